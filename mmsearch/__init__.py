@@ -1,0 +1,1 @@
+"""Multimodal text and image search on your own machine."""

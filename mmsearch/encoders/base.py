@@ -1,0 +1,83 @@
+"""What an encoder is: pictures and texts in, unit vectors of one joint space out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mmsearch.records import Matrix, Pixels, Preprocessing
+
+if TYPE_CHECKING:
+    import torch
+
+EMBEDDING_VERSION = 1
+"""Raised when the same weights would give other vectors than before; part of every fingerprint."""
+
+
+class ImageEncoder(Protocol):
+    """Turns pictures into unit vectors."""
+
+    @property
+    def name(self) -> str:
+        """Name the user knows the model by."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex sha256 over everything that decides the vectors; vectors of two fingerprints never meet."""
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How pictures must be decoded for `encode_images`."""
+
+    def encode_images(self, pixels: Pixels) -> Matrix:
+        """Return unit vectors float32 (n, dim) of upright RGB pixels uint8 (n, height, width, 3)."""
+
+
+class DualEncoder(ImageEncoder, Protocol):
+    """An image tower and a text tower that share one joint space."""
+
+    @property
+    def logit_scale(self) -> float:
+        """Multiplier of cosines before the softmax of a zero-shot classifier (1 / temperature)."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Matrix:
+        """Return unit vectors float32 (n, dim) of n texts."""
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A tokenizer as the `tokenizers` library writes it, and what the text tower expects of its ids.
+
+    `pad_to_context` is True for towers that must see `context_length` ids (captions cannot be cut to
+    their real length); otherwise a batch is padded to its longest caption.
+    """
+
+    json: str
+    context_length: int
+    pad_id: int
+    pad_to_context: bool
+    clean: str = "none"
+
+
+@dataclass(frozen=True)
+class EagerEncoder:
+    """An encoder as torch modules, before export: the reference its ONNX towers are checked against.
+
+    `image_tower` maps uint8 (n, height, width, 3) to unit float32 (n, dim) and does the normalisation of
+    pixels itself; `text_tower` maps int64 ids (n, length) to unit float32 (n, dim). `identity` holds all
+    that decides the vectors besides the preprocessing and tokenizer: weights sha256, activation, settings.
+    """
+
+    name: str
+    image_tower: torch.nn.Module
+    text_tower: torch.nn.Module
+    tokenizer: Tokenizer
+    preprocessing: Preprocessing
+    dim: int
+    logit_scale: float
+    identity: dict[str, Any]

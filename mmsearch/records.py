@@ -1,0 +1,171 @@
+"""Frozen records that cross stages: what a picture is, what is asked, what is answered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix: TypeAlias = NDArray[np.float32]
+Pixels: TypeAlias = NDArray[np.uint8]
+PathLike: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
+Modality: TypeAlias = Literal["text", "image"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes the pixels an image tower sees; mean and std are inside the tower.
+
+    `resize` is the target of the resize in pixels: of the shorter side (`shortest`), of the longer side
+    before padding (`longest`) or of both sides (`squash`). `size` is (height, width) of the result, cut
+    from or padded round the centre.
+    """
+
+    size: tuple[int, int]
+    resize: int
+    mode: Literal["shortest", "longest", "squash"] = "shortest"
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    fill: int = 0
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One decoded picture: uint8 RGB pixels (height, width, 3) at the tower's size, and what the file says.
+
+    `width` and `height` are those of the upright original in pixels; `taken_at` is ISO 8601 local time
+    (`2023-05-01T12:00:00`) or None.
+    """
+
+    pixels: Pixels
+    width: int
+    height: int
+    format: str
+    taken_at: str | None
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One picture of the library. `row` is its position in the vector matrix, shared by equal vectors."""
+
+    image_id: int
+    path: str
+    row: int
+    size_bytes: int
+    mtime_ns: int
+    width: int
+    height: int
+    format: str
+    taken_at: str | None
+
+
+@dataclass(frozen=True)
+class BadPicture:
+    """One picture that could not be used: where, a reason code of `PictureError`, and a sentence."""
+
+    path: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Term:
+    """One weighted term of a query: a text, or the path of a picture. Weights are relative, > 0."""
+
+    value: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is looked for.
+
+    Every term is encoded to a unit vector, multiplied by its weight, summed, and the sum normalised;
+    `exclude` terms are subtracted. At least one text or picture is needed.
+
+    Parameters
+    ----------
+    text : str, Term or None
+        Words to look for.
+    images : sequence of path or Term
+        Example pictures.
+    exclude : sequence of str or Term
+        Words to move away from.
+    where : sequence of str
+        Filters `FIELD OP VALUE`, all of which must hold.
+    """
+
+    text: str | Term | None = None
+    images: Sequence[PathLike | Term] = ()
+    exclude: Sequence[str | Term] = ()
+    where: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One returned picture. `rank` counts from 1; `score` is the cosine to the query, higher is better.
+
+    `terms` holds the cosine to every single term, in the order of the query, and only when asked for.
+    """
+
+    rank: int
+    score: float
+    image_id: int
+    path: str
+    width: int
+    height: int
+    format: str
+    taken_at: str | None
+    size_bytes: int
+    terms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The answer to one query: hits, best first, and how they were found.
+
+    `route` is `exact`, `graph`, `filtered` (exact over the pictures that pass the filter) or `empty`;
+    `n_candidates` counts the pictures the answer was chosen from.
+    """
+
+    hits: tuple[Hit, ...]
+    route: str
+    n_candidates: int
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One label of a classified picture with its probability in [0, 1] and cosine."""
+
+    label: str
+    probability: float
+    score: float
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The labels of one picture, most probable first, or why it could not be read."""
+
+    path: str
+    predictions: tuple[Prediction, ...]
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What one `index` run did, in pictures. `bad` names every file that could not be used."""
+
+    new: int = 0
+    changed: int = 0
+    moved: int = 0
+    gone: int = 0
+    unchanged: int = 0
+    bad: tuple[BadPicture, ...] = ()
+    known_bad: int = 0
+    seconds: float = 0.0
+    dry_run: bool = False
+    details: dict[str, Any] = field(default_factory=dict)
