@@ -169,3 +169,31 @@ class IngestReport:
     seconds: float = 0.0
     dry_run: bool = False
     details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LibraryStatus:
+    """What is in a library. `search` maps `text` and `image` to what was measured and chosen for them."""
+
+    folder: str
+    model: str
+    fingerprint: str
+    dim: int
+    n_images: int
+    n_vectors: int
+    n_dead: int
+    bad: tuple[BadPicture, ...]
+    size_bytes: int
+    graph_from: int
+    recall_target: float
+    n_in_graph: int
+    search: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """The result of a full check: how much was read, and one sentence for each problem."""
+
+    n_vectors: int
+    problems: tuple[str, ...]
+    n_dropped: int = 0

@@ -1,0 +1,1 @@
+"""NEAREST NEIGHBOURS: the exact scan, the HNSW graph, and the choice between them."""

@@ -1,0 +1,70 @@
+"""The `mmsearch` program: commands, and the one place that maps errors to exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from mmsearch.cli.classify import classify
+from mmsearch.cli.demo import demo
+from mmsearch.cli.index import index
+from mmsearch.cli.manage import rm, status, verify
+from mmsearch.cli.render import say
+from mmsearch.cli.search import search
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (index, search, classify, status, verify, rm, demo):
+    app.command()(command)
+
+
+def _show_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from mmsearch import __version__
+
+        typer.echo(f"mmsearch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Find pictures by words, by an example picture, or by both, on your own machine.
+
+    Exit codes: 0 done, 1 error, 2 usage, 3 done but some pictures were bad (index).
+    """
+
+
+def main() -> None:
+    """Run the program; expected errors are one sentence and never a traceback."""
+    from mmsearch.errors import MmsearchError, QueryError
+
+    try:
+        app()
+    except QueryError as error:
+        say(f"error: {error}")
+        sys.exit(2)
+    except MmsearchError as error:
+        say(f"error: {error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        say("interrupted; everything embedded so far is stored, the same command goes on from there")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output has gone; keep the interpreter from complaining when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

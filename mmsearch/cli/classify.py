@@ -1,0 +1,74 @@
+"""`mmsearch classify`: label pictures from prompts, without training."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library
+from mmsearch.cli.render import chosen, print_table, say, write_rows
+
+
+def classify(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures, in the library or not.")],
+    labels: Annotated[
+        str | None, typer.Option("--labels", help='Comma-separated: "cat,dog,a red car".')
+    ] = None,
+    labels_file: Annotated[
+        Path | None, typer.Option("--labels-file", metavar="F", help="One label a line; - is standard input.")
+    ] = None,
+    templates: Annotated[
+        list[str] | None,
+        typer.Option("--template", metavar="T", help="Prompt with {} for the label; repeatable."),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many labels a picture.")] = 5,
+    library: LibraryOption = None,
+    output: FormatOption = None,
+) -> None:
+    """Give each IMAGE its most probable labels. Pictures of the library are not decoded again."""
+    from mmsearch.prompts import DEFAULT_TEMPLATES
+
+    names = _labels(labels, labels_file)
+    with open_library(library) as opened:
+        found = opened.classify(images, names, templates=templates or DEFAULT_TEMPLATES, k=k)
+    wanted = chosen(output)
+    if wanted is Format.table:
+        rows = [
+            [result.path if rank == 0 else "", prediction.label, f"{100 * prediction.probability:.1f} %"]
+            for result in found
+            for rank, prediction in enumerate(result.predictions)
+        ]
+        print_table(None, [("picture", False), ("label", False), ("probability", True)], rows)
+    elif wanted is Format.tsv:
+        flat = [
+            {"path": result.path, **asdict(prediction)}
+            for result in found
+            for prediction in result.predictions
+        ]
+        write_rows(flat, ("path", "label", "probability", "score"), wanted)
+    else:
+        write_rows([asdict(result) for result in found], (), wanted)
+    bad = [result for result in found if result.error]
+    for result in bad:
+        say(f"error: {result.error}")
+    if bad:
+        raise typer.Exit(1)
+
+
+def _labels(labels: str | None, labels_file: Path | None) -> list[str]:
+    if (labels is None) == (labels_file is None):
+        raise typer.BadParameter("give either --labels or --labels-file")
+    if labels is not None:
+        return [label.strip() for label in labels.split(",")]
+    assert labels_file is not None
+    try:
+        text = sys.stdin.read() if str(labels_file) == "-" else labels_file.read_text(encoding="utf-8")
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(
+            f"{labels_file} cannot be read: {error}", param_hint="--labels-file"
+        ) from error

@@ -1,0 +1,56 @@
+"""`mmsearch demo`: the four jobs on the sample pictures that come with the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmsearch.cli.options import LibraryOption, open_library
+from mmsearch.cli.render import print_table, say
+
+if TYPE_CHECKING:
+    from mmsearch.library import Library
+    from mmsearch.records import Query
+
+_LABELS = ["a cat", "a dog", "a bird", "food", "a vehicle", "a building", "a landscape"]
+
+
+def demo(library: LibraryOption = None) -> None:
+    """Index the sample pictures of the package and run the four jobs on them; downloads nothing."""
+    from platformdirs import user_cache_path
+
+    from mmsearch.cli.index import show_report
+    from mmsearch.cli.options import Format
+    from mmsearch.cli.progress import IndexProgress
+    from mmsearch.records import Query
+    from mmsearch.samples import sample_folder
+
+    folder = sample_folder()
+    with open_library(library or user_cache_path("mmsearch") / "demo-library") as opened:
+        say(f"1. mmsearch index {folder}")
+        with IndexProgress() as progress:
+            report = opened.index([folder], model="offline", on_progress=progress, notify=say)
+        show_report(report, opened, Format.table)
+        example = folder / "cat.jpg"
+        _show(opened, '2. mmsearch search "a boat on the water"', Query(text="a boat on the water"))
+        _show(opened, f"3. mmsearch search -i {example.name}", Query(images=[example]))
+        _show(
+            opened,
+            f'   mmsearch search "a dog" -i {example.name}',
+            Query(text="a dog", images=[example]),
+        )
+        say(f'\n4. mmsearch classify {example.name} --labels "{",".join(_LABELS)}"')
+        found = opened.classify([example], _LABELS, k=3)[0]
+        rows = [[one.label, f"{100 * one.probability:.1f} %"] for one in found.predictions]
+        print_table(None, [("label", False), ("probability", True)], rows)
+        say(
+            "\nNext: `mmsearch index FOLDER` on a folder of your own pictures, then "
+            '`mmsearch search "what it shows"`. `mmsearch search --help` has the rest.'
+        )
+
+
+def _show(opened: Library, heading: str, query: Query) -> None:
+    say("\n" + heading)
+    result = opened.search(query, k=3)
+    rows = [[str(hit.rank), f"{hit.score:.3f}", Path(hit.path).name] for hit in result.hits]
+    print_table(None, [("rank", True), ("score", True), ("picture", False)], rows)

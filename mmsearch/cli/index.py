@@ -1,0 +1,91 @@
+"""`mmsearch index`: bring a library up to date with folders of pictures."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmsearch.cli.options import Format, FormatOption, LibraryOption, ModelOption, open_library
+from mmsearch.cli.render import chosen, say, write_rows
+
+if TYPE_CHECKING:
+    from mmsearch.library import Library
+    from mmsearch.records import IngestReport
+    from mmsearch.store.graph import GraphSettings
+
+_NAMED = 20  # bad pictures named one by one on the terminal
+EXIT_SOME_BAD = 3
+
+
+def index(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Folders and pictures.")],
+    library: LibraryOption = None,
+    model: ModelOption = None,
+    is_dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help="Go through symbolic links.")] = False,
+    recall: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5,
+            max=1.0,
+            help="ANN recall@10 the graph must reach, else search is exact [default: 0.95]",
+            show_default=False,
+        ),
+    ] = None,
+    output: FormatOption = None,
+) -> None:
+    """Find pictures below PATH, embed what is new or changed, and forget what is gone.
+
+    Exit code 3 says that all is done but some pictures could not be used; each is named.
+    """
+    from mmsearch.cli.progress import IndexProgress
+
+    with open_library(library) as opened, IndexProgress() as progress:
+        report = opened.index(
+            paths,
+            model=model,
+            is_dry_run=is_dry_run,
+            follow_links=follow_links,
+            settings=_settings(opened, recall) if recall is not None else None,
+            on_progress=progress,
+            notify=say,
+        )
+    show_report(report, opened, chosen(output))
+    if report.bad:
+        raise typer.Exit(EXIT_SOME_BAD)
+
+
+def _settings(opened: Library, recall: float) -> GraphSettings:
+    from mmsearch.errors import LibraryNotFoundError
+    from mmsearch.store.graph import GraphSettings
+
+    try:
+        return GraphSettings(graph_from=opened.status().graph_from, recall_target=recall)
+    except LibraryNotFoundError:
+        return GraphSettings(recall_target=recall)
+
+
+def show_report(report: IngestReport, opened: Library, wanted: Format) -> None:
+    """Write the summary of a run: a sentence as talk, and the record as data unless a table is wanted."""
+    if wanted is not Format.table:
+        columns = ("new", "changed", "moved", "gone", "unchanged", "known_bad", "seconds")
+        if wanted in (Format.paths, Format.paths0):
+            write_rows([asdict(bad) for bad in report.bad], ("path",), wanted)
+        else:
+            write_rows([asdict(report)], columns, wanted)
+    verb = "would be" if report.dry_run else "are"
+    say(
+        f"{report.new} new, {report.changed} changed, {report.moved} moved, {report.gone} gone, "
+        f"{report.unchanged} unchanged, {len(report.bad)} bad"
+        + (f" (and {report.known_bad} known to be bad)" if report.known_bad else "")
+        + (f" {verb} to be handled" if report.dry_run else f" in {report.seconds:.1f} s")
+    )
+    for bad in report.bad[:_NAMED]:
+        say(f"  {bad.code}: {bad.path}: {bad.message}")
+    if len(report.bad) > _NAMED:
+        say(f"  and {len(report.bad) - _NAMED} more; `mmsearch status --format jsonl` lists all")
+    if not report.dry_run:
+        say(f"library: {opened.folder}")

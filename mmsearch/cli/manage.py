@@ -1,0 +1,86 @@
+"""`mmsearch status`, `verify` and `rm`: what is in a library, is it whole, forget pictures."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library
+from mmsearch.cli.render import chosen, print_table, say, size_text, write_rows
+from mmsearch.records import LibraryStatus
+
+
+def status(library: LibraryOption = None, output: FormatOption = None) -> None:
+    """Say what is in the library, and how well and by which route it is searched."""
+    with open_library(library) as opened:
+        found = opened.status()
+    wanted = chosen(output)
+    if wanted is not Format.table:
+        rows = (
+            [asdict(bad) for bad in found.bad] if wanted in (Format.paths, Format.paths0) else [asdict(found)]
+        )
+        write_rows(
+            rows, ("folder", "model", "dim", "n_images", "n_vectors", "n_in_graph", "size_bytes"), wanted
+        )
+        return
+    rows_for_people = [
+        ["library", found.folder],
+        ["encoder", f"{found.model}, {found.dim} dimensions, fingerprint {found.fingerprint[:12]}"],
+        ["pictures", f"{found.n_images} ({found.n_vectors} distinct vectors, {found.n_dead} no longer used)"],
+        ["bad pictures", str(len(found.bad))],
+        ["on disk", size_text(found.size_bytes)],
+        *_search_rows(found),
+    ]
+    print_table(None, [("", False), ("", False)], rows_for_people)
+    for bad in found.bad:
+        say(f"  {bad.code}: {bad.path}: {bad.message}")
+
+
+def _search_rows(found: LibraryStatus) -> list[list[str]]:
+    if not found.n_in_graph:
+        return [["search", f"exact, recall 1 (a graph is built from {found.graph_from} vectors on)"]]
+    rows = [["graph", f"{found.n_in_graph} vectors, target recall@10 {found.recall_target}"]]
+    for modality, one in found.search.items():
+        measured = (
+            f"recall@10 {one['recall']:.3f} at ef {one['ef']}, {one['graph_ms']:.2f} ms; "
+            f"exact {one['exact_ms']:.2f} ms"
+        )
+        rows.append([f"{modality} queries", f"{one['route']} ({measured})"])
+    return rows
+
+
+def verify(
+    library: LibraryOption = None,
+    is_repair: Annotated[
+        bool, typer.Option("--repair", help="Forget what is damaged, so that the next index makes it anew.")
+    ] = False,
+) -> None:
+    """Prove the library whole: catalog, every vector, encoder, graph. Exit code 1 if it is not."""
+    with open_library(library) as opened:
+        report = opened.verify(is_repair=is_repair)
+    for problem in report.problems:
+        say(f"problem: {problem}")
+    if not report.problems:
+        say(f"whole: {report.n_vectors} vectors and the catalog match their checksums")
+        return
+    if is_repair:
+        say(f"repaired: {report.n_dropped} pictures forgotten; run `mmsearch index` on their folders again")
+        return
+    say("`mmsearch verify --repair` forgets what is damaged, `mmsearch index` then makes it anew")
+    raise typer.Exit(1)
+
+
+def rm(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of them.")],
+    library: LibraryOption = None,
+) -> None:
+    """Forget pictures. Files are never deleted; the next index of their folder finds them again."""
+    with open_library(library) as opened:
+        n = opened.remove(paths)
+    say(f"{n} pictures forgotten")
+    if n == 0:
+        say("nothing in the library is at or below these paths")
+        raise typer.Exit(1)

@@ -1,0 +1,71 @@
+"""Options that several commands share, and how a library is opened from them."""
+
+from __future__ import annotations
+
+import os
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from mmsearch.library import Library
+    from mmsearch.records import Term
+
+
+class Format(StrEnum):
+    """How results are written to standard output."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    tsv = "tsv"
+    paths = "paths"
+    paths0 = "paths0"
+
+
+LibraryOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--library", metavar="DIR", envvar="MMSEARCH_LIBRARY",
+        help="The library folder; by default one in your user data folder.",
+    ),
+]  # fmt: skip
+FormatOption = Annotated[
+    Format | None,
+    typer.Option("--format", help="Output format; table on a terminal, jsonl otherwise.", show_default=False),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="NAME",
+        help="Encoder of a new library: auto, offline, an open_clip MODEL/TAG, hf-hub:ORG/NAME or a "
+        "checkpoint folder. An existing library keeps its own.",
+        show_default=False,
+    ),
+]  # fmt: skip
+
+_WEIGHT = re.compile(r"(\d+(?:\.\d+)?):(.+)", re.DOTALL)
+
+
+def open_library(folder: Path | None) -> Library:
+    """Return the library named on the command line, in the environment, or the user's default one."""
+    from mmsearch.library import Library
+
+    if folder is None:
+        from platformdirs import user_data_path
+
+        folder = user_data_path("mmsearch") / "library"
+    return Library.open(folder, cache=os.environ.get("MMSEARCH_CACHE") or None)
+
+
+def weighted(value: str) -> Term:
+    """Return a term with the weight of its `2:` prefix; an existing file of that name is taken literally."""
+    from mmsearch.records import Term
+
+    match = _WEIGHT.fullmatch(value)
+    if match is None or os.path.lexists(value):
+        return Term(value)
+    return Term(match[2], float(match[1]))

@@ -1,0 +1,162 @@
+"""Approximate cosine nearest neighbours on a navigable small-world graph (Malkov and Yashunin, 2018).
+
+A thin shell over hnswlib that keeps clear of its sharp edges: capacity grows before an insert, k is
+clamped to the live rows, `ef` is never below k, vectors without a direction are refused, deleted nodes
+are marked and never reused, and a file is only loaded by callers that have checked its checksum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmsearch.errors import DimensionError
+from mmsearch.indexes.base import Rows
+from mmsearch.records import Matrix
+from mmsearch.vectors import check_directions
+
+
+class HnswIndex:
+    """Graph whose labels are row numbers. Searching from several threads is safe, changing is not.
+
+    Parameters
+    ----------
+    dim : int
+        Width of the vectors.
+    m : int
+        Links per node and layer.
+    ef_construction : int
+        Beam while inserting.
+    """
+
+    def __init__(self, dim: int, *, m: int = 16, ef_construction: int = 200) -> None:
+        self.dim, self.m, self.ef_construction = dim, m, ef_construction
+        self.ef = 64
+        self._graph = self._empty_graph()
+        self._graph.init_index(max_elements=1, M=m, ef_construction=ef_construction)
+        self._dead: set[int] = set()
+
+    def _empty_graph(self) -> Any:
+        import hnswlib
+
+        # On unit vectors the inner product is the cosine, without hnswlib normalising a copy.
+        return hnswlib.Index(space="ip", dim=self.dim)
+
+    def __len__(self) -> int:
+        """Return the number of live rows."""
+        return int(self._graph.get_current_count()) - len(self._dead)
+
+    @property
+    def n_nodes(self) -> int:
+        """Number of nodes, dead ones included."""
+        return int(self._graph.get_current_count())
+
+    def add(
+        self,
+        blocks: Iterable[tuple[Rows, Matrix]],
+        total: int,
+        *,
+        n_threads: int = -1,
+        on_progress: Callable[[int], None] = lambda n: None,
+    ) -> None:
+        """Insert unit vectors under their row numbers.
+
+        Parameters
+        ----------
+        blocks : iterable of (rows int64 (n,), vectors float32 (n, dim))
+            Rows that the graph does not hold yet.
+        total : int
+            At least as many as will come; the capacity is grown to hold them first.
+        n_threads : int
+            -1 for all cores. The graph is the same from run to run only with one thread.
+        on_progress : callable
+            Given the number of vectors inserted so far, after every block.
+
+        Raises
+        ------
+        DimensionError, VectorError
+            If vectors do not fit; those before them stay inserted.
+        """
+        if self.n_nodes + total > self._graph.get_max_elements():
+            self._graph.resize_index(self.n_nodes + total)
+        done = 0
+        for rows, vectors in blocks:
+            if vectors.shape[1] != self.dim:
+                raise DimensionError(f"vectors have {vectors.shape[1]} dimensions, the graph has {self.dim}")
+            check_directions(vectors)
+            self._graph.add_items(vectors, rows, num_threads=n_threads)
+            done += len(rows)
+            on_progress(done)
+
+    def delete(self, rows: Iterable[int]) -> None:
+        """Leave rows out of every later answer; rows not in the graph are ignored."""
+        for row in rows:
+            if row not in self._dead and self._has(row):
+                self._graph.mark_deleted(row)
+                self._dead.add(row)
+
+    def restore(self, rows: Iterable[int]) -> None:
+        """Let deleted rows come back."""
+        for row in self._dead.intersection(rows):
+            self._graph.unmark_deleted(row)
+            self._dead.discard(row)
+
+    @property
+    def dead(self) -> frozenset[int]:
+        """Rows that are deleted."""
+        return frozenset(self._dead)
+
+    def _has(self, row: int) -> bool:
+        try:
+            self._graph.mark_deleted(row)
+        except RuntimeError:  # hnswlib: "Label not found"
+            return False
+        self._graph.unmark_deleted(row)
+        return True
+
+    def search(self, queries: Matrix, k: int) -> tuple[Matrix, Rows]:
+        """Return about the min(k, len) best rows of every query, with a beam of max(ef, k).
+
+        May return fewer where the graph cannot reach more: check the width of the answer.
+        """
+        if queries.shape[1] != self.dim:
+            raise DimensionError(
+                f"queries have {queries.shape[1]} dimensions, the index has {self.dim}; "
+                "was it built with another model?"
+            )
+        check_directions(queries, "queries")
+        k = min(k, len(self))
+        if k == 0 or len(queries) == 0:
+            return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
+        self._graph.set_ef(max(self.ef, k))
+        try:
+            # One thread for a single query: starting the pool costs more than the walk.
+            rows, distances = self._graph.knn_query(queries, k=k, num_threads=1 if len(queries) < 8 else -1)
+        except RuntimeError:  # hnswlib found fewer than k reachable live nodes
+            return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
+        return (1 - distances).astype(np.float32), rows.astype(np.int64)
+
+    @contextmanager
+    def beam(self, ef: int) -> Iterator[None]:
+        """Search with another `ef` for a while."""
+        before, self.ef = self.ef, ef
+        try:
+            yield
+        finally:
+            self.ef = before
+
+    def save(self, path: Path) -> None:
+        """Write the graph; hnswlib reports success on a full disk, so check the result."""
+        self._graph.save_index(str(path))
+
+    @classmethod
+    def load(cls, path: Path, dim: int, *, m: int, ef_construction: int, n_nodes: int) -> HnswIndex:
+        """Read a graph that is known to be whole: a damaged file crashes the process."""
+        index = cls(dim, m=m, ef_construction=ef_construction)
+        index._graph = index._empty_graph()
+        index._graph.load_index(str(path), max_elements=max(1, n_nodes))
+        return index

@@ -1,0 +1,351 @@
+"""The Python interface: one class over a library folder. The command line only calls this.
+
+>>> from mmsearch import Library, Query
+>>> library = Library.open("/tmp/no-such-library")
+>>> library.search("two dogs in the snow")
+Traceback (most recent call last):
+mmsearch.errors.LibraryNotFoundError: ...
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from mmsearch.encoders import DualEncoder, OnnxEncoder, prepare_encoder, verify_encoder
+from mmsearch.errors import EncoderError, FingerprintError, LibraryNotFoundError, PictureError, StorageError
+from mmsearch.indexes.calibrate import Calibration
+from mmsearch.ingest import OnProgress, absolute_roots, dry_run, execute, make_plan
+from mmsearch.prompts import DEFAULT_TEMPLATES
+from mmsearch.records import (
+    Classification,
+    IngestReport,
+    LibraryStatus,
+    PathLike,
+    Query,
+    SearchResult,
+    VerifyReport,
+)
+from mmsearch.search import Searcher
+from mmsearch.store.folder import CATALOG, Store
+from mmsearch.store.graph import GraphSettings, calibrations_of, graph_facts, update_graph
+from mmsearch.store.proof import verify
+from mmsearch.zeroshot import class_embeddings, predict
+
+ENCODER = "encoder"
+
+
+def _quiet(*_: Any) -> None:
+    """Report nothing."""
+
+
+class Library:
+    """A folder that holds what `index` made of pictures; opened with `Library.open`.
+
+    Reading and writing may go on in several processes at once, one of them writing. One object belongs
+    to one thread.
+    """
+
+    def __init__(self, folder: Path, *, cache: Path, use_graph: bool | None = None) -> None:
+        self.folder = folder
+        self._cache = cache
+        self._use_graph = use_graph
+        self._store: Store | None = None
+        self._searcher: Searcher | None = None
+        self._loaded_encoder: DualEncoder | None = None
+
+    @classmethod
+    def open(cls, path: PathLike, *, cache: PathLike | None = None, use_graph: bool | None = None) -> Library:
+        """Return the library at `path`; it need not exist before the first `index`.
+
+        Parameters
+        ----------
+        path : path
+            The library folder, not a folder of pictures.
+        cache : path or None
+            Where exported encoders are kept for other libraries; default the user's cache folder.
+        use_graph : bool or None
+            True loads the HNSW graph at the first search, False never; None when enough has been searched
+            to pay for loading it.
+        """
+        if cache is None:
+            from platformdirs import user_cache_path
+
+            cache = user_cache_path("mmsearch")
+        return cls(Path(os.fsdecode(path)).absolute(), cache=Path(os.fsdecode(cache)), use_graph=use_graph)
+
+    def __enter__(self) -> Library:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release files; the next call opens them again."""
+        if self._store is not None:
+            self._store.close()
+        self._store = self._searcher = None
+
+    # -- write path ----------------------------------------------------------------------------------
+
+    def index(
+        self,
+        paths: Sequence[PathLike],
+        *,
+        model: str | None = None,
+        is_dry_run: bool = False,
+        follow_links: bool = False,
+        settings: GraphSettings | None = None,
+        on_progress: OnProgress = _quiet,
+        notify: Callable[[str], None] = _quiet,
+    ) -> IngestReport:
+        """Bring the library up to date with folders and pictures.
+
+        Parameters
+        ----------
+        paths : sequence of path
+            Folders, searched through, and pictures. What is known below them and no longer there leaves
+            the library; an unreadable or missing folder deletes nothing.
+        model : str or None
+            Encoder of a new library (`auto`, `offline`, an open_clip model, a checkpoint folder);
+            for an existing one it must be the same.
+        is_dry_run : bool
+            Only report what would be done.
+        follow_links : bool
+            Go through symbolic links.
+        settings : GraphSettings or None
+            When and how the HNSW graph is built; None keeps those of the library.
+        on_progress : callable
+            Given (stage, done, total) with stage `scan`, `embed`, `graph` or `calibrate`.
+        notify : callable
+            Given sentences worth showing, such as which encoder was chosen.
+
+        Raises
+        ------
+        LibraryLockedError
+            If another process writes to the library.
+        FingerprintError
+            If the library was made with another encoder.
+        StorageError
+            If the disk refuses; everything reported before is stored.
+        """
+        start = time.perf_counter()
+        roots = absolute_roots(paths)
+        if is_dry_run:
+            return self._plan_only(roots, follow_links, on_progress)
+        exists = (self.folder / CATALOG).is_file()
+        create = None if exists else self._new_library(model or "auto", settings, notify)
+        with Store.writer(self.folder, create=create) as store:
+            encoder = self._writer_encoder(store, model, notify)
+            if settings is not None:
+                with store.catalog.writing():
+                    store.catalog.set_meta({"graph": vars(settings)})
+            plan = make_plan(store, roots, follow_links=follow_links, on_progress=on_progress)
+            report = execute(store, plan, self.folder / ENCODER, on_progress=on_progress)
+            update_graph(store, _settings(store), encoder.text_probes(), on_progress=on_progress)
+        return replace(report, seconds=time.perf_counter() - start)
+
+    def _plan_only(self, roots: list[bytes], follow_links: bool, on_progress: OnProgress) -> IngestReport:
+        try:
+            store = self._reader()
+        except LibraryNotFoundError:
+            return dry_run(make_plan(None, roots, follow_links=follow_links, on_progress=on_progress))
+        with store.catalog.reading():
+            return dry_run(make_plan(store, roots, follow_links=follow_links, on_progress=on_progress))
+
+    def _new_library(
+        self, model: str, settings: GraphSettings | None, notify: Callable[[str], None]
+    ) -> dict[str, Any]:
+        prepared = prepare_encoder(model, cache=self._cache, notify=notify)
+        encoder = OnnxEncoder.open(prepared)
+        return {
+            "fingerprint": encoder.fingerprint,
+            "dim": encoder.dim,
+            "model": encoder.name,
+            "graph": vars(settings or GraphSettings()),
+        }
+
+    def _writer_encoder(self, store: Store, model: str | None, notify: Callable[[str], None]) -> OnnxEncoder:
+        """Return the library's encoder, installed in its folder, after comparing fingerprints."""
+        expected, name = store.catalog.meta("fingerprint"), store.catalog.meta("model")
+        folder = self.folder / ENCODER
+        if model not in (None, "auto", name):
+            asked = OnnxEncoder.open(prepare_encoder(str(model), cache=self._cache, notify=notify))
+            if asked.fingerprint != expected:
+                raise FingerprintError(
+                    f"{self.folder} holds vectors of {name}, {asked.name} was asked for; vectors of two "
+                    "encoders cannot be compared: leave --model out, or index into another --library"
+                )
+        if not (folder / "spec.json").is_file():
+            _install(prepare_encoder(str(name), cache=self._cache, notify=notify), folder)
+        encoder = OnnxEncoder.open(folder)
+        _check_fingerprint(encoder, str(expected), folder)
+        return encoder
+
+    def remove(self, paths: Sequence[PathLike]) -> int:
+        """Forget pictures, and all pictures below folders; returns how many. Files are never deleted."""
+        roots = absolute_roots(paths)
+        with Store.writer(self.folder) as store:
+            ids = {found[3] for root in roots for found in store.catalog.known_files(root)}
+            store.remove_images(sorted(ids))
+        return len(ids)
+
+    # -- read path -----------------------------------------------------------------------------------
+
+    def search(self, query: Query | str, *, k: int = 10, explain: bool = False) -> SearchResult:
+        """Return the k pictures of the library most similar to a query, best first.
+
+        Parameters
+        ----------
+        query : Query or str
+            A string is a text to look for.
+        k : int > 0
+            At most; all matches if there are fewer.
+        explain : bool
+            Fill in the cosine of every hit to every term.
+        """
+        if isinstance(query, str):
+            query = Query(text=query)
+        return self._search().search(query, k=k, explain=explain)
+
+    def classify(
+        self,
+        images: Sequence[PathLike],
+        labels: Sequence[str],
+        *,
+        templates: Sequence[str] = DEFAULT_TEMPLATES,
+        k: int = 5,
+    ) -> list[Classification]:
+        """Return the most probable labels of each picture; pictures in the library are not decoded again.
+
+        A picture that cannot be read comes back with `error` set; the others are not affected.
+        """
+        searcher = self._search()
+        vectors, readable, errors = [], [], {}
+        for position, image in enumerate(images):
+            try:
+                vectors.append(searcher.picture_vector(image))
+                readable.append(position)
+            except PictureError as error:
+                errors[position] = str(error)
+        predictions = {}
+        if vectors:
+            encoder = self.encoder()
+            classes = class_embeddings(encoder, labels, templates)
+            found = predict(np.stack(vectors), classes, list(labels), encoder.logit_scale, k=k)
+            predictions = dict(zip(readable, found, strict=True))
+        return [
+            Classification(os.fsdecode(image), predictions.get(position, ()), errors.get(position))
+            for position, image in enumerate(images)
+        ]
+
+    def status(self) -> LibraryStatus:
+        """Return what is in the library, and how well and by which route it is searched."""
+        store = self._reader()
+        with store.catalog.reading():
+            facts = graph_facts(store)
+            calibrations: dict[str, Calibration] = calibrations_of(facts) if facts else {}
+            n_rows = store.n_rows
+            return LibraryStatus(
+                folder=str(self.folder),
+                model=store.catalog.meta("model"),
+                fingerprint=store.catalog.meta("fingerprint"),
+                dim=store.dim,
+                n_images=store.catalog.count("image"),
+                n_vectors=n_rows - store.catalog.count("dead"),
+                n_dead=store.catalog.count("dead"),
+                bad=tuple(store.catalog.bad_pictures()),
+                size_bytes=sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()),
+                graph_from=_settings(store).graph_from,
+                recall_target=_settings(store).recall_target,
+                n_in_graph=facts["covered"] if facts else 0,
+                search={name: found.to_json() for name, found in calibrations.items()},
+            )
+
+    def verify(self, *, is_repair: bool = False) -> VerifyReport:
+        """Prove the library whole: catalog, every vector, encoder, graph.
+
+        Parameters
+        ----------
+        is_repair : bool
+            Forget damaged vectors and caches, so that the next `index` makes them anew.
+        """
+        problems = verify_encoder(self.folder / ENCODER)
+        if is_repair:
+            self.close()
+            with Store.writer(self.folder) as store:
+                report = verify(store, is_repair=True)
+            if problems:
+                shutil.rmtree(self.folder / ENCODER, ignore_errors=True)
+        else:
+            report = verify(self._reader())
+        return replace(report, problems=(*report.problems, *problems))
+
+    def encoder(self) -> DualEncoder:
+        """Return the library's encoder; its towers are loaded when first used."""
+        if self._loaded_encoder is None:
+            store = self._reader()
+            folder = self.folder / ENCODER
+            if not (folder / "spec.json").is_file():
+                raise EncoderError(
+                    f"{folder}: the encoder {store.catalog.meta('model')} is missing; "
+                    "run `mmsearch index` on a folder of the library to install it again"
+                )
+            encoder = OnnxEncoder.open(folder, threads=len(os.sched_getaffinity(0)))
+            _check_fingerprint(encoder, str(store.catalog.meta("fingerprint")), folder)
+            self._loaded_encoder = encoder
+        return self._loaded_encoder
+
+    def _reader(self) -> Store:
+        if self._store is None:
+            self._store = Store.open(self.folder)
+        return self._store
+
+    def _search(self) -> Searcher:
+        if self._searcher is None:
+            self._searcher = Searcher(self._reader(), self.encoder, use_graph=self._use_graph)
+        return self._searcher
+
+
+def _settings(store: Store) -> GraphSettings:
+    return GraphSettings(**(store.catalog.meta("graph") or {}))
+
+
+def _check_fingerprint(encoder: OnnxEncoder, expected: str, folder: Path) -> None:
+    if encoder.fingerprint != expected:
+        raise FingerprintError(
+            f"{folder} holds an encoder with fingerprint {encoder.fingerprint[:12]}, the library's "
+            f"vectors were made by {expected[:12]}; restore the folder, or delete it and run `mmsearch index` again"
+        )
+
+
+def _install(prepared: Path, folder: Path) -> None:
+    """Copy an exported encoder into the library, whole or not at all; by hard links where possible."""
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+    def link(source: str, target: str) -> None:
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copyfile(source, target)
+
+    try:
+        shutil.copytree(prepared, temporary, copy_function=link)
+        os.replace(temporary, folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise StorageError(
+            f"{folder}: could not copy the encoder ({error.strerror}); free some space"
+        ) from error

@@ -1,0 +1,194 @@
+"""The library's HNSW graph as a published cache: build, extend, calibrate, load.
+
+The graph holds every row below `covered` that has a direction, dead or not (dead ones are marked when it
+is loaded); rows from `covered` on are searched exactly and merged until the next update takes them in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mmsearch.indexes.base import Rows
+from mmsearch.indexes.calibrate import Calibration, calibrate, picture_queries
+from mmsearch.indexes.exact import ExactIndex
+from mmsearch.indexes.hnsw import HnswIndex
+from mmsearch.records import Matrix
+from mmsearch.store.folder import Store
+from mmsearch.store.publish import current, matching_file, publish, read_json
+
+KIND = "graph"
+_BLOCK = 2_000
+_N_PICTURE_QUERIES = 200
+
+
+@dataclass(frozen=True)
+class GraphSettings:
+    """When and how the graph is built.
+
+    Below `graph_from` rows the exact scan takes under a millisecond and there is no graph. The graph is
+    extended when more than `tail_share` of the rows are not in it.
+    """
+
+    graph_from: int = 10_000
+    m: int = 16
+    ef_construction: int = 200
+    recall_target: float = 0.95
+    tail_share: float = 0.02
+
+
+@dataclass
+class PublishedGraph:
+    """A loaded graph, the rows it covers and how each modality is to be searched."""
+
+    index: HnswIndex
+    covered: int
+    epoch: int
+    calibrations: dict[str, Calibration]
+    load_seconds: float = 0.0
+
+
+def graph_facts(store: Store) -> dict[str, Any] | None:
+    """Return the sidecar of the current graph if it fits the library; does not read the graph."""
+    name = current(store.folder, KIND)
+    facts = read_json(store.folder / f"{name}.json") if name else None
+    fits = facts is not None and facts.get("epoch") == store.epoch and facts.get("dim") == store.dim
+    return facts if fits else None
+
+
+def calibrations_of(facts: dict[str, Any]) -> dict[str, Calibration]:
+    """Return the calibrations of a sidecar; damaged ones are left out, so exact search is used."""
+    found = {}
+    for modality, fields in (facts.get("calibration") or {}).items():
+        try:
+            found[modality] = Calibration.from_json(fields)
+        except TypeError:
+            continue
+    return found
+
+
+def load_graph(store: Store) -> PublishedGraph | str:
+    """Load the current graph after comparing it with its checksum, or say why it cannot be used."""
+    start = time.perf_counter()
+    name = current(store.folder, KIND)
+    if name is None:
+        return "no graph was published"
+    epoch, n_rows = store.epoch, store.n_rows
+    found = matching_file(store.folder, name, {"dim": store.dim, "epoch": epoch, "metric": "ip"})
+    if isinstance(found, str):
+        return found
+    path, facts = found
+    covered, n_nodes = facts.get("covered"), facts.get("n")
+    if not (isinstance(covered, int) and isinstance(n_nodes, int) and n_nodes <= covered <= n_rows):
+        return f"{name}.json covers {covered} rows, the library has {n_rows}"
+    index = HnswIndex.load(
+        path, store.dim, m=facts["M"], ef_construction=facts["ef_construction"], n_nodes=n_nodes
+    )
+    index.delete([row for row in store.catalog.dead_rows() if row < covered])
+    return PublishedGraph(index, covered, epoch, calibrations_of(facts), time.perf_counter() - start)
+
+
+def update_graph(
+    store: Store,
+    settings: GraphSettings,
+    text_probes: Matrix,
+    *,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> bool:
+    """Bring the graph up to date with the committed rows; the caller is the writer.
+
+    Parameters
+    ----------
+    store : Store
+        Opened as the writer.
+    settings : GraphSettings
+        When and how to build.
+    text_probes : float32 array, shape (n, dim)
+        Unit embeddings of typical texts, for the calibration.
+    on_progress : callable
+        Given (stage, done, total): `graph` while inserting, `calibrate`.
+
+    Returns
+    -------
+    bool
+        True if a new generation was published.
+    """
+    n_rows = store.n_rows
+    if n_rows - store.catalog.count("dead") < settings.graph_from:
+        return False
+    loaded = load_graph(store)  # reads and checks the whole file, so a damaged one is replaced here
+    if isinstance(loaded, str):
+        index = HnswIndex(store.dim, m=settings.m, ef_construction=settings.ef_construction)
+        loaded = PublishedGraph(index, 0, store.epoch, {})
+    total = n_rows - loaded.covered
+    if total <= settings.tail_share * n_rows:
+        if _is_calibrated(loaded.calibrations, settings.recall_target):
+            return False
+        total = 0
+    loaded.index.add(
+        _directed_rows(store, n_rows - total, n_rows),
+        total,
+        on_progress=lambda done: on_progress("graph", done, total),
+    )
+    loaded.index.delete(store.catalog.dead_rows())
+    on_progress("calibrate", 0, 1)
+    calibrations = calibrate_graph(store, loaded.index, settings, text_probes)
+    on_progress("calibrate", 1, 1)
+    covered = n_rows if total else loaded.covered
+    _publish(store, loaded.index, settings, calibrations, covered)
+    return True
+
+
+def _is_calibrated(found: dict[str, Calibration], target: float) -> bool:
+    return bool(found) and all(calibration.target == target for calibration in found.values())
+
+
+def calibrate_graph(
+    store: Store, index: HnswIndex, settings: GraphSettings, text_probes: Matrix
+) -> dict[str, Calibration]:
+    """Choose beam and route for each modality by exact search over all committed rows."""
+    exact = ExactIndex(store.matrix(), store.catalog.dead_rows())
+    queries = {"image": picture_queries(store.matrix(), _N_PICTURE_QUERIES), "text": text_probes}
+    return {
+        modality: calibrate(index, exact, vectors, target=settings.recall_target)
+        for modality, vectors in queries.items()
+        if len(vectors)
+    }
+
+
+def _directed_rows(store: Store, first: int, last: int) -> Iterator[tuple[Rows, Matrix]]:
+    """Yield blocks of (rows, vectors) that have a direction; rows standing in for lost ones have none."""
+    matrix = store.matrix()
+    for start in range(first, last, _BLOCK):
+        vectors = np.asarray(matrix[start : min(start + _BLOCK, last)], dtype=np.float32)
+        has_direction = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
+        rows = start + np.flatnonzero(has_direction)
+        if len(rows):
+            yield rows, vectors[has_direction]
+
+
+def _next_name(store: Store) -> str:
+    name = current(store.folder, KIND) or "hnsw-0"
+    generation = name.rsplit("-", 1)[-1]
+    return f"hnsw-{int(generation) + 1 if generation.isdigit() else 1}"
+
+
+def _publish(
+    store: Store,
+    index: HnswIndex,
+    settings: GraphSettings,
+    calibrations: dict[str, Calibration],
+    covered: int,
+) -> None:
+    from importlib.metadata import version
+
+    facts = {
+        "dim": store.dim, "metric": "ip", "M": settings.m, "ef_construction": settings.ef_construction,
+        "n": index.n_nodes, "epoch": store.epoch, "covered": covered, "hnswlib": version("hnswlib"),
+        "calibration": {modality: found.to_json() for modality, found in calibrations.items()},
+    }  # fmt: skip
+    publish(store.folder, KIND, _next_name(store), index.save, facts)

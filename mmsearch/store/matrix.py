@@ -1,0 +1,85 @@
+"""The vectors of a library: an append-only float16 matrix that readers map into memory.
+
+The file holds nothing but rows; how many of them count, and their width, is said by the catalog.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.errors import LibraryDamagedError, StorageError
+from mmsearch.store.publish import sync
+
+Half = NDArray[np.float16]
+
+
+def row_checksum(row: Half) -> int:
+    """Return the crc32 of one row's bytes."""
+    return zlib.crc32(row.tobytes())
+
+
+def row_digest(row: Half) -> bytes:
+    """Return 16 bytes that equal rows share and others do not."""
+    return blake2b(row.tobytes(), digest_size=16).digest()
+
+
+def append_rows(path: Path, rows: Half, *, at: int) -> None:
+    """Write rows (n, dim) behind the first `at` rows of the file and force them to disk.
+
+    Whatever an interrupted run left behind row `at` is overwritten or cut off.
+
+    Raises
+    ------
+    StorageError
+        If the disk refuses; the rows before `at` are untouched.
+    """
+    data = memoryview(np.ascontiguousarray(rows, dtype="<f2").tobytes())
+    start = at * rows.shape[1] * 2
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(handle, start)
+            written = 0
+            while written < len(data):
+                written += os.pwrite(handle, data[written:], start + written)
+            sync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise StorageError(
+            f"{path}: could not store {len(rows)} vectors ({error.strerror}); free some space and run again, "
+            "nothing that was stored before is lost"
+        ) from error
+
+
+def stored_rows(path: Path, dim: int) -> int:
+    """Return how many whole rows the file holds; 0 if there is none."""
+    try:
+        return path.stat().st_size // (2 * dim)
+    except FileNotFoundError:
+        return 0
+
+
+def map_rows(path: Path, n_rows: int, dim: int) -> Half:
+    """Map the first `n_rows` rows of the file, read only.
+
+    Raises
+    ------
+    LibraryDamagedError
+        If the file is missing or shorter than that.
+    """
+    if n_rows == 0:
+        return np.zeros((0, dim), dtype=np.float16)
+    found = stored_rows(path, dim)
+    if found < n_rows:
+        raise LibraryDamagedError(
+            f"{path}: {found} vectors found, the catalog lists {n_rows}; "
+            "run `mmsearch index` on the folders again to embed the missing ones"
+        )
+    return np.memmap(path, dtype="<f2", mode="r", shape=(n_rows, dim))

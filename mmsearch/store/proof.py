@@ -1,0 +1,60 @@
+"""Prove a library whole: every committed byte against its checksum."""
+
+from __future__ import annotations
+
+from mmsearch.records import VerifyReport
+from mmsearch.store.catalog import sqlite_errors
+from mmsearch.store.folder import Store
+from mmsearch.store.graph import KIND
+from mmsearch.store.matrix import stored_rows
+from mmsearch.store.publish import MANIFEST, current, matching_file
+
+_NAMED = 5  # damaged pictures named in full
+
+
+def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
+    """Check the catalog's structure, every vector and the graph; with `is_repair`, drop what is damaged.
+
+    Dropped pictures are embedded again by the next `index` of their folder, a dropped graph is rebuilt;
+    until then search is exact.
+    """
+    problems = _catalog_problems(store)
+    with store.catalog.reading():
+        rows = store.damaged_rows()
+        for row in rows[:_NAMED]:
+            paths = [image.path for image in store.catalog.images_of_rows([row])]
+            problems.append(
+                f"vector {row} differs from its checksum; it belongs to {', '.join(map(repr, paths))}"
+            )
+        if len(rows) > _NAMED:
+            problems.append(f"{len(rows) - _NAMED} more vectors differ from their checksums")
+        n_present = stored_rows(store.vectors_path(store.epoch), store.dim)
+        if n_present < store.n_rows:
+            problems.append(f"the vector file holds {n_present} of {store.n_rows} vectors")
+        n_rows, graph = store.n_rows, _graph_problem(store)
+    if graph:
+        problems.append(f"the graph cannot be used and search is exact: {graph}")
+    n_dropped = 0
+    if is_repair:
+        n_dropped = store.drop_rows(rows) if rows else 0
+        if graph:
+            (store.folder / MANIFEST).unlink(missing_ok=True)
+    return VerifyReport(n_rows, tuple(problems), n_dropped)
+
+
+def _catalog_problems(store: Store) -> list[str]:
+    with sqlite_errors(store.catalog.path):
+        found = [text for (text,) in store.catalog.db.execute("PRAGMA integrity_check(5)")]
+        problems = [] if found == ["ok"] else [f"the catalog is damaged: {text}" for text in found]
+        orphans = store.catalog.db.execute(
+            "SELECT count(*) FROM image WHERE row NOT IN (SELECT row FROM vector)"
+        ).fetchone()[0]
+    return [*problems, *([f"{orphans} pictures name vectors that are not listed"] if orphans else [])]
+
+
+def _graph_problem(store: Store) -> str | None:
+    name = current(store.folder, KIND)
+    if name is None:
+        return f"{MANIFEST} is damaged" if (store.folder / MANIFEST).exists() else None
+    found = matching_file(store.folder, name, {"dim": store.dim, "epoch": store.epoch})
+    return found if isinstance(found, str) else None

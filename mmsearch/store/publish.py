@@ -1,0 +1,161 @@
+"""Publish a cache file so that a reader sees the whole of it or the one before.
+
+A cache is written under a temporary name, measured, hashed by reading it back, forced to disk and renamed;
+its sidecar says what it must look like, and the manifest names the current generation. A cache whose
+sidecar does not match is never loaded: hnswlib, for one, crashes on or believes a damaged file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from mmsearch.errors import StorageError
+
+MANIFEST = "manifest.json"
+
+
+def sync(handle: int) -> None:
+    """Force a file's data to disk."""
+    getattr(os, "fdatasync", os.fsync)(handle)
+
+
+def sync_folder(folder: Path) -> None:
+    """Force a folder's entries to disk, so that a rename survives a power cut."""
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def storage_errors(path: Path, what: str) -> Iterator[None]:
+    """Turn an OSError into a sentence that names the file; StorageError passes."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"{path}: could not write {what} ({error.strerror or error}); free some space and run again, "
+            "the stored vectors are not affected"
+        ) from error
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hex sha256 of a file's bytes."""
+    digest = sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Replace a small file atomically and durably."""
+    temporary = path.with_name(path.name + ".tmp")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        written = 0
+        while written < len(data):
+            written += os.write(handle, data[written:])
+        sync(handle)
+    finally:
+        os.close(handle)
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the object in a JSON file; None if the file is missing or not one."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def current(folder: Path, kind: str) -> str | None:
+    """Return the name of the current generation of a cache (`graph`, ...), or None."""
+    name = (read_json(folder / MANIFEST) or {}).get(kind)
+    # A damaged manifest must not lead outside the folder.
+    return name if isinstance(name, str) and name.replace("-", "").isalnum() else None
+
+
+def publish(folder: Path, kind: str, name: str, save: Callable[[Path], None], facts: dict[str, Any]) -> None:
+    """Write `<name>.bin` with `save`, its sidecar `<name>.json` with `facts`, and make it current.
+
+    Parameters
+    ----------
+    folder : Path
+        The library.
+    kind : str
+        Key in the manifest.
+    name : str
+        Stem of both files; letters, digits and `-`.
+    save : callable
+        Writes the file under the path it is given.
+    facts : dict
+        What the file must be, checked by the reader; `length` and `sha256` are added.
+
+    Raises
+    ------
+    StorageError
+        If any step fails; the generation before stays current.
+    """
+    target = folder / f"{name}.bin"
+    temporary = folder / f"{name}.bin.tmp"
+    with storage_errors(target, f"the {kind}"):
+        try:
+            save(temporary)
+            handle = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                sync(handle)
+            finally:
+                os.close(handle)
+            length = temporary.stat().st_size
+            facts = {**facts, "length": length, "sha256": file_sha256(temporary)}
+            os.replace(temporary, target)
+            write_file(folder / f"{name}.json", json.dumps(facts, indent=1).encode())
+            manifest = {**(read_json(folder / MANIFEST) or {}), kind: name}
+            write_file(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    remove_other_generations(folder, name)
+
+
+def remove_other_generations(folder: Path, name: str) -> None:
+    """Delete the other generations of a cache and what interrupted runs left of them."""
+    stem = name.rsplit("-", 1)[0]
+    for path in folder.glob(f"{stem}-*"):
+        if path.name.split(".")[0] != name and path.suffix in (".bin", ".json", ".tmp"):
+            path.unlink(missing_ok=True)
+
+
+def matching_file(folder: Path, name: str, expected: dict[str, Any]) -> tuple[Path, dict[str, Any]] | str:
+    """Return the file and sidecar of a cache that is exactly what its sidecar says, or why it is not.
+
+    Reads the whole file to hash it: 0.5 s a gigabyte.
+    """
+    facts = read_json(folder / f"{name}.json")
+    path = folder / f"{name}.bin"
+    if facts is None:
+        return f"{name}.json is missing or damaged"
+    for key, value in expected.items():
+        if facts.get(key) != value:
+            return f"{name}.json says {key} {facts.get(key)}, expected {value}"
+    try:
+        if path.stat().st_size != facts.get("length"):
+            return f"{path.name} has {path.stat().st_size} bytes, its sidecar says {facts.get('length')}"
+        if file_sha256(path) != facts.get("sha256"):
+            return f"{path.name} differs from its checksum"
+    except OSError as error:
+        return f"{path.name} cannot be read ({error.strerror})"
+    return path, facts

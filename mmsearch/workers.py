@@ -1,0 +1,270 @@
+"""A pool of embedding workers, one process a core, that outlives whatever a picture does to a worker.
+
+One queue of batches; every worker has one batch in hand and one waiting in its pipe, so it never idles.
+A worker that dies or stops answering is replaced: the file it was at is tried once more alone and then
+given up as `quarantined`, the rest of its batches go back to the queue.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from mmsearch.errors import EncoderError
+from mmsearch.records import Matrix
+
+BATCH = 8  # pictures a batch; more brings nothing on a CPU
+MAX_TRIES = 2
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What a worker says of one file: `facts` of `embed_files`, and the vector (dim,) if it was good."""
+
+    path: bytes
+    facts: dict[str, Any]
+    vector: Matrix | None
+
+
+@dataclass
+class _Batch:
+    paths: list[bytes]
+    tries: int = 0
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[bytes]
+    in_flight: deque[_Batch] = field(default_factory=deque)
+    at: int | None = None
+    is_ready: bool = False
+    heard: float = field(default_factory=time.monotonic)
+    buffer: bytearray = field(default_factory=bytearray)
+
+
+class WorkerPool:
+    """Embeds files in worker processes; use as a context manager.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Program that speaks the protocol of `mmsearch.worker`.
+    n_workers : int or None
+        Default: one for each core this process may use.
+    file_timeout_s : float
+        A file that keeps a worker longer is given up.
+    tower_timeout_s : float
+        The same for loading the encoder and for one run of the image tower.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        n_workers: int | None = None,
+        file_timeout_s: float = 10.0,
+        tower_timeout_s: float = 120.0,
+    ) -> None:
+        self._command = list(command)
+        self._n_workers = n_workers or len(os.sched_getaffinity(0))
+        self._file_timeout_s = file_timeout_s
+        self._tower_timeout_s = tower_timeout_s
+        self._queue: deque[_Batch] = deque()
+        self._source: Iterator[bytes] = iter(())
+        self._workers: list[_Worker] = []
+        self._selector = selectors.DefaultSelector()
+        self._talk = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
+        self._n_failed_starts = 0
+
+    @classmethod
+    def for_encoder(cls, folder: Path, *, max_megapixels: float = 64.0, **options: Any) -> WorkerPool:
+        """Return a pool whose workers run the exported encoder in `folder`."""
+        command = [sys.executable, "-m", "mmsearch.worker", str(folder), str(max_megapixels)]
+        return cls(command, **options)
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            worker.process.kill()
+            self._release(worker)
+        self._workers.clear()
+        self._selector.close()
+        self._talk.close()
+
+    def run(self, paths: Iterable[bytes]) -> Iterator[list[Embedded]]:
+        """Yield the outcomes of all files, batch by batch as workers finish; every file comes once.
+
+        Raises
+        ------
+        EncoderError
+            If the workers cannot load the encoder.
+        """
+        self._source = iter(paths)
+        while True:
+            self._feed()
+            if not any(worker.in_flight for worker in self._workers):
+                return
+            for key, _ in self._selector.select(timeout=0.5):
+                yield from self._hear(key.data)
+            for worker in list(self._workers):
+                if worker.in_flight and time.monotonic() - worker.heard > self._patience(worker):
+                    worker.process.kill()
+                    yield from self._bury(worker, "took longer than the time limit")
+
+    # -- giving work ---------------------------------------------------------------------------------
+
+    def _next_batch(self) -> _Batch | None:
+        if self._queue:
+            return self._queue.popleft()
+        paths = list(islice(self._source, BATCH))
+        return _Batch(paths) if paths else None
+
+    def _feed(self) -> None:
+        for depth in (1, 2):
+            for worker in self._workers:
+                while len(worker.in_flight) < depth and (batch := self._next_batch()) is not None:
+                    self._give(worker, batch)
+        while len(self._workers) < self._n_workers and (batch := self._next_batch()) is not None:
+            worker = self._start()
+            self._give(worker, batch)
+
+    def _start(self) -> _Worker:
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._talk,
+            env=environment,
+            process_group=0,  # Ctrl-C is for the parent, which ends its workers by closing their input
+        )
+        worker = _Worker(process)
+        assert process.stdout is not None
+        os.set_blocking(process.stdout.fileno(), False)
+        self._selector.register(process.stdout, selectors.EVENT_READ, worker)
+        self._workers.append(worker)
+        return worker
+
+    def _give(self, worker: _Worker, batch: _Batch) -> None:
+        if not worker.in_flight:
+            worker.heard = time.monotonic()
+        worker.in_flight.append(batch)
+        request = json.dumps([os.fsdecode(path) for path in batch.paths]).encode() + b"\n"
+        assert worker.process.stdin is not None
+        with suppress(BrokenPipeError):  # it died; its output ends and the batch goes to another
+            worker.process.stdin.write(request)
+            worker.process.stdin.flush()
+
+    # -- hearing answers -----------------------------------------------------------------------------
+
+    def _hear(self, worker: _Worker) -> Iterator[list[Embedded]]:
+        assert worker.process.stdout is not None
+        data = os.read(worker.process.stdout.fileno(), 1 << 20)
+        if not data:
+            worker.process.wait()
+            yield from self._bury(worker, f"ended the worker ({_how_it_ended(worker.process.returncode)})")
+            return
+        worker.heard = time.monotonic()
+        worker.buffer += data
+        while (message := _take_message(worker.buffer)) is not None:
+            facts, payload = message
+            if "results" in facts:
+                yield self._finish(worker, facts["results"], payload)
+            elif "at" in facts:
+                worker.at = facts["at"]
+            else:
+                worker.is_ready = True
+                self._n_failed_starts = 0
+
+    def _finish(self, worker: _Worker, results: list[dict[str, Any]], payload: bytes) -> list[Embedded]:
+        batch = worker.in_flight.popleft()
+        worker.at = None
+        n_good = sum("code" not in result for result in results)
+        vectors = iter(np.frombuffer(payload, dtype=np.float32).reshape(n_good, -1) if n_good else ())
+        return [
+            Embedded(path, facts, None if "code" in facts else next(vectors))
+            for path, facts in zip(batch.paths, results, strict=True)
+        ]
+
+    def _patience(self, worker: _Worker) -> float:
+        at_file = worker.is_ready and worker.at is not None
+        return self._file_timeout_s if at_file else self._tower_timeout_s
+
+    # -- replacing a worker --------------------------------------------------------------------------
+
+    def _bury(self, worker: _Worker, reason: str) -> Iterator[list[Embedded]]:
+        """Put a dead worker's files back, except one that has now been tried often enough."""
+        self._workers.remove(worker)
+        self._release(worker)
+        if not worker.is_ready:
+            self._n_failed_starts += 1
+            if self._n_failed_starts >= MAX_TRIES:
+                raise EncoderError(f"the image encoder could not be started: {self._last_words()}")
+            self._queue.extendleft(reversed(worker.in_flight))
+            return
+        running, *waiting = worker.in_flight or [None]
+        self._queue.extendleft(batch for batch in reversed(waiting) if batch is not None)
+        if running is None:
+            return
+        suspects = running.paths if worker.at is None else [running.paths[worker.at]]
+        innocent = [path for path in running.paths if path not in suspects]
+        if innocent:
+            self._queue.appendleft(_Batch(innocent, running.tries))
+        for path in suspects:
+            tries = running.tries + 1 if len(running.paths) == 1 else 1
+            if tries >= MAX_TRIES:
+                message = f"reading this picture {reason}, {tries} times; it is left out until it changes"
+                yield [Embedded(path, {"code": "quarantined", "message": message}, None)]
+            else:
+                self._queue.append(_Batch([path], tries))
+
+    def _release(self, worker: _Worker) -> None:
+        assert worker.process.stdout is not None
+        assert worker.process.stdin is not None
+        self._selector.unregister(worker.process.stdout)
+        worker.process.stdout.close()
+        with suppress(BrokenPipeError):
+            worker.process.stdin.close()
+        worker.process.wait()
+
+    def _last_words(self) -> str:
+        self._talk.seek(0)
+        lines = self._talk.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "the worker ended without a word"
+
+
+def _take_message(buffer: bytearray) -> tuple[dict[str, Any], bytes] | None:
+    """Take the first whole message off the buffer, or return None if more bytes must come."""
+    end = buffer.find(b"\n")
+    if end < 0:
+        return None
+    facts: dict[str, Any] = json.loads(bytes(buffer[:end]))
+    last = end + 1 + facts.get("bytes", 0)
+    if len(buffer) < last:
+        return None
+    payload = bytes(buffer[end + 1 : last])
+    del buffer[:last]
+    return facts, payload
+
+
+def _how_it_ended(code: int | None) -> str:
+    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"

@@ -1,0 +1,50 @@
+"""Zero-shot classification: label prompts are the classifier (Radford et al., 2021, section 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmsearch.encoders.base import DualEncoder
+from mmsearch.prompts import DEFAULT_TEMPLATES, fill_templates
+from mmsearch.records import Matrix, Prediction
+from mmsearch.vectors import inner_products, l2_normalize
+
+
+def class_embeddings(
+    encoder: DualEncoder, labels: Sequence[str], templates: Sequence[str] = DEFAULT_TEMPLATES
+) -> Matrix:
+    """Return one unit vector per label, float32 (n_labels, dim): the mean of its prompts', renormalised."""
+    prompts = fill_templates(labels, templates)
+    vectors = encoder.encode_texts([text for texts in prompts for text in texts])
+    return l2_normalize(vectors.reshape(len(labels), -1, vectors.shape[1]).mean(axis=1))
+
+
+def predict(
+    images: Matrix, classes: Matrix, labels: Sequence[str], logit_scale: float, *, k: int = 5
+) -> list[tuple[Prediction, ...]]:
+    """Return the k most probable labels of every picture, most probable first; ties by label order.
+
+    Parameters
+    ----------
+    images : float32 array, shape (n_images, dim)
+        Unit rows.
+    classes : float32 array, shape (n_labels, dim)
+        Unit rows of `class_embeddings`.
+    labels : sequence of str
+        Names of the classes.
+    logit_scale : float > 0
+        Multiplier of the cosines before the softmax.
+    k : int > 0
+        Clamped to n_labels.
+    """
+    cosines = inner_products(images, classes)
+    logits = logit_scale * cosines.astype(np.float64)
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return [
+        tuple(Prediction(labels[i], float(probabilities[n, i]), float(cosines[n, i])) for i in best)
+        for n, best in enumerate(order)
+    ]

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+
+from mmsearch.errors import DimensionError, VectorError
+from mmsearch.indexes.calibrate import ann_recall_at_k, calibrate, picture_queries
+from mmsearch.indexes.exact import ExactIndex
+from mmsearch.indexes.hnsw import HnswIndex
+from mmsearch.vectors import l2_normalize
+
+
+def clustered(seed, n, dim=32, n_clusters=20):
+    rng = np.random.default_rng(seed)
+    centres = rng.standard_normal((n_clusters, dim))
+    vectors = centres[rng.integers(0, n_clusters, n)] + 0.5 * rng.standard_normal((n, dim))
+    return l2_normalize(vectors.astype(np.float32))
+
+
+def built(vectors, first_row=0):
+    index = HnswIndex(vectors.shape[1])
+    rows = np.arange(first_row, first_row + len(vectors))
+    index.add([(rows, vectors)], len(vectors), n_threads=1)
+    return index
+
+
+def test_hnsw_finds_95_percent_of_exact_neighbours_at_ef_100():
+    vectors = clustered(0, 3000)
+    queries = clustered(1, 100)
+    _, expected = ExactIndex(vectors.astype(np.float16)).search(queries, 10)
+    index = built(vectors)
+    with index.beam(100):
+        _, found = index.search(queries, 10)
+    assert ann_recall_at_k(found, expected) >= 0.95
+
+
+def test_hnsw_recall_never_falls_much_as_ef_grows():
+    vectors, queries = clustered(0, 3000), clustered(1, 100)
+    _, expected = ExactIndex(vectors.astype(np.float16)).search(queries, 10)
+    index = built(vectors)
+    recalls = []
+    for ef in (10, 40, 160, 640):
+        with index.beam(ef):
+            recalls.append(ann_recall_at_k(index.search(queries, 10)[1], expected))
+    assert all(later >= earlier - 0.005 for earlier, later in zip(recalls, recalls[1:], strict=False))
+
+
+def test_index_grows_past_its_first_batch():
+    vectors = clustered(2, 400)
+    index = built(vectors[:100])
+    index.add([(np.arange(100, 400), vectors[100:])], 300)
+    assert len(index) == 400
+    assert index.search(vectors[350:351], 1)[1].tolist() == [[350]]
+
+
+def test_search_returns_every_vector_when_k_exceeds_the_size():
+    vectors = clustered(3, 30)
+    scores, rows = built(vectors).search(vectors[:2], 1000)
+    assert rows.shape == scores.shape == (2, 30)
+    assert sorted(rows[0].tolist()) == list(range(30))
+
+
+def test_deleted_rows_never_come_back_and_restored_ones_do():
+    vectors = clustered(4, 200)
+    index = built(vectors)
+    index.delete([5, 6, 9999])
+    assert len(index) == 198
+    assert 5 not in index.search(vectors[5:6], 198)[1]
+    index.restore([5])
+    assert index.search(vectors[5:6], 1)[1].tolist() == [[5]]
+
+
+def test_scores_are_cosines_best_first():
+    vectors = clustered(5, 300)
+    scores, rows = built(vectors).search(vectors[:1], 20)
+    np.testing.assert_allclose(scores[0], vectors[rows[0]] @ vectors[0], atol=1e-5)
+    assert (np.diff(scores[0]) <= 1e-6).all()
+
+
+def test_vectors_without_a_direction_are_refused():
+    vectors = clustered(6, 20)
+    vectors[4] = np.nan
+    with pytest.raises(VectorError, match="row 4 of 20"):
+        built(vectors)
+    with pytest.raises(VectorError, match="queries: row 0"):
+        built(clustered(6, 20)).search(np.zeros((1, 32), np.float32), 3)
+
+
+def test_widths_that_differ_are_an_error():
+    index = built(clustered(7, 20))
+    with pytest.raises(DimensionError, match="queries have 5 dimensions, the index has 32"):
+        index.search(np.ones((1, 5), np.float32), 3)
+
+
+def test_a_saved_graph_answers_as_before(tmp_path):
+    vectors = clustered(8, 500)
+    index = built(vectors)
+    index.save(tmp_path / "graph")
+    loaded = HnswIndex.load(tmp_path / "graph", 32, m=16, ef_construction=200, n_nodes=500)
+    np.testing.assert_array_equal(loaded.search(vectors[:9], 10)[1], index.search(vectors[:9], 10)[1])
+
+
+def test_an_empty_graph_answers_with_nothing():
+    assert HnswIndex(8).search(np.ones((2, 8), np.float32), 5)[1].shape == (2, 0)
+
+
+def test_ann_recall_is_the_share_of_exact_neighbours_found():
+    assert ann_recall_at_k(np.array([[1, 2], [3, 9]]), np.array([[1, 2], [3, 4]])) == 0.75
+
+
+def test_calibration_reaches_its_target_or_chooses_the_exact_scan():
+    vectors = clustered(9, 2000)
+    exact, graph = ExactIndex(vectors.astype(np.float16)), built(vectors)
+    queries = picture_queries(vectors, 50)
+    found = calibrate(graph, exact, queries, target=0.9)
+    assert found.recall >= 0.9
+    off_manifold = l2_normalize(np.random.default_rng(0).standard_normal((50, 32)).astype(np.float32))
+    impossible = calibrate(built(vectors[:1000]), exact, off_manifold, target=1.0)
+    assert impossible.route == "exact"
