@@ -346,6 +346,4 @@ def _install(prepared: Path, folder: Path) -> None:
         os.replace(temporary, folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise StorageError(
-            f"{folder}: could not copy the encoder ({error.strerror}); free some space"
-        ) from error
+        raise StorageError(f"{folder}: could not copy the encoder ({error.strerror}); free some space") from error

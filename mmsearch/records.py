@@ -14,6 +14,8 @@ Matrix: TypeAlias = NDArray[np.float32]
 Pixels: TypeAlias = NDArray[np.uint8]
 PathLike: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 Modality: TypeAlias = Literal["text", "image"]
+ResizeMode: TypeAlias = Literal["shortest", "longest", "squash"]
+Interpolation: TypeAlias = Literal["bicubic", "bilinear"]
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class Preprocessing:
 
     size: tuple[int, int]
     resize: int
-    mode: Literal["shortest", "longest", "squash"] = "shortest"
-    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    mode: ResizeMode = "shortest"
+    interpolation: Interpolation = "bicubic"
     fill: int = 0
 
 

@@ -53,9 +53,7 @@ class Searcher:
         loading it would: the sum is then never more than twice the best.
     """
 
-    def __init__(
-        self, store: Store, encoder: Callable[[], DualEncoder], *, use_graph: bool | None = None
-    ) -> None:
+    def __init__(self, store: Store, encoder: Callable[[], DualEncoder], *, use_graph: bool | None = None) -> None:
         self.store = store
         self._encoder = encoder
         self._use_graph = use_graph
@@ -115,7 +113,8 @@ class Searcher:
         with self.store.catalog.reading():
             known = self.store.catalog.image_at(encoded)
             if known is not None and _is_unchanged(encoded, known):
-                return l2_normalize(self.store.checked_rows([known.row]).astype(np.float32))[0]
+                vector: Matrix = l2_normalize(self.store.checked_rows([known.row]).astype(np.float32))[0]
+                return vector
         encoder = self._encoder()
         try:
             data, _ = read_file(encoded)
@@ -171,11 +170,7 @@ class Searcher:
         self._exact = ExactIndex(self.store.matrix(), dead)
         if self._graph is not None:
             facts = graph_facts(self.store)
-            if (
-                facts is None
-                or facts["covered"] != self._graph.covered
-                or self._graph.epoch != self.store.epoch
-            ):
+            if facts is None or facts["covered"] != self._graph.covered or self._graph.epoch != self.store.epoch:
                 self._graph = None
             else:
                 self._graph.index.restore(self._graph.index.dead.difference(dead))

@@ -15,9 +15,7 @@ from mmsearch.cli.render import chosen, print_table, say, write_rows
 
 def classify(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures, in the library or not.")],
-    labels: Annotated[
-        str | None, typer.Option("--labels", help='Comma-separated: "cat,dog,a red car".')
-    ] = None,
+    labels: Annotated[str | None, typer.Option("--labels", help='Comma-separated: "cat,dog,a red car".')] = None,
     labels_file: Annotated[
         Path | None, typer.Option("--labels-file", metavar="F", help="One label a line; - is standard input.")
     ] = None,
@@ -45,9 +43,7 @@ def classify(
         print_table(None, [("picture", False), ("label", False), ("probability", True)], rows)
     elif wanted is Format.tsv:
         flat = [
-            {"path": result.path, **asdict(prediction)}
-            for result in found
-            for prediction in result.predictions
+            {"path": result.path, **asdict(prediction)} for result in found for prediction in result.predictions
         ]
         write_rows(flat, ("path", "label", "probability", "score"), wanted)
     else:
@@ -69,6 +65,4 @@ def _labels(labels: str | None, labels_file: Path | None) -> list[str]:
         text = sys.stdin.read() if str(labels_file) == "-" else labels_file.read_text(encoding="utf-8")
         return [line.strip() for line in text.splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(
-            f"{labels_file} cannot be read: {error}", param_hint="--labels-file"
-        ) from error
+        raise typer.BadParameter(f"{labels_file} cannot be read: {error}", param_hint="--labels-file") from error

@@ -19,12 +19,8 @@ def status(library: LibraryOption = None, output: FormatOption = None) -> None:
         found = opened.status()
     wanted = chosen(output)
     if wanted is not Format.table:
-        rows = (
-            [asdict(bad) for bad in found.bad] if wanted in (Format.paths, Format.paths0) else [asdict(found)]
-        )
-        write_rows(
-            rows, ("folder", "model", "dim", "n_images", "n_vectors", "n_in_graph", "size_bytes"), wanted
-        )
+        rows = [asdict(bad) for bad in found.bad] if wanted in (Format.paths, Format.paths0) else [asdict(found)]
+        write_rows(rows, ("folder", "model", "dim", "n_images", "n_vectors", "n_in_graph", "size_bytes"), wanted)
         return
     rows_for_people = [
         ["library", found.folder],

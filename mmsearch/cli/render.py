@@ -66,9 +66,7 @@ def console(*, is_talk: bool = False) -> Console:
     return Console(stderr=is_talk, highlight=False, soft_wrap=False)
 
 
-def print_table(
-    title: str | None, columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]
-) -> None:
+def print_table(title: str | None, columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> None:
     """Print a table for people; each column is (heading, is it a number)."""
     from rich.table import Table
     from rich.text import Text

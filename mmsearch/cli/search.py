@@ -74,9 +74,7 @@ def _query(text: str | None, images: list[str], excluded: list[str], where: list
            ) -> Query:  # fmt: skip
     from mmsearch.records import Query, Term
 
-    terms: list[Term] = [
-        weighted(value) for value in ([text] if text is not None else []) + images + excluded
-    ]
+    terms: list[Term] = [weighted(value) for value in ([text] if text is not None else []) + images + excluded]
     if weights:
         if len(weights) != len(terms):
             raise typer.BadParameter(

@@ -81,7 +81,7 @@ def decode(
             return _decode(data, preprocessing, use_draft, max_megapixels)
     except PictureError:
         raise
-    except Exception as error:  # noqa: BLE001 - mutated files raise a dozen types, each is only this file's
+    except Exception as error:
         raise _named(error) from error
 
 
@@ -155,7 +155,8 @@ def _check_size(width: int, height: int, max_megapixels: float) -> None:
         )
     if width * height > max_megapixels * 1e6:
         raise PictureError(
-            "too_large", f"the picture has {width * height / 1e6:.0f} megapixels, the limit is {max_megapixels:g}"
+            "too_large",
+            f"the picture has {width * height / 1e6:.0f} megapixels, the limit is {max_megapixels:g}",
         )
     if width < 1 or height < 1:
         raise PictureError("corrupt", f"the picture is {width} x {height} pixels")
@@ -227,9 +228,9 @@ def _eight_bits(values: np.ndarray, *, is_16_bit: bool) -> np.ndarray:
     low, high = float(values.min()), float(values.max())
     if is_16_bit or (values.dtype.kind in "iu" and 255 < high <= 65_535 and low >= 0):
         return (values.astype(np.int64) >> 8).clip(0, 255).astype(np.uint8)
-    if values.dtype.kind == "f" and 0 <= low and high <= 1:
+    if values.dtype.kind == "f" and low >= 0 and high <= 1:
         low, high = 0.0, 1.0
-    elif 0 <= low and high <= 255:
+    elif low >= 0 and high <= 255:
         low, high = 0.0, 255.0
     scaled = (values.astype(np.float64) - low) * (255 / max(high - low, 1e-12))
     return scaled.round().astype(np.uint8)

@@ -62,9 +62,7 @@ def find_files(roots: Sequence[bytes], *, follow_links: bool = False) -> Iterato
                 yield found
 
 
-def _from_root(
-    root: bytes, follow_links: bool, seen: set[tuple[int, int]]
-) -> Iterator[FoundFile | Unreachable]:
+def _from_root(root: bytes, follow_links: bool, seen: set[tuple[int, int]]) -> Iterator[FoundFile | Unreachable]:
     try:
         status = os.stat(root)  # a root named by the user may be a link
     except OSError as error:

@@ -94,9 +94,7 @@ def calibrate(graph: HnswIndex, exact: ExactIndex, queries: Matrix, *, target: f
             graph_ms = _median_ms(graph, queries[:50])
             break
     route = "graph" if recall >= target and graph_ms < exact_ms else "exact"
-    return Calibration(
-        route, ef, round(recall, 4), target, round(graph_ms, 4), round(exact_ms, 4), len(queries)
-    )
+    return Calibration(route, ef, round(recall, 4), target, round(graph_ms, 4), round(exact_ms, 4), len(queries))
 
 
 def _median_ms(index: HnswIndex | ExactIndex, queries: Matrix) -> float:

@@ -50,9 +50,7 @@ class ExactIndex:
         rows = np.setdiff1d(rows, self._dead)
         n_blocks = max(1, len(rows) // _BATCH_BLOCK + 1)
         parts = [
-            (self._score(queries, self._matrix[part]), part)
-            for part in np.array_split(rows, n_blocks)
-            if len(part)
+            (self._score(queries, self._matrix[part]), part) for part in np.array_split(rows, n_blocks) if len(part)
         ]
         if not parts:
             return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)

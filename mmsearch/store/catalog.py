@@ -59,9 +59,7 @@ def sqlite_errors(path: Path) -> Iterator[None]:
                 f"{path}: the system refused the access ({text}); check free space and permissions, "
                 "nothing that was stored is lost"
             ) from error
-        raise LibraryDamagedError(
-            f"{path}: the catalog cannot be read ({text}); run `mmsearch verify`"
-        ) from error
+        raise LibraryDamagedError(f"{path}: the catalog cannot be read ({text}); run `mmsearch verify`") from error
     except sqlite3.DatabaseError as error:
         raise LibraryDamagedError(
             f"{path}: the catalog is damaged ({error}); restore it, or delete the library and index again"

@@ -269,9 +269,7 @@ class Store:
         for position, vector in enumerate(block):
             digest = row_digest(vector)
             if digest not in known:
-                found = self.catalog.db.execute(
-                    "SELECT row FROM vector WHERE digest = ?", (digest,)
-                ).fetchone()
+                found = self.catalog.db.execute("SELECT row FROM vector WHERE digest = ?", (digest,)).fetchone()
                 known[digest] = found[0] if found else n_rows + len(fresh)
                 if not found:
                     fresh.append(position)
@@ -330,9 +328,7 @@ class Store:
             db.execute("DELETE FROM vector WHERE row NOT IN (SELECT old FROM renumber)")
             for table in ("vector", "image"):
                 # By way of negative numbers: a plain update would meet rows not yet renumbered.
-                db.execute(
-                    f"UPDATE {table} SET row = -1 - (SELECT new FROM renumber WHERE old = {table}.row)"
-                )
+                db.execute(f"UPDATE {table} SET row = -1 - (SELECT new FROM renumber WHERE old = {table}.row)")
                 db.execute(f"UPDATE {table} SET row = -1 - row")
             db.execute("DELETE FROM dead")
             db.execute("DROP TABLE renumber")

@@ -85,9 +85,7 @@ def load_graph(store: Store) -> PublishedGraph | str:
     covered, n_nodes = facts.get("covered"), facts.get("n")
     if not (isinstance(covered, int) and isinstance(n_nodes, int) and n_nodes <= covered <= n_rows):
         return f"{name}.json covers {covered} rows, the library has {n_rows}"
-    index = HnswIndex.load(
-        path, store.dim, m=facts["M"], ef_construction=facts["ef_construction"], n_nodes=n_nodes
-    )
+    index = HnswIndex.load(path, store.dim, m=facts["M"], ef_construction=facts["ef_construction"], n_nodes=n_nodes)
     index.delete([row for row in store.catalog.dead_rows() if row < covered])
     return PublishedGraph(index, covered, epoch, calibrations_of(facts), time.perf_counter() - start)
 

@@ -23,9 +23,7 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         rows = store.damaged_rows()
         for row in rows[:_NAMED]:
             paths = [image.path for image in store.catalog.images_of_rows([row])]
-            problems.append(
-                f"vector {row} differs from its checksum; it belongs to {', '.join(map(repr, paths))}"
-            )
+            problems.append(f"vector {row} differs from its checksum; it belongs to {', '.join(map(repr, paths))}")
         if len(rows) > _NAMED:
             problems.append(f"{len(rows) - _NAMED} more vectors differ from their checksums")
         n_present = stored_rows(store.vectors_path(store.epoch), store.dim)

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -40,7 +42,7 @@ def test_hnsw_recall_never_falls_much_as_ef_grows():
     for ef in (10, 40, 160, 640):
         with index.beam(ef):
             recalls.append(ann_recall_at_k(index.search(queries, 10)[1], expected))
-    assert all(later >= earlier - 0.005 for earlier, later in zip(recalls, recalls[1:], strict=False))
+    assert all(later >= earlier - 0.005 for earlier, later in itertools.pairwise(recalls))
 
 
 def test_index_grows_past_its_first_batch():

@@ -1,0 +1,190 @@
+"""Export an encoder from torch to a folder of ONNX towers, checked against torch before it is used."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmsearch.encoders.base import EMBEDDING_VERSION, EagerEncoder
+from mmsearch.encoders.onnx import (
+    FORMAT,
+    IMAGE,
+    PROBES,
+    SPEC,
+    TEXT,
+    TOKENIZER,
+    OnnxEncoder,
+    file_facts,
+)
+from mmsearch.encoders.probes import probe_texts
+from mmsearch.encoders.tokens import token_batch
+from mmsearch.errors import EncoderError, StorageError
+from mmsearch.records import Matrix, Pixels
+from mmsearch.vectors import l2_normalize
+
+if TYPE_CHECKING:
+    import torch
+
+MIN_COSINE = 0.9999
+_N_CHECKED = 32  # texts compared with torch
+
+
+def fingerprint_of(eager: EagerEncoder) -> str:
+    """Return the hex sha256 over all that decides an encoder's vectors."""
+    decisive = {
+        "identity": eager.identity,
+        "preprocessing": asdict(eager.preprocessing),
+        "tokenizer": {**asdict(eager.tokenizer), "json": sha256(eager.tokenizer.json.encode()).hexdigest()},
+        "dim": eager.dim,
+        "embedding_version": EMBEDDING_VERSION,
+    }
+    return sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def export_encoder(eager: EagerEncoder, folder: Path) -> None:
+    """Write an encoder as a self-contained folder: whole, checked against torch, or not at all.
+
+    Parameters
+    ----------
+    eager : EagerEncoder
+        The encoder as torch modules.
+    folder : Path
+        Replaced if it exists.
+
+    Raises
+    ------
+    EncoderError
+        If a tower cannot be exported, or its vectors differ from torch's by a cosine below 0.9999.
+    StorageError
+        If the disk refuses.
+    """
+    temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        _write(eager, temporary)
+        _sync_all(temporary)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    except OSError as error:
+        raise StorageError(
+            f"{folder}: could not write the encoder ({error.strerror or error}); free some space"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write(eager: EagerEncoder, folder: Path) -> None:
+    ids = token_batch(eager.tokenizer, ["a photo of a cat", "two dogs in the snow"])
+    height, width = eager.preprocessing.size
+    with _quietly(eager.name):
+        import torch
+
+        lengths = {0: "n"} if eager.tokenizer.pad_to_context else {0: "n", 1: "length"}
+        _export_tower(eager.text_tower, torch.from_numpy(ids), folder / TEXT, lengths)
+        pixels = torch.zeros((2, height, width, 3), dtype=torch.uint8)
+        _export_tower(eager.image_tower, pixels, folder / IMAGE, {0: "n"})
+    (folder / TOKENIZER).write_text(eager.tokenizer.json, encoding="utf-8")
+    spec = {
+        "format": FORMAT,
+        "name": eager.name,
+        "fingerprint": fingerprint_of(eager),
+        "dim": eager.dim,
+        "logit_scale": eager.logit_scale,
+        "preprocessing": asdict(eager.preprocessing),
+        "text": {key: value for key, value in asdict(eager.tokenizer).items() if key != "json"},
+        "identity": eager.identity,
+    }
+    _write_spec(folder, spec)
+    exported = OnnxEncoder.open(folder)
+    probes = exported.encode_texts(probe_texts())
+    np.save(folder / PROBES, probes, allow_pickle=False)
+    spec["cosine_to_torch"] = _check_parity(eager, exported, probes)
+    spec["files"] = {path.name: file_facts(path) for path in folder.iterdir() if path.name != SPEC}
+    _write_spec(folder, spec)
+
+
+def _write_spec(folder: Path, spec: dict[str, Any]) -> None:
+    (folder / SPEC).write_text(json.dumps(spec, indent=1), encoding="utf-8")
+
+
+def _export_tower(tower: torch.nn.Module, example: torch.Tensor, path: Path, shape: dict[int, str]) -> None:
+    import torch
+
+    names = list(tower.forward.__annotations__)
+    torch.onnx.export(
+        tower.eval(), (example,), str(path), input_names=["input"], output_names=["vectors"],
+        dynamo=True, dynamic_shapes={names[0]: shape}, external_data=True, verbose=False,
+    )  # fmt: skip
+
+
+@contextmanager
+def _quietly(name: str) -> Iterator[None]:
+    """Silence the exporter's chatter, and name the model when it fails."""
+    loggers = [logging.getLogger(one) for one in ("torch.onnx", "onnxscript", "torch.export", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise EncoderError(
+            f"{name} cannot be exported to ONNX ({type(error).__name__}: {str(error)[:300]}); choose another model"
+        ) from error
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _check_parity(eager: EagerEncoder, exported: OnnxEncoder, probes: Matrix) -> dict[str, float]:
+    """Return the smallest cosine between torch's vectors and the exported ones, of texts and of pictures."""
+    import torch
+
+    pixels = _check_pictures(eager.preprocessing.size)
+    with torch.inference_mode():
+        texts = eager.text_tower(torch.from_numpy(token_batch(eager.tokenizer, probe_texts()[:_N_CHECKED]))).numpy()
+        images = eager.image_tower(torch.from_numpy(pixels)).numpy()
+    pairs = {"text": (texts, probes[:_N_CHECKED]), "image": (images, exported.encode_images(pixels))}
+    found = {}
+    for kind, (expected, got) in pairs.items():
+        found[kind] = float((l2_normalize(expected) * got).sum(axis=1).min())
+        if not found[kind] > MIN_COSINE:
+            raise EncoderError(
+                f"the exported {kind} tower of {eager.name} differs from torch (cosine {found[kind]:.6f}, "
+                f"expected above {MIN_COSINE}); another version of torch may export it right"
+            )
+    return found
+
+
+def _check_pictures(size: tuple[int, int]) -> Pixels:
+    """Return uint8 pixels (4, height, width, 3): smooth colour fields with noise, like small photographs."""
+    rng = np.random.default_rng(0)
+    height, width = size
+    coarse = rng.integers(0, 256, (4, 4, 4, 3))
+    rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
+    smooth = coarse[:, rows][:, :, columns]
+    pixels: Pixels = (smooth + rng.integers(-20, 21, smooth.shape)).clip(0, 255).astype(np.uint8)
+    return pixels
+
+
+def _sync_all(folder: Path) -> None:
+    for path in [*folder.iterdir(), folder]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,91 @@
+"""Files of a model hub repository: from the local cache, or downloaded once; never a long silence."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mmsearch.errors import HubUnreachableError, ModelNotFoundError
+
+_PATIENCE_S = 6.0  # for the first answer of the hub
+
+
+def fetch(repository: str, names: Sequence[str], *, notify: Callable[[str], None] = lambda _: None) -> Path:
+    """Return a local copy of the first of the named files that a hub repository has.
+
+    Parameters
+    ----------
+    repository : str
+        `owner/name`.
+    names : sequence of str
+        File names, the preferred one first.
+    notify : callable
+        Given a sentence before a download; the download draws its own progress bar.
+
+    Raises
+    ------
+    HubUnreachableError
+        If the file is not cached and the hub does not answer, or `HF_HUB_OFFLINE` is set.
+    ModelNotFoundError
+        If the hub answers but has no such repository or file.
+    """
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+
+    for name in names:
+        cached = try_to_load_from_cache(repository, name)
+        if isinstance(cached, str):
+            return Path(cached)
+    _require_hub(repository)
+    notify(f"downloading {repository}")
+    for name in names:
+        try:
+            return Path(hf_hub_download(repository, name))
+        except EntryNotFoundError:
+            continue
+        except RepositoryNotFoundError as error:
+            raise ModelNotFoundError(f"the hub has no repository {repository!r}, or it is private") from error
+        except Exception as error:  # whatever the connection raises
+            raise HubUnreachableError(
+                f"downloading {name} of {repository} failed ({str(error)[:200]}); run the command again, "
+                "what has arrived is kept"
+            ) from error
+    raise ModelNotFoundError(f"the hub repository {repository!r} has none of: {', '.join(names)}")
+
+
+def _require_hub(repository: str) -> None:
+    """Raise HubUnreachableError unless the hub answers within seconds."""
+    from huggingface_hub import constants
+
+    advice = "use `--model offline`, which needs no download, or a local checkpoint"
+    if constants.is_offline_mode():
+        raise HubUnreachableError(
+            f"{repository} is not in the local cache and HF_HUB_OFFLINE forbids to download it; {advice}"
+        )
+    problem = _try(constants.ENDPOINT)
+    if problem is not None:
+        raise HubUnreachableError(
+            f"{repository} is not in the local cache, and {constants.ENDPOINT} cannot be reached "
+            f"({problem}); {advice}"
+        )
+
+
+def _try(address: str) -> str | None:
+    """Return what goes wrong when an address is asked for an answer, or None."""
+    outcome: list[str | None] = []
+
+    def ask() -> None:
+        from huggingface_hub import get_session
+
+        try:
+            get_session().head(address, timeout=_PATIENCE_S)
+            outcome.append(None)
+        except Exception as error:  # noqa: BLE001 - DNS, TLS, proxy: each has its own type
+            outcome.append(f"{type(error).__name__}: {error}"[:200])
+
+    # In a thread, because looking up a name may hang longer than any timeout of the request.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_PATIENCE_S + 1)
+    return outcome[0] if outcome else f"no answer within {_PATIENCE_S:.0f} s"

@@ -1,0 +1,173 @@
+"""An exported encoder: a folder of ONNX towers, a tokenizer and a specification, run without torch.
+
+Opening one reads its specification only; a tower is loaded when it is first used, the text tower memory-mapped
+and unpacked, so that a single text costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.encoders.base import Tokenizer
+from mmsearch.encoders.tokens import load_tokenizer, pad, token_ids
+from mmsearch.errors import DimensionError, EncoderError
+from mmsearch.records import Matrix, Pixels, Preprocessing
+from mmsearch.vectors import l2_normalize
+
+FORMAT = 1
+SPEC, IMAGE, TEXT, TOKENIZER, PROBES = "spec.json", "image.onnx", "text.onnx", "tokenizer.json", "probes.npy"
+_TEXTS = 32  # texts a run of the text tower
+
+
+class OnnxEncoder:
+    """A `DualEncoder` over an exported folder; one thread at a time.
+
+    Use `OnnxEncoder.open`.
+    """
+
+    def __init__(self, folder: Path, spec: dict[str, Any], *, threads: int) -> None:
+        self.folder = folder
+        self.name = str(spec["name"])
+        self.fingerprint = str(spec["fingerprint"])
+        self.dim = int(spec["dim"])
+        self.logit_scale = float(spec["logit_scale"])
+        fields = spec["preprocessing"]
+        self.preprocessing = Preprocessing(**{**fields, "size": tuple(fields["size"])})
+        self._tokenizer = Tokenizer(json="", **spec["text"])
+        self._threads = threads
+        self._image_session: Any = None
+        self._text_session: Any = None
+        self._fast_tokenizer: Any = None
+
+    @classmethod
+    def open(cls, folder: Path, *, threads: int = 1) -> OnnxEncoder:
+        """Open an exported encoder; costs one small file.
+
+        Parameters
+        ----------
+        folder : Path
+            Written by `export_encoder`.
+        threads : int
+            Threads inside one run of a tower.
+
+        Raises
+        ------
+        EncoderError
+            If the folder holds no encoder, or one of another format.
+        """
+        spec = _read_spec(folder)
+        try:
+            return cls(folder, spec, threads=threads)
+        except (KeyError, TypeError, ValueError) as error:
+            raise EncoderError(f"{folder / SPEC} is damaged ({error!r}); {_AGAIN}") from error
+
+    def encode_images(self, pixels: Pixels) -> Matrix:
+        """Return unit vectors float32 (n, dim) of upright RGB pixels uint8 (n, height, width, 3)."""
+        expected = (*self.preprocessing.size, 3)
+        if pixels.shape[1:] != expected:
+            raise DimensionError(f"pictures have shape {pixels.shape[1:]}, the image tower takes {expected}")
+        if self._image_session is None:
+            self._image_session = self._session(IMAGE, is_packed=True)
+        return self._run(self._image_session, pixels)
+
+    def encode_texts(self, texts: Sequence[str]) -> Matrix:
+        """Return unit vectors float32 (n, dim) of n texts; longer ones are cut to the tower's context."""
+        if self._fast_tokenizer is None:
+            self._tokenizer = replace(self._tokenizer, json=self._read_tokenizer())
+            self._fast_tokenizer = load_tokenizer(self._tokenizer)
+            self._text_session = self._session(TEXT, is_packed=False)
+        ids = token_ids(self._tokenizer, self._fast_tokenizer, texts)
+        vectors = np.empty((len(ids), self.dim), dtype=np.float32)
+        # Texts of about the same length go together, so that little padding is computed.
+        order = np.argsort([len(one) for one in ids], kind="stable")
+        for start in range(0, len(order), _TEXTS):
+            rows = order[start : start + _TEXTS]
+            vectors[rows] = self._run(self._text_session, pad(self._tokenizer, [ids[row] for row in rows]))
+        return vectors
+
+    def _read_tokenizer(self) -> str:
+        try:
+            return (self.folder / TOKENIZER).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise EncoderError(f"{self.folder / TOKENIZER} cannot be read ({error}); {_AGAIN}") from error
+
+    def text_probes(self) -> Matrix:
+        """Return unit vectors float32 (n, dim) of varied captions, for calibrating an index."""
+        try:
+            probes: Matrix = np.load(self.folder / PROBES, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise EncoderError(f"{self.folder / PROBES} cannot be read ({error}); {_AGAIN}") from error
+        return probes
+
+    def _session(self, name: str, *, is_packed: bool) -> Any:
+        """Load a tower. Packing weights pays for itself over many pictures, not over one text."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if not is_packed:
+            options.add_session_config_entry("session.disable_prepacking", "1")
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        path = self.folder / name
+        try:
+            return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own errors share no base class
+            raise EncoderError(f"{path} cannot be loaded ({str(error)[:200]}); {_AGAIN}") from error
+
+    def _run(self, session: Any, batch: NDArray[Any]) -> Matrix:
+        try:
+            (vectors,) = session.run(None, {session.get_inputs()[0].name: batch})
+        except Exception as error:  # as above
+            raise EncoderError(f"{self.name} failed on a batch of {len(batch)}: {str(error)[:300]}") from error
+        return l2_normalize(vectors)
+
+
+_AGAIN = "delete the folder and run `mmsearch index` again to make it anew"
+
+
+def _read_spec(folder: Path) -> dict[str, Any]:
+    try:
+        spec = json.loads((folder / SPEC).read_bytes())
+    except (OSError, ValueError) as error:
+        raise EncoderError(f"{folder} holds no whole encoder ({error}); {_AGAIN}") from error
+    if not isinstance(spec, dict) or spec.get("format") != FORMAT:
+        found = spec.get("format") if isinstance(spec, dict) else None
+        raise EncoderError(f"{folder} is an encoder of format {found}, expected {FORMAT}; {_AGAIN}")
+    return spec
+
+
+def verify_encoder(folder: Path) -> list[str]:
+    """Return one sentence for each file of an exported encoder that is not what its specification says."""
+    try:
+        files = dict(_read_spec(folder)["files"])
+    except (EncoderError, KeyError, TypeError, ValueError) as error:
+        return [str(error)]
+    problems = []
+    for name, expected in sorted(files.items()):
+        path = folder / name
+        try:
+            if file_facts(path) != expected:
+                problems.append(f"{path} differs from its checksum; {_AGAIN}")
+        except OSError as error:
+            problems.append(f"{path} cannot be read ({error.strerror}); {_AGAIN}")
+    return problems
+
+
+def file_facts(path: Path) -> dict[str, Any]:
+    """Return the length and sha256 of a file."""
+    digest = sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return {"length": path.stat().st_size, "sha256": digest.hexdigest()}
