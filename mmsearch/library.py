@@ -21,7 +21,14 @@ from typing import Any
 import numpy as np
 
 from mmsearch.encoders import DualEncoder, OnnxEncoder, prepare_encoder, verify_encoder
-from mmsearch.errors import EncoderError, FingerprintError, LibraryNotFoundError, PictureError, StorageError
+from mmsearch.errors import (
+    EncoderError,
+    FingerprintError,
+    LibraryNotFoundError,
+    PictureError,
+    QueryError,
+    StorageError,
+)
 from mmsearch.indexes.calibrate import Calibration
 from mmsearch.ingest import OnProgress, absolute_roots, dry_run, execute, make_plan
 from mmsearch.prompts import DEFAULT_TEMPLATES
@@ -141,6 +148,7 @@ class Library:
         """
         start = time.perf_counter()
         roots = absolute_roots(paths)
+        self._refuse_mixing(roots)
         if is_dry_run:
             return self._plan_only(roots, follow_links, on_progress)
         exists = (self.folder / CATALOG).is_file()
@@ -154,6 +162,19 @@ class Library:
             report = execute(store, plan, self.folder / ENCODER, on_progress=on_progress)
             update_graph(store, _settings(store), encoder.text_probes(), on_progress=on_progress)
         return replace(report, seconds=time.perf_counter() - start)
+
+    def _refuse_mixing(self, roots: Sequence[bytes]) -> None:
+        """Raise QueryError if the library would lie among the pictures, or the pictures in the library."""
+        own = os.fsencode(self.folder)
+        for root in roots:
+            below = own[len(root.rstrip(b"/")) :] if (own + b"/").startswith(root.rstrip(b"/") + b"/") else None
+            # A hidden folder is never scanned, so the default library may lie below a home folder.
+            is_scanned = below is not None and b"/." not in below
+            if is_scanned or (root + b"/").startswith(own + b"/"):
+                raise QueryError(
+                    f"the library {self.folder} and the pictures {os.fsdecode(root)} lie in one another; "
+                    "choose a library outside the picture folders with --library"
+                )
 
     def _plan_only(self, roots: list[bytes], follow_links: bool, on_progress: OnProgress) -> IngestReport:
         try:

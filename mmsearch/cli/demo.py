@@ -32,25 +32,28 @@ def demo(library: LibraryOption = None) -> None:
             report = opened.index([folder], model="offline", on_progress=progress, notify=say)
         show_report(report, opened, Format.table)
         example = folder / "cat.jpg"
-        _show(opened, '2. mmsearch search "a boat on the water"', Query(text="a boat on the water"))
+        _show(opened, '2. mmsearch search "snow on a mountain"', Query(text="snow on a mountain"))
         _show(opened, f"3. mmsearch search -i {example.name}", Query(images=[example]))
         _show(
             opened,
             f'   mmsearch search "a dog" -i {example.name}',
             Query(text="a dog", images=[example]),
         )
-        say(f'\n4. mmsearch classify {example.name} --labels "{",".join(_LABELS)}"')
+        say("")
+        say(f'4. mmsearch classify {example.name} --labels "{",".join(_LABELS)}"')
         found = opened.classify([example], _LABELS, k=3)[0]
         rows = [[one.label, f"{100 * one.probability:.1f} %"] for one in found.predictions]
         print_table(None, [("label", False), ("probability", True)], rows)
+        say("")
         say(
-            "\nNext: `mmsearch index FOLDER` on a folder of your own pictures, then "
+            "Next: `mmsearch index FOLDER` on a folder of your own pictures, then "
             '`mmsearch search "what it shows"`. `mmsearch search --help` has the rest.'
         )
 
 
 def _show(opened: Library, heading: str, query: Query) -> None:
-    say("\n" + heading)
+    say("")
+    say(heading)
     result = opened.search(query, k=3)
     rows = [[str(hit.rank), f"{hit.score:.3f}", Path(hit.path).name] for hit in result.hits]
     print_table(None, [("rank", True), ("score", True), ("picture", False)], rows)

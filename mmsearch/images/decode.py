@@ -28,6 +28,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _EXIF_ORIENTATION, _EXIF_DATE, _EXIF_IFD, _EXIF_DATE_ORIGINAL = 0x0112, 0x0132, 0x8769, 0x9003
 _DATE = re.compile(r"(\d{4}):(\d\d):(\d\d)[ T](\d\d):(\d\d):(\d\d)")
 _RESIZABLE = ("RGB", "L", "CMYK", "YCbCr")  # modes whose resize commutes with the conversion to RGB
+_PICTURE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"%PDF", "a PDF document"),
     (b"PK\x03\x04", "a ZIP archive"),
@@ -86,7 +87,7 @@ def decode(
 
 
 def _decode(data: bytes, wanted: Preprocessing, use_draft: bool, max_megapixels: float) -> Picture:
-    image = _open(data)
+    image = _open(data, max_megapixels)
     _check_size(image.width, image.height, max_megapixels)
     format_, (width, height) = image.format or "", image.size
     orientation, taken_at = _exif(image)
@@ -102,7 +103,7 @@ def _decode(data: bytes, wanted: Preprocessing, use_draft: bool, max_megapixels:
     return Picture(pixels, width, height, "JPEG" if format_ == "MPO" else format_, taken_at)
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes, max_megapixels: float) -> Image.Image:
     from PIL import Image, UnidentifiedImageError
 
     formats: tuple[str, ...] = _FORMATS
@@ -119,10 +120,10 @@ def _open(data: bytes) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise PictureError("too_large", f"{error}") from error
     except UnidentifiedImageError as error:
-        if data.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")):
+        if data.startswith(_PICTURE_STARTS):
             size = _png_size(data)
-            if size is not None:
-                _check_size(*size, max_megapixels=64.0)
+            if size is not None:  # Pillow calls a size beyond 2**31 unidentified
+                _check_size(*size, max_megapixels)
             raise PictureError("corrupt", "the header of this picture is damaged") from error
         raise PictureError("not_an_image", "no known picture format starts like this file") from error
 

@@ -1,0 +1,112 @@
+"""Real but tiny: a two-layer CLIP with fixed random weights, and the sample photographs of the package."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from mmsearch import Library
+from mmsearch.encoders import OnnxEncoder, prepare_encoder
+from mmsearch.samples import sample_folder
+
+settings.register_profile("tests", deadline=None, derandomize=True)
+settings.load_profile("tests")
+
+TINY = {
+    "model_cfg": {
+        "embed_dim": 32,
+        "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+    },
+    "preprocess_cfg": {
+        "mean": [0.48145466, 0.4578275, 0.40821073],
+        "std": [0.26862954, 0.26130258, 0.27577711],
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+    },
+}
+
+
+def write_checkpoint(folder: Path, config: dict = TINY, *, seed: int = 0) -> Path:
+    """Write a checkpoint folder with random weights that are the same every time."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True)
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False, pretrained_text=False)
+        for parameter in model.parameters():  # larger than usual, so that vectors differ between inputs
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=0.2)
+    save_file(model.state_dict(), folder / "open_clip_model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> Path:
+    """Where exported encoders of this test run live."""
+    kept = os.environ.get("MMSEARCH_TEST_CACHE")
+    return Path(kept) if kept else tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(checkpoint, cache) -> Path:
+    """The tiny CLIP, exported."""
+    return prepare_encoder(str(checkpoint), cache=cache)
+
+
+@pytest.fixture
+def tiny(tiny_folder) -> OnnxEncoder:
+    return OnnxEncoder.open(tiny_folder)
+
+
+@pytest.fixture(scope="session")
+def offline_folder(cache) -> Path:
+    """The offline encoder with its real weights, exported."""
+    return prepare_encoder("offline", cache=cache)
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """A folder with eight photographs, two of them in a subfolder."""
+    names = ("astronaut", "cat", "coffee", "creek", "dam", "fig", "goldfish", "moose")
+    folder = tmp_path / "photos"
+    (folder / "trip").mkdir(parents=True)
+    for position, name in enumerate(names):
+        target = folder / "trip" if position >= 6 else folder
+        shutil.copyfile(sample_folder() / f"{name}.jpg", target / f"{name}.jpg")
+    return folder
+
+
+@pytest.fixture
+def library(tmp_path, checkpoint, cache, tiny_folder) -> Library:
+    """An empty library; `checkpoint` is the model to index with."""
+    with Library.open(tmp_path / "library", cache=cache) as opened:
+        yield opened
+
+
+@pytest.fixture
+def indexed(library, photos, checkpoint) -> Library:
+    """A library of the eight photographs."""
+    library.index([photos], model=str(checkpoint))
+    return library
+
+
+def random_units(n: int, dim: int, seed: int = 0) -> np.ndarray:
+    """Return n random unit vectors float32."""
+    vectors = np.random.default_rng(seed).standard_normal((n, dim)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from open_clip.transform import image_transform
+from PIL import Image
+
+from mmsearch.errors import PictureError
+from mmsearch.images import decode
+from mmsearch.records import Preprocessing
+from tests import pictures
+
+SQUARE = Preprocessing(size=(64, 64), resize=64)
+REJECTED, ACCEPTED = pictures.rejected(), pictures.accepted()
+
+
+@pytest.mark.parametrize("name", REJECTED)
+def test_bad_picture_is_rejected_with_its_reason(name):
+    data, code = REJECTED[name]
+    with pytest.raises(PictureError) as caught:
+        decode(data, SQUARE)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_unusual_picture_is_read(name):
+    picture = decode(ACCEPTED[name], SQUARE)
+    assert picture.pixels.shape == (64, 64, 3)
+    assert picture.pixels.dtype == np.uint8
+
+
+def test_picture_above_the_limit_is_rejected_and_below_is_read():
+    data = pictures.saved(pictures.photo(1000, 1000), "JPEG")
+    with pytest.raises(PictureError, match="has 1 megapixels, the limit is 0.5"):
+        decode(data, SQUARE, max_megapixels=0.5)
+    assert decode(data, SQUARE, max_megapixels=1.0).width == 1000
+
+
+def test_hidden_colours_show_as_white():
+    assert (decode(ACCEPTED["hidden.png"], SQUARE).pixels == 255).all()
+
+
+def test_deep_grey_keeps_its_whole_range():
+    for name in ("deep.png", "deep.tif", "float.tif"):
+        pixels = decode(ACCEPTED[name], SQUARE).pixels
+        assert pixels[0].mean() < 30, name
+        assert pixels[-1].mean() > 225, name
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_picture_is_turned_upright_by_its_exif_orientation(orientation):
+    upright = decode(pictures.turned(1), SQUARE)
+    found = decode(pictures.turned(orientation), SQUARE)
+    assert (found.width, found.height) == (320, 240)
+    assert np.abs(found.pixels.astype(int) - upright.pixels).mean() < 3
+
+
+def test_date_taken_comes_from_exif():
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9003] = "2023:05:01 12:30:00"
+    assert decode(pictures.saved(pictures.photo(), "JPEG", exif=exif), SQUARE).taken_at == "2023-05-01T12:30:00"
+
+
+def test_impossible_date_is_no_date():
+    exif = Image.Exif()
+    exif[0x0132] = "0000:00:00 00:00:00"
+    assert decode(pictures.saved(pictures.photo(), "JPEG", exif=exif), SQUARE).taken_at is None
+
+
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@given(width=st.integers(5, 400), height=st.integers(5, 400))
+def test_pixels_equal_those_of_open_clips_transform(mode, interpolation, width, height):
+    if max(width, height) > 20 * min(width, height):
+        return  # the far ends are cut first there: see the next test
+    image = pictures.photo(width, height)
+    reference = image_transform(
+        (64, 64), False, mean=(0, 0, 0), std=(1, 1, 1), resize_mode=mode, interpolation=interpolation
+    )
+    expected = (reference(image) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    wanted = Preprocessing((64, 64), 64, mode, interpolation)
+    np.testing.assert_array_equal(decode(pictures.saved(image, "PNG"), wanted, use_draft=False).pixels, expected)
+
+
+def test_very_long_strip_is_read_without_growing():
+    data = pictures.saved(Image.new("L", (1, 30_000), 90), "PNG")
+    assert (decode(data, SQUARE).pixels == 90).all()
+
+
+def test_draft_gives_nearly_the_pixels_of_the_full_decode():
+    data = pictures.saved(pictures.photo(4000, 3000), "JPEG", quality=90)
+    full, scaled = (decode(data, SQUARE, use_draft=use).pixels.astype(int) for use in (False, True))
+    assert np.abs(full - scaled).mean() < 2
+
+
+def test_decoding_never_looks_beyond_the_first_frame():
+    first = Image.open(io.BytesIO(ACCEPTED["frames.gif"])).convert("RGB")
+    expected = np.asarray(first)[0, 0]
+    assert (decode(ACCEPTED["frames.gif"], SQUARE).pixels == expected).all()
+
+
+def test_bytes_are_never_changed():
+    data = pictures.turned(6)
+    copy = bytes(bytearray(data))
+    decode(data, SQUARE)
+    assert data == copy

@@ -1,0 +1,195 @@
+"""Pictures made in code: every row of the table of bad inputs, and mutations of good ones."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from mmsearch.samples import sample_folder
+
+
+def photo(width: int = 320, height: int = 240, seed: int = 0) -> Image.Image:
+    """A smooth random picture, different in all four corners."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def saved(image: Image.Image, format_: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format_, **options)
+    return buffer.getvalue()
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(width: int, height: int, *, depth: int = 8, colour: int = 0, extra: bytes = b"", data: bytes = b"") -> bytes:
+    """A PNG written by hand, with any claims."""
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra
+        + chunk(b"IDAT", data or zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )  # fmt: skip
+
+
+def with_bad_crc(data: bytes, kind: bytes) -> bytes:
+    at = data.index(kind)
+    (length,) = struct.unpack(">I", data[at - 4 : at])
+    end = at + 4 + length
+    return data[:end] + bytes([data[end] ^ 1]) + data[end + 1 :]
+
+
+def text_bomb() -> bytes:
+    return png(10, 10, extra=chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * (80 << 20), 9)))
+
+
+def profile_bomb() -> bytes:
+    body = b"icc\0\0" + zlib.compress(b"\0" * (80 << 20), 9)
+    return png(10, 10, colour=0, extra=chunk(b"iCCP", body), data=zlib.compress(b"\0" * 110))
+
+
+def flat_png(side: int) -> bytes:
+    """A grey square whose pixels really unpack: small as a file, large in memory."""
+    packer = zlib.compressobj(9)
+    row = b"\0" * (side + 1)
+    body = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+    return png(side, side, data=body)
+
+
+def with_flipped_data(data: bytes) -> bytes:
+    """A PNG whose packed pixels cannot be unpacked."""
+    at = data.index(b"IDAT") + 4
+    return data[:at] + bytes(byte ^ 0xFF for byte in data[at : at + 40]) + data[at + 40 :]
+
+
+def looping_tiff() -> bytes:
+    """A TIFF whose second directory points back at its first."""
+    data = bytearray(saved(photo(), "TIFF", save_all=True, append_images=[photo(seed=1)]))
+    (first,) = struct.unpack("<I", data[4:8])
+    (n,) = struct.unpack("<H", data[first : first + 2])
+    at = first + 2 + 12 * n
+    (second,) = struct.unpack("<I", data[at : at + 4])
+    (m,) = struct.unpack("<H", data[second : second + 2])
+    data[second + 2 + 12 * m : second + 6 + 12 * m] = struct.pack("<I", first)
+    return bytes(data)
+
+
+def many_frames() -> bytes:
+    """A GIF of 50,000 frames, by repeating the only frame of a small one."""
+    data = saved(Image.new("L", (16, 16), 90), "GIF")
+    start = data.index(b",\0\0\0\0\x10\0\x10\0")
+    return data[:start] + data[start:-1] * 50_000 + b";"
+
+
+def rejected() -> dict[str, tuple[bytes, str]]:
+    """Name -> (bytes, reason code) of pictures that must be refused."""
+    jpeg, png_data = saved(photo(), "JPEG"), saved(photo(), "PNG")
+    return {
+        "empty.jpg": (b"", "not_an_image"),
+        "one-byte.jpg": (b"x", "not_an_image"),
+        "page.jpg": (b"<!DOCTYPE html><html><body>404</body></html>", "not_an_image"),
+        "drawing.jpg": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "not_an_image"),
+        "archive.jpg": (b"PK\x03\x04" + b"\0" * 100, "not_an_image"),
+        "paper.jpg": (b"%PDF-1.7\n" + b"\0" * 100, "not_an_image"),
+        "noise.jpg": (np.random.default_rng(0).bytes(500), "not_an_image"),
+        "script.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not_an_image"),
+        "icon.jpg": (b'/* XPM */\nstatic char *a[] = {"1 1 1 1", "a c #fff", "a"};', "not_an_image"),
+        "paintbrush.jpg": (saved(photo(), "PCX"), "not_an_image"),
+        "cut.jpg": (jpeg[: len(jpeg) // 2], "truncated"),
+        "cut.png": (png_data[: len(png_data) // 2], "truncated"),
+        "flipped.png": (with_flipped_data(png_data), "corrupt"),
+        "bad-header-crc.png": (with_bad_crc(png_data, b"IHDR"), "corrupt"),
+        "claims-50000.png": (png(50_000, 50_000), "too_large"),
+        "claims-2-to-31.png": (png(2**31 - 1, 2**31 - 1), "too_large"),
+        "grey-13000.png": (flat_png(13_000), "too_large"),
+        "thread.png": (png(1, 100_000_000), "too_large"),
+        "text-bomb.png": (text_bomb(), "metadata_bomb"),
+        "profile-bomb.png": (profile_bomb(), "metadata_bomb"),
+    }
+
+
+def accepted() -> dict[str, bytes]:
+    """Name -> bytes of unusual pictures that must be read."""
+    base = photo()
+    hidden = base.convert("RGBA")
+    hidden.putalpha(Image.new("L", base.size, 0))
+    palette = base.convert("P", palette=Image.Palette.ADAPTIVE)
+    deep = np.linspace(0, 65535, 320 * 240).reshape(240, 320).astype(np.uint16)
+    return {
+        "bad-data-crc.png": with_bad_crc(saved(base, "PNG"), b"IDAT"),
+        "frames.gif": many_frames(),
+        "pages.tif": saved(base, "TIFF", save_all=True, append_images=[base] * 30),
+        "loop.tif": looping_tiff(),
+        "cmyk.jpg": saved(base.convert("CMYK"), "JPEG"),
+        "grey.jpg": saved(base.convert("L"), "JPEG"),
+        "la.png": saved(base.convert("LA"), "PNG"),
+        "bits.png": saved(base.convert("1"), "PNG"),
+        "palette.png": saved(palette, "PNG"),
+        "palette-see-through.png": saved(palette, "PNG", transparency=0),
+        "lab.tif": saved(base.convert("LAB"), "TIFF"),
+        "hidden.png": saved(hidden, "PNG"),
+        "deep.png": saved(Image.fromarray(deep), "PNG"),
+        "deep.tif": saved(Image.fromarray(deep.astype(np.int32)), "TIFF"),
+        "float.tif": saved(Image.fromarray((deep / 65535).astype(np.float32)), "TIFF"),
+        "is-webp.jpg": saved(base, "WEBP"),
+        "is-avif.jpg": saved(base, "AVIF"),
+        "picture.bmp": saved(base, "BMP"),
+        "garbage-exif.jpg": saved(base, "JPEG", exif=b"Exif\0\0" + b"\xff" * 60),
+    }
+
+
+def turned(orientation: int) -> bytes:
+    """The same upright photograph, stored turned with an EXIF orientation that turns it back."""
+    back = {
+        1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270,
+    }[orientation]  # fmt: skip
+    image = photo() if back is None else photo().transpose(back)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return saved(image, "JPEG", quality=95, exif=exif)
+
+
+def mutations(n: int, seed: int = 0):
+    """Yield n mutated pictures of seven formats: flips, cuts, splices, grown and zeroed parts."""
+    rng = np.random.default_rng(seed)
+    small = Image.open(sample_folder() / "cat.jpg").resize((96, 72))
+    metadata = PngImagePlugin.PngInfo()
+    metadata.add_text("Comment", "hello", zip=True)
+    sources = [
+        saved(small, "JPEG"), saved(small, "PNG", pnginfo=metadata), saved(small, "WEBP"), saved(small, "GIF"),
+        saved(small, "BMP"), saved(small, "TIFF"), saved(small, "AVIF"),
+    ]  # fmt: skip
+    for i in range(n):
+        data = bytearray(sources[i % len(sources)])
+        for _ in range(int(rng.integers(1, 6))):
+            manner, at = rng.integers(0, 5), int(rng.integers(0, len(data)))
+            end = min(len(data), at + int(rng.integers(1, 64)))
+            if manner == 0:
+                data[at] ^= 1 << int(rng.integers(0, 8))
+            elif manner == 1:
+                data[at:end] = rng.bytes(end - at)
+            elif manner == 2:
+                del data[at:end]
+            elif manner == 3:
+                data[at:at] = rng.bytes(end - at)
+            else:
+                data[at : at + 4] = b"\xff\xff\xff\xff" if rng.integers(0, 2) else b"\0\0\0\0"
+            data = data or bytearray(b"\0")
+        yield bytes(data)
+
+
+def write_all(folder: Path) -> None:
+    """Write all refused and accepted pictures of this module into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (data, _) in rejected().items():
+        (folder / name).write_bytes(data)
+    for name, data in accepted().items():
+        (folder / name).write_bytes(data)
