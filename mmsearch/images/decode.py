@@ -90,8 +90,11 @@ def _decode(data: bytes, wanted: Preprocessing, use_draft: bool, max_megapixels:
     image = _open(data, max_megapixels)
     _check_size(image.width, image.height, max_megapixels)
     format_, (width, height) = image.format or "", image.size
+    if image.format not in ("JPEG", "MPO"):
+        # Before EXIF is asked for: a PNG loads its pixels for that, and a second load hides what is broken.
+        image.load()
     orientation, taken_at = _exif(image)
-    if use_draft and image.format in ("JPEG", "MPO"):
+    if use_draft:
         _draft(image, wanted, orientation)
     image.load()
     if orientation > 1:
@@ -188,7 +191,10 @@ def _taken_at(value: object) -> str | None:
 
 
 def _draft(image: Image.Image, wanted: Preprocessing, orientation: int) -> None:
-    """Ask libjpeg for the smallest scale at which both sides are at least twice what is needed."""
+    """Ask libjpeg for the smallest scale at which both sides are at least twice what is needed.
+
+    Other formats know no draft and stay as they are.
+    """
     width, height = _resized(image.size, wanted)
     if orientation >= 5:
         width, height = _resized((image.height, image.width), wanted)[::-1]
