@@ -31,7 +31,7 @@ from mmsearch.errors import (
 )
 from mmsearch.indexes.calibrate import Calibration
 from mmsearch.ingest import OnProgress, absolute_roots, dry_run, execute, make_plan
-from mmsearch.prompts import DEFAULT_TEMPLATES
+from mmsearch.prompts import DEFAULT_TEMPLATES, fill_templates
 from mmsearch.records import (
     Classification,
     IngestReport,
@@ -251,6 +251,7 @@ class Library:
 
         A picture that cannot be read comes back with `error` set; the others are not affected.
         """
+        fill_templates(labels, templates)  # a label set that means nothing is said before any work
         searcher = self._search()
         vectors, readable, errors = [], [], {}
         for position, image in enumerate(images):

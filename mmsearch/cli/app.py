@@ -15,6 +15,8 @@ from mmsearch.cli.manage import rm, status, verify
 from mmsearch.cli.render import say
 from mmsearch.cli.search import search
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -57,9 +59,10 @@ def main() -> None:
     except MmsearchError as error:
         say(f"error: {error}")
         sys.exit(1)
-    except KeyboardInterrupt:
-        say("interrupted; everything embedded so far is stored, the same command goes on from there")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # what typer makes of Ctrl-C
+            say("interrupted; everything embedded so far is stored, the same command goes on from there")
+        raise
     except BrokenPipeError:
         # The reader of our output has gone; keep the interpreter from complaining when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library
 from mmsearch.cli.render import chosen, print_table, say, size_text, write_rows
-from mmsearch.records import LibraryStatus
+
+if TYPE_CHECKING:
+    from mmsearch.records import LibraryStatus
 
 
 def status(library: LibraryOption = None, output: FormatOption = None) -> None:

@@ -126,7 +126,7 @@ def _unreachable(path: bytes, error: OSError, *, is_folder: bool) -> Unreachable
 
 def _reason(error: OSError) -> tuple[str, str]:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return "vanished", "there is no such file or folder; nothing stored below it was deleted"
+        return "vanished", "there is no such file or folder"
     if isinstance(error, PermissionError):
         return "permission", "reading this is not permitted; change its permissions and run again"
     return "unreadable", f"the system could not read it ({error.strerror or error})"

@@ -1,0 +1,264 @@
+"""The command line from outside: a real process, what it writes where, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mmsearch.samples import sample_folder
+
+
+@pytest.fixture
+def run(tmp_path, cache, tiny_folder):
+    """Run `mmsearch ARGUMENTS`; returns exit code, standard output and standard error."""
+    environment = {
+        **os.environ, "MMSEARCH_LIBRARY": str(tmp_path / "library"), "MMSEARCH_CACHE": str(cache),
+        "COLUMNS": "100", "TERM": "dumb", "HF_HUB_OFFLINE": "1",
+    }  # fmt: skip
+
+    def run(*arguments, **options):
+        command = [sys.executable, "-m", "mmsearch.cli.app", *map(os.fspath, arguments)]
+        done = subprocess.run(command, capture_output=True, env=environment, timeout=120, **options)
+        assert b"Traceback" not in done.stderr, done.stderr.decode()
+        return done.returncode, done.stdout.decode(errors="surrogateescape"), done.stderr.decode()
+
+    run.environment = environment
+    return run
+
+
+@pytest.fixture
+def ready(run, photos, checkpoint):
+    """`run` after the eight photographs were indexed."""
+    assert run("index", photos, "--model", checkpoint)[0] == 0
+    return run
+
+
+def json_lines(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_index_reports_in_one_record_and_one_sentence(run, photos, checkpoint):
+    code, out, err = run("index", photos, "--model", checkpoint)
+    assert code == 0
+    assert json.loads(out)["new"] == 8
+    assert "8 new, 0 changed, 0 moved, 0 gone, 0 unchanged, 0 bad" in err
+
+
+def test_index_command_names_the_broken_picture_goes_on_and_exits_with_3(run, photos, checkpoint):
+    (photos / "broken.jpg").write_bytes(b"<html></html>")
+    code, out, err = run("index", photos, "--model", checkpoint)
+    assert code == 3
+    assert json.loads(out)["new"] == 8
+    assert f"not_an_image: {photos}/broken.jpg: this is an HTML page" in err
+    code, _, err = run("index", photos)
+    assert code == 0
+    assert "0 bad (and 1 known to be bad)" in err
+
+
+def test_dry_run_writes_nothing(run, photos, tmp_path):
+    code, out, err = run("index", photos, "--dry-run")
+    assert (code, json.loads(out)["new"]) == (0, 8)
+    assert "would be" in err
+    assert not (tmp_path / "library").exists()
+
+
+def test_search_prints_one_json_object_per_hit(ready):
+    code, out, err = ready("search", "two dogs in the snow", "-k", "3")
+    hits = json_lines(out)
+    assert code == 0
+    assert err == ""
+    assert [hit["rank"] for hit in hits] == [1, 2, 3]
+    assert {"rank", "path", "score", "image_id"} <= set(hits[0])
+    assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+
+
+def test_search_by_picture_and_text_with_weights_explains_every_term(ready, photos):
+    code, out, err = ready(
+        "search", "2:a dog", "-i", photos / "cat.jpg", "--not", "0.5:snow", "--explain", "-k", "1"
+    )
+    assert code == 0
+    (hit,) = json_lines(out)
+    assert list(hit["terms"]) == ["a dog", str(photos / "cat.jpg"), "not snow"]
+    assert hit["route"] == "exact"
+    assert "route: exact, 8 candidates" in err
+
+
+def test_weight_option_equals_weight_prefix(ready, photos):
+    _, prefixed, _ = ready("search", "2:a dog", "-i", f"0.5:{photos / 'cat.jpg'}")
+    _, listed, _ = ready("search", "a dog", "-i", photos / "cat.jpg", "--weight", "2", "--weight", "0.5")
+    assert prefixed == listed
+
+
+@pytest.mark.parametrize(
+    ("format_", "check"),
+    [
+        ("json", lambda out: len(json.loads(out)) == 2),
+        ("jsonl", lambda out: len(json_lines(out)) == 2),
+        ("tsv", lambda out: [len(line.split("\t")) for line in out.splitlines()] == [7, 7, 7]),
+        ("paths", lambda out: all(Path(line).is_file() for line in out.splitlines())),
+        ("paths0", lambda out: out.count("\0") == 2 and "\n" not in out),
+        ("table", lambda out: len(out.splitlines()) == 3 and "score" in out),
+    ],
+)
+def test_results_come_in_every_format(ready, format_, check):
+    code, out, _ = ready("search", "a dog", "-k", "2", "--format", format_)
+    assert code == 0
+    assert check(out)
+
+
+def test_filters_narrow_the_answer(ready, photos):
+    _, out, _ = ready("search", "x", "--where", f"folder = {photos}/trip", "--where", "width > 100")
+    assert {Path(hit["path"]).stem for hit in json_lines(out)} == {"goldfish", "moose"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["search"], 2, "give a TEXT, an example picture with -i, or both"),
+        (["search", "x", "--where", "colour = red"], 2, "expected FIELD OP VALUE"),
+        (["search", "x", "-k", "0"], 2, "or equal to 1"),
+        (["search", "x", "--nonsense"], 2, "No such option: --nonsense"),
+        (["search", "x", "--weight", "1", "--weight", "2"], 2, "2 given for 1 terms"),
+        (["search", "-i", "/no/such.jpg"], 1, "/no/such.jpg: there is no such file"),
+        (["search", "x", "--library", "/no/library"], 1, "no library found; `mmsearch index FOLDER` makes one"),
+        (["classify", "x.jpg"], 2, "give either --labels or --labels-file"),
+        (["classify", "x.jpg", "--labels", "a,a"], 2, "label 'a' is given twice"),
+        (["classify", "x.jpg", "--labels-file", "/no/file"], 2, "/no/file cannot be read"),
+        (["rm", "/no/such"], 1, "nothing in the library is at or below these paths"),
+        (["nonsense"], 2, "No such command 'nonsense'"),
+    ],
+)
+def test_mistake_is_one_sentence_and_an_exit_code(ready, arguments, code, sentence):
+    found, out, err = ready(*arguments)
+    assert found == code
+    assert out == ""
+    assert sentence in re.sub(r"[\s│]+", " ", err)
+
+
+def test_unreachable_hub_is_said_within_ten_seconds(run, photos, tmp_path):
+    start = time.monotonic()
+    code, _, err = run("index", photos, "--model", "ViT-B-32/laion2b_s34b_b79k")
+    assert code == 1
+    assert "is not in the local cache" in err
+    assert time.monotonic() - start < 60  # most of it imports open_clip on a slow machine
+
+
+def test_wrong_model_for_the_library_is_refused(ready, photos, tmp_path):
+    code, _, err = ready("index", photos, "--model", "offlin")
+    assert code == 1
+    assert "no model 'offlin'" in err
+
+
+def test_unreadable_picture_is_an_error_and_the_others_are_classified(ready, photos):
+    code, out, err = ready("classify", "/no/such.jpg", photos / "cat.jpg", "--labels", "a,b")
+    assert code == 1
+    assert "error: /no/such.jpg: there is no such file" in err
+    assert [bool(found["predictions"]) for found in json_lines(out)] == [False, True]
+
+
+def test_classify_prints_probabilities(ready, photos, tmp_path):
+    code, out, _ = ready("classify", photos / "cat.jpg", "--labels", "cat, dog,a red car", "-k", "2")
+    (found,) = json_lines(out)
+    assert code == 0
+    assert len(found["predictions"]) == 2
+    labels = tmp_path / "labels.txt"
+    labels.write_text("cat\ndog\n\na red car\n")
+    assert ready("classify", photos / "cat.jpg", "--labels-file", labels, "-k", "2")[1] == out
+    from_stdin = ready("classify", photos / "cat.jpg", "--labels-file", "-", "-k", "2", input=b"cat\ndog\na red car")
+    assert from_stdin[1] == out
+
+
+def test_status_verify_and_rm(ready, photos):
+    assert json.loads(ready("status")[1])["n_images"] == 8
+    code, out, _ = ready("status", "--format", "table")
+    assert code == 0
+    assert "exact, recall 1" in out
+    assert "whole: 8 vectors" in ready("verify")[2]
+    assert "2 pictures forgotten" in ready("rm", photos / "trip")[2]
+    assert json.loads(ready("status")[1])["n_images"] == 6
+
+
+def test_damage_is_reported_and_repaired(ready, photos, tmp_path):
+    path = tmp_path / "library" / "vectors-0.f16"
+    data = bytearray(path.read_bytes())
+    data[10] ^= 1
+    path.write_bytes(data)
+    code, _, err = ready("verify")
+    assert code == 1
+    assert "vector 0 differs from its checksum; it belongs to" in err
+    assert ready("verify", "--repair")[0] == 0
+    assert ready("verify")[0] == 0
+    assert json.loads(ready("index", photos)[1])["new"] == 1
+
+
+def test_odd_names_reach_a_terminal_escaped_and_a_list_of_paths_as_they_are(ready, photos):
+    names = [b"esc\x1b[31mred.jpg", b"new\nline.jpg", b"[bold]x.jpg", b"\xff\xfe.jpg"]
+    for name in names:
+        shutil.copyfile(sample_folder() / "rocket.jpg", os.path.join(os.fsencode(photos), name))
+    assert ready("index", photos)[0] == 0
+    arguments = ("search", "-i", sample_folder() / "rocket.jpg", "-k", "4", "--format")
+    table = ready(*arguments, "table")[1]
+    assert "\x1b" not in table
+    assert "[bold]x.jpg" in table
+    found = ready(*arguments, "paths0")[1]
+    expected = {os.path.join(os.fsencode(photos), name) for name in names}
+    assert set(found.encode(errors="surrogateescape").split(b"\0")[:-1]) == expected
+
+
+def test_ctrl_c_keeps_what_is_embedded_and_the_next_run_goes_on(run, tmp_path, checkpoint):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for i in range(2000):
+        shutil.copyfile(sample_folder() / "cat.jpg", folder / f"{i}.jpg")
+        with (folder / f"{i}.jpg").open("ab") as file:
+            file.write(b"%d" % i)  # another content
+    command = [sys.executable, "-m", "mmsearch.cli.app", "index", str(folder), "--model", str(checkpoint)]
+    vectors = tmp_path / "library" / "vectors-0.f16"
+    with subprocess.Popen(command, env=run.environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        while not (vectors.exists() and vectors.stat().st_size) and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"the same command goes on from there" in err
+    assert b"Traceback" not in err
+    done = json.loads(run("index", folder, "--model", checkpoint)[1])
+    assert done["unchanged"] >= 1
+    assert done["new"] + done["unchanged"] == 2000
+
+
+def test_second_writer_is_refused_while_readers_go_on(ready, photos, tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from mmsearch.store.folder import Store\n"
+        "with Store.writer(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "library")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"in\n"
+        code, _, err = ready("index", photos)
+        assert code == 1
+        assert "is writing to this library; wait until it is done" in err
+        assert ready("search", "a dog")[0] == 0
+        other.stdin.close()
+
+
+def test_closed_pipe_is_no_error(ready):
+    command = f"{sys.executable} -m mmsearch.cli.app search x --format paths | true"
+    done = subprocess.run(command, shell=True, capture_output=True, env=ready.environment)
+    assert done.stderr == b""
+
+
+def test_version_is_that_of_the_package(run):
+    from importlib.metadata import version
+
+    assert run("--version")[1] == f"mmsearch {version('mmsearch')}\n"

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mmsearch.errors import (
+    DimensionError,
+    LibraryDamagedError,
+    LibraryLockedError,
+    LibraryNotFoundError,
+    LibraryVersionError,
+    VectorError,
+)
+from mmsearch.store.catalog import Catalog
+from mmsearch.store.folder import Changes, RejectedFile, Store, StoredFile
+from tests.conftest import random_units
+
+DIM = 8
+META = {"dim": DIM, "fingerprint": "f" * 64, "model": "test"}
+
+
+def file(i, vector=None, **options):
+    path = options.pop("path", b"/photos/%d.jpg" % i)
+    return StoredFile(path, 100 + i, i, b"%032d" % i, 640, 480, "JPEG", None, vector=vector, **options)
+
+
+def filled(folder, n=10, seed=0):
+    """A store of n pictures with random vectors."""
+    vectors = random_units(n, DIM, seed)
+    with Store.writer(folder, create=META) as store:
+        store.commit(Changes(stored=[file(i, vector) for i, vector in enumerate(vectors)]))
+    return vectors
+
+
+def test_committed_vectors_come_back_as_float16(tmp_path):
+    vectors = filled(tmp_path)
+    store = Store.open(tmp_path)
+    np.testing.assert_array_equal(store.matrix(), vectors.astype(np.float16))
+    assert [image.path for image in store.catalog.images()] == [f"/photos/{i}.jpg" for i in range(10)]
+
+
+def test_missing_library_is_said_so(tmp_path):
+    with pytest.raises(LibraryNotFoundError, match="no library found; `mmsearch index FOLDER` makes one"):
+        Store.open(tmp_path / "nothing")
+
+
+def test_second_writer_is_refused_at_once_and_readers_go_on(tmp_path):
+    filled(tmp_path)
+    program = (
+        "import sys; from pathlib import Path; from mmsearch.store.folder import Store\n"
+        "with Store.writer(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == b"in\n"
+        with pytest.raises(LibraryLockedError, match=f"process {other.pid}"), Store.writer(tmp_path):
+            pass
+        assert Store.open(tmp_path).n_rows == 10
+        other.stdin.close()
+        other.wait()
+    with Store.writer(tmp_path) as store:
+        assert store.n_rows == 10
+
+
+def test_equal_vectors_share_a_row(tmp_path):
+    vector = random_units(1, DIM)[0]
+    with Store.writer(tmp_path, create=META) as store:
+        store.commit(Changes(stored=[file(0, vector), file(1, vector)]))
+        store.commit(Changes(stored=[file(2, vector)]))
+        assert store.n_rows == 1
+        assert len(store.catalog.images_of_rows([0])) == 3
+
+
+def test_row_dies_with_its_last_picture_and_comes_back_with_a_new_one(tmp_path):
+    vectors = filled(tmp_path, 3)
+    with Store.writer(tmp_path) as store:
+        ids = [image.image_id for image in store.catalog.images()]
+        store.remove_images(ids[:1])
+        assert store.catalog.dead_rows() == [0]
+        store.commit(Changes(stored=[file(9, vectors[0])]))
+        assert store.catalog.dead_rows() == []
+        assert store.n_rows == 3
+
+
+def test_replaced_picture_leaves_its_old_row_dead(tmp_path):
+    filled(tmp_path, 3)
+    with Store.writer(tmp_path) as store:
+        store.commit(Changes(stored=[file(0, random_units(1, DIM, seed=9)[0])]))
+        assert store.catalog.dead_rows() == [0]
+        assert store.catalog.image_at(b"/photos/0.jpg").row == 3
+
+
+def test_vector_without_direction_is_refused_and_nothing_is_stored(tmp_path):
+    filled(tmp_path, 3)
+    bad = np.full(DIM, np.nan, dtype=np.float32)
+    with Store.writer(tmp_path) as store:
+        with pytest.raises(VectorError, match="zero or not finite"):
+            store.commit(Changes(stored=[file(7, random_units(1, DIM)[0]), file(8, bad)]))
+        assert store.catalog.count("image") == 3
+
+
+def test_vector_of_another_width_is_refused(tmp_path):
+    filled(tmp_path, 3)
+    with Store.writer(tmp_path) as store, pytest.raises(DimensionError, match="have 5 dimensions, the library has 8"):
+        store.commit(Changes(stored=[file(7, random_units(1, 5)[0])]))
+
+
+def test_compaction_keeps_every_live_vector_under_its_picture(tmp_path):
+    vectors = filled(tmp_path, 10)
+    with Store.writer(tmp_path) as store:
+        ids = {image.path: image.image_id for image in store.catalog.images()}
+        store.remove_images([ids[f"/photos/{i}.jpg"] for i in (0, 3, 9)])
+        store.compact()
+        assert (store.epoch, store.n_rows, store.catalog.dead_rows()) == (1, 7, [])
+    reader = Store.open(tmp_path)
+    for i in (1, 2, 4, 5, 6, 7, 8):
+        image = reader.catalog.image_at(b"/photos/%d.jpg" % i)
+        np.testing.assert_array_equal(reader.checked_rows([image.row])[0], vectors[i].astype(np.float16))
+    assert sorted(path.name for path in tmp_path.glob("vectors-*")) == ["vectors-1.f16"]
+
+
+def test_tail_of_a_killed_commit_is_cut_off_by_the_next_writer(tmp_path):
+    filled(tmp_path, 4)
+    path = tmp_path / "vectors-0.f16"
+    with path.open("ab") as handle:
+        handle.write(b"\x7f" * 37)
+    assert Store.open(tmp_path).matrix().shape == (4, DIM)
+    with Store.writer(tmp_path):
+        assert path.stat().st_size == 4 * DIM * 2
+
+
+def test_rows_missing_from_the_vector_file_are_forgotten_so_that_they_are_embedded_again(tmp_path):
+    filled(tmp_path, 4)
+    os.truncate(tmp_path / "vectors-0.f16", 3 * DIM * 2 + 5)
+    with pytest.raises(LibraryDamagedError, match="3 vectors found, the catalog lists 4"):
+        Store.open(tmp_path).matrix()
+    with Store.writer(tmp_path) as store:
+        assert store.catalog.count("image") == 3
+        assert store.matrix().shape == (4, DIM)
+
+
+def test_changed_byte_of_a_vector_is_found(tmp_path):
+    filled(tmp_path, 4)
+    path = tmp_path / "vectors-0.f16"
+    data = bytearray(path.read_bytes())
+    data[2 * DIM * 2 + 3] ^= 1
+    path.write_bytes(data)
+    store = Store.open(tmp_path)
+    assert store.damaged_rows() == [2]
+    with pytest.raises(LibraryDamagedError, match="row 2 differs from its checksum"):
+        store.checked_rows([1, 2])
+
+
+def test_library_of_a_newer_format_is_refused(tmp_path):
+    filled(tmp_path)
+    catalog = Catalog.open(tmp_path / "catalog.sqlite", write=True)
+    with catalog.writing():
+        catalog.set_meta({"schema": 99})
+    catalog.close()
+    with pytest.raises(LibraryVersionError, match="library format 99, this mmsearch knows format 1"):
+        Store.open(tmp_path)
+
+
+def test_file_that_is_no_catalog_is_refused(tmp_path):
+    (tmp_path / "catalog.sqlite").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(LibraryDamagedError, match="the catalog is damaged"):
+        Store.open(tmp_path)
+
+
+def test_transient_problem_keeps_the_stored_picture(tmp_path):
+    filled(tmp_path, 2)
+    with Store.writer(tmp_path) as store:
+        store.commit(Changes(rejected=[RejectedFile(b"/photos/0.jpg", -1, -1, "permission", "no")]))
+        assert store.catalog.image_at(b"/photos/0.jpg") is not None
+        store.commit(Changes(rejected=[RejectedFile(b"/photos/1.jpg", 5, 5, "corrupt", "no")]))
+        assert store.catalog.image_at(b"/photos/1.jpg") is None
+
+
+def test_path_that_is_not_utf8_survives(tmp_path):
+    with Store.writer(tmp_path, create=META) as store:
+        store.commit(Changes(stored=[file(0, random_units(1, DIM)[0], path=b"/photos/\xff\xfe.jpg")]))
+    (image,) = Store.open(tmp_path).catalog.images()
+    assert os.fsencode(image.path) == b"/photos/\xff\xfe.jpg"
+
+
+def test_library_folder_is_private(tmp_path):
+    filled(tmp_path / "library")
+    assert (tmp_path / "library").stat().st_mode & 0o777 == 0o700

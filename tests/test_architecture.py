@@ -1,0 +1,127 @@
+"""The layers of the package: what may import what, and what a cheap command must not load."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mmsearch
+
+PACKAGE = Path(mmsearch.__file__).parent
+LAYERS = [
+    {"records", "errors"},
+    {"vectors", "samples"},
+    {"images", "encoders", "indexes", "prompts"},
+    {"store"},
+    {"worker"},
+    {"workers"},
+    {"ingest", "search", "zeroshot"},
+    {"library"},
+    {"cli"},
+]
+BORDERS = {  # third-party package -> where it may be imported
+    "torch": {"encoders"}, "open_clip": {"encoders"}, "timm": {"encoders"}, "transformers": {"encoders"},
+    "safetensors": {"encoders"}, "huggingface_hub": {"encoders"}, "onnxruntime": {"encoders"},
+    "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"}, "PIL": {"images"},
+    "pillow_heif": {"images"}, "typer": {"cli"}, "rich": {"cli"}, "platformdirs": {"cli", "library"},
+    "numpy": {"records", "vectors", "images", "encoders", "indexes", "store", "worker", "workers", "search",
+              "zeroshot", "library"},
+}  # fmt: skip
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def part_of(path):
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def layer_of(part):
+    return next(level for level, parts in enumerate(LAYERS) if part in parts)
+
+
+def imported_modules(source):
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            # `from mmsearch import x` is a module or a public name; the public names live above everything.
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def upward_imports(part, source):
+    for name in imported_modules(source):
+        if name.startswith("mmsearch."):
+            other = name.split(".")[1]
+            if other != part and other != "__version__" and layer_of(other) >= layer_of(part):
+                yield name
+
+
+def foreign_imports(part, source):
+    for name in imported_modules(source):
+        package = name.split(".")[0]
+        if package != "mmsearch" and package not in sys.stdlib_module_names and part not in BORDERS.get(package, {}):
+            yield name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_module_imports_only_lower_layers(path):
+    assert list(upward_imports(part_of(path), path.read_text())) == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_module_imports_only_the_libraries_of_its_layer(path):
+    assert list(foreign_imports(part_of(path), path.read_text())) == []
+
+
+def test_the_checks_of_imports_can_fail():
+    assert list(upward_imports("images", "from mmsearch.store.folder import Store"))
+    assert list(upward_imports("images", "from mmsearch.encoders import OnnxEncoder"))
+    assert list(foreign_imports("store", "def f():\n    import torch"))
+
+
+def loaded_by(program, *arguments, env=None):
+    """Modules loaded by a fresh interpreter after it has run a program."""
+    end = "\nimport sys; sys.stderr.write('LOADED ' + ' '.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", program + end, *map(str, arguments)], capture_output=True, text=True, env=env
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.rpartition("LOADED ")[2].split())
+
+
+COMMAND = """
+import sys
+from typer.main import get_command
+from mmsearch.cli.app import app
+get_command(app)(sys.argv[1:], standalone_mode=False)
+"""
+HEAVY = {"torch", "open_clip", "timm", "transformers", "torchvision", "onnxscript"}
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert not loaded_by("import mmsearch") & (HEAVY | {"numpy", "PIL", "onnxruntime", "hnswlib"})
+
+
+def test_help_loads_no_numpy():
+    assert not loaded_by(COMMAND, "--help") & (HEAVY | {"numpy", "PIL", "onnxruntime", "hnswlib"})
+
+
+def test_text_search_and_status_load_no_torch(indexed):
+    for arguments in (["search", "a text not seen before"], ["status"], ["verify"]):
+        loaded = loaded_by(COMMAND, *arguments, "--library", indexed.folder)
+        assert not loaded & HEAVY
+        assert "numpy" in loaded  # the command did run
+
+
+def test_repeated_text_search_loads_no_onnxruntime(indexed):
+    indexed.search("two dogs in the snow")
+    loaded = loaded_by(COMMAND, "search", "two dogs in the snow", "--library", indexed.folder)
+    assert not loaded & (HEAVY | {"onnxruntime", "tokenizers", "PIL", "hnswlib"})
+
+
+def test_the_check_of_loaded_modules_can_fail():
+    assert "torch" in loaded_by("import torch")

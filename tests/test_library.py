@@ -1,0 +1,422 @@
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmsearch import GraphSettings, Library, Query, Term
+from mmsearch.encoders import OnnxEncoder
+from mmsearch.errors import (
+    EncoderError,
+    FingerprintError,
+    LibraryNotFoundError,
+    PictureError,
+    QueryError,
+)
+from mmsearch.images import decode
+from mmsearch.samples import sample_folder
+from tests import pictures
+from tests.conftest import TINY, write_checkpoint
+
+
+def paths(result):
+    return [Path(hit.path).stem for hit in result.hits]
+
+
+def stored_paths(library):
+    return sorted(hit.path for hit in library.search(Query(text="x"), k=1000).hits)
+
+
+# -- index ---------------------------------------------------------------------------------------------
+
+
+def test_first_run_indexes_all_and_second_does_nothing(library, photos, checkpoint):
+    first = library.index([photos], model=str(checkpoint))
+    assert (first.new, first.unchanged, first.bad) == (8, 0, ())
+    second = library.index([photos])
+    assert (second.new, second.changed, second.moved, second.gone, second.unchanged) == (0, 0, 0, 0, 8)
+
+
+def test_renamed_file_keeps_its_vector_and_is_not_embedded_again(indexed, photos):
+    before = indexed.search(Query(images=[photos / "cat.jpg"]), k=1).hits[0]
+    (photos / "cat.jpg").rename(photos / "trip" / "tom.jpg")
+    report = indexed.index([photos])
+    assert (report.new, report.moved, report.gone) == (0, 1, 0)
+    after = indexed.search(Query(images=[photos / "trip" / "tom.jpg"]), k=1).hits[0]
+    assert (after.image_id, Path(after.path).name) == (before.image_id, "tom.jpg")
+
+
+def test_deleted_file_leaves(indexed, photos):
+    (photos / "cat.jpg").unlink()
+    assert indexed.index([photos]).gone == 1
+    assert len(stored_paths(indexed)) == 7
+
+
+def test_changed_file_is_embedded_again(indexed, photos):
+    shutil.copyfile(sample_folder() / "rocket.jpg", photos / "cat.jpg")
+    assert indexed.index([photos]).changed == 1
+    hit = indexed.search(Query(images=[sample_folder() / "rocket.jpg"]), k=1).hits[0]
+    assert Path(hit.path).name == "cat.jpg"
+    assert hit.score == pytest.approx(1, abs=1e-3)
+
+
+def test_touched_file_with_the_same_contents_is_unchanged(indexed, photos):
+    os.utime(photos / "cat.jpg", (1, 1))
+    report = indexed.index([photos])
+    assert (report.changed, report.unchanged) == (0, 8)
+    assert indexed.index([photos]).unchanged == 8
+
+
+def test_copies_share_a_vector_and_are_all_found(indexed, photos):
+    for name in ("one", "two"):
+        shutil.copyfile(photos / "cat.jpg", photos / f"{name}.jpg")
+    assert indexed.index([photos]).new == 2
+    assert indexed.status().n_vectors == 8
+    result = indexed.search(Query(images=[photos / "cat.jpg"]), k=3)
+    assert sorted(paths(result)) == ["cat", "one", "two"]
+
+
+def test_index_of_one_folder_leaves_the_others_alone(indexed, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copyfile(sample_folder() / "rocket.jpg", other / "rocket.jpg")
+    assert indexed.index([other]).new == 1
+    assert len(stored_paths(indexed)) == 9
+
+
+def test_vanished_root_deletes_nothing(indexed, photos):
+    photos.rename(photos.with_name("elsewhere"))
+    report = indexed.index([photos])
+    assert [bad.code for bad in report.bad] == ["vanished"]
+    assert len(stored_paths(indexed)) == 8
+
+
+def test_unreadable_folder_deletes_nothing(indexed, photos, monkeypatch):
+    real = os.scandir
+
+    def scandir(path):
+        if os.fsdecode(path).endswith("trip"):  # as root, no folder is unreadable
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    report = indexed.index([photos])
+    assert [bad.code for bad in report.bad] == ["permission"]
+    assert report.gone == 0
+    assert len(stored_paths(indexed)) == 8
+
+
+def test_dry_run_says_what_would_be_done_and_writes_nothing(library, photos, checkpoint):
+    report = library.index([photos], model=str(checkpoint), is_dry_run=True)
+    assert (report.new, report.dry_run) == (8, True)
+    assert not library.folder.exists()
+
+
+def test_bad_pictures_are_named_once_and_not_tried_again_until_they_change(indexed, photos):
+    (photos / "broken.jpg").write_bytes(b"<html></html>")
+    first = indexed.index([photos])
+    assert [(Path(bad.path).name, bad.code) for bad in first.bad] == [("broken.jpg", "not_an_image")]
+    second = indexed.index([photos])
+    assert (second.bad, second.known_bad) == ((), 1)
+    shutil.copyfile(sample_folder() / "rocket.jpg", photos / "broken.jpg")
+    assert indexed.index([photos]).new == 1
+    assert indexed.status().bad == ()
+
+
+def test_rejected_file_that_is_deleted_is_forgotten(indexed, photos):
+    (photos / "broken.jpg").write_bytes(b"<html></html>")
+    indexed.index([photos])
+    (photos / "broken.jpg").unlink()
+    indexed.index([photos])
+    assert indexed.status().bad == ()
+
+
+def test_every_bad_picture_is_named_and_the_others_are_indexed(library, tmp_path, checkpoint):
+    folder = tmp_path / "table"
+    pictures.write_all(folder)
+    report = library.index([folder], model=str(checkpoint))
+    found = {Path(bad.path).name: bad.code for bad in report.bad}
+    assert found == {name: code for name, (_, code) in pictures.rejected().items()}
+    # The two deep grey pictures, and those that show the same, may share a vector; none is lost.
+    assert report.new == len(pictures.accepted())
+
+
+def test_one_picture_may_be_indexed_by_name(library, photos, checkpoint):
+    assert library.index([photos / "cat.jpg"], model=str(checkpoint)).new == 1
+
+
+def test_library_among_the_pictures_is_refused(photos, checkpoint, cache):
+    with pytest.raises(QueryError, match="lie in one another; choose a library outside"):
+        Library.open(photos / "library", cache=cache).index([photos], model=str(checkpoint))
+    with pytest.raises(QueryError, match="lie in one another"):
+        Library.open(photos, cache=cache).index([photos / "trip"], model=str(checkpoint))
+
+
+def test_hidden_library_below_the_pictures_is_allowed(photos, checkpoint, cache):
+    library = Library.open(photos / ".mmsearch", cache=cache)
+    assert library.index([photos], model=str(checkpoint)).new == 8
+    library.close()
+
+
+def test_removed_pictures_are_forgotten_and_files_stay(indexed, photos):
+    assert indexed.remove([photos / "trip"]) == 2
+    assert len(stored_paths(indexed)) == 6
+    assert (photos / "trip" / "moose.jpg").exists()
+    assert indexed.index([photos]).new == 2
+
+
+def test_progress_reports_only_what_is_committed(library, photos, checkpoint):
+    seen = []
+
+    def on_progress(stage, done, total):
+        if stage == "embed" and done:
+            with Library.open(library.folder) as other:
+                seen.append((done, other.status().n_images, total))
+
+    library.index([photos], model=str(checkpoint), on_progress=on_progress)
+    assert seen[-1] == (8, 8, 8)
+    assert all(done == stored for done, stored, _ in seen)
+
+
+# -- encoders ------------------------------------------------------------------------------------------
+
+
+def test_another_encoder_is_refused_before_any_work(indexed, photos, tmp_path):
+    other = write_checkpoint(tmp_path / "other", TINY, seed=1)
+    shutil.copyfile(sample_folder() / "rocket.jpg", photos / "rocket.jpg")
+    with pytest.raises(FingerprintError, match="vectors of two encoders cannot be compared"):
+        indexed.index([photos], model=str(other))
+    assert indexed.status().n_images == 8
+
+
+def test_library_holds_its_own_encoder(indexed, checkpoint, tmp_path):
+    moved = Library.open(indexed.folder, cache=tmp_path / "empty")
+    assert moved.search("two dogs in the snow").hits
+    moved.close()
+
+
+def test_exchanged_encoder_is_noticed(indexed, tmp_path, cache):
+    from mmsearch.encoders import prepare_encoder
+
+    other = prepare_encoder(str(write_checkpoint(tmp_path / "other", TINY, seed=1)), cache=tmp_path)
+    shutil.rmtree(indexed.folder / "encoder")
+    shutil.copytree(other, indexed.folder / "encoder")
+    with pytest.raises(FingerprintError, match="holds an encoder with fingerprint"):
+        Library.open(indexed.folder, cache=cache).search("a text not seen before")
+
+
+def test_missing_encoder_is_said_and_installed_again_by_index(indexed, photos):
+    shutil.rmtree(indexed.folder / "encoder")
+    fresh = Library.open(indexed.folder, cache=indexed._cache)
+    with pytest.raises(EncoderError, match="is missing; run `mmsearch index`"):
+        fresh.search("a text not seen before")
+    fresh.index([photos])
+    assert fresh.search("a text not seen before").hits
+    fresh.close()
+
+
+def test_damaged_encoder_is_found_by_verify(indexed):
+    path = indexed.folder / "encoder" / "text.onnx.data"
+    data = bytearray(path.read_bytes())
+    path.unlink()  # it may be a hard link
+    data[1000] ^= 1
+    path.write_bytes(data)
+    assert any("text.onnx.data differs from its checksum" in problem for problem in indexed.verify().problems)
+
+
+# -- search --------------------------------------------------------------------------------------------
+
+
+def test_picture_of_the_library_finds_itself_first(indexed, photos):
+    result = indexed.search(Query(images=[photos / "cat.jpg"]), k=3)
+    assert paths(result)[0] == "cat"
+    assert result.hits[0].score == pytest.approx(1, abs=1e-3)
+    assert [hit.rank for hit in result.hits] == [1, 2, 3]
+
+
+def test_ranking_equals_cosines_computed_by_hand(indexed, photos, tiny):
+    files = sorted(photos.rglob("*.jpg"))
+    vectors = tiny.encode_images(np.stack([decode(f.read_bytes(), tiny.preprocessing).pixels for f in files]))
+    query = tiny.encode_texts(["two dogs in the snow"])[0]
+    expected = sorted(zip(-(vectors @ query), (file.stem for file in files), strict=True))
+    result = indexed.search("two dogs in the snow", k=8)
+    assert paths(result) == [name for _, name in expected]
+    np.testing.assert_allclose([-hit.score for hit in result.hits], [score for score, _ in expected], atol=2e-3)
+
+
+def test_terms_are_weighted_summed_and_subtracted(indexed, photos, tiny):
+    pixels = decode((sample_folder() / "rocket.jpg").read_bytes(), tiny.preprocessing).pixels
+    text, other = tiny.encode_texts(["a cat", "snow"])
+    total = 2 * text + 0.5 * tiny.encode_images(pixels[None])[0] - 1.5 * other
+    total /= np.linalg.norm(total)
+    query = Query(Term("a cat", 2), [Term(str(sample_folder() / "rocket.jpg"), 0.5)], [Term("snow", 1.5)])
+    best = indexed.search(query, k=1, explain=True).hits[0]
+    own = decode(Path(best.path).read_bytes(), tiny.preprocessing).pixels
+    vector = tiny.encode_images(own[None])[0]
+    assert best.score == pytest.approx(float(vector @ total), abs=2e-3)
+    assert list(best.terms) == ["a cat", str(sample_folder() / "rocket.jpg"), "not snow"]
+    assert best.terms["not snow"] == pytest.approx(float(vector @ other), abs=2e-3)
+
+
+def test_weights_only_matter_relative_to_each_other(indexed):
+    one = indexed.search(Query(Term("a cat", 1), exclude=[Term("snow", 0.5)]), k=8)
+    ten = indexed.search(Query(Term("a cat", 10), exclude=[Term("snow", 5)]), k=8)
+    assert paths(one) == paths(ten)
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        (Query(), "the query is empty; give a text, an example picture, or both"),
+        (Query(text="  "), "a text of the query is empty"),
+        (Query(text=Term("a", 0)), "the weight of 'a' is 0; expected a number above 0"),
+        (Query(text="a", exclude=["a"]), "cancel each other out"),
+        (Query(text="a", where=["nonsense"]), "is not understood"),
+    ],
+)
+def test_query_that_means_nothing_is_refused(indexed, query, sentence):
+    with pytest.raises(QueryError, match=sentence):
+        indexed.search(query)
+
+
+def test_unreadable_example_is_named(indexed, tmp_path):
+    with pytest.raises(PictureError, match=r"nowhere.jpg: there is no such file"):
+        indexed.search(Query(images=[tmp_path / "nowhere.jpg"]))
+
+
+def test_example_of_the_library_is_not_decoded_again(indexed, photos, monkeypatch):
+    from mmsearch import search
+
+    monkeypatch.setattr(search, "decode", lambda *_a, **_k: pytest.fail("decoded"))
+    assert indexed.search(Query(images=[photos / "cat.jpg"]), k=1).hits
+    indexed.classify([photos / "cat.jpg"], ["a", "b"])
+
+
+def test_filter_limits_the_answer_and_is_named_as_the_route(indexed, photos):
+    result = indexed.search(Query(text="x", where=[f"folder = {photos / 'trip'}"]), k=10)
+    assert sorted(paths(result)) == ["goldfish", "moose"]
+    assert (result.route, result.n_candidates) == ("filtered", 2)
+
+
+def test_filter_that_nothing_passes_gives_no_hits(indexed):
+    assert indexed.search(Query(text="x", where=["width > 99999"])).hits == ()
+
+
+def test_empty_library_gives_no_hits(library, tmp_path, checkpoint):
+    (tmp_path / "nothing").mkdir()
+    library.index([tmp_path / "nothing"], model=str(checkpoint))
+    result = library.search("x")
+    assert (result.hits, result.route) == ((), "empty")
+
+
+def test_k_above_the_number_of_pictures_gives_them_all(indexed):
+    assert len(indexed.search("x", k=1000).hits) == 8
+
+
+def test_search_before_index_says_what_to_do(library):
+    with pytest.raises(LibraryNotFoundError, match="`mmsearch index FOLDER` makes one"):
+        library.search("x")
+
+
+def test_committed_pictures_are_seen_by_an_open_library(indexed, photos):
+    with Library.open(indexed.folder) as reader:
+        assert len(reader.search("x", k=100).hits) == 8
+        shutil.copyfile(sample_folder() / "rocket.jpg", photos / "rocket.jpg")
+        indexed.index([photos])
+        assert len(reader.search("x", k=100).hits) == 9
+
+
+def test_repeated_text_is_not_encoded_again(indexed, monkeypatch):
+    first = indexed.search("a long walk")
+    monkeypatch.setattr(OnnxEncoder, "encode_texts", lambda *_: pytest.fail("encoded"))
+    with Library.open(indexed.folder) as fresh:
+        assert fresh.search("a long walk").hits == first.hits
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage" * 300, None])
+def test_damaged_query_cache_only_costs_time(indexed, damage):
+    first = indexed.search("a long walk")
+    path = indexed.folder / "queries.sqlite"
+    path.unlink() if damage is None else path.write_bytes(damage)
+    with Library.open(indexed.folder) as fresh:
+        assert fresh.search("a long walk").hits == first.hits
+        assert fresh.search("another walk").hits
+
+
+def test_graph_and_exact_search_agree_and_the_route_is_named(library, tmp_path, checkpoint):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for seed in range(120):
+        pictures.photo(40, 40, seed).save(folder / f"{seed}.png")
+    library.index([folder], model=str(checkpoint), settings=GraphSettings(graph_from=100, recall_target=0.5))
+    status = library.status()
+    assert status.n_in_graph == 120
+    assert set(status.search) == {"text", "image"}
+    query = Query(images=[folder / "7.png"])
+    with Library.open(library.folder, use_graph=False) as exact:
+        expected = exact.search(query, k=5)
+    assert expected.route == "exact"
+    with Library.open(library.folder, use_graph=True) as graph:
+        found = graph.search(query, k=5)
+    assert found.route == status.search["image"]["route"]
+    assert found.hits[0] == expected.hits[0]
+
+
+# -- classify, status, verify --------------------------------------------------------------------------
+
+
+def test_classification_is_the_softmax_of_scaled_cosines(indexed, photos, tiny):
+    labels, templates = ["cat", "dog", "red car"], ["{}", "a photo of a {}."]
+    found = indexed.classify([photos / "cat.jpg"], labels, templates=templates, k=3)[0]
+    picture = tiny.encode_images(decode((photos / "cat.jpg").read_bytes(), tiny.preprocessing).pixels[None])[0]
+    classes = [tiny.encode_texts([t.format(label) for t in templates]).mean(axis=0) for label in labels]
+    cosines = np.array([picture @ (c / np.linalg.norm(c)) for c in classes], dtype=np.float64)
+    expected = np.exp(tiny.logit_scale * cosines) / np.exp(tiny.logit_scale * cosines).sum()
+    by_label = {one.label: one.probability for one in found.predictions}
+    np.testing.assert_allclose([by_label[label] for label in labels], expected, atol=5e-3)
+    assert sum(by_label.values()) == pytest.approx(1)
+    assert found.predictions[0].probability == max(by_label.values())
+
+
+def test_unreadable_picture_is_named_and_the_others_are_classified(indexed, photos, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"x")
+    good, bad = indexed.classify([photos / "cat.jpg", tmp_path / "bad.jpg"], ["a", "b"])
+    assert good.predictions
+    assert (bad.predictions, "bad.jpg" in bad.error) == ((), True)
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"), [([], "no labels"), (["a", " "], "label 2 of 2 is empty"), (["a", "a"], "given twice")]
+)
+def test_label_set_that_means_nothing_is_refused(indexed, photos, labels, sentence):
+    with pytest.raises(QueryError, match=sentence):
+        indexed.classify([photos / "cat.jpg"], labels)
+
+
+def test_whole_library_has_no_problems(indexed):
+    report = indexed.verify()
+    assert (report.problems, report.n_vectors) == ((), 8)
+
+
+def test_repair_forgets_the_damaged_picture_and_index_embeds_it_again(indexed, photos):
+    before = indexed.search(Query(images=[photos / "cat.jpg"]), k=8)
+    path = indexed.folder / "vectors-0.f16"
+    data = bytearray(path.read_bytes())
+    data[70] ^= 1
+    path.write_bytes(data)
+    assert len(indexed.verify().problems) == 1
+    assert indexed.verify(is_repair=True).n_dropped == 1
+    assert indexed.verify().problems == ()
+    assert indexed.index([photos]).new == 1
+    after = indexed.search(Query(images=[photos / "cat.jpg"]), k=8)
+    assert {hit.path for hit in after.hits} == {hit.path for hit in before.hits}
+
+
+def test_status_tells_what_is_there(indexed, checkpoint):
+    status = indexed.status()
+    assert (status.n_images, status.n_vectors, status.n_dead, status.dim) == (8, 8, 0, 32)
+    assert status.model == str(checkpoint)
+    assert len(status.fingerprint) == 64
