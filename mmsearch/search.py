@@ -21,6 +21,7 @@ from mmsearch.indexes.exact import ExactIndex, merge
 from mmsearch.records import Hit, ImageRecord, Matrix, Modality, PathLike, Query, SearchResult, Term
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import PublishedGraph, calibrations_of, graph_facts, load_graph
+from mmsearch.store.matrix import Half
 from mmsearch.store.remembered import RememberedQueries
 from mmsearch.store.where import Condition, parse_where
 from mmsearch.vectors import inner_products, l2_normalize
@@ -110,11 +111,9 @@ class Searcher:
     def picture_vector(self, path: PathLike) -> Matrix:
         """Return the unit vector (dim,) of a picture; one that is in the library unchanged is not decoded."""
         encoded = os.path.abspath(os.fsencode(path))
-        with self.store.catalog.reading():
-            known = self.store.catalog.image_at(encoded)
-            if known is not None and _is_unchanged(encoded, known):
-                vector: Matrix = l2_normalize(self.store.checked_rows([known.row]).astype(np.float32))[0]
-                return vector
+        stored = self.store.consistently(lambda: self._stored_vector(encoded))
+        if stored is not None:
+            return stored
         encoder = self._encoder()
         try:
             data, _ = read_file(encoded)
@@ -123,6 +122,13 @@ class Searcher:
             raise PictureError(error.code, f"{os.fsdecode(encoded)}: {error}") from error
         vectors = encoder.encode_images(picture.pixels[None])
         return np.asarray(vectors[0], dtype=np.float32)
+
+    def _stored_vector(self, path: bytes) -> Matrix | None:
+        known = self.store.catalog.image_at(path)
+        if known is None or not _is_unchanged(path, known):
+            return None
+        vector: Matrix = l2_normalize(self.store.checked_rows([known.row]).astype(np.float32))[0]
+        return vector
 
     # -- ranking -------------------------------------------------------------------------------------
 
@@ -145,11 +151,9 @@ class Searcher:
         terms, vector = self.encode(query)
         encoded = time.perf_counter()
         modality: Modality = "image" if all(term.modality == "image" for term in terms) else "text"
-        with self.store.catalog.reading():
-            self._refresh()
-            scores, rows, route, n_candidates = self._nearest(vector[None], k, condition, modality)
-            found = self._pictures(scores, rows, condition, k)
-            vectors = self.store.checked_rows([image.row for _, image in found])
+        found, vectors, route, n_candidates = self.store.consistently(
+            lambda: self._ranked(vector, k, condition, modality)
+        )
         cosines = inner_products(vectors.astype(np.float32), np.stack([term.vector for term in terms]))
         hits = [
             _hit(rank, score, image, dict(zip((t.label for t in terms), map(float, own), strict=False)))
@@ -160,6 +164,15 @@ class Searcher:
         done = time.perf_counter()
         seconds = {"encode": encoded - start, "search": done - encoded, "total": done - start}
         return SearchResult(tuple(hits), route, n_candidates, seconds)
+
+    def _ranked(
+        self, vector: Matrix, k: int, condition: Condition, modality: Modality
+    ) -> tuple[list[tuple[float, ImageRecord]], Half, str, int]:
+        """Return the k best (score, picture), their stored vectors, the route, and the candidates."""
+        self._refresh()
+        scores, rows, route, n_candidates = self._nearest(vector[None], k, condition, modality)
+        found = self._pictures(scores, rows, condition, k)
+        return found, self.store.checked_rows([image.row for _, image in found]), route, n_candidates
 
     def _refresh(self) -> None:
         """Bring the mapped vectors up to the catalog's present state; inside `reading()`."""

@@ -29,7 +29,9 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def png(width: int, height: int, *, depth: int = 8, colour: int = 0, extra: bytes = b"", data: bytes = b"") -> bytes:
+def png(
+    width: int, height: int, *, depth: int = 8, colour: int = 0, extra: bytes = b"", data: bytes = b""
+) -> bytes:
     """A PNG written by hand, with any claims."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     return (
@@ -51,7 +53,7 @@ def text_bomb() -> bytes:
 
 def profile_bomb() -> bytes:
     body = b"icc\0\0" + zlib.compress(b"\0" * (80 << 20), 9)
-    return png(10, 10, colour=0, extra=chunk(b"iCCP", body), data=zlib.compress(b"\0" * 110))
+    return png(10, 10, extra=chunk(b"iCCP", body), data=zlib.compress(b"\0" * 110))
 
 
 def flat_png(side: int) -> bytes:

@@ -63,7 +63,11 @@ def upward_imports(part, source):
 def foreign_imports(part, source):
     for name in imported_modules(source):
         package = name.split(".")[0]
-        if package != "mmsearch" and package not in sys.stdlib_module_names and part not in BORDERS.get(package, {}):
+        if (
+            package != "mmsearch"
+            and package not in sys.stdlib_module_names
+            and part not in BORDERS.get(package, {})
+        ):
             yield name
 
 

@@ -43,7 +43,7 @@ def test_no_files_start_no_worker(tiny_folder):
 
 
 def test_encoder_that_cannot_be_loaded_is_one_error(tmp_path):
-    with pytest.raises(EncoderError, match="the image encoder could not be started: .*holds no whole encoder"):
+    with pytest.raises(EncoderError, match=r"the image encoder could not be started: .*holds no whole encoder"):
         outcomes(WorkerPool.for_encoder(tmp_path), [sample_folder() / "cat.jpg"])
 
 

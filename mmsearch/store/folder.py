@@ -7,11 +7,11 @@ between the two leaves a tail in the vector file that no catalog row names; the 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from mmsearch.store.matrix import Half, append_rows, map_rows, row_checksum, row
 from mmsearch.store.publish import storage_errors, sync_folder
 from mmsearch.vectors import check_directions
 
+T = TypeVar("T")
 CATALOG = "catalog.sqlite"
 TRANSIENT = ("permission", "vanished", "changed", "unreadable")  # says nothing about the stored vector
 _BLOCK = 65_536  # rows copied or checked at a time
@@ -167,6 +168,22 @@ class Store:
     def vectors_path(self, epoch: int) -> Path:
         """Return the vector file of an epoch."""
         return self.folder / f"vectors-{epoch}.f16"
+
+    def consistently(self, read: Callable[[], T]) -> T:
+        """Return what `read` finds in one state of the library.
+
+        A writer that compacts removes the vector file of the epoch before; a reader that was about to map
+        it starts again on the new state.
+        """
+        while True:
+            with self.catalog.reading():
+                epoch = self.epoch
+                try:
+                    return read()
+                except LibraryDamagedError as error:
+                    problem = error
+            if self.epoch == epoch:
+                raise problem
 
     def matrix(self) -> Half:
         """Map the committed vectors float16 (n_rows, dim), read only; consistent inside `reading()`."""

@@ -19,7 +19,7 @@ from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.hnsw import HnswIndex
 from mmsearch.records import Matrix
 from mmsearch.store.folder import Store
-from mmsearch.store.publish import current, matching_file, publish, read_json
+from mmsearch.store.publish import current, matching_file, publish, sidecar_of
 
 KIND = "graph"
 _BLOCK = 2_000
@@ -54,38 +54,31 @@ class PublishedGraph:
 
 def graph_facts(store: Store) -> dict[str, Any] | None:
     """Return the sidecar of the current graph if it fits the library; does not read the graph."""
-    name = current(store.folder, KIND)
-    facts = read_json(store.folder / f"{name}.json") if name else None
-    fits = facts is not None and facts.get("epoch") == store.epoch and facts.get("dim") == store.dim
-    return facts if fits else None
+    facts = sidecar_of(store.folder, KIND)
+    if isinstance(facts, str) or (facts["epoch"], facts["dim"]) != (store.epoch, store.dim):
+        return None
+    return facts
 
 
 def calibrations_of(facts: dict[str, Any]) -> dict[str, Calibration]:
-    """Return the calibrations of a sidecar; damaged ones are left out, so exact search is used."""
-    found = {}
-    for modality, fields in (facts.get("calibration") or {}).items():
-        try:
-            found[modality] = Calibration.from_json(fields)
-        except TypeError:
-            continue
-    return found
+    """Return the calibrations of a sidecar."""
+    return {modality: Calibration.from_json(fields) for modality, fields in facts["calibration"].items()}
 
 
 def load_graph(store: Store) -> PublishedGraph | str:
     """Load the current graph after comparing it with its checksum, or say why it cannot be used."""
     start = time.perf_counter()
-    name = current(store.folder, KIND)
-    if name is None:
-        return "no graph was published"
     epoch, n_rows = store.epoch, store.n_rows
-    found = matching_file(store.folder, name, {"dim": store.dim, "epoch": epoch, "metric": "ip"})
+    found = matching_file(store.folder, KIND, {"dim": store.dim, "epoch": epoch, "metric": "ip"})
     if isinstance(found, str):
         return found
     path, facts = found
-    covered, n_nodes = facts.get("covered"), facts.get("n")
-    if not (isinstance(covered, int) and isinstance(n_nodes, int) and n_nodes <= covered <= n_rows):
-        return f"{name}.json covers {covered} rows, the library has {n_rows}"
-    index = HnswIndex.load(path, store.dim, m=facts["M"], ef_construction=facts["ef_construction"], n_nodes=n_nodes)
+    covered = int(facts["covered"])
+    if covered > n_rows:
+        return f"{path.stem}.json covers {covered} rows, the library has {n_rows}"
+    index = HnswIndex.load(
+        path, store.dim, m=facts["M"], ef_construction=facts["ef_construction"], n_nodes=facts["n"]
+    )
     index.delete([row for row in store.catalog.dead_rows() if row < covered])
     return PublishedGraph(index, covered, epoch, calibrations_of(facts), time.perf_counter() - start)
 

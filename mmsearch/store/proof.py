@@ -54,5 +54,5 @@ def _graph_problem(store: Store) -> str | None:
     name = current(store.folder, KIND)
     if name is None:
         return f"{MANIFEST} is damaged" if (store.folder / MANIFEST).exists() else None
-    found = matching_file(store.folder, name, {"dim": store.dim, "epoch": store.epoch})
+    found = matching_file(store.folder, KIND, {"dim": store.dim, "epoch": store.epoch})
     return found if isinstance(found, str) else None

@@ -83,9 +83,26 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def current(folder: Path, kind: str) -> str | None:
     """Return the name of the current generation of a cache (`graph`, ...), or None."""
-    name = (read_json(folder / MANIFEST) or {}).get(kind)
+    entry = (read_json(folder / MANIFEST) or {}).get(kind)
+    name = entry.get("name") if isinstance(entry, dict) else None
     # A damaged manifest must not lead outside the folder.
     return name if isinstance(name, str) and name.replace("-", "").isalnum() else None
+
+
+def sidecar_of(folder: Path, kind: str) -> dict[str, Any] | str:
+    """Return the sidecar of the current generation, or why it cannot be believed; does not read the cache."""
+    name = current(folder, kind)
+    if name is None:
+        return f"{MANIFEST} names no {kind}"
+    try:
+        data = (folder / f"{name}.json").read_bytes()
+    except OSError as error:
+        return f"{name}.json cannot be read ({error.strerror})"
+    entry = (read_json(folder / MANIFEST) or {}).get(kind) or {}
+    if sha256(data).hexdigest() != entry.get("sidecar_sha256"):
+        return f"{name}.json differs from its checksum in {MANIFEST}"
+    facts: dict[str, Any] = json.loads(data)
+    return facts
 
 
 def publish(folder: Path, kind: str, name: str, save: Callable[[Path], None], facts: dict[str, Any]) -> None:
@@ -122,8 +139,10 @@ def publish(folder: Path, kind: str, name: str, save: Callable[[Path], None], fa
             length = temporary.stat().st_size
             facts = {**facts, "length": length, "sha256": file_sha256(temporary)}
             os.replace(temporary, target)
-            write_file(folder / f"{name}.json", json.dumps(facts, indent=1).encode())
-            manifest = {**(read_json(folder / MANIFEST) or {}), kind: name}
+            sidecar = json.dumps(facts, indent=1).encode()
+            write_file(folder / f"{name}.json", sidecar)
+            entry = {"name": name, "sidecar_sha256": sha256(sidecar).hexdigest()}
+            manifest = {**(read_json(folder / MANIFEST) or {}), kind: entry}
             write_file(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -139,22 +158,22 @@ def remove_other_generations(folder: Path, name: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def matching_file(folder: Path, name: str, expected: dict[str, Any]) -> tuple[Path, dict[str, Any]] | str:
-    """Return the file and sidecar of a cache that is exactly what its sidecar says, or why it is not.
+def matching_file(folder: Path, kind: str, expected: dict[str, Any]) -> tuple[Path, dict[str, Any]] | str:
+    """Return the current file and sidecar of a cache that is exactly what was published, or why it is not.
 
     Reads the whole file to hash it: 0.5 s a gigabyte.
     """
-    facts = read_json(folder / f"{name}.json")
-    path = folder / f"{name}.bin"
-    if facts is None:
-        return f"{name}.json is missing or damaged"
+    facts = sidecar_of(folder, kind)
+    if isinstance(facts, str):
+        return facts
+    path = folder / f"{current(folder, kind)}.bin"
     for key, value in expected.items():
         if facts.get(key) != value:
-            return f"{name}.json says {key} {facts.get(key)}, expected {value}"
+            return f"{path.stem}.json says {key} {facts.get(key)}, expected {value}"
     try:
-        if path.stat().st_size != facts.get("length"):
-            return f"{path.name} has {path.stat().st_size} bytes, its sidecar says {facts.get('length')}"
-        if file_sha256(path) != facts.get("sha256"):
+        if path.stat().st_size != facts["length"]:
+            return f"{path.name} has {path.stat().st_size} bytes, its sidecar says {facts['length']}"
+        if file_sha256(path) != facts["sha256"]:
             return f"{path.name} differs from its checksum"
     except OSError as error:
         return f"{path.name} cannot be read ({error.strerror})"

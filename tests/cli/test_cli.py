@@ -173,7 +173,9 @@ def test_classify_prints_probabilities(ready, photos, tmp_path):
     labels = tmp_path / "labels.txt"
     labels.write_text("cat\ndog\n\na red car\n")
     assert ready("classify", photos / "cat.jpg", "--labels-file", labels, "-k", "2")[1] == out
-    from_stdin = ready("classify", photos / "cat.jpg", "--labels-file", "-", "-k", "2", input=b"cat\ndog\na red car")
+    from_stdin = ready(
+        "classify", photos / "cat.jpg", "--labels-file", "-", "-k", "2", input=b"cat\ndog\na red car"
+    )
     assert from_stdin[1] == out
 
 

@@ -84,7 +84,7 @@ def test_captions_are_cut_only_where_that_changes_nothing(tmp_path, change, is_c
 
 
 def test_quickgelu_weights_in_a_gelu_model_are_refused():
-    with pytest.raises(UnsupportedModelError, match="trained with QuickGELU.* use ViT-B-32-quickgelu/openai"):
+    with pytest.raises(UnsupportedModelError, match=r"trained with QuickGELU.* use ViT-B-32-quickgelu/openai"):
         build_clip("ViT-B-32/openai")
 
 
@@ -117,7 +117,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path, checkpoint):
     config["model_cfg"]["vision_cfg"]["layers"] = 3
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     shutil.copyfile(checkpoint / "open_clip_model.safetensors", tmp_path / "open_clip_model.safetensors")
-    with pytest.raises(EncoderError, match="cannot be loaded: .*Missing key"):
+    with pytest.raises(EncoderError, match=r"cannot be loaded: .*Missing key"):
         build_clip(str(tmp_path))
 
 

@@ -64,7 +64,9 @@ def test_folder_named_like_a_picture_is_searched(tmp_path):
     assert names(find_files(root(tmp_path))) == [b"a.jpg"]
 
 
-@pytest.mark.parametrize("name", [b"\xff\xfe.jpg", b"new\nline.jpg", b"\x1b[31m.jpg", b"[red].jpg", b"x" * 251 + b".jpg"])
+@pytest.mark.parametrize(
+    "name", [b"\xff\xfe.jpg", b"new\nline.jpg", b"\x1b[31m.jpg", b"[red].jpg", b"x" * 251 + b".jpg"]
+)
 def test_any_legal_name_is_found(tmp_path, name):
     path = os.path.join(os.fsencode(tmp_path), name)
     with open(path, "wb"):

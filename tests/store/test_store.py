@@ -106,7 +106,10 @@ def test_vector_without_direction_is_refused_and_nothing_is_stored(tmp_path):
 
 def test_vector_of_another_width_is_refused(tmp_path):
     filled(tmp_path, 3)
-    with Store.writer(tmp_path) as store, pytest.raises(DimensionError, match="have 5 dimensions, the library has 8"):
+    with (
+        Store.writer(tmp_path) as store,
+        pytest.raises(DimensionError, match="have 5 dimensions, the library has 8"),
+    ):
         store.commit(Changes(stored=[file(7, random_units(1, 5)[0])]))
 
 

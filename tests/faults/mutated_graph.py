@@ -1,0 +1,79 @@
+"""Search a library whose graph, sidecar or manifest has changed bytes; a crash ends this process.
+
+Arguments: an empty folder, the number of mutations.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from mmsearch import Query
+from mmsearch.search import Searcher
+from mmsearch.store.folder import Store
+from mmsearch.store.graph import GraphSettings, load_graph, update_graph
+from tests.conftest import random_units
+from tests.faults.stand_in import TextVectors
+from tests.store.test_store import DIM, filled
+
+SETTINGS = GraphSettings(graph_from=50, recall_target=0.5)
+
+
+def mutate(data: bytearray, rng: np.random.Generator) -> None:
+    """Change, cut, or grow a file in one of the ways that disks and people do."""
+    manner = rng.integers(0, 5)
+    at = int(rng.integers(0, max(1, len(data))))
+    if manner == 0 and data:
+        data[at] ^= 1 << int(rng.integers(0, 8))
+    elif manner == 1:
+        data[at : at + 16] = rng.bytes(16)
+    elif manner == 2:
+        del data[at:]
+    elif manner == 3:
+        data += rng.bytes(int(rng.integers(1, 100)))
+    else:
+        data[at : at + 64] = bytes(64)
+
+
+def answers(folder: Path, use_graph: bool | None) -> list[list[tuple[str, float]]]:
+    store = Store.open(folder)
+    encoder = TextVectors(DIM)
+    searcher = Searcher(store, lambda: encoder, use_graph=use_graph)
+    results = [searcher.search(Query(text=str(i)), k=5) for i in range(5)]
+    store.close()
+    return [[(hit.path, round(hit.score, 4)) for hit in result.hits] for result in results]
+
+
+def main() -> None:
+    folder, n = Path(sys.argv[1]) / "library", int(sys.argv[2])
+    filled(folder, 300)
+    with Store.writer(folder) as store:
+        update_graph(store, SETTINGS, random_units(20, DIM, seed=5))
+    allowed = [answers(folder, False), answers(folder, True)]  # exact, or what the undamaged graph says
+    names = ["hnsw-1.bin", "hnsw-1.json", "manifest.json"]
+    kept = {name: (folder / name).read_bytes() for name in names}
+    wrong = 0
+    for i in range(n):
+        rng = np.random.default_rng(i)
+        name = names[i % len(names)]
+        data = bytearray(kept[name])
+        mutate(data, rng)
+        (folder / name).write_bytes(data)
+        wrong += answers(folder, True) not in allowed
+        if i % 10 == 0:  # the next writer makes it anew
+            with Store.writer(folder) as store:
+                update_graph(store, SETTINGS, random_units(20, DIM, seed=5))
+                assert not isinstance(load_graph(store), str)
+            for path in folder.glob("hnsw-*"):
+                path.unlink()
+        for other, whole in kept.items():
+            (folder / other).write_bytes(whole)
+    shutil.rmtree(folder)
+    sys.stdout.write(f"{n} mutations, {wrong} wrong\n")
+
+
+if __name__ == "__main__":
+    main()

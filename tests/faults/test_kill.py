@@ -1,0 +1,158 @@
+"""F1: a writer killed at any instruction loses at most the batch in flight."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mmsearch import Library, Query
+from tests import pictures
+
+PROGRAM = Path(__file__).parent / "killed_index.py"
+POINTS = [
+    ("append:before", 1), ("append:before", 3), ("append:after", 2), ("sync:before", 2), ("sync:after", 3),
+    ("transaction:before", 5), ("transaction:after", 40), ("sync_folder:before", 1), ("publish:before", 1),
+    ("sha256:before", 1), ("sha256:after", 1), ("write_file:before", 1), ("write_file:after", 1),
+    ("write_file:before", 2), ("write_file:after", 2), ("publish:after", 1), ("create:before", 1),
+    ("install:before", 1), ("install:after", 1),
+]  # fmt: skip
+N_PICTURES = 80
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("many")
+    for seed in range(N_PICTURES):
+        pictures.photo(40, 30, seed).save(folder / f"{seed}.png")
+    return folder
+
+
+def command(library, folder, checkpoint, cache, point="never", count=0):
+    return [sys.executable, PROGRAM, *map(str, (library, folder, checkpoint, cache, point, count))]
+
+
+def ranking(library, cache, many):
+    """The exact top 10 for every tenth picture."""
+    with Library.open(library, cache=cache, use_graph=False) as opened:
+        results = [opened.search(Query(images=[many / f"{i}.png"]), k=10) for i in range(0, N_PICTURES, 10)]
+    return [[(hit.path, round(hit.score, 3)) for hit in result.hits] for result in results]
+
+
+@pytest.fixture(scope="module")
+def expected(many, checkpoint, cache, tiny_folder, tmp_path_factory):
+    library = tmp_path_factory.mktemp("uninterrupted") / "library"
+    subprocess.run(command(library, many, checkpoint, cache), check=True, capture_output=True)
+    return ranking(library, cache, many)
+
+
+def assert_nothing_acknowledged_is_lost(library, cache, acknowledged):
+    if not (library / "catalog.sqlite").exists():
+        assert acknowledged == 0
+        return
+    with Library.open(library, cache=cache) as opened:
+        assert opened.status().n_images >= acknowledged
+        problems = opened.verify().problems
+        # A library killed before its encoder was installed gets it from the next run.
+        assert [problem for problem in problems if "encoder" not in problem] == []
+
+
+def assert_resumes(library, many, checkpoint, cache, expected):
+    done = subprocess.run(command(library, many, checkpoint, cache), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert ranking(library, cache, many) == expected
+    with Library.open(library, cache=cache) as opened:
+        assert opened.verify().problems == ()
+        assert opened.status().n_in_graph == N_PICTURES
+    assert not list(library.glob("*.tmp"))
+
+
+def acknowledged_in(out):
+    numbers = [int(line) for line in out.split() if line.isdigit()]
+    return max(numbers, default=0)
+
+
+@pytest.mark.parametrize(("point", "count"), POINTS, ids=lambda value: str(value))
+def test_kill_at_a_named_point_loses_nothing_acknowledged(
+    tmp_path, many, checkpoint, cache, expected, point, count
+):
+    library = tmp_path / "library"
+    done = subprocess.run(command(library, many, checkpoint, cache, point, count), capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert_nothing_acknowledged_is_lost(library, cache, acknowledged_in(done.stdout))
+    assert_resumes(library, many, checkpoint, cache, expected)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_kill_while_compacting_loses_nothing(tmp_path, many, checkpoint, cache, expected, count):
+    library, gallery = tmp_path / "library", tmp_path / "gallery"
+    gallery.mkdir()
+    for seed in range(N_PICTURES):
+        pictures.photo(40, 30, seed + 1000).save(gallery / f"{seed}.png")
+    subprocess.run(command(library, gallery, checkpoint, cache), check=True, capture_output=True)
+    for path in sorted(gallery.iterdir())[:40]:
+        path.unlink()
+    done = subprocess.run(
+        command(library, gallery, checkpoint, cache, "compact:after", count), capture_output=True, text=True
+    )
+    assert done.returncode in (0, -signal.SIGKILL)
+    with Library.open(library, cache=cache) as opened:
+        assert opened.status().n_images == 40
+        # The graph of before the compaction is stale then, and rebuilt by the next run.
+        assert [problem for problem in opened.verify().problems if "graph" not in problem] == []
+
+
+def kill_at_random(seed, tmp_path, many, checkpoint, cache, expected):
+    library = tmp_path / f"library-{seed}"
+    delay = random.Random(seed).uniform(0.2, 4.0)
+    with subprocess.Popen(
+        command(library, many, checkpoint, cache), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        out = process.stdout.read()
+    assert_nothing_acknowledged_is_lost(library, cache, acknowledged_in(out))
+    assert_resumes(library, many, checkpoint, cache, expected)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_kill_at_a_random_time_loses_nothing_acknowledged(seed, tmp_path, many, checkpoint, cache, expected):
+    kill_at_random(seed, tmp_path, many, checkpoint, cache, expected)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_200_kills_lose_nothing_acknowledged(tmp_path, many, checkpoint, cache, expected):
+    for seed in range(5, 185):
+        kill_at_random(seed, tmp_path, many, checkpoint, cache, expected)
+
+
+def test_worker_processes_end_with_the_killed_writer(tmp_path, many, checkpoint, cache, expected):
+    library = tmp_path / "library"
+    done = subprocess.run(
+        command(library, many, checkpoint, cache, "append:after", 2), capture_output=True, text=True
+    )
+    assert done.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and workers_of(library):
+        time.sleep(0.1)
+    assert workers_of(library) == []
+
+
+def workers_of(library):
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if b"mmsearch.worker" in line and os.fsencode(library) in line:
+                found.append(entry.name)
+    return found

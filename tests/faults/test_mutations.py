@@ -1,0 +1,55 @@
+"""F4, F5, F6: files of the library and pictures with changed bytes; no crash, no wrong answer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmsearch.workers import WorkerPool
+from tests import pictures
+
+FULL = pytest.param(1000, marks=[pytest.mark.full, pytest.mark.timeout(3600)])
+
+
+def run(program, *arguments):
+    command = [sys.executable, "-m", f"tests.faults.{program}", *map(str, arguments)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    assert done.returncode == 0, f"{done.returncode}: {done.stdout[-500:]}{done.stderr[-3000:]}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("n", [100, FULL])
+def test_mutated_caches_never_crash_and_never_give_a_wrong_answer(tmp_path, n):
+    out = run("mutated_graph", tmp_path, n)
+    assert f"{n} mutations, 0 wrong" in out
+
+
+@pytest.mark.parametrize("n", [100, FULL])
+def test_mutated_store_never_crashes_and_verify_finds_every_changed_vector(tmp_path, n):
+    out = run("mutated_store", tmp_path, n)
+    assert f"{n} mutations, 0 missed" in out
+
+
+@pytest.mark.parametrize("n", [500, pytest.param(10_000, marks=[pytest.mark.full, pytest.mark.timeout(3600)])])
+def test_mutated_pictures_never_end_a_worker_and_stay_as_they_are(tmp_path, tiny_folder, n):
+    for i, data in enumerate(pictures.mutations(n)):
+        (tmp_path / f"{i}.jpg").write_bytes(data)
+    files = sorted(os.fsencode(path) for path in tmp_path.iterdir())
+    before = {path: sha256(Path(os.fsdecode(path)).read_bytes()).digest() for path in files}
+    with WorkerPool.for_encoder(tiny_folder, n_workers=2) as pool:
+        found = [one for batch in pool.run(files) for one in batch]
+    assert sorted(one.path for one in found) == files
+    codes = {one.facts.get("code", "read") for one in found}
+    assert "quarantined" not in codes
+    assert {"read", "truncated", "corrupt"} <= codes
+    assert all(np.isfinite(one.vector).all() for one in found if one.vector is not None)
+    assert before == {path: sha256(Path(os.fsdecode(path)).read_bytes()).digest() for path in files}
+    shutil.rmtree(tmp_path)

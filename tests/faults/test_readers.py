@@ -1,0 +1,129 @@
+"""F9: readers beside a writer only ever see what was published, and see it exactly."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+
+import numpy as np
+import pytest
+
+from mmsearch import Query
+from mmsearch.search import Searcher
+from mmsearch.store.folder import Changes, Store
+from mmsearch.store.graph import GraphSettings, update_graph
+from tests.conftest import random_units
+from tests.faults.stand_in import TextVectors
+from tests.store.test_store import DIM, META, file
+
+K = 5
+FIRST = 10**6
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def vector_of(i):
+    return random_units(1, DIM, seed=i)[0]
+
+
+def write(folder, seconds):
+    """Add, replace and remove pictures, compact and publish graphs; list the pictures of every state."""
+    rng = np.random.default_rng(0)
+    present = {0: FIRST}  # picture -> seed of its vector
+    next_seed = 0
+    with Store.writer(folder) as store, (folder / "states.jsonl").open("w") as states:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            chosen = rng.integers(0, 300, 8)
+            fresh = {int(i): next_seed + n for n, i in enumerate(dict.fromkeys(chosen.tolist()))}
+            next_seed += len(fresh)
+            leaving = [i for i in present if rng.random() < 0.04 and i not in fresh]
+            ids = {image.path: image.image_id for image in store.catalog.images()}
+            after = {i: s for i, s in (present | fresh).items() if i not in leaving}
+            # Written before the commit: a reader may answer from a state that is not listed yet otherwise.
+            states.write(json.dumps(after) + "\n")
+            states.flush()
+            store.commit(
+                Changes(
+                    stored=[file(i, vector_of(s)) for i, s in fresh.items()],
+                    gone=[ids[f"/photos/{i}.jpg"] for i in leaving],
+                )
+            )
+            present = after
+            if rng.random() < 0.05:
+                if store.catalog.count("dead") > 0.2 * store.n_rows:
+                    store.compact()
+                update_graph(store, GraphSettings(graph_from=50, recall_target=0.5), random_units(5, DIM, seed=1))
+
+
+def read(folder, seconds, seed, out):
+    """Search until the time is over; list every question with its answer."""
+    store = Store.open(folder)
+    searcher = Searcher(store, lambda: TextVectors(DIM), use_graph=False)
+    rng = np.random.default_rng(seed)
+    end = time.monotonic() + seconds
+    with open(out, "w") as file_:
+        while time.monotonic() < end:
+            text = str(int(rng.integers(0, 50)))
+            result = searcher.search(Query(text=text), k=K)
+            hits = [(hit.path, round(hit.score, 3)) for hit in result.hits]
+            file_.write(json.dumps([text, hits]) + "\n")
+
+
+def answer(state, query, cached):
+    key = json.dumps(state, sort_keys=True)
+    if key not in cached:
+        names = sorted(state)
+        cached[key] = names, np.stack([vector_of(state[i]) for i in names]).astype(np.float16).astype(np.float32)
+    names, vectors = cached[key]
+    scores = vectors @ query
+    return {f"/photos/{name}.jpg": float(score) for name, score in zip(names, scores, strict=True)}
+
+
+def is_answer_of(hits, scores):
+    """Whether hits are the best K of a state, ties and the last digit aside."""
+    best = sorted(scores.values(), reverse=True)[:K]
+    return (
+        len(hits) == len(best)
+        and all(path in scores and abs(scores[path] - score) < 2e-3 for path, score in hits)
+        and all(abs(one - score) < 2e-3 for one, (_, score) in zip(best, hits, strict=True))
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "n_readers"), [(12, 2), pytest.param(600, 4, marks=[pytest.mark.full, pytest.mark.timeout(3600)])]
+)
+def test_every_answer_is_the_exact_answer_of_a_published_state(tmp_path, seconds, n_readers):
+    folder = tmp_path / "library"
+    with Store.writer(folder, create=META) as store:
+        store.commit(Changes(stored=[file(0, vector_of(FIRST))]))
+    writer = SPAWN.Process(target=write, args=(folder, seconds))
+    outs = [tmp_path / f"{i}.jsonl" for i in range(n_readers)]
+    readers = [SPAWN.Process(target=read, args=(folder, seconds, i, out)) for i, out in enumerate(outs)]
+    for process in (writer, *readers):
+        process.start()
+    for process in (writer, *readers):
+        process.join()
+        assert process.exitcode == 0
+    states = [{"0": FIRST}, *map(json.loads, (folder / "states.jsonl").read_text().splitlines())]
+    questions = [json.loads(line) for out in outs for line in out.read_text().splitlines()]
+    assert len(questions) > 100
+    assert len(states) > 20
+    cached: dict = {}
+    wrong = unplaced(questions, states, cached)
+    assert wrong == []
+
+
+def unplaced(questions, states, cached):
+    """Return the questions whose answer belongs to no state; readers move forward through the states."""
+    queries = {text: TextVectors(DIM).encode_texts([text])[0] for text, _ in questions}
+    wrong, at = [], 0
+    for text, hits in questions:
+        order = [*range(at, len(states)), *range(at)]
+        for position in order:
+            if is_answer_of(hits, answer(states[position], queries[text], cached)):
+                at = position
+                break
+        else:
+            wrong.append((text, hits))
+    return wrong
