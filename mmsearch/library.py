@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.encoders import DualEncoder, OnnxEncoder, prepare_encoder, verify_encoder
+from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import (
     EncoderError,
     FingerprintError,
@@ -29,8 +29,6 @@ from mmsearch.errors import (
     QueryError,
     StorageError,
 )
-from mmsearch.indexes.calibrate import Calibration
-from mmsearch.ingest import OnProgress, absolute_roots, dry_run, execute, make_plan
 from mmsearch.prompts import DEFAULT_TEMPLATES, fill_templates
 from mmsearch.records import (
     Classification,
@@ -43,10 +41,14 @@ from mmsearch.records import (
 )
 from mmsearch.search import Searcher
 from mmsearch.store.folder import CATALOG, Store
-from mmsearch.store.graph import GraphSettings, calibrations_of, graph_facts, update_graph
-from mmsearch.store.proof import verify
-from mmsearch.zeroshot import class_embeddings, predict
+from mmsearch.store.graph import GraphSettings, calibrations_of, graph_facts
 
+if TYPE_CHECKING:
+    from mmsearch.encoders.base import DualEncoder
+    from mmsearch.ingest import OnProgress
+
+# The write path, classification and checks are imported where they are used: a search from the shell must
+# not pay for them.
 ENCODER = "encoder"
 
 
@@ -61,7 +63,7 @@ class Library:
     to one thread.
     """
 
-    def __init__(self, folder: Path, *, cache: Path, use_graph: bool | None = None) -> None:
+    def __init__(self, folder: Path, *, cache: Path | None, use_graph: bool | None = None) -> None:
         self.folder = folder
         self._cache = cache
         self._use_graph = use_graph
@@ -83,11 +85,8 @@ class Library:
             True loads the HNSW graph at the first search, False never; None when enough has been searched
             to pay for loading it.
         """
-        if cache is None:
-            from platformdirs import user_cache_path
-
-            cache = user_cache_path("mmsearch")
-        return cls(Path(os.fsdecode(path)).absolute(), cache=Path(os.fsdecode(cache)), use_graph=use_graph)
+        kept = None if cache is None else Path(os.fsdecode(cache))
+        return cls(Path(os.fsdecode(path)).absolute(), cache=kept, use_graph=use_graph)
 
     def __enter__(self) -> Library:
         return self
@@ -146,6 +145,9 @@ class Library:
         StorageError
             If the disk refuses; everything reported before is stored.
         """
+        from mmsearch.ingest import absolute_roots, execute, make_plan
+        from mmsearch.store.graph import update_graph
+
         start = time.perf_counter()
         roots = absolute_roots(paths)
         self._refuse_mixing(roots)
@@ -177,6 +179,8 @@ class Library:
                 )
 
     def _plan_only(self, roots: list[bytes], follow_links: bool, on_progress: OnProgress) -> IngestReport:
+        from mmsearch.ingest import dry_run, make_plan
+
         try:
             store = self._reader()
         except LibraryNotFoundError:
@@ -187,8 +191,7 @@ class Library:
     def _new_library(
         self, model: str, settings: GraphSettings | None, notify: Callable[[str], None]
     ) -> dict[str, Any]:
-        prepared = prepare_encoder(model, cache=self._cache, notify=notify)
-        encoder = OnnxEncoder.open(prepared)
+        encoder = OnnxEncoder.open(self._prepared(model, notify))
         return {
             "fingerprint": encoder.fingerprint,
             "dim": encoder.dim,
@@ -201,20 +204,32 @@ class Library:
         expected, name = store.catalog.meta("fingerprint"), store.catalog.meta("model")
         folder = self.folder / ENCODER
         if model not in (None, "auto", name):
-            asked = OnnxEncoder.open(prepare_encoder(str(model), cache=self._cache, notify=notify))
+            asked = OnnxEncoder.open(self._prepared(str(model), notify))
             if asked.fingerprint != expected:
                 raise FingerprintError(
                     f"{self.folder} holds vectors of {name}, {asked.name} was asked for; vectors of two "
                     "encoders cannot be compared: leave --model out, or index into another --library"
                 )
         if not (folder / "spec.json").is_file():
-            _install(prepare_encoder(str(name), cache=self._cache, notify=notify), folder)
+            _install(self._prepared(str(name), notify), folder)
         encoder = OnnxEncoder.open(folder)
         _check_fingerprint(encoder, str(expected), folder)
         return encoder
 
+    def _prepared(self, model: str, notify: Callable[[str], None]) -> Path:
+        from mmsearch.encoders.prepare import prepare_encoder
+
+        cache = self._cache
+        if cache is None:
+            from platformdirs import user_cache_path
+
+            cache = user_cache_path("mmsearch")
+        return prepare_encoder(model, cache=cache, notify=notify)
+
     def remove(self, paths: Sequence[PathLike]) -> int:
         """Forget pictures, and all pictures below folders; returns how many. Files are never deleted."""
+        from mmsearch.ingest import absolute_roots
+
         roots = absolute_roots(paths)
         with Store.writer(self.folder) as store:
             ids = {found[3] for root in roots for found in store.catalog.known_files(root)}
@@ -251,6 +266,8 @@ class Library:
 
         A picture that cannot be read comes back with `error` set; the others are not affected.
         """
+        from mmsearch.zeroshot import class_embeddings, predict
+
         fill_templates(labels, templates)  # a label set that means nothing is said before any work
         searcher = self._search()
         vectors, readable, errors = [], [], {}
@@ -276,7 +293,7 @@ class Library:
         store = self._reader()
         with store.catalog.reading():
             facts = graph_facts(store)
-            calibrations: dict[str, Calibration] = calibrations_of(facts) if facts else {}
+            calibrations = calibrations_of(facts) if facts else {}
             n_rows = store.n_rows
             return LibraryStatus(
                 folder=str(self.folder),
@@ -302,6 +319,9 @@ class Library:
         is_repair : bool
             Forget damaged vectors and caches, so that the next `index` makes them anew.
         """
+        from mmsearch.encoders.onnx import verify_encoder
+        from mmsearch.store.proof import verify
+
         problems = verify_encoder(self.folder / ENCODER)
         if is_repair:
             self.close()

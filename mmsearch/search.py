@@ -15,7 +15,6 @@ import numpy as np
 
 from mmsearch.encoders.base import DualEncoder
 from mmsearch.errors import PictureError, QueryError
-from mmsearch.images import decode, read_file
 from mmsearch.indexes.base import Rows
 from mmsearch.indexes.exact import ExactIndex, merge
 from mmsearch.records import Hit, ImageRecord, Matrix, Modality, PathLike, Query, SearchResult, Term
@@ -114,6 +113,8 @@ class Searcher:
         stored = self.store.consistently(lambda: self._stored_vector(encoded))
         if stored is not None:
             return stored
+        from mmsearch.images import decode, read_file  # a search by words does without
+
         encoder = self._encoder()
         try:
             data, _ = read_file(encoded)

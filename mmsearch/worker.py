@@ -19,8 +19,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from mmsearch.encoders import OnnxEncoder
 from mmsearch.encoders.base import ImageEncoder
+from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import PictureError
 from mmsearch.images import decode, read_file
 from mmsearch.records import Matrix, Picture

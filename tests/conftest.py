@@ -12,7 +12,8 @@ import pytest
 from hypothesis import settings
 
 from mmsearch import Library
-from mmsearch.encoders import OnnxEncoder, prepare_encoder
+from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.samples import sample_folder
 
 settings.register_profile("tests", deadline=None, derandomize=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmsearch import GraphSettings, Library, Query, Term
-from mmsearch.encoders import OnnxEncoder
+from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import (
     EncoderError,
     FingerprintError,
@@ -199,7 +199,7 @@ def test_library_holds_its_own_encoder(indexed, checkpoint, tmp_path):
 
 
 def test_exchanged_encoder_is_noticed(indexed, tmp_path, cache):
-    from mmsearch.encoders import prepare_encoder
+    from mmsearch.encoders.prepare import prepare_encoder
 
     other = prepare_encoder(str(write_checkpoint(tmp_path / "other", TINY, seed=1)), cache=tmp_path)
     shutil.rmtree(indexed.folder / "encoder")
@@ -288,9 +288,9 @@ def test_unreadable_example_is_named(indexed, tmp_path):
 
 
 def test_example_of_the_library_is_not_decoded_again(indexed, photos, monkeypatch):
-    from mmsearch import search
+    from mmsearch import images
 
-    monkeypatch.setattr(search, "decode", lambda *_a, **_k: pytest.fail("decoded"))
+    monkeypatch.setattr(images, "decode", lambda *_a, **_k: pytest.fail("decoded"))
     assert indexed.search(Query(images=[photos / "cat.jpg"]), k=1).hits
     indexed.classify([photos / "cat.jpg"], ["a", "b"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,6 +50,8 @@ def search(
     """
     if text is None and not images:
         raise typer.BadParameter("give a TEXT, an example picture with -i, or both")
+    # One query is bound by memory: starting a thread pool for its arithmetic costs more than it saves.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     query = _query(text, images or [], excluded or [], where or [], weights or [])
     with open_library(library) as opened:
         result = opened.search(query, k=k, explain=explain)

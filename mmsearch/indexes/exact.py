@@ -26,7 +26,7 @@ class ExactIndex:
 
     def __init__(self, matrix: NDArray[np.float16], dead: Sequence[int] = ()) -> None:
         self._matrix = matrix
-        self._dead = np.unique(np.asarray(dead, dtype=np.int64))
+        self._dead = np.array(sorted(set(dead)), dtype=np.int64)
 
     def __len__(self) -> int:
         """Return the number of live rows."""

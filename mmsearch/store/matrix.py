@@ -82,4 +82,7 @@ def map_rows(path: Path, n_rows: int, dim: int) -> Half:
             f"{path}: {found} vectors found, the catalog lists {n_rows}; "
             "run `mmsearch index` on the folders again to embed the missing ones"
         )
-    return np.memmap(path, dtype="<f2", mode="r", shape=(n_rows, dim))
+    try:
+        return np.memmap(path, dtype="<f2", mode="r", shape=(n_rows, dim))
+    except (OSError, ValueError) as error:  # it went, or was cut, since its size was looked at
+        raise LibraryDamagedError(f"{path}: the vectors cannot be mapped ({error})") from error

@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from mmsearch.encoders import OnnxEncoder, prepare_encoder
 from mmsearch.encoders.clip import build_clip
+from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.errors import EncoderError, ModelNotFoundError, UnsupportedModelError
 from mmsearch.images import decode
 from mmsearch.samples import sample_folder

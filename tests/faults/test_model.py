@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 
 from mmsearch import Query
-from mmsearch.encoders import OnnxEncoder
+from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.images import decode
 from mmsearch.ingest import execute, make_plan
 from mmsearch.search import Searcher
@@ -170,5 +170,11 @@ def test_library_agrees_with_a_dictionary_whatever_is_done(tiny, n, steps):
     LibraryMachine.encoder = tiny
     run_state_machine_as_test(
         LibraryMachine,
-        settings=settings(max_examples=n, stateful_step_count=steps, deadline=None, derandomize=True),
+        settings=settings(
+            max_examples=n,
+            stateful_step_count=steps,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
     )

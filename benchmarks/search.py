@@ -1,0 +1,126 @@
+"""Search at scale on synthetic vectors: graph against exact, picture-like and text-like queries, filters.
+
+    python benchmarks/search.py WORK [--n 100000] [--out FILE]
+
+WORK keeps the library of n vectors between runs; building one of a million takes some minutes. The library's
+own calibration chooses beams and routes; both routes are measured in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import report
+from synthetic import build_library, picture_like, text_like
+
+from mmsearch import GraphSettings, Library
+from mmsearch.indexes.calibrate import ann_recall_at_k
+from mmsearch.indexes.exact import ExactIndex
+from mmsearch.indexes.hnsw import HnswIndex
+from mmsearch.store.folder import Store
+from mmsearch.store.graph import load_graph, update_graph
+
+K = 10
+N_QUERIES = 500
+
+
+def median_ms(call: Any, n: int) -> float:
+    """Median milliseconds of n calls, each given its number."""
+    times = []
+    for i in range(n):
+        start = time.perf_counter()
+        call(i)
+        times.append(time.perf_counter() - start)
+    return 1e3 * float(np.median(times))
+
+
+def modality(graph: HnswIndex, exact: ExactIndex, queries: np.ndarray, ef: int) -> dict[str, Any]:
+    """Recall, latency and rate of the graph at one beam against exact search."""
+    start = time.perf_counter()
+    _, expected = exact.search(queries, K)
+    exact_rate = len(queries) / (time.perf_counter() - start)
+    exact_ms = median_ms(lambda i: exact.search(queries[i : i + 1], K), 15)
+    with graph.beam(ef):
+        start = time.perf_counter()
+        _, found = graph.search(queries, K)
+        rate = len(queries) / (time.perf_counter() - start)
+        single_ms = median_ms(lambda i: graph.search(queries[i : i + 1], K), 300)
+    return {
+        "ef": ef,
+        "recall@10": round(ann_recall_at_k(found, expected), 4),
+        "graph single ms": round(single_ms, 3),
+        "exact single ms": round(exact_ms, 2),
+        "graph batch queries/s": round(rate),
+        "exact batch queries/s": round(exact_rate),
+        "times exact, single": round(exact_ms / single_ms, 1),
+        "times exact, batch": round(rate / exact_rate, 1),
+    }
+
+
+def filtered(graph: HnswIndex, exact: ExactIndex, n: int, queries: np.ndarray) -> dict[str, Any]:
+    """Measure a filter that 1 % passes: exact over the subset against hnswlib's Python callback on one thread."""
+    passing = np.flatnonzero(np.random.default_rng(5).random(n) < 0.01)
+    allowed = set(passing.tolist())
+    inner = graph._graph
+    inner.set_ef(max(graph.ef, K))
+
+    def callback(i: int) -> Any:
+        return inner.knn_query(queries[i : i + 1], k=K, num_threads=1, filter=allowed.__contains__)
+
+    ours = median_ms(lambda i: exact.search_among(queries[i : i + 1], K, passing), 50)
+    theirs = median_ms(callback, 20)
+    return {
+        "passing": len(passing),
+        "exact over the subset ms": round(ours, 3),
+        "hnswlib callback ms": round(theirs, 2),
+        "times the callback": round(theirs / ours, 1),
+        "recall of the subset scan": 1.0,
+    }
+
+
+def main() -> None:
+    """Build if needed, measure and report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--n", type=int, default=100_000)
+    parser.add_argument("--out")
+    arguments = parser.parse_args()
+    folder = arguments.work / f"synthetic-{arguments.n}"
+    figures: dict[str, Any] = {"n": arguments.n}
+    if not (folder / "manifest.json").exists():
+        start = time.perf_counter()
+        if not (folder / "catalog.sqlite").exists():
+            build_library(folder, arguments.n)
+        figures["store seconds"] = round(time.perf_counter() - start, 1)
+        start = time.perf_counter()
+        with Store.writer(folder) as store:
+            update_graph(store, GraphSettings(), text_like(256, seed=0))
+        figures["graph seconds"] = round(time.perf_counter() - start, 1)
+    figures["open and status ms"] = round(median_ms(lambda _: open_once(folder), 5), 2)
+    store = Store.open(folder)
+    graph = load_graph(store)
+    assert not isinstance(graph, str), graph
+    figures["graph load seconds"] = round(graph.load_seconds, 2)
+    figures["calibration"] = {name: one.to_json() for name, one in graph.calibrations.items()}
+    exact = ExactIndex(store.matrix())
+    held_out = {"image": picture_like(N_QUERIES), "text": text_like(N_QUERIES + 256)[256:]}
+    for name, queries in held_out.items():
+        figures[f"{name} queries"] = modality(graph.index, exact, queries, graph.calibrations[name].ef)
+    figures["filter, 1 % passes"] = filtered(graph.index, exact, arguments.n, held_out["image"])
+    report(f"search {arguments.n}", figures, arguments.out)
+
+
+def open_once(folder: Path) -> None:
+    """Open a library as a search does: catalog, mapped vectors."""
+    with Library.open(folder) as library:
+        store = library._reader()
+        with store.catalog.reading():
+            store.matrix()
+
+
+if __name__ == "__main__":
+    main()

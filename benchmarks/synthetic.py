@@ -1,0 +1,107 @@
+"""Synthetic galleries, queries, photographs and checkpoints; the same for the same seed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mmsearch.samples import sample_folder
+from mmsearch.store.folder import Changes, Store, StoredFile
+
+DIM = 512
+N_CENTRES = 2000
+_BLOCK = 10_000
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows at unit length, float32."""
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def centres(seed: int = 0) -> np.ndarray:
+    """Cluster centres inside a narrow cone, as embeddings of pictures lie: mean cosine about 0.5."""
+    rng = np.random.default_rng(seed)
+    axis = unit(rng.standard_normal((1, DIM)))
+    return unit(axis + unit(rng.standard_normal((N_CENTRES, DIM))))
+
+
+def gallery(n: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """Yield blocks of unit vectors: a centre plus a step of about its own length in a random direction."""
+    middle, rng = centres(seed), np.random.default_rng(seed + 1)
+    for start in range(0, n, _BLOCK):
+        size = min(_BLOCK, n - start)
+        noise = unit(rng.standard_normal((size, DIM)))
+        yield unit(middle[rng.integers(0, N_CENTRES, size)] + 0.7 * noise)
+
+
+def picture_like(n: int, seed: int = 0) -> np.ndarray:
+    """Return new pictures: drawn as the gallery is, from other random numbers."""
+    middle, rng = centres(seed), np.random.default_rng(seed + 99)
+    return unit(middle[rng.integers(0, N_CENTRES, n)] + 0.7 * unit(rng.standard_normal((n, DIM))))
+
+
+def text_like(n: int, seed: int = 0) -> np.ndarray:
+    """Texts: about a mixture of two centres, but far off the pictures, in a cone of their own."""
+    middle, rng = centres(seed), np.random.default_rng(seed + 199)
+    cone = unit(np.random.default_rng(seed + 299).standard_normal((1, DIM)))
+    about = middle[rng.integers(0, N_CENTRES, n)] + middle[rng.integers(0, N_CENTRES, n)]
+    return unit(1.2 * cone + 0.35 * unit(about) + 0.5 * unit(rng.standard_normal((n, DIM))))
+
+
+def build_library(folder: Path, n: int, *, fingerprint: str = "synthetic", model: str = "synthetic") -> None:
+    """Write a library of n synthetic vectors through the store's own commits."""
+    meta = {"dim": DIM, "fingerprint": fingerprint, "model": model}
+    done = 0
+    with Store.writer(folder, create=meta) as store:
+        for block in gallery(n):
+            files = [
+                StoredFile(
+                    b"/photos/%04d/%08d.jpg" % (i % 100, i), 10_000 + i, i, b"%032d" % i,
+                    640, 480, "JPEG", None, vector=vector,
+                )
+                for i, vector in enumerate(block, start=done)
+            ]  # fmt: skip
+            store.commit(Changes(stored=files))
+            done += len(block)
+
+
+def write_photographs(folder: Path, n: int, size: tuple[int, int]) -> None:
+    """Write n different JPEGs of a size in pixels: the sample photographs, enlarged, with sensor noise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    sources = sorted(sample_folder().glob("*.jpg"))
+    noise = rng.integers(-6, 7, (size[1], size[0], 3), dtype=np.int16)
+    for i in range(n):
+        image = Image.open(sources[i % len(sources)]).convert("RGB").resize(size, Image.Resampling.BICUBIC)
+        grain = np.roll(noise, int(rng.integers(0, 1000)), axis=1)
+        pixels = (np.asarray(image, dtype=np.int16) + grain).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.jpg", quality=90)
+
+
+def write_vit_b_32(folder: Path) -> Path:
+    """Write a ViT-B-32 checkpoint with random weights: as fast as a trained one."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    if not folder.exists():
+        temporary = folder.with_name(folder.name + ".tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        torch.manual_seed(0)
+        config = {
+            "model_cfg": open_clip.get_model_config("ViT-B-32"),
+            "preprocess_cfg": {
+                "mean": list(open_clip.OPENAI_DATASET_MEAN), "std": list(open_clip.OPENAI_DATASET_STD),
+                "interpolation": "bicubic", "resize_mode": "shortest",
+            },
+        }  # fmt: skip
+        (temporary / "open_clip_config.json").write_text(json.dumps(config))
+        save_file(open_clip.create_model("ViT-B-32").state_dict(), temporary / "open_clip_model.safetensors")
+        temporary.rename(folder)
+    return folder

@@ -1,0 +1,1 @@
+"""MEASURE: how good a ranking is, against known answers."""
