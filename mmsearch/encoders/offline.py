@@ -184,14 +184,16 @@ def _class_texts() -> list[list[str]]:
     ]
 
 
-def _embed(sentences: torch.nn.Module, tokenizer: Tokenizer, texts: Any) -> Matrix:
+def _embed(sentences: Any, tokenizer: Tokenizer, texts: Any) -> Matrix:
     import torch
 
-    batches = [list(texts[start : start + 50]) for start in range(0, len(texts), 50)]
+    order = np.argsort([len(text) for text in texts], kind="stable")  # little padding in every batch
+    vectors = np.empty((len(texts), sentences.bert.config.hidden_size), dtype=np.float32)
     with torch.inference_mode():
-        vectors = [sentences(torch.from_numpy(token_batch(tokenizer, batch))) for batch in batches]
-    result: Matrix = torch.cat(vectors).numpy()
-    return result
+        for rows in np.array_split(order, max(1, len(texts) // 50)):
+            ids = token_batch(tokenizer, [texts[row] for row in rows])
+            vectors[rows] = sentences(torch.from_numpy(ids)).numpy()
+    return vectors
 
 
 def _classifier(weights: Path) -> torch.nn.Module:
