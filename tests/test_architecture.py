@@ -15,7 +15,7 @@ PACKAGE = Path(mmsearch.__file__).parent
 LAYERS = [
     {"records", "errors"},
     {"vectors", "samples"},
-    {"images", "encoders", "indexes", "prompts"},
+    {"images", "encoders", "indexes", "prompts", "evaluation"},
     {"store"},
     {"worker"},
     {"workers"},
@@ -29,7 +29,7 @@ BORDERS = {  # third-party package -> where it may be imported
     "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"}, "PIL": {"images"},
     "pillow_heif": {"images"}, "typer": {"cli"}, "rich": {"cli"}, "platformdirs": {"cli", "library"},
     "numpy": {"records", "vectors", "images", "encoders", "indexes", "store", "worker", "workers", "search",
-              "zeroshot", "library"},
+              "zeroshot", "library", "evaluation"},
 }  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

@@ -74,7 +74,7 @@ def _prepared(model: str, cache: Path, notify: Notify) -> Path:
 
 def _build(model: str, notify: Notify) -> EagerEncoder:
     if model == OFFLINE:
-        notify("building the offline encoder, once (about half a minute)")
+        notify("building the offline encoder, once (about a minute)")
         return build_offline()
     from mmsearch.encoders.clip import build_clip
 
