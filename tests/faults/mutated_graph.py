@@ -13,10 +13,11 @@ import numpy as np
 
 from mmsearch import Query
 from mmsearch.search import Searcher
+from mmsearch.store import graph as graph_module
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, load_graph, update_graph
 from tests.conftest import random_units
-from tests.faults.stand_in import TextVectors
+from tests.faults.stand_in import TextVectors, calibrate_for_the_graph
 from tests.store.test_store import DIM, filled
 
 SETTINGS = GraphSettings(graph_from=50, recall_target=0.5)
@@ -38,21 +39,26 @@ def mutate(data: bytearray, rng: np.random.Generator) -> None:
         data[at : at + 64] = bytes(64)
 
 
-def answers(folder: Path, use_graph: bool | None) -> list[list[tuple[str, float]]]:
+def answers(folder: Path, use_graph: bool | None, routes: set[str] | None = None) -> list[list[tuple[str, float]]]:
     store = Store.open(folder)
     encoder = TextVectors(DIM)
     searcher = Searcher(store, lambda: encoder, use_graph=use_graph)
     results = [searcher.search(Query(text=str(i)), k=5) for i in range(5)]
     store.close()
+    if routes is not None:
+        routes.update(result.route for result in results)
     return [[(hit.path, round(hit.score, 4)) for hit in result.hits] for result in results]
 
 
 def main() -> None:
     folder, n = Path(sys.argv[1]) / "library", int(sys.argv[2])
+    graph_module.calibrate = calibrate_for_the_graph
     filled(folder, 300)
     with Store.writer(folder) as store:
         update_graph(store, SETTINGS, random_units(20, DIM, seed=5))
-    allowed = [answers(folder, False), answers(folder, True)]  # exact, or what the undamaged graph says
+    routes: set[str] = set()
+    allowed = [answers(folder, False), answers(folder, True, routes)]  # exact, or what the undamaged graph says
+    assert routes == {"graph"}, routes
     names = ["hnsw-1.bin", "hnsw-1.json", "manifest.json"]
     kept = {name: (folder / name).read_bytes() for name in names}
     wrong = 0

@@ -19,12 +19,14 @@ from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.images import decode
 from mmsearch.ingest import execute, make_plan
 from mmsearch.search import Searcher
+from mmsearch.store import graph as graph_module
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, update_graph
 from mmsearch.store.proof import verify
 from mmsearch.worker import embed_files
 from mmsearch.workers import Embedded
 from tests import pictures
+from tests.faults.stand_in import calibrate_for_the_graph
 
 CONTENTS = [pictures.saved(pictures.photo(24, 18, seed), "PNG") for seed in range(40)]
 BROKEN = b"<html>not a picture</html>"
@@ -166,7 +168,8 @@ class LibraryMachine(RuleBasedStateMachine):
 @pytest.mark.parametrize(
     ("n", "steps"), [(20, 50), pytest.param(50, 2000, marks=[pytest.mark.full, pytest.mark.timeout(7200)])]
 )
-def test_library_agrees_with_a_dictionary_whatever_is_done(tiny, n, steps):
+def test_library_agrees_with_a_dictionary_whatever_is_done(tiny, n, steps, monkeypatch):
+    monkeypatch.setattr(graph_module, "calibrate", calibrate_for_the_graph)
     LibraryMachine.encoder = tiny
     run_state_machine_as_test(
         LibraryMachine,
