@@ -25,6 +25,7 @@ from mmsearch.store.remembered import RememberedQueries
 from mmsearch.store.where import Condition, parse_where
 from mmsearch.vectors import inner_products, l2_normalize
 
+_FEW = 1000  # pictures that pass a filter are scanned exactly, whatever their share
 _NARROW = 0.05  # a filter that passes less than this share is scanned exactly
 _LOAD_SECONDS_PER_BYTE = 1e-9  # of a graph, with its checksum
 
@@ -201,7 +202,7 @@ class Searcher:
             return np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int64), "empty", 0
         if not condition.sql:
             return *self._unfiltered(queries, k, modality), n_live
-        limit = max(1000, int(_NARROW * n_live))
+        limit = max(_FEW, int(_NARROW * n_live))
         passing = self.store.catalog.rows_where(condition.sql, condition.parameters, limit)
         if len(passing) == limit:
             broad = self._filter_afterwards(queries, k, condition, modality)

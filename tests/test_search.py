@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsearch import Query, Term
+from mmsearch import search as search_module
 from mmsearch.search import Searcher
 from mmsearch.store import graph as graph_module
 from mmsearch.store.folder import Changes, Store
 from mmsearch.store.graph import GraphSettings, update_graph
+from mmsearch.store.where import parse_where
 from tests.conftest import random_units
 from tests.faults.stand_in import TextVectors, calibrate_for_the_graph
 from tests.store.test_store import DIM, file, filled
@@ -99,6 +101,30 @@ def test_filter_never_costs_a_match(made, where, keep):
     for k in (1, 5, 400):
         result = searcher(made).search(Query(text="v:5", where=[where]), k=k)
         assert numbers(result) == expected(made, 5, k, keep)
+
+
+@pytest.mark.parametrize("where", ["size >= 100", "size < 400", "name ~ *7*", "name ~ 1[24]*"])
+def test_broad_filter_over_the_graph_never_costs_a_match(made, where, monkeypatch):
+    monkeypatch.setattr(search_module, "_FEW", 10)
+    keep = {
+        "size >= 100": lambda i: True,
+        "size < 400": lambda i: i < 300,
+        "name ~ *7*": lambda i: "7" in str(i),
+        "name ~ 1[24]*": lambda i: str(i)[:2] in ("12", "14"),
+    }[where]
+    routes = set()
+    for k in (1, 5, 15):
+        result = searcher(made).search(Query(text="v:5", where=[where]), k=k)
+        assert numbers(result) == expected(made, 5, k, keep)
+        routes.add(result.route)
+    if where.startswith("size"):
+        assert "graph" in routes
+
+
+def test_too_few_matches_among_the_neighbours_are_not_taken_for_all(made):
+    asked = searcher(made)
+    asked.search(Query(text="v:5"))  # loads the graph
+    assert asked._filter_afterwards(made[1][5:6], 2, parse_where(["name = 41.jpg"]), "text") is None
 
 
 def test_graph_is_loaded_only_when_scans_have_cost_as_much(made, monkeypatch):
