@@ -27,6 +27,7 @@ class ExactIndex:
     def __init__(self, matrix: NDArray[np.float16], dead: Sequence[int] = ()) -> None:
         self._matrix = matrix
         self._dead = np.array(sorted(set(dead)), dtype=np.int64)
+        self._wide: Matrix = np.empty((0, 0), dtype=np.float32)
 
     def __len__(self) -> int:
         """Return the number of live rows."""
@@ -46,8 +47,9 @@ class ExactIndex:
         return self._search(queries, k, self._matrix[first_row:], first_row=first_row)
 
     def search_among(self, queries: Matrix, k: int, rows: Rows) -> tuple[Matrix, Rows]:
-        """Search only the given rows (sorted or not, repeated or not), dead ones left out."""
-        rows = np.setdiff1d(rows, self._dead)
+        """Search only the given rows, each named once, in any order; dead ones are left out."""
+        if len(self._dead):
+            rows = rows[~np.isin(rows, self._dead)]
         n_blocks = max(1, len(rows) // _BATCH_BLOCK + 1)
         parts = [
             (self._score(queries, self._matrix[part]), part) for part in np.array_split(rows, n_blocks) if len(part)
@@ -83,7 +85,10 @@ class ExactIndex:
             )
         size = _BLOCK if len(queries) < 8 else _BATCH_BLOCK
         scores = np.empty((len(queries), len(block)), dtype=np.float32)
-        wide = np.empty((min(size, len(block)), block.shape[1]), dtype=np.float32)
+        if len(self._wide) < min(size, len(block)):
+            # Kept from scan to scan: touching fresh memory costs more than the arithmetic of a small one.
+            self._wide = np.empty((min(size, len(block)), block.shape[1]), dtype=np.float32)
+        wide = self._wide
         for start in range(0, len(block), size):
             part = block[start : start + size]
             rows = widen_f16(part, wide[: len(part)])

@@ -51,7 +51,7 @@ def test_exact_search_crosses_blocks(monkeypatch):
 
 def test_search_among_answers_only_from_the_given_rows():
     matrix, query = unit_halves(2, 500), unit_halves(3, 1).astype(np.float32)
-    among = np.array([400, 3, 77, 77, 12])
+    among = np.array([400, 3, 77, 12])
     _, rows = ExactIndex(matrix, dead=[12]).search_among(query, 10, among)
     assert sorted(rows[0].tolist()) == [3, 77, 400]
 
