@@ -54,5 +54,6 @@ def _graph_problem(store: Store) -> str | None:
     name = current(store.folder, KIND)
     if name is None:
         return f"{MANIFEST} is damaged" if (store.folder / MANIFEST).exists() else None
-    found = matching_file(store.folder, KIND, {"dim": store.dim, "epoch": store.epoch})
+    # One of an older epoch is stale, not damaged: search leaves it alone and `index` replaces it.
+    found = matching_file(store.folder, KIND, {"dim": store.dim})
     return found if isinstance(found, str) else None

@@ -7,6 +7,7 @@ import pytest
 
 from mmsearch.store.folder import Changes, Store
 from mmsearch.store.graph import GraphSettings, calibrations_of, graph_facts, load_graph, update_graph
+from mmsearch.store.proof import verify
 from mmsearch.store.publish import current
 from mmsearch.vectors import l2_normalize
 from tests.conftest import random_units
@@ -101,3 +102,13 @@ def test_new_recall_target_is_calibrated_again_without_new_rows(tmp_path):
     assert facts["calibration"]["text"]["target"] == 0.99
     assert facts["covered"] == 200
     assert META["dim"] == facts["dim"]
+
+
+def test_graph_left_behind_by_a_compaction_is_stale_and_no_damage(tmp_path):
+    graph_of(tmp_path)
+    with Store.writer(tmp_path) as store:
+        store.remove_images([image.image_id for image in store.catalog.images()][:160])
+        store.compact()
+        assert not update_graph(store, SETTINGS, PROBES)  # too small for a graph now
+        assert graph_facts(store) is None
+        assert verify(store).problems == ()
