@@ -294,19 +294,19 @@ class Library:
         with store.catalog.reading():
             facts = graph_facts(store)
             calibrations = calibrations_of(facts) if facts else {}
-            n_rows = store.n_rows
+            n_dead, settings = store.catalog.count("dead"), _settings(store)
             return LibraryStatus(
                 folder=str(self.folder),
                 model=store.catalog.meta("model"),
                 fingerprint=store.catalog.meta("fingerprint"),
                 dim=store.dim,
                 n_images=store.catalog.count("image"),
-                n_vectors=n_rows - store.catalog.count("dead"),
-                n_dead=store.catalog.count("dead"),
+                n_vectors=store.n_rows - n_dead,
+                n_dead=n_dead,
                 bad=tuple(store.catalog.bad_pictures()),
                 size_bytes=sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()),
-                graph_from=_settings(store).graph_from,
-                recall_target=_settings(store).recall_target,
+                graph_from=settings.graph_from,
+                recall_target=settings.recall_target,
                 n_in_graph=facts["covered"] if facts else 0,
                 search={name: found.to_json() for name, found in calibrations.items()},
             )

@@ -27,6 +27,14 @@ def check_directions(vectors: Matrix, what: str = "vectors") -> None:
         )
 
 
+def check_width(queries: Matrix, dim: int) -> None:
+    """Raise DimensionError unless queries (n, dim) are as wide as what they are compared with."""
+    if queries.shape[-1] != dim:
+        raise DimensionError(
+            f"queries have {queries.shape[-1]} dimensions, the index has {dim}; was it built with another model?"
+        )
+
+
 def inner_products(queries: Matrix, gallery: Matrix) -> Matrix:
     """Score every query against every gallery vector by inner product.
 
@@ -60,11 +68,7 @@ def inner_products(queries: Matrix, gallery: Matrix) -> Matrix:
     >>> inner_products(gallery[:1], gallery)
     array([[1., 0.]], dtype=float32)
     """
-    if queries.shape[-1] != gallery.shape[-1]:
-        raise DimensionError(
-            f"queries have {queries.shape[-1]} dimensions, the index has {gallery.shape[-1]}; "
-            "was it built with another model?"
-        )
+    check_width(queries, gallery.shape[-1])
     scores: Matrix = queries @ gallery.T
     return scores
 

@@ -29,11 +29,9 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def png(
-    width: int, height: int, *, depth: int = 8, colour: int = 0, extra: bytes = b"", data: bytes = b""
-) -> bytes:
-    """A PNG written by hand, with any claims."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+def png(width: int, height: int, *, extra: bytes = b"", data: bytes = b"") -> bytes:
+    """A grey PNG written by hand, with any claims."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra
         + chunk(b"IDAT", data or zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")

@@ -38,7 +38,7 @@ _WEIGHTS = (
     "open_clip_pytorch_model.bin", "pytorch_model.bin", "model.pth",
 )  # fmt: skip
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-_PREPROCESSING_KEYS = ("mean", "std", "interpolation", "resize_mode", "fill_color")
+_DECISIVE_KEYS = ("mean", "std", "interpolation", "resize_mode")
 _TRICKY = ["it's the dog's ball!", "Café À LA crème, 12345 — ½", "snow&amp;ice\t\n 雪 🐕", "", "word " * 200]
 _SAME = 0.99999  # cosine above which cutting a caption to its length counts as exact
 
@@ -150,7 +150,7 @@ def _from_files(config: Path, weights: Path, *, tokenizer_name: str = "") -> _So
         raise UnsupportedModelError(
             f"{config} is not a configuration of open_clip ({error!r}); expected `model_cfg` and `preprocess_cfg`"
         ) from error
-    missing = [key for key in ("mean", "std", "interpolation", "resize_mode") if key not in preprocessing]
+    missing = [key for key in _DECISIVE_KEYS if key not in preprocessing]
     if missing:
         raise UnsupportedModelError(
             f"{config} does not say `preprocess_cfg` {', '.join(missing)}: pictures prepared in another way "
@@ -200,7 +200,7 @@ def _from_tag(model: str, notify: Callable[[str], None]) -> _Source:
     repository, _, file_name = entry["hf_hub"].rpartition("/")
     safe = file_name.rpartition(".")[0] + ".safetensors"
     weights = fetch(repository, [safe, file_name] if file_name else _WEIGHTS, notify=notify)
-    preprocessing = {key: entry[key] for key in _PREPROCESSING_KEYS if key in entry}
+    preprocessing = {key: entry[key] for key in (*_DECISIVE_KEYS, "fill_color") if key in entry}
     return _Source(name, name, config, preprocessing, weights)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -166,8 +166,5 @@ def verify_encoder(folder: Path) -> list[str]:
 
 def file_facts(path: Path) -> dict[str, Any]:
     """Return the length and sha256 of a file."""
-    digest = sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return {"length": path.stat().st_size, "sha256": digest.hexdigest()}
+        return {"length": path.stat().st_size, "sha256": file_digest(file, "sha256").hexdigest()}

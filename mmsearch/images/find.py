@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 
 from mmsearch.errors import PictureError
@@ -107,6 +108,7 @@ def _is_named_like_a_picture(name: bytes) -> bool:
     return extension in _EXTENSIONS or (extension in _HEIF_EXTENSIONS and has_heif())
 
 
+@cache
 def has_heif() -> bool:
     """Return whether HEIC pictures can be read: the optional package pillow-heif is installed."""
     return find_spec("pillow_heif") is not None

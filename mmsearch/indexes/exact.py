@@ -11,10 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.errors import DimensionError
 from mmsearch.indexes.base import Rows
 from mmsearch.records import Matrix
-from mmsearch.vectors import top_k, widen_f16
+from mmsearch.vectors import check_width, top_k, widen_f16
 
 _BLOCK = 512  # rows widened at a time; 512 x 512 floats are 1 MB and stay in the cache
 _BATCH_BLOCK = 4096  # a larger block feeds a matrix product better
@@ -78,11 +77,7 @@ class ExactIndex:
 
     def _score(self, queries: Matrix, block: NDArray[np.float16]) -> Matrix:
         """Return the inner products float32 (n_queries, n) of the queries with the rows of a block."""
-        if queries.shape[1] != block.shape[1]:
-            raise DimensionError(
-                f"queries have {queries.shape[1]} dimensions, the index has {block.shape[1]}; "
-                "was it built with another model?"
-            )
+        check_width(queries, block.shape[1])
         size = _BLOCK if len(queries) < 8 else _BATCH_BLOCK
         scores = np.empty((len(queries), len(block)), dtype=np.float32)
         if len(self._wide) < min(size, len(block)):

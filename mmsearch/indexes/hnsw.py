@@ -17,7 +17,7 @@ import numpy as np
 from mmsearch.errors import DimensionError
 from mmsearch.indexes.base import Rows
 from mmsearch.records import Matrix
-from mmsearch.vectors import check_directions
+from mmsearch.vectors import check_directions, check_width
 
 
 class HnswIndex:
@@ -95,9 +95,13 @@ class HnswIndex:
     def delete(self, rows: Iterable[int]) -> None:
         """Leave rows out of every later answer; rows not in the graph are ignored."""
         for row in rows:
-            if row not in self._dead and self._has(row):
+            if row in self._dead:
+                continue
+            try:
                 self._graph.mark_deleted(row)
-                self._dead.add(row)
+            except RuntimeError:  # hnswlib: "Label not found"
+                continue
+            self._dead.add(row)
 
     def restore(self, rows: Iterable[int]) -> None:
         """Let deleted rows come back."""
@@ -110,24 +114,12 @@ class HnswIndex:
         """Rows that are deleted."""
         return frozenset(self._dead)
 
-    def _has(self, row: int) -> bool:
-        try:
-            self._graph.mark_deleted(row)
-        except RuntimeError:  # hnswlib: "Label not found"
-            return False
-        self._graph.unmark_deleted(row)
-        return True
-
     def search(self, queries: Matrix, k: int) -> tuple[Matrix, Rows]:
         """Return about the min(k, len) best rows of every query, with a beam of max(ef, k).
 
         May return fewer where the graph cannot reach more: check the width of the answer.
         """
-        if queries.shape[1] != self.dim:
-            raise DimensionError(
-                f"queries have {queries.shape[1]} dimensions, the index has {self.dim}; "
-                "was it built with another model?"
-            )
+        check_width(queries, self.dim)
         check_directions(queries, "queries")
         k = min(k, len(self))
         if k == 0 or len(queries) == 0:

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,8 @@ def storage_errors(path: Path, what: str) -> Iterator[None]:
 
 def file_sha256(path: Path) -> str:
     """Return the hex sha256 of a file's bytes."""
-    digest = sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return file_digest(file, "sha256").hexdigest()
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -83,23 +80,29 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def current(folder: Path, kind: str) -> str | None:
     """Return the name of the current generation of a cache (`graph`, ...), or None."""
+    return _manifest_entry(folder, kind)[0]
+
+
+def _manifest_entry(folder: Path, kind: str) -> tuple[str | None, object]:
+    """Return the name of the current generation and the checksum of its sidecar."""
     entry = (read_json(folder / MANIFEST) or {}).get(kind)
-    name = entry.get("name") if isinstance(entry, dict) else None
+    entry = entry if isinstance(entry, dict) else {}
+    name = entry.get("name")
     # A damaged manifest must not lead outside the folder.
-    return name if isinstance(name, str) and name.replace("-", "").isalnum() else None
+    is_safe = isinstance(name, str) and name.replace("-", "").isalnum()
+    return name if is_safe else None, entry.get("sidecar_sha256")
 
 
 def sidecar_of(folder: Path, kind: str) -> dict[str, Any] | str:
     """Return the sidecar of the current generation, or why it cannot be believed; does not read the cache."""
-    name = current(folder, kind)
+    name, checksum = _manifest_entry(folder, kind)
     if name is None:
         return f"{MANIFEST} names no {kind}"
     try:
         data = (folder / f"{name}.json").read_bytes()
     except OSError as error:
         return f"{name}.json cannot be read ({error.strerror})"
-    entry = (read_json(folder / MANIFEST) or {}).get(kind) or {}
-    if sha256(data).hexdigest() != entry.get("sidecar_sha256"):
+    if sha256(data).hexdigest() != checksum:
         return f"{name}.json differs from its checksum in {MANIFEST}"
     facts: dict[str, Any] = json.loads(data)
     return facts
