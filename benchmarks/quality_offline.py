@@ -19,7 +19,9 @@ from platformdirs import user_cache_path
 
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
-from mmsearch.evaluation.metrics import first_relevant_ranks, hit_rate_at_k
+from mmsearch.evaluation.metrics.first_rank import first_relevant_rank
+from mmsearch.evaluation.metrics.ranks import Qrels, RankedRelevant, rank_relevant
+from mmsearch.evaluation.metrics.recall import hit_at_k
 from mmsearch.images import decode
 from mmsearch.vectors import inner_products
 from mmsearch.zeroshot import class_embeddings
@@ -34,10 +36,10 @@ def image_vectors(encoder: OnnxEncoder, files: list[Path]) -> np.ndarray:
     return np.concatenate(batches)
 
 
-def summary(ranks: np.ndarray) -> dict[str, float]:
+def summary(ranked: RankedRelevant) -> dict[str, float]:
     """R@k (any) in percent and the median rank."""
-    rates = {f"R@{k} (any)": round(100 * hit_rate_at_k(ranks, k), 1) for k in (1, 5, 10)}
-    return {**rates, "median rank": float(np.median(ranks))}
+    rates = {f"R@{k} (any)": round(100 * float(hit_at_k(ranked, k).mean()), 1) for k in (1, 5, 10)}
+    return {**rates, "median rank": float(np.median(first_relevant_rank(ranked)))}
 
 
 def flickr(encoder: OnnxEncoder, folder: Path) -> dict[str, Any]:
@@ -46,11 +48,11 @@ def flickr(encoder: OnnxEncoder, folder: Path) -> dict[str, Any]:
     images = image_vectors(encoder, [folder / row["image"] for row in rows])
     texts = encoder.encode_texts([caption for row in rows for caption in row["captions"]])
     owner = np.repeat(np.arange(len(rows)), [len(row["captions"]) for row in rows])
-    relevant = owner[:, None] == np.arange(len(rows))
     scores = inner_products(texts, images)
+    captions = [np.flatnonzero(owner == row) for row in range(len(rows))]
     return {
-        "text to image": summary(first_relevant_ranks(scores, relevant)),
-        "image to text": summary(first_relevant_ranks(scores.T, relevant.T)),
+        "text to image": summary(rank_relevant(scores, Qrels.from_lists(owner[:, None]))),
+        "image to text": summary(rank_relevant(scores.T, Qrels.from_lists(captions))),
     }
 
 
@@ -64,14 +66,14 @@ def classes(encoder: OnnxEncoder, folder: Path) -> dict[str, Any]:
     images = image_vectors(encoder, [folder / row["image"] for row in rows])
     plain = encoder.encode_texts([names[i] for i in order])
     prompted = np.stack([class_embeddings(encoder, [names[i]])[0] for i in order])
-    relevant = truth == np.arange(len(order))[:, None]
+    pictures = Qrels.from_lists([np.flatnonzero(truth == label) for label in range(len(order))])
     logits = encoder.logit_scale * inner_products(images, prompted).astype(np.float64)
     log_probabilities = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
     return {
         "top-1 from names": float(np.mean(np.argmax(inner_products(images, plain), axis=1) == truth)),
         "top-1 from templates": float(np.mean(np.argmax(logits, axis=1) == truth)),
         "mean log-loss from templates": float(-log_probabilities[np.arange(len(truth)), truth].mean()),
-        "class name to image": summary(first_relevant_ranks(inner_products(plain, images), relevant)),
+        "class name to image": summary(rank_relevant(inner_products(plain, images), pictures)),
     }
 
 

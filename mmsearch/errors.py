@@ -6,6 +6,7 @@
     ├── DimensionError (ValueError)        widths that do not fit
     ├── VectorError (ValueError)           NaN, infinite or zero vectors
     ├── QueryError (ValueError)            a query, filter or label set that means nothing
+    ├── GroundTruthError (ValueError)      a benchmark set, its known answers or a run that cannot be used
     ├── PictureError (ValueError)          one picture that cannot be used; carries a reason code
     ├── EncoderError (RuntimeError)        an encoder that cannot be built or used
     │   ├── ModelNotFoundError             no such model, tag or checkpoint
@@ -35,6 +36,10 @@ class VectorError(MmsearchError, ValueError):
 
 class QueryError(MmsearchError, ValueError):
     """A query, filter or label set cannot be understood."""
+
+
+class GroundTruthError(MmsearchError, ValueError):
+    """A benchmark set, its known answers or a run to be scored cannot be used."""
 
 
 class PictureError(MmsearchError, ValueError):

@@ -1,0 +1,57 @@
+"""Measures of zero-shot classification, as in A. Radford et al., ICML 2021 (CLIP), table 9 and section 3.1.
+
+Equal scores go to the smaller class.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.evaluation.metrics.ranks import Ids, Values
+from mmsearch.evaluation.metrics.recall import checked_k
+from mmsearch.records import Matrix
+
+
+def ranks_of_truth(scores: Matrix, truth: Ids) -> Ids:
+    """Return the rank from 1 of the true class of every picture.
+
+    Parameters
+    ----------
+    scores : float array, shape (n_pictures, n_classes)
+        Higher is better.
+    truth : int64 array, shape (n_pictures,)
+        Column of the true class.
+    """
+    own = scores[np.arange(len(truth)), truth][:, None]
+    is_before = np.arange(scores.shape[1]) < truth[:, None]
+    ranks: Ids = 1 + ((scores > own) | ((scores == own) & is_before)).sum(axis=1)
+    return ranks
+
+
+def top_k_accuracy(ranks: Ids, k: int) -> Values:
+    """Return 1 where the true class stands in the top k, else 0, (n_pictures,).
+
+    >>> top_k_accuracy(np.array([1, 3, 7]), 5)
+    array([1., 1., 0.])
+    """
+    return (ranks <= checked_k(k)).astype(np.float64)
+
+
+def confusion_matrix(predicted: Ids, truth: Ids, n_classes: int) -> NDArray[np.int64]:
+    """Return counts (n_classes, n_classes): rows are true classes, columns predicted ones.
+
+    >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1]), 2)
+    array([[1, 1],
+           [0, 1]])
+    """
+    return np.bincount(truth * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def recall_per_class(confusion: NDArray[np.int64]) -> Values:
+    """Return the share of each class that is predicted right, (n_classes,); NaN for a class without pictures.
+
+    The mean over the classes that have pictures is the mean per-class recall.
+    """
+    n = confusion.sum(axis=1)
+    return np.where(n > 0, np.diag(confusion) / np.maximum(n, 1), np.nan)

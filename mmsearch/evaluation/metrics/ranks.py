@@ -1,0 +1,288 @@
+"""Ground truth and rankings: from scores or ranked lists to the ranks of the relevant images.
+
+Everything a ranking metric needs of a ranking is at which ranks the relevant images stand, so the gallery is
+looked at once, by sorting, and all metrics of all queries are sums over a short array afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.errors import DimensionError, GroundTruthError
+from mmsearch.records import Matrix
+
+Ids = NDArray[np.int64]
+Values = NDArray[np.float64]
+
+UNRANKED = int(np.iinfo(np.int64).max)
+"""Rank of a relevant image that the list does not hold."""
+
+_FEW = 32  # images whose rank is counted one by one; sorting the scores is faster above
+
+
+@dataclass(frozen=True)
+class Qrels:
+    """Ground truth: for every query the ids of its relevant images, their gains, and its junk.
+
+    Lists of all queries one after the other: those of query q lie from `offsets[q]` to `offsets[q + 1]`.
+
+    Parameters
+    ----------
+    offsets : int64 array, shape (n_queries + 1,)
+    ids : int64 array, shape (n,)
+        Positions in the gallery.
+    gains : float64 array, shape (n,)
+        Above 0; 1 where relevance is not graded.
+    junk_offsets, junk_ids : int64 arrays
+        Images taken out of the ranking before it is scored, in the same form.
+    """
+
+    offsets: Ids
+    ids: Ids
+    gains: Values
+    junk_offsets: Ids
+    junk_ids: Ids
+
+    @classmethod
+    def from_lists(
+        cls,
+        relevant: Sequence[Iterable[int]],
+        *,
+        gains: Sequence[Iterable[float]] | None = None,
+        junk: Sequence[Iterable[int]] | None = None,
+    ) -> Qrels:
+        """Return the ground truth of one list of ids a query.
+
+        Raises
+        ------
+        GroundTruthError
+            If an id comes twice for a query, is both relevant and junk, a gain is not above 0, or the
+            lists do not fit one another.
+
+        Examples
+        --------
+        >>> Qrels.from_lists([[4, 7], [1]]).n_relevant
+        array([2, 1])
+        """
+        offsets, ids = _joined(relevant)
+        junk_offsets, junk_ids = _joined(junk if junk is not None else [()] * len(relevant))
+        weights = np.ones(len(ids)) if gains is None else _joined_values(gains, offsets)
+        if not (np.isfinite(weights).all() and (weights > 0).all()):
+            raise GroundTruthError("a gain is not a number above 0; leave irrelevant images out")
+        qrels = cls(offsets, ids, weights, junk_offsets, junk_ids)
+        qrels._check()
+        return qrels
+
+    def _check(self) -> None:
+        if len(self.junk_offsets) != len(self.offsets):
+            raise GroundTruthError(
+                f"there is junk for {len(self.junk_offsets) - 1} queries, relevant images for {len(self)}"
+            )
+        owners = np.concatenate([owners_of(self.offsets), owners_of(self.junk_offsets)])
+        ids = np.concatenate([self.ids, self.junk_ids])
+        order = np.lexsort((ids, owners))
+        twice = (np.diff(owners[order]) == 0) & (np.diff(ids[order]) == 0)
+        if twice.any():
+            first = order[int(np.argmax(twice))]
+            raise GroundTruthError(
+                f"image {ids[first]} is named twice for query {owners[first]}; expected every image once, "
+                "relevant or junk"
+            )
+
+    def __len__(self) -> int:
+        """Return the number of queries."""
+        return len(self.offsets) - 1
+
+    @property
+    def n_relevant(self) -> Ids:
+        """Number of relevant images of every query, (n_queries,)."""
+        return np.diff(self.offsets)
+
+    def take(self, queries: Ids) -> Qrels:
+        """Return the ground truth of some queries, in the given order."""
+        relevant = [self.ids[self.offsets[q] : self.offsets[q + 1]] for q in queries]
+        gains = [self.gains[self.offsets[q] : self.offsets[q + 1]] for q in queries]
+        junk = [self.junk_ids[self.junk_offsets[q] : self.junk_offsets[q + 1]] for q in queries]
+        return Qrels.from_lists(relevant, gains=gains, junk=junk)
+
+
+@dataclass(frozen=True)
+class RankedRelevant:
+    """The ranks of the relevant images of every query.
+
+    Parameters
+    ----------
+    offsets : int64 array, shape (n_queries + 1,)
+        Where each query's ranks begin; their number is R, all relevant images there are.
+    ranks : int64 array, shape (n,)
+        From 1, ascending within a query; `UNRANKED` for those not in the list.
+    gains : float64 array, shape (n,)
+        Gain of the image at each rank.
+    """
+
+    offsets: Ids
+    ranks: Ids
+    gains: Values
+
+    def __len__(self) -> int:
+        """Return the number of queries."""
+        return len(self.offsets) - 1
+
+    @property
+    def n_relevant(self) -> Ids:
+        """R of every query, (n_queries,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def places(self) -> Ids:
+        """The how manieth relevant image of its query each entry is, from 1, (n,)."""
+        return np.arange(1, len(self.ranks) + 1) - np.repeat(self.offsets[:-1], self.n_relevant)
+
+    def per_query(self, values: Values) -> Values:
+        """Return the sum of values (n,) over each query, (n_queries,)."""
+        return np.asarray(np.bincount(owners_of(self.offsets), weights=values, minlength=len(self)), np.float64)
+
+    def per_relevant(self, values: Values) -> Values:
+        """Return the sum of values (n,) over each query divided by its R, 0 where R is 0."""
+        return self.per_query(values) / np.maximum(self.n_relevant, 1)
+
+    def within(self, k: int) -> Values:
+        """Return 1 for every relevant image in the top k, else 0, (n,)."""
+        return (self.ranks <= k).astype(np.float64)
+
+
+def owners_of(offsets: Ids) -> Ids:
+    """Return the query of every entry of lists that lie one after the other."""
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
+def rank_relevant(scores: Matrix, qrels: Qrels) -> RankedRelevant:
+    """Return the ranks that the relevant images of every query have by score.
+
+    Parameters
+    ----------
+    scores : float32 array, shape (n_queries, n_images)
+        Higher is better; the id of an image is its column. Not modified.
+    qrels : Qrels
+        Ground truth of the same queries over the same images. Junk images are taken out of the ranking:
+        they neither count nor take a rank.
+
+    Raises
+    ------
+    DimensionError
+        If the shapes do not fit.
+    GroundTruthError
+        If a score is NaN: there is no ranking then.
+
+    Notes
+    -----
+    Equal scores are ordered by the smaller id. Needs the memory of one query's scores besides the input.
+
+    Examples
+    --------
+    >>> scores = np.array([[0.9, 0.5, 0.7]], dtype=np.float32)
+    >>> rank_relevant(scores, Qrels.from_lists([[2, 1]])).ranks
+    array([2, 3])
+    """
+    if len(scores) != len(qrels):
+        raise DimensionError(f"there are scores of {len(scores)} queries and ground truth of {len(qrels)}")
+    n_images = scores.shape[1]
+    largest = max(qrels.ids.max(initial=-1), qrels.junk_ids.max(initial=-1))
+    if largest >= n_images:
+        raise DimensionError(f"the ground truth names image {largest}, there are scores of {n_images} images")
+    ranks, junk_ranks = np.empty_like(qrels.ids), np.empty_like(qrels.junk_ids)
+    for query, row in enumerate(scores):
+        if np.isnan(row).any():
+            raise GroundTruthError(f"a score of query {query} is NaN, which has no rank; are its vectors whole?")
+        for out, offsets, ids in (
+            (ranks, qrels.offsets, qrels.ids),
+            (junk_ranks, qrels.junk_offsets, qrels.junk_ids),
+        ):
+            part = slice(offsets[query], offsets[query + 1])
+            out[part] = _ranks_in(row, ids[part])
+    return ranked_without_junk(qrels, ranks, junk_ranks)
+
+
+def _ranks_in(row: Matrix, ids: Ids) -> Ids:
+    """Return the rank of some images by the scores (n_images,) of all."""
+    own = row[ids]
+    if len(ids) <= _FEW:
+        better = [np.count_nonzero(row > score) for score in own]
+        equal_before = [np.count_nonzero(row[:i] == score) for i, score in zip(ids, own, strict=True)]
+        return 1 + np.array(better, dtype=np.int64) + np.array(equal_before, dtype=np.int64)
+    ordered = np.sort(row)
+    not_better = np.searchsorted(ordered, own, side="right")
+    n_equal = not_better - np.searchsorted(ordered, own, side="left")
+    ranks: Ids = 1 + len(row) - not_better
+    for i in np.flatnonzero(n_equal > 1):
+        ranks[i] += np.count_nonzero(row[: ids[i]] == own[i])
+    return ranks
+
+
+def rank_relevant_of_lists(found: Sequence[Ids], qrels: Qrels) -> RankedRelevant:
+    """Return the ranks that the relevant images have in ranked lists, best first, of any length.
+
+    Parameters
+    ----------
+    found : sequence of int64 arrays
+        One list of ids a query.
+    qrels : Qrels
+        Ground truth of the same queries.
+
+    Raises
+    ------
+    GroundTruthError
+        If a list names an image twice.
+    """
+    if len(found) != len(qrels):
+        raise DimensionError(f"there are answers to {len(found)} queries and ground truth of {len(qrels)}")
+    ranks = np.full(len(qrels.ids), UNRANKED)
+    junk_ranks = np.full(len(qrels.junk_ids), UNRANKED)
+    for query, listed in enumerate(found):
+        if len(np.unique(listed)) != len(listed):
+            raise GroundTruthError(f"the answer to query {query} names an image twice; expected every image once")
+        for out, offsets, ids in (
+            (ranks, qrels.offsets, qrels.ids),
+            (junk_ranks, qrels.junk_offsets, qrels.junk_ids),
+        ):
+            part = slice(offsets[query], offsets[query + 1])
+            _, places, which = np.intersect1d(listed, ids[part], assume_unique=True, return_indices=True)
+            out[part][which] = places + 1
+    return ranked_without_junk(qrels, ranks, junk_ranks)
+
+
+def ranked_without_junk(qrels: Qrels, ranks: Ids, junk_ranks: Ids) -> RankedRelevant:
+    """Return ranks in ascending order per query, moved up by the junk that stands before them.
+
+    Parameters
+    ----------
+    qrels : Qrels
+        Ground truth.
+    ranks, junk_ranks : int64 arrays, shape (n,) and (n_junk,)
+        Rank of every entry of `qrels.ids` and `qrels.junk_ids` in a list that still holds the junk.
+    """
+    ranks = ranks.copy()
+    for query in np.flatnonzero(np.diff(qrels.junk_offsets)):
+        part = slice(qrels.offsets[query], qrels.offsets[query + 1])
+        junk = np.sort(junk_ranks[qrels.junk_offsets[query] : qrels.junk_offsets[query + 1]])
+        moved = ranks[part] - np.searchsorted(junk, ranks[part])
+        ranks[part] = np.where(ranks[part] == UNRANKED, UNRANKED, moved)
+    order = np.lexsort((ranks, owners_of(qrels.offsets)))
+    return RankedRelevant(qrels.offsets, ranks[order], qrels.gains[order])
+
+
+def _joined(lists: Sequence[Iterable[int]]) -> tuple[Ids, Ids]:
+    arrays = [np.asarray(list(one), dtype=np.int64) for one in lists]
+    offsets = np.concatenate([[0], np.cumsum([len(one) for one in arrays])]).astype(np.int64)
+    return offsets, np.concatenate([np.zeros(0, dtype=np.int64), *arrays])
+
+
+def _joined_values(lists: Sequence[Iterable[float]], offsets: Ids) -> Values:
+    arrays = [np.asarray(list(one), dtype=np.float64) for one in lists]
+    if [len(one) for one in arrays] != np.diff(offsets).tolist():
+        raise GroundTruthError("there are not as many gains as relevant images; expected one each")
+    return np.concatenate([np.zeros(0), *arrays])

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as oracle
+
+from mmsearch.evaluation.metrics.classification import (
+    confusion_matrix,
+    ranks_of_truth,
+    recall_per_class,
+    top_k_accuracy,
+)
+
+
+def test_rank_of_the_truth_counts_better_classes_and_equal_smaller_ones():
+    scores = np.array([[0.2, 0.5, 0.5], [0.2, 0.5, 0.5]])
+    assert ranks_of_truth(scores, np.array([1, 2])).tolist() == [1, 2]
+
+
+def test_mean_per_class_recall_weighs_every_class_alike():
+    confusion = confusion_matrix(np.array([0, 0, 0, 0, 0]), np.array([0, 0, 0, 0, 1]), 3)
+    assert recall_per_class(confusion)[:2].tolist() == [1, 0]
+    assert np.isnan(recall_per_class(confusion)[2])  # no picture of this class
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_measures_equal_scikit_learn(seed):
+    rng = np.random.default_rng(seed)
+    scores, truth = rng.random((50, 6)), rng.permutation(np.repeat(np.arange(6), [15, 10, 10, 5, 5, 5]))
+    ranks, predicted = ranks_of_truth(scores, truth), scores.argmax(axis=1)
+    for k in (1, 3):
+        expected = oracle.top_k_accuracy_score(truth, scores, k=k)
+        np.testing.assert_allclose(top_k_accuracy(ranks, k).mean(), expected)
+    confusion = confusion_matrix(predicted, truth, 6)
+    np.testing.assert_array_equal(confusion, oracle.confusion_matrix(truth, predicted))
+    np.testing.assert_allclose(recall_per_class(confusion).mean(), oracle.balanced_accuracy_score(truth, predicted))

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmsearch.errors import DimensionError
+from mmsearch.evaluation.metrics.uncertainty import bootstrap_interval, holm, paired_p_value
+
+
+def test_interval_of_a_mean_is_that_of_the_normal_law_when_there_are_many_queries():
+    values = (np.random.default_rng(0).random(5000) < 0.3).astype(float)
+    half = 1.96 * values.std() / np.sqrt(len(values))
+    low, high = bootstrap_interval(values)
+    np.testing.assert_allclose([low, high], [values.mean() - half, values.mean() + half], atol=0.1 * half)
+
+
+def test_interval_is_wider_when_queries_belong_together():
+    base = np.random.default_rng(0).random(200)
+    values, groups = np.repeat(base, 5), np.repeat(np.arange(200), 5)
+    alone, together = bootstrap_interval(values), bootstrap_interval(values, groups)
+    ratio = (together[1] - together[0]) / (alone[1] - alone[0])
+    np.testing.assert_allclose(ratio, np.sqrt(5), rtol=0.1)
+
+
+def test_interval_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = [low <= 0.5 <= high for low, high in (bootstrap_interval(rng.random(60)) for _ in range(300))]
+    assert 0.90 <= np.mean(covered) <= 0.98
+
+
+def test_interval_of_a_median_may_end_at_a_query_that_found_nothing():
+    low, high = bootstrap_interval(np.array([1.0, 2.0, np.inf]), statistic=np.median)
+    assert (low, high) == (1.0, np.inf)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_interval_is_the_same_for_the_same_seed(seed):
+    values = np.random.default_rng(seed).random(30)
+    assert bootstrap_interval(values, seed=seed) == bootstrap_interval(values, seed=seed)
+
+
+def test_interval_of_nothing_is_not_a_number():
+    assert np.isnan(bootstrap_interval(np.zeros(0))).all()
+
+
+def test_p_value_of_six_differences_of_one_sign_is_two_in_sixty_four():
+    p = paired_p_value(np.arange(6) + 1.0, np.arange(6.0))
+    np.testing.assert_allclose(p, 2 / 64, rtol=0.1)
+
+
+def test_p_value_is_larger_when_queries_belong_together():
+    first = np.repeat([0.9, 0.8, 0.7, 0.2], 10)
+    groups = np.repeat(np.arange(4), 10)
+    assert paired_p_value(first, np.full(40, 0.5)) < 0.01 < paired_p_value(first, np.full(40, 0.5), groups)
+
+
+def test_p_values_of_equal_systems_are_spread_evenly():
+    rng = np.random.default_rng(0)
+    p = [paired_p_value(rng.random(30), rng.random(30), seed=i) for i in range(200)]
+    assert 0.02 <= np.mean(np.array(p) < 0.05) <= 0.09
+
+
+def test_holm_multiplies_the_smallest_by_all_and_never_reorders():
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+
+
+def test_systems_over_other_queries_are_refused():
+    with pytest.raises(DimensionError, match="expected the same queries"):
+        paired_p_value(np.zeros(3), np.zeros(4))
