@@ -1,0 +1,101 @@
+"""What a benchmark set is, whatever format it came in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmsearch.errors import GroundTruthError
+
+
+@dataclass(frozen=True)
+class CaptionSet:
+    """Pictures and the texts that describe them.
+
+    Parameters
+    ----------
+    name : str
+        For reports.
+    pictures : tuple of Path
+        The gallery of text to image, in the order of the set.
+    texts : tuple of str
+        The captions, those of one picture after one another.
+    pictures_of_text : tuple of tuple of int
+        For every text the positions of the pictures it describes.
+    """
+
+    name: str
+    pictures: tuple[Path, ...]
+    texts: tuple[str, ...]
+    pictures_of_text: tuple[tuple[int, ...], ...]
+
+    @property
+    def texts_of_picture(self) -> list[list[int]]:
+        """For every picture the positions of its texts."""
+        texts: list[list[int]] = [[] for _ in self.pictures]
+        for text, pictures in enumerate(self.pictures_of_text):
+            for picture in pictures:
+                texts[picture].append(text)
+        return texts
+
+    @property
+    def n_repeated_texts(self) -> int:
+        """Texts that are, letter by letter, also the caption of another picture."""
+        return len(self.texts) - len(set(self.texts))
+
+
+def caption_set(
+    name: str, entries: Iterable[tuple[Path, Sequence[str]]], *, is_merging: bool = False
+) -> CaptionSet:
+    """Return the set of pictures with their captions.
+
+    Parameters
+    ----------
+    name : str
+        For reports and errors.
+    entries : iterable of (path, captions)
+        In the order of the set.
+    is_merging : bool
+        Make texts that are the same, letter by letter, one query to which all their pictures are relevant.
+        Papers do not: they ask every caption by itself, and only its own picture is relevant.
+
+    Raises
+    ------
+    GroundTruthError
+        If there are no pictures, one has no caption, comes twice or is not on disk.
+    """
+    pictures: dict[Path, int] = {}
+    owners: list[tuple[str, int]] = []
+    for path, captions in entries:
+        if path in pictures:
+            raise GroundTruthError(f"{name}: {path} comes twice; expected every picture once, with its captions")
+        texts = (
+            list(dict.fromkeys(text.strip() for text in captions)) if is_merging else [*map(str.strip, captions)]
+        )
+        if not texts or "" in texts:
+            raise GroundTruthError(
+                f"{name}: {path} has no caption or an empty one; expected text for every picture"
+            )
+        owners += [(text, len(pictures)) for text in texts]
+        pictures[path] = len(pictures)
+    refuse_missing(name, pictures)
+    if not is_merging:
+        return CaptionSet(name, tuple(pictures), tuple(t for t, _ in owners), tuple((p,) for _, p in owners))
+    pictures_of: dict[str, list[int]] = {}
+    for text, picture in owners:
+        pictures_of.setdefault(text, []).append(picture)
+    return CaptionSet(name, tuple(pictures), tuple(pictures_of), tuple(map(tuple, pictures_of.values())))
+
+
+def refuse_missing(name: str, pictures: Iterable[Path]) -> None:
+    """Raise GroundTruthError if pictures are not on disk, or there are none."""
+    known = list(pictures)
+    missing = [path for path in known if not path.is_file()]
+    if missing:
+        raise GroundTruthError(
+            f"{name}: {len(missing)} of {len(known)} pictures are not on disk, the first is {missing[0]}; "
+            "put them there, or say where they are with --images"
+        )
+    if not known:
+        raise GroundTruthError(f"{name}: there are no pictures in it; expected at least one")

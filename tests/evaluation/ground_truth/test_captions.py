@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mmsearch.errors import GroundTruthError
+from mmsearch.evaluation.ground_truth.captions import read_captions
+
+NAMES = ["one.jpg", "two.jpg", "three.jpg"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with three pictures in `images/`; readers of ground truth never open them."""
+    (tmp_path / "images").mkdir()
+    for name in NAMES:
+        (tmp_path / "images" / name).write_bytes(b"")
+    return tmp_path
+
+
+def write(folder, name, content):
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def write_jsonl(folder, *entries):
+    return write(folder, "captions.jsonl", "\n".join(json.dumps(entry) for entry in entries))
+
+
+COCO = {
+    "images": [{"id": 7, "file_name": "one.jpg"}, {"id": 5, "file_name": "two.jpg"}],
+    "annotations": [
+        {"image_id": 5, "caption": "two again"},
+        {"image_id": 7, "caption": "first"},
+        {"image_id": 5, "caption": "second"},
+    ],
+}
+KARPATHY = {
+    "images": [
+        {"filename": "one.jpg", "split": "test", "sentences": [{"raw": "first"}]},
+        {"filename": "two.jpg", "split": "train", "sentences": [{"raw": "not asked"}]},
+        {"filename": "three.jpg", "split": "test", "sentences": [{"raw": "third"}, {"raw": "and more"}]},
+    ]
+}
+TOKENS = "one.jpg#0\tfirst\none.jpg#1\tagain\ntwo.jpg#0\tsecond\n"
+
+
+def test_a_folder_of_captions_is_read_in_its_order(folder):
+    write_jsonl(
+        folder,
+        {"image": "images/two.jpg", "captions": ["second ", "again"]},
+        {"image": "images/one.jpg", "captions": ["first"]},
+    )
+    found = read_captions(folder)
+    assert found.pictures == (folder / "images/two.jpg", folder / "images/one.jpg")
+    assert found.texts == ("second", "again", "first")
+    assert found.pictures_of_text == ((0,), (0,), (1,))
+    assert found.texts_of_picture == [[0, 1], [2]]
+
+
+def test_coco_captions_belong_to_the_image_of_their_id(folder):
+    found = read_captions(write(folder, "captions_val2017.json", COCO))
+    assert [path.name for path in found.pictures] == ["one.jpg", "two.jpg"]
+    assert found.texts == ("first", "two again", "second")
+
+
+def test_a_karpathy_file_gives_the_split_asked_for(folder):
+    found = read_captions(write(folder, "dataset.json", KARPATHY), split="test")
+    assert found.name == "dataset (test)"
+    assert [path.name for path in found.pictures] == ["one.jpg", "three.jpg"]
+    assert found.texts == ("first", "third", "and more")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TOKENS,
+        "image,caption\none.jpg,first\none.jpg,again\ntwo.jpg,second\n",
+        "image_name| comment_number| comment\none.jpg| 0| first\none.jpg| 1| again\ntwo.jpg| 0| second\n",
+    ],
+    ids=["Flickr8k.token", "table", "Flickr30k results"],
+)
+def test_token_files_of_flickr_are_read(folder, content):
+    found = read_captions(write(folder, "Flickr8k.token.txt", content))
+    assert [path.name for path in found.pictures] == ["one.jpg", "two.jpg"]
+    assert found.texts == ("first", "again", "second")
+
+
+def test_a_split_file_keeps_the_pictures_it_names(folder):
+    split = write(folder, "Flickr_8k.testImages.txt", "two.jpg\n")
+    found = read_captions(write(folder, "t.txt", TOKENS), split=str(split))
+    assert found.texts == ("second",)
+
+
+def test_pictures_may_lie_in_a_folder_that_is_named(folder, tmp_path_factory):
+    file = write(tmp_path_factory.mktemp("elsewhere"), "t.txt", TOKENS)
+    assert len(read_captions(file, images=folder / "images").pictures) == 2
+
+
+def test_equal_captions_are_queries_of_their_own_unless_merged(folder):
+    write_jsonl(
+        folder,
+        {"image": "images/one.jpg", "captions": ["a flower", "red", "red"]},
+        {"image": "images/two.jpg", "captions": ["a flower"]},
+    )
+    apart, merged = read_captions(folder), read_captions(folder, is_merging=True)
+    assert apart.texts == ("a flower", "red", "red", "a flower")
+    assert apart.n_repeated_texts == 2
+    assert merged.texts == ("a flower", "red")
+    assert merged.pictures_of_text == ((0, 1), (0,))
+    assert merged.texts_of_picture == [[0, 1], [0]]
+
+
+GOOD = {"image": "images/one.jpg", "captions": ["a"]}
+
+
+@pytest.mark.parametrize(
+    ("entries", "sentence"),
+    [
+        ([], "no pictures in it"),
+        ([{"images": "one.jpg", "captions": ["a"]}], "line 1: has no field 'image'; found images, captions"),
+        ([GOOD, {"image": "images/two.jpg"}], "line 2: has no field 'captions'"),
+        ([{"image": "images/one.jpg", "captions": "a"}], "line 1: field 'captions' is str, expected list"),
+        ([{"image": "images/one.jpg", "captions": [float("nan")]}], "line 1: a caption is float, expected str"),
+        ([{"image": 7, "captions": ["a"]}], "field 'image' is int, expected str"),
+        ([{"image": "images/one.jpg", "captions": []}], "one.jpg has no caption"),
+        ([{"image": "images/one.jpg", "captions": ["a", " "]}], "one.jpg has no caption or an empty one"),
+        ([GOOD, GOOD], "line 2: picture 'images/one.jpg' comes a second time"),
+        ([GOOD, {"image": "images/lost.jpg", "captions": ["b"]}], "1 of 2 pictures are not on disk, .*lost.jpg"),
+        ([["not", "an", "object"]], "line 1: is list; expected an object"),
+    ],
+)
+def test_what_is_wrong_with_captions_is_named(folder, entries, sentence):
+    write_jsonl(folder, *entries)
+    with pytest.raises(GroundTruthError, match=sentence):
+        read_captions(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("captions.jsonl", "{broken", "captions.jsonl, line 1: is not JSON"),
+        ("x.json", "{\n broken", "x.json, line 2: is not JSON"),
+        ("x.json", {}, "has no field 'images'; found nothing"),
+        ("x.json", [], "has no field 'images'; found list"),
+        ("x.json", {**COCO, "images": COCO["images"] * 2}, "image 2: id 7 comes a second time"),
+        ("x.json", {**COCO, "annotations": [{"image_id": 9, "caption": "a"}]}, "annotation 0: image_id 9 is not"),
+        ("x.json", {"images": COCO["images"], "annotations": []}, "one.jpg has no caption"),
+        ("x.json", {"images": [{"filename": "one.jpg"}]}, "image 0: has no field 'sentences'"),
+        ("x.txt", "one.jpg\tno number\n", "line 1: is not `name.jpg#0<TAB>caption`"),
+        ("x.txt", "name,text\none.jpg,a\n", r"is in no known format of captions.*found \['name', 'text'\]"),
+        ("x.csv", "image,caption\none.jpg,a,b\n", "line 2: has 3 columns, its heading names 2"),
+        ("x.txt", "", "is in no known format|no pictures in it"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_named(folder, name, content, sentence):
+    with pytest.raises(GroundTruthError, match=sentence):
+        read_captions(write(folder, name, content))
+
+
+def test_a_split_that_is_not_there_is_named(folder):
+    with pytest.raises(GroundTruthError, match="no pictures of split 'val'"):
+        read_captions(write(folder, "x.json", KARPATHY), split="val")
+    with pytest.raises(GroundTruthError, match="COCO has a file a split"):
+        read_captions(write(folder, "y.json", COCO), split="val")
+    split = write(folder, "split.txt", "lost.jpg")
+    with pytest.raises(GroundTruthError, match=r"names 1 pictures without captions.*lost\.jpg"):
+        read_captions(write(folder, "t.txt", TOKENS), split=str(split))
+
+
+def test_a_file_that_cannot_be_read_is_named(folder):
+    with pytest.raises(GroundTruthError, match=r"nothing\.json: cannot be read \(No such file"):
+        read_captions(folder / "nothing.json")
+    (folder / "x.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(GroundTruthError, match="is not UTF-8 text at byte 0"):
+        read_captions(folder / "x.json")
