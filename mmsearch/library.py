@@ -34,6 +34,7 @@ from mmsearch.records import (
     Classification,
     IngestReport,
     LibraryStatus,
+    Matrix,
     PathLike,
     Query,
     SearchResult,
@@ -269,24 +270,38 @@ class Library:
         from mmsearch.zeroshot import class_embeddings, predict
 
         fill_templates(labels, templates)  # a label set that means nothing is said before any work
-        searcher = self._search()
-        vectors, readable, errors = [], [], {}
-        for position, image in enumerate(images):
-            try:
-                vectors.append(searcher.picture_vector(image))
-                readable.append(position)
-            except PictureError as error:
-                errors[position] = str(error)
+        readable, vectors, errors = self.embed(images)
         predictions = {}
-        if vectors:
+        if readable:
             encoder = self.encoder()
             classes = class_embeddings(encoder, labels, templates)
-            found = predict(np.stack(vectors), classes, list(labels), encoder.logit_scale, k=k)
+            found = predict(vectors, classes, list(labels), encoder.logit_scale, k=k)
             predictions = dict(zip(readable, found, strict=True))
         return [
             Classification(os.fsdecode(image), predictions.get(position, ()), errors.get(position))
             for position, image in enumerate(images)
         ]
+
+    def embed(self, images: Sequence[PathLike]) -> tuple[list[int], Matrix, dict[int, str]]:
+        """Return the embeddings of pictures; those in the library are not decoded again.
+
+        Returns
+        -------
+        readable : list of int
+            Positions in `images` of the pictures that could be used.
+        vectors : float32 array, shape (n_readable, dim)
+            Their unit vectors.
+        errors : dict of int to str
+            For every other position what is wrong with the picture.
+        """
+        searcher, vectors, errors = self._search(), {}, {}
+        for position, image in enumerate(images):
+            try:
+                vectors[position] = searcher.picture_vector(image)
+            except PictureError as error:
+                errors[position] = str(error)
+        stacked = np.stack(list(vectors.values())) if vectors else np.zeros((0, self._reader().dim), np.float32)
+        return list(vectors), stacked, errors
 
     def status(self) -> LibraryStatus:
         """Return what is in the library, and how well and by which route it is searched."""

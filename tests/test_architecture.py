@@ -15,12 +15,14 @@ PACKAGE = Path(mmsearch.__file__).parent
 LAYERS = [
     {"records", "errors"},
     {"vectors", "samples"},
-    {"images", "encoders", "indexes", "prompts", "evaluation"},
-    {"store"},
+    {"images", "encoders", "indexes", "prompts", "evaluation.metrics"},
+    {"store", "evaluation.ground_truth"},
     {"worker"},
     {"workers"},
     {"ingest", "search", "zeroshot"},
     {"library"},
+    {"evaluation.encode", "evaluation.measures"},
+    {"evaluation.retrieval", "evaluation.report"},
     {"cli"},
 ]
 BORDERS = {  # third-party package -> where it may be imported
@@ -29,14 +31,20 @@ BORDERS = {  # third-party package -> where it may be imported
     "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"}, "PIL": {"images"},
     "pillow_heif": {"images"}, "typer": {"cli"}, "rich": {"cli"}, "platformdirs": {"cli", "library"},
     "numpy": {"records", "vectors", "images", "encoders", "indexes", "store", "worker", "workers", "search",
-              "zeroshot", "library", "evaluation"},
+              "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth", "evaluation.encode",
+              "evaluation.measures", "evaluation.retrieval"},
 }  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
 def part_of(path):
-    first = path.relative_to(PACKAGE).parts[0]
-    return first.removesuffix(".py")
+    return part_of_module(".".join(path.relative_to(PACKAGE).with_suffix("").parts))
+
+
+def part_of_module(name):
+    """Return the part that a module below `mmsearch` belongs to: a name, or two below `evaluation`."""
+    first, *rest = name.split(".")
+    return f"evaluation.{rest[0]}" if first == "evaluation" and rest[0] != "__init__" else first
 
 
 def layer_of(part):
@@ -55,7 +63,7 @@ def imported_modules(source):
 def upward_imports(part, source):
     for name in imported_modules(source):
         if name.startswith("mmsearch."):
-            other = name.split(".")[1]
+            other = part_of_module(name.removeprefix("mmsearch."))
             if other != part and other != "__version__" and layer_of(other) >= layer_of(part):
                 yield name
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mmsearch.cli.bench import bench
 from mmsearch.cli.classify import classify
 from mmsearch.cli.demo import demo
 from mmsearch.cli.index import index
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 for command in (index, search, classify, status, verify, rm, demo):
     app.command()(command)
+app.add_typer(bench, name="bench")
 
 
 def _show_version(is_wanted: bool) -> None:

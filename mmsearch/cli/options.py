@@ -61,6 +61,16 @@ def open_library(folder: Path | None) -> Library:
     return Library.open(folder, cache=os.environ.get("MMSEARCH_CACHE") or None)
 
 
+def cache_folder() -> Path:
+    """Return where exported encoders and the vectors of benchmarks are kept."""
+    named = os.environ.get("MMSEARCH_CACHE")
+    if named:
+        return Path(named).absolute()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("mmsearch")
+
+
 def weighted(value: str) -> Term:
     """Return a term with the weight of its `2:` prefix; an existing file of that name is taken literally."""
     from mmsearch.records import Term

@@ -1,11 +1,17 @@
-"""The progress bar of `index`: pictures done, rate, time left."""
+"""The progress bar of `index` and `bench`: pictures done, rate, time left."""
 
 from __future__ import annotations
 
 from types import TracebackType
 from typing import Any
 
-_WORDS = {"scan": "Scanning", "embed": "Embedding", "graph": "Building the graph", "calibrate": "Calibrating"}
+_WORDS = {
+    "scan": "Scanning",
+    "embed": "Embedding",
+    "texts": "Embedding texts",
+    "graph": "Building the graph",
+    "calibrate": "Calibrating",
+}
 
 
 class IndexProgress:

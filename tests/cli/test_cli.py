@@ -18,24 +18,6 @@ from mmsearch.samples import sample_folder
 
 
 @pytest.fixture
-def run(tmp_path, cache, tiny_folder):
-    """Run `mmsearch ARGUMENTS`; returns exit code, standard output and standard error."""
-    environment = {
-        **os.environ, "MMSEARCH_LIBRARY": str(tmp_path / "library"), "MMSEARCH_CACHE": str(cache),
-        "COLUMNS": "100", "TERM": "dumb", "HF_HUB_OFFLINE": "1",
-    }  # fmt: skip
-
-    def run(*arguments, **options):
-        command = [sys.executable, "-m", "mmsearch.cli.app", *map(os.fspath, arguments)]
-        done = subprocess.run(command, capture_output=True, env=environment, timeout=120, **options)
-        assert b"Traceback" not in done.stderr, done.stderr.decode()
-        return done.returncode, done.stdout.decode(errors="surrogateescape"), done.stderr.decode()
-
-    run.environment = environment
-    return run
-
-
-@pytest.fixture
 def ready(run, photos, checkpoint):
     """`run` after the eight photographs were indexed."""
     assert run("index", photos, "--model", checkpoint)[0] == 0

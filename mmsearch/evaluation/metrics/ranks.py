@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mmsearch.errors import DimensionError, GroundTruthError
 from mmsearch.records import Matrix
+from mmsearch.vectors import inner_products
 
 Ids = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -21,6 +22,7 @@ Values = NDArray[np.float64]
 UNRANKED = int(np.iinfo(np.int64).max)
 """Rank of a relevant image that the list does not hold."""
 
+_SCORES = 1 << 26  # held at a time: 256 MB
 _FEW = 32  # images whose rank is counted one by one; sorting the scores is faster above
 
 
@@ -205,6 +207,28 @@ def rank_relevant(scores: Matrix, qrels: Qrels) -> RankedRelevant:
             part = slice(offsets[query], offsets[query + 1])
             out[part] = _ranks_in(row, ids[part])
     return ranked_without_junk(qrels, ranks, junk_ranks)
+
+
+def rank_relevant_by_vectors(queries: Matrix, gallery: Matrix, qrels: Qrels) -> RankedRelevant:
+    """Return the ranks that the relevant images have by cosine; scores are held for a part of the queries.
+
+    Parameters
+    ----------
+    queries, gallery : float32 arrays, shape (n_queries, dim) and (n_images, dim)
+        Unit rows.
+    qrels : Qrels
+        Ground truth of the same queries; ids are rows of the gallery.
+    """
+    step = max(1, _SCORES // max(1, len(gallery)))
+    parts = [
+        rank_relevant(inner_products(queries[rows], gallery), qrels.take(rows))
+        for rows in np.array_split(np.arange(len(queries)), max(1, -(-len(queries) // step)))
+    ]
+    return RankedRelevant(
+        qrels.offsets,
+        np.concatenate([part.ranks for part in parts]),
+        np.concatenate([part.gains for part in parts]),
+    )
 
 
 def _ranks_in(row: Matrix, ids: Ids) -> Ids:

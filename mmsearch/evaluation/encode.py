@@ -1,0 +1,97 @@
+"""Vectors of benchmark sets: encoded once under the encoder's fingerprint, and kept as they are made.
+
+Pictures go through the write path of an ordinary library in the cache folder, so a benchmark that is killed goes on
+where it was, a picture that cannot be read is named, and what is measured is what a search would use.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.encoders.prepare import prepare_encoder
+from mmsearch.errors import StorageError
+from mmsearch.library import Library
+from mmsearch.records import Matrix
+from mmsearch.store.graph import GraphSettings
+
+OnProgress = Callable[[str, int, int], None]
+
+_TEXTS = 1024  # texts kept in one file
+_NO_GRAPH = GraphSettings(graph_from=1 << 62)  # all scores are wanted, so they are all computed
+
+
+class SetEncoder:
+    """One encoder for benchmark sets.
+
+    Parameters
+    ----------
+    model : str
+        As for `Library.index`.
+    cache : Path
+        Where exported encoders and vectors are kept.
+    is_resuming : bool
+        Use the vectors that earlier runs left; False encodes all anew.
+    on_progress : callable
+        Given (stage, done, total) with stage `scan`, `embed` or `texts`.
+    notify : callable
+        Given sentences worth showing.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        cache: Path,
+        is_resuming: bool = True,
+        on_progress: OnProgress = lambda stage, done, total: None,
+        notify: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        folder = prepare_encoder(model, cache=cache, notify=notify)
+        self.encoder = OnnxEncoder.open(folder, threads=len(os.sched_getaffinity(0)))
+        self._cache, self._on_progress = cache, on_progress
+        self._folder = cache / "benchmarks" / self.encoder.fingerprint[:24]
+        if not is_resuming:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def pictures(self, paths: Sequence[Path]) -> tuple[list[int], Matrix, dict[int, str]]:
+        """Return positions of the readable pictures, their unit vectors, and what is wrong with the others."""
+        with Library.open(self._folder / "library", cache=self._cache, use_graph=False) as library:
+            model = self.encoder.name
+            library.index(paths, model=model, settings=_NO_GRAPH, on_progress=self._on_progress)
+            return library.embed(paths)
+
+    def texts(self, texts: Sequence[str]) -> Matrix:
+        """Return the unit vectors float32 (n_texts, dim) of texts."""
+        parts = [np.zeros((0, self.encoder.dim), dtype=np.float32)]
+        for start in range(0, len(texts), _TEXTS):
+            part = texts[start : start + _TEXTS]
+            key = sha256("\0".join(part).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+            parts.append(self._kept_texts(self._folder / "texts" / f"{key}.npy", part))
+            self._on_progress("texts", start + len(part), len(texts))
+        return np.concatenate(parts)
+
+    def _kept_texts(self, file: Path, texts: Sequence[str]) -> Matrix:
+        try:
+            kept: Matrix = np.load(file, allow_pickle=False)
+            is_whole = kept.shape == (len(texts), self.encoder.dim) and kept.dtype == np.float32
+            if is_whole and np.abs(np.einsum("ij,ij->i", kept, kept) - 1).max(initial=0) < 1e-3:
+                return kept
+        except (OSError, ValueError, EOFError):
+            pass  # not there yet, or damaged: made anew
+        vectors = self.encoder.encode_texts(texts)
+        temporary = file.with_suffix(".tmp")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as out:
+                np.save(out, vectors)
+            temporary.replace(file)
+        except OSError as error:
+            raise StorageError(f"{file}: could not be written ({error.strerror}); free some space") from error
+        return vectors

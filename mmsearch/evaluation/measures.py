@@ -1,0 +1,109 @@
+"""The ranking measures a report shows: name, definition, function; and their means with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from mmsearch.evaluation.metrics.average_precision import average_precision, average_precision_at_k
+from mmsearch.evaluation.metrics.first_rank import first_relevant_rank, reciprocal_rank
+from mmsearch.evaluation.metrics.ndcg import ndcg
+from mmsearch.evaluation.metrics.ranks import Ids, RankedRelevant, Values
+from mmsearch.evaluation.metrics.recall import hit_at_k, precision_at_k, recall_at_k
+from mmsearch.evaluation.metrics.uncertainty import bootstrap_interval, holm, paired_p_value
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One line of a report: its name, what it is, and its value for every query.
+
+    The value of a set is the mean over the queries, or the median where `is_median`; ranks are lower is better,
+    everything else is in [0, 1] and higher is better.
+    """
+
+    name: str
+    definition: str
+    of: Callable[[RankedRelevant], Values]
+    is_median: bool = False
+
+    def value(self, values: Values) -> float:
+        """Return the value of a set from those of its queries; NaN if there are none."""
+        if not len(values):
+            return float("nan")
+        return float(np.median(values) if self.is_median else np.mean(values))
+
+
+def _at_k(name: str, definition: str, function: Callable[[RankedRelevant, int], Values], *ks: int) -> list[Measure]:
+    def at(k: int) -> Callable[[RankedRelevant], Values]:
+        return lambda ranked: function(ranked, k)
+
+    return [Measure(name.format(k=k), definition, at(k)) for k in ks]
+
+
+_ANY = "share of queries with any relevant one in the top k: the recall of caption benchmarks"
+_FIRST = "median of the rank of the first relevant one; lower is better"
+RANKING: tuple[Measure, ...] = (
+    *_at_k("R@{k} (any)", _ANY, hit_at_k, 1, 5, 10),
+    *_at_k("recall@{k}", "share of the relevant ones that is in the top k", recall_at_k, 1, 5, 10),
+    *_at_k("precision@{k}", "share of the top k that is relevant", precision_at_k, 1, 5, 10),
+    Measure("mAP", "mean over the relevant ones of the precision at the rank of each (TREC)", average_precision),
+    *_at_k("mAP@{k}", "precision at each relevant rank up to k, summed, over R", average_precision_at_k, 10),
+    Measure("MRR", "1 / rank of the first relevant one", reciprocal_rank),
+    *_at_k("nDCG@{k}", "discounted gain of the top k over that of the ideal ranking", ndcg, 10),
+    Measure("median rank", _FIRST, first_relevant_rank, is_median=True),
+)
+"""In the order of a report."""
+
+
+def per_query(ranked: RankedRelevant) -> dict[str, Values]:
+    """Return the values (n_queries,) of every ranking measure by its name."""
+    return {measure.name: measure.of(ranked) for measure in RANKING}
+
+
+def summarised(values: Mapping[str, Values], groups: Ids | None = None, *, seed: int = 0) -> dict[str, Any]:
+    """Return for every measure its `value` and the `low` and `high` of its 95 % bootstrap interval."""
+    found = {}
+    for measure in RANKING:
+        own = values[measure.name]
+        statistic = np.median if measure.is_median else None
+        low, high = bootstrap_interval(own, groups, statistic=statistic, seed=seed)
+        found[measure.name] = {"value": measure.value(own), "low": low, "high": high}
+    return found
+
+
+def compared(
+    systems: Mapping[str, Mapping[str, Values]], groups: Ids | None = None, *, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Return for every pair of systems and every mean the difference and its p value, corrected by Holm's method.
+
+    Parameters
+    ----------
+    systems : mapping of name to values of every measure
+        Over the same queries.
+    groups : int64 array or None
+        Queries that belong together.
+    seed : int
+        Of the randomisation test.
+    """
+    pairs = list(combinations(systems, 2))
+    found = []
+    for measure in RANKING:
+        if measure.is_median:
+            continue
+        own = [(systems[a][measure.name], systems[b][measure.name]) for a, b in pairs]
+        p_values = holm([paired_p_value(a, b, groups, seed=seed) for a, b in own])
+        found += [
+            {
+                "measure": measure.name,
+                "first": names[0],
+                "second": names[1],
+                "difference": float(np.mean(first - second)),
+                "p": p,
+            }
+            for names, (first, second), p in zip(pairs, own, p_values, strict=True)
+        ]
+    return found

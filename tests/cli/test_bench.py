@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+
+@pytest.fixture
+def captioned(photos):
+    """The folder of photographs with captions for two of them."""
+    rows = [
+        {"image": "cat.jpg", "captions": ["a cat", "a cat looks up"], "split": "test"},
+        {"image": "fig.jpg", "captions": ["a fruit"], "split": "train"},
+    ]
+    (photos / "captions.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return photos
+
+
+def json_lines(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_bench_prints_a_line_a_measure_and_direction(run, captioned, checkpoint):
+    code, out, err = run("bench", "retrieval", captioned, "--model", checkpoint)
+    assert code == 0, err
+    rows = json_lines(out)
+    assert len(rows) == 28
+    assert rows[0].keys() == {"model", "direction", "measure", "value", "low", "high"}
+    assert {row["direction"] for row in rows} == {"text to image", "image to text"}
+
+
+def test_bench_writes_a_report_and_a_table(run, captioned, checkpoint, tmp_path):
+    options = ("--model", checkpoint, "--split", "test", "--out", tmp_path / "out", "--format", "table")
+    code, out, err = run("bench", "retrieval", captioned, *options)
+    assert code == 0
+    assert "photos (test), text to image: 2 queries, 1 answers" in err
+    assert re.search(r"^R@1 \(any\) +100\.0 % \(100\.0 to 100\.0\)$", out, re.MULTILINE)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["set"] == {
+        "name": "photos (test)",
+        "n_pictures": 1,
+        "n_texts": 2,
+        "n_repeated_texts": 0,
+        "bad": [],
+    }
+
+
+def test_bench_names_a_bad_picture_and_goes_on(run, captioned, checkpoint):
+    (captioned / "fig.jpg").write_bytes(b"<html></html>")
+    code, out, err = run("bench", "retrieval", captioned, "--model", checkpoint, "--format", "paths")
+    assert code == 0
+    assert out == f"{captioned / 'fig.jpg'}\n"
+    assert "fig.jpg" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ('{"image": "lost.jpg", "captions": ["a"]}', "1 of 1 pictures are not on disk"),
+        ('{"image": "cat.jpg"}', "line 1: has no field 'captions'"),
+    ],
+)
+def test_bench_says_what_is_wrong_with_a_set(run, captioned, content, sentence):
+    (captioned / "captions.jsonl").write_text(content)
+    code, out, err = run("bench", "retrieval", captioned)
+    assert (code, out) == (1, "")
+    assert sentence in err
+
+
+def test_bench_without_a_job_shows_its_help(run):
+    code, out, err = run("bench")
+    assert code == 2
+    assert "retrieval" in out + err
