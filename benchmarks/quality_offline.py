@@ -65,7 +65,7 @@ def classes(encoder: OnnxEncoder, folder: Path) -> dict[str, Any]:
     truth = np.array([order.index(int(row["class_index"])) for row in rows])
     images = image_vectors(encoder, [folder / row["image"] for row in rows])
     plain = encoder.encode_texts([names[i] for i in order])
-    prompted = np.stack([class_embeddings(encoder, [names[i]])[0] for i in order])
+    prompted = np.stack([class_embeddings(encoder.encode_texts, [names[i]])[0] for i in order])
     pictures = Qrels.from_lists([np.flatnonzero(truth == label) for label in range(len(order))])
     logits = encoder.logit_scale * inner_products(images, prompted).astype(np.float64)
     log_probabilities = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)

@@ -274,7 +274,7 @@ class Library:
         predictions = {}
         if readable:
             encoder = self.encoder()
-            classes = class_embeddings(encoder, labels, templates)
+            classes = class_embeddings(encoder.encode_texts, labels, templates)
             found = predict(vectors, classes, list(labels), encoder.logit_scale, k=k)
             predictions = dict(zip(readable, found, strict=True))
         return [

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mmsearch.encoders.base import DualEncoder
 from mmsearch.prompts import DEFAULT_TEMPLATES, fill_templates
 from mmsearch.records import Matrix, Prediction
 from mmsearch.vectors import inner_products, l2_normalize
 
 
 def class_embeddings(
-    encoder: DualEncoder, labels: Sequence[str], templates: Sequence[str] = DEFAULT_TEMPLATES
+    encode_texts: Callable[[Sequence[str]], Matrix],
+    labels: Sequence[str],
+    templates: Sequence[str] = DEFAULT_TEMPLATES,
 ) -> Matrix:
     """Return one unit vector per label, float32 (n_labels, dim): the mean of its prompts', renormalised."""
     prompts = fill_templates(labels, templates)
-    vectors = encoder.encode_texts([text for texts in prompts for text in texts])
+    vectors = encode_texts([text for texts in prompts for text in texts])
     return l2_normalize(vectors.reshape(len(labels), -1, vectors.shape[1]).mean(axis=1))
 
 

@@ -22,7 +22,7 @@ LAYERS = [
     {"ingest", "search", "zeroshot"},
     {"library"},
     {"evaluation.encode", "evaluation.measures"},
-    {"evaluation.retrieval", "evaluation.report"},
+    {"evaluation.retrieval", "evaluation.classify", "evaluation.report"},
     {"cli"},
 ]
 BORDERS = {  # third-party package -> where it may be imported
@@ -32,7 +32,8 @@ BORDERS = {  # third-party package -> where it may be imported
     "pillow_heif": {"images"}, "typer": {"cli"}, "rich": {"cli"}, "platformdirs": {"cli", "library"},
     "numpy": {"records", "vectors", "images", "encoders", "indexes", "store", "worker", "workers", "search",
               "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth", "evaluation.encode",
-              "evaluation.measures", "evaluation.retrieval"},
+              "evaluation.measures", "evaluation.retrieval",
+              "evaluation.classify"},
 }  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

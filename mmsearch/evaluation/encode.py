@@ -16,7 +16,7 @@ import numpy as np
 
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
-from mmsearch.errors import StorageError
+from mmsearch.errors import GroundTruthError, StorageError
 from mmsearch.library import Library
 from mmsearch.records import Matrix
 from mmsearch.store.graph import GraphSettings
@@ -95,3 +95,10 @@ class SetEncoder:
         except OSError as error:
             raise StorageError(f"{file}: could not be written ({error.strerror}); free some space") from error
         return vectors
+
+
+def refuse_repeated(encoders: Sequence[SetEncoder]) -> None:
+    """Raise GroundTruthError if two encoders are the same model: there is nothing to compare."""
+    names = [encoder.encoder.name for encoder in encoders]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise GroundTruthError(f"model {repeated[0]} was given twice; expected different models to compare")

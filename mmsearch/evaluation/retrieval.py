@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.encode import SetEncoder
+from mmsearch.evaluation.encode import SetEncoder, refuse_repeated
 from mmsearch.evaluation.ground_truth.sets import CaptionSet
 from mmsearch.evaluation.measures import RANKING, compared, per_query, summarised
 from mmsearch.evaluation.metrics.curves import LEVELS, precision_recall_curve
@@ -63,11 +63,9 @@ def run_retrieval(benchmark: CaptionSet, encoders: Sequence[SetEncoder], *, seed
     Raises
     ------
     GroundTruthError
-        If no picture can be read.
+        If no picture can be read, or a model is given twice.
     """
-    names = [encoder.encoder.name for encoder in encoders]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise GroundTruthError(f"model {repeated[0]} was given twice; expected different models to compare")
+    refuse_repeated(encoders)
     found: dict[str, list[Direction]] = {}
     bad: dict[int, str] = {}
     for encoder in encoders:

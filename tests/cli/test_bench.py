@@ -34,7 +34,7 @@ def test_bench_writes_a_report_and_a_table(run, captioned, checkpoint, tmp_path)
     options = ("--model", checkpoint, "--split", "test", "--out", tmp_path / "out", "--format", "table")
     code, out, err = run("bench", "retrieval", captioned, *options)
     assert code == 0
-    assert "photos (test), text to image: 2 queries, 1 answers" in err
+    assert "photos (test), text to image: 2 queries, 1 gallery" in err
     assert re.search(r"^R@1 \(any\) +100\.0 % \(100\.0 to 100\.0\)$", out, re.MULTILINE)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["set"] == {
@@ -72,3 +72,23 @@ def test_bench_without_a_job_shows_its_help(run):
     code, out, err = run("bench")
     assert code == 2
     assert "retrieval" in out + err
+
+
+def test_bench_classify_measures_each_ensemble(run, photos, checkpoint, tmp_path):
+    for name in ("cat", "fig", "dam"):
+        (photos / "sets" / name).mkdir(parents=True)
+        (photos / f"{name}.jpg").rename(photos / "sets" / name / "one.jpg")
+    options = ("--model", checkpoint, "--templates", "names", "--templates", "simple", "--template", "my {}")
+    code, out, err = run("bench", "classify", photos / "sets", *options, "--out", tmp_path)
+    assert code == 0, err
+    rows = json_lines(out)
+    assert [row["templates"] for row in rows] == ["names", "names", "simple", "simple", "own", "own"]
+    assert {row["measure"] for row in rows} == {"top-1", "mean per-class recall"}
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert len(report["ensembles"]["simple"]) == 7
+
+
+def test_bench_classify_names_templates_that_do_not_exist(run, photos):
+    code, _, err = run("bench", "classify", photos, "--templates", "fancy")
+    assert code == 2
+    assert "no templates 'fancy'" in " ".join(err.split())

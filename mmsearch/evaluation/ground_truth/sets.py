@@ -99,3 +99,25 @@ def refuse_missing(name: str, pictures: Iterable[Path]) -> None:
         )
     if not known:
         raise GroundTruthError(f"{name}: there are no pictures in it; expected at least one")
+
+
+@dataclass(frozen=True)
+class ClassSet:
+    """Pictures, each of one class.
+
+    Parameters
+    ----------
+    name : str
+        For reports.
+    pictures : tuple of Path
+        In the order of the set.
+    truth : tuple of int
+        For every picture the position of its class.
+    class_names : tuple of str
+        Two classes may have the same name.
+    """
+
+    name: str
+    pictures: tuple[Path, ...]
+    truth: tuple[int, ...]
+    class_names: tuple[str, ...]

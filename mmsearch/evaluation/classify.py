@@ -1,0 +1,133 @@
+"""Zero-shot classification over a class set: label prompts, ensembles of templates, accuracy, confusions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmsearch.errors import GroundTruthError
+from mmsearch.evaluation.encode import SetEncoder, refuse_repeated
+from mmsearch.evaluation.ground_truth.sets import ClassSet
+from mmsearch.evaluation.metrics.classification import (
+    confusion_matrix,
+    ranks_of_truth,
+    recall_per_class,
+    top_k_accuracy,
+)
+from mmsearch.evaluation.metrics.ranks import Ids, Values
+from mmsearch.evaluation.metrics.uncertainty import bootstrap_interval
+from mmsearch.records import Matrix
+from mmsearch.vectors import inner_products
+from mmsearch.zeroshot import class_embeddings
+
+DEFINITIONS = {
+    "top-1": "share of pictures whose most probable class is the true one",
+    "top-5": "share of pictures whose true class is among the five most probable; absent below 5 classes",
+    "mean per-class recall": "mean over the classes of the share of their pictures that is classified right",
+}
+_TOP = 5
+
+
+def run_classification(
+    benchmark: ClassSet,
+    encoders: Sequence[SetEncoder],
+    ensembles: Mapping[str, Sequence[str]],
+    *,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Measure encoders as zero-shot classifiers.
+
+    Parameters
+    ----------
+    benchmark : ClassSet
+        Pictures and their classes.
+    encoders : sequence of SetEncoder
+        With different models.
+    ensembles : mapping of name to templates
+        Each class is the mean of the embeddings of its prompts, renormalised.
+    seed : int
+        Of the intervals.
+
+    Returns
+    -------
+    dict
+        The report as JSON: for every encoder and ensemble the measures with 95 % intervals and the non-zero
+        entries `[true class, predicted class, pictures]` of the confusion matrix. A picture that cannot be
+        read is named in `bad` and not counted.
+
+    Raises
+    ------
+    GroundTruthError
+        If no picture can be read, or a model is given twice.
+    """
+    refuse_repeated(encoders)
+    results: dict[str, Any] = {}
+    bad: dict[int, str] = {}
+    for encoder in encoders:
+        readable, pictures, bad = encoder.pictures(benchmark.pictures)
+        if not readable:
+            raise GroundTruthError(f"{benchmark.name}: none of its pictures can be read; the first: {bad[0]}")
+        truth = np.array(benchmark.truth, dtype=np.int64)[readable]
+        results[encoder.encoder.name] = {
+            name: _measured(inner_products(pictures, _classes(benchmark, encoder, templates)), truth, seed)
+            for name, templates in ensembles.items()
+        }
+    return {
+        "benchmark": "classify",
+        "set": {
+            "name": benchmark.name,
+            "n_pictures": len(benchmark.pictures),
+            "n_classes": len(benchmark.class_names),
+            "class_names": list(benchmark.class_names),
+            "bad": [{"path": str(benchmark.pictures[i]), "message": message} for i, message in bad.items()],
+        },
+        "seed": seed,
+        "definitions": DEFINITIONS,
+        "ensembles": {name: list(templates) for name, templates in ensembles.items()},
+        "encoders": {
+            encoder.encoder.name: {"fingerprint": encoder.encoder.fingerprint, "dim": encoder.encoder.dim}
+            for encoder in encoders
+        },
+        "results": results,
+    }
+
+
+def _classes(benchmark: ClassSet, encoder: SetEncoder, templates: Sequence[str]) -> Matrix:
+    """Return one row a class; classes of the same name have the same."""
+    names = list(dict.fromkeys(benchmark.class_names))
+    rows = class_embeddings(encoder.texts, names, templates)
+    return rows[[names.index(name) for name in benchmark.class_names]]
+
+
+def _measured(scores: Matrix, truth: Ids, seed: int) -> dict[str, Any]:
+    n_classes = scores.shape[1]
+    ranks, predicted = ranks_of_truth(scores, truth), np.argmax(scores, axis=1)
+    measures = {"top-1": _mean(top_k_accuracy(ranks, 1), seed)}
+    if n_classes >= _TOP:
+        measures["top-5"] = _mean(top_k_accuracy(ranks, _TOP), seed)
+    confusion = confusion_matrix(predicted, truth, n_classes)
+
+    def mean_recall(pictures: Values) -> float:
+        drawn = pictures.astype(np.int64)
+        n = np.bincount(truth[drawn], minlength=n_classes)
+        right = np.bincount(truth[drawn], weights=predicted[drawn] == truth[drawn], minlength=n_classes)
+        return float(np.mean(right[n > 0] / n[n > 0]))
+
+    low, high = bootstrap_interval(np.arange(len(truth), dtype=np.float64), statistic=mean_recall, seed=seed)
+    value = float(np.nanmean(recall_per_class(confusion)))
+    measures["mean per-class recall"] = {"value": value, "low": low, "high": high}
+    rows, columns = np.nonzero(confusion)
+    return {
+        "n_pictures": len(truth),
+        "measures": measures,
+        "confusion": [
+            [int(row), int(column), int(confusion[row, column])] for row, column in zip(rows, columns, strict=True)
+        ],
+    }
+
+
+def _mean(values: Values, seed: int) -> dict[str, float]:
+    low, high = bootstrap_interval(values, seed=seed)
+    return {"value": float(values.mean()), "low": low, "high": high}

@@ -1,0 +1,77 @@
+"""Class sets: a folder with `labels.csv`, or a folder a class."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from mmsearch.errors import GroundTruthError
+from mmsearch.evaluation.ground_truth.captions import read_text
+from mmsearch.evaluation.ground_truth.sets import ClassSet, refuse_missing
+
+LABELS = "labels.csv"
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic"))
+
+
+def read_classes(path: Path) -> ClassSet:
+    """Return a class set from a folder.
+
+    Parameters
+    ----------
+    path : Path
+        A folder with `labels.csv`, whose heading names `image` (relative to the folder) and `class_name`, and
+        may name `class_index` where two classes share a name; or a folder with one folder of pictures for
+        each class, named as the class is (underscores are read as spaces).
+
+    Raises
+    ------
+    GroundTruthError
+        If there is neither, a column is missing, a picture is not on disk or comes twice, or a class has two
+        names.
+    """
+    labels = path / LABELS
+    return _from_table(path, labels) if labels.is_file() else _from_folders(path)
+
+
+def _from_table(folder: Path, file: Path) -> ClassSet:
+    rows = csv.DictReader(io.StringIO(read_text(file)))
+    columns = rows.fieldnames or []
+    if missing := [name for name in ("image", "class_name") if name not in columns]:
+        raise GroundTruthError(f"{file}: has no column {missing[0]!r}; found {', '.join(columns) or 'nothing'}")
+    pictures: dict[Path, str] = {}
+    names: dict[str, str] = {}
+    for number, row in enumerate(rows, start=2):
+        image, name = row["image"], (row["class_name"] or "").strip()
+        key = row["class_index"] if "class_index" in columns else name
+        if not (image and name and key):
+            raise GroundTruthError(f"{file}, line {number}: image or class is empty; expected both")
+        if folder / image in pictures:
+            raise GroundTruthError(f"{file}, line {number}: picture {image!r} comes a second time")
+        if names.setdefault(key, name) != name:
+            raise GroundTruthError(f"{file}, line {number}: class {key} is called {names[key]!r} and {name!r}")
+        pictures[folder / image] = key
+    return _class_set(folder, pictures, names)
+
+
+def _from_folders(folder: Path) -> ClassSet:
+    if not folder.is_dir():
+        raise GroundTruthError(f"{folder}: is not a folder; expected one with labels.csv, or with a folder a class")
+    pictures = {
+        picture: own.name
+        for own in sorted(folder.iterdir())
+        if own.is_dir() and not own.name.startswith(".")
+        for picture in sorted(own.iterdir())
+        if picture.suffix.lower() in SUFFIXES
+    }
+    if not pictures:
+        raise GroundTruthError(f"{folder}: has neither {LABELS} nor a folder of pictures for each class")
+    return _class_set(folder, pictures, {name: name.replace("_", " ") for name in pictures.values()})
+
+
+def _class_set(folder: Path, pictures: dict[Path, str], names: dict[str, str]) -> ClassSet:
+    refuse_missing(folder.name, pictures)
+    order = sorted(names, key=lambda key: (0, int(key), "") if key.isdecimal() else (1, 0, key))
+    position = {key: i for i, key in enumerate(order)}
+    truth = tuple(position[key] for key in pictures.values())
+    return ClassSet(folder.name, tuple(pictures), truth, tuple(names[key] for key in order))

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmsearch.errors import GroundTruthError
+from mmsearch.evaluation.classify import run_classification
+from mmsearch.evaluation.ground_truth.sets import ClassSet
+from mmsearch.vectors import inner_products
+from mmsearch.zeroshot import class_embeddings
+
+NAMES = ("cat", "fruit", "moon", "cat", "dam", "horse")
+TEMPLATES = ("{}", "a photo of a {}")
+
+
+@pytest.fixture
+def benchmark(photos):
+    pictures = [photos / f"{name}.jpg" for name in ("cat", "fig", "dam", "creek")]
+    return ClassSet("photos", tuple(pictures), (0, 1, 4, 4), NAMES)
+
+
+def measured(benchmark, encoder):
+    return run_classification(benchmark, [encoder], {"two": TEMPLATES})["results"][encoder.encoder.name]["two"]
+
+
+def test_accuracy_and_confusions_are_those_of_the_cosines(benchmark, set_encoder):
+    found = measured(benchmark, set_encoder)
+    classes = np.stack([class_embeddings(set_encoder.texts, [name], TEMPLATES)[0] for name in NAMES])
+    scores = inner_products(set_encoder.pictures(benchmark.pictures)[1], classes)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    truth = np.array(benchmark.truth)
+    assert found["measures"]["top-1"]["value"] == np.mean(order[:, 0] == truth)
+    assert found["measures"]["top-5"]["value"] == np.mean((order[:, :5] == truth[:, None]).any(axis=1))
+    recalls = [np.mean(order[truth == c, 0] == c) for c in (0, 1, 4)]
+    np.testing.assert_allclose(found["measures"]["mean per-class recall"]["value"], np.mean(recalls))
+    pairs = sorted(zip(truth.tolist(), order[:, 0].tolist(), strict=True))
+    assert sorted((t, p) for t, p, n in found["confusion"] for _ in range(n)) == pairs
+
+
+def test_top_5_is_absent_below_five_classes(benchmark, set_encoder):
+    few = ClassSet("few", benchmark.pictures[:2], (0, 1), NAMES[:2])
+    assert list(measured(few, set_encoder)["measures"]) == ["top-1", "mean per-class recall"]
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_not_counted(benchmark, set_encoder):
+    benchmark.pictures[0].write_bytes(b"")
+    found = run_classification(benchmark, [set_encoder], {"one": ("{}",)})
+    assert [bad["path"] for bad in found["set"]["bad"]] == [str(benchmark.pictures[0])]
+    assert found["results"][set_encoder.encoder.name]["one"]["n_pictures"] == 3
+
+
+def test_a_set_without_a_readable_picture_is_refused(benchmark, set_encoder):
+    for picture in benchmark.pictures:
+        picture.write_bytes(b"")
+    with pytest.raises(GroundTruthError, match=r"none of its pictures can be read; the first: .*cat"):
+        measured(benchmark, set_encoder)
