@@ -22,7 +22,7 @@ LAYERS = [
     {"ingest", "search", "zeroshot"},
     {"library"},
     {"evaluation.encode", "evaluation.measures"},
-    {"evaluation.retrieval", "evaluation.classify", "evaluation.report"},
+    {"evaluation.retrieval", "evaluation.classify", "evaluation.runs", "evaluation.report"},
     {"cli"},
 ]
 BORDERS = {  # third-party package -> where it may be imported

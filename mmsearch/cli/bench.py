@@ -105,6 +105,22 @@ def classify(
     _finish(found, out, chosen(output), "templates")
 
 
+@bench.command()
+def run(
+    qrels: Annotated[Path, typer.Argument(metavar="QRELS", help="Ground truth: `query 0 document gain` lines.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Rankings: `query Q0 document rank score tag` lines.")
+    ],
+    out: OutOption = None,
+    seed: SeedOption = 0,
+    output: FormatOption = None,
+) -> None:
+    """Rankings made elsewhere, as TREC runs, by the same measures; several are compared."""
+    from mmsearch.evaluation.runs import score_runs
+
+    _finish(score_runs(qrels, runs, seed=seed), out, chosen(output), "qrels")
+
+
 def _ensembles(names: list[str]) -> dict[str, tuple[str, ...]]:
     from mmsearch.prompts import DEFAULT_TEMPLATES
 
@@ -164,7 +180,9 @@ def _print(found: dict[str, Any]) -> None:
     results = found["results"]
     for part in next(iter(results.values())):
         own = [result[part] for result in results.values()]
-        counts = ", ".join(f"{value} {name[2:]}" for name, value in own[0].items() if name.startswith("n_"))
+        counts = ", ".join(
+            f"{value} {name[2:].replace('_', ' ')}" for name, value in own[0].items() if name.startswith("n_")
+        )
         say(f"{found['set']['name']}, {part}: {counts}")
         rows = [
             [measure, *(_with_interval(one["measures"][measure], measure) for one in own)]

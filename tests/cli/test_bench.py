@@ -92,3 +92,33 @@ def test_bench_classify_names_templates_that_do_not_exist(run, photos):
     code, _, err = run("bench", "classify", photos, "--templates", "fancy")
     assert code == 2
     assert "no templates 'fancy'" in " ".join(err.split())
+
+
+def test_bench_run_scores_runs_against_qrels(run, tmp_path):
+    (tmp_path / "qrels").write_text("q1 0 a 1\nq2 0 a 1\nq3 0 a 0\n")
+    (tmp_path / "good").write_text("q1 Q0 a 1 9 x\nq2 Q0 b 1 9 x\nq2 Q0 a 2 8 x\nq9 Q0 a 1 9 x\n")
+    (tmp_path / "poor").write_text("q1 Q0 b 1 9 x\n")
+    code, out, err = run(
+        "bench", "run", tmp_path / "qrels", tmp_path / "good", tmp_path / "poor", "--out", tmp_path
+    )
+    assert code == 0, err
+    found = {row["model"]: row["value"] for row in json_lines(out) if row["measure"] == "mAP"}
+    assert found == {"good": 0.75, "poor": 0}
+    report = json.loads((tmp_path / "report.json").read_text())
+    counts = report["results"]["good"]["qrels"]
+    assert [counts[f"n_{name}"] for name in ("queries", "unanswered", "unjudged", "without_relevant")] == [
+        2,
+        0,
+        1,
+        1,
+    ]
+    assert report["results"]["poor"]["qrels"]["n_unanswered"] == 1
+    assert report["comparisons"]["qrels"]
+
+
+def test_bench_run_says_what_is_wrong_with_a_run(run, tmp_path):
+    (tmp_path / "qrels").write_text("q1 0 a 1\n")
+    (tmp_path / "run").write_text("q1 a 0.5\n")
+    code, out, err = run("bench", "run", tmp_path / "qrels", tmp_path / "run")
+    assert (code, out) == (1, "")
+    assert "line 1: has 3 columns, expected 6" in err

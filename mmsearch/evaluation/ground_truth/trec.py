@@ -7,7 +7,7 @@ by the smaller document id (trec_eval: by the larger).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,39 +65,6 @@ def read_run(file: Path) -> Judged:
         If a line is not `query Q0 document rank score tag`, or ranks a document a second time.
     """
     return _read(file, ("query", "Q0", "document", "rank", "score", "tag"), document=2, value=4)
-
-
-def write_run(
-    file: Path, queries: Sequence[str], documents: Sequence[Sequence[str]], scores: np.ndarray, *, tag: str
-) -> None:
-    """Write ranked answers as a TREC run.
-
-    Parameters
-    ----------
-    file : Path
-        Written whole.
-    queries : sequence of str
-        Ids without white space.
-    documents : sequence of sequence of str
-        For every query the ids it found, best first, without white space.
-    scores : float array, shape (n_queries, k)
-        Of the documents.
-    tag : str
-        Name of the system.
-
-    Raises
-    ------
-    GroundTruthError
-        If an id holds white space, which the format cannot express.
-    """
-    lines = []
-    for query, found, own in zip(queries, documents, scores, strict=True):
-        for rank, (document, score) in enumerate(zip(found, own, strict=True), start=1):
-            for name in (query, document, tag):
-                if not name or name.split() != [name]:
-                    raise GroundTruthError(f"{name!r} is empty or holds white space; a TREC run cannot express it")
-            lines.append(f"{query} Q0 {document} {rank} {float(score):.9g} {tag}\n")
-    file.write_text("".join(lines), encoding="utf-8")
 
 
 def rank_run(run: Mapping[str, Mapping[str, float]], qrels: Mapping[str, Mapping[str, float]]) -> RunRanks:

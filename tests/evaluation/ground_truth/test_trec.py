@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.trec import rank_run, read_qrels, read_run, write_run
+from mmsearch.evaluation.ground_truth.trec import rank_run, read_qrels, read_run
 from mmsearch.evaluation.metrics.average_precision import average_precision
 from mmsearch.evaluation.metrics.ranks import UNRANKED
 
@@ -45,14 +45,6 @@ def test_queries_without_ground_truth_are_not_scored():
     assert (found.queries, found.extra, found.without_relevant) == (("q1",), ("q9",), ("q2",))
 
 
-def test_a_run_that_is_written_comes_back(tmp_path):
-    scores = np.array([[0.5, 0.25], [1 / 3, -1]], dtype=np.float32)
-    write_run(tmp_path / "run", ["q1", "q2"], [["a", "b"], ["c", "a"]], scores, tag="mmsearch")
-    found = read_run(tmp_path / "run")
-    assert found["q1"] == {"a": 0.5, "b": 0.25}
-    assert {document: np.float32(score) for document, score in found["q2"].items()} == {"c": scores[1, 0], "a": -1}
-
-
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -71,8 +63,3 @@ def test_what_is_wrong_with_a_run_is_named(write, content, sentence):
 def test_run_and_qrels_of_other_sets_are_refused():
     with pytest.raises(GroundTruthError, match="share no query; the run answers 'x', the qrels judge 'y'"):
         rank_run({"x": {"a": 1.0}}, {"y": {"a": 1.0}})
-
-
-def test_an_id_with_white_space_cannot_be_written(tmp_path):
-    with pytest.raises(GroundTruthError, match="'two words' is empty or holds white space"):
-        write_run(tmp_path / "run", ["q"], [["two words"]], np.ones((1, 1)), tag="x")

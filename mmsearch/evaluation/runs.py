@@ -1,0 +1,63 @@
+"""Rankings made elsewhere: TREC runs held against TREC qrels, with the same measures as our own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmsearch.errors import GroundTruthError
+from mmsearch.evaluation.ground_truth.trec import rank_run, read_qrels, read_run
+from mmsearch.evaluation.measures import RANKING, compared, per_query, summarised
+from mmsearch.evaluation.metrics.curves import LEVELS, precision_recall_curve
+
+
+def score_runs(qrels: Path, runs: Sequence[Path], *, seed: int = 0) -> dict[str, Any]:
+    """Measure TREC runs, and compare them pairwise.
+
+    Parameters
+    ----------
+    qrels : Path
+        Ground truth.
+    runs : sequence of Path
+        Called by their file names.
+    seed : int
+        Of the intervals and tests.
+
+    Returns
+    -------
+    dict
+        The report as JSON. A query that a run does not answer scores 0, one that the qrels do not judge is not
+        scored, nor is one to which nothing is relevant; all are counted.
+
+    Raises
+    ------
+    GroundTruthError
+        If a file is not in the format, run and qrels share no query, or two runs have the same name.
+    """
+    judged = read_qrels(qrels)
+    scored = {run.name: rank_run(read_run(run), judged) for run in runs}
+    if len(scored) < len(runs):
+        raise GroundTruthError("two of the runs have the same file name; rename one, to tell them apart")
+    values = {name: per_query(one.ranked) for name, one in scored.items()}
+    return {
+        "benchmark": "run",
+        "set": {"name": qrels.name, "bad": []},
+        "seed": seed,
+        "definitions": {measure.name: measure.definition for measure in RANKING},
+        "recall_levels": [round(float(level), 2) for level in LEVELS],
+        "results": {
+            name: {
+                qrels.name: {
+                    "n_queries": len(one.queries),
+                    "n_unanswered": len(one.missing),
+                    "n_unjudged": len(one.extra),
+                    "n_without_relevant": len(one.without_relevant),
+                    "measures": summarised(values[name], seed=seed),
+                    "precision_at_recall": [round(float(p), 6) for p in precision_recall_curve(one.ranked)],
+                }
+            }
+            for name, one in scored.items()
+        },
+        "comparisons": {qrels.name: compared(values, seed=seed)} if len(runs) > 1 else {},
+    }
