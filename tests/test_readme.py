@@ -35,6 +35,12 @@ def test_every_command_is_in_the_readme_and_has_help(name):
     assert all(getattr(option, "help", None) for option in COMMANDS[name].params)
 
 
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_help_has_no_brackets_that_the_terminal_would_swallow(name):
+    texts = [COMMANDS[name].help, *(getattr(option, "help", "") for option in COMMANDS[name].params)]
+    assert not [text for text in texts if re.search(r"\[[a-z]", text)]  # rich takes [word] for markup
+
+
 def readme_lines():
     for line in README.splitlines():
         if line.startswith("$ mmsearch "):

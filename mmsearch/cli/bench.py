@@ -24,7 +24,7 @@ bench = typer.Typer(
 
 ModelsOption = Annotated[
     list[str] | None,
-    typer.Option("--model", metavar="NAME", help="Encoder, as for index; several are compared [default: auto]"),
+    typer.Option("--model", metavar="NAME", help="Encoder, as for index; several are compared (default: auto)"),
 ]
 OutOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Write report.json there.")]
 ResumeOption = Annotated[
@@ -79,7 +79,7 @@ def classify(
         list[str] | None,
         typer.Option(
             "--templates", metavar="NAME",
-            help="Prompt ensemble: names, default, simple (7) or openai (80); repeatable [default: default]",
+            help="Prompt ensemble: names, default, simple (7) or openai (80); repeatable (default: default)",
         ),
     ] = None,
     own_templates: Annotated[

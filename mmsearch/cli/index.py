@@ -31,7 +31,7 @@ def index(
         typer.Option(
             min=0.5,
             max=1.0,
-            help="ANN recall@10 the graph must reach, else search is exact [default: 0.95]",
+            help="ANN recall@10 the graph must reach, else search is exact (default: 0.95)",
             show_default=False,
         ),
     ] = None,

@@ -27,8 +27,8 @@ def read_classes(path: Path) -> ClassSet:
     Raises
     ------
     GroundTruthError
-        If there is neither, a column is missing, a picture is not on disk or comes twice, or a class has two
-        names.
+        If there is neither, a column is missing, a picture is not on disk or comes twice, a class has two names,
+        or there is one class only.
     """
     labels = path / LABELS
     return _from_table(path, labels) if labels.is_file() else _from_folders(path)
@@ -71,6 +71,10 @@ def _from_folders(folder: Path) -> ClassSet:
 
 def _class_set(folder: Path, pictures: dict[Path, str], names: dict[str, str]) -> ClassSet:
     refuse_missing(folder.name, pictures)
+    if len(names) < 2:
+        raise GroundTruthError(
+            f"{folder}: all pictures are of the class {next(iter(names))!r}; expected two or more"
+        )
     order = sorted(names, key=lambda key: (0, int(key), "") if key.isdecimal() else (1, 0, key))
     position = {key: i for i, key in enumerate(order)}
     truth = tuple(position[key] for key in pictures.values())

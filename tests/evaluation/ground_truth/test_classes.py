@@ -49,6 +49,7 @@ def test_two_classes_may_share_a_name_where_the_table_has_an_index(folder):
             "class 1 is called 'cat' and 'dog'",
         ),
         ("image,class_name\nlost.jpg,cat\n", r"1 of 1 pictures are not on disk, the first is .*lost\.jpg"),
+        ("image,class_name\ncat/x.png,cat\n", "all pictures are of the class 'cat'; expected two or more"),
         ("image,class_name\n", "there are no pictures in it"),
     ],
 )
