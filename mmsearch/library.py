@@ -220,11 +220,7 @@ class Library:
     def _prepared(self, model: str, notify: Callable[[str], None]) -> Path:
         from mmsearch.encoders.prepare import prepare_encoder
 
-        cache = self._cache
-        if cache is None:
-            from platformdirs import user_cache_path
-
-            cache = user_cache_path("mmsearch")
+        cache = default_cache() if self._cache is None else self._cache
         return prepare_encoder(model, cache=cache, notify=notify)
 
     def remove(self, paths: Sequence[PathLike]) -> int:
@@ -372,6 +368,13 @@ class Library:
         if self._searcher is None:
             self._searcher = Searcher(self._reader(), self.encoder, use_graph=self._use_graph)
         return self._searcher
+
+
+def default_cache() -> Path:
+    """Return the user's cache folder, where what can be made again is kept for all libraries."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("mmsearch")
 
 
 def _settings(store: Store) -> GraphSettings:

@@ -17,16 +17,15 @@ _LABELS = ["a cat", "a dog", "a bird", "food", "a vehicle", "a building", "a lan
 
 def demo(library: LibraryOption = None) -> None:
     """Index the sample pictures of the package and run the four jobs on them; downloads nothing."""
-    from platformdirs import user_cache_path
-
     from mmsearch.cli.index import show_report
     from mmsearch.cli.options import Format
     from mmsearch.cli.progress import IndexProgress
+    from mmsearch.library import default_cache
     from mmsearch.records import Query
     from mmsearch.samples import sample_folder
 
     folder = sample_folder()
-    with open_library(library or user_cache_path("mmsearch") / "demo-library") as opened:
+    with open_library(library or default_cache() / "demo-library") as opened:
         say(f"1. mmsearch index {folder}")
         with IndexProgress() as progress:
             report = opened.index([folder], model="offline", on_progress=progress, notify=say)

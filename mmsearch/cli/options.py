@@ -63,12 +63,10 @@ def open_library(folder: Path | None) -> Library:
 
 def cache_folder() -> Path:
     """Return where exported encoders and the vectors of benchmarks are kept."""
-    named = os.environ.get("MMSEARCH_CACHE")
-    if named:
-        return Path(named).absolute()
-    from platformdirs import user_cache_path
+    from mmsearch.library import default_cache
 
-    return user_cache_path("mmsearch")
+    named = os.environ.get("MMSEARCH_CACHE")
+    return Path(named).absolute() if named else default_cache()
 
 
 def weighted(value: str) -> Term:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.encode import SetEncoder, refuse_repeated
+from mmsearch.evaluation.encode import SetEncoder, described, refuse_repeated
 from mmsearch.evaluation.ground_truth.sets import ClassSet
 from mmsearch.evaluation.metrics.classification import (
     confusion_matrix,
@@ -86,10 +86,7 @@ def run_classification(
         "seed": seed,
         "definitions": DEFINITIONS,
         "ensembles": {name: list(templates) for name, templates in ensembles.items()},
-        "encoders": {
-            encoder.encoder.name: {"fingerprint": encoder.encoder.fingerprint, "dim": encoder.encoder.dim}
-            for encoder in encoders
-        },
+        "encoders": described(encoders),
         "results": results,
     }
 

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -102,3 +103,8 @@ def refuse_repeated(encoders: Sequence[SetEncoder]) -> None:
     names = [encoder.encoder.name for encoder in encoders]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise GroundTruthError(f"model {repeated[0]} was given twice; expected different models to compare")
+
+
+def described(encoders: Sequence[SetEncoder]) -> dict[str, Any]:
+    """Return what a report says of its encoders, by name."""
+    return {one.encoder.name: {"fingerprint": one.encoder.fingerprint, "dim": one.encoder.dim} for one in encoders}

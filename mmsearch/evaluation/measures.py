@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmsearch.evaluation.metrics.average_precision import average_precision, average_precision_at_k
+from mmsearch.evaluation.metrics.curves import LEVELS, precision_recall_curve
 from mmsearch.evaluation.metrics.first_rank import first_relevant_rank, reciprocal_rank
 from mmsearch.evaluation.metrics.ndcg import ndcg
 from mmsearch.evaluation.metrics.ranks import Ids, RankedRelevant, Values
@@ -59,6 +60,13 @@ RANKING: tuple[Measure, ...] = (
 """In the order of a report."""
 
 
+DESCRIBED: dict[str, Any] = {
+    "definitions": {measure.name: measure.definition for measure in RANKING},
+    "recall_levels": [round(float(level), 2) for level in LEVELS],
+}
+"""What a report says of its measures and of the x axis of its curves."""
+
+
 def per_query(ranked: RankedRelevant) -> dict[str, Values]:
     """Return the values (n_queries,) of every ranking measure by its name."""
     return {measure.name: measure.of(ranked) for measure in RANKING}
@@ -73,6 +81,11 @@ def summarised(values: Mapping[str, Values], groups: Ids | None = None, *, seed:
         low, high = bootstrap_interval(own, groups, statistic=statistic, seed=seed)
         found[measure.name] = {"value": measure.value(own), "low": low, "high": high}
     return found
+
+
+def curve(ranked: RankedRelevant) -> list[float]:
+    """Return the mean interpolated precision at the recall levels of a report."""
+    return [round(float(precision), 6) for precision in precision_recall_curve(ranked)]
 
 
 def compared(

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.encode import SetEncoder, refuse_repeated
+from mmsearch.evaluation.encode import SetEncoder, described, refuse_repeated
 from mmsearch.evaluation.ground_truth.sets import CaptionSet
-from mmsearch.evaluation.measures import RANKING, compared, per_query, summarised
-from mmsearch.evaluation.metrics.curves import LEVELS, precision_recall_curve
+from mmsearch.evaluation.measures import DESCRIBED, compared, curve, per_query, summarised
 from mmsearch.evaluation.metrics.ranks import Ids, Qrels, RankedRelevant, Values, rank_relevant_by_vectors
 
 TEXT_TO_IMAGE, IMAGE_TO_TEXT = "text to image", "image to text"
@@ -29,7 +28,7 @@ class Direction:
     n_gallery: int
     values: dict[str, Values]
     groups: Ids
-    curve: Values
+    curve: list[float]
 
     def to_json(self, *, seed: int) -> dict[str, Any]:
         """Return counts, values with intervals, and the precision-recall curve."""
@@ -37,7 +36,7 @@ class Direction:
             "n_queries": len(self.groups),
             "n_gallery": self.n_gallery,
             "measures": summarised(self.values, self.groups, seed=seed),
-            "precision_at_recall": [round(float(one), 6) for one in self.curve],
+            "precision_at_recall": self.curve,
         }
 
 
@@ -80,12 +79,8 @@ def run_retrieval(benchmark: CaptionSet, encoders: Sequence[SetEncoder], *, seed
             "bad": [{"path": str(benchmark.pictures[i]), "message": message} for i, message in bad.items()],
         },
         "seed": seed,
-        "definitions": {measure.name: measure.definition for measure in RANKING},
-        "recall_levels": [round(float(level), 2) for level in LEVELS],
-        "encoders": {
-            encoder.encoder.name: {"fingerprint": encoder.encoder.fingerprint, "dim": encoder.encoder.dim}
-            for encoder in encoders
-        },
+        **DESCRIBED,
+        "encoders": described(encoders),
         "results": {
             name: {direction.name: direction.to_json(seed=seed) for direction in directions}
             for name, directions in found.items()
@@ -115,7 +110,7 @@ def _measured(benchmark: CaptionSet, encoder: SetEncoder) -> tuple[list[Directio
 
 
 def _direction(name: str, ranked: RankedRelevant, n_gallery: int, groups: Ids) -> Direction:
-    return Direction(name, n_gallery, per_query(ranked), groups, precision_recall_curve(ranked))
+    return Direction(name, n_gallery, per_query(ranked), groups, curve(ranked))
 
 
 def _comparisons(found: dict[str, list[Direction]], seed: int) -> dict[str, Any]:

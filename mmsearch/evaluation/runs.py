@@ -8,8 +8,7 @@ from typing import Any
 
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.ground_truth.trec import rank_run, read_qrels, read_run
-from mmsearch.evaluation.measures import RANKING, compared, per_query, summarised
-from mmsearch.evaluation.metrics.curves import LEVELS, precision_recall_curve
+from mmsearch.evaluation.measures import DESCRIBED, compared, curve, per_query, summarised
 
 
 def score_runs(qrels: Path, runs: Sequence[Path], *, seed: int = 0) -> dict[str, Any]:
@@ -44,8 +43,7 @@ def score_runs(qrels: Path, runs: Sequence[Path], *, seed: int = 0) -> dict[str,
         "benchmark": "run",
         "set": {"name": qrels.name, "bad": []},
         "seed": seed,
-        "definitions": {measure.name: measure.definition for measure in RANKING},
-        "recall_levels": [round(float(level), 2) for level in LEVELS],
+        **DESCRIBED,
         "results": {
             name: {
                 qrels.name: {
@@ -54,7 +52,7 @@ def score_runs(qrels: Path, runs: Sequence[Path], *, seed: int = 0) -> dict[str,
                     "n_unjudged": len(one.extra),
                     "n_without_relevant": len(one.without_relevant),
                     "measures": summarised(values[name], seed=seed),
-                    "precision_at_recall": [round(float(p), 6) for p in precision_recall_curve(one.ranked)],
+                    "precision_at_recall": curve(one.ranked),
                 }
             }
             for name, one in scored.items()

@@ -26,7 +26,7 @@ def average_precision(ranked: RankedRelevant) -> Values:
     >>> average_precision(ranked), average_precision_trapezoidal(ranked)
     (array([0.5]), array([0.25]))
     """
-    return ranked.per_relevant(_precision_at_relevant(ranked))
+    return ranked.per_relevant(ranked.precision)
 
 
 def average_precision_at_k(ranked: RankedRelevant, k: int, *, is_capped: bool = False) -> Values:
@@ -41,7 +41,7 @@ def average_precision_at_k(ranked: RankedRelevant, k: int, *, is_capped: bool = 
     is_capped : bool
         Divide by min(R, k), the most that can stand in the top k, instead of R.
     """
-    total = ranked.per_query(_precision_at_relevant(ranked) * ranked.within(checked_k(k)))
+    total = ranked.per_query(ranked.precision * ranked.within(checked_k(k)))
     n_relevant = ranked.n_relevant
     return total / np.maximum(np.minimum(n_relevant, k) if is_capped else n_relevant, 1)
 
@@ -53,8 +53,3 @@ def average_precision_trapezoidal(ranked: RankedRelevant) -> Values:
     place = ranked.places
     before = np.where(rank > 1, (place - 1) / np.maximum(rank - 1, 1), 1.0)
     return ranked.per_relevant(np.where(is_found, (before + place / rank) / 2, 0.0))
-
-
-def _precision_at_relevant(ranked: RankedRelevant) -> Values:
-    """Return the precision at the rank of every relevant image, 0 where it has none, (n,)."""
-    return np.where(ranked.ranks == UNRANKED, 0.0, ranked.places / ranked.ranks)

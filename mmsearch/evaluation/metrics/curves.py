@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmsearch.evaluation.metrics.ranks import UNRANKED, RankedRelevant, Values
+from mmsearch.evaluation.metrics.ranks import RankedRelevant, Values
 
 LEVELS: Values = np.linspace(0.0, 1.0, 101)
 """Recall levels of a curve."""
@@ -24,8 +24,7 @@ def precision_recall_curve(ranked: RankedRelevant, levels: Values = LEVELS) -> V
     >>> precision_recall_curve(ranked, np.array([0.0, 0.5, 1.0]))
     array([1.        , 1.        , 0.66666667])
     """
-    places, n_relevant = ranked.places, ranked.n_relevant
-    precision = np.where(ranked.ranks == UNRANKED, 0.0, places / ranked.ranks)
+    precision, n_relevant = ranked.precision, ranked.n_relevant
     total = np.zeros(len(levels))
     for query in np.flatnonzero(n_relevant):
         own = precision[ranked.offsets[query] : ranked.offsets[query + 1]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmsearch.evaluation.metrics.ranks import UNRANKED, RankedRelevant, Values
+from mmsearch.evaluation.metrics.ranks import UNRANKED, RankedRelevant, Values, owners_of
 from mmsearch.evaluation.metrics.recall import checked_k
 
 GROUP = 4
@@ -21,8 +21,7 @@ def precision_at_k_revisited(ranked: RankedRelevant, k: int) -> Values:
     checked_k(k)
     last = np.zeros(len(ranked))
     is_found = ranked.ranks != UNRANKED
-    owners = np.repeat(np.arange(len(ranked)), ranked.n_relevant)
-    np.maximum.at(last, owners[is_found], ranked.ranks[is_found])
+    np.maximum.at(last, owners_of(ranked.offsets)[is_found], ranked.ranks[is_found])
     return ranked.per_query(ranked.within(k)) / np.maximum(np.minimum(last, k), 1)
 
 

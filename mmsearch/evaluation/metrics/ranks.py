@@ -6,8 +6,9 @@ looked at once, by sorting, and all metrics of all queries are sums over a short
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,13 +105,6 @@ class Qrels:
         """Number of relevant images of every query, (n_queries,)."""
         return np.diff(self.offsets)
 
-    def take(self, queries: Ids) -> Qrels:
-        """Return the ground truth of some queries, in the given order."""
-        relevant = [self.ids[self.offsets[q] : self.offsets[q + 1]] for q in queries]
-        gains = [self.gains[self.offsets[q] : self.offsets[q + 1]] for q in queries]
-        junk = [self.junk_ids[self.junk_offsets[q] : self.junk_offsets[q + 1]] for q in queries]
-        return Qrels.from_lists(relevant, gains=gains, junk=junk)
-
 
 @dataclass(frozen=True)
 class RankedRelevant:
@@ -143,6 +137,11 @@ class RankedRelevant:
     def places(self) -> Ids:
         """The how manieth relevant image of its query each entry is, from 1, (n,)."""
         return np.arange(1, len(self.ranks) + 1) - np.repeat(self.offsets[:-1], self.n_relevant)
+
+    @property
+    def precision(self) -> Values:
+        """Precision at the rank of each relevant image, 0 where it has none, (n,)."""
+        return np.where(self.ranks == UNRANKED, 0.0, self.places / self.ranks)
 
     def per_query(self, values: Values) -> Values:
         """Return the sum of values (n,) over each query, (n_queries,)."""
@@ -190,23 +189,7 @@ def rank_relevant(scores: Matrix, qrels: Qrels) -> RankedRelevant:
     >>> rank_relevant(scores, Qrels.from_lists([[2, 1]])).ranks
     array([2, 3])
     """
-    if len(scores) != len(qrels):
-        raise DimensionError(f"there are scores of {len(scores)} queries and ground truth of {len(qrels)}")
-    n_images = scores.shape[1]
-    largest = max(qrels.ids.max(initial=-1), qrels.junk_ids.max(initial=-1))
-    if largest >= n_images:
-        raise DimensionError(f"the ground truth names image {largest}, there are scores of {n_images} images")
-    ranks, junk_ranks = np.empty_like(qrels.ids), np.empty_like(qrels.junk_ids)
-    for query, row in enumerate(scores):
-        if np.isnan(row).any():
-            raise GroundTruthError(f"a score of query {query} is NaN, which has no rank; are its vectors whole?")
-        for out, offsets, ids in (
-            (ranks, qrels.offsets, qrels.ids),
-            (junk_ranks, qrels.junk_offsets, qrels.junk_ids),
-        ):
-            part = slice(offsets[query], offsets[query + 1])
-            out[part] = _ranks_in(row, ids[part])
-    return ranked_without_junk(qrels, ranks, junk_ranks)
+    return _rank_rows(scores, len(scores), scores.shape[1], qrels)
 
 
 def rank_relevant_by_vectors(queries: Matrix, gallery: Matrix, qrels: Qrels) -> RankedRelevant:
@@ -220,15 +203,26 @@ def rank_relevant_by_vectors(queries: Matrix, gallery: Matrix, qrels: Qrels) -> 
         Ground truth of the same queries; ids are rows of the gallery.
     """
     step = max(1, _SCORES // max(1, len(gallery)))
-    parts = [
-        rank_relevant(inner_products(queries[rows], gallery), qrels.take(rows))
-        for rows in np.array_split(np.arange(len(queries)), max(1, -(-len(queries) // step)))
-    ]
-    return RankedRelevant(
-        qrels.offsets,
-        np.concatenate([part.ranks for part in parts]),
-        np.concatenate([part.gains for part in parts]),
-    )
+    starts = range(0, len(queries), step)
+    rows = (row for start in starts for row in inner_products(queries[start : start + step], gallery))
+    return _rank_rows(rows, len(queries), len(gallery), qrels)
+
+
+def _rank_rows(rows: Iterable[Matrix], n_queries: int, n_images: int, qrels: Qrels) -> RankedRelevant:
+    """Return the ranks by the scores (n_images,) of each query, one query after the other."""
+    if n_queries != len(qrels):
+        raise DimensionError(f"there are scores of {n_queries} queries and ground truth of {len(qrels)}")
+    largest = max(qrels.ids.max(initial=-1), qrels.junk_ids.max(initial=-1))
+    if largest >= n_images:
+        raise DimensionError(f"the ground truth names image {largest}, there are scores of {n_images} images")
+    return _ranked(_without_nan(rows), qrels, _ranks_in)
+
+
+def _without_nan(rows: Iterable[Matrix]) -> Iterator[Matrix]:
+    for query, row in enumerate(rows):
+        if np.isnan(row).any():
+            raise GroundTruthError(f"a score of query {query} is NaN, which has no rank; are its vectors whole?")
+        yield row
 
 
 def _ranks_in(row: Matrix, ids: Ids) -> Ids:
@@ -264,37 +258,47 @@ def rank_relevant_of_lists(found: Sequence[Ids], qrels: Qrels) -> RankedRelevant
     """
     if len(found) != len(qrels):
         raise DimensionError(f"there are answers to {len(found)} queries and ground truth of {len(qrels)}")
-    ranks = np.full(len(qrels.ids), UNRANKED)
-    junk_ranks = np.full(len(qrels.junk_ids), UNRANKED)
-    for query, listed in enumerate(found):
+    return _ranked(_without_repeats(found), qrels, _places_in)
+
+
+def _without_repeats(lists: Iterable[Ids]) -> Iterator[Ids]:
+    for query, listed in enumerate(lists):
         if len(np.unique(listed)) != len(listed):
             raise GroundTruthError(f"the answer to query {query} names an image twice; expected every image once")
-        for out, offsets, ids in (
-            (ranks, qrels.offsets, qrels.ids),
-            (junk_ranks, qrels.junk_offsets, qrels.junk_ids),
-        ):
-            part = slice(offsets[query], offsets[query + 1])
-            _, places, which = np.intersect1d(listed, ids[part], assume_unique=True, return_indices=True)
-            out[part][which] = places + 1
-    return ranked_without_junk(qrels, ranks, junk_ranks)
+        yield listed
 
 
-def ranked_without_junk(qrels: Qrels, ranks: Ids, junk_ranks: Ids) -> RankedRelevant:
+def _places_in(listed: Ids, ids: Ids) -> Ids:
+    """Return the place of some images in a ranked list, `UNRANKED` for those it does not hold."""
+    ranks = np.full(len(ids), UNRANKED)
+    _, places, which = np.intersect1d(listed, ids, assume_unique=True, return_indices=True)
+    ranks[which] = places + 1
+    return ranks
+
+
+def _ranked(
+    answers: Iterable[NDArray[Any]], qrels: Qrels, ranks_in: Callable[[NDArray[Any], Ids], Ids]
+) -> RankedRelevant:
     """Return ranks in ascending order per query, moved up by the junk that stands before them.
 
     Parameters
     ----------
+    answers : iterable of arrays
+        One a query, scores or a list.
     qrels : Qrels
         Ground truth.
-    ranks, junk_ranks : int64 arrays, shape (n,) and (n_junk,)
-        Rank of every entry of `qrels.ids` and `qrels.junk_ids` in a list that still holds the junk.
+    ranks_in : callable
+        Given an answer and ids, returns the rank of each in the answer, junk counted.
     """
-    ranks = ranks.copy()
-    for query in np.flatnonzero(np.diff(qrels.junk_offsets)):
+    ranks = np.empty_like(qrels.ids)
+    for query, answer in enumerate(answers):
         part = slice(qrels.offsets[query], qrels.offsets[query + 1])
-        junk = np.sort(junk_ranks[qrels.junk_offsets[query] : qrels.junk_offsets[query + 1]])
-        moved = ranks[part] - np.searchsorted(junk, ranks[part])
-        ranks[part] = np.where(ranks[part] == UNRANKED, UNRANKED, moved)
+        junk_ids = qrels.junk_ids[qrels.junk_offsets[query] : qrels.junk_offsets[query + 1]]
+        own = ranks_in(answer, qrels.ids[part])
+        if len(junk_ids):
+            n_junk_before = np.searchsorted(np.sort(ranks_in(answer, junk_ids)), own)
+            own = np.where(own == UNRANKED, UNRANKED, own - n_junk_before)
+        ranks[part] = own
     order = np.lexsort((ranks, owners_of(qrels.offsets)))
     return RankedRelevant(qrels.offsets, ranks[order], qrels.gains[order])
 

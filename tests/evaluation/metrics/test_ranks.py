@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsearch.errors import DimensionError, GroundTruthError
-from mmsearch.evaluation.metrics.ranks import UNRANKED, Qrels, rank_relevant, rank_relevant_of_lists
+from mmsearch.evaluation.metrics import ranks as ranks_module
+from mmsearch.evaluation.metrics.ranks import (
+    UNRANKED,
+    Qrels,
+    rank_relevant,
+    rank_relevant_by_vectors,
+    rank_relevant_of_lists,
+)
+from mmsearch.vectors import inner_products
 
 from .rankings import random_case
 
@@ -95,8 +103,13 @@ def test_scores_and_ground_truth_of_other_sizes_are_refused():
         rank_relevant(SCORES, Qrels.from_lists([[0], [3]]))
 
 
-def test_take_gives_the_ground_truth_of_some_queries():
-    qrels = Qrels.from_lists([[1], [2, 3], []], gains=[[1], [2, 1], []], junk=[[], [7], []])
-    taken = qrels.take(np.array([1, 2]))
-    assert (taken.ids.tolist(), taken.gains.tolist(), taken.junk_ids.tolist()) == ([2, 3], [2, 1], [7])
-    assert taken.n_relevant.tolist() == [2, 0]
+def test_ranks_by_vectors_do_not_depend_on_how_many_scores_are_held(monkeypatch):
+    vectors = np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32)
+    qrels = Qrels.from_lists([[1], [2, 3], [], [0]], gains=[[1], [2, 1], [], [3]], junk=[[], [7], [], [1, 2]])
+    whole = rank_relevant(inner_products(vectors[:4], vectors), qrels)
+    for n_held in (1, 20, 1000):
+        monkeypatch.setattr(ranks_module, "_SCORES", n_held)
+        found = rank_relevant_by_vectors(vectors[:4], vectors, qrels)
+        np.testing.assert_array_equal(found.ranks, whole.ranks)
+        np.testing.assert_array_equal(found.gains, whole.gains)
+        assert found.n_relevant.tolist() == [1, 2, 0, 1]
