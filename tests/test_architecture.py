@@ -14,7 +14,8 @@ import mmsearch
 PACKAGE = Path(mmsearch.__file__).parent
 LAYERS = [
     {"records", "errors"},
-    {"vectors", "samples"},
+    {"vectors", "samples", "pooling"},
+    {"whitening"},
     {"images", "encoders", "indexes", "prompts", "evaluation.metrics"},
     {"store", "evaluation.ground_truth"},
     {"worker"},
@@ -26,12 +27,12 @@ LAYERS = [
     {"cli"},
 ]
 BORDERS = {  # third-party package -> where it may be imported
-    "torch": {"encoders"}, "open_clip": {"encoders"}, "timm": {"encoders"}, "transformers": {"encoders"},
+    "torch": {"encoders", "pooling"}, "open_clip": {"encoders"}, "timm": {"encoders"}, "transformers": {"encoders"},
     "safetensors": {"encoders"}, "huggingface_hub": {"encoders"}, "onnxruntime": {"encoders"},
     "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"}, "PIL": {"images"},
     "pillow_heif": {"images"}, "typer": {"cli"}, "rich": {"cli"}, "platformdirs": {"cli", "library"},
-    "numpy": {"records", "vectors", "images", "encoders", "indexes", "store", "worker", "workers", "search",
-              "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth", "evaluation.encode",
+    "numpy": {"records", "vectors", "whitening", "images", "encoders", "indexes", "store", "worker", "workers",
+              "search", "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth", "evaluation.encode",
               "evaluation.measures", "evaluation.retrieval",
               "evaluation.classify"},
 }  # fmt: skip
