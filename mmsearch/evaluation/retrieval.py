@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.encode import SetEncoder, described, refuse_repeated
+from mmsearch.evaluation.encode import SetEncoder, described, refuse_repeated, require_words
 from mmsearch.evaluation.ground_truth.sets import CaptionSet
 from mmsearch.evaluation.measures import DESCRIBED, compared, curve, per_query, summarised
 from mmsearch.evaluation.metrics.ranks import Ids, Qrels, RankedRelevant, Values, rank_relevant_by_vectors
@@ -63,8 +63,11 @@ def run_retrieval(benchmark: CaptionSet, encoders: Sequence[SetEncoder], *, seed
     ------
     GroundTruthError
         If no picture can be read, or a model is given twice.
+    QueryError
+        If an encoder knows no words.
     """
     refuse_repeated(encoders)
+    require_words(encoders)
     found: dict[str, list[Direction]] = {}
     bad: dict[int, str] = {}
     for encoder in encoders:
