@@ -22,7 +22,15 @@ LAYERS = [
     {"ingest", "search", "zeroshot"},
     {"library"},
     {"evaluation.encode", "evaluation.measures"},
-    {"evaluation.retrieval", "evaluation.classify", "evaluation.runs", "evaluation.report"},
+    {"evaluation.scored"},
+    {
+        "evaluation.retrieval",
+        "evaluation.instance",
+        "evaluation.classify",
+        "evaluation.runs",
+        "evaluation.trec_out",
+        "evaluation.report",
+    },
     {"cli"},
 ]
 BORDERS = {  # third-party package -> where it may be imported
@@ -32,7 +40,7 @@ BORDERS = {  # third-party package -> where it may be imported
     "pillow_heif": {"images"}, "typer": {"cli"}, "rich": {"cli"}, "platformdirs": {"cli", "library"},
     "numpy": {"records", "vectors", "images", "encoders", "indexes", "store", "worker", "workers", "search",
               "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth", "evaluation.encode",
-              "evaluation.measures", "evaluation.retrieval",
+              "evaluation.measures", "evaluation.scored", "evaluation.retrieval", "evaluation.instance",
               "evaluation.classify"},
 }  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.encode import SetEncoder, described, refuse_repeated
+from mmsearch.evaluation.encode import SetEncoder, bad_pictures, described_encoders, refuse_repeated
 from mmsearch.evaluation.ground_truth.sets import ClassSet
 from mmsearch.evaluation.metrics.classification import (
     confusion_matrix,
@@ -66,9 +65,7 @@ def run_classification(
     results: dict[str, Any] = {}
     bad: dict[int, str] = {}
     for encoder in encoders:
-        readable, pictures, bad = encoder.pictures(benchmark.pictures)
-        if not readable:
-            raise GroundTruthError(f"{benchmark.name}: none of its pictures can be read; the first: {bad[0]}")
+        readable, pictures, bad = encoder.readable_pictures(benchmark.name, benchmark.pictures)
         truth = np.array(benchmark.truth, dtype=np.int64)[readable]
         results[encoder.encoder.name] = {
             name: _measured(inner_products(pictures, _classes(benchmark, encoder, templates)), truth, seed)
@@ -81,12 +78,13 @@ def run_classification(
             "n_pictures": len(benchmark.pictures),
             "n_classes": len(benchmark.class_names),
             "class_names": list(benchmark.class_names),
-            "bad": [{"path": str(benchmark.pictures[i]), "message": message} for i, message in bad.items()],
+            "bad": bad_pictures(benchmark.pictures, bad),
         },
         "seed": seed,
         "definitions": DEFINITIONS,
+        "scales": dict.fromkeys(DEFINITIONS, "share"),
         "ensembles": {name: list(templates) for name, templates in ensembles.items()},
-        "encoders": described(encoders),
+        "encoders": described_encoders(encoders),
         "results": results,
     }
 
@@ -104,17 +102,15 @@ def _measured(scores: Matrix, truth: Ids, seed: int) -> dict[str, Any]:
     measures = {"top-1": _mean(top_k_accuracy(ranks, 1), seed)}
     if n_classes >= _TOP:
         measures["top-5"] = _mean(top_k_accuracy(ranks, _TOP), seed)
-    confusion = confusion_matrix(predicted, truth, n_classes)
 
     def mean_recall(pictures: Values) -> float:
         drawn = pictures.astype(np.int64)
-        n = np.bincount(truth[drawn], minlength=n_classes)
-        right = np.bincount(truth[drawn], weights=predicted[drawn] == truth[drawn], minlength=n_classes)
-        return float(np.mean(right[n > 0] / n[n > 0]))
+        return float(np.nanmean(recall_per_class(predicted[drawn], truth[drawn], n_classes)))
 
-    low, high = bootstrap_interval(np.arange(len(truth), dtype=np.float64), statistic=mean_recall, seed=seed)
-    value = float(np.nanmean(recall_per_class(confusion)))
-    measures["mean per-class recall"] = {"value": value, "low": low, "high": high}
+    every = np.arange(len(truth), dtype=np.float64)
+    low, high = bootstrap_interval(every, statistic=mean_recall, seed=seed)
+    measures["mean per-class recall"] = {"value": mean_recall(every), "low": low, "high": high}
+    confusion = confusion_matrix(predicted, truth, n_classes)
     rows, columns = np.nonzero(confusion)
     return {
         "n_pictures": len(truth),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmsearch.errors import GroundTruthError
+from mmsearch.records import Box
 
 RANKING, REVISITED, GROUPS_OF_FOUR = "ranking", "revisited", "groups of four"
 
@@ -123,10 +124,6 @@ class ClassSet:
     pictures: tuple[Path, ...]
     truth: tuple[int, ...]
     class_names: tuple[str, ...]
-
-
-Box = tuple[float, float, float, float]
-"""Left, top, right and bottom of a part of a picture, in pixels of the upright original."""
 
 
 @dataclass(frozen=True)
