@@ -70,7 +70,7 @@ class Library:
         self._use_graph = use_graph
         self._store: Store | None = None
         self._searcher: Searcher | None = None
-        self._loaded_encoder: DualEncoder | None = None
+        self._loaded_encoder: OnnxEncoder | None = None
 
     @classmethod
     def open(cls, path: PathLike, *, cache: PathLike | None = None, use_graph: bool | None = None) -> Library:
@@ -233,6 +233,31 @@ class Library:
             store.remove_images(sorted(ids))
         return len(ids)
 
+    def tune(self, recall_target: float, *, on_progress: OnProgress = _quiet) -> None:
+        """Set the ANN recall@10 that the graph must reach, and choose beam and route anew on the library itself.
+
+        Parameters
+        ----------
+        recall_target : float
+            In (0, 1]; where the graph cannot reach it faster than the exact scan, the scan is used.
+        on_progress : callable
+            Given (stage, done, total) with stage `graph` or `calibrate`.
+
+        Raises
+        ------
+        QueryError
+            If the target is not in (0, 1].
+        """
+        from mmsearch.store.graph import update_graph
+
+        if not 0 < recall_target <= 1:
+            raise QueryError(f"the recall target is {recall_target}; expected a share above 0 and at most 1")
+        with Store.writer(self.folder) as store:
+            settings = replace(_settings(store), recall_target=recall_target)
+            with store.catalog.writing():
+                store.catalog.set_meta({"graph": vars(settings)})
+            update_graph(store, settings, self.text_probes(), on_progress=on_progress)
+
     # -- read path -----------------------------------------------------------------------------------
 
     def search(self, query: Query | str, *, k: int = 10, explain: bool = False) -> SearchResult:
@@ -344,8 +369,19 @@ class Library:
             report = verify(self._reader())
         return replace(report, problems=(*report.problems, *problems))
 
+    def graph_settings(self) -> GraphSettings:
+        """Return when and how the library's graph is built."""
+        return _settings(self._reader())
+
+    def text_probes(self) -> Matrix:
+        """Return unit vectors float32 (n, dim) of varied captions, to measure an index with."""
+        return self._open_encoder().text_probes()
+
     def encoder(self) -> DualEncoder:
         """Return the library's encoder; its towers are loaded when first used."""
+        return self._open_encoder()
+
+    def _open_encoder(self) -> OnnxEncoder:
         if self._loaded_encoder is None:
             store = self._reader()
             folder = self.folder / ENCODER

@@ -15,8 +15,9 @@ from mmsearch.evaluation.metrics.classification import (
     recall_per_class,
     top_k_accuracy,
 )
-from mmsearch.evaluation.metrics.ranks import Ids, Values
+from mmsearch.evaluation.metrics.ranks import Qrels, Values
 from mmsearch.evaluation.metrics.uncertainty import bootstrap_interval
+from mmsearch.evaluation.scored import Ranking, examples_of
 from mmsearch.records import Matrix
 from mmsearch.vectors import inner_products
 from mmsearch.zeroshot import class_embeddings
@@ -53,8 +54,8 @@ def run_classification(
     -------
     dict
         The report as JSON: for every encoder and ensemble the measures with 95 % intervals and the non-zero
-        entries `[true class, predicted class, pictures]` of the confusion matrix. A picture that cannot be
-        read is named in `bad` and not counted.
+        entries `[true class, predicted class, pictures]` of the confusion matrix, and examples. A picture that
+        cannot be read is named in `bad` and not counted.
 
     Raises
     ------
@@ -66,9 +67,10 @@ def run_classification(
     bad: dict[int, str] = {}
     for encoder in encoders:
         readable, pictures, bad = encoder.readable_pictures(benchmark.name, benchmark.pictures)
-        truth = np.array(benchmark.truth, dtype=np.int64)[readable]
         results[encoder.encoder.name] = {
-            name: _measured(inner_products(pictures, _classes(benchmark, encoder, templates)), truth, seed)
+            name: _measured(
+                benchmark, readable, inner_products(pictures, _classes(benchmark, encoder, templates)), seed
+            )
             for name, templates in ensembles.items()
         }
     return {
@@ -96,8 +98,8 @@ def _classes(benchmark: ClassSet, encoder: SetEncoder, templates: Sequence[str])
     return rows[[names.index(name) for name in benchmark.class_names]]
 
 
-def _measured(scores: Matrix, truth: Ids, seed: int) -> dict[str, Any]:
-    n_classes = scores.shape[1]
+def _measured(benchmark: ClassSet, readable: Sequence[int], scores: Matrix, seed: int) -> dict[str, Any]:
+    truth, n_classes = np.array(benchmark.truth, dtype=np.int64)[readable], scores.shape[1]
     ranks, predicted = ranks_of_truth(scores, truth), np.argmax(scores, axis=1)
     measures = {"top-1": _mean(top_k_accuracy(ranks, 1), seed)}
     if n_classes >= _TOP:
@@ -112,9 +114,17 @@ def _measured(scores: Matrix, truth: Ids, seed: int) -> dict[str, Any]:
     measures["mean per-class recall"] = {"value": mean_recall(every), "low": low, "high": high}
     confusion = confusion_matrix(predicted, truth, n_classes)
     rows, columns = np.nonzero(confusion)
+    ranking = Ranking(
+        [{"path": str(benchmark.pictures[position])} for position in readable],
+        [{"text": name} for name in benchmark.class_names],
+        lambda ids: scores[ids],
+        Qrels.from_lists(truth[:, None].tolist()),
+        truth,
+    )
     return {
         "n_pictures": len(truth),
         "measures": measures,
+        "examples": examples_of(ranking, 1 / ranks.astype(np.float64), seed=seed),
         "confusion": [
             [int(row), int(column), int(confusion[row, column])] for row, column in zip(rows, columns, strict=True)
         ],

@@ -25,8 +25,8 @@ OnRanking = Callable[[str, str, "Ranking"], None]
 
 _SCORES = 1 << 26  # held at a time: 256 MB
 _N_EXAMPLES = 6  # best and worst queries each
-_N_SHOWN = 8  # hits of an example
-_N_WANTED = 3  # relevant ones named that are not among those
+_N_SHOWN = 7  # hits of an example
+_N_WANTED = 2  # relevant ones named that are not among those
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def score(
         per_query(ranked, measures),
         ranking.groups,
         curve(ranked),
-        _examples(ranking, average_precision(ranked), seed),
+        examples_of(ranking, average_precision(ranked), seed=seed),
         n_without_relevant,
         measures,
     )
@@ -134,8 +134,18 @@ def compare_parts(found: Mapping[str, Mapping[str, Scored]], *, seed: int) -> di
     }
 
 
-def _examples(ranking: Ranking, precision: Values, seed: int) -> dict[str, list[dict[str, Any]]]:
-    """Return the best and worst queries, at most one of a group, with their hits."""
+def examples_of(ranking: Ranking, precision: Values, *, seed: int = 0) -> dict[str, list[dict[str, Any]]]:
+    """Return the `best` and the `worst` queries with their hits, as JSON.
+
+    Parameters
+    ----------
+    ranking : Ranking
+        Of its groups at most one query is shown.
+    precision : float64 array, shape (n_queries,)
+        Average precision of every query.
+    seed : int
+        Decides among equally good queries.
+    """
     shuffled = np.random.default_rng(seed).permutation(len(precision))
     found = {}
     n = min(_N_EXAMPLES, max(1, len(precision) // 2))
