@@ -51,7 +51,7 @@ def modality(graph: HnswIndex, exact: ExactIndex, queries: np.ndarray, ef: int) 
         single_ms = median_ms(lambda i: graph.search(queries[i : i + 1], K), 300)
     return {
         "ef": ef,
-        "recall@10": round(ann_recall_at_k(found, expected), 4),
+        "recall@10": round(float(ann_recall_at_k(found, expected).mean()), 4),
         "graph single ms": round(single_ms, 3),
         "exact single ms": round(exact_ms, 2),
         "graph batch queries/s": round(rate),

@@ -232,6 +232,31 @@ class Library:
             store.remove_images(sorted(ids))
         return len(ids)
 
+    def tune(self, recall_target: float, *, on_progress: OnProgress = _quiet) -> None:
+        """Set the ANN recall@10 that the graph must reach, and choose beam and route anew on the library itself.
+
+        Parameters
+        ----------
+        recall_target : float
+            In (0, 1]; where the graph cannot reach it faster than the exact scan, the scan is used.
+        on_progress : callable
+            Given (stage, done, total) with stage `graph` or `calibrate`.
+
+        Raises
+        ------
+        QueryError
+            If the target is not in (0, 1].
+        """
+        from mmsearch.store.graph import update_graph
+
+        if not 0 < recall_target <= 1:
+            raise QueryError(f"the recall target is {recall_target}; expected a share above 0 and at most 1")
+        with Store.writer(self.folder) as store:
+            settings = replace(_settings(store), recall_target=recall_target)
+            with store.catalog.writing():
+                store.catalog.set_meta({"graph": vars(settings)})
+            update_graph(store, settings, self.text_probes(), on_progress=on_progress)
+
     # -- read path -----------------------------------------------------------------------------------
 
     def search(self, query: Query | str, *, k: int = 10, explain: bool = False) -> SearchResult:
@@ -353,6 +378,14 @@ class Library:
         else:
             report = verify(self._reader())
         return replace(report, problems=(*report.problems, *problems))
+
+    def graph_settings(self) -> GraphSettings:
+        """Return when and how the library's graph is built."""
+        return _settings(self._reader())
+
+    def text_probes(self) -> Matrix:
+        """Return unit vectors float32 (n, dim) of varied captions, to measure an index with; none without words."""
+        return self.encoder().text_probes()
 
     def encoder(self) -> OnnxEncoder:
         """Return the library's encoder; its towers are loaded when first used."""

@@ -23,7 +23,9 @@ LAYERS = [
     {"ingest", "search", "zeroshot"},
     {"library"},
     {"evaluation.encode", "evaluation.measures"},
-    {"evaluation.retrieval", "evaluation.classify", "evaluation.runs", "evaluation.report"},
+    {"evaluation.scored", "evaluation.plots"},
+    {f"evaluation.{name}" for name in ("retrieval", "instance", "classify", "runs", "ann", "trec_out", "page")},
+    {"evaluation.report"},
     {"cli"},
 ]
 BORDERS = {  # third-party package -> where it may be imported
@@ -32,9 +34,10 @@ BORDERS = {  # third-party package -> where it may be imported
     "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"}, "PIL": {"images"},
     "pillow_heif": {"images"}, "typer": {"cli"}, "rich": {"cli"}, "platformdirs": {"cli", "library"},
     "numpy": {"records", "vectors", "whitening", "images", "encoders", "indexes", "store", "worker", "workers",
-              "search", "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth", "evaluation.encode",
-              "evaluation.measures", "evaluation.retrieval",
-              "evaluation.classify"},
+              "search", "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth",
+              "evaluation.encode", "evaluation.measures", "evaluation.scored", "evaluation.retrieval",
+              "evaluation.instance", "evaluation.classify", "evaluation.ann", "evaluation.plots"},
+    "matplotlib": {"evaluation.plots"}, "jinja2": {"evaluation.page"},
 }  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsearch.cli.options import Format, FormatOption, cache_folder
-from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
+from mmsearch.cli.measured import show_ann, show_measured
+from mmsearch.cli.options import FormatOption, LibraryOption, cache_folder, open_library, read_lines
+from mmsearch.cli.render import chosen, say
 
 if TYPE_CHECKING:
     from mmsearch.evaluation.encode import SetEncoder
+    from mmsearch.evaluation.scored import OnRanking
 
-SIGNIFICANT = 0.05
 OWN_TEMPLATES = ("names", "default")
+
+
+class WithoutRelevant(StrEnum):
+    """What becomes of queries to which nothing is relevant."""
+
+    skip = "skip"
+    zero = "zero"
+    error = "error"
+
 
 bench = typer.Typer(
     no_args_is_help=True,
@@ -26,7 +37,14 @@ ModelsOption = Annotated[
     list[str] | None,
     typer.Option("--model", metavar="NAME", help="Encoder, as for index; several are compared (default: auto)"),
 ]
-OutOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Write report.json there.")]
+OutOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Write report.json and report.html there.")]
+TrecOption = Annotated[
+    int | None,
+    typer.Option("--trec", metavar="K", min=1, help="With --out: write the K best of every query as TREC runs."),
+]
+ImagesOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where the pictures are, if not beside the file.")
+]
 ResumeOption = Annotated[
     bool, typer.Option("--resume/--no-resume", help="Use the vectors that earlier runs have left.")
 ]
@@ -43,9 +61,7 @@ def retrieval(
         ),
     ],
     models: ModelsOption = None,
-    images: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the pictures are, if not beside the file.")
-    ] = None,
+    images: ImagesOption = None,
     split: Annotated[
         str | None, typer.Option(metavar="S", help="Only this split; for token files a file of picture names.")
     ] = None,
@@ -53,6 +69,7 @@ def retrieval(
         bool, typer.Option("--merge-captions", help="Equal captions are one query with all their pictures.")
     ] = False,
     out: OutOption = None,
+    trec: TrecOption = None,
     is_resuming: ResumeOption = True,
     seed: SeedOption = 0,
     output: FormatOption = None,
@@ -65,8 +82,54 @@ def retrieval(
     from mmsearch.evaluation.retrieval import run_retrieval
 
     known = read_captions(benchmark, images=images, split=split, is_merging=is_merging)
-    found = _with_encoders(models, is_resuming, lambda encoders: run_retrieval(known, encoders, seed=seed))
-    _finish(found, out, chosen(output), "direction")
+    on_ranking = _trec_writer(out, trec)
+    found = _with_encoders(
+        models, is_resuming, lambda encoders: run_retrieval(known, encoders, seed=seed, on_ranking=on_ranking)
+    )
+    show_measured(found, out, chosen(output), "direction")
+
+
+@bench.command()
+def instance(
+    benchmark: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SET",
+            help="A folder with database.jsonl and queries.jsonl or with a folder a class, JSON with gallery and "
+            "queries or with groups, or a ground-truth file of revisited Oxford or Paris.",
+        ),
+    ],
+    models: ModelsOption = None,
+    images: ImagesOption = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="FIELD", help="Results for each value of this field of the queries too.")
+    ] = None,
+    without_relevant: Annotated[
+        WithoutRelevant, typer.Option(help="What becomes of queries to which nothing is relevant.")
+    ] = WithoutRelevant.skip,
+    out: OutOption = None,
+    trec: TrecOption = None,
+    is_resuming: ResumeOption = True,
+    seed: SeedOption = 0,
+    output: FormatOption = None,
+) -> None:
+    """Query by example: pictures of the same thing, with relevant and junk lists, groups, or classes.
+
+    Revisited Oxford and Paris are measured by their own protocol, groups of four also by the N-S score.
+    """
+    from mmsearch.evaluation.ground_truth.instances import read_instances
+    from mmsearch.evaluation.instance import run_instance
+
+    known = read_instances(benchmark, images=images, by=by)
+    on_ranking = _trec_writer(out, trec)
+    found = _with_encoders(
+        models,
+        is_resuming,
+        lambda encoders: run_instance(
+            known, encoders, without_relevant=without_relevant, seed=seed, on_ranking=on_ranking
+        ),
+    )
+    show_measured(found, out, chosen(output), "task")
 
 
 @bench.command()
@@ -102,7 +165,44 @@ def classify(
     found = _with_encoders(
         models, is_resuming, lambda encoders: run_classification(known, encoders, ensembles, seed=seed)
     )
-    _finish(found, out, chosen(output), "templates")
+    show_measured(found, out, chosen(output), "templates")
+
+
+@bench.command()
+def ann(
+    library: LibraryOption = None,
+    tune: Annotated[
+        float | None,
+        typer.Option(
+            metavar="R", min=0.5, max=1.0, help="First set the recall@10 the library's search must reach."
+        ),
+    ] = None,
+    texts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Text queries, one a line (default: 256 varied captions).")
+    ] = None,
+    n_queries: Annotated[int, typer.Option("--queries", metavar="N", min=1, help="At most, of each kind.")] = 1000,
+    out: OutOption = None,
+    seed: SeedOption = 0,
+    output: FormatOption = None,
+) -> None:
+    """Measure the library's own index: ANN recall@10, latency and rate over the beam, against the exact scan.
+
+    Texts and pictures are measured apart. With --tune 0.98 the library's search is first set to that recall.
+    """
+    from mmsearch.cli.progress import IndexProgress
+    from mmsearch.evaluation.ann import run_ann
+
+    with open_library(library) as opened, IndexProgress() as progress:
+        if tune is not None:
+            opened.tune(tune, on_progress=progress)
+        if texts is None:
+            vectors = opened.text_probes()
+        else:
+            vectors = opened.encoder().encode_texts(read_lines(texts, "--texts"))
+        found = run_ann(
+            opened.folder, opened.graph_settings(), vectors, n_queries=n_queries, seed=seed, on_progress=progress
+        )
+    show_ann(found, out, chosen(output))
 
 
 @bench.command()
@@ -118,7 +218,17 @@ def run(
     """Rankings made elsewhere, as TREC runs, by the same measures; several are compared."""
     from mmsearch.evaluation.runs import score_runs
 
-    _finish(score_runs(qrels, runs, seed=seed), out, chosen(output), "qrels")
+    show_measured(score_runs(qrels, runs, seed=seed), out, chosen(output), "qrels")
+
+
+def _trec_writer(out: Path | None, depth: int | None) -> OnRanking:
+    from mmsearch.evaluation.trec_out import TrecWriter
+
+    if depth is None:
+        return lambda encoder, part, ranking: None
+    if out is None:
+        raise typer.BadParameter("name a folder for the runs with --out", param_hint="--trec")
+    return TrecWriter(out, depth)
 
 
 def _ensembles(names: list[str]) -> dict[str, tuple[str, ...]]:
@@ -149,53 +259,3 @@ def _with_encoders(
             SetEncoder(model, cache=cache, is_resuming=is_resuming, on_progress=progress, notify=say)
             for model in models or ["auto"]
         ])  # fmt: skip
-
-
-def _finish(found: dict[str, Any], out: Path | None, wanted: Format, part: str) -> None:
-    """Write the report if it is wanted, and the results in the format that is; `part` is what results have."""
-    if out is not None:
-        from mmsearch.evaluation.report import write_report
-
-        say(f"report: {write_report(found, out)}")
-    if wanted in (Format.paths, Format.paths0):
-        write_rows(found["set"]["bad"], ("path",), wanted)
-    elif wanted is Format.json:
-        write_rows([found], (), wanted)
-    elif wanted is Format.table:
-        _print(found)
-    else:
-        rows: list[Row] = [
-            {"model": model, part: name, "measure": measure, **values}
-            for model, results in found["results"].items()
-            for name, result in results.items()
-            for measure, values in result["measures"].items()
-        ]
-        write_rows(rows, ("model", part, "measure", "value", "low", "high"), wanted)
-    for bad in found["set"]["bad"]:
-        say(f"  {bad['message']}")
-
-
-def _print(found: dict[str, Any]) -> None:
-    """Print a table for each direction or ensemble: a line a measure, a column a model with its interval."""
-    results = found["results"]
-    for part in next(iter(results.values())):
-        own = [result[part] for result in results.values()]
-        counts = ", ".join(
-            f"{value} {name[2:].replace('_', ' ')}" for name, value in own[0].items() if name.startswith("n_")
-        )
-        say(f"{found['set']['name']}, {part}: {counts}")
-        rows = [
-            [measure, *(_with_interval(one["measures"][measure], measure) for one in own)]
-            for measure in own[0]["measures"]
-        ]
-        print_table(None, [("measure", False), *((model, True) for model in results)], rows)
-        for one in found.get("comparisons", {}).get(part, []):
-            if one["p"] < SIGNIFICANT:
-                better, worse = (one["first"], one["second"])[:: 1 if one["difference"] > 0 else -1]
-                say(f"{one['measure']}: {better} is better than {worse} (p = {one['p']:.2g})")
-
-
-def _with_interval(value: dict[str, float], measure: str) -> str:
-    if measure == "median rank":
-        return f"{value['value']:g} ({value['low']:g} to {value['high']:g})"
-    return f"{100 * value['value']:.1f} % ({100 * value['low']:.1f} to {100 * value['high']:.1f})"

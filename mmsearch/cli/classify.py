@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library
+from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library, read_lines
 from mmsearch.cli.render import chosen, print_table, say, write_rows
 
 
@@ -61,8 +60,4 @@ def _labels(labels: str | None, labels_file: Path | None) -> list[str]:
     if labels is not None:
         return [label.strip() for label in labels.split(",")]
     assert labels_file is not None
-    try:
-        text = sys.stdin.read() if str(labels_file) == "-" else labels_file.read_text(encoding="utf-8")
-        return [line.strip() for line in text.splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{labels_file} cannot be read: {error}", param_hint="--labels-file") from error
+    return read_lines(labels_file, "--labels-file")

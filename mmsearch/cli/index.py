@@ -59,11 +59,13 @@ def index(
 
 
 def _settings(opened: Library, recall: float) -> GraphSettings:
+    from dataclasses import replace
+
     from mmsearch.errors import LibraryNotFoundError
     from mmsearch.store.graph import GraphSettings
 
     try:
-        return GraphSettings(graph_from=opened.status().graph_from, recall_target=recall)
+        return replace(opened.graph_settings(), recall_target=recall)
     except LibraryNotFoundError:
         return GraphSettings(recall_target=recall)
 

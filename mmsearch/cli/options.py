@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,6 +68,18 @@ def cache_folder() -> Path:
 
     named = os.environ.get("MMSEARCH_CACHE")
     return Path(named).absolute() if named else default_cache()
+
+
+def read_lines(file: Path, option: str) -> list[str]:
+    """Return the lines of a text file that are not blank; - is standard input."""
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{file} cannot be read: {error}", param_hint=option) from error
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise typer.BadParameter(f"{file} is empty; expected one a line", param_hint=option)
+    return lines
 
 
 def weighted(value: str) -> Term:

@@ -11,6 +11,7 @@ _WORDS = {
     "texts": "Embedding texts",
     "graph": "Building the graph",
     "calibrate": "Calibrating",
+    "measure": "Measuring",
 }
 
 

@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.encode import SetEncoder, described, refuse_repeated, require_words
+from mmsearch.evaluation.encode import (
+    SetEncoder,
+    bad_pictures,
+    described_encoders,
+    refuse_repeated,
+    require_words,
+)
 from mmsearch.evaluation.ground_truth.sets import ClassSet
 from mmsearch.evaluation.metrics.classification import (
     confusion_matrix,
@@ -16,8 +21,9 @@ from mmsearch.evaluation.metrics.classification import (
     recall_per_class,
     top_k_accuracy,
 )
-from mmsearch.evaluation.metrics.ranks import Ids, Values
+from mmsearch.evaluation.metrics.ranks import Qrels, Values
 from mmsearch.evaluation.metrics.uncertainty import bootstrap_interval
+from mmsearch.evaluation.scored import Ranking, examples_of
 from mmsearch.records import Matrix
 from mmsearch.vectors import inner_products
 from mmsearch.zeroshot import class_embeddings
@@ -54,8 +60,8 @@ def run_classification(
     -------
     dict
         The report as JSON: for every encoder and ensemble the measures with 95 % intervals and the non-zero
-        entries `[true class, predicted class, pictures]` of the confusion matrix. A picture that cannot be
-        read is named in `bad` and not counted.
+        entries `[true class, predicted class, pictures]` of the confusion matrix, and examples. A picture that
+        cannot be read is named in `bad` and not counted.
 
     Raises
     ------
@@ -69,12 +75,11 @@ def run_classification(
     results: dict[str, Any] = {}
     bad: dict[int, str] = {}
     for encoder in encoders:
-        readable, pictures, bad = encoder.pictures(benchmark.pictures)
-        if not readable:
-            raise GroundTruthError(f"{benchmark.name}: none of its pictures can be read; the first: {bad[0]}")
-        truth = np.array(benchmark.truth, dtype=np.int64)[readable]
+        readable, pictures, bad = encoder.readable_pictures(benchmark.name, benchmark.pictures)
         results[encoder.encoder.name] = {
-            name: _measured(inner_products(pictures, _classes(benchmark, encoder, templates)), truth, seed)
+            name: _measured(
+                benchmark, readable, inner_products(pictures, _classes(benchmark, encoder, templates)), seed
+            )
             for name, templates in ensembles.items()
         }
     return {
@@ -84,12 +89,13 @@ def run_classification(
             "n_pictures": len(benchmark.pictures),
             "n_classes": len(benchmark.class_names),
             "class_names": list(benchmark.class_names),
-            "bad": [{"path": str(benchmark.pictures[i]), "message": message} for i, message in bad.items()],
+            "bad": bad_pictures(benchmark.pictures, bad),
         },
         "seed": seed,
         "definitions": DEFINITIONS,
+        "scales": dict.fromkeys(DEFINITIONS, "share"),
         "ensembles": {name: list(templates) for name, templates in ensembles.items()},
-        "encoders": described(encoders),
+        "encoders": described_encoders(encoders),
         "results": results,
     }
 
@@ -101,27 +107,33 @@ def _classes(benchmark: ClassSet, encoder: SetEncoder, templates: Sequence[str])
     return rows[[names.index(name) for name in benchmark.class_names]]
 
 
-def _measured(scores: Matrix, truth: Ids, seed: int) -> dict[str, Any]:
-    n_classes = scores.shape[1]
+def _measured(benchmark: ClassSet, readable: Sequence[int], scores: Matrix, seed: int) -> dict[str, Any]:
+    truth, n_classes = np.array(benchmark.truth, dtype=np.int64)[readable], scores.shape[1]
     ranks, predicted = ranks_of_truth(scores, truth), np.argmax(scores, axis=1)
     measures = {"top-1": _mean(top_k_accuracy(ranks, 1), seed)}
     if n_classes >= _TOP:
         measures["top-5"] = _mean(top_k_accuracy(ranks, _TOP), seed)
-    confusion = confusion_matrix(predicted, truth, n_classes)
 
     def mean_recall(pictures: Values) -> float:
         drawn = pictures.astype(np.int64)
-        n = np.bincount(truth[drawn], minlength=n_classes)
-        right = np.bincount(truth[drawn], weights=predicted[drawn] == truth[drawn], minlength=n_classes)
-        return float(np.mean(right[n > 0] / n[n > 0]))
+        return float(np.nanmean(recall_per_class(predicted[drawn], truth[drawn], n_classes)))
 
-    low, high = bootstrap_interval(np.arange(len(truth), dtype=np.float64), statistic=mean_recall, seed=seed)
-    value = float(np.nanmean(recall_per_class(confusion)))
-    measures["mean per-class recall"] = {"value": value, "low": low, "high": high}
+    every = np.arange(len(truth), dtype=np.float64)
+    low, high = bootstrap_interval(every, statistic=mean_recall, seed=seed)
+    measures["mean per-class recall"] = {"value": mean_recall(every), "low": low, "high": high}
+    confusion = confusion_matrix(predicted, truth, n_classes)
     rows, columns = np.nonzero(confusion)
+    ranking = Ranking(
+        [{"path": str(benchmark.pictures[position])} for position in readable],
+        [{"text": name} for name in benchmark.class_names],
+        lambda ids: scores[ids],
+        Qrels.from_lists(truth[:, None].tolist()),
+        truth,
+    )
     return {
         "n_pictures": len(truth),
         "measures": measures,
+        "examples": examples_of(ranking, 1 / ranks.astype(np.float64), seed=seed),
         "confusion": [
             [int(row), int(column), int(confusion[row, column])] for row, column in zip(rows, columns, strict=True)
         ],

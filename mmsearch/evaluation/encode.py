@@ -6,9 +6,10 @@ where it was, a picture that cannot be read is named, and what is measured is wh
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ import numpy as np
 
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
-from mmsearch.errors import GroundTruthError, StorageError
+from mmsearch.errors import GroundTruthError, PictureError, StorageError
+from mmsearch.images import read_file
+from mmsearch.images.copies import part_of_picture
 from mmsearch.library import Library
-from mmsearch.records import Matrix
+from mmsearch.records import Box, Matrix
 from mmsearch.store.graph import GraphSettings
 
 OnProgress = Callable[[str, int, int], None]
@@ -68,6 +71,36 @@ class SetEncoder:
             library.index(paths, model=model, settings=_NO_GRAPH, on_progress=self._on_progress)
             return library.embed(paths)
 
+    def readable_pictures(self, set_name: str, paths: Sequence[Path]) -> tuple[list[int], Matrix, dict[int, str]]:
+        """Return the same, or raise GroundTruthError if no picture of the set can be read."""
+        readable, vectors, bad = self.pictures(paths)
+        if not readable:
+            raise GroundTruthError(
+                f"{set_name}: none of its {len(paths)} pictures can be read; the first: {bad[0]}"
+            )
+        return readable, vectors, bad
+
+    def cut_parts(
+        self, pictures: Sequence[Path], boxes: Sequence[Box | None]
+    ) -> tuple[dict[int, Path], dict[int, str]]:
+        """Return by position the picture, or a file of the part of it that a box wants, and what cannot be cut."""
+        files: dict[int, Path] = {}
+        bad: dict[int, str] = {}
+        for position, (path, box) in enumerate(zip(pictures, boxes, strict=True)):
+            try:
+                files[position] = path if box is None else self._part(path, box)
+            except PictureError as error:
+                bad[position] = f"{path}: {error}"
+        return files, bad
+
+    def _part(self, path: Path, box: Box) -> Path:
+        data, _ = read_file(os.fsencode(path))
+        key = sha256(sha256(data).digest() + repr(box).encode()).hexdigest()[:32]
+        file = self._cache / "benchmarks" / "parts" / f"{key}.png"
+        if not file.is_file():
+            write_kept(file, part_of_picture(data, box))
+        return file
+
     def texts(self, texts: Sequence[str]) -> Matrix:
         """Return the unit vectors float32 (n_texts, dim) of texts."""
         parts = [np.zeros((0, self.encoder.dim), dtype=np.float32)]
@@ -87,15 +120,21 @@ class SetEncoder:
         except (OSError, ValueError, EOFError):
             pass  # not there yet, or damaged: made anew
         vectors = self.encoder.encode_texts(texts)
-        temporary = file.with_suffix(".tmp")
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as out:
-                np.save(out, vectors)
-            temporary.replace(file)
-        except OSError as error:
-            raise StorageError(f"{file}: could not be written ({error.strerror}); free some space") from error
+        buffer = io.BytesIO()
+        np.save(buffer, vectors)
+        write_kept(file, buffer.getvalue())
         return vectors
+
+
+def write_kept(file: Path, data: bytes) -> None:
+    """Write a file of the benchmark cache, whole or not at all, or raise StorageError."""
+    temporary = file.with_suffix(".tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        temporary.replace(file)
+    except OSError as error:
+        raise StorageError(f"{file}: could not be written ({error.strerror}); free some space") from error
 
 
 def refuse_repeated(encoders: Sequence[SetEncoder]) -> None:
@@ -111,6 +150,11 @@ def require_words(encoders: Sequence[SetEncoder]) -> None:
         one.encoder.require_words()
 
 
-def described(encoders: Sequence[SetEncoder]) -> dict[str, Any]:
+def described_encoders(encoders: Sequence[SetEncoder]) -> dict[str, Any]:
     """Return what a report says of its encoders, by name."""
     return {one.encoder.name: {"fingerprint": one.encoder.fingerprint, "dim": one.encoder.dim} for one in encoders}
+
+
+def bad_pictures(pictures: Sequence[Path], bad: Mapping[int, str]) -> list[dict[str, str]]:
+    """Return what a report says of the pictures that could not be read, by their positions."""
+    return [{"path": str(pictures[position]), "message": message} for position, message in bad.items()]

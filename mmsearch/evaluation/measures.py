@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from mmsearch.evaluation.metrics.average_precision import average_precision, average_precision_at_k
+from mmsearch.errors import GroundTruthError
+from mmsearch.evaluation.metrics.average_precision import (
+    average_precision,
+    average_precision_at_k,
+    average_precision_trapezoidal,
+)
 from mmsearch.evaluation.metrics.curves import LEVELS, precision_recall_curve
 from mmsearch.evaluation.metrics.first_rank import first_relevant_rank, reciprocal_rank
+from mmsearch.evaluation.metrics.instance import ns_score, precision_at_k_revisited
 from mmsearch.evaluation.metrics.ndcg import ndcg
 from mmsearch.evaluation.metrics.ranks import Ids, RankedRelevant, Values
 from mmsearch.evaluation.metrics.recall import hit_at_k, precision_at_k, recall_at_k
@@ -22,14 +28,15 @@ from mmsearch.evaluation.metrics.uncertainty import bootstrap_interval, holm, pa
 class Measure:
     """One line of a report: its name, what it is, and its value for every query.
 
-    The value of a set is the mean over the queries, or the median where `is_median`; ranks are lower is better,
-    everything else is in [0, 1] and higher is better.
+    The value of a set is the mean over the queries, or the median where `is_median`. `scale` says what a value
+    is: a `share` in [0, 1] (higher is better), a `rank` (lower is better), or a number `of 4` (higher is better).
     """
 
     name: str
     definition: str
     of: Callable[[RankedRelevant], Values]
     is_median: bool = False
+    scale: str = "share"
 
     def value(self, values: Values) -> float:
         """Return the value of a set from those of its queries; NaN if there are none."""
@@ -55,27 +62,73 @@ RANKING: tuple[Measure, ...] = (
     *_at_k("mAP@{k}", "precision at each relevant rank up to k, summed, over R", average_precision_at_k, 10),
     Measure("MRR", "1 / rank of the first relevant one", reciprocal_rank),
     *_at_k("nDCG@{k}", "discounted gain of the top k over that of the ideal ranking", ndcg, 10),
-    Measure("median rank", _FIRST, first_relevant_rank, is_median=True),
+    Measure("median rank", _FIRST, first_relevant_rank, is_median=True, scale="rank"),
 )
 """In the order of a report."""
 
+REVISITED_RANKING: tuple[Measure, ...] = (
+    Measure(
+        "mAP (trapezoidal)",
+        "area under the precision-recall curve by the trapezoidal rule, junk out of the ranking (Radenovic 2018)",
+        average_precision_trapezoidal,
+    ),
+    *_at_k(
+        "mP@{k}", "share of the top min(k, last relevant rank) that is relevant (Radenovic 2018)",
+        precision_at_k_revisited, 1, 5, 10,
+    ),
+)  # fmt: skip
+"""The measures of the revisited Oxford and Paris protocol."""
 
-DESCRIBED: dict[str, Any] = {
-    "definitions": {measure.name: measure.definition for measure in RANKING},
-    "recall_levels": [round(float(level), 2) for level in LEVELS],
-}
-"""What a report says of its measures and of the x axis of its curves."""
+NS_SCORE = Measure(
+    "N-S score", "how many of the top 4 show the object, the query among them (UKBench)", ns_score, scale="of 4"
+)
+"""Its ranking, unlike all others, holds the query itself."""
 
 
-def per_query(ranked: RankedRelevant) -> dict[str, Values]:
-    """Return the values (n_queries,) of every ranking measure by its name."""
-    return {measure.name: measure.of(ranked) for measure in RANKING}
+def described(measures: Sequence[Measure] = RANKING) -> dict[str, Any]:
+    """Return what a report says of its measures and of the x axis of its curves."""
+    return {
+        "definitions": {measure.name: measure.definition for measure in measures},
+        "scales": {measure.name: measure.scale for measure in measures},
+        "recall_levels": [round(float(level), 2) for level in LEVELS],
+    }
 
 
-def summarised(values: Mapping[str, Values], groups: Ids | None = None, *, seed: int = 0) -> dict[str, Any]:
+def kept_queries(n_relevant: Ids, without_relevant: str = "skip") -> Ids:
+    """Return the positions of the queries that are scored.
+
+    Parameters
+    ----------
+    n_relevant : int64 array, shape (n_queries,)
+        R of every query.
+    without_relevant : str
+        What becomes of queries to which nothing is relevant: `skip` leaves them out, `zero` scores them 0, `error`
+        refuses the set.
+    """
+    empty = np.flatnonzero(n_relevant == 0)
+    if without_relevant == "error" and len(empty):
+        raise GroundTruthError(
+            f"{len(empty)} of {len(n_relevant)} queries have no relevant picture, the first is query {empty[0]}; "
+            "mend the ground truth, or skip them"
+        )
+    return np.arange(len(n_relevant)) if without_relevant == "zero" else np.flatnonzero(n_relevant)
+
+
+def per_query(ranked: RankedRelevant, measures: Sequence[Measure] = RANKING) -> dict[str, Values]:
+    """Return the values (n_queries,) of every measure by its name."""
+    return {measure.name: measure.of(ranked) for measure in measures}
+
+
+def summarised(
+    values: Mapping[str, Values],
+    groups: Ids | None = None,
+    *,
+    measures: Sequence[Measure] = RANKING,
+    seed: int = 0,
+) -> dict[str, Any]:
     """Return for every measure its `value` and the `low` and `high` of its 95 % bootstrap interval."""
     found = {}
-    for measure in RANKING:
+    for measure in measures:
         own = values[measure.name]
         statistic = np.median if measure.is_median else None
         low, high = bootstrap_interval(own, groups, statistic=statistic, seed=seed)
@@ -89,7 +142,11 @@ def curve(ranked: RankedRelevant) -> list[float]:
 
 
 def compared(
-    systems: Mapping[str, Mapping[str, Values]], groups: Ids | None = None, *, seed: int = 0
+    systems: Mapping[str, Mapping[str, Values]],
+    groups: Ids | None = None,
+    *,
+    measures: Sequence[Measure] = RANKING,
+    seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Return for every pair of systems and every mean the difference and its p value, corrected by Holm's method.
 
@@ -99,12 +156,14 @@ def compared(
         Over the same queries.
     groups : int64 array or None
         Queries that belong together.
+    measures : sequence of Measure
+        Medians are not compared.
     seed : int
         Of the randomisation test.
     """
     pairs = list(combinations(systems, 2))
     found = []
-    for measure in RANKING:
+    for measure in measures:
         if measure.is_median:
             continue
         own = [(systems[a][measure.name], systems[b][measure.name]) for a, b in pairs]

@@ -6,18 +6,21 @@ import json
 import math
 import os
 import platform
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from mmsearch.errors import StorageError
+from mmsearch.evaluation.page import page_of
 
-_PACKAGES = ("mmsearch", "numpy", "onnxruntime", "hnswlib", "pillow", "torch", "open-clip-torch")
+_PACKAGES = ("mmsearch", "numpy", "onnxruntime", "hnswlib", "pillow", "torch", "open-clip-torch", "datasets")
 
 
 def environment() -> dict[str, Any]:
     """Return the versions and the machine that a report was made with."""
     return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": len(os.sched_getaffinity(0)),
@@ -25,25 +28,28 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write_report(found: dict[str, Any], folder: Path) -> Path:
-    """Write `report.json` into a folder, and return its path.
+def write_report(found: dict[str, Any], folder: Path) -> tuple[Path, Path]:
+    """Write `report.json` and `report.html` into a folder, and return their paths.
 
-    A value that is not a finite number, such as the median rank where most queries find nothing, is written as
-    null: JSON has no word for it.
+    In the JSON a value that is not a finite number, such as the median rank where most queries find nothing, is
+    null: JSON has no word for it. The page holds its plots and thumbnails itself.
 
     Raises
     ------
     StorageError
         If the folder cannot be written to.
     """
-    file = folder / "report.json"
-    text = json.dumps(_finite({**found, "environment": environment()}), indent=1, allow_nan=False)
+    found = {**found, "environment": environment()}
+    text = json.dumps(_finite(found), indent=1, allow_nan=False) + "\n"
+    data, page = folder / "report.json", folder / "report.html"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(text + "\n", encoding="utf-8")
+        data.write_text(text, encoding="utf-8")
+        # Names that are not UTF-8 come as lone surrogates, which a page can only hold as references.
+        page.write_text(page_of(found), encoding="utf-8", errors="xmlcharrefreplace")
     except OSError as error:
-        raise StorageError(f"{file}: could not be written ({error.strerror}); name another folder") from error
-    return file
+        raise StorageError(f"{folder}: could not be written ({error.strerror}); name another folder") from error
+    return data, page
 
 
 def _finite(value: Any) -> Any:

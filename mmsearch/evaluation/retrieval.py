@@ -3,44 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.encode import SetEncoder, described, refuse_repeated, require_words
+from mmsearch.evaluation.encode import (
+    SetEncoder,
+    bad_pictures,
+    described_encoders,
+    refuse_repeated,
+    require_words,
+)
 from mmsearch.evaluation.ground_truth.sets import CaptionSet
-from mmsearch.evaluation.measures import DESCRIBED, compared, curve, per_query, summarised
-from mmsearch.evaluation.metrics.ranks import Ids, Qrels, RankedRelevant, Values, rank_relevant_by_vectors
+from mmsearch.evaluation.measures import described
+from mmsearch.evaluation.metrics.ranks import Qrels
+from mmsearch.evaluation.scored import OnRanking, Ranking, Scored, compare_parts, score
+from mmsearch.vectors import inner_products
 
 TEXT_TO_IMAGE, IMAGE_TO_TEXT = "text to image", "image to text"
 
 
-@dataclass(frozen=True)
-class Direction:
-    """What one encoder does in one direction.
-
-    `values` holds every measure for every query, `groups` the number of the picture each query belongs to.
-    """
-
-    name: str
-    n_gallery: int
-    values: dict[str, Values]
-    groups: Ids
-    curve: list[float]
-
-    def to_json(self, *, seed: int) -> dict[str, Any]:
-        """Return counts, values with intervals, and the precision-recall curve."""
-        return {
-            "n_queries": len(self.groups),
-            "n_gallery": self.n_gallery,
-            "measures": summarised(self.values, self.groups, seed=seed),
-            "precision_at_recall": self.curve,
-        }
-
-
-def run_retrieval(benchmark: CaptionSet, encoders: Sequence[SetEncoder], *, seed: int = 0) -> dict[str, Any]:
+def run_retrieval(
+    benchmark: CaptionSet,
+    encoders: Sequence[SetEncoder],
+    *,
+    seed: int = 0,
+    on_ranking: OnRanking = lambda encoder, part, ranking: None,
+) -> dict[str, Any]:
     """Measure encoders on a caption set, in both directions.
 
     Parameters
@@ -51,13 +40,15 @@ def run_retrieval(benchmark: CaptionSet, encoders: Sequence[SetEncoder], *, seed
         Compared pairwise where there are several.
     seed : int
         Of the intervals and tests.
+    on_ranking : callable
+        Given each ranking as it is scored, such as to write it as a TREC run.
 
     Returns
     -------
     dict
         The report as JSON: the set with its counts, the definitions, and for every encoder and direction the
-        measures with 95 % intervals; `comparisons` between encoders with p values. A picture that cannot be
-        read is named in `bad`, leaves the gallery, and its texts are not asked.
+        measures with 95 % intervals and examples; `comparisons` between encoders with p values. A picture that
+        cannot be read is named in `bad`, leaves the gallery, and its texts are not asked.
 
     Raises
     ------
@@ -68,10 +59,15 @@ def run_retrieval(benchmark: CaptionSet, encoders: Sequence[SetEncoder], *, seed
     """
     refuse_repeated(encoders)
     require_words(encoders)
-    found: dict[str, list[Direction]] = {}
+    found: dict[str, dict[str, Scored]] = {}
     bad: dict[int, str] = {}
     for encoder in encoders:
-        found[encoder.encoder.name], bad = _measured(benchmark, encoder)
+        rankings, bad = _rankings(benchmark, encoder)
+        name = encoder.encoder.name
+        found[name] = {}
+        for part, ranking in rankings.items():
+            on_ranking(name, part, ranking)
+            found[name][part] = score(ranking, seed=seed)
     return {
         "benchmark": "retrieval",
         "set": {
@@ -79,49 +75,41 @@ def run_retrieval(benchmark: CaptionSet, encoders: Sequence[SetEncoder], *, seed
             "n_pictures": len(benchmark.pictures),
             "n_texts": len(benchmark.texts),
             "n_repeated_texts": benchmark.n_repeated_texts,
-            "bad": [{"path": str(benchmark.pictures[i]), "message": message} for i, message in bad.items()],
+            "bad": bad_pictures(benchmark.pictures, bad),
         },
         "seed": seed,
-        **DESCRIBED,
-        "encoders": described(encoders),
+        **described(),
+        "encoders": described_encoders(encoders),
         "results": {
-            name: {direction.name: direction.to_json(seed=seed) for direction in directions}
-            for name, directions in found.items()
+            name: {part: one.to_json(seed=seed) for part, one in parts.items()} for name, parts in found.items()
         },
-        "comparisons": _comparisons(found, seed) if len(encoders) > 1 else {},
+        "comparisons": compare_parts(found, seed=seed),
     }
 
 
-def _measured(benchmark: CaptionSet, encoder: SetEncoder) -> tuple[list[Direction], dict[int, str]]:
-    readable, pictures, bad = encoder.pictures(benchmark.pictures)
-    if not readable:
-        raise GroundTruthError(
-            f"{benchmark.name}: none of its {len(benchmark.pictures)} pictures can be read; the first: {bad[0]}"
-        )
+def _rankings(benchmark: CaptionSet, encoder: SetEncoder) -> tuple[dict[str, Ranking], dict[int, str]]:
+    readable, pictures, bad = encoder.readable_pictures(benchmark.name, benchmark.pictures)
     texts = encoder.texts(benchmark.texts)
     row_of = {position: row for row, position in enumerate(readable)}
     shown = [[row_of[p] for p in own if p in row_of] for own in benchmark.pictures_of_text]
     asked = [text for text, rows in enumerate(shown) if rows]
-    to_image = rank_relevant_by_vectors(texts[asked], pictures, Qrels.from_lists([shown[text] for text in asked]))
-    described = benchmark.texts_of_picture
-    to_text = rank_relevant_by_vectors(pictures, texts, Qrels.from_lists([described[p] for p in readable]))
-    owners = np.array([shown[text][0] for text in asked], dtype=np.int64)
-    return [
-        _direction(TEXT_TO_IMAGE, to_image, len(pictures), owners),
-        _direction(IMAGE_TO_TEXT, to_text, len(texts), np.arange(len(pictures))),
-    ], bad
-
-
-def _direction(name: str, ranked: RankedRelevant, n_gallery: int, groups: Ids) -> Direction:
-    return Direction(name, n_gallery, per_query(ranked), groups, curve(ranked))
-
-
-def _comparisons(found: dict[str, list[Direction]], seed: int) -> dict[str, Any]:
+    texts_of_picture = benchmark.texts_of_picture
+    picture_items = [{"path": str(benchmark.pictures[position])} for position in readable]
+    text_items = [{"text": text} for text in benchmark.texts]
+    asked_texts = texts[asked]
     return {
-        directions[0].name: compared(
-            {model: direction.values for model, direction in zip(found, directions, strict=True)},
-            directions[0].groups,
-            seed=seed,
-        )
-        for directions in zip(*found.values(), strict=True)
-    }
+        TEXT_TO_IMAGE: Ranking(
+            [text_items[text] for text in asked],
+            picture_items,
+            lambda ids: inner_products(asked_texts[ids], pictures),
+            Qrels.from_lists([shown[text] for text in asked]),
+            np.array([shown[text][0] for text in asked], dtype=np.int64),
+        ),
+        IMAGE_TO_TEXT: Ranking(
+            picture_items,
+            text_items,
+            lambda ids: inner_products(pictures[ids], texts),
+            Qrels.from_lists([texts_of_picture[position] for position in readable]),
+            np.arange(len(pictures)),
+        ),
+    }, bad

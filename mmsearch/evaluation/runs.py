@@ -8,7 +8,7 @@ from typing import Any
 
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.ground_truth.trec import rank_run, read_qrels, read_run
-from mmsearch.evaluation.measures import DESCRIBED, compared, curve, per_query, summarised
+from mmsearch.evaluation.measures import compared, curve, described, per_query, summarised
 
 
 def score_runs(qrels: Path, runs: Sequence[Path], *, seed: int = 0) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def score_runs(qrels: Path, runs: Sequence[Path], *, seed: int = 0) -> dict[str,
         "benchmark": "run",
         "set": {"name": qrels.name, "bad": []},
         "seed": seed,
-        **DESCRIBED,
+        **described(),
         "results": {
             name: {
                 qrels.name: {

@@ -1,6 +1,6 @@
 """DECODE: find files, open them safely, and turn bytes into upright RGB pixels at the tower's size."""
 
 from mmsearch.images.decode import decode
-from mmsearch.images.find import FoundFile, Unreachable, find_files, read_file
+from mmsearch.images.find import FoundFile, Unreachable, find_files, is_named_like_a_picture, read_file
 
-__all__ = ["FoundFile", "Unreachable", "decode", "find_files", "read_file"]
+__all__ = ["FoundFile", "Unreachable", "decode", "find_files", "is_named_like_a_picture", "read_file"]

@@ -11,7 +11,9 @@ import re
 import struct
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -76,17 +78,62 @@ def decode(
     PictureError
         `not_an_image`, `truncated`, `corrupt`, `too_large` or `metadata_bomb`.
     """
+
+    def at_least(size: tuple[int, int]) -> tuple[int, int] | None:
+        width, height = _resized(size, preprocessing)
+        return (2 * width, 2 * height) if use_draft else None
+
+    with named_errors():
+        upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
+        pixels = np.asarray(_fit(upright.image, preprocessing).convert("RGB"), dtype=np.uint8)
+    return Picture(pixels, upright.width, upright.height, upright.format, upright.taken_at)
+
+
+@dataclass(frozen=True)
+class Upright:
+    """A picture as it is looked at: turned by EXIF, on white, in a mode that can be resized.
+
+    `image` may be smaller than the original, whose `width` and `height` in pixels are those of the upright file.
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+    format: str
+    taken_at: str | None
+
+
+@contextmanager
+def named_errors() -> Iterator[None]:
+    """Turn whatever a decoder raises for one file into a PictureError with a reason code."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of what is checked here
-            return _decode(data, preprocessing, use_draft, max_megapixels)
+            yield
     except PictureError:
         raise
     except Exception as error:
         raise _named(error) from error
 
 
-def _decode(data: bytes, wanted: Preprocessing, use_draft: bool, max_megapixels: float) -> Picture:
+def open_upright(
+    data: bytes,
+    *,
+    at_least: Callable[[tuple[int, int]], tuple[int, int] | None] = lambda size: None,
+    max_megapixels: float = 64.0,
+) -> Upright:
+    """Decode frame 0 of a picture, upright; inside `named_errors()`.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    at_least : callable
+        Given the upright (width, height), returns the smallest size at which libjpeg may decode, or None for
+        the full one.
+    max_megapixels : float
+        Larger pictures are refused before their pixels are loaded.
+    """
     image = _open(data, max_megapixels)
     _check_size(image.width, image.height, max_megapixels)
     format_, (width, height) = image.format or "", image.size
@@ -94,16 +141,15 @@ def _decode(data: bytes, wanted: Preprocessing, use_draft: bool, max_megapixels:
         # Before EXIF is asked for: a PNG loads its pixels for that, and a second load hides what is broken.
         image.load()
     orientation, taken_at = _exif(image)
-    if use_draft:
-        _draft(image, wanted, orientation)
+    if orientation >= 5:
+        width, height = height, width
+    smallest = at_least((width, height))
+    if smallest is not None:  # other formats than JPEG know no draft and stay as they are
+        image.draft(None, smallest if orientation < 5 else smallest[::-1])
     image.load()
     if orientation > 1:
         image = _turned(image, orientation)
-    if orientation >= 5:
-        width, height = height, width
-    image = _fit(_plain(image), wanted)
-    pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
-    return Picture(pixels, width, height, "JPEG" if format_ == "MPO" else format_, taken_at)
+    return Upright(_plain(image), width, height, "JPEG" if format_ == "MPO" else format_, taken_at)
 
 
 def _open(data: bytes, max_megapixels: float) -> Image.Image:
@@ -188,17 +234,6 @@ def _taken_at(value: object) -> str | None:
         return datetime(*map(int, match.groups())).isoformat()  # type: ignore[arg-type]
     except ValueError:  # such as 0000:00:00 00:00:00
         return None
-
-
-def _draft(image: Image.Image, wanted: Preprocessing, orientation: int) -> None:
-    """Ask libjpeg for the smallest scale at which both sides are at least twice what is needed.
-
-    Other formats know no draft and stay as they are.
-    """
-    width, height = _resized(image.size, wanted)
-    if orientation >= 5:
-        width, height = _resized((image.height, image.width), wanted)[::-1]
-    image.draft(None, (2 * width, 2 * height))
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:

@@ -96,14 +96,15 @@ def _walk(root: bytes, follow_links: bool, seen: set[tuple[int, int]]) -> Iterat
             try:
                 if entry.is_dir(follow_symlinks=follow_links):
                     folders.append(entry.path)
-                elif _is_named_like_a_picture(entry.name) and (follow_links or not entry.is_symlink()):
+                elif is_named_like_a_picture(entry.name) and (follow_links or not entry.is_symlink()):
                     yield _candidate(entry.path, entry.stat(follow_symlinks=follow_links))
             except OSError as error:
                 yield _unreachable(entry.path, error, is_folder=False)
         pending += reversed(folders)
 
 
-def _is_named_like_a_picture(name: bytes) -> bool:
+def is_named_like_a_picture(name: bytes) -> bool:
+    """Return whether the extension of a file name is that of a format that can be read."""
     extension = os.path.splitext(name)[1].lower()
     return extension in _EXTENSIONS or (extension in _HEIF_EXTENSIONS and has_heif())
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmsearch.indexes.base import Rows
 from mmsearch.indexes.exact import ExactIndex
@@ -49,12 +50,16 @@ class Calibration:
         return cls(**fields)
 
 
-def ann_recall_at_k(found: Rows, expected: Rows) -> float:
-    """Return the share of the exact neighbours (n_queries, k) that were found (n_queries, k')."""
-    if expected.size == 0:
-        return 1.0
-    n_found = sum(len(np.intersect1d(f, e)) for f, e in zip(found, expected, strict=True))
-    return float(n_found / expected.size)
+def ann_recall_at_k(found: Rows, expected: Rows) -> NDArray[np.float64]:
+    """Return for every query the share of its exact neighbours (n_queries, k) that were found (n_queries, k').
+
+    >>> ann_recall_at_k(np.array([[1, 9], [3, 4]]), np.array([[1, 2], [3, 4]]))
+    array([0.5, 1. ])
+    """
+    if expected.shape[1] == 0:
+        return np.ones(len(expected))
+    shares = [len(np.intersect1d(f, e)) / len(e) for f, e in zip(found, expected, strict=True)]
+    return np.array(shares, dtype=np.float64)
 
 
 def picture_queries(matrix: Any, n_queries: int, *, seed: int = 0) -> Matrix:
@@ -83,24 +88,25 @@ def calibrate(graph: HnswIndex, exact: ExactIndex, queries: Matrix, *, target: f
         ANN recall@10 asked for, in (0, 1].
     """
     _, expected = exact.search(queries, K)
-    exact_ms = _median_ms(exact, queries[:5])
+    exact_ms = float(np.median(single_query_ms(exact, queries[:5])))
     recall, ef, graph_ms = 0.0, BEAMS[0], 0.0
     for ef in BEAMS:
         with graph.beam(ef):
             _, found = graph.search(queries, K)
-            recall = ann_recall_at_k(found, expected)
+            recall = float(ann_recall_at_k(found, expected).mean())
             if recall < target and ef != BEAMS[-1]:
                 continue
-            graph_ms = _median_ms(graph, queries[:50])
+            graph_ms = float(np.median(single_query_ms(graph, queries[:50])))
             break
     route = "graph" if recall >= target and graph_ms < exact_ms else "exact"
     return Calibration(route, ef, round(recall, 4), target, round(graph_ms, 4), round(exact_ms, 4), len(queries))
 
 
-def _median_ms(index: HnswIndex | ExactIndex, queries: Matrix) -> float:
+def single_query_ms(index: HnswIndex | ExactIndex, queries: Matrix) -> NDArray[np.float64]:
+    """Return the milliseconds (n_queries,) that each query takes alone."""
     times = []
     for query in queries:
         start = time.perf_counter()
         index.search(query[None], K)
-        times.append(time.perf_counter() - start)
-    return float(np.median(times) * 1e3)
+        times.append(1e3 * (time.perf_counter() - start))
+    return np.array(times, dtype=np.float64)

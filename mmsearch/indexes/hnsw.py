@@ -55,6 +55,11 @@ class HnswIndex:
         """Number of nodes, dead ones included."""
         return int(self._graph.get_current_count())
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the graph with its copy of the vectors, in a file and about the same in memory."""
+        return int(self._graph.index_file_size())
+
     def add(
         self,
         blocks: Iterable[tuple[Rows, Matrix]],

@@ -50,6 +50,7 @@ class PublishedGraph:
     epoch: int
     calibrations: dict[str, Calibration]
     load_seconds: float = 0.0
+    build_seconds: float | None = 0.0  # of all its vectors; None where an older version did not write it down
 
 
 def graph_facts(store: Store) -> dict[str, Any] | None:
@@ -80,7 +81,8 @@ def load_graph(store: Store) -> PublishedGraph | str:
         path, store.dim, m=facts["M"], ef_construction=facts["ef_construction"], n_nodes=facts["n"]
     )
     index.delete([row for row in store.catalog.dead_rows() if row < covered])
-    return PublishedGraph(index, covered, epoch, calibrations_of(facts), time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return PublishedGraph(index, covered, epoch, calibrations_of(facts), seconds, facts.get("build_seconds"))
 
 
 def update_graph(
@@ -113,25 +115,51 @@ def update_graph(
         return False
     loaded = load_graph(store)  # reads and checks the whole file, so a damaged one is replaced here
     if isinstance(loaded, str):
-        index = HnswIndex(store.dim, m=settings.m, ef_construction=settings.ef_construction)
-        loaded = PublishedGraph(index, 0, store.epoch, {})
+        loaded = _empty_graph(store, settings)
     total = n_rows - loaded.covered
     if total <= settings.tail_share * n_rows:
         if _is_calibrated(loaded.calibrations, settings.recall_target):
             return False
         total = 0
-    loaded.index.add(
-        _directed_rows(store, n_rows - total, n_rows),
+    if total:
+        _extend(store, loaded, on_progress)
+    on_progress("calibrate", 0, 1)
+    loaded.calibrations = calibrate_graph(store, loaded.index, settings, text_probes)
+    on_progress("calibrate", 1, 1)
+    _publish(store, loaded, settings)
+    return True
+
+
+def graph_in_memory(
+    store: Store,
+    settings: GraphSettings,
+    *,
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> PublishedGraph:
+    """Return a graph of all committed rows that is not published, not calibrated, and needs no writer."""
+    graph = _empty_graph(store, settings)
+    _extend(store, graph, on_progress)
+    return graph
+
+
+def _empty_graph(store: Store, settings: GraphSettings) -> PublishedGraph:
+    index = HnswIndex(store.dim, m=settings.m, ef_construction=settings.ef_construction)
+    return PublishedGraph(index, 0, store.epoch, {})
+
+
+def _extend(store: Store, graph: PublishedGraph, on_progress: Callable[[str, int, int], None]) -> None:
+    """Take the rows that a graph does not cover yet into it."""
+    start, n_rows = time.perf_counter(), store.n_rows
+    total = n_rows - graph.covered
+    graph.index.add(
+        _directed_rows(store, graph.covered, n_rows),
         total,
         on_progress=lambda done: on_progress("graph", done, total),
     )
-    loaded.index.delete(store.catalog.dead_rows())
-    on_progress("calibrate", 0, 1)
-    calibrations = calibrate_graph(store, loaded.index, settings, text_probes)
-    on_progress("calibrate", 1, 1)
-    covered = n_rows if total else loaded.covered
-    _publish(store, loaded.index, settings, calibrations, covered)
-    return True
+    graph.index.delete(store.catalog.dead_rows())
+    graph.covered = n_rows
+    if graph.build_seconds is not None:
+        graph.build_seconds += time.perf_counter() - start
 
 
 def _is_calibrated(found: dict[str, Calibration], target: float) -> bool:
@@ -168,18 +196,13 @@ def _next_name(store: Store) -> str:
     return f"hnsw-{int(generation) + 1 if generation.isdigit() else 1}"
 
 
-def _publish(
-    store: Store,
-    index: HnswIndex,
-    settings: GraphSettings,
-    calibrations: dict[str, Calibration],
-    covered: int,
-) -> None:
+def _publish(store: Store, graph: PublishedGraph, settings: GraphSettings) -> None:
     from importlib.metadata import version
 
     facts = {
         "dim": store.dim, "metric": "ip", "M": settings.m, "ef_construction": settings.ef_construction,
-        "n": index.n_nodes, "epoch": store.epoch, "covered": covered, "hnswlib": version("hnswlib"),
-        "calibration": {modality: found.to_json() for modality, found in calibrations.items()},
+        "n": graph.index.n_nodes, "epoch": store.epoch, "covered": graph.covered, "hnswlib": version("hnswlib"),
+        "build_seconds": graph.build_seconds,
+        "calibration": {modality: found.to_json() for modality, found in graph.calibrations.items()},
     }  # fmt: skip
-    publish(store.folder, KIND, _next_name(store), index.save, facts)
+    publish(store.folder, KIND, _next_name(store), graph.index.save, facts)

@@ -122,3 +122,81 @@ def test_bench_run_says_what_is_wrong_with_a_run(run, tmp_path):
     code, out, err = run("bench", "run", tmp_path / "qrels", tmp_path / "run")
     assert (code, out) == (1, "")
     assert "line 1: has 3 columns, expected 6" in err
+
+
+def test_bench_instance_measures_a_set_and_writes_runs(run, photos, checkpoint, tmp_path):
+    whole = {
+        "gallery": ["cat.jpg", "fig.jpg", "dam.jpg"],
+        "queries": [
+            {"image": "cat.jpg", "relevant": ["cat.jpg"], "kind": "easy"},
+            {"image": "fig.jpg", "relevant": ["dam.jpg"], "kind": "hard"},
+            {"image": "dam.jpg", "relevant": [], "kind": "hard"},
+        ],
+    }
+    (photos / "set.json").write_text(json.dumps(whole))
+    options = ("--model", checkpoint, "--by", "kind", "--out", tmp_path / "out", "--trec", "2")
+    code, out, err = run("bench", "instance", photos / "set.json", *options)
+    assert code == 0, err
+    found = {(row["task"], row["measure"]): row["value"] for row in json_lines(out)}
+    assert found["easy", "mAP"] == 1
+    assert {task for task, _ in found} == {"all", "easy", "hard"}
+    assert len((tmp_path / "out" / "all.qrels").read_text().splitlines()) == 2
+    assert "<title>Query by example: set</title>" in (tmp_path / "out" / "report.html").read_text()
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["command"].startswith("mmsearch bench instance")
+
+
+def test_bench_instance_refuses_queries_without_relevant_pictures_if_asked_to(run, photos, checkpoint):
+    whole = {"gallery": ["cat.jpg"], "queries": [{"image": "fig.jpg", "relevant": []}]}
+    (photos / "set.json").write_text(json.dumps(whole))
+    options = ("--model", checkpoint, "--without-relevant", "error")
+    code, out, err = run("bench", "instance", photos / "set.json", *options)
+    assert (code, out) == (1, "")
+    assert "1 of 1 queries have no relevant picture" in err
+
+
+def test_bench_asks_for_a_folder_to_write_runs_to(run, captioned, checkpoint):
+    code, _, err = run("bench", "retrieval", captioned, "--model", checkpoint, "--trec", "10")
+    assert code == 2
+    assert "name a folder for the runs with --out" in " ".join(err.split())
+
+
+@pytest.fixture
+def twelve(photos, run, checkpoint):
+    """A library of twelve pictures."""
+    from mmsearch.samples import sample_folder
+
+    pictures = sorted(sample_folder().glob("*.jpg"))[:12]
+    code, _, err = run("index", *pictures, "--model", checkpoint)
+    assert code == 0, err
+
+
+def test_bench_ann_measures_and_tunes_the_library(run, twelve, tmp_path):
+    code, out, err = run("bench", "ann", "--tune", "0.98", "--queries", "20", "--out", tmp_path / "out")
+    assert code == 0, err
+    rows = json_lines(out)
+    assert {(row["queries"], row["route"]) for row in rows} == {
+        (queries, route) for queries in ("text", "image") for route in ("exact", "graph")
+    }
+    assert all(0 <= row["recall"] <= 1 for row in rows)
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["index"]["recall_target"] == 0.98
+    code, out, _ = run("status", "--format", "json")
+    assert json.loads(out)[0]["recall_target"] == 0.98
+
+
+def test_bench_ann_takes_text_queries_from_a_file(run, twelve, tmp_path):
+    (tmp_path / "texts").write_text("a cat\n\ntwo dogs\n")
+    code, out, err = run("bench", "ann", "--texts", tmp_path / "texts", "--format", "table")
+    assert code == 0, err
+    assert re.search(r"^text +exact +1\.000", out, re.MULTILINE)
+    assert "text queries of the library: exact (target 0.95)" in err
+    code, out, _ = run("bench", "ann", "--texts", tmp_path / "texts", "--format", "json")
+    assert json.loads(out)[0]["results"]["text"]["n_queries"] == 2
+    (tmp_path / "texts").write_text("\n")
+    assert run("bench", "ann", "--texts", tmp_path / "texts")[0] == 2
+
+
+def test_bench_ann_of_no_library_says_so(run):
+    code, out, err = run("bench", "ann")
+    assert (code, out) == (1, "")
+    assert "no library found" in err

@@ -53,7 +53,7 @@ def test_a_picture_that_cannot_be_read_is_named_and_not_counted(benchmark, set_e
 def test_a_set_without_a_readable_picture_is_refused(benchmark, set_encoder):
     for picture in benchmark.pictures:
         picture.write_bytes(b"")
-    with pytest.raises(GroundTruthError, match=r"none of its pictures can be read; the first: .*cat"):
+    with pytest.raises(GroundTruthError, match=r"none of its 4 pictures can be read; the first: .*cat"):
         measured(benchmark, set_encoder)
 
 

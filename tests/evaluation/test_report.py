@@ -6,17 +6,26 @@ import pytest
 
 from mmsearch.errors import StorageError
 from mmsearch.evaluation.report import write_report
+from mmsearch.evaluation.runs import score_runs
 
 
-def test_report_is_json_with_the_environment_and_null_for_what_is_no_number(tmp_path):
-    path = write_report({"values": [1.5, float("inf")], "nothing": float("nan")}, tmp_path / "new" / "folder")
-    found = json.loads(path.read_text())
-    assert found["values"] == [1.5, None]
-    assert found["nothing"] is None
-    assert found["environment"]["versions"]["numpy"]
+@pytest.fixture
+def found(tmp_path):
+    (tmp_path / "qrels").write_text("q1 0 a 1\n")
+    (tmp_path / "run").write_text("q1 Q0 b 1 9 x\n")
+    return score_runs(tmp_path / "qrels", [tmp_path / "run"])
 
 
-def test_a_report_that_cannot_be_written_says_so(tmp_path):
+def test_report_is_json_with_the_environment_and_null_for_what_is_no_number(found, tmp_path):
+    data, page = write_report(found, tmp_path / "new" / "folder")
+    report = json.loads(data.read_text())
+    assert report["results"]["run"]["qrels"]["measures"]["median rank"]["value"] is None  # nothing was found
+    assert report["environment"]["versions"]["numpy"]
+    assert report["environment"]["created"].endswith("+00:00")
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_a_report_that_cannot_be_written_says_so(found, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="could not be written"):
-        write_report({}, tmp_path / "file")
+        write_report(found, tmp_path / "file")

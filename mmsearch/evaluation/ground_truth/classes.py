@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from pathlib import Path
 
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.ground_truth.captions import read_text
 from mmsearch.evaluation.ground_truth.sets import ClassSet, refuse_missing
+from mmsearch.images import is_named_like_a_picture
 
 LABELS = "labels.csv"
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic"))
 
 
 def read_classes(path: Path) -> ClassSet:
@@ -62,7 +63,7 @@ def _from_folders(folder: Path) -> ClassSet:
         for own in sorted(folder.iterdir())
         if own.is_dir() and not own.name.startswith(".")
         for picture in sorted(own.iterdir())
-        if picture.suffix.lower() in SUFFIXES
+        if is_named_like_a_picture(os.fsencode(picture.name))
     }
     if not pictures:
         raise GroundTruthError(f"{folder}: has neither {LABELS} nor a folder of pictures for each class")

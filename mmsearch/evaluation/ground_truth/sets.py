@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmsearch.errors import GroundTruthError
+from mmsearch.records import Box
+
+RANKING, REVISITED, GROUPS_OF_FOUR = "ranking", "revisited", "groups of four"
 
 
 @dataclass(frozen=True)
@@ -121,3 +124,43 @@ class ClassSet:
     pictures: tuple[Path, ...]
     truth: tuple[int, ...]
     class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What counts as found for every query of an instance set: positions in its gallery.
+
+    Junk is taken out of the ranking before it is scored; everything else is irrelevant.
+    """
+
+    relevant: tuple[tuple[int, ...], ...]
+    junk: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class InstanceSet:
+    """Queries by example, and the pictures of a gallery that show the same thing.
+
+    Parameters
+    ----------
+    name : str
+        For reports.
+    gallery, queries : tuple of Path
+        A picture may be both.
+    boxes : tuple of Box or None
+        For every query the part of it that is asked, None for the whole picture.
+    tasks : dict of str to Task
+        One, or the three of the revisited Oxford and Paris protocol.
+    parts : dict of str to tuple of int
+        Groups of queries that are also reported apart, such as those of one camera.
+    protocol : str
+        Which measures are reported: `ranking`, `revisited` (Radenovic 2018) or `groups of four` (UKBench).
+    """
+
+    name: str
+    gallery: tuple[Path, ...]
+    queries: tuple[Path, ...]
+    boxes: tuple[Box | None, ...]
+    tasks: dict[str, Task]
+    parts: dict[str, tuple[int, ...]]
+    protocol: str = RANKING

@@ -7,7 +7,7 @@ by the smaller document id (trec_eval: by the larger).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,6 +96,19 @@ def rank_run(run: Mapping[str, Mapping[str, float]], qrels: Mapping[str, Mapping
         missing=tuple(query for query in queries if query not in run),
         extra=tuple(query for query in run if query not in qrels),
         without_relevant=tuple(query for query, own in gains.items() if not own),
+    )
+
+
+def qrels_lines(query: str, gains: Mapping[str, float]) -> str:
+    """Return the lines of qrels for one query; gain by document."""
+    return "".join(f"{query} 0 {document} {gain:g}\n" for document, gain in gains.items())
+
+
+def run_lines(query: str, ranked: Sequence[tuple[str, float]], tag: str) -> str:
+    """Return the lines of a run for one query; (document, score), best first."""
+    return "".join(
+        f"{query} Q0 {document} {rank} {score:.9g} {tag}\n"
+        for rank, (document, score) in enumerate(ranked, start=1)
     )
 
 

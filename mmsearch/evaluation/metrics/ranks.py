@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from mmsearch.errors import DimensionError, GroundTruthError
 from mmsearch.records import Matrix
-from mmsearch.vectors import inner_products
 
 Ids = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -23,7 +22,6 @@ Values = NDArray[np.float64]
 UNRANKED = int(np.iinfo(np.int64).max)
 """Rank of a relevant image that the list does not hold."""
 
-_SCORES = 1 << 26  # held at a time: 256 MB
 _FEW = 32  # images whose rank is counted one by one; sorting the scores is faster above
 
 
@@ -189,29 +187,11 @@ def rank_relevant(scores: Matrix, qrels: Qrels) -> RankedRelevant:
     >>> rank_relevant(scores, Qrels.from_lists([[2, 1]])).ranks
     array([2, 3])
     """
-    return _rank_rows(scores, len(scores), scores.shape[1], qrels)
+    return rank_relevant_of_rows(scores, scores.shape[1], qrels)
 
 
-def rank_relevant_by_vectors(queries: Matrix, gallery: Matrix, qrels: Qrels) -> RankedRelevant:
-    """Return the ranks that the relevant images have by cosine; scores are held for a part of the queries.
-
-    Parameters
-    ----------
-    queries, gallery : float32 arrays, shape (n_queries, dim) and (n_images, dim)
-        Unit rows.
-    qrels : Qrels
-        Ground truth of the same queries; ids are rows of the gallery.
-    """
-    step = max(1, _SCORES // max(1, len(gallery)))
-    starts = range(0, len(queries), step)
-    rows = (row for start in starts for row in inner_products(queries[start : start + step], gallery))
-    return _rank_rows(rows, len(queries), len(gallery), qrels)
-
-
-def _rank_rows(rows: Iterable[Matrix], n_queries: int, n_images: int, qrels: Qrels) -> RankedRelevant:
-    """Return the ranks by the scores (n_images,) of each query, one query after the other."""
-    if n_queries != len(qrels):
-        raise DimensionError(f"there are scores of {n_queries} queries and ground truth of {len(qrels)}")
+def rank_relevant_of_rows(rows: Iterable[Matrix], n_images: int, qrels: Qrels) -> RankedRelevant:
+    """Return the same from the scores float32 (n_images,) of one query after the other, never all at once."""
     largest = max(qrels.ids.max(initial=-1), qrels.junk_ids.max(initial=-1))
     if largest >= n_images:
         raise DimensionError(f"the ground truth names image {largest}, there are scores of {n_images} images")
@@ -256,8 +236,6 @@ def rank_relevant_of_lists(found: Sequence[Ids], qrels: Qrels) -> RankedRelevant
     GroundTruthError
         If a list names an image twice.
     """
-    if len(found) != len(qrels):
-        raise DimensionError(f"there are answers to {len(found)} queries and ground truth of {len(qrels)}")
     return _ranked(_without_repeats(found), qrels, _places_in)
 
 
@@ -291,7 +269,11 @@ def _ranked(
         Given an answer and ids, returns the rank of each in the answer, junk counted.
     """
     ranks = np.empty_like(qrels.ids)
+    n_answers = 0
     for query, answer in enumerate(answers):
+        n_answers += 1
+        if query >= len(qrels):
+            continue  # only counted, for the sentence below
         part = slice(qrels.offsets[query], qrels.offsets[query + 1])
         junk_ids = qrels.junk_ids[qrels.junk_offsets[query] : qrels.junk_offsets[query + 1]]
         own = ranks_in(answer, qrels.ids[part])
@@ -299,6 +281,8 @@ def _ranked(
             n_junk_before = np.searchsorted(np.sort(ranks_in(answer, junk_ids)), own)
             own = np.where(own == UNRANKED, UNRANKED, own - n_junk_before)
         ranks[part] = own
+    if n_answers != len(qrels):
+        raise DimensionError(f"there are answers to {n_answers} queries and ground truth of {len(qrels)}")
     order = np.lexsort((ranks, owners_of(qrels.offsets)))
     return RankedRelevant(qrels.offsets, ranks[order], qrels.gains[order])
 

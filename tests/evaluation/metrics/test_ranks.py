@@ -6,15 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsearch.errors import DimensionError, GroundTruthError
-from mmsearch.evaluation.metrics import ranks as ranks_module
 from mmsearch.evaluation.metrics.ranks import (
     UNRANKED,
     Qrels,
     rank_relevant,
-    rank_relevant_by_vectors,
     rank_relevant_of_lists,
+    rank_relevant_of_rows,
 )
-from mmsearch.vectors import inner_products
 
 from .rankings import random_case
 
@@ -97,19 +95,16 @@ def test_a_score_that_is_nan_is_refused_with_its_query():
 
 
 def test_scores_and_ground_truth_of_other_sizes_are_refused():
-    with pytest.raises(DimensionError, match="scores of 2 queries and ground truth of 1"):
+    with pytest.raises(DimensionError, match="answers to 2 queries and ground truth of 1"):
         rank_relevant(SCORES, Qrels.from_lists([[0]]))
     with pytest.raises(DimensionError, match="names image 3, there are scores of 3 images"):
         rank_relevant(SCORES, Qrels.from_lists([[0], [3]]))
 
 
-def test_ranks_by_vectors_do_not_depend_on_how_many_scores_are_held(monkeypatch):
-    vectors = np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32)
+def test_ranks_of_rows_are_those_of_the_whole_matrix():
+    scores = np.random.default_rng(0).standard_normal((4, 9)).astype(np.float32)
     qrels = Qrels.from_lists([[1], [2, 3], [], [0]], gains=[[1], [2, 1], [], [3]], junk=[[], [7], [], [1, 2]])
-    whole = rank_relevant(inner_products(vectors[:4], vectors), qrels)
-    for n_held in (1, 20, 1000):
-        monkeypatch.setattr(ranks_module, "_SCORES", n_held)
-        found = rank_relevant_by_vectors(vectors[:4], vectors, qrels)
-        np.testing.assert_array_equal(found.ranks, whole.ranks)
-        np.testing.assert_array_equal(found.gains, whole.gains)
-        assert found.n_relevant.tolist() == [1, 2, 0, 1]
+    whole, found = rank_relevant(scores, qrels), rank_relevant_of_rows(iter(scores), 9, qrels)
+    np.testing.assert_array_equal(found.ranks, whole.ranks)
+    np.testing.assert_array_equal(found.gains, whole.gains)
+    assert found.n_relevant.tolist() == [1, 2, 0, 1]

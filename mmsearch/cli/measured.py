@@ -1,0 +1,108 @@
+"""How `bench` shows what it measured: tables for people, rows for programs, reports in a folder."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from mmsearch.cli.options import Format
+from mmsearch.cli.render import Row, print_table, say, write_rows
+
+SIGNIFICANT = 0.05
+
+
+def show_ann(found: dict[str, Any], out: Path | None, wanted: Format) -> None:
+    """Write what was measured of an index: the scan and a line for each beam."""
+    write_report_if_wanted(found, out)
+    rows: list[Row] = []
+    for modality, one in found["results"].items():
+        rows.append({"queries": modality, "route": "exact", "ef": None, "recall": 1.0, **one["exact"]})
+        rows += [{"queries": modality, "route": "graph", **beam} for beam in one["beams"]]
+    if wanted is Format.json:
+        write_rows([found], (), wanted)
+    elif wanted is not Format.table:
+        columns = ("queries", "route", "ef", "recall", "low", "high", "p50_ms", "p95_ms", "p99_ms", "queries_per_s")
+        write_rows(rows, columns, Format.jsonl if wanted is Format.jsonl else Format.tsv)
+    else:
+        _print_ann(found, rows)
+
+
+def _print_ann(found: dict[str, Any], rows: list[Row]) -> None:
+    index = found["index"]
+    built = index["build_seconds"]
+    say(
+        f"{index['n_in_graph']} vectors of {index['dim']} dimensions in the graph, {index['vector_bytes']} bytes a "
+        f"vector and {index['graph_bytes_per_vector']:.0f} in the graph"
+        + (f", built in {built:.1f} s" if built is not None else "")
+        + (" for this measurement; searches are exact" if index["is_built_for_this_measurement"] else "")
+    )
+    cells = [
+        [
+            row["queries"],
+            row["route"] + (f", ef {row['ef']}" if row["ef"] else ""),
+            f"{row['recall']:.3f}",
+            f"{row['low']:.3f}-{row['high']:.3f}" if "low" in row else "",
+            *(f"{row[name]:.3f}" for name in ("p50_ms", "p95_ms", "p99_ms")),
+            f"{row['queries_per_s']:.0f}",
+        ]
+        for row in rows
+    ]
+    columns = [("queries", False), ("route", False), ("recall@10", True), ("95 %", False)]
+    columns += [(name, True) for name in ("p50 ms", "p95 ms", "p99 ms", "queries/s")]
+    print_table(None, columns, cells)
+    for modality, one in found["results"].items():
+        chosen = one["chosen"]
+        beam = f" at ef {chosen['ef']}" if chosen["route"] == "graph" else ""
+        say(f"{modality} queries of the library: {chosen['route']}{beam} (target {index['recall_target']:g})")
+
+
+def write_report_if_wanted(found: dict[str, Any], out: Path | None) -> None:
+    """Write report.json and report.html into a folder, if one is named."""
+    if out is not None:
+        from mmsearch.evaluation.report import write_report
+
+        command = shlex.join(["mmsearch", *sys.argv[1:]])
+        for path in write_report({**found, "command": command}, out):
+            say(f"report: {path}")
+
+
+def show_measured(found: dict[str, Any], out: Path | None, wanted: Format, part: str) -> None:
+    """Write the report if it is wanted, and the results in the format that is; `part` is what results have."""
+    write_report_if_wanted(found, out)
+    if wanted in (Format.paths, Format.paths0):
+        write_rows(found["set"]["bad"], ("path",), wanted)
+    elif wanted is Format.json:
+        write_rows([found], (), wanted)
+    elif wanted is Format.table:
+        _print(found)
+    else:
+        rows: list[Row] = [
+            {"model": model, part: name, "measure": measure, **values}
+            for model, results in found["results"].items()
+            for name, result in results.items()
+            for measure, values in result["measures"].items()
+        ]
+        write_rows(rows, ("model", part, "measure", "value", "low", "high"), wanted)
+    for bad in found["set"]["bad"]:
+        say(f"  {bad['message']}")
+
+
+def _print(found: dict[str, Any]) -> None:
+    """Print a table for each direction or ensemble: a line a measure, a column a model with its interval."""
+    from mmsearch.evaluation.page import counts_text, interval_text
+
+    results, scales = found["results"], found["scales"]
+    for part in next(iter(results.values())):
+        own = [result[part] for result in results.values()]
+        say(f"{found['set']['name']}, {part}: {counts_text(own[0])}")
+        rows = [
+            [measure, *(" ".join(interval_text(one["measures"][measure], scales[measure])) for one in own)]
+            for measure in own[0]["measures"]
+        ]
+        print_table(None, [("measure", False), *((model, True) for model in results)], rows)
+        for one in found.get("comparisons", {}).get(part, []):
+            if one["p"] < SIGNIFICANT:
+                better, worse = (one["first"], one["second"])[:: 1 if one["difference"] > 0 else -1]
+                say(f"{one['measure']}: {better} is better than {worse} (p = {one['p']:.2g})")

@@ -1,0 +1,192 @@
+"""How well the library's own index finds the exact neighbours, and how fast: the graph over its beams.
+
+ANN recall@10 is the share of the exact ten neighbours that the graph finds: the quality of the index, not of the
+retrieval. Texts and pictures are measured apart, as they lie differently among the vectors.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmsearch.errors import QueryError
+from mmsearch.evaluation.metrics.uncertainty import bootstrap_interval
+from mmsearch.indexes.calibrate import BEAMS, K, ann_recall_at_k, picture_queries, single_query_ms
+from mmsearch.indexes.exact import ExactIndex
+from mmsearch.indexes.hnsw import HnswIndex
+from mmsearch.records import Matrix
+from mmsearch.store.folder import Store
+from mmsearch.store.graph import GraphSettings, PublishedGraph, graph_in_memory, load_graph
+
+DEFINITIONS = {
+    "recall@10": "share of the exact ten nearest neighbours that the graph finds, mean over queries",
+    "p50, p95, p99": "milliseconds of single queries, one at a time, one thread",
+    "queries/s": "queries a second in one batch, all threads",
+    "exact": "the scan of all vectors, in the same process",
+}
+PERCENTILES = (50, 95, 99)
+_N_EXACT = 50  # single queries of the exact scan, which may take a tenth of a second each
+
+OnProgress = Callable[[str, int, int], None]
+
+
+def run_ann(
+    folder: Path,
+    settings: GraphSettings,
+    texts: Matrix,
+    *,
+    n_queries: int = 1000,
+    beams: Sequence[int] = BEAMS,
+    seed: int = 0,
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> dict[str, Any]:
+    """Measure the graph of a library against the exact scan.
+
+    Parameters
+    ----------
+    folder : Path
+        The library; it is only read.
+    settings : GraphSettings
+        Those of the library. Below its `graph_from` a graph is built in memory, to show what it would do.
+    texts : float32 array, shape (n_texts, dim)
+        Unit embeddings of text queries; none if the library knows no words.
+    n_queries : int > 0
+        Queries of each kind at most. Picture queries are stored vectors, moved a little.
+    beams : sequence of int
+        Values of `ef`.
+    seed : int
+        Of the picture queries and the intervals.
+    on_progress : callable
+        Given (stage, done, total): `graph` while building in memory, `measure`.
+
+    Returns
+    -------
+    dict
+        The report as JSON: the index with its size and build time; for `text` and `image` queries the exact scan
+        and every beam with recall (95 % interval), percentiles of latency, and rate; the choice of the library.
+
+    Raises
+    ------
+    QueryError
+        If the library holds too few vectors to have ten neighbours.
+    """
+    store = Store.open(folder)
+    try:
+        return _measured(store, settings, texts, n_queries, beams, seed, on_progress)
+    finally:
+        store.close()
+
+
+def _measured(
+    store: Store,
+    settings: GraphSettings,
+    texts: Matrix,
+    n_queries: int,
+    beams: Sequence[int],
+    seed: int,
+    on_progress: OnProgress,
+) -> dict[str, Any]:
+    with store.catalog.reading():
+        dead = store.catalog.dead_rows()
+        if store.n_rows - len(dead) <= K:
+            raise QueryError(
+                f"{store.folder} holds {store.n_rows - len(dead)} vectors; to measure its index takes more than {K}"
+            )
+        loaded = load_graph(store)
+        graph = graph_in_memory(store, settings, on_progress=on_progress) if isinstance(loaded, str) else loaded
+        matrix = store.matrix()[: graph.covered]
+    exact = ExactIndex(matrix, [row for row in dead if row < graph.covered])
+    queries = {"text": texts[:n_queries], "image": picture_queries(matrix, n_queries, seed=seed)}
+    queries = {modality: vectors for modality, vectors in queries.items() if len(vectors)}
+    n_steps, n_done = len(queries) * (len(beams) + 1), 0
+
+    def step() -> None:
+        nonlocal n_done
+        n_done += 1
+        on_progress("measure", n_done, n_steps)
+
+    results = {
+        modality: _modality(graph, modality, exact, vectors, beams, seed, step)
+        for modality, vectors in queries.items()
+    }
+    return {
+        "benchmark": "ann",
+        "set": {"name": str(store.folder), "bad": []},
+        "seed": seed,
+        "definitions": DEFINITIONS,
+        "index": _index_facts(store, graph, settings, is_in_memory=isinstance(loaded, str)),
+        "results": results,
+    }
+
+
+def _index_facts(
+    store: Store, graph: PublishedGraph, settings: GraphSettings, *, is_in_memory: bool
+) -> dict[str, Any]:
+    n_nodes = graph.index.n_nodes
+    return {
+        "model": store.catalog.meta("model"),
+        "n_vectors": store.n_rows - store.catalog.count("dead"),
+        "n_in_graph": n_nodes,
+        "n_dead_in_graph": len(graph.index.dead),
+        "dim": store.dim,
+        "M": graph.index.m,
+        "ef_construction": graph.index.ef_construction,
+        "vector_bytes": 2 * store.dim,
+        "graph_bytes_per_vector": round(graph.index.size_bytes / max(1, n_nodes), 1),
+        "build_seconds": None if graph.build_seconds is None else round(graph.build_seconds, 4),
+        "is_built_for_this_measurement": is_in_memory,
+        "recall_target": settings.recall_target,
+        "graph_from": settings.graph_from,
+    }
+
+
+def _modality(
+    graph: PublishedGraph,
+    modality: str,
+    exact: ExactIndex,
+    queries: Matrix,
+    beams: Sequence[int],
+    seed: int,
+    step: Callable[[], None],
+) -> dict[str, Any]:
+    _, expected = exact.search(queries, K)
+    scan = _speed(exact, queries, queries[:_N_EXACT])
+    step()
+    measured = []
+    for ef in beams:
+        with graph.index.beam(ef):
+            recall = ann_recall_at_k(graph.index.search(queries, K)[1], expected)
+            low, high = bootstrap_interval(recall, seed=seed)
+            speed = _speed(graph.index, queries, queries)
+        measured.append({
+            "ef": ef,
+            "recall": round(float(recall.mean()), 4),
+            "low": round(low, 4),
+            "high": round(high, 4),
+            **speed,
+            "times_exact_single": round(scan["p50_ms"] / speed["p50_ms"], 2),
+            "times_exact_batch": round(speed["queries_per_s"] / scan["queries_per_s"], 2),
+        })  # fmt: skip
+        step()
+    chosen = graph.calibrations.get(modality)
+    return {
+        "n_queries": len(queries),
+        "exact": scan,
+        "beams": measured,
+        "chosen": chosen.to_json() if chosen is not None else {"route": "exact"},
+    }
+
+
+def _speed(index: HnswIndex | ExactIndex, queries: Matrix, singles: Matrix) -> dict[str, float]:
+    start = time.perf_counter()
+    index.search(queries, K)
+    rate = len(queries) / (time.perf_counter() - start)
+    times = np.percentile(single_query_ms(index, singles), PERCENTILES)
+    return {
+        **{f"p{p}_ms": round(float(ms), 4) for p, ms in zip(PERCENTILES, times, strict=True)},
+        "queries_per_s": round(rate, 1),
+    }

@@ -1,0 +1,128 @@
+"""Plots of a report as SVG: curves and confusions that can be read in black and white and by the colour-blind."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette; the dashes tell lines apart without colour.
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+_DASHES = ("-", "--", "-.", ":")
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",  # texts stay texts
+    "svg.hashsalt": "mmsearch",  # the same plot is the same file
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def precision_recall_plot(curves: Mapping[str, Sequence[float]], levels: Sequence[float]) -> bytes:
+    """Return a plot of the mean interpolated precision at each level of recall, a line for each system."""
+    with _styled():
+        figure, axes = _axes(5.2, 3.4)
+        for i, (name, precision) in enumerate(curves.items()):
+            axes.plot(levels, precision, label=name, **_line(i))
+        axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+        _finish(axes)
+        return _svg(figure)
+
+
+def ann_plot(results: Mapping[str, Mapping[str, Any]], target: float) -> bytes:
+    """Return a plot of ANN recall against the latency of single queries over the beam, a line for each modality.
+
+    The crosses are the exact scan, the filled marks what the library uses.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    with _styled():
+        figure, axes = _axes(6.4, 3.8)
+        for i, (modality, one) in enumerate(results.items()):
+            style = _line(i)
+            beams, chosen = one["beams"], one["chosen"]
+            axes.plot(
+                [beam["p50_ms"] for beam in beams], [beam["recall"] for beam in beams],
+                marker="o", markerfacecolor="white", label=f"{modality} queries, graph", **style,
+            )  # fmt: skip
+            axes.plot(
+                [one["exact"]["p50_ms"]], [1.0], marker="X", markersize=9, linestyle="none",
+                color=style["color"], label=f"{modality} queries, exact scan",
+            )  # fmt: skip
+            for beam in beams:
+                if chosen["route"] == "graph" and beam["ef"] == chosen["ef"]:
+                    axes.plot([beam["p50_ms"]], [beam["recall"]], marker="o", color=style["color"])
+            for beam in (beams[0], beams[-1]):
+                axes.annotate(
+                    f"ef {beam['ef']}", (beam["p50_ms"], beam["recall"]), (3, 6 if i % 2 else -12),
+                    textcoords="offset points", fontsize=8, color=style["color"],
+                )  # fmt: skip
+        axes.axhline(target, color="#777777", linewidth=0.8, linestyle=":")
+        axes.annotate(f"target {target:g}", (1, target), (-4, 3), textcoords="offset points",
+                      xycoords=("axes fraction", "data"), ha="right", fontsize=8, color="#777777")  # fmt: skip
+        axes.set(xlabel="milliseconds a query, median", ylabel="ANN recall@10", xscale="log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.margins(y=0.12)
+        _finish(axes)
+        return _svg(figure)
+
+
+def confusion_plot(class_names: Sequence[str], confusion: Sequence[Sequence[int]]) -> bytes:
+    """Return a heat map of (true class, predicted class, pictures), each row as shares of its class."""
+    import numpy as np
+
+    n = len(class_names)
+    counts = np.zeros((n, n))
+    for truth, predicted, pictures in confusion:
+        counts[truth, predicted] = pictures
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = 2.2 + 0.26 * n
+    with _styled():
+        figure, axes = _axes(side + 0.8, side)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes.set_xticks(range(n), class_names, rotation=90, fontsize=8)
+        axes.set_yticks(range(n), class_names, fontsize=8)
+        axes.set(xlabel="predicted", ylabel="true")
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", fontsize=7, color=colour)
+        return _svg(figure)
+
+
+@contextmanager
+def _styled() -> Iterator[None]:
+    from matplotlib import rc_context
+
+    with rc_context(_STYLE):
+        yield
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure  # without pyplot: no window system, nothing global
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _line(i: int) -> dict[str, Any]:
+    return {"color": _COLOURS[i % len(_COLOURS)], "linestyle": _DASHES[i % len(_DASHES)], "linewidth": 1.6}
+
+
+def _finish(axes: Axes) -> None:
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, fontsize=9)
+
+
+def _svg(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()

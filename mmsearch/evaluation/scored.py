@@ -1,0 +1,194 @@
+"""One list of queries over one gallery, scored: measures with intervals, a curve, and examples to look at.
+
+Every benchmark of rankings is a dict of these, a part of its report each: a direction, a task, a camera.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from mmsearch.evaluation.measures import RANKING, Measure, compared, curve, per_query, summarised
+from mmsearch.evaluation.metrics.average_precision import average_precision
+from mmsearch.evaluation.metrics.ranks import Ids, Qrels, Values, rank_relevant_of_rows
+from mmsearch.records import Matrix
+from mmsearch.vectors import top_k
+
+Item = dict[str, Any]
+"""What stands in a ranking, for reports: `text`, or `path` and, for a part of a picture, `box`."""
+
+OnRanking = Callable[[str, str, "Ranking"], None]
+"""Given the name of an encoder, of a part of the report, and its ranking."""
+
+_SCORES = 1 << 26  # held at a time: 256 MB
+_N_EXAMPLES = 6  # best and worst queries each
+_N_SHOWN = 7  # hits of an example
+_N_WANTED = 2  # relevant ones named that are not among those
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Queries, a gallery, how one is scored against the other, and what is relevant.
+
+    Parameters
+    ----------
+    queries, gallery : sequence of Item
+        In the order of ids.
+    scores : callable
+        Given ids of queries int64 (n,), returns their scores float32 (n, n_gallery), higher is better.
+    qrels : Qrels
+        Ground truth of the queries over the gallery.
+    groups : int64 array, shape (n_queries,)
+        Queries of the same number are not independent of one another.
+    """
+
+    queries: Sequence[Item]
+    gallery: Sequence[Item]
+    scores: Callable[[Ids], Matrix]
+    qrels: Qrels
+    groups: Ids
+
+    def blocks(self) -> Iterator[tuple[Ids, Matrix]]:
+        """Yield ids of queries and their scores, a part of the queries at a time."""
+        step = max(1, _SCORES // max(1, len(self.gallery)))
+        for start in range(0, len(self.queries), step):
+            ids = np.arange(start, min(start + step, len(self.queries)))
+            yield ids, self.scores(ids)
+
+    def best(self, k: int) -> Iterator[tuple[int, Ids, Matrix]]:
+        """Yield for every query its id, and ids and scores of its k best, best first; junk is left out."""
+        for ids, scores in self.blocks():
+            for query, row in zip(ids.tolist(), scores, strict=True):
+                best_scores, best = top_k(_without_junk(row, self.qrels, query)[None], np.arange(len(row)), k)
+                is_ranked = best_scores[0] > -np.inf
+                yield query, best[0][is_ranked], best_scores[0][is_ranked]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The measures of one ranking: `values` of every query by the name of the measure, and what is shown.
+
+    `examples` are the `best` and the `worst` queries by average precision with their hits, as JSON.
+    """
+
+    n_gallery: int
+    values: dict[str, Values]
+    groups: Ids
+    curve: list[float]
+    examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    n_without_relevant: int = 0
+    measures: tuple[Measure, ...] = RANKING
+
+    def of(self, queries: Sequence[int]) -> Scored:
+        """Return the same for some of the queries, by their place in `values`; without curve and examples."""
+        chosen = np.asarray(queries, dtype=np.int64)
+        values = {name: own[chosen] for name, own in self.values.items()}
+        return replace(self, values=values, groups=self.groups[chosen], curve=[], examples={}, n_without_relevant=0)
+
+    def to_json(self, *, seed: int) -> dict[str, Any]:
+        """Return counts, measures with 95 % intervals, the precision-recall curve and the examples."""
+        without = {"n_without_relevant": self.n_without_relevant} if self.n_without_relevant else {}
+        return {
+            "n_queries": len(self.groups),
+            "n_gallery": self.n_gallery,
+            **without,
+            "measures": summarised(self.values, self.groups, measures=self.measures, seed=seed),
+            "precision_at_recall": self.curve,
+            "examples": self.examples,
+        }
+
+
+def score(
+    ranking: Ranking, *, measures: tuple[Measure, ...] = RANKING, n_without_relevant: int = 0, seed: int = 0
+) -> Scored:
+    """Return the measures of a ranking; `seed` decides which of equally good queries are shown."""
+    rows = (row for _, scores in ranking.blocks() for row in scores)
+    ranked = rank_relevant_of_rows(rows, len(ranking.gallery), ranking.qrels)
+    return Scored(
+        len(ranking.gallery),
+        per_query(ranked, measures),
+        ranking.groups,
+        curve(ranked),
+        examples_of(ranking, average_precision(ranked), seed=seed),
+        n_without_relevant,
+        measures,
+    )
+
+
+def compare_parts(found: Mapping[str, Mapping[str, Scored]], *, seed: int) -> dict[str, Any]:
+    """Return the comparisons between encoders, `found[encoder][part]`, of every part; {} if there is only one."""
+    if len(found) < 2:
+        return {}
+    parts = next(iter(found.values()))
+    return {
+        part: compared(
+            {name: own[part].values for name, own in found.items()},
+            first.groups,
+            measures=first.measures,
+            seed=seed,
+        )
+        for part, first in parts.items()
+    }
+
+
+def examples_of(ranking: Ranking, precision: Values, *, seed: int = 0) -> dict[str, list[dict[str, Any]]]:
+    """Return the `best` and the `worst` queries with their hits, as JSON.
+
+    Parameters
+    ----------
+    ranking : Ranking
+        Of its groups at most one query is shown.
+    precision : float64 array, shape (n_queries,)
+        Average precision of every query.
+    seed : int
+        Decides among equally good queries.
+    """
+    shuffled = np.random.default_rng(seed).permutation(len(precision))
+    found = {}
+    n = min(_N_EXAMPLES, max(1, len(precision) // 2))
+    for name, sign in (("best", -1), ("worst", 1)):
+        order = shuffled[np.argsort(sign * precision[shuffled], kind="stable")]
+        _, first = np.unique(ranking.groups[order], return_index=True)
+        chosen = order[np.sort(first)[:n]]
+        rows = ranking.scores(chosen)
+        found[name] = [
+            _example(ranking, query, row, float(precision[query]))
+            for query, row in zip(chosen.tolist(), rows, strict=True)
+        ]
+    return found
+
+
+def _example(ranking: Ranking, query: int, row: Matrix, precision: float) -> dict[str, Any]:
+    qrels = ranking.qrels
+    relevant = qrels.ids[qrels.offsets[query] : qrels.offsets[query + 1]]
+    row = _without_junk(row, qrels, query)
+    order = np.lexsort((np.arange(len(row)), -row))
+    order = order[row[order] > -np.inf]
+    wanted = [
+        {**ranking.gallery[i], "rank": rank}
+        for rank, i in enumerate(order.tolist(), start=1)
+        if rank > _N_SHOWN and i in relevant
+    ]
+    return {
+        "query": ranking.queries[query],
+        "average_precision": round(precision, 4),
+        "hits": [
+            {**ranking.gallery[i], "score": round(float(row[i]), 4), "is_relevant": bool(i in relevant)}
+            for i in order[:_N_SHOWN].tolist()
+        ],
+        "wanted": wanted[:_N_WANTED],
+        "n_relevant": len(relevant),
+    }
+
+
+def _without_junk(row: Matrix, qrels: Qrels, query: int) -> Matrix:
+    """Return the scores of a query with those of its junk at minus infinity."""
+    junk = qrels.junk_ids[qrels.junk_offsets[query] : qrels.junk_offsets[query + 1]]
+    if not len(junk):
+        return row
+    row = row.copy()
+    row[junk] = -np.inf
+    return row

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mmsearch.errors import GroundTruthError
+from mmsearch.evaluation.ground_truth.instances import read_instances
+from mmsearch.evaluation.ground_truth.sets import GROUPS_OF_FOUR, RANKING
+
+NAMES = ("a", "b", "c", "d", "e")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in NAMES:
+        (tmp_path / f"{name}.jpg").write_bytes(b"x")
+    return tmp_path
+
+
+def written(folder, whole):
+    file = folder / "set.json"
+    file.write_text(json.dumps(whole))
+    return file
+
+
+def as_lines(folder, database, queries):
+    (folder / "database.jsonl").write_text("\n".join(map(json.dumps, database)))
+    (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)))
+    return folder
+
+
+GALLERY = ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_gallery_and_queries_are_read_with_junk_and_boxes(folder):
+    queries = [
+        {"image": "d.jpg", "relevant": ["b.jpg", "a.jpg"], "junk": ["c.jpg"], "box": [1, 2, 3, 4.5]},
+        {"image": "e.jpg", "relevant": []},
+    ]
+    found = read_instances(written(folder, {"gallery": GALLERY, "queries": queries}))
+    assert [path.name for path in found.gallery] == GALLERY
+    assert [path.name for path in found.queries] == ["d.jpg", "e.jpg"]
+    assert found.boxes == ((1, 2, 3, 4.5), None)
+    assert found.tasks["all"].relevant == ((1, 0), ())
+    assert found.tasks["all"].junk == ((2,), ())
+    assert found.protocol == RANKING
+
+
+def test_a_query_of_the_gallery_is_junk_for_itself_unless_it_is_named(folder):
+    queries = [{"image": "a.jpg", "relevant": ["b.jpg"]}, {"image": "b.jpg", "relevant": ["b.jpg", "c.jpg"]}]
+    found = read_instances(written(folder, {"gallery": GALLERY, "queries": queries}))
+    assert found.tasks["all"].junk == ((0,), ())
+
+
+def test_lines_with_ids_are_read_and_parted_by_a_field(folder):
+    database = [{"id": 7, "image": "a.jpg"}, {"id": "x", "image": "b.jpg"}]
+    queries = [
+        {"query": "c.jpg", "relevant": [7], "camera": "canon"},
+        {"query": "d.jpg", "relevant": ["x"], "camera": "palm"},
+        {"query": "e.jpg", "relevant": ["7"], "camera": "canon"},
+    ]
+    found = read_instances(as_lines(folder, database, queries), by="camera")
+    assert found.tasks["all"].relevant == ((0,), (1,), (0,))
+    assert found.parts == {"canon": (0, 2), "palm": (1,)}
+    assert found.name == folder.name
+
+
+def test_pictures_of_a_group_ask_for_the_others(folder):
+    found = read_instances(
+        written(folder, {"groups": [["a.jpg", "b.jpg", "c.jpg", "d.jpg"]], "distractors": ["e.jpg"]})
+    )
+    assert found.protocol == GROUPS_OF_FOUR
+    assert (len(found.queries), len(found.gallery)) == (4, 5)
+    assert found.tasks["all"].relevant[1] == (0, 2, 3)
+    assert found.tasks["all"].junk[1] == (1,)
+
+
+def test_groups_of_other_sizes_have_no_ns_score(folder):
+    found = read_instances(written(folder, {"groups": [["a.jpg", "b.jpg"], ["c.jpg"]]}))
+    assert found.protocol == RANKING
+    assert found.tasks["all"].relevant == ((1,), (0,), ())
+
+
+def test_pictures_of_a_class_ask_for_the_others(tmp_path):
+    for name in ("cat/1.jpg", "cat/2.jpg", "dog/1.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = read_instances(tmp_path)
+    assert found.tasks["all"].relevant == ((1,), (0,), ())
+
+
+@pytest.mark.parametrize(
+    ("whole", "sentence"),
+    [
+        ({"gallery": GALLERY}, "has no field 'queries'; found gallery"),
+        ({"queries": []}, "has no field 'gallery'; found queries"),
+        ({"gallery": GALLERY, "queries": []}, "there are no queries in it"),
+        ({"gallery": [1], "queries": []}, "gallery: is \\[1\\], expected a list of names"),
+        ({"gallery": ["a.jpg", "a.jpg"], "queries": []}, "'a.jpg' comes a second time"),
+        (
+            {"gallery": ["lost.jpg"], "queries": [{"image": "a.jpg", "relevant": []}]},
+            "1 of 2 pictures are not on disk",
+        ),
+        ({"gallery": GALLERY, "queries": [{"relevant": []}]}, "query 0: has no field 'image'"),
+        ({"gallery": GALLERY, "queries": [{"image": "d.jpg"}]}, "query 0: has no field 'relevant'"),
+        (
+            {"gallery": GALLERY, "queries": [{"image": "d.jpg", "relevant": ["z"]}]},
+            "relevant names 'z', which is not in",
+        ),
+        (
+            {"gallery": GALLERY, "queries": [{"image": "d.jpg", "relevant": ["a.jpg"] * 2}]},
+            "names one picture twice",
+        ),
+        (
+            {"gallery": GALLERY, "queries": [{"image": "d.jpg", "relevant": ["a.jpg"], "junk": ["a.jpg"]}]},
+            "gallery picture 0 is both relevant and junk",
+        ),
+        (
+            {"gallery": GALLERY, "queries": [{"image": "d.jpg", "relevant": [], "box": [3, 0, 1, 9]}]},
+            "box is \\[3, 0, 1, 9\\], expected",
+        ),
+        ({"groups": [["a.jpg", "a.jpg"]]}, "picture 'a.jpg' comes a second time"),
+        ({"groups": [["a.jpg"], ["b.jpg"]]}, "no picture has another of its group"),
+        ({"groups": "abc"}, "field 'groups' is str, expected list"),
+        ([], "has no field 'gallery'; found list"),
+    ],
+)
+def test_what_is_wrong_with_a_set_is_said(folder, whole, sentence):
+    with pytest.raises(GroundTruthError, match=sentence):
+        read_instances(written(folder, whole))
+
+
+def test_a_field_to_part_by_must_be_there(folder):
+    entry = {"image": "d.jpg", "relevant": ["a.jpg"]}
+    with pytest.raises(GroundTruthError, match="query 0: has no field 'camera'; found image, relevant"):
+        read_instances(written(folder, {"gallery": GALLERY, "queries": [entry]}), by="camera")
+
+
+def test_a_file_that_is_not_json_is_named_with_its_line(folder):
+    (folder / "set.json").write_text('{"gallery":\n oops')
+    with pytest.raises(GroundTruthError, match=r"set\.json, line 2: is not JSON"):
+        read_instances(folder / "set.json")

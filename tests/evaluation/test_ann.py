@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmsearch.errors import QueryError
+from mmsearch.evaluation.ann import run_ann
+from mmsearch.indexes.calibrate import ann_recall_at_k
+from mmsearch.indexes.exact import ExactIndex
+from mmsearch.store.folder import Store
+from mmsearch.store.graph import GraphSettings, load_graph, update_graph
+from tests.conftest import random_units
+from tests.store.test_store import DIM, filled
+
+SETTINGS = GraphSettings(graph_from=50, m=4, ef_construction=10, recall_target=0.9)
+TEXTS = random_units(20, DIM, seed=5)
+BEAMS = (10, 200)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    filled(tmp_path, 200)
+    with Store.writer(tmp_path) as store:
+        update_graph(store, SETTINGS, TEXTS)
+        store.remove_images([1, 2, 3])
+    return tmp_path
+
+
+def measured(folder, texts=TEXTS, settings=SETTINGS, **options):
+    return run_ann(folder, settings, texts, beams=BEAMS, **options)
+
+
+def test_recall_is_that_of_the_librarys_graph_against_the_scan(folder):
+    found = measured(folder)["results"]["text"]
+    store = Store.open(folder)
+    graph, exact = load_graph(store), ExactIndex(store.matrix(), store.catalog.dead_rows())
+    for one in found["beams"]:
+        with graph.index.beam(one["ef"]):
+            recall = ann_recall_at_k(graph.index.search(TEXTS, 10)[1], exact.search(TEXTS, 10)[1])
+        assert one["recall"] == pytest.approx(recall.mean(), abs=1e-4)
+        assert one["low"] <= one["recall"] <= one["high"]
+    assert found["n_queries"] == 20
+    assert found["chosen"]["target"] == 0.9
+
+
+def test_latencies_and_rates_of_both_routes_are_given(folder):
+    for one in measured(folder)["results"].values():
+        for speed in (one["exact"], *one["beams"]):
+            assert 0 < speed["p50_ms"] <= speed["p95_ms"] <= speed["p99_ms"]
+            assert speed["queries_per_s"] > 0
+        first = one["beams"][0]
+        assert first["times_exact_single"] == pytest.approx(one["exact"]["p50_ms"] / first["p50_ms"], rel=0.02)
+
+
+def test_the_index_is_described(folder):
+    index = measured(folder)["index"]
+    assert (index["n_vectors"], index["n_in_graph"], index["n_dead_in_graph"]) == (197, 200, 3)
+    assert (index["M"], index["ef_construction"], index["vector_bytes"]) == (4, 10, 2 * DIM)
+    assert index["graph_bytes_per_vector"] == pytest.approx((folder / "hnsw-1.bin").stat().st_size / 200, abs=0.1)
+    assert index["build_seconds"] > 0
+    assert not index["is_built_for_this_measurement"]
+
+
+def test_a_library_without_a_graph_is_measured_with_one_in_memory(tmp_path):
+    filled(tmp_path, 40)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    found = measured(tmp_path)
+    assert found["index"]["is_built_for_this_measurement"]
+    assert found["results"]["image"]["chosen"] == {"route": "exact"}
+    assert found["results"]["image"]["beams"][-1]["recall"] > 0.9
+    assert [name for name in sorted(path.name for path in tmp_path.iterdir()) if "sqlite-" not in name] == [
+        name for name in before if "sqlite-" not in name
+    ]
+
+
+def test_a_library_that_knows_no_words_is_measured_with_pictures(folder):
+    found = measured(folder, texts=np.zeros((0, DIM), np.float32), n_queries=30)
+    assert list(found["results"]) == ["image"]
+    assert found["results"]["image"]["n_queries"] == 30
+
+
+def test_a_library_of_ten_vectors_is_refused(tmp_path):
+    filled(tmp_path, 10)
+    with pytest.raises(QueryError, match="holds 10 vectors; to measure its index takes more than 10"):
+        measured(tmp_path)

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmsearch.errors import GroundTruthError
+from mmsearch.evaluation.ground_truth.sets import GROUPS_OF_FOUR, REVISITED, InstanceSet, Task
+from mmsearch.evaluation.instance import run_instance
+from mmsearch.evaluation.metrics.instance import ns_score
+from mmsearch.evaluation.metrics.ranks import Qrels, rank_relevant
+from mmsearch.vectors import inner_products
+
+NAMES = ("astronaut", "cat", "coffee", "creek", "dam", "fig")
+
+
+@pytest.fixture
+def gallery(photos):
+    return tuple(photos / f"{name}.jpg" for name in NAMES)
+
+
+def instance_set(gallery, queries, relevant, junk=None, **fields):
+    junk = junk or ((),) * len(queries)
+    fields = {"boxes": (None,) * len(queries), "tasks": {"all": Task(relevant, junk)}, "parts": {}, **fields}
+    return InstanceSet("photos", gallery, queries, **fields)
+
+
+def results(benchmark, encoder, **options):
+    return run_instance(benchmark, [encoder], **options)["results"][encoder.encoder.name]
+
+
+def test_measures_are_those_of_the_cosines_without_junk(gallery, set_encoder):
+    benchmark = instance_set(gallery, gallery[:2], ((3, 4), (2,)), ((0,), (1, 5)))
+    found = results(benchmark, set_encoder)["all"]
+    vectors = set_encoder.pictures(gallery)[1]
+    expected = []
+    for query, (relevant, junk) in enumerate((((3, 4), (0,)), ((2,), (1, 5)))):
+        order = [i for i in np.argsort(-inner_products(vectors[query : query + 1], vectors)[0]) if i not in junk]
+        ranks = sorted(order.index(i) + 1 for i in relevant)
+        expected.append(np.mean([(i + 1) / rank for i, rank in enumerate(ranks)]))
+    np.testing.assert_allclose(found["measures"]["mAP"]["value"], np.mean(expected))
+    assert (found["n_queries"], found["n_gallery"]) == (2, 6)
+
+
+def test_a_part_of_a_picture_is_asked_as_if_it_were_a_file(gallery, set_encoder, tmp_path):
+    box = (20, 30, 120, 110)
+    with Image.open(gallery[1]) as image:
+        image.crop(box).save(tmp_path / "part.png")
+    whole = instance_set(gallery, (tmp_path / "part.png",), ((1,),))
+    part = instance_set(gallery, (gallery[1],), ((1,),), boxes=(box,))
+    found, expected = results(part, set_encoder)["all"], results(whole, set_encoder)["all"]
+    assert found["measures"] == expected["measures"]
+    assert found["examples"]["best"][0]["query"] == {"path": str(gallery[1]), "box": list(box)}
+    scores = [hit["score"] for hit in found["examples"]["best"][0]["hits"]]
+    assert scores == [hit["score"] for hit in expected["examples"]["best"][0]["hits"]]
+
+
+def test_a_box_outside_of_its_picture_is_named_and_not_asked(gallery, set_encoder):
+    benchmark = instance_set(gallery, gallery[:2], ((3,), (4,)), boxes=((9000, 0, 9100, 50), None))
+    found = run_instance(benchmark, [set_encoder])
+    assert [bad["path"] for bad in found["set"]["bad"]] == [str(gallery[0])]
+    assert found["results"][set_encoder.encoder.name]["all"]["n_queries"] == 1
+
+
+def test_queries_without_relevant_pictures_are_skipped_scored_zero_or_refused(gallery, set_encoder):
+    benchmark = instance_set(gallery, gallery[:2], ((0,), ()))
+    skipped = results(benchmark, set_encoder)["all"]
+    zero = results(benchmark, set_encoder, without_relevant="zero")["all"]
+    assert (skipped["n_queries"], skipped["n_without_relevant"], skipped["measures"]["mAP"]["value"]) == (1, 1, 1)
+    assert (zero["n_queries"], zero["n_without_relevant"], zero["measures"]["mAP"]["value"]) == (2, 1, 0.5)
+    with pytest.raises(GroundTruthError, match="1 of 2 queries have no relevant picture, the first is query 1"):
+        results(benchmark, set_encoder, without_relevant="error")
+
+
+def test_a_picture_that_cannot_be_read_leaves_the_gallery_and_is_not_asked(gallery, set_encoder):
+    gallery[2].write_bytes(b"<html></html>")
+    benchmark = instance_set(gallery, gallery[1:3], ((2, 3), (3,)))
+    found = run_instance(benchmark, [set_encoder])
+    assert [bad["path"] for bad in found["set"]["bad"]] == [str(gallery[2])]
+    one = found["results"][set_encoder.encoder.name]["all"]
+    assert (one["n_queries"], one["n_gallery"]) == (1, 5)
+
+
+def test_parts_of_the_queries_are_also_measured_apart(gallery, set_encoder):
+    benchmark = instance_set(gallery, gallery[:4], ((0,), (1,), (5,), (3,)), parts={"x": (0, 2), "y": (1, 3)})
+    found = results(benchmark, set_encoder)
+    assert list(found) == ["all", "x", "y"]
+    values = [found[part]["measures"]["mAP"]["value"] for part in found]
+    assert values[2] == 1
+    np.testing.assert_allclose(values[0], (values[1] + values[2]) / 2)
+
+
+def test_revisited_sets_are_measured_by_their_own_protocol(gallery, set_encoder):
+    tasks = {"easy": Task(((0,),), ((1, 2),)), "medium": Task(((0, 1),), ((2,),)), "hard": Task(((1,),), ((0, 2),))}
+    found = run_instance(instance_set(gallery, gallery[:1], ((),), tasks=tasks, protocol=REVISITED), [set_encoder])
+    parts = found["results"][set_encoder.encoder.name]
+    assert list(parts) == ["easy", "medium", "hard"]
+    assert (
+        list(parts["easy"]["measures"]) == ["mAP (trapezoidal)", "mP@1", "mP@5", "mP@10"] == list(found["scales"])
+    )
+    assert parts["easy"]["measures"]["mAP (trapezoidal)"]["value"] == 1  # the query itself
+
+
+def test_groups_of_four_have_an_ns_score_that_counts_the_query(gallery, set_encoder):
+    relevant = ((1, 2, 3), (0, 2, 3), (0, 1, 3), (0, 1, 2))
+    junk = ((0,), (1,), (2,), (3,))
+    found = results(instance_set(gallery, gallery[:4], relevant, junk, protocol=GROUPS_OF_FOUR), set_encoder)
+    vectors = set_encoder.pictures(gallery)[1]
+    ranked = rank_relevant(inner_products(vectors[:4], vectors), Qrels.from_lists([[0, 1, 2, 3]] * 4))
+    assert found["all"]["measures"]["N-S score"]["value"] == ns_score(ranked).mean() >= 1
+
+
+def test_queries_that_ask_for_the_same_pictures_are_drawn_together(gallery, set_encoder):
+    alone = results(instance_set(gallery, gallery[:4], ((4,), (5,), (0,), (1,))), set_encoder)["all"]
+    together = results(instance_set(gallery, gallery[:4], ((4,), (4,), (4,), (4,))), set_encoder)["all"]
+    assert alone["measures"]["MRR"]["low"] < alone["measures"]["MRR"]["high"]
+    assert together["measures"]["MRR"]["low"] == together["measures"]["MRR"]["high"]
+
+
+def test_a_set_in_which_nothing_can_be_asked_is_refused(gallery, set_encoder):
+    with pytest.raises(GroundTruthError, match="no query that can be read has a relevant picture"):
+        results(instance_set(gallery, gallery[:1], ((),)), set_encoder)
+    gallery[0].write_bytes(b"")
+    with pytest.raises(GroundTruthError, match=r"no query or no gallery picture can be read; .*astronaut"):
+        results(instance_set(gallery, gallery[:1], ((1,),)), set_encoder)

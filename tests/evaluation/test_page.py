@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from mmsearch.evaluation.ann import run_ann
+from mmsearch.evaluation.classify import run_classification
+from mmsearch.evaluation.ground_truth.captions import read_captions
+from mmsearch.evaluation.ground_truth.sets import ClassSet
+from mmsearch.evaluation.page import page_of
+from mmsearch.evaluation.plots import precision_recall_plot
+from mmsearch.evaluation.report import write_report
+from mmsearch.evaluation.retrieval import run_retrieval
+from mmsearch.evaluation.runs import score_runs
+from mmsearch.store.graph import GraphSettings
+from tests.conftest import random_units
+from tests.store.test_store import DIM, filled
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class _Nesting(HTMLParser):
+    """Fails on tags that do not close in order, and gathers what a page would load."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.sources, self.texts = [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in VOID:
+            self.open.append(tag)
+        assert tag not in ("script", "iframe", "object", "link")
+        self.sources += [value for name, value in attributes if name in ("src", "href")]
+        assert not [name for name, _ in attributes if name.startswith("on")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def parsed(page):
+    parser = _Nesting()
+    parser.feed(page)
+    parser.close()
+    assert parser.open == []
+    return parser
+
+
+def test_the_page_of_a_retrieval_loads_nothing_and_shows_measures_and_examples(captioned, set_encoder):
+    found = run_retrieval(read_captions(captioned), [set_encoder])
+    page = parsed(page_of(found))
+    assert page.sources
+    assert all(source.startswith("data:image/") for source in page.sources)
+    text = " ".join(page.texts)
+    for words in ("text to image", "image to text", "R@1 (any)", "median rank", "a cat looks up", "wanted"):
+        assert words in text
+    for definition in found["definitions"].values():
+        assert definition in text
+
+
+def test_names_and_captions_are_text_and_never_markup(captioned, set_encoder):
+    nasty = "<img src=x onerror=alert(1)>"
+    (captioned / "cat.jpg").rename(captioned / f"{nasty.replace('/', '')}.jpg")
+    lines = (captioned / "captions.jsonl").read_text()
+    lines = lines.replace("cat.jpg", f"{nasty}.jpg").replace("breakfast", nasty)
+    (captioned / "captions.jsonl").write_text(lines)
+    page = parsed(page_of(run_retrieval(read_captions(captioned), [set_encoder])))
+    assert nasty in " ".join(page.texts)
+
+
+def test_a_picture_that_is_gone_is_said_to_be(captioned, set_encoder):
+    found = run_retrieval(read_captions(captioned), [set_encoder])
+    (captioned / "cat.jpg").unlink()
+    assert "cat.jpg: cannot be shown" in page_of(found)
+
+
+def test_a_name_that_is_not_utf_8_can_be_written(captioned, set_encoder, tmp_path):
+    found = run_retrieval(read_captions(captioned), [set_encoder])
+    found["set"]["bad"] = [{"path": "/photos/b\udcff.jpg", "message": "broken"}]
+    assert b"/photos/b&#" in write_report(found, tmp_path / "out")[1].read_bytes()
+
+
+def test_the_page_of_a_classification_shows_confusions(photos, set_encoder):
+    pictures = tuple(photos / f"{name}.jpg" for name in ("cat", "fig", "dam"))
+    benchmark = ClassSet("photos", pictures, (0, 1, 2), ("a cat", "a fruit", "a wall"))
+    found = run_classification(benchmark, [set_encoder], {"names": ("{}",)})
+    text = " ".join(parsed(page_of(found)).texts)
+    assert "mean per-class recall" in text
+    assert "Confusions of" in text
+    found["set"]["class_names"] *= 20  # too many for a matrix
+    assert "Confusions of" not in page_of(found)
+
+
+def test_the_page_of_runs_shows_the_differences_with_their_p_values(tmp_path):
+    (tmp_path / "qrels").write_text("".join(f"q{i} 0 a 1\n" for i in range(20)))
+    (tmp_path / "good").write_text("".join(f"q{i} Q0 a 1 1 x\n" for i in range(20)))
+    (tmp_path / "poor").write_text("".join(f"q{i} Q0 b 1 1 x\n" for i in range(20)))
+    text = " ".join(parsed(page_of(score_runs(tmp_path / "qrels", [tmp_path / "good", tmp_path / "poor"]))).texts)
+    assert "good against poor" in text
+    assert "+100.0 points" in text
+    assert "< 0.001" in text
+
+
+def test_the_page_of_an_index_has_a_row_a_beam_and_marks_what_is_used(tmp_path):
+    filled(tmp_path, 60)
+    texts = random_units(5, DIM)
+    page = page_of(run_ann(tmp_path, GraphSettings(), texts, beams=(10, 16)))
+    text = " ".join(parsed(page).texts)
+    assert text.count("graph, ef 16") == 2
+    assert len(re.findall(r"<tr class=chosen><td>exact</td>", page)) == 2
+
+
+@pytest.mark.parametrize("n_relevant", [1, 2])
+def test_a_curve_is_drawn_where_it_says_something(n_relevant, captioned, set_encoder):
+    found = run_retrieval(read_captions(captioned), [set_encoder])
+    for result in found["results"].values():
+        for part in result.values():
+            part["precision_at_recall"] = np.linspace(0.5, 0.5 / n_relevant, 101).tolist()
+    assert ("Precision against recall" in page_of(found)) == (n_relevant > 1)
+
+
+def test_the_same_plot_is_the_same_file():
+    curves = {"a": [1.0, 0.5], "b": [0.8, 0.1]}
+    first, second = (precision_recall_plot(curves, [0.0, 1.0]) for _ in range(2))
+    assert first == second
+    assert b">precision<" in first  # texts stay texts
