@@ -30,6 +30,7 @@ BORDERS = {  # third-party package -> where it may be imported
     "safetensors": {"encoders"}, "huggingface_hub": {"encoders"}, "onnxruntime": {"encoders"},
     "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"}, "PIL": {"images"},
     "pillow_heif": {"images"}, "typer": {"cli"}, "rich": {"cli"}, "platformdirs": {"cli", "library"},
+    "datasets": {"evaluation.ground_truth"},
     "numpy": {"records", "vectors", "images", "encoders", "indexes", "store", "worker", "workers", "search",
               "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth", "evaluation.encode",
               "evaluation.measures", "evaluation.retrieval",
@@ -112,7 +113,7 @@ from typer.main import get_command
 from mmsearch.cli.app import app
 get_command(app)(sys.argv[1:], standalone_mode=False)
 """
-HEAVY = {"torch", "open_clip", "timm", "transformers", "torchvision", "onnxscript"}
+HEAVY = {"torch", "open_clip", "timm", "transformers", "torchvision", "onnxscript", "datasets", "pyarrow", "pandas"}
 
 
 def test_importing_the_package_loads_nothing_heavy():
