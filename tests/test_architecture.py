@@ -120,6 +120,11 @@ def test_importing_the_package_loads_nothing_heavy():
     assert not loaded_by("import mmsearch") & (HEAVY | {"numpy", "PIL", "onnxruntime", "hnswlib"})
 
 
+def test_the_reader_of_hugging_face_sets_loads_their_library_only_to_read_one():
+    loaded = loaded_by("import mmsearch.evaluation.ground_truth.hugging_face")
+    assert not loaded & (HEAVY | {"huggingface_hub"})
+
+
 def test_help_loads_no_numpy():
     assert not loaded_by(COMMAND, "--help") & (HEAVY | {"numpy", "PIL", "onnxruntime", "hnswlib"})
 

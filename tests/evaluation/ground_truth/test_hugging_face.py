@@ -407,17 +407,39 @@ def test_offline_mode_asks_no_hub(captions, no_hub, monkeypatch):
         captions("hf:me/set/english")
 
 
+def test_the_library_s_own_offline_setting_is_kept(captions, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("mmsearch.evaluation.ground_truth.hugging_face_load.why_unreachable", lambda: None)
+    with pytest.raises(
+        GroundTruthError, match=r"hf:me/set: cannot be loaded \(.*[Oo]ffline.*; is the name right\?"
+    ):
+        captions("hf:me/set")
+
+
+def test_pictures_of_a_set_can_be_encoded(captions, parquet, set_encoder):
+    rows = [{"bytes": data, "path": None} for data in (picture("cat"), b"no picture", picture("moose"))]
+    readable, vectors, bad = set_encoder.pictures(captions(parquet(table(image=rows, **CAPTIONED))).pictures)
+    assert readable == [0, 2]
+    assert vectors.shape == (2, set_encoder.encoder.dim)
+    assert list(bad) == [1]
+
+
 @pytest.mark.parametrize("has_bars", [False, True])
-def test_reading_is_silent_and_leaves_the_library_as_it_was(captions, parquet, tmp_path, capfd, has_bars):
+@pytest.mark.parametrize("is_offline", [False, True])
+def test_reading_is_silent_and_leaves_the_library_as_it_was(
+    captions, parquet, tmp_path, capfd, caplog, monkeypatch, has_bars, is_offline
+):
+    def state():
+        return logging.get_verbosity(), datasets.are_progress_bars_disabled(), datasets.config.HF_HUB_OFFLINE
+
     file = parquet(table(**CAPTIONED))
     datasets.enable_progress_bars() if has_bars else datasets.disable_progress_bars()
-    logging.set_verbosity_info()
-    before = logging.get_verbosity(), datasets.are_progress_bars_disabled(), datasets.config.HF_HUB_OFFLINE
-    environment = dict(os.environ)
+    logging.set_verbosity_debug()
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", is_offline)
+    before = state(), dict(os.environ)
     captions(file)
     with pytest.raises(GroundTruthError):
-        captions(tmp_path)
+        captions(tmp_path / "cache")
     assert capfd.readouterr() == ("", "")
-    after = logging.get_verbosity(), datasets.are_progress_bars_disabled(), datasets.config.HF_HUB_OFFLINE
-    assert after == before
-    assert environment == dict(os.environ)
+    assert [record for record in caplog.records if record.name.startswith("datasets")] == []
+    assert (state(), dict(os.environ)) == before
