@@ -106,22 +106,27 @@ def read_dataset_classes(
             raise GroundTruthError(f"{source}, row {row}: picture {picture} comes a second time; expected it once")
         pictures[picture] = label
     refuse_missing(source, pictures)
-    names = getattr(features[column], "names", None)
-    if names is None:
-        names = sorted({label for label in pictures.values() if isinstance(label, str)})
-        position = {name: i for i, name in enumerate(names)}
-        pictures = {p: position[label] if isinstance(label, str) else label for p, label in pictures.items()}
-    for row, label in enumerate(pictures.values()):
-        if not isinstance(label, int) or not 0 <= label < len(names) or not names[label].strip():
-            raise GroundTruthError(
-                f"{source}, row {row}: column {column!r} ({_kind(features[column])}) is {label!r}, which names no "
-                "class; expected text or a ClassLabel"
-            )
+    names, truth = _classes(source, column, features[column], list(pictures.values()))
     if len(names) < 2:
         raise GroundTruthError(f"{source}: all pictures are of the class {names[0]!r}; expected two or more")
-    return ClassSet(
-        table.named(column), tuple(pictures), tuple(pictures.values()), tuple(n.replace("_", " ") for n in names)
-    )
+    return ClassSet(table.named(column), tuple(pictures), truth, tuple(name.replace("_", " ") for name in names))
+
+
+def _classes(source: str, column: str, feature: Any, labels: list[Any]) -> tuple[list[str], tuple[int, ...]]:
+    """Return the names of all classes, and for every label the position of its class."""
+    if hasattr(feature, "names"):
+        names = list(feature.names)
+        position: dict[Any, int] = {i: i for i, name in enumerate(names) if name.strip()}
+    else:
+        names = sorted({label for label in labels if isinstance(label, str) and label.strip()})
+        position = {name: i for i, name in enumerate(names)}
+    for row, label in enumerate(labels):
+        if not isinstance(label, (int, str)) or label not in position:
+            raise GroundTruthError(
+                f"{source}, row {row}: column {column!r} ({_kind(feature)}) is {label!r}, which names no class; "
+                "expected text or a ClassLabel"
+            )
+    return names, tuple(position[label] for label in labels)
 
 
 @dataclass(frozen=True)
