@@ -32,6 +32,7 @@ BORDERS = {  # third-party package -> where it may be imported
     "safetensors": {"encoders"}, "huggingface_hub": {"encoders"}, "onnxruntime": {"encoders"},
     "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"}, "PIL": {"images"},
     "pillow_heif": {"images"}, "typer": {"cli"}, "rich": {"cli"}, "platformdirs": {"cli", "library"},
+    "datasets": {"evaluation.ground_truth"},
     "numpy": {"records", "vectors", "images", "encoders", "indexes", "store", "worker", "workers", "search",
               "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth", "evaluation.encode",
               "evaluation.measures", "evaluation.scored", "evaluation.retrieval", "evaluation.instance",
@@ -115,11 +116,16 @@ from typer.main import get_command
 from mmsearch.cli.app import app
 get_command(app)(sys.argv[1:], standalone_mode=False)
 """
-HEAVY = {"torch", "open_clip", "timm", "transformers", "torchvision", "onnxscript"}
+HEAVY = {"torch", "open_clip", "timm", "transformers", "torchvision", "onnxscript", "datasets", "pyarrow", "pandas"}
 
 
 def test_importing_the_package_loads_nothing_heavy():
     assert not loaded_by("import mmsearch") & (HEAVY | {"numpy", "PIL", "onnxruntime", "hnswlib"})
+
+
+def test_the_reader_of_hugging_face_sets_loads_their_library_only_to_read_one():
+    loaded = loaded_by("import mmsearch.evaluation.ground_truth.hugging_face")
+    assert not loaded & (HEAVY | {"huggingface_hub"})
 
 
 def test_help_loads_no_numpy():
