@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 HUB = "hf:"
 _FILES = {".parquet": "parquet", ".arrow": "arrow"}
 _METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+_SAVED = ("dataset_dict.json", "state.json")
+
+
+def is_dataset(source: str) -> bool:
+    """Return whether a set looks like one of the `datasets` library: by its name, or by the files it has."""
+    path = Path(source)
+    if source.startswith(HUB) or path.suffix in _FILES:
+        return True
+    if any((path / name).is_file() for name in (*_SAVED, *_METADATA)):
+        return True
+    listed = (file for folder in (path, path / "data") if folder.is_dir() for file in folder.iterdir())
+    return any(file.suffix in _FILES for file in listed)
 
 
 def load_split(source: str, split: str | None, arrow: Path) -> tuple[str, str, Dataset, Path]:
@@ -90,7 +102,7 @@ def _from_disk(path: Path, arrow: Path) -> dict[str, Dataset]:
         if path.is_file():
             found = _load(_FILES[path.suffix], data_files={"rows": str(path)}, cache_dir=cache, is_offline=True)
             return {path.stem: found["rows"]}
-        if any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        if any((path / name).is_file() for name in _SAVED):
             return _saved(path)
         if any((path / name).is_file() for name in _METADATA):
             return _load("imagefolder", data_dir=str(path), cache_dir=cache, is_offline=True)
