@@ -45,7 +45,6 @@ from mmsearch.store.folder import CATALOG, Store
 from mmsearch.store.graph import GraphSettings, calibrations_of, graph_facts
 
 if TYPE_CHECKING:
-    from mmsearch.encoders.base import DualEncoder
     from mmsearch.ingest import OnProgress
 
 # The write path, classification and checks are imported where they are used: a search from the shell must
@@ -124,8 +123,8 @@ class Library:
             Folders, searched through, and pictures. What is known below them and no longer there leaves
             the library; an unreadable or missing folder deletes nothing.
         model : str or None
-            Encoder of a new library (`auto`, `offline`, an open_clip model, a checkpoint folder);
-            for an existing one it must be the same.
+            Encoder of a new library (`auto`, `offline`, an image encoder such as `cnn:gem`, an open_clip
+            model, a checkpoint folder); for an existing one it must be the same.
         is_dry_run : bool
             Only report what would be done.
         follow_links : bool
@@ -271,6 +270,11 @@ class Library:
             At most; all matches if there are fewer.
         explain : bool
             Fill in the cosine of every hit to every term.
+
+        Raises
+        ------
+        QueryError
+            If the query means nothing, or has words and the library's encoder knows none.
         """
         if isinstance(query, str):
             query = Query(text=query)
@@ -287,14 +291,20 @@ class Library:
         """Return the most probable labels of each picture; pictures in the library are not decoded again.
 
         A picture that cannot be read comes back with `error` set; the others are not affected.
+
+        Raises
+        ------
+        QueryError
+            If the labels or templates mean nothing, or the encoder knows no words.
         """
         from mmsearch.zeroshot import class_embeddings, predict
 
         fill_templates(labels, templates)  # a label set that means nothing is said before any work
+        encoder = self.encoder()
+        encoder.require_words()
         readable, vectors, errors = self.embed(images)
         predictions = {}
         if readable:
-            encoder = self.encoder()
             classes = class_embeddings(encoder.encode_texts, labels, templates)
             found = predict(vectors, classes, list(labels), encoder.logit_scale, k=k)
             predictions = dict(zip(readable, found, strict=True))
@@ -374,14 +384,11 @@ class Library:
         return _settings(self._reader())
 
     def text_probes(self) -> Matrix:
-        """Return unit vectors float32 (n, dim) of varied captions, to measure an index with."""
-        return self._open_encoder().text_probes()
+        """Return unit vectors float32 (n, dim) of varied captions, to measure an index with; none without words."""
+        return self.encoder().text_probes()
 
-    def encoder(self) -> DualEncoder:
+    def encoder(self) -> OnnxEncoder:
         """Return the library's encoder; its towers are loaded when first used."""
-        return self._open_encoder()
-
-    def _open_encoder(self) -> OnnxEncoder:
         if self._loaded_encoder is None:
             store = self._reader()
             folder = self.folder / ENCODER

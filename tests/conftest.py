@@ -111,3 +111,14 @@ def random_units(n: int, dim: int, seed: int = 0) -> np.ndarray:
     """Return n random unit vectors float32."""
     vectors = np.random.default_rng(seed).standard_normal((n, dim)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def sample_crop(folder: Path, name: str, share: float = 0.7) -> Path:
+    """Write the middle of a sample photograph, that share of each side, as a picture of its own."""
+    from PIL import Image
+
+    with Image.open(sample_folder() / f"{name}.jpg") as image:
+        width, height = (round(share * side) for side in image.size)
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        image.crop((left, top, left + width, top + height)).save(folder / f"{name}-crop.jpg", quality=90)
+    return folder / f"{name}-crop.jpg"

@@ -14,7 +14,8 @@ import mmsearch
 PACKAGE = Path(mmsearch.__file__).parent
 LAYERS = [
     {"records", "errors"},
-    {"vectors", "samples"},
+    {"vectors", "samples", "pooling"},
+    {"whitening"},
     {"images", "encoders", "indexes", "prompts", "evaluation.metrics"},
     {"store", "evaluation.ground_truth"},
     {"worker"},
@@ -28,15 +29,15 @@ LAYERS = [
     {"cli"},
 ]
 BORDERS = {  # third-party package -> where it may be imported
-    "torch": {"encoders"}, "open_clip": {"encoders"}, "timm": {"encoders"}, "transformers": {"encoders"},
+    "torch": {"encoders", "pooling"}, "open_clip": {"encoders"}, "timm": {"encoders"}, "transformers": {"encoders"},
     "safetensors": {"encoders"}, "huggingface_hub": {"encoders"}, "onnxruntime": {"encoders"},
     "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"}, "PIL": {"images"},
     "pillow_heif": {"images"}, "typer": {"cli"}, "rich": {"cli"}, "platformdirs": {"cli", "library"},
     "datasets": {"evaluation.ground_truth"},
-    "numpy": {"records", "vectors", "images", "encoders", "indexes", "store", "worker", "workers", "search",
-              "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth", "evaluation.encode",
-              "evaluation.measures", "evaluation.scored", "evaluation.retrieval", "evaluation.instance",
-              "evaluation.classify", "evaluation.ann", "evaluation.plots"},
+    "numpy": {"records", "vectors", "whitening", "images", "encoders", "indexes", "store", "worker", "workers",
+              "search", "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth",
+              "evaluation.encode", "evaluation.measures", "evaluation.scored", "evaluation.retrieval",
+              "evaluation.instance", "evaluation.classify", "evaluation.ann", "evaluation.plots"},
     "matplotlib": {"evaluation.plots"}, "jinja2": {"evaluation.page"},
 }  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

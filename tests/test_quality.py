@@ -19,15 +19,16 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def found(cache, offline_folder, tmp_path_factory):
-    """Every measure of the offline encoder on flickr8k-test and imagenet-sample."""
+    """Every measure of the offline encoder on flickr8k-test and imagenet-sample, and of `cnn:gem` on smvs-dvd."""
     data = tmp_path_factory.mktemp("data")
-    for name in ("flickr8k-test", "imagenet-sample"):
+    for name in ("flickr8k-test", "imagenet-sample", "smvs-dvd"):
         (data / name).symlink_to(DATA / name)
-    return public_sets.figures(public_sets.measure(data, [SetEncoder("offline", cache=cache)]))
+    encoders = [SetEncoder(name, cache=cache) for name in ("offline", "cnn:gem")]
+    return public_sets.figures(public_sets.measure(data, encoders[:1], encoders[1:]))
 
 
-def value(found, job, part, measure):
-    return found[job]["offline"][part][measure]["value"]
+def value(found, job, part, measure, model="offline"):
+    return found[job][model][part][measure]["value"]
 
 
 def test_offline_finds_flickr8k_pictures_by_their_captions(found):
@@ -40,3 +41,8 @@ def test_offline_finds_flickr8k_pictures_by_their_captions(found):
 def test_offline_classifies_and_finds_imagenet_pictures_by_class_name(found):
     assert value(found, "imagenet-sample, zero-shot", "templates", "top-1") >= 0.85
     assert value(found, "imagenet-sample, class names", "text to image", "R@1 (any)") >= 0.90
+
+
+def test_pooled_maps_find_photographed_covers(found):
+    assert value(found, "smvs-dvd, by example", "all", "R@1 (any)", "cnn:gem") >= 0.19
+    assert value(found, "smvs-dvd, by example", "all", "mAP", "cnn:gem") >= 0.255

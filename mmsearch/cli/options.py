@@ -42,8 +42,8 @@ ModelOption = Annotated[
     str | None,
     typer.Option(
         "--model", metavar="NAME",
-        help="Encoder of a new library: auto, offline, an open_clip MODEL/TAG, hf-hub:ORG/NAME or a "
-        "checkpoint folder. An existing library keeps its own.",
+        help="Encoder of a new library: auto, offline, cnn:NAME (pictures only), an open_clip MODEL/TAG, "
+        "hf-hub:ORG/NAME or a checkpoint folder. An existing library keeps its own.",
         show_default=False,
     ),
 ]  # fmt: skip

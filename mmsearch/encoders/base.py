@@ -1,4 +1,4 @@
-"""What an encoder is: pictures and texts in, unit vectors of one joint space out."""
+"""What an encoder is: pictures in, unit vectors out; or pictures and texts in, those of one joint space out."""
 
 from __future__ import annotations
 
@@ -71,12 +71,13 @@ class EagerEncoder:
     `image_tower` maps uint8 (n, height, width, 3) to unit float32 (n, dim) and does the normalisation of
     pixels itself; `text_tower` maps int64 ids (n, length) to unit float32 (n, dim). `identity` holds all
     that decides the vectors besides the preprocessing and tokenizer: weights sha256, activation, settings.
+    An image encoder has neither text tower nor tokenizer, and its logit scale means nothing.
     """
 
     name: str
     image_tower: torch.nn.Module
-    text_tower: torch.nn.Module
-    tokenizer: Tokenizer
+    text_tower: torch.nn.Module | None
+    tokenizer: Tokenizer | None
     preprocessing: Preprocessing
     dim: int
     logit_scale: float

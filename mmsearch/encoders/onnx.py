@@ -1,5 +1,7 @@
 """An exported encoder: a folder of ONNX towers, a tokenizer and a specification, run without torch.
 
+An image encoder has no text tower and no tokenizer; it says so when it is asked for words.
+
 Opening one reads its specification only; a tower is loaded when it is first used, the text tower memory-mapped
 and unpacked, so that a single text costs milliseconds.
 """
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 
 from mmsearch.encoders.base import Tokenizer
 from mmsearch.encoders.tokens import load_tokenizer, pad, token_ids
-from mmsearch.errors import DimensionError, EncoderError
+from mmsearch.errors import DimensionError, EncoderError, QueryError
 from mmsearch.records import Matrix, Pixels, Preprocessing
 from mmsearch.vectors import l2_normalize
 
@@ -28,7 +30,7 @@ _TEXTS = 32  # texts a run of the text tower
 
 
 class OnnxEncoder:
-    """A `DualEncoder` over an exported folder; one thread at a time.
+    """A `DualEncoder` over an exported folder, or an `ImageEncoder` if it has no words; one thread at a time.
 
     Use `OnnxEncoder.open`.
     """
@@ -41,7 +43,7 @@ class OnnxEncoder:
         self.logit_scale = float(spec["logit_scale"])
         fields = spec["preprocessing"]
         self.preprocessing = Preprocessing(**{**fields, "size": tuple(fields["size"])})
-        self._tokenizer = Tokenizer(json="", **spec["text"])
+        self._tokenizer = Tokenizer(json="", **spec["text"]) if "text" in spec else None
         self._threads = threads
         self._image_session: Any = None
         self._text_session: Any = None
@@ -78,19 +80,39 @@ class OnnxEncoder:
             self._image_session = self._session(IMAGE, is_packed=True)
         return self._run(self._image_session, pixels)
 
+    @property
+    def has_words(self) -> bool:
+        """True if there is a text tower."""
+        return self._tokenizer is not None
+
+    def require_words(self) -> Tokenizer:
+        """Return the tokenizer, or raise QueryError if this encoder knows no words."""
+        if self._tokenizer is None:
+            raise QueryError(
+                f"{self.name} is an image encoder: it knows no words; search with -i, or index into another "
+                "--library with a text-image model such as offline"
+            )
+        return self._tokenizer
+
     def encode_texts(self, texts: Sequence[str]) -> Matrix:
-        """Return unit vectors float32 (n, dim) of n texts; longer ones are cut to the tower's context."""
+        """Return unit vectors float32 (n, dim) of n texts; longer ones are cut to the tower's context.
+
+        Raises
+        ------
+        QueryError
+            If the encoder knows no words.
+        """
+        tokenizer = self.require_words()
         if self._fast_tokenizer is None:
-            self._tokenizer = replace(self._tokenizer, json=self._read_tokenizer())
-            self._fast_tokenizer = load_tokenizer(self._tokenizer)
+            self._fast_tokenizer = load_tokenizer(replace(tokenizer, json=self._read_tokenizer()))
             self._text_session = self._session(TEXT, is_packed=False)
-        ids = token_ids(self._tokenizer, self._fast_tokenizer, texts)
+        ids = token_ids(tokenizer, self._fast_tokenizer, texts)
         vectors = np.empty((len(ids), self.dim), dtype=np.float32)
         # Texts of about the same length go together, so that little padding is computed.
         order = np.argsort([len(one) for one in ids], kind="stable")
         for start in range(0, len(order), _TEXTS):
             rows = order[start : start + _TEXTS]
-            vectors[rows] = self._run(self._text_session, pad(self._tokenizer, [ids[row] for row in rows]))
+            vectors[rows] = self._run(self._text_session, pad(tokenizer, [ids[row] for row in rows]))
         return vectors
 
     def _read_tokenizer(self) -> str:
@@ -100,7 +122,9 @@ class OnnxEncoder:
             raise EncoderError(f"{self.folder / TOKENIZER} cannot be read ({error}); {_AGAIN}") from error
 
     def text_probes(self) -> Matrix:
-        """Return unit vectors float32 (n, dim) of varied captions, for calibrating an index."""
+        """Return unit vectors float32 (n, dim) of varied captions, for calibrating an index; none without words."""
+        if not self.has_words:
+            return np.zeros((0, self.dim), dtype=np.float32)
         try:
             probes: Matrix = np.load(self.folder / PROBES, allow_pickle=False)
         except (OSError, ValueError) as error:

@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.encoders.base import EMBEDDING_VERSION, EagerEncoder
+from mmsearch.encoders.cnn import PREFIX as CNN
+from mmsearch.encoders.cnn import build_cnn
+from mmsearch.encoders.efficientnet import classifier_weights
 from mmsearch.encoders.offline import NAME as OFFLINE
 from mmsearch.encoders.offline import build_offline, offline_files
 from mmsearch.encoders.onnx import FORMAT, SPEC
@@ -31,8 +34,9 @@ def prepare_encoder(model: str, *, cache: Path, notify: Notify = lambda sentence
     ----------
     model : str
         `auto` (the default CLIP model if its weights are here or can be fetched, else `offline`), `offline`,
-        an open_clip model and tag such as `ViT-B-32-256/datacomp_s34b_b86k`, `hf-hub:owner/repository`, or
-        the path of a checkpoint with its `open_clip_config.json`.
+        an image encoder such as `cnn:gem`, an open_clip model and tag such as
+        `ViT-B-32-256/datacomp_s34b_b86k`, `hf-hub:owner/repository`, or the path of a checkpoint
+        with its `open_clip_config.json`.
     cache : Path
         Where exported encoders are kept.
     notify : callable
@@ -76,6 +80,8 @@ def _build(model: str, notify: Notify) -> EagerEncoder:
     if model == OFFLINE:
         notify("building the offline encoder, once (about a minute)")
         return build_offline()
+    if model.startswith(CNN):
+        return build_cnn(model)
     from mmsearch.encoders.clip import build_clip
 
     return build_clip(model, notify=notify)
@@ -87,6 +93,8 @@ def _key(model: str) -> str:
     if model == OFFLINE:
         sources += [_stamp(path) for path in vars(offline_files()).values()]
         sources += [version("timm"), version("open-clip-torch")]
+    elif model.startswith(CNN):
+        sources += [_stamp(classifier_weights()), version("timm")]
     elif (path := Path(model)).exists():
         folder = path if path.is_dir() else path.parent
         sources += [str(path.resolve()), *(_stamp(one) for one in sorted(folder.iterdir()) if one.is_file())]

@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from mmsearch.evaluation.encode import SetEncoder, bad_pictures, described_encoders, refuse_repeated
+from mmsearch.evaluation.encode import (
+    SetEncoder,
+    bad_pictures,
+    described_encoders,
+    refuse_repeated,
+    require_words,
+)
 from mmsearch.evaluation.ground_truth.sets import ClassSet
 from mmsearch.evaluation.metrics.classification import (
     confusion_matrix,
@@ -61,8 +67,11 @@ def run_classification(
     ------
     GroundTruthError
         If no picture can be read, or a model is given twice.
+    QueryError
+        If an encoder knows no words.
     """
     refuse_repeated(encoders)
+    require_words(encoders)
     results: dict[str, Any] = {}
     bad: dict[int, str] = {}
     for encoder in encoders:

@@ -144,6 +144,12 @@ def refuse_repeated(encoders: Sequence[SetEncoder]) -> None:
         raise GroundTruthError(f"model {repeated[0]} was given twice; expected different models to compare")
 
 
+def require_words(encoders: Sequence[SetEncoder]) -> None:
+    """Raise QueryError if an encoder knows no words, before anything is encoded for its benchmark."""
+    for one in encoders:
+        one.encoder.require_words()
+
+
 def described_encoders(encoders: Sequence[SetEncoder]) -> dict[str, Any]:
     """Return what a report says of its encoders, by name."""
     return {one.encoder.name: {"fingerprint": one.encoder.fingerprint, "dim": one.encoder.dim} for one in encoders}

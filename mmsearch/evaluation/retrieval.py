@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from mmsearch.evaluation.encode import SetEncoder, bad_pictures, described_encoders, refuse_repeated
+from mmsearch.evaluation.encode import (
+    SetEncoder,
+    bad_pictures,
+    described_encoders,
+    refuse_repeated,
+    require_words,
+)
 from mmsearch.evaluation.ground_truth.sets import CaptionSet
 from mmsearch.evaluation.measures import described
 from mmsearch.evaluation.metrics.ranks import Qrels
@@ -48,8 +54,11 @@ def run_retrieval(
     ------
     GroundTruthError
         If no picture can be read, or a model is given twice.
+    QueryError
+        If an encoder knows no words.
     """
     refuse_repeated(encoders)
+    require_words(encoders)
     found: dict[str, dict[str, Scored]] = {}
     bad: dict[int, str] = {}
     for encoder in encoders:

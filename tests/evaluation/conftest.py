@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from mmsearch.encoders.clip import build_clip
+from mmsearch.encoders.export import export_encoder
 from mmsearch.evaluation.encode import SetEncoder
 
 CAPTIONS = {
@@ -30,6 +33,17 @@ def bench_cache(tmp_path, cache, tiny_folder):
     folder.mkdir()
     (folder / "encoders").symlink_to(cache / "encoders")
     return folder
+
+
+@pytest.fixture
+def wordless_encoder(checkpoint, bench_cache, monkeypatch):
+    """The tiny encoder without its text tower."""
+    from mmsearch.encoders import prepare
+
+    pictures_only = replace(build_clip(str(checkpoint)), name="pictures", text_tower=None, tokenizer=None)
+    export_encoder(pictures_only, bench_cache / "pictures")
+    monkeypatch.setattr(prepare, "_prepared", lambda model, cache, notify: bench_cache / "pictures")
+    return SetEncoder("pictures", cache=bench_cache)
 
 
 @pytest.fixture

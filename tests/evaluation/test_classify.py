@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmsearch.errors import GroundTruthError
+from mmsearch.errors import GroundTruthError, QueryError
 from mmsearch.evaluation.classify import run_classification
+from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.evaluation.ground_truth.sets import ClassSet
 from mmsearch.vectors import inner_products
 from mmsearch.zeroshot import class_embeddings
@@ -54,3 +55,9 @@ def test_a_set_without_a_readable_picture_is_refused(benchmark, set_encoder):
         picture.write_bytes(b"")
     with pytest.raises(GroundTruthError, match=r"none of its 4 pictures can be read; the first: .*cat"):
         measured(benchmark, set_encoder)
+
+
+def test_an_encoder_without_words_is_refused_before_any_picture_is_read(benchmark, wordless_encoder, monkeypatch):
+    monkeypatch.setattr(SetEncoder, "pictures", lambda self, paths: pytest.fail("pictures were read"))
+    with pytest.raises(QueryError, match="pictures is an image encoder: it knows no words"):
+        run_classification(benchmark, [wordless_encoder], {"one": ("{}",)})

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmsearch.errors import GroundTruthError
+from mmsearch.errors import GroundTruthError, QueryError
 from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.evaluation.ground_truth.captions import read_captions
 from mmsearch.evaluation.measures import RANKING, compared, summarised
@@ -92,3 +92,9 @@ def test_three_systems_are_compared_pairwise_with_larger_p_values():
 def test_measures_of_no_queries_are_not_a_number():
     found = summarised({measure.name: np.zeros(0) for measure in RANKING})
     assert np.isnan(found["mAP"]["value"])
+
+
+def test_an_encoder_without_words_is_refused_before_any_picture_is_read(captioned, wordless_encoder, monkeypatch):
+    monkeypatch.setattr(SetEncoder, "pictures", lambda self, paths: pytest.fail("pictures were read"))
+    with pytest.raises(QueryError, match="pictures is an image encoder: it knows no words"):
+        run_retrieval(read_captions(captioned), [wordless_encoder])

@@ -1,0 +1,145 @@
+"""The `cnn:...` encoders: a picture described by the activations of an ImageNet classifier; they know no words.
+
+Babenko et al., Neural codes for image retrieval, 2014; Razavian et al., CNN features off-the-shelf, 2014. All
+take the last maps of EfficientNet-Lite2 (1,280 channels, before its classifier) and differ in how these are
+pooled, and in what part of the picture is looked at; `mmsearch.pooling` names the other papers.
+
+What all pictures have in common is taken off the descriptor. It needs no pictures to be learned on: batch
+normalisation kept what each channel did over ImageNet, a normal distribution before the rectifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mmsearch import pooling
+from mmsearch.encoders.base import EagerEncoder
+from mmsearch.encoders.efficientnet import PREPROCESSING, classifier_weights, load_classifier, network_input
+from mmsearch.errors import ModelNotFoundError
+from mmsearch.records import Matrix, Preprocessing
+from mmsearch.vectors import l2_normalize
+
+if TYPE_CHECKING:
+    import torch
+
+PREFIX = "cnn:"
+_COMMON = 0.5  # length of what is taken off a unit descriptor
+_CEILING = 6.0  # of the rectifier
+_LIKE_MAXIMUM = 10.0  # power of a generalised mean over a picture's positions that is close to their maximum
+_LARGE = replace(PREPROCESSING, size=(384, 384), resize=431)  # maps of 12 x 12 instead of 9 x 9
+_WINDOW = 260  # what the network was trained with
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """How maps are pooled (`power` is that of the generalised mean it is or is like), and what is looked at.
+
+    `levels` above 1 looks at sub-windows, each scaled to what the network was trained with.
+    """
+
+    pool: Callable[[torch.Tensor], torch.Tensor]
+    power: float
+    preprocessing: Preprocessing = _LARGE
+    levels: int = 1
+
+
+DESCRIPTORS = {
+    # The pooled layer, what the classifier sees: a sum over positions, as `spoc`, at the classifier's own size.
+    "codes": Descriptor(pooling.spoc, 1.0, PREPROCESSING),
+    "spoc": Descriptor(pooling.spoc, 1.0),
+    "mac": Descriptor(pooling.mac, _LIKE_MAXIMUM),
+    "gem": Descriptor(pooling.gem, pooling.POWER),
+    "rmac": Descriptor(pooling.rmac, _LIKE_MAXIMUM),
+    "windows": Descriptor(pooling.spoc, 1.0, replace(PREPROCESSING, size=(390, 390), resize=438), levels=2),
+}
+
+
+def build_cnn(model: str) -> EagerEncoder:
+    """Return an image encoder as a torch module.
+
+    Parameters
+    ----------
+    model : str
+        `cnn:` and a name of `DESCRIPTORS`.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If there is no such descriptor, or the weights are not installed.
+    """
+    descriptor = DESCRIPTORS.get(model.removeprefix(PREFIX))
+    if descriptor is None:
+        known = ", ".join(PREFIX + name for name in DESCRIPTORS)
+        raise ModelNotFoundError(f"there is no image encoder {model!r}; expected one of {known}")
+    weights = classifier_weights()
+    network = load_classifier(weights)
+    common = common_activations(network, descriptor.power)
+    return EagerEncoder(
+        name=model,
+        image_tower=_image_tower(network, descriptor, common),
+        text_tower=None,
+        tokenizer=None,
+        preprocessing=descriptor.preprocessing,
+        dim=len(common),
+        logit_scale=1.0,
+        identity={
+            "weights": sha256(weights.read_bytes()).hexdigest(),
+            "settings": [model, descriptor.power, descriptor.levels, pooling.LEVELS, _COMMON, _WINDOW],
+            "network_of": f"timm {version('timm')}",
+        },
+    )
+
+
+def common_activations(network: Any, power: float) -> Matrix:
+    """Return the direction that descriptors of all pictures have in common, unit float32 (channels,).
+
+    Parameters
+    ----------
+    network : torch module
+        Its `bn2` is the batch normalisation before the last rectifier.
+    power : float >= 1
+        Of the generalised mean by which activations are pooled.
+
+    Notes
+    -----
+    A channel is normal with the mean and deviation that batch normalisation gives it over the training set;
+    rectified between 0 and 6, its generalised mean is what a picture's descriptor has there on average.
+    """
+    mean = network.bn2.bias.detach().numpy().astype(np.float64)[:, None]
+    deviation = np.abs(network.bn2.weight.detach().numpy().astype(np.float64))[:, None]
+    steps = np.linspace(-6, 6, 2001)
+    density = np.exp(-(steps**2) / 2)
+    activations = (mean + deviation * steps).clip(0, _CEILING)
+    pooled = (activations**power @ density / density.sum()) ** (1 / power)
+    common: Matrix = l2_normalize(pooled[None].astype(np.float32))[0]
+    return common
+
+
+def _image_tower(network: Any, descriptor: Descriptor, common: Matrix) -> torch.nn.Module:
+    import torch
+    from torch.nn.functional import normalize
+
+    class ImageTower(torch.nn.Module):
+        common: torch.Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+            self.register_buffer("common", torch.from_numpy(_COMMON * common))
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            inputs = network_input(pixels)
+            if descriptor.levels > 1:
+                inputs = pooling.sub_windows(inputs, _WINDOW, descriptor.levels)
+            vectors = descriptor.pool(self.network.forward_features(inputs))  # (windows * n, 1280)
+            if descriptor.levels > 1:
+                vectors = normalize(vectors.reshape(-1, len(pixels), vectors.shape[1]).sum(dim=0), dim=-1)
+            return normalize(vectors - self.common, dim=-1)
+
+    return ImageTower().eval()
