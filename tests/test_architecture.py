@@ -15,7 +15,7 @@ PACKAGE = Path(mmsearch.__file__).parent
 LAYERS = [
     {"records", "errors"},
     {"vectors", "samples"},
-    {"images", "encoders", "indexes", "prompts", "evaluation.metrics"},
+    {"images", "encoders", "local", "bow", "indexes", "geometry", "prompts", "evaluation.metrics"},
     {"store", "evaluation.ground_truth"},
     {"worker"},
     {"workers"},
@@ -29,10 +29,11 @@ BORDERS = {  # third-party package -> where it may be imported
     "torch": {"encoders"}, "open_clip": {"encoders"}, "timm": {"encoders"}, "transformers": {"encoders"},
     "safetensors": {"encoders"}, "huggingface_hub": {"encoders"}, "onnxruntime": {"encoders"},
     "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"}, "PIL": {"images"},
-    "pillow_heif": {"images"}, "typer": {"cli"}, "rich": {"cli"}, "platformdirs": {"cli", "library"},
-    "numpy": {"records", "vectors", "images", "encoders", "indexes", "store", "worker", "workers", "search",
-              "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth", "evaluation.encode",
-              "evaluation.measures", "evaluation.retrieval",
+    "pillow_heif": {"images"}, "cv2": {"local", "geometry"}, "typer": {"cli"}, "rich": {"cli"},
+    "platformdirs": {"cli", "library"},
+    "numpy": {"records", "vectors", "images", "encoders", "local", "bow", "indexes", "geometry", "store",
+              "worker", "workers", "search", "zeroshot", "library", "evaluation.metrics",
+              "evaluation.ground_truth", "evaluation.encode", "evaluation.measures", "evaluation.retrieval",
               "evaluation.classify"},
 }  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
@@ -94,6 +95,8 @@ def test_the_checks_of_imports_can_fail():
     assert list(upward_imports("images", "from mmsearch.store.folder import Store"))
     assert list(upward_imports("images", "from mmsearch.encoders import OnnxEncoder"))
     assert list(foreign_imports("store", "def f():\n    import torch"))
+    assert list(upward_imports("bow", "from mmsearch.indexes.hnsw import HnswIndex"))
+    assert list(foreign_imports("bow", "import cv2"))
 
 
 def loaded_by(program, *arguments, env=None):
@@ -112,7 +115,7 @@ from typer.main import get_command
 from mmsearch.cli.app import app
 get_command(app)(sys.argv[1:], standalone_mode=False)
 """
-HEAVY = {"torch", "open_clip", "timm", "transformers", "torchvision", "onnxscript"}
+HEAVY = {"torch", "open_clip", "timm", "transformers", "torchvision", "onnxscript", "cv2"}
 
 
 def test_importing_the_package_loads_nothing_heavy():
