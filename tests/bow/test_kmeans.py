@@ -62,11 +62,11 @@ def test_the_same_seed_gives_the_same_centroids(seed):
 
 
 def test_a_lost_cluster_moves_to_the_farthest_point(monkeypatch):
-    points = np.array([[0.0], [0.1], [0.2], [10.0]], np.float32)
-    # Two equal first centres: the second is nearest to nothing.
-    monkeypatch.setattr("mmsearch.bow.kmeans._sampled_points", lambda points, n, rng: np.array([0, 0]))
-    result = kmeans(points, 2, seeding="sampled")
-    np.testing.assert_allclose(np.sort(result.centroids[:, 0]), [0.1, 10], atol=1e-6)
+    points = np.array([[0.0], [0.0], [8.0], [10.0]], np.float32)
+    # Two equal first centres: the second is nearest to nothing, and stays so if it is left there.
+    monkeypatch.setattr("mmsearch.bow.kmeans._sampled_points", lambda points, n, rng: np.array([0, 1, 3]))
+    result = kmeans(points, 3, seeding="sampled")
+    assert sorted(result.centroids[:, 0].tolist()) == [0, 8, 10]
 
 
 @given(n_points=st.integers(1, 12), n_distinct=st.integers(1, 4), seed=seeds)

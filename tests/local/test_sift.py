@@ -60,6 +60,12 @@ def test_pictures_without_corners_have_an_empty_record(shape):
     assert min(features.size) >= 1
 
 
+def test_ties_with_the_weakest_do_not_pass_the_limit():
+    y, x = np.mgrid[:640, :640] % 20 - 10
+    features = extract_rootsift((255 * np.exp(-(x**2 + y**2) / 18)).astype(np.uint8))
+    assert len(features) == 500
+
+
 def test_small_pictures_are_not_enlarged():
     assert extract_rootsift(sample(size=(200, 150))).size == (200, 150)
 
