@@ -16,7 +16,7 @@ LAYERS = [
     {"records", "errors"},
     {"vectors", "samples", "pooling"},
     {"whitening"},
-    {"images", "encoders", "indexes", "prompts", "evaluation.metrics"},
+    {"images", "encoders", "local", "bow", "indexes", "geometry", "prompts", "evaluation.metrics"},
     {"store", "evaluation.ground_truth"},
     {"worker"},
     {"workers"},
@@ -32,10 +32,10 @@ BORDERS = {  # third-party package -> where it may be imported
     "torch": {"encoders", "pooling"}, "open_clip": {"encoders"}, "timm": {"encoders"}, "transformers": {"encoders"},
     "safetensors": {"encoders"}, "huggingface_hub": {"encoders"}, "onnxruntime": {"encoders"},
     "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"}, "PIL": {"images"},
-    "pillow_heif": {"images"}, "typer": {"cli"}, "rich": {"cli"}, "platformdirs": {"cli", "library"},
-    "datasets": {"evaluation.ground_truth"},
-    "numpy": {"records", "vectors", "whitening", "images", "encoders", "indexes", "store", "worker", "workers",
-              "search", "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth",
+    "pillow_heif": {"images"}, "cv2": {"local", "geometry"}, "typer": {"cli"}, "rich": {"cli"},
+    "platformdirs": {"cli", "library"}, "datasets": {"evaluation.ground_truth"},
+    "numpy": {"records", "vectors", "whitening", "images", "encoders", "local", "bow", "indexes", "geometry", "store",
+              "worker", "workers", "search", "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth",
               "evaluation.encode", "evaluation.measures", "evaluation.scored", "evaluation.retrieval",
               "evaluation.instance", "evaluation.classify", "evaluation.ann", "evaluation.plots"},
     "matplotlib": {"evaluation.plots"}, "jinja2": {"evaluation.page"},
@@ -99,6 +99,8 @@ def test_the_checks_of_imports_can_fail():
     assert list(upward_imports("images", "from mmsearch.store.folder import Store"))
     assert list(upward_imports("images", "from mmsearch.encoders import OnnxEncoder"))
     assert list(foreign_imports("store", "def f():\n    import torch"))
+    assert list(upward_imports("bow", "from mmsearch.indexes.hnsw import HnswIndex"))
+    assert list(foreign_imports("bow", "import cv2"))
 
 
 def loaded_by(program, *arguments, env=None):
@@ -117,7 +119,9 @@ from typer.main import get_command
 from mmsearch.cli.app import app
 get_command(app)(sys.argv[1:], standalone_mode=False)
 """
-HEAVY = {"torch", "open_clip", "timm", "transformers", "torchvision", "onnxscript", "datasets", "pyarrow", "pandas"}
+HEAVY = {
+    "torch", "open_clip", "timm", "transformers", "torchvision", "onnxscript", "datasets", "pyarrow", "pandas", "cv2"
+}  # fmt: skip
 
 
 def test_importing_the_package_loads_nothing_heavy():

@@ -1,0 +1,1 @@
+"""LOCAL DESCRIPTORS: pixels in, keypoints with a descriptor each out."""
