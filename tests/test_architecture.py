@@ -34,10 +34,11 @@ BORDERS = {  # third-party package -> where it may be imported
     "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"}, "PIL": {"images"},
     "pillow_heif": {"images"}, "cv2": {"local", "geometry"}, "typer": {"cli"}, "rich": {"cli"},
     "platformdirs": {"cli", "library"}, "datasets": {"evaluation.ground_truth"},
-    "numpy": {"records", "vectors", "whitening", "images", "encoders", "local", "bow", "indexes", "geometry", "store",
-              "worker", "workers", "search", "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth",
-              "evaluation.encode", "evaluation.measures", "evaluation.scored", "evaluation.retrieval",
-              "evaluation.instance", "evaluation.classify", "evaluation.ann", "evaluation.plots"},
+    "numpy": {"records", "vectors", "whitening", "images", "encoders", "local", "bow", "indexes", "geometry",
+              "store", "worker", "workers", "search", "zeroshot", "library", "evaluation.metrics",
+              "evaluation.ground_truth", "evaluation.encode", "evaluation.measures", "evaluation.scored",
+              "evaluation.retrieval", "evaluation.instance", "evaluation.classify", "evaluation.ann",
+              "evaluation.plots"},
     "matplotlib": {"evaluation.plots"}, "jinja2": {"evaluation.page"},
 }  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
@@ -120,7 +121,8 @@ from mmsearch.cli.app import app
 get_command(app)(sys.argv[1:], standalone_mode=False)
 """
 HEAVY = {
-    "torch", "open_clip", "timm", "transformers", "torchvision", "onnxscript", "datasets", "pyarrow", "pandas", "cv2"
+    "torch", "open_clip", "timm", "transformers", "torchvision", "onnxscript", "datasets", "pyarrow", "pandas",
+    "cv2",
 }  # fmt: skip
 
 
