@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from machine import report
 from platformdirs import user_cache_path
-from quality_offline import image_vectors
 
 from mmsearch.encoders.cnn import DESCRIPTORS, PREFIX
 from mmsearch.encoders.onnx import OnnxEncoder
@@ -27,12 +26,22 @@ from mmsearch.evaluation.ground_truth.instances import read_instances
 from mmsearch.evaluation.metrics.average_precision import average_precision
 from mmsearch.evaluation.metrics.ranks import Qrels, rank_relevant
 from mmsearch.evaluation.metrics.recall import hit_at_k
+from mmsearch.images import decode
 from mmsearch.records import Matrix
 from mmsearch.vectors import inner_products
 from mmsearch.whitening import fit_whitening, whiten
 
 SETS = ("smvs-dvd", "imagenette-val")
 N_COMPONENTS = 256
+
+
+def image_vectors(encoder: OnnxEncoder, files: list[Path]) -> Matrix:
+    """Embed pictures in batches of 8."""
+    batches = []
+    for start in range(0, len(files), 8):
+        pixels = [decode(file.read_bytes(), encoder.preprocessing).pixels for file in files[start : start + 8]]
+        batches.append(encoder.encode_images(np.stack(pixels)))
+    return np.concatenate(batches)
 
 
 def found(encoder: OnnxEncoder, folder: Path) -> Callable[[Callable[[Matrix], Matrix]], dict[str, float]]:

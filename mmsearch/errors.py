@@ -8,6 +8,7 @@
     ├── QueryError (ValueError)            a query, filter or label set that means nothing
     ├── GroundTruthError (ValueError)      a benchmark set, its known answers or a run that cannot be used
     ├── PictureError (ValueError)          one picture that cannot be used; carries a reason code
+    ├── VocabularyError (ValueError)       visual words, or a file of them, that cannot be used
     ├── EncoderError (RuntimeError)        an encoder that cannot be built or used
     │   ├── ModelNotFoundError             no such model, tag or checkpoint
     │   ├── UnsupportedModelError          a checkpoint whose preprocessing or activation is unknown
@@ -70,6 +71,10 @@ class PictureError(MmsearchError, ValueError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class VocabularyError(MmsearchError, ValueError):
+    """Visual words, or a file of them, cannot be used."""
 
 
 class EncoderError(MmsearchError, RuntimeError):

@@ -90,6 +90,43 @@ class LocalFeatures:
 
 
 @dataclass(frozen=True)
+class LocalMatches:
+    """Pairs of a query feature and a feature of one picture that have a word in common.
+
+    A feature may be in several pairs. Positions (n, 2) and scales (n,) are those of the picture's features in
+    pixels of its frame, angles (n,) in degrees; `distances` uint8 (n,) are the Hamming distances of the
+    signatures, 0 to 64, lower is better. `features` (n,) tells the picture's features apart.
+    """
+
+    image_id: int
+    query_features: NDArray[np.int64]
+    features: NDArray[np.int64]
+    positions: Matrix
+    scales: NDArray[np.float32]
+    angles: NDArray[np.float32]
+    distances: Pixels
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self.features)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Whether one homography explains the matches of two pictures.
+
+    `homography` float64 (3, 3) takes positions in the query's frame to the picture's frame, None if none was
+    found. `inliers` (n_inliers, 2) holds pairs (query feature, feature of the picture) that follow it.
+    `reason` is a sentence part, empty if `is_accepted`.
+    """
+
+    inliers: NDArray[np.int64]
+    homography: NDArray[np.float64] | None
+    is_accepted: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class ImageRecord:
     """One picture of the library. `row` is its position in the vector matrix, shared by equal vectors."""
 

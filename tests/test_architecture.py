@@ -16,7 +16,7 @@ LAYERS = [
     {"records", "errors"},
     {"vectors", "samples", "pooling"},
     {"whitening"},
-    {"images", "encoders", "local", "indexes", "prompts", "evaluation.metrics"},
+    {"images", "encoders", "local", "bow", "indexes", "geometry", "prompts", "evaluation.metrics"},
     {"store", "evaluation.ground_truth"},
     {"worker"},
     {"workers"},
@@ -33,11 +33,13 @@ BORDERS = {  # third-party package -> where it may be imported
     "open_clip": {"encoders"}, "timm": {"encoders"}, "transformers": {"encoders"}, "safetensors": {"encoders"},
     "huggingface_hub": {"encoders"}, "onnxruntime": {"encoders"},
     "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"}, "PIL": {"images"},
-    "pillow_heif": {"images"}, "typer": {"cli"}, "rich": {"cli"}, "platformdirs": {"cli", "library"},
-    "numpy": {"records", "vectors", "whitening", "images", "encoders", "local", "indexes", "store", "worker",
-              "workers", "search", "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth",
-              "evaluation.encode", "evaluation.measures", "evaluation.scored", "evaluation.retrieval",
-              "evaluation.instance", "evaluation.classify", "evaluation.ann", "evaluation.plots"},
+    "pillow_heif": {"images"}, "cv2": {"local", "geometry"}, "typer": {"cli"}, "rich": {"cli"},
+    "platformdirs": {"cli", "library"}, "datasets": {"evaluation.ground_truth"},
+    "numpy": {"records", "vectors", "whitening", "images", "encoders", "local", "bow", "indexes", "geometry",
+              "store", "worker", "workers", "search", "zeroshot", "library", "evaluation.metrics",
+              "evaluation.ground_truth", "evaluation.encode", "evaluation.measures", "evaluation.scored",
+              "evaluation.retrieval", "evaluation.instance", "evaluation.classify", "evaluation.ann",
+              "evaluation.plots"},
     "matplotlib": {"evaluation.plots"}, "jinja2": {"evaluation.page"},
 }  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
@@ -99,6 +101,8 @@ def test_the_checks_of_imports_can_fail():
     assert list(upward_imports("images", "from mmsearch.store.folder import Store"))
     assert list(upward_imports("images", "from mmsearch.encoders import OnnxEncoder"))
     assert list(foreign_imports("store", "def f():\n    import torch"))
+    assert list(upward_imports("bow", "from mmsearch.indexes.hnsw import HnswIndex"))
+    assert list(foreign_imports("bow", "import cv2"))
 
 
 def loaded_by(program, *arguments, env=None):
@@ -117,11 +121,19 @@ from typer.main import get_command
 from mmsearch.cli.app import app
 get_command(app)(sys.argv[1:], standalone_mode=False)
 """
-HEAVY = {"torch", "open_clip", "timm", "transformers", "torchvision", "onnxscript"}
+HEAVY = {
+    "torch", "open_clip", "timm", "transformers", "torchvision", "onnxscript", "datasets", "pyarrow", "pandas",
+    "cv2",
+}  # fmt: skip
 
 
 def test_importing_the_package_loads_nothing_heavy():
     assert not loaded_by("import mmsearch") & (HEAVY | {"numpy", "PIL", "onnxruntime", "hnswlib"})
+
+
+def test_the_reader_of_hugging_face_sets_loads_their_library_only_to_read_one():
+    loaded = loaded_by("import mmsearch.evaluation.ground_truth.hugging_face")
+    assert not loaded & (HEAVY | {"huggingface_hub"})
 
 
 def test_help_loads_no_numpy():

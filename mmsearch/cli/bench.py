@@ -45,6 +45,12 @@ TrecOption = Annotated[
 ImagesOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where the pictures are, if not beside the file.")
 ]
+SplitOption = Annotated[
+    str | None, typer.Option(metavar="S", help="Only this split; for token files a file of picture names.")
+]
+ImageColumnOption = Annotated[
+    str | None, typer.Option(metavar="C", help="Column of the pictures in a set of the datasets library.")
+]
 ResumeOption = Annotated[
     bool, typer.Option("--resume/--no-resume", help="Use the vectors that earlier runs have left.")
 ]
@@ -54,16 +60,19 @@ SeedOption = Annotated[int, typer.Option(min=0, help="Of the intervals and tests
 @bench.command()
 def retrieval(
     benchmark: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="SET",
-            help="A folder with captions.jsonl, COCO or Karpathy JSON, or a Flickr8k/30k token file.",
+            help="A folder with captions.jsonl, COCO or Karpathy JSON, a Flickr8k/30k token file, or a set of the "
+            "datasets library: hf:owner/name, Parquet, Arrow, or a folder made by save_to_disk.",
         ),
     ],
     models: ModelsOption = None,
     images: ImagesOption = None,
-    split: Annotated[
-        str | None, typer.Option(metavar="S", help="Only this split; for token files a file of picture names.")
+    split: SplitOption = None,
+    image_column: ImageColumnOption = None,
+    text_column: Annotated[
+        str | None, typer.Option(metavar="C", help="Column of the captions in a set of the datasets library.")
     ] = None,
     is_merging: Annotated[
         bool, typer.Option("--merge-captions", help="Equal captions are one query with all their pictures.")
@@ -78,10 +87,12 @@ def retrieval(
 
     Every value has a 95 % bootstrap interval over pictures; several models are compared on the same queries.
     """
-    from mmsearch.evaluation.ground_truth.captions import read_captions
+    from mmsearch.evaluation.ground_truth.open_set import SetOptions, open_captions
     from mmsearch.evaluation.retrieval import run_retrieval
 
-    known = read_captions(benchmark, images=images, split=split, is_merging=is_merging)
+    known = open_captions(
+        benchmark, SetOptions(cache_folder(), images, split, (image_column, text_column)), is_merging=is_merging
+    )
     on_ranking = _trec_writer(out, trec)
     found = _with_encoders(
         models, is_resuming, lambda encoders: run_retrieval(known, encoders, seed=seed, on_ranking=on_ranking)
@@ -92,7 +103,7 @@ def retrieval(
 @bench.command()
 def instance(
     benchmark: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="SET",
             help="A folder with database.jsonl and queries.jsonl or with a folder a class, JSON with gallery and "
@@ -117,10 +128,10 @@ def instance(
 
     Revisited Oxford and Paris are measured by their own protocol, groups of four also by the N-S score.
     """
-    from mmsearch.evaluation.ground_truth.instances import read_instances
+    from mmsearch.evaluation.ground_truth.open_set import SetOptions, open_instances
     from mmsearch.evaluation.instance import run_instance
 
-    known = read_instances(benchmark, images=images, by=by)
+    known = open_instances(benchmark, SetOptions(cache_folder(), images), by=by)
     on_ranking = _trec_writer(out, trec)
     found = _with_encoders(
         models,
@@ -135,9 +146,19 @@ def instance(
 @bench.command()
 def classify(
     benchmark: Annotated[
-        Path, typer.Argument(metavar="SET", help="A folder with labels.csv, or with a folder a class.")
+        str,
+        typer.Argument(
+            metavar="SET",
+            help="A folder with labels.csv or with a folder a class, or a set of the datasets library: "
+            "hf:owner/name, Parquet, Arrow, or a folder made by save_to_disk.",
+        ),
     ],
     models: ModelsOption = None,
+    split: SplitOption = None,
+    image_column: ImageColumnOption = None,
+    label_column: Annotated[
+        str | None, typer.Option(metavar="C", help="Column of the classes in a set of the datasets library.")
+    ] = None,
     templates: Annotated[
         list[str] | None,
         typer.Option(
@@ -156,12 +177,12 @@ def classify(
 ) -> None:  # fmt: skip
     """Zero-shot classification on a set of labelled pictures: top-1, top-5, mean per-class recall, confusions."""
     from mmsearch.evaluation.classify import run_classification
-    from mmsearch.evaluation.ground_truth.classes import read_classes
+    from mmsearch.evaluation.ground_truth.open_set import SetOptions, open_classes
 
     ensembles = _ensembles(templates or ([] if own_templates else ["default"]))
     if own_templates:
         ensembles["own"] = tuple(own_templates)
-    known = read_classes(benchmark)
+    known = open_classes(benchmark, SetOptions(cache_folder(), None, split, (image_column, label_column)))
     found = _with_encoders(
         models, is_resuming, lambda encoders: run_classification(known, encoders, ensembles, seed=seed)
     )

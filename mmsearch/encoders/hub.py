@@ -37,7 +37,11 @@ def fetch(repository: str, names: Sequence[str], *, notify: Callable[[str], None
         cached = try_to_load_from_cache(repository, name)
         if isinstance(cached, str):
             return Path(cached)
-    _require_hub(repository)
+    if reason := why_unreachable():
+        raise HubUnreachableError(
+            f"{repository} is not in the local cache, and {reason}; use `--model offline`, which needs no "
+            "download, or a local checkpoint"
+        )
     notify(f"downloading {repository}")
     for name in names:
         try:
@@ -54,21 +58,14 @@ def fetch(repository: str, names: Sequence[str], *, notify: Callable[[str], None
     raise ModelNotFoundError(f"the hub repository {repository!r} has none of: {', '.join(names)}")
 
 
-def _require_hub(repository: str) -> None:
-    """Raise HubUnreachableError unless the hub answers within seconds."""
+def why_unreachable() -> str | None:
+    """Return, within seconds, why nothing can be downloaded from the hub: the end of a sentence; None if it can."""
     from huggingface_hub import constants
 
-    advice = "use `--model offline`, which needs no download, or a local checkpoint"
     if constants.is_offline_mode():
-        raise HubUnreachableError(
-            f"{repository} is not in the local cache and HF_HUB_OFFLINE forbids to download it; {advice}"
-        )
+        return "HF_HUB_OFFLINE forbids to download it"
     problem = _try(constants.ENDPOINT)
-    if problem is not None:
-        raise HubUnreachableError(
-            f"{repository} is not in the local cache, and {constants.ENDPOINT} cannot be reached "
-            f"({problem}); {advice}"
-        )
+    return None if problem is None else f"{constants.ENDPOINT} cannot be reached ({problem})"
 
 
 def _try(address: str) -> str | None:

@@ -200,3 +200,23 @@ def test_bench_ann_of_no_library_says_so(run):
     code, out, err = run("bench", "ann")
     assert (code, out) == (1, "")
     assert "no library found" in err
+
+
+def test_bench_reads_a_set_of_the_datasets_library_and_names_its_columns(run, photos, checkpoint, tmp_path):
+    from datasets import Dataset, Image
+
+    columns = {"picture": [str(photos / "cat.jpg"), str(photos / "fig.jpg")], "says": ["a cat", "a fig"]}
+    Dataset.from_dict(columns).cast_column("picture", Image()).save_to_disk(tmp_path / "set")
+    options = ("--model", checkpoint, "--text-column", "says", "--format", "table")
+    code, _, err = run("bench", "retrieval", tmp_path / "set", *options)
+    assert code == 0, err
+    assert "set (picture, says), text to image: 2 queries, 2 gallery" in err
+    code, _, err = run("bench", "retrieval", tmp_path / "set", "--model", checkpoint)
+    assert code == 1
+    assert "found picture (Image), says (string); choose one with --text-column" in err
+
+
+def test_bench_says_that_a_set_of_the_hub_cannot_be_had(run, checkpoint):
+    code, out, err = run("bench", "classify", "hf:owner/name", "--model", checkpoint)
+    assert (code, out) == (1, "")
+    assert "hf:owner/name: is not in the cache of the datasets library, and HF_HUB_OFFLINE forbids" in err

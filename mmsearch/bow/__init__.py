@@ -1,0 +1,1 @@
+"""VISUAL WORDS: local descriptors in; words, signatures, an inverted file and its scores out."""

@@ -1,0 +1,341 @@
+"""Pictures that share visual words with a query: posting lists in, scores and matching features out.
+
+tf and tf-idf cosines: J. Sivic and A. Zisserman, Video Google, ICCV 2003. Hamming embedding: H. Jegou, M. Douze
+and C. Schmid, ECCV 2008; bursts damped as in H. Jegou, M. Douze and C. Schmid, On the burstiness of visual
+elements, CVPR 2009, in the form of J. Schoenberger et al., A vote-and-verify strategy, ACCV 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.bow.postings import (
+    Postings,
+    merge_postings,
+    one_vocabulary,
+    plain_angles,
+    plain_positions,
+    plain_scales,
+)
+from mmsearch.bow.vocabulary import N_BITS, ImageWords
+from mmsearch.bow.weighting import TERM_WEIGHTS, inverse_document_frequency, stop_words, term_frequency
+from mmsearch.errors import VocabularyError
+from mmsearch.records import LocalMatches, Matrix, Pixels
+from mmsearch.vectors import top_k
+
+Weighting: TypeAlias = Literal["tf", "sqrt", "tfidf", "he"]
+MAX_DISTANCE = 24  # of 64 bits: signatures farther apart do not match
+SIGMA = 16.0  # bits: how fast the weight of a match falls with the distance
+_BLOCK = 1 << 15  # postings read at a time, so that what is made of them stays in the cache
+Ints: TypeAlias = NDArray[np.int64]
+Floats: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ListStatistics:
+    """How evenly features are spread over lists.
+
+    `imbalance` is n_words * sum(length^2) / sum(length)^2: how many times more postings a query reads than it
+    would from lists of one length, if its words are spread as those of the gallery; 1 is best.
+    """
+
+    n_images: int
+    n_features: int
+    n_words: int
+    n_empty: int
+    imbalance: float
+
+
+class _Found(NamedTuple):
+    """Matches: the position in the query's words, the position of the posting, and the Hamming distance."""
+
+    asked: Ints
+    postings: Ints
+    distances: Pixels
+
+
+_NOTHING = _Found(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint8))
+
+
+class InvertedFile:
+    """Segments of posting lists, searched as one. Immutable, so it may be shared between threads.
+
+    Parameters
+    ----------
+    segments : sequence of Postings
+        At least one, of one vocabulary, oldest first; a picture that is in several counts as in the last of
+        them. Never modified.
+    dead : iterable of int
+        Ids of pictures to leave out. They and replaced pictures count in document frequencies until a merge.
+    stop_share : float
+        Share of all words, those in most pictures, that is not looked at.
+    max_distance, sigma : int, float
+        Of the Hamming embedding, in bits: matches farther apart count nothing, nearer ones exp(-(h / sigma)^2).
+    """
+
+    def __init__(
+        self,
+        segments: Sequence[Postings],
+        *,
+        dead: Iterable[int] = (),
+        stop_share: float = 0.0,
+        max_distance: int = MAX_DISTANCE,
+        sigma: float = SIGMA,
+    ) -> None:
+        self.segments = tuple(segments)
+        self.n_words = one_vocabulary(segments)
+        self.max_distance = max_distance
+        self._dead = np.fromiter(dead, dtype=np.int64)
+        counts = np.asarray(np.sum([segment.document_counts for segment in segments], axis=0, dtype=np.int64))
+        self._idf = inverse_document_frequency(counts, sum(len(segment.image_ids) for segment in segments))
+        self._is_used = ~stop_words(counts, stop_share)
+        self._match_weights = np.exp(-np.square(np.arange(N_BITS + 1) / sigma))
+        self._lengths: dict[str, list[Floats]] = {}
+
+    @cached_property
+    def _alive(self) -> list[NDArray[np.bool_]] | None:
+        """Which pictures of each segment count: not dead, and in no later segment; None if all do."""
+        if len(self.segments) == 1 and not len(self._dead):
+            return None
+        gone, alive = self._dead, []
+        for segment in reversed(self.segments):
+            alive.append(~np.isin(segment.image_ids, gone))
+            gone = np.concatenate([gone, segment.image_ids])
+        return alive[::-1]
+
+    @cached_property
+    def image_ids(self) -> Ints:
+        """Ids (n_images,) of the pictures that count, in the order of the scores."""
+        return self._of_alive([segment.image_ids for segment in self.segments])
+
+    def _of_alive(self, parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Return what is known of every picture of every segment, for those that count."""
+        if self._alive is None:
+            return parts[0]
+        return np.concatenate([part[mask] for part, mask in zip(parts, self._alive, strict=True)])
+
+    def merged(self) -> Postings:
+        """Return one segment with the pictures that count."""
+        everything = [np.ones(len(segment.image_ids), dtype=bool) for segment in self.segments]
+        return merge_postings(self.segments, self._alive or everything)
+
+    def search(self, query: ImageWords, k: int, weighting: Weighting = "he") -> tuple[Matrix, Ints]:
+        """Return scores and ids of the k best pictures, best first, ties by the smaller id; see `scores`."""
+        scores, ids = top_k(self.scores(query, weighting)[None], self.image_ids, k)
+        return scores[0], ids[0]
+
+    def scores(self, query: ImageWords, weighting: Weighting = "he") -> NDArray[np.float32]:
+        """Score every picture that counts against a query.
+
+        Parameters
+        ----------
+        query : ImageWords
+            Of the same vocabulary. For the bags, one word a feature.
+        weighting : "tf", "sqrt", "tfidf" or "he"
+            The cosine of bags of words: counts, their square roots, or counts times log(n_images / document
+            count); or Hamming embedding.
+
+        Returns
+        -------
+        float32 array, shape (n_images,)
+            Higher is more similar, 0 for nothing in common; in the order of `image_ids`. Cosines are at most 1.
+
+        Raises
+        ------
+        VocabularyError
+            If the query has words that this vocabulary has not.
+
+        Notes
+        -----
+        he: the matches of a word w of the query in a picture are the features under w whose signatures differ in
+        h <= max_distance bits. Each weighs exp(-(h / sigma)^2), n of them together 1 / sqrt(n) of their sum (a
+        burst), times idf(w)^2. The sum is divided by sqrt(n_q * n_d), the numbers of features.
+
+        The lengths of bags are computed at the first query of a weighting, by one pass over all postings.
+        """
+        if len(query.words) and not (query.words.min() >= 0 and query.words.max() < self.n_words):
+            raise VocabularyError(
+                f"the query has words from {query.words.min()} to {query.words.max()}, expected 0 to "
+                f"{self.n_words - 1}; it was quantised with another vocabulary"
+            )
+        if weighting == "he":
+            parts = [self._embedded(segment, query) for segment in self.segments]
+        else:
+            parts = self._cosines(query, weighting)
+        return self._of_alive(parts).astype(np.float32)
+
+    def _embedded(self, segment: Postings, query: ImageWords) -> Floats:
+        """Return the Hamming embedding score of every picture of a segment."""
+        found = self._matching(segment, query)
+        rows = segment.rows[found.postings]
+        first, counts = runs(found.asked, rows)
+        total = np.zeros(len(segment.image_ids))
+        if len(first):
+            sums = np.add.reduceat(self._match_weights[found.distances], first) / np.sqrt(counts)
+            idf = self._idf[query.words[found.asked[first]]]
+            np.add.at(total, rows[first], sums * np.square(idf))
+        return total / np.sqrt(np.maximum(query.n_features * segment.feature_counts.astype(np.float64), 1))
+
+    def _matching(self, segment: Postings, query: ImageWords) -> _Found:
+        """Return the postings of a segment whose signatures are near one of the query's in the same word."""
+        asked = np.flatnonzero(self._is_used[query.words])
+        parts = [_NOTHING]
+        for part, postings, lengths in lists(segment.offsets, query.words[asked]):
+            different = segment.signatures[postings]
+            different ^= np.repeat(query.signatures[asked[part]], lengths)
+            distances = np.bitwise_count(different)
+            near = np.flatnonzero(distances <= self.max_distance)
+            owners = np.searchsorted(np.cumsum(lengths), near, side="right") + part.start
+            parts.append(_Found(asked[owners], postings[near], distances[near]))
+        return _Found(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def _cosines(self, query: ImageWords, weighting: Weighting) -> list[Floats]:
+        """Return the cosine of bags with every picture of every segment."""
+        term = TERM_WEIGHTS[weighting]
+        words, counts = np.unique(query.words, return_counts=True)
+        weights = self._word_weights(weighting)[words]
+        bag = term(counts) * weights
+        lengths = self._bag_lengths(weighting)
+        own_length = float(np.linalg.norm(bag)) or 1.0
+        is_asked = bag > 0
+        words, factors = words[is_asked], (bag * weights)[is_asked] / own_length
+        cosines = []
+        for segment, length in zip(self.segments, lengths, strict=True):
+            total = np.zeros(len(segment.image_ids))
+            for part, postings, list_lengths in lists(segment.offsets, words):
+                rows = segment.rows[postings]
+                values = np.repeat(factors[part], list_lengths)
+                if term is not term_frequency:
+                    _, counts = runs(np.repeat(words[part], list_lengths), rows)
+                    values *= np.repeat(term(counts) / counts, counts)
+                np.add.at(total, rows, values)
+            cosines.append(total / length)
+        return cosines
+
+    def _word_weights(self, weighting: Weighting) -> Floats:
+        """Return the factor of every word in a bag; 0 for stop words."""
+        weights: Floats = np.multiply(self._is_used, self._idf if weighting == "tfidf" else 1.0)
+        return weights
+
+    def _bag_lengths(self, weighting: Weighting) -> list[Floats]:
+        """Return the L2 length of the bag of every picture, 1 for empty ones."""
+        if weighting not in self._lengths:
+            squares = np.square(self._word_weights(weighting))
+            words = np.flatnonzero(squares)
+            lengths = []
+            for segment in self.segments:
+                total = np.zeros(len(segment.image_ids))
+                for part, postings, list_lengths in lists(segment.offsets, words):
+                    owners, rows = np.repeat(words[part], list_lengths), segment.rows[postings]
+                    first, counts = runs(owners, rows)
+                    np.add.at(
+                        total, rows[first], np.square(TERM_WEIGHTS[weighting](counts)) * squares[owners[first]]
+                    )
+                lengths.append(np.sqrt(np.where(total > 0, total, 1)))
+            self._lengths[weighting] = lengths
+        return self._lengths[weighting]
+
+    def matches(self, query: ImageWords, image_ids: Iterable[int]) -> list[LocalMatches]:
+        """Return the pairs of features with a word in common and near signatures, for some pictures.
+
+        Parameters
+        ----------
+        query : ImageWords
+            Of the same vocabulary; a feature may have several words.
+        image_ids : iterable of int
+            Pictures of interest.
+
+        Returns
+        -------
+        list of LocalMatches
+            One for each id, in their order; without pairs for pictures that do not count.
+        """
+        found = [self._matching(segment, query) for segment in self.segments]
+        return [self._of_picture(query, image_id, found) for image_id in image_ids]
+
+    def _of_picture(self, query: ImageWords, image_id: int, found: Sequence[_Found]) -> LocalMatches:
+        """Return the matches of one picture, from those of all segments."""
+        number, row = self._place_of(image_id)
+        segment, near = self.segments[number], found[number]
+        own = np.flatnonzero(segment.rows[near.postings] == row)
+        postings = near.postings[own]
+        return LocalMatches(
+            image_id=image_id,
+            query_features=query.features[near.asked[own]],
+            features=postings,
+            positions=plain_positions(segment.positions[postings]),
+            scales=plain_scales(segment.scales[postings]),
+            angles=plain_angles(segment.angles[postings]),
+            distances=near.distances[own],
+        )
+
+    def _place_of(self, image_id: int) -> tuple[int, int]:
+        """Return segment and row of a picture; row -1 if it does not count."""
+        for number, segment in enumerate(self.segments):
+            is_it = segment.image_ids == image_id
+            if self._alive is not None:
+                is_it &= self._alive[number]
+            if is_it.any():
+                return number, int(is_it.argmax())
+        return 0, -1
+
+    def statistics(self) -> ListStatistics:
+        """Return how evenly the features are spread over the lists."""
+        lengths = np.sum([np.diff(segment.offsets) for segment in self.segments], axis=0, dtype=np.float64)
+        n_features = int(lengths.sum())
+        return ListStatistics(
+            n_images=len(self.image_ids),
+            n_features=n_features,
+            n_words=self.n_words,
+            n_empty=int((lengths == 0).sum()),
+            imbalance=float(self.n_words * np.square(lengths).sum() / max(n_features, 1) ** 2),
+        )
+
+    def touched(self, query: ImageWords) -> tuple[float, float]:
+        """Return the shares of all lists and of all features that a query reads, once each: 0 to 1."""
+        lengths = np.sum([np.diff(segment.offsets) for segment in self.segments], axis=0)
+        words = np.unique(query.words)
+        words = words[self._is_used[words]]
+        return len(words) / self.n_words, float(lengths[words].sum() / max(lengths.sum(), 1))
+
+
+def lists(offsets: Ints, words: NDArray[np.integer]) -> Iterator[tuple[slice, Ints, Ints]]:
+    """Yield the posting lists of words, in pieces of about 32,768 postings but whole lists.
+
+    Yields
+    ------
+    part : slice
+        Which of the words; those with long lists one by one.
+    postings : int64 array
+        Positions of all their postings, list after list.
+    lengths : int64 array
+        Of the list of each word.
+    """
+    starts = offsets[words]
+    lengths = offsets[words + 1] - starts
+    ends = np.cumsum(lengths)
+    n_postings = int(ends[-1]) if len(ends) else 0
+    done = 0
+    for end in np.searchsorted(ends, np.arange(_BLOCK, n_postings + _BLOCK, _BLOCK)) + 1:
+        part = slice(done, min(int(end), len(words)))
+        if part.start < part.stop:
+            own = lengths[part]
+            first_of_list = np.cumsum(own) - own
+            postings = np.arange(int(own.sum()))
+            postings += np.repeat(starts[part] - first_of_list, own)
+            yield part, postings, own
+            done = part.stop
+
+
+def runs(owners: NDArray[np.integer], rows: NDArray[np.integer]) -> tuple[Ints, Ints]:
+    """Return where each run of equal (owner, row) starts, and how long it is."""
+    is_first = np.ones(len(rows), dtype=bool)
+    is_first[1:] = (owners[1:] != owners[:-1]) | (rows[1:] != rows[:-1])
+    first = np.flatnonzero(is_first)
+    return first, np.diff(first, append=len(rows))

@@ -1,0 +1,222 @@
+"""Posting lists of the visual words of many pictures, as flat arrays: 18 bytes a feature.
+
+Features are sorted by word, then by picture; `offsets` says where the list of each word starts. A `Postings` is
+one immutable segment of an inverted file: new pictures make a new segment, and segments merge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.bow.array_file import open_arrays, write_arrays
+from mmsearch.bow.vocabulary import ImageWords
+from mmsearch.errors import VocabularyError
+from mmsearch.records import Matrix, Pixels
+
+_KIND = "postings"
+_STEPS_A_PIXEL = 64
+_STEPS_AN_OCTAVE = 16
+_DEGREES_A_STEP = 360 / 256
+
+
+@dataclass(frozen=True)
+class Postings:
+    """The features of `image_ids` under their words. Never modified; arrays may be memory-mapped.
+
+    Parameters
+    ----------
+    offsets : int64 array, shape (n_words + 1,)
+        The list of word w is `offsets[w]:offsets[w + 1]` of the following arrays.
+    rows : int32 array, shape (n_features,)
+        Picture of each feature, as a position in `image_ids`; ascending within a list.
+    signatures : uint64 array, shape (n_features,)
+        Hamming embedding.
+    positions : uint16 array, shape (n_features, 2)
+        x and y in 1/64 pixel of the frame.
+    scales, angles : uint8 arrays, shape (n_features,)
+        1/16 octaves above one pixel; 1/256 turns.
+    image_ids : int64 array, shape (n_images,)
+        Stable keys of the pictures, also of those without features.
+    feature_counts : int32 array, shape (n_images,)
+        Features of every picture.
+    document_counts : int32 array, shape (n_words,)
+        Pictures that have the word.
+    """
+
+    offsets: NDArray[np.int64]
+    rows: NDArray[np.int32]
+    signatures: NDArray[np.uint64]
+    positions: NDArray[np.uint16]
+    scales: Pixels
+    angles: Pixels
+    image_ids: NDArray[np.int64]
+    feature_counts: NDArray[np.int32]
+    document_counts: NDArray[np.int32]
+
+    @property
+    def n_words(self) -> int:
+        """Number of lists."""
+        return len(self.offsets) - 1
+
+    def save(self, path: Path) -> None:
+        """Write all arrays into one file."""
+        write_arrays(path, _KIND, {}, {field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def open(cls, path: Path) -> Postings:
+        """Map the arrays of a file that is known to be whole: only its header and its lengths are checked.
+
+        Raises
+        ------
+        VocabularyError
+            If it is another kind of file, or cut short.
+        OSError
+            If it cannot be read.
+        """
+        _, arrays = open_arrays(path, _KIND)
+        if set(arrays) != {field.name for field in fields(cls)}:
+            raise VocabularyError(f"{path} holds no posting lists ({sorted(arrays)}); make it again")
+        return cls(**arrays)
+
+
+def build_postings(images: Iterable[tuple[int, ImageWords]], n_words: int) -> Postings:
+    """Return the posting lists of pictures.
+
+    Parameters
+    ----------
+    images : iterable of (image_id, ImageWords)
+        One word a feature; ids differ. Not modified.
+    n_words : int
+        Size of the vocabulary.
+
+    Raises
+    ------
+    VocabularyError
+        If a word is outside the vocabulary, or a feature lies beyond what 16 bits hold (a frame of 1,023 px).
+    """
+    pairs = list(images)
+    counts = np.array([len(words.words) for _, words in pairs], dtype=np.int32)
+    words = _joined([words.words for _, words in pairs], np.int32)
+    if len(words) and not (words.min() >= 0 and words.max() < n_words):
+        raise VocabularyError(
+            f"found words from {words.min()} to {words.max()}, expected 0 to {n_words - 1}; "
+            "they are of another vocabulary"
+        )
+    rows = np.repeat(np.arange(len(pairs), dtype=np.int32), counts)
+    return _sorted(
+        words, rows, n_words,
+        {
+            "signatures": _joined([words.signatures for _, words in pairs], np.uint64),
+            "positions": quantised_positions(_joined([words.positions for _, words in pairs], np.float32, (2,))),
+            "scales": quantised_scales(_joined([words.scales for _, words in pairs], np.float32)),
+            "angles": quantised_angles(_joined([words.angles for _, words in pairs], np.float32)),
+        },
+        np.array([image_id for image_id, _ in pairs], dtype=np.int64),
+    )  # fmt: skip
+
+
+def merge_postings(segments: Sequence[Postings], alive: Sequence[NDArray[np.bool_]]) -> Postings:
+    """Return one segment with the pictures of several that are alive: a mask (n_images,) for each segment.
+
+    Raises
+    ------
+    VocabularyError
+        If the segments have different numbers of words.
+    """
+    n_words = one_vocabulary(segments)
+    words, rows, kept, first = [], [], [], 0
+    for segment, is_alive in zip(segments, alive, strict=True):
+        keep = is_alive[segment.rows]
+        new_rows = np.cumsum(is_alive) - 1 + first
+        words.append(np.repeat(np.arange(segment.n_words, dtype=np.int32), np.diff(segment.offsets))[keep])
+        rows.append(new_rows[segment.rows[keep]].astype(np.int32))
+        kept.append(keep)
+        first += int(is_alive.sum())
+    columns = {
+        name: np.concatenate([getattr(segment, name)[keep] for segment, keep in zip(segments, kept, strict=True)])
+        for name in ("signatures", "positions", "scales", "angles")
+    }
+    ids = np.concatenate([segment.image_ids[mask] for segment, mask in zip(segments, alive, strict=True)])
+    return _sorted(np.concatenate(words), np.concatenate(rows), n_words, columns, ids)
+
+
+def one_vocabulary(segments: Sequence[Postings]) -> int:
+    """Return the number of words of all segments, or raise VocabularyError if it differs."""
+    sizes = {segment.n_words for segment in segments}
+    if len(sizes) != 1:
+        raise VocabularyError(f"segments have {sorted(sizes)} words, expected segments of one vocabulary")
+    return sizes.pop()
+
+
+def quantised_positions(positions: Matrix) -> NDArray[np.uint16]:
+    """Return positions in pixels as multiples of 1/64 pixel."""
+    steps = np.rint(positions * _STEPS_A_PIXEL)
+    if len(steps) and steps.max() > np.iinfo(np.uint16).max:
+        raise VocabularyError(
+            f"a feature lies at {positions.max():.0f} px, expected a frame of at most 1023 px; "
+            "extract at a smaller size"
+        )
+    return np.maximum(steps, 0).astype(np.uint16)
+
+
+def quantised_scales(scales: NDArray[np.float32]) -> Pixels:
+    """Return scales in pixels as sixteenths of octaves above one pixel."""
+    steps = np.rint(np.log2(np.maximum(scales, 1)) * _STEPS_AN_OCTAVE)
+    quantised: Pixels = np.minimum(steps, 255).astype(np.uint8)
+    return quantised
+
+
+def quantised_angles(angles: NDArray[np.float32]) -> Pixels:
+    """Return angles in degrees as 1/256 turns."""
+    quantised: Pixels = (np.rint(angles / _DEGREES_A_STEP).astype(np.int64) % 256).astype(np.uint8)
+    return quantised
+
+
+def plain_positions(steps: NDArray[np.uint16]) -> Matrix:
+    """Return quantised positions in pixels again."""
+    return steps.astype(np.float32) / np.float32(_STEPS_A_PIXEL)
+
+
+def plain_scales(steps: Pixels) -> NDArray[np.float32]:
+    """Return quantised scales in pixels again."""
+    scales: NDArray[np.float32] = np.exp2(steps.astype(np.float32) / np.float32(_STEPS_AN_OCTAVE))
+    return scales
+
+
+def plain_angles(steps: Pixels) -> NDArray[np.float32]:
+    """Return quantised angles in degrees again."""
+    return steps.astype(np.float32) * np.float32(_DEGREES_A_STEP)
+
+
+def _sorted(
+    words: NDArray[np.int32],
+    rows: NDArray[np.int32],
+    n_words: int,
+    columns: dict[str, NDArray[Any]],
+    image_ids: NDArray[np.int64],
+) -> Postings:
+    """Return features, given by columns in any order, as posting lists."""
+    order = np.lexsort((rows, words))
+    words, rows = words[order], rows[order]
+    lengths = np.bincount(words, minlength=n_words)
+    is_first = np.ones(len(words), dtype=bool)
+    is_first[1:] = (np.diff(words) != 0) | (np.diff(rows) != 0)
+    return Postings(
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        rows=rows,
+        image_ids=image_ids,
+        feature_counts=np.bincount(rows, minlength=len(image_ids)).astype(np.int32),
+        document_counts=np.bincount(words[is_first], minlength=n_words).astype(np.int32),
+        **{name: column[order] for name, column in columns.items()},
+    )
+
+
+def _joined(arrays: Sequence[NDArray[Any]], dtype: type, shape: tuple[int, ...] = ()) -> NDArray[Any]:
+    """Concatenate, also nothing."""
+    return np.concatenate([np.zeros((0, *shape), dtype), *arrays])

@@ -1,0 +1,60 @@
+"""A benchmark set by the name or path that a user gives it: looks which reader it is for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmsearch.evaluation.ground_truth.captions import JSONL, read_captions
+from mmsearch.evaluation.ground_truth.classes import LABELS, read_classes
+from mmsearch.evaluation.ground_truth.hugging_face import read_dataset_captions, read_dataset_classes
+from mmsearch.evaluation.ground_truth.hugging_face_load import is_dataset
+from mmsearch.evaluation.ground_truth.instances import read_instances
+from mmsearch.evaluation.ground_truth.revisited import read_revisited
+from mmsearch.evaluation.ground_truth.sets import CaptionSet, ClassSet, InstanceSet
+
+
+@dataclass(frozen=True)
+class SetOptions:
+    """What a user may say of a set besides its name; None leaves it to the reader.
+
+    `columns` are those of pictures and of captions or labels in a set of the `datasets` library, whose pictures
+    are written below `cache` where it holds them itself.
+    """
+
+    cache: Path
+    images: Path | None = None
+    split: str | None = None
+    columns: tuple[str | None, str | None] = (None, None)
+
+
+def open_captions(source: str, options: SetOptions, *, is_merging: bool = False) -> CaptionSet:
+    """Return a caption set: of `read_captions`, or of `read_dataset_captions` where it is one of `datasets`."""
+    if is_dataset(source) and not (Path(source) / JSONL).is_file():
+        image, text = options.columns
+        return read_dataset_captions(
+            source, split=options.split, image_column=image, text_column=text, cache=options.cache,
+            is_merging=is_merging,
+        )  # fmt: skip
+    return read_captions(Path(source), images=options.images, split=options.split, is_merging=is_merging)
+
+
+def open_classes(source: str, options: SetOptions) -> ClassSet:
+    """Return a class set: of `read_classes`, or of `read_dataset_classes` where it is one of `datasets`.
+
+    A folder of classes has no splits; if one is asked for, its first level of folders are the splits.
+    """
+    if (is_dataset(source) and not (Path(source) / LABELS).is_file()) or options.split is not None:
+        image, label = options.columns
+        return read_dataset_classes(
+            source, split=options.split, image_column=image, label_column=label, cache=options.cache
+        )
+    return read_classes(Path(source))
+
+
+def open_instances(source: str, options: SetOptions, *, by: str | None = None) -> InstanceSet:
+    """Return an instance set: of `read_instances`, or of `read_revisited` where it is called `gnd_` or a pickle."""
+    path = Path(source)
+    if path.suffix in (".pkl", ".pickle") or (path.name.startswith("gnd_") and path.suffix == ".json"):
+        return read_revisited(path, images=options.images)
+    return read_instances(path, images=options.images, by=by)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mmsearch.evaluation.ground_truth.open_set import SetOptions, open_captions, open_classes, open_instances
+from mmsearch.evaluation.ground_truth.sets import RANKING, REVISITED
+
+
+@pytest.fixture
+def options(tmp_path):
+    return SetOptions(tmp_path / "cache")
+
+
+def parquet(folder, rows):
+    """Write rows with pictures as the datasets library does."""
+    from datasets import Dataset, Image
+
+    folder.mkdir(exist_ok=True)
+    names = {name for row in rows for name in row}
+    dataset = Dataset.from_dict({name: [row[name] for row in rows] for name in names})
+    dataset.cast_column("image", Image()).to_parquet(folder / "test.parquet")
+    return folder
+
+
+def test_a_set_of_captions_is_known_by_its_files(photos, options, tmp_path):
+    rows = [
+        {"image": str(photos / "cat.jpg"), "caption": "a cat"},
+        {"image": str(photos / "fig.jpg"), "caption": "a fig"},
+    ]
+    found = open_captions(str(parquet(tmp_path / "set", rows)), options)
+    assert found.texts == ("a cat", "a fig")
+    assert "image, caption" in found.name
+    (photos / "captions.jsonl").write_text(json.dumps({"image": "cat.jpg", "captions": ["own"]}))
+    (photos / "metadata.csv").write_text("file_name,text\ncat.jpg,other\n")
+    assert open_captions(str(photos), options).texts == ("own",)  # our own form goes first
+
+
+def test_a_set_of_classes_is_known_by_its_files(photos, options, tmp_path):
+    rows = [{"image": str(photos / "cat.jpg"), "label": "cat"}, {"image": str(photos / "fig.jpg"), "label": "fig"}]
+    assert open_classes(str(parquet(tmp_path / "set", rows)), options).class_names == ("cat", "fig")
+    for name in ("cat", "fig"):
+        (tmp_path / "own" / "test" / name).mkdir(parents=True)
+        (photos / f"{name}.jpg").rename(tmp_path / "own" / "test" / name / "1.jpg")
+    assert open_classes(str(tmp_path / "own" / "test"), options).class_names == ("cat", "fig")
+    split = SetOptions(options.cache, split="test")
+    assert open_classes(str(tmp_path / "own"), split).class_names == ("cat", "fig")
+
+
+def test_a_set_of_instances_is_known_by_its_name(photos, options):
+    whole = {
+        "imlist": ["cat", "fig"],
+        "qimlist": ["dam"],
+        "gnd": [{"bbx": [0, 0, 50, 50], "easy": [0], "hard": [1], "junk": []}],
+    }
+    (photos / "gnd_mine.json").write_text(json.dumps(whole))
+    assert open_instances(str(photos / "gnd_mine.json"), options).protocol == REVISITED
+    (photos / "mine.json").write_text(json.dumps({"groups": [["cat.jpg", "fig.jpg"]]}))
+    assert open_instances(str(photos / "mine.json"), options).protocol == RANKING
