@@ -29,8 +29,9 @@ LAYERS = [
     {"cli"},
 ]
 BORDERS = {  # third-party package -> where it may be imported
-    "torch": {"encoders", "pooling"}, "open_clip": {"encoders"}, "timm": {"encoders"}, "transformers": {"encoders"},
-    "safetensors": {"encoders"}, "huggingface_hub": {"encoders"}, "onnxruntime": {"encoders"},
+    "torch": {"encoders", "pooling", "local"},
+    "open_clip": {"encoders"}, "timm": {"encoders"}, "transformers": {"encoders"}, "safetensors": {"encoders"},
+    "huggingface_hub": {"encoders"}, "onnxruntime": {"encoders"},
     "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"}, "PIL": {"images"},
     "pillow_heif": {"images"}, "cv2": {"local", "geometry"}, "typer": {"cli"}, "rich": {"cli"},
     "platformdirs": {"cli", "library"}, "datasets": {"evaluation.ground_truth"},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmsearch.errors import ModelNotFoundError
 from mmsearch.records import Preprocessing
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 PREPROCESSING = Preprocessing(size=(260, 260), resize=292)  # crop 0.89, bicubic
+MIDDLE_STRIDE = 16  # of `middle_maps`
 
 
 def package_folder(module: str, distribution: str) -> Path:
@@ -65,3 +66,16 @@ def load_classifier(weights: Path) -> torch.nn.Module:
 def network_input(pixels: torch.Tensor) -> torch.Tensor:
     """Return float32 (n, 3, height, width) as the network was trained with, of uint8 (n, height, width, 3)."""
     return (pixels.permute(0, 3, 1, 2).float() - 127) / 128
+
+
+def middle_maps(network: Any, pixels: torch.Tensor) -> torch.Tensor:
+    """Return float32 (n, 720, height / 16, width / 16) of uint8 (n, height, width, 3): parts rather than things.
+
+    The depthwise activations of the last block before the network goes to stride 32.
+    """
+    maps = network.bn1(network.conv_stem(network_input(pixels)))
+    for block in (*network.blocks[:4], *network.blocks[4][:-1]):
+        maps = block(maps)
+    last = network.blocks[4][-1]
+    activations: torch.Tensor = last.bn2(last.conv_dw(last.bn1(last.conv_pw(maps))))
+    return activations
