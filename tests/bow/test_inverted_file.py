@@ -62,7 +62,7 @@ def hamming_scores(query, images):
             for other, other_signature in zip(image.words, image.signatures, strict=True):
                 distance = (int(signature) ^ int(other_signature)).bit_count()
                 if word == other and distance <= 24:
-                    weights.append(math.exp(-((distance / 16) ** 2)))
+                    weights.append(math.exp(-((distance / 12) ** 2)))
             if weights:
                 total += sum(weights) / math.sqrt(len(weights)) * idf[word] ** 2
         scores.append(total / math.sqrt(query.n_features * len(image.words)))
