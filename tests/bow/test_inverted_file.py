@@ -61,8 +61,8 @@ def hamming_scores(query, images):
             weights = []
             for other, other_signature in zip(image.words, image.signatures, strict=True):
                 distance = (int(signature) ^ int(other_signature)).bit_count()
-                if word == other and distance <= 24:
-                    weights.append(math.exp(-((distance / 16) ** 2)))
+                if word == other and distance <= 22:
+                    weights.append(math.exp(-((distance / 12) ** 2)))
             if weights:
                 total += sum(weights) / math.sqrt(len(weights)) * idf[word] ** 2
         scores.append(total / math.sqrt(query.n_features * len(image.words)))
@@ -188,7 +188,7 @@ def test_matches_are_the_pairs_of_near_signatures_in_a_word():
         (q, tuple(np.rint(image.positions[d] * 64)), distance)
         for q in range(40) for d in range(len(image.words))
         if query.words[q] == image.words[d]
-        and (distance := (int(query.signatures[q]) ^ int(image.signatures[d])).bit_count()) <= 24
+        and (distance := (int(query.signatures[q]) ^ int(image.signatures[d])).bit_count()) <= 22
     ]  # fmt: skip
     assert expected
     got = zip(found.query_features, found.positions, found.distances, strict=True)
