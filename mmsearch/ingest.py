@@ -14,9 +14,11 @@ from hashlib import sha256
 from pathlib import Path
 
 from mmsearch.errors import PictureError, QueryError
+from mmsearch.gather import WordsIntake
 from mmsearch.images import FoundFile, Unreachable, find_files, read_file
 from mmsearch.records import BadPicture, ImageRecord, IngestReport
 from mmsearch.store.folder import Changes, RejectedFile, Store, StoredFile
+from mmsearch.worker import Job
 from mmsearch.workers import Embedded, WorkerPool
 
 COMMIT_PICTURES = 256
@@ -40,6 +42,7 @@ class Plan:
     rejected: list[RejectedFile] = field(default_factory=list)
     n_unchanged: int = 0
     n_known_bad: int = 0
+    roots: Sequence[bytes] = ()
 
 
 class _Known:
@@ -88,7 +91,7 @@ def make_plan(
     on_progress : callable
         Given (`scan`, files seen, 0).
     """
-    known, plan = _Known(store, roots), Plan()
+    known, plan = _Known(store, roots), Plan(roots=roots)
     seen: set[bytes] = set()
     protected: list[bytes] = []  # what could not be looked at is not gone
     candidates: list[FoundFile] = []
@@ -160,9 +163,10 @@ def _is_below(path: bytes, folders: Iterable[bytes]) -> bool:
 class _Run:
     """The execution of a plan: gathers outcomes and commits them in time."""
 
-    def __init__(self, store: Store, plan: Plan, on_progress: OnProgress) -> None:
-        self.store, self.plan, self.on_progress = store, plan, on_progress
+    def __init__(self, store: Store, plan: Plan, words: WordsIntake | None, on_progress: OnProgress) -> None:
+        self.store, self.plan, self.words, self.on_progress = store, plan, words, on_progress
         self.pending = Changes()
+        self.described: list[Embedded] = []  # of pending, whose ids are not known yet
         self.found = {file.path: file for file in plan.to_embed}
         self.n_new = sum(file.path not in plan.changed for file in plan.copies)
         self.n_changed = len(plan.copies) - self.n_new
@@ -194,11 +198,36 @@ class _Run:
             self.flush()
 
     def flush(self) -> None:
+        """Commit what is pending, and hand on its local features."""
+        self.commit()
+        described, self.described = self.described, []
+        for outcome in described:
+            image = self.store.catalog.image_at(outcome.path)
+            if image is not None and self.words is not None:
+                self.words.take(image.image_id, outcome)
+        self.committed = time.monotonic()  # learning a vocabulary takes longer than COMMIT_SECONDS
+
+    def commit(self) -> None:
         """Commit what is pending and say so."""
         self.store.commit(self.pending)
         self.pending = Changes()
-        self.committed = time.monotonic()
         self.on_progress("embed", self.n_done, len(self.found))
+
+    def describe_known(self, pool: WorkerPool, words: WordsIntake) -> None:
+        """Describe the unchanged pictures below the roots that have no words: lost, or never made."""
+        known = {image_id: (path, content_hash) for root in self.plan.roots
+                 for path, _, _, image_id, content_hash in self.store.catalog.known_files(root)}  # fmt: skip
+        missing = words.missing(iter(known))
+        ids = {known[image_id][0]: image_id for image_id in missing}
+        n_done = 0
+        for outcomes in pool.run(list(ids), job=lambda: words.job(embeds=False)):
+            for outcome in outcomes:
+                image_id = ids[outcome.path]
+                is_same = outcome.facts.get("hash") == known[image_id][1].hex()
+                if is_same or outcome.facts.get("code") == "quarantined":
+                    words.take(image_id, outcome)
+            n_done += len(outcomes)
+            self.on_progress("words", n_done, len(ids))
 
     def _add_one(self, outcome: Embedded) -> None:
         file, facts = self.found[outcome.path], outcome.facts
@@ -210,6 +239,8 @@ class _Run:
             self.pending.rejected.append(RejectedFile(outcome.path, size, mtime_ns, code, message))
             self.bad.append(BadPicture(os.fsdecode(outcome.path), code, message))
             return
+        if self.words is not None:
+            self.described.append(outcome)
         self.pending.stored.append(
             StoredFile(
                 outcome.path, size, mtime_ns, bytes.fromhex(facts["hash"]), facts["width"], facts["height"],
@@ -230,6 +261,7 @@ def execute(
     max_megapixels: float = 64.0,
     on_progress: OnProgress = lambda stage, done, total: None,
     pool: WorkerPool | None = None,
+    words: WordsIntake | None = None,
 ) -> IngestReport:
     """Carry out a plan; every picture reported by `on_progress` is on disk.
 
@@ -244,20 +276,23 @@ def execute(
     max_megapixels : float
         Larger pictures are rejected.
     on_progress : callable
-        Given (`embed`, pictures committed, pictures to embed).
+        Given (`embed`, pictures committed, pictures to embed), and `words` where pictures are described only.
     pool : WorkerPool or None
         Default: one worker a core.
+    words : WordsIntake or None
+        Takes local features; None leaves them alone.
     """
-    run = _Run(store, plan, on_progress)
+    run = _Run(store, plan, words, on_progress)
     run.start()
-    if plan.to_embed:
-        pool = pool or WorkerPool.for_encoder(encoder_folder, max_megapixels=max_megapixels)
-        with pool:
-            try:
-                for outcomes in pool.run(file.path for file in plan.to_embed):
-                    run.add(outcomes)
-            finally:
-                run.flush()  # Ctrl-C keeps what is embedded
+    with pool or WorkerPool.for_encoder(encoder_folder, max_megapixels=max_megapixels) as workers:
+        try:
+            _embed(run, workers, words)
+            if words is not None:
+                run.describe_known(workers, words)
+                words.finish()
+        finally:
+            if words is not None:
+                words.close()
     n_rows, n_dead = store.n_rows, store.catalog.count("dead")
     if n_dead > _COMPACT_SHARE * n_rows:
         store.compact()
@@ -269,7 +304,22 @@ def execute(
         unchanged=plan.n_unchanged,
         bad=tuple(run.bad),
         known_bad=plan.n_known_bad,
+        details={"words": words.report.to_json()} if words is not None else {},
     )
+
+
+def _embed(run: _Run, workers: WorkerPool, words: WordsIntake | None) -> None:
+    """Embed and commit what the plan says."""
+    try:
+        for outcomes in workers.run((file.path for file in run.plan.to_embed), job=_job(words)):
+            run.add(outcomes)
+    finally:
+        run.commit()  # Ctrl-C keeps what is embedded
+    run.flush()
+
+
+def _job(words: WordsIntake | None) -> Callable[[], Job]:
+    return Job if words is None else lambda: words.job(embeds=True)
 
 
 def dry_run(plan: Plan) -> IngestReport:

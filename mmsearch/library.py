@@ -28,6 +28,7 @@ from mmsearch.errors import (
     PictureError,
     QueryError,
     StorageError,
+    VocabularyError,
 )
 from mmsearch.prompts import DEFAULT_TEMPLATES, fill_templates
 from mmsearch.records import (
@@ -46,6 +47,7 @@ from mmsearch.store.graph import GraphSettings, calibrations_of, graph_facts
 
 if TYPE_CHECKING:
     from mmsearch.ingest import OnProgress
+    from mmsearch.store.words import PublishedWords
 
 # The write path, classification and checks are imported where they are used: a search from the shell must
 # not pay for them.
@@ -112,6 +114,8 @@ class Library:
         is_dry_run: bool = False,
         follow_links: bool = False,
         settings: GraphSettings | None = None,
+        local: bool | None = None,
+        vocabulary: PathLike | None = None,
         on_progress: OnProgress = _quiet,
         notify: Callable[[str], None] = _quiet,
     ) -> IngestReport:
@@ -131,8 +135,13 @@ class Library:
             Go through symbolic links.
         settings : GraphSettings or None
             When and how the HNSW graph is built; None keeps those of the library.
+        local : bool or None
+            Whether local features become visual words; None keeps what the library does, and for a new one
+            means where OpenCV is installed. Pictures that have none get them now.
+        vocabulary : path or None
+            Visual words to use instead of learning them, for a library that has none yet.
         on_progress : callable
-            Given (stage, done, total) with stage `scan`, `embed`, `graph` or `calibrate`.
+            Given (stage, done, total) with stage `scan`, `embed`, `vocabulary`, `words`, `graph` or `calibrate`.
         notify : callable
             Given sentences worth showing, such as which encoder was chosen.
 
@@ -142,13 +151,17 @@ class Library:
             If another process writes to the library.
         FingerprintError
             If the library was made with another encoder.
+        VocabularyError
+            If the vocabulary is of another extractor or the library has another, or OpenCV is missing.
         StorageError
             If the disk refuses; everything reported before is stored.
         """
+        from mmsearch.gather import WordsIntake, given_vocabulary, looks_at_local_features
         from mmsearch.ingest import absolute_roots, execute, make_plan
         from mmsearch.store.graph import update_graph
 
         start = time.perf_counter()
+        given = given_vocabulary(vocabulary, local)
         roots = absolute_roots(paths)
         self._refuse_mixing(roots)
         if is_dry_run:
@@ -160,8 +173,10 @@ class Library:
             if settings is not None:
                 with store.catalog.writing():
                     store.catalog.set_meta({"graph": vars(settings)})
+            is_local = looks_at_local_features(store, local if given is None else True, notify)
+            words = WordsIntake(store, vocabulary=given, on_progress=on_progress) if is_local else None
             plan = make_plan(store, roots, follow_links=follow_links, on_progress=on_progress)
-            report = execute(store, plan, self.folder / ENCODER, on_progress=on_progress)
+            report = execute(store, plan, self.folder / ENCODER, on_progress=on_progress, words=words)
             update_graph(store, _settings(store), encoder.text_probes(), on_progress=on_progress)
         return replace(report, seconds=time.perf_counter() - start)
 
@@ -336,6 +351,8 @@ class Library:
 
     def status(self) -> LibraryStatus:
         """Return what is in the library, and how well and by which route it is searched."""
+        from mmsearch.store.words import words_facts
+
         store = self._reader()
         with store.catalog.reading():
             facts = graph_facts(store)
@@ -355,10 +372,11 @@ class Library:
                 recall_target=settings.recall_target,
                 n_in_graph=facts["covered"] if facts else 0,
                 search={name: found.to_json() for name, found in calibrations.items()},
+                local=words_facts(store),
             )
 
     def verify(self, *, is_repair: bool = False) -> VerifyReport:
-        """Prove the library whole: catalog, every vector, encoder, graph.
+        """Prove the library whole: catalog, every vector, encoder, graph, visual words.
 
         Parameters
         ----------
@@ -378,6 +396,21 @@ class Library:
         else:
             report = verify(self._reader())
         return replace(report, problems=(*report.problems, *problems))
+
+    def words(self) -> PublishedWords:
+        """Return the visual words of the library, mapped from its files.
+
+        Raises
+        ------
+        VocabularyError
+            If there are none that can be used; the sentence says why.
+        """
+        from mmsearch.store.words import load_words
+
+        found = load_words(self._reader())
+        if isinstance(found, str):
+            raise VocabularyError(f"{self.folder}: {found}")
+        return found
 
     def graph_settings(self) -> GraphSettings:
         """Return when and how the library's graph is built."""

@@ -252,7 +252,11 @@ class IngestReport:
 
 @dataclass(frozen=True)
 class LibraryStatus:
-    """What is in a library. `search` maps `text` and `image` to what was measured and chosen for them."""
+    """What is in a library.
+
+    `search` maps `text` and `image` to what was measured and chosen for them; `local` says of visual words what
+    `mmsearch.store.words.words_facts` does, None if there are none.
+    """
 
     folder: str
     model: str
@@ -267,6 +271,7 @@ class LibraryStatus:
     recall_target: float
     n_in_graph: int
     search: dict[str, dict[str, Any]]
+    local: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
-"""One embedding worker: a process that reads, decodes and encodes pictures, and returns only vectors.
+"""One embedding worker: a process that reads, decodes and encodes pictures, and returns only numbers.
 
-Run as `python -m mmsearch.worker ENCODER_FOLDER MAX_MEGAPIXELS`. Every line on standard input is a JSON
-list of paths; on standard output go JSON lines, `{"at": i}` before file i and `{"at": null}` before the
-image tower runs, so that the parent knows which file a crash or a hang belongs to, and at the end
-`{"results": [...], "bytes": n}` followed by n bytes of float32 vectors, one for every file without "code".
+Run as `python -m mmsearch.worker ENCODER_FOLDER MAX_MEGAPIXELS`. Every line on standard input is a JSON object
+with `paths`, `embeds` (whether the image tower runs) and `local`: `off`, `features`, or the file of a
+vocabulary. On standard output go JSON lines, `{"at": i}` before file i and `{"at": null}` before the image
+tower runs, so that the parent knows which file a crash or a hang belongs to, and at the end
+`{"results": [...], "bytes": n}` followed by n bytes: float32 vectors, one for every file without "code" if
+`embeds`, and then the local features of every file with "local", in order (`mmsearch.payload`).
 The process ends when its input does. A decoder that crashes or eats memory takes only this process along.
 """
 
@@ -13,29 +15,46 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.encoders.base import ImageEncoder
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import PictureError
-from mmsearch.images import decode, read_file
-from mmsearch.records import Matrix, Picture
+from mmsearch.images import decode, decode_for_both, decode_grey, read_file
+from mmsearch.local.sift import EXTRACTOR, LONGER_SIDE, extract_rootsift
+from mmsearch.payload import Packed, packed_features, packed_words
+from mmsearch.records import Matrix, Picture, Pixels, Preprocessing
 
 MEMORY_HEADROOM = 1 << 30  # bytes a worker may take beyond what it needs with the encoder loaded
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is wanted of pictures: their vectors, and local features `off`, as `features` or as words.
+
+    For words `local` is the path of a vocabulary.
+    """
+
+    embeds: bool = True
+    local: str = "off"
 
 
 def embed_files(
     paths: list[bytes],
     encoder: ImageEncoder,
     *,
+    job: Job = Job(),
     max_megapixels: float = 64.0,
     on_file: Callable[[int | None], None] = lambda i: None,
-) -> tuple[list[dict[str, Any]], Matrix]:
-    """Read, decode and encode a batch of files.
+) -> tuple[list[dict[str, Any]], Matrix, list[Packed]]:
+    """Read, decode and encode a batch of files; one decode serves the tower and the local features.
 
     Parameters
     ----------
@@ -43,6 +62,8 @@ def embed_files(
         Files, read once each.
     encoder : ImageEncoder
         Its image tower is run once, on all pictures that could be decoded.
+    job : Job
+        Whether vectors and local features are wanted.
     max_megapixels : float
         Larger pictures are rejected before their pixels are loaded.
     on_file : callable
@@ -52,12 +73,16 @@ def embed_files(
     -------
     results : list of dict
         One per path: `code` and `message`, or `hash`, `width`, `height`, `format`, `taken_at`; with
-        `size` and `mtime_ns` as read where the file could be opened.
+        `size` and `mtime_ns` as read where the file could be opened. With local features also `local`, what
+        they are, or `local_error`, why there are none.
     vectors : float32 array, shape (n_good, dim)
-        Unit rows of the files without `code`, in order.
+        Unit rows of the files without `code`, in order; none if the job does not embed.
+    local : list of Packed
+        Local features of the files with `local`, in order.
     """
     results: list[dict[str, Any]] = []
-    pixels = []
+    pixels: list[Pixels] = []
+    local: list[Packed] = []
     for position, path in enumerate(paths):
         on_file(position)
         result: dict[str, Any] = {}
@@ -65,14 +90,52 @@ def embed_files(
         try:
             data, status = read_file(path)
             result |= {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
-            picture = decode(data, encoder.preprocessing, max_megapixels=max_megapixels)
-            result |= {"hash": sha256(data).hexdigest(), **_facts(picture)}
-            pixels.append(picture.pixels)
+            picture, grey = _decoded(data, encoder.preprocessing, job, max_megapixels)
+            result |= {"hash": sha256(data).hexdigest()}
         except PictureError as error:
             result |= {"code": error.code, "message": str(error)}
+            continue
+        if picture is not None:
+            result |= _facts(picture)
+            pixels.append(picture.pixels)
+        if grey is not None:
+            result |= _described(grey, job.local, local)
     on_file(None)
     vectors = encoder.encode_images(np.stack(pixels)) if pixels else np.zeros((0, encoder.dim), np.float32)
-    return results, vectors
+    return results, vectors, local
+
+
+def _decoded(
+    data: bytes, preprocessing: Preprocessing, job: Job, max_megapixels: float
+) -> tuple[Picture | None, Pixels | None]:
+    """Return the picture for the tower and the grey one for local features, as far as they are wanted."""
+    if job.local == "off":
+        return decode(data, preprocessing, max_megapixels=max_megapixels), None
+    if not job.embeds:
+        return None, decode_grey(data, longer_side=LONGER_SIDE, max_megapixels=max_megapixels)[0]
+    return decode_for_both(data, preprocessing, longer_side=LONGER_SIDE, max_megapixels=max_megapixels)
+
+
+def _described(grey: Pixels, local: str, found: list[Packed]) -> dict[str, Any]:
+    """Append the local features of a picture to `found` and say what they are, or why there are none."""
+    try:
+        features = extract_rootsift(grey)
+        packed = (
+            packed_features(features)
+            if local == "features"
+            else packed_words(_vocabulary(local).quantise(features))
+        )
+    except ImportError as error:
+        return {"local_error": {"code": "unavailable", "message": str(error)}}
+    except Exception as error:  # noqa: BLE001 - whatever it is, the picture keeps its embedding
+        return {"local_error": {"code": "failed", "message": f"{type(error).__name__}: {error}"}}
+    found.append(packed)
+    return {"local": packed.facts()}
+
+
+@lru_cache(maxsize=1)
+def _vocabulary(path: str) -> Vocabulary:
+    return Vocabulary.load(Path(path), extractor=EXTRACTOR)
 
 
 def _facts(picture: Picture) -> dict[str, Any]:
@@ -112,13 +175,15 @@ def main() -> None:
     _limit_memory()
     _send(answers, {"ready": True})
     for line in requests:
-        results, vectors = embed_files(
-            [os.fsencode(path) for path in json.loads(line)],
+        request = json.loads(line)
+        results, vectors, local = embed_files(
+            [os.fsencode(path) for path in request["paths"]],
             encoder,
+            job=Job(request["embeds"], request["local"]),
             max_megapixels=float(sys.argv[2]),
             on_file=lambda position: _send(answers, {"at": position}),
         )
-        payload = np.ascontiguousarray(vectors, dtype=np.float32).tobytes()
+        payload = np.ascontiguousarray(vectors, dtype=np.float32).tobytes() + b"".join(one.data for one in local)
         _send(answers, {"results": results, "bytes": len(payload)}, payload)
 
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -26,7 +26,9 @@ from typing import Any
 import numpy as np
 
 from mmsearch.errors import EncoderError
+from mmsearch.payload import BYTES_A_FEATURE, Packed
 from mmsearch.records import Matrix
+from mmsearch.worker import Job
 
 BATCH = 8  # pictures a batch; more brings nothing on a CPU
 MAX_TRIES = 2
@@ -34,17 +36,22 @@ MAX_TRIES = 2
 
 @dataclass(frozen=True)
 class Embedded:
-    """What a worker says of one file: `facts` of `embed_files`, and the vector (dim,) if it was good."""
+    """What a worker says of one file: `facts` of `embed_files`, and what was made of it.
+
+    `vector` (dim,) and `local` are None where they were not asked for or could not be had.
+    """
 
     path: bytes
     facts: dict[str, Any]
     vector: Matrix | None
+    local: Packed | None = None
 
 
 @dataclass
 class _Batch:
     paths: list[bytes]
     tries: int = 0
+    is_plain: bool = False  # without local features, as they may be what ended the worker
 
 
 @dataclass
@@ -86,6 +93,7 @@ class WorkerPool:
         self._tower_timeout_s = tower_timeout_s
         self._queue: deque[_Batch] = deque()
         self._source: Iterator[bytes] = iter(())
+        self._job: Callable[[], Job] = Job
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
         self._talk = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
@@ -110,25 +118,41 @@ class WorkerPool:
         self._selector.close()
         self._talk.close()
 
-    def run(self, paths: Iterable[bytes]) -> Iterator[list[Embedded]]:
+    def run(self, paths: Iterable[bytes], *, job: Callable[[], Job] = Job) -> Iterator[list[Embedded]]:
         """Yield the outcomes of all files, batch by batch as workers finish; every file comes once.
+
+        Parameters
+        ----------
+        paths : iterable of bytes
+            Files.
+        job : callable
+            Asked before each batch what is wanted of it. A file that ended its worker is tried again without
+            local features, if its vector is wanted.
 
         Raises
         ------
         EncoderError
             If the workers cannot load the encoder.
         """
-        self._source = iter(paths)
+        self._source, self._job = iter(paths), job
         while True:
             self._feed()
             if not any(worker.in_flight for worker in self._workers):
                 return
             for key, _ in self._selector.select(timeout=0.5):
-                yield from self._hear(key.data)
+                for outcomes in self._hear(key.data):
+                    given = time.monotonic()
+                    yield outcomes
+                    self._forgive(time.monotonic() - given)
             for worker in list(self._workers):
                 if worker.in_flight and time.monotonic() - worker.heard > self._patience(worker):
                     worker.process.kill()
                     yield from self._bury(worker, "took longer than the time limit")
+
+    def _forgive(self, seconds: float) -> None:
+        """Do not hold against the workers that nobody listened to them."""
+        for worker in self._workers:
+            worker.heard += seconds
 
     # -- giving work ---------------------------------------------------------------------------------
 
@@ -168,10 +192,15 @@ class WorkerPool:
         if not worker.in_flight:
             worker.heard = time.monotonic()
         worker.in_flight.append(batch)
-        request = json.dumps([os.fsdecode(path) for path in batch.paths]).encode() + b"\n"
+        job = self._job()
+        request = {
+            "paths": [os.fsdecode(path) for path in batch.paths],
+            "embeds": job.embeds,
+            "local": "off" if batch.is_plain and job.embeds else job.local,
+        }
         assert worker.process.stdin is not None
         with suppress(BrokenPipeError):  # it died; its output ends and the batch goes to another
-            worker.process.stdin.write(request)
+            worker.process.stdin.write(json.dumps(request).encode() + b"\n")
             worker.process.stdin.flush()
 
     # -- hearing answers -----------------------------------------------------------------------------
@@ -198,12 +227,15 @@ class WorkerPool:
     def _finish(self, worker: _Worker, results: list[dict[str, Any]], payload: bytes) -> list[Embedded]:
         batch = worker.in_flight.popleft()
         worker.at = None
-        n_good = sum("code" not in result for result in results)
-        vectors = iter(np.frombuffer(payload, dtype=np.float32).reshape(n_good, -1) if n_good else ())
-        return [
-            Embedded(path, facts, None if "code" in facts else next(vectors))
-            for path, facts in zip(batch.paths, results, strict=True)
-        ]
+        n_local = sum(_n_bytes(facts) for facts in results)
+        vectors = iter(_rows(payload[: len(payload) - n_local], sum("code" not in facts for facts in results)))
+        outcomes, at = [], len(payload) - n_local
+        for path, facts in zip(batch.paths, results, strict=True):
+            end = at + _n_bytes(facts)
+            local = Packed(**facts["local"], data=payload[at:end]) if "local" in facts else None
+            outcomes.append(Embedded(path, facts, None if "code" in facts else next(vectors, None), local))
+            at = end
+        return outcomes
 
     def _patience(self, worker: _Worker) -> float:
         at_file = worker.is_ready and worker.at is not None
@@ -228,14 +260,14 @@ class WorkerPool:
         suspects = running.paths if worker.at is None else [running.paths[worker.at]]
         innocent = [path for path in running.paths if path not in suspects]
         if innocent:
-            self._queue.appendleft(_Batch(innocent, running.tries))
+            self._queue.appendleft(_Batch(innocent, running.tries, running.is_plain))
         for path in suspects:
             tries = running.tries + 1 if len(running.paths) == 1 else 1
             if tries >= MAX_TRIES:
                 message = f"reading this picture {reason}, {tries} times; it is left out until it changes"
                 yield [Embedded(path, {"code": "quarantined", "message": message}, None)]
             else:
-                self._queue.append(_Batch([path], tries))
+                self._queue.append(_Batch([path], tries, is_plain=True))
 
     def _release(self, worker: _Worker) -> None:
         assert worker.process.stdout is not None
@@ -264,6 +296,17 @@ def _take_message(buffer: bytearray) -> tuple[dict[str, Any], bytes] | None:
     payload = bytes(buffer[end + 1 : last])
     del buffer[:last]
     return facts, payload
+
+
+def _n_bytes(facts: dict[str, Any]) -> int:
+    """Return how many bytes of a payload are the local features of one file."""
+    local = facts.get("local")
+    return BYTES_A_FEATURE[local["kind"]] * int(local["n"]) if local else 0
+
+
+def _rows(data: bytes, n: int) -> Matrix | tuple[()]:
+    """Return vectors (n, dim), or nothing if none were asked for."""
+    return np.frombuffer(data, dtype=np.float32).reshape(n, -1) if data else ()
 
 
 def _how_it_ended(code: int | None) -> str:

@@ -102,8 +102,8 @@ def library(tmp_path, checkpoint, cache, tiny_folder) -> Library:
 
 @pytest.fixture
 def indexed(library, photos, checkpoint) -> Library:
-    """A library of the eight photographs."""
-    library.index([photos], model=str(checkpoint))
+    """A library of the eight photographs, without local features."""
+    library.index([photos], model=str(checkpoint), local=False)
     return library
 
 

@@ -3,25 +3,42 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from mmsearch.bow.vocabulary import Vocabulary
+from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import EncoderError
-from mmsearch.images import decode
+from mmsearch.images import decode, decode_for_both, decode_grey
 from mmsearch.ingest import execute, make_plan
+from mmsearch.local.sift import DIM, EXTRACTOR, LONGER_SIDE, extract_rootsift
+from mmsearch.payload import packed_features
 from mmsearch.records import BadPicture
 from mmsearch.samples import sample_folder
 from mmsearch.store.folder import Store
+from mmsearch.worker import Job
 from mmsearch.workers import WorkerPool
+from tests.conftest import random_units
 
 SABOTAGED = Path(__file__).parent / "faults" / "sabotaged_worker.py"
 
 
-def outcomes(pool, paths):
+def outcomes(pool, paths, job=Job):
     with pool:
-        return {os.fsdecode(one.path): one for batch in pool.run(map(os.fsencode, paths)) for one in batch}
+        return {os.fsdecode(one.path): one for batch in pool.run(map(os.fsencode, paths), job=job) for one in batch}
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory):
+    """A vocabulary of random words, and its file."""
+    made = Vocabulary.train(np.abs(random_units(2000, DIM)), 64, extractor=EXTRACTOR, max_iterations=1)
+    path = tmp_path_factory.mktemp("vocabulary") / "words.bin"
+    made.save(path)
+    return made, str(path)
 
 
 def sabotaged(folder, **options):
@@ -90,3 +107,100 @@ def test_several_bad_files_are_each_given_up_and_the_run_is_committed(tmp_path, 
         again = make_plan(store, [os.fsencode(folder)])
         assert (len(again.to_embed), again.n_known_bad) == (0, 4)
         assert all(isinstance(bad, BadPicture) for bad in store.catalog.bad_pictures())
+
+
+# -- local features ------------------------------------------------------------------------------------
+
+
+def described_here(file):
+    return extract_rootsift(decode_grey(file.read_bytes(), longer_side=640)[0])
+
+
+def test_workers_return_local_features_beside_the_embeddings(tiny, tiny_folder):
+    files = sorted(sample_folder().glob("*.jpg"))[:10]
+    found = outcomes(WorkerPool.for_encoder(tiny_folder, n_workers=2), files, lambda: Job(local="features"))
+    for file in files:
+        picture, grey = decode_for_both(file.read_bytes(), tiny.preprocessing, longer_side=LONGER_SIDE)
+        assert found[str(file)].local == packed_features(extract_rootsift(grey))
+        (expected,) = tiny.encode_images(picture.pixels[None])
+        np.testing.assert_allclose(found[str(file)].vector, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [1200, 2300])
+def test_embedding_hardly_changes_with_local_features(tmp_path, offline_folder, side):
+    files = [tmp_path / f"{name}.jpg" for name in ("astronaut", "cat", "coffee")]
+    for file in files:
+        with Image.open(sample_folder() / file.name) as image:
+            image.resize((side, side), Image.Resampling.LANCZOS).save(file, quality=95)
+    encoder = OnnxEncoder.open(offline_folder)
+    pictures = [decode(file.read_bytes(), encoder.preprocessing) for file in files]
+    both = [decode_for_both(file.read_bytes(), encoder.preprocessing, longer_side=LONGER_SIDE)[0] for file in files]
+    first, second = (encoder.encode_images(np.stack([one.pixels for one in made])) for made in (pictures, both))
+    assert np.einsum("nd,nd->n", first, second).min() >= 0.999
+
+
+def test_workers_quantise_with_the_vocabulary_of_a_file(tiny_folder, vocabulary):
+    made, path = vocabulary
+    files = sorted(sample_folder().glob("*.jpg"))[:3]
+    found = outcomes(WorkerPool.for_encoder(tiny_folder, n_workers=1), files, lambda: Job(local=path))
+    for file in files:
+        expected, words = made.quantise(described_here(file)), found[str(file)].local.words()
+        np.testing.assert_array_equal(words.words, expected.words)
+        np.testing.assert_array_equal(words.signatures, expected.signatures)
+        np.testing.assert_array_equal(words.positions, expected.positions)
+        np.testing.assert_array_equal(words.angles, expected.angles)
+
+
+def test_workers_go_over_to_a_vocabulary_in_the_middle_of_a_run_and_may_leave_out_the_tower(
+    tiny_folder, vocabulary
+):
+    asked = []
+
+    def job():
+        asked.append(len(asked))
+        return Job(embeds=False, local="features" if len(asked) < 3 else vocabulary[1])
+
+    files = sorted(sample_folder().glob("*.jpg"))
+    found = outcomes(WorkerPool.for_encoder(tiny_folder, n_workers=1), files, job)
+    assert [found[str(file)].local.kind for file in files] == ["features"] * 16 + ["words"] * (len(files) - 16)
+    assert all(one.vector is None and "code" not in one.facts for one in found.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("sift-raise", "failed"), ("sift-missing", "unavailable"), ("sift-crash", None)]
+)
+def test_failing_extractor_never_costs_a_picture_its_embedding(tmp_path, tiny_folder, name, code):
+    files = sorted(sample_folder().glob("*.jpg"))[:9]
+    bad = tmp_path / f"{name}.jpg"
+    shutil.copyfile(files[0], bad)
+    files.insert(4, bad)
+    found = outcomes(sabotaged(tiny_folder), files, lambda: Job(local="features"))
+    assert all(one.vector is not None for one in found.values())
+    assert found[str(bad)].local is None
+    assert found[str(bad)].facts.get("local_error", {}).get("code") == code
+    assert all(found[str(file)].local.n > 0 for file in files if file != bad)
+
+
+def test_vocabulary_that_cannot_be_loaded_costs_only_the_words(tiny_folder, tmp_path):
+    (tmp_path / "words.bin").write_bytes(b"nothing of the kind")
+    job = Job(local=str(tmp_path / "words.bin"))
+    (found,) = outcomes(WorkerPool.for_encoder(tiny_folder), [sample_folder() / "cat.jpg"], lambda: job).values()
+    assert found.vector is not None
+    assert "it is another kind of file" in found.facts["local_error"]["message"]
+
+
+def test_extractor_that_ends_its_worker_twice_is_given_up_where_nothing_else_is_wanted(tmp_path, tiny_folder):
+    bad = tmp_path / "sift-crash.jpg"
+    shutil.copyfile(sample_folder() / "cat.jpg", bad)
+    found = outcomes(sabotaged(tiny_folder), [bad], lambda: Job(embeds=False, local="features"))
+    assert found[str(bad)].facts["code"] == "quarantined"
+
+
+def test_time_that_the_caller_takes_is_not_held_against_the_workers(tiny_folder):
+    files = sorted(sample_folder().glob("*.jpg"))[:20]
+    n_good = 0
+    with WorkerPool.for_encoder(tiny_folder, n_workers=2, file_timeout_s=1.0, tower_timeout_s=1.0) as pool:
+        for batch in pool.run(map(os.fsencode, files), job=lambda: Job(local="features")):
+            time.sleep(1.2)
+            n_good += sum(one.vector is not None for one in batch)
+    assert n_good == len(files)

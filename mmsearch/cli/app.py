@@ -15,6 +15,7 @@ from mmsearch.cli.index import index
 from mmsearch.cli.manage import rm, status, verify
 from mmsearch.cli.render import say
 from mmsearch.cli.search import search
+from mmsearch.cli.vocabulary import vocabulary
 
 INTERRUPTED = 130
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 for command in (index, search, classify, status, verify, rm, demo):
     app.command()(command)
 app.add_typer(bench, name="bench")
+app.add_typer(vocabulary, name="vocabulary")
 
 
 def _show_version(is_wanted: bool) -> None:

@@ -35,6 +35,19 @@ def index(
             show_default=False,
         ),
     ] = None,
+    local: Annotated[
+        bool | None,
+        typer.Option(
+            "--local/--no-local",
+            help="Describe pictures by local features too, as visual words (default: as before, else where "
+            "OpenCV is installed)",
+            show_default=False,
+        ),
+    ] = None,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Visual words to use instead of learning them.", show_default=False),
+    ] = None,
     output: FormatOption = None,
 ) -> None:
     """Find pictures below PATH, embed what is new or changed, and forget what is gone.
@@ -50,6 +63,8 @@ def index(
             is_dry_run=is_dry_run,
             follow_links=follow_links,
             settings=_settings(opened, recall) if recall is not None else None,
+            local=local,
+            vocabulary=vocabulary,
             on_progress=progress,
             notify=say,
         )
@@ -89,5 +104,8 @@ def show_report(report: IngestReport, opened: Library, wanted: Format) -> None:
         say(f"  {bad.code}: {bad.path}: {bad.message}")
     if len(report.bad) > _NAMED:
         say(f"  and {len(report.bad) - _NAMED} more; `mmsearch status --format jsonl` lists all")
+    words = report.details.get("words", {})
+    if words.get("n_failed"):
+        say(f"local features of {words['n_failed']} pictures could not be had: {words['problem']}")
     if not report.dry_run:
         say(f"library: {opened.folder}")

@@ -31,6 +31,7 @@ def status(library: LibraryOption = None, output: FormatOption = None) -> None:
         ["bad pictures", str(len(found.bad))],
         ["on disk", size_text(found.size_bytes)],
         *_search_rows(found),
+        *_local_rows(found),
     ]
     print_table(None, [("", False), ("", False)], rows_for_people)
     for bad in found.bad:
@@ -50,13 +51,21 @@ def _search_rows(found: LibraryStatus) -> list[list[str]]:
     return rows
 
 
+def _local_rows(found: LibraryStatus) -> list[list[str]]:
+    local = found.local
+    if local is None:
+        return []
+    counts = f"{local['n_images']} pictures, {local['n_words']} words, {local['n_features']} features"
+    return [["local features", f"{counts}, {size_text(local['size_bytes'])}"]]
+
+
 def verify(
     library: LibraryOption = None,
     is_repair: Annotated[
         bool, typer.Option("--repair", help="Forget what is damaged, so that the next index makes it anew.")
     ] = False,
 ) -> None:
-    """Prove the library whole: catalog, every vector, encoder, graph. Exit code 1 if it is not."""
+    """Prove the library whole: catalog, every vector, encoder, graph, visual words. Exit code 1 if it is not."""
     with open_library(library) as opened:
         report = opened.verify(is_repair=is_repair)
     for problem in report.problems:

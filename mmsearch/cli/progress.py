@@ -8,6 +8,8 @@ from typing import Any
 _WORDS = {
     "scan": "Scanning",
     "embed": "Embedding",
+    "vocabulary": "Learning visual words",
+    "words": "Looking for visual words",
     "texts": "Embedding texts",
     "graph": "Building the graph",
     "calibrate": "Calibrating",

@@ -20,7 +20,8 @@ import numpy as np
 
 from mmsearch.errors import PictureError
 from mmsearch.images.find import has_heif
-from mmsearch.records import Picture, Preprocessing
+from mmsearch.images.fit import fit, resized
+from mmsearch.records import Picture, Pixels, Preprocessing
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -80,13 +81,83 @@ def decode(
     """
 
     def at_least(size: tuple[int, int]) -> tuple[int, int] | None:
-        width, height = _resized(size, preprocessing)
-        return (2 * width, 2 * height) if use_draft else None
+        return _twice(size, preprocessing) if use_draft else None
 
     with named_errors():
         upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
-        pixels = np.asarray(_fit(upright.image, preprocessing).convert("RGB"), dtype=np.uint8)
+        return _picture(upright, preprocessing)
+
+
+def decode_for_both(
+    data: bytes, preprocessing: Preprocessing, *, longer_side: int, max_megapixels: float = 64.0
+) -> tuple[Picture, Pixels]:
+    """Decode one picture once, for an image tower and for local features.
+
+    libjpeg decodes at the smallest scale that suits both, so the tower's pixels may differ a little from those of
+    `decode`.
+
+    Parameters
+    ----------
+    data, preprocessing, max_megapixels
+        As for `decode`, with the same errors.
+    longer_side : int
+        At least so many pixels of the longer side are kept for local features, if the picture has them.
+
+    Returns
+    -------
+    picture : Picture
+        As from `decode`.
+    grey : uint8 array, shape (height, width)
+        Upright; reducing it further is left to the extractor.
+    """
+
+    def at_least(size: tuple[int, int]) -> tuple[int, int]:
+        tower, local = _twice(size, preprocessing), _at_longer_side(size, longer_side)
+        return max(tower[0], local[0]), max(tower[1], local[1])
+
+    with named_errors():
+        upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
+        return _picture(upright, preprocessing), _grey(upright.image)
+
+
+def decode_grey(data: bytes, *, longer_side: int, max_megapixels: float = 64.0) -> tuple[Pixels, tuple[int, int]]:
+    """Decode one picture for local features alone; see `decode_for_both`.
+
+    Returns
+    -------
+    grey : uint8 array, shape (height, width)
+        Upright, its longer side at least `longer_side` if the picture's is.
+    size : (width, height)
+        Of the upright original in pixels.
+    """
+
+    def at_least(size: tuple[int, int]) -> tuple[int, int]:
+        return _at_longer_side(size, longer_side)
+
+    with named_errors():
+        upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
+        return _grey(upright.image), (upright.width, upright.height)
+
+
+def _twice(size: tuple[int, int], wanted: Preprocessing) -> tuple[int, int]:
+    """Return the smallest size that is reduced to a tower's without harm."""
+    width, height = resized(size, wanted)
+    return 2 * width, 2 * height
+
+
+def _at_longer_side(size: tuple[int, int], longer_side: int) -> tuple[int, int]:
+    ratio = min(1.0, longer_side / max(size))
+    return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))
+
+
+def _picture(upright: Upright, preprocessing: Preprocessing) -> Picture:
+    pixels = np.asarray(fit(upright.image, preprocessing).convert("RGB"), dtype=np.uint8)
     return Picture(pixels, upright.width, upright.height, upright.format, upright.taken_at)
+
+
+def _grey(image: Image.Image) -> Pixels:
+    coloured = image if image.mode in ("L", "RGB") else image.convert("RGB")
+    return np.asarray(coloured.convert("L"), dtype=np.uint8)
 
 
 @dataclass(frozen=True)
@@ -276,61 +347,6 @@ def _eight_bits(values: np.ndarray, *, is_16_bit: bool) -> np.ndarray:
         low, high = 0.0, 255.0
     scaled = (values.astype(np.float64) - low) * (255 / max(high - low, 1e-12))
     return scaled.round().astype(np.uint8)
-
-
-def _resized(size: tuple[int, int], wanted: Preprocessing) -> tuple[int, int]:
-    """Return the (width, height) that the resize gives, rounded as torchvision and open_clip do."""
-    width, height = size
-    if wanted.mode == "squash":
-        return wanted.size[1], wanted.size[0]
-    if wanted.mode == "longest":
-        ratio = max(height / wanted.size[0], width / wanted.size[1])
-        return max(1, round(width / ratio)), max(1, round(height / ratio))
-    short, long = min(size), max(size)
-    other = int(wanted.resize * long / short)
-    return (wanted.resize, other) if width <= height else (other, wanted.resize)
-
-
-def _fit(image: Image.Image, wanted: Preprocessing) -> Image.Image:
-    """Resize, then cut from or pad round the centre to the size wanted."""
-    from PIL.Image import Resampling
-
-    if wanted.mode == "shortest":
-        image = _without_far_ends(image, wanted)
-    filters = {"bicubic": Resampling.BICUBIC, "bilinear": Resampling.BILINEAR}
-    target = _resized(image.size, wanted)
-    if target != image.size:
-        image = image.resize(target, filters[wanted.interpolation])
-    return _centred(image, wanted)
-
-
-def _without_far_ends(image: Image.Image, wanted: Preprocessing) -> Image.Image:
-    """Cut what the centre crop would throw away from a picture longer than 20 times its width.
-
-    A strip of 1 x 32,768 pixels would otherwise be resized to 224 x 7,340,032 first.
-    """
-    width, height = image.size
-    reach = 20 * min(width, height)
-    if max(width, height) <= reach:
-        return image
-    left, top = max(0, (width - reach) // 2), max(0, (height - reach) // 2)
-    return image.crop((left, top, left + min(width, reach), top + min(height, reach)))
-
-
-def _centred(image: Image.Image, wanted: Preprocessing) -> Image.Image:
-    from PIL import Image
-
-    height, width = wanted.size
-    if image.width < width or image.height < height:
-        padded = (max(width, image.width), max(height, image.height))
-        colour = (wanted.fill,) * 3
-        canvas = Image.new("RGB", padded, colour)
-        canvas.paste(image.convert("RGB"), ((padded[0] - image.width) // 2, (padded[1] - image.height) // 2))
-        image = canvas
-    if image.size == (width, height):
-        return image
-    left, top = round((image.width - width) / 2.0), round((image.height - height) / 2.0)
-    return image.crop((left, top, left + width, top + height))
 
 
 def _named(error: BaseException) -> PictureError:

@@ -218,6 +218,15 @@ class Catalog:
         found = self.db.execute(sql, (content_hash,)).fetchone()
         return None if found is None else record_of(found)
 
+    def image_ids(self) -> list[int]:
+        """Return the ids of all pictures."""
+        return [image_id for (image_id,) in self.db.execute("SELECT id FROM image")]
+
+    def last_id(self) -> int:
+        """Return the highest id ever given to a picture; ids are not used twice."""
+        found = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'image'").fetchone()
+        return int(found[0]) if found else 0
+
     def known_files(self, root: bytes) -> Iterator[tuple[bytes, int, int, int, bytes]]:
         """Yield (path, size, mtime_ns, id, hash) of every picture at or below `root`."""
         prefix = root.rstrip(b"/") + b"/"

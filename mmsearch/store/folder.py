@@ -376,6 +376,8 @@ class Store:
 
 def _store_image(db: Any, file: StoredFile, row: int) -> None:
     db.execute("DELETE FROM bad WHERE path = ?", (file.path,))
+    # Changed contents get a new id, and ids are never used twice: what is known of an id stays true.
+    db.execute("DELETE FROM image WHERE path = ? AND hash <> ?", (file.path, file.content_hash))
     db.execute(
         "INSERT INTO image (path, size, mtime_ns, hash, row, width, height, format, taken) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET "

@@ -7,16 +7,17 @@ from mmsearch.store.catalog import sqlite_errors
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import KIND
 from mmsearch.store.matrix import stored_rows
-from mmsearch.store.publish import MANIFEST, current, matching_file
+from mmsearch.store.publish import MANIFEST, current, matching_file, read_json, withdraw
+from mmsearch.store.words import words_problems
 
 _NAMED = 5  # damaged pictures named in full
 
 
 def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
-    """Check the catalog's structure, every vector and the graph; with `is_repair`, drop what is damaged.
+    """Check the catalog's structure, every vector, graph and visual words; with `is_repair`, drop what is damaged.
 
     Dropped pictures are embedded again by the next `index` of their folder, a dropped graph is rebuilt;
-    until then search is exact.
+    until then search is exact. Dropped visual words are made again by the same `index`.
     """
     problems = _catalog_problems(store)
     with store.catalog.reading():
@@ -29,14 +30,17 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         n_present = stored_rows(store.vectors_path(store.epoch), store.dim)
         if n_present < store.n_rows:
             problems.append(f"the vector file holds {n_present} of {store.n_rows} vectors")
-        n_rows, graph = store.n_rows, _graph_problem(store)
+        n_rows, graph, words = store.n_rows, _graph_problem(store), words_problems(store)
     if graph:
         problems.append(f"the graph cannot be used and search is exact: {graph}")
+    problems += [f"the visual words cannot be used: {problem}" for problem in words.values()]
     n_dropped = 0
     if is_repair:
         n_dropped = store.drop_rows(rows) if rows else 0
         if graph:
-            (store.folder / MANIFEST).unlink(missing_ok=True)
+            withdraw(store.folder, KIND)
+        for kind in words:
+            withdraw(store.folder, kind)
     return VerifyReport(n_rows, tuple(problems), n_dropped)
 
 
@@ -51,9 +55,10 @@ def _catalog_problems(store: Store) -> list[str]:
 
 
 def _graph_problem(store: Store) -> str | None:
-    name = current(store.folder, KIND)
-    if name is None:
-        return f"{MANIFEST} is damaged" if (store.folder / MANIFEST).exists() else None
+    if current(store.folder, KIND) is None:
+        manifest = read_json(store.folder / MANIFEST)
+        is_damaged = KIND in manifest if manifest is not None else (store.folder / MANIFEST).exists()
+        return f"{MANIFEST} is damaged" if is_damaged else None
     # One of an older epoch is stale, not damaged: search leaves it alone and `index` replaces it.
     found = matching_file(store.folder, KIND, {"dim": store.dim})
     return found if isinstance(found, str) else None

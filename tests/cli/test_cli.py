@@ -20,7 +20,7 @@ from mmsearch.samples import sample_folder
 @pytest.fixture
 def ready(run, photos, checkpoint):
     """`run` after the eight photographs were indexed."""
-    assert run("index", photos, "--model", checkpoint)[0] == 0
+    assert run("index", photos, "--model", checkpoint, "--no-local")[0] == 0
     return run
 
 

@@ -1,4 +1,8 @@
-"""The embedding worker, but a picture named crash, eat or hang does that to whoever decodes it."""
+"""The embedding worker, but a picture named crash, eat or hang does that to whoever decodes it.
+
+One named sift-crash or sift-raise does it to whoever describes it by local features, sift-missing as if there
+were no OpenCV.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +15,14 @@ import numpy as np
 
 from mmsearch import worker
 
-_read = worker.read_file
+_read, _extract = worker.read_file, worker.extract_rootsift
+_last = b""
 _hoard = []
 
 
 def read_file(path):
-    name = os.path.basename(path)
+    global _last
+    name = _last = os.path.basename(path)
     if name.startswith(b"crash"):
         os.kill(os.getpid(), signal.SIGSEGV)
     if name.startswith(b"eat"):
@@ -29,6 +35,16 @@ def read_file(path):
     return _read(path)
 
 
-worker.read_file = read_file
+def extract_rootsift(pixels):
+    if _last.startswith(b"sift-crash"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if _last.startswith(b"sift-raise"):
+        raise ValueError("no scale space")
+    if _last.startswith(b"sift-missing"):
+        raise ImportError("No module named 'cv2'")
+    return _extract(pixels)
+
+
+worker.read_file, worker.extract_rootsift = read_file, extract_rootsift
 if __name__ == "__main__":
     worker.main()

@@ -23,7 +23,7 @@ from mmsearch.store import graph as graph_module
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, update_graph
 from mmsearch.store.proof import verify
-from mmsearch.worker import embed_files
+from mmsearch.worker import Job, embed_files
 from mmsearch.workers import Embedded
 from tests import pictures
 from tests.faults.stand_in import calibrate_for_the_graph
@@ -44,12 +44,12 @@ class InProcess:
     def __exit__(self, *_):
         return None
 
-    def run(self, paths):
+    def run(self, paths, *, job=Job):
         for n, path in enumerate(paths):
             if n == self.fail_after:
                 raise KeyboardInterrupt
-            (facts,), vectors = embed_files([path], self.encoder)
-            yield [Embedded(path, facts, vectors[0] if len(vectors) else None)]
+            (facts,), vectors, local = embed_files([path], self.encoder, job=job())
+            yield [Embedded(path, facts, vectors[0] if len(vectors) else None, local[0] if local else None)]
 
 
 class LibraryMachine(RuleBasedStateMachine):

@@ -11,7 +11,7 @@ from open_clip.transform import image_transform
 from PIL import Image
 
 from mmsearch.errors import PictureError
-from mmsearch.images import decode
+from mmsearch.images import decode, decode_for_both, decode_grey
 from mmsearch.records import Preprocessing
 from tests import pictures
 
@@ -112,3 +112,33 @@ def test_bytes_are_never_changed():
     copy = bytes(bytearray(data))
     decode(data, SQUARE)
     assert data == copy
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_one_decode_gives_the_tower_its_pixels_and_an_upright_grey_picture(orientation):
+    data, wanted = pictures.turned(orientation), Preprocessing((32, 32), 32)
+    picture, grey = decode_for_both(data, wanted, longer_side=640)
+    plain = decode(data, wanted, use_draft=False)
+    np.testing.assert_array_equal(picture.pixels, plain.pixels)
+    alone, size = decode_grey(data, longer_side=640)
+    np.testing.assert_array_equal(grey, alone)
+    assert (grey.shape, size) == ((240, 320), (320, 240))
+    upright = np.asarray(pictures.photo().convert("L"), dtype=np.float64)
+    assert np.abs(grey - upright).mean() < 3
+
+
+def test_large_photograph_is_decoded_at_a_scale_that_suits_tower_and_local_features():
+    data = pictures.saved(pictures.photo(4000, 3000), "JPEG")
+    _, grey = decode_for_both(data, Preprocessing((32, 32), 32), longer_side=640)
+    assert grey.shape == (750, 1000)  # a quarter; an eighth would have 500 pixels
+    picture, grey = decode_for_both(data, Preprocessing((800, 800), 800), longer_side=640)
+    assert grey.shape == (3000, 4000)  # half would be too few for the tower
+    assert (picture.width, picture.height) == (4000, 3000)
+
+
+def test_picture_that_is_bad_for_one_is_bad_for_both():
+    for data, code in pictures.rejected().values():
+        for read in (decode_grey, lambda data, **size: decode_for_both(data, Preprocessing((32, 32), 32), **size)):
+            with pytest.raises(PictureError) as caught:
+                read(data, longer_side=640)
+            assert caught.value.code == code

@@ -1,0 +1,78 @@
+"""`mmsearch vocabulary train`, `export` and `info`: visual words as files that libraries can share."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library
+from mmsearch.cli.render import chosen, print_table, say, write_rows
+
+vocabulary = typer.Typer(no_args_is_help=True, help="Visual words as files that libraries can share.")
+
+
+@vocabulary.command()
+def train(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Folders and pictures to learn from.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the vocabulary is written.")],
+    n_words: Annotated[
+        int | None,
+        typer.Option("--words", min=16, max=65_536, help="How many words (default: a 16th of the features).",
+                     show_default=False),
+    ] = None,
+) -> None:  # fmt: skip
+    """Learn visual words from pictures, for `index --vocabulary` of one library or several."""
+    from mmsearch.cli.progress import IndexProgress
+    from mmsearch.store.publish import storage_errors
+    from mmsearch.vocabularies import train_vocabulary
+
+    with IndexProgress() as progress:
+        found, bad = train_vocabulary(paths, n_words=n_words, on_progress=progress)
+    with storage_errors(out, "the vocabulary"):
+        found.save(out)
+    for picture in bad:
+        say(f"  {picture.code}: {picture.path}: {picture.message}")
+    say(f"{found.n_words} words: {out}")
+
+
+@vocabulary.command()
+def export(
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="Where the vocabulary is written.")],
+    library: LibraryOption = None,
+) -> None:
+    """Write the visual words of the library into a file, for `index --vocabulary` of another one."""
+    from mmsearch.store.publish import storage_errors
+
+    with open_library(library) as opened:
+        found = opened.words().vocabulary
+    with storage_errors(out, "the vocabulary"):
+        found.save(out)
+    say(f"{found.n_words} words: {out}")
+
+
+@vocabulary.command()
+def info(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="A vocabulary; without it, that of the library.")
+    ] = None,
+    library: LibraryOption = None,
+    output: FormatOption = None,
+) -> None:
+    """Say how many visual words there are, of which extractor, and how evenly a library uses them."""
+    from mmsearch.gather import given_vocabulary
+
+    facts: dict[str, Any] = {}
+    found = given_vocabulary(file, None)
+    if found is None:
+        with open_library(library) as opened:
+            words = opened.words()
+            found, facts = words.vocabulary, asdict(words.inverted.statistics())
+    facts = {"extractor": found.extractor, "n_words": found.n_words, "dim": found.dim, **facts}
+    wanted = chosen(output)
+    if wanted is Format.table:
+        print_table(None, [("", False), ("", False)], [[name, f"{value}"] for name, value in facts.items()])
+    else:
+        write_rows([facts], tuple(facts), wanted)

@@ -1,0 +1,237 @@
+"""The visual words of a library as published caches: a vocabulary, a base segment and a fresh one.
+
+Words are kept under the id of their picture, whose contents never change: a picture that left, or whose file
+changed, is dead in the segments until they are merged. The fresh segment is rewritten with every addition
+while it is small, and merged into the base when it is larger than a fifth of it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.bow.inverted_file import InvertedFile
+from mmsearch.bow.postings import Postings, build_postings, merge_postings
+from mmsearch.bow.vocabulary import ImageWords, Vocabulary
+from mmsearch.errors import VocabularyError
+from mmsearch.local.sift import EXTRACTOR
+from mmsearch.store.folder import Store
+from mmsearch.store.publish import MANIFEST, current, matching_file, publish, sidecar_of, withdraw
+
+VOCABULARY, BASE, FRESH = "vocabulary", "words", "fresh"
+_MERGE_SHARE = 0.2  # of the base: more in the fresh segment, or dead, and all are merged
+_OWNER = "words_of"  # the setting that tells this catalog's words from those of another
+
+
+@dataclass
+class PublishedWords:
+    """What the visual words of a library are searched with; pictures no longer in the catalog are dead."""
+
+    vocabulary: Vocabulary
+    inverted: InvertedFile
+    name: str
+
+
+def load_words(store: Store) -> PublishedWords | str:
+    """Map the visual words of the library, or say why there are none.
+
+    Costs a hash of the vocabulary, and no reading of the postings unless their files were touched since they
+    were published: then they are hashed first, 0.5 s a gigabyte.
+    """
+    path = store.folder / MANIFEST
+    while True:
+        before = path.read_bytes() if path.exists() else b""
+        with store.catalog.reading():
+            found = _load(store)
+        if (path.read_bytes() if path.exists() else b"") == before:
+            return found
+        # A writer published meanwhile, so that segments of two states may have met.
+
+
+def _load(store: Store) -> PublishedWords | str:
+    vocabulary = _vocabulary(store)
+    if isinstance(vocabulary, str):
+        return vocabulary
+    kinds = [kind for kind in (BASE, FRESH) if current(store.folder, kind) is not None]
+    segments = []
+    for kind in kinds:
+        segment = _segment(store, kind, is_stamp_enough=True)
+        if isinstance(segment, str):
+            return segment
+        segments.append(segment)
+    if not segments:
+        return "the library has no visual words yet; `mmsearch index` makes them"
+    names = [str(current(store.folder, kind)) for kind in (VOCABULARY, *kinds)]
+    return PublishedWords(vocabulary, InvertedFile(segments, dead=_dead(store, segments)), "+".join(names))
+
+
+def words_facts(store: Store) -> dict[str, Any] | None:
+    """Return extractor, sizes and counts of the published words, from the sidecars alone; None without words.
+
+    Pictures count until they are merged away, those without features too.
+    """
+    vocabulary = _known_facts(store, VOCABULARY)
+    if vocabulary is None:
+        return None
+    segments = [facts for kind in (BASE, FRESH) if (facts := _known_facts(store, kind)) is not None]
+    return {
+        "extractor": vocabulary["extractor"],
+        "vocabulary": vocabulary["sha256"],
+        "n_words": vocabulary["n_words"],
+        "n_images": sum(facts["n_images"] for facts in segments),
+        "n_features": sum(facts["n_features"] for facts in segments),
+        "size_bytes": vocabulary["length"] + sum(facts["length"] for facts in segments),
+    }
+
+
+def words_problems(store: Store) -> dict[str, str]:
+    """Return what is wrong with each kind of cache, by reading all of it; nothing for caches there are none of."""
+    checks = {VOCABULARY: lambda: _vocabulary(store), **{kind: _check(store, kind) for kind in (BASE, FRESH)}}
+    found = {kind: check() for kind, check in checks.items() if current(store.folder, kind) is not None}
+    return {kind: problem for kind, problem in found.items() if isinstance(problem, str)}
+
+
+def _check(store: Store, kind: str) -> Any:
+    return lambda: _segment(store, kind)
+
+
+def _expected(store: Store) -> dict[str, Any]:
+    return {"extractor": EXTRACTOR, "owner": store.catalog.meta(_OWNER)}
+
+
+def _known_facts(store: Store, kind: str) -> dict[str, Any] | None:
+    facts = sidecar_of(store.folder, kind)
+    is_own = not isinstance(facts, str) and all(facts.get(key) == value for key, value in _expected(store).items())
+    return facts if is_own and isinstance(facts, dict) else None
+
+
+def _vocabulary(store: Store) -> Vocabulary | str:
+    """Load the vocabulary by full hash, or say why not."""
+    if current(store.folder, VOCABULARY) is None:
+        return "the library has no visual words; `mmsearch index --local` makes them from about 10 pictures on"
+    found = matching_file(store.folder, VOCABULARY, _expected(store))
+    if isinstance(found, str):
+        return found
+    try:
+        return Vocabulary.load(found[0], extractor=EXTRACTOR)
+    except (VocabularyError, OSError) as error:
+        return str(error)
+
+
+def _segment(store: Store, kind: str, *, is_stamp_enough: bool = False) -> Postings | str:
+    """Map a segment after comparing it with its sidecar and the vocabulary, or say why not."""
+    vocabulary = sidecar_of(store.folder, VOCABULARY)
+    if isinstance(vocabulary, str):
+        return vocabulary
+    expected = {**_expected(store), "vocabulary": vocabulary["sha256"]}
+    found = matching_file(store.folder, kind, expected, is_stamp_enough=is_stamp_enough)
+    if isinstance(found, str):
+        return found
+    path, facts = found
+    last_id = store.catalog.last_id()
+    if facts["last_id"] > last_id:  # a catalog restored from a copy gives the same ids to other pictures
+        return f"{path.stem}.json knows pictures up to {facts['last_id']}, the catalog up to {last_id}"
+    try:
+        return Postings.open(path)
+    except (VocabularyError, OSError) as error:
+        return str(error)
+
+
+def _dead(store: Store, segments: Iterable[Postings]) -> NDArray[np.int64]:
+    """Return the ids in segments that are no longer in the catalog."""
+    known = np.concatenate([segment.image_ids for segment in segments])
+    return np.setdiff1d(known, np.array(store.catalog.image_ids(), dtype=np.int64))
+
+
+class WordsWriter:
+    """The visual words of a library while its writer adds to them; starts with those that are whole."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        found = _vocabulary(store)
+        self.vocabulary = None if isinstance(found, str) else found
+        if self.vocabulary is None:
+            withdraw(store.folder, VOCABULARY)
+        self._segments: dict[str, Postings] = {}
+        for kind in (BASE, FRESH):
+            segment = _segment(store, kind)
+            if isinstance(segment, str):
+                withdraw(store.folder, kind)
+            else:
+                self._segments[kind] = segment
+        self._pending: list[tuple[int, ImageWords]] = []
+        self.covered = {int(i) for segment in self._segments.values() for i in segment.image_ids}
+
+    @property
+    def n_pending(self) -> int:
+        """Pictures added since the last flush."""
+        return len(self._pending)
+
+    @property
+    def vocabulary_path(self) -> str:
+        """File of the published vocabulary."""
+        return str(self._store.folder / f"{current(self._store.folder, VOCABULARY)}.bin")
+
+    def publish_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Publish the vocabulary that all words from now on are of; the library must have none yet."""
+        store = self._store
+        if store.catalog.meta(_OWNER) is None:
+            with store.catalog.writing():
+                store.catalog.set_meta({_OWNER: secrets.token_hex(8)})
+        facts = {**_expected(store), "n_words": vocabulary.n_words, "dim": vocabulary.dim}
+        publish(store.folder, VOCABULARY, self._next_name(VOCABULARY), vocabulary.save, facts)
+        self.vocabulary = vocabulary
+
+    def add(self, image_id: int, words: ImageWords) -> None:
+        """Take the words of a picture of the catalog; on disk after the next `flush`."""
+        self._pending.append((image_id, words))
+        self.covered.add(image_id)
+
+    def flush(self) -> None:
+        """Publish what was added, and merge the segments where it is time to.
+
+        Raises
+        ------
+        StorageError
+            If the disk refuses; what was published before stays, and the pictures get words at the next run.
+        """
+        if self._pending and self.vocabulary is not None:
+            parts = [self._segments[FRESH]] if FRESH in self._segments else []
+            parts.append(build_postings(self._pending, self.vocabulary.n_words))
+            everything = [np.ones(len(part.image_ids), dtype=bool) for part in parts]
+            fresh = merge_postings(parts, everything) if len(parts) > 1 else parts[0]
+            self._publish(FRESH, fresh)
+            self._pending.clear()
+        if self._segments and self._is_time_to_merge():
+            self._publish(BASE, InvertedFile(self._in_order(), dead=_dead(self._store, self._in_order())).merged())
+            self._segments.pop(FRESH, None)
+            withdraw(self._store.folder, FRESH)
+
+    def _in_order(self) -> list[Postings]:
+        return [self._segments[kind] for kind in (BASE, FRESH) if kind in self._segments]
+
+    def _is_time_to_merge(self) -> bool:
+        n_base = len(self._segments[BASE].image_ids) if BASE in self._segments else 0
+        n_fresh = len(self._segments[FRESH].image_ids) if FRESH in self._segments else 0
+        return n_fresh > _MERGE_SHARE * n_base or len(_dead(self._store, self._in_order())) > _MERGE_SHARE * n_base
+
+    def _publish(self, kind: str, segment: Postings) -> None:
+        vocabulary = sidecar_of(self._store.folder, VOCABULARY)
+        assert not isinstance(vocabulary, str)
+        facts = {
+            **_expected(self._store), "vocabulary": vocabulary["sha256"], "n_words": segment.n_words,
+            "n_images": len(segment.image_ids), "n_features": len(segment.rows),
+            "last_id": int(segment.image_ids.max(initial=0)),
+        }  # fmt: skip
+        name = self._next_name(kind)
+        publish(self._store.folder, kind, name, segment.save, facts)
+        self._segments[kind] = Postings.open(self._store.folder / f"{name}.bin")  # the pages, not the memory
+
+    def _next_name(self, kind: str) -> str:
+        generation = (current(self._store.folder, kind) or f"{kind}-0").rsplit("-", 1)[-1]
+        return f"{kind}-{int(generation) + 1 if generation.isdigit() else 1}"

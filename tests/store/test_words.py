@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from mmsearch.bow.vocabulary import ImageWords, Vocabulary
+from mmsearch.local.sift import DIM as WIDTH
+from mmsearch.local.sift import EXTRACTOR
+from mmsearch.store import words as words_module
+from mmsearch.store.folder import Changes, Store
+from mmsearch.store.proof import verify
+from mmsearch.store.publish import current
+from mmsearch.store.words import WordsWriter, load_words, words_facts
+from tests.conftest import random_units
+from tests.store.test_store import DIM, file, filled
+
+N_WORDS = 64
+
+
+def vocabulary_of(seed=0, extractor=EXTRACTOR):
+    descriptors = np.abs(random_units(1000, WIDTH, seed))
+    return Vocabulary.train(descriptors, N_WORDS, extractor=extractor, max_iterations=1)
+
+
+VOCABULARY = vocabulary_of()
+
+
+def words_of(seed, n=20):
+    """Words of a picture that depend on nothing but the seed."""
+    rng = np.random.default_rng(seed)
+    return ImageWords(
+        rng.integers(0, N_WORDS, n, dtype=np.int32), rng.integers(0, 2**64, n, dtype=np.uint64),
+        rng.uniform(0, 600, (n, 2)).astype(np.float32), rng.uniform(1, 50, n).astype(np.float32),
+        rng.uniform(0, 360, n).astype(np.float32), np.arange(n),
+    )  # fmt: skip
+
+
+def with_words(folder, n=20, vocabulary=VOCABULARY):
+    """A store of n pictures, each with the words of its id."""
+    filled(folder, n)
+    with Store.writer(folder) as store:
+        writer = WordsWriter(store)
+        writer.publish_vocabulary(vocabulary)
+        for image_id in store.catalog.image_ids():
+            writer.add(image_id, words_of(image_id))
+        writer.flush()
+
+
+def add(store, first, n):
+    """Add pictures, and their words as another run would."""
+    vectors = random_units(n, DIM, seed=first)
+    store.commit(Changes(stored=[file(first + i, vector) for i, vector in enumerate(vectors)]))
+    writer = WordsWriter(store)
+    for image_id in sorted(set(store.catalog.image_ids()) - writer.covered):
+        writer.add(image_id, words_of(image_id))
+    writer.flush()
+
+
+def found_by_their_words(folder):
+    """Ids of the pictures that a query of their own words finds first."""
+    store = Store.open(folder)
+    published = load_words(store)
+    assert not isinstance(published, str), published
+    last_id = store.catalog.last_id()
+    store.close()
+    best = {i: published.inverted.search(words_of(i), 1)[1] for i in range(1, last_id + 1)}
+    return {i for i, ids in best.items() if list(ids) == [i]}
+
+
+def names(folder):
+    kinds = ("vocabulary", "words", "fresh")
+    return sorted(path.name for path in folder.iterdir() if path.name.split("-")[0] in kinds)
+
+
+def test_published_words_find_every_picture_by_its_own(tmp_path):
+    with_words(tmp_path)
+    assert found_by_their_words(tmp_path) == set(range(1, 21))
+    assert names(tmp_path) == ["vocabulary-1.bin", "vocabulary-1.json", "words-1.bin", "words-1.json"]
+
+
+def test_library_without_words_says_so(tmp_path):
+    filled(tmp_path)
+    assert "`mmsearch index --local` makes them" in load_words(Store.open(tmp_path))
+    assert words_facts(Store.open(tmp_path)) is None
+
+
+def test_facts_count_pictures_words_features_and_bytes(tmp_path):
+    with_words(tmp_path)
+    facts = words_facts(Store.open(tmp_path))
+    size = sum((tmp_path / name).stat().st_size for name in names(tmp_path) if name.endswith(".bin"))
+    assert (facts["n_images"], facts["n_words"], facts["n_features"], facts["size_bytes"]) == (20, 64, 400, size)
+    assert facts["extractor"] == EXTRACTOR
+
+
+def test_few_new_pictures_go_to_the_fresh_segment_and_many_are_merged(tmp_path):
+    with_words(tmp_path)
+    with Store.writer(tmp_path) as store:
+        add(store, 100, 2)
+        assert (current(tmp_path, "words"), current(tmp_path, "fresh")) == ("words-1", "fresh-1")
+        add(store, 200, 2)
+        assert (current(tmp_path, "words"), current(tmp_path, "fresh")) == ("words-1", "fresh-2")
+    assert found_by_their_words(tmp_path) == set(range(1, 25))
+    with Store.writer(tmp_path) as store:
+        add(store, 300, 3)
+        assert (current(tmp_path, "words"), current(tmp_path, "fresh")) == ("words-2", None)
+    assert found_by_their_words(tmp_path) == set(range(1, 28))
+    assert names(tmp_path) == ["vocabulary-1.bin", "vocabulary-1.json", "words-2.bin", "words-2.json"]
+
+
+def test_dead_pictures_are_not_returned_and_leave_the_base_when_they_are_more_than_a_fifth(tmp_path):
+    with_words(tmp_path)
+    with Store.writer(tmp_path) as store:
+        store.remove_images([1, 2, 3])
+        WordsWriter(store).flush()
+        assert current(tmp_path, "words") == "words-1"
+        assert words_facts(store)["n_images"] == 20
+    assert found_by_their_words(tmp_path) == set(range(4, 21))
+    with Store.writer(tmp_path) as store:
+        store.remove_images([4, 5])
+        WordsWriter(store).flush()
+        assert words_facts(store)["n_images"] == 15
+    assert found_by_their_words(tmp_path) == set(range(6, 21))
+
+
+def test_all_pictures_may_leave_and_others_come(tmp_path):
+    with_words(tmp_path)
+    with Store.writer(tmp_path) as store:
+        store.remove_images(store.catalog.image_ids())
+        WordsWriter(store).flush()
+        assert len(load_words(store).inverted.image_ids) == 0
+        add(store, 100, 4)
+    assert found_by_their_words(tmp_path) == {21, 22, 23, 24}
+
+
+def test_file_with_new_contents_gets_a_new_id_and_its_old_words_are_dead(tmp_path):
+    with_words(tmp_path)
+    with Store.writer(tmp_path) as store:
+        old = store.catalog.image_at(b"/photos/0.jpg").image_id
+        changed = file(0, random_units(1, DIM, seed=9)[0])
+        store.commit(Changes(stored=[type(changed)(**{**vars(changed), "content_hash": b"x" * 32})]))
+        assert store.catalog.image_at(b"/photos/0.jpg").image_id == 21
+        assert store.catalog.count("image") == 20
+    assert old not in found_by_their_words(tmp_path)
+
+
+def test_moved_picture_keeps_its_words(tmp_path):
+    with_words(tmp_path)
+    with Store.writer(tmp_path) as store:
+        store.commit(Changes(moved=[(1, b"/photos/elsewhere.jpg", 5)]))
+        assert 1 in WordsWriter(store).covered
+    assert 1 in found_by_their_words(tmp_path)
+
+
+def test_picture_without_features_is_covered_and_never_found(tmp_path):
+    with_words(tmp_path)
+    with Store.writer(tmp_path) as store:
+        store.commit(Changes(stored=[file(100, random_units(1, DIM, seed=3)[0])]))
+        writer = WordsWriter(store)
+        writer.add(21, words_of(0, n=0))
+        writer.flush()
+        assert 21 in WordsWriter(store).covered
+    assert found_by_their_words(tmp_path) == set(range(1, 21))
+
+
+@pytest.mark.parametrize("name", ["words-1.bin", "fresh-1.bin"])
+def test_damaged_segment_is_never_searched_and_only_its_pictures_need_words_again(tmp_path, name):
+    with_words(tmp_path)
+    with Store.writer(tmp_path) as store:
+        add(store, 100, 2)
+    data = bytearray((tmp_path / name).read_bytes())
+    data[-100] ^= 1
+    (tmp_path / name).write_bytes(data)
+    store = Store.open(tmp_path)
+    assert f"{name} differs from its checksum" in load_words(store)
+    assert [f"visual words cannot be used: {name}" in problem for problem in verify(store).problems] == [True]
+    store.close()
+    with Store.writer(tmp_path) as store:
+        lost = set(range(1, 21)) if name.startswith("words") else {21, 22}
+        assert WordsWriter(store).covered == set(range(1, 23)) - lost
+        for image_id in lost:
+            writer = WordsWriter(store)
+            writer.add(image_id, words_of(image_id))
+            writer.flush()
+        assert verify(store).problems == ()
+    assert found_by_their_words(tmp_path) == set(range(1, 23))
+
+
+def test_damaged_vocabulary_takes_all_words_along(tmp_path):
+    with_words(tmp_path)
+    os.truncate(tmp_path / "vocabulary-1.bin", 5000)
+    assert "vocabulary-1.bin has 5000 bytes" in load_words(Store.open(tmp_path))
+    with Store.writer(tmp_path) as store:
+        writer = WordsWriter(store)
+        assert (writer.vocabulary, writer.covered) == (None, set())
+    assert names(tmp_path) == []
+
+
+def test_repair_drops_damaged_words_and_nothing_else(tmp_path):
+    with_words(tmp_path)
+    (tmp_path / "words-1.bin").write_bytes(b"")
+    with Store.writer(tmp_path) as store:
+        assert verify(store, is_repair=True).n_dropped == 0
+        assert verify(store).problems == ()
+        assert current(tmp_path, "vocabulary") == "vocabulary-1"
+        assert "no visual words yet" in load_words(store)
+
+
+def test_words_of_another_catalog_are_refused(tmp_path):
+    for name, n in (("one", 20), ("two", 12)):
+        with_words(tmp_path / name, n)
+    for name in ("manifest.json", *names(tmp_path / "one")):
+        shutil.copyfile(tmp_path / "one" / name, tmp_path / "two" / name)
+    store = Store.open(tmp_path / "two")
+    assert "says owner" in load_words(store)
+    assert words_facts(store) is None
+
+
+def test_words_newer_than_a_catalog_that_was_restored_are_refused(tmp_path):
+    with_words(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "catalog.sqlite")) as db, db:
+        db.execute("DELETE FROM image WHERE id > 10")
+        db.execute("UPDATE sqlite_sequence SET seq = 10 WHERE name = 'image'")
+    assert "knows pictures up to 20, the catalog up to 10" in load_words(Store.open(tmp_path))
+
+
+def test_words_of_an_older_extractor_are_made_anew(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(words_module, "EXTRACTOR", "rootsift-0")
+        with_words(tmp_path, vocabulary=vocabulary_of(extractor="rootsift-0"))
+    assert f"says extractor rootsift-0, expected {EXTRACTOR}" in load_words(Store.open(tmp_path))
+    with Store.writer(tmp_path) as store:
+        assert WordsWriter(store).covered == set()
+
+
+def test_copied_library_hashes_its_words_once_more_and_uses_them(tmp_path):
+    with_words(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    stamp = json.loads((tmp_path / "two" / "words-1.json").read_text())["stamp"]
+    assert stamp[0] != (tmp_path / "two" / "words-1.bin").stat().st_ino
+    assert found_by_their_words(tmp_path / "two") == set(range(1, 21))
+
+
+def test_untouched_segment_is_mapped_without_being_read(tmp_path, monkeypatch):
+    with_words(tmp_path)
+    hashed = []
+    real = words_module.matching_file.__globals__["file_sha256"]
+    monkeypatch.setitem(
+        words_module.matching_file.__globals__, "file_sha256", lambda path: hashed.append(path.name) or real(path)
+    )
+    assert not isinstance(load_words(Store.open(tmp_path)), str)
+    assert hashed == ["vocabulary-1.bin"]
+    os.utime(tmp_path / "words-1.bin")
+    assert not isinstance(load_words(Store.open(tmp_path)), str)
+    assert "words-1.bin" in hashed
