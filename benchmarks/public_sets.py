@@ -1,10 +1,12 @@
 """How good retrieval and classification are on public research sets, which are not part of this project.
 
-    python benchmarks/public_sets.py DATA [--model offline]... [--picture-model NAME]... [--out FILE]
+    python benchmarks/public_sets.py DATA [--model offline]... [--picture-model NAME]... [--local] [--out FILE]
 
 DATA holds some of flickr8k-test and tuxpaint-stamps (captions.jsonl), imagenet-sample and imagenette-val
 (labels.csv) and smvs-dvd (database.jsonl, queries.jsonl); what is missing is named and left out. Prints a table in
-Markdown, the one of the README, and the figures as JSON. Picture models are asked by example only.
+Markdown, the one of the README, and the figures as JSON. Picture models are asked by example only. --local adds
+every model reranked by local features, and visual words alone, with the vocabulary of --vocabulary FILE, which must
+have been learned on other pictures for the figures to mean anything.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from mmsearch.evaluation.ground_truth.classes import read_classes
 from mmsearch.evaluation.ground_truth.instances import read_instances
 from mmsearch.evaluation.ground_truth.sets import CaptionSet, ClassSet, InstanceSet, Task, caption_set
 from mmsearch.evaluation.instance import run_instance
+from mmsearch.evaluation.local import LocalOptions
 from mmsearch.evaluation.page import interval_text
 from mmsearch.evaluation.retrieval import run_retrieval
 from mmsearch.prompts import DEFAULT_TEMPLATES
@@ -68,7 +71,12 @@ def without_distractors(benchmark: InstanceSet) -> InstanceSet:
     return replace(benchmark, gallery=tuple(benchmark.gallery[i] for i in kept), tasks=tasks)
 
 
-def measure(data: Path, encoders: Sequence[SetEncoder], picture_encoders: Sequence[SetEncoder] = ()) -> Report:
+def measure(
+    data: Path,
+    encoders: Sequence[SetEncoder],
+    picture_encoders: Sequence[SetEncoder] = (),
+    local: LocalOptions | None = None,
+) -> Report:
     """Return the report of every job whose set is in `data`, by (set, what is asked)."""
     everyone = [*encoders, *picture_encoders]
 
@@ -82,10 +90,10 @@ def measure(data: Path, encoders: Sequence[SetEncoder], picture_encoders: Sequen
         ("imagenet-sample", "zero-shot"): lambda f: run_classification(read_classes(f), encoders, ENSEMBLES),
         ("imagenette-val", "zero-shot"): lambda f: run_classification(read_classes(f), encoders, ENSEMBLES),
         ("imagenette-val", "class names"): lambda f: run_retrieval(named_classes(read_classes(f)), encoders),
-        ("imagenette-val", "by example"): lambda f: run_instance(read_instances(f), everyone),
-        ("smvs-dvd", "by example"): lambda f: run_instance(read_instances(f, by="camera"), everyone),
+        ("imagenette-val", "by example"): lambda f: run_instance(read_instances(f), everyone, local=local),
+        ("smvs-dvd", "by example"): lambda f: run_instance(read_instances(f, by="camera"), everyone, local=local),
         ("smvs-dvd", "by example, references only"): lambda f: run_instance(
-            without_distractors(read_instances(f)), everyone
+            without_distractors(read_instances(f)), everyone, local=local
         ),
     }
     found: dict[tuple[str, str], Report] = {}
@@ -97,8 +105,9 @@ def measure(data: Path, encoders: Sequence[SetEncoder], picture_encoders: Sequen
     return found
 
 
-def table(found: Report, models: Sequence[str]) -> str:
+def table(found: Report) -> str:
     """Return the figures as a table in Markdown: a line a measure, a column a model."""
+    models = list(dict.fromkeys(model for own in found.values() for model in own["results"]))
     lines = [f"| set | asked | measure | {' | '.join(models)} |", "|---" * (3 + len(models)) + "|"]
     for name, job, part, measures in SHOWN:
         own = found.get((name, job))
@@ -132,13 +141,16 @@ def main(
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", action="append", metavar="NAME", help=f"default: {' '.join(models)}")
     parser.add_argument("--picture-model", action="append", metavar="NAME")
+    parser.add_argument("--local", action="store_true")
+    parser.add_argument("--vocabulary", type=Path, metavar="FILE")
     parser.add_argument("--cache", type=Path, default=user_cache_path("mmsearch"))
     parser.add_argument("--out")
     arguments = parser.parse_args()
     encoders = [SetEncoder(name, cache=arguments.cache) for name in arguments.model or models]
     pictures = [SetEncoder(name, cache=arguments.cache) for name in arguments.picture_model or ()]
-    found = measure(arguments.data, encoders, pictures)
-    print(table(found, [one.encoder.name for one in (*encoders, *pictures)]))
+    local = LocalOptions(arguments.vocabulary) if arguments.local else None
+    found = measure(arguments.data, encoders, pictures, local)
+    print(table(found))
     report("public_sets", figures(found), arguments.out)
 
 

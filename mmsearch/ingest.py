@@ -310,6 +310,8 @@ def execute(
 
 def _embed(run: _Run, workers: WorkerPool, words: WordsIntake | None) -> None:
     """Embed and commit what the plan says."""
+    if not run.plan.to_embed:
+        return
     try:
         for outcomes in workers.run((file.path for file in run.plan.to_embed), job=_job(words)):
             run.add(outcomes)

@@ -36,8 +36,10 @@ from mmsearch.records import (
     IngestReport,
     LibraryStatus,
     Matrix,
+    Mode,
     PathLike,
     Query,
+    Rerank,
     SearchResult,
     VerifyReport,
 )
@@ -274,7 +276,15 @@ class Library:
 
     # -- read path -----------------------------------------------------------------------------------
 
-    def search(self, query: Query | str, *, k: int = 10, explain: bool = False) -> SearchResult:
+    def search(
+        self,
+        query: Query | str,
+        *,
+        k: int = 10,
+        explain: bool = False,
+        mode: Mode = "global",
+        rerank: Rerank = "auto",
+    ) -> SearchResult:
         """Return the k pictures of the library most similar to a query, best first.
 
         Parameters
@@ -285,15 +295,21 @@ class Library:
             At most; all matches if there are fewer.
         explain : bool
             Fill in the cosine of every hit to every term.
+        mode : "global" or "local"
+            `local` looks at visual words alone, for one example picture, and needs no encoder.
+        rerank : "auto", "none" or "local"
+            Whether local features look again at what the embedding finds: pictures in which the example is seen by
+            its geometry go first. `auto` does so for an example picture alone, where the library has visual words.
 
         Raises
         ------
         QueryError
-            If the query means nothing, or has words and the library's encoder knows none.
+            If the query means nothing, has words and the library's encoder knows none, or asks for local features
+            that cannot be had.
         """
         if isinstance(query, str):
             query = Query(text=query)
-        return self._search().search(query, k=k, explain=explain)
+        return self._search().search(query, k=k, explain=explain, mode=mode, rerank=rerank)
 
     def classify(
         self,

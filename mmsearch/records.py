@@ -14,6 +14,8 @@ Matrix: TypeAlias = NDArray[np.float32]
 Pixels: TypeAlias = NDArray[np.uint8]
 PathLike: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 Modality: TypeAlias = Literal["text", "image"]
+Mode: TypeAlias = Literal["global", "local"]
+Rerank: TypeAlias = Literal["auto", "none", "local"]
 ResizeMode: TypeAlias = Literal["shortest", "longest", "squash"]
 Interpolation: TypeAlias = Literal["bicubic", "bilinear"]
 Box: TypeAlias = tuple[float, float, float, float]
@@ -184,10 +186,42 @@ class Query:
 
 
 @dataclass(frozen=True)
+class LocalEvidence:
+    """What local features say of one picture beside the example picture of a query.
+
+    Parameters
+    ----------
+    score : float
+        Of the visual words in common; 0 for none, about 1 for the same picture.
+    inliers : tuple of (x, y, x, y)
+        Features that follow the homography: where in the upright example, and where in the upright picture.
+    is_verified : bool
+        Whether the homography is believed.
+    homography : 3 x 3 numbers or None
+        Takes pixels of the upright example to pixels of the upright picture; None if none was looked for or found.
+    reason : str
+        Why it is not believed.
+    """
+
+    score: float
+    inliers: tuple[tuple[float, float, float, float], ...] = ()
+    is_verified: bool = False
+    homography: tuple[tuple[float, ...], ...] | None = None
+    reason: str = ""
+
+    @property
+    def n_inliers(self) -> int:
+        """Number of features that follow the homography."""
+        return len(self.inliers)
+
+
+@dataclass(frozen=True)
 class Hit:
     """One returned picture. `rank` counts from 1; `score` is the cosine to the query, higher is better.
 
-    `terms` holds the cosine to every single term, in the order of the query, and only when asked for.
+    Where local features were looked at, verified pictures go first, by their inliers, whatever their cosine; with
+    `mode="local"` the score is that of the visual words. `terms` holds the cosine to every single term, in the
+    order of the query, and only when asked for.
     """
 
     rank: int
@@ -200,20 +234,23 @@ class Hit:
     taken_at: str | None
     size_bytes: int
     terms: dict[str, float] = field(default_factory=dict)
+    local: LocalEvidence | None = None
 
 
 @dataclass(frozen=True)
 class SearchResult:
     """The answer to one query: hits, best first, and how they were found.
 
-    `route` is `exact`, `graph`, `filtered` (exact over the pictures that pass the filter) or `empty`;
-    `n_candidates` counts the pictures the answer was chosen from.
+    `route` is `exact`, `graph`, `filtered` (exact over the pictures that pass the filter), `local` (visual words
+    alone) or `empty`; `n_candidates` counts the pictures the answer was chosen from; `local` is a sentence on what
+    local features did, empty if they were not asked.
     """
 
     hits: tuple[Hit, ...]
     route: str
     n_candidates: int
     seconds: dict[str, float] = field(default_factory=dict)
+    local: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""READ PATH: a query in, ranked pictures out. Encode the terms, plan the route, look the pictures up.
+"""READ PATH: a query in, ranked pictures out. Encode the terms, plan the route, look the pictures up, rerank.
 
 Routes: `exact` scans the vectors; `graph` walks the HNSW graph and scans the rows that are not in it yet;
-`filtered` scans only the pictures that pass the filter. All give min(k, matches) hits.
+`filtered` scans only the pictures that pass the filter. All give min(k, matches) hits. Local features may rerank
+them, or answer alone (`local`), which gives only pictures that share visual words with the example.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,7 +19,19 @@ from mmsearch.encoders.base import DualEncoder
 from mmsearch.errors import PictureError, QueryError
 from mmsearch.indexes.base import Rows
 from mmsearch.indexes.exact import ExactIndex, merge
-from mmsearch.records import Hit, ImageRecord, Matrix, Modality, PathLike, Query, SearchResult, Term
+from mmsearch.records import (
+    Hit,
+    ImageRecord,
+    LocalEvidence,
+    Matrix,
+    Modality,
+    Mode,
+    PathLike,
+    Query,
+    Rerank,
+    SearchResult,
+    Term,
+)
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import PublishedGraph, calibrations_of, graph_facts, load_graph
 from mmsearch.store.matrix import Half
@@ -25,6 +39,8 @@ from mmsearch.store.remembered import RememberedQueries
 from mmsearch.store.where import Condition, parse_where
 from mmsearch.vectors import inner_products, l2_normalize
 
+if TYPE_CHECKING:
+    from mmsearch.rerank import LocalQuery, LocalReader, Ranked
 _FEW = 1000  # pictures that pass a filter are scanned exactly, whatever their share
 _NARROW = 0.05  # a filter that passes less than this share is scanned exactly
 _LOAD_SECONDS_PER_BYTE = 1e-9  # of a graph, with its checksum
@@ -60,6 +76,7 @@ class Searcher:
         self._use_graph = use_graph
         self._graph: PublishedGraph | None = None
         self._graph_problem: str | None = None
+        self._local_reader: LocalReader | None = None
         self._scan_seconds = 0.0
         self._revision = -1
         self._exact = ExactIndex(np.zeros((0, 1), dtype=np.float16))
@@ -134,7 +151,9 @@ class Searcher:
 
     # -- ranking -------------------------------------------------------------------------------------
 
-    def search(self, query: Query, *, k: int = 10, explain: bool = False) -> SearchResult:
+    def search(
+        self, query: Query, *, k: int = 10, explain: bool = False, mode: Mode = "global", rerank: Rerank = "auto"
+    ) -> SearchResult:
         """Return the k pictures most similar to the query, best first; ties by image id.
 
         Parameters
@@ -145,36 +164,80 @@ class Searcher:
             At most; all matches if there are fewer.
         explain : bool
             Fill in the cosine of every hit to every term.
+        mode : "global" or "local"
+            `local` looks at visual words alone, and needs no encoder; the query is one example picture then.
+        rerank : "auto", "none" or "local"
+            Whether local features look again at what the embedding finds; `auto` where the query is one example
+            picture and nothing else, and the library has visual words.
+
+        Raises
+        ------
+        QueryError
+            If the query means nothing, or local features are asked for and cannot be had.
         """
         if k < 1:
             raise QueryError(f"k is {k}; ask for at least one picture")
         start = time.perf_counter()
         condition = parse_where(query.where)
+        local, said = self._local_query(query, mode, rerank)
+        if mode == "local":
+            found = self.store.consistently(lambda: self._local().by_words(local, k, condition)) if local else []
+            hits = tuple(_hit(rank, *one) for rank, one in enumerate(found, start=1))
+            seconds = {"total": time.perf_counter() - start}
+            return SearchResult(hits, "local", len(found), seconds, said or _verified(hits))
+        looked = time.perf_counter()
         terms, vector = self.encode(query)
         encoded = time.perf_counter()
         modality: Modality = "image" if all(term.modality == "image" for term in terms) else "text"
-        found, vectors, route, n_candidates = self.store.consistently(
-            lambda: self._ranked(vector, k, condition, modality)
+        ranked, vectors, route, n_candidates = self.store.consistently(
+            lambda: self._ranked(vector, k, condition, modality, local)
         )
         cosines = inner_products(vectors.astype(np.float32), np.stack([term.vector for term in terms]))
-        hits = [
-            _hit(rank, score, image, dict(zip((t.label for t in terms), map(float, own), strict=False)))
-            if explain
-            else _hit(rank, score, image, {})
-            for rank, ((score, image), own) in enumerate(zip(found, cosines, strict=True), start=1)
-        ]
+        labels = [term.label for term in terms]
+        hits = tuple(
+            _hit(rank, *one, terms=dict(zip(labels, map(float, own), strict=False)) if explain else {})
+            for rank, (one, own) in enumerate(zip(ranked, cosines, strict=True), start=1)
+        )
         done = time.perf_counter()
-        seconds = {"encode": encoded - start, "search": done - encoded, "total": done - start}
-        return SearchResult(tuple(hits), route, n_candidates, seconds)
+        seconds = {
+            "local": looked - start,
+            "encode": encoded - looked,
+            "search": done - encoded,
+            "total": done - start,
+        }
+        return SearchResult(hits, route, n_candidates, seconds, said or (_verified(hits) if local else ""))
 
     def _ranked(
-        self, vector: Matrix, k: int, condition: Condition, modality: Modality
-    ) -> tuple[list[tuple[float, ImageRecord]], Half, str, int]:
-        """Return the k best (score, picture), their stored vectors, the route, and the candidates."""
+        self, vector: Matrix, k: int, condition: Condition, modality: Modality, local: LocalQuery | None
+    ) -> tuple[list[Ranked], Half, str, int]:
+        """Return the k best (score, picture, evidence), their stored vectors, the route, and the candidates."""
         self._refresh()
-        scores, rows, route, n_candidates = self._nearest(vector[None], k, condition, modality)
-        found = self._pictures(scores, rows, condition, k)
-        return found, self.store.checked_rows([image.row for _, image in found]), route, n_candidates
+        n_wanted = k if local is None else max(k, self._local().shortlist)
+        scores, rows, route, n_candidates = self._nearest(vector[None], n_wanted, condition, modality)
+        pictures = self._pictures(scores, rows, condition, n_wanted)
+        if local is None:
+            found: list[Ranked] = [(score, image, None) for score, image in pictures]
+        else:
+            found = self._local().reranked(pictures, vector, condition, local)[:k]
+        return found, self.store.checked_rows([image.row for _, image, _ in found]), route, n_candidates
+
+    def _local_query(self, query: Query, mode: Mode, rerank: Rerank) -> tuple[LocalQuery | None, str]:
+        """Return the example as words if local features are to be looked at, and why they are not if asked for."""
+        is_demanded = mode == "local" or rerank == "local"
+        is_example = len(query.images) == 1 and query.text is None and not query.exclude
+        if not is_demanded and (rerank == "none" or not is_example):
+            return None, ""
+        if len(query.images) != 1 or (mode == "local" and not is_example):
+            raise QueryError("local features compare pictures; give one example picture with -i, and no text")
+        return self._local().query(_as_term(query.images[0]).value, is_demanded=is_demanded)
+
+    def _local(self) -> LocalReader:
+        """Return the local stage, which a search by words never loads."""
+        if self._local_reader is None:
+            from mmsearch.rerank import LocalReader
+
+            self._local_reader = LocalReader(self.store)
+        return self._local_reader
 
     def _refresh(self) -> None:
         """Bring the mapped vectors up to the catalog's present state; inside `reading()`."""
@@ -284,8 +347,20 @@ def _is_unchanged(path: bytes, known: ImageRecord) -> bool:
     return (status.st_size, status.st_mtime_ns) == (known.size_bytes, known.mtime_ns)
 
 
-def _hit(rank: int, score: float, image: ImageRecord, terms: dict[str, float]) -> Hit:
+def _verified(hits: Sequence[Hit]) -> str:
+    n = sum(hit.local is not None and hit.local.is_verified for hit in hits)
+    return f"{n} of {len(hits)} hits verified by local features"
+
+
+def _hit(
+    rank: int,
+    score: float,
+    image: ImageRecord,
+    local: LocalEvidence | None,
+    *,
+    terms: dict[str, float] | None = None,
+) -> Hit:
     return Hit(
         rank, score, image.image_id, image.path, image.width, image.height, image.format,
-        image.taken_at, image.size_bytes, terms,
+        image.taken_at, image.size_bytes, terms or {}, local,
     )  # fmt: skip

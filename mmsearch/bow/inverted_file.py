@@ -180,6 +180,11 @@ class InvertedFile:
             parts = self._cosines(query, weighting)
         return self._of_alive(parts).astype(np.float32)
 
+    def own_score(self, query: ImageWords) -> float:
+        """Return the Hamming embedding score of a picture with the query's features and no more, bursts apart."""
+        _, first = np.unique(query.features, return_index=True)  # the nearest word of each feature
+        return float(np.square(self._idf[query.words[first]]).sum()) / max(len(first), 1)
+
     def _embedded(self, segment: Postings, query: ImageWords) -> Floats:
         """Return the weights of all matches of every picture of a segment, summed."""
         found = self._matching(segment, query)

@@ -47,7 +47,7 @@ def options(
 ) -> None:
     """Find pictures by words, by an example picture, or by both, on your own machine.
 
-    Exit codes: 0 done, 1 error, 2 usage, 3 done but some pictures were bad (index).
+    Exit codes: 0 done, 1 error, 2 usage, 3 done but some pictures were bad (index, bench).
     """
 
 

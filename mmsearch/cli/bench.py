@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmsearch.cli.index import EXIT_SOME_BAD
 from mmsearch.cli.measured import show_ann, show_measured
 from mmsearch.cli.options import FormatOption, LibraryOption, cache_folder, open_library, read_lines
 from mmsearch.cli.render import chosen, say
@@ -52,7 +53,8 @@ ImageColumnOption = Annotated[
     str | None, typer.Option(metavar="C", help="Column of the pictures in a set of the datasets library.")
 ]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume/--no-resume", help="Use the vectors that earlier runs have left.")
+    bool,
+    typer.Option("--resume/--no-resume", help="Use vectors of earlier runs, or encode this set anew."),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Of the intervals and tests.")]
 
@@ -98,6 +100,7 @@ def retrieval(
         models, is_resuming, lambda encoders: run_retrieval(known, encoders, seed=seed, on_ranking=on_ranking)
     )
     show_measured(found, out, chosen(output), "direction")
+    _exit_if_bad(found)
 
 
 @bench.command()
@@ -115,6 +118,16 @@ def instance(
     by: Annotated[
         str | None, typer.Option(metavar="FIELD", help="Results for each value of this field of the queries too.")
     ] = None,
+    is_local: Annotated[
+        bool,
+        typer.Option("--local", help="Also every model reranked by local features, and visual words alone."),
+    ] = False,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="With --local: visual words from a file (default: learned on the gallery)."
+        ),
+    ] = None,
     without_relevant: Annotated[
         WithoutRelevant, typer.Option(help="What becomes of queries to which nothing is relevant.")
     ] = WithoutRelevant.skip,
@@ -130,6 +143,7 @@ def instance(
     """
     from mmsearch.evaluation.ground_truth.open_set import SetOptions, open_instances
     from mmsearch.evaluation.instance import run_instance
+    from mmsearch.evaluation.local import LocalOptions
 
     known = open_instances(benchmark, SetOptions(cache_folder(), images), by=by)
     on_ranking = _trec_writer(out, trec)
@@ -137,10 +151,16 @@ def instance(
         models,
         is_resuming,
         lambda encoders: run_instance(
-            known, encoders, without_relevant=without_relevant, seed=seed, on_ranking=on_ranking
+            known,
+            encoders,
+            without_relevant=without_relevant,
+            local=LocalOptions(vocabulary) if is_local else None,
+            seed=seed,
+            on_ranking=on_ranking,
         ),
     )
     show_measured(found, out, chosen(output), "task")
+    _exit_if_bad(found)
 
 
 @bench.command()
@@ -187,6 +207,7 @@ def classify(
         models, is_resuming, lambda encoders: run_classification(known, encoders, ensembles, seed=seed)
     )
     show_measured(found, out, chosen(output), "templates")
+    _exit_if_bad(found)
 
 
 @bench.command()
@@ -240,6 +261,12 @@ def run(
     from mmsearch.evaluation.runs import score_runs
 
     show_measured(score_runs(qrels, runs, seed=seed), out, chosen(output), "qrels")
+
+
+def _exit_if_bad(found: dict[str, Any]) -> None:
+    """Let the exit code say that pictures of the set could not be used."""
+    if found["set"]["bad"]:
+        raise typer.Exit(EXIT_SOME_BAD)
 
 
 def _trec_writer(out: Path | None, depth: int | None) -> OnRanking:

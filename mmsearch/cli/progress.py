@@ -14,6 +14,7 @@ _WORDS = {
     "graph": "Building the graph",
     "calibrate": "Calibrating",
     "measure": "Measuring",
+    "search": "Searching",
 }
 
 

@@ -4,15 +4,32 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library, weighted
-from mmsearch.cli.render import chosen, print_table, say, write_rows
+from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
 
 if TYPE_CHECKING:
-    from mmsearch.records import Query, SearchResult, Term
+    from mmsearch.records import Hit, Query, SearchResult, Term
+
+
+class ModeChoice(StrEnum):
+    """What a query is compared by."""
+
+    global_ = "global"
+    local = "local"
+
+
+class RerankChoice(StrEnum):
+    """Whether local features look again at what the embedding finds."""
+
+    auto = "auto"
+    none = "none"
+    local = "local"
 
 
 def search(
@@ -38,9 +55,24 @@ def search(
         list[float] | None,
         typer.Option("--weight", metavar="W", help="One for each term, in order: text, -i ..., --not ..."),
     ] = None,
+    mode: Annotated[
+        ModeChoice,
+        typer.Option(help="local: by the visual words of the example alone, without an encoder."),
+    ] = ModeChoice.global_,
+    rerank: Annotated[
+        RerankChoice,
+        typer.Option(
+            help="local: pictures in which the example is verified by its local features go first; auto: for an "
+            "example picture alone."
+        ),
+    ] = RerankChoice.auto,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show the score of every term and the route taken.")
+        bool, typer.Option("--explain", help="Show the score of every term, of local features, and the route.")
     ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write a page that draws the matches of an example with every hit."),
+    ] = None,
     library: LibraryOption = None,
     output: FormatOption = None,
 ) -> None:
@@ -54,22 +86,23 @@ def search(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     query = _query(text, images or [], excluded or [], where or [], weights or [])
     with open_library(library) as opened:
-        result = opened.search(query, k=k, explain=explain)
+        result = opened.search(query, k=k, explain=explain, mode=mode.value, rerank=rerank.value)
+    if html is not None:
+        _write_page(html, images or [], result)
     wanted = chosen(output)
     if wanted is Format.table:
-        _print(result)
+        _print(result, explain=explain)
     else:
         rows = [asdict(hit) for hit in result.hits]
         for row in rows:
-            if explain:
-                row["route"] = result.route
-            else:
-                del row["terms"]
+            _shape(row, result, explain=explain)
         write_rows(rows, ("rank", "score", "path", "image_id", "width", "height", "taken_at"), wanted)
     if explain:
         seconds = ", ".join(f"{stage} {1000 * value:.1f} ms" for stage, value in result.seconds.items())
         say(f"route: {result.route}, {result.n_candidates} candidates; {seconds}")
-    elif not result.hits:
+    if result.local and (explain or mode is ModeChoice.local or rerank is RerankChoice.local or not result.hits):
+        say(result.local)
+    elif not explain and not result.hits:
         say("no picture matches")
 
 
@@ -94,12 +127,49 @@ def _query(text: str | None, images: list[str], excluded: list[str], where: list
     )
 
 
-def _print(result: SearchResult) -> None:
+def _shape(row: Row, result: SearchResult, *, explain: bool) -> None:
+    """Leave out of a record of a hit what was not asked for."""
+    if not explain:
+        del row["terms"], row["local"]
+        return
+    row["route"] = result.route
+    if row["local"] is not None:
+        row["local"]["n_inliers"] = len(row["local"].pop("inliers"))  # hundreds of places: those are for --html
+
+
+def _write_page(file: Path, images: list[str], result: SearchResult) -> None:
+    from mmsearch.cli.matches import matches_page
+
+    if len(images) != 1:
+        raise typer.BadParameter("matches are drawn with one example picture; give it with -i", param_hint="--html")
+    try:
+        file.write_text(matches_page(weighted(images[0]).value, result), "utf-8", errors="xmlcharrefreplace")
+    except OSError as error:
+        raise typer.BadParameter(f"{file} cannot be written ({error.strerror})", param_hint="--html") from error
+    say(f"page: {file}")
+
+
+def _print(result: SearchResult, *, explain: bool) -> None:
     labels = list(result.hits[0].terms) if result.hits else []
-    columns = [("rank", True), ("score", True), *((label, True) for label in labels), ("path", False)]
+    is_local = explain and any(hit.local for hit in result.hits)
+    columns = [("rank", True), ("score", True), *((label, True) for label in labels)]
+    columns += [("local", True), ("inliers", True)] if is_local else []
     rows = [
-        [str(hit.rank), f"{hit.score:.4f}", *(f"{hit.terms[label]:+.3f}" for label in labels), hit.path]
+        [
+            str(hit.rank),
+            f"{hit.score:.4f}",
+            *(f"{hit.terms[label]:+.3f}" for label in labels),
+            *(_local_cells(hit) if is_local else ()),
+            hit.path,
+        ]
         for hit in result.hits
     ]
     if rows:
-        print_table(None, columns, rows)
+        print_table(None, [*columns, ("path", False)], rows)
+
+
+def _local_cells(hit: Hit) -> tuple[str, str]:
+    """Return the score of visual words, and the inliers with a tick where they are believed."""
+    if hit.local is None:
+        return "", ""
+    return f"{hit.local.score:.3f}", f"{hit.local.n_inliers}{' ✓' if hit.local.is_verified else ''}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -18,17 +18,19 @@ import numpy as np
 
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
-from mmsearch.errors import GroundTruthError, PictureError, StorageError
+from mmsearch.errors import GroundTruthError, LibraryLockedError, PictureError, StorageError
 from mmsearch.images import read_file
 from mmsearch.images.copies import part_of_picture
 from mmsearch.library import Library
 from mmsearch.records import Box, Matrix
+from mmsearch.store.folder import CATALOG
 from mmsearch.store.graph import GraphSettings
 
 OnProgress = Callable[[str, int, int], None]
 
+_PATIENCE_S = 0.5
 _TEXTS = 1024  # texts kept in one file
-_NO_GRAPH = GraphSettings(graph_from=1 << 62)  # all scores are wanted, so they are all computed
+NO_GRAPH = GraphSettings(graph_from=1 << 62)  # all scores are wanted, so they are all computed
 
 
 class SetEncoder:
@@ -41,7 +43,7 @@ class SetEncoder:
     cache : Path
         Where exported encoders and vectors are kept.
     is_resuming : bool
-        Use the vectors that earlier runs left; False encodes all anew.
+        Use the vectors that earlier runs left; False encodes what this run asks for anew, and keeps that.
     on_progress : callable
         Given (stage, done, total) with stage `scan`, `embed` or `texts`.
     notify : callable
@@ -59,17 +61,32 @@ class SetEncoder:
     ) -> None:
         folder = prepare_encoder(model, cache=cache, notify=notify)
         self.encoder = OnnxEncoder.open(folder, threads=len(os.sched_getaffinity(0)))
-        self._cache, self._on_progress = cache, on_progress
-        self._folder = cache / "benchmarks" / self.encoder.fingerprint[:24]
-        if not is_resuming:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self.cache, self.on_progress = cache, on_progress
+        self.folder = cache / "benchmarks" / self.encoder.fingerprint[:24]
+        self._is_resuming, self._notify = is_resuming, notify
 
     def pictures(self, paths: Sequence[Path]) -> tuple[list[int], Matrix, dict[int, str]]:
         """Return positions of the readable pictures, their unit vectors, and what is wrong with the others."""
-        with Library.open(self._folder / "library", cache=self._cache, use_graph=False) as library:
-            model = self.encoder.name
-            library.index(paths, model=model, settings=_NO_GRAPH, on_progress=self._on_progress)
+        with Library.open(self.folder / "library", cache=self.cache, use_graph=False) as library:
+            self._when_free(lambda: self._bring_up_to_date(library, paths))
             return library.embed(paths)
+
+    def _bring_up_to_date(self, library: Library, paths: Sequence[Path]) -> None:
+        if not self._is_resuming and (library.folder / CATALOG).is_file():
+            library.remove(paths)
+        library.index(paths, model=self.encoder.name, settings=NO_GRAPH, local=False, on_progress=self.on_progress)
+
+    def _when_free(self, write: Callable[[], None]) -> None:
+        """Write to the library, after another benchmark that is doing so."""
+        is_told = False
+        while True:
+            try:
+                return write()
+            except LibraryLockedError:
+                if not is_told:
+                    self._notify(f"another benchmark is encoding with {self.encoder.name}; waiting for it")
+                is_told = True
+                time.sleep(_PATIENCE_S)
 
     def readable_pictures(self, set_name: str, paths: Sequence[Path]) -> tuple[list[int], Matrix, dict[int, str]]:
         """Return the same, or raise GroundTruthError if no picture of the set can be read."""
@@ -96,7 +113,7 @@ class SetEncoder:
     def _part(self, path: Path, box: Box) -> Path:
         data, _ = read_file(os.fsencode(path))
         key = sha256(sha256(data).digest() + repr(box).encode()).hexdigest()[:32]
-        file = self._cache / "benchmarks" / "parts" / f"{key}.png"
+        file = self.cache / "benchmarks" / "parts" / f"{key}.png"
         if not file.is_file():
             write_kept(file, part_of_picture(data, box))
         return file
@@ -107,12 +124,14 @@ class SetEncoder:
         for start in range(0, len(texts), _TEXTS):
             part = texts[start : start + _TEXTS]
             key = sha256("\0".join(part).encode("utf-8", "surrogatepass")).hexdigest()[:32]
-            parts.append(self._kept_texts(self._folder / "texts" / f"{key}.npy", part))
-            self._on_progress("texts", start + len(part), len(texts))
+            parts.append(self._kept_texts(self.folder / "texts" / f"{key}.npy", part))
+            self.on_progress("texts", start + len(part), len(texts))
         return np.concatenate(parts)
 
     def _kept_texts(self, file: Path, texts: Sequence[str]) -> Matrix:
         try:
+            if not self._is_resuming:
+                raise FileNotFoundError
             kept: Matrix = np.load(file, allow_pickle=False)
             is_whole = kept.shape == (len(texts), self.encoder.dim) and kept.dtype == np.float32
             if is_whole and np.abs(np.einsum("ij,ij->i", kept, kept) - 1).max(initial=0) < 1e-3:
@@ -128,7 +147,7 @@ class SetEncoder:
 
 def write_kept(file: Path, data: bytes) -> None:
     """Write a file of the benchmark cache, whole or not at all, or raise StorageError."""
-    temporary = file.with_suffix(".tmp")
+    temporary = file.with_suffix(f".{os.getpid()}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)

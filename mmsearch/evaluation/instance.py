@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,22 @@ import numpy as np
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.encode import SetEncoder, bad_pictures, described_encoders, refuse_repeated
 from mmsearch.evaluation.ground_truth.sets import GROUPS_OF_FOUR, REVISITED, InstanceSet, Task
+from mmsearch.evaluation.local import LocalOptions, scores_by_search, words_library
 from mmsearch.evaluation.measures import NS_SCORE, RANKING, REVISITED_RANKING, described, kept_queries
 from mmsearch.evaluation.metrics.ranks import Ids, Qrels, rank_relevant_of_rows
 from mmsearch.evaluation.scored import Item, OnRanking, Ranking, Scored, compare_parts, score
-from mmsearch.records import Matrix
+from mmsearch.records import Matrix, Mode
 from mmsearch.vectors import inner_products
+
+WORDS_ALONE = "visual words"
+RERANKED = "{} + local"
 
 
 @dataclass(frozen=True)
-class _Encoded:
-    """Vectors of the pictures of a set that could be read, and where each position of the set went."""
+class _Answers:
+    """How one system scores the pictures of a set that could be read, and where each position of the set went."""
 
-    queries: Matrix
-    gallery: Matrix
+    scores: Callable[[Ids], Matrix]  # of rows of queries
     query_rows: dict[int, int]  # position in the set -> row
     gallery_rows: dict[int, int]
     bad: list[dict[str, str]]
@@ -34,6 +38,7 @@ def run_instance(
     encoders: Sequence[SetEncoder],
     *,
     without_relevant: str = "skip",
+    local: LocalOptions | None = None,
     seed: int = 0,
     on_ranking: OnRanking = lambda encoder, part, ranking: None,
 ) -> dict[str, Any]:
@@ -47,6 +52,8 @@ def run_instance(
         Compared pairwise where there are several.
     without_relevant : str
         What becomes of queries to which nothing is relevant: `skip`, `zero` or `error`; see `kept_queries`.
+    local : LocalOptions or None
+        Also measure every encoder with its answers reranked by local features, and visual words alone.
     seed : int
         Of the intervals and tests.
     on_ranking : callable
@@ -68,12 +75,15 @@ def run_instance(
     measures = {REVISITED: REVISITED_RANKING, GROUPS_OF_FOUR: (*RANKING, NS_SCORE)}.get(benchmark.protocol, RANKING)
     found: dict[str, dict[str, Scored]] = {}
     bad: list[dict[str, str]] = []
-    for encoder in encoders:
-        encoded = _encoded(benchmark, encoder)
-        bad, name = encoded.bad, encoder.encoder.name
+    left_out: set[str] = set()  # tasks and parts in which nothing can be asked
+    for name, answers in _systems(benchmark, encoders, local):
+        bad = answers.bad
         found[name] = {}
         for part, task in benchmark.tasks.items():
-            ranking, asked, n_without = _ranking(benchmark, encoded, task, without_relevant)
+            ranking, asked, n_without = _ranking(benchmark, answers, task, without_relevant)
+            if not asked:
+                left_out.add(part)
+                continue
             on_ranking(name, part, ranking)
             scored = score(
                 ranking,
@@ -84,7 +94,15 @@ def run_instance(
             found[name][part] = _with_ns_score(scored, ranking) if measures[-1] is NS_SCORE else scored
             place = {query: i for i, query in enumerate(asked)}
             for label, queries in benchmark.parts.items():
-                found[name][label] = scored.of([place[query] for query in queries if query in place])
+                own = [place[query] for query in queries if query in place]
+                if own:
+                    found[name][label] = scored.of(own)
+                else:
+                    left_out.add(label)
+        if not found[name]:
+            raise GroundTruthError(
+                f"{benchmark.name}: no query that can be read has a relevant picture in the gallery"
+            )
     return {
         "benchmark": "instance",
         "set": {
@@ -93,6 +111,7 @@ def run_instance(
             "n_pictures": len(benchmark.gallery),
             "n_queries": len(benchmark.queries),
             "bad": bad,
+            "without_queries": sorted(left_out),
         },
         "seed": seed,
         "without_relevant": without_relevant,
@@ -105,46 +124,73 @@ def run_instance(
     }
 
 
-def _encoded(benchmark: InstanceSet, encoder: SetEncoder) -> _Encoded:
-    """Encode every picture once; a query that is a part of a picture is cut out first."""
-    asked, bad = encoder.cut_parts(benchmark.queries, benchmark.boxes)
-    pictures = list(dict.fromkeys([*benchmark.gallery, *asked.values()]))
+def _systems(
+    benchmark: InstanceSet, encoders: Sequence[SetEncoder], local: LocalOptions | None
+) -> Iterator[tuple[str, _Answers]]:
+    """Yield the name of each system and its answers."""
+    for i, encoder in enumerate(encoders):
+        asked, gallery, answers = _encoded(benchmark, encoder)
+        yield encoder.encoder.name, answers
+        if local is None:
+            continue
+        searches: dict[str, Mode] = {
+            RERANKED.format(encoder.encoder.name): "global",
+            **({WORDS_ALONE: "local"} if i == 0 else {}),
+        }
+        with words_library(encoder, gallery, local) as library:
+            for name, mode in searches.items():
+                scores = scores_by_search(library, asked, gallery, mode=mode, on_progress=encoder.on_progress)
+                yield name, replace(answers, scores=scores.__getitem__)
+
+
+def _encoded(benchmark: InstanceSet, encoder: SetEncoder) -> tuple[list[Path], list[Path], _Answers]:
+    """Encode every picture once; a query that is a part of a picture is cut out first.
+
+    Returns
+    -------
+    asked, gallery : list of Path
+        The files that could be read, in the order of rows.
+    answers : _Answers
+        By the cosines of the encoder.
+    """
+    parts, bad = encoder.cut_parts(benchmark.queries, benchmark.boxes)
+    pictures = list(dict.fromkeys([*benchmark.gallery, *parts.values()]))
     readable, vectors, unreadable = encoder.readable_pictures(benchmark.name, pictures)
     row_of = {pictures[position]: row for row, position in enumerate(readable)}
     gallery = {i: row_of[path] for i, path in enumerate(benchmark.gallery) if path in row_of}
-    queries = {i: row_of[path] for i, path in asked.items() if path in row_of}
+    queries = {i: row_of[path] for i, path in parts.items() if path in row_of}
     if not (gallery and queries):
         first = next(iter([*bad.values(), *unreadable.values()]))
         raise GroundTruthError(f"{benchmark.name}: no query or no gallery picture can be read; the first: {first}")
-    return _Encoded(
-        vectors[list(queries.values())],
-        vectors[list(gallery.values())],
+    asked_vectors, gallery_vectors = vectors[list(queries.values())], vectors[list(gallery.values())]
+    answers = _Answers(
+        lambda rows: inner_products(asked_vectors[rows], gallery_vectors),
         {position: row for row, position in enumerate(queries)},
         {position: row for row, position in enumerate(gallery)},
         [*bad_pictures(benchmark.queries, bad), *bad_pictures(pictures, unreadable)],
     )
+    return [parts[i] for i in queries], [benchmark.gallery[i] for i in gallery], answers
 
 
 def _ranking(
-    benchmark: InstanceSet, encoded: _Encoded, task: Task, without_relevant: str
+    benchmark: InstanceSet, answers: _Answers, task: Task, without_relevant: str
 ) -> tuple[Ranking, list[int], int]:
     """Return the ranking of a task, the positions of its queries, and how many have nothing relevant."""
-    rows = encoded.gallery_rows
-    relevant = {q: [rows[i] for i in task.relevant[q] if i in rows] for q in encoded.query_rows}
+    rows = answers.gallery_rows
+    itself = {path: (i,) for i, path in enumerate(benchmark.gallery) if i in rows}
+    relevant = {q: [rows[i] for i in task.relevant[q] if i in rows] for q in answers.query_rows}
     positions = list(relevant)
     n_relevant = np.array([len(relevant[q]) for q in positions], dtype=np.int64)
     asked = [positions[i] for i in kept_queries(n_relevant, without_relevant)]
-    if not asked:
-        raise GroundTruthError(f"{benchmark.name}: no query that can be read has a relevant picture in the gallery")
-    vectors = encoded.queries[[encoded.query_rows[q] for q in asked]]
+    row_of_query = np.array([answers.query_rows[q] for q in asked], dtype=np.int64)
     ranking = Ranking(
         [_item(benchmark, q) for q in asked],
         [{"path": str(benchmark.gallery[i])} for i in rows],
-        lambda ids: inner_products(vectors[ids], encoded.gallery),
+        lambda ids: answers.scores(row_of_query[ids]),
         Qrels.from_lists(
             [relevant[q] for q in asked], junk=[[rows[i] for i in task.junk[q] if i in rows] for q in asked]
         ),
-        _groups([tuple(relevant[q]) for q in asked]),
+        _groups([[*relevant[q], *(rows[i] for i in itself.get(benchmark.queries[q], ()))] for q in asked]),
     )
     return ranking, asked, int((n_relevant == 0).sum())
 
@@ -154,10 +200,24 @@ def _item(benchmark: InstanceSet, query: int) -> Item:
     return {"path": str(benchmark.queries[query]), **({"box": list(box)} if box else {})}
 
 
-def _groups(relevant: Sequence[tuple[int, ...]]) -> Ids:
-    """Return the same number for queries that ask for the same pictures: they are not independent."""
-    number: dict[tuple[int, ...], int] = {}
-    return np.array([number.setdefault(own, len(number)) for own in relevant], dtype=np.int64)
+def _groups(shown: Sequence[Sequence[int]]) -> Ids:
+    """Return the same number for queries that are not independent: pictures of one thing, shown by several of them.
+
+    `shown` holds for every query the gallery pictures of its thing, itself among them if it is there; queries that
+    have one in common, directly or through others, are of one group, and one that has none is a group of its own.
+    """
+    parent: dict[int, int] = {}
+
+    def root(node: int) -> int:
+        while parent.setdefault(node, node) != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    for query, own in enumerate(shown):
+        for picture in own:
+            parent[root(picture)] = root(-1 - query)  # queries are negative nodes
+    return np.unique([root(-1 - query) for query in range(len(shown))], return_inverse=True)[1].astype(np.int64)
 
 
 def _with_ns_score(scored: Scored, ranking: Ranking) -> Scored:

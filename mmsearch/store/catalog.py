@@ -188,11 +188,20 @@ class Catalog:
     def images_of_rows(self, rows: Sequence[int], condition: str = "", parameters: Sequence[Any] = ()
                        ) -> list[ImageRecord]:  # fmt: skip
         """Return the pictures that refer to the rows and pass the SQL condition, in no special order."""
+        return self._images_in("row", rows, condition, parameters)
+
+    def images_of_ids(self, ids: Sequence[int], condition: str = "", parameters: Sequence[Any] = ()
+                      ) -> list[ImageRecord]:  # fmt: skip
+        """Return the pictures with these ids that pass the SQL condition, in no special order."""
+        return self._images_in("id", ids, condition, parameters)
+
+    def _images_in(self, column: str, keys: Sequence[int], condition: str, parameters: Sequence[Any]
+                   ) -> list[ImageRecord]:  # fmt: skip
         found = []
-        for start in range(0, len(rows), _CHUNK):
-            chunk = [int(row) for row in rows[start : start + _CHUNK]]
+        for start in range(0, len(keys), _CHUNK):
+            chunk = [int(key) for key in keys[start : start + _CHUNK]]
             marks = ",".join("?" * len(chunk))
-            sql = f"SELECT {_COLUMNS} FROM image WHERE row IN ({marks})"
+            sql = f"SELECT {_COLUMNS} FROM image WHERE {column} IN ({marks})"
             sql += f" AND ({condition})" if condition else ""
             found += [record_of(values) for values in self.db.execute(sql, [*chunk, *parameters])]
         return found

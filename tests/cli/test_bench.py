@@ -46,10 +46,10 @@ def test_bench_writes_a_report_and_a_table(run, captioned, checkpoint, tmp_path)
     }
 
 
-def test_bench_names_a_bad_picture_and_goes_on(run, captioned, checkpoint):
+def test_bench_names_a_bad_picture_and_goes_on_and_the_exit_code_says_so(run, captioned, checkpoint):
     (captioned / "fig.jpg").write_bytes(b"<html></html>")
     code, out, err = run("bench", "retrieval", captioned, "--model", checkpoint, "--format", "paths")
-    assert code == 0
+    assert code == 3
     assert out == f"{captioned / 'fig.jpg'}\n"
     assert "fig.jpg" in err
 
@@ -220,3 +220,9 @@ def test_bench_says_that_a_set_of_the_hub_cannot_be_had(run, checkpoint):
     code, out, err = run("bench", "classify", "hf:owner/name", "--model", checkpoint)
     assert (code, out) == (1, "")
     assert "hf:owner/name: is not in the cache of the datasets library, and HF_HUB_OFFLINE forbids" in err
+
+
+def test_bench_refuses_options_that_do_not_fit_a_set(run, captioned):
+    code, _, err = run("bench", "retrieval", captioned, "--text-column", "x")
+    assert code == 1
+    assert "columns cannot be named for captions.jsonl" in err

@@ -249,3 +249,46 @@ def test_version_is_that_of_the_package(run):
     from importlib.metadata import version
 
     assert run("--version")[1] == f"mmsearch {version('mmsearch')}\n"
+
+
+@pytest.fixture
+def with_words(run, tmp_path, checkpoint):
+    """A library of all sample photographs, and a turned part of one of them."""
+    from PIL import Image
+
+    from mmsearch.samples import sample_folder
+
+    code, _, err = run("index", sample_folder(), "--model", checkpoint, "--local")
+    assert code == 0, err
+    with Image.open(sample_folder() / "astronaut.jpg") as whole:
+        side = whole.width // 2
+        part = whole.convert("RGB").crop((side // 2, side // 5, side // 2 + side, side // 5 + side))
+        part.rotate(90).save(tmp_path / "crop.png")
+    return tmp_path / "crop.png"
+
+
+def test_search_by_visual_words_explains_itself_and_draws_its_matches(run, with_words, tmp_path):
+    options = ("-i", with_words, "--mode", "local", "--explain", "-k", "2", "--html", tmp_path / "page.html")
+    code, out, err = run("search", *options)
+    assert code == 0, err
+    first = json.loads(out.splitlines()[0])
+    assert first["path"].endswith("astronaut.jpg")
+    assert first["route"] == "local"
+    assert first["local"]["is_verified"]
+    assert first["local"]["n_inliers"] >= 10
+    assert len(first["local"]["homography"]) == 3
+    assert "1 of 2 hits verified by local features" in err
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<line ") == first["local"]["n_inliers"]
+    assert page.count("<polygon ") == 1
+    assert "<script" not in page
+    code, out, _ = run("search", "-i", with_words, "--explain", "--format", "table")
+    assert re.search(r"^ +1 .*\d ✓ ", out, re.MULTILINE)
+    code, out, _ = run("search", "-i", with_words, "-k", "1")
+    assert "local" not in json.loads(out)
+
+
+def test_matches_are_drawn_with_one_example_only(run, with_words, tmp_path):
+    code, _, err = run("search", "a cat", "--html", tmp_path / "page.html")
+    assert code == 2
+    assert "one example picture" in " ".join(err.split())

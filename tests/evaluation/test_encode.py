@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.images import decode
+from mmsearch.store.folder import Store
 
 TEXTS = ["a cat", "a dog in the snow", "a cat"]
 
@@ -43,10 +46,38 @@ def test_a_second_run_encodes_nothing(set_encoder, checkpoint, bench_cache, phot
     assert "embed" not in stages
 
 
-def test_a_run_that_does_not_resume_encodes_all_again(set_encoder, checkpoint, bench_cache, counted):
+def test_a_run_that_does_not_resume_encodes_its_own_set_again_and_no_other(
+    set_encoder, checkpoint, bench_cache, photos, counted
+):
     set_encoder.texts(TEXTS)
-    SetEncoder(str(checkpoint), cache=bench_cache, is_resuming=False).texts(TEXTS)
-    assert counted == TEXTS * 2
+    set_encoder.texts(["of another set"])
+    set_encoder.pictures([photos / "cat.jpg", photos / "fig.jpg"])
+    embedded = []
+    again = SetEncoder(
+        str(checkpoint), cache=bench_cache, is_resuming=False,
+        on_progress=lambda stage, done, total: embedded.append(total) if stage == "embed" else None,
+    )  # fmt: skip
+    again.texts(TEXTS)
+    again.pictures([photos / "cat.jpg"])
+    assert counted == [*TEXTS, "of another set", *TEXTS]
+    assert embedded[-1] == 1
+    set_encoder.texts(["of another set"])
+    assert len(counted) == 2 * len(TEXTS) + 1
+
+
+def test_a_run_waits_for_another_that_is_encoding_and_says_so(checkpoint, bench_cache, photos):
+    told = []
+    encoder = SetEncoder(str(checkpoint), cache=bench_cache, notify=told.append)
+    encoder.pictures([photos / "cat.jpg"])
+    told.clear()
+    with Store.writer(encoder.folder / "library"):
+        waiting = threading.Thread(target=lambda: told.append(encoder.pictures([photos / "fig.jpg"])[0]))
+        waiting.start()
+        while not told:
+            waiting.join(0.05)
+        assert told == [f"another benchmark is encoding with {encoder.encoder.name}; waiting for it"]
+    waiting.join()
+    assert told[1:] == [[0]]
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@ from PIL import Image
 
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.ground_truth.sets import GROUPS_OF_FOUR, REVISITED, InstanceSet, Task
-from mmsearch.evaluation.instance import run_instance
+from mmsearch.evaluation.instance import _groups, run_instance
+from mmsearch.evaluation.local import LocalOptions
 from mmsearch.evaluation.metrics.instance import ns_score
 from mmsearch.evaluation.metrics.ranks import Qrels, rank_relevant
+from mmsearch.samples import sample_folder
 from mmsearch.vectors import inner_products
 
 NAMES = ("astronaut", "cat", "coffee", "creek", "dam", "fig")
@@ -111,10 +113,24 @@ def test_groups_of_four_have_an_ns_score_that_counts_the_query(gallery, set_enco
 
 
 def test_queries_that_ask_for_the_same_pictures_are_drawn_together(gallery, set_encoder):
-    alone = results(instance_set(gallery, gallery[:4], ((4,), (5,), (0,), (1,))), set_encoder)["all"]
-    together = results(instance_set(gallery, gallery[:4], ((4,), (4,), (4,), (4,))), set_encoder)["all"]
+    alone = results(instance_set(gallery, gallery[:3], ((3,), (4,), (5,))), set_encoder)["all"]
+    together = results(instance_set(gallery, gallery[:3], ((5,), (5,), (5,))), set_encoder)["all"]
     assert alone["measures"]["MRR"]["low"] < alone["measures"]["MRR"]["high"]
     assert together["measures"]["MRR"]["low"] == together["measures"]["MRR"]["high"]
+
+
+def test_pictures_of_one_thing_are_one_group_though_none_is_relevant_to_itself():
+    assert _groups([[1, 0], [0, 1], [3, 2], [2, 3]]).tolist() in ([0, 0, 1, 1], [1, 1, 0, 0])
+    assert len(set(_groups([[0, 1], [1, 2], [2, 3]]))) == 1  # through others
+    assert len(set(_groups([[], [], [5]]))) == 3
+
+
+def test_parts_and_tasks_in_which_nothing_can_be_asked_are_left_out_and_named(gallery, set_encoder):
+    tasks = {"easy": Task(((), ()), ((), ())), "hard": Task(((1,), ()), ((), ()))}
+    benchmark = instance_set(gallery, gallery[:2], ((),), tasks=tasks, parts={"x": (0,), "y": (1,)})
+    found = run_instance(benchmark, [set_encoder])
+    assert list(found["results"][set_encoder.encoder.name]) == ["hard", "x"]
+    assert found["set"]["without_queries"] == ["easy", "y"]
 
 
 def test_a_set_in_which_nothing_can_be_asked_is_refused(gallery, set_encoder):
@@ -123,3 +139,17 @@ def test_a_set_in_which_nothing_can_be_asked_is_refused(gallery, set_encoder):
     gallery[0].write_bytes(b"")
     with pytest.raises(GroundTruthError, match=r"no query or no gallery picture can be read; .*astronaut"):
         results(instance_set(gallery, gallery[:1], ((1,),)), set_encoder)
+
+
+def test_with_local_features_every_encoder_is_also_reranked_and_words_stand_alone(photos, set_encoder, tmp_path):
+    pictures = sorted(sample_folder().glob("*.jpg"))[:12]
+    with Image.open(pictures[0]) as whole:
+        side = min(whole.size)
+        whole.convert("RGB").crop((0, 0, side, side)).rotate(90).save(tmp_path / "turned.png")
+    benchmark = instance_set(tuple(pictures), (tmp_path / "turned.png",), ((0,),))
+    found = run_instance(benchmark, [set_encoder], local=LocalOptions())["results"]
+    name = set_encoder.encoder.name
+    assert list(found) == [name, f"{name} + local", "visual words"]
+    for system in (f"{name} + local", "visual words"):
+        assert found[system]["all"]["measures"]["R@1 (any)"]["value"] == 1
+    assert found["visual words"]["all"]["examples"]["best"][0]["hits"][0]["path"] == str(pictures[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.ground_truth.captions import JSONL, read_captions
 from mmsearch.evaluation.ground_truth.classes import LABELS, read_classes
 from mmsearch.evaluation.ground_truth.hugging_face import read_dataset_captions, read_dataset_classes
@@ -36,6 +37,7 @@ def open_captions(source: str, options: SetOptions, *, is_merging: bool = False)
             source, split=options.split, image_column=image, text_column=text, cache=options.cache,
             is_merging=is_merging,
         )  # fmt: skip
+    _refuse(source, options, columns="captions.jsonl and the like")
     return read_captions(Path(source), images=options.images, split=options.split, is_merging=is_merging)
 
 
@@ -49,6 +51,7 @@ def open_classes(source: str, options: SetOptions) -> ClassSet:
         return read_dataset_classes(
             source, split=options.split, image_column=image, label_column=label, cache=options.cache
         )
+    _refuse(source, options, columns="labels.csv and folders of classes")
     return read_classes(Path(source))
 
 
@@ -58,3 +61,9 @@ def open_instances(source: str, options: SetOptions, *, by: str | None = None) -
     if path.suffix in (".pkl", ".pickle") or (path.name.startswith("gnd_") and path.suffix == ".json"):
         return read_revisited(path, images=options.images)
     return read_instances(path, images=options.images, by=by)
+
+
+def _refuse(source: str, options: SetOptions, *, columns: str) -> None:
+    """Raise GroundTruthError if columns are named for a set that has a form of its own."""
+    if any(column is not None for column in options.columns):
+        raise GroundTruthError(f"{source}: columns cannot be named for {columns}, only for sets of `datasets`")

@@ -1,0 +1,79 @@
+"""Hits of an example picture as one HTML page: example and hit side by side, their matching features joined."""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmsearch.records import Hit, SearchResult
+
+_SIDE = 480  # pixels of the longer side of each picture
+_GAP = 20
+Size = tuple[float, float]
+
+
+def matches_page(example: str, result: SearchResult) -> str:
+    """Return the page of a search by one example picture; it needs nothing else and runs no script."""
+    from jinja2 import Environment
+
+    source = files("mmsearch.cli").joinpath("matches.html.jinja").read_text(encoding="utf-8")
+    picture, size, zoom = _shown(example)
+    return (
+        Environment(autoescape=True)
+        .from_string(source)
+        .render(
+            title=f"Pictures like {Path(example).name}",
+            lead=result.local or "Local features were not looked at.",
+            example=picture,
+            example_size=size,
+            hits=[_side_by_side(hit, size, zoom) for hit in result.hits],
+        )
+    )
+
+
+def _side_by_side(hit: Hit, size: Size, zoom: float) -> dict[str, Any]:
+    """Return what the page shows of a hit: places in pixels of the drawing."""
+    picture, own_size, own_zoom = _shown(hit.path)
+    left = size[0] + _GAP
+    local = hit.local
+    lines = [
+        tuple(round(value, 1) for value in (x1 * zoom, y1 * zoom, left + x2 * own_zoom, y2 * own_zoom))
+        for x1, y1, x2, y2 in (local.inliers if local is not None and local.is_verified else ())
+    ]
+    return {
+        "rank": hit.rank, "name": Path(hit.path).name, "score": hit.score, "local": local, "picture": picture,
+        "size": own_size, "left": left, "lines": lines, "outline": _outline(hit, size, zoom, left, own_zoom),
+        "width": left + own_size[0], "height": max(size[1], own_size[1]),
+    }  # fmt: skip
+
+
+def _outline(hit: Hit, size: Size, zoom: float, left: float, own_zoom: float) -> str:
+    """Return where the frame of the example lies in a verified hit, as the points of a polygon."""
+    if hit.local is None or not hit.local.is_verified or hit.local.homography is None:
+        return ""
+    width, height = size[0] / zoom, size[1] / zoom
+    points = []
+    for x, y in ((0.0, 0.0), (width, 0.0), (width, height), (0.0, height)):
+        u, v, w = (row[0] * x + row[1] * y + row[2] for row in hit.local.homography)
+        points.append(f"{left + u / w * own_zoom:.1f},{v / w * own_zoom:.1f}")
+    return " ".join(points)
+
+
+def _shown(path: str) -> tuple[str | None, Size, float]:
+    """Return a picture as an address that holds it, its size in the drawing, and drawing pixels a picture pixel."""
+    from mmsearch.errors import PictureError
+    from mmsearch.images import decode_grey, read_file
+    from mmsearch.images.copies import thumbnail
+
+    try:
+        data, _ = read_file(os.fsencode(path))
+        _, (width, height) = decode_grey(data, longer_side=_SIDE)
+        address = "data:image/jpeg;base64," + b64encode(thumbnail(data, _SIDE)).decode()
+    except PictureError:
+        return None, (_SIDE, _SIDE), 1.0
+    zoom = min(1.0, _SIDE / max(width, height))
+    return address, (round(width * zoom), round(height * zoom)), zoom

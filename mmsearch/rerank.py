@@ -1,0 +1,302 @@
+"""RERANK: the local stage of a search. An example picture in; scores of visual words and verified places out.
+
+A global embedding says what a picture shows, not which thing it shows: a small crop, or one of many similar covers,
+is told by its local features. The inverted file scores all pictures at once; the best are verified by a homography.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.bow.inverted_file import InvertedFile
+from mmsearch.bow.vocabulary import ImageWords, Vocabulary
+from mmsearch.errors import PictureError, QueryError
+from mmsearch.geometry import verify
+from mmsearch.images import decode_grey, read_file
+from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
+from mmsearch.records import ImageRecord, LocalEvidence, LocalFeatures, LocalMatches, Matrix, Pixels, Verification
+from mmsearch.store.folder import Store
+from mmsearch.store.where import Condition
+from mmsearch.store.words import load_words
+from mmsearch.vectors import top_k
+
+SHORTLIST = 100
+"""Pictures of the global ranking that are looked at again."""
+N_OWN = 20
+"""Best pictures by visual words alone that join them, wherever the global ranking has them."""
+N_VERIFIED = 20
+"""Pictures whose geometry is looked at."""
+MIN_FEATURES = 15
+"""Features that an example needs to say anything."""
+WEIGHT = 32.0
+"""Of the local score above chance beside the cosine, for pictures that are not verified."""
+CHANCE_PLACE = 4
+"""What the picture at this place by visual words has in common with the example is taken for chance."""
+N_WORDS = 5
+"""Nearest words that a feature of the example asks for."""
+# These three were chosen on covers 001-050 of SMVS, so that the class-level mAP of Imagenette stays.
+
+
+Scores: TypeAlias = dict[int, float]
+"""By image id; higher is better."""
+Ranked: TypeAlias = tuple[float, ImageRecord, LocalEvidence | None]
+
+
+@dataclass(frozen=True)
+class LocalQuery:
+    """An example picture: its features and their words."""
+
+    features: LocalFeatures
+    words: ImageWords
+
+
+class LocalStage:
+    """Scores and verifies the pictures of an inverted file. Immutable, so it may be shared between threads."""
+
+    def __init__(self, vocabulary: Vocabulary, inverted: InvertedFile) -> None:
+        self.vocabulary, self.inverted = vocabulary, inverted
+
+    def query(self, pixels: Pixels, original_size: tuple[int, int]) -> LocalQuery | str:
+        """Return an example picture as words, or why it cannot say anything.
+
+        Parameters
+        ----------
+        pixels : uint8 array, shape (height, width)
+            Upright grey.
+        original_size : (width, height)
+            Of the upright original.
+        """
+        features = extract_rootsift(pixels, original_size=original_size)
+        if len(features) < MIN_FEATURES:
+            return f"the example has {len(features)} local features, at least {MIN_FEATURES} are needed"
+        return LocalQuery(features, self.vocabulary.quantise(features, N_WORDS))
+
+    def scores(self, query: LocalQuery) -> Matrix:
+        """Return the local score float32 (n_images,) of every picture, in the order of the inverted file.
+
+        Hamming embedding, divided by the score of the example with itself: 0 for nothing in common, about 1 for
+        the same picture.
+        """
+        own_score = self.inverted.own_score(query.words)
+        scores: Matrix = self.inverted.scores(query.words) / np.float32(max(own_score, 1e-9))
+        return scores
+
+    def above_chance(self, scores: Matrix) -> Matrix:
+        """Return how far each score lies above that of the picture at `CHANCE_PLACE`, 0 for those below."""
+        if len(scores) < CHANCE_PLACE:
+            return scores
+        chance = np.partition(scores, -CHANCE_PLACE)[-CHANCE_PLACE]
+        above: Matrix = np.maximum(scores - chance, 0)
+        return above
+
+    def best(self, scores: Matrix, n: int) -> Scores:
+        """Return the n highest scores above 0 by image id, highest first; ties by the smaller id."""
+        values, ids = top_k(scores[None], self.inverted.image_ids, n)
+        return {i: score for i, score in zip(ids[0].tolist(), values[0].tolist(), strict=True) if score > 0}
+
+    def of(self, scores: Matrix, image_ids: Iterable[int]) -> Scores:
+        """Return the scores of some pictures by image id, 0 for those without local features."""
+        return {i: float(scores[self._places[i]]) if i in self._places else 0.0 for i in image_ids}
+
+    @cached_property
+    def _places(self) -> dict[int, int]:
+        return {image_id: place for place, image_id in enumerate(self.inverted.image_ids.tolist())}
+
+    def evidence(
+        self, query: LocalQuery, images: Sequence[ImageRecord], scores: Scores
+    ) -> dict[int, LocalEvidence]:
+        """Return what local features say of some pictures, by image id; the geometry of each is looked at."""
+        features = query.features
+        found = {}
+        matches = self.inverted.matches(query.words, [image.image_id for image in images])
+        for image, own in zip(images, matches, strict=True):
+            seen, size = verify(features.positions, features.size, own), (image.width, image.height)
+            found[image.image_id] = LocalEvidence(
+                score=scores.get(image.image_id, 0.0),
+                inliers=_pairs_in_originals(seen, features, own, size),
+                is_verified=seen.is_accepted,
+                homography=_in_originals(seen, features, size),
+                reason=seen.reason,
+            )
+        return found
+
+
+class LocalReader:
+    """The local stage over an open library: its visual words as they are at each query; one thread at a time."""
+
+    shortlist = SHORTLIST
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._stage: LocalStage | str = ""
+        self._revision = -1
+
+    def query(self, path: str, *, is_demanded: bool) -> tuple[LocalQuery | None, str]:
+        """Return the example picture at a path as words, or None and why, which is empty if nobody asked.
+
+        Raises
+        ------
+        QueryError
+            If it is demanded and the library has no visual words.
+        PictureError
+            If the example cannot be read.
+        """
+        stage: LocalStage | str = "local features need OpenCV: `pip install 'mmsearch[local]'`"
+        if find_spec("cv2") is not None:
+            stage = self._current()
+        if isinstance(stage, str):
+            if is_demanded:
+                raise QueryError(stage)
+            return None, ""
+        encoded = os.path.abspath(os.fsencode(path))
+        try:
+            pixels, size = decode_grey(read_file(encoded)[0], longer_side=LONGER_SIDE)
+        except PictureError as error:
+            raise PictureError(error.code, f"{os.fsdecode(encoded)}: {error}") from error
+        found = stage.query(pixels, size)
+        return (None, f"{found}: the local stage abstains") if isinstance(found, str) else (found, "")
+
+    def by_words(self, query: LocalQuery, k: int, condition: Condition) -> list[Ranked]:
+        """Return the k best pictures by visual words alone that pass the filter, verified ones first."""
+        stage = self._current()
+        if isinstance(stage, str):  # it was there when the example was read
+            return []
+        scores = stage.scores(query)
+        wanted = max(k, N_VERIFIED)
+        n = wanted
+        while True:  # a filter may leave few of the best
+            n *= 10
+            best = stage.best(scores, n)
+            found = self.store.catalog.images_of_ids(list(best), condition.sql, condition.parameters)
+            if len(found) >= wanted or len(best) < n:
+                break
+        own = {image.image_id: best[image.image_id] for image in found}
+        order = _in_order(stage, query, dict.fromkeys(own, 0.0), own, own, found)[:k]
+        return [(own[image.image_id], image, seen) for image, seen in order]
+
+    def reranked(
+        self, found: Sequence[tuple[float, ImageRecord]], vector: Matrix, condition: Condition, query: LocalQuery
+    ) -> list[Ranked]:
+        """Return a shortlist (cosine, picture) and the best by visual words in their final order, with cosines."""
+        stage = self._current()
+        if isinstance(stage, str):
+            return [(score, image, None) for score, image in found]
+        scores = stage.scores(query)
+        shortlist, rest = found[:SHORTLIST], found[SHORTLIST:]
+        cosines = {image.image_id: score for score, image in shortlist}
+        missing = [image_id for image_id in stage.best(scores, N_OWN) if image_id not in cosines]
+        joined = self.store.catalog.images_of_ids(missing, condition.sql, condition.parameters)
+        if joined:
+            rows = self.store.checked_rows([image.row for image in joined]).astype(np.float32)
+            cosines |= dict(zip((image.image_id for image in joined), (rows @ vector).tolist(), strict=True))
+        images = [*(image for _, image in shortlist), *joined]
+        above = stage.of(stage.above_chance(scores), cosines)
+        order = _in_order(stage, query, cosines, above, stage.of(scores, cosines), images)
+        reranked: list[Ranked] = [(cosines[image.image_id], image, seen) for image, seen in order]
+        return reranked + [(score, image, None) for score, image in rest if image.image_id not in cosines]
+
+    def _current(self) -> LocalStage | str:
+        """Return the stage over the words of the catalog's present state, or why there is none."""
+        with self.store.catalog.reading():
+            revision = self.store.catalog.meta("revision")
+            if revision != self._revision:
+                words = load_words(self.store)
+                self._stage = words if isinstance(words, str) else LocalStage(words.vocabulary, words.inverted)
+                self._revision = revision
+        return self._stage
+
+
+def _in_order(
+    stage: LocalStage,
+    query: LocalQuery,
+    cosines: Scores,
+    above_chance: Scores,
+    scores: Scores,
+    images: Sequence[ImageRecord],
+) -> list[tuple[ImageRecord, LocalEvidence]]:
+    """Return pictures with their evidence in the final order."""
+    image_of = {image.image_id: image for image in images}
+    looked_at = [image_of[image_id] for image_id in to_verify(cosines, above_chance)]
+    seen = stage.evidence(query, looked_at, scores)
+    order = final_order(cosines, above_chance, seen)
+    return [(image_of[i], seen.get(i, LocalEvidence(scores.get(i, 0.0)))) for i in order]
+
+
+def to_verify(cosines: Scores, scores: Scores) -> list[int]:
+    """Return the ids of the pictures whose geometry is worth a look, at most `N_VERIFIED`.
+
+    Half of them are the best by cosine and words together, the others the best by words alone.
+
+    Examples
+    --------
+    >>> to_verify({1: 0.9, 2: 0.1}, {2: 0.01})
+    [1, 2]
+    """
+    together = {i: cosine + WEIGHT * scores.get(i, 0.0) for i, cosine in cosines.items()}
+    by_both = sorted(together, key=lambda i: (-together[i], i))[: N_VERIFIED // 2]
+    by_words = sorted((i for i in cosines if scores.get(i, 0.0) > 0), key=lambda i: (-scores[i], i))
+    return list(dict.fromkeys([*by_both, *by_words]))[:N_VERIFIED]
+
+
+def final_order(cosines: Scores, scores: Scores, evidence: dict[int, LocalEvidence]) -> list[int]:
+    """Return image ids, best first: verified ones by their inliers, then by cosine and words together.
+
+    Examples
+    --------
+    >>> seen = {3: LocalEvidence(0.2, ((0.0, 0.0, 1.0, 1.0),), is_verified=True), 1: LocalEvidence(0.0)}
+    >>> final_order({1: 0.9, 2: 0.5, 3: 0.1}, {3: 0.2}, seen)
+    [3, 1, 2]
+    """
+
+    def key(image_id: int) -> tuple[int, float, int]:
+        own = evidence.get(image_id)
+        n_inliers = own.n_inliers if own is not None and own.is_verified else 0
+        return -n_inliers, -(cosines[image_id] + WEIGHT * scores.get(image_id, 0.0)), image_id
+
+    return sorted(cosines, key=key)
+
+
+def _pairs_in_originals(
+    seen: Verification, features: LocalFeatures, matches: LocalMatches, size: tuple[int, int]
+) -> tuple[tuple[float, float, float, float], ...]:
+    """Return where the inliers are in the upright originals of the example and of the picture."""
+    if not len(seen.inliers):
+        return ()
+    here = features.to_original(features.positions[seen.inliers[:, 0]])
+    place = {feature: row for row, feature in enumerate(matches.features.tolist())}
+    there = matches.positions[[place[feature] for feature in seen.inliers[:, 1].tolist()]]
+    zoom = np.divide(size, _frame(size))
+    moved = (there + 0.5) * zoom - 0.5
+    return tuple((float(a), float(b), float(c), float(d)) for (a, b), (c, d) in zip(here, moved, strict=True))
+
+
+def _in_originals(
+    seen: Verification, features: LocalFeatures, size: tuple[int, int]
+) -> tuple[tuple[float, ...], ...] | None:
+    """Return the homography between the frames as one between the upright originals."""
+    if seen.homography is None:
+        return None
+    here = _from_original(features.size, features.original_size)
+    there = _from_original(_frame(size), size)
+    moved = np.linalg.inv(there) @ seen.homography @ here
+    return tuple(tuple(float(value) for value in row) for row in moved / moved[2, 2])
+
+
+def _from_original(frame: tuple[int, int], original: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the matrix that takes pixels of an original to those of its frame; pixels are counted at centres."""
+    x, y = frame[0] / original[0], frame[1] / original[1]
+    return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+
+
+def _frame(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the (width, height) at which a picture is looked at for its local features."""
+    ratio = min(1.0, LONGER_SIDE / max(size))
+    return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))

@@ -1,0 +1,132 @@
+"""Searches by example in a library with visual words, through the public interface."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmsearch import Library, Query
+from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.errors import PictureError, QueryError
+from mmsearch.samples import sample_folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """All sample photographs."""
+    target = tmp_path_factory.mktemp("samples") / "photos"
+    shutil.copytree(sample_folder(), target, ignore=shutil.ignore_patterns("*.py", "*.md", "__pycache__"))
+    return target
+
+
+@pytest.fixture(scope="module")
+def library(folder, checkpoint, cache, tiny_folder, tmp_path_factory):
+    with Library.open(tmp_path_factory.mktemp("local") / "library", cache=cache) as opened:
+        opened.index([folder], model=str(checkpoint), local=True)
+        yield opened
+
+
+@pytest.fixture
+def crop(folder, tmp_path):
+    """A part of a photograph, turned, which the tiny encoder does not recognise."""
+    with Image.open(folder / "astronaut.jpg") as whole:
+        left, top, side = whole.width // 4, whole.height // 10, whole.width // 2
+        part = whole.convert("RGB").crop((left, top, left + side, top + side)).rotate(90, expand=True)
+    part.save(tmp_path / "crop.png")
+    return tmp_path / "crop.png"
+
+
+def names(result):
+    return [hit.path.rpartition("/")[2] for hit in result.hits]
+
+
+def test_a_crop_is_found_by_visual_words_alone_without_the_encoder(library, crop, monkeypatch):
+    monkeypatch.setattr(OnnxEncoder, "open", lambda *_, **__: pytest.fail("the encoder was loaded"))
+    found = library.search(Query(images=[crop]), mode="local")
+    assert names(found)[0] == "astronaut.jpg"
+    assert found.route == "local"
+    assert found.hits[0].local.is_verified
+    assert found.local == f"1 of {len(found.hits)} hits verified by local features"
+    assert all(hit.local.score == hit.score > 0 for hit in found.hits)
+
+
+def test_a_verified_picture_goes_first_whatever_its_cosine(library, crop):
+    alone = library.search(Query(images=[crop]), k=30, rerank="none")
+    assert names(alone)[0] != "astronaut.jpg"
+    assert all(hit.local is None for hit in alone.hits)
+    for rerank in ("auto", "local"):
+        found = library.search(Query(images=[crop]), k=30, rerank=rerank)
+        assert names(found)[0] == "astronaut.jpg"
+        assert sorted(names(found)) == sorted(names(alone))
+    cosine = {hit.path: hit.score for hit in alone.hits}
+    np.testing.assert_allclose(
+        [hit.score for hit in found.hits], [cosine[hit.path] for hit in found.hits], atol=1e-5
+    )
+    assert [hit.rank for hit in found.hits] == list(range(1, 31))[: len(found.hits)]
+
+
+def test_a_picture_that_the_embedding_has_far_down_joins_a_short_answer(library, crop):
+    assert names(library.search(Query(images=[crop]), k=1)) == ["astronaut.jpg"]
+
+
+def test_filters_hold_for_both_stages(library, crop):
+    for options in ({"mode": "local"}, {"rerank": "local"}):
+        found = library.search(Query(images=[crop], where=["name != astronaut.jpg"]), **options)
+        assert found.hits
+        assert "astronaut.jpg" not in names(found)
+
+
+def test_texts_never_touch_the_local_stage(library, crop):
+    found = library.search(Query(text="a dog", images=[crop]))
+    assert all(hit.local is None for hit in found.hits)
+    assert library.search("a dog").local == ""
+    for query, options in (
+        (Query(text="a dog"), {"rerank": "local"}),
+        (Query(text="a dog"), {"mode": "local"}),
+        (Query(text="a dog", images=[crop]), {"mode": "local"}),
+    ):
+        with pytest.raises(QueryError, match="local features compare pictures; give one example picture"):
+            library.search(query, **options)
+
+
+def test_local_features_may_rerank_a_query_of_text_and_example_if_asked(library, crop):
+    found = library.search(Query(text="a dog", images=[crop]), rerank="local")
+    assert names(found)[0] == "astronaut.jpg"
+
+
+def test_an_example_without_features_abstains_and_the_embedding_answers(library, tmp_path):
+    Image.new("RGB", (200, 150), "white").save(tmp_path / "blank.png")
+    found = library.search(Query(images=[tmp_path / "blank.png"]), k=3)
+    assert len(found.hits) == 3
+    assert found.local == "the example has 0 local features, at least 15 are needed: the local stage abstains"
+    assert library.search(Query(images=[tmp_path / "blank.png"]), mode="local").hits == ()
+
+
+def test_an_example_that_cannot_be_read_is_named(library, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"<html></html>")
+    with pytest.raises(PictureError, match=r"broken\.jpg: this is an HTML page"):
+        library.search(Query(images=[tmp_path / "broken.jpg"]), mode="local")
+
+
+def test_a_library_without_visual_words_says_so_if_they_are_asked_for(indexed_without_words, crop):
+    assert indexed_without_words.search(Query(images=[crop])).hits
+    with pytest.raises(QueryError, match="--local"):
+        indexed_without_words.search(Query(images=[crop]), mode="local")
+
+
+@pytest.fixture
+def indexed_without_words(tmp_path, photos, checkpoint, cache, tiny_folder):
+    with Library.open(tmp_path / "plain", cache=cache) as opened:
+        opened.index([photos], model=str(checkpoint), local=False)
+        yield opened
+
+
+def test_removed_pictures_are_not_found_by_their_words(library, folder, crop, tmp_path):
+    copied = tmp_path / "copied"
+    shutil.copytree(library.folder, copied)
+    with Library.open(copied) as other:
+        other.remove([folder / "astronaut.jpg"])
+        assert "astronaut.jpg" not in names(other.search(Query(images=[crop]), mode="local"))
