@@ -92,6 +92,7 @@ def retrieval(
     from mmsearch.evaluation.ground_truth.open_set import SetOptions, open_captions
     from mmsearch.evaluation.retrieval import run_retrieval
 
+    _prepared(out)
     known = open_captions(
         benchmark, SetOptions(cache_folder(), images, split, (image_column, text_column)), is_merging=is_merging
     )
@@ -145,6 +146,7 @@ def instance(
     from mmsearch.evaluation.instance import run_instance
     from mmsearch.evaluation.local import LocalOptions
 
+    _prepared(out)
     known = open_instances(benchmark, SetOptions(cache_folder(), images), by=by)
     on_ranking = _trec_writer(out, trec)
     found = _with_encoders(
@@ -199,6 +201,7 @@ def classify(
     from mmsearch.evaluation.classify import run_classification
     from mmsearch.evaluation.ground_truth.open_set import SetOptions, open_classes
 
+    _prepared(out)
     ensembles = _ensembles(templates or ([] if own_templates else ["default"]))
     if own_templates:
         ensembles["own"] = tuple(own_templates)
@@ -234,6 +237,7 @@ def ann(
     from mmsearch.cli.progress import IndexProgress
     from mmsearch.evaluation.ann import run_ann
 
+    _prepared(out)
     with open_library(library) as opened, IndexProgress() as progress:
         if tune is not None:
             opened.tune(tune, on_progress=progress)
@@ -261,6 +265,14 @@ def run(
     from mmsearch.evaluation.runs import score_runs
 
     show_measured(score_runs(qrels, runs, seed=seed), out, chosen(output), "qrels")
+
+
+def _prepared(out: Path | None) -> None:
+    """Refuse a folder for the report that cannot be written to, before anything is measured."""
+    if out is not None:
+        from mmsearch.evaluation.report import prepare_folder
+
+        prepare_folder(out)
 
 
 def _exit_if_bad(found: dict[str, Any]) -> None:

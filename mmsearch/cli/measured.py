@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from mmsearch.cli.options import Format
 from mmsearch.cli.render import Row, print_table, say, write_rows
 
@@ -14,19 +16,21 @@ SIGNIFICANT = 0.05
 
 
 def show_ann(found: dict[str, Any], out: Path | None, wanted: Format) -> None:
-    """Write what was measured of an index: the scan and a line for each beam."""
-    write_report_if_wanted(found, out)
+    """Write what was measured of an index: the scan and a line for each beam; then the report, if it is wanted."""
     rows: list[Row] = []
     for modality, one in found["results"].items():
         rows.append({"queries": modality, "route": "exact", "ef": None, "recall": 1.0, **one["exact"]})
         rows += [{"queries": modality, "route": "graph", **beam} for beam in one["beams"]]
+    if wanted in (Format.paths, Format.paths0):
+        raise typer.BadParameter("an index has no paths; choose table, json, jsonl or tsv", param_hint="--format")
     if wanted is Format.json:
         write_rows([found], (), wanted)
     elif wanted is not Format.table:
         columns = ("queries", "route", "ef", "recall", "low", "high", "p50_ms", "p95_ms", "p99_ms", "queries_per_s")
-        write_rows(rows, columns, Format.jsonl if wanted is Format.jsonl else Format.tsv)
+        write_rows(rows, columns, wanted)
     else:
         _print_ann(found, rows)
+    write_report_if_wanted(found, out)
 
 
 def _print_ann(found: dict[str, Any], rows: list[Row]) -> None:
@@ -41,10 +45,10 @@ def _print_ann(found: dict[str, Any], rows: list[Row]) -> None:
     cells = [
         [
             row["queries"],
-            row["route"] + (f", ef {row['ef']}" if row["ef"] else ""),
+            f"ef {row['ef']}" if row["ef"] else row["route"],
             f"{row['recall']:.3f}",
             f"{row['low']:.3f}-{row['high']:.3f}" if "low" in row else "",
-            *(f"{row[name]:.3f}" for name in ("p50_ms", "p95_ms", "p99_ms")),
+            *(f"{row[name]:.3f}" if row[name] is not None else "" for name in ("p50_ms", "p95_ms", "p99_ms")),
             f"{row['queries_per_s']:.0f}",
         ]
         for row in rows
@@ -69,24 +73,38 @@ def write_report_if_wanted(found: dict[str, Any], out: Path | None) -> None:
 
 
 def show_measured(found: dict[str, Any], out: Path | None, wanted: Format, part: str) -> None:
-    """Write the report if it is wanted, and the results in the format that is; `part` is what results have."""
-    write_report_if_wanted(found, out)
+    """Write results in the format wanted, then the report if it is; `part` is what results have."""
     if wanted in (Format.paths, Format.paths0):
         write_rows(found["set"]["bad"], ("path",), wanted)
-    elif wanted is Format.json:
-        write_rows([found], (), wanted)
     elif wanted is Format.table:
         _print(found)
     else:
-        rows: list[Row] = [
-            {"model": model, part: name, "measure": measure, **values}
-            for model, results in found["results"].items()
-            for name, result in results.items()
-            for measure, values in result["measures"].items()
-        ]
-        write_rows(rows, ("model", part, "measure", "value", "low", "high"), wanted)
+        from mmsearch.evaluation.report import finite
+
+        rows = [found] if wanted is Format.json else _rows(found, part, with_comparisons=wanted is Format.jsonl)
+        columns = ("model", part, "n", "measure", "value", "low", "high")
+        write_rows([finite(row) for row in rows], columns, wanted)
     for bad in found["set"]["bad"]:
         say(f"  {bad['message']}")
+    write_report_if_wanted(found, out)
+
+
+def _rows(found: dict[str, Any], part: str, *, with_comparisons: bool) -> list[Row]:
+    """Return a record for every measure of every part and model, and one for every comparison."""
+    rows: list[Row] = [
+        {"model": model, part: name, "n": _n_asked(result), "measure": measure, **values}
+        for model, results in found["results"].items()
+        for name, result in results.items()
+        for measure, values in result["measures"].items()
+    ]
+    if with_comparisons:
+        rows += [{part: name, **one} for name, own in found.get("comparisons", {}).items() for one in own]
+    return rows
+
+
+def _n_asked(result: dict[str, Any]) -> int:
+    n: int = result["n_queries"] if "n_queries" in result else result["n_pictures"]
+    return n
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -96,13 +114,21 @@ def _print(found: dict[str, Any]) -> None:
     results, scales = found["results"], found["scales"]
     for part in next(iter(results.values())):
         own = [result[part] for result in results.values()]
-        say(f"{found['set']['name']}, {part}: {counts_text(own[0])}")
         rows = [
             [measure, *(" ".join(interval_text(one["measures"][measure], scales[measure])) for one in own)]
             for measure in own[0]["measures"]
         ]
-        print_table(None, [("measure", False), *((model, True) for model in results)], rows)
-        for one in found.get("comparisons", {}).get(part, []):
-            if one["p"] < SIGNIFICANT:
-                better, worse = (one["first"], one["second"])[:: 1 if one["difference"] > 0 else -1]
-                say(f"{one['measure']}: {better} is better than {worse} (p = {one['p']:.2g})")
+        name = found["set"]["name"] if part == found["set"]["name"] else f"{found['set']['name']}, {part}"
+        columns = [("measure", False), *((model, True) for model in results)]
+        print_table(f"{name}: {counts_text(own[0])}", columns, rows)
+        _print_comparisons(found.get("comparisons", {}).get(part, []))
+
+
+def _print_comparisons(comparisons: list[dict[str, Any]]) -> None:
+    """Say which differences are significant, and that the others are not."""
+    certain = [one for one in comparisons if one["p"] < SIGNIFICANT]
+    for one in certain:
+        better, worse = (one["first"], one["second"])[:: 1 if one["difference"] > 0 else -1]
+        say(f"{one['measure']}: {better} is better than {worse} (p = {one['p']:.2g})")
+    if len(certain) < len(comparisons):
+        say(f"no other of {len(comparisons)} differences is significant (p >= {SIGNIFICANT:g})")

@@ -40,9 +40,9 @@ def write_rows(rows: Sequence[Row], columns: Sequence[str], wanted: Format) -> N
     """Write records in a machine format; `columns` are those of the tsv, `path` that of the path lists."""
     out = sys.stdout.buffer
     if wanted is Format.json:
-        out.write(json.dumps(list(rows), indent=1).encode() + b"\n")
+        out.write(json.dumps(list(rows), indent=1, allow_nan=False).encode() + b"\n")
     elif wanted is Format.jsonl:
-        out.writelines(json.dumps(row).encode() + b"\n" for row in rows)
+        out.writelines(json.dumps(row, allow_nan=False).encode() + b"\n" for row in rows)
     elif wanted is Format.tsv:
         out.write("\t".join(columns).encode() + b"\n")
         lines = ("\t".join(_cell(row.get(column)) for column in columns) for row in rows)

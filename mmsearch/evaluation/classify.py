@@ -104,7 +104,8 @@ def _classes(benchmark: ClassSet, encoder: SetEncoder, templates: Sequence[str])
     """Return one row a class; classes of the same name have the same."""
     names = list(dict.fromkeys(benchmark.class_names))
     rows = class_embeddings(encoder.texts, names, templates)
-    return rows[[names.index(name) for name in benchmark.class_names]]
+    row_of = {name: row for row, name in enumerate(names)}
+    return rows[[row_of[name] for name in benchmark.class_names]]
 
 
 def _measured(benchmark: ClassSet, readable: Sequence[int], scores: Matrix, seed: int) -> dict[str, Any]:
@@ -114,13 +115,11 @@ def _measured(benchmark: ClassSet, readable: Sequence[int], scores: Matrix, seed
     if n_classes >= _TOP:
         measures["top-5"] = _mean(top_k_accuracy(ranks, _TOP), seed)
 
-    def mean_recall(pictures: Values) -> float:
-        drawn = pictures.astype(np.int64)
-        return float(np.nanmean(recall_per_class(predicted[drawn], truth[drawn], n_classes)))
+    def mean_recall(counts: Values | None = None) -> float:
+        return float(np.nanmean(recall_per_class(predicted, truth, n_classes, counts)))
 
-    every = np.arange(len(truth), dtype=np.float64)
-    low, high = bootstrap_interval(every, statistic=mean_recall, seed=seed)
-    measures["mean per-class recall"] = {"value": mean_recall(every), "low": low, "high": high}
+    low, high = bootstrap_interval(np.zeros(len(truth)), of_counts=mean_recall, seed=seed)
+    measures["mean per-class recall"] = {"value": mean_recall(), "low": low, "high": high}
     confusion = confusion_matrix(predicted, truth, n_classes)
     rows, columns = np.nonzero(confusion)
     ranking = Ranking(

@@ -21,7 +21,7 @@ from mmsearch.evaluation.metrics.instance import ns_score, precision_at_k_revisi
 from mmsearch.evaluation.metrics.ndcg import ndcg
 from mmsearch.evaluation.metrics.ranks import Ids, RankedRelevant, Values
 from mmsearch.evaluation.metrics.recall import hit_at_k, precision_at_k, recall_at_k
-from mmsearch.evaluation.metrics.uncertainty import bootstrap_interval, holm, paired_p_value
+from mmsearch.evaluation.metrics.uncertainty import bootstrap_interval, holm, median_of_counts, paired_p_value
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,8 @@ def summarised(
     found = {}
     for measure in measures:
         own = values[measure.name]
-        statistic = np.median if measure.is_median else None
-        low, high = bootstrap_interval(own, groups, statistic=statistic, seed=seed)
+        of_counts = median_of_counts(own) if measure.is_median else None
+        low, high = bootstrap_interval(own, groups, of_counts=of_counts, seed=seed)
         found[measure.name] = {"value": measure.value(own), "low": low, "high": high}
     return found
 

@@ -26,12 +26,17 @@ _TITLES = {
     "run": "Rankings against ground truth",
     "ann": "Approximate nearest neighbours",
 }
-_METHOD = (
-    "In brackets: 95 % bootstrap intervals over groups of queries that are not independent of one another. "
-    "p: Fisher's randomisation test on paired differences, corrected by Holm's method for the number of pairs. "
-    "Equal scores are ordered by the place in the set."
+_GROUPED = "In brackets: 95 % bootstrap intervals over groups of queries that are not independent of one another."
+_METHODS = {
+    "retrieval": f"{_GROUPED} Equal scores are ordered by the place in the set.",
+    "instance": f"{_GROUPED} Equal scores are ordered by the place in the set.",
+    "run": "In brackets: 95 % bootstrap intervals over queries. Equal scores go to the smaller document name.",
+    "classify": "In brackets: 95 % bootstrap intervals over pictures. Equal scores go to the first class.",
+    "ann": "In brackets: 95 % bootstrap intervals over queries.",
+}
+_TESTED = (
+    " p: Fisher's randomisation test on paired differences, corrected by Holm's method for the number of pairs."
 )
-_METHOD_ANN = "In brackets: 95 % bootstrap intervals over queries."
 
 Part = dict[str, Any]
 
@@ -49,7 +54,7 @@ def page_of(found: Mapping[str, Any]) -> str:
         lead=_lead(found),
         parts=parts,
         definitions=found["definitions"],
-        method=_METHOD_ANN if kind == "ann" else _METHOD,
+        method=_METHODS[kind] + (_TESTED if found.get("comparisons") else ""),
         bad=found["set"]["bad"],
         facts=_facts(found),
     )
@@ -77,7 +82,7 @@ def _lead(found: Mapping[str, Any]) -> str:
     known = found["set"]
     n_bad = f", {len(known['bad'])} could not be used" if known["bad"] else ""
     protocol = f"; protocol: {known['protocol']}" if "protocol" in known else ""
-    models = ", ".join(found.get("encoders", found["results"]))
+    models = ", ".join(found["results"])
     if found["benchmark"] == "ann":
         return f"{counts_text(found['index'])}; encoder: {found['index']['model']}"
     return f"{counts_text(known)}{n_bad}{protocol}. Compared: {models}"
@@ -113,7 +118,9 @@ def _measured_parts(found: Mapping[str, Any]) -> Iterator[Part]:
             "counts": counts_text(first),
             "models": list(own),
             "rows": [_row(found, measure, own.values()) for measure in first["measures"]],
-            "comparisons": [_comparison(one) for one in found.get("comparisons", {}).get(name, [])],
+            "comparisons": [
+                _comparison(one, found["scales"]) for one in found.get("comparisons", {}).get(name, [])
+            ],
             "tables": list(_confusion_tables(found, own)),
             "sheets": list(_sheets(own, shown, is_open=i == 0)),
             **_plot(found, own),
@@ -129,9 +136,13 @@ def _row(found: Mapping[str, Any], measure: str, results: Any) -> dict[str, Any]
     }
 
 
-def _comparison(one: Mapping[str, Any]) -> dict[str, str]:
+def _comparison(one: Mapping[str, Any], scales: Mapping[str, str]) -> dict[str, str]:
     p = f"{one['p']:.2g}" if one["p"] >= 0.001 else "< 0.001"
-    return {**one, "difference": f"{100 * one['difference']:+.1f} points", "p": p}
+    if scales[one["measure"]] == "share":
+        difference = f"{round(100 * one['difference'], 1) + 0.0:+.1f} points"
+    else:
+        difference = f"{round(one['difference'], 3) + 0.0:+g}"
+    return {**one, "difference": difference, "p": p}
 
 
 def _plot(found: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, str]:
@@ -164,7 +175,11 @@ def _confusion_tables(found: Mapping[str, Any], own: Mapping[str, Any]) -> Itera
 def _sheets(own: Mapping[str, Any], shown: Callable[[Any], Any], *, is_open: bool) -> Iterator[Part]:
     for model, one in own.items():
         for quality in ("worst", "best"):
-            examples = one.get("examples", {}).get(quality)
+            examples = [
+                example
+                for example in one.get("examples", {}).get(quality, ())
+                if quality == "best" or example["average_precision"] < 1
+            ]
             if examples:
                 yield {
                     "title": f"{model}: {quality} queries",
@@ -245,13 +260,18 @@ def _ann_rows(one: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield {"cells": ["exact", "1.000", *_speeds(scan), "1", "1"], "is_chosen": chosen["route"] == "exact"}
     for beam in one["beams"]:
         recall = f"{beam['recall']:.3f} ({beam['low']:.3f} to {beam['high']:.3f})"
-        times = [f"{beam['times_exact_single']:g}", f"{beam['times_exact_batch']:g}"]
+        times = [_number(beam["times_exact_single"], "g"), _number(beam["times_exact_batch"], "g")]
         is_chosen = chosen["route"] == "graph" and chosen["ef"] == beam["ef"]
         yield {"cells": [f"graph, ef {beam['ef']}", recall, *_speeds(beam), *times], "is_chosen": is_chosen}
 
 
-def _speeds(one: Mapping[str, float]) -> list[str]:
-    return [*(f"{one[name]:.3f}" for name in ("p50_ms", "p95_ms", "p99_ms")), f"{one['queries_per_s']:.0f}"]
+def _speeds(one: Mapping[str, float | None]) -> list[str]:
+    times = [_number(one[name], ".3f") for name in ("p50_ms", "p95_ms", "p99_ms")]
+    return [*times, _number(one["queries_per_s"], ".0f")]
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def _table(title: str, headings: Mapping[str, bool], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

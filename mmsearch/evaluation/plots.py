@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ def precision_recall_plot(curves: Mapping[str, Sequence[float]], levels: Sequenc
     with _styled():
         figure, axes = _axes(5.2, 3.4)
         for i, (name, precision) in enumerate(curves.items()):
-            axes.plot(levels, precision, label=name, **_line(i))
+            axes.plot(levels, precision, label=plain(name), **_line(i))
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
         _finish(axes)
         return _svg(figure)
@@ -80,6 +81,7 @@ def confusion_plot(class_names: Sequence[str], confusion: Sequence[Sequence[int]
     import numpy as np
 
     n = len(class_names)
+    names = [plain(name) for name in class_names]
     counts = np.zeros((n, n))
     for truth, predicted, pictures in confusion:
         counts[truth, predicted] = pictures
@@ -88,8 +90,8 @@ def confusion_plot(class_names: Sequence[str], confusion: Sequence[Sequence[int]
     with _styled():
         figure, axes = _axes(side + 0.8, side)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        axes.set_xticks(range(n), class_names, rotation=90, fontsize=8)
-        axes.set_yticks(range(n), class_names, fontsize=8)
+        axes.set_xticks(range(n), names, rotation=90, fontsize=8)
+        axes.set_yticks(range(n), names, fontsize=8)
         axes.set(xlabel="predicted", ylabel="true")
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
@@ -97,11 +99,18 @@ def confusion_plot(class_names: Sequence[str], confusion: Sequence[Sequence[int]
         return _svg(figure)
 
 
+def plain(name: str) -> str:
+    """Return a name as a plot can hold it: no formula, nothing that cannot be drawn, no sign to leave it out."""
+    drawn = "".join(c if c.isprintable() else "?" for c in name).replace("$", r"\$")
+    return f"\u200b{drawn}" if drawn.startswith("_") else drawn
+
+
 @contextmanager
 def _styled() -> Iterator[None]:
     from matplotlib import rc_context
 
-    with rc_context(_STYLE):
+    with rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # texts stay texts in an SVG
         yield
 
 

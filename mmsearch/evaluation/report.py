@@ -6,6 +6,9 @@ import json
 import math
 import os
 import platform
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,6 +31,20 @@ def environment() -> dict[str, Any]:
     }
 
 
+def prepare_folder(folder: Path) -> None:
+    """Make the folder of a report, before hours of work go into it.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be made or written to.
+    """
+    with _storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
 def write_report(found: dict[str, Any], folder: Path) -> tuple[Path, Path]:
     """Write `report.json` and `report.html` into a folder, and return their paths.
 
@@ -40,23 +57,33 @@ def write_report(found: dict[str, Any], folder: Path) -> tuple[Path, Path]:
         If the folder cannot be written to.
     """
     found = {**found, "environment": environment()}
-    text = json.dumps(_finite(found), indent=1, allow_nan=False) + "\n"
     data, page = folder / "report.json", folder / "report.html"
-    try:
+    with _storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        data.write_text(text, encoding="utf-8")
+        data.write_text(json.dumps(finite(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
         # Names that are not UTF-8 come as lone surrogates, which a page can only hold as references.
         page.write_text(page_of(found), encoding="utf-8", errors="xmlcharrefreplace")
-    except OSError as error:
-        raise StorageError(f"{folder}: could not be written ({error.strerror}); name another folder") from error
     return data, page
 
 
-def _finite(value: Any) -> Any:
+@contextmanager
+def _storage_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{folder}: could not be written ({error.strerror}); name another folder") from error
+
+
+def finite(value: Any) -> Any:
+    """Return a JSON value with null for every number that is not finite.
+
+    >>> finite({"a": [1.5, float("inf")]})
+    {'a': [1.5, None]}
+    """
     if isinstance(value, dict):
-        return {key: _finite(own) for key, own in value.items()}
+        return {key: finite(own) for key, own in value.items()}
     if isinstance(value, list):
-        return [_finite(own) for own in value]
+        return [finite(own) for own in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

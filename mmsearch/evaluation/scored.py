@@ -119,10 +119,19 @@ def score(
 
 
 def compare_parts(found: Mapping[str, Mapping[str, Scored]], *, seed: int) -> dict[str, Any]:
-    """Return the comparisons between encoders, `found[encoder][part]`, of every part; {} if there is only one."""
+    """Return the comparisons between encoders, `found[encoder][part]`, of every part; {} if there is only one.
+
+    Parts in which the encoders did not answer the same number of queries, as one could not read a picture, are left
+    out: there is nothing to pair.
+    """
     if len(found) < 2:
         return {}
-    parts = next(iter(found.values()))
+    first_found, *others = found.values()
+    parts = {
+        part: one
+        for part, one in first_found.items()
+        if all(part in own and len(own[part].groups) == len(one.groups) for own in others)
+    }
     return {
         part: compared(
             {name: own[part].values for name, own in found.items()},
@@ -168,9 +177,9 @@ def _example(ranking: Ranking, query: int, row: Matrix, precision: float) -> dic
     order = np.lexsort((np.arange(len(row)), -row))
     order = order[row[order] > -np.inf]
     wanted = [
-        {**ranking.gallery[i], "rank": rank}
-        for rank, i in enumerate(order.tolist(), start=1)
-        if rank > _N_SHOWN and i in relevant
+        {**ranking.gallery[order[place]], "rank": int(place) + 1}
+        for place in np.flatnonzero(np.isin(order, relevant))
+        if place >= _N_SHOWN
     ]
     return {
         "query": ranking.queries[query],

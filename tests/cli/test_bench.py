@@ -26,15 +26,16 @@ def test_bench_prints_a_line_a_measure_and_direction(run, captioned, checkpoint)
     assert code == 0, err
     rows = json_lines(out)
     assert len(rows) == 28
-    assert rows[0].keys() == {"model", "direction", "measure", "value", "low", "high"}
+    assert rows[0].keys() == {"model", "direction", "n", "measure", "value", "low", "high"}
+    assert [row["n"] for row in rows] == [3] * 14 + [2] * 14
     assert {row["direction"] for row in rows} == {"text to image", "image to text"}
 
 
 def test_bench_writes_a_report_and_a_table(run, captioned, checkpoint, tmp_path):
     options = ("--model", checkpoint, "--split", "test", "--out", tmp_path / "out", "--format", "table")
-    code, out, err = run("bench", "retrieval", captioned, *options)
+    code, out, _ = run("bench", "retrieval", captioned, *options)
     assert code == 0
-    assert "photos (test), text to image: 2 queries, 1 gallery" in err
+    assert "photos (test), text to image: 2 queries, 1 gallery" in out.splitlines()[0]
     assert re.search(r"^R@1 \(any\) +100\.0 % \(100\.0 to 100\.0\)$", out, re.MULTILINE)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["set"] == {
@@ -102,8 +103,14 @@ def test_bench_run_scores_runs_against_qrels(run, tmp_path):
         "bench", "run", tmp_path / "qrels", tmp_path / "good", tmp_path / "poor", "--out", tmp_path
     )
     assert code == 0, err
-    found = {row["model"]: row["value"] for row in json_lines(out) if row["measure"] == "mAP"}
-    assert found == {"good": 0.75, "poor": 0}
+    rows = [row for row in json_lines(out) if row["measure"] == "mAP"]
+    assert {row["model"]: row["value"] for row in rows if "model" in row} == {"good": 0.75, "poor": 0}
+    assert [(row["first"], row["second"]) for row in rows if "p" in row] == [("good", "poor")]
+    assert all(
+        row["value"] is None
+        for row in json_lines(out)
+        if row.get("model") == "poor" and row["measure"] == "median rank"
+    )
     report = json.loads((tmp_path / "report.json").read_text())
     counts = report["results"]["good"]["qrels"]
     assert [counts[f"n_{name}"] for name in ("queries", "unanswered", "unjudged", "without_relevant")] == [
@@ -208,9 +215,9 @@ def test_bench_reads_a_set_of_the_datasets_library_and_names_its_columns(run, ph
     columns = {"picture": [str(photos / "cat.jpg"), str(photos / "fig.jpg")], "says": ["a cat", "a fig"]}
     Dataset.from_dict(columns).cast_column("picture", Image()).save_to_disk(tmp_path / "set")
     options = ("--model", checkpoint, "--text-column", "says", "--format", "table")
-    code, _, err = run("bench", "retrieval", tmp_path / "set", *options)
+    code, out, err = run("bench", "retrieval", tmp_path / "set", *options)
     assert code == 0, err
-    assert "set (picture, says), text to image: 2 queries, 2 gallery" in err
+    assert "set (picture, says), text to image: 2 queries, 2 gallery" in out.splitlines()[0]
     code, _, err = run("bench", "retrieval", tmp_path / "set", "--model", checkpoint)
     assert code == 1
     assert "found picture (Image), says (string); choose one with --text-column" in err
@@ -226,3 +233,28 @@ def test_bench_refuses_options_that_do_not_fit_a_set(run, captioned):
     code, _, err = run("bench", "retrieval", captioned, "--text-column", "x")
     assert code == 1
     assert "columns cannot be named for captions.jsonl" in err
+
+
+def test_bench_shows_what_it_measured_even_if_the_report_cannot_be_made(run, captioned, checkpoint, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, out, err = run("bench", "retrieval", captioned, "--model", checkpoint, "--out", tmp_path / "file")
+    assert (code, out) == (1, "")  # said before anything is encoded
+    assert "could not be written" in err
+    (tmp_path / "out" / "report.html").mkdir(parents=True)
+    code, out, err = run("bench", "retrieval", captioned, "--model", checkpoint, "--out", tmp_path / "out")
+    assert code == 1
+    assert len(json_lines(out)) == 28
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["benchmark"] == "retrieval"
+
+
+def test_bench_ann_has_no_paths_to_list(run, twelve):
+    code, out, err = run("bench", "ann", "--format", "paths")
+    assert (code, out) == (2, "")
+    assert "an index has no paths" in " ".join(err.split())
+
+
+def test_bench_ann_fits_80_columns(run, twelve, tmp_path):
+    run.environment["COLUMNS"] = "80"
+    _, out, _ = run("bench", "ann", "--format", "table")
+    assert all(len(line.rstrip()) <= 80 for line in out.splitlines())
+    assert re.search(r"^text +ef 1024 +\d\.\d{3} +\d", out, re.MULTILINE)

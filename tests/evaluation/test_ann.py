@@ -46,7 +46,10 @@ def test_recall_is_that_of_the_librarys_graph_against_the_scan(folder):
 def test_latencies_and_rates_of_both_routes_are_given(folder):
     for one in measured(folder)["results"].values():
         for speed in (one["exact"], *one["beams"]):
-            assert 0 < speed["p50_ms"] <= speed["p95_ms"] <= speed["p99_ms"]
+            assert 0 < speed["p50_ms"] <= speed["p95_ms"]
+            if speed["p99_ms"] is not None:  # of twenty texts nothing can be said
+                assert speed["p99_ms"] >= speed["p95_ms"]
+                assert one["n_queries"] >= 100
             assert speed["queries_per_s"] > 0
         first = one["beams"][0]
         assert first["times_exact_single"] == pytest.approx(one["exact"]["p50_ms"] / first["p50_ms"], rel=0.02)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from mmsearch.evaluation.ann import run_ann
 from mmsearch.evaluation.classify import run_classification
 from mmsearch.evaluation.ground_truth.captions import read_captions
 from mmsearch.evaluation.ground_truth.sets import ClassSet
-from mmsearch.evaluation.page import page_of
+from mmsearch.evaluation.page import _comparison, page_of
 from mmsearch.evaluation.plots import precision_recall_plot
 from mmsearch.evaluation.report import write_report
 from mmsearch.evaluation.retrieval import run_retrieval
@@ -129,3 +130,29 @@ def test_the_same_plot_is_the_same_file():
     first, second = (precision_recall_plot(curves, [0.0, 1.0]) for _ in range(2))
     assert first == second
     assert b">precision<" in first  # texts stay texts
+
+
+def test_names_that_a_plot_cannot_hold_do_not_stop_it():
+    names = {"a$x^$": [1.0, 0.5], "_hidden": [0.9, 0.2], "caf\udce9\x07": [0.8, 0.1], "画像": [0.7, 0.3]}
+    drawn = precision_recall_plot(names, [0.0, 1.0]).decode()
+    parsed_svg = ElementTree.fromstring(drawn)
+    text = "".join(parsed_svg.itertext())
+    assert "a$x^$" in text.replace("\\", "")
+    assert "_hidden" in text
+    assert "caf??" in text
+    assert "画像" in text
+
+
+def test_differences_are_in_the_unit_of_their_measure():
+    one = {"measure": "N-S score", "first": "a", "second": "b", "difference": 0.35, "p": 0.2}
+    assert _comparison(one, {"N-S score": "of 4"})["difference"] == "+0.35"
+    assert _comparison({**one, "difference": -1e-9}, {"N-S score": "share"})["difference"] == "+0.0 points"
+
+
+def test_queries_answered_without_fault_are_not_among_the_worst(captioned, set_encoder):
+    found = run_retrieval(read_captions(captioned), [set_encoder])
+    for result in found["results"].values():
+        for part in result.values():
+            for example in part["examples"]["worst"]:
+                example["average_precision"] = 1.0
+    assert "worst queries" not in page_of(found)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mmsearch.errors import StorageError
-from mmsearch.evaluation.report import write_report
+from mmsearch.evaluation.report import prepare_folder, write_report
 from mmsearch.evaluation.runs import score_runs
 
 
@@ -29,3 +29,11 @@ def test_a_report_that_cannot_be_written_says_so(found, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="could not be written"):
         write_report(found, tmp_path / "file")
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_measured(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="could not be written"):
+        prepare_folder(tmp_path / "file")
+    prepare_folder(tmp_path / "new" / "folder")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []

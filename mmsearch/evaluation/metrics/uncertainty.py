@@ -24,7 +24,7 @@ def bootstrap_interval(
     values: Values,
     groups: Ids | None = None,
     *,
-    statistic: Callable[[Values], float] | None = None,
+    of_counts: Callable[[Values], float] | None = None,
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
@@ -36,8 +36,9 @@ def bootstrap_interval(
         One value a query.
     groups : int64 array, shape (n_queries,), or None
         Queries with the same number are drawn together; None draws each alone.
-    statistic : callable or None
-        What is estimated instead of the mean, such as `np.median`.
+    of_counts : callable or None
+        Given how often each query is drawn, float64 (n_queries,), returns what is estimated instead of the mean,
+        such as `median_of_counts(values)`.
     seed : int
         Of the resampling; the same seed gives the same interval.
     level : float
@@ -52,14 +53,12 @@ def bootstrap_interval(
         return float("nan"), float("nan")
     groups = _compact(groups, len(values))
     rng = np.random.default_rng(seed)
-    if statistic is None:
+    if of_counts is None:
         estimates = _resampled_means(values, groups, rng)
     else:
-        members = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1])
-        estimates = np.array([
-            statistic(values[np.concatenate([members[g] for g in draw])])
-            for draw in rng.integers(0, len(members), (N_RESAMPLES, len(members)))
-        ])  # fmt: skip
+        n = int(groups.max()) + 1
+        draws = (np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(N_RESAMPLES))
+        estimates = np.array([of_counts(draw[groups].astype(np.float64)) for draw in draws])
     # Order statistics: an interpolation between two infinite ranks would not be a number.
     low, high = np.quantile(estimates, [(1 - level) / 2, (1 + level) / 2], method="nearest")
     return float(low), float(high)
@@ -73,6 +72,23 @@ def _resampled_means(values: Values, groups: Ids, rng: np.random.Generator) -> V
         draws = rng.integers(0, n, (min(step, N_RESAMPLES - start), n))
         means.append(sums[draws].sum(axis=1) / sizes[draws].sum(axis=1))
     return np.concatenate(means)
+
+
+def median_of_counts(values: Values) -> Callable[[Values], float]:
+    """Return a function that gives the median of values, each as often as it is told.
+
+    >>> median_of_counts(np.array([3.0, 1.0, 2.0]))(np.array([2.0, 1.0, 1.0]))
+    2.5
+    """
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+
+    def median(counts: Values) -> float:
+        ends = np.cumsum(counts[order])
+        middle = [(ends[-1] + 1) // 2, ends[-1] // 2 + 1]  # the same place twice where their number is odd
+        return float(ordered[np.searchsorted(ends, middle)].mean())
+
+    return median
 
 
 def paired_p_value(first: Values, second: Values, groups: Ids | None = None, *, seed: int = 0) -> float:

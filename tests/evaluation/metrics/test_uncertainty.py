@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsearch.errors import DimensionError
-from mmsearch.evaluation.metrics.uncertainty import bootstrap_interval, holm, paired_p_value
+from mmsearch.evaluation.metrics.uncertainty import (
+    bootstrap_interval,
+    holm,
+    median_of_counts,
+    paired_p_value,
+)
 
 
 def test_interval_of_a_mean_is_that_of_the_normal_law_when_there_are_many_queries():
@@ -31,8 +36,18 @@ def test_interval_covers_the_truth_as_often_as_it_says():
 
 
 def test_interval_of_a_median_may_end_at_a_query_that_found_nothing():
-    low, high = bootstrap_interval(np.array([1.0, 2.0, np.inf]), statistic=np.median)
+    values = np.array([1.0, 2.0, np.inf])
+    low, high = bootstrap_interval(values, of_counts=median_of_counts(values))
     assert (low, high) == (1.0, np.inf)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_median_of_counts_is_the_median_of_repeated_values(seed):
+    rng = np.random.default_rng(seed)
+    values, counts = rng.integers(0, 9, 20).astype(float), rng.integers(0, 4, 20)
+    counts[0] += 1
+    found = median_of_counts(values)(counts.astype(float))
+    assert found == np.median(np.repeat(values, counts))
 
 
 @given(seed=st.integers(0, 2**32 - 1))
