@@ -40,4 +40,4 @@ def test_clip_hub_fills_the_rows_of_a_checkpoint(data, checkpoint, cache, tiny_f
     assert "| flickr8k-test | captions, text to image | R@1 (any) |" in done.stdout
     assert "imagenet-sample is not there: left out" in done.stderr
     found = json.loads((tmp_path / "out.json").read_text())["figures"]
-    assert found["smvs-dvd, by example"][str(checkpoint)]["palm"]["mAP"]["value"] in (0.5, 1)
+    assert found["smvs-dvd, by example"][str(checkpoint)]["camera=palm"]["mAP"]["value"] in (0.5, 1)

@@ -61,6 +61,7 @@ def clean_text(text: str, manner: str) -> str:
     >>> clean_text("  A  Dog &amp; a cat ", "lower")
     'a dog & a cat'
     """
+    text = text.encode("utf-8", "replace").decode()  # half a character, as from a name that is not UTF-8
     if manner == "none":
         return text
     from html import unescape

@@ -145,8 +145,8 @@ def test_bench_instance_measures_a_set_and_writes_runs(run, photos, checkpoint, 
     code, out, err = run("bench", "instance", photos / "set.json", *options)
     assert code == 0, err
     found = {(row["task"], row["measure"]): row["value"] for row in json_lines(out)}
-    assert found["easy", "mAP"] == 1
-    assert {task for task, _ in found} == {"all", "easy", "hard"}
+    assert found["kind=easy", "mAP"] == 1
+    assert {task for task, _ in found} == {"all", "kind=easy", "kind=hard"}
     assert len((tmp_path / "out" / "all.qrels").read_text().splitlines()) == 2
     assert "<title>Query by example: set</title>" in (tmp_path / "out" / "report.html").read_text()
     report = json.loads((tmp_path / "out" / "report.json").read_text())

@@ -205,7 +205,8 @@ def test_ctrl_c_keeps_what_is_embedded_and_the_next_run_goes_on(run, tmp_path, c
         shutil.copyfile(sample_folder() / "cat.jpg", folder / f"{i}.jpg")
         with (folder / f"{i}.jpg").open("ab") as file:
             file.write(b"%d" % i)  # another content
-    command = [sys.executable, "-m", "mmsearch.cli.app", "index", str(folder), "--model", str(checkpoint)]
+    options = (str(folder), "--model", str(checkpoint), "--no-local")
+    command = [sys.executable, "-m", "mmsearch.cli.app", "index", *options]
     vectors = tmp_path / "library" / "vectors-0.f16"
     with subprocess.Popen(
         command, env=run.environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -218,7 +219,7 @@ def test_ctrl_c_keeps_what_is_embedded_and_the_next_run_goes_on(run, tmp_path, c
     assert process.returncode == 130
     assert b"the same command goes on from there" in err
     assert b"Traceback" not in err
-    done = json.loads(run("index", folder, "--model", checkpoint)[1])
+    done = json.loads(run("index", *options)[1])
     assert done["unchanged"] >= 1
     assert done["new"] + done["unchanged"] == 2000
 

@@ -152,3 +152,7 @@ def test_export_is_checked_against_torch_and_recorded(tiny_folder):
     spec = json.loads((tiny_folder / "spec.json").read_text())
     assert min(spec["cosine_to_torch"].values()) > 0.9999
     assert len(spec["identity"]["weights"]) == 64
+
+
+def test_half_a_character_in_a_text_is_no_error(tiny):
+    assert tiny.encode_texts(["a cat \ud800", "caf\udce9"]).shape == (2, 32)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.sets import CaptionSet, caption_set
+from mmsearch.evaluation.ground_truth.sets import CaptionSet, caption_set, is_file
 
 JSONL = "captions.jsonl"
 
@@ -41,6 +42,11 @@ def read_captions(
         If the file is missing or in no known format, or what it says does not fit together.
     """
     file = path / JSONL if path.is_dir() else path
+    if path.is_dir() and not file.is_file():
+        raise GroundTruthError(
+            f"{path}: has no {JSONL}; sets of classes are measured by `bench classify`, those of instances by "
+            "`bench instance`"
+        )
     text = read_text(file)
     if file.suffix == ".jsonl":
         named = _from_jsonl(file, text, split)
@@ -67,18 +73,38 @@ def read_text(file: Path) -> str:
     except UnicodeDecodeError as error:
         raise GroundTruthError(f"{file}: is not UTF-8 text at byte {error.start}; is it the right file?") from error
     except OSError as error:
-        raise GroundTruthError(f"{file}: cannot be read ({error.strerror}); expected a benchmark set") from error
+        raise GroundTruthError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a text; only a line feed ends one, as captions may hold any other separator."""
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def parsed_json(where: str, text: str) -> Any:
+    """Return what JSON says, or raise GroundTruthError: also for text that is nested too deeply to be read."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
+        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) and error.lineno > 1 else ""
+        raise GroundTruthError(f"{where}{line}: is not JSON ({str(error)[:200]}); is it whole?") from error
+
+
+def csv_rows(file: Path, text: str) -> Iterator[list[str]]:
+    """Yield the rows of a table of comma-separated values, or raise GroundTruthError."""
+    rows = csv.reader(io.StringIO(text, newline=""))
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise GroundTruthError(f"{file}, line {rows.line_num}: is no table ({error}); is it damaged?") from error
 
 
 def json_lines(file: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (where, object) for every line that is not blank; `where` names file and line for errors."""
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(lines_of(text), start=1):
         if line.strip():
             where = f"{file}, line {number}"
-            try:
-                found = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise GroundTruthError(f"{where}: is not JSON ({error.msg}); expected one object a line") from error
+            found = parsed_json(where, line)
             if not isinstance(found, dict):
                 raise GroundTruthError(f"{where}: is {type(found).__name__}; expected an object")
             yield where, found
@@ -117,10 +143,7 @@ def _from_jsonl(file: Path, text: str, split: str | None) -> dict[str, list[str]
 
 
 def _from_json(file: Path, text: str, split: str | None) -> dict[str, list[str]]:
-    try:
-        whole = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise GroundTruthError(f"{file}, line {error.lineno}: is not JSON ({error.msg})") from error
+    whole = parsed_json(str(file), text)
     images = field(str(file), whole, "images", list)
     if "annotations" in whole:
         return _from_coco(file, images, field(str(file), whole, "annotations", list), split)
@@ -155,7 +178,8 @@ def _from_karpathy(file: Path, images: list[Any], split: str | None) -> dict[str
         if split is None or field(where, image, "split", str) == split:
             sentences = field(where, image, "sentences", list)
             captions = [field(f"{where}, sentence {j}", one, "raw", str) for j, one in enumerate(sentences)]
-            picture = Path(image.get("filepath", "")) / field(where, image, "filename", str)
+            folder = field(where, image, "filepath", str) if "filepath" in image else ""
+            picture = Path(folder) / field(where, image, "filename", str)
             _add(named, where, str(picture), captions)
     return named
 
@@ -177,7 +201,7 @@ def _from_tokens(file: Path, text: str, split: str | None) -> dict[str, list[str
 
 
 def _token_rows(file: Path, text: str) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(lines_of(text), start=1):
         if line.strip():
             key, tab, caption = line.partition("\t")
             picture, sign, _ = key.rpartition("#")
@@ -191,7 +215,7 @@ def _token_rows(file: Path, text: str) -> Iterator[tuple[str, str]]:
 def _table_rows(file: Path, text: str) -> Iterator[tuple[str, str]]:
     first = text.partition("\n")[0]
     rows: Iterable[list[str]] = (
-        (line.split("|", 2) for line in text.splitlines()) if "|" in first else csv.reader(text.splitlines())
+        (line.split("|", 2) for line in lines_of(text) if line) if "|" in first else csv_rows(file, text)
     )
     heading: list[str] = []
     columns: tuple[int, int] | None = None
@@ -224,4 +248,4 @@ def _columns(file: Path, heading: list[str]) -> tuple[int, int]:
 def _folder_of(file: Path, picture: str) -> Path:
     """Return the folder that the names of pictures are relative to: the file's own, or one beside it."""
     beside = sorted(path for path in file.parent.iterdir() if path.is_dir()) if file.parent.is_dir() else []
-    return next((folder for folder in (file.parent, *beside) if (folder / picture).is_file()), file.parent)
+    return next((folder for folder in (file.parent, *beside) if is_file(folder / picture)), file.parent)

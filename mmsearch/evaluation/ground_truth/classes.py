@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from pathlib import Path
 
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.captions import read_text
+from mmsearch.evaluation.ground_truth.captions import csv_rows, read_text
 from mmsearch.evaluation.ground_truth.sets import ClassSet, refuse_missing
 from mmsearch.images import is_named_like_a_picture
 
@@ -36,14 +34,15 @@ def read_classes(path: Path) -> ClassSet:
 
 
 def _from_table(folder: Path, file: Path) -> ClassSet:
-    rows = csv.DictReader(io.StringIO(read_text(file)))
-    columns = rows.fieldnames or []
+    rows = csv_rows(file, read_text(file))
+    columns = next(rows, [])
     if missing := [name for name in ("image", "class_name") if name not in columns]:
         raise GroundTruthError(f"{file}: has no column {missing[0]!r}; found {', '.join(columns) or 'nothing'}")
     pictures: dict[Path, str] = {}
     names: dict[str, str] = {}
-    for number, row in enumerate(rows, start=2):
-        image, name = row["image"], (row["class_name"] or "").strip()
+    for number, cells in enumerate((cells for cells in rows if cells), start=2):
+        row = dict(zip(columns, cells + [""] * len(columns), strict=False))
+        image, name = row["image"], row["class_name"].strip()
         key = row["class_index"] if "class_index" in columns else name
         if not (image and name and key):
             raise GroundTruthError(f"{file}, line {number}: image or class is empty; expected both")
@@ -74,7 +73,8 @@ def _class_set(folder: Path, pictures: dict[Path, str], names: dict[str, str]) -
     refuse_missing(folder.name, pictures)
     if len(names) < 2:
         raise GroundTruthError(
-            f"{folder}: all pictures are of the class {next(iter(names))!r}; expected two or more"
+            f"{folder}: all pictures are of the class {next(iter(names))!r}; expected two or more (captions are "
+            "measured by `bench retrieval`)"
         )
     order = sorted(names, key=lambda key: (0, int(key), "") if key.isdecimal() else (1, 0, key))
     position = {key: i for i, key in enumerate(order)}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.captions import field, json_lines, read_text
+from mmsearch.evaluation.ground_truth.captions import field, json_lines, parsed_json, read_text
 from mmsearch.evaluation.ground_truth.classes import read_classes
 from mmsearch.evaluation.ground_truth.sets import (
     GROUPS_OF_FOUR,
@@ -52,16 +52,20 @@ def read_instances(path: Path, *, images: Path | None = None, by: str | None = N
     if path.is_dir() and (path / QUERIES).is_file():
         return _from_lists(path.name, _from_jsonl(path), images or path, by)
     if path.is_dir() or path.suffix != ".json":
+        _refuse_parts(path, by)
         return _from_classes(path)
     file = path
-    try:
-        whole = json.loads(read_text(file))
-    except json.JSONDecodeError as error:
-        raise GroundTruthError(f"{file}, line {error.lineno}: is not JSON ({error.msg})") from error
+    whole = parsed_json(str(file), read_text(file))
     folder = images or file.parent
     if isinstance(whole, dict) and "groups" in whole:
+        _refuse_parts(path, by)
         return _from_groups(file, whole, folder)
     return _from_lists(path.stem, _from_json(file, whole), folder, by)
+
+
+def _refuse_parts(path: Path, by: str | None) -> None:
+    if by is not None:
+        raise GroundTruthError(f"{path}: groups and classes have no field {by!r}; leave --by out")
 
 
 class _Entries:
@@ -99,7 +103,10 @@ def _from_json(file: Path, whole: Any) -> _Entries:
 
 def _from_lists(name: str, entries: _Entries, folder: Path, by: str | None) -> InstanceSet:
     position = {key: i for i, key in enumerate(entries.gallery)}
-    at_path = {str(folder / picture): i for i, picture in enumerate(entries.gallery.values())}
+    at_path: dict[str, int] = {}
+    for i, picture in enumerate(entries.gallery.values()):
+        if at_path.setdefault(str(folder / picture), i) != i:
+            raise GroundTruthError(f"{name}: gallery picture {picture!r} comes a second time, under another id")
     queries: list[Path] = []
     boxes: list[Box | None] = []
     relevant, junk, parts = [], [], dict[str, list[int]]()
@@ -116,7 +123,7 @@ def _from_lists(name: str, entries: _Entries, folder: Path, by: str | None) -> I
         relevant.append(own)
         junk.append(ignored)
         if by is not None:
-            parts.setdefault(_key(where, entry, by), []).append(len(queries) - 1)
+            parts.setdefault(f"{by}={_key(where, entry, by)}", []).append(len(queries) - 1)
     if not queries:
         raise GroundTruthError(f"{name}: there are no queries in it; expected at least one")
     gallery = tuple(folder / picture for picture in entries.gallery.values())

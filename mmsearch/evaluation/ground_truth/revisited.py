@@ -5,12 +5,11 @@ The files are pickles; they are read without running any code of theirs (`plain_
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.captions import field, read_text
+from mmsearch.evaluation.ground_truth.captions import field, parsed_json, read_text
 from mmsearch.evaluation.ground_truth.plain_pickle import load_plain_pickle
 from mmsearch.evaluation.ground_truth.sets import REVISITED, InstanceSet, Task, refuse_missing
 from mmsearch.records import Box
@@ -52,7 +51,9 @@ def read_revisited(file: Path, *, images: Path | None = None) -> InstanceSet:
     Radenovic, Iscen, Tolias, Avrithis, Chum: Revisiting Oxford and Paris, CVPR 2018. Junk of a task leaves the
     ranking before it is scored: in `easy` also what is hard, in `hard` also what is easy.
     """
-    whole = _mapping(str(file), _from_json(file) if file.suffix == ".json" else load_plain_pickle(file))
+    whole = _mapping(
+        str(file), parsed_json(str(file), read_text(file)) if file.suffix == ".json" else load_plain_pickle(file)
+    )
     gallery, queries = _names(file, whole, "imlist"), _names(file, whole, "qimlist")
     known = _list(str(file), whole, "gnd")
     if len(known) != len(queries):
@@ -74,13 +75,6 @@ def read_revisited(file: Path, *, images: Path | None = None) -> InstanceSet:
     }
     name = file.stem.removeprefix("gnd_")
     return InstanceSet(name, tuple(pictures), tuple(asked), tuple(boxes), tasks, {}, REVISITED)
-
-
-def _from_json(file: Path) -> Any:
-    try:
-        return json.loads(read_text(file))
-    except (ValueError, RecursionError) as error:
-        raise GroundTruthError(f"{file}: is not JSON ({str(error)[:200]}); is it whole?") from error
 
 
 def _mapping(where: str, value: Any) -> dict[str, Any]:

@@ -12,6 +12,14 @@ from mmsearch.records import Box
 RANKING, REVISITED, GROUPS_OF_FOUR = "ranking", "revisited", "groups of four"
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a file is there; a name that no file can have is not."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 @dataclass(frozen=True)
 class CaptionSet:
     """Pictures and the texts that describe them.
@@ -94,11 +102,11 @@ def caption_set(
 def refuse_missing(name: str, pictures: Iterable[Path]) -> None:
     """Raise GroundTruthError if pictures are not on disk, or there are none."""
     known = list(pictures)
-    missing = [path for path in known if not path.is_file()]
+    missing = [path for path in known if not is_file(path)]
     if missing:
         raise GroundTruthError(
             f"{name}: {len(missing)} of {len(known)} pictures are not on disk, the first is {missing[0]}; "
-            "put them there, or say where they are with --images"
+            "put them there, or say where they are (--images, where the command has it)"
         )
     if not known:
         raise GroundTruthError(f"{name}: there are no pictures in it; expected at least one")

@@ -7,6 +7,7 @@ by the smaller document id (trec_eval: by the larger).
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.captions import read_text
+from mmsearch.evaluation.ground_truth.captions import lines_of, read_text
 from mmsearch.evaluation.metrics.ranks import Qrels, RankedRelevant, rank_relevant_of_lists
 
 Judged = dict[str, dict[str, float]]
@@ -114,7 +115,7 @@ def run_lines(query: str, ranked: Sequence[tuple[str, float]], tag: str) -> str:
 
 def _read(file: Path, columns: tuple[str, ...], *, document: int, value: int) -> Judged:
     found: Judged = {}
-    for number, line in enumerate(read_text(file).splitlines(), start=1):
+    for number, line in enumerate(lines_of(read_text(file)), start=1):
         parts = line.split()
         if not parts:
             continue
@@ -134,7 +135,7 @@ def _read(file: Path, columns: tuple[str, ...], *, document: int, value: int) ->
             number_found = math.nan
         if not math.isfinite(number_found):
             raise GroundTruthError(f"{where}: {columns[value]} is {parts[value]!r}, expected a number")
-        own[parts[document]] = number_found
+        own[sys.intern(parts[document])] = number_found
     if not found:
         raise GroundTruthError(f"{file}: is empty; expected lines of {' '.join(columns)}")
     return found

@@ -176,3 +176,47 @@ def test_a_file_that_cannot_be_read_is_named(folder):
     (folder / "x.json").write_bytes(b"\xff\xfe")
     with pytest.raises(GroundTruthError, match="is not UTF-8 text at byte 0"):
         read_captions(folder / "x.json")
+
+
+@pytest.mark.parametrize("name", ["captions.jsonl", "set.json"])
+def test_json_nested_too_deeply_is_a_sentence(tmp_path, name):
+    (tmp_path / name).write_text("[" * 100_000)
+    with pytest.raises(GroundTruthError, match="is not JSON"):
+        read_captions(tmp_path / name)
+
+
+def test_captions_may_hold_separators_that_are_no_line_feeds(tmp_path):
+    caption = "one\u2028two\x85three\x0cfour"
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    (tmp_path / "captions.jsonl").write_text(
+        json.dumps({"image": "a.jpg", "captions": [caption]}, ensure_ascii=False) + "\r\n", encoding="utf-8"
+    )
+    assert read_captions(tmp_path).texts == (caption,)
+    (tmp_path / "tokens.txt").write_text(f"a.jpg#0\t{caption}\n", encoding="utf-8")
+    assert read_captions(tmp_path / "tokens.txt").texts == (caption,)
+    (tmp_path / "table.csv").write_text('image,caption\na.jpg,"over\ntwo lines"\n')
+    assert read_captions(tmp_path / "table.csv").texts == ("over\ntwo lines",)
+
+
+def test_a_name_that_no_file_can_have_is_a_picture_that_is_not_there(tmp_path):
+    (tmp_path / "captions.jsonl").write_text(json.dumps({"image": "x" * 300 + ".jpg", "captions": ["a"]}))
+    with pytest.raises(GroundTruthError, match="1 of 1 pictures are not on disk"):
+        read_captions(tmp_path)
+
+
+def test_a_table_with_an_endless_field_is_a_sentence(tmp_path):
+    (tmp_path / "table.csv").write_text("image,caption\na.jpg," + "x" * 200_000)
+    with pytest.raises(GroundTruthError, match=r"table\.csv, line 2: is no table"):
+        read_captions(tmp_path / "table.csv")
+
+
+def test_a_karpathy_folder_must_be_a_text(tmp_path):
+    image = {"filename": "a.jpg", "filepath": 5, "sentences": [{"raw": "a"}]}
+    (tmp_path / "set.json").write_text(json.dumps({"images": [image]}))
+    with pytest.raises(GroundTruthError, match="field 'filepath' is int, expected str"):
+        read_captions(tmp_path / "set.json")
+
+
+def test_a_folder_without_captions_names_the_commands_for_other_sets(tmp_path):
+    with pytest.raises(GroundTruthError, match=r"has no captions\.jsonl; .*`bench classify`.*`bench instance`"):
+        read_captions(tmp_path)

@@ -62,7 +62,7 @@ def test_lines_with_ids_are_read_and_parted_by_a_field(folder):
     ]
     found = read_instances(as_lines(folder, database, queries), by="camera")
     assert found.tasks["all"].relevant == ((0,), (1,), (0,))
-    assert found.parts == {"canon": (0, 2), "palm": (1,)}
+    assert found.parts == {"camera=canon": (0, 2), "camera=palm": (1,)}
     assert found.name == folder.name
 
 
@@ -141,3 +141,22 @@ def test_a_file_that_is_not_json_is_named_with_its_line(folder):
     (folder / "set.json").write_text('{"gallery":\n oops')
     with pytest.raises(GroundTruthError, match=r"set\.json, line 2: is not JSON"):
         read_instances(folder / "set.json")
+
+
+def test_a_picture_under_two_ids_is_refused_and_dots_change_no_name(folder):
+    database = [{"id": 1, "image": "a.jpg"}, {"id": 2, "image": "./a.jpg"}]
+    with pytest.raises(GroundTruthError, match="comes a second time, under another id"):
+        read_instances(as_lines(folder, database, [{"query": "b.jpg", "relevant": [1]}]))
+    found = read_instances(as_lines(folder, database[1:], [{"query": "a.jpg", "relevant": []}]))
+    assert found.tasks["all"].junk == ((0,),)
+
+
+def test_groups_have_no_fields_to_part_by(folder):
+    with pytest.raises(GroundTruthError, match="groups and classes have no field 'camera'"):
+        read_instances(written(folder, {"groups": [["a.jpg", "b.jpg"]]}), by="camera")
+
+
+def test_a_part_is_never_called_as_a_task_is(folder):
+    queries = [{"image": "d.jpg", "relevant": ["a.jpg"], "kind": "all"}]
+    found = read_instances(written(folder, {"gallery": GALLERY, "queries": queries}), by="kind")
+    assert (list(found.tasks), list(found.parts)) == (["all"], ["kind=all"])
