@@ -15,13 +15,14 @@ from mmsearch.evaluation.encode import (
     require_words,
 )
 from mmsearch.evaluation.ground_truth.sets import ClassSet
+from mmsearch.evaluation.measures import compared
 from mmsearch.evaluation.metrics.classification import (
     confusion_matrix,
     ranks_of_truth,
     recall_per_class,
     top_k_accuracy,
 )
-from mmsearch.evaluation.metrics.ranks import Qrels, Values
+from mmsearch.evaluation.metrics.ranks import Ids, Qrels, Values
 from mmsearch.evaluation.metrics.uncertainty import bootstrap_interval
 from mmsearch.evaluation.scored import Ranking, examples_of
 from mmsearch.records import Matrix
@@ -73,15 +74,15 @@ def run_classification(
     refuse_repeated(encoders)
     require_words(encoders)
     results: dict[str, Any] = {}
+    values: dict[str, dict[str, dict[str, Values]]] = {name: {} for name in ensembles}
     bad: dict[int, str] = {}
     for encoder in encoders:
         readable, pictures, bad = encoder.readable_pictures(benchmark.name, benchmark.pictures)
-        results[encoder.encoder.name] = {
-            name: _measured(
-                benchmark, readable, inner_products(pictures, _classes(benchmark, encoder, templates)), seed
-            )
-            for name, templates in ensembles.items()
-        }
+        results[encoder.encoder.name] = {}
+        for name, templates in ensembles.items():
+            scores = inner_products(pictures, _classes(benchmark, encoder, templates))
+            values[name][encoder.encoder.name] = own = _accuracies(benchmark, readable, scores)
+            results[encoder.encoder.name][name] = _measured(benchmark, readable, scores, own, seed)
     return {
         "benchmark": "classify",
         "set": {
@@ -97,6 +98,7 @@ def run_classification(
         "ensembles": {name: list(templates) for name, templates in ensembles.items()},
         "encoders": described_encoders(encoders),
         "results": results,
+        "comparisons": _comparisons(values, seed) if len(encoders) > 1 else {},
     }
 
 
@@ -108,12 +110,33 @@ def _classes(benchmark: ClassSet, encoder: SetEncoder, templates: Sequence[str])
     return rows[[row_of[name] for name in benchmark.class_names]]
 
 
-def _measured(benchmark: ClassSet, readable: Sequence[int], scores: Matrix, seed: int) -> dict[str, Any]:
-    truth, n_classes = np.array(benchmark.truth, dtype=np.int64)[readable], scores.shape[1]
+def _comparisons(values: Mapping[str, Mapping[str, Mapping[str, Values]]], seed: int) -> dict[str, Any]:
+    """Return the paired tests between encoders of each ensemble; none where they read different pictures."""
+    found = {}
+    for name, own in values.items():
+        first = next(iter(own.values()))
+        if len({len(one["top-1"]) for one in own.values()}) == 1:
+            found[name] = compared(own, names=tuple(first), seed=seed)
+    return found
+
+
+def _truth(benchmark: ClassSet, readable: Sequence[int]) -> Ids:
+    return np.array(benchmark.truth, dtype=np.int64)[readable]
+
+
+def _accuracies(benchmark: ClassSet, readable: Sequence[int], scores: Matrix) -> dict[str, Values]:
+    """Return 1 or 0 for every picture by the measure."""
+    ranks = ranks_of_truth(scores, _truth(benchmark, readable))
+    ks = (1, _TOP) if scores.shape[1] >= _TOP else (1,)
+    return {f"top-{k}": top_k_accuracy(ranks, k) for k in ks}
+
+
+def _measured(
+    benchmark: ClassSet, readable: Sequence[int], scores: Matrix, accuracies: Mapping[str, Values], seed: int
+) -> dict[str, Any]:
+    truth, n_classes = _truth(benchmark, readable), scores.shape[1]
     ranks, predicted = ranks_of_truth(scores, truth), np.argmax(scores, axis=1)
-    measures = {"top-1": _mean(top_k_accuracy(ranks, 1), seed)}
-    if n_classes >= _TOP:
-        measures["top-5"] = _mean(top_k_accuracy(ranks, _TOP), seed)
+    measures = {name: _mean(values, seed) for name, values in accuracies.items()}
 
     def mean_recall(counts: Values | None = None) -> float:
         return float(np.nanmean(recall_per_class(predicted, truth, n_classes, counts)))

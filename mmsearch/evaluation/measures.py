@@ -141,11 +141,19 @@ def curve(ranked: RankedRelevant) -> list[float]:
     return [round(float(precision), 6) for precision in precision_recall_curve(ranked)]
 
 
+def means_of(measures: Sequence[Measure]) -> tuple[str, ...]:
+    """Return the names of the measures that are means over queries: medians cannot be tested by differences."""
+    return tuple(measure.name for measure in measures if not measure.is_median)
+
+
+MEANS = means_of(RANKING)
+
+
 def compared(
     systems: Mapping[str, Mapping[str, Values]],
     groups: Ids | None = None,
     *,
-    measures: Sequence[Measure] = RANKING,
+    names: Sequence[str] = MEANS,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Return for every pair of systems and every mean the difference and its p value, corrected by Holm's method.
@@ -156,26 +164,24 @@ def compared(
         Over the same queries.
     groups : int64 array or None
         Queries that belong together.
-    measures : sequence of Measure
-        Medians are not compared.
+    names : sequence of str
+        Measures whose means are compared.
     seed : int
         Of the randomisation test.
     """
     pairs = list(combinations(systems, 2))
     found = []
-    for measure in measures:
-        if measure.is_median:
-            continue
-        own = [(systems[a][measure.name], systems[b][measure.name]) for a, b in pairs]
+    for name in names:
+        own = [(systems[a][name], systems[b][name]) for a, b in pairs]
         p_values = holm([paired_p_value(a, b, groups, seed=seed) for a, b in own])
         found += [
             {
-                "measure": measure.name,
-                "first": names[0],
-                "second": names[1],
+                "measure": name,
+                "first": a,
+                "second": b,
                 "difference": float(np.mean(first - second)),
                 "p": p,
             }
-            for names, (first, second), p in zip(pairs, own, p_values, strict=True)
+            for (a, b), (first, second), p in zip(pairs, own, p_values, strict=True)
         ]
     return found

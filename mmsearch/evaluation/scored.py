@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mmsearch.evaluation.measures import RANKING, Measure, compared, curve, per_query, summarised
+from mmsearch.evaluation.measures import RANKING, Measure, compared, curve, means_of, per_query, summarised
 from mmsearch.evaluation.metrics.average_precision import average_precision
 from mmsearch.evaluation.metrics.ranks import Ids, Qrels, Values, rank_relevant_of_rows
 from mmsearch.records import Matrix
@@ -136,7 +136,7 @@ def compare_parts(found: Mapping[str, Mapping[str, Scored]], *, seed: int) -> di
         part: compared(
             {name: own[part].values for name, own in found.items()},
             first.groups,
-            measures=first.measures,
+            names=means_of(first.measures),
             seed=seed,
         )
         for part, first in parts.items()

@@ -9,6 +9,7 @@ from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.evaluation.ground_truth.sets import ClassSet
 from mmsearch.vectors import inner_products
 from mmsearch.zeroshot import class_embeddings
+from tests.conftest import write_checkpoint
 
 NAMES = ("cat", "fruit", "moon", "cat", "dam", "horse")
 TEMPLATES = ("{}", "a photo of a {}")
@@ -61,3 +62,16 @@ def test_an_encoder_without_words_is_refused_before_any_picture_is_read(benchmar
     monkeypatch.setattr(SetEncoder, "pictures", lambda self, paths: pytest.fail("pictures were read"))
     with pytest.raises(QueryError, match="pictures is an image encoder: it knows no words"):
         run_classification(benchmark, [wordless_encoder], {"one": ("{}",)})
+
+
+def test_models_are_compared_by_the_same_pictures(benchmark, set_encoder, bench_cache, tmp_path):
+    other = write_checkpoint(tmp_path / "other", seed=1)
+    (bench_cache / "encoders").unlink()  # the second export stays this test's own
+    encoders = [set_encoder, SetEncoder(str(other), cache=bench_cache)]
+    found = run_classification(benchmark, encoders, {"one": ("{}",)})
+    names = [one.encoder.name for one in encoders]
+    top_1 = [found["results"][name]["one"]["measures"]["top-1"]["value"] for name in names]
+    line = next(one for one in found["comparisons"]["one"] if one["measure"] == "top-1")
+    assert (line["first"], line["second"]) == tuple(names)
+    assert line["difference"] == top_1[0] - top_1[1]
+    assert 0 < line["p"] <= 1
