@@ -17,7 +17,7 @@ from mmsearch.evaluation.encode import (
 from mmsearch.evaluation.ground_truth.sets import ClassSet
 from mmsearch.evaluation.measures import compared
 from mmsearch.evaluation.metrics.classification import (
-    confusion_matrix,
+    confusions,
     ranks_of_truth,
     recall_per_class,
     top_k_accuracy,
@@ -143,8 +143,6 @@ def _measured(
 
     low, high = bootstrap_interval(np.zeros(len(truth)), of_counts=mean_recall, seed=seed)
     measures["mean per-class recall"] = {"value": mean_recall(), "low": low, "high": high}
-    confusion = confusion_matrix(predicted, truth, n_classes)
-    rows, columns = np.nonzero(confusion)
     ranking = Ranking(
         [{"path": str(benchmark.pictures[position])} for position in readable],
         [{"text": name} for name in benchmark.class_names],
@@ -156,9 +154,7 @@ def _measured(
         "n_pictures": len(truth),
         "measures": measures,
         "examples": examples_of(ranking, 1 / ranks.astype(np.float64), seed=seed),
-        "confusion": [
-            [int(row), int(column), int(confusion[row, column])] for row, column in zip(rows, columns, strict=True)
-        ],
+        "confusion": confusions(predicted, truth, n_classes).tolist(),
     }
 
 

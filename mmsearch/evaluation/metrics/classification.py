@@ -6,7 +6,6 @@ Equal scores go to the smaller class.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmsearch.evaluation.metrics.ranks import Ids, Values
 from mmsearch.evaluation.metrics.recall import checked_k
@@ -38,14 +37,18 @@ def top_k_accuracy(ranks: Ids, k: int) -> Values:
     return (ranks <= checked_k(k)).astype(np.float64)
 
 
-def confusion_matrix(predicted: Ids, truth: Ids, n_classes: int) -> NDArray[np.int64]:
-    """Return counts (n_classes, n_classes): rows are true classes, columns predicted ones.
+def confusions(predicted: Ids, truth: Ids, n_classes: int) -> Ids:
+    """Return the entries of the confusion matrix that are not 0: rows (true class, predicted class, pictures).
 
-    >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1]), 2)
-    array([[1, 1],
-           [0, 1]])
+    The whole matrix of 20,000 classes would take 3 GB.
+
+    >>> confusions(np.array([0, 1, 1]), np.array([0, 0, 1]), 2)
+    array([[0, 0, 1],
+           [0, 1, 1],
+           [1, 1, 1]])
     """
-    return np.bincount(truth * n_classes + predicted, minlength=n_classes**2).reshape(n_classes, n_classes)
+    pairs, counts = np.unique(truth * n_classes + predicted, return_counts=True)
+    return np.column_stack([pairs // n_classes, pairs % n_classes, counts])
 
 
 def recall_per_class(predicted: Ids, truth: Ids, n_classes: int, counts: Values | None = None) -> Values:

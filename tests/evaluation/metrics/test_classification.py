@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
 from mmsearch.evaluation.metrics.classification import (
-    confusion_matrix,
+    confusions,
     ranks_of_truth,
     recall_per_class,
     top_k_accuracy,
@@ -32,8 +32,11 @@ def test_measures_equal_scikit_learn(seed):
     for k in (1, 3):
         expected = oracle.top_k_accuracy_score(truth, scores, k=k)
         np.testing.assert_allclose(top_k_accuracy(ranks, k).mean(), expected)
-    confusion = confusion_matrix(predicted, truth, 6)
-    np.testing.assert_array_equal(confusion, oracle.confusion_matrix(truth, predicted))
+    matrix = np.zeros((6, 6), dtype=int)
+    true_class, given_class, pictures = confusions(predicted, truth, 6).T
+    matrix[true_class, given_class] = pictures
+    np.testing.assert_array_equal(matrix, oracle.confusion_matrix(truth, predicted))
+    assert (pictures > 0).all()
     recall = recall_per_class(predicted, truth, 6).mean()
     np.testing.assert_allclose(recall, oracle.balanced_accuracy_score(truth, predicted))
 
