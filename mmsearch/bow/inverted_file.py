@@ -67,6 +67,8 @@ _NOTHING = _Found(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.u
 class InvertedFile:
     """Segments of posting lists, searched as one. Immutable, so it may be shared between threads.
 
+    The matches of the last query are remembered: who has scored pictures mostly wants those of the best next.
+
     Parameters
     ----------
     segments : sequence of Postings
@@ -98,6 +100,7 @@ class InvertedFile:
         self._is_used = ~stop_words(counts, stop_share)
         self._match_weights = np.exp(-np.square(np.arange(N_BITS + 1) / sigma))
         self._lengths: dict[str, list[Floats]] = {}
+        self._last: tuple[ImageWords, list[_Found]] | None = None
 
     @cached_property
     def _alive(self) -> list[NDArray[np.bool_]] | None:
@@ -173,8 +176,8 @@ class InvertedFile:
         if weighting == "he":
             own_size = np.sqrt(max(query.n_features, 1))
             parts = [
-                self._embedded(segment, query) / (own_size * sizes)
-                for segment, sizes in zip(self.segments, self._root_sizes, strict=True)
+                self._embedded(segment, query, found) / (own_size * sizes)
+                for segment, sizes, found in zip(self.segments, self._root_sizes, self._near(query), strict=True)
             ]
         else:
             parts = self._cosines(query, weighting)
@@ -185,9 +188,8 @@ class InvertedFile:
         _, first = np.unique(query.features, return_index=True)  # the nearest word of each feature
         return float(np.square(self._idf[query.words[first]]).sum()) / max(len(first), 1)
 
-    def _embedded(self, segment: Postings, query: ImageWords) -> Floats:
+    def _embedded(self, segment: Postings, query: ImageWords, found: _Found) -> Floats:
         """Return the weights of all matches of every picture of a segment, summed."""
-        found = self._matching(segment, query)
         rows = segment.rows[found.postings]
         first, counts = runs(found.asked, rows)
         total = np.zeros(len(segment.image_ids))
@@ -196,6 +198,14 @@ class InvertedFile:
             idf = self._idf[query.words[found.asked[first]]]
             np.add.at(total, rows[first], sums * np.square(idf))
         return total
+
+    def _near(self, query: ImageWords) -> list[_Found]:
+        """Return the matches in every segment, those of the last query from memory."""
+        # Read and written whole, so that threads which meet here only do the work twice.
+        last = self._last
+        if last is None or last[0] is not query:
+            last = self._last = query, [self._matching(segment, query) for segment in self.segments]
+        return last[1]
 
     def _matching(self, segment: Postings, query: ImageWords) -> _Found:
         """Return the postings of a segment whose signatures are near one of the query's in the same word."""
@@ -271,7 +281,7 @@ class InvertedFile:
         list of LocalMatches
             One for each id, in their order; without pairs for pictures that do not count.
         """
-        found = [self._matching(segment, query) for segment in self.segments]
+        found = self._near(query)
         return [self._of_picture(query, image_id, found) for image_id in image_ids]
 
     def _of_picture(self, query: ImageWords, image_id: int, found: Sequence[_Found]) -> LocalMatches:
