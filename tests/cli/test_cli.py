@@ -293,3 +293,21 @@ def test_matches_are_drawn_with_one_example_only(run, with_words, tmp_path):
     code, _, err = run("search", "a cat", "--html", tmp_path / "page.html")
     assert code == 2
     assert "one example picture" in " ".join(err.split())
+
+
+def test_vocabularies_are_learned_exported_described_and_shared(run, tmp_path, checkpoint):
+    code, _, err = run("vocabulary", "train", sample_folder(), "--words", "64", "--out", tmp_path / "words")
+    assert code == 0, err
+    assert f"64 words: {tmp_path / 'words'}" in err
+    code, _, err = run("index", sample_folder(), "--model", checkpoint, "--vocabulary", tmp_path / "words")
+    assert code == 0, err
+    code, out, _ = run("vocabulary", "info")
+    facts = json.loads(out)
+    assert (facts["n_words"], facts["n_images"]) == (64, 29)
+    assert run("vocabulary", "export", tmp_path / "again")[0] == 0
+    assert json.loads(run("vocabulary", "info", tmp_path / "again")[1])["n_words"] == 64
+    code, out, _ = run("status", "--format", "table")
+    assert re.search(r"^local features +29 pictures, 64 words, \d+ features", out, re.MULTILINE)
+    code, _, err = run("vocabulary", "info", tmp_path / "nothing")
+    assert code == 1
+    assert "cannot be read" in err
