@@ -24,6 +24,7 @@ from mmsearch.images import decode_grey, read_file
 from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
 from mmsearch.records import ImageRecord, LocalEvidence, LocalFeatures, LocalMatches, Matrix, Pixels, Verification
 from mmsearch.store.folder import Store
+from mmsearch.store.publish import MANIFEST
 from mmsearch.store.where import Condition
 from mmsearch.store.words import load_words
 from mmsearch.vectors import top_k
@@ -132,12 +133,12 @@ class LocalStage:
 class LocalReader:
     """The local stage over an open library: its visual words as they are at each query; one thread at a time."""
 
-    shortlist = SHORTLIST
+    shortlist = SHORTLIST  # for who must not import this module before it is needed
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self._stage: LocalStage | str = ""
-        self._revision = -1
+        self._state = (-1, 0)
 
     def query(self, path: str, *, is_demanded: bool) -> tuple[LocalQuery | None, str]:
         """Return the example picture at a path as words, or None and why, which is empty if nobody asked.
@@ -204,14 +205,22 @@ class LocalReader:
         return reranked + [(score, image, None) for score, image in rest if image.image_id not in cosines]
 
     def _current(self) -> LocalStage | str:
-        """Return the stage over the words of the catalog's present state, or why there is none."""
+        """Return the stage over the words of the library's present state, or why there is none."""
         with self.store.catalog.reading():
-            revision = self.store.catalog.meta("revision")
-            if revision != self._revision:
+            state = self.store.catalog.meta("revision"), _published(self.store)
+            if state != self._state:
                 words = load_words(self.store)
                 self._stage = words if isinstance(words, str) else LocalStage(words.vocabulary, words.inverted)
-                self._revision = revision
+                self._state = state
         return self._stage
+
+
+def _published(store: Store) -> int:
+    """Return what changes whenever caches are published, which is after the catalog has changed."""
+    try:
+        return (store.folder / MANIFEST).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _in_order(

@@ -130,3 +130,14 @@ def test_removed_pictures_are_not_found_by_their_words(library, folder, crop, tm
     with Library.open(copied) as other:
         other.remove([folder / "astronaut.jpg"])
         assert "astronaut.jpg" not in names(other.search(Query(images=[crop]), mode="local"))
+
+
+def test_words_published_after_the_catalog_has_changed_are_seen(library, crop, tmp_path):
+    copied = tmp_path / "copied"
+    shutil.copytree(library.folder, copied)
+    (copied / "manifest.json").rename(tmp_path / "manifest.json")
+    with Library.open(copied) as other:
+        with pytest.raises(QueryError, match="no visual words"):
+            other.search(Query(images=[crop]), mode="local")
+        (tmp_path / "manifest.json").rename(copied / "manifest.json")
+        assert names(other.search(Query(images=[crop]), mode="local"))[0] == "astronaut.jpg"
