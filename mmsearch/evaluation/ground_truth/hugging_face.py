@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmsearch.errors import GroundTruthError, StorageError
-from mmsearch.evaluation.ground_truth.hugging_face_load import load_split
+from mmsearch.evaluation.ground_truth.hugging_face_load import is_outside, load_split
 from mmsearch.evaluation.ground_truth.sets import CaptionSet, ClassSet, caption_set, refuse_missing
 
 if TYPE_CHECKING:
@@ -156,6 +156,10 @@ class _Table:
                 raise GroundTruthError(f"{where} {column!r} is null; expected a value in every row")
             found = _picture(f"{where} {self.image!r}", row[self.image])
             if isinstance(found, str):
+                if is_outside(self.source, self.base / found):
+                    raise GroundTruthError(
+                        f"{where} {self.image!r} is {found}, expected a picture of the set itself"
+                    )
                 yield self.base / found, row[column]
             else:
                 key = hashlib.sha256(found).digest() if is_joining else i.to_bytes(8)

@@ -65,6 +65,20 @@ def load_split(source: str, split: str | None, arrow: Path) -> tuple[str, str, D
     return name, chosen, _undecoded(splits[chosen]), base
 
 
+def is_outside(source: str, picture: Path) -> bool:
+    """Return whether a set of the hub names a picture that did not come with it.
+
+    Thumbnails go into reports that are shown to others: a set from elsewhere must not choose among private files.
+    """
+    if not source.startswith(HUB):
+        return False
+    from datasets import config
+
+    folders = (config.HF_CACHE_HOME, config.HF_DATASETS_CACHE, config.DOWNLOADED_DATASETS_PATH)
+    own = picture.resolve()
+    return not any(own.is_relative_to(Path(folder).expanduser().resolve()) for folder in folders)
+
+
 def _undecoded(dataset: Dataset) -> Dataset:
     """Return a set whose pictures are bytes or paths, as they are stored."""
     from datasets import Image

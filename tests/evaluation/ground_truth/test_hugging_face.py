@@ -400,6 +400,22 @@ def test_a_set_that_the_hub_gave_before_is_read_without_it(captions, no_hub, par
     assert_is_the_set(captions("hf:me/set"), "me/set (train; image, caption)")
 
 
+def test_a_set_of_the_hub_must_not_choose_among_pictures_of_this_machine(
+    captions, no_hub, parquet, tmp_path, monkeypatch
+):
+    (tmp_path / "private.jpg").write_bytes(picture("cat"))
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "own.jpg").write_bytes(picture("moose"))
+    rows = {"image": [str(tmp_path / "hub" / "own.jpg"), str(tmp_path / "private.jpg")], "caption": ["a", "b"]}
+    dataset = datasets.Dataset.from_dict(rows)
+    monkeypatch.setattr(
+        "mmsearch.evaluation.ground_truth.hugging_face_load._from_hub", lambda source: {"train": dataset}
+    )
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hub")
+    with pytest.raises(GroundTruthError, match=r"row 1: column 'image' is .*private\.jpg, expected a picture of"):
+        captions("hf:me/set")
+
+
 def test_offline_mode_asks_no_hub(captions, no_hub, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("mmsearch.encoders.hub._try", lambda address: pytest.fail("asked"))
