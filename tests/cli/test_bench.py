@@ -137,7 +137,7 @@ def test_bench_instance_measures_a_set_and_writes_runs(run, photos, checkpoint, 
         "queries": [
             {"image": "cat.jpg", "relevant": ["cat.jpg"], "kind": "easy"},
             {"image": "fig.jpg", "relevant": ["dam.jpg"], "kind": "hard"},
-            {"image": "dam.jpg", "relevant": [], "kind": "hard"},
+            {"image": "dam.jpg", "relevant": [], "kind": "void"},
         ],
     }
     (photos / "set.json").write_text(json.dumps(whole))
@@ -146,6 +146,7 @@ def test_bench_instance_measures_a_set_and_writes_runs(run, photos, checkpoint, 
     assert code == 0, err
     found = {(row["task"], row["measure"]): row["value"] for row in json_lines(out)}
     assert found["kind=easy", "mAP"] == 1
+    assert "kind=void: left out, as none of its queries has a relevant picture" in err
     assert {task for task, _ in found} == {"all", "kind=easy", "kind=hard"}
     assert len((tmp_path / "out" / "all.qrels").read_text().splitlines()) == 2
     assert "<title>Query by example: set</title>" in (tmp_path / "out" / "report.html").read_text()
