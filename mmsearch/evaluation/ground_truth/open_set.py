@@ -31,6 +31,7 @@ class SetOptions:
 
 def open_captions(source: str, options: SetOptions, *, is_merging: bool = False) -> CaptionSet:
     """Return a caption set: of `read_captions`, or of `read_dataset_captions` where it is one of `datasets`."""
+    _refuse_impossible(source)
     if is_dataset(source) and not (Path(source) / JSONL).is_file():
         image, text = options.columns
         return read_dataset_captions(
@@ -46,6 +47,7 @@ def open_classes(source: str, options: SetOptions) -> ClassSet:
 
     A folder of classes has no splits; if one is asked for, its first level of folders are the splits.
     """
+    _refuse_impossible(source)
     if (is_dataset(source) and not (Path(source) / LABELS).is_file()) or options.split is not None:
         image, label = options.columns
         return read_dataset_classes(
@@ -57,10 +59,21 @@ def open_classes(source: str, options: SetOptions) -> ClassSet:
 
 def open_instances(source: str, options: SetOptions, *, by: str | None = None) -> InstanceSet:
     """Return an instance set: of `read_instances`, or of `read_revisited` where it is called `gnd_` or a pickle."""
+    _refuse_impossible(source)
     path = Path(source)
     if path.suffix in (".pkl", ".pickle") or (path.name.startswith("gnd_") and path.suffix == ".json"):
+        if by is not None:
+            raise GroundTruthError(f"{source}: its queries have no field {by!r}; leave --by out")
         return read_revisited(path, images=options.images)
     return read_instances(path, images=options.images, by=by)
+
+
+def _refuse_impossible(source: str) -> None:
+    """Raise GroundTruthError for a name that no file can have."""
+    try:
+        Path(source).exists()
+    except OSError as error:
+        raise GroundTruthError(f"{source[:80]!r}: is the name of no set ({error.strerror})") from error
 
 
 def _refuse(source: str, options: SetOptions, *, columns: str) -> None:

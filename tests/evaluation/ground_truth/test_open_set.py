@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.ground_truth.open_set import SetOptions, open_captions, open_classes, open_instances
 from mmsearch.evaluation.ground_truth.sets import RANKING, REVISITED
 
@@ -58,3 +59,15 @@ def test_a_set_of_instances_is_known_by_its_name(photos, options):
     assert open_instances(str(photos / "gnd_mine.json"), options).protocol == REVISITED
     (photos / "mine.json").write_text(json.dumps({"groups": [["cat.jpg", "fig.jpg"]]}))
     assert open_instances(str(photos / "mine.json"), options).protocol == RANKING
+
+
+@pytest.mark.parametrize("read", [open_captions, open_classes, open_instances])
+def test_a_name_that_no_file_can_have_is_no_set(read, options):
+    with pytest.raises(GroundTruthError, match="is the name of no set"):
+        read("x" * 300, options)
+
+
+def test_revisited_sets_have_no_fields_to_part_by(photos, options):
+    (photos / "gnd_mine.json").write_text("{}")
+    with pytest.raises(GroundTruthError, match="its queries have no field 'camera'"):
+        open_instances(str(photos / "gnd_mine.json"), options, by="camera")
