@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from base64 import b64encode
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,15 +63,11 @@ def _outline(hit: Hit, size: Size, zoom: float, left: float, own_zoom: float) ->
 
 def _shown(path: str) -> tuple[str | None, Size, float]:
     """Return a picture as an address that holds it, its size in the drawing, and drawing pixels a picture pixel."""
-    from mmsearch.errors import PictureError
-    from mmsearch.images import decode_grey, read_file
-    from mmsearch.images.copies import thumbnail
+    from mmsearch.images.copies import thumbnail_of_file
 
-    try:
-        data, _ = read_file(os.fsencode(path))
-        _, (width, height) = decode_grey(data, longer_side=_SIDE)
-        address = "data:image/jpeg;base64," + b64encode(thumbnail(data, _SIDE)).decode()
-    except PictureError:
+    found = thumbnail_of_file(path, _SIDE)
+    if found is None:
         return None, (_SIDE, _SIDE), 1.0
+    width, height = found.original_size
     zoom = min(1.0, _SIDE / max(width, height))
-    return address, (round(width * zoom), round(height * zoom)), zoom
+    return found.address(), (round(width * zoom), round(height * zoom)), zoom

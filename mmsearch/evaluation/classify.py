@@ -22,7 +22,7 @@ from mmsearch.evaluation.metrics.classification import (
     recall_per_class,
     top_k_accuracy,
 )
-from mmsearch.evaluation.metrics.ranks import Ids, Qrels, Values
+from mmsearch.evaluation.metrics.ranks import Qrels, Values
 from mmsearch.evaluation.metrics.uncertainty import bootstrap_interval
 from mmsearch.evaluation.scored import Ranking, examples_of
 from mmsearch.records import Matrix
@@ -81,8 +81,8 @@ def run_classification(
         results[encoder.encoder.name] = {}
         for name, templates in ensembles.items():
             scores = inner_products(pictures, _classes(benchmark, encoder, templates))
-            values[name][encoder.encoder.name] = own = _accuracies(benchmark, readable, scores)
-            results[encoder.encoder.name][name] = _measured(benchmark, readable, scores, own, seed)
+            result, accuracies = _measured(benchmark, readable, scores, seed)
+            results[encoder.encoder.name][name], values[name][encoder.encoder.name] = result, accuracies
     return {
         "benchmark": "classify",
         "set": {
@@ -120,22 +120,14 @@ def _comparisons(values: Mapping[str, Mapping[str, Mapping[str, Values]]], seed:
     return found
 
 
-def _truth(benchmark: ClassSet, readable: Sequence[int]) -> Ids:
-    return np.array(benchmark.truth, dtype=np.int64)[readable]
-
-
-def _accuracies(benchmark: ClassSet, readable: Sequence[int], scores: Matrix) -> dict[str, Values]:
-    """Return 1 or 0 for every picture by the measure."""
-    ranks = ranks_of_truth(scores, _truth(benchmark, readable))
-    ks = (1, _TOP) if scores.shape[1] >= _TOP else (1,)
-    return {f"top-{k}": top_k_accuracy(ranks, k) for k in ks}
-
-
 def _measured(
-    benchmark: ClassSet, readable: Sequence[int], scores: Matrix, accuracies: Mapping[str, Values], seed: int
-) -> dict[str, Any]:
-    truth, n_classes = _truth(benchmark, readable), scores.shape[1]
+    benchmark: ClassSet, readable: Sequence[int], scores: Matrix, seed: int
+) -> tuple[dict[str, Any], dict[str, Values]]:
+    """Return the result of one encoder and ensemble, and by measure 1 or 0 for every picture."""
+    truth, n_classes = np.array(benchmark.truth, dtype=np.int64)[readable], scores.shape[1]
     ranks, predicted = ranks_of_truth(scores, truth), np.argmax(scores, axis=1)
+    ks = (1, _TOP) if n_classes >= _TOP else (1,)
+    accuracies = {f"top-{k}": top_k_accuracy(ranks, k) for k in ks}
     measures = {name: _mean(values, seed) for name, values in accuracies.items()}
 
     def mean_recall(counts: Values | None = None) -> float:
@@ -150,12 +142,13 @@ def _measured(
         Qrels.from_lists(truth[:, None].tolist()),
         truth,
     )
-    return {
+    result = {
         "n_pictures": len(truth),
         "measures": measures,
         "examples": examples_of(ranking, 1 / ranks.astype(np.float64), seed=seed),
         "confusion": confusions(predicted, truth, n_classes).tolist(),
     }
+    return result, accuracies
 
 
 def _mean(values: Values, seed: int) -> dict[str, float]:

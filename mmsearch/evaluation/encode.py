@@ -18,7 +18,8 @@ import numpy as np
 
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
-from mmsearch.errors import GroundTruthError, LibraryLockedError, PictureError, StorageError
+from mmsearch.errors import GroundTruthError, LibraryLockedError, PictureError
+from mmsearch.evaluation.kept import write_kept
 from mmsearch.images import read_file
 from mmsearch.images.copies import part_of_picture
 from mmsearch.library import Library
@@ -143,17 +144,6 @@ class SetEncoder:
         np.save(buffer, vectors)
         write_kept(file, buffer.getvalue())
         return vectors
-
-
-def write_kept(file: Path, data: bytes) -> None:
-    """Write a file of the benchmark cache, whole or not at all, or raise StorageError."""
-    temporary = file.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(file)
-    except OSError as error:
-        raise StorageError(f"{file}: could not be written ({error.strerror}); free some space") from error
 
 
 def refuse_repeated(encoders: Sequence[SetEncoder]) -> None:

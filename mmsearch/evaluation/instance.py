@@ -72,7 +72,8 @@ def run_instance(
         If no picture can be read, a model is given twice, or a query has no relevant picture and that is an error.
     """
     refuse_repeated(encoders)
-    measures = {REVISITED: REVISITED_RANKING, GROUPS_OF_FOUR: (*RANKING, NS_SCORE)}.get(benchmark.protocol, RANKING)
+    measures = REVISITED_RANKING if benchmark.protocol == REVISITED else RANKING
+    is_of_four = benchmark.protocol == GROUPS_OF_FOUR
     found: dict[str, dict[str, Scored]] = {}
     bad: list[dict[str, str]] = []
     left_out: set[str] = set()  # tasks and parts in which nothing can be asked
@@ -85,13 +86,8 @@ def run_instance(
                 left_out.add(part)
                 continue
             on_ranking(name, part, ranking)
-            scored = score(
-                ranking,
-                measures=RANKING if benchmark.protocol == GROUPS_OF_FOUR else measures,
-                n_without_relevant=n_without,
-                seed=seed,
-            )
-            found[name][part] = _with_ns_score(scored, ranking) if measures[-1] is NS_SCORE else scored
+            scored = score(ranking, measures=measures, n_without_relevant=n_without, seed=seed)
+            found[name][part] = _with_ns_score(scored, ranking) if is_of_four else scored
             place = {query: i for i, query in enumerate(asked)}
             for label, queries in benchmark.parts.items():
                 own = [place[query] for query in queries if query in place]
@@ -115,7 +111,7 @@ def run_instance(
         },
         "seed": seed,
         "without_relevant": without_relevant,
-        **described(measures),
+        **described((*measures, NS_SCORE) if is_of_four else measures),
         "encoders": described_encoders(encoders),
         "results": {
             name: {part: one.to_json(seed=seed) for part, one in parts.items()} for name, parts in found.items()

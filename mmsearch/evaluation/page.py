@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
@@ -10,10 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from mmsearch.errors import PictureError
 from mmsearch.evaluation.plots import ann_plot, confusion_plot, precision_recall_plot
-from mmsearch.images import read_file
-from mmsearch.images.copies import thumbnail
+from mmsearch.images.copies import thumbnail_of_file
 from mmsearch.records import Box
 
 _SIDE = 200  # pixels of a thumbnail, shown at half of that
@@ -203,11 +200,8 @@ def _thumbnails() -> Callable[[Any], Any]:
 
     @cache
     def small(path: str, box: Box | None) -> str | None:
-        try:
-            data, _ = read_file(os.fsencode(path))
-            return "data:image/jpeg;base64," + b64encode(thumbnail(data, _SIDE, box=box)).decode()
-        except PictureError:
-            return None
+        found = thumbnail_of_file(path, _SIDE, box=box)
+        return None if found is None else found.address()
 
     def with_thumbnail(item: Mapping[str, Any]) -> Mapping[str, Any]:
         if "path" not in item:

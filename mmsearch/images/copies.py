@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import io
+import os
+from base64 import b64encode
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmsearch.errors import PictureError
 from mmsearch.images.decode import named_errors, open_upright
+from mmsearch.images.find import read_file
 from mmsearch.records import Box
 
 if TYPE_CHECKING:
     from PIL import Image
 
 
-def thumbnail(data: bytes, side: int, *, box: Box | None = None, max_megapixels: float = 64.0) -> bytes:
-    """Return a JPEG of a picture, or of a part of it, whose longer side has at most `side` pixels.
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small JPEG, and the (width, height) in pixels of the upright original."""
+
+    jpeg: bytes
+    original_size: tuple[int, int]
+
+    def address(self) -> str:
+        """Return the address by which a page can hold it itself."""
+        return "data:image/jpeg;base64," + b64encode(self.jpeg).decode()
+
+
+def thumbnail(data: bytes, side: int, *, box: Box | None = None, max_megapixels: float = 64.0) -> Thumbnail:
+    """Return a picture, or a part of it, whose longer side has at most `side` pixels.
 
     Raises
     ------
@@ -30,7 +46,15 @@ def thumbnail(data: bytes, side: int, *, box: Box | None = None, max_megapixels:
         upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
         image = _part(upright.image, box).convert("RGB")
         image.thumbnail((side, side))
-        return _saved(image, "JPEG", quality=80)
+        return Thumbnail(_saved(image, "JPEG", quality=80), (upright.width, upright.height))
+
+
+def thumbnail_of_file(path: str, side: int, *, box: Box | None = None) -> Thumbnail | None:
+    """Return the thumbnail of a file, or None if it cannot be read."""
+    try:
+        return thumbnail(read_file(os.fsencode(path))[0], side, box=box)
+    except PictureError:
+        return None
 
 
 def part_of_picture(data: bytes, box: Box, *, max_megapixels: float = 64.0) -> bytes:

@@ -6,7 +6,6 @@ Rows go in, files of pictures come out: bytes in a row are written as they are, 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mmsearch.errors import GroundTruthError, StorageError
 from mmsearch.evaluation.ground_truth.hugging_face_load import is_outside, load_split
 from mmsearch.evaluation.ground_truth.sets import CaptionSet, ClassSet, caption_set, refuse_missing
+from mmsearch.evaluation.kept import write_kept
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -254,11 +254,9 @@ def _suffix(data: bytes) -> str:
 def _write(path: Path, data: bytes) -> Path:
     """Return the path of a picture that is written once, whole or not at all."""
     try:
-        if not path.is_file() or path.stat().st_size != len(data):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-            temporary.write_bytes(data)
-            temporary.replace(path)
+        is_there = path.is_file() and path.stat().st_size == len(data)
     except OSError as error:
         raise StorageError(f"{path}: could not be written ({error.strerror}); free some space") from error
+    if not is_there:
+        write_kept(path, data)
     return path

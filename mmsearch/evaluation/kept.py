@@ -1,0 +1,19 @@
+"""Files of the benchmark cache: written whole or not at all, also where two benchmarks write the same one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mmsearch.errors import StorageError
+
+
+def write_kept(file: Path, data: bytes) -> None:
+    """Write a file, with its folder, or raise StorageError."""
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        temporary.replace(file)
+    except OSError as error:
+        raise StorageError(f"{file}: could not be written ({error.strerror}); free some space") from error
