@@ -1,9 +1,10 @@
 """What local features add to a query by example, besides the extraction of its own: milliseconds of each step.
 
-    python benchmarks/rerank.py [--images 100000] [--words 16384 65536] [--out FILE]
+    python benchmarks/rerank.py DATA [--images 100000] [--words 16384 65536] [--out FILE]
 
-Synthetic posting lists as in inverted_file.py, a vocabulary of random unit vectors, an example of 500 random
-features, a shortlist of 100 pictures with random cosines. One thread.
+The vocabulary is learned on DATA/flickr8k-train, the examples are covers of DATA/smvs-dvd; the posting lists are
+synthetic as in inverted_file.py, and a shortlist of 100 pictures has random cosines. The words of the example are
+found on the graph by all cores, the rest is done by one; comparing it with all words is shown beside.
 """
 
 from __future__ import annotations
@@ -11,36 +12,28 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from inverted_file import N_FEATURES, synthetic_postings
+from inverted_file import synthetic_postings
 from machine import report
 
 from mmsearch.bow.inverted_file import InvertedFile
 from mmsearch.bow.vocabulary import Vocabulary
-from mmsearch.local.sift import DIM, EXTRACTOR
+from mmsearch.images import decode_grey
+from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
 from mmsearch.records import ImageRecord, LocalFeatures
 from mmsearch.rerank import N_OWN, N_WORDS, SHORTLIST, LocalQuery, LocalStage, final_order, to_verify
-from mmsearch.vectors import l2_normalize
+from mmsearch.store.vocabulary import graph_of, on_graph
+from mmsearch.vocabularies import train_vocabulary
 
 N_QUERIES = 15
 
 
-def random_units(n: int, dim: int, seed: int) -> np.ndarray:
-    """Return non-negative unit vectors, as RootSIFT are."""
-    return l2_normalize(np.abs(np.random.default_rng(seed).standard_normal((n, dim))).astype(np.float32))
-
-
-def example(seed: int) -> LocalFeatures:
-    """Return 500 random features."""
-    rng = np.random.default_rng(seed)
-    places = rng.uniform(0, 600, (N_FEATURES, 2)).astype(np.float32)
-    ones = np.ones(N_FEATURES, np.float32)
-    return LocalFeatures(places, ones, ones, random_units(N_FEATURES, DIM, seed), (640, 480), (640, 480))
-
-
-def steps(stage: LocalStage, features: LocalFeatures, cosines: dict[int, float]) -> dict[str, float]:
+def steps(
+    stage: LocalStage, compared: Vocabulary, features: LocalFeatures, cosines: dict[int, float]
+) -> dict[str, float]:
     """Return the milliseconds of every step for one example."""
     found: dict[str, float] = {}
 
@@ -59,25 +52,30 @@ def steps(stage: LocalStage, features: LocalFeatures, cosines: dict[int, float])
     images = [ImageRecord(i, "", i, 0, 0, 640, 480, "JPEG", None) for i in to_verify(known, above)]
     seen = timed("geometry", lambda: stage.evidence(query, images, above))
     timed("order", lambda: final_order(known, above, seen))
-    return {**found, "all": sum(found.values())}
+    total = sum(found.values())
+    timed("words of the example, compared with all", lambda: compared.quantise(features, N_WORDS))
+    return {**found, "all on the graph": total}
 
 
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--words", type=int, nargs="+", default=[16_384, 65_536])
     parser.add_argument("--out")
     arguments = parser.parse_args()
+    covers = sorted((arguments.data / "smvs-dvd").rglob("*.jpg"))[:N_QUERIES]
+    examples = [extract_rootsift(decode_grey(file.read_bytes(), longer_side=LONGER_SIDE)[0]) for file in covers]
     figures = {}
     for n_words in arguments.words:
-        centroids = random_units(n_words, DIM, 0)
-        projection = np.linalg.qr(np.random.default_rng(0).standard_normal((DIM, DIM)))[0][:64].astype(np.float32)
-        vocabulary = Vocabulary(EXTRACTOR, centroids, projection, centroids @ projection.T)
-        stage = LocalStage(vocabulary, InvertedFile([synthetic_postings(arguments.images, n_words)]))
+        compared, _ = train_vocabulary([arguments.data / "flickr8k-train"], n_words=n_words)
+        stage = LocalStage(
+            on_graph(compared, graph_of(compared)), InvertedFile([synthetic_postings(arguments.images, n_words)])
+        )
         shortlist = np.random.default_rng(1).choice(arguments.images, SHORTLIST, replace=False)
         cosines = {int(i): 0.5 - n / 1000 for n, i in enumerate(shortlist)}
-        runs = [steps(stage, example(seed), cosines) for seed in range(N_QUERIES)][1:]
+        runs = [steps(stage, compared, example, cosines) for example in examples][1:]
         figures[f"{n_words} words"] = {
             name: round(float(np.median([run[name] for run in runs])), 2) for name in runs[0]
         }

@@ -23,15 +23,15 @@ from PIL import Image
 
 from mmsearch.bow.inverted_file import InvertedFile
 from mmsearch.bow.postings import build_postings
-from mmsearch.bow.vocabulary import MAX_EXACT, ImageWords, NearestRows, Vocabulary
+from mmsearch.bow.vocabulary import MAX_EXACT, ImageWords, Vocabulary
 from mmsearch.evaluation.metrics.average_precision import average_precision
 from mmsearch.evaluation.metrics.ranks import Qrels, RankedRelevant, rank_relevant
 from mmsearch.evaluation.metrics.recall import hit_at_k
 from mmsearch.geometry import verify
-from mmsearch.indexes.hnsw import HnswIndex
 from mmsearch.local.sift import EXTRACTOR, extract_rootsift
 from mmsearch.records import LocalFeatures
 from mmsearch.samples import sample_folder
+from mmsearch.store.vocabulary import graph_of, on_graph
 
 SHORTLIST = 20
 CROPS = {"60 %": (0.6, 0, 0), "45 %, 30 degrees": (0.45, 30, 0), "35 %, 90 degrees, noise": (0.35, 90, 12)}
@@ -64,36 +64,30 @@ def crop(image: Image.Image, rng: np.random.Generator, share: float, degrees: in
     return Image.fromarray((pixels + rng.normal(0, noise, pixels.shape)).clip(0, 255).round().astype(np.uint8))
 
 
-def learn(
-    features: list[LocalFeatures], n_words: int | None
-) -> tuple[Vocabulary, NearestRows | None, dict[str, Any]]:
-    """Return the words, the search among them, and how long they took."""
+def learn(features: list[LocalFeatures], n_words: int | None) -> tuple[Vocabulary, dict[str, Any]]:
+    """Return the words, on a graph if there are many, and how long they took."""
     descriptors = np.concatenate([one.descriptors for one in features])
     start = time.perf_counter()
     vocabulary = Vocabulary.train(descriptors, n_words, extractor=EXTRACTOR)
     seconds = time.perf_counter() - start
     facts = {"descriptors": len(descriptors), "words": vocabulary.n_words, "seconds to learn": round(seconds, 1)}
     if vocabulary.n_words <= MAX_EXACT:
-        return vocabulary, None, facts
+        return vocabulary, facts
     start = time.perf_counter()
-    graph = HnswIndex(vocabulary.dim + 2)
-    graph.add([(np.arange(vocabulary.n_words), vocabulary.lifted_centroids())], vocabulary.n_words)
-    graph.ef = 128
+    faster = on_graph(vocabulary, graph_of(vocabulary))
     facts["seconds to build the graph"] = round(time.perf_counter() - start, 1)
     sample = descriptors[:: max(1, len(descriptors) // 20_000)]
-    agreement = vocabulary.assign(sample, nearest=graph.search) == vocabulary.assign(sample)
+    agreement = faster.assign(sample) == vocabulary.assign(sample)
     facts["words of the graph equal to exact ones"] = round(float(agreement.mean()), 4)
-    return vocabulary, graph.search, facts
+    return faster, facts
 
 
 class Searcher:
     """A gallery, searched in every way; keeps the times and what verification said of right and wrong pairs."""
 
-    def __init__(
-        self, vocabulary: Vocabulary, nearest: NearestRows | None, gallery: list[LocalFeatures], several: int
-    ) -> None:
-        self.vocabulary, self.nearest, self.several = vocabulary, nearest, several
-        words = [(i, vocabulary.quantise(one, nearest=nearest)) for i, one in enumerate(gallery)]
+    def __init__(self, vocabulary: Vocabulary, gallery: list[LocalFeatures], several: int) -> None:
+        self.vocabulary, self.several = vocabulary, several
+        words = [(i, vocabulary.quantise(one)) for i, one in enumerate(gallery)]
         self.index = InvertedFile([build_postings(words, vocabulary.n_words)])
         self.seconds: dict[str, list[float]] = {}
         self.accepted: dict[str, list[int]] = {}
@@ -102,10 +96,8 @@ class Searcher:
         """Return where the relevant picture of each query stands, by each way of scoring."""
         scores: dict[str, list[np.ndarray]] = {}
         for query, own in zip(queries, relevant, strict=True):
-            one = self._timed("words", self.vocabulary.quantise, query, nearest=self.nearest)
-            more = self._timed(
-                f"{self.several} words", self.vocabulary.quantise, query, self.several, nearest=self.nearest
-            )
+            one = self._timed("words", self.vocabulary.quantise, query)
+            more = self._timed(f"{self.several} words", self.vocabulary.quantise, query, self.several)
             ways = (
                 ("tf", "tf", one),
                 ("tfidf", "tfidf", one),
@@ -169,7 +161,7 @@ def summary(ranked: dict[str, RankedRelevant], chosen: np.ndarray | None = None)
     }
 
 
-def smvs(folder: Path, vocabulary: Vocabulary, nearest: NearestRows | None, several: int) -> dict[str, Any]:
+def smvs(folder: Path, vocabulary: Vocabulary, several: int) -> dict[str, Any]:
     """Phone photographs of covers: with and without distractors, by part and by camera."""
     database, queries = (
         [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
@@ -183,10 +175,10 @@ def smvs(folder: Path, vocabulary: Vocabulary, nearest: NearestRows | None, seve
     start = time.process_time()
     asked = features_of(photographs)
     milliseconds = 1e3 * (time.process_time() - start) / len(asked)
-    searcher = Searcher(vocabulary, nearest, gallery, several)
+    searcher = Searcher(vocabulary, gallery, several)
     ranked = searcher.rank(asked, relevant)
     n_references = sum(row["kind"] == "reference" for row in database)
-    without = Searcher(vocabulary, nearest, gallery[:n_references], several)
+    without = Searcher(vocabulary, gallery[:n_references], several)
     cover = np.array([int(row["relevant"][0]) for row in queries])
     camera = np.array([row["camera"] for row in queries])
     return {
@@ -200,12 +192,12 @@ def smvs(folder: Path, vocabulary: Vocabulary, nearest: NearestRows | None, seve
     }
 
 
-def crops(folder: Path, vocabulary: Vocabulary, nearest: NearestRows | None, several: int) -> dict[str, Any]:
+def crops(folder: Path, vocabulary: Vocabulary, several: int) -> dict[str, Any]:
     """Windows of photographs, searched among the photographs."""
     samples = sorted(sample_folder().glob("*.jpg"))
     images = opened([*samples, *sorted((folder / "images").glob("*.jpg"))])
     chosen = [*range(len(samples)), *range(len(samples), len(images), 4)]
-    searcher = Searcher(vocabulary, nearest, features_of(images), several)
+    searcher = Searcher(vocabulary, features_of(images), several)
     figures: dict[str, Any] = {"gallery": len(images), "queries of each kind": len(chosen)}
     for name, (share, degrees, noise) in CROPS.items():
         rng = np.random.default_rng(0)
@@ -225,11 +217,11 @@ def main() -> None:
     parser.add_argument("--out")
     arguments = parser.parse_args()
     others = features_of(opened(sorted((arguments.data / "flickr8k-train" / "images").glob("*.jpg"))))
-    vocabulary, nearest, facts = learn(others, arguments.words)
+    vocabulary, facts = learn(others, arguments.words)
     figures = {
         "vocabulary": facts,
-        "smvs-dvd": smvs(arguments.data / "smvs-dvd", vocabulary, nearest, arguments.several),
-        "crops": crops(arguments.data / "imagenet-sample", vocabulary, nearest, arguments.several),
+        "smvs-dvd": smvs(arguments.data / "smvs-dvd", vocabulary, arguments.several),
+        "crops": crops(arguments.data / "imagenet-sample", vocabulary, arguments.several),
     }
     report("visual words", figures, arguments.out)
 

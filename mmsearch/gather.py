@@ -140,7 +140,7 @@ class WordsIntake:
 
     def job(self, *, embeds: bool) -> Job:
         """Return what workers are to do now."""
-        return Job(embeds, self._writer.vocabulary_path if self._writer.vocabulary else "features")
+        return Job(embeds, str(self._store.folder) if self._writer.vocabulary else "features")
 
     def missing(self, image_ids: Iterator[int]) -> list[int]:
         """Return the pictures that need describing; none if there were too few for a vocabulary and still are."""
@@ -208,13 +208,13 @@ class WordsIntake:
             self._on_progress("vocabulary", n, max(n, _ITERATIONS))
 
         self._on_progress("vocabulary", 0, _ITERATIONS)
-        vocabulary = Vocabulary.train(
+        learned = Vocabulary.train(
             gathered.sample(MAX_TRAINING),
             extractor=EXTRACTOR,
             max_iterations=_ITERATIONS,
             on_iteration=on_iteration,
         )
-        self._writer.publish_vocabulary(vocabulary)
+        vocabulary = self._writer.publish_vocabulary(learned)
         for n_done, (image_id, packed) in enumerate(gathered.pictures(), start=1):
             self._writer.add(image_id, vocabulary.quantise(packed.features()))
             self._on_progress("words", n_done, len(gathered))

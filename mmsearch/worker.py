@@ -1,11 +1,11 @@
 """One embedding worker: a process that reads, decodes and encodes pictures, and returns only numbers.
 
 Run as `python -m mmsearch.worker ENCODER_FOLDER MAX_MEGAPIXELS`. Every line on standard input is a JSON object
-with `paths`, `embeds` (whether the image tower runs) and `local`: `off`, `features`, or the file of a
-vocabulary. On standard output go JSON lines, `{"at": i}` before file i and `{"at": null}` before the image
-tower runs, so that the parent knows which file a crash or a hang belongs to, and at the end
-`{"results": [...], "bytes": n}` followed by n bytes: float32 vectors, one for every file without "code" if
-`embeds`, and then the local features of every file with "local", in order (`mmsearch.payload`).
+with `paths`, `embeds` (whether the image tower runs) and `local`: `off`, `features`, or the folder of a library
+whose vocabulary makes words of them. On standard output go JSON lines, `{"at": i}` before file i and
+`{"at": null}` before the image tower runs, so that the parent knows which file a crash or a hang belongs to, and
+at the end `{"results": [...], "bytes": n}` followed by n bytes: float32 vectors, one for every file without
+"code" if `embeds`, and then the local features of every file with "local", in order (`mmsearch.payload`).
 The process ends when its input does. A decoder that crashes or eats memory takes only this process along.
 """
 
@@ -26,11 +26,12 @@ import numpy as np
 from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.encoders.base import ImageEncoder
 from mmsearch.encoders.onnx import OnnxEncoder
-from mmsearch.errors import PictureError
+from mmsearch.errors import PictureError, VocabularyError
 from mmsearch.images import decode, decode_for_both, decode_grey, read_file
-from mmsearch.local.sift import EXTRACTOR, LONGER_SIDE, extract_rootsift
+from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
 from mmsearch.payload import Packed, packed_features, packed_words
 from mmsearch.records import Matrix, Picture, Pixels, Preprocessing
+from mmsearch.store.vocabulary import load_vocabulary
 
 MEMORY_HEADROOM = 1 << 30  # bytes a worker may take beyond what it needs with the encoder loaded
 
@@ -39,7 +40,7 @@ MEMORY_HEADROOM = 1 << 30  # bytes a worker may take beyond what it needs with t
 class Job:
     """What is wanted of pictures: their vectors, and local features `off`, as `features` or as words.
 
-    For words `local` is the path of a vocabulary.
+    For words `local` is the folder of a library that has a vocabulary.
     """
 
     embeds: bool = True
@@ -125,7 +126,7 @@ def _described(grey: Pixels, local: str, found: list[Packed]) -> dict[str, Any]:
             if local == "features"
             else packed_words(_vocabulary(local).quantise(features))
         )
-    except ImportError as error:
+    except (ImportError, VocabularyError) as error:
         return {"local_error": {"code": "unavailable", "message": str(error)}}
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture keeps its embedding
         return {"local_error": {"code": "failed", "message": f"{type(error).__name__}: {error}"}}
@@ -134,8 +135,11 @@ def _described(grey: Pixels, local: str, found: list[Packed]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _vocabulary(path: str) -> Vocabulary:
-    return Vocabulary.load(Path(path), extractor=EXTRACTOR)
+def _vocabulary(folder: str) -> Vocabulary:
+    found = load_vocabulary(Path(folder), n_threads=1)
+    if isinstance(found, str):
+        raise VocabularyError(found)
+    return found
 
 
 def _facts(picture: Picture) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from mmsearch.payload import packed_features
 from mmsearch.records import BadPicture
 from mmsearch.samples import sample_folder
 from mmsearch.store.folder import Store
+from mmsearch.store.vocabulary import publish_vocabulary
 from mmsearch.worker import Job
 from mmsearch.workers import WorkerPool
 from tests.conftest import random_units
@@ -34,11 +35,11 @@ def outcomes(pool, paths, job=Job):
 
 @pytest.fixture(scope="module")
 def vocabulary(tmp_path_factory):
-    """A vocabulary of random words, and its file."""
+    """A vocabulary of random words, and the folder that it is published in."""
     made = Vocabulary.train(np.abs(random_units(2000, DIM)), 64, extractor=EXTRACTOR, max_iterations=1)
-    path = tmp_path_factory.mktemp("vocabulary") / "words.bin"
-    made.save(path)
-    return made, str(path)
+    folder = tmp_path_factory.mktemp("vocabulary")
+    publish_vocabulary(folder, made, {})
+    return made, str(folder)
 
 
 def sabotaged(folder, **options):
@@ -139,7 +140,7 @@ def test_embedding_hardly_changes_with_local_features(tmp_path, offline_folder, 
     assert np.einsum("nd,nd->n", first, second).min() >= 0.999
 
 
-def test_workers_quantise_with_the_vocabulary_of_a_file(tiny_folder, vocabulary):
+def test_workers_quantise_with_the_vocabulary_of_a_library(tiny_folder, vocabulary):
     made, path = vocabulary
     files = sorted(sample_folder().glob("*.jpg"))[:3]
     found = outcomes(WorkerPool.for_encoder(tiny_folder, n_workers=1), files, lambda: Job(local=path))
@@ -182,11 +183,11 @@ def test_failing_extractor_never_costs_a_picture_its_embedding(tmp_path, tiny_fo
 
 
 def test_vocabulary_that_cannot_be_loaded_costs_only_the_words(tiny_folder, tmp_path):
-    (tmp_path / "words.bin").write_bytes(b"nothing of the kind")
-    job = Job(local=str(tmp_path / "words.bin"))
+    job = Job(local=str(tmp_path))
     (found,) = outcomes(WorkerPool.for_encoder(tiny_folder), [sample_folder() / "cat.jpg"], lambda: job).values()
     assert found.vector is not None
-    assert "it is another kind of file" in found.facts["local_error"]["message"]
+    error = found.facts["local_error"]
+    assert (error["code"], error["message"][:32]) == ("unavailable", "the library has no visual words;")
 
 
 def test_extractor_that_ends_its_worker_twice_is_given_up_where_nothing_else_is_wanted(tmp_path, tiny_folder):

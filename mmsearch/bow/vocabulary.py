@@ -7,7 +7,7 @@ signatures: H. Jegou, M. Douze and C. Schmid, Hamming embedding and weak geometr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import log2
 from pathlib import Path
@@ -89,12 +89,16 @@ class Vocabulary:
         Orthonormal rows; one bit of the signature each.
     medians : float32 array, shape (n_words, 64)
         Median projection of the descriptors of every word: what a bit is compared with.
+    nearest : callable, optional
+        Search by inner product among `lifted_centroids`, as `VectorIndex.search` does. Without it all words are
+        compared, which for more than `MAX_EXACT` words takes longer than a graph does.
     """
 
     extractor: str
     centroids: Matrix
     projection: Matrix
     medians: Matrix
+    nearest: NearestRows | None = field(default=None, repr=False)
 
     @property
     def n_words(self) -> int:
@@ -164,16 +168,13 @@ class Vocabulary:
         medians = _medians(found.labels, descriptors @ projection.T, found.centroids @ projection.T)
         return cls(extractor, found.centroids, projection, medians)
 
-    def assign(self, descriptors: Matrix, *, nearest: NearestRows | None = None) -> Words:
+    def assign(self, descriptors: Matrix) -> Words:
         """Return the nearest word of every descriptor, the first of equally near ones.
 
         Parameters
         ----------
         descriptors : float32 array, shape (n, dim)
             Not modified.
-        nearest : callable, optional
-            Search by inner product among `lifted_centroids`, as `VectorIndex.search` does: without it all words
-            are compared, which for more than 4096 words takes longer than a graph does.
 
         Returns
         -------
@@ -184,14 +185,14 @@ class Vocabulary:
         DimensionError
             If the descriptors have another width than the words.
         """
-        return self.assign_several(descriptors, 1, nearest=nearest)[:, 0]
+        return self.assign_several(descriptors, 1)[:, 0]
 
-    def assign_several(self, descriptors: Matrix, k: int, *, nearest: NearestRows | None = None) -> Words:
+    def assign_several(self, descriptors: Matrix, k: int) -> Words:
         """Return the min(k, n_words) nearest words (n, k) of every descriptor, nearest first; see `assign`."""
         self._check_width(descriptors)
         k = min(k, self.n_words)
-        if nearest is not None and len(descriptors):
-            _, rows = nearest(lifted(descriptors), k)
+        if self.nearest is not None and len(descriptors):
+            _, rows = self.nearest(lifted(descriptors), k)
             if rows.shape[1] == k:  # a graph may reach fewer
                 return rows.astype(np.int32)
         words = np.empty((len(descriptors), k), dtype=np.int32)
@@ -199,22 +200,20 @@ class Vocabulary:
             words[part] = _smallest(distances, k)
         return words
 
-    def assign_softly(
-        self, descriptors: Matrix, k: int, *, sigma: float, nearest: NearestRows | None = None
-    ) -> tuple[Words, NDArray[np.float32]]:
+    def assign_softly(self, descriptors: Matrix, k: int, *, sigma: float) -> tuple[Words, NDArray[np.float32]]:
         """Return the k nearest words (n, k), and weights (n, k) with sum 1 that fall with the distance d.
 
         The weights are proportional to exp(-d^2 / (2 sigma^2)) (Philbin et al., 2008).
         """
-        words = self.assign_several(descriptors, k, nearest=nearest)
+        words = self.assign_several(descriptors, k)
         squares = np.square(descriptors[:, None] - self.centroids[words]).sum(axis=2)
         # Against the nearest, or a far descriptor would have no weight at all.
         weights = np.exp((squares.min(axis=1, keepdims=True) - squares) / (2 * sigma**2))
         return words, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
-    def quantise(self, features: LocalFeatures, k: int = 1, *, nearest: NearestRows | None = None) -> ImageWords:
+    def quantise(self, features: LocalFeatures, k: int = 1) -> ImageWords:
         """Return the features of a picture as words: one each for the gallery, the k nearest for a query."""
-        words = self.assign_several(features.descriptors, k, nearest=nearest)
+        words = self.assign_several(features.descriptors, k)
         rows = np.repeat(np.arange(len(features)), words.shape[1])
         words = words.ravel()
         return ImageWords(

@@ -36,6 +36,7 @@ class HnswIndex:
     def __init__(self, dim: int, *, m: int = 16, ef_construction: int = 200) -> None:
         self.dim, self.m, self.ef_construction = dim, m, ef_construction
         self.ef = 64
+        self.n_threads = -1  # of a search for several queries; all cores
         self._graph = self._empty_graph()
         self._graph.init_index(max_elements=1, M=m, ef_construction=ef_construction)
         self._dead: set[int] = set()
@@ -130,9 +131,10 @@ class HnswIndex:
         if k == 0 or len(queries) == 0:
             return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
         self._graph.set_ef(max(self.ef, k))
+        # One thread for a single query: starting the pool costs more than the walk.
+        n_threads = 1 if len(queries) < 8 else self.n_threads
         try:
-            # One thread for a single query: starting the pool costs more than the walk.
-            rows, distances = self._graph.knn_query(queries, k=k, num_threads=1 if len(queries) < 8 else -1)
+            rows, distances = self._graph.knn_query(queries, k=k, num_threads=n_threads)
         except RuntimeError:  # hnswlib found fewer than k reachable live nodes
             return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
         return (1 - distances).astype(np.float32), rows.astype(np.int64)

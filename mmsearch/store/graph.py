@@ -19,7 +19,7 @@ from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.hnsw import HnswIndex
 from mmsearch.records import Matrix
 from mmsearch.store.folder import Store
-from mmsearch.store.publish import current, matching_file, publish, sidecar_of
+from mmsearch.store.publish import matching_file, next_name, publish, sidecar_of
 
 KIND = "graph"
 _BLOCK = 2_000
@@ -190,12 +190,6 @@ def _directed_rows(store: Store, first: int, last: int) -> Iterator[tuple[Rows, 
             yield rows, vectors[has_direction]
 
 
-def _next_name(store: Store) -> str:
-    name = current(store.folder, KIND) or "hnsw-0"
-    generation = name.rsplit("-", 1)[-1]
-    return f"hnsw-{int(generation) + 1 if generation.isdigit() else 1}"
-
-
 def _publish(store: Store, graph: PublishedGraph, settings: GraphSettings) -> None:
     from importlib.metadata import version
 
@@ -205,4 +199,4 @@ def _publish(store: Store, graph: PublishedGraph, settings: GraphSettings) -> No
         "build_seconds": graph.build_seconds,
         "calibration": {modality: found.to_json() for modality, found in graph.calibrations.items()},
     }  # fmt: skip
-    publish(store.folder, KIND, _next_name(store), graph.index.save, facts)
+    publish(store.folder, KIND, next_name(store.folder, KIND, stem="hnsw"), graph.index.save, facts)

@@ -33,7 +33,7 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         n_rows, graph, words = store.n_rows, _graph_problem(store), words_problems(store)
     if graph:
         problems.append(f"the graph cannot be used and search is exact: {graph}")
-    problems += [f"the visual words cannot be used: {problem}" for problem in words.values()]
+    problems += [f"the visual words are not whole: {problem}" for problem in words.values()]
     n_dropped = 0
     if is_repair:
         n_dropped = store.drop_rows(rows) if rows else 0

@@ -83,6 +83,12 @@ def current(folder: Path, kind: str) -> str | None:
     return _manifest_entry(folder, kind)[0]
 
 
+def next_name(folder: Path, kind: str, *, stem: str | None = None) -> str:
+    """Return the name of the next generation of a cache: its stem, by default its kind, and a number."""
+    generation = (current(folder, kind) or "").rsplit("-", 1)[-1]
+    return f"{stem or kind}-{int(generation) + 1 if generation.isdigit() else 1}"
+
+
 def _manifest_entry(folder: Path, kind: str) -> tuple[str | None, object]:
     """Return the name of the current generation and the checksum of its sidecar."""
     entry = (read_json(folder / MANIFEST) or {}).get(kind)

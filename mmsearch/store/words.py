@@ -21,9 +21,17 @@ from mmsearch.bow.vocabulary import ImageWords, Vocabulary
 from mmsearch.errors import VocabularyError
 from mmsearch.local.sift import EXTRACTOR
 from mmsearch.store.folder import Store
-from mmsearch.store.publish import MANIFEST, current, matching_file, publish, sidecar_of, withdraw
+from mmsearch.store.publish import MANIFEST, current, matching_file, next_name, publish, sidecar_of, withdraw
+from mmsearch.store.vocabulary import (
+    CENTRES,
+    VOCABULARY,
+    load_vocabulary,
+    publish_centres,
+    publish_vocabulary,
+    vocabulary_problems,
+)
 
-VOCABULARY, BASE, FRESH = "vocabulary", "words", "fresh"
+BASE, FRESH = "words", "fresh"
 _MERGE_SHARE = 0.2  # of the base: more in the fresh segment, or dead, and all are merged
 _OWNER = "words_of"  # the setting that tells this catalog's words from those of another
 
@@ -54,7 +62,7 @@ def load_words(store: Store) -> PublishedWords | str:
 
 
 def _load(store: Store) -> PublishedWords | str:
-    vocabulary = _vocabulary(store)
+    vocabulary = load_vocabulary(store.folder, _expected(store))
     if isinstance(vocabulary, str):
         return vocabulary
     kinds = [kind for kind in (BASE, FRESH) if current(store.folder, kind) is not None]
@@ -79,25 +87,22 @@ def words_facts(store: Store) -> dict[str, Any] | None:
     if vocabulary is None:
         return None
     segments = [facts for kind in (BASE, FRESH) if (facts := _known_facts(store, kind)) is not None]
+    files = [vocabulary, sidecar_of(store.folder, CENTRES), *segments]
     return {
         "extractor": vocabulary["extractor"],
         "vocabulary": vocabulary["sha256"],
         "n_words": vocabulary["n_words"],
         "n_images": sum(facts["n_images"] for facts in segments),
         "n_features": sum(facts["n_features"] for facts in segments),
-        "size_bytes": vocabulary["length"] + sum(facts["length"] for facts in segments),
+        "size_bytes": sum(facts["length"] for facts in files if not isinstance(facts, str)),
     }
 
 
 def words_problems(store: Store) -> dict[str, str]:
     """Return what is wrong with each kind of cache, by reading all of it; nothing for caches there are none of."""
-    checks = {VOCABULARY: lambda: _vocabulary(store), **{kind: _check(store, kind) for kind in (BASE, FRESH)}}
-    found = {kind: check() for kind, check in checks.items() if current(store.folder, kind) is not None}
-    return {kind: problem for kind, problem in found.items() if isinstance(problem, str)}
-
-
-def _check(store: Store, kind: str) -> Any:
-    return lambda: _segment(store, kind)
+    found = {kind: _segment(store, kind) for kind in (BASE, FRESH) if current(store.folder, kind) is not None}
+    problems = {kind: problem for kind, problem in found.items() if isinstance(problem, str)}
+    return {**vocabulary_problems(store.folder, _expected(store)), **problems}
 
 
 def _expected(store: Store) -> dict[str, Any]:
@@ -108,19 +113,6 @@ def _known_facts(store: Store, kind: str) -> dict[str, Any] | None:
     facts = sidecar_of(store.folder, kind)
     is_own = not isinstance(facts, str) and all(facts.get(key) == value for key, value in _expected(store).items())
     return facts if is_own and isinstance(facts, dict) else None
-
-
-def _vocabulary(store: Store) -> Vocabulary | str:
-    """Load the vocabulary by full hash, or say why not."""
-    if current(store.folder, VOCABULARY) is None:
-        return "the library has no visual words; `mmsearch index --local` makes them from about 10 pictures on"
-    found = matching_file(store.folder, VOCABULARY, _expected(store))
-    if isinstance(found, str):
-        return found
-    try:
-        return Vocabulary.load(found[0], extractor=EXTRACTOR)
-    except (VocabularyError, OSError) as error:
-        return str(error)
 
 
 def _segment(store: Store, kind: str, *, is_stamp_enough: bool = False) -> Postings | str:
@@ -153,10 +145,13 @@ class WordsWriter:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        found = _vocabulary(store)
-        self.vocabulary = None if isinstance(found, str) else found
-        if self.vocabulary is None:
+        found = load_vocabulary(store.folder, _expected(store))
+        self.vocabulary: Vocabulary | None = None
+        if isinstance(found, str):
             withdraw(store.folder, VOCABULARY)
+            withdraw(store.folder, CENTRES)
+        else:
+            self.vocabulary = publish_centres(store.folder, found)  # again, where its graph was lost
         self._segments: dict[str, Postings] = {}
         for kind in (BASE, FRESH):
             segment = _segment(store, kind)
@@ -172,20 +167,14 @@ class WordsWriter:
         """Pictures added since the last flush."""
         return len(self._pending)
 
-    @property
-    def vocabulary_path(self) -> str:
-        """File of the published vocabulary."""
-        return str(self._store.folder / f"{current(self._store.folder, VOCABULARY)}.bin")
-
-    def publish_vocabulary(self, vocabulary: Vocabulary) -> None:
-        """Publish the vocabulary that all words from now on are of; the library must have none yet."""
+    def publish_vocabulary(self, vocabulary: Vocabulary) -> Vocabulary:
+        """Publish and return the vocabulary that all words from now on are of; the library must have none yet."""
         store = self._store
         if store.catalog.meta(_OWNER) is None:
             with store.catalog.writing():
                 store.catalog.set_meta({_OWNER: secrets.token_hex(8)})
-        facts = {**_expected(store), "n_words": vocabulary.n_words, "dim": vocabulary.dim}
-        publish(store.folder, VOCABULARY, self._next_name(VOCABULARY), vocabulary.save, facts)
-        self.vocabulary = vocabulary
+        self.vocabulary = publish_vocabulary(store.folder, vocabulary, _expected(store))
+        return self.vocabulary
 
     def add(self, image_id: int, words: ImageWords) -> None:
         """Take the words of a picture of the catalog; on disk after the next `flush`."""
@@ -228,10 +217,6 @@ class WordsWriter:
             "n_images": len(segment.image_ids), "n_features": len(segment.rows),
             "last_id": int(segment.image_ids.max(initial=0)),
         }  # fmt: skip
-        name = self._next_name(kind)
+        name = next_name(self._store.folder, kind)
         publish(self._store.folder, kind, name, segment.save, facts)
         self._segments[kind] = Postings.open(self._store.folder / f"{name}.bin")  # the pages, not the memory
-
-    def _next_name(self, kind: str) -> str:
-        generation = (current(self._store.folder, kind) or f"{kind}-0").rsplit("-", 1)[-1]
-        return f"{kind}-{int(generation) + 1 if generation.isdigit() else 1}"

@@ -178,7 +178,7 @@ def test_damaged_segment_is_never_searched_and_only_its_pictures_need_words_agai
     (tmp_path / name).write_bytes(data)
     store = Store.open(tmp_path)
     assert f"{name} differs from its checksum" in load_words(store)
-    assert [f"visual words cannot be used: {name}" in problem for problem in verify(store).problems] == [True]
+    assert [f"visual words are not whole: {name}" in problem for problem in verify(store).problems] == [True]
     store.close()
     with Store.writer(tmp_path) as store:
         lost = set(range(1, 21)) if name.startswith("words") else {21, 22}
