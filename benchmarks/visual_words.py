@@ -127,7 +127,7 @@ class Searcher:
         scores = scores.copy()
         best = np.argsort(-scores, kind="stable")[:SHORTLIST]
         for matches in self.index.matches(words, best.tolist()):
-            result = verify(query.positions, query.size, matches)
+            result = verify(query.positions, matches)
             kind = f"{name}, {'right' if matches.image_id == own else 'wrong'} pairs"
             self.accepted.setdefault(kind, []).append(len(result.inliers) * result.is_accepted)
             if result.is_accepted:

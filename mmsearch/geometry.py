@@ -17,7 +17,7 @@ MIN_SHARE = 0.15  # of the one-to-one matches
 _MAX_ITERATIONS = 2000
 _CONFIDENCE = 0.999
 _MAX_STRETCH = 10.0  # between the directions of the most and the least magnification
-_MAX_ZOOM = 10.0  # in length, at the centre and at every corner
+_MAX_ZOOM = 10.0  # in length, in the middle and at every corner
 _NOTHING = np.zeros((0, 2), dtype=np.int64)
 
 
@@ -38,23 +38,21 @@ def one_to_one(matches: LocalMatches) -> NDArray[np.int64]:
     return np.array(rows, dtype=np.int64)
 
 
-def verify(query_positions: Matrix, query_size: tuple[int, int], matches: LocalMatches) -> Verification:
+def verify(query_positions: Matrix, matches: LocalMatches) -> Verification:
     """Fit a homography to the matches of a query and a picture, and judge it.
 
     Parameters
     ----------
     query_positions : float32 array, shape (n_query_features, 2)
         x, y in pixels of the query's frame. Not modified.
-    query_size : (width, height)
-        Of the query's frame, in pixels.
     matches : LocalMatches
         Of the query's features, also many-to-many.
 
     Returns
     -------
     Verification
-        Accepted if at least 10 one-to-one matches and 15 % of them follow a homography within 5 px that does not
-        mirror, and keeps the picture a convex quadrilateral without wild magnification. The same for the same
+        Accepted if at least 10 one-to-one matches and 15 % of them follow a homography within 5 px that, where
+        they lie, does not mirror, keeps a convex quadrilateral and magnifies within bounds. The same for the same
         matches.
     """
     import cv2
@@ -69,7 +67,7 @@ def verify(query_positions: Matrix, query_size: tuple[int, int], matches: LocalM
     homography = np.asarray(found, dtype=np.float64)
     kept = rows[np.asarray(mask).ravel() > 0]
     inliers = np.column_stack([matches.query_features[kept], matches.features[kept]])
-    reason = too_few(len(kept), len(rows)) or degenerate(homography, query_size)
+    reason = too_few(len(kept), len(rows)) or degenerate(homography, query_positions[inliers[:, 0]])
     return Verification(inliers, homography, not reason, reason)
 
 
@@ -79,15 +77,17 @@ def too_few(n_inliers: int, n_matches: int) -> str:
     return f"{n_inliers} inliers of {n_matches} matches, at least {needed} needed" if n_inliers < needed else ""
 
 
-def degenerate(homography: NDArray[np.float64], size: tuple[int, int]) -> str:
-    """Return why no camera sees a flat picture of a size (width, height) so, or an empty text.
+def degenerate(homography: NDArray[np.float64], places: Matrix) -> str:
+    """Return why no camera sees a flat thing so that has places (n, 2) in the query, or an empty text.
 
-    Checked at the centre and the corners of the frame: all in front of the camera, none mirrored, and the
-    magnification within 1/10 to 10 in every direction, its directions within a factor of 10 of each other.
+    Checked in the middle and at the corners of the box around the places, as what lies beside the thing is not on
+    its plane: all in front of the camera, none mirrored, and the magnification within 1/10 to 10 in every
+    direction, its directions within a factor of 10 of each other.
     """
-    width, height = size
-    frame = np.array([[0, 0], [width, 0], [width, height], [0, height], [width / 2, height / 2]], dtype=np.float64)
-    mapped = np.column_stack([frame, np.ones(5)]) @ homography.T
+    (left, top), (right, bottom) = places.min(axis=0), places.max(axis=0)
+    middle = [(left + right) / 2, (top + bottom) / 2]
+    box = np.array([[left, top], [right, top], [right, bottom], [left, bottom], middle], dtype=np.float64)
+    mapped = np.column_stack([box, np.ones(5)]) @ homography.T
     depth = mapped[:, 2]
     if not (np.all(depth > 0) or np.all(depth < 0)):
         return "the homography takes a part of the query through infinity"

@@ -37,7 +37,7 @@ N_VERIFIED = 20
 """Pictures whose geometry is looked at."""
 MIN_FEATURES = 15
 """Features that an example needs to say anything."""
-WEIGHT = 32.0
+WEIGHT = 8.0
 """Of the local score above chance beside the cosine, for pictures that are not verified."""
 CHANCE_PLACE = 4
 """What the picture at this place by visual words has in common with the example is taken for chance."""
@@ -119,7 +119,7 @@ class LocalStage:
         found = {}
         matches = self.inverted.matches(query.words, [image.image_id for image in images])
         for image, own in zip(images, matches, strict=True):
-            seen, size = verify(features.positions, features.size, own), (image.width, image.height)
+            seen, size = verify(features.positions, own), (image.width, image.height)
             found[image.image_id] = LocalEvidence(
                 score=scores.get(image.image_id, 0.0),
                 inliers=_pairs_in_originals(seen, features, own, size),
@@ -191,18 +191,16 @@ class LocalReader:
         if isinstance(stage, str):
             return [(score, image, None) for score, image in found]
         scores = stage.scores(query)
-        shortlist, rest = found[:SHORTLIST], found[SHORTLIST:]
-        cosines = {image.image_id: score for score, image in shortlist}
+        cosines = {image.image_id: score for score, image in found}
         missing = [image_id for image_id in stage.best(scores, N_OWN) if image_id not in cosines]
         joined = self.store.catalog.images_of_ids(missing, condition.sql, condition.parameters)
         if joined:
             rows = self.store.checked_rows([image.row for image in joined]).astype(np.float32)
             cosines |= dict(zip((image.image_id for image in joined), (rows @ vector).tolist(), strict=True))
-        images = [*(image for _, image in shortlist), *joined]
+        images = [*(image for _, image in found), *joined]
         above = stage.of(stage.above_chance(scores), cosines)
         order = _in_order(stage, query, cosines, above, stage.of(scores, cosines), images)
-        reranked: list[Ranked] = [(cosines[image.image_id], image, seen) for image, seen in order]
-        return reranked + [(score, image, None) for score, image in rest if image.image_id not in cosines]
+        return [(cosines[image.image_id], image, seen) for image, seen in order]
 
     def _current(self) -> LocalStage | str:
         """Return the stage over the words of the library's present state, or why there is none."""

@@ -41,7 +41,7 @@ TURNED = [[0.5, -0.3, 200], [0.3, 0.5, 50], [0.0002, 0.0001, 1]]
 
 def test_a_picture_seen_from_elsewhere_is_accepted_and_its_homography_found():
     points, found = scene(TURNED)
-    result = verify(points, SIZE, found)
+    result = verify(points, found)
     assert (result.is_accepted, result.reason) == (True, "")
     assert len(result.inliers) >= 58
     assert (result.inliers[:, 1] - result.inliers[:, 0] == 1000).all()
@@ -50,7 +50,7 @@ def test_a_picture_seen_from_elsewhere_is_accepted_and_its_homography_found():
 
 def test_verification_is_the_same_from_call_to_call():
     points, found = scene(TURNED, n_true=25, n_false=90)
-    first, second = verify(points, SIZE, found), verify(points, SIZE, found)
+    first, second = verify(points, found), verify(points, found)
     np.testing.assert_array_equal(first.homography, second.homography)
     np.testing.assert_array_equal(first.inliers, second.inliers)
 
@@ -58,37 +58,48 @@ def test_verification_is_the_same_from_call_to_call():
 @pytest.mark.parametrize("seed", range(30))
 def test_random_matches_are_not_accepted(seed):
     points, found = scene(TURNED, n_true=0, n_false=80, seed=seed)
-    assert not verify(points, SIZE, found).is_accepted
+    assert not verify(points, found).is_accepted
+
+
+def test_what_lies_beside_the_thing_may_be_seen_from_behind_or_be_magnified_without_bound():
+    # A plane seen at a slant in the left quarter of the query, whose horizon crosses the query farther right.
+    slanted = [[0.6, 0, 0], [0, 0.6, 0], [-0.002, 0, 1]]
+    points, found = scene(slanted, n_false=0)
+    points[:, 0] *= 0.25
+    found.positions[:] = mapped(points, slanted)
+    result = verify(points, found)
+    assert (result.is_accepted, result.reason) == (True, "")
+    assert "through infinity" in degenerate(result.homography, np.array([[0, 0], SIZE]))
 
 
 def test_a_mirrored_picture_is_not_accepted():
     points, found = scene([[-1, 0, 640], [0, 1, 0], [0, 0, 1]])
-    assert not verify(points, SIZE, found).is_accepted
+    assert not verify(points, found).is_accepted
 
 
 def test_matches_to_one_small_spot_are_not_accepted():
     points, found = scene([[0.01, 0, 300], [0, 0.01, 200], [0, 0, 1]])
-    assert not verify(points, SIZE, found).is_accepted
+    assert not verify(points, found).is_accepted
 
 
 def test_matches_on_a_line_are_not_accepted():
     points, found = scene(TURNED, n_false=0)
     found.positions[:, 1] = 100
-    assert not verify(points, SIZE, found).is_accepted
+    assert not verify(points, found).is_accepted
 
 
 def test_fewer_than_ten_matches_are_not_tried():
     points, found = scene(TURNED, n_true=9, n_false=0)
-    result = verify(points, SIZE, found)
+    result = verify(points, found)
     assert result.homography is None
     assert result.reason == "9 one-to-one matches, at least 10 needed"
-    assert verify(points, SIZE, matches([], [], np.zeros((0, 2)), [])).reason.startswith("0 one-to-one")
+    assert verify(points, matches([], [], np.zeros((0, 2)), [])).reason.startswith("0 one-to-one")
 
 
 def test_many_matches_of_one_feature_count_once():
     points, _ = scene(TURNED)
     crowd = matches(np.arange(100), np.zeros(100, int), np.full((100, 2), 50.0), np.zeros(100))
-    assert verify(points, SIZE, crowd).reason == "1 one-to-one matches, at least 10 needed"
+    assert verify(points, crowd).reason == "1 one-to-one matches, at least 10 needed"
 
 
 def test_one_to_one_takes_the_nearest_signatures_first():
@@ -123,7 +134,7 @@ def test_ten_inliers_and_15_percent_are_needed(n_inliers, n_matches, is_enough):
     ],
 )
 def test_homographies_that_no_camera_makes_are_named(homography, reason):
-    found = degenerate(np.array(homography, float), SIZE)
+    found = degenerate(np.array(homography, float), np.array([[0, 0], SIZE], float))
     assert reason in found
     assert bool(found) == bool(reason)
 
@@ -143,5 +154,5 @@ def test_a_crop_turned_by_30_degrees_is_verified_against_its_photograph_and_no_o
     query = extract_rootsift(np.asarray(crop))
     words = vocabulary.quantise(query)
     assert index.search(words, 1)[1].tolist() == [1]
-    results = [verify(query.positions, query.size, found) for found in index.matches(words, range(6))]
+    results = [verify(query.positions, found) for found in index.matches(words, range(6))]
     assert [result.is_accepted for result in results] == [False, True, False, False, False, False]
