@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.sets import CaptionSet, caption_set, is_file
+from mmsearch.evaluation.ground_truth.sets import CaptionSet, caption_set, is_file, picture_in
 
 JSONL = "captions.jsonl"
 
@@ -39,7 +40,8 @@ def read_captions(
     Raises
     ------
     GroundTruthError
-        If the file is missing or in no known format, or what it says does not fit together.
+        If the file is missing or in no known format, what it says does not fit together, or a picture is outside
+        of that folder.
     """
     file = path / JSONL if path.is_dir() else path
     if path.is_dir() and not file.is_file():
@@ -61,7 +63,7 @@ def read_captions(
     name = path.name if path.is_dir() else path.stem
     return caption_set(
         name if split is None else f"{name} ({Path(split).stem})",
-        ((folder / picture, captions) for picture, captions in named.items()),
+        ((picture_in(str(file), folder, picture), captions) for picture, captions in named.items()),
         is_merging=is_merging,
     )
 
@@ -248,4 +250,5 @@ def _columns(file: Path, heading: list[str]) -> tuple[int, int]:
 def _folder_of(file: Path, picture: str) -> Path:
     """Return the folder that the names of pictures are relative to: the file's own, or one beside it."""
     beside = sorted(path for path in file.parent.iterdir() if path.is_dir()) if file.parent.is_dir() else []
-    return next((folder for folder in (file.parent, *beside) if is_file(folder / picture)), file.parent)
+    own = os.path.normpath(picture)
+    return next((folder for folder in (file.parent, *beside) if is_file(folder / own)), file.parent)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.ground_truth.captions import csv_rows, read_text
-from mmsearch.evaluation.ground_truth.sets import ClassSet, refuse_missing
+from mmsearch.evaluation.ground_truth.sets import ClassSet, picture_in, refuse_missing
 from mmsearch.images import is_named_like_a_picture
 
 LABELS = "labels.csv"
@@ -26,8 +26,8 @@ def read_classes(path: Path) -> ClassSet:
     Raises
     ------
     GroundTruthError
-        If there is neither, a column is missing, a picture is not on disk or comes twice, a class has two names,
-        or there is one class only.
+        If there is neither, a column is missing, a picture is not on disk, comes twice or is outside of the folder,
+        a class has two names, or there is one class only.
     """
     labels = path / LABELS
     return _from_table(path, labels) if labels.is_file() else _from_folders(path)
@@ -46,11 +46,12 @@ def _from_table(folder: Path, file: Path) -> ClassSet:
         key = row["class_index"] if "class_index" in columns else name
         if not (image and name and key):
             raise GroundTruthError(f"{file}, line {number}: image or class is empty; expected both")
-        if folder / image in pictures:
+        picture = picture_in(f"{file}, line {number}", folder, image)
+        if picture in pictures:
             raise GroundTruthError(f"{file}, line {number}: picture {image!r} comes a second time")
         if names.setdefault(key, name) != name:
             raise GroundTruthError(f"{file}, line {number}: class {key} is called {names[key]!r} and {name!r}")
-        pictures[folder / image] = key
+        pictures[picture] = key
     return _class_set(folder, pictures, names)
 
 

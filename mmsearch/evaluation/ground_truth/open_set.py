@@ -36,7 +36,7 @@ def open_captions(source: str, options: SetOptions, *, is_merging: bool = False)
         image, text = options.columns
         return read_dataset_captions(
             source, split=options.split, image_column=image, text_column=text, cache=options.cache,
-            is_merging=is_merging,
+            images=options.images, is_merging=is_merging,
         )  # fmt: skip
     _refuse(source, options, columns="captions.jsonl and the like")
     return read_captions(Path(source), images=options.images, split=options.split, is_merging=is_merging)

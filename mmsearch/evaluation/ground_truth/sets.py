@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,29 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
+
+
+def picture_in(where: str, folder: Path, name: str) -> Path:
+    """Return the path of a picture of a set, the same however its name is written: `x/../a.jpg` is `a.jpg`.
+
+    Names are read by their letters, relative to the folder or absolute; links are not looked at.
+
+    Raises
+    ------
+    GroundTruthError
+        If it is not in the folder: thumbnails go into reports that are shown to others, and a set from elsewhere
+        must not choose among private files.
+    """
+    own = Path(os.path.normpath(name))
+    if own.is_absolute():
+        bases = (Path(os.path.normpath(folder.absolute())), folder.resolve())
+        own = next((own.relative_to(base) for base in bases if own.is_relative_to(base)), Path(os.pardir))
+    if os.pardir in own.parts:
+        raise GroundTruthError(
+            f"{where}: {name!r} lies outside of {folder}; expected a picture in that folder (another is named "
+            "with --images, where the command has it)"
+        )
+    return folder / own
 
 
 @dataclass(frozen=True)

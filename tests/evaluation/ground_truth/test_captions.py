@@ -220,3 +220,10 @@ def test_a_karpathy_folder_must_be_a_text(tmp_path):
 def test_a_folder_without_captions_names_the_commands_for_other_sets(tmp_path):
     with pytest.raises(GroundTruthError, match=r"has no captions\.jsonl; .*`bench classify`.*`bench instance`"):
         read_captions(tmp_path)
+
+
+def test_a_picture_written_in_two_ways_is_one_and_must_lie_in_the_folder(folder):
+    for name, sentence in (("x/../images/one.jpg", "one.jpg comes twice"), ("../one.jpg", "lies outside of")):
+        write_jsonl(folder, GOOD, {"image": name, "captions": ["b"]})
+        with pytest.raises(GroundTruthError, match=sentence):
+            read_captions(folder)

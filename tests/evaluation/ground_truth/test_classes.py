@@ -64,3 +64,13 @@ def test_a_folder_without_classes_is_refused(tmp_path):
         read_classes(tmp_path)
     with pytest.raises(GroundTruthError, match="is not a folder"):
         read_classes(tmp_path / "nothing")
+
+
+def test_a_picture_written_in_two_ways_is_one_and_must_lie_in_the_folder(folder):
+    for name, sentence in (
+        ("dog/../cat/./x.png", "line 3: .* comes a second time"),
+        ("../x.png", "lies outside of"),
+    ):
+        (folder / "labels.csv").write_text(f"image,class_name\ncat/x.png,cat\n{name},dog\n")
+        with pytest.raises(GroundTruthError, match=sentence):
+            read_classes(folder)

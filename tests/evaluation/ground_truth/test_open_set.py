@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_a_set_of_captions_is_known_by_its_files(photos, options, tmp_path):
         {"image": str(photos / "cat.jpg"), "caption": "a cat"},
         {"image": str(photos / "fig.jpg"), "caption": "a fig"},
     ]
-    found = open_captions(str(parquet(tmp_path / "set", rows)), options)
+    found = open_captions(str(parquet(tmp_path / "set", rows)), replace(options, images=photos))
     assert found.texts == ("a cat", "a fig")
     assert "image, caption" in found.name
     (photos / "captions.jsonl").write_text(json.dumps({"image": "cat.jpg", "captions": ["own"]}))
@@ -40,7 +41,9 @@ def test_a_set_of_captions_is_known_by_its_files(photos, options, tmp_path):
 
 def test_a_set_of_classes_is_known_by_its_files(photos, options, tmp_path):
     rows = [{"image": str(photos / "cat.jpg"), "label": "cat"}, {"image": str(photos / "fig.jpg"), "label": "fig"}]
-    assert open_classes(str(parquet(tmp_path / "set", rows)), options).class_names == ("cat", "fig")
+    parquet(photos / "set", rows)
+    (photos / "set" / "test.parquet").rename(photos / "set.parquet")
+    assert open_classes(str(photos / "set.parquet"), options).class_names == ("cat", "fig")
     for name in ("cat", "fig"):
         (tmp_path / "own" / "test" / name).mkdir(parents=True)
         (photos / f"{name}.jpg").rename(tmp_path / "own" / "test" / name / "1.jpg")
