@@ -12,16 +12,18 @@ from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.ground_truth.captions import field, json_lines, parsed_json, read_text
 from mmsearch.evaluation.ground_truth.classes import read_classes
 from mmsearch.evaluation.ground_truth.sets import (
+    DATABASE,
     GROUPS_OF_FOUR,
+    QUERIES,
     RANKING,
     InstanceSet,
     Task,
+    is_box,
     picture_in,
     refuse_missing,
 )
 from mmsearch.records import Box
 
-DATABASE, QUERIES = "database.jsonl", "queries.jsonl"
 ALL = "all"
 
 
@@ -51,7 +53,7 @@ def read_instances(path: Path, *, images: Path | None = None, by: str | None = N
     A query that is itself in the gallery is junk for itself unless it is named as relevant. Pictures of groups
     and classes all ask for the others of their own.
     """
-    if path.is_dir() and (path / QUERIES).is_file():
+    if (path / DATABASE).is_file() or (path / QUERIES).is_file():
         return _from_lists(path.name, _from_jsonl(path, images or path), by)
     if path.is_dir() or path.suffix != ".json":
         _refuse_parts(path, by)
@@ -163,9 +165,10 @@ def _names(where: str, value: Any) -> list[str]:
 
 
 def _box(where: str, value: Any) -> Box:
-    is_box = isinstance(value, list) and len(value) == 4 and all(isinstance(side, int | float) for side in value)
-    if not (is_box and value[0] < value[2] and value[1] < value[3]):
-        raise GroundTruthError(f"{where}: box is {value}, expected [left, top, right, bottom] in ascending order")
+    if not (isinstance(value, list) and is_box(value)):
+        raise GroundTruthError(
+            f"{where}: box is {str(value)[:80]}, expected numbers [left, top, right, bottom] in ascending order"
+        )
     return tuple(value)
 
 

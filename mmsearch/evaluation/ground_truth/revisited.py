@@ -12,7 +12,7 @@ from typing import Any
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.ground_truth.captions import field, parsed_json, read_text
 from mmsearch.evaluation.ground_truth.plain_pickle import load_plain_pickle
-from mmsearch.evaluation.ground_truth.sets import REVISITED, InstanceSet, Task, picture_in, refuse_missing
+from mmsearch.evaluation.ground_truth.sets import REVISITED, InstanceSet, Task, is_box, picture_in, refuse_missing
 from mmsearch.records import Box
 
 _LISTS = ("easy", "hard", "junk")
@@ -110,15 +110,10 @@ def _names(file: Path, whole: dict[str, Any], name: str) -> list[str]:
 
 def _box(where: str, entry: dict[str, Any]) -> Box:
     found = _list(where, entry, "bbx")
-    if len(found) == 4 and all(_is_number(value) for value in found):
+    if is_box(found):
         left, top, right, bottom = map(float, found)
-        if left < right and top < bottom:
-            return left, top, right, bottom
+        return left, top, right, bottom
     raise GroundTruthError(f"{where}: field 'bbx' is not x1 < x2 and y1 < y2, given as four numbers x1, y1, x2, y2")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**31  # no NaN either
 
 
 def _positions(where: str, entry: dict[str, Any], n_images: int) -> dict[str, tuple[int, ...]]:

@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mmsearch.errors import GroundTruthError
 from mmsearch.records import Box
 
+DATABASE, QUERIES = "database.jsonl", "queries.jsonl"  # of an instance set
 RANKING, REVISITED, GROUPS_OF_FOUR = "ranking", "revisited", "groups of four"
 
 
@@ -42,6 +44,15 @@ def picture_in(where: str, folder: Path, name: str) -> Path:
             "with --images, where the command has it)"
         )
     return folder / own
+
+
+def is_box(value: Sequence[Any]) -> bool:
+    """Return whether values are the left, top, right and bottom of a part of a picture, in ascending order."""
+    is_of_four = len(value) == 4 and all(
+        isinstance(side, int | float) and not isinstance(side, bool) and abs(side) < 2**31  # no NaN either
+        for side in value
+    )
+    return is_of_four and value[0] < value[2] and value[1] < value[3]
 
 
 @dataclass(frozen=True)

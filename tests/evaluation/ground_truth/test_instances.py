@@ -120,6 +120,13 @@ def test_pictures_of_a_class_ask_for_the_others(tmp_path):
             {"gallery": GALLERY, "queries": [{"image": "d.jpg", "relevant": [], "box": [3, 0, 1, 9]}]},
             "box is \\[3, 0, 1, 9\\], expected",
         ),
+        *(
+            (
+                {"gallery": GALLERY, "queries": [{"image": "d.jpg", "relevant": [], "box": [0, 0, 1, bottom]}]},
+                f"box is \\[0, 0, 1, {str(bottom)[:20]}.*, expected numbers",
+            )
+            for bottom in (10**4000, float("inf"), float("nan"), True)
+        ),
         ({"groups": [["a.jpg", "a.jpg"]]}, "picture 'a.jpg' comes a second time"),
         ({"groups": [["a.jpg"], ["b.jpg"]]}, "no picture has another of its group"),
         ({"groups": "abc"}, "field 'groups' is str, expected list"),
