@@ -33,7 +33,7 @@ def read_captions(
         beside it that holds the first picture.
     split : str or None
         Keep only pictures of this split, where the format has splits; for token files the path of a file
-        with one picture name a line.
+        with one picture name a line, kept as it is written.
     is_merging : bool
         See `caption_set`.
 
@@ -190,7 +190,7 @@ def _from_tokens(file: Path, text: str, split: str | None) -> dict[str, list[str
     """Read `name.jpg#0<TAB>caption` lines, or a table with the columns image and caption (or comment)."""
     first = text.partition("\n")[0]
     rows = _token_rows(file, text) if "\t" in first else _table_rows(file, text)
-    wanted = None if split is None else set(read_text(Path(split)).split())
+    wanted = None if split is None else {line for line in lines_of(read_text(Path(split))) if line}
     named: dict[str, list[str]] = {}
     for picture, caption in rows:
         if wanted is None or picture in wanted:
@@ -230,7 +230,7 @@ def _table_rows(file: Path, text: str) -> Iterator[tuple[str, str]]:
                 raise GroundTruthError(
                     f"{file}, line {number}: has {len(row)} columns, its heading names {len(heading)}"
                 )
-            yield row[columns[0]].strip(), row[columns[1]].strip()
+            yield row[columns[0]].strip(" "), row[columns[1]].strip()
 
 
 def _columns(file: Path, heading: list[str]) -> tuple[int, int]:
