@@ -128,7 +128,8 @@ def _classes(source: str, column: str, feature: Any, labels: list[Any]) -> tuple
         if not isinstance(label, (int, str)) or label not in position:
             raise GroundTruthError(
                 f"{source}, row {row}: column {column!r} ({_kind(feature)}) is {label!r}, which names no class; "
-                "expected text or a ClassLabel"
+                "expected text or a ClassLabel; numbers become one by "
+                f"dataset.cast_column({column!r}, datasets.ClassLabel(names=['name of class 0', ...]))"
             )
     return names, tuple(position[label] for label in labels)
 

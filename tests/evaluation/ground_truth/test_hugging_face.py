@@ -344,7 +344,8 @@ def test_what_is_wrong_with_captions_is_named(captions, parquet, columns, named,
         (lambda: labelled([0, 1, None]), "row 2: column 'label' is null"),
         (
             lambda: table(label=[0, 1, 2]),
-            r"row 0: column 'label' \(int64\) is 0, which names no class; expected text",
+            r"row 0: column 'label' \(int64\) is 0, which names no class; expected text or a ClassLabel; numbers "
+            r"become one by dataset.cast_column\('label', datasets.ClassLabel\(names=\[",
         ),
         (lambda: table(label=["a", "", "b"]), r"row 1: column 'label' \(string\) is '', which names no class"),
         (
