@@ -32,7 +32,7 @@ MAX_GATHERED_PICTURES = 4_000
 MAX_GATHERED_BYTES = 300_000_000
 MAX_TRAINING = 524_288  # descriptors a vocabulary is learned from: 256 MB, and 32,768 words
 FLUSH_PICTURES = 20_000  # 180 MB of words
-_ITERATIONS = 20
+ITERATIONS = 20
 _IS_LOCAL = "local"  # setting: whether runs look at local features
 _WAITING = "words_wait_for_more_than"  # setting: highest id when there were too few descriptors
 
@@ -205,13 +205,13 @@ class WordsIntake:
         """Learn the vocabulary, publish it, and quantise what is gathered."""
 
         def on_iteration(n: int, _inertia: float) -> None:
-            self._on_progress("vocabulary", n, max(n, _ITERATIONS))
+            self._on_progress("vocabulary", n, max(n, ITERATIONS))
 
-        self._on_progress("vocabulary", 0, _ITERATIONS)
+        self._on_progress("vocabulary", 0, ITERATIONS)
         learned = Vocabulary.train(
             gathered.sample(MAX_TRAINING),
             extractor=EXTRACTOR,
-            max_iterations=_ITERATIONS,
+            max_iterations=ITERATIONS,
             on_iteration=on_iteration,
         )
         vocabulary = self._writer.publish_vocabulary(learned)

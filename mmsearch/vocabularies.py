@@ -10,7 +10,7 @@ import numpy as np
 
 from mmsearch.bow.vocabulary import Vocabulary, suggested_n_words
 from mmsearch.errors import PictureError, VocabularyError
-from mmsearch.gather import MAX_GATHERED_PICTURES, MAX_TRAINING, MIN_DESCRIPTORS
+from mmsearch.gather import ITERATIONS, MAX_GATHERED_PICTURES, MAX_TRAINING, MIN_DESCRIPTORS
 from mmsearch.images import FoundFile, decode_grey, find_files, read_file
 from mmsearch.ingest import absolute_roots
 from mmsearch.local.sift import EXTRACTOR, LONGER_SIDE, extract_rootsift
@@ -67,7 +67,8 @@ def train_vocabulary(
         descriptors,
         n_words or suggested_n_words(len(descriptors)),
         extractor=EXTRACTOR,
-        on_iteration=lambda n, _: on_progress("vocabulary", n, max(n, 20)),
+        max_iterations=ITERATIONS,
+        on_iteration=lambda n, _: on_progress("vocabulary", n, max(n, ITERATIONS)),
     )
     return vocabulary, bad
 

@@ -264,6 +264,7 @@ def run(
     """Rankings made elsewhere, as TREC runs, by the same measures; several are compared."""
     from mmsearch.evaluation.runs import score_runs
 
+    _prepared(out)
     show_measured(score_runs(qrels, runs, seed=seed), out, chosen(output), "qrels")
 
 

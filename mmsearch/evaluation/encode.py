@@ -69,7 +69,7 @@ class SetEncoder:
     def pictures(self, paths: Sequence[Path]) -> tuple[list[int], Matrix, dict[int, str]]:
         """Return positions of the readable pictures, their unit vectors, and what is wrong with the others."""
         with Library.open(self.folder / "library", cache=self.cache, use_graph=False) as library:
-            self._when_free(lambda: self._bring_up_to_date(library, paths))
+            self.when_free(lambda: self._bring_up_to_date(library, paths))
             return library.embed(paths)
 
     def _bring_up_to_date(self, library: Library, paths: Sequence[Path]) -> None:
@@ -77,12 +77,13 @@ class SetEncoder:
             library.remove(paths)
         library.index(paths, model=self.encoder.name, settings=NO_GRAPH, local=False, on_progress=self.on_progress)
 
-    def _when_free(self, write: Callable[[], None]) -> None:
-        """Write to the library, after another benchmark that is doing so."""
+    def when_free(self, write: Callable[[], object]) -> None:
+        """Write to a library of benchmarks, after another one that is doing so."""
         is_told = False
         while True:
             try:
-                return write()
+                write()
+                return
             except LibraryLockedError:
                 if not is_told:
                     self._notify(f"another benchmark is encoding with {self.encoder.name}; waiting for it")

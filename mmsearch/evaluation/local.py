@@ -27,9 +27,11 @@ def words_library(encoder: SetEncoder, gallery: Sequence[Path], options: LocalOp
     key = sha256("\0".join(map(os.fspath, gallery)).encode("utf-8", "surrogateescape"))
     key.update(options.vocabulary.read_bytes() if options.vocabulary is not None else b"")
     library = Library.open(encoder.folder / "words" / key.hexdigest()[:24], cache=encoder.cache, use_graph=False)
-    library.index(
-        gallery, model=encoder.encoder.name, settings=NO_GRAPH, local=True, vocabulary=options.vocabulary,
-        on_progress=encoder.on_progress,
+    encoder.when_free(
+        lambda: library.index(
+            gallery, model=encoder.encoder.name, settings=NO_GRAPH, local=True, vocabulary=options.vocabulary,
+            on_progress=encoder.on_progress,
+        )
     )  # fmt: skip
     return library
 

@@ -172,12 +172,7 @@ def _confusion_tables(found: Mapping[str, Any], own: Mapping[str, Any]) -> Itera
 def _sheets(own: Mapping[str, Any], shown: Callable[[Any], Any], *, is_open: bool) -> Iterator[Part]:
     for model, one in own.items():
         for quality in ("worst", "best"):
-            examples = [
-                example
-                for example in one.get("examples", {}).get(quality, ())
-                if quality == "best" or example["average_precision"] < 1
-            ]
-            if examples:
+            if examples := one.get("examples", {}).get(quality):
                 yield {
                     "title": f"{model}: {quality} queries",
                     "note": "The query, its first hits with their scores, and wanted ones that are not among them.",

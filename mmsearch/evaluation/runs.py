@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.trec import rank_run, read_qrels, read_run
+from mmsearch.evaluation.ground_truth.trec import Judged, RunRanks, rank_run, read_qrels, read_run
 from mmsearch.evaluation.measures import compared, curve, described, per_query, summarised
 
 
@@ -34,10 +35,11 @@ def score_runs(qrels: Path, runs: Sequence[Path], *, seed: int = 0) -> dict[str,
     GroundTruthError
         If a file is not in the format, run and qrels share no query, or two runs have the same name.
     """
+    for one, other in combinations(runs, 2):
+        if one.name == other.name:
+            raise GroundTruthError(f"{one} and {other} have the same name; rename one, to tell them apart")
     judged = read_qrels(qrels)
-    scored = {run.name: rank_run(read_run(run), judged) for run in runs}
-    if len(scored) < len(runs):
-        raise GroundTruthError("two of the runs have the same file name; rename one, to tell them apart")
+    scored = {run.name: _ranked(run, judged, qrels) for run in runs}
     values = {name: per_query(one.ranked) for name, one in scored.items()}
     return {
         "benchmark": "run",
@@ -59,3 +61,11 @@ def score_runs(qrels: Path, runs: Sequence[Path], *, seed: int = 0) -> dict[str,
         },
         "comparisons": {qrels.name: compared(values, seed=seed)} if len(runs) > 1 else {},
     }
+
+
+def _ranked(run: Path, judged: Judged, qrels: Path) -> RunRanks:
+    found = read_run(run)
+    try:
+        return rank_run(found, judged)
+    except GroundTruthError as error:
+        raise GroundTruthError(f"{run} against {qrels}: {error}") from error

@@ -144,7 +144,7 @@ def compare_parts(found: Mapping[str, Mapping[str, Scored]], *, seed: int) -> di
 
 
 def examples_of(ranking: Ranking, precision: Values, *, seed: int = 0) -> dict[str, list[dict[str, Any]]]:
-    """Return the `best` and the `worst` queries with their hits, as JSON.
+    """Return the `best` and the `worst` queries with their hits, as JSON; one without a fault is not the worst.
 
     Parameters
     ----------
@@ -160,6 +160,8 @@ def examples_of(ranking: Ranking, precision: Values, *, seed: int = 0) -> dict[s
     n = min(_N_EXAMPLES, max(1, len(precision) // 2))
     for name, sign in (("best", -1), ("worst", 1)):
         order = shuffled[np.argsort(sign * precision[shuffled], kind="stable")]
+        if name == "worst":
+            order = order[precision[order] < 1]
         _, first = np.unique(ranking.groups[order], return_index=True)
         chosen = order[np.sort(first)[:n]]
         rows = ranking.scores(chosen)

@@ -259,3 +259,11 @@ def test_bench_ann_fits_80_columns(run, twelve, tmp_path):
     _, out, _ = run("bench", "ann", "--format", "table")
     assert all(len(line.rstrip()) <= 80 for line in out.splitlines())
     assert re.search(r"^text +ef 1024 +\d\.\d{3} +\d", out, re.MULTILINE)
+
+
+def test_bench_run_tries_the_folder_of_the_report_first(run, tmp_path):
+    for name, line in (("qrels", "q 0 a 1\n"), ("run", "q Q0 a 1 1 x\n"), ("file", "")):
+        (tmp_path / name).write_text(line)
+    code, out, err = run("bench", "run", tmp_path / "qrels", tmp_path / "run", "--out", tmp_path / "file")
+    assert (code, out) == (1, "")
+    assert "could not be written" in err

@@ -53,6 +53,13 @@ def test_one_query_of_a_group_is_shown():
     assert len(examples["best"]) == len(examples["worst"]) == 1
 
 
+def test_queries_answered_without_fault_are_not_among_the_worst():
+    examples = score(ranking(relevant=((0,), (1,), (1,)), junk=((),) * 3)).examples
+    assert [example["query"]["text"] for example in examples["worst"]] == ["query 2"]
+    examples = score(ranking(relevant=((0,), (1,), (0,)), junk=((),) * 3)).examples
+    assert (len(examples["best"]), examples["worst"]) == (1, [])
+
+
 def test_a_part_of_the_queries_has_their_values():
     part = score(ranking()).of([0, 2])
     assert part.values["MRR"].tolist() == [1, 0.25]

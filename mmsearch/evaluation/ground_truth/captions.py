@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.sets import CaptionSet, caption_set, is_file
+from mmsearch.evaluation.ground_truth.sets import CaptionSet, caption_set, is_file, picture_in
 
 JSONL = "captions.jsonl"
 
@@ -32,14 +33,15 @@ def read_captions(
         beside it that holds the first picture.
     split : str or None
         Keep only pictures of this split, where the format has splits; for token files the path of a file
-        with one picture name a line.
+        with one picture name a line, kept as it is written.
     is_merging : bool
         See `caption_set`.
 
     Raises
     ------
     GroundTruthError
-        If the file is missing or in no known format, or what it says does not fit together.
+        If the file is missing or in no known format, what it says does not fit together, or a picture is outside
+        of that folder.
     """
     file = path / JSONL if path.is_dir() else path
     if path.is_dir() and not file.is_file():
@@ -61,7 +63,7 @@ def read_captions(
     name = path.name if path.is_dir() else path.stem
     return caption_set(
         name if split is None else f"{name} ({Path(split).stem})",
-        ((folder / picture, captions) for picture, captions in named.items()),
+        ((picture_in(str(file), folder, picture), captions) for picture, captions in named.items()),
         is_merging=is_merging,
     )
 
@@ -188,7 +190,7 @@ def _from_tokens(file: Path, text: str, split: str | None) -> dict[str, list[str
     """Read `name.jpg#0<TAB>caption` lines, or a table with the columns image and caption (or comment)."""
     first = text.partition("\n")[0]
     rows = _token_rows(file, text) if "\t" in first else _table_rows(file, text)
-    wanted = None if split is None else set(read_text(Path(split)).split())
+    wanted = None if split is None else {line for line in lines_of(read_text(Path(split))) if line}
     named: dict[str, list[str]] = {}
     for picture, caption in rows:
         if wanted is None or picture in wanted:
@@ -228,7 +230,7 @@ def _table_rows(file: Path, text: str) -> Iterator[tuple[str, str]]:
                 raise GroundTruthError(
                     f"{file}, line {number}: has {len(row)} columns, its heading names {len(heading)}"
                 )
-            yield row[columns[0]].strip(), row[columns[1]].strip()
+            yield row[columns[0]].strip(" "), row[columns[1]].strip()
 
 
 def _columns(file: Path, heading: list[str]) -> tuple[int, int]:
@@ -248,4 +250,5 @@ def _columns(file: Path, heading: list[str]) -> tuple[int, int]:
 def _folder_of(file: Path, picture: str) -> Path:
     """Return the folder that the names of pictures are relative to: the file's own, or one beside it."""
     beside = sorted(path for path in file.parent.iterdir() if path.is_dir()) if file.parent.is_dir() else []
-    return next((folder for folder in (file.parent, *beside) if is_file(folder / picture)), file.parent)
+    own = os.path.normpath(picture)
+    return next((folder for folder in (file.parent, *beside) if is_file(folder / own)), file.parent)

@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.captions import csv_rows, read_text
-from mmsearch.evaluation.ground_truth.sets import ClassSet, refuse_missing
+from mmsearch.evaluation.ground_truth.captions import JSONL, csv_rows, read_text
+from mmsearch.evaluation.ground_truth.sets import DATABASE, QUERIES, ClassSet, picture_in, refuse_missing
 from mmsearch.images import is_named_like_a_picture
 
 LABELS = "labels.csv"
+_MOST_DIGITS = 18
+_OTHER_SETS = {JSONL: "bench retrieval", DATABASE: "bench instance", QUERIES: "bench instance"}
 
 
 def read_classes(path: Path) -> ClassSet:
@@ -21,13 +23,13 @@ def read_classes(path: Path) -> ClassSet:
     path : Path
         A folder with `labels.csv`, whose heading names `image` (relative to the folder) and `class_name`, and
         may name `class_index` where two classes share a name; or a folder with one folder of pictures for
-        each class, named as the class is (underscores are read as spaces).
+        each class, named as the class is (underscores are read as spaces), and no file of a set of another kind.
 
     Raises
     ------
     GroundTruthError
-        If there is neither, a column is missing, a picture is not on disk or comes twice, a class has two names,
-        or there is one class only.
+        If there is neither, the set is of another kind, a column is missing, a picture is not on disk, comes twice
+        or is outside of the folder, a class has two names, or there is one class only.
     """
     labels = path / LABELS
     return _from_table(path, labels) if labels.is_file() else _from_folders(path)
@@ -46,17 +48,27 @@ def _from_table(folder: Path, file: Path) -> ClassSet:
         key = row["class_index"] if "class_index" in columns else name
         if not (image and name and key):
             raise GroundTruthError(f"{file}, line {number}: image or class is empty; expected both")
-        if folder / image in pictures:
+        if key.isdecimal() and len(key) > _MOST_DIGITS:
+            raise GroundTruthError(
+                f"{file}, line {number}: class is a number of {len(key)} digits, expected at most {_MOST_DIGITS}"
+            )
+        picture = picture_in(f"{file}, line {number}", folder, image)
+        if picture in pictures:
             raise GroundTruthError(f"{file}, line {number}: picture {image!r} comes a second time")
         if names.setdefault(key, name) != name:
             raise GroundTruthError(f"{file}, line {number}: class {key} is called {names[key]!r} and {name!r}")
-        pictures[folder / image] = key
+        pictures[picture] = key
     return _class_set(folder, pictures, names)
 
 
 def _from_folders(folder: Path) -> ClassSet:
     if not folder.is_dir():
         raise GroundTruthError(f"{folder}: is not a folder; expected one with labels.csv, or with a folder a class")
+    if other := next((name for name in _OTHER_SETS if (folder / name).is_file()), None):
+        raise GroundTruthError(
+            f"{folder}: has {other}: such a set is measured by `{_OTHER_SETS[other]}`; if its folders are classes, "
+            f"say so in {LABELS}"
+        )
     pictures = {
         picture: own.name
         for own in sorted(folder.iterdir())

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmsearch.errors import GroundTruthError, StorageError
-from mmsearch.evaluation.ground_truth.hugging_face_load import is_outside, load_split
-from mmsearch.evaluation.ground_truth.sets import CaptionSet, ClassSet, caption_set, refuse_missing
+from mmsearch.evaluation.ground_truth.hugging_face_load import is_in_cache, load_split
+from mmsearch.evaluation.ground_truth.sets import CaptionSet, ClassSet, caption_set, picture_in, refuse_missing
 from mmsearch.evaluation.kept import write_kept
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def read_dataset_captions(
     image_column: str | None,
     text_column: str | None,
     cache: Path,
+    images: Path | None = None,
     is_merging: bool = False,
 ) -> CaptionSet:
     """Return a set of captioned pictures; its name says which split and columns were used.
@@ -54,17 +55,20 @@ def read_dataset_captions(
         Text, a list of texts, or a list of structs with the field `raw`; default the first of `TEXT_COLUMNS`.
     cache : Path
         The cache folder; pictures that are bytes in the set are written below `benchmarks/datasets` in it.
+    images : Path or None
+        Folder that pictures named in rows lie in; default that of the set, for the hub the library's cache.
     is_merging : bool
         See `caption_set`.
 
     Raises
     ------
     GroundTruthError
-        If the set cannot be loaded, a split or column is missing, or a row has no picture or no caption.
+        If the set cannot be loaded, a split or column is missing, or a row has no picture, one that is not of the
+        set, or no caption.
     StorageError
         If a picture cannot be written.
     """
-    table = _table(source, split, image_column, cache)
+    table = _table(source, split, image_column, cache, images)
     column = _chosen(source, table.dataset.features, text_column, TEXT_COLUMNS, "--text-column")
     captions: dict[Path, list[str]] = {}
     for row, (picture, value) in enumerate(table.rows(column, is_joining=True)):
@@ -90,8 +94,8 @@ def read_dataset_classes(
     Raises
     ------
     GroundTruthError
-        If the set cannot be loaded, a split or column is missing, a row has no picture or no class, a picture
-        comes twice, or there is one class only.
+        If the set cannot be loaded, a split or column is missing, a row has no picture, one that is not of the set,
+        or no class, a picture comes twice, or there is one class only.
     StorageError
         If a picture cannot be written.
     """
@@ -124,7 +128,8 @@ def _classes(source: str, column: str, feature: Any, labels: list[Any]) -> tuple
         if not isinstance(label, (int, str)) or label not in position:
             raise GroundTruthError(
                 f"{source}, row {row}: column {column!r} ({_kind(feature)}) is {label!r}, which names no class; "
-                "expected text or a ClassLabel"
+                "expected text or a ClassLabel; numbers become one by "
+                f"dataset.cast_column({column!r}, datasets.ClassLabel(names=['name of class 0', ...]))"
             )
     return names, tuple(position[label] for label in labels)
 
@@ -138,7 +143,7 @@ class _Table:
     split: str
     dataset: Dataset
     image: str
-    base: Path
+    base: Path | None
     folder: Path
 
     def named(self, column: str) -> str:
@@ -156,19 +161,25 @@ class _Table:
                 raise GroundTruthError(f"{where} {column!r} is null; expected a value in every row")
             found = _picture(f"{where} {self.image!r}", row[self.image])
             if isinstance(found, str):
-                if is_outside(self.source, self.base / found):
-                    raise GroundTruthError(
-                        f"{where} {self.image!r} is {found}, expected a picture of the set itself"
-                    )
-                yield self.base / found, row[column]
+                yield self._own(f"{where} {self.image!r}", found), row[column]
             else:
                 key = hashlib.sha256(found).digest() if is_joining else i.to_bytes(8)
                 if key not in written:
                     written[key] = _write(self.folder / f"{i:07d}{_suffix(found)}", found)
                 yield written[key], row[column]
 
+    def _own(self, where: str, name: str) -> Path:
+        """Return the path of a picture, or raise GroundTruthError if it did not come with the set."""
+        if self.base is not None:
+            return picture_in(where, self.base, name)
+        if not is_in_cache(Path(name)):
+            raise GroundTruthError(f"{where} is {name}, expected a picture of the set itself")
+        return Path(name)
 
-def _table(source: str, split: str | None, image_column: str | None, cache: Path) -> _Table:
+
+def _table(
+    source: str, split: str | None, image_column: str | None, cache: Path, images: Path | None = None
+) -> _Table:
     folder = cache / "benchmarks" / "datasets"
     name, split, dataset, base = load_split(source, split, folder / "arrow")
     features = dataset.features
@@ -183,7 +194,7 @@ def _table(source: str, split: str | None, image_column: str | None, cache: Path
     image = _chosen(source, features, image_column, pictures or IMAGE_COLUMNS, "--image-column")
     # The fingerprint of the column alone: the same files whichever text is asked with them.
     fingerprint = dataset.select_columns([image])._fingerprint
-    return _Table(source, name, split, dataset, image, base, folder / fingerprint)
+    return _Table(source, name, split, dataset, image, images or base, folder / fingerprint)
 
 
 def _chosen(source: str, features: Mapping[str, Any], named: str | None, usual: Sequence[str], option: str) -> str:

@@ -33,10 +33,11 @@ def is_dataset(source: str) -> bool:
     return any(file.suffix in _FILES for file in listed)
 
 
-def load_split(source: str, split: str | None, arrow: Path) -> tuple[str, str, Dataset, Path]:
-    """Return the name of a set, that of the split, its rows, and the folder that paths in them are relative to.
+def load_split(source: str, split: str | None, arrow: Path) -> tuple[str, str, Dataset, Path | None]:
+    """Return the name of a set, that of the split, its rows, and the folder that pictures named in them lie in.
 
-    Pictures in the rows are dicts of `bytes` and `path`, as they are stored: nothing is decoded.
+    That folder is None for a set of the hub. Pictures in the rows are dicts of `bytes` and `path`, as they are
+    stored: nothing is decoded.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def load_split(source: str, split: str | None, arrow: Path) -> tuple[str, str, D
         If there is no such set, split or configuration, it has no rows, or the hub is needed and does not answer.
     """
     if source.startswith(HUB):
-        name, base, splits = source.removeprefix(HUB), Path(), _from_hub(source)
+        name, base, splits = source.removeprefix(HUB), None, _from_hub(source)
     else:
         path = Path(source).absolute()
         name, base, splits = path.stem, path if path.is_dir() else path.parent, _from_disk(path, arrow)
@@ -65,18 +66,13 @@ def load_split(source: str, split: str | None, arrow: Path) -> tuple[str, str, D
     return name, chosen, _undecoded(splits[chosen]), base
 
 
-def is_outside(source: str, picture: Path) -> bool:
-    """Return whether a set of the hub names a picture that did not come with it.
-
-    Thumbnails go into reports that are shown to others: a set from elsewhere must not choose among private files.
-    """
-    if not source.startswith(HUB):
-        return False
+def is_in_cache(picture: Path) -> bool:
+    """Return whether a picture lies where the `datasets` library keeps what it got from the hub."""
     from datasets import config
 
     folders = (config.HF_CACHE_HOME, config.HF_DATASETS_CACHE, config.DOWNLOADED_DATASETS_PATH)
     own = picture.resolve()
-    return not any(own.is_relative_to(Path(folder).expanduser().resolve()) for folder in folders)
+    return any(own.is_relative_to(Path(folder).expanduser().resolve()) for folder in folders)
 
 
 def _undecoded(dataset: Dataset) -> Dataset:

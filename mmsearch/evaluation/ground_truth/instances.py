@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,18 @@ from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.ground_truth.captions import field, json_lines, parsed_json, read_text
 from mmsearch.evaluation.ground_truth.classes import read_classes
 from mmsearch.evaluation.ground_truth.sets import (
+    DATABASE,
     GROUPS_OF_FOUR,
+    QUERIES,
     RANKING,
     InstanceSet,
     Task,
+    is_box,
+    picture_in,
     refuse_missing,
 )
 from mmsearch.records import Box
 
-DATABASE, QUERIES = "database.jsonl", "queries.jsonl"
 ALL = "all"
 
 
@@ -42,15 +46,15 @@ def read_instances(path: Path, *, images: Path | None = None, by: str | None = N
     Raises
     ------
     GroundTruthError
-        If it is in no known form, or what it says does not fit together.
+        If it is in no known form, what it says does not fit together, or a picture is outside of that folder.
 
     Notes
     -----
     A query that is itself in the gallery is junk for itself unless it is named as relevant. Pictures of groups
     and classes all ask for the others of their own.
     """
-    if path.is_dir() and (path / QUERIES).is_file():
-        return _from_lists(path.name, _from_jsonl(path), images or path, by)
+    if (path / DATABASE).is_file() or (path / QUERIES).is_file():
+        return _from_lists(path.name, _from_jsonl(path, images or path), by)
     if path.is_dir() or path.suffix != ".json":
         _refuse_parts(path, by)
         return _from_classes(path)
@@ -60,7 +64,7 @@ def read_instances(path: Path, *, images: Path | None = None, by: str | None = N
     if isinstance(whole, dict) and "groups" in whole:
         _refuse_parts(path, by)
         return _from_groups(file, whole, folder)
-    return _from_lists(path.stem, _from_json(file, whole), folder, by)
+    return _from_lists(path.stem, _from_json(file, whole, folder), by)
 
 
 def _refuse_parts(path: Path, by: str | None) -> None:
@@ -71,28 +75,34 @@ def _refuse_parts(path: Path, by: str | None) -> None:
 class _Entries:
     """A gallery and queries as a file names them, before positions are known."""
 
-    def __init__(self) -> None:
-        self.gallery: dict[str, str] = {}  # id -> picture
+    def __init__(self, folder: Path, *, has_ids: bool) -> None:
+        self.folder, self.has_ids = folder, has_ids
+        self.gallery: list[Path] = []
+        self.position: dict[str, int] = {}  # key -> place in the gallery
         self.queries: list[tuple[str, dict[str, Any]]] = []  # (where, entry)
-        self.picture_field = "image"
 
-    def add(self, where: str, key: str, picture: str) -> None:
-        if key in self.gallery:
-            raise GroundTruthError(f"{where}: {key!r} comes a second time; expected every one once")
-        self.gallery[key] = picture
+    def key(self, where: str, name: str) -> str:
+        """Return what a picture of the gallery is known by: its id, or else its path."""
+        return name if self.has_ids else str(picture_in(where, self.folder, name))
+
+    def add(self, where: str, name: str, picture: str) -> None:
+        key = self.key(where, name)
+        if key in self.position:
+            raise GroundTruthError(f"{where}: {name!r} comes a second time; expected every one once")
+        self.position[key] = len(self.gallery)
+        self.gallery.append(picture_in(where, self.folder, picture))
 
 
-def _from_jsonl(folder: Path) -> _Entries:
-    entries = _Entries()
-    entries.picture_field = "query"
+def _from_jsonl(folder: Path, images: Path) -> _Entries:
+    entries = _Entries(images, has_ids=True)
     for where, entry in json_lines(folder / DATABASE, read_text(folder / DATABASE)):
         entries.add(where, _key(where, entry, "id"), field(where, entry, "image", str))
     entries.queries = list(json_lines(folder / QUERIES, read_text(folder / QUERIES)))
     return entries
 
 
-def _from_json(file: Path, whole: Any) -> _Entries:
-    entries = _Entries()
+def _from_json(file: Path, whole: Any, folder: Path) -> _Entries:
+    entries = _Entries(folder, has_ids=False)
     for i, picture in enumerate(_names(f"{file}, gallery", field(str(file), whole, "gallery", list))):
         entries.add(f"{file}, gallery {i}", picture, picture)
     entries.queries = [
@@ -101,23 +111,23 @@ def _from_json(file: Path, whole: Any) -> _Entries:
     return entries
 
 
-def _from_lists(name: str, entries: _Entries, folder: Path, by: str | None) -> InstanceSet:
-    position = {key: i for i, key in enumerate(entries.gallery)}
-    at_path: dict[str, int] = {}
-    for i, picture in enumerate(entries.gallery.values()):
-        if at_path.setdefault(str(folder / picture), i) != i:
-            raise GroundTruthError(f"{name}: gallery picture {picture!r} comes a second time, under another id")
+def _from_lists(name: str, entries: _Entries, by: str | None) -> InstanceSet:
+    at_path: dict[Path, int] = {}
+    for i, picture in enumerate(entries.gallery):
+        if at_path.setdefault(picture, i) != i:
+            raise GroundTruthError(f"{name}: gallery picture {picture} comes a second time, under another id")
     queries: list[Path] = []
     boxes: list[Box | None] = []
     relevant, junk, parts = [], [], dict[str, list[int]]()
     for where, entry in entries.queries:
-        queries.append(folder / field(where, entry, entries.picture_field, str))
+        asked = field(where, entry, "query" if entries.has_ids else "image", str)
+        queries.append(picture_in(where, entries.folder, asked))
         boxes.append(_box(where, entry["box"]) if entry.get("box") is not None else None)
-        own = _positions(where, entry, "relevant", position)
-        ignored = _positions(where, entry, "junk", position) if "junk" in entry else ()
+        own = _positions(where, entry, "relevant", entries)
+        ignored = _positions(where, entry, "junk", entries) if "junk" in entry else ()
         if both := set(own) & set(ignored):
             raise GroundTruthError(f"{where}: gallery picture {min(both)} is both relevant and junk")
-        itself = at_path.get(str(queries[-1]))
+        itself = at_path.get(queries[-1])
         if itself is not None and itself not in own and itself not in ignored:
             ignored = (*ignored, itself)
         relevant.append(own)
@@ -126,21 +136,20 @@ def _from_lists(name: str, entries: _Entries, folder: Path, by: str | None) -> I
             parts.setdefault(f"{by}={_key(where, entry, by)}", []).append(len(queries) - 1)
     if not queries:
         raise GroundTruthError(f"{name}: there are no queries in it; expected at least one")
-    gallery = tuple(folder / picture for picture in entries.gallery.values())
-    refuse_missing(name, [*gallery, *queries])
+    refuse_missing(name, [*entries.gallery, *queries])
     tasks = {ALL: Task(tuple(relevant), tuple(junk))}
-    return InstanceSet(
-        name, gallery, tuple(queries), tuple(boxes), tasks, {part: tuple(own) for part, own in parts.items()}
-    )
+    labelled = {part: tuple(own) for part, own in parts.items()}
+    return InstanceSet(name, tuple(entries.gallery), tuple(queries), tuple(boxes), tasks, labelled)
 
 
-def _positions(where: str, entry: Any, name: str, position: Mapping[str, int]) -> tuple[int, ...]:
-    keys = [str(key) for key in field(where, entry, name, list)]
-    if unknown := [key for key in keys if key not in position]:
-        raise GroundTruthError(f"{where}: {name} names {unknown[0]!r}, which is not in the gallery")
-    if len(set(keys)) < len(keys):
+def _positions(where: str, entry: Any, name: str, entries: _Entries) -> tuple[int, ...]:
+    names = [str(key) for key in field(where, entry, name, list)]
+    found = [entries.position.get(entries.key(where, own)) for own in names]
+    if None in found:
+        raise GroundTruthError(f"{where}: {name} names {names[found.index(None)]!r}, which is not in the gallery")
+    if len(set(found)) < len(found):
         raise GroundTruthError(f"{where}: {name} names one picture twice; expected every one once")
-    return tuple(position[key] for key in keys)
+    return tuple(position for position in found if position is not None)
 
 
 def _key(where: str, entry: Any, name: str) -> str:
@@ -156,23 +165,26 @@ def _names(where: str, value: Any) -> list[str]:
 
 
 def _box(where: str, value: Any) -> Box:
-    is_box = isinstance(value, list) and len(value) == 4 and all(isinstance(side, int | float) for side in value)
-    if not (is_box and value[0] < value[2] and value[1] < value[3]):
-        raise GroundTruthError(f"{where}: box is {value}, expected [left, top, right, bottom] in ascending order")
+    if not (isinstance(value, list) and is_box(value)):
+        raise GroundTruthError(
+            f"{where}: box is {str(value)[:80]}, expected numbers [left, top, right, bottom] in ascending order"
+        )
     return tuple(value)
 
 
 def _from_groups(file: Path, whole: Any, folder: Path) -> InstanceSet:
     groups = [_names(f"{file}, group {i}", own) for i, own in enumerate(field(str(file), whole, "groups", list))]
     distractors = _names(f"{file}, distractors", whole.get("distractors", []))
-    names = [picture for own in groups for picture in own]
-    if len({*names, *distractors}) < len(names) + len(distractors):
-        twice = next(name for name in [*names, *distractors] if [*names, *distractors].count(name) > 1)
-        raise GroundTruthError(f"{file}: picture {twice!r} comes a second time; expected every one in one group")
+    pictures: dict[Path, None] = {}
+    for name in (*chain(*groups), *distractors):
+        picture = picture_in(str(file), folder, name)
+        if picture in pictures:
+            raise GroundTruthError(f"{file}: picture {name!r} comes a second time; expected every one in one group")
+        pictures[picture] = None
     is_of_four = bool(groups) and all(len(own) == 4 for own in groups)
     found = _each_asks_for_its_own(
         file.stem,
-        [folder / name for name in [*names, *distractors]],
+        list(pictures),
         [i for i, own in enumerate(groups) for _ in own],
         protocol=GROUPS_OF_FOUR if is_of_four else RANKING,
     )

@@ -12,7 +12,7 @@ from mmsearch.evaluation.ground_truth.hugging_face import read_dataset_captions,
 from mmsearch.evaluation.ground_truth.hugging_face_load import is_dataset
 from mmsearch.evaluation.ground_truth.instances import read_instances
 from mmsearch.evaluation.ground_truth.revisited import read_revisited
-from mmsearch.evaluation.ground_truth.sets import CaptionSet, ClassSet, InstanceSet
+from mmsearch.evaluation.ground_truth.sets import DATABASE, QUERIES, CaptionSet, ClassSet, InstanceSet
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def open_captions(source: str, options: SetOptions, *, is_merging: bool = False)
         image, text = options.columns
         return read_dataset_captions(
             source, split=options.split, image_column=image, text_column=text, cache=options.cache,
-            is_merging=is_merging,
+            images=options.images, is_merging=is_merging,
         )  # fmt: skip
     _refuse(source, options, columns="captions.jsonl and the like")
     return read_captions(Path(source), images=options.images, split=options.split, is_merging=is_merging)
@@ -65,6 +65,11 @@ def open_instances(source: str, options: SetOptions, *, by: str | None = None) -
         if by is not None:
             raise GroundTruthError(f"{source}: its queries have no field {by!r}; leave --by out")
         return read_revisited(path, images=options.images)
+    if is_dataset(source) and not any((path / name).is_file() for name in (DATABASE, QUERIES, LABELS)):
+        raise GroundTruthError(
+            f"{source}: is a set of `datasets`, which has captions or classes; measure it by `bench retrieval` or "
+            "by `bench classify`"
+        )
     return read_instances(path, images=options.images, by=by)
 
 

@@ -5,13 +5,14 @@ The files are pickles; they are read without running any code of theirs (`plain_
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.ground_truth.captions import field, parsed_json, read_text
 from mmsearch.evaluation.ground_truth.plain_pickle import load_plain_pickle
-from mmsearch.evaluation.ground_truth.sets import REVISITED, InstanceSet, Task, refuse_missing
+from mmsearch.evaluation.ground_truth.sets import REVISITED, InstanceSet, Task, is_box, picture_in, refuse_missing
 from mmsearch.records import Box
 
 _LISTS = ("easy", "hard", "junk")
@@ -44,7 +45,8 @@ def read_revisited(file: Path, *, images: Path | None = None) -> InstanceSet:
     ------
     GroundTruthError
         If the file cannot be read safely, a field is missing or not what it should be, a name comes twice, a
-        position is outside of the gallery or in two lists of a query, or a picture is not on disk.
+        position is outside of the gallery or in two lists of a query, or a picture is not on disk or outside of
+        the folder.
 
     Notes
     -----
@@ -66,7 +68,9 @@ def read_revisited(file: Path, *, images: Path | None = None) -> InstanceSet:
         boxes.append(_box(where, own))
         lists.append(_positions(where, own, len(gallery)))
     folder = images if images is not None else _folder_of(file, gallery)
-    pictures, asked = ([folder / f"{name}.jpg" for name in names] for names in (gallery, queries))
+    pictures, asked = (
+        [picture_in(str(file), folder, f"{name}.jpg") for name in names] for names in (gallery, queries)
+    )
     for found in (pictures, asked):
         refuse_missing(str(file), found)
     tasks = {
@@ -98,23 +102,18 @@ def _names(file: Path, whole: dict[str, Any], name: str) -> list[str]:
             raise GroundTruthError(f"{where} is {type(found).__name__}, expected the name of a picture")
         if not 0 < len(found.encode(errors="replace")) <= _LONGEST_NAME:
             raise GroundTruthError(f"{where} is a name of {len(found)} letters, expected one that a file can have")
-        if found in seen:
+        if (own := os.path.normpath(found)) in seen:
             raise GroundTruthError(f"{where}, {found!r}, comes a second time; expected every name once")
-        seen[found] = None
+        seen[own] = None
     return list(seen)
 
 
 def _box(where: str, entry: dict[str, Any]) -> Box:
     found = _list(where, entry, "bbx")
-    if len(found) == 4 and all(_is_number(value) for value in found):
+    if is_box(found):
         left, top, right, bottom = map(float, found)
-        if left < right and top < bottom:
-            return left, top, right, bottom
+        return left, top, right, bottom
     raise GroundTruthError(f"{where}: field 'bbx' is not x1 < x2 and y1 < y2, given as four numbers x1, y1, x2, y2")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**31  # no NaN either
 
 
 def _positions(where: str, entry: dict[str, Any], n_images: int) -> dict[str, tuple[int, ...]]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mmsearch.errors import GroundTruthError
 from mmsearch.records import Box
 
+DATABASE, QUERIES = "database.jsonl", "queries.jsonl"  # of an instance set
 RANKING, REVISITED, GROUPS_OF_FOUR = "ranking", "revisited", "groups of four"
 
 
@@ -18,6 +21,38 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
+
+
+def picture_in(where: str, folder: Path, name: str) -> Path:
+    """Return the path of a picture of a set, the same however its name is written: `x/../a.jpg` is `a.jpg`.
+
+    Names are read by their letters, relative to the folder or absolute; links are not looked at.
+
+    Raises
+    ------
+    GroundTruthError
+        If it is not in the folder: thumbnails go into reports that are shown to others, and a set from elsewhere
+        must not choose among private files.
+    """
+    own = Path(os.path.normpath(name))
+    if own.is_absolute():
+        bases = (Path(os.path.normpath(folder.absolute())), folder.resolve())
+        own = next((own.relative_to(base) for base in bases if own.is_relative_to(base)), Path(os.pardir))
+    if os.pardir in own.parts:
+        raise GroundTruthError(
+            f"{where}: {name!r} lies outside of {folder}; expected a picture in that folder (another is named "
+            "with --images, where the command has it)"
+        )
+    return folder / own
+
+
+def is_box(value: Sequence[Any]) -> bool:
+    """Return whether values are the left, top, right and bottom of a part of a picture, in ascending order."""
+    is_of_four = len(value) == 4 and all(
+        isinstance(side, int | float) and not isinstance(side, bool) and abs(side) < 2**31  # no NaN either
+        for side in value
+    )
+    return is_of_four and value[0] < value[2] and value[1] < value[3]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.captions import lines_of, read_text
 from mmsearch.evaluation.metrics.ranks import Qrels, RankedRelevant, rank_relevant_of_lists
 
 Judged = dict[str, dict[str, float]]
@@ -115,27 +115,39 @@ def run_lines(query: str, ranked: Sequence[tuple[str, float]], tag: str) -> str:
 
 def _read(file: Path, columns: tuple[str, ...], *, document: int, value: int) -> Judged:
     found: Judged = {}
-    for number, line in enumerate(lines_of(read_text(file)), start=1):
-        parts = line.split()
-        if not parts:
-            continue
-        where = f"{file}, line {number}"
-        if len(parts) != len(columns):
-            raise GroundTruthError(
-                f"{where}: has {len(parts)} columns, expected {len(columns)}: {' '.join(columns)}"
-            )
-        own = found.setdefault(parts[0], {})
-        if parts[document] in own:
-            raise GroundTruthError(
-                f"{where}: document {parts[document]!r} comes a second time for query {parts[0]!r}"
-            )
-        try:
-            number_found = float(parts[value])
-        except ValueError:
-            number_found = math.nan
-        if not math.isfinite(number_found):
-            raise GroundTruthError(f"{where}: {columns[value]} is {parts[value]!r}, expected a number")
-        own[sys.intern(parts[document])] = number_found
+    number = 0
+    try:
+        with file.open("rb") as lines:
+            if lines.read(len(BOM_UTF8)) != BOM_UTF8:
+                lines.seek(0)
+            for line in lines:
+                number += 1
+                # Bytes are parted at ASCII blanks alone; names may hold any other.
+                if parts := line.split():
+                    _add(found, parts, columns, document, value)
+    except UnicodeDecodeError as error:
+        raise GroundTruthError(f"{file}, line {number}: is not UTF-8 text; is it the right file?") from error
+    except GroundTruthError as error:
+        raise GroundTruthError(f"{file}, line {number}: {error}") from error
+    except OSError as error:
+        raise GroundTruthError(f"{file}: cannot be read ({error.strerror})") from error
     if not found:
         raise GroundTruthError(f"{file}: is empty; expected lines of {' '.join(columns)}")
     return found
+
+
+def _add(found: Judged, parts: list[bytes], columns: tuple[str, ...], document: int, value: int) -> None:
+    """Add the words of one line, or raise GroundTruthError that says what is wrong with it."""
+    if len(parts) != len(columns):
+        raise GroundTruthError(f"has {len(parts)} columns, expected {len(columns)}: {' '.join(columns)}")
+    query, name = parts[0].decode(), parts[document].decode()
+    own = found.setdefault(query, {})
+    if name in own:
+        raise GroundTruthError(f"document {name!r} comes a second time for query {query!r}")
+    try:
+        number = float(parts[value])
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise GroundTruthError(f"{columns[value]} is {parts[value].decode()!r}, expected a number")
+    own[sys.intern(name)] = number

@@ -220,3 +220,24 @@ def test_a_karpathy_folder_must_be_a_text(tmp_path):
 def test_a_folder_without_captions_names_the_commands_for_other_sets(tmp_path):
     with pytest.raises(GroundTruthError, match=r"has no captions\.jsonl; .*`bench classify`.*`bench instance`"):
         read_captions(tmp_path)
+
+
+def test_a_picture_written_in_two_ways_is_one_and_must_lie_in_the_folder(folder):
+    for name, sentence in (("x/../images/one.jpg", "one.jpg comes twice"), ("../one.jpg", "lies outside of")):
+        write_jsonl(folder, GOOD, {"image": name, "captions": ["b"]})
+        with pytest.raises(GroundTruthError, match=sentence):
+            read_captions(folder)
+
+
+def test_names_in_a_split_file_are_kept_as_they_are_written(folder):
+    names = ["one and two.jpg", "\u00a0three.jpg", " four.jpg"]
+    for name in names:
+        (folder / "images" / name).write_bytes(b"")
+    file = write(folder, "t.txt", "".join(f"{name}#0\ta caption\n" for name in names) + TOKENS)
+    split = write(folder, "split.txt", "\r\n".join(names) + "\n\n")
+    assert [path.name for path in read_captions(file, split=str(split)).pictures] == names
+    split = write(folder, "split.txt", "one.jpg\u00a0\n")
+    with pytest.raises(GroundTruthError, match=r"names 1 pictures without .*, the first is 'one\.jpg\\xa0'"):
+        read_captions(file, split=str(split))
+    table = write(folder, "t.csv", "image,caption\n\u00a0three.jpg,a caption\n")
+    assert [path.name for path in read_captions(table).pictures] == ["\u00a0three.jpg"]

@@ -48,6 +48,11 @@ def test_two_classes_may_share_a_name_where_the_table_has_an_index(folder):
             "image,class_index,class_name\ncat/x.png,1,cat\nred_car/b.jpg,1,dog\n",
             "class 1 is called 'cat' and 'dog'",
         ),
+        (f"image,class_index,class_name\ncat/x.png,{'9' * 5000},cat\n", "line 2: class is a number of 5000 digits"),
+        (
+            f"image,class_name\ncat/x.png,{'9' * 5000}\n",
+            "line 2: class is a number of 5000 digits, expected at most 18",
+        ),
         ("image,class_name\nlost.jpg,cat\n", r"1 of 1 pictures are not on disk, the first is .*lost\.jpg"),
         ("image,class_name\ncat/x.png,cat\n", "all pictures are of the class 'cat'; expected two or more"),
         ("image,class_name\n", "there are no pictures in it"),
@@ -64,3 +69,13 @@ def test_a_folder_without_classes_is_refused(tmp_path):
         read_classes(tmp_path)
     with pytest.raises(GroundTruthError, match="is not a folder"):
         read_classes(tmp_path / "nothing")
+
+
+def test_a_picture_written_in_two_ways_is_one_and_must_lie_in_the_folder(folder):
+    for name, sentence in (
+        ("dog/../cat/./x.png", "line 3: .* comes a second time"),
+        ("../x.png", "lies outside of"),
+    ):
+        (folder / "labels.csv").write_text(f"image,class_name\ncat/x.png,cat\n{name},dog\n")
+        with pytest.raises(GroundTruthError, match=sentence):
+            read_classes(folder)

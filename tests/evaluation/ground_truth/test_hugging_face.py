@@ -188,6 +188,38 @@ def test_paths_are_joined_and_relative_to_the_file(captions, tmp_path, is_absolu
     assert found.texts == ("one", "three", "two")
 
 
+@pytest.mark.parametrize("name", ["../private.jpg", "x/../../private.jpg", "{folder}/../private.jpg"])
+def test_a_local_set_must_not_choose_among_pictures_outside_of_its_folder(captions, parquet, tmp_path, name):
+    (tmp_path / "private.jpg").write_bytes(picture("cat"))
+    rows = {"path": [name.format(folder=tmp_path / "set")], "text": ["a cat"]}
+    file = parquet(Dataset.from_dict(rows), "set/set.parquet")
+    with pytest.raises(GroundTruthError, match=r"row 0: column 'path': .*private\.jpg' lies outside of .*set;"):
+        captions(file)
+
+
+def test_pictures_of_a_local_set_may_lie_in_a_folder_that_is_named(captions, parquet, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(picture("cat"))
+    rows = {"path": ["cat.jpg", f"{tmp_path}/photos/cat.jpg"], "text": ["one", "two"]}
+    found = captions(parquet(Dataset.from_dict(rows), "set/set.parquet"), images=tmp_path / "photos")
+    assert found.pictures == (tmp_path / "photos" / "cat.jpg",)
+
+
+def test_paths_written_in_two_ways_are_one_picture(captions, parquet, tmp_path):
+    (tmp_path / "cat.jpg").write_bytes(picture("cat"))
+    rows = {"path": ["cat.jpg", "x/../cat.jpg", f"{tmp_path}/./cat.jpg"], "text": ["one", "two", "three"]}
+    found = captions(parquet(Dataset.from_dict(rows)))
+    assert (found.pictures, found.pictures_of_text) == ((tmp_path / "cat.jpg",), ((0,), (0,), (0,)))
+
+
+def test_a_folder_of_pictures_may_be_named_by_a_link(captions, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "cat.jpg").write_bytes(picture("cat"))
+    (tmp_path / "real" / "metadata.jsonl").write_text('{"file_name": "cat.jpg", "text": "a cat"}\n')
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert captions(tmp_path / "link").pictures == (tmp_path / "link" / "cat.jpg",)
+
+
 @pytest.mark.parametrize("is_struct", [False, True])
 def test_pictures_may_be_bytes_without_the_type_of_pictures(captions, tmp_path, is_struct):
     column = [{"bytes": picture(name), "path": None} if is_struct else picture(name) for name in NAMES]
@@ -312,7 +344,8 @@ def test_what_is_wrong_with_captions_is_named(captions, parquet, columns, named,
         (lambda: labelled([0, 1, None]), "row 2: column 'label' is null"),
         (
             lambda: table(label=[0, 1, 2]),
-            r"row 0: column 'label' \(int64\) is 0, which names no class; expected text",
+            r"row 0: column 'label' \(int64\) is 0, which names no class; expected text or a ClassLabel; numbers "
+            r"become one by dataset.cast_column\('label', datasets.ClassLabel\(names=\[",
         ),
         (lambda: table(label=["a", "", "b"]), r"row 1: column 'label' \(string\) is '', which names no class"),
         (

@@ -120,6 +120,13 @@ def test_pictures_of_a_class_ask_for_the_others(tmp_path):
             {"gallery": GALLERY, "queries": [{"image": "d.jpg", "relevant": [], "box": [3, 0, 1, 9]}]},
             "box is \\[3, 0, 1, 9\\], expected",
         ),
+        *(
+            (
+                {"gallery": GALLERY, "queries": [{"image": "d.jpg", "relevant": [], "box": [0, 0, 1, bottom]}]},
+                f"box is \\[0, 0, 1, {str(bottom)[:20]}.*, expected numbers",
+            )
+            for bottom in (10**4000, float("inf"), float("nan"), True)
+        ),
         ({"groups": [["a.jpg", "a.jpg"]]}, "picture 'a.jpg' comes a second time"),
         ({"groups": [["a.jpg"], ["b.jpg"]]}, "no picture has another of its group"),
         ({"groups": "abc"}, "field 'groups' is str, expected list"),
@@ -160,3 +167,63 @@ def test_a_part_is_never_called_as_a_task_is(folder):
     queries = [{"image": "d.jpg", "relevant": ["a.jpg"], "kind": "all"}]
     found = read_instances(written(folder, {"gallery": GALLERY, "queries": queries}), by="kind")
     assert (list(found.tasks), list(found.parts)) == (["all"], ["kind=all"])
+
+
+SPELLINGS = ("a.jpg", "./a.jpg", "x/../a.jpg", "x//../a.jpg", "{folder}/a.jpg", "{folder}/x/../a.jpg")
+
+
+@pytest.fixture(params=SPELLINGS)
+def spelled(request, folder):
+    """One of the ways to write the name of the first picture."""
+    return request.param.format(folder=folder)
+
+
+def test_a_picture_is_the_same_however_its_name_is_written(folder, spelled):
+    queries = [
+        {"image": spelled, "relevant": ["b.jpg"]},
+        {"image": "b.jpg", "relevant": [spelled], "junk": ["x/../b.jpg"]},
+        {"image": "d.jpg", "relevant": ["b.jpg"], "junk": [spelled]},
+    ]
+    found = read_instances(written(folder, {"gallery": GALLERY, "queries": queries}))
+    assert found.queries[0] == found.gallery[0] == folder / "a.jpg"
+    assert found.tasks["all"].relevant == ((1,), (0,), (1,))
+    assert found.tasks["all"].junk == ((0,), (1,), (0,))
+
+
+def test_a_picture_written_in_two_ways_is_refused_as_one_that_comes_twice(folder, spelled):
+    entry = {"image": "d.jpg", "relevant": ["a.jpg", spelled]}
+    for whole, sentence in (
+        ({"gallery": ["a.jpg", spelled], "queries": []}, "gallery 1: .* comes a second time"),
+        ({"gallery": GALLERY, "queries": [entry]}, "query 0: relevant names one picture twice"),
+        ({"groups": [["a.jpg", "b.jpg"], ["c.jpg", spelled]]}, "comes a second time; expected every one in one"),
+        ({"groups": [["a.jpg", "b.jpg"]], "distractors": [spelled]}, "comes a second time; expected every one in"),
+    ):
+        with pytest.raises(GroundTruthError, match=sentence):
+            read_instances(written(folder, whole))
+
+
+def test_ids_that_look_like_names_stay_as_they_are(folder):
+    database = [{"id": "x/../y", "image": "a.jpg"}, {"id": "y", "image": "b.jpg"}]
+    found = read_instances(as_lines(folder, database, [{"query": "x/../a.jpg", "relevant": ["y"]}]))
+    assert (found.tasks["all"].relevant, found.tasks["all"].junk) == (((1,),), ((0,),))
+
+
+@pytest.mark.parametrize("name", ["../own.jpg", "x/../../own.jpg", "{folder}/../own.jpg", "/own.jpg"])
+@pytest.mark.parametrize(
+    "whole",
+    [
+        lambda name: {"gallery": ["a.jpg", name], "queries": []},
+        lambda name: {"gallery": GALLERY, "queries": [{"image": name, "relevant": []}]},
+        lambda name: {"groups": [["a.jpg", name]]},
+    ],
+    ids=["gallery", "query", "group"],
+)
+def test_a_set_must_not_choose_among_pictures_outside_of_its_folder(folder, whole, name):
+    name = name.format(folder=folder)
+    with pytest.raises(GroundTruthError, match=r"own\.jpg' lies outside of .*; expected a picture in that folder"):
+        read_instances(written(folder, whole(name)))
+
+
+def test_pictures_are_in_the_folder_that_is_named_for_them(folder, tmp_path_factory):
+    file = written(tmp_path_factory.mktemp("elsewhere"), {"groups": [["x/../a.jpg", f"{folder}/b.jpg"]]})
+    assert read_instances(file, images=folder).gallery == (folder / "a.jpg", folder / "b.jpg")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_a_set_of_captions_is_known_by_its_files(photos, options, tmp_path):
         {"image": str(photos / "cat.jpg"), "caption": "a cat"},
         {"image": str(photos / "fig.jpg"), "caption": "a fig"},
     ]
-    found = open_captions(str(parquet(tmp_path / "set", rows)), options)
+    found = open_captions(str(parquet(tmp_path / "set", rows)), replace(options, images=photos))
     assert found.texts == ("a cat", "a fig")
     assert "image, caption" in found.name
     (photos / "captions.jsonl").write_text(json.dumps({"image": "cat.jpg", "captions": ["own"]}))
@@ -40,7 +41,9 @@ def test_a_set_of_captions_is_known_by_its_files(photos, options, tmp_path):
 
 def test_a_set_of_classes_is_known_by_its_files(photos, options, tmp_path):
     rows = [{"image": str(photos / "cat.jpg"), "label": "cat"}, {"image": str(photos / "fig.jpg"), "label": "fig"}]
-    assert open_classes(str(parquet(tmp_path / "set", rows)), options).class_names == ("cat", "fig")
+    parquet(photos / "set", rows)
+    (photos / "set" / "test.parquet").rename(photos / "set.parquet")
+    assert open_classes(str(photos / "set.parquet"), options).class_names == ("cat", "fig")
     for name in ("cat", "fig"):
         (tmp_path / "own" / "test" / name).mkdir(parents=True)
         (photos / f"{name}.jpg").rename(tmp_path / "own" / "test" / name / "1.jpg")
@@ -71,3 +74,39 @@ def test_revisited_sets_have_no_fields_to_part_by(photos, options):
     (photos / "gnd_mine.json").write_text("{}")
     with pytest.raises(GroundTruthError, match="its queries have no field 'camera'"):
         open_instances(str(photos / "gnd_mine.json"), options, by="camera")
+
+
+@pytest.fixture
+def two_folders(tmp_path):
+    """A folder with two folders of pictures, which is a set of classes if it has nothing else."""
+    for name in ("cat/1.jpg", "cat/2.jpg", "fig/1.jpg"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(b"x")
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize("read", [open_classes, open_instances])
+def test_folders_of_pictures_beside_captions_are_no_classes(two_folders, options, read):
+    assert read(str(two_folders), options).name == "set"
+    (two_folders / "captions.jsonl").write_text(json.dumps({"image": "cat/1.jpg", "captions": ["a cat"]}))
+    with pytest.raises(GroundTruthError, match=r"has captions\.jsonl: .* `bench retrieval`; .* labels\.csv"):
+        read(str(two_folders), options)
+    (two_folders / "labels.csv").write_text("image,class_name\ncat/1.jpg,cat\ncat/2.jpg,cat\nfig/1.jpg,fig\n")
+    assert read(str(two_folders), options).name == "set"
+
+
+@pytest.mark.parametrize(("file", "other"), [("database", "queries"), ("queries", "database")])
+def test_folders_of_pictures_beside_half_an_instance_set_are_no_classes(two_folders, options, file, other):
+    (two_folders / f"{file}.jsonl").write_text(json.dumps({"id": 1, "image": "cat/1.jpg"}))
+    with pytest.raises(GroundTruthError, match=rf"{other}\.jsonl: cannot be read"):
+        open_instances(str(two_folders), options)
+    with pytest.raises(GroundTruthError, match=rf"has {file}\.jsonl: .* `bench instance`"):
+        open_classes(str(two_folders), options)
+
+
+@pytest.mark.parametrize("file", ["metadata.csv", "state.json", "set.parquet"])
+def test_a_set_of_the_datasets_library_is_no_instance_set(two_folders, options, file):
+    (two_folders / file).write_text("file_name,text\ncat/1.jpg,a cat\n")
+    for source in (str(two_folders), "hf:owner/name"):
+        with pytest.raises(GroundTruthError, match=r"of `datasets`, .* `bench retrieval` .* `bench classify`"):
+            open_instances(source, options)

@@ -240,3 +240,16 @@ def test_a_file_that_is_cut_short_is_refused(folder):
         for length in range(0, len(data) - 1, 7):
             with pytest.raises(GroundTruthError, match=r"gnd_roxford5k\.pkl: is not a pickle of plain values"):
                 read_revisited(write(folder, data[:length]))
+
+
+def test_a_name_written_in_two_ways_is_one_and_must_lie_in_the_folder(folder):
+    for field, name, sentence in (
+        ("imlist", "x/../hall_1", r"imlist\[1\], 'x/../hall_1', comes a second time"),
+        ("imlist", "../private", r"'../private.jpg' lies outside of"),
+        ("qimlist", "/private", r"'/private.jpg' lies outside of"),
+    ):
+        whole = content()
+        whole[field][1] = name
+        (folder / "gnd_mine.json").write_text(json.dumps(whole))
+        with pytest.raises(GroundTruthError, match=sentence):
+            read_revisited(folder / "gnd_mine.json")

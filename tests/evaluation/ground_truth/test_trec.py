@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -63,3 +65,31 @@ def test_what_is_wrong_with_a_run_is_named(write, content, sentence):
 def test_run_and_qrels_of_other_sets_are_refused():
     with pytest.raises(GroundTruthError, match="share no query; the run answers 'x', the qrels judge 'y'"):
         rank_run({"x": {"a": 1.0}}, {"y": {"a": 1.0}})
+
+
+ODD = ["a\u00a0b", "\u00a0a", "a\u2028", "\u3000", "a\x1cb", "a\x85"]
+
+
+def test_names_are_parted_by_ascii_blanks_alone(write):
+    lines = "".join(f"q\u00a0\t Q0  {name}\x0b{i} {-i}\x0cx \r\n" for i, name in enumerate(ODD))
+    run, qrels = write("\ufeff" + lines), write(f"q\u00a0 0 {ODD[1]} 1\n", "qrels")
+    assert read_run(run) == {"q\u00a0": {name: -i for i, name in enumerate(ODD)}}
+    assert rank_run(read_run(run), read_qrels(qrels)).ranked.ranks.tolist() == [2]
+
+
+def test_a_run_that_is_no_utf_8_is_named_with_its_line(tmp_path):
+    (tmp_path / "run").write_bytes(b"q Q0 a 1 1 x\nq Q0 caf\xe9 2 0.5 x\n")
+    with pytest.raises(GroundTruthError, match=r"run, line 2: is not UTF-8 text"):
+        read_run(tmp_path / "run")
+    with pytest.raises(GroundTruthError, match=r"nothing: cannot be read \(No such file"):
+        read_run(tmp_path / "nothing")
+
+
+def test_a_run_is_read_a_line_at_a_time(write):
+    file = write("".join(f"q{i} Q0 a 1 1 {'x' * 1000}\n" for i in range(2000)))
+    tracemalloc.start()
+    run = read_run(file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(run) == 2000
+    assert peak < file.stat().st_size

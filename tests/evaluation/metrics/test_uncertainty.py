@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import tracemalloc
+from itertools import product
+from math import erfc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -84,3 +88,22 @@ def test_holm_multiplies_the_smallest_by_all_and_never_reorders():
 def test_systems_over_other_queries_are_refused():
     with pytest.raises(DimensionError, match="expected the same queries"):
         paired_p_value(np.zeros(3), np.zeros(4))
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=11))
+def test_p_value_is_that_of_all_signs_there_are(differences):
+    first = np.array(differences) / 3
+    sums = np.array(list(product([-1, 1], repeat=len(first)))) @ np.array(differences)
+    exact = np.mean(np.abs(sums) >= abs(sum(differences)))
+    np.testing.assert_allclose(paired_p_value(first, np.zeros(len(first))), exact, atol=0.03)  # 6 standard errors
+
+
+def test_p_value_of_many_queries_is_that_of_the_normal_law_and_takes_little_memory():
+    differences = np.random.default_rng(0).normal(0.01, 1, 20_000)
+    z = abs(differences.sum()) / np.sqrt((differences**2).sum())
+    tracemalloc.start()
+    p = paired_p_value(differences, np.zeros(len(differences)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_allclose(p, erfc(z / np.sqrt(2)), atol=0.02)
+    assert peak < 10_000_000
