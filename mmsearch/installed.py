@@ -59,9 +59,10 @@ class InstalledEncoder:
             is_mixed = NONE in (model, name)  # and need not be prepared to be refused
             if is_mixed or self.settings_for(str(model), notify)["fingerprint"] != expected:
                 held = f"vectors of {name}" if store.has_vectors else "no vectors (--model none)"
+                asked = "--model none" if model == NONE else model
                 raise FingerprintError(
-                    f"{self.library} holds {held}, --model {model} was asked for; vectors of two encoders "
-                    "cannot be compared: leave --model out, or index into another --library"
+                    f"{self.library} holds {held}, {asked} was asked for; vectors of two encoders cannot be "
+                    "compared: leave --model out, or index into another --library"
                 )
         if not store.has_vectors:
             return None

@@ -167,7 +167,7 @@ def test_an_existing_library_without_an_encoder_insists_on_local_features(plain,
 
 
 def test_a_library_keeps_its_kind(plain, folder, tmp_path, checkpoint, cache, tiny_folder):
-    with pytest.raises(FingerprintError, match=r"holds no vectors \(--model none\), --model offline was asked for"):
+    with pytest.raises(FingerprintError, match=r"holds no vectors \(--model none\), offline was asked for"):
         plain.index([folder], model="offline")
     assert not (tmp_path / "no-cache").exists()  # it was not prepared for nothing
     with Library.open(tmp_path / "other", cache=cache) as other:
