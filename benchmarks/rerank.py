@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--out")
     arguments = parser.parse_args()
     covers = sorted((arguments.data / "smvs-dvd").rglob("*.jpg"))[:N_QUERIES]
-    examples = [extract_rootsift(decode_grey(file.read_bytes(), longer_side=LONGER_SIDE)[0]) for file in covers]
+    examples = [extract_rootsift(decode_grey(file.read_bytes(), longer_side=LONGER_SIDE).pixels) for file in covers]
     figures = {}
     for n_words in arguments.words:
         compared, _ = train_vocabulary([arguments.data / "flickr8k-train"], n_words=n_words)

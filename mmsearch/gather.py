@@ -33,6 +33,7 @@ MAX_GATHERED_BYTES = 300_000_000
 MAX_TRAINING = 524_288  # descriptors a vocabulary is learned from: 256 MB, and 32,768 words
 FLUSH_PICTURES = 20_000  # 180 MB of words
 ITERATIONS = 20
+_INSTALL = "pip install 'mmsearch[local]'"
 _IS_LOCAL = "local"  # setting: whether runs look at local features
 _WAITING = "words_wait_for_more_than"  # setting: highest id when there were too few descriptors
 
@@ -242,6 +243,17 @@ def given_vocabulary(path: PathLike | None, local: bool | None) -> Vocabulary | 
         raise VocabularyError(f"{os.fsdecode(path)} cannot be read ({error.strerror})") from error
 
 
+def require_local(wanted: bool | None) -> None:
+    """Raise unless local features can be had and are not unwanted, for who can do nothing without them."""
+    if wanted is False:
+        raise QueryError(
+            "a library without an encoder (--model none) has nothing but local features; leave --no-local out, "
+            "or index into another --library with a model"
+        )
+    if find_spec("cv2") is None:
+        raise VocabularyError(f"local features need OpenCV, which is not installed: {_INSTALL}")
+
+
 def looks_at_local_features(store: Store, wanted: bool | None, notify: Callable[[str], None]) -> bool:
     """Return whether this run looks at local features; what was `wanted` or the library began with is kept.
 
@@ -249,15 +261,19 @@ def looks_at_local_features(store: Store, wanted: bool | None, notify: Callable[
     ------
     VocabularyError
         If they are wanted and OpenCV is missing.
+    QueryError
+        If they are not wanted and the library has nothing else.
     """
+    if not store.has_vectors:
+        require_local(wanted)
+        return True
     has_opencv, kept = find_spec("cv2") is not None, store.catalog.meta(_IS_LOCAL)
     chosen = kept if wanted is None else wanted
     is_local = has_opencv if chosen is None else bool(chosen)
     if is_local and not has_opencv:
-        install = "pip install 'mmsearch[local]'"
         if wanted:
-            raise VocabularyError(f"local features need OpenCV, which is not installed: {install}")
-        notify(f"local features are left out, as OpenCV is not installed here: {install}")
+            require_local(wanted)
+        notify(f"local features are left out, as OpenCV is not installed here: {_INSTALL}")
         return False
     if kept != is_local:
         with store.catalog.writing():

@@ -91,9 +91,9 @@ def degenerate(homography: NDArray[np.float64], places: Matrix) -> str:
     depth = mapped[:, 2]
     if not (np.all(depth > 0) or np.all(depth < 0)):
         return "the homography takes a part of the query through infinity"
-    places = mapped[:, :2] / depth[:, None]
+    seen = mapped[:, :2] / depth[:, None]
     # Derivative of the mapping: d(x/w) = (dx - (x/w) dw) / w.
-    slopes = (homography[None, :2, :2] - places[:, :, None] * homography[None, 2:, :2]) / depth[:, None, None]
+    slopes = (homography[None, :2, :2] - seen[:, :, None] * homography[None, 2:, :2]) / depth[:, None, None]
     if np.any(np.linalg.det(slopes) <= 0):
         return "the homography mirrors the query"
     zooms = np.linalg.svd(slopes, compute_uv=False)

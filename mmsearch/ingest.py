@@ -71,6 +71,20 @@ def absolute_roots(paths: Sequence[str | bytes | os.PathLike[str] | os.PathLike[
     return [os.path.abspath(os.fsencode(path)) for path in paths]
 
 
+def refuse_mixing(library: Path, roots: Sequence[bytes]) -> None:
+    """Raise QueryError if the library would lie among the pictures, or the pictures in the library."""
+    own = os.fsencode(library)
+    for root in roots:
+        below = own[len(root.rstrip(b"/")) :] if (own + b"/").startswith(root.rstrip(b"/") + b"/") else None
+        # A hidden folder is never scanned, so the default library may lie below a home folder.
+        is_scanned = below is not None and b"/." not in below
+        if is_scanned or (root + b"/").startswith(own + b"/"):
+            raise QueryError(
+                f"the library {library} and the pictures {os.fsdecode(root)} lie in one another; "
+                "choose a library outside the picture folders with --library"
+            )
+
+
 def make_plan(
     store: Store | None,
     roots: Sequence[bytes],
@@ -189,6 +203,10 @@ class _Run:
         )
         self.bad += [BadPicture(os.fsdecode(bad.path), bad.code, bad.message) for bad in plan.rejected]
 
+    def job(self) -> Job:
+        """Return what workers are to do with new pictures now."""
+        return Job() if self.words is None else self.words.job(embeds=self.store.has_vectors)
+
     def add(self, outcomes: Sequence[Embedded]) -> None:
         for outcome in outcomes:
             self._add_one(outcome)
@@ -232,7 +250,7 @@ class _Run:
     def _add_one(self, outcome: Embedded) -> None:
         file, facts = self.found[outcome.path], outcome.facts
         size, mtime_ns = facts.get("size", file.size), facts.get("mtime_ns", file.mtime_ns)
-        if outcome.vector is None:
+        if "code" in facts:
             code, message = facts["code"], facts["message"]
             if code in ("changed", "vanished"):
                 size, mtime_ns = -1, -1  # to be tried at the next run, whatever it looks like then
@@ -256,7 +274,7 @@ class _Run:
 def execute(
     store: Store,
     plan: Plan,
-    encoder_folder: Path,
+    encoder_folder: Path | None,
     *,
     max_megapixels: float = 64.0,
     on_progress: OnProgress = lambda stage, done, total: None,
@@ -271,8 +289,8 @@ def execute(
         Opened as the writer.
     plan : Plan
         Made with the same store.
-    encoder_folder : Path
-        The exported encoder whose fingerprint the library has.
+    encoder_folder : Path or None
+        The exported encoder whose fingerprint the library has; None if it has none, and local features alone.
     max_megapixels : float
         Larger pictures are rejected.
     on_progress : callable
@@ -286,7 +304,7 @@ def execute(
     run.start()
     with pool or WorkerPool.for_encoder(encoder_folder, max_megapixels=max_megapixels) as workers:
         try:
-            _embed(run, workers, words)
+            _embed(run, workers)
             if words is not None:
                 run.describe_known(workers, words)
                 words.finish()
@@ -308,20 +326,16 @@ def execute(
     )
 
 
-def _embed(run: _Run, workers: WorkerPool, words: WordsIntake | None) -> None:
+def _embed(run: _Run, workers: WorkerPool) -> None:
     """Embed and commit what the plan says."""
     if not run.plan.to_embed:
         return
     try:
-        for outcomes in workers.run((file.path for file in run.plan.to_embed), job=_job(words)):
+        for outcomes in workers.run((file.path for file in run.plan.to_embed), job=run.job):
             run.add(outcomes)
     finally:
         run.commit()  # Ctrl-C keeps what is embedded
     run.flush()
-
-
-def _job(words: WordsIntake | None) -> Callable[[], Job]:
-    return Job if words is None else lambda: words.job(embeds=True)
 
 
 def dry_run(plan: Plan) -> IngestReport:

@@ -10,9 +10,9 @@ mmsearch.errors.LibraryNotFoundError: ...
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -20,16 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import (
-    EncoderError,
-    FingerprintError,
     LibraryNotFoundError,
     PictureError,
     QueryError,
-    StorageError,
     VocabularyError,
 )
+from mmsearch.installed import NONE, InstalledEncoder
 from mmsearch.prompts import DEFAULT_TEMPLATES, fill_templates
 from mmsearch.records import (
     Classification,
@@ -45,15 +42,15 @@ from mmsearch.records import (
 )
 from mmsearch.search import Searcher
 from mmsearch.store.folder import CATALOG, Store
-from mmsearch.store.graph import GraphSettings, calibrations_of, graph_facts
+from mmsearch.store.graph import GraphSettings, keep_settings, settings_of
 
 if TYPE_CHECKING:
+    from mmsearch.encoders.onnx import OnnxEncoder
     from mmsearch.ingest import OnProgress
     from mmsearch.store.words import PublishedWords
 
 # The write path, classification and checks are imported where they are used: a search from the shell must
 # not pay for them.
-ENCODER = "encoder"
 
 
 def _quiet(*_: Any) -> None:
@@ -69,11 +66,10 @@ class Library:
 
     def __init__(self, folder: Path, *, cache: Path | None, use_graph: bool | None = None) -> None:
         self.folder = folder
-        self._cache = cache
+        self._installed = InstalledEncoder(folder, cache)
         self._use_graph = use_graph
         self._store: Store | None = None
         self._searcher: Searcher | None = None
-        self._loaded_encoder: OnnxEncoder | None = None
 
     @classmethod
     def open(cls, path: PathLike, *, cache: PathLike | None = None, use_graph: bool | None = None) -> Library:
@@ -130,7 +126,8 @@ class Library:
             the library; an unreadable or missing folder deletes nothing.
         model : str or None
             Encoder of a new library (`auto`, `offline`, an image encoder such as `cnn:gem`, an open_clip
-            model, a checkpoint folder); for an existing one it must be the same.
+            model, a checkpoint folder, or `none` for local features alone); for an existing one it must be
+            the same.
         is_dry_run : bool
             Only report what would be done.
         follow_links : bool
@@ -155,45 +152,39 @@ class Library:
             If the library was made with another encoder.
         VocabularyError
             If the vocabulary is of another extractor or the library has another, or OpenCV is missing.
+        QueryError
+            If `local` is False in a library without an encoder.
         StorageError
             If the disk refuses; everything reported before is stored.
         """
-        from mmsearch.gather import WordsIntake, given_vocabulary, looks_at_local_features
-        from mmsearch.ingest import absolute_roots, execute, make_plan
+        from mmsearch.gather import WordsIntake, given_vocabulary, looks_at_local_features, require_local
+        from mmsearch.ingest import absolute_roots, execute, make_plan, refuse_mixing
         from mmsearch.store.graph import update_graph
 
         start = time.perf_counter()
         given = given_vocabulary(vocabulary, local)
+        if model == NONE:
+            require_local(local)
         roots = absolute_roots(paths)
-        self._refuse_mixing(roots)
+        refuse_mixing(self.folder, roots)
         if is_dry_run:
             return self._plan_only(roots, follow_links, on_progress)
         exists = (self.folder / CATALOG).is_file()
-        create = None if exists else self._new_library(model or "auto", settings, notify)
+        create = None if exists else self._installed.settings_for(model or "auto", notify)
+        if create is not None:
+            create["graph"] = vars(settings or GraphSettings())
         with Store.writer(self.folder, create=create) as store:
-            encoder = self._writer_encoder(store, model, notify)
-            if settings is not None:
-                with store.catalog.writing():
-                    store.catalog.set_meta({"graph": vars(settings)})
+            encoder = self._installed.for_writing(store, model, notify)
             is_local = looks_at_local_features(store, local if given is None else True, notify)
+            if settings is not None:
+                keep_settings(store, settings)
             words = WordsIntake(store, vocabulary=given, on_progress=on_progress) if is_local else None
             plan = make_plan(store, roots, follow_links=follow_links, on_progress=on_progress)
-            report = execute(store, plan, self.folder / ENCODER, on_progress=on_progress, words=words)
-            update_graph(store, _settings(store), encoder.text_probes(), on_progress=on_progress)
+            folder = None if encoder is None else encoder.folder
+            report = execute(store, plan, folder, on_progress=on_progress, words=words)
+            if encoder is not None:
+                update_graph(store, settings_of(store), encoder.text_probes(), on_progress=on_progress)
         return replace(report, seconds=time.perf_counter() - start)
-
-    def _refuse_mixing(self, roots: Sequence[bytes]) -> None:
-        """Raise QueryError if the library would lie among the pictures, or the pictures in the library."""
-        own = os.fsencode(self.folder)
-        for root in roots:
-            below = own[len(root.rstrip(b"/")) :] if (own + b"/").startswith(root.rstrip(b"/") + b"/") else None
-            # A hidden folder is never scanned, so the default library may lie below a home folder.
-            is_scanned = below is not None and b"/." not in below
-            if is_scanned or (root + b"/").startswith(own + b"/"):
-                raise QueryError(
-                    f"the library {self.folder} and the pictures {os.fsdecode(root)} lie in one another; "
-                    "choose a library outside the picture folders with --library"
-                )
 
     def _plan_only(self, roots: list[bytes], follow_links: bool, on_progress: OnProgress) -> IngestReport:
         from mmsearch.ingest import dry_run, make_plan
@@ -204,40 +195,6 @@ class Library:
             return dry_run(make_plan(None, roots, follow_links=follow_links, on_progress=on_progress))
         with store.catalog.reading():
             return dry_run(make_plan(store, roots, follow_links=follow_links, on_progress=on_progress))
-
-    def _new_library(
-        self, model: str, settings: GraphSettings | None, notify: Callable[[str], None]
-    ) -> dict[str, Any]:
-        encoder = OnnxEncoder.open(self._prepared(model, notify))
-        return {
-            "fingerprint": encoder.fingerprint,
-            "dim": encoder.dim,
-            "model": encoder.name,
-            "graph": vars(settings or GraphSettings()),
-        }
-
-    def _writer_encoder(self, store: Store, model: str | None, notify: Callable[[str], None]) -> OnnxEncoder:
-        """Return the library's encoder, installed in its folder, after comparing fingerprints."""
-        expected, name = store.catalog.meta("fingerprint"), store.catalog.meta("model")
-        folder = self.folder / ENCODER
-        if model not in (None, "auto", name):
-            asked = OnnxEncoder.open(self._prepared(str(model), notify))
-            if asked.fingerprint != expected:
-                raise FingerprintError(
-                    f"{self.folder} holds vectors of {name}, {asked.name} was asked for; vectors of two "
-                    "encoders cannot be compared: leave --model out, or index into another --library"
-                )
-        if not (folder / "spec.json").is_file():
-            _install(self._prepared(str(name), notify), folder)
-        encoder = OnnxEncoder.open(folder)
-        _check_fingerprint(encoder, str(expected), folder)
-        return encoder
-
-    def _prepared(self, model: str, notify: Callable[[str], None]) -> Path:
-        from mmsearch.encoders.prepare import prepare_encoder
-
-        cache = default_cache() if self._cache is None else self._cache
-        return prepare_encoder(model, cache=cache, notify=notify)
 
     def remove(self, paths: Sequence[PathLike]) -> int:
         """Forget pictures, and all pictures below folders; returns how many. Files are never deleted."""
@@ -268,11 +225,11 @@ class Library:
 
         if not 0 < recall_target <= 1:
             raise QueryError(f"the recall target is {recall_target}; expected a share above 0 and at most 1")
+        probes = self.text_probes()
         with Store.writer(self.folder) as store:
-            settings = replace(_settings(store), recall_target=recall_target)
-            with store.catalog.writing():
-                store.catalog.set_meta({"graph": vars(settings)})
-            update_graph(store, settings, self.text_probes(), on_progress=on_progress)
+            settings = replace(settings_of(store), recall_target=recall_target)
+            keep_settings(store, settings)
+            update_graph(store, settings, probes, on_progress=on_progress)
 
     # -- read path -----------------------------------------------------------------------------------
 
@@ -296,7 +253,8 @@ class Library:
         explain : bool
             Fill in the cosine of every hit to every term.
         mode : "global" or "local"
-            `local` looks at visual words alone, for one example picture, and needs no encoder.
+            `local` looks at visual words alone, for one example picture, and needs no encoder. A library
+            without one always does so.
         rerank : "auto", "none" or "local"
             Whether local features look again at what the embedding finds: pictures in which the example is seen by
             its geometry go first. `auto` does so for an example picture alone, where the library has visual words.
@@ -306,6 +264,8 @@ class Library:
         QueryError
             If the query means nothing, has words and the library's encoder knows none, or asks for local features
             that cannot be had.
+        EncoderError
+            If the library has no encoder, and the query is another than one example picture.
         """
         if isinstance(query, str):
             query = Query(text=query)
@@ -367,29 +327,9 @@ class Library:
 
     def status(self) -> LibraryStatus:
         """Return what is in the library, and how well and by which route it is searched."""
-        from mmsearch.store.words import words_facts
+        from mmsearch.store.summary import library_status
 
-        store = self._reader()
-        with store.catalog.reading():
-            facts = graph_facts(store)
-            calibrations = calibrations_of(facts) if facts else {}
-            n_dead, settings = store.catalog.count("dead"), _settings(store)
-            return LibraryStatus(
-                folder=str(self.folder),
-                model=store.catalog.meta("model"),
-                fingerprint=store.catalog.meta("fingerprint"),
-                dim=store.dim,
-                n_images=store.catalog.count("image"),
-                n_vectors=store.n_rows - n_dead,
-                n_dead=n_dead,
-                bad=tuple(store.catalog.bad_pictures()),
-                size_bytes=sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()),
-                graph_from=settings.graph_from,
-                recall_target=settings.recall_target,
-                n_in_graph=facts["covered"] if facts else 0,
-                search={name: found.to_json() for name, found in calibrations.items()},
-                local=words_facts(store),
-            )
+        return library_status(self._reader())
 
     def verify(self, *, is_repair: bool = False) -> VerifyReport:
         """Prove the library whole: catalog, every vector, encoder, graph, visual words.
@@ -399,18 +339,13 @@ class Library:
         is_repair : bool
             Forget damaged vectors and caches, so that the next `index` makes them anew.
         """
-        from mmsearch.encoders.onnx import verify_encoder
         from mmsearch.store.proof import verify
 
-        problems = verify_encoder(self.folder / ENCODER)
         if is_repair:
             self.close()
-            with Store.writer(self.folder) as store:
-                report = verify(store, is_repair=True)
-            if problems:
-                shutil.rmtree(self.folder / ENCODER, ignore_errors=True)
-        else:
-            report = verify(self._reader())
+        with Store.writer(self.folder) if is_repair else nullcontext(self._reader()) as store:
+            report = verify(store, is_repair=is_repair)
+            problems = self._installed.problems(store, is_repair=is_repair)
         return replace(report, problems=(*report.problems, *problems))
 
     def words(self) -> PublishedWords:
@@ -430,26 +365,21 @@ class Library:
 
     def graph_settings(self) -> GraphSettings:
         """Return when and how the library's graph is built."""
-        return _settings(self._reader())
+        return settings_of(self._reader())
 
     def text_probes(self) -> Matrix:
         """Return unit vectors float32 (n, dim) of varied captions, to measure an index with; none without words."""
         return self.encoder().text_probes()
 
     def encoder(self) -> OnnxEncoder:
-        """Return the library's encoder; its towers are loaded when first used."""
-        if self._loaded_encoder is None:
-            store = self._reader()
-            folder = self.folder / ENCODER
-            if not (folder / "spec.json").is_file():
-                raise EncoderError(
-                    f"{folder}: the encoder {store.catalog.meta('model')} is missing; "
-                    "run `mmsearch index` on a folder of the library to install it again"
-                )
-            encoder = OnnxEncoder.open(folder, threads=len(os.sched_getaffinity(0)))
-            _check_fingerprint(encoder, str(store.catalog.meta("fingerprint")), folder)
-            self._loaded_encoder = encoder
-        return self._loaded_encoder
+        """Return the library's encoder; its towers are loaded when first used.
+
+        Raises
+        ------
+        EncoderError
+            If the library has none (`none`), or it is missing.
+        """
+        return self._installed.for_reading(self._reader())
 
     def _reader(self) -> Store:
         if self._store is None:
@@ -460,42 +390,3 @@ class Library:
         if self._searcher is None:
             self._searcher = Searcher(self._reader(), self.encoder, use_graph=self._use_graph)
         return self._searcher
-
-
-def default_cache() -> Path:
-    """Return the user's cache folder, where what can be made again is kept for all libraries."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("mmsearch")
-
-
-def _settings(store: Store) -> GraphSettings:
-    return GraphSettings(**(store.catalog.meta("graph") or {}))
-
-
-def _check_fingerprint(encoder: OnnxEncoder, expected: str, folder: Path) -> None:
-    if encoder.fingerprint != expected:
-        raise FingerprintError(
-            f"{folder} holds an encoder with fingerprint {encoder.fingerprint[:12]}, the library's "
-            f"vectors were made by {expected[:12]}; restore the folder, or delete it and run `mmsearch index` again"
-        )
-
-
-def _install(prepared: Path, folder: Path) -> None:
-    """Copy an exported encoder into the library, whole or not at all; by hard links where possible."""
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
-
-    def link(source: str, target: str) -> None:
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copyfile(source, target)
-
-    try:
-        shutil.copytree(prepared, temporary, copy_function=link)
-        os.replace(temporary, folder)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise StorageError(f"{folder}: could not copy the encoder ({error.strerror}); free some space") from error

@@ -40,8 +40,9 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Picture:
-    """One decoded picture: uint8 RGB pixels (height, width, 3) at the tower's size, and what the file says.
+    """One decoded picture: uint8 pixels, and what the file says.
 
+    The pixels are RGB (height, width, 3) at the tower's size, or grey (height, width) for local features.
     `width` and `height` are those of the upright original in pixels; `taken_at` is ISO 8601 local time
     (`2023-05-01T12:00:00`) or None.
     """
@@ -130,7 +131,10 @@ class Verification:
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One picture of the library. `row` is its position in the vector matrix, shared by equal vectors."""
+    """One picture of the library.
+
+    `row` is its position in the vector matrix, shared by equal vectors; -1 where the library has no encoder.
+    """
 
     image_id: int
     path: str
@@ -291,7 +295,8 @@ class IngestReport:
 class LibraryStatus:
     """What is in a library.
 
-    `search` maps `text` and `image` to what was measured and chosen for them; `local` says of visual words what
+    Without an encoder `model` and `fingerprint` are `none`, and `dim` and the counts of vectors 0. `search` maps
+    `text` and `image` to what was measured and chosen for them; `local` says of visual words what
     `mmsearch.store.words.words_facts` does, None if there are none.
     """
 

@@ -159,10 +159,10 @@ class LocalReader:
             return None, ""
         encoded = os.path.abspath(os.fsencode(path))
         try:
-            pixels, size = decode_grey(read_file(encoded)[0], longer_side=LONGER_SIDE)
+            picture = decode_grey(read_file(encoded)[0], longer_side=LONGER_SIDE)
         except PictureError as error:
             raise PictureError(error.code, f"{os.fsdecode(encoded)}: {error}") from error
-        found = stage.query(pixels, size)
+        found = stage.query(picture.pixels, (picture.width, picture.height))
         return (None, f"{found}: the local stage abstains") if isinstance(found, str) else (found, "")
 
     def by_words(self, query: LocalQuery, k: int, condition: Condition) -> list[Ranked]:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch.encoders.base import DualEncoder
 from mmsearch.errors import PictureError, QueryError
 from mmsearch.indexes.base import Rows
 from mmsearch.indexes.exact import ExactIndex, merge
@@ -40,6 +39,7 @@ from mmsearch.store.where import Condition, parse_where
 from mmsearch.vectors import inner_products, l2_normalize
 
 if TYPE_CHECKING:
+    from mmsearch.encoders.base import DualEncoder
     from mmsearch.rerank import LocalQuery, LocalReader, Ranked
 _FEW = 1000  # pictures that pass a filter are scanned exactly, whatever their share
 _NARROW = 0.05  # a filter that passes less than this share is scanned exactly
@@ -64,7 +64,8 @@ class Searcher:
     store : Store
         Opened for reading; newly committed pictures are seen by the next query.
     encoder : callable
-        Returns the library's encoder; only called when a term is not known yet.
+        Returns the library's encoder, or raises EncoderError if it has none; only called when a term is not
+        known yet.
     use_graph : bool or None
         True loads the graph at once, False never; None when the exact scans so far have taken as long as
         loading it would: the sum is then never more than twice the best.
@@ -80,9 +81,9 @@ class Searcher:
         self._scan_seconds = 0.0
         self._revision = -1
         self._exact = ExactIndex(np.zeros((0, 1), dtype=np.float16))
-        meta = store.catalog.meta
+        self._has_vectors = store.has_vectors
         self.remembered = RememberedQueries(
-            store.folder / "queries.sqlite", str(meta("fingerprint")), int(meta("dim"))
+            store.folder / "queries.sqlite", str(store.catalog.meta("fingerprint")), store.dim
         )
 
     # -- terms ---------------------------------------------------------------------------------------
@@ -144,7 +145,7 @@ class Searcher:
 
     def _stored_vector(self, path: bytes) -> Matrix | None:
         known = self.store.catalog.image_at(path)
-        if known is None or not _is_unchanged(path, known):
+        if known is None or not self._has_vectors or not _is_unchanged(path, known):
             return None
         vector: Matrix = l2_normalize(self.store.checked_rows([known.row]).astype(np.float32))[0]
         return vector
@@ -165,7 +166,8 @@ class Searcher:
         explain : bool
             Fill in the cosine of every hit to every term.
         mode : "global" or "local"
-            `local` looks at visual words alone, and needs no encoder; the query is one example picture then.
+            `local` looks at visual words alone, and needs no encoder; the query is one example picture then. In a
+            library without an encoder both are this.
         rerank : "auto", "none" or "local"
             Whether local features look again at what the embedding finds; `auto` where the query is one example
             picture and nothing else, and the library has visual words.
@@ -174,11 +176,17 @@ class Searcher:
         ------
         QueryError
             If the query means nothing, or local features are asked for and cannot be had.
+        EncoderError
+            If the library has no encoder, and the query is another than one example picture.
         """
         if k < 1:
             raise QueryError(f"k is {k}; ask for at least one picture")
         start = time.perf_counter()
         condition = parse_where(query.where)
+        if mode == "global" and not self._has_vectors:
+            if rerank != "auto" or not _is_example(query):
+                self._encoder()  # raises, as there is none
+            mode = "local"
         local, said = self._local_query(query, mode, rerank)
         if mode == "local":
             found = self.store.consistently(lambda: self._local().by_words(local, k, condition)) if local else []
@@ -224,7 +232,7 @@ class Searcher:
     def _local_query(self, query: Query, mode: Mode, rerank: Rerank) -> tuple[LocalQuery | None, str]:
         """Return the example as words if local features are to be looked at, and why they are not if asked for."""
         is_demanded = mode == "local" or rerank == "local"
-        is_example = len(query.images) == 1 and query.text is None and not query.exclude
+        is_example = _is_example(query)
         if not is_demanded and (rerank == "none" or not is_example):
             return None, ""
         if len(query.images) != 1 or (mode == "local" and not is_example):
@@ -330,6 +338,11 @@ class Searcher:
         images = self.store.catalog.images_of_rows(list(score_of), condition.sql, condition.parameters)
         ranked = sorted(images, key=lambda image: (-score_of[image.row], image.image_id))
         return [(score_of[image.row], image) for image in ranked[:k]]
+
+
+def _is_example(query: Query) -> bool:
+    """Return whether a query is one example picture and nothing else."""
+    return len(query.images) == 1 and query.text is None and not query.exclude
 
 
 def _as_term(value: PathLike | Term) -> Term:

@@ -82,7 +82,7 @@ def _described(paths: Sequence[bytes]) -> Iterator[Matrix | PictureError]:
 
 def _descriptors(path: bytes, limit: int) -> Matrix | PictureError:
     try:
-        grey, _ = decode_grey(read_file(path)[0], longer_side=LONGER_SIDE)
+        grey = decode_grey(read_file(path)[0], longer_side=LONGER_SIDE).pixels
     except PictureError as error:
         return error
     descriptors = extract_rootsift(grey).descriptors

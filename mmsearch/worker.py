@@ -1,11 +1,12 @@
 """One embedding worker: a process that reads, decodes and encodes pictures, and returns only numbers.
 
-Run as `python -m mmsearch.worker ENCODER_FOLDER MAX_MEGAPIXELS`. Every line on standard input is a JSON object
-with `paths`, `embeds` (whether the image tower runs) and `local`: `off`, `features`, or the folder of a library
-whose vocabulary makes words of them. On standard output go JSON lines, `{"at": i}` before file i and
-`{"at": null}` before the image tower runs, so that the parent knows which file a crash or a hang belongs to, and
-at the end `{"results": [...], "bytes": n}` followed by n bytes: float32 vectors, one for every file without
-"code" if `embeds`, and then the local features of every file with "local", in order (`mmsearch.payload`).
+Run as `python -m mmsearch.worker ENCODER_FOLDER MAX_MEGAPIXELS`; an empty folder is no encoder, for local
+features alone. Every line on standard input is a JSON object with `paths`, `embeds` (whether the image tower
+runs) and `local`: `off`, `features`, or the folder of a library whose vocabulary makes words of them. On standard
+output go JSON lines, `{"at": i}` before file i and `{"at": null}` before the image tower runs, so that the parent
+knows which file a crash or a hang belongs to, and at the end `{"results": [...], "bytes": n}` followed by n bytes:
+float32 vectors, one for every file without "code" if `embeds`, and then the local features of every file with
+"local", in order (`mmsearch.payload`).
 The process ends when its input does. A decoder that crashes or eats memory takes only this process along.
 """
 
@@ -19,19 +20,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from mmsearch.bow.vocabulary import Vocabulary
-from mmsearch.encoders.base import ImageEncoder
-from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import PictureError, VocabularyError
 from mmsearch.images import decode, decode_for_both, decode_grey, read_file
 from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
 from mmsearch.payload import Packed, packed_features, packed_words
-from mmsearch.records import Matrix, Picture, Pixels, Preprocessing
+from mmsearch.records import Matrix, Picture, Pixels
 from mmsearch.store.vocabulary import load_vocabulary
+
+if TYPE_CHECKING:
+    from mmsearch.encoders.base import ImageEncoder
 
 MEMORY_HEADROOM = 1 << 30  # bytes a worker may take beyond what it needs with the encoder loaded
 
@@ -49,7 +51,7 @@ class Job:
 
 def embed_files(
     paths: list[bytes],
-    encoder: ImageEncoder,
+    encoder: ImageEncoder | None,
     *,
     job: Job = Job(),
     max_megapixels: float = 64.0,
@@ -61,8 +63,8 @@ def embed_files(
     ----------
     paths : list of bytes
         Files, read once each.
-    encoder : ImageEncoder
-        Its image tower is run once, on all pictures that could be decoded.
+    encoder : ImageEncoder or None
+        Its image tower is run once, on all pictures that could be decoded; None for jobs that do not embed.
     job : Job
         Whether vectors and local features are wanted.
     max_megapixels : float
@@ -82,6 +84,7 @@ def embed_files(
         Local features of the files with `local`, in order.
     """
     results: list[dict[str, Any]] = []
+    tower = encoder if job.embeds else None
     pixels: list[Pixels] = []
     local: list[Packed] = []
     for position, path in enumerate(paths):
@@ -91,30 +94,30 @@ def embed_files(
         try:
             data, status = read_file(path)
             result |= {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
-            picture, grey = _decoded(data, encoder.preprocessing, job, max_megapixels)
-            result |= {"hash": sha256(data).hexdigest()}
+            picture, grey = _decoded(data, tower, job, max_megapixels)
+            result |= {"hash": sha256(data).hexdigest(), **_facts(picture)}
         except PictureError as error:
             result |= {"code": error.code, "message": str(error)}
             continue
-        if picture is not None:
-            result |= _facts(picture)
+        if tower is not None:
             pixels.append(picture.pixels)
         if grey is not None:
             result |= _described(grey, job.local, local)
     on_file(None)
-    vectors = encoder.encode_images(np.stack(pixels)) if pixels else np.zeros((0, encoder.dim), np.float32)
+    vectors = tower.encode_images(np.stack(pixels)) if tower and pixels else np.zeros((0, 0), np.float32)
     return results, vectors, local
 
 
 def _decoded(
-    data: bytes, preprocessing: Preprocessing, job: Job, max_megapixels: float
-) -> tuple[Picture | None, Pixels | None]:
-    """Return the picture for the tower and the grey one for local features, as far as they are wanted."""
+    data: bytes, tower: ImageEncoder | None, job: Job, max_megapixels: float
+) -> tuple[Picture, Pixels | None]:
+    """Return the picture for the tower, and grey pixels if local features are wanted; without a tower these."""
+    if tower is None:
+        picture = decode_grey(data, longer_side=LONGER_SIDE, max_megapixels=max_megapixels)
+        return picture, picture.pixels
     if job.local == "off":
-        return decode(data, preprocessing, max_megapixels=max_megapixels), None
-    if not job.embeds:
-        return None, decode_grey(data, longer_side=LONGER_SIDE, max_megapixels=max_megapixels)[0]
-    return decode_for_both(data, preprocessing, longer_side=LONGER_SIDE, max_megapixels=max_megapixels)
+        return decode(data, tower.preprocessing, max_megapixels=max_megapixels), None
+    return decode_for_both(data, tower.preprocessing, longer_side=LONGER_SIDE, max_megapixels=max_megapixels)
 
 
 def _described(grey: Pixels, local: str, found: list[Packed]) -> dict[str, Any]:
@@ -151,6 +154,18 @@ def _facts(picture: Picture) -> dict[str, Any]:
     }
 
 
+def _loaded_encoder(folder: str) -> ImageEncoder | None:
+    """Return the encoder with its image tower loaded, or None without a folder."""
+    if not folder:
+        return None
+    from mmsearch.encoders.onnx import OnnxEncoder
+
+    encoder = OnnxEncoder.open(Path(folder), threads=1)
+    height, width = encoder.preprocessing.size
+    encoder.encode_images(np.zeros((1, height, width, 3), dtype=np.uint8))
+    return encoder
+
+
 def _limit_memory() -> None:
     """Let a picture that would eat the machine's memory fail in this process alone."""
     try:
@@ -173,9 +188,7 @@ def main() -> None:
     """Serve batches until standard input ends."""
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not mix with the answers
-    encoder = OnnxEncoder.open(Path(sys.argv[1]), threads=1)
-    height, width = encoder.preprocessing.size
-    encoder.encode_images(np.zeros((1, height, width, 3), dtype=np.uint8))  # loads the tower
+    encoder = _loaded_encoder(sys.argv[1])
     _limit_memory()
     _send(answers, {"ready": True})
     for line in requests:

@@ -100,9 +100,9 @@ class WorkerPool:
         self._n_failed_starts = 0
 
     @classmethod
-    def for_encoder(cls, folder: Path, *, max_megapixels: float = 64.0, **options: Any) -> WorkerPool:
-        """Return a pool whose workers run the exported encoder in `folder`."""
-        command = [sys.executable, "-m", "mmsearch.worker", str(folder), str(max_megapixels)]
+    def for_encoder(cls, folder: Path | None, *, max_megapixels: float = 64.0, **options: Any) -> WorkerPool:
+        """Return a pool whose workers run the exported encoder in `folder`; None for jobs that do not embed."""
+        command = [sys.executable, "-m", "mmsearch.worker", str(folder or ""), str(max_megapixels)]
         return cls(command, **options)
 
     def __enter__(self) -> WorkerPool:
@@ -132,7 +132,7 @@ class WorkerPool:
         Raises
         ------
         EncoderError
-            If the workers cannot load the encoder.
+            If the workers cannot be started, or cannot load the encoder.
         """
         self._source, self._job = iter(paths), job
         while True:
@@ -250,7 +250,7 @@ class WorkerPool:
         if not worker.is_ready:
             self._n_failed_starts += 1
             if self._n_failed_starts >= MAX_TRIES:
-                raise EncoderError(f"the image encoder could not be started: {self._last_words()}")
+                raise EncoderError(f"no worker could be started: {self._last_words()}")
             self._queue.extendleft(reversed(worker.in_flight))
             return
         running, *waiting = worker.in_flight or [None]

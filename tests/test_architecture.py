@@ -31,7 +31,7 @@ LAYERS = [
     {"payload"},
     {"worker"},
     {"workers"},
-    {"gather", "rerank"},
+    {"gather", "rerank", "installed"},
     {"ingest", "search", "zeroshot"},
     {"library", "vocabularies"},
     {"evaluation.encode", "evaluation.measures"},
@@ -46,7 +46,7 @@ BORDERS = {  # third-party package -> where it may be imported
     "huggingface_hub": {"encoders"}, "onnxruntime": {"encoders"},
     "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"}, "PIL": {"images"},
     "pillow_heif": {"images"}, "cv2": {"local", "geometry"}, "typer": {"cli"}, "rich": {"cli"},
-    "platformdirs": {"cli", "library"}, "datasets": {"evaluation.ground_truth"},
+    "platformdirs": {"cli", "installed"}, "datasets": {"evaluation.ground_truth"},
     "numpy": {"records", "vectors", "whitening", "images", "encoders", "local", "bow", "indexes", "geometry",
               "store", "payload", "worker", "workers", "gather", "vocabularies", "search", "rerank", "zeroshot",
               "library", "evaluation.metrics", "evaluation.ground_truth", "evaluation.encode",
@@ -117,14 +117,14 @@ def test_the_checks_of_imports_can_fail():
     assert list(foreign_imports("bow", "import cv2"))
 
 
-def loaded_by(program, *arguments, env=None):
-    """Modules loaded by a fresh interpreter after it has run a program."""
+def loaded_by(program, *arguments, given=""):
+    """Modules loaded by a fresh interpreter after it has run a program, which reads what is given."""
     end = "\nimport sys; sys.stderr.write('LOADED ' + ' '.join(sys.modules))"
     done = subprocess.run(
-        [sys.executable, "-c", program + end, *map(str, arguments)], capture_output=True, text=True, env=env
+        [sys.executable, "-c", program + end, *map(str, arguments)], capture_output=True, input=given.encode()
     )
     assert done.returncode == 0, done.stderr
-    return set(done.stderr.rpartition("LOADED ")[2].split())
+    return set(done.stderr.decode().rpartition("LOADED ")[2].split())
 
 
 COMMAND = """

@@ -208,9 +208,9 @@ def test_exchanged_encoder_is_noticed(indexed, tmp_path, cache):
         Library.open(indexed.folder, cache=cache).search("a text not seen before")
 
 
-def test_missing_encoder_is_said_and_installed_again_by_index(indexed, photos):
+def test_missing_encoder_is_said_and_installed_again_by_index(indexed, photos, cache):
     shutil.rmtree(indexed.folder / "encoder")
-    fresh = Library.open(indexed.folder, cache=indexed._cache)
+    fresh = Library.open(indexed.folder, cache=cache)
     with pytest.raises(EncoderError, match="is missing; run `mmsearch index`"):
         fresh.search("a text not seen before")
     fresh.index([photos])

@@ -26,7 +26,8 @@ def seen(image):
     """A picture as a search looks at it: pixels, and the size of the original."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    return decode_grey(buffer.getvalue(), longer_side=640)
+    picture = decode_grey(buffer.getvalue(), longer_side=640)
+    return picture.pixels, (picture.width, picture.height)
 
 
 def record(image_id, image):

@@ -61,7 +61,7 @@ def test_no_files_start_no_worker(tiny_folder):
 
 
 def test_encoder_that_cannot_be_loaded_is_one_error(tmp_path):
-    with pytest.raises(EncoderError, match=r"the image encoder could not be started: .*holds no whole encoder"):
+    with pytest.raises(EncoderError, match=r"no worker could be started: .*holds no whole encoder"):
         outcomes(WorkerPool.for_encoder(tmp_path), [sample_folder() / "cat.jpg"])
 
 
@@ -114,7 +114,7 @@ def test_several_bad_files_are_each_given_up_and_the_run_is_committed(tmp_path, 
 
 
 def described_here(file):
-    return extract_rootsift(decode_grey(file.read_bytes(), longer_side=640)[0])
+    return extract_rootsift(decode_grey(file.read_bytes(), longer_side=640).pixels)
 
 
 def test_workers_return_local_features_beside_the_embeddings(tiny, tiny_folder):

@@ -65,7 +65,7 @@ def main() -> None:
         sys.exit(1)
     except SystemExit as end:
         if end.code == INTERRUPTED:  # what typer makes of Ctrl-C
-            say("interrupted; everything embedded so far is stored, the same command goes on from there")
+            say("interrupted; every picture done so far is stored, the same command goes on from there")
         raise
     except BrokenPipeError:
         # The reader of our output has gone; keep the interpreter from complaining when it flushes.

@@ -20,7 +20,7 @@ def demo(library: LibraryOption = None) -> None:
     from mmsearch.cli.index import show_report
     from mmsearch.cli.options import Format
     from mmsearch.cli.progress import IndexProgress
-    from mmsearch.library import default_cache
+    from mmsearch.installed import default_cache
     from mmsearch.records import Query
     from mmsearch.samples import sample_folder
 

@@ -26,8 +26,7 @@ def status(library: LibraryOption = None, output: FormatOption = None) -> None:
         return
     rows_for_people = [
         ["library", found.folder],
-        ["encoder", f"{found.model}, {found.dim} dimensions, fingerprint {found.fingerprint[:12]}"],
-        ["pictures", f"{found.n_images} ({found.n_vectors} distinct vectors, {found.n_dead} no longer used)"],
+        *_encoder_rows(found),
         ["bad pictures", str(len(found.bad))],
         ["on disk", size_text(found.size_bytes)],
         *_search_rows(found),
@@ -38,7 +37,20 @@ def status(library: LibraryOption = None, output: FormatOption = None) -> None:
         say(f"  {bad.code}: {bad.path}: {bad.message}")
 
 
+def _encoder_rows(found: LibraryStatus) -> list[list[str]]:
+    if not found.dim:
+        return [["encoder", "none, local features only"], ["pictures", str(found.n_images)]]
+    return [
+        ["encoder", f"{found.model}, {found.dim} dimensions, fingerprint {found.fingerprint[:12]}"],
+        ["pictures", f"{found.n_images} ({found.n_vectors} distinct vectors, {found.n_dead} no longer used)"],
+    ]
+
+
 def _search_rows(found: LibraryStatus) -> list[list[str]]:
+    if not found.dim:
+        has_words = found.local is not None
+        route = "by visual words, with one example picture" if has_words else "not yet: too few pictures for words"
+        return [["search", route]]
     if not found.n_in_graph:
         return [["search", f"exact, recall 1 (a graph is built from {found.graph_from} vectors on)"]]
     rows = [["graph", f"{found.n_in_graph} vectors, target recall@10 {found.recall_target}"]]
@@ -71,7 +83,8 @@ def verify(
     for problem in report.problems:
         say(f"problem: {problem}")
     if not report.problems:
-        say(f"whole: {report.n_vectors} vectors and the catalog match their checksums")
+        counted = f"{report.n_vectors} vectors, " if report.n_vectors else ""
+        say(f"whole: {counted}the catalog and its caches match their checksums")
         return
     if is_repair:
         say(f"repaired: {report.n_dropped} pictures forgotten; run `mmsearch index` on their folders again")

@@ -43,7 +43,7 @@ ModelOption = Annotated[
     typer.Option(
         "--model", metavar="NAME",
         help="Encoder of a new library: auto, offline, cnn:NAME (pictures only), an open_clip MODEL/TAG, "
-        "hf-hub:ORG/NAME or a checkpoint folder. An existing library keeps its own.",
+        "hf-hub:ORG/NAME, a checkpoint folder, or none (local features only). An existing library keeps its own.",
         show_default=False,
     ),
 ]  # fmt: skip
@@ -64,7 +64,7 @@ def open_library(folder: Path | None) -> Library:
 
 def cache_folder() -> Path:
     """Return where exported encoders and the vectors of benchmarks are kept."""
-    from mmsearch.library import default_cache
+    from mmsearch.installed import default_cache
 
     named = os.environ.get("MMSEARCH_CACHE")
     return Path(named).absolute() if named else default_cache()

@@ -7,7 +7,7 @@ from typing import Any
 
 _WORDS = {
     "scan": "Scanning",
-    "embed": "Embedding",
+    "embed": "Indexing",
     "vocabulary": "Learning visual words",
     "words": "Looking for visual words",
     "texts": "Embedding texts",

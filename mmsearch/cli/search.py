@@ -57,7 +57,10 @@ def search(
     ] = None,
     mode: Annotated[
         ModeChoice,
-        typer.Option(help="local: by the visual words of the example alone, without an encoder."),
+        typer.Option(
+            help="local: by the visual words of the example alone, without an encoder; always so in a library of "
+            "--model none."
+        ),
     ] = ModeChoice.global_,
     rerank: Annotated[
         RerankChoice,
@@ -100,7 +103,7 @@ def search(
     if explain:
         seconds = ", ".join(f"{stage} {1000 * value:.1f} ms" for stage, value in result.seconds.items())
         say(f"route: {result.route}, {result.n_candidates} candidates; {seconds}")
-    if result.local and (explain or mode is ModeChoice.local or rerank is RerankChoice.local or not result.hits):
+    if result.local and (explain or result.route == "local" or rerank is RerankChoice.local or not result.hits):
         say(result.local)
     elif not explain and not result.hits:
         say("no picture matches")

@@ -85,7 +85,7 @@ def decode(
 
     with named_errors():
         upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
-        return _picture(upright, preprocessing)
+        return _picture(upright, _fitted(upright.image, preprocessing))
 
 
 def decode_for_both(
@@ -117,18 +117,16 @@ def decode_for_both(
 
     with named_errors():
         upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
-        return _picture(upright, preprocessing), _grey(upright.image)
+        return _picture(upright, _fitted(upright.image, preprocessing)), _grey(upright.image)
 
 
-def decode_grey(data: bytes, *, longer_side: int, max_megapixels: float = 64.0) -> tuple[Pixels, tuple[int, int]]:
+def decode_grey(data: bytes, *, longer_side: int, max_megapixels: float = 64.0) -> Picture:
     """Decode one picture for local features alone; see `decode_for_both`.
 
     Returns
     -------
-    grey : uint8 array, shape (height, width)
-        Upright, its longer side at least `longer_side` if the picture's is.
-    size : (width, height)
-        Of the upright original in pixels.
+    Picture
+        `pixels` uint8 (height, width) grey, the longer side at least `longer_side` if the picture's is.
     """
 
     def at_least(size: tuple[int, int]) -> tuple[int, int]:
@@ -136,7 +134,7 @@ def decode_grey(data: bytes, *, longer_side: int, max_megapixels: float = 64.0) 
 
     with named_errors():
         upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
-        return _grey(upright.image), (upright.width, upright.height)
+        return _picture(upright, _grey(upright.image))
 
 
 def _twice(size: tuple[int, int], wanted: Preprocessing) -> tuple[int, int]:
@@ -150,9 +148,12 @@ def _at_longer_side(size: tuple[int, int], longer_side: int) -> tuple[int, int]:
     return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))
 
 
-def _picture(upright: Upright, preprocessing: Preprocessing) -> Picture:
-    pixels = np.asarray(fit(upright.image, preprocessing).convert("RGB"), dtype=np.uint8)
+def _picture(upright: Upright, pixels: Pixels) -> Picture:
     return Picture(pixels, upright.width, upright.height, upright.format, upright.taken_at)
+
+
+def _fitted(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
+    return np.asarray(fit(image, preprocessing).convert("RGB"), dtype=np.uint8)
 
 
 def _grey(image: Image.Image) -> Pixels:

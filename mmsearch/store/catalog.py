@@ -1,7 +1,8 @@
 """The truth of a library: an SQLite file that says which pictures, rows and settings there are.
 
 WAL mode with synchronous=FULL: a committed transaction survives a power cut, and readers go on during a
-write. Triggers keep `dead` equal to the rows that no picture refers to, whatever statement caused it.
+write. Triggers keep `dead` equal to the rows that no picture refers to, whatever statement caused it. Pictures
+without a vector, in a library without an encoder, have row -1.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ CREATE TABLE bad (
 CREATE TABLE dead (row INTEGER PRIMARY KEY);
 CREATE TRIGGER image_added AFTER INSERT ON image BEGIN DELETE FROM dead WHERE row = NEW.row; END;
 CREATE TRIGGER image_left AFTER DELETE ON image
-WHEN NOT EXISTS (SELECT 1 FROM image WHERE row = OLD.row)
+WHEN OLD.row >= 0 AND NOT EXISTS (SELECT 1 FROM image WHERE row = OLD.row)
 BEGIN INSERT OR IGNORE INTO dead VALUES (OLD.row); END;
 CREATE TRIGGER image_changed AFTER UPDATE OF row ON image WHEN OLD.row <> NEW.row BEGIN
     DELETE FROM dead WHERE row = NEW.row;

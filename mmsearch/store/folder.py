@@ -35,7 +35,7 @@ _BLOCK = 65_536  # rows copied or checked at a time
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One picture to be committed: what the file is, and its vector (dim,) or an existing row."""
+    """One picture to be committed: what the file is, and its vector (dim,), an existing row, or neither."""
 
     path: bytes
     size: int
@@ -120,7 +120,7 @@ class Store:
         folder : Path
             The library.
         create : dict or None
-            Settings of a new library (`dim`, `fingerprint`, ...) if there is none yet.
+            Settings of a new library (`dim`, 0 for no vectors, `fingerprint`, ...) if there is none yet.
 
         Raises
         ------
@@ -152,8 +152,13 @@ class Store:
 
     @property
     def dim(self) -> int:
-        """Width of the vectors."""
+        """Width of the vectors; 0 if the library has no encoder, and its pictures no vectors."""
         return int(self.catalog.meta("dim"))
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether pictures have vectors: False in a library without an encoder."""
+        return self.dim > 0
 
     @property
     def n_rows(self) -> int:

@@ -41,6 +41,17 @@ class GraphSettings:
     tail_share: float = 0.02
 
 
+def settings_of(store: Store) -> GraphSettings:
+    """Return the settings that a library keeps."""
+    return GraphSettings(**(store.catalog.meta("graph") or {}))
+
+
+def keep_settings(store: Store, settings: GraphSettings) -> None:
+    """Make these the settings of a library; the caller is the writer."""
+    with store.catalog.writing():
+        store.catalog.set_meta({"graph": vars(settings)})
+
+
 @dataclass
 class PublishedGraph:
     """A loaded graph, the rows it covers and how each modality is to be searched."""

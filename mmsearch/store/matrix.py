@@ -59,9 +59,9 @@ def append_rows(path: Path, rows: Half, *, at: int) -> None:
 
 
 def stored_rows(path: Path, dim: int) -> int:
-    """Return how many whole rows the file holds; 0 if there is none."""
+    """Return how many whole rows the file holds; 0 if there is none, or if rows have no width."""
     try:
-        return path.stat().st_size // (2 * dim)
+        return path.stat().st_size // (2 * dim) if dim else 0
     except FileNotFoundError:
         return 0
 

@@ -49,7 +49,8 @@ def _catalog_problems(store: Store) -> list[str]:
         found = [text for (text,) in store.catalog.db.execute("PRAGMA integrity_check(5)")]
         problems = [] if found == ["ok"] else [f"the catalog is damaged: {text}" for text in found]
         orphans = store.catalog.db.execute(
-            "SELECT count(*) FROM image WHERE row NOT IN (SELECT row FROM vector)"
+            "SELECT count(*) FROM image WHERE row NOT IN (SELECT row FROM vector UNION SELECT -1 WHERE ?)",
+            (not store.has_vectors,),
         ).fetchone()[0]
     return [*problems, *([f"{orphans} pictures name vectors that are not listed"] if orphans else [])]
 

@@ -22,7 +22,7 @@ POINTS = {
     "sha256": ("mmsearch.store.publish", "file_sha256"),
     "sync_folder": ("mmsearch.store.publish", "sync_folder"),
     "create": ("mmsearch.store.folder", "locked"),
-    "install": ("mmsearch.library", "_install"),
+    "install": ("mmsearch.installed", "_install"),
     "compact": ("mmsearch.store.folder", "sync_folder"),
 }
 SETTINGS = GraphSettings(graph_from=60, recall_target=0.5)

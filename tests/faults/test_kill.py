@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from mmsearch import Library, Query
+from mmsearch.samples import sample_folder
 from tests import pictures
 
 PROGRAM = Path(__file__).parent / "killed_index.py"
@@ -131,6 +132,28 @@ def test_kill_at_a_random_time_loses_nothing_acknowledged(seed, tmp_path, many, 
 def test_200_kills_lose_nothing_acknowledged(tmp_path, many, checkpoint, cache, expected):
     for seed in range(5, 185):
         kill_at_random(seed, tmp_path, many, checkpoint, cache, expected)
+
+
+@pytest.mark.parametrize(
+    ("point", "count"),
+    [
+        ("sync_folder:before", 1), ("transaction:before", 5), ("transaction:after", 20), ("write_file:after", 1),
+        ("sha256:before", 2), ("sync_folder:after", 5),
+    ],
+)  # fmt: skip
+def test_kill_of_a_run_without_an_encoder_loses_nothing_acknowledged(tmp_path, point, count):
+    library, folder, cache = tmp_path / "library", sample_folder(), tmp_path / "no-cache"
+    done = subprocess.run(command(library, folder, "none", cache, point, count), capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert_nothing_acknowledged_is_lost(library, cache, acknowledged_in(done.stdout))
+    done = subprocess.run(command(library, folder, "none", cache), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    with Library.open(library, cache=cache) as opened:
+        status = opened.status()
+        assert (status.n_images, status.local["n_images"], opened.verify().problems) == (29, 29, ())
+        for path in sorted(folder.glob("*.jpg")):
+            assert opened.search(Query(images=[path]), k=1).hits[0].path == str(path)
+    assert not list(library.glob("*.tmp"))
 
 
 def test_worker_processes_end_with_the_killed_writer(tmp_path, many, checkpoint, cache, expected):

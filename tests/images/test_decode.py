@@ -120,9 +120,11 @@ def test_one_decode_gives_the_tower_its_pixels_and_an_upright_grey_picture(orien
     picture, grey = decode_for_both(data, wanted, longer_side=640)
     plain = decode(data, wanted, use_draft=False)
     np.testing.assert_array_equal(picture.pixels, plain.pixels)
-    alone, size = decode_grey(data, longer_side=640)
-    np.testing.assert_array_equal(grey, alone)
-    assert (grey.shape, size) == ((240, 320), (320, 240))
+    alone = decode_grey(data, longer_side=640)
+    np.testing.assert_array_equal(grey, alone.pixels)
+    assert (alone.format, alone.taken_at) == (picture.format, picture.taken_at)
+    assert (grey.shape, alone.width, alone.height) == ((240, 320), 320, 240)
+    assert (alone.format, alone.taken_at) == (picture.format, picture.taken_at)
     upright = np.asarray(pictures.photo().convert("L"), dtype=np.float64)
     assert np.abs(grey - upright).mean() < 3
 

@@ -1,0 +1,32 @@
+"""What is in a library, and how it is searched, as one record."""
+
+from __future__ import annotations
+
+from mmsearch.records import LibraryStatus
+from mmsearch.store.folder import Store
+from mmsearch.store.graph import calibrations_of, graph_facts, settings_of
+from mmsearch.store.words import words_facts
+
+
+def library_status(store: Store) -> LibraryStatus:
+    """Return what is in a library; reads its catalog and the sidecars of its caches."""
+    with store.catalog.reading():
+        facts, settings = graph_facts(store), settings_of(store)
+        calibrations = calibrations_of(facts) if facts else {}
+        n_dead = store.catalog.count("dead")
+        return LibraryStatus(
+            folder=str(store.folder),
+            model=store.catalog.meta("model"),
+            fingerprint=store.catalog.meta("fingerprint"),
+            dim=store.dim,
+            n_images=store.catalog.count("image"),
+            n_vectors=store.n_rows - n_dead,
+            n_dead=n_dead,
+            bad=tuple(store.catalog.bad_pictures()),
+            size_bytes=sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file()),
+            graph_from=settings.graph_from,
+            recall_target=settings.recall_target,
+            n_in_graph=facts["covered"] if facts else 0,
+            search={name: found.to_json() for name, found in calibrations.items()},
+            local=words_facts(store),
+        )
