@@ -3,10 +3,9 @@
     python benchmarks/visual_words.py DATA [--words N] [--several 5] [--out FILE]
 
 DATA holds smvs-dvd (protocol in its README), imagenet-sample and flickr8k-train, on whose pictures, which are in
-no gallery, the vocabulary is learned. Crops: every fourth picture of imagenet-sample and all sample photographs,
-searched among all of both: a window of 60 % of both sides; of 45 %, turned by 30 degrees; of 35 %, turned by 90
-degrees with noise. Hamming embedding (he) with one word a feature, and with several for those of the query;
-verification of the best 20. Settings were chosen on covers 001-050 of smvs-dvd; covers 051-100 are reported apart.
+no gallery, the vocabulary is learned. Crops are those of crops.py. Hamming embedding (he) with one word a feature,
+and with several for those of the query; verification of the best 20; tf-idf by scipy.sparse on the same words.
+Settings were chosen on covers 001-050 of smvs-dvd; covers 051-100 are reported apart.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from crops import CROPS, crops_of, photographs
+from inverted_file import scipy_search
 from machine import report
 from PIL import Image
 
@@ -30,11 +31,9 @@ from mmsearch.evaluation.metrics.recall import hit_at_k
 from mmsearch.geometry import verify
 from mmsearch.local.sift import EXTRACTOR, extract_rootsift
 from mmsearch.records import LocalFeatures
-from mmsearch.samples import sample_folder
 from mmsearch.store.vocabulary import graph_of, on_graph
 
 SHORTLIST = 20
-CROPS = {"60 %": (0.6, 0, 0), "45 %, 30 degrees": (0.45, 30, 0), "35 %, 90 degrees, noise": (0.35, 90, 12)}
 
 
 def opened(files: list[Path]) -> list[Image.Image]:
@@ -45,23 +44,6 @@ def opened(files: list[Path]) -> list[Image.Image]:
 def features_of(images: list[Image.Image]) -> list[LocalFeatures]:
     """Extract the features of pictures."""
     return [extract_rootsift(np.asarray(image)) for image in images]
-
-
-def crop(image: Image.Image, rng: np.random.Generator, share: float, degrees: int, noise: float) -> Image.Image:
-    """Return a window of a picture, turned about its own centre, with normal noise."""
-    size = np.array(image.size)
-    half = share * size / 2
-    half = half[::-1] if degrees == 90 else half  # keeps the shape of the picture
-    cosine, sine = abs(np.cos(np.radians(degrees))), abs(np.sin(np.radians(degrees)))
-    reach = np.minimum(cosine * half + sine * half[::-1], size / 2)
-    centre = rng.uniform(reach, size - reach)
-    side = float(np.hypot(*half))
-    around = image.crop(tuple(np.rint([*(centre - side), *(centre + side)]).astype(int)))
-    turned = around.rotate(degrees, resample=Image.Resampling.BICUBIC)
-    middle = np.array(turned.size) / 2
-    window = turned.crop(tuple(np.rint([*(middle - half), *(middle + half)]).astype(int)))
-    pixels = np.asarray(window, dtype=np.float64)
-    return Image.fromarray((pixels + rng.normal(0, noise, pixels.shape)).clip(0, 255).round().astype(np.uint8))
 
 
 def learn(features: list[LocalFeatures], n_words: int | None) -> tuple[Vocabulary, dict[str, Any]]:
@@ -89,6 +71,7 @@ class Searcher:
         self.vocabulary, self.several = vocabulary, several
         words = [(i, vocabulary.quantise(one)) for i, one in enumerate(gallery)]
         self.index = InvertedFile([build_postings(words, vocabulary.n_words)])
+        self.by_scipy = scipy_search(self.index.segments[0])
         self.seconds: dict[str, list[float]] = {}
         self.accepted: dict[str, list[int]] = {}
 
@@ -103,6 +86,9 @@ class Searcher:
                 ("tfidf", "tfidf", one),
                 ("he", "he", one),
                 (f"he, {self.several} words", "he", more),
+            )
+            scores.setdefault("tfidf, scipy.sparse", []).append(
+                self._timed("tfidf, scipy.sparse", self.by_scipy, one)
             )
             for name, weighting, words in ways:
                 found = self._timed(name, self.index.scores, words, weighting)
@@ -192,17 +178,14 @@ def smvs(folder: Path, vocabulary: Vocabulary, several: int) -> dict[str, Any]:
     }
 
 
-def crops(folder: Path, vocabulary: Vocabulary, several: int) -> dict[str, Any]:
+def crops(data: Path, vocabulary: Vocabulary, several: int) -> dict[str, Any]:
     """Windows of photographs, searched among the photographs."""
-    samples = sorted(sample_folder().glob("*.jpg"))
-    images = opened([*samples, *sorted((folder / "images").glob("*.jpg"))])
-    chosen = [*range(len(samples)), *range(len(samples), len(images), 4)]
-    searcher = Searcher(vocabulary, features_of(images), several)
-    figures: dict[str, Any] = {"gallery": len(images), "queries of each kind": len(chosen)}
-    for name, (share, degrees, noise) in CROPS.items():
-        rng = np.random.default_rng(0)
-        asked = features_of([crop(images[i], rng, share, degrees, noise) for i in chosen])
-        figures[name] = {
+    files, chosen = photographs(data)
+    searcher = Searcher(vocabulary, features_of(opened(files)), several)
+    figures: dict[str, Any] = {"gallery": len(files), "queries of each kind": len(chosen)}
+    for kind in CROPS:
+        asked = features_of(crops_of(files, chosen, kind))
+        figures[kind] = {
             "features, median": int(np.median([len(one) for one in asked])), **summary(searcher.rank(asked, chosen))
         }  # fmt: skip
     return {**figures, "facts": searcher.facts()}
@@ -221,7 +204,7 @@ def main() -> None:
     figures = {
         "vocabulary": facts,
         "smvs-dvd": smvs(arguments.data / "smvs-dvd", vocabulary, arguments.several),
-        "crops": crops(arguments.data / "imagenet-sample", vocabulary, arguments.several),
+        "crops": crops(arguments.data, vocabulary, arguments.several),
     }
     report("visual words", figures, arguments.out)
 
