@@ -33,6 +33,7 @@ from mmsearch.errors import (
 from mmsearch.prompts import DEFAULT_TEMPLATES, fill_templates
 from mmsearch.records import (
     Classification,
+    Example,
     IngestReport,
     LibraryStatus,
     Matrix,
@@ -41,11 +42,14 @@ from mmsearch.records import (
     Query,
     Rerank,
     SearchResult,
+    Term,
     VerifyReport,
 )
 from mmsearch.search import Searcher
 from mmsearch.store.folder import CATALOG, Store
 from mmsearch.store.graph import GraphSettings, calibrations_of, graph_facts
+from mmsearch.store.progress import read_progress, shown_progress
+from mmsearch.terms import as_term
 
 if TYPE_CHECKING:
     from mmsearch.ingest import OnProgress
@@ -105,6 +109,12 @@ class Library:
         if self._store is not None:
             self._store.close()
         self._store = self._searcher = None
+
+    def sibling(self) -> Library:
+        """Return another object over the same folder, for another thread; the encoder is loaded once for both."""
+        other = Library(self.folder, cache=self._cache, use_graph=self._use_graph)
+        other._loaded_encoder = self.encoder()
+        return other
 
     # -- write path ----------------------------------------------------------------------------------
 
@@ -170,7 +180,10 @@ class Library:
             return self._plan_only(roots, follow_links, on_progress)
         exists = (self.folder / CATALOG).is_file()
         create = None if exists else self._new_library(model or "auto", settings, notify)
-        with Store.writer(self.folder, create=create) as store:
+        with (
+            Store.writer(self.folder, create=create) as store,
+            shown_progress(self.folder, on_progress) as on_progress,
+        ):
             encoder = self._writer_encoder(store, model, notify)
             if settings is not None:
                 with store.catalog.writing():
@@ -199,7 +212,7 @@ class Library:
         from mmsearch.ingest import dry_run, make_plan
 
         try:
-            store = self._reader()
+            store = self.reader()
         except LibraryNotFoundError:
             return dry_run(make_plan(None, roots, follow_links=follow_links, on_progress=on_progress))
         with store.catalog.reading():
@@ -311,9 +324,19 @@ class Library:
             query = Query(text=query)
         return self._search().search(query, k=k, explain=explain, mode=mode, rerank=rerank)
 
+    def search_texts(self, queries: Sequence[Query], *, k: int = 10, explain: bool = False) -> list[SearchResult]:
+        """Return the answers to several queries by words without filters, in a fraction of the time of one by one.
+
+        Raises
+        ------
+        QueryError
+            If a query means nothing, has no text, or has example pictures or filters.
+        """
+        return self._search().search_texts(queries, k=k, explain=explain)
+
     def classify(
         self,
-        images: Sequence[PathLike],
+        images: Sequence[Example | Term],
         labels: Sequence[str],
         *,
         templates: Sequence[str] = DEFAULT_TEMPLATES,
@@ -340,11 +363,11 @@ class Library:
             found = predict(vectors, classes, list(labels), encoder.logit_scale, k=k)
             predictions = dict(zip(readable, found, strict=True))
         return [
-            Classification(os.fsdecode(image), predictions.get(position, ()), errors.get(position))
+            Classification(as_term(image).label, predictions.get(position, ()), errors.get(position))
             for position, image in enumerate(images)
         ]
 
-    def embed(self, images: Sequence[PathLike]) -> tuple[list[int], Matrix, dict[int, str]]:
+    def embed(self, images: Sequence[Example | Term]) -> tuple[list[int], Matrix, dict[int, str]]:
         """Return the embeddings of pictures; those in the library are not decoded again.
 
         Returns
@@ -356,20 +379,20 @@ class Library:
         errors : dict of int to str
             For every other position what is wrong with the picture.
         """
-        searcher, vectors, errors = self._search(), {}, {}
+        terms, vectors, errors = self._search().terms, {}, {}
         for position, image in enumerate(images):
             try:
-                vectors[position] = searcher.picture_vector(image)
+                vectors[position] = terms.picture_vector(image)
             except PictureError as error:
                 errors[position] = str(error)
-        stacked = np.stack(list(vectors.values())) if vectors else np.zeros((0, self._reader().dim), np.float32)
+        stacked = np.stack(list(vectors.values())) if vectors else np.zeros((0, self.reader().dim), np.float32)
         return list(vectors), stacked, errors
 
     def status(self) -> LibraryStatus:
         """Return what is in the library, and how well and by which route it is searched."""
         from mmsearch.store.words import words_facts
 
-        store = self._reader()
+        store = self.reader()
         with store.catalog.reading():
             facts = graph_facts(store)
             calibrations = calibrations_of(facts) if facts else {}
@@ -389,6 +412,7 @@ class Library:
                 n_in_graph=facts["covered"] if facts else 0,
                 search={name: found.to_json() for name, found in calibrations.items()},
                 local=words_facts(store),
+                progress=read_progress(self.folder),
             )
 
     def verify(self, *, is_repair: bool = False) -> VerifyReport:
@@ -410,7 +434,7 @@ class Library:
             if problems:
                 shutil.rmtree(self.folder / ENCODER, ignore_errors=True)
         else:
-            report = verify(self._reader())
+            report = verify(self.reader())
         return replace(report, problems=(*report.problems, *problems))
 
     def words(self) -> PublishedWords:
@@ -423,14 +447,14 @@ class Library:
         """
         from mmsearch.store.words import load_words
 
-        found = load_words(self._reader())
+        found = load_words(self.reader())
         if isinstance(found, str):
             raise VocabularyError(f"{self.folder}: {found}")
         return found
 
     def graph_settings(self) -> GraphSettings:
         """Return when and how the library's graph is built."""
-        return _settings(self._reader())
+        return _settings(self.reader())
 
     def text_probes(self) -> Matrix:
         """Return unit vectors float32 (n, dim) of varied captions, to measure an index with; none without words."""
@@ -439,7 +463,7 @@ class Library:
     def encoder(self) -> OnnxEncoder:
         """Return the library's encoder; its towers are loaded when first used."""
         if self._loaded_encoder is None:
-            store = self._reader()
+            store = self.reader()
             folder = self.folder / ENCODER
             if not (folder / "spec.json").is_file():
                 raise EncoderError(
@@ -451,14 +475,15 @@ class Library:
             self._loaded_encoder = encoder
         return self._loaded_encoder
 
-    def _reader(self) -> Store:
+    def reader(self) -> Store:
+        """Return the library's folder opened for reading, for who looks into it; closed with the library."""
         if self._store is None:
             self._store = Store.open(self.folder)
         return self._store
 
     def _search(self) -> Searcher:
         if self._searcher is None:
-            self._searcher = Searcher(self._reader(), self.encoder, use_graph=self._use_graph)
+            self._searcher = Searcher(self.reader(), self.encoder, use_graph=self._use_graph)
         return self._searcher
 
 
