@@ -117,7 +117,7 @@ def main() -> None:
 def open_once(folder: Path) -> None:
     """Open a library as a search does: catalog, mapped vectors."""
     with Library.open(folder) as library:
-        store = library._reader()
+        store = library.reader()
         with store.catalog.reading():
             store.matrix()
 

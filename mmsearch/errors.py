@@ -13,6 +13,7 @@
     │   ├── ModelNotFoundError             no such model, tag or checkpoint
     │   ├── UnsupportedModelError          a checkpoint whose preprocessing or activation is unknown
     │   └── HubUnreachableError            weights that would have to be downloaded, and cannot
+    ├── ServerError (RuntimeError)         a server that cannot be started
     └── LibraryError (RuntimeError)        a library folder that cannot be used
         ├── LibraryNotFoundError           nothing indexed there
         ├── LibraryLockedError             another process is writing
@@ -91,6 +92,10 @@ class UnsupportedModelError(EncoderError):
 
 class HubUnreachableError(EncoderError):
     """The weights are not on this machine and cannot be fetched."""
+
+
+class ServerError(MmsearchError, RuntimeError):
+    """The server cannot be started."""
 
 
 class LibraryError(MmsearchError, RuntimeError):

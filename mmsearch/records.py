@@ -20,6 +20,8 @@ ResizeMode: TypeAlias = Literal["shortest", "longest", "squash"]
 Interpolation: TypeAlias = Literal["bicubic", "bilinear"]
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right and bottom of a part of a picture, in pixels of the upright original."""
+Example: TypeAlias = "PathLike | int | PictureBytes"
+"""A picture to look for: a file, the id of a picture of the library, or one in memory."""
 
 
 @dataclass(frozen=True)
@@ -157,11 +159,33 @@ class BadPicture:
 
 
 @dataclass(frozen=True)
-class Term:
-    """One weighted term of a query: a text, or the path of a picture. Weights are relative, > 0."""
+class PictureBytes:
+    """A picture in memory: a whole file, and the name it goes by in messages."""
 
-    value: str
+    data: bytes = field(repr=False)
+    name: str = "the picture"
+
+
+@dataclass(frozen=True)
+class Term:
+    """One weighted term of a query: a text or a picture. Weights are relative, > 0.
+
+    A picture is the path of a file, the id of a picture of the library, or one in memory; `box` is the part of it
+    that is meant, None for all.
+    """
+
+    value: str | int | PictureBytes
     weight: float = 1.0
+    box: Box | None = None
+
+    @property
+    def label(self) -> str:
+        """What the term is called in answers: its text, path or name, and the part that is meant."""
+        if isinstance(self.value, PictureBytes):
+            label = self.value.name
+        else:
+            label = f"picture {self.value}" if isinstance(self.value, int) else self.value
+        return label if self.box is None else f"{label} {self.box}"
 
 
 @dataclass(frozen=True)
@@ -169,24 +193,29 @@ class Query:
     """What is looked for.
 
     Every term is encoded to a unit vector, multiplied by its weight, summed, and the sum normalised;
-    `exclude` terms are subtracted. At least one text or picture is needed.
+    `exclude` terms are subtracted. Pictures of the library that were judged move the sum on by Rocchio's formula
+    (`mmsearch.feedback`). At least one text, picture or relevant picture is needed.
 
     Parameters
     ----------
     text : str, Term or None
         Words to look for.
-    images : sequence of path or Term
-        Example pictures.
+    images : sequence of path, int, PictureBytes or Term
+        Example pictures; an int is the id of a picture of the library.
     exclude : sequence of str or Term
         Words to move away from.
     where : sequence of str
         Filters `FIELD OP VALUE`, all of which must hold.
+    relevant, irrelevant : sequence of int
+        Ids of pictures of the library that are, and that are not, what is looked for.
     """
 
     text: str | Term | None = None
-    images: Sequence[PathLike | Term] = ()
+    images: Sequence[Example | Term] = ()
     exclude: Sequence[str | Term] = ()
     where: Sequence[str] = ()
+    relevant: Sequence[int] = ()
+    irrelevant: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -292,12 +321,26 @@ class IngestReport:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """How far a run of `index` is: `done` of `total` in a stage, and when it started, in seconds since 1970.
+
+    The stages are `scan`, `embed`, `vocabulary`, `words`, `graph` and `calibrate`; a total of 0 is not known yet.
+    """
+
+    stage: str
+    done: int
+    total: int
+    started: float
+
+
+@dataclass(frozen=True)
 class LibraryStatus:
     """What is in a library.
 
     Without an encoder `model` and `fingerprint` are `none`, and `dim` and the counts of vectors 0. `search` maps
     `text` and `image` to what was measured and chosen for them; `local` says of visual words what
-    `mmsearch.store.words.words_facts` does, None if there are none.
+    `mmsearch.store.words.words_facts` does, None if there are none; `progress` that of another process, if one is
+    writing.
     """
 
     folder: str
@@ -314,6 +357,7 @@ class LibraryStatus:
     n_in_graph: int
     search: dict[str, dict[str, Any]]
     local: dict[str, Any] | None = None
+    progress: Progress | None = None
 
 
 @dataclass(frozen=True)

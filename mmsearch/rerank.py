@@ -6,9 +6,8 @@ is told by its local features. The inverted file scores all pictures at once; th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
 from typing import TypeAlias
@@ -20,13 +19,23 @@ from mmsearch.bow.inverted_file import InvertedFile
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
 from mmsearch.errors import PictureError, QueryError
 from mmsearch.geometry import verify
-from mmsearch.images import decode_grey, read_file
+from mmsearch.images import decode_grey
 from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
-from mmsearch.records import ImageRecord, LocalEvidence, LocalFeatures, LocalMatches, Matrix, Pixels, Verification
+from mmsearch.records import (
+    ImageRecord,
+    LocalEvidence,
+    LocalFeatures,
+    LocalMatches,
+    Matrix,
+    Pixels,
+    Term,
+    Verification,
+)
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import MANIFEST
 from mmsearch.store.where import Condition
 from mmsearch.store.words import load_words
+from mmsearch.terms import read_example
 from mmsearch.vectors import top_k
 
 SHORTLIST = 100
@@ -53,10 +62,11 @@ Ranked: TypeAlias = tuple[float, ImageRecord, LocalEvidence | None]
 
 @dataclass(frozen=True)
 class LocalQuery:
-    """An example picture: its features and their words."""
+    """An example picture: its features, their words, and where it lies in the picture that it is a part of."""
 
     features: LocalFeatures
     words: ImageWords
+    corner: tuple[int, int] = (0, 0)
 
 
 class LocalStage:
@@ -122,9 +132,9 @@ class LocalStage:
             seen, size = verify(features.positions, own), (image.width, image.height)
             found[image.image_id] = LocalEvidence(
                 score=scores.get(image.image_id, 0.0),
-                inliers=_pairs_in_originals(seen, features, own, size),
+                inliers=_pairs_in_originals(seen, query, own, size),
                 is_verified=seen.is_accepted,
-                homography=_in_originals(seen, features, size),
+                homography=_in_originals(seen, query, size),
                 reason=seen.reason,
             )
         return found
@@ -140,8 +150,8 @@ class LocalReader:
         self._stage: LocalStage | str = ""
         self._state = (-1, 0)
 
-    def query(self, path: str, *, is_demanded: bool) -> tuple[LocalQuery | None, str]:
-        """Return the example picture at a path as words, or None and why, which is empty if nobody asked.
+    def query(self, example: Term, *, is_demanded: bool) -> tuple[LocalQuery | None, str]:
+        """Return an example picture as words, or None and why, which is empty if nobody asked.
 
         Raises
         ------
@@ -157,13 +167,20 @@ class LocalReader:
             if is_demanded:
                 raise QueryError(stage)
             return None, ""
-        encoded = os.path.abspath(os.fsencode(path))
         try:
-            picture = decode_grey(read_file(encoded)[0], longer_side=LONGER_SIDE)
+            data, name, corner = read_example(self.store, example)
         except PictureError as error:
-            raise PictureError(error.code, f"{os.fsdecode(encoded)}: {error}") from error
+            if isinstance(example.value, int) and not is_demanded:  # its vector can be asked without its file
+                return None, f"{error}: the local stage abstains"
+            raise
+        try:
+            picture = decode_grey(data, longer_side=LONGER_SIDE)
+        except PictureError as error:
+            raise PictureError(error.code, f"{name}: {error}") from error
         found = stage.query(picture.pixels, (picture.width, picture.height))
-        return (None, f"{found}: the local stage abstains") if isinstance(found, str) else (found, "")
+        if isinstance(found, str):
+            return None, f"{found}: the local stage abstains"
+        return replace(found, corner=corner), ""
 
     def by_words(self, query: LocalQuery, k: int, condition: Condition) -> list[Ranked]:
         """Return the k best pictures by visual words alone that pass the filter, verified ones first."""
@@ -272,12 +289,13 @@ def final_order(cosines: Scores, scores: Scores, evidence: dict[int, LocalEviden
 
 
 def _pairs_in_originals(
-    seen: Verification, features: LocalFeatures, matches: LocalMatches, size: tuple[int, int]
+    seen: Verification, query: LocalQuery, matches: LocalMatches, size: tuple[int, int]
 ) -> tuple[tuple[float, float, float, float], ...]:
     """Return where the inliers are in the upright originals of the example and of the picture."""
     if not len(seen.inliers):
         return ()
-    here = features.to_original(features.positions[seen.inliers[:, 0]])
+    features = query.features
+    here = features.to_original(features.positions[seen.inliers[:, 0]]) + np.asarray(query.corner, np.float32)
     place = {feature: row for row, feature in enumerate(matches.features.tolist())}
     there = matches.positions[[place[feature] for feature in seen.inliers[:, 1].tolist()]]
     zoom = np.divide(size, _frame(size))
@@ -286,12 +304,13 @@ def _pairs_in_originals(
 
 
 def _in_originals(
-    seen: Verification, features: LocalFeatures, size: tuple[int, int]
+    seen: Verification, query: LocalQuery, size: tuple[int, int]
 ) -> tuple[tuple[float, ...], ...] | None:
     """Return the homography between the frames as one between the upright originals."""
     if seen.homography is None:
         return None
-    here = _from_original(features.size, features.original_size)
+    here = _from_original(query.features.size, query.features.original_size)
+    here[:, 2] -= here[:, :2] @ np.asarray(query.corner)  # an affine matrix: its last row stays
     there = _from_original(_frame(size), size)
     moved = np.linalg.inv(there) @ seen.homography @ here
     return tuple(tuple(float(value) for value in row) for row in moved / moved[2, 2])

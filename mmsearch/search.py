@@ -7,15 +7,14 @@ them, or answer alone (`local`), which gives only pictures that share visual wor
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch.errors import PictureError, QueryError
+from mmsearch.errors import QueryError
 from mmsearch.indexes.base import Rows
 from mmsearch.indexes.exact import ExactIndex, merge
 from mmsearch.records import (
@@ -25,18 +24,16 @@ from mmsearch.records import (
     Matrix,
     Modality,
     Mode,
-    PathLike,
     Query,
     Rerank,
     SearchResult,
-    Term,
 )
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import PublishedGraph, calibrations_of, graph_facts, load_graph
 from mmsearch.store.matrix import Half
-from mmsearch.store.remembered import RememberedQueries
 from mmsearch.store.where import Condition, parse_where
-from mmsearch.vectors import inner_products, l2_normalize
+from mmsearch.terms import EncodedQuery, TermEncoder, as_term
+from mmsearch.vectors import inner_products
 
 if TYPE_CHECKING:
     from mmsearch.encoders.base import DualEncoder
@@ -47,13 +44,13 @@ _LOAD_SECONDS_PER_BYTE = 1e-9  # of a graph, with its checksum
 
 
 @dataclass(frozen=True)
-class EncodedTerm:
-    """One term of a query: what it is, its unit vector (dim,), and its weight (negative to exclude)."""
+class _Ranking:
+    """The pictures that answer a query, best first, with their stored vectors, and how they were found."""
 
-    label: str
-    modality: Modality
-    vector: Matrix
-    weight: float
+    ranked: list[Ranked]
+    vectors: Half
+    route: str
+    n_candidates: int
 
 
 class Searcher:
@@ -74,6 +71,7 @@ class Searcher:
     def __init__(self, store: Store, encoder: Callable[[], DualEncoder], *, use_graph: bool | None = None) -> None:
         self.store = store
         self._encoder = encoder
+        self.terms = TermEncoder(store, encoder)
         self._use_graph = use_graph
         self._graph: PublishedGraph | None = None
         self._graph_problem: str | None = None
@@ -82,73 +80,6 @@ class Searcher:
         self._revision = -1
         self._exact = ExactIndex(np.zeros((0, 1), dtype=np.float16))
         self._has_vectors = store.has_vectors
-        self.remembered = RememberedQueries(
-            store.folder / "queries.sqlite", str(store.catalog.meta("fingerprint")), store.dim
-        )
-
-    # -- terms ---------------------------------------------------------------------------------------
-
-    def encode(self, query: Query) -> tuple[list[EncodedTerm], Matrix]:
-        """Return the terms of a query, and their weighted, normalised sum float32 (dim,).
-
-        Raises
-        ------
-        QueryError
-            If there is nothing to look for, a weight is not positive, or the terms cancel.
-        PictureError
-            If an example picture cannot be read.
-        """
-        texts = [] if query.text is None else [_as_term(query.text)]
-        images = [_as_term(image) for image in query.images]
-        excluded = [_as_term(text) for text in query.exclude]
-        if not texts and not images:
-            raise QueryError("the query is empty; give a text, an example picture, or both")
-        for term in [*texts, *excluded]:
-            if not term.value.strip():
-                raise QueryError("a text of the query is empty; write what the picture should show")
-        vectors = iter(self.text_vectors([term.value for term in [*texts, *excluded]]))
-        terms = [EncodedTerm(t.value, "text", next(vectors), t.weight) for t in texts]
-        terms += [EncodedTerm(t.value, "image", self.picture_vector(t.value), t.weight) for t in images]
-        terms += [EncodedTerm(f"not {t.value}", "text", next(vectors), -t.weight) for t in excluded]
-        weights = np.array([term.weight for term in terms], dtype=np.float32)
-        total: Matrix = weights @ np.stack([term.vector for term in terms])
-        if np.linalg.norm(total) < 1e-6:
-            raise QueryError("the terms of the query cancel each other out; change a weight or leave one out")
-        return terms, l2_normalize(total[None])[0]
-
-    def text_vectors(self, texts: Sequence[str]) -> list[Matrix]:
-        """Return a unit vector (dim,) for each text, remembered ones without the encoder."""
-        known = {text: self.remembered.get(text) for text in texts}
-        missing = [text for text, vector in known.items() if vector is None]
-        if missing:
-            for text, vector in zip(missing, self._encoder().encode_texts(missing), strict=True):
-                known[text] = vector
-                self.remembered.put(text, vector)
-        return [vector for text in texts if (vector := known[text]) is not None]
-
-    def picture_vector(self, path: PathLike) -> Matrix:
-        """Return the unit vector (dim,) of a picture; one that is in the library unchanged is not decoded."""
-        encoded = os.path.abspath(os.fsencode(path))
-        stored = self.store.consistently(lambda: self._stored_vector(encoded))
-        if stored is not None:
-            return stored
-        from mmsearch.images import decode, read_file  # a search by words does without
-
-        encoder = self._encoder()
-        try:
-            data, _ = read_file(encoded)
-            picture = decode(data, encoder.preprocessing)
-        except PictureError as error:
-            raise PictureError(error.code, f"{os.fsdecode(encoded)}: {error}") from error
-        vectors = encoder.encode_images(picture.pixels[None])
-        return np.asarray(vectors[0], dtype=np.float32)
-
-    def _stored_vector(self, path: bytes) -> Matrix | None:
-        known = self.store.catalog.image_at(path)
-        if known is None or not self._has_vectors or not _is_unchanged(path, known):
-            return None
-        vector: Matrix = l2_normalize(self.store.checked_rows([known.row]).astype(np.float32))[0]
-        return vector
 
     # -- ranking -------------------------------------------------------------------------------------
 
@@ -179,9 +110,8 @@ class Searcher:
         EncoderError
             If the library has no encoder, and the query is another than one example picture.
         """
-        if k < 1:
-            raise QueryError(f"k is {k}; ask for at least one picture")
         start = time.perf_counter()
+        _check_k(k)
         condition = parse_where(query.where)
         if mode == "global" and not self._has_vectors:
             if rerank != "auto" or not _is_example(query):
@@ -194,40 +124,81 @@ class Searcher:
             seconds = {"total": time.perf_counter() - start}
             return SearchResult(hits, "local", len(found), seconds, said or _verified(hits))
         looked = time.perf_counter()
-        terms, vector = self.encode(query)
-        encoded = time.perf_counter()
-        modality: Modality = "image" if all(term.modality == "image" for term in terms) else "text"
-        ranked, vectors, route, n_candidates = self.store.consistently(
-            lambda: self._ranked(vector, k, condition, modality, local)
-        )
-        cosines = inner_products(vectors.astype(np.float32), np.stack([term.vector for term in terms]))
-        labels = [term.label for term in terms]
-        hits = tuple(
-            _hit(rank, *one, terms=dict(zip(labels, map(float, own), strict=False)) if explain else {})
-            for rank, (one, own) in enumerate(zip(ranked, cosines, strict=True), start=1)
-        )
-        done = time.perf_counter()
-        seconds = {
-            "local": looked - start,
-            "encode": encoded - looked,
-            "search": done - encoded,
-            "total": done - start,
-        }
-        return SearchResult(hits, route, n_candidates, seconds, said or (_verified(hits) if local else ""))
+        (encoded,) = self.terms.encode([query])
+        seconds = {"local": looked - start, "encode": time.perf_counter() - looked}
 
-    def _ranked(
-        self, vector: Matrix, k: int, condition: Condition, modality: Modality, local: LocalQuery | None
-    ) -> tuple[list[Ranked], Half, str, int]:
-        """Return the k best (score, picture, evidence), their stored vectors, the route, and the candidates."""
+        def rank() -> _Ranking:
+            if local is None:
+                return self._ranked([encoded], k, condition)[0]
+            return self._reranked(encoded, k, condition, local)
+
+        result = self._result(encoded, self.store.consistently(rank), seconds, start=start, explain=explain)
+        return replace(result, local=said or (_verified(result.hits) if local else ""))
+
+    def search_texts(self, queries: Sequence[Query], *, k: int = 10, explain: bool = False) -> list[SearchResult]:
+        """Return the answers to several queries by words without filters, from one scan for all.
+
+        Each is what `search` gives, whose time is that of all.
+
+        Raises
+        ------
+        QueryError
+            If a query means nothing, has no text, or has example pictures or filters.
+        """
+        start = time.perf_counter()
+        _check_k(k)
+        if any(query.text is None or query.images or query.where for query in queries):
+            raise QueryError("only queries by words without filters are answered together; use search for others")
+        if not queries:
+            return []
+        encoded = self.terms.encode(queries)
+        seconds = {"encode": time.perf_counter() - start}
+        ranked = self.store.consistently(lambda: self._ranked(encoded, k, Condition()))
+        return [
+            self._result(query, ranking, seconds, start=start, explain=explain)
+            for query, ranking in zip(encoded, ranked, strict=True)
+        ]
+
+    def _ranked(self, queries: Sequence[EncodedQuery], k: int, condition: Condition) -> list[_Ranking]:
+        """Return the k best pictures for queries of one modality."""
         self._refresh()
-        n_wanted = k if local is None else max(k, self._local().shortlist)
-        scores, rows, route, n_candidates = self._nearest(vector[None], n_wanted, condition, modality)
-        pictures = self._pictures(scores, rows, condition, n_wanted)
-        if local is None:
-            found: list[Ranked] = [(score, image, None) for score, image in pictures]
-        else:
-            found = self._local().reranked(pictures, vector, condition, local)[:k]
-        return found, self.store.checked_rows([image.row for _, image, _ in found]), route, n_candidates
+        vectors = np.stack([query.vector for query in queries])
+        scores, rows, route, n_candidates = self._nearest(vectors, k, condition, queries[0].modality)
+        rankings = []
+        for own_scores, own_rows in zip(scores, rows, strict=True):
+            found = self._pictures(own_scores, own_rows, condition, k)
+            ranked: list[Ranked] = [(score, image, None) for score, image in found]
+            rankings.append(_Ranking(ranked, self._vectors(ranked), route, n_candidates))
+        return rankings
+
+    def _reranked(self, query: EncodedQuery, k: int, condition: Condition, local: LocalQuery) -> _Ranking:
+        """Return the k best pictures after local features have looked at a shortlist."""
+        n_wanted = max(k, self._local().shortlist)
+        (shortlist,) = self._ranked([query], n_wanted, condition)
+        pictures = [(score, image) for score, image, _ in shortlist.ranked]
+        found = self._local().reranked(pictures, query.vector, condition, local)[:k]
+        return replace(shortlist, ranked=found, vectors=self._vectors(found))
+
+    def _vectors(self, ranked: Sequence[Ranked]) -> Half:
+        return self.store.checked_rows([image.row for _, image, _ in ranked])
+
+    def _result(
+        self, query: EncodedQuery, ranking: _Ranking, seconds: dict[str, float], *, start: float, explain: bool
+    ) -> SearchResult:
+        cosines: list[dict[str, float]] = [{} for _ in ranking.ranked]
+        if explain and query.terms:
+            labels = [term.label for term in query.terms]
+            found = inner_products(
+                ranking.vectors.astype(np.float32), np.stack([term.vector for term in query.terms])
+            )
+            cosines = [dict(zip(labels, own, strict=True)) for own in found.tolist()]
+        hits = tuple(
+            _hit(rank, *one, terms=own)
+            for rank, (one, own) in enumerate(zip(ranking.ranked, cosines, strict=True), 1)
+        )
+        total = time.perf_counter() - start
+        seconds = seconds | {"search": total - sum(seconds.values()), "total": total}
+        return SearchResult(hits, ranking.route, ranking.n_candidates, seconds)
 
     def _local_query(self, query: Query, mode: Mode, rerank: Rerank) -> tuple[LocalQuery | None, str]:
         """Return the example as words if local features are to be looked at, and why they are not if asked for."""
@@ -237,7 +208,7 @@ class Searcher:
             return None, ""
         if len(query.images) != 1 or (mode == "local" and not is_example):
             raise QueryError("local features compare pictures; give one example picture with -i, and no text")
-        return self._local().query(_as_term(query.images[0]).value, is_demanded=is_demanded)
+        return self._local().query(as_term(query.images[0]), is_demanded=is_demanded)
 
     def _local(self) -> LocalReader:
         """Return the local stage, which a search by words never loads."""
@@ -267,10 +238,10 @@ class Searcher:
     def _nearest(
         self, queries: Matrix, k: int, condition: Condition, modality: Modality
     ) -> tuple[Matrix, Rows, str, int]:
-        """Return scores and rows (1, >= k rows where there are so many), the route, and the candidates."""
+        """Return scores and rows (n_queries, >= k where there are so many), the route, and the candidates."""
         n_live = len(self._exact)
         if n_live == 0:
-            return np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int64), "empty", 0
+            return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64), "empty", 0
         if not condition.sql:
             return *self._unfiltered(queries, k, modality), n_live
         limit = max(_FEW, int(_NARROW * n_live))
@@ -333,8 +304,8 @@ class Searcher:
     def _pictures(
         self, scores: Matrix, rows: Rows, condition: Condition, k: int
     ) -> list[tuple[float, ImageRecord]]:
-        """Return the k best (score, picture) of scored rows; a row may stand for several pictures."""
-        score_of = dict(zip(rows[0].tolist(), scores[0].tolist(), strict=True))
+        """Return the k best (score, picture) of scored rows (n,); a row may stand for several pictures."""
+        score_of = dict(zip(rows.tolist(), scores.tolist(), strict=True))
         images = self.store.catalog.images_of_rows(list(score_of), condition.sql, condition.parameters)
         ranked = sorted(images, key=lambda image: (-score_of[image.row], image.image_id))
         return [(score_of[image.row], image) for image in ranked[:k]]
@@ -342,22 +313,13 @@ class Searcher:
 
 def _is_example(query: Query) -> bool:
     """Return whether a query is one example picture and nothing else."""
-    return len(query.images) == 1 and query.text is None and not query.exclude
+    is_alone = query.text is None and not (query.exclude or query.relevant or query.irrelevant)
+    return len(query.images) == 1 and is_alone
 
 
-def _as_term(value: PathLike | Term) -> Term:
-    term = value if isinstance(value, Term) else Term(os.fsdecode(value))
-    if not (np.isfinite(term.weight) and term.weight > 0):
-        raise QueryError(f"the weight of {term.value!r} is {term.weight}; expected a number above 0")
-    return term
-
-
-def _is_unchanged(path: bytes, known: ImageRecord) -> bool:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return False
-    return (status.st_size, status.st_mtime_ns) == (known.size_bytes, known.mtime_ns)
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise QueryError(f"k is {k}; ask for at least one picture")
 
 
 def _verified(hits: Sequence[Hit]) -> str:

@@ -15,7 +15,7 @@ PACKAGE = Path(mmsearch.__file__).parent
 LAYERS = [
     {"records", "errors"},
     {"vectors", "samples", "pooling"},
-    {"whitening"},
+    {"whitening", "feedback"},
     {
         "images",
         "encoders",
@@ -28,7 +28,7 @@ LAYERS = [
         "evaluation.kept",
     },
     {"store", "evaluation.ground_truth"},
-    {"payload"},
+    {"payload", "terms"},
     {"worker"},
     {"workers"},
     {"gather", "rerank", "installed"},
@@ -38,6 +38,7 @@ LAYERS = [
     {"evaluation.scored", "evaluation.plots", "evaluation.local"},
     {f"evaluation.{name}" for name in ("retrieval", "instance", "classify", "runs", "ann", "trec_out", "page")},
     {"evaluation.report"},
+    {"server"},
     {"cli"},
 ]
 BORDERS = {  # third-party package -> where it may be imported
@@ -47,11 +48,13 @@ BORDERS = {  # third-party package -> where it may be imported
     "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"}, "PIL": {"images"},
     "pillow_heif": {"images"}, "cv2": {"local", "geometry"}, "typer": {"cli"}, "rich": {"cli"},
     "platformdirs": {"cli", "installed"}, "datasets": {"evaluation.ground_truth"},
-    "numpy": {"records", "vectors", "whitening", "images", "encoders", "local", "bow", "indexes", "geometry",
-              "store", "payload", "worker", "workers", "gather", "vocabularies", "search", "rerank", "zeroshot",
-              "library", "evaluation.metrics", "evaluation.ground_truth", "evaluation.encode",
+    "numpy": {"records", "vectors", "whitening", "feedback", "images", "encoders", "local", "bow", "indexes",
+              "geometry", "terms", "store", "payload", "worker", "workers", "gather", "vocabularies", "search",
+              "rerank", "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth", "evaluation.encode",
               "evaluation.measures", "evaluation.scored", "evaluation.retrieval", "evaluation.instance",
               "evaluation.classify", "evaluation.ann", "evaluation.plots", "evaluation.local"},
+    "fastapi": {"server"}, "starlette": {"server"}, "uvicorn": {"server"}, "pydantic": {"server"},
+    "prometheus_client": {"server"}, "typing_extensions": {"server"},
     "matplotlib": {"evaluation.plots"}, "jinja2": {"evaluation.page", "cli"},
 }  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
@@ -135,7 +138,7 @@ get_command(app)(sys.argv[1:], standalone_mode=False)
 """
 HEAVY = {
     "torch", "open_clip", "timm", "transformers", "torchvision", "onnxscript", "datasets", "pyarrow", "pandas",
-    "cv2",
+    "cv2", "fastapi", "starlette", "uvicorn", "pydantic", "prometheus_client",
 }  # fmt: skip
 
 

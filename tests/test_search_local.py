@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmsearch import Library, Query
+from mmsearch import Library, Query, Term
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import PictureError, QueryError
 from mmsearch.samples import sample_folder
@@ -141,3 +141,32 @@ def test_words_published_after_the_catalog_has_changed_are_seen(library, crop, t
             other.search(Query(images=[crop]), mode="local")
         (tmp_path / "manifest.json").rename(copied / "manifest.json")
         assert names(other.search(Query(images=[crop]), mode="local"))[0] == "astronaut.jpg"
+
+
+def test_inliers_of_a_part_are_places_in_the_whole_example(library, folder):
+    path = folder / "coffee.jpg"
+    box = (60, 50, 420, 330)
+    found = library.search(Query(images=[Term(str(path), box=box)]), k=1).hits[0]
+    assert found.path == str(path)
+    assert found.local.is_verified
+    pairs = np.array(found.local.inliers)
+    np.testing.assert_allclose(pairs[:, :2], pairs[:, 2:], atol=6)  # the picture itself, place for place
+    assert pairs[:, 0].min() > 60
+    moved = np.array(found.local.homography) @ [300, 200, 1]
+    np.testing.assert_allclose(moved[:2] / moved[2], [300, 200], atol=3)
+
+
+def test_an_example_by_its_id_is_reranked_like_its_file_and_abstains_without_it(library, folder):
+    path = folder / "coffee.jpg"
+    image_id = library.search(Query(images=[path]), k=1).hits[0].image_id
+    assert "hits verified" in library.search(Query(images=[image_id]), k=3).local
+    path.rename(folder / "coffee.away")
+    try:
+        assert (
+            "there is no such file or folder: the local stage abstains"
+            in library.search(Query(images=[image_id]), k=3).local
+        )
+        with pytest.raises(PictureError, match="there is no such file or folder"):
+            library.search(Query(images=[image_id]), rerank="local")
+    finally:
+        (folder / "coffee.away").rename(path)

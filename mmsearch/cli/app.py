@@ -15,6 +15,7 @@ from mmsearch.cli.index import index
 from mmsearch.cli.manage import rm, status, verify
 from mmsearch.cli.render import say
 from mmsearch.cli.search import search
+from mmsearch.cli.serve import serve
 from mmsearch.cli.vocabulary import vocabulary
 
 INTERRUPTED = 130
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (index, search, classify, status, verify, rm, demo):
+for command in (index, search, classify, serve, status, verify, rm, demo):
     app.command()(command)
 app.add_typer(bench, name="bench")
 app.add_typer(vocabulary, name="vocabulary")

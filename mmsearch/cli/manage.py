@@ -31,6 +31,7 @@ def status(library: LibraryOption = None, output: FormatOption = None) -> None:
         ["on disk", size_text(found.size_bytes)],
         *_search_rows(found),
         *_local_rows(found),
+        *_progress_rows(found),
     ]
     print_table(None, [("", False), ("", False)], rows_for_people)
     for bad in found.bad:
@@ -69,6 +70,13 @@ def _local_rows(found: LibraryStatus) -> list[list[str]]:
         return []
     counts = f"{local['n_images']} pictures, {local['n_words']} words, {local['n_features']} features"
     return [["local features", f"{counts}, {size_text(local['size_bytes'])}"]]
+
+
+def _progress_rows(found: LibraryStatus) -> list[list[str]]:
+    if found.progress is None:
+        return []
+    of = f" of {found.progress.total}" if found.progress.total else ""
+    return [["being indexed", f"{found.progress.stage}, {found.progress.done}{of}"]]
 
 
 def verify(

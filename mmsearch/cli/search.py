@@ -146,7 +146,7 @@ def _write_page(file: Path, images: list[str], result: SearchResult) -> None:
     if len(images) != 1:
         raise typer.BadParameter("matches are drawn with one example picture; give it with -i", param_hint="--html")
     try:
-        file.write_text(matches_page(weighted(images[0]).value, result), "utf-8", errors="xmlcharrefreplace")
+        file.write_text(matches_page(weighted(images[0]).label, result), "utf-8", errors="xmlcharrefreplace")
     except OSError as error:
         raise typer.BadParameter(f"{file} cannot be written ({error.strerror})", param_hint="--html") from error
     say(f"page: {file}")

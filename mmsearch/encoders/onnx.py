@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import file_digest
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ _TEXTS = 32  # texts a run of the text tower
 
 
 class OnnxEncoder:
-    """A `DualEncoder` over an exported folder, or an `ImageEncoder` if it has no words; one thread at a time.
+    """A `DualEncoder` over an exported folder, or an `ImageEncoder` if it has no words. Threads may share it.
 
     Use `OnnxEncoder.open`.
     """
@@ -45,6 +46,7 @@ class OnnxEncoder:
         self.preprocessing = Preprocessing(**{**fields, "size": tuple(fields["size"])})
         self._tokenizer = Tokenizer(json="", **spec["text"]) if "text" in spec else None
         self._threads = threads
+        self._loading = Lock()
         self._image_session: Any = None
         self._text_session: Any = None
         self._fast_tokenizer: Any = None
@@ -76,8 +78,9 @@ class OnnxEncoder:
         expected = (*self.preprocessing.size, 3)
         if pixels.shape[1:] != expected:
             raise DimensionError(f"pictures have shape {pixels.shape[1:]}, the image tower takes {expected}")
-        if self._image_session is None:
-            self._image_session = self._session(IMAGE, is_packed=True)
+        with self._loading:
+            if self._image_session is None:
+                self._image_session = self._session(IMAGE, is_packed=True)
         return self._run(self._image_session, pixels)
 
     @property
@@ -103,9 +106,10 @@ class OnnxEncoder:
             If the encoder knows no words.
         """
         tokenizer = self.require_words()
-        if self._fast_tokenizer is None:
-            self._fast_tokenizer = load_tokenizer(replace(tokenizer, json=self._read_tokenizer()))
-            self._text_session = self._session(TEXT, is_packed=False)
+        with self._loading:
+            if self._fast_tokenizer is None:
+                self._text_session = self._session(TEXT, is_packed=False)
+                self._fast_tokenizer = load_tokenizer(replace(tokenizer, json=self._read_tokenizer()))
         ids = token_ids(tokenizer, self._fast_tokenizer, texts)
         vectors = np.empty((len(ids), self.dim), dtype=np.float32)
         # Texts of about the same length go together, so that little padding is computed.

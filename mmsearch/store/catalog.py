@@ -212,15 +212,27 @@ class Catalog:
         sql = f"SELECT row FROM image WHERE {condition} LIMIT ?"
         return [row for (row,) in self.db.execute(sql, [*parameters, limit])]
 
-    def images(self, condition: str = "1", parameters: Sequence[Any] = ()) -> Iterator[ImageRecord]:
-        """Yield the pictures that pass the SQL condition, by path."""
-        sql = f"SELECT {_COLUMNS} FROM image WHERE {condition} ORDER BY path"
-        return map(record_of, self.db.execute(sql, tuple(parameters)))
+    def images(
+        self, condition: str = "1", parameters: Sequence[Any] = (), *, limit: int = -1, offset: int = 0
+    ) -> Iterator[ImageRecord]:
+        """Yield the pictures that pass the SQL condition, by path: all, or so many from an offset on."""
+        sql = f"SELECT {_COLUMNS} FROM image WHERE {condition} ORDER BY path LIMIT ? OFFSET ?"
+        return map(record_of, self.db.execute(sql, (*parameters, limit, offset)))
+
+    def count_where(self, condition: str, parameters: Sequence[Any]) -> int:
+        """Return the number of pictures that pass the SQL condition."""
+        n: int = self.db.execute(f"SELECT count(*) FROM image WHERE {condition}", tuple(parameters)).fetchone()[0]
+        return n
 
     def image_at(self, path: bytes) -> ImageRecord | None:
         """Return the picture stored under this path, or None."""
         found = self.db.execute(f"SELECT {_COLUMNS} FROM image WHERE path = ?", (path,)).fetchone()
         return None if found is None else record_of(found)
+
+    def hash_of(self, image_id: int) -> bytes | None:
+        """Return the sha256 of the file that a picture was made of, or None if there is no such picture."""
+        found = self.db.execute("SELECT hash FROM image WHERE id = ?", (image_id,)).fetchone()
+        return None if found is None else bytes(found[0])
 
     def image_with_hash(self, content_hash: bytes) -> ImageRecord | None:
         """Return one picture with these file contents, or None."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmsearch.records import LibraryStatus
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import calibrations_of, graph_facts, settings_of
+from mmsearch.store.progress import read_progress
 from mmsearch.store.words import words_facts
 
 
@@ -29,4 +30,5 @@ def library_status(store: Store) -> LibraryStatus:
             n_in_graph=facts["covered"] if facts else 0,
             search={name: found.to_json() for name, found in calibrations.items()},
             local=words_facts(store),
+            progress=read_progress(store.folder),
         )

@@ -18,6 +18,7 @@ from mmsearch.errors import QueryError
 _EXPRESSION = re.compile(r"\s*([a-z_]+)\s*(!=|<=|>=|=|<|>|~)\s*(.*?)\s*", re.DOTALL)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", re.IGNORECASE)
 _TAKEN = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d)?)?)?)?)?")
+_LARGEST = 2.0**62  # SQLite's integers have 64 bits
 _NUMBERS = {"width", "height", "size"}
 _TEXTS = {"path", "folder", "name", "format"}
 FIELDS = ("path", "folder", "name", "taken", "width", "height", "size", "format")
@@ -101,7 +102,7 @@ def _number(field: str, value: str, expression: str) -> int:
     if not match or (match[2] and field != "size"):
         raise QueryError(f"filter {expression!r}: expected a number, found {value!r}")
     factor = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}[match[2].lower()]
-    return int(float(match[1]) * factor)
+    return int(min(float(match[1]) * factor, _LARGEST))
 
 
 def _taken(operator: str, value: str, expression: str) -> Condition:

@@ -1,0 +1,70 @@
+"""`mmsearch serve`: a page and an HTTP API over the library."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmsearch.cli.options import LibraryOption, cache_folder, open_library
+from mmsearch.cli.render import say
+
+if TYPE_CHECKING:
+    from mmsearch.server.security import Access
+
+_NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
+
+
+def serve(
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Where to listen; 0 takes a free port.")] = 8765,
+    host: Annotated[
+        str, typer.Option(metavar="NAME", help="Who can ask: this machine alone, or all that reach this address.")
+    ] = "127.0.0.1",
+    is_opened: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MMSEARCH_TOKEN",
+            metavar="TOKEN",
+            help="What programs must send; a new one for every start if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    library: LibraryOption = None,
+) -> None:
+    """Open a page to search with, and answer programs by HTTP, until Ctrl-C.
+
+    The link that is printed lets one browser in, once. Programs send the token as `Authorization: Bearer TOKEN`;
+    /openapi.json describes what they may ask.
+    """
+    from mmsearch.errors import ServerError
+
+    if any(find_spec(name) is None for name in _NEEDED):
+        raise ServerError("the server is not installed; install it with `pip install 'mmsearch[serve]'`")
+    from mmsearch.server.run import serve as run
+
+    def ready(access: Access) -> None:
+        _announce(access, is_token_known=token is not None)
+        if is_opened:
+            import webbrowser
+
+            webbrowser.open(_address(access))
+
+    with open_library(library) as opened:
+        run(opened.folder, host=host, port=port, token=token, on_ready=ready, cache=cache_folder())
+
+
+def _announce(access: Access, *, is_token_known: bool) -> None:
+    if not access.is_loopback:
+        say(
+            f"warning: {access.host} can be reached from other machines, and what is sent is not encrypted; "
+            "whoever has the link or the token sees all pictures of the library"
+        )
+    say(f"page:  {_address(access)}   (once)")
+    say(f"token: {'as given' if is_token_known else access.token}")
+
+
+def _address(access: Access) -> str:
+    name = "127.0.0.1" if access.host in ("0.0.0.0", "::") else access.host
+    return f"http://{f'[{name}]' if ':' in name else name}:{access.port}{access.start_path()}"

@@ -1,0 +1,90 @@
+"""The application: endpoints, errors and guards put together over one library."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from mmsearch import __version__
+from mmsearch.errors import MmsearchError
+from mmsearch.library import Library
+from mmsearch.server import page, pictures, problems, search
+from mmsearch.server.limits import BodyLimits
+from mmsearch.server.metrics import Counted
+from mmsearch.server.schemas import request_schemas
+from mmsearch.server.security import Access, Guard
+from mmsearch.server.services import Services
+from mmsearch.server.thumbnails import Thumbnails
+from mmsearch.store.thumbnails import LIMIT_BYTES
+
+DESCRIPTION = (
+    "Find pictures of one library by words, by example, or by both. Programs send `Authorization: Bearer TOKEN`; "
+    "errors are problem details (RFC 9457)."
+)
+
+
+def create_app(
+    folder: Path, access: Access, *, cache: Path | None = None, thumbnail_bytes: int = LIMIT_BYTES
+) -> ASGIApp:
+    """Return the server over one library as an ASGI application.
+
+    Parameters
+    ----------
+    folder : Path
+        The library.
+    access : Access
+        Secrets, and the names that the server answers to.
+    cache : Path or None
+        Where exported encoders are kept; default the user's cache folder.
+    thumbnail_bytes : int
+        Bound of the kept thumbnails on disk.
+    """
+    server = Services.open(folder, access, cache=cache, thumbnail_bytes=thumbnail_bytes)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        warming = asyncio.create_task(_warm_up(server))
+        yield
+        warming.cancel()
+        await asyncio.get_running_loop().run_in_executor(None, server.close)
+
+    app = FastAPI(
+        title="mmsearch", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None,
+        lifespan=lifespan, redirect_slashes=False,
+    )  # fmt: skip
+    app.state.services, app.state.thumbnails, app.state.page = server, Thumbnails(server), page.page_files()
+    for router in (search.router, pictures.router, page.router):
+        app.include_router(router)
+    problems.install(app)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return Guard(Counted(BodyLimits(app), server.metrics), access)
+
+
+async def _warm_up(server: Services) -> None:
+    """Load the text tower before the first query needs it."""
+
+    def work(library: Library) -> None:
+        encoder = library.encoder()
+        if encoder.has_words:
+            encoder.encode_texts(["a photograph"])
+
+    with suppress(MmsearchError):  # the first query will say what is wrong
+        await server.words.run(work)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """Return the description of the API, with the bodies that FastAPI does not read itself."""
+    if app.openapi_schema is None:
+        described = FastAPI.openapi(app)
+        components = described.setdefault("components", {})
+        components["schemas"] = components.get("schemas", {}) | request_schemas()
+        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        described["security"] = [{"token": []}]
+        app.openapi_schema = described
+    return app.openapi_schema

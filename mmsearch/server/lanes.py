@@ -1,0 +1,192 @@
+"""LANES: threads with a library each. The event loop never computes, and no search waits for another kind of work.
+
+Queries by words that come while others are answered are answered together by the next scan: with 100,000 pictures
+one scan for 32 texts takes little longer than for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock, local
+from typing import TypeVar
+
+from starlette.exceptions import HTTPException
+
+from mmsearch.errors import MmsearchError
+from mmsearch.library import Library
+from mmsearch.records import Query, SearchResult
+from mmsearch.server.metrics import Metrics
+from mmsearch.store.folder import CATALOG
+
+T = TypeVar("T")
+MAX_WAITING = 512
+MAX_BATCH = 64
+
+
+class Libraries:
+    """Gives every thread a library object of its own over one folder; the encoder is loaded once.
+
+    A folder that was deleted and made anew is opened again, with its own encoder.
+    """
+
+    def __init__(self, folder: Path, *, cache: Path | None = None) -> None:
+        self.folder, self._cache = folder, cache
+        self._lock, self._mine = Lock(), local()
+        self._first: Library | None = None
+        self._first_made: tuple[int, int] | None = None
+        self._opened: list[Library] = []
+
+    def mine(self) -> Library:
+        """Return the library object of this thread."""
+        made = self._made()
+        if getattr(self._mine, "made", None) != made:
+            with self._lock:
+                if hasattr(self._mine, "library"):
+                    self._mine.library.close()
+                self._mine.library = self._sibling(made)
+            self._mine.made = made
+        library: Library = self._mine.library
+        return library
+
+    def close(self) -> None:
+        """Release all files; no thread may be at work."""
+        for library in self._opened:
+            library.close()
+
+    def _sibling(self, made: tuple[int, int]) -> Library:
+        if self._first is None or self._first_made != made:
+            self._first = Library.open(self.folder, cache=self._cache)
+            self._first_made = made
+            self._opened.append(self._first)
+        sibling = self._first.sibling()
+        self._opened.append(sibling)
+        return sibling
+
+    def _made(self) -> tuple[int, int]:
+        """Return what tells a library from another in the same place."""
+        try:
+            status = (self.folder / CATALOG).stat()
+        except OSError:
+            return 0, 0
+        return status.st_dev, status.st_ino
+
+
+class Lane:
+    """A few threads for one kind of work."""
+
+    def __init__(self, name: str, libraries: Libraries, metrics: Metrics, *, n_threads: int = 1) -> None:
+        self._libraries = libraries
+        self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix=name)
+        self._waiting = metrics.waiting.labels(name)
+        self._n_waiting = 0
+
+    async def run(self, work: Callable[[Library], T]) -> T:
+        """Return what work with a library gives, done in a thread of this lane.
+
+        Raises
+        ------
+        HTTPException
+            503 if too much is waiting already.
+        """
+        if self._n_waiting >= MAX_WAITING:
+            raise busy()
+        self._count(1)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._pool, lambda: work(self._libraries.mine())
+            )
+        finally:
+            self._count(-1)
+
+    def close(self) -> None:
+        """Wait for what is being done, and drop what waits."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _count(self, change: int) -> None:
+        self._n_waiting += change
+        self._waiting.set(self._n_waiting)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    query: Query
+    k: int
+    explain: bool
+    answer: asyncio.Future[SearchResult]
+
+
+class TextLane:
+    """Answers queries without example pictures, all that wait by one scan; used by the event loop alone."""
+
+    def __init__(self, lane: Lane, metrics: Metrics) -> None:
+        self._lane, self._metrics = lane, metrics
+        self._asked: list[_Asked] = []
+        self._running: asyncio.Task[None] | None = None
+
+    async def search(self, query: Query, *, k: int, explain: bool) -> SearchResult:
+        """Return the answer to one query; errors are those of `Library.search`."""
+        if len(self._asked) >= MAX_WAITING:
+            raise busy()
+        answer: asyncio.Future[SearchResult] = asyncio.get_running_loop().create_future()
+        self._asked.append(_Asked(query, k, explain, answer))
+        if self._running is None:
+            self._running = asyncio.create_task(self._answer_all())
+        return await answer
+
+    async def _answer_all(self) -> None:
+        try:
+            while self._asked:
+                batch, self._asked = self._asked[:MAX_BATCH], self._asked[MAX_BATCH:]
+                batch = [asked for asked in batch if not asked.answer.done()]  # whoever left needs no answer
+                await self._answer(batch)
+        finally:
+            self._running = None
+
+    async def _answer(self, batch: list[_Asked]) -> None:
+        self._metrics.batches.observe(len(batch))
+        try:
+            found = await self._lane.run(lambda library: _searched(library, batch))
+        except Exception as error:  # noqa: BLE001 - each of those who wait is told
+            found = [error] * len(batch)
+        for asked, result in zip(batch, found, strict=True):
+            if asked.answer.done():
+                continue
+            if isinstance(result, SearchResult):
+                asked.answer.set_result(result)
+            else:
+                asked.answer.set_exception(result)
+
+
+def _searched(library: Library, batch: Sequence[_Asked]) -> list[SearchResult | Exception]:
+    """Return the answer to each query, or its error."""
+    groups = defaultdict(list)
+    for place, asked in enumerate(batch):
+        is_alone = asked.query.text is None or bool(asked.query.where)
+        groups[asked.k, asked.explain, place if is_alone else -1].append(place)
+    found: list[SearchResult | Exception] = [MmsearchError()] * len(batch)
+    for (k, explain, alone), places in groups.items():
+        queries = [batch[place].query for place in places]
+        try:
+            results = library.search_texts(queries, k=k, explain=explain) if alone < 0 else None
+        except MmsearchError:
+            results = None  # of one of them; the others are not to suffer for it
+        for n, place in enumerate(places):
+            found[place] = results[n] if results else _one(library, queries[n], k, explain)
+    return found
+
+
+def _one(library: Library, query: Query, k: int, explain: bool) -> SearchResult | Exception:
+    try:
+        return library.search(query, k=k, explain=explain)
+    except MmsearchError as error:
+        return error
+
+
+def busy() -> HTTPException:
+    """Return the error of a server that has too much to do."""
+    return HTTPException(503, "too many requests are waiting; try again in a moment", {"Retry-After": "1"})

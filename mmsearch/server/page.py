@@ -1,0 +1,56 @@
+"""The page: files of the package, read once, and the link that lets a browser in."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from mimetypes import guess_type
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from mmsearch.server.problems import problem
+from mmsearch.server.security import STATIC
+from mmsearch.server.services import services
+
+router = APIRouter(include_in_schema=False)
+INDEX = "index.html"
+
+
+def page_files() -> dict[str, Response]:
+    """Return the answer for each file of the page, by its name."""
+    found = {}
+    for entry in files("mmsearch.server").joinpath("page").iterdir():
+        if entry.is_file():
+            media_type = guess_type(entry.name)[0] or "application/octet-stream"
+            found[entry.name] = Response(
+                entry.read_bytes(), media_type=media_type, headers={"cache-control": "no-cache"}
+            )
+    return found
+
+
+@router.get("/")
+async def show_page(request: Request) -> Response:
+    """Return the page."""
+    return _file(request, INDEX)
+
+
+@router.get(STATIC + "{name}")
+async def show_static(request: Request, name: str) -> Response:
+    """Return a file of the page; names are those of a fixed list, never paths."""
+    return _file(request, name)
+
+
+@router.get("/start")
+async def start(request: Request, key: str = "") -> Response:
+    """Let the browser in that opens the link, once."""
+    access = services(request).access
+    if not access.take_key(key):
+        return problem(403, "this link was used or is of another start; start `mmsearch serve` again for a new one")
+    response = RedirectResponse("/", 303)
+    response.set_cookie(access.cookie, access.token, httponly=True, samesite="strict", path="/")
+    return response
+
+
+def _file(request: Request, name: str) -> Response:
+    found: dict[str, Response] = request.app.state.page
+    return found.get(name) or problem(404, "there is no such file of the page")

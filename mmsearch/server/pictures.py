@@ -1,0 +1,174 @@
+"""Endpoints that show what is in the library: pictures, counts, status, metrics."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Path, Query, Request
+from starlette.background import BackgroundTask
+from starlette.responses import Response, StreamingResponse
+
+from mmsearch import __version__
+from mmsearch.errors import PictureError
+from mmsearch.library import Library
+from mmsearch.records import ImageRecord, LibraryStatus
+from mmsearch.server import metrics
+from mmsearch.server.problems import problem, responses
+from mmsearch.server.schemas import (
+    LARGEST_ID,
+    WHERE,
+    FacetAnswer,
+    FacetCount,
+    Picture,
+    PictureList,
+    StatusAnswer,
+    picture_json,
+)
+from mmsearch.server.services import answer, services
+from mmsearch.server.thumbnails import Side, blocks, opened_original, picture_of_id
+from mmsearch.store.facets import Facet, count_facets
+from mmsearch.store.where import parse_where
+
+router = APIRouter()
+_PROBLEMS = responses(400, 401, 403, 422, 503)
+_ONE = _PROBLEMS | responses(404)
+_FILE = _ONE | responses(410)
+_MEDIA_TYPES = {"HEIF": "image/heic"}
+Id = Annotated[int, Path(ge=1, le=LARGEST_ID, description="The `id` of a hit.")]
+WhereParameter = Annotated[list[str], Query(max_length=20, description=WHERE)]
+
+
+@router.get("/pictures", response_model=PictureList, responses=_PROBLEMS)
+async def list_pictures(
+    request: Request,
+    where: WhereParameter = [],  # noqa: B006 - FastAPI copies it
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+    offset: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0,
+) -> Response:
+    """List the pictures that pass all filters, by path."""
+
+    def work(library: Library) -> PictureList:
+        condition, catalog = parse_where(where), library.reader().catalog
+        sql, parameters = condition.sql or "1", condition.parameters
+        with catalog.reading():
+            found = [picture_json(image) for image in catalog.images(sql, parameters, limit=limit, offset=offset)]
+            return {"pictures": found, "n": catalog.count_where(sql, parameters)}
+
+    return answer(await services(request).pictures.run(work))
+
+
+@router.get("/pictures/{id}", response_model=Picture, responses=_ONE)
+async def describe_picture(request: Request, id: Id) -> Response:
+    """Return what is known of a picture."""
+    found = await _found(request, id)
+    return _gone(id) if found is None else answer(picture_json(found[0]))
+
+
+@router.get(
+    "/pictures/{id}/thumbnail",
+    response_class=Response,
+    responses=_FILE | {200: {"content": {"image/jpeg": {}}}, 304: {"description": "The one you have is right."}},
+)
+async def show_thumbnail(
+    request: Request,
+    id: Id,
+    side: Annotated[Side, Query(description="Pixels that the longer side has at most.")] = Side.usual,
+) -> Response:
+    """Return a small JPEG of a picture: upright, and without what the file says of place and time."""
+    found = await _found(request, id)
+    if found is None:
+        return _gone(id)
+    headers = {"etag": f'"{found[1].hex()[:32]}-{side}"', "cache-control": "private, no-cache"}
+    if request.headers.get("if-none-match") == headers["etag"]:
+        return Response(status_code=304, headers=headers)
+    try:
+        jpeg = await request.app.state.thumbnails.get(*found, side)
+    except PictureError as error:
+        return _unreadable(error)
+    return Response(jpeg, media_type="image/jpeg", headers=headers)
+
+
+@router.get("/pictures/{id}/file", response_class=Response, responses=_FILE | {200: {"content": {"image/*": {}}}})
+async def show_file(request: Request, id: Id) -> Response:
+    """Return the original file of a picture, if it still is what was indexed."""
+    found = await _found(request, id)
+    if found is None:
+        return _gone(id)
+    try:
+        file = await services(request).pictures.run(lambda _: opened_original(*found))
+    except PictureError as error:
+        return _unreadable(error)
+    headers = {
+        "content-disposition": f"inline; filename*=UTF-8''{_quoted_name(found[0])}",
+        "content-length": str(found[0].size_bytes),
+        "content-security-policy": "default-src 'none'; sandbox",
+        "cache-control": "private, no-cache",
+    }
+    media_type = _MEDIA_TYPES.get(found[0].format, f"image/{found[0].format.lower()}")
+    return StreamingResponse(
+        blocks(file), media_type=media_type, headers=headers, background=BackgroundTask(file.close)
+    )
+
+
+@router.get("/facets", response_model=FacetAnswer, responses=_PROBLEMS)
+async def count_pictures(request: Request, where: WhereParameter = []) -> Response:  # noqa: B006 - as above
+    """Count the pictures that pass all filters, by folder, year, size and format.
+
+    Every class has the filters that give it, to be added to a search.
+    """
+    found = await services(request).pictures.run(lambda lib: count_facets(lib.reader().catalog, where))
+    body: FacetAnswer = {
+        "n": found.n, "folders": _counts(found.folders), "years": _counts(found.years),
+        "sizes": _counts(found.sizes), "formats": _counts(found.formats),
+    }  # fmt: skip
+    return answer(body)
+
+
+@router.get("/status", response_model=StatusAnswer, responses=_PROBLEMS)
+async def show_status(request: Request) -> Response:
+    """Say what is in the library, and how far another process is that indexes now; cheap enough to poll."""
+
+    def work(library: Library) -> tuple[LibraryStatus, bool, int]:
+        return library.status(), library.encoder().has_words, library.reader().catalog.meta("revision")
+
+    server = services(request)
+    found, has_words, revision = await server.pictures.run(work)
+    server.metrics.pictures.set(found.n_images)
+    progress = found.progress
+    body: StatusAnswer = {
+        "version": __version__, "model": found.model, "has_words": has_words, "has_local": found.local is not None,
+        "dim": found.dim, "n_pictures": found.n_images, "n_bad": len(found.bad), "n_in_graph": found.n_in_graph,
+        "size_bytes": found.size_bytes, "revision": revision,
+        "indexing": None if progress is None else vars(progress),  # type: ignore[typeddict-item]
+    }  # fmt: skip
+    return answer(body)
+
+
+@router.get("/metrics", response_class=Response, responses=_PROBLEMS | {200: {"content": {"text/plain": {}}}})
+async def show_metrics(request: Request) -> Response:
+    """Return what the server has counted, in the text format of Prometheus."""
+    server = services(request)
+    n = await server.pictures.run(lambda library: library.reader().catalog.count("image"))
+    server.metrics.pictures.set(n)
+    return Response(server.metrics.text(), headers={"content-type": metrics.MEDIA_TYPE})
+
+
+async def _found(request: Request, image_id: int) -> tuple[ImageRecord, bytes] | None:
+    return await services(request).pictures.run(lambda library: picture_of_id(library, image_id))
+
+
+def _gone(image_id: int) -> Response:
+    return problem(404, f"there is no picture {image_id} in the library; it may have left since it was found")
+
+
+def _unreadable(error: PictureError) -> Response:
+    return problem(410, str(error), kind="picture", code=error.code)
+
+
+def _counts(found: tuple[Facet, ...]) -> list[FacetCount]:
+    return [{"label": one.label, "where": list(one.where), "n": one.n} for one in found]
+
+
+def _quoted_name(image: ImageRecord) -> str:
+    return quote(image.path.rpartition("/")[2].encode("utf-8", "surrogateescape"), safe="")

@@ -1,0 +1,120 @@
+"""Errors as problem details (RFC 9457): one sentence for people, a stable type for programs, no internals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from typing_extensions import TypedDict
+
+from mmsearch.errors import EncoderError, LibraryError, MmsearchError, PictureError
+
+Details: TypeAlias = Sequence[Mapping[str, Any]]
+MEDIA_TYPE = "application/problem+json"
+
+
+class Unfit(Exception):
+    """A request that does not fit its description; `errors` are like those of pydantic."""
+
+    def __init__(self, errors: Any) -> None:
+        super().__init__()
+        self.errors: Details = errors
+
+
+class Problem(TypedDict, total=False):
+    """Why a request was not answered (RFC 9457).
+
+    `type` is `about:blank` where the status says all, or `urn:mmsearch:` and one of `query`, `picture`, `library`,
+    `request`. A `picture` has a reason `code`; a `request` has `errors` that say where it does not fit.
+    """
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[dict[str, str]]
+
+
+def dumped(value: Any) -> bytes:
+    """Return JSON as ASCII: file names may hold bytes that are not UTF-8, which travel as lone surrogates."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+
+
+def problem(
+    status: int, detail: str, *, kind: str = "", headers: dict[str, str] | None = None, **more: Any
+) -> Response:
+    """Return the answer for a request that cannot be fulfilled.
+
+    Parameters
+    ----------
+    status : int
+        Of HTTP.
+    detail : str
+        A sentence: what was found, what was expected, what to do.
+    kind : str
+        Last part of the type.
+    headers : dict
+        Such as `Retry-After`.
+    **more
+        Further members.
+    """
+    body = {
+        "type": f"urn:mmsearch:{kind}" if kind else "about:blank",
+        "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more,
+    }  # fmt: skip
+    return Response(dumped(body), status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the description of the errors that an endpoint may answer with."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
+def of_error(error: MmsearchError) -> Response:
+    """Return the problem that an expected error is."""
+    if isinstance(error, PictureError):
+        return problem(422, str(error), kind="picture", code=error.code)
+    if isinstance(error, LibraryError | EncoderError):
+        return problem(503, str(error), kind="library")
+    return problem(422, str(error), kind="query")
+
+
+def invalid(errors: Details) -> Response:
+    """Return the problem of a request that does not fit its description; `errors` are like those of pydantic."""
+    found = [{"at": ".".join(map(str, one["loc"])), "message": str(one["msg"])} for one in errors]
+    first = f": {found[0]['at']}: {found[0]['message']}" if found else ""
+    return problem(422, f"the request does not fit{first}", kind="request", errors=found)
+
+
+def install(app: FastAPI) -> None:
+    """Let an app answer with problem details whatever goes wrong."""
+
+    async def http_error(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        headers = dict(error.headers) if error.headers else None
+        return problem(error.status_code, str(error.detail), headers=headers)
+
+    async def validation_error(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError | Unfit)
+        return invalid(error.errors if isinstance(error, Unfit) else error.errors())
+
+    async def expected_error(_: Request, error: Exception) -> Response:
+        assert isinstance(error, MmsearchError)
+        return of_error(error)
+
+    async def unexpected_error(_: Request, __: Exception) -> Response:
+        return problem(500, "something went wrong in the server; its terminal says what")
+
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(RequestValidationError, validation_error)
+    app.add_exception_handler(Unfit, validation_error)
+    app.add_exception_handler(MmsearchError, expected_error)
+    app.add_exception_handler(Exception, unexpected_error)

@@ -1,0 +1,83 @@
+"""Start the server: listen, say where, answer until it is stopped."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from mmsearch.errors import ServerError
+from mmsearch.library import Library
+from mmsearch.server.app import create_app
+from mmsearch.server.limits import TimedProtocol
+from mmsearch.server.security import Access
+
+MAX_CONNECTIONS = 1_000
+MIN_TOKEN = 16
+
+
+def serve(
+    folder: Path,
+    *,
+    host: str,
+    port: int,
+    token: str | None,
+    on_ready: Callable[[Access], None],
+    cache: Path | None = None,
+) -> None:
+    """Serve one library until the process is interrupted.
+
+    Parameters
+    ----------
+    folder : Path
+        The library.
+    host, port : str, int
+        Where to listen; port 0 takes a free one.
+    token : str or None
+        Of programs; None makes one.
+    on_ready : callable
+        Called with the secrets once the port is ours.
+    cache : Path or None
+        Where exported encoders are kept.
+
+    Raises
+    ------
+    ServerError
+        If the port cannot be had or the token is too short.
+    LibraryError
+        If there is no library that can be read.
+    """
+    if token is not None and len(token) < MIN_TOKEN:
+        raise ServerError(f"the token has {len(token)} characters; give at least {MIN_TOKEN} that nobody guesses")
+    with Library.open(folder, cache=cache) as library:
+        library.status()  # what is wrong with the library is said now
+    with _listening(host, port) as listener:
+        port = listener.getsockname()[1]
+        access = Access(host, port) if token is None else Access(host, port, token)
+        server = server_of(create_app(folder, access, cache=cache))
+        on_ready(access)
+        with suppress(KeyboardInterrupt):  # how a server is stopped
+            server.run(sockets=[listener])
+
+
+def server_of(app: ASGIApp) -> uvicorn.Server:
+    """Return the server of an application, with the limits of ours."""
+    config = uvicorn.Config(
+        app, http=TimedProtocol, ws="none", log_config=None, log_level="warning", access_log=False,
+        server_header=False, proxy_headers=False, limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=5,
+    )  # fmt: skip
+    return uvicorn.Server(config)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
+            0
+        ]
+        return socket.create_server(address[:2], family=family, backlog=512)
+    except (OSError, OverflowError) as error:
+        raise ServerError(f"cannot listen on {host} port {port} ({error}); choose another with --port") from error

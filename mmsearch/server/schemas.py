@@ -1,0 +1,302 @@
+"""What requests may hold and what answers hold: the words of the OpenAPI description."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.json_schema import models_json_schema
+from typing_extensions import TypedDict
+
+from mmsearch.records import Classification, Hit, ImageRecord, LocalEvidence, SearchResult
+from mmsearch.server.problems import Problem
+
+MAX_TEXT = 1_000
+MAX_K = 1_000
+MAX_PICTURES = 8
+LARGEST_ID = 2**63 - 1
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
+Weight = Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]
+PictureId = Annotated[int, Field(ge=1, le=LARGEST_ID)]
+Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+Where = Annotated[list[Annotated[str, StringConstraints(max_length=5_000)]], Field(max_length=20)]
+Ids = Annotated[list[PictureId], Field(max_length=200)]
+BOX = "Left, top, right and bottom of the part that is meant, in pixels of the upright original; null for all."
+WHERE = (
+    "Filters `FIELD OP VALUE`, all of which must hold, such as `taken >= 2023-05`, `folder = /photos/trip` or "
+    "`width > 800`. Fields: path folder name taken width height size format; operators: = != < <= > >= ~ (glob)."
+)
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class LibraryPicture(_Request):
+    """An example picture of the library: more like this."""
+
+    id: PictureId
+    weight: Weight = 1.0
+    box: Annotated[tuple[Coordinate, Coordinate, Coordinate, Coordinate] | None, Field(description=BOX)] = None
+
+
+class UploadedPicture(_Request):
+    """An example picture that comes with the request, as the part `picture` with this place, counted from 0."""
+
+    upload: Annotated[int, Field(ge=0, lt=MAX_PICTURES)]
+    weight: Weight = 1.0
+    box: Annotated[tuple[Coordinate, Coordinate, Coordinate, Coordinate] | None, Field(description=BOX)] = None
+
+
+AnyPicture = LibraryPicture | UploadedPicture
+Pictures = Annotated[list[AnyPicture], Field(max_length=MAX_PICTURES)]
+
+
+class Excluded(_Request):
+    """Words to move away from."""
+
+    text: Text
+    weight: Weight = 1.0
+
+
+class SearchRequest(_Request):
+    """What is looked for: a text, example pictures, judged pictures, or all together.
+
+    Terms are unit vectors, weighted, summed and normalised; `exclude` is subtracted. `relevant` and `irrelevant`
+    move the sum by Rocchio's formula. At least one text, picture or relevant picture is needed. Pictures that come
+    with the request and are not named in `pictures` count as named with weight 1.
+    """
+
+    text: Text | None = None
+    text_weight: Weight = 1.0
+    pictures: Pictures = []
+    exclude: Annotated[list[Excluded], Field(max_length=16)] = []
+    relevant: Annotated[Ids, Field(description="Ids of pictures that are what is looked for.")] = []
+    irrelevant: Annotated[Ids, Field(description="Ids of pictures that are not.")] = []
+    where: Annotated[Where, Field(description=WHERE)] = []
+    k: Annotated[int, Field(ge=1, le=MAX_K)] = 50
+    mode: Annotated[
+        Literal["global", "local"],
+        Field(description="`local`: by the visual words of one example alone."),
+    ] = "global"
+    rerank: Annotated[
+        Literal["auto", "none", "local"],
+        Field(
+            description="`local`: pictures in which the example is verified by its local features go first; "
+            "`auto`: so for one example picture alone, where the library has visual words."
+        ),
+    ] = "auto"
+    explain: Annotated[
+        bool, Field(description="Also give the cosine to every term, and the matched places of the local stage.")
+    ] = False
+
+
+class ClassifyRequest(_Request):
+    """Pictures to be labelled. Without `pictures`, all that come with the request."""
+
+    labels: Annotated[list[Text], Field(min_length=1, max_length=1_000)]
+    pictures: Pictures = []
+    templates: Annotated[
+        list[Text], Field(max_length=100, description="Prompts with {} for the label; empty for the usual ones.")
+    ] = []
+    k: Annotated[int, Field(ge=1, le=MAX_K)] = 5
+
+
+class Picture(TypedDict):
+    """A picture of the library; `width` and `height` are those of the upright original in pixels."""
+
+    id: int
+    path: str
+    name: str
+    width: int
+    height: int
+    format: str
+    taken_at: Annotated[str | None, Field(description="ISO 8601 local time.")]
+    size_bytes: int
+
+
+class TermScore(TypedDict):
+    """The cosine of a picture to one term of the query; excluded terms begin with `not `."""
+
+    term: str
+    cosine: float
+
+
+class LocalScore(TypedDict):
+    """What local features say of a picture beside the example."""
+
+    score: Annotated[float, Field(description="Of the visual words in common; about 1 for the same picture.")]
+    is_verified: bool
+    n_inliers: int
+    reason: Annotated[str, Field(description="Why it is not verified.")]
+    inliers: Annotated[
+        list[list[float]],
+        Field(
+            description="With `explain`: lists of four: x, y in the example and x, y in the picture, in pixels of "
+            "the upright originals."
+        ),
+    ]
+    homography: Annotated[
+        list[list[float]] | None,
+        Field(description="With `explain`: 3 x 3, takes pixels of the example to pixels of the picture."),
+    ]
+
+
+class FoundPicture(Picture):
+    """One hit. `score` is the cosine to the query, or that of visual words with mode `local`."""
+
+    rank: int
+    score: float
+    terms: Annotated[list[TermScore], Field(description="With `explain`.")]
+    local: LocalScore | None
+
+
+class SearchAnswer(TypedDict):
+    """Hits, best first, and how they were found.
+
+    `route` is exact, graph, filtered, local or empty; `message` is a sentence on what local features did, or empty;
+    `seconds` has the stages local, encode, search and total.
+    """
+
+    hits: list[FoundPicture]
+    route: str
+    n_candidates: int
+    message: str
+    seconds: dict[str, float]
+
+
+class Label(TypedDict):
+    """One label with its probability among those given, and its cosine."""
+
+    label: str
+    probability: float
+    cosine: float
+
+
+class Labelled(TypedDict):
+    """The labels of one picture, most probable first, or why it could not be read."""
+
+    picture: str
+    labels: list[Label]
+    error: str | None
+
+
+class ClassifyAnswer(TypedDict):
+    """One entry for each picture, in order."""
+
+    pictures: list[Labelled]
+
+
+class PictureList(TypedDict):
+    """Pictures by path; `n` counts all that pass the filters."""
+
+    pictures: list[Picture]
+    n: int
+
+
+class FacetCount(TypedDict):
+    """A class of pictures: its name, the filters that give it, and how many there are."""
+
+    label: str
+    where: list[str]
+    n: int
+
+
+class FacetAnswer(TypedDict):
+    """Counts of the pictures that pass the filters; a folder counts all that lies below it."""
+
+    n: int
+    folders: list[FacetCount]
+    years: list[FacetCount]
+    sizes: list[FacetCount]
+    formats: list[FacetCount]
+
+
+class Indexing(TypedDict):
+    """How far another process is that indexes now; `total` 0 is not known yet; `started` in seconds since 1970."""
+
+    stage: Literal["scan", "embed", "vocabulary", "words", "graph", "calibrate"]
+    done: int
+    total: int
+    started: float
+
+
+class StatusAnswer(TypedDict):
+    """What is in the library. `revision` changes with every change of it."""
+
+    version: str
+    model: str
+    has_words: Annotated[bool, Field(description="False if the encoder knows pictures only: no texts, no labels.")]
+    has_local: Annotated[bool, Field(description="Whether there are visual words.")]
+    dim: int
+    n_pictures: int
+    n_bad: int
+    n_in_graph: int
+    size_bytes: int
+    revision: int
+    indexing: Indexing | None
+
+
+def picture_json(image: ImageRecord | Hit) -> Picture:
+    """Return what answers say of a picture."""
+    return {
+        "id": image.image_id, "path": image.path, "name": image.path.rpartition("/")[2], "width": image.width,
+        "height": image.height, "format": image.format, "taken_at": image.taken_at, "size_bytes": image.size_bytes,
+    }  # fmt: skip
+
+
+def search_json(result: SearchResult, *, explain: bool) -> SearchAnswer:
+    """Return the answer to a search."""
+    hits: list[FoundPicture] = [
+        {
+            **picture_json(hit),
+            "rank": hit.rank, "score": hit.score,
+            "terms": [{"term": label, "cosine": cosine} for label, cosine in hit.terms.items()],
+            "local": None if hit.local is None else local_json(hit.local, explain=explain),
+        }
+        for hit in result.hits
+    ]  # fmt: skip
+    return {
+        "hits": hits, "route": result.route, "n_candidates": result.n_candidates, "message": result.local,
+        "seconds": result.seconds,
+    }  # fmt: skip
+
+
+def local_json(local: LocalEvidence, *, explain: bool) -> LocalScore:
+    """Return the evidence of local features, with all places where they are asked for."""
+    homography = [list(row) for row in local.homography] if explain and local.homography else None
+    return {
+        "score": local.score, "is_verified": local.is_verified, "n_inliers": local.n_inliers,
+        "reason": local.reason,
+        "inliers": [[round(value, 1) for value in pair] for pair in local.inliers] if explain else [],
+        "homography": homography,
+    }  # fmt: skip
+
+
+def classify_json(found: list[Classification]) -> ClassifyAnswer:
+    """Return the answer to a classification."""
+    pictures: list[Labelled] = [
+        {
+            "picture": one.path,
+            "labels": [
+                {"label": label.label, "probability": label.probability, "cosine": label.score}
+                for label in one.predictions
+            ],
+            "error": one.error,
+        }
+        for one in found
+    ]
+    return {"pictures": pictures}
+
+
+def request_schemas() -> dict[str, Any]:
+    """Return the JSON schemas that endpoints refer to by name."""
+    from pydantic import TypeAdapter
+
+    _, found = models_json_schema(
+        [(SearchRequest, "validation"), (ClassifyRequest, "validation")],
+        ref_template="#/components/schemas/{model}",
+    )
+    schemas: dict[str, Any] = found["$defs"]
+    return schemas | {"Problem": TypeAdapter(Problem).json_schema()}

@@ -1,0 +1,70 @@
+"""Endpoints that compute: search and classify."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from mmsearch.prompts import DEFAULT_TEMPLATES
+from mmsearch.records import Query, Term
+from mmsearch.server.bodies import described, read_body, terms_of
+from mmsearch.server.problems import Unfit, responses
+from mmsearch.server.schemas import (
+    ClassifyAnswer,
+    ClassifyRequest,
+    SearchAnswer,
+    SearchRequest,
+    classify_json,
+    search_json,
+)
+from mmsearch.server.services import answer, services
+
+router = APIRouter()
+_PROBLEMS = responses(400, 401, 403, 408, 413, 415, 422, 503)
+
+
+@router.post("/search", response_model=SearchAnswer, responses=_PROBLEMS, openapi_extra=described(SearchRequest))
+async def search(request: Request) -> Response:
+    """Rank the pictures of the library by words, by example pictures, by judged pictures, or by all together.
+
+    Send JSON; or, with pictures that are not in the library, a form with the same JSON as its field `query` and
+    the pictures as fields `picture`.
+    """
+    asked, uploads = await read_body(request, SearchRequest)
+    query = Query(
+        text=None if asked.text is None else Term(asked.text, asked.text_weight),
+        images=terms_of(asked.pictures, uploads),
+        exclude=[Term(one.text, one.weight) for one in asked.exclude],
+        where=asked.where,
+        relevant=asked.relevant,
+        irrelevant=asked.irrelevant,
+    )
+    server, explain = services(request), asked.explain
+    if query.images or asked.mode == "local" or asked.rerank == "local":
+        result = await server.examples.run(
+            lambda library: library.search(query, k=asked.k, explain=explain, mode=asked.mode, rerank=asked.rerank)
+        )
+    else:
+        result = await server.texts.search(query, k=asked.k, explain=explain)
+    server.metrics.searched(result)
+    return answer(search_json(result, explain=explain))
+
+
+@router.post(
+    "/classify", response_model=ClassifyAnswer, responses=_PROBLEMS, openapi_extra=described(ClassifyRequest)
+)
+async def classify(request: Request) -> Response:
+    """Give pictures their most probable labels, without training.
+
+    Send JSON with ids of pictures of the library, or a form as for a search.
+    """
+    asked, uploads = await read_body(request, ClassifyRequest)
+    pictures = terms_of(asked.pictures, uploads)
+    if not pictures:
+        raise Unfit([{"loc": ("pictures",), "msg": "there is none; name one by its id, or send one"}])
+    found = await services(request).examples.run(
+        lambda library: library.classify(
+            pictures, asked.labels, templates=asked.templates or DEFAULT_TEMPLATES, k=asked.k
+        )
+    )
+    return answer(classify_json(found))

@@ -1,0 +1,119 @@
+"""Pictures as they may be shown: thumbnails, made once and kept, and originals; only what was indexed, ever.
+
+The bytes of a file are compared with the hash that was stored when it was indexed. Whatever has come in its place
+since, a link to a file elsewhere included, is not shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from enum import IntEnum
+from hashlib import sha256
+from io import BufferedReader
+
+from mmsearch.errors import PictureError
+from mmsearch.images import read_file
+from mmsearch.images.copies import thumbnail
+from mmsearch.library import Library
+from mmsearch.records import ImageRecord
+from mmsearch.server.services import Services
+
+_BLOCK = 1 << 18
+_CHANGED = "the file is not what was indexed any more; index its folder again"
+
+
+class Side(IntEnum):
+    """Sizes of thumbnails that can be asked: in a grid, for twice as dense a screen, in a view."""
+
+    small = 160
+    usual = 320
+    large = 640
+    view = 1280
+
+
+class Thumbnails:
+    """Gives thumbnails; the same one is never made by two threads at once. Used by the event loop alone."""
+
+    def __init__(self, server: Services) -> None:
+        self._server = server
+        self._making: dict[tuple[bytes, int], asyncio.Task[bytes]] = {}
+
+    async def get(self, image: ImageRecord, content_hash: bytes, side: Side) -> bytes:
+        """Return a JPEG whose longer side has at most `side` pixels.
+
+        Raises
+        ------
+        PictureError
+            If the file has gone, changed or cannot be read.
+        """
+        key = content_hash, side
+        task = self._making.get(key)
+        if task is None:
+            task = self._making[key] = asyncio.create_task(self._find(image, content_hash, side))
+            task.add_done_callback(lambda _: self._making.pop(key, None))
+        return await asyncio.shield(task)  # others may wait for it too
+
+    async def _find(self, image: ImageRecord, content_hash: bytes, side: Side) -> bytes:
+        jpeg, source = await self._server.pictures.run(lambda _: self._made(image, content_hash, side))
+        self._server.metrics.thumbnails.labels(source).inc()
+        return jpeg
+
+    def _made(self, image: ImageRecord, content_hash: bytes, side: Side) -> tuple[bytes, str]:
+        kept = self._server.thumbnails.get(content_hash, side)
+        if kept is not None:
+            return kept, "kept"
+        data, _ = read_file(os.fsencode(image.path))
+        if sha256(data).digest() != content_hash:
+            raise PictureError("changed", _CHANGED)
+        jpeg = thumbnail(data, side).jpeg
+        self._server.thumbnails.put(content_hash, side, jpeg)
+        return jpeg, "made"
+
+
+def picture_of_id(library: Library, image_id: int) -> tuple[ImageRecord, bytes] | None:
+    """Return a picture of the library with the hash of its file, or None."""
+    catalog = library.reader().catalog
+    with catalog.reading():
+        found, content_hash = catalog.images_of_ids([image_id]), catalog.hash_of(image_id)
+    return (found[0], content_hash) if found and content_hash is not None else None
+
+
+def opened_original(image: ImageRecord, content_hash: bytes) -> BufferedReader:
+    """Return the file of a picture, open at its start, after comparing it with what was indexed.
+
+    Raises
+    ------
+    PictureError
+        If the file has gone, changed or cannot be read.
+    """
+    try:
+        handle = os.open(os.fsencode(image.path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except FileNotFoundError as error:
+        raise PictureError("vanished", "the file is not there any more; index its folder again") from error
+    except OSError as error:
+        raise PictureError("permission", f"the file cannot be read ({error.strerror})") from error
+    file = os.fdopen(handle, "rb")
+    try:
+        digest, n_bytes = sha256(), 0
+        while n_bytes <= image.size_bytes and (block := file.read(_BLOCK)):  # a device would never end
+            digest.update(block)
+            n_bytes += len(block)
+        if digest.digest() != content_hash:
+            raise PictureError("changed", _CHANGED)
+        file.seek(0)
+    except OSError as error:
+        file.close()
+        raise PictureError("changed", _CHANGED) from error
+    except PictureError:
+        file.close()
+        raise
+    return file
+
+
+def blocks(file: BufferedReader) -> Iterator[bytes]:
+    """Yield the bytes of a file, and close it."""
+    with file:
+        while block := file.read(_BLOCK):
+            yield block

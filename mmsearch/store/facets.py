@@ -1,0 +1,92 @@
+"""Counts of the pictures that filters would leave: by folder, year, size of the file and format."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmsearch.store.catalog import Catalog
+from mmsearch.store.where import parse_where
+
+SIZES = (0, 100_000, 500_000, 1_000_000, 5_000_000, 20_000_000)
+"""Where the classes of file sizes begin, in bytes."""
+MAX_FOLDERS = 1_000
+
+
+@dataclass(frozen=True)
+class Facet:
+    """A class of pictures: what it is called, the filters that give it, and how many pictures it has."""
+
+    label: str
+    where: tuple[str, ...]
+    n: int
+
+
+@dataclass(frozen=True)
+class Facets:
+    """Pictures that pass some filters, in classes; empty classes are left out.
+
+    A folder counts what is at any depth below it, as the filter does; of the folders that hold all only the deepest
+    is named, and of very many folders the largest.
+    """
+
+    n: int
+    folders: tuple[Facet, ...]
+    years: tuple[Facet, ...]
+    sizes: tuple[Facet, ...]
+    formats: tuple[Facet, ...]
+
+
+def count_facets(catalog: Catalog, where: Sequence[str] = ()) -> Facets:
+    """Return the classes of the pictures that pass all filters.
+
+    Raises
+    ------
+    QueryError
+        If a filter is not understood.
+    """
+    condition = parse_where(where)
+    passing = f"FROM image WHERE {condition.sql or '1'}"
+
+    def counted(expression: str) -> Counter[object]:
+        sql = f"SELECT {expression}, count(*) {passing} GROUP BY 1"
+        return Counter(dict(catalog.db.execute(sql, condition.parameters)))
+
+    size_class = f"CASE {' '.join(f'WHEN size >= {low} THEN {low}' for low in reversed(SIZES))} END"
+    with catalog.reading():
+        folders, sizes = counted("folder_of(path)"), counted(size_class)
+        years, formats = counted("substr(taken, 1, 4)"), counted("format")
+    return Facets(
+        n=sum(formats.values()),
+        folders=_folders({path: n for path, n in folders.items() if isinstance(path, bytes)}),
+        years=tuple(Facet(year, (f"taken = {year}",), n) for year, n in _sorted(years)),
+        sizes=tuple(_size(low, sizes[low]) for low in SIZES if sizes[low]),
+        formats=tuple(Facet(name, (f"format = {name}",), n) for name, n in _sorted(formats)),
+    )
+
+
+def _sorted(counts: Counter[object]) -> list[tuple[str, int]]:
+    return sorted((key, n) for key, n in counts.items() if isinstance(key, str))
+
+
+def _folders(direct: dict[bytes, int]) -> tuple[Facet, ...]:
+    """Return the folders with what is at any depth below each, by path."""
+    counts: Counter[bytes] = Counter()
+    for folder, n in direct.items():
+        counts[folder] += n
+        while folder != (above := os.path.dirname(folder)):
+            counts[above] += n
+            folder = above
+    common = os.path.commonpath(direct) if direct else b""
+    kept = [(path, n) for path, n in counts.most_common() if len(path) >= len(common)][:MAX_FOLDERS]
+    return tuple(Facet(os.fsdecode(path), (f"folder = {os.fsdecode(path)}",), n) for path, n in sorted(kept))
+
+
+def _size(low: int, n: int) -> Facet:
+    after = [size for size in SIZES if size > low]
+    where = (f"size >= {low}", *(f"size < {high}" for high in after[:1]))
+    names = [f"{size / 1e6:g} MB" if size >= 1e6 else f"{size // 1000} kB" for size in (low, *after[:1])]
+    label = f"from {names[0]}" if not after else f"{names[0]} to {names[1]}"
+    return Facet(label if low else f"up to {names[1]}", where, n)

@@ -1,0 +1,240 @@
+"""TERMS: the words, example pictures and judgements of a query in, one unit vector out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmsearch.errors import PictureError, QueryError
+from mmsearch.feedback import rocchio
+from mmsearch.records import Example, ImageRecord, Matrix, Modality, PictureBytes, Query, Term
+from mmsearch.store.folder import Store
+from mmsearch.store.remembered import RememberedQueries
+from mmsearch.vectors import l2_normalize
+
+if TYPE_CHECKING:
+    from mmsearch.encoders.base import DualEncoder
+
+
+@dataclass(frozen=True)
+class EncodedTerm:
+    """One term of a query: what it is, its unit vector (dim,), and its weight (negative to exclude)."""
+
+    label: str
+    modality: Modality
+    vector: Matrix
+    weight: float
+
+
+@dataclass(frozen=True)
+class EncodedQuery:
+    """The terms of a query, and the unit vector (dim,) that they and the judged pictures make."""
+
+    terms: list[EncodedTerm]
+    vector: Matrix
+
+    @property
+    def modality(self) -> Modality:
+        """`text` if any term is one: such a vector lies off the pictures."""
+        return "image" if all(term.modality == "image" for term in self.terms) else "text"
+
+
+class TermEncoder:
+    """Encodes the terms of queries to one open library; one thread at a time.
+
+    Parameters
+    ----------
+    store : Store
+        Opened for reading.
+    encoder : callable
+        Returns the library's encoder, or raises EncoderError if it has none; only called when a term is not known
+        yet.
+    """
+
+    def __init__(self, store: Store, encoder: Callable[[], DualEncoder]) -> None:
+        self.store = store
+        self._encoder = encoder
+        self.remembered = RememberedQueries(
+            store.folder / "queries.sqlite", str(store.catalog.meta("fingerprint")), store.dim
+        )
+
+    def encode(self, queries: Sequence[Query]) -> list[EncodedQuery]:
+        """Return every query as one vector; the texts of all go through the encoder together.
+
+        Raises
+        ------
+        QueryError
+            If there is nothing to look for, a weight is not positive, a judged picture is not in the library, or
+            the terms cancel.
+        PictureError
+            If an example picture cannot be read.
+        """
+        asked = [_words(query) for query in queries]
+        texts = list(dict.fromkeys(str(term.value) for terms in asked for term, _ in terms))
+        known = dict(zip(texts, self.text_vectors(texts), strict=True))
+        return [self._encoded(query, words, known) for query, words in zip(queries, asked, strict=True)]
+
+    def _encoded(self, query: Query, words: list[tuple[Term, int]], known: dict[str, Matrix]) -> EncodedQuery:
+        terms = [
+            EncodedTerm(
+                term.label if sign > 0 else f"not {term.label}", "text", known[str(term.value)], sign * term.weight
+            )
+            for term, sign in words
+        ]
+        images = [as_term(image) for image in query.images]
+        at = int(query.text is not None)  # text, examples, excluded texts: the order in which they are named
+        terms[at:at] = [EncodedTerm(t.label, "image", self.picture_vector(t), t.weight) for t in images]
+        return EncodedQuery(terms, self._sum(terms, query))
+
+    def _sum(self, terms: Sequence[EncodedTerm], query: Query) -> Matrix:
+        """Return the unit vector (dim,) of terms and judged pictures."""
+        total: Matrix = np.zeros(self.store.dim, dtype=np.float32)
+        if terms:
+            weights = np.array([term.weight for term in terms], dtype=np.float32)
+            total = weights @ np.stack([term.vector for term in terms])
+            _check_direction(total)
+            total = l2_normalize(total[None])[0]
+        if query.relevant or query.irrelevant:
+            total = rocchio(total, self._judged(query.relevant), self._judged(query.irrelevant))
+            _check_direction(total)
+            total = l2_normalize(total[None])[0]
+        return total
+
+    def _judged(self, image_ids: Sequence[int]) -> Matrix:
+        """Return the unit vectors (n, dim) of pictures of the library, each once."""
+        ids = list(dict.fromkeys(image_ids))
+
+        def rows() -> Matrix:
+            images = self.store.catalog.images_of_ids(ids)
+            missing = set(ids) - {image.image_id for image in images}
+            if missing:
+                raise QueryError(f"there is no picture {min(missing)} in the library; leave it out")
+            return self.store.checked_rows([image.row for image in images]).astype(np.float32)
+
+        return l2_normalize(self.store.consistently(rows)) if ids else np.zeros((0, 1), np.float32)
+
+    def text_vectors(self, texts: Sequence[str]) -> list[Matrix]:
+        """Return a unit vector (dim,) for each text, remembered ones without the encoder."""
+        known = {text: self.remembered.get(text) for text in texts}
+        missing = [text for text, vector in known.items() if vector is None]
+        if missing:
+            for text, vector in zip(missing, self._encoder().encode_texts(missing), strict=True):
+                known[text] = vector
+                self.remembered.put(text, vector)
+        return [vector for text in texts if (vector := known[text]) is not None]
+
+    def picture_vector(self, picture: Example | Term) -> Matrix:
+        """Return the unit vector (dim,) of a picture; one that is in the library unchanged is not decoded.
+
+        A picture named by its id is what was indexed, whatever its file has become.
+        """
+        term = as_term(picture)
+        stored = self.store.consistently(lambda: self._stored_vector(term))
+        if stored is not None:
+            return stored
+        from mmsearch.images import decode  # a search by words does without
+
+        encoder = self._encoder()
+        data, name, _ = read_example(self.store, term)
+        try:
+            decoded = decode(data, encoder.preprocessing)
+        except PictureError as error:
+            raise PictureError(error.code, f"{name}: {error}") from error
+        vectors = encoder.encode_images(decoded.pixels[None])
+        return np.asarray(vectors[0], dtype=np.float32)
+
+    def _stored_vector(self, term: Term) -> Matrix | None:
+        if term.box is not None or isinstance(term.value, PictureBytes) or not self.store.has_vectors:
+            return None
+        if isinstance(term.value, int):
+            known = _picture_of_id(self.store, term.value)
+        else:
+            path = os.path.abspath(os.fsencode(term.value))
+            found = self.store.catalog.image_at(path)
+            if found is None or not _is_unchanged(path, found):
+                return None
+            known = found
+        vector: Matrix = l2_normalize(self.store.checked_rows([known.row]).astype(np.float32))[0]
+        return vector
+
+
+def as_term(value: Example | Term) -> Term:
+    """Return a term of a query with its weight checked.
+
+    Raises
+    ------
+    QueryError
+        If the weight is not a number above 0.
+    """
+    if isinstance(value, Term):
+        term = value
+    else:
+        term = Term(value if isinstance(value, int | PictureBytes) else os.fsdecode(value))
+    if not (np.isfinite(term.weight) and term.weight > 0):
+        raise QueryError(f"the weight of {term.label!r} is {term.weight}; expected a number above 0")
+    return term
+
+
+def read_example(store: Store, term: Term) -> tuple[bytes, str, tuple[int, int]]:
+    """Return an example picture, or the part that is meant, as a file, with its name and the corner of the part.
+
+    Raises
+    ------
+    QueryError
+        If the library has no picture with this id.
+    PictureError
+        If the picture cannot be read or the part lies outside of it.
+    """
+    from mmsearch.images import part_of_picture, read_file
+
+    name, data = term.label, b""
+    try:
+        if isinstance(term.value, PictureBytes):
+            data, name = term.value.data, term.value.name
+        else:
+            is_id = isinstance(term.value, int)
+            path = _picture_of_id(store, int(term.value)).path if is_id else str(term.value)
+            encoded = os.path.abspath(os.fsencode(path))
+            name = os.fsdecode(encoded)
+            data = read_file(encoded)[0]
+        if term.box is None:
+            return data, name, (0, 0)
+        return part_of_picture(data, term.box), name, (max(0, round(term.box[0])), max(0, round(term.box[1])))
+    except PictureError as error:
+        raise PictureError(error.code, f"{name}: {error}") from error
+
+
+def _words(query: Query) -> list[tuple[Term, int]]:
+    """Return the texts of a query with the sign of each; the checks that need no encoder are made here."""
+    texts = [] if query.text is None else [(as_term(query.text), 1)]
+    texts += [(as_term(text), -1) for text in query.exclude]
+    if query.text is None and not query.images and not query.relevant:
+        raise QueryError("the query is empty; give a text, an example picture, or both")
+    for term, _ in texts:
+        if not isinstance(term.value, str) or not term.value.strip():
+            raise QueryError("a text of the query is empty; write what the picture should show")
+    return texts
+
+
+def _check_direction(total: Matrix) -> None:
+    if np.linalg.norm(total) < 1e-6:
+        raise QueryError("the terms of the query cancel each other out; change a weight or leave one out")
+
+
+def _picture_of_id(store: Store, image_id: int) -> ImageRecord:
+    found = store.catalog.images_of_ids([image_id])
+    if not found:
+        raise QueryError(f"there is no picture {image_id} in the library; it may have left since it was found")
+    return found[0]
+
+
+def _is_unchanged(path: bytes, known: ImageRecord) -> bool:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (known.size_bytes, known.mtime_ns)

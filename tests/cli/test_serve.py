@@ -1,0 +1,96 @@
+"""`mmsearch serve` as a process: what it says, and what stops it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+
+@pytest.fixture
+def started(run):
+    """Start `mmsearch serve ARGUMENTS` and return it with the lines up to the token."""
+    running = []
+
+    def start(*arguments, **environment):
+        command = [sys.executable, "-m", "mmsearch.cli.app", "serve", "--no-open", *arguments]
+        server = subprocess.Popen(
+            command, stderr=subprocess.PIPE, env={**run.environment, **environment}, text=True
+        )
+        running.append(server)
+        lines = []
+        while not (lines and lines[-1].startswith("token:")):
+            lines.append(server.stderr.readline())
+            assert lines[-1], lines
+        return server, "".join(lines)
+
+    yield start
+    for server in running:
+        server.kill()
+        server.communicate()
+
+
+def test_serve_prints_a_link_that_lets_a_browser_in_and_ends_quietly_on_interrupt(indexed, started):
+    server, said = started("--port", "0", "--library", str(indexed.folder))
+    link, token = re.search(r"page:  (\S+)", said)[1], re.search(r"token: (\S+)", said)[1]
+    with httpx.Client(follow_redirects=True) as browser:
+        page = browser.get(link)
+        assert page.status_code == 200
+        assert "mmsearch" in page.text
+        assert browser.get(page.url.join("/status")).json()["n_pictures"] == 8
+    found = httpx.get(page.url.join("/status"), headers={"authorization": f"Bearer {token}"})
+    assert found.status_code == 200
+    assert httpx.get(page.url.join("/status")).status_code == 401
+    server.send_signal(signal.SIGINT)
+    _, rest = server.communicate(timeout=20)
+    assert (server.returncode, rest) == (0, "")
+
+
+def test_the_token_of_the_environment_is_taken_and_not_printed(indexed, started):
+    _, said = started("--port", "0", "--library", str(indexed.folder), MMSEARCH_TOKEN="a secret that is long")
+    assert "a secret" not in said
+    address = re.search(r"page:  (\S+)/start", said)[1]
+    found = httpx.get(f"{address}/status", headers={"authorization": "Bearer a secret that is long"})
+    assert found.status_code == 200
+
+
+def test_a_warning_is_given_when_other_machines_can_ask(indexed, started):
+    _, said = started("--port", "0", "--host", "0.0.0.0", "--library", str(indexed.folder))
+    assert said.startswith("warning: 0.0.0.0 can be reached from other machines")
+
+
+def test_a_port_that_is_taken_is_a_sentence(indexed, run):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code, _, said = run("serve", "--no-open", "--port", str(port), "--library", indexed.folder)
+    assert code == 1
+    assert f"error: cannot listen on 127.0.0.1 port {port}" in said
+    assert "choose another with --port" in said
+
+
+def test_a_token_that_is_too_short_is_a_sentence(indexed, run):
+    code, _, said = run("serve", "--no-open", "--token", "short", "--library", indexed.folder)
+    assert (code, said) == (1, "error: the token has 5 characters; give at least 16 that nobody guesses\n")
+
+
+def test_a_library_that_is_not_there_is_a_sentence(run, tmp_path):
+    code, _, said = run("serve", "--no-open", "--library", tmp_path / "nothing")
+    assert code == 1
+    assert "no library found" in said
+
+
+def test_serve_says_what_to_install_when_the_server_is_not(run, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as u\nfind = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'fastapi' else find(name, *rest)\n"
+    )
+    run.environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    code, _, said = run("serve", "--no-open")
+    assert code == 1
+    assert said == "error: the server is not installed; install it with `pip install 'mmsearch[serve]'`\n"

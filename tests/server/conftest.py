@@ -1,0 +1,93 @@
+"""A real server in a thread, over a library of the sample photographs with visual words."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mmsearch import Library
+from mmsearch.samples import sample_folder
+from mmsearch.server.app import create_app
+from mmsearch.server.run import server_of
+from mmsearch.server.security import Access
+
+
+@dataclass
+class Served:
+    """A running server: where, what it knows, and its secrets."""
+
+    access: Access
+    folder: Path
+    photos: Path
+    app: object
+
+    @property
+    def address(self):
+        return f"http://127.0.0.1:{self.access.port}"
+
+    def client(self, **headers):
+        return httpx.Client(base_url=self.address, headers=headers, timeout=30)
+
+    def allowed(self):
+        return self.client(authorization=f"Bearer {self.access.token}")
+
+
+@contextmanager
+def running(folder, photos, **options):
+    """Serve a library until the end of the block."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        access = Access("127.0.0.1", listener.getsockname()[1])
+        app = create_app(folder, access, **options)
+        server = server_of(app)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive()
+                time.sleep(0.01)
+            yield Served(access, folder, photos, app)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.fixture(scope="session")
+def served(checkpoint, cache, tiny_folder, tmp_path_factory):
+    """A server that tests share; they must leave its library as it is."""
+    base = tmp_path_factory.mktemp("served")
+    shutil.copytree(sample_folder(), base / "photos", ignore=shutil.ignore_patterns("*.py", "*.md", "__pycache__"))
+    with Library.open(base / "library", cache=cache) as library:
+        library.index([base / "photos"], model=str(checkpoint), local=True)
+    with running(base / "library", base / "photos", cache=cache) as found:
+        yield found
+
+
+@pytest.fixture
+def client(served):
+    """A program that knows the token."""
+    with served.allowed() as found:
+        yield found
+
+
+@pytest.fixture
+def own(indexed, photos, cache):
+    """A server over a small library that the test may change, and a program that knows its token."""
+    with running(indexed.folder, photos, cache=cache, thumbnail_bytes=300_000) as found, found.allowed() as client:
+        yield found, client
+
+
+def hits(response):
+    assert response.status_code == 200, response.text
+    return response.json()["hits"]
+
+
+def names(response):
+    return [hit["name"] for hit in hits(response)]

@@ -1,0 +1,277 @@
+"""What is in the library: pictures, thumbnails, originals, counts, status, metrics; while it changes, too."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mmsearch import Library
+from mmsearch.store.progress import shown_progress
+from mmsearch.store.thumbnails import KeptThumbnails
+from tests import pictures
+from tests.server.conftest import hits, names
+
+
+def listed(client, **parameters):
+    return {one["name"]: one for one in client.get("/pictures", params=parameters).json()["pictures"]}
+
+
+def test_a_picture_is_described(client, served):
+    found = listed(client)["cat.jpg"]
+    assert client.get(f"/pictures/{found['id']}").json() == found
+    with Image.open(served.photos / "cat.jpg") as image:
+        assert (found["width"], found["height"], found["format"]) == (*image.size, "JPEG")
+    assert found["size_bytes"] == (served.photos / "cat.jpg").stat().st_size
+    assert found["path"] == str(served.photos / "cat.jpg")
+
+
+def test_pictures_are_listed_in_pages(client):
+    first = client.get("/pictures", params={"limit": 20}).json()
+    rest = client.get("/pictures", params={"limit": 20, "offset": 20}).json()
+    assert first["n"] == rest["n"] == 29
+    paths = [one["path"] for one in first["pictures"] + rest["pictures"]]
+    assert len(paths) == 29
+    assert paths == sorted(paths)
+
+
+def test_a_picture_that_is_not_there_is_not_found(client):
+    for path in ("/pictures/999", "/pictures/999/thumbnail", "/pictures/999/file"):
+        found = client.get(path)
+        assert found.status_code == 404
+        assert found.json()["detail"].startswith("there is no picture 999 in the library")
+
+
+def test_a_thumbnail_is_a_small_upright_jpeg_without_what_the_file_says_of_itself(own, photos, indexed):
+    _, client = own
+    (photos / "turned.jpg").write_bytes(pictures.turned(6))
+    indexed.index([photos], local=False)
+    one = listed(client)["turned.jpg"]
+    found = client.get(f"/pictures/{one['id']}/thumbnail", params={"side": 160})
+    assert found.headers["content-type"] == "image/jpeg"
+    with Image.open(io.BytesIO(found.content)) as image:
+        assert max(image.size) == 160
+        assert (image.width > image.height) == (one["width"] > one["height"])
+        assert not image.getexif()
+
+
+def test_only_sizes_that_are_kept_can_be_asked(client):
+    for side in ("161", "0", "100000", "x", "-1"):
+        assert client.get("/pictures/1/thumbnail", params={"side": side}).status_code == 422
+
+
+def test_a_thumbnail_that_the_browser_has_is_not_sent_again(client):
+    first = client.get("/pictures/1/thumbnail")
+    again = client.get("/pictures/1/thumbnail", headers={"if-none-match": first.headers["etag"]})
+    assert again.status_code == 304
+    assert again.content == b""
+
+
+def test_a_thumbnail_is_made_once(own):
+    _, client = own
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: client.get("/pictures/2/thumbnail").content, range(16)))
+    assert len(set(found)) == 1
+    assert 'mmsearch_thumbnails_total{from="made"} 1.0' in client.get("/metrics").text
+
+
+def test_a_kept_thumbnail_is_given_when_the_file_is_gone_but_not_another_one(own, photos):
+    _, client = own
+    one = listed(client)["cat.jpg"]
+    first = client.get(f"/pictures/{one['id']}/thumbnail").content
+    (photos / "cat.jpg").unlink()
+    assert client.get(f"/pictures/{one['id']}/thumbnail").content == first
+    gone = client.get(f"/pictures/{one['id']}/thumbnail", params={"side": 640})
+    assert gone.status_code == 410
+    assert gone.json()["code"] == "vanished"
+    assert client.get(f"/pictures/{one['id']}/file").status_code == 410
+
+
+def test_an_original_is_given_byte_for_byte(client, served):
+    one = listed(client)["cat.jpg"]
+    found = client.get(f"/pictures/{one['id']}/file")
+    assert found.content == (served.photos / "cat.jpg").read_bytes()
+    assert found.headers["content-type"] == "image/jpeg"
+
+
+def outside(tmp_path):
+    """A picture that was never indexed."""
+    path = tmp_path / "outside.jpg"
+    path.write_bytes(pictures.saved(pictures.photo(seed=5), "JPEG"))
+    return path
+
+
+def test_what_came_in_the_place_of_a_picture_is_never_shown(own, photos, tmp_path):
+    _, client = own
+    other, known = outside(tmp_path), listed(client)
+    status = (photos / "cat.jpg").stat()
+    (photos / "cat.jpg").unlink()
+    (photos / "cat.jpg").symlink_to(other)
+    (photos / "fig.jpg").write_bytes(other.read_bytes())
+    os.utime(photos / "fig.jpg", ns=(status.st_atime_ns, status.st_mtime_ns))
+    shutil.move(photos / "trip", photos / "away")
+    (photos / "trip").symlink_to(tmp_path)
+    shutil.copyfile(other, tmp_path / "moose.jpg")
+    (photos / "dam.jpg").unlink()
+    os.mkfifo(photos / "dam.jpg")
+    (photos / "coffee.jpg").unlink()
+    (photos / "coffee.jpg").symlink_to("/dev/zero")
+    for name in ("cat.jpg", "fig.jpg", "moose.jpg", "dam.jpg", "coffee.jpg"):
+        for what in ("thumbnail", "file"):
+            found = client.get(f"/pictures/{known[name]['id']}/{what}")
+            assert found.status_code == 410, name
+            assert found.json()["code"] in ("changed", "not_a_file"), found.json()
+
+
+def test_kept_thumbnails_stay_below_their_bound(tmp_path):
+    kept = KeptThumbnails(tmp_path / "t.sqlite", limit_bytes=400_000)
+    for i in range(200):
+        kept.put(b"%d" % i, 160, b"\xff\xd8" + os.urandom(9_000))
+        assert (tmp_path / "t.sqlite").stat().st_size <= 400_000
+    assert kept.get(b"199", 160) is not None
+    assert kept.get(b"0", 160) is None
+
+
+def test_a_damaged_file_of_thumbnails_is_made_anew(tmp_path):
+    path = tmp_path / "t.sqlite"
+    kept = KeptThumbnails(path)
+    path.write_bytes(b"nonsense" * 1000)
+    assert kept.get(b"1", 160) is None
+    kept.put(b"1", 160, b"\xff\xd8x")
+    kept.put(b"1", 160, b"\xff\xd8x")
+    assert kept.get(b"1", 160) == b"\xff\xd8x"
+
+
+def test_a_place_that_cannot_be_written_only_keeps_nothing(tmp_path):
+    kept = KeptThumbnails(tmp_path / "missing" / "t.sqlite")
+    kept.put(b"1", 160, b"\xff\xd8x")
+    assert kept.get(b"1", 160) is None
+
+
+# -- counts ------------------------------------------------------------------------------------------
+
+
+def test_pictures_are_counted_by_folder_with_what_is_below(own, photos):
+    _, client = own
+    found = client.get("/facets").json()
+    assert found["n"] == 8
+    assert {one["label"]: one["n"] for one in found["folders"]} == {str(photos): 8, str(photos / "trip"): 2}
+    assert found["formats"] == [{"label": "JPEG", "where": ["format = JPEG"], "n": 8}]
+    assert found["years"] == []
+
+
+def test_pictures_are_counted_by_year(own, photos, indexed):
+    _, client = own
+    for n, year in enumerate((2021, 2023, 2023)):
+        exif = Image.Exif()
+        exif[0x0132] = f"{year}:05:01 10:00:00"
+        pictures.photo(seed=n).save(photos / f"dated{n}.jpg", exif=exif)
+    indexed.index([photos], local=False)
+    found = client.get("/facets").json()["years"]
+    assert [(one["label"], one["n"]) for one in found] == [("2021", 1), ("2023", 2)]
+    among = client.get("/facets", params={"where": "taken >= 2022"}).json()
+    assert among["n"] == 2
+
+
+wheres = st.lists(
+    st.sampled_from(
+        ["width > 400", "size < 40k", "name ~ [a-m]*", "format = JPEG", "size >= 20k", "height <= 341"]
+    ),
+    max_size=3,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
+@given(where=wheres)
+def test_every_count_is_what_its_filters_give(client, where):
+    found = client.get("/facets", params={"where": where}).json()
+    for kind in ("folders", "years", "sizes", "formats"):
+        for one in found[kind]:
+            among = client.get("/pictures", params={"where": where + one["where"], "limit": 1}).json()["n"]
+            assert among == one["n"], one
+    assert sum(one["n"] for one in found["sizes"]) == found["n"]
+
+
+# -- status ------------------------------------------------------------------------------------------
+
+
+def test_status_says_what_is_there(client):
+    found = client.get("/status").json()
+    assert found["n_pictures"] == 29
+    assert found["has_words"]
+    assert found["has_local"]
+    assert found["indexing"] is None
+
+
+def test_status_shows_the_progress_of_another_process(own):
+    server, client = own
+    with shown_progress(server.folder, lambda *_: None) as on_progress:
+        on_progress("embed", 3, 10)
+        found = client.get("/status").json()["indexing"]
+        assert found.pop("started") > 1e9
+        assert found == {"stage": "embed", "done": 3, "total": 10}
+    assert client.get("/status").json()["indexing"] is None
+
+
+def test_metrics_count_requests_and_stages(client):
+    client.post("/search", json={"text": "a metric"})
+    client.get("/nowhere/at/all")
+    text = client.get("/metrics").text
+    assert 'mmsearch_requests_total{endpoint="/search",method="POST",status="200"}' in text
+    assert 'mmsearch_search_stage_seconds_bucket{le="0.01",stage="search"}' in text
+    assert "mmsearch_pictures 29.0" in text
+    assert "nowhere" not in text
+
+
+# -- while the library changes -----------------------------------------------------------------------
+
+
+def test_new_pictures_are_found_and_old_ones_leave_while_the_server_answers(own, photos, cache):
+    server, client = own
+    assert "rocket.jpg" not in names(client.post("/search", json={"text": "a", "k": 100}))
+    revision = client.get("/status").json()["revision"]
+    shutil.copyfile(photos / "cat.jpg", photos / "rocket.jpg")
+    (photos / "fig.jpg").unlink()
+    gone = listed(client)["fig.jpg"]["id"]
+    with Library.open(server.folder, cache=cache) as writer:
+        writer.index([photos], local=False)
+    found = names(client.post("/search", json={"text": "a", "k": 100}))
+    assert "rocket.jpg" in found
+    assert "fig.jpg" not in found
+    assert client.get(f"/pictures/{gone}").status_code == 404
+    assert client.get("/status").json()["revision"] > revision
+
+
+def test_a_library_that_was_made_anew_in_the_same_place_is_opened_again(own, photos, checkpoint, cache):
+    server, client = own
+    assert len(hits(client.post("/search", json={"text": "a", "k": 100}))) == 8
+    shutil.rmtree(server.folder)
+    assert client.post("/search", json={"text": "a"}).status_code == 503
+    with Library.open(server.folder, cache=cache) as writer:
+        writer.index([photos / "trip"], model=str(checkpoint), local=False)
+    assert sorted(names(client.post("/search", json={"text": "a", "k": 100}))) == ["goldfish.jpg", "moose.jpg"]
+    assert client.get("/status").json()["n_pictures"] == 2
+
+
+@pytest.mark.parametrize("path", ["/status", "/pictures/1", "/facets", "/metrics"])
+def test_a_library_that_is_gone_is_a_problem_and_no_crash(own, path):
+    server, client = own
+    shutil.rmtree(server.folder)
+    found = client.get(path)
+    assert found.status_code == 503
+    assert "no library found" in found.json()["detail"]
+
+
+def test_an_empty_library_answers_with_nothing(own, indexed, photos):
+    _, client = own
+    for path in photos.rglob("*.jpg"):
+        path.unlink()
+    indexed.index([photos], local=False)
+    assert hits(client.post("/search", json={"text": "a"})) == []
+    assert client.get("/facets").json() == {"n": 0, "folders": [], "years": [], "sizes": [], "formats": []}

@@ -1,0 +1,213 @@
+"""`POST /search` and `/classify` as other programs use them."""
+
+from __future__ import annotations
+
+import io
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmsearch import Library, Query
+from tests.server.conftest import hits, names
+
+
+def post(client, **asked):
+    return client.post("/search", json=asked)
+
+
+def send(client, *pictures, path="/search", **asked):
+    files = [("picture", (name, data)) for name, data in pictures]
+    return client.post(path, data={"query": json.dumps(asked)}, files=files)
+
+
+def id_of(client, name):
+    found = client.get("/pictures", params={"where": f"name = {name}"}).json()["pictures"]
+    return found[0]["id"]
+
+
+@pytest.fixture(scope="module")
+def library(served, cache):
+    """The same library through the Python interface."""
+    with Library.open(served.folder, cache=cache) as opened:
+        yield opened
+
+
+def test_a_text_is_answered_as_by_the_python_interface(client, library):
+    found = hits(post(client, text="a cat", k=7, exclude=[{"text": "snow", "weight": 0.5}], explain=True))
+    from mmsearch import Term
+
+    expected = library.search(Query("a cat", exclude=[Term("snow", 0.5)]), k=7, explain=True)
+    assert [hit["id"] for hit in found] == [hit.image_id for hit in expected.hits]
+    np.testing.assert_allclose([h["score"] for h in found], [h.score for h in expected.hits], atol=1e-5)
+    assert [one["term"] for one in found[0]["terms"]] == ["a cat", "not snow"]
+    assert found[0]["rank"] == 1
+    assert found[0]["local"] is None
+
+
+def test_weights_of_terms_are_heeded(client):
+    cat = id_of(client, "cat.jpg")
+    word = post(client, text="a rocket", text_weight=50, pictures=[{"id": cat, "weight": 0.1}], rerank="none")
+    assert names(word)[:5] == names(post(client, text="a rocket"))[:5]
+    picture = post(client, text="a rocket", text_weight=0.1, pictures=[{"id": cat, "weight": 50}], rerank="none")
+    assert names(picture)[0] == "cat.jpg"
+
+
+def test_more_like_this_gives_the_picture_itself_first(client):
+    found = post(client, pictures=[{"id": id_of(client, "coffee.jpg")}], k=3)
+    assert names(found)[0] == "coffee.jpg"
+    assert hits(found)[0]["local"]["is_verified"]
+    assert "hits verified by local features" in found.json()["message"]
+    assert set(found.json()["seconds"]) == {"local", "encode", "search", "total"}
+
+
+def test_a_picture_that_comes_with_the_request_is_found_by_its_contents(client, served):
+    data = (served.photos / "moose.jpg").read_bytes()
+    found = send(client, ("holiday.jpg", data), k=2, explain=True)
+    assert names(found)[0] == "moose.jpg"
+    assert hits(found)[0]["score"] == pytest.approx(1, abs=0.01)  # decoded at another size than by index
+    assert hits(found)[0]["terms"][0]["term"] == "holiday.jpg"
+
+
+def test_a_form_needs_no_query(client, served):
+    found = client.post("/search", files={"picture": (served.photos / "moose.jpg").read_bytes()})
+    assert names(found)[0] == "moose.jpg"
+
+
+def test_two_pictures_of_one_name_are_two_terms(client, served):
+    pictures = [("x.jpg", (served.photos / name).read_bytes()) for name in ("moose.jpg", "fig.jpg")]
+    found = send(client, *pictures, pictures=[{"upload": 1, "weight": 3}, {"upload": 0}], explain=True, k=2)
+    assert [one["term"] for one in hits(found)[0]["terms"]] == ["x.jpg (1)", "x.jpg"]
+    assert set(names(found)) >= {"fig.jpg"}
+
+
+def test_a_part_of_a_picture_is_matched_in_pixels_of_both_originals(client, served):
+    data, box = (served.photos / "coffee.jpg").read_bytes(), [60, 50, 420, 330]
+    by_upload = send(client, ("c.jpg", data), pictures=[{"upload": 0, "box": box}], k=1, explain=True)
+    by_id = post(client, pictures=[{"id": id_of(client, "coffee.jpg"), "box": box}], k=1, explain=True)
+    for found in (by_upload, by_id):
+        local = hits(found)[0]["local"]
+        assert local["is_verified"]
+        assert local["n_inliers"] == len(local["inliers"]) > 20
+        pairs = np.array(local["inliers"])
+        np.testing.assert_allclose(pairs[:, :2], pairs[:, 2:], atol=6)
+        assert pairs[:, 0].min() >= 60
+        assert np.array(local["homography"]).shape == (3, 3)
+
+
+def test_places_are_left_out_when_nobody_asks(client):
+    local = hits(post(client, pictures=[{"id": id_of(client, "coffee.jpg")}], k=1))[0]["local"]
+    assert local["n_inliers"] > 20
+    assert local["inliers"] == []
+    assert local["homography"] is None
+
+
+def test_visual_words_can_be_asked_alone(client):
+    found = post(client, pictures=[{"id": id_of(client, "coffee.jpg")}], mode="local", k=3)
+    assert found.json()["route"] == "local"
+    assert names(found)[0] == "coffee.jpg"
+
+
+def test_judged_pictures_move_the_answer(client, library):
+    moose, fig = id_of(client, "moose.jpg"), id_of(client, "fig.jpg")
+    asked = {"text": "a cat", "relevant": [moose], "irrelevant": [fig], "k": 29}
+    found = hits(post(client, **asked))
+    expected = library.search(Query("a cat", relevant=[moose], irrelevant=[fig]), k=29)
+    assert [hit["id"] for hit in found] == [hit.image_id for hit in expected.hits]
+    rank = {hit["name"]: hit["rank"] for hit in hits(post(client, text="a cat", k=29))}
+    assert found[0]["name"] == "moose.jpg"
+    assert rank["moose.jpg"] > 1
+    assert names(post(client, relevant=[moose], k=1)) == ["moose.jpg"]
+
+
+def test_filters_hold(client):
+    found = hits(post(client, text="a", where=["name ~ c*", "width >= 1"], k=100))
+    assert {hit["name"][0] for hit in found} == {"c"}
+    assert hits(post(client, text="a", where=["width > 100000"])) == []
+
+
+def test_many_at_once_get_the_answers_that_they_get_alone(client, served):
+    texts = [f"text number {i}" for i in range(24)]
+    alone = {text: hits(post(client, text=text, k=5)) for text in texts}
+    with served.allowed() as other, ThreadPoolExecutor(12) as pool:
+        found = list(pool.map(lambda text: hits(post(other, text=text, k=5)), texts))
+        metrics = other.get("/metrics").text
+    for text, own in zip(texts, found, strict=True):
+        assert [hit["id"] for hit in own] == [hit["id"] for hit in alone[text]]
+    count = {line.split()[0]: float(line.split()[1]) for line in metrics.splitlines() if line[0] != "#"}
+    assert count["mmsearch_text_batch_queries_sum"] > count["mmsearch_text_batch_queries_count"]  # some together
+
+
+def test_one_bad_query_does_not_spoil_those_beside_it(client, served):
+    with ThreadPoolExecutor(8) as pool:
+        asked = [{"text": "   "} if i % 2 else {"text": f"a thing {i}"} for i in range(16)]
+        found = list(pool.map(lambda one: post(client, **one), asked))
+    assert [one.status_code for one in found] == [200, 422] * 8
+
+
+PROBLEMS = [
+    ({}, 422, "query", "the query is empty"),
+    ({"text": " "}, 422, "query", "a text of the query is empty"),
+    ({"text": "a", "exclude": [{"text": "a"}]}, 422, "query", "cancel each other out"),
+    ({"text": "a", "where": ["colour = red"]}, 422, "query", "filter 'colour = red' is not understood"),
+    ({"text": "a", "where": ["width > 9" + "9" * 400]}, 200, "", ""),
+    ({"pictures": [{"id": 999}]}, 422, "query", "there is no picture 999"),
+    ({"text": "a", "relevant": [999]}, 422, "query", "there is no picture 999"),
+    ({"pictures": [{"upload": 0}]}, 422, "request", "picture 0 did not come with the request, which has 0"),
+    ({"text": "x" * 1001}, 422, "request", "text"),
+    ({"text": "a", "k": 1001}, 422, "request", "k"),
+    ({"text": "a", "k": 0}, 422, "request", "k"),
+    ({"text": "a", "k": "5"}, 422, "request", "k"),
+    ({"text": "a", "colour": "red"}, 422, "request", "colour"),
+    ({"text": "a", "text_weight": -1}, 422, "request", "text_weight"),
+    ({"pictures": [{"id": 1, "box": [0, 0, -5, -5]}]}, 422, "picture", "lies outside of a picture"),
+    ({"text": "a", "mode": "local"}, 422, "query", "local features compare pictures"),
+    ({"text": "a", "rerank": "local"}, 422, "query", "local features compare pictures"),
+]
+
+
+@pytest.mark.parametrize(("asked", "status", "kind", "detail"), PROBLEMS, ids=lambda value: str(value)[:40])
+def test_what_cannot_be_answered_is_a_problem_with_a_sentence(client, asked, status, kind, detail):
+    found = post(client, **asked)
+    assert found.status_code == status, found.text
+    if status != 200:
+        body = found.json()
+        assert found.headers["content-type"] == "application/problem+json"
+        assert body["type"] == f"urn:mmsearch:{kind}"
+        assert body["status"] == status
+        assert detail in body["detail"]
+
+
+def test_a_request_that_does_not_fit_says_where(client):
+    body = post(client, text="a", pictures=[{"id": 0}]).json()
+    assert any(one["at"].startswith("pictures.0") for one in body["errors"])
+
+
+def test_labels_of_pictures_by_id_and_of_pictures_that_come_along(client, served, library):
+    data = (served.photos / "fig.jpg").read_bytes()
+    cat = id_of(client, "cat.jpg")
+    asked = {"labels": ["a cat", "a fig", "a car"], "k": 2, "pictures": [{"id": cat}, {"upload": 0}]}
+    found = send(client, ("f.jpg", data), ("broken.jpg", b"nonsense" * 4), path="/classify", **asked).json()[
+        "pictures"
+    ]
+    assert [one["picture"] for one in found] == [f"picture {cat}", "f.jpg", "broken.jpg"]
+    assert found[2]["error"].startswith("broken.jpg: no known picture format")
+    expected = library.classify([served.photos / "cat.jpg"], ["a cat", "a fig", "a car"], k=2)[0]
+    assert [one["label"] for one in found[0]["labels"]] == [one.label for one in expected.predictions]
+    assert found[0]["labels"][0]["probability"] == pytest.approx(expected.predictions[0].probability, abs=1e-4)
+
+
+def test_labelling_needs_a_picture_and_labels(client):
+    assert "there is none" in client.post("/classify", json={"labels": ["a"]}).json()["detail"]
+    assert client.post("/classify", json={"labels": [], "pictures": [{"id": 1}]}).status_code == 422
+    bad = client.post("/classify", json={"labels": ["a"], "templates": ["no hole"], "pictures": [{"id": 1}]})
+    assert bad.json()["type"] == "urn:mmsearch:query"
+
+
+def test_pictures_of_other_formats_are_taken(client, served):
+    with Image.open(served.photos / "moose.jpg") as image:
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+    assert names(send(client, ("m.png", buffer.getvalue()), k=1)) == ["moose.jpg"]

@@ -1,0 +1,65 @@
+"""What a run of `index` shows to other processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from mmsearch.store.progress import PROGRESS, read_progress, shown_progress
+
+
+def test_progress_is_read_while_the_writer_works_and_gone_afterwards(tmp_path):
+    told = []
+    with shown_progress(tmp_path, lambda *what: told.append(what)) as on_progress:
+        on_progress("embed", 3, 10)
+        found = read_progress(tmp_path)
+    assert (found.stage, found.done, found.total) == ("embed", 3, 10)
+    assert told == [("embed", 3, 10)]
+    assert read_progress(tmp_path) is None
+
+
+def test_a_shorter_line_leaves_nothing_of_a_longer_one(tmp_path):
+    with shown_progress(tmp_path, lambda *_: None) as on_progress:
+        on_progress("vocabulary", 123456, 999999)
+        on_progress("scan", 1, 0)
+        assert read_progress(tmp_path).stage == "scan"
+
+
+def test_progress_of_a_killed_writer_is_not_shown(tmp_path):
+    program = (
+        "import sys, time; from pathlib import Path; from mmsearch.store.progress import shown_progress\n"
+        "with shown_progress(Path(sys.argv[1]), lambda *_: None) as told:\n"
+        "    told('embed', 1, 2); print('ready', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout.readline() == b"ready\n"
+        assert read_progress(tmp_path).done == 1
+        os.kill(writer.pid, signal.SIGKILL)
+    assert (tmp_path / PROGRESS).stat().st_size > 0
+    assert read_progress(tmp_path) is None
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"[1]", b'{"stage": "embed"}'])
+def test_a_line_that_means_nothing_is_no_progress(tmp_path, line):
+    with shown_progress(tmp_path, lambda *_: None):
+        (tmp_path / PROGRESS).write_bytes(line)
+        assert read_progress(tmp_path) is None
+
+
+def test_a_folder_that_cannot_be_written_stops_no_run(tmp_path):
+    told = []
+    with shown_progress(tmp_path / "missing", lambda *what: told.append(what)) as on_progress:
+        on_progress("scan", 1, 0)
+    assert told == [("scan", 1, 0)]
+
+
+def test_status_shows_the_run_of_another_process(indexed, photos):
+    seen = []
+    (photos / "copy.jpg").write_bytes((photos / "cat.jpg").read_bytes() + b"\0")
+    indexed.index([photos], local=False, on_progress=lambda *_: seen.append(indexed.status().progress))
+    assert {one.stage for one in seen if one} >= {"scan"}
+    assert indexed.status().progress is None

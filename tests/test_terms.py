@@ -1,0 +1,79 @@
+"""Examples of a query: files, pictures of the library, pictures in memory, and parts of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmsearch import Query, Term
+from mmsearch.errors import PictureError, QueryError
+from mmsearch.records import PictureBytes
+
+
+@pytest.fixture
+def terms(indexed):
+    return indexed._search().terms
+
+
+def id_of(indexed, photos, name):
+    return indexed.reader().catalog.image_at(bytes(photos / name)).image_id
+
+
+def test_a_picture_in_memory_is_as_good_as_its_file(terms, photos, tmp_path):
+    data = (photos / "cat.jpg").read_bytes()
+    (tmp_path / "copy.jpg").write_bytes(data)
+    np.testing.assert_allclose(
+        terms.picture_vector(PictureBytes(data)), terms.picture_vector(tmp_path / "copy.jpg"), atol=1e-6
+    )
+
+
+def test_a_picture_by_its_id_is_what_was_indexed_even_when_its_file_is_gone(indexed, terms, photos):
+    image_id = id_of(indexed, photos, "cat.jpg")
+    before = terms.picture_vector(photos / "cat.jpg")
+    (photos / "cat.jpg").unlink()
+    np.testing.assert_array_equal(terms.picture_vector(image_id), before)
+    assert indexed.search(Query(images=[image_id]), k=1).hits[0].image_id == image_id
+
+
+def test_a_part_of_a_picture_is_what_its_box_holds(indexed, terms, photos, tmp_path):
+    from PIL import Image
+
+    box = (40, 30, 200, 180)
+    with Image.open(photos / "cat.jpg") as image:
+        image.convert("RGB").crop(box).save(tmp_path / "part.png")
+    by_file, by_box = (
+        terms.picture_vector(tmp_path / "part.png"),
+        terms.picture_vector(Term(id_of(indexed, photos, "cat.jpg"), box=box)),
+    )
+    np.testing.assert_allclose(by_box, by_file, atol=1e-6)
+
+
+def test_a_part_outside_of_the_picture_is_named(terms, photos):
+    with pytest.raises(PictureError, match=r"cat.jpg: the part \(9000, 0, 9999, 10\) lies outside"):
+        terms.picture_vector(Term(str(photos / "cat.jpg"), box=(9000, 0, 9999, 10)))
+
+
+def test_an_id_that_the_library_does_not_have_is_named(terms):
+    with pytest.raises(QueryError, match="there is no picture 77 in the library"):
+        terms.picture_vector(77)
+
+
+def test_a_picture_in_memory_is_called_by_its_name_when_it_cannot_be_read(terms):
+    with pytest.raises(PictureError, match=r"holiday.jpg: no known picture format starts like this file"):
+        terms.picture_vector(PictureBytes(b"nonsense" * 10, "holiday.jpg"))
+
+
+def test_texts_together_are_answered_as_one_by_one(indexed):
+    queries = [Query("a cat"), Query(Term("a fig", 2), exclude=["snow"]), Query("a cat", exclude=["a dog"])]
+    together = indexed.search_texts(queries, k=3, explain=True)
+    for query, found in zip(queries, together, strict=True):
+        alone = indexed.search(query, k=3, explain=True)
+        assert [hit.image_id for hit in found.hits] == [hit.image_id for hit in alone.hits]
+        np.testing.assert_allclose([h.score for h in found.hits], [h.score for h in alone.hits], atol=1e-5)
+        assert [*found.hits[0].terms] == [*alone.hits[0].terms]
+
+
+@pytest.mark.parametrize("query", [Query("a", where=["width > 1"]), Query(images=[1]), Query(relevant=[1])])
+def test_only_texts_without_filters_are_answered_together(indexed, query):
+    with pytest.raises(QueryError, match="only queries by words without filters are answered together"):
+        indexed.search_texts([query])
