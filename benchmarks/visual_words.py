@@ -113,7 +113,7 @@ class Searcher:
         scores = scores.copy()
         best = np.argsort(-scores, kind="stable")[:SHORTLIST]
         for matches in self.index.matches(words, best.tolist()):
-            result = verify(query.positions, matches)
+            result = verify(query, matches)
             kind = f"{name}, {'right' if matches.image_id == own else 'wrong'} pairs"
             self.accepted.setdefault(kind, []).append(len(result.inliers) * result.is_accepted)
             if result.is_accepted:

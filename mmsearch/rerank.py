@@ -129,7 +129,7 @@ class LocalStage:
         found = {}
         matches = self.inverted.matches(query.words, [image.image_id for image in images])
         for image, own in zip(images, matches, strict=True):
-            seen, size = verify(features.positions, own), (image.width, image.height)
+            seen, size = verify(features, own), (image.width, image.height)
             found[image.image_id] = LocalEvidence(
                 score=scores.get(image.image_id, 0.0),
                 inliers=_pairs_in_originals(seen, query, own, size),
