@@ -31,6 +31,7 @@ from mmsearch.prompts import DEFAULT_TEMPLATES, fill_templates
 from mmsearch.records import (
     Classification,
     Example,
+    Expand,
     IngestReport,
     LibraryStatus,
     Matrix,
@@ -256,6 +257,7 @@ class Library:
         explain: bool = False,
         mode: Mode = "global",
         rerank: Rerank = "auto",
+        expand: Expand = "none",
     ) -> SearchResult:
         """Return the k pictures of the library most similar to a query, best first.
 
@@ -273,6 +275,9 @@ class Library:
         rerank : "auto", "none" or "local"
             Whether local features look again at what the embedding finds: pictures in which the example is seen by
             its geometry go first. `auto` does so for an example picture alone, where the library has visual words.
+        expand : "none", "average" or "alpha"
+            Whether the pictures that local features verify are added to the query, which is then asked once more:
+            all alike, or each by a power of its cosine (`mmsearch.feedback.expanded`).
 
         Raises
         ------
@@ -284,7 +289,7 @@ class Library:
         """
         if isinstance(query, str):
             query = Query(text=query)
-        return self._search().search(query, k=k, explain=explain, mode=mode, rerank=rerank)
+        return self._search().search(query, k=k, explain=explain, mode=mode, rerank=rerank, expand=expand)
 
     def search_texts(self, queries: Sequence[Query], *, k: int = 10, explain: bool = False) -> list[SearchResult]:
         """Return the answers to several queries by words without filters, in a fraction of the time of one by one.

@@ -16,6 +16,7 @@ PathLike: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 Modality: TypeAlias = Literal["text", "image"]
 Mode: TypeAlias = Literal["global", "local"]
 Rerank: TypeAlias = Literal["auto", "none", "local"]
+Expand: TypeAlias = Literal["none", "average", "alpha"]
 ResizeMode: TypeAlias = Literal["shortest", "longest", "squash"]
 Interpolation: TypeAlias = Literal["bicubic", "bilinear"]
 Box: TypeAlias = tuple[float, float, float, float]

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmsearch.errors import QueryError
+from mmsearch.feedback import ALPHA, expanded
 from mmsearch.indexes.base import Rows
 from mmsearch.indexes.exact import ExactIndex, merge
 from mmsearch.records import (
+    Expand,
     Hit,
     ImageRecord,
     LocalEvidence,
@@ -33,7 +35,7 @@ from mmsearch.store.graph import PublishedGraph, calibrations_of, graph_facts, l
 from mmsearch.store.matrix import Half
 from mmsearch.store.where import Condition, parse_where
 from mmsearch.terms import EncodedQuery, TermEncoder, as_term
-from mmsearch.vectors import inner_products
+from mmsearch.vectors import inner_products, l2_normalize
 
 if TYPE_CHECKING:
     from mmsearch.encoders.base import DualEncoder
@@ -84,7 +86,14 @@ class Searcher:
     # -- ranking -------------------------------------------------------------------------------------
 
     def search(
-        self, query: Query, *, k: int = 10, explain: bool = False, mode: Mode = "global", rerank: Rerank = "auto"
+        self,
+        query: Query,
+        *,
+        k: int = 10,
+        explain: bool = False,
+        mode: Mode = "global",
+        rerank: Rerank = "auto",
+        expand: Expand = "none",
     ) -> SearchResult:
         """Return the k pictures most similar to the query, best first; ties by image id.
 
@@ -102,11 +111,14 @@ class Searcher:
         rerank : "auto", "none" or "local"
             Whether local features look again at what the embedding finds; `auto` where the query is one example
             picture and nothing else, and the library has visual words.
+        expand : "none", "average" or "alpha"
+            Whether the pictures that local features verify are added to the query, which is then asked once more:
+            all alike, or each by a power of its cosine (`mmsearch.feedback.expanded`).
 
         Raises
         ------
         QueryError
-            If the query means nothing, or local features are asked for and cannot be had.
+            If the query means nothing, local features are asked for and cannot be had, or it cannot be expanded.
         EncoderError
             If the library has no encoder, and the query is another than one example picture.
         """
@@ -118,6 +130,11 @@ class Searcher:
                 self._encoder()  # raises, as there is none
             mode = "local"
         local, said = self._local_query(query, mode, rerank)
+        if expand != "none" and (mode == "local" or not (local or said)):
+            raise QueryError(
+                "a query is expanded by pictures that local features verify beside an embedding; ask by one "
+                "example picture in a library with an encoder and visual words, or leave the expansion out"
+            )
         if mode == "local":
             found = self.store.consistently(lambda: self._local().by_words(local, k, condition)) if local else []
             hits = tuple(_hit(rank, *one) for rank, one in enumerate(found, start=1))
@@ -130,7 +147,7 @@ class Searcher:
         def rank() -> _Ranking:
             if local is None:
                 return self._ranked([encoded], k, condition)[0]
-            return self._reranked(encoded, k, condition, local)
+            return self._reranked(encoded, k, condition, local, expand)
 
         result = self._result(encoded, self.store.consistently(rank), seconds, start=start, explain=explain)
         return replace(result, local=said or (_verified(result.hits) if local else ""))
@@ -171,13 +188,21 @@ class Searcher:
             rankings.append(_Ranking(ranked, self._vectors(ranked), route, n_candidates))
         return rankings
 
-    def _reranked(self, query: EncodedQuery, k: int, condition: Condition, local: LocalQuery) -> _Ranking:
-        """Return the k best pictures after local features have looked at a shortlist."""
+    def _reranked(
+        self, query: EncodedQuery, k: int, condition: Condition, local: LocalQuery, expand: Expand
+    ) -> _Ranking:
+        """Return the k best pictures after local features have looked at a shortlist; see `search`."""
         n_wanted = max(k, self._local().shortlist)
         (shortlist,) = self._ranked([query], n_wanted, condition)
         pictures = [(score, image) for score, image, _ in shortlist.ranked]
-        found = self._local().reranked(pictures, query.vector, condition, local)[:k]
-        return replace(shortlist, ranked=found, vectors=self._vectors(found))
+        found = self._local().reranked(pictures, query.vector, condition, local)
+        verified = [one for one in found if one[2] is not None and one[2].is_verified] if expand != "none" else []
+        if verified:
+            vectors = l2_normalize(self._vectors(verified).astype(np.float32))
+            moved = expanded(query.vector, vectors, alpha=ALPHA if expand == "alpha" else 0)
+            asked = replace(query, vector=l2_normalize(moved[None])[0])
+            return self._reranked(asked, k, condition, local, "none")
+        return replace(shortlist, ranked=found[:k], vectors=self._vectors(found[:k]))
 
     def _vectors(self, ranked: Sequence[Ranked]) -> Half:
         return self.store.checked_rows([image.row for _, image, _ in ranked])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mmsearch import Query
 from mmsearch.errors import QueryError
-from mmsearch.feedback import rocchio
+from mmsearch.feedback import expanded, rocchio
 from tests.conftest import random_units
 
 NONE = np.zeros((0, 2), np.float32)
@@ -33,6 +33,19 @@ def test_a_query_is_never_farther_from_the_mean_of_the_relevant_than_before(seed
     mean = np.mean(relevant, axis=0)
     moved = rocchio(query, np.stack(relevant), np.zeros((0, 8), np.float32))
     assert moved @ mean / np.linalg.norm(moved) >= query @ mean - 1e-5
+
+
+def test_alpha_expansion_weighs_verified_pictures_by_a_power_of_their_cosine():
+    query = np.array([1, 0], np.float32)
+    verified = np.array([[0.5, 0.75**0.5], [-0.6, 0.8]], np.float32)  # the second points away: it weighs nothing
+    np.testing.assert_allclose(expanded(query, verified, alpha=1), [1 + 0.25, 0.5 * 0.75**0.5], atol=1e-6)
+    np.testing.assert_allclose(expanded(query, verified, alpha=3), [1 + 0.0625, 0.125 * 0.75**0.5], atol=1e-6)
+
+
+def test_average_expansion_adds_every_verified_picture_whole():
+    query, verified = np.array([1, 0], np.float32), np.array([[0, 1], [-0.6, 0.8]], np.float32)
+    np.testing.assert_allclose(expanded(query, verified, alpha=0), [0.4, 1.8], atol=1e-6)
+    np.testing.assert_array_equal(expanded(query, NONE, alpha=0), query)
 
 
 @pytest.fixture

@@ -68,6 +68,38 @@ def test_a_verified_picture_goes_first_whatever_its_cosine(library, crop):
     assert [hit.rank for hit in found.hits] == list(range(1, 31))[: len(found.hits)]
 
 
+@pytest.mark.parametrize("expand", ["average", "alpha"])
+def test_the_verified_pictures_are_added_to_the_query(library, crop, folder, expand):
+    found = library.search(Query(images=[crop]), k=30, expand=expand)
+    paths = [crop, *(hit.path for hit in found.hits)]
+    _, (asked, *vectors), _ = library.embed(paths)
+    (verified,) = [vector for hit, vector in zip(found.hits, vectors, strict=True) if hit.local.is_verified]
+    weight = 1 if expand == "average" else float(asked @ verified) ** 3
+    moved = asked + weight * verified
+    expected = np.stack(vectors) @ (moved / np.linalg.norm(moved))
+    np.testing.assert_allclose([hit.score for hit in found.hits], expected, atol=5e-4)  # float16
+    assert names(found)[0] == "astronaut.jpg"
+
+
+def test_a_query_of_which_nothing_is_verified_stays_what_it_is(library, folder, tmp_path):
+    with Image.open(folder / "cat.jpg") as image:
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "mirrored.png")
+    plain, moved = (
+        library.search(Query(images=[tmp_path / "mirrored.png"]), expand=e) for e in ("none", "average")
+    )
+    assert not any(hit.local.is_verified for hit in plain.hits)
+    assert [(hit.path, hit.score) for hit in moved.hits] == [(hit.path, hit.score) for hit in plain.hits]
+
+
+@pytest.mark.parametrize(
+    "options", [{"mode": "local"}, {"rerank": "none"}, {"text": "a dog"}], ids=["local", "no rerank", "text"]
+)
+def test_only_what_is_verified_beside_an_embedding_can_expand_a_query(library, crop, options):
+    text = options.pop("text", None)
+    with pytest.raises(QueryError, match="a query is expanded by pictures that local features verify"):
+        library.search(Query(text=text, images=[crop]), expand="alpha", **options)
+
+
 def test_a_picture_that_the_embedding_has_far_down_joins_a_short_answer(library, crop):
     assert names(library.search(Query(images=[crop]), k=1)) == ["astronaut.jpg"]
 

@@ -32,6 +32,14 @@ class RerankChoice(StrEnum):
     local = "local"
 
 
+class ExpandChoice(StrEnum):
+    """How pictures that are verified are added to the query."""
+
+    none = "none"
+    average = "average"
+    alpha = "alpha"
+
+
 def search(
     text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="What the picture shows.")] = None,
     images: Annotated[
@@ -69,6 +77,13 @@ def search(
             "example picture alone."
         ),
     ] = RerankChoice.auto,
+    expand: Annotated[
+        ExpandChoice,
+        typer.Option(
+            help="average or alpha: add the pictures that local features verify to the query, all alike or by "
+            "their similarity, and ask once more."
+        ),
+    ] = ExpandChoice.none,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show the score of every term, of local features, and the route.")
     ] = False,
@@ -89,7 +104,9 @@ def search(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     query = _query(text, images or [], excluded or [], where or [], weights or [])
     with open_library(library) as opened:
-        result = opened.search(query, k=k, explain=explain, mode=mode.value, rerank=rerank.value)
+        result = opened.search(
+            query, k=k, explain=explain, mode=mode.value, rerank=rerank.value, expand=expand.value
+        )
     if html is not None:
         _write_page(html, images or [], result)
     wanted = chosen(output)

@@ -87,6 +87,13 @@ class SearchRequest(_Request):
             "`auto`: so for one example picture alone, where the library has visual words."
         ),
     ] = "auto"
+    expand: Annotated[
+        Literal["none", "average", "alpha"],
+        Field(
+            description="Add the pictures that local features verify to the query, all alike or by their "
+            "similarity, and ask once more; with one example picture."
+        ),
+    ] = "none"
     explain: Annotated[
         bool, Field(description="Also give the cosine to every term, and the matched places of the local stage.")
     ] = False

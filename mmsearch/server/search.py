@@ -40,9 +40,11 @@ async def search(request: Request) -> Response:
         irrelevant=asked.irrelevant,
     )
     server, explain = services(request), asked.explain
-    if query.images or asked.mode == "local" or asked.rerank == "local":
+    if query.images or asked.mode == "local" or asked.rerank == "local" or asked.expand != "none":
         result = await server.examples.run(
-            lambda library: library.search(query, k=asked.k, explain=explain, mode=asked.mode, rerank=asked.rerank)
+            lambda library: library.search(
+                query, k=asked.k, explain=explain, mode=asked.mode, rerank=asked.rerank, expand=asked.expand
+            )
         )
     else:
         result = await server.texts.search(query, k=asked.k, explain=explain)
