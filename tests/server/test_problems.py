@@ -51,6 +51,7 @@ def test_an_unexpected_error_tells_nothing_and_is_marked_like_every_answer(own, 
     assert found.headers["x-content-type-options"] == "nosniff"
     assert client.get("/status").status_code == 200
     end = time.monotonic() + 10
-    while "the inside of /secret/place" not in caplog.text:  # for who runs the server, after the answer
+    # For who runs the server; written after the answer.
+    while "the inside of /secret/place" not in caplog.text:
         assert time.monotonic() < end
         time.sleep(0.01)
