@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+from pathlib import Path
+
 from mmsearch.records import LibraryStatus
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import calibrations_of, graph_facts, settings_of
@@ -24,7 +28,7 @@ def library_status(store: Store) -> LibraryStatus:
             n_vectors=store.n_rows - n_dead,
             n_dead=n_dead,
             bad=tuple(store.catalog.bad_pictures()),
-            size_bytes=sum(path.stat().st_size for path in store.folder.rglob("*") if path.is_file()),
+            size_bytes=_size_on_disk(store.folder),
             graph_from=settings.graph_from,
             recall_target=settings.recall_target,
             n_in_graph=facts["covered"] if facts else 0,
@@ -32,3 +36,13 @@ def library_status(store: Store) -> LibraryStatus:
             local=words_facts(store),
             progress=read_progress(store.folder),
         )
+
+
+def _size_on_disk(folder: Path) -> int:
+    """Return the bytes of all files below a folder, while a writer adds and removes some."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += os.stat(os.path.join(parent, name)).st_size
+    return total
