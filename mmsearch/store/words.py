@@ -8,7 +8,7 @@ while it is small, and merged into the base when it is larger than a fifth of it
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -197,9 +197,9 @@ class WordsWriter:
             self._publish(FRESH, fresh)
             self._pending.clear()
         if self._segments and self._is_time_to_merge():
-            self._publish(BASE, InvertedFile(self._in_order(), dead=_dead(self._store, self._in_order())).merged())
+            merged = InvertedFile(self._in_order(), dead=_dead(self._store, self._in_order())).merged()
+            self._publish(BASE, merged, replaces=[FRESH])
             self._segments.pop(FRESH, None)
-            withdraw(self._store.folder, FRESH)
 
     def _in_order(self) -> list[Postings]:
         return [self._segments[kind] for kind in (BASE, FRESH) if kind in self._segments]
@@ -209,7 +209,7 @@ class WordsWriter:
         n_fresh = len(self._segments[FRESH].image_ids) if FRESH in self._segments else 0
         return n_fresh > _MERGE_SHARE * n_base or len(_dead(self._store, self._in_order())) > _MERGE_SHARE * n_base
 
-    def _publish(self, kind: str, segment: Postings) -> None:
+    def _publish(self, kind: str, segment: Postings, *, replaces: Sequence[str] = ()) -> None:
         vocabulary = sidecar_of(self._store.folder, VOCABULARY)
         assert not isinstance(vocabulary, str)
         facts = {
@@ -218,5 +218,5 @@ class WordsWriter:
             "last_id": int(segment.image_ids.max(initial=0)),
         }  # fmt: skip
         name = next_name(self._store.folder, kind)
-        publish(self._store.folder, kind, name, segment.save, facts)
+        publish(self._store.folder, kind, name, segment.save, facts, replaces=replaces)
         self._segments[kind] = Postings.open(self._store.folder / f"{name}.bin")  # the pages, not the memory
