@@ -74,7 +74,7 @@ def write_file(path: Path, data: bytes) -> None:
 
 def manifest_problem(folder: Path) -> str | None:
     """Return why no cache can be found by the manifest; None if it is whole or missing."""
-    if _manifest(folder) is not None:
+    if _readable_manifest(folder) is not None:
         return None
     return (
         f"{MANIFEST} cannot be read or differs from its own checksum; `mmsearch verify --repair` and then "
@@ -83,16 +83,27 @@ def manifest_problem(folder: Path) -> str | None:
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
-    """Return the entries of the manifest, none where it is missing; None if it is not what was written."""
+    """Return the entries of the manifest, none where it is missing; None if it is not what was written.
+
+    OSError passes: who would write another one must not take one that cannot be read for an empty one.
+    """
     try:
         data = (folder / MANIFEST).read_bytes()
         entries = json.loads(data)
         del entries["sha256"]
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return entries if _manifest_bytes(entries) == data else None
+
+
+def _readable_manifest(folder: Path) -> dict[str, Any] | None:
+    """Return the entries of the manifest; None also if it cannot be read."""
+    try:
+        return _manifest(folder)
+    except OSError:
+        return None
 
 
 def _manifest_bytes(entries: dict[str, Any]) -> bytes:
@@ -113,7 +124,7 @@ def next_name(folder: Path, kind: str, *, stem: str | None = None) -> str:
 
 def _manifest_entry(folder: Path, kind: str) -> tuple[str | None, object]:
     """Return the name of the current generation and the checksum of its sidecar."""
-    entry = (_manifest(folder) or {}).get(kind, {})
+    entry = (_readable_manifest(folder) or {}).get(kind, {})
     return entry.get("name"), entry.get("sidecar_sha256")
 
 
@@ -190,8 +201,8 @@ def publish(
 
 def withdraw(folder: Path, kind: str) -> None:
     """Make a cache count no longer and delete it; a damaged manifest goes altogether."""
-    entries = _manifest(folder)
     with storage_errors(folder / MANIFEST, "the manifest"):
+        entries = _manifest(folder)
         if entries is None:
             (folder / MANIFEST).unlink(missing_ok=True)
         elif entries.pop(kind, None) is not None:
@@ -207,11 +218,11 @@ def _stamp(path: Path) -> list[int]:
 
 def remove_unnamed(folder: Path) -> None:
     """Delete cache files that the manifest does not name: older generations, and what interrupted runs left."""
-    entries = _manifest(folder)
-    if entries is None:
-        return
-    names = {entry["name"] for entry in entries.values()}
     with storage_errors(folder, "the library folder"):
+        entries = _manifest(folder)
+        if entries is None:
+            return
+        names = {entry["name"] for entry in entries.values()}
         for path in folder.iterdir():
             is_named = path.suffix != ".tmp" and path.stem in names
             if _CACHE_FILE.fullmatch(path.name) and not is_named:

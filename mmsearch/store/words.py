@@ -21,7 +21,16 @@ from mmsearch.bow.vocabulary import ImageWords, Vocabulary
 from mmsearch.errors import VocabularyError
 from mmsearch.local.sift import EXTRACTOR
 from mmsearch.store.folder import Store
-from mmsearch.store.publish import MANIFEST, current, matching_file, next_name, publish, sidecar_of, withdraw
+from mmsearch.store.publish import (
+    MANIFEST,
+    current,
+    matching_file,
+    next_name,
+    publish,
+    sidecar_of,
+    storage_errors,
+    withdraw,
+)
 from mmsearch.store.vocabulary import (
     CENTRES,
     VOCABULARY,
@@ -219,4 +228,6 @@ class WordsWriter:
         }  # fmt: skip
         name = next_name(self._store.folder, kind)
         publish(self._store.folder, kind, name, segment.save, facts, replaces=replaces)
-        self._segments[kind] = Postings.open(self._store.folder / f"{name}.bin")  # the pages, not the memory
+        path = self._store.folder / f"{name}.bin"
+        with storage_errors(path, f"the {kind}"):
+            self._segments[kind] = Postings.open(path)  # the pages, not the memory
