@@ -123,12 +123,9 @@ def _decoded(
 def _described(grey: Pixels, local: str, found: list[Packed]) -> dict[str, Any]:
     """Append the local features of a picture to `found` and say what they are, or why there are none."""
     try:
-        features = extract_rootsift(grey)
-        packed = (
-            packed_features(features)
-            if local == "features"
-            else packed_words(_vocabulary(local).quantise(features))
-        )
+        packed = packed_features(extract_rootsift(grey))
+        if local != "features":  # of the rounded ones, as where features wait for a vocabulary
+            packed = packed_words(_vocabulary(local).quantise(packed.features()))
     except (ImportError, VocabularyError) as error:
         return {"local_error": {"code": "unavailable", "message": str(error)}}
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture keeps its embedding

@@ -140,12 +140,15 @@ def test_embedding_hardly_changes_with_local_features(tmp_path, offline_folder, 
     assert np.einsum("nd,nd->n", first, second).min() >= 0.999
 
 
-def test_workers_quantise_with_the_vocabulary_of_a_library(tiny_folder, vocabulary):
+def test_a_picture_has_the_same_words_whether_a_worker_makes_them_or_its_features_are_quantised_later(
+    tiny_folder, vocabulary
+):
     made, path = vocabulary
     files = sorted(sample_folder().glob("*.jpg"))[:3]
     found = outcomes(WorkerPool.for_encoder(tiny_folder, n_workers=1), files, lambda: Job(local=path))
     for file in files:
-        expected, words = made.quantise(described_here(file)), found[str(file)].local.words()
+        gathered = packed_features(described_here(file)).features()
+        expected, words = made.quantise(gathered), found[str(file)].local.words()
         np.testing.assert_array_equal(words.words, expected.words)
         np.testing.assert_array_equal(words.signatures, expected.signatures)
         np.testing.assert_array_equal(words.positions, expected.positions)

@@ -6,7 +6,8 @@ Opening reads the two lines only; the arrays are mapped read-only, so processes 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import file_digest, sha256
 from math import prod
 from pathlib import Path
@@ -26,17 +27,49 @@ _MAX_HEADER = 1 << 20
 
 def write_arrays(path: Path, kind: str, facts: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays under their names, little-endian, with facts that JSON can hold and a checksum of it all."""
-    plain = {name: _plain(array) for name, array in arrays.items()}
-    described = {name: [array.dtype.str, list(array.shape)] for name, array in plain.items()}
-    header = json.dumps({"facts": dict(facts), "arrays": described}).encode()
+    described = {name: (array.dtype, array.shape) for name, array in arrays.items()}
+    with arrays_in_pieces(path, kind, facts, described) as put:
+        for name, array in arrays.items():
+            put(name, 0, array)
+
+
+@contextmanager
+def arrays_in_pieces(
+    path: Path, kind: str, facts: Mapping[str, Any], described: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
+) -> Iterator[Callable[[str, int, NDArray[Any]], None]]:
+    """Write a file as `write_arrays` does, by arrays that need not be in memory at once.
+
+    Parameters
+    ----------
+    path, kind, facts
+        As for `write_arrays`.
+    described : mapping of str to (dtype, shape)
+        The arrays.
+
+    Yields
+    ------
+    callable
+        Given the name of an array, the number of its first row and the rows to write there; what is never given
+        is zero.
+    """
+    plain = {name: (dtype.newbyteorder("<"), shape) for name, (dtype, shape) in described.items()}
+    arrays = {name: [dtype.str, list(shape)] for name, (dtype, shape) in plain.items()}
+    header = _magic(kind) + json.dumps({"facts": dict(facts), "arrays": arrays}).encode() + b"\n"
+    places = dict(_places(arrays, len(header)))
+    end = max([len(header), *(end for _, end in places.values())])
     with path.open("w+b") as file:
-        file.write(_magic(kind) + header + b"\n")
-        for array in plain.values():
-            file.write(bytes(-file.tell() % _ALIGNMENT))
-            file.write(array.data)
+        file.write(header)
+
+        def put(name: str, first: int, rows: NDArray[Any]) -> None:
+            dtype, shape = plain[name]
+            file.seek(places[name][0] + first * dtype.itemsize * prod(shape[1:]))
+            file.write(np.ascontiguousarray(rows, dtype=dtype).data)
+
+        yield put
+        file.truncate(end)
         file.seek(0)
         checksum = file_digest(file, "sha256").digest()
-        file.seek(0, 2)
+        file.seek(end)
         file.write(checksum)
 
 
@@ -66,15 +99,14 @@ def open_arrays(path: Path, kind: str, *, is_checked: bool = False) -> tuple[dic
     """
     with path.open("rb") as file:
         header = _header(path, kind, file.readline(_MAX_HEADER), file.readline(_MAX_HEADER))
-        start, length = file.tell(), file.seek(0, 2)
+        n_before, length = file.tell(), file.seek(0, 2)
     if is_checked:
         content = path.read_bytes()
         if sha256(content[:-_CHECKSUM]).digest() != content[-_CHECKSUM:]:
             raise VocabularyError(f"{path} differs from its checksum; copy or make it again")
     arrays: Arrays = {}
-    for name, (dtype, shape) in header["arrays"].items():
-        start += -start % _ALIGNMENT
-        end = start + np.dtype(dtype).itemsize * prod(shape)
+    for name, (start, end) in _places(header["arrays"], n_before):
+        dtype, shape = header["arrays"][name]
         if end + _CHECKSUM > length:
             raise VocabularyError(
                 f"{path} has {length} bytes, its array {name} should end at {end}; the file is cut short, "
@@ -83,14 +115,17 @@ def open_arrays(path: Path, kind: str, *, is_checked: bool = False) -> tuple[dic
         # A mapping of no bytes is an error of the operating system.
         is_empty = end == start
         arrays[name] = np.zeros(shape, dtype) if is_empty else np.memmap(path, dtype, "r", start, tuple(shape))
-        start = end
     facts: dict[str, Any] = header["facts"]
     return facts, arrays
 
 
-def _plain(array: NDArray[Any]) -> NDArray[Any]:
-    """Return a contiguous little-endian array."""
-    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+def _places(arrays: Mapping[str, Sequence[Any]], start: int) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield the names of arrays, given as (dtype, shape), and where each begins and ends behind a header."""
+    for name, (dtype, shape) in arrays.items():
+        start += -start % _ALIGNMENT
+        end = start + np.dtype(dtype).itemsize * prod(shape)
+        yield name, (start, end)
+        start = end
 
 
 def _magic(kind: str) -> bytes:

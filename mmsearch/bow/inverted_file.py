@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -129,10 +130,15 @@ class InvertedFile:
             return parts[0]
         return np.concatenate([part[mask] for part, mask in zip(parts, self._alive, strict=True)])
 
-    def merged(self) -> Postings:
-        """Return one segment with the pictures that count."""
+    @property
+    def feature_counts(self) -> NDArray[np.int32]:
+        """Number of features (n_images,) of the pictures that count, in the order of the scores."""
+        return self._of_alive([segment.feature_counts for segment in self.segments])
+
+    def save_merged(self, path: Path) -> None:
+        """Write one segment with the pictures that count, which `Postings.open` opens."""
         everything = [np.ones(len(segment.image_ids), dtype=bool) for segment in self.segments]
-        return merge_postings(self.segments, self._alive or everything)
+        merge_postings(self.segments, self._alive or everything, path)
 
     def search(self, query: ImageWords, k: int, weighting: Weighting = "he") -> tuple[Matrix, Ints]:
         """Return scores and ids of the k best pictures, best first, ties by the smaller id; see `scores`."""

@@ -151,7 +151,9 @@ def nearest_centroids(points: Matrix, centroids: Matrix) -> tuple[NDArray[np.int
         # Again from the difference: the expanded square has no digits left where a point is its own centroid.
         difference = points[part] - centroids[labels[part]]
         distances[part] = np.einsum("nd,nd->n", difference, difference)
-    return labels, distances
+    # Products with equal centroids may be rounded differently, so that both would share the points of one.
+    _, first, numbers = np.unique(centroids, axis=0, return_index=True, return_inverse=True)
+    return first[numbers.reshape(-1)[labels]], distances
 
 
 def squared_distances(points: Matrix, centroids: Matrix) -> Iterator[tuple[slice, Matrix]]:
@@ -239,5 +241,14 @@ def _moved(points: Matrix, labels: NDArray[np.int64], distances: NDArray[np.floa
     moved[has_points] = sums / counts[has_points, None]
     n_empty = int((~has_points).sum())
     if n_empty:
-        moved[~has_points] = points[np.argsort(-distances, kind="stable")[:n_empty]]
+        moved[~has_points] = points[_farthest(labels, distances)[:n_empty]]
     return moved
+
+
+def _farthest(labels: NDArray[np.int64], distances: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return all rows, the farthest from their centroids first, but copies of a point after one of each."""
+    # Copies are as far from the same centroid. At the same place all but one of the centroids would be lost again.
+    rows = np.lexsort((labels, -distances))
+    is_copy = np.zeros(len(rows), dtype=bool)
+    is_copy[1:] = (np.diff(distances[rows]) == 0) & (np.diff(labels[rows]) == 0)
+    return np.concatenate([rows[~is_copy], rows[is_copy]])

@@ -6,20 +6,23 @@ one immutable segment of an inverted file: new pictures make a new segment, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.bow.array_file import open_arrays, write_arrays
+from mmsearch.bow.array_file import arrays_in_pieces, open_arrays, write_arrays
 from mmsearch.bow.vocabulary import ImageWords
 from mmsearch.errors import VocabularyError
 from mmsearch.records import Matrix, Pixels
 
 _KIND = "postings"
+_COLUMNS = ("signatures", "positions", "scales", "angles")
+_BLOCK = 1 << 19  # features merged at a time: 40 MB
 _STEPS_A_PIXEL = 64
 _STEPS_AN_OCTAVE = 16
 _DEGREES_A_STEP = 360 / 256
@@ -121,29 +124,74 @@ def build_postings(images: Iterable[tuple[int, ImageWords]], n_words: int) -> Po
     )  # fmt: skip
 
 
-def merge_postings(segments: Sequence[Postings], alive: Sequence[NDArray[np.bool_]]) -> Postings:
-    """Return one segment with the pictures of several that are alive: a mask (n_images,) for each segment.
+def merge_postings(segments: Sequence[Postings], alive: Sequence[NDArray[np.bool_]], path: Path) -> None:
+    """Write one segment with the pictures of several that are alive: a mask (n_images,) for each segment.
 
     Raises
     ------
     VocabularyError
         If the segments have different numbers of words.
+
+    Notes
+    -----
+    Merges some words at a time: needs memory for 524,288 features, or those of the longest list, and for what is
+    known of pictures and words.
     """
     n_words = one_vocabulary(segments)
-    words, rows, kept, first = [], [], [], 0
-    for segment, is_alive in zip(segments, alive, strict=True):
-        keep = is_alive[segment.rows]
-        new_rows = np.cumsum(is_alive) - 1 + first
-        words.append(np.repeat(np.arange(segment.n_words, dtype=np.int32), np.diff(segment.offsets))[keep])
-        rows.append(new_rows[segment.rows[keep]].astype(np.int32))
-        kept.append(keep)
-        first += int(is_alive.sum())
-    columns = {
-        name: np.concatenate([getattr(segment, name)[keep] for segment, keep in zip(segments, kept, strict=True)])
-        for name in ("signatures", "positions", "scales", "angles")
-    }
-    ids = np.concatenate([segment.image_ids[mask] for segment, mask in zip(segments, alive, strict=True)])
-    return _sorted(np.concatenate(words), np.concatenate(rows), n_words, columns, ids)
+    image_ids, feature_counts = (
+        np.concatenate([getattr(segment, name)[mask] for segment, mask in zip(segments, alive, strict=True)])
+        for name in ("image_ids", "feature_counts")
+    )
+    firsts = np.cumsum([0, *(mask.sum() for mask in alive)])
+    new_rows = [np.cumsum(mask) - 1 + first for mask, first in zip(alive, firsts, strict=False)]
+    n_features = int(feature_counts.sum(dtype=np.int64))
+    offsets, document_counts = np.zeros(n_words + 1, np.int64), np.zeros(n_words, np.int32)
+    wholes = {"offsets": offsets, "image_ids": image_ids, "feature_counts": feature_counts,
+              "document_counts": document_counts}  # fmt: skip
+    described = {name: (array.dtype, (n_features, *array.shape[1:])) for name, array in vars(segments[0]).items()}
+    described |= {name: (array.dtype, array.shape) for name, array in wholes.items()}
+    with arrays_in_pieces(path, _KIND, {}, described) as put:
+        for first, last in _word_ranges(segments):
+            part = _merged_part(segments, alive, new_rows, (first, last), image_ids)
+            start = int(offsets[first])
+            for name in ("rows", *_COLUMNS):
+                put(name, start, getattr(part, name))
+            offsets[first : last + 1] = part.offsets + start
+            document_counts[first:last] = part.document_counts
+        for name, array in wholes.items():
+            put(name, 0, array)
+
+
+def _word_ranges(segments: Sequence[Postings]) -> Iterator[tuple[int, int]]:
+    """Yield ranges of words, from the first to before the last, whose lists have about `_BLOCK` features."""
+    n_features = sum(np.diff(segment.offsets) for segment in segments)
+    ends = np.cumsum(n_features)
+    cuts = np.searchsorted(ends, np.arange(_BLOCK, ends[-1], _BLOCK)) + 1
+    return pairwise(np.unique([0, *cuts, len(ends)]).tolist())
+
+
+def _merged_part(
+    segments: Sequence[Postings],
+    alive: Sequence[NDArray[np.bool_]],
+    new_rows: Sequence[NDArray[np.int64]],
+    words: tuple[int, int],
+    image_ids: NDArray[np.int64],
+) -> Postings:
+    """Return the lists of a range of words, merged, as those of a vocabulary of these words."""
+    first, last = words
+    owners, rows = [], []
+    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in _COLUMNS}
+    for segment, is_alive, new in zip(segments, alive, new_rows, strict=True):
+        own = slice(int(segment.offsets[first]), int(segment.offsets[last]))
+        old = segment.rows[own]
+        keep = is_alive[old]
+        lengths = np.diff(segment.offsets[first : last + 1])
+        owners.append(np.repeat(np.arange(last - first, dtype=np.int32), lengths)[keep])
+        rows.append(new[old[keep]].astype(np.int32))
+        for name, parts in columns.items():
+            parts.append(getattr(segment, name)[own][keep])
+    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    return _sorted(np.concatenate(owners), np.concatenate(rows), last - first, joined, image_ids)
 
 
 def one_vocabulary(segments: Sequence[Postings]) -> int:
@@ -201,8 +249,8 @@ def _sorted(
     columns: dict[str, NDArray[Any]],
     image_ids: NDArray[np.int64],
 ) -> Postings:
-    """Return features, given by columns in any order, as posting lists."""
-    order = np.lexsort((rows, words))
+    """Return features, given by columns in the order of their pictures, as posting lists."""
+    order = np.argsort(words, kind="stable")
     words, rows = words[order], rows[order]
     lengths = np.bincount(words, minlength=n_words)
     is_first = np.ones(len(words), dtype=bool)

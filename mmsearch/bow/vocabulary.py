@@ -128,7 +128,8 @@ class Vocabulary:
         descriptors : float32 array, shape (n, dim)
             Of many pictures; n >= n_words, dim >= 64. Not modified.
         n_words : int, optional
-            `suggested_n_words(n)` if not given.
+            `suggested_n_words(n)` if not given. Equal words are left out, so that there are fewer where there are
+            fewer different descriptors.
         extractor : str
             Name and version of what made the descriptors.
         seed : int
@@ -163,10 +164,13 @@ class Vocabulary:
             tolerance=1e-3,
             on_iteration=on_iteration,
         )
+        _, rows, numbers = np.unique(found.centroids, axis=0, return_index=True, return_inverse=True)
+        kept = np.sort(rows)
+        centroids, words = found.centroids[kept], np.searchsorted(kept, rows[numbers.reshape(-1)])[found.labels]
         gaussian = np.random.default_rng(seed).standard_normal((dim, dim))
         projection = np.linalg.qr(gaussian)[0][:N_BITS].astype(np.float32)
-        medians = _medians(found.labels, descriptors @ projection.T, found.centroids @ projection.T)
-        return cls(extractor, found.centroids, projection, medians)
+        medians = _medians(words, descriptors @ projection.T, centroids @ projection.T)
+        return cls(extractor, centroids, projection, medians)
 
     def assign(self, descriptors: Matrix) -> Words:
         """Return the nearest word of every descriptor, the first of equally near ones.

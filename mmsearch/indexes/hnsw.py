@@ -7,6 +7,7 @@ are marked and never reused, and a file is only loaded by callers that have chec
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,8 +150,11 @@ class HnswIndex:
             self.ef = before
 
     def save(self, path: Path) -> None:
-        """Write the graph; hnswlib reports success on a full disk, so check the result."""
+        """Write the graph; OSError if less of it is there afterwards, which hnswlib does not notice."""
         self._graph.save_index(str(path))
+        n_bytes = path.stat().st_size
+        if n_bytes != self.size_bytes:
+            raise OSError(errno.ENOSPC, f"{n_bytes} of {self.size_bytes} bytes were written")
 
     @classmethod
     def load(cls, path: Path, dim: int, *, m: int, ef_construction: int, n_nodes: int) -> HnswIndex:

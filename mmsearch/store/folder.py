@@ -24,7 +24,7 @@ from mmsearch.records import Matrix
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.lock import locked
 from mmsearch.store.matrix import Half, append_rows, map_rows, row_checksum, row_digest, stored_rows
-from mmsearch.store.publish import storage_errors, sync_folder
+from mmsearch.store.publish import remove_unnamed, storage_errors, sync_folder
 from mmsearch.vectors import check_directions
 
 T = TypeVar("T")
@@ -358,8 +358,9 @@ class Store:
         self._remove_old_epochs()
 
     def _recover(self) -> None:
-        """Undo what a killed writer left: cut the tail of the vector file, forget rows that are missing."""
+        """Undo what a killed writer left: files, the tail of the vector file, rows that are missing."""
         self._remove_old_epochs()
+        remove_unnamed(self.folder)
         n_rows, dim = self.n_rows, self.dim
         path = self.vectors_path(self.epoch)
         found = stored_rows(path, dim)

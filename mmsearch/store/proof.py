@@ -7,7 +7,7 @@ from mmsearch.store.catalog import sqlite_errors
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import KIND
 from mmsearch.store.matrix import stored_rows
-from mmsearch.store.publish import MANIFEST, current, matching_file, read_json, withdraw
+from mmsearch.store.publish import current, manifest_problem, matching_file, withdraw
 from mmsearch.store.words import words_problems
 
 _NAMED = 5  # damaged pictures named in full
@@ -31,13 +31,16 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         if n_present < store.n_rows:
             problems.append(f"the vector file holds {n_present} of {store.n_rows} vectors")
         n_rows, graph, words = store.n_rows, _graph_problem(store), words_problems(store)
+        manifest = manifest_problem(store.folder)
+    if manifest:
+        problems.append(f"no graph and no visual words can be used: {manifest}")
     if graph:
         problems.append(f"the graph cannot be used and search is exact: {graph}")
     problems += [f"the visual words are not whole: {problem}" for problem in words.values()]
     n_dropped = 0
     if is_repair:
         n_dropped = store.drop_rows(rows) if rows else 0
-        if graph:
+        if graph or manifest:
             withdraw(store.folder, KIND)
         for kind in words:
             withdraw(store.folder, kind)
@@ -57,9 +60,7 @@ def _catalog_problems(store: Store) -> list[str]:
 
 def _graph_problem(store: Store) -> str | None:
     if current(store.folder, KIND) is None:
-        manifest = read_json(store.folder / MANIFEST)
-        is_damaged = KIND in manifest if manifest is not None else (store.folder / MANIFEST).exists()
-        return f"{MANIFEST} is damaged" if is_damaged else None
+        return None
     # One of an older epoch is stale, not damaged: search leaves it alone and `index` replaces it.
     found = matching_file(store.folder, KIND, {"dim": store.dim})
     return found if isinstance(found, str) else None

@@ -2,14 +2,16 @@
 
 A cache is written under a temporary name, measured, hashed by reading it back, forced to disk and renamed;
 its sidecar says what it must look like, and the manifest names the current generation. A cache whose
-sidecar does not match is never loaded: hnswlib, for one, crashes on or believes a damaged file.
+sidecar does not match is never loaded: hnswlib, for one, crashes on or believes a damaged file. The manifest
+holds its own checksum, or a cache whose entry is damaged would pass for one that was never made.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 from mmsearch.errors import StorageError
 
 MANIFEST = "manifest.json"
+_CACHE_FILE = re.compile(rf"[a-z]+-\d+\.(bin|json)(\.tmp)?|{re.escape(MANIFEST)}\.tmp")
 
 
 def sync(handle: int) -> None:
@@ -69,13 +72,43 @@ def write_file(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the object in a JSON file; None if the file is missing or not one."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+def manifest_problem(folder: Path) -> str | None:
+    """Return why no cache can be found by the manifest; None if it is whole or missing."""
+    if _readable_manifest(folder) is not None:
         return None
-    return value if isinstance(value, dict) else None
+    return (
+        f"{MANIFEST} cannot be read or differs from its own checksum; `mmsearch verify --repair` and then "
+        "`mmsearch index` make anew what it named"
+    )
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    """Return the entries of the manifest, none where it is missing; None if it is not what was written.
+
+    OSError passes: who would write another one must not take one that cannot be read for an empty one.
+    """
+    try:
+        data = (folder / MANIFEST).read_bytes()
+        entries = json.loads(data)
+        del entries["sha256"]
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return entries if _manifest_bytes(entries) == data else None
+
+
+def _readable_manifest(folder: Path) -> dict[str, Any] | None:
+    """Return the entries of the manifest; None also if it cannot be read."""
+    try:
+        return _manifest(folder)
+    except OSError:
+        return None
+
+
+def _manifest_bytes(entries: dict[str, Any]) -> bytes:
+    checksum = sha256(json.dumps(entries).encode()).hexdigest()
+    return json.dumps({**entries, "sha256": checksum}, indent=1).encode()
 
 
 def current(folder: Path, kind: str) -> str | None:
@@ -91,19 +124,15 @@ def next_name(folder: Path, kind: str, *, stem: str | None = None) -> str:
 
 def _manifest_entry(folder: Path, kind: str) -> tuple[str | None, object]:
     """Return the name of the current generation and the checksum of its sidecar."""
-    entry = (read_json(folder / MANIFEST) or {}).get(kind)
-    entry = entry if isinstance(entry, dict) else {}
-    name = entry.get("name")
-    # A damaged manifest must not lead outside the folder.
-    is_safe = isinstance(name, str) and name.replace("-", "").isalnum()
-    return name if is_safe else None, entry.get("sidecar_sha256")
+    entry = (_readable_manifest(folder) or {}).get(kind, {})
+    return entry.get("name"), entry.get("sidecar_sha256")
 
 
 def sidecar_of(folder: Path, kind: str) -> dict[str, Any] | str:
     """Return the sidecar of the current generation, or why it cannot be believed; does not read the cache."""
     name, checksum = _manifest_entry(folder, kind)
     if name is None:
-        return f"{MANIFEST} names no {kind}"
+        return manifest_problem(folder) or f"{MANIFEST} names no {kind}"
     try:
         data = (folder / f"{name}.json").read_bytes()
     except OSError as error:
@@ -114,7 +143,15 @@ def sidecar_of(folder: Path, kind: str) -> dict[str, Any] | str:
     return facts
 
 
-def publish(folder: Path, kind: str, name: str, save: Callable[[Path], None], facts: dict[str, Any]) -> None:
+def publish(
+    folder: Path,
+    kind: str,
+    name: str,
+    save: Callable[[Path], None],
+    facts: dict[str, Any],
+    *,
+    replaces: Iterable[str] = (),
+) -> None:
     """Write `<name>.bin` with `save`, its sidecar `<name>.json` with `facts`, and make it current.
 
     Parameters
@@ -129,6 +166,8 @@ def publish(folder: Path, kind: str, name: str, save: Callable[[Path], None], fa
         Writes the file under the path it is given.
     facts : dict
         What the file must be, checked by the reader; `length`, `sha256` and `stamp` are added.
+    replaces : iterable of str
+        Other kinds that are withdrawn at the same moment.
 
     Raises
     ------
@@ -152,26 +191,23 @@ def publish(folder: Path, kind: str, name: str, save: Callable[[Path], None], fa
             sidecar = json.dumps(facts, indent=1).encode()
             write_file(folder / f"{name}.json", sidecar)
             entry = {"name": name, "sidecar_sha256": sha256(sidecar).hexdigest()}
-            manifest = {**(read_json(folder / MANIFEST) or {}), kind: entry}
-            write_file(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+            entries = {key: old for key, old in (_manifest(folder) or {}).items() if key not in replaces}
+            write_file(folder / MANIFEST, _manifest_bytes({**entries, kind: entry}))
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-    remove_other_generations(folder, name)
+    remove_unnamed(folder)
 
 
 def withdraw(folder: Path, kind: str) -> None:
-    """Make a cache count no longer and delete it; a manifest that cannot be read goes altogether."""
-    name, manifest = current(folder, kind), read_json(folder / MANIFEST)
+    """Make a cache count no longer and delete it; a damaged manifest goes altogether."""
     with storage_errors(folder / MANIFEST, "the manifest"):
-        if manifest is None:
+        entries = _manifest(folder)
+        if entries is None:
             (folder / MANIFEST).unlink(missing_ok=True)
-            return
-        if manifest.pop(kind, None) is not None:
-            write_file(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
-        if name is not None:
-            for suffix in (".bin", ".json"):
-                (folder / f"{name}{suffix}").unlink(missing_ok=True)
+        elif entries.pop(kind, None) is not None:
+            write_file(folder / MANIFEST, _manifest_bytes(entries))
+    remove_unnamed(folder)
 
 
 def _stamp(path: Path) -> list[int]:
@@ -180,12 +216,17 @@ def _stamp(path: Path) -> list[int]:
     return [status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
 
 
-def remove_other_generations(folder: Path, name: str) -> None:
-    """Delete the other generations of a cache and what interrupted runs left of them."""
-    stem = name.rsplit("-", 1)[0]
-    for path in folder.glob(f"{stem}-*"):
-        if path.name.split(".")[0] != name and path.suffix in (".bin", ".json", ".tmp"):
-            path.unlink(missing_ok=True)
+def remove_unnamed(folder: Path) -> None:
+    """Delete cache files that the manifest does not name: older generations, and what interrupted runs left."""
+    with storage_errors(folder, "the library folder"):
+        entries = _manifest(folder)
+        if entries is None:
+            return
+        names = {entry["name"] for entry in entries.values()}
+        for path in folder.iterdir():
+            is_named = path.suffix != ".tmp" and path.stem in names
+            if _CACHE_FILE.fullmatch(path.name) and not is_named:
+                path.unlink(missing_ok=True)
 
 
 def matching_file(

@@ -17,7 +17,7 @@ from mmsearch.bow.vocabulary import MAX_EXACT, Vocabulary
 from mmsearch.errors import VocabularyError
 from mmsearch.indexes.hnsw import HnswIndex
 from mmsearch.local.sift import EXTRACTOR
-from mmsearch.store.publish import current, matching_file, next_name, publish, sidecar_of
+from mmsearch.store.publish import current, manifest_problem, matching_file, next_name, publish, sidecar_of
 
 VOCABULARY, CENTRES = "vocabulary", "centres"
 _EF = 64  # finds the nearest of 65,536 words for 99.6 % of features, in a fifth of the time
@@ -39,7 +39,8 @@ def load_vocabulary(
         The graph is searched with; -1 for all cores.
     """
     if current(folder, VOCABULARY) is None:
-        return "the library has no visual words; `mmsearch index --local` makes them from about 10 pictures on"
+        none_yet = "the library has no visual words; `mmsearch index --local` makes them from about 10 pictures on"
+        return manifest_problem(folder) or none_yet
     found = matching_file(folder, VOCABULARY, {**(expected or {}), "extractor": EXTRACTOR})
     if isinstance(found, str):
         return found

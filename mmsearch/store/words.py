@@ -8,7 +8,7 @@ while it is small, and merged into the base when it is larger than a fifth of it
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.bow.inverted_file import InvertedFile
-from mmsearch.bow.postings import Postings, build_postings, merge_postings
+from mmsearch.bow.postings import Postings, build_postings
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
 from mmsearch.errors import VocabularyError
 from mmsearch.local.sift import EXTRACTOR
 from mmsearch.store.folder import Store
-from mmsearch.store.publish import MANIFEST, current, matching_file, next_name, publish, sidecar_of, withdraw
+from mmsearch.store.publish import (
+    MANIFEST,
+    current,
+    matching_file,
+    next_name,
+    publish,
+    sidecar_of,
+    storage_errors,
+    withdraw,
+)
 from mmsearch.store.vocabulary import (
     CENTRES,
     VOCABULARY,
@@ -190,16 +199,14 @@ class WordsWriter:
             If the disk refuses; what was published before stays, and the pictures get words at the next run.
         """
         if self._pending and self.vocabulary is not None:
-            parts = [self._segments[FRESH]] if FRESH in self._segments else []
-            parts.append(build_postings(self._pending, self.vocabulary.n_words))
-            everything = [np.ones(len(part.image_ids), dtype=bool) for part in parts]
-            fresh = merge_postings(parts, everything) if len(parts) > 1 else parts[0]
-            self._publish(FRESH, fresh)
+            before = [self._segments[FRESH]] if FRESH in self._segments else []
+            added = build_postings(self._pending, self.vocabulary.n_words)
+            self._publish(FRESH, InvertedFile([*before, added]))
             self._pending.clear()
         if self._segments and self._is_time_to_merge():
-            self._publish(BASE, InvertedFile(self._in_order(), dead=_dead(self._store, self._in_order())).merged())
+            everything = InvertedFile(self._in_order(), dead=_dead(self._store, self._in_order()))
+            self._publish(BASE, everything, replaces=[FRESH])
             self._segments.pop(FRESH, None)
-            withdraw(self._store.folder, FRESH)
 
     def _in_order(self) -> list[Postings]:
         return [self._segments[kind] for kind in (BASE, FRESH) if kind in self._segments]
@@ -209,14 +216,17 @@ class WordsWriter:
         n_fresh = len(self._segments[FRESH].image_ids) if FRESH in self._segments else 0
         return n_fresh > _MERGE_SHARE * n_base or len(_dead(self._store, self._in_order())) > _MERGE_SHARE * n_base
 
-    def _publish(self, kind: str, segment: Postings) -> None:
+    def _publish(self, kind: str, words: InvertedFile, *, replaces: Sequence[str] = ()) -> None:
+        """Publish what counts of some segments as one."""
         vocabulary = sidecar_of(self._store.folder, VOCABULARY)
         assert not isinstance(vocabulary, str)
         facts = {
-            **_expected(self._store), "vocabulary": vocabulary["sha256"], "n_words": segment.n_words,
-            "n_images": len(segment.image_ids), "n_features": len(segment.rows),
-            "last_id": int(segment.image_ids.max(initial=0)),
+            **_expected(self._store), "vocabulary": vocabulary["sha256"], "n_words": words.n_words,
+            "n_images": len(words.image_ids), "n_features": int(words.feature_counts.sum(dtype=np.int64)),
+            "last_id": int(words.image_ids.max(initial=0)),
         }  # fmt: skip
         name = next_name(self._store.folder, kind)
-        publish(self._store.folder, kind, name, segment.save, facts)
-        self._segments[kind] = Postings.open(self._store.folder / f"{name}.bin")  # the pages, not the memory
+        publish(self._store.folder, kind, name, words.save_merged, facts, replaces=replaces)
+        path = self._store.folder / f"{name}.bin"
+        with storage_errors(path, f"the {kind}"):
+            self._segments[kind] = Postings.open(path)  # the pages, not the memory

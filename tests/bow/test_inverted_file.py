@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmsearch.bow.inverted_file import InvertedFile
-from mmsearch.bow.postings import Postings, build_postings, merge_postings
+from mmsearch.bow.postings import Postings, build_postings
 from mmsearch.bow.vocabulary import ImageWords
 from mmsearch.errors import VocabularyError
 
@@ -147,20 +148,48 @@ def test_segments_score_as_one():
         np.testing.assert_allclose(split.scores(query, weighting), whole.scores(query, weighting), atol=1e-6)
 
 
-def test_a_merge_leaves_out_dead_and_replaced_pictures():
+def test_a_merge_leaves_out_dead_and_replaced_pictures(tmp_path):
     images = gallery()
     replacement = (103, picture(900))
     segments = [build_postings(images, N_WORDS), build_postings([replacement], N_WORDS)]
     index = InvertedFile(segments, dead=[101, 9999])
     remaining = [pair for pair in images if pair[0] not in (101, 103)] + [replacement]
     assert index.image_ids.tolist() == [image_id for image_id, _ in remaining]
-    merged, expected = index.merged(), build_postings(remaining, N_WORDS)
-    for name in ("offsets", "image_ids", "feature_counts", "document_counts", "rows"):
-        np.testing.assert_array_equal(getattr(merged, name), getattr(expected, name))
-    query = picture(51)
-    np.testing.assert_allclose(
-        InvertedFile([merged]).scores(query), InvertedFile([expected]).scores(query), atol=1e-6
-    )
+    index.save_merged(tmp_path / "merged")
+    build_postings(remaining, N_WORDS).save(tmp_path / "expected")
+    assert (tmp_path / "merged").read_bytes() == (tmp_path / "expected").read_bytes()
+
+
+def test_a_merge_a_few_words_at_a_time_gives_the_same_bytes(tmp_path, monkeypatch):
+    images = [*gallery(), (500, picture(0, n=0))]
+    segments = [
+        build_postings(images[:5], N_WORDS),
+        build_postings([], N_WORDS),
+        build_postings(images[5:], N_WORDS),
+    ]
+    build_postings(images, N_WORDS).save(tmp_path / "expected")
+    for size in (1, 7, 100):
+        monkeypatch.setattr("mmsearch.bow.postings._BLOCK", size)
+        InvertedFile(segments).save_merged(tmp_path / "merged")
+        assert (tmp_path / "merged").read_bytes() == (tmp_path / "expected").read_bytes()
+    InvertedFile(segments, dead=range(1000)).save_merged(tmp_path / "merged")
+    build_postings([], N_WORDS).save(tmp_path / "expected")
+    assert (tmp_path / "merged").read_bytes() == (tmp_path / "expected").read_bytes()
+
+
+def test_memory_of_a_merge_does_not_grow_with_the_features(tmp_path, monkeypatch):
+    monkeypatch.setattr("mmsearch.bow.postings._BLOCK", 2000)
+    peaks = []
+    for n in (500, 4000):
+        images = [(i, picture(i, n=n, n_words=1000)) for i in range(10)]
+        build_postings(images, 1000).save(tmp_path / "postings")
+        index = InvertedFile([Postings.open(tmp_path / "postings")], dead=[3])
+        tracemalloc.start()
+        index.save_merged(tmp_path / "merged")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0]
+    assert peaks[1] < (tmp_path / "merged").stat().st_size / 2
 
 
 def test_dead_pictures_never_come_back():
@@ -224,7 +253,7 @@ def test_a_mapped_index_answers_as_before_and_is_never_modified(tmp_path):
     for weighting in ("tf", "sqrt", "tfidf", "he"):
         np.testing.assert_array_equal(index.scores(query, weighting), expected.scores(query, weighting))
     assert len(index.matches(query, [105])[0]) == len(expected.matches(query, [105])[0])
-    merge_postings([mapped], [np.ones(12, bool)])
+    index.save_merged(tmp_path / "merged")
     assert (tmp_path / "p").read_bytes() == before
     with pytest.raises(ValueError, match="read-only"):
         mapped.signatures[0] = 1

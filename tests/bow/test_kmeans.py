@@ -69,6 +69,16 @@ def test_a_lost_cluster_moves_to_the_farthest_point(monkeypatch):
     assert sorted(result.centroids[:, 0].tolist()) == [0, 8, 10]
 
 
+def test_lost_clusters_are_spread_over_different_points_where_there_are_many_copies():
+    distinct = np.random.default_rng(10).standard_normal((120, 16)).astype(np.float32)
+    copies = np.repeat(distinct, 50, axis=0)
+    # Of the points drawn first about a third are copies of one another.
+    found = kmeans(copies, 120, seeding="sampled", max_iterations=10)
+    assert found.has_converged
+    assert len(np.unique(found.centroids, axis=0)) == 120
+    assert found.inertia < 1e-6
+
+
 @given(n_points=st.integers(1, 12), n_distinct=st.integers(1, 4), seed=seeds)
 @settings(max_examples=40, deadline=None)
 def test_centroids_are_never_nan_where_points_are_equal(n_points, n_distinct, seed):

@@ -121,6 +121,17 @@ def test_the_same_seed_gives_the_same_vocabulary(vocabulary):
     np.testing.assert_array_equal(again.medians, vocabulary.medians)
 
 
+@pytest.mark.parametrize("n_words", [256, 5000])
+def test_copies_of_few_descriptors_make_a_word_of_each_and_no_equal_ones(n_words):
+    few = descriptors(9, 100)
+    found = Vocabulary.train(np.tile(few, (60, 1)), n_words, extractor="test-1")
+    assert found.n_words == len(found.medians) == 100
+    words = found.assign(few)
+    assert len(set(words.tolist())) == 100
+    np.testing.assert_allclose(found.centroids[words], few, atol=1e-6)
+    np.testing.assert_allclose(found.medians[words], few @ found.projection.T, atol=1e-5)
+
+
 def test_quantised_features_keep_their_number(vocabulary):
     points = descriptors(11, 3)
     ones = np.ones(3, np.float32)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +14,14 @@ import sys
 import pytest
 
 from mmsearch.errors import MmsearchError, StorageError
+from mmsearch.store import vocabulary as vocabulary_module
 from mmsearch.store.folder import Changes, Store
 from mmsearch.store.graph import GraphSettings, load_graph, update_graph
 from mmsearch.store.proof import verify
+from mmsearch.store.words import WordsWriter
 from tests.conftest import random_units
 from tests.store.test_store import DIM, file, filled
+from tests.store.test_words import N_WORDS, VOCABULARY, found_by_their_words, words_of
 
 CALLS = ["open", "pwrite", "write", "fdatasync", "fsync", "replace", "ftruncate"]
 SETTINGS = GraphSettings(graph_from=30)
@@ -39,6 +44,68 @@ def failing(real, k, code):
         return real(*arguments, **options)
 
     return call
+
+
+def work_on_words(store):
+    """Publish a vocabulary with its graph, a base, a fresh segment beside it, and both merged."""
+    writer = WordsWriter(store)
+    if writer.vocabulary is None:
+        writer.publish_vocabulary(VOCABULARY)
+    for last_id in (20, 22, 40):
+        for image_id in sorted(set(range(1, last_id + 1)) - writer.covered):
+            writer.add(image_id, words_of(image_id))
+        writer.flush()
+
+
+def failing_writes(k, code):
+    """Return an `open` whose files refuse the k-th of all writes, as the disk would."""
+
+    class Refusing(io.FileIO):
+        write = failing(io.FileIO.write, k, code)
+
+    real = io.open
+
+    def open_(path, mode="r", *rest, **options):
+        is_written = "w" in mode and "b" in mode
+        return io.BufferedRandom(Refusing(path, "w+")) if is_written else real(path, mode, *rest, **options)
+
+    return open_
+
+
+WORD_CALLS = ["open", "write", "fdatasync", "fsync", "replace", "unlink"]
+EVERY = pytest.param(1, marks=[pytest.mark.full, pytest.mark.timeout(3600)])
+
+
+@pytest.mark.parametrize("step", [6, EVERY])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EMFILE], ids=errno.errorcode.get)
+@pytest.mark.parametrize("name", ["file.write", *WORD_CALLS])
+def test_refused_call_while_words_are_published_is_a_sentence_and_no_word_is_wrong(
+    tmp_path, monkeypatch, name, code, step
+):
+    monkeypatch.setattr(vocabulary_module, "MAX_EXACT", N_WORDS - 1)
+    n_failed, k = 0, 1
+    while n_failed == (k - 1) // step:  # up to the first call that is never made
+        folder = tmp_path / f"{name}-{k}"
+        filled(folder, 40)
+        with Store.writer(folder) as store, pytest.MonkeyPatch.context() as patch:
+            if name == "file.write":
+                patch.setattr(io, "open", failing_writes(k, code))
+            else:
+                patch.setattr(os, name, failing(getattr(os, name), k, code))
+            try:
+                work_on_words(store)
+            except StorageError as error:
+                n_failed += 1
+                assert os.strerror(code) in str(error)
+                assert str(folder) in str(error)
+        with Store.writer(folder) as store:
+            assert verify(store).problems == ()
+            work_on_words(store)
+            assert verify(store).problems == ()
+        assert found_by_their_words(folder) == set(range(1, 41))
+        shutil.rmtree(folder)
+        k += step
+    assert n_failed, f"{name} is never called; the test shows nothing"
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EMFILE], ids=errno.errorcode.get)

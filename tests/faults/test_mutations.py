@@ -33,6 +33,12 @@ def test_mutated_caches_never_crash_and_never_give_a_wrong_answer(tmp_path, n):
 
 
 @pytest.mark.parametrize("n", [100, FULL])
+def test_mutated_words_never_crash_nor_answer_wrongly_and_verify_names_the_file(tmp_path, n):
+    out = run("mutated_words", tmp_path, n)
+    assert f"{n} mutations, 0 wrong, 0 unnamed, 0 not made again, " in out
+
+
+@pytest.mark.parametrize("n", [100, FULL])
 def test_mutated_store_never_crashes_and_verify_finds_every_changed_vector(tmp_path, n):
     out = run("mutated_store", tmp_path, n)
     assert f"{n} mutations, 0 missed" in out

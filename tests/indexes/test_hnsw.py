@@ -1,4 +1,5 @@
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,6 +91,11 @@ def test_widths_that_differ_are_an_error():
     index = built(clustered(7, 20))
     with pytest.raises(DimensionError, match="queries have 5 dimensions, the index has 32"):
         index.search(np.ones((1, 5), np.float32), 3)
+
+
+def test_a_graph_that_the_disk_had_no_room_for_is_not_saved():
+    with pytest.raises(OSError, match=r"0 of \d+ bytes were written"):
+        built(clustered(8, 100)).save(Path("/dev/full"))
 
 
 def test_a_saved_graph_answers_as_before(tmp_path):

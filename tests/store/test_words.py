@@ -201,6 +201,35 @@ def test_damaged_vocabulary_takes_all_words_along(tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("kind", ["vocabulary", "words", "fresh"])
+def test_manifest_with_a_damaged_entry_is_never_taken_for_fewer_words(tmp_path, kind):
+    with_words(tmp_path)
+    with Store.writer(tmp_path) as store:
+        add(store, 100, 2)
+    path = tmp_path / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(kind.encode() + b'"', kind.encode()[:-1] + b'~"'))
+    store = Store.open(tmp_path)
+    assert "manifest.json cannot be read or differs from its own checksum" in load_words(store)
+    (problem,) = verify(store).problems
+    assert problem.startswith("no graph and no visual words can be used: manifest.json")
+    store.close()
+    with Store.writer(tmp_path) as store:
+        verify(store, is_repair=True)
+        assert (verify(store).problems, names(tmp_path)) == ((), [])
+        assert WordsWriter(store).covered == set()
+
+
+def test_files_left_by_a_killed_run_go_when_the_next_writer_opens(tmp_path):
+    with_words(tmp_path)
+    whole = names(tmp_path)
+    for name in ("words-1.bin.tmp", "words-2.bin", "fresh-7.json", "vocabulary-1.json.tmp", "manifest.json.tmp"):
+        (tmp_path / name).write_bytes(b"x")
+    with Store.writer(tmp_path):
+        assert names(tmp_path) == whole
+        assert list(tmp_path.glob("*.tmp")) == []
+    assert found_by_their_words(tmp_path) == set(range(1, 21))
+
+
 def test_repair_drops_damaged_words_and_nothing_else(tmp_path):
     with_words(tmp_path)
     (tmp_path / "words-1.bin").write_bytes(b"")
