@@ -1,0 +1,102 @@
+// The state of the library and of the server, looked at again and again; what is wrong is said, and goes by itself.
+
+import { status } from "./api.js";
+import { byId, button, bytes, counted, el, shown } from "./dom.js";
+
+const STAGES = {
+  scan: "Looking for pictures", embed: "Describing pictures", vocabulary: "Learning visual words", words: "Writing visual words",
+  graph: "Building the index", calibrate: "Measuring the index",
+};
+const OFTEN = 1_000;
+const SELDOM = 5_000;
+
+/** Watches `/status`; `onChange(status, hasReturned)` is called when something changed, or after a silence. */
+export class LibraryWatch {
+  #timer;
+  #last = null;
+  #begun = null;
+  #isSilent = false;
+
+  constructor(onChange) {
+    this.onChange = onChange;
+    document.addEventListener("visibilitychange", () => !document.hidden && this.look());
+    window.addEventListener("focus", () => this.#isSilent && this.look());
+  }
+
+  /** Looks now, and goes on looking. */
+  async look() {
+    clearTimeout(this.#timer);
+    try {
+      this.#take(await status());
+    } catch (problem) {
+      this.fail(problem);
+    }
+    if (!document.hidden) this.#timer = setTimeout(() => this.look(), this.#isSilent || this.#last?.indexing ? OFTEN : SELDOM);
+  }
+
+  /** Says what is wrong with the server or the library, until it answers again. */
+  fail(problem) {
+    const isNew = !this.#isSilent;
+    this.#isSilent = true;
+    const banner = byId("banner");
+    if (!isNew && banner.dataset.text === problem.message) return;
+    banner.dataset.text = problem.message;
+    banner.hidden = false;
+    banner.replaceChildren(el("span", { text: problem.message }), button("Try again", { onClick: () => this.look() }));
+    byId("indexing").hidden = true;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.look(), OFTEN);
+  }
+
+  #take(found) {
+    const hasReturned = this.#isSilent;
+    this.#isSilent = false;
+    byId("banner").hidden = true;
+    byId("banner").dataset.text = "";
+    const before = this.#last;
+    this.#last = found;
+    this.#showFacts(found);
+    this.#showIndexing(found.indexing);
+    const isOther = !before || before.revision !== found.revision || before.n_pictures !== found.n_pictures ||
+      before.has_local !== found.has_local || before.model !== found.model || Boolean(before.indexing) !== Boolean(found.indexing);
+    if (isOther || hasReturned) this.onChange(found, hasReturned);
+  }
+
+  #showFacts(found) {
+    byId("about-summary").textContent = counted(found.n_pictures, "picture");
+    const facts = {
+      Model: shown(found.model),
+      Words: found.has_words ? "understood" : "not understood: search by a picture",
+      Details: found.has_local ? "visual words of local features" : "none; `mmsearch index --local` adds them",
+      "On disk": bytes(found.size_bytes),
+      ...(found.n_bad && { Unreadable: `${counted(found.n_bad, "file")}; \`mmsearch status\` names them` }),
+      mmsearch: found.version,
+    };
+    byId("about-facts").replaceChildren(...Object.entries(facts).flatMap(([name, value]) =>
+      [el("dt", { text: name }), el("dd", { text: value })]));
+  }
+
+  #showIndexing(progress) {
+    byId("indexing").hidden = !progress;
+    if (!progress) {
+      this.#begun = null;
+      return;
+    }
+    const { stage, done, total } = progress;
+    if (this.#begun?.stage !== stage || done < this.#begun.done) this.#begun = { stage, done, at: performance.now() };
+    const bar = byId("indexing-bar");
+    if (total) bar.value = done / total;
+    else bar.removeAttribute("value");
+    const amount = total ? `: ${done.toLocaleString("en")} of ${total.toLocaleString("en")}` : done ? `: ${done.toLocaleString("en")}` : "";
+    byId("indexing-text").textContent = `${STAGES[stage] ?? stage}${amount}${this.#left(progress)}`;
+  }
+
+  /** Returns how long the stage will take at the pace that was seen. */
+  #left({ done, total }) {
+    const seconds = (performance.now() - this.#begun.at) / 1000;
+    const pace = (done - this.#begun.done) / seconds;
+    if (!total || seconds < 3 || !(pace > 0)) return "";
+    const left = (total - done) / pace;
+    return left < 60 ? " · less than a minute left" : ` · about ${counted(Math.round(left / 60), "minute")} left`;
+  }
+}
