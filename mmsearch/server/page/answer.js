@@ -1,7 +1,7 @@
 // The answer to a state: hits of a search, or the library as it is; while it comes, when it fails, when it is empty.
 
 import * as api from "./api.js";
-import { button, byId, counted, el } from "./dom.js";
+import { button, byId, counted, el, prose } from "./dom.js";
 import { isBrowsing, toAddress, toRequest } from "./state.js";
 import { uploads } from "./uploads.js";
 
@@ -144,10 +144,9 @@ export class Answer {
       this.on.fail(problem);
       return;
     }
-    const again = button("Try again", { onClick: () => this.#run() });
-    const marked = this.state.relevant.length + this.state.irrelevant.length > 0;
-    this.#instead("This search has no answer", problem.message, again,
-      marked && button("Forget marks", { onClick: this.on.forgetMarks }), button("Start over", { onClick: this.on.clear }));
+    const isMarked = this.state.relevant.length + this.state.irrelevant.length > 0;
+    this.#instead("This search has no answer", problem.message, button("Try again", { onClick: () => this.#run() }),
+      isMarked && button("Forget marks", { onClick: this.on.forgetMarks }), this.#unfilter(), button("Start over", { onClick: this.on.clear }));
   }
 
   #askAgain() {
@@ -161,15 +160,19 @@ export class Answer {
   }
 
   #nothing(sentence) {
-    this.#instead(null, sentence, this.state.where.length > 0 && button("Remove the filters", { onClick: this.on.clearFilters }));
+    this.#instead("No pictures", sentence, this.#unfilter());
+  }
+
+  #unfilter() {
+    return this.state.where.length > 0 && button("Remove the filters", { onClick: this.on.clearFilters });
   }
 
   /** Shows a sentence and what can be done in the place of pictures. */
   #instead(summary, sentence, ...actions) {
     if (this.hits.length) this.#show([], null);
-    if (summary) this.#summary(summary);
+    this.#summary(summary);
     byId("more").hidden = true;
     byId("state").hidden = false;
-    byId("state").replaceChildren(el("p", { text: sentence }), ...actions.filter(Boolean));
+    byId("state").replaceChildren(el("p", {}, ...prose(sentence)), el("div", { class: "dialog-actions" }, ...actions));
   }
 }

@@ -62,15 +62,15 @@ export const pictures = (where, limit, offset, signal) =>
 const known = new Map();
 
 /** Returns what is known of a picture of the library; asked once. */
-export async function picture(id) {
-  if (!known.has(id)) known.set(id, await call(`/pictures/${id}`));
+export function picture(id) {
+  if (!known.has(id)) known.set(id, call(`/pictures/${id}`));
   return known.get(id);
 }
 
 /** Remembers pictures that came with an answer; `null` forgets all. */
 export function remember(found) {
   if (found === null) known.clear();
-  else for (const one of found) known.set(one.id, one);
+  else for (const one of found) known.set(one.id, Promise.resolve(one));
 }
 
 export const thumbnail = (id, side) => `/pictures/${id}/thumbnail?side=${side}`;

@@ -19,7 +19,7 @@ export class Classifier {
     this.dialog = byId("classify");
     this.dialog.addEventListener("close", () => this.#subject !== null && this.on.close());
     this.face = el("div", { class: "classify-face" });
-    this.labels = el("textarea", { id: "labels", rows: 3, maxlength: 20_000, placeholder: "a cat, a dog, a landscape", spellcheck: "false" });
+    this.labels = el("textarea", { id: "labels", autofocus: true, rows: 3, maxlength: 20_000, placeholder: "a cat, a dog, a landscape", spellcheck: "false" });
     this.answer = el("div", { class: "classify-answer", "aria-live": "polite" });
     this.typed = paused(() => this.#typed(), PAUSE);
     this.labels.addEventListener("input", () => this.typed());

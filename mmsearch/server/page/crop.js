@@ -4,6 +4,7 @@ import { button, byId, el, openDialog } from "./dom.js";
 
 const EDGES = ["Left", "Top", "Right", "Bottom"];
 const SMALLEST = 0.02;
+const MOST_ZOOM = 2; // of small pictures
 
 /** Asks for a part of a picture; returns a box in its pixels, null for all of it, or undefined if nothing was chosen. */
 export function askPart(subject) {
@@ -20,7 +21,7 @@ export function askPart(subject) {
       el("p", { class: "note", text: "Draw a frame on the picture, or give its edges in percent." }),
       area.stage, area.numbers,
       el("div", { class: "dialog-actions" },
-        button("Use this part", { class: "primary", id: "crop-use", onClick: () => answered(area.box()) }),
+        button("Use this part", { class: "primary", id: "crop-use", autofocus: true, onClick: () => answered(area.box()) }),
         button("Whole picture", { id: "crop-whole", onClick: () => answered(null) }),
         button("Cancel", { class: "quiet", onClick: () => dialog.close() })));
     dialog.addEventListener("close", () => resolve(answer), { once: true });
@@ -34,7 +35,9 @@ class Area {
     [this.width, this.height] = [width, height];
     this.edges = box ? [box[0] / width, box[1] / height, box[2] / width, box[3] / height] : [0, 0, 1, 1];
     this.frame = el("div", { class: "crop-frame" }, ...["nw", "ne", "sw", "se"].map((corner) => el("i", { class: corner })));
-    this.stage = el("div", { class: "crop-stage" }, el("img", { src: href, alt: name, draggable: "false" }), this.frame);
+    const image = el("img", { src: href, alt: name, width, height, draggable: "false" });
+    this.stage = el("div", { class: "crop-stage" }, image, this.frame);
+    this.stage.style.width = `min(100%, ${width * MOST_ZOOM}px, max(160px, 100dvh - 340px) * ${width / height})`;
     this.inputs = EDGES.map((edge, place) => el("input", {
       type: "number", min: 0, max: 100, step: 1, inputmode: "numeric", on: { change: (event) => this.#typed(place, event.target.value) },
     }));

@@ -53,6 +53,9 @@ export function shown(name) {
   }).join("").replace(ODD, (character) => `\\u${character.codePointAt(0).toString(16).padStart(4, "0")}`);
 }
 
+/** Returns the nodes of a sentence in which `commands` stand between backticks. */
+export const prose = (text) => text.split("`").map((part, place) => (place % 2 ? el("code", { text: part }) : part));
+
 /** Returns a number with its noun. */
 export const counted = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;
 

@@ -84,10 +84,11 @@ export class Filters {
   #group({ field, title, of }, counts) {
     const chosen = this.where.filter((one) => fieldOf(one) === field);
     const isChosen = (expressions) => expressions.join("\n") === chosen.join("\n");
-    const all = counts[of].map((one) => ({ ...one, expressions: filtersOf(one) }));
+    const known = counts[of].map((one) => ({ ...one, expressions: filtersOf(one) }));
+    const all = known.filter((one) => of !== "folders" || one.n < counts.n || isChosen(one.expressions)); // not the one that holds all
     const inSight = all.filter((one, place) => place < FEW || this.#opened.has(field) || isChosen(one.expressions));
     const rows = [{ label: "Any", expressions: [], n: counts.n }, ...inSight].map((one, place) =>
-      this.#row(field, place, of === "folders" ? shortened(one, all) : one, isChosen(one.expressions)));
+      this.#row(field, place, of === "folders" ? shortened(one, known) : one, isChosen(one.expressions)));
     const rest = all.length - inSight.length;
     return el("fieldset", {}, el("legend", { text: title }), ...rows,
       rest > 0 && button(`${rest} more`, { class: "quiet", id: `more-${field}`, onClick: () => this.#open(field) }),

@@ -35,6 +35,7 @@ export class Grid {
 
   /** Shows these pictures; tiles of pictures that stay are kept, so that they do not flicker. */
   show(hits, addressOf) {
+    const held = Number(document.activeElement.closest(".grid > li")?.dataset.id);
     this.hits = hits;
     const before = this.tiles;
     this.tiles = new Map(hits.map((hit) => [hit.id, before.get(hit.id) ?? this.#tile(hit)]));
@@ -45,10 +46,11 @@ export class Grid {
       link.setAttribute("aria-label", label(hit));
       this.tiles.get(hit.id).classList.toggle("verified", Boolean(hit.local?.is_verified));
     }
-    this.#activate(this.list.querySelector("li:focus-within") ?? this.list.firstElementChild);
+    this.#activate(this.tiles.get(held) ?? this.list.firstElementChild);
     this.showMarks(this.marks);
     this.#width = 0;
     this.#layout();
+    if (held) this.focus(this.tiles.has(held) ? held : hits[0]?.id); // moving a tile takes the focus from it
   }
 
   /** Shows which pictures are marked. */
@@ -80,7 +82,7 @@ export class Grid {
         event.preventDefault();
         this.on.open(hit.id);
       },
-    } }, image, el("bdi", { class: "caption", text: shown(hit.name) }));
+    } }, image, el("span", { class: "badge", text: "same thing" }), el("bdi", { class: "caption", text: shown(hit.name) }));
     const mark = (kind, words, sign) =>
       iconButton(words, sign, () => this.on.mark(hit.id, kind), { tabindex: "-1", "aria-pressed": "false", class: kind });
     const tile = el("li", { "data-id": hit.id }, link, el("div", { class: "judge" },

@@ -1,58 +1,63 @@
 // The state of the library and of the server, looked at again and again; what is wrong is said, and goes by itself.
 
 import { status } from "./api.js";
-import { byId, button, bytes, counted, el, shown } from "./dom.js";
+import { byId, button, bytes, counted, el, prose, shown } from "./dom.js";
 
 const STAGES = {
   scan: "Looking for pictures", embed: "Describing pictures", vocabulary: "Learning visual words", words: "Writing visual words",
   graph: "Building the index", calibrate: "Measuring the index",
 };
 const OFTEN = 1_000;
-const SELDOM = 5_000;
+const CALM = 5_000;
+const SELDOM = 15_000;
 
 /** Watches `/status`; `onChange(status, hasReturned)` is called when something changed, or after a silence. */
 export class LibraryWatch {
   #timer;
   #last = null;
   #begun = null;
-  #isSilent = false;
+  #problem = "";
+  #sentence = "";
 
   constructor(onChange) {
     this.onChange = onChange;
     document.addEventListener("visibilitychange", () => !document.hidden && this.look());
-    window.addEventListener("focus", () => this.#isSilent && this.look());
+    window.addEventListener("focus", () => this.#problem && this.look());
   }
 
   /** Looks now, and goes on looking. */
   async look() {
-    clearTimeout(this.#timer);
     try {
       this.#take(await status());
     } catch (problem) {
       this.fail(problem);
     }
-    if (!document.hidden) this.#timer = setTimeout(() => this.look(), this.#isSilent || this.#last?.indexing ? OFTEN : SELDOM);
+    this.#lookAgain();
+  }
+
+  #lookAgain() {
+    clearTimeout(this.#timer);
+    const pause = this.#problem === "expired" ? SELDOM : this.#problem || this.#last?.indexing ? OFTEN : CALM;
+    if (!document.hidden) this.#timer = setTimeout(() => this.look(), pause);
   }
 
   /** Says what is wrong with the server or the library, until it answers again. */
   fail(problem) {
-    const isNew = !this.#isSilent;
-    this.#isSilent = true;
+    const isSame = this.#sentence === problem.message;
+    [this.#problem, this.#sentence] = [problem.kind, problem.message];
+    this.#lookAgain();
+    if (isSame) return; // to say it again would have screen readers read it again
     const banner = byId("banner");
-    if (!isNew && banner.dataset.text === problem.message) return;
-    banner.dataset.text = problem.message;
     banner.hidden = false;
-    banner.replaceChildren(el("span", { text: problem.message }), button("Try again", { onClick: () => this.look() }));
+    banner.replaceChildren(el("span", {}, ...prose(problem.message)), button("Try again", { onClick: () => this.look() }));
     byId("indexing").hidden = true;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.look(), OFTEN);
+    if (!this.#last) [byId("about-summary").textContent, byId("summary").textContent] = ["not connected", "No pictures to show"];
   }
 
   #take(found) {
-    const hasReturned = this.#isSilent;
-    this.#isSilent = false;
+    const hasReturned = this.#problem !== "";
+    this.#problem = this.#sentence = "";
     byId("banner").hidden = true;
-    byId("banner").dataset.text = "";
     const before = this.#last;
     this.#last = found;
     this.#showFacts(found);
@@ -73,7 +78,7 @@ export class LibraryWatch {
       mmsearch: found.version,
     };
     byId("about-facts").replaceChildren(...Object.entries(facts).flatMap(([name, value]) =>
-      [el("dt", { text: name }), el("dd", { text: value })]));
+      [el("dt", { text: name }), el("dd", {}, ...prose(value))]));
   }
 
   #showIndexing(progress) {

@@ -201,5 +201,7 @@ byId("home").addEventListener("click", (event) => {
 byId("clear").addEventListener("click", clear);
 byId("open-help").addEventListener("click", () => openDialog(byId("help")));
 byId("open-classify").addEventListener("click", openClassifier);
+document.addEventListener("click", (event) => !byId("about").contains(event.target) && (byId("about").open = false));
+byId("about").addEventListener("keydown", (event) => event.key === "Escape" && (byId("about").open = false));
 watchTransfers(byId("drop"), bring, () => answer.say("What was dropped is not a picture that can be read."));
 watch.look();

@@ -74,7 +74,7 @@ export function toRequest(state, uploads, abilities, k) {
   if (abilities.hasWords && state.text.trim()) Object.assign(asked, { text: state.text, text_weight: state.textWeight });
   if (abilities.hasWords) asked.exclude = state.exclude;
   Object.assign(asked, { relevant: state.relevant, irrelevant: state.irrelevant });
-  if (abilities.hasLocal && state.pictures.length === 1) Object.assign(asked, ranking(state));
+  if (abilities.hasLocal && pictures.length === 1) Object.assign(asked, ranking(state));
   return [asked, files];
 }
 

@@ -101,12 +101,12 @@ export class ResultView {
 }
 
 /** Returns the scores of a hit, stage by stage. */
-function scores(hit, { answer }) {
+function scores(hit, { answer, state }) {
   if (!hit.rank) return null;
   const isLocal = answer?.route === "local";
   const rows = [
     [isLocal ? "Visual words in common" : "Cosine to the query", hit.score],
-    ...hit.terms.map(({ term, cosine }) => [`Cosine to “${shown(term)}”`, cosine]),
+    ...hit.terms.map(({ term, cosine }) => [`Cosine to ${named(term, state)}`, cosine]),
   ];
   if (hit.local && !isLocal) rows.push(["Details: visual words in common", hit.local.score]);
   const verdict = hit.local && (hit.local.is_verified
@@ -118,6 +118,14 @@ function scores(hit, { answer }) {
     verdict && el("p", { class: hit.local.is_verified ? "verdict good" : "verdict", text: verdict }),
     times.length && el("p", { class: "note", text: `Search by ${ROUTES[answer.route] ?? answer.route}; ` +
       times.map(([stage, seconds]) => `${stage} ${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms`).join(", ") }));
+}
+
+/** Returns what a term is called here: an answer names parts by their pixels, and pictures by their number. */
+function named(term, { pictures }) {
+  const [, name, part] = /^(.*?)( \(-?[\d.]+(?:, -?[\d.]+){3}\))?$/s.exec(term);
+  const isPicture = name.startsWith("your picture") || /^picture \d+$/.test(name);
+  const words = isPicture && pictures.length === 1 ? "the example" : `“${shown(name)}”`;
+  return part && isPicture ? `the part of ${words}` : words;
 }
 
 const ROUTES = { exact: "comparison with all", graph: "the graph", filtered: "comparison with all that pass the filters", local: "visual words" };
