@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -406,7 +407,7 @@ class Library:
                 n_vectors=store.n_rows - n_dead,
                 n_dead=n_dead,
                 bad=tuple(store.catalog.bad_pictures()),
-                size_bytes=sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()),
+                size_bytes=_size_on_disk(self.folder),
                 graph_from=settings.graph_from,
                 recall_target=settings.recall_target,
                 n_in_graph=facts["covered"] if facts else 0,
@@ -492,6 +493,16 @@ def default_cache() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("mmsearch")
+
+
+def _size_on_disk(folder: Path) -> int:
+    """Return the bytes of all files below a folder, while a writer adds and removes some."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += os.stat(os.path.join(parent, name)).st_size
+    return total
 
 
 def _settings(store: Store) -> GraphSettings:

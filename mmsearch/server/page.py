@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from importlib.resources import files
 from mimetypes import guess_type
+from typing import Annotated
 
 from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse, Response
 
 from mmsearch.server.problems import problem
-from mmsearch.server.security import STATIC
+from mmsearch.server.security import STATIC, Access
 from mmsearch.server.services import services
 
 router = APIRouter(include_in_schema=False)
@@ -40,13 +42,31 @@ async def show_static(request: Request, name: str) -> Response:
     return _file(request, name)
 
 
+class SessionRequest(BaseModel):
+    """What lets a browser in that has no cookie any more."""
+
+    token: Annotated[str, Field(max_length=1_000)]
+
+
+@router.post("/session")
+async def open_session(request: Request, asked: SessionRequest) -> Response:
+    """Let a browser in whose user knows the token; 204 with the cookie, or 403."""
+    access = services(request).access
+    if not access.is_token(asked.token):
+        return problem(403, "this is not the token that `mmsearch serve` printed")
+    return _let_in(Response(status_code=204), access)
+
+
 @router.get("/start")
 async def start(request: Request, key: str = "") -> Response:
     """Let the browser in that opens the link, once."""
     access = services(request).access
     if not access.take_key(key):
         return problem(403, "this link was used or is of another start; start `mmsearch serve` again for a new one")
-    response = RedirectResponse("/", 303)
+    return _let_in(RedirectResponse("/", 303), access)
+
+
+def _let_in(response: Response, access: Access) -> Response:
     response.set_cookie(access.cookie, access.token, httponly=True, samesite="strict", path="/")
     return response
 

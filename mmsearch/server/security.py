@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mmsearch.server.problems import problem
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-PUBLIC = ("/", "/start", "/openapi.json", "/favicon.ico")
+PUBLIC = ("/", "/start", "/session", "/openapi.json", "/favicon.ico")
 """Paths that say nothing of the library, besides those of the page's own files."""
 STATIC = "/static/"
 _HEADERS = {

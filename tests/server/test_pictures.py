@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -248,11 +249,40 @@ def test_new_pictures_are_found_and_old_ones_leave_while_the_server_answers(own,
     assert client.get("/status").json()["revision"] > revision
 
 
-def test_a_library_that_was_made_anew_in_the_same_place_is_opened_again(own, photos, checkpoint, cache):
+def test_nothing_fails_while_the_library_is_indexed(own, photos, cache):
+    server, client = own
+    for n in range(60):
+        pictures.photo(seed=n).save(photos / f"new{n}.jpg")
+    done = threading.Event()
+
+    def write():
+        with Library.open(server.folder, cache=cache) as writer:
+            writer.index([photos], local=True)
+        done.set()
+
+    writer, n_seen, stages = threading.Thread(target=write), [], set()
+    writer.start()
+    while not done.is_set():
+        n_seen.append(len(hits(client.post("/search", json={"text": "a", "k": 100}))))
+        for path in ("/pictures/1/thumbnail", "/facets", "/pictures/1"):
+            assert client.get(path).status_code == 200
+        status = client.get("/status")
+        assert status.status_code == 200
+        stages.add((status.json()["indexing"] or {"stage": ""})["stage"])
+    writer.join()
+    assert n_seen == sorted(n_seen)
+    assert "embed" in stages
+    assert len(hits(client.post("/search", json={"text": "a", "k": 100}))) == 68
+    assert client.get("/status").json()["has_local"]
+
+
+@pytest.mark.parametrize("is_missed", [True, False])
+def test_a_library_that_was_made_anew_in_the_same_place_is_opened_again(own, photos, checkpoint, cache, is_missed):
     server, client = own
     assert len(hits(client.post("/search", json={"text": "a", "k": 100}))) == 8
     shutil.rmtree(server.folder)
-    assert client.post("/search", json={"text": "a"}).status_code == 503
+    if is_missed:
+        assert client.post("/search", json={"text": "a"}).status_code == 503
     with Library.open(server.folder, cache=cache) as writer:
         writer.index([photos / "trip"], model=str(checkpoint), local=False)
     assert sorted(names(client.post("/search", json={"text": "a", "k": 100}))) == ["goldfish.jpg", "moose.jpg"]

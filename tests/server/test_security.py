@@ -99,6 +99,14 @@ def test_the_link_works_once(visited, served):
     assert Access("localhost", 1).take_key("") is False
 
 
+def test_a_browser_that_lost_its_cookie_is_let_in_by_the_token(served):
+    with served.client() as client:
+        assert client.post("/session", json={"token": "guess"}).status_code == 403
+        assert client.get("/status").status_code == 401
+        assert client.post("/session", json={"token": served.access.token}).status_code == 204
+        assert client.get("/status").status_code == 200
+
+
 def test_a_browser_with_the_cookie_may_look(visited):
     assert visited.get("/status").status_code == 200
 

@@ -1,0 +1,117 @@
+"""S6: whatever the description allows, and what it does not, is answered as described, and never by a failure."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from schemathesis.specs.openapi.checks import negative_data_rejection as refuses
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+FAST, FULL = 300, 5_000
+SHARES = {"POST /search": 9, "POST /classify": 4}  # of the others 1
+MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+OPERATIONS = (
+    "POST /search", "POST /classify", "GET /pictures", "GET /pictures/{id}", "GET /pictures/{id}/thumbnail",
+    "GET /pictures/{id}/file", "GET /facets", "GET /status", "GET /metrics",
+)  # fmt: skip
+TOTAL_SHARES = sum(SHARES.get(name, 1) for name in OPERATIONS)
+
+
+@pytest.fixture(scope="session")
+def operations(served):
+    found = schemathesis.openapi.from_url(f"{served.address}/openapi.json")
+    results = [result.ok() for result in found.get_all_operations()]
+    return {f"{one.method.upper()} {one.path}": one for one in results}
+
+
+@pytest.fixture(scope="session")
+def session(served):
+    with requests.Session() as opened:
+        opened.headers["authorization"] = f"Bearer {served.access.token}"
+        yield opened
+
+
+def test_every_operation_is_asked(operations):
+    assert sorted(operations) == sorted(OPERATIONS)
+
+
+def ask(operation, mode, n, served, session):
+    """Ask an operation n things; its own description says what an answer may be."""
+
+    @settings(
+        max_examples=n, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(case=operation.as_strategy(mode))
+    def check(case):
+        response = case.call(base_url=served.address, session=session)
+        assert response.status_code < 500, (case.as_curl_command(), response.text)
+        case.validate_response(response, checks=CHECKS if case.method == "GET" else [*CHECKS, refuses])
+        if response.status_code >= 400:
+            assert response.headers["content-type"] == ["application/problem+json"]
+            assert json.loads(response.content)["status"] == response.status_code
+
+    check()
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_three_hundred_requests_are_answered_as_described(operations, served, session, name, mode):
+    n = -(-FAST * SHARES.get(name, 1) // (2 * TOTAL_SHARES))
+    ask(operations[name], mode, n, served, session)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_five_thousand_requests_are_answered_as_described(operations, served, session, name, mode):
+    n = -(-FULL * SHARES.get(name, 1) // (2 * TOTAL_SHARES))
+    ask(operations[name], mode, n, served, session)
+
+
+texts = st.text(max_size=30)
+conditions = st.builds(
+    "{} {} {}".format,
+    st.sampled_from(["path", "folder", "name", "taken", "width", "height", "size", "format", "row", ""]),
+    st.sampled_from(["=", "!=", "<", "<=", ">", ">=", "~", "==", ""]),
+    texts | st.integers().map(str) | st.sampled_from(["[", "*" * 50, "1e400", "2023-13", "9" * 400, "\x00", "1k"]),
+)
+
+
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
+@given(where=st.lists(conditions, max_size=4), text=texts)
+def test_no_filter_is_too_odd(client, where, text):
+    for found in (
+        client.post("/search", json={"text": text or "a", "where": where}),
+        client.get("/facets", params={"where": where}),
+        client.get("/pictures", params={"where": where}),
+    ):
+        assert found.status_code in (200, 422), (where, found.text)
+
+
+def test_the_description_is_complete(client):
+    described = client.get("/openapi.json").json()
+    text = json.dumps(described)
+    for name in re.findall(r"#/components/schemas/(\w+)", text):
+        assert name in described["components"]["schemas"]
+    for path in described["paths"].values():
+        for operation in path.values():
+            assert operation["summary"]
+            assert operation["description"]
+            assert {"401", "422"} <= operation["responses"].keys()
+            for status, response in operation["responses"].items():
+                if int(status) >= 400:
+                    assert list(response["content"]) == ["application/problem+json"]

@@ -1,0 +1,133 @@
+"""Threads with a library each: kinds of work do not wait for one another, and too much work is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from starlette.exceptions import HTTPException
+
+from mmsearch import Query
+from mmsearch.errors import QueryError
+from mmsearch.server import lanes
+from mmsearch.server.lanes import Lane, Libraries, TextLane
+from mmsearch.server.metrics import Metrics
+
+
+@pytest.fixture
+def libraries(indexed, cache):
+    found = Libraries(indexed.folder, cache=cache)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def lane(libraries):
+    opened = []
+
+    def make(name, **options):
+        opened.append(Lane(name, libraries, Metrics(), **options))
+        return opened[-1]
+
+    yield make
+    for one in opened:
+        one.close()
+
+
+def test_every_thread_has_a_library_and_all_share_one_encoder(lane):
+    both_in = threading.Barrier(2)
+
+    def work(library):
+        both_in.wait(10)
+        return threading.get_ident(), id(library), id(library.encoder())
+
+    async def run():
+        pictures = lane("pictures", n_threads=2)
+        return await asyncio.gather(pictures.run(work), pictures.run(work))
+
+    (first, own, encoder), (second, other, same) = asyncio.run(run())
+    assert first != second
+    assert own != other
+    assert encoder == same
+
+
+def test_a_lane_goes_on_while_another_is_at_work(lane):
+    end = threading.Event()
+
+    async def run():
+        searches, pictures = lane("searches"), lane("pictures")
+        long = asyncio.create_task(searches.run(lambda _: end.wait(30)))
+        await asyncio.sleep(0.05)
+        found = await asyncio.wait_for(pictures.run(lambda library: library.status().n_images), 10)
+        assert not long.done()
+        end.set()
+        return found, await long
+
+    assert asyncio.run(run()) == (8, True)
+
+
+def test_too_much_work_is_refused(lane, monkeypatch):
+    monkeypatch.setattr(lanes, "MAX_WAITING", 2)
+    end = threading.Event()
+
+    async def run():
+        searches = lane("searches")
+        waiting = [asyncio.create_task(searches.run(lambda _: end.wait(30))) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(HTTPException) as caught:
+            await searches.run(lambda _: None)
+        end.set()
+        await asyncio.gather(*waiting)
+        await searches.run(lambda _: None)
+        return caught.value
+
+    error = asyncio.run(run())
+    assert error.status_code == 503
+    assert error.headers == {"Retry-After": "1"}
+
+
+def test_texts_that_wait_together_are_answered_by_one_scan_each_with_its_own_answer(lane, indexed):
+    metrics = Metrics()
+
+    async def run():
+        texts = TextLane(lane("words"), metrics)
+        asked = [texts.search(Query(f"a thing {i}"), k=1 + i % 2, explain=False) for i in range(10)]
+        bad = [
+            texts.search(Query(" "), k=1, explain=False),
+            texts.search(Query("a", where=["x"]), k=1, explain=False),
+        ]
+        return await asyncio.gather(*asked, *bad, return_exceptions=True)
+
+    *found, empty, filtered = asyncio.run(run())
+    for i, one in enumerate(found):
+        expected = indexed.search(f"a thing {i}", k=1 + i % 2).hits
+        assert [hit.image_id for hit in one.hits] == [hit.image_id for hit in expected]
+    assert isinstance(empty, QueryError)
+    assert "filter 'x' is not understood" in str(filtered)
+    assert "mmsearch_text_batch_queries_sum 12.0" in metrics.text().decode()
+    assert "mmsearch_text_batch_queries_count 1.0" in metrics.text().decode()
+
+
+def test_who_does_not_wait_any_more_is_not_answered(lane):
+    metrics, end = Metrics(), threading.Event()
+
+    async def run():
+        words = lane("words")
+        texts = TextLane(words, metrics)
+        blocked = asyncio.create_task(words.run(lambda _: end.wait(30)))
+        await asyncio.sleep(0.05)
+        first = asyncio.create_task(texts.search(Query("a"), k=1, explain=False))
+        await asyncio.sleep(0.05)
+        left = asyncio.create_task(texts.search(Query("b"), k=1, explain=False))
+        await asyncio.sleep(0.05)
+        left.cancel()
+        end.set()
+        await asyncio.gather(blocked, first, return_exceptions=True)
+        last = await texts.search(Query("c"), k=1, explain=False)
+        return last, left.cancelled()
+
+    last, was_cancelled = asyncio.run(run())
+    assert was_cancelled
+    assert len(last.hits) == 1
+    assert "mmsearch_text_batch_queries_sum 2.0" in metrics.text().decode()
