@@ -11,7 +11,7 @@ export class Problem extends Error {
 
 const STOPPED = "The server does not answer. Is `mmsearch serve` still running? This page tries again by itself.";
 const EXPIRED = "The server does not know this browser: its pass has expired, or the server was started anew. " +
-  "Open the link that `mmsearch serve` printed when it started.";
+  "Open the link that `mmsearch serve` printed when it started, or give the token beside it.";
 
 async function call(path, options) {
   let response;
@@ -21,6 +21,7 @@ async function call(path, options) {
     if (error.name === "AbortError") throw error;
     throw new Problem(STOPPED, "stopped");
   }
+  if (response.status === 204) return null;
   const body = await response.json().catch((error) => {
     if (error.name === "AbortError") throw error;
     return null;
@@ -40,12 +41,13 @@ const withWhere = (where, more = {}) => {
   return parameters.toString();
 };
 
+function postJson(path, asked, signal) {
+  return call(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(asked), signal });
+}
+
 /** Returns the answer to a search or a classification; files go with it as they are. */
 function post(path, asked, files, signal) {
-  if (!files.length) {
-    const headers = { "content-type": "application/json" };
-    return call(path, { method: "POST", headers, body: JSON.stringify(asked), signal });
-  }
+  if (!files.length) return postJson(path, asked, signal);
   const form = new FormData();
   form.append("query", JSON.stringify(asked));
   for (const file of files) form.append("picture", file, "your picture");
@@ -54,6 +56,7 @@ function post(path, asked, files, signal) {
 
 export const search = (asked, files, signal) => post("/search", asked, files, signal);
 export const classify = (asked, files, signal) => post("/classify", asked, files, signal);
+export const letIn = (token) => postJson("/session", { token });
 export const status = (signal) => call("/status", { signal });
 export const facets = (where, signal) => call(`/facets?${withWhere(where)}`, { signal });
 export const pictures = (where, limit, offset, signal) =>

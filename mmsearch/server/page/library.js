@@ -1,6 +1,6 @@
 // The state of the library and of the server, looked at again and again; what is wrong is said, and goes by itself.
 
-import { status } from "./api.js";
+import { letIn, status } from "./api.js";
 import { byId, button, bytes, counted, el, prose, shown } from "./dom.js";
 
 const STAGES = {
@@ -49,9 +49,20 @@ export class LibraryWatch {
     if (isSame) return; // to say it again would have screen readers read it again
     const banner = byId("banner");
     banner.hidden = false;
-    banner.replaceChildren(el("span", {}, ...prose(problem.message)), button("Try again", { onClick: () => this.look() }));
+    banner.replaceChildren(el("span", {}, ...prose(problem.message)), problem.kind === "expired" ? this.#tokenForm() : button("Try again", { onClick: () => this.look() }));
     byId("indexing").hidden = true;
     if (!this.#last) [byId("about-summary").textContent, byId("summary").textContent] = ["not connected", "No pictures to show"];
+  }
+
+  #tokenForm() {
+    const token = el("input", { type: "password", id: "token", autocomplete: "off", maxlength: 1000, required: true });
+    const wrong = el("span", {});
+    const submit = async (event) => {
+      event.preventDefault();
+      wrong.textContent = await letIn(token.value).then(() => "", (problem) => problem.message);
+      if (!wrong.textContent) this.look();
+    };
+    return el("form", { class: "small-field", on: { submit } }, el("label", {}, "Token ", token), el("button", { text: "Let me in" }), wrong);
   }
 
   #take(found) {

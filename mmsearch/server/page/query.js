@@ -22,10 +22,8 @@ export class QueryForm {
     this.weighed = paused(() => this.go(this.#heavier, "replace"), PAUSE);
     this.text.addEventListener("input", () => this.typed());
     this.text.addEventListener("blur", () => this.#finish());
-    byId("query").addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.#finish();
-    });
+    this.text.addEventListener("keydown", (event) => event.key === "Enter" && this.#finish());
+    byId("query").addEventListener("submit", (event) => event.preventDefault());
     byId("exclude").addEventListener("keydown", (event) => event.key === "Enter" && this.#exclude(event));
     byId("exclude").addEventListener("change", (event) => this.#exclude(event));
     byId("rank").addEventListener("change", (event) => this.go({ rank: event.target.value }));
@@ -41,6 +39,8 @@ export class QueryForm {
     this.state = state;
     if (this.text.value !== state.text && !this.#isPending()) this.text.value = state.text;
     byId("text-field").hidden = !abilities.hasWords;
+    byId("choose").classList.toggle("alone", !abilities.hasWords);
+    byId("choose-words").textContent = abilities.hasWords ? "Picture" : "Drop, paste or choose a picture to find others like it";
     byId("exclude-field").hidden = !abilities.hasWords || isBrowsing(state);
     byId("rank-field").hidden = !abilities.hasLocal || !abilities.hasVectors || state.pictures.length !== 1;
     byId("rank").value = state.rank;

@@ -43,7 +43,7 @@ export function toAddress(state) {
   if (state.view) parameters.append("view", state.view);
   if (state.classify) parameters.append("classify", state.classify);
   if (state.classify) for (const label of labelsOf(state.labels)) parameters.append("label", label);
-  const query = parameters.toString().replaceAll("%2C", ",").replaceAll("%40", "@");
+  const query = parameters.toString().replaceAll("%2C", ",").replaceAll("%40", "@").replaceAll("%3A", ":");
   return query ? `/?${query}` : "/";
 }
 
