@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import sync_playwright
 
+PAGE = Path(__file__).parents[2] / "mmsearch" / "server" / "page"
 TOKEN = "a-token-that-only-tests-know"
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -99,5 +100,7 @@ def watched(browser, address: str, token: str, *, expected: tuple[str, ...] = ()
     seen = Watched(context.new_page())
     yield seen.page
     context.close()
-    assert not [error for error in seen.errors if not any(part in error for part in expected)]
-    assert seen.hosts - {""} <= {urlsplit(address).netloc}  # blob: addresses have no host
+    unexpected = [error for error in seen.errors if not any(part in error for part in expected)]
+    assert not unexpected, unexpected
+    others = seen.hosts - {"", urlsplit(address).netloc}
+    assert not others, others  # blob: addresses have no host

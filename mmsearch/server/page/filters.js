@@ -20,7 +20,7 @@ export class Filters {
   #opened = new Set();
 
   constructor(go) {
-    this.go = go;
+    [this.go, this.where, this.revision] = [go, [], null]; // until the library has said what it holds
     this.panel = byId("filters");
     byId("toggle-filters").addEventListener("click", () => this.toggle());
   }

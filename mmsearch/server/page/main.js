@@ -10,7 +10,7 @@ import { Grid } from "./grid.js";
 import { LibraryWatch } from "./library.js";
 import { Marks } from "./marks.js";
 import { QueryForm } from "./query.js";
-import { EMPTY, fromAddress, isBrowsing, toAddress } from "./state.js";
+import { EMPTY, fitting, fromAddress, isBrowsing, toAddress } from "./state.js";
 import { subjectOf } from "./subject.js";
 import { keep, uploads, watchTransfers } from "./uploads.js";
 import { ResultView } from "./view.js";
@@ -41,6 +41,7 @@ function go(change, how = "push", remembered = {}) {
 
 function show() {
   if (!library) return;
+  state = fitting(state, library);
   const words = state.text.trim() || (state.pictures.length ? "by a picture" : "");
   document.title = words ? `${words} – mmsearch` : "mmsearch";
   form.render(state, library);
@@ -127,7 +128,7 @@ async function bring(files) {
   const here = state.pictures.filter((one) => one.id || uploads.has(one.key));
   form.forget();
   const pictures = [...here, ...keys.map((key) => ({ key, weight: 1, box: null }))];
-  go({ pictures: library?.hasVectors === false ? pictures.slice(-1) : pictures.slice(-8), view: null });
+  go({ pictures: pictures.slice(-8), view: null });
 }
 
 function clear() {

@@ -3,7 +3,7 @@
 import { Problem } from "./api.js";
 import { askPart } from "./crop.js";
 import { byId, el, icon, iconButton, paused } from "./dom.js";
-import { isBrowsing, isOneExample } from "./state.js";
+import { EMPTY, isBrowsing, isOneExample } from "./state.js";
 import { drawSubject, subjectOf } from "./subject.js";
 import { uploads } from "./uploads.js";
 
@@ -16,7 +16,7 @@ export class QueryForm {
   #heavier = null;
 
   constructor(go, bring) {
-    [this.go, this.bring] = [go, bring];
+    [this.go, this.bring, this.state] = [go, bring, EMPTY];
     this.text = byId("text");
     this.typed = paused(() => this.#take(), PAUSE);
     this.weighed = paused(() => this.go(this.#heavier, "replace"), PAUSE);

@@ -50,6 +50,12 @@ export function toAddress(state) {
 /** Returns the words of the labels that were typed, without empty and repeated ones. */
 export const labelsOf = (typed) => [...new Set(typed.split(/[,\n]/).map((label) => label.trim()).filter(Boolean))];
 
+/** Returns a state without what a library cannot answer: words where it knows none, more than one example without vectors. */
+export function fitting(state, { hasWords, hasVectors }) {
+  const fit = hasWords ? state : { ...state, text: "", exclude: [] };
+  return hasVectors ? fit : { ...fit, pictures: fit.pictures.slice(-1), relevant: [], irrelevant: [] };
+}
+
 /** Returns whether nothing is looked for, so that the library is shown as it is. */
 export const isBrowsing = (state) => !state.text.trim() && !state.pictures.length && !state.relevant.length;
 
@@ -60,7 +66,8 @@ export const isOneExample = (state) => !state.text.trim() && state.pictures.leng
 /**
  * Returns a search request, and the files that go with it.
  *
- * `uploads` has the file of each key; pictures whose file is not there are left out. `abilities` are of the library.
+ * The state fits the library, whose `abilities` these are. `uploads` has the file of each key; pictures whose file is
+ * not there are left out.
  */
 export function toRequest(state, uploads, abilities, k) {
   const files = [];
@@ -71,9 +78,8 @@ export function toRequest(state, uploads, abilities, k) {
   });
   const asked = { pictures, where: state.where, k, explain: true };
   if (!abilities.hasVectors) return [{ ...asked, mode: "local" }, files];
-  if (abilities.hasWords && state.text.trim()) Object.assign(asked, { text: state.text, text_weight: state.textWeight });
-  if (abilities.hasWords) asked.exclude = state.exclude;
-  Object.assign(asked, { relevant: state.relevant, irrelevant: state.irrelevant });
+  if (state.text.trim()) Object.assign(asked, { text: state.text, text_weight: state.textWeight });
+  Object.assign(asked, { exclude: state.exclude, relevant: state.relevant, irrelevant: state.irrelevant });
   if (abilities.hasLocal && pictures.length === 1) Object.assign(asked, ranking(state));
   return [asked, files];
 }
