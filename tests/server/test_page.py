@@ -53,18 +53,18 @@ def id_of(api, name):
     return api.get("/pictures", params={"where": f"name = {name}"}).json()["pictures"][0]["id"]
 
 
-def give(page, kind, data, name="mine.jpg"):
-    """Drop or paste a picture, as a browser tells a page of it."""
+def give(page, kind, data, media_type="image/jpeg"):
+    """Drop or paste a file, as a browser tells a page of it."""
     page.evaluate(
-        """([kind, bytes, name]) => {
+        """([kind, bytes, type]) => {
             const transfer = new DataTransfer();
-            transfer.items.add(new File([new Uint8Array(bytes)], name, { type: "image/jpeg" }));
-            const event = kind === "paste"
-                ? new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true })
-                : new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true });
-            document.body.dispatchEvent(event);
+            transfer.items.add(new File([new Uint8Array(bytes)], "mine", { type }));
+            const options = { bubbles: true, cancelable: true };
+            document.body.dispatchEvent(kind === "paste"
+                ? new ClipboardEvent("paste", { clipboardData: transfer, ...options })
+                : new DragEvent("drop", { dataTransfer: transfer, ...options }));
         }""",
-        [kind, list(data), name],
+        [kind, list(data), media_type],
     )
 
 
@@ -102,7 +102,7 @@ def test_the_right_picture_is_first_when_typing_pauses(page, process, api):
     page.locator("#text").press_sequentially("a cat", delay=20)
     expect_first(page, "cat.jpg")
     assert asked(page) == {"q": ["a cat"]}
-    assert page.title() == "a cat – mmsearch"
+    assert page.title() == "a cat - mmsearch"
     expect(page.locator("#summary")).to_have_text("29 pictures, best first")
     expect_names(page, found_by(api, text="a cat"))
 
@@ -143,18 +143,12 @@ def test_a_picture_that_is_brought_is_searched_by(page, process, kind):
     give(page, kind, sample("goldfish"))
     expect_first(page, "goldfish.jpg")
     assert list(asked(page)) == ["upload"]
-    expect(page.locator("#upload-note")).to_contain_text("stays out of the page’s address")
+    expect(page.locator("#upload-note")).to_contain_text("stays out of the address of the page")
 
 
 def test_what_is_no_picture_is_not_searched_by(page, process):
     open_page(page, process)
-    page.evaluate(
-        """() => {
-            const transfer = new DataTransfer();
-            transfer.items.add(new File(["text"], "notes.txt", { type: "text/plain" }));
-            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
-        }"""
-    )
+    give(page, "drop", b"notes", "text/plain")
     expect(page.locator("#message")).to_have_text("What was dropped is not a picture that can be read.")
     assert asked(page) == {}
 
@@ -252,10 +246,13 @@ def test_matched_regions_are_computed_right(page, process):
             const { hull, mapped } = await import("/static/matches.js");
             const { dragged } = await import("/static/crop.js");
             const { justified } = await import("/static/grid.js");
-            return [hull([[0, 0], [2, 0], [1, 1], [2, 2], [0, 2]]), mapped([[2, 0, 1], [0, 2, 3], [0, 0, 2]], [5, 6]),
+            return [
+                hull([[0, 0], [2, 0], [1, 1], [2, 2], [0, 2]]),
+                mapped([[2, 0, 1], [0, 2, 3], [0, 0, 2]], [5, 6]),
                 dragged([0.2, 0.2, 0.6, 0.6], [0.3, 0.3], [0.9, 0.2], "all"),
                 dragged([0.2, 0.2, 0.6, 0.6], [0.6, 0.6], [0.1, 0.9], [2, 3]),
-                justified([1, 1, 1, 2], 310, 100, 5)];
+                justified([1, 1, 1, 2], 310, 100, 5),
+            ];
         }"""
     )
     assert sorted(found[0]) == [[0, 0], [0, 2], [2, 0], [2, 2]]
@@ -387,9 +384,13 @@ def test_addresses_and_states_are_the_same_thing(page, process):
     open_page(page, process)
     addresses = [
         "/", "/?q=1:2:30+pm", "/?q=0.5:a+%26+b", "/?like=3&like=4@1,2,30,40*0.5&not=2:snow&not=rain",
-        "/?q=a&yes=1,2&no=3&where=folder+%3D+%2Fa+b&rank=words", "/?upload=12-34*2&view=7", "/?classify=4&label=a+cat&label=b",
+        "/?q=a&yes=1,2&no=3&where=folder+%3D+%2Fa+b&rank=words", "/?upload=12-34*2&view=7",
+        "/?classify=4&label=a+cat&label=b",
     ]  # fmt: skip
-    script = "async all => { const s = await import('/static/state.js'); return all.map(one => s.toAddress(s.fromAddress(one.slice(1)))); }"
+    script = """async all => {
+        const { fromAddress, toAddress } = await import("/static/state.js");
+        return all.map(one => toAddress(fromAddress(one.slice(1))));
+    }"""
     assert page.evaluate(script, addresses) == addresses
     odd = ["/?like=x&like=0&like=1@5,5,1,1&yes=1,1,z&view=-3&rank=magic&not=+", "/?q=0:none&like=1*0&colour=red"]
     assert page.evaluate(script, odd) == ["/?yes=1", "/?q=1:0:none"]

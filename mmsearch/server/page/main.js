@@ -43,7 +43,7 @@ function show() {
   if (!library) return;
   state = fitting(state, library);
   const words = state.text.trim() || (state.pictures.length ? "by a picture" : "");
-  document.title = words ? `${words} – mmsearch` : "mmsearch";
+  document.title = words ? `${words} - mmsearch` : "mmsearch";
   form.render(state, library);
   filters.render(state, library.revision);
   marks.follow(state, library);
