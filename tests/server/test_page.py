@@ -213,6 +213,16 @@ def test_more_like_this_searches_by_the_picture(page, process, api):
     expect_focus(page, "two-dogs.jpg")
 
 
+def test_a_file_that_is_called_a_picture_and_is_none_is_said(browser, process):
+    expected = ("Failed to load resource",)
+    with browsers.watched(browser, process.address, browsers.TOKEN, expected=expected) as page:
+        open_page(page, process)
+        give(page, "drop", b"nonsense" * 10)
+        expect(page.locator("#state")).to_contain_text("Your picture: no known picture format")
+        page.locator("#state").get_by_role("button", name="Start over").click()
+        expect(page.locator("#summary")).to_have_text("29 pictures")
+
+
 # -- the view of one picture -----------------------------------------------------------------------------
 
 
@@ -457,8 +467,8 @@ def test_everything_goes_by_keys(page, process, api):
     expect_focus(page, names[2])
     page.keyboard.press("ArrowDown")
     assert page.evaluate("() => document.activeElement.closest('li').offsetTop") > 0
-    page.keyboard.press("Home")
-    page.keyboard.press("s")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Search again with the marks").press("Enter")
     page.wait_for_function("() => location.search.includes('yes=')")
     page.keyboard.press("m")
     page.wait_for_function("() => location.search.startsWith('?like=')")

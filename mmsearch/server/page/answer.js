@@ -8,7 +8,6 @@ import { uploads } from "./uploads.js";
 const STEPS = [100, 300, 1000]; // hits that are asked for, at first and with "Show more"
 const PAGE = 200;
 const BUSY_AFTER = 250;
-const CALM = 5_000; // while pictures are being indexed, the answer is made anew at most as often
 
 /** Asks for what a state wants and shows it; a newer question always wins. */
 export class Answer {
@@ -17,7 +16,6 @@ export class Answer {
   #wanted = "";
   #revision = null;
   #k = STEPS[0];
-  #askedAt = 0;
   #next = api.newest();
   #isFirstFocused = false;
   #busyTimer;
@@ -33,8 +31,7 @@ export class Answer {
     const wanted = JSON.stringify([toAddress({ ...state, view: null, classify: null }), library.hasWords, library.hasLocal,
       state.pictures.map(({ key }) => uploads.has(key))]);
     const isSame = wanted === this.#wanted;
-    const isCurrent = this.#revision === library.revision || (library.isIndexing && performance.now() - this.#askedAt < CALM);
-    if (isSame && isCurrent) return;
+    if (isSame && this.#revision === library.revision) return;
     if (!isSame) this.#k = STEPS[0];
     this.#wanted = wanted;
     this.#run();
@@ -58,7 +55,7 @@ export class Answer {
 
   async #run() {
     const signal = this.#next();
-    [this.#revision, this.#askedAt] = [this.library.revision, performance.now()];
+    this.#revision = this.library.revision;
     this.#busy(true);
     try {
       const { state, library } = this;
@@ -139,7 +136,7 @@ export class Answer {
   }
 
   #fail(problem) {
-    if (problem.kind === "stopped" || problem.kind === "expired" || problem.kind === "library") {
+    if (problem.kind === "stopped" || problem.kind === "expired") {
       this.forget();
       this.on.fail(problem);
       return;

@@ -13,6 +13,9 @@ const STOPPED = "The server does not answer. Is `mmsearch serve` still running? 
 const EXPIRED = "The server does not know this browser: its pass has expired, or the server was started anew. " +
   "Open the link that `mmsearch serve` printed when it started, or give the token beside it.";
 
+const TOO_LARGE = "The pictures are larger than 20 MB together; bring fewer or smaller ones.";
+export const MOST_BYTES = 20e6; // a little less than the server takes, for the rest of the request
+
 async function call(path, options) {
   let response;
   try {
@@ -46,8 +49,9 @@ function postJson(path, asked, signal) {
 }
 
 /** Returns the answer to a search or a classification; files go with it as they are. */
-function post(path, asked, files, signal) {
+async function post(path, asked, files, signal) {
   if (!files.length) return postJson(path, asked, signal);
+  if (files.reduce((sum, file) => sum + file.size, 0) > MOST_BYTES) throw new Problem(TOO_LARGE, "request");
   const form = new FormData();
   form.append("query", JSON.stringify(asked));
   for (const file of files) form.append("picture", file, "your picture");

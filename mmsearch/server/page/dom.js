@@ -85,8 +85,9 @@ export function paused(action, milliseconds) {
 export function openDialog(dialog) {
   if (!dialog.dataset.ready) {
     dialog.dataset.ready = "yes";
-    dialog.addEventListener("click", (event) => {
-      if (event.target === dialog) dialog.requestClose ? dialog.requestClose() : dialog.close();
+    dialog.addEventListener("pointerdown", ({ target, clientX: x, clientY: y }) => {
+      const { left, right, top, bottom } = dialog.getBoundingClientRect();
+      if (target === dialog && (x < left || x > right || y < top || y > bottom)) dialog.close();
     });
   }
   if (!dialog.open) dialog.showModal();

@@ -11,10 +11,15 @@ const OFTEN = 1_000;
 const CALM = 5_000;
 const SELDOM = 15_000;
 
-/** Watches `/status`; `onChange(status, hasReturned)` is called when something changed, or after a silence. */
+/**
+ * Watches `/status`; `onChange(status, hasReturned)` is called when something changed, or after a silence. While
+ * pictures are being indexed something always has: then it is called now and then.
+ */
 export class LibraryWatch {
   #timer;
   #last = null;
+  #told = null;
+  #toldAt = 0;
   #begun = null;
   #problem = "";
   #sentence = "";
@@ -69,13 +74,14 @@ export class LibraryWatch {
     const hasReturned = this.#problem !== "";
     this.#problem = this.#sentence = "";
     byId("banner").hidden = true;
-    const before = this.#last;
     this.#last = found;
     this.#showFacts(found);
     this.#showIndexing(found.indexing);
-    const isOther = !before || before.revision !== found.revision || before.n_pictures !== found.n_pictures ||
-      before.has_local !== found.has_local || before.model !== found.model || Boolean(before.indexing) !== Boolean(found.indexing);
-    if (isOther || hasReturned) this.onChange(found, hasReturned);
+    const facts = JSON.stringify([found.revision, found.n_pictures, found.has_local, found.model]);
+    const isTime = !found.indexing || performance.now() - this.#toldAt >= CALM;
+    if (!hasReturned && (facts === this.#told || !isTime)) return;
+    [this.#told, this.#toldAt] = [facts, performance.now()];
+    this.onChange(found, hasReturned);
   }
 
   #showFacts(found) {

@@ -56,7 +56,7 @@ function show() {
 
 function libraryChanged(status, hasReturned) {
   library = { hasWords: status.has_words, hasLocal: status.has_local, hasVectors: status.dim > 0, n: status.n_pictures,
-    revision: status.revision, isIndexing: Boolean(status.indexing) };
+    revision: status.revision };
   api.remember(null);
   byId("open-classify").hidden = !library.hasWords;
   if (hasReturned) answer.forget();
@@ -80,7 +80,8 @@ function showView() {
     return;
   }
   const place = answer.hits.findIndex((hit) => hit.id === state.view);
-  view.show(state.view, { hit: answer.hits[place], state, abilities: library, answer: answer.found, mark: marks.of(state.view), place, n: answer.hits.length });
+  view.show(state.view, { hit: answer.hits[place], state, abilities: library, answer: answer.found, place, n: answer.hits.length,
+    mark: marks.of(state.view), isAgain: marks.isChanged });
 }
 
 function closeView() {

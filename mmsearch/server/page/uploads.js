@@ -1,8 +1,8 @@
 // Pictures that the user brings: chosen, dropped or pasted. They live as long as the page; an address holds only a key.
 
+import { MOST_BYTES } from "./api.js";
 import { el } from "./dom.js";
 
-const MOST_BYTES = 19 << 20; // the server takes 20 MiB in all
 const SIDE = 2048;
 
 /** Key -> {key, file, href, width, height}; width and height are 0 where the browser cannot show the format. */
@@ -26,20 +26,22 @@ export function picturesOf(transfer) {
   return [...(transfer?.files ?? [])].filter((file) => file.type.startsWith("image/") || /\.(heic|heif|avif)$/i.test(file.name));
 }
 
-/** Calls back with pictures that are dropped on the page or pasted; `onId` with a picture of the grid. */
+/** Calls back with pictures that are dropped on the page or pasted, or when something else was dropped. */
 export function watchTransfers(overlay, onFiles, onNothing) {
   let depth = 0;
-  const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+  const has = (type) => (event) => [...(event.dataTransfer?.types ?? [])].includes(type);
+  const hasFiles = has("Files");
+  const hasLink = (event) => has("text/uri-list")(event) && !event.target.matches?.("input, textarea");
   const show = (change) => {
     depth = change === 0 ? 0 : depth + change;
     overlay.hidden = depth <= 0;
   };
   window.addEventListener("dragenter", (event) => hasFiles(event) && show(1));
   window.addEventListener("dragleave", (event) => hasFiles(event) && show(-1));
-  window.addEventListener("dragover", (event) => hasFiles(event) && event.preventDefault());
+  window.addEventListener("dragover", (event) => (hasFiles(event) || hasLink(event)) && event.preventDefault());
   window.addEventListener("drop", (event) => {
     show(0);
-    if (!hasFiles(event)) return;
+    if (!hasFiles(event) && !hasLink(event)) return; // a link would take the browser away from here
     event.preventDefault();
     given(picturesOf(event.dataTransfer));
   });

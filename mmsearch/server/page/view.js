@@ -7,9 +7,10 @@ import { subjectOf } from "./subject.js";
 
 const MOST_ZOOM = 1.6; // of small pictures
 
-/** The dialog of one picture. `on` has close, step(by), like, add, part, mark(id, kind), classify. */
+/** The dialog of one picture. `on` has close, step(by), like, add, part, mark(id, kind), again, classify. */
 export class ResultView {
   #id = null;
+  #shown = "";
   #isMatches = true;
 
   constructor(on) {
@@ -19,17 +20,27 @@ export class ResultView {
     this.dialog.addEventListener("keydown", (event) => this.#key(event));
   }
 
-  /** Shows a picture; `context` has hit (or null), state, abilities, answer, mark, place and n. */
+  /** Shows a picture; `context` has hit (or undefined), state, abilities, answer, place, n, mark and isAgain. */
   async show(id, context) {
     const isOther = this.#id !== id;
     this.#id = id;
     const hit = context.hit ?? (await picture(id).catch((problem) => ({ problem })));
     if (this.#id !== id) return; // another one, or none, was asked for meanwhile
+    const { state, abilities, place, n } = context;
+    const shownNow = JSON.stringify([id, hit, place, n, abilities.hasWords, abilities.hasVectors, state.pictures]);
+    if (this.#shown === shownNow && this.dialog.open) return this.#showMark(context);
+    this.#shown = shownNow;
     const held = isOther ? null : this.dialog.querySelector(":focus")?.id;
     this.dialog.replaceChildren(this.#bar(hit, context), hit.problem ? el("p", { class: "state", text: hit.problem.message }) : this.#body(hit, context));
+    this.#showMark(context);
     openDialog(this.dialog);
     if (held) byId(held)?.focus();
     else if (isOther) byId("view-title").focus();
+  }
+
+  #showMark({ mark, isAgain }) {
+    for (const kind of ["relevant", "irrelevant"]) byId(`view-${kind}`)?.setAttribute("aria-pressed", String(mark === kind));
+    if (byId("view-again")) byId("view-again").hidden = !isAgain;
   }
 
   /** Closes the dialog if it is open. */
@@ -87,16 +98,17 @@ export class ResultView {
     return figure.replaceChildren(drawMatches(example, found, hit.local, isWide));
   }
 
-  #actions(hit, { abilities, mark }) {
+  #actions(hit, { abilities }) {
     const judge = (kind, words, sign) => button(words, { sign, id: `view-${kind}`, class: `judge-${kind}`,
-      "aria-pressed": String(mark === kind), onClick: () => this.on.mark(hit.id, kind) });
+      "aria-pressed": "false", onClick: () => this.on.mark(hit.id, kind) });
     return el("div", { class: "actions" },
       button("More like this", { sign: "like", class: "primary", id: "view-like", onClick: () => this.on.like(hit.id) }),
       button("A part of it", { sign: "crop", id: "view-part", onClick: () => this.on.part(hit) }),
       abilities.hasVectors && button("Add to search", { sign: "picture", id: "view-add", onClick: () => this.on.add(hit.id) }),
       abilities.hasWords && button("Classify", { sign: "label", id: "view-classify", onClick: () => this.on.classify(hit.id) }),
       abilities.hasVectors && judge("relevant", "Relevant", "yes"),
-      abilities.hasVectors && judge("irrelevant", "Not relevant", "no"));
+      abilities.hasVectors && judge("irrelevant", "Not relevant", "no"),
+      button("Search again with the marks", { sign: "search", id: "view-again", class: "primary whole", hidden: true, onClick: () => this.on.again() }));
   }
 }
 
