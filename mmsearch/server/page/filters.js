@@ -1,7 +1,7 @@
 // Filters with counts: every choice says how many pictures it would leave beside the other filters.
 
 import { facets } from "./api.js";
-import { button, byId, el, shown } from "./dom.js";
+import { button, byId, bytes, el, iconButton, shown } from "./dom.js";
 import { fieldOf, filtersOf, withFilter } from "./state.js";
 
 const GROUPS = [
@@ -10,6 +10,8 @@ const GROUPS = [
   { field: "size", title: "Size of the file", of: "sizes" },
   { field: "format", title: "Format", of: "formats" },
 ];
+const NAMES = { folder: "Folder", taken: "Date", size: "Size", format: "Format", name: "Name", width: "Width", height: "Height" };
+const SAID = { "=": "", "!=": "not ", "<": "below ", "<=": "to ", ">": "above ", ">=": "from ", "~": "" };
 const FEW = 8;
 const MOST_KEPT = 30;
 
@@ -59,10 +61,9 @@ export class Filters {
   }
 
   #chip(field, expressions) {
-    const words = el("bdi", { text: expressions.map(shown).join(", ") });
-    const remove = button("", { sign: "close", class: "icon-only quiet", "aria-label": `Remove the filter ${expressions.map(shown).join(", ")}`,
-      onClick: () => this.#choose(field, []) });
-    return el("li", {}, words, remove);
+    const words = `${NAMES[field] ?? field}: ${expressions.filter((one) => one !== "size >= 0").map(said).join(" ")}`;
+    const remove = iconButton(`Remove the filter ${words}`, "close", () => this.#choose(field, []), { class: "quiet" });
+    return el("li", { title: expressions.map(shown).join(", ") }, el("bdi", { text: words }), remove);
   }
 
   #choose(field, expressions) {
@@ -132,6 +133,15 @@ export class Filters {
       on: { change: take, search: take } });
     return el("fieldset", {}, el("legend", { text: "Name of the file" }), el("label", { class: "wide" }, el("span", { class: "unseen", text: "Name of the file" }), input));
   }
+}
+
+/** Returns what a filter asks of its field, in words. */
+function said(expression) {
+  const [, field, operator, value] = /^([a-z]+) (!=|<=|>=|=|<|>|~) (.*)$/s.exec(expression) ?? [];
+  if (!field) return shown(expression);
+  if (field === "size" && /^\d+$/.test(value)) return SAID[operator] + bytes(Number(value));
+  const isPath = field === "folder" || field === "path";
+  return SAID[operator] + shown(isPath ? value.replace(/\/\*$/, "").split("/").at(-1) || value : value);
 }
 
 /** Returns a folder by its path from the folder that holds all. */
