@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmsearch import Query, Term
+from mmsearch import PictureBytes, Query, Term
 from mmsearch.errors import PictureError, QueryError
-from mmsearch.records import PictureBytes
 
 
 @pytest.fixture

@@ -111,7 +111,9 @@ def install(app: FastAPI) -> None:
         return of_error(error)
 
     async def unexpected_error(_: Request, __: Exception) -> Response:
-        return problem(500, "something went wrong in the server; its terminal says what")
+        # uvicorn ends the connection after it; a client that is not told would use it again.
+        close = {"connection": "close"}
+        return problem(500, "something went wrong in the server; its terminal says what", headers=close)
 
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, validation_error)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from mmsearch.samples import sample_folder
+from mmsearch.store.progress import shown_progress
 
 
 @pytest.fixture
@@ -311,3 +312,10 @@ def test_vocabularies_are_learned_exported_described_and_shared(run, tmp_path, c
     code, _, err = run("vocabulary", "info", tmp_path / "nothing")
     assert code == 1
     assert "cannot be read" in err
+
+
+def test_status_shows_how_far_another_process_is(indexed, run):
+    with shown_progress(indexed.folder, lambda *_: None) as on_progress:
+        on_progress("embed", 120, 300)
+        _, out, _ = run("status", "--format", "table", "--library", indexed.folder)
+    assert re.search(r"being indexed +embed, 120 of 300", out)

@@ -1,0 +1,57 @@
+"""Errors as problem details: the shape is that of RFC 9457, and nothing of the inside is told."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from mmsearch.errors import EncoderError, LibraryDamagedError, PictureError, QueryError
+from mmsearch.server import pictures
+from mmsearch.server.problems import of_error
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (QueryError("a sentence"), 422, "urn:mmsearch:query"),
+        (PictureError("corrupt", "a sentence"), 422, "urn:mmsearch:picture"),
+        (LibraryDamagedError("a sentence"), 503, "urn:mmsearch:library"),
+        (EncoderError("a sentence"), 503, "urn:mmsearch:library"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_expected_error_is_its_sentence(error, status, kind):
+    found = of_error(error)
+    assert found.status_code == status
+    assert b'"detail":"a sentence"' in found.body
+    assert f'"type":"{kind}"'.encode() in found.body
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/nowhere", 404), ("PUT", "/search", 405), ("GET", "/pictures/x", 422)]
+)
+def test_what_the_framework_refuses_is_a_problem_too(client, method, path, status):
+    found = client.request(method, path)
+    assert found.status_code == status
+    assert found.headers["content-type"] == "application/problem+json"
+    assert {"type", "title", "status", "detail"} <= found.json().keys()
+
+
+def test_an_unexpected_error_tells_nothing_and_is_marked_like_every_answer(own, monkeypatch, caplog):
+    def fail(*_):
+        raise RuntimeError("the inside of /secret/place")
+
+    monkeypatch.setattr(pictures, "count_facets", fail)
+    _, client = own
+    found = client.get("/facets")
+    assert found.status_code == 500
+    assert found.headers["content-type"] == "application/problem+json"
+    assert "secret" not in found.text
+    assert found.headers["x-content-type-options"] == "nosniff"
+    assert client.get("/status").status_code == 200
+    end = time.monotonic() + 10
+    # For who runs the server; written after the answer.
+    while "the inside of /secret/place" not in caplog.text:
+        assert time.monotonic() < end
+        time.sleep(0.01)
