@@ -284,6 +284,16 @@ def test_rows_of_the_grid_fill_its_width(page, process):
     assert page.locator("#results img:not([loading=lazy])").count() == 0
 
 
+def test_pictures_can_be_ranked_by_their_details_alone(page, process, api):
+    wall = id_of(api, "great-wall.jpg")
+    open_page(page, process, f"/?like={wall}@40,20,300,220")
+    page.get_by_label("Rank by").select_option("words")
+    expected = found_by(api, pictures=[{"id": wall, "box": [40, 20, 300, 220]}], mode="local", k=100)
+    expect(page.locator("#summary")).to_have_text(f"{len(expected)} pictures with details in common")
+    expect_names(page, expected)
+    assert asked(page)["rank"] == ["words"]
+
+
 # -- marks -----------------------------------------------------------------------------------------------
 
 

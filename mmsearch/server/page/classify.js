@@ -25,7 +25,7 @@ export class Classifier {
     this.labels.addEventListener("input", () => this.typed());
     this.dialog.append(el("h2", { id: "classify-title", text: "What is it?" }), this.face,
       el("label", { class: "wide" }, "Labels, with commas between them", this.labels), this.answer,
-      el("div", { class: "dialog-actions" }, button("Another picture", { onClick: () => this.on.choose() }),
+      el("div", { class: "dialog-actions" }, button("Choose a picture", { onClick: () => this.on.choose() }),
         button("Close", { id: "classify-close", onClick: () => this.dialog.close() })));
   }
 

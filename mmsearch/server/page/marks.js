@@ -70,10 +70,10 @@ export class Marks {
     if (bar.hidden) return;
     const words = [relevant.length && `${relevant.length} relevant`, irrelevant.length && `${irrelevant.length} not relevant`].filter(Boolean);
     const hint = this.#isPointless ? ": mark one that is relevant, too" : "";
-    const again = button("Search again", { class: "primary", id: "again", disabled: !this.isChanged, onClick: () => this.on.again() });
+    const again = button("Search again", { class: "primary", id: "again", disabled: this.#isPointless, hidden: !this.isChanged && !this.#isPointless, onClick: () => this.on.again() });
     const forget = button("Forget marks", { class: "quiet", id: "forget", onClick: () => this.on.forget() });
     const held = bar.contains(document.activeElement) && document.activeElement.id;
     bar.replaceChildren(`${words.join(", ") || "No marks"}${hint}`, again, forget);
-    if (held) byId(held).focus();
+    if (held) (byId(held).hidden ? forget : byId(held)).focus();
   }
 }
