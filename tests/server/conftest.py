@@ -12,12 +12,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 from mmsearch import Library
 from mmsearch.samples import sample_folder
 from mmsearch.server.app import create_app
 from mmsearch.server.run import server_of
 from mmsearch.server.security import Access
+from tests.server import browser as browsers
 
 
 @dataclass
@@ -91,3 +93,51 @@ def hits(response):
 
 def names(response):
     return [hit["name"] for hit in hits(response)]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium; of a module, since its driver does not let other event loops run beside it."""
+    with browsers.chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def gallery(offline_folder, cache, tmp_path_factory):
+    """A library of the samples that knows words, with folders, dates and visual words; read only."""
+    base = tmp_path_factory.mktemp("gallery")
+    for path in sorted(sample_folder().glob("*.jpg")):
+        folder = base / "photos" / ("trip" if path.name > "m" else "home")
+        folder.mkdir(parents=True, exist_ok=True)
+        exif = Image.Exif()
+        if folder.name == "trip":
+            exif[0x0132] = f"20{20 + len(path.name) % 3}:05:01 10:00:00"
+        with Image.open(path) as image:
+            image.save(folder / path.name, quality=95, exif=exif)
+    with Library.open(base / "library", cache=cache) as library:
+        library.index([base / "photos"], model="offline", local=True)
+    return base / "library"
+
+
+@pytest.fixture(scope="session")
+def process(gallery, cache):
+    """`mmsearch serve` over the gallery, as a user starts it."""
+    browsers.chromium_path()
+    found = browsers.start(gallery, cache)
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def page(browser, process):
+    """A page of the gallery; it must meet no error and ask no other host."""
+    with browsers.watched(browser, process.address, browsers.TOKEN) as found:
+        yield found
+
+
+@pytest.fixture
+def api(process):
+    """A program that asks the server of the page."""
+    headers = {"authorization": f"Bearer {browsers.TOKEN}"}
+    with httpx.Client(base_url=process.address, headers=headers, timeout=30) as found:
+        yield found

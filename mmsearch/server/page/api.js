@@ -1,0 +1,94 @@
+// The server's answers, or a Problem with a sentence that can be shown.
+
+/** Why there is no answer: `kind` is stopped, expired, library, picture, query, request or other. */
+export class Problem extends Error {
+  constructor(sentence, kind, status = 0) {
+    super(sentence);
+    this.kind = kind;
+    this.status = status;
+  }
+}
+
+const STOPPED = "The server does not answer. Is `mmsearch serve` still running? This page tries again by itself.";
+const EXPIRED = "The server does not know this browser: its pass has expired, or the server was started anew. " +
+  "Open the link that `mmsearch serve` printed when it started, or give the token beside it.";
+
+const TOO_LARGE = "The pictures are larger than 20 MB together; bring fewer or smaller ones.";
+export const MOST_BYTES = 20e6; // a little less than the server takes, for the rest of the request
+
+async function call(path, options) {
+  let response;
+  try {
+    response = await fetch(path, { credentials: "same-origin", ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem(STOPPED, "stopped");
+  }
+  if (response.status === 204) return null;
+  const body = await response.json().catch((error) => {
+    if (error.name === "AbortError") throw error;
+    return null;
+  });
+  options?.signal?.throwIfAborted();
+  if (response.ok && body !== null) return body;
+  if (response.status === 401) throw new Problem(EXPIRED, "expired", 401);
+  const kind = body?.type?.startsWith("urn:mmsearch:") ? body.type.slice("urn:mmsearch:".length) : "other";
+  throw new Problem(sentence(body?.detail ?? `The server answered with ${response.status}.`), kind, response.status);
+}
+
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+
+const withWhere = (where, more = {}) => {
+  const parameters = new URLSearchParams(more);
+  for (const one of where) parameters.append("where", one);
+  return parameters.toString();
+};
+
+function postJson(path, asked, signal) {
+  return call(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(asked), signal });
+}
+
+/** Returns the answer to a search or a classification; files go with it as they are. */
+async function post(path, asked, files, signal) {
+  if (!files.length) return postJson(path, asked, signal);
+  if (files.reduce((sum, file) => sum + file.size, 0) > MOST_BYTES) throw new Problem(TOO_LARGE, "request");
+  const form = new FormData();
+  form.append("query", JSON.stringify(asked));
+  for (const file of files) form.append("picture", file, "your picture");
+  return call(path, { method: "POST", body: form, signal });
+}
+
+export const search = (asked, files, signal) => post("/search", asked, files, signal);
+export const classify = (asked, files, signal) => post("/classify", asked, files, signal);
+export const letIn = (token) => postJson("/session", { token });
+export const status = (signal) => call("/status", { signal });
+export const facets = (where, signal) => call(`/facets?${withWhere(where)}`, { signal });
+export const pictures = (where, limit, offset, signal) =>
+  call(`/pictures?${withWhere(where, { limit, offset })}`, { signal });
+
+const known = new Map();
+
+/** Returns what is known of a picture of the library; asked once. */
+export function picture(id) {
+  if (!known.has(id)) known.set(id, call(`/pictures/${id}`));
+  return known.get(id);
+}
+
+/** Remembers pictures that came with an answer; `null` forgets all. */
+export function remember(found) {
+  if (found === null) known.clear();
+  else for (const one of found) known.set(one.id, Promise.resolve(one));
+}
+
+export const thumbnail = (id, side) => `/pictures/${id}/thumbnail?side=${side}`;
+export const original = (id) => `/pictures/${id}/file`;
+
+/** Returns a function that gives a signal, and ends what was begun with the one before. */
+export function newest() {
+  let controller = new AbortController();
+  return () => {
+    controller.abort();
+    controller = new AbortController();
+    return controller.signal;
+  };
+}

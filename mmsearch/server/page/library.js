@@ -1,0 +1,124 @@
+// The state of the library and of the server, looked at again and again; what is wrong is said, and goes by itself.
+
+import { letIn, status } from "./api.js";
+import { byId, button, bytes, counted, el, prose, shown } from "./dom.js";
+
+const STAGES = {
+  scan: "Looking for pictures", embed: "Describing pictures", vocabulary: "Learning visual words", words: "Writing visual words",
+  graph: "Building the index", calibrate: "Measuring the index",
+};
+const OFTEN = 1_000;
+const CALM = 5_000;
+const SELDOM = 15_000;
+
+/**
+ * Watches `/status`; `onChange(status, hasReturned)` is called when something changed, or after a silence. While
+ * pictures are being indexed something always has: then it is called now and then.
+ */
+export class LibraryWatch {
+  #timer;
+  #last = null;
+  #told = null;
+  #toldAt = 0;
+  #begun = null;
+  #problem = "";
+  #sentence = "";
+
+  constructor(onChange) {
+    this.onChange = onChange;
+    document.addEventListener("visibilitychange", () => !document.hidden && this.look());
+    window.addEventListener("focus", () => this.#problem && this.look());
+  }
+
+  /** Looks now, and goes on looking. */
+  async look() {
+    try {
+      this.#take(await status());
+    } catch (problem) {
+      this.fail(problem);
+    }
+    this.#lookAgain();
+  }
+
+  #lookAgain() {
+    clearTimeout(this.#timer);
+    const pause = this.#problem === "expired" ? SELDOM : this.#problem || this.#last?.indexing ? OFTEN : CALM;
+    if (!document.hidden) this.#timer = setTimeout(() => this.look(), pause);
+  }
+
+  /** Says what is wrong with the server or the library, until it answers again. */
+  fail(problem) {
+    const isSame = this.#sentence === problem.message;
+    [this.#problem, this.#sentence] = [problem.kind, problem.message];
+    this.#lookAgain();
+    if (isSame) return; // to say it again would have screen readers read it again
+    const banner = byId("banner");
+    banner.hidden = false;
+    banner.replaceChildren(el("span", {}, ...prose(problem.message)), problem.kind === "expired" ? this.#tokenForm() : button("Try again", { onClick: () => this.look() }));
+    byId("indexing").hidden = true;
+    if (!this.#last) [byId("about-summary").textContent, byId("summary").textContent] = ["not connected", "No pictures to show"];
+  }
+
+  #tokenForm() {
+    const token = el("input", { type: "password", id: "token", autocomplete: "off", maxlength: 1000, required: true });
+    const wrong = el("span", {});
+    const submit = async (event) => {
+      event.preventDefault();
+      wrong.textContent = await letIn(token.value).then(() => "", (problem) => problem.message);
+      if (!wrong.textContent) this.look();
+    };
+    return el("form", { class: "small-field", on: { submit } }, el("label", {}, "Token ", token), el("button", { text: "Let me in" }), wrong);
+  }
+
+  #take(found) {
+    const hasReturned = this.#problem !== "";
+    this.#problem = this.#sentence = "";
+    byId("banner").hidden = true;
+    this.#last = found;
+    this.#showFacts(found);
+    this.#showIndexing(found.indexing);
+    const facts = JSON.stringify([found.revision, found.n_pictures, found.has_local, found.model]);
+    const isTime = !found.indexing || performance.now() - this.#toldAt >= CALM;
+    if (!hasReturned && (facts === this.#told || !isTime)) return;
+    [this.#told, this.#toldAt] = [facts, performance.now()];
+    this.onChange(found, hasReturned);
+  }
+
+  #showFacts(found) {
+    byId("about-summary").textContent = counted(found.n_pictures, "picture");
+    const facts = {
+      Model: shown(found.model),
+      Words: found.has_words ? "understood" : "not understood: search by a picture",
+      Details: found.has_local ? "visual words of local features" : "none; `mmsearch index --local` adds them",
+      "On disk": bytes(found.size_bytes),
+      ...(found.n_bad && { Unreadable: `${counted(found.n_bad, "file")}; \`mmsearch status\` names them` }),
+      mmsearch: found.version,
+    };
+    byId("about-facts").replaceChildren(...Object.entries(facts).flatMap(([name, value]) =>
+      [el("dt", { text: name }), el("dd", {}, ...prose(value))]));
+  }
+
+  #showIndexing(progress) {
+    byId("indexing").hidden = !progress;
+    if (!progress) {
+      this.#begun = null;
+      return;
+    }
+    const { stage, done, total } = progress;
+    if (this.#begun?.stage !== stage || done < this.#begun.done) this.#begun = { stage, done, at: performance.now() };
+    const bar = byId("indexing-bar");
+    if (total) bar.value = done / total;
+    else bar.removeAttribute("value");
+    const amount = total ? `: ${done.toLocaleString("en")} of ${total.toLocaleString("en")}` : done ? `: ${done.toLocaleString("en")}` : "";
+    byId("indexing-text").textContent = `${STAGES[stage] ?? stage}${amount}${this.#left(progress)}`;
+  }
+
+  /** Returns how long the stage will take at the pace that was seen. */
+  #left({ done, total }) {
+    const seconds = (performance.now() - this.#begun.at) / 1000;
+    const pace = (done - this.#begun.done) / seconds;
+    if (!total || seconds < 3 || !(pace > 0)) return "";
+    const left = (total - done) / pace;
+    return left < 60 ? " · less than a minute left" : ` · about ${counted(Math.round(left / 60), "minute")} left`;
+  }
+}

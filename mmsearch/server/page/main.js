@@ -1,0 +1,209 @@
+// The page: one state, which the address holds; every change goes through `go`, every answer through `run`.
+
+import * as api from "./api.js";
+import { Answer } from "./answer.js";
+import { Classifier } from "./classify.js";
+import { askPart } from "./crop.js";
+import { byId, openDialog } from "./dom.js";
+import { Filters } from "./filters.js";
+import { Grid } from "./grid.js";
+import { LibraryWatch } from "./library.js";
+import { Marks } from "./marks.js";
+import { QueryForm } from "./query.js";
+import { EMPTY, fitting, fromAddress, isBrowsing, toAddress } from "./state.js";
+import { subjectOf } from "./subject.js";
+import { keep, uploads, watchTransfers } from "./uploads.js";
+import { ResultView } from "./view.js";
+
+let state = fromAddress(location.search);
+let library = null;
+let brought = null; // the key of a picture that is classified and not of the library
+
+const form = new QueryForm(go, bring);
+const filters = new Filters(go);
+const marks = new Marks({ again: searchAgain, forget: forgetMarks, changed: showMarks });
+const grid = new Grid(byId("results"), { open, like, mark: (id, kind) => marks.toggle(id, kind), again: searchAgain });
+const answer = new Answer(grid, filters, { addressOf, showView, clear, forgetMarks, clearFilters: () => go({ where: [] }), fail: (problem) => watch.fail(problem) });
+const view = new ResultView({ close: closeView, step, like, add, part, again: searchAgain, classify, mark: (id, kind) => marks.toggle(id, kind) });
+const classifier = new Classifier({ close: closeClassifier, labelled, choose: () => byId("file").click() });
+const watch = new LibraryWatch(libraryChanged);
+
+/** Carries out a change of the state: `how` is push for a step that "back" undoes, or replace. */
+function go(change, how = "push", remembered = {}) {
+  state = { ...state, ...change };
+  const address = toAddress(state);
+  if (address !== location.pathname + location.search) {
+    if (how === "push") history.pushState(remembered, "", address);
+    else history.replaceState(history.state, "", address);
+  }
+  show();
+}
+
+function show() {
+  if (!library) return;
+  state = fitting(state, library);
+  const words = state.text.trim() || (state.pictures.length ? "by a picture" : "");
+  document.title = words ? `${words} - mmsearch` : "mmsearch";
+  form.render(state, library);
+  filters.render(state, library.revision);
+  marks.follow(state, library);
+  answer.want(state, library);
+  showView();
+  const subject = state.classify ? { id: state.classify } : brought !== null && { key: brought };
+  if (subject && library.hasWords) classifier.show(subject, state.labels);
+  else classifier.hide();
+}
+
+function libraryChanged(status, hasReturned) {
+  library = { hasWords: status.has_words, hasLocal: status.has_local, hasVectors: status.dim > 0, n: status.n_pictures,
+    revision: status.revision };
+  api.remember(null);
+  byId("open-classify").hidden = !library.hasWords;
+  if (hasReturned) answer.forget();
+  show();
+}
+
+// -- one picture ------------------------------------------------------------------------------------
+
+function addressOf(id) {
+  return toAddress({ ...state, view: id });
+}
+
+function open(id) {
+  go({ view: id }, "push", { isOpened: true });
+}
+
+function showView() {
+  if (!state.view) {
+    const last = view.hide();
+    if (last !== null) grid.focus(last);
+    return;
+  }
+  const place = answer.hits.findIndex((hit) => hit.id === state.view);
+  view.show(state.view, { hit: answer.hits[place], state, abilities: library, answer: answer.found, place, n: answer.hits.length,
+    mark: marks.of(state.view), isAgain: marks.isChanged });
+}
+
+function closeView() {
+  if (!state.view) return;
+  if (history.state?.isOpened) history.back(); // the step that opened it is undone
+  else go({ view: null }, "replace");
+}
+
+function step(by) {
+  const place = answer.hits.findIndex((hit) => hit.id === state.view);
+  const next = place < 0 ? undefined : answer.hits[place + by];
+  if (next) go({ view: next.id }, "replace");
+}
+
+// -- what can be done next ----------------------------------------------------------------------------
+
+const asked = (pictures) => ({ ...EMPTY, where: state.where, rank: state.rank, pictures });
+
+function like(id) {
+  answer.focusFirst();
+  go(asked([{ id, weight: 1, box: null }]));
+  window.scrollTo({ top: 0 });
+}
+
+async function part(hit) {
+  const box = await askPart(await subjectOf({ id: hit.id, box: null }));
+  if (box === undefined) return;
+  answer.focusFirst();
+  go(asked([{ id: hit.id, weight: 1, box }]));
+}
+
+function add(id) {
+  const others = state.pictures.filter((one) => one.id !== id);
+  go({ pictures: [...others, { id, weight: 1, box: null }].slice(-8), view: null });
+}
+
+async function bring(files) {
+  const keys = await Promise.all(files.slice(0, 8).map(keep));
+  if (!keys.length) return;
+  if (classifier.isOpen) {
+    brought = keys[0];
+    go({ classify: null }, "replace");
+    return;
+  }
+  const here = state.pictures.filter((one) => one.id || uploads.has(one.key));
+  form.forget();
+  const pictures = [...here, ...keys.map((key) => ({ key, weight: 1, box: null }))];
+  go({ pictures: pictures.slice(-8), view: null });
+}
+
+function clear() {
+  form.forget();
+  go(EMPTY);
+  byId("text").focus();
+}
+
+// -- marks --------------------------------------------------------------------------------------------
+
+function showMarks() {
+  grid.showMarks(marks.all);
+  if (state.view) showView();
+}
+
+function searchAgain() {
+  if (marks.isChanged) go({ ...marks.asState(), view: null });
+}
+
+function forgetMarks() {
+  marks.clear();
+  go({ relevant: [], irrelevant: [] });
+}
+
+// -- classify -----------------------------------------------------------------------------------------
+
+function classify(id) {
+  brought = null;
+  go({ classify: id }, "push", { isOpened: true });
+}
+
+function labelled(labels) {
+  go({ labels }, "replace");
+}
+
+function closeClassifier() {
+  brought = null;
+  if (state.classify && history.state?.isOpened) history.back();
+  else go({ classify: null }, "replace");
+}
+
+function openClassifier() {
+  const [first] = state.pictures;
+  if (first?.id) classify(first.id);
+  else {
+    brought = first && uploads.has(first.key) ? first.key : "";
+    show();
+  }
+}
+
+// -- the page as a whole ------------------------------------------------------------------------------
+
+window.addEventListener("popstate", () => {
+  form.forget();
+  brought = null;
+  state = fromAddress(location.search);
+  show();
+});
+document.addEventListener("keydown", (event) => {
+  const isTyping = event.target.matches("input, textarea, select") || document.querySelector("dialog[open]");
+  if (isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "?") openDialog(byId("help"));
+  if (event.key !== "/") return;
+  event.preventDefault();
+  byId(library?.hasWords ? "text" : "choose").focus();
+});
+byId("home").addEventListener("click", (event) => {
+  event.preventDefault();
+  clear();
+});
+byId("clear").addEventListener("click", clear);
+byId("open-help").addEventListener("click", () => openDialog(byId("help")));
+byId("open-classify").addEventListener("click", openClassifier);
+document.addEventListener("click", (event) => !byId("about").contains(event.target) && (byId("about").open = false));
+byId("about").addEventListener("keydown", (event) => event.key === "Escape" && (byId("about").open = false));
+watchTransfers(byId("drop"), bring, () => answer.say("What was dropped is not a picture that can be read."));
+watch.look();

@@ -1,0 +1,138 @@
+// What is looked for, as the address holds it. A state is a plain object that is never changed, only replaced.
+//
+// ?q=WORDS &like=ID &upload=KEY &not=WORDS &yes=IDS &no=IDS &where=FILTER &rank=WAY &view=ID &classify=ID &label=WORDS
+// Words take a weight as in `2:a beach`, pictures a part and a weight as in `12@10,20,300,400*2`.
+
+export const EMPTY = Object.freeze({
+  text: "", textWeight: 1, pictures: [], exclude: [], relevant: [], irrelevant: [], where: [], rank: "auto",
+  view: null, classify: null, labels: "",
+});
+const RANKS = ["auto", "none", "local", "words"];
+const WEIGHTED = /^(\d+(?:\.\d+)?):(.+)$/s;
+const PICTURE = /^([\w-]+)(?:@(-?[\d.]+),(-?[\d.]+),(-?[\d.]+),(-?[\d.]+))?(?:\*(\d+(?:\.\d+)?))?$/;
+const MOST_PICTURES = 8;
+const MOST_EXCLUDED = 16;
+export const MOST_JUDGED = 200;
+
+/** Returns the state that an address holds; what makes no sense in it is left out. */
+export function fromAddress(query) {
+  const parameters = new URLSearchParams(query);
+  const [text, textWeight] = weighted(parameters.get("q") ?? "");
+  const pictures = [...parameters].map(picture).filter(Boolean).slice(0, MOST_PICTURES);
+  const exclude = parameters.getAll("not").map(weighted).filter(([words]) => words.trim());
+  const rank = parameters.get("rank");
+  return {
+    text: text.slice(0, 1000), textWeight, pictures,
+    exclude: exclude.slice(0, MOST_EXCLUDED).map(([words, weight]) => ({ text: words.slice(0, 1000), weight })),
+    relevant: ids(parameters.get("yes")), irrelevant: ids(parameters.get("no")),
+    where: parameters.getAll("where").slice(0, 20), rank: RANKS.includes(rank) ? rank : "auto",
+    view: id(parameters.get("view")), classify: id(parameters.get("classify")), labels: parameters.getAll("label").join(", "),
+  };
+}
+
+/** Returns the address of a state, from its path on. */
+export function toAddress(state) {
+  const parameters = new URLSearchParams();
+  if (state.text) parameters.append("q", withWeight(state.text, state.textWeight));
+  for (const one of state.pictures) parameters.append(one.id ? "like" : "upload", pictureText(one));
+  for (const one of state.exclude) parameters.append("not", withWeight(one.text, one.weight));
+  if (state.relevant.length) parameters.append("yes", state.relevant.join(","));
+  if (state.irrelevant.length) parameters.append("no", state.irrelevant.join(","));
+  for (const one of state.where) parameters.append("where", one);
+  if (state.rank !== "auto") parameters.append("rank", state.rank);
+  if (state.view) parameters.append("view", state.view);
+  if (state.classify) parameters.append("classify", state.classify);
+  if (state.classify) for (const label of labelsOf(state.labels)) parameters.append("label", label);
+  const query = parameters.toString().replaceAll("%2C", ",").replaceAll("%40", "@").replaceAll("%3A", ":");
+  return query ? `/?${query}` : "/";
+}
+
+/** Returns the words of the labels that were typed, without empty and repeated ones. */
+export const labelsOf = (typed) => [...new Set(typed.split(/[,\n]/).map((label) => label.trim()).filter(Boolean))];
+
+/** Returns a state without what a library cannot answer: words where it knows none, more than one example without vectors. */
+export function fitting(state, { hasWords, hasVectors }) {
+  const fit = hasWords ? state : { ...state, text: "", exclude: [] };
+  return hasVectors ? fit : { ...fit, pictures: fit.pictures.slice(-1), relevant: [], irrelevant: [] };
+}
+
+/** Returns whether nothing is looked for, so that the library is shown as it is. */
+export const isBrowsing = (state) => !state.text.trim() && !state.pictures.length && !state.relevant.length;
+
+/** Returns whether the example is one picture and nothing else: what local features can answer. */
+export const isOneExample = (state) => !state.text.trim() && state.pictures.length === 1 && !state.exclude.length &&
+  !state.relevant.length && !state.irrelevant.length;
+
+/**
+ * Returns a search request, and the files that go with it.
+ *
+ * The state fits the library, whose `abilities` these are. `uploads` has the file of each key; pictures whose file is
+ * not there are left out.
+ */
+export function toRequest(state, uploads, abilities, k) {
+  const files = [];
+  const pictures = state.pictures.flatMap(({ id: own, key, weight, box }) => {
+    if (own) return [{ id: own, weight, box }];
+    const upload = uploads.get(key);
+    return upload ? [{ upload: files.push(upload.file) - 1, weight, box }] : [];
+  });
+  const asked = { pictures, where: state.where, k, explain: true };
+  if (!abilities.hasVectors) return [{ ...asked, mode: "local" }, files];
+  if (state.text.trim()) Object.assign(asked, { text: state.text, text_weight: state.textWeight });
+  Object.assign(asked, { exclude: state.exclude, relevant: state.relevant, irrelevant: state.irrelevant });
+  if (abilities.hasLocal && pictures.length === 1) Object.assign(asked, ranking(state));
+  return [asked, files];
+}
+
+function ranking(state) {
+  if (state.rank === "words") return isOneExample(state) ? { mode: "local" } : {};
+  return { rerank: state.rank };
+}
+
+/** Returns the field that a filter is about; parts of paths are about folders. */
+export function fieldOf(expression) {
+  const field = /^\s*([a-z_]+)/.exec(expression)?.[1] ?? "";
+  return field === "path" ? "folder" : field;
+}
+
+/** Returns filters with those of one field replaced. */
+export const withFilter = (where, field, expressions) =>
+  [...where.filter((one) => fieldOf(one) !== field), ...expressions];
+
+/** Returns the filters of a class of pictures, such that an address and JSON can hold them. */
+export function filtersOf(facet) {
+  return facet.where.map((one) => {
+    if (!/[\ud800-\udfff]/u.test(one)) return one; // with the flag u, only halves of pairs match
+    const path = one.replace(/^folder = /, "").replace(/[[*?]/g, "[$&]").replace(/[\ud800-\udfff]/gu, "?");
+    return `path ~ ${path}/*`; // the name of the folder has bytes that are no text: each is any byte
+  });
+}
+
+function weighted(text) {
+  const match = WEIGHTED.exec(text);
+  const weight = match ? Number(match[1]) : 1;
+  return weight > 0 && weight <= 1000 && match ? [match[2], weight] : [text, 1];
+}
+
+const withWeight = (text, weight) => (weight !== 1 || WEIGHTED.test(text) ? `${weight}:${text}` : text);
+
+function picture([name, value]) {
+  const match = (name === "like" || name === "upload") && PICTURE.exec(value);
+  if (!match) return null;
+  const box = match[2] === undefined ? null : match.slice(2, 6).map(Number);
+  if (box && !(box[0] < box[2] && box[1] < box[3] && box.every((edge) => Math.abs(edge) <= 1e6))) return null;
+  const weight = Number(match[6] ?? 1);
+  if (!(weight > 0 && weight <= 1000)) return null;
+  if (name === "upload") return { key: match[1], weight, box };
+  return id(match[1]) && { id: id(match[1]), weight, box };
+}
+
+const pictureText = ({ id: own, key, weight, box }) =>
+  `${own ?? key}${box ? `@${box.join(",")}` : ""}${weight === 1 ? "" : `*${weight}`}`;
+
+function id(text) {
+  const number = /^\d+$/.test(text ?? "") ? Number(text) : 0;
+  return number >= 1 && Number.isSafeInteger(number) ? number : null;
+}
+
+const ids = (text) => [...new Set((text ?? "").split(",").map(id).filter(Boolean))].slice(0, MOST_JUDGED);

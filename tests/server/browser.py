@@ -1,0 +1,106 @@
+"""A real Chromium that looks at the page, and a server in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+PAGE = Path(__file__).parents[2] / "mmsearch" / "server" / "page"
+TOKEN = "a-token-that-only-tests-know"
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+)  # fmt: skip
+TIMEOUT_MS = 15_000
+
+
+def chromium_path() -> str:
+    """Return where Chromium is; without it there is nothing to test with."""
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("Chromium is not installed; install the Debian package chromium")
+    return found
+
+
+@contextmanager
+def chromium():
+    """A headless browser until the end of the block."""
+    path = chromium_path()
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Process:
+    """A server as a user starts it."""
+
+    address: str
+    link: str
+    process: subprocess.Popen
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+        self.process.stderr.close()
+
+
+def start(folder: Path, cache: Path, *, port: int = 0) -> Process:
+    """Run `mmsearch serve` over a library until it has said where it is."""
+    environment = os.environ | {
+        "MMSEARCH_LIBRARY": str(folder), "MMSEARCH_CACHE": str(cache), "MMSEARCH_TOKEN": TOKEN,
+        "HF_HUB_OFFLINE": "1",
+    }  # fmt: skip
+    command = [sys.executable, "-c", "from mmsearch.cli.app import main; main()", "serve", "--no-open"]
+    process = subprocess.Popen([*command, "--port", str(port)], env=environment, stderr=subprocess.PIPE, text=True)
+    said = ""
+    while (line := process.stderr.readline()) != "":
+        said += line
+        if match := re.search(r"(http://[^/]+)/start\?key=\S+", line):
+            process.stderr.readline()  # the token
+            return Process(match[1], match[0], process)
+    pytest.fail(f"`mmsearch serve` ended before it said where it is: {said}")
+
+
+@dataclass
+class Watched:
+    """A page with what went wrong in it and where it asked."""
+
+    page: object
+    errors: list[str] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
+
+    def __post_init__(self):
+        self.page.set_default_timeout(TIMEOUT_MS)
+        self.page.on("console", lambda said: self.errors.append(said.text) if said.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
+
+
+@contextmanager
+def watched(browser, address: str, token: str, *, expected: tuple[str, ...] = (), **options):
+    """A page whose browser is let in; at the end, it must have met no other error and asked no other host.
+
+    `expected` are parts of messages that a test provokes: a browser reports every refused request in its console.
+    """
+    context = browser.new_context(**({"viewport": {"width": 1280, "height": 800}} | options))
+    port = urlsplit(address).port
+    context.add_cookies([{"name": f"mmsearch-{port}", "value": token, "url": address}])
+    seen = Watched(context.new_page())
+    yield seen.page
+    context.close()
+    unexpected = [error for error in seen.errors if not any(part in error for part in expected)]
+    assert not unexpected, unexpected
+    others = seen.hosts - {"", urlsplit(address).netloc}
+    assert not others, others  # blob: addresses have no host

@@ -1,0 +1,486 @@
+"""The page of `mmsearch serve` in a real browser: everything that can be asked for, by mouse, keys and address."""
+
+from __future__ import annotations
+
+import io
+import re
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from mmsearch.samples import sample_folder
+from tests.server import browser as browsers
+
+
+def open_page(page, process, address="/"):
+    page.goto(process.address + address)
+    expect(page.locator("#results li a").first).to_be_visible()
+
+
+def expect_first(page, name):
+    expect(page.locator("#results li a").first).to_have_attribute(
+        "aria-label", re.compile(rf"^1\. {re.escape(name)}")
+    )
+
+
+def expect_names(page, names):
+    """Wait until these pictures are shown, in this order."""
+    patterns = [re.compile(rf"^{rank}\. {re.escape(name)}(,|$)") for rank, name in enumerate(names, 1)]
+    for place in (0, len(names) // 2, len(names) - 1):
+        expect(page.locator("#results li a").nth(place)).to_have_attribute("aria-label", patterns[place])
+    labels = page.locator("#results li a").evaluate_all("all => all.map(one => one.ariaLabel)")
+    assert len(labels) == len(names)
+    assert all(pattern.match(label) for pattern, label in zip(patterns, labels, strict=True))
+
+
+def expect_focus(page, name):
+    expect(page.locator("#results a:focus")).to_have_attribute(
+        "aria-label", re.compile(rf"^\d+\. {re.escape(name)}")
+    )
+
+
+def asked(page):
+    return parse_qs(urlsplit(page.url).query)
+
+
+def found_by(api, **query):
+    return [hit["name"] for hit in api.post("/search", json=query).json()["hits"]]
+
+
+def id_of(api, name):
+    return api.get("/pictures", params={"where": f"name = {name}"}).json()["pictures"][0]["id"]
+
+
+def give(page, kind, data, media_type="image/jpeg"):
+    """Drop or paste a file, as a browser tells a page of it."""
+    page.evaluate(
+        """([kind, bytes, type]) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "mine", { type }));
+            const options = { bubbles: true, cancelable: true };
+            document.body.dispatchEvent(kind === "paste"
+                ? new ClipboardEvent("paste", { clipboardData: transfer, ...options })
+                : new DragEvent("drop", { dataTransfer: transfer, ...options }));
+        }""",
+        [kind, list(data), media_type],
+    )
+
+
+def side_by_side(left, right):
+    """Return one JPEG with two samples beside each other, 300 pixels high, and the width of the left one."""
+    images = [Image.open(sample_folder() / f"{name}.jpg") for name in (left, right)]
+    images = [image.resize((round(image.width * 300 / image.height), 300)) for image in images]
+    both = Image.new("RGB", (images[0].width + images[1].width, 300))
+    both.paste(images[0], (0, 0))
+    both.paste(images[1], (images[0].width, 0))
+    buffer = io.BytesIO()
+    both.save(buffer, "JPEG", quality=95)
+    return buffer.getvalue(), images[0].width
+
+
+def sample(name):
+    return (sample_folder() / f"{name}.jpg").read_bytes()
+
+
+# -- words ---------------------------------------------------------------------------------------------
+
+
+def test_the_link_that_is_printed_opens_the_library(browser, gallery, cache):
+    own = browsers.start(gallery, cache)
+    page = browser.new_page()
+    page.goto(own.link)
+    expect(page.locator("#summary")).to_have_text("29 pictures")
+    assert page.url == f"{own.address}/"
+    page.close()
+    own.stop()
+
+
+def test_the_right_picture_is_first_when_typing_pauses(page, process, api):
+    open_page(page, process)
+    page.locator("#text").press_sequentially("a cat", delay=20)
+    expect_first(page, "cat.jpg")
+    assert asked(page) == {"q": ["a cat"]}
+    assert page.title() == "a cat - mmsearch"
+    expect(page.locator("#summary")).to_have_text("29 pictures, best first")
+    expect_names(page, found_by(api, text="a cat"))
+
+
+def test_a_late_answer_never_takes_the_place_of_a_newer_one(page, process):
+    open_page(page, process)
+    held = []
+    page.route("**/search", lambda route: held.append(route) if not held else route.continue_())
+    page.fill("#text", "a windmill")
+    page.wait_for_function("() => document.title.startsWith('a windmill')")
+    page.fill("#text", "a cat")
+    expect_first(page, "cat.jpg")
+    held[0].fulfill(json={"hits": [], "route": "exact", "n_candidates": 0, "message": "late", "seconds": {}})
+    page.wait_for_timeout(300)
+    expect_first(page, "cat.jpg")
+
+
+def test_what_is_left_out_moves_the_answer_away(page, process, api):
+    open_page(page, process, "/?q=an+animal")
+    page.fill("#exclude", "a cat")
+    page.press("#exclude", "Enter")
+    expect(page.locator(".term.not")).to_contain_text("not a cat")
+    page.wait_for_function("() => location.search.includes('not=')")
+    expected = found_by(api, text="an animal", exclude=[{"text": "a cat"}])
+    assert expected != found_by(api, text="an animal")
+    expect_names(page, expected)
+    page.get_by_role("button", name="No longer leave out a cat").click()
+    expect(page.locator("#terms")).to_be_hidden()
+    assert asked(page) == {"q": ["an animal"]}
+
+
+# -- pictures ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_a_picture_that_is_brought_is_searched_by(page, process, kind):
+    open_page(page, process)
+    give(page, kind, sample("goldfish"))
+    expect_first(page, "goldfish.jpg")
+    assert list(asked(page)) == ["upload"]
+    expect(page.locator("#upload-note")).to_contain_text("cannot be part of the address")
+
+
+def test_what_is_no_picture_is_not_searched_by(page, process):
+    open_page(page, process)
+    give(page, "drop", b"notes", "text/plain")
+    expect(page.locator("#message")).to_have_text("What was dropped is not a picture that can be read.")
+    assert asked(page) == {}
+
+
+def test_a_part_drawn_on_a_picture_is_what_is_looked_for(page, process):
+    data, middle = side_by_side("cat", "great-wall")
+    open_page(page, process)
+    give(page, "drop", data)
+    page.get_by_role("button", name="Choose a part of Your picture").click()
+    stage = page.locator(".crop-stage").bounding_box()
+    share = middle / Image.open(io.BytesIO(data)).width
+    page.mouse.move(stage["x"] + stage["width"] * (share + 0.01), stage["y"] + 2)
+    page.mouse.down()
+    page.mouse.move(stage["x"] + stage["width"] - 1, stage["y"] + stage["height"] - 1, steps=4)
+    page.mouse.up()
+    page.click("#crop-use")
+    page.wait_for_function("() => location.search.includes('@')")
+    expect_first(page, "great-wall.jpg")
+    (left, top, right, bottom) = map(float, asked(page)["upload"][0].partition("@")[2].split(","))
+    assert middle <= left <= middle + 20
+    assert right - left > 300
+    assert (top, bottom) == pytest.approx((0, 300), abs=8)
+
+
+def test_a_part_can_be_given_in_numbers_and_taken_back(page, process, api):
+    wall = id_of(api, "great-wall.jpg")
+    open_page(page, process, f"/?like={wall}")
+    page.get_by_role("button", name="Choose a part of great-wall.jpg").press("Enter")
+    page.get_by_label("Left").fill("25")
+    page.get_by_label("Bottom").fill("50")
+    page.get_by_label("Bottom").blur()
+    page.locator("#crop-use").press("Enter")
+    page.wait_for_function("() => location.search.includes('@')")
+    assert asked(page)["like"] == [f"{wall}@80,0,320,120"]
+    page.get_by_role("button", name="Choose a part of great-wall.jpg").press("Enter")
+    page.locator("#crop-whole").press("Enter")
+    page.wait_for_function("() => !location.search.includes('@')")
+    assert asked(page)["like"] == [str(wall)]
+
+
+def test_words_and_a_picture_go_together_with_their_weights(page, process, api):
+    cat = id_of(api, "cat.jpg")
+    open_page(page, process, f"/?like={cat}")
+    page.fill("#text", "a rocket")
+    sliders = page.locator("#terms input[type=range]")
+    expect(sliders).to_have_count(2)
+    page.get_by_label("Weight of a rocket").press("End")
+    page.get_by_label("Weight of cat.jpg").press("Home")
+    expect_first(page, "rocket.jpg")
+    page.wait_for_function("() => location.search.includes('*0.1')")
+    assert asked(page) == {"q": ["3:a rocket"], "like": [f"{cat}*0.1"]}
+    query = {"text": "a rocket", "text_weight": 3, "pictures": [{"id": cat, "weight": 0.1}], "rerank": "auto"}
+    expect_names(page, found_by(api, **query))
+
+
+def test_more_like_this_searches_by_the_picture(page, process, api):
+    open_page(page, process, "/?q=a+dog")
+    page.locator("#results li", has=page.get_by_label(re.compile("two-dogs"))).locator("a").click()
+    page.click("#view-like")
+    expect_first(page, "two-dogs.jpg")
+    assert asked(page) == {"like": [str(id_of(api, "two-dogs.jpg"))]}
+    expect_focus(page, "two-dogs.jpg")
+
+
+def test_a_file_that_is_called_a_picture_and_is_none_is_said(browser, process):
+    expected = ("Failed to load resource",)
+    with browsers.watched(browser, process.address, browsers.TOKEN, expected=expected) as page:
+        open_page(page, process)
+        give(page, "drop", b"nonsense" * 10)
+        expect(page.locator("#state")).to_contain_text("Your picture: no known picture format")
+        page.locator("#state").get_by_role("button", name="Start over").click()
+        expect(page.locator("#summary")).to_have_text("29 pictures")
+
+
+# -- the view of one picture -----------------------------------------------------------------------------
+
+
+def test_the_view_shows_scores_by_stage_and_the_matched_places_on_both_pictures(page, process, api):
+    wall = id_of(api, "great-wall.jpg")
+    part = {"pictures": [{"id": wall, "box": [40, 20, 300, 220]}], "explain": True, "k": 1}
+    hit = api.post("/search", json=part).json()["hits"][0]
+    assert hit["local"]["is_verified"]
+    open_page(page, process, f"/?like={wall}@40,20,300,220")
+    page.locator("#results a").first.click()
+    sides = page.locator(".matches > svg")
+    expect(sides).to_have_count(2)
+    for side in (0, 1):
+        assert sides.nth(side).locator("circle").count() == hit["local"]["n_inliers"]
+        assert sides.nth(side).locator("polygon.region").count() == 1
+        assert sides.nth(side).locator("polygon.outline").count() == 1
+    rows = page.locator("#view .scores tr").all_inner_texts()
+    shown = [float(re.findall(r"-?\d\.\d+", row)[-1]) for row in rows]
+    assert shown == pytest.approx([hit["score"], hit["terms"][0]["cosine"], hit["local"]["score"]], abs=6e-4)
+    expect(page.locator(".verdict")).to_have_text(
+        f"{hit['local']['n_inliers']} places agree with the example: the same thing."
+    )
+    page.click("#show-Picture")
+    expect(page.locator("#view figure > img")).to_have_attribute("alt", "great-wall.jpg")
+
+
+def test_matched_regions_are_computed_right(page, process):
+    open_page(page, process)
+    found = page.evaluate(
+        """async () => {
+            const { hull, mapped } = await import("/static/matches.js");
+            const { dragged } = await import("/static/crop.js");
+            const { justified } = await import("/static/grid.js");
+            return [
+                hull([[0, 0], [2, 0], [1, 1], [2, 2], [0, 2]]),
+                mapped([[2, 0, 1], [0, 2, 3], [0, 0, 2]], [5, 6]),
+                dragged([0.2, 0.2, 0.6, 0.6], [0.3, 0.3], [0.9, 0.2], "all"),
+                dragged([0.2, 0.2, 0.6, 0.6], [0.6, 0.6], [0.1, 0.9], [2, 3]),
+                justified([1, 1, 1, 2], 310, 100, 5),
+            ];
+        }"""
+    )
+    assert sorted(found[0]) == [[0, 0], [0, 2], [2, 0], [2, 2]]
+    assert found[1] == [5.5, 7.5]
+    assert found[2] == pytest.approx([0.6, 0.1, 1, 0.5])
+    assert found[3] == pytest.approx([0.1, 0.2, 0.2, 0.9])
+    assert found[4] == [{"height": 100, "widths": [100, 100, 100]}, {"height": 100, "widths": [200]}]
+
+
+def test_rows_of_the_grid_fill_its_width(page, process):
+    open_page(page, process)
+    rows = page.evaluate(
+        """() => Object.values(Object.groupBy(document.querySelectorAll("#results li"), (tile) => tile.offsetTop))
+            .map((tiles) => tiles.at(-1).getBoundingClientRect().right)"""
+    )
+    right = page.locator("#results").evaluate("grid => grid.getBoundingClientRect().right")
+    assert len(rows) > 3
+    assert rows[:-1] == pytest.approx([right] * (len(rows) - 1), abs=1)
+    assert page.locator("#results img:not([loading=lazy])").count() == 0
+
+
+def test_pictures_can_be_ranked_by_their_details_alone(page, process, api):
+    wall = id_of(api, "great-wall.jpg")
+    open_page(page, process, f"/?like={wall}@40,20,300,220")
+    page.get_by_label("Rank by").select_option("words")
+    expected = found_by(api, pictures=[{"id": wall, "box": [40, 20, 300, 220]}], mode="local", k=100)
+    expect(page.locator("#summary")).to_have_text(f"{len(expected)} pictures with details in common")
+    expect_names(page, expected)
+    assert asked(page)["rank"] == ["words"]
+
+
+# -- marks -----------------------------------------------------------------------------------------------
+
+
+def test_marked_pictures_move_the_query_when_searched_again(page, process, api):
+    open_page(page, process, "/?q=a+building")
+    ids = {name: id_of(api, name) for name in ("winter-palace.jpg", "windmill-stone.jpg")}
+    for name, kind in (("winter-palace.jpg", "Relevant"), ("windmill-stone.jpg", "Not relevant")):
+        tile = page.locator(f"#results li[data-id='{ids[name]}']")
+        tile.hover()
+        tile.get_by_role("button", name=kind, exact=True).click()
+    expect(page.locator("#marks")).to_contain_text("1 relevant, 1 not relevant")
+    assert asked(page) == {"q": ["a building"]}
+    page.click("#again")
+    judged = {"relevant": [ids["winter-palace.jpg"]], "irrelevant": [ids["windmill-stone.jpg"]]}
+    expected = found_by(api, text="a building", **judged)
+    assert expected != found_by(api, text="a building")
+    expect_names(page, expected)
+    assert asked(page) == {
+        "q": ["a building"],
+        "yes": [str(judged["relevant"][0])],
+        "no": [str(judged["irrelevant"][0])],
+    }
+    page.click("#forget")
+    expect(page.locator("#marks")).to_be_hidden()
+    assert asked(page) == {"q": ["a building"]}
+
+
+# -- filters ---------------------------------------------------------------------------------------------
+
+
+def test_filters_have_counts_and_leave_what_passes(page, process, api):
+    open_page(page, process, "/?q=a+landscape")
+    page.click("#toggle-filters")
+    trip = page.locator("#filters .choice", has_text="trip")
+    n = int(trip.locator(".count").inner_text())
+    assert n == 14
+    trip.click()
+    expect(page.locator("#summary")).to_have_text("14 pictures, best first")
+    page.locator("#filters .choice", has_text="2021").click()
+    where = [*asked(page)["where"]]
+    among = api.get("/pictures", params={"where": where}).json()
+    assert len(where) == 2
+    expect(page.locator("#results li")).to_have_count(among["n"])
+    page.get_by_role("button", name="Remove the filter Date: 2021").click()
+    expect(page.locator("#results li")).to_have_count(14)
+    page.locator("#filters .choice", has_text="up to 100 kB").click()
+    expect(page.locator("#chips li")).to_have_text(["Folder: trip", "Size: below 100 kB"])
+
+
+def test_dates_and_names_are_filters(page, process, api):
+    open_page(page, process)
+    page.click("#toggle-filters")
+    page.fill("#taken-from", "2021-01-01")
+    page.locator("#taken-from").blur()
+    n = api.get("/pictures", params={"where": "taken >= 2021-01-01"}).json()["n"]
+    expect(page.locator("#summary")).to_have_text(f"{n} of 29 pictures")
+    page.get_by_role("button", name="Remove the filter Date: from 2021-01-01").click()
+    page.fill("#filter-name", "windmill")
+    page.press("#filter-name", "Enter")
+    expect(page.locator("#results li")).to_have_count(2)
+    assert asked(page) == {"where": ["name ~ *windmill*"]}
+
+
+# -- labels ----------------------------------------------------------------------------------------------
+
+
+def test_a_picture_of_the_library_is_classified_by_typed_labels(page, process, api):
+    cat = id_of(api, "cat.jpg")
+    open_page(page, process, f"/?view={cat}")
+    page.click("#view-classify")
+    page.fill("#labels", "a dog, a cat, a rocket")
+    expect(page.locator(".classify-answer tr").first).to_contain_text("a cat")
+    expected = api.post(
+        "/classify", json={"labels": ["a dog", "a cat", "a rocket"], "pictures": [{"id": cat}]}
+    ).json()
+    best = expected["pictures"][0]["labels"][0]
+    expect(page.locator(".classify-answer tr").first).to_contain_text(f"{100 * best['probability']:.1f} %")
+    assert asked(page)["label"] == ["a dog", "a cat", "a rocket"]
+    page.reload()
+    expect(page.locator(".classify-answer tr")).to_have_count(3)
+
+
+def test_a_picture_that_is_brought_is_classified(page, process):
+    open_page(page, process)
+    page.click("#open-classify")
+    give(page, "drop", sample("panda"))
+    page.fill("#labels", "a bear\na panda\na car")
+    expect(page.locator(".classify-answer tr").first).to_contain_text("a panda")
+    assert asked(page) == {}
+
+
+# -- addresses and keys ------------------------------------------------------------------------------------
+
+
+def test_an_address_restores_a_search(page, process, api):
+    moose = id_of(api, "moose.jpg")
+    open_page(page, process, f"/?q=2:an+animal&not=a+cat&where=name+~+*o*&view={moose}&rank=none")
+    expect(page.locator("#view-title")).to_have_text("moose.jpg")
+    page.keyboard.press("Escape")
+    expect(page.locator("#text")).to_have_value("an animal")
+    expect(page.locator(".term.not")).to_contain_text("not a cat")
+    expect(page.locator("#chips")).to_have_text("Name: *o*")
+    query = {"text": "an animal", "text_weight": 2, "exclude": [{"text": "a cat"}], "where": ["name ~ *o*"]}
+    expect_names(page, found_by(api, **query))
+
+
+def test_addresses_and_states_are_the_same_thing(page, process):
+    open_page(page, process)
+    addresses = [
+        "/", "/?q=1:2:30+pm", "/?q=0.5:a+%26+b", "/?like=3&like=4@1,2,30,40*0.5&not=2:snow&not=rain",
+        "/?q=a&yes=1,2&no=3&where=folder+%3D+%2Fa+b&rank=words", "/?upload=12-34*2&view=7",
+        "/?classify=4&label=a+cat&label=b",
+    ]  # fmt: skip
+    script = """async all => {
+        const { fromAddress, toAddress } = await import("/static/state.js");
+        return all.map(one => toAddress(fromAddress(one.slice(1))));
+    }"""
+    assert page.evaluate(script, addresses) == addresses
+    odd = ["/?like=x&like=0&like=1@5,5,1,1&yes=1,1,z&view=-3&rank=magic&not=+", "/?q=0:none&like=1*0&colour=red"]
+    assert page.evaluate(script, odd) == ["/?yes=1", "/?q=1:0:none"]
+
+
+def test_an_address_cannot_hold_a_picture_that_was_brought_and_says_so(page, process):
+    open_page(page, process)
+    give(page, "drop", sample("fig"))
+    expect_first(page, "fig.jpg")
+    page.reload()
+    expect(page.locator("#state")).to_contain_text("An address cannot hold its bytes")
+    give(page, "drop", sample("fig"))
+    expect_first(page, "fig.jpg")
+    expect(page.locator("#terms li")).to_have_count(1)
+
+
+def test_back_and_forward_restore_each_step(page, process):
+    open_page(page, process)
+    page.locator("#text").press_sequentially("a cat", delay=20)
+    expect_first(page, "cat.jpg")
+    page.press("#text", "Enter")
+    page.fill("#text", "a rocket")
+    expect_first(page, "rocket.jpg")
+    give(page, "drop", sample("fig"))
+    expect(page.locator("#terms li")).to_have_count(2)
+    page.locator("#results a").first.click()
+    expect(page.locator("#view")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#view")).to_be_hidden()
+    page.go_back()
+    expect_first(page, "rocket.jpg")
+    expect(page.locator("#terms")).to_be_hidden()
+    page.go_back()
+    expect_first(page, "cat.jpg")
+    expect(page.locator("#text")).to_have_value("a cat")
+    page.go_back()
+    expect(page.locator("#summary")).to_have_text("29 pictures")
+    for _ in range(3):
+        page.go_forward()
+    expect(page.locator("#terms li")).to_have_count(2)
+    expect(page.locator("#view")).to_be_hidden()
+    expect(page.locator(".term.missing")).to_have_count(0)
+
+
+def test_everything_goes_by_keys(page, process, api):
+    open_page(page, process)
+    page.keyboard.press("/")
+    page.keyboard.type("a windmill")
+    expect_first(page, "windmill-stone.jpg")
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if page.evaluate("() => document.activeElement.matches('#results a')"):
+            break
+    names = found_by(api, text="a windmill")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("r")
+    expect(page.locator("#marks")).to_contain_text("1 relevant")
+    page.keyboard.press("Enter")
+    expect(page.locator("#view-title")).to_have_text(names[1])
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#view-title")).to_have_text(names[2])
+    page.keyboard.press("Escape")
+    expect(page.locator("#view")).to_be_hidden()
+    expect_focus(page, names[2])
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("() => document.activeElement.closest('li').offsetTop") > 0
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Search again with the marks").press("Enter")
+    page.wait_for_function("() => location.search.includes('yes=')")
+    page.keyboard.press("m")
+    page.wait_for_function("() => location.search.startsWith('?like=')")
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()

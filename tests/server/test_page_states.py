@@ -1,0 +1,271 @@
+"""The page when things are odd: hostile names, other libraries, a server that is gone; and that all can use it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from mmsearch import Library
+from mmsearch.samples import sample_folder
+from mmsearch.store.progress import shown_progress
+from tests.server import browser as browsers
+from tests.server.conftest import running
+
+REFUSED = "Failed to load resource"
+LOOK_AGAIN = "() => document.dispatchEvent(new Event('visibilitychange'))"
+
+
+def opened(browser, server, **options):
+    return browsers.watched(browser, server.address, server.access.token, **options)
+
+
+def wait_for_pictures(page, n):
+    expect(page.locator("#results li")).to_have_count(n)
+
+
+# -- names of files ------------------------------------------------------------------------------------------
+
+HOSTILE = {
+    b"<img src=x onerror=alert(1)>.jpg": "<img src=x onerror=alert(1)>.jpg",
+    b'"><script>alert(2)<.jpg': '"><script>alert(2)<.jpg',
+    b"caf\xe9.jpg": "caf\\xe9.jpg",
+    "safe\u202egpj.exe.jpg".encode(): "safe\\u202egpj.exe.jpg",
+    b"two\nlines\x1b[31m.jpg": "two\\u000alines\\u001b[31m.jpg",
+    "ünï çödé 写真.jpg".encode(): "ünï çödé 写真.jpg",
+}
+
+
+@pytest.fixture(scope="module")
+def hostile(checkpoint, cache, tmp_path_factory):
+    """A server over pictures whose names want to be more than names."""
+    base = os.fsencode(tmp_path_factory.mktemp("hostile"))
+    folder = os.path.join(base, b"photos", b"<b>dir\xff")
+    os.makedirs(folder)
+    for name in HOSTILE:
+        shutil.copyfile(os.fsencode(sample_folder() / "cat.jpg"), os.path.join(folder, name))
+    shutil.copyfile(os.fsencode(sample_folder() / "fig.jpg"), os.path.join(base, b"photos", b"fig.jpg"))
+    library = os.fsdecode(os.path.join(base, b"library"))
+    with Library.open(library, cache=cache) as opened_library:
+        opened_library.index([os.path.join(base, b"photos")], model=str(checkpoint), local=False)
+    with running(opened_library.folder, None, cache=cache) as found:
+        yield found
+
+
+def test_names_of_files_are_shown_as_text_whatever_they_hold(browser, hostile):
+    with opened(browser, hostile) as page:
+        dialogs = []
+        page.on("dialog", lambda dialog: dialogs.append(dialog.message) or dialog.dismiss())
+        page.goto(hostile.address)
+        wait_for_pictures(page, len(HOSTILE) + 1)
+        labels = page.locator("#results a").evaluate_all("all => all.map(one => one.ariaLabel)")
+        assert sorted(labels) == sorted([*HOSTILE.values(), "fig.jpg"])
+        page.locator("#results a").first.click()
+        expect(page.locator("#view-title")).to_have_text(labels[0])
+        page.click("#view-like")
+        expect(page.locator("#terms .term-text")).to_have_text(labels[0])
+        page.click("#toggle-filters")
+        expect(page.locator("#filters")).to_contain_text("<b>dir\\xff")
+        assert page.locator("#filters b, #results script, #results img[onerror], dialog img[onerror]").count() == 0
+        assert dialogs == []
+
+
+def test_a_folder_whose_name_is_no_text_can_be_a_filter_and_an_address(browser, hostile):
+    with opened(browser, hostile) as page:
+        page.goto(hostile.address)
+        page.click("#toggle-filters")
+        page.locator("#filters .choice", has_text="dir").click()
+        wait_for_pictures(page, len(HOSTILE))
+        page.reload()
+        wait_for_pictures(page, len(HOSTILE))
+        page.fill("#text", "a cat")
+        expect(page.locator("#summary")).to_have_text(f"{len(HOSTILE)} pictures, best first")
+
+
+# -- the server and the library --------------------------------------------------------------------------------
+
+
+def test_a_browser_that_is_not_known_is_told_what_to_do_and_let_in_with_the_token(browser, hostile):
+    expected = (REFUSED,)
+    with browsers.watched(browser, hostile.address, "expired", expected=expected) as page:
+        page.goto(hostile.address + "/?q=a+cat")
+        expect(page.locator("#banner")).to_contain_text("The server does not know this browser")
+        page.fill("#token", "wrong")
+        page.press("#token", "Enter")
+        expect(page.locator("#banner")).to_contain_text("This is not the token")
+        page.fill("#token", hostile.access.token)
+        page.get_by_role("button", name="Let me in").click()
+        wait_for_pictures(page, len(HOSTILE) + 1)
+        expect(page.locator("#banner")).to_be_hidden()
+        expect(page.locator("#text")).to_have_value("a cat")
+
+
+def test_a_server_that_was_stopped_is_said_and_its_return_noticed(browser, indexed, cache):
+    server = browsers.start(indexed.folder, cache)
+    with browsers.watched(browser, server.address, browsers.TOKEN, expected=(REFUSED,)) as page:
+        page.goto(server.address)
+        wait_for_pictures(page, 8)
+        server.stop()
+        page.fill("#text", "a cat")
+        expect(page.locator("#banner")).to_contain_text("The server does not answer. Is mmsearch serve still")
+        wait_for_pictures(page, 8)
+        again = browsers.start(indexed.folder, cache, port=int(server.address.rpartition(":")[2]))
+        expect(page.locator("#banner")).to_be_hidden(timeout=10_000)
+        expect(page.locator("#results a").first).to_have_attribute("aria-label", re.compile(r"^1\. "))
+        again.stop()
+
+
+def test_a_query_that_makes_no_sense_is_a_sentence_with_a_way_out(browser, hostile):
+    with opened(browser, hostile, expected=(REFUSED,)) as page:
+        page.goto(hostile.address + "/?q=a&where=colour+%3D+red")
+        expect(page.locator("#state")).to_contain_text("Filter 'colour = red' is not understood")
+        page.get_by_role("button", name="Remove the filters").click()
+        wait_for_pictures(page, len(HOSTILE) + 1)
+        page.goto(hostile.address + "/?view=999")
+        expect(page.locator("#view")).to_contain_text("There is no picture 999 in the library")
+
+
+def test_a_library_that_is_emptied_and_filled_again_is_followed(browser, own, indexed, photos):
+    server, _ = own
+    with opened(browser, server, expected=(REFUSED,)) as page:
+        page.goto(server.address)
+        wait_for_pictures(page, 8)
+        aside = photos.parent / "aside"
+        aside.mkdir()
+        for path in list(photos.rglob("*.jpg")):
+            path.rename(aside / path.name)
+        indexed.index([photos], local=False)
+        page.evaluate(LOOK_AGAIN)
+        expect(page.locator("#summary")).to_have_text("No pictures yet")
+        expect(page.locator("#state")).to_contain_text("mmsearch index ~/Pictures")
+        (aside / "cat.jpg").rename(photos / "cat.jpg")
+        indexed.index([photos], local=False)
+        page.evaluate(LOOK_AGAIN)
+        wait_for_pictures(page, 1)
+        expect(page.locator("#state")).to_be_hidden()
+
+
+def test_the_progress_of_indexing_is_shown_while_it_lasts(browser, own):
+    server, _ = own
+    with opened(browser, server) as page:
+        page.goto(server.address)
+        wait_for_pictures(page, 8)
+        with shown_progress(server.folder, lambda *_: None) as on_progress:
+            on_progress("embed", 300, 1200)
+            page.evaluate(LOOK_AGAIN)
+            expect(page.locator("#indexing")).to_contain_text("Describing pictures: 300 of 1,200")
+            assert page.locator("#indexing-bar").evaluate("bar => bar.value") == 0.25
+            on_progress("graph", 0, 0)
+            expect(page.locator("#indexing")).to_contain_text("Building the index")
+        expect(page.locator("#indexing")).to_be_hidden()
+
+
+def test_a_file_that_is_gone_is_said_in_its_place(browser, own, photos):
+    server, _ = own
+    (photos / "cat.jpg").unlink()
+    with opened(browser, server, expected=(REFUSED,)) as page:
+        page.goto(server.address)
+        broken = page.locator("#results li.broken")
+        expect(broken).to_have_count(1)
+        broken.locator("a").click()
+        expect(page.locator("#view figure")).to_contain_text("The file is gone, or is not what was indexed")
+
+
+def test_a_library_without_words_offers_pictures_only(browser, photos, cache, tmp_path):
+    with Library.open(tmp_path / "library", cache=cache) as library:
+        library.index([photos], model="cnn:codes", local=False)
+    with running(tmp_path / "library", photos, cache=cache) as server, opened(browser, server) as page:
+        page.goto(server.address + "/?q=a+cat&not=snow")
+        wait_for_pictures(page, 8)
+        for gone in ("#text", "#exclude", "#open-classify", "#rank"):
+            expect(page.locator(gone)).to_be_hidden()
+        expect(page.locator("#choose")).to_have_text("Drop, paste or choose a picture to find others like it")
+        page.locator("#results a").nth(2).focus()
+        page.keyboard.press("m")
+        expect(page.locator("#results a").first).to_have_attribute("aria-label", "1. coffee.jpg")
+
+
+# -- for whom it is to work --------------------------------------------------------------------------------------
+
+SHAPES = {"wide": {}, "phone": {"viewport": {"width": 375, "height": 740}, "is_mobile": True, "has_touch": True}}
+
+
+IS_WITHIN = "() => document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+MOVING = """all => all.map(one => getComputedStyle(one))
+    .filter(style => style.animationName !== "none" || parseFloat(style.transitionDuration) > 0).length"""
+
+
+def findings(page, *rules):
+    """Return what axe-core finds serious or critical, by all its rules or some."""
+    options = {"runOnly": list(rules)} if rules else None
+    found = Axe().run(page, options=options).response["violations"]
+    grave = [one for one in found if one["impact"] in ("serious", "critical")]
+    return [f"{one['id']}: {node['html'][:200]}" for one in grave for node in one["nodes"]]
+
+
+def settled(page):
+    page.wait_for_function("() => document.getAnimations().every((one) => one.playState !== 'running')")
+
+
+def check(page, state):
+    """Fail if something cannot be used, or is wider than the page; on a wide one in the dark, too."""
+    settled(page)
+    assert findings(page) == [], state
+    assert page.evaluate(IS_WITHIN), state
+    if page.viewport_size["width"] < 500:
+        return
+    page.emulate_media(color_scheme="dark")
+    settled(page)
+    assert findings(page, "color-contrast") == [], f"{state} in the dark"
+    page.emulate_media(color_scheme="light")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_state_is_accessible(browser, process, api, shape):
+    wall = api.get("/pictures", params={"where": "name = great-wall.jpg"}).json()["pictures"][0]["id"]
+    with browsers.watched(browser, process.address, browsers.TOKEN, expected=(REFUSED,), **SHAPES[shape]) as page:
+        states = {
+            "first": ("/", "#results a"),
+            "all parts": (f"/?q=a&like={wall}&not=b&yes=3&no=4&where=format+%3D+JPEG", "#filters legend"),
+            "matches": (f"/?like={wall}@60,40,300,220&view={wall}", ".matches circle"),
+            "labels": ("/?view=3&classify=3&label=a+cat&label=a+dog", ".classify-answer tr"),
+            "error": ("/?q=a&where=colour+%3D+red", "#state p"),
+            "missing": ("/?upload=1-2", "#state p"),
+        }
+        for name, (address, awaited) in states.items():
+            page.goto(process.address + address)
+            if name == "all parts":
+                page.click("#toggle-filters")
+            page.locator(awaited).first.wait_for()
+            check(page, name)
+        page.goto(process.address + f"/?like={wall}")
+        page.get_by_role("button", name="Choose a part").click()
+        page.locator("#crop-use").wait_for()
+        check(page, "part")
+
+
+def test_the_check_of_accessibility_can_fail(browser, process):
+    with browsers.watched(browser, process.address, browsers.TOKEN) as page:
+        page.goto(process.address)
+        page.evaluate("() => document.querySelector('main').append(document.createElement('button'))")
+        assert [one.partition(":")[0] for one in findings(page)] == ["button-name"]
+
+
+def test_nothing_moves_for_those_who_do_not_want_it(browser, process):
+    with browsers.watched(browser, process.address, browsers.TOKEN, reduced_motion="reduce") as page:
+        page.goto(process.address)
+        page.locator("#results img").first.wait_for()
+        assert page.locator("#busy, #results img").evaluate_all(MOVING) == 0
+
+
+def test_the_page_is_files_without_code_in_its_markup():
+    text = (browsers.PAGE / "index.html").read_text(encoding="utf-8")
+    assert not re.search(r"<script(?![^>]*src=)|<style|\sstyle=|\son\w+=|https?://", text)
+    for path in browsers.PAGE.glob("*.js"):
+        code = path.read_text(encoding="utf-8")
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|\beval\(|document\.write", code), path.name
+        assert len(code.splitlines()) <= 400
