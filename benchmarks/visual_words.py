@@ -71,7 +71,7 @@ class Searcher:
         self.vocabulary, self.several = vocabulary, several
         words = [(i, vocabulary.quantise(one)) for i, one in enumerate(gallery)]
         self.index = InvertedFile([build_postings(words, vocabulary.n_words)])
-        self.by_scipy = scipy_search(self.index.segments[0])
+        self.by_scipy, _ = scipy_search(self.index.segments[0])
         self.seconds: dict[str, list[float]] = {}
         self.accepted: dict[str, list[int]] = {}
 
