@@ -374,6 +374,10 @@ def test_a_picture_of_the_library_is_classified_by_typed_labels(page, process, a
     assert asked(page)["label"] == ["a dog", "a cat", "a rocket"]
     page.reload()
     expect(page.locator(".classify-answer tr")).to_have_count(3)
+    expect(page.locator("#view-title")).to_have_text("cat.jpg")
+    page.click("#classify-close")  # lies above the view
+    expect(page).to_have_url(f"{process.address}/?view={cat}")
+    expect(page.locator("#classify")).to_be_hidden()
 
 
 def test_a_picture_that_is_brought_is_classified(page, process):

@@ -48,10 +48,7 @@ function show() {
   filters.render(state, library.revision);
   marks.follow(state, library);
   answer.want(state, library);
-  showView();
-  const subject = state.classify ? { id: state.classify } : brought !== null && { key: brought };
-  if (subject && library.hasWords) classifier.show(subject, state.labels);
-  else classifier.hide();
+  showView().then(showClassifier); // which lies above
 }
 
 function libraryChanged(status, hasReturned) {
@@ -73,14 +70,14 @@ function open(id) {
   go({ view: id }, "push", { isOpened: true });
 }
 
-function showView() {
+async function showView() {
   if (!state.view) {
     const last = view.hide();
     if (last !== null) grid.focus(last);
     return;
   }
   const place = answer.hits.findIndex((hit) => hit.id === state.view);
-  view.show(state.view, { hit: answer.hits[place], state, abilities: library, answer: answer.found, place, n: answer.hits.length,
+  await view.show(state.view, { hit: answer.hits[place], state, abilities: library, answer: answer.found, place, n: answer.hits.length,
     mark: marks.of(state.view), isAgain: marks.isChanged });
 }
 
@@ -169,6 +166,12 @@ function closeClassifier() {
   brought = null;
   if (state.classify && history.state?.isOpened) history.back();
   else go({ classify: null }, "replace");
+}
+
+function showClassifier() {
+  const subject = state.classify ? { id: state.classify } : brought !== null && { key: brought };
+  if (subject && library.hasWords) classifier.show(subject, state.labels);
+  else classifier.hide();
 }
 
 function openClassifier() {
