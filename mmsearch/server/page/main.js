@@ -30,7 +30,7 @@ const watch = new LibraryWatch(libraryChanged);
 
 /** Carries out a change of the state: `how` is push for a step that "back" undoes, or replace. */
 function go(change, how = "push", remembered = {}) {
-  state = { ...state, ...change };
+  state = fitted({ ...state, ...change });
   const address = toAddress(state);
   if (address !== location.pathname + location.search) {
     if (how === "push") history.pushState(remembered, "", address);
@@ -39,9 +39,11 @@ function go(change, how = "push", remembered = {}) {
   show();
 }
 
+const fitted = (wanted) => (library ? fitting(wanted, library) : wanted);
+
 function show() {
   if (!library) return;
-  state = fitting(state, library);
+  state = fitted(state);
   const words = state.text.trim() || (state.pictures.length ? "by a picture" : "");
   document.title = words ? `${words} - mmsearch` : "mmsearch";
   form.render(state, library);
@@ -56,6 +58,7 @@ function libraryChanged(status, hasReturned) {
     revision: status.revision };
   api.remember(null);
   byId("open-classify").hidden = !library.hasWords;
+  byId("results").classList.toggle("without-marks", !library.hasVectors);
   if (hasReturned) answer.forget();
   show();
 }

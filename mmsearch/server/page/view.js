@@ -124,11 +124,12 @@ function scores(hit, { answer, state }) {
   const verdict = hit.local && (hit.local.is_verified
     ? `${hit.local.n_inliers} places agree with the example: the same thing.`
     : `Not confirmed by its details${hit.local.reason ? `: ${hit.local.reason}` : ""}.`);
-  const times = Object.entries(answer?.seconds ?? {}).filter(([stage]) => stage !== "total");
+  const { total, ...stages } = answer?.seconds ?? {};
+  const times = Object.entries(Object.keys(stages).length ? stages : { total });
   return el("section", {}, el("h3", { text: `Why it is number ${hit.rank}` }),
     el("table", { class: "scores" }, el("tbody", {}, ...rows.map(score))),
     verdict && el("p", { class: hit.local.is_verified ? "verdict good" : "verdict", text: verdict }),
-    times.length && el("p", { class: "note", text: `Search by ${ROUTES[answer.route] ?? answer.route}; ` +
+    answer && el("p", { class: "note", text: `Search by ${ROUTES[answer.route] ?? answer.route}; ` +
       times.map(([stage, seconds]) => `${stage} ${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms`).join(", ") }));
 }
 
