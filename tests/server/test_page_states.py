@@ -226,7 +226,7 @@ def check(page, state):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_state_is_accessible(browser, process, api, shape):
-    wall = api.get("/pictures", params={"where": "name = great-wall.jpg"}).json()["pictures"][0]["id"]
+    wall = browsers.id_of(api, "great-wall.jpg")
     with browsers.watched(browser, process.address, browsers.TOKEN, expected=(REFUSED,), **SHAPES[shape]) as page:
         states = {
             "first": ("/", "#results a"),

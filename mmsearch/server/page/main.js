@@ -22,9 +22,30 @@ let brought = null; // the key of a picture that is classified and not of the li
 const form = new QueryForm(go, bring);
 const filters = new Filters(go);
 const marks = new Marks({ again: searchAgain, forget: forgetMarks, changed: showMarks });
-const grid = new Grid(byId("results"), { open, like, mark: (id, kind) => marks.toggle(id, kind), again: searchAgain });
-const answer = new Answer(grid, filters, { addressOf, showView, clear, forgetMarks, clearFilters: () => go({ where: [] }), fail: (problem) => watch.fail(problem) });
-const view = new ResultView({ close: closeView, step, like, add, part, again: searchAgain, classify, mark: (id, kind) => marks.toggle(id, kind) });
+const grid = new Grid(byId("results"), {
+  open,
+  like,
+  mark: (id, kind) => marks.toggle(id, kind),
+  again: searchAgain,
+});
+const answer = new Answer(grid, filters, {
+  addressOf,
+  showView,
+  clear,
+  forgetMarks,
+  clearFilters: () => go({ where: [] }),
+  fail: (problem) => watch.fail(problem),
+});
+const view = new ResultView({
+  close: closeView,
+  step,
+  like,
+  add,
+  part,
+  again: searchAgain,
+  classify,
+  mark: (id, kind) => marks.toggle(id, kind),
+});
 const classifier = new Classifier({ close: closeClassifier, labelled, choose: () => byId("file").click() });
 const watch = new LibraryWatch(libraryChanged);
 
@@ -54,8 +75,13 @@ function show() {
 }
 
 function libraryChanged(status, hasReturned) {
-  library = { hasWords: status.has_words, hasLocal: status.has_local, hasVectors: status.dim > 0, n: status.n_pictures,
-    revision: status.revision };
+  library = {
+    hasWords: status.has_words,
+    hasLocal: status.has_local,
+    hasVectors: status.dim > 0,
+    n: status.n_pictures,
+    revision: status.revision,
+  };
   api.remember(null);
   byId("open-classify").hidden = !library.hasWords;
   byId("results").classList.toggle("without-marks", !library.hasVectors);
@@ -80,13 +106,22 @@ async function showView() {
     return;
   }
   const place = answer.hits.findIndex((hit) => hit.id === state.view);
-  await view.show(state.view, { hit: answer.hits[place], state, abilities: library, answer: answer.found, place, n: answer.hits.length,
-    mark: marks.of(state.view), isAgain: marks.isChanged });
+  await view.show(state.view, {
+    hit: answer.hits[place],
+    state,
+    abilities: library,
+    answer: answer.found,
+    place,
+    n: answer.hits.length,
+    mark: marks.of(state.view),
+    isAgain: marks.isChanged,
+  });
 }
 
 function closeView() {
   if (!state.view) return;
-  if (history.state?.isOpened) history.back(); // the step that opened it is undone
+  if (history.state?.isOpened)
+    history.back(); // the step that opened it is undone
   else go({ view: null }, "replace");
 }
 
@@ -209,7 +244,10 @@ byId("home").addEventListener("click", (event) => {
 byId("clear").addEventListener("click", clear);
 byId("open-help").addEventListener("click", () => openDialog(byId("help")));
 byId("open-classify").addEventListener("click", openClassifier);
-document.addEventListener("click", (event) => !byId("about").contains(event.target) && (byId("about").open = false));
+document.addEventListener(
+  "click",
+  (event) => !byId("about").contains(event.target) && (byId("about").open = false),
+);
 byId("about").addEventListener("keydown", (event) => event.key === "Escape" && (byId("about").open = false));
 watchTransfers(byId("drop"), bring, () => answer.say("What was dropped is not a picture that can be read."));
 watch.look();
