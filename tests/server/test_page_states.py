@@ -236,6 +236,8 @@ def test_every_state_is_accessible(browser, process, api, shape):
             "error": ("/?q=a&where=colour+%3D+red", "#state p"),
             "missing": ("/?upload=1-2", "#state p"),
         }
+        if shape == "phone":  # what is laid out in another way there
+            states = {name: states[name] for name in ("all parts", "matches")}
         for name, (address, awaited) in states.items():
             page.goto(process.address + address)
             if name == "all parts":
