@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
@@ -10,10 +11,13 @@ import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import sync_playwright
+from PIL import Image
+from playwright.sync_api import expect, sync_playwright
+
+from mmsearch.samples import sample_folder
 
 PAGE = Path(__file__).parents[2] / "mmsearch" / "server" / "page"
 TOKEN = "a-token-that-only-tests-know"
@@ -104,3 +108,76 @@ def watched(browser, address: str, token: str, *, expected: tuple[str, ...] = ()
     assert not unexpected, unexpected
     others = seen.hosts - {"", urlsplit(address).netloc}
     assert not others, others  # blob: addresses have no host
+
+
+# -- what tests look at and do -------------------------------------------------------------------------------
+
+
+def open_page(page, process, address="/"):
+    page.goto(process.address + address)
+    expect(page.locator("#results li a").first).to_be_visible()
+
+
+def expect_first(page, name):
+    expect(page.locator("#results li a").first).to_have_attribute(
+        "aria-label", re.compile(rf"^1\. {re.escape(name)}")
+    )
+
+
+def expect_names(page, names):
+    """Wait until these pictures are shown, in this order."""
+    patterns = [re.compile(rf"^{rank}\. {re.escape(name)}(,|$)") for rank, name in enumerate(names, 1)]
+    for place in (0, len(names) // 2, len(names) - 1):
+        expect(page.locator("#results li a").nth(place)).to_have_attribute("aria-label", patterns[place])
+    labels = page.locator("#results li a").evaluate_all("all => all.map(one => one.ariaLabel)")
+    assert len(labels) == len(names)
+    assert all(pattern.match(label) for pattern, label in zip(patterns, labels, strict=True))
+
+
+def expect_focus(page, name):
+    expect(page.locator("#results a:focus")).to_have_attribute(
+        "aria-label", re.compile(rf"^\d+\. {re.escape(name)}")
+    )
+
+
+def asked(page):
+    return parse_qs(urlsplit(page.url).query)
+
+
+def found_by(api, **query):
+    return [hit["name"] for hit in api.post("/search", json=query).json()["hits"]]
+
+
+def id_of(api, name):
+    return api.get("/pictures", params={"where": f"name = {name}"}).json()["pictures"][0]["id"]
+
+
+def give(page, kind, data, media_type="image/jpeg"):
+    """Drop or paste a file, as a browser tells a page of it."""
+    page.evaluate(
+        """([kind, bytes, type]) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "mine", { type }));
+            const options = { bubbles: true, cancelable: true };
+            document.body.dispatchEvent(kind === "paste"
+                ? new ClipboardEvent("paste", { clipboardData: transfer, ...options })
+                : new DragEvent("drop", { dataTransfer: transfer, ...options }));
+        }""",
+        [kind, list(data), media_type],
+    )
+
+
+def side_by_side(left, right):
+    """Return one JPEG with two samples beside each other, 300 pixels high, and the width of the left one."""
+    images = [Image.open(sample_folder() / f"{name}.jpg") for name in (left, right)]
+    images = [image.resize((round(image.width * 300 / image.height), 300)) for image in images]
+    both = Image.new("RGB", (images[0].width + images[1].width, 300))
+    both.paste(images[0], (0, 0))
+    both.paste(images[1], (images[0].width, 0))
+    buffer = io.BytesIO()
+    both.save(buffer, "JPEG", quality=95)
+    return buffer.getvalue(), images[0].width
+
+
+def sample(name):
+    return (sample_folder() / f"{name}.jpg").read_bytes()

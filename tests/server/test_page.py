@@ -1,88 +1,27 @@
-"""The page of `mmsearch serve` in a real browser: everything that can be asked for, by mouse, keys and address."""
+"""The page of `mmsearch serve` in a real browser: everything that can be asked for."""
 
 from __future__ import annotations
 
 import io
 import re
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from mmsearch.samples import sample_folder
 from tests.server import browser as browsers
-
-
-def open_page(page, process, address="/"):
-    page.goto(process.address + address)
-    expect(page.locator("#results li a").first).to_be_visible()
-
-
-def expect_first(page, name):
-    expect(page.locator("#results li a").first).to_have_attribute(
-        "aria-label", re.compile(rf"^1\. {re.escape(name)}")
-    )
-
-
-def expect_names(page, names):
-    """Wait until these pictures are shown, in this order."""
-    patterns = [re.compile(rf"^{rank}\. {re.escape(name)}(,|$)") for rank, name in enumerate(names, 1)]
-    for place in (0, len(names) // 2, len(names) - 1):
-        expect(page.locator("#results li a").nth(place)).to_have_attribute("aria-label", patterns[place])
-    labels = page.locator("#results li a").evaluate_all("all => all.map(one => one.ariaLabel)")
-    assert len(labels) == len(names)
-    assert all(pattern.match(label) for pattern, label in zip(patterns, labels, strict=True))
-
-
-def expect_focus(page, name):
-    expect(page.locator("#results a:focus")).to_have_attribute(
-        "aria-label", re.compile(rf"^\d+\. {re.escape(name)}")
-    )
-
-
-def asked(page):
-    return parse_qs(urlsplit(page.url).query)
-
-
-def found_by(api, **query):
-    return [hit["name"] for hit in api.post("/search", json=query).json()["hits"]]
-
-
-def id_of(api, name):
-    return api.get("/pictures", params={"where": f"name = {name}"}).json()["pictures"][0]["id"]
-
-
-def give(page, kind, data, media_type="image/jpeg"):
-    """Drop or paste a file, as a browser tells a page of it."""
-    page.evaluate(
-        """([kind, bytes, type]) => {
-            const transfer = new DataTransfer();
-            transfer.items.add(new File([new Uint8Array(bytes)], "mine", { type }));
-            const options = { bubbles: true, cancelable: true };
-            document.body.dispatchEvent(kind === "paste"
-                ? new ClipboardEvent("paste", { clipboardData: transfer, ...options })
-                : new DragEvent("drop", { dataTransfer: transfer, ...options }));
-        }""",
-        [kind, list(data), media_type],
-    )
-
-
-def side_by_side(left, right):
-    """Return one JPEG with two samples beside each other, 300 pixels high, and the width of the left one."""
-    images = [Image.open(sample_folder() / f"{name}.jpg") for name in (left, right)]
-    images = [image.resize((round(image.width * 300 / image.height), 300)) for image in images]
-    both = Image.new("RGB", (images[0].width + images[1].width, 300))
-    both.paste(images[0], (0, 0))
-    both.paste(images[1], (images[0].width, 0))
-    buffer = io.BytesIO()
-    both.save(buffer, "JPEG", quality=95)
-    return buffer.getvalue(), images[0].width
-
-
-def sample(name):
-    return (sample_folder() / f"{name}.jpg").read_bytes()
-
+from tests.server.browser import (
+    asked,
+    expect_first,
+    expect_focus,
+    expect_names,
+    found_by,
+    give,
+    id_of,
+    open_page,
+    sample,
+    side_by_side,
+)
 
 # -- words ---------------------------------------------------------------------------------------------
 
@@ -195,7 +134,7 @@ def test_words_and_a_picture_go_together_with_their_weights(page, process, api):
     page.fill("#text", "a rocket")
     sliders = page.locator("#terms input[type=range]")
     expect(sliders).to_have_count(2)
-    page.get_by_label("Weight of a rocket").press("End")
+    page.get_by_label("Weight of the words").press("End")
     page.get_by_label("Weight of cat.jpg").press("Home")
     expect_first(page, "rocket.jpg")
     page.wait_for_function("() => location.search.includes('*0.1')")
@@ -374,6 +313,10 @@ def test_a_picture_of_the_library_is_classified_by_typed_labels(page, process, a
     assert asked(page)["label"] == ["a dog", "a cat", "a rocket"]
     page.reload()
     expect(page.locator(".classify-answer tr")).to_have_count(3)
+    expect(page.locator("#view-title")).to_have_text("cat.jpg")
+    page.click("#classify-close")  # lies above the view
+    expect(page).to_have_url(f"{process.address}/?view={cat}")
+    expect(page.locator("#classify")).to_be_hidden()
 
 
 def test_a_picture_that_is_brought_is_classified(page, process):
@@ -383,104 +326,3 @@ def test_a_picture_that_is_brought_is_classified(page, process):
     page.fill("#labels", "a bear\na panda\na car")
     expect(page.locator(".classify-answer tr").first).to_contain_text("a panda")
     assert asked(page) == {}
-
-
-# -- addresses and keys ------------------------------------------------------------------------------------
-
-
-def test_an_address_restores_a_search(page, process, api):
-    moose = id_of(api, "moose.jpg")
-    open_page(page, process, f"/?q=2:an+animal&not=a+cat&where=name+~+*o*&view={moose}&rank=none")
-    expect(page.locator("#view-title")).to_have_text("moose.jpg")
-    page.keyboard.press("Escape")
-    expect(page.locator("#text")).to_have_value("an animal")
-    expect(page.locator(".term.not")).to_contain_text("not a cat")
-    expect(page.locator("#chips")).to_have_text("Name: *o*")
-    query = {"text": "an animal", "text_weight": 2, "exclude": [{"text": "a cat"}], "where": ["name ~ *o*"]}
-    expect_names(page, found_by(api, **query))
-
-
-def test_addresses_and_states_are_the_same_thing(page, process):
-    open_page(page, process)
-    addresses = [
-        "/", "/?q=1:2:30+pm", "/?q=0.5:a+%26+b", "/?like=3&like=4@1,2,30,40*0.5&not=2:snow&not=rain",
-        "/?q=a&yes=1,2&no=3&where=folder+%3D+%2Fa+b&rank=words", "/?upload=12-34*2&view=7",
-        "/?classify=4&label=a+cat&label=b",
-    ]  # fmt: skip
-    script = """async all => {
-        const { fromAddress, toAddress } = await import("/static/state.js");
-        return all.map(one => toAddress(fromAddress(one.slice(1))));
-    }"""
-    assert page.evaluate(script, addresses) == addresses
-    odd = ["/?like=x&like=0&like=1@5,5,1,1&yes=1,1,z&view=-3&rank=magic&not=+", "/?q=0:none&like=1*0&colour=red"]
-    assert page.evaluate(script, odd) == ["/?yes=1", "/?q=1:0:none"]
-
-
-def test_an_address_cannot_hold_a_picture_that_was_brought_and_says_so(page, process):
-    open_page(page, process)
-    give(page, "drop", sample("fig"))
-    expect_first(page, "fig.jpg")
-    page.reload()
-    expect(page.locator("#state")).to_contain_text("An address cannot hold its bytes")
-    give(page, "drop", sample("fig"))
-    expect_first(page, "fig.jpg")
-    expect(page.locator("#terms li")).to_have_count(1)
-
-
-def test_back_and_forward_restore_each_step(page, process):
-    open_page(page, process)
-    page.locator("#text").press_sequentially("a cat", delay=20)
-    expect_first(page, "cat.jpg")
-    page.press("#text", "Enter")
-    page.fill("#text", "a rocket")
-    expect_first(page, "rocket.jpg")
-    give(page, "drop", sample("fig"))
-    expect(page.locator("#terms li")).to_have_count(2)
-    page.locator("#results a").first.click()
-    expect(page.locator("#view")).to_be_visible()
-    page.go_back()
-    expect(page.locator("#view")).to_be_hidden()
-    page.go_back()
-    expect_first(page, "rocket.jpg")
-    expect(page.locator("#terms")).to_be_hidden()
-    page.go_back()
-    expect_first(page, "cat.jpg")
-    expect(page.locator("#text")).to_have_value("a cat")
-    page.go_back()
-    expect(page.locator("#summary")).to_have_text("29 pictures")
-    for _ in range(3):
-        page.go_forward()
-    expect(page.locator("#terms li")).to_have_count(2)
-    expect(page.locator("#view")).to_be_hidden()
-    expect(page.locator(".term.missing")).to_have_count(0)
-
-
-def test_everything_goes_by_keys(page, process, api):
-    open_page(page, process)
-    page.keyboard.press("/")
-    page.keyboard.type("a windmill")
-    expect_first(page, "windmill-stone.jpg")
-    for _ in range(30):
-        page.keyboard.press("Tab")
-        if page.evaluate("() => document.activeElement.matches('#results a')"):
-            break
-    names = found_by(api, text="a windmill")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("r")
-    expect(page.locator("#marks")).to_contain_text("1 relevant")
-    page.keyboard.press("Enter")
-    expect(page.locator("#view-title")).to_have_text(names[1])
-    page.keyboard.press("ArrowRight")
-    expect(page.locator("#view-title")).to_have_text(names[2])
-    page.keyboard.press("Escape")
-    expect(page.locator("#view")).to_be_hidden()
-    expect_focus(page, names[2])
-    page.keyboard.press("ArrowDown")
-    assert page.evaluate("() => document.activeElement.closest('li').offsetTop") > 0
-    page.keyboard.press("Enter")
-    page.get_by_role("button", name="Search again with the marks").press("Enter")
-    page.wait_for_function("() => location.search.includes('yes=')")
-    page.keyboard.press("m")
-    page.wait_for_function("() => location.search.startsWith('?like=')")
-    page.keyboard.press("?")
-    expect(page.locator("#help")).to_be_visible()

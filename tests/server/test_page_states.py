@@ -226,7 +226,7 @@ def check(page, state):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_state_is_accessible(browser, process, api, shape):
-    wall = api.get("/pictures", params={"where": "name = great-wall.jpg"}).json()["pictures"][0]["id"]
+    wall = browsers.id_of(api, "great-wall.jpg")
     with browsers.watched(browser, process.address, browsers.TOKEN, expected=(REFUSED,), **SHAPES[shape]) as page:
         states = {
             "first": ("/", "#results a"),
@@ -236,6 +236,8 @@ def test_every_state_is_accessible(browser, process, api, shape):
             "error": ("/?q=a&where=colour+%3D+red", "#state p"),
             "missing": ("/?upload=1-2", "#state p"),
         }
+        if shape == "phone":  # what is laid out in another way there
+            states = {name: states[name] for name in ("all parts", "matches")}
         for name, (address, awaited) in states.items():
             page.goto(process.address + address)
             if name == "all parts":

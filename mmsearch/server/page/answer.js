@@ -28,8 +28,12 @@ export class Answer {
   /** Makes sure that the answer to a state is shown, or will be. */
   want(state, library) {
     [this.state, this.library] = [state, library];
-    const wanted = JSON.stringify([toAddress({ ...state, view: null, classify: null }), library.hasWords, library.hasLocal,
-      state.pictures.map(({ key }) => uploads.has(key))]);
+    const wanted = JSON.stringify([
+      toAddress({ ...state, view: null, classify: null }),
+      library.hasWords,
+      library.hasLocal,
+      state.pictures.map(({ key }) => uploads.has(key)),
+    ]);
     const isSame = wanted === this.#wanted;
     if (isSame && this.#revision === library.revision) return;
     if (!isSame) this.#k = STEPS[0];
@@ -60,8 +64,15 @@ export class Answer {
     try {
       const { state, library } = this;
       const isMissing = state.pictures.some(({ key }) => key && !uploads.has(key));
-      if (isMissing && isBrowsing({ ...state, pictures: state.pictures.filter(({ id, key }) => id || uploads.has(key)) })) this.#askAgain();
-      else await (isBrowsing(state) || !library.n ? this.#browse(state, signal) : this.#search(state, library, signal));
+      if (
+        isMissing &&
+        isBrowsing({ ...state, pictures: state.pictures.filter(({ id, key }) => id || uploads.has(key)) })
+      )
+        this.#askAgain();
+      else
+        await (isBrowsing(state) || !library.n
+          ? this.#browse(state, signal)
+          : this.#search(state, library, signal));
     } catch (problem) {
       if (problem.name === "AbortError") return;
       this.#fail(problem);
@@ -74,7 +85,9 @@ export class Answer {
     const { pictures, n: total } = await api.pictures(state.where, Math.min(n, 1000), 0, signal);
     this.#show(pictures, null);
     const all = this.library.n;
-    this.#summary(total === all ? counted(all, "picture") : `${total.toLocaleString("en")} of ${counted(all, "picture")}`);
+    this.#summary(
+      total === all ? counted(all, "picture") : `${total.toLocaleString("en")} of ${counted(all, "picture")}`,
+    );
     byId("more").hidden = pictures.length >= total;
     this.say("");
     if (!all) this.#empty();
@@ -88,11 +101,17 @@ export class Answer {
     signal.throwIfAborted(); // the counts may have come after a newer question
     this.#show(found.hits, found);
     const [length, isLocal] = [found.hits.length, found.route === "local"];
-    this.#summary(isLocal ? `${counted(length, "picture")} with details in common`
-      : length < n ? `The best ${length.toLocaleString("en")} of ${counted(n, "picture")}` : `${counted(n, "picture")}, best first`);
+    this.#summary(
+      isLocal
+        ? `${counted(length, "picture")} with details in common`
+        : length < n
+          ? `The best ${length.toLocaleString("en")} of ${counted(n, "picture")}`
+          : `${counted(n, "picture")}, best first`,
+    );
     byId("more").hidden = length < this.#k || this.#k === STEPS.at(-1);
     this.say(found.message);
-    if (!length) this.#nothing(n ? "No picture has anything in common with the example." : "No picture passes these filters.");
+    if (!length)
+      this.#nothing(n ? "No picture has anything in common with the example." : "No picture passes these filters.");
   }
 
   async #more() {
@@ -142,18 +161,32 @@ export class Answer {
       return;
     }
     const isMarked = this.state.relevant.length + this.state.irrelevant.length > 0;
-    this.#instead("This search has no answer", problem.message, button("Try again", { onClick: () => this.#run() }),
-      isMarked && button("Forget marks", { onClick: this.on.forgetMarks }), this.#unfilter(), button("Start over", { onClick: this.on.clear }));
+    this.#instead(
+      "This search has no answer",
+      problem.message,
+      button("Try again", { onClick: () => this.#run() }),
+      isMarked && button("Forget marks", { onClick: this.on.forgetMarks }),
+      this.#unfilter(),
+      button("Start over", { onClick: this.on.clear }),
+    );
   }
 
   #askAgain() {
-    this.#instead("Bring the picture again", "This search began with a picture that was brought to the page. An address cannot " +
-      "hold its bytes: drop, paste or choose it once more.", button("Choose a picture", { class: "primary", onClick: () => byId("file").click() }),
-      button("Start over", { onClick: this.on.clear }));
+    this.#instead(
+      "Bring the picture again",
+      "This search began with a picture that was brought to the page. An address cannot " +
+        "hold its bytes: drop, paste or choose it once more.",
+      button("Choose a picture", { class: "primary", onClick: () => byId("file").click() }),
+      button("Start over", { onClick: this.on.clear }),
+    );
   }
 
   #empty() {
-    this.#instead("No pictures yet", "Index a folder of pictures in a terminal, and they appear here by themselves:", el("code", { text: "mmsearch index ~/Pictures" }));
+    this.#instead(
+      "No pictures yet",
+      "Index a folder of pictures in a terminal, and they appear here by themselves:",
+      el("code", { text: "mmsearch index ~/Pictures" }),
+    );
   }
 
   #nothing(sentence) {
@@ -170,6 +203,9 @@ export class Answer {
     this.#summary(summary);
     byId("more").hidden = true;
     byId("state").hidden = false;
-    byId("state").replaceChildren(el("p", {}, ...prose(sentence)), el("div", { class: "dialog-actions" }, ...actions));
+    byId("state").replaceChildren(
+      el("p", {}, ...prose(sentence)),
+      el("div", { class: "dialog-actions" }, ...actions),
+    );
   }
 }

@@ -10,7 +10,8 @@ export class Problem extends Error {
 }
 
 const STOPPED = "The server does not answer. Is `mmsearch serve` still running? This page tries again by itself.";
-const EXPIRED = "The server does not know this browser: its pass has expired, or the server was started anew. " +
+const EXPIRED =
+  "The server does not know this browser: its pass has expired, or the server was started anew. " +
   "Open the link that `mmsearch serve` printed when it started, or give the token beside it.";
 
 const TOO_LARGE = "The pictures are larger than 20 MB together; bring fewer or smaller ones.";
@@ -33,7 +34,11 @@ async function call(path, options) {
   if (response.ok && body !== null) return body;
   if (response.status === 401) throw new Problem(EXPIRED, "expired", 401);
   const kind = body?.type?.startsWith("urn:mmsearch:") ? body.type.slice("urn:mmsearch:".length) : "other";
-  throw new Problem(sentence(body?.detail ?? `The server answered with ${response.status}.`), kind, response.status);
+  throw new Problem(
+    sentence(body?.detail ?? `The server answered with ${response.status}.`),
+    kind,
+    response.status,
+  );
 }
 
 const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
@@ -45,7 +50,12 @@ const withWhere = (where, more = {}) => {
 };
 
 function postJson(path, asked, signal) {
-  return call(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(asked), signal });
+  return call(path, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(asked),
+    signal,
+  });
 }
 
 /** Returns the answer to a search or a classification; files go with it as they are. */

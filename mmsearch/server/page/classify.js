@@ -19,14 +19,29 @@ export class Classifier {
     this.dialog = byId("classify");
     this.dialog.addEventListener("close", () => this.#subject !== null && this.on.close());
     this.face = el("div", { class: "classify-face" });
-    this.labels = el("textarea", { id: "labels", autofocus: true, rows: 3, maxlength: 20_000, placeholder: "a cat, a dog, a landscape", spellcheck: "false" });
+    this.labels = el("textarea", {
+      id: "labels",
+      autofocus: true,
+      rows: 3,
+      maxlength: 20_000,
+      placeholder: "a cat, a dog, a landscape",
+      spellcheck: "false",
+    });
     this.answer = el("div", { class: "classify-answer", "aria-live": "polite" });
     this.typed = paused(() => this.#typed(), PAUSE);
     this.labels.addEventListener("input", () => this.typed());
-    this.dialog.append(el("h2", { id: "classify-title", text: "What is it?" }), this.face,
-      el("label", { class: "wide" }, "Labels, with commas between them", this.labels), this.answer,
-      el("div", { class: "dialog-actions" }, button("Choose a picture", { onClick: () => this.on.choose() }),
-        button("Close", { id: "classify-close", onClick: () => this.dialog.close() })));
+    this.dialog.append(
+      el("h2", { id: "classify-title", text: "What is it?" }),
+      this.face,
+      el("label", { class: "wide" }, "Labels, with commas between them", this.labels),
+      this.answer,
+      el(
+        "div",
+        { class: "dialog-actions" },
+        button("Choose a picture", { onClick: () => this.on.choose() }),
+        button("Close", { id: "classify-close", onClick: () => this.dialog.close() }),
+      ),
+    );
   }
 
   get isOpen() {
@@ -43,8 +58,12 @@ export class Classifier {
     this.face.replaceChildren();
     const found = (subject.id || subject.key) && (await subjectOf(subject).catch(() => null));
     if (this.#subject !== subject) return;
-    if (found) this.face.replaceChildren(...(found.width ? [drawSubject(found)] : []), el("bdi", { text: found.name }));
-    else this.face.replaceChildren(el("p", { class: "note", text: "Drop, paste or choose the picture that is to be labelled." }));
+    if (found)
+      this.face.replaceChildren(...(found.width ? [drawSubject(found)] : []), el("bdi", { text: found.name }));
+    else
+      this.face.replaceChildren(
+        el("p", { class: "note", text: "Drop, paste or choose the picture that is to be labelled." }),
+      );
     this.#ask();
   }
 
@@ -69,7 +88,9 @@ export class Classifier {
     const asked = { labels, k: Math.min(labels.length, MOST_SHOWN), pictures: id ? [{ id }] : [{ upload: 0 }] };
     try {
       const { pictures } = await api.classify(asked, id ? [] : [uploads.get(key).file], signal);
-      this.answer.replaceChildren(pictures[0].error ? el("p", { class: "error", text: shown(pictures[0].error) }) : table(pictures[0].labels));
+      this.answer.replaceChildren(
+        pictures[0].error ? el("p", { class: "error", text: shown(pictures[0].error) }) : table(pictures[0].labels),
+      );
     } catch (problem) {
       if (problem.name === "AbortError") return undefined;
       this.answer.replaceChildren(el("p", { class: "error", text: problem.message }));
@@ -80,10 +101,24 @@ export class Classifier {
 }
 
 function table(labels) {
-  return el("table", { class: "scores" }, el("caption", { class: "unseen", text: "Labels, most probable first" }), el("tbody", {}, ...labels.map(({ label, probability }) => {
-    const bar = el("i", {});
-    bar.style.width = `${probability * 100}%`;
-    return el("tr", {}, el("th", { scope: "row" }, el("bdi", { text: label })), el("td", { class: "bar", "aria-hidden": "true" }, bar),
-      el("td", { class: "number", text: `${(probability * 100).toFixed(1)} %` }));
-  })));
+  return el(
+    "table",
+    { class: "scores" },
+    el("caption", { class: "unseen", text: "Labels, most probable first" }),
+    el(
+      "tbody",
+      {},
+      ...labels.map(({ label, probability }) => {
+        const bar = el("i", {});
+        bar.style.width = `${probability * 100}%`;
+        return el(
+          "tr",
+          {},
+          el("th", { scope: "row" }, el("bdi", { text: label })),
+          el("td", { class: "bar", "aria-hidden": "true" }, bar),
+          el("td", { class: "number", text: `${(probability * 100).toFixed(1)} %` }),
+        );
+      }),
+    ),
+  );
 }

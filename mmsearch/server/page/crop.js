@@ -6,7 +6,7 @@ const EDGES = ["Left", "Top", "Right", "Bottom"];
 const SMALLEST = 0.02;
 const MOST_ZOOM = 2; // of small pictures
 
-/** Asks for a part of a picture; returns a box in its pixels, null for all of it, or undefined if nothing was chosen. */
+/** Asks for a part of a picture; returns a box in its pixels, null for all, or undefined if nothing was chosen. */
 export function askPart(subject) {
   const dialog = byId("crop");
   return new Promise((resolve) => {
@@ -19,11 +19,21 @@ export function askPart(subject) {
     dialog.replaceChildren(
       el("h2", { id: "crop-title", text: "Which part is meant?" }),
       el("p", { class: "note", text: "Draw a frame on the picture, or give its edges in percent." }),
-      area.stage, area.numbers,
-      el("div", { class: "dialog-actions" },
-        button("Use this part", { class: "primary", id: "crop-use", autofocus: true, onClick: () => answered(area.box()) }),
+      area.stage,
+      area.numbers,
+      el(
+        "div",
+        { class: "dialog-actions" },
+        button("Use this part", {
+          class: "primary",
+          id: "crop-use",
+          autofocus: true,
+          onClick: () => answered(area.box()),
+        }),
         button("Whole picture", { id: "crop-whole", onClick: () => answered(null) }),
-        button("Cancel", { class: "quiet", onClick: () => dialog.close() })));
+        button("Cancel", { class: "quiet", onClick: () => dialog.close() }),
+      ),
+    );
     dialog.addEventListener("close", () => resolve(answer), { once: true });
     openDialog(dialog);
   });
@@ -34,14 +44,29 @@ class Area {
   constructor({ href, width, height, box, name }) {
     [this.width, this.height] = [width, height];
     this.edges = box ? [box[0] / width, box[1] / height, box[2] / width, box[3] / height] : [0, 0, 1, 1];
-    this.frame = el("div", { class: "crop-frame" }, ...["nw", "ne", "sw", "se"].map((corner) => el("i", { class: corner })));
+    this.frame = el(
+      "div",
+      { class: "crop-frame" },
+      ...["nw", "ne", "sw", "se"].map((corner) => el("i", { class: corner })),
+    );
     const image = el("img", { src: href, alt: name, width, height, draggable: "false" });
     this.stage = el("div", { class: "crop-stage" }, image, this.frame);
     this.stage.style.width = `min(100%, ${width * MOST_ZOOM}px, max(160px, 100dvh - 340px) * ${width / height})`;
-    this.inputs = EDGES.map((edge, place) => el("input", {
-      type: "number", min: 0, max: 100, step: 1, inputmode: "numeric", on: { change: (event) => this.#typed(place, event.target.value) },
-    }));
-    this.numbers = el("div", { class: "crop-numbers" }, ...EDGES.map((edge, place) => el("label", {}, edge, this.inputs[place])));
+    this.inputs = EDGES.map((edge, place) =>
+      el("input", {
+        type: "number",
+        min: 0,
+        max: 100,
+        step: 1,
+        inputmode: "numeric",
+        on: { change: (event) => this.#typed(place, event.target.value) },
+      }),
+    );
+    this.numbers = el(
+      "div",
+      { class: "crop-numbers" },
+      ...EDGES.map((edge, place) => el("label", {}, edge, this.inputs[place])),
+    );
     this.stage.addEventListener("pointerdown", (event) => this.#begin(event));
     this.#show();
   }
@@ -102,7 +127,10 @@ class Area {
   #show() {
     const [left, top, right, bottom] = this.edges;
     Object.assign(this.frame.style, {
-      left: `${left * 100}%`, top: `${top * 100}%`, width: `${(right - left) * 100}%`, height: `${(bottom - top) * 100}%`,
+      left: `${left * 100}%`,
+      top: `${top * 100}%`,
+      width: `${(right - left) * 100}%`,
+      height: `${(bottom - top) * 100}%`,
     });
     this.inputs.forEach((input, place) => (input.value = Math.round(this.edges[place] * 100)));
   }

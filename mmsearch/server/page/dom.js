@@ -17,7 +17,8 @@ export function svg(name, attributes = {}, ...children) {
 
 function filled(element, { on = {}, text, ...attributes }, children) {
   for (const [name, value] of Object.entries(attributes)) {
-    if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value === true ? "" : value);
+    if (value !== false && value !== null && value !== undefined)
+      element.setAttribute(name, value === true ? "" : value);
   }
   for (const [name, listener] of Object.entries(on)) element.addEventListener(name, listener);
   if (text !== undefined) element.textContent = text;
@@ -26,7 +27,8 @@ function filled(element, { on = {}, text, ...attributes }, children) {
 }
 
 /** Returns an icon of the page. */
-export const icon = (name) => svg("svg", { class: "icon", "aria-hidden": "true" }, svg("use", { href: `#i-${name}` }));
+export const icon = (name) =>
+  svg("svg", { class: "icon", "aria-hidden": "true" }, svg("use", { href: `#i-${name}` }));
 
 /** Returns a button with an icon and words. */
 export function button(words, { sign, onClick, ...attributes } = {}) {
@@ -37,7 +39,11 @@ export function button(words, { sign, onClick, ...attributes } = {}) {
 /** Returns a button with an icon alone. */
 export function iconButton(label, sign, onClick, attributes = {}) {
   const classes = `icon-only ${attributes.class ?? ""}`.trim();
-  return el("button", { type: "button", "aria-label": label, title: label, on: { click: onClick }, ...attributes, class: classes }, icon(sign));
+  return el(
+    "button",
+    { type: "button", "aria-label": label, title: label, on: { click: onClick }, ...attributes, class: classes },
+    icon(sign),
+  );
 }
 
 const ODD = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
@@ -50,11 +56,14 @@ export function shown(name) {
     const code = character.codePointAt(0);
     if (code >= 0xdc80 && code <= 0xdcff) return `\\x${(code - 0xdc00).toString(16)}`;
     return code >= 0xd800 && code <= 0xdfff ? "\ufffd" : character;
-  }).join("").replace(ODD, (character) => `\\u${character.codePointAt(0).toString(16).padStart(4, "0")}`);
+  })
+    .join("")
+    .replace(ODD, (character) => `\\u${character.codePointAt(0).toString(16).padStart(4, "0")}`);
 }
 
 /** Returns the nodes of a sentence in which `commands` stand between backticks. */
-export const prose = (text) => text.split("`").map((part, place) => (place % 2 ? el("code", { text: part }) : part));
+export const prose = (text) =>
+  text.split("`").map((part, place) => (place % 2 ? el("code", { text: part }) : part));
 
 /** Returns a number with its noun. */
 export const counted = (n, one, many = `${one}s`) => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;

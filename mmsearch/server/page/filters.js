@@ -10,7 +10,15 @@ const GROUPS = [
   { field: "size", title: "Size of the file", of: "sizes" },
   { field: "format", title: "Format", of: "formats" },
 ];
-const NAMES = { folder: "Folder", taken: "Date", size: "Size", format: "Format", name: "Name", width: "Width", height: "Height" };
+const NAMES = {
+  folder: "Folder",
+  taken: "Date",
+  size: "Size",
+  format: "Format",
+  name: "Name",
+  width: "Width",
+  height: "Height",
+};
 const SAID = { "=": "", "!=": "not ", "<": "below ", "<=": "to ", ">": "above ", ">=": "from ", "~": "" };
 const FEW = 8;
 const MOST_KEPT = 30;
@@ -56,13 +64,25 @@ export class Filters {
     const chips = byId("chips");
     chips.hidden = !state.where.length;
     const fields = [...new Set(state.where.map(fieldOf))];
-    chips.replaceChildren(...fields.map((field) => this.#chip(field, state.where.filter((one) => fieldOf(one) === field))));
+    chips.replaceChildren(
+      ...fields.map((field) =>
+        this.#chip(
+          field,
+          state.where.filter((one) => fieldOf(one) === field),
+        ),
+      ),
+    );
     if (!this.panel.hidden) this.#refresh();
   }
 
   #chip(field, expressions) {
-    const words = `${NAMES[field] ?? field}: ${expressions.filter((one) => one !== "size >= 0").map(said).join(" ")}`;
-    const remove = iconButton(`Remove the filter ${words}`, "close", () => this.#choose(field, []), { class: "quiet" });
+    const words = `${NAMES[field] ?? field}: ${expressions
+      .filter((one) => one !== "size >= 0")
+      .map(said)
+      .join(" ")}`;
+    const remove = iconButton(`Remove the filter ${words}`, "close", () => this.#choose(field, []), {
+      class: "quiet",
+    });
     return el("li", { title: expressions.map(shown).join(", ") }, el("bdi", { text: words }), remove);
   }
 
@@ -74,7 +94,9 @@ export class Filters {
     const wanted = JSON.stringify([this.where, this.revision]);
     if (wanted === this.#shownFor) return;
     const where = this.where;
-    const others = await Promise.all(GROUPS.map(({ field }) => this.counts(withFilter(where, field, [])))).catch(() => null);
+    const others = await Promise.all(GROUPS.map(({ field }) => this.counts(withFilter(where, field, [])))).catch(
+      () => null,
+    );
     if (!others || wanted !== JSON.stringify([this.where, this.revision])) return; // a newer one is on its way
     this.#shownFor = wanted;
     const hadFocus = this.panel.contains(document.activeElement) ? document.activeElement.id : null;
@@ -86,21 +108,38 @@ export class Filters {
     const chosen = this.where.filter((one) => fieldOf(one) === field);
     const isChosen = (expressions) => expressions.join("\n") === chosen.join("\n");
     const known = counts[of].map((one) => ({ ...one, expressions: filtersOf(one) }));
-    const all = known.filter((one) => of !== "folders" || one.n < counts.n || isChosen(one.expressions)); // not the one that holds all
+    const isTelling = (one) => of !== "folders" || one.n < counts.n || isChosen(one.expressions); // not one that holds all
+    const all = known.filter(isTelling);
     const inSight = all.filter((one, place) => place < FEW || this.#opened.has(field) || isChosen(one.expressions));
     const rows = [{ label: "Any", expressions: [], n: counts.n }, ...inSight].map((one, place) =>
-      this.#row(field, place, of === "folders" ? shortened(one, known) : one, isChosen(one.expressions)));
+      this.#row(field, place, of === "folders" ? shortened(one, known) : one, isChosen(one.expressions)),
+    );
     const rest = all.length - inSight.length;
-    return el("fieldset", {}, el("legend", { text: title }), ...rows,
+    return el(
+      "fieldset",
+      {},
+      el("legend", { text: title }),
+      ...rows,
       rest > 0 && button(`${rest} more`, { class: "quiet", id: `more-${field}`, onClick: () => this.#open(field) }),
-      field === "taken" && this.#dates(chosen));
+      field === "taken" && this.#dates(chosen),
+    );
   }
 
   #row(field, place, { label, title, expressions, n }, isChosen) {
-    const input = el("input", { type: "radio", name: `filter-${field}`, id: `filter-${field}-${place}`, checked: isChosen,
-      on: { change: () => this.#choose(field, expressions) } });
-    return el("label", { class: "choice", title: title && shown(title) }, input, el("bdi", { text: shown(label) }),
-      el("span", { class: "count", text: n.toLocaleString("en") }));
+    const input = el("input", {
+      type: "radio",
+      name: `filter-${field}`,
+      id: `filter-${field}-${place}`,
+      checked: isChosen,
+      on: { change: () => this.#choose(field, expressions) },
+    });
+    return el(
+      "label",
+      { class: "choice", title: title && shown(title) },
+      input,
+      el("bdi", { text: shown(label) }),
+      el("span", { class: "count", text: n.toLocaleString("en") }),
+    );
   }
 
   #open(field) {
@@ -111,9 +150,18 @@ export class Filters {
 
   #dates(chosen) {
     const bound = (operator) => chosen.find((one) => one.startsWith(`taken ${operator} `))?.slice(9) ?? "";
-    const field = (words, operator) => el("label", {}, words, el("input", {
-      type: "date", id: `taken-${words}`, value: bound(operator).length === 10 && bound(operator), on: { change: () => this.#dated() },
-    }));
+    const field = (words, operator) =>
+      el(
+        "label",
+        {},
+        words,
+        el("input", {
+          type: "date",
+          id: `taken-${words}`,
+          value: bound(operator).length === 10 && bound(operator),
+          on: { change: () => this.#dated() },
+        }),
+      );
     return el("div", { class: "dates" }, field("from", ">="), field("to", "<="));
   }
 
@@ -129,9 +177,20 @@ export class Filters {
       const glob = /[*?[]/.test(words) ? words : `*${words}*`;
       this.#choose("name", words ? [`name ~ ${glob}`] : []);
     };
-    const input = el("input", { type: "search", id: "filter-name", placeholder: "part of it", autocomplete: "off", value: pattern.replace(/^\*(.*)\*$/, "$1"),
-      on: { change: take, search: take } });
-    return el("fieldset", {}, el("legend", { text: "Name of the file" }), el("label", { class: "wide" }, el("span", { class: "unseen", text: "Name of the file" }), input));
+    const input = el("input", {
+      type: "search",
+      id: "filter-name",
+      placeholder: "part of it",
+      autocomplete: "off",
+      value: pattern.replace(/^\*(.*)\*$/, "$1"),
+      on: { change: take, search: take },
+    });
+    return el(
+      "fieldset",
+      {},
+      el("legend", { text: "Name of the file" }),
+      el("label", { class: "wide" }, el("span", { class: "unseen", text: "Name of the file" }), input),
+    );
   }
 }
 
@@ -149,5 +208,9 @@ function shortened(one, all) {
   if (!one.where || all.length < 2) return one;
   const root = all.reduce((common, { label }) => (label.length < common.length ? label : common), all[0].label);
   const isBelow = one.label.startsWith(`${root}/`);
-  return { ...one, title: one.label, label: isBelow ? one.label.slice(root.length + 1) : one.label.split("/").at(-1) || one.label };
+  return {
+    ...one,
+    title: one.label,
+    label: isBelow ? one.label.slice(root.length + 1) : one.label.split("/").at(-1) || one.label,
+  };
 }

@@ -76,17 +76,35 @@ export class Grid {
     const image = el("img", { alt: "", loading: "lazy", decoding: "async", draggable: "false" });
     image.addEventListener("error", () => image.src && tile.classList.add("broken"));
     image.addEventListener("load", () => tile.classList.add("loaded"));
-    const link = el("a", { tabindex: "-1", draggable: "false", on: {
-      click: (event) => {
-        if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-        event.preventDefault();
-        this.on.open(hit.id);
+    const link = el(
+      "a",
+      {
+        tabindex: "-1",
+        draggable: "false",
+        on: {
+          click: (event) => {
+            if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+            event.preventDefault();
+            this.on.open(hit.id);
+          },
+        },
       },
-    } }, image, el("span", { class: "badge", text: "same thing" }), el("bdi", { class: "caption", text: shown(hit.name) }));
+      image,
+      el("span", { class: "badge", text: "same thing" }),
+      el("bdi", { class: "caption", text: shown(hit.name) }),
+    );
     const mark = (kind, words, sign) =>
-      iconButton(words, sign, () => this.on.mark(hit.id, kind), { tabindex: "-1", "aria-pressed": "false", class: kind });
-    const tile = el("li", { "data-id": hit.id }, link, el("div", { class: "judge" },
-      mark("relevant", "Relevant", "yes"), mark("irrelevant", "Not relevant", "no")));
+      iconButton(words, sign, () => this.on.mark(hit.id, kind), {
+        tabindex: "-1",
+        "aria-pressed": "false",
+        class: kind,
+      });
+    const tile = el(
+      "li",
+      { "data-id": hit.id },
+      link,
+      el("div", { class: "judge" }, mark("relevant", "Relevant", "yes"), mark("irrelevant", "Not relevant", "no")),
+    );
     return tile;
   }
 
@@ -122,10 +140,16 @@ export class Grid {
     if (!tile || event.ctrlKey || event.metaKey || event.altKey) return;
     const id = Number(tile.dataset.id);
     const actions = {
-      m: () => this.on.like(id), r: () => this.on.mark(id, "relevant"), x: () => this.on.mark(id, "irrelevant"),
-      s: () => this.on.again(), ArrowRight: () => tile.nextElementSibling, ArrowLeft: () => tile.previousElementSibling,
-      ArrowDown: () => this.#beside(tile, 1), ArrowUp: () => this.#beside(tile, -1),
-      Home: () => this.list.firstElementChild, End: () => this.list.lastElementChild,
+      m: () => this.on.like(id),
+      r: () => this.on.mark(id, "relevant"),
+      x: () => this.on.mark(id, "irrelevant"),
+      s: () => this.on.again(),
+      ArrowRight: () => tile.nextElementSibling,
+      ArrowLeft: () => tile.previousElementSibling,
+      ArrowDown: () => this.#beside(tile, 1),
+      ArrowUp: () => this.#beside(tile, -1),
+      Home: () => this.list.firstElementChild,
+      End: () => this.list.lastElementChild,
     };
     const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!action) return;

@@ -4,8 +4,12 @@ import { letIn, status } from "./api.js";
 import { byId, button, bytes, counted, el, prose, shown } from "./dom.js";
 
 const STAGES = {
-  scan: "Looking for pictures", embed: "Describing pictures", vocabulary: "Learning visual words", words: "Writing visual words",
-  graph: "Building the index", calibrate: "Measuring the index",
+  scan: "Looking for pictures",
+  embed: "Describing pictures",
+  vocabulary: "Learning visual words",
+  words: "Writing visual words",
+  graph: "Building the index",
+  calibrate: "Measuring the index",
 };
 const OFTEN = 1_000;
 const CALM = 5_000;
@@ -54,20 +58,39 @@ export class LibraryWatch {
     if (isSame) return; // to say it again would have screen readers read it again
     const banner = byId("banner");
     banner.hidden = false;
-    banner.replaceChildren(el("span", {}, ...prose(problem.message)), problem.kind === "expired" ? this.#tokenForm() : button("Try again", { onClick: () => this.look() }));
+    banner.replaceChildren(
+      el("span", {}, ...prose(problem.message)),
+      problem.kind === "expired" ? this.#tokenForm() : button("Try again", { onClick: () => this.look() }),
+    );
     byId("indexing").hidden = true;
-    if (!this.#last) [byId("about-summary").textContent, byId("summary").textContent] = ["not connected", "No pictures to show"];
+    if (!this.#last)
+      [byId("about-summary").textContent, byId("summary").textContent] = ["not connected", "No pictures to show"];
   }
 
   #tokenForm() {
-    const token = el("input", { type: "password", id: "token", autocomplete: "off", maxlength: 1000, required: true });
+    const token = el("input", {
+      type: "password",
+      id: "token",
+      autocomplete: "off",
+      maxlength: 1000,
+      required: true,
+    });
     const wrong = el("span", {});
     const submit = async (event) => {
       event.preventDefault();
-      wrong.textContent = await letIn(token.value).then(() => "", (problem) => problem.message);
+      wrong.textContent = await letIn(token.value).then(
+        () => "",
+        (problem) => problem.message,
+      );
       if (!wrong.textContent) this.look();
     };
-    return el("form", { class: "small-field", on: { submit } }, el("label", {}, "Token ", token), el("button", { text: "Let me in" }), wrong);
+    return el(
+      "form",
+      { class: "small-field", on: { submit } },
+      el("label", {}, "Token ", token),
+      el("button", { text: "Let me in" }),
+      wrong,
+    );
   }
 
   #take(found) {
@@ -94,8 +117,12 @@ export class LibraryWatch {
       ...(found.n_bad && { Unreadable: `${counted(found.n_bad, "file")}; \`mmsearch status\` names them` }),
       mmsearch: found.version,
     };
-    byId("about-facts").replaceChildren(...Object.entries(facts).flatMap(([name, value]) =>
-      [el("dt", { text: name }), el("dd", {}, ...prose(value))]));
+    byId("about-facts").replaceChildren(
+      ...Object.entries(facts).flatMap(([name, value]) => [
+        el("dt", { text: name }),
+        el("dd", {}, ...prose(value)),
+      ]),
+    );
   }
 
   #showIndexing(progress) {
@@ -105,11 +132,16 @@ export class LibraryWatch {
       return;
     }
     const { stage, done, total } = progress;
-    if (this.#begun?.stage !== stage || done < this.#begun.done) this.#begun = { stage, done, at: performance.now() };
+    if (this.#begun?.stage !== stage || done < this.#begun.done)
+      this.#begun = { stage, done, at: performance.now() };
     const bar = byId("indexing-bar");
     if (total) bar.value = done / total;
     else bar.removeAttribute("value");
-    const amount = total ? `: ${done.toLocaleString("en")} of ${total.toLocaleString("en")}` : done ? `: ${done.toLocaleString("en")}` : "";
+    const amount = total
+      ? `: ${done.toLocaleString("en")} of ${total.toLocaleString("en")}`
+      : done
+        ? `: ${done.toLocaleString("en")}`
+        : "";
     byId("indexing-text").textContent = `${STAGES[stage] ?? stage}${amount}${this.#left(progress)}`;
   }
 

@@ -22,15 +22,36 @@ let brought = null; // the key of a picture that is classified and not of the li
 const form = new QueryForm(go, bring);
 const filters = new Filters(go);
 const marks = new Marks({ again: searchAgain, forget: forgetMarks, changed: showMarks });
-const grid = new Grid(byId("results"), { open, like, mark: (id, kind) => marks.toggle(id, kind), again: searchAgain });
-const answer = new Answer(grid, filters, { addressOf, showView, clear, forgetMarks, clearFilters: () => go({ where: [] }), fail: (problem) => watch.fail(problem) });
-const view = new ResultView({ close: closeView, step, like, add, part, again: searchAgain, classify, mark: (id, kind) => marks.toggle(id, kind) });
+const grid = new Grid(byId("results"), {
+  open,
+  like,
+  mark: (id, kind) => marks.toggle(id, kind),
+  again: searchAgain,
+});
+const answer = new Answer(grid, filters, {
+  addressOf,
+  showView,
+  clear,
+  forgetMarks,
+  clearFilters: () => go({ where: [] }),
+  fail: (problem) => watch.fail(problem),
+});
+const view = new ResultView({
+  close: closeView,
+  step,
+  like,
+  add,
+  part,
+  again: searchAgain,
+  classify,
+  mark: (id, kind) => marks.toggle(id, kind),
+});
 const classifier = new Classifier({ close: closeClassifier, labelled, choose: () => byId("file").click() });
 const watch = new LibraryWatch(libraryChanged);
 
 /** Carries out a change of the state: `how` is push for a step that "back" undoes, or replace. */
 function go(change, how = "push", remembered = {}) {
-  state = { ...state, ...change };
+  state = fitted({ ...state, ...change });
   const address = toAddress(state);
   if (address !== location.pathname + location.search) {
     if (how === "push") history.pushState(remembered, "", address);
@@ -39,26 +60,31 @@ function go(change, how = "push", remembered = {}) {
   show();
 }
 
+const fitted = (wanted) => (library ? fitting(wanted, library) : wanted);
+
 function show() {
   if (!library) return;
-  state = fitting(state, library);
+  state = fitted(state);
   const words = state.text.trim() || (state.pictures.length ? "by a picture" : "");
   document.title = words ? `${words} - mmsearch` : "mmsearch";
   form.render(state, library);
   filters.render(state, library.revision);
   marks.follow(state, library);
   answer.want(state, library);
-  showView();
-  const subject = state.classify ? { id: state.classify } : brought !== null && { key: brought };
-  if (subject && library.hasWords) classifier.show(subject, state.labels);
-  else classifier.hide();
+  showView().then(showClassifier); // which lies above
 }
 
 function libraryChanged(status, hasReturned) {
-  library = { hasWords: status.has_words, hasLocal: status.has_local, hasVectors: status.dim > 0, n: status.n_pictures,
-    revision: status.revision };
+  library = {
+    hasWords: status.has_words,
+    hasLocal: status.has_local,
+    hasVectors: status.dim > 0,
+    n: status.n_pictures,
+    revision: status.revision,
+  };
   api.remember(null);
   byId("open-classify").hidden = !library.hasWords;
+  byId("results").classList.toggle("without-marks", !library.hasVectors);
   if (hasReturned) answer.forget();
   show();
 }
@@ -73,20 +99,29 @@ function open(id) {
   go({ view: id }, "push", { isOpened: true });
 }
 
-function showView() {
+async function showView() {
   if (!state.view) {
     const last = view.hide();
     if (last !== null) grid.focus(last);
     return;
   }
   const place = answer.hits.findIndex((hit) => hit.id === state.view);
-  view.show(state.view, { hit: answer.hits[place], state, abilities: library, answer: answer.found, place, n: answer.hits.length,
-    mark: marks.of(state.view), isAgain: marks.isChanged });
+  await view.show(state.view, {
+    hit: answer.hits[place],
+    state,
+    abilities: library,
+    answer: answer.found,
+    place,
+    n: answer.hits.length,
+    mark: marks.of(state.view),
+    isAgain: marks.isChanged,
+  });
 }
 
 function closeView() {
   if (!state.view) return;
-  if (history.state?.isOpened) history.back(); // the step that opened it is undone
+  if (history.state?.isOpened)
+    history.back(); // the step that opened it is undone
   else go({ view: null }, "replace");
 }
 
@@ -171,6 +206,12 @@ function closeClassifier() {
   else go({ classify: null }, "replace");
 }
 
+function showClassifier() {
+  const subject = state.classify ? { id: state.classify } : brought !== null && { key: brought };
+  if (subject && library.hasWords) classifier.show(subject, state.labels);
+  else classifier.hide();
+}
+
 function openClassifier() {
   const [first] = state.pictures;
   if (first?.id) classify(first.id);
@@ -203,7 +244,10 @@ byId("home").addEventListener("click", (event) => {
 byId("clear").addEventListener("click", clear);
 byId("open-help").addEventListener("click", () => openDialog(byId("help")));
 byId("open-classify").addEventListener("click", openClassifier);
-document.addEventListener("click", (event) => !byId("about").contains(event.target) && (byId("about").open = false));
+document.addEventListener(
+  "click",
+  (event) => !byId("about").contains(event.target) && (byId("about").open = false),
+);
 byId("about").addEventListener("keydown", (event) => event.key === "Escape" && (byId("about").open = false));
 watchTransfers(byId("drop"), bring, () => answer.say("What was dropped is not a picture that can be read."));
 watch.look();

@@ -34,7 +34,10 @@ export class Marks {
     this.hasQuery = !isBrowsing({ ...state, relevant: [] });
     if (this.#text(state) === this.#applied) return this.#render();
     this.#applied = this.#text(state);
-    this.all = new Map([...state.relevant.map((id) => [id, "relevant"]), ...state.irrelevant.map((id) => [id, "irrelevant"])]);
+    this.all = new Map([
+      ...state.relevant.map((id) => [id, "relevant"]),
+      ...state.irrelevant.map((id) => [id, "irrelevant"]),
+    ]);
     return this.#changed();
   }
 
@@ -46,7 +49,11 @@ export class Marks {
 
   /** Returns the marks as a state has them. */
   asState() {
-    const of = (kind) => [...this.all].filter(([, mark]) => mark === kind).map(([id]) => id).sort((a, b) => a - b);
+    const of = (kind) =>
+      [...this.all]
+        .filter(([, mark]) => mark === kind)
+        .map(([id]) => id)
+        .sort((a, b) => a - b);
     return { relevant: of("relevant"), irrelevant: of("irrelevant") };
   }
 
@@ -68,9 +75,18 @@ export class Marks {
     const { relevant, irrelevant } = this.asState();
     bar.hidden = !this.all.size && !this.isChanged;
     if (bar.hidden) return;
-    const words = [relevant.length && `${relevant.length} relevant`, irrelevant.length && `${irrelevant.length} not relevant`].filter(Boolean);
+    const words = [
+      relevant.length && `${relevant.length} relevant`,
+      irrelevant.length && `${irrelevant.length} not relevant`,
+    ].filter(Boolean);
     const hint = this.#isPointless ? ": mark one that is relevant, too" : "";
-    const again = button("Search again", { class: "primary", id: "again", disabled: this.#isPointless, hidden: !this.isChanged && !this.#isPointless, onClick: () => this.on.again() });
+    const again = button("Search again", {
+      class: "primary",
+      id: "again",
+      disabled: this.#isPointless,
+      hidden: !this.isChanged && !this.#isPointless,
+      onClick: () => this.on.again(),
+    });
     const forget = button("Forget marks", { class: "quiet", id: "forget", onClick: () => this.on.forget() });
     const held = bar.contains(document.activeElement) && document.activeElement.id;
     bar.replaceChildren(`${words.join(", ") || "No marks"}${hint}`, again, forget);

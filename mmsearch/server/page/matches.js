@@ -25,7 +25,12 @@ export function hull(points) {
   return sorted.length < 3 ? sorted : [...half(sorted), ...half(sorted.reverse())];
 }
 
-const corners = ([left, top, right, bottom]) => [[left, top], [right, top], [right, bottom], [left, bottom]];
+const corners = ([left, top, right, bottom]) => [
+  [left, top],
+  [right, top],
+  [right, bottom],
+  [left, bottom],
+];
 const text = (points) => points.map((point) => point.map((value) => value.toFixed(1)).join(",")).join(" ");
 
 /**
@@ -37,45 +42,83 @@ export function drawMatches(example, found, local, isWide) {
   const [one, other] = placed(example, found, isWide);
   const inliers = local.inliers;
   const step = Math.max(1, inliers.length / MOST_LINES);
-  const lines = Array.from({ length: Math.min(inliers.length, MOST_LINES) }, (_, n) => inliers[Math.floor(n * step)]);
+  const lines = Array.from(
+    { length: Math.min(inliers.length, MOST_LINES) },
+    (_, n) => inliers[Math.floor(n * step)],
+  );
   const width = Math.max(one.x + one.width, other.x + other.width);
   const height = Math.max(one.y + one.height, other.y + other.height);
   const frame = example.box ?? [0, 0, example.width, example.height];
   const quad = local.homography && corners(frame).map((corner) => mapped(local.homography, corner));
-  return svg("svg", {
-    class: "matches", viewBox: `0 0 ${width} ${height}`, role: "img",
-    "aria-label": `${inliers.length} places of the example, on the left or above, are found in the picture beside it`,
-  },
-  side(one, inliers.map(([x, y]) => [x, y]), example.box && corners(frame)),
-  side(other, inliers.map(([, , x, y]) => [x, y]), local.is_verified && quad),
-  ...lines.map((pair) => line(one, other, pair)));
+  return svg(
+    "svg",
+    {
+      class: "matches",
+      viewBox: `0 0 ${width} ${height}`,
+      role: "img",
+      "aria-label": `${inliers.length} places of the example, on the left or above, are found in the picture beside it`,
+    },
+    side(
+      one,
+      inliers.map(([x, y]) => [x, y]),
+      example.box && corners(frame),
+    ),
+    side(
+      other,
+      inliers.map(([, , x, y]) => [x, y]),
+      local.is_verified && quad,
+    ),
+    ...lines.map((pair) => line(one, other, pair)),
+  );
 }
 
 /** Returns both pictures with their place in the drawing: side by side at one height, or one above the other. */
 function placed(example, found, isWide) {
   const gap = 16;
   if (isWide) {
-    const sized = (picture, x) => ({ ...picture, x, y: 0, zoom: 600 / picture.height, width: (picture.width * 600) / picture.height, height: 600 });
+    const sized = (picture, x) => ({
+      ...picture,
+      x,
+      y: 0,
+      zoom: 600 / picture.height,
+      width: (picture.width * 600) / picture.height,
+      height: 600,
+    });
     const first = sized(example, 0);
     return [first, sized(found, first.width + gap)];
   }
-  const sized = (picture, y) => ({ ...picture, x: 0, y, zoom: 600 / picture.width, width: 600, height: (picture.height * 600) / picture.width });
+  const sized = (picture, y) => ({
+    ...picture,
+    x: 0,
+    y,
+    zoom: 600 / picture.width,
+    width: 600,
+    height: (picture.height * 600) / picture.width,
+  });
   const first = sized(example, 0);
   return [first, sized(found, first.height + gap)];
 }
 
 function side({ href, x, y, width, height, zoom }, points, outline) {
   const at = (all) => text(all.map(([px, py]) => [px * zoom, py * zoom]));
-  return svg("svg", { x, y, width, height, viewBox: `0 0 ${width} ${height}` },
+  return svg(
+    "svg",
+    { x, y, width, height, viewBox: `0 0 ${width} ${height}` },
     svg("image", { href, width, height, preserveAspectRatio: "none" }),
     svg("polygon", { class: "region", points: at(hull(points)) }),
     outline && svg("polygon", { class: "outline", points: at(outline) }),
-    ...points.map(([px, py]) => svg("circle", { class: "place", cx: px * zoom, cy: py * zoom, r: points.length > 150 ? 2 : 3.5 })));
+    ...points.map(([px, py]) =>
+      svg("circle", { class: "place", cx: px * zoom, cy: py * zoom, r: points.length > 150 ? 2 : 3.5 }),
+    ),
+  );
 }
 
 function line(one, other, [x1, y1, x2, y2]) {
   return svg("line", {
-    class: "match", x1: one.x + x1 * one.zoom, y1: one.y + y1 * one.zoom,
-    x2: other.x + x2 * other.zoom, y2: other.y + y2 * other.zoom,
+    class: "match",
+    x1: one.x + x1 * one.zoom,
+    y1: one.y + y1 * one.zoom,
+    x2: other.x + x2 * other.zoom,
+    y2: other.y + y2 * other.zoom,
   });
 }

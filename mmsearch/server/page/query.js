@@ -40,7 +40,9 @@ export class QueryForm {
     if (this.text.value !== state.text && !this.#isPending()) this.text.value = state.text;
     byId("text-field").hidden = !abilities.hasWords;
     byId("choose").classList.toggle("alone", !abilities.hasWords);
-    byId("choose-words").textContent = abilities.hasWords ? "Picture" : "Drop, paste or choose a picture to find others like it";
+    byId("choose-words").textContent = abilities.hasWords
+      ? "Picture"
+      : "Drop, paste or choose a picture to find others like it";
     byId("exclude-field").hidden = !abilities.hasWords || isBrowsing(state);
     byId("rank-field").hidden = !abilities.hasLocal || !abilities.hasVectors || state.pictures.length !== 1;
     byId("rank").value = state.rank;
@@ -81,20 +83,29 @@ export class QueryForm {
 
   /** Rebuilds the parts only when others have come: a slider must not be replaced under a finger. */
   #renderTerms(state, abilities) {
-    const parts = [...(state.text.trim() && (state.pictures.length || state.exclude.length) ? [{ words: true }] : []),
-      ...state.pictures, ...state.exclude];
-    const structure = JSON.stringify([parts.map(({ weight, ...part }) => [part, uploads.has(part.key)]), abilities, parts.length && state.text]);
+    const parts = [
+      ...(state.text.trim() && (state.pictures.length || state.exclude.length) ? [{ words: true }] : []),
+      ...state.pictures,
+      ...state.exclude,
+    ];
+    const structure = JSON.stringify([
+      parts.map(({ weight, ...part }) => [part, uploads.has(part.key)]),
+      abilities.hasVectors,
+    ]);
     const list = byId("terms");
     list.hidden = !parts.length;
     if (structure !== this.#structure) {
       this.#structure = structure;
       const hasWeights = abilities.hasVectors && parts.length > 1;
-      list.replaceChildren(...[
-        parts[0]?.words && this.#card("words", state.text, hasWeights && "textWeight"),
-        ...state.pictures.map((picture, place) => this.#pictureCard(picture, place, hasWeights)),
-        ...state.exclude.map((one, place) => this.#excludeCard(one, place, hasWeights)),
-      ].filter(Boolean));
+      list.replaceChildren(
+        ...[
+          parts[0]?.words && this.#card("words", "the words", hasWeights && "textWeight"),
+          ...state.pictures.map((picture, place) => this.#pictureCard(picture, place, hasWeights)),
+          ...state.exclude.map((one, place) => this.#excludeCard(one, place, hasWeights)),
+        ].filter(Boolean),
+      );
     }
+    for (const words of list.querySelectorAll(".words .term-text")) words.textContent = state.text;
     for (const slider of list.querySelectorAll("input[type=range]")) {
       if (slider !== document.activeElement) this.#showWeight(slider, weightAt(state, slider.name));
     }
@@ -102,8 +113,14 @@ export class QueryForm {
 
   #card(kind, text, weightName, ...children) {
     const label = kind === "not" ? `without ${text}` : text;
-    return el("li", { class: `term ${kind}` }, kind === "not" && icon("no"), ...children,
-      el("bdi", { class: "term-text", text: kind === "not" ? `not ${text}` : text }), weightName && this.#slider(weightName, label));
+    return el(
+      "li",
+      { class: `term ${kind}` },
+      kind === "not" && icon("no"),
+      ...children,
+      el("bdi", { class: "term-text", text: kind === "not" ? `not ${text}` : text }),
+      weightName && this.#slider(weightName, label),
+    );
   }
 
   #pictureCard(picture, place, hasWeights) {
@@ -122,7 +139,9 @@ export class QueryForm {
       throw error;
     });
     if (!subject) {
-      name.textContent = picture.key ? "Your picture is not here any more: bring it again" : `Picture ${picture.id} is not here`;
+      name.textContent = picture.key
+        ? "Your picture is not here any more: bring it again"
+        : `Picture ${picture.id} is not here`;
       card.classList.add("missing");
       return;
     }
@@ -151,7 +170,12 @@ export class QueryForm {
 
   #slider(name, label) {
     const slider = el("input", {
-      type: "range", name, min: 0.1, max: 3, step: 0.1, "aria-label": `Weight of ${label}`,
+      type: "range",
+      name,
+      min: 0.1,
+      max: 3,
+      step: 0.1,
+      "aria-label": `Weight of ${label}`,
       on: { input: () => this.#weigh(slider), change: () => this.weighed.now() },
     });
     return el("span", { class: "weight" }, slider, el("output"));

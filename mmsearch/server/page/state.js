@@ -4,8 +4,17 @@
 // Words take a weight as in `2:a beach`, pictures a part and a weight as in `12@10,20,300,400*2`.
 
 export const EMPTY = Object.freeze({
-  text: "", textWeight: 1, pictures: [], exclude: [], relevant: [], irrelevant: [], where: [], rank: "auto",
-  view: null, classify: null, labels: "",
+  text: "",
+  textWeight: 1,
+  pictures: [],
+  exclude: [],
+  relevant: [],
+  irrelevant: [],
+  where: [],
+  rank: "auto",
+  view: null,
+  classify: null,
+  labels: "",
 });
 const RANKS = ["auto", "none", "local", "words"];
 const WEIGHTED = /^(\d+(?:\.\d+)?):(.+)$/s;
@@ -19,14 +28,23 @@ export function fromAddress(query) {
   const parameters = new URLSearchParams(query);
   const [text, textWeight] = weighted(parameters.get("q") ?? "");
   const pictures = [...parameters].map(picture).filter(Boolean).slice(0, MOST_PICTURES);
-  const exclude = parameters.getAll("not").map(weighted).filter(([words]) => words.trim());
+  const exclude = parameters
+    .getAll("not")
+    .map(weighted)
+    .filter(([words]) => words.trim());
   const rank = parameters.get("rank");
   return {
-    text: text.slice(0, 1000), textWeight, pictures,
+    text: text.slice(0, 1000),
+    textWeight,
+    pictures,
     exclude: exclude.slice(0, MOST_EXCLUDED).map(([words, weight]) => ({ text: words.slice(0, 1000), weight })),
-    relevant: ids(parameters.get("yes")), irrelevant: ids(parameters.get("no")),
-    where: parameters.getAll("where").slice(0, 20), rank: RANKS.includes(rank) ? rank : "auto",
-    view: id(parameters.get("view")), classify: id(parameters.get("classify")), labels: parameters.getAll("label").join(", "),
+    relevant: ids(parameters.get("yes")),
+    irrelevant: ids(parameters.get("no")),
+    where: parameters.getAll("where").slice(0, 20),
+    rank: RANKS.includes(rank) ? rank : "auto",
+    view: id(parameters.get("view")),
+    classify: id(parameters.get("classify")),
+    labels: parameters.getAll("label").join(", "),
   };
 }
 
@@ -48,9 +66,16 @@ export function toAddress(state) {
 }
 
 /** Returns the words of the labels that were typed, without empty and repeated ones. */
-export const labelsOf = (typed) => [...new Set(typed.split(/[,\n]/).map((label) => label.trim()).filter(Boolean))];
+export const labelsOf = (typed) => [
+  ...new Set(
+    typed
+      .split(/[,\n]/)
+      .map((label) => label.trim())
+      .filter(Boolean),
+  ),
+];
 
-/** Returns a state without what a library cannot answer: words where it knows none, more than one example without vectors. */
+/** Returns a state without what a library cannot answer: words that it does not know, examples that it cannot add up. */
 export function fitting(state, { hasWords, hasVectors }) {
   const fit = hasWords ? state : { ...state, text: "", exclude: [] };
   return hasVectors ? fit : { ...fit, pictures: fit.pictures.slice(-1), relevant: [], irrelevant: [] };
@@ -60,8 +85,12 @@ export function fitting(state, { hasWords, hasVectors }) {
 export const isBrowsing = (state) => !state.text.trim() && !state.pictures.length && !state.relevant.length;
 
 /** Returns whether the example is one picture and nothing else: what local features can answer. */
-export const isOneExample = (state) => !state.text.trim() && state.pictures.length === 1 && !state.exclude.length &&
-  !state.relevant.length && !state.irrelevant.length;
+export const isOneExample = (state) =>
+  !state.text.trim() &&
+  state.pictures.length === 1 &&
+  !state.exclude.length &&
+  !state.relevant.length &&
+  !state.irrelevant.length;
 
 /**
  * Returns a search request, and the files that go with it.
@@ -96,14 +125,19 @@ export function fieldOf(expression) {
 }
 
 /** Returns filters with those of one field replaced. */
-export const withFilter = (where, field, expressions) =>
-  [...where.filter((one) => fieldOf(one) !== field), ...expressions];
+export const withFilter = (where, field, expressions) => [
+  ...where.filter((one) => fieldOf(one) !== field),
+  ...expressions,
+];
 
 /** Returns the filters of a class of pictures, such that an address and JSON can hold them. */
 export function filtersOf(facet) {
   return facet.where.map((one) => {
     if (!/[\ud800-\udfff]/u.test(one)) return one; // with the flag u, only halves of pairs match
-    const path = one.replace(/^folder = /, "").replace(/[[*?]/g, "[$&]").replace(/[\ud800-\udfff]/gu, "?");
+    const path = one
+      .replace(/^folder = /, "")
+      .replace(/[[*?]/g, "[$&]")
+      .replace(/[\ud800-\udfff]/gu, "?");
     return `path ~ ${path}/*`; // the name of the folder has bytes that are no text: each is any byte
   });
 }

@@ -18,7 +18,14 @@ export async function subjectOf({ id, key, box }) {
 /** Returns a small drawing of an example, cut to the part that is meant. */
 export function drawSubject({ href, width, height, box }) {
   const [left, top, right, bottom] = box ?? [0, 0, width, height];
-  return svg("svg", {
-    class: "thumb", viewBox: `${left} ${top} ${right - left} ${bottom - top}`, preserveAspectRatio: "xMidYMid slice", "aria-hidden": "true",
-  }, svg("image", { href, width, height, preserveAspectRatio: "none" }));
+  return svg(
+    "svg",
+    {
+      class: "thumb",
+      viewBox: `${left} ${top} ${right - left} ${bottom - top}`,
+      preserveAspectRatio: "xMidYMid slice",
+      "aria-hidden": "true",
+    },
+    svg("image", { href, width, height, preserveAspectRatio: "none" }),
+  );
 }

@@ -23,7 +23,9 @@ export async function keep(file) {
 
 /** Returns the pictures among what was dropped or pasted. */
 export function picturesOf(transfer) {
-  return [...(transfer?.files ?? [])].filter((file) => file.type.startsWith("image/") || /\.(heic|heif|avif)$/i.test(file.name));
+  return [...(transfer?.files ?? [])].filter(
+    (file) => file.type.startsWith("image/") || /\.(heic|heif|avif)$/i.test(file.name),
+  );
 }
 
 /** Calls back with pictures that are dropped on the page or pasted, or when something else was dropped. */
@@ -57,7 +59,10 @@ export function watchTransfers(overlay, onFiles, onNothing) {
 async function measured(file) {
   const href = URL.createObjectURL(file);
   const image = el("img", { src: href });
-  const isShown = await image.decode().then(() => true, () => false);
+  const isShown = await image.decode().then(
+    () => true,
+    () => false,
+  );
   return { href, width: isShown ? image.naturalWidth : 0, height: isShown ? image.naturalHeight : 0 };
 }
 

@@ -31,7 +31,10 @@ export class ResultView {
     if (this.#shown === shownNow && this.dialog.open) return this.#showMark(context);
     this.#shown = shownNow;
     const held = isOther ? null : this.dialog.querySelector(":focus")?.id;
-    this.dialog.replaceChildren(this.#bar(hit, context), hit.problem ? el("p", { class: "state", text: hit.problem.message }) : this.#body(hit, context));
+    this.dialog.replaceChildren(
+      this.#bar(hit, context),
+      hit.problem ? el("p", { class: "state", text: hit.problem.message }) : this.#body(hit, context),
+    );
     this.#showMark(context);
     openDialog(this.dialog);
     if (held) byId(held)?.focus();
@@ -39,7 +42,8 @@ export class ResultView {
   }
 
   #showMark({ mark, isAgain }) {
-    for (const kind of ["relevant", "irrelevant"]) byId(`view-${kind}`)?.setAttribute("aria-pressed", String(mark === kind));
+    for (const kind of ["relevant", "irrelevant"])
+      byId(`view-${kind}`)?.setAttribute("aria-pressed", String(mark === kind));
     if (byId("view-again")) byId("view-again").hidden = !isAgain;
   }
 
@@ -54,8 +58,12 @@ export class ResultView {
   #key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select")) return;
     const actions = {
-      ArrowLeft: () => this.on.step(-1), ArrowRight: () => this.on.step(1), m: () => this.on.like(this.#id),
-      r: () => this.on.mark(this.#id, "relevant"), x: () => this.on.mark(this.#id, "irrelevant"), s: () => this.on.again(),
+      ArrowLeft: () => this.on.step(-1),
+      ArrowRight: () => this.on.step(1),
+      m: () => this.on.like(this.#id),
+      r: () => this.on.mark(this.#id, "relevant"),
+      x: () => this.on.mark(this.#id, "irrelevant"),
+      s: () => this.on.again(),
     };
     const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!action) return;
@@ -64,33 +72,76 @@ export class ResultView {
   }
 
   #bar(hit, { place, n }) {
-    const title = el("h2", { id: "view-title", tabindex: "-1" }, el("bdi", { text: hit.problem ? "This picture is not here" : shown(hit.name) }));
-    return el("div", { class: "view-bar" },
-      iconButton("Previous picture", "left", () => this.on.step(-1), { id: "view-previous", disabled: !(place > 0) }),
-      iconButton("Next picture", "right", () => this.on.step(1), { id: "view-next", disabled: place < 0 || place >= n - 1 }),
-      title, iconButton("Close", "close", () => this.dialog.close(), { id: "view-close" }));
+    const title = el(
+      "h2",
+      { id: "view-title", tabindex: "-1" },
+      el("bdi", { text: hit.problem ? "This picture is not here" : shown(hit.name) }),
+    );
+    return el(
+      "div",
+      { class: "view-bar" },
+      iconButton("Previous picture", "left", () => this.on.step(-1), {
+        id: "view-previous",
+        disabled: !(place > 0),
+      }),
+      iconButton("Next picture", "right", () => this.on.step(1), {
+        id: "view-next",
+        disabled: place < 0 || place >= n - 1,
+      }),
+      title,
+      iconButton("Close", "close", () => this.dialog.close(), { id: "view-close" }),
+    );
   }
 
   #body(hit, context) {
     const figure = el("figure", {});
     const hasMatches = Boolean(hit.local?.inliers.length) && context.state.pictures.length === 1;
-    const choices = hasMatches && el("div", { class: "segments", role: "group", "aria-label": "What is shown" },
-      ...[["Matches", true], ["Picture", false]].map(([words, isMatches]) =>
-        button(words, { id: `show-${words}`, "aria-pressed": String(isMatches === this.#isMatches), onClick: (event) => {
-          this.#isMatches = isMatches;
-          for (const one of event.currentTarget.parentNode.children) one.setAttribute("aria-pressed", String(one === event.currentTarget));
-          this.#draw(figure, hit, context, hasMatches);
-        } })));
+    const choices =
+      hasMatches &&
+      el(
+        "div",
+        { class: "segments", role: "group", "aria-label": "What is shown" },
+        ...[
+          ["Matches", true],
+          ["Picture", false],
+        ].map(([words, isMatches]) =>
+          button(words, {
+            id: `show-${words}`,
+            "aria-pressed": String(isMatches === this.#isMatches),
+            onClick: (event) => {
+              this.#isMatches = isMatches;
+              for (const one of event.currentTarget.parentNode.children)
+                one.setAttribute("aria-pressed", String(one === event.currentTarget));
+              this.#draw(figure, hit, context, hasMatches);
+            },
+          }),
+        ),
+      );
     this.#draw(figure, hit, context, hasMatches);
-    return el("div", { class: "view-body" }, el("div", { class: "view-main" }, choices, figure),
-      el("div", { class: "view-side" }, this.#actions(hit, context), scores(hit, context), facts(hit)));
+    return el(
+      "div",
+      { class: "view-body" },
+      el("div", { class: "view-main" }, choices, figure),
+      el("div", { class: "view-side" }, this.#actions(hit, context), scores(hit, context), facts(hit)),
+    );
   }
 
   async #draw(figure, hit, context, hasMatches) {
-    const whole = el("img", { src: thumbnail(hit.id, 1280), alt: shown(hit.name), width: hit.width, height: hit.height });
+    const whole = el("img", {
+      src: thumbnail(hit.id, 1280),
+      alt: shown(hit.name),
+      width: hit.width,
+      height: hit.height,
+    });
     whole.style.width = `${hit.width * MOST_ZOOM}px`;
-    whole.addEventListener("error", () => figure.replaceChildren(el("p", { class: "state", text:
-      "The file is gone, or is not what was indexed any more. Index its folder again." })));
+    whole.addEventListener("error", () =>
+      figure.replaceChildren(
+        el("p", {
+          class: "state",
+          text: "The file is gone, or is not what was indexed any more. Index its folder again.",
+        }),
+      ),
+    );
     const example = hasMatches && this.#isMatches && (await subjectOf(context.state.pictures[0]).catch(() => null));
     if (!example || !example.width) return figure.replaceChildren(whole);
     const found = { href: thumbnail(hit.id, 1280), width: hit.width, height: hit.height };
@@ -99,16 +150,38 @@ export class ResultView {
   }
 
   #actions(hit, { abilities }) {
-    const judge = (kind, words, sign) => button(words, { sign, id: `view-${kind}`, class: `judge-${kind}`,
-      "aria-pressed": "false", onClick: () => this.on.mark(hit.id, kind) });
-    return el("div", { class: "actions" },
-      button("More like this", { sign: "like", class: "primary", id: "view-like", onClick: () => this.on.like(hit.id) }),
+    const judge = (kind, words, sign) =>
+      button(words, {
+        sign,
+        id: `view-${kind}`,
+        class: `judge-${kind}`,
+        "aria-pressed": "false",
+        onClick: () => this.on.mark(hit.id, kind),
+      });
+    return el(
+      "div",
+      { class: "actions" },
+      button("More like this", {
+        sign: "like",
+        class: "primary",
+        id: "view-like",
+        onClick: () => this.on.like(hit.id),
+      }),
       button("A part of it", { sign: "crop", id: "view-part", onClick: () => this.on.part(hit) }),
-      abilities.hasVectors && button("Add to search", { sign: "picture", id: "view-add", onClick: () => this.on.add(hit.id) }),
-      abilities.hasWords && button("Classify", { sign: "label", id: "view-classify", onClick: () => this.on.classify(hit.id) }),
+      abilities.hasVectors &&
+        button("Add to search", { sign: "picture", id: "view-add", onClick: () => this.on.add(hit.id) }),
+      abilities.hasWords &&
+        button("Classify", { sign: "label", id: "view-classify", onClick: () => this.on.classify(hit.id) }),
       abilities.hasVectors && judge("relevant", "Relevant", "yes"),
       abilities.hasVectors && judge("irrelevant", "Not relevant", "no"),
-      button("Search again with the marks", { sign: "search", id: "view-again", class: "primary whole", hidden: true, onClick: () => this.on.again() }));
+      button("Search again with the marks", {
+        sign: "search",
+        id: "view-again",
+        class: "primary whole",
+        hidden: true,
+        onClick: () => this.on.again(),
+      }),
+    );
   }
 }
 
@@ -121,15 +194,29 @@ function scores(hit, { answer, state }) {
     ...hit.terms.map(({ term, cosine }) => [`Cosine to ${named(term, state)}`, cosine]),
   ];
   if (hit.local && !isLocal) rows.push(["Details: visual words in common", hit.local.score]);
-  const verdict = hit.local && (hit.local.is_verified
-    ? `${hit.local.n_inliers} places agree with the example: the same thing.`
-    : `Not confirmed by its details${hit.local.reason ? `: ${hit.local.reason}` : ""}.`);
-  const times = Object.entries(answer?.seconds ?? {}).filter(([stage]) => stage !== "total");
-  return el("section", {}, el("h3", { text: `Why it is number ${hit.rank}` }),
+  const verdict =
+    hit.local &&
+    (hit.local.is_verified
+      ? `${hit.local.n_inliers} places agree with the example: the same thing.`
+      : `Not confirmed by its details${hit.local.reason ? `: ${hit.local.reason}` : ""}.`);
+  const { total, ...stages } = answer?.seconds ?? {};
+  const times = Object.entries(Object.keys(stages).length ? stages : { total });
+  return el(
+    "section",
+    {},
+    el("h3", { text: `Why it is number ${hit.rank}` }),
     el("table", { class: "scores" }, el("tbody", {}, ...rows.map(score))),
     verdict && el("p", { class: hit.local.is_verified ? "verdict good" : "verdict", text: verdict }),
-    times.length && el("p", { class: "note", text: `Search by ${ROUTES[answer.route] ?? answer.route}; ` +
-      times.map(([stage, seconds]) => `${stage} ${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms`).join(", ") }));
+    answer &&
+      el("p", {
+        class: "note",
+        text:
+          `Search by ${ROUTES[answer.route] ?? answer.route}; ` +
+          times
+            .map(([stage, seconds]) => `${stage} ${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms`)
+            .join(", "),
+      }),
+  );
 }
 
 /** Returns what a term is called here: an answer names parts by their pixels, and pictures by their number. */
@@ -140,13 +227,23 @@ function named(term, { pictures }) {
   return part && isPicture ? `the part of ${words}` : words;
 }
 
-const ROUTES = { exact: "comparison with all", graph: "the graph", filtered: "comparison with all that pass the filters", local: "visual words" };
+const ROUTES = {
+  exact: "comparison with all",
+  graph: "the graph",
+  filtered: "comparison with all that pass the filters",
+  local: "visual words",
+};
 
 function score([words, value]) {
   const bar = el("i", {});
   bar.style.width = `${Math.min(1, Math.max(0, value)) * 100}%`;
-  return el("tr", {}, el("th", { scope: "row" }, el("bdi", { text: words })), el("td", { class: "bar", "aria-hidden": "true" }, bar),
-    el("td", { class: "number", text: value.toFixed(3) }));
+  return el(
+    "tr",
+    {},
+    el("th", { scope: "row" }, el("bdi", { text: words })),
+    el("td", { class: "bar", "aria-hidden": "true" }, bar),
+    el("td", { class: "number", text: value.toFixed(3) }),
+  );
 }
 
 function facts(hit) {
@@ -156,6 +253,18 @@ function facts(hit) {
     Where: shown(hit.path),
   };
   const link = el("a", { href: original(hit.id), target: "_blank", rel: "noopener", text: "Open the file" });
-  return el("section", {}, el("h3", { text: "The picture" }), el("dl", { class: "facts" },
-    ...Object.entries(rows).flatMap(([name, value]) => [el("dt", { text: name }), el("dd", {}, el("bdi", { text: value }))])), link);
+  return el(
+    "section",
+    {},
+    el("h3", { text: "The picture" }),
+    el(
+      "dl",
+      { class: "facts" },
+      ...Object.entries(rows).flatMap(([name, value]) => [
+        el("dt", { text: name }),
+        el("dd", {}, el("bdi", { text: value })),
+      ]),
+    ),
+    link,
+  );
 }
