@@ -12,7 +12,8 @@
     ├── EncoderError (RuntimeError)        an encoder that cannot be built or used
     │   ├── ModelNotFoundError             no such model, tag or checkpoint
     │   ├── UnsupportedModelError          a checkpoint whose preprocessing or activation is unknown
-    │   └── HubUnreachableError            weights that would have to be downloaded, and cannot
+    │   ├── HubUnreachableError            weights that would have to be downloaded, and cannot
+    │   └── NoEncoderError                 a library of local features alone is asked for more
     ├── ServerError (RuntimeError)         a server that cannot be started
     └── LibraryError (RuntimeError)        a library folder that cannot be used
         ├── LibraryNotFoundError           nothing indexed there
@@ -92,6 +93,10 @@ class UnsupportedModelError(EncoderError):
 
 class HubUnreachableError(EncoderError):
     """The weights are not on this machine and cannot be fetched."""
+
+
+class NoEncoderError(EncoderError):
+    """The library has local features alone, and what is asked needs an encoder."""
 
 
 class ServerError(MmsearchError, RuntimeError):

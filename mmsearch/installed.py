@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.errors import EncoderError, FingerprintError, StorageError
+from mmsearch.errors import EncoderError, FingerprintError, NoEncoderError, StorageError
 from mmsearch.store.folder import Store
 
 if TYPE_CHECKING:
@@ -75,14 +75,16 @@ class InstalledEncoder:
 
         Raises
         ------
+        NoEncoderError
+            If the library has none.
         EncoderError
-            If the library has none, or it is missing.
+            If it is missing.
         FingerprintError
             If it is not the one that made the vectors.
         """
         if self._opened is None:
             if not store.has_vectors:
-                raise EncoderError(
+                raise NoEncoderError(
                     f"{self.library} has no encoder (--model none): it is searched by one example picture (-i), "
                     "without text, --not or --rerank; for all else index into another --library with a model"
                 )

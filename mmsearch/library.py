@@ -406,8 +406,10 @@ class Library:
 
         Raises
         ------
+        NoEncoderError
+            If the library has none (`none`).
         EncoderError
-            If the library has none (`none`), or it is missing.
+            If it is missing.
         """
         return self._installed.for_reading(self.reader())
 

@@ -119,7 +119,7 @@ class Searcher:
         ------
         QueryError
             If the query means nothing, local features are asked for and cannot be had, or it cannot be expanded.
-        EncoderError
+        NoEncoderError
             If the library has no encoder, and the query is another than one example picture.
         """
         start = time.perf_counter()

@@ -130,7 +130,9 @@ async def show_status(request: Request) -> Response:
     """Say what is in the library, and how far another process is that indexes now; cheap enough to poll."""
 
     def work(library: Library) -> tuple[LibraryStatus, bool, int]:
-        return library.status(), library.encoder().has_words, library.reader().catalog.meta("revision")
+        found = library.status()
+        has_words = found.dim > 0 and library.encoder().has_words
+        return found, has_words, library.reader().catalog.meta("revision")
 
     server = services(request)
     found, has_words, revision = await server.pictures.run(work)

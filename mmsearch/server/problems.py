@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from mmsearch.errors import EncoderError, LibraryError, MmsearchError, PictureError
+from mmsearch.errors import EncoderError, LibraryError, MmsearchError, NoEncoderError, PictureError
 
 Details: TypeAlias = Sequence[Mapping[str, Any]]
 MEDIA_TYPE = "application/problem+json"
@@ -82,7 +82,7 @@ def of_error(error: MmsearchError) -> Response:
     """Return the problem that an expected error is."""
     if isinstance(error, PictureError):
         return problem(422, str(error), kind="picture", code=error.code)
-    if isinstance(error, LibraryError | EncoderError):
+    if isinstance(error, LibraryError | EncoderError) and not isinstance(error, NoEncoderError):
         return problem(503, str(error), kind="library")
     return problem(422, str(error), kind="query")
 

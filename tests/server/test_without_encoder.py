@@ -1,0 +1,50 @@
+"""A server over a library of local features alone."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from mmsearch import Library
+from mmsearch.samples import sample_folder
+from tests.server.conftest import hits, running
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    base = tmp_path_factory.mktemp("plain")
+    shutil.copytree(sample_folder(), base / "photos", ignore=shutil.ignore_patterns("*.py", "*.md", "__pycache__"))
+    with Library.open(base / "library", cache=base / "no-cache") as library:
+        library.index([base / "photos"], model="none")
+    with running(base / "library", base / "photos") as served, served.allowed() as client:
+        yield client
+
+
+def test_status_says_that_it_has_no_encoder_and_local_features(client):
+    found = client.get("/status").json()
+    assert (found["model"], found["dim"], found["has_words"], found["has_local"]) == ("none", 0, False, True)
+
+
+def test_a_picture_finds_itself_by_its_words(client):
+    pictures = client.get("/pictures").json()["pictures"]
+    cat = next(picture["id"] for picture in pictures if picture["name"] == "cat.jpg")
+    first = hits(client.post("/search", json={"pictures": [{"id": cat}], "explain": True}))[0]
+    assert (first["id"], first["local"]["is_verified"]) == (cat, True)
+    file = (sample_folder() / "cat.jpg").read_bytes()
+    assert hits(client.post("/search", files={"picture": ("x.jpg", file)}))[0]["id"] == cat
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/search", {"text": "a cat"}),
+        ("/search", {"relevant": [1]}),
+        ("/classify", {"labels": ["a", "b"], "pictures": [{"id": 1}]}),
+    ],
+    ids=["text", "judgement", "labels"],
+)
+def test_what_needs_an_encoder_is_refused_with_the_reason(client, path, body):
+    answer = client.post(path, json=body)
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:mmsearch:query")
+    assert "has no encoder (--model none)" in answer.json()["detail"]
