@@ -41,7 +41,7 @@ def pictures_and_words(folder: Path) -> tuple[list[Path], Vocabulary, list[Image
         with Image.open(sample_folder() / path.name) as picture:
             picture.thumbnail((SIDE, SIDE))
             picture.save(path)
-    features = [extract_rootsift(decode_grey(read_file(bytes(path))[0], longer_side=SIDE)[0]) for path in paths]
+    features = [extract_rootsift(decode_grey(read_file(bytes(path))[0], longer_side=SIDE).pixels) for path in paths]
     descriptors = np.concatenate([one.descriptors for one in features])
     vocabulary = Vocabulary.train(descriptors, N_WORDS, extractor=EXTRACTOR, max_iterations=2)
     return paths, vocabulary, [vocabulary.quantise(one) for one in features]
