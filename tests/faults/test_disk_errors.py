@@ -73,11 +73,12 @@ def failing_writes(k, code):
 
 
 WORD_CALLS = ["open", "write", "fdatasync", "fsync", "replace", "unlink"]
+IN_FULL = [pytest.param(code, marks=pytest.mark.full) for code in (errno.EIO, errno.EMFILE)]
 EVERY = pytest.param(1, marks=[pytest.mark.full, pytest.mark.timeout(3600)])
 
 
 @pytest.mark.parametrize("step", [6, EVERY])
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EMFILE], ids=errno.errorcode.get)
+@pytest.mark.parametrize("code", [errno.ENOSPC, *IN_FULL], ids=["ENOSPC", "EIO", "EMFILE"])
 @pytest.mark.parametrize("name", ["file.write", *WORD_CALLS])
 def test_refused_call_while_words_are_published_is_a_sentence_and_no_word_is_wrong(
     tmp_path, monkeypatch, name, code, step
