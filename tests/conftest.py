@@ -107,6 +107,14 @@ def indexed(library, photos, checkpoint) -> Library:
     return library
 
 
+def copied_samples(target: Path, n: int | None = None) -> Path:
+    """Copy the first n sample photographs by name, or all, into a new folder, and return it."""
+    target.mkdir(parents=True)
+    for path in sorted(sample_folder().glob("*.jpg"))[:n]:
+        shutil.copyfile(path, target / path.name)
+    return target
+
+
 def random_units(n: int, dim: int, seed: int = 0) -> np.ndarray:
     """Return n random unit vectors float32."""
     vectors = np.random.default_rng(seed).standard_normal((n, dim)).astype(np.float32)

@@ -17,16 +17,13 @@ from mmsearch.gather import MIN_DESCRIPTORS
 from mmsearch.local.sift import EXTRACTOR
 from mmsearch.samples import sample_folder
 from mmsearch.vocabularies import train_vocabulary
+from tests.conftest import copied_samples
 
 
 @pytest.fixture
 def folder(tmp_path):
     """Sixteen sample photographs."""
-    target = tmp_path / "photos"
-    target.mkdir()
-    for path in sorted(sample_folder().glob("*.jpg"))[:16]:
-        shutil.copyfile(path, target / path.name)
-    return target
+    return copied_samples(tmp_path / "photos", 16)
 
 
 @pytest.fixture(scope="module")

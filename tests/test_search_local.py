@@ -11,15 +11,13 @@ from PIL import Image
 from mmsearch import Library, Query, Term
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import PictureError, QueryError
-from mmsearch.samples import sample_folder
+from tests.conftest import copied_samples
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """All sample photographs."""
-    target = tmp_path_factory.mktemp("samples") / "photos"
-    shutil.copytree(sample_folder(), target, ignore=shutil.ignore_patterns("*.py", "*.md", "__pycache__"))
-    return target
+    return copied_samples(tmp_path_factory.mktemp("samples") / "photos")
 
 
 @pytest.fixture(scope="module")

@@ -16,17 +16,13 @@ from mmsearch.errors import EncoderError, FingerprintError, QueryError, Vocabula
 from mmsearch.samples import sample_folder
 from mmsearch.store.folder import Store
 from tests import pictures
-from tests.conftest import sample_crop
+from tests.conftest import copied_samples, sample_crop
 
 
 @pytest.fixture
 def folder(tmp_path):
     """Sixteen sample photographs."""
-    target = tmp_path / "photos"
-    target.mkdir()
-    for path in sorted(sample_folder().glob("*.jpg"))[:16]:
-        shutil.copyfile(path, target / path.name)
-    return target
+    return copied_samples(tmp_path / "photos", 16)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from mmsearch import Library
 from mmsearch.samples import sample_folder
-from tests.conftest import sample_crop
+from tests.conftest import copied_samples, sample_crop
 from tests.test_architecture import COMMAND, HEAVY, loaded_by
 
 FORBIDDEN = (
@@ -30,11 +30,7 @@ FORBIDDEN = (
 @pytest.fixture
 def folder(tmp_path):
     """Sixteen sample photographs."""
-    target = tmp_path / "photos"
-    target.mkdir()
-    for path in sorted(sample_folder().glob("*.jpg"))[:16]:
-        shutil.copyfile(path, target / path.name)
-    return target
+    return copied_samples(tmp_path / "photos", 16)
 
 
 @pytest.fixture

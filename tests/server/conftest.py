@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import threading
 import time
@@ -19,6 +18,7 @@ from mmsearch.samples import sample_folder
 from mmsearch.server.app import create_app
 from mmsearch.server.run import server_of
 from mmsearch.server.security import Access
+from tests.conftest import copied_samples
 from tests.server import browser as browsers
 
 
@@ -65,7 +65,7 @@ def running(folder, photos, **options):
 def served(checkpoint, cache, tiny_folder, tmp_path_factory):
     """A server that tests share; they must leave its library as it is."""
     base = tmp_path_factory.mktemp("served")
-    shutil.copytree(sample_folder(), base / "photos", ignore=shutil.ignore_patterns("*.py", "*.md", "__pycache__"))
+    copied_samples(base / "photos")
     with Library.open(base / "library", cache=cache) as library:
         library.index([base / "photos"], model=str(checkpoint), local=True)
     with running(base / "library", base / "photos", cache=cache) as found:

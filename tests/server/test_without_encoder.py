@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from mmsearch import Library
 from mmsearch.samples import sample_folder
+from tests.conftest import copied_samples
 from tests.server.conftest import hits, running
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     base = tmp_path_factory.mktemp("plain")
-    shutil.copytree(sample_folder(), base / "photos", ignore=shutil.ignore_patterns("*.py", "*.md", "__pycache__"))
+    copied_samples(base / "photos")
     with Library.open(base / "library", cache=base / "no-cache") as library:
         library.index([base / "photos"], model="none")
     with running(base / "library", base / "photos") as served, served.allowed() as client:
