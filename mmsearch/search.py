@@ -176,14 +176,21 @@ class Searcher:
             for query, ranking in zip(encoded, ranked, strict=True)
         ]
 
-    def _ranked(self, queries: Sequence[EncodedQuery], k: int, condition: Condition) -> list[_Ranking]:
-        """Return the k best pictures for queries of one modality."""
+    def _shortlists(
+        self, queries: Sequence[EncodedQuery], k: int, condition: Condition
+    ) -> tuple[list[list[tuple[float, ImageRecord]]], str, int]:
+        """Return the k best (score, picture) for queries of one modality, the route, and the candidates."""
         self._refresh()
         vectors = np.stack([query.vector for query in queries])
         scores, rows, route, n_candidates = self._nearest(vectors, k, condition, queries[0].modality)
+        found = [self._pictures(*own, condition, k) for own in zip(scores, rows, strict=True)]
+        return found, route, n_candidates
+
+    def _ranked(self, queries: Sequence[EncodedQuery], k: int, condition: Condition) -> list[_Ranking]:
+        """Return the k best pictures for queries of one modality."""
+        shortlists, route, n_candidates = self._shortlists(queries, k, condition)
         rankings = []
-        for own_scores, own_rows in zip(scores, rows, strict=True):
-            found = self._pictures(own_scores, own_rows, condition, k)
+        for found in shortlists:
             ranked: list[Ranked] = [(score, image, None) for score, image in found]
             rankings.append(_Ranking(ranked, self._vectors(ranked), route, n_candidates))
         return rankings
@@ -193,8 +200,7 @@ class Searcher:
     ) -> _Ranking:
         """Return the k best pictures after local features have looked at a shortlist; see `search`."""
         n_wanted = max(k, self._local().shortlist)
-        (shortlist,) = self._ranked([query], n_wanted, condition)
-        pictures = [(score, image) for score, image, _ in shortlist.ranked]
+        (pictures,), route, n_candidates = self._shortlists([query], n_wanted, condition)
         found = self._local().reranked(pictures, query.vector, condition, local)
         verified = [one for one in found if one[2] is not None and one[2].is_verified] if expand != "none" else []
         if verified:
@@ -202,7 +208,7 @@ class Searcher:
             moved = expanded(query.vector, vectors, alpha=ALPHA if expand == "alpha" else 0)
             asked = replace(query, vector=l2_normalize(moved[None])[0])
             return self._reranked(asked, k, condition, local, "none")
-        return replace(shortlist, ranked=found[:k], vectors=self._vectors(found[:k]))
+        return _Ranking(found[:k], self._vectors(found[:k]), route, n_candidates)
 
     def _vectors(self, ranked: Sequence[Ranked]) -> Half:
         return self.store.checked_rows([image.row for _, image, _ in ranked])
