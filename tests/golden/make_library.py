@@ -2,8 +2,8 @@
 
 Run once at a commit that is the last to write a schema; tests only read what it made. The pictures are the sample
 photographs of the package, below FOLDER; the encoder is a convolution with fixed weights, so that the library is
-whole without a model. It holds one of everything: vectors, one of them dead, a graph, a vocabulary with words, files
-that were rejected.
+whole without a model. It holds one of everything: vectors, one of them dead, a graph, a vocabulary with words, and
+files that were rejected.
 """
 
 from __future__ import annotations
