@@ -18,6 +18,7 @@
     └── LibraryError (RuntimeError)        a library folder that cannot be used
         ├── LibraryNotFoundError           nothing indexed there
         ├── LibraryLockedError             another process is writing
+        ├── LibraryLostError               removed, replaced or written to under the hands of its writer
         ├── LibraryVersionError            written by another, newer format
         ├── LibraryDamagedError            files missing or not what the catalog says
         ├── FingerprintError               another encoder than the one that made the vectors
@@ -113,6 +114,10 @@ class LibraryNotFoundError(LibraryError):
 
 class LibraryLockedError(LibraryError):
     """Another process is writing to the library."""
+
+
+class LibraryLostError(LibraryError):
+    """The library was removed, replaced or written to by another process while this one was its writer."""
 
 
 class LibraryVersionError(LibraryError):

@@ -27,3 +27,23 @@ def limit_memory(headroom: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     except (ImportError, OSError, ValueError, IndexError):
         return
+
+
+def path_through(handle: int, folder: Path) -> Path:
+    """Return a path that leads through the descriptor of a folder, whatever lies under the folder's name by now.
+
+    Where a system has no such paths it is the name itself.
+    """
+    through = Path(f"/proc/self/fd/{handle}")
+    return through if through.is_dir() else folder
+
+
+def shown_path(path: Path) -> Path:
+    """Return a path as people know it: without the way through a descriptor of `path_through`."""
+    first = Path(*path.parts[:5])
+    if first.parent != Path("/proc/self/fd"):
+        return path
+    try:
+        return Path(first.readlink(), *path.parts[5:])
+    except OSError:
+        return path

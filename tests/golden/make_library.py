@@ -18,7 +18,8 @@ from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.records import Preprocessing
 from mmsearch.samples import sample_folder
 from mmsearch.store.catalog import SCHEMA
-from mmsearch.store.folder import Changes, RejectedFile, Store
+from mmsearch.store.changes import Changes, RejectedFile
+from mmsearch.store.folder import Store
 
 FOLDER = Path("/tmp/mmsearch-golden")
 PICTURES = ("cat", "creek", "dam", "drum", "fig", "great-wall", "louvre", "moose", "panda", "rocket", "two-dogs")
