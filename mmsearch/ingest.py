@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mmsearch.errors import PictureError, QueryError
 from mmsearch.gather import WordsIntake
-from mmsearch.images import FoundFile, Unreachable, find_files, read_file
+from mmsearch.images import FoundFile, PassedOver, Unreachable, find_files, read_file
 from mmsearch.records import BadPicture, ImageRecord, IngestReport
 from mmsearch.store.folder import Changes, RejectedFile, Store, StoredFile
 from mmsearch.worker import Job
@@ -113,6 +113,10 @@ def make_plan(
         if isinstance(found, Unreachable):
             protected.append(found.path)
             plan.rejected.append(RejectedFile(found.path, -1, -1, found.code, found.message))
+            continue
+        if isinstance(found, PassedOver):
+            if not found.is_folder:
+                protected.append(found.path)  # what was read once is not gone when a package for it is missing
             continue
         seen.add(found.path)
         if len(seen) % 1000 == 0:
