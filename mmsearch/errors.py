@@ -59,6 +59,7 @@ class PictureError(MmsearchError, ValueError):
 
     REASONS = (
         "not_an_image",
+        "unsupported",
         "not_a_file",
         "truncated",
         "corrupt",
