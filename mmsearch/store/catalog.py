@@ -7,16 +7,25 @@ without a vector, in a library without an encoder, have row -1.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mmsearch.errors import LibraryDamagedError, LibraryVersionError, StorageError
+from mmsearch.errors import (
+    LibraryDamagedError,
+    LibraryLockedError,
+    LibraryVersionError,
+    StorageError,
+    advice,
+    reason,
+)
 from mmsearch.records import BadPicture, ImageRecord
 from mmsearch.store.publish import storage_errors, sync_folder
 from mmsearch.store.where import register_functions
@@ -46,6 +55,11 @@ END;
 """
 _COLUMNS = "id, path, row, size, mtime_ns, width, height, format, taken"
 _CHUNK = 500  # bound parameters of one statement
+_PROBE = 1 << 16  # bytes: more than SQLite wants at a time
+_CAUSES = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_NOMEM: errno.ENOMEM, sqlite3.SQLITE_IOERR: errno.EIO,
+    **dict.fromkeys((sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM), 0),
+}  # fmt: skip
 
 
 @contextmanager
@@ -54,17 +68,41 @@ def sqlite_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        text = str(error)
-        if "full" in text or "I/O" in text or "readonly" in text or "unable to open" in text:
+        cause = refusal(path, error)
+        if cause is not None:
             raise StorageError(
-                f"{path}: the system refused the access ({text}); check free space and permissions, "
+                f"{path}: the system refused the access ({error}: {reason(cause)}); {advice(cause)}; "
                 "nothing that was stored is lost"
             ) from error
-        raise LibraryDamagedError(f"{path}: the catalog cannot be read ({text}); run `mmsearch verify`") from error
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise LibraryLockedError(
+                f"{path}: another program holds the catalog ({error}); wait until it is done"
+            ) from error
+        raise LibraryDamagedError(f"{path}: the catalog cannot be read ({error}); run `mmsearch verify`") from error
     except sqlite3.DatabaseError as error:
         raise LibraryDamagedError(
             f"{path}: the catalog is damaged ({error}); restore it, or delete the library and index again"
         ) from error
+
+
+def refusal(path: Path, error: sqlite3.Error) -> OSError | None:
+    """Return what the system refused SQLite, which keeps it to itself; None if something else is wrong."""
+    code = _CAUSES.get(error.sqlite_errorcode & 0xFF)
+    if code is None:
+        return None
+    found = _refused(path) if code != errno.ENOSPC else None
+    return found or OSError(code, os.strerror(code) if code else "it does not say why")
+
+
+def _refused(path: Path) -> OSError | None:
+    """Return what the system refuses who wants to do with a catalog what SQLite does."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        with tempfile.TemporaryFile(dir=path.parent) as beside:
+            os.pwrite(beside.fileno(), bytes(_PROBE), path.stat().st_size)
+    except OSError as error:
+        return error
+    return None
 
 
 def record_of(values: Sequence[Any]) -> ImageRecord:

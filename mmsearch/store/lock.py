@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmsearch.errors import LibraryLockedError, StorageError
+from mmsearch.errors import LibraryLockedError, StorageError, reason
 from mmsearch.store.publish import storage_errors
 
 
@@ -34,7 +34,9 @@ def locked(folder: Path) -> Iterator[None]:
                 "wait until it is done, searching works meanwhile"
             ) from error
         except OSError as error:
-            raise StorageError(f"{path}: this file system cannot lock files ({error.strerror})") from error
+            raise StorageError(
+                f"{path}: this file system cannot lock files ({reason(error)}); choose a place on another one"
+            ) from error
         os.ftruncate(handle, 0)
         os.pwrite(handle, b"%d\n" % os.getpid(), 0)
         yield
