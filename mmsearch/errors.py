@@ -25,6 +25,60 @@
         └── StorageError (OSError)         the disk refused a write
 """
 
+import errno
+
+_FREE_SPACE = "free some space, or choose a place that has some"
+_PERMISSION = "change the permissions, or choose a place that this user may use"
+_OCCUPIED = "something else has this name: move it away, or choose another name"
+_TOO_MANY_FILES = "close other programs, or raise the limit of open files (`ulimit -n`)"
+_FAILING = "the disk or the way to it is failing: look into the system's log, and copy what matters elsewhere"
+_ADVICE = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: f"{_FREE_SPACE}; the space of this user is used up",
+    errno.EFBIG: "raise the limit of the size of a file (`ulimit -f`), or choose a file system without it",
+    errno.EACCES: _PERMISSION,
+    errno.EPERM: _PERMISSION,
+    errno.EROFS: "this file system is read-only: choose a place on another one, or mount it for writing",
+    errno.EEXIST: _OCCUPIED,
+    errno.ENOTEMPTY: _OCCUPIED,
+    errno.ENOTDIR: "a file has the name of a folder: move it away, or choose another name",
+    errno.EISDIR: "a folder has the name of a file: move it away, or choose another name",
+    errno.ENOENT: "nothing has this name, or its folder is missing: make it, or correct the name",
+    errno.EMFILE: _TOO_MANY_FILES,
+    errno.ENFILE: _TOO_MANY_FILES,
+    errno.ENOMEM: "close other programs, or give this one more memory",
+    errno.EIO: _FAILING,
+    errno.ENXIO: _FAILING,
+    errno.ENODEV: _FAILING,
+    errno.ESTALE: "the file system went away or was replaced: mount it again",
+    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+    errno.ELOOP: "its symbolic links lead in a circle: correct them, or choose another name",
+    errno.EXDEV: "the place lies across two file systems: choose one that lies on one",
+    errno.ETXTBSY: "another program uses it: wait until it is done",
+    errno.EBUSY: "another program uses it: wait until it is done",
+    errno.EAGAIN: "another program uses it: wait until it is done",
+    errno.EBADF: "it is closed: give an open one",
+}
+_ANY_ADVICE = "see that the place is there and may be used"
+
+
+def reason(error: OSError) -> str:
+    """Return what the operating system found, in its own words.
+
+    >>> reason(OSError(28, "No space left on device", "/a"))
+    'No space left on device'
+    """
+    return str(error.strerror or error or type(error).__name__)
+
+
+def advice(error: OSError) -> str:
+    """Return what to do about an error of the operating system, as the rest of a sentence.
+
+    >>> advice(OSError(28, "No space left on device"))
+    'free some space, or choose a place that has some'
+    """
+    return _ADVICE.get(error.errno or 0, _ANY_ADVICE)
+
 
 class MmsearchError(Exception):
     """Base of every error that mmsearch raises on purpose."""

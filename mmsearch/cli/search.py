@@ -159,13 +159,14 @@ def _shape(row: Row, result: SearchResult, *, explain: bool) -> None:
 
 def _write_page(file: Path, images: list[str], result: SearchResult) -> None:
     from mmsearch.cli.matches import matches_page
+    from mmsearch.errors import StorageError, advice, reason
 
     if len(images) != 1:
         raise typer.BadParameter("matches are drawn with one example picture; give it with -i", param_hint="--html")
     try:
         file.write_text(matches_page(weighted(images[0]).label, result), "utf-8", errors="xmlcharrefreplace")
     except OSError as error:
-        raise typer.BadParameter(f"{file} cannot be written ({error.strerror})", param_hint="--html") from error
+        raise StorageError(f"{file}: could not be written ({reason(error)}); {advice(error)}") from error
     say(f"page: {file}")
 
 

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from mmsearch.errors import LibraryDamagedError, LibraryLostError, LibraryVersionError, StorageError
+from mmsearch.errors import LibraryDamagedError, LibraryLostError, LibraryVersionError
 from mmsearch.records import BadPicture, ImageRecord
 from mmsearch.store.migrations import SCHEMA, migrate, read_as_now
 from mmsearch.store.publish import storage_errors, sync_folder
+from mmsearch.store.sqlite_errors import sqlite_errors
 from mmsearch.store.where import register_functions
 
 _COLUMNS = "id, path, row, size, mtime_ns, width, height, format, taken"
@@ -63,25 +64,6 @@ class KnownBad(NamedTuple):
 
 def _nothing() -> None:
     """Check nothing, note nothing."""
-
-
-@contextmanager
-def sqlite_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into sentences that name the file and what to do."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        text = str(error)
-        if "full" in text or "I/O" in text or "readonly" in text or "unable to open" in text:
-            raise StorageError(
-                f"{path}: the system refused the access ({text}); check free space and permissions, "
-                "nothing that was stored is lost"
-            ) from error
-        raise LibraryDamagedError(f"{path}: the catalog cannot be read ({text}); run `mmsearch verify`") from error
-    except sqlite3.DatabaseError as error:
-        raise LibraryDamagedError(
-            f"{path}: the catalog is damaged ({error}); restore it, or delete the library and index again"
-        ) from error
 
 
 def record_of(values: Sequence[Any]) -> ImageRecord:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmsearch.errors import LibraryLockedError, LibraryLostError, StorageError
+from mmsearch.errors import LibraryLockedError, LibraryLostError, StorageError, reason
 from mmsearch.store.publish import storage_errors
 from mmsearch.system import path_through
 
@@ -86,7 +86,9 @@ def locked(folder: Path) -> Iterator[HeldFolder]:
                 "wait until it is done, searching works meanwhile"
             ) from error
         except OSError as error:
-            raise StorageError(f"{path}: this file system cannot lock files ({error.strerror})") from error
+            raise StorageError(
+                f"{path}: this file system cannot lock files ({reason(error)}); choose a place on another one"
+            ) from error
         with storage_errors(path, "the lock"):
             os.ftruncate(lock_handle, 0)
             os.pwrite(lock_handle, b"%d\n" % os.getpid(), 0)

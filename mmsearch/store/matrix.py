@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.errors import LibraryDamagedError, StorageError
+from mmsearch.errors import LibraryDamagedError, StorageError, advice, reason
 from mmsearch.store.publish import sync
 from mmsearch.system import shown_path
 
@@ -54,8 +54,8 @@ def append_rows(path: Path, rows: Half, *, at: int) -> None:
             os.close(handle)
     except OSError as error:
         raise StorageError(
-            f"{shown_path(path)}: could not store {len(rows)} vectors ({error.strerror}); free some space and run "
-            "again, nothing that was stored before is lost"
+            f"{shown_path(path)}: could not store {len(rows)} vectors ({reason(error)}); {advice(error)}, "
+            "and run again; nothing that was stored before is lost"
         ) from error
 
 

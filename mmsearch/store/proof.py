@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from mmsearch.records import VerifyReport
-from mmsearch.store.catalog import sqlite_errors
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import KIND
 from mmsearch.store.lock import is_being_written
 from mmsearch.store.matrix import map_rows, row_checksum, stored_rows
 from mmsearch.store.publish import current, manifest_problem, withdraw
+from mmsearch.store.sqlite_errors import sqlite_errors
 from mmsearch.store.words import words_problems
 
 _NAMED = 5  # damaged pictures named in full

@@ -17,7 +17,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-from mmsearch.errors import StorageError
+from mmsearch.errors import StorageError, advice, reason
 from mmsearch.system import shown_path
 
 MANIFEST = "manifest.json"
@@ -47,8 +47,8 @@ def storage_errors(path: Path, what: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise StorageError(
-            f"{shown_path(path)}: could not write {what} ({error.strerror or error}); free some space and run "
-            "again, the stored vectors are not affected"
+            f"{shown_path(path)}: could not write {what} ({reason(error)}); {advice(error)}, "
+            "and run again; nothing that was stored before is lost"
         ) from error
 
 
