@@ -124,6 +124,9 @@ class PictureError(MmsearchError, ValueError):
         "vanished",
         "unreadable",
         "quarantined",
+        "killed",
+        "timeout",
+        "out_of_memory",
     )
 
     def __init__(self, code: str, message: str) -> None:

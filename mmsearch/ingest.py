@@ -153,7 +153,8 @@ def execute(
     """
     run = _Run(store, plan, words, on_progress)
     run.start()
-    with pool or WorkerPool.for_encoder(encoder_folder, max_megapixels=max_megapixels) as workers:
+    pool = pool or WorkerPool.for_encoder(encoder_folder, cwd=store.folder, max_megapixels=max_megapixels)
+    with pool as workers:
         try:
             _embed(run, workers)
             if words is not None:

@@ -162,6 +162,8 @@ def make_plan(
             plan.rejected.append(RejectedFile(found.path, -1, -1, found.code, found.message))
         elif isinstance(found, PassedOver):
             plan.passed_over[found.kind] += 1
+            if not found.is_folder:
+                protected.append(found.path)  # what was read once is not gone where a package for it is missing
         else:
             seen.add(found.path)
             if len(seen) % 1000 == 0:

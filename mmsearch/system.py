@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
+import threading
+import time
 from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_OUT_OF_MEMORY = re.compile("out of memory|insufficient memory|failed to allocate memory|bad_alloc", re.IGNORECASE)
 
 
 def n_cores() -> int:
@@ -47,3 +54,57 @@ def shown_path(path: Path) -> Path:
         return Path(first.readlink(), *path.parts[5:])
     except OSError:
         return path
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory was short; many libraries do so in words alone.
+
+    >>> is_out_of_memory(OSError("out of memory error when reading image file"))
+    True
+    """
+    return isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)) is not None
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """Return how long a process has been computing, or None where the system does not say."""
+    try:
+        # The name of the program stands before the last bracket and may hold anything.
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def die_with_parent(parent: int) -> None:
+    """Let this process end when its parent does, whatever it is doing then.
+
+    On Linux the system kills it, even inside a decoder that never returns, and already when the thread of the
+    parent ends that started it. Elsewhere a thread looks every second whether the parent is still there, which a
+    decoder that keeps Python's lock can put off.
+
+    Parameters
+    ----------
+    parent : int
+        Process id of the parent, which may have ended in the meantime.
+    """
+    if not _is_killed_with_parent():
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:  # it ended before the system was asked
+        os._exit(1)
+
+
+def _is_killed_with_parent() -> bool:
+    try:
+        import ctypes
+
+        prctl = ctypes.CDLL(None).prctl
+        prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+        return int(prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)) == 0
+    except (ImportError, OSError, AttributeError):
+        return False
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

@@ -314,10 +314,9 @@ def test_filter_that_nothing_passes_gives_no_hits(indexed):
     assert indexed.search(Query(text="x", where=["width > 99999"])).hits == ()
 
 
-def test_empty_library_gives_no_hits(library, tmp_path, checkpoint):
-    (tmp_path / "nothing").mkdir()
-    library.index([tmp_path / "nothing"], model=str(checkpoint))
-    result = library.search("x")
+def test_empty_library_gives_no_hits(indexed, photos):
+    indexed.remove([photos])
+    result = indexed.search("x")
     assert (result.hits, result.route) == ((), "empty")
 
 

@@ -22,6 +22,7 @@ from mmsearch.errors import PictureError
 from mmsearch.images.fit import fit, resized
 from mmsearch.images.kinds import HEAD_BYTES, check_kind
 from mmsearch.records import Picture, Pixels, Preprocessing
+from mmsearch.system import is_out_of_memory
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -65,7 +66,7 @@ def decode(
     Raises
     ------
     PictureError
-        `not_an_image`, `truncated`, `corrupt`, `too_large` or `metadata_bomb`.
+        `not_an_image`, `truncated`, `corrupt`, `too_large`, `metadata_bomb` or `out_of_memory`.
     """
 
     def at_least(size: tuple[int, int]) -> tuple[int, int] | None:
@@ -325,13 +326,15 @@ def _named(error: BaseException) -> PictureError:
     """Return the reason code for what a decoder raised."""
     text = str(error) or type(error).__name__
     rules: tuple[tuple[str, Callable[[], bool]], ...] = (
-        ("too_large", lambda: isinstance(error, MemoryError) or "DecompressionBomb" in type(error).__name__),
+        ("out_of_memory", lambda: is_out_of_memory(error)),
+        ("too_large", lambda: "DecompressionBomb" in type(error).__name__),
         ("metadata_bomb", lambda: "ecompressed data too large" in text or "Too many text" in text
          or "MAX_TEXT" in text or "too much memory" in text),
         ("truncated", lambda: "truncated" in text.lower() or "unexpected end" in text.lower()),
     )  # fmt: skip
     code = next((code for code, holds in rules if holds()), "corrupt")
     said = {
+        "out_of_memory": "decoding this picture needs more memory than is allowed",
         "too_large": "decoding this picture needs more memory than is allowed",
         "metadata_bomb": "its text or colour profile unpacks to far more than a picture needs",
         "truncated": "the file ends before the picture does",

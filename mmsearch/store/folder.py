@@ -260,6 +260,11 @@ class Store:
     def _foreign(self, kind: str, facts: dict[str, Any]) -> str | None:
         return sidecar_problem(self.files, self.catalog, kind, facts)
 
+    def check(self) -> None:
+        """Raise LibraryLostError if the library is no longer this writer's."""
+        assert self._held is not None, "only the writer asks"
+        self._held.check()
+
     def publish(
         self,
         kind: str,
@@ -270,9 +275,8 @@ class Store:
         replaces: Sequence[str] = (),
     ) -> None:
         """Publish a cache made from the present state of the library, as `publish.publish` does."""
-        assert self._held is not None, "only the writer publishes"
         facts = with_moment(facts, self.catalog)
-        publish(self.files, kind, name, save, facts, replaces=replaces, check=self._held.check)
+        publish(self.files, kind, name, save, facts, replaces=replaces, check=self.check)
 
     # -- writing -------------------------------------------------------------------------------------
 
@@ -331,14 +335,14 @@ class Store:
         dead = self.catalog.dead_rows()
         if not dead:
             return
-        old, epoch = self.matrix(), self.epoch + 1
-        live = np.setdiff1d(np.arange(len(old)), dead)
-        path = self.vectors_path(epoch)
-        path.unlink(missing_ok=True)
-        for start in range(0, len(live), _BLOCK):
-            append_rows(path, old[live[start : start + _BLOCK]], at=start)
-        sync_folder(self.files)
         with self.catalog.writing():
+            old, epoch = self.matrix(), self.epoch + 1
+            live = np.setdiff1d(np.arange(self.n_rows), dead)
+            path = self.vectors_path(epoch)
+            path.unlink(missing_ok=True)
+            for start in range(0, len(live), _BLOCK):
+                append_rows(path, old[live[start : start + _BLOCK]], at=start)
+            sync_folder(self.files)
             db = self.catalog.db
             db.execute("CREATE TEMP TABLE renumber (old INTEGER PRIMARY KEY, new INTEGER NOT NULL)")
             pairs = ((old_row, new_row) for new_row, old_row in enumerate(live.tolist()))

@@ -212,6 +212,7 @@ def publish(
             write_file(folder / MANIFEST, _manifest_bytes({**entries, kind: entry}))
         except BaseException:
             temporary.unlink(missing_ok=True)
+            check()  # where the library went away, that is what to say
             raise
     remove_unnamed(folder)
 

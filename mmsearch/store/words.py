@@ -7,7 +7,6 @@ while it is small, and merged into the base when it is larger than a fifth of it
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,8 +37,8 @@ from mmsearch.store.vocabulary import (
 )
 
 BASE, FRESH = "words", "fresh"
+_EXPECTED = {"extractor": EXTRACTOR}
 _MERGE_SHARE = 0.2  # of the base: more in the fresh segment, or dead, and all are merged
-_OWNER = "words_of"  # the setting that tells this catalog's words from those of another
 
 
 @dataclass
@@ -109,12 +108,12 @@ def words_problems(store: Store) -> dict[str, str]:
     found = {kind: _segment(store, kind) for kind in (BASE, FRESH) if current(store.files, kind) is not None}
     problems = {kind: problem for kind, problem in found.items() if isinstance(problem, str)}
     foreign = _vocabulary_problem(store)
-    found_wrong = {VOCABULARY: foreign} if foreign else vocabulary_problems(store.files, _expected(store))
+    found_wrong = {VOCABULARY: foreign} if foreign else vocabulary_problems(store.files, _EXPECTED)
     return {**found_wrong, **problems}
 
 
 def _vocabulary(store: Store) -> Vocabulary | str:
-    return _vocabulary_problem(store) or load_vocabulary(store.files, _expected(store))
+    return _vocabulary_problem(store) or load_vocabulary(store.files, _EXPECTED)
 
 
 def _vocabulary_problem(store: Store) -> str | None:
@@ -123,13 +122,9 @@ def _vocabulary_problem(store: Store) -> str | None:
     return facts if isinstance(facts, str) else None
 
 
-def _expected(store: Store) -> dict[str, Any]:
-    return {"extractor": EXTRACTOR, "owner": store.catalog.meta(_OWNER)}
-
-
 def _known_facts(store: Store, kind: str) -> dict[str, Any] | None:
     facts = store.sidecar(kind)
-    is_own = not isinstance(facts, str) and all(facts.get(key) == value for key, value in _expected(store).items())
+    is_own = not isinstance(facts, str) and all(facts.get(key) == value for key, value in _EXPECTED.items())
     return facts if is_own and isinstance(facts, dict) else None
 
 
@@ -138,16 +133,12 @@ def _segment(store: Store, kind: str, *, is_stamp_enough: bool = False) -> Posti
     vocabulary = store.sidecar(VOCABULARY)
     if isinstance(vocabulary, str):
         return vocabulary
-    expected = {**_expected(store), "vocabulary": vocabulary["sha256"]}
+    expected = {**_EXPECTED, "vocabulary": vocabulary["sha256"]}
     found = store.matching_file(kind, expected, is_stamp_enough=is_stamp_enough)
     if isinstance(found, str):
         return found
-    path, facts = found
-    last_id = store.catalog.last_id()
-    if facts["last_id"] > last_id:  # a catalog restored from a copy gives the same ids to other pictures
-        return f"{path.stem}.json knows pictures up to {facts['last_id']}, the catalog up to {last_id}"
     try:
-        return Postings.open(path)
+        return Postings.open(found[0])
     except (VocabularyError, OSError) as error:
         return str(error)
 
@@ -187,11 +178,7 @@ class WordsWriter:
 
     def publish_vocabulary(self, vocabulary: Vocabulary) -> Vocabulary:
         """Publish and return the vocabulary that all words from now on are of; the library must have none yet."""
-        store = self._store
-        if store.catalog.meta(_OWNER) is None:
-            with store.catalog.writing():
-                store.catalog.set_meta({_OWNER: secrets.token_hex(8)})
-        self.vocabulary = publish_vocabulary(store, vocabulary, _expected(store))
+        self.vocabulary = publish_vocabulary(self._store, vocabulary, _EXPECTED)
         return self.vocabulary
 
     def add(self, image_id: int, words: ImageWords) -> None:
@@ -207,6 +194,7 @@ class WordsWriter:
         StorageError
             If the disk refuses; what was published before stays, and the pictures get words at the next run.
         """
+        self._store.check()
         if self._pending and self.vocabulary is not None:
             before = [self._segments[FRESH]] if FRESH in self._segments else []
             added = build_postings(self._pending, self.vocabulary.n_words)
@@ -230,9 +218,8 @@ class WordsWriter:
         vocabulary = self._store.sidecar(VOCABULARY)
         assert not isinstance(vocabulary, str)
         facts = {
-            **_expected(self._store), "vocabulary": vocabulary["sha256"], "n_words": words.n_words,
+            **_EXPECTED, "vocabulary": vocabulary["sha256"], "n_words": words.n_words,
             "n_images": len(words.image_ids), "n_features": int(words.feature_counts.sum(dtype=np.int64)),
-            "last_id": int(words.image_ids.max(initial=0)),
         }  # fmt: skip
         name = next_name(self._store.files, kind)
         self._store.publish(kind, name, words.save_merged, facts, replaces=replaces)

@@ -55,6 +55,7 @@ def main() -> None:
     target = GOLDEN / f"library-v{SCHEMA}"
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(library, target, ignore=shutil.ignore_patterns("lock", "progress", "*-shm", "*-wal"))
+    shutil.rmtree(FOLDER)  # tests find the pictures elsewhere, moved
 
 
 def convolution() -> EagerEncoder:

@@ -196,7 +196,8 @@ def test_vectors_beyond_those_of_the_catalog_are_noticed_unless_a_writer_is_at_w
     (problem,) = verify(Store.open(tmp_path)).problems
     assert "the vector file holds 3 vectors more than the catalog lists" in problem
     with Store.writer(tmp_path) as store:
-        (tmp_path / "vectors-0.f16").open("ab").write(b"a batch in flight, longer than one row is")
+        with (tmp_path / "vectors-0.f16").open("ab") as tail:
+            tail.write(b"a batch in flight, longer than one row is")
         assert verify(Store.open(tmp_path)).problems == ()
         store.commit(Changes(stored=[file(9, random_units(1, DIM, seed=9)[0])]))
     assert verify(Store.open(tmp_path)).problems == ()
