@@ -21,6 +21,7 @@ import numpy as np
 from mmsearch.errors import PictureError
 from mmsearch.images.fit import fit, resized
 from mmsearch.images.kinds import HEAD_BYTES, check_kind
+from mmsearch.images.png import without_long_texts
 from mmsearch.records import Picture, Pixels, Preprocessing
 from mmsearch.system import is_out_of_memory
 
@@ -223,6 +224,8 @@ def _open(data: bytes, max_megapixels: float) -> Image.Image:
 
         register_heif_opener()
         formats = ("HEIF",)
+    if kind == "PNG":
+        data = without_long_texts(data)
     try:
         return Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:
@@ -328,15 +331,12 @@ def _named(error: BaseException) -> PictureError:
     rules: tuple[tuple[str, Callable[[], bool]], ...] = (
         ("out_of_memory", lambda: is_out_of_memory(error)),
         ("too_large", lambda: "DecompressionBomb" in type(error).__name__),
-        ("metadata_bomb", lambda: "ecompressed data too large" in text or "Too many text" in text
-         or "MAX_TEXT" in text or "too much memory" in text),
         ("truncated", lambda: "truncated" in text.lower() or "unexpected end" in text.lower()),
     )  # fmt: skip
     code = next((code for code, holds in rules if holds()), "corrupt")
     said = {
         "out_of_memory": "decoding this picture needs more memory than is allowed",
         "too_large": "decoding this picture needs more memory than is allowed",
-        "metadata_bomb": "its text or colour profile unpacks to far more than a picture needs",
         "truncated": "the file ends before the picture does",
         "corrupt": "the picture data is damaged",
     }[code]

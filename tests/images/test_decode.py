@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -58,6 +59,37 @@ def test_picture_is_turned_upright_by_its_exif_orientation(orientation):
     found = decode(pictures.turned(orientation), SQUARE)
     assert (found.width, found.height) == (320, 240)
     assert np.abs(found.pixels.astype(int) - upright.pixels).mean() < 3
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_orientation_at_the_end_of_a_long_history_turns_the_picture(orientation):
+    packed = zlib.compress(pictures.history(orientation))
+    data = pictures.saved(Image.open(io.BytesIO(pictures.turned(orientation))), "PNG")
+    data = pictures.with_chunk(data, b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + packed)
+    found, upright = decode(data, SQUARE), decode(pictures.turned(1), SQUARE)
+    assert (found.width, found.height) == (320, 240)
+    assert np.abs(found.pixels.astype(int) - upright.pixels).mean() < 3
+
+
+def test_texts_longer_than_pillow_bears_are_left_alone():
+    text = b"Comment\0" + b"x" * (10 << 20)
+    data = pictures.saved(pictures.photo(), "PNG")
+    plain = decode(data, SQUARE)
+    for _ in range(8):  # 80 MB in all, none of it packed
+        data = pictures.with_chunk(data, b"tEXt", text)
+    np.testing.assert_array_equal(decode(data, SQUARE).pixels, plain.pixels)
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "WEBP", "TIFF", "AVIF", "GIF"])
+def test_long_metadata_cost_no_picture_in_other_formats(format_):
+    image = pictures.photo()
+    history = pictures.history(n_bytes=50_000 if format_ == "JPEG" else 3_000_000)
+    options = {"comment": history} if format_ == "GIF" else {"xmp": history}
+    if format_ == "TIFF":
+        options = {"tiffinfo": {700: history}}
+    with_it, without = pictures.saved(image, format_, **options), pictures.saved(image, format_)
+    assert len(with_it) > len(without) + 40_000
+    np.testing.assert_array_equal(decode(with_it, SQUARE).pixels, decode(without, SQUARE).pixels)
 
 
 def test_date_taken_comes_from_exif():
