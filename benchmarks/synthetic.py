@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from mmsearch.samples import sample_folder
-from mmsearch.store.folder import Changes, Store, StoredFile
+from mmsearch.store.changes import Changes, StoredFile
+from mmsearch.store.folder import Store
 
 DIM = 512
 N_CENTRES = 2000

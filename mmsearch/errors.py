@@ -19,6 +19,7 @@
     └── LibraryError (RuntimeError)        a library folder that cannot be used
         ├── LibraryNotFoundError           nothing indexed there
         ├── LibraryLockedError             another process is writing
+        ├── LibraryLostError               removed, replaced or written to under the hands of its writer
         ├── LibraryVersionError            written by another, newer format
         ├── LibraryDamagedError            files missing or not what the catalog says
         ├── FingerprintError               another encoder than the one that made the vectors
@@ -124,6 +125,7 @@ class PictureError(MmsearchError, ValueError):
 
     REASONS = (
         "not_an_image",
+        "unsupported",
         "not_a_file",
         "truncated",
         "corrupt",
@@ -183,6 +185,10 @@ class LibraryNotFoundError(LibraryError):
 
 class LibraryLockedError(LibraryError):
     """Another process is writing to the library."""
+
+
+class LibraryLostError(LibraryError):
+    """The library was removed, replaced or written to by another process while this one was its writer."""
 
 
 class LibraryVersionError(LibraryError):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmsearch.errors import EncoderError, FingerprintError, NoEncoderError, StorageError, advice, reason
 from mmsearch.store.folder import Store
+from mmsearch.system import n_cores
 
 if TYPE_CHECKING:
     from mmsearch.encoders.onnx import OnnxEncoder
@@ -93,7 +94,7 @@ class InstalledEncoder:
                     f"{self.folder}: the encoder {store.catalog.meta('model')} is missing; "
                     "run `mmsearch index` on a folder of the library to install it again"
                 )
-            self._opened = self._checked(store, threads=len(os.sched_getaffinity(0)))
+            self._opened = self._checked(store, threads=n_cores())
         return self._opened
 
     def problems(self, store: Store, *, is_repair: bool = False) -> list[str]:

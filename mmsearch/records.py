@@ -307,7 +307,11 @@ class Classification:
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What one `index` run did, in pictures. `bad` names every file that could not be used."""
+    """What one `index` run did, in pictures.
+
+    `bad` names every file that could not be used, `given_up` counts pictures whose vectors were lost before, and
+    `notices` are sentences on what is worth knowing besides: files passed over, folders that are not there.
+    """
 
     new: int = 0
     changed: int = 0
@@ -316,8 +320,10 @@ class IngestReport:
     unchanged: int = 0
     bad: tuple[BadPicture, ...] = ()
     known_bad: int = 0
+    given_up: int = 0
     seconds: float = 0.0
     dry_run: bool = False
+    notices: tuple[str, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
 
 

@@ -12,9 +12,10 @@ from mmsearch.bow.vocabulary import Vocabulary, suggested_n_words
 from mmsearch.errors import PictureError, VocabularyError
 from mmsearch.gather import ITERATIONS, MAX_GATHERED_PICTURES, MAX_TRAINING, MIN_DESCRIPTORS
 from mmsearch.images import FoundFile, decode_grey, find_files, read_file
-from mmsearch.ingest import absolute_roots
 from mmsearch.local.sift import EXTRACTOR, LONGER_SIDE, extract_rootsift
+from mmsearch.plan import absolute_roots
 from mmsearch.records import BadPicture, Matrix, PathLike
+from mmsearch.system import n_cores
 
 
 def train_vocabulary(
@@ -76,7 +77,7 @@ def train_vocabulary(
 def _described(paths: Sequence[bytes]) -> Iterator[Matrix | PictureError]:
     """Yield the descriptors of every picture, or what is wrong with it; at most MAX_TRAINING in all."""
     limit = max(1, MAX_TRAINING // max(len(paths), 1))
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
+    with ThreadPoolExecutor(n_cores()) as threads:
         yield from threads.map(lambda path: _descriptors(path, limit), paths)
 
 

@@ -31,6 +31,7 @@ from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
 from mmsearch.payload import Packed, packed_features, packed_words
 from mmsearch.records import Matrix, Picture, Pixels
 from mmsearch.store.vocabulary import load_vocabulary
+from mmsearch.system import limit_memory
 
 if TYPE_CHECKING:
     from mmsearch.encoders.base import ImageEncoder
@@ -163,19 +164,6 @@ def _loaded_encoder(folder: str) -> ImageEncoder | None:
     return encoder
 
 
-def _limit_memory() -> None:
-    """Let a picture that would eat the machine's memory fail in this process alone."""
-    try:
-        import resource
-
-        status = Path("/proc/self/status").read_text()
-        in_use = 1024 * int(status.split("VmData:")[1].split()[0])
-        limit = in_use + MEMORY_HEADROOM
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    except (ImportError, OSError, ValueError, IndexError):
-        return  # no such limit on this system; the pixel ceiling still holds
-
-
 def _send(output: BinaryIO, message: dict[str, Any], payload: bytes = b"") -> None:
     output.write(json.dumps(message).encode() + b"\n" + payload)
     output.flush()
@@ -186,7 +174,7 @@ def main() -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not mix with the answers
     encoder = _loaded_encoder(sys.argv[1])
-    _limit_memory()
+    limit_memory(MEMORY_HEADROOM)  # a picture that eats memory fails in this process alone
     _send(answers, {"ready": True})
     for line in requests:
         request = json.loads(line)

@@ -28,6 +28,7 @@ import numpy as np
 from mmsearch.errors import EncoderError
 from mmsearch.payload import BYTES_A_FEATURE, Packed
 from mmsearch.records import Matrix
+from mmsearch.system import n_cores
 from mmsearch.worker import Job
 
 BATCH = 8  # pictures a batch; more brings nothing on a CPU
@@ -96,7 +97,7 @@ class WorkerPool:
         tower_timeout_s: float = 120.0,
     ) -> None:
         self._command = list(command)
-        self._n_workers = n_workers or len(os.sched_getaffinity(0))
+        self._n_workers = n_workers or n_cores()
         self._file_timeout_s = file_timeout_s
         self._tower_timeout_s = tower_timeout_s
         self._queue: deque[_Batch] = deque()

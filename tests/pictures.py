@@ -12,6 +12,8 @@ from PIL import Image, PngImagePlugin
 
 from mmsearch.samples import sample_folder
 
+HEIC_HEAD = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"  # as iPhones write it
+
 
 def photo(width: int = 320, height: int = 240, seed: int = 0) -> Image.Image:
     """A smooth random picture, different in all four corners."""

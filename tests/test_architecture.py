@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import mmsearch
 
 PACKAGE = Path(mmsearch.__file__).parent
 LAYERS = [
-    {"records", "errors"},
+    {"records", "errors", "system"},
     {"vectors", "samples", "pooling"},
     {"whitening", "feedback"},
     {
@@ -57,6 +58,10 @@ BORDERS = {  # third-party package -> where it may be imported
     "prometheus_client": {"server"}, "typing_extensions": {"server"},
     "matplotlib": {"evaluation.plots"}, "jinja2": {"evaluation.page", "cli"},
 }  # fmt: skip
+LINUX_ONLY = re.compile(
+    r"/proc/|/sys/|ctypes|(sched_|pidfd_|memfd_|eventfd|timerfd_|inotify|posix_fa|copy_file_range|splice|prctl|FICLONE"
+    r"|O_(TMPFILE|PATH|DIRECT|NOATIME)$|RLIMIT_DATA|renameat2|RENAME_|MAP_POPULATE|epoll|process_cpu_count)"
+)
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
@@ -102,6 +107,20 @@ def foreign_imports(part, source):
             yield name
 
 
+def linux_only(source):
+    """Names and paths in a module that other systems lack; `fdatasync` has its fallback in store/publish.py."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Name | ast.Attribute):
+            names = [node.id if isinstance(node, ast.Name) else node.attr]
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names = [node.value]
+        else:
+            continue
+        yield from (name for name in names if LINUX_ONLY.match(name))
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_module_imports_only_lower_layers(path):
     assert list(upward_imports(part_of(path), path.read_text())) == []
@@ -112,12 +131,32 @@ def test_module_imports_only_the_libraries_of_its_layer(path):
     assert list(foreign_imports(part_of(path), path.read_text())) == []
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_module_system_calls_what_linux_alone_has(path):
+    assert part_of(path) == "system" or list(linux_only(path.read_text())) == []
+
+
 def test_the_checks_of_imports_can_fail():
     assert list(upward_imports("images", "from mmsearch.store.folder import Store"))
     assert list(upward_imports("images", "from mmsearch.encoders import OnnxEncoder"))
     assert list(foreign_imports("store", "def f():\n    import torch"))
     assert list(upward_imports("bow", "from mmsearch.indexes.hnsw import HnswIndex"))
     assert list(foreign_imports("bow", "import cv2"))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import os\nn = len(os.sched_getaffinity(0))",
+        "from os import pidfd_open",
+        "import ctypes",
+        "call = getattr(os, 'memfd_create', None)",
+        "open(f'/proc/{pid}/stat')",
+        "fcntl.ioctl(target, FICLONE, source)",
+    ],
+)
+def test_the_check_of_linux_calls_can_fail(source):
+    assert list(linux_only(source))
 
 
 def loaded_by(program, *arguments, given=""):

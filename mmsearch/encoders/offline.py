@@ -31,7 +31,6 @@ It knows nouns far better than actions, counts or relations.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,10 +40,12 @@ import numpy as np
 from mmsearch.encoders.base import EagerEncoder, Tokenizer
 from mmsearch.encoders.efficientnet import (
     PREPROCESSING,
+    WEIGHTS_SHA256,
     classifier_weights,
     load_classifier,
     network_input,
     package_folder,
+    require_contents,
     require_file,
 )
 from mmsearch.encoders.probes import probe_texts
@@ -63,6 +64,9 @@ CLASS_TEXTS = (
     "{name}, {definition}",
     "{lemma}: {definition}",
 )
+TEXT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_CONFIG_SHA256 = "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"
+_TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
 _TEMPERATURE = 2.0  # of the class probabilities in the ConSE part
 _WHITENING = 0.3  # power
 _RIDGE = 3e-4  # added to the variances before whitening
@@ -99,8 +103,19 @@ def offline_files() -> OfflineFiles:
 
 
 def build_offline() -> EagerEncoder:
-    """Return the encoder as torch modules; takes some seconds."""
+    """Return the encoder as torch modules; takes some seconds.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If a package is not installed.
+    EncoderError
+        If a file of theirs is not the one that was published.
+    """
     files = offline_files()
+    require_contents(files.text_weights, TEXT_WEIGHTS_SHA256)
+    require_contents(files.text_config, _CONFIG_SHA256)
+    require_contents(files.tokenizer, _TOKENIZER_SHA256)
     tokenizer = Tokenizer(
         json=files.tokenizer.read_text(encoding="utf-8"),
         context_length=_MAX_TOKENS,
@@ -122,8 +137,8 @@ def build_offline() -> EagerEncoder:
         dim=joint.conse.shape[1] + _PROFILE_DIM,
         logit_scale=_LOGIT_SCALE,
         identity={
-            "image_weights": sha256(files.image_weights.read_bytes()).hexdigest(),
-            "text_weights": sha256(files.text_weights.read_bytes()).hexdigest(),
+            "image_weights": WEIGHTS_SHA256,
+            "text_weights": TEXT_WEIGHTS_SHA256,
             "settings": settings,
             "class_texts_of": f"timm {version('timm')}, open_clip {version('open-clip-torch')}",
         },

@@ -26,6 +26,7 @@ from mmsearch.library import Library
 from mmsearch.records import Box, Matrix
 from mmsearch.store.folder import CATALOG
 from mmsearch.store.graph import GraphSettings
+from mmsearch.system import n_cores
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -61,7 +62,7 @@ class SetEncoder:
         notify: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         folder = prepare_encoder(model, cache=cache, notify=notify)
-        self.encoder = OnnxEncoder.open(folder, threads=len(os.sched_getaffinity(0)))
+        self.encoder = OnnxEncoder.open(folder, threads=n_cores())
         self.cache, self.on_progress = cache, on_progress
         self.folder = cache / "benchmarks" / self.encoder.fingerprint[:24]
         self._is_resuming, self._notify = is_resuming, notify

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Any
 
 from mmsearch.errors import StorageError, advice, reason
 from mmsearch.evaluation.page import page_of
+from mmsearch.system import n_cores
 
 _PACKAGES = ("mmsearch", "numpy", "onnxruntime", "hnswlib", "pillow", "torch", "open-clip-torch", "datasets")
 
@@ -26,7 +26,7 @@ def environment() -> dict[str, Any]:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": n_cores(),
         "versions": {name: found for name in _PACKAGES if (found := _version(name))},
     }
 

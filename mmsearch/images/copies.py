@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mmsearch.errors import PictureError
 from mmsearch.images.decode import named_errors, open_upright
-from mmsearch.images.find import read_file
+from mmsearch.images.read import read_file
 from mmsearch.records import Box
 
 if TYPE_CHECKING:

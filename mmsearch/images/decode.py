@@ -19,29 +19,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmsearch.errors import PictureError
-from mmsearch.images.find import has_heif
 from mmsearch.images.fit import fit, resized
+from mmsearch.images.kinds import HEAD_BYTES, check_kind
 from mmsearch.records import Picture, Pixels, Preprocessing
 
 if TYPE_CHECKING:
     from PIL import Image
 
 MAX_SIDE = 32_768
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _EXIF_ORIENTATION, _EXIF_DATE, _EXIF_IFD, _EXIF_DATE_ORIGINAL = 0x0112, 0x0132, 0x8769, 0x9003
 _DATE = re.compile(r"(\d{4}):(\d\d):(\d\d)[ T](\d\d):(\d\d):(\d\d)")
 _RESIZABLE = ("RGB", "L", "CMYK", "YCbCr")  # modes whose resize commutes with the conversion to RGB
-_PICTURE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
-_MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"%PDF", "a PDF document"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"%!PS", "a PostScript file"),
-    (b"\xc5\xd0\xd3\xc6", "a PostScript file"),
-    (b"/* XPM */", "an XPM drawing"),
-    (b"8BPS", "a Photoshop file"),
-    (b"\x7fELF", "a program"),
-    (b"\x1f\x8b", "a gzip archive"),
-)
 
 
 def decode(
@@ -227,39 +215,22 @@ def open_upright(
 def _open(data: bytes, max_megapixels: float) -> Image.Image:
     from PIL import Image, UnidentifiedImageError
 
-    formats: tuple[str, ...] = _FORMATS
-    if has_heif():
+    kind = check_kind(data[:HEAD_BYTES])
+    formats: tuple[str, ...] = (kind,)
+    if kind == "HEIC":
         from pillow_heif import register_heif_opener
 
         register_heif_opener()
-        formats = (*_FORMATS, "HEIF")
-    kind = _other_kind(data)
-    if kind is not None:
-        raise PictureError("not_an_image", f"this is {kind}, not a picture in a known format")
+        formats = ("HEIF",)
     try:
         return Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:
         raise PictureError("too_large", f"{error}") from error
     except UnidentifiedImageError as error:
-        if data.startswith(_PICTURE_STARTS):
-            size = _png_size(data)
-            if size is not None:  # Pillow calls a size beyond 2**31 unidentified
-                _check_size(*size, max_megapixels)
-            raise PictureError("corrupt", "the header of this picture is damaged") from error
-        raise PictureError("not_an_image", "no known picture format starts like this file") from error
-
-
-def _other_kind(data: bytes) -> str | None:
-    """Return what the file is if it plainly is something else than a picture."""
-    if len(data) < 8:
-        return "an empty file" if not data else f"a file of {len(data)} bytes"
-    head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
-    lower = head[:256].lower()
-    if lower.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
-        return "an HTML page"
-    if lower.startswith((b"<?xml", b"<svg", b"<!doctype svg", b"<!--")):
-        return "an SVG drawing or another XML document"
-    return next((kind for magic, kind in _MAGIC if head.startswith(magic)), None)
+        size = _png_size(data)
+        if size is not None:  # Pillow calls a size beyond 2**31 unidentified
+            _check_size(*size, max_megapixels)
+        raise PictureError("corrupt", "the header of this picture is damaged") from error
 
 
 def _png_size(data: bytes) -> tuple[int, int] | None:

@@ -64,7 +64,12 @@ class Thumbnails:
         kept = self._server.thumbnails.get(content_hash, side)
         if kept is not None:
             return kept, "kept"
-        data, _ = read_file(os.fsencode(image.path))
+        try:
+            data, _ = read_file(os.fsencode(image.path))
+        except PictureError as error:
+            if error.code == "not_an_image":  # what was indexed was one
+                raise PictureError("changed", _CHANGED) from error
+            raise
         if sha256(data).digest() != content_hash:
             raise PictureError("changed", _CHANGED)
         jpeg = thumbnail(data, side).jpeg

@@ -19,7 +19,7 @@ from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.hnsw import HnswIndex
 from mmsearch.records import Matrix
 from mmsearch.store.folder import Store
-from mmsearch.store.publish import matching_file, next_name, publish, sidecar_of
+from mmsearch.store.publish import next_name
 
 KIND = "graph"
 _BLOCK = 2_000
@@ -66,7 +66,7 @@ class PublishedGraph:
 
 def graph_facts(store: Store) -> dict[str, Any] | None:
     """Return the sidecar of the current graph if it fits the library; does not read the graph."""
-    facts = sidecar_of(store.folder, KIND)
+    facts = store.sidecar(KIND)
     if isinstance(facts, str) or (facts["epoch"], facts["dim"]) != (store.epoch, store.dim):
         return None
     return facts
@@ -81,7 +81,7 @@ def load_graph(store: Store) -> PublishedGraph | str:
     """Load the current graph after comparing it with its checksum, or say why it cannot be used."""
     start = time.perf_counter()
     epoch, n_rows = store.epoch, store.n_rows
-    found = matching_file(store.folder, KIND, {"dim": store.dim, "epoch": epoch, "metric": "ip"})
+    found = store.matching_file(KIND, {"dim": store.dim, "epoch": epoch, "metric": "ip"})
     if isinstance(found, str):
         return found
     path, facts = found
@@ -210,4 +210,4 @@ def _publish(store: Store, graph: PublishedGraph, settings: GraphSettings) -> No
         "build_seconds": graph.build_seconds,
         "calibration": {modality: found.to_json() for modality, found in graph.calibrations.items()},
     }  # fmt: skip
-    publish(store.folder, KIND, next_name(store.folder, KIND, stem="hnsw"), graph.index.save, facts)
+    store.publish(KIND, next_name(store.files, KIND, stem="hnsw"), graph.index.save, facts)

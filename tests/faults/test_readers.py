@@ -12,7 +12,8 @@ import pytest
 
 from mmsearch import Query
 from mmsearch.search import Searcher
-from mmsearch.store.folder import Changes, Store
+from mmsearch.store.changes import Changes
+from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, update_graph
 from tests.conftest import random_units
 from tests.faults.stand_in import TextVectors

@@ -13,7 +13,8 @@ from mmsearch.bow.vocabulary import ImageWords, Vocabulary
 from mmsearch.local.sift import DIM as WIDTH
 from mmsearch.local.sift import EXTRACTOR
 from mmsearch.store import words as words_module
-from mmsearch.store.folder import Changes, Store
+from mmsearch.store.changes import Changes
+from mmsearch.store.folder import Store
 from mmsearch.store.proof import verify
 from mmsearch.store.publish import current
 from mmsearch.store.words import WordsWriter, load_words, words_facts
