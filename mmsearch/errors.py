@@ -15,6 +15,7 @@
     │   ├── HubUnreachableError            weights that would have to be downloaded, and cannot
     │   └── NoEncoderError                 a library of local features alone is asked for more
     ├── ServerError (RuntimeError)         a server that cannot be started
+    ├── OutputError (RuntimeError)         results that cannot be written to standard output
     └── LibraryError (RuntimeError)        a library folder that cannot be used
         ├── LibraryNotFoundError           nothing indexed there
         ├── LibraryLockedError             another process is writing
@@ -26,6 +27,7 @@
 """
 
 import errno
+import os
 
 _FREE_SPACE = "free some space, or choose a place that has some"
 _PERMISSION = "change the permissions, or choose a place that this user may use"
@@ -78,6 +80,16 @@ def advice(error: OSError) -> str:
     'free some space, or choose a place that has some'
     """
     return _ADVICE.get(error.errno or 0, _ANY_ADVICE)
+
+
+def sentence(error: OSError) -> str:
+    """Return a whole sentence about an error of the operating system that nothing else is known of.
+
+    >>> sentence(FileNotFoundError(2, "No such file or directory", "/a"))
+    '/a: No such file or directory; nothing has this name, or its folder is missing: make it, or correct the name'
+    """
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "the system refused"
+    return f"{name}: {reason(error)}; {advice(error)}"
 
 
 class MmsearchError(Exception):
@@ -160,6 +172,10 @@ class NoEncoderError(EncoderError):
 
 class ServerError(MmsearchError, RuntimeError):
     """The server cannot be started."""
+
+
+class OutputError(MmsearchError, RuntimeError):
+    """Results cannot be written to standard output."""
 
 
 class LibraryError(MmsearchError, RuntimeError):
