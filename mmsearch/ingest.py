@@ -12,8 +12,8 @@ from pathlib import Path
 
 from mmsearch.gather import WordsIntake
 from mmsearch.plan import OnProgress, Plan
-from mmsearch.records import BadPicture, IngestReport
-from mmsearch.store.changes import Changes, RejectedFile, StoredFile
+from mmsearch.records import BadPicture, FileLook, IngestReport
+from mmsearch.store.changes import UNSEEN, Changes, RejectedFile, StoredFile
 from mmsearch.store.folder import Store
 from mmsearch.worker import Job
 from mmsearch.workers import Embedded, WorkerPool
@@ -101,19 +101,19 @@ class _Run:
 
     def _add_one(self, outcome: Embedded) -> None:
         file, facts = self.found[outcome.path], outcome.facts
-        look = {name: facts.get(name, getattr(file, name)) for name in ("size", "mtime_ns", "ctime_ns", "inode")}
+        look = FileLook(*facts["look"]) if "look" in facts else file.look
         if "code" in facts:
             code, message = facts["code"], facts["message"]
-            self.pending.rejected.append(RejectedFile(outcome.path, code=code, message=message, **look))
+            seen = UNSEEN if code in ("changed", "vanished") else look
+            self.pending.rejected.append(RejectedFile(outcome.path, seen, code, message))
             self.bad.append(BadPicture(os.fsdecode(outcome.path), code, message))
             return
         if self.words is not None:
             self.described.append(outcome)
         self.pending.stored.append(
             StoredFile(
-                outcome.path, content_hash=bytes.fromhex(facts["hash"]), width=facts["width"],
-                height=facts["height"], format=facts["format"], taken_at=facts["taken_at"], vector=outcome.vector,
-                **look,
+                outcome.path, look, bytes.fromhex(facts["hash"]), facts["width"], facts["height"],
+                facts["format"], facts["taken_at"], vector=outcome.vector,
             )
         )  # fmt: skip
         if outcome.path in self.plan.changed:
@@ -127,7 +127,6 @@ def execute(
     plan: Plan,
     encoder_folder: Path | None,
     *,
-    max_megapixels: float = 64.0,
     on_progress: OnProgress = lambda stage, done, total: None,
     pool: WorkerPool | None = None,
     words: WordsIntake | None = None,
@@ -142,8 +141,6 @@ def execute(
         Made with the same store.
     encoder_folder : Path or None
         The exported encoder whose fingerprint the library has; None if it has none, and local features alone.
-    max_megapixels : float
-        Larger pictures are rejected.
     on_progress : callable
         Given (`embed`, pictures committed, pictures to embed), and `words` where pictures are described only.
     pool : WorkerPool or None
@@ -153,7 +150,7 @@ def execute(
     """
     run = _Run(store, plan, words, on_progress)
     run.start()
-    pool = pool or WorkerPool.for_encoder(encoder_folder, cwd=store.folder, max_megapixels=max_megapixels)
+    pool = pool or WorkerPool.for_encoder(encoder_folder, cwd=store.folder, max_megapixels=store.max_megapixels)
     with pool as workers:
         try:
             _embed(run, workers)

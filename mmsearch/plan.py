@@ -11,8 +11,9 @@ from mmsearch.errors import LibraryNotFoundError, PictureError, QueryError
 from mmsearch.images import FoundFile, PassedOver, Unreachable, file_digest, find_files, has_heif, passed_over_text
 from mmsearch.records import BadPicture, ImageRecord, IngestReport, PathLike
 from mmsearch.store.catalog import KnownBad, KnownFile
-from mmsearch.store.changes import BY_CHANCE, MAX_TRIES, TRANSIENT, RejectedFile, StoredFile, TouchedFile
+from mmsearch.store.changes import BY_CHANCE, MAX_TRIES, TRANSIENT, UNSEEN, RejectedFile, StoredFile, TouchedFile
 from mmsearch.store.folder import Store
+from mmsearch.system import is_gone
 
 OnProgress = Callable[[str, int, int], None]
 
@@ -81,7 +82,7 @@ class _Known:
             assert store is not None
             self.files |= {file.path: file for file in store.catalog.known_files(root)}
             self.bad |= {bad.path: bad for bad in store.catalog.bad_files(root)}
-        self._sizes = {file.size for file in self.files.values()}
+        self._sizes = {file.look.size for file in self.files.values()}
 
     def may_know(self, size: int) -> bool:
         """Return whether a file of this size may be a copy of a known one, or one that was moved here."""
@@ -159,7 +160,7 @@ def make_plan(
     for found in find_files(roots, follow_links=look.follow_links):
         if isinstance(found, Unreachable):
             protected.append(found.path)
-            plan.rejected.append(RejectedFile(found.path, -1, -1, found.code, found.message))
+            plan.rejected.append(RejectedFile(found.path, UNSEEN, found.code, found.message))
         elif isinstance(found, PassedOver):
             plan.passed_over[found.kind] += 1
             if not found.is_folder:
@@ -183,33 +184,27 @@ def make_plan(
 def _is_settled(found: FoundFile, known: _Known, plan: Plan, look: Look) -> bool:
     """Take note of a file that looks as it did, and return whether that is all."""
     file, bad = known.files.get(found.path), known.bad.get(found.path)
-    if file is not None and _looks_the_same(found, file) and not look.is_recheck:
+    if file is not None and found.look.is_as(file.look) and not look.is_recheck:
         plan.n_unchanged += 1
         if bad is not None:  # it could not be looked at for a while
             plan.forgotten.append(found.path)
-        if file.ctime_ns is None:
+        if file.look.ctime_ns is None:
             plan.touched.append(_touched(file.image_id, found))
         return True
-    if bad is not None and _looks_the_same(found, bad) and not look.tries_again(bad):
+    if bad is not None and found.look.is_as(bad.look) and not look.tries_again(bad):
         plan.n_known_bad += 1
         return True
     return False
 
 
-def _looks_the_same(found: FoundFile, known: KnownFile | KnownBad) -> bool:
-    """Compare size and times; what was not noted then says nothing now."""
-    is_same_inode = known.inode is None or (found.ctime_ns, found.inode) == (known.ctime_ns, known.inode)
-    return is_same_inode and (found.size, found.mtime_ns) == (known.size, known.mtime_ns)
-
-
 def _touched(image_id: int, found: FoundFile) -> TouchedFile:
-    return TouchedFile(image_id, found.path, found.mtime_ns, found.ctime_ns, found.inode)
+    return TouchedFile(image_id, found.path, found.look)
 
 
 def _place(found: FoundFile, known: _Known, plan: Plan, gone: set[bytes]) -> None:
     """Decide what one new or altered file is: the same, moved, a copy, changed or new."""
     known_file = known.files.get(found.path)
-    is_worth_reading = known_file is not None or known.may_know(found.size)
+    is_worth_reading = known_file is not None or known.may_know(found.look.size)
     content_hash = _hash(found.path) if is_worth_reading else None
     if known_file is not None and content_hash == known_file.content_hash:
         plan.touched.append(_touched(known_file.image_id, found))
@@ -225,8 +220,8 @@ def _place(found: FoundFile, known: _Known, plan: Plan, gone: set[bytes]) -> Non
         twin = twins[0]
         plan.copies.append(
             StoredFile(
-                found.path, found.size, found.mtime_ns, content_hash, twin.width, twin.height, twin.format,
-                twin.taken_at, row=twin.row, ctime_ns=found.ctime_ns, inode=found.inode,
+                found.path, found.look, content_hash, twin.width, twin.height, twin.format, twin.taken_at,
+                row=twin.row,
             )
         )  # fmt: skip
     else:
@@ -243,17 +238,6 @@ def _origin(twins: Sequence[ImageRecord], plan: Plan, gone: set[bytes]) -> Image
         if twin.image_id not in taken and (path in gone or is_gone(path)):
             return twin
     return None
-
-
-def is_gone(path: bytes) -> bool:
-    """Return whether there is no such file; one that cannot be looked at may be there."""
-    try:
-        os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _hash(path: bytes) -> bytes | None:

@@ -13,6 +13,17 @@ _PR_SET_PDEATHSIG = 1
 _OUT_OF_MEMORY = re.compile("out of memory|insufficient memory|failed to allocate memory|bad_alloc", re.IGNORECASE)
 
 
+def is_gone(path: bytes) -> bool:
+    """Return whether there is no such file; one that cannot be looked at may be there."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def n_cores() -> int:
     """Return how many cores this process may use; all of the machine where a system keeps no such set."""
     if hasattr(os, "sched_getaffinity"):

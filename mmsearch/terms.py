@@ -11,7 +11,7 @@ import numpy as np
 
 from mmsearch.errors import PictureError, QueryError
 from mmsearch.feedback import rocchio
-from mmsearch.records import Example, ImageRecord, Matrix, Modality, PictureBytes, Query, Term
+from mmsearch.records import Example, FileLook, ImageRecord, Matrix, Modality, PictureBytes, Query, Term
 from mmsearch.store.folder import Store
 from mmsearch.store.remembered import RememberedQueries
 from mmsearch.vectors import l2_normalize
@@ -155,7 +155,7 @@ class TermEncoder:
         else:
             path = os.path.abspath(os.fsencode(term.value))
             found = self.store.catalog.image_at(path)
-            if found is None or not _is_unchanged(path, found):
+            if found is None or not _is_unchanged(self.store, path):
                 return None
             known = found
         vector: Matrix = l2_normalize(self.store.checked_rows([known.row]).astype(np.float32))[0]
@@ -232,9 +232,10 @@ def _picture_of_id(store: Store, image_id: int) -> ImageRecord:
     return found[0]
 
 
-def _is_unchanged(path: bytes, known: ImageRecord) -> bool:
+def _is_unchanged(store: Store, path: bytes) -> bool:
+    """Return whether a file looks as it did when it was indexed."""
+    known = next((file for file in store.catalog.known_files(path) if file.path == path), None)
     try:
-        status = os.stat(path)
+        return known is not None and FileLook.of(os.stat(path)).is_as(known.look)
     except OSError:
         return False
-    return (status.st_size, status.st_mtime_ns) == (known.size_bytes, known.mtime_ns)

@@ -30,7 +30,7 @@ from mmsearch.errors import PictureError, VocabularyError
 from mmsearch.images import decode, decode_for_both, decode_grey, read_file
 from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
 from mmsearch.payload import Packed, packed_features, packed_words
-from mmsearch.records import Matrix, Picture, Pixels
+from mmsearch.records import FileLook, Matrix, Picture, Pixels
 from mmsearch.store.vocabulary import load_vocabulary
 from mmsearch.system import die_with_parent, is_out_of_memory, limit_memory
 
@@ -78,9 +78,9 @@ def embed_files(
     Returns
     -------
     results : list of dict
-        One per path: `code` and `message`, or `hash`, `width`, `height`, `format`, `taken_at`; with
-        `size`, `mtime_ns`, `ctime_ns` and `inode` as read where the file could be opened. With local features
-        also `local`, what they are, or `local_error`, why there are none.
+        One per path: `code` and `message`, or `hash`, `width`, `height`, `format`, `taken_at`; with `look`, what
+        the file looked like when it was read, where it could be opened. With local features also `local`, what
+        they are, or `local_error`, why there are none.
     vectors : float32 array, shape (n_good, dim)
         Unit rows of the files without `code`, in order; none if the job does not embed.
     local : list of Packed
@@ -101,8 +101,7 @@ def embed_files(
         results.append(result)
         try:
             data, status = read_file(path)
-            result |= {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
-            result |= {"ctime_ns": status.st_ctime_ns, "inode": status.st_ino}
+            result["look"] = FileLook.of(status)
             picture, grey = _decoded(data, tower, job, max_megapixels)
             result |= {"hash": sha256(data).hexdigest(), **_facts(picture)}
         except PictureError as error:

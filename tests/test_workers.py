@@ -14,11 +14,14 @@ from mmsearch.errors import EncoderError
 from mmsearch.images import decode, decode_for_both, decode_grey
 from mmsearch.local.sift import DIM, EXTRACTOR, LONGER_SIDE, extract_rootsift
 from mmsearch.payload import packed_features
+from mmsearch.records import FileLook
 from mmsearch.samples import sample_folder
+from mmsearch.store.folder import Store
 from mmsearch.store.vocabulary import publish_vocabulary
 from mmsearch.worker import Job
 from tests.conftest import random_units
 from tests.pools import outcomes, pool_of, sabotaged
+from tests.store.test_store import META
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,8 @@ def vocabulary(tmp_path_factory):
     """A vocabulary of random words, and the folder that it is published in."""
     made = Vocabulary.train(np.abs(random_units(2000, DIM)), 64, extractor=EXTRACTOR, max_iterations=1)
     folder = tmp_path_factory.mktemp("vocabulary")
-    publish_vocabulary(folder, made, {})
+    with Store.writer(folder, create=META) as store:
+        publish_vocabulary(store, made, {})
     return made, str(folder)
 
 
@@ -43,8 +47,7 @@ def test_every_file_comes_back_once_with_the_vector_of_its_own_picture(tiny, tin
 def test_a_file_comes_back_with_what_tells_it_from_another_at_the_same_place(tiny_folder):
     file = sample_folder() / "cat.jpg"
     facts, status = outcomes(pool_of(tiny_folder), [file])[str(file)].facts, file.stat()
-    assert (facts["size"], facts["mtime_ns"]) == (status.st_size, status.st_mtime_ns)
-    assert (facts["ctime_ns"], facts["inode"]) == (status.st_ctime_ns, status.st_ino)
+    assert facts["look"] == list(FileLook.of(status))
 
 
 def test_no_files_start_no_worker(tiny_folder):

@@ -20,17 +20,15 @@ from mmsearch.images.kinds import (
     unread_kind_of_name,
 )
 from mmsearch.images.read import first_bytes, reason
+from mmsearch.records import FileLook
 
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A candidate picture: absolute path, size in bytes, times of modification and of change, inode."""
+    """A candidate picture: its absolute path, and what it looks like."""
 
     path: bytes
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
+    look: FileLook
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ def _candidate(path: bytes, status: os.stat_result) -> FoundFile | Unreachable:
     if not stat.S_ISREG(status.st_mode):
         message = "this is a pipe, socket or device; expected a regular file"
         return Unreachable(path, "not_a_file", message, is_folder=False)
-    return FoundFile(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+    return FoundFile(path, FileLook.of(status))
 
 
 def _unreachable(path: bytes, error: OSError, *, is_folder: bool) -> Unreachable:

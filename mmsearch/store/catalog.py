@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from mmsearch.errors import LibraryDamagedError, LibraryLostError, LibraryVersionError
-from mmsearch.records import BadPicture, ImageRecord
+from mmsearch.records import BadPicture, FileLook, ImageRecord
 from mmsearch.store.migrations import SCHEMA, migrate, read_as_now
 from mmsearch.store.publish import storage_errors, sync_folder
 from mmsearch.store.sqlite_errors import sqlite_errors
@@ -39,13 +39,10 @@ class Moment(NamedTuple):
 
 
 class KnownFile(NamedTuple):
-    """What the catalog knows of the file of a picture; `ctime_ns` and `inode` are None where it was not noted."""
+    """What the catalog knows of the file of a picture."""
 
     path: bytes
-    size: int
-    mtime_ns: int
-    ctime_ns: int | None
-    inode: int | None
+    look: FileLook
     image_id: int
     content_hash: bytes
 
@@ -54,10 +51,7 @@ class KnownBad(NamedTuple):
     """What the catalog knows of a rejected file, and how often it was tried."""
 
     path: bytes
-    size: int
-    mtime_ns: int
-    ctime_ns: int | None
-    inode: int | None
+    look: FileLook
     code: str
     n_tries: int
 
@@ -317,13 +311,15 @@ class Catalog:
 
     def known_files(self, root: bytes) -> Iterator[KnownFile]:
         """Yield what is known of every picture at or below `root`."""
-        sql = f"SELECT path, size, mtime_ns, ctime_ns, inode, id, hash FROM image WHERE {_BELOW}"
-        return map(KnownFile._make, self.db.execute(sql, _bounds(root)))
+        sql = f"SELECT id, hash, path, size, mtime_ns, ctime_ns, inode FROM image WHERE {_BELOW}"
+        for image_id, content_hash, path, *look in self.db.execute(sql, _bounds(root)):
+            yield KnownFile(path, FileLook(*look), image_id, content_hash)
 
     def bad_files(self, root: bytes) -> Iterator[KnownBad]:
         """Yield what is known of every rejected file at or below `root`."""
-        sql = f"SELECT path, size, mtime_ns, ctime_ns, inode, code, n_tries FROM bad WHERE {_BELOW}"
-        return map(KnownBad._make, self.db.execute(sql, _bounds(root)))
+        sql = f"SELECT code, n_tries, path, size, mtime_ns, ctime_ns, inode FROM bad WHERE {_BELOW}"
+        for code, n_tries, path, *look in self.db.execute(sql, _bounds(root)):
+            yield KnownBad(path, FileLook(*look), code, n_tries)
 
     def count_below(self, root: bytes) -> int:
         """Return the number of pictures at or below `root`."""

@@ -6,13 +6,15 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mmsearch.records import Matrix
+from mmsearch.records import FileLook, Matrix
 
 TRANSIENT = ("permission", "vanished", "changed", "unreadable")
 """Reasons to reject a file that say nothing of its contents, so that a stored vector stays: tried at every run."""
 BY_CHANCE = ("killed", "timeout", "out_of_memory")
 """Reasons that a circumstance may have caused: tried again at the next two runs."""
 MAX_TRIES = 3
+UNSEEN = FileLook(-1, -1, None, None)
+"""The look of what could not be looked at, or changed while it was read: no file looks so."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,7 @@ class StoredFile:
     """One picture to be committed: what the file is, and its vector (dim,), an existing row, or neither."""
 
     path: bytes
-    size: int
-    mtime_ns: int
+    look: FileLook
     content_hash: bytes
     width: int
     height: int
@@ -29,8 +30,6 @@ class StoredFile:
     taken_at: str | None
     vector: Matrix | None = None
     row: int = -1
-    ctime_ns: int | None = None
-    inode: int | None = None
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,9 @@ class RejectedFile:
     """One file that could not be used: what it looked like then, a reason code of `PictureError` and a sentence."""
 
     path: bytes
-    size: int
-    mtime_ns: int
+    look: FileLook
     code: str
     message: str
-    ctime_ns: int | None = None
-    inode: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,9 +48,7 @@ class TouchedFile:
 
     image_id: int
     path: bytes
-    mtime_ns: int
-    ctime_ns: int | None = None
-    inode: int | None = None
+    look: FileLook
 
 
 @dataclass
@@ -81,8 +75,8 @@ def apply_changes(db: sqlite3.Connection, changes: Changes, rows: Sequence[int])
     for touched in changes.touched:
         db.execute("DELETE FROM bad WHERE path = ?", (touched.path,))
         db.execute(
-            "UPDATE image SET path = ?, mtime_ns = ?, ctime_ns = ?, inode = ? WHERE id = ?",
-            (touched.path, touched.mtime_ns, touched.ctime_ns, touched.inode, touched.image_id),
+            "UPDATE image SET path = ?, size = ?, mtime_ns = ?, ctime_ns = ?, inode = ? WHERE id = ?",
+            (touched.path, *touched.look, touched.image_id),
         )
     for file, row in zip(changes.stored, rows, strict=True):
         store_image(db, file, row if file.vector is not None else file.row)
@@ -96,13 +90,12 @@ def store_image(db: sqlite3.Connection, file: StoredFile, row: int) -> None:
     # Changed contents get a new id, and ids are never used twice: what is known of an id stays true.
     db.execute("DELETE FROM image WHERE path = ? AND hash <> ?", (file.path, file.content_hash))
     db.execute(
-        "INSERT INTO image (path, size, mtime_ns, hash, row, width, height, format, taken, ctime_ns, inode) "
+        "INSERT INTO image (path, size, mtime_ns, ctime_ns, inode, hash, row, width, height, format, taken) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET "
         "size = excluded.size, mtime_ns = excluded.mtime_ns, hash = excluded.hash, row = excluded.row, "
         "width = excluded.width, height = excluded.height, format = excluded.format, taken = excluded.taken, "
         "ctime_ns = excluded.ctime_ns, inode = excluded.inode",
-        (file.path, file.size, file.mtime_ns, file.content_hash, row,
-         file.width, file.height, file.format, file.taken_at, file.ctime_ns, file.inode),
+        (file.path, *file.look, file.content_hash, row, file.width, file.height, file.format, file.taken_at),
     )  # fmt: skip
 
 
@@ -113,11 +106,10 @@ def _reject(db: sqlite3.Connection, bad: RejectedFile) -> None:
     # Tries count on only while the reason is the same and the file looks the same.
     same = db.execute(
         "SELECT n_tries FROM bad WHERE path = ? AND size = ? AND mtime_ns = ? AND code = ?",
-        (bad.path, bad.size, bad.mtime_ns, bad.code),
+        (bad.path, *bad.look[:2], bad.code),
     ).fetchone()
     db.execute(
-        "INSERT OR REPLACE INTO bad (path, size, mtime_ns, code, message, ctime_ns, inode, n_tries) "
+        "INSERT OR REPLACE INTO bad (path, size, mtime_ns, ctime_ns, inode, code, message, n_tries) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (bad.path, bad.size, bad.mtime_ns, bad.code, bad.message, bad.ctime_ns, bad.inode,
-         1 + (same[0] if same else 0)),
-    )  # fmt: skip
+        (bad.path, *bad.look, bad.code, bad.message, 1 + (same[0] if same else 0)),
+    )

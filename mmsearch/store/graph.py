@@ -80,14 +80,14 @@ def calibrations_of(facts: dict[str, Any]) -> dict[str, Calibration]:
 def load_graph(store: Store) -> PublishedGraph | str:
     """Load the current graph after comparing it with its checksum, or say why it cannot be used."""
     start = time.perf_counter()
-    epoch, n_rows = store.epoch, store.n_rows
+    epoch, n_rows = store.epoch, len(store.matrix())
     found = store.matching_file(KIND, {"dim": store.dim, "epoch": epoch, "metric": "ip"})
     if isinstance(found, str):
         return found
     path, facts = found
     covered = int(facts["covered"])
     if covered > n_rows:
-        return f"{path.stem}.json covers {covered} rows, the library has {n_rows}"
+        return f"{path.stem}.json covers {covered} vectors, of which {n_rows} are there"
     index = HnswIndex.load(
         path, store.dim, m=facts["M"], ef_construction=facts["ef_construction"], n_nodes=facts["n"]
     )

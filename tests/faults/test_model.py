@@ -17,7 +17,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from mmsearch import Query
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.images import decode
-from mmsearch.ingest import execute, make_plan
+from mmsearch.ingest import execute
+from mmsearch.plan import make_plan
 from mmsearch.search import Searcher
 from mmsearch.store import graph as graph_module
 from mmsearch.store.folder import Store

@@ -14,7 +14,8 @@ import pytest
 
 from mmsearch import workers
 from mmsearch.errors import EncoderError, PictureError
-from mmsearch.ingest import execute, make_plan
+from mmsearch.ingest import execute
+from mmsearch.plan import make_plan
 from mmsearch.records import BadPicture
 from mmsearch.samples import sample_folder
 from mmsearch.store.folder import Store

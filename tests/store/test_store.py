@@ -15,8 +15,9 @@ from mmsearch.errors import (
     LibraryVersionError,
     VectorError,
 )
+from mmsearch.records import FileLook
 from mmsearch.store.catalog import Catalog
-from mmsearch.store.changes import Changes, RejectedFile, StoredFile
+from mmsearch.store.changes import UNSEEN, Changes, RejectedFile, StoredFile
 from mmsearch.store.folder import Store
 from mmsearch.store.proof import damaged_rows, verify
 from tests.conftest import random_units
@@ -27,7 +28,9 @@ META = {"dim": DIM, "fingerprint": "f" * 64, "model": "test"}
 
 def file(i, vector=None, **options):
     path = options.pop("path", b"/photos/%d.jpg" % i)
-    return StoredFile(path, 100 + i, i, b"%032d" % i, 640, 480, "JPEG", None, vector=vector, **options)
+    return StoredFile(
+        path, FileLook(100 + i, i, i, i), b"%032d" % i, 640, 480, "JPEG", None, vector=vector, **options
+    )
 
 
 def filled(folder, n=10, seed=0):
@@ -231,9 +234,9 @@ def test_file_that_is_no_catalog_is_refused(tmp_path):
 def test_transient_problem_keeps_the_stored_picture(tmp_path):
     filled(tmp_path, 2)
     with Store.writer(tmp_path) as store:
-        store.commit(Changes(rejected=[RejectedFile(b"/photos/0.jpg", -1, -1, "permission", "no")]))
+        store.commit(Changes(rejected=[RejectedFile(b"/photos/0.jpg", UNSEEN, "permission", "no")]))
         assert store.catalog.image_at(b"/photos/0.jpg") is not None
-        store.commit(Changes(rejected=[RejectedFile(b"/photos/1.jpg", 5, 5, "corrupt", "no")]))
+        store.commit(Changes(rejected=[RejectedFile(b"/photos/1.jpg", UNSEEN, "corrupt", "no")]))
         assert store.catalog.image_at(b"/photos/1.jpg") is None
 
 
