@@ -39,7 +39,7 @@ class _Run:
 
     def start(self) -> None:
         """Commit all that needs no embedding."""
-        plan = self.plan
+        plan, known_roots = self.plan, self.store.catalog.roots()
         self.store.commit(
             Changes(
                 stored=plan.copies,
@@ -47,7 +47,7 @@ class _Run:
                 gone=plan.gone,
                 forgotten=plan.forgotten,
                 rejected=plan.rejected,
-                roots=[root for root in plan.roots if root not in self.store.catalog.roots()],
+                roots=[root for root in plan.roots if os.path.isdir(root) and root not in known_roots],
             )
         )
         self.bad += [BadPicture(os.fsdecode(bad.path), bad.code, bad.message) for bad in plan.rejected]

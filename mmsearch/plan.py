@@ -82,6 +82,7 @@ class _Known:
             assert store is not None
             self.files |= {file.path: file for file in store.catalog.known_files(root)}
             self.bad |= {bad.path: bad for bad in store.catalog.bad_files(root)}
+        self.moved: set[int] = set()  # ids of pictures whose new place was found
         self._sizes = {file.look.size for file in self.files.values()}
 
     def may_know(self, size: int) -> bool:
@@ -211,9 +212,10 @@ def _place(found: FoundFile, known: _Known, plan: Plan, gone: set[bytes]) -> Non
         plan.n_unchanged += 1
         return
     twins = known.with_hash(content_hash) if content_hash is not None else []
-    origin = _origin(twins, plan, gone) if known_file is None else None
+    origin = _origin(twins, known, gone) if known_file is None else None
     if origin is not None:
         gone.discard(os.fsencode(origin.path))
+        known.moved.add(origin.image_id)
         plan.moved.append(_touched(origin.image_id, found))
         return
     if twins and content_hash is not None:
@@ -230,12 +232,11 @@ def _place(found: FoundFile, known: _Known, plan: Plan, gone: set[bytes]) -> Non
         plan.changed.add(found.path)
 
 
-def _origin(twins: Sequence[ImageRecord], plan: Plan, gone: set[bytes]) -> ImageRecord | None:
+def _origin(twins: Sequence[ImageRecord], known: _Known, gone: set[bytes]) -> ImageRecord | None:
     """Return the picture that was moved, of those with the same contents: one whose file is gone, in any folder."""
-    taken = {moved.image_id for moved in plan.moved}
     for twin in twins:
         path = os.fsencode(twin.path)
-        if twin.image_id not in taken and (path in gone or is_gone(path)):
+        if twin.image_id not in known.moved and (path in gone or is_gone(path)):
             return twin
     return None
 
@@ -262,9 +263,11 @@ def _name_empty_roots(known: _Known, plan: Plan, seen: set[bytes], gone: set[byt
 
 def name_missing_roots(store: Store, roots: Sequence[bytes]) -> list[str]:
     """Return a sentence for every folder that was indexed once, is not there, and has pictures in the library."""
-    missing = [root for root in store.catalog.roots() if is_gone(root) and not _is_below(root, roots)]
-    named = [root for root in roots if is_gone(root) and store.catalog.count_below(root)]
-    return [_missing_text(root, store.catalog.count_below(root)) for root in [*missing, *named]]
+    missing: list[bytes] = []
+    for root in sorted({*store.catalog.roots(), *roots}):  # a folder before those below it
+        if is_gone(root) and not _is_below(root, missing) and store.catalog.count_below(root):
+            missing.append(root)
+    return [_missing_text(root, store.catalog.count_below(root)) for root in missing]
 
 
 def _missing_text(root: bytes, n: int) -> str:

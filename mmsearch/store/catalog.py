@@ -326,9 +326,8 @@ class Catalog:
         return self.count_where(_BELOW, _bounds(root))
 
     def roots(self) -> list[bytes]:
-        """Return the folders and files that were ever given to `index` and hold pictures still."""
-        roots = [path for (path,) in self.db.execute("SELECT path FROM root ORDER BY path")]
-        return [root for root in roots if self.count_below(root)]
+        """Return the folders that were ever given to `index`."""
+        return [path for (path,) in self.db.execute("SELECT path FROM root ORDER BY path")]
 
     def bad_pictures(self) -> list[BadPicture]:
         """Return every rejected file with its reason, by path."""
