@@ -67,6 +67,16 @@ def shown_path(path: Path) -> Path:
         return path
 
 
+def leave_no_core_file() -> None:
+    """Let a crash of this process write no image of its memory, with pixels in it, into the folder it stands in."""
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    except (ImportError, OSError, ValueError):
+        return
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory was short; many libraries do so in words alone.
 

@@ -32,7 +32,7 @@ from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
 from mmsearch.payload import Packed, packed_features, packed_words
 from mmsearch.records import FileLook, Matrix, Picture, Pixels
 from mmsearch.store.vocabulary import load_vocabulary
-from mmsearch.system import die_with_parent, is_out_of_memory, limit_memory
+from mmsearch.system import die_with_parent, is_out_of_memory, leave_no_core_file, limit_memory
 
 if TYPE_CHECKING:
     from mmsearch.encoders.base import ImageEncoder
@@ -185,6 +185,7 @@ def main() -> None:
     """Serve batches until standard input ends."""
     encoder_folder, max_megapixels, parent = sys.argv[1:]
     die_with_parent(int(parent))
+    leave_no_core_file()
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not mix with the answers
     try:
