@@ -137,6 +137,15 @@ def test_only_the_module_system_calls_what_linux_alone_has(path):
     assert part_of(path) == "system" or list(linux_only(path.read_text())) == []
 
 
+def test_onnxruntime_is_imported_in_the_one_place_that_forbids_its_telemetry():
+    importing = [
+        path.name
+        for path in [*MODULES, *Path(__file__).parents[1].glob("benchmarks/*.py")]
+        if any(name.split(".")[0] == "onnxruntime" for name in imported_modules(path.read_text()))
+    ]
+    assert importing == ["runtime.py"]
+
+
 def test_the_checks_of_imports_can_fail():
     assert list(upward_imports("images", "from mmsearch.store.folder import Store"))
     assert list(upward_imports("images", "from mmsearch.encoders import OnnxEncoder"))

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.encoders.base import Tokenizer
+from mmsearch.encoders.runtime import onnx_runtime
 from mmsearch.encoders.tokens import load_tokenizer, pad, token_ids
 from mmsearch.errors import DimensionError, EncoderError, QueryError
 from mmsearch.records import Matrix, Pixels, Preprocessing
@@ -137,8 +138,7 @@ class OnnxEncoder:
 
     def _session(self, name: str, *, is_packed: bool) -> Any:
         """Load a tower. Packing weights pays for itself over many pictures, not over one text."""
-        import onnxruntime
-
+        onnxruntime = onnx_runtime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1

@@ -19,6 +19,7 @@ from mmsearch.encoders.efficientnet import classifier_weights
 from mmsearch.encoders.offline import NAME as OFFLINE
 from mmsearch.encoders.offline import build_offline, offline_files
 from mmsearch.encoders.onnx import FORMAT, SPEC
+from mmsearch.encoders.runtime import forbid_telemetry
 from mmsearch.errors import HubUnreachableError
 
 AUTO = "auto"
@@ -77,6 +78,7 @@ def _prepared(model: str, cache: Path, notify: Notify) -> Path:
 
 
 def _build(model: str, notify: Notify) -> EagerEncoder:
+    forbid_telemetry()  # torch and its exporter load what they find
     if model == OFFLINE:
         notify("building the offline encoder, once (about a minute)")
         return build_offline()
