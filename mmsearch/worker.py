@@ -26,7 +26,7 @@ import numpy as np
 
 from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.errors import PictureError, VocabularyError
-from mmsearch.images import decode, decode_for_both, decode_grey, read_file
+from mmsearch.images import MAX_MEGAPIXELS, decode, decode_for_both, decode_grey, read_file
 from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
 from mmsearch.payload import Packed, packed_features, packed_words
 from mmsearch.records import Matrix, Picture, Pixels
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mmsearch.encoders.base import ImageEncoder
 
 MEMORY_HEADROOM = 1 << 30  # bytes a worker may take beyond what it needs with the encoder loaded
+BYTES_PER_PIXEL = 16  # of the largest picture, if that is more: decoded, turned or made opaque
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def embed_files(
     encoder: ImageEncoder | None,
     *,
     job: Job = Job(),
-    max_megapixels: float = 64.0,
+    max_megapixels: float = MAX_MEGAPIXELS,
     on_file: Callable[[int | None], None] = lambda i: None,
 ) -> tuple[list[dict[str, Any]], Matrix, list[Packed]]:
     """Read, decode and encode a batch of files; one decode serves the tower and the local features.
@@ -68,7 +69,7 @@ def embed_files(
     job : Job
         Whether vectors and local features are wanted.
     max_megapixels : float
-        Larger pictures are rejected before their pixels are loaded.
+        Pictures that would be decoded to more are rejected before their pixels are loaded.
     on_file : callable
         Given the position before each file, and None before the image tower runs.
 
@@ -163,14 +164,14 @@ def _loaded_encoder(folder: str) -> ImageEncoder | None:
     return encoder
 
 
-def _limit_memory() -> None:
+def _limit_memory(max_megapixels: float) -> None:
     """Let a picture that would eat the machine's memory fail in this process alone."""
     try:
         import resource
 
         status = Path("/proc/self/status").read_text()
         in_use = 1024 * int(status.split("VmData:")[1].split()[0])
-        limit = in_use + MEMORY_HEADROOM
+        limit = in_use + max(MEMORY_HEADROOM, int(BYTES_PER_PIXEL * max_megapixels * 1e6))
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     except (ImportError, OSError, ValueError, IndexError):
         return  # no such limit on this system; the pixel ceiling still holds
@@ -186,7 +187,8 @@ def main() -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not mix with the answers
     encoder = _loaded_encoder(sys.argv[1])
-    _limit_memory()
+    max_megapixels = float(sys.argv[2])
+    _limit_memory(max_megapixels)
     _send(answers, {"ready": True})
     for line in requests:
         request = json.loads(line)
@@ -194,7 +196,7 @@ def main() -> None:
             [os.fsencode(path) for path in request["paths"]],
             encoder,
             job=Job(request["embeds"], request["local"]),
-            max_megapixels=float(sys.argv[2]),
+            max_megapixels=max_megapixels,
             on_file=lambda position: _send(answers, {"at": position}),
         )
         payload = np.ascontiguousarray(vectors, dtype=np.float32).tobytes() + b"".join(one.data for one in local)

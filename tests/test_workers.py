@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -54,6 +55,14 @@ def test_every_file_comes_back_once_with_the_vector_of_its_own_picture(tiny, tin
     expected = tiny.encode_images(pixels)
     for file, vector in zip(files, expected, strict=True):
         np.testing.assert_allclose(found[str(file)].vector, vector, atol=1e-5)
+
+
+def test_worker_may_take_more_memory_where_larger_pictures_are_allowed():
+    code = "import resource, sys; from mmsearch.worker import _limit_memory; _limit_memory(float(sys.argv[1])); "
+    code += "print(resource.getrlimit(resource.RLIMIT_DATA)[0])"
+    limits = [int(subprocess.check_output([sys.executable, "-c", code, size])) for size in ("1", "64", "200")]
+    assert abs(limits[0] - limits[1]) < 50 << 20
+    assert limits[2] - limits[1] > 2_000_000_000  # 200 megapixels at 16 bytes, instead of 1 GiB
 
 
 def test_no_files_start_no_worker(tiny_folder):
