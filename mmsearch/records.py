@@ -19,6 +19,8 @@ Rerank: TypeAlias = Literal["auto", "none", "local"]
 Expand: TypeAlias = Literal["none", "average", "alpha"]
 ResizeMode: TypeAlias = Literal["shortest", "longest", "squash"]
 Interpolation: TypeAlias = Literal["bicubic", "bilinear"]
+MAX_MEGAPIXELS = 64.0
+"""Pictures that need memory for more pixels are refused unless it is said otherwise."""
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right and bottom of a part of a picture, in pixels of the upright original."""
 Example: TypeAlias = "PathLike | int | PictureBytes"

@@ -141,7 +141,7 @@ class TermEncoder:
         encoder = self._encoder()
         data, name, _ = read_example(self.store, term)
         try:
-            decoded = decode(data, encoder.preprocessing)
+            decoded = decode(data, encoder.preprocessing, max_megapixels=bearable_megapixels(self.store, term))
         except PictureError as error:
             raise PictureError(error.code, f"{name}: {error}") from error
         vectors = encoder.encode_images(decoded.pixels[None])
@@ -203,9 +203,22 @@ def read_example(store: Store, term: Term) -> tuple[bytes, str, tuple[int, int]]
             data = read_file(encoded)[0]
         if term.box is None:
             return data, name, (0, 0)
-        return part_of_picture(data, term.box), name, (max(0, round(term.box[0])), max(0, round(term.box[1])))
+        part = part_of_picture(data, term.box, max_megapixels=bearable_megapixels(store, term))
+        return part, name, (max(0, round(term.box[0])), max(0, round(term.box[1])))
     except PictureError as error:
         raise PictureError(error.code, f"{name}: {error}") from error
+
+
+def bearable_megapixels(store: Store, term: Term) -> float:
+    """Return the ceiling for an example picture: what the library has accepted can be asked again."""
+    from mmsearch.images import enough_for
+
+    known = None
+    if isinstance(term.value, int):
+        known = _picture_of_id(store, term.value)
+    elif isinstance(term.value, str):
+        known = store.catalog.image_at(os.path.abspath(os.fsencode(term.value)))
+    return max(store.max_megapixels, 0 if known is None else enough_for(known.width, known.height))
 
 
 def _words(query: Query) -> list[tuple[Term, int]]:

@@ -30,7 +30,7 @@ from mmsearch.errors import PictureError, VocabularyError
 from mmsearch.images import decode, decode_for_both, decode_grey, read_file
 from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
 from mmsearch.payload import Packed, packed_features, packed_words
-from mmsearch.records import FileLook, Matrix, Picture, Pixels
+from mmsearch.records import MAX_MEGAPIXELS, FileLook, Matrix, Picture, Pixels
 from mmsearch.store.vocabulary import load_vocabulary
 from mmsearch.system import die_with_parent, is_out_of_memory, leave_no_core_file, limit_memory
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 MEMORY_HEADROOM = 1 << 30  # bytes a worker may take beyond what it needs with the encoder loaded
 EXIT_OUT_OF_MEMORY = 86
+BYTES_PER_PIXEL = 16  # of the largest picture, if that is more: decoded, turned or made opaque
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def embed_files(
     encoder: ImageEncoder | None,
     *,
     job: Job = Job(),
-    max_megapixels: float = 64.0,
+    max_megapixels: float = MAX_MEGAPIXELS,
     on_file: Callable[[int | None], None] = lambda i: None,
 ) -> tuple[list[dict[str, Any]], Matrix, list[Packed]]:
     """Read, decode and encode a batch of files; one decode serves the tower and the local features.
@@ -71,7 +72,7 @@ def embed_files(
     job : Job
         Whether vectors and local features are wanted.
     max_megapixels : float
-        Larger pictures are rejected before their pixels are loaded.
+        Pictures that would be decoded to more are rejected before their pixels are loaded.
     on_file : callable
         Given the position before each file, and None before the image tower runs.
 
@@ -176,6 +177,11 @@ def _loaded_encoder(folder: str) -> ImageEncoder | None:
     return encoder
 
 
+def headroom(max_megapixels: float) -> int:
+    """Return the bytes that a worker may take beyond what it needs with the encoder loaded."""
+    return max(MEMORY_HEADROOM, int(BYTES_PER_PIXEL * max_megapixels * 1e6))
+
+
 def _send(output: BinaryIO, message: dict[str, Any], payload: bytes = b"") -> None:
     output.write(json.dumps(message).encode() + b"\n" + payload)
     output.flush()
@@ -190,7 +196,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever a library prints must not mix with the answers
     try:
         encoder = _loaded_encoder(encoder_folder)
-        limit_memory(MEMORY_HEADROOM)  # a picture that eats memory fails in this process alone
+        limit_memory(headroom(float(max_megapixels)))  # a picture that eats memory fails in this process alone
         _serve(requests, answers, encoder, float(max_megapixels))
     except Exception as error:
         if not is_out_of_memory(error):

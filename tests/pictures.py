@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,14 @@ def with_flipped_data(data: bytes) -> bytes:
     """A PNG whose packed pixels cannot be unpacked."""
     at = data.index(b"IDAT") + 4
     return data[:at] + bytes(byte ^ 0xFF for byte in data[at : at + 40]) + data[at + 40 :]
+
+
+@cache
+def large_jpeg(width: int = 12_000, height: int = 9_000, *, orientation: int = 1, **options) -> bytes:
+    """A grey JPEG, dark on the left and light on the right, of 108 megapixels if not told otherwise."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return saved(Image.linear_gradient("L").rotate(90).resize((width, height)), "JPEG", exif=exif, **options)
 
 
 def looping_tiff() -> bytes:

@@ -18,7 +18,7 @@ from mmsearch.records import FileLook
 from mmsearch.samples import sample_folder
 from mmsearch.store.folder import Store
 from mmsearch.store.vocabulary import publish_vocabulary
-from mmsearch.worker import Job
+from mmsearch.worker import Job, headroom
 from tests.conftest import random_units
 from tests.pools import outcomes, pool_of, sabotaged
 from tests.store.test_store import META
@@ -48,6 +48,11 @@ def test_a_file_comes_back_with_what_tells_it_from_another_at_the_same_place(tin
     file = sample_folder() / "cat.jpg"
     facts, status = outcomes(pool_of(tiny_folder), [file])[str(file)].facts, file.stat()
     assert facts["look"] == list(FileLook.of(status))
+
+
+def test_worker_may_take_more_memory_where_larger_pictures_are_allowed():
+    assert headroom(1) == headroom(64) == 1 << 30
+    assert headroom(200) == 200_000_000 * 16
 
 
 def test_no_files_start_no_worker(tiny_folder):

@@ -14,7 +14,7 @@ from hashlib import sha256
 from io import BufferedReader
 
 from mmsearch.errors import PictureError
-from mmsearch.images import read_file
+from mmsearch.images import enough_for, read_file
 from mmsearch.images.copies import thumbnail
 from mmsearch.library import Library
 from mmsearch.records import ImageRecord
@@ -72,7 +72,7 @@ class Thumbnails:
             raise
         if sha256(data).digest() != content_hash:
             raise PictureError("changed", _CHANGED)
-        jpeg = thumbnail(data, side).jpeg
+        jpeg = thumbnail(data, side, max_megapixels=enough_for(image.width, image.height)).jpeg
         self._server.thumbnails.put(content_hash, side, jpeg)
         return jpeg, "made"
 

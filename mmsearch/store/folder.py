@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mmsearch.errors import LibraryDamagedError, LibraryNotFoundError
+from mmsearch.records import MAX_MEGAPIXELS
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.changes import Changes, apply_changes
 from mmsearch.store.history import history_problem, sidecar_problem, with_moment, write_last
@@ -34,7 +35,6 @@ from mmsearch.system import shown_path
 
 T = TypeVar("T")
 CATALOG = "catalog.sqlite"
-DEFAULT_MEGAPIXELS = 64.0
 _MAX_MEGAPIXELS = "max_megapixels"  # setting
 _BLOCK = 65_536  # rows copied or checked at a time
 _N_SAMPLED = 9  # rows compared with their checksums when a vector file is mapped
@@ -143,7 +143,7 @@ class Store:
     @property
     def max_megapixels(self) -> float:
         """Pictures that need memory for more pixels are refused."""
-        return float(self.catalog.meta(_MAX_MEGAPIXELS) or DEFAULT_MEGAPIXELS)
+        return float(self.catalog.meta(_MAX_MEGAPIXELS) or MAX_MEGAPIXELS)
 
     def keep_max_megapixels(self, wanted: float | None) -> bool:
         """Keep a limit if one is given, and return whether it is above the one before; the caller is the writer."""
