@@ -82,6 +82,15 @@ def advice(error: OSError) -> str:
     return _ADVICE.get(error.errno or 0, _ANY_ADVICE)
 
 
+def is_shortage(error: OSError) -> bool:
+    """Return whether this process or the machine ran short of something, which says nothing about the file.
+
+    >>> is_shortage(OSError(24, "Too many open files"))
+    True
+    """
+    return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
 def sentence(error: OSError) -> str:
     """Return a whole sentence about an error of the operating system that nothing else is known of.
 

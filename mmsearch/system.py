@@ -47,13 +47,13 @@ def limit_memory(headroom: int) -> None:
         return
 
 
-def path_through(handle: int, folder: Path) -> Path:
-    """Return a path that leads through the descriptor of a folder, whatever lies under the folder's name by now.
+def path_through(handle: int, path: Path) -> Path:
+    """Return a path that leads through the descriptor of a file or folder, whatever lies under its name by now.
 
     Where a system has no such paths it is the name itself.
     """
     through = Path(f"/proc/self/fd/{handle}")
-    return through if through.is_dir() else folder
+    return through if through.exists() else path
 
 
 def shown_path(path: Path) -> Path:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from mmsearch.store.history import history_problem, sidecar_problem, with_moment
 from mmsearch.store.lock import HeldFolder, locked
 from mmsearch.store.matrix import Half, append_rows, map_rows, row_checksum, stored_rows
 from mmsearch.store.publish import (
-    matching_file,
+    load_matching,
     publish,
     remove_unnamed,
     sidecar_of,
@@ -248,14 +248,19 @@ class Store:
         facts = sidecar_of(self.files, kind)
         return facts if isinstance(facts, str) else self._foreign(kind, facts) or facts
 
-    def matching_file(
-        self, kind: str, expected: dict[str, Any], *, is_stamp_enough: bool = False
-    ) -> tuple[Path, dict[str, Any]] | str:
-        """Return file and sidecar of a cache that was made from this library, as `publish.matching_file` does."""
-        facts = self.sidecar(kind)
-        if isinstance(facts, str):
-            return facts
-        return matching_file(self.files, kind, expected, is_stamp_enough=is_stamp_enough)
+    def load_matching(
+        self,
+        kind: str,
+        expected: dict[str, Any],
+        load: Callable[[BinaryIO, dict[str, Any]], T],
+        *,
+        is_stamp_enough: bool = False,
+    ) -> T | str:
+        """Load a cache that was made from this library, as `publish.load_matching` does, or say why not."""
+        return load_matching(
+            self.files, kind, expected, load,
+            foreign=lambda facts: self._foreign(kind, facts), is_stamp_enough=is_stamp_enough,
+        )  # fmt: skip
 
     def _foreign(self, kind: str, facts: dict[str, Any]) -> str | None:
         return sidecar_problem(self.files, self.catalog, kind, facts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -81,16 +81,17 @@ def load_graph(store: Store) -> PublishedGraph | str:
     """Load the current graph after comparing it with its checksum, or say why it cannot be used."""
     start = time.perf_counter()
     epoch, n_rows = store.epoch, len(store.matrix())
-    found = store.matching_file(KIND, {"dim": store.dim, "epoch": epoch, "metric": "ip"})
+
+    def load(file: BinaryIO, facts: dict[str, Any]) -> tuple[HnswIndex, dict[str, Any]]:
+        return HnswIndex.of_file(file, store.dim, facts), facts
+
+    found = store.load_matching(KIND, {"dim": store.dim, "epoch": epoch, "metric": "ip"}, load)
     if isinstance(found, str):
         return found
-    path, facts = found
+    index, facts = found
     covered = int(facts["covered"])
     if covered > n_rows:
-        return f"{path.stem}.json covers {covered} vectors, of which {n_rows} are there"
-    index = HnswIndex.load(
-        path, store.dim, m=facts["M"], ef_construction=facts["ef_construction"], n_nodes=facts["n"]
-    )
+        return f"the graph covers {covered} vectors, of which {n_rows} are there"
     index.delete([row for row in store.catalog.dead_rows() if row < covered])
     seconds = time.perf_counter() - start
     return PublishedGraph(index, covered, epoch, calibrations_of(facts), seconds, facts.get("build_seconds"))

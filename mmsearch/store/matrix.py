@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.errors import LibraryDamagedError, StorageError, advice, reason
-from mmsearch.store.publish import sync
+from mmsearch.store.publish import sync, unreadable
 from mmsearch.system import shown_path
 
 Half = NDArray[np.float16]
@@ -85,5 +85,8 @@ def map_rows(path: Path, n_rows: int, dim: int) -> Half:
         )
     try:
         return np.memmap(path, dtype="<f2", mode="r", shape=(n_rows, dim))
-    except (OSError, ValueError) as error:  # it went, or was cut, since its size was looked at
+    except OSError as error:
+        problem = f"{shown_path(path.parent)}: {unreadable(path, error)}"
+        raise LibraryDamagedError(f"{problem}; {advice(error)}") from error
+    except ValueError as error:  # it went, or was cut, since its size was looked at
         raise LibraryDamagedError(f"{shown_path(path)}: the vectors cannot be mapped ({error})") from error

@@ -96,5 +96,5 @@ def _graph_problem(store: Store) -> str | None:
     if current(store.files, KIND) is None:
         return None
     # One of an older epoch is stale, not damaged: search leaves it alone and `index` replaces it.
-    found = store.matching_file(KIND, {"dim": store.dim})
+    found = store.load_matching(KIND, {"dim": store.dim}, lambda file, facts: None)
     return found if isinstance(found, str) else None

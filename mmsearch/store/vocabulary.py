@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from mmsearch.bow.vocabulary import MAX_EXACT, Vocabulary
-from mmsearch.errors import VocabularyError
 from mmsearch.indexes.hnsw import HnswIndex
 from mmsearch.local.sift import EXTRACTOR
-from mmsearch.store.publish import current, manifest_problem, matching_file, next_name, sidecar_of
+from mmsearch.store.publish import current, load_matching, manifest_problem, next_name, sidecar_of
 
 if TYPE_CHECKING:
     from mmsearch.store.folder import Store
@@ -44,13 +43,13 @@ def load_vocabulary(
     if current(folder, VOCABULARY) is None:
         none_yet = "the library has no visual words; `mmsearch index --local` makes them from about 10 pictures on"
         return manifest_problem(folder) or none_yet
-    found = matching_file(folder, VOCABULARY, {**(expected or {}), "extractor": EXTRACTOR})
-    if isinstance(found, str):
-        return found
-    try:
-        vocabulary = Vocabulary.load(found[0], extractor=EXTRACTOR)
-    except (VocabularyError, OSError) as error:
-        return str(error)
+
+    def load(file: BinaryIO, _: dict[str, Any]) -> Vocabulary:
+        return Vocabulary.load(file, extractor=EXTRACTOR)
+
+    vocabulary = load_matching(folder, VOCABULARY, {**(expected or {}), "extractor": EXTRACTOR}, load)
+    if isinstance(vocabulary, str):
+        return vocabulary
     graph = _graph(folder, vocabulary)
     return vocabulary if isinstance(graph, str) else on_graph(vocabulary, graph, n_threads=n_threads)
 
@@ -120,13 +119,11 @@ def on_graph(vocabulary: Vocabulary, graph: HnswIndex, *, n_threads: int = -1) -
 
 def _graph(folder: Path, vocabulary: Vocabulary) -> HnswIndex | str:
     """Load the graph after comparing it with its checksum, or say why not."""
-    found = matching_file(folder, CENTRES, _graph_facts(folder, vocabulary))
-    if isinstance(found, str):
-        return found
-    path, facts = found
-    return HnswIndex.load(
-        path, vocabulary.dim + 2, m=facts["M"], ef_construction=facts["ef_construction"], n_nodes=facts["n"]
-    )
+
+    def load(file: BinaryIO, facts: dict[str, Any]) -> HnswIndex:
+        return HnswIndex.of_file(file, vocabulary.dim + 2, facts)
+
+    return load_matching(folder, CENTRES, _graph_facts(folder, vocabulary), load)
 
 
 def _graph_facts(folder: Path, vocabulary: Vocabulary) -> dict[str, Any]:

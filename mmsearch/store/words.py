@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from mmsearch.bow.inverted_file import InvertedFile
 from mmsearch.bow.postings import Postings, build_postings
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
-from mmsearch.errors import VocabularyError
 from mmsearch.local.sift import EXTRACTOR
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import (
-    MANIFEST,
     current,
+    manifest_state,
     next_name,
     storage_errors,
     withdraw,
@@ -56,12 +55,11 @@ def load_words(store: Store) -> PublishedWords | str:
     Costs a hash of the vocabulary, and no reading of the postings unless their files were touched since they
     were published: then they are hashed first, 0.5 s a gigabyte.
     """
-    path = store.files / MANIFEST
     while True:
-        before = path.read_bytes() if path.exists() else b""
+        before = manifest_state(store.files)
         with store.catalog.reading():
             found = _load(store)
-        if (path.read_bytes() if path.exists() else b"") == before:
+        if manifest_state(store.files) == before:
             return found
         # A writer published meanwhile, so that segments of two states may have met.
 
@@ -134,13 +132,7 @@ def _segment(store: Store, kind: str, *, is_stamp_enough: bool = False) -> Posti
     if isinstance(vocabulary, str):
         return vocabulary
     expected = {**_EXPECTED, "vocabulary": vocabulary["sha256"]}
-    found = store.matching_file(kind, expected, is_stamp_enough=is_stamp_enough)
-    if isinstance(found, str):
-        return found
-    try:
-        return Postings.open(found[0])
-    except (VocabularyError, OSError) as error:
-        return str(error)
+    return store.load_matching(kind, expected, lambda file, _: Postings.open(file), is_stamp_enough=is_stamp_enough)
 
 
 def _dead(store: Store, segments: Iterable[Postings]) -> NDArray[np.int64]:
