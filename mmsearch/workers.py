@@ -24,7 +24,7 @@ import numpy as np
 
 from mmsearch.errors import EncoderError
 from mmsearch.payload import BYTES_A_FEATURE, Packed
-from mmsearch.records import Matrix
+from mmsearch.records import MAX_MEGAPIXELS, Matrix
 from mmsearch.system import n_cores
 from mmsearch.worker import Job
 from mmsearch.worker_process import Batch, Ending, WorkerProcess, command_of
@@ -104,7 +104,7 @@ class WorkerPool:
 
     @classmethod
     def for_encoder(
-        cls, folder: Path | None, *, cwd: Path, max_megapixels: float = 64.0, **options: Any
+        cls, folder: Path | None, *, cwd: Path, max_megapixels: float = MAX_MEGAPIXELS, **options: Any
     ) -> WorkerPool:
         """Return a pool whose workers run the exported encoder in `folder`; None for jobs that do not embed."""
         encoder = str(folder.absolute()) if folder else ""
