@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mmsearch.records import FileLook
 from mmsearch.samples import sample_folder
-from mmsearch.store.folder import Changes, Store, StoredFile
+from mmsearch.store.changes import Changes, StoredFile
+from mmsearch.store.folder import Store
 
 DIM = 512
 N_CENTRES = 2000
@@ -61,7 +63,7 @@ def build_library(folder: Path, n: int, *, fingerprint: str = "synthetic", model
         for block in gallery(n):
             files = [
                 StoredFile(
-                    b"/photos/%04d/%08d.jpg" % (i % 100, i), 10_000 + i, i, b"%032d" % i,
+                    b"/photos/%04d/%08d.jpg" % (i % 100, i), FileLook(10_000 + i, i, i, i), b"%032d" % i,
                     640, 480, "JPEG", None, vector=vector,
                 )
                 for i, vector in enumerate(block, start=done)

@@ -15,14 +15,90 @@
     │   ├── HubUnreachableError            weights that would have to be downloaded, and cannot
     │   └── NoEncoderError                 a library of local features alone is asked for more
     ├── ServerError (RuntimeError)         a server that cannot be started
+    ├── OutputError (RuntimeError)         results that cannot be written to standard output
     └── LibraryError (RuntimeError)        a library folder that cannot be used
         ├── LibraryNotFoundError           nothing indexed there
         ├── LibraryLockedError             another process is writing
+        ├── LibraryLostError               removed, replaced or written to under the hands of its writer
         ├── LibraryVersionError            written by another, newer format
         ├── LibraryDamagedError            files missing or not what the catalog says
         ├── FingerprintError               another encoder than the one that made the vectors
         └── StorageError (OSError)         the disk refused a write
 """
+
+import errno
+import os
+
+_FREE_SPACE = "free some space, or choose a place that has some"
+_PERMISSION = "change the permissions, or choose a place that this user may use"
+_OCCUPIED = "something else has this name: move it away, or choose another name"
+_TOO_MANY_FILES = "close other programs, or raise the limit of open files (`ulimit -n`)"
+_FAILING = "the disk or the way to it is failing: look into the system's log, and copy what matters elsewhere"
+_ADVICE = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: f"{_FREE_SPACE}; the space of this user is used up",
+    errno.EFBIG: "raise the limit of the size of a file (`ulimit -f`), or choose a file system without it",
+    errno.EACCES: _PERMISSION,
+    errno.EPERM: _PERMISSION,
+    errno.EROFS: "this file system is read-only: choose a place on another one, or mount it for writing",
+    errno.EEXIST: _OCCUPIED,
+    errno.ENOTEMPTY: _OCCUPIED,
+    errno.ENOTDIR: "a file has the name of a folder: move it away, or choose another name",
+    errno.EISDIR: "a folder has the name of a file: move it away, or choose another name",
+    errno.ENOENT: "nothing has this name, or its folder is missing: make it, or correct the name",
+    errno.EMFILE: _TOO_MANY_FILES,
+    errno.ENFILE: _TOO_MANY_FILES,
+    errno.ENOMEM: "close other programs, or give this one more memory",
+    errno.EIO: _FAILING,
+    errno.ENXIO: _FAILING,
+    errno.ENODEV: _FAILING,
+    errno.ESTALE: "the file system went away or was replaced: mount it again",
+    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+    errno.ELOOP: "its symbolic links lead in a circle: correct them, or choose another name",
+    errno.EXDEV: "the place lies across two file systems: choose one that lies on one",
+    errno.ETXTBSY: "another program uses it: wait until it is done",
+    errno.EBUSY: "another program uses it: wait until it is done",
+    errno.EAGAIN: "another program uses it: wait until it is done",
+    errno.EBADF: "it is closed: give an open one",
+}
+_ANY_ADVICE = "see that the place is there and may be used"
+
+
+def reason(error: OSError) -> str:
+    """Return what the operating system found, in its own words.
+
+    >>> reason(OSError(28, "No space left on device", "/a"))
+    'No space left on device'
+    """
+    return str(error.strerror or error or type(error).__name__)
+
+
+def advice(error: OSError) -> str:
+    """Return what to do about an error of the operating system, as the rest of a sentence.
+
+    >>> advice(OSError(28, "No space left on device"))
+    'free some space, or choose a place that has some'
+    """
+    return _ADVICE.get(error.errno or 0, _ANY_ADVICE)
+
+
+def is_shortage(error: OSError) -> bool:
+    """Return whether this process or the machine ran short of something, which says nothing about the file.
+
+    >>> is_shortage(OSError(24, "Too many open files"))
+    True
+    """
+    return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+def sentence(error: OSError) -> str:
+    """Return a whole sentence about an error of the operating system that nothing else is known of.
+
+    >>> sentence(FileNotFoundError(2, "No such file or directory", "/a"))
+    '/a: No such file or directory; nothing has this name, or its folder is missing: make it, or correct the name'
+    """
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "the system refused"
+    return f"{name}: {reason(error)}; {advice(error)}"
 
 
 class MmsearchError(Exception):
@@ -58,6 +134,7 @@ class PictureError(MmsearchError, ValueError):
 
     REASONS = (
         "not_an_image",
+        "unsupported",
         "not_a_file",
         "truncated",
         "corrupt",
@@ -68,6 +145,9 @@ class PictureError(MmsearchError, ValueError):
         "vanished",
         "unreadable",
         "quarantined",
+        "killed",
+        "timeout",
+        "out_of_memory",
     )
 
     def __init__(self, code: str, message: str) -> None:
@@ -103,6 +183,10 @@ class ServerError(MmsearchError, RuntimeError):
     """The server cannot be started."""
 
 
+class OutputError(MmsearchError, RuntimeError):
+    """Results cannot be written to standard output."""
+
+
 class LibraryError(MmsearchError, RuntimeError):
     """A library folder cannot be used."""
 
@@ -113,6 +197,10 @@ class LibraryNotFoundError(LibraryError):
 
 class LibraryLockedError(LibraryError):
     """Another process is writing to the library."""
+
+
+class LibraryLostError(LibraryError):
+    """The library was removed, replaced or written to by another process while this one was its writer."""
 
 
 class LibraryVersionError(LibraryError):

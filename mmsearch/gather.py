@@ -17,7 +17,7 @@ from typing import IO
 import numpy as np
 
 from mmsearch.bow.vocabulary import Vocabulary
-from mmsearch.errors import QueryError, VocabularyError
+from mmsearch.errors import QueryError, VocabularyError, advice, reason
 from mmsearch.local.sift import DIM, EXTRACTOR
 from mmsearch.payload import NOTHING, Packed, plain_descriptors
 from mmsearch.records import Matrix, PathLike
@@ -240,7 +240,7 @@ def given_vocabulary(path: PathLike | None, local: bool | None) -> Vocabulary | 
     try:
         return Vocabulary.load(Path(os.fsdecode(path)), extractor=EXTRACTOR)
     except OSError as error:
-        raise VocabularyError(f"{os.fsdecode(path)} cannot be read ({error.strerror})") from error
+        raise VocabularyError(f"{os.fsdecode(path)} cannot be read ({reason(error)}); {advice(error)}") from error
 
 
 def require_local(wanted: bool | None) -> None:

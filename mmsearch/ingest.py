@@ -1,177 +1,26 @@
-"""WRITE PATH: folders in, committed vectors out. Scan, compare with the catalog, embed what is new, commit.
+"""WRITE PATH: a plan in, committed vectors out. Embed what is new, commit it in small transactions.
 
-A run is a plan (what is new, changed, moved, gone) and its execution in small transactions; a kill at any
-instruction loses at most the pictures that were not committed yet, and the next run plans anew.
+A kill at any instruction loses at most the pictures that were not committed yet, and the next run plans anew.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from hashlib import sha256
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmsearch.errors import PictureError, QueryError
 from mmsearch.gather import WordsIntake
-from mmsearch.images import FoundFile, Unreachable, find_files, read_file
-from mmsearch.records import BadPicture, ImageRecord, IngestReport
-from mmsearch.store.folder import Changes, RejectedFile, Store, StoredFile
+from mmsearch.plan import OnProgress, Plan
+from mmsearch.records import BadPicture, FileLook, IngestReport
+from mmsearch.store.changes import UNSEEN, Changes, RejectedFile, StoredFile
+from mmsearch.store.folder import Store
 from mmsearch.worker import Job
 from mmsearch.workers import Embedded, WorkerPool
 
 COMMIT_PICTURES = 256
 COMMIT_SECONDS = 1.0
 _COMPACT_SHARE = 0.2  # dead rows tolerated before the vectors are rewritten
-
-OnProgress = Callable[[str, int, int], None]
-
-
-@dataclass
-class Plan:
-    """What a run will do, found by comparing the folders with the catalog."""
-
-    to_embed: list[FoundFile] = field(default_factory=list)
-    changed: set[bytes] = field(default_factory=set)  # those of to_embed that are known with other contents
-    copies: list[StoredFile] = field(default_factory=list)  # contents known, another path
-    moved: list[tuple[int, bytes, int]] = field(default_factory=list)
-    touched: list[tuple[int, int]] = field(default_factory=list)
-    gone: list[int] = field(default_factory=list)
-    forgotten: list[bytes] = field(default_factory=list)
-    rejected: list[RejectedFile] = field(default_factory=list)
-    n_unchanged: int = 0
-    n_known_bad: int = 0
-    roots: Sequence[bytes] = ()
-
-
-class _Known:
-    """What the catalog knows of the roots; an empty one for a library that does not exist yet."""
-
-    def __init__(self, store: Store | None, roots: Sequence[bytes]) -> None:
-        self.store = store
-        self.files: dict[bytes, tuple[int, int, int, bytes]] = {}
-        self.bad: dict[bytes, tuple[int, int]] = {}
-        for root in roots if store else ():
-            assert store is not None
-            for path, size, mtime_ns, image_id, content_hash in store.catalog.known_files(root):
-                self.files[path] = (size, mtime_ns, image_id, content_hash)
-            for path, size, mtime_ns in store.catalog.bad_files(root):
-                self.bad[path] = (size, mtime_ns)
-        self.sizes = {size for size, *_ in self.files.values()}
-
-    def with_hash(self, content_hash: bytes) -> ImageRecord | None:
-        return self.store.catalog.image_with_hash(content_hash) if self.store else None
-
-
-def absolute_roots(paths: Sequence[str | bytes | os.PathLike[str] | os.PathLike[bytes]]) -> list[bytes]:
-    """Return absolute paths as bytes; links stay as they are."""
-    if not paths:
-        raise QueryError("no folder was given; name at least one folder or picture to index")
-    return [os.path.abspath(os.fsencode(path)) for path in paths]
-
-
-def refuse_mixing(library: Path, roots: Sequence[bytes]) -> None:
-    """Raise QueryError if the library would lie among the pictures, or the pictures in the library."""
-    own = os.fsencode(library)
-    for root in roots:
-        below = own[len(root.rstrip(b"/")) :] if (own + b"/").startswith(root.rstrip(b"/") + b"/") else None
-        # A hidden folder is never scanned, so the default library may lie below a home folder.
-        is_scanned = below is not None and b"/." not in below
-        if is_scanned or (root + b"/").startswith(own + b"/"):
-            raise QueryError(
-                f"the library {library} and the pictures {os.fsdecode(root)} lie in one another; "
-                "choose a library outside the picture folders with --library"
-            )
-
-
-def make_plan(
-    store: Store | None,
-    roots: Sequence[bytes],
-    *,
-    follow_links: bool = False,
-    on_progress: OnProgress = lambda stage, done, total: None,
-) -> Plan:
-    """Compare what is on disk below the roots with the catalog; reads files only where sizes coincide.
-
-    Parameters
-    ----------
-    store : Store or None
-        The library, or None if it does not exist yet.
-    roots : sequence of bytes
-        Absolute paths of folders and files.
-    follow_links : bool
-        Go through symbolic links.
-    on_progress : callable
-        Given (`scan`, files seen, 0).
-    """
-    known, plan = _Known(store, roots), Plan(roots=roots)
-    seen: set[bytes] = set()
-    protected: list[bytes] = []  # what could not be looked at is not gone
-    candidates: list[FoundFile] = []
-    for found in find_files(roots, follow_links=follow_links):
-        if isinstance(found, Unreachable):
-            protected.append(found.path)
-            plan.rejected.append(RejectedFile(found.path, -1, -1, found.code, found.message))
-            continue
-        seen.add(found.path)
-        if len(seen) % 1000 == 0:
-            on_progress("scan", len(seen), 0)
-        known_file = known.files.get(found.path)
-        if known_file is not None and known_file[:2] == (found.size, found.mtime_ns):
-            plan.n_unchanged += 1
-            if found.path in known.bad:  # it could not be looked at for a while
-                plan.forgotten.append(found.path)
-        elif known.bad.get(found.path) == (found.size, found.mtime_ns):
-            plan.n_known_bad += 1
-        else:
-            candidates.append(found)
-    on_progress("scan", len(seen), len(seen))
-    gone = {path for path in known.files if path not in seen and not _is_below(path, protected)}
-    plan.forgotten += [path for path in known.bad if path not in seen and not _is_below(path, protected)]
-    for found in candidates:
-        _place(found, known, plan, gone)
-    plan.gone = [known.files[path][2] for path in sorted(gone)]
-    return plan
-
-
-def _place(found: FoundFile, known: _Known, plan: Plan, gone: set[bytes]) -> None:
-    """Decide what one new or altered file is: the same, moved, a copy, changed or new."""
-    content_hash = _hash(found.path) if found.size in known.sizes else None
-    known_file = known.files.get(found.path)
-    if known_file is not None and content_hash == known_file[3]:
-        plan.touched.append((known_file[2], found.mtime_ns))
-        plan.n_unchanged += 1
-        return
-    twin = known.with_hash(content_hash) if content_hash is not None else None
-    twin_path = os.fsencode(twin.path) if twin else b""
-    if twin is not None and known_file is None and twin_path in gone:
-        gone.discard(twin_path)
-        plan.moved.append((twin.image_id, found.path, found.mtime_ns))
-    elif twin is not None and content_hash is not None:
-        plan.copies.append(
-            StoredFile(
-                found.path, found.size, found.mtime_ns, content_hash,
-                twin.width, twin.height, twin.format, twin.taken_at, row=twin.row,
-            )
-        )  # fmt: skip
-        if known_file is not None:
-            plan.changed.add(found.path)
-    else:
-        plan.to_embed.append(found)
-        if known_file is not None:
-            plan.changed.add(found.path)
-
-
-def _hash(path: bytes) -> bytes | None:
-    try:
-        return sha256(read_file(path)[0]).digest()
-    except PictureError:
-        return None  # the worker will say why
-
-
-def _is_below(path: bytes, folders: Iterable[bytes]) -> bool:
-    return any(path == folder or path.startswith(folder.rstrip(b"/") + b"/") for folder in folders)
 
 
 class _Run:
@@ -190,15 +39,15 @@ class _Run:
 
     def start(self) -> None:
         """Commit all that needs no embedding."""
-        plan = self.plan
+        plan, known_roots = self.plan, self.store.catalog.roots()
         self.store.commit(
             Changes(
                 stored=plan.copies,
-                moved=plan.moved,
-                touched=plan.touched,
+                touched=[*plan.moved, *plan.touched],
                 gone=plan.gone,
                 forgotten=plan.forgotten,
                 rejected=plan.rejected,
+                roots=[root for root in plan.roots if os.path.isdir(root) and root not in known_roots],
             )
         )
         self.bad += [BadPicture(os.fsdecode(bad.path), bad.code, bad.message) for bad in plan.rejected]
@@ -233,8 +82,11 @@ class _Run:
 
     def describe_known(self, pool: WorkerPool, words: WordsIntake) -> None:
         """Describe the unchanged pictures below the roots that have no words: lost, or never made."""
-        known = {image_id: (path, content_hash) for root in self.plan.roots
-                 for path, _, _, image_id, content_hash in self.store.catalog.known_files(root)}  # fmt: skip
+        known = {
+            file.image_id: (file.path, file.content_hash)
+            for root in self.plan.roots
+            for file in self.store.catalog.known_files(root)
+        }
         missing = words.missing(iter(known))
         ids = {known[image_id][0]: image_id for image_id in missing}
         n_done = 0
@@ -249,19 +101,18 @@ class _Run:
 
     def _add_one(self, outcome: Embedded) -> None:
         file, facts = self.found[outcome.path], outcome.facts
-        size, mtime_ns = facts.get("size", file.size), facts.get("mtime_ns", file.mtime_ns)
+        look = FileLook(*facts["look"]) if "look" in facts else file.look
         if "code" in facts:
             code, message = facts["code"], facts["message"]
-            if code in ("changed", "vanished"):
-                size, mtime_ns = -1, -1  # to be tried at the next run, whatever it looks like then
-            self.pending.rejected.append(RejectedFile(outcome.path, size, mtime_ns, code, message))
+            seen = UNSEEN if code in ("changed", "vanished") else look
+            self.pending.rejected.append(RejectedFile(outcome.path, seen, code, message))
             self.bad.append(BadPicture(os.fsdecode(outcome.path), code, message))
             return
         if self.words is not None:
             self.described.append(outcome)
         self.pending.stored.append(
             StoredFile(
-                outcome.path, size, mtime_ns, bytes.fromhex(facts["hash"]), facts["width"], facts["height"],
+                outcome.path, look, bytes.fromhex(facts["hash"]), facts["width"], facts["height"],
                 facts["format"], facts["taken_at"], vector=outcome.vector,
             )
         )  # fmt: skip
@@ -276,7 +127,6 @@ def execute(
     plan: Plan,
     encoder_folder: Path | None,
     *,
-    max_megapixels: float = 64.0,
     on_progress: OnProgress = lambda stage, done, total: None,
     pool: WorkerPool | None = None,
     words: WordsIntake | None = None,
@@ -291,8 +141,6 @@ def execute(
         Made with the same store.
     encoder_folder : Path or None
         The exported encoder whose fingerprint the library has; None if it has none, and local features alone.
-    max_megapixels : float
-        Larger pictures are rejected.
     on_progress : callable
         Given (`embed`, pictures committed, pictures to embed), and `words` where pictures are described only.
     pool : WorkerPool or None
@@ -302,7 +150,8 @@ def execute(
     """
     run = _Run(store, plan, words, on_progress)
     run.start()
-    with pool or WorkerPool.for_encoder(encoder_folder, max_megapixels=max_megapixels) as workers:
+    pool = pool or WorkerPool.for_encoder(encoder_folder, cwd=store.folder, max_megapixels=store.max_megapixels)
+    with pool as workers:
         try:
             _embed(run, workers)
             if words is not None:
@@ -322,6 +171,7 @@ def execute(
         unchanged=plan.n_unchanged,
         bad=tuple(run.bad),
         known_bad=plan.n_known_bad,
+        notices=plan.all_notices(),
         details={"words": words.report.to_json()} if words is not None else {},
     )
 
@@ -338,17 +188,14 @@ def _embed(run: _Run, workers: WorkerPool) -> None:
     run.flush()
 
 
-def dry_run(plan: Plan) -> IngestReport:
-    """Return what `execute` would do as far as it is known without decoding."""
-    candidates = [file.path for file in plan.to_embed] + [file.path for file in plan.copies]
-    n_changed = sum(path in plan.changed for path in candidates)
-    return IngestReport(
-        new=len(candidates) - n_changed,
-        changed=n_changed,
-        moved=len(plan.moved),
-        gone=len(plan.gone),
-        unchanged=plan.n_unchanged,
-        bad=tuple(BadPicture(os.fsdecode(bad.path), bad.code, bad.message) for bad in plan.rejected),
-        known_bad=plan.n_known_bad,
-        dry_run=True,
-    )
+def give_up_lost(store: Store, notify: Callable[[str], None]) -> int:
+    """Say what the library has lost, and give it up so that it is embedded again; return the number of pictures."""
+    for problem in store.problems():
+        notify(f"problem: {problem}")
+    n_lost = store.give_up_lost()
+    if n_lost:
+        notify(
+            f"{n_lost} pictures are given up with their vectors; `mmsearch index` embeds those of its folders again"
+        )
+    store.note_history()
+    return n_lost

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.errors import EncoderError, FingerprintError, NoEncoderError, StorageError
+from mmsearch.errors import EncoderError, FingerprintError, NoEncoderError, StorageError, advice, reason
 from mmsearch.store.folder import Store
 from mmsearch.system import n_cores
 
@@ -155,4 +155,4 @@ def _install(prepared: Path, folder: Path) -> None:
         temporary.replace(folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise StorageError(f"{folder}: could not copy the encoder ({error.strerror}); free some space") from error
+        raise StorageError(f"{folder}: could not copy the encoder ({reason(error)}); {advice(error)}") from error

@@ -51,7 +51,7 @@ from mmsearch.terms import as_term
 
 if TYPE_CHECKING:
     from mmsearch.encoders.onnx import OnnxEncoder
-    from mmsearch.ingest import OnProgress
+    from mmsearch.plan import Look, OnProgress
     from mmsearch.store.words import PublishedWords
 
 # The write path, classification and checks are imported where they are used: a search from the shell must
@@ -124,6 +124,8 @@ class Library:
         model: str | None = None,
         is_dry_run: bool = False,
         follow_links: bool = False,
+        is_recheck: bool = False,
+        max_megapixels: float | None = None,
         settings: GraphSettings | None = None,
         local: bool | None = None,
         vocabulary: PathLike | None = None,
@@ -145,6 +147,11 @@ class Library:
             Only report what would be done.
         follow_links : bool
             Go through symbolic links.
+        is_recheck : bool
+            Try files again that could not be used, and compare the contents of all others with what was indexed.
+        max_megapixels : float or None
+            Pictures that take more memory than so many pixels are refused; None keeps what the library does, 64
+            for a new one.
         settings : GraphSettings or None
             When and how the HNSW graph is built; None keeps those of the library.
         local : bool or None
@@ -161,6 +168,10 @@ class Library:
         ------
         LibraryLockedError
             If another process writes to the library.
+        LibraryLostError
+            If it was removed, moved or replaced meanwhile.
+        LibraryNotFoundError
+            If there is no library and no picture to make one of.
         FingerprintError
             If the library was made with another encoder.
         VocabularyError
@@ -171,7 +182,15 @@ class Library:
             If the disk refuses; everything reported before is stored.
         """
         from mmsearch.gather import WordsIntake, given_vocabulary, looks_at_local_features, require_local
-        from mmsearch.ingest import absolute_roots, execute, make_plan, refuse_mixing
+        from mmsearch.ingest import execute, give_up_lost
+        from mmsearch.plan import (
+            Look,
+            absolute_roots,
+            make_plan,
+            name_missing_roots,
+            refuse_mixing,
+            require_pictures,
+        )
         from mmsearch.store.graph import update_graph
 
         start = time.perf_counter()
@@ -181,44 +200,49 @@ class Library:
         roots = absolute_roots(paths)
         refuse_mixing(self.folder, roots)
         if is_dry_run:
-            return self._plan_only(roots, follow_links, on_progress)
+            return self._plan_only(roots, Look(follow_links, is_recheck), on_progress)
         exists = (self.folder / CATALOG).is_file()
+        if not exists:
+            require_pictures(roots, follow_links=follow_links)
         create = None if exists else self._installed.settings_for(model or "auto", notify)
         if create is not None:
             create["graph"] = vars(settings or GraphSettings())
         with (
             Store.writer(self.folder, create=create) as store,
-            shown_progress(self.folder, on_progress) as on_progress,
+            shown_progress(store.files, on_progress) as on_progress,
         ):
+            given_up = give_up_lost(store, notify)
             encoder = self._installed.for_writing(store, model, notify)
             is_local = looks_at_local_features(store, local if given is None else True, notify)
             if settings is not None:
                 keep_settings(store, settings)
             words = WordsIntake(store, vocabulary=given, on_progress=on_progress) if is_local else None
-            plan = make_plan(store, roots, follow_links=follow_links, on_progress=on_progress)
+            look = Look(follow_links, is_recheck, is_limit_raised=store.keep_max_megapixels(max_megapixels))
+            plan = make_plan(store, roots, look, on_progress=on_progress)
             folder = None if encoder is None else encoder.folder
             report = execute(store, plan, folder, on_progress=on_progress, words=words)
             if encoder is not None:
                 update_graph(store, settings_of(store), encoder.text_probes(), on_progress=on_progress)
-        return replace(report, seconds=time.perf_counter() - start)
+            notices = (*report.notices, *name_missing_roots(store, roots))
+        return replace(report, given_up=given_up, notices=notices, seconds=time.perf_counter() - start)
 
-    def _plan_only(self, roots: list[bytes], follow_links: bool, on_progress: OnProgress) -> IngestReport:
-        from mmsearch.ingest import dry_run, make_plan
+    def _plan_only(self, roots: list[bytes], look: Look, on_progress: OnProgress) -> IngestReport:
+        from mmsearch.plan import dry_run, make_plan
 
         try:
             store = self.reader()
         except LibraryNotFoundError:
-            return dry_run(make_plan(None, roots, follow_links=follow_links, on_progress=on_progress))
+            return dry_run(make_plan(None, roots, look, on_progress=on_progress))
         with store.catalog.reading():
-            return dry_run(make_plan(store, roots, follow_links=follow_links, on_progress=on_progress))
+            return dry_run(make_plan(store, roots, look, on_progress=on_progress))
 
     def remove(self, paths: Sequence[PathLike]) -> int:
         """Forget pictures, and all pictures below folders; returns how many. Files are never deleted."""
-        from mmsearch.ingest import absolute_roots
+        from mmsearch.plan import absolute_roots
 
         roots = absolute_roots(paths)
         with Store.writer(self.folder) as store:
-            ids = {found[3] for root in roots for found in store.catalog.known_files(root)}
+            ids = {file.image_id for root in roots for file in store.catalog.known_files(root)}
             store.remove_images(sorted(ids))
         return len(ids)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,35 @@ Rerank: TypeAlias = Literal["auto", "none", "local"]
 Expand: TypeAlias = Literal["none", "average", "alpha"]
 ResizeMode: TypeAlias = Literal["shortest", "longest", "squash"]
 Interpolation: TypeAlias = Literal["bicubic", "bilinear"]
+MAX_MEGAPIXELS = 64.0
+"""Pictures that need memory for more pixels are refused unless it is said otherwise."""
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right and bottom of a part of a picture, in pixels of the upright original."""
 Example: TypeAlias = "PathLike | int | PictureBytes"
 """A picture to look for: a file, the id of a picture of the library, or one in memory."""
+
+
+class FileLook(NamedTuple):
+    """What tells without reading a file whether it is still the same: bytes, times in ns, inode.
+
+    Some programs keep the time of modification when they change a file; that of its last change they cannot keep.
+    `ctime_ns` and `inode` are None where they were not noted.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int | None
+    inode: int | None
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileLook:
+        """Return the look of a file with this status."""
+        # SQLite keeps 63 bits of a number without sign.
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & (1 << 63) - 1)
+
+    def is_as(self, noted: FileLook) -> bool:
+        """Return whether a file still looks as noted; what was not noted says nothing."""
+        return self == noted or (noted.ctime_ns is None and self[:2] == noted[:2])
 
 
 @dataclass(frozen=True)
@@ -255,7 +280,7 @@ class Hit:
 
     Where local features were looked at, verified pictures go first, by their inliers, whatever their cosine; with
     `mode="local"` the score is that of the visual words. `terms` holds the cosine to every single term, in the
-    order of the query, and only when asked for.
+    order of the query, and only when asked for. `is_missing` says that there is no file at the path any more.
     """
 
     rank: int
@@ -269,6 +294,7 @@ class Hit:
     size_bytes: int
     terms: dict[str, float] = field(default_factory=dict)
     local: LocalEvidence | None = None
+    is_missing: bool = False
 
 
 @dataclass(frozen=True)
@@ -277,7 +303,8 @@ class SearchResult:
 
     `route` is `exact`, `graph`, `filtered` (exact over the pictures that pass the filter), `local` (visual words
     alone) or `empty`; `n_candidates` counts the pictures the answer was chosen from; `local` is a sentence on what
-    local features did, empty if they were not asked.
+    local features did, empty if they were not asked; `problems` are sentences on what the library has lost, so that
+    pictures may not be found.
     """
 
     hits: tuple[Hit, ...]
@@ -285,6 +312,7 @@ class SearchResult:
     n_candidates: int
     seconds: dict[str, float] = field(default_factory=dict)
     local: str = ""
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -307,7 +335,11 @@ class Classification:
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What one `index` run did, in pictures. `bad` names every file that could not be used."""
+    """What one `index` run did, in pictures.
+
+    `bad` names every file that could not be used, `given_up` counts pictures whose vectors were lost before, and
+    `notices` are sentences on what is worth knowing besides: files passed over, folders that are not there.
+    """
 
     new: int = 0
     changed: int = 0
@@ -316,8 +348,10 @@ class IngestReport:
     unchanged: int = 0
     bad: tuple[BadPicture, ...] = ()
     known_bad: int = 0
+    given_up: int = 0
     seconds: float = 0.0
     dry_run: bool = False
+    notices: tuple[str, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
 
 
@@ -341,7 +375,7 @@ class LibraryStatus:
     Without an encoder `model` and `fingerprint` are `none`, and `dim` and the counts of vectors 0. `search` maps
     `text` and `image` to what was measured and chosen for them; `local` says of visual words what
     `mmsearch.store.words.words_facts` does, None if there are none; `progress` that of another process, if one is
-    writing.
+    writing; `problems` what can be seen at a glance to be lost or not to belong together.
     """
 
     folder: str
@@ -359,6 +393,7 @@ class LibraryStatus:
     search: dict[str, dict[str, Any]]
     local: dict[str, Any] | None = None
     progress: Progress | None = None
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

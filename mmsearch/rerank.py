@@ -35,7 +35,7 @@ from mmsearch.store.folder import Store
 from mmsearch.store.publish import MANIFEST
 from mmsearch.store.where import Condition
 from mmsearch.store.words import load_words
-from mmsearch.terms import read_example
+from mmsearch.terms import bearable_megapixels, read_example
 from mmsearch.vectors import top_k
 
 SHORTLIST = 100
@@ -174,7 +174,8 @@ class LocalReader:
                 return None, f"{error}: the local stage abstains"
             raise
         try:
-            picture = decode_grey(data, longer_side=LONGER_SIDE)
+            limit = bearable_megapixels(self.store, example)
+            picture = decode_grey(data, longer_side=LONGER_SIDE, max_megapixels=limit)
         except PictureError as error:
             raise PictureError(error.code, f"{name}: {error}") from error
         found = stage.query(picture.pixels, (picture.width, picture.height))

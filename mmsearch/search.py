@@ -7,6 +7,7 @@ them, or answer alone (`local`), which gives only pictures that share visual wor
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ from mmsearch.store.folder import Store
 from mmsearch.store.graph import PublishedGraph, calibrations_of, graph_facts, load_graph
 from mmsearch.store.matrix import Half
 from mmsearch.store.where import Condition, parse_where
+from mmsearch.system import is_gone
 from mmsearch.terms import EncodedQuery, TermEncoder, as_term
 from mmsearch.vectors import inner_products, l2_normalize
 
@@ -80,6 +82,7 @@ class Searcher:
         self._local_reader: LocalReader | None = None
         self._scan_seconds = 0.0
         self._revision = -1
+        self._problems: tuple[str, ...] = ()
         self._exact = ExactIndex(np.zeros((0, 1), dtype=np.float16))
         self._has_vectors = store.has_vectors
 
@@ -229,7 +232,7 @@ class Searcher:
         )
         total = time.perf_counter() - start
         seconds = seconds | {"search": total - sum(seconds.values()), "total": total}
-        return SearchResult(hits, ranking.route, ranking.n_candidates, seconds)
+        return SearchResult(hits, ranking.route, ranking.n_candidates, seconds, problems=self._problems)
 
     def _local_query(self, query: Query, mode: Mode, rerank: Rerank) -> tuple[LocalQuery | None, str]:
         """Return the example as words if local features are to be looked at, and why they are not if asked for."""
@@ -264,6 +267,7 @@ class Searcher:
                 self._graph.index.restore(self._graph.index.dead.difference(dead))
                 self._graph.index.delete([row for row in dead if row < self._graph.covered])
         self._graph_problem = None
+        self._problems = tuple(self.store.problems())
         self._revision = revision
 
     def _nearest(
@@ -368,5 +372,5 @@ def _hit(
 ) -> Hit:
     return Hit(
         rank, score, image.image_id, image.path, image.width, image.height, image.format,
-        image.taken_at, image.size_bytes, terms or {}, local,
+        image.taken_at, image.size_bytes, terms or {}, local, is_gone(os.fsencode(image.path)),
     )  # fmt: skip

@@ -3,7 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
+import threading
+import time
 from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_OUT_OF_MEMORY = re.compile("out of memory|insufficient memory|failed to allocate memory|bad_alloc", re.IGNORECASE)
+
+
+def is_gone(path: bytes) -> bool:
+    """Return whether there is no such file; one that cannot be looked at may be there."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def n_cores() -> int:
@@ -27,3 +45,87 @@ def limit_memory(headroom: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     except (ImportError, OSError, ValueError, IndexError):
         return
+
+
+def path_through(handle: int, path: Path) -> Path:
+    """Return a path that leads through the descriptor of a file or folder, whatever lies under its name by now.
+
+    Where a system has no such paths it is the name itself.
+    """
+    through = Path(f"/proc/self/fd/{handle}")
+    return through if through.exists() else path
+
+
+def shown_path(path: Path) -> Path:
+    """Return a path as people know it: without the way through a descriptor of `path_through`."""
+    first = Path(*path.parts[:5])
+    if first.parent != Path("/proc/self/fd"):
+        return path
+    try:
+        return Path(first.readlink(), *path.parts[5:])
+    except OSError:
+        return path
+
+
+def leave_no_core_file() -> None:
+    """Let a crash of this process write no image of its memory, with pixels in it, into the folder it stands in."""
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    except (ImportError, OSError, ValueError):
+        return
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory was short; many libraries do so in words alone.
+
+    >>> is_out_of_memory(OSError("out of memory error when reading image file"))
+    True
+    """
+    return isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)) is not None
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """Return how long a process has been computing, or None where the system does not say."""
+    try:
+        # The name of the program stands before the last bracket and may hold anything.
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def die_with_parent(parent: int) -> None:
+    """Let this process end when its parent does, whatever it is doing then.
+
+    On Linux the system kills it, even inside a decoder that never returns, and already when the thread of the
+    parent ends that started it. Elsewhere a thread looks every second whether the parent is still there, which a
+    decoder that keeps Python's lock can put off.
+
+    Parameters
+    ----------
+    parent : int
+        Process id of the parent, which may have ended in the meantime.
+    """
+    if not _is_killed_with_parent():
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:  # it ended before the system was asked
+        os._exit(1)
+
+
+def _is_killed_with_parent() -> bool:
+    try:
+        import ctypes
+
+        prctl = ctypes.CDLL(None).prctl
+        prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+        return int(prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)) == 0
+    except (ImportError, OSError, AttributeError):
+        return False
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)

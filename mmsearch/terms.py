@@ -11,7 +11,7 @@ import numpy as np
 
 from mmsearch.errors import PictureError, QueryError
 from mmsearch.feedback import rocchio
-from mmsearch.records import Example, ImageRecord, Matrix, Modality, PictureBytes, Query, Term
+from mmsearch.records import Example, FileLook, ImageRecord, Matrix, Modality, PictureBytes, Query, Term
 from mmsearch.store.folder import Store
 from mmsearch.store.remembered import RememberedQueries
 from mmsearch.vectors import l2_normalize
@@ -141,7 +141,7 @@ class TermEncoder:
         encoder = self._encoder()
         data, name, _ = read_example(self.store, term)
         try:
-            decoded = decode(data, encoder.preprocessing)
+            decoded = decode(data, encoder.preprocessing, max_megapixels=bearable_megapixels(self.store, term))
         except PictureError as error:
             raise PictureError(error.code, f"{name}: {error}") from error
         vectors = encoder.encode_images(decoded.pixels[None])
@@ -155,7 +155,7 @@ class TermEncoder:
         else:
             path = os.path.abspath(os.fsencode(term.value))
             found = self.store.catalog.image_at(path)
-            if found is None or not _is_unchanged(path, found):
+            if found is None or not _is_unchanged(self.store, path):
                 return None
             known = found
         vector: Matrix = l2_normalize(self.store.checked_rows([known.row]).astype(np.float32))[0]
@@ -203,9 +203,22 @@ def read_example(store: Store, term: Term) -> tuple[bytes, str, tuple[int, int]]
             data = read_file(encoded)[0]
         if term.box is None:
             return data, name, (0, 0)
-        return part_of_picture(data, term.box), name, (max(0, round(term.box[0])), max(0, round(term.box[1])))
+        part = part_of_picture(data, term.box, max_megapixels=bearable_megapixels(store, term))
+        return part, name, (max(0, round(term.box[0])), max(0, round(term.box[1])))
     except PictureError as error:
         raise PictureError(error.code, f"{name}: {error}") from error
+
+
+def bearable_megapixels(store: Store, term: Term) -> float:
+    """Return the ceiling for an example picture: what the library has accepted can be asked again."""
+    from mmsearch.images import enough_for
+
+    known = None
+    if isinstance(term.value, int):
+        known = _picture_of_id(store, term.value)
+    elif isinstance(term.value, str):
+        known = store.catalog.image_at(os.path.abspath(os.fsencode(term.value)))
+    return max(store.max_megapixels, 0 if known is None else enough_for(known.width, known.height))
 
 
 def _words(query: Query) -> list[tuple[Term, int]]:
@@ -232,9 +245,10 @@ def _picture_of_id(store: Store, image_id: int) -> ImageRecord:
     return found[0]
 
 
-def _is_unchanged(path: bytes, known: ImageRecord) -> bool:
+def _is_unchanged(store: Store, path: bytes) -> bool:
+    """Return whether a file looks as it did when it was indexed."""
+    known = next((file for file in store.catalog.known_files(path) if file.path == path), None)
     try:
-        status = os.stat(path)
+        return known is not None and FileLook.of(os.stat(path)).is_as(known.look)
     except OSError:
         return False
-    return (status.st_size, status.st_mtime_ns) == (known.size_bytes, known.mtime_ns)

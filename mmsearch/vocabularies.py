@@ -12,8 +12,8 @@ from mmsearch.bow.vocabulary import Vocabulary, suggested_n_words
 from mmsearch.errors import PictureError, VocabularyError
 from mmsearch.gather import ITERATIONS, MAX_GATHERED_PICTURES, MAX_TRAINING, MIN_DESCRIPTORS
 from mmsearch.images import FoundFile, decode_grey, find_files, read_file
-from mmsearch.ingest import absolute_roots
 from mmsearch.local.sift import EXTRACTOR, LONGER_SIDE, extract_rootsift
+from mmsearch.plan import absolute_roots
 from mmsearch.records import BadPicture, Matrix, PathLike
 from mmsearch.system import n_cores
 

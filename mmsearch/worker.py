@@ -1,13 +1,14 @@
 """One embedding worker: a process that reads, decodes and encodes pictures, and returns only numbers.
 
-Run as `python -m mmsearch.worker ENCODER_FOLDER MAX_MEGAPIXELS`; an empty folder is no encoder, for local
-features alone. Every line on standard input is a JSON object with `paths`, `embeds` (whether the image tower
-runs) and `local`: `off`, `features`, or the folder of a library whose vocabulary makes words of them. On standard
-output go JSON lines, `{"at": i}` before file i and `{"at": null}` before the image tower runs, so that the parent
-knows which file a crash or a hang belongs to, and at the end `{"results": [...], "bytes": n}` followed by n bytes:
-float32 vectors, one for every file without "code" if `embeds`, and then the local features of every file with
-"local", in order (`mmsearch.payload`).
-The process ends when its input does. A decoder that crashes or eats memory takes only this process along.
+Run by `mmsearch.start_worker` with ENCODER_FOLDER MAX_MEGAPIXELS PARENT, the process whose end is its own; an empty
+folder is no encoder, for local features alone. Every line on standard input is a JSON object with `paths`, `embeds`
+(whether the image tower runs) and `local`: `off`, `features`, or the folder of a library whose vocabulary makes
+words of them. On standard output go JSON lines, `{"at": i}` before file i and `{"at": null}` before the image tower
+runs, so that the parent knows which file a crash or a hang belongs to, and at the end `{"results": [...], "bytes":
+n}` followed by n bytes: float32 vectors, one for every file without "code" if `embeds`, and then the local features
+of every file with "local", in order (`mmsearch.payload`).
+The process ends when its input or its parent does. A decoder that crashes or eats memory takes only this process
+along.
 """
 
 from __future__ import annotations
@@ -29,14 +30,16 @@ from mmsearch.errors import PictureError, VocabularyError
 from mmsearch.images import decode, decode_for_both, decode_grey, read_file
 from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
 from mmsearch.payload import Packed, packed_features, packed_words
-from mmsearch.records import Matrix, Picture, Pixels
+from mmsearch.records import MAX_MEGAPIXELS, FileLook, Matrix, Picture, Pixels
 from mmsearch.store.vocabulary import load_vocabulary
-from mmsearch.system import limit_memory
+from mmsearch.system import die_with_parent, is_out_of_memory, leave_no_core_file, limit_memory
 
 if TYPE_CHECKING:
     from mmsearch.encoders.base import ImageEncoder
 
 MEMORY_HEADROOM = 1 << 30  # bytes a worker may take beyond what it needs with the encoder loaded
+EXIT_OUT_OF_MEMORY = 86
+BYTES_PER_PIXEL = 16  # of the largest picture, if that is more: decoded, turned or made opaque
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def embed_files(
     encoder: ImageEncoder | None,
     *,
     job: Job = Job(),
-    max_megapixels: float = 64.0,
+    max_megapixels: float = MAX_MEGAPIXELS,
     on_file: Callable[[int | None], None] = lambda i: None,
 ) -> tuple[list[dict[str, Any]], Matrix, list[Packed]]:
     """Read, decode and encode a batch of files; one decode serves the tower and the local features.
@@ -69,20 +72,25 @@ def embed_files(
     job : Job
         Whether vectors and local features are wanted.
     max_megapixels : float
-        Larger pictures are rejected before their pixels are loaded.
+        Pictures that would be decoded to more are rejected before their pixels are loaded.
     on_file : callable
         Given the position before each file, and None before the image tower runs.
 
     Returns
     -------
     results : list of dict
-        One per path: `code` and `message`, or `hash`, `width`, `height`, `format`, `taken_at`; with
-        `size` and `mtime_ns` as read where the file could be opened. With local features also `local`, what
+        One per path: `code` and `message`, or `hash`, `width`, `height`, `format`, `taken_at`; with `look`, what
+        the file looked like when it was read, where it could be opened. With local features also `local`, what
         they are, or `local_error`, why there are none.
     vectors : float32 array, shape (n_good, dim)
         Unit rows of the files without `code`, in order; none if the job does not embed.
     local : list of Packed
         Local features of the files with `local`, in order.
+
+    Raises
+    ------
+    MemoryError
+        If a picture needs more memory than there is. Little may be left for the next: the process should end.
     """
     results: list[dict[str, Any]] = []
     tower = encoder if job.embeds else None
@@ -94,10 +102,12 @@ def embed_files(
         results.append(result)
         try:
             data, status = read_file(path)
-            result |= {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+            result["look"] = FileLook.of(status)
             picture, grey = _decoded(data, tower, job, max_megapixels)
             result |= {"hash": sha256(data).hexdigest(), **_facts(picture)}
         except PictureError as error:
+            if error.code == "out_of_memory":
+                raise MemoryError(str(error)) from error
             result |= {"code": error.code, "message": str(error)}
             continue
         if tower is not None:
@@ -130,6 +140,9 @@ def _described(grey: Pixels, local: str, found: list[Packed]) -> dict[str, Any]:
     except (ImportError, VocabularyError) as error:
         return {"local_error": {"code": "unavailable", "message": str(error)}}
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture keeps its embedding
+        if is_out_of_memory(error):
+            message = "describing a picture needs more memory than a worker may take"
+            return {"local_error": {"code": "unavailable", "message": message}}
         return {"local_error": {"code": "failed", "message": f"{type(error).__name__}: {error}"}}
     found.append(packed)
     return {"local": packed.facts()}
@@ -164,6 +177,11 @@ def _loaded_encoder(folder: str) -> ImageEncoder | None:
     return encoder
 
 
+def headroom(max_megapixels: float) -> int:
+    """Return the bytes that a worker may take beyond what it needs with the encoder loaded."""
+    return max(MEMORY_HEADROOM, int(BYTES_PER_PIXEL * max_megapixels * 1e6))
+
+
 def _send(output: BinaryIO, message: dict[str, Any], payload: bytes = b"") -> None:
     output.write(json.dumps(message).encode() + b"\n" + payload)
     output.flush()
@@ -171,10 +189,22 @@ def _send(output: BinaryIO, message: dict[str, Any], payload: bytes = b"") -> No
 
 def main() -> None:
     """Serve batches until standard input ends."""
+    encoder_folder, max_megapixels, parent = sys.argv[1:]
+    die_with_parent(int(parent))
+    leave_no_core_file()
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not mix with the answers
-    encoder = _loaded_encoder(sys.argv[1])
-    limit_memory(MEMORY_HEADROOM)  # a picture that eats memory fails in this process alone
+    try:
+        encoder = _loaded_encoder(encoder_folder)
+        limit_memory(headroom(float(max_megapixels)))  # a picture that eats memory fails in this process alone
+        _serve(requests, answers, encoder, float(max_megapixels))
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        sys.exit(EXIT_OUT_OF_MEMORY)
+
+
+def _serve(requests: BinaryIO, answers: BinaryIO, encoder: ImageEncoder | None, max_megapixels: float) -> None:
     _send(answers, {"ready": True})
     for line in requests:
         request = json.loads(line)
@@ -182,12 +212,8 @@ def main() -> None:
             [os.fsencode(path) for path in request["paths"]],
             encoder,
             job=Job(request["embeds"], request["local"]),
-            max_megapixels=float(sys.argv[2]),
+            max_megapixels=max_megapixels,
             on_file=lambda position: _send(answers, {"at": position}),
         )
         payload = np.ascontiguousarray(vectors, dtype=np.float32).tobytes() + b"".join(one.data for one in local)
         _send(answers, {"results": results, "bytes": len(payload)}, payload)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,23 +1,20 @@
-"""A pool of embedding workers, one process a core, that outlives whatever a picture does to a worker.
+"""A pool of embedding workers, one process a core, that outlives whatever happens to a worker.
 
-One queue of batches; every worker has one batch in hand and one waiting in its pipe, so it never idles.
-A worker that dies or stops answering is replaced: the file it was at is tried once more alone and then
-given up as `quarantined`, the rest of its batches go back to the queue.
+One queue of batches; every worker has one batch in hand and one waiting in its pipe, so it never idles. A worker
+that dies or stops answering is replaced, and the rest of its batches go back to the queue. The file it was at is
+tried again alone and then given up: as `quarantined` if it crashed the worker, as `timeout`, `out_of_memory` or
+`killed` (from outside) if the fault may lie elsewhere.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import selectors
-import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -27,20 +24,18 @@ import numpy as np
 
 from mmsearch.errors import EncoderError
 from mmsearch.payload import BYTES_A_FEATURE, Packed
-from mmsearch.records import Matrix
+from mmsearch.records import MAX_MEGAPIXELS, Matrix
 from mmsearch.system import n_cores
 from mmsearch.worker import Job
+from mmsearch.worker_process import Batch, Ending, WorkerProcess, command_of
 
 BATCH = 8  # pictures a batch; more brings nothing on a CPU
 MAX_TRIES = 2
-
-
-# glibc gives large blocks back to the system at once and gets them again, page by page, for the next picture: that
-# was two fifths of the time of local features. 32 MB is the most that it takes for the first.
-_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 27),
-}  # fmt: skip
+MAX_KILLS = 3
+TRIED_AGAIN = "it is tried again at the next two runs"
+_MAX_KILLED_STARTS = 10
+_LOOK_S = 0.5  # between two looks at the time that workers take
+_PAUSE_S = 0.2  # after a worker was killed while it started: what did it may pass
 
 
 @dataclass(frozen=True)
@@ -56,63 +51,64 @@ class Embedded:
     local: Packed | None = None
 
 
-@dataclass
-class _Batch:
-    paths: list[bytes]
-    tries: int = 0
-    is_plain: bool = False  # without local features, as they may be what ended the worker
-
-
-@dataclass
-class _Worker:
-    process: subprocess.Popen[bytes]
-    in_flight: deque[_Batch] = field(default_factory=deque)
-    at: int | None = None
-    is_ready: bool = False
-    heard: float = field(default_factory=time.monotonic)
-    buffer: bytearray = field(default_factory=bytearray)
-
-
 class WorkerPool:
-    """Embeds files in worker processes; use as a context manager.
+    """Embeds files in worker processes; use as a context manager, within one thread: workers end with it.
 
     Parameters
     ----------
     command : sequence of str
-        Program that speaks the protocol of `mmsearch.worker`.
+        Program that speaks the protocol of `mmsearch.worker`; the id of this process is added as last argument.
+    cwd : Path
+        Folder that workers stand in: not where the user is, among pictures.
     n_workers : int or None
         Default: one for each core this process may use.
+    cpu_timeout_s : float
+        A file on which a worker computes longer is given up.
     file_timeout_s : float
-        A file that keeps a worker longer is given up.
+        The same by the clock, for a worker that is stopped, or waits for a disk for ever.
     tower_timeout_s : float
-        The same for loading the encoder and for one run of the image tower.
+        By the clock, for loading the encoder and for one run of the image tower.
+
+    Raises
+    ------
+    EncoderError
+        If the system is short of open files or space.
     """
 
     def __init__(
         self,
         command: Sequence[str],
         *,
+        cwd: Path,
         n_workers: int | None = None,
-        file_timeout_s: float = 10.0,
+        cpu_timeout_s: float = 10.0,
+        file_timeout_s: float = 60.0,
         tower_timeout_s: float = 120.0,
     ) -> None:
-        self._command = list(command)
+        self._command, self._cwd = list(command), cwd.absolute()
         self._n_workers = n_workers or n_cores()
-        self._file_timeout_s = file_timeout_s
+        self._cpu_timeout_s, self._file_timeout_s = cpu_timeout_s, file_timeout_s
         self._tower_timeout_s = tower_timeout_s
-        self._queue: deque[_Batch] = deque()
+        self._queue: deque[Batch] = deque()
         self._source: Iterator[bytes] = iter(())
         self._job: Callable[[], Job] = Job
-        self._workers: list[_Worker] = []
-        self._selector = selectors.DefaultSelector()
-        self._talk = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
-        self._n_failed_starts = 0
+        self._workers: list[WorkerProcess] = []
+        self._looked = time.monotonic()
+        self._n_failed_starts = self._n_killed_starts = 0
+        try:
+            self._selector = selectors.DefaultSelector()
+            # Elsewhere the current folder is the last resort of `tempfile`.
+            self._talk = tempfile.TemporaryFile(dir=self._cwd)  # noqa: SIM115 - closed in __exit__
+        except OSError as error:
+            raise EncoderError(_refused(error)) from error
 
     @classmethod
-    def for_encoder(cls, folder: Path | None, *, max_megapixels: float = 64.0, **options: Any) -> WorkerPool:
+    def for_encoder(
+        cls, folder: Path | None, *, cwd: Path, max_megapixels: float = MAX_MEGAPIXELS, **options: Any
+    ) -> WorkerPool:
         """Return a pool whose workers run the exported encoder in `folder`; None for jobs that do not embed."""
-        command = [sys.executable, "-m", "mmsearch.worker", str(folder or ""), str(max_megapixels)]
-        return cls(command, **options)
+        encoder = str(folder.absolute()) if folder else ""
+        return cls(command_of(encoder, str(max_megapixels)), cwd=cwd, **options)
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -121,9 +117,9 @@ class WorkerPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for worker in self._workers:
-            worker.process.kill()
+            worker.kill()
+        for worker in list(self._workers):
             self._release(worker)
-        self._workers.clear()
         self._selector.close()
         self._talk.close()
 
@@ -148,28 +144,35 @@ class WorkerPool:
             self._feed()
             if not any(worker.in_flight for worker in self._workers):
                 return
-            for key, _ in self._selector.select(timeout=0.5):
-                for outcomes in self._hear(key.data):
-                    given = time.monotonic()
-                    yield outcomes
-                    self._forgive(time.monotonic() - given)
-            for worker in list(self._workers):
-                if worker.in_flight and time.monotonic() - worker.heard > self._patience(worker):
-                    worker.process.kill()
-                    yield from self._bury(worker, "took longer than the time limit")
+            for outcomes in self._listen():
+                given = time.monotonic()
+                yield outcomes
+                away = time.monotonic() - given
+                for worker in self._workers:  # it is not held against them that nobody listened
+                    worker.heard += away
 
-    def _forgive(self, seconds: float) -> None:
-        """Do not hold against the workers that nobody listened to them."""
-        for worker in self._workers:
-            worker.heard += seconds
+    def _listen(self) -> Iterator[list[Embedded]]:
+        """Wait a moment for what workers have to say, and replace those that ended or take too long."""
+        for key, _ in self._selector.select(timeout=_LOOK_S):
+            worker: WorkerProcess = key.data
+            if worker not in self._workers:
+                continue  # buried a moment ago
+            if key.fileobj is worker.requests:
+                self._send(worker)
+            else:
+                yield from self._hear(worker)
+        if time.monotonic() - self._looked >= _LOOK_S:
+            for worker in list(self._workers):
+                yield from self._look_at(worker)
+            self._looked = time.monotonic()
 
     # -- giving work ---------------------------------------------------------------------------------
 
-    def _next_batch(self) -> _Batch | None:
+    def _next_batch(self) -> Batch | None:
         if self._queue:
             return self._queue.popleft()
         paths = list(islice(self._source, BATCH))
-        return _Batch(paths) if paths else None
+        return Batch(paths) if paths else None
 
     def _feed(self) -> None:
         for depth in (1, 2):
@@ -177,65 +180,58 @@ class WorkerPool:
                 while len(worker.in_flight) < depth and (batch := self._next_batch()) is not None:
                     self._give(worker, batch)
         while len(self._workers) < self._n_workers and (batch := self._next_batch()) is not None:
-            worker = self._start()
+            try:
+                worker = WorkerProcess(self._command, cwd=self._cwd, talk=self._talk)
+            except OSError as error:
+                self._queue.appendleft(batch)
+                self._do_with_fewer(_refused(error))
+                continue
+            self._selector.register(worker.answers, selectors.EVENT_READ, worker)
+            self._workers.append(worker)
             self._give(worker, batch)
 
-    def _start(self) -> _Worker:
-        environment = os.environ | _ENVIRONMENT
-        process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._talk,
-            env=environment,
-            process_group=0,  # Ctrl-C is for the parent, which ends its workers by closing their input
-        )
-        worker = _Worker(process)
-        assert process.stdout is not None
-        os.set_blocking(process.stdout.fileno(), False)
-        self._selector.register(process.stdout, selectors.EVENT_READ, worker)
-        self._workers.append(worker)
-        return worker
-
-    def _give(self, worker: _Worker, batch: _Batch) -> None:
+    def _give(self, worker: WorkerProcess, batch: Batch) -> None:
         if not worker.in_flight:
             worker.heard = time.monotonic()
         worker.in_flight.append(batch)
         job = self._job()
-        request = {
-            "paths": [os.fsdecode(path) for path in batch.paths],
-            "embeds": job.embeds,
-            "local": "off" if batch.is_plain and job.embeds else job.local,
-        }
-        assert worker.process.stdin is not None
-        with suppress(BrokenPipeError):  # it died; its output ends and the batch goes to another
-            worker.process.stdin.write(json.dumps(request).encode() + b"\n")
-            worker.process.stdin.flush()
+        worker.ask(
+            {
+                "paths": [os.fsdecode(path) for path in batch.paths],
+                "embeds": job.embeds,
+                "local": "off" if batch.is_plain and job.embeds else job.local,
+            }
+        )
+        self._send(worker)
+
+    def _send(self, worker: WorkerProcess) -> None:
+        """Write what its pipe takes; the rest when it takes more, as it may be waiting to be heard itself."""
+        worker.write()
+        is_watched = worker.requests in self._selector.get_map()
+        if worker.is_owed and not is_watched:
+            self._selector.register(worker.requests, selectors.EVENT_WRITE, worker)
+        elif is_watched and not worker.is_owed:
+            self._selector.unregister(worker.requests)
 
     # -- hearing answers -----------------------------------------------------------------------------
 
-    def _hear(self, worker: _Worker) -> Iterator[list[Embedded]]:
-        assert worker.process.stdout is not None
-        data = os.read(worker.process.stdout.fileno(), 1 << 20)
-        if not data:
-            worker.process.wait()
-            yield from self._bury(worker, f"ended the worker ({_how_it_ended(worker.process.returncode)})")
+    def _hear(self, worker: WorkerProcess) -> Iterator[list[Embedded]]:
+        messages = worker.read()
+        if messages is None:
+            yield from self._bury(worker)
             return
-        worker.heard = time.monotonic()
-        worker.buffer += data
-        while (message := _take_message(worker.buffer)) is not None:
-            facts, payload = message
+        for facts, payload in messages:
             if "results" in facts:
                 yield self._finish(worker, facts["results"], payload)
             elif "at" in facts:
-                worker.at = facts["at"]
+                worker.arrives_at(facts["at"])
             else:
                 worker.is_ready = True
-                self._n_failed_starts = 0
+                self._n_failed_starts = self._n_killed_starts = 0
 
-    def _finish(self, worker: _Worker, results: list[dict[str, Any]], payload: bytes) -> list[Embedded]:
+    def _finish(self, worker: WorkerProcess, results: list[dict[str, Any]], payload: bytes) -> list[Embedded]:
         batch = worker.in_flight.popleft()
-        worker.at = None
+        worker.arrives_at(None)
         n_local = sum(_n_bytes(facts) for facts in results)
         vectors = iter(_rows(payload[: len(payload) - n_local], sum("code" not in facts for facts in results)))
         outcomes, at = [], len(payload) - n_local
@@ -246,21 +242,35 @@ class WorkerPool:
             at = end
         return outcomes
 
-    def _patience(self, worker: _Worker) -> float:
-        at_file = worker.is_ready and worker.at is not None
-        return self._file_timeout_s if at_file else self._tower_timeout_s
+    def _look_at(self, worker: WorkerProcess) -> Iterator[list[Embedded]]:
+        """Replace a worker that takes too long, unless it has something to say that was not heard yet."""
+        if self._lateness(worker) is None:
+            return
+        yield from self._hear(worker)
+        lateness = self._lateness(worker) if worker in self._workers else None
+        if lateness is not None:
+            worker.kill()
+            yield from self._bury(worker, Ending("timeout", f"took longer than the time limit ({lateness})"))
+
+    def _lateness(self, worker: WorkerProcess) -> str | None:
+        """Return the limit that a worker has passed, or None."""
+        if not worker.in_flight:
+            return None
+        if worker.at is None:
+            return f"{self._tower_timeout_s:g} s" if worker.silent_s() > self._tower_timeout_s else None
+        if worker.computed_s() > self._cpu_timeout_s:
+            return f"{self._cpu_timeout_s:g} s of computing"
+        return f"{self._file_timeout_s:g} s" if worker.silent_s() > self._file_timeout_s else None
 
     # -- replacing a worker --------------------------------------------------------------------------
 
-    def _bury(self, worker: _Worker, reason: str) -> Iterator[list[Embedded]]:
-        """Put a dead worker's files back, except one that has now been tried often enough."""
-        self._workers.remove(worker)
-        self._release(worker)
+    def _bury(self, worker: WorkerProcess, known: Ending | None = None) -> Iterator[list[Embedded]]:
+        """Put the files of a worker that ended back, except one that has now been tried often enough."""
+        ending = self._release(worker)
+        ending = known or ending
         if not worker.is_ready:
-            self._n_failed_starts += 1
-            if self._n_failed_starts >= MAX_TRIES:
-                raise EncoderError(f"no worker could be started: {self._last_words()}")
             self._queue.extendleft(reversed(worker.in_flight))
+            self._count_failed_start(ending)
             return
         running, *waiting = worker.in_flight or [None]
         self._queue.extendleft(batch for batch in reversed(waiting) if batch is not None)
@@ -269,42 +279,62 @@ class WorkerPool:
         suspects = running.paths if worker.at is None else [running.paths[worker.at]]
         innocent = [path for path in running.paths if path not in suspects]
         if innocent:
-            self._queue.appendleft(_Batch(innocent, running.tries, running.is_plain))
+            self._queue.appendleft(replace(running, paths=innocent))
         for path in suspects:
-            tries = running.tries + 1 if len(running.paths) == 1 else 1
-            if tries >= MAX_TRIES:
-                message = f"reading this picture {reason}, {tries} times; it is left out until it changes"
-                yield [Embedded(path, {"code": "quarantined", "message": message}, None)]
-            else:
-                self._queue.append(_Batch([path], tries, is_plain=True))
+            yield from self._try_again(path, running, ending)
 
-    def _release(self, worker: _Worker) -> None:
-        assert worker.process.stdout is not None
-        assert worker.process.stdin is not None
-        self._selector.unregister(worker.process.stdout)
-        worker.process.stdout.close()
-        with suppress(BrokenPipeError):
-            worker.process.stdin.close()
-        worker.process.wait()
+    def _try_again(self, path: bytes, batch: Batch, ending: Ending) -> Iterator[list[Embedded]]:
+        """Put a file at the end of the queue, alone, or say why it is given up."""
+        is_killed = ending.code == "killed"
+        alone = Batch(
+            [path], batch.tries + (not is_killed), batch.kills + is_killed, batch.is_plain or not is_killed
+        )
+        if alone.tries < MAX_TRIES and alone.kills < MAX_KILLS:
+            self._queue.append(alone)
+            return
+        n = alone.kills if is_killed else alone.tries
+        then = "it is left out until it changes" if ending.code == "quarantined" else TRIED_AGAIN
+        message = f"reading this picture {ending.reason}, {n} times; {then}"
+        yield [Embedded(path, {"code": ending.code, "message": message}, None)]
+
+    def _count_failed_start(self, ending: Ending) -> None:
+        if ending.code == "killed":
+            self._n_killed_starts += 1
+            # One stroke may hit all that are starting.
+            if self._n_killed_starts >= max(_MAX_KILLED_STARTS, 2 * self._n_workers):
+                said = f"{ending.reason}, {self._n_killed_starts} times; is memory short?"
+                self._do_with_fewer(f"no worker could be started: loading the encoder {said}")
+            time.sleep(_PAUSE_S)
+            return
+        self._n_failed_starts += 1
+        if self._n_failed_starts >= MAX_TRIES:
+            words = self._last_words()
+            said = f"{ending.reason}: {words}" if words else ending.reason
+            self._do_with_fewer(f"no worker could be started: loading the encoder {said}")
+
+    def _do_with_fewer(self, sentence: str) -> None:
+        """Go on with the workers there are, or raise EncoderError if there is none."""
+        if not self._workers:
+            raise EncoderError(sentence)
+        self._n_workers = len(self._workers)
+
+    def _release(self, worker: WorkerProcess) -> Ending:
+        self._workers.remove(worker)
+        for pipe in (worker.requests, worker.answers):
+            if pipe in self._selector.get_map():
+                self._selector.unregister(pipe)
+        return worker.end()
 
     def _last_words(self) -> str:
         self._talk.seek(0)
         lines = self._talk.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "the worker ended without a word"
+        return lines[-1] if lines else ""
 
 
-def _take_message(buffer: bytearray) -> tuple[dict[str, Any], bytes] | None:
-    """Take the first whole message off the buffer, or return None if more bytes must come."""
-    end = buffer.find(b"\n")
-    if end < 0:
-        return None
-    facts: dict[str, Any] = json.loads(bytes(buffer[:end]))
-    last = end + 1 + facts.get("bytes", 0)
-    if len(buffer) < last:
-        return None
-    payload = bytes(buffer[end + 1 : last])
-    del buffer[:last]
-    return facts, payload
+def _refused(error: OSError) -> str:
+    """Return what to say where the system starts no process or opens no file."""
+    said = f"{error.strerror or error}"
+    return f"no worker could be started ({said}); free some space, close other programs and run again"
 
 
 def _n_bytes(facts: dict[str, Any]) -> int:
@@ -316,7 +346,3 @@ def _n_bytes(facts: dict[str, Any]) -> int:
 def _rows(data: bytes, n: int) -> Matrix | tuple[()]:
     """Return vectors (n, dim), or nothing if none were asked for."""
     return np.frombuffer(data, dtype=np.float32).reshape(n, -1) if data else ()
-
-
-def _how_it_ended(code: int | None) -> str:
-    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"

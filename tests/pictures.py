@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
 from mmsearch.samples import sample_folder
+
+HEIC_HEAD = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"  # as iPhones write it
 
 
 def photo(width: int = 320, height: int = 240, seed: int = 0) -> Image.Image:
@@ -49,9 +52,32 @@ def text_bomb() -> bytes:
     return png(10, 10, extra=chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * (80 << 20), 9)))
 
 
+def international_text_bomb() -> bytes:
+    body = b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"x" * (80 << 20), 9)
+    return with_chunk(saved(photo(), "PNG"), b"iTXt", body)
+
+
+def many_text_bombs() -> bytes:
+    """A sound picture with a hundred texts that unpack to 1 MB each."""
+    body = b"Comment\0\0" + zlib.compress(b"x" * (1 << 20), 9)
+    return saved(photo(), "PNG")[:33] + chunk(b"zTXt", body) * 100 + saved(photo(), "PNG")[33:]
+
+
 def profile_bomb() -> bytes:
     body = b"icc\0\0" + zlib.compress(b"\0" * (80 << 20), 9)
     return png(10, 10, extra=chunk(b"iCCP", body), data=zlib.compress(b"\0" * 110))
+
+
+def with_chunk(data: bytes, kind: bytes, body: bytes) -> bytes:
+    """A PNG with one more chunk behind its header."""
+    return data[:33] + chunk(kind, body) + data[33:]
+
+
+def history(orientation: int = 1, n_bytes: int = 1_400_000) -> bytes:
+    """An edit history as image editors write it, with the orientation at its end."""
+    entry = b'<rdf:li stEvt:action="saved" stEvt:instanceID="xmp.iid:%06d"/>\n'
+    entries = b"".join(entry % i for i in range(n_bytes // len(entry % 0)))
+    return entries + b"<tiff:Orientation>%d</tiff:Orientation>" % orientation
 
 
 def flat_png(side: int) -> bytes:
@@ -66,6 +92,14 @@ def with_flipped_data(data: bytes) -> bytes:
     """A PNG whose packed pixels cannot be unpacked."""
     at = data.index(b"IDAT") + 4
     return data[:at] + bytes(byte ^ 0xFF for byte in data[at : at + 40]) + data[at + 40 :]
+
+
+@cache
+def large_jpeg(width: int = 12_000, height: int = 9_000, *, orientation: int = 1, **options) -> bytes:
+    """A grey JPEG, dark on the left and light on the right, of 108 megapixels if not told otherwise."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return saved(Image.linear_gradient("L").rotate(90).resize((width, height)), "JPEG", exif=exif, **options)
 
 
 def looping_tiff() -> bytes:
@@ -110,6 +144,8 @@ def rejected() -> dict[str, tuple[bytes, str]]:
         "grey-13000.png": (flat_png(13_000), "too_large"),
         "thread.png": (png(1, 100_000_000), "too_large"),
         "text-bomb.png": (text_bomb(), "metadata_bomb"),
+        "international-text-bomb.png": (international_text_bomb(), "metadata_bomb"),
+        "many-text-bombs.png": (many_text_bombs(), "metadata_bomb"),
         "profile-bomb.png": (profile_bomb(), "metadata_bomb"),
     }
 
@@ -134,6 +170,11 @@ def accepted() -> dict[str, bytes]:
         "palette-see-through.png": saved(palette, "PNG", transparency=0),
         "lab.tif": saved(base.convert("LAB"), "TIFF"),
         "hidden.png": saved(hidden, "PNG"),
+        "history-itxt.png": with_chunk(
+            saved(base, "PNG"), b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(history())
+        ),
+        "history-ztxt.png": with_chunk(saved(base, "PNG"), b"zTXt", b"History\0\0" + zlib.compress(history())),
+        "profile-2mb.png": with_chunk(saved(base, "PNG"), b"iCCP", b"icc\0\0" + zlib.compress(b"\0\1" * (1 << 20))),
         "deep.png": saved(Image.fromarray(deep), "PNG"),
         "deep.tif": saved(Image.fromarray(deep.astype(np.int32)), "TIFF"),
         "float.tif": saved(Image.fromarray((deep / 65535).astype(np.float32)), "TIFF"),

@@ -31,6 +31,7 @@ LAYERS = [
     {"store", "evaluation.ground_truth"},
     {"payload", "terms"},
     {"worker"},
+    {"start_worker", "worker_process"},
     {"workers"},
     {"gather", "rerank", "installed"},
     {"ingest", "search", "zeroshot"},

@@ -16,7 +16,7 @@ from mmsearch.errors import (
     PictureError,
     QueryError,
 )
-from mmsearch.images import decode
+from mmsearch.images import decode, find
 from mmsearch.samples import sample_folder
 from tests import pictures
 from tests.conftest import TINY, write_checkpoint
@@ -92,6 +92,15 @@ def test_vanished_root_deletes_nothing(indexed, photos):
     report = indexed.index([photos])
     assert [bad.code for bad in report.bad] == ["vanished"]
     assert len(stored_paths(indexed)) == 8
+
+
+def test_picture_of_a_kind_that_is_not_read_any_more_is_not_gone(indexed, photos, monkeypatch):
+    shutil.copyfile(photos / "cat.jpg", photos / "copy.heic")
+    assert indexed.index([photos]).new == 1
+    monkeypatch.setattr(find, "is_read", lambda kind: False)  # as when pillow-heif is removed
+    report = indexed.index([photos])
+    assert (report.gone, report.unchanged) == (0, 8)
+    assert len(stored_paths(indexed)) == 9
 
 
 def test_unreadable_folder_deletes_nothing(indexed, photos, monkeypatch):
@@ -305,10 +314,9 @@ def test_filter_that_nothing_passes_gives_no_hits(indexed):
     assert indexed.search(Query(text="x", where=["width > 99999"])).hits == ()
 
 
-def test_empty_library_gives_no_hits(library, tmp_path, checkpoint):
-    (tmp_path / "nothing").mkdir()
-    library.index([tmp_path / "nothing"], model=str(checkpoint))
-    result = library.search("x")
+def test_empty_library_gives_no_hits(indexed, photos):
+    indexed.remove([photos])
+    result = indexed.search("x")
     assert (result.hits, result.route) == ((), "empty")
 
 

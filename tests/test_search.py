@@ -11,7 +11,8 @@ from mmsearch import Query, Term
 from mmsearch import search as search_module
 from mmsearch.search import Searcher
 from mmsearch.store import graph as graph_module
-from mmsearch.store.folder import Changes, Store
+from mmsearch.store.changes import Changes
+from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, update_graph
 from mmsearch.store.where import parse_where
 from tests.conftest import random_units

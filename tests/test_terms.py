@@ -7,6 +7,9 @@ import pytest
 
 from mmsearch import PictureBytes, Query, Term
 from mmsearch.errors import PictureError, QueryError
+from mmsearch.ingest import execute, make_plan
+from mmsearch.store.folder import Store
+from tests import pictures
 
 
 @pytest.fixture
@@ -76,3 +79,17 @@ def test_texts_together_are_answered_as_one_by_one(indexed):
 def test_only_texts_without_filters_are_answered_together(indexed, query):
     with pytest.raises(QueryError, match="only queries by words without filters are answered together"):
         indexed.search_texts([query])
+
+
+def test_a_picture_above_the_usual_limit_can_be_asked_if_the_library_has_it(indexed, photos, tiny_folder, tmp_path):
+    (photos / "large.png").write_bytes(pictures.flat_png(8_100))
+    (tmp_path / "other.png").write_bytes(pictures.flat_png(8_100))
+    with Store.writer(indexed.folder) as store:
+        report = execute(store, make_plan(store, [bytes(photos)]), tiny_folder, max_megapixels=66)
+    assert report.new == 1
+    terms, box = indexed._search().terms, (0, 0, 200, 200)
+    known = id_of(indexed, photos, "large.png")
+    for value in (known, str(photos / "large.png")):
+        assert terms.picture_vector(Term(value, box=box)).shape == (indexed.reader().dim,)
+    with pytest.raises(PictureError, match=r"has 65\.61 megapixels, the limit is 64; --max-megapixels"):
+        terms.picture_vector(tmp_path / "other.png")

@@ -56,7 +56,8 @@ def test_pictures_are_found_by_their_parts_and_nothing_but_words_is_kept(plain, 
     assert not (tmp_path / "no-cache").exists()
     kept = {path.name.split("-")[0] for path in plain.folder.iterdir()}
     assert kept <= {
-        "catalog.sqlite", "fresh", "lock", "manifest.json", "progress", "queries.sqlite", "vocabulary", "words",
+        "catalog.sqlite", "fresh", "history.json", "lock", "manifest.json", "progress", "queries.sqlite",
+        "vocabulary", "words",
     }  # fmt: skip
 
 

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,23 +12,16 @@ from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import EncoderError
 from mmsearch.images import decode, decode_for_both, decode_grey
-from mmsearch.ingest import execute, make_plan
 from mmsearch.local.sift import DIM, EXTRACTOR, LONGER_SIDE, extract_rootsift
 from mmsearch.payload import packed_features
-from mmsearch.records import BadPicture
+from mmsearch.records import FileLook
 from mmsearch.samples import sample_folder
 from mmsearch.store.folder import Store
 from mmsearch.store.vocabulary import publish_vocabulary
-from mmsearch.worker import Job
-from mmsearch.workers import WorkerPool
+from mmsearch.worker import Job, headroom
 from tests.conftest import random_units
-
-SABOTAGED = Path(__file__).parent / "faults" / "sabotaged_worker.py"
-
-
-def outcomes(pool, paths, job=Job):
-    with pool:
-        return {os.fsdecode(one.path): one for batch in pool.run(map(os.fsencode, paths), job=job) for one in batch}
+from tests.pools import outcomes, pool_of, sabotaged
+from tests.store.test_store import META
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +29,14 @@ def vocabulary(tmp_path_factory):
     """A vocabulary of random words, and the folder that it is published in."""
     made = Vocabulary.train(np.abs(random_units(2000, DIM)), 64, extractor=EXTRACTOR, max_iterations=1)
     folder = tmp_path_factory.mktemp("vocabulary")
-    publish_vocabulary(folder, made, {})
+    with Store.writer(folder, create=META) as store:
+        publish_vocabulary(store, made, {})
     return made, str(folder)
-
-
-def sabotaged(folder, **options):
-    return WorkerPool([sys.executable, str(SABOTAGED), str(folder), "64"], **{"n_workers": 2, **options})
 
 
 def test_every_file_comes_back_once_with_the_vector_of_its_own_picture(tiny, tiny_folder):
     files = sorted(sample_folder().glob("*.jpg"))
-    found = outcomes(WorkerPool.for_encoder(tiny_folder, n_workers=2), files)
+    found = outcomes(pool_of(tiny_folder), files)
     assert set(found) == {str(file) for file in files}
     pixels = np.stack([decode(file.read_bytes(), tiny.preprocessing).pixels for file in files])
     expected = tiny.encode_images(pixels)
@@ -56,58 +44,24 @@ def test_every_file_comes_back_once_with_the_vector_of_its_own_picture(tiny, tin
         np.testing.assert_allclose(found[str(file)].vector, vector, atol=1e-5)
 
 
+def test_a_file_comes_back_with_what_tells_it_from_another_at_the_same_place(tiny_folder):
+    file = sample_folder() / "cat.jpg"
+    facts, status = outcomes(pool_of(tiny_folder), [file])[str(file)].facts, file.stat()
+    assert facts["look"] == list(FileLook.of(status))
+
+
+def test_worker_may_take_more_memory_where_larger_pictures_are_allowed():
+    assert headroom(1) == headroom(64) == 1 << 30
+    assert headroom(200) == 200_000_000 * 16
+
+
 def test_no_files_start_no_worker(tiny_folder):
-    assert outcomes(WorkerPool.for_encoder(tiny_folder), []) == {}
+    assert outcomes(pool_of(tiny_folder), []) == {}
 
 
 def test_encoder_that_cannot_be_loaded_is_one_error(tmp_path):
     with pytest.raises(EncoderError, match=r"no worker could be started: .*holds no whole encoder"):
-        outcomes(WorkerPool.for_encoder(tmp_path), [sample_folder() / "cat.jpg"])
-
-
-@pytest.mark.parametrize(
-    ("manner", "reason"), [("crash", "signal 11"), ("exit", "exit code 7"), ("hang", "longer than the time limit")]
-)
-@pytest.mark.parametrize("position", [0, 5, 11])
-def test_file_that_ends_its_worker_is_given_up_after_two_tries(tmp_path, tiny_folder, manner, reason, position):
-    files = sorted(sample_folder().glob("*.jpg"))[:12]
-    bad = tmp_path / f"{manner}.jpg"
-    shutil.copyfile(files[0], bad)
-    files.insert(position, bad)
-    found = outcomes(sabotaged(tiny_folder, file_timeout_s=2.0), files)
-    assert found[str(bad)].facts["code"] == "quarantined"
-    assert reason in found[str(bad)].facts["message"]
-    assert "2 times" in found[str(bad)].facts["message"]
-    assert all(found[str(file)].vector is not None for file in files if file != bad)
-
-
-def test_file_that_eats_memory_costs_only_itself(tmp_path, tiny_folder):
-    files = sorted(sample_folder().glob("*.jpg"))[:12]
-    bad = tmp_path / "eat.jpg"
-    shutil.copyfile(files[0], bad)
-    found = outcomes(sabotaged(tiny_folder), [*files[:4], bad, *files[4:]])
-    assert found[str(bad)].vector is None
-    assert all(found[str(file)].vector is not None for file in files)
-
-
-def test_several_bad_files_are_each_given_up_and_the_run_is_committed(tmp_path, tiny, tiny_folder):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    for file in sample_folder().glob("*.jpg"):
-        shutil.copyfile(file, folder / file.name)
-    for name in ("crash1", "crash2", "hang1", "exit1"):
-        shutil.copyfile(sample_folder() / "cat.jpg", folder / f"{name}.jpg")
-    meta = {"dim": tiny.dim, "fingerprint": tiny.fingerprint, "model": "tiny"}
-    with Store.writer(tmp_path / "library", create=meta) as store:
-        plan = make_plan(store, [os.fsencode(folder)])
-        report = execute(store, plan, tiny_folder, pool=sabotaged(tiny_folder, file_timeout_s=2.0))
-        assert report.new == 29
-        assert sorted((Path(bad.path).stem, bad.code) for bad in report.bad) == [
-            (name, "quarantined") for name in ("crash1", "crash2", "exit1", "hang1")
-        ]
-        again = make_plan(store, [os.fsencode(folder)])
-        assert (len(again.to_embed), again.n_known_bad) == (0, 4)
-        assert all(isinstance(bad, BadPicture) for bad in store.catalog.bad_pictures())
+        outcomes(pool_of(tmp_path), [sample_folder() / "cat.jpg"])
 
 
 # -- local features ------------------------------------------------------------------------------------
@@ -119,7 +73,7 @@ def described_here(file):
 
 def test_workers_return_local_features_beside_the_embeddings(tiny, tiny_folder):
     files = sorted(sample_folder().glob("*.jpg"))[:10]
-    found = outcomes(WorkerPool.for_encoder(tiny_folder, n_workers=2), files, lambda: Job(local="features"))
+    found = outcomes(pool_of(tiny_folder), files, lambda: Job(local="features"))
     for file in files:
         picture, grey = decode_for_both(file.read_bytes(), tiny.preprocessing, longer_side=LONGER_SIDE)
         assert found[str(file)].local == packed_features(extract_rootsift(grey))
@@ -145,7 +99,7 @@ def test_a_picture_has_the_same_words_whether_a_worker_makes_them_or_its_feature
 ):
     made, path = vocabulary
     files = sorted(sample_folder().glob("*.jpg"))[:3]
-    found = outcomes(WorkerPool.for_encoder(tiny_folder, n_workers=1), files, lambda: Job(local=path))
+    found = outcomes(pool_of(tiny_folder, n_workers=1), files, lambda: Job(local=path))
     for file in files:
         gathered = packed_features(described_here(file)).features()
         expected, words = made.quantise(gathered), found[str(file)].local.words()
@@ -165,13 +119,14 @@ def test_workers_go_over_to_a_vocabulary_in_the_middle_of_a_run_and_may_leave_ou
         return Job(embeds=False, local="features" if len(asked) < 3 else vocabulary[1])
 
     files = sorted(sample_folder().glob("*.jpg"))
-    found = outcomes(WorkerPool.for_encoder(tiny_folder, n_workers=1), files, job)
+    found = outcomes(pool_of(tiny_folder, n_workers=1), files, job)
     assert [found[str(file)].local.kind for file in files] == ["features"] * 16 + ["words"] * (len(files) - 16)
     assert all(one.vector is None and "code" not in one.facts for one in found.values())
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("sift-raise", "failed"), ("sift-missing", "unavailable"), ("sift-crash", None)]
+    ("name", "code"),
+    [("sift-raise", "failed"), ("sift-missing", "unavailable"), ("sift-eat", "unavailable"), ("sift-crash", None)],
 )
 def test_failing_extractor_never_costs_a_picture_its_embedding(tmp_path, tiny_folder, name, code):
     files = sorted(sample_folder().glob("*.jpg"))[:9]
@@ -187,7 +142,7 @@ def test_failing_extractor_never_costs_a_picture_its_embedding(tmp_path, tiny_fo
 
 def test_vocabulary_that_cannot_be_loaded_costs_only_the_words(tiny_folder, tmp_path):
     job = Job(local=str(tmp_path))
-    (found,) = outcomes(WorkerPool.for_encoder(tiny_folder), [sample_folder() / "cat.jpg"], lambda: job).values()
+    (found,) = outcomes(pool_of(tiny_folder), [sample_folder() / "cat.jpg"], lambda: job).values()
     assert found.vector is not None
     error = found.facts["local_error"]
     assert (error["code"], error["message"][:32]) == ("unavailable", "the library has no visual words;")
@@ -203,7 +158,7 @@ def test_extractor_that_ends_its_worker_twice_is_given_up_where_nothing_else_is_
 def test_time_that_the_caller_takes_is_not_held_against_the_workers(tiny_folder):
     files = sorted(sample_folder().glob("*.jpg"))[:20]
     n_good = 0
-    with WorkerPool.for_encoder(tiny_folder, n_workers=2, file_timeout_s=1.0, tower_timeout_s=1.0) as pool:
+    with pool_of(tiny_folder, file_timeout_s=1.0, tower_timeout_s=1.0) as pool:
         for batch in pool.run(map(os.fsencode, files), job=lambda: Job(local="features")):
             time.sleep(1.2)
             n_good += sum(one.vector is not None for one in batch)

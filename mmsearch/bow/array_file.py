@@ -6,12 +6,13 @@ Opening reads the two lines only; the arrays are mapped read-only, so processes 
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from hashlib import file_digest, sha256
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,13 +74,13 @@ def arrays_in_pieces(
         file.write(checksum)
 
 
-def open_arrays(path: Path, kind: str, *, is_checked: bool = False) -> tuple[dict[str, Any], Arrays]:
+def open_arrays(source: Path | BinaryIO, kind: str, *, is_checked: bool = False) -> tuple[dict[str, Any], Arrays]:
     """Return facts and memory-mapped arrays of a file.
 
     Parameters
     ----------
-    path : Path
-        Written by `write_arrays` with the same `kind`.
+    source : Path or file
+        Written by `write_arrays` with the same `kind`; a file is open at its start.
     kind : str
         What it must be.
     is_checked : bool
@@ -97,13 +98,15 @@ def open_arrays(path: Path, kind: str, *, is_checked: bool = False) -> tuple[dic
     OSError
         If it cannot be read.
     """
-    with path.open("rb") as file:
+    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+        path = Path(file.name)
         header = _header(path, kind, file.readline(_MAX_HEADER), file.readline(_MAX_HEADER))
-        n_before, length = file.tell(), file.seek(0, 2)
-    if is_checked:
-        content = path.read_bytes()
-        if sha256(content[:-_CHECKSUM]).digest() != content[-_CHECKSUM:]:
-            raise VocabularyError(f"{path} differs from its checksum; copy or make it again")
+        n_before = file.tell()
+        # One mapping for all: each keeps a descriptor of its own.
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    length = len(content)
+    if is_checked and sha256(memoryview(content)[:-_CHECKSUM]).digest() != content[-_CHECKSUM:]:
+        raise VocabularyError(f"{path} differs from its checksum; copy or make it again")
     arrays: Arrays = {}
     for name, (start, end) in _places(header["arrays"], n_before):
         dtype, shape = header["arrays"][name]
@@ -112,9 +115,9 @@ def open_arrays(path: Path, kind: str, *, is_checked: bool = False) -> tuple[dic
                 f"{path} has {length} bytes, its array {name} should end at {end}; the file is cut short, "
                 "copy or make it again"
             )
-        # A mapping of no bytes is an error of the operating system.
-        is_empty = end == start
-        arrays[name] = np.zeros(shape, dtype) if is_empty else np.memmap(path, dtype, "r", start, tuple(shape))
+        is_empty = end == start  # which NumPy does not take from a buffer
+        array = np.zeros(0, dtype) if is_empty else np.frombuffer(content, dtype, prod(shape), start)
+        arrays[name] = array.reshape(shape)
     facts: dict[str, Any] = header["facts"]
     return facts, arrays
 

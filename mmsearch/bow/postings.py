@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +72,7 @@ class Postings:
         write_arrays(path, _KIND, {}, {field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
-    def open(cls, path: Path) -> Postings:
+    def open(cls, source: Path | BinaryIO) -> Postings:
         """Map the arrays of a file that is known to be whole: only its header and its lengths are checked.
 
         Raises
@@ -82,9 +82,11 @@ class Postings:
         OSError
             If it cannot be read.
         """
-        _, arrays = open_arrays(path, _KIND)
+        _, arrays = open_arrays(source, _KIND)
         if set(arrays) != {field.name for field in fields(cls)}:
-            raise VocabularyError(f"{path} holds no posting lists ({sorted(arrays)}); make it again")
+            raise VocabularyError(
+                f"{getattr(source, 'name', source)} holds no posting lists ({sorted(arrays)}); make it again"
+            )
         return cls(**arrays)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import log2
 from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -265,8 +265,8 @@ class Vocabulary:
         write_arrays(path, _KIND, {"extractor": self.extractor}, arrays)
 
     @classmethod
-    def load(cls, path: Path, *, extractor: str) -> Vocabulary:
-        """Return a vocabulary from its file.
+    def load(cls, source: Path | BinaryIO, *, extractor: str) -> Vocabulary:
+        """Return a vocabulary from its file, given by its path or open at its start.
 
         Raises
         ------
@@ -275,7 +275,8 @@ class Vocabulary:
         OSError
             If the file cannot be read.
         """
-        facts, arrays = open_arrays(path, _KIND, is_checked=True)
+        facts, arrays = open_arrays(source, _KIND, is_checked=True)
+        path = source if isinstance(source, Path) else source.name
         if facts.get("extractor") != extractor:
             raise VocabularyError(
                 f"{path} holds words for {facts.get('extractor')}, expected {extractor}; train a vocabulary on "

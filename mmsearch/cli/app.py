@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -54,24 +53,28 @@ def options(
 
 def main() -> None:
     """Run the program; expected errors are one sentence and never a traceback."""
-    from mmsearch.errors import MmsearchError, QueryError
+    from mmsearch.cli.streams import own_streams
+    from mmsearch.errors import MmsearchError, QueryError, sentence
 
+    own_streams()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except QueryError as error:
         say(f"error: {error}")
         sys.exit(2)
     except MmsearchError as error:
         say(f"error: {error}")
         sys.exit(1)
+    except OSError as error:
+        say(f"error: {sentence(error)}")
+        sys.exit(1)
     except SystemExit as end:
         if end.code == INTERRUPTED:  # what typer makes of Ctrl-C
             say("interrupted; every picture done so far is stored, the same command goes on from there")
         raise
-    except BrokenPipeError:
-        # The reader of our output has gone; keep the interpreter from complaining when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
 
 
 if __name__ == "__main__":

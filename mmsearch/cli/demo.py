@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmsearch.cli.options import LibraryOption, open_library
 from mmsearch.cli.render import print_table, say
+from mmsearch.errors import LibraryNotFoundError
 
 if TYPE_CHECKING:
     from mmsearch.library import Library
@@ -26,6 +28,8 @@ def demo(library: LibraryOption = None) -> None:
 
     folder = sample_folder()
     with open_library(library or default_cache() / "demo-library") as opened:
+        if library is None:
+            _forget_others(opened, folder)
         say(f"1. mmsearch index {folder}")
         with IndexProgress() as progress:
             report = opened.index([folder], model="offline", on_progress=progress, notify=say)
@@ -48,6 +52,14 @@ def demo(library: LibraryOption = None) -> None:
             "Next: `mmsearch index FOLDER` on a folder of your own pictures, then "
             '`mmsearch search "what it shows"`. `mmsearch search --help` has the rest.'
         )
+
+
+def _forget_others(opened: Library, folder: Path) -> None:
+    """Forget the sample pictures of other installations, which would be listed beside the same ones of this."""
+    with suppress(LibraryNotFoundError):
+        others = {Path(image.path).parent for image in opened.reader().catalog.images()} - {folder}
+        if others:
+            opened.remove(sorted(others))
 
 
 def _show(opened: Library, heading: str, query: Query) -> None:

@@ -26,6 +26,19 @@ def index(
     model: ModelOption = None,
     is_dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     follow_links: Annotated[bool, typer.Option("--follow-links", help="Go through symbolic links.")] = False,
+    is_recheck: Annotated[
+        bool,
+        typer.Option("--recheck", help="Try rejected files again, and compare the contents of all others."),
+    ] = False,
+    max_megapixels: Annotated[
+        float | None,
+        typer.Option(
+            min=1.0,
+            max=1000.0,
+            help="Refuse pictures that need memory for more pixels than this (default: as before, else 64)",
+            show_default=False,
+        ),
+    ] = None,
     recall: Annotated[
         float | None,
         typer.Option(
@@ -62,6 +75,8 @@ def index(
             model=model,
             is_dry_run=is_dry_run,
             follow_links=follow_links,
+            is_recheck=is_recheck,
+            max_megapixels=max_megapixels,
             settings=_settings(opened, recall) if recall is not None else None,
             local=local,
             vocabulary=vocabulary,
@@ -104,6 +119,8 @@ def show_report(report: IngestReport, opened: Library, wanted: Format) -> None:
         say(f"  {bad.code}: {bad.path}: {bad.message}")
     if len(report.bad) > _NAMED:
         say(f"  and {len(report.bad) - _NAMED} more; `mmsearch status --format jsonl` lists all")
+    for notice in report.notices:
+        say(notice)
     words = report.details.get("words", {})
     if words.get("n_failed"):
         say(f"local features of {words['n_failed']} pictures could not be had: {words['problem']}")

@@ -34,6 +34,8 @@ def status(library: LibraryOption = None, output: FormatOption = None) -> None:
         *_progress_rows(found),
     ]
     print_table(None, [("", False), ("", False)], rows_for_people)
+    for problem in found.problems:
+        say(f"problem: {problem}")
     for bad in found.bad:
         say(f"  {bad.code}: {bad.path}: {bad.message}")
 

@@ -35,7 +35,7 @@ def matches_page(example: str, result: SearchResult) -> str:
 
 def _side_by_side(hit: Hit, size: Size, zoom: float) -> dict[str, Any]:
     """Return what the page shows of a hit: places in pixels of the drawing."""
-    picture, own_size, own_zoom = _shown(hit.path)
+    picture, own_size, own_zoom = _shown(hit.path, (hit.width, hit.height))
     left = size[0] + _GAP
     local = hit.local
     lines = [
@@ -61,11 +61,15 @@ def _outline(hit: Hit, size: Size, zoom: float, left: float, own_zoom: float) ->
     return " ".join(points)
 
 
-def _shown(path: str) -> tuple[str | None, Size, float]:
-    """Return a picture as an address that holds it, its size in the drawing, and drawing pixels a picture pixel."""
+def _shown(path: str, known: tuple[int, int] = (0, 0)) -> tuple[str | None, Size, float]:
+    """Return a picture as an address that holds it, its size in the drawing, and drawing pixels a picture pixel.
+
+    Of a picture of the library `known` is the (width, height), which may be above the usual limit.
+    """
+    from mmsearch.images import enough_for
     from mmsearch.images.copies import thumbnail_of_file
 
-    found = thumbnail_of_file(path, _SIDE)
+    found = thumbnail_of_file(path, _SIDE, max_megapixels=enough_for(*known))
     if found is None:
         return None, (_SIDE, _SIDE), 1.0
     width, height = found.original_size

@@ -72,13 +72,22 @@ def cache_folder() -> Path:
 
 def read_lines(file: Path, option: str) -> list[str]:
     """Return the lines of a text file that are not blank; - is standard input."""
+    from mmsearch.errors import advice, reason
+
+    name = "standard input" if str(file) == "-" else str(file)
+    if str(file) == "-" and sys.stdin is None:
+        raise typer.BadParameter("standard input is closed; expected one a line", param_hint=option)
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{file} cannot be read: {error}", param_hint=option) from error
+    except OSError as error:
+        raise typer.BadParameter(
+            f"{name} cannot be read ({reason(error)}); {advice(error)}", param_hint=option
+        ) from error
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"{name} cannot be read: {error}", param_hint=option) from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
-        raise typer.BadParameter(f"{file} is empty; expected one a line", param_hint=option)
+        raise typer.BadParameter(f"{name} is empty; expected one a line", param_hint=option)
     return lines
 
 

@@ -117,6 +117,11 @@ def search(
         for row in rows:
             _shape(row, result, explain=explain)
         write_rows(rows, ("rank", "score", "path", "image_id", "width", "height", "taken_at"), wanted)
+    for problem in result.problems:
+        say(f"problem: {problem}")
+    n_missing = sum(hit.is_missing for hit in result.hits)
+    if n_missing:
+        say(f"{n_missing} of these files are gone: `mmsearch index` their new folder, or `mmsearch rm` the old one")
     if explain:
         seconds = ", ".join(f"{stage} {1000 * value:.1f} ms" for stage, value in result.seconds.items())
         say(f"route: {result.route}, {result.n_candidates} candidates; {seconds}")
@@ -159,13 +164,14 @@ def _shape(row: Row, result: SearchResult, *, explain: bool) -> None:
 
 def _write_page(file: Path, images: list[str], result: SearchResult) -> None:
     from mmsearch.cli.matches import matches_page
+    from mmsearch.errors import StorageError, advice, reason
 
     if len(images) != 1:
         raise typer.BadParameter("matches are drawn with one example picture; give it with -i", param_hint="--html")
     try:
         file.write_text(matches_page(weighted(images[0]).label, result), "utf-8", errors="xmlcharrefreplace")
     except OSError as error:
-        raise typer.BadParameter(f"{file} cannot be written ({error.strerror})", param_hint="--html") from error
+        raise StorageError(f"{file}: could not be written ({reason(error)}); {advice(error)}") from error
     say(f"page: {file}")
 
 
@@ -180,7 +186,7 @@ def _print(result: SearchResult, *, explain: bool) -> None:
             f"{hit.score:.4f}",
             *(f"{hit.terms[label]:+.3f}" for label in labels),
             *(_local_cells(hit) if is_local else ()),
-            hit.path,
+            f"{hit.path}  (missing)" if hit.is_missing else hit.path,
         ]
         for hit in result.hits
     ]

@@ -29,7 +29,7 @@ from mmsearch.encoders.onnx import (
 )
 from mmsearch.encoders.probes import probe_texts
 from mmsearch.encoders.tokens import token_batch
-from mmsearch.errors import EncoderError, StorageError
+from mmsearch.errors import EncoderError, StorageError, advice, reason
 from mmsearch.records import Pixels
 from mmsearch.vectors import l2_normalize
 
@@ -83,9 +83,7 @@ def export_encoder(eager: EagerEncoder, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(temporary, folder)
     except OSError as error:
-        raise StorageError(
-            f"{folder}: could not write the encoder ({error.strerror or error}); free some space"
-        ) from error
+        raise StorageError(f"{folder}: could not write the encoder ({reason(error)}); {advice(error)}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

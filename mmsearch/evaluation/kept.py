@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mmsearch.errors import StorageError
+from mmsearch.errors import StorageError, advice, reason
 
 
 def write_kept(file: Path, data: bytes) -> None:
@@ -16,4 +16,4 @@ def write_kept(file: Path, data: bytes) -> None:
         temporary.write_bytes(data)
         temporary.replace(file)
     except OSError as error:
-        raise StorageError(f"{file}: could not be written ({error.strerror}); free some space") from error
+        raise StorageError(f"{file}: could not be written ({reason(error)}); {advice(error)}") from error

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mmsearch.errors import StorageError
+from mmsearch.errors import StorageError, advice, reason
 from mmsearch.evaluation.page import page_of
 from mmsearch.system import n_cores
 
@@ -71,7 +71,7 @@ def _storage_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"{folder}: could not be written ({error.strerror}); name another folder") from error
+        raise StorageError(f"{folder}: could not be written ({reason(error)}); {advice(error)}") from error
 
 
 def finite(value: Any) -> Any:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
-from mmsearch.errors import StorageError
+from mmsearch.errors import StorageError, advice, reason
 from mmsearch.evaluation.ground_truth.trec import qrels_lines, run_lines
 from mmsearch.evaluation.scored import Item, Ranking
 
@@ -49,9 +49,7 @@ class TrecWriter:
                     ranked = zip((names[i] for i in ids.tolist()), scores.tolist(), strict=True)
                     out.write(run_lines(asked[query], list(ranked), tag))
         except OSError as error:
-            raise StorageError(
-                f"{run_file}: could not be written ({error.strerror}); name another folder"
-            ) from error
+            raise StorageError(f"{run_file}: could not be written ({reason(error)}); {advice(error)}") from error
 
 
 def _name(item: Item, number: int) -> str:

@@ -2,9 +2,13 @@
 
 from mmsearch.images.copies import part_of_picture
 from mmsearch.images.decode import decode, decode_for_both, decode_grey
-from mmsearch.images.find import FoundFile, Unreachable, find_files, is_named_like_a_picture, read_file
+from mmsearch.images.find import Found, FoundFile, PassedOver, Unreachable, find_files
+from mmsearch.images.formats import enough_for
+from mmsearch.images.kinds import has_heif, is_named_like_a_picture, passed_over_text
+from mmsearch.images.read import file_digest, read_file
 
 __all__ = [
-    "FoundFile", "Unreachable", "decode", "decode_for_both", "decode_grey", "find_files",
-    "is_named_like_a_picture", "part_of_picture", "read_file",
+    "Found", "FoundFile", "PassedOver", "Unreachable", "decode", "decode_for_both", "decode_grey", "enough_for",
+    "file_digest", "find_files", "has_heif", "is_named_like_a_picture", "part_of_picture", "passed_over_text",
+    "read_file",
 ]  # fmt: skip

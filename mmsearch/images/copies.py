@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmsearch.errors import PictureError
-from mmsearch.images.decode import named_errors, open_upright
-from mmsearch.images.find import read_file
-from mmsearch.records import Box
+from mmsearch.images.formats import check_size
+from mmsearch.images.read import read_file
+from mmsearch.images.upright import Upright, named_errors, open_upright
+from mmsearch.records import MAX_MEGAPIXELS, Box
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,7 +30,9 @@ class Thumbnail:
         return "data:image/jpeg;base64," + b64encode(self.jpeg).decode()
 
 
-def thumbnail(data: bytes, side: int, *, box: Box | None = None, max_megapixels: float = 64.0) -> Thumbnail:
+def thumbnail(
+    data: bytes, side: int, *, box: Box | None = None, max_megapixels: float = MAX_MEGAPIXELS
+) -> Thumbnail:
     """Return a picture, or a part of it, whose longer side has at most `side` pixels.
 
     Raises
@@ -38,27 +41,34 @@ def thumbnail(data: bytes, side: int, *, box: Box | None = None, max_megapixels:
         If the picture cannot be read, or the box lies outside of it.
     """
 
-    def at_least(size: tuple[int, int]) -> tuple[int, int] | None:
+    def at_least(size: tuple[int, int]) -> tuple[int, int]:
+        if box is not None:
+            return _largest_below(size, max_megapixels)
         shrink = min(1.0, 2 * side / max(size))
-        return None if box else (max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink)))
+        return max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink))
 
     with named_errors():
         upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
-        image = _part(upright.image, box).convert("RGB")
+        image = (upright.image if box is None else _part(upright, box)).convert("RGB")
         image.thumbnail((side, side))
         return Thumbnail(_saved(image, "JPEG", quality=80), (upright.width, upright.height))
 
 
-def thumbnail_of_file(path: str, side: int, *, box: Box | None = None) -> Thumbnail | None:
+def thumbnail_of_file(
+    path: str, side: int, *, box: Box | None = None, max_megapixels: float = MAX_MEGAPIXELS
+) -> Thumbnail | None:
     """Return the thumbnail of a file, or None if it cannot be read."""
     try:
-        return thumbnail(read_file(os.fsencode(path))[0], side, box=box)
+        data, _ = read_file(os.fsencode(path))
+        return thumbnail(data, side, box=box, max_megapixels=max_megapixels)
     except PictureError:
         return None
 
 
-def part_of_picture(data: bytes, box: Box, *, max_megapixels: float = 64.0) -> bytes:
+def part_of_picture(data: bytes, box: Box, *, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
     """Return a PNG, without loss, of a part of a picture at full size.
+
+    A JPEG above the ceiling is decoded at a smaller scale, and its part enlarged to the size that it should have.
 
     Raises
     ------
@@ -66,20 +76,39 @@ def part_of_picture(data: bytes, box: Box, *, max_megapixels: float = 64.0) -> b
         If the picture cannot be read, or the box lies outside of it.
     """
     with named_errors():
-        image = open_upright(data, max_megapixels=max_megapixels).image
-        return _saved(_part(image, box).convert("RGB"), "PNG", compress_level=1)
+        upright = open_upright(
+            data, at_least=lambda size: _largest_below(size, max_megapixels), max_megapixels=max_megapixels
+        )
+        left, top, right, bottom = _inside(box, upright)
+        size = right - left, bottom - top
+        check_size(*size, max_megapixels, what="the part")
+        part = _part(upright, box).convert("RGB")
+        return _saved(part if part.size == size else part.resize(size), "PNG", compress_level=1)
 
 
-def _part(image: Image.Image, box: Box | None) -> Image.Image:
-    if box is None:
-        return image
+def _largest_below(size: tuple[int, int], max_megapixels: float) -> tuple[int, int]:
+    """Return the size of the largest scale of libjpeg with at most so many pixels."""
+    by = next((by for by in (1, 2, 4) if size[0] * size[1] <= max_megapixels * 1e6 * by**2), 8)
+    return max(1, size[0] // by), max(1, size[1] // by)
+
+
+def _inside(box: Box, upright: Upright) -> tuple[int, int, int, int]:
+    """Return a box in whole pixels of the original, cut off at its edges."""
     left, top = max(0, round(box[0])), max(0, round(box[1]))
-    right, bottom = min(image.width, round(box[2])), min(image.height, round(box[3]))
+    right, bottom = min(upright.width, round(box[2])), min(upright.height, round(box[3]))
     if left >= right or top >= bottom:
         raise PictureError(
-            "corrupt", f"the part {box} lies outside of a picture of {image.width} x {image.height} pixels"
+            "corrupt", f"the part {box} lies outside of a picture of {upright.width} x {upright.height} pixels"
         )
-    return image.crop((left, top, right, bottom))
+    return left, top, right, bottom
+
+
+def _part(upright: Upright, box: Box) -> Image.Image:
+    """Return a part, smaller than it is in the original if the picture was decoded at a smaller scale."""
+    left, top, right, bottom = _inside(box, upright)
+    x, y = upright.image.width / upright.width, upright.image.height / upright.height
+    near = int(left * x), int(top * y)
+    return upright.image.crop((*near, max(near[0] + 1, round(right * x)), max(near[1] + 1, round(bottom * y))))
 
 
 def _saved(image: Image.Image, format_: str, **options: int) -> bytes:

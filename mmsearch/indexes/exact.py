@@ -25,7 +25,7 @@ class ExactIndex:
 
     def __init__(self, matrix: NDArray[np.float16], dead: Sequence[int] = ()) -> None:
         self._matrix = matrix
-        self._dead = np.array(sorted(set(dead)), dtype=np.int64)
+        self._dead = np.array(sorted(row for row in set(dead) if row < len(matrix)), dtype=np.int64)
         self._wide: Matrix = np.empty((0, 0), dtype=np.float32)
 
     def __len__(self) -> int:
@@ -46,7 +46,8 @@ class ExactIndex:
         return self._search(queries, k, self._matrix[first_row:], first_row=first_row)
 
     def search_among(self, queries: Matrix, k: int, rows: Rows) -> tuple[Matrix, Rows]:
-        """Search only the given rows, each named once, in any order; dead ones are left out."""
+        """Search only the given rows, each named once, in any order; dead ones and those not there are left out."""
+        rows = rows[rows < len(self._matrix)]
         if len(self._dead):
             rows = rows[~np.isin(rows, self._dead)]
         n_blocks = max(1, len(rows) // _BATCH_BLOCK + 1)

@@ -8,17 +8,20 @@ are marked and never reused, and a file is only loaded by callers that have chec
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from mmsearch.errors import DimensionError
 from mmsearch.indexes.base import Rows
 from mmsearch.records import Matrix
+from mmsearch.system import path_through
 from mmsearch.vectors import check_directions, check_width
+
+_BLOCK = 1 << 20  # bytes
 
 
 class HnswIndex:
@@ -150,16 +153,37 @@ class HnswIndex:
             self.ef = before
 
     def save(self, path: Path) -> None:
-        """Write the graph; OSError if less of it is there afterwards, which hnswlib does not notice."""
+        """Write the graph; OSError if not all of it is there afterwards, which hnswlib does not notice."""
+        path.open("wb").close()
         self._graph.save_index(str(path))
-        n_bytes = path.stat().st_size
-        if n_bytes != self.size_bytes:
-            raise OSError(errno.ENOSPC, f"{n_bytes} of {self.size_bytes} bytes were written")
+        n_bytes, n_expected = path.stat().st_size, self.size_bytes
+        if n_bytes == n_expected:
+            return
+        with path.open("ab", buffering=0) as file:
+            for _ in range(n_bytes, n_expected, _BLOCK):  # until the system says why it takes no more
+                file.write(bytes(_BLOCK))
+        raise OSError(errno.EIO, f"{n_bytes} of {n_expected} bytes were written")
 
     @classmethod
     def load(cls, path: Path, dim: int, *, m: int, ef_construction: int, n_nodes: int) -> HnswIndex:
-        """Read a graph that is known to be whole: a damaged file crashes the process."""
+        """Read a graph that is known to be whole: a damaged file crashes the process.
+
+        Raises
+        ------
+        OSError
+            If it cannot be read.
+        """
         index = cls(dim, m=m, ef_construction=ef_construction)
         index._graph = index._empty_graph()
-        index._graph.load_index(str(path), max_elements=max(1, n_nodes))
+        try:
+            index._graph.load_index(str(path), max_elements=max(1, n_nodes))
+        except RuntimeError as error:  # hnswlib: "Cannot open file", whatever the reason
+            path.open("rb").close()
+            raise OSError(errno.EIO, str(error)) from error
         return index
+
+    @classmethod
+    def of_file(cls, file: BinaryIO, dim: int, facts: Mapping[str, Any]) -> HnswIndex:
+        """Read a graph as `load` does from a file that is open, with what is noted of it beside it."""
+        path = path_through(file.fileno(), Path(file.name))
+        return cls.load(path, dim, m=facts["M"], ef_construction=facts["ef_construction"], n_nodes=facts["n"])

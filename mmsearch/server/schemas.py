@@ -157,19 +157,21 @@ class FoundPicture(Picture):
     score: float
     terms: Annotated[list[TermScore], Field(description="With `explain`.")]
     local: LocalScore | None
+    is_missing: Annotated[bool, Field(description="There is no file at the path any more.")]
 
 
 class SearchAnswer(TypedDict):
     """Hits, best first, and how they were found.
 
     `route` is exact, graph, filtered, local or empty; `message` is a sentence on what local features did, or empty;
-    `seconds` has the stages local, encode, search and total.
+    `problems` are sentences on what the library has lost; `seconds` has the stages local, encode, search and total.
     """
 
     hits: list[FoundPicture]
     route: str
     n_candidates: int
     message: str
+    problems: list[str]
     seconds: dict[str, float]
 
 
@@ -261,12 +263,13 @@ def search_json(result: SearchResult, *, explain: bool) -> SearchAnswer:
             "rank": hit.rank, "score": hit.score,
             "terms": [{"term": label, "cosine": cosine} for label, cosine in hit.terms.items()],
             "local": None if hit.local is None else local_json(hit.local, explain=explain),
+            "is_missing": hit.is_missing,
         }
         for hit in result.hits
     ]  # fmt: skip
     return {
         "hits": hits, "route": result.route, "n_candidates": result.n_candidates, "message": result.local,
-        "seconds": result.seconds,
+        "problems": list(result.problems), "seconds": result.seconds,
     }  # fmt: skip
 
 

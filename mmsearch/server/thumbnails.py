@@ -14,7 +14,7 @@ from hashlib import sha256
 from io import BufferedReader
 
 from mmsearch.errors import PictureError
-from mmsearch.images import read_file
+from mmsearch.images import enough_for, read_file
 from mmsearch.images.copies import thumbnail
 from mmsearch.library import Library
 from mmsearch.records import ImageRecord
@@ -64,10 +64,15 @@ class Thumbnails:
         kept = self._server.thumbnails.get(content_hash, side)
         if kept is not None:
             return kept, "kept"
-        data, _ = read_file(os.fsencode(image.path))
+        try:
+            data, _ = read_file(os.fsencode(image.path))
+        except PictureError as error:
+            if error.code == "not_an_image":  # what was indexed was one
+                raise PictureError("changed", _CHANGED) from error
+            raise
         if sha256(data).digest() != content_hash:
             raise PictureError("changed", _CHANGED)
-        jpeg = thumbnail(data, side).jpeg
+        jpeg = thumbnail(data, side, max_megapixels=enough_for(image.width, image.height)).jpeg
         self._server.thumbnails.put(content_hash, side, jpeg)
         return jpeg, "made"
 

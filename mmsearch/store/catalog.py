@@ -2,7 +2,8 @@
 
 WAL mode with synchronous=FULL: a committed transaction survives a power cut, and readers go on during a
 write. Triggers keep `dead` equal to the rows that no picture refers to, whatever statement caused it. Pictures
-without a vector, in a library without an encoder, have row -1.
+without a vector, in a library without an encoder, have row -1. Every commit has a number and a random token: what
+is made from a catalog carries both, so that it is not taken for something made from another state (`Moment`).
 """
 
 from __future__ import annotations
@@ -10,61 +11,53 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from mmsearch.errors import LibraryDamagedError, LibraryVersionError, StorageError
-from mmsearch.records import BadPicture, ImageRecord
+from mmsearch.errors import LibraryDamagedError, LibraryLostError, LibraryVersionError
+from mmsearch.records import BadPicture, FileLook, ImageRecord
+from mmsearch.store.migrations import SCHEMA, migrate, read_as_now
 from mmsearch.store.publish import storage_errors, sync_folder
+from mmsearch.store.sqlite_errors import sqlite_errors
 from mmsearch.store.where import register_functions
 
-SCHEMA = 1
-_TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE vector (row INTEGER PRIMARY KEY, crc32 INTEGER NOT NULL, digest BLOB NOT NULL UNIQUE);
-CREATE TABLE image (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL UNIQUE, size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL, hash BLOB NOT NULL, row INTEGER NOT NULL REFERENCES vector(row),
-    width INTEGER NOT NULL, height INTEGER NOT NULL, format TEXT NOT NULL, taken TEXT);
-CREATE INDEX image_row ON image(row);
-CREATE INDEX image_hash ON image(hash);
-CREATE TABLE bad (
-    path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    code TEXT NOT NULL, message TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE dead (row INTEGER PRIMARY KEY);
-CREATE TRIGGER image_added AFTER INSERT ON image BEGIN DELETE FROM dead WHERE row = NEW.row; END;
-CREATE TRIGGER image_left AFTER DELETE ON image
-WHEN OLD.row >= 0 AND NOT EXISTS (SELECT 1 FROM image WHERE row = OLD.row)
-BEGIN INSERT OR IGNORE INTO dead VALUES (OLD.row); END;
-CREATE TRIGGER image_changed AFTER UPDATE OF row ON image WHEN OLD.row <> NEW.row BEGIN
-    DELETE FROM dead WHERE row = NEW.row;
-    INSERT OR IGNORE INTO dead SELECT OLD.row WHERE NOT EXISTS (SELECT 1 FROM image WHERE row = OLD.row);
-END;
-"""
 _COLUMNS = "id, path, row, size, mtime_ns, width, height, format, taken"
 _CHUNK = 500  # bound parameters of one statement
+_HOLDS_VECTOR = "substr(digest, 1, 8) <> CAST('dropped-' AS BLOB)"
+_BELOW = "(path = ? OR (path >= ? AND path < ?))"
 
 
-@contextmanager
-def sqlite_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into sentences that name the file and what to do."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        text = str(error)
-        if "full" in text or "I/O" in text or "readonly" in text or "unable to open" in text:
-            raise StorageError(
-                f"{path}: the system refused the access ({text}); check free space and permissions, "
-                "nothing that was stored is lost"
-            ) from error
-        raise LibraryDamagedError(f"{path}: the catalog cannot be read ({text}); run `mmsearch verify`") from error
-    except sqlite3.DatabaseError as error:
-        raise LibraryDamagedError(
-            f"{path}: the catalog is damaged ({error}); restore it, or delete the library and index again"
-        ) from error
+class Moment(NamedTuple):
+    """A commit in the history of one library: the library's identity, and the commit's number and token."""
+
+    library: str
+    number: int
+    token: str
+
+
+class KnownFile(NamedTuple):
+    """What the catalog knows of the file of a picture."""
+
+    path: bytes
+    look: FileLook
+    image_id: int
+    content_hash: bytes
+
+
+class KnownBad(NamedTuple):
+    """What the catalog knows of a rejected file, and how often it was tried."""
+
+    path: bytes
+    look: FileLook
+    code: str
+    n_tries: int
+
+
+def _nothing() -> None:
+    """Check nothing, note nothing."""
 
 
 def record_of(values: Sequence[Any]) -> ImageRecord:
@@ -73,15 +66,33 @@ def record_of(values: Sequence[Any]) -> ImageRecord:
     return ImageRecord(image_id, os.fsdecode(path), *rest)
 
 
+def _bounds(root: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the parameters of `_BELOW`."""
+    prefix = root.rstrip(b"/") + b"/"
+    return root, prefix, prefix[:-1] + b"0"
+
+
 class Catalog:
     """One connection to a library's catalog; not shared between threads.
 
     Readers see one consistent state inside `reading()`; the writer changes it inside `writing()`.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    connection : sqlite3.Connection
+        Opened on it.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self.db = connection
+        self.guard: Callable[[], None] = _nothing
+        """Called when a transaction of the writer begins; raises if the library is no longer its own."""
+        self.on_commit: Callable[[], None] = _nothing
+        """Called when one is on disk."""
+        self._revision: int | None = None  # of the last commit that this writer knows of
 
     @classmethod
     def create(cls, path: Path, meta: dict[str, Any]) -> None:
@@ -96,16 +107,16 @@ class Catalog:
             with sqlite_errors(path), closing(sqlite3.connect(temporary, isolation_level=None)) as db:
                 db.execute("PRAGMA journal_mode=WAL")
                 db.execute("PRAGMA synchronous=FULL")
-                db.executescript(f"BEGIN; {_TABLES} COMMIT;")
-                catalog = cls(temporary, db)
-                with catalog.writing():
-                    catalog.set_meta({"schema": SCHEMA, "epoch": 0, "n_rows": 0, "revision": 0, **meta})
+                db.execute("BEGIN")
+                migrate(db, path.parent)
+                cls(temporary, db).set_meta(meta)
+                db.execute("COMMIT")
             os.replace(temporary, path)
             sync_folder(path.parent)
 
     @classmethod
     def open(cls, path: Path, *, write: bool = False) -> Catalog:
-        """Open the file and check its schema version.
+        """Open the file; an older schema is migrated by the writer, and read as it is by others.
 
         Raises
         ------
@@ -122,17 +133,25 @@ class Catalog:
                 register_functions(db)
                 if write:
                     db.execute("PRAGMA synchronous=FULL")
-                schema = catalog.meta("schema")
+                catalog._bring_up_to_date(is_writer=write)
             except BaseException:
                 db.close()
                 raise
-        if schema != SCHEMA:
-            db.close()
+        return catalog
+
+    def _bring_up_to_date(self, *, is_writer: bool) -> None:
+        schema = self.meta("schema")
+        if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
             raise LibraryVersionError(
-                f"{path}: library format {schema}, this mmsearch knows format {SCHEMA}; "
+                f"{self.path}: library format {schema}, this mmsearch knows formats 1 to {SCHEMA}; "
                 "use the mmsearch version that wrote it, or index again into another folder"
             )
-        return catalog
+        if schema < SCHEMA and is_writer:
+            with self._transaction():
+                migrate(self.db, self.path.parent, schema=schema)
+        elif schema < SCHEMA:
+            read_as_now(self.db, schema=schema)
+        self._revision = self.meta("revision") if is_writer else None
 
     def close(self) -> None:
         """Close the connection."""
@@ -153,17 +172,55 @@ class Catalog:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Commit the statements inside as one transaction, or none of them."""
+        """Commit the statements inside as one transaction, or none of them.
+
+        Raises
+        ------
+        LibraryLostError
+            If the library is no longer that of this writer, or another one has written to it.
+        """
+        with self._transaction():
+            self.guard()
+            if self.meta("revision") != self._revision:
+                raise LibraryLostError(
+                    f"{self.path.parent}: another process has written to this library meanwhile, although this one "
+                    "holds its lock; this run stops, what it stored before counts: run the command again"
+                )
+            yield
+            self.db.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision'")
+            self._revision = int(self.meta("revision"))
+            self.db.execute("INSERT INTO history VALUES (?, randomblob(8))", (self._revision,))
+        self.on_commit()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        revision = self._revision
         with sqlite_errors(self.path):
             self.db.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                self.db.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision'")
                 self.db.execute("COMMIT")
             except BaseException:
+                self._revision = revision
                 if self.db.in_transaction:
                     self.db.execute("ROLLBACK")
                 raise
+
+    # -- history -------------------------------------------------------------------------------------
+
+    def moment(self) -> Moment | None:
+        """Return the last commit; None in a library of before histories were kept."""
+        library, last = (
+            self.meta("library"),
+            self.db.execute("SELECT number, token FROM history ORDER BY number DESC"),
+        )
+        newest = last.fetchone()
+        return None if library is None or newest is None else Moment(library, newest[0], bytes(newest[1]).hex())
+
+    def is_in_history(self, moment: Moment) -> bool:
+        """Return whether a commit is one of this catalog: its own last one, or one before it."""
+        token = self.db.execute("SELECT token FROM history WHERE number = ?", (moment.number,)).fetchone()
+        return self.meta("library") == moment.library and token is not None and token[0].hex() == moment.token
 
     # -- settings ------------------------------------------------------------------------------------
 
@@ -234,11 +291,14 @@ class Catalog:
         found = self.db.execute("SELECT hash FROM image WHERE id = ?", (image_id,)).fetchone()
         return None if found is None else bytes(found[0])
 
-    def image_with_hash(self, content_hash: bytes) -> ImageRecord | None:
-        """Return one picture with these file contents, or None."""
-        sql = f"SELECT {_COLUMNS} FROM image WHERE hash = ? ORDER BY id LIMIT 1"
-        found = self.db.execute(sql, (content_hash,)).fetchone()
-        return None if found is None else record_of(found)
+    def images_with_hash(self, content_hash: bytes) -> list[ImageRecord]:
+        """Return the pictures with these file contents, by id."""
+        sql = f"SELECT {_COLUMNS} FROM image WHERE hash = ? ORDER BY id"
+        return [record_of(values) for values in self.db.execute(sql, (content_hash,))]
+
+    def paths_of_size(self, size: int) -> list[bytes]:
+        """Return the paths of all pictures whose files have so many bytes."""
+        return [path for (path,) in self.db.execute("SELECT path FROM image WHERE size = ?", (size,))]
 
     def image_ids(self) -> list[int]:
         """Return the ids of all pictures."""
@@ -249,17 +309,25 @@ class Catalog:
         found = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'image'").fetchone()
         return int(found[0]) if found else 0
 
-    def known_files(self, root: bytes) -> Iterator[tuple[bytes, int, int, int, bytes]]:
-        """Yield (path, size, mtime_ns, id, hash) of every picture at or below `root`."""
-        prefix = root.rstrip(b"/") + b"/"
-        sql = "SELECT path, size, mtime_ns, id, hash FROM image WHERE path = ? OR (path >= ? AND path < ?)"
-        return self.db.execute(sql, (root, prefix, prefix[:-1] + b"0"))
+    def known_files(self, root: bytes) -> Iterator[KnownFile]:
+        """Yield what is known of every picture at or below `root`."""
+        sql = f"SELECT id, hash, path, size, mtime_ns, ctime_ns, inode FROM image WHERE {_BELOW}"
+        for image_id, content_hash, path, *look in self.db.execute(sql, _bounds(root)):
+            yield KnownFile(path, FileLook(*look), image_id, content_hash)
 
-    def bad_files(self, root: bytes) -> Iterator[tuple[bytes, int, int]]:
-        """Yield (path, size, mtime_ns) of every rejected file at or below `root`."""
-        prefix = root.rstrip(b"/") + b"/"
-        sql = "SELECT path, size, mtime_ns FROM bad WHERE path = ? OR (path >= ? AND path < ?)"
-        return self.db.execute(sql, (root, prefix, prefix[:-1] + b"0"))
+    def bad_files(self, root: bytes) -> Iterator[KnownBad]:
+        """Yield what is known of every rejected file at or below `root`."""
+        sql = f"SELECT code, n_tries, path, size, mtime_ns, ctime_ns, inode FROM bad WHERE {_BELOW}"
+        for code, n_tries, path, *look in self.db.execute(sql, _bounds(root)):
+            yield KnownBad(path, FileLook(*look), code, n_tries)
+
+    def count_below(self, root: bytes) -> int:
+        """Return the number of pictures at or below `root`."""
+        return self.count_where(_BELOW, _bounds(root))
+
+    def roots(self) -> list[bytes]:
+        """Return the folders that were ever given to `index`."""
+        return [path for (path,) in self.db.execute("SELECT path FROM root ORDER BY path")]
 
     def bad_pictures(self) -> list[BadPicture]:
         """Return every rejected file with its reason, by path."""
@@ -276,10 +344,12 @@ class Catalog:
         return n
 
     def checksums(self, rows: Sequence[int]) -> dict[int, int]:
-        """Return {row: crc32} of the given rows that the catalog knows."""
+        """Return {row: crc32} of the given rows that hold a vector; given-up ones do not."""
         found: dict[int, int] = {}
         for start in range(0, len(rows), _CHUNK):
             chunk = [int(row) for row in rows[start : start + _CHUNK]]
             marks = ",".join("?" * len(chunk))
-            found.update(self.db.execute(f"SELECT row, crc32 FROM vector WHERE row IN ({marks})", chunk))
+            found.update(
+                self.db.execute(f"SELECT row, crc32 FROM vector WHERE row IN ({marks}) AND {_HOLDS_VECTOR}", chunk)
+            )
         return found

@@ -1,7 +1,8 @@
 """The library folder as a whole: one writer, many readers, recovery, commits, compaction, proof.
 
 What is acknowledged is on disk: vectors first, then one SQLite transaction that lists them. A kill
-between the two leaves a tail in the vector file that no catalog row names; the next writer cuts it off.
+between the two leaves a tail in the vector file that no catalog row names; the next writer cuts it off. What is
+missing is never given up by opening a library: it is named, and the rest answers.
 """
 
 from __future__ import annotations
@@ -9,74 +10,34 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from mmsearch.errors import (
-    DimensionError,
-    LibraryDamagedError,
-    LibraryNotFoundError,
-)
-from mmsearch.records import Matrix
+from mmsearch.errors import LibraryDamagedError, LibraryNotFoundError
+from mmsearch.records import MAX_MEGAPIXELS
 from mmsearch.store.catalog import Catalog
-from mmsearch.store.lock import locked
-from mmsearch.store.matrix import Half, append_rows, map_rows, row_checksum, row_digest, stored_rows
-from mmsearch.store.publish import remove_unnamed, storage_errors, sync_folder
-from mmsearch.vectors import check_directions
+from mmsearch.store.changes import Changes, apply_changes
+from mmsearch.store.history import history_problem, sidecar_problem, with_moment, write_last
+from mmsearch.store.lock import HeldFolder, locked
+from mmsearch.store.matrix import Half, append_rows, map_rows, row_checksum, stored_rows
+from mmsearch.store.publish import (
+    load_matching,
+    publish,
+    remove_unnamed,
+    sidecar_of,
+    storage_errors,
+    sync_folder,
+)
+from mmsearch.store.rows import append_vectors, give_up_digest
+from mmsearch.system import shown_path
 
 T = TypeVar("T")
 CATALOG = "catalog.sqlite"
-TRANSIENT = ("permission", "vanished", "changed", "unreadable")  # says nothing about the stored vector
+_MAX_MEGAPIXELS = "max_megapixels"  # setting
 _BLOCK = 65_536  # rows copied or checked at a time
-
-
-@dataclass(frozen=True)
-class StoredFile:
-    """One picture to be committed: what the file is, and its vector (dim,), an existing row, or neither."""
-
-    path: bytes
-    size: int
-    mtime_ns: int
-    content_hash: bytes
-    width: int
-    height: int
-    format: str
-    taken_at: str | None
-    vector: Matrix | None = None
-    row: int = -1
-
-
-@dataclass(frozen=True)
-class RejectedFile:
-    """One file that could not be used; not tried again until size or mtime change."""
-
-    path: bytes
-    size: int
-    mtime_ns: int
-    code: str
-    message: str
-
-
-@dataclass
-class Changes:
-    """What one transaction does to the catalog."""
-
-    stored: list[StoredFile] = field(default_factory=list)
-    rejected: list[RejectedFile] = field(default_factory=list)
-    moved: list[tuple[int, bytes, int]] = field(default_factory=list)  # (id, new path, mtime_ns)
-    touched: list[tuple[int, int]] = field(default_factory=list)  # (id, mtime_ns)
-    gone: list[int] = field(default_factory=list)  # ids
-    forgotten: list[bytes] = field(default_factory=list)  # paths of rejected files that left
-
-    def __len__(self) -> int:
-        """Return how many entries would be changed."""
-        return (
-            len(self.stored) + len(self.rejected) + len(self.moved)
-            + len(self.touched) + len(self.gone) + len(self.forgotten)
-        )  # fmt: skip
+_N_SAMPLED = 9  # rows compared with their checksums when a vector file is mapped
 
 
 class Store:
@@ -85,9 +46,13 @@ class Store:
     Use `Store.open` for reading and `Store.writer` for writing.
     """
 
-    def __init__(self, folder: Path, catalog: Catalog) -> None:
+    def __init__(self, folder: Path, catalog: Catalog, held: HeldFolder | None = None) -> None:
         self.folder = folder
+        """Where the library lies, for people and other processes."""
+        self.files = folder if held is None else held.files
+        """The same for this process; a writer's leads to what it locked, whatever lies under its path by now."""
         self.catalog = catalog
+        self._held = held
         self._matrix: Half | None = None
         self._matrix_epoch = -1
 
@@ -128,16 +93,21 @@ class Store:
             If another process is writing.
         LibraryNotFoundError
             If there is no library and `create` is None.
+        LibraryLostError
+            Also later, from every write: if the library was removed, moved or replaced meanwhile.
         """
         if create is None and not (folder / CATALOG).is_file():
             cls.open(folder)
         with storage_errors(folder, "the library folder"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with locked(folder):
+        with locked(folder) as held:
             if not (folder / CATALOG).is_file() and create is not None:
                 Catalog.create(folder / CATALOG, create)
-            store = cls(folder, Catalog.open(folder / CATALOG, write=True))
+            store = cls(folder, Catalog.open(folder / CATALOG, write=True), held)
             try:
+                held.watch(CATALOG)
+                store.catalog.guard = held.check
+                store.catalog.on_commit = lambda: write_last(store.files, store.catalog)
                 store._recover()
                 yield store
             finally:
@@ -170,9 +140,23 @@ class Store:
         """Generation of the vector file; rows are renumbered only when it changes."""
         return int(self.catalog.meta("epoch"))
 
+    @property
+    def max_megapixels(self) -> float:
+        """Pictures that need memory for more pixels are refused."""
+        return float(self.catalog.meta(_MAX_MEGAPIXELS) or MAX_MEGAPIXELS)
+
+    def keep_max_megapixels(self, wanted: float | None) -> bool:
+        """Keep a limit if one is given, and return whether it is above the one before; the caller is the writer."""
+        before = self.max_megapixels
+        if wanted is None or wanted == before:
+            return False
+        with self.catalog.writing():
+            self.catalog.set_meta({_MAX_MEGAPIXELS: wanted})
+        return wanted > before
+
     def vectors_path(self, epoch: int) -> Path:
         """Return the vector file of an epoch."""
-        return self.folder / f"vectors-{epoch}.f16"
+        return self.files / f"vectors-{epoch}.f16"
 
     def consistently(self, read: Callable[[], T]) -> T:
         """Return what `read` finds in one state of the library.
@@ -191,12 +175,35 @@ class Store:
                 raise problem
 
     def matrix(self) -> Half:
-        """Map the committed vectors float16 (n_rows, dim), read only; consistent inside `reading()`."""
-        epoch, n_rows = self.epoch, self.n_rows
-        if self._matrix is None or epoch != self._matrix_epoch or len(self._matrix) != n_rows:
-            self._matrix = map_rows(self.vectors_path(epoch), n_rows, self.dim)
-            self._matrix_epoch = epoch
+        """Map the committed vectors float16 (n, dim), read only; consistent inside `reading()`.
+
+        There are `n_rows` of them, or fewer where the file was cut: the rows beyond are lost.
+
+        Raises
+        ------
+        LibraryDamagedError
+            If the file holds other vectors than those that the catalog lists.
+        """
+        epoch = self.epoch
+        n_present = self.n_rows - len(self.lost_rows())
+        if self._matrix is None or epoch != self._matrix_epoch or len(self._matrix) != n_present:
+            matrix = map_rows(self.vectors_path(epoch), n_present, self.dim)
+            self._refuse_foreign(matrix)
+            self._matrix, self._matrix_epoch = matrix, epoch
         return self._matrix
+
+    def _refuse_foreign(self, matrix: Half) -> None:
+        """Raise if most of a few rows differ from their checksums: that is another file, and no damage."""
+        sample = np.linspace(0, max(0, len(matrix) - 1), min(_N_SAMPLED, len(matrix)), dtype=np.int64)
+        rows: list[int] = sample.tolist()
+        expected = self.catalog.checksums(rows)
+        n_foreign = sum(expected[row] != row_checksum(matrix[row]) for row in rows if row in expected)
+        if 2 * n_foreign > len(expected):
+            raise LibraryDamagedError(
+                f"{shown_path(self.vectors_path(self.epoch))}: these are not the vectors that the catalog lists; "
+                "were they copied from another library, or is one of the two an older copy? Restore what belongs "
+                "together, or run `mmsearch verify --repair` and `mmsearch index` on the folders again"
+            )
 
     def checked_rows(self, rows: Sequence[int]) -> Half:
         """Return the vectors of a few rows (n, dim) after comparing them with their checksums.
@@ -204,34 +211,77 @@ class Store:
         Raises
         ------
         LibraryDamagedError
-            If a vector is not what was committed.
+            If a vector is not what was committed, or is lost.
         """
-        vectors = self.matrix()[np.asarray(rows, dtype=np.int64)]
+        matrix = self.matrix()
         expected = self.catalog.checksums(rows)
-        for row, vector in zip(rows, vectors, strict=True):
-            if expected.get(int(row)) != row_checksum(vector):
+        for row in rows:
+            if row >= len(matrix) or expected.get(int(row)) != row_checksum(matrix[row]):
                 raise LibraryDamagedError(
-                    f"{self.vectors_path(self.epoch)}: row {row} differs from its checksum; "
+                    f"{shown_path(self.vectors_path(self.epoch))}: row {row} differs from its checksum; "
                     "run `mmsearch verify --repair` and then `mmsearch index` on the folders again"
                 )
-        return vectors
+        return matrix[np.asarray(rows, dtype=np.int64)]
 
-    def damaged_rows(self) -> list[int]:
-        """Return every live row whose stored bytes differ from their checksum; missing rows count."""
-        path, dim, n_rows = self.vectors_path(self.epoch), self.dim, self.n_rows
-        present = min(stored_rows(path, dim), n_rows)
-        matrix = map_rows(path, present, dim)
-        dead = set(self.catalog.dead_rows())
-        bad = []
-        for start in range(0, n_rows, _BLOCK):
-            rows = range(start, min(start + _BLOCK, n_rows))
-            expected = self.catalog.checksums(rows)
-            for row in rows:
-                if row in dead:
-                    continue
-                if row >= present or expected.get(row) != row_checksum(matrix[row]):
-                    bad.append(row)
-        return bad
+    def lost_rows(self) -> range:
+        """Return the rows that the catalog lists and the vector file is too short for."""
+        n_rows = self.n_rows
+        return range(min(stored_rows(self.vectors_path(self.epoch), self.dim), n_rows), n_rows)
+
+    def problems(self) -> list[str]:
+        """Return what can be seen at a glance to be missing or not to belong together: sentences."""
+        problems = [history_problem(self.files, self.catalog)]
+        lost = self.lost_rows()
+        n_pictures = self.catalog.count_where("row >= ?", (lost.start,)) if lost else 0
+        if n_pictures:
+            problems.append(
+                f"{shown_path(self.vectors_path(self.epoch))} holds {lost.start} of {self.n_rows} vectors, so "
+                f"{n_pictures} pictures cannot be found by what they show; restore the file, or run "
+                "`mmsearch index` on their folders again"
+            )
+        return [problem for problem in problems if problem]
+
+    # -- caches --------------------------------------------------------------------------------------
+
+    def sidecar(self, kind: str) -> dict[str, Any] | str:
+        """Return the sidecar of a published cache if it was made from this library, or why not; reads no cache."""
+        facts = sidecar_of(self.files, kind)
+        return facts if isinstance(facts, str) else self._foreign(kind, facts) or facts
+
+    def load_matching(
+        self,
+        kind: str,
+        expected: dict[str, Any],
+        load: Callable[[BinaryIO, dict[str, Any]], T],
+        *,
+        is_stamp_enough: bool = False,
+    ) -> T | str:
+        """Load a cache that was made from this library, as `publish.load_matching` does, or say why not."""
+        return load_matching(
+            self.files, kind, expected, load,
+            foreign=lambda facts: self._foreign(kind, facts), is_stamp_enough=is_stamp_enough,
+        )  # fmt: skip
+
+    def _foreign(self, kind: str, facts: dict[str, Any]) -> str | None:
+        return sidecar_problem(self.files, self.catalog, kind, facts)
+
+    def check(self) -> None:
+        """Raise LibraryLostError if the library is no longer this writer's."""
+        assert self._held is not None, "only the writer asks"
+        self._held.check()
+
+    def publish(
+        self,
+        kind: str,
+        name: str,
+        save: Callable[[Path], None],
+        facts: dict[str, Any],
+        *,
+        replaces: Sequence[str] = (),
+    ) -> None:
+        """Publish a cache made from the present state of the library, as `publish.publish` does."""
+        facts = with_moment(facts, self.catalog)
+        publish(self.files, kind, name, save, facts, replaces=replaces, check=self.check)
 
     # -- writing -------------------------------------------------------------------------------------
 
@@ -249,70 +299,9 @@ class Store:
         """
         if not len(changes):
             return
-        rows = self._append([file.vector for file in changes.stored])
         with self.catalog.writing():
-            db = self.catalog.db
-            db.executemany("DELETE FROM image WHERE id = ?", [(image_id,) for image_id in changes.gone])
-            db.executemany("DELETE FROM bad WHERE path = ?", [(path,) for path in changes.forgotten])
-            for image_id, path, mtime_ns in changes.moved:
-                db.execute("DELETE FROM bad WHERE path = ?", (path,))
-                db.execute("UPDATE image SET path = ?, mtime_ns = ? WHERE id = ?", (path, mtime_ns, image_id))
-            db.executemany(
-                "UPDATE image SET mtime_ns = ? WHERE id = ?", [(mtime, i) for i, mtime in changes.touched]
-            )
-            self._list_vectors(changes.stored, rows)
-            for file, row in zip(changes.stored, rows, strict=True):
-                _store_image(db, file, row if file.vector is not None else file.row)
-            for bad in changes.rejected:
-                # A file that went bad keeps no vector of its former contents.
-                if bad.code not in TRANSIENT:
-                    db.execute("DELETE FROM image WHERE path = ?", (bad.path,))
-                db.execute(
-                    "INSERT OR REPLACE INTO bad VALUES (?, ?, ?, ?, ?)",
-                    (bad.path, bad.size, bad.mtime_ns, bad.code, bad.message),
-                )
-
-    def _append(self, vectors: Sequence[Matrix | None]) -> list[int]:
-        """Append the vectors that are not stored yet; return the row of each (-1 for None)."""
-        given = [vector for vector in vectors if vector is not None]
-        if not given:
-            return [-1] * len(vectors)
-        block = np.stack(given).astype("<f2")
-        if block.shape[1] != self.dim:
-            raise DimensionError(
-                f"vectors have {block.shape[1]} dimensions, the library has {self.dim}; "
-                "was it built with another model?"
-            )
-        check_directions(block.astype(np.float32), "vectors to store")
-        n_rows = self.n_rows
-        known: dict[bytes, int] = {}
-        fresh: list[int] = []
-        rows = []
-        for position, vector in enumerate(block):
-            digest = row_digest(vector)
-            if digest not in known:
-                found = self.catalog.db.execute("SELECT row FROM vector WHERE digest = ?", (digest,)).fetchone()
-                known[digest] = found[0] if found else n_rows + len(fresh)
-                if not found:
-                    fresh.append(position)
-            rows.append(known[digest])
-        if fresh:
-            append_rows(self.vectors_path(self.epoch), block[fresh], at=n_rows)
-        answer = iter(rows)
-        return [-1 if vector is None else next(answer) for vector in vectors]
-
-    def _list_vectors(self, files: Sequence[StoredFile], rows: Sequence[int]) -> None:
-        n_rows = self.n_rows
-        last = n_rows
-        for file, row in zip(files, rows, strict=True):
-            if file.vector is not None and row == last:  # rows are handed out in order
-                half = file.vector.astype("<f2")
-                self.catalog.db.execute(
-                    "INSERT INTO vector VALUES (?, ?, ?)", (row, row_checksum(half), row_digest(half))
-                )
-                last += 1
-        if last != n_rows:
-            self.catalog.set_meta({"n_rows": last})
+            rows = append_vectors(self, changes.stored)
+            apply_changes(self.catalog.db, changes, rows)
 
     def remove_images(self, image_ids: Sequence[int]) -> None:
         """Forget pictures; their files are not touched."""
@@ -325,23 +314,40 @@ class Store:
             n = 0
             for row in rows:
                 n += db.execute("DELETE FROM image WHERE row = ?", (int(row),)).rowcount
-                # The row stays listed as dead, under a digest that no vector has.
-                db.execute("UPDATE vector SET digest = ? WHERE row = ?", (b"dropped-%d" % row, int(row)))
+                give_up_digest(self.catalog, int(row))
         return n
+
+    def give_up_lost(self) -> int:
+        """Forget the rows that the vector file is too short for, so that the next run embeds their pictures again.
+
+        Returns
+        -------
+        int
+            The number of pictures forgotten; none where only rows that no picture uses are lost.
+        """
+        lost = self.lost_rows()
+        if not lost:
+            return 0
+        n_pictures = self.drop_rows(lost)
+        path = self.vectors_path(self.epoch)
+        # Zero rows stand in for the lost ones, so that row numbers stay what they are.
+        append_rows(path, np.zeros((len(lost), self.dim), dtype=np.float16), at=lost.start)
+        self._matrix = None
+        return n_pictures
 
     def compact(self) -> None:
         """Rewrite the vector file without dead rows, as a new epoch; rows are renumbered."""
         dead = self.catalog.dead_rows()
         if not dead:
             return
-        old, epoch = self.matrix(), self.epoch + 1
-        live = np.setdiff1d(np.arange(len(old)), dead)
-        path = self.vectors_path(epoch)
-        path.unlink(missing_ok=True)
-        for start in range(0, len(live), _BLOCK):
-            append_rows(path, old[live[start : start + _BLOCK]], at=start)
-        sync_folder(self.folder)
         with self.catalog.writing():
+            old, epoch = self.matrix(), self.epoch + 1
+            live = np.setdiff1d(np.arange(self.n_rows), dead)
+            path = self.vectors_path(epoch)
+            path.unlink(missing_ok=True)
+            for start in range(0, len(live), _BLOCK):
+                append_rows(path, old[live[start : start + _BLOCK]], at=start)
+            sync_folder(self.files)
             db = self.catalog.db
             db.execute("CREATE TEMP TABLE renumber (old INTEGER PRIMARY KEY, new INTEGER NOT NULL)")
             pairs = ((old_row, new_row) for new_row, old_row in enumerate(live.tolist()))
@@ -358,37 +364,23 @@ class Store:
         self._remove_old_epochs()
 
     def _recover(self) -> None:
-        """Undo what a killed writer left: files, the tail of the vector file, rows that are missing."""
+        """Undo what a killed writer left: files without a name, vectors that were never acknowledged."""
+        remove_unnamed(self.files)
+        if history_problem(self.files, self.catalog) is not None:
+            return  # what the catalog does not know may have been acknowledged
         self._remove_old_epochs()
-        remove_unnamed(self.folder)
-        n_rows, dim = self.n_rows, self.dim
-        path = self.vectors_path(self.epoch)
-        found = stored_rows(path, dim)
-        if found < n_rows:
-            missing = set(range(found, n_rows)) - set(self.catalog.dead_rows())
-            self.drop_rows(sorted(missing))
-            # Zero rows stand in for the missing ones, so that row numbers stay what they are.
-            append_rows(path, np.zeros((n_rows - found, dim), dtype=np.float16), at=found)
-        elif path.exists() and path.stat().st_size != n_rows * dim * 2:
-            with storage_errors(path, "the vectors"):
-                os.truncate(path, n_rows * dim * 2)
+        path, size = self.vectors_path(self.epoch), 2 * self.n_rows * self.dim
+        with storage_errors(path, "the vectors"):
+            if path.exists() and path.stat().st_size > size:
+                os.truncate(path, size)
+
+    def note_history(self) -> None:
+        """Let the catalog that is there count as the latest, whatever was acknowledged before."""
+        if history_problem(self.files, self.catalog) is not None:
+            write_last(self.files, self.catalog)
 
     def _remove_old_epochs(self) -> None:
         keep = self.vectors_path(self.epoch)
-        for path in self.folder.glob("vectors-*.f16"):
+        for path in self.files.glob("vectors-*.f16"):
             if path != keep:
                 path.unlink(missing_ok=True)
-
-
-def _store_image(db: Any, file: StoredFile, row: int) -> None:
-    db.execute("DELETE FROM bad WHERE path = ?", (file.path,))
-    # Changed contents get a new id, and ids are never used twice: what is known of an id stays true.
-    db.execute("DELETE FROM image WHERE path = ? AND hash <> ?", (file.path, file.content_hash))
-    db.execute(
-        "INSERT INTO image (path, size, mtime_ns, hash, row, width, height, format, taken) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET "
-        "size = excluded.size, mtime_ns = excluded.mtime_ns, hash = excluded.hash, row = excluded.row, "
-        "width = excluded.width, height = excluded.height, format = excluded.format, taken = excluded.taken",
-        (file.path, file.size, file.mtime_ns, file.content_hash, row,
-         file.width, file.height, file.format, file.taken_at),
-    )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.hnsw import HnswIndex
 from mmsearch.records import Matrix
 from mmsearch.store.folder import Store
-from mmsearch.store.publish import matching_file, next_name, publish, sidecar_of
+from mmsearch.store.publish import next_name
 
 KIND = "graph"
 _BLOCK = 2_000
@@ -66,7 +66,7 @@ class PublishedGraph:
 
 def graph_facts(store: Store) -> dict[str, Any] | None:
     """Return the sidecar of the current graph if it fits the library; does not read the graph."""
-    facts = sidecar_of(store.folder, KIND)
+    facts = store.sidecar(KIND)
     if isinstance(facts, str) or (facts["epoch"], facts["dim"]) != (store.epoch, store.dim):
         return None
     return facts
@@ -80,17 +80,18 @@ def calibrations_of(facts: dict[str, Any]) -> dict[str, Calibration]:
 def load_graph(store: Store) -> PublishedGraph | str:
     """Load the current graph after comparing it with its checksum, or say why it cannot be used."""
     start = time.perf_counter()
-    epoch, n_rows = store.epoch, store.n_rows
-    found = matching_file(store.folder, KIND, {"dim": store.dim, "epoch": epoch, "metric": "ip"})
+    epoch, n_rows = store.epoch, len(store.matrix())
+
+    def load(file: BinaryIO, facts: dict[str, Any]) -> tuple[HnswIndex, dict[str, Any]]:
+        return HnswIndex.of_file(file, store.dim, facts), facts
+
+    found = store.load_matching(KIND, {"dim": store.dim, "epoch": epoch, "metric": "ip"}, load)
     if isinstance(found, str):
         return found
-    path, facts = found
+    index, facts = found
     covered = int(facts["covered"])
     if covered > n_rows:
-        return f"{path.stem}.json covers {covered} rows, the library has {n_rows}"
-    index = HnswIndex.load(
-        path, store.dim, m=facts["M"], ef_construction=facts["ef_construction"], n_nodes=facts["n"]
-    )
+        return f"the graph covers {covered} vectors, of which {n_rows} are there"
     index.delete([row for row in store.catalog.dead_rows() if row < covered])
     seconds = time.perf_counter() - start
     return PublishedGraph(index, covered, epoch, calibrations_of(facts), seconds, facts.get("build_seconds"))
@@ -210,4 +211,4 @@ def _publish(store: Store, graph: PublishedGraph, settings: GraphSettings) -> No
         "build_seconds": graph.build_seconds,
         "calibration": {modality: found.to_json() for modality, found in graph.calibrations.items()},
     }  # fmt: skip
-    publish(store.folder, KIND, next_name(store.folder, KIND, stem="hnsw"), graph.index.save, facts)
+    store.publish(KIND, next_name(store.files, KIND, stem="hnsw"), graph.index.save, facts)

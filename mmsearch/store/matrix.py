@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.errors import LibraryDamagedError, StorageError
-from mmsearch.store.publish import sync
+from mmsearch.errors import LibraryDamagedError, StorageError, advice, reason
+from mmsearch.store.publish import sync, unreadable
+from mmsearch.system import shown_path
 
 Half = NDArray[np.float16]
 
@@ -53,8 +54,8 @@ def append_rows(path: Path, rows: Half, *, at: int) -> None:
             os.close(handle)
     except OSError as error:
         raise StorageError(
-            f"{path}: could not store {len(rows)} vectors ({error.strerror}); free some space and run again, "
-            "nothing that was stored before is lost"
+            f"{shown_path(path)}: could not store {len(rows)} vectors ({reason(error)}); {advice(error)}, "
+            "and run again; nothing that was stored before is lost"
         ) from error
 
 
@@ -79,10 +80,13 @@ def map_rows(path: Path, n_rows: int, dim: int) -> Half:
     found = stored_rows(path, dim)
     if found < n_rows:
         raise LibraryDamagedError(
-            f"{path}: {found} vectors found, the catalog lists {n_rows}; "
+            f"{shown_path(path)}: {found} vectors found, the catalog lists {n_rows}; "
             "run `mmsearch index` on the folders again to embed the missing ones"
         )
     try:
         return np.memmap(path, dtype="<f2", mode="r", shape=(n_rows, dim))
-    except (OSError, ValueError) as error:  # it went, or was cut, since its size was looked at
-        raise LibraryDamagedError(f"{path}: the vectors cannot be mapped ({error})") from error
+    except OSError as error:
+        problem = f"{shown_path(path.parent)}: {unreadable(path, error)}"
+        raise LibraryDamagedError(f"{problem}; {advice(error)}") from error
+    except ValueError as error:  # it went, or was cut, since its size was looked at
+        raise LibraryDamagedError(f"{shown_path(path)}: the vectors cannot be mapped ({error})") from error

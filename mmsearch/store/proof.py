@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 from mmsearch.records import VerifyReport
-from mmsearch.store.catalog import sqlite_errors
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import KIND
-from mmsearch.store.matrix import stored_rows
-from mmsearch.store.publish import current, manifest_problem, matching_file, withdraw
+from mmsearch.store.lock import is_being_written
+from mmsearch.store.matrix import map_rows, row_checksum, stored_rows
+from mmsearch.store.publish import current, manifest_problem, withdraw
+from mmsearch.store.sqlite_errors import sqlite_errors
 from mmsearch.store.words import words_problems
 
 _NAMED = 5  # damaged pictures named in full
+_BLOCK = 65_536  # rows checked at a time
 
 
 def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
-    """Check the catalog's structure, every vector, graph and visual words; with `is_repair`, drop what is damaged.
+    """Check the catalog's structure and history, every vector, graph and visual words.
 
-    Dropped pictures are embedded again by the next `index` of their folder, a dropped graph is rebuilt;
-    until then search is exact. Dropped visual words are made again by the same `index`.
+    With `is_repair` what is damaged or lost is dropped, and the catalog that is there counts from now on. Dropped
+    pictures are embedded again by the next `index` of their folder, a dropped graph is rebuilt; until then search
+    is exact. Dropped visual words are made again by the same `index`.
     """
     problems = _catalog_problems(store)
     with store.catalog.reading():
-        rows = store.damaged_rows()
-        for row in rows[:_NAMED]:
-            paths = [image.path for image in store.catalog.images_of_rows([row])]
-            problems.append(f"vector {row} differs from its checksum; it belongs to {', '.join(map(repr, paths))}")
-        if len(rows) > _NAMED:
-            problems.append(f"{len(rows) - _NAMED} more vectors differ from their checksums")
-        n_present = stored_rows(store.vectors_path(store.epoch), store.dim)
-        if n_present < store.n_rows:
-            problems.append(f"the vector file holds {n_present} of {store.n_rows} vectors")
+        problems += store.problems()
+        damaged = damaged_rows(store)
+        problems += _vector_problems(store, damaged)
         n_rows, graph, words = store.n_rows, _graph_problem(store), words_problems(store)
-        manifest = manifest_problem(store.folder)
+        manifest = manifest_problem(store.files)
     if manifest:
         problems.append(f"no graph and no visual words can be used: {manifest}")
     if graph:
@@ -39,12 +36,49 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
     problems += [f"the visual words are not whole: {problem}" for problem in words.values()]
     n_dropped = 0
     if is_repair:
-        n_dropped = store.drop_rows(rows) if rows else 0
+        n_dropped = store.drop_rows(damaged) if damaged else 0
+        n_dropped += store.give_up_lost()
         if graph or manifest:
-            withdraw(store.folder, KIND)
+            withdraw(store.files, KIND)
         for kind in words:
-            withdraw(store.folder, kind)
+            withdraw(store.files, kind)
+        store.note_history()
     return VerifyReport(n_rows, tuple(problems), n_dropped)
+
+
+def damaged_rows(store: Store) -> list[int]:
+    """Return the rows, used or not, that are there and whose bytes differ from their checksum."""
+    n_present = store.lost_rows().start
+    matrix = map_rows(store.vectors_path(store.epoch), n_present, store.dim)
+    damaged: list[int] = []
+    for start in range(0, n_present, _BLOCK):
+        rows = range(start, min(start + _BLOCK, n_present))
+        expected = store.catalog.checksums(rows)
+        damaged += [row for row in rows if row in expected and expected[row] != row_checksum(matrix[row])]
+    return damaged
+
+
+def _vector_problems(store: Store, damaged: list[int]) -> list[str]:
+    """Return a sentence for each thing that is wrong with the vector file."""
+    problems = []
+    unused = set(store.catalog.dead_rows()).intersection(damaged)
+    used = [row for row in damaged if row not in unused]
+    for row in used[:_NAMED]:
+        paths = [image.path for image in store.catalog.images_of_rows([row])]
+        problems.append(f"vector {row} differs from its checksum; it belongs to {', '.join(map(repr, paths))}")
+    if len(used) > _NAMED:
+        problems.append(f"{len(used) - _NAMED} more vectors differ from their checksums")
+    if unused:
+        problems.append(f"{len(unused)} vectors that no picture uses any more differ from their checksums")
+    n_listed, n_stored = store.n_rows, stored_rows(store.vectors_path(store.epoch), store.dim)
+    if n_stored < n_listed:
+        problems.append(f"the vector file holds {n_stored} of {n_listed} vectors")
+    if n_stored > n_listed and not is_being_written(store.folder):
+        problems.append(
+            f"the vector file holds {n_stored - n_listed} vectors more than the catalog lists: left by a run that "
+            "was ended before it acknowledged them; the next `mmsearch index` cuts them off"
+        )
+    return problems
 
 
 def _catalog_problems(store: Store) -> list[str]:
@@ -59,8 +93,8 @@ def _catalog_problems(store: Store) -> list[str]:
 
 
 def _graph_problem(store: Store) -> str | None:
-    if current(store.folder, KIND) is None:
+    if current(store.files, KIND) is None:
         return None
     # One of an older epoch is stale, not damaged: search leaves it alone and `index` replaces it.
-    found = matching_file(store.folder, KIND, {"dim": store.dim})
+    found = store.load_matching(KIND, {"dim": store.dim}, lambda file, facts: None)
     return found if isinstance(found, str) else None

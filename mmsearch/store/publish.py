@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
-from mmsearch.errors import StorageError
+from mmsearch.errors import StorageError, VocabularyError, advice, is_shortage, reason
+from mmsearch.system import shown_path
 
+T = TypeVar("T")
 MANIFEST = "manifest.json"
-_CACHE_FILE = re.compile(rf"[a-z]+-\d+\.(bin|json)(\.tmp)?|{re.escape(MANIFEST)}\.tmp")
+_CACHE_FILE = re.compile(r"[a-z]+-\d+\.(bin|json)(\.tmp)?|(manifest|history)\.json\.tmp")
 
 
 def sync(handle: int) -> None:
@@ -46,8 +48,8 @@ def storage_errors(path: Path, what: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise StorageError(
-            f"{path}: could not write {what} ({error.strerror or error}); free some space and run again, "
-            "the stored vectors are not affected"
+            f"{shown_path(path)}: could not write {what} ({reason(error)}); {advice(error)}, "
+            "and run again; nothing that was stored before is lost"
         ) from error
 
 
@@ -102,13 +104,47 @@ def _readable_manifest(folder: Path) -> dict[str, Any] | None:
     """Return the entries of the manifest; None also if it cannot be read."""
     try:
         return _manifest(folder)
-    except OSError:
+    except OSError as error:
+        unreadable(folder / MANIFEST, error)
         return None
+
+
+def manifest_state(folder: Path) -> bytes:
+    """Return what changes with every publication; nothing where there was none."""
+    try:
+        return (folder / MANIFEST).read_bytes()
+    except OSError as error:
+        unreadable(folder / MANIFEST, error)
+        return b""
+
+
+def unreadable(path: Path, error: OSError) -> str:
+    """Return why a file cannot be read, for who can do without it.
+
+    Raises
+    ------
+    StorageError
+        If the refusal says nothing of the file: it is whole, and nobody should repair it.
+    """
+    if is_shortage(error):
+        raise StorageError(f"{shown_path(path)} cannot be read ({reason(error)}); {advice(error)}") from error
+    return f"{path.name} cannot be read ({reason(error)})"
 
 
 def _manifest_bytes(entries: dict[str, Any]) -> bytes:
     checksum = sha256(json.dumps(entries).encode()).hexdigest()
     return json.dumps({**entries, "sha256": checksum}, indent=1).encode()
+
+
+def sidecar_checksums(folder: Path) -> list[str]:
+    """Return the checksums of the sidecars of all caches that the manifest names."""
+    return [entry["sidecar_sha256"] for entry in (_readable_manifest(folder) or {}).values()]
+
+
+def sidecar_checksum(folder: Path, kind: str) -> str | None:
+    """Return the checksum of the sidecar of a cache, as the manifest has it."""
+    checksum = _manifest_entry(folder, kind)[1]
+    return checksum if isinstance(checksum, str) else None
 
 
 def current(folder: Path, kind: str) -> str | None:
@@ -136,7 +172,7 @@ def sidecar_of(folder: Path, kind: str) -> dict[str, Any] | str:
     try:
         data = (folder / f"{name}.json").read_bytes()
     except OSError as error:
-        return f"{name}.json cannot be read ({error.strerror})"
+        return unreadable(folder / f"{name}.json", error)
     if sha256(data).hexdigest() != checksum:
         return f"{name}.json differs from its checksum in {MANIFEST}"
     facts: dict[str, Any] = json.loads(data)
@@ -151,6 +187,7 @@ def publish(
     facts: dict[str, Any],
     *,
     replaces: Iterable[str] = (),
+    check: Callable[[], None] = lambda: None,
 ) -> None:
     """Write `<name>.bin` with `save`, its sidecar `<name>.json` with `facts`, and make it current.
 
@@ -168,6 +205,8 @@ def publish(
         What the file must be, checked by the reader; `length`, `sha256` and `stamp` are added.
     replaces : iterable of str
         Other kinds that are withdrawn at the same moment.
+    check : callable
+        Raises if the library is no longer the writer's; asked before anything is replaced.
 
     Raises
     ------
@@ -186,15 +225,18 @@ def publish(
                 os.close(handle)
             length = temporary.stat().st_size
             facts = {**facts, "length": length, "sha256": file_sha256(temporary)}
+            check()
             os.replace(temporary, target)
-            facts["stamp"] = _stamp(target)
+            facts["stamp"] = _stamp(target.stat())
             sidecar = json.dumps(facts, indent=1).encode()
             write_file(folder / f"{name}.json", sidecar)
             entry = {"name": name, "sidecar_sha256": sha256(sidecar).hexdigest()}
             entries = {key: old for key, old in (_manifest(folder) or {}).items() if key not in replaces}
+            check()
             write_file(folder / MANIFEST, _manifest_bytes({**entries, kind: entry}))
         except BaseException:
             temporary.unlink(missing_ok=True)
+            check()  # where the library went away, that is what to say
             raise
     remove_unnamed(folder)
 
@@ -210,9 +252,8 @@ def withdraw(folder: Path, kind: str) -> None:
     remove_unnamed(folder)
 
 
-def _stamp(path: Path) -> list[int]:
+def _stamp(status: os.stat_result) -> list[int]:
     """Return what the file system changes whenever a file is written to, replaced or renamed."""
-    status = path.stat()
     return [status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
 
 
@@ -229,27 +270,78 @@ def remove_unnamed(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def matching_file(
-    folder: Path, kind: str, expected: dict[str, Any], *, is_stamp_enough: bool = False
-) -> tuple[Path, dict[str, Any]] | str:
-    """Return the current file and sidecar of a cache that is exactly what was published, or why it is not.
+def load_matching(
+    folder: Path,
+    kind: str,
+    expected: dict[str, Any],
+    load: Callable[[BinaryIO, dict[str, Any]], T],
+    *,
+    foreign: Callable[[dict[str, Any]], str | None] = lambda facts: None,
+    is_stamp_enough: bool = False,
+) -> T | str:
+    """Return what `load` makes of the current file of a cache that is exactly what was published, or why it is not.
 
-    Reads the whole file to hash it: 0.5 s a gigabyte. With `is_stamp_enough` only if the file system says that
-    the file was touched since it was published.
+    The file is opened once, so what was compared with its checksum is what is loaded, whatever a writer puts in its
+    place meanwhile. All of it is read to hash it, 0.5 s a gigabyte.
+
+    Parameters
+    ----------
+    folder : Path
+        The library.
+    kind : str
+        Key in the manifest.
+    expected : dict
+        What its sidecar must say.
+    load : callable
+        Given the file, open at its start, and the sidecar. VocabularyError and OSError are reasons.
+    foreign : callable
+        Given the sidecar; returns why it cannot be used, or None.
+    is_stamp_enough : bool
+        Read all of it only if the file system says that the file was touched since it was published.
+
+    Raises
+    ------
+    StorageError
+        If too many files are open, or memory is short: that says nothing of the cache.
     """
-    facts = sidecar_of(folder, kind)
-    if isinstance(facts, str):
-        return facts
-    path = folder / f"{current(folder, kind)}.bin"
+    while True:
+        before = manifest_state(folder)
+        facts = sidecar_of(folder, kind)
+        problem = facts if isinstance(facts, str) else foreign(facts)
+        found: T | str
+        if problem is not None or isinstance(facts, str):
+            found = str(problem)
+        else:
+            path = folder / f"{current(folder, kind)}.bin"
+            found = _load_named(path, expected, load, facts, is_stamp_enough=is_stamp_enough)
+        if not isinstance(found, str) or manifest_state(folder) == before:
+            return found
+        # A writer published meanwhile, so that files of two states may have met.
+
+
+def _load_named(
+    path: Path,
+    expected: dict[str, Any],
+    load: Callable[[BinaryIO, dict[str, Any]], T],
+    facts: dict[str, Any],
+    *,
+    is_stamp_enough: bool,
+) -> T | str:
+    """Return what `load` makes of a file that its sidecar describes, or why the two do not fit."""
     for key, value in expected.items():
         if facts.get(key) != value:
             return f"{path.stem}.json says {key} {facts.get(key)}, expected {value}"
     try:
-        if path.stat().st_size != facts["length"]:
-            return f"{path.name} has {path.stat().st_size} bytes, its sidecar says {facts['length']}"
-        is_untouched = is_stamp_enough and _stamp(path) == facts.get("stamp")
-        if not is_untouched and file_sha256(path) != facts["sha256"]:
-            return f"{path.name} differs from its checksum"
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if status.st_size != facts["length"]:
+                return f"{path.name} has {status.st_size} bytes, its sidecar says {facts['length']}"
+            is_untouched = is_stamp_enough and _stamp(status) == facts.get("stamp")
+            if not is_untouched and file_digest(file, "sha256").hexdigest() != facts["sha256"]:
+                return f"{path.name} differs from its checksum"
+            file.seek(0)
+            return load(file, facts)
+    except VocabularyError as error:
+        return str(error)
     except OSError as error:
-        return f"{path.name} cannot be read ({error.strerror})"
-    return path, facts
+        return unreadable(path, error)

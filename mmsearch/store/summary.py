@@ -35,6 +35,7 @@ def library_status(store: Store) -> LibraryStatus:
             search={name: found.to_json() for name, found in calibrations.items()},
             local=words_facts(store),
             progress=read_progress(store.folder),
+            problems=tuple(store.problems()),
         )
 
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from mmsearch.bow.vocabulary import MAX_EXACT, Vocabulary
-from mmsearch.errors import VocabularyError
 from mmsearch.indexes.hnsw import HnswIndex
 from mmsearch.local.sift import EXTRACTOR
-from mmsearch.store.publish import current, manifest_problem, matching_file, next_name, publish, sidecar_of
+from mmsearch.store.publish import current, load_matching, manifest_problem, next_name, sidecar_of
+
+if TYPE_CHECKING:
+    from mmsearch.store.folder import Store
 
 VOCABULARY, CENTRES = "vocabulary", "centres"
 _EF = 64  # finds the nearest of 65,536 words for 99.6 % of features, in a fifth of the time
@@ -41,18 +43,18 @@ def load_vocabulary(
     if current(folder, VOCABULARY) is None:
         none_yet = "the library has no visual words; `mmsearch index --local` makes them from about 10 pictures on"
         return manifest_problem(folder) or none_yet
-    found = matching_file(folder, VOCABULARY, {**(expected or {}), "extractor": EXTRACTOR})
-    if isinstance(found, str):
-        return found
-    try:
-        vocabulary = Vocabulary.load(found[0], extractor=EXTRACTOR)
-    except (VocabularyError, OSError) as error:
-        return str(error)
+
+    def load(file: BinaryIO, _: dict[str, Any]) -> Vocabulary:
+        return Vocabulary.load(file, extractor=EXTRACTOR)
+
+    vocabulary = load_matching(folder, VOCABULARY, {**(expected or {}), "extractor": EXTRACTOR}, load)
+    if isinstance(vocabulary, str):
+        return vocabulary
     graph = _graph(folder, vocabulary)
     return vocabulary if isinstance(graph, str) else on_graph(vocabulary, graph, n_threads=n_threads)
 
 
-def publish_vocabulary(folder: Path, vocabulary: Vocabulary, facts: dict[str, Any]) -> Vocabulary:
+def publish_vocabulary(store: Store, vocabulary: Vocabulary, facts: dict[str, Any]) -> Vocabulary:
     """Publish a vocabulary, and its graph where one is worth it; return it as `load_vocabulary` does.
 
     Raises
@@ -61,11 +63,11 @@ def publish_vocabulary(folder: Path, vocabulary: Vocabulary, facts: dict[str, An
         If the disk refuses.
     """
     facts = {**facts, "extractor": vocabulary.extractor, "n_words": vocabulary.n_words, "dim": vocabulary.dim}
-    publish(folder, VOCABULARY, next_name(folder, VOCABULARY), vocabulary.save, facts)
-    return publish_centres(folder, vocabulary)
+    store.publish(VOCABULARY, next_name(store.files, VOCABULARY), vocabulary.save, facts)
+    return publish_centres(store, vocabulary)
 
 
-def publish_centres(folder: Path, vocabulary: Vocabulary) -> Vocabulary:
+def publish_centres(store: Store, vocabulary: Vocabulary) -> Vocabulary:
     """Return the published vocabulary with a graph, published too; as it is where a graph is not worth it.
 
     Raises
@@ -81,10 +83,10 @@ def publish_centres(folder: Path, vocabulary: Vocabulary) -> Vocabulary:
     if np.mean(faster.assign(vocabulary.centroids[sample]) == sample) < _MIN_FOUND:
         return vocabulary
     facts = {
-        **_graph_facts(folder, vocabulary), "M": graph.m, "ef_construction": graph.ef_construction,
+        **_graph_facts(store.files, vocabulary), "M": graph.m, "ef_construction": graph.ef_construction,
         "n": graph.n_nodes, "hnswlib": version("hnswlib"),
     }  # fmt: skip
-    publish(folder, CENTRES, next_name(folder, CENTRES), graph.save, facts)
+    store.publish(CENTRES, next_name(store.files, CENTRES), graph.save, facts)
     return faster
 
 
@@ -117,13 +119,11 @@ def on_graph(vocabulary: Vocabulary, graph: HnswIndex, *, n_threads: int = -1) -
 
 def _graph(folder: Path, vocabulary: Vocabulary) -> HnswIndex | str:
     """Load the graph after comparing it with its checksum, or say why not."""
-    found = matching_file(folder, CENTRES, _graph_facts(folder, vocabulary))
-    if isinstance(found, str):
-        return found
-    path, facts = found
-    return HnswIndex.load(
-        path, vocabulary.dim + 2, m=facts["M"], ef_construction=facts["ef_construction"], n_nodes=facts["n"]
-    )
+
+    def load(file: BinaryIO, facts: dict[str, Any]) -> HnswIndex:
+        return HnswIndex.of_file(file, vocabulary.dim + 2, facts)
+
+    return load_matching(folder, CENTRES, _graph_facts(folder, vocabulary), load)
 
 
 def _graph_facts(folder: Path, vocabulary: Vocabulary) -> dict[str, Any]:

@@ -7,7 +7,6 @@ while it is small, and merged into the base when it is larger than a fifth of it
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,16 +17,12 @@ from numpy.typing import NDArray
 from mmsearch.bow.inverted_file import InvertedFile
 from mmsearch.bow.postings import Postings, build_postings
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
-from mmsearch.errors import VocabularyError
 from mmsearch.local.sift import EXTRACTOR
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import (
-    MANIFEST,
     current,
-    matching_file,
+    manifest_state,
     next_name,
-    publish,
-    sidecar_of,
     storage_errors,
     withdraw,
 )
@@ -41,8 +36,8 @@ from mmsearch.store.vocabulary import (
 )
 
 BASE, FRESH = "words", "fresh"
+_EXPECTED = {"extractor": EXTRACTOR}
 _MERGE_SHARE = 0.2  # of the base: more in the fresh segment, or dead, and all are merged
-_OWNER = "words_of"  # the setting that tells this catalog's words from those of another
 
 
 @dataclass
@@ -60,21 +55,20 @@ def load_words(store: Store) -> PublishedWords | str:
     Costs a hash of the vocabulary, and no reading of the postings unless their files were touched since they
     were published: then they are hashed first, 0.5 s a gigabyte.
     """
-    path = store.folder / MANIFEST
     while True:
-        before = path.read_bytes() if path.exists() else b""
+        before = manifest_state(store.files)
         with store.catalog.reading():
             found = _load(store)
-        if (path.read_bytes() if path.exists() else b"") == before:
+        if manifest_state(store.files) == before:
             return found
         # A writer published meanwhile, so that segments of two states may have met.
 
 
 def _load(store: Store) -> PublishedWords | str:
-    vocabulary = load_vocabulary(store.folder, _expected(store))
+    vocabulary = _vocabulary(store)
     if isinstance(vocabulary, str):
         return vocabulary
-    kinds = [kind for kind in (BASE, FRESH) if current(store.folder, kind) is not None]
+    kinds = [kind for kind in (BASE, FRESH) if current(store.files, kind) is not None]
     segments = []
     for kind in kinds:
         segment = _segment(store, kind, is_stamp_enough=True)
@@ -83,7 +77,7 @@ def _load(store: Store) -> PublishedWords | str:
         segments.append(segment)
     if not segments:
         return "the library has no visual words yet; `mmsearch index` makes them"
-    names = [str(current(store.folder, kind)) for kind in (VOCABULARY, *kinds)]
+    names = [str(current(store.files, kind)) for kind in (VOCABULARY, *kinds)]
     return PublishedWords(vocabulary, InvertedFile(segments, dead=_dead(store, segments)), "+".join(names))
 
 
@@ -96,7 +90,7 @@ def words_facts(store: Store) -> dict[str, Any] | None:
     if vocabulary is None:
         return None
     segments = [facts for kind in (BASE, FRESH) if (facts := _known_facts(store, kind)) is not None]
-    files = [vocabulary, sidecar_of(store.folder, CENTRES), *segments]
+    files = [vocabulary, store.sidecar(CENTRES), *segments]
     return {
         "extractor": vocabulary["extractor"],
         "vocabulary": vocabulary["sha256"],
@@ -109,38 +103,36 @@ def words_facts(store: Store) -> dict[str, Any] | None:
 
 def words_problems(store: Store) -> dict[str, str]:
     """Return what is wrong with each kind of cache, by reading all of it; nothing for caches there are none of."""
-    found = {kind: _segment(store, kind) for kind in (BASE, FRESH) if current(store.folder, kind) is not None}
+    found = {kind: _segment(store, kind) for kind in (BASE, FRESH) if current(store.files, kind) is not None}
     problems = {kind: problem for kind, problem in found.items() if isinstance(problem, str)}
-    return {**vocabulary_problems(store.folder, _expected(store)), **problems}
+    foreign = _vocabulary_problem(store)
+    found_wrong = {VOCABULARY: foreign} if foreign else vocabulary_problems(store.files, _EXPECTED)
+    return {**found_wrong, **problems}
 
 
-def _expected(store: Store) -> dict[str, Any]:
-    return {"extractor": EXTRACTOR, "owner": store.catalog.meta(_OWNER)}
+def _vocabulary(store: Store) -> Vocabulary | str:
+    return _vocabulary_problem(store) or load_vocabulary(store.files, _EXPECTED)
+
+
+def _vocabulary_problem(store: Store) -> str | None:
+    """Return why the vocabulary is not that of this library; None if it is, or if there is none."""
+    facts = store.sidecar(VOCABULARY) if current(store.files, VOCABULARY) is not None else None
+    return facts if isinstance(facts, str) else None
 
 
 def _known_facts(store: Store, kind: str) -> dict[str, Any] | None:
-    facts = sidecar_of(store.folder, kind)
-    is_own = not isinstance(facts, str) and all(facts.get(key) == value for key, value in _expected(store).items())
+    facts = store.sidecar(kind)
+    is_own = not isinstance(facts, str) and all(facts.get(key) == value for key, value in _EXPECTED.items())
     return facts if is_own and isinstance(facts, dict) else None
 
 
 def _segment(store: Store, kind: str, *, is_stamp_enough: bool = False) -> Postings | str:
     """Map a segment after comparing it with its sidecar and the vocabulary, or say why not."""
-    vocabulary = sidecar_of(store.folder, VOCABULARY)
+    vocabulary = store.sidecar(VOCABULARY)
     if isinstance(vocabulary, str):
         return vocabulary
-    expected = {**_expected(store), "vocabulary": vocabulary["sha256"]}
-    found = matching_file(store.folder, kind, expected, is_stamp_enough=is_stamp_enough)
-    if isinstance(found, str):
-        return found
-    path, facts = found
-    last_id = store.catalog.last_id()
-    if facts["last_id"] > last_id:  # a catalog restored from a copy gives the same ids to other pictures
-        return f"{path.stem}.json knows pictures up to {facts['last_id']}, the catalog up to {last_id}"
-    try:
-        return Postings.open(path)
-    except (VocabularyError, OSError) as error:
-        return str(error)
+    expected = {**_EXPECTED, "vocabulary": vocabulary["sha256"]}
+    return store.load_matching(kind, expected, lambda file, _: Postings.open(file), is_stamp_enough=is_stamp_enough)
 
 
 def _dead(store: Store, segments: Iterable[Postings]) -> NDArray[np.int64]:
@@ -154,18 +146,18 @@ class WordsWriter:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        found = load_vocabulary(store.folder, _expected(store))
+        found = _vocabulary(store)
         self.vocabulary: Vocabulary | None = None
         if isinstance(found, str):
-            withdraw(store.folder, VOCABULARY)
-            withdraw(store.folder, CENTRES)
+            withdraw(store.files, VOCABULARY)
+            withdraw(store.files, CENTRES)
         else:
-            self.vocabulary = publish_centres(store.folder, found)  # again, where its graph was lost
+            self.vocabulary = publish_centres(store, found)  # again, where its graph was lost
         self._segments: dict[str, Postings] = {}
         for kind in (BASE, FRESH):
             segment = _segment(store, kind)
             if isinstance(segment, str):
-                withdraw(store.folder, kind)
+                withdraw(store.files, kind)
             else:
                 self._segments[kind] = segment
         self._pending: list[tuple[int, ImageWords]] = []
@@ -178,11 +170,7 @@ class WordsWriter:
 
     def publish_vocabulary(self, vocabulary: Vocabulary) -> Vocabulary:
         """Publish and return the vocabulary that all words from now on are of; the library must have none yet."""
-        store = self._store
-        if store.catalog.meta(_OWNER) is None:
-            with store.catalog.writing():
-                store.catalog.set_meta({_OWNER: secrets.token_hex(8)})
-        self.vocabulary = publish_vocabulary(store.folder, vocabulary, _expected(store))
+        self.vocabulary = publish_vocabulary(self._store, vocabulary, _EXPECTED)
         return self.vocabulary
 
     def add(self, image_id: int, words: ImageWords) -> None:
@@ -198,6 +186,7 @@ class WordsWriter:
         StorageError
             If the disk refuses; what was published before stays, and the pictures get words at the next run.
         """
+        self._store.check()
         if self._pending and self.vocabulary is not None:
             before = [self._segments[FRESH]] if FRESH in self._segments else []
             added = build_postings(self._pending, self.vocabulary.n_words)
@@ -218,15 +207,14 @@ class WordsWriter:
 
     def _publish(self, kind: str, words: InvertedFile, *, replaces: Sequence[str] = ()) -> None:
         """Publish what counts of some segments as one."""
-        vocabulary = sidecar_of(self._store.folder, VOCABULARY)
+        vocabulary = self._store.sidecar(VOCABULARY)
         assert not isinstance(vocabulary, str)
         facts = {
-            **_expected(self._store), "vocabulary": vocabulary["sha256"], "n_words": words.n_words,
+            **_EXPECTED, "vocabulary": vocabulary["sha256"], "n_words": words.n_words,
             "n_images": len(words.image_ids), "n_features": int(words.feature_counts.sum(dtype=np.int64)),
-            "last_id": int(words.image_ids.max(initial=0)),
         }  # fmt: skip
-        name = next_name(self._store.folder, kind)
-        publish(self._store.folder, kind, name, words.save_merged, facts, replaces=replaces)
-        path = self._store.folder / f"{name}.bin"
+        name = next_name(self._store.files, kind)
+        self._store.publish(kind, name, words.save_merged, facts, replaces=replaces)
+        path = self._store.files / f"{name}.bin"
         with storage_errors(path, f"the {kind}"):
             self._segments[kind] = Postings.open(path)  # the pages, not the memory

@@ -16,7 +16,8 @@ import numpy as np
 from mmsearch import Query
 from mmsearch.errors import MmsearchError
 from mmsearch.search import Searcher
-from mmsearch.store.folder import Changes, Store
+from mmsearch.store.changes import Changes
+from mmsearch.store.folder import Store
 from mmsearch.store.proof import verify
 from tests.conftest import random_units
 from tests.faults.mutated_graph import mutate

@@ -1,12 +1,13 @@
-"""The embedding worker, but a picture named crash, eat or hang does that to whoever decodes it.
+"""The embedding worker, but a picture named crash, eat, hang and so on does that to whoever decodes it.
 
-One named sift-crash or sift-raise does it to whoever describes it by local features, sift-missing as if there
-were no OpenCV.
+One named once-kill or once-stop does it to the first alone. One named sift-crash or sift-raise does it to whoever
+describes it by local features, sift-missing as if there were no OpenCV, sift-eat as if memory were short.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -18,20 +19,35 @@ from mmsearch import worker
 _read, _extract = worker.read_file, worker.extract_rootsift
 _last = b""
 _hoard = []
+_SIGNALS = {
+    b"crash": signal.SIGSEGV, b"abort": signal.SIGABRT, b"kill": signal.SIGKILL, b"term": signal.SIGTERM,
+    b"stop": signal.SIGSTOP,
+}  # fmt: skip
+
+
+def eat():
+    while True:  # until the limit of the process stops it
+        _hoard.append(np.ones(1 << 24, dtype=np.uint8))
+
+
+MANNERS = {
+    b"eat": eat,
+    b"hang": lambda: time.sleep(1000),
+    b"stuck": lambda: re.match("(a+)+$", "a" * 60 + "b"),  # in C, keeping Python's lock
+    b"slow": lambda: time.sleep(1.5),
+    b"exit": lambda: sys.exit(7),
+    **{name: lambda own=own: os.kill(os.getpid(), own) for name, own in _SIGNALS.items()},
+}
 
 
 def read_file(path):
     global _last
     name = _last = os.path.basename(path)
-    if name.startswith(b"crash"):
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if name.startswith(b"eat"):
-        while True:  # until the limit of the process stops it
-            _hoard.append(np.ones(1 << 24, dtype=np.uint8))
-    if name.startswith(b"hang"):
-        time.sleep(1000)
-    if name.startswith(b"exit"):
-        sys.exit(7)
+    if name.startswith(b"once-") and not os.path.exists(path + b".seen"):
+        open(path + b".seen", "w").close()
+        name = name.removeprefix(b"once-")
+    manner = re.match(b"[a-z]+", name)[0]
+    MANNERS.get(manner, lambda: None)()
     return _read(path)
 
 
@@ -42,6 +58,8 @@ def extract_rootsift(pixels):
         raise ValueError("no scale space")
     if _last.startswith(b"sift-missing"):
         raise ImportError("No module named 'cv2'")
+    if _last.startswith(b"sift-eat"):
+        raise MemoryError
     return _extract(pixels)
 
 

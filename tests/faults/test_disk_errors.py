@@ -15,7 +15,8 @@ import pytest
 
 from mmsearch.errors import MmsearchError, StorageError
 from mmsearch.store import vocabulary as vocabulary_module
-from mmsearch.store.folder import Changes, Store
+from mmsearch.store.changes import Changes
+from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, load_graph, update_graph
 from mmsearch.store.proof import verify
 from mmsearch.store.words import WordsWriter

@@ -176,6 +176,6 @@ def workers_of(library):
                 line = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if b"mmsearch.worker" in line and os.fsencode(library) in line:
+            if b"start_worker.py" in line and os.fsencode(library) in line:
                 found.append(entry.name)
     return found

@@ -17,7 +17,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from mmsearch import Query
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.images import decode
-from mmsearch.ingest import execute, make_plan
+from mmsearch.ingest import execute
+from mmsearch.plan import make_plan
 from mmsearch.search import Searcher
 from mmsearch.store import graph as graph_module
 from mmsearch.store.folder import Store
@@ -67,6 +68,7 @@ class LibraryMachine(RuleBasedStateMachine):
         self.indexed: dict[str, bytes] = {}
         self.n_named = 0
         self.clock = 10**9
+        self.has_tail = False  # vectors that were not acknowledged, until the next writer cuts them off
         meta = {"dim": self.encoder.dim, "fingerprint": "f", "model": "tiny"}
         with Store.writer(self.folder, create=meta):
             pass
@@ -116,7 +118,9 @@ class LibraryMachine(RuleBasedStateMachine):
         with Store.writer(self.folder) as store:
             execute(store, make_plan(store, [os.fsencode(self.photos)]), self.folder, pool=InProcess(self.encoder))
             update_graph(store, GraphSettings(graph_from=5, recall_target=0.5), self.encoder.text_probes()[:5])
-        self.indexed = {name: data for name, data in self.on_disk.items() if data != BROKEN}
+        if self.on_disk:  # a folder that has nothing left keeps its pictures: it may be a drive that is not mounted
+            self.indexed = {name: data for name, data in self.on_disk.items() if data != BROKEN}
+        self.has_tail = False
 
     @rule(fail_after=st.integers(0, 3))
     def index_interrupted_and_resumed(self, fail_after):
@@ -137,6 +141,7 @@ class LibraryMachine(RuleBasedStateMachine):
             image = store.catalog.image_at(os.fsencode(self.photos / name))
             if image is not None:
                 store.remove_images([image.image_id])
+        self.has_tail = False
         self.indexed.pop(name, None)
 
     @rule(tail=st.binary(min_size=1, max_size=200))
@@ -144,6 +149,7 @@ class LibraryMachine(RuleBasedStateMachine):
         """A killed writer leaves vectors that the catalog does not list."""
         with self.store.vectors_path(self.store.epoch).open("ab") as file:
             file.write(tail)
+        self.has_tail = True
 
     @rule()
     def reopen(self):
@@ -162,7 +168,9 @@ class LibraryMachine(RuleBasedStateMachine):
             text = self.encoder.encode_texts(["anything"])[0]
             (score,) = (hit.score for hit in result.hits if hit.path == str(self.photos / name))
             assert abs(score - float(np.dot(vector, text))) < 5e-3
-        assert verify(self.store).problems == ()
+        problems = verify(self.store).problems
+        assert [problem for problem in problems if "more than the catalog lists" not in problem] == []
+        assert self.has_tail or problems == ()
 
 
 @pytest.mark.parametrize(

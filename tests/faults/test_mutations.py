@@ -50,7 +50,7 @@ def test_mutated_pictures_never_end_a_worker_and_stay_as_they_are(tmp_path, tiny
         (tmp_path / f"{i}.jpg").write_bytes(data)
     files = sorted(os.fsencode(path) for path in tmp_path.iterdir())
     before = {path: sha256(Path(os.fsdecode(path)).read_bytes()).digest() for path in files}
-    with WorkerPool.for_encoder(tiny_folder, n_workers=2) as pool:
+    with WorkerPool.for_encoder(tiny_folder, cwd=tmp_path, n_workers=2) as pool:
         found = [one for batch in pool.run(files) for one in batch]
     assert sorted(one.path for one in found) == files
     codes = {one.facts.get("code", "read") for one in found}

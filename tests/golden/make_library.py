@@ -18,7 +18,8 @@ from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.records import Preprocessing
 from mmsearch.samples import sample_folder
 from mmsearch.store.catalog import SCHEMA
-from mmsearch.store.folder import Changes, RejectedFile, Store
+from mmsearch.store.changes import UNSEEN, Changes, RejectedFile
+from mmsearch.store.folder import Store
 
 FOLDER = Path("/tmp/mmsearch-golden")
 PICTURES = ("cat", "creek", "dam", "drum", "fig", "great-wall", "louvre", "moose", "panda", "rocket", "two-dogs")
@@ -47,13 +48,14 @@ def main() -> None:
         (FOLDER / "pictures" / f"{GONE}.jpg").unlink()
         opened.index([FOLDER / "pictures"])
     with Store.writer(library) as store:
-        killed = RejectedFile(b"%b/pictures/rocket-2.jpg" % bytes(FOLDER), 1, 1, "quarantined", "killed twice")
+        killed = RejectedFile(b"%b/pictures/rocket-2.jpg" % bytes(FOLDER), UNSEEN, "quarantined", "killed twice")
         store.commit(Changes(rejected=[killed]))
     with Library.open(library) as opened:
         assert opened.verify().problems == ()
     target = GOLDEN / f"library-v{SCHEMA}"
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(library, target, ignore=shutil.ignore_patterns("lock", "progress", "*-shm", "*-wal"))
+    shutil.rmtree(FOLDER)  # tests find the pictures elsewhere, moved
 
 
 def convolution() -> EagerEncoder:

@@ -49,3 +49,19 @@ def test_a_broken_picture_has_no_thumbnail_but_a_reason():
     with pytest.raises(PictureError) as caught:
         thumbnail(b"<html></html>", 64)
     assert caught.value.code == "not_an_image"
+
+
+def test_picture_that_is_decoded_at_a_smaller_scale_has_thumbnails_and_parts():
+    data = pictures.large_jpeg(12_001, 9_001)
+    found = thumbnail(data, 640)
+    assert (opened(found.jpeg).size, found.original_size) == ((640, 480), (12_001, 9_001))
+    box = (10_001, 5_000, 12_001, 6_000)
+    part = opened(part_of_picture(data, box))
+    assert part.size == (2_000, 1_000)
+    assert np.asarray(part)[:, 0].mean() < np.asarray(part)[:, -1].mean() > 250
+    assert opened(thumbnail(data, 100, box=box).jpeg).size == (100, 50)
+
+
+def test_part_above_the_limit_is_refused():
+    with pytest.raises(PictureError, match="the part has 80 megapixels, the limit is 64; --max-megapixels"):
+        part_of_picture(pictures.large_jpeg(), (0, 0, 10_000, 8_000))

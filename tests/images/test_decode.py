@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import io
+import re
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from open_clip.transform import image_transform
-from PIL import Image
+from PIL import Image, WebPImagePlugin
 
 from mmsearch.errors import PictureError
 from mmsearch.images import decode, decode_for_both, decode_grey
@@ -35,10 +38,62 @@ def test_unusual_picture_is_read(name):
 
 
 def test_picture_above_the_limit_is_rejected_and_below_is_read():
-    data = pictures.saved(pictures.photo(1000, 1000), "JPEG")
-    with pytest.raises(PictureError, match=r"has 1 megapixels, the limit is 0\.5"):
+    data = pictures.saved(pictures.photo(1000, 1000), "PNG")
+    with pytest.raises(PictureError, match=r"has 1 megapixels, the limit is 0\.5; --max-megapixels"):
         decode(data, SQUARE, max_megapixels=0.5)
     assert decode(data, SQUARE, max_megapixels=1.0).width == 1000
+
+
+def test_limit_is_on_the_pixels_that_are_decoded():
+    data = pictures.large_jpeg()
+    assert decode(data, SQUARE).pixels.shape == (64, 64, 3)
+    assert decode_grey(data, longer_side=640).pixels.shape == (1125, 1500)
+    with pytest.raises(PictureError, match="has 108 megapixels, the limit is 64") as caught:
+        decode(data, SQUARE, use_draft=False)
+    assert caught.value.code == "too_large"
+
+
+@pytest.mark.parametrize("size", [(16_384, 12_288), (60_000, 3_000)])
+def test_jpeg_of_a_phone_or_a_panorama_is_read_at_a_smaller_scale(size):
+    picture = decode(pictures.large_jpeg(*size, quality=30), SQUARE)
+    assert (picture.width, picture.height) == size
+    assert picture.pixels[:, 0].mean() + 2 < picture.pixels[:, -1].mean()
+
+
+def test_large_jpeg_is_turned_like_a_small_one():
+    picture = decode(pictures.large_jpeg(orientation=6), SQUARE)
+    assert (picture.width, picture.height) == (9_000, 12_000)
+    assert picture.pixels[0].mean() + 100 < picture.pixels[-1].mean()
+
+
+def claiming(data, width, height):
+    """The same JPEG, whose header claims another size."""
+    frame = re.search(rb"\xff[\xc0\xc2]\0.\x08", data, re.DOTALL)
+    return data[: frame.end()] + struct.pack(">HH", height, width) + data[frame.end() + 4 :]
+
+
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"}])
+def test_large_webp_is_refused_before_its_canvas_is_made(options, monkeypatch):
+    data = pictures.saved(pictures.photo(1000, 1200), "WEBP", **options)
+    monkeypatch.setattr(WebPImagePlugin.WebPImageFile, "_open", lambda self: pytest.fail("opened"))
+    with pytest.raises(PictureError, match=r"has 1\.2 megapixels, the limit is 1;"):
+        decode(data, SQUARE, max_megapixels=1)
+
+
+def test_jpeg_beyond_what_any_scale_makes_bearable_is_too_large():
+    small = pictures.saved(pictures.photo(), "JPEG")
+    for size, words in (((65_535, 10), "65500 at most"), ((60_000, 20_000), "1200 megapixels, the limit is 1000")):
+        with pytest.raises(PictureError, match=words) as caught:
+            decode(claiming(small, *size), SQUARE)
+        assert caught.value.code == "too_large"
+
+
+def test_progressive_jpeg_is_refused_where_its_coefficients_exceed_the_limit():
+    small = pictures.saved(pictures.photo(), "JPEG", progressive=True, subsampling=0)
+    with pytest.raises(PictureError, match="takes 1200 MB to decode; save it as a baseline JPEG") as caught:
+        decode(claiming(small, 20_000, 10_000), SQUARE)
+    assert caught.value.code == "too_large"
+    assert decode(pictures.large_jpeg(3_000, 2_000, progressive=True), SQUARE, max_megapixels=1).width == 3_000
 
 
 def test_hidden_colours_show_as_white():
@@ -58,6 +113,37 @@ def test_picture_is_turned_upright_by_its_exif_orientation(orientation):
     found = decode(pictures.turned(orientation), SQUARE)
     assert (found.width, found.height) == (320, 240)
     assert np.abs(found.pixels.astype(int) - upright.pixels).mean() < 3
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_orientation_at_the_end_of_a_long_history_turns_the_picture(orientation):
+    packed = zlib.compress(pictures.history(orientation))
+    data = pictures.saved(Image.open(io.BytesIO(pictures.turned(orientation))), "PNG")
+    data = pictures.with_chunk(data, b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + packed)
+    found, upright = decode(data, SQUARE), decode(pictures.turned(1), SQUARE)
+    assert (found.width, found.height) == (320, 240)
+    assert np.abs(found.pixels.astype(int) - upright.pixels).mean() < 3
+
+
+def test_texts_longer_than_pillow_bears_are_left_alone():
+    text = b"Comment\0" + b"x" * (10 << 20)
+    data = pictures.saved(pictures.photo(), "PNG")
+    plain = decode(data, SQUARE)
+    for _ in range(8):  # 80 MB in all, none of it packed
+        data = pictures.with_chunk(data, b"tEXt", text)
+    np.testing.assert_array_equal(decode(data, SQUARE).pixels, plain.pixels)
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "WEBP", "TIFF", "AVIF", "GIF"])
+def test_long_metadata_cost_no_picture_in_other_formats(format_):
+    image = pictures.photo()
+    history = pictures.history(n_bytes=50_000 if format_ == "JPEG" else 3_000_000)
+    options = {"comment": history} if format_ == "GIF" else {"xmp": history}
+    if format_ == "TIFF":
+        options = {"tiffinfo": {700: history}}
+    with_it, without = pictures.saved(image, format_, **options), pictures.saved(image, format_)
+    assert len(with_it) > len(without) + 40_000
+    np.testing.assert_array_equal(decode(with_it, SQUARE).pixels, decode(without, SQUARE).pixels)
 
 
 def test_date_taken_comes_from_exif():

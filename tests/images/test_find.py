@@ -6,7 +6,8 @@ import socket
 import pytest
 
 from mmsearch.errors import PictureError
-from mmsearch.images import FoundFile, find_files, read_file
+from mmsearch.images import FoundFile, PassedOver, find_files, kinds, read_file
+from tests import pictures
 
 
 def names(found):
@@ -91,42 +92,64 @@ def test_pipe_and_socket_are_named_and_never_waited_for(tmp_path):
             assert caught.value.code == "not_a_file"
 
 
-def test_device_is_not_a_file():
-    with pytest.raises(PictureError) as caught:
-        read_file(b"/dev/zero")
-    assert caught.value.code == "not_a_file"
+def passed_over(found):
+    return [(os.path.basename(one.path), one.kind, one.is_folder) for one in found if isinstance(one, PassedOver)]
 
 
-def test_file_that_grows_while_it_is_read_is_named_as_changed(tmp_path, monkeypatch):
-    path = tmp_path / "a.jpg"
-    path.write_bytes(b"x" * 100)
-    real = os.read
-
-    def read(handle, size):
-        data = real(handle, size)
-        with path.open("ab") as file:
-            file.write(b"more")
-        return data
-
-    monkeypatch.setattr(os, "read", read)
-    with pytest.raises(PictureError) as caught:
-        read_file(os.fsencode(path))
-    assert caught.value.code == "changed"
+@pytest.fixture
+def without_heif(monkeypatch):
+    monkeypatch.setattr(kinds, "has_heif", lambda: False)
 
 
-def test_file_above_the_limit_is_not_read(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"x" * 100)
-    with pytest.raises(PictureError, match="has 100 bytes, at most 50 are read"):
-        read_file(os.fsencode(tmp_path / "a.jpg"), max_bytes=50)
+def test_jpeg_under_the_name_of_another_format_is_a_candidate(tmp_path, without_heif):
+    for name in ("a.HEIC", "b.heif", "c.jxl", "d.psd", "e.CR2"):
+        (tmp_path / name).write_bytes(pictures.saved(pictures.photo(8, 8), "JPEG"))
+    found = list(find_files(root(tmp_path)))
+    assert names(found) == [b"a.HEIC", b"b.heif", b"c.jxl", b"d.psd", b"e.CR2"]
+    assert passed_over(found) == []
 
 
-def test_unreadable_file_is_named_with_permission(tmp_path, monkeypatch):
+def test_pictures_and_films_that_are_not_read_are_named_by_kind(tmp_path, without_heif):
+    for name in ("a.heic", "b.NEF", "c.mp4", "d.jxl", "e.svg", "f.psd", "notes.txt", "noextension"):
+        (tmp_path / name).write_bytes(pictures.HEIC_HEAD)
+    (tmp_path / "g.dng").write_bytes(pictures.saved(pictures.photo(8, 8), "TIFF"))  # a preview, as cameras write it
+    found = list(find_files(root(tmp_path)))
+    assert names(found) == []
+    assert [kind for _, kind, _ in passed_over(found)] == [
+        "HEIC", "RAW", "film", "JPEG XL", "SVG", "Photoshop", "RAW",
+    ]  # fmt: skip
+
+
+def test_heic_is_a_candidate_where_it_can_be_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(kinds, "has_heif", lambda: True)
+    (tmp_path / "a.heic").write_bytes(pictures.HEIC_HEAD)
+    assert names(find_files(root(tmp_path))) == [b"a.heic"]
+
+
+LITTER = ("@eaDir", "#recycle", "$RECYCLE.BIN", ".thumbnails", "@Recycle", ".@__thumb", "@Recently-Snapshot",
+          "#snapshot", "lost+found", "Thumbs", "__MACOSX", ".Trash-1000", "System Volume Information")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LITTER)
+def test_folder_of_copies_or_refuse_is_left_out_and_named(tmp_path, name):
+    (tmp_path / name / "a.jpg").mkdir(parents=True)
+    (tmp_path / name / "a.jpg" / "SYNOPHOTO_THUMB_XL.jpg").write_bytes(b"x")
     (tmp_path / "a.jpg").write_bytes(b"x")
+    found = list(find_files(root(tmp_path)))
+    assert names(found) == [b"a.jpg"]
+    assert passed_over(found) == [(os.fsencode(name), name, True)]
 
-    def refuse(*_args, **_kwargs):
-        raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(os, "open", refuse)  # as root, no file is unreadable
-    with pytest.raises(PictureError) as caught:
-        read_file(os.fsencode(tmp_path / "a.jpg"))
-    assert caught.value.code == "permission"
+def test_folder_that_is_a_root_is_searched_whatever_its_name(tmp_path):
+    (tmp_path / "@eaDir").mkdir()
+    (tmp_path / "@eaDir" / "a.jpg").write_bytes(b"x")
+    found = list(find_files([os.fsencode(tmp_path), os.fsencode(tmp_path / "@eaDir")]))
+    assert names(found) == [b"a.jpg"]
+    assert passed_over(found) == []
+
+
+def test_found_file_has_the_identity_and_times_of_the_file(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"xyz")
+    status = (tmp_path / "a.jpg").stat()
+    (found,) = find_files(root(tmp_path))
+    assert found.look == (3, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)

@@ -94,7 +94,7 @@ def test_widths_that_differ_are_an_error():
 
 
 def test_a_graph_that_the_disk_had_no_room_for_is_not_saved():
-    with pytest.raises(OSError, match=r"0 of \d+ bytes were written"):
+    with pytest.raises(OSError, match="No space left on device"):
         built(clustered(8, 100)).save(Path("/dev/full"))
 
 

@@ -130,6 +130,14 @@ def test_what_came_in_the_place_of_a_picture_is_never_shown(own, photos, tmp_pat
             assert found.json()["code"] in ("changed", "not_a_file"), found.json()
 
 
+def test_text_that_came_in_the_place_of_a_picture_is_called_changed(own, photos):
+    _, client = own
+    image_id = listed(client)["fig.jpg"]["id"]
+    (photos / "fig.jpg").write_text("no picture any more")
+    found = client.get(f"/pictures/{image_id}/thumbnail")
+    assert (found.status_code, found.json()["code"]) == (410, "changed")
+
+
 def test_kept_thumbnails_stay_below_their_bound(tmp_path):
     kept = KeptThumbnails(tmp_path / "t.sqlite", limit_bytes=400_000)
     for i in range(200):

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from mmsearch.store.folder import Changes, Store
+from mmsearch.store.changes import Changes
+from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, calibrations_of, graph_facts, load_graph, update_graph
 from mmsearch.store.proof import verify
 from mmsearch.store.publish import current

@@ -15,8 +15,11 @@ from mmsearch.errors import (
     LibraryVersionError,
     VectorError,
 )
+from mmsearch.records import FileLook
 from mmsearch.store.catalog import Catalog
-from mmsearch.store.folder import Changes, RejectedFile, Store, StoredFile
+from mmsearch.store.changes import UNSEEN, Changes, RejectedFile, StoredFile
+from mmsearch.store.folder import Store
+from mmsearch.store.proof import damaged_rows, verify
 from tests.conftest import random_units
 
 DIM = 8
@@ -25,7 +28,9 @@ META = {"dim": DIM, "fingerprint": "f" * 64, "model": "test"}
 
 def file(i, vector=None, **options):
     path = options.pop("path", b"/photos/%d.jpg" % i)
-    return StoredFile(path, 100 + i, i, b"%032d" % i, 640, 480, "JPEG", None, vector=vector, **options)
+    return StoredFile(
+        path, FileLook(100 + i, i, i, i), b"%032d" % i, 640, 480, "JPEG", None, vector=vector, **options
+    )
 
 
 def filled(folder, n=10, seed=0):
@@ -34,6 +39,13 @@ def filled(folder, n=10, seed=0):
     with Store.writer(folder, create=META) as store:
         store.commit(Changes(stored=[file(i, vector) for i, vector in enumerate(vectors)]))
     return vectors
+
+
+def flip(path, offset):
+    """Change one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.write_bytes(data)
 
 
 def test_committed_vectors_come_back_as_float16(tmp_path):
@@ -137,24 +149,68 @@ def test_tail_of_a_killed_commit_is_cut_off_by_the_next_writer(tmp_path):
         assert path.stat().st_size == 4 * DIM * 2
 
 
-def test_rows_missing_from_the_vector_file_are_forgotten_so_that_they_are_embedded_again(tmp_path):
+def test_missing_vectors_are_named_and_only_given_up_when_asked_to(tmp_path):
     filled(tmp_path, 4)
-    os.truncate(tmp_path / "vectors-0.f16", 3 * DIM * 2 + 5)
-    with pytest.raises(LibraryDamagedError, match="3 vectors found, the catalog lists 4"):
-        Store.open(tmp_path).matrix()
+    os.truncate(tmp_path / "vectors-0.f16", 2 * DIM * 2 + 5)
+    reader = Store.open(tmp_path)
+    assert reader.matrix().shape == (2, DIM)
+    (problem,) = reader.problems()
+    assert "holds 2 of 4 vectors, so 2 pictures cannot be found" in problem
     with Store.writer(tmp_path) as store:
+        store.remove_images([1])
         assert store.catalog.count("image") == 3
+    with Store.writer(tmp_path) as store:
+        assert store.give_up_lost() == 2
+        assert store.catalog.count("image") == 1
         assert store.matrix().shape == (4, DIM)
+        store.commit(Changes(stored=[file(9, random_units(1, DIM, seed=9)[0])]))
+    assert verify(Store.open(tmp_path)).problems == ()
+
+
+def test_loss_of_vectors_that_no_picture_uses_costs_no_picture(tmp_path):
+    filled(tmp_path, 4)
+    with Store.writer(tmp_path) as store:
+        store.remove_images([4])
+    os.truncate(tmp_path / "vectors-0.f16", 3 * DIM * 2)
+    assert Store.open(tmp_path).problems() == []
+    assert "the vector file holds 3 of 4 vectors" in verify(Store.open(tmp_path)).problems
+    with Store.writer(tmp_path) as store:
+        assert store.give_up_lost() == 0
+    assert verify(Store.open(tmp_path)).problems == ()
+
+
+def test_damaged_row_that_no_picture_uses_is_noticed_and_never_used_again(tmp_path):
+    vectors = filled(tmp_path, 4)
+    with Store.writer(tmp_path) as store:
+        store.remove_images([3])
+    flip(tmp_path / "vectors-0.f16", 2 * DIM * 2 + 3)
+    (problem,) = verify(Store.open(tmp_path)).problems
+    assert problem == "1 vectors that no picture uses any more differ from their checksums"
+    with Store.writer(tmp_path) as store:
+        store.commit(Changes(stored=[file(9, vectors[2])]))
+        assert store.catalog.image_at(b"/photos/9.jpg").row == 4
+    assert verify(Store.open(tmp_path)).problems == ()
+
+
+def test_vectors_beyond_those_of_the_catalog_are_noticed_unless_a_writer_is_at_work(tmp_path):
+    filled(tmp_path, 4)
+    with (tmp_path / "vectors-0.f16").open("ab") as tail:
+        tail.write(random_units(3, DIM).astype("<f2").tobytes())
+    (problem,) = verify(Store.open(tmp_path)).problems
+    assert "the vector file holds 3 vectors more than the catalog lists" in problem
+    with Store.writer(tmp_path) as store:
+        with (tmp_path / "vectors-0.f16").open("ab") as tail:
+            tail.write(b"a batch in flight, longer than one row is")
+        assert verify(Store.open(tmp_path)).problems == ()
+        store.commit(Changes(stored=[file(9, random_units(1, DIM, seed=9)[0])]))
+    assert verify(Store.open(tmp_path)).problems == ()
 
 
 def test_changed_byte_of_a_vector_is_found(tmp_path):
     filled(tmp_path, 4)
-    path = tmp_path / "vectors-0.f16"
-    data = bytearray(path.read_bytes())
-    data[2 * DIM * 2 + 3] ^= 1
-    path.write_bytes(data)
+    flip(tmp_path / "vectors-0.f16", 2 * DIM * 2 + 3)
     store = Store.open(tmp_path)
-    assert store.damaged_rows() == [2]
+    assert damaged_rows(store) == [2]
     with pytest.raises(LibraryDamagedError, match="row 2 differs from its checksum"):
         store.checked_rows([1, 2])
 
@@ -165,7 +221,7 @@ def test_library_of_a_newer_format_is_refused(tmp_path):
     with catalog.writing():
         catalog.set_meta({"schema": 99})
     catalog.close()
-    with pytest.raises(LibraryVersionError, match="library format 99, this mmsearch knows format 1"):
+    with pytest.raises(LibraryVersionError, match="library format 99, this mmsearch knows formats 1 to 2"):
         Store.open(tmp_path)
 
 
@@ -178,9 +234,9 @@ def test_file_that_is_no_catalog_is_refused(tmp_path):
 def test_transient_problem_keeps_the_stored_picture(tmp_path):
     filled(tmp_path, 2)
     with Store.writer(tmp_path) as store:
-        store.commit(Changes(rejected=[RejectedFile(b"/photos/0.jpg", -1, -1, "permission", "no")]))
+        store.commit(Changes(rejected=[RejectedFile(b"/photos/0.jpg", UNSEEN, "permission", "no")]))
         assert store.catalog.image_at(b"/photos/0.jpg") is not None
-        store.commit(Changes(rejected=[RejectedFile(b"/photos/1.jpg", 5, 5, "corrupt", "no")]))
+        store.commit(Changes(rejected=[RejectedFile(b"/photos/1.jpg", UNSEEN, "corrupt", "no")]))
         assert store.catalog.image_at(b"/photos/1.jpg") is None
 
 

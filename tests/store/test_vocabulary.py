@@ -14,6 +14,7 @@ from mmsearch.store.publish import current
 from mmsearch.store.vocabulary import graph_of, load_vocabulary, on_graph, publish_vocabulary
 from mmsearch.store.words import WordsWriter, load_words, words_facts
 from tests.bow.test_vocabulary import descriptors
+from tests.store.test_store import META
 from tests.store.test_words import found_by_their_words, vocabulary_of, with_words
 
 
@@ -47,29 +48,35 @@ def test_the_same_vocabulary_has_the_same_graph(tmp_path):
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
-def test_vocabulary_comes_back_with_a_graph_only_above_the_words_that_are_compared(tmp_path, graph_from_33_words):
+@pytest.fixture
+def store(tmp_path):
+    with Store.writer(tmp_path, create=META) as opened:
+        yield opened
+
+
+def test_vocabulary_comes_back_with_a_graph_only_above_the_words_that_are_compared(store, graph_from_33_words):
     for n, has_graph in ((32, False), (33, True)):
         made = words_at(0, n)
-        assert (publish_vocabulary(tmp_path, made, {}).nearest is not None) == has_graph
-        found = load_vocabulary(tmp_path)
+        assert (publish_vocabulary(store, made, {}).nearest is not None) == has_graph
+        found = load_vocabulary(store.folder)
         assert (found.nearest is not None) == has_graph
         np.testing.assert_array_equal(found.assign(descriptors(1, 100)), made.assign(descriptors(1, 100)))
 
 
-def test_graph_that_does_not_find_the_words_themselves_is_not_published(tmp_path, graph_from_33_words):
+def test_graph_that_does_not_find_the_words_themselves_is_not_published(store, graph_from_33_words):
     made = words_at(0, 64)
     alike = replace(made, centroids=np.repeat(made.centroids[:1], 64, axis=0))
-    assert publish_vocabulary(tmp_path, alike, {}).nearest is None
-    assert current(tmp_path, "centres") is None
+    assert publish_vocabulary(store, alike, {}).nearest is None
+    assert current(store.folder, "centres") is None
 
 
-def test_graph_of_another_vocabulary_is_left_alone(tmp_path, graph_from_33_words, monkeypatch):
-    publish_vocabulary(tmp_path, words_at(0, 64), {})
+def test_graph_of_another_vocabulary_is_left_alone(store, graph_from_33_words, monkeypatch):
+    publish_vocabulary(store, words_at(0, 64), {})
     with monkeypatch.context() as patch:
         patch.setattr(module, "MAX_EXACT", 64)
-        publish_vocabulary(tmp_path, words_at(1, 64), {})
-    assert current(tmp_path, "centres") == "centres-1"
-    assert load_vocabulary(tmp_path).nearest is None
+        publish_vocabulary(store, words_at(1, 64), {})
+    assert current(store.folder, "centres") == "centres-1"
+    assert load_vocabulary(store.folder).nearest is None
 
 
 def test_damaged_graph_costs_time_and_no_answer_and_is_made_again(tmp_path, graph_from_33_words):

@@ -3,8 +3,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sqlite3
-from contextlib import closing
 
 import numpy as np
 import pytest
@@ -12,8 +10,11 @@ import pytest
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
 from mmsearch.local.sift import DIM as WIDTH
 from mmsearch.local.sift import EXTRACTOR
+from mmsearch.records import FileLook
+from mmsearch.store import publish as publish_module
 from mmsearch.store import words as words_module
-from mmsearch.store.folder import Changes, Store
+from mmsearch.store.changes import Changes, TouchedFile
+from mmsearch.store.folder import Store
 from mmsearch.store.proof import verify
 from mmsearch.store.publish import current
 from mmsearch.store.words import WordsWriter, load_words, words_facts
@@ -152,7 +153,7 @@ def test_file_with_new_contents_gets_a_new_id_and_its_old_words_are_dead(tmp_pat
 def test_moved_picture_keeps_its_words(tmp_path):
     with_words(tmp_path)
     with Store.writer(tmp_path) as store:
-        store.commit(Changes(moved=[(1, b"/photos/elsewhere.jpg", 5)]))
+        store.commit(Changes(touched=[TouchedFile(1, b"/photos/elsewhere.jpg", FileLook(5, 5, 5, 5))]))
         assert 1 in WordsWriter(store).covered
     assert 1 in found_by_their_words(tmp_path)
 
@@ -246,21 +247,22 @@ def test_words_of_another_catalog_are_refused(tmp_path):
     for name in ("manifest.json", *names(tmp_path / "one")):
         shutil.copyfile(tmp_path / "one" / name, tmp_path / "two" / name)
     store = Store.open(tmp_path / "two")
-    assert "says owner" in load_words(store)
+    assert load_words(store) == "the vocabulary was made for another library"
     assert words_facts(store) is None
 
 
 def test_words_newer_than_a_catalog_that_was_restored_are_refused(tmp_path):
-    with_words(tmp_path)
-    with closing(sqlite3.connect(tmp_path / "catalog.sqlite")) as db, db:
-        db.execute("DELETE FROM image WHERE id > 10")
-        db.execute("UPDATE sqlite_sequence SET seq = 10 WHERE name = 'image'")
-    assert "knows pictures up to 20, the catalog up to 10" in load_words(Store.open(tmp_path))
+    with_words(tmp_path, 10)
+    shutil.copyfile(tmp_path / "catalog.sqlite", tmp_path / "copy")
+    with Store.writer(tmp_path) as store:
+        add(store, 10, 10)
+    shutil.copyfile(tmp_path / "copy", tmp_path / "catalog.sqlite")
+    assert "a state that is not in the history of this catalog" in load_words(Store.open(tmp_path))
 
 
 def test_words_of_an_older_extractor_are_made_anew(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(words_module, "EXTRACTOR", "rootsift-0")
+        patch.setattr(words_module, "_EXPECTED", {"extractor": "rootsift-0"})
         with_words(tmp_path, vocabulary=vocabulary_of(extractor="rootsift-0"))
     assert f"says extractor rootsift-0, expected {EXTRACTOR}" in load_words(Store.open(tmp_path))
     with Store.writer(tmp_path) as store:
@@ -278,9 +280,11 @@ def test_copied_library_hashes_its_words_once_more_and_uses_them(tmp_path):
 def test_untouched_segment_is_mapped_without_being_read(tmp_path, monkeypatch):
     with_words(tmp_path)
     hashed = []
-    real = words_module.matching_file.__globals__["file_sha256"]
-    monkeypatch.setitem(
-        words_module.matching_file.__globals__, "file_sha256", lambda path: hashed.append(path.name) or real(path)
+    real = publish_module.file_digest
+    monkeypatch.setattr(
+        publish_module,
+        "file_digest",
+        lambda file, name: hashed.append(os.path.basename(file.name)) or real(file, name),
     )
     assert not isinstance(load_words(Store.open(tmp_path)), str)
     assert hashed == ["vocabulary-1.bin"]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mmsearch.errors import GroundTruthError
+from mmsearch.errors import GroundTruthError, advice, reason
 from mmsearch.evaluation.ground_truth.sets import CaptionSet, caption_set, is_file, picture_in
 
 JSONL = "captions.jsonl"
@@ -75,7 +75,7 @@ def read_text(file: Path) -> str:
     except UnicodeDecodeError as error:
         raise GroundTruthError(f"{file}: is not UTF-8 text at byte {error.start}; is it the right file?") from error
     except OSError as error:
-        raise GroundTruthError(f"{file}: cannot be read ({error.strerror})") from error
+        raise GroundTruthError(f"{file}: cannot be read ({reason(error)}); {advice(error)}") from error
 
 
 def lines_of(text: str) -> list[str]:

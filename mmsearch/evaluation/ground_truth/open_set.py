@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmsearch.errors import GroundTruthError
+from mmsearch.errors import GroundTruthError, advice, reason
 from mmsearch.evaluation.ground_truth.captions import JSONL, read_captions
 from mmsearch.evaluation.ground_truth.classes import LABELS, read_classes
 from mmsearch.evaluation.ground_truth.hugging_face import read_dataset_captions, read_dataset_classes
@@ -78,7 +78,8 @@ def _refuse_impossible(source: str) -> None:
     try:
         Path(source).exists()
     except OSError as error:
-        raise GroundTruthError(f"{source[:80]!r}: is the name of no set ({error.strerror})") from error
+        said = f"{source[:80]!r}: is the name of no set ({reason(error)}); {advice(error)}"
+        raise GroundTruthError(said) from error
 
 
 def _refuse(source: str, options: SetOptions, *, columns: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mmsearch.errors import GroundTruthError
+from mmsearch.errors import GroundTruthError, advice, reason
 
 MAX_BYTES = 16 * 2**20
 _MAX_TUPLES = 50_000  # a deeper nest of tuples, as the key of a dict, overflows the stack of the interpreter
@@ -45,7 +45,7 @@ def load_plain_pickle(file: Path) -> Any:
         with file.open("rb") as opened:
             data = opened.read(MAX_BYTES + 1)
     except OSError as error:
-        raise GroundTruthError(f"{file}: cannot be read ({error.strerror}); expected ground truth") from error
+        raise GroundTruthError(f"{file}: cannot be read ({reason(error)}); {advice(error)}") from error
     if len(data) > MAX_BYTES:
         raise GroundTruthError(f"{file}: is larger than {MAX_BYTES >> 20} MB; expected ground truth, not pictures")
     try:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmsearch.errors import GroundTruthError
+from mmsearch.errors import GroundTruthError, advice, reason
 from mmsearch.evaluation.metrics.ranks import Qrels, RankedRelevant, rank_relevant_of_lists
 
 Judged = dict[str, dict[str, float]]
@@ -130,7 +130,7 @@ def _read(file: Path, columns: tuple[str, ...], *, document: int, value: int) ->
     except GroundTruthError as error:
         raise GroundTruthError(f"{file}, line {number}: {error}") from error
     except OSError as error:
-        raise GroundTruthError(f"{file}: cannot be read ({error.strerror})") from error
+        raise GroundTruthError(f"{file}: cannot be read ({reason(error)}); {advice(error)}") from error
     if not found:
         raise GroundTruthError(f"{file}: is empty; expected lines of {' '.join(columns)}")
     return found

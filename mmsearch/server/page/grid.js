@@ -45,6 +45,7 @@ export class Grid {
       link.href = addressOf(hit.id);
       link.setAttribute("aria-label", label(hit));
       this.tiles.get(hit.id).classList.toggle("verified", Boolean(hit.local?.is_verified));
+      this.tiles.get(hit.id).classList.toggle("missing", Boolean(hit.is_missing));
     }
     this.#activate(this.tiles.get(held) ?? this.list.firstElementChild);
     this.showMarks(this.marks);
@@ -90,7 +91,8 @@ export class Grid {
         },
       },
       image,
-      el("span", { class: "badge", text: "same thing" }),
+      el("span", { class: "badge same", text: "same thing" }),
+      el("span", { class: "badge gone", text: "file is gone" }),
       el("bdi", { class: "caption", text: shown(hit.name) }),
     );
     const mark = (kind, words, sign) =>
@@ -171,5 +173,6 @@ export class Grid {
 function label(hit) {
   const place = hit.rank ? `${hit.rank}. ` : "";
   const local = hit.local?.is_verified ? ", the same thing by its details" : "";
-  return `${place}${shown(hit.name)}${local}`;
+  const gone = hit.is_missing ? ", its file is gone" : "";
+  return `${place}${shown(hit.name)}${local}${gone}`;
 }

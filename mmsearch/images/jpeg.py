@@ -1,0 +1,64 @@
+"""The frame header of a JPEG: what its manner of coding asks of a decoder."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+_FRAMES = frozenset((*range(0xC0, 0xD0), 0xDE)) - {0xC4, 0xC8, 0xCC}
+_WITHOUT_BODY = frozenset((0x01, *range(0xD0, 0xDA), 0xFF, 0x00))
+_PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
+_START_OF_SCAN = 0xDA
+
+
+@dataclass(frozen=True)
+class JpegFrame:
+    """How a JPEG is coded.
+
+    `sampling` are the (horizontal, vertical) factors of its components, `n_first` is the number of components in
+    the first scan.
+    """
+
+    marker: int
+    bits: int
+    width: int
+    height: int
+    sampling: tuple[tuple[int, int], ...]
+    n_first: int
+
+    @property
+    def n_waiting_bytes(self) -> int:
+        """Bytes of coefficients that wait in memory, at any scale, until the last scan; 0 if there is one scan."""
+        if self.marker not in _PROGRESSIVE and self.n_first == len(self.sampling):
+            return 0
+        widest = max(h for h, _ in self.sampling) or 1
+        highest = max(v for _, v in self.sampling) or 1
+        shares = sum(h * v for h, v in self.sampling)
+        return 2 * self.width * self.height * shares // (widest * highest)
+
+
+def jpeg_frame(data: bytes) -> JpegFrame | None:
+    """Return the first frame of a JPEG, or None if its headers are not sound."""
+    header, at = b"", 2
+    marker = 0
+    while (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data):
+        code = data[at + 1]
+        if code in _WITHOUT_BODY:
+            at += 1 if code == 0xFF else 2
+            continue
+        (length,) = struct.unpack_from(">H", data, at + 2)
+        body = data[at + 4 : at + 2 + length]
+        if code in _FRAMES and not header:
+            header, marker = body, code
+        if code == _START_OF_SCAN:
+            return _frame(marker, header, n_first=body[0]) if header and body else None
+        at += 2 + length
+    return None
+
+
+def _frame(marker: int, header: bytes, *, n_first: int) -> JpegFrame | None:
+    if len(header) < 6 or len(header) < 6 + 3 * header[5] or not header[5]:
+        return None
+    bits, height, width, n = struct.unpack_from(">BHHB", header)
+    sampling = tuple((header[7 + 3 * i] >> 4, header[7 + 3 * i] & 15) for i in range(n))
+    return JpegFrame(marker, bits, width, height, sampling, n_first)

@@ -1,0 +1,99 @@
+"""A PNG without its longest texts, which Pillow would refuse together with the picture."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+
+from mmsearch.errors import PictureError
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MAX_CHUNK = 1 << 20  # of what is packed, Pillow unpacks so much a chunk
+_MAX_KEPT = 16 << 20  # of all texts; Pillow gives up at four times as much
+_MAX_UNPACKED = 64 << 20  # beyond, a text was made to exhaust memory
+_BLOCK = 1 << 18
+_XMP = b"XML:com.adobe.xmp"
+_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)[0-9]')
+
+
+def without_long_texts(data: bytes) -> bytes:
+    """Return a PNG without the texts and the colour profile that are too long, or the same bytes if none is.
+
+    Nothing is unpacked into memory as a whole. What an edit history says of the orientation is kept.
+
+    Raises
+    ------
+    PictureError
+        `metadata_bomb` if the texts unpack to more than 64 MB.
+    """
+    parts, start, n_kept, n_unpacked = [], 0, 0, 0
+    for kind, at, end in _chunks(data):
+        if kind not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
+            continue
+        keyword, packed, text = _split(kind, data[at + 8 : end - 4])
+        size, turn = _size_and_turn(_unpacked(packed) if packed else [text], keyword)
+        n_unpacked += size if packed else 0
+        if n_unpacked > _MAX_UNPACKED:
+            raise PictureError(
+                "metadata_bomb", "its text or colour profile unpacks to far more than a picture needs"
+            )
+        if (packed and size > _MAX_CHUNK) or n_kept + size > _MAX_KEPT:
+            parts += [data[start:at], _chunk(b"iTXt", _XMP + b"\0\0\0\0\0" + turn) if turn else b""]
+            start = end
+        else:
+            n_kept += size
+    return b"".join([*parts, data[start:]]) if parts else data
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield kind, start and end of every whole chunk."""
+    at = len(SIGNATURE)
+    while at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + length
+        if end > len(data):
+            return
+        yield kind, at, end
+        at = end
+
+
+def _split(kind: bytes, body: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the keyword of a text or profile, and its packed or its plain text, the other one empty."""
+    keyword, _, rest = body.partition(b"\0")
+    if kind == b"tEXt":
+        return keyword, b"", rest
+    if kind != b"iTXt":
+        return keyword, rest[1:], b""
+    text = rest[2:].split(b"\0", 2)[-1]
+    return (keyword, text, b"") if rest[:1] not in (b"", b"\0") else (keyword, b"", text)
+
+
+def _unpacked(packed: bytes) -> Iterator[bytes]:
+    """Yield the blocks that packed text unpacks to, until more than is believed or the text is damaged."""
+    unpacker = zlib.decompressobj()
+    n_left = _MAX_UNPACKED + 1
+    try:
+        while n_left > 0 and (block := unpacker.decompress(packed, _BLOCK)):
+            yield block
+            n_left -= len(block)
+            packed = unpacker.unconsumed_tail
+    except zlib.error:
+        return
+
+
+def _size_and_turn(blocks: Iterable[bytes], keyword: bytes) -> tuple[int, bytes]:
+    """Return how long a text is, and its words on the orientation if it is an edit history."""
+    size, turn, seam = 0, b"", b""
+    for block in blocks:
+        size += len(block)
+        if keyword == _XMP and not turn:
+            found = _ORIENTATION.search(seam + block)
+            turn = found[0] if found else b""
+            seam = block[-32:]
+    return size, turn
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

@@ -1,0 +1,115 @@
+"""Read the bytes of a file, or a digest of them: never a pipe, never one that changes meanwhile."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+
+from mmsearch.errors import PictureError
+from mmsearch.images.kinds import HEAD_BYTES, check_kind
+
+MAX_FILE_BYTES = 1 << 30
+_BLOCK = 1 << 20
+
+
+def read_file(path: bytes, *, max_bytes: int = MAX_FILE_BYTES) -> tuple[bytes, os.stat_result]:
+    """Return the bytes of a picture file and its status; never waits for a pipe or device.
+
+    What its first bytes show to be no picture that can be read is not read further.
+
+    Raises
+    ------
+    PictureError
+        `not_a_file`, `not_an_image`, `unsupported`, `too_large`, `permission`, `vanished`, `changed` (while it was
+        read) or `unreadable`.
+    """
+    with _opened(path) as (handle, before):
+        if before.st_size > max_bytes:
+            raise PictureError("too_large", f"the file has {before.st_size} bytes, at most {max_bytes} are read")
+        _check_head(handle, before)
+        data = b"".join(_blocks(handle, before.st_size, block_bytes=before.st_size))
+        return data, _unchanged(handle, before, len(data))
+
+
+def file_digest(path: bytes) -> bytes:
+    """Return the SHA-256 of a regular file of any size and kind, which is never in memory as a whole.
+
+    Raises
+    ------
+    PictureError
+        `not_a_file`, `permission`, `vanished`, `changed` (while it was read) or `unreadable`.
+    """
+    digest, n_bytes = sha256(), 0
+    with _opened(path) as (handle, before):
+        for block in _blocks(handle, before.st_size, block_bytes=_BLOCK):
+            digest.update(block)
+            n_bytes += len(block)
+        _unchanged(handle, before, n_bytes)
+    return digest.digest()
+
+
+def first_bytes(path: bytes) -> bytes:
+    """Return the first bytes of a regular file, enough to say what it is.
+
+    Raises
+    ------
+    PictureError
+        `not_a_file`, `permission`, `vanished` or `unreadable`.
+    """
+    with _opened(path) as (handle, _):
+        return os.pread(handle, 512, 0)
+
+
+@contextmanager
+def _opened(path: bytes) -> Iterator[tuple[int, os.stat_result]]:
+    """Open a regular file; whatever the system refuses, then or later, becomes a PictureError."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        try:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode):
+                raise PictureError("not_a_file", "this is a folder, pipe, socket or device, not a regular file")
+            yield handle, status
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if getattr(error, "errno", None) == 6:  # ENXIO: a socket
+            raise PictureError("not_a_file", "this is a socket or device, not a regular file") from error
+        raise PictureError(*reason(error)) from error
+
+
+def _check_head(handle: int, before: os.stat_result) -> None:
+    """Refuse what starts like no picture that can be read, unless it is still being written."""
+    head = os.read(handle, HEAD_BYTES)
+    os.lseek(handle, 0, os.SEEK_SET)
+    try:
+        check_kind(head)
+    except PictureError:
+        _unchanged(handle, before, before.st_size)
+        raise
+
+
+def reason(error: OSError) -> tuple[str, str]:
+    """Return the reason code and a sentence for what the system refused."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return "vanished", "there is no such file or folder"
+    if isinstance(error, PermissionError):
+        return "permission", "reading this is not permitted; change its permissions and run again"
+    return "unreadable", f"the system could not read it ({error.strerror or error})"
+
+
+def _blocks(handle: int, size: int, *, block_bytes: int) -> Iterator[bytes]:
+    remaining = size
+    while remaining > 0 and (block := os.read(handle, min(remaining, block_bytes))):
+        yield block
+        remaining -= len(block)
+
+
+def _unchanged(handle: int, before: os.stat_result, n_read: int) -> os.stat_result:
+    after = os.fstat(handle)
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or n_read != after.st_size:
+        raise PictureError("changed", "the file changed while it was read; it is tried again at the next run")
+    return after

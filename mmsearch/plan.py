@@ -1,0 +1,295 @@
+"""What a run of `index` will do: the folders compared with the catalog. Nothing is decoded or written here."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from mmsearch.errors import LibraryNotFoundError, PictureError, QueryError
+from mmsearch.images import FoundFile, PassedOver, Unreachable, file_digest, find_files, has_heif, passed_over_text
+from mmsearch.records import BadPicture, ImageRecord, IngestReport, PathLike
+from mmsearch.store.catalog import KnownBad, KnownFile
+from mmsearch.store.changes import BY_CHANCE, MAX_TRIES, TRANSIENT, UNSEEN, RejectedFile, StoredFile, TouchedFile
+from mmsearch.store.folder import Store
+from mmsearch.system import is_gone
+
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Plan:
+    """What a run will do, found by comparing the folders with the catalog."""
+
+    to_embed: list[FoundFile] = field(default_factory=list)
+    changed: set[bytes] = field(default_factory=set)  # those of to_embed that are known with other contents
+    copies: list[StoredFile] = field(default_factory=list)  # contents known, another path
+    moved: list[TouchedFile] = field(default_factory=list)
+    touched: list[TouchedFile] = field(default_factory=list)  # they look different, and have the same contents
+    gone: list[int] = field(default_factory=list)
+    forgotten: list[bytes] = field(default_factory=list)
+    rejected: list[RejectedFile] = field(default_factory=list)
+    n_unchanged: int = 0
+    n_known_bad: int = 0
+    roots: Sequence[bytes] = ()
+    passed_over: Counter[str] = field(default_factory=Counter)
+    notices: list[str] = field(default_factory=list)
+
+    def all_notices(self) -> tuple[str, ...]:
+        """Return what is worth saying besides the counts."""
+        passed_over = [passed_over_text(self.passed_over)] if self.passed_over else []
+        return (*passed_over, *self.notices)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a run looks at files.
+
+    Parameters
+    ----------
+    follow_links : bool
+        Go through symbolic links.
+    is_recheck : bool
+        Try rejected files again, and compare the contents of all others with their hashes.
+    is_limit_raised : bool
+        Larger pictures are taken than by the run before, so that those it refused are tried again.
+    """
+
+    follow_links: bool = False
+    is_recheck: bool = False
+    is_limit_raised: bool = False
+
+    def tries_again(self, bad: KnownBad) -> bool:
+        """Return whether a rejected file that looks as before is tried again."""
+        if self.is_recheck or bad.code in TRANSIENT:
+            return True
+        if bad.code == "too_large":
+            return self.is_limit_raised
+        # A format that could not be read may be one that can by now.
+        is_chance = bad.code in BY_CHANCE or (bad.code == "unsupported" and has_heif())
+        return is_chance and bad.n_tries < MAX_TRIES
+
+
+class _Known:
+    """What the catalog knows of the roots; an empty one for a library that does not exist yet."""
+
+    def __init__(self, store: Store | None, roots: Sequence[bytes]) -> None:
+        self.store = store
+        self.files: dict[bytes, KnownFile] = {}
+        self.bad: dict[bytes, KnownBad] = {}
+        for root in roots if store else ():
+            assert store is not None
+            self.files |= {file.path: file for file in store.catalog.known_files(root)}
+            self.bad |= {bad.path: bad for bad in store.catalog.bad_files(root)}
+        self.moved: set[int] = set()  # ids of pictures whose new place was found
+        self._sizes = {file.look.size for file in self.files.values()}
+
+    def may_know(self, size: int) -> bool:
+        """Return whether a file of this size may be a copy of a known one, or one that was moved here."""
+        if size in self._sizes:
+            return True
+        return self.store is not None and any(map(is_gone, self.store.catalog.paths_of_size(size)))
+
+    def with_hash(self, content_hash: bytes) -> list[ImageRecord]:
+        return self.store.catalog.images_with_hash(content_hash) if self.store else []
+
+
+def absolute_roots(paths: Sequence[PathLike]) -> list[bytes]:
+    """Return absolute paths as bytes; links stay as they are."""
+    if not paths:
+        raise QueryError("no folder was given; name at least one folder or picture to index")
+    return [os.path.abspath(os.fsencode(path)) for path in paths]
+
+
+def refuse_mixing(library: os.PathLike[str], roots: Sequence[bytes]) -> None:
+    """Raise QueryError if the library would lie among the pictures, or the pictures in the library."""
+    own = os.fsencode(library)
+    for root in roots:
+        below = own[len(root.rstrip(b"/")) :] if (own + b"/").startswith(root.rstrip(b"/") + b"/") else None
+        # A hidden folder is never scanned, so the default library may lie below a home folder.
+        is_scanned = below is not None and b"/." not in below
+        if is_scanned or (root + b"/").startswith(own + b"/"):
+            raise QueryError(
+                f"the library {library} and the pictures {os.fsdecode(root)} lie in one another; "
+                "choose a library outside the picture folders with --library"
+            )
+
+
+def require_pictures(roots: Sequence[bytes], *, follow_links: bool = False) -> None:
+    """Raise LibraryNotFoundError unless there is a picture to make a library of."""
+    passed_over: Counter[str] = Counter()
+    reasons = []
+    for found in find_files(roots, follow_links=follow_links):
+        if isinstance(found, FoundFile):
+            return
+        if isinstance(found, Unreachable):
+            reasons.append(f"{os.fsdecode(found.path)}: {found.message}")
+        else:
+            passed_over[found.kind] += 1
+    if passed_over:
+        reasons.append(passed_over_text(passed_over))
+    named = ", ".join(map(os.fsdecode, roots))
+    because = f" ({'; '.join(reasons)})" if reasons else ""
+    raise LibraryNotFoundError(f"no picture was found at or below {named}{because}, so no library was made")
+
+
+def make_plan(
+    store: Store | None,
+    roots: Sequence[bytes],
+    look: Look = Look(),
+    *,
+    on_progress: OnProgress = lambda stage, done, total: None,
+) -> Plan:
+    """Compare what is on disk below the roots with the catalog; reads files only where that may tell something.
+
+    Parameters
+    ----------
+    store : Store or None
+        The library, or None if it does not exist yet.
+    roots : sequence of bytes
+        Absolute paths of folders and files.
+    look : Look
+        How closely to look.
+    on_progress : callable
+        Given (`scan`, files seen, 0).
+    """
+    known, plan = _Known(store, roots), Plan(roots=roots)
+    seen: set[bytes] = set()
+    protected: list[bytes] = []  # what could not be looked at is not gone
+    candidates: list[FoundFile] = []
+    for found in find_files(roots, follow_links=look.follow_links):
+        if isinstance(found, Unreachable):
+            protected.append(found.path)
+            plan.rejected.append(RejectedFile(found.path, UNSEEN, found.code, found.message))
+        elif isinstance(found, PassedOver):
+            plan.passed_over[found.kind] += 1
+            if not found.is_folder:
+                protected.append(found.path)  # what was read once is not gone where a package for it is missing
+        else:
+            seen.add(found.path)
+            if len(seen) % 1000 == 0:
+                on_progress("scan", len(seen), 0)
+            if not _is_settled(found, known, plan, look):
+                candidates.append(found)
+    on_progress("scan", len(seen), len(seen))
+    gone = {path for path in known.files if path not in seen and not _is_below(path, protected)}
+    plan.forgotten += [path for path in known.bad if path not in seen and not _is_below(path, protected)]
+    for candidate in candidates:
+        _place(candidate, known, plan, gone)
+    _name_empty_roots(known, plan, seen, gone)
+    plan.gone = [known.files[path].image_id for path in sorted(gone)]
+    return plan
+
+
+def _is_settled(found: FoundFile, known: _Known, plan: Plan, look: Look) -> bool:
+    """Take note of a file that looks as it did, and return whether that is all."""
+    file, bad = known.files.get(found.path), known.bad.get(found.path)
+    if file is not None and found.look.is_as(file.look) and not look.is_recheck:
+        plan.n_unchanged += 1
+        if bad is not None:  # it could not be looked at for a while
+            plan.forgotten.append(found.path)
+        if file.look.ctime_ns is None:
+            plan.touched.append(_touched(file.image_id, found))
+        return True
+    if bad is not None and found.look.is_as(bad.look) and not look.tries_again(bad):
+        plan.n_known_bad += 1
+        return True
+    return False
+
+
+def _touched(image_id: int, found: FoundFile) -> TouchedFile:
+    return TouchedFile(image_id, found.path, found.look)
+
+
+def _place(found: FoundFile, known: _Known, plan: Plan, gone: set[bytes]) -> None:
+    """Decide what one new or altered file is: the same, moved, a copy, changed or new."""
+    known_file = known.files.get(found.path)
+    is_worth_reading = known_file is not None or known.may_know(found.look.size)
+    content_hash = _hash(found.path) if is_worth_reading else None
+    if known_file is not None and content_hash == known_file.content_hash:
+        plan.touched.append(_touched(known_file.image_id, found))
+        plan.n_unchanged += 1
+        return
+    twins = known.with_hash(content_hash) if content_hash is not None else []
+    origin = _origin(twins, known, gone) if known_file is None else None
+    if origin is not None:
+        gone.discard(os.fsencode(origin.path))
+        known.moved.add(origin.image_id)
+        plan.moved.append(_touched(origin.image_id, found))
+        return
+    if twins and content_hash is not None:
+        twin = twins[0]
+        plan.copies.append(
+            StoredFile(
+                found.path, found.look, content_hash, twin.width, twin.height, twin.format, twin.taken_at,
+                row=twin.row,
+            )
+        )  # fmt: skip
+    else:
+        plan.to_embed.append(found)
+    if known_file is not None:
+        plan.changed.add(found.path)
+
+
+def _origin(twins: Sequence[ImageRecord], known: _Known, gone: set[bytes]) -> ImageRecord | None:
+    """Return the picture that was moved, of those with the same contents: one whose file is gone, in any folder."""
+    for twin in twins:
+        path = os.fsencode(twin.path)
+        if twin.image_id not in known.moved and (path in gone or is_gone(path)):
+            return twin
+    return None
+
+
+def _hash(path: bytes) -> bytes | None:
+    try:
+        return file_digest(path)
+    except PictureError:
+        return None  # the worker will say why
+
+
+def _is_below(path: bytes, folders: Iterable[bytes]) -> bool:
+    return any(path == folder or path.startswith(folder.rstrip(b"/") + b"/") for folder in folders)
+
+
+def _name_empty_roots(known: _Known, plan: Plan, seen: set[bytes], gone: set[bytes]) -> None:
+    """Keep the pictures of a root that has none left at all: it may be a drive that is not mounted."""
+    for root in plan.roots:
+        missing = {path for path in gone if _is_below(path, [root])}
+        if missing and not any(_is_below(path, [root]) for path in seen):
+            gone -= missing
+            plan.notices.append(_missing_text(root, len(missing)))
+
+
+def name_missing_roots(store: Store, roots: Sequence[bytes]) -> list[str]:
+    """Return a sentence for every folder that was indexed once, is not there, and has pictures in the library."""
+    missing: list[bytes] = []
+    for root in sorted({*store.catalog.roots(), *roots}):  # a folder before those below it
+        if is_gone(root) and not _is_below(root, missing) and store.catalog.count_below(root):
+            missing.append(root)
+    return [_missing_text(root, store.catalog.count_below(root)) for root in missing]
+
+
+def _missing_text(root: bytes, n: int) -> str:
+    name = os.fsdecode(root)
+    return (
+        f"none of the {n} pictures of {name} is there, so they stay in the library (is a drive not mounted?); "
+        f"`mmsearch rm {name}` forgets them"
+    )
+
+
+def dry_run(plan: Plan) -> IngestReport:
+    """Return what carrying out the plan would do, as far as it is known without decoding."""
+    candidates = [file.path for file in plan.to_embed] + [file.path for file in plan.copies]
+    n_changed = sum(path in plan.changed for path in candidates)
+    return IngestReport(
+        new=len(candidates) - n_changed,
+        changed=n_changed,
+        moved=len(plan.moved),
+        gone=len(plan.gone),
+        unchanged=plan.n_unchanged,
+        bad=tuple(BadPicture(os.fsdecode(bad.path), bad.code, bad.message) for bad in plan.rejected),
+        known_bad=plan.n_known_bad,
+        dry_run=True,
+        notices=plan.all_notices(),
+    )

@@ -1,0 +1,115 @@
+"""What one transaction does to the catalog: pictures stored, moved, looked at again, gone; files rejected."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mmsearch.records import FileLook, Matrix
+
+TRANSIENT = ("permission", "vanished", "changed", "unreadable")
+"""Reasons to reject a file that say nothing of its contents, so that a stored vector stays: tried at every run."""
+BY_CHANCE = ("killed", "timeout", "out_of_memory")
+"""Reasons that a circumstance may have caused: tried again at the next two runs."""
+MAX_TRIES = 3
+UNSEEN = FileLook(-1, -1, None, None)
+"""The look of what could not be looked at, or changed while it was read: no file looks so."""
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One picture to be committed: what the file is, and its vector (dim,), an existing row, or neither."""
+
+    path: bytes
+    look: FileLook
+    content_hash: bytes
+    width: int
+    height: int
+    format: str
+    taken_at: str | None
+    vector: Matrix | None = None
+    row: int = -1
+
+
+@dataclass(frozen=True)
+class RejectedFile:
+    """One file that could not be used: what it looked like then, a reason code of `PictureError` and a sentence."""
+
+    path: bytes
+    look: FileLook
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class TouchedFile:
+    """A picture whose file looks different, or lies elsewhere, and has the same contents."""
+
+    image_id: int
+    path: bytes
+    look: FileLook
+
+
+@dataclass
+class Changes:
+    """What one transaction does to the catalog."""
+
+    stored: list[StoredFile] = field(default_factory=list)
+    rejected: list[RejectedFile] = field(default_factory=list)
+    touched: list[TouchedFile] = field(default_factory=list)
+    gone: list[int] = field(default_factory=list)  # ids
+    forgotten: list[bytes] = field(default_factory=list)  # paths of rejected files that left
+    roots: list[bytes] = field(default_factory=list)  # given to `index`
+
+    def __len__(self) -> int:
+        """Return how many entries would be changed."""
+        return sum(len(entries) for entries in vars(self).values())
+
+
+def apply_changes(db: sqlite3.Connection, changes: Changes, rows: Sequence[int]) -> None:
+    """Change the catalog; inside a transaction. `rows` are those of `changes.stored`."""
+    db.executemany("DELETE FROM image WHERE id = ?", [(image_id,) for image_id in changes.gone])
+    db.executemany("DELETE FROM bad WHERE path = ?", [(path,) for path in changes.forgotten])
+    db.executemany("INSERT OR IGNORE INTO root VALUES (?)", [(root,) for root in changes.roots])
+    for touched in changes.touched:
+        db.execute("DELETE FROM bad WHERE path = ?", (touched.path,))
+        db.execute(
+            "UPDATE image SET path = ?, size = ?, mtime_ns = ?, ctime_ns = ?, inode = ? WHERE id = ?",
+            (touched.path, *touched.look, touched.image_id),
+        )
+    for file, row in zip(changes.stored, rows, strict=True):
+        store_image(db, file, row if file.vector is not None else file.row)
+    for bad in changes.rejected:
+        _reject(db, bad)
+
+
+def store_image(db: sqlite3.Connection, file: StoredFile, row: int) -> None:
+    """List one picture under the row of its vector."""
+    db.execute("DELETE FROM bad WHERE path = ?", (file.path,))
+    # Changed contents get a new id, and ids are never used twice: what is known of an id stays true.
+    db.execute("DELETE FROM image WHERE path = ? AND hash <> ?", (file.path, file.content_hash))
+    db.execute(
+        "INSERT INTO image (path, size, mtime_ns, ctime_ns, inode, hash, row, width, height, format, taken) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET "
+        "size = excluded.size, mtime_ns = excluded.mtime_ns, hash = excluded.hash, row = excluded.row, "
+        "width = excluded.width, height = excluded.height, format = excluded.format, taken = excluded.taken, "
+        "ctime_ns = excluded.ctime_ns, inode = excluded.inode",
+        (file.path, *file.look, file.content_hash, row, file.width, file.height, file.format, file.taken_at),
+    )  # fmt: skip
+
+
+def _reject(db: sqlite3.Connection, bad: RejectedFile) -> None:
+    # A file that went bad keeps no vector of its former contents.
+    if bad.code not in (*TRANSIENT, *BY_CHANCE):
+        db.execute("DELETE FROM image WHERE path = ?", (bad.path,))
+    # Tries count on only while the reason is the same and the file looks the same.
+    same = db.execute(
+        "SELECT n_tries FROM bad WHERE path = ? AND size = ? AND mtime_ns = ? AND code = ?",
+        (bad.path, *bad.look[:2], bad.code),
+    ).fetchone()
+    db.execute(
+        "INSERT OR REPLACE INTO bad (path, size, mtime_ns, ctime_ns, inode, code, message, n_tries) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (bad.path, *bad.look, bad.code, bad.message, 1 + (same[0] if same else 0)),
+    )

@@ -1,0 +1,93 @@
+"""The schema of the catalog as numbered steps, from an empty file to what this version knows.
+
+A new catalog takes all of them. The writer of an older library takes those that it lacks, in one transaction: a
+kill in the middle leaves the library as it was. A reader changes nothing: it sees an older catalog through
+temporary views that give what its tables lack.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+from mmsearch.store.publish import sidecar_checksums
+
+SCHEMA = 2
+
+_STEPS: dict[int, tuple[str, ...]] = {
+    1: (
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE vector (row INTEGER PRIMARY KEY, crc32 INTEGER NOT NULL, digest BLOB NOT NULL UNIQUE)",
+        """CREATE TABLE image (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL UNIQUE, size INTEGER NOT NULL,
+            mtime_ns INTEGER NOT NULL, hash BLOB NOT NULL, row INTEGER NOT NULL REFERENCES vector(row),
+            width INTEGER NOT NULL, height INTEGER NOT NULL, format TEXT NOT NULL, taken TEXT)""",
+        "CREATE INDEX image_row ON image(row)",
+        "CREATE INDEX image_hash ON image(hash)",
+        """CREATE TABLE bad (
+            path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+            code TEXT NOT NULL, message TEXT NOT NULL) WITHOUT ROWID""",
+        "CREATE TABLE dead (row INTEGER PRIMARY KEY)",
+        "CREATE TRIGGER image_added AFTER INSERT ON image BEGIN DELETE FROM dead WHERE row = NEW.row; END",
+        """CREATE TRIGGER image_left AFTER DELETE ON image
+            WHEN OLD.row >= 0 AND NOT EXISTS (SELECT 1 FROM image WHERE row = OLD.row)
+            BEGIN INSERT OR IGNORE INTO dead VALUES (OLD.row); END""",
+        """CREATE TRIGGER image_changed AFTER UPDATE OF row ON image WHEN OLD.row <> NEW.row BEGIN
+            DELETE FROM dead WHERE row = NEW.row;
+            INSERT OR IGNORE INTO dead SELECT OLD.row WHERE NOT EXISTS (SELECT 1 FROM image WHERE row = OLD.row);
+            END""",
+        "INSERT INTO meta VALUES ('epoch', '0'), ('n_rows', '0'), ('revision', '0')",
+    ),
+    # Who the library is and every commit it made, what tells a file that was changed in place, the folders that
+    # were indexed, and how often a file was tried.
+    2: (
+        """INSERT OR REPLACE INTO meta VALUES ('library', '"' || lower(hex(randomblob(16))) || '"')""",
+        "CREATE TABLE history (number INTEGER PRIMARY KEY, token BLOB NOT NULL)",
+        "INSERT INTO history SELECT CAST(value AS INTEGER), randomblob(8) FROM meta WHERE key = 'revision'",
+        "ALTER TABLE image ADD COLUMN ctime_ns INTEGER",
+        "ALTER TABLE image ADD COLUMN inode INTEGER",
+        "CREATE INDEX image_size ON image(size)",
+        "ALTER TABLE bad ADD COLUMN ctime_ns INTEGER",
+        "ALTER TABLE bad ADD COLUMN inode INTEGER",
+        "ALTER TABLE bad ADD COLUMN n_tries INTEGER NOT NULL DEFAULT 1",
+        # What ended a worker was not told apart from what ended it by chance.
+        "DELETE FROM bad WHERE code = 'quarantined'",
+        "CREATE TABLE root (path BLOB PRIMARY KEY) WITHOUT ROWID",
+    ),
+}
+_READ_AS_NOW: dict[int, tuple[str, ...]] = {
+    1: (
+        "CREATE TEMP VIEW image AS SELECT *, NULL AS ctime_ns, NULL AS inode FROM main.image",
+        "CREATE TEMP VIEW bad AS SELECT *, NULL AS ctime_ns, NULL AS inode, 1 AS n_tries FROM main.bad",
+        "CREATE TEMP TABLE history (number INTEGER PRIMARY KEY, token BLOB NOT NULL)",
+        "CREATE TEMP TABLE root (path BLOB PRIMARY KEY)",
+    ),
+}
+
+
+def migrate(db: sqlite3.Connection, folder: Path, *, schema: int = 0) -> None:
+    """Take the steps from `schema` on to the present one; inside a transaction of the writer.
+
+    Parameters
+    ----------
+    db : sqlite3.Connection
+        The catalog; empty where `schema` is 0.
+    folder : Path
+        The library.
+    schema : int
+        That of the catalog.
+    """
+    for number in range(schema + 1, SCHEMA + 1):
+        for statement in _STEPS[number]:
+            db.execute(statement)
+    if schema == 1:
+        # Caches of before say nothing of the history; those that are there now are known by their checksums.
+        db.execute("INSERT INTO meta VALUES ('adopted', ?)", (json.dumps(sidecar_checksums(folder)),))
+    db.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", (json.dumps(SCHEMA),))
+
+
+def read_as_now(db: sqlite3.Connection, *, schema: int) -> None:
+    """Let a connection that reads a catalog of an older schema see it as one of the present schema."""
+    for statement in _READ_AS_NOW[schema]:
+        db.execute(statement)

@@ -1,0 +1,62 @@
+"""SQLite's errors as sentences: what the system refused it, or what is wrong with the file."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmsearch.errors import LibraryDamagedError, LibraryLockedError, StorageError, advice, reason
+
+_PROBE = 1 << 16  # bytes: more than SQLite wants at a time
+_CAUSES = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_NOMEM: errno.ENOMEM, sqlite3.SQLITE_IOERR: errno.EIO,
+    **dict.fromkeys((sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM), 0),
+}  # fmt: skip
+
+
+@contextmanager
+def sqlite_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into sentences that name the file and what to do."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        cause = refusal(path, error)
+        if cause is not None:
+            raise StorageError(
+                f"{path}: the system refused the access ({error}: {reason(cause)}); {advice(cause)}; "
+                "nothing that was stored is lost"
+            ) from error
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise LibraryLockedError(
+                f"{path}: another program holds the catalog ({error}); wait until it is done"
+            ) from error
+        raise LibraryDamagedError(f"{path}: the catalog cannot be read ({error}); run `mmsearch verify`") from error
+    except sqlite3.DatabaseError as error:
+        raise LibraryDamagedError(
+            f"{path}: the catalog is damaged ({error}); restore it, or delete the library and index again"
+        ) from error
+
+
+def refusal(path: Path, error: sqlite3.Error) -> OSError | None:
+    """Return what the system refused SQLite, which keeps it to itself; None if something else is wrong."""
+    code = _CAUSES.get(error.sqlite_errorcode & 0xFF)
+    if code is None:
+        return None
+    found = _refused(path) if code != errno.ENOSPC else None
+    return found or OSError(code, os.strerror(code) if code else "it does not say why")
+
+
+def _refused(path: Path) -> OSError | None:
+    """Return what the system refuses who wants to do with a catalog what SQLite does."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        with tempfile.TemporaryFile(dir=path.parent) as beside:
+            os.pwrite(beside.fileno(), bytes(_PROBE), path.stat().st_size)
+    except OSError as error:
+        return error
+    return None

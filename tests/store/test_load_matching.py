@@ -1,0 +1,118 @@
+"""Caches are opened once: what was checked is what is loaded, and a shortage of this process is no damage."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+
+import numpy as np
+import pytest
+
+from mmsearch.errors import StorageError
+from mmsearch.indexes.hnsw import HnswIndex
+from mmsearch.store import graph as graph_module
+from mmsearch.store import publish as publish_module
+from mmsearch.store.folder import Store
+from mmsearch.store.graph import GraphSettings, load_graph, update_graph
+from mmsearch.store.proof import verify
+from mmsearch.store.publish import current
+from mmsearch.store.words import load_words
+from tests.conftest import random_units
+from tests.faults.stand_in import calibrate_for_the_graph
+from tests.store.test_store import DIM, filled
+from tests.store.test_words import with_words
+
+SETTINGS = GraphSettings(graph_from=10)
+
+
+@pytest.fixture
+def with_graph(tmp_path, monkeypatch):
+    monkeypatch.setattr(graph_module, "calibrate", calibrate_for_the_graph)
+    vectors = filled(tmp_path / "library", 40)
+    with Store.writer(tmp_path / "library") as store:
+        update_graph(store, SETTINGS, random_units(5, DIM, seed=1))
+    return tmp_path / "library", vectors
+
+
+def publish_again(folder):
+    """What another process does meanwhile: a new generation of the graph; the one before is deleted."""
+    with Store.writer(folder) as store:
+        loaded = load_graph(store)
+        graph_module._publish(store, loaded, SETTINGS)
+
+
+def test_graph_that_a_writer_replaces_between_check_and_load_is_the_one_that_was_checked(with_graph, monkeypatch):
+    folder, vectors = with_graph
+    real = HnswIndex.load
+
+    def load(path, *rest, **options):
+        monkeypatch.setattr(HnswIndex, "load", real)
+        name = current(folder, "graph")
+        publish_again(folder)
+        assert not (folder / f"{name}.bin").exists()
+        (folder / f"{name}.bin").write_bytes(b"something else altogether")
+        return real(path, *rest, **options)
+
+    monkeypatch.setattr(HnswIndex, "load", load)
+    loaded = load_graph(Store.open(folder))
+    rows = loaded.index.search(vectors.astype(np.float16).astype(np.float32), 1)[1]
+    np.testing.assert_array_equal(rows[:, 0], np.arange(40))
+
+
+def test_graph_that_a_writer_replaces_before_it_is_opened_is_looked_for_again(with_graph, monkeypatch):
+    folder, _ = with_graph
+    real = publish_module._load_named
+
+    def opened_late(*arguments, **options):
+        monkeypatch.setattr(publish_module, "_load_named", real)
+        publish_again(folder)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(publish_module, "_load_named", opened_late)
+    assert load_graph(Store.open(folder)).covered == 40
+
+
+def test_words_that_a_writer_replaces_between_check_and_mapping_are_those_that_were_checked(tmp_path, monkeypatch):
+    with_words(tmp_path / "library")
+    store = Store.open(tmp_path / "library")
+    expected = load_words(store).inverted.segments[0].signatures.copy()
+    real = publish_module.file_digest
+
+    def digest(file, name):
+        found = real(file, name)
+        if "words" in str(file.name):
+            shutil.copyfile(file.name, tmp_path / "other")
+            (tmp_path / "other").write_bytes((tmp_path / "other").read_bytes()[::-1])
+            os.replace(tmp_path / "other", file.name)
+        return found
+
+    os.utime(tmp_path / "library" / "words-1.bin")  # touched, so that it is hashed
+    monkeypatch.setattr(publish_module, "file_digest", digest)
+    np.testing.assert_array_equal(load_words(store).inverted.segments[0].signatures, expected)
+
+
+def test_too_many_open_files_are_no_damage_that_a_repair_would_drop(with_graph, tmp_path):
+    folder, _ = with_graph
+    store = Store.open(folder)
+    assert verify(store).problems == ()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        for read in (load_graph, load_words, verify):
+            with pytest.raises(StorageError, match=r"Too many open files.*ulimit -n"):
+                read(store)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert load_graph(store).covered == 40
+
+
+def test_segment_of_postings_is_mapped_once(tmp_path):
+    with_words(tmp_path)
+    store = Store.open(tmp_path)
+    before = len(os.listdir("/proc/self/fd"))
+    words = load_words(store)
+    assert len(os.listdir("/proc/self/fd")) - before <= 2  # the vocabulary and one segment
+    assert words.inverted.segments

@@ -1,0 +1,152 @@
+"""Libraries of every schema that was ever shipped open and keep their vectors; a writer brings them up to date."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmsearch import Library, Query
+from mmsearch.samples import sample_folder
+from mmsearch.store import migrations
+from mmsearch.store.catalog import Catalog
+from mmsearch.store.folder import Store
+from mmsearch.store.graph import load_graph
+from mmsearch.store.migrations import SCHEMA
+from mmsearch.store.words import load_words
+from tests.golden.make_library import PICTURES
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from mmsearch.store import migrations
+from mmsearch.store.folder import Store
+if sys.argv[2] == "before":
+    migrations._STEPS[migrations.SCHEMA] += ("SELECT kill()",)
+import sqlite3
+real = sqlite3.connect
+def connect(*arguments, **options):
+    db = real(*arguments, **options)
+    db.create_function("kill", 0, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    return db
+sqlite3.connect = connect
+with Store.writer(Path(sys.argv[1])):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(params=sorted(GOLDEN.glob("library-v*")), ids=lambda path: path.name)
+def old(request, tmp_path):
+    """A copy of a library that an earlier version wrote."""
+    return Path(shutil.copytree(request.param, tmp_path / "library"))
+
+
+def schema_of(library):
+    with closing(sqlite3.connect(library / "catalog.sqlite")) as db:
+        return int(db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()[0])
+
+
+def vectors_of(library):
+    """Every picture's name and stored vector."""
+    store = Store.open(library)
+    images = list(store.catalog.images())
+    return {Path(image.path).stem: store.checked_rows([image.row])[0].tobytes() for image in images}
+
+
+def test_golden_library_of_every_schema_but_the_present_one_is_there():
+    assert [path.name for path in sorted(GOLDEN.glob("library-v*"))] == [f"library-v{n}" for n in range(1, SCHEMA)]
+
+
+def test_old_library_is_read_as_it_is_without_a_writer(old):
+    before = schema_of(old)
+    with Library.open(old, use_graph=True) as library:
+        image_id = next(image.image_id for image in library.reader().catalog.images() if "cat" in image.path)
+        result = library.search(Query(images=[image_id]), k=3)
+        assert (Path(result.hits[0].path).name, result.route, len(result.hits)) == ("cat.jpg", "graph", 3)
+        assert library.status().n_images == len(PICTURES)
+        assert library.verify().problems == ()
+        assert library.index([sample_folder()], is_dry_run=True).moved == len(PICTURES)
+    assert schema_of(old) == before
+
+
+def test_writer_migrates_an_old_library_which_keeps_vectors_graph_and_words(old):
+    before = vectors_of(old)
+    with Store.writer(old) as store:
+        assert not isinstance(load_graph(store), str)
+        assert sorted(load_words(store).inverted.image_ids)[:3] == [1, 2, 3]
+    assert schema_of(old) == SCHEMA
+    assert vectors_of(old) == before
+    with Library.open(old) as library:
+        assert library.verify().problems == ()
+
+
+def test_index_after_a_migration_embeds_nothing_again(old, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name in PICTURES:
+        shutil.copyfile(sample_folder() / f"{name}.jpg", pictures / f"{name}.jpg")
+    before = vectors_of(old)
+    with Library.open(old) as library:
+        report = library.index([pictures])
+        assert (report.new, report.moved, report.details["words"]["n_described"]) == (0, len(PICTURES), 0)
+    assert vectors_of(old) == before
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_kill_while_migrating_leaves_the_old_library_or_the_new_one(old, when):
+    before, vectors = schema_of(old), vectors_of(old)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(old), when], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert schema_of(old) == (before if when == "before" else SCHEMA)
+    assert vectors_of(old) == vectors
+    with Store.writer(old):
+        pass
+    assert schema_of(old) == SCHEMA
+
+
+def test_caches_put_into_a_migrated_library_from_elsewhere_are_not_adopted(old):
+    kept = {path.name: path.read_bytes() for path in old.iterdir() if path.suffix in (".bin", ".json")}
+    for name in kept:
+        (old / name).unlink()
+    with Store.writer(old):
+        pass
+    for name, data in kept.items():
+        (old / name).write_bytes(data)
+    store = Store.open(old)
+    assert load_graph(store) == "the graph says nothing of the library that it was made for"
+    assert load_words(store) == "the vocabulary says nothing of the library that it was made for"
+
+
+def test_new_catalog_has_the_tables_of_a_migrated_one(old, tmp_path):
+    with Store.writer(old):
+        pass
+    Catalog.create(tmp_path / "catalog.sqlite", {"dim": 4})
+
+    def tables(path):
+        with closing(sqlite3.connect(path)) as db:
+            found = db.execute(
+                "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
+            )
+            return [(kind, name, " ".join(sql.split())) for kind, name, sql in found]
+
+    assert tables(old / "catalog.sqlite") == tables(tmp_path / "catalog.sqlite")
+
+
+def test_every_step_has_a_way_to_be_read_before_it_is_taken():
+    assert sorted(migrations._READ_AS_NOW) == sorted(migrations._STEPS)[:-1] == list(range(1, SCHEMA))
+
+
+def test_vectors_of_an_old_library_are_those_of_its_pictures(old):
+    store = Store.open(old)
+    assert store.matrix().shape == (len(PICTURES) + 1, 16)
+    assert np.isfinite(store.matrix()).all()
+    assert os.path.getsize(old / "vectors-0.f16") == 2 * 16 * (len(PICTURES) + 1)
