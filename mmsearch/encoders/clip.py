@@ -9,49 +9,34 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from hashlib import sha256
+from copy import deepcopy
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmsearch.encoders.base import EagerEncoder, Tokenizer
-from mmsearch.encoders.hub import fetch
+from mmsearch.encoders.clip_config import CONFIG
+from mmsearch.encoders.clip_source import ModelSource, activation_of, config_digest, find_source
 from mmsearch.encoders.onnx import file_facts
 from mmsearch.encoders.probes import probe_texts
+from mmsearch.encoders.text_files import lay_out_text_model, lay_out_tokenizer
 from mmsearch.encoders.tokens import token_batch
-from mmsearch.errors import EncoderError, ModelNotFoundError, UnsupportedModelError
-from mmsearch.records import Interpolation, Preprocessing, ResizeMode
+from mmsearch.errors import EncoderError, MmsearchError, UnsupportedModelError
+from mmsearch.records import Preprocessing
 
 if TYPE_CHECKING:
     import torch
 
-CONFIG = "open_clip_config.json"
-HUB_PREFIX = "hf-hub:"
-_WEIGHTS = (
-    "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors",
-    "open_clip_pytorch_model.bin", "pytorch_model.bin", "model.pth",
-)  # fmt: skip
-_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
-_DECISIVE_KEYS = ("mean", "std", "interpolation", "resize_mode")
 _TRICKY = ["it's the dog's ball!", "Café À LA crème, 12345 — ½", "snow&amp;ice\t\n 雪 🐕", "", "word " * 200]
 _SAME = 0.99999  # cosine above which cutting a caption to its length counts as exact
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Where a model comes from: what open_clip's factory is given, its configuration and its weights."""
-
-    factory_name: str
-    tokenizer_name: str
-    config: dict[str, Any]
-    preprocessing: dict[str, Any]
-    weights: Path
 
 
 def build_clip(model: str, *, notify: Callable[[str], None] = lambda sentence: None) -> EagerEncoder:
@@ -71,44 +56,95 @@ def build_clip(model: str, *, notify: Callable[[str], None] = lambda sentence: N
         As in `prepare_encoder`.
     """
     with _quiet_open_clip():
-        source = _find(model, notify)
+        source = find_source(model, notify)
         notify(f"loading {model}")
-        clip, theirs = _load(model, source)
-        tokenizer = _tokenizer(theirs, model)
-        text_tower, is_cut = _text_tower(clip, tokenizer)
-        preprocessing = _preprocessing(clip.visual.preprocess_cfg, model)
-        return EagerEncoder(
-            name=model,
-            image_tower=_image_tower(clip, source.preprocessing),
-            text_tower=text_tower,
-            tokenizer=replace(tokenizer, pad_to_context=not is_cut),
-            preprocessing=preprocessing,
-            dim=_width(clip, preprocessing),
-            logit_scale=float(clip.logit_scale.detach().exp()),
-            identity={
-                "weights": file_facts(source.weights)["sha256"],
-                "model": sha256(json.dumps(source.config, sort_keys=True).encode()).hexdigest(),
-                "mean": list(source.preprocessing["mean"]),
-                "std": list(source.preprocessing["std"]),
-                "activation": _activation(source.config),
-            },
-        )
+        with _failure_as_sentence(model):
+            return _built(model, source, notify)
 
 
-def _load(model: str, source: _Source) -> tuple[Any, Any]:
-    """Return open_clip's model with its weights, and its tokenizer."""
+def _built(model: str, source: ModelSource, notify: Callable[[str], None]) -> EagerEncoder:
+    clip, theirs = _load(model, source, notify)
+    tokenizer = _tokenizer(theirs, model)
+    text_tower, is_cut = _text_tower(clip, tokenizer)
+    preprocessing = _preprocessing(clip.visual.preprocess_cfg, model)
+    return EagerEncoder(
+        name=model,
+        image_tower=_image_tower(clip, source.preprocessing),
+        text_tower=text_tower,
+        tokenizer=replace(tokenizer, pad_to_context=not is_cut),
+        preprocessing=preprocessing,
+        dim=_width(clip, preprocessing),
+        logit_scale=float(clip.logit_scale.detach().exp()),
+        identity={
+            "weights": file_facts(source.weights)["sha256"],
+            "model": config_digest(source.found),
+            "mean": list(source.preprocessing["mean"]),
+            "std": list(source.preprocessing["std"]),
+            "activation": activation_of(source.found),
+        },
+    )
+
+
+def _load(model: str, source: ModelSource, notify: Callable[[str], None]) -> tuple[Any, Any]:
+    """Return open_clip's model with its weights, and its tokenizer, from a configuration that is ours."""
     import open_clip
 
-    try:
-        clip = open_clip.create_model(
-            source.factory_name,
-            force_preprocess_cfg=source.preprocessing,
-            load_weights=False,
-            pretrained_text=False,
-        )
+    # Where it is set, torch runs the code in pickled weights wherever it is not told otherwise.
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
+    with TemporaryDirectory(prefix="mmsearch-") as temporary:
+        folder = Path(temporary)
+        config = deepcopy(source.model)
+        if name := config["text_cfg"].get("hf_model_name"):
+            config["text_cfg"]["hf_model_name"] = str(lay_out_text_model(name, folder / "text", notify))
+        (folder / CONFIG).write_text(json.dumps({"model_cfg": config, "preprocess_cfg": source.preprocessing}))
+        clip = _model_that_fits(model, f"local-dir:{folder}", source)
         open_clip.load_checkpoint(clip, str(source.weights), weights_only=True)
-        return clip.eval(), open_clip.get_tokenizer(source.tokenizer_name)
-    except Exception as error:  # the factory raises whatever torch, JSON and the tokenizers raise
+        return clip.eval(), _their_tokenizer(source, folder, notify)
+
+
+def _model_that_fits(model: str, name: str, source: ModelSource) -> Any:
+    """Return open_clip's model without weights, after a look at how large it would be."""
+    import open_clip
+    import torch
+
+    create = partial(
+        open_clip.create_model,
+        name,
+        force_preprocess_cfg=source.preprocessing,
+        load_weights=False,
+        pretrained_text=False,
+    )
+    with torch.device("meta"):  # where numbers take no memory
+        n_numbers = sum(one.numel() for one in create(device="meta").parameters())
+    n_bytes = source.weights.stat().st_size
+    if n_numbers > n_bytes:
+        raise UnsupportedModelError(
+            f"{model} would have {n_numbers:,} weights by its configuration, and {source.weights} has {n_bytes:,} "
+            "bytes; expected the weights of this configuration"
+        )
+    return create()
+
+
+def _their_tokenizer(source: ModelSource, folder: Path, notify: Callable[[str], None]) -> Any:
+    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+
+    text = source.model["text_cfg"]
+    settings = {"context_length": text.get("context_length", 77), **text.get("tokenizer_kwargs", {})}
+    if source.tokenizer is None:
+        settings.pop("strip_sep_token", None)  # this one has none
+        return SimpleTokenizer(**settings)
+    laid_out = lay_out_tokenizer(source.tokenizer, folder / "tokenizer", notify)
+    return HFTokenizer(str(laid_out), **settings, trust_remote_code=False, local_files_only=True)
+
+
+@contextmanager
+def _failure_as_sentence(model: str) -> Iterator[None]:
+    """Turn whatever torch, JSON, the tokenizers or the towers raise about a model into a sentence."""
+    try:
+        yield
+    except MmsearchError:
+        raise
+    except Exception as error:
         hint = ""
         if "TorchScript" in str(error) or "Weights only load failed" in str(error):
             hint = "; weights must be safetensors or a plain state dict, never a pickled program"
@@ -116,106 +152,7 @@ def _load(model: str, source: _Source) -> tuple[Any, Any]:
 
 
 def _first_lines(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
-
-
-# -- where the model comes from ------------------------------------------------------------------------
-
-
-def _find(model: str, notify: Callable[[str], None]) -> _Source:
-    if model.startswith(HUB_PREFIX):
-        repository = model.removeprefix(HUB_PREFIX)
-        config = fetch(repository, [CONFIG], notify=notify)
-        weights = fetch(repository, _WEIGHTS, notify=notify)
-        return _from_files(config, weights, tokenizer_name=model)
-    path = Path(model).absolute()
-    if path.is_dir():
-        return _from_files(path / CONFIG, _weights_in(path))
-    if path.exists():
-        return _from_files(path.parent / CONFIG, path)
-    return _from_tag(model, notify)
-
-
-def _from_files(config: Path, weights: Path, *, tokenizer_name: str = "") -> _Source:
-    """Return a source whose configuration file says everything that decides the vectors."""
-    try:
-        found = json.loads(config.read_bytes())
-        model_config, preprocessing = found["model_cfg"], dict(found.get("preprocess_cfg") or {})
-    except FileNotFoundError as error:
-        raise UnsupportedModelError(
-            f"{weights} has no {CONFIG} beside it, so its architecture, activation and preprocessing are "
-            "unknown; write one with `model_cfg` and `preprocess_cfg` as open_clip does"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnsupportedModelError(
-            f"{config} is not a configuration of open_clip ({error!r}); expected `model_cfg` and `preprocess_cfg`"
-        ) from error
-    missing = [key for key in _DECISIVE_KEYS if key not in preprocessing]
-    if missing:
-        raise UnsupportedModelError(
-            f"{config} does not say `preprocess_cfg` {', '.join(missing)}: pictures prepared in another way "
-            "give wrong vectors silently; add what the model was trained with"
-        )
-    name = f"local-dir:{config.parent}"
-    return _Source(name, tokenizer_name or name, model_config, preprocessing, weights)
-
-
-def _weights_in(folder: Path) -> Path:
-    named = [folder / name for name in _WEIGHTS if (folder / name).is_file()]
-    if named:
-        return named[0]
-    found = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise ModelNotFoundError(
-            f"{folder} has these weights: {names}; expected exactly one file of {', '.join(_SUFFIXES)}, "
-            "or name the file itself"
-        )
-    return found[0]
-
-
-def _from_tag(model: str, notify: Callable[[str], None]) -> _Source:
-    import open_clip
-    from open_clip.pretrained import list_pretrained_tags_by_model
-
-    name, _, tag = model.rpartition("/")
-    if not name:
-        name, tag = tag, ""
-    if name not in open_clip.list_models():
-        raise ModelNotFoundError(
-            f"no model {model!r}: there is no such path, and open_clip has no model {name!r}"
-            + _near(name, open_clip.list_models())
-        )
-    tags = list_pretrained_tags_by_model(name)
-    if tag not in tags:
-        asked = f"has no weights {tag!r}" if tag else "needs the tag of its weights"
-        offers = ", ".join(f"{name}/{one}" for one in tags) or "none: give a local checkpoint"
-        raise ModelNotFoundError(f"{name} {asked}; open_clip offers {offers}")
-    entry, config = open_clip.get_pretrained_cfg(name, tag), open_clip.get_model_config(name)
-    if _activation(entry) != _activation(config):
-        raise UnsupportedModelError(
-            f"the weights {tag!r} were trained with {_activation(entry)}, the model {name} has "
-            f"{_activation(config)}: every vector would be wrong; use {_twin(name)}/{tag}"
-        )
-    repository, _, file_name = entry["hf_hub"].rpartition("/")
-    safe = file_name.rpartition(".")[0] + ".safetensors"
-    weights = fetch(repository, [safe, file_name] if file_name else _WEIGHTS, notify=notify)
-    preprocessing = {key: entry[key] for key in (*_DECISIVE_KEYS, "fill_color") if key in entry}
-    return _Source(name, name, config, preprocessing, weights)
-
-
-def _near(name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(near)}?" if near else "; `--model offline` needs no download"
-
-
-def _activation(config: dict[str, Any]) -> str:
-    return "QuickGELU" if config.get("quick_gelu", False) else "GELU"
-
-
-def _twin(name: str) -> str:
-    """Return the name of the same architecture with the other activation."""
-    return name.removesuffix("-quickgelu") if name.endswith("-quickgelu") else f"{name}-quickgelu"
+    return " ".join((str(error) or type(error).__name__).split())[:300]
 
 
 # -- preprocessing and image tower ---------------------------------------------------------------------
@@ -225,11 +162,6 @@ def _preprocessing(found: dict[str, Any], model: str) -> Preprocessing:
     size = found["size"]
     height, width = (size, size) if isinstance(size, int) else size
     mode, interpolation = found["resize_mode"], found["interpolation"]
-    if mode not in get_args(ResizeMode) or interpolation not in get_args(Interpolation):
-        raise UnsupportedModelError(
-            f"{model} prepares pictures with resize {mode!r} and interpolation {interpolation!r}; known are "
-            f"{', '.join(get_args(ResizeMode))} and {', '.join(get_args(Interpolation))}"
-        )
     if mode == "shortest" and height != width:
         raise UnsupportedModelError(f"{model} cuts pictures to {height} x {width}; only squares are supported")
     return Preprocessing((height, width), height, mode, interpolation, int(found.get("fill_color", 0)))
@@ -272,9 +204,9 @@ def _tokenizer(theirs: Any, model: str) -> Tokenizer:
     """Return open_clip's tokenizer for the `tokenizers` library, after comparing the two on tricky texts."""
     from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 
-    if isinstance(theirs, SimpleTokenizer) and theirs.reduction_fn is None:
+    if isinstance(theirs, SimpleTokenizer):
         ours = Tokenizer(_bpe_json(theirs), int(theirs.context_length or 77), 0, True, _manner(theirs.clean_fn))
-    elif isinstance(theirs, HFTokenizer) and not theirs.tokenizer_mode and not theirs.strip_sep_token:
+    elif isinstance(theirs, HFTokenizer) and not theirs.strip_sep_token:
         backend = theirs.tokenizer.backend_tokenizer.to_str()
         pad_id = int(theirs.tokenizer.pad_token_id or 0)
         ours = Tokenizer(backend, int(theirs.context_length or 77), pad_id, True, _manner(theirs.clean_fn))

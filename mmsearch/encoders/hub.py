@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from mmsearch.errors import HubUnreachableError, ModelNotFoundError
@@ -11,7 +12,11 @@ from mmsearch.errors import HubUnreachableError, ModelNotFoundError
 _PATIENCE_S = 6.0  # for the first answer of the hub
 
 
-def fetch(repository: str, names: Sequence[str], *, notify: Callable[[str], None] = lambda _: None) -> Path:
+def _silent(sentence: str) -> None:
+    """Say nothing."""
+
+
+def fetch(repository: str, names: Sequence[str], *, notify: Callable[[str], None] = _silent) -> Path:
     """Return a local copy of the first of the named files that a hub repository has.
 
     Parameters
@@ -56,6 +61,29 @@ def fetch(repository: str, names: Sequence[str], *, notify: Callable[[str], None
                 "what has arrived is kept"
             ) from error
     raise ModelNotFoundError(f"the hub repository {repository!r} has none of: {', '.join(names)}")
+
+
+def fetch_all(repository: str, names: Sequence[str], *, notify: Callable[[str], None] = _silent) -> dict[str, Path]:
+    """Return local copies, by name, of those of the named files that a hub repository has.
+
+    What is in the cache is enough where the hub cannot be asked for the rest.
+
+    Raises
+    ------
+    HubUnreachableError
+        If none is cached and the hub does not answer, or `HF_HUB_OFFLINE` is set.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = {name: try_to_load_from_cache(repository, name) for name in names}
+    files = {name: Path(path) for name, path in cached.items() if isinstance(path, str)}
+    unknown = [name for name, path in cached.items() if path is None]  # neither there nor known to be absent
+    if unknown and not (files and why_unreachable()):
+        for name in unknown:
+            with suppress(ModelNotFoundError):
+                files[name] = fetch(repository, [name], notify=notify)
+            notify = _silent
+    return files
 
 
 def why_unreachable() -> str | None:

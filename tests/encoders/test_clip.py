@@ -128,7 +128,7 @@ def test_pickled_program_is_never_loaded(tmp_path):
             return (open, (str(tmp_path / "ran"), "w"))
 
     (tmp_path / "open_clip_config.json").write_text(json.dumps(TINY))
-    torch.save({"state_dict": Payload()}, tmp_path / "weights.pt")
+    torch.save({"state_dict": Payload(), "enough": torch.zeros(1_000_000)}, tmp_path / "weights.pt")
     with pytest.raises(EncoderError, match="never a pickled program"):
         build_clip(str(tmp_path))
     assert not (tmp_path / "ran").exists()
