@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmsearch.images.fit import fit, resized
-from mmsearch.images.formats import MAX_MEGAPIXELS
+from mmsearch.images.limits import MAX_MEGAPIXELS
 from mmsearch.images.upright import Upright, named_errors, open_upright
 from mmsearch.records import Picture, Pixels, Preprocessing
 
