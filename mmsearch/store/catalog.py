@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 from mmsearch.errors import LibraryDamagedError, LibraryLostError, LibraryVersionError
 from mmsearch.records import BadPicture, FileLook, ImageRecord
+from mmsearch.store.connect import Look, connect, connect_to_read
 from mmsearch.store.migrations import SCHEMA, migrate, read_as_now
 from mmsearch.store.publish import storage_errors, sync_folder
 from mmsearch.store.sqlite_errors import sqlite_errors
@@ -92,6 +92,7 @@ class Catalog:
         """Called when a transaction of the writer begins; raises if the library is no longer its own."""
         self.on_commit: Callable[[], None] = _nothing
         """Called when one is on disk."""
+        self._seen: Look | None = None  # what a connection is of that does not see what changes there
         self._revision: int | None = None  # of the last commit that this writer knows of
 
     @classmethod
@@ -126,11 +127,10 @@ class Catalog:
             If it is not a catalog.
         """
         with sqlite_errors(path):
-            uri = f"file:{quote(os.fsencode(path))}?mode={'rw' if write else 'ro'}"
-            db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30, check_same_thread=False)
+            db, seen = (connect(path, mode="rw"), None) if write else connect_to_read(path)
             catalog = cls(path, db)
+            catalog._seen = seen
             try:
-                register_functions(db)
                 if write:
                     db.execute("PRAGMA synchronous=FULL")
                 catalog._bring_up_to_date(is_writer=write)
@@ -139,7 +139,18 @@ class Catalog:
                 raise
         return catalog
 
+    def _follow(self) -> None:
+        """Open the catalog again if this connection does not see what changes there, and it has changed."""
+        now = None if self._seen is None else Look.at(self.path)
+        if now is None or now.catalog is None or now == self._seen:
+            return
+        before = self.db
+        self.db, self._seen = connect_to_read(self.path)
+        before.close()
+        self._bring_up_to_date(is_writer=False)
+
     def _bring_up_to_date(self, *, is_writer: bool) -> None:
+        register_functions(self.db)
         schema = self.meta("schema")
         if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
             raise LibraryVersionError(
@@ -164,6 +175,7 @@ class Catalog:
             if self.db.in_transaction:
                 yield
                 return
+            self._follow()
             self.db.execute("BEGIN")
             try:
                 yield

@@ -8,6 +8,7 @@ missing is never given up by opening a library: it is named, and the rest answer
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from mmsearch.errors import LibraryDamagedError, LibraryNotFoundError
+from mmsearch.errors import LibraryDamagedError, LibraryNotFoundError, StorageError, advice, reason
 from mmsearch.records import MAX_MEGAPIXELS
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.changes import Changes, apply_changes
@@ -38,6 +39,24 @@ CATALOG = "catalog.sqlite"
 _MAX_MEGAPIXELS = "max_megapixels"  # setting
 _BLOCK = 65_536  # rows copied or checked at a time
 _N_SAMPLED = 9  # rows compared with their checksums when a vector file is mapped
+
+
+def is_library(folder: Path) -> bool:
+    """Return whether a library lies in a folder.
+
+    Raises
+    ------
+    StorageError
+        If that cannot be seen.
+    """
+    try:
+        return stat.S_ISREG((folder / CATALOG).stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StorageError(f"{folder}: no library can be seen here ({reason(error)}); {advice(error)}") from error
+    except ValueError as error:  # no name of a file holds a NUL
+        raise StorageError(f"{str(folder)!r}: no library can be here ({error}); choose another name") from error
 
 
 class Store:
@@ -69,7 +88,7 @@ class Store:
         LibraryVersionError, LibraryDamagedError
             If its catalog cannot be used.
         """
-        if not (folder / CATALOG).is_file():
+        if not is_library(folder):
             raise LibraryNotFoundError(
                 f"{folder}: no library found; `mmsearch index FOLDER` makes one, --library names another"
             )
@@ -96,12 +115,12 @@ class Store:
         LibraryLostError
             Also later, from every write: if the library was removed, moved or replaced meanwhile.
         """
-        if create is None and not (folder / CATALOG).is_file():
+        if create is None and not is_library(folder):
             cls.open(folder)
         with storage_errors(folder, "the library folder"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(folder) as held:
-            if not (folder / CATALOG).is_file() and create is not None:
+            if create is not None and not is_library(folder):
                 Catalog.create(folder / CATALOG, create)
             store = cls(folder, Catalog.open(folder / CATALOG, write=True), held)
             try:
@@ -165,13 +184,20 @@ class Store:
         it starts again on the new state.
         """
         while True:
+            problem = None
             with self.catalog.reading():
                 epoch = self.epoch
                 try:
-                    return read()
+                    found = read()
+                    if not self.lost_rows():
+                        return found
                 except LibraryDamagedError as error:
                     problem = error
-            if self.epoch == epoch:
+            with self.catalog.reading():
+                is_lost = self.epoch == epoch
+            if is_lost and problem is None:
+                return found
+            if is_lost and problem is not None:
                 raise problem
 
     def matrix(self) -> Half:
