@@ -44,7 +44,8 @@ from mmsearch.records import (
     VerifyReport,
 )
 from mmsearch.search import Searcher
-from mmsearch.store.folder import Store, is_library
+from mmsearch.store.catalog import is_library
+from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, keep_settings, settings_of
 from mmsearch.store.progress import shown_progress
 from mmsearch.terms import as_term

@@ -11,12 +11,20 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmsearch.errors import LibraryDamagedError, LibraryLostError, LibraryVersionError
+from mmsearch.errors import (
+    LibraryDamagedError,
+    LibraryLostError,
+    LibraryVersionError,
+    StorageError,
+    advice,
+    reason,
+)
 from mmsearch.records import BadPicture, FileLook, ImageRecord
 from mmsearch.store.connect import Look, connect, connect_to_read
 from mmsearch.store.migrations import SCHEMA, migrate, read_as_now
@@ -24,10 +32,29 @@ from mmsearch.store.publish import storage_errors, sync_folder
 from mmsearch.store.sqlite_errors import sqlite_errors
 from mmsearch.store.where import register_functions
 
+CATALOG = "catalog.sqlite"
 _COLUMNS = "id, path, row, size, mtime_ns, width, height, format, taken"
 _CHUNK = 500  # bound parameters of one statement
 _HOLDS_VECTOR = "substr(digest, 1, 8) <> CAST('dropped-' AS BLOB)"
 _BELOW = "(path = ? OR (path >= ? AND path < ?))"
+
+
+def is_library(folder: Path) -> bool:
+    """Return whether a library lies in a folder.
+
+    Raises
+    ------
+    StorageError
+        If that cannot be seen.
+    """
+    try:
+        return stat.S_ISREG((folder / CATALOG).stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StorageError(f"{folder}: no library can be seen here ({reason(error)}); {advice(error)}") from error
+    except ValueError as error:  # no name of a file holds a NUL
+        raise StorageError(f"{str(folder)!r}: no library can be here ({error}); choose another name") from error
 
 
 class Moment(NamedTuple):

@@ -8,7 +8,6 @@ missing is never given up by opening a library: it is named, and the rest answer
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,9 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from mmsearch.errors import LibraryDamagedError, LibraryNotFoundError, StorageError, advice, reason
+from mmsearch.errors import LibraryDamagedError, LibraryNotFoundError
 from mmsearch.records import MAX_MEGAPIXELS
-from mmsearch.store.catalog import Catalog
+from mmsearch.store.catalog import CATALOG, Catalog, is_library
 from mmsearch.store.changes import Changes, apply_changes
 from mmsearch.store.history import history_problem, sidecar_problem, with_moment, write_last
 from mmsearch.store.lock import HeldFolder, locked
@@ -35,28 +34,9 @@ from mmsearch.store.rows import append_vectors, give_up_digest
 from mmsearch.system import shown_path
 
 T = TypeVar("T")
-CATALOG = "catalog.sqlite"
 _MAX_MEGAPIXELS = "max_megapixels"  # setting
 _BLOCK = 65_536  # rows copied or checked at a time
 _N_SAMPLED = 9  # rows compared with their checksums when a vector file is mapped
-
-
-def is_library(folder: Path) -> bool:
-    """Return whether a library lies in a folder.
-
-    Raises
-    ------
-    StorageError
-        If that cannot be seen.
-    """
-    try:
-        return stat.S_ISREG((folder / CATALOG).stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise StorageError(f"{folder}: no library can be seen here ({reason(error)}); {advice(error)}") from error
-    except ValueError as error:  # no name of a file holds a NUL
-        raise StorageError(f"{str(folder)!r}: no library can be here ({error}); choose another name") from error
 
 
 class Store:

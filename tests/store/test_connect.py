@@ -14,9 +14,10 @@ import pytest
 
 from mmsearch import Library, Query
 from mmsearch.errors import StorageError
+from mmsearch.store.catalog import CATALOG
 from mmsearch.store.changes import Changes
 from mmsearch.store.connect import connect_to_read
-from mmsearch.store.folder import CATALOG, Store
+from mmsearch.store.folder import Store
 from mmsearch.store.proof import verify
 from mmsearch.store.remembered import RememberedQueries
 from mmsearch.system import is_on_read_only_disk
