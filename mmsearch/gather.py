@@ -21,6 +21,7 @@ from mmsearch.errors import QueryError, VocabularyError, advice, reason
 from mmsearch.local.sift import DIM, EXTRACTOR
 from mmsearch.payload import NOTHING, Packed, plain_descriptors
 from mmsearch.records import Matrix, PathLike
+from mmsearch.store.changes import BY_CHANCE, ENDED_WORKER, MAX_TRIES
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import storage_errors
 from mmsearch.store.words import WordsWriter
@@ -35,6 +36,7 @@ FLUSH_PICTURES = 20_000  # 180 MB of words
 ITERATIONS = 20
 _INSTALL = "pip install 'mmsearch[local]'"
 _IS_LOCAL = "local"  # setting: whether runs look at local features
+_TRIES = "words_tried"  # setting: how often the worker ended by chance, by id of the picture
 _WAITING = "words_wait_for_more_than"  # setting: highest id when there were too few descriptors
 
 OnProgress = Callable[[str, int, int], None]
@@ -130,6 +132,7 @@ class WordsIntake:
         self._writer = WordsWriter(store)
         self._gathered: Gathered | None = None
         self._gathered_ids: set[int] = set()
+        self._tries: dict[str, int] = store.catalog.meta(_TRIES) or {}
         self.report = WordsReport()
         if vocabulary is not None and self._writer.vocabulary is None:
             self._writer.publish_vocabulary(vocabulary)
@@ -153,12 +156,12 @@ class WordsIntake:
     def take(self, image_id: int, outcome: Embedded) -> None:
         """Take what a worker found in a picture of the catalog."""
         packed, error = outcome.local, outcome.facts.get("local_error")
-        if outcome.facts.get("code") == "quarantined":
+        if outcome.facts.get("code") in ENDED_WORKER:
             error = outcome.facts
         if error is not None:
             self.report.n_failed += 1
             self.report.problem = error["message"]
-            packed = None if error["code"] == "unavailable" else NOTHING  # it would fail again
+            packed = None if self._may_succeed(image_id, error["code"]) else NOTHING
         if packed is None:
             return
         self.report.n_described += 1
@@ -169,6 +172,13 @@ class WordsIntake:
             self._take_features(image_id, packed)
         if self._writer.n_pending >= FLUSH_PICTURES:
             self._writer.flush()
+
+    def _may_succeed(self, image_id: int, code: str) -> bool:
+        """Return whether a picture whose local features could not be had is tried again at the next run."""
+        if code not in BY_CHANCE:
+            return code == "unavailable"
+        self._tries[str(image_id)] = 1 + self._tries.get(str(image_id), 0)
+        return self._tries[str(image_id)] < MAX_TRIES
 
     def _take_features(self, image_id: int, packed: Packed) -> None:
         if self._writer.vocabulary is not None:  # asked for before it was learned
@@ -186,6 +196,9 @@ class WordsIntake:
         """Learn a vocabulary if there is none and enough to learn from."""
         if self._gathered is not None and self._gathered.n_descriptors >= MIN_DESCRIPTORS:
             self._learn(self._gathered)
+        if self._tries != (self._store.catalog.meta(_TRIES) or {}):
+            with self._store.catalog.writing():
+                self._store.catalog.set_meta({_TRIES: self._tries})
         last_id = self._store.catalog.last_id()
         if self._gathered is not None and self._store.catalog.meta(_WAITING) != last_id:
             with self._store.catalog.writing():

@@ -13,7 +13,7 @@ from pathlib import Path
 from mmsearch.gather import WordsIntake
 from mmsearch.plan import OnProgress, Plan
 from mmsearch.records import BadPicture, FileLook, IngestReport
-from mmsearch.store.changes import UNSEEN, Changes, RejectedFile, StoredFile
+from mmsearch.store.changes import ENDED_WORKER, UNSEEN, Changes, RejectedFile, StoredFile, then_what
 from mmsearch.store.folder import Store
 from mmsearch.worker import Job
 from mmsearch.workers import Embedded, WorkerPool
@@ -94,7 +94,7 @@ class _Run:
             for outcome in outcomes:
                 image_id = ids[outcome.path]
                 is_same = outcome.facts.get("hash") == known[image_id][1].hex()
-                if is_same or outcome.facts.get("code") == "quarantined":
+                if is_same or outcome.facts.get("code") in ENDED_WORKER:
                     words.take(image_id, outcome)
             n_done += len(outcomes)
             self.on_progress("words", n_done, len(ids))
@@ -104,8 +104,13 @@ class _Run:
         look = FileLook(*facts["look"]) if "look" in facts else file.look
         if "code" in facts:
             code, message = facts["code"], facts["message"]
-            seen = UNSEEN if code in ("changed", "vanished") else look
-            self.pending.rejected.append(RejectedFile(outcome.path, seen, code, message))
+            seen, n_tries = (
+                UNSEEN if code in ("changed", "vanished") else look,
+                1 + self.plan.tries.get(outcome.path, 0),
+            )
+            then = then_what(code, n_tries)
+            message = f"{message}; {then}" if then else message
+            self.pending.rejected.append(RejectedFile(outcome.path, seen, code, message, n_tries))
             self.bad.append(BadPicture(os.fsdecode(outcome.path), code, message))
             return
         if self.words is not None:

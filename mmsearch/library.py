@@ -44,7 +44,8 @@ from mmsearch.records import (
     VerifyReport,
 )
 from mmsearch.search import Searcher
-from mmsearch.store.folder import CATALOG, Store
+from mmsearch.store.catalog import is_library
+from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, keep_settings, settings_of
 from mmsearch.store.progress import shown_progress
 from mmsearch.terms import as_term
@@ -201,7 +202,7 @@ class Library:
         refuse_mixing(self.folder, roots)
         if is_dry_run:
             return self._plan_only(roots, Look(follow_links, is_recheck), on_progress)
-        exists = (self.folder / CATALOG).is_file()
+        exists = is_library(self.folder)
         if not exists:
             require_pictures(roots, follow_links=follow_links)
         create = None if exists else self._installed.settings_for(model or "auto", notify)

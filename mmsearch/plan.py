@@ -30,6 +30,7 @@ class Plan:
     gone: list[int] = field(default_factory=list)
     forgotten: list[bytes] = field(default_factory=list)
     rejected: list[RejectedFile] = field(default_factory=list)
+    tries: dict[bytes, int] = field(default_factory=dict)  # of those of to_embed that were rejected before
     n_unchanged: int = 0
     n_known_bad: int = 0
     roots: Sequence[bytes] = ()
@@ -192,10 +193,13 @@ def _is_settled(found: FoundFile, known: _Known, plan: Plan, look: Look) -> bool
         if file.look.ctime_ns is None:
             plan.touched.append(_touched(file.image_id, found))
         return True
-    if bad is not None and found.look.is_as(bad.look) and not look.tries_again(bad):
-        plan.n_known_bad += 1
-        return True
-    return False
+    if bad is None or not found.look.is_as(bad.look):
+        return False
+    if look.tries_again(bad):
+        plan.tries[found.path] = bad.n_tries
+        return False
+    plan.n_known_bad += 1
+    return True
 
 
 def _touched(image_id: int, found: FoundFile) -> TouchedFile:

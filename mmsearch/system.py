@@ -27,6 +27,27 @@ def is_gone(path: bytes) -> bool:
     return False
 
 
+_LOCAL_FILE_SYSTEMS = frozenset(
+    [
+        "iso9660",
+        "udf",
+        "squashfs",
+        "erofs",
+        "cramfs",
+        "ext2",
+        "ext3",
+        "ext4",
+        "xfs",
+        "btrfs",
+        "f2fs",
+        "vfat",
+        "exfat",
+        "ntfs3",
+        "tmpfs",
+    ]
+)
+
+
 def n_cores() -> int:
     """Return how many cores this process may use; all of the machine where a system keeps no such set."""
     if hasattr(os, "sched_getaffinity"):
@@ -57,6 +78,25 @@ def path_through(handle: int, path: Path) -> Path:
     """
     through = Path(f"/proc/self/fd/{handle}")
     return through if through.exists() else path
+
+
+def is_on_read_only_disk(path: Path) -> bool:
+    """Return whether nobody on this machine can write to the file system of a file: a medium, or mounted so.
+
+    A mount that is read-only beside others that are not does not count, nor do file systems of other machines.
+    False where a system does not say.
+    """
+    try:
+        device = path.stat().st_dev
+        mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for fields in map(str.split, mounts):
+        if len(fields) > 9 and fields[2] == number:
+            kind, _, options = fields[-3:]
+            return kind in _LOCAL_FILE_SYSTEMS and "ro" in options.split(",")
+    return False
 
 
 def shown_path(path: Path) -> Path:

@@ -32,7 +32,6 @@ from mmsearch.worker_process import Batch, Ending, WorkerProcess, command_of
 BATCH = 8  # pictures a batch; more brings nothing on a CPU
 MAX_TRIES = 2
 MAX_KILLS = 3
-TRIED_AGAIN = "it is tried again at the next two runs"
 _MAX_KILLED_STARTS = 10
 _LOOK_S = 0.5  # between two looks at the time that workers take
 _PAUSE_S = 0.2  # after a worker was killed while it started: what did it may pass
@@ -293,8 +292,7 @@ class WorkerPool:
             self._queue.append(alone)
             return
         n = alone.kills if is_killed else alone.tries
-        then = "it is left out until it changes" if ending.code == "quarantined" else TRIED_AGAIN
-        message = f"reading this picture {ending.reason}, {n} times; {then}"
+        message = f"reading this picture {ending.reason}, {n} times"
         yield [Embedded(path, {"code": ending.code, "message": message}, None)]
 
     def _count_failed_start(self, ending: Ending) -> None:

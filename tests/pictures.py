@@ -41,6 +41,42 @@ def png(width: int, height: int, *, extra: bytes = b"", data: bytes = b"") -> by
     )  # fmt: skip
 
 
+def tiff(samples: np.ndarray, *, colour: int = 2, rows: int = 50, pack=bytes, **tags: int) -> bytes:
+    """A TIFF of samples (height, width, n) in strips, each packed by a function; tags are written t277=3."""
+    height, width, n = samples.shape
+    strips = [pack(samples[top : top + rows].tobytes()) for top in range(0, height, rows)]
+    if tags.get("t284") == 2:
+        planes = [samples[..., plane] for plane in range(n)]
+        strips = [pack(plane[top : top + rows].tobytes()) for plane in planes for top in range(0, height, rows)]
+    starts = np.cumsum([8, *map(len, strips)]).tolist()
+    order = ">" if samples.dtype.byteorder == ">" else "<"
+    values = {
+        256: width, 257: height, 258: samples.dtype.itemsize * 8, 259: 1, 262: colour, 273: starts[:-1], 277: n,
+        278: rows, 279: [len(strip) for strip in strips], 339: {"u": 1, "i": 2, "f": 3}[samples.dtype.kind],
+    } | {int(name[1:]): value for name, value in tags.items()}  # fmt: skip
+    entries, tail = b"", b""
+    at = starts[-1] + 6 + 12 * len(values)
+    for tag, value in sorted(values.items()):
+        many = value if isinstance(value, list) else [value]
+        body = struct.pack(f"{order}{len(many)}I", *many)
+        entries += struct.pack(order + "HHI", tag, 4, len(many))
+        entries += body if len(many) == 1 else struct.pack(order + "I", at + len(tail))
+        tail += body if len(many) > 1 else b""
+    header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", starts[-1])
+    return header + b"".join(strips) + struct.pack(order + "H", len(values)) + entries + b"\0\0\0\0" + tail
+
+
+def bmp(values: np.ndarray, depth: int, *, masks: tuple[int, ...] = (), palette: bytes = b"") -> bytes:
+    """A BMP of packed rows of bytes, top first, with bit fields or a palette."""
+    rows = np.pad(values, ((0, 0), (0, -values.shape[1] % 4)))
+    extra = struct.pack(f"<{len(masks)}I", *masks) + palette
+    length = 40 + 4 * len(masks) if len(masks) == 4 else 40
+    sizes = (values.shape[1] * 8 // depth, -len(values), 1, depth, 3 if masks else 0, rows.size, 0, 0, 0, 0)
+    offset = 14 + 40 + len(extra)
+    head = b"BM" + struct.pack("<IIII", offset + rows.size, 0, offset, length)
+    return head + struct.pack("<iiHHIIiiII", *sizes) + extra + rows.tobytes()
+
+
 def with_bad_crc(data: bytes, kind: bytes) -> bytes:
     at = data.index(kind)
     (length,) = struct.unpack(">I", data[at - 4 : at])

@@ -10,11 +10,14 @@ import pytest
 from mmsearch import Library, Query
 from mmsearch.errors import LibraryNotFoundError
 from mmsearch.images import file_digest
+from mmsearch.ingest import execute
 from mmsearch.plan import Look, make_plan
 from mmsearch.records import FileLook
 from mmsearch.store.changes import MAX_TRIES, Changes, RejectedFile
 from mmsearch.store.folder import Store
+from mmsearch.workers import Embedded
 from tests import pictures
+from tests.faults.test_model import InProcess
 
 
 def counts(report):
@@ -190,10 +193,10 @@ def test_recheck_finds_contents_that_nothing_else_tells(indexed, photos):
 # -- files rejected by chance ----------------------------------------------------------------------------
 
 
-def rejected(library, path, code):
+def rejected(library, path, code, n_tries=1):
     look = FileLook.of(path.stat())
     with Store.writer(library.folder) as store:
-        store.commit(Changes(rejected=[RejectedFile(os.fsencode(path), look, code, "in a test")]))
+        store.commit(Changes(rejected=[RejectedFile(os.fsencode(path), look, code, "in a test", n_tries)]))
 
 
 def to_embed(library, photos, **look):
@@ -217,11 +220,27 @@ def test_what_a_circumstance_caused_is_tried_at_every_run(indexed, photos, newco
 @pytest.mark.parametrize("code", ["killed", "timeout", "out_of_memory"])
 def test_what_chance_may_have_caused_is_tried_at_the_next_two_runs(indexed, photos, newcomer, code):
     for n in range(1, MAX_TRIES + 1):
-        rejected(indexed, newcomer, code)
+        rejected(indexed, newcomer, code, n)
         assert bool(to_embed(indexed, photos)) == (n < MAX_TRIES), n
     assert to_embed(indexed, photos, is_recheck=True) == [os.fsencode(newcomer)]
     os.utime(newcomer)
     assert to_embed(indexed, photos) == [os.fsencode(newcomer)]
+
+
+def test_run_counts_the_tries_of_a_picture_and_says_when_it_is_tried_again(indexed, photos, newcomer):
+    class Killed(InProcess):
+        def run(self, paths, *, job):
+            yield [Embedded(path, {"code": "killed", "message": "killed"}, None) for path in paths]
+
+    said = []
+    for _ in range(MAX_TRIES):
+        with Store.writer(indexed.folder) as store:
+            report = execute(store, make_plan(store, [os.fsencode(photos)]), indexed.folder, pool=Killed(None))
+        said.append(report.bad[0].message)
+    assert said[0] == "killed; it is tried again at the next 2 runs"
+    assert said[1] == "killed; it is tried again at the next run"
+    assert "left out until it changes, or until `mmsearch index --recheck`" in said[2]
+    assert to_embed(indexed, photos) == []
 
 
 @pytest.mark.parametrize("code", ["corrupt", "quarantined", "truncated", "not_an_image"])

@@ -24,7 +24,7 @@ from mmsearch.images import read_file
 from mmsearch.images.copies import part_of_picture
 from mmsearch.library import Library
 from mmsearch.records import Box, Matrix
-from mmsearch.store.folder import CATALOG
+from mmsearch.store.catalog import CATALOG
 from mmsearch.store.graph import GraphSettings
 from mmsearch.system import n_cores
 

@@ -3,8 +3,8 @@
 from mmsearch.images.copies import part_of_picture
 from mmsearch.images.decode import decode, decode_for_both, decode_grey
 from mmsearch.images.find import Found, FoundFile, PassedOver, Unreachable, find_files
-from mmsearch.images.formats import enough_for
 from mmsearch.images.kinds import has_heif, is_named_like_a_picture, passed_over_text
+from mmsearch.images.limits import enough_for
 from mmsearch.images.read import file_digest, read_file
 
 __all__ = [

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmsearch.errors import PictureError
-from mmsearch.images.formats import check_size
+from mmsearch.images.limits import check_size
 from mmsearch.images.read import read_file
 from mmsearch.images.upright import Upright, named_errors, open_upright
 from mmsearch.records import MAX_MEGAPIXELS, Box

@@ -3,110 +3,111 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from typing import TYPE_CHECKING
 
 from mmsearch.errors import PictureError
+from mmsearch.images.bmp import read_bmp
 from mmsearch.images.jpeg import jpeg_frame
-from mmsearch.images.kinds import HEAD_BYTES, check_kind
+from mmsearch.images.kinds import HEAD_BYTES, check_kind, unread_variant
+from mmsearch.images.limits import JPEG_MAX_MEGAPIXELS, JPEG_MAX_SIDE, check_memory, check_size, too_many
 from mmsearch.images.png import SIGNATURE, without_long_texts
-from mmsearch.records import MAX_MEGAPIXELS
+from mmsearch.images.tiff import read_tiff
 
 if TYPE_CHECKING:
     from PIL import Image
-
-MAX_SIDE = 32_768
-_JPEG_MAX_SIDE, _JPEG_MAX_MEGAPIXELS = 65_500, 1000  # of the file, however small it is decoded
-_COEFFICIENT_BYTES = 12  # for every pixel of the ceiling, which a decoded picture needs as well
-
-
-def enough_for(width: int, height: int) -> float:
-    """Return the ceiling in megapixels under which a picture that was accepted once is accepted again."""
-    return max(MAX_MEGAPIXELS, width * height / 1e6)
 
 
 def open_lazily(data: bytes, max_megapixels: float) -> Image.Image:
     """Return a picture whose pixels are not loaded yet, after its size was checked.
 
-    The plugin of the one format that the first bytes show is called without Pillow's own limit of pixels, which
-    belongs to the whole process.
+    Variants that Pillow refuses or reads wrongly, and that are read here, are loaded.
 
     Raises
     ------
     PictureError
-        `not_an_image`, `unsupported`, `corrupt`, `too_large` or `metadata_bomb`.
+        `not_an_image`, `unsupported`, `corrupt`, `truncated`, `too_large` or `metadata_bomb`.
     """
-    from PIL import Image
-
     kind = check_kind(data[:HEAD_BYTES])
-    if kind == "HEIC":
-        from pillow_heif import register_heif_opener
-
-        register_heif_opener()
-        kind = "HEIF"
+    _check_variant(kind, data)
     if kind == "PNG":
         data = without_long_texts(data)
-    if kind not in Image.OPEN:
-        Image.init()
     declared = _declared_size(data)
     if declared is not None:
         check_size(*declared, max_megapixels)
     try:
-        image = Image.OPEN[kind][0](io.BytesIO(data), "")
-    except (SyntaxError, IndexError, TypeError, KeyError, struct.error) as error:
-        raise PictureError("corrupt", "the header of this picture is damaged") from error
+        opened, refusal = _by_pillow(kind, data), None
+    except (SyntaxError, LookupError, TypeError, struct.error, OSError) as error:
+        opened, refusal = None, error
+    image = _by_own_reader(kind, data, max_megapixels, refusal) or opened
+    if image is None:
+        if re.search("not (yet )?(supported|implemented)|unsupported", str(refusal), re.IGNORECASE):
+            raise unread_variant(kind, str(refusal)[:100])
+        raise PictureError("corrupt", "the header of this picture is damaged") from refusal
     if kind == "JPEG":  # its pixels are counted when the scale is known
-        check_size(*image.size, _JPEG_MAX_MEGAPIXELS, max_side=_JPEG_MAX_SIDE)
+        check_size(*image.size, JPEG_MAX_MEGAPIXELS, max_side=JPEG_MAX_SIDE)
     else:
         check_size(*image.size, max_megapixels)
     return image
 
 
-def check_size(
-    width: int, height: int, max_megapixels: float, *, max_side: int = MAX_SIDE, what: str = "the picture"
-) -> None:
-    """Refuse a picture, or a part of one, whose pixels are too many.
+def _check_variant(kind: str, data: bytes) -> None:
+    """Refuse a variant that no reader is able to tell from a damaged file."""
+    from PIL import features
+
+    words = ""
+    if kind == "JPEG":
+        frame = jpeg_frame(data)
+        words = frame.unread_words() if frame is not None else ""
+    elif kind == "PNG" and data[12:16] == b"CgBI":
+        words = "made for iPhone programs"
+    elif kind in ("WEBP", "AVIF") and not features.check(kind.lower()):
+        words = "this Pillow was built without it"
+    if words:
+        raise unread_variant(kind, words)
+
+
+def _by_pillow(kind: str, data: bytes) -> Image.Image:
+    """Open a picture by the plugin of its format, without Pillow's limit of pixels: it is one of the process."""
+    from PIL import Image
+
+    if kind == "HEIC":
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+        kind = "HEIF"
+    if kind not in Image.OPEN:
+        Image.init()
+    return Image.OPEN[kind][0](io.BytesIO(data), "")
+
+
+def _by_own_reader(kind: str, data: bytes, max_megapixels: float, refusal: Exception | None) -> Image.Image | None:
+    """Return a picture that Pillow refused or reads wrongly, or None if no reader here knows better."""
+    if kind == "TIFF":
+        return read_tiff(data, max_megapixels, is_refused=refusal is not None)
+    if kind == "BMP" and isinstance(refusal, OSError):
+        return read_bmp(data, max_megapixels)
+    return None
+
+
+def scale_jpeg(image: Image.Image, data: bytes, at_least: tuple[int, int] | None, max_megapixels: float) -> None:
+    """Set the smallest scale at which a JPEG is decoded to at least a size (width, height), if there is one.
 
     Raises
     ------
     PictureError
-        `too_large`, or `corrupt` if it has none.
+        `too_large` if decoding takes too much memory all the same.
     """
-    if width > max_side or height > max_side:
-        raise PictureError("too_large", f"{what} is {width} x {height} pixels, a side may have {max_side} at most")
-    if width * height > max_megapixels * 1e6:
-        raise _too_many(what, width, height, max_megapixels)
-    if width < 1 or height < 1:
-        raise PictureError("corrupt", f"{what} is {width} x {height} pixels")
-
-
-def check_decoded(image: Image.Image, data: bytes, size: tuple[int, int], max_megapixels: float) -> None:
-    """Refuse a JPEG of a size (width, height) whose decoding, at the scale that is set, takes too much memory.
-
-    Raises
-    ------
-    PictureError
-        `too_large`.
-    """
+    size, frame = image.size, jpeg_frame(data)
+    if at_least is not None and not (frame is not None and frame.is_lossless):  # those have one scale
+        image.draft(None, at_least)
     if image.width * image.height > max_megapixels * 1e6:
-        raise _too_many("the picture", *size, max_megapixels)
-    frame = jpeg_frame(data)
-    if frame is not None and frame.n_waiting_bytes > _COEFFICIENT_BYTES * max_megapixels * 1e6:
-        raise PictureError(
-            "too_large",
-            f"the picture is a progressive JPEG of {size[0] * size[1] / 1e6:.0f} megapixels, which takes "
-            f"{frame.n_waiting_bytes / 1e6:.0f} MB to decode; save it as a baseline JPEG, or raise the limit of "
-            f"{max_megapixels:g} by --max-megapixels of `index`",
-        )
-
-
-def _too_many(what: str, width: int, height: int, max_megapixels: float) -> PictureError:
-    return PictureError(
-        "too_large",
-        f"{what} has {width * height / 1e6:.4g} megapixels, the limit is {max_megapixels:g}; "
-        "--max-megapixels of `index` raises it",
-    )
+        raise too_many(*size, max_megapixels)
+    if frame is not None:
+        what = f"the scans of this progressive JPEG of {size[0] * size[1] / 1e6:.4g} megapixels"
+        check_memory(frame.n_waiting_bytes, what, max_megapixels)
 
 
 def _declared_size(data: bytes) -> tuple[int, int] | None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-_FRAMES = frozenset((*range(0xC0, 0xD0), 0xDE)) - {0xC4, 0xC8, 0xCC}
+_FRAMES = frozenset((*range(0xC0, 0xD0), 0xDE, 0xF7)) - {0xC4, 0xC8, 0xCC}
+_UNREAD = {
+    0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical", 0xCD: "hierarchical", 0xCE: "hierarchical",
+    0xCF: "hierarchical", 0xDE: "hierarchical", 0xF7: "JPEG-LS",
+}  # fmt: skip
 _WITHOUT_BODY = frozenset((0x01, *range(0xD0, 0xDA), 0xFF, 0x00))
 _PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
+_LOSSLESS = (0xC3, 0xCB)
 _START_OF_SCAN = 0xDA
 
 
@@ -27,6 +32,11 @@ class JpegFrame:
     n_first: int
 
     @property
+    def is_lossless(self) -> bool:
+        """Whether it holds the pixels themselves, not their frequencies."""
+        return self.marker in _LOSSLESS
+
+    @property
     def n_waiting_bytes(self) -> int:
         """Bytes of coefficients that wait in memory, at any scale, until the last scan; 0 if there is one scan."""
         if self.marker not in _PROGRESSIVE and self.n_first == len(self.sampling):
@@ -35,6 +45,14 @@ class JpegFrame:
         highest = max(v for _, v in self.sampling) or 1
         shares = sum(h * v for h, v in self.sampling)
         return 2 * self.width * self.height * shares // (widest * highest)
+
+    def unread_words(self) -> str:
+        """Return what makes this a variant that is not read here; empty if nothing does."""
+        if self.marker in _UNREAD:
+            return _UNREAD[self.marker]
+        if self.bits in (12, 16):
+            return f"{self.bits} bits a sample"
+        return f"{len(self.sampling)} components" if len(self.sampling) not in (1, 3, 4) else ""
 
 
 def jpeg_frame(data: bytes) -> JpegFrame | None:

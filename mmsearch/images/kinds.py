@@ -176,6 +176,13 @@ def unread(words: str) -> PictureError:
     return PictureError("unsupported", f"this is {words}, which cannot be read; save it as JPEG, PNG or 8-bit TIFF")
 
 
+def unread_variant(kind: str, words: str) -> PictureError:
+    """Return the error for a sound picture of a kind that is read, in a variant that is not."""
+    return PictureError(
+        "unsupported", f"this variant of {kind} cannot be read ({words}); save it as JPEG, PNG or 8-bit TIFF"
+    )
+
+
 def passed_over_text(counts: Mapping[str, int]) -> str:
     """Return one sentence on what a search through folders passed over.
 

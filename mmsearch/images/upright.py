@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmsearch.errors import PictureError
-from mmsearch.images.formats import check_decoded, open_lazily
+from mmsearch.images.formats import open_lazily, scale_jpeg
 from mmsearch.images.modes import plain
 from mmsearch.records import MAX_MEGAPIXELS
 from mmsearch.system import is_out_of_memory
@@ -79,12 +79,11 @@ def open_upright(
     orientation, taken_at = _exif(image)
     if orientation >= 5:
         width, height = height, width
-    smallest = at_least((width, height))
-    if smallest is not None:  # other formats than JPEG know no draft and stay as they are
-        image.draft(None, smallest if orientation < 5 else smallest[::-1])
     if is_jpeg:
-        check_decoded(image, data, (width, height), max_megapixels)
-    image.load()
+        smallest = at_least((width, height))
+        lying = smallest[::-1] if smallest is not None and orientation >= 5 else smallest
+        scale_jpeg(image, data, lying, max_megapixels)
+        image.load()
     if orientation > 1:
         image = _turned(image, orientation)
     return Upright(plain(image), width, height, "JPEG" if format_ == "MPO" else format_, taken_at)

@@ -21,7 +21,7 @@ from mmsearch.errors import MmsearchError
 from mmsearch.library import Library
 from mmsearch.records import Query, SearchResult
 from mmsearch.server.metrics import Metrics
-from mmsearch.store.folder import CATALOG
+from mmsearch.store.catalog import CATALOG
 
 T = TypeVar("T")
 MAX_WAITING = 512

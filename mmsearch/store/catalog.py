@@ -11,23 +11,50 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
-from mmsearch.errors import LibraryDamagedError, LibraryLostError, LibraryVersionError
+from mmsearch.errors import (
+    LibraryDamagedError,
+    LibraryLostError,
+    LibraryVersionError,
+    StorageError,
+    advice,
+    reason,
+)
 from mmsearch.records import BadPicture, FileLook, ImageRecord
+from mmsearch.store.connect import Look, connect, connect_to_read
 from mmsearch.store.migrations import SCHEMA, migrate, read_as_now
 from mmsearch.store.publish import storage_errors, sync_folder
 from mmsearch.store.sqlite_errors import sqlite_errors
 from mmsearch.store.where import register_functions
 
+CATALOG = "catalog.sqlite"
 _COLUMNS = "id, path, row, size, mtime_ns, width, height, format, taken"
 _CHUNK = 500  # bound parameters of one statement
 _HOLDS_VECTOR = "substr(digest, 1, 8) <> CAST('dropped-' AS BLOB)"
 _BELOW = "(path = ? OR (path >= ? AND path < ?))"
+
+
+def is_library(folder: Path) -> bool:
+    """Return whether a library lies in a folder.
+
+    Raises
+    ------
+    StorageError
+        If that cannot be seen.
+    """
+    try:
+        return stat.S_ISREG((folder / CATALOG).stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StorageError(f"{folder}: no library can be seen here ({reason(error)}); {advice(error)}") from error
+    except ValueError as error:  # no name of a file holds a NUL
+        raise StorageError(f"{str(folder)!r}: no library can be here ({error}); choose another name") from error
 
 
 class Moment(NamedTuple):
@@ -92,6 +119,7 @@ class Catalog:
         """Called when a transaction of the writer begins; raises if the library is no longer its own."""
         self.on_commit: Callable[[], None] = _nothing
         """Called when one is on disk."""
+        self._seen: Look | None = None  # what a connection is of that does not see what changes there
         self._revision: int | None = None  # of the last commit that this writer knows of
 
     @classmethod
@@ -126,11 +154,10 @@ class Catalog:
             If it is not a catalog.
         """
         with sqlite_errors(path):
-            uri = f"file:{quote(os.fsencode(path))}?mode={'rw' if write else 'ro'}"
-            db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30, check_same_thread=False)
+            db, seen = (connect(path, mode="rw"), None) if write else connect_to_read(path)
             catalog = cls(path, db)
+            catalog._seen = seen
             try:
-                register_functions(db)
                 if write:
                     db.execute("PRAGMA synchronous=FULL")
                 catalog._bring_up_to_date(is_writer=write)
@@ -139,7 +166,18 @@ class Catalog:
                 raise
         return catalog
 
+    def _follow(self) -> None:
+        """Open the catalog again if this connection does not see what changes there, and it has changed."""
+        now = None if self._seen is None else Look.at(self.path)
+        if now is None or now.catalog is None or now == self._seen:
+            return
+        before = self.db
+        self.db, self._seen = connect_to_read(self.path)
+        before.close()
+        self._bring_up_to_date(is_writer=False)
+
     def _bring_up_to_date(self, *, is_writer: bool) -> None:
+        register_functions(self.db)
         schema = self.meta("schema")
         if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
             raise LibraryVersionError(
@@ -164,6 +202,7 @@ class Catalog:
             if self.db.in_transaction:
                 yield
                 return
+            self._follow()
             self.db.execute("BEGIN")
             try:
                 yield

@@ -12,9 +12,24 @@ TRANSIENT = ("permission", "vanished", "changed", "unreadable")
 """Reasons to reject a file that say nothing of its contents, so that a stored vector stays: tried at every run."""
 BY_CHANCE = ("killed", "timeout", "out_of_memory")
 """Reasons that a circumstance may have caused: tried again at the next two runs."""
+ENDED_WORKER = ("quarantined", *BY_CHANCE)
+"""Reasons that come from the worker that read the file, and not from the file itself."""
 MAX_TRIES = 3
+LEFT_OUT = "it is left out until it changes, or until `mmsearch index --recheck`"
 UNSEEN = FileLook(-1, -1, None, None)
 """The look of what could not be looked at, or changed while it was read: no file looks so."""
+
+
+def then_what(code: str, n_tries: int) -> str:
+    """Return when a file is tried again that was rejected for this reason so many times; empty if it is plain.
+
+    >>> then_what("killed", 2)
+    'it is tried again at the next run'
+    """
+    if code in BY_CHANCE and n_tries < MAX_TRIES:
+        n = MAX_TRIES - n_tries
+        return f"it is tried again at the next {'run' if n == 1 else f'{n} runs'}"
+    return LEFT_OUT if code in (*BY_CHANCE, "quarantined") else ""
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,7 @@ class RejectedFile:
     look: FileLook
     code: str
     message: str
+    n_tries: int = 1
 
 
 @dataclass(frozen=True)
@@ -103,13 +119,8 @@ def _reject(db: sqlite3.Connection, bad: RejectedFile) -> None:
     # A file that went bad keeps no vector of its former contents.
     if bad.code not in (*TRANSIENT, *BY_CHANCE):
         db.execute("DELETE FROM image WHERE path = ?", (bad.path,))
-    # Tries count on only while the reason is the same and the file looks the same.
-    same = db.execute(
-        "SELECT n_tries FROM bad WHERE path = ? AND size = ? AND mtime_ns = ? AND code = ?",
-        (bad.path, *bad.look[:2], bad.code),
-    ).fetchone()
     db.execute(
         "INSERT OR REPLACE INTO bad (path, size, mtime_ns, ctime_ns, inode, code, message, n_tries) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (bad.path, *bad.look, bad.code, bad.message, 1 + (same[0] if same else 0)),
+        (bad.path, *bad.look, bad.code, bad.message, bad.n_tries),
     )

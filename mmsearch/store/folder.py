@@ -17,7 +17,7 @@ import numpy as np
 
 from mmsearch.errors import LibraryDamagedError, LibraryNotFoundError
 from mmsearch.records import MAX_MEGAPIXELS
-from mmsearch.store.catalog import Catalog
+from mmsearch.store.catalog import CATALOG, Catalog, is_library
 from mmsearch.store.changes import Changes, apply_changes
 from mmsearch.store.history import history_problem, sidecar_problem, with_moment, write_last
 from mmsearch.store.lock import HeldFolder, locked
@@ -34,7 +34,6 @@ from mmsearch.store.rows import append_vectors, give_up_digest
 from mmsearch.system import shown_path
 
 T = TypeVar("T")
-CATALOG = "catalog.sqlite"
 _MAX_MEGAPIXELS = "max_megapixels"  # setting
 _BLOCK = 65_536  # rows copied or checked at a time
 _N_SAMPLED = 9  # rows compared with their checksums when a vector file is mapped
@@ -69,7 +68,7 @@ class Store:
         LibraryVersionError, LibraryDamagedError
             If its catalog cannot be used.
         """
-        if not (folder / CATALOG).is_file():
+        if not is_library(folder):
             raise LibraryNotFoundError(
                 f"{folder}: no library found; `mmsearch index FOLDER` makes one, --library names another"
             )
@@ -96,12 +95,12 @@ class Store:
         LibraryLostError
             Also later, from every write: if the library was removed, moved or replaced meanwhile.
         """
-        if create is None and not (folder / CATALOG).is_file():
+        if create is None and not is_library(folder):
             cls.open(folder)
         with storage_errors(folder, "the library folder"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(folder) as held:
-            if not (folder / CATALOG).is_file() and create is not None:
+            if create is not None and not is_library(folder):
                 Catalog.create(folder / CATALOG, create)
             store = cls(folder, Catalog.open(folder / CATALOG, write=True), held)
             try:
@@ -165,13 +164,20 @@ class Store:
         it starts again on the new state.
         """
         while True:
+            problem = None
             with self.catalog.reading():
                 epoch = self.epoch
                 try:
-                    return read()
+                    found = read()
+                    if not self.lost_rows():
+                        return found
                 except LibraryDamagedError as error:
                     problem = error
-            if self.epoch == epoch:
+            with self.catalog.reading():
+                is_lost = self.epoch == epoch
+            if is_lost and problem is None:
+                return found
+            if is_lost and problem is not None:
                 raise problem
 
     def matrix(self) -> Half:

@@ -6,7 +6,7 @@ Best effort by design: a missing, damaged, locked or read-only file only means t
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,8 @@ class RememberedQueries:
                 db.execute("DELETE FROM query WHERE rowid <= (SELECT max(rowid) FROM query) - ?", (LIMIT,))
         except sqlite3.DatabaseError as error:
             if "malformed" in str(error) or "not a database" in str(error):
-                self._path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    self._path.unlink(missing_ok=True)
 
 
 def _key(text: str) -> bytes:

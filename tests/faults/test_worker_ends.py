@@ -41,14 +41,14 @@ LIMITS = {"hang": {"file_timeout_s": 1.0}, "stop": {"file_timeout_s": 1.0}, "stu
 @pytest.mark.parametrize(
     ("manner", "code", "reason"),
     [
-        ("crash", "quarantined", "signal 11), 2 times; it is left out until it changes"),
-        ("abort", "quarantined", "signal 6), 2 times; it is left out"),
-        ("exit", "quarantined", "exit code 7), 2 times; it is left out"),
-        ("eat", "out_of_memory", "than a worker may take, 2 times; it is tried again at the next two runs"),
-        ("kill", "killed", "from outside (signal 9), 3 times; it is tried again at the next two runs"),
-        ("term", "killed", "from outside (signal 15), 3 times; it is tried again at the next two runs"),
-        ("hang", "timeout", "longer than the time limit (1 s), 2 times; it is tried again at the next two runs"),
-        ("stuck", "timeout", "time limit (0.5 s of computing), 2 times; it is tried again"),
+        ("crash", "quarantined", "signal 11), 2 times"),
+        ("abort", "quarantined", "signal 6), 2 times"),
+        ("exit", "quarantined", "exit code 7), 2 times"),
+        ("eat", "out_of_memory", "than a worker may take, 2 times"),
+        ("kill", "killed", "from outside (signal 9), 3 times"),
+        ("term", "killed", "from outside (signal 15), 3 times"),
+        ("hang", "timeout", "longer than the time limit (1 s), 2 times"),
+        ("stuck", "timeout", "time limit (0.5 s of computing), 2 times"),
     ],
 )
 def test_file_that_ends_its_worker_is_given_up_with_the_cause(tmp_path, tiny_folder, manner, code, reason):

@@ -250,3 +250,20 @@ def test_path_that_is_not_utf8_survives(tmp_path):
 def test_library_folder_is_private(tmp_path):
     filled(tmp_path / "library")
     assert (tmp_path / "library").stat().st_mode & 0o777 == 0o700
+
+
+def test_reader_whose_vectors_a_writer_has_replaced_starts_again_on_the_new_state(tmp_path):
+    filled(tmp_path, 10)
+    store = Store.open(tmp_path)
+    reads = []
+
+    def read():
+        reads.append(store.catalog.count("image"))  # from here on this state is held
+        if len(reads) == 1:
+            with Store.writer(tmp_path) as writer:
+                writer.remove_images([1])
+                writer.compact()
+        return len(store.matrix())
+
+    assert store.consistently(read) == 9
+    assert reads == [10, 9]
