@@ -46,7 +46,7 @@ class _Run:
                 touched=[*plan.moved, *plan.touched],
                 gone=plan.gone,
                 forgotten=plan.forgotten,
-                rejected=plan.rejected,
+                rejected=[bad for bad in plan.rejected if bad.code != "vanished"],  # there is nothing to keep
                 roots=[root for root in plan.roots if os.path.isdir(root) and root not in known_roots],
             )
         )

@@ -5,13 +5,12 @@ A library of `--model none` has none: nothing of `encoders/` is imported for it,
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.errors import EncoderError, FingerprintError, NoEncoderError, StorageError, advice, reason
+from mmsearch.errors import EncoderError, FingerprintError, NoEncoderError
 from mmsearch.store.folder import Store
 from mmsearch.system import n_cores
 
@@ -20,6 +19,10 @@ if TYPE_CHECKING:
 
 NONE = "none"
 """The model of a library that has local features alone."""
+
+SPEC = "spec.json"
+_BOUND = "encoder_files"  # setting: the specification that was installed, and how its files were then
+_ANEW = "run `mmsearch index` on a folder of the library to install the encoder again"
 
 Notify = Callable[[str], None]
 
@@ -53,7 +56,9 @@ class InstalledEncoder:
         Raises
         ------
         FingerprintError
-            If another model is asked for than the library began with.
+            If another model is asked for than the library began with, or the model has changed since.
+        EncoderError
+            If the encoder is damaged, and cannot be made again.
         """
         expected, name = store.catalog.meta("fingerprint"), store.catalog.meta("model")
         if model not in (None, "auto", name):
@@ -67,8 +72,7 @@ class InstalledEncoder:
                 )
         if not store.has_vectors:
             return None
-        if not (self.folder / "spec.json").is_file():
-            _install(self._prepared(str(name), notify), self.folder)
+        self._bring_whole(store, notify)
         return self._checked(store, threads=1)
 
     def for_reading(self, store: Store) -> OnnxEncoder:
@@ -79,7 +83,7 @@ class InstalledEncoder:
         NoEncoderError
             If the library has none.
         EncoderError
-            If it is missing.
+            If it is missing, or not what was installed.
         FingerprintError
             If it is not the one that made the vectors.
         """
@@ -89,7 +93,7 @@ class InstalledEncoder:
                     f"{self.library} has no encoder (--model none): it is searched by one example picture (-i), "
                     "without text, --not or --rerank; for all else index into another --library with a model"
                 )
-            if not (self.folder / "spec.json").is_file():
+            if not (self.folder / SPEC).is_file():
                 raise EncoderError(
                     f"{self.folder}: the encoder {store.catalog.meta('model')} is missing; "
                     "run `mmsearch index` on a folder of the library to install it again"
@@ -101,21 +105,75 @@ class InstalledEncoder:
         """Return what is wrong with the encoder; `is_repair` deletes a damaged one for `index` to install again."""
         if not store.has_vectors:
             return []
-        from mmsearch.encoders.onnx import verify_encoder
-
-        found = verify_encoder(self.folder)
+        found = self._damage(store)
         if found and is_repair:
             shutil.rmtree(self.folder, ignore_errors=True)
         return found
 
+    def _bring_whole(self, store: Store, notify: Notify) -> None:
+        """Install the encoder if it is missing or damaged, and let the catalog know its files.
+
+        Files that are as they were when they were last compared with their checksums are not read again.
+        """
+        from mmsearch.encoders.whole import copy_encoder, has_hard_links, spec_digest, stamps
+
+        is_there = (self.folder / SPEC).is_file()
+        bound = store.catalog.meta(_BOUND)
+        if is_there and bound is not None and bound["stamps"] == stamps(self.folder):
+            return
+        if is_there and (problems := self._damage(store)):
+            notify(f"{problems[0].partition(';')[0]}: the encoder is installed again")
+            is_there = False
+        if not is_there:
+            self._install(store, notify)
+        elif has_hard_links(self.folder):  # as libraries were once given their encoder
+            copy_encoder(self.folder, self.folder)
+        with store.catalog.writing():
+            store.catalog.set_meta({_BOUND: {"spec": spec_digest(self.folder), "stamps": stamps(self.folder)}})
+
+    def _install(self, store: Store, notify: Notify) -> None:
+        from mmsearch.encoders.whole import copy_encoder
+
+        expected, name = str(store.catalog.meta("fingerprint")), str(store.catalog.meta("model"))
+        prepared = self._prepared(name, notify)
+        made = _open(prepared).fingerprint
+        if made != expected:
+            raise FingerprintError(
+                f"{name} gives an encoder with fingerprint {made[:12]} now, the vectors of {self.library} were "
+                f"made by {expected[:12]}: its weights or settings have changed; restore {self.folder}, or index "
+                "into another --library"
+            )
+        store.catalog.guard()
+        copy_encoder(prepared, self.folder)
+
+    def _damage(self, store: Store) -> list[str]:
+        """Return what is wrong with the files of the encoder, all of them read; nothing if it is whole."""
+        from mmsearch.encoders.whole import spec_digest, verify_encoder
+
+        problems = verify_encoder(self.folder)
+        bound = store.catalog.meta(_BOUND)
+        if not problems and bound is not None and bound["spec"] != spec_digest(self.folder):
+            problems = [f"{self.folder / SPEC} is not the one that was installed; {_ANEW}"]
+        if not problems and _open(self.folder).fingerprint != store.catalog.meta("fingerprint"):
+            problems = [f"{self.folder} holds another encoder than the one that made the vectors; {_ANEW}"]
+        return problems
+
     def _checked(self, store: Store, *, threads: int) -> OnnxEncoder:
-        encoder, expected = _open(self.folder, threads=threads), str(store.catalog.meta("fingerprint"))
+        """Return the encoder, opened; files that changed since they were last compared are compared when loaded."""
+        from mmsearch.encoders.whole import spec_digest, stamps
+
+        bound, expected = store.catalog.meta(_BOUND), str(store.catalog.meta("fingerprint"))
+        known = {} if bound is None else bound["stamps"]
+        changed = {name for name, stamp in stamps(self.folder).items() if known.get(name) != stamp} - {SPEC}
+        encoder = _open(self.folder, threads=threads, unchecked=frozenset(changed))
         if encoder.fingerprint != expected:
             raise FingerprintError(
                 f"{self.folder} holds an encoder with fingerprint {encoder.fingerprint[:12]}, the library's "
                 f"vectors were made by {expected[:12]}; restore the folder, or delete it and run "
                 "`mmsearch index` again"
             )
+        if bound is not None and bound["spec"] != spec_digest(self.folder):
+            raise EncoderError(f"{self.folder / SPEC} is not the one that was installed; {_ANEW}")
         return encoder
 
     def _prepared(self, model: str, notify: Notify) -> Path:
@@ -132,27 +190,7 @@ def default_cache() -> Path:
     return user_cache_path("mmsearch")
 
 
-def _open(folder: Path, *, threads: int = 1) -> OnnxEncoder:
+def _open(folder: Path, *, threads: int = 1, unchecked: frozenset[str] = frozenset()) -> OnnxEncoder:
     from mmsearch.encoders.onnx import OnnxEncoder
 
-    return OnnxEncoder.open(folder, threads=threads)
-
-
-def _install(prepared: Path, folder: Path) -> None:
-    """Copy an exported encoder into the library, whole or not at all; by hard links where possible."""
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.rmtree(folder, ignore_errors=True)
-
-    def link(source: str, target: str) -> None:
-        try:
-            os.link(source, target)
-        except OSError:
-            shutil.copyfile(source, target)
-
-    try:
-        shutil.copytree(prepared, temporary, copy_function=link)
-        temporary.replace(folder)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise StorageError(f"{folder}: could not copy the encoder ({reason(error)}); {advice(error)}") from error
+    return OnnxEncoder.open(folder, threads=threads, unchecked=unchecked)

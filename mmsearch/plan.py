@@ -163,6 +163,8 @@ def make_plan(
         if isinstance(found, Unreachable):
             protected.append(found.path)
             plan.rejected.append(RejectedFile(found.path, UNSEEN, found.code, found.message))
+            if found.code == "vanished" and found.path in known.bad:
+                plan.forgotten.append(found.path)
         elif isinstance(found, PassedOver):
             plan.passed_over[found.kind] += 1
             if not found.is_folder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import threading
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _OUT_OF_MEMORY = re.compile("out of memory|insufficient memory|failed to allocate memory|bad_alloc", re.IGNORECASE)
+
+_FICLONE = 0x40049409  # Linux: let one file share the blocks of another
 
 
 def is_gone(path: bytes) -> bool:
@@ -105,6 +108,38 @@ def shown_path(path: Path) -> Path:
         return Path(first.readlink(), *path.parts[5:])
     except OSError:
         return path
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Write a copy of a file that nobody else may read, and bring it to the disk; `target` is new.
+
+    Where the file system shares blocks between files the copy costs no space: a write to one leaves the other.
+    """
+    handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+    with source.open("rb") as original, os.fdopen(handle, "wb") as copy:
+        try:
+            import fcntl
+
+            fcntl.ioctl(copy, _FICLONE, original.fileno())
+        except (ImportError, OSError):
+            shutil.copyfileobj(original, copy, 1 << 20)
+        copy.flush()
+        os.fsync(copy.fileno())
+
+
+def how_others_may_write(path: Path) -> str | None:
+    """Return why somebody else than this user and root may change a file or folder, or None; links are followed.
+
+    Always None where a system has no such users.
+    """
+    if not hasattr(os, "geteuid"):
+        return None
+    status = path.stat()
+    if status.st_uid not in (0, os.geteuid()):
+        return f"belongs to another user (number {status.st_uid})"
+    if status.st_mode & 0o022:
+        return f"may be written to by others (mode {status.st_mode & 0o777:o})"
+    return None
 
 
 def leave_no_core_file() -> None:

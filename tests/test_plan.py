@@ -94,6 +94,7 @@ def test_folder_that_is_not_there_is_named_with_what_to_do(indexed, photos):
     assert [bad.code for bad in report.bad] == ["vanished"]
     assert f"`mmsearch rm {photos}` forgets them" in report.notices[0]
     assert len(report.notices) == 1
+    assert indexed.status().bad == ()
 
 
 def test_other_folders_of_the_library_that_are_not_there_are_named_once(indexed, photos, tmp_path):

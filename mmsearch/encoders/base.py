@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mmsearch.records import Matrix, Pixels, Preprocessing
@@ -82,3 +84,33 @@ class EagerEncoder:
     dim: int
     logit_scale: float
     identity: dict[str, Any]
+
+
+def fingerprint_over(
+    *,
+    identity: Mapping[str, Any],
+    preprocessing: Mapping[str, Any],
+    tokenizer: Mapping[str, Any] | None,
+    dim: int,
+) -> str:
+    """Return the hex sha256 over all that decides an encoder's vectors.
+
+    Parameters
+    ----------
+    identity : mapping
+        As of `EagerEncoder`.
+    preprocessing : mapping
+        The fields of `Preprocessing`.
+    tokenizer : mapping or None
+        The fields of `Tokenizer`, with the sha256 of its JSON in place of that.
+    dim : int
+        Width of the vectors.
+    """
+    decisive = {
+        "identity": identity,
+        "preprocessing": preprocessing,
+        "tokenizer": tokenizer,
+        "dim": dim,
+        "embedding_version": EMBEDDING_VERSION,
+    }
+    return sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.encoders.base import EMBEDDING_VERSION, EagerEncoder, Tokenizer
+from mmsearch.encoders.base import EagerEncoder, Tokenizer, fingerprint_over
 from mmsearch.encoders.onnx import (
     FORMAT,
     IMAGE,
@@ -42,14 +42,12 @@ _N_CHECKED = 32  # texts compared with torch
 
 def fingerprint_of(eager: EagerEncoder) -> str:
     """Return the hex sha256 over all that decides an encoder's vectors."""
-    decisive = {
-        "identity": eager.identity,
-        "preprocessing": asdict(eager.preprocessing),
-        "tokenizer": _tokenizer_facts(eager.tokenizer),
-        "dim": eager.dim,
-        "embedding_version": EMBEDDING_VERSION,
-    }
-    return sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+    return fingerprint_over(
+        identity=eager.identity,
+        preprocessing=asdict(eager.preprocessing),
+        tokenizer=_tokenizer_facts(eager.tokenizer),
+        dim=eager.dim,
+    )
 
 
 def _tokenizer_facts(tokenizer: Tokenizer | None) -> dict[str, Any] | None:
@@ -77,7 +75,8 @@ def export_encoder(eager: EagerEncoder, folder: Path) -> None:
     """
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     try:
-        temporary.mkdir(parents=True)
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary.mkdir(mode=0o700)
         _write(eager, temporary)
         _sync_all(temporary)
         shutil.rmtree(folder, ignore_errors=True)
@@ -197,6 +196,9 @@ def _check_pictures(size: tuple[int, int]) -> Pixels:
 
 
 def _sync_all(folder: Path) -> None:
+    """Bring a folder to the disk, its files for this user alone: libraries of others write theirs by the umask."""
+    for path in folder.iterdir():
+        path.chmod(0o600)
     for path in [*folder.iterdir(), folder]:
         handle = os.open(path, os.O_RDONLY)
         try:

@@ -37,8 +37,11 @@ class OnnxEncoder:
     Use `OnnxEncoder.open`.
     """
 
-    def __init__(self, folder: Path, spec: dict[str, Any], *, threads: int) -> None:
+    def __init__(
+        self, folder: Path, spec: dict[str, Any], *, threads: int, unchecked: frozenset[str] = frozenset()
+    ) -> None:
         self.folder = folder
+        self._facts, self._unchecked = dict(spec.get("files", {})), unchecked
         self.name = str(spec["name"])
         self.fingerprint = str(spec["fingerprint"])
         self.dim = int(spec["dim"])
@@ -53,7 +56,7 @@ class OnnxEncoder:
         self._fast_tokenizer: Any = None
 
     @classmethod
-    def open(cls, folder: Path, *, threads: int = 1) -> OnnxEncoder:
+    def open(cls, folder: Path, *, threads: int = 1, unchecked: frozenset[str] = frozenset()) -> OnnxEncoder:
         """Open an exported encoder; costs one small file.
 
         Parameters
@@ -62,17 +65,19 @@ class OnnxEncoder:
             Written by `export_encoder`.
         threads : int
             Threads inside one run of a tower.
+        unchecked : frozenset of str
+            Files that are compared with their checksums before they are loaded.
 
         Raises
         ------
         EncoderError
             If the folder holds no encoder, or one of another format.
         """
-        spec = _read_spec(folder)
+        spec = read_spec(folder)
         try:
-            return cls(folder, spec, threads=threads)
+            return cls(folder, spec, threads=threads, unchecked=unchecked)
         except (KeyError, TypeError, ValueError) as error:
-            raise EncoderError(f"{folder / SPEC} is damaged ({error!r}); {_AGAIN}") from error
+            raise EncoderError(f"{folder / SPEC} is damaged ({error!r}); {AGAIN}") from error
 
     def encode_images(self, pixels: Pixels) -> Matrix:
         """Return unit vectors float32 (n, dim) of upright RGB pixels uint8 (n, height, width, 3)."""
@@ -120,24 +125,34 @@ class OnnxEncoder:
             vectors[rows] = self._run(self._text_session, pad(tokenizer, [ids[row] for row in rows]))
         return vectors
 
+    def _require_whole(self, name: str) -> None:
+        """Compare an unchecked file, and the weights beside it, with their checksums, once."""
+        for file in sorted(one for one in self._unchecked if one.startswith(name)):
+            if problem := damage(self.folder / file, self._facts[file]):
+                raise EncoderError(problem)
+            self._unchecked -= {file}
+
     def _read_tokenizer(self) -> str:
+        self._require_whole(TOKENIZER)
         try:
             return (self.folder / TOKENIZER).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
-            raise EncoderError(f"{self.folder / TOKENIZER} cannot be read ({error}); {_AGAIN}") from error
+            raise EncoderError(f"{self.folder / TOKENIZER} cannot be read ({error}); {AGAIN}") from error
 
     def text_probes(self) -> Matrix:
         """Return unit vectors float32 (n, dim) of varied captions, for calibrating an index; none without words."""
         if not self.has_words:
             return np.zeros((0, self.dim), dtype=np.float32)
+        self._require_whole(PROBES)
         try:
             probes: Matrix = np.load(self.folder / PROBES, allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise EncoderError(f"{self.folder / PROBES} cannot be read ({error}); {_AGAIN}") from error
+            raise EncoderError(f"{self.folder / PROBES} cannot be read ({error}); {AGAIN}") from error
         return probes
 
     def _session(self, name: str, *, is_packed: bool) -> Any:
         """Load a tower. Packing weights pays for itself over many pictures, not over one text."""
+        self._require_whole(name)
         onnxruntime = onnx_runtime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
@@ -151,7 +166,7 @@ class OnnxEncoder:
         try:
             return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's own errors share no base class
-            raise EncoderError(f"{path} cannot be loaded ({str(error)[:200]}); {_AGAIN}") from error
+            raise EncoderError(f"{path} cannot be loaded ({str(error)[:200]}); {AGAIN}") from error
 
     def _run(self, session: Any, batch: NDArray[Any]) -> Matrix:
         try:
@@ -161,38 +176,30 @@ class OnnxEncoder:
         return l2_normalize(vectors)
 
 
-_AGAIN = "delete the folder and run `mmsearch index` again to make it anew"
+AGAIN = "delete the folder and run `mmsearch index` again to make it anew"
 
 
-def _read_spec(folder: Path) -> dict[str, Any]:
+def read_spec(folder: Path) -> dict[str, Any]:
+    """Return the specification of an exported encoder, or raise EncoderError."""
     try:
         spec = json.loads((folder / SPEC).read_bytes())
     except (OSError, ValueError) as error:
-        raise EncoderError(f"{folder} holds no whole encoder ({error}); {_AGAIN}") from error
+        raise EncoderError(f"{folder} holds no whole encoder ({error}); {AGAIN}") from error
     if not isinstance(spec, dict) or spec.get("format") != FORMAT:
         found = spec.get("format") if isinstance(spec, dict) else None
-        raise EncoderError(f"{folder} is an encoder of format {found}, expected {FORMAT}; {_AGAIN}")
+        raise EncoderError(f"{folder} is an encoder of format {found}, expected {FORMAT}; {AGAIN}")
     return spec
-
-
-def verify_encoder(folder: Path) -> list[str]:
-    """Return one sentence for each file of an exported encoder that is not what its specification says."""
-    try:
-        files = dict(_read_spec(folder)["files"])
-    except (EncoderError, KeyError, TypeError, ValueError) as error:
-        return [str(error)]
-    problems = []
-    for name, expected in sorted(files.items()):
-        path = folder / name
-        try:
-            if file_facts(path) != expected:
-                problems.append(f"{path} differs from its checksum; {_AGAIN}")
-        except OSError as error:
-            problems.append(f"{path} cannot be read ({error.strerror}); {_AGAIN}")
-    return problems
 
 
 def file_facts(path: Path) -> dict[str, Any]:
     """Return the length and sha256 of a file."""
     with path.open("rb") as file:
         return {"length": path.stat().st_size, "sha256": file_digest(file, "sha256").hexdigest()}
+
+
+def damage(path: Path, expected: dict[str, Any]) -> str | None:
+    """Return what is wrong with a file of an encoder, as a sentence, or None if it has the expected contents."""
+    try:
+        return None if file_facts(path) == expected else f"{path} differs from its checksum; {AGAIN}"
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror}); {AGAIN}"

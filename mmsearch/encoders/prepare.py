@@ -6,21 +6,26 @@ Nothing heavy is imported when the encoder is in the cache already.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mmsearch.encoders.allowed import read_settings
 from mmsearch.encoders.base import EMBEDDING_VERSION, EagerEncoder
+from mmsearch.encoders.clip_source import config_digest, files_of_checkpoint
 from mmsearch.encoders.cnn import PREFIX as CNN
 from mmsearch.encoders.cnn import build_cnn
-from mmsearch.encoders.efficientnet import classifier_weights
+from mmsearch.encoders.efficientnet import WEIGHTS_SHA256, classifier_weights
 from mmsearch.encoders.offline import NAME as OFFLINE
-from mmsearch.encoders.offline import build_offline, offline_files
-from mmsearch.encoders.onnx import FORMAT, SPEC
+from mmsearch.encoders.offline import TEXT_WEIGHTS_SHA256, build_offline, offline_files
+from mmsearch.encoders.onnx import FORMAT, SPEC, file_facts, read_spec
 from mmsearch.encoders.runtime import forbid_telemetry
-from mmsearch.errors import HubUnreachableError
+from mmsearch.encoders.whole import verify_encoder
+from mmsearch.errors import EncoderError, HubUnreachableError, StorageError, advice, reason
+from mmsearch.system import how_others_may_write
 
 AUTO = "auto"
 DEFAULT_CLIP = "ViT-B-32-256/datacomp_s34b_b86k"
@@ -52,7 +57,7 @@ def prepare_encoder(model: str, *, cache: Path, notify: Notify = lambda sentence
     HubUnreachableError
         If weights would have to be downloaded and cannot.
     EncoderError
-        If the model cannot be exported.
+        If the model cannot be exported, or others may write to the cache.
     """
     if model != AUTO:
         return _prepared(model, cache, notify)
@@ -70,11 +75,66 @@ def _prepared(model: str, cache: Path, notify: Notify) -> Path:
     from mmsearch.encoders.export import export_encoder
 
     folder = cache / "encoders" / _key(model)
-    if not (folder / SPEC).is_file():
-        eager = _build(model, notify)
-        notify(f"exporting {model} to ONNX, once")
-        export_encoder(eager, folder)
+    _require_own(cache, folder.parent, folder)
+    if (folder / SPEC).is_file():
+        problem = why_not_used(model, folder)
+        if problem is None:
+            return folder
+        notify(f"the encoder kept for {model} is not used, it is made anew: {problem}")
+    eager = _build(model, notify)
+    notify(f"exporting {model} to ONNX, once")
+    export_encoder(eager, folder)
     return folder
+
+
+def _require_own(cache: Path, *below: Path) -> None:
+    """Make the folders of encoders for this user alone; refuse them if others could plant an encoder there.
+
+    Raises
+    ------
+    EncoderError
+        If somebody else may write to a folder, or to a file of an encoder.
+    StorageError
+        If the disk refuses.
+    """
+    try:
+        for folder in (cache, below[0]):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        encoder = below[-1]
+        for path in (cache, *below, *(encoder.iterdir() if encoder.is_dir() else ())):
+            if path.exists() and (problem := how_others_may_write(path)):
+                raise EncoderError(
+                    f"{path} {problem}, who could so decide what your pictures are found by; run "
+                    f"`chmod -R go-w {shlex.quote(str(cache))}`, or take another folder with MMSEARCH_CACHE"
+                )
+    except OSError as error:
+        raise StorageError(f"{cache}: encoders cannot be kept there ({reason(error)}); {advice(error)}") from error
+
+
+def why_not_used(model: str, folder: Path) -> str | None:
+    """Return why an encoder in the cache is not that of a model, or None if it is."""
+    if problems := verify_encoder(folder):
+        return problems[0]
+    spec = read_spec(folder)
+    if spec["name"] != model:
+        return f"{folder} holds {spec['name']}"
+    differing = [key for key, value in _identity(model).items() if spec["identity"].get(key) != value]
+    return f"{folder} was made with other {' and '.join(differing)}" if differing else None
+
+
+def _identity(model: str) -> dict[str, str]:
+    """Return what can be told of the weights of a model without building it."""
+    if model == OFFLINE:
+        return {"image_weights": WEIGHTS_SHA256, "text_weights": TEXT_WEIGHTS_SHA256}
+    if model.startswith(CNN):
+        return {"weights": WEIGHTS_SHA256}
+    if not Path(model).exists():
+        return {}
+    config, weights = files_of_checkpoint(Path(model).absolute())
+    return {
+        "weights": str(file_facts(weights)["sha256"]),
+        "model": config_digest(read_settings(config).get("model_cfg", {})),
+    }
 
 
 def _build(model: str, notify: Notify) -> EagerEncoder:

@@ -16,8 +16,9 @@ from mmsearch.encoders.clip import build_clip
 from mmsearch.encoders.cnn import DESCRIPTORS, PREFIX, build_cnn, common_activations
 from mmsearch.encoders.efficientnet import classifier_weights, load_classifier, network_input
 from mmsearch.encoders.export import export_encoder, fingerprint_of
-from mmsearch.encoders.onnx import OnnxEncoder, verify_encoder
+from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
+from mmsearch.encoders.whole import verify_encoder
 from mmsearch.errors import EncoderError, FingerprintError, ModelNotFoundError, QueryError
 from mmsearch.images import decode
 from mmsearch.pooling import spoc

@@ -10,7 +10,8 @@ import pytest
 from mmsearch import Library, Query
 from mmsearch.encoders.efficientnet import classifier_weights, load_classifier
 from mmsearch.encoders.offline import build_offline, offline_files
-from mmsearch.encoders.onnx import OnnxEncoder, verify_encoder
+from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.encoders.whole import verify_encoder
 from mmsearch.errors import EncoderError, ModelNotFoundError
 from mmsearch.samples import sample_folder
 

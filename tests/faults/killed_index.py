@@ -14,15 +14,16 @@ from importlib import import_module
 from mmsearch import GraphSettings, Library, ingest
 
 POINTS = {
-    "append": ("mmsearch.store.folder", "append_rows"),
+    "append": ("mmsearch.store.rows", "append_rows"),
     "sync": ("mmsearch.store.matrix", "sync"),
-    "transaction": ("mmsearch.store.folder", "_store_image"),
-    "publish": ("mmsearch.store.graph", "publish"),
+    "transaction": ("mmsearch.store.changes", "store_image"),
+    "publish": ("mmsearch.store.folder", "publish"),
     "write_file": ("mmsearch.store.publish", "write_file"),
     "sha256": ("mmsearch.store.publish", "file_sha256"),
     "sync_folder": ("mmsearch.store.publish", "sync_folder"),
     "create": ("mmsearch.store.folder", "locked"),
     "install": ("mmsearch.installed", "_install"),
+    "history": ("mmsearch.store.folder", "write_last"),
     "compact": ("mmsearch.store.folder", "sync_folder"),
 }
 SETTINGS = GraphSettings(graph_from=60, recall_target=0.5)

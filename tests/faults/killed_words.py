@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 
 from mmsearch import Library, gather
+from mmsearch.store import folder as folder_module
 from mmsearch.store import publish as publish_module
-from mmsearch.store import vocabulary, words
+from mmsearch.store import vocabulary
 from mmsearch.store.publish import MANIFEST
 
 SIDECARS = ("-1.json", "-2.json")
@@ -63,7 +64,7 @@ def arm(kind: str, step: str) -> None:
         real(folder, own_kind, name, save_half if step == "half-written" else save, facts, **options)
         return die()
 
-    vocabulary.publish = words.publish = publish
+    folder_module.publish = publish
 
 
 def main() -> None:

@@ -63,6 +63,6 @@ def extract_rootsift(pixels):
     return _extract(pixels)
 
 
-worker.read_file, worker.extract_rootsift = read_file, extract_rootsift
 if __name__ == "__main__":
+    worker.read_file, worker.extract_rootsift = read_file, extract_rootsift
     worker.main()

@@ -22,7 +22,7 @@ POINTS = [
     ("transaction:before", 5), ("transaction:after", 40), ("sync_folder:before", 1), ("publish:before", 1),
     ("sha256:before", 1), ("sha256:after", 1), ("write_file:before", 1), ("write_file:after", 1),
     ("write_file:before", 2), ("write_file:after", 2), ("publish:after", 1), ("create:before", 1),
-    ("install:before", 1), ("install:after", 1),
+    ("install:before", 1), ("install:after", 1), ("history:before", 2), ("history:after", 3),
 ]  # fmt: skip
 N_PICTURES = 80
 
@@ -60,8 +60,9 @@ def assert_nothing_acknowledged_is_lost(library, cache, acknowledged):
     with Library.open(library, cache=cache) as opened:
         assert opened.status().n_images >= acknowledged
         problems = opened.verify().problems
-        # A library killed before its encoder was installed gets it from the next run.
-        assert [problem for problem in problems if "encoder" not in problem] == []
+        # The next run installs an encoder that is not there yet, and cuts off vectors that were not acknowledged.
+        known = ("encoder", "vectors more than the catalog lists")
+        assert [problem for problem in problems if not any(words in problem for words in known)] == []
 
 
 def assert_resumes(library, many, checkpoint, cache, expected):
