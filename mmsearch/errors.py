@@ -28,6 +28,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 _FREE_SPACE = "free some space, or choose a place that has some"
 _PERMISSION = "change the permissions, or choose a place that this user may use"
@@ -97,8 +98,18 @@ def sentence(error: OSError) -> str:
     >>> sentence(FileNotFoundError(2, "No such file or directory", "/a"))
     '/a: No such file or directory; nothing has this name, or its folder is missing: make it, or correct the name'
     """
+    if error.filename is None and error.errno == errno.ENOENT and not _has_current_folder():
+        return "the current folder is not there any more; change to another one, or give paths that begin with /"
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "the system refused"
     return f"{name}: {reason(error)}; {advice(error)}"
+
+
+def _has_current_folder() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 class MmsearchError(Exception):

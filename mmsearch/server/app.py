@@ -15,7 +15,7 @@ from mmsearch import __version__
 from mmsearch.errors import MmsearchError
 from mmsearch.library import Library
 from mmsearch.server import page, pictures, problems, search
-from mmsearch.server.limits import BodyLimits
+from mmsearch.server.limits import BodyLimits, Shortages
 from mmsearch.server.metrics import Counted
 from mmsearch.server.schemas import request_schemas
 from mmsearch.server.security import Access, Guard
@@ -49,6 +49,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_exception_handler(Shortages())
         warming = asyncio.create_task(_warm_up(server))
         yield
         warming.cancel()
@@ -74,7 +75,7 @@ async def _warm_up(server: Services) -> None:
         if encoder.has_words:
             encoder.encode_texts(["a photograph"])
 
-    with suppress(MmsearchError):  # the first query will say what is wrong
+    with suppress(MmsearchError, OSError):  # the first query will say what is wrong
         await server.words.run(work)
 
 

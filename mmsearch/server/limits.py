@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from typing import Any
 
@@ -11,8 +12,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from mmsearch.errors import advice, is_shortage, reason
 from mmsearch.server.problems import problem
 
+_LOG = logging.getLogger(__name__)
 MAX_BODY = 20 << 20
 BODY_SECONDS = 30.0
 HEADER_SECONDS = 10.0
@@ -101,3 +104,24 @@ class TimedProtocol(H11Protocol):
         self._timer = None
         if not self._is_answering():
             self.transport.abort()
+
+
+class Shortages:
+    """Says once a second that no connection can be accepted, which asyncio does thousands of times with tracebacks.
+
+    Clients wait meanwhile. A handler of errors of an event loop.
+    """
+
+    def __init__(self) -> None:
+        self._said = -1.0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Take one error."""
+        error = context.get("exception")
+        if isinstance(error, ValueError) and "Invalid file descriptor" in str(error) and self._said >= 0:
+            return  # asyncio wants to go on listening where the server has ended meanwhile
+        if not isinstance(error, OSError) or not is_shortage(error):
+            loop.default_exception_handler(context)
+        elif loop.time() - self._said >= 1:
+            self._said = loop.time()
+            _LOG.warning("no further connection can be accepted (%s); %s", reason(error), advice(error))

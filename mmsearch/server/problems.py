@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
-from mmsearch.errors import EncoderError, LibraryError, MmsearchError, NoEncoderError, PictureError
+from mmsearch.errors import EncoderError, LibraryError, MmsearchError, NoEncoderError, PictureError, sentence
 
 Details: TypeAlias = Sequence[Mapping[str, Any]]
 MEDIA_TYPE = "application/problem+json"
@@ -110,6 +110,10 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, MmsearchError)
         return of_error(error)
 
+    async def refusal(_: Request, error: Exception) -> Response:
+        assert isinstance(error, OSError)
+        return problem(503, sentence(error), kind="library")
+
     async def unexpected_error(_: Request, __: Exception) -> Response:
         # uvicorn ends the connection after it; a client that is not told would use it again.
         close = {"connection": "close"}
@@ -119,4 +123,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, validation_error)
     app.add_exception_handler(Unfit, validation_error)
     app.add_exception_handler(MmsearchError, expected_error)
+    app.add_exception_handler(OSError, refusal)
     app.add_exception_handler(Exception, unexpected_error)

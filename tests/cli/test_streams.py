@@ -11,6 +11,7 @@ import time
 import pytest
 
 from mmsearch.store.folder import Store
+from mmsearch.store.proof import damaged_rows
 from tests.store.test_store import filled
 
 SEARCH = ["search", "-i", "PICTURE", "--mode", "local", "--format", "jsonl"]
@@ -107,7 +108,7 @@ def test_closed_error_stream_leaves_its_number_to_no_file_of_the_library(tmp_pat
     command = [sys.executable, "-c", program, str(tmp_path / "vectors-0.f16")]
     done = subprocess.run(["bash", "-c", '"$@" 0<&- >&- 2>&-', "bash", *command])
     assert done.returncode == 0
-    assert Store.open(tmp_path).damaged_rows() == []
+    assert damaged_rows(Store.open(tmp_path)) == []
 
 
 def test_labels_from_standard_input_that_is_closed_are_a_sentence(words):
@@ -123,3 +124,19 @@ def test_any_refusal_of_the_system_is_a_sentence(words, tmp_path):
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "the name is too long: choose a shorter one" in done.stderr
+
+
+def test_folder_that_is_gone_is_in_the_way_of_relative_paths_alone(words, tmp_path):
+    (tmp_path / "gone").mkdir()
+    leaving = f'cd "{tmp_path}/gone"; rmdir "{tmp_path}/gone"; '
+    command = [sys.executable, "-m", "mmsearch.cli.app"]
+    environment = {**os.environ, "MMSEARCH_LIBRARY": str(words)}
+    for arguments, code in ((["status"], 0), (["index", "photos"], 1), (["status", "--library", "x"], 1)):
+        (tmp_path / "gone").mkdir(exist_ok=True)
+        done = subprocess.run(
+            ["bash", "-c", f'{leaving}"$@"', "bash", *command, *arguments],
+            capture_output=True, text=True, env=environment,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        said = "error: the current folder is not there any more; change to another one"
+        assert done.stderr.strip().startswith(said) or not code

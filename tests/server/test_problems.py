@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from mmsearch.errors import EncoderError, LibraryDamagedError, PictureError, QueryError
 from mmsearch.server import pictures
+from mmsearch.server.limits import Shortages
 from mmsearch.server.problems import of_error
 
 
@@ -36,6 +40,28 @@ def test_what_the_framework_refuses_is_a_problem_too(client, method, path, statu
     assert found.status_code == status
     assert found.headers["content-type"] == "application/problem+json"
     assert {"type", "title", "status", "detail"} <= found.json().keys()
+
+
+def test_a_refusal_of_the_system_is_its_sentence(own, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(pictures, "count_facets", fail)
+    found = own[1].get("/facets")
+    assert found.status_code == 503
+    assert "Too many open files; close other programs" in found.json()["detail"]
+
+
+def test_connections_that_cannot_be_accepted_are_said_once_and_others_errors_as_ever(caplog):
+    told = []
+    loop = SimpleNamespace(time=lambda: 5.0, default_exception_handler=told.append)
+    shortages = Shortages()
+    for _ in range(2_000):
+        shortages(loop, {"exception": OSError(errno.EMFILE, os.strerror(errno.EMFILE))})
+    assert caplog.text.count("Too many open files") == 1
+    assert "`ulimit -n`" in caplog.text
+    shortages(loop, {"message": "another"})
+    assert told == [{"message": "another"}]
 
 
 def test_an_unexpected_error_tells_nothing_and_is_marked_like_every_answer(own, monkeypatch, caplog):
