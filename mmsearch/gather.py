@@ -48,7 +48,8 @@ class Gathered:
     def __init__(self, store: Store) -> None:
         self._path = store.folder / "gathered"
         with storage_errors(self._path, "local features"):
-            self._file: IO[bytes] = tempfile.TemporaryFile(dir=store.folder)  # noqa: SIM115 - closed in `close`
+            # Without a buffer: what could not be written must not be tried again when the file is closed.
+            self._file: IO[bytes] = tempfile.TemporaryFile(dir=store.files, buffering=0)  # noqa: SIM115 - see `close`
         self._places: list[tuple[int, int, int]] = []  # image id, features, where they start
         self.n_bytes = 0
         self.n_descriptors = 0
@@ -60,9 +61,9 @@ class Gathered:
     def append(self, image_id: int, packed: Packed) -> None:
         """Keep the features of one picture."""
         with storage_errors(self._path, "local features"):
-            self._file.seek(self.n_bytes)
-            self._file.write(packed.data)
-            self._file.flush()
+            written = 0
+            while written < len(packed.data):
+                written += os.pwrite(self._file.fileno(), packed.data[written:], self.n_bytes + written)
         self._places.append((image_id, packed.n, self.n_bytes))
         self.n_bytes += len(packed.data)
         self.n_descriptors += packed.n
@@ -71,8 +72,9 @@ class Gathered:
         """Yield ids and features, in the order they came."""
         ends = [start for _, _, start in self._places[1:]] + [self.n_bytes]
         for (image_id, n, start), end in zip(self._places, ends, strict=True):
-            self._file.seek(start)
-            yield image_id, Packed("features", n, self._file.read(end - start))
+            with storage_errors(self._path, "local features"):
+                data = os.pread(self._file.fileno(), end - start, start)
+            yield image_id, Packed("features", n, data)
 
     def sample(self, limit: int, *, seed: int = 0) -> Matrix:
         """Return at most `limit` descriptors float32 (n, 128), drawn evenly from all pictures."""

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from mmsearch.errors import EncoderError
+from mmsearch.errors import EncoderError, advice, reason
 from mmsearch.payload import BYTES_A_FEATURE, Packed
 from mmsearch.records import MAX_MEGAPIXELS, Matrix
 from mmsearch.system import n_cores
@@ -331,8 +331,7 @@ class WorkerPool:
 
 def _refused(error: OSError) -> str:
     """Return what to say where the system starts no process or opens no file."""
-    said = f"{error.strerror or error}"
-    return f"no worker could be started ({said}); free some space, close other programs and run again"
+    return f"no worker could be started ({reason(error)}); {advice(error)}, and run again"
 
 
 def _n_bytes(facts: dict[str, Any]) -> int:

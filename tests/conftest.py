@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +109,30 @@ def indexed(library, photos, checkpoint) -> Library:
     """A library of the eight photographs, without local features."""
     library.index([photos], model=str(checkpoint), local=False)
     return library
+
+
+@contextmanager
+def mounted(folder: Path, size: str) -> Iterator[Path]:
+    """A file system in memory, mounted at a new folder; skips where that is not allowed."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("needs to be allowed to mount a file system")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@contextmanager
+def limited(what: int, limit: int) -> Iterator[None]:
+    """Set a limit of this process, such as `resource.RLIMIT_FSIZE`, for a while."""
+    soft, hard = resource.getrlimit(what)
+    resource.setrlimit(what, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(what, (soft, hard))
 
 
 def copied_samples(target: Path, n: int | None = None) -> Path:

@@ -18,6 +18,7 @@ from mmsearch.evaluation.kept import write_kept
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import storage_errors
+from tests.conftest import limited
 from tests.store.test_store import filled
 
 WORDS = {
@@ -64,15 +65,14 @@ def test_refused_write_to_the_library_says_what_to_do_about_that_refusal(tmp_pat
 
 def test_catalog_that_grows_beyond_the_limit_of_file_size_says_so(tmp_path):
     filled(tmp_path, 40)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with Store.writer(tmp_path) as store:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
-        try:
-            said = r"disk I/O error: File too large.*`ulimit -f`"
-            with pytest.raises(StorageError, match=said), store.catalog.writing():
-                store.catalog.set_meta({"long": "x" * 100_000})
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    said = r"disk I/O error: File too large.*`ulimit -f`"
+    with (
+        Store.writer(tmp_path) as store,
+        limited(resource.RLIMIT_FSIZE, 8192),
+        pytest.raises(StorageError, match=said),
+        store.catalog.writing(),
+    ):
+        store.catalog.set_meta({"long": "x" * 100_000})
 
 
 def test_folder_in_place_of_a_catalog_says_what_lies_there(tmp_path):
@@ -88,3 +88,12 @@ def test_catalog_that_another_program_writes_to_is_not_called_damaged(tmp_path):
         store.catalog.db.execute("PRAGMA busy_timeout = 1")
         with pytest.raises(LibraryLockedError, match="another program holds the catalog"), store.catalog.writing():
             pass
+
+
+def test_catalog_that_is_refused_while_it_is_made_says_what_was_refused(tmp_path):
+    with limited(resource.RLIMIT_FSIZE, 4096), pytest.raises(StorageError, match=r"File too large.*`ulimit -f`"):
+        filled(tmp_path, 1)
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest)
+    with limited(resource.RLIMIT_NOFILE, lowest + 3), pytest.raises(StorageError, match="Too many open files"):
+        filled(tmp_path, 1)

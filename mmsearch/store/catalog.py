@@ -133,12 +133,13 @@ class Catalog:
             for leftover in path.parent.glob(temporary.name + "*"):
                 leftover.unlink()
             with sqlite_errors(path), closing(sqlite3.connect(temporary, isolation_level=None)) as db:
-                db.execute("PRAGMA journal_mode=WAL")
                 db.execute("PRAGMA synchronous=FULL")
                 db.execute("BEGIN")
                 migrate(db, path.parent)
                 cls(temporary, db).set_meta(meta)
                 db.execute("COMMIT")
+                # Not before: what is in a log that the disk has no room to merge would stay under the old name.
+                db.execute("PRAGMA journal_mode=WAL")
             os.replace(temporary, path)
             sync_folder(path.parent)
 
@@ -207,7 +208,8 @@ class Catalog:
             try:
                 yield
             finally:
-                self.db.execute("COMMIT")
+                if self.db.in_transaction:  # an error of the disk has ended it
+                    self.db.execute("COMMIT")
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -13,7 +13,6 @@ While the owner's process has the library open, the files beside the database ar
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import sqlite3
@@ -23,12 +22,12 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-from mmsearch.errors import LibraryLockedError, StorageError, advice, reason
+from mmsearch.errors import LibraryLockedError, StorageError, advice, is_shortage, reason
+from mmsearch.store.sqlite_errors import refusal
 from mmsearch.system import is_on_read_only_disk
 
 _TRIES = 20
 _MEMORY = Path("/dev/shm")  # where a copy goes if no folder for temporary files takes it
-_REFUSALS = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 
 
 class Look(NamedTuple):
@@ -72,7 +71,8 @@ def connect_to_read(path: Path) -> tuple[sqlite3.Connection, Look | None]:
             try:
                 return connect(path, mode="ro"), None
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in _REFUSALS:
+                cause = refusal(path, error)
+                if cause is None or is_shortage(cause):
                     raise
         look = Look.at(path)
         has_log = look.log is not None and look.log[1] > 0
@@ -106,10 +106,6 @@ def _copied(path: Path, look: Look) -> sqlite3.Connection | None:
                 return _copied_into(Path(folder), path, look)
         except OSError as error:
             refused = error
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF not in _REFUSALS:
-                raise
-            refused = OSError(errno.ENOSPC, str(error))
     raise StorageError(
         f"{path.parent} cannot be written, so its catalog is read from a copy, for which there is no place "
         f"({reason(refused)}); let TMPDIR name a folder that can be written"
@@ -126,9 +122,15 @@ def _copied_into(folder: Path, path: Path, look: Look) -> sqlite3.Connection | N
         return None  # it went since
     if Look.at(path) != look:
         return None
-    with closing(connect(copy, mode="rw")) as db:
-        db.execute("PRAGMA journal_mode=DELETE")  # what is in the log comes into the file
-    return connect(copy, mode="ro&immutable=1")  # and stays open when its name goes
+    try:
+        with closing(connect(copy, mode="rw")) as db:
+            db.execute("PRAGMA journal_mode=DELETE")  # what is in the log comes into the file
+        return connect(copy, mode="ro&immutable=1")  # and stays open when its name goes
+    except sqlite3.OperationalError as error:
+        cause = refusal(copy, error)
+        if cause is None:
+            raise
+        raise cause from error
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -23,6 +23,7 @@ from mmsearch.system import shown_path
 T = TypeVar("T")
 MANIFEST = "manifest.json"
 _CACHE_FILE = re.compile(r"[a-z]+-\d+\.(bin|json)(\.tmp)?|(manifest|history)\.json\.tmp")
+_WORDS = {"words": "visual words", "fresh": "visual words", "centres": "graph of visual words"}  # for people
 
 
 def sync(handle: int) -> None:
@@ -215,7 +216,7 @@ def publish(
     """
     target = folder / f"{name}.bin"
     temporary = folder / f"{name}.bin.tmp"
-    with storage_errors(target, f"the {kind}"):
+    with storage_errors(target, f"the {_WORDS.get(kind, kind)}"):
         try:
             save(temporary)
             handle = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)

@@ -7,11 +7,12 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mmsearch.errors import LibraryDamagedError, LibraryLockedError, StorageError, advice, reason
 
+_N_FILES = 4  # that SQLite opens beside a catalog, and one more
 _PROBE = 1 << 16  # bytes: more than SQLite wants at a time
 _CAUSES = {
     sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_NOMEM: errno.ENOMEM, sqlite3.SQLITE_IOERR: errno.EIO,
@@ -48,15 +49,20 @@ def refusal(path: Path, error: sqlite3.Error) -> OSError | None:
     if code is None:
         return None
     found = _refused(path) if code != errno.ENOSPC else None
+    if code and found is not None and found.errno == errno.ENOENT:
+        found = None  # one that is being made
     return found or OSError(code, os.strerror(code) if code else "it does not say why")
 
 
 def _refused(path: Path) -> OSError | None:
-    """Return what the system refuses who wants to do with a catalog what SQLite does."""
+    """Return what the system refuses who wants to do with a catalog what SQLite does; None if nothing."""
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
-        with tempfile.TemporaryFile(dir=path.parent) as beside:
-            os.pwrite(beside.fileno(), bytes(_PROBE), path.stat().st_size)
+        with ExitStack() as opened:
+            beside = [opened.enter_context(tempfile.TemporaryFile(dir=path.parent)) for _ in range(_N_FILES)]
+            size = path.stat().st_size if path.exists() else 0
+            os.pwrite(beside[0].fileno(), bytes(_PROBE), size)  # as much of it as there is room for
+            os.pwrite(beside[0].fileno(), bytes(1), size + _PROBE)
+            os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
         return error
     return None

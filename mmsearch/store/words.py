@@ -216,5 +216,5 @@ class WordsWriter:
         name = next_name(self._store.files, kind)
         self._store.publish(kind, name, words.save_merged, facts, replaces=replaces)
         path = self._store.files / f"{name}.bin"
-        with storage_errors(path, f"the {kind}"):
+        with storage_errors(path, "the visual words"):
             self._segments[kind] = Postings.open(path)  # the pages, not the memory

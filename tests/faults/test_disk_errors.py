@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -13,14 +14,18 @@ import sys
 
 import pytest
 
+from mmsearch import Library
 from mmsearch.errors import MmsearchError, StorageError
+from mmsearch.gather import Gathered
+from mmsearch.payload import Packed
+from mmsearch.samples import sample_folder
 from mmsearch.store import vocabulary as vocabulary_module
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, load_graph, update_graph
 from mmsearch.store.proof import verify
 from mmsearch.store.words import WordsWriter
-from tests.conftest import random_units
+from tests.conftest import copied_samples, limited, mounted, random_units
 from tests.store.test_store import DIM, file, filled
 from tests.store.test_words import N_WORDS, VOCABULARY, found_by_their_words, words_of
 
@@ -176,3 +181,74 @@ def test_file_size_limit_ends_index_with_one_sentence(tmp_path, photos, checkpoi
         assert done.stderr.count("error: ") == 1
     again = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert again.returncode == 0, again.stderr
+
+
+def test_features_that_the_disk_refuses_are_one_error_also_when_their_file_is_closed(tmp_path):
+    filled(tmp_path, 1)
+    packed = Packed("features", 1, bytes(5_000))  # less than a buffer, which would be written again at the end
+    with Store.writer(tmp_path) as store, limited(resource.RLIMIT_FSIZE, 4_096):
+        gathered = Gathered(store)
+        try:
+            with pytest.raises(StorageError, match="could not write local features"):
+                gathered.append(1, packed)
+            assert len(gathered) == 0
+        finally:
+            gathered.close()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("size_kb", [32, 100, 170, 300, 600, 1_000, 2_300, 2_500])
+def test_disk_that_fills_while_words_are_made_ends_index_with_one_sentence(tmp_path, size_kb):
+    with mounted(tmp_path / "mount", f"{size_kb}k") as mount:
+        command = [sys.executable, "-m", "mmsearch.cli.app", "index", sample_folder(), "--model", "none"]
+        command += ["--library", mount / "library"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert done.stderr.lstrip().startswith("error: ")
+        assert done.stderr.strip().count("\n") == 0
+        assert "No space left on device); free some space" in done.stderr
+        subprocess.run(["mount", "-o", "remount,size=64m", mount], check=True)
+        again = subprocess.run(command, capture_output=True, text=True)
+        assert again.returncode == 0, again.stderr
+        with Library.open(mount / "library") as library:
+            assert library.status().local["n_images"] == 29
+            assert library.verify().problems == ()
+
+
+@pytest.mark.parametrize("n_files", [16, *(pytest.param(n, marks=pytest.mark.full) for n in (5, 8, 12, 24))])
+def test_too_few_open_files_end_every_command_with_one_sentence(tmp_path, n_files):
+    library = tmp_path / "library"
+    with Library.open(library) as opened:
+        opened.index([copied_samples(tmp_path / "photos", 12)], model="none")
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (n_files, n_files))
+
+    for arguments in (
+        ["search", "-i", tmp_path / "photos" / "cat.jpg"],
+        ["verify"],
+        ["index", tmp_path / "photos"],
+    ):
+        command = [sys.executable, "-m", "mmsearch.cli.app", *arguments, "--library", library]
+        done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
+        assert "Traceback" not in done.stderr
+        assert done.returncode in (0, 1), done.stderr
+        if done.returncode:
+            assert "Too many open files" in done.stderr
+            assert "`ulimit -n`" in done.stderr
+            assert "problem: " not in done.stderr  # nothing is damaged
+    with Library.open(library) as opened:
+        assert opened.verify().problems == ()
+        assert opened.status().local["n_images"] == 12
+
+
+@pytest.mark.parametrize("size_kb", range(40, 200, 16))
+def test_catalog_that_a_full_disk_let_begin_is_whole_or_not_there(tmp_path, size_kb):
+    with mounted(tmp_path / "mount", f"{size_kb}k") as mount:
+        with contextlib.suppress(StorageError):
+            filled(mount / "library", 1)
+        subprocess.run(["mount", "-o", "remount,size=64m", mount], check=True)
+        filled(mount / "library", 10)
+        with Store.writer(mount / "library") as store:
+            assert store.catalog.count("image") == 10

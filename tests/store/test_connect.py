@@ -21,7 +21,7 @@ from mmsearch.store.folder import Store
 from mmsearch.store.proof import verify
 from mmsearch.store.remembered import RememberedQueries
 from mmsearch.system import is_on_read_only_disk
-from tests.conftest import random_units
+from tests.conftest import mounted, random_units
 from tests.store.test_store import DIM, file, filled
 
 NOBODY = 65534
@@ -183,22 +183,9 @@ def test_all_that_reads_works_on_a_library_that_cannot_be_written(place, checkpo
             library.remove([photos])
 
 
-@contextmanager
-def mounted(folder, *options):
-    """A file system in memory, mounted at a folder; skips where that is not allowed."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("needs to be allowed to mount a file system")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
 @pytest.mark.parametrize("make", [lambda folder: filled(folder, 11), with_log], ids=["whole", "with a log"])
 def test_library_on_a_read_only_file_system_is_read(tmp_path, make):
-    with mounted(tmp_path / "mount") as mount:
+    with mounted(tmp_path / "mount", "64m") as mount:
         make(mount / "library")
         subprocess.run(["mount", "-o", "remount,ro", mount], check=True)
         assert is_on_read_only_disk(mount / "library" / CATALOG)
@@ -210,7 +197,7 @@ def test_library_on_a_read_only_file_system_is_read(tmp_path, make):
 
 
 def test_read_only_mount_beside_one_that_is_not_does_not_make_a_library_immutable(tmp_path):
-    with mounted(tmp_path / "mount") as mount:
+    with mounted(tmp_path / "mount", "64m") as mount:
         filled(mount / "library", 10)
         (tmp_path / "view").mkdir()
         subprocess.run(["mount", "--bind", mount, tmp_path / "view"], check=True)
@@ -228,7 +215,7 @@ def test_read_only_mount_beside_one_that_is_not_does_not_make_a_library_immutabl
 
 
 def test_library_on_a_full_disk_is_read(tmp_path):
-    with mounted(tmp_path / "mount") as mount:
+    with mounted(tmp_path / "mount", "64m") as mount:
         filled(mount / "library", 10)
         with suppress(OSError), (mount / "filler").open("wb", buffering=0) as filler:
             while True:

@@ -18,7 +18,7 @@ from mmsearch.store.graph import GraphSettings, load_graph, update_graph
 from mmsearch.store.proof import verify
 from mmsearch.store.publish import current
 from mmsearch.store.words import load_words
-from tests.conftest import random_units
+from tests.conftest import limited, random_units
 from tests.faults.stand_in import calibrate_for_the_graph
 from tests.store.test_store import DIM, filled
 from tests.store.test_words import with_words
@@ -96,16 +96,12 @@ def test_too_many_open_files_are_no_damage_that_a_repair_would_drop(with_graph, 
     folder, _ = with_graph
     store = Store.open(folder)
     assert verify(store).problems == ()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.open(os.devnull, os.O_RDONLY)
     os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
-    try:
+    with limited(resource.RLIMIT_NOFILE, lowest):
         for read in (load_graph, load_words, verify):
             with pytest.raises(StorageError, match=r"Too many open files.*ulimit -n"):
                 read(store)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert load_graph(store).covered == 40
 
 
