@@ -7,7 +7,8 @@ import pytest
 
 from mmsearch import PictureBytes, Query, Term
 from mmsearch.errors import PictureError, QueryError
-from mmsearch.ingest import execute, make_plan
+from mmsearch.ingest import execute
+from mmsearch.plan import make_plan
 from mmsearch.store.folder import Store
 from tests import pictures
 
