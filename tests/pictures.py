@@ -66,10 +66,10 @@ def tiff(samples: np.ndarray, *, colour: int = 2, rows: int = 50, pack=bytes, **
     return header + b"".join(strips) + struct.pack(order + "H", len(values)) + entries + b"\0\0\0\0" + tail
 
 
-def bmp(values: np.ndarray, depth: int, *, masks: tuple[int, ...] = (), palette: bytes = b"") -> bytes:
-    """A BMP of packed rows of bytes, top first, with bit fields or a palette."""
+def bmp(values: np.ndarray, depth: int, *, masks: tuple[int, ...] = ()) -> bytes:
+    """A BMP of packed rows of bytes, top first, with bit fields if there are any."""
     rows = np.pad(values, ((0, 0), (0, -values.shape[1] % 4)))
-    extra = struct.pack(f"<{len(masks)}I", *masks) + palette
+    extra = struct.pack(f"<{len(masks)}I", *masks)
     length = 40 + 4 * len(masks) if len(masks) == 4 else 40
     sizes = (values.shape[1] * 8 // depth, -len(values), 1, depth, 3 if masks else 0, rows.size, 0, 0, 0, 0)
     offset = 14 + 40 + len(extra)

@@ -7,7 +7,6 @@ import pytest
 
 from mmsearch import PictureBytes, Query, Term
 from mmsearch.errors import PictureError, QueryError
-from mmsearch.ingest import execute, make_plan
 from mmsearch.store.folder import Store
 from tests import pictures
 
@@ -81,12 +80,12 @@ def test_only_texts_without_filters_are_answered_together(indexed, query):
         indexed.search_texts([query])
 
 
-def test_a_picture_above_the_usual_limit_can_be_asked_if_the_library_has_it(indexed, photos, tiny_folder, tmp_path):
+def test_a_picture_above_the_usual_limit_can_be_asked_if_the_library_has_it(indexed, photos, tmp_path):
     (photos / "large.png").write_bytes(pictures.flat_png(8_100))
     (tmp_path / "other.png").write_bytes(pictures.flat_png(8_100))
+    assert indexed.index([photos], max_megapixels=66).new == 1
     with Store.writer(indexed.folder) as store:
-        report = execute(store, make_plan(store, [bytes(photos)]), tiny_folder, max_megapixels=66)
-    assert report.new == 1
+        store.keep_max_megapixels(64)
     terms, box = indexed._search().terms, (0, 0, 200, 200)
     known = id_of(indexed, photos, "large.png")
     for value in (known, str(photos / "large.png")):

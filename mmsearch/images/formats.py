@@ -9,21 +9,21 @@ import zlib
 from typing import TYPE_CHECKING
 
 from mmsearch.errors import PictureError
-from mmsearch.images.bmp import read_bmp
 from mmsearch.images.jpeg import jpeg_frame
 from mmsearch.images.kinds import HEAD_BYTES, check_kind, unread_variant
 from mmsearch.images.limits import JPEG_MAX_MEGAPIXELS, JPEG_MAX_SIDE, check_memory, check_size, too_many
 from mmsearch.images.png import SIGNATURE, without_long_texts
-from mmsearch.images.tiff import read_tiff
+from mmsearch.images.tiff import check_tiff
 
 if TYPE_CHECKING:
     from PIL import Image
 
+_BMP_HEADERS, _BMP_DEPTHS = (12, 16, 40, 52, 56, 64, 108, 124), (1, 2, 4, 8, 16, 24, 32, 64)
+_BMP_UNPACKED = {0: "", 3: " in odd bit fields", 6: " in odd bit fields"}
+
 
 def open_lazily(data: bytes, max_megapixels: float) -> Image.Image:
     """Return a picture whose pixels are not loaded yet, after its size was checked.
-
-    Variants that Pillow refuses or reads wrongly, and that are read here, are loaded.
 
     Raises
     ------
@@ -38,18 +38,16 @@ def open_lazily(data: bytes, max_megapixels: float) -> Image.Image:
     if declared is not None:
         check_size(*declared, max_megapixels)
     try:
-        opened, refusal = _by_pillow(kind, data), None
+        image = _by_pillow(kind, data)
     except (SyntaxError, LookupError, TypeError, struct.error, OSError) as error:
-        opened, refusal = None, error
-    image = _by_own_reader(kind, data, max_megapixels, refusal) or opened
-    if image is None:
-        if re.search("not (yet )?(supported|implemented)|unsupported", str(refusal), re.IGNORECASE):
-            raise unread_variant(kind, str(refusal)[:100])
-        raise PictureError("corrupt", "the header of this picture is damaged") from refusal
+        _check_refused(kind, data, str(error))
+        raise PictureError("corrupt", "the header of this picture is damaged") from error
     if kind == "JPEG":  # its pixels are counted when the scale is known
         check_size(*image.size, JPEG_MAX_MEGAPIXELS, max_side=JPEG_MAX_SIDE)
     else:
         check_size(*image.size, max_megapixels)
+    if kind == "TIFF":
+        check_tiff(data, image)
     return image
 
 
@@ -83,13 +81,32 @@ def _by_pillow(kind: str, data: bytes) -> Image.Image:
     return Image.OPEN[kind][0](io.BytesIO(data), "")
 
 
-def _by_own_reader(kind: str, data: bytes, max_megapixels: float, refusal: Exception | None) -> Image.Image | None:
-    """Return a picture that Pillow refused or reads wrongly, or None if no reader here knows better."""
+def _check_refused(kind: str, data: bytes, refusal: str) -> None:
+    """Refuse a sound variant that Pillow did not open, by its name; of a damaged header nothing is said."""
+    words = ""
     if kind == "TIFF":
-        return read_tiff(data, max_megapixels, is_refused=refusal is not None)
-    if kind == "BMP" and isinstance(refusal, OSError):
-        return read_bmp(data, max_megapixels)
-    return None
+        check_tiff(data, None)
+    elif kind == "BMP":
+        words = _bmp_words(data)
+    elif re.search("not (yet )?(supported|implemented)|unsupported", refusal, re.IGNORECASE):
+        words = refusal[:100]
+    if words:
+        raise unread_variant(kind, words)
+
+
+def _bmp_words(data: bytes) -> str:
+    """Return what kind of BMP it is, or nothing if its header is damaged."""
+    head = data[:34].ljust(34, b"\0")
+    start, header, width, height, depth, packing = struct.unpack_from("<IIiixxHI", head, 10)
+    if header == 12:
+        width, height, depth = struct.unpack_from("<HHxxH", head, 18)
+    packing = packing if header > 16 else 0
+    is_odd = depth in (2, 64) or 2 < packing < 14 or header == 16  # Pillow reads the others
+    if not is_odd or header not in _BMP_HEADERS or depth not in _BMP_DEPTHS or width < 1 or not height:
+        return ""
+    if packing in _BMP_UNPACKED and len(data) < start + (width * depth + 31) // 32 * 4 * abs(height):
+        raise PictureError("truncated", "the file ends before the picture does")
+    return f"{depth} bits a pixel" + _BMP_UNPACKED.get(packing, f", packing {packing}")
 
 
 def scale_jpeg(image: Image.Image, data: bytes, at_least: tuple[int, int] | None, max_megapixels: float) -> None:

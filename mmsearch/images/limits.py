@@ -43,7 +43,7 @@ def too_many(width: int, height: int, max_megapixels: float, *, what: str = "the
 
 
 def check_memory(n_bytes: int, what: str, max_megapixels: float) -> None:
-    """Refuse a picture of which something, such as `its samples`, takes more memory than the ceiling allows.
+    """Refuse a picture of which something, such as `its scans`, takes more memory than the ceiling allows.
 
     Raises
     ------

@@ -24,13 +24,15 @@ def plain(image: Image.Image) -> Image.Image:
     from PIL import Image
 
     if image.mode.startswith(("I", "F")):
-        return Image.fromarray(eight_bits(np.asarray(image), is_16_bit="16" in image.mode))
-    if "transparency" in image.info or image.mode in ("LA", "RGBA", "PA", "La", "RGBa"):
+        return Image.fromarray(_eight_bits(np.asarray(image), is_16_bit="16" in image.mode))
+    if image.mode == "La":  # Pillow converts it to this alone
+        image = image.convert("LA")
+    if "transparency" in image.info or image.mode in ("LA", "RGBA", "PA", "RGBa"):
         return _on_white(image)
     return image if image.mode in _RESIZABLE else image.convert("RGB")
 
 
-def eight_bits(values: np.ndarray, *, is_16_bit: bool) -> Pixels:
+def _eight_bits(values: np.ndarray, *, is_16_bit: bool) -> Pixels:
     """Return samples as uint8: 16-bit ones by their upper byte, wider ones by their own range if they leave 0-255.
 
     Pillow opens 16-bit PNG as 32-bit integers, so non-negative integers up to 65,535 count as 16-bit. What is no

@@ -22,7 +22,7 @@ POINTS = {
     "sha256": ("mmsearch.store.publish", "file_sha256"),
     "sync_folder": ("mmsearch.store.publish", "sync_folder"),
     "create": ("mmsearch.store.folder", "locked"),
-    "install": ("mmsearch.installed", "_install"),
+    "install": ("mmsearch.encoders.whole", "copy_encoder"),
     "history": ("mmsearch.store.folder", "write_last"),
     "compact": ("mmsearch.store.folder", "sync_folder"),
 }
