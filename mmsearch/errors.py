@@ -92,6 +92,17 @@ def is_shortage(error: OSError) -> bool:
     return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
+def refuse_shortage(name: object, error: Exception) -> None:
+    """Raise StorageError if an error of reading a file says nothing about it: nobody should repair what is whole.
+
+    >>> refuse_shortage("/a", OSError(24, "Too many open files"))
+    Traceback (most recent call last):
+    mmsearch.errors.StorageError: /a cannot be read (Too many open files); close other programs, ...
+    """
+    if isinstance(error, OSError) and is_shortage(error):
+        raise StorageError(f"{name} cannot be read ({reason(error)}); {advice(error)}") from error
+
+
 def sentence(error: OSError) -> str:
     """Return a whole sentence about an error of the operating system that nothing else is known of.
 

@@ -256,6 +256,8 @@ def given_vocabulary(path: PathLike | None, local: bool | None) -> Vocabulary | 
         return Vocabulary.load(Path(os.fsdecode(path)), extractor=EXTRACTOR)
     except OSError as error:
         raise VocabularyError(f"{os.fsdecode(path)} cannot be read ({reason(error)}); {advice(error)}") from error
+    except ValueError as error:  # a NUL
+        raise VocabularyError(f"{os.fsdecode(path)!r} is the name of no file ({error}); correct it") from error
 
 
 def require_local(wanted: bool | None) -> None:

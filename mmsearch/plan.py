@@ -100,7 +100,11 @@ def absolute_roots(paths: Sequence[PathLike]) -> list[bytes]:
     """Return absolute paths as bytes; links stay as they are."""
     if not paths:
         raise QueryError("no folder was given; name at least one folder or picture to index")
-    return [os.path.abspath(os.fsencode(path)) for path in paths]
+    roots = [os.path.abspath(os.fsencode(path)) for path in paths]
+    impossible = next((root for root in roots if b"\0" in root), None)
+    if impossible is not None:
+        raise QueryError(f"{os.fsdecode(impossible)!r} names no file or folder, as it holds a NUL; correct it")
+    return roots
 
 
 def refuse_mixing(library: os.PathLike[str], roots: Sequence[bytes]) -> None:

@@ -13,8 +13,18 @@ from pathlib import Path
 import pytest
 
 import mmsearch
-from mmsearch.errors import LibraryLockedError, StorageError, advice
+from mmsearch import Library
+from mmsearch.encoders.whole import verify_encoder
+from mmsearch.errors import (
+    LibraryLockedError,
+    PictureError,
+    QueryError,
+    StorageError,
+    VocabularyError,
+    advice,
+)
 from mmsearch.evaluation.kept import write_kept
+from mmsearch.images import read_file
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import storage_errors
@@ -97,3 +107,23 @@ def test_catalog_that_is_refused_while_it_is_made_says_what_was_refused(tmp_path
     os.close(lowest)
     with limited(resource.RLIMIT_NOFILE, lowest + 3), pytest.raises(StorageError, match="Too many open files"):
         filled(tmp_path, 1)
+
+
+def test_name_that_no_file_can_have_is_a_sentence_wherever_it_is_given(tmp_path):
+    filled(tmp_path / "library", 1)
+    library = Library.open(tmp_path / "library")
+    for call, error in (
+        (lambda: library.index(["a\0b"]), QueryError),
+        (lambda: library.index([tmp_path], vocabulary="a\0b"), VocabularyError),
+        (lambda: read_file(b"a\0b"), PictureError),
+        (lambda: Library.open("a\0b").status(), StorageError),
+    ):
+        with pytest.raises(error, match=r"NUL|null"):
+            call()
+
+
+def test_encoder_that_cannot_be_read_for_want_of_descriptors_is_not_called_damaged(tiny_folder):
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest)
+    with limited(resource.RLIMIT_NOFILE, lowest), pytest.raises(StorageError, match="Too many open files"):
+        verify_encoder(tiny_folder)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mmsearch.encoders.base import Tokenizer
 from mmsearch.encoders.runtime import onnx_runtime
 from mmsearch.encoders.tokens import load_tokenizer, pad, token_ids
-from mmsearch.errors import DimensionError, EncoderError, QueryError
+from mmsearch.errors import DimensionError, EncoderError, QueryError, refuse_shortage
 from mmsearch.records import Matrix, Pixels, Preprocessing
 from mmsearch.vectors import l2_normalize
 
@@ -137,7 +137,7 @@ class OnnxEncoder:
         try:
             return (self.folder / TOKENIZER).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
-            raise EncoderError(f"{self.folder / TOKENIZER} cannot be read ({error}); {AGAIN}") from error
+            raise unreadable(self.folder / TOKENIZER, error) from error
 
     def text_probes(self) -> Matrix:
         """Return unit vectors float32 (n, dim) of varied captions, for calibrating an index; none without words."""
@@ -147,7 +147,7 @@ class OnnxEncoder:
         try:
             probes: Matrix = np.load(self.folder / PROBES, allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise EncoderError(f"{self.folder / PROBES} cannot be read ({error}); {AGAIN}") from error
+            raise unreadable(self.folder / PROBES, error) from error
         return probes
 
     def _session(self, name: str, *, is_packed: bool) -> Any:
@@ -184,6 +184,7 @@ def read_spec(folder: Path) -> dict[str, Any]:
     try:
         spec = json.loads((folder / SPEC).read_bytes())
     except (OSError, ValueError) as error:
+        refuse_shortage(folder / SPEC, error)
         raise EncoderError(f"{folder} holds no whole encoder ({error}); {AGAIN}") from error
     if not isinstance(spec, dict) or spec.get("format") != FORMAT:
         found = spec.get("format") if isinstance(spec, dict) else None
@@ -202,4 +203,10 @@ def damage(path: Path, expected: dict[str, Any]) -> str | None:
     try:
         return None if file_facts(path) == expected else f"{path} differs from its checksum; {AGAIN}"
     except OSError as error:
-        return f"{path} cannot be read ({error.strerror}); {AGAIN}"
+        return str(unreadable(path, error))
+
+
+def unreadable(path: Path, error: Exception) -> EncoderError:
+    """Return the error of an encoder whose file cannot be read; StorageError if that is not its fault."""
+    refuse_shortage(path, error)
+    return EncoderError(f"{path} cannot be read ({error}); {AGAIN}")

@@ -66,6 +66,8 @@ def first_bytes(path: bytes) -> bytes:
 @contextmanager
 def _opened(path: bytes) -> Iterator[tuple[int, os.stat_result]]:
     """Open a regular file; whatever the system refuses, then or later, becomes a PictureError."""
+    if b"\0" in path:
+        raise PictureError("vanished", "no file has such a name, with a NUL in it")
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         try:

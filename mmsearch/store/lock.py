@@ -71,11 +71,11 @@ def locked(folder: Path) -> Iterator[HeldFolder]:
         If another process holds it; never waits.
     """
     path = folder / LOCK
-    with storage_errors(path, "the lock"):
+    with storage_errors(folder, "to the library"):
         folder_handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     lock_handle = -1
     try:
-        with storage_errors(path, "the lock"):
+        with storage_errors(folder, "to the library"):
             lock_handle = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=folder_handle)
         try:
             fcntl.flock(lock_handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -89,7 +89,7 @@ def locked(folder: Path) -> Iterator[HeldFolder]:
             raise StorageError(
                 f"{path}: this file system cannot lock files ({reason(error)}); choose a place on another one"
             ) from error
-        with storage_errors(path, "the lock"):
+        with storage_errors(folder, "to the library"):
             os.ftruncate(lock_handle, 0)
             os.pwrite(lock_handle, b"%d\n" % os.getpid(), 0)
         held = HeldFolder(folder, folder_handle, lock_handle)

@@ -17,7 +17,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from mmsearch.errors import StorageError, VocabularyError, advice, is_shortage, reason
+from mmsearch.errors import StorageError, VocabularyError, advice, reason, refuse_shortage
 from mmsearch.system import shown_path
 
 T = TypeVar("T")
@@ -127,8 +127,7 @@ def unreadable(path: Path, error: OSError) -> str:
     StorageError
         If the refusal says nothing of the file: it is whole, and nobody should repair it.
     """
-    if is_shortage(error):
-        raise StorageError(f"{shown_path(path)} cannot be read ({reason(error)}); {advice(error)}") from error
+    refuse_shortage(shown_path(path), error)
     return f"{path.name} cannot be read ({reason(error)})"
 
 
