@@ -63,7 +63,7 @@ def build_library(folder: Path, n: int, *, fingerprint: str = "synthetic", model
         for block in gallery(n):
             files = [
                 StoredFile(
-                    b"/photos/%04d/%08d.jpg" % (i % 100, i), FileLook(10_000 + i, i, i, i), b"%032d" % i,
+                    b"/photos/%04d/%08d.jpg" % (i % 100, i), FileLook(10_000 + i, i, i), b"%032d" % i,
                     640, 480, "JPEG", None, vector=vector,
                 )
                 for i, vector in enumerate(block, start=done)

@@ -21,7 +21,7 @@ from mmsearch.errors import QueryError, VocabularyError, advice, reason
 from mmsearch.local.sift import DIM, EXTRACTOR
 from mmsearch.payload import NOTHING, Packed, plain_descriptors
 from mmsearch.records import Matrix, PathLike
-from mmsearch.store.changes import BY_CHANCE, ENDED_WORKER, MAX_TRIES
+from mmsearch.store.changes import BY_CHANCE, ENDED_WORKER, MAX_RUNS
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import storage_errors
 from mmsearch.store.words import WordsWriter
@@ -180,7 +180,7 @@ class WordsIntake:
         if code not in BY_CHANCE:
             return code == "unavailable"
         self._tries[str(image_id)] = 1 + self._tries.get(str(image_id), 0)
-        return self._tries[str(image_id)] < MAX_TRIES
+        return self._tries[str(image_id)] < MAX_RUNS
 
     def _take_features(self, image_id: int, packed: Packed) -> None:
         if self._writer.vocabulary is not None:  # asked for before it was learned

@@ -52,7 +52,7 @@ from mmsearch.terms import as_term
 
 if TYPE_CHECKING:
     from mmsearch.encoders.onnx import OnnxEncoder
-    from mmsearch.plan import Look, OnProgress
+    from mmsearch.plan import OnProgress, ScanOptions
     from mmsearch.store.words import PublishedWords
 
 # The write path, classification and checks are imported where they are used: a search from the shell must
@@ -185,7 +185,7 @@ class Library:
         from mmsearch.gather import WordsIntake, given_vocabulary, looks_at_local_features, require_local
         from mmsearch.ingest import execute, give_up_lost
         from mmsearch.plan import (
-            Look,
+            ScanOptions,
             absolute_roots,
             make_plan,
             name_missing_roots,
@@ -201,7 +201,7 @@ class Library:
         roots = absolute_roots(paths)
         refuse_mixing(self.folder, roots)
         if is_dry_run:
-            return self._plan_only(roots, Look(follow_links, is_recheck), on_progress)
+            return self._plan_only(roots, ScanOptions(follow_links, is_recheck), on_progress)
         exists = is_library(self.folder)
         if not exists:
             require_pictures(roots, follow_links=follow_links)
@@ -218,8 +218,9 @@ class Library:
             if settings is not None:
                 keep_settings(store, settings)
             words = WordsIntake(store, vocabulary=given, on_progress=on_progress) if is_local else None
-            look = Look(follow_links, is_recheck, is_limit_raised=store.keep_max_megapixels(max_megapixels))
-            plan = make_plan(store, roots, look, on_progress=on_progress)
+            is_raised = store.keep_max_megapixels(max_megapixels)
+            options = ScanOptions(follow_links, is_recheck, is_limit_raised=is_raised)
+            plan = make_plan(store, roots, options, on_progress=on_progress)
             folder = None if encoder is None else encoder.folder
             report = execute(store, plan, folder, on_progress=on_progress, words=words)
             if encoder is not None:
@@ -227,15 +228,16 @@ class Library:
             notices = (*report.notices, *name_missing_roots(store, roots))
         return replace(report, given_up=given_up, notices=notices, seconds=time.perf_counter() - start)
 
-    def _plan_only(self, roots: list[bytes], look: Look, on_progress: OnProgress) -> IngestReport:
-        from mmsearch.plan import dry_run, make_plan
+    def _plan_only(self, roots: list[bytes], options: ScanOptions, on_progress: OnProgress) -> IngestReport:
+        from mmsearch.plan import dry_run, make_plan, name_missing_roots
 
         try:
             store = self.reader()
         except LibraryNotFoundError:
-            return dry_run(make_plan(None, roots, look, on_progress=on_progress))
+            return dry_run(make_plan(None, roots, options, on_progress=on_progress))
         with store.catalog.reading():
-            return dry_run(make_plan(store, roots, look, on_progress=on_progress))
+            report = dry_run(make_plan(store, roots, options, on_progress=on_progress))
+            return replace(report, notices=(*report.notices, *name_missing_roots(store, roots)))
 
     def remove(self, paths: Sequence[PathLike]) -> int:
         """Forget pictures, and all pictures below folders; returns how many. Files are never deleted."""

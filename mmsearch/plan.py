@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from mmsearch.errors import LibraryNotFoundError, PictureError, QueryError
 from mmsearch.images import FoundFile, PassedOver, Unreachable, file_digest, find_files, has_heif, passed_over_text
 from mmsearch.records import BadPicture, ImageRecord, IngestReport, PathLike
-from mmsearch.store.catalog import KnownBad, KnownFile
-from mmsearch.store.changes import BY_CHANCE, MAX_TRIES, TRANSIENT, UNSEEN, RejectedFile, StoredFile, TouchedFile
+from mmsearch.store.changes import (
+    BY_CHANCE,
+    MAX_RUNS,
+    TRANSIENT,
+    UNSEEN,
+    KnownBad,
+    KnownFile,
+    RejectedFile,
+    StoredFile,
+    TouchedFile,
+)
 from mmsearch.store.folder import Store
 from mmsearch.system import is_gone
 
@@ -44,7 +53,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Look:
+class ScanOptions:
     """How a run looks at files.
 
     Parameters
@@ -69,7 +78,7 @@ class Look:
             return self.is_limit_raised
         # A format that could not be read may be one that can by now.
         is_chance = bad.code in BY_CHANCE or (bad.code == "unsupported" and has_heif())
-        return is_chance and bad.n_tries < MAX_TRIES
+        return is_chance and bad.n_tries < MAX_RUNS
 
 
 class _Known:
@@ -84,13 +93,14 @@ class _Known:
             self.files |= {file.path: file for file in store.catalog.known_files(root)}
             self.bad |= {bad.path: bad for bad in store.catalog.bad_files(root)}
         self.moved: set[int] = set()  # ids of pictures whose new place was found
-        self._sizes = {file.look.size for file in self.files.values()}
+        self._may_know: dict[int, bool] = {}  # by size
 
     def may_know(self, size: int) -> bool:
         """Return whether a file of this size may be a copy of a known one, or one that was moved here."""
-        if size in self._sizes:
-            return True
-        return self.store is not None and any(map(is_gone, self.store.catalog.paths_of_size(size)))
+        if size not in self._may_know:
+            paths = self.store.catalog.paths_of_size(size) if self.store else []
+            self._may_know[size] = any(path in self.files or is_gone(path) for path in paths)
+        return self._may_know[size]
 
     def with_hash(self, content_hash: bytes) -> list[ImageRecord]:
         return self.store.catalog.images_with_hash(content_hash) if self.store else []
@@ -142,7 +152,7 @@ def require_pictures(roots: Sequence[bytes], *, follow_links: bool = False) -> N
 def make_plan(
     store: Store | None,
     roots: Sequence[bytes],
-    look: Look = Look(),
+    options: ScanOptions = ScanOptions(),
     *,
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Plan:
@@ -154,30 +164,30 @@ def make_plan(
         The library, or None if it does not exist yet.
     roots : sequence of bytes
         Absolute paths of folders and files.
-    look : Look
+    options : ScanOptions
         How closely to look.
     on_progress : callable
         Given (`scan`, files seen, 0).
     """
     known, plan = _Known(store, roots), Plan(roots=roots)
     seen: set[bytes] = set()
-    protected: list[bytes] = []  # what could not be looked at is not gone
+    protected: set[bytes] = set()  # what could not be looked at is not gone
     candidates: list[FoundFile] = []
-    for found in find_files(roots, follow_links=look.follow_links):
+    for found in find_files(roots, follow_links=options.follow_links):
         if isinstance(found, Unreachable):
-            protected.append(found.path)
+            protected.add(found.path)
             plan.rejected.append(RejectedFile(found.path, UNSEEN, found.code, found.message))
             if found.code == "vanished" and found.path in known.bad:
                 plan.forgotten.append(found.path)
         elif isinstance(found, PassedOver):
             plan.passed_over[found.kind] += 1
             if not found.is_folder:
-                protected.append(found.path)  # what was read once is not gone where a package for it is missing
+                protected.add(found.path)  # what was read once is not gone where a package for it is missing
         else:
             seen.add(found.path)
             if len(seen) % 1000 == 0:
                 on_progress("scan", len(seen), 0)
-            if not _is_settled(found, known, plan, look):
+            if not _is_settled(found, known, plan, options):
                 candidates.append(found)
     on_progress("scan", len(seen), len(seen))
     gone = {path for path in known.files if path not in seen and not _is_below(path, protected)}
@@ -189,10 +199,10 @@ def make_plan(
     return plan
 
 
-def _is_settled(found: FoundFile, known: _Known, plan: Plan, look: Look) -> bool:
+def _is_settled(found: FoundFile, known: _Known, plan: Plan, options: ScanOptions) -> bool:
     """Take note of a file that looks as it did, and return whether that is all."""
     file, bad = known.files.get(found.path), known.bad.get(found.path)
-    if file is not None and found.look.is_as(file.look) and not look.is_recheck:
+    if file is not None and found.look.is_as(file.look) and not options.is_recheck:
         plan.n_unchanged += 1
         if bad is not None:  # it could not be looked at for a while
             plan.forgotten.append(found.path)
@@ -201,8 +211,9 @@ def _is_settled(found: FoundFile, known: _Known, plan: Plan, look: Look) -> bool
         return True
     if bad is None or not found.look.is_as(bad.look):
         return False
-    if look.tries_again(bad):
-        plan.tries[found.path] = bad.n_tries
+    if options.tries_again(bad):
+        if bad.code not in TRANSIENT:
+            plan.tries[found.path] = bad.n_tries
         return False
     plan.n_known_bad += 1
     return True
@@ -258,8 +269,14 @@ def _hash(path: bytes) -> bytes | None:
         return None  # the worker will say why
 
 
-def _is_below(path: bytes, folders: Iterable[bytes]) -> bool:
-    return any(path == folder or path.startswith(folder.rstrip(b"/") + b"/") for folder in folders)
+def _is_below(path: bytes, places: Collection[bytes]) -> bool:
+    """Return whether a path is one of the places, or lies below one; best asked of a set."""
+    while path not in places:
+        parent = os.path.dirname(path)
+        if parent == path:
+            return False
+        path = parent
+    return True
 
 
 def _name_empty_roots(known: _Known, plan: Plan, seen: set[bytes], gone: set[bytes]) -> None:
@@ -273,11 +290,11 @@ def _name_empty_roots(known: _Known, plan: Plan, seen: set[bytes], gone: set[byt
 
 def name_missing_roots(store: Store, roots: Sequence[bytes]) -> list[str]:
     """Return a sentence for every folder that was indexed once, is not there, and has pictures in the library."""
-    missing: list[bytes] = []
+    missing: dict[bytes, int] = {}
     for root in sorted({*store.catalog.roots(), *roots}):  # a folder before those below it
-        if is_gone(root) and not _is_below(root, missing) and store.catalog.count_below(root):
-            missing.append(root)
-    return [_missing_text(root, store.catalog.count_below(root)) for root in missing]
+        if is_gone(root) and not _is_below(root, missing) and (n := store.catalog.count_below(root)):
+            missing[root] = n
+    return [_missing_text(root, n) for root, n in missing.items()]
 
 
 def _missing_text(root: bytes, n: int) -> str:

@@ -19,6 +19,7 @@ Rerank: TypeAlias = Literal["auto", "none", "local"]
 Expand: TypeAlias = Literal["none", "average", "alpha"]
 ResizeMode: TypeAlias = Literal["shortest", "longest", "squash"]
 Interpolation: TypeAlias = Literal["bicubic", "bilinear"]
+_LATEST = (1 << 63) - 1
 MAX_MEGAPIXELS = 64.0
 """Pictures that need memory for more pixels are refused unless it is said otherwise."""
 Box: TypeAlias = tuple[float, float, float, float]
@@ -28,26 +29,30 @@ Example: TypeAlias = "PathLike | int | PictureBytes"
 
 
 class FileLook(NamedTuple):
-    """What tells without reading a file whether it is still the same: bytes, times in ns, inode.
+    """What tells without reading a file whether it is still the same: bytes, and times in ns.
 
-    Some programs keep the time of modification when they change a file; that of its last change they cannot keep.
-    `ctime_ns` and `inode` are None where they were not noted.
+    Some programs keep the time of modification when they change or replace a file; that of its last change they
+    cannot keep. It is None where it was not noted. Inodes say no more, and file systems that number files anew
+    whenever they are mounted would have every picture read again.
     """
 
     size: int
     mtime_ns: int
     ctime_ns: int | None
-    inode: int | None
 
     @classmethod
     def of(cls, status: os.stat_result) -> FileLook:
         """Return the look of a file with this status."""
-        # SQLite keeps 63 bits of a number without sign.
-        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & (1 << 63) - 1)
+        return cls(status.st_size, _stored(status.st_mtime_ns), _stored(status.st_ctime_ns))
 
     def is_as(self, noted: FileLook) -> bool:
         """Return whether a file still looks as noted; what was not noted says nothing."""
         return self == noted or (noted.ctime_ns is None and self[:2] == noted[:2])
+
+
+def _stored(time_ns: int) -> int:
+    """Return a time that SQLite can keep; those after the year 2262 are all alike."""
+    return min(max(time_ns, -_LATEST), _LATEST)
 
 
 @dataclass(frozen=True)

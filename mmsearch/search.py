@@ -83,6 +83,7 @@ class Searcher:
         self._scan_seconds = 0.0
         self._revision = -1
         self._problems: tuple[str, ...] = ()
+        self._problems_of = -1  # the revision
         self._exact = ExactIndex(np.zeros((0, 1), dtype=np.float16))
         self._has_vectors = store.has_vectors
 
@@ -141,8 +142,10 @@ class Searcher:
         if mode == "local":
             found = self.store.consistently(lambda: self._local().by_words(local, k, condition)) if local else []
             hits = tuple(_hit(rank, *one) for rank, one in enumerate(found, start=1))
+            with self.store.catalog.reading():
+                self._look_for_problems()
             seconds = {"total": time.perf_counter() - start}
-            return SearchResult(hits, "local", len(found), seconds, said or _verified(hits))
+            return SearchResult(hits, "local", len(found), seconds, said or _verified(hits), self._problems)
         looked = time.perf_counter()
         (encoded,) = self.terms.encode([query])
         seconds = {"local": looked - start, "encode": time.perf_counter() - looked}
@@ -254,6 +257,7 @@ class Searcher:
 
     def _refresh(self) -> None:
         """Bring the mapped vectors up to the catalog's present state; inside `reading()`."""
+        self._look_for_problems()
         revision = self.store.catalog.meta("revision")
         if revision == self._revision:
             return
@@ -267,8 +271,13 @@ class Searcher:
                 self._graph.index.restore(self._graph.index.dead.difference(dead))
                 self._graph.index.delete([row for row in dead if row < self._graph.covered])
         self._graph_problem = None
-        self._problems = tuple(self.store.problems())
         self._revision = revision
+
+    def _look_for_problems(self) -> None:
+        """Ask what the library has lost, once for each state of it."""
+        revision = self.store.catalog.meta("revision")
+        if revision != self._problems_of:
+            self._problems, self._problems_of = tuple(self.store.problems()), revision
 
     def _nearest(
         self, queries: Matrix, k: int, condition: Condition, modality: Modality

@@ -11,9 +11,9 @@ from mmsearch import Library, Query
 from mmsearch.errors import LibraryNotFoundError
 from mmsearch.images import file_digest
 from mmsearch.ingest import execute
-from mmsearch.plan import Look, make_plan
+from mmsearch.plan import ScanOptions, make_plan
 from mmsearch.records import FileLook
-from mmsearch.store.changes import MAX_TRIES, Changes, RejectedFile
+from mmsearch.store.changes import MAX_RUNS, Changes, RejectedFile
 from mmsearch.store.folder import Store
 from mmsearch.workers import Embedded
 from tests import pictures
@@ -184,9 +184,7 @@ def test_recheck_finds_contents_that_nothing_else_tells(indexed, photos):
     with Store.writer(indexed.folder) as store, store.catalog.writing():
         new = FileLook.of((photos / "cat.jpg").stat())
         assert new != look
-        store.catalog.db.execute(
-            "UPDATE image SET ctime_ns = ?, inode = ? WHERE ctime_ns = ?", (*new[2:], look.ctime_ns)
-        )
+        store.catalog.db.execute("UPDATE image SET ctime_ns = ? WHERE ctime_ns = ?", (new.ctime_ns, look.ctime_ns))
     assert counts(indexed.index([photos])) == {"unchanged": 8}
     assert counts(indexed.index([photos], is_recheck=True)) == {"changed": 1, "unchanged": 7}
 
@@ -200,8 +198,10 @@ def rejected(library, path, code, n_tries=1):
         store.commit(Changes(rejected=[RejectedFile(os.fsencode(path), look, code, "in a test", n_tries)]))
 
 
-def to_embed(library, photos, **look):
-    return [file.path for file in make_plan(library.reader(), [os.fsencode(photos)], Look(**look)).to_embed]
+def to_embed(library, photos, **options):
+    return [
+        file.path for file in make_plan(library.reader(), [os.fsencode(photos)], ScanOptions(**options)).to_embed
+    ]
 
 
 @pytest.fixture
@@ -213,16 +213,16 @@ def newcomer(indexed, photos):
 
 @pytest.mark.parametrize("code", ["permission", "vanished", "changed", "unreadable"])
 def test_what_a_circumstance_caused_is_tried_at_every_run(indexed, photos, newcomer, code):
-    for _ in range(MAX_TRIES + 2):
+    for _ in range(MAX_RUNS + 2):
         rejected(indexed, newcomer, code)
         assert to_embed(indexed, photos) == [os.fsencode(newcomer)]
 
 
 @pytest.mark.parametrize("code", ["killed", "timeout", "out_of_memory"])
 def test_what_chance_may_have_caused_is_tried_at_the_next_two_runs(indexed, photos, newcomer, code):
-    for n in range(1, MAX_TRIES + 1):
+    for n in range(1, MAX_RUNS + 1):
         rejected(indexed, newcomer, code, n)
-        assert bool(to_embed(indexed, photos)) == (n < MAX_TRIES), n
+        assert bool(to_embed(indexed, photos)) == (n < MAX_RUNS), n
     assert to_embed(indexed, photos, is_recheck=True) == [os.fsencode(newcomer)]
     os.utime(newcomer)
     assert to_embed(indexed, photos) == [os.fsencode(newcomer)]
@@ -234,7 +234,7 @@ def test_run_counts_the_tries_of_a_picture_and_says_when_it_is_tried_again(index
             yield [Embedded(path, {"code": "killed", "message": "killed"}, None) for path in paths]
 
     said = []
-    for _ in range(MAX_TRIES):
+    for _ in range(MAX_RUNS):
         with Store.writer(indexed.folder) as store:
             report = execute(store, make_plan(store, [os.fsencode(photos)]), indexed.folder, pool=Killed(None))
         said.append(report.bad[0].message)
@@ -254,6 +254,31 @@ def test_what_lies_in_the_bytes_is_not_tried_again_unless_asked_to(indexed, phot
 def test_picture_killed_once_keeps_the_vector_that_it_had(indexed, photos):
     rejected(indexed, photos / "cat.jpg", "killed")
     assert indexed.status().n_images == 8
+
+
+def test_changed_picture_that_is_given_up_keeps_no_vector_of_its_former_contents(indexed, photos):
+    for n in range(1, MAX_RUNS + 1):
+        rejected(indexed, photos / "cat.jpg", "killed", n)
+        assert indexed.status().n_images == (8 if n < MAX_RUNS else 7)
+
+
+def test_files_dated_beyond_what_a_catalog_can_keep_are_indexed(indexed, photos):
+    pictures.photo(40, 30, 7).save(photos / "future.png")
+    os.utime(photos / "future.png", (1e10, 1e10))
+    assert counts(indexed.index([photos])) == {"new": 1, "unchanged": 8}
+    assert counts(indexed.index([photos])) == {"unchanged": 9}
+
+
+def test_files_of_the_size_of_many_known_ones_are_looked_up_once(indexed, photos, tmp_path, monkeypatch):
+    size = (photos / "cat.jpg").stat().st_size
+    other = tmp_path / "other"
+    other.mkdir()
+    for n in range(5):
+        (other / f"{n}.jpg").write_bytes(bytes([n]) * size)
+    asked = []
+    monkeypatch.setattr("mmsearch.plan.is_gone", lambda path: asked.append(path))
+    assert len(to_embed(indexed, other)) == 5
+    assert asked == [os.fsencode(photos / "cat.jpg")]
 
 
 def test_raised_limit_tries_large_pictures_again(indexed, photos):

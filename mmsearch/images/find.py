@@ -19,7 +19,7 @@ from mmsearch.images.kinds import (
     kind_of_bytes,
     unread_kind_of_name,
 )
-from mmsearch.images.read import first_bytes, reason
+from mmsearch.images.read import first_bytes, refusal
 from mmsearch.records import FileLook
 
 
@@ -158,5 +158,5 @@ def _candidate(path: bytes, status: os.stat_result) -> FoundFile | Unreachable:
 
 
 def _unreachable(path: bytes, error: OSError, *, is_folder: bool) -> Unreachable:
-    code, message = reason(error)
+    code, message = refusal(error)
     return Unreachable(path, code, message, is_folder)

@@ -80,7 +80,7 @@ def _opened(path: bytes) -> Iterator[tuple[int, os.stat_result]]:
     except OSError as error:
         if getattr(error, "errno", None) == 6:  # ENXIO: a socket
             raise PictureError("not_a_file", "this is a socket or device, not a regular file") from error
-        raise PictureError(*reason(error)) from error
+        raise PictureError(*refusal(error)) from error
 
 
 def _check_head(handle: int, before: os.stat_result) -> None:
@@ -94,7 +94,7 @@ def _check_head(handle: int, before: os.stat_result) -> None:
         raise
 
 
-def reason(error: OSError) -> tuple[str, str]:
+def refusal(error: OSError) -> tuple[str, str]:
     """Return the reason code and a sentence for what the system refused."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "vanished", "there is no such file or folder"

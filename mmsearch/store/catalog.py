@@ -15,7 +15,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmsearch.errors import (
     LibraryDamagedError,
@@ -26,8 +26,10 @@ from mmsearch.errors import (
     reason,
 )
 from mmsearch.records import BadPicture, FileLook, ImageRecord
-from mmsearch.store.connect import Look, connect, connect_to_read
+from mmsearch.store.changes import KnownBad, KnownFile
+from mmsearch.store.connect import CatalogLook, connect, connect_to_read
 from mmsearch.store.migrations import SCHEMA, migrate, read_as_now
+from mmsearch.store.note import Moment, write_note
 from mmsearch.store.publish import storage_errors, sync_folder
 from mmsearch.store.sqlite_errors import sqlite_errors
 from mmsearch.store.where import register_functions
@@ -55,32 +57,6 @@ def is_library(folder: Path) -> bool:
         raise StorageError(f"{folder}: no library can be seen here ({reason(error)}); {advice(error)}") from error
     except ValueError as error:  # no name of a file holds a NUL
         raise StorageError(f"{str(folder)!r}: no library can be here ({error}); choose another name") from error
-
-
-class Moment(NamedTuple):
-    """A commit in the history of one library: the library's identity, and the commit's number and token."""
-
-    library: str
-    number: int
-    token: str
-
-
-class KnownFile(NamedTuple):
-    """What the catalog knows of the file of a picture."""
-
-    path: bytes
-    look: FileLook
-    image_id: int
-    content_hash: bytes
-
-
-class KnownBad(NamedTuple):
-    """What the catalog knows of a rejected file, and how often it was tried."""
-
-    path: bytes
-    look: FileLook
-    code: str
-    n_tries: int
 
 
 def _nothing() -> None:
@@ -116,10 +92,11 @@ class Catalog:
         self.path = path
         self.db = connection
         self.guard: Callable[[], None] = _nothing
-        """Called when a transaction of the writer begins; raises if the library is no longer its own."""
+        """Called when a transaction of the writer begins; raises if the library is not its own."""
         self.on_commit: Callable[[], None] = _nothing
         """Called when one is on disk."""
-        self._seen: Look | None = None  # what a connection is of that does not see what changes there
+        self._seen: CatalogLook | None = None  # what a connection is of that does not see what changes there
+        self._schema = SCHEMA
         self._revision: int | None = None  # of the last commit that this writer knows of
 
     @classmethod
@@ -136,16 +113,20 @@ class Catalog:
                 db.execute("PRAGMA synchronous=FULL")
                 db.execute("BEGIN")
                 migrate(db, path.parent)
-                cls(temporary, db).set_meta(meta)
+                catalog = cls(temporary, db)
+                catalog.set_meta(meta)
                 db.execute("COMMIT")
+                catalog.note(path.parent)
                 # Not before: what is in a log that the disk has no room to merge would stay under the old name.
                 db.execute("PRAGMA journal_mode=WAL")
             os.replace(temporary, path)
             sync_folder(path.parent)
 
     @classmethod
-    def open(cls, path: Path, *, write: bool = False) -> Catalog:
+    def open(cls, path: Path, *, write: bool = False, guard: Callable[[], None] = _nothing) -> Catalog:
         """Open the file; an older schema is migrated by the writer, and read as it is by others.
+
+        `guard` is called whenever a transaction of the writer begins; it raises if the library is not its own.
 
         Raises
         ------
@@ -157,7 +138,7 @@ class Catalog:
         with sqlite_errors(path):
             db, seen = (connect(path, mode="rw"), None) if write else connect_to_read(path)
             catalog = cls(path, db)
-            catalog._seen = seen
+            catalog._seen, catalog.guard = seen, guard
             try:
                 if write:
                     db.execute("PRAGMA synchronous=FULL")
@@ -168,14 +149,15 @@ class Catalog:
         return catalog
 
     def _follow(self) -> None:
-        """Open the catalog again if this connection does not see what changes there, and it has changed."""
-        now = None if self._seen is None else Look.at(self.path)
-        if now is None or now.catalog is None or now == self._seen:
-            return
-        before = self.db
-        self.db, self._seen = connect_to_read(self.path)
-        before.close()
-        self._bring_up_to_date(is_writer=False)
+        """Open the catalog again where this connection does not see what has changed there, or a migration."""
+        now = None if self._seen is None else CatalogLook.at(self.path)
+        is_older = now is not None and now.catalog is not None and now != self._seen
+        is_migrated = self._revision is None and self._schema < SCHEMA and self.meta("schema") != self._schema
+        if is_older or is_migrated:
+            before = self.db
+            self.db, self._seen = connect_to_read(self.path)
+            before.close()
+            self._bring_up_to_date(is_writer=False)
 
     def _bring_up_to_date(self, *, is_writer: bool) -> None:
         register_functions(self.db)
@@ -188,8 +170,12 @@ class Catalog:
         if schema < SCHEMA and is_writer:
             with self._transaction():
                 migrate(self.db, self.path.parent, schema=schema)
+                self.note(
+                    self.path.parent
+                )  # a kill before the commit leaves a note that older schemas do not ask for
         elif schema < SCHEMA:
             read_as_now(self.db, schema=schema)
+        self._schema = schema
         self._revision = self.meta("revision") if is_writer else None
 
     def close(self) -> None:
@@ -221,7 +207,6 @@ class Catalog:
             If the library is no longer that of this writer, or another one has written to it.
         """
         with self._transaction():
-            self.guard()
             if self.meta("revision") != self._revision:
                 raise LibraryLostError(
                     f"{self.path.parent}: another process has written to this library meanwhile, although this one "
@@ -239,6 +224,7 @@ class Catalog:
         with sqlite_errors(self.path):
             self.db.execute("BEGIN IMMEDIATE")
             try:
+                self.guard()
                 yield
                 self.db.execute("COMMIT")
             except BaseException:
@@ -251,12 +237,17 @@ class Catalog:
 
     def moment(self) -> Moment | None:
         """Return the last commit; None in a library of before histories were kept."""
-        library, last = (
-            self.meta("library"),
-            self.db.execute("SELECT number, token FROM history ORDER BY number DESC"),
-        )
-        newest = last.fetchone()
-        return None if library is None or newest is None else Moment(library, newest[0], bytes(newest[1]).hex())
+        last = self.db.execute(
+            "SELECT number, token FROM history WHERE number = "
+            "(SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'revision')"
+        ).fetchone()
+        return None if last is None else Moment(str(self.meta("library")), last[0], bytes(last[1]).hex())
+
+    def note(self, folder: Path) -> None:
+        """Note the last commit beside the catalog; the caller is the writer."""
+        moment = self.moment()
+        assert moment is not None, "the writer's catalog has the present schema"
+        write_note(folder, moment, int(self.meta("n_rows")))
 
     def is_in_history(self, moment: Moment) -> bool:
         """Return whether a commit is one of this catalog: its own last one, or one before it."""
@@ -352,13 +343,13 @@ class Catalog:
 
     def known_files(self, root: bytes) -> Iterator[KnownFile]:
         """Yield what is known of every picture at or below `root`."""
-        sql = f"SELECT id, hash, path, size, mtime_ns, ctime_ns, inode FROM image WHERE {_BELOW}"
+        sql = f"SELECT id, hash, path, size, mtime_ns, ctime_ns FROM image WHERE {_BELOW}"
         for image_id, content_hash, path, *look in self.db.execute(sql, _bounds(root)):
             yield KnownFile(path, FileLook(*look), image_id, content_hash)
 
     def bad_files(self, root: bytes) -> Iterator[KnownBad]:
         """Yield what is known of every rejected file at or below `root`."""
-        sql = f"SELECT code, n_tries, path, size, mtime_ns, ctime_ns, inode FROM bad WHERE {_BELOW}"
+        sql = f"SELECT code, n_tries, path, size, mtime_ns, ctime_ns FROM bad WHERE {_BELOW}"
         for code, n_tries, path, *look in self.db.execute(sql, _bounds(root)):
             yield KnownBad(path, FileLook(*look), code, n_tries)
 

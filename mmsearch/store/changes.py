@@ -1,10 +1,11 @@
-"""What one transaction does to the catalog: pictures stored, moved, looked at again, gone; files rejected."""
+"""What the catalog knows of files, and what one transaction changes of that."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from mmsearch.records import FileLook, Matrix
 
@@ -14,9 +15,9 @@ BY_CHANCE = ("killed", "timeout", "out_of_memory")
 """Reasons that a circumstance may have caused: tried again at the next two runs."""
 ENDED_WORKER = ("quarantined", *BY_CHANCE)
 """Reasons that come from the worker that read the file, and not from the file itself."""
-MAX_TRIES = 3
+MAX_RUNS = 3
 LEFT_OUT = "it is left out until it changes, or until `mmsearch index --recheck`"
-UNSEEN = FileLook(-1, -1, None, None)
+UNSEEN = FileLook(-1, -1, None)
 """The look of what could not be looked at, or changed while it was read: no file looks so."""
 
 
@@ -26,10 +27,28 @@ def then_what(code: str, n_tries: int) -> str:
     >>> then_what("killed", 2)
     'it is tried again at the next run'
     """
-    if code in BY_CHANCE and n_tries < MAX_TRIES:
-        n = MAX_TRIES - n_tries
+    if code in BY_CHANCE and n_tries < MAX_RUNS:
+        n = MAX_RUNS - n_tries
         return f"it is tried again at the next {'run' if n == 1 else f'{n} runs'}"
     return LEFT_OUT if code in (*BY_CHANCE, "quarantined") else ""
+
+
+class KnownFile(NamedTuple):
+    """What the catalog knows of the file of a picture."""
+
+    path: bytes
+    look: FileLook
+    image_id: int
+    content_hash: bytes
+
+
+class KnownBad(NamedTuple):
+    """What the catalog knows of a rejected file, and how often it was tried."""
+
+    path: bytes
+    look: FileLook
+    code: str
+    n_tries: int
 
 
 @dataclass(frozen=True)
@@ -91,7 +110,7 @@ def apply_changes(db: sqlite3.Connection, changes: Changes, rows: Sequence[int])
     for touched in changes.touched:
         db.execute("DELETE FROM bad WHERE path = ?", (touched.path,))
         db.execute(
-            "UPDATE image SET path = ?, size = ?, mtime_ns = ?, ctime_ns = ?, inode = ? WHERE id = ?",
+            "UPDATE image SET path = ?, size = ?, mtime_ns = ?, ctime_ns = ? WHERE id = ?",
             (touched.path, *touched.look, touched.image_id),
         )
     for file, row in zip(changes.stored, rows, strict=True):
@@ -106,21 +125,22 @@ def store_image(db: sqlite3.Connection, file: StoredFile, row: int) -> None:
     # Changed contents get a new id, and ids are never used twice: what is known of an id stays true.
     db.execute("DELETE FROM image WHERE path = ? AND hash <> ?", (file.path, file.content_hash))
     db.execute(
-        "INSERT INTO image (path, size, mtime_ns, ctime_ns, inode, hash, row, width, height, format, taken) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET "
+        "INSERT INTO image (path, size, mtime_ns, ctime_ns, hash, row, width, height, format, taken) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET "
         "size = excluded.size, mtime_ns = excluded.mtime_ns, hash = excluded.hash, row = excluded.row, "
         "width = excluded.width, height = excluded.height, format = excluded.format, taken = excluded.taken, "
-        "ctime_ns = excluded.ctime_ns, inode = excluded.inode",
+        "ctime_ns = excluded.ctime_ns",
         (file.path, *file.look, file.content_hash, row, file.width, file.height, file.format, file.taken_at),
     )  # fmt: skip
 
 
 def _reject(db: sqlite3.Connection, bad: RejectedFile) -> None:
     # A file that went bad keeps no vector of its former contents.
-    if bad.code not in (*TRANSIENT, *BY_CHANCE):
+    is_given_up = bad.code in BY_CHANCE and bad.n_tries >= MAX_RUNS
+    if is_given_up or bad.code not in (*TRANSIENT, *BY_CHANCE):
         db.execute("DELETE FROM image WHERE path = ?", (bad.path,))
     db.execute(
-        "INSERT OR REPLACE INTO bad (path, size, mtime_ns, ctime_ns, inode, code, message, n_tries) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO bad (path, size, mtime_ns, ctime_ns, code, message, n_tries) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
         (bad.path, *bad.look, bad.code, bad.message, bad.n_tries),
     )

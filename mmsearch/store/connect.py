@@ -23,6 +23,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from mmsearch.errors import LibraryLockedError, StorageError, advice, is_shortage, reason
+from mmsearch.records import FileLook
 from mmsearch.store.sqlite_errors import refusal
 from mmsearch.system import is_on_read_only_disk
 
@@ -30,14 +31,14 @@ _TRIES = 20
 _MEMORY = Path("/dev/shm")  # where a copy goes if no folder for temporary files takes it
 
 
-class Look(NamedTuple):
-    """What the file system says of a catalog and its log: inode, size and mtime, or None where there is none."""
+class CatalogLook(NamedTuple):
+    """What the file system says of a catalog and its log; None where there is none."""
 
-    catalog: tuple[int, int, int] | None
-    log: tuple[int, int, int] | None
+    catalog: FileLook | None
+    log: FileLook | None
 
     @classmethod
-    def at(cls, path: Path) -> Look:
+    def at(cls, path: Path) -> CatalogLook:
         """Look at a catalog."""
         return cls(_look(path), _look(_beside(path, "-wal")))
 
@@ -54,7 +55,7 @@ def connect(path: Path, *, mode: str) -> sqlite3.Connection:
     return db
 
 
-def connect_to_read(path: Path) -> tuple[sqlite3.Connection, Look | None]:
+def connect_to_read(path: Path) -> tuple[sqlite3.Connection, CatalogLook | None]:
     """Return a connection that only reads, and what its catalog looked like if it does not see what changes there.
 
     Raises
@@ -74,8 +75,8 @@ def connect_to_read(path: Path) -> tuple[sqlite3.Connection, Look | None]:
                 cause = refusal(path, error)
                 if cause is None or is_shortage(cause):
                     raise
-        look = Look.at(path)
-        has_log = look.log is not None and look.log[1] > 0
+        look = CatalogLook.at(path)
+        has_log = look.log is not None and look.log.size > 0
         if not has_log and is_on_read_only_disk(path):
             return connect(path, mode="ro&immutable=1"), look
         db = _copied(path, look)
@@ -94,7 +95,7 @@ def _is_open_to_us(path: Path) -> bool:
     return may_write or all(_beside(path, suffix).exists() for suffix in ("-wal", "-shm"))
 
 
-def _copied(path: Path, look: Look) -> sqlite3.Connection | None:
+def _copied(path: Path, look: CatalogLook) -> sqlite3.Connection | None:
     """Return a connection to a copy of a catalog with its log; None if they did not stay as they looked."""
     try:
         path.open("rb").close()
@@ -112,7 +113,7 @@ def _copied(path: Path, look: Look) -> sqlite3.Connection | None:
     ) from refused
 
 
-def _copied_into(folder: Path, path: Path, look: Look) -> sqlite3.Connection | None:
+def _copied_into(folder: Path, path: Path, look: CatalogLook) -> sqlite3.Connection | None:
     copy = folder / path.name
     try:
         shutil.copyfile(path, copy)
@@ -120,7 +121,7 @@ def _copied_into(folder: Path, path: Path, look: Look) -> sqlite3.Connection | N
             shutil.copyfile(_beside(path, "-wal"), _beside(copy, "-wal"))
     except FileNotFoundError:
         return None  # it went since
-    if Look.at(path) != look:
+    if CatalogLook.at(path) != look:
         return None
     try:
         with closing(connect(copy, mode="rw")) as db:
@@ -137,9 +138,8 @@ def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _look(path: Path) -> tuple[int, int, int] | None:
+def _look(path: Path) -> FileLook | None:
     try:
-        status = path.stat()
+        return FileLook.of(path.stat())
     except OSError:
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -19,7 +19,7 @@ from mmsearch.errors import LibraryDamagedError, LibraryNotFoundError
 from mmsearch.records import MAX_MEGAPIXELS
 from mmsearch.store.catalog import CATALOG, Catalog, is_library
 from mmsearch.store.changes import Changes, apply_changes
-from mmsearch.store.history import history_problem, sidecar_problem, with_moment, write_last
+from mmsearch.store.history import history_problem, sidecar_problem, with_moment
 from mmsearch.store.lock import HeldFolder, locked
 from mmsearch.store.matrix import Half, append_rows, map_rows, row_checksum, stored_rows
 from mmsearch.store.publish import (
@@ -101,12 +101,10 @@ class Store:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(folder) as held:
             if create is not None and not is_library(folder):
-                Catalog.create(folder / CATALOG, create)
-            store = cls(folder, Catalog.open(folder / CATALOG, write=True), held)
+                Catalog.create(held.files / CATALOG, create)
+            held.watch(CATALOG)
+            store = cls(folder, Catalog.open(folder / CATALOG, write=True, guard=held.check), held)
             try:
-                held.watch(CATALOG)
-                store.catalog.guard = held.check
-                store.catalog.on_commit = lambda: write_last(store.files, store.catalog)
                 store._recover()
                 yield store
             finally:
@@ -371,9 +369,11 @@ class Store:
 
     def _recover(self) -> None:
         """Undo what a killed writer left: files without a name, vectors that were never acknowledged."""
+        self.check()
         remove_unnamed(self.files)
         if history_problem(self.files, self.catalog) is not None:
-            return  # what the catalog does not know may have been acknowledged
+            return  # what the catalog does not know may have been acknowledged: only `note_history` forgets it
+        self._note_every_commit()
         self._remove_old_epochs()
         path, size = self.vectors_path(self.epoch), 2 * self.n_rows * self.dim
         with storage_errors(path, "the vectors"):
@@ -383,7 +383,11 @@ class Store:
     def note_history(self) -> None:
         """Let the catalog that is there count as the latest, whatever was acknowledged before."""
         if history_problem(self.files, self.catalog) is not None:
-            write_last(self.files, self.catalog)
+            self.catalog.note(self.files)
+            self._note_every_commit()
+
+    def _note_every_commit(self) -> None:
+        self.catalog.on_commit = lambda: self.catalog.note(self.files)
 
     def _remove_old_epochs(self) -> None:
         keep = self.vectors_path(self.epoch)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from mmsearch.store.publish import storage_errors
 from mmsearch.system import path_through
 
 LOCK = "lock"
+_TRIES = 10
 
 
 class HeldFolder:
@@ -61,6 +63,23 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+def lock_soon(handle: int) -> None:
+    """Take a lock that others may hold for microseconds, to look who has it.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process keeps it.
+    """
+    for is_last in (*[False] * (_TRIES - 1), True):
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if is_last:
+                raise
+            time.sleep(0.01)
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[HeldFolder]:
     """Hold the writer lock of a library folder.
@@ -68,7 +87,7 @@ def locked(folder: Path) -> Iterator[HeldFolder]:
     Raises
     ------
     LibraryLockedError
-        If another process holds it; never waits.
+        If another process holds it; does not wait for its end.
     """
     path = folder / LOCK
     with storage_errors(folder, "to the library"):
@@ -78,7 +97,7 @@ def locked(folder: Path) -> Iterator[HeldFolder]:
         with storage_errors(folder, "to the library"):
             lock_handle = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=folder_handle)
         try:
-            fcntl.flock(lock_handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_soon(lock_handle)
         except BlockingIOError as error:
             holder = os.pread(lock_handle, 20, 0).decode(errors="replace").strip() or "unknown"
             raise LibraryLockedError(

@@ -46,10 +46,8 @@ _STEPS: dict[int, tuple[str, ...]] = {
         "CREATE TABLE history (number INTEGER PRIMARY KEY, token BLOB NOT NULL)",
         "INSERT INTO history SELECT CAST(value AS INTEGER), randomblob(8) FROM meta WHERE key = 'revision'",
         "ALTER TABLE image ADD COLUMN ctime_ns INTEGER",
-        "ALTER TABLE image ADD COLUMN inode INTEGER",
         "CREATE INDEX image_size ON image(size)",
         "ALTER TABLE bad ADD COLUMN ctime_ns INTEGER",
-        "ALTER TABLE bad ADD COLUMN inode INTEGER",
         "ALTER TABLE bad ADD COLUMN n_tries INTEGER NOT NULL DEFAULT 1",
         # What ended a worker was not told apart from what ended it by chance.
         "DELETE FROM bad WHERE code = 'quarantined'",
@@ -58,8 +56,8 @@ _STEPS: dict[int, tuple[str, ...]] = {
 }
 _READ_AS_NOW: dict[int, tuple[str, ...]] = {
     1: (
-        "CREATE TEMP VIEW image AS SELECT *, NULL AS ctime_ns, NULL AS inode FROM main.image",
-        "CREATE TEMP VIEW bad AS SELECT *, NULL AS ctime_ns, NULL AS inode, 1 AS n_tries FROM main.bad",
+        "CREATE TEMP VIEW image AS SELECT *, NULL AS ctime_ns FROM main.image",
+        "CREATE TEMP VIEW bad AS SELECT *, NULL AS ctime_ns, 1 AS n_tries FROM main.bad",
         "CREATE TEMP TABLE history (number INTEGER PRIMARY KEY, token BLOB NOT NULL)",
         "CREATE TEMP TABLE root (path BLOB PRIMARY KEY)",
     ),

@@ -15,10 +15,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmsearch.records import Progress
+from mmsearch.store.lock import lock_soon
 
 PROGRESS = "progress"
 _EVERY_SECONDS = 0.2
-_TRIES = 20
 _WIDTH = 200  # bytes of the line, so that a shorter one leaves nothing of a longer one
 
 
@@ -28,7 +28,7 @@ def shown_progress(folder: Path, on_progress: Callable[[str, int, int], None]) -
     handle = -1
     with suppress(OSError):
         handle = os.open(folder / PROGRESS, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        _lock(handle)
+        lock_soon(handle)
     started, last = time.time(), ("", 0.0)
 
     def told(stage: str, done: int, total: int) -> None:
@@ -48,15 +48,6 @@ def shown_progress(folder: Path, on_progress: Callable[[str, int, int], None]) -
             with suppress(OSError):
                 os.ftruncate(handle, 0)
             os.close(handle)
-
-
-def _lock(handle: int) -> None:
-    """Take the lock, which readers hold for microseconds; who cannot get it soon shows no progress."""
-    for _ in range(_TRIES):
-        with suppress(BlockingIOError):
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        time.sleep(0.01)
 
 
 def read_progress(folder: Path) -> Progress | None:

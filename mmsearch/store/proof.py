@@ -29,6 +29,7 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         problems += _vector_problems(store, damaged)
         n_rows, graph, words = store.n_rows, _graph_problem(store), words_problems(store)
         manifest = manifest_problem(store.files)
+    problems += _surplus_problems(store)
     if manifest:
         problems.append(f"no graph and no visual words can be used: {manifest}")
     if graph:
@@ -70,10 +71,18 @@ def _vector_problems(store: Store, damaged: list[int]) -> list[str]:
         problems.append(f"{len(used) - _NAMED} more vectors differ from their checksums")
     if unused:
         problems.append(f"{len(unused)} vectors that no picture uses any more differ from their checksums")
+    n_lost = len(store.lost_rows())
+    if n_lost:
+        problems.append(f"the vector file holds {store.n_rows - n_lost} of {store.n_rows} vectors")
+    return problems
+
+
+def _surplus_problems(store: Store) -> list[str]:
+    """Return a sentence if there are more vectors than the catalog lists by now; outside of `reading()`."""
+    is_at_work = is_being_written(store.folder)
     n_listed, n_stored = store.n_rows, stored_rows(store.vectors_path(store.epoch), store.dim)
-    if n_stored < n_listed:
-        problems.append(f"the vector file holds {n_stored} of {n_listed} vectors")
-    if n_stored > n_listed and not is_being_written(store.folder):
+    problems = []
+    if n_stored > n_listed and not is_at_work:
         problems.append(
             f"the vector file holds {n_stored - n_listed} vectors more than the catalog lists: left by a run that "
             "was ended before it acknowledged them; the next `mmsearch index` cuts them off"

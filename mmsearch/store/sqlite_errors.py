@@ -32,7 +32,7 @@ def sqlite_errors(path: Path) -> Iterator[None]:
                 f"{path}: the system refused the access ({error}: {reason(cause)}); {advice(cause)}; "
                 "nothing that was stored is lost"
             ) from error
-        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise LibraryLockedError(
                 f"{path}: another program holds the catalog ({error}); wait until it is done"
             ) from error
@@ -43,9 +43,15 @@ def sqlite_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _code(error: sqlite3.Error) -> int:
+    """Return SQLite's code; -1 for an error of Python's module, such as of a text that is not UTF-8."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return -1 if code is None else int(code) & 0xFF
+
+
 def refusal(path: Path, error: sqlite3.Error) -> OSError | None:
     """Return what the system refused SQLite, which keeps it to itself; None if something else is wrong."""
-    code = _CAUSES.get(error.sqlite_errorcode & 0xFF)
+    code = _CAUSES.get(_code(error))
     if code is None:
         return None
     found = _refused(path) if code != errno.ENOSPC else None

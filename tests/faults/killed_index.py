@@ -23,7 +23,7 @@ POINTS = {
     "sync_folder": ("mmsearch.store.publish", "sync_folder"),
     "create": ("mmsearch.store.folder", "locked"),
     "install": ("mmsearch.encoders.whole", "copy_encoder"),
-    "history": ("mmsearch.store.folder", "write_last"),
+    "history": ("mmsearch.store.catalog", "write_note"),
     "compact": ("mmsearch.store.folder", "sync_folder"),
 }
 SETTINGS = GraphSettings(graph_from=60, recall_target=0.5)

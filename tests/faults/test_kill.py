@@ -22,7 +22,8 @@ POINTS = [
     ("transaction:before", 5), ("transaction:after", 40), ("sync_folder:before", 1), ("publish:before", 1),
     ("sha256:before", 1), ("sha256:after", 1), ("write_file:before", 1), ("write_file:after", 1),
     ("write_file:before", 2), ("write_file:after", 2), ("publish:after", 1), ("create:before", 1),
-    ("install:before", 1), ("install:after", 1), ("history:before", 2), ("history:after", 3),
+    ("install:before", 1), ("install:after", 1), ("history:before", 1),
+    ("history:after", 1), ("history:before", 2), ("history:after", 3),
 ]  # fmt: skip
 N_PICTURES = 80
 

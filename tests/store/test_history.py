@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from mmsearch.errors import LibraryDamagedError
+from mmsearch.store import proof
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, graph_facts, load_graph, update_graph
-from mmsearch.store.history import HISTORY
+from mmsearch.store.note import HISTORY
 from mmsearch.store.proof import verify
 from tests.conftest import random_units
 from tests.store.test_store import DIM, META, file, filled
@@ -28,6 +29,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from mmsearch.store.folder import Store
+from mmsearch.store import proof
 from mmsearch.store.changes import Changes
 from tests.conftest import random_units
 from tests.store.test_store import DIM, file
@@ -66,6 +68,7 @@ def test_restored_catalog_is_told_from_the_latest(tmp_path):
 def test_as_many_pictures_as_were_lost_do_not_make_the_old_graph_fit_a_restored_catalog(tmp_path):
     folder = restored(tmp_path / "library")
     with Store.writer(folder) as store:
+        store.note_history()
         vectors = random_units(10, DIM, seed=2)
         store.commit(Changes(stored=[file(200 + i, vector) for i, vector in enumerate(vectors)]))
         assert "is not in the history" in load_graph(store)
@@ -77,12 +80,37 @@ def test_as_many_pictures_as_were_lost_do_not_make_the_old_graph_fit_a_restored_
     assert verify(Store.open(folder)).problems == ()
 
 
-def test_reading_or_forgetting_in_a_restored_library_deletes_nothing_that_was_acknowledged(tmp_path):
+def test_forgetting_in_a_restored_library_deletes_nothing_that_was_acknowledged_and_hides_nothing(tmp_path):
     folder = restored(tmp_path / "library")
-    with Store.writer(folder) as store:
-        assert store.n_rows == 10
+    for image_id in (1, 2):
+        with Store.writer(folder) as store:
+            store.remove_images([image_id])
     assert (folder / "vectors-0.f16").stat().st_size == 20 * DIM * 2
     assert "older than what was acknowledged" in Store.open(folder).problems()[0]
+
+
+def test_commit_while_a_library_is_looked_at_is_no_problem(tmp_path):
+    filled(tmp_path, 10)
+    reader = Store.open(tmp_path)
+    with reader.catalog.reading():
+        assert reader.n_rows == 10
+        add(tmp_path, 100, 10, seed=1)
+        assert reader.n_rows == 10
+        assert reader.problems() == []
+        assert not isinstance(reader.sidecar("graph"), str)
+
+
+def test_commits_while_a_library_is_verified_are_no_problem(tmp_path, monkeypatch):
+    filled(tmp_path, 10)
+    add(tmp_path, 100, 10, seed=1)
+    real = proof.damaged_rows
+
+    def while_written(store):
+        add(tmp_path, 200, 10, seed=2)
+        return real(store)
+
+    monkeypatch.setattr(proof, "damaged_rows", while_written)
+    assert verify(Store.open(tmp_path)).problems == ()
 
 
 def test_write_ahead_log_that_went_after_a_kill_is_noticed(tmp_path):
@@ -157,6 +185,8 @@ def test_damaged_note_of_the_last_commit_is_said_and_written_again(tmp_path, dat
     filled(tmp_path, 5)
     (tmp_path / HISTORY).write_bytes(data)
     assert HISTORY in verify(Store.open(tmp_path)).problems[0]
+    with Store.writer(tmp_path) as store:
+        store.note_history()
     add(tmp_path, 100, 2, seed=1)
     assert verify(Store.open(tmp_path)).problems == ()
 

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from mmsearch.errors import LibraryLockedError, LibraryLostError
+from mmsearch.store.catalog import Catalog
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, update_graph
@@ -113,6 +114,22 @@ def test_files_of_a_writer_stay_in_the_folder_that_it_locked(tmp_path):
         (store.files / "kept").write_bytes(b"x")
         assert (tmp_path / "elsewhere" / "kept").exists()
     assert list(folder.iterdir()) == []
+
+
+def test_library_is_made_in_the_folder_that_was_locked(tmp_path, monkeypatch):
+    folder, create = tmp_path / "library", Catalog.create
+
+    def create_late(path, meta):
+        folder.rename(tmp_path / "elsewhere")
+        monkeypatch.undo()
+        filled(folder, 3)
+        create(path, meta)
+
+    monkeypatch.setattr(Catalog, "create", create_late)
+    with pytest.raises(LibraryLostError, match="was removed, moved or replaced"), Store.writer(folder, create=META):
+        pass
+    assert Store.open(folder).catalog.count("image") == 3
+    assert verify(Store.open(folder)).problems == ()
 
 
 def test_progress_held_by_another_process_is_not_waited_for(tmp_path):

@@ -113,6 +113,16 @@ def test_kill_while_migrating_leaves_the_old_library_or_the_new_one(old, when):
     assert schema_of(old) == SCHEMA
 
 
+def test_reader_that_was_open_before_a_migration_sees_the_library_as_it_is_then(old):
+    with Library.open(old, use_graph=True) as library:
+        assert len(library.search(Query(images=[1]), k=3).hits) == 3
+        with Store.writer(old) as store:
+            store.remove_images([1])
+        result = library.search(Query(images=[2]), k=20)
+        assert (len(result.hits), result.problems) == (len(PICTURES) - 1, ())
+        assert library.reader().catalog.moment() == Store.open(old).catalog.moment()
+
+
 def test_caches_put_into_a_migrated_library_from_elsewhere_are_not_adopted(old):
     kept = {path.name: path.read_bytes() for path in old.iterdir() if path.suffix in (".bin", ".json")}
     for name in kept:

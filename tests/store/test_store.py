@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import fcntl
 import os
+import sqlite3
 import subprocess
 import sys
+import threading
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -28,9 +32,7 @@ META = {"dim": DIM, "fingerprint": "f" * 64, "model": "test"}
 
 def file(i, vector=None, **options):
     path = options.pop("path", b"/photos/%d.jpg" % i)
-    return StoredFile(
-        path, FileLook(100 + i, i, i, i), b"%032d" % i, 640, 480, "JPEG", None, vector=vector, **options
-    )
+    return StoredFile(path, FileLook(100 + i, i, i), b"%032d" % i, 640, 480, "JPEG", None, vector=vector, **options)
 
 
 def filled(folder, n=10, seed=0):
@@ -267,3 +269,23 @@ def test_reader_whose_vectors_a_writer_has_replaced_starts_again_on_the_new_stat
 
     assert store.consistently(read) == 9
     assert reads == [10, 9]
+
+
+def test_text_of_the_catalog_that_is_damaged_is_a_sentence(tmp_path):
+    filled(tmp_path, 2)
+    with closing(sqlite3.connect(tmp_path / "catalog.sqlite")) as db, db:
+        db.execute("UPDATE image SET format = CAST(x'ff' AS TEXT)")
+    with (
+        pytest.raises(LibraryDamagedError, match="the catalog cannot be read"),
+        Store.open(tmp_path).catalog.reading(),
+    ):
+        list(Store.open(tmp_path).catalog.images())
+
+
+def test_writer_gets_a_lock_that_somebody_only_looks_at(tmp_path):
+    filled(tmp_path, 2)
+    handle = os.open(tmp_path / "lock", os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    threading.Timer(0.03, os.close, [handle]).start()
+    with Store.writer(tmp_path) as store:
+        assert store.n_rows == 2

@@ -153,7 +153,7 @@ def test_file_with_new_contents_gets_a_new_id_and_its_old_words_are_dead(tmp_pat
 def test_moved_picture_keeps_its_words(tmp_path):
     with_words(tmp_path)
     with Store.writer(tmp_path) as store:
-        store.commit(Changes(touched=[TouchedFile(1, b"/photos/elsewhere.jpg", FileLook(5, 5, 5, 5))]))
+        store.commit(Changes(touched=[TouchedFile(1, b"/photos/elsewhere.jpg", FileLook(5, 5, 5))]))
         assert 1 in WordsWriter(store).covered
     assert 1 in found_by_their_words(tmp_path)
 
