@@ -134,6 +134,7 @@ class WordsIntake:
         self._writer = WordsWriter(store)
         self._gathered: Gathered | None = None
         self._gathered_ids: set[int] = set()
+        self._put_off: set[int] = set()  # to the next run
         self._tries: dict[str, int] = store.catalog.meta(_TRIES) or {}
         self.report = WordsReport()
         if vocabulary is not None and self._writer.vocabulary is None:
@@ -150,7 +151,8 @@ class WordsIntake:
 
     def missing(self, image_ids: Iterator[int]) -> list[int]:
         """Return the pictures that need describing; none if there were too few for a vocabulary and still are."""
-        found = [i for i in image_ids if i not in self._writer.covered and i not in self._gathered_ids]
+        waits = self._gathered_ids | self._put_off
+        found = [i for i in image_ids if i not in self._writer.covered and i not in waits]
         waiting = self._store.catalog.meta(_WAITING)
         is_new = self._gathered is not None or any(i > (waiting or 0) for i in found)
         return found if is_new or self._writer.vocabulary is not None else []
@@ -164,6 +166,8 @@ class WordsIntake:
             self.report.n_failed += 1
             self.report.problem = error["message"]
             packed = None if self._may_succeed(image_id, error["code"]) else NOTHING
+            if packed is None:
+                self._put_off.add(image_id)
         if packed is None:
             return
         self.report.n_described += 1

@@ -142,7 +142,7 @@ def _described(grey: Pixels, local: str, found: list[Packed]) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture keeps its embedding
         if is_out_of_memory(error):
             message = "describing a picture needs more memory than a worker may take"
-            return {"local_error": {"code": "unavailable", "message": message}}
+            return {"local_error": {"code": "out_of_memory", "message": message}}
         return {"local_error": {"code": "failed", "message": f"{type(error).__name__}: {error}"}}
     found.append(packed)
     return {"local": packed.facts()}

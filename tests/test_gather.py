@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -10,14 +11,18 @@ import sys
 import pytest
 from PIL import Image
 
-from mmsearch import Query
+from mmsearch import Query, worker
 from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.errors import QueryError, VocabularyError
-from mmsearch.gather import MIN_DESCRIPTORS
+from mmsearch.gather import MIN_DESCRIPTORS, WordsIntake
+from mmsearch.ingest import execute
 from mmsearch.local.sift import EXTRACTOR
+from mmsearch.plan import make_plan
 from mmsearch.samples import sample_folder
+from mmsearch.store.folder import Store
 from mmsearch.vocabularies import train_vocabulary
 from tests.conftest import copied_samples
+from tests.faults.test_model import InProcess
 
 
 @pytest.fixture
@@ -147,6 +152,29 @@ def test_a_kill_loses_no_embedding_and_the_next_run_makes_the_words(library, fol
     assert library.verify().problems == ()
     assert {path.name for path in library.folder.iterdir()} & {"gathered"} == set()
     assert first(library, folder / "cat.jpg") == "cat.jpg"
+
+
+def test_picture_that_cannot_be_described_for_want_of_memory_is_given_up_at_the_third_run(
+    tmp_path, tiny, folder, vocabulary, monkeypatch
+):
+    real = worker.extract_rootsift
+
+    def describe(grey):
+        if grey.shape == (77, 123):
+            raise MemoryError
+        return real(grey)
+
+    monkeypatch.setattr(worker, "extract_rootsift", describe)
+    Image.new("RGB", (123, 77), "white").save(folder / "short.png")
+    meta = {"dim": tiny.dim, "fingerprint": tiny.fingerprint, "model": "tiny"}
+    n_failed = []
+    for _ in range(4):
+        with Store.writer(tmp_path / "library", create=meta) as store:
+            words = WordsIntake(store, vocabulary=Vocabulary.load(vocabulary, extractor=EXTRACTOR))
+            execute(store, make_plan(store, [os.fsencode(folder)]), None, pool=InProcess(tiny), words=words)
+            n_failed.append(words.report.n_failed)
+            assert n_failed[-1] == 0 or "needs more memory than a worker may take" in words.report.problem
+    assert n_failed == [1, 1, 1, 0]
 
 
 def test_too_few_features_teach_no_vocabulary(tmp_path):

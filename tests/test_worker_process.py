@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mmsearch import system
+from mmsearch import system, worker_process
 from mmsearch.samples import sample_folder
 from mmsearch.worker import Job
 from mmsearch.worker_process import PROGRAM, WorkerProcess, isolated_environment
@@ -120,6 +120,20 @@ def test_files_of_long_names_in_which_no_byte_is_ascii_do_not_hang_the_run(tmp_p
     assert (done.returncode, done.stdout.strip()) == (0, "48"), done.stderr
 
 
+def test_worker_that_not_even_a_kill_ends_is_not_held_against_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_process, "_PATIENCE_S", 0.05)
+    with (tmp_path / "talk").open("w+b") as talk:
+        worker = WorkerProcess([sys.executable, "-c", "import time; time.sleep(100)"], cwd=tmp_path, talk=talk)
+        process = worker._process
+        with monkeypatch.context() as patch:
+            patch.setattr(process, "kill", lambda: None)  # as it is with one that waits for a disk for ever
+            ending = worker.end()
+        process.kill()
+        process.wait()
+    assert (ending.code, "exit code" in ending.reason) == ("timeout", False)
+    assert "not even when it was killed" in ending.reason
+
+
 # -- the end of the parent -----------------------------------------------------------------------------
 
 PARENT_OF_STUCK_WORKER = """
@@ -164,7 +178,7 @@ def test_worker_in_a_decode_that_never_returns_ends_with_its_killed_parent(tmp_p
 
 CHILD = """
 import sys, time
-from mmsearch import system
+from mmsearch import system, worker_process
 if sys.argv[1] == "elsewhere":
     system._is_killed_with_parent = lambda: False
 system.die_with_parent(int(sys.argv[2]))

@@ -126,7 +126,12 @@ def test_workers_go_over_to_a_vocabulary_in_the_middle_of_a_run_and_may_leave_ou
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [("sift-raise", "failed"), ("sift-missing", "unavailable"), ("sift-eat", "unavailable"), ("sift-crash", None)],
+    [
+        ("sift-raise", "failed"),
+        ("sift-missing", "unavailable"),
+        ("sift-eat", "out_of_memory"),
+        ("sift-crash", None),
+    ],
 )
 def test_failing_extractor_never_costs_a_picture_its_embedding(tmp_path, tiny_folder, name, code):
     files = sorted(sample_folder().glob("*.jpg"))[:9]
