@@ -203,4 +203,6 @@ def give_up_lost(store: Store, notify: Callable[[str], None]) -> int:
             f"{n_lost} pictures are given up with their vectors; `mmsearch index` embeds those of its folders again"
         )
     store.note_history()
+    if store.has_vectors:
+        store.matrix()  # raises if these are the vectors of another library
     return n_lost

@@ -44,7 +44,7 @@ from mmsearch.records import (
     VerifyReport,
 )
 from mmsearch.search import Searcher
-from mmsearch.store.catalog import is_library
+from mmsearch.store.catalog import holds_pictures
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, keep_settings, settings_of
 from mmsearch.store.progress import shown_progress
@@ -202,7 +202,7 @@ class Library:
         refuse_mixing(self.folder, roots)
         if is_dry_run:
             return self._plan_only(roots, ScanOptions(follow_links, is_recheck), on_progress)
-        exists = is_library(self.folder)
+        exists = holds_pictures(self.folder)
         if not exists:
             require_pictures(roots, follow_links=follow_links)
         create = None if exists else self._installed.settings_for(model or "auto", notify)
@@ -237,7 +237,8 @@ class Library:
             return dry_run(make_plan(None, roots, options, on_progress=on_progress))
         with store.catalog.reading():
             report = dry_run(make_plan(store, roots, options, on_progress=on_progress))
-            return replace(report, notices=(*report.notices, *name_missing_roots(store, roots)))
+            notices = (*report.notices, *name_missing_roots(store, roots), *store.problems())
+            return replace(report, notices=notices)
 
     def remove(self, paths: Sequence[PathLike]) -> int:
         """Forget pictures, and all pictures below folders; returns how many. Files are never deleted."""

@@ -86,6 +86,7 @@ class _Known:
 
     def __init__(self, store: Store | None, roots: Sequence[bytes]) -> None:
         self.store = store
+        self.roots = set(store.catalog.roots()) if store else set()
         self.files: dict[bytes, KnownFile] = {}
         self.bad: dict[bytes, KnownBad] = {}
         for root in roots if store else ():
@@ -181,8 +182,10 @@ def make_plan(
                 plan.forgotten.append(found.path)
         elif isinstance(found, PassedOver):
             plan.passed_over[found.kind] += 1
-            if not found.is_folder:
-                protected.add(found.path)  # what was read once is not gone where a package for it is missing
+            # What was read once is not gone where a package for it is missing; nor is a folder that is left out
+            # here and was named itself.
+            if not found.is_folder or found.path in known.roots:
+                protected.add(found.path)
         else:
             seen.add(found.path)
             if len(seen) % 1000 == 0:
@@ -292,7 +295,11 @@ def name_missing_roots(store: Store, roots: Sequence[bytes]) -> list[str]:
     """Return a sentence for every folder that was indexed once, is not there, and has pictures in the library."""
     missing: dict[bytes, int] = {}
     for root in sorted({*store.catalog.roots(), *roots}):  # a folder before those below it
-        if is_gone(root) and not _is_below(root, missing) and (n := store.catalog.count_below(root)):
+        if (
+            is_gone(root, follow_links=True)
+            and not _is_below(root, missing)
+            and (n := store.catalog.count_below(root))
+        ):
             missing[root] = n
     return [_missing_text(root, n) for root, n in missing.items()]
 

@@ -1,4 +1,4 @@
-"""What only Linux has, or each system in its own way; the one place for such calls, each with a fallback."""
+"""What the operating system is asked, where systems differ: the one place for such calls, each with a fallback."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _OUT_OF_MEMORY = re.compile("out of memory|insufficient memory|failed to allocat
 _FICLONE = 0x40049409  # Linux: let one file share the blocks of another
 
 
-def is_gone(path: bytes) -> bool:
-    """Return whether there is no such file; one that cannot be looked at may be there."""
+def is_gone(path: bytes, *, follow_links: bool = False) -> bool:
+    """Return whether there is no such file, or none where its link leads; what cannot be looked at may be there."""
     try:
-        os.lstat(path)
+        os.stat(path, follow_symlinks=follow_links)  # noqa: PTH116 - paths of pictures are bytes
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch.errors import PictureError, QueryError
+from mmsearch.errors import LibraryDamagedError, PictureError, QueryError
 from mmsearch.feedback import rocchio
 from mmsearch.records import Example, FileLook, ImageRecord, Matrix, Modality, PictureBytes, Query, Term
 from mmsearch.store.folder import Store
@@ -158,6 +158,13 @@ class TermEncoder:
             if found is None or not _is_unchanged(self.store, path):
                 return None
             known = found
+            try:
+                return self._unit_vector(known)
+            except LibraryDamagedError:
+                return None  # the file is there, and can be looked at again
+        return self._unit_vector(known)
+
+    def _unit_vector(self, known: ImageRecord) -> Matrix:
         vector: Matrix = l2_normalize(self.store.checked_rows([known.row]).astype(np.float32))[0]
         return vector
 

@@ -106,6 +106,23 @@ def test_other_folders_of_the_library_that_are_not_there_are_named_once(indexed,
     assert indexed.index([tmp_path / "one.png"]).notices == ()
 
 
+def test_folder_reached_by_a_link_that_leads_nowhere_is_named(indexed, photos, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(photos)
+    indexed.index([link])
+    photos.rename(tmp_path / "elsewhere")
+    notices = indexed.index([link]).notices
+    assert any(f"`mmsearch rm {link}` forgets them" in notice for notice in notices)
+
+
+def test_folder_that_is_left_out_by_default_stays_where_it_was_named_itself(indexed, photos):
+    (photos / "@eaDir").mkdir()
+    pictures.photo(40, 30, 3).save(photos / "@eaDir" / "a.png")
+    assert counts(indexed.index([photos / "@eaDir"])) == {"new": 1}
+    assert counts(indexed.index([photos])) == {"unchanged": 8}
+    assert indexed.status().n_images == 9
+
+
 def test_hits_whose_files_are_gone_are_marked(indexed, photos):
     (photos / "cat.jpg").unlink()
     missing = {os.path.basename(hit.path): hit.is_missing for hit in indexed.search("x", k=20).hits}
@@ -113,6 +130,14 @@ def test_hits_whose_files_are_gone_are_marked(indexed, photos):
 
 
 # -- nothing is made of nothing --------------------------------------------------------------------------
+
+
+def test_library_that_never_held_a_picture_takes_another_model(library, photos, tmp_path, checkpoint):
+    (tmp_path / "broken.jpg").write_bytes(b"rubbish")
+    assert len(library.index([tmp_path / "broken.jpg"], model="none").bad) == 1
+    assert library.index([photos], model=str(checkpoint), local=False).new == 8
+    assert library.status().dim == 32
+    assert library.verify().problems == ()
 
 
 @pytest.mark.parametrize("what", ["typo", "empty", "texts"])
@@ -316,6 +341,14 @@ def test_search_of_a_library_that_lost_vectors_answers_from_the_rest_and_says_so
         result = library.search("a cat", k=20)
     assert len(result.hits) == 5
     assert "holds 5 of 8 vectors, so 3 pictures cannot be found" in result.problems[0]
+
+
+def test_example_whose_vector_is_lost_is_looked_at_in_its_file(indexed, photos):
+    expected = indexed.search(Query(images=[photos / "cat.jpg"]), k=8).hits[0].path
+    os.truncate(indexed.folder / "vectors-0.f16", 0)
+    with Library.open(indexed.folder) as library:
+        result = library.search(Query(images=[photos / "cat.jpg"]), k=8)
+    assert (expected, result.hits) == (str(photos / "cat.jpg"), ())
 
 
 def test_index_gives_up_lost_vectors_by_number_and_embeds_them_again(indexed, photos):

@@ -104,13 +104,18 @@ def verify(
 
 
 def rm(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of them.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", readable=False, help="Pictures, or folders of them.")
+    ],
     library: LibraryOption = None,
 ) -> None:
     """Forget pictures. Files are never deleted; the next index of their folder finds them again."""
     with open_library(library) as opened:
         n = opened.remove(paths)
+        problems = opened.status().problems
     say(f"{n} pictures forgotten")
+    for problem in problems:
+        say(f"problem: {problem}")
     if n == 0:
         say("nothing in the library is at or below these paths")
         raise typer.Exit(1)

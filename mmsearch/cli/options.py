@@ -30,7 +30,7 @@ class Format(StrEnum):
 LibraryOption = Annotated[
     Path | None,
     typer.Option(
-        "--library", metavar="DIR", envvar="MMSEARCH_LIBRARY",
+        "--library", metavar="DIR", envvar="MMSEARCH_LIBRARY", readable=False,
         help="The library folder; by default one in your user data folder.",
     ),
 ]  # fmt: skip

@@ -36,10 +36,15 @@ def fetch(repository: str, names: Sequence[str], *, notify: Callable[[str], None
         If the hub answers but has no such repository or file.
     """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError
 
     for name in names:
-        cached = try_to_load_from_cache(repository, name)
+        try:
+            cached = try_to_load_from_cache(repository, name)
+        except HFValidationError as error:
+            raise ModelNotFoundError(
+                f"{repository!r} is no name of a hub repository; expected owner/name"
+            ) from error
         if isinstance(cached, str):
             return Path(cached)
     if reason := why_unreachable():

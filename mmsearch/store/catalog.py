@@ -59,6 +59,14 @@ def is_library(folder: Path) -> bool:
         raise StorageError(f"{str(folder)!r}: no library can be here ({error}); choose another name") from error
 
 
+def holds_pictures(folder: Path) -> bool:
+    """Return whether a library lies in a folder that holds pictures, or ever did."""
+    if not is_library(folder):
+        return False
+    with closing(Catalog.open(folder / CATALOG)) as catalog:
+        return catalog.last_id() > 0
+
+
 def _nothing() -> None:
     """Check nothing, note nothing."""
 
@@ -109,6 +117,8 @@ class Catalog:
         with storage_errors(path, "the catalog"):
             for leftover in path.parent.glob(temporary.name + "*"):
                 leftover.unlink()
+            for name in ("-wal", "-shm"):  # of one that is replaced
+                path.with_name(path.name + name).unlink(missing_ok=True)
             with sqlite_errors(path), closing(sqlite3.connect(temporary, isolation_level=None)) as db:
                 db.execute("PRAGMA synchronous=FULL")
                 db.execute("BEGIN")

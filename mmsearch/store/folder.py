@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
-from mmsearch.errors import LibraryDamagedError, LibraryNotFoundError
+from mmsearch.errors import LibraryDamagedError, LibraryLostError, LibraryNotFoundError
 from mmsearch.records import MAX_MEGAPIXELS
-from mmsearch.store.catalog import CATALOG, Catalog, is_library
+from mmsearch.store.catalog import CATALOG, Catalog, holds_pictures, is_library
 from mmsearch.store.changes import Changes, apply_changes
 from mmsearch.store.history import history_problem, sidecar_problem, with_moment
 from mmsearch.store.lock import HeldFolder, locked
@@ -28,9 +28,11 @@ from mmsearch.store.publish import (
     remove_unnamed,
     sidecar_of,
     storage_errors,
+    sync,
     sync_folder,
 )
-from mmsearch.store.rows import append_vectors, give_up_digest
+from mmsearch.store.rows import append_vectors, give_up_digest, renumber
+from mmsearch.store.sqlite_errors import sqlite_errors
 from mmsearch.system import shown_path
 
 T = TypeVar("T")
@@ -49,7 +51,7 @@ class Store:
         self.folder = folder
         """Where the library lies, for people and other processes."""
         self.files = folder if held is None else held.files
-        """The same for this process; a writer's leads to what it locked, whatever lies under its path by now."""
+        """The same for this process; for a writer the folder that it locked, whatever lies under its path."""
         self.catalog = catalog
         self._held = held
         self._matrix: Half | None = None
@@ -84,7 +86,8 @@ class Store:
         folder : Path
             The library.
         create : dict or None
-            Settings of a new library (`dim`, 0 for no vectors, `fingerprint`, ...) if there is none yet.
+            Settings of a new library (`dim`, 0 for no vectors, `fingerprint`, ...) if there is none yet, or one
+            that never held a picture.
 
         Raises
         ------
@@ -100,15 +103,13 @@ class Store:
         with storage_errors(folder, "the library folder"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(folder) as held:
-            if create is not None and not is_library(folder):
+            if create is not None and not holds_pictures(folder):
                 Catalog.create(held.files / CATALOG, create)
             held.watch(CATALOG)
             store = cls(folder, Catalog.open(folder / CATALOG, write=True, guard=held.check), held)
-            try:
+            with closing(store), sqlite_errors(folder / CATALOG):
                 store._recover()
                 yield store
-            finally:
-                store.close()
 
     def close(self) -> None:
         """Close the catalog and drop the mapped vectors."""
@@ -227,6 +228,16 @@ class Store:
                 )
         return matrix[np.asarray(rows, dtype=np.int64)]
 
+    def require_vectors(self) -> None:
+        """Raise unless the vector file holds every committed row, before a writer appends more of them."""
+        self._matrix = None  # whatever was mapped, it is the file that lies there now that counts
+        if self.lost_rows():
+            raise LibraryLostError(
+                f"{shown_path(self.vectors_path(self.epoch))} was cut or removed while this run was writing to it; "
+                "it stops, and the next `mmsearch index` names what is lost and embeds it again"
+            )
+        self.matrix()
+
     def lost_rows(self) -> range:
         """Return the rows that the catalog lists and the vector file is too short for."""
         n_rows = self.n_rows
@@ -332,10 +343,16 @@ class Store:
         lost = self.lost_rows()
         if not lost:
             return 0
-        n_pictures = self.drop_rows(lost)
         path = self.vectors_path(self.epoch)
-        # Zero rows stand in for the lost ones, so that row numbers stay what they are.
-        append_rows(path, np.zeros((len(lost), self.dim), dtype=np.float16), at=lost.start)
+        with storage_errors(path, "the vectors"):
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)  # before anything is given up
+            try:
+                n_pictures = self.drop_rows(lost)
+                # Zero rows stand in for the lost ones, so that row numbers stay what they are; they take no space.
+                os.ftruncate(handle, 2 * self.dim * self.n_rows)
+                sync(handle)
+            finally:
+                os.close(handle)
         self._matrix = None
         return n_pictures
 
@@ -352,18 +369,7 @@ class Store:
             for start in range(0, len(live), _BLOCK):
                 append_rows(path, old[live[start : start + _BLOCK]], at=start)
             sync_folder(self.files)
-            db = self.catalog.db
-            db.execute("CREATE TEMP TABLE renumber (old INTEGER PRIMARY KEY, new INTEGER NOT NULL)")
-            pairs = ((old_row, new_row) for new_row, old_row in enumerate(live.tolist()))
-            db.executemany("INSERT INTO renumber VALUES (?, ?)", pairs)
-            db.execute("DELETE FROM dead")
-            db.execute("DELETE FROM vector WHERE row NOT IN (SELECT old FROM renumber)")
-            for table in ("vector", "image"):
-                # By way of negative numbers: a plain update would meet rows not yet renumbered.
-                db.execute(f"UPDATE {table} SET row = -1 - (SELECT new FROM renumber WHERE old = {table}.row)")
-                db.execute(f"UPDATE {table} SET row = -1 - row")
-            db.execute("DELETE FROM dead")
-            db.execute("DROP TABLE renumber")
+            renumber(self.catalog.db, live.tolist())
             self.catalog.set_meta({"epoch": epoch, "n_rows": len(live)})
         self._remove_old_epochs()
 
@@ -377,14 +383,14 @@ class Store:
         self._remove_old_epochs()
         path, size = self.vectors_path(self.epoch), 2 * self.n_rows * self.dim
         with storage_errors(path, "the vectors"):
-            if path.exists() and path.stat().st_size > size:
+            if path.is_file() and path.stat().st_size > size:
                 os.truncate(path, size)
 
     def note_history(self) -> None:
         """Let the catalog that is there count as the latest, whatever was acknowledged before."""
         if history_problem(self.files, self.catalog) is not None:
             self.catalog.note(self.files)
-            self._note_every_commit()
+            self._recover()
 
     def _note_every_commit(self) -> None:
         self.catalog.on_commit = lambda: self.catalog.note(self.files)

@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from mmsearch.errors import LibraryError
+from mmsearch.errors import LibraryError, reason
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.note import HISTORY, Moment, read_note
 from mmsearch.store.publish import sidecar_checksum
@@ -29,7 +29,8 @@ def history_problem(folder: Path, catalog: Catalog) -> str | None:
     except FileNotFoundError:
         return f"{HISTORY} is missing, so it cannot be told whether the catalog is the latest"
     except (OSError, ValueError) as error:
-        return f"{HISTORY} cannot be read ({error}), so it cannot be told whether the catalog is the latest"
+        why = reason(error) if isinstance(error, OSError) else "it is damaged"
+        return f"{HISTORY} cannot be read ({why}), so it cannot be told whether the catalog is the latest"
     if _is_known(catalog, last):
         return None
     if last.library != catalog.meta("library"):

@@ -6,6 +6,7 @@ The file holds nothing but rows; how many of them count, and their width, is sai
 from __future__ import annotations
 
 import os
+import stat
 import zlib
 from hashlib import blake2b
 from pathlib import Path
@@ -62,9 +63,10 @@ def append_rows(path: Path, rows: Half, *, at: int) -> None:
 def stored_rows(path: Path, dim: int) -> int:
     """Return how many whole rows the file holds; 0 if there is none, or if rows have no width."""
     try:
-        return path.stat().st_size // (2 * dim) if dim else 0
+        status = path.stat()
     except FileNotFoundError:
         return 0
+    return status.st_size // (2 * dim) if dim and stat.S_ISREG(status.st_mode) else 0
 
 
 def map_rows(path: Path, n_rows: int, dim: int) -> Half:

@@ -38,4 +38,4 @@ def read_note(folder: Path) -> tuple[Moment, int]:
         moment = Moment(str(noted["library"]), int(noted["number"]), str(noted["token"]))
         return moment, int(noted["n_rows"])
     except (KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{error!r}") from error
+        raise ValueError("it says something else") from error

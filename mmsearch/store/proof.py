@@ -5,6 +5,7 @@ from __future__ import annotations
 from mmsearch.records import VerifyReport
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import KIND
+from mmsearch.store.history import history_problem
 from mmsearch.store.lock import is_being_written
 from mmsearch.store.matrix import map_rows, row_checksum, stored_rows
 from mmsearch.store.publish import current, manifest_problem, withdraw
@@ -29,12 +30,13 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         problems += _vector_problems(store, damaged)
         n_rows, graph, words = store.n_rows, _graph_problem(store), words_problems(store)
         manifest = manifest_problem(store.files)
-    problems += _surplus_problems(store)
+    if history_problem(store.files, store.catalog) is None:  # else they may have been acknowledged
+        problems += _surplus_problems(store)
     if manifest:
         problems.append(f"no graph and no visual words can be used: {manifest}")
     if graph:
         problems.append(f"the graph cannot be used and search is exact: {graph}")
-    problems += [f"the visual words are not whole: {problem}" for problem in words.values()]
+    problems += [f"the visual words are not whole: {problem}" for problem in dict.fromkeys(words.values())]
     n_dropped = 0
     if is_repair:
         n_dropped = store.drop_rows(damaged) if damaged else 0

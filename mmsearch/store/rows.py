@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ def append_vectors(store: Store, files: Sequence[StoredFile]) -> list[int]:
         If a vector cannot be used.
     StorageError
         If the disk refuses.
+    LibraryLostError, LibraryDamagedError
+        If the vector file is no longer what this writer wrote.
     """
     given = [file.vector for file in files if file.vector is not None]
     if not given:
@@ -52,6 +55,7 @@ def append_vectors(store: Store, files: Sequence[StoredFile]) -> list[int]:
             rows[digest] = n_rows + len(fresh) if row is None else row
             fresh += [position] if row is None else []
     if fresh:
+        store.require_vectors()
         append_rows(store.vectors_path(store.epoch), block[fresh], at=n_rows)
         listed = ((rows[digests[i]], row_checksum(block[i]), digests[i]) for i in fresh)
         store.catalog.db.executemany("INSERT INTO vector VALUES (?, ?, ?)", listed)
@@ -75,3 +79,17 @@ def _row_of(store: Store, digest: bytes, vector: Half) -> int | None:
 def give_up_digest(catalog: Catalog, row: int) -> None:
     """Keep a row listed under a digest that no vector has."""
     catalog.db.execute("UPDATE vector SET digest = ? WHERE row = ?", (b"dropped-%d" % row, row))
+
+
+def renumber(db: sqlite3.Connection, live: Sequence[int]) -> None:
+    """Give the live rows the numbers from 0 on, in order, and forget the others; inside a transaction."""
+    db.execute("CREATE TEMP TABLE renumber (old INTEGER PRIMARY KEY, new INTEGER NOT NULL)")
+    db.executemany("INSERT INTO renumber VALUES (?, ?)", ((old, new) for new, old in enumerate(live)))
+    db.execute("DELETE FROM dead")
+    db.execute("DELETE FROM vector WHERE row NOT IN (SELECT old FROM renumber)")
+    for table in ("vector", "image"):
+        # By way of negative numbers: a plain update would meet rows not yet renumbered.
+        db.execute(f"UPDATE {table} SET row = -1 - (SELECT new FROM renumber WHERE old = {table}.row)")
+        db.execute(f"UPDATE {table} SET row = -1 - row")
+    db.execute("DELETE FROM dead")
+    db.execute("DROP TABLE renumber")

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mmsearch.errors import LibraryDamagedError, LibraryLockedError, StorageError, advice, reason
+from mmsearch.system import shown_path
 
 _N_FILES = 4  # that SQLite opens beside a catalog, and one more
 _PROBE = 1 << 16  # bytes: more than SQLite wants at a time
@@ -29,17 +30,21 @@ def sqlite_errors(path: Path) -> Iterator[None]:
         cause = refusal(path, error)
         if cause is not None:
             raise StorageError(
-                f"{path}: the system refused the access ({error}: {reason(cause)}); {advice(cause)}; "
+                f"{shown_path(path)}: the system refused the access ({error}: {reason(cause)}); {advice(cause)}; "
                 "nothing that was stored is lost"
             ) from error
         if _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise LibraryLockedError(
-                f"{path}: another program holds the catalog ({error}); wait until it is done"
+                f"{shown_path(path)}: another program holds the catalog ({error}); wait until it is done"
             ) from error
-        raise LibraryDamagedError(f"{path}: the catalog cannot be read ({error}); run `mmsearch verify`") from error
+        raise LibraryDamagedError(
+            f"{shown_path(path)}: the catalog cannot be read ({error}); run `mmsearch verify`"
+        ) from error
     except sqlite3.DatabaseError as error:
         raise LibraryDamagedError(
-            f"{path}: the catalog is damaged ({error}); restore it, or delete the library and index again"
+            f"{shown_path(path)}: the catalog is damaged ({error}); if it was restored from a copy, move away "
+            f"{path.name}-wal and {path.name}-shm beside it, which are of another state; else restore it together "
+            "with them, or delete the library and index again"
         ) from error
 
 

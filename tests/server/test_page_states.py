@@ -138,7 +138,7 @@ def test_a_library_that_is_emptied_and_filled_again_is_followed(browser, own, in
         aside.mkdir()
         for path in list(photos.rglob("*.jpg")):
             path.rename(aside / path.name)
-        indexed.index([photos], local=False)
+        indexed.remove([photos])
         page.evaluate(LOOK_AGAIN)
         expect(page.locator("#summary")).to_have_text("No pictures yet")
         expect(page.locator("#state")).to_contain_text("mmsearch index ~/Pictures")

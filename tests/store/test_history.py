@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -58,10 +59,9 @@ def restored(folder):
 
 
 def test_restored_catalog_is_told_from_the_latest(tmp_path):
-    (problem, surplus, graph) = verify(Store.open(restored(tmp_path / "library"))).problems
+    problem, graph = verify(Store.open(restored(tmp_path / "library"))).problems
     assert "the catalog is older than what was acknowledged here" in problem
     assert "(10 vectors are not listed any more)" in problem
-    assert "holds 10 vectors more than the catalog lists" in surplus
     assert "the graph was made from a state that is not in the history of this catalog" in graph
 
 
@@ -87,6 +87,23 @@ def test_forgetting_in_a_restored_library_deletes_nothing_that_was_acknowledged_
             store.remove_images([image_id])
     assert (folder / "vectors-0.f16").stat().st_size == 20 * DIM * 2
     assert "older than what was acknowledged" in Store.open(folder).problems()[0]
+
+
+def test_repair_of_a_restored_library_leaves_a_whole_one(tmp_path):
+    folder = restored(tmp_path / "library")
+    with Store.writer(folder) as store:
+        assert len(verify(store, is_repair=True).problems) == 2
+    assert verify(Store.open(folder)).problems == ()
+
+
+def test_catalog_that_is_found_damaged_by_a_writer_is_a_sentence_that_names_its_log(tmp_path):
+    filled(tmp_path, 10)
+    malformed = sqlite3.DatabaseError("database disk image is malformed")
+    with (
+        pytest.raises(LibraryDamagedError, match=r"move away catalog\.sqlite-wal and catalog\.sqlite-shm"),
+        Store.writer(tmp_path),
+    ):
+        raise malformed
 
 
 def test_commit_while_a_library_is_looked_at_is_no_problem(tmp_path):

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from mmsearch.errors import LibraryLockedError, LibraryLostError
+from mmsearch.errors import LibraryDamagedError, LibraryLockedError, LibraryLostError, StorageError
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
@@ -130,6 +130,32 @@ def test_library_is_made_in_the_folder_that_was_locked(tmp_path, monkeypatch):
         pass
     assert Store.open(folder).catalog.count("image") == 3
     assert verify(Store.open(folder)).problems == ()
+
+
+@pytest.mark.parametrize("how", ["removed", "cut", "other vectors"])
+def test_writer_whose_vectors_are_gone_stops_before_it_writes_beyond_them(tmp_path, how):
+    filled(tmp_path, 20)
+    path = tmp_path / "vectors-0.f16"
+    with Store.writer(tmp_path) as store:
+        store.commit(batch(1))
+        if how == "other vectors":
+            path.write_bytes(random_units(30, DIM, seed=9).astype("<f2").tobytes())
+        else:
+            path.unlink() if how == "removed" else os.truncate(path, 100)
+        before = path.read_bytes() if path.exists() else None
+        with pytest.raises((LibraryLostError, LibraryDamagedError), match=r"cut or removed|not the vectors"):
+            store.commit(batch(2))
+    assert (path.read_bytes() if path.exists() else None) == before
+    assert Store.open(tmp_path).catalog.count("image") == 30
+
+
+def test_vectors_that_cannot_be_made_room_for_are_not_given_up(tmp_path):
+    filled(tmp_path, 20)
+    (tmp_path / "vectors-0.f16").unlink()
+    (tmp_path / "vectors-0.f16").mkdir()
+    with Store.writer(tmp_path) as store, pytest.raises(StorageError, match="the vectors"):
+        store.give_up_lost()
+    assert Store.open(tmp_path).catalog.count("image") == 20
 
 
 def test_progress_held_by_another_process_is_not_waited_for(tmp_path):
