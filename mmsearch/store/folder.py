@@ -28,10 +28,9 @@ from mmsearch.store.publish import (
     remove_unnamed,
     sidecar_of,
     storage_errors,
-    sync_folder,
 )
 from mmsearch.store.rows import append_vectors, give_up_digest
-from mmsearch.system import shown_path
+from mmsearch.system import shown_path, sync_folder
 
 T = TypeVar("T")
 _MAX_MEGAPIXELS = "max_megapixels"  # setting

@@ -23,6 +23,7 @@ POINTS = {
     "sync_folder": ("mmsearch.store.publish", "sync_folder"),
     "create": ("mmsearch.store.folder", "locked"),
     "install": ("mmsearch.encoders.whole", "copy_encoder"),
+    "move": ("mmsearch.encoders.replace", "_move"),
     "history": ("mmsearch.store.folder", "write_last"),
     "compact": ("mmsearch.store.folder", "sync_folder"),
 }
