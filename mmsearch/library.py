@@ -220,7 +220,7 @@ class Library:
             words = WordsIntake(store, vocabulary=given, on_progress=on_progress) if is_local else None
             look = Look(follow_links, is_recheck, is_limit_raised=store.keep_max_megapixels(max_megapixels))
             plan = make_plan(store, roots, look, on_progress=on_progress)
-            folder = None if encoder is None else encoder.folder
+            folder = None if encoder is None else self._installed.folder
             report = execute(store, plan, folder, on_progress=on_progress, words=words)
             if encoder is not None:
                 update_graph(store, settings_of(store), encoder.text_probes(), on_progress=on_progress)
