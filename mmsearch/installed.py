@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmsearch.errors import EncoderError, FingerprintError, NoEncoderError
 from mmsearch.store.folder import Store
+from mmsearch.store.publish import storage_errors
 from mmsearch.system import n_cores
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 NONE = "none"
 """The model of a library that has local features alone."""
 
-SPEC = "spec.json"
+_ENCODER = "encoder"  # folder in that of the library
 _BOUND = "encoder_files"  # setting: the specification that was installed, and how its files were then
 _ANEW = "run `mmsearch index` on a folder of the library to install the encoder again"
 
@@ -39,7 +40,7 @@ class InstalledEncoder:
     """
 
     def __init__(self, library: Path, cache: Path | None) -> None:
-        self.library, self.folder = library, library / "encoder"
+        self.library, self.folder = library, library / _ENCODER
         self._cache = cache
         self._opened: OnnxEncoder | None = None
 
@@ -93,6 +94,8 @@ class InstalledEncoder:
                     f"{self.library} has no encoder (--model none): it is searched by one example picture (-i), "
                     "without text, --not or --rerank; for all else index into another --library with a model"
                 )
+            from mmsearch.encoders.onnx import SPEC
+
             if not (self.folder / SPEC).is_file():
                 raise EncoderError(
                     f"{self.folder}: the encoder {store.catalog.meta('model')} is missing; "
@@ -105,9 +108,12 @@ class InstalledEncoder:
         """Return what is wrong with the encoder; `is_repair` deletes a damaged one for `index` to install again."""
         if not store.has_vectors:
             return []
+        if is_repair:
+            _recover(store)
         found = self._damage(store)
         if found and is_repair:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            store.check()
+            shutil.rmtree(_folder_in(store), ignore_errors=True)
         return found
 
     def _bring_whole(self, store: Store, notify: Notify) -> None:
@@ -115,27 +121,31 @@ class InstalledEncoder:
 
         Files that are as they were when they were last compared with their checksums are not read again.
         """
+        from mmsearch.encoders.onnx import SPEC
         from mmsearch.encoders.whole import copy_encoder, has_hard_links, spec_digest, stamps
 
-        is_there = (self.folder / SPEC).is_file()
+        _recover(store)
+        folder = _folder_in(store)
+        is_there = (folder / SPEC).is_file()
         bound = store.catalog.meta(_BOUND)
-        if is_there and bound is not None and bound["stamps"] == stamps(self.folder):
+        if is_there and bound is not None and bound["stamps"] == stamps(folder):
             return
         if is_there and (problems := self._damage(store)):
             notify(f"{problems[0].partition(';')[0]}: the encoder is installed again")
             is_there = False
         if not is_there:
             self._install(store, notify)
-        elif has_hard_links(self.folder):  # as libraries were once given their encoder
-            copy_encoder(self.folder, self.folder)
+        elif has_hard_links(folder):  # as libraries were once given their encoder
+            copy_encoder(folder, folder, store.check)
         with store.catalog.writing():
-            store.catalog.set_meta({_BOUND: {"spec": spec_digest(self.folder), "stamps": stamps(self.folder)}})
+            store.catalog.set_meta({_BOUND: {"spec": spec_digest(folder), "stamps": stamps(folder)}})
 
     def _install(self, store: Store, notify: Notify) -> None:
         from mmsearch.encoders.whole import copy_encoder
 
         expected, name = str(store.catalog.meta("fingerprint")), str(store.catalog.meta("model"))
-        prepared = self._prepared(name, notify)
+        bound = store.catalog.meta(_BOUND)
+        prepared = self._prepared(name, notify, spec=None if bound is None else bound["spec"])
         made = _open(prepared).fingerprint
         if made != expected:
             raise FingerprintError(
@@ -143,44 +153,47 @@ class InstalledEncoder:
                 f"made by {expected[:12]}: its weights or settings have changed; restore {self.folder}, or index "
                 "into another --library"
             )
-        store.catalog.guard()
-        copy_encoder(prepared, self.folder)
+        copy_encoder(prepared, _folder_in(store), store.check)
 
     def _damage(self, store: Store) -> list[str]:
         """Return what is wrong with the files of the encoder, all of them read; nothing if it is whole."""
+        from mmsearch.encoders.onnx import SPEC
         from mmsearch.encoders.whole import spec_digest, verify_encoder
 
-        problems = verify_encoder(self.folder)
+        folder = _folder_in(store)
+        problems = verify_encoder(folder)
         bound = store.catalog.meta(_BOUND)
-        if not problems and bound is not None and bound["spec"] != spec_digest(self.folder):
+        if not problems and bound is not None and bound["spec"] != spec_digest(folder):
             problems = [f"{self.folder / SPEC} is not the one that was installed; {_ANEW}"]
-        if not problems and _open(self.folder).fingerprint != store.catalog.meta("fingerprint"):
+        if not problems and _open(folder).fingerprint != store.catalog.meta("fingerprint"):
             problems = [f"{self.folder} holds another encoder than the one that made the vectors; {_ANEW}"]
         return problems
 
     def _checked(self, store: Store, *, threads: int) -> OnnxEncoder:
         """Return the encoder, opened; files that changed since they were last compared are compared when loaded."""
+        from mmsearch.encoders.onnx import SPEC
         from mmsearch.encoders.whole import spec_digest, stamps
 
+        folder = _folder_in(store)
         bound, expected = store.catalog.meta(_BOUND), str(store.catalog.meta("fingerprint"))
         known = {} if bound is None else bound["stamps"]
-        changed = {name for name, stamp in stamps(self.folder).items() if known.get(name) != stamp} - {SPEC}
-        encoder = _open(self.folder, threads=threads, unchecked=frozenset(changed))
+        changed = {name for name, stamp in stamps(folder).items() if known.get(name) != stamp} - {SPEC}
+        encoder = _open(folder, threads=threads, unchecked=frozenset(changed))
         if encoder.fingerprint != expected:
             raise FingerprintError(
                 f"{self.folder} holds an encoder with fingerprint {encoder.fingerprint[:12]}, the library's "
                 f"vectors were made by {expected[:12]}; restore the folder, or delete it and run "
                 "`mmsearch index` again"
             )
-        if bound is not None and bound["spec"] != spec_digest(self.folder):
+        if bound is not None and bound["spec"] != spec_digest(folder):
             raise EncoderError(f"{self.folder / SPEC} is not the one that was installed; {_ANEW}")
         return encoder
 
-    def _prepared(self, model: str, notify: Notify) -> Path:
+    def _prepared(self, model: str, notify: Notify, spec: str | None = None) -> Path:
         from mmsearch.encoders.prepare import prepare_encoder
 
         cache = default_cache() if self._cache is None else self._cache
-        return prepare_encoder(model, cache=cache, notify=notify)
+        return prepare_encoder(model, cache=cache, notify=notify, spec=spec)
 
 
 def default_cache() -> Path:
@@ -188,6 +201,19 @@ def default_cache() -> Path:
     from platformdirs import user_cache_path
 
     return user_cache_path("mmsearch")
+
+
+def _folder_in(store: Store) -> Path:
+    """Return where the encoder lies for this process: a writer works in the folder that it locked."""
+    return store.files / _ENCODER
+
+
+def _recover(store: Store) -> None:
+    """Finish what a killed writer began; the caller is the writer."""
+    from mmsearch.encoders.whole import recover_encoder
+
+    with storage_errors(_folder_in(store), "the encoder"):
+        recover_encoder(_folder_in(store))
 
 
 def _open(folder: Path, *, threads: int = 1, unchecked: frozenset[str] = frozenset()) -> OnnxEncoder:

@@ -221,7 +221,7 @@ class Library:
             is_raised = store.keep_max_megapixels(max_megapixels)
             options = ScanOptions(follow_links, is_recheck, is_limit_raised=is_raised)
             plan = make_plan(store, roots, options, on_progress=on_progress)
-            folder = None if encoder is None else encoder.folder
+            folder = None if encoder is None else self._installed.folder
             report = execute(store, plan, folder, on_progress=on_progress, words=words)
             if encoder is not None:
                 update_graph(store, settings_of(store), encoder.text_probes(), on_progress=on_progress)

@@ -127,6 +127,15 @@ def copy_file(source: Path, target: Path) -> None:
         os.fsync(copy.fileno())
 
 
+def sync_folder(folder: Path) -> None:
+    """Force a folder's entries to disk, so that a rename survives a power cut."""
+    handle = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def how_others_may_write(path: Path) -> str | None:
     """Return why somebody else than this user and root may change a file or folder, or None; links are followed.
 

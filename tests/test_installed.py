@@ -6,13 +6,20 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
-from mmsearch import Library
+from mmsearch import Library, ingest
+from mmsearch.encoders.onnx import file_facts
 from mmsearch.encoders.prepare import prepare_encoder, why_not_used
 from mmsearch.encoders.whole import has_hard_links, verify_encoder
-from mmsearch.errors import EncoderError, FingerprintError
+from mmsearch.errors import EncoderError, FingerprintError, LibraryLostError
+from mmsearch.installed import InstalledEncoder
 from mmsearch.samples import sample_folder
 from mmsearch.store.folder import Store
 from tests.conftest import copied_samples, write_checkpoint
@@ -79,7 +86,8 @@ def test_libraries_and_the_cache_share_no_file_and_nobody_else_reads_theirs(made
 def test_index_installs_a_broken_tower_again_and_says_so(made, tmp_path):
     turn_a_byte(made.folder / "encoder" / "image.onnx.data")
     (said,) = index_one_more(made, tmp_path)
-    assert "image.onnx.data differs from its checksum: the encoder is installed again" in said
+    path = made.folder / "encoder" / "image.onnx.data"
+    assert said == f"{path} differs from its checksum: the encoder is installed again"
     assert made.verify().problems == ()
 
 
@@ -108,10 +116,26 @@ def test_repair_and_index_end_with_a_good_encoder_even_if_the_kept_one_is_damage
     turn_a_byte(kept / "image.onnx.data")
     turn_a_byte(made.folder / "encoder" / "image.onnx.data")
     assert any("image.onnx.data" in problem for problem in made.verify(is_repair=True).problems)
+    shutil.copytree(kept, kept.with_name(f"{kept.name}.12.tmp"))  # of an export that was killed
     said = index_one_more(made, tmp_path)
+    assert list(kept.parent.iterdir()) == [kept]
     assert "is not used, it is made anew: " in said[0]
     assert made.verify().problems == ()
     assert verify_encoder(kept) == []
+
+
+def test_tower_planted_with_its_checksum_does_not_get_into_a_library_that_knows_its_own(made, kept, tmp_path):
+    tower = made.folder / "encoder" / TOWERS[0]
+    before = tower.read_bytes()
+    turn_a_byte(kept / TOWERS[0])
+    spec = json.loads((kept / "spec.json").read_text())
+    spec["files"][TOWERS[0]] = file_facts(kept / TOWERS[0])
+    (kept / "spec.json").write_text(json.dumps(spec, indent=1))
+    made.close()
+    shutil.rmtree(made.folder / "encoder")
+    said = index_one_more(made, tmp_path)
+    assert any("made anew: the library had another one" in sentence for sentence in said)
+    assert tower.read_bytes() == before
 
 
 def test_encoder_of_hard_links_without_a_setting_is_searched_and_copied_by_index(made, kept, tmp_path):
@@ -125,12 +149,100 @@ def test_encoder_of_hard_links_without_a_setting_is_searched_and_copied_by_index
     assert made.reader().catalog.meta("encoder_files")["stamps"].keys() >= set(TOWERS)
 
 
+KILLED = """
+import sys
+from pathlib import Path
+from mmsearch.installed import InstalledEncoder
+from mmsearch.store.folder import Store
+from tests.faults.killed_index import arm
+library, point, count = sys.argv[1:]
+arm(point, int(count))
+with Store.writer(Path(library)) as store:
+    InstalledEncoder(Path(library), None).for_writing(store, None, print)
+"""
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("point", ["move:before", "move:after"])
+def test_kill_while_hard_links_are_copied_loses_no_encoder_that_cannot_be_made_again(made, tmp_path, point, count):
+    shutil.copytree(made.folder / "encoder", tmp_path / "linked", copy_function=os.link)
+    arguments = [sys.executable, "-c", KILLED, made.folder, point, str(count)]
+    done = subprocess.run(arguments, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    with Library.open(made.folder, cache=tmp_path / "empty") as library:
+        assert index_one_more(library, tmp_path) == []
+        assert library.verify().problems == ()
+    assert not has_hard_links(made.folder / "encoder")
+    assert not [*made.folder.glob("*.tmp"), *made.folder.glob("*.old"), *tmp_path.glob("empty")]
+
+
 def test_model_that_has_become_another_is_refused_and_what_is_installed_stays(made, tmp_path):
     set_meta(made, fingerprint="f" * 64)
     turn_a_byte(made.folder / "encoder" / "image.onnx.data")
     with pytest.raises(FingerprintError, match="its weights or settings have changed"):
         index_one_more(made, tmp_path)
     assert (made.folder / "encoder" / "spec.json").is_file()
+
+
+# -- a library that goes away meanwhile -----------------------------------------------------------------
+
+
+@pytest.fixture
+def make_anew(made, tmp_path):
+    """A function that moves the library away and, if told so, puts another one in its place."""
+    folder = made.folder / "encoder"
+
+    def files():
+        return {path.name: path.read_bytes() for path in folder.iterdir()} if folder.is_dir() else None
+
+    def replace(is_anew):
+        made.folder.rename(tmp_path / "away")
+        if is_anew:
+            shutil.copytree(tmp_path / "away", made.folder)
+            (folder / "spec.json").write_text("of another library")
+        replace.before = files()
+
+    yield replace
+    assert files() == replace.before
+    assert made.folder.exists() == (replace.before is not None)
+
+
+@pytest.mark.parametrize("is_anew", [True, False])
+@pytest.mark.parametrize("moment", ["mmsearch.encoders.whole.copy_file", "mmsearch.encoders.replace.sync_folder"])
+def test_encoder_is_not_installed_into_a_library_made_anew(made, tmp_path, make_anew, monkeypatch, is_anew, moment):
+    module, _, name = moment.rpartition(".")
+    real = getattr(import_module(module), name)
+
+    def paused(*arguments):
+        if not (tmp_path / "away").exists():
+            make_anew(is_anew)
+        real(*arguments)
+
+    turn_a_byte(made.folder / "encoder" / "image.onnx.data")
+    monkeypatch.setattr(moment, paused)
+    with pytest.raises(LibraryLostError, match="was removed, moved or replaced"):
+        index_one_more(made, tmp_path)
+    assert not list((tmp_path / "away").glob("*.tmp"))
+
+
+def test_repair_deletes_no_encoder_of_a_library_made_anew(made, make_anew):
+    turn_a_byte(made.folder / "encoder" / "image.onnx.data")
+    with Store.writer(made.folder) as store:
+        make_anew(True)
+        with pytest.raises(LibraryLostError):
+            InstalledEncoder(made.folder, None).problems(store, is_repair=True)
+
+
+def test_workers_are_given_a_path_that_leads_to_the_encoder_in_their_process(made, tmp_path, monkeypatch):
+    given = []
+
+    def execute(store, plan, folder, real=ingest.execute, **options):
+        given.append(folder)
+        return real(store, plan, folder, **options)
+
+    monkeypatch.setattr(ingest, "execute", execute)
+    assert index_one_more(made, tmp_path) == []
+    assert given == [made.folder / "encoder"]
 
 
 # -- the cache -----------------------------------------------------------------------------------------

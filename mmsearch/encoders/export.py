@@ -28,6 +28,7 @@ from mmsearch.encoders.onnx import (
     file_facts,
 )
 from mmsearch.encoders.probes import probe_texts
+from mmsearch.encoders.replace import NEW, replace_folder, shared
 from mmsearch.encoders.tokens import token_batch
 from mmsearch.errors import EncoderError, StorageError, advice, reason
 from mmsearch.records import Pixels
@@ -73,14 +74,14 @@ def export_encoder(eager: EagerEncoder, folder: Path) -> None:
     StorageError
         If the disk refuses.
     """
-    temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    temporary = folder.with_name(f"{folder.name}.{os.getpid()}{NEW}")
     try:
         folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary.mkdir(mode=0o700)
-        _write(eager, temporary)
-        _sync_all(temporary)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
+        with shared(folder.parent):
+            temporary.mkdir(mode=0o700)
+            _write(eager, temporary)
+            _sync_files(temporary)
+            replace_folder(temporary, folder)
     except OSError as error:
         raise StorageError(f"{folder}: could not write the encoder ({reason(error)}); {advice(error)}") from error
     finally:
@@ -195,11 +196,10 @@ def _check_pictures(size: tuple[int, int]) -> Pixels:
     return pixels
 
 
-def _sync_all(folder: Path) -> None:
-    """Bring a folder to the disk, its files for this user alone: libraries of others write theirs by the umask."""
+def _sync_files(folder: Path) -> None:
+    """Bring files to the disk, for this user alone: libraries of others write theirs by the umask."""
     for path in folder.iterdir():
         path.chmod(0o600)
-    for path in [*folder.iterdir(), folder]:
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from mmsearch.encoders.base import Tokenizer
 from mmsearch.encoders.runtime import onnx_runtime
 from mmsearch.encoders.tokens import load_tokenizer, pad, token_ids
-from mmsearch.errors import DimensionError, EncoderError, QueryError, refuse_shortage
+from mmsearch.errors import DimensionError, EncoderError, QueryError, reason, refuse_shortage
 from mmsearch.records import Matrix, Pixels, Preprocessing
+from mmsearch.system import shown_path
 from mmsearch.vectors import l2_normalize
 
 FORMAT = 1
@@ -77,7 +78,7 @@ class OnnxEncoder:
         try:
             return cls(folder, spec, threads=threads, unchecked=unchecked)
         except (KeyError, TypeError, ValueError) as error:
-            raise EncoderError(f"{folder / SPEC} is damaged ({error!r}); {AGAIN}") from error
+            raise EncoderError(f"{shown_path(folder / SPEC)} is damaged ({error!r}); {AGAIN}") from error
 
     def encode_images(self, pixels: Pixels) -> Matrix:
         """Return unit vectors float32 (n, dim) of upright RGB pixels uint8 (n, height, width, 3)."""
@@ -166,7 +167,7 @@ class OnnxEncoder:
         try:
             return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's own errors share no base class
-            raise EncoderError(f"{path} cannot be loaded ({str(error)[:200]}); {AGAIN}") from error
+            raise EncoderError(f"{shown_path(path)} cannot be loaded ({str(error)[:200]}); {AGAIN}") from error
 
     def _run(self, session: Any, batch: NDArray[Any]) -> Matrix:
         try:
@@ -184,11 +185,13 @@ def read_spec(folder: Path) -> dict[str, Any]:
     try:
         spec = json.loads((folder / SPEC).read_bytes())
     except (OSError, ValueError) as error:
-        refuse_shortage(folder / SPEC, error)
-        raise EncoderError(f"{folder} holds no whole encoder ({error}); {AGAIN}") from error
+        refuse_shortage(shown_path(folder / SPEC), error)
+        raise EncoderError(
+            f"{shown_path(folder)} holds no whole encoder ({SPEC}: {_why(error)}); {AGAIN}"
+        ) from error
     if not isinstance(spec, dict) or spec.get("format") != FORMAT:
         found = spec.get("format") if isinstance(spec, dict) else None
-        raise EncoderError(f"{folder} is an encoder of format {found}, expected {FORMAT}; {AGAIN}")
+        raise EncoderError(f"{shown_path(folder)} is an encoder of format {found}, expected {FORMAT}; {AGAIN}")
     return spec
 
 
@@ -201,12 +204,16 @@ def file_facts(path: Path) -> dict[str, Any]:
 def damage(path: Path, expected: dict[str, Any]) -> str | None:
     """Return what is wrong with a file of an encoder, as a sentence, or None if it has the expected contents."""
     try:
-        return None if file_facts(path) == expected else f"{path} differs from its checksum; {AGAIN}"
+        return None if file_facts(path) == expected else f"{shown_path(path)} differs from its checksum; {AGAIN}"
     except OSError as error:
         return str(unreadable(path, error))
 
 
-def unreadable(path: Path, error: Exception) -> EncoderError:
+def unreadable(path: Path, error: OSError | ValueError) -> EncoderError:
     """Return the error of an encoder whose file cannot be read; StorageError if that is not its fault."""
-    refuse_shortage(path, error)
-    return EncoderError(f"{path} cannot be read ({error}); {AGAIN}")
+    refuse_shortage(shown_path(path), error)
+    return EncoderError(f"{shown_path(path)} cannot be read ({_why(error)}); {AGAIN}")
+
+
+def _why(error: OSError | ValueError) -> str:
+    return reason(error) if isinstance(error, OSError) else str(error)

@@ -23,7 +23,7 @@ from mmsearch.encoders.offline import NAME as OFFLINE
 from mmsearch.encoders.offline import TEXT_WEIGHTS_SHA256, build_offline, offline_files
 from mmsearch.encoders.onnx import FORMAT, SPEC, file_facts, read_spec
 from mmsearch.encoders.runtime import forbid_telemetry
-from mmsearch.encoders.whole import verify_encoder
+from mmsearch.encoders.whole import spec_digest, verify_encoder
 from mmsearch.errors import EncoderError, HubUnreachableError, StorageError, advice, reason
 from mmsearch.system import how_others_may_write
 
@@ -33,7 +33,9 @@ DEFAULT_CLIP = "ViT-B-32-256/datacomp_s34b_b86k"
 Notify = Callable[[str], None]
 
 
-def prepare_encoder(model: str, *, cache: Path, notify: Notify = lambda sentence: None) -> Path:
+def prepare_encoder(
+    model: str, *, cache: Path, notify: Notify = lambda sentence: None, spec: str | None = None
+) -> Path:
     """Return the folder of an exported encoder.
 
     Parameters
@@ -47,6 +49,8 @@ def prepare_encoder(model: str, *, cache: Path, notify: Notify = lambda sentence
         Where exported encoders are kept.
     notify : callable
         Given sentences worth showing.
+    spec : str or None
+        Digest of the specification that a kept encoder must have, where a library knows it; else it is made anew.
 
     Raises
     ------
@@ -60,7 +64,7 @@ def prepare_encoder(model: str, *, cache: Path, notify: Notify = lambda sentence
         If the model cannot be exported, or others may write to the cache.
     """
     if model != AUTO:
-        return _prepared(model, cache, notify)
+        return _prepared(model, cache, notify, spec)
     try:
         return _prepared(DEFAULT_CLIP, cache, notify)
     except HubUnreachableError:
@@ -71,13 +75,15 @@ def prepare_encoder(model: str, *, cache: Path, notify: Notify = lambda sentence
     return _prepared(OFFLINE, cache, notify)
 
 
-def _prepared(model: str, cache: Path, notify: Notify) -> Path:
+def _prepared(model: str, cache: Path, notify: Notify, spec: str | None = None) -> Path:
     from mmsearch.encoders.export import export_encoder
 
     folder = cache / "encoders" / _key(model)
     _require_own(cache, folder.parent, folder)
     if (folder / SPEC).is_file():
         problem = why_not_used(model, folder)
+        if problem is None and spec not in (None, spec_digest(folder)):
+            problem = "the library had another one"
         if problem is None:
             return folder
         notify(f"the encoder kept for {model} is not used, it is made anew: {problem}")

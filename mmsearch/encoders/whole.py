@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from mmsearch.encoders.base import fingerprint_over
 from mmsearch.encoders.onnx import AGAIN, SPEC, TOKENIZER, damage, read_spec
+from mmsearch.encoders.replace import NEW, recover, replace_folder
 from mmsearch.errors import EncoderError, StorageError, advice, reason
-from mmsearch.system import copy_file
+from mmsearch.system import copy_file, shown_path
 
 Stamps = dict[str, list[int]]
 
@@ -20,22 +20,22 @@ Stamps = dict[str, list[int]]
 def verify_encoder(folder: Path) -> list[str]:
     """Return one sentence for each thing of an exported encoder that is not what its specification says."""
     try:
-        spec = read_spec(folder)
+        spec, path = read_spec(folder), shown_path(folder / SPEC)
         found = [damage(folder / name, expected) for name, expected in sorted(_files(spec, folder).items())]
         problems = [problem for problem in found if problem]
         if not problems and _fingerprint(spec) != spec["fingerprint"]:
-            problems = [f"{folder / SPEC} has a fingerprint that does not follow from what it says; {AGAIN}"]
+            problems = [f"{path} has a fingerprint that does not follow from what it says; {AGAIN}"]
     except EncoderError as error:
         return [str(error)]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        return [f"{folder / SPEC} is damaged ({error!r}); {AGAIN}"]
+        return [f"{shown_path(folder / SPEC)} is damaged ({error!r}); {AGAIN}"]
     return problems
 
 
 def _files(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     files = dict(spec["files"])
     if any(Path(name).name != name for name in files):
-        raise EncoderError(f"{folder / SPEC} names files outside of its folder; {AGAIN}")
+        raise EncoderError(f"{shown_path(folder / SPEC)} names files outside of its folder; {AGAIN}")
     return files
 
 
@@ -48,8 +48,17 @@ def _fingerprint(spec: Mapping[str, Any]) -> str:
     )
 
 
-def copy_encoder(source: Path, target: Path) -> None:
+def copy_encoder(source: Path, target: Path, check: Callable[[], None] = lambda: None) -> None:
     """Replace `target` by a copy of an exported encoder, whole and compared with its checksums, or not at all.
+
+    Parameters
+    ----------
+    source : Path
+        The exported encoder; may be `target`.
+    target : Path
+        Replaced if it exists; nobody else may be replacing it.
+    check : callable
+        Raises if `target` may not be replaced any more; asked just before it is.
 
     Raises
     ------
@@ -58,20 +67,34 @@ def copy_encoder(source: Path, target: Path) -> None:
     StorageError
         If the disk refuses.
     """
-    temporary = target.with_name(target.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = _beside(target)
     try:
+        recover(temporary, target)
         temporary.mkdir(mode=0o700)
         for name in (*_files(read_spec(source), source), SPEC):
             copy_file(source / name, temporary / name)
         if problems := verify_encoder(temporary):
-            raise EncoderError(f"copying the encoder from {source} failed: {problems[0]}")
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(temporary, target)
+            raise EncoderError(f"copying the encoder from {shown_path(source)} failed: {problems[0]}")
+        replace_folder(temporary, target, check)
+    except EncoderError:
+        check()  # where the place went away, that is what to say
+        raise
     except OSError as error:
-        raise StorageError(f"{target}: could not copy the encoder ({reason(error)}); {advice(error)}") from error
+        check()
+        raise StorageError(
+            f"{shown_path(target)}: could not copy the encoder ({reason(error)}); {advice(error)}"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def recover_encoder(target: Path) -> None:
+    """Finish what a killed `copy_encoder` to `target` began; nobody else may be replacing it."""
+    recover(_beside(target), target)
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(target.name + NEW)
 
 
 def spec_digest(folder: Path) -> str:

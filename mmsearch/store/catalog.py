@@ -30,9 +30,10 @@ from mmsearch.store.changes import KnownBad, KnownFile
 from mmsearch.store.connect import CatalogLook, connect, connect_to_read
 from mmsearch.store.migrations import SCHEMA, migrate, read_as_now
 from mmsearch.store.note import Moment, write_note
-from mmsearch.store.publish import storage_errors, sync_folder
+from mmsearch.store.publish import storage_errors
 from mmsearch.store.sqlite_errors import sqlite_errors
 from mmsearch.store.where import register_functions
+from mmsearch.system import sync_folder
 
 CATALOG = "catalog.sqlite"
 _COLUMNS = "id, path, row, size, mtime_ns, width, height, format, taken"

@@ -29,11 +29,10 @@ from mmsearch.store.publish import (
     sidecar_of,
     storage_errors,
     sync,
-    sync_folder,
 )
 from mmsearch.store.rows import append_vectors, give_up_digest, renumber
 from mmsearch.store.sqlite_errors import sqlite_errors
-from mmsearch.system import shown_path
+from mmsearch.system import shown_path, sync_folder
 
 T = TypeVar("T")
 _MAX_MEGAPIXELS = "max_megapixels"  # setting

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from mmsearch.errors import StorageError, VocabularyError, advice, reason, refuse_shortage
-from mmsearch.system import shown_path
+from mmsearch.system import shown_path, sync_folder
 
 T = TypeVar("T")
 MANIFEST = "manifest.json"
@@ -29,15 +29,6 @@ _WORDS = {"words": "visual words", "fresh": "visual words", "centres": "graph of
 def sync(handle: int) -> None:
     """Force a file's data to disk."""
     getattr(os, "fdatasync", os.fsync)(handle)
-
-
-def sync_folder(folder: Path) -> None:
-    """Force a folder's entries to disk, so that a rename survives a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ POINTS = {
     "create": ("mmsearch.store.folder", "locked"),
     "install": ("mmsearch.encoders.whole", "copy_encoder"),
     "history": ("mmsearch.store.catalog", "write_note"),
+    "move": ("mmsearch.encoders.replace", "_move"),
     "compact": ("mmsearch.store.folder", "sync_folder"),
 }
 SETTINGS = GraphSettings(graph_from=60, recall_target=0.5)

@@ -73,7 +73,7 @@ def assert_resumes(library, many, checkpoint, cache, expected):
     with Library.open(library, cache=cache) as opened:
         assert opened.verify().problems == ()
         assert opened.status().n_in_graph == N_PICTURES
-    assert not list(library.glob("*.tmp"))
+    assert not [*library.glob("*.tmp"), *library.glob("*.old")]
 
 
 def acknowledged_in(out):
