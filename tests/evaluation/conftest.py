@@ -42,7 +42,7 @@ def wordless_encoder(checkpoint, bench_cache, monkeypatch):
 
     pictures_only = replace(build_clip(str(checkpoint)), name="pictures", text_tower=None, tokenizer=None)
     export_encoder(pictures_only, bench_cache / "pictures")
-    monkeypatch.setattr(prepare, "_prepared", lambda model, cache, notify: bench_cache / "pictures")
+    monkeypatch.setattr(prepare, "_prepared", lambda *_: bench_cache / "pictures")
     return SetEncoder("pictures", cache=bench_cache)
 
 
