@@ -248,12 +248,14 @@ def test_bench_shows_what_it_measured_even_if_the_report_cannot_be_made(run, cap
     assert json.loads((tmp_path / "out" / "report.json").read_text())["benchmark"] == "retrieval"
 
 
+@pytest.mark.full
 def test_bench_ann_has_no_paths_to_list(run, twelve):
     code, out, err = run("bench", "ann", "--format", "paths")
     assert (code, out) == (2, "")
     assert "an index has no paths" in " ".join(err.split())
 
 
+@pytest.mark.full
 def test_bench_ann_fits_80_columns(run, twelve, tmp_path):
     run.environment["COLUMNS"] = "80"
     _, out, _ = run("bench", "ann", "--format", "table")

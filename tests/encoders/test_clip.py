@@ -55,6 +55,7 @@ def test_vectors_differ_between_pictures_and_between_texts(tiny):
         assert np.triu(vectors @ vectors.T, 1).max() < 0.9999
 
 
+@pytest.mark.full  # the tiny models below are compared by default
 @pytest.mark.slow
 def test_vectors_of_vit_b_32_equal_those_of_open_clip(tmp_path):
     name = "ViT-B-32"

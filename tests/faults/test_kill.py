@@ -139,8 +139,9 @@ def test_200_kills_lose_nothing_acknowledged(tmp_path, many, checkpoint, cache, 
 @pytest.mark.parametrize(
     ("point", "count"),
     [
-        ("sync_folder:before", 1), ("transaction:before", 5), ("transaction:after", 20), ("write_file:after", 1),
-        ("sha256:before", 2), ("sync_folder:after", 5),
+        ("sync_folder:before", 1), ("transaction:after", 20), ("sha256:before", 2),
+        *(pytest.param(*point, marks=pytest.mark.full)
+          for point in [("transaction:before", 5), ("write_file:after", 1), ("sync_folder:after", 5)]),
     ],
 )  # fmt: skip
 def test_kill_of_a_run_without_an_encoder_loses_nothing_acknowledged(tmp_path, point, count):
