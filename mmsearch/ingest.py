@@ -104,10 +104,8 @@ class _Run:
         look = FileLook(*facts["look"]) if "look" in facts else file.look
         if "code" in facts:
             code, message = facts["code"], facts["message"]
-            seen, n_tries = (
-                UNSEEN if code in ("changed", "vanished") else look,
-                1 + self.plan.tries.get(outcome.path, 0),
-            )
+            seen = UNSEEN if code in ("changed", "vanished") else look
+            n_tries = 1 + self.plan.tries.get(outcome.path, 0)
             then = then_what(code, n_tries)
             message = f"{message}; {then}" if then else message
             self.pending.rejected.append(RejectedFile(outcome.path, seen, code, message, n_tries))
