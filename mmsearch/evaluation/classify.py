@@ -22,8 +22,8 @@ from mmsearch.evaluation.metrics.classification import (
     recall_per_class,
     top_k_accuracy,
 )
-from mmsearch.evaluation.metrics.ranks import Qrels, Values
-from mmsearch.evaluation.metrics.uncertainty import bootstrap_interval
+from mmsearch.evaluation.metrics.ranks import Ids, Qrels, Values
+from mmsearch.evaluation.metrics.uncertainty import effective_size, mean_interval, wilson_interval
 from mmsearch.evaluation.scored import Ranking, examples_of
 from mmsearch.records import Matrix
 from mmsearch.vectors import inner_products
@@ -129,12 +129,7 @@ def _measured(
     ks = (1, _TOP) if n_classes >= _TOP else (1,)
     accuracies = {f"top-{k}": top_k_accuracy(ranks, k) for k in ks}
     measures = {name: _mean(values, seed) for name, values in accuracies.items()}
-
-    def mean_recall(counts: Values | None = None) -> float:
-        return float(np.nanmean(recall_per_class(predicted, truth, n_classes, counts)))
-
-    low, high = bootstrap_interval(np.zeros(len(truth)), of_counts=mean_recall, seed=seed)
-    measures["mean per-class recall"] = {"value": mean_recall(), "low": low, "high": high}
+    measures["mean per-class recall"] = _mean_recall(predicted, truth, n_classes)
     ranking = Ranking(
         [{"path": str(benchmark.pictures[position])} for position in readable],
         [{"text": name} for name in benchmark.class_names],
@@ -152,5 +147,13 @@ def _measured(
 
 
 def _mean(values: Values, seed: int) -> dict[str, float]:
-    low, high = bootstrap_interval(values, seed=seed)
+    low, high = mean_interval(values, seed=seed)
     return {"value": float(values.mean()), "low": low, "high": high}
+
+
+def _mean_recall(predicted: Ids, truth: Ids, n_classes: int) -> dict[str, float]:
+    """Return the mean of the recalls of the classes, a share of pictures in which all classes weigh the same."""
+    value = float(np.nanmean(recall_per_class(predicted, truth, n_classes)))
+    is_right, weights = (predicted == truth).astype(np.float64), 1 / np.bincount(truth)[truth]
+    low, high = wilson_interval(value, effective_size(is_right, np.arange(len(truth)), weights))
+    return {"value": value, "low": low, "high": high}

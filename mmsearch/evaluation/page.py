@@ -23,13 +23,14 @@ _TITLES = {
     "run": "Rankings against ground truth",
     "ann": "Approximate nearest neighbours",
 }
-_GROUPED = "In brackets: 95 % bootstrap intervals over groups of queries that are not independent of one another."
+_INTERVALS = "In brackets: 95 % intervals over {}: Wilson's where a value is a share of them, else the bootstrap's."
+_GROUPED = _INTERVALS.format("groups of queries that are not independent of one another")
 _METHODS = {
     "retrieval": f"{_GROUPED} Equal scores are ordered by the place in the set.",
     "instance": f"{_GROUPED} Equal scores are ordered by the place in the set.",
-    "run": "In brackets: 95 % bootstrap intervals over queries. Equal scores go to the smaller document name.",
-    "classify": "In brackets: 95 % bootstrap intervals over pictures. Equal scores go to the first class.",
-    "ann": "In brackets: 95 % bootstrap intervals over queries.",
+    "run": _INTERVALS.format("queries") + " Equal scores go to the smaller document name.",
+    "classify": "In brackets: 95 % intervals over pictures, Wilson's. Equal scores go to the first class.",
+    "ann": _INTERVALS.format("queries"),
 }
 _TESTED = (
     " p: Fisher's randomisation test on paired differences, corrected by Holm's method for the number of pairs."

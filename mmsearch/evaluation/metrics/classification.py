@@ -51,16 +51,14 @@ def confusions(predicted: Ids, truth: Ids, n_classes: int) -> Ids:
     return np.column_stack([pairs // n_classes, pairs % n_classes, counts])
 
 
-def recall_per_class(predicted: Ids, truth: Ids, n_classes: int, counts: Values | None = None) -> Values:
+def recall_per_class(predicted: Ids, truth: Ids, n_classes: int) -> Values:
     """Return the share of each class that is predicted right, (n_classes,); NaN for a class without pictures.
 
-    The mean over the classes that have pictures is the mean per-class recall. `counts` (n_pictures,) says how often
-    each picture counts; once by default.
+    The mean over the classes that have pictures is the mean per-class recall.
 
     >>> recall_per_class(np.array([0, 1, 1]), np.array([0, 0, 1]), 3)
     array([0.5, 1. , nan])
     """
-    counts = np.ones(len(truth)) if counts is None else counts
-    n = np.bincount(truth, weights=counts, minlength=n_classes)
-    right = np.bincount(truth, weights=counts * (predicted == truth), minlength=n_classes)
+    n = np.bincount(truth, minlength=n_classes)
+    right = np.bincount(truth, weights=predicted == truth, minlength=n_classes)
     return np.where(n > 0, right / np.maximum(n, 1), np.nan)

@@ -39,12 +39,3 @@ def test_measures_equal_scikit_learn(seed):
     assert (pictures > 0).all()
     recall = recall_per_class(predicted, truth, 6).mean()
     np.testing.assert_allclose(recall, oracle.balanced_accuracy_score(truth, predicted))
-
-
-@given(seed=st.integers(0, 2**32 - 1))
-def test_recall_with_counts_is_that_of_repeated_pictures(seed):
-    rng = np.random.default_rng(seed)
-    predicted, truth, counts = rng.integers(0, 4, 30), rng.integers(0, 4, 30), rng.integers(0, 3, 30)
-    found = recall_per_class(predicted, truth, 4, counts.astype(float))
-    repeated = recall_per_class(np.repeat(predicted, counts), np.repeat(truth, counts), 4)
-    np.testing.assert_allclose(found, repeated)
