@@ -86,6 +86,8 @@ def show_measured(found: dict[str, Any], out: Path | None, wanted: Format, part:
         write_rows([finite(row) for row in rows], columns, wanted)
     for bad in found["set"]["bad"]:
         say(f"  {bad['message']}")
+    for sentence in found["set"].get("left_out", ()):
+        say(f"  left out: {sentence}")
     for part in found["set"].get("without_queries", ()):
         say(f"  {part}: left out, as none of its queries has a relevant picture")
     write_report_if_wanted(found, out)

@@ -91,6 +91,7 @@ def run_classification(
             "n_classes": len(benchmark.class_names),
             "class_names": list(benchmark.class_names),
             "bad": bad_pictures(benchmark.pictures, bad),
+            "left_out": list(benchmark.left_out),
         },
         "seed": seed,
         "definitions": DEFINITIONS,

@@ -107,6 +107,7 @@ def run_instance(
             "n_pictures": len(benchmark.gallery),
             "n_queries": len(benchmark.queries),
             "bad": bad,
+            "left_out": list(benchmark.left_out),
             "without_queries": sorted(left_out),
         },
         "seed": seed,

@@ -54,6 +54,7 @@ def page_of(found: Mapping[str, Any]) -> str:
         definitions=found["definitions"],
         method=_METHODS[kind] + (_TESTED if found.get("comparisons") else ""),
         bad=found["set"]["bad"],
+        left_out=found["set"].get("left_out", ()),
         facts=_facts(found),
     )
 

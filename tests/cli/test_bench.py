@@ -89,6 +89,22 @@ def test_bench_classify_measures_each_ensemble(run, photos, checkpoint, tmp_path
     assert len(report["ensembles"]["simple"]) == 7
 
 
+def test_bench_classify_counts_pictures_below_the_folder_of_a_class_and_says_what_it_leaves_out(
+    run, photos, checkpoint, tmp_path
+):
+    for name, kind in (("cat", "cat/2019"), ("fig", "fig/a/b"), ("dam", "fig"), ("creek", ".")):
+        (photos / "set" / kind).mkdir(parents=True, exist_ok=True)
+        (photos / f"{name}.jpg").rename(photos / "set" / kind / f"{name}.jpg")
+    code, out, err = run("bench", "classify", photos / "set", "--model", checkpoint, "--out", tmp_path / "out")
+    assert code == 0, err
+    assert {row["n"] for row in json_lines(out)} == {3}
+    sentence = f"1 picture or film beside the folders, of no class: {photos}/set/creek.jpg"
+    assert f"left out: {sentence}" in err
+    known = json.loads((tmp_path / "out" / "report.json").read_text())["set"]
+    assert (known["class_names"], known["left_out"]) == (["cat", "fig"], [sentence])
+    assert sentence in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_bench_classify_names_templates_that_do_not_exist(run, photos):
     code, _, err = run("bench", "classify", photos, "--templates", "fancy")
     assert code == 2
