@@ -9,7 +9,8 @@ from typing import Any
 
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.ground_truth.trec import Judged, RunRanks, rank_run, read_qrels, read_run
-from mmsearch.evaluation.measures import compared, curve, described, per_query, summarised
+from mmsearch.evaluation.measures import RANKING, compared, curve, described, per_query, summarised
+from mmsearch.evaluation.ties import BY_NAME, ties_of
 
 
 def score_runs(qrels: Path, runs: Sequence[Path], *, seed: int = 0) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def score_runs(qrels: Path, runs: Sequence[Path], *, seed: int = 0) -> dict[str,
         "benchmark": "run",
         "set": {"name": qrels.name, "bad": []},
         "seed": seed,
+        "ties": BY_NAME,
         **described(),
         "results": {
             name: {
@@ -54,6 +56,7 @@ def score_runs(qrels: Path, runs: Sequence[Path], *, seed: int = 0) -> dict[str,
                     "n_unjudged": len(one.extra),
                     "n_without_relevant": len(one.without_relevant),
                     "measures": summarised(values[name], seed=seed),
+                    **ties_of(one.ranked, RANKING).to_json(RANKING),
                     "precision_at_recall": curve(one.ranked),
                 }
             }

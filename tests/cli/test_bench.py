@@ -139,6 +139,15 @@ def test_bench_run_scores_runs_against_qrels(run, tmp_path):
     assert report["comparisons"]["qrels"]
 
 
+def test_bench_run_says_what_equal_scores_decide(run, tmp_path):
+    (tmp_path / "qrels").write_text("1 0 b 1\n")
+    (tmp_path / "run").write_text("1 Q0 a 1 0.5 r\n1 Q0 b 2 0.5 r\n")
+    code, _, err = run("bench", "run", tmp_path / "qrels", tmp_path / "run", "--format", "table")
+    assert code == 0, err
+    assert "Equal scores go to the smaller document name" in err
+    assert "1 query has a right answer at the score of a wrong one" in " ".join(err.split())
+
+
 def test_bench_run_reads_over_comments(run, tmp_path):
     (tmp_path / "qrels").write_text("# topic doc 1\n1 0 a 1\n")
     (tmp_path / "run").write_text("# made by hand\n1 Q0 a 1 1.0 r and more\n")

@@ -98,17 +98,18 @@ def rank_run(run: Mapping[str, Mapping[str, float]], qrels: Mapping[str, Mapping
         )
     gains = {query: {d: gain for d, gain in own.items() if gain > 0} for query, own in qrels.items()}
     queries = tuple(query for query, own in gains.items() if own)
-    lists, ids_of, gains_of = [], [], []
+    lists, scores, ids_of, gains_of = [], [], [], []
     for query in queries:
         answer = run.get(query, {})
         found = sorted(answer, key=lambda document: (-answer[document], document))
         number = {document: i for i, document in enumerate([*found, *(gains[query].keys() - answer.keys())])}
         lists.append(np.arange(len(found)))
+        scores.append(np.array([answer[document] for document in found], dtype=np.float64))
         ids_of.append([number[document] for document in gains[query]])
         gains_of.append(gains[query].values())
     return RunRanks(
         queries,
-        rank_relevant_of_lists(lists, Qrels.from_lists(ids_of, gains=gains_of)),
+        rank_relevant_of_lists(lists, Qrels.from_lists(ids_of, gains=gains_of), scores=scores),
         missing=tuple(query for query in queries if query not in run),
         extra=tuple(query for query in run if query not in qrels),
         without_relevant=tuple(query for query, own in gains.items() if not own),

@@ -1,7 +1,4 @@
-"""Measures of zero-shot classification, as in A. Radford et al., ICML 2021 (CLIP), table 9 and section 3.1.
-
-Equal scores go to the smaller class.
-"""
+"""Measures of zero-shot classification, as in A. Radford et al., ICML 2021 (CLIP), table 9 and section 3.1."""
 
 from __future__ import annotations
 
@@ -9,23 +6,6 @@ import numpy as np
 
 from mmsearch.evaluation.metrics.ranks import Ids, Values
 from mmsearch.evaluation.metrics.recall import checked_k
-from mmsearch.records import Matrix
-
-
-def ranks_of_truth(scores: Matrix, truth: Ids) -> Ids:
-    """Return the rank from 1 of the true class of every picture.
-
-    Parameters
-    ----------
-    scores : float array, shape (n_pictures, n_classes)
-        Higher is better.
-    truth : int64 array, shape (n_pictures,)
-        Column of the true class.
-    """
-    own = scores[np.arange(len(truth)), truth][:, None]
-    is_before = np.arange(scores.shape[1]) < truth[:, None]
-    ranks: Ids = 1 + ((scores > own) | ((scores == own) & is_before)).sum(axis=1)
-    return ranks
 
 
 def top_k_accuracy(ranks: Ids, k: int) -> Values:
