@@ -10,6 +10,7 @@ import typer
 
 from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library
 from mmsearch.cli.render import chosen, print_table, say, size_text, write_rows
+from mmsearch.names import quoted
 
 if TYPE_CHECKING:
     from mmsearch.records import LibraryStatus
@@ -37,7 +38,7 @@ def status(library: LibraryOption = None, output: FormatOption = None) -> None:
     for problem in found.problems:
         say(f"problem: {problem}")
     for bad in found.bad:
-        say(f"  {bad.code}: {bad.path}: {bad.message}")
+        say(f"  {bad.code}: {quoted(bad.path)}: {bad.message}")
 
 
 def _encoder_rows(found: LibraryStatus) -> list[list[str]]:

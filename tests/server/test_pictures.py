@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmsearch import Library
+from mmsearch.store.facets import count_facets
 from mmsearch.store.progress import shown_progress
 from mmsearch.store.thumbnails import KeptThumbnails
 from tests import pictures
@@ -186,6 +187,21 @@ def test_pictures_are_counted_by_year(own, photos, indexed):
     assert [(one["label"], one["n"]) for one in found] == [("2021", 1), ("2023", 2)]
     among = client.get("/facets", params={"where": "taken >= 2022"}).json()
     assert among["n"] == 2
+
+
+def test_a_folder_whose_name_is_no_text_has_a_filter_that_is(tmp_path):
+    root = os.fsencode(tmp_path / "photos")
+    for folder in (b"a[1]*\xff", b"a1*\xff", b"1"):
+        os.makedirs(os.path.join(root, folder))
+        pictures.photo().save(os.path.join(root, folder, b"x.png"))
+    with Library.open(tmp_path / "library") as library:
+        library.index([root], model="none")
+        catalog = library.reader().catalog
+        counts = [
+            (facet.n, count_facets(catalog, [one.encode().decode() for one in facet.where]).n)
+            for facet in count_facets(catalog).folders
+        ]
+    assert counts == [(3, 3), (1, 1), (1, 1), (1, 1)]
 
 
 wheres = st.lists(
