@@ -89,7 +89,9 @@ def verify(
     ] = False,
 ) -> None:
     """Prove the library whole: catalog, every vector, encoder, graph, visual words. Exit code 1 if it is not."""
-    with open_library(library) as opened:
+    from mmsearch.cli.progress import run_progress
+
+    with open_library(library) as opened, run_progress():  # a large library takes minutes to read
         report = opened.verify(is_repair=is_repair)
     for problem in report.problems:
         say(f"problem: {problem}")

@@ -1,4 +1,4 @@
-"""How far `index`, `bench` and `vocabulary train` are: a bar on a terminal, else a line now and then."""
+"""How far a run that may take minutes is: a bar on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
