@@ -80,8 +80,8 @@ class Picture:
     """One decoded picture: uint8 pixels, and what the file says.
 
     The pixels are RGB (height, width, 3) at the tower's size, or grey (height, width) for local features.
-    `width` and `height` are those of the upright original in pixels; `taken_at` is ISO 8601 local time
-    (`2023-05-01T12:00:00`) or None.
+    `width` and `height` are those of the upright original in pixels; `taken_at` is ISO 8601 local time, as precise
+    as the file says it (`2023-05-01T12:00:00`, `2023-05-01`, `1985`), or None.
     """
 
     pixels: Pixels

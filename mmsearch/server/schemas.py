@@ -126,7 +126,7 @@ class Picture(TypedDict):
     width: int
     height: int
     format: str
-    taken_at: Annotated[str | None, Field(description="ISO 8601 local time.")]
+    taken_at: Annotated[str | None, Field(description="ISO 8601 local time, or the day, month or year alone.")]
     size_bytes: int
 
 

@@ -193,7 +193,7 @@ def test_pictures_are_counted_by_year(own, photos, indexed):
     _, client = own
     for n, year in enumerate((2021, 2023, 2023)):
         exif = Image.Exif()
-        exif[0x0132] = f"{year}:05:01 10:00:00"
+        exif.get_ifd(0x8769)[0x9003] = f"{year}:05:01 10:00:00"
         pictures.photo(seed=n).save(photos / f"dated{n}.jpg", exif=exif)
     indexed.index([photos], local=False)
     found = client.get("/facets").json()["years"]
