@@ -15,7 +15,7 @@ import mmsearch
 
 PACKAGE = Path(mmsearch.__file__).parent
 LAYERS = [
-    {"records", "errors", "system"},
+    {"records", "errors", "system", "names"},
     {"vectors", "samples", "pooling"},
     {"whitening", "feedback"},
     {
@@ -45,6 +45,7 @@ LAYERS = [
     {"evaluation.report"},
     {"server"},
     {"cli"},
+    {"__main__"},
 ]
 BORDERS = {  # third-party package -> where it may be imported
     "torch": {"encoders", "pooling", "local"},
@@ -56,8 +57,9 @@ BORDERS = {  # third-party package -> where it may be imported
     "numpy": {"records", "vectors", "whitening", "feedback", "images", "encoders", "local", "bow", "indexes",
               "geometry", "terms", "store", "payload", "worker", "workers", "gather", "vocabularies", "search",
               "rerank", "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth", "evaluation.encode",
-              "evaluation.measures", "evaluation.ties", "evaluation.scored", "evaluation.retrieval", "evaluation.instance",
-              "evaluation.classify", "evaluation.ann", "evaluation.plots", "evaluation.local"},
+              "evaluation.measures", "evaluation.ties", "evaluation.scored", "evaluation.retrieval",
+              "evaluation.instance", "evaluation.classify", "evaluation.ann", "evaluation.plots",
+              "evaluation.local"},
     "fastapi": {"server"}, "starlette": {"server"}, "uvicorn": {"server"}, "pydantic": {"server"},
     "prometheus_client": {"server"}, "typing_extensions": {"server"},
     "matplotlib": {"evaluation.plots"}, "jinja2": {"evaluation.page", "cli"},

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmsearch.evaluation.plots import ann_plot, confusion_plot, precision_recall_plot
 from mmsearch.images.copies import thumbnail_of_file
+from mmsearch.names import page_text, quoted
 from mmsearch.records import Box
 
 _SIDE = 200  # pixels of a thumbnail, shown at half of that
@@ -44,7 +45,7 @@ def page_of(found: Mapping[str, Any]) -> str:
     from jinja2 import Environment
 
     source = files("mmsearch.evaluation").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    template = Environment(autoescape=True).from_string(source)
+    template = Environment(autoescape=True, finalize=page_text).from_string(source)
     kind = found["benchmark"]
     parts = list(_ann_parts(found) if kind == "ann" else _measured_parts(found))
     return template.render(
@@ -54,7 +55,7 @@ def page_of(found: Mapping[str, Any]) -> str:
         definitions=found["definitions"],
         method=f"{_METHODS[kind]}{_TESTED if found.get('comparisons') else ''} {found.get('ties', '')}",
         ties=ties_texts(found),
-        bad=found["set"]["bad"],
+        bad=[{**bad, "path": quoted(bad["path"])} for bad in found["set"]["bad"]],
         left_out=found["set"].get("left_out", ()),
         facts=_facts(found),
     )
@@ -75,7 +76,7 @@ def ties_texts(found: Mapping[str, Any]) -> list[str]:
     """Return a sentence for every result of a report in which the order of equal scores decides something."""
     return [
         f"{model}, {part}: {_ties_text(result, found['scales'])}"
-        for model, results in found["results"].items()
+        for model, results in (found["results"] if "ties" in found else {}).items()
         for part, result in results.items()
         if "ties" in result
     ]
@@ -225,7 +226,8 @@ def _thumbnails() -> Callable[[Any], Any]:
         if "path" not in item:
             return item
         box = tuple(item["box"]) if "box" in item else None
-        return {**item, "name": Path(item["path"]).name, "thumbnail": small(item["path"], box)}
+        path = item["path"]
+        return {**item, "name": quoted(Path(path).name), "path": quoted(path), "thumbnail": small(path, box)}
 
     return with_thumbnail
 

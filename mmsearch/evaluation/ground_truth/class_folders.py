@@ -17,6 +17,7 @@ from mmsearch.images import (
 )
 from mmsearch.images.find import LINK_ELSEWHERE
 from mmsearch.images.kinds import is_left_out, unread_kind_of_name
+from mmsearch.names import quoted
 
 _SPLITS = (
     ("train", "training"), ("validation", "valid", "val", "dev"), ("test", "testing", "eval", "evaluation"),
@@ -106,8 +107,8 @@ def _counted(words: str, paths: Sequence[Path]) -> list[str]:
     """Return a sentence that counts paths and names the first, or none."""
     if not paths:
         return []
-    s, its = ("s", "their") if len(paths) > 1 else ("", "its")
-    return [f"{len(paths)} {words.format(s=s, its=its)}: {paths[0]}{', ...' if len(paths) > 1 else ''}"]
+    s, its, more = ("s", "their", ", ...") if len(paths) > 1 else ("", "its", "")
+    return [f"{len(paths)} {words.format(s=s, its=its)}: {quoted(str(paths[0]))}{more}"]
 
 
 def _refuse_splits(folder: Path, classes: Sequence[Path]) -> None:
