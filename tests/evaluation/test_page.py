@@ -13,7 +13,7 @@ from mmsearch.evaluation.ground_truth.captions import read_captions
 from mmsearch.evaluation.ground_truth.sets import ClassSet
 from mmsearch.evaluation.page import _comparison, page_of
 from mmsearch.evaluation.plots import precision_recall_plot
-from mmsearch.evaluation.report import write_report
+from mmsearch.evaluation.report import Report
 from mmsearch.evaluation.retrieval import run_retrieval
 from mmsearch.evaluation.runs import score_runs
 from mmsearch.store.graph import GraphSettings
@@ -83,7 +83,7 @@ def test_a_picture_that_is_gone_is_said_to_be(captioned, set_encoder):
 def test_a_name_that_is_not_utf_8_can_be_written(captioned, set_encoder, tmp_path):
     found = run_retrieval(read_captions(captioned), [set_encoder])
     found["set"]["bad"] = [{"path": "/photos/b\udcff.jpg", "message": "broken"}]
-    assert b"/photos/b&#" in write_report(found, tmp_path / "out")[1].read_bytes()
+    assert b"/photos/b&#" in Report(tmp_path / "out").write(found)[1].read_bytes()
 
 
 def test_the_page_of_a_classification_shows_confusions(photos, set_encoder):
