@@ -35,6 +35,10 @@ def status(library: LibraryOption = None, output: FormatOption = None) -> None:
     print_table(None, [("", False), ("", False)], rows_for_people)
     for problem in found.problems:
         say(f"problem: {problem}")
+    if found.n_read_before:
+        from mmsearch.store.changes import read_before_text
+
+        say(f"{read_before_text(found.n_read_before)}; `mmsearch index --recheck FOLDER` reads them anew")
     for bad in found.bad:
         say(f"  {bad.code}: {bad.path}: {bad.message}")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -155,6 +157,17 @@ def test_a_damaged_file_of_thumbnails_is_made_anew(tmp_path):
     kept.put(b"1", 160, b"\xff\xd8x")
     kept.put(b"1", 160, b"\xff\xd8x")
     assert kept.get(b"1", 160) == b"\xff\xd8x"
+
+
+def test_thumbnails_made_when_pictures_were_read_in_another_way_are_made_again(tmp_path):
+    kept = KeptThumbnails(tmp_path / "t.sqlite")
+    kept.put(b"h" * 32, 160, b"\xff\xd8 small")
+    with closing(sqlite3.connect(tmp_path / "t.sqlite")) as db:
+        assert kept.get(b"h" * 32, 160) == b"\xff\xd8 small"
+        db.execute("PRAGMA user_version=0")  # as every version had it that read them in the first way
+    assert kept.get(b"h" * 32, 160) is None
+    kept.put(b"h" * 32, 160, b"\xff\xd8 new")
+    assert kept.get(b"h" * 32, 160) == b"\xff\xd8 new"
 
 
 def test_a_place_that_cannot_be_written_only_keeps_nothing(tmp_path):
