@@ -15,20 +15,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmsearch.arguments import Expand, Mode, Rerank, as_count, one_of
 from mmsearch.errors import QueryError
 from mmsearch.feedback import ALPHA, expanded
 from mmsearch.indexes.base import Rows
 from mmsearch.indexes.exact import ExactIndex, merge
 from mmsearch.records import (
-    Expand,
     Hit,
     ImageRecord,
     LocalEvidence,
     Matrix,
     Modality,
-    Mode,
     Query,
-    Rerank,
     SearchResult,
 )
 from mmsearch.store.folder import Store
@@ -122,12 +120,14 @@ class Searcher:
         Raises
         ------
         QueryError
-            If the query means nothing, local features are asked for and cannot be had, or it cannot be expanded.
+            If the query means nothing, local features are asked for and cannot be had, it cannot be expanded, k is
+            not above 0, or an option is another word.
         NoEncoderError
             If the library has no encoder, and the query is another than one example picture.
         """
         start = time.perf_counter()
-        _check_k(k)
+        k = as_count(k, "k")
+        one_of(mode, "mode", Mode), one_of(rerank, "rerank", Rerank), one_of(expand, "expand", Expand)
         condition = parse_where(query.where)
         if mode == "global" and not self._has_vectors:
             if rerank != "auto" or not _is_example(query):
@@ -169,7 +169,7 @@ class Searcher:
             If a query means nothing, has no text, or has example pictures or filters.
         """
         start = time.perf_counter()
-        _check_k(k)
+        k = as_count(k, "k")
         if any(query.text is None or query.images or query.where for query in queries):
             raise QueryError("only queries by words without filters are answered together; use search for others")
         if not queries:
@@ -359,11 +359,6 @@ def _is_example(query: Query) -> bool:
     """Return whether a query is one example picture and nothing else."""
     is_alone = query.text is None and not (query.exclude or query.relevant or query.irrelevant)
     return len(query.images) == 1 and is_alone
-
-
-def _check_k(k: int) -> None:
-    if k < 1:
-        raise QueryError(f"k is {k}; ask for at least one picture")
 
 
 def _verified(hits: Sequence[Hit]) -> str:

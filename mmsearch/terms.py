@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmsearch.arguments import as_positive
 from mmsearch.errors import LibraryDamagedError, PictureError, QueryError
 from mmsearch.feedback import rocchio
 from mmsearch.records import Example, FileLook, ImageRecord, Matrix, Modality, PictureBytes, Query, Term
@@ -175,14 +176,10 @@ def as_term(value: Example | Term) -> Term:
     Raises
     ------
     QueryError
-        If the weight is not a number above 0.
+        If the weight is not a finite number above 0.
     """
-    if isinstance(value, Term):
-        term = value
-    else:
-        term = Term(value if isinstance(value, int | PictureBytes) else os.fsdecode(value))
-    if not (np.isfinite(term.weight) and term.weight > 0):
-        raise QueryError(f"the weight of {term.label!r} is {term.weight}; expected a number above 0")
+    term = value if isinstance(value, Term) else Term(value)
+    as_positive(term.weight, f"the weight of {term.label!r}")
     return term
 
 

@@ -15,7 +15,9 @@ import mmsearch
 
 PACKAGE = Path(mmsearch.__file__).parent
 LAYERS = [
-    {"records", "errors", "system", "names"},
+    {"errors", "system", "names"},
+    {"arguments"},
+    {"records"},
     {"vectors", "samples", "pooling"},
     {"whitening", "feedback"},
     {
@@ -29,7 +31,7 @@ LAYERS = [
         "evaluation.metrics",
         "evaluation.kept",
     },
-    {"store", "evaluation.ground_truth"},
+    {"store", "evaluation.ground_truth", "output"},
     {"payload", "terms"},
     {"worker"},
     {"start_worker", "worker_process"},

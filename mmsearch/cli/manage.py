@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -112,7 +111,7 @@ def verify(
 
 def rm(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", readable=False, help="Pictures, or folders of them.")
+        list[str], typer.Argument(metavar="PATH...", readable=False, help="Pictures, or folders of them.")
     ],
     library: LibraryOption = None,
 ) -> None:

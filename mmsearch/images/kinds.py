@@ -148,6 +148,12 @@ def is_read(kind: str | None) -> bool:
     return kind in READ_KINDS or (kind == "HEIC" and has_heif())
 
 
+def is_picture_or_film(head: bytes) -> bool:
+    """Return whether what starts with these bytes is a picture, also of a kind that is not read, or a film."""
+    kind = kind_of_bytes(head)
+    return kind in READ_KINDS or kind in _EXTENSIONS_OF_KINDS
+
+
 def check_kind(head: bytes) -> str:
     """Return the kind of the picture that starts with these bytes.
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.json_schema import models_json_schema
 from typing_extensions import TypedDict
 
+from mmsearch.arguments import Expand, Mode, Rerank
 from mmsearch.records import Classification, Hit, ImageRecord, LocalEvidence, SearchResult
 from mmsearch.server.problems import Problem
 
@@ -78,18 +79,18 @@ class SearchRequest(_Request):
     where: Annotated[Where, Field(description=WHERE)] = []
     k: Annotated[int, Field(ge=1, le=MAX_K)] = 50
     mode: Annotated[
-        Literal["global", "local"],
+        Mode,
         Field(description="`local`: by the visual words of one example alone."),
     ] = "global"
     rerank: Annotated[
-        Literal["auto", "none", "local"],
+        Rerank,
         Field(
             description="`local`: pictures in which the example is verified by its local features go first; "
             "`auto`: so for one example picture alone, where the library has visual words."
         ),
     ] = "auto"
     expand: Annotated[
-        Literal["none", "average", "alpha"],
+        Expand,
         Field(
             description="Add the pictures that local features verify to the query, all alike or by their "
             "similarity, and ask once more; with one example picture."

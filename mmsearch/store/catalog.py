@@ -300,7 +300,7 @@ class Catalog:
                    ) -> list[ImageRecord]:  # fmt: skip
         found = []
         for start in range(0, len(keys), _CHUNK):
-            chunk = [int(key) for key in keys[start : start + _CHUNK]]
+            chunk = [int(key) for key in keys[start : start + _CHUNK] if abs(int(key)) < 1 << 63]  # as SQLite holds
             marks = ",".join("?" * len(chunk))
             sql = f"SELECT {_COLUMNS} FROM image WHERE {column} IN ({marks})"
             sql += f" AND ({condition})" if condition else ""

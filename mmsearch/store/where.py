@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from mmsearch.arguments import texts_of
 from mmsearch.errors import QueryError
 
 _EXPRESSION = re.compile(r"\s*([a-z_]+)\s*(!=|<=|>=|=|<|>|~)\s*(.*?)\s*", re.DOTALL)
@@ -32,8 +33,8 @@ class Condition:
     parameters: tuple[Any, ...] = ()
 
 
-def parse_where(expressions: Sequence[str]) -> Condition:
-    """Return the condition that all expressions hold.
+def parse_where(expressions: str | Iterable[str]) -> Condition:
+    """Return the condition that one expression holds, or all of several.
 
     `taken = 2023-05` means any time in that month: a date is compared at the precision it is given in;
     pictures without a date fail every comparison of `taken`. Sizes take k, M, G (1000s). A folder
@@ -46,10 +47,10 @@ def parse_where(expressions: Sequence[str]) -> Condition:
 
     Examples
     --------
-    >>> parse_where(["width >= 800"])
+    >>> parse_where("width >= 800")
     Condition(sql='(width >= ?)', parameters=(800,))
     """
-    parts = [_condition(expression) for expression in expressions]
+    parts = [_condition(expression) for expression in texts_of(expressions, "where", has_order=False)]
     return Condition(
         " AND ".join(f"({part.sql})" for part in parts),
         tuple(value for part in parts for value in part.parameters),

@@ -138,7 +138,7 @@ def test_words_and_a_picture_go_together_with_their_weights(page, process, api):
     page.get_by_label("Weight of cat.jpg").press("Home")
     expect_first(page, "rocket.jpg")
     page.wait_for_function("() => location.search.includes('*0.1')")
-    assert asked(page) == {"q": ["3:a rocket"], "like": [f"{cat}*0.1"]}
+    assert asked(page) == {"q*3": ["a rocket"], "like": [f"{cat}*0.1"]}
     query = {"text": "a rocket", "text_weight": 3, "pictures": [{"id": cat, "weight": 0.1}], "rerank": "auto"}
     expect_names(page, found_by(api, **query))
 
