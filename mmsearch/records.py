@@ -20,6 +20,7 @@ Modality: TypeAlias = Literal["text", "image"]
 ResizeMode: TypeAlias = Literal["shortest", "longest", "squash"]
 Interpolation: TypeAlias = Literal["bicubic", "bilinear"]
 _LATEST = (1 << 63) - 1
+_PICTURE = "a picture: a path, an id (int) or PictureBytes"  # in messages
 MAX_MEGAPIXELS = 64.0
 """Pictures that need memory for more pixels are refused unless it is said otherwise."""
 READING = 2
@@ -232,7 +233,7 @@ class Term:
     box: Box | None = None
 
     def __init__(self, value: Example | str, weight: float = 1.0, box: Iterable[float] | None = None) -> None:
-        object.__setattr__(self, "value", _term_value(value, "the value of a term"))
+        object.__setattr__(self, "value", _term_value(value, "the value of a term", f"a text, or {_PICTURE}"))
         object.__setattr__(self, "weight", as_number(weight, "the weight of a term"))
         object.__setattr__(self, "box", None if box is None else _box(box))
 
@@ -246,14 +247,14 @@ class Term:
         return label if self.box is None else f"{label} {self.box}"
 
 
-def _term_value(value: object, name: str) -> str | int | PictureBytes:
+def _term_value(value: object, name: str, expected: str) -> str | int | PictureBytes:
     if isinstance(value, str | PictureBytes):  # a text, or a path that may be empty
         return str(value) if isinstance(value, str) else value
     if is_whole(value):
         return as_id(value, name)
     if isinstance(value, bytes | os.PathLike):
         return os.fsdecode(as_path(value, name))
-    raise unfit(name, value, "a text, or a picture: a path, an id (int) or PictureBytes")
+    raise unfit(name, value, expected)
 
 
 def _box(given: object) -> Box:
@@ -268,7 +269,7 @@ def _box(given: object) -> Box:
 
 def as_example(value: object, name: str) -> str | int | PictureBytes | Term:
     """Return an example picture, its path as str, or raise ArgumentError."""
-    return value if isinstance(value, Term) else _term_value(value, name)
+    return value if isinstance(value, Term) else _term_value(value, name, f"{_PICTURE}, or a Term of one")
 
 
 def _as_words(value: object, name: str) -> str | Term:

@@ -45,7 +45,7 @@ def test_a_query_keeps_what_a_generator_gave():
         ({"images": True}, r"images is True \(bool\)"),
         ({"images": [1.5]}, r"images\[0\] is 1.5 \(float\)"),
         ({"images": {"a.jpg", "b.jpg"}}, "images is a set, which has no order"),
-        ({"images": np.zeros((2, 2, 3), np.uint8)}, r"(?s)images\[0\] is .*ndarray.*expected a text, or a picture"),
+        ({"images": np.zeros((2, 2, 3), np.uint8)}, r"(?s)images\[0\] is .*ndarray.*expected a picture: a path"),
         ({"where": 5}, "where is 5"),
         ({"relevant": [True]}, r"relevant\[0\] is True"),
         ({"irrelevant": "12"}, "irrelevant is '12'"),
