@@ -310,8 +310,8 @@ class Library:
         Raises
         ------
         QueryError
-            If the query means nothing, has words and the library's encoder knows none, or asks for local features
-            that cannot be had.
+            If the query means nothing, has filters that no picture could pass, has words and the library's encoder
+            knows none, or asks for local features that cannot be had.
         EncoderError
             If the library has no encoder, and the query is another than one example picture.
         """
