@@ -201,7 +201,7 @@ class Library:
         roots = absolute_roots(paths)
         refuse_mixing(self.folder, roots)
         if is_dry_run:
-            return self._plan_only(roots, ScanOptions(follow_links, is_recheck), on_progress)
+            return self._plan_only(roots, ScanOptions(follow_links, is_recheck), model, on_progress)
         exists = holds_pictures(self.folder)
         if not exists:
             require_pictures(roots, follow_links=follow_links)
@@ -228,7 +228,9 @@ class Library:
             notices = (*report.notices, *name_missing_roots(store, roots))
         return replace(report, given_up=given_up, notices=notices, seconds=time.perf_counter() - start)
 
-    def _plan_only(self, roots: list[bytes], options: ScanOptions, on_progress: OnProgress) -> IngestReport:
+    def _plan_only(
+        self, roots: list[bytes], options: ScanOptions, model: str | None, on_progress: OnProgress
+    ) -> IngestReport:
         from mmsearch.plan import dry_run, make_plan, name_missing_roots
 
         try:
@@ -237,8 +239,11 @@ class Library:
             return dry_run(make_plan(None, roots, options, on_progress=on_progress))
         with store.catalog.reading():
             report = dry_run(make_plan(store, roots, options, on_progress=on_progress))
-            notices = (*report.notices, *name_missing_roots(store, roots), *store.problems())
-            return replace(report, notices=notices)
+            notices = [*report.notices, *name_missing_roots(store, roots), *store.problems()]
+            if model not in (None, "auto", store.catalog.meta("model")) and holds_pictures(self.folder):
+                held = self._installed.held(store)
+                notices.append(f"{held}; `index --model {model}` is refused unless that is the same encoder")
+            return replace(report, notices=tuple(notices))
 
     def remove(self, paths: Sequence[PathLike]) -> int:
         """Forget pictures, and all pictures below folders; returns how many. Files are never deleted."""

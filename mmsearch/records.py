@@ -22,6 +22,10 @@ Interpolation: TypeAlias = Literal["bicubic", "bilinear"]
 _LATEST = (1 << 63) - 1
 MAX_MEGAPIXELS = 64.0
 """Pictures that need memory for more pixels are refused unless it is said otherwise."""
+READING = 2
+"""The number of the way in which pictures are read, stored with each. It is raised when the same bytes give other
+pixels or other facts than before, so that `index --recheck` reads those of before anew. 1 left colour profiles out,
+took the date of a change for that of the photograph, and showed 10 and 12 bits in 16 as black."""
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right and bottom of a part of a picture, in pixels of the upright original."""
 Example: TypeAlias = "PathLike | int | PictureBytes"
@@ -76,8 +80,8 @@ class Picture:
     """One decoded picture: uint8 pixels, and what the file says.
 
     The pixels are RGB (height, width, 3) at the tower's size, or grey (height, width) for local features.
-    `width` and `height` are those of the upright original in pixels; `taken_at` is ISO 8601 local time
-    (`2023-05-01T12:00:00`) or None.
+    `width` and `height` are those of the upright original in pixels; `taken_at` is ISO 8601 local time, as precise
+    as the file says it (`2023-05-01T12:00:00`, `2023-05-01`, `1985`), or None.
     """
 
     pixels: Pixels
@@ -377,8 +381,9 @@ class Progress:
 class LibraryStatus:
     """What is in a library.
 
-    Without an encoder `model` and `fingerprint` are `none`, and `dim` and the counts of vectors 0. `search` maps
-    `text` and `image` to what was measured and chosen for them; `local` says of visual words what
+    Without an encoder `model` and `fingerprint` are `none`, and `dim` and the counts of vectors 0. `n_read_before`
+    pictures were read by an earlier version in another way than now (`index --recheck` reads them anew). `search`
+    maps `text` and `image` to what was measured and chosen for them; `local` says of visual words what
     `mmsearch.store.words.words_facts` does, None if there are none; `progress` that of another process, if one is
     writing; `problems` what can be seen at a glance to be lost or not to belong together.
     """
@@ -390,6 +395,7 @@ class LibraryStatus:
     n_images: int
     n_vectors: int
     n_dead: int
+    n_read_before: int
     bad: tuple[BadPicture, ...]
     size_bytes: int
     graph_from: int

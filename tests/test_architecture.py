@@ -15,7 +15,7 @@ import mmsearch
 
 PACKAGE = Path(mmsearch.__file__).parent
 LAYERS = [
-    {"records", "errors", "system"},
+    {"records", "errors", "system", "names"},
     {"vectors", "samples", "pooling"},
     {"whitening", "feedback"},
     {
@@ -44,6 +44,7 @@ LAYERS = [
     {"evaluation.report"},
     {"server"},
     {"cli"},
+    {"__main__"},
 ]
 BORDERS = {  # third-party package -> where it may be imported
     "torch": {"encoders", "pooling", "local"},

@@ -234,11 +234,11 @@ def ann(
 
     Texts and pictures are measured apart. With --tune 0.98 the library's search is first set to that recall.
     """
-    from mmsearch.cli.progress import IndexProgress
+    from mmsearch.cli.progress import run_progress
     from mmsearch.evaluation.ann import run_ann
 
     _prepared(out)
-    with open_library(library) as opened, IndexProgress() as progress:
+    with open_library(library) as opened, run_progress() as progress:
         if tune is not None:
             opened.tune(tune, on_progress=progress)
         if texts is None:
@@ -311,11 +311,11 @@ def _with_encoders(
     models: list[str] | None, is_resuming: bool, run: Callable[[list[SetEncoder]], dict[str, Any]]
 ) -> dict[str, Any]:
     """Return what a run finds, with progress shown."""
-    from mmsearch.cli.progress import IndexProgress
+    from mmsearch.cli.progress import run_progress
     from mmsearch.evaluation.encode import SetEncoder
 
     cache = cache_folder()
-    with IndexProgress() as progress:
+    with run_progress() as progress:
         return run([
             SetEncoder(model, cache=cache, is_resuming=is_resuming, on_progress=progress, notify=say)
             for model in models or ["auto"]

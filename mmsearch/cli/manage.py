@@ -10,6 +10,7 @@ import typer
 
 from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library
 from mmsearch.cli.render import chosen, print_table, say, size_text, write_rows
+from mmsearch.names import quoted
 
 if TYPE_CHECKING:
     from mmsearch.records import LibraryStatus
@@ -36,8 +37,12 @@ def status(library: LibraryOption = None, output: FormatOption = None) -> None:
     print_table(None, [("", False), ("", False)], rows_for_people)
     for problem in found.problems:
         say(f"problem: {problem}")
+    if found.n_read_before:
+        from mmsearch.store.changes import read_before_text
+
+        say(f"{read_before_text(found.n_read_before)}; `mmsearch index --recheck FOLDER` reads them anew")
     for bad in found.bad:
-        say(f"  {bad.code}: {bad.path}: {bad.message}")
+        say(f"  {bad.code}: {quoted(bad.path)}: {bad.message}")
 
 
 def _encoder_rows(found: LibraryStatus) -> list[list[str]]:
@@ -88,7 +93,9 @@ def verify(
     ] = False,
 ) -> None:
     """Prove the library whole: catalog, every vector, encoder, graph, visual words. Exit code 1 if it is not."""
-    with open_library(library) as opened:
+    from mmsearch.cli.progress import run_progress
+
+    with open_library(library) as opened, run_progress():  # a large library takes minutes to read
         report = opened.verify(is_repair=is_repair)
     for problem in report.problems:
         say(f"problem: {problem}")

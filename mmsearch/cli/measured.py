@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import typer
 
 from mmsearch.cli.options import Format
 from mmsearch.cli.render import Row, print_table, say, write_rows
+from mmsearch.names import shell_word
 
 SIGNIFICANT = 0.05
 
@@ -67,7 +67,7 @@ def write_report_if_wanted(found: dict[str, Any], out: Path | None) -> None:
     if out is not None:
         from mmsearch.evaluation.report import write_report
 
-        command = shlex.join(["mmsearch", *sys.argv[1:]])
+        command = " ".join(map(shell_word, ["mmsearch", *sys.argv[1:]]))
         for path in write_report({**found, "command": command}, out):
             say(f"report: {path}")
 

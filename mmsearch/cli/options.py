@@ -36,7 +36,14 @@ LibraryOption = Annotated[
 ]  # fmt: skip
 FormatOption = Annotated[
     Format | None,
-    typer.Option("--format", help="Output format; table on a terminal, jsonl otherwise.", show_default=False),
+    typer.Option(
+        "--format",
+        help="Output format; table on a terminal, jsonl otherwise. paths: a path a line, on a terminal quoted for "
+        "the shell; paths0: each ended by a NUL. A name that cannot be shown is quoted as by the shell, $'...', in "
+        "table and tsv; in json and jsonl path_base64 has its bytes. In tsv, text that begins with = + - or @ has "
+        "a ' in front, so that no spreadsheet takes it for a formula.",
+        show_default=False,
+    ),
 ]
 ModelOption = Annotated[
     str | None,

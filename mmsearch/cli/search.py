@@ -16,6 +16,10 @@ from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
 if TYPE_CHECKING:
     from mmsearch.records import Hit, Query, SearchResult, Term
 
+_COLUMNS = ("rank", "score", "path", "image_id", "width", "height", "taken_at")
+# Those of a tsv that stand inside `local` elsewhere; last, so that who reads by place reads on.
+_LOCAL_COLUMNS = {"is_verified": "is_verified", "n_inliers": "n_inliers", "score": "local_score"}
+
 
 class ModeChoice(StrEnum):
     """What a query is compared by."""
@@ -111,12 +115,12 @@ def search(
         _write_page(html, images or [], result)
     wanted = chosen(output)
     if wanted is Format.table:
-        _print(result, explain=explain)
+        _print(result)
     else:
-        rows = [asdict(hit) for hit in result.hits]
-        for row in rows:
-            _shape(row, result, explain=explain)
-        write_rows(rows, ("rank", "score", "path", "image_id", "width", "height", "taken_at"), wanted)
+        rows = [_record(hit, result, explain=explain) for hit in result.hits]
+        if wanted is Format.tsv:
+            rows = [_with_columns(row, row["local"] or {}) for row in rows]
+        write_rows(rows, (*_COLUMNS, *_LOCAL_COLUMNS.values()), wanted)
     for problem in result.problems:
         say(f"problem: {problem}")
     n_missing = sum(hit.is_missing for hit in result.hits)
@@ -152,14 +156,21 @@ def _query(text: str | None, images: list[str], excluded: list[str], where: list
     )
 
 
-def _shape(row: Row, result: SearchResult, *, explain: bool) -> None:
-    """Leave out of a record of a hit what was not asked for."""
-    if not explain:
-        del row["terms"], row["local"]
-        return
-    row["route"] = result.route
-    if row["local"] is not None:
+def _record(hit: Hit, result: SearchResult, *, explain: bool) -> Row:
+    """Return what programs are told of a hit, in the words of the HTTP API."""
+    row = asdict(hit)
+    if hit.local is not None:
         row["local"]["n_inliers"] = len(row["local"].pop("inliers"))  # hundreds of places: those are for --html
+    if explain:
+        return {**row, "route": result.route}
+    del row["terms"]
+    if hit.local is not None:
+        del row["local"]["homography"]
+    return row
+
+
+def _with_columns(row: Row, local: Row) -> Row:
+    return row | {column: local.get(name) for name, column in _LOCAL_COLUMNS.items()}
 
 
 def _write_page(file: Path, images: list[str], result: SearchResult) -> None:
@@ -169,33 +180,38 @@ def _write_page(file: Path, images: list[str], result: SearchResult) -> None:
     if len(images) != 1:
         raise typer.BadParameter("matches are drawn with one example picture; give it with -i", param_hint="--html")
     try:
-        file.write_text(matches_page(weighted(images[0]).label, result), "utf-8", errors="xmlcharrefreplace")
+        file.write_text(matches_page(weighted(images[0]).label, result), "utf-8")
     except OSError as error:
         raise StorageError(f"{file}: could not be written ({reason(error)}); {advice(error)}") from error
     say(f"page: {file}")
 
 
-def _print(result: SearchResult, *, explain: bool) -> None:
-    labels = list(result.hits[0].terms) if result.hits else []
-    is_local = explain and any(hit.local for hit in result.hits)
+def _print(result: SearchResult) -> None:
+    if not result.hits:
+        return
+    labels = list(result.hits[0].terms)
+    is_local = any(hit.local for hit in result.hits)
     columns = [("rank", True), ("score", True), *((label, True) for label in labels)]
-    columns += [("local", True), ("inliers", True)] if is_local else []
+    columns += [("words", True), ("local", False)] if is_local else []
+    is_any_missing = any(hit.is_missing for hit in result.hits)
+    columns += [("file", False)] if is_any_missing else []
     rows = [
         [
             str(hit.rank),
             f"{hit.score:.4f}",
             *(f"{hit.terms[label]:+.3f}" for label in labels),
             *(_local_cells(hit) if is_local else ()),
-            f"{hit.path}  (missing)" if hit.is_missing else hit.path,
+            *(["missing" if hit.is_missing else ""] if is_any_missing else ()),
+            hit.path,
         ]
         for hit in result.hits
     ]
-    if rows:
-        print_table(None, [*columns, ("path", False)], rows)
+    print_table(None, [*columns, ("path", False)], rows)
 
 
 def _local_cells(hit: Hit) -> tuple[str, str]:
-    """Return the score of visual words, and the inliers with a tick where they are believed."""
+    """Return the score of visual words, and whether geometry puts a hit above others of a better score."""
     if hit.local is None:
         return "", ""
-    return f"{hit.local.score:.3f}", f"{hit.local.n_inliers}{' ✓' if hit.local.is_verified else ''}"
+    said = f"verified, {hit.local.n_inliers} inliers" if hit.local.is_verified else "not verified"
+    return f"{hit.local.score:.3f}", said

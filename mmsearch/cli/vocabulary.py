@@ -10,6 +10,7 @@ import typer
 
 from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library
 from mmsearch.cli.render import chosen, print_table, say, write_rows
+from mmsearch.names import quoted
 
 vocabulary = typer.Typer(no_args_is_help=True, help="Visual words as files that libraries can share.")
 
@@ -25,16 +26,16 @@ def train(
     ] = None,
 ) -> None:  # fmt: skip
     """Learn visual words from pictures, for `index --vocabulary` of one library or several."""
-    from mmsearch.cli.progress import IndexProgress
+    from mmsearch.cli.progress import run_progress
     from mmsearch.store.publish import storage_errors
     from mmsearch.vocabularies import train_vocabulary
 
-    with IndexProgress() as progress:
+    with run_progress() as progress:
         found, bad = train_vocabulary(paths, n_words=n_words, on_progress=progress)
     with storage_errors(out, "the vocabulary"):
         found.save(out)
     for picture in bad:
-        say(f"  {picture.code}: {picture.path}: {picture.message}")
+        say(f"  {picture.code}: {quoted(picture.path)}: {picture.message}")
     say(f"{found.n_words} words: {out}")
 
 

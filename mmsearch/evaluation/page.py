@@ -11,6 +11,7 @@ from typing import Any
 
 from mmsearch.evaluation.plots import ann_plot, confusion_plot, precision_recall_plot
 from mmsearch.images.copies import thumbnail_of_file
+from mmsearch.names import page_text, quoted
 from mmsearch.records import Box
 
 _SIDE = 200  # pixels of a thumbnail, shown at half of that
@@ -43,7 +44,7 @@ def page_of(found: Mapping[str, Any]) -> str:
     from jinja2 import Environment
 
     source = files("mmsearch.evaluation").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    template = Environment(autoescape=True).from_string(source)
+    template = Environment(autoescape=True, finalize=page_text).from_string(source)
     kind = found["benchmark"]
     parts = list(_ann_parts(found) if kind == "ann" else _measured_parts(found))
     return template.render(
@@ -52,7 +53,7 @@ def page_of(found: Mapping[str, Any]) -> str:
         parts=parts,
         definitions=found["definitions"],
         method=_METHODS[kind] + (_TESTED if found.get("comparisons") else ""),
-        bad=found["set"]["bad"],
+        bad=[{**bad, "path": quoted(bad["path"])} for bad in found["set"]["bad"]],
         facts=_facts(found),
     )
 
@@ -202,7 +203,8 @@ def _thumbnails() -> Callable[[Any], Any]:
         if "path" not in item:
             return item
         box = tuple(item["box"]) if "box" in item else None
-        return {**item, "name": Path(item["path"]).name, "thumbnail": small(item["path"], box)}
+        path = item["path"]
+        return {**item, "name": quoted(Path(path).name), "path": quoted(path), "thumbnail": small(path, box)}
 
     return with_thumbnail
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 import tempfile
@@ -15,6 +14,7 @@ from typing import Any
 
 from mmsearch.errors import StorageError, advice, reason
 from mmsearch.evaluation.page import page_of
+from mmsearch.names import json_text
 from mmsearch.system import n_cores
 
 _PACKAGES = ("mmsearch", "numpy", "onnxruntime", "hnswlib", "pillow", "torch", "open-clip-torch", "datasets")
@@ -60,9 +60,8 @@ def write_report(found: dict[str, Any], folder: Path) -> tuple[Path, Path]:
     data, page = folder / "report.json", folder / "report.html"
     with _storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        data.write_text(json.dumps(finite(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        # Names that are not UTF-8 come as lone surrogates, which a page can only hold as references.
-        page.write_text(page_of(found), encoding="utf-8", errors="xmlcharrefreplace")
+        data.write_text(json_text(finite(found), indent=1) + "\n", encoding="utf-8")
+        page.write_text(page_of(found), encoding="utf-8")
     return data, page
 
 

@@ -14,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from mmsearch import __version__
 from mmsearch.errors import PictureError
 from mmsearch.library import Library
+from mmsearch.names import plain
 from mmsearch.records import ImageRecord, LibraryStatus
 from mmsearch.server import metrics
 from mmsearch.server.problems import Unfit, problem, responses
@@ -202,4 +203,4 @@ def _counts(found: tuple[Facet, ...]) -> list[FacetCount]:
 
 
 def _quoted_name(image: ImageRecord) -> str:
-    return quote(image.path.rpartition("/")[2].encode("utf-8", "surrogateescape"), safe="")
+    return quote(plain(image.path.rpartition("/")[2]), safe="")

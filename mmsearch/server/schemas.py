@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.json_schema import models_json_schema
@@ -23,6 +23,7 @@ Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Where = Annotated[list[Annotated[str, StringConstraints(max_length=5_000)]], Field(max_length=20)]
 Ids = Annotated[list[PictureId], Field(max_length=200)]
 BOX = "Left, top, right and bottom of the part that is meant, in pixels of the upright original; null for all."
+BYTES = "Only where there are bytes that are not UTF-8: all bytes in Base64."
 WHERE = (
     "Filters `FIELD OP VALUE`, all of which must hold, such as `taken >= 2023-05`, `folder = ~/photos/trip` or "
     "`width > 800`. Fields: path folder name taken width height size format; operators: = != < <= > >= ~ (glob). "
@@ -121,15 +122,21 @@ class ClassifyRequest(_Request):
 
 
 class Picture(TypedDict):
-    """A picture of the library; `width` and `height` are those of the upright original in pixels."""
+    """A picture of the library; `width` and `height` are those of the upright original in pixels.
+
+    A name is bytes that need not be UTF-8. Those that are not are U+FFFD in `path` and `name`, and then all bytes
+    of each are beside it in Base64; so it is with every other text in an answer.
+    """
 
     id: int
     path: str
+    path_base64: NotRequired[Annotated[str, Field(description=BYTES)]]
     name: str
+    name_base64: NotRequired[Annotated[str, Field(description=BYTES)]]
     width: int
     height: int
     format: str
-    taken_at: Annotated[str | None, Field(description="ISO 8601 local time.")]
+    taken_at: Annotated[str | None, Field(description="ISO 8601 local time, or the day, month or year alone.")]
     size_bytes: int
 
 

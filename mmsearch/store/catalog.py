@@ -352,6 +352,11 @@ class Catalog:
         found = self.db.execute("SELECT hash FROM image WHERE id = ?", (image_id,)).fetchone()
         return None if found is None else bytes(found[0])
 
+    def reading_of(self, image_id: int) -> int:
+        """Return the number of the way in which a picture was read."""
+        reading: int = self.db.execute("SELECT reading FROM image WHERE id = ?", (image_id,)).fetchone()[0]
+        return reading
+
     def images_with_hash(self, content_hash: bytes) -> list[ImageRecord]:
         """Return the pictures with these file contents, by id."""
         sql = f"SELECT {_COLUMNS} FROM image WHERE hash = ? ORDER BY id"
@@ -372,9 +377,9 @@ class Catalog:
 
     def known_files(self, root: bytes) -> Iterator[KnownFile]:
         """Yield what is known of every picture at or below `root`."""
-        sql = f"SELECT id, hash, path, size, mtime_ns, ctime_ns FROM image WHERE {_BELOW}"
-        for image_id, content_hash, path, *look in self.db.execute(sql, _bounds(root)):
-            yield KnownFile(path, FileLook(*look), image_id, content_hash)
+        sql = f"SELECT id, hash, reading, path, size, mtime_ns, ctime_ns FROM image WHERE {_BELOW}"
+        for image_id, content_hash, reading, path, *look in self.db.execute(sql, _bounds(root)):
+            yield KnownFile(path, FileLook(*look), image_id, content_hash, reading)
 
     def bad_files(self, root: bytes) -> Iterator[KnownBad]:
         """Yield what is known of every rejected file at or below `root`."""

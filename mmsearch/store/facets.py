@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from mmsearch.store.where import parse_where
 SIZES = (0, 100_000, 500_000, 1_000_000, 5_000_000, 20_000_000)
 """Where the classes of file sizes begin, in bytes."""
 MAX_FOLDERS = 1_000
+_NO_TEXT = re.compile("[\udc80-\udcff]")
+_WILD = re.compile(r"[*?[]")
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,16 @@ def _folders(direct: dict[bytes, int]) -> tuple[Facet, ...]:
             folder = above
     common = os.path.commonpath(direct) if direct else b""
     kept = [(path, n) for path, n in counts.most_common() if len(path) >= len(common)][:MAX_FOLDERS]
-    return tuple(_folder(os.fsdecode(path), n) for path, n in sorted(kept))
+    return tuple(Facet(os.fsdecode(path), (_folder_filter(os.fsdecode(path)),), n) for path, n in sorted(kept))
 
 
-def _folder(path: str, n: int) -> Facet:
-    # A slash keeps the space at the end of a name, which a filter would lose.
-    return Facet(path, (f"folder = {path}/" if path[-1].isspace() else f"folder = {path}",), n)
+def _folder_filter(path: str) -> str:
+    """Return the filter of a folder such that an address and JSON can hold it: bytes that are no text are any."""
+    if not _NO_TEXT.search(path):
+        # A slash keeps the space at the end of a name, which a filter would lose.
+        return f"folder = {path}/" if path[-1].isspace() else f"folder = {path}"
+    literal = _WILD.sub(r"[\g<0>]", path)
+    return f"path ~ {_NO_TEXT.sub('?', literal)}/*"
 
 
 def _size(low: int, n: int) -> Facet:

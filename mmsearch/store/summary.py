@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from mmsearch.records import LibraryStatus
+from mmsearch.records import READING, LibraryStatus
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import calibrations_of, graph_facts, settings_of
 from mmsearch.store.progress import read_progress
@@ -27,6 +27,7 @@ def library_status(store: Store) -> LibraryStatus:
             n_images=store.catalog.count("image"),
             n_vectors=store.n_rows - n_dead,
             n_dead=n_dead,
+            n_read_before=store.catalog.count_where("reading < ?", [READING]),
             bad=tuple(store.catalog.bad_pictures()),
             size_bytes=_size_on_disk(store.folder),
             graph_from=settings.graph_from,

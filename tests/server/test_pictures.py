@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmsearch import Library
+from mmsearch.store.facets import count_facets
 from mmsearch.store.progress import shown_progress
 from mmsearch.store.thumbnails import KeptThumbnails
 from tests import pictures
@@ -202,6 +205,17 @@ def test_a_damaged_file_of_thumbnails_is_made_anew(tmp_path):
     assert kept.get(b"1", 160) == b"\xff\xd8x"
 
 
+def test_thumbnails_made_when_pictures_were_read_in_another_way_are_made_again(tmp_path):
+    kept = KeptThumbnails(tmp_path / "t.sqlite")
+    kept.put(b"h" * 32, 160, b"\xff\xd8 small")
+    with closing(sqlite3.connect(tmp_path / "t.sqlite")) as db:
+        assert kept.get(b"h" * 32, 160) == b"\xff\xd8 small"
+        db.execute("PRAGMA user_version=0")  # as every version had it that read them in the first way
+    assert kept.get(b"h" * 32, 160) is None
+    kept.put(b"h" * 32, 160, b"\xff\xd8 new")
+    assert kept.get(b"h" * 32, 160) == b"\xff\xd8 new"
+
+
 def test_a_place_that_cannot_be_written_only_keeps_nothing(tmp_path):
     kept = KeptThumbnails(tmp_path / "missing" / "t.sqlite")
     kept.put(b"1", 160, b"\xff\xd8x")
@@ -224,13 +238,28 @@ def test_pictures_are_counted_by_year(own, photos, indexed):
     _, client = own
     for n, year in enumerate((2021, 2023, 2023)):
         exif = Image.Exif()
-        exif[0x0132] = f"{year}:05:01 10:00:00"
+        exif.get_ifd(0x8769)[0x9003] = f"{year}:05:01 10:00:00"
         pictures.photo(seed=n).save(photos / f"dated{n}.jpg", exif=exif)
     indexed.index([photos], local=False)
     found = client.get("/facets").json()["years"]
     assert [(one["label"], one["n"]) for one in found] == [("2021", 1), ("2023", 2)]
     among = client.get("/facets", params={"where": "taken >= 2022"}).json()
     assert among["n"] == 2
+
+
+def test_a_folder_whose_name_is_no_text_has_a_filter_that_is(tmp_path):
+    root = os.fsencode(tmp_path / "photos")
+    for folder in (b"a[1]*\xff", b"a1*\xff", b"1"):
+        os.makedirs(os.path.join(root, folder))
+        pictures.photo().save(os.path.join(root, folder, b"x.png"))
+    with Library.open(tmp_path / "library") as library:
+        library.index([root], model="none")
+        catalog = library.reader().catalog
+        counts = [
+            (facet.n, count_facets(catalog, [one.encode().decode() for one in facet.where]).n)
+            for facet in count_facets(catalog).folders
+        ]
+    assert counts == [(3, 3), (1, 1), (1, 1), (1, 1)]
 
 
 wheres = st.lists(

@@ -130,18 +130,6 @@ export const withFilter = (where, field, expressions) => [
   ...expressions,
 ];
 
-/** Returns the filters of a class of pictures, such that an address and JSON can hold them. */
-export function filtersOf(facet) {
-  return facet.where.map((one) => {
-    if (!/[\ud800-\udfff]/u.test(one)) return one; // with the flag u, only halves of pairs match
-    const path = one
-      .replace(/^folder = /, "")
-      .replace(/[[*?]/g, "[$&]")
-      .replace(/[\ud800-\udfff]/gu, "?");
-    return `path ~ ${path}/*`; // the name of the folder has bytes that are no text: each is any byte
-  });
-}
-
 function weighted(text) {
   const match = WEIGHTED.exec(text);
   const weight = match ? Number(match[1]) : 1;
