@@ -319,8 +319,8 @@ class Library:
         Raises
         ------
         QueryError
-            If the query means nothing, has words and the library's encoder knows none, asks for local features
-            that cannot be had, k is not above 0, or an option is another word.
+            If the query means nothing, has filters that no picture could pass, has words and the library's encoder
+            knows none, asks for local features that cannot be had, k is not above 0, or an option is another word.
         EncoderError
             If the library has no encoder, and the query is another than one example picture.
         """

@@ -32,6 +32,8 @@ from mmsearch.records import (
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import PublishedGraph, calibrations_of, graph_facts, load_graph
 from mmsearch.store.matrix import Half
+from mmsearch.store.possible import require_possible
+from mmsearch.store.spelling import spelled
 from mmsearch.store.where import Condition, parse_where
 from mmsearch.system import is_gone
 from mmsearch.terms import EncodedQuery, TermEncoder, as_term
@@ -120,8 +122,8 @@ class Searcher:
         Raises
         ------
         QueryError
-            If the query means nothing, local features are asked for and cannot be had, it cannot be expanded, k is
-            not above 0, or an option is another word.
+            If the query means nothing, no picture could pass its filters, local features are asked for and cannot
+            be had, it cannot be expanded, k is not above 0, or an option is another word.
         NoEncoderError
             If the library has no encoder, and the query is another than one example picture.
         """
@@ -129,6 +131,9 @@ class Searcher:
         k = as_count(k, "k")
         one_of(mode, "mode", Mode), one_of(rerank, "rerank", Rerank), one_of(expand, "expand", Expand)
         condition = parse_where(query.where)
+        with self.store.catalog.reading():
+            condition = spelled(self.store.catalog, condition)
+            require_possible(self.store.catalog, condition)
         if mode == "global" and not self._has_vectors:
             if rerank != "auto" or not _is_example(query):
                 self._encoder()  # raises, as there is none

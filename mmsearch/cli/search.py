@@ -39,7 +39,7 @@ def search(
             metavar="EXPR",
             help="FIELD OP VALUE, such as 'taken >= 2023-05', 'folder = ~/photos', 'width > 800'; "
             "repeated filters must all hold. Fields: path folder name taken width height size format; "
-            "operators: = != < <= > >= and ~ (glob).",
+            "operators: = != < <= > >= and ~ (glob). A folder or path may begin with ~, your home folder.",
         ),
     ] = None,
     weights: Annotated[

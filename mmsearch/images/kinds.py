@@ -11,6 +11,7 @@ from mmsearch.errors import PictureError
 
 HEAD_BYTES = 1 << 16  # so much of a file says what it is
 READ_KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+FORMATS = (*READ_KINDS, "HEIF", "MPO")  # as the catalog has them: HEIC is HEIF, JPEGs of several pictures are MPO
 _READ_EXTENSIONS = frozenset(
     (
         b".jpg .jpeg .jpe .jfif .jif .jfi .pjpeg .pjp .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .avif .avifs"

@@ -26,8 +26,18 @@ Ids = Annotated[list[PictureId], Field(max_length=200)]
 BOX = "Left, top, right and bottom of the part that is meant, in pixels of the upright original; null for all."
 BYTES = "Only where there are bytes that are not UTF-8: all bytes in Base64."
 WHERE = (
-    "Filters `FIELD OP VALUE`, all of which must hold, such as `taken >= 2023-05`, `folder = /photos/trip` or "
-    "`width > 800`. Fields: path folder name taken width height size format; operators: = != < <= > >= ~ (glob)."
+    "Filters `FIELD OP VALUE`, all of which must hold, such as `taken >= 2023-05`, `folder = ~/photos/trip` or "
+    "`width > 800`. Fields: path folder name taken width height size format; operators: = != < <= > >= ~ (glob). "
+    "`~` at the start of a folder or path is the home folder of the user whom the server runs as."
+)
+ORDER = "`added`: in the order in which they came into the library; `path`: by folder and name."
+AFTER = (
+    "Begin after a page: its `next`. No picture comes twice or is left out then, whatever comes or leaves "
+    "meanwhile. In the order `added`, that also holds for those that are renamed."
+)
+OFFSET = (
+    "Pass over so many pictures. In the order `added`, what comes meanwhile does not shift pages, but what leaves "
+    "does: use `after` to see all."
 )
 
 
@@ -206,10 +216,11 @@ class ClassifyAnswer(TypedDict):
 
 
 class PictureList(TypedDict):
-    """Pictures by path; `n` counts all that pass the filters."""
+    """One page of pictures; `n` counts all that pass the filters."""
 
     pictures: list[Picture]
     n: int
+    next: Annotated[str | None, Field(description="The `after` of the page that follows; null at the end.")]
 
 
 class FacetCount(TypedDict):

@@ -119,6 +119,15 @@ def test_filters_narrow_the_answer(ready, photos):
     assert {Path(hit["path"]).stem for hit in json_lines(out)} == {"goldfish", "moose"}
 
 
+def test_a_filter_may_begin_at_the_home_folder_and_a_folder_that_is_not_there_is_a_sentence(ready, photos):
+    ready.environment["HOME"] = str(photos.parent)
+    _, out, _ = ready("search", "x", "--where", f"folder = ~/{photos.name}/trip", "--format", "paths")
+    assert out.splitlines()
+    code, out, err = ready("search", "x", "--where", f"folder = ~/{photos.name}/trpi")
+    assert (code, out) == (2, "")
+    assert f"the library holds no picture below {photos}/trpi; correct it, or index it first" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [

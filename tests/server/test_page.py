@@ -296,6 +296,22 @@ def test_dates_and_names_are_filters(page, process, api):
     assert asked(page) == {"where": ["name ~ *windmill*"]}
 
 
+def test_more_of_the_library_follows_what_is_shown(page, process, api):
+    def shortened(route):
+        route.continue_(url=route.request.url.replace("limit=200", "limit=10"))
+
+    page.route("**/pictures?*", shortened)
+    open_page(page, process)
+    for n in (10, 20, 29):
+        expect(page.locator("#results li")).to_have_count(n)
+        if n < 29:
+            page.click("#more")
+    expect(page.locator("#more")).to_be_hidden()
+    shown = page.locator("#results li a").evaluate_all("all => all.map(one => one.ariaLabel)")
+    wanted = [one["name"] for one in api.get("/pictures", params={"order": "path"}).json()["pictures"]]
+    assert [label.partition(",")[0] for label in shown] == wanted
+
+
 # -- labels ----------------------------------------------------------------------------------------------
 
 

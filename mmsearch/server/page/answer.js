@@ -16,6 +16,7 @@ export class Answer {
   #wanted = "";
   #revision = null;
   #k = STEPS[0];
+  #after = null; // where the next page of the library begins, when it is shown as it is
   #next = api.newest();
   #isFirstFocused = false;
   #busyTimer;
@@ -82,13 +83,14 @@ export class Answer {
 
   async #browse(state, signal) {
     const n = Math.max(PAGE, this.found === null ? this.hits.length : 0);
-    const { pictures, n: total } = await api.pictures(state.where, Math.min(n, 1000), 0, signal);
+    const { pictures, n: total, next } = await api.pictures(state.where, Math.min(n, 1000), null, signal);
     this.#show(pictures, null);
+    this.#after = next;
     const all = this.library.n;
     this.#summary(
       total === all ? counted(all, "picture") : `${total.toLocaleString("en")} of ${counted(all, "picture")}`,
     );
-    byId("more").hidden = pictures.length >= total;
+    byId("more").hidden = next === null;
     this.say("");
     if (!all) this.#empty();
     else if (!total) this.#nothing("No picture passes these filters.");
@@ -122,9 +124,10 @@ export class Answer {
     }
     const signal = this.#next();
     try {
-      const { pictures, n } = await api.pictures(this.state.where, PAGE, this.hits.length, signal);
+      const { pictures, next } = await api.pictures(this.state.where, PAGE, this.#after, signal);
       this.#show([...this.hits, ...pictures], null);
-      byId("more").hidden = this.hits.length >= n || !pictures.length;
+      this.#after = next;
+      byId("more").hidden = next === null;
     } catch (problem) {
       if (problem.name !== "AbortError") this.#fail(problem);
     }
