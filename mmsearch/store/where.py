@@ -5,6 +5,7 @@ Fields: path, folder, name, format, taken, width, height, size. Operators: = != 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sqlite3
@@ -30,6 +31,14 @@ class Condition:
 
     sql: str = ""
     parameters: tuple[Any, ...] = ()
+
+    def without(self, image_ids: Sequence[int]) -> Condition:
+        """Return the condition that a picture passes and is none of these."""
+        if not image_ids:
+            return self
+        others = "id NOT IN (SELECT value FROM json_each(?))"
+        sql = f"({self.sql}) AND {others}" if self.sql else others
+        return Condition(sql, (*self.parameters, json.dumps(list(image_ids))))
 
 
 def parse_where(expressions: Sequence[str]) -> Condition:
