@@ -71,7 +71,7 @@ class Library:
     ArgumentError, which is a TypeError.
     """
 
-    def __init__(self, folder: Path, *, cache: Path | None, use_graph: bool | None = None) -> None:
+    def __init__(self, folder: Path, *, cache: Path | None, use_graph: bool = True) -> None:
         self.folder = folder
         self._installed = InstalledEncoder(folder, cache)
         self._use_graph = use_graph
@@ -79,7 +79,7 @@ class Library:
         self._searcher: Searcher | None = None
 
     @classmethod
-    def open(cls, path: PathLike, *, cache: PathLike | None = None, use_graph: bool | None = None) -> Library:
+    def open(cls, path: PathLike, *, cache: PathLike | None = None, use_graph: bool = True) -> Library:
         """Return the library at `path`; it need not exist before the first `index`.
 
         Parameters
@@ -88,9 +88,9 @@ class Library:
             The library folder, not a folder of pictures.
         cache : path or None
             Where exported encoders are kept for other libraries; default the user's cache folder.
-        use_graph : bool or None
-            True loads the HNSW graph at the first search, False never; None when enough has been searched
-            to pay for loading it.
+        use_graph : bool
+            False answers every search by an exact scan. True takes the HNSW graph where the library has one and
+            the query is of a kind that goes by it (see `status`); it is loaded for the first such query.
         """
         kept = None if cache is None else Path(os.fsdecode(cache))
         return cls(Path(os.fsdecode(path)).absolute(), cache=kept, use_graph=use_graph)

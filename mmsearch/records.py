@@ -14,6 +14,7 @@ from mmsearch.arguments import as_id, as_number, as_path, as_text, ids_of, is_wh
 from mmsearch.errors import QueryError
 
 Matrix: TypeAlias = NDArray[np.float32]
+Cosines: TypeAlias = NDArray[np.float64]
 Pixels: TypeAlias = NDArray[np.uint8]
 PathLike: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 Modality: TypeAlias = Literal["text", "image"]
@@ -285,8 +286,8 @@ class Query:
 
     Every term is encoded to a unit vector, multiplied by its weight, summed, and the sum normalised;
     `exclude` terms are subtracted. Pictures of the library that were judged move the sum on by Rocchio's formula
-    (`mmsearch.feedback`). At least one text, picture or relevant picture is needed. Where several values may be
-    given, one may be; all are kept as tuples.
+    (`mmsearch.feedback`), and irrelevant ones are no answer to it. At least one text, picture or relevant picture
+    is needed. Where several values may be given, one may be; all are kept as tuples.
 
     Parameters
     ----------
@@ -299,7 +300,7 @@ class Query:
     where : str, or several
         Filters `FIELD OP VALUE`, all of which must hold.
     relevant, irrelevant : int, or several
-        Ids of pictures of the library that are, and that are not, what is looked for.
+        Ids of pictures of the library that are, and that are not, what is looked for; the latter are never hits.
 
     Raises
     ------
@@ -396,9 +397,9 @@ class SearchResult:
     """The answer to one query: hits, best first, and how they were found.
 
     `route` is `exact`, `graph`, `filtered` (exact over the pictures that pass the filter), `local` (visual words
-    alone) or `empty`; `n_candidates` counts the pictures the answer was chosen from; `local` is a sentence on what
-    local features did, empty if they were not asked; `problems` are sentences on what the library has lost, so that
-    pictures may not be found.
+    alone) or `empty`, and the same whenever a library in one state is asked the same; `n_candidates` counts the
+    pictures the answer was chosen from; `local` is a sentence on what local features did, empty if they were not
+    asked; `problems` are sentences on what the library has lost, so that pictures may not be found.
     """
 
     hits: tuple[Hit, ...]
@@ -468,9 +469,9 @@ class LibraryStatus:
 
     Without an encoder `model` and `fingerprint` are `none`, and `dim` and the counts of vectors 0. `n_read_before`
     pictures were read by an earlier version in another way than now (`index --recheck` reads them anew). `search`
-    maps `text` and `image` to what was measured and chosen for them; `local` says of visual words what
-    `mmsearch.store.words.words_facts` does, None if there are none; `progress` that of another process, if one is
-    writing; `problems` what can be seen at a glance to be lost or not to belong together.
+    maps `text` and `image` to what was measured of the graph for them, and the route that they take; `local` says
+    of visual words what `mmsearch.store.words.words_facts` does, None if there are none; `progress` that of another
+    process, if one is writing; `problems` what can be seen at a glance to be lost or not to belong together.
     """
 
     folder: str

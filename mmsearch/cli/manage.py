@@ -63,8 +63,8 @@ def _search_rows(found: LibraryStatus) -> list[list[str]]:
     rows = [["graph", f"{found.n_in_graph} vectors, target recall@10 {found.recall_target}"]]
     for modality, one in found.search.items():
         measured = (
-            f"recall@10 {one['recall']:.3f} at ef {one['ef']}, {one['graph_ms']:.2f} ms; "
-            f"exact {one['exact_ms']:.2f} ms"
+            f"graph: recall@10 {one['recall']:.3f} at ef {one['ef']}, {one['graph_ms']:.2f} ms; "
+            f"exact: {one['exact_ms']:.2f} ms"
         )
         rows.append([f"{modality} queries", f"{one['route']} ({measured})"])
     return rows

@@ -76,8 +76,9 @@ class SearchRequest(_Request):
     """What is looked for: a text, example pictures, judged pictures, or all together.
 
     Terms are unit vectors, weighted, summed and normalised; `exclude` is subtracted. `relevant` and `irrelevant`
-    move the sum by Rocchio's formula. At least one text, picture or relevant picture is needed. Pictures that come
-    with the request and are not named in `pictures` count as named with weight 1.
+    move the sum by Rocchio's formula, and irrelevant pictures are never among the hits. At least one text, picture
+    or relevant picture is needed. Pictures that come with the request and are not named in `pictures` count as
+    named with weight 1.
     """
 
     text: Text | None = None
@@ -85,7 +86,7 @@ class SearchRequest(_Request):
     pictures: Pictures = []
     exclude: Annotated[list[Excluded], Field(max_length=16)] = []
     relevant: Annotated[Ids, Field(description="Ids of pictures that are what is looked for.")] = []
-    irrelevant: Annotated[Ids, Field(description="Ids of pictures that are not.")] = []
+    irrelevant: Annotated[Ids, Field(description="Ids of pictures that are not: none of them is a hit.")] = []
     where: Annotated[Where, Field(description=WHERE)] = []
     k: Annotated[int, Field(ge=1, le=MAX_K)] = 50
     mode: Annotated[
@@ -169,7 +170,7 @@ class LocalScore(TypedDict):
 
 
 class FoundPicture(Picture):
-    """One hit. `score` is the cosine to the query, or that of visual words with mode `local`."""
+    """One hit. `score` is the cosine to the query, at most 1, or that of visual words with mode `local`."""
 
     rank: int
     score: float

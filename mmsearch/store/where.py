@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import json
 import os
 import re
 import sqlite3
@@ -71,6 +72,14 @@ class Condition:
             tuple(value for part in filters for value in part.parameters),
             tuple(filters),
         )
+
+    def without(self, image_ids: Sequence[int]) -> Condition:
+        """Return the condition that a picture passes and is none of these."""
+        if not image_ids:
+            return self
+        others = "id NOT IN (SELECT value FROM json_each(?))"
+        sql = f"({self.sql}) AND {others}" if self.sql else others
+        return Condition(sql, (*self.parameters, json.dumps(list(image_ids))))
 
 
 def parse_where(expressions: str | Iterable[str]) -> Condition:

@@ -23,7 +23,7 @@ def test_addresses_and_states_are_the_same_thing(page, process):
     open_page(page, process)
     addresses = [
         "/", "/?q=2:30+pm", "/?q*0.5=a+%26+b", "/?like=3&like=4@1,2,30,40*0.5&not*2=snow&not=2:rain",
-        "/?q=a&yes=1,2&no=3&where=folder+%3D+%2Fa+b&rank=words", "/?upload=12-34*2&view=7",
+        "/?q=a&yes=1,2&no=3&keep=1&where=folder+%3D+%2Fa+b&rank=words", "/?upload=12-34*2&view=7",
         "/?classify=4&label=a+cat&label=b",
     ]  # fmt: skip
     script = """async all => {
@@ -75,6 +75,24 @@ def test_back_and_forward_restore_each_step(page, process):
     expect(page.locator("#terms li")).to_have_count(2)
     expect(page.locator("#view")).to_be_hidden()
     expect(page.locator(".term.missing")).to_have_count(0)
+
+
+def test_back_and_forward_have_the_marks_of_each_question(page, process, api):
+    palace = id_of(api, "winter-palace.jpg")
+    open_page(page, process, f"/?q=a+building&yes={palace}")
+    expect(page.locator("#marks")).to_contain_text("1 relevant")
+    page.fill("#text", "a cat")
+    page.wait_for_function("() => location.search === '?q=a+cat'")
+    page.locator("#results a").first.press("x")
+    expect(page.locator("#marks")).to_contain_text("1 not relevant")
+    page.go_back()
+    expect(page.locator("#text")).to_have_value("a building")
+    expect(page.locator("#marks")).to_contain_text("1 relevant")
+    expect(page.locator("#marks")).not_to_contain_text("not relevant")
+    expect(page.locator("#again")).to_be_hidden()
+    page.go_forward()
+    expect(page.locator("#text")).to_have_value("a cat")
+    expect(page.locator("#marks")).to_be_hidden()
 
 
 def test_everything_goes_by_keys(page, process, api):

@@ -192,3 +192,15 @@ def test_a_sign_of_an_older_character_set_finds_the_name_that_has_it():
 def test_filter_that_means_nothing_is_refused(expression, sentence):
     with pytest.raises(QueryError, match=sentence):
         parse_where([expression])
+
+
+@pytest.mark.parametrize("where", [[], ["width >= 1"]])
+def test_pictures_are_left_out_of_a_condition_by_their_ids(where):
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.execute("CREATE TABLE image (id, width)")
+        db.executemany("INSERT INTO image VALUES (?, 5)", [(i,) for i in range(1, 6)])
+        condition = parse_where(where)
+        assert condition.without([]) == condition
+        condition = condition.without([2, 4, 99])
+        found = db.execute(f"SELECT id FROM image WHERE {condition.sql} ORDER BY id", condition.parameters)
+        assert [i for (i,) in found] == [1, 3, 5]

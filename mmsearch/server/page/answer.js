@@ -30,7 +30,7 @@ export class Answer {
   want(state, library) {
     [this.state, this.library] = [state, library];
     const wanted = JSON.stringify([
-      toAddress({ ...state, view: null, classify: null }),
+      toAddress({ ...state, view: null, classify: null, keepsMarks: false }),
       library.hasWords,
       library.hasLocal,
       state.pictures.map(({ key }) => uploads.has(key)),
@@ -106,14 +106,17 @@ export class Answer {
     this.#summary(
       isLocal
         ? `${counted(length, "picture")} with details in common`
-        : length < n
-          ? `The best ${length.toLocaleString("en")} of ${counted(n, "picture")}`
-          : `${counted(n, "picture")}, best first`,
+        : length < this.#k || length >= n
+          ? `${counted(length, "picture")}, best first`
+          : `The best ${length.toLocaleString("en")} of ${counted(n, "picture")}`,
     );
     byId("more").hidden = length < this.#k || this.#k === STEPS.at(-1);
     this.say(found.message);
-    if (!length)
-      this.#nothing(n ? "No picture has anything in common with the example." : "No picture passes these filters.");
+    if (length) return;
+    const why = isLocal
+      ? "No picture has anything in common with the example."
+      : "All pictures that are left are marked as not relevant.";
+    this.#nothing(n ? why : "No picture passes these filters.");
   }
 
   async #more() {

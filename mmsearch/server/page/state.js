@@ -1,6 +1,7 @@
 // What is looked for, as the address holds it. A state is a plain object that is never changed, only replaced.
 //
-// ?q=WORDS &like=ID &upload=KEY &not=WORDS &yes=IDS &no=IDS &where=FILTER &rank=WAY &view=ID &classify=ID &label=WORDS
+// ?q=WORDS &like=ID &upload=KEY &not=WORDS &yes=IDS &no=IDS &keep=1 &where=FILTER &rank=WAY &view=ID &classify=ID
+// &label=WORDS
 // Words are taken as they are and have their weight in the name, as in `q*2=a beach`; pictures take a part and a
 // weight as in `12@10,20,300,400*2`.
 
@@ -11,6 +12,7 @@ export const EMPTY = Object.freeze({
   exclude: [],
   relevant: [],
   irrelevant: [],
+  keepsMarks: false,
   where: [],
   rank: "auto",
   view: null,
@@ -39,6 +41,7 @@ export function fromAddress(query) {
     exclude: exclude.slice(0, MOST_EXCLUDED).map(({ text: own, weight }) => ({ text: own, weight })),
     relevant: ids(parameters.get("yes")),
     irrelevant: ids(parameters.get("no")),
+    keepsMarks: parameters.get("keep") === "1",
     where: parameters.getAll("where").slice(0, 20),
     rank: RANKS.includes(rank) ? rank : "auto",
     view: id(parameters.get("view")),
@@ -55,6 +58,7 @@ export function toAddress(state) {
   for (const one of state.exclude) parameters.append(weightedName("not", one.weight), one.text);
   if (state.relevant.length) parameters.append("yes", state.relevant.join(","));
   if (state.irrelevant.length) parameters.append("no", state.irrelevant.join(","));
+  if (state.keepsMarks) parameters.append("keep", "1");
   for (const one of state.where) parameters.append("where", one);
   if (state.rank !== "auto") parameters.append("rank", state.rank);
   if (state.view) parameters.append("view", state.view);
@@ -77,19 +81,25 @@ export const labelsOf = (typed) => [
 /** Returns a state without what a library cannot answer: words that it does not know, examples that it cannot add up. */
 export function fitting(state, { hasWords, hasVectors }) {
   const fit = hasWords ? state : { ...state, text: "", exclude: [] };
-  return hasVectors ? fit : { ...fit, pictures: fit.pictures.slice(-1), relevant: [], irrelevant: [] };
+  return hasVectors ? fit : { ...fit, pictures: fit.pictures.slice(-1), relevant: [], irrelevant: [], keepsMarks: false };
 }
 
 /** Returns whether nothing is looked for, so that the library is shown as it is. */
 export const isBrowsing = (state) => !state.text.trim() && !state.pictures.length && !state.relevant.length;
 
-/** Returns whether the example is one picture and nothing else: what local features can answer. */
+/** Returns whether a state asks for other words, or by another example, than the one before: marks are not of it. */
+export function asksAnew(before, after) {
+  const key = ({ weight, ...picture }) => JSON.stringify(picture);
+  const known = before.pictures.map(key);
+  return before.text.trim() !== after.text.trim() || after.pictures.some((picture) => !known.includes(key(picture)));
+}
+
+/** Returns whether the query is one picture, from which some answers may be left out: what local features can answer. */
 export const isOneExample = (state) =>
   !state.text.trim() &&
   state.pictures.length === 1 &&
   !state.exclude.length &&
-  !state.relevant.length &&
-  !state.irrelevant.length;
+  !state.relevant.length;
 
 /**
  * Returns a search request, and the files that go with it.
