@@ -82,7 +82,7 @@ def retrieval(
 ) -> None:
     """Text to image and image to text on a set of captioned pictures.
 
-    Every value has a 95 % bootstrap interval over pictures; several models are compared on the same queries.
+    Every value has a 95 % interval over pictures; several models are compared on the same queries.
     """
     from mmsearch.evaluation.ground_truth.open_set import SetOptions, open_captions
     from mmsearch.evaluation.retrieval import IMAGE_TO_TEXT, TEXT_TO_IMAGE, run_retrieval

@@ -74,6 +74,8 @@ def _write_if_wanted(found: dict[str, Any], report: Report | None) -> None:
 
 def show_measured(found: dict[str, Any], report: Report | None, wanted: Format, part: str) -> None:
     """Write results in the format wanted, then the report if it is; `part` is what results have."""
+    from mmsearch.evaluation.page import ties_texts
+
     if wanted in (Format.paths, Format.paths0):
         write_rows(found["set"]["bad"], ("path",), wanted)
     elif wanted is Format.table:
@@ -86,6 +88,12 @@ def show_measured(found: dict[str, Any], report: Report | None, wanted: Format, 
         write_rows([finite(row) for row in rows], columns, wanted)
     for bad in found["set"]["bad"]:
         say(f"  {bad['message']}")
+    if texts := ties_texts(found):
+        say(f"  {found['ties']}")
+    for sentence in texts:
+        say(f"  {sentence}")
+    for sentence in found["set"].get("left_out", ()):
+        say(f"  left out: {sentence}")
     for part in found["set"].get("without_queries", ()):
         say(f"  {part}: left out, as none of its queries has a relevant picture")
     _write_if_wanted(found, report)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mmsearch.errors import QueryError
-from mmsearch.evaluation.metrics.uncertainty import bootstrap_interval
+from mmsearch.evaluation.metrics.uncertainty import mean_interval
 from mmsearch.indexes.calibrate import BEAMS, K, ann_recall_at_k, picture_queries, single_query_ms
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.hnsw import HnswIndex
@@ -162,7 +162,7 @@ def _modality(
     for ef in beams:
         with graph.index.beam(ef):
             recall = ann_recall_at_k(graph.index.search(queries, K)[1], expected)
-            low, high = bootstrap_interval(recall, seed=seed)
+            low, high = mean_interval(recall, seed=seed)
             speed = _speed(graph.index, queries, queries)
         measured.append({
             "ef": ef,

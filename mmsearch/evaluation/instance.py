@@ -17,6 +17,7 @@ from mmsearch.evaluation.local import LocalOptions, scores_by_search, words_libr
 from mmsearch.evaluation.measures import NS_SCORE, RANKING, REVISITED_RANKING, described, kept_queries
 from mmsearch.evaluation.metrics.ranks import Ids, Qrels, rank_relevant_of_rows
 from mmsearch.evaluation.scored import Item, OnRanking, Ranking, Scored, compare_parts, score
+from mmsearch.evaluation.ties import BY_PLACE, ties_of
 from mmsearch.records import Matrix
 from mmsearch.vectors import inner_products
 
@@ -109,10 +110,12 @@ def run_instance(
             "n_pictures": len(benchmark.gallery),
             "n_queries": len(benchmark.queries),
             "bad": bad,
+            "left_out": list(benchmark.left_out),
             "without_queries": sorted(left_out),
         },
         "seed": seed,
         "without_relevant": without_relevant,
+        "ties": BY_PLACE,
         **described((*measures, NS_SCORE) if is_of_four else measures),
         "encoders": described_encoders(encoders),
         "results": {
@@ -236,4 +239,5 @@ def _with_ns_score(scored: Scored, ranking: Ranking) -> Scored:
     rows = (row for _, scores in ranking.blocks() for row in scores)
     ranked = rank_relevant_of_rows(rows, len(ranking.gallery), Qrels.from_lists(own))
     values = {**scored.values, NS_SCORE.name: NS_SCORE.of(ranked)}
-    return replace(scored, values=values, measures=(*scored.measures, NS_SCORE))
+    ties = scored.ties.joined(ties_of(ranked, (NS_SCORE,)))
+    return replace(scored, values=values, ties=ties, measures=(*scored.measures, NS_SCORE))

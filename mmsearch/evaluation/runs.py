@@ -11,7 +11,8 @@ from typing import Any
 from mmsearch.arguments import as_path, several
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.ground_truth.trec import Judged, RunRanks, rank_run, read_qrels, read_run
-from mmsearch.evaluation.measures import compared, curve, described, per_query, summarised
+from mmsearch.evaluation.measures import RANKING, compared, curve, described, per_query, summarised
+from mmsearch.evaluation.ties import BY_NAME, ties_of
 from mmsearch.records import PathLike
 
 
@@ -50,6 +51,7 @@ def score_runs(qrels: PathLike, runs: PathLike | Iterable[PathLike], *, seed: in
         "benchmark": "run",
         "set": {"name": qrels.name, "bad": []},
         "seed": seed,
+        "ties": BY_NAME,
         **described(),
         "results": {
             name: {
@@ -59,6 +61,7 @@ def score_runs(qrels: PathLike, runs: PathLike | Iterable[PathLike], *, seed: in
                     "n_unjudged": len(one.extra),
                     "n_without_relevant": len(one.without_relevant),
                     "measures": summarised(values[name], seed=seed),
+                    **ties_of(one.ranked, RANKING).to_json(RANKING),
                     "precision_at_recall": curve(one.ranked),
                 }
             }
