@@ -244,7 +244,7 @@ def test_ctrl_c_keeps_what_is_embedded_and_the_next_run_goes_on(run, tmp_path, c
         with (folder / f"{i}.jpg").open("ab") as file:
             file.write(b"%d" % i)  # another content
     options = (str(folder), "--model", str(checkpoint), "--no-local")
-    command = [sys.executable, "-m", "mmsearch.cli.app", "index", *options]
+    command = [sys.executable, "-m", "mmsearch", "index", *options]
     vectors = tmp_path / "library" / "vectors-0.f16"
     with subprocess.Popen(
         command, env=run.environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -279,7 +279,7 @@ def test_second_writer_is_refused_while_readers_go_on(ready, photos, tmp_path):
 
 
 def test_closed_pipe_is_no_error(ready):
-    command = f"{sys.executable} -m mmsearch.cli.app search x --format paths | true"
+    command = f"{sys.executable} -m mmsearch search x --format paths | true"
     done = subprocess.run(command, shell=True, capture_output=True, env=ready.environment)
     assert done.stderr == b""
 
