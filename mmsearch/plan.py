@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from mmsearch.arguments import paths_of
 from mmsearch.errors import LibraryNotFoundError, PictureError, QueryError
 from mmsearch.images import (
     FoundFile,
@@ -131,11 +132,11 @@ class _Known:
         return self.store.catalog.images_with_hash(content_hash) if self.store else []
 
 
-def absolute_roots(paths: Sequence[PathLike]) -> list[bytes]:
-    """Return absolute paths as bytes; links stay as they are."""
-    if not paths:
-        raise QueryError("no folder was given; name at least one folder or picture to index")
-    roots = [os.path.abspath(os.fsencode(path)) for path in paths]
+def absolute_roots(paths: PathLike | Iterable[PathLike]) -> list[bytes]:
+    """Return one absolute path or several as bytes; links stay as they are."""
+    roots = [os.path.abspath(path) for path in paths_of(paths, "paths")]
+    if not roots:
+        raise QueryError("no folder was given; name at least one folder or picture")
     impossible = next((root for root in roots if b"\0" in root), None)
     if impossible is not None:
         raise QueryError(f"{os.fsdecode(impossible)!r} names no file or folder, as it holds a NUL; correct it")

@@ -147,6 +147,35 @@ def test_a_library_without_visual_words_says_so_if_they_are_asked_for(indexed_wi
         indexed_without_words.search(Query(images=[crop]), mode="local")
 
 
+@pytest.mark.parametrize(
+    "options", [{"mode": "local"}, {"rerank": "local"}, {"expand": "average", "rerank": "local"}], ids=str
+)
+def test_an_irrelevant_picture_is_no_answer_of_local_features(library, crop, options):
+    (astronaut,) = (hit.image_id for hit in library.search(Query(images=[crop]), k=1).hits)
+    for k in (1, 50):
+        found = library.search(Query(images=[crop], irrelevant=[astronaut]), k=k, **options)
+        assert found.hits
+        assert "astronaut.jpg" not in names(found)
+    with pytest.raises(QueryError, match="there is no picture 999 in the library"):
+        library.search(Query(images=[crop], irrelevant=[999]), **options)
+
+
+def test_a_picture_is_first_when_asked_by_itself_whatever_looks_at_it(folder, tmp_path, checkpoint, cache):
+    burst = tmp_path / "burst"
+    burst.mkdir()
+    for name in ("coffee", "windmill-stone"):
+        pixels = np.asarray(Image.open(folder / f"{name}.jpg").convert("RGB").resize((200, 150)))
+        for step in range(6):
+            brighter = (pixels * (0.95 + 0.01 * step)).clip(0, 255).astype(np.uint8)
+            Image.fromarray(brighter).save(burst / f"{name}-{step}.png")
+    with Library.open(tmp_path / "library", cache=cache) as own:
+        own.index([burst], model=str(checkpoint), local=True)
+        for path in sorted(burst.iterdir()):
+            for options in ({"mode": "local"}, {"rerank": "auto"}, {"rerank": "none"}, {"expand": "average"}):
+                found = own.search(Query(images=[path]), k=3, **options)
+                assert names(found)[0] == path.name, options
+
+
 @pytest.fixture
 def indexed_without_words(tmp_path, photos, checkpoint, cache, tiny_folder):
     with Library.open(tmp_path / "plain", cache=cache) as opened:

@@ -22,7 +22,7 @@ EXIT_SOME_BAD = 3
 
 
 def index(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", readable=False, help="Folders and pictures.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", readable=False, help="Folders and pictures.")],
     library: LibraryOption = None,
     model: ModelOption = None,
     is_dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,

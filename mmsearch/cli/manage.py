@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -64,8 +63,8 @@ def _search_rows(found: LibraryStatus) -> list[list[str]]:
     rows = [["graph", f"{found.n_in_graph} vectors, target recall@10 {found.recall_target}"]]
     for modality, one in found.search.items():
         measured = (
-            f"recall@10 {one['recall']:.3f} at ef {one['ef']}, {one['graph_ms']:.2f} ms; "
-            f"exact {one['exact_ms']:.2f} ms"
+            f"graph: recall@10 {one['recall']:.3f} at ef {one['ef']}, {one['graph_ms']:.2f} ms; "
+            f"exact: {one['exact_ms']:.2f} ms"
         )
         rows.append([f"{modality} queries", f"{one['route']} ({measured})"])
     return rows
@@ -112,7 +111,7 @@ def verify(
 
 def rm(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", readable=False, help="Pictures, or folders of them.")
+        list[str], typer.Argument(metavar="PATH...", readable=False, help="Pictures, or folders of them.")
     ],
     library: LibraryOption = None,
 ) -> None:

@@ -8,6 +8,7 @@ import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from unicodedata import category
 
 import typer
 
@@ -55,7 +56,14 @@ ModelOption = Annotated[
     ),
 ]  # fmt: skip
 
-_WEIGHT = re.compile(r"(\d+(?:\.\d+)?):(.+)", re.DOTALL)
+ForceOption = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Replace a file that mmsearch did not write; a picture or film is never replaced."
+    ),
+]
+
+_WEIGHT = re.compile(r"([0-9]+(?:\.[0-9]+)?):(.+)", re.DOTALL)
 
 
 def open_library(folder: Path | None) -> Library:
@@ -98,11 +106,15 @@ def read_lines(file: Path, option: str) -> list[str]:
     return lines
 
 
-def weighted(value: str) -> Term:
-    """Return a term with the weight of its `2:` prefix; an existing file of that name is taken literally."""
+def weighted(value: str, *, is_picture: bool = False) -> Term:
+    """Return a term with the weight of its `2:` prefix.
+
+    It is none where a digit of any script follows, as in `16:9` or `12:30`, nor in the name of a picture that is
+    there.
+    """
     from mmsearch.records import Term
 
     match = _WEIGHT.fullmatch(value)
-    if match is None or os.path.lexists(value):
+    if match is None or category(match[2][0]).startswith("N") or (is_picture and os.path.lexists(value)):
         return Term(value)
     return Term(match[2], float(match[1]))

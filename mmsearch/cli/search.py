@@ -3,45 +3,24 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
-from enum import StrEnum
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library, weighted
+from mmsearch.arguments import Expand, Mode, Rerank
+from mmsearch.cli.options import ForceOption, Format, FormatOption, LibraryOption, open_library, weighted
 from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
 
 if TYPE_CHECKING:
+    from mmsearch.output import OutputFile
     from mmsearch.records import Hit, Query, SearchResult, Term
 
 _COLUMNS = ("rank", "score", "path", "image_id", "width", "height", "taken_at")
 # Those of a tsv that stand inside `local` elsewhere; last, so that who reads by place reads on.
 _LOCAL_COLUMNS = {"is_verified": "is_verified", "n_inliers": "n_inliers", "score": "local_score"}
-
-
-class ModeChoice(StrEnum):
-    """What a query is compared by."""
-
-    global_ = "global"
-    local = "local"
-
-
-class RerankChoice(StrEnum):
-    """Whether local features look again at what the embedding finds."""
-
-    auto = "auto"
-    none = "none"
-    local = "local"
-
-
-class ExpandChoice(StrEnum):
-    """How pictures that are verified are added to the query."""
-
-    none = "none"
-    average = "average"
-    alpha = "alpha"
 
 
 def search(
@@ -60,34 +39,38 @@ def search(
             metavar="EXPR",
             help="FIELD OP VALUE, such as 'taken >= 2023-05', 'folder = ~/photos', 'width > 800'; "
             "repeated filters must all hold. Fields: path folder name taken width height size format; "
-            "operators: = != < <= > >= and ~ (glob).",
+            "operators: = != < <= > >= and ~ (glob). A folder or path may begin with ~, your home folder.",
         ),
     ] = None,
     weights: Annotated[
         list[float] | None,
-        typer.Option("--weight", metavar="W", help="One for each term, in order: text, -i ..., --not ..."),
+        typer.Option(
+            "--weight",
+            metavar="W",
+            help="One for each term, in order: text, -i ..., --not ...; the terms are then taken as they are.",
+        ),
     ] = None,
     mode: Annotated[
-        ModeChoice,
+        Mode,
         typer.Option(
             help="local: by the visual words of the example alone, without an encoder; always so in a library of "
             "--model none."
         ),
-    ] = ModeChoice.global_,
+    ] = "global",
     rerank: Annotated[
-        RerankChoice,
+        Rerank,
         typer.Option(
             help="local: pictures in which the example is verified by its local features go first; auto: for an "
             "example picture alone."
         ),
-    ] = RerankChoice.auto,
+    ] = "auto",
     expand: Annotated[
-        ExpandChoice,
+        Expand,
         typer.Option(
             help="average or alpha: add the pictures that local features verify to the query, all alike or by "
             "their similarity, and ask once more."
         ),
-    ] = ExpandChoice.none,
+    ] = "none",
     explain: Annotated[
         bool, typer.Option("--explain", help="Show the score of every term, of local features, and the route.")
     ] = False,
@@ -95,24 +78,24 @@ def search(
         Path | None,
         typer.Option(metavar="FILE", help="Also write a page that draws the matches of an example with every hit."),
     ] = None,
+    is_forced: ForceOption = False,
     library: LibraryOption = None,
     output: FormatOption = None,
 ) -> None:
     """Rank the library's pictures by words (TEXT), by example (-i), or by both.
 
-    A term may carry a weight in front: `mmsearch search "2:a dog" -i 0.5:beach.jpg --not "1.5:snow"`.
+    A term may carry a weight in front, if no digit follows the colon: `mmsearch search "2:a dog" -i 0.5:beach.jpg
+    --not "1.5:snow"`, but "16:9 photo" is a text. --weight gives weights without that, --explain says them.
     """
     if text is None and not images:
         raise typer.BadParameter("give a TEXT, an example picture with -i, or both")
     # One query is bound by memory: starting a thread pool for its arithmetic costs more than it saves.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    query = _query(text, images or [], excluded or [], where or [], weights or [])
+    given = _Given([] if text is None else [text], images or [], excluded or [], weights or [])
+    query = given.query(where or [])
+    page = None if html is None else _page(html, given, is_forced=is_forced)
     with open_library(library) as opened:
-        result = opened.search(
-            query, k=k, explain=explain, mode=mode.value, rerank=rerank.value, expand=expand.value
-        )
-    if html is not None:
-        _write_page(html, images or [], result)
+        result = opened.search(query, k=k, explain=explain, mode=mode, rerank=rerank, expand=expand)
     wanted = chosen(output)
     if wanted is Format.table:
         _print(result)
@@ -127,33 +110,62 @@ def search(
     if n_missing:
         say(f"{n_missing} of these files are gone: `mmsearch index` their new folder, or `mmsearch rm` the old one")
     if explain:
+        say(f"terms: {given.weighed()}")
         seconds = ", ".join(f"{stage} {1000 * value:.1f} ms" for stage, value in result.seconds.items())
         say(f"route: {result.route}, {result.n_candidates} candidates; {seconds}")
-    if result.local and (explain or result.route == "local" or rerank is RerankChoice.local or not result.hits):
+    if result.local and (explain or result.route == "local" or rerank == "local" or not result.hits):
         say(result.local)
     elif not explain and not result.hits:
         say("no picture matches")
+    if page is not None:
+        _write_page(page, query, result)
 
 
-def _query(text: str | None, images: list[str], excluded: list[str], where: list[str], weights: list[float]
-           ) -> Query:  # fmt: skip
-    from mmsearch.records import Query, Term
+@dataclass(frozen=True)
+class _Given:
+    """The terms of a query as they were typed, and the weights that were given for them."""
 
-    terms: list[Term] = [weighted(value) for value in ([text] if text is not None else []) + images + excluded]
-    if weights:
-        if len(weights) != len(terms):
+    words: list[str]
+    images: list[str]
+    excluded: list[str]
+    weights: list[float]
+
+    @property
+    def typed(self) -> list[str]:
+        return [*self.words, *self.images, *self.excluded]
+
+    @cached_property
+    def terms(self) -> list[Term]:
+        """The terms with their weights; prefixes are not looked for where weights are given."""
+        from mmsearch.records import Term
+
+        if not self.weights:
+            images = [weighted(image, is_picture=True) for image in self.images]
+            return [*map(weighted, self.words), *images, *map(weighted, self.excluded)]
+        if len(self.weights) != len(self.typed):
             raise typer.BadParameter(
-                f"{len(weights)} given for {len(terms)} terms; give one for each, in order: text, -i, --not",
+                f"{len(self.weights)} given for {len(self.typed)} terms; give one for each, in order: text, -i, "
+                "--not",
                 param_hint="--weight",
             )
-        terms = [Term(term.value, weight) for term, weight in zip(terms, weights, strict=True)]
-    n_texts = int(text is not None)
-    return Query(
-        text=terms[0] if n_texts else None,
-        images=terms[n_texts : n_texts + len(images)],
-        exclude=terms[n_texts + len(images) :],
-        where=where,
-    )
+        return [Term(value, weight) for value, weight in zip(self.typed, self.weights, strict=True)]
+
+    def query(self, where: list[str]) -> Query:
+        from mmsearch.records import Query
+
+        n_words = len(self.words)
+        n_wanted = n_words + len(self.images)
+        text = self.terms[0] if self.words else None
+        return Query(text, self.terms[n_words:n_wanted], self.terms[n_wanted:], where)
+
+    def weighed(self) -> str:
+        """Return the terms with their weights for people, and where they were read from a prefix."""
+        first_excluded = len(self.words) + len(self.images)
+        return ", ".join(
+            f"{'not ' if place >= first_excluded else ''}{term.value!r} with weight {term.weight:g}"
+            + ("" if term.value == value else f" (from the prefix {value.partition(':')[0]}:)")
+            for place, (value, term) in enumerate(zip(self.typed, self.terms, strict=True))
+        )
 
 
 def _record(hit: Hit, result: SearchResult, *, explain: bool) -> Row:
@@ -173,17 +185,23 @@ def _with_columns(row: Row, local: Row) -> Row:
     return row | {column: local.get(name) for name, column in _LOCAL_COLUMNS.items()}
 
 
-def _write_page(file: Path, images: list[str], result: SearchResult) -> None:
-    from mmsearch.cli.matches import matches_page
-    from mmsearch.errors import StorageError, advice, reason
+def _page(file: Path, given: _Given, *, is_forced: bool) -> OutputFile:
+    """Return the page that the matches are drawn on, once it is sure that it can be made."""
+    from mmsearch.output import PAGE, OutputFile
 
-    if len(images) != 1:
+    if len(given.images) != 1:
         raise typer.BadParameter("matches are drawn with one example picture; give it with -i", param_hint="--html")
-    try:
-        file.write_text(matches_page(weighted(images[0]).label, result), "utf-8")
-    except OSError as error:
-        raise StorageError(f"{file}: could not be written ({reason(error)}); {advice(error)}") from error
-    say(f"page: {file}")
+    page = OutputFile(file, PAGE, is_forced=is_forced)
+    page.check()
+    return page
+
+
+def _write_page(page: OutputFile, query: Query, result: SearchResult) -> None:
+    from mmsearch.cli.matches import matches_page
+    from mmsearch.terms import as_term
+
+    page.write_text(matches_page(as_term(query.images[0]).label, result))
+    say(f"page: {page.path}")
 
 
 def _print(result: SearchResult) -> None:

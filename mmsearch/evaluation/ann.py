@@ -20,7 +20,7 @@ from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.hnsw import HnswIndex
 from mmsearch.records import Matrix
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, PublishedGraph, graph_in_memory, load_graph
+from mmsearch.store.graph import GraphSettings, PublishedGraph, graph_in_memory, load_graph, routed
 
 DEFINITIONS = {
     "recall@10": "share of the exact ten nearest neighbours that the graph finds, mean over queries",
@@ -99,6 +99,7 @@ def _measured(
             )
         loaded = load_graph(store)
         graph = graph_in_memory(store, settings, on_progress=on_progress) if isinstance(loaded, str) else loaded
+        graph.calibrations = routed(graph.calibrations, store.n_rows - len(dead))
         matrix = store.matrix()[: graph.covered]
     exact = ExactIndex(matrix, [row for row in dead if row < graph.covered])
     queries = {"text": texts[:n_queries], "image": picture_queries(matrix, n_queries, seed=seed)}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mmsearch.arguments import Mode, WithoutRelevant, one_of
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.encode import SetEncoder, bad_pictures, described_encoders, refuse_repeated
 from mmsearch.evaluation.ground_truth.sets import GROUPS_OF_FOUR, REVISITED, InstanceSet, Task
@@ -17,7 +18,7 @@ from mmsearch.evaluation.measures import NS_SCORE, RANKING, REVISITED_RANKING, d
 from mmsearch.evaluation.metrics.ranks import Ids, Qrels, rank_relevant_of_rows
 from mmsearch.evaluation.scored import Item, OnRanking, Ranking, Scored, compare_parts, score
 from mmsearch.evaluation.ties import BY_PLACE, ties_of
-from mmsearch.records import Matrix, Mode
+from mmsearch.records import Matrix
 from mmsearch.vectors import inner_products
 
 WORDS_ALONE = "visual words"
@@ -38,7 +39,7 @@ def run_instance(
     benchmark: InstanceSet,
     encoders: Sequence[SetEncoder],
     *,
-    without_relevant: str = "skip",
+    without_relevant: WithoutRelevant = "skip",
     local: LocalOptions | None = None,
     seed: int = 0,
     on_ranking: OnRanking = lambda encoder, part, ranking: None,
@@ -51,8 +52,8 @@ def run_instance(
         Gallery, queries, and what is relevant and junk.
     encoders : sequence of SetEncoder
         Compared pairwise where there are several.
-    without_relevant : str
-        What becomes of queries to which nothing is relevant: `skip`, `zero` or `error`; see `kept_queries`.
+    without_relevant : "skip", "zero" or "error"
+        What becomes of queries to which nothing is relevant; see `kept_queries`.
     local : LocalOptions or None
         Also measure every encoder with its answers reranked by local features, and visual words alone.
     seed : int
@@ -72,6 +73,7 @@ def run_instance(
     GroundTruthError
         If no picture can be read, a model is given twice, or a query has no relevant picture and that is an error.
     """
+    one_of(without_relevant, "without_relevant", WithoutRelevant)
     refuse_repeated(encoders)
     measures = REVISITED_RANKING if benchmark.protocol == REVISITED else RANKING
     is_of_four = benchmark.protocol == GROUPS_OF_FOUR
@@ -123,6 +125,12 @@ def run_instance(
     }
 
 
+def system_names(encoders: Sequence[SetEncoder], *, is_local: bool) -> list[str]:
+    """Return the names of the systems that `run_instance` measures."""
+    names = [one.encoder.name for one in encoders]
+    return [*names, *map(RERANKED.format, names), WORDS_ALONE] if is_local else names
+
+
 def _systems(
     benchmark: InstanceSet, encoders: Sequence[SetEncoder], local: LocalOptions | None
 ) -> Iterator[tuple[str, _Answers]]:
@@ -172,7 +180,7 @@ def _encoded(benchmark: InstanceSet, encoder: SetEncoder) -> tuple[list[Path], l
 
 
 def _ranking(
-    benchmark: InstanceSet, answers: _Answers, task: Task, without_relevant: str
+    benchmark: InstanceSet, answers: _Answers, task: Task, without_relevant: WithoutRelevant
 ) -> tuple[Ranking, list[int], int]:
     """Return the ranking of a task, the positions of its queries, and how many have nothing relevant."""
     rows = answers.gallery_rows

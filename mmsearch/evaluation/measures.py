@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mmsearch.arguments import WithoutRelevant, one_of
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.metrics.average_precision import (
     average_precision,
@@ -102,17 +103,18 @@ def described(measures: Sequence[Measure] = RANKING) -> dict[str, Any]:
     }
 
 
-def kept_queries(n_relevant: Ids, without_relevant: str = "skip") -> Ids:
+def kept_queries(n_relevant: Ids, without_relevant: WithoutRelevant = "skip") -> Ids:
     """Return the positions of the queries that are scored.
 
     Parameters
     ----------
     n_relevant : int64 array, shape (n_queries,)
         R of every query.
-    without_relevant : str
+    without_relevant : "skip", "zero" or "error"
         What becomes of queries to which nothing is relevant: `skip` leaves them out, `zero` scores them 0, `error`
         refuses the set.
     """
+    one_of(without_relevant, "without_relevant", WithoutRelevant)
     empty = np.flatnonzero(n_relevant == 0)
     if without_relevant == "error" and len(empty):
         raise GroundTruthError(

@@ -41,7 +41,7 @@ Part = dict[str, Any]
 
 
 def page_of(found: Mapping[str, Any]) -> str:
-    """Return the page of a report, as `write_report` gets it; thumbnails are made from the pictures' paths."""
+    """Return the page of a report, as `Report.write` gets it; thumbnails are made from the pictures' paths."""
     from jinja2 import Environment
 
     source = files("mmsearch.evaluation").joinpath("report.html.jinja").read_text(encoding="utf-8")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmsearch.store.catalog import Catalog
+from mmsearch.store.spelling import spelled
 from mmsearch.store.where import parse_where
 
 SIZES = (0, 100_000, 500_000, 1_000_000, 5_000_000, 20_000_000)
@@ -43,7 +44,7 @@ class Facets:
 
 
 def count_facets(catalog: Catalog, where: Sequence[str] = ()) -> Facets:
-    """Return the classes of the pictures that pass all filters.
+    """Return the classes of the pictures that pass all filters; none where no picture could pass them.
 
     Raises
     ------
@@ -51,14 +52,14 @@ def count_facets(catalog: Catalog, where: Sequence[str] = ()) -> Facets:
         If a filter is not understood.
     """
     condition = parse_where(where)
-    passing = f"FROM image WHERE {condition.sql or '1'}"
 
     def counted(expression: str) -> Counter[object]:
-        sql = f"SELECT {expression}, count(*) {passing} GROUP BY 1"
+        sql = f"SELECT {expression}, count(*) FROM image WHERE {condition.sql or '1'} GROUP BY 1"
         return Counter(dict(catalog.db.execute(sql, condition.parameters)))
 
     size_class = f"CASE {' '.join(f'WHEN size >= {low} THEN {low}' for low in reversed(SIZES))} END"
     with catalog.reading():
+        condition = spelled(catalog, condition)
         folders, sizes = counted("folder_of(path)"), counted(size_class)
         years, formats = counted("substr(taken, 1, 4)"), counted("format")
     return Facets(
@@ -90,7 +91,8 @@ def _folders(direct: dict[bytes, int]) -> tuple[Facet, ...]:
 def _folder_filter(path: str) -> str:
     """Return the filter of a folder such that an address and JSON can hold it: bytes that are no text are any."""
     if not _NO_TEXT.search(path):
-        return f"folder = {path}"
+        # A slash keeps the space at the end of a name, which a filter would lose.
+        return f"folder = {path}/" if path[-1].isspace() else f"folder = {path}"
     literal = _WILD.sub(r"[\g<0>]", path)
     return f"path ~ {_NO_TEXT.sub('?', literal)}/*"
 

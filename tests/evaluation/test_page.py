@@ -14,7 +14,7 @@ from mmsearch.evaluation.ground_truth.captions import read_captions
 from mmsearch.evaluation.ground_truth.sets import ClassSet
 from mmsearch.evaluation.page import _comparison, page_of
 from mmsearch.evaluation.plots import precision_recall_plot
-from mmsearch.evaluation.report import write_report
+from mmsearch.evaluation.report import Report
 from mmsearch.evaluation.retrieval import run_retrieval
 from mmsearch.evaluation.runs import score_runs
 from mmsearch.store.graph import GraphSettings
@@ -84,7 +84,7 @@ def test_a_picture_that_is_gone_is_said_to_be(captioned, set_encoder):
 def test_a_name_that_is_not_utf_8_can_be_written(captioned, set_encoder, tmp_path):
     found = run_retrieval(read_captions(captioned), [set_encoder])
     found["set"]["bad"] = [{"path": "/photos/b\udcff.jpg", "message": "broken"}]
-    data, page = write_report(found, tmp_path / "out")
+    data, page = Report(tmp_path / "out").write(found)
     assert r"$&#39;/photos/b\377.jpg&#39;" in page.read_text()
     bad = {"path": "/photos/b\ufffd.jpg", "path_base64": "L3Bob3Rvcy9i/y5qcGc=", "message": "broken"}
     assert json.loads(data.read_text())["set"]["bad"] == [bad]

@@ -125,6 +125,13 @@ def test_a_query_that_makes_no_sense_is_a_sentence_with_a_way_out(browser, hosti
         expect(page.locator("#state")).to_contain_text("Filter 'colour = red' is not understood")
         page.get_by_role("button", name="Remove the filters").click()
         wait_for_pictures(page, len(HOSTILE) + 1)
+        for query in ("q=a&", ""):
+            page.goto(hostile.address + f"/?{query}where=folder+%3D+%2Fleft")
+            expect(page.locator("#state")).to_contain_text("the library holds no picture below /left; correct it")
+            page.click("#toggle-filters")
+            expect(page.locator("#filters .choice", has_text="dir")).to_be_visible()
+        page.get_by_role("button", name="Remove the filters").click()
+        wait_for_pictures(page, len(HOSTILE) + 1)
         page.goto(hostile.address + "/?view=999")
         expect(page.locator("#view")).to_contain_text("There is no picture 999 in the library")
 

@@ -36,13 +36,58 @@ def test_a_picture_is_described(client, served):
     assert found["path"] == str(served.photos / "cat.jpg")
 
 
-def test_pictures_are_listed_in_pages(client):
-    first = client.get("/pictures", params={"limit": 20}).json()
-    rest = client.get("/pictures", params={"limit": 20, "offset": 20}).json()
-    assert first["n"] == rest["n"] == 29
-    paths = [one["path"] for one in first["pictures"] + rest["pictures"]]
-    assert len(paths) == 29
-    assert paths == sorted(paths)
+def pages(client, **parameters):
+    """Yield the pages of a list, each asked for when the one before was looked at."""
+    following = {}
+    while following is not None:
+        found = client.get("/pictures", params=parameters | following).json()
+        yield found
+        following = None if found["next"] is None else {"after": found["next"]}
+
+
+@pytest.mark.parametrize(("order", "key"), [("added", "id"), ("path", "path")])
+def test_pictures_are_listed_in_pages(client, order, key):
+    found = list(pages(client, limit=20, order=order))
+    assert [(page["n"], len(page["pictures"])) for page in found] == [(29, 20), (29, 9)]
+    keys = [one[key] for page in found for one in page["pictures"]]
+    assert keys == sorted(set(keys))
+    assert client.get("/pictures", params={"limit": 20, "order": order, "offset": 20}).json() == found[1]
+    assert [len(page["pictures"]) for page in pages(client, limit=29, order=order)] == [29]
+
+
+@pytest.mark.parametrize("order", ["added", "path"])
+def test_pages_neither_repeat_nor_leave_out_a_picture_while_others_come_and_leave(own, photos, indexed, order):
+    _, client = own
+    stay, shown = {one["id"] for one in listed(client).values()}, []
+    for n, page in enumerate(pages(client, limit=3, order=order)):
+        shown += [one["id"] for one in page["pictures"]]
+        if n > 0:
+            continue
+        gone, renamed = page["pictures"][-1], page["pictures"][0]  # the page after begins where one was
+        os.unlink(gone["path"])
+        if order == "added":
+            os.rename(renamed["path"], photos / "zzz.jpg")
+        pictures.photo(seed=1).save(photos / "aaa.jpg")
+        indexed.index([photos], local=False)
+    assert len(shown) == len(set(shown))
+    assert stay <= set(shown)
+    assert {"aaa.jpg"} <= set(listed(client))
+
+
+def test_a_page_after_nothing_that_was_a_page_is_refused(client):
+    for cursor in ("15", "?", "\u00e9", "a" * 8_000, "MTIz" * 2_000):
+        found = client.get("/pictures", params={"after": cursor})
+        assert found.status_code == 422
+        assert "after" in found.json()["detail"]
+    assert client.get("/pictures", params={"after": "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OS9h"}).json()["pictures"] == []
+
+
+def test_an_offset_is_not_shifted_by_what_comes(own, photos, indexed):
+    _, client = own
+    first = listed(client, limit=5, offset=0)
+    pictures.photo(seed=1).save(photos / "aaa.jpg")
+    indexed.index([photos], local=False)
+    assert not set(first) & set(listed(client, limit=5, offset=5))
 
 
 def test_a_picture_that_is_not_there_is_not_found(client):
@@ -234,6 +279,31 @@ def test_every_count_is_what_its_filters_give(client, where):
             among = client.get("/pictures", params={"where": where + one["where"], "limit": 1}).json()["n"]
             assert among == one["n"], one
     assert sum(one["n"] for one in found["sizes"]) == found["n"]
+
+
+def test_a_folder_with_any_name_is_counted_and_shown_by_the_same_filter(own, photos, indexed):
+    _, client = own
+    for n, name in enumerate(
+        ["\u00e9t\u00e9", "e\u0301te\u0301 2", "3 \u212a", "ends with a space ", "~", "no-break\u00a0"]
+    ):
+        (photos / name).mkdir()
+        pictures.photo(seed=n).save(photos / name / "a.jpg")
+    indexed.index([photos], local=False)
+    counted = [one for one in client.get("/facets").json()["folders"] if one["n"] == 1]
+    assert len(counted) == 6
+    for one in counted:
+        assert client.get("/pictures", params={"where": one["where"]}).json()["n"] == 1, one
+        assert client.get("/facets", params={"where": one["where"]}).json()["n"] == 1, one
+
+
+def test_a_filter_that_no_picture_could_pass_is_a_problem_and_counts_nothing(client, served):
+    where = {"where": f"folder = {served.photos}/nowhere"}
+    found = client.get("/pictures", params=where)
+    assert found.status_code == 422
+    assert found.json()["type"] == "urn:mmsearch:query"
+    assert f"the library holds no picture below {served.photos}/nowhere" in found.json()["detail"]
+    assert client.post("/search", json={"text": "a", "where": [where["where"]]}).json() == found.json()
+    assert client.get("/facets", params=where).json()["n"] == 0
 
 
 # -- status ------------------------------------------------------------------------------------------

@@ -116,9 +116,9 @@ def rank_run(run: Mapping[str, Mapping[str, float]], qrels: Mapping[str, Mapping
     )
 
 
-def qrels_lines(query: str, gains: Mapping[str, float]) -> str:
-    """Return the lines of qrels for one query; gain by document."""
-    return "".join(f"{query} 0 {document} {gain:g}\n" for document, gain in gains.items())
+def qrels_lines(query: str, gains: Mapping[str, float], iteration: str) -> str:
+    """Return the lines of qrels for one query; gain by document. No measure looks at the iteration."""
+    return "".join(f"{query} {iteration} {document} {gain:g}\n" for document, gain in gains.items())
 
 
 def run_lines(query: str, ranked: Sequence[tuple[str, float]], tag: str) -> str:

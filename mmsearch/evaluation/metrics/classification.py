@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmsearch.arguments import as_count
 from mmsearch.evaluation.metrics.ranks import Ids, Values
-from mmsearch.evaluation.metrics.recall import checked_k
 
 
 def top_k_accuracy(ranks: Ids, k: int) -> Values:
@@ -14,7 +14,7 @@ def top_k_accuracy(ranks: Ids, k: int) -> Values:
     >>> top_k_accuracy(np.array([1, 3, 7]), 5)
     array([1., 1., 0.])
     """
-    return (ranks <= checked_k(k)).astype(np.float64)
+    return (ranks <= as_count(k, "k")).astype(np.float64)
 
 
 def confusions(predicted: Ids, truth: Ids, n_classes: int) -> Ids:

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.arguments import unfit
 from mmsearch.errors import DimensionError, GroundTruthError
 from mmsearch.records import Matrix
 
@@ -63,6 +64,8 @@ class Qrels:
         GroundTruthError
             If an id comes twice for a query, is both relevant and junk, a gain is not above 0, or the
             lists do not fit one another.
+        ArgumentError
+            If an id is no integer.
 
         Examples
         --------
@@ -347,9 +350,17 @@ def _ranked(
 
 
 def _joined(lists: Sequence[Iterable[int]]) -> tuple[Ids, Ids]:
-    arrays = [np.asarray(list(one), dtype=np.int64) for one in lists]
+    arrays = [_as_ids(list(one)) for one in lists]
     offsets = np.concatenate([[0], np.cumsum([len(one) for one in arrays])]).astype(np.int64)
     return offsets, np.concatenate([np.zeros(0, dtype=np.int64), *arrays])
+
+
+def _as_ids(listed: list[int]) -> Ids:
+    """Return ids as an array; NumPy would make some of texts, of flags, and of numbers with a point."""
+    ids = np.asarray(listed)
+    if len(ids) and ids.dtype.kind not in "iu":
+        raise unfit("a list of ids", listed, "integers")
+    return ids.astype(np.int64)
 
 
 def _joined_values(lists: Sequence[Iterable[float]], offsets: Ids) -> Values:

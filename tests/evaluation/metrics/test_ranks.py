@@ -115,6 +115,12 @@ def test_a_gain_that_is_not_above_zero_is_refused(gain):
         Qrels.from_lists([[1]], gains=[[gain]])
 
 
+@pytest.mark.parametrize("ids", [[1.7], ["1"], [True], np.array([1.0])])
+def test_an_id_that_is_no_integer_is_refused(ids):
+    with pytest.raises(TypeError, match=r"a list of ids is .*; expected integers"):
+        Qrels.from_lists([[2], ids])
+
+
 def test_a_score_that_is_nan_is_refused_with_its_query():
     scores = SCORES.copy()
     scores[1, 0] = np.nan
