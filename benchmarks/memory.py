@@ -42,7 +42,7 @@ def resident_mb(root: int) -> float:
 def peak_mb(folder: Path, library: Path) -> float:
     """Peak memory of one `mmsearch index` with all its workers."""
     shutil.rmtree(library, ignore_errors=True)
-    command = [sys.executable, "-m", "mmsearch.cli.app", "index", str(folder), "--library", str(library)]
+    command = [sys.executable, "-m", "mmsearch", "index", str(folder), "--library", str(library)]
     peak = 0.0
     with subprocess.Popen([*command, "--model", "offline"], stdout=subprocess.DEVNULL) as process:
         waiter = threading.Thread(target=process.wait)

@@ -60,7 +60,7 @@ def python_rate(folder: Path, seconds: float) -> float:
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[int, int]]:
     """Run the server; yields its port and process id."""
-    command = [sys.executable, "-m", "mmsearch.cli.app", "serve", "--port", "0", "--no-open"]
+    command = [sys.executable, "-m", "mmsearch", "serve", "--port", "0", "--no-open"]
     command += ["--library", str(folder)]
     environment = {**os.environ, "MMSEARCH_TOKEN": TOKEN}
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, text=True) as server:

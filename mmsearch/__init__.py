@@ -1,8 +1,8 @@
 """Multimodal text and image search on your own machine.
 
 >>> import mmsearch
->>> mmsearch.Query(text="two dogs in the snow", exclude=["people"]).exclude
-['people']
+>>> mmsearch.Query(text="two dogs in the snow", exclude="people").exclude
+('people',)
 
 Importing this package is cheap: the names below are loaded when they are first used.
 """

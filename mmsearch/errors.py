@@ -5,7 +5,8 @@
     MmsearchError
     ├── DimensionError (ValueError)        widths that do not fit
     ├── VectorError (ValueError)           NaN, infinite or zero vectors
-    ├── QueryError (ValueError)            a query, filter or label set that means nothing
+    ├── ArgumentError (TypeError)          an argument of a type that means nothing there
+    ├── QueryError (ValueError)            a query, filter, option or label set that means nothing
     ├── GroundTruthError (ValueError)      a benchmark set, its known answers or a run that cannot be used
     ├── PictureError (ValueError)          one picture that cannot be used; carries a reason code
     ├── VocabularyError (ValueError)       visual words, or a file of them, that cannot be used
@@ -15,7 +16,7 @@
     │   ├── HubUnreachableError            weights that would have to be downloaded, and cannot
     │   └── NoEncoderError                 a library of local features alone is asked for more
     ├── ServerError (RuntimeError)         a server that cannot be started
-    ├── OutputError (RuntimeError)         results that cannot be written to standard output
+    ├── OutputError (RuntimeError)         results that cannot be written where they should go
     └── LibraryError (RuntimeError)        a library folder that cannot be used
         ├── LibraryNotFoundError           nothing indexed there
         ├── LibraryLockedError             another process is writing
@@ -135,8 +136,12 @@ class VectorError(MmsearchError, ValueError):
     """A vector is NaN, infinite or zero, so it has no direction."""
 
 
+class ArgumentError(MmsearchError, TypeError):
+    """An argument is of a type that means nothing there."""
+
+
 class QueryError(MmsearchError, ValueError):
-    """A query, filter or label set cannot be understood."""
+    """A query, filter, option or label set cannot be understood."""
 
 
 class GroundTruthError(MmsearchError, ValueError):
@@ -206,7 +211,7 @@ class ServerError(MmsearchError, RuntimeError):
 
 
 class OutputError(MmsearchError, RuntimeError):
-    """Results cannot be written to standard output."""
+    """Results cannot be written to standard output, or must not replace what is there."""
 
 
 class LibraryError(MmsearchError, RuntimeError):

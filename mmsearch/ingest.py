@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmsearch.gather import WordsIntake
 from mmsearch.plan import OnProgress, Plan
-from mmsearch.records import BadPicture, FileLook, IngestReport
+from mmsearch.records import READING, BadPicture, FileLook, IngestReport
 from mmsearch.store.changes import ENDED_WORKER, UNSEEN, Changes, RejectedFile, StoredFile, then_what
 from mmsearch.store.folder import Store
 from mmsearch.worker import Job
@@ -116,7 +116,7 @@ class _Run:
         self.pending.stored.append(
             StoredFile(
                 outcome.path, look, bytes.fromhex(facts["hash"]), facts["width"], facts["height"],
-                facts["format"], facts["taken_at"], vector=outcome.vector,
+                facts["format"], facts["taken_at"], READING, vector=outcome.vector,
             )
         )  # fmt: skip
         if outcome.path in self.plan.changed:

@@ -63,18 +63,36 @@ class InstalledEncoder:
         """
         expected, name = store.catalog.meta("fingerprint"), store.catalog.meta("model")
         if model not in (None, "auto", name):
-            is_mixed = NONE in (model, name)  # and need not be prepared to be refused
-            if is_mixed or self.settings_for(str(model), notify)["fingerprint"] != expected:
-                held = f"vectors of {name}" if store.has_vectors else "no vectors (--model none)"
+            held = self.held(store)
+            try:
+                is_other = self._is_other(str(model), name, expected, notify)
+            except EncoderError as error:
+                raise type(error)(f"{error}; {held}: leave --model out to go on with it") from error
+            if is_other:
                 asked = "--model none" if model == NONE else model
                 raise FingerprintError(
-                    f"{self.library} holds {held}, {asked} was asked for; vectors of two encoders cannot be "
+                    f"{held}, {asked} was asked for; vectors of two encoders cannot be "
                     "compared: leave --model out, or index into another --library"
                 )
         if not store.has_vectors:
             return None
         self._bring_whole(store, notify)
         return self._checked(store, threads=1)
+
+    def _is_other(self, model: str, name: str, expected: str, notify: Notify) -> bool:
+        """Return whether a model gives another encoder than that of this name; it may have two names."""
+        if NONE in (model, name):
+            return True
+        from mmsearch.encoders.prepare import is_built_in
+
+        if is_built_in(model) or is_built_in(name):  # that name is their only one: nothing need be prepared
+            return True
+        return bool(self.settings_for(model, notify)["fingerprint"] != expected)
+
+    def held(self, store: Store) -> str:
+        """Return the beginning of a sentence: which encoder the library goes by."""
+        held = f"vectors of {store.catalog.meta('model')}" if store.has_vectors else "no vectors (--model none)"
+        return f"{self.library} holds {held}"
 
     def for_reading(self, store: Store) -> OnnxEncoder:
         """Return the library's encoder.

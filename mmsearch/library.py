@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmsearch.arguments import Expand, Mode, Rerank, as_count, as_number, as_positive, several, texts_of
 from mmsearch.errors import (
     LibraryNotFoundError,
     PictureError,
@@ -31,17 +32,16 @@ from mmsearch.prompts import DEFAULT_TEMPLATES, fill_templates
 from mmsearch.records import (
     Classification,
     Example,
-    Expand,
     IngestReport,
     LibraryStatus,
     Matrix,
-    Mode,
     PathLike,
     Query,
-    Rerank,
     SearchResult,
     Term,
     VerifyReport,
+    as_example,
+    as_query,
 )
 from mmsearch.search import Searcher
 from mmsearch.store.catalog import holds_pictures
@@ -67,10 +67,11 @@ class Library:
     """A folder that holds what `index` made of pictures; opened with `Library.open`.
 
     Reading and writing may go on in several processes at once, one of them writing. One object belongs
-    to one thread.
+    to one thread. Where several values may be given, one may be; an argument of a type that means nothing is an
+    ArgumentError, which is a TypeError.
     """
 
-    def __init__(self, folder: Path, *, cache: Path | None, use_graph: bool | None = None) -> None:
+    def __init__(self, folder: Path, *, cache: Path | None, use_graph: bool = True) -> None:
         self.folder = folder
         self._installed = InstalledEncoder(folder, cache)
         self._use_graph = use_graph
@@ -78,7 +79,7 @@ class Library:
         self._searcher: Searcher | None = None
 
     @classmethod
-    def open(cls, path: PathLike, *, cache: PathLike | None = None, use_graph: bool | None = None) -> Library:
+    def open(cls, path: PathLike, *, cache: PathLike | None = None, use_graph: bool = True) -> Library:
         """Return the library at `path`; it need not exist before the first `index`.
 
         Parameters
@@ -87,9 +88,9 @@ class Library:
             The library folder, not a folder of pictures.
         cache : path or None
             Where exported encoders are kept for other libraries; default the user's cache folder.
-        use_graph : bool or None
-            True loads the HNSW graph at the first search, False never; None when enough has been searched
-            to pay for loading it.
+        use_graph : bool
+            False answers every search by an exact scan. True takes the HNSW graph where the library has one and
+            the query is of a kind that goes by it (see `status`); it is loaded for the first such query.
         """
         kept = None if cache is None else Path(os.fsdecode(cache))
         return cls(Path(os.fsdecode(path)).absolute(), cache=kept, use_graph=use_graph)
@@ -120,7 +121,7 @@ class Library:
 
     def index(
         self,
-        paths: Sequence[PathLike],
+        paths: PathLike | Iterable[PathLike],
         *,
         model: str | None = None,
         is_dry_run: bool = False,
@@ -137,7 +138,7 @@ class Library:
 
         Parameters
         ----------
-        paths : sequence of path
+        paths : path, or several
             Folders, searched through, and pictures. What is known below them and no longer there leaves
             the library; an unreadable or missing folder deletes nothing.
         model : str or None
@@ -178,7 +179,8 @@ class Library:
         VocabularyError
             If the vocabulary is of another extractor or the library has another, or OpenCV is missing.
         QueryError
-            If `local` is False in a library without an encoder.
+            If no path is given, `max_megapixels` is not above 0, or `local` is False in a library without an
+            encoder.
         StorageError
             If the disk refuses; everything reported before is stored.
         """
@@ -195,13 +197,15 @@ class Library:
         from mmsearch.store.graph import update_graph
 
         start = time.perf_counter()
+        if max_megapixels is not None:
+            as_positive(max_megapixels, "max_megapixels")
         given = given_vocabulary(vocabulary, local)
         if model == NONE:
             require_local(local)
         roots = absolute_roots(paths)
         refuse_mixing(self.folder, roots)
         if is_dry_run:
-            return self._plan_only(roots, ScanOptions(follow_links, is_recheck), on_progress)
+            return self._plan_only(roots, ScanOptions(follow_links, is_recheck), model, on_progress)
         exists = holds_pictures(self.folder)
         if not exists:
             require_pictures(roots, follow_links=follow_links)
@@ -228,7 +232,9 @@ class Library:
             notices = (*report.notices, *name_missing_roots(store, roots))
         return replace(report, given_up=given_up, notices=notices, seconds=time.perf_counter() - start)
 
-    def _plan_only(self, roots: list[bytes], options: ScanOptions, on_progress: OnProgress) -> IngestReport:
+    def _plan_only(
+        self, roots: list[bytes], options: ScanOptions, model: str | None, on_progress: OnProgress
+    ) -> IngestReport:
         from mmsearch.plan import dry_run, make_plan, name_missing_roots
 
         try:
@@ -237,11 +243,14 @@ class Library:
             return dry_run(make_plan(None, roots, options, on_progress=on_progress))
         with store.catalog.reading():
             report = dry_run(make_plan(store, roots, options, on_progress=on_progress))
-            notices = (*report.notices, *name_missing_roots(store, roots), *store.problems())
-            return replace(report, notices=notices)
+            notices = [*report.notices, *name_missing_roots(store, roots), *store.problems()]
+            if model not in (None, "auto", store.catalog.meta("model")) and holds_pictures(self.folder):
+                held = self._installed.held(store)
+                notices.append(f"{held}; `index --model {model}` is refused unless that is the same encoder")
+            return replace(report, notices=tuple(notices))
 
-    def remove(self, paths: Sequence[PathLike]) -> int:
-        """Forget pictures, and all pictures below folders; returns how many. Files are never deleted."""
+    def remove(self, paths: PathLike | Iterable[PathLike]) -> int:
+        """Forget one picture or folder, or several, with all below; returns how many. Files are never deleted."""
         from mmsearch.plan import absolute_roots
 
         roots = absolute_roots(paths)
@@ -267,7 +276,7 @@ class Library:
         """
         from mmsearch.store.graph import update_graph
 
-        if not 0 < recall_target <= 1:
+        if not 0 < as_number(recall_target, "the recall target") <= 1:
             raise QueryError(f"the recall target is {recall_target}; expected a share above 0 and at most 1")
         probes = self.text_probes()
         with Store.writer(self.folder) as store:
@@ -310,44 +319,47 @@ class Library:
         Raises
         ------
         QueryError
-            If the query means nothing, has words and the library's encoder knows none, or asks for local features
-            that cannot be had.
+            If the query means nothing, has filters that no picture could pass, has words and the library's encoder
+            knows none, asks for local features that cannot be had, k is not above 0, or an option is another word.
         EncoderError
             If the library has no encoder, and the query is another than one example picture.
         """
-        if isinstance(query, str):
-            query = Query(text=query)
-        return self._search().search(query, k=k, explain=explain, mode=mode, rerank=rerank, expand=expand)
+        asked = as_query(query, "query")
+        return self._search().search(asked, k=k, explain=explain, mode=mode, rerank=rerank, expand=expand)
 
-    def search_texts(self, queries: Sequence[Query], *, k: int = 10, explain: bool = False) -> list[SearchResult]:
-        """Return the answers to several queries by words without filters, in a fraction of the time of one by one.
+    def search_texts(
+        self, queries: Query | str | Iterable[Query | str], *, k: int = 10, explain: bool = False
+    ) -> list[SearchResult]:
+        """Return the answers to queries by words without filters, in a fraction of the time of one by one.
 
         Raises
         ------
         QueryError
             If a query means nothing, has no text, or has example pictures or filters.
         """
-        return self._search().search_texts(queries, k=k, explain=explain)
+        return self._search().search_texts(several(queries, "queries", as_query), k=k, explain=explain)
 
     def classify(
         self,
-        images: Sequence[Example | Term],
-        labels: Sequence[str],
+        images: Example | Term | Iterable[Example | Term],
+        labels: str | Iterable[str],
         *,
-        templates: Sequence[str] = DEFAULT_TEMPLATES,
+        templates: str | Iterable[str] = DEFAULT_TEMPLATES,
         k: int = 5,
     ) -> list[Classification]:
-        """Return the most probable labels of each picture; pictures in the library are not decoded again.
+        """Return the k most probable labels of each picture; pictures in the library are not decoded again.
 
         A picture that cannot be read comes back with `error` set; the others are not affected.
 
         Raises
         ------
         QueryError
-            If the labels or templates mean nothing, or the encoder knows no words.
+            If the labels or templates mean nothing, k is not above 0, or the encoder knows no words.
         """
         from mmsearch.zeroshot import class_embeddings, predict
 
+        images, k = several(images, "images", as_example), as_count(k, "k")
+        labels, templates = texts_of(labels, "labels"), texts_of(templates, "templates")
         fill_templates(labels, templates)  # a label set that means nothing is said before any work
         encoder = self.encoder()
         encoder.require_words()
@@ -355,14 +367,14 @@ class Library:
         predictions = {}
         if readable:
             classes = class_embeddings(encoder.encode_texts, labels, templates)
-            found = predict(vectors, classes, list(labels), encoder.logit_scale, k=k)
+            found = predict(vectors, classes, labels, encoder.logit_scale, k=k)
             predictions = dict(zip(readable, found, strict=True))
         return [
             Classification(as_term(image).label, predictions.get(position, ()), errors.get(position))
             for position, image in enumerate(images)
         ]
 
-    def embed(self, images: Sequence[Example | Term]) -> tuple[list[int], Matrix, dict[int, str]]:
+    def embed(self, images: Example | Term | Iterable[Example | Term]) -> tuple[list[int], Matrix, dict[int, str]]:
         """Return the embeddings of pictures; those in the library are not decoded again.
 
         Returns
@@ -375,7 +387,7 @@ class Library:
             For every other position what is wrong with the picture.
         """
         terms, vectors, errors = self._search().terms, {}, {}
-        for position, image in enumerate(images):
+        for position, image in enumerate(several(images, "images", as_example)):
             try:
                 vectors[position] = terms.picture_vector(image)
             except PictureError as error:

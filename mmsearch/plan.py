@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from mmsearch.arguments import paths_of
 from mmsearch.errors import LibraryNotFoundError, PictureError, QueryError
-from mmsearch.images import FoundFile, PassedOver, Unreachable, file_digest, find_files, has_heif, passed_over_text
-from mmsearch.records import BadPicture, ImageRecord, IngestReport, PathLike
+from mmsearch.images import (
+    FoundFile,
+    PassedOver,
+    Unreachable,
+    file_digest,
+    find_files,
+    has_heif,
+    passed_over_text,
+)
+from mmsearch.records import READING, BadPicture, ImageRecord, IngestReport, PathLike
 from mmsearch.store.changes import (
     BY_CHANCE,
     MAX_RUNS,
@@ -20,6 +29,7 @@ from mmsearch.store.changes import (
     RejectedFile,
     StoredFile,
     TouchedFile,
+    read_before_text,
 )
 from mmsearch.store.folder import Store
 from mmsearch.system import is_gone
@@ -42,14 +52,26 @@ class Plan:
     tries: dict[bytes, int] = field(default_factory=dict)  # of those of to_embed that were rejected before
     n_unchanged: int = 0
     n_known_bad: int = 0
+    n_read_anew: int = 0  # of those of changed, with the contents that are known
+    n_read_before: int = 0  # of those unchanged, by an earlier version
     roots: Sequence[bytes] = ()
     passed_over: Counter[str] = field(default_factory=Counter)
     notices: list[str] = field(default_factory=list)
 
     def all_notices(self) -> tuple[str, ...]:
         """Return what is worth saying besides the counts."""
-        passed_over = [passed_over_text(self.passed_over)] if self.passed_over else []
-        return (*passed_over, *self.notices)
+        notices = [passed_over_text(self.passed_over)] if self.passed_over else []
+        if self.n_read_anew:
+            notices.append(
+                f"{self.n_read_anew} of the changed pictures are as they were, but an earlier version read them in "
+                "another way"
+            )
+        if self.n_read_before:
+            folders = " ".join(map(os.fsdecode, self.roots))
+            notices.append(
+                f"{read_before_text(self.n_read_before)}; `mmsearch index --recheck {folders}` reads them anew"
+            )
+        return (*notices, *self.notices)
 
 
 @dataclass(frozen=True)
@@ -103,15 +125,18 @@ class _Known:
             self._may_know[size] = any(path in self.files or is_gone(path) for path in paths)
         return self._may_know[size]
 
+    def reading_of(self, image: ImageRecord) -> int:
+        return self.store.catalog.reading_of(image.image_id) if self.store else READING
+
     def with_hash(self, content_hash: bytes) -> list[ImageRecord]:
         return self.store.catalog.images_with_hash(content_hash) if self.store else []
 
 
-def absolute_roots(paths: Sequence[PathLike]) -> list[bytes]:
-    """Return absolute paths as bytes; links stay as they are."""
-    if not paths:
-        raise QueryError("no folder was given; name at least one folder or picture to index")
-    roots = [os.path.abspath(os.fsencode(path)) for path in paths]
+def absolute_roots(paths: PathLike | Iterable[PathLike]) -> list[bytes]:
+    """Return one absolute path or several as bytes; links stay as they are."""
+    roots = [os.path.abspath(path) for path in paths_of(paths, "paths")]
+    if not roots:
+        raise QueryError("no folder was given; name at least one folder or picture")
     impossible = next((root for root in roots if b"\0" in root), None)
     if impossible is not None:
         raise QueryError(f"{os.fsdecode(impossible)!r} names no file or folder, as it holds a NUL; correct it")
@@ -196,7 +221,7 @@ def make_plan(
     gone = {path for path in known.files if path not in seen and not _is_below(path, protected)}
     plan.forgotten += [path for path in known.bad if path not in seen and not _is_below(path, protected)]
     for candidate in candidates:
-        _place(candidate, known, plan, gone)
+        _place(candidate, known, plan, gone, is_recheck=options.is_recheck)
     _name_empty_roots(known, plan, seen, gone)
     plan.gone = [known.files[path].image_id for path in sorted(gone)]
     return plan
@@ -206,7 +231,7 @@ def _is_settled(found: FoundFile, known: _Known, plan: Plan, options: ScanOption
     """Take note of a file that looks as it did, and return whether that is all."""
     file, bad = known.files.get(found.path), known.bad.get(found.path)
     if file is not None and found.look.is_as(file.look) and not options.is_recheck:
-        plan.n_unchanged += 1
+        _keep(file, plan)
         if bad is not None:  # it could not be looked at for a while
             plan.forgotten.append(found.path)
         if file.look.ctime_ns is None:
@@ -226,14 +251,25 @@ def _touched(image_id: int, found: FoundFile) -> TouchedFile:
     return TouchedFile(image_id, found.path, found.look)
 
 
-def _place(found: FoundFile, known: _Known, plan: Plan, gone: set[bytes]) -> None:
+def _keep(file: KnownFile, plan: Plan) -> None:
+    """Count a picture that stays as it is."""
+    plan.n_unchanged += 1
+    plan.n_read_before += file.reading < READING
+
+
+def _place(found: FoundFile, known: _Known, plan: Plan, gone: set[bytes], *, is_recheck: bool) -> None:
     """Decide what one new or altered file is: the same, moved, a copy, changed or new."""
     known_file = known.files.get(found.path)
     is_worth_reading = known_file is not None or known.may_know(found.look.size)
     content_hash = _hash(found.path) if is_worth_reading else None
     if known_file is not None and content_hash == known_file.content_hash:
-        plan.touched.append(_touched(known_file.image_id, found))
-        plan.n_unchanged += 1
+        if known_file.reading < READING and is_recheck:
+            plan.to_embed.append(found)
+            plan.changed.add(found.path)
+            plan.n_read_anew += 1
+        else:
+            plan.touched.append(_touched(known_file.image_id, found))
+            _keep(known_file, plan)
         return
     twins = known.with_hash(content_hash) if content_hash is not None else []
     origin = _origin(twins, known, gone) if known_file is None else None
@@ -247,7 +283,7 @@ def _place(found: FoundFile, known: _Known, plan: Plan, gone: set[bytes]) -> Non
         plan.copies.append(
             StoredFile(
                 found.path, found.look, content_hash, twin.width, twin.height, twin.format, twin.taken_at,
-                row=twin.row,
+                known.reading_of(twin), row=twin.row,
             )
         )  # fmt: skip
     else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
+from mmsearch.arguments import texts_of
 from mmsearch.errors import QueryError
 
 DEFAULT_TEMPLATES = (
@@ -17,7 +18,9 @@ DEFAULT_TEMPLATES = (
 )
 
 
-def fill_templates(labels: Sequence[str], templates: Sequence[str] = DEFAULT_TEMPLATES) -> list[list[str]]:
+def fill_templates(
+    labels: str | Iterable[str], templates: str | Iterable[str] = DEFAULT_TEMPLATES
+) -> list[list[str]]:
     """Return one list of prompts for each label.
 
     Raises
@@ -30,7 +33,8 @@ def fill_templates(labels: Sequence[str], templates: Sequence[str] = DEFAULT_TEM
     >>> fill_templates(["cat"], ["a photo of a {}."])
     [['a photo of a cat.']]
     """
-    labels = [label.strip() for label in labels]
+    labels = [label.strip() for label in texts_of(labels, "labels")]
+    templates = texts_of(templates, "templates")
     if not labels or not templates:
         raise QueryError("no labels were given; expected at least one label and one template")
     if "" in labels:

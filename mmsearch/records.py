@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.arguments import as_id, as_number, as_path, as_text, ids_of, is_whole, several, texts_of, unfit
+from mmsearch.errors import QueryError
+
 Matrix: TypeAlias = NDArray[np.float32]
+Cosines: TypeAlias = NDArray[np.float64]
 Pixels: TypeAlias = NDArray[np.uint8]
 PathLike: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 Modality: TypeAlias = Literal["text", "image"]
-Mode: TypeAlias = Literal["global", "local"]
-Rerank: TypeAlias = Literal["auto", "none", "local"]
-Expand: TypeAlias = Literal["none", "average", "alpha"]
 ResizeMode: TypeAlias = Literal["shortest", "longest", "squash"]
 Interpolation: TypeAlias = Literal["bicubic", "bilinear"]
 _LATEST = (1 << 63) - 1
+_PICTURE = "a picture: a path, an id (int) or PictureBytes"  # in messages
 MAX_MEGAPIXELS = 64.0
 """Pictures that need memory for more pixels are refused unless it is said otherwise."""
+READING = 2
+"""The number of the way in which pictures are read, stored with each. It is raised when the same bytes give other
+pixels or other facts than before, so that `index --recheck` reads those of before anew. 1 left colour profiles out,
+took the date of a change for that of the photograph, and showed 10 and 12 bits in 16 as black."""
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right and bottom of a part of a picture, in pixels of the upright original."""
 Example: TypeAlias = "PathLike | int | PictureBytes"
@@ -76,8 +82,8 @@ class Picture:
     """One decoded picture: uint8 pixels, and what the file says.
 
     The pixels are RGB (height, width, 3) at the tower's size, or grey (height, width) for local features.
-    `width` and `height` are those of the upright original in pixels; `taken_at` is ISO 8601 local time
-    (`2023-05-01T12:00:00`) or None.
+    `width` and `height` are those of the upright original in pixels; `taken_at` is ISO 8601 local time, as precise
+    as the file says it (`2023-05-01T12:00:00`, `2023-05-01`, `1985`), or None.
     """
 
     pixels: Pixels
@@ -199,18 +205,41 @@ class PictureBytes:
     data: bytes = field(repr=False)
     name: str = "the picture"
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.data, bytes | bytearray | memoryview):
+            raise unfit("data", self.data, "the bytes of a picture file")
+        object.__setattr__(self, "data", bytes(self.data))
+        as_text(self.name, "name")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, init=False)
 class Term:
-    """One weighted term of a query: a text or a picture. Weights are relative, > 0.
+    """One weighted term of a query: a text or a picture.
 
-    A picture is the path of a file, the id of a picture of the library, or one in memory; `box` is the part of it
-    that is meant, None for all.
+    Parameters
+    ----------
+    value : str, path, int or PictureBytes
+        A text; or a picture: the path of a file, the id of a picture of the library, or one in memory. Paths are
+        kept as str.
+    weight : float > 0
+        Relative to the other terms.
+    box : four numbers or None
+        The part of the picture that is meant: left, top, right and bottom; None for all.
+
+    Raises
+    ------
+    ArgumentError
+        If one of them is of another type.
     """
 
     value: str | int | PictureBytes
     weight: float = 1.0
     box: Box | None = None
+
+    def __init__(self, value: Example | str, weight: float = 1.0, box: Iterable[float] | None = None) -> None:
+        object.__setattr__(self, "value", _term_value(value, "the value of a term", f"a text, or {_PICTURE}"))
+        object.__setattr__(self, "weight", as_number(weight, "the weight of a term"))
+        object.__setattr__(self, "box", None if box is None else _box(box))
 
     @property
     def label(self) -> str:
@@ -222,34 +251,95 @@ class Term:
         return label if self.box is None else f"{label} {self.box}"
 
 
-@dataclass(frozen=True)
+def _term_value(value: object, name: str, expected: str) -> str | int | PictureBytes:
+    if isinstance(value, str | PictureBytes):  # a text, or a path that may be empty
+        return str(value) if isinstance(value, str) else value
+    if is_whole(value):
+        return as_id(value, name)
+    if isinstance(value, bytes | os.PathLike):
+        return os.fsdecode(as_path(value, name))
+    raise unfit(name, value, expected)
+
+
+def _box(given: object) -> Box:
+    sides = several(given, "box", as_number)
+    if len(sides) != 4:
+        raise unfit("box", given, "four numbers: left, top, right and bottom")
+    if not np.isfinite(sides).all():
+        raise QueryError(f"box is {sides}; expected four finite numbers, in pixels of the upright original")
+    left, top, right, bottom = sides
+    return left, top, right, bottom
+
+
+def as_example(value: object, name: str) -> str | int | PictureBytes | Term:
+    """Return an example picture, its path as str, or raise ArgumentError."""
+    return value if isinstance(value, Term) else _term_value(value, name, f"{_PICTURE}, or a Term of one")
+
+
+def _as_words(value: object, name: str) -> str | Term:
+    words = value.value if isinstance(value, Term) else value
+    if not isinstance(words, str):
+        raise unfit(name, words, "a text")
+    return value if isinstance(value, Term) else words
+
+
+@dataclass(frozen=True, init=False)
 class Query:
     """What is looked for.
 
     Every term is encoded to a unit vector, multiplied by its weight, summed, and the sum normalised;
     `exclude` terms are subtracted. Pictures of the library that were judged move the sum on by Rocchio's formula
-    (`mmsearch.feedback`). At least one text, picture or relevant picture is needed.
+    (`mmsearch.feedback`), and irrelevant ones are no answer to it. At least one text, picture or relevant picture
+    is needed. Where several values may be given, one may be; all are kept as tuples.
 
     Parameters
     ----------
     text : str, Term or None
-        Words to look for.
-    images : sequence of path, int, PictureBytes or Term
+        Words to look for, taken as they are: only the command line reads a weight in front of them.
+    images : path, int, PictureBytes or Term, or several
         Example pictures; an int is the id of a picture of the library.
-    exclude : sequence of str or Term
+    exclude : str or Term, or several
         Words to move away from.
-    where : sequence of str
+    where : str, or several
         Filters `FIELD OP VALUE`, all of which must hold.
-    relevant, irrelevant : sequence of int
-        Ids of pictures of the library that are, and that are not, what is looked for.
+    relevant, irrelevant : int, or several
+        Ids of pictures of the library that are, and that are not, what is looked for; the latter are never hits.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is of another type.
     """
 
     text: str | Term | None = None
-    images: Sequence[Example | Term] = ()
-    exclude: Sequence[str | Term] = ()
-    where: Sequence[str] = ()
-    relevant: Sequence[int] = ()
-    irrelevant: Sequence[int] = ()
+    images: tuple[str | int | PictureBytes | Term, ...] = ()
+    exclude: tuple[str | Term, ...] = ()
+    where: tuple[str, ...] = ()
+    relevant: tuple[int, ...] = ()
+    irrelevant: tuple[int, ...] = ()
+
+    def __init__(
+        self,
+        text: str | Term | None = None,
+        images: Example | Term | Iterable[Example | Term] = (),
+        exclude: str | Term | Iterable[str | Term] = (),
+        where: str | Iterable[str] = (),
+        relevant: int | Iterable[int] = (),
+        irrelevant: int | Iterable[int] = (),
+    ) -> None:
+        object.__setattr__(self, "text", None if text is None else _as_words(text, "text"))
+        object.__setattr__(self, "images", several(images, "images", as_example))
+        object.__setattr__(self, "exclude", several(exclude, "exclude", _as_words))
+        object.__setattr__(self, "where", texts_of(where, "where", has_order=False))
+        object.__setattr__(self, "relevant", ids_of(relevant, "relevant"))
+        object.__setattr__(self, "irrelevant", ids_of(irrelevant, "irrelevant"))
+
+
+def as_query(value: object, name: str) -> Query:
+    """Return a query, made of a text if it is one, or raise ArgumentError."""
+    if not isinstance(value, Query | str):
+        raise unfit(name, value, "a Query or a text")
+    return value if isinstance(value, Query) else Query(text=value)
 
 
 @dataclass(frozen=True)
@@ -314,9 +404,9 @@ class SearchResult:
     """The answer to one query: hits, best first, and how they were found.
 
     `route` is `exact`, `graph`, `filtered` (exact over the pictures that pass the filter), `local` (visual words
-    alone) or `empty`; `n_candidates` counts the pictures the answer was chosen from; `local` is a sentence on what
-    local features did, empty if they were not asked; `problems` are sentences on what the library has lost, so that
-    pictures may not be found.
+    alone) or `empty`, and the same whenever a library in one state is asked the same; `n_candidates` counts the
+    pictures the answer was chosen from; `local` is a sentence on what local features did, empty if they were not
+    asked; `problems` are sentences on what the library has lost, so that pictures may not be found.
     """
 
     hits: tuple[Hit, ...]
@@ -384,10 +474,11 @@ class Progress:
 class LibraryStatus:
     """What is in a library.
 
-    Without an encoder `model` and `fingerprint` are `none`, and `dim` and the counts of vectors 0. `search` maps
-    `text` and `image` to what was measured and chosen for them; `local` says of visual words what
-    `mmsearch.store.words.words_facts` does, None if there are none; `progress` that of another process, if one is
-    writing; `problems` what can be seen at a glance to be lost or not to belong together.
+    Without an encoder `model` and `fingerprint` are `none`, and `dim` and the counts of vectors 0. `n_read_before`
+    pictures were read by an earlier version in another way than now (`index --recheck` reads them anew). `search`
+    maps `text` and `image` to what was measured of the graph for them, and the route that they take; `local` says
+    of visual words what `mmsearch.store.words.words_facts` does, None if there are none; `progress` that of another
+    process, if one is writing; `problems` what can be seen at a glance to be lost or not to belong together.
     """
 
     folder: str
@@ -397,6 +488,7 @@ class LibraryStatus:
     n_images: int
     n_vectors: int
     n_dead: int
+    n_read_before: int
     bad: tuple[BadPicture, ...]
     size_bytes: int
     graph_from: int

@@ -36,7 +36,7 @@ from mmsearch.store.publish import MANIFEST
 from mmsearch.store.where import Condition
 from mmsearch.store.words import load_words
 from mmsearch.terms import bearable_megapixels, read_example
-from mmsearch.vectors import top_k
+from mmsearch.vectors import stored_cosines, top_k
 
 SHORTLIST = 100
 """Pictures of the global ranking that are looked at again."""
@@ -218,8 +218,8 @@ class LocalReader:
         missing = [image_id for image_id in stage.best(scores, N_OWN) if image_id not in cosines]
         joined = self.store.catalog.images_of_ids(missing, condition.sql, condition.parameters)
         if joined:
-            rows = self.store.checked_rows([image.row for image in joined]).astype(np.float32)
-            cosines |= dict(zip((image.image_id for image in joined), (rows @ vector).tolist(), strict=True))
+            own = stored_cosines(vector, self.store.checked_rows([image.row for image in joined]))
+            cosines |= dict(zip((image.image_id for image in joined), own.tolist(), strict=True))
         image_of = {image.image_id: image for image in (*(image for _, image in found), *joined)}
         above = stage.of(stage.above_chance(scores), cosines)
         evidence = _looked_at(stage, query, cosines, above, stage.of(scores, cosines), image_of)

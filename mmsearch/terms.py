@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmsearch.arguments import as_positive
 from mmsearch.errors import LibraryDamagedError, PictureError, QueryError
 from mmsearch.feedback import rocchio
 from mmsearch.records import Example, FileLook, ImageRecord, Matrix, Modality, PictureBytes, Query, Term
 from mmsearch.store.folder import Store
 from mmsearch.store.remembered import RememberedQueries
-from mmsearch.vectors import l2_normalize
+from mmsearch.vectors import as_stored, l2_normalize
 
 if TYPE_CHECKING:
     from mmsearch.encoders.base import DualEncoder
@@ -32,10 +34,16 @@ class EncodedTerm:
 
 @dataclass(frozen=True)
 class EncodedQuery:
-    """The terms of a query, and the unit vector (dim,) that they and the judged pictures make."""
+    """The terms of a query, and the unit vector (dim,) that they and the judged pictures make.
+
+    Where the query is one example picture and nothing else, `itself` are the ids of the pictures of the library
+    that it is; `left_out` are those of pictures that are judged not to be what is looked for.
+    """
 
     terms: list[EncodedTerm]
     vector: Matrix
+    itself: tuple[int, ...] = ()
+    left_out: tuple[int, ...] = ()
 
     @property
     def modality(self) -> Modality:
@@ -87,8 +95,13 @@ class TermEncoder:
         ]
         images = [as_term(image) for image in query.images]
         at = int(query.text is not None)  # text, examples, excluded texts: the order in which they are named
-        terms[at:at] = [EncodedTerm(t.label, "image", self.picture_vector(t), t.weight) for t in images]
-        return EncodedQuery(terms, self._sum(terms, query))
+        pictures = [self._picture(image) for image in images]
+        terms[at:at] = [
+            EncodedTerm(image.label, "image", vector, image.weight)
+            for image, (vector, _) in zip(images, pictures, strict=True)
+        ]
+        itself = tuple(image.image_id for image in pictures[0][1]) if is_example(query) else ()
+        return EncodedQuery(terms, self._sum(terms, query), itself, tuple(query.irrelevant))
 
     def _sum(self, terms: Sequence[EncodedTerm], query: Query) -> Matrix:
         """Return the unit vector (dim,) of terms and judged pictures."""
@@ -106,16 +119,12 @@ class TermEncoder:
 
     def _judged(self, image_ids: Sequence[int]) -> Matrix:
         """Return the unit vectors (n, dim) of pictures of the library, each once."""
-        ids = list(dict.fromkeys(image_ids))
 
         def rows() -> Matrix:
-            images = self.store.catalog.images_of_ids(ids)
-            missing = set(ids) - {image.image_id for image in images}
-            if missing:
-                raise QueryError(f"there is no picture {min(missing)} in the library; leave it out")
+            images = judged_pictures(self.store, image_ids)
             return self.store.checked_rows([image.row for image in images]).astype(np.float32)
 
-        return l2_normalize(self.store.consistently(rows)) if ids else np.zeros((0, 1), np.float32)
+        return l2_normalize(self.store.consistently(rows)) if image_ids else np.zeros((0, 1), np.float32)
 
     def text_vectors(self, texts: Sequence[str]) -> list[Matrix]:
         """Return a unit vector (dim,) for each text, remembered ones without the encoder."""
@@ -128,45 +137,89 @@ class TermEncoder:
         return [vector for text in texts if (vector := known[text]) is not None]
 
     def picture_vector(self, picture: Example | Term) -> Matrix:
-        """Return the unit vector (dim,) of a picture; one that is in the library unchanged is not decoded.
+        """Return the unit vector (dim,) of a picture, as the library has it or would have it.
 
-        A picture named by its id is what was indexed, whatever its file has become.
+        One whose contents are in the library is not decoded. A picture named by its id is what was indexed,
+        whatever its file has become.
+        """
+        return self._picture(as_term(picture))[0]
+
+    def stored_as(self, picture: Example | Term) -> list[ImageRecord]:
+        """Return the pictures of the library that an example is: the one it names, or those of the same contents.
+
+        Raises
+        ------
+        QueryError
+            If the library has no picture with this id.
+        PictureError
+            If the picture cannot be read.
         """
         term = as_term(picture)
-        stored = self.store.consistently(lambda: self._stored_vector(term))
+        return self._named(term) or self.store.catalog.images_with_hash(
+            sha256(read_example(self.store, term)[0]).digest()
+        )
+
+    def _picture(self, term: Term) -> tuple[Matrix, list[ImageRecord]]:
+        """Return the unit vector (dim,) of a picture, and the pictures of the library that it is."""
+        stored = self.store.consistently(lambda: self._stored(self._named(term), term))
         if stored is not None:
             return stored
         from mmsearch.images import decode  # a search by words does without
 
-        encoder = self._encoder()
         data, name, _ = read_example(self.store, term)
+        digest = sha256(data).digest()
+        stored = self.store.consistently(lambda: self._stored(self.store.catalog.images_with_hash(digest), term))
+        if stored is not None:
+            return stored
+        encoder = self._encoder()
         try:
             decoded = decode(data, encoder.preprocessing, max_megapixels=bearable_megapixels(self.store, term))
         except PictureError as error:
             raise PictureError(error.code, f"{name}: {error}") from error
-        vectors = encoder.encode_images(decoded.pixels[None])
-        return np.asarray(vectors[0], dtype=np.float32)
+        return as_stored(encoder.encode_images(decoded.pixels[None]))[0], []
 
-    def _stored_vector(self, term: Term) -> Matrix | None:
-        if term.box is not None or isinstance(term.value, PictureBytes) or not self.store.has_vectors:
-            return None
+    def _named(self, term: Term) -> list[ImageRecord]:
+        """Return the picture of the library that a term names: by its id, or by the path of a file as indexed."""
+        if term.box is not None or isinstance(term.value, PictureBytes):
+            return []
         if isinstance(term.value, int):
-            known = _picture_of_id(self.store, term.value)
-        else:
-            path = os.path.abspath(os.fsencode(term.value))
-            found = self.store.catalog.image_at(path)
-            if found is None or not _is_unchanged(self.store, path):
-                return None
-            known = found
-            try:
-                return self._unit_vector(known)
-            except LibraryDamagedError:
-                return None  # the file is there, and can be looked at again
-        return self._unit_vector(known)
+            return [_picture_of_id(self.store, term.value)]
+        path = os.path.abspath(os.fsencode(term.value))
+        known = self.store.catalog.image_at(path)
+        return [known] if known is not None and _is_unchanged(self.store, path) else []
 
-    def _unit_vector(self, known: ImageRecord) -> Matrix:
-        vector: Matrix = l2_normalize(self.store.checked_rows([known.row]).astype(np.float32))[0]
-        return vector
+    def _stored(self, images: list[ImageRecord], term: Term) -> tuple[Matrix, list[ImageRecord]] | None:
+        """Return the vector that pictures share, with them; None without any, or if their file is to be read."""
+        if not images or not self.store.has_vectors:
+            return None
+        try:
+            return l2_normalize(self.store.checked_rows([images[0].row]).astype(np.float32))[0], images
+        except LibraryDamagedError:
+            if isinstance(term.value, int) and term.box is None:
+                raise
+            return None  # the file is there, and can be looked at again
+
+
+def is_example(query: Query) -> bool:
+    """Return whether a query is one example picture and nothing else."""
+    is_alone = query.text is None and not (query.exclude or query.relevant or query.irrelevant)
+    return len(query.images) == 1 and is_alone
+
+
+def judged_pictures(store: Store, image_ids: Sequence[int]) -> list[ImageRecord]:
+    """Return pictures of the library that were judged, each once.
+
+    Raises
+    ------
+    QueryError
+        If one is not in the library.
+    """
+    ids = list(dict.fromkeys(image_ids))
+    images = store.catalog.images_of_ids(ids)
+    missing = set(ids) - {image.image_id for image in images}
+    if missing:
+        raise QueryError(f"there is no picture {min(missing)} in the library; leave it out")
+    return images
 
 
 def as_term(value: Example | Term) -> Term:
@@ -175,14 +228,10 @@ def as_term(value: Example | Term) -> Term:
     Raises
     ------
     QueryError
-        If the weight is not a number above 0.
+        If the weight is not a finite number above 0.
     """
-    if isinstance(value, Term):
-        term = value
-    else:
-        term = Term(value if isinstance(value, int | PictureBytes) else os.fsdecode(value))
-    if not (np.isfinite(term.weight) and term.weight > 0):
-        raise QueryError(f"the weight of {term.label!r} is {term.weight}; expected a number above 0")
+    term = value if isinstance(value, Term) else Term(value)
+    as_positive(term.weight, f"the weight of {term.label!r}")
     return term
 
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.errors import DimensionError, VectorError
-from mmsearch.records import Matrix
+from mmsearch.records import Cosines, Matrix
+
+Float = TypeVar("Float", np.float32, np.float64)
+_ROWS = 4096  # stored rows that are widened to float64 at a time
 
 
 def l2_normalize(vectors: Matrix) -> Matrix:
@@ -14,6 +20,11 @@ def l2_normalize(vectors: Matrix) -> Matrix:
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
     result: Matrix = np.asarray(vectors / np.where(norms > 0, norms, 1), dtype=np.float32)
     return result
+
+
+def as_stored(vectors: Matrix) -> Matrix:
+    """Return unit vectors (n, dim) as a library gives them back: rounded to float16, then at unit length again."""
+    return l2_normalize(vectors.astype(np.float16).astype(np.float32))
 
 
 def check_directions(vectors: Matrix, what: str = "vectors") -> None:
@@ -73,12 +84,57 @@ def inner_products(queries: Matrix, gallery: Matrix) -> Matrix:
     return scores
 
 
-def top_k(scores: Matrix, ids: NDArray[np.int64], k: int) -> tuple[Matrix, NDArray[np.int64]]:
+def stored_cosines(queries: Matrix, rows: NDArray[np.float16]) -> Cosines:
+    """Return the cosines of queries to stored rows, which rounding has left a little off unit length.
+
+    Parameters
+    ----------
+    queries : float32 array, shape (n, dim) or (dim,)
+        Unit vectors: one for each row, or one for all.
+    rows : float16 array, shape (n, dim)
+        Any rows. Not modified.
+
+    Returns
+    -------
+    float64 array, shape (n,)
+        Higher is more similar; in [-1, 1] but for the rounding of the query, 0 for a zero row. The bits of a
+        cosine depend on the query and its row alone, never on what is scored beside them.
+
+    Notes
+    -----
+    Near duplicates differ by one step of float16 in a few values, so their cosines by 1e-9 and less: sums in
+    float32 cannot tell them apart.
+
+    Examples
+    --------
+    >>> stored_cosines(np.float32([1, 0]), np.float16([[3, 4], [0, 0]]))
+    array([0.6, 0. ])
+    """
+    check_width(queries, rows.shape[1])
+    scores = np.empty(len(rows), dtype=np.float64)
+    for start in range(0, len(rows), _ROWS):
+        part = rows[start : start + _ROWS]
+        wide = widen_f16(part, np.empty(part.shape, dtype=np.float32)).astype(np.float64)
+        # Not matrix products: they add in another order for another number of rows.
+        lengths = np.sqrt((wide * wide).sum(axis=1))
+        products = (wide * (queries if queries.ndim == 1 else queries[start : start + _ROWS])).sum(axis=1)
+        scores[start : start + _ROWS] = products / np.where(lengths > 0, lengths, 1)
+    return scores
+
+
+def inverse_lengths(vectors: Matrix) -> Matrix:
+    """Return what rows (n, dim) are multiplied by to have unit length, float32 (n,); 0 for a zero row."""
+    squares = np.einsum("ij,ij->i", vectors, vectors)
+    inverse: Matrix = np.divide(1, np.sqrt(squares), out=np.zeros_like(squares), where=squares > 0)
+    return inverse
+
+
+def top_k(scores: NDArray[Float], ids: NDArray[np.int64], k: int) -> tuple[NDArray[Float], NDArray[np.int64]]:
     """Return the k best scores of each row and their ids, best first; ties by the smaller id.
 
     Parameters
     ----------
-    scores : float32 array, shape (n_queries, n)
+    scores : float32 or float64 array, shape (n_queries, n)
         Higher is better. Not modified.
     ids : int64 array, shape (n,) or (n_queries, n)
         The id of every column, or of every entry.
@@ -87,7 +143,8 @@ def top_k(scores: Matrix, ids: NDArray[np.int64], k: int) -> tuple[Matrix, NDArr
 
     Returns
     -------
-    scores : float32 array, shape (n_queries, min(k, n))
+    scores : array, shape (n_queries, min(k, n))
+        Of the type given.
     ids : int64 array, shape (n_queries, min(k, n))
 
     Examples
@@ -111,7 +168,22 @@ def top_k(scores: Matrix, ids: NDArray[np.int64], k: int) -> tuple[Matrix, NDArr
     return best_scores, best_ids
 
 
-def _floors(scores: Matrix, k: int) -> Matrix:
+def contenders(scores: Matrix, k: int, margin: float) -> Iterator[NDArray[np.int64]]:
+    """Yield for each row of scores (n_queries, n) the positions of those at most `margin` below its k-th best.
+
+    Examples
+    --------
+    >>> list(contenders(np.float32([[0.1, 0.9, 0.895, 0.5]]), 1, 0.01))
+    [array([1, 2])]
+    """
+    k = min(k, scores.shape[1])
+    for row, floor in zip(scores, _floors(scores, k), strict=True):
+        near = np.flatnonzero(row >= floor - np.float32(margin))
+        least = np.partition(row[near], -k)[-k] if k else np.inf
+        yield near[row[near] >= least - np.float32(margin)]
+
+
+def _floors(scores: NDArray[Float], k: int) -> NDArray[Float]:
     """Return for each row a value that at least k of its scores reach, close to the k-th best.
 
     The k-th largest of the maxima of groups of 64 is one, for a fraction of a full partition.
@@ -119,9 +191,9 @@ def _floors(scores: Matrix, k: int) -> Matrix:
     n = scores.shape[1]
     n_groups = n // 64
     if k < 1 or n_groups < 4 * k:
-        return np.full(len(scores), -np.inf, dtype=np.float32)
+        return np.full(len(scores), -np.inf, dtype=scores.dtype)
     maxima = scores[:, : n_groups * 64].reshape(len(scores), n_groups, 64).max(axis=2)
-    floors: Matrix = np.partition(maxima, n_groups - k, axis=1)[:, n_groups - k]
+    floors: NDArray[Float] = np.partition(maxima, n_groups - k, axis=1)[:, n_groups - k]
     return floors
 
 
@@ -130,8 +202,7 @@ def widen_f16(half: NDArray[np.float16], out: Matrix) -> Matrix:
 
     NumPy's own cast goes value by value; moving exponent and mantissa into place with whole-array
     integer operations and rescaling by 2**112 gives the same bits for every finite value. An infinite
-    or NaN half, which only damage can bring, comes out finite and so large that it ranks first, where
-    its checksum gives it away.
+    or NaN half, which only damage can bring, comes out finite and large, so that no sum is lost to it.
     """
     bits = out.view(np.int32)
     np.copyto(bits, half.view(np.int16))

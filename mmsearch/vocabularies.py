@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -19,7 +19,7 @@ from mmsearch.system import n_cores
 
 
 def train_vocabulary(
-    paths: Sequence[PathLike],
+    paths: PathLike | Iterable[PathLike],
     *,
     n_words: int | None = None,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
@@ -28,7 +28,7 @@ def train_vocabulary(
 
     Parameters
     ----------
-    paths : sequence of path
+    paths : path, or several
         Folders, searched through, and pictures.
     n_words : int or None
         Default: as suggested for the number of descriptors.

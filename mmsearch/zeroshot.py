@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from mmsearch.arguments import as_count, texts_of
 from mmsearch.prompts import DEFAULT_TEMPLATES, fill_templates
 from mmsearch.records import Matrix, Prediction
 from mmsearch.vectors import inner_products, l2_normalize
@@ -13,17 +14,17 @@ from mmsearch.vectors import inner_products, l2_normalize
 
 def class_embeddings(
     encode_texts: Callable[[Sequence[str]], Matrix],
-    labels: Sequence[str],
-    templates: Sequence[str] = DEFAULT_TEMPLATES,
+    labels: str | Iterable[str],
+    templates: str | Iterable[str] = DEFAULT_TEMPLATES,
 ) -> Matrix:
     """Return one unit vector per label, float32 (n_labels, dim): the mean of its prompts', renormalised."""
     prompts = fill_templates(labels, templates)
     vectors = encode_texts([text for texts in prompts for text in texts])
-    return l2_normalize(vectors.reshape(len(labels), -1, vectors.shape[1]).mean(axis=1))
+    return l2_normalize(vectors.reshape(len(prompts), -1, vectors.shape[1]).mean(axis=1))
 
 
 def predict(
-    images: Matrix, classes: Matrix, labels: Sequence[str], logit_scale: float, *, k: int = 5
+    images: Matrix, classes: Matrix, labels: str | Iterable[str], logit_scale: float, *, k: int = 5
 ) -> list[tuple[Prediction, ...]]:
     """Return the k most probable labels of every picture, most probable first; ties by label order.
 
@@ -33,13 +34,14 @@ def predict(
         Unit rows.
     classes : float32 array, shape (n_labels, dim)
         Unit rows of `class_embeddings`.
-    labels : sequence of str
-        Names of the classes.
+    labels : str, or several
+        Names of the classes, in the order of `classes`.
     logit_scale : float > 0
         Multiplier of the cosines before the softmax.
     k : int > 0
         Clamped to n_labels.
     """
+    labels, k = texts_of(labels, "labels"), as_count(k, "k")
     cosines = inner_products(images, classes)
     logits = logit_scale * cosines.astype(np.float64)
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))

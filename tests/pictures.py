@@ -66,6 +66,55 @@ def tiff(samples: np.ndarray, *, colour: int = 2, rows: int = 50, pack=bytes, **
     return header + b"".join(strips) + struct.pack(order + "H", len(values)) + entries + b"\0\0\0\0" + tail
 
 
+def deep_png(samples: np.ndarray, *, bits: int = 0) -> bytes:
+    """A PNG of 16 bits a sample (height, width, n) whose sBIT claims so many, if any."""
+    height, width, n = samples.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[n], 0, 0, 0)
+    rows = b"".join(b"\0" + row.tobytes() for row in samples.astype(">u2"))
+    claim = chunk(b"sBIT", bytes([bits]) * n) if bits else b""
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + claim
+        + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    )  # fmt: skip
+
+
+def profile(space: bytes, tags: dict[bytes, bytes], *, device: bytes = b"mntr", pcs: bytes = b"XYZ ") -> bytes:
+    """A colour profile (ICC, version 2) with these tags."""
+    start = 132 + 12 * len(tags)
+    entries, body = struct.pack(">I", len(tags)), b""
+    for name, content in tags.items():
+        entries += struct.pack(">4sII", name, start + len(body), len(content))
+        body += content.ljust(-len(content) % 4 + len(content), b"\0")
+    head = struct.pack(">I4xI4s4s4s12x4s28x3i", start + len(body), 0x02200000, device, space, pcs, b"acsp",
+                       63_190, 65_536, 54_061)  # fmt: skip
+    return head.ljust(128, b"\0") + entries + body
+
+
+def screen_profile(red: tuple, green: tuple, blue: tuple, gamma: float = 2.2, *, curve: bytes = b"") -> bytes:
+    """The profile of a screen whose primaries have these XYZ, with a gamma or another curve."""
+    curve = curve or struct.pack(">4s4xIH", b"curv", 1, round(gamma * 256))
+    names = (b"rXYZ", b"gXYZ", b"bXYZ")
+    tags = {
+        name: struct.pack(">4s4x3i", b"XYZ ", *(round(x * 65_536) for x in xyz))
+        for name, xyz in zip(names, (red, green, blue), strict=True)
+    }
+    return profile(b"RGB ", tags | dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), curve))
+
+
+def grey_profile(gamma: float) -> bytes:
+    """The profile of a scanner of greys."""
+    return profile(b"GRAY", {b"kTRC": struct.pack(">4s4xIH", b"curv", 1, round(gamma * 256))})
+
+
+def press_profile(paper: tuple, cyan: tuple) -> bytes:
+    """The profile of a press: Lab of bare paper and of full cyan, whatever the other inks are."""
+    straight = bytes(range(256))
+    grid = b"".join(bytes(cyan if corner & 8 else paper) for corner in range(16))
+    table = struct.pack(">4s4x4B9i", b"mft1", 4, 3, 2, 0, *(65_536 * (i % 4 == 0) for i in range(9)))
+    table += straight * 4 + grid + straight * 3
+    return profile(b"CMYK", {b"A2B0": table}, device=b"prtr", pcs=b"Lab ")
+
+
 def bmp(values: np.ndarray, depth: int, *, masks: tuple[int, ...] = ()) -> bytes:
     """A BMP of packed rows of bytes, top first, with bit fields if there are any."""
     rows = np.pad(values, ((0, 0), (0, -values.shape[1] % 4)))
@@ -107,6 +156,21 @@ def profile_bomb() -> bytes:
 def with_chunk(data: bytes, kind: bytes, body: bytes) -> bytes:
     """A PNG with one more chunk behind its header."""
     return data[:33] + chunk(kind, body) + data[33:]
+
+
+def xmp(attributes: str = "", elements: str = "", *, before: str = "") -> bytes:
+    """An XMP packet with these attributes and elements at its top level."""
+    names = {
+        "x": "adobe:ns:meta/", "rdf": "http://www.w3.org/1999/02/22-rdf-syntax-ns#",
+        "exif": "http://ns.adobe.com/exif/1.0/", "photoshop": "http://ns.adobe.com/photoshop/1.0/",
+        "xmp": "http://ns.adobe.com/xap/1.0/", "xmpMM": "http://ns.adobe.com/xap/1.0/mm/",
+    }  # fmt: skip
+    declared = " ".join(f'xmlns:{prefix}="{name}"' for prefix, name in names.items())
+    return (
+        f'{before}<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta {declared}><rdf:RDF>'
+        f'<rdf:Description rdf:about="" {attributes}>{elements}</rdf:Description></rdf:RDF></x:xmpmeta>'
+        '<?xpacket end="w"?>'
+    ).encode()
 
 
 def history(orientation: int = 1, n_bytes: int = 1_400_000) -> bytes:

@@ -15,7 +15,9 @@ import mmsearch
 
 PACKAGE = Path(mmsearch.__file__).parent
 LAYERS = [
-    {"records", "errors", "system"},
+    {"errors", "system", "names"},
+    {"arguments"},
+    {"records"},
     {"vectors", "samples", "pooling"},
     {"whitening", "feedback"},
     {
@@ -29,8 +31,8 @@ LAYERS = [
         "evaluation.metrics",
         "evaluation.kept",
     },
-    {"store", "evaluation.ground_truth"},
-    {"payload", "terms"},
+    {"store", "evaluation.ground_truth", "output"},
+    {"payload", "terms", "routes"},
     {"worker"},
     {"start_worker", "worker_process"},
     {"workers"},
@@ -39,11 +41,13 @@ LAYERS = [
     {"ingest"},
     {"library", "vocabularies"},
     {"evaluation.encode", "evaluation.measures"},
+    {"evaluation.ties"},
     {"evaluation.scored", "evaluation.plots", "evaluation.local"},
     {f"evaluation.{name}" for name in ("retrieval", "instance", "classify", "runs", "ann", "trec_out", "page")},
     {"evaluation.report"},
     {"server"},
     {"cli"},
+    {"__main__"},
 ]
 BORDERS = {  # third-party package -> where it may be imported
     "torch": {"encoders", "pooling", "local"},
@@ -54,9 +58,10 @@ BORDERS = {  # third-party package -> where it may be imported
     "platformdirs": {"cli", "installed"}, "datasets": {"evaluation.ground_truth"},
     "numpy": {"records", "vectors", "whitening", "feedback", "images", "encoders", "local", "bow", "indexes",
               "geometry", "terms", "store", "payload", "worker", "workers", "gather", "vocabularies", "search",
-              "rerank", "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth", "evaluation.encode",
-              "evaluation.measures", "evaluation.scored", "evaluation.retrieval", "evaluation.instance",
-              "evaluation.classify", "evaluation.ann", "evaluation.plots", "evaluation.local"},
+              "routes", "rerank", "zeroshot", "library", "evaluation.metrics", "evaluation.ground_truth",
+              "evaluation.encode", "evaluation.measures", "evaluation.ties", "evaluation.scored",
+              "evaluation.retrieval", "evaluation.instance", "evaluation.classify", "evaluation.ann",
+              "evaluation.plots", "evaluation.local"},
     "fastapi": {"server"}, "starlette": {"server"}, "uvicorn": {"server"}, "pydantic": {"server"},
     "prometheus_client": {"server"}, "typing_extensions": {"server"},
     "matplotlib": {"evaluation.plots"}, "jinja2": {"evaluation.page", "cli"},

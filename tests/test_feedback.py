@@ -87,3 +87,23 @@ def test_a_judged_picture_that_is_not_there_is_named(indexed):
 def test_irrelevant_pictures_alone_are_no_query(indexed, ids):
     with pytest.raises(QueryError, match="the query is empty"):
         indexed.search(Query(irrelevant=[ids["cat.jpg"]]))
+
+
+def test_an_irrelevant_picture_is_no_answer_to_any_query(indexed, ids):
+    cat = ids["cat.jpg"]
+    for query in (
+        Query("a cat", irrelevant=[cat]),
+        Query("a cat", relevant=[cat, ids["fig.jpg"]], irrelevant=[cat]),
+        Query(images=[cat], irrelevant=[cat]),
+        Query("a cat", irrelevant=[cat], where=["name ~ c*"]),
+    ):
+        found = [hit.image_id for hit in indexed.search(query, k=8).hits]
+        assert len(found) == (2 if query.where else 7)
+        assert cat not in found
+    (together,) = indexed.search_texts([Query("a cat", irrelevant=[cat])], k=8)
+    assert together.hits == indexed.search(Query("a cat", irrelevant=[cat]), k=8).hits
+
+
+def test_an_answer_of_which_all_is_irrelevant_is_empty(indexed, ids):
+    found = indexed.search(Query("a cat", irrelevant=list(ids.values())), k=8)
+    assert (found.hits, found.n_candidates) == ((), 0)

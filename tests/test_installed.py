@@ -18,7 +18,7 @@ from mmsearch import Library, ingest
 from mmsearch.encoders.onnx import file_facts
 from mmsearch.encoders.prepare import prepare_encoder, why_not_used
 from mmsearch.encoders.whole import has_hard_links, verify_encoder
-from mmsearch.errors import EncoderError, FingerprintError, LibraryLostError
+from mmsearch.errors import EncoderError, FingerprintError, LibraryLostError, ModelNotFoundError
 from mmsearch.installed import InstalledEncoder
 from mmsearch.samples import sample_folder
 from mmsearch.store.folder import Store
@@ -174,6 +174,17 @@ def test_kill_while_hard_links_are_copied_loses_no_encoder_that_cannot_be_made_a
         assert library.verify().problems == ()
     assert not has_hard_links(made.folder / "encoder")
     assert not [*made.folder.glob("*.tmp"), *made.folder.glob("*.old"), *tmp_path.glob("empty")]
+
+
+def test_another_model_is_refused_by_name_and_one_of_ours_before_it_is_made(made, tmp_path):
+    said = []
+    with pytest.raises(FingerprintError, match=r"library holds vectors of .*, cnn:codes was asked for"):
+        made.index([tmp_path / "pictures"], model="cnn:codes", notify=said.append)
+    assert said == []
+    with pytest.raises(
+        ModelNotFoundError, match=r"no model 'offlin'.*; .*library holds vectors of .*: leave --model"
+    ):
+        made.index([tmp_path / "pictures"], model="offlin")
 
 
 def test_model_that_has_become_another_is_refused_and_what_is_installed_stays(made, tmp_path):

@@ -177,6 +177,39 @@ def test_removed_pictures_are_forgotten_and_files_stay(indexed, photos):
     assert indexed.index([photos]).new == 2
 
 
+def test_one_path_to_forget_is_one_path_and_never_the_root_of_all(indexed, photos):
+    assert indexed.remove("/no/such/folder") == 0
+    assert indexed.remove(b"/no/such/folder") == 0
+    assert len(stored_paths(indexed)) == 8
+    assert indexed.remove(str(photos / "trip")) == 2
+    assert indexed.remove(photos / "cat.jpg") == 1
+    assert indexed.remove(path for path in [photos / "fig.jpg"]) == 1
+    assert len(stored_paths(indexed)) == 4
+
+
+def test_an_empty_path_is_not_the_current_folder(indexed, photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    with pytest.raises(QueryError, match="paths is an empty path; name a folder or file"):
+        indexed.remove("")
+    with pytest.raises(QueryError, match="no folder was given"):
+        indexed.remove([])
+    with pytest.raises(TypeError, match="paths is None"):
+        indexed.remove(None)
+    assert len(stored_paths(indexed)) == 8
+
+
+def test_one_folder_to_index_is_one_folder(library, photos, checkpoint):
+    assert library.index(str(photos / "trip"), model=str(checkpoint), local=False).new == 2
+    assert library.index(os.fsencode(photos), local=False).new == 6
+
+
+def test_a_limit_of_pixels_is_a_number_above_zero(indexed, photos):
+    for limit in (0, -1, float("nan"), float("inf"), True, "64"):
+        with pytest.raises((QueryError, TypeError), match=r"max_megapixels is .*; expected a number"):
+            indexed.index([photos], max_megapixels=limit)
+    assert indexed.reader().max_megapixels == 64
+
+
 def test_progress_reports_only_what_is_committed(library, photos, checkpoint):
     seen = []
 
@@ -428,3 +461,62 @@ def test_status_tells_what_is_there(indexed, checkpoint):
     assert (status.n_images, status.n_vectors, status.n_dead, status.dim) == (8, 8, 0, 32)
     assert status.model == str(checkpoint)
     assert len(status.fingerprint) == 64
+
+
+# -- one value for several -----------------------------------------------------------------------------
+
+
+def test_one_value_answers_like_a_list_of_it(indexed, photos):
+    cat = photos / "cat.jpg"
+    for alone, listed in (
+        (Query("a", exclude="snow"), Query("a", exclude=["snow"])),
+        (Query(images=str(cat)), Query(images=[cat])),
+        (Query("a", where="width > 100"), Query("a", where=["width > 100"])),
+        (Query(relevant=np.int64(1)), Query(relevant=[1])),
+    ):
+        assert indexed.search(alone).hits == indexed.search(listed).hits
+    assert indexed.search_texts("a dog")[0].hits == indexed.search_texts([Query("a dog")])[0].hits
+    assert indexed.classify(str(cat), "a cat") == indexed.classify([cat], ["a cat"])
+    assert indexed.classify(cat, "cat", templates="my {}")[0].predictions[0].label == "cat"
+    assert indexed.embed(str(cat))[0] == [0]
+    np.testing.assert_array_equal(indexed.encoder().encode_texts("ab"), indexed.encoder().encode_texts(["ab"]))
+
+
+def test_labels_and_pictures_may_come_from_generators(indexed, photos):
+    cat, fig = photos / "cat.jpg", photos / "fig.jpg"
+    found = indexed.classify((path for path in (cat, fig)), (label for label in ("a", "b")))
+    assert found == indexed.classify([cat, fig], ["a", "b"])
+
+
+def test_an_option_that_is_no_such_word_or_number_is_refused(indexed, photos):
+    for options, sentence in (
+        ({"mode": "lokal"}, "mode is 'lokal'; expected 'global' or 'local'"),
+        ({"rerank": "Auto"}, "rerank is 'Auto'; expected 'auto', 'none' or 'local'"),
+        ({"expand": True}, "expand is True; expected 'none', 'average' or 'alpha'"),
+        ({"k": 0}, "k is 0; expected at least 1"),
+        ({"k": True}, "k is True"),
+        ({"k": 3.0}, "k is 3.0"),
+    ):
+        with pytest.raises((QueryError, TypeError), match=sentence):
+            indexed.search("x", **options)
+    for k in (0, -1, True, 2.0):
+        with pytest.raises((QueryError, TypeError), match=f"k is {k}"):
+            indexed.classify([photos / "cat.jpg"], ["a", "b"], k=k)
+
+
+def test_a_number_of_hits_may_be_of_numpy_and_larger_than_any_machine_number(indexed):
+    assert len(indexed.search("x", k=np.int64(3)).hits) == 3
+    assert len(indexed.search("x", k=10**30).hits) == 8
+
+
+def test_an_id_that_no_picture_can_have_is_named(indexed):
+    for query in (Query(images=2**70), Query(images=-1), Query(relevant=2**70), Query(relevant=0)):
+        with pytest.raises(QueryError, match=r"there is no picture (-1|0|1180591620717411303424) in the library"):
+            indexed.search(query)
+
+
+def test_what_is_no_query_is_refused(indexed):
+    with pytest.raises(TypeError, match=r"query is 5 \(int\); expected a Query or a text"):
+        indexed.search(5)
+    with pytest.raises(TypeError, match=r"queries\[1\] is None"):
+        indexed.search_texts(["a", None])

@@ -214,6 +214,44 @@ def test_recheck_finds_contents_that_nothing_else_tells(indexed, photos):
     assert counts(indexed.index([photos], is_recheck=True)) == {"changed": 1, "unchanged": 7}
 
 
+def read_by_an_earlier_version(library, name):
+    """Say of a picture that it was read in the first way, with another date."""
+    with Store.writer(library.folder) as store, store.catalog.writing():
+        store.catalog.db.execute(
+            "UPDATE image SET reading = 1, taken = 'x' WHERE CAST(path AS TEXT) LIKE ?", (f"%/{name}",)
+        )
+
+
+def test_pictures_that_an_earlier_version_read_are_named_and_read_anew_by_recheck_alone(indexed, photos):
+    read_by_an_earlier_version(indexed, "cat.jpg")
+    before = indexed.reader().catalog.image_at(os.fsencode(photos / "cat.jpg"))
+    (photos / "cat.jpg").touch()
+    report = indexed.index([photos])
+    assert counts(report) == {"unchanged": 8}
+    assert report.notices == (
+        "1 pictures were read by an earlier version, without colour profiles and with other dates; "
+        f"`mmsearch index --recheck {photos}` reads them anew",
+    )
+    assert indexed.status().n_read_before == 1
+    report = indexed.index([photos], is_recheck=True)
+    assert counts(report) == {"changed": 1, "unchanged": 7}
+    assert report.notices[0].startswith("1 of the changed pictures are as they were, but an earlier version read")
+    after = indexed.reader().catalog.image_at(os.fsencode(photos / "cat.jpg"))
+    assert (before.taken_at, after.taken_at, after.row) == ("x", None, before.row)
+    assert after.image_id > before.image_id
+    assert (indexed.status().n_read_before, indexed.verify().problems) == (0, ())
+    assert counts(indexed.index([photos], is_recheck=True)) == {"unchanged": 8}
+
+
+def test_copy_of_a_picture_that_an_earlier_version_read_is_known_as_read_by_it_too(indexed, photos):
+    read_by_an_earlier_version(indexed, "cat.jpg")
+    shutil.copyfile(photos / "cat.jpg", photos / "copy.jpg")
+    assert counts(indexed.index([photos])) == {"new": 1, "unchanged": 8}
+    assert indexed.status().n_read_before == 2
+    assert counts(indexed.index([photos], is_recheck=True)) == {"changed": 2, "unchanged": 7}
+    assert indexed.status().n_read_before == 0
+
+
 # -- files rejected by chance ----------------------------------------------------------------------------
 
 

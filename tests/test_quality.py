@@ -12,6 +12,7 @@ from mmsearch.evaluation.encode import SetEncoder
 
 DATA = Path(os.environ.get("MMSEARCH_TEST_DATA", "/nonexistent"))
 pytestmark = [
+    pytest.mark.full,
     pytest.mark.data,
     pytest.mark.skipif(not (DATA / "flickr8k-test").is_dir(), reason="MMSEARCH_TEST_DATA names no picture sets"),
 ]

@@ -147,6 +147,36 @@ def test_a_library_without_visual_words_says_so_if_they_are_asked_for(indexed_wi
         indexed_without_words.search(Query(images=[crop]), mode="local")
 
 
+@pytest.mark.parametrize(
+    "options", [{"mode": "local"}, {"rerank": "local"}, {"expand": "average", "rerank": "local"}], ids=str
+)
+def test_an_irrelevant_picture_is_no_answer_of_local_features(library, crop, options):
+    (astronaut,) = (hit.image_id for hit in library.search(Query(images=[crop]), k=1).hits)
+    for k in (1, 50):
+        found = library.search(Query(images=[crop], irrelevant=[astronaut]), k=k, **options)
+        assert found.hits
+        assert "astronaut.jpg" not in names(found)
+    with pytest.raises(QueryError, match="there is no picture 999 in the library"):
+        library.search(Query(images=[crop], irrelevant=[999]), **options)
+
+
+def test_of_pictures_that_look_alike_the_one_that_is_asked_is_first_whatever_looks_at_it(
+    library, folder, tmp_path, cache
+):
+    shutil.copytree(library.folder, tmp_path / "library")
+    (tmp_path / "alike").mkdir()
+    paths = [tmp_path / "alike" / f"{level}.png" for level in (1, 9)]
+    for path in paths:
+        with Image.open(folder / "coffee.jpg") as image:
+            image.convert("RGB").resize((200, 150)).save(path, compress_level=int(path.stem))
+    with Library.open(tmp_path / "library", cache=cache) as own:
+        own.index([tmp_path / "alike"])
+        for path in paths:
+            for options in ({"mode": "local"}, {"rerank": "auto"}, {"rerank": "none"}, {"expand": "average"}):
+                found = own.search(Query(images=[path]), k=3, **options)
+                assert names(found)[0] == path.name, options
+
+
 @pytest.fixture
 def indexed_without_words(tmp_path, photos, checkpoint, cache, tiny_folder):
     with Library.open(tmp_path / "plain", cache=cache) as opened:

@@ -4,7 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsearch.errors import DimensionError, VectorError
-from mmsearch.vectors import check_directions, inner_products, l2_normalize, top_k, widen_f16
+from mmsearch.vectors import (
+    check_directions,
+    contenders,
+    inner_products,
+    l2_normalize,
+    stored_cosines,
+    top_k,
+    widen_f16,
+)
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -67,3 +75,30 @@ def test_widen_f16_gives_the_same_bits_as_a_cast_for_every_finite_value():
     half = half[np.isfinite(half)]
     wide = widen_f16(half, np.empty(len(half), dtype=np.float32))
     np.testing.assert_array_equal(wide.view(np.uint32), half.astype(np.float32).view(np.uint32))
+
+
+@given(seed=seeds, k=st.integers(1, 40), n=st.integers(1, 3000), margin=st.sampled_from([0.0, 0.01, 0.3]))
+def test_contenders_are_all_within_a_margin_of_the_k_th_best(seed, k, n, margin):
+    scores = np.random.default_rng(seed).random((2, n), dtype=np.float32)
+    for row, places in zip(scores, contenders(scores, k, margin), strict=True):
+        least = np.sort(row)[-min(k, n)] - np.float32(margin)
+        np.testing.assert_array_equal(places, np.flatnonzero(row >= least))
+
+
+@given(seed=seeds, n=st.integers(1, 20), n_others=st.integers(0, 20))
+def test_a_stored_cosine_has_the_same_bits_whatever_is_scored_beside_it(seed, n, n_others):
+    query = l2_normalize(random_matrix(seed, n=1, dim=70))
+    rows = random_matrix(seed + 1, n=n + n_others, dim=70).astype(np.float16)
+    scores = stored_cosines(query[0], rows)
+    np.testing.assert_array_equal(scores[:n], stored_cosines(query[0], rows[:n]))
+    np.testing.assert_array_equal(scores[0], stored_cosines(query, rows[:1])[0])
+    wide = rows.astype(np.float64)
+    np.testing.assert_allclose(scores, wide @ query[0] / np.linalg.norm(wide, axis=1), atol=1e-12)
+
+
+@pytest.mark.parametrize("value", [0, np.inf, 6e-8, 65504])
+def test_a_stored_cosine_of_any_row_is_a_number_of_at_most_one(value):
+    row = np.zeros((1, 4), dtype=np.float16)
+    row[0, 1] = value
+    for query in np.eye(2, 4, dtype=np.float32):
+        assert stored_cosines(query, row)[0] in (0, 1)

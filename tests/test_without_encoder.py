@@ -65,7 +65,7 @@ def test_catalog_says_of_a_picture_what_it_says_beside_an_encoder(library, tmp_p
     folder = tmp_path / "table"
     pictures.write_all(folder)
     exif = Image.Exif()
-    exif[0x0132], exif[0x0112] = "2023:05:01 12:00:00", 6
+    exif.get_ifd(0x8769)[0x9003], exif[0x0112] = "2023:05:01 12:00:00", 6
     (folder / "dated.jpg").write_bytes(pictures.saved(pictures.photo(), "JPEG", exif=exif))
     with Library.open(tmp_path / "other", cache=cache) as other:
         other.index([folder], model=str(checkpoint), local=False)

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.arguments import one_of
 from mmsearch.bow.postings import (
     Postings,
     merge_postings,
@@ -165,6 +166,8 @@ class InvertedFile:
         ------
         VocabularyError
             If the query has words that this vocabulary has not.
+        QueryError
+            If there is no such weighting.
 
         Notes
         -----
@@ -179,7 +182,7 @@ class InvertedFile:
                 f"the query has words from {query.words.min()} to {query.words.max()}, expected 0 to "
                 f"{self.n_words - 1}; it was quantised with another vocabulary"
             )
-        if weighting == "he":
+        if one_of(weighting, "weighting", Weighting) == "he":
             own_size = np.sqrt(max(query.n_features, 1))
             parts = [
                 self._embedded(segment, query, found) / (own_size * sizes)

@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.arguments import one_of
 from mmsearch.errors import VectorError
 from mmsearch.records import Matrix
 
+Seeding: TypeAlias = Literal["k-means++", "sampled"]
 _BLOCK_VALUES = 1 << 22  # distances held at a time: 16 MB
 
 
@@ -39,7 +41,7 @@ def kmeans(
     points: Matrix,
     n_clusters: int,
     *,
-    seeding: Literal["k-means++", "sampled"] = "k-means++",
+    seeding: Seeding = "k-means++",
     seed: int = 0,
     max_iterations: int = 100,
     tolerance: float = 1e-4,
@@ -75,6 +77,8 @@ def kmeans(
     ------
     VectorError
         If there are fewer points than clusters, or points that are not finite.
+    QueryError
+        If there is no such seeding.
 
     Examples
     --------
@@ -88,7 +92,7 @@ def kmeans(
     # Relative to the mean: expanded squares lose their digits far from the origin.
     middle = points.mean(axis=0, dtype=np.float64).astype(np.float32)
     points = points - middle
-    choose = {"k-means++": _spread_points, "sampled": _sampled_points}[seeding]
+    choose = {"k-means++": _spread_points, "sampled": _sampled_points}[one_of(seeding, "seeding", Seeding)]
     centroids = points[choose(points, n_clusters, rng)]
     before, has_converged, n_iterations = np.inf, False, 0
     while n_iterations < max_iterations and not has_converged:

@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 from mmsearch.bow.array_file import open_arrays, write_arrays
 from mmsearch.bow.kmeans import kmeans, kmeans_in_cells, squared_distances
 from mmsearch.errors import DimensionError, VocabularyError
-from mmsearch.records import LocalFeatures, Matrix
+from mmsearch.records import Cosines, LocalFeatures, Matrix
 
 N_BITS = 64
 MIN_WORDS, MAX_WORDS = 256, 65_536
 MAX_EXACT = 4096  # words up to which every centroid is compared
 Words: TypeAlias = NDArray[np.int32]
 Signatures: TypeAlias = NDArray[np.uint64]
-NearestRows: TypeAlias = Callable[[Matrix, int], tuple[Matrix, NDArray[np.int64]]]
+NearestRows: TypeAlias = Callable[[Matrix, int], tuple[Cosines, NDArray[np.int64]]]
 _KIND = "vocabulary"
 _MEDIAN_PRIOR = 4.0  # descriptors that the centroid counts for beside those of a word
 

@@ -75,7 +75,3 @@ def main() -> None:
         if end.code == INTERRUPTED:  # what typer makes of Ctrl-C
             say("interrupted; every picture done so far is stored, the same command goes on from there")
         raise
-
-
-if __name__ == "__main__":
-    main()

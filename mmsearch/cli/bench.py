@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmsearch.arguments import WithoutRelevant
 from mmsearch.cli.index import EXIT_SOME_BAD
 from mmsearch.cli.measured import show_ann, show_measured
-from mmsearch.cli.options import FormatOption, LibraryOption, cache_folder, open_library, read_lines
+from mmsearch.cli.options import ForceOption, FormatOption, LibraryOption, cache_folder, open_library, read_lines
 from mmsearch.cli.render import chosen, say
 
 if TYPE_CHECKING:
     from mmsearch.evaluation.encode import SetEncoder
-    from mmsearch.evaluation.scored import OnRanking
+    from mmsearch.evaluation.report import Report
+    from mmsearch.evaluation.scored import Ranking
+    from mmsearch.evaluation.trec_out import TrecWriter
 
 OWN_TEMPLATES = ("names", "default")
-
-
-class WithoutRelevant(StrEnum):
-    """What becomes of queries to which nothing is relevant."""
-
-    skip = "skip"
-    zero = "zero"
-    error = "error"
 
 
 bench = typer.Typer(
@@ -80,6 +74,7 @@ def retrieval(
         bool, typer.Option("--merge-captions", help="Equal captions are one query with all their pictures.")
     ] = False,
     out: OutOption = None,
+    is_forced: ForceOption = False,
     trec: TrecOption = None,
     is_resuming: ResumeOption = True,
     seed: SeedOption = 0,
@@ -87,20 +82,24 @@ def retrieval(
 ) -> None:
     """Text to image and image to text on a set of captioned pictures.
 
-    Every value has a 95 % bootstrap interval over pictures; several models are compared on the same queries.
+    Every value has a 95 % interval over pictures; several models are compared on the same queries.
     """
     from mmsearch.evaluation.ground_truth.open_set import SetOptions, open_captions
-    from mmsearch.evaluation.retrieval import run_retrieval
+    from mmsearch.evaluation.retrieval import IMAGE_TO_TEXT, TEXT_TO_IMAGE, run_retrieval
 
-    _prepared(out)
+    report = _report(out, is_forced=is_forced)
     known = open_captions(
         benchmark, SetOptions(cache_folder(), images, split, (image_column, text_column)), is_merging=is_merging
     )
-    on_ranking = _trec_writer(out, trec)
-    found = _with_encoders(
-        models, is_resuming, lambda encoders: run_retrieval(known, encoders, seed=seed, on_ranking=on_ranking)
-    )
-    show_measured(found, out, chosen(output), "direction")
+    runs = _trec_writer(report, trec)
+
+    def measure(encoders: list[SetEncoder]) -> dict[str, Any]:
+        if runs is not None:
+            runs.check([one.encoder.name for one in encoders], (TEXT_TO_IMAGE, IMAGE_TO_TEXT))
+        return run_retrieval(known, encoders, seed=seed, on_ranking=runs or _unwritten)
+
+    found = _with_encoders(models, is_resuming, measure)
+    show_measured(found, report, chosen(output), "direction")
     _exit_if_bad(found)
 
 
@@ -131,8 +130,9 @@ def instance(
     ] = None,
     without_relevant: Annotated[
         WithoutRelevant, typer.Option(help="What becomes of queries to which nothing is relevant.")
-    ] = WithoutRelevant.skip,
+    ] = "skip",
     out: OutOption = None,
+    is_forced: ForceOption = False,
     trec: TrecOption = None,
     is_resuming: ResumeOption = True,
     seed: SeedOption = 0,
@@ -143,25 +143,27 @@ def instance(
     Revisited Oxford and Paris are measured by their own protocol, groups of four also by the N-S score.
     """
     from mmsearch.evaluation.ground_truth.open_set import SetOptions, open_instances
-    from mmsearch.evaluation.instance import run_instance
+    from mmsearch.evaluation.instance import run_instance, system_names
     from mmsearch.evaluation.local import LocalOptions
 
-    _prepared(out)
+    report = _report(out, is_forced=is_forced)
     known = open_instances(benchmark, SetOptions(cache_folder(), images), by=by)
-    on_ranking = _trec_writer(out, trec)
-    found = _with_encoders(
-        models,
-        is_resuming,
-        lambda encoders: run_instance(
+    runs = _trec_writer(report, trec)
+
+    def measure(encoders: list[SetEncoder]) -> dict[str, Any]:
+        if runs is not None:
+            runs.check(system_names(encoders, is_local=is_local), known.tasks)
+        return run_instance(
             known,
             encoders,
             without_relevant=without_relevant,
             local=LocalOptions(vocabulary) if is_local else None,
             seed=seed,
-            on_ranking=on_ranking,
-        ),
-    )
-    show_measured(found, out, chosen(output), "task")
+            on_ranking=runs or _unwritten,
+        )
+
+    found = _with_encoders(models, is_resuming, measure)
+    show_measured(found, report, chosen(output), "task")
     _exit_if_bad(found)
 
 
@@ -193,6 +195,7 @@ def classify(
         typer.Option("--template", metavar="T", help="Prompt with {} for the label; repeatable, one ensemble."),
     ] = None,
     out: OutOption = None,
+    is_forced: ForceOption = False,
     is_resuming: ResumeOption = True,
     seed: SeedOption = 0,
     output: FormatOption = None,
@@ -201,7 +204,7 @@ def classify(
     from mmsearch.evaluation.classify import run_classification
     from mmsearch.evaluation.ground_truth.open_set import SetOptions, open_classes
 
-    _prepared(out)
+    report = _report(out, is_forced=is_forced)
     ensembles = _ensembles(templates or ([] if own_templates else ["default"]))
     if own_templates:
         ensembles["own"] = tuple(own_templates)
@@ -209,7 +212,7 @@ def classify(
     found = _with_encoders(
         models, is_resuming, lambda encoders: run_classification(known, encoders, ensembles, seed=seed)
     )
-    show_measured(found, out, chosen(output), "templates")
+    show_measured(found, report, chosen(output), "templates")
     _exit_if_bad(found)
 
 
@@ -227,6 +230,7 @@ def ann(
     ] = None,
     n_queries: Annotated[int, typer.Option("--queries", metavar="N", min=1, help="At most, of each kind.")] = 1000,
     out: OutOption = None,
+    is_forced: ForceOption = False,
     seed: SeedOption = 0,
     output: FormatOption = None,
 ) -> None:
@@ -234,11 +238,11 @@ def ann(
 
     Texts and pictures are measured apart. With --tune 0.98 the library's search is first set to that recall.
     """
-    from mmsearch.cli.progress import IndexProgress
+    from mmsearch.cli.progress import run_progress
     from mmsearch.evaluation.ann import run_ann
 
-    _prepared(out)
-    with open_library(library) as opened, IndexProgress() as progress:
+    report = _report(out, is_forced=is_forced)
+    with open_library(library) as opened, run_progress() as progress:
         if tune is not None:
             opened.tune(tune, on_progress=progress)
         if texts is None:
@@ -248,7 +252,7 @@ def ann(
         found = run_ann(
             opened.folder, opened.graph_settings(), vectors, n_queries=n_queries, seed=seed, on_progress=progress
         )
-    show_ann(found, out, chosen(output))
+    show_ann(found, report, chosen(output))
 
 
 @bench.command()
@@ -258,22 +262,26 @@ def run(
         list[Path], typer.Argument(metavar="RUN...", help="Rankings: `query Q0 document rank score tag` lines.")
     ],
     out: OutOption = None,
+    is_forced: ForceOption = False,
     seed: SeedOption = 0,
     output: FormatOption = None,
 ) -> None:
     """Rankings made elsewhere, as TREC runs, by the same measures; several are compared."""
     from mmsearch.evaluation.runs import score_runs
 
-    _prepared(out)
-    show_measured(score_runs(qrels, runs, seed=seed), out, chosen(output), "qrels")
+    report = _report(out, is_forced=is_forced)
+    show_measured(score_runs(qrels, runs, seed=seed), report, chosen(output), "qrels")
 
 
-def _prepared(out: Path | None) -> None:
-    """Refuse a folder for the report that cannot be written to, before anything is measured."""
-    if out is not None:
-        from mmsearch.evaluation.report import prepare_folder
+def _report(out: Path | None, *, is_forced: bool) -> Report | None:
+    """Return where the report goes, once it is sure that it can be written there."""
+    if out is None:
+        return None
+    from mmsearch.evaluation.report import Report
 
-        prepare_folder(out)
+    report = Report(out, is_forced=is_forced)
+    report.check()
+    return report
 
 
 def _exit_if_bad(found: dict[str, Any]) -> None:
@@ -282,14 +290,18 @@ def _exit_if_bad(found: dict[str, Any]) -> None:
         raise typer.Exit(EXIT_SOME_BAD)
 
 
-def _trec_writer(out: Path | None, depth: int | None) -> OnRanking:
+def _trec_writer(report: Report | None, depth: int | None) -> TrecWriter | None:
     from mmsearch.evaluation.trec_out import TrecWriter
 
     if depth is None:
-        return lambda encoder, part, ranking: None
-    if out is None:
+        return None
+    if report is None:
         raise typer.BadParameter("name a folder for the runs with --out", param_hint="--trec")
-    return TrecWriter(out, depth)
+    return TrecWriter(report.folder, depth, is_forced=report.is_forced)
+
+
+def _unwritten(encoder: str, part: str, ranking: Ranking) -> None:
+    """Let a ranking go that nobody wants as a run."""
 
 
 def _ensembles(names: list[str]) -> dict[str, tuple[str, ...]]:
@@ -311,11 +323,11 @@ def _with_encoders(
     models: list[str] | None, is_resuming: bool, run: Callable[[list[SetEncoder]], dict[str, Any]]
 ) -> dict[str, Any]:
     """Return what a run finds, with progress shown."""
-    from mmsearch.cli.progress import IndexProgress
+    from mmsearch.cli.progress import run_progress
     from mmsearch.evaluation.encode import SetEncoder
 
     cache = cache_folder()
-    with IndexProgress() as progress:
+    with run_progress() as progress:
         return run([
             SetEncoder(model, cache=cache, is_resuming=is_resuming, on_progress=progress, notify=say)
             for model in models or ["auto"]

@@ -35,11 +35,11 @@ def classify(
     wanted = chosen(output)
     if wanted is Format.table:
         rows = [
-            [result.path if rank == 0 else "", prediction.label, f"{100 * prediction.probability:.1f} %"]
+            [prediction.label, f"{100 * prediction.probability:.1f} %", result.path if rank == 0 else ""]
             for result in found
             for rank, prediction in enumerate(result.predictions)
         ]
-        print_table(None, [("picture", False), ("label", False), ("probability", True)], rows)
+        print_table(None, [("label", False), ("probability", True), ("picture", False)], rows)
     elif wanted is Format.tsv:
         flat = [
             {"path": result.path, **asdict(prediction)} for result in found for prediction in result.predictions

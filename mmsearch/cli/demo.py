@@ -21,7 +21,7 @@ def demo(library: LibraryOption = None) -> None:
     """Index the sample pictures of the package and run the four jobs on them; downloads nothing."""
     from mmsearch.cli.index import show_report
     from mmsearch.cli.options import Format
-    from mmsearch.cli.progress import IndexProgress
+    from mmsearch.cli.progress import run_progress
     from mmsearch.installed import default_cache
     from mmsearch.records import Query
     from mmsearch.samples import sample_folder
@@ -31,7 +31,7 @@ def demo(library: LibraryOption = None) -> None:
         if library is None:
             _forget_others(opened, folder)
         say(f"1. mmsearch index {folder}")
-        with IndexProgress() as progress:
+        with run_progress() as progress:
             report = opened.index([folder], model="offline", on_progress=progress, notify=say)
         show_report(report, opened, Format.table)
         example = folder / "cat.jpg"

@@ -10,6 +10,7 @@ import typer
 
 from mmsearch.cli.options import Format, FormatOption, LibraryOption, ModelOption, open_library
 from mmsearch.cli.render import chosen, say, write_rows
+from mmsearch.names import quoted
 
 if TYPE_CHECKING:
     from mmsearch.library import Library
@@ -21,7 +22,7 @@ EXIT_SOME_BAD = 3
 
 
 def index(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", readable=False, help="Folders and pictures.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", readable=False, help="Folders and pictures.")],
     library: LibraryOption = None,
     model: ModelOption = None,
     is_dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
@@ -67,9 +68,9 @@ def index(
 
     Exit code 3 says that all is done but some pictures could not be used; each is named.
     """
-    from mmsearch.cli.progress import IndexProgress
+    from mmsearch.cli.progress import run_progress
 
-    with open_library(library) as opened, IndexProgress() as progress:
+    with open_library(library) as opened, run_progress() as progress:
         report = opened.index(
             paths,
             model=model,
@@ -108,15 +109,9 @@ def show_report(report: IngestReport, opened: Library, wanted: Format) -> None:
             write_rows([asdict(bad) for bad in report.bad], ("path",), wanted)
         else:
             write_rows([asdict(report)], columns, wanted)
-    verb = "would be" if report.dry_run else "are"
-    say(
-        f"{report.new} new, {report.changed} changed, {report.moved} moved, {report.gone} gone, "
-        f"{report.unchanged} unchanged, {len(report.bad)} bad"
-        + (f" (and {report.known_bad} known to be bad)" if report.known_bad else "")
-        + (f" {verb} to be handled" if report.dry_run else f" in {report.seconds:.1f} s")
-    )
+    say(_summary(report))
     for bad in report.bad[:_NAMED]:
-        say(f"  {bad.code}: {bad.path}: {bad.message}")
+        say(f"  {bad.code}: {quoted(bad.path)}: {bad.message}")
     if len(report.bad) > _NAMED:
         say(f"  and {len(report.bad) - _NAMED} more; `mmsearch status --format jsonl` lists all")
     for notice in report.notices:
@@ -126,3 +121,15 @@ def show_report(report: IngestReport, opened: Library, wanted: Format) -> None:
         say(f"local features of {words['n_failed']} pictures could not be had: {words['problem']}")
     if not report.dry_run:
         say(f"library: {opened.folder}")
+
+
+def _summary(report: IngestReport) -> str:
+    counts = {
+        name: getattr(report, name) for name in ("new", "changed", "moved", "gone", "unchanged")
+    } | {"bad": len(report.bad)}  # fmt: skip
+    if report.dry_run:
+        counts = {name: n for name, n in (counts | {"known to be bad": report.known_bad}).items() if n}
+        said = ", ".join(f"{n} {name}" for name, n in counts.items())
+        return f"{said or 'no pictures'}; nothing was written"
+    known_bad = f" (and {report.known_bad} known to be bad)" if report.known_bad else ""
+    return f"{', '.join(f'{n} {name}' for name, n in counts.items())}{known_bad} in {report.seconds:.1f} s"

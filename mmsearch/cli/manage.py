@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library
 from mmsearch.cli.render import chosen, print_table, say, size_text, write_rows
+from mmsearch.names import quoted
 
 if TYPE_CHECKING:
     from mmsearch.records import LibraryStatus
@@ -36,8 +36,12 @@ def status(library: LibraryOption = None, output: FormatOption = None) -> None:
     print_table(None, [("", False), ("", False)], rows_for_people)
     for problem in found.problems:
         say(f"problem: {problem}")
+    if found.n_read_before:
+        from mmsearch.store.changes import read_before_text
+
+        say(f"{read_before_text(found.n_read_before)}; `mmsearch index --recheck FOLDER` reads them anew")
     for bad in found.bad:
-        say(f"  {bad.code}: {bad.path}: {bad.message}")
+        say(f"  {bad.code}: {quoted(bad.path)}: {bad.message}")
 
 
 def _encoder_rows(found: LibraryStatus) -> list[list[str]]:
@@ -56,11 +60,11 @@ def _search_rows(found: LibraryStatus) -> list[list[str]]:
         return [["search", route]]
     if not found.n_in_graph:
         return [["search", f"exact, recall 1 (a graph is built from {found.graph_from} vectors on)"]]
-    rows = [["graph", f"{found.n_in_graph} vectors, target recall@10 {found.recall_target}"]]
+    rows = [["graph", f"{found.n_in_graph} vectors, target recall@10 {found.recall_target}; not used by `mmsearch search`"]]
     for modality, one in found.search.items():
         measured = (
-            f"recall@10 {one['recall']:.3f} at ef {one['ef']}, {one['graph_ms']:.2f} ms; "
-            f"exact {one['exact_ms']:.2f} ms"
+            f"graph: recall@10 {one['recall']:.3f} at ef {one['ef']}, {one['graph_ms']:.2f} ms; "
+            f"exact: {one['exact_ms']:.2f} ms"
         )
         rows.append([f"{modality} queries", f"{one['route']} ({measured})"])
     return rows
@@ -88,7 +92,9 @@ def verify(
     ] = False,
 ) -> None:
     """Prove the library whole: catalog, every vector, encoder, graph, visual words. Exit code 1 if it is not."""
-    with open_library(library) as opened:
+    from mmsearch.cli.progress import run_progress
+
+    with open_library(library) as opened, run_progress():  # a large library takes minutes to read
         report = opened.verify(is_repair=is_repair)
     for problem in report.problems:
         say(f"problem: {problem}")
@@ -105,7 +111,7 @@ def verify(
 
 def rm(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", readable=False, help="Pictures, or folders of them.")
+        list[str], typer.Argument(metavar="PATH...", readable=False, help="Pictures, or folders of them.")
     ],
     library: LibraryOption = None,
 ) -> None:

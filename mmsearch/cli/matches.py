@@ -6,6 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmsearch.names import page_text, quoted
+
 if TYPE_CHECKING:
     from mmsearch.records import Hit, SearchResult
 
@@ -21,10 +23,10 @@ def matches_page(example: str, result: SearchResult) -> str:
     source = files("mmsearch.cli").joinpath("matches.html.jinja").read_text(encoding="utf-8")
     picture, size, zoom = _shown(example)
     return (
-        Environment(autoescape=True)
+        Environment(autoescape=True, finalize=page_text)
         .from_string(source)
         .render(
-            title=f"Pictures like {Path(example).name}",
+            title=f"Pictures like {quoted(Path(example).name)}",
             lead=result.local or "Local features were not looked at.",
             example=picture,
             example_size=size,
@@ -43,8 +45,9 @@ def _side_by_side(hit: Hit, size: Size, zoom: float) -> dict[str, Any]:
         for x1, y1, x2, y2 in (local.inliers if local is not None and local.is_verified else ())
     ]
     return {
-        "rank": hit.rank, "name": Path(hit.path).name, "score": hit.score, "local": local, "picture": picture,
-        "size": own_size, "left": left, "lines": lines, "outline": _outline(hit, size, zoom, left, own_zoom),
+        "rank": hit.rank, "name": quoted(Path(hit.path).name), "score": hit.score, "local": local,
+        "picture": picture, "size": own_size, "left": left, "lines": lines,
+        "outline": _outline(hit, size, zoom, left, own_zoom),
         "width": left + own_size[0], "height": max(size[1], own_size[1]),
     }  # fmt: skip
 

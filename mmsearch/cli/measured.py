@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mmsearch.cli.options import Format
 from mmsearch.cli.render import Row, print_table, say, write_rows
+from mmsearch.names import shell_word
+
+if TYPE_CHECKING:
+    from mmsearch.evaluation.report import Report
 
 SIGNIFICANT = 0.05
 
 
-def show_ann(found: dict[str, Any], out: Path | None, wanted: Format) -> None:
+def show_ann(found: dict[str, Any], report: Report | None, wanted: Format) -> None:
     """Write what was measured of an index: the scan and a line for each beam; then the report, if it is wanted."""
     rows: list[Row] = []
     for modality, one in found["results"].items():
@@ -30,7 +32,7 @@ def show_ann(found: dict[str, Any], out: Path | None, wanted: Format) -> None:
         write_rows(rows, columns, wanted)
     else:
         _print_ann(found, rows)
-    write_report_if_wanted(found, out)
+    _write_if_wanted(found, report)
 
 
 def _print_ann(found: dict[str, Any], rows: list[Row]) -> None:
@@ -62,18 +64,18 @@ def _print_ann(found: dict[str, Any], rows: list[Row]) -> None:
         say(f"{modality} queries of the library: {chosen['route']}{beam} (target {index['recall_target']:g})")
 
 
-def write_report_if_wanted(found: dict[str, Any], out: Path | None) -> None:
-    """Write report.json and report.html into a folder, if one is named."""
-    if out is not None:
-        from mmsearch.evaluation.report import write_report
-
-        command = shlex.join(["mmsearch", *sys.argv[1:]])
-        for path in write_report({**found, "command": command}, out):
+def _write_if_wanted(found: dict[str, Any], report: Report | None) -> None:
+    """Write the report, if one is wanted, with the command that it was made by."""
+    if report is not None:
+        command = " ".join(map(shell_word, ["mmsearch", *sys.argv[1:]]))
+        for path in report.write({**found, "command": command}):
             say(f"report: {path}")
 
 
-def show_measured(found: dict[str, Any], out: Path | None, wanted: Format, part: str) -> None:
+def show_measured(found: dict[str, Any], report: Report | None, wanted: Format, part: str) -> None:
     """Write results in the format wanted, then the report if it is; `part` is what results have."""
+    from mmsearch.evaluation.page import ties_texts
+
     if wanted in (Format.paths, Format.paths0):
         write_rows(found["set"]["bad"], ("path",), wanted)
     elif wanted is Format.table:
@@ -86,9 +88,15 @@ def show_measured(found: dict[str, Any], out: Path | None, wanted: Format, part:
         write_rows([finite(row) for row in rows], columns, wanted)
     for bad in found["set"]["bad"]:
         say(f"  {bad['message']}")
+    if texts := ties_texts(found):
+        say(f"  {found['ties']}")
+    for sentence in texts:
+        say(f"  {sentence}")
+    for sentence in found["set"].get("left_out", ()):
+        say(f"  left out: {sentence}")
     for part in found["set"].get("without_queries", ()):
         say(f"  {part}: left out, as none of its queries has a relevant picture")
-    write_report_if_wanted(found, out)
+    _write_if_wanted(found, report)
 
 
 def _rows(found: dict[str, Any], part: str, *, with_comparisons: bool) -> list[Row]:

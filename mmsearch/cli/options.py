@@ -8,6 +8,7 @@ import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from unicodedata import category
 
 import typer
 
@@ -36,7 +37,14 @@ LibraryOption = Annotated[
 ]  # fmt: skip
 FormatOption = Annotated[
     Format | None,
-    typer.Option("--format", help="Output format; table on a terminal, jsonl otherwise.", show_default=False),
+    typer.Option(
+        "--format",
+        help="Output format; table on a terminal, jsonl otherwise. paths: a path a line, on a terminal quoted for "
+        "the shell; paths0: each ended by a NUL. A name that cannot be shown is quoted as by the shell, $'...', in "
+        "table and tsv; in json and jsonl path_base64 has its bytes. In tsv, text that begins with = + - or @ has "
+        "a ' in front, so that no spreadsheet takes it for a formula.",
+        show_default=False,
+    ),
 ]
 ModelOption = Annotated[
     str | None,
@@ -48,10 +56,17 @@ ModelOption = Annotated[
     ),
 ]  # fmt: skip
 
-_WEIGHT = re.compile(r"(\d+(?:\.\d+)?):(.+)", re.DOTALL)
+ForceOption = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Replace a file that mmsearch did not write; a picture or film is never replaced."
+    ),
+]
+
+_WEIGHT = re.compile(r"([0-9]+(?:\.[0-9]+)?):(.+)", re.DOTALL)
 
 
-def open_library(folder: Path | None) -> Library:
+def open_library(folder: Path | None, *, use_graph: bool = True) -> Library:
     """Return the library named on the command line, in the environment, or the user's default one."""
     from mmsearch.library import Library
 
@@ -59,7 +74,7 @@ def open_library(folder: Path | None) -> Library:
         from platformdirs import user_data_path
 
         folder = user_data_path("mmsearch") / "library"
-    return Library.open(folder, cache=os.environ.get("MMSEARCH_CACHE") or None)
+    return Library.open(folder, cache=os.environ.get("MMSEARCH_CACHE") or None, use_graph=use_graph)
 
 
 def cache_folder() -> Path:
@@ -91,11 +106,15 @@ def read_lines(file: Path, option: str) -> list[str]:
     return lines
 
 
-def weighted(value: str) -> Term:
-    """Return a term with the weight of its `2:` prefix; an existing file of that name is taken literally."""
+def weighted(value: str, *, is_picture: bool = False) -> Term:
+    """Return a term with the weight of its `2:` prefix.
+
+    It is none where a digit of any script follows, as in `16:9` or `12:30`, nor in the name of a picture that is
+    there.
+    """
     from mmsearch.records import Term
 
     match = _WEIGHT.fullmatch(value)
-    if match is None or os.path.lexists(value):
+    if match is None or category(match[2][0]).startswith("N") or (is_picture and os.path.lexists(value)):
         return Term(value)
     return Term(match[2], float(match[1]))

@@ -1,27 +1,45 @@
-"""The progress bar of `index` and `bench`: pictures done, rate, time left."""
+"""How far a run that may take minutes is: a bar on a terminal, else a line now and then."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from threading import Event, Thread
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_WORDS = {
-    "scan": "Scanning",
-    "embed": "Indexing",
-    "vocabulary": "Learning visual words",
-    "words": "Looking for visual words",
-    "texts": "Embedding texts",
-    "graph": "Building the graph",
-    "calibrate": "Calibrating",
-    "measure": "Measuring",
-    "search": "Searching",
+from mmsearch.cli.render import console, say
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_STAGES = {  # what a stage is called, and what it counts
+    "": ("Working", ""),  # between two others, such as while a model is exported
+    "scan": ("Scanning", "files"),
+    "embed": ("Indexing", "pictures"),
+    "vocabulary": ("Learning visual words", "rounds"),
+    "words": ("Looking for visual words", "pictures"),
+    "texts": ("Embedding texts", "texts"),
+    "graph": ("Building the graph", "vectors"),
+    "calibrate": ("Calibrating", ""),
+    "measure": ("Measuring", "settings"),
+    "search": ("Searching", "queries"),
 }
+_FIRST_SECONDS = 5.0  # of a stage that nothing is said about: most runs are over by then
+_EVERY_SECONDS = 10.0
+_EVERY_AT_MOST = 60.0  # in long runs a line a tenth of the time so far, up to this
 
 
-class IndexProgress:
-    """Shows the stages of a run on standard error while it is a terminal; use as a context manager."""
+def run_progress() -> ProgressBar | ProgressLines:
+    """Return what shows progress on standard error: a context manager to be called with (stage, done, total)."""
+    out = console(is_talk=True)
+    return ProgressBar(out) if out.is_interactive else ProgressLines()
 
-    def __init__(self) -> None:
+
+class ProgressBar:
+    """A bar for each stage: done, rate, time left."""
+
+    def __init__(self, out: Console) -> None:
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -33,8 +51,6 @@ class IndexProgress:
         )
         from rich.text import Text
 
-        from mmsearch.cli.render import console
-
         class Rate(ProgressColumn):
             def render(self, task: Task) -> Text:
                 return Text(f"{task.speed:.0f}/s" if task.speed else "")
@@ -45,12 +61,12 @@ class IndexProgress:
             MofNCompleteColumn(),
             Rate(),
             TimeRemainingColumn(),
-            console=console(is_talk=True),
+            console=out,
             transient=True,
         )
         self._tasks: dict[str, Any] = {}
 
-    def __enter__(self) -> IndexProgress:
+    def __enter__(self) -> ProgressBar:
         self._progress.start()
         return self
 
@@ -62,5 +78,90 @@ class IndexProgress:
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Show a stage at `done` of `total`; a total of 0 is not known yet."""
         if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(_WORDS[stage], total=None)
+            self._tasks[stage] = self._progress.add_task(_STAGES[stage][0], total=None)
         self._progress.update(self._tasks[stage], completed=done, total=total or None)
+
+
+class ProgressLines:
+    """A line some seconds after a stage began, and then now and then, also while nothing is done.
+
+    Parameters
+    ----------
+    said : callable
+        Given each line.
+    clock : callable
+        Gives seconds.
+    """
+
+    def __init__(self, said: Callable[[str], None] = say, clock: Callable[[], float] = time.monotonic) -> None:
+        self._said, self._clock = said, clock
+        self._started = clock()
+        self._due = self._started + _FIRST_SECONDS
+        self._stage = ("", self._started)  # and since when
+        self._counts = (0, 0)
+        self._ended = Event()
+        self._thread = Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> ProgressLines:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Take note that a stage is at `done` of `total`; a total of 0 is not known yet."""
+        if total and done >= total:
+            stage, done, total = "", 0, 0
+        if stage != self._stage[0] or done < self._counts[0]:
+            self._stage = stage, self._clock()
+            self._due = min(self._due, self._stage[1] + _FIRST_SECONDS)
+        self._counts = done, total
+
+    def look(self) -> None:
+        """Say how far the run is, if it is time to."""
+        now = self._clock()
+        if now < self._due:
+            return
+        stage, since = self._stage
+        self._said(progress_line(stage, *self._counts, now - since))
+        pause = min(max(_EVERY_SECONDS, (now - self._started) / 10), _EVERY_AT_MOST)
+        self._due = now + pause
+
+    def _watch(self) -> None:
+        while not self._ended.wait(1.0):
+            self.look()
+
+
+def progress_line(stage: str, done: int, total: int, seconds: float) -> str:
+    """Return how far a stage is after some seconds.
+
+    >>> progress_line("embed", 1200, 10_000, 30.0)
+    'Indexing: 1,200 of 10,000 pictures, 40 a second, about 4 min left'
+    >>> progress_line("scan", 3000, 0, 6.0)
+    'Scanning: 3,000 files, 500 a second'
+    >>> progress_line("calibrate", 0, 1, 75.0)
+    'Calibrating: 1 min so far'
+    """
+    name, unit = _STAGES[stage]
+    if not (done and unit):
+        return f"{name}: {_duration(seconds)} so far"
+    rate = done / seconds
+    of = f" of {total:,}" if total else ""
+    left = f", about {_duration((total - done) / rate)} left" if total else ""
+    return f"{name}: {done:,}{of} {unit}, {rate:.{0 if rate >= 10 else 1}f} a second{left}"
+
+
+def _duration(seconds: float) -> str:
+    """Return a time for people, in its largest unit or two.
+
+    >>> _duration(42.4), _duration(130), _duration(7500)
+    ('42 s', '2 min', '2 h 5 min')
+    """
+    minutes = round(seconds / 60)
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

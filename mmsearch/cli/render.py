@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmsearch.cli.options import Format
+from mmsearch.names import json_text, quoted, shell_word, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 Row = dict[str, Any]
+Column = tuple[str, bool]
+"""A heading, and whether numbers stand below it."""
+_FORMULA = re.compile(r"'*[=+\-@\uff1d\uff0b\uff0d\uff20]")  # the last four as Japanese spreadsheets read them
+_GAP = 2  # spaces between columns
 
 
 def say(text: str) -> None:
     """Write one line of talk to standard error."""
     sys.stderr.write(visible(text) + "\n")
     sys.stderr.flush()
-
-
-def visible(text: str) -> str:
-    r"""Return text with control characters and undecodable bytes escaped.
-
-    >>> visible("a\x1b[31m\nb\udcff")
-    'a\\x1b[31m\\nb\\udcff'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def chosen(wanted: Format | None) -> Format:
@@ -40,23 +37,41 @@ def write_rows(rows: Sequence[Row], columns: Sequence[str], wanted: Format) -> N
     """Write records in a machine format; `columns` are those of the tsv, `path` that of the path lists."""
     out = sys.stdout.buffer
     if wanted is Format.json:
-        out.write(json.dumps(list(rows), indent=1, allow_nan=False).encode() + b"\n")
+        out.write(json_text(list(rows), indent=1).encode() + b"\n")
     elif wanted is Format.jsonl:
-        out.writelines(json.dumps(row, allow_nan=False).encode() + b"\n" for row in rows)
+        out.writelines(json_text(row).encode() + b"\n" for row in rows)
     elif wanted is Format.tsv:
         out.write("\t".join(columns).encode() + b"\n")
-        lines = ("\t".join(_cell(row.get(column)) for column in columns) for row in rows)
+        lines = ("\t".join(tsv_cell(row.get(column)) for column in columns) for row in rows)
         out.writelines(line.encode() + b"\n" for line in lines)
+    elif wanted is Format.paths:
+        out.writelines(path + b"\n" for path in _lines_of_paths([row["path"] for row in rows]))
     else:
-        end = b"\0" if wanted is Format.paths0 else b"\n"
-        out.writelines(os.fsencode(row["path"]) + end for row in rows)
+        out.writelines(os.fsencode(row["path"]) + b"\0" for row in rows)
     out.flush()
 
 
-def _cell(value: Any) -> str:
+def tsv_cell(value: Any) -> str:
+    r"""Return a value as a cell of a TSV: text quoted where it must be, and no formula to a spreadsheet.
+
+    >>> print(tsv_cell("=1+1"), tsv_cell("a\tb"), tsv_cell(-0.5), tsv_cell(None), tsv_cell(True))
+    '=1+1 $'a\tb' -0.5  true
+    """
     if value is None:
         return ""
-    return visible(value if isinstance(value, str) else json.dumps(value))
+    if not isinstance(value, str):
+        return json.dumps(value)
+    return f"'{value}" if _FORMULA.match(value) and value == quoted(value) else quoted(value)
+
+
+def _lines_of_paths(paths: Sequence[str]) -> Iterator[bytes]:
+    """Yield paths as they are, as `find` prints them; on a terminal, as `ls` does, each as a word for the shell."""
+    if sys.stdout.isatty():
+        yield from (shell_word(path).encode() for path in paths)
+        return
+    yield from map(os.fsencode, paths)
+    if n := sum("\n" in path for path in paths):
+        say(f"{n} of these paths have line ends in their names; --format paths0 keeps them apart")
 
 
 def console(*, is_talk: bool = False) -> Console:
@@ -66,17 +81,36 @@ def console(*, is_talk: bool = False) -> Console:
     return Console(stderr=is_talk, highlight=False, soft_wrap=False)
 
 
-def print_table(title: str | None, columns: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table for people; each column is (heading, is it a number)."""
-    from rich.table import Table
+def print_table(title: str | None, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table for people, whose lines are as long as they must be: no cell is cut or folded.
+
+    Long cells, such as paths, belong into the last column, where they push no other aside.
+    """
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for heading, is_number in columns:
-        table.add_column(heading, justify="right" if is_number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in row))  # as Text: brackets in names are no markup
-    console().print(table)
+    cells = [[heading for heading, _ in columns], *([quoted(cell) for cell in row] for row in rows)]
+    header, *lines = _aligned(cells, [is_number for _, is_number in columns])
+    out = console()
+    if title:
+        out.print(Text(visible(title), style="italic"), soft_wrap=True)
+    if header:
+        out.print(Text(header, style="bold"), soft_wrap=True)
+    for line in lines:
+        out.print(Text(line), soft_wrap=True)  # as Text: brackets in names are no markup
+
+
+def _aligned(rows: Sequence[Sequence[str]], numbers: Sequence[bool]) -> list[str]:
+    """Return rows of cells as lines with their columns in line; wide characters count two."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+
+    def padded(cell: str, width: int, is_number: bool) -> str:
+        spaces = " " * (width - cell_len(cell))
+        return spaces + cell if is_number else cell + spaces
+
+    gap = " " * _GAP
+    return [gap.join(map(padded, row, widths, numbers)).rstrip() for row in rows]
 
 
 def size_text(size_bytes: float) -> str:

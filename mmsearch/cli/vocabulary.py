@@ -8,48 +8,53 @@ from typing import Annotated, Any
 
 import typer
 
-from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library
+from mmsearch.cli.options import ForceOption, Format, FormatOption, LibraryOption, open_library
 from mmsearch.cli.render import chosen, print_table, say, write_rows
+from mmsearch.names import quoted
 
 vocabulary = typer.Typer(no_args_is_help=True, help="Visual words as files that libraries can share.")
 
 
 @vocabulary.command()
 def train(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Folders and pictures to learn from.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Folders and pictures to learn from.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where the vocabulary is written.")],
     n_words: Annotated[
         int | None,
         typer.Option("--words", min=16, max=65_536, help="How many words (default: a 16th of the features).",
                      show_default=False),
     ] = None,
+    is_forced: ForceOption = False,
 ) -> None:  # fmt: skip
     """Learn visual words from pictures, for `index --vocabulary` of one library or several."""
-    from mmsearch.cli.progress import IndexProgress
-    from mmsearch.store.publish import storage_errors
+    from mmsearch.cli.progress import run_progress
+    from mmsearch.output import VOCABULARY, OutputFile
     from mmsearch.vocabularies import train_vocabulary
 
-    with IndexProgress() as progress:
+    file = OutputFile(out, VOCABULARY, is_forced=is_forced)
+    file.check()
+    with run_progress() as progress:
         found, bad = train_vocabulary(paths, n_words=n_words, on_progress=progress)
-    with storage_errors(out, "the vocabulary"):
-        found.save(out)
+    file.write(found.save)
     for picture in bad:
-        say(f"  {picture.code}: {picture.path}: {picture.message}")
+        say(f"  {picture.code}: {quoted(picture.path)}: {picture.message}")
     say(f"{found.n_words} words: {out}")
 
 
 @vocabulary.command()
 def export(
     out: Annotated[Path, typer.Argument(metavar="FILE", help="Where the vocabulary is written.")],
+    is_forced: ForceOption = False,
     library: LibraryOption = None,
 ) -> None:
     """Write the visual words of the library into a file, for `index --vocabulary` of another one."""
-    from mmsearch.store.publish import storage_errors
+    from mmsearch.output import VOCABULARY, OutputFile
 
+    file = OutputFile(out, VOCABULARY, is_forced=is_forced)
+    file.check()
     with open_library(library) as opened:
         found = opened.words().vocabulary
-    with storage_errors(out, "the vocabulary"):
-        found.save(out)
+    file.write(found.save)
     say(f"{found.n_words} words: {out}")
 
 

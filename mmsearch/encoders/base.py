@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol
@@ -47,8 +47,8 @@ class DualEncoder(ImageEncoder, Protocol):
     def logit_scale(self) -> float:
         """Multiplier of cosines before the softmax of a zero-shot classifier (1 / temperature)."""
 
-    def encode_texts(self, texts: Sequence[str]) -> Matrix:
-        """Return unit vectors float32 (n, dim) of n texts."""
+    def encode_texts(self, texts: str | Iterable[str]) -> Matrix:
+        """Return unit vectors float32 (n, dim) of n texts, or one."""
 
 
 @dataclass(frozen=True)

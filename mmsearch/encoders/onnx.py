@@ -9,7 +9,7 @@ and unpacked, so that a single text costs milliseconds.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import file_digest
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.arguments import texts_of
 from mmsearch.encoders.base import Tokenizer
 from mmsearch.encoders.runtime import onnx_runtime
 from mmsearch.encoders.tokens import load_tokenizer, pad, token_ids
@@ -104,15 +105,15 @@ class OnnxEncoder:
             )
         return self._tokenizer
 
-    def encode_texts(self, texts: Sequence[str]) -> Matrix:
-        """Return unit vectors float32 (n, dim) of n texts; longer ones are cut to the tower's context.
+    def encode_texts(self, texts: str | Iterable[str]) -> Matrix:
+        """Return unit vectors float32 (n, dim) of n texts, or one; longer ones are cut to the tower's context.
 
         Raises
         ------
         QueryError
             If the encoder knows no words.
         """
-        tokenizer = self.require_words()
+        texts, tokenizer = texts_of(texts, "texts"), self.require_words()
         with self._loading:
             if self._fast_tokenizer is None:
                 self._text_session = self._session(TEXT, is_packed=False)

@@ -75,6 +75,11 @@ def prepare_encoder(
     return _prepared(OFFLINE, cache, notify)
 
 
+def is_built_in(model: str) -> bool:
+    """Return whether a model is one of mmsearch's own, which no other name stands for."""
+    return model == OFFLINE or model.startswith(CNN)
+
+
 def _prepared(model: str, cache: Path, notify: Notify, spec: str | None = None) -> Path:
     from mmsearch.encoders.export import export_encoder
 

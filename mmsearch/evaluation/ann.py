@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from mmsearch.errors import QueryError
-from mmsearch.evaluation.metrics.uncertainty import bootstrap_interval
+from mmsearch.evaluation.metrics.uncertainty import mean_interval
 from mmsearch.indexes.calibrate import BEAMS, K, ann_recall_at_k, picture_queries, single_query_ms
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.hnsw import HnswIndex
 from mmsearch.records import Matrix
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, PublishedGraph, graph_in_memory, load_graph
+from mmsearch.store.graph import GraphSettings, PublishedGraph, graph_in_memory, load_graph, routed
 
 DEFINITIONS = {
     "recall@10": "share of the exact ten nearest neighbours that the graph finds, mean over queries",
@@ -99,6 +99,7 @@ def _measured(
             )
         loaded = load_graph(store)
         graph = graph_in_memory(store, settings, on_progress=on_progress) if isinstance(loaded, str) else loaded
+        graph.calibrations = routed(graph.calibrations, store.n_rows - len(dead))
         matrix = store.matrix()[: graph.covered]
     exact = ExactIndex(matrix, [row for row in dead if row < graph.covered])
     queries = {"text": texts[:n_queries], "image": picture_queries(matrix, n_queries, seed=seed)}
@@ -161,7 +162,7 @@ def _modality(
     for ef in beams:
         with graph.index.beam(ef):
             recall = ann_recall_at_k(graph.index.search(queries, K)[1], expected)
-            low, high = bootstrap_interval(recall, seed=seed)
+            low, high = mean_interval(recall, seed=seed)
             speed = _speed(graph.index, queries, queries)
         measured.append({
             "ef": ef,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,24 +16,25 @@ from mmsearch.evaluation.encode import (
     require_words,
 )
 from mmsearch.evaluation.ground_truth.sets import ClassSet
-from mmsearch.evaluation.measures import compared
+from mmsearch.evaluation.measures import Measure, compared, per_query
 from mmsearch.evaluation.metrics.classification import (
     confusions,
-    ranks_of_truth,
     recall_per_class,
     top_k_accuracy,
 )
-from mmsearch.evaluation.metrics.ranks import Qrels, Values
-from mmsearch.evaluation.metrics.uncertainty import bootstrap_interval
+from mmsearch.evaluation.metrics.ranks import Ids, Qrels, RankedRelevant, Values, rank_relevant
+from mmsearch.evaluation.metrics.uncertainty import effective_size, mean_interval, wilson_interval
 from mmsearch.evaluation.scored import Ranking, examples_of
+from mmsearch.evaluation.ties import BY_CLASS, ties_of
 from mmsearch.records import Matrix
 from mmsearch.vectors import inner_products
 from mmsearch.zeroshot import class_embeddings
 
+MEAN_RECALL = "mean per-class recall"
 DEFINITIONS = {
     "top-1": "share of pictures whose most probable class is the true one",
     "top-5": "share of pictures whose true class is among the five most probable; absent below 5 classes",
-    "mean per-class recall": "mean over the classes of the share of their pictures that is classified right",
+    MEAN_RECALL: "mean over the classes of the share of their pictures that is classified right",
 }
 _TOP = 5
 
@@ -91,8 +93,10 @@ def run_classification(
             "n_classes": len(benchmark.class_names),
             "class_names": list(benchmark.class_names),
             "bad": bad_pictures(benchmark.pictures, bad),
+            "left_out": list(benchmark.left_out),
         },
         "seed": seed,
+        "ties": BY_CLASS,
         "definitions": DEFINITIONS,
         "scales": dict.fromkeys(DEFINITIONS, "share"),
         "ensembles": {name: list(templates) for name, templates in ensembles.items()},
@@ -125,32 +129,53 @@ def _measured(
 ) -> tuple[dict[str, Any], dict[str, Values]]:
     """Return the result of one encoder and ensemble, and by measure 1 or 0 for every picture."""
     truth, n_classes = np.array(benchmark.truth, dtype=np.int64)[readable], scores.shape[1]
-    ranks, predicted = ranks_of_truth(scores, truth), np.argmax(scores, axis=1)
-    ks = (1, _TOP) if n_classes >= _TOP else (1,)
-    accuracies = {f"top-{k}": top_k_accuracy(ranks, k) for k in ks}
-    measures = {name: _mean(values, seed) for name, values in accuracies.items()}
-
-    def mean_recall(counts: Values | None = None) -> float:
-        return float(np.nanmean(recall_per_class(predicted, truth, n_classes, counts)))
-
-    low, high = bootstrap_interval(np.zeros(len(truth)), of_counts=mean_recall, seed=seed)
-    measures["mean per-class recall"] = {"value": mean_recall(), "low": low, "high": high}
+    qrels, predicted = Qrels.from_lists(truth[:, None].tolist()), np.argmax(scores, axis=1)
+    ranked = rank_relevant(scores, qrels)
+    measures = _measures(truth, n_classes)
+    values = per_query(ranked, measures)
+    accuracies = {name: own for name, own in values.items() if name != MEAN_RECALL}
+    intervals = {name: _mean(own, seed) for name, own in accuracies.items()}
+    intervals[MEAN_RECALL] = _mean_recall(predicted, truth, n_classes)
     ranking = Ranking(
         [{"path": str(benchmark.pictures[position])} for position in readable],
         [{"text": name} for name in benchmark.class_names],
         lambda ids: scores[ids],
-        Qrels.from_lists(truth[:, None].tolist()),
+        qrels,
         truth,
     )
     result = {
         "n_pictures": len(truth),
-        "measures": measures,
-        "examples": examples_of(ranking, 1 / ranks.astype(np.float64), seed=seed),
+        "measures": intervals,
+        **ties_of(ranked, measures).to_json(measures),
+        "examples": examples_of(ranking, 1 / ranked.ranks.astype(np.float64), seed=seed),
         "confusion": confusions(predicted, truth, n_classes).tolist(),
     }
     return result, accuracies
 
 
+def _measures(truth: Ids, n_classes: int) -> list[Measure]:
+    """Return the measures as means over pictures; in the mean per-class recall those of rare classes weigh more."""
+    sizes = np.bincount(truth)
+    weights = len(truth) / (np.count_nonzero(sizes) * sizes[truth])
+    ks = (1, _TOP) if n_classes >= _TOP else (1,)
+    return [
+        *(Measure(f"top-{k}", DEFINITIONS[f"top-{k}"], partial(_is_in_top, k)) for k in ks),
+        Measure(MEAN_RECALL, DEFINITIONS[MEAN_RECALL], lambda ranked: weights * _is_in_top(1, ranked)),
+    ]
+
+
+def _is_in_top(k: int, ranked: RankedRelevant) -> Values:
+    return top_k_accuracy(ranked.ranks, k)
+
+
 def _mean(values: Values, seed: int) -> dict[str, float]:
-    low, high = bootstrap_interval(values, seed=seed)
+    low, high = mean_interval(values, seed=seed)
     return {"value": float(values.mean()), "low": low, "high": high}
+
+
+def _mean_recall(predicted: Ids, truth: Ids, n_classes: int) -> dict[str, float]:
+    """Return the mean of the recalls of the classes, a share of pictures in which all classes weigh the same."""
+    value = float(np.nanmean(recall_per_class(predicted, truth, n_classes)))
+    is_right, weights = (predicted == truth).astype(np.float64), 1 / np.bincount(truth)[truth]
+    low, high = wilson_interval(value, effective_size(is_right, np.arange(len(truth)), weights))
+    return {"value": value, "low": low, "high": high}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mmsearch.arguments import Mode, WithoutRelevant, one_of
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.encode import SetEncoder, bad_pictures, described_encoders, refuse_repeated
 from mmsearch.evaluation.ground_truth.sets import GROUPS_OF_FOUR, REVISITED, InstanceSet, Task
@@ -16,7 +17,8 @@ from mmsearch.evaluation.local import LocalOptions, scores_by_search, words_libr
 from mmsearch.evaluation.measures import NS_SCORE, RANKING, REVISITED_RANKING, described, kept_queries
 from mmsearch.evaluation.metrics.ranks import Ids, Qrels, rank_relevant_of_rows
 from mmsearch.evaluation.scored import Item, OnRanking, Ranking, Scored, compare_parts, score
-from mmsearch.records import Matrix, Mode
+from mmsearch.evaluation.ties import BY_PLACE, ties_of
+from mmsearch.records import Matrix
 from mmsearch.vectors import inner_products
 
 WORDS_ALONE = "visual words"
@@ -37,7 +39,7 @@ def run_instance(
     benchmark: InstanceSet,
     encoders: Sequence[SetEncoder],
     *,
-    without_relevant: str = "skip",
+    without_relevant: WithoutRelevant = "skip",
     local: LocalOptions | None = None,
     seed: int = 0,
     on_ranking: OnRanking = lambda encoder, part, ranking: None,
@@ -50,8 +52,8 @@ def run_instance(
         Gallery, queries, and what is relevant and junk.
     encoders : sequence of SetEncoder
         Compared pairwise where there are several.
-    without_relevant : str
-        What becomes of queries to which nothing is relevant: `skip`, `zero` or `error`; see `kept_queries`.
+    without_relevant : "skip", "zero" or "error"
+        What becomes of queries to which nothing is relevant; see `kept_queries`.
     local : LocalOptions or None
         Also measure every encoder with its answers reranked by local features, and visual words alone.
     seed : int
@@ -71,6 +73,7 @@ def run_instance(
     GroundTruthError
         If no picture can be read, a model is given twice, or a query has no relevant picture and that is an error.
     """
+    one_of(without_relevant, "without_relevant", WithoutRelevant)
     refuse_repeated(encoders)
     measures = REVISITED_RANKING if benchmark.protocol == REVISITED else RANKING
     is_of_four = benchmark.protocol == GROUPS_OF_FOUR
@@ -107,10 +110,12 @@ def run_instance(
             "n_pictures": len(benchmark.gallery),
             "n_queries": len(benchmark.queries),
             "bad": bad,
+            "left_out": list(benchmark.left_out),
             "without_queries": sorted(left_out),
         },
         "seed": seed,
         "without_relevant": without_relevant,
+        "ties": BY_PLACE,
         **described((*measures, NS_SCORE) if is_of_four else measures),
         "encoders": described_encoders(encoders),
         "results": {
@@ -118,6 +123,12 @@ def run_instance(
         },
         "comparisons": compare_parts(found, seed=seed),
     }
+
+
+def system_names(encoders: Sequence[SetEncoder], *, is_local: bool) -> list[str]:
+    """Return the names of the systems that `run_instance` measures."""
+    names = [one.encoder.name for one in encoders]
+    return [*names, *map(RERANKED.format, names), WORDS_ALONE] if is_local else names
 
 
 def _systems(
@@ -169,7 +180,7 @@ def _encoded(benchmark: InstanceSet, encoder: SetEncoder) -> tuple[list[Path], l
 
 
 def _ranking(
-    benchmark: InstanceSet, answers: _Answers, task: Task, without_relevant: str
+    benchmark: InstanceSet, answers: _Answers, task: Task, without_relevant: WithoutRelevant
 ) -> tuple[Ranking, list[int], int]:
     """Return the ranking of a task, the positions of its queries, and how many have nothing relevant."""
     rows = answers.gallery_rows
@@ -228,4 +239,5 @@ def _with_ns_score(scored: Scored, ranking: Ranking) -> Scored:
     rows = (row for _, scores in ranking.blocks() for row in scores)
     ranked = rank_relevant_of_rows(rows, len(ranking.gallery), Qrels.from_lists(own))
     values = {**scored.values, NS_SCORE.name: NS_SCORE.of(ranked)}
-    return replace(scored, values=values, measures=(*scored.measures, NS_SCORE))
+    ties = scored.ties.joined(ties_of(ranked, (NS_SCORE,)))
+    return replace(scored, values=values, ties=ties, measures=(*scored.measures, NS_SCORE))

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mmsearch.arguments import Mode
 from mmsearch.evaluation.encode import NO_GRAPH, OnProgress, SetEncoder
 from mmsearch.library import Library
-from mmsearch.records import Matrix, Mode, Query
+from mmsearch.records import Matrix, Query
 
 
 @dataclass(frozen=True)

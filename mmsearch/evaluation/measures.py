@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mmsearch.arguments import WithoutRelevant, one_of
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.metrics.average_precision import (
     average_precision,
@@ -21,7 +22,15 @@ from mmsearch.evaluation.metrics.instance import ns_score, precision_at_k_revisi
 from mmsearch.evaluation.metrics.ndcg import ndcg
 from mmsearch.evaluation.metrics.ranks import Ids, RankedRelevant, Values
 from mmsearch.evaluation.metrics.recall import hit_at_k, precision_at_k, recall_at_k
-from mmsearch.evaluation.metrics.uncertainty import bootstrap_interval, holm, median_of_counts, paired_p_value
+from mmsearch.evaluation.metrics.uncertainty import (
+    bootstrap_interval,
+    holm,
+    mean_interval,
+    median_of_counts,
+    paired_p_value,
+)
+
+_LARGEST = {"share": 1.0, "of 4": 4.0}  # of a scale
 
 
 @dataclass(frozen=True)
@@ -94,17 +103,18 @@ def described(measures: Sequence[Measure] = RANKING) -> dict[str, Any]:
     }
 
 
-def kept_queries(n_relevant: Ids, without_relevant: str = "skip") -> Ids:
+def kept_queries(n_relevant: Ids, without_relevant: WithoutRelevant = "skip") -> Ids:
     """Return the positions of the queries that are scored.
 
     Parameters
     ----------
     n_relevant : int64 array, shape (n_queries,)
         R of every query.
-    without_relevant : str
+    without_relevant : "skip", "zero" or "error"
         What becomes of queries to which nothing is relevant: `skip` leaves them out, `zero` scores them 0, `error`
         refuses the set.
     """
+    one_of(without_relevant, "without_relevant", WithoutRelevant)
     empty = np.flatnonzero(n_relevant == 0)
     if without_relevant == "error" and len(empty):
         raise GroundTruthError(
@@ -126,12 +136,14 @@ def summarised(
     measures: Sequence[Measure] = RANKING,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Return for every measure its `value` and the `low` and `high` of its 95 % bootstrap interval."""
+    """Return for every measure its `value` and the `low` and `high` of its 95 % interval."""
     found = {}
     for measure in measures:
         own = values[measure.name]
-        of_counts = median_of_counts(own) if measure.is_median else None
-        low, high = bootstrap_interval(own, groups, of_counts=of_counts, seed=seed)
+        if measure.is_median:
+            low, high = bootstrap_interval(own, groups, of_counts=median_of_counts(own), seed=seed)
+        else:
+            low, high = mean_interval(own, groups, largest=_LARGEST[measure.scale], seed=seed)
         found[measure.name] = {"value": measure.value(own), "low": low, "high": high}
     return found
 

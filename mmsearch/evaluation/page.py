@@ -11,6 +11,7 @@ from typing import Any
 
 from mmsearch.evaluation.plots import ann_plot, confusion_plot, precision_recall_plot
 from mmsearch.images.copies import thumbnail_of_file
+from mmsearch.names import page_text, quoted
 from mmsearch.records import Box
 
 _SIDE = 200  # pixels of a thumbnail, shown at half of that
@@ -23,13 +24,14 @@ _TITLES = {
     "run": "Rankings against ground truth",
     "ann": "Approximate nearest neighbours",
 }
-_GROUPED = "In brackets: 95 % bootstrap intervals over groups of queries that are not independent of one another."
+_INTERVALS = "In brackets: 95 % intervals over {}: Wilson's where a value is a share of them, else the bootstrap's."
+_GROUPED = _INTERVALS.format("groups of queries that are not independent of one another")
 _METHODS = {
-    "retrieval": f"{_GROUPED} Equal scores are ordered by the place in the set.",
-    "instance": f"{_GROUPED} Equal scores are ordered by the place in the set.",
-    "run": "In brackets: 95 % bootstrap intervals over queries. Equal scores go to the smaller document name.",
-    "classify": "In brackets: 95 % bootstrap intervals over pictures. Equal scores go to the first class.",
-    "ann": "In brackets: 95 % bootstrap intervals over queries.",
+    "retrieval": _GROUPED,
+    "instance": _GROUPED,
+    "run": _INTERVALS.format("queries"),
+    "classify": "In brackets: 95 % intervals over pictures, Wilson's.",
+    "ann": _INTERVALS.format("queries"),
 }
 _TESTED = (
     " p: Fisher's randomisation test on paired differences, corrected by Holm's method for the number of pairs."
@@ -39,11 +41,11 @@ Part = dict[str, Any]
 
 
 def page_of(found: Mapping[str, Any]) -> str:
-    """Return the page of a report, as `write_report` gets it; thumbnails are made from the pictures' paths."""
+    """Return the page of a report, as `Report.write` gets it; thumbnails are made from the pictures' paths."""
     from jinja2 import Environment
 
     source = files("mmsearch.evaluation").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    template = Environment(autoescape=True).from_string(source)
+    template = Environment(autoescape=True, finalize=page_text).from_string(source)
     kind = found["benchmark"]
     parts = list(_ann_parts(found) if kind == "ann" else _measured_parts(found))
     return template.render(
@@ -51,8 +53,10 @@ def page_of(found: Mapping[str, Any]) -> str:
         lead=_lead(found),
         parts=parts,
         definitions=found["definitions"],
-        method=_METHODS[kind] + (_TESTED if found.get("comparisons") else ""),
-        bad=found["set"]["bad"],
+        method=f"{_METHODS[kind]}{_TESTED if found.get('comparisons') else ''} {found.get('ties', '')}",
+        ties=ties_texts(found),
+        bad=[{**bad, "path": quoted(bad["path"])} for bad in found["set"]["bad"]],
+        left_out=found["set"].get("left_out", ()),
         facts=_facts(found),
     )
 
@@ -66,6 +70,26 @@ def interval_text(value: Mapping[str, float], scale: str) -> tuple[str, str]:
     if scale == "share":
         return f"{100 * value['value']:.1f} %", f"({100 * value['low']:.1f} to {100 * value['high']:.1f})"
     return f"{value['value']:.4g}", f"({value['low']:.4g} to {value['high']:.4g})"
+
+
+def ties_texts(found: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for every result of a report in which the order of equal scores decides something."""
+    return [
+        f"{model}, {part}: {_ties_text(result, found['scales'])}"
+        for model, results in (found["results"] if "ties" in found else {}).items()
+        for part, result in results.items()
+        if "ties" in result
+    ]
+
+
+def _ties_text(result: Mapping[str, Any], scales: Mapping[str, str]) -> str:
+    n = result["ties"]["n_queries"]
+    ends = [
+        f"{measure} {interval_text({'value': low, 'low': low, 'high': high}, scales[measure])[1]}"
+        for measure, (low, high) in result["ties"]["ends"].items()
+    ]
+    asked = f"{n} {'query has' if n == 1 else 'queries have'}"
+    return f"{asked} a right answer at the score of a wrong one; by their order a value could be {', '.join(ends)}"
 
 
 def counts_text(result: Mapping[str, Any]) -> str:
@@ -202,7 +226,8 @@ def _thumbnails() -> Callable[[Any], Any]:
         if "path" not in item:
             return item
         box = tuple(item["box"]) if "box" in item else None
-        return {**item, "name": Path(item["path"]).name, "thumbnail": small(item["path"], box)}
+        path = item["path"]
+        return {**item, "name": quoted(Path(path).name), "path": quoted(path), "thumbnail": small(path, box)}
 
     return with_thumbnail
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import platform
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +12,8 @@ from typing import Any
 
 from mmsearch.errors import StorageError, advice, reason
 from mmsearch.evaluation.page import page_of
+from mmsearch.names import json_text
+from mmsearch.output import PAGE, REPORT, OutputFile
 from mmsearch.system import n_cores
 
 _PACKAGES = ("mmsearch", "numpy", "onnxruntime", "hnswlib", "pillow", "torch", "open-clip-torch", "datasets")
@@ -31,47 +30,59 @@ def environment() -> dict[str, Any]:
     }
 
 
-def prepare_folder(folder: Path) -> None:
-    """Make the folder of a report, before hours of work go into it.
+@dataclass(frozen=True)
+class Report:
+    """A report in a folder: `report.json` and `report.html`.
 
-    Raises
-    ------
-    StorageError
-        If it cannot be made or written to.
+    Parameters
+    ----------
+    folder : Path
+        Made if it does not exist.
+    is_forced : bool
+        Also replace files that are not of an earlier report.
     """
-    with _storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
 
+    folder: Path
+    is_forced: bool = False
 
-def write_report(found: dict[str, Any], folder: Path) -> tuple[Path, Path]:
-    """Write `report.json` and `report.html` into a folder, and return their paths.
+    def check(self) -> None:
+        """Make the folder and see that the report can be written, before hours of work go into it.
 
-    In the JSON a value that is not a finite number, such as the median rank where most queries find nothing, is
-    null: JSON has no word for it. The page holds its plots and thumbnails itself.
+        Raises
+        ------
+        OutputError
+            If one of its files is there and must not be replaced.
+        StorageError
+            If the folder cannot be made or written to.
+        """
+        self._make_folder()
+        for file in self._files():
+            file.check()
 
-    Raises
-    ------
-    StorageError
-        If the folder cannot be written to.
-    """
-    found = {**found, "environment": environment()}
-    data, page = folder / "report.json", folder / "report.html"
-    with _storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        data.write_text(json.dumps(finite(found), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        # Names that are not UTF-8 come as lone surrogates, which a page can only hold as references.
-        page.write_text(page_of(found), encoding="utf-8", errors="xmlcharrefreplace")
-    return data, page
+    def write(self, found: dict[str, Any]) -> tuple[Path, Path]:
+        """Write both files, and return their paths; errors are those of `check`.
 
+        In the JSON a value that is not a finite number, such as the median rank where most queries find nothing, is
+        null: JSON has no word for it. The page holds its plots and thumbnails itself.
+        """
+        found = {"generator": "mmsearch", **found, "environment": environment()}
+        self._make_folder()
+        data, page = self._files()
+        data.write_text(json_text(finite(found), indent=1) + "\n")
+        page.write_text(page_of(found))
+        return data.path, page.path
 
-@contextmanager
-def _storage_errors(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"{folder}: could not be written ({reason(error)}); {advice(error)}") from error
+    def _files(self) -> tuple[OutputFile, OutputFile]:
+        return (
+            OutputFile(self.folder / "report.json", REPORT, is_forced=self.is_forced),
+            OutputFile(self.folder / "report.html", PAGE, is_forced=self.is_forced),
+        )
+
+    def _make_folder(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.folder}: could not be written ({reason(error)}); {advice(error)}") from error
 
 
 def finite(value: Any) -> Any:

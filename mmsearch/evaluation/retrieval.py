@@ -18,6 +18,7 @@ from mmsearch.evaluation.ground_truth.sets import CaptionSet
 from mmsearch.evaluation.measures import described
 from mmsearch.evaluation.metrics.ranks import Qrels
 from mmsearch.evaluation.scored import OnRanking, Ranking, Scored, compare_parts, score
+from mmsearch.evaluation.ties import BY_PLACE
 from mmsearch.vectors import inner_products
 
 TEXT_TO_IMAGE, IMAGE_TO_TEXT = "text to image", "image to text"
@@ -78,6 +79,7 @@ def run_retrieval(
             "bad": bad_pictures(benchmark.pictures, bad),
         },
         "seed": seed,
+        "ties": BY_PLACE,
         **described(),
         "encoders": described_encoders(encoders),
         "results": {

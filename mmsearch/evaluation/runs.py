@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from mmsearch.arguments import as_path, several
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.ground_truth.trec import Judged, RunRanks, rank_run, read_qrels, read_run
-from mmsearch.evaluation.measures import compared, curve, described, per_query, summarised
+from mmsearch.evaluation.measures import RANKING, compared, curve, described, per_query, summarised
+from mmsearch.evaluation.ties import BY_NAME, ties_of
+from mmsearch.records import PathLike
 
 
-def score_runs(qrels: Path, runs: Sequence[Path], *, seed: int = 0) -> dict[str, Any]:
+def score_runs(qrels: PathLike, runs: PathLike | Iterable[PathLike], *, seed: int = 0) -> dict[str, Any]:
     """Measure TREC runs, and compare them pairwise.
 
     Parameters
     ----------
-    qrels : Path
+    qrels : path
         Ground truth.
-    runs : sequence of Path
+    runs : path, or several
         Called by their file names.
     seed : int
         Of the intervals and tests.
@@ -35,6 +39,8 @@ def score_runs(qrels: Path, runs: Sequence[Path], *, seed: int = 0) -> dict[str,
     GroundTruthError
         If a file is not in the format, run and qrels share no query, or two runs have the same name.
     """
+    qrels = _as_file(qrels, "qrels")
+    runs = several(runs, "runs", _as_file)
     for one, other in combinations(runs, 2):
         if one.name == other.name:
             raise GroundTruthError(f"{one} and {other} have the same name; rename one, to tell them apart")
@@ -45,6 +51,7 @@ def score_runs(qrels: Path, runs: Sequence[Path], *, seed: int = 0) -> dict[str,
         "benchmark": "run",
         "set": {"name": qrels.name, "bad": []},
         "seed": seed,
+        "ties": BY_NAME,
         **described(),
         "results": {
             name: {
@@ -54,6 +61,7 @@ def score_runs(qrels: Path, runs: Sequence[Path], *, seed: int = 0) -> dict[str,
                     "n_unjudged": len(one.extra),
                     "n_without_relevant": len(one.without_relevant),
                     "measures": summarised(values[name], seed=seed),
+                    **ties_of(one.ranked, RANKING).to_json(RANKING),
                     "precision_at_recall": curve(one.ranked),
                 }
             }
@@ -61,6 +69,10 @@ def score_runs(qrels: Path, runs: Sequence[Path], *, seed: int = 0) -> dict[str,
         },
         "comparisons": {qrels.name: compared(values, seed=seed)} if len(runs) > 1 else {},
     }
+
+
+def _as_file(value: object, name: str) -> Path:
+    return Path(os.fsdecode(as_path(value, name)))
 
 
 def _ranked(run: Path, judged: Judged, qrels: Path) -> RunRanks:

@@ -14,6 +14,7 @@ import numpy as np
 from mmsearch.evaluation.measures import RANKING, Measure, compared, curve, means_of, per_query, summarised
 from mmsearch.evaluation.metrics.average_precision import average_precision
 from mmsearch.evaluation.metrics.ranks import Ids, Qrels, Values, rank_relevant_of_rows
+from mmsearch.evaluation.ties import Ties, ties_of
 from mmsearch.records import Matrix
 from mmsearch.vectors import top_k
 
@@ -77,6 +78,7 @@ class Scored:
     n_gallery: int
     values: dict[str, Values]
     groups: Ids
+    ties: Ties
     curve: list[float]
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     n_without_relevant: int = 0
@@ -86,7 +88,10 @@ class Scored:
         """Return the same for some of the queries, by their place in `values`; without curve and examples."""
         chosen = np.asarray(queries, dtype=np.int64)
         values = {name: own[chosen] for name, own in self.values.items()}
-        return replace(self, values=values, groups=self.groups[chosen], curve=[], examples={}, n_without_relevant=0)
+        return replace(
+            self, values=values, groups=self.groups[chosen], ties=self.ties.of(chosen), curve=[], examples={},
+            n_without_relevant=0,
+        )  # fmt: skip
 
     def to_json(self, *, seed: int) -> dict[str, Any]:
         """Return counts, measures with 95 % intervals, the precision-recall curve and the examples."""
@@ -96,6 +101,7 @@ class Scored:
             "n_gallery": self.n_gallery,
             **without,
             "measures": summarised(self.values, self.groups, measures=self.measures, seed=seed),
+            **self.ties.to_json(self.measures),
             "precision_at_recall": self.curve,
             "examples": self.examples,
         }
@@ -111,6 +117,7 @@ def score(
         len(ranking.gallery),
         per_query(ranked, measures),
         ranking.groups,
+        ties_of(ranked, measures),
         curve(ranked),
         examples_of(ranking, average_precision(ranked), seed=seed),
         n_without_relevant,

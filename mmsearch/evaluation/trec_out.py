@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
-from mmsearch.errors import StorageError, advice, reason
 from mmsearch.evaluation.ground_truth.trec import qrels_lines, run_lines
 from mmsearch.evaluation.scored import Item, Ranking
+from mmsearch.output import QRELS, RUN, OutputFile
 
 
 class TrecWriter:
     """Writes each ranking it is given: `PART.qrels` and `PART.ENCODER.run` in a folder.
 
     Pictures are named by their paths and texts by their numbers, with what TREC's format cannot hold escaped as
-    in an address.
+    in an address. The tag of a run and the iteration of qrels, which no measure looks at, say whose files they are.
 
     Parameters
     ----------
     folder : Path
-        Made if it does not exist.
+        Where they go; it is there.
     depth : int
         Hits a query.
+    is_forced : bool
+        Also replace files that are not of mmsearch.
     """
 
-    def __init__(self, folder: Path, depth: int) -> None:
-        self.folder, self.depth = folder, depth
+    def __init__(self, folder: Path, depth: int, *, is_forced: bool = False) -> None:
+        self.folder, self.depth, self._is_forced = folder, depth, is_forced
+
+    def check(self, encoders: Iterable[str], parts: Iterable[str]) -> None:
+        """Refuse what cannot be written, before any ranking is made; errors are those of `OutputFile.check`."""
+        systems = tuple(encoders)
+        for part in parts:
+            for file in (self._qrels_file(part), *(self._run_file(part, one) for one in systems)):
+                file.check()
 
     def __call__(self, encoder: str, part: str, ranking: Ranking) -> None:
         """Write the ranking of one encoder for one part of a report."""
@@ -34,22 +44,30 @@ class TrecWriter:
         asked = [_name(item, i) for i, item in enumerate(ranking.queries)]
         if len(set(asked)) < len(asked):  # one picture asked twice, such as two parts of it
             asked = [f"{i}:{name}" for i, name in enumerate(asked)]
-        qrels, tag = ranking.qrels, _file_name(encoder)
-        qrels_file = self.folder / f"{_file_name(part)}.qrels"
-        run_file = self.folder / f"{_file_name(part)}.{tag}.run"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with qrels_file.open("w", encoding="utf-8") as out:
+        qrels, tag = ranking.qrels, f"mmsearch.{_file_name(encoder)}"
+
+        def save_qrels(path: Path) -> None:
+            with path.open("w", encoding="utf-8") as out:
                 for query, name in enumerate(asked):
                     own = slice(qrels.offsets[query], qrels.offsets[query + 1])
                     gains = zip(qrels.ids[own].tolist(), qrels.gains[own].tolist(), strict=True)
-                    out.write(qrels_lines(name, {names[i]: gain for i, gain in gains}))
-            with run_file.open("w", encoding="utf-8") as out:
+                    out.write(qrels_lines(name, {names[i]: gain for i, gain in gains}, "mmsearch"))
+
+        def save_run(path: Path) -> None:
+            with path.open("w", encoding="utf-8") as out:
                 for query, ids, scores in ranking.best(self.depth):
                     ranked = zip((names[i] for i in ids.tolist()), scores.tolist(), strict=True)
                     out.write(run_lines(asked[query], list(ranked), tag))
-        except OSError as error:
-            raise StorageError(f"{run_file}: could not be written ({reason(error)}); {advice(error)}") from error
+
+        self._qrels_file(part).write(save_qrels)
+        self._run_file(part, encoder).write(save_run)
+
+    def _qrels_file(self, part: str) -> OutputFile:
+        return OutputFile(self.folder / f"{_file_name(part)}.qrels", QRELS, is_forced=self._is_forced)
+
+    def _run_file(self, part: str, encoder: str) -> OutputFile:
+        name = f"{_file_name(part)}.{_file_name(encoder)}.run"
+        return OutputFile(self.folder / name, RUN, is_forced=self._is_forced)
 
 
 def _name(item: Item, number: int) -> str:

@@ -8,7 +8,7 @@ from mmsearch.images.limits import enough_for
 from mmsearch.images.read import file_digest, read_file
 
 __all__ = [
-    "Found", "FoundFile", "PassedOver", "Unreachable", "decode", "decode_for_both", "decode_grey", "enough_for",
-    "file_digest", "find_files", "has_heif", "is_named_like_a_picture", "part_of_picture", "passed_over_text",
-    "read_file",
+    "Found", "FoundFile", "PassedOver", "Unreachable", "decode", "decode_for_both", "decode_grey",
+    "enough_for", "file_digest", "find_files", "has_heif", "is_named_like_a_picture", "part_of_picture",
+    "passed_over_text", "read_file",
 ]  # fmt: skip

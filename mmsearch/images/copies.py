@@ -1,4 +1,4 @@
-"""Copies of a picture to be looked at or asked: thumbnails and parts. Upright, without EXIF, like every decode."""
+"""Copies of a picture to be looked at or asked: thumbnails and parts. Upright, in sRGB, without EXIF or profile."""
 
 from __future__ import annotations
 
@@ -49,9 +49,10 @@ def thumbnail(
 
     with named_errors():
         upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
-        image = (upright.image if box is None else _part(upright, box)).convert("RGB")
+        image = upright.image if box is None else _part(upright, box)
         image.thumbnail((side, side))
-        return Thumbnail(_saved(image, "JPEG", quality=80), (upright.width, upright.height))
+        shown = upright.in_srgb(image).convert("RGB")
+        return Thumbnail(_saved(shown, "JPEG", quality=80), (upright.width, upright.height))
 
 
 def thumbnail_of_file(
@@ -82,7 +83,7 @@ def part_of_picture(data: bytes, box: Box, *, max_megapixels: float = MAX_MEGAPI
         left, top, right, bottom = _inside(box, upright)
         size = right - left, bottom - top
         check_size(*size, max_megapixels, what="the part")
-        part = _part(upright, box).convert("RGB")
+        part = upright.in_srgb(_part(upright, box)).convert("RGB")
         return _saved(part if part.size == size else part.resize(size), "PNG", compress_level=1)
 
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from mmsearch.images.fit import fit, resized
 from mmsearch.images.upright import Upright, named_errors, open_upright
 from mmsearch.records import MAX_MEGAPIXELS, Picture, Pixels, Preprocessing
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 
 def decode(
@@ -23,9 +18,9 @@ def decode(
 ) -> Picture:
     """Decode one picture for an image tower.
 
-    Frame 0, turned by its EXIF orientation, hidden colours composited on white, 16- and 32-bit grey scaled
-    to 8 bits, then resized, cut or padded as `preprocessing` says. Without draft the pixels equal those of
-    open_clip's own transform.
+    Frame 0, turned by its EXIF orientation, hidden colours composited on white, deeper samples scaled to 8 bits,
+    then resized, brought from the colours of its profile to sRGB, cut or padded as `preprocessing` says. Without
+    draft the pixels of an sRGB picture equal those of open_clip's own transform.
 
     Parameters
     ----------
@@ -56,7 +51,7 @@ def decode(
 
     with named_errors():
         upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
-        return _picture(upright, _fitted(upright.image, preprocessing))
+        return _picture(upright, _fitted(upright, preprocessing))
 
 
 def decode_for_both(
@@ -88,7 +83,7 @@ def decode_for_both(
 
     with named_errors():
         upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
-        return _picture(upright, _fitted(upright.image, preprocessing)), _grey(upright.image)
+        return _picture(upright, _fitted(upright, preprocessing)), _grey(upright, longer_side)
 
 
 def decode_grey(data: bytes, *, longer_side: int, max_megapixels: float = MAX_MEGAPIXELS) -> Picture:
@@ -105,7 +100,7 @@ def decode_grey(data: bytes, *, longer_side: int, max_megapixels: float = MAX_ME
 
     with named_errors():
         upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
-        return _picture(upright, _grey(upright.image))
+        return _picture(upright, _grey(upright, longer_side))
 
 
 def _twice(size: tuple[int, int], wanted: Preprocessing) -> tuple[int, int]:
@@ -123,10 +118,11 @@ def _picture(upright: Upright, pixels: Pixels) -> Picture:
     return Picture(pixels, upright.width, upright.height, upright.format, upright.taken_at)
 
 
-def _fitted(image: Image.Image, preprocessing: Preprocessing) -> Pixels:
-    return np.asarray(fit(image, preprocessing).convert("RGB"), dtype=np.uint8)
+def _fitted(upright: Upright, preprocessing: Preprocessing) -> Pixels:
+    return np.asarray(fit(upright.image, preprocessing, upright.in_srgb).convert("RGB"), dtype=np.uint8)
 
 
-def _grey(image: Image.Image) -> Pixels:
+def _grey(upright: Upright, longer_side: int) -> Pixels:
+    image = upright.in_srgb(upright.image, longer_side=2 * longer_side)  # the extractor reduces the rest with care
     coloured = image if image.mode in ("L", "RGB") else image.convert("RGB")
     return np.asarray(coloured.convert("L"), dtype=np.uint8)

@@ -53,7 +53,13 @@ class PassedOver:
 Found = FoundFile | Unreachable | PassedOver
 
 
-def find_files(roots: Sequence[bytes], *, follow_links: bool = False) -> Iterator[Found]:
+LINK_ELSEWHERE = "link elsewhere"
+"""Kind of a link that is passed over, as its folder has a place of its own."""
+
+
+def find_files(
+    roots: Sequence[bytes], *, follow_links: bool = False, closed_to_links: bytes | None = None
+) -> Iterator[Found]:
     """Yield the candidate pictures at or below the roots, each once, in sorted order, and what is passed over.
 
     A root that is a file is a candidate whatever its name; inside folders the extension decides, and the first
@@ -67,8 +73,10 @@ def find_files(roots: Sequence[bytes], *, follow_links: bool = False) -> Iterato
         Absolute paths.
     follow_links : bool
         Go through symbolic links; a folder reached twice is searched once.
+    closed_to_links : bytes or None
+        Real path of a folder: links to it, into it, or to a folder around it are passed over.
     """
-    search = _Search(follow_links, frozenset(roots))
+    search = _Search(follow_links, frozenset(roots), closed_to_links)
     yielded: set[bytes] = set()
     for root in roots:
         for found in search.from_root(root):
@@ -83,6 +91,7 @@ class _Search:
 
     follow_links: bool
     roots: frozenset[bytes]
+    closed_to_links: bytes | None
     seen: set[tuple[int, int]] = field(default_factory=set)
 
     def from_root(self, root: bytes) -> Iterator[Found]:
@@ -101,12 +110,7 @@ class _Search:
         while pending:
             folder = pending.pop()
             try:
-                status = os.stat(folder)
-                if (status.st_dev, status.st_ino) in self.seen:
-                    continue
-                self.seen.add((status.st_dev, status.st_ino))
-                with os.scandir(folder) as entries:
-                    listing = sorted(entries, key=lambda entry: entry.name)
+                listing = self._listed(folder)
             except OSError as error:
                 yield _unreachable(folder, error, is_folder=True)
                 continue
@@ -118,11 +122,29 @@ class _Search:
                     elif is_left_out(entry.name):
                         if entry.path not in self.roots:  # as a root it has its turn
                             yield PassedOver(entry.path, os.fsdecode(entry.name), is_folder=True)
+                    elif entry.is_symlink() and self._is_closed(entry.path):
+                        yield PassedOver(entry.path, LINK_ELSEWHERE, is_folder=True)
                     elif not entry.name.startswith(b"."):
                         folders.append(entry.path)
                 except OSError as error:
                     yield _unreachable(entry.path, error, is_folder=False)
             pending += reversed(folders)
+
+    def _listed(self, folder: bytes) -> list[os.DirEntry[bytes]]:
+        """Return what is in a folder, sorted by name; nothing if this search has been there."""
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in self.seen:
+            return []
+        self.seen.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+
+    def _is_closed(self, link: bytes) -> bool:
+        """Return whether a link leads to, into or around the folder that is closed to links."""
+        if self.closed_to_links is None:
+            return False
+        real = os.path.realpath(link)
+        return os.path.commonpath([real, self.closed_to_links]) in (real, self.closed_to_links)
 
     def _file(self, entry: os.DirEntry[bytes]) -> Iterator[Found]:
         """Yield what a file inside a folder is, if it is or promises a picture or film."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mmsearch.records import Preprocessing
@@ -23,8 +24,8 @@ def resized(size: tuple[int, int], wanted: Preprocessing) -> tuple[int, int]:
     return (wanted.resize, other) if width <= height else (other, wanted.resize)
 
 
-def fit(image: Image.Image, wanted: Preprocessing) -> Image.Image:
-    """Resize, then cut from or pad round the centre to the size wanted."""
+def fit(image: Image.Image, wanted: Preprocessing, recoloured: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """Resize, recolour what is small now, then cut from or pad round the centre to the size wanted."""
     from PIL.Image import Resampling
 
     if wanted.mode == "shortest":
@@ -33,7 +34,7 @@ def fit(image: Image.Image, wanted: Preprocessing) -> Image.Image:
     target = resized(image.size, wanted)
     if target != image.size:
         image = image.resize(target, filters[wanted.interpolation])
-    return _centred(image, wanted)
+    return _centred(recoloured(image), wanted)
 
 
 def _without_far_ends(image: Image.Image, wanted: Preprocessing) -> Image.Image:

@@ -17,12 +17,13 @@ from mmsearch.images.tiff import check_tiff
 
 if TYPE_CHECKING:
     from PIL import Image
+    from PIL.ImageFile import ImageFile
 
 _BMP_HEADERS, _BMP_DEPTHS = (12, 16, 40, 52, 56, 64, 108, 124), (1, 2, 4, 8, 16, 24, 32, 64)
 _BMP_UNPACKED = {0: "", 3: " in odd bit fields", 6: " in odd bit fields"}
 
 
-def open_lazily(data: bytes, max_megapixels: float) -> Image.Image:
+def open_lazily(data: bytes, max_megapixels: float) -> ImageFile:
     """Return a picture whose pixels are not loaded yet, after its size was checked.
 
     Raises
@@ -67,7 +68,7 @@ def _check_variant(kind: str, data: bytes) -> None:
         raise unread_variant(kind, words)
 
 
-def _by_pillow(kind: str, data: bytes) -> Image.Image:
+def _by_pillow(kind: str, data: bytes) -> ImageFile:
     """Open a picture by the plugin of its format, without Pillow's limit of pixels: it is one of the process."""
     from PIL import Image
 

@@ -11,6 +11,7 @@ from mmsearch.errors import PictureError
 
 HEAD_BYTES = 1 << 16  # so much of a file says what it is
 READ_KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+FORMATS = (*READ_KINDS, "HEIF", "MPO")  # as the catalog has them: HEIC is HEIF, JPEGs of several pictures are MPO
 _READ_EXTENSIONS = frozenset(
     (
         b".jpg .jpeg .jpe .jfif .jif .jfi .pjpeg .pjp .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .avif .avifs"
@@ -146,6 +147,12 @@ def _other_kind(head: bytes) -> str | None:
 def is_read(kind: str | None) -> bool:
     """Return whether pictures of this kind are read here."""
     return kind in READ_KINDS or (kind == "HEIC" and has_heif())
+
+
+def is_picture_or_film(head: bytes) -> bool:
+    """Return whether what starts with these bytes is a picture, also of a kind that is not read, or a film."""
+    kind = kind_of_bytes(head)
+    return kind in READ_KINDS or kind in _EXTENSIONS_OF_KINDS
 
 
 def check_kind(head: bytes) -> str:

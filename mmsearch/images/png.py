@@ -6,8 +6,11 @@ import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from mmsearch.errors import PictureError
+from mmsearch.images.dates import date_in_xmp, xmp_of_date
+from mmsearch.images.xmp import MAX_BYTES
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_CHUNK = 1 << 20  # of what is packed, Pillow unpacks so much a chunk
@@ -21,7 +24,8 @@ _ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)[0-9]')
 def without_long_texts(data: bytes) -> bytes:
     """Return a PNG without the texts and the colour profile that are too long, or the same bytes if none is.
 
-    Nothing is unpacked into memory as a whole. What an edit history says of the orientation is kept.
+    Nothing is unpacked into memory as a whole. What an edit history says of the orientation and of the
+    date is kept.
 
     Raises
     ------
@@ -33,18 +37,28 @@ def without_long_texts(data: bytes) -> bytes:
         if kind not in (b"tEXt", b"zTXt", b"iTXt", b"iCCP"):
             continue
         keyword, packed, text = _split(kind, data[at + 8 : end - 4])
-        size, turn = _size_and_turn(_unpacked(packed) if packed else [text], keyword)
+        size, xmp = _size_and_xmp(_unpacked(packed) if packed else [text], keyword)
         n_unpacked += size if packed else 0
         if n_unpacked > _MAX_UNPACKED:
             raise PictureError(
                 "metadata_bomb", "its text or colour profile unpacks to far more than a picture needs"
             )
         if (packed and size > _MAX_CHUNK) or n_kept + size > _MAX_KEPT:
-            parts += [data[start:at], _chunk(b"iTXt", _XMP + b"\0\0\0\0\0" + turn) if turn else b""]
+            parts += [data[start:at], xmp.shortened()]
             start = end
         else:
             n_kept += size
     return b"".join([*parts, data[start:]]) if parts else data
+
+
+def significant_bits(data: bytes) -> int | None:
+    """Return how many bits of a sample mean something, if the file says so (sBIT); the most of any colour."""
+    for kind, at, end in _chunks(data):
+        if kind == b"sBIT":
+            return max(data[at + 8 : end - 4], default=None)
+        if kind == b"IDAT":
+            break
+    return None
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -83,16 +97,30 @@ def _unpacked(packed: bytes) -> Iterator[bytes]:
         return
 
 
-def _size_and_turn(blocks: Iterable[bytes], keyword: bytes) -> tuple[int, bytes]:
-    """Return how long a text is, and its words on the orientation if it is an edit history."""
-    size, turn, seam = 0, b"", b""
+def _size_and_xmp(blocks: Iterable[bytes], keyword: bytes) -> tuple[int, _Xmp]:
+    """Return how long a text is, and what matters of it if it is an XMP packet."""
+    size, turn, seam, head = 0, b"", b"", bytearray()
     for block in blocks:
         size += len(block)
-        if keyword == _XMP and not turn:
-            found = _ORIENTATION.search(seam + block)
-            turn = found[0] if found else b""
+        if keyword == _XMP:
+            found = None if turn else _ORIENTATION.search(seam + block)
+            turn = found[0] if found else turn
             seam = block[-32:]
-    return size, turn
+            head += block[: max(0, MAX_BYTES - len(head))]
+    return size, _Xmp(turn, head)
+
+
+class _Xmp(NamedTuple):
+    """The words on the orientation in a packet, and its first bytes; both may be empty."""
+
+    turn: bytes
+    head: bytearray
+
+    def shortened(self) -> bytes:
+        """Return a chunk that says the same of the orientation and of the date, or nothing."""
+        taken = date_in_xmp(bytes(self.head))
+        packet = (xmp_of_date(taken) if taken else b"") + (b"<!-- %s -->" % self.turn if self.turn else b"")
+        return _chunk(b"iTXt", _XMP + b"\0\0\0\0\0" + packet) if packet else b""
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

@@ -5,7 +5,6 @@ Whatever a decoder raises for one file becomes that file's error.
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmsearch.errors import PictureError
+from mmsearch.images.colours import adobe_rgb, in_srgb
+from mmsearch.images.dates import date_taken
+from mmsearch.images.depth import in_eight_bits
 from mmsearch.images.formats import open_lazily, scale_jpeg
 from mmsearch.images.modes import plain
 from mmsearch.records import MAX_MEGAPIXELS
@@ -21,8 +23,8 @@ from mmsearch.system import is_out_of_memory
 if TYPE_CHECKING:
     from PIL import Image
 
-_EXIF_ORIENTATION, _EXIF_DATE, _EXIF_IFD, _EXIF_DATE_ORIGINAL = 0x0112, 0x0132, 0x8769, 0x9003
-_DATE = re.compile(r"(\d{4}):(\d\d):(\d\d)[ T](\d\d):(\d\d):(\d\d)")
+_ORIENTATION, _INTEROPERABILITY_IFD, _INTEROPERABILITY_INDEX = 0x0112, 0xA005, 1
+_PHOTO_IFD, _COLOUR_SPACE, _SRGB = 0x8769, 0xA001, 1
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Upright:
     """A picture as it is looked at: turned by EXIF, on white, in a mode that can be resized.
 
     `image` may be smaller than the original, whose `width` and `height` in pixels are those of the upright file.
+    Its colours are those of the file: `in_srgb` is for the end, when a copy is as small as it gets.
     """
 
     image: Image.Image
@@ -37,6 +40,11 @@ class Upright:
     height: int
     format: str
     taken_at: str | None
+    profile: bytes | None
+
+    def in_srgb(self, copy: Image.Image, *, longer_side: int | None = None) -> Image.Image:
+        """Return a copy or a part of the image in the colours that its profile means; see `colours.in_srgb`."""
+        return in_srgb(copy, self.profile, longer_side=longer_side)
 
 
 @contextmanager
@@ -70,13 +78,14 @@ def open_upright(
     max_megapixels : float
         What would be decoded to more pixels is refused before its pixels are loaded.
     """
-    image = open_lazily(data, max_megapixels)
+    image: Image.Image = open_lazily(data, max_megapixels)
     format_, (width, height) = image.format or "", image.size
     is_jpeg = image.format in ("JPEG", "MPO")
     if not is_jpeg:
         # Before EXIF is asked for: a PNG loads its pixels for that, and a second load hides what is broken.
         image.load()
-    orientation, taken_at = _exif(image)
+    exif = _exif(image)
+    orientation, taken_at = _orientation(exif), date_taken(exif, image.info.get("xmp"))
     if orientation >= 5:
         width, height = height, width
     if is_jpeg:
@@ -84,33 +93,46 @@ def open_upright(
         lying = smallest[::-1] if smallest is not None and orientation >= 5 else smallest
         scale_jpeg(image, data, lying, max_megapixels)
         image.load()
+    profile = _profile(image, exif)
+    image = in_eight_bits(image, data, lambda: open_lazily(data, max_megapixels))
     if orientation > 1:
         image = _turned(image, orientation)
-    return Upright(plain(image), width, height, "JPEG" if format_ == "MPO" else format_, taken_at)
+    return Upright(plain(image), width, height, "JPEG" if format_ == "MPO" else format_, taken_at, profile)
 
 
-def _exif(image: Image.Image) -> tuple[int, str | None]:
-    """Return orientation 1-8 and the time taken; garbage means no turn and no time."""
+def _exif(image: Image.Image) -> Image.Exif:
+    """Return what EXIF says, which is nothing if it is garbage."""
+    from PIL import Image as pillow
+
     try:
-        exif = image.getexif()
-        orientation = exif.get(_EXIF_ORIENTATION, 1)
-        original = exif.get_ifd(_EXIF_IFD).get(_EXIF_DATE_ORIGINAL) or exif.get(_EXIF_DATE)
+        return image.getexif()
     except Exception:  # noqa: BLE001 - a damaged EXIF block must not cost the picture
-        return 1, None
-    is_known = isinstance(orientation, int) and 1 <= orientation <= 8
-    return orientation if is_known else 1, _taken_at(original)
+        return pillow.Exif()
 
 
-def _taken_at(value: object) -> str | None:
-    from datetime import datetime
-
-    match = _DATE.match(value) if isinstance(value, str) else None
-    if match is None:
-        return None
+def _orientation(exif: Image.Exif) -> int:
+    """Return 1-8, or 1, no turn, for whatever else stands there."""
     try:
-        return datetime(*map(int, match.groups())).isoformat()  # type: ignore[arg-type]
-    except ValueError:  # such as 0000:00:00 00:00:00
+        orientation = exif.get(_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - a damaged EXIF block must not cost the picture
+        return 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def _profile(image: Image.Image, exif: Image.Exif) -> bytes | None:
+    """Take the colour profile from a picture, lest a copy keeps it; or that of Adobe RGB if EXIF names it.
+
+    A camera writes it so: the interoperability index is R03, and the colour space not sRGB (DCF 2.0).
+    """
+    profile = image.info.pop("icc_profile", None)
+    if isinstance(profile, bytes) and profile:
+        return profile
+    try:
+        index = exif.get_ifd(_INTEROPERABILITY_IFD).get(_INTEROPERABILITY_INDEX)
+        is_adobe = index == "R03" and exif.get_ifd(_PHOTO_IFD).get(_COLOUR_SPACE) != _SRGB
+    except Exception:  # noqa: BLE001 - as above
         return None
+    return adobe_rgb() if is_adobe else None
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.records import Matrix
+from mmsearch.records import Cosines, Matrix
 
 Rows = NDArray[np.int64]
 
@@ -22,7 +22,7 @@ class VectorIndex(Protocol):
     def __len__(self) -> int:
         """Return the number of live rows."""
 
-    def search(self, queries: Matrix, k: int) -> tuple[Matrix, Rows]:
+    def search(self, queries: Matrix, k: int) -> tuple[Cosines, Rows]:
         """Return the min(k, len) best rows of every query.
 
         Parameters
@@ -33,7 +33,7 @@ class VectorIndex(Protocol):
 
         Returns
         -------
-        scores : float32 array, shape (n_queries, min(k, len))
+        scores : float64 array, shape (n_queries, min(k, len))
             Cosines, best first.
         rows : int64 array, same shape
         """

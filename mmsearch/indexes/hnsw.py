@@ -17,7 +17,7 @@ import numpy as np
 
 from mmsearch.errors import DimensionError
 from mmsearch.indexes.base import Rows
-from mmsearch.records import Matrix
+from mmsearch.records import Cosines, Matrix
 from mmsearch.system import path_through
 from mmsearch.vectors import check_directions, check_width
 
@@ -124,24 +124,25 @@ class HnswIndex:
         """Rows that are deleted."""
         return frozenset(self._dead)
 
-    def search(self, queries: Matrix, k: int) -> tuple[Matrix, Rows]:
+    def search(self, queries: Matrix, k: int) -> tuple[Cosines, Rows]:
         """Return about the min(k, len) best rows of every query, with a beam of max(ef, k).
 
-        May return fewer where the graph cannot reach more: check the width of the answer.
+        Cosines are those of the graph's own copies of the vectors. May return fewer where the graph cannot reach
+        more, and does so for all queries then: check the width of the answer.
         """
         check_width(queries, self.dim)
         check_directions(queries, "queries")
         k = min(k, len(self))
         if k == 0 or len(queries) == 0:
-            return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
+            return np.zeros((len(queries), 0)), np.zeros((len(queries), 0), np.int64)
         self._graph.set_ef(max(self.ef, k))
         # One thread for a single query: starting the pool costs more than the walk.
         n_threads = 1 if len(queries) < 8 else self.n_threads
         try:
             rows, distances = self._graph.knn_query(queries, k=k, num_threads=n_threads)
         except RuntimeError:  # hnswlib found fewer than k reachable live nodes
-            return np.zeros((len(queries), 0), np.float32), np.zeros((len(queries), 0), np.int64)
-        return (1 - distances).astype(np.float32), rows.astype(np.int64)
+            return np.zeros((len(queries), 0)), np.zeros((len(queries), 0), np.int64)
+        return 1 - distances.astype(np.float64), rows.astype(np.int64)
 
     @contextmanager
     def beam(self, ef: int) -> Iterator[None]:

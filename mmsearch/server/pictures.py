@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Annotated
 from urllib.parse import quote
 
@@ -12,11 +14,15 @@ from starlette.responses import Response, StreamingResponse
 from mmsearch import __version__
 from mmsearch.errors import PictureError
 from mmsearch.library import Library
+from mmsearch.names import plain
 from mmsearch.records import ImageRecord, LibraryStatus
 from mmsearch.server import metrics
-from mmsearch.server.problems import problem, responses
+from mmsearch.server.problems import Unfit, problem, responses
 from mmsearch.server.schemas import (
+    AFTER,
     LARGEST_ID,
+    OFFSET,
+    ORDER,
     WHERE,
     FacetAnswer,
     FacetCount,
@@ -27,7 +33,10 @@ from mmsearch.server.schemas import (
 )
 from mmsearch.server.services import answer, services
 from mmsearch.server.thumbnails import Side, blocks, opened_original, picture_of_id
+from mmsearch.store.catalog import START, Order
 from mmsearch.store.facets import Facet, count_facets
+from mmsearch.store.possible import require_possible
+from mmsearch.store.spelling import spelled
 from mmsearch.store.where import parse_where
 
 router = APIRouter()
@@ -43,19 +52,40 @@ WhereParameter = Annotated[list[str], Query(max_length=20, description=WHERE)]
 async def list_pictures(
     request: Request,
     where: WhereParameter = [],  # noqa: B006 - FastAPI copies it
+    order: Annotated[Order, Query(description=ORDER)] = "added",
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
-    offset: Annotated[int, Query(ge=0, le=LARGEST_ID)] = 0,
+    after: Annotated[str | None, Query(max_length=8_000, description=AFTER)] = None,
+    offset: Annotated[int, Query(ge=0, le=LARGEST_ID, description=OFFSET)] = 0,
 ) -> Response:
-    """List the pictures that pass all filters, by path."""
+    """List the pictures that pass all filters, in pages."""
+    start = START if after is None else _place_of(after)
 
     def work(library: Library) -> PictureList:
         condition, catalog = parse_where(where), library.reader().catalog
-        sql, parameters = condition.sql or "1", condition.parameters
         with catalog.reading():
-            found = [picture_json(image) for image in catalog.images(sql, parameters, limit=limit, offset=offset)]
-            return {"pictures": found, "n": catalog.count_where(sql, parameters)}
+            condition = spelled(catalog, condition)
+            require_possible(catalog, condition)
+            found = catalog.page(condition, order=order, after=start, offset=offset, limit=limit + 1)
+            n = catalog.count_where(condition.sql or "1", condition.parameters)
+        listed = found[:limit]
+        following = _cursor(listed[-1]) if len(found) > limit else None
+        return {"pictures": [picture_json(image) for image in listed], "n": n, "next": following}
 
     return answer(await services(request).pictures.run(work))
+
+
+def _cursor(image: ImageRecord) -> str:
+    """Return what says where a page ended, in each order."""
+    return urlsafe_b64encode(b"%d" % image.image_id + os.fsencode(image.path)).decode()
+
+
+def _place_of(cursor: str) -> tuple[int, bytes]:
+    """Return the id and path at which a page ended."""
+    try:
+        image_id, slash, path = urlsafe_b64decode(cursor).partition(b"/")
+        return min(int(image_id), LARGEST_ID), slash + path
+    except ValueError as error:
+        raise Unfit([{"loc": ("after",), "msg": "this is not the `next` of a page"}]) from error
 
 
 @router.get("/pictures/{id}", response_model=Picture, responses=_ONE)
@@ -173,4 +203,4 @@ def _counts(found: tuple[Facet, ...]) -> list[FacetCount]:
 
 
 def _quoted_name(image: ImageRecord) -> str:
-    return quote(image.path.rpartition("/")[2].encode("utf-8", "surrogateescape"), safe="")
+    return quote(plain(image.path.rpartition("/")[2]), safe="")

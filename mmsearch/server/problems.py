@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, TypeAlias
@@ -14,6 +13,7 @@ from starlette.responses import Response
 from typing_extensions import TypedDict
 
 from mmsearch.errors import EncoderError, LibraryError, MmsearchError, NoEncoderError, PictureError, sentence
+from mmsearch.names import json_text
 
 Details: TypeAlias = Sequence[Mapping[str, Any]]
 MEDIA_TYPE = "application/problem+json"
@@ -43,8 +43,8 @@ class Problem(TypedDict, total=False):
 
 
 def dumped(value: Any) -> bytes:
-    """Return JSON as ASCII: file names may hold bytes that are not UTF-8, which travel as lone surrogates."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+    """Return JSON that every reader accepts, whatever bytes file names hold; see `mmsearch.names.json_text`."""
+    return json_text(value, separators=(",", ":")).encode()
 
 
 def problem(

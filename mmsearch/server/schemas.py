@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.json_schema import models_json_schema
 from typing_extensions import TypedDict
 
+from mmsearch.arguments import Expand, Mode, Rerank
 from mmsearch.records import Classification, Hit, ImageRecord, LocalEvidence, SearchResult
 from mmsearch.server.problems import Problem
 
@@ -23,9 +24,20 @@ Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Where = Annotated[list[Annotated[str, StringConstraints(max_length=5_000)]], Field(max_length=20)]
 Ids = Annotated[list[PictureId], Field(max_length=200)]
 BOX = "Left, top, right and bottom of the part that is meant, in pixels of the upright original; null for all."
+BYTES = "Only where there are bytes that are not UTF-8: all bytes in Base64."
 WHERE = (
-    "Filters `FIELD OP VALUE`, all of which must hold, such as `taken >= 2023-05`, `folder = /photos/trip` or "
-    "`width > 800`. Fields: path folder name taken width height size format; operators: = != < <= > >= ~ (glob)."
+    "Filters `FIELD OP VALUE`, all of which must hold, such as `taken >= 2023-05`, `folder = ~/photos/trip` or "
+    "`width > 800`. Fields: path folder name taken width height size format; operators: = != < <= > >= ~ (glob). "
+    "`~` at the start of a folder or path is the home folder of the user whom the server runs as."
+)
+ORDER = "`added`: in the order in which they came into the library; `path`: by folder and name."
+AFTER = (
+    "Begin after a page: its `next`. No picture comes twice or is left out then, whatever comes or leaves "
+    "meanwhile. In the order `added`, that also holds for those that are renamed."
+)
+OFFSET = (
+    "Pass over so many pictures. In the order `added`, what comes meanwhile does not shift pages, but what leaves "
+    "does: use `after` to see all."
 )
 
 
@@ -64,8 +76,9 @@ class SearchRequest(_Request):
     """What is looked for: a text, example pictures, judged pictures, or all together.
 
     Terms are unit vectors, weighted, summed and normalised; `exclude` is subtracted. `relevant` and `irrelevant`
-    move the sum by Rocchio's formula. At least one text, picture or relevant picture is needed. Pictures that come
-    with the request and are not named in `pictures` count as named with weight 1.
+    move the sum by Rocchio's formula, and irrelevant pictures are never among the hits. At least one text, picture
+    or relevant picture is needed. Pictures that come with the request and are not named in `pictures` count as
+    named with weight 1.
     """
 
     text: Text | None = None
@@ -73,22 +86,22 @@ class SearchRequest(_Request):
     pictures: Pictures = []
     exclude: Annotated[list[Excluded], Field(max_length=16)] = []
     relevant: Annotated[Ids, Field(description="Ids of pictures that are what is looked for.")] = []
-    irrelevant: Annotated[Ids, Field(description="Ids of pictures that are not.")] = []
+    irrelevant: Annotated[Ids, Field(description="Ids of pictures that are not: none of them is a hit.")] = []
     where: Annotated[Where, Field(description=WHERE)] = []
     k: Annotated[int, Field(ge=1, le=MAX_K)] = 50
     mode: Annotated[
-        Literal["global", "local"],
+        Mode,
         Field(description="`local`: by the visual words of one example alone."),
     ] = "global"
     rerank: Annotated[
-        Literal["auto", "none", "local"],
+        Rerank,
         Field(
             description="`local`: pictures in which the example is verified by its local features go first; "
             "`auto`: so for one example picture alone, where the library has visual words."
         ),
     ] = "auto"
     expand: Annotated[
-        Literal["none", "average", "alpha"],
+        Expand,
         Field(
             description="Add the pictures that local features verify to the query, all alike or by their "
             "similarity, and ask once more; with one example picture."
@@ -111,15 +124,21 @@ class ClassifyRequest(_Request):
 
 
 class Picture(TypedDict):
-    """A picture of the library; `width` and `height` are those of the upright original in pixels."""
+    """A picture of the library; `width` and `height` are those of the upright original in pixels.
+
+    A name is bytes that need not be UTF-8. Those that are not are U+FFFD in `path` and `name`, and then all bytes
+    of each are beside it in Base64; so it is with every other text in an answer.
+    """
 
     id: int
     path: str
+    path_base64: NotRequired[Annotated[str, Field(description=BYTES)]]
     name: str
+    name_base64: NotRequired[Annotated[str, Field(description=BYTES)]]
     width: int
     height: int
     format: str
-    taken_at: Annotated[str | None, Field(description="ISO 8601 local time.")]
+    taken_at: Annotated[str | None, Field(description="ISO 8601 local time, or the day, month or year alone.")]
     size_bytes: int
 
 
@@ -154,7 +173,7 @@ class LocalScore(TypedDict):
 
 
 class FoundPicture(Picture):
-    """One hit. `score` is the cosine to the query, or that of visual words with mode `local`."""
+    """One hit. `score` is the cosine to the query, at most 1, or that of visual words with mode `local`."""
 
     rank: int
     score: float
@@ -201,10 +220,11 @@ class ClassifyAnswer(TypedDict):
 
 
 class PictureList(TypedDict):
-    """Pictures by path; `n` counts all that pass the filters."""
+    """One page of pictures; `n` counts all that pass the filters."""
 
     pictures: list[Picture]
     n: int
+    next: Annotated[str | None, Field(description="The `after` of the page that follows; null at the end.")]
 
 
 class FacetCount(TypedDict):

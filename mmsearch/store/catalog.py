@@ -15,7 +15,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from mmsearch.errors import (
     LibraryDamagedError,
@@ -32,13 +32,16 @@ from mmsearch.store.migrations import SCHEMA, migrate, read_as_now
 from mmsearch.store.note import Moment, write_note
 from mmsearch.store.publish import storage_errors
 from mmsearch.store.sqlite_errors import sqlite_errors
-from mmsearch.store.where import register_functions
+from mmsearch.store.where import Condition, register_functions
 from mmsearch.system import sync_folder
 
 CATALOG = "catalog.sqlite"
 _COLUMNS = "id, path, row, size, mtime_ns, width, height, format, taken"
 _CHUNK = 500  # bound parameters of one statement
 _HOLDS_VECTOR = "substr(digest, 1, 8) <> CAST('dropped-' AS BLOB)"
+Order: TypeAlias = Literal["added", "path"]
+START = 0, b""
+"""Comes before every id and path."""
 _BELOW = "(path = ? OR (path >= ? AND path < ?))"
 
 
@@ -300,7 +303,7 @@ class Catalog:
                    ) -> list[ImageRecord]:  # fmt: skip
         found = []
         for start in range(0, len(keys), _CHUNK):
-            chunk = [int(key) for key in keys[start : start + _CHUNK]]
+            chunk = [int(key) for key in keys[start : start + _CHUNK] if abs(int(key)) < 1 << 63]  # as SQLite holds
             marks = ",".join("?" * len(chunk))
             sql = f"SELECT {_COLUMNS} FROM image WHERE {column} IN ({marks})"
             sql += f" AND ({condition})" if condition else ""
@@ -312,12 +315,27 @@ class Catalog:
         sql = f"SELECT row FROM image WHERE {condition} LIMIT ?"
         return [row for (row,) in self.db.execute(sql, [*parameters, limit])]
 
-    def images(
-        self, condition: str = "1", parameters: Sequence[Any] = (), *, limit: int = -1, offset: int = 0
-    ) -> Iterator[ImageRecord]:
-        """Yield the pictures that pass the SQL condition, by path: all, or so many from an offset on."""
-        sql = f"SELECT {_COLUMNS} FROM image WHERE {condition} ORDER BY path LIMIT ? OFFSET ?"
-        return map(record_of, self.db.execute(sql, (*parameters, limit, offset)))
+    def images(self) -> Iterator[ImageRecord]:
+        """Yield all pictures, by path."""
+        return map(record_of, self.db.execute(f"SELECT {_COLUMNS} FROM image ORDER BY path"))
+
+    def page(
+        self, condition: Condition, *, order: Order = "added", after: tuple[int, bytes] = START, offset: int = 0,
+        limit: int,
+    ) -> list[ImageRecord]:  # fmt: skip
+        """Return up to `limit` pictures that pass a condition and come after the one of this id and path.
+
+        They are by id, which is the order in which they were added, or by path. Pages that begin after the last
+        picture of the one before neither repeat a picture nor leave one out, whatever comes or leaves between them;
+        by id also where it is renamed.
+        """
+        # Passing over what a narrow filter stops takes less than sorting all that a broad one lets through.
+        source, key, last = (
+            ("image NOT INDEXED", "id", after[0]) if order == "added" else ("image", "path", after[1])
+        )
+        sql = f"SELECT {_COLUMNS} FROM {source} WHERE {key} > ? AND ({condition.sql or 1}) ORDER BY {key}"
+        parameters = (last, *condition.parameters, limit, offset)
+        return list(map(record_of, self.db.execute(sql + " LIMIT ? OFFSET ?", parameters)))
 
     def count_where(self, condition: str, parameters: Sequence[Any]) -> int:
         """Return the number of pictures that pass the SQL condition."""
@@ -333,6 +351,11 @@ class Catalog:
         """Return the sha256 of the file that a picture was made of, or None if there is no such picture."""
         found = self.db.execute("SELECT hash FROM image WHERE id = ?", (image_id,)).fetchone()
         return None if found is None else bytes(found[0])
+
+    def reading_of(self, image_id: int) -> int:
+        """Return the number of the way in which a picture was read."""
+        reading: int = self.db.execute("SELECT reading FROM image WHERE id = ?", (image_id,)).fetchone()[0]
+        return reading
 
     def images_with_hash(self, content_hash: bytes) -> list[ImageRecord]:
         """Return the pictures with these file contents, by id."""
@@ -354,9 +377,9 @@ class Catalog:
 
     def known_files(self, root: bytes) -> Iterator[KnownFile]:
         """Yield what is known of every picture at or below `root`."""
-        sql = f"SELECT id, hash, path, size, mtime_ns, ctime_ns FROM image WHERE {_BELOW}"
-        for image_id, content_hash, path, *look in self.db.execute(sql, _bounds(root)):
-            yield KnownFile(path, FileLook(*look), image_id, content_hash)
+        sql = f"SELECT id, hash, reading, path, size, mtime_ns, ctime_ns FROM image WHERE {_BELOW}"
+        for image_id, content_hash, reading, path, *look in self.db.execute(sql, _bounds(root)):
+            yield KnownFile(path, FileLook(*look), image_id, content_hash, reading)
 
     def bad_files(self, root: bytes) -> Iterator[KnownBad]:
         """Yield what is known of every rejected file at or below `root`."""

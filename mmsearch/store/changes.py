@@ -33,6 +33,11 @@ def then_what(code: str, n_tries: int) -> str:
     return LEFT_OUT if code in (*BY_CHANCE, "quarantined") else ""
 
 
+def read_before_text(n: int) -> str:
+    """Say what may be wrong with pictures that an earlier version read."""
+    return f"{n} pictures were read by an earlier version, without colour profiles and with other dates"
+
+
 class KnownFile(NamedTuple):
     """What the catalog knows of the file of a picture."""
 
@@ -40,6 +45,7 @@ class KnownFile(NamedTuple):
     look: FileLook
     image_id: int
     content_hash: bytes
+    reading: int
 
 
 class KnownBad(NamedTuple):
@@ -53,7 +59,10 @@ class KnownBad(NamedTuple):
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One picture to be committed: what the file is, and its vector (dim,), an existing row, or neither."""
+    """One picture to be committed: what the file is, and its vector (dim,), an existing row, or neither.
+
+    `reading` is the number of the way in which it was read (`mmsearch.records.READING`).
+    """
 
     path: bytes
     look: FileLook
@@ -62,6 +71,7 @@ class StoredFile:
     height: int
     format: str
     taken_at: str | None
+    reading: int
     vector: Matrix | None = None
     row: int = -1
 
@@ -122,15 +132,22 @@ def apply_changes(db: sqlite3.Connection, changes: Changes, rows: Sequence[int])
 def store_image(db: sqlite3.Connection, file: StoredFile, row: int) -> None:
     """List one picture under the row of its vector."""
     db.execute("DELETE FROM bad WHERE path = ?", (file.path,))
-    # Changed contents get a new id, and ids are never used twice: what is known of an id stays true.
-    db.execute("DELETE FROM image WHERE path = ? AND hash <> ?", (file.path, file.content_hash))
+    # Contents that changed, or were read in another way, get a new id, and ids are never used twice: what is
+    # known of an id stays true.
     db.execute(
-        "INSERT INTO image (path, size, mtime_ns, ctime_ns, hash, row, width, height, format, taken) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET "
+        "DELETE FROM image WHERE path = ? AND (hash <> ? OR reading <> ?)",
+        (file.path, file.content_hash, file.reading),
+    )
+    db.execute(
+        "INSERT INTO image (path, size, mtime_ns, ctime_ns, hash, row, width, height, format, taken, reading) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET "
         "size = excluded.size, mtime_ns = excluded.mtime_ns, hash = excluded.hash, row = excluded.row, "
         "width = excluded.width, height = excluded.height, format = excluded.format, taken = excluded.taken, "
         "ctime_ns = excluded.ctime_ns",
-        (file.path, *file.look, file.content_hash, row, file.width, file.height, file.format, file.taken_at),
+        (
+            file.path, *file.look, file.content_hash, row, file.width, file.height, file.format, file.taken_at,
+            file.reading,
+        ),
     )  # fmt: skip
 
 

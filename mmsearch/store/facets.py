@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmsearch.store.catalog import Catalog
+from mmsearch.store.spelling import spelled
 from mmsearch.store.where import parse_where
 
 SIZES = (0, 100_000, 500_000, 1_000_000, 5_000_000, 20_000_000)
 """Where the classes of file sizes begin, in bytes."""
 MAX_FOLDERS = 1_000
+_NO_TEXT = re.compile("[\udc80-\udcff]")
+_WILD = re.compile(r"[*?[]")
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class Facets:
 
 
 def count_facets(catalog: Catalog, where: Sequence[str] = ()) -> Facets:
-    """Return the classes of the pictures that pass all filters.
+    """Return the classes of the pictures that pass all filters; none where no picture could pass them.
 
     Raises
     ------
@@ -48,14 +52,14 @@ def count_facets(catalog: Catalog, where: Sequence[str] = ()) -> Facets:
         If a filter is not understood.
     """
     condition = parse_where(where)
-    passing = f"FROM image WHERE {condition.sql or '1'}"
 
     def counted(expression: str) -> Counter[object]:
-        sql = f"SELECT {expression}, count(*) {passing} GROUP BY 1"
+        sql = f"SELECT {expression}, count(*) FROM image WHERE {condition.sql or '1'} GROUP BY 1"
         return Counter(dict(catalog.db.execute(sql, condition.parameters)))
 
     size_class = f"CASE {' '.join(f'WHEN size >= {low} THEN {low}' for low in reversed(SIZES))} END"
     with catalog.reading():
+        condition = spelled(catalog, condition)
         folders, sizes = counted("folder_of(path)"), counted(size_class)
         years, formats = counted("substr(taken, 1, 4)"), counted("format")
     return Facets(
@@ -81,7 +85,16 @@ def _folders(direct: dict[bytes, int]) -> tuple[Facet, ...]:
             folder = above
     common = os.path.commonpath(direct) if direct else b""
     kept = [(path, n) for path, n in counts.most_common() if len(path) >= len(common)][:MAX_FOLDERS]
-    return tuple(Facet(os.fsdecode(path), (f"folder = {os.fsdecode(path)}",), n) for path, n in sorted(kept))
+    return tuple(Facet(os.fsdecode(path), (_folder_filter(os.fsdecode(path)),), n) for path, n in sorted(kept))
+
+
+def _folder_filter(path: str) -> str:
+    """Return the filter of a folder such that an address and JSON can hold it: bytes that are no text are any."""
+    if not _NO_TEXT.search(path):
+        # A slash keeps the space at the end of a name, which a filter would lose.
+        return f"folder = {path}/" if path[-1].isspace() else f"folder = {path}"
+    literal = _WILD.sub(r"[\g<0>]", path)
+    return f"path ~ {_NO_TEXT.sub('?', literal)}/*"
 
 
 def _size(low: int, n: int) -> Facet:

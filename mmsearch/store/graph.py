@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,8 +20,16 @@ from mmsearch.indexes.hnsw import HnswIndex
 from mmsearch.records import Matrix
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import next_name
+from mmsearch.vectors import l2_normalize
 
 KIND = "graph"
+EXACT_TEXTS_BELOW = 50_000
+"""Vectors from which on a text may go by the graph, where that was measured to reach the recall target.
+
+Texts lie off the manifold of the pictures, and what is measured on some is no promise for others: on 15,510 real
+photographs a graph with a beam calibrated to .956 lost the best hit of 2.98 % of the captions, and all ten best of
+.36 %. A scan of fewer vectors than this takes some milliseconds and loses nothing.
+"""
 _BLOCK = 2_000
 _N_PICTURE_QUERIES = 200
 
@@ -54,14 +62,14 @@ def keep_settings(store: Store, settings: GraphSettings) -> None:
 
 @dataclass
 class PublishedGraph:
-    """A loaded graph, the rows it covers and how each modality is to be searched."""
+    """A graph, the rows it covers, what was measured for each modality, and its sidecar if it was loaded."""
 
     index: HnswIndex
     covered: int
-    epoch: int
     calibrations: dict[str, Calibration]
     load_seconds: float = 0.0
     build_seconds: float | None = 0.0  # of all its vectors; None where an older version did not write it down
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def graph_facts(store: Store) -> dict[str, Any] | None:
@@ -75,6 +83,14 @@ def graph_facts(store: Store) -> dict[str, Any] | None:
 def calibrations_of(facts: dict[str, Any]) -> dict[str, Calibration]:
     """Return the calibrations of a sidecar."""
     return {modality: Calibration.from_json(fields) for modality, fields in facts["calibration"].items()}
+
+
+def routed(calibrations: dict[str, Calibration], n_vectors: int) -> dict[str, Calibration]:
+    """Return calibrations with the routes that searches of a library take, by the number of its vectors in use."""
+    text = calibrations.get("text")
+    if text is None or n_vectors >= EXACT_TEXTS_BELOW:
+        return calibrations
+    return {**calibrations, "text": replace(text, route="exact")}
 
 
 def load_graph(store: Store) -> PublishedGraph | str:
@@ -94,7 +110,8 @@ def load_graph(store: Store) -> PublishedGraph | str:
         return f"the graph covers {covered} vectors, of which {n_rows} are there"
     index.delete([row for row in store.catalog.dead_rows() if row < covered])
     seconds = time.perf_counter() - start
-    return PublishedGraph(index, covered, epoch, calibrations_of(facts), seconds, facts.get("build_seconds"))
+    calibrations, build_seconds = calibrations_of(facts), facts.get("build_seconds")
+    return PublishedGraph(index, covered, calibrations, seconds, build_seconds, facts)
 
 
 def update_graph(
@@ -156,7 +173,7 @@ def graph_in_memory(
 
 def _empty_graph(store: Store, settings: GraphSettings) -> PublishedGraph:
     index = HnswIndex(store.dim, m=settings.m, ef_construction=settings.ef_construction)
-    return PublishedGraph(index, 0, store.epoch, {})
+    return PublishedGraph(index, 0, {})
 
 
 def _extend(store: Store, graph: PublishedGraph, on_progress: Callable[[str, int, int], None]) -> None:
@@ -192,14 +209,14 @@ def calibrate_graph(
 
 
 def _directed_rows(store: Store, first: int, last: int) -> Iterator[tuple[Rows, Matrix]]:
-    """Yield blocks of (rows, vectors) that have a direction; rows standing in for lost ones have none."""
+    """Yield blocks of (rows, unit vectors) that have a direction; rows standing in for lost ones have none."""
     matrix = store.matrix()
     for start in range(first, last, _BLOCK):
         vectors = np.asarray(matrix[start : min(start + _BLOCK, last)], dtype=np.float32)
         has_direction = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
         rows = start + np.flatnonzero(has_direction)
         if len(rows):
-            yield rows, vectors[has_direction]
+            yield rows, l2_normalize(vectors[has_direction])
 
 
 def _publish(store: Store, graph: PublishedGraph, settings: GraphSettings) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mmsearch.store.publish import sidecar_checksums
 
-SCHEMA = 2
+SCHEMA = 3
 
 _STEPS: dict[int, tuple[str, ...]] = {
     1: (
@@ -53,14 +53,17 @@ _STEPS: dict[int, tuple[str, ...]] = {
         "DELETE FROM bad WHERE code = 'quarantined'",
         "CREATE TABLE root (path BLOB PRIMARY KEY) WITHOUT ROWID",
     ),
+    # In which way a picture was read, so that those read in another way than now can be told.
+    3: ("ALTER TABLE image ADD COLUMN reading INTEGER NOT NULL DEFAULT 1",),
 }
 _READ_AS_NOW: dict[int, tuple[str, ...]] = {
     1: (
-        "CREATE TEMP VIEW image AS SELECT *, NULL AS ctime_ns FROM main.image",
+        "CREATE TEMP VIEW image AS SELECT *, NULL AS ctime_ns, 1 AS reading FROM main.image",
         "CREATE TEMP VIEW bad AS SELECT *, NULL AS ctime_ns, 1 AS n_tries FROM main.bad",
         "CREATE TEMP TABLE history (number INTEGER PRIMARY KEY, token BLOB NOT NULL)",
         "CREATE TEMP TABLE root (path BLOB PRIMARY KEY)",
     ),
+    2: ("CREATE TEMP VIEW image AS SELECT *, 1 AS reading FROM main.image",),
 }
 
 

@@ -6,9 +6,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from mmsearch.records import LibraryStatus
+from mmsearch.records import READING, LibraryStatus
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import calibrations_of, graph_facts, settings_of
+from mmsearch.store.graph import calibrations_of, graph_facts, routed, settings_of
 from mmsearch.store.progress import read_progress
 from mmsearch.store.words import words_facts
 
@@ -17,8 +17,8 @@ def library_status(store: Store) -> LibraryStatus:
     """Return what is in a library; reads its catalog and the sidecars of its caches."""
     with store.catalog.reading():
         facts, settings = graph_facts(store), settings_of(store)
-        calibrations = calibrations_of(facts) if facts else {}
         n_dead = store.catalog.count("dead")
+        searches = routed(calibrations_of(facts), store.n_rows - n_dead) if facts else {}
         return LibraryStatus(
             folder=str(store.folder),
             model=store.catalog.meta("model"),
@@ -27,12 +27,13 @@ def library_status(store: Store) -> LibraryStatus:
             n_images=store.catalog.count("image"),
             n_vectors=store.n_rows - n_dead,
             n_dead=n_dead,
+            n_read_before=store.catalog.count_where("reading < ?", [READING]),
             bad=tuple(store.catalog.bad_pictures()),
             size_bytes=_size_on_disk(store.folder),
             graph_from=settings.graph_from,
             recall_target=settings.recall_target,
             n_in_graph=facts["covered"] if facts else 0,
-            search={name: found.to_json() for name, found in calibrations.items()},
+            search={name: found.to_json() for name, found in searches.items()},
             local=words_facts(store),
             progress=read_progress(store.folder),
             problems=tuple(store.problems()),

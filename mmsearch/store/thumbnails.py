@@ -1,7 +1,8 @@
 """Kept thumbnails: one SQLite file beside the catalog that never grows beyond a bound; the oldest make room.
 
 Best effort by design: a missing, damaged, locked or read-only file only means that thumbnails are made again. They
-are kept under the hash of the file they show, so they never show another.
+are kept under the hash of the file they show, so they never show another, and only as long as pictures are read in
+the way in which they were made.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
+
+from mmsearch.records import READING
 
 LIMIT_BYTES = 500_000_000
 _PAGE = 4096
@@ -25,6 +28,9 @@ class KeptThumbnails:
         db = sqlite3.connect(self._path, timeout=1.0, isolation_level=None)
         db.execute("PRAGMA synchronous=OFF")
         db.execute(f"PRAGMA max_page_count={max(16, self._limit // _PAGE)}")  # the bound, whatever happens
+        if db.execute("PRAGMA user_version").fetchone()[0] != READING:
+            db.execute("DROP TABLE IF EXISTS thumbnail")
+            db.execute(f"PRAGMA user_version={READING}")
         db.execute(
             "CREATE TABLE IF NOT EXISTS thumbnail (number INTEGER PRIMARY KEY, hash BLOB NOT NULL, "
             "side INTEGER NOT NULL, jpeg BLOB NOT NULL, UNIQUE (hash, side))"

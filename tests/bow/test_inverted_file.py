@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mmsearch.bow.inverted_file import InvertedFile
 from mmsearch.bow.postings import Postings, build_postings
 from mmsearch.bow.vocabulary import ImageWords
-from mmsearch.errors import VocabularyError
+from mmsearch.errors import QueryError, VocabularyError
 
 N_WORDS = 30
 seeds = st.integers(0, 2**32 - 1)
@@ -119,6 +119,11 @@ def test_search_returns_the_best_first_and_a_copy_of_a_picture_finds_it():
         scores, ids = index_of(images).search(images[5][1], 4, weighting)
         assert ids[0] == 105
         assert (np.diff(scores) <= 0).all()
+
+
+def test_a_weighting_that_does_not_exist_is_named():
+    with pytest.raises(QueryError, match="weighting is 'bm25'; expected 'tf', 'sqrt', 'tfidf' or 'he'"):
+        index_of(gallery()).scores(picture(0), "bm25")
 
 
 def test_a_query_without_features_scores_zero_everywhere():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
 from mmsearch.bow.kmeans import _shares, kmeans, kmeans_in_cells, nearest_centroids
-from mmsearch.errors import VectorError
+from mmsearch.errors import QueryError, VectorError
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -103,6 +103,11 @@ def test_stopping_early_is_reported():
 def test_fewer_points_than_clusters_is_an_error():
     with pytest.raises(VectorError, match="found 3 points for 4 clusters"):
         kmeans(np.zeros((3, 2), np.float32), 4)
+
+
+def test_a_seeding_that_does_not_exist_is_named():
+    with pytest.raises(QueryError, match=r"seeding is 'kmeans\+\+'; expected 'k-means\+\+' or 'sampled'"):
+        kmeans(clustered(0), 2, seeding="kmeans++")
 
 
 def test_points_that_are_not_finite_are_an_error():

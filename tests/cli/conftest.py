@@ -18,7 +18,7 @@ def run(tmp_path, cache, tiny_folder):
     }  # fmt: skip
 
     def run(*arguments, **options):
-        command = [sys.executable, "-m", "mmsearch.cli.app", *map(os.fspath, arguments)]
+        command = [sys.executable, "-m", "mmsearch", *map(os.fspath, arguments)]
         done = subprocess.run(command, capture_output=True, env=environment, timeout=120, **options)
         assert b"Traceback" not in done.stderr, done.stderr.decode()
         return done.returncode, done.stdout.decode(errors="surrogateescape"), done.stderr.decode()

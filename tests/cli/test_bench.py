@@ -5,6 +5,12 @@ import re
 
 import pytest
 
+from mmsearch.cli.measured import show_measured
+from mmsearch.cli.options import Format
+from mmsearch.errors import OutputError
+from mmsearch.evaluation.report import Report
+from mmsearch.evaluation.runs import score_runs
+
 
 @pytest.fixture
 def captioned(photos):
@@ -36,7 +42,7 @@ def test_bench_writes_a_report_and_a_table(run, captioned, checkpoint, tmp_path)
     code, out, _ = run("bench", "retrieval", captioned, *options)
     assert code == 0
     assert "photos (test), text to image: 2 queries, 1 gallery" in out.splitlines()[0]
-    assert re.search(r"^R@1 \(any\) +100\.0 % \(100\.0 to 100\.0\)$", out, re.MULTILINE)
+    assert re.search(r"^R@1 \(any\) +100\.0 % \(20\.7 to 100\.0\)$", out, re.MULTILINE)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["set"] == {
         "name": "photos (test)",
@@ -89,6 +95,22 @@ def test_bench_classify_measures_each_ensemble(run, photos, checkpoint, tmp_path
     assert len(report["ensembles"]["simple"]) == 7
 
 
+def test_bench_classify_counts_pictures_below_the_folder_of_a_class_and_says_what_it_leaves_out(
+    run, photos, checkpoint, tmp_path
+):
+    for name, kind in (("cat", "cat/2019"), ("fig", "fig/a/b"), ("dam", "fig"), ("creek", ".")):
+        (photos / "set" / kind).mkdir(parents=True, exist_ok=True)
+        (photos / f"{name}.jpg").rename(photos / "set" / kind / f"{name}.jpg")
+    code, out, err = run("bench", "classify", photos / "set", "--model", checkpoint, "--out", tmp_path / "out")
+    assert code == 0, err
+    assert {row["n"] for row in json_lines(out)} == {3}
+    sentence = f"1 picture or film beside the folders, of no class: {photos}/set/creek.jpg"
+    assert f"left out: {sentence}" in err
+    known = json.loads((tmp_path / "out" / "report.json").read_text())["set"]
+    assert (known["class_names"], known["left_out"]) == (["cat", "fig"], [sentence])
+    assert sentence in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_bench_classify_names_templates_that_do_not_exist(run, photos):
     code, _, err = run("bench", "classify", photos, "--templates", "fancy")
     assert code == 2
@@ -123,12 +145,30 @@ def test_bench_run_scores_runs_against_qrels(run, tmp_path):
     assert report["comparisons"]["qrels"]
 
 
+def test_bench_run_says_what_equal_scores_decide(run, tmp_path):
+    (tmp_path / "qrels").write_text("1 0 b 1\n")
+    (tmp_path / "run").write_text("1 Q0 a 1 0.5 r\n1 Q0 b 2 0.5 r\n")
+    code, _, err = run("bench", "run", tmp_path / "qrels", tmp_path / "run", "--format", "table")
+    assert code == 0, err
+    assert "Equal scores go to the smaller document name" in err
+    assert "1 query has a right answer at the score of a wrong one" in " ".join(err.split())
+
+
+def test_bench_run_reads_over_comments(run, tmp_path):
+    (tmp_path / "qrels").write_text("# topic doc 1\n1 0 a 1\n")
+    (tmp_path / "run").write_text("# made by hand\n1 Q0 a 1 1.0 r and more\n")
+    code, out, err = run("bench", "run", tmp_path / "qrels", tmp_path / "run")
+    assert code == 0, err
+    (row,) = (row for row in json_lines(out) if row["measure"] == "R@1 (any)")
+    assert (row["n"], row["value"]) == (1, 1)
+
+
 def test_bench_run_says_what_is_wrong_with_a_run(run, tmp_path):
     (tmp_path / "qrels").write_text("q1 0 a 1\n")
     (tmp_path / "run").write_text("q1 a 0.5\n")
     code, out, err = run("bench", "run", tmp_path / "qrels", tmp_path / "run")
     assert (code, out) == (1, "")
-    assert "line 1: has 3 columns, expected 6" in err
+    assert "line 1: has 3 columns, expected at least 6" in err
 
 
 def test_bench_instance_measures_a_set_and_writes_runs(run, photos, checkpoint, tmp_path):
@@ -149,6 +189,13 @@ def test_bench_instance_measures_a_set_and_writes_runs(run, photos, checkpoint, 
     assert "kind=void: left out, as none of its queries has a relevant picture" in err
     assert {task for task, _ in found} == {"all", "kind=easy", "kind=hard"}
     assert len((tmp_path / "out" / "all.qrels").read_text().splitlines()) == 2
+    assert run("bench", "instance", photos / "set.json", *options)[0] == 0  # over its own files
+    (tmp_path / "out" / "all.qrels").write_text("cat.jpg 0 cat.jpg 1\n")
+    code, out, err = run("bench", "instance", photos / "set.json", *options)
+    assert (code, out) == (1, "")
+    assert "all.qrels is there and is not qrels of mmsearch; choose another name, or replace it with --force" in err
+    assert (tmp_path / "out" / "all.qrels").read_text() == "cat.jpg 0 cat.jpg 1\n"
+    assert run("bench", "instance", photos / "set.json", *options, "--force")[0] == 0
     assert "<title>Query by example: set</title>" in (tmp_path / "out" / "report.html").read_text()
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["command"].startswith("mmsearch bench instance")
@@ -236,16 +283,42 @@ def test_bench_refuses_options_that_do_not_fit_a_set(run, captioned):
     assert "columns cannot be named for captions.jsonl" in err
 
 
-def test_bench_shows_what_it_measured_even_if_the_report_cannot_be_made(run, captioned, checkpoint, tmp_path):
+def test_bench_says_that_the_report_cannot_be_made_before_it_measures(run, captioned, checkpoint, tmp_path):
     (tmp_path / "file").write_text("")
     code, out, err = run("bench", "retrieval", captioned, "--model", checkpoint, "--out", tmp_path / "file")
     assert (code, out) == (1, "")  # said before anything is encoded
     assert "could not be written" in err
     (tmp_path / "out" / "report.html").mkdir(parents=True)
     code, out, err = run("bench", "retrieval", captioned, "--model", checkpoint, "--out", tmp_path / "out")
-    assert code == 1
-    assert len(json_lines(out)) == 28
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["benchmark"] == "retrieval"
+    assert (code, out) == (1, "")
+    assert "report.html is a folder; expected the name of a file to write" in err
+    assert not (tmp_path / "out" / "report.json").exists()
+
+
+def test_what_was_measured_is_shown_even_if_the_report_cannot_be_written_by_then(tmp_path, capfdbinary):
+    for name, line in (("qrels", "q 0 a 1\n"), ("run", "q Q0 a 1 1 x\n")):
+        (tmp_path / name).write_text(line)
+    found = score_runs(tmp_path / "qrels", tmp_path / "run")
+    report = Report(tmp_path / "out")
+    report.check()
+    (tmp_path / "out" / "report.json").write_text("mine")  # while it was measured
+    with pytest.raises(OutputError, match=r"report.json is there and is not a report of mmsearch"):
+        show_measured(found, report, Format.jsonl, "qrels")
+    assert capfdbinary.readouterr().out.count(b"\n") == 14
+    assert (tmp_path / "out" / "report.json").read_text() == "mine"
+
+
+def test_a_report_replaces_a_report_and_nothing_else(run, tmp_path):
+    for name, line in (("qrels", "q 0 a 1\n"), ("run", "q Q0 a 1 1 x\n")):
+        (tmp_path / name).write_text(line)
+    command = ("bench", "run", tmp_path / "qrels", tmp_path / "run", "--out", tmp_path)
+    assert run(*command)[0] == run(*command)[0] == 0
+    (tmp_path / "report.json").write_text('{"mine": true}')
+    code, out, err = run(*command)
+    assert (code, out) == (1, "")
+    assert "report.json is there and is not a report of mmsearch" in err
+    assert (tmp_path / "report.json").read_text() == '{"mine": true}'
+    assert run(*command, "--force")[0] == 0
 
 
 @pytest.mark.full

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from mmsearch import Library, Query
 from mmsearch.samples import sample_folder
 from mmsearch.store.progress import shown_progress
 
@@ -50,7 +51,7 @@ def test_index_command_names_the_broken_picture_goes_on_and_exits_with_3(run, ph
 def test_dry_run_writes_nothing(run, photos, tmp_path):
     code, out, err = run("index", photos, "--dry-run")
     assert (code, json.loads(out)["new"]) == (0, 8)
-    assert "would be" in err
+    assert err == "8 new; nothing was written\n"
     assert not (tmp_path / "library").exists()
 
 
@@ -64,6 +65,15 @@ def test_search_prints_one_json_object_per_hit(ready):
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
 
 
+def test_search_from_the_shell_is_exact_also_where_longer_processes_take_the_graph(run, tmp_path):
+    shutil.copytree(Path(__file__).parents[1] / "golden" / "library-v2", tmp_path / "library")
+    with Library.open(tmp_path / "library") as library:
+        assert library.search(Query(images=[1]), k=1).route == "graph"
+    _, out, _ = run("search", "-i", sample_folder() / "cat.jpg", "-k", "1", "--rerank", "none", "--explain")
+    (hit,) = json_lines(out)
+    assert (Path(hit["path"]).name, hit["route"]) == ("cat.jpg", "exact")
+
+
 def test_search_by_picture_and_text_with_weights_explains_every_term(ready, photos):
     code, out, err = ready(
         "search", "2:a dog", "-i", photos / "cat.jpg", "--not", "0.5:snow", "--explain", "-k", "1"
@@ -73,6 +83,22 @@ def test_search_by_picture_and_text_with_weights_explains_every_term(ready, phot
     assert list(hit["terms"]) == ["a dog", str(photos / "cat.jpg"), "not snow"]
     assert hit["route"] == "exact"
     assert "route: exact, 8 candidates" in err
+    assert (
+        f"terms: 'a dog' with weight 2 (from the prefix 2:), '{photos / 'cat.jpg'}' with weight 1, "
+        "not 'snow' with weight 0.5 (from the prefix 0.5:)" in err
+    )
+
+
+def test_a_ratio_or_a_time_is_a_text_and_no_weight(ready):
+    _, found, err = ready("search", "16:9 photo", "--not", "12:30 at the station", "--explain", "-k", "1")
+    assert list(json.loads(found)["terms"]) == ["16:9 photo", "not 12:30 at the station"]
+    assert "terms: '16:9 photo' with weight 1, not '12:30 at the station' with weight 1\n" in err
+
+
+def test_terms_are_taken_as_they_are_where_weights_are_given(ready):
+    _, found, err = ready("search", "2:a dog", "--weight", "3", "--explain", "-k", "1")
+    assert list(json.loads(found)["terms"]) == ["2:a dog"]
+    assert "terms: '2:a dog' with weight 3\n" in err
 
 
 def test_weight_option_equals_weight_prefix(ready, photos):
@@ -86,7 +112,7 @@ def test_weight_option_equals_weight_prefix(ready, photos):
     [
         ("json", lambda out: len(json.loads(out)) == 2),
         ("jsonl", lambda out: len(json_lines(out)) == 2),
-        ("tsv", lambda out: [len(line.split("\t")) for line in out.splitlines()] == [7, 7, 7]),
+        ("tsv", lambda out: [len(line.split("\t")) for line in out.splitlines()] == [10, 10, 10]),
         ("paths", lambda out: all(Path(line).is_file() for line in out.splitlines())),
         ("paths0", lambda out: out.count("\0") == 2 and "\n" not in out),
         ("table", lambda out: len(out.splitlines()) == 3 and "score" in out),
@@ -101,6 +127,15 @@ def test_results_come_in_every_format(ready, format_, check):
 def test_filters_narrow_the_answer(ready, photos):
     _, out, _ = ready("search", "x", "--where", f"folder = {photos}/trip", "--where", "width > 100")
     assert {Path(hit["path"]).stem for hit in json_lines(out)} == {"goldfish", "moose"}
+
+
+def test_a_filter_may_begin_at_the_home_folder_and_a_folder_that_is_not_there_is_a_sentence(ready, photos):
+    ready.environment["HOME"] = str(photos.parent)
+    _, out, _ = ready("search", "x", "--where", f"folder = ~/{photos.name}/trip", "--format", "paths")
+    assert out.splitlines()
+    code, out, err = ready("search", "x", "--where", f"folder = ~/{photos.name}/trpi")
+    assert (code, out) == (2, "")
+    assert f"the library holds no picture below {photos}/trpi; correct it, or index it first" in err
 
 
 @pytest.mark.parametrize(
@@ -139,6 +174,18 @@ def test_wrong_model_for_the_library_is_refused(ready, photos, tmp_path):
     code, _, err = ready("index", photos, "--model", "offlin")
     assert code == 1
     assert "no model 'offlin'" in err
+    assert f"{tmp_path / 'library'} holds vectors of " in err
+    assert "leave --model out to go on with it" in err
+
+
+def test_dry_run_says_what_the_library_holds_and_that_nothing_was_written(ready, photos):
+    assert ready("index", photos, "--dry-run")[2] == "8 unchanged; nothing was written\n"
+    (photos / "cat.jpg").unlink()
+    shutil.copyfile(sample_folder() / "fig.jpg", photos / "new.jpg")
+    _, _, err = ready("index", photos, "--dry-run", "--model", "offline")
+    assert "1 new, 1 gone, 7 unchanged; nothing was written\n" in err
+    assert "library holds vectors of " in err
+    assert "`index --model offline` is refused unless that is the same encoder" in err
 
 
 def test_unreadable_picture_is_an_error_and_the_others_are_classified(ready, photos):
@@ -207,7 +254,7 @@ def test_ctrl_c_keeps_what_is_embedded_and_the_next_run_goes_on(run, tmp_path, c
         with (folder / f"{i}.jpg").open("ab") as file:
             file.write(b"%d" % i)  # another content
     options = (str(folder), "--model", str(checkpoint), "--no-local")
-    command = [sys.executable, "-m", "mmsearch.cli.app", "index", *options]
+    command = [sys.executable, "-m", "mmsearch", "index", *options]
     vectors = tmp_path / "library" / "vectors-0.f16"
     with subprocess.Popen(
         command, env=run.environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -242,7 +289,7 @@ def test_second_writer_is_refused_while_readers_go_on(ready, photos, tmp_path):
 
 
 def test_closed_pipe_is_no_error(ready):
-    command = f"{sys.executable} -m mmsearch.cli.app search x --format paths | true"
+    command = f"{sys.executable} -m mmsearch search x --format paths | true"
     done = subprocess.run(command, shell=True, capture_output=True, env=ready.environment)
     assert done.stderr == b""
 
@@ -285,15 +332,40 @@ def test_search_by_visual_words_explains_itself_and_draws_its_matches(run, with_
     assert page.count("<polygon ") == 1
     assert "<script" not in page
     code, out, _ = run("search", "-i", with_words, "--explain", "--format", "table")
-    assert re.search(r"^ +1 .*\d ✓ ", out, re.MULTILINE)
+    assert re.search(r"^ +1 .*  verified, \d+ inliers  ", out, re.MULTILINE)
     code, out, _ = run("search", "-i", with_words, "-k", "1")
-    assert "local" not in json.loads(out)
+    assert not {"homography", "inliers"} & set(json.loads(out)["local"])
 
 
-def test_matches_are_drawn_with_one_example_only(run, with_words, tmp_path):
-    code, _, err = run("search", "a cat", "--html", tmp_path / "page.html")
-    assert code == 2
+def test_matches_are_drawn_with_one_example_only(ready, tmp_path):
+    code, out, err = ready("search", "a cat", "--html", tmp_path / "page.html")
+    assert (code, out) == (2, "")
     assert "one example picture" in " ".join(err.split())
+
+
+def test_a_page_replaces_a_page_and_no_other_file_unless_forced_and_never_a_picture(ready, photos, tmp_path):
+    example, page, picture = photos / "cat.jpg", tmp_path / "page.html", photos / "fig.jpg"
+    before = picture.read_bytes()
+    assert ready("search", "-i", example, "--html", page)[0] == 0
+    first = page.read_text()
+    assert ready("search", "-i", example, "--html", page, "-k", "1")[0] == 0
+    assert page.read_text() != first
+    page.write_text("notes")
+    code, out, err = ready("search", "-i", example, "--html", page)
+    assert (code, out, page.read_text()) == (1, "", "notes")
+    assert f"error: {page} is there and is not a page of mmsearch; choose another name" in err
+    code, out, err = ready("search", "-i", example, "--html", picture, "--force")
+    assert (code, out, picture.read_bytes()) == (1, "", before)
+    assert f"error: {picture} is a picture or film, which is never replaced" in err
+    assert ready("search", "-i", example, "--html", page, "--force")[0] == 0
+    assert page.read_text() == first
+
+
+def test_forgetting_an_empty_path_forgets_nothing(ready, photos):
+    code, _, err = ready("rm", "", cwd=photos)
+    assert code == 2
+    assert "is an empty path" in err
+    assert json.loads(ready("status")[1])["n_images"] == 8
 
 
 def test_vocabularies_are_learned_exported_described_and_shared(run, tmp_path, checkpoint):
@@ -306,6 +378,15 @@ def test_vocabularies_are_learned_exported_described_and_shared(run, tmp_path, c
     facts = json.loads(out)
     assert (facts["n_words"], facts["n_images"]) == (64, 29)
     assert run("vocabulary", "export", tmp_path / "again")[0] == 0
+    assert run("vocabulary", "export", tmp_path / "again")[0] == 0
+    victim = shutil.copyfile(sample_folder() / "cat.jpg", tmp_path / "victim.jpg")
+    for command in (("export", victim, "--force"), ("train", sample_folder(), "--out", victim, "--force")):
+        code, _, err = run("vocabulary", *command)
+        assert code == 1
+        assert f"{victim} is a picture or film, which is never replaced" in err
+    assert victim.read_bytes() == (sample_folder() / "cat.jpg").read_bytes()
+    piped = run("vocabulary", "export", "/dev/stdout")
+    assert piped[1].startswith("mmsearch vocabulary 1\n")
     assert json.loads(run("vocabulary", "info", tmp_path / "again")[1])["n_words"] == 64
     code, out, _ = run("status", "--format", "table")
     assert re.search(r"^local features +29 pictures, 64 words, \d+ features", out, re.MULTILINE)

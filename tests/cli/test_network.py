@@ -68,7 +68,7 @@ def traced_run(run, tmp_path):
 
     def traced_run(*arguments):
         log = tmp_path / f"{arguments[0]}.strace"
-        command = traced(log, sys.executable, "-m", "mmsearch.cli.app", *arguments)
+        command = traced(log, sys.executable, "-m", "mmsearch", *arguments)
         done = subprocess.run(command, capture_output=True, text=True, env=run.environment, timeout=120)
         assert done.returncode == 0, done.stderr
         return done.stdout, asked_beyond_this_machine(log)
@@ -81,7 +81,7 @@ def traced_run(run, tmp_path):
 def serving(indexed, traced_run, tmp_path):
     """A server under strace: returns its address, token, and how to end it and get what it asked."""
     log = tmp_path / "serve.strace"
-    command = traced(log, sys.executable, "-m", "mmsearch.cli.app", "serve", "--no-open", "--port", "0")
+    command = traced(log, sys.executable, "-m", "mmsearch", "serve", "--no-open", "--port", "0")
     server = subprocess.Popen(
         [*command, "--library", indexed.folder], stderr=subprocess.PIPE, text=True, env=traced_run.environment,
         start_new_session=True,

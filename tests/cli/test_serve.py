@@ -19,7 +19,7 @@ def started(run):
     running = []
 
     def start(*arguments, **environment):
-        command = [sys.executable, "-m", "mmsearch.cli.app", "serve", "--no-open", *arguments]
+        command = [sys.executable, "-m", "mmsearch", "serve", "--no-open", *arguments]
         server = subprocess.Popen(
             command, stderr=subprocess.PIPE, env={**run.environment, **environment}, text=True
         )

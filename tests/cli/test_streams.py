@@ -33,7 +33,7 @@ def shell(library, arguments, redirection):
     from mmsearch.samples import sample_folder
 
     given = [str(sample_folder() / "cat.jpg") if one == "PICTURE" else one for one in arguments]
-    command = [sys.executable, "-m", "mmsearch.cli.app", *given]
+    command = [sys.executable, "-m", "mmsearch", *given]
     return subprocess.run(
         ["bash", "-c", f'"$@" {redirection}', "bash", *command],
         capture_output=True, text=True, env={**os.environ, "MMSEARCH_LIBRARY": str(library)}, timeout=60,
@@ -129,7 +129,7 @@ def test_any_refusal_of_the_system_is_a_sentence(words, tmp_path):
 def test_folder_that_is_gone_is_in_the_way_of_relative_paths_alone(words, tmp_path):
     (tmp_path / "gone").mkdir()
     leaving = f'cd "{tmp_path}/gone"; rmdir "{tmp_path}/gone"; '
-    command = [sys.executable, "-m", "mmsearch.cli.app"]
+    command = [sys.executable, "-m", "mmsearch"]
     environment = {**os.environ, "MMSEARCH_LIBRARY": str(words)}
     for arguments, code in ((["status"], 0), (["index", "photos"], 1), (["status", "--library", "x"], 1)):
         (tmp_path / "gone").mkdir(exist_ok=True)

@@ -207,6 +207,6 @@ def test_search_by_example_from_the_shell_loads_no_torch(made, tmp_path):
 
 
 def test_words_from_the_shell_are_one_sentence(made):
-    command = [sys.executable, "-m", "mmsearch.cli.app", "search", "a cat", "--library", made.folder]
+    command = [sys.executable, "-m", "mmsearch", "search", "a cat", "--library", made.folder]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {NO_WORDS}\n")

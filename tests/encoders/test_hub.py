@@ -28,7 +28,7 @@ def hub_cache(folder, checkpoint, repository="me/tiny"):
 
 
 def index(photos, library, cache, model, **environment):
-    command = [sys.executable, "-m", "mmsearch.cli.app", "index", photos, "--library", library, "--model", model]
+    command = [sys.executable, "-m", "mmsearch", "index", photos, "--library", library, "--model", model]
     start = time.monotonic()
     done = subprocess.run(
         command, capture_output=True, text=True, env=os.environ | {"MMSEARCH_CACHE": str(cache)} | environment

@@ -75,3 +75,9 @@ def test_models_are_compared_by_the_same_pictures(benchmark, set_encoder, bench_
     assert (line["first"], line["second"]) == tuple(names)
     assert line["difference"] == top_1[0] - top_1[1]
     assert 0 < line["p"] <= 1
+
+
+def test_mean_per_class_recall_is_as_sure_as_top_1_where_classes_are_of_one_size(benchmark, set_encoder):
+    found = measured(ClassSet("photos", benchmark.pictures, (0, 0, 4, 4), NAMES), set_encoder)["measures"]
+    assert found["mean per-class recall"] == pytest.approx(found["top-1"])
+    assert found["top-1"]["low"] < found["top-1"]["value"] <= found["top-1"]["high"]

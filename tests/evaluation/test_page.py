@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -13,7 +14,7 @@ from mmsearch.evaluation.ground_truth.captions import read_captions
 from mmsearch.evaluation.ground_truth.sets import ClassSet
 from mmsearch.evaluation.page import _comparison, page_of
 from mmsearch.evaluation.plots import precision_recall_plot
-from mmsearch.evaluation.report import write_report
+from mmsearch.evaluation.report import Report
 from mmsearch.evaluation.retrieval import run_retrieval
 from mmsearch.evaluation.runs import score_runs
 from mmsearch.store.graph import GraphSettings
@@ -83,7 +84,23 @@ def test_a_picture_that_is_gone_is_said_to_be(captioned, set_encoder):
 def test_a_name_that_is_not_utf_8_can_be_written(captioned, set_encoder, tmp_path):
     found = run_retrieval(read_captions(captioned), [set_encoder])
     found["set"]["bad"] = [{"path": "/photos/b\udcff.jpg", "message": "broken"}]
-    assert b"/photos/b&#" in write_report(found, tmp_path / "out")[1].read_bytes()
+    data, page = Report(tmp_path / "out").write(found)
+    assert r"$&#39;/photos/b\377.jpg&#39;" in page.read_text()
+    bad = {"path": "/photos/b\ufffd.jpg", "path_base64": "L3Bob3Rvcy9i/y5qcGc=", "message": "broken"}
+    assert json.loads(data.read_text())["set"]["bad"] == [bad]
+
+
+def test_no_control_gets_into_a_page(captioned, set_encoder):
+    odd = "\x1b]0;x\x07\x9b\x7f\u202e"
+    (captioned / "cat.jpg").rename(captioned / f"cat{odd}.jpg")
+    lines = (captioned / "captions.jsonl").read_text()
+    odd_in_json = json.dumps(odd)[1:-1]
+    lines = lines.replace("cat.jpg", f"cat{odd_in_json}.jpg").replace("breakfast", f"breakfast{odd_in_json}")
+    (captioned / "captions.jsonl").write_text(lines)
+    page = page_of(run_retrieval(read_captions(captioned), [set_encoder]))
+    assert not set(page) & set("\x1b\x07\x9b\x7f\u202e")
+    assert r"breakfast\x1b]0;x\x07\u009b\x7f\u202e" in page
+    assert r"cat\033]0;x\007\302\233\177\342\200\256.jpg" in page
 
 
 def test_the_page_of_a_classification_shows_confusions(photos, set_encoder):

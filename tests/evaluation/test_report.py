@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mmsearch.errors import StorageError
-from mmsearch.evaluation.report import prepare_folder, write_report
+from mmsearch.evaluation.report import Report
 from mmsearch.evaluation.runs import score_runs
 
 
@@ -17,7 +17,7 @@ def found(tmp_path):
 
 
 def test_report_is_json_with_the_environment_and_null_for_what_is_no_number(found, tmp_path):
-    data, page = write_report(found, tmp_path / "new" / "folder")
+    data, page = Report(tmp_path / "new" / "folder").write(found)
     report = json.loads(data.read_text())
     assert report["results"]["run"]["qrels"]["measures"]["median rank"]["value"] is None  # nothing was found
     assert report["environment"]["versions"]["numpy"]
@@ -28,12 +28,12 @@ def test_report_is_json_with_the_environment_and_null_for_what_is_no_number(foun
 def test_a_report_that_cannot_be_written_says_so(found, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="could not be written"):
-        write_report(found, tmp_path / "file")
+        Report(tmp_path / "file").write(found)
 
 
 def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_measured(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="could not be written"):
-        prepare_folder(tmp_path / "file")
-    prepare_folder(tmp_path / "new" / "folder")
+        Report(tmp_path / "file").check()
+    Report(tmp_path / "new" / "folder").check()
     assert list((tmp_path / "new" / "folder").iterdir()) == []

@@ -34,3 +34,12 @@ def test_two_runs_of_one_name_are_refused_before_any_is_read(write):
     qrels, one, two = write("qrels", "q 0 a 1\n"), write("a/run", "no run"), write("b/run", "no run")
     with pytest.raises(GroundTruthError, match=r"a/run and .*b/run have the same name; rename one"):
         score_runs(qrels, [one, two])
+
+
+def test_one_run_is_one_run_by_any_kind_of_path(write):
+    qrels, run = write("qrels", "q 0 a 1\n"), write("run", "q Q0 a 1 1 x\n")
+    expected = score_runs(qrels, [run])
+    assert score_runs(str(qrels), str(run)) == score_runs(qrels, bytes(run)) == expected
+    assert score_runs(qrels, (path for path in [run])) == expected
+    with pytest.raises(TypeError, match="runs is None"):
+        score_runs(qrels, None)

@@ -80,3 +80,12 @@ def test_a_picture_asked_twice_has_two_names_in_a_run(tmp_path):
     own = Ranking(queries, ranking().gallery, ranking().scores, ranking().qrels, np.arange(3))
     TrecWriter(tmp_path, depth=1)("m", "all", own)
     assert sorted(read_run(tmp_path / "all.m.run")) == ["0:a.jpg", "1:a.jpg", "2:b.jpg"]
+
+
+def test_intervals_of_a_ranking_without_a_fault_have_a_width():
+    one_each = ranking(relevant=((0,), (1,), (0,)), junk=((),) * 3)
+    measures = score(one_each).to_json(seed=0)["measures"]
+    for name in ("R@1 (any)", "recall@5", "mAP", "MRR", "nDCG@10"):
+        assert (measures[name]["value"], measures[name]["high"]) == (1, 1)
+        np.testing.assert_allclose(measures[name]["low"], 3 / (3 + 1.96**2), atol=1e-4)
+    assert measures["precision@5"]["low"] < 0.2 < measures["precision@5"]["high"]

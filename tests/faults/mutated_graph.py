@@ -39,7 +39,7 @@ def mutate(data: bytearray, rng: np.random.Generator) -> None:
         data[at : at + 64] = bytes(64)
 
 
-def answers(folder: Path, use_graph: bool | None, routes: set[str] | None = None) -> list[list[tuple[str, float]]]:
+def answers(folder: Path, use_graph: bool, routes: set[str] | None = None) -> list[list[tuple[str, float]]]:
     store = Store.open(folder)
     encoder = TextVectors(DIM)
     searcher = Searcher(store, lambda: encoder, use_graph=use_graph)
@@ -53,6 +53,7 @@ def answers(folder: Path, use_graph: bool | None, routes: set[str] | None = None
 def main() -> None:
     folder, n = Path(sys.argv[1]) / "library", int(sys.argv[2])
     graph_module.calibrate = calibrate_for_the_graph
+    graph_module.EXACT_TEXTS_BELOW = 0
     filled(folder, 300)
     with Store.writer(folder) as store:
         update_graph(store, SETTINGS, random_units(20, DIM, seed=5))

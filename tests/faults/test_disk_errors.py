@@ -160,7 +160,7 @@ def test_file_size_limit_ends_index_with_one_sentence(tmp_path, photos, checkpoi
     command = [
         sys.executable,
         "-m",
-        "mmsearch.cli.app",
+        "mmsearch",
         "index",
         photos,
         "--library",
@@ -200,7 +200,7 @@ def test_features_that_the_disk_refuses_are_one_error_also_when_their_file_is_cl
 @pytest.mark.parametrize("size_kb", [32, 100, 170, 300, 600, 1_000, 2_300, 2_500])
 def test_disk_that_fills_while_words_are_made_ends_index_with_one_sentence(tmp_path, size_kb):
     with mounted(tmp_path / "mount", f"{size_kb}k") as mount:
-        command = [sys.executable, "-m", "mmsearch.cli.app", "index", sample_folder(), "--model", "none"]
+        command = [sys.executable, "-m", "mmsearch", "index", sample_folder(), "--model", "none"]
         command += ["--library", mount / "library"]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 1
@@ -230,7 +230,7 @@ def test_too_few_open_files_end_every_command_with_one_sentence(tmp_path, n_file
         ["verify"],
         ["index", tmp_path / "photos"],
     ):
-        command = [sys.executable, "-m", "mmsearch.cli.app", *arguments, "--library", library]
+        command = [sys.executable, "-m", "mmsearch", *arguments, "--library", library]
         done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
         assert "Traceback" not in done.stderr
         assert done.returncode in (0, 1), done.stderr

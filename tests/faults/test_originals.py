@@ -47,8 +47,6 @@ def test_pictures_are_the_same_before_and_after_every_command(
     environment = os.environ | {"MMSEARCH_CACHE": str(cache), "MMSEARCH_LIBRARY": str(tmp_path / "library")}
     for arguments in COMMANDS:
         filled_in = [argument.format(photos=photos, model=checkpoint) for argument in arguments]
-        done = subprocess.run(
-            [sys.executable, "-m", "mmsearch.cli.app", *filled_in], capture_output=True, env=environment
-        )
+        done = subprocess.run([sys.executable, "-m", "mmsearch", *filled_in], capture_output=True, env=environment)
         assert done.returncode in (0, 3), done.stderr.decode()
         assert snapshot(photos) == before, arguments

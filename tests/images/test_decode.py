@@ -156,7 +156,7 @@ def test_date_taken_comes_from_exif():
 
 def test_impossible_date_is_no_date():
     exif = Image.Exif()
-    exif[0x0132] = "0000:00:00 00:00:00"
+    exif.get_ifd(0x8769)[0x9003] = "0000:00:00 00:00:00"
     assert decode(pictures.saved(pictures.photo(), "JPEG", exif=exif), SQUARE).taken_at is None
 
 

@@ -53,6 +53,22 @@ def test_links_are_followed_only_when_asked(tmp_path):
     assert names(find_files(root(tmp_path / "near"), follow_links=True)) == [b"a.jpg"]
 
 
+@pytest.mark.parametrize("target", [".", "..", "../two", "../two/deep", "../.."])
+def test_links_into_a_folder_that_is_closed_to_them_or_around_it_are_passed_over(tmp_path, target):
+    for name in ("set/one/a.jpg", "set/two/deep/b.jpg", "far/c.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "set" / "one" / "far").symlink_to(tmp_path / "far")
+    (tmp_path / "set" / "one" / "link").symlink_to(target)
+    found = list(
+        find_files(root(tmp_path / "set" / "one"), follow_links=True, closed_to_links=os.fsencode(tmp_path / "set"))
+    )
+    assert names(found) == [b"a.jpg", b"c.jpg"]
+    assert [one.path for one in found if isinstance(one, PassedOver)] == [
+        os.fsencode(tmp_path / "set" / "one" / "link")
+    ]
+
+
 def test_overlapping_roots_give_each_file_once(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "a.jpg").write_bytes(b"x")

@@ -13,8 +13,13 @@ def unit_halves(seed, n, dim=8):
     return l2_normalize(vectors).astype(np.float16)
 
 
+def at_unit_length(matrix):
+    wide = matrix.astype(np.float64)
+    return wide / np.linalg.norm(wide, axis=1, keepdims=True)
+
+
 def by_full_sort(matrix, query, k, rows):
-    scores = matrix[rows].astype(np.float32) @ query
+    scores = at_unit_length(matrix)[rows] @ query
     order = np.lexsort((rows, -scores))[:k]
     return rows[order], scores[order]
 
@@ -34,9 +39,9 @@ def test_exact_search_equals_a_full_sort_of_the_live_rows(seed, n, k, n_queries,
     scores, rows = ExactIndex(matrix, dead).search(queries, k)
     assert rows.shape == (n_queries, min(k, len(live)))
     for found, found_scores, query in zip(rows, scores, queries, strict=True):
-        _, expected_scores = by_full_sort(matrix, query, k, live)
-        np.testing.assert_allclose(found_scores, expected_scores, atol=1e-6)
-        assert not set(found) & set(dead)
+        expected, expected_scores = by_full_sort(matrix, query, k, live)
+        np.testing.assert_allclose(found_scores, expected_scores, atol=1e-12)
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_exact_search_crosses_blocks(monkeypatch):
@@ -46,7 +51,7 @@ def test_exact_search_crosses_blocks(monkeypatch):
     monkeypatch.setattr("mmsearch.indexes.exact._BLOCK", 77)
     again_scores, again = ExactIndex(matrix).search(queries, 10)
     np.testing.assert_array_equal(rows, again)
-    np.testing.assert_allclose(scores, again_scores, atol=1e-6)
+    np.testing.assert_array_equal(scores, again_scores)
 
 
 def test_search_among_answers_only_from_the_given_rows():
@@ -67,3 +72,59 @@ def test_search_tail_and_the_rest_together_are_the_whole_answer():
 def test_exact_search_says_when_widths_differ():
     with pytest.raises(DimensionError, match="queries have 3 dimensions, the index has 8"):
         ExactIndex(unit_halves(0, 5)).search(np.ones((1, 3), np.float32), 2)
+
+
+def burst(seed, n, dim=64, step=1e-4):
+    """Rows that differ from one another by less than rounding to float16 changes their lengths."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal(dim) + step * rng.standard_normal((n, dim))
+    return l2_normalize(vectors.astype(np.float32)).astype(np.float16)
+
+
+@given(seed=st.integers(0, 1000), step=st.sampled_from([1e-3, 1e-4, 1e-5]))
+def test_stored_row_is_first_when_asked_by_itself_among_near_duplicates(seed, step):
+    matrix = np.unique(burst(seed, 300, step=step), axis=0)
+    scores, rows = ExactIndex(matrix).search(l2_normalize(matrix.astype(np.float32)), 3)
+    np.testing.assert_array_equal(rows[:, 0], np.arange(len(matrix)))
+    assert scores.max() <= 1 + 1e-6
+
+
+@given(seed=st.integers(0, 1000), n=st.integers(1, 1500), n_queries=st.sampled_from([1, 7, 8, 20]))
+def test_answer_has_the_same_bits_alone_in_a_batch_and_among_given_rows(seed, n, n_queries):
+    matrix = np.concatenate([unit_halves(seed, n, dim=64), burst(seed, 30)])
+    queries = l2_normalize(unit_halves(seed + 1, n_queries, dim=64).astype(np.float32))
+    scores, rows = ExactIndex(matrix).search(queries, 5)
+    for query, own_scores, own_rows in zip(queries, scores, rows, strict=True):
+        for again_scores, again_rows in (
+            ExactIndex(matrix).search(query[None], 5),
+            ExactIndex(matrix).search_among(query[None], 5, np.sort(own_rows)),
+        ):
+            np.testing.assert_array_equal(again_rows[0], own_rows)
+            np.testing.assert_array_equal(again_scores[0], own_scores)
+
+
+@pytest.mark.parametrize("factor", [2, 0.01])
+def test_rows_count_at_unit_length_whatever_theirs_is(factor):
+    matrix, query = unit_halves(6, 500), unit_halves(7, 1).astype(np.float32)
+    changed = matrix.copy()
+    changed[100] *= np.float16(factor)
+    expected, found = ExactIndex(matrix).search(query, 500), ExactIndex(changed).search(query, 500)
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-2)  # a hundredth loses digits of float16
+    assert abs(np.flatnonzero(found[1][0] == 100)[0] - np.flatnonzero(expected[1][0] == 100)[0]) <= 3
+
+
+def test_zero_row_scores_zero():
+    matrix, query = unit_halves(8, 50), unit_halves(9, 1).astype(np.float32)
+    matrix[7] = 0
+    scores, rows = ExactIndex(matrix).search(query, 50)
+    assert scores[rows == 7] == [0.0]
+    assert np.isfinite(scores).all()
+
+
+def test_index_that_is_followed_answers_as_one_made_anew():
+    matrix, queries = unit_halves(10, 900), unit_halves(11, 3).astype(np.float32)
+    before = ExactIndex(matrix[:600], dead=[5])
+    before.search(queries, 4)
+    after, anew = before.followed_by(matrix, dead=[8]), ExactIndex(matrix, dead=[8])
+    for found, expected in zip(after.search(queries, 9), anew.search(queries, 9), strict=True):
+        np.testing.assert_array_equal(found, expected)

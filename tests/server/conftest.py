@@ -111,7 +111,7 @@ def gallery(offline_folder, cache, tmp_path_factory):
         folder.mkdir(parents=True, exist_ok=True)
         exif = Image.Exif()
         if folder.name == "trip":
-            exif[0x0132] = f"20{20 + len(path.name) % 3}:05:01 10:00:00"
+            exif.get_ifd(0x8769)[0x9003] = f"20{20 + len(path.name) % 3}:05:01 10:00:00"
         with Image.open(path) as image:
             image.save(folder / path.name, quality=95, exif=exif)
     with Library.open(base / "library", cache=cache) as library:

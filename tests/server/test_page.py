@@ -138,7 +138,7 @@ def test_words_and_a_picture_go_together_with_their_weights(page, process, api):
     page.get_by_label("Weight of cat.jpg").press("Home")
     expect_first(page, "rocket.jpg")
     page.wait_for_function("() => location.search.includes('*0.1')")
-    assert asked(page) == {"q": ["3:a rocket"], "like": [f"{cat}*0.1"]}
+    assert asked(page) == {"q*3": ["a rocket"], "like": [f"{cat}*0.1"]}
     query = {"text": "a rocket", "text_weight": 3, "pictures": [{"id": cat, "weight": 0.1}], "rerank": "auto"}
     expect_names(page, found_by(api, **query))
 
@@ -260,6 +260,85 @@ def test_marked_pictures_move_the_query_when_searched_again(page, process, api):
     assert asked(page) == {"q": ["a building"]}
 
 
+def mark(page, api, name, kind):
+    tile = page.locator(f"#results li[data-id='{id_of(api, name)}']")
+    tile.hover()
+    tile.get_by_role("button", name=kind, exact=True).click()
+
+
+def test_a_picture_that_is_not_relevant_leaves_and_comes_back_when_marks_are_forgotten(page, process, api):
+    open_page(page, process, "/?q=a+cat")
+    mark(page, api, "cat.jpg", "Not relevant")
+    page.click("#again")
+    expect(page.locator("#summary")).to_have_text("28 pictures, best first")
+    expect(page.locator(f"#results li[data-id='{id_of(api, 'cat.jpg')}']")).to_have_count(0)
+    page.click("#forget")
+    expect_first(page, "cat.jpg")
+
+
+def test_an_answer_of_which_all_is_marked_as_not_relevant_says_so(page, process, api):
+    open_page(page, process, "/?q=a+cat&where=name+%3D+cat.jpg")
+    mark(page, api, "cat.jpg", "Not relevant")
+    page.click("#again")
+    expect(page.locator("#state")).to_contain_text("All pictures that are left are marked as not relevant.")
+
+
+@pytest.mark.parametrize("is_searched_with", [True, False])
+def test_other_words_and_another_picture_start_without_marks(page, process, api, is_searched_with):
+    for change in (
+        lambda: page.fill("#text", "a rocket"),
+        lambda: give(page, "drop", sample("fig")),
+        lambda: page.locator("#results a").first.press("m"),
+    ):
+        open_page(page, process, "/?q=a+building")
+        mark(page, api, "winter-palace.jpg", "Relevant")
+        if is_searched_with:
+            page.click("#again")
+            page.wait_for_function("() => location.search.includes('yes=')")
+        before = page.url
+        change()
+        page.wait_for_function("before => location.href !== before", arg=before)
+        expect(page.locator("#marks")).to_be_hidden()
+        assert not {"yes", "no", "keep"} & set(asked(page))
+        expect(page.locator("#results [aria-pressed=true]")).to_have_count(0)
+
+
+def test_what_is_the_same_question_keeps_its_marks(page, process, api):
+    open_page(page, process, "/?q=a+building")
+    mark(page, api, "winter-palace.jpg", "Relevant")
+    page.click("#again")
+    page.fill("#exclude", "water")
+    page.press("#exclude", "Enter")
+    page.wait_for_function("() => location.search.includes('not=')")
+    assert asked(page)["yes"] == [str(id_of(api, "winter-palace.jpg"))]
+
+
+def test_marks_that_are_kept_go_along_with_the_next_question(page, process, api):
+    palace = id_of(api, "winter-palace.jpg")
+    open_page(page, process, "/?q=a+building")
+    mark(page, api, "winter-palace.jpg", "Relevant")
+    keep = page.get_by_label("Keep marks for the next question")
+    keep.focus()
+    page.keyboard.press("Space")
+    expect(keep).to_be_checked()
+    expect(keep).to_be_focused()
+    page.fill("#text", "a rocket")
+    page.wait_for_function("() => location.search.includes('rocket')")
+    assert asked(page) == {"q": ["a rocket"], "yes": [str(palace)], "keep": ["1"]}
+    expect_names(page, found_by(api, text="a rocket", relevant=[palace]))
+    page.go_back()
+    expect(page.locator("#text")).to_have_value("a building")
+    page.go_forward()
+    expect(page.locator("#text")).to_have_value("a rocket")
+    expect(page.locator("#marks")).to_contain_text("1 relevant")
+    expect(keep).to_be_checked()
+    page.reload()
+    expect(keep).to_be_checked()
+    page.click("#forget")
+    expect(page.locator("#marks")).to_be_hidden()
+    assert asked(page) == {"q": ["a rocket"]}
+
+
 # -- filters ---------------------------------------------------------------------------------------------
 
 
@@ -294,6 +373,22 @@ def test_dates_and_names_are_filters(page, process, api):
     page.press("#filter-name", "Enter")
     expect(page.locator("#results li")).to_have_count(2)
     assert asked(page) == {"where": ["name ~ *windmill*"]}
+
+
+def test_more_of_the_library_follows_what_is_shown(page, process, api):
+    def shortened(route):
+        route.continue_(url=route.request.url.replace("limit=200", "limit=10"))
+
+    page.route("**/pictures?*", shortened)
+    open_page(page, process)
+    for n in (10, 20, 29):
+        expect(page.locator("#results li")).to_have_count(n)
+        if n < 29:
+            page.click("#more")
+    expect(page.locator("#more")).to_be_hidden()
+    shown = page.locator("#results li a").evaluate_all("all => all.map(one => one.ariaLabel)")
+    wanted = [one["name"] for one in api.get("/pictures", params={"order": "path"}).json()["pictures"]]
+    assert [label.partition(",")[0] for label in shown] == wanted
 
 
 # -- labels ----------------------------------------------------------------------------------------------

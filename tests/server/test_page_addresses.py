@@ -9,7 +9,7 @@ from tests.server.browser import expect_first, expect_focus, expect_names, found
 
 def test_an_address_restores_a_search(page, process, api):
     moose = id_of(api, "moose.jpg")
-    open_page(page, process, f"/?q=2:an+animal&not=a+cat&where=name+~+*o*&view={moose}&rank=none")
+    open_page(page, process, f"/?q*2=an+animal&not=a+cat&where=name+~+*o*&view={moose}&rank=none")
     expect(page.locator("#view-title")).to_have_text("moose.jpg")
     page.keyboard.press("Escape")
     expect(page.locator("#text")).to_have_value("an animal")
@@ -22,8 +22,8 @@ def test_an_address_restores_a_search(page, process, api):
 def test_addresses_and_states_are_the_same_thing(page, process):
     open_page(page, process)
     addresses = [
-        "/", "/?q=1:2:30+pm", "/?q=0.5:a+%26+b", "/?like=3&like=4@1,2,30,40*0.5&not=2:snow&not=rain",
-        "/?q=a&yes=1,2&no=3&where=folder+%3D+%2Fa+b&rank=words", "/?upload=12-34*2&view=7",
+        "/", "/?q=2:30+pm", "/?q*0.5=a+%26+b", "/?like=3&like=4@1,2,30,40*0.5&not*2=snow&not=2:rain",
+        "/?q=a&yes=1,2&no=3&keep=1&where=folder+%3D+%2Fa+b&rank=words", "/?upload=12-34*2&view=7",
         "/?classify=4&label=a+cat&label=b",
     ]  # fmt: skip
     script = """async all => {
@@ -31,8 +31,11 @@ def test_addresses_and_states_are_the_same_thing(page, process):
         return all.map(one => toAddress(fromAddress(one.slice(1))));
     }"""
     assert page.evaluate(script, addresses) == addresses
-    odd = ["/?like=x&like=0&like=1@5,5,1,1&yes=1,1,z&view=-3&rank=magic&not=+", "/?q=0:none&like=1*0&colour=red"]
-    assert page.evaluate(script, odd) == ["/?yes=1", "/?q=1:0:none"]
+    odd = [
+        "/?like=x&like=0&like=1@5,5,1,1&yes=1,1,z&view=-3&rank=magic&not=+",
+        "/?q*0=none&like=1*0&not*x=a&colour=red",
+    ]
+    assert page.evaluate(script, odd) == ["/?yes=1", "/"]
 
 
 def test_an_address_cannot_hold_a_picture_that_was_brought_and_says_so(page, process):
@@ -72,6 +75,24 @@ def test_back_and_forward_restore_each_step(page, process):
     expect(page.locator("#terms li")).to_have_count(2)
     expect(page.locator("#view")).to_be_hidden()
     expect(page.locator(".term.missing")).to_have_count(0)
+
+
+def test_back_and_forward_have_the_marks_of_each_question(page, process, api):
+    palace = id_of(api, "winter-palace.jpg")
+    open_page(page, process, f"/?q=a+building&yes={palace}")
+    expect(page.locator("#marks")).to_contain_text("1 relevant")
+    page.fill("#text", "a cat")
+    page.wait_for_function("() => location.search === '?q=a+cat'")
+    page.locator("#results a").first.press("x")
+    expect(page.locator("#marks")).to_contain_text("1 not relevant")
+    page.go_back()
+    expect(page.locator("#text")).to_have_value("a building")
+    expect(page.locator("#marks")).to_contain_text("1 relevant")
+    expect(page.locator("#marks")).not_to_contain_text("not relevant")
+    expect(page.locator("#again")).to_be_hidden()
+    page.go_forward()
+    expect(page.locator("#text")).to_have_value("a cat")
+    expect(page.locator("#marks")).to_be_hidden()
 
 
 def test_everything_goes_by_keys(page, process, api):

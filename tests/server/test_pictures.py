@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmsearch import Library
+from mmsearch.store.facets import count_facets
 from mmsearch.store.progress import shown_progress
 from mmsearch.store.thumbnails import KeptThumbnails
 from tests import pictures
@@ -33,13 +36,58 @@ def test_a_picture_is_described(client, served):
     assert found["path"] == str(served.photos / "cat.jpg")
 
 
-def test_pictures_are_listed_in_pages(client):
-    first = client.get("/pictures", params={"limit": 20}).json()
-    rest = client.get("/pictures", params={"limit": 20, "offset": 20}).json()
-    assert first["n"] == rest["n"] == 29
-    paths = [one["path"] for one in first["pictures"] + rest["pictures"]]
-    assert len(paths) == 29
-    assert paths == sorted(paths)
+def pages(client, **parameters):
+    """Yield the pages of a list, each asked for when the one before was looked at."""
+    following = {}
+    while following is not None:
+        found = client.get("/pictures", params=parameters | following).json()
+        yield found
+        following = None if found["next"] is None else {"after": found["next"]}
+
+
+@pytest.mark.parametrize(("order", "key"), [("added", "id"), ("path", "path")])
+def test_pictures_are_listed_in_pages(client, order, key):
+    found = list(pages(client, limit=20, order=order))
+    assert [(page["n"], len(page["pictures"])) for page in found] == [(29, 20), (29, 9)]
+    keys = [one[key] for page in found for one in page["pictures"]]
+    assert keys == sorted(set(keys))
+    assert client.get("/pictures", params={"limit": 20, "order": order, "offset": 20}).json() == found[1]
+    assert [len(page["pictures"]) for page in pages(client, limit=29, order=order)] == [29]
+
+
+@pytest.mark.parametrize("order", ["added", "path"])
+def test_pages_neither_repeat_nor_leave_out_a_picture_while_others_come_and_leave(own, photos, indexed, order):
+    _, client = own
+    stay, shown = {one["id"] for one in listed(client).values()}, []
+    for n, page in enumerate(pages(client, limit=3, order=order)):
+        shown += [one["id"] for one in page["pictures"]]
+        if n > 0:
+            continue
+        gone, renamed = page["pictures"][-1], page["pictures"][0]  # the page after begins where one was
+        os.unlink(gone["path"])
+        if order == "added":
+            os.rename(renamed["path"], photos / "zzz.jpg")
+        pictures.photo(seed=1).save(photos / "aaa.jpg")
+        indexed.index([photos], local=False)
+    assert len(shown) == len(set(shown))
+    assert stay <= set(shown)
+    assert {"aaa.jpg"} <= set(listed(client))
+
+
+def test_a_page_after_nothing_that_was_a_page_is_refused(client):
+    for cursor in ("15", "?", "\u00e9", "a" * 8_000, "MTIz" * 2_000):
+        found = client.get("/pictures", params={"after": cursor})
+        assert found.status_code == 422
+        assert "after" in found.json()["detail"]
+    assert client.get("/pictures", params={"after": "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OS9h"}).json()["pictures"] == []
+
+
+def test_an_offset_is_not_shifted_by_what_comes(own, photos, indexed):
+    _, client = own
+    first = listed(client, limit=5, offset=0)
+    pictures.photo(seed=1).save(photos / "aaa.jpg")
+    indexed.index([photos], local=False)
+    assert not set(first) & set(listed(client, limit=5, offset=5))
 
 
 def test_a_picture_that_is_not_there_is_not_found(client):
@@ -157,6 +205,17 @@ def test_a_damaged_file_of_thumbnails_is_made_anew(tmp_path):
     assert kept.get(b"1", 160) == b"\xff\xd8x"
 
 
+def test_thumbnails_made_when_pictures_were_read_in_another_way_are_made_again(tmp_path):
+    kept = KeptThumbnails(tmp_path / "t.sqlite")
+    kept.put(b"h" * 32, 160, b"\xff\xd8 small")
+    with closing(sqlite3.connect(tmp_path / "t.sqlite")) as db:
+        assert kept.get(b"h" * 32, 160) == b"\xff\xd8 small"
+        db.execute("PRAGMA user_version=0")  # as every version had it that read them in the first way
+    assert kept.get(b"h" * 32, 160) is None
+    kept.put(b"h" * 32, 160, b"\xff\xd8 new")
+    assert kept.get(b"h" * 32, 160) == b"\xff\xd8 new"
+
+
 def test_a_place_that_cannot_be_written_only_keeps_nothing(tmp_path):
     kept = KeptThumbnails(tmp_path / "missing" / "t.sqlite")
     kept.put(b"1", 160, b"\xff\xd8x")
@@ -179,13 +238,28 @@ def test_pictures_are_counted_by_year(own, photos, indexed):
     _, client = own
     for n, year in enumerate((2021, 2023, 2023)):
         exif = Image.Exif()
-        exif[0x0132] = f"{year}:05:01 10:00:00"
+        exif.get_ifd(0x8769)[0x9003] = f"{year}:05:01 10:00:00"
         pictures.photo(seed=n).save(photos / f"dated{n}.jpg", exif=exif)
     indexed.index([photos], local=False)
     found = client.get("/facets").json()["years"]
     assert [(one["label"], one["n"]) for one in found] == [("2021", 1), ("2023", 2)]
     among = client.get("/facets", params={"where": "taken >= 2022"}).json()
     assert among["n"] == 2
+
+
+def test_a_folder_whose_name_is_no_text_has_a_filter_that_is(tmp_path):
+    root = os.fsencode(tmp_path / "photos")
+    for folder in (b"a[1]*\xff", b"a1*\xff", b"1"):
+        os.makedirs(os.path.join(root, folder))
+        pictures.photo().save(os.path.join(root, folder, b"x.png"))
+    with Library.open(tmp_path / "library") as library:
+        library.index([root], model="none")
+        catalog = library.reader().catalog
+        counts = [
+            (facet.n, count_facets(catalog, [one.encode().decode() for one in facet.where]).n)
+            for facet in count_facets(catalog).folders
+        ]
+    assert counts == [(3, 3), (1, 1), (1, 1), (1, 1)]
 
 
 wheres = st.lists(
@@ -205,6 +279,31 @@ def test_every_count_is_what_its_filters_give(client, where):
             among = client.get("/pictures", params={"where": where + one["where"], "limit": 1}).json()["n"]
             assert among == one["n"], one
     assert sum(one["n"] for one in found["sizes"]) == found["n"]
+
+
+def test_a_folder_with_any_name_is_counted_and_shown_by_the_same_filter(own, photos, indexed):
+    _, client = own
+    for n, name in enumerate(
+        ["\u00e9t\u00e9", "e\u0301te\u0301 2", "3 \u212a", "ends with a space ", "~", "no-break\u00a0"]
+    ):
+        (photos / name).mkdir()
+        pictures.photo(seed=n).save(photos / name / "a.jpg")
+    indexed.index([photos], local=False)
+    counted = [one for one in client.get("/facets").json()["folders"] if one["n"] == 1]
+    assert len(counted) == 6
+    for one in counted:
+        assert client.get("/pictures", params={"where": one["where"]}).json()["n"] == 1, one
+        assert client.get("/facets", params={"where": one["where"]}).json()["n"] == 1, one
+
+
+def test_a_filter_that_no_picture_could_pass_is_a_problem_and_counts_nothing(client, served):
+    where = {"where": f"folder = {served.photos}/nowhere"}
+    found = client.get("/pictures", params=where)
+    assert found.status_code == 422
+    assert found.json()["type"] == "urn:mmsearch:query"
+    assert f"the library holds no picture below {served.photos}/nowhere" in found.json()["detail"]
+    assert client.post("/search", json={"text": "a", "where": [where["where"]]}).json() == found.json()
+    assert client.get("/facets", params=where).json()["n"] == 0
 
 
 # -- status ------------------------------------------------------------------------------------------

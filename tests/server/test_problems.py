@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import errno
+import json
 import os
 import time
 from types import SimpleNamespace
@@ -30,6 +32,12 @@ def test_an_expected_error_is_its_sentence(error, status, kind):
     assert found.status_code == status
     assert b'"detail":"a sentence"' in found.body
     assert f'"type":"{kind}"'.encode() in found.body
+
+
+def test_a_sentence_with_a_name_that_is_no_text_is_one_for_strict_readers():
+    found = json.loads(of_error(QueryError("/b\udcff: a sentence")).body)
+    assert found["detail"] == "/b\ufffd: a sentence"
+    assert base64.b64decode(found["detail_base64"]) == b"/b\xff: a sentence"
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,30 @@ def test_judged_pictures_move_the_answer(client, library):
     assert names(post(client, relevant=[moose], k=1)) == ["moose.jpg"]
 
 
+def test_a_picture_judged_irrelevant_is_never_a_hit(client):
+    cat = id_of(client, "cat.jpg")
+    for asked in (
+        {"text": "a cat"},
+        {"text": "a cat", "where": ["name ~ c*"]},
+        {"pictures": [{"id": cat}]},
+        {"pictures": [{"id": cat}], "mode": "local"},
+        {"pictures": [{"id": cat}], "rerank": "local"},
+        {"relevant": [cat]},
+    ):
+        found = post(client, **asked, irrelevant=[cat], k=100)
+        assert "cat.jpg" not in names(found)
+    assert len(hits(post(client, text="a cat", irrelevant=[cat], k=100))) == 28
+
+
+@pytest.mark.parametrize("name", ["cat", "fig", "moose"])
+def test_a_picture_is_first_when_it_is_sent_and_no_score_exceeds_one(client, served, name):
+    data = (served.photos / f"{name}.jpg").read_bytes()
+    form = {"query": (None, json.dumps({"k": 3, "rerank": "none"})), "picture": (f"{name}.jpg", data)}
+    found = hits(client.post("/search", files=form))
+    assert found[0]["name"] == f"{name}.jpg"
+    assert 1 - 1e-6 < found[0]["score"] <= 1 + 1e-6
+
+
 def test_filters_hold(client):
     found = hits(post(client, text="a", where=["name ~ c*", "width >= 1"], k=100))
     assert {hit["name"][0] for hit in found} == {"c"}

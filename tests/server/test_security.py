@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -224,13 +226,22 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+def name_of(hit):
+    """The bytes of a name, which JSON holds in Base64 where they are no text."""
+    if "name_base64" not in hit:
+        return hit["name"].encode()
+    assert base64.b64decode(hit["path_base64"]).endswith(b"/" + base64.b64decode(hit["name_base64"]))
+    return base64.b64decode(hit["name_base64"])
+
+
 def test_hostile_names_travel_as_data(indexed, photos, cache):
     for name in HOSTILE:
         shutil.copyfile(photos / "cat.jpg", os.fsencode(photos) + b"/" + name)
     indexed.index([photos], local=False)
     with running(indexed.folder, photos, cache=cache) as served, served.allowed() as client:
         found = client.post("/search", json={"text": "a", "k": 50}).json()["hits"]
-        ids = {os.fsencode(hit["name"]): hit["id"] for hit in found}
+        assert all(hit["path"].encode("utf-8") for hit in found)
+        ids = {name_of(hit): hit["id"] for hit in found}
         assert ids.keys() >= set(HOSTILE)
         for name in HOSTILE:
             described = client.get(f"/pictures/{ids[name]}")
@@ -242,6 +253,7 @@ def test_hostile_names_travel_as_data(indexed, photos, cache):
             disposition = file.headers["content-disposition"]
             assert disposition.startswith("inline; filename*=UTF-8''")
             assert not set(disposition[25:]) & set("<>\"'\x1b\n ;")
+            assert unquote(disposition[25:], errors="strict") == name.decode(errors="replace")
             assert "sandbox" in file.headers["content-security-policy"]
 
 

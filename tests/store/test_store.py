@@ -19,7 +19,7 @@ from mmsearch.errors import (
     LibraryVersionError,
     VectorError,
 )
-from mmsearch.records import FileLook
+from mmsearch.records import READING, FileLook
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.changes import UNSEEN, Changes, RejectedFile, StoredFile
 from mmsearch.store.folder import Store
@@ -32,7 +32,9 @@ META = {"dim": DIM, "fingerprint": "f" * 64, "model": "test"}
 
 def file(i, vector=None, **options):
     path = options.pop("path", b"/photos/%d.jpg" % i)
-    return StoredFile(path, FileLook(100 + i, i, i), b"%032d" % i, 640, 480, "JPEG", None, vector=vector, **options)
+    return StoredFile(
+        path, FileLook(100 + i, i, i), b"%032d" % i, 640, 480, "JPEG", None, READING, vector=vector, **options
+    )
 
 
 def filled(folder, n=10, seed=0):
@@ -223,7 +225,7 @@ def test_library_of_a_newer_format_is_refused(tmp_path):
     with catalog.writing():
         catalog.set_meta({"schema": 99})
     catalog.close()
-    with pytest.raises(LibraryVersionError, match="library format 99, this mmsearch knows formats 1 to 2"):
+    with pytest.raises(LibraryVersionError, match="library format 99, this mmsearch knows formats 1 to 3"):
         Store.open(tmp_path)
 
 

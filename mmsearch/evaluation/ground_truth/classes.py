@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.ground_truth.captions import JSONL, csv_rows, read_text
-from mmsearch.evaluation.ground_truth.sets import DATABASE, QUERIES, ClassSet, picture_in, refuse_missing
-from mmsearch.images import is_named_like_a_picture
+from mmsearch.evaluation.ground_truth.class_folders import pictures_of_classes
+from mmsearch.evaluation.ground_truth.sets import DATABASE, QUERIES, ClassSet, is_file, picture_in, refuse_missing
 
 LABELS = "labels.csv"
 _MOST_DIGITS = 18
@@ -23,16 +22,17 @@ def read_classes(path: Path) -> ClassSet:
     path : Path
         A folder with `labels.csv`, whose heading names `image` (relative to the folder) and `class_name`, and
         may name `class_index` where two classes share a name; or a folder with one folder of pictures for
-        each class, named as the class is (underscores are read as spaces), and no file of a set of another kind.
+        each class, named as the class is (underscores are read as spaces), and no file of a set of another kind:
+        see `pictures_of_classes`.
 
     Raises
     ------
     GroundTruthError
         If there is neither, the set is of another kind, a column is missing, a picture is not on disk, comes twice
-        or is outside of the folder, a class has two names, or there is one class only.
+        or is outside of the folder, a class has two names or no picture, or there is one class only.
     """
     labels = path / LABELS
-    return _from_table(path, labels) if labels.is_file() else _from_folders(path)
+    return _from_table(path, labels) if is_file(labels) else _from_folders(path)
 
 
 def _from_table(folder: Path, file: Path) -> ClassSet:
@@ -64,24 +64,21 @@ def _from_table(folder: Path, file: Path) -> ClassSet:
 def _from_folders(folder: Path) -> ClassSet:
     if not folder.is_dir():
         raise GroundTruthError(f"{folder}: is not a folder; expected one with labels.csv, or with a folder a class")
-    if other := next((name for name in _OTHER_SETS if (folder / name).is_file()), None):
+    if other := next((name for name in _OTHER_SETS if is_file(folder / name)), None):
         raise GroundTruthError(
             f"{folder}: has {other}: such a set is measured by `{_OTHER_SETS[other]}`; if its folders are classes, "
             f"say so in {LABELS}"
         )
-    pictures = {
-        picture: own.name
-        for own in sorted(folder.iterdir())
-        if own.is_dir() and not own.name.startswith(".")
-        for picture in sorted(own.iterdir())
-        if is_named_like_a_picture(os.fsencode(picture.name))
-    }
+    pictures, left_out = pictures_of_classes(folder)
     if not pictures:
         raise GroundTruthError(f"{folder}: has neither {LABELS} nor a folder of pictures for each class")
-    return _class_set(folder, pictures, {name: name.replace("_", " ") for name in pictures.values()})
+    names = {name: name.replace("_", " ") for name in pictures.values()}
+    return _class_set(folder, pictures, names, left_out)
 
 
-def _class_set(folder: Path, pictures: dict[Path, str], names: dict[str, str]) -> ClassSet:
+def _class_set(
+    folder: Path, pictures: dict[Path, str], names: dict[str, str], left_out: tuple[str, ...] = ()
+) -> ClassSet:
     refuse_missing(folder.name, pictures)
     if len(names) < 2:
         raise GroundTruthError(
@@ -91,4 +88,4 @@ def _class_set(folder: Path, pictures: dict[Path, str], names: dict[str, str]) -
     order = sorted(names, key=lambda key: (0, int(key), "") if key.isdecimal() else (1, 0, key))
     position = {key: i for i, key in enumerate(order)}
     truth = tuple(position[key] for key in pictures.values())
-    return ClassSet(folder.name, tuple(pictures), truth, tuple(names[key] for key in order))
+    return ClassSet(folder.name, tuple(pictures), truth, tuple(names[key] for key in order), left_out)

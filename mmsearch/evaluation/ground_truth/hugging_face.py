@@ -87,7 +87,7 @@ def read_dataset_classes(
     Parameters
     ----------
     source, split, image_column, cache
-        As for `read_dataset_captions`; a folder with a folder of pictures for each class is read, too.
+        As for `read_dataset_captions`.
     label_column : str or None
         Default the only column of the type ClassLabel, or else the first of `LABEL_COLUMNS`.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -194,7 +195,7 @@ def _from_groups(file: Path, whole: Any, folder: Path) -> InstanceSet:
 
 def _from_classes(path: Path) -> InstanceSet:
     known = read_classes(path)
-    return _each_asks_for_its_own(known.name, known.pictures, known.truth)
+    return replace(_each_asks_for_its_own(known.name, known.pictures, known.truth), left_out=known.left_out)
 
 
 def _each_asks_for_its_own(

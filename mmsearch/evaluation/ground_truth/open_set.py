@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmsearch.errors import GroundTruthError, advice, reason
 from mmsearch.evaluation.ground_truth.captions import JSONL, read_captions
+from mmsearch.evaluation.ground_truth.class_folders import folder_of_split
 from mmsearch.evaluation.ground_truth.classes import LABELS, read_classes
 from mmsearch.evaluation.ground_truth.hugging_face import read_dataset_captions, read_dataset_classes
 from mmsearch.evaluation.ground_truth.hugging_face_load import is_dataset
@@ -48,13 +49,16 @@ def open_classes(source: str, options: SetOptions) -> ClassSet:
     A folder of classes has no splits; if one is asked for, its first level of folders are the splits.
     """
     _refuse_impossible(source)
-    if (is_dataset(source) and not (Path(source) / LABELS).is_file()) or options.split is not None:
+    path, split = Path(source), options.split
+    if is_dataset(source) and (split is not None or not (path / LABELS).is_file()):
         image, label = options.columns
         return read_dataset_classes(
-            source, split=options.split, image_column=image, label_column=label, cache=options.cache
+            source, split=split, image_column=image, label_column=label, cache=options.cache
         )
     _refuse(source, options, columns="labels.csv and folders of classes")
-    return read_classes(Path(source))
+    if split is None:
+        return read_classes(path)
+    return replace(read_classes(folder_of_split(path, split)), name=f"{path.name} ({split})")
 
 
 def open_instances(source: str, options: SetOptions, *, by: str | None = None) -> InstanceSet:

@@ -161,12 +161,15 @@ class ClassSet:
         For every picture the position of its class.
     class_names : tuple of str
         Two classes may have the same name.
+    left_out : tuple of str
+        Sentences on what lies in the set and is not measured.
     """
 
     name: str
     pictures: tuple[Path, ...]
     truth: tuple[int, ...]
     class_names: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -198,6 +201,8 @@ class InstanceSet:
         Groups of queries that are also reported apart, such as those of one camera.
     protocol : str
         Which measures are reported: `ranking`, `revisited` (Radenovic 2018) or `groups of four` (UKBench).
+    left_out : tuple of str
+        Sentences on what lies in the set and is not measured.
     """
 
     name: str
@@ -207,3 +212,4 @@ class InstanceSet:
     tasks: dict[str, Task]
     parts: dict[str, tuple[int, ...]]
     protocol: str = RANKING
+    left_out: tuple[str, ...] = ()

@@ -1,7 +1,8 @@
 """TREC's exchange formats: qrels (`query 0 document gain`) and runs (`query Q0 document rank score tag`).
 
-A run is read by its scores, as trec_eval does; the ranks it writes down are not used. Equal scores are ordered
-by the smaller document id (trec_eval: by the larger).
+Read as trec_eval reads them: a line that starts with `#` is a comment, blank lines are nothing, a run may have
+words after its tag and is ranked by its scores: the ranks it writes down are not used. Equal scores are ordered by
+the smaller document id (trec_eval: by the larger).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +21,19 @@ from mmsearch.errors import GroundTruthError, advice, reason
 from mmsearch.evaluation.metrics.ranks import Qrels, RankedRelevant, rank_relevant_of_lists
 
 Judged = dict[str, dict[str, float]]
+_DOCUMENT = 2  # its place on a line, in both formats
+
+
+class _Format(NamedTuple):
+    """The words of a line, which of them is the number, and whether more may follow."""
+
+    columns: tuple[str, ...]
+    value: int
+    may_go_on: bool
+
+
+_QRELS = _Format(("query", "iteration", "document", "gain"), 3, may_go_on=False)
+_RUN = _Format(("query", "Q0", "document", "rank", "score", "tag"), 4, may_go_on=True)
 
 
 @dataclass(frozen=True)
@@ -54,7 +69,7 @@ def read_qrels(file: Path) -> Judged:
     GroundTruthError
         If a line is not `query iteration document gain`, or judges a document a second time.
     """
-    return _read(file, ("query", "iteration", "document", "gain"), document=2, value=3)
+    return _read(file, _QRELS)
 
 
 def read_run(file: Path) -> Judged:
@@ -65,7 +80,7 @@ def read_run(file: Path) -> Judged:
     GroundTruthError
         If a line is not `query Q0 document rank score tag`, or ranks a document a second time.
     """
-    return _read(file, ("query", "Q0", "document", "rank", "score", "tag"), document=2, value=4)
+    return _read(file, _RUN)
 
 
 def rank_run(run: Mapping[str, Mapping[str, float]], qrels: Mapping[str, Mapping[str, float]]) -> RunRanks:
@@ -83,26 +98,27 @@ def rank_run(run: Mapping[str, Mapping[str, float]], qrels: Mapping[str, Mapping
         )
     gains = {query: {d: gain for d, gain in own.items() if gain > 0} for query, own in qrels.items()}
     queries = tuple(query for query, own in gains.items() if own)
-    lists, ids_of, gains_of = [], [], []
+    lists, scores, ids_of, gains_of = [], [], [], []
     for query in queries:
         answer = run.get(query, {})
         found = sorted(answer, key=lambda document: (-answer[document], document))
         number = {document: i for i, document in enumerate([*found, *(gains[query].keys() - answer.keys())])}
         lists.append(np.arange(len(found)))
+        scores.append(np.array([answer[document] for document in found], dtype=np.float64))
         ids_of.append([number[document] for document in gains[query]])
         gains_of.append(gains[query].values())
     return RunRanks(
         queries,
-        rank_relevant_of_lists(lists, Qrels.from_lists(ids_of, gains=gains_of)),
+        rank_relevant_of_lists(lists, Qrels.from_lists(ids_of, gains=gains_of), scores=scores),
         missing=tuple(query for query in queries if query not in run),
         extra=tuple(query for query in run if query not in qrels),
         without_relevant=tuple(query for query, own in gains.items() if not own),
     )
 
 
-def qrels_lines(query: str, gains: Mapping[str, float]) -> str:
-    """Return the lines of qrels for one query; gain by document."""
-    return "".join(f"{query} 0 {document} {gain:g}\n" for document, gain in gains.items())
+def qrels_lines(query: str, gains: Mapping[str, float], iteration: str) -> str:
+    """Return the lines of qrels for one query; gain by document. No measure looks at the iteration."""
+    return "".join(f"{query} {iteration} {document} {gain:g}\n" for document, gain in gains.items())
 
 
 def run_lines(query: str, ranked: Sequence[tuple[str, float]], tag: str) -> str:
@@ -113,7 +129,7 @@ def run_lines(query: str, ranked: Sequence[tuple[str, float]], tag: str) -> str:
     )
 
 
-def _read(file: Path, columns: tuple[str, ...], *, document: int, value: int) -> Judged:
+def _read(file: Path, form: _Format) -> Judged:
     found: Judged = {}
     number = 0
     try:
@@ -123,8 +139,10 @@ def _read(file: Path, columns: tuple[str, ...], *, document: int, value: int) ->
             for line in lines:
                 number += 1
                 # Bytes are parted at ASCII blanks alone; names may hold any other.
-                if parts := line.split():
-                    _add(found, parts, columns, document, value)
+                parts = line.split()
+                if parts and not parts[0].startswith(b"#"):
+                    _refuse_lost_ends(line)
+                    _add(found, parts, form)
     except UnicodeDecodeError as error:
         raise GroundTruthError(f"{file}, line {number}: is not UTF-8 text; is it the right file?") from error
     except GroundTruthError as error:
@@ -132,15 +150,24 @@ def _read(file: Path, columns: tuple[str, ...], *, document: int, value: int) ->
     except OSError as error:
         raise GroundTruthError(f"{file}: cannot be read ({reason(error)}); {advice(error)}") from error
     if not found:
-        raise GroundTruthError(f"{file}: is empty; expected lines of {' '.join(columns)}")
+        what = "has comments and blank lines alone" if number else "is empty"
+        raise GroundTruthError(f"{file}: {what}; expected lines of {' '.join(form.columns)}")
     return found
 
 
-def _add(found: Judged, parts: list[bytes], columns: tuple[str, ...], document: int, value: int) -> None:
+def _refuse_lost_ends(line: bytes) -> None:
+    """Raise GroundTruthError for lines that run into one: what follows the first would be words after its tag."""
+    if b"\r" in line.rstrip(b"\r\n"):
+        raise GroundTruthError("holds a carriage return inside; expected every line to end in a line feed")
+
+
+def _add(found: Judged, parts: list[bytes], form: _Format) -> None:
     """Add the words of one line, or raise GroundTruthError that says what is wrong with it."""
-    if len(parts) != len(columns):
-        raise GroundTruthError(f"has {len(parts)} columns, expected {len(columns)}: {' '.join(columns)}")
-    query, name = parts[0].decode(), parts[document].decode()
+    columns, value = form.columns, form.value
+    if len(parts) < len(columns) or (len(parts) > len(columns) and not form.may_go_on):
+        least = "at least " if form.may_go_on else ""
+        raise GroundTruthError(f"has {len(parts)} columns, expected {least}{len(columns)}: {' '.join(columns)}")
+    query, name = parts[0].decode(), parts[_DOCUMENT].decode()
     own = found.setdefault(query, {})
     if name in own:
         raise GroundTruthError(f"document {name!r} comes a second time for query {query!r}")

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmsearch.arguments import as_count
 from mmsearch.evaluation.metrics.ranks import UNRANKED, RankedRelevant, Values
-from mmsearch.evaluation.metrics.recall import checked_k
 
 
 def average_precision(ranked: RankedRelevant) -> Values:
@@ -41,7 +41,7 @@ def average_precision_at_k(ranked: RankedRelevant, k: int, *, is_capped: bool = 
     is_capped : bool
         Divide by min(R, k), the most that can stand in the top k, instead of R.
     """
-    total = ranked.per_query(ranked.precision * ranked.within(checked_k(k)))
+    total = ranked.per_query(ranked.precision * ranked.within(as_count(k, "k")))
     n_relevant = ranked.n_relevant
     return total / np.maximum(np.minimum(n_relevant, k) if is_capped else n_relevant, 1)
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmsearch.arguments import as_count
 from mmsearch.evaluation.metrics.ranks import UNRANKED, RankedRelevant, Values, owners_of
-from mmsearch.evaluation.metrics.recall import checked_k
 
 GROUP = 4
 
 
 def precision_at_k_revisited(ranked: RankedRelevant, k: int) -> Values:
     """Return the relevant share of the top min(k, last relevant rank)."""
-    checked_k(k)
+    as_count(k, "k")
     last = np.zeros(len(ranked))
     is_found = ranked.ranks != UNRANKED
     np.maximum.at(last, owners_of(ranked.offsets)[is_found], ranked.ranks[is_found])

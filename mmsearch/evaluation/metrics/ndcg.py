@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from mmsearch.arguments import as_count
 from mmsearch.evaluation.metrics.ranks import UNRANKED, Ids, RankedRelevant, Values, owners_of
-from mmsearch.evaluation.metrics.recall import checked_k
 
 
 def ndcg(ranked: RankedRelevant, k: int = UNRANKED - 1) -> Values:
@@ -22,7 +22,7 @@ def ndcg(ranked: RankedRelevant, k: int = UNRANKED - 1) -> Values:
     >>> ndcg(rank_relevant_of_lists([np.array([3, 7])], qrels))
     array([1.])
     """
-    checked_k(k)
+    as_count(k, "k")
     gained = ranked.per_query(_discounted(ranked.gains, ranked.ranks, k))
     order = np.lexsort((-ranked.gains, owners_of(ranked.offsets)))
     ideal = ranked.per_query(_discounted(ranked.gains[order], ranked.places, k))

@@ -7,12 +7,13 @@ looked at once, by sorting, and all metrics of all queries are sums over a short
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.arguments import unfit
 from mmsearch.errors import DimensionError, GroundTruthError
 from mmsearch.records import Matrix
 
@@ -63,6 +64,8 @@ class Qrels:
         GroundTruthError
             If an id comes twice for a query, is both relevant and junk, a gain is not above 0, or the
             lists do not fit one another.
+        ArgumentError
+            If an id is no integer.
 
         Examples
         --------
@@ -116,11 +119,16 @@ class RankedRelevant:
         From 1, ascending within a query; `UNRANKED` for those not in the list.
     gains : float64 array, shape (n,)
         Gain of the image at each rank.
+    n_better, n_equal : int64 arrays, shape (n,)
+        How many images of the ranking have a better score than the one at each rank, and how many the same, itself
+        among them.
     """
 
     offsets: Ids
     ranks: Ids
     gains: Values
+    n_better: Ids
+    n_equal: Ids
 
     def __len__(self) -> int:
         """Return the number of queries."""
@@ -140,6 +148,26 @@ class RankedRelevant:
     def precision(self) -> Values:
         """Precision at the rank of each relevant image, 0 where it has none, (n,)."""
         return np.where(self.ranks == UNRANKED, 0.0, self.places / self.ranks)
+
+    def with_ties(self, *, relevant_first: bool) -> RankedRelevant:
+        """Return the ranks if of equal scores the relevant images stood first, best gain first; or last, best last.
+
+        >>> tied = np.full((1, 4), 0.5, dtype=np.float32)
+        >>> ranked = rank_relevant(tied, Qrels.from_lists([[1, 2]]))
+        >>> ranked.ranks, ranked.with_ties(relevant_first=True).ranks, ranked.with_ties(relevant_first=False).ranks
+        (array([2, 3]), array([1, 2]), array([3, 4]))
+        """
+        owners = owners_of(self.offsets)
+        order = np.lexsort((-self.gains if relevant_first else self.gains, self.n_better, owners))
+        n_better, n_equal = self.n_better[order], self.n_equal[order]
+        is_first = np.diff(n_better, prepend=-1) != 0
+        is_first |= np.diff(owners, prepend=-1) != 0
+        run = np.cumsum(is_first) - 1  # of relevant images with one score
+        place = np.arange(len(run)) - np.flatnonzero(is_first)[run]
+        n_others = n_equal - np.bincount(run)[run]
+        ranks = n_better + 1 + place + (0 if relevant_first else n_others)
+        is_found = self.ranks[order] != UNRANKED
+        return replace(self, ranks=np.where(is_found, ranks, UNRANKED), gains=self.gains[order])
 
     def per_query(self, values: Values) -> Values:
         """Return the sum of values (n,) over each query, (n_queries,)."""
@@ -195,7 +223,7 @@ def rank_relevant_of_rows(rows: Iterable[Matrix], n_images: int, qrels: Qrels) -
     largest = max(qrels.ids.max(initial=-1), qrels.junk_ids.max(initial=-1))
     if largest >= n_images:
         raise DimensionError(f"the ground truth names image {largest}, there are scores of {n_images} images")
-    return _ranked(_without_nan(rows), qrels, _ranks_in)
+    return _ranked(_without_nan(rows), qrels, _places_by_score)
 
 
 def _without_nan(rows: Iterable[Matrix]) -> Iterator[Matrix]:
@@ -205,23 +233,33 @@ def _without_nan(rows: Iterable[Matrix]) -> Iterator[Matrix]:
         yield row
 
 
-def _ranks_in(row: Matrix, ids: Ids) -> Ids:
-    """Return the rank of some images by the scores (n_images,) of all."""
+class _Places(NamedTuple):
+    """Where some images stand in an answer: their ranks, and how many have a better score and how many the same."""
+
+    ranks: Ids
+    n_better: Ids
+    n_equal: Ids
+
+
+def _places_by_score(row: Matrix, ids: Ids) -> _Places:
+    """Return the places of some images by the scores (n_images,) of all."""
     own = row[ids]
     if len(ids) <= _FEW:
-        better = [np.count_nonzero(row > score) for score in own]
-        equal_before = [np.count_nonzero(row[:i] == score) for i, score in zip(ids, own, strict=True)]
-        return 1 + np.array(better, dtype=np.int64) + np.array(equal_before, dtype=np.int64)
-    ordered = np.sort(row)
-    not_better = np.searchsorted(ordered, own, side="right")
-    n_equal = not_better - np.searchsorted(ordered, own, side="left")
-    ranks: Ids = 1 + len(row) - not_better
+        n_better = np.array([np.count_nonzero(row > score) for score in own], dtype=np.int64)
+        n_equal = np.array([np.count_nonzero(row == score) for score in own], dtype=np.int64)
+    else:
+        ordered = np.sort(row)
+        not_better = np.searchsorted(ordered, own, side="right")
+        n_better, n_equal = len(row) - not_better, not_better - np.searchsorted(ordered, own, side="left")
+    ranks: Ids = 1 + n_better
     for i in np.flatnonzero(n_equal > 1):
         ranks[i] += np.count_nonzero(row[: ids[i]] == own[i])
-    return ranks
+    return _Places(ranks, n_better, n_equal)
 
 
-def rank_relevant_of_lists(found: Sequence[Ids], qrels: Qrels) -> RankedRelevant:
+def rank_relevant_of_lists(
+    found: Sequence[Ids], qrels: Qrels, *, scores: Sequence[Values] | None = None
+) -> RankedRelevant:
     """Return the ranks that the relevant images have in ranked lists, best first, of any length.
 
     Parameters
@@ -230,13 +268,16 @@ def rank_relevant_of_lists(found: Sequence[Ids], qrels: Qrels) -> RankedRelevant
         One list of ids a query.
     qrels : Qrels
         Ground truth of the same queries.
+    scores : sequence of float64 arrays, or None
+        One a list, descending: what tells ties; None says that there are none.
 
     Raises
     ------
     GroundTruthError
         If a list names an image twice.
     """
-    return _ranked(_without_repeats(found), qrels, _places_in)
+    falling = [-np.arange(len(listed), dtype=np.float64) for listed in found] if scores is None else scores
+    return _ranked(zip(_without_repeats(found), falling, strict=True), qrels, _places_in_list)
 
 
 def _without_repeats(lists: Iterable[Ids]) -> Iterator[Ids]:
@@ -246,29 +287,49 @@ def _without_repeats(lists: Iterable[Ids]) -> Iterator[Ids]:
         yield listed
 
 
-def _places_in(listed: Ids, ids: Ids) -> Ids:
-    """Return the place of some images in a ranked list, `UNRANKED` for those it does not hold."""
-    ranks = np.full(len(ids), UNRANKED)
+def _places_in_list(answer: tuple[Ids, Values], ids: Ids) -> _Places:
+    """Return the places of some images in a ranked list with its scores, `UNRANKED` for those it does not hold."""
+    listed, scores = answer
+    found = _Places(np.full(len(ids), UNRANKED), np.full(len(ids), UNRANKED), np.ones(len(ids), dtype=np.int64))
     _, places, which = np.intersect1d(listed, ids, assume_unique=True, return_indices=True)
-    ranks[which] = places + 1
-    return ranks
+    own = -scores[places]
+    found.ranks[which] = places + 1
+    found.n_better[which] = np.searchsorted(-scores, own, side="left")
+    found.n_equal[which] = np.searchsorted(-scores, own, side="right") - found.n_better[which]
+    return found
+
+
+def _without_junk(own: _Places, junk: _Places) -> _Places:
+    """Return places moved up by the junk that stands before them."""
+
+    def before(junk_places: Ids, places: Ids, side: Literal["left", "right"]) -> Ids:
+        return np.where(own.ranks == UNRANKED, 0, np.searchsorted(np.sort(junk_places), places, side))
+
+    n_better = before(junk.n_better, own.n_better, "left")
+    n_equal = before(junk.n_better, own.n_better, "right") - n_better
+    return _Places(
+        own.ranks - before(junk.ranks, own.ranks, "left"), own.n_better - n_better, own.n_equal - n_equal
+    )
+
+
+_Answer = TypeVar("_Answer")
 
 
 def _ranked(
-    answers: Iterable[NDArray[Any]], qrels: Qrels, ranks_in: Callable[[NDArray[Any], Ids], Ids]
+    answers: Iterable[_Answer], qrels: Qrels, places_in: Callable[[_Answer, Ids], _Places]
 ) -> RankedRelevant:
     """Return ranks in ascending order per query, moved up by the junk that stands before them.
 
     Parameters
     ----------
-    answers : iterable of arrays
-        One a query, scores or a list.
+    answers : iterable
+        One a query, scores or a list with its scores.
     qrels : Qrels
         Ground truth.
-    ranks_in : callable
-        Given an answer and ids, returns the rank of each in the answer, junk counted.
+    places_in : callable
+        Given an answer and ids, returns the places of these in the answer, junk counted.
     """
-    ranks = np.empty_like(qrels.ids)
+    places = _Places(*(np.empty_like(qrels.ids) for _ in _Places._fields))
     n_answers = 0
     for query, answer in enumerate(answers):
         n_answers += 1
@@ -276,21 +337,30 @@ def _ranked(
             continue  # only counted, for the sentence below
         part = slice(qrels.offsets[query], qrels.offsets[query + 1])
         junk_ids = qrels.junk_ids[qrels.junk_offsets[query] : qrels.junk_offsets[query + 1]]
-        own = ranks_in(answer, qrels.ids[part])
+        own = places_in(answer, qrels.ids[part])
         if len(junk_ids):
-            n_junk_before = np.searchsorted(np.sort(ranks_in(answer, junk_ids)), own)
-            own = np.where(own == UNRANKED, UNRANKED, own - n_junk_before)
-        ranks[part] = own
+            own = _without_junk(own, places_in(answer, junk_ids))
+        for whole, some in zip(places, own, strict=True):
+            whole[part] = some
     if n_answers != len(qrels):
         raise DimensionError(f"there are answers to {n_answers} queries and ground truth of {len(qrels)}")
-    order = np.lexsort((ranks, owners_of(qrels.offsets)))
-    return RankedRelevant(qrels.offsets, ranks[order], qrels.gains[order])
+    order = np.lexsort((places.ranks, owners_of(qrels.offsets)))
+    ranks, n_better, n_equal = (whole[order] for whole in places)
+    return RankedRelevant(qrels.offsets, ranks, qrels.gains[order], n_better, n_equal)
 
 
 def _joined(lists: Sequence[Iterable[int]]) -> tuple[Ids, Ids]:
-    arrays = [np.asarray(list(one), dtype=np.int64) for one in lists]
+    arrays = [_as_ids(list(one)) for one in lists]
     offsets = np.concatenate([[0], np.cumsum([len(one) for one in arrays])]).astype(np.int64)
     return offsets, np.concatenate([np.zeros(0, dtype=np.int64), *arrays])
+
+
+def _as_ids(listed: list[int]) -> Ids:
+    """Return ids as an array; NumPy would make some of texts, of flags, and of numbers with a point."""
+    ids = np.asarray(listed)
+    if len(ids) and ids.dtype.kind not in "iu":
+        raise unfit("a list of ids", listed, "integers")
+    return ids.astype(np.int64)
 
 
 def _joined_values(lists: Sequence[Iterable[float]], offsets: Ids) -> Values:

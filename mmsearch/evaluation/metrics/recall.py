@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmsearch.errors import QueryError
+from mmsearch.arguments import as_count
 from mmsearch.evaluation.metrics.ranks import RankedRelevant, Values
 
 
@@ -21,21 +21,14 @@ def precision_at_k(ranked: RankedRelevant, k: int) -> Values:
     >>> precision_at_k(ranked, 2)
     array([0.5])
     """
-    return ranked.per_query(ranked.within(checked_k(k))) / k
+    return ranked.per_query(ranked.within(as_count(k, "k"))) / k
 
 
 def recall_at_k(ranked: RankedRelevant, k: int) -> Values:
     """Return the share of the relevant images that stands in the top k."""
-    return ranked.per_relevant(ranked.within(checked_k(k)))
+    return ranked.per_relevant(ranked.within(as_count(k, "k")))
 
 
 def hit_at_k(ranked: RankedRelevant, k: int) -> Values:
     """Return 1 where any relevant image stands in the top k, else 0; its mean is "R@k (any)"."""
-    return np.minimum(ranked.per_query(ranked.within(checked_k(k))), 1.0)
-
-
-def checked_k(k: int) -> int:
-    """Return k, or raise QueryError if it is not above 0."""
-    if k < 1:
-        raise QueryError(f"a metric at k = {k} was asked for; expected at least 1")
-    return k
+    return np.minimum(ranked.per_query(ranked.within(as_count(k, "k"))), 1.0)

@@ -1,14 +1,21 @@
-"""How sure a mean over queries is: bootstrap intervals and paired tests between systems.
+"""How sure a mean over queries is: intervals, and paired tests between systems.
 
-Intervals: percentile bootstrap (B. Efron, R. Tibshirani, 1993) over groups of queries that belong together, such
-as the captions of one picture, which are not independent of one another. Tests: Fisher's randomisation test on
-paired differences (M. Smucker et al., CIKM 2007), by groups too; p values of several pairs are corrected by
-Holm's method (S. Holm, 1979).
+Queries that belong together, such as the captions of one picture, are not independent of one another: everything
+here takes them in groups.
+
+- A share of queries, such as R@1 (any) or top-1: the score interval (E. Wilson, JASA 22, 1927), which has a width
+  also where all queries are right, or none is (A. Agresti, B. Coull, The American Statistician 52, 1998). Groups
+  shrink the number of queries by the design effect (J. Rao, A. Scott, Biometrics 48, 1992).
+- Any other mean, and the median: percentile bootstrap over the groups (B. Efron, R. Tibshirani, 1993).
+- Tests: Fisher's randomisation test on paired differences (M. Smucker et al., CIKM 2007); p values of several pairs
+  are corrected by Holm's method (S. Holm, 1979).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import sqrt
+from statistics import NormalDist
 
 import numpy as np
 
@@ -19,6 +26,98 @@ N_RESAMPLES = 2000
 N_PERMUTATIONS = 10_000
 _BLOCK = 1 << 24  # values held at a time
 _SIGNS = 2.0 * np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1) - 1  # all that eight values can have
+
+
+def mean_interval(
+    values: Values, groups: Ids | None = None, *, largest: float = 1.0, seed: int = 0, level: float = 0.95
+) -> tuple[float, float]:
+    """Return the (low, high) of an interval of the mean over queries, which never shrinks to a point.
+
+    Parameters
+    ----------
+    values : float64 array, shape (n_queries,)
+        One value a query, from 0 to `largest`.
+    groups : int64 array, shape (n_queries,), or None
+        Queries with the same number belong together; None says that none do.
+    largest : float > 0
+        What a query can have at most.
+    seed : int
+        Of the resampling; the same seed gives the same interval.
+    level : float
+        Coverage, in (0, 1).
+
+    Notes
+    -----
+    Wilson's interval where every value is 0 or `largest`, the bootstrap's otherwise. Where all resamples have the
+    same mean, as all groups have, it is Wilson's again, at one query a group: of all laws from 0 to `largest` that
+    have this mean, the one of the two ends varies most, so it is wide enough.
+
+    Examples
+    --------
+    >>> np.round(mean_interval(np.ones(30)), 4)
+    array([0.8865, 1.    ])
+    """
+    if not len(values):
+        return float("nan"), float("nan")
+    groups = _compact(groups, len(values))
+    shares = values / largest
+    if np.isin(shares, (0.0, 1.0)).all():
+        low, high = wilson_interval(float(shares.mean()), effective_size(shares, groups), level=level)
+    else:
+        low, high = bootstrap_interval(shares, groups, seed=seed, level=level)
+        if low == high:
+            n = effective_size(np.ones(len(shares)), groups)  # of groups of one size: their number
+            low, high = wilson_interval(float(shares.mean()), n, level=level)
+    return largest * low, largest * high
+
+
+def wilson_interval(share: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
+    """Return the (low, high) of Wilson's score interval of a share, 0 to 1, of n > 0 independent cases.
+
+    >>> np.round(wilson_interval(0.0, 30), 4)
+    array([0.    , 0.1135])
+    """
+    z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
+    middle = share + z2 / (2 * n)
+    half = sqrt(z2 * (share * (1 - share) + z2 / (4 * n)) / n)
+    low, high = (middle - half) / (1 + z2 / n), (middle + half) / (1 + z2 / n)
+    return (low if share > 0 else 0.0), (high if share < 1 else 1.0)  # exactly, without what rounding leaves
+
+
+def effective_size(values: Values, groups: Ids, weights: Values | None = None) -> float:
+    """Return how many independent queries tell as much of a share as these do, at most as many as there are.
+
+    Parameters
+    ----------
+    values : float64 array, shape (n_queries,)
+        0 or 1 for every query.
+    groups : int64 array, shape (n_queries,)
+        Group 0, 1, ... of each, without gaps.
+    weights : float64 array, shape (n_queries,), or None
+        Above 0: how much each counts in the share; None for all the same.
+
+    Notes
+    -----
+    n over the design effect: the variance of the mean over groups, as linearised for a ratio, over that of as many
+    independent queries. Where all queries are right, or all but a few, they do not show whether those of a group go
+    wrong together; so one group of wrong ones and one of right ones are counted with them, as large as the group of
+    an average query. All of 6 groups of 5 right is then as sure as all of 6 queries, and with weights all right is
+    as sure as L. Kish's effective sample size (Survey Sampling, 1965).
+
+    Examples
+    --------
+    >>> effective_size(np.ones(30), np.repeat(np.arange(6), 5))
+    6.0
+    """
+    weights = np.ones(len(values)) if weights is None else weights
+    right, sizes = np.bincount(groups, weights=weights * values), np.bincount(groups, weights=weights)
+    n = sizes.sum()
+    usual = (sizes**2).sum() / n
+    right, sizes = np.append(right, [usual, 0]), np.append(sizes, [usual, usual])
+    share = right.sum() / sizes.sum()
+    variance = ((right - share * sizes) ** 2).sum() / sizes.sum() ** 2
+    design_effect = variance * sizes.sum() / (share * (1 - share))
+    return min(float(n / design_effect), float(len(values)))
 
 
 def bootstrap_interval(
@@ -47,8 +146,8 @@ def bootstrap_interval(
 
     Examples
     --------
-    >>> bootstrap_interval(np.ones(5))
-    (1.0, 1.0)
+    >>> bootstrap_interval(np.array([0.0, 1.0, 2.0]))
+    (0.0, 2.0)
     """
     if not len(values):
         return float("nan"), float("nan")

@@ -16,6 +16,7 @@ export class Answer {
   #wanted = "";
   #revision = null;
   #k = STEPS[0];
+  #after = null; // where the next page of the library begins, when it is shown as it is
   #next = api.newest();
   #isFirstFocused = false;
   #busyTimer;
@@ -29,7 +30,7 @@ export class Answer {
   want(state, library) {
     [this.state, this.library] = [state, library];
     const wanted = JSON.stringify([
-      toAddress({ ...state, view: null, classify: null }),
+      toAddress({ ...state, view: null, classify: null, keepsMarks: false }),
       library.hasWords,
       library.hasLocal,
       state.pictures.map(({ key }) => uploads.has(key)),
@@ -82,13 +83,14 @@ export class Answer {
 
   async #browse(state, signal) {
     const n = Math.max(PAGE, this.found === null ? this.hits.length : 0);
-    const { pictures, n: total } = await api.pictures(state.where, Math.min(n, 1000), 0, signal);
+    const { pictures, n: total, next } = await api.pictures(state.where, Math.min(n, 1000), null, signal);
     this.#show(pictures, null);
+    this.#after = next;
     const all = this.library.n;
     this.#summary(
       total === all ? counted(all, "picture") : `${total.toLocaleString("en")} of ${counted(all, "picture")}`,
     );
-    byId("more").hidden = pictures.length >= total;
+    byId("more").hidden = next === null;
     this.say("");
     if (!all) this.#empty();
     else if (!total) this.#nothing("No picture passes these filters.");
@@ -104,14 +106,17 @@ export class Answer {
     this.#summary(
       isLocal
         ? `${counted(length, "picture")} with details in common`
-        : length < n
-          ? `The best ${length.toLocaleString("en")} of ${counted(n, "picture")}`
-          : `${counted(n, "picture")}, best first`,
+        : length < this.#k || length >= n
+          ? `${counted(length, "picture")}, best first`
+          : `The best ${length.toLocaleString("en")} of ${counted(n, "picture")}`,
     );
     byId("more").hidden = length < this.#k || this.#k === STEPS.at(-1);
     this.say(found.message);
-    if (!length)
-      this.#nothing(n ? "No picture has anything in common with the example." : "No picture passes these filters.");
+    if (length) return;
+    const why = isLocal
+      ? "No picture has anything in common with the example."
+      : "All pictures that are left are marked as not relevant.";
+    this.#nothing(n ? why : "No picture passes these filters.");
   }
 
   async #more() {
@@ -122,9 +127,10 @@ export class Answer {
     }
     const signal = this.#next();
     try {
-      const { pictures, n } = await api.pictures(this.state.where, PAGE, this.hits.length, signal);
+      const { pictures, next } = await api.pictures(this.state.where, PAGE, this.#after, signal);
       this.#show([...this.hits, ...pictures], null);
-      byId("more").hidden = this.hits.length >= n || !pictures.length;
+      this.#after = next;
+      byId("more").hidden = next === null;
     } catch (problem) {
       if (problem.name !== "AbortError") this.#fail(problem);
     }

@@ -73,8 +73,8 @@ export const classify = (asked, files, signal) => post("/classify", asked, files
 export const letIn = (token) => postJson("/session", { token });
 export const status = (signal) => call("/status", { signal });
 export const facets = (where, signal) => call(`/facets?${withWhere(where)}`, { signal });
-export const pictures = (where, limit, offset, signal) =>
-  call(`/pictures?${withWhere(where, { limit, offset })}`, { signal });
+export const pictures = (where, limit, after, signal) =>
+  call(`/pictures?${withWhere(where, { order: "path", limit, ...(after && { after }) })}`, { signal });
 
 const known = new Map();
 

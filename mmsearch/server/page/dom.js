@@ -48,18 +48,9 @@ export function iconButton(label, sign, onClick, attributes = {}) {
 
 const ODD = /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
 
-/**
- * Returns a name as it may be shown: bytes that are no text, and characters that hide or turn others, become visible.
- */
-export function shown(name) {
-  return Array.from(name, (character) => {
-    const code = character.codePointAt(0);
-    if (code >= 0xdc80 && code <= 0xdcff) return `\\x${(code - 0xdc00).toString(16)}`;
-    return code >= 0xd800 && code <= 0xdfff ? "\ufffd" : character;
-  })
-    .join("")
-    .replace(ODD, (character) => `\\u${character.codePointAt(0).toString(16).padStart(4, "0")}`);
-}
+/** Returns a name as it may be shown: characters that hide or turn others become visible. */
+export const shown = (name) =>
+  name.replace(ODD, (character) => `\\u${character.codePointAt(0).toString(16).padStart(4, "0")}`);
 
 /** Returns the nodes of a sentence in which `commands` stand between backticks. */
 export const prose = (text) =>

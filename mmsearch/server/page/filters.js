@@ -2,7 +2,7 @@
 
 import { facets } from "./api.js";
 import { button, byId, bytes, el, iconButton, shown } from "./dom.js";
-import { fieldOf, filtersOf, withFilter } from "./state.js";
+import { fieldOf, withFilter } from "./state.js";
 
 const GROUPS = [
   { field: "folder", title: "Folder", of: "folders" },
@@ -107,7 +107,7 @@ export class Filters {
   #group({ field, title, of }, counts) {
     const chosen = this.where.filter((one) => fieldOf(one) === field);
     const isChosen = (expressions) => expressions.join("\n") === chosen.join("\n");
-    const known = counts[of].map((one) => ({ ...one, expressions: filtersOf(one) }));
+    const known = counts[of].map((one) => ({ ...one, expressions: one.where }));
     const isTelling = (one) => of !== "folders" || one.n < counts.n || isChosen(one.expressions); // not one that holds all
     const all = known.filter(isTelling);
     const inSight = all.filter((one, place) => place < FEW || this.#opened.has(field) || isChosen(one.expressions));

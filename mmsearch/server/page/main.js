@@ -10,7 +10,7 @@ import { Grid } from "./grid.js";
 import { LibraryWatch } from "./library.js";
 import { Marks } from "./marks.js";
 import { QueryForm } from "./query.js";
-import { EMPTY, fitting, fromAddress, isBrowsing, toAddress } from "./state.js";
+import { asksAnew, EMPTY, fitting, fromAddress, isBrowsing, toAddress } from "./state.js";
 import { subjectOf } from "./subject.js";
 import { keep, uploads, watchTransfers } from "./uploads.js";
 import { ResultView } from "./view.js";
@@ -21,7 +21,12 @@ let brought = null; // the key of a picture that is classified and not of the li
 
 const form = new QueryForm(go, bring);
 const filters = new Filters(go);
-const marks = new Marks({ again: searchAgain, forget: forgetMarks, changed: showMarks });
+const marks = new Marks({
+  again: searchAgain,
+  forget: forgetMarks,
+  keep: (keepsMarks) => go({ keepsMarks }, "replace"),
+  changed: showMarks,
+});
 const grid = new Grid(byId("results"), {
   open,
   like,
@@ -51,7 +56,12 @@ const watch = new LibraryWatch(libraryChanged);
 
 /** Carries out a change of the state: `how` is push for a step that "back" undoes, or replace. */
 function go(change, how = "push", remembered = {}) {
-  state = fitted({ ...state, ...change });
+  const next = { ...state, ...change };
+  if (asksAnew(state, next)) {
+    Object.assign(next, next.keepsMarks ? marks.asState() : { relevant: [], irrelevant: [] });
+    marks.startAnew();
+  }
+  state = fitted(next);
   const address = toAddress(state);
   if (address !== location.pathname + location.search) {
     if (how === "push") history.pushState(remembered, "", address);
@@ -133,7 +143,10 @@ function step(by) {
 
 // -- what can be done next ----------------------------------------------------------------------------
 
-const asked = (pictures) => ({ ...EMPTY, where: state.where, rank: state.rank, pictures });
+const asked = (pictures) => {
+  const { where, rank, keepsMarks } = state;
+  return { ...EMPTY, where, rank, keepsMarks, pictures };
+};
 
 function like(id) {
   answer.focusFirst();
@@ -186,7 +199,7 @@ function searchAgain() {
 
 function forgetMarks() {
   marks.clear();
-  go({ relevant: [], irrelevant: [] });
+  go({ relevant: [], irrelevant: [], keepsMarks: false });
 }
 
 // -- classify -----------------------------------------------------------------------------------------
@@ -226,7 +239,9 @@ function openClassifier() {
 window.addEventListener("popstate", () => {
   form.forget();
   brought = null;
-  state = fromAddress(location.search);
+  const next = fromAddress(location.search);
+  if (asksAnew(state, next)) marks.startAnew();
+  state = next;
   show();
 });
 document.addEventListener("keydown", (event) => {

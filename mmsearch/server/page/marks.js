@@ -1,9 +1,10 @@
-// Pictures marked as relevant and not: kept beside the state until the user searches again with them.
+// Pictures marked as relevant and not: kept beside the state until the user searches again with them. They belong to
+// one question, and the next starts without them unless they are kept.
 
-import { button, byId } from "./dom.js";
+import { button, byId, el } from "./dom.js";
 import { isBrowsing, MOST_JUDGED } from "./state.js";
 
-/** The marks of this search, and the bar that says what they do. `on` has again, forget and changed. */
+/** The marks of this search, and the bar that says what they do. `on` has again, forget, keep and changed. */
 export class Marks {
   #applied = "";
 
@@ -31,6 +32,7 @@ export class Marks {
   /** Takes the marks of a state, if the state has other ones than before. */
   follow(state, abilities) {
     this.isPossible = abilities.hasVectors;
+    this.isKept = state.keepsMarks;
     this.hasQuery = !isBrowsing({ ...state, relevant: [] });
     if (this.#text(state) === this.#applied) return this.#render();
     this.#applied = this.#text(state);
@@ -39,6 +41,11 @@ export class Marks {
       ...state.irrelevant.map((id) => [id, "irrelevant"]),
     ]);
     return this.#changed();
+  }
+
+  /** Takes the marks of the next state, whatever was marked before. */
+  startAnew() {
+    this.#applied = "";
   }
 
   /** Forgets all marks that were not searched with. */
@@ -88,8 +95,19 @@ export class Marks {
       onClick: () => this.on.again(),
     });
     const forget = button("Forget marks", { class: "quiet", id: "forget", onClick: () => this.on.forget() });
+    const keep = el(
+      "label",
+      { class: "choice", title: "Go on with these marks when other words or another picture are asked for" },
+      el("input", {
+        type: "checkbox",
+        id: "keep-marks",
+        checked: this.isKept,
+        on: { change: (event) => this.on.keep(event.target.checked) },
+      }),
+      "Keep marks for the next question",
+    );
     const held = bar.contains(document.activeElement) && document.activeElement.id;
-    bar.replaceChildren(`${words.join(", ") || "No marks"}${hint}`, again, forget);
+    bar.replaceChildren(`${words.join(", ") || "No marks"}${hint}`, again, forget, keep);
     if (held) (byId(held).hidden ? forget : byId(held)).focus();
   }
 }

@@ -1,7 +1,9 @@
 // What is looked for, as the address holds it. A state is a plain object that is never changed, only replaced.
 //
-// ?q=WORDS &like=ID &upload=KEY &not=WORDS &yes=IDS &no=IDS &where=FILTER &rank=WAY &view=ID &classify=ID &label=WORDS
-// Words take a weight as in `2:a beach`, pictures a part and a weight as in `12@10,20,300,400*2`.
+// ?q=WORDS &like=ID &upload=KEY &not=WORDS &yes=IDS &no=IDS &keep=1 &where=FILTER &rank=WAY &view=ID &classify=ID
+// &label=WORDS
+// Words are taken as they are and have their weight in the name, as in `q*2=a beach`; pictures take a part and a
+// weight as in `12@10,20,300,400*2`.
 
 export const EMPTY = Object.freeze({
   text: "",
@@ -10,6 +12,7 @@ export const EMPTY = Object.freeze({
   exclude: [],
   relevant: [],
   irrelevant: [],
+  keepsMarks: false,
   where: [],
   rank: "auto",
   view: null,
@@ -17,7 +20,7 @@ export const EMPTY = Object.freeze({
   labels: "",
 });
 const RANKS = ["auto", "none", "local", "words"];
-const WEIGHTED = /^(\d+(?:\.\d+)?):(.+)$/s;
+const WORDS = /^(q|not)(?:\*(\d+(?:\.\d+)?))?$/;
 const PICTURE = /^([\w-]+)(?:@(-?[\d.]+),(-?[\d.]+),(-?[\d.]+),(-?[\d.]+))?(?:\*(\d+(?:\.\d+)?))?$/;
 const MOST_PICTURES = 8;
 const MOST_EXCLUDED = 16;
@@ -26,20 +29,19 @@ export const MOST_JUDGED = 200;
 /** Returns the state that an address holds; what makes no sense in it is left out. */
 export function fromAddress(query) {
   const parameters = new URLSearchParams(query);
-  const [text, textWeight] = weighted(parameters.get("q") ?? "");
+  const words = [...parameters].map(weighted).filter(Boolean);
+  const { text, weight: textWeight } = words.find(({ name }) => name === "q") ?? { text: "", weight: 1 };
   const pictures = [...parameters].map(picture).filter(Boolean).slice(0, MOST_PICTURES);
-  const exclude = parameters
-    .getAll("not")
-    .map(weighted)
-    .filter(([words]) => words.trim());
+  const exclude = words.filter(({ name, text: own }) => name === "not" && own.trim());
   const rank = parameters.get("rank");
   return {
-    text: text.slice(0, 1000),
+    text,
     textWeight,
     pictures,
-    exclude: exclude.slice(0, MOST_EXCLUDED).map(([words, weight]) => ({ text: words.slice(0, 1000), weight })),
+    exclude: exclude.slice(0, MOST_EXCLUDED).map(({ text: own, weight }) => ({ text: own, weight })),
     relevant: ids(parameters.get("yes")),
     irrelevant: ids(parameters.get("no")),
+    keepsMarks: parameters.get("keep") === "1",
     where: parameters.getAll("where").slice(0, 20),
     rank: RANKS.includes(rank) ? rank : "auto",
     view: id(parameters.get("view")),
@@ -51,11 +53,12 @@ export function fromAddress(query) {
 /** Returns the address of a state, from its path on. */
 export function toAddress(state) {
   const parameters = new URLSearchParams();
-  if (state.text) parameters.append("q", withWeight(state.text, state.textWeight));
+  if (state.text) parameters.append(weightedName("q", state.textWeight), state.text);
   for (const one of state.pictures) parameters.append(one.id ? "like" : "upload", pictureText(one));
-  for (const one of state.exclude) parameters.append("not", withWeight(one.text, one.weight));
+  for (const one of state.exclude) parameters.append(weightedName("not", one.weight), one.text);
   if (state.relevant.length) parameters.append("yes", state.relevant.join(","));
   if (state.irrelevant.length) parameters.append("no", state.irrelevant.join(","));
+  if (state.keepsMarks) parameters.append("keep", "1");
   for (const one of state.where) parameters.append("where", one);
   if (state.rank !== "auto") parameters.append("rank", state.rank);
   if (state.view) parameters.append("view", state.view);
@@ -78,19 +81,25 @@ export const labelsOf = (typed) => [
 /** Returns a state without what a library cannot answer: words that it does not know, examples that it cannot add up. */
 export function fitting(state, { hasWords, hasVectors }) {
   const fit = hasWords ? state : { ...state, text: "", exclude: [] };
-  return hasVectors ? fit : { ...fit, pictures: fit.pictures.slice(-1), relevant: [], irrelevant: [] };
+  return hasVectors ? fit : { ...fit, pictures: fit.pictures.slice(-1), relevant: [], irrelevant: [], keepsMarks: false };
 }
 
 /** Returns whether nothing is looked for, so that the library is shown as it is. */
 export const isBrowsing = (state) => !state.text.trim() && !state.pictures.length && !state.relevant.length;
 
-/** Returns whether the example is one picture and nothing else: what local features can answer. */
+/** Returns whether a state asks for other words, or by another example, than the one before: marks are not of it. */
+export function asksAnew(before, after) {
+  const key = ({ weight, ...picture }) => JSON.stringify(picture);
+  const known = before.pictures.map(key);
+  return before.text.trim() !== after.text.trim() || after.pictures.some((picture) => !known.includes(key(picture)));
+}
+
+/** Returns whether the query is one picture, from which some answers may be left out: what local features can answer. */
 export const isOneExample = (state) =>
   !state.text.trim() &&
   state.pictures.length === 1 &&
   !state.exclude.length &&
-  !state.relevant.length &&
-  !state.irrelevant.length;
+  !state.relevant.length;
 
 /**
  * Returns a search request, and the files that go with it.
@@ -130,25 +139,13 @@ export const withFilter = (where, field, expressions) => [
   ...expressions,
 ];
 
-/** Returns the filters of a class of pictures, such that an address and JSON can hold them. */
-export function filtersOf(facet) {
-  return facet.where.map((one) => {
-    if (!/[\ud800-\udfff]/u.test(one)) return one; // with the flag u, only halves of pairs match
-    const path = one
-      .replace(/^folder = /, "")
-      .replace(/[[*?]/g, "[$&]")
-      .replace(/[\ud800-\udfff]/gu, "?");
-    return `path ~ ${path}/*`; // the name of the folder has bytes that are no text: each is any byte
-  });
+function weighted([name, text]) {
+  const match = WORDS.exec(name);
+  const weight = Number(match?.[2] ?? 1);
+  return match && weight > 0 && weight <= 1000 && { name: match[1], text: text.slice(0, 1000), weight };
 }
 
-function weighted(text) {
-  const match = WEIGHTED.exec(text);
-  const weight = match ? Number(match[1]) : 1;
-  return weight > 0 && weight <= 1000 && match ? [match[2], weight] : [text, 1];
-}
-
-const withWeight = (text, weight) => (weight !== 1 || WEIGHTED.test(text) ? `${weight}:${text}` : text);
+const weightedName = (name, weight) => (weight === 1 ? name : `${name}*${weight}`);
 
 function picture([name, value]) {
   const match = (name === "like" || name === "upload") && PICTURE.exec(value);

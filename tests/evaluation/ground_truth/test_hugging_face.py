@@ -136,18 +136,6 @@ def test_a_folder_of_pictures_with_metadata_is_read_where_it_is(captions, tmp_pa
     gc.collect()
 
 
-def test_a_folder_a_class_is_read_where_it_is(classes, tmp_path):
-    for name, kind in (("cat", "small_animal"), ("moose", "animal"), ("goldfish", "small_animal")):
-        (tmp_path / "set" / "test" / kind).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(sample_folder() / f"{name}.jpg", tmp_path / "set" / "test" / kind / f"{name}.jpg")
-    found = classes(tmp_path / "set", "test")
-    assert found.name == "set (test; image, label)"
-    assert found.class_names == ("animal", "small animal")
-    truth = {path: found.class_names[label] for path, label in zip(found.pictures, found.truth, strict=True)}
-    assert truth[tmp_path / "set" / "test" / "small_animal" / "cat.jpg"] == "small animal"
-    assert truth[tmp_path / "set" / "test" / "animal" / "moose.jpg"] == "animal"
-
-
 @pytest.mark.parametrize(
     "values",
     [

@@ -52,6 +52,33 @@ def test_a_set_of_classes_is_known_by_its_files(photos, options, tmp_path):
     assert open_classes(str(tmp_path / "own"), split).class_names == ("cat", "fig")
 
 
+@pytest.fixture
+def splits(tmp_path):
+    """A folder with two splits of folders of classes."""
+    for name in ("train/cat/1.jpg", "val/small_cat/2019/2.jpg", "val/small_cat/3.jpg", "val/dog/4.jpg"):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(b"x")
+    return tmp_path / "set"
+
+
+@pytest.mark.parametrize("split", ["val", "validation"])
+def test_a_split_of_folders_of_classes_is_read_where_it_is(splits, options, split):
+    found = open_classes(str(splits), replace(options, split=split))
+    assert found.name == f"set ({split})"
+    assert found.class_names == ("dog", "small cat")
+    assert found.pictures == tuple(
+        splits / "val" / name for name in ("dog/4.jpg", "small_cat/3.jpg", "small_cat/2019/2.jpg")
+    )
+    assert found.truth == (0, 1, 1)
+
+
+def test_what_is_wrong_with_a_split_is_named(splits, options):
+    with pytest.raises(GroundTruthError, match="has no folder of a split 'test'; found train, val"):
+        open_classes(str(splits), replace(options, split="test"))
+    with pytest.raises(GroundTruthError, match="columns cannot be named for labels"):
+        open_classes(str(splits), replace(options, split="val", columns=(None, "label")))
+
+
 def test_a_set_of_instances_is_known_by_its_name(photos, options):
     whole = {
         "imlist": ["cat", "fig"],

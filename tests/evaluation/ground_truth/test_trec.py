@@ -51,8 +51,11 @@ def test_queries_without_ground_truth_are_not_scored():
     ("content", "sentence"),
     [
         ("", "is empty; expected lines of query Q0 document rank score tag"),
-        ("q1 Q0 a 1 0.5\n", "line 1: has 5 columns, expected 6: query Q0 document rank score tag"),
+        ("q1 Q0 a 1 0.5\n", "line 1: has 5 columns, expected at least 6: query Q0 document rank score tag"),
         ("q1 Q0 a 1 0.5 x\nq1 Q0 a 2 0.4 x\n", "line 2: document 'a' comes a second time for query 'q1'"),
+        ("# no line\n\n", "has comments and blank lines alone; expected lines of query Q0 document"),
+        ("# a comment\n\nq1 Q0 a 1\n", "line 3: has 4 columns"),
+        ("q1 Q0 a 1 0.5 x\rq1 Q0 b 2 0.4 x\r\n", "line 1: holds a carriage return inside"),
         ("q1 Q0 a 1 nan x\n", "line 1: score is 'nan', expected a number"),
         ("q1 Q0 a 1 high x\n", "line 1: score is 'high', expected a number"),
     ],
@@ -60,6 +63,32 @@ def test_queries_without_ground_truth_are_not_scored():
 def test_what_is_wrong_with_a_run_is_named(write, content, sentence):
     with pytest.raises(GroundTruthError, match=sentence):
         read_run(write(content))
+
+
+COMMENTS = ["# topic doc 1\n", "#q1 0 a 1\n", "  \t# pooled to depth 100\n", "#\n", "\n", " \t \r\n"]
+
+
+@pytest.mark.parametrize("comment", COMMENTS)
+def test_lines_of_comments_and_blanks_are_no_judgements_and_no_answers(write, comment):
+    qrels, run = ("".join(comment + line for line in text.splitlines(True)) + comment for text in (QRELS, RUN))
+    assert read_qrels(write(qrels)) == read_qrels(write(QRELS))
+    assert read_run(write(run)) == read_run(write(RUN))
+
+
+def test_a_comment_may_be_in_any_encoding(tmp_path):
+    (tmp_path / "qrels").write_bytes(b"\xef\xbb\xbf# jug\xe9 par 1\nq1 0 a 1\n")
+    assert read_qrels(tmp_path / "qrels") == {"q1": {"a": 1}}
+
+
+def test_words_after_the_tag_of_a_run_are_not_read(write):
+    assert read_run(write("q1 Q0 a 1 0.5 tag of many words # 7\nq1\tQ0\tb\t2\t0.25\ttag\t9\r\n")) == {
+        "q1": {"a": 0.5, "b": 0.25}
+    }
+
+
+def test_words_after_a_gain_are_refused_as_by_trec_eval(write):
+    with pytest.raises(GroundTruthError, match="line 1: has 6 columns, expected 4: query iteration document gain"):
+        read_qrels(write("q1 0 a 1 # sure\n"))
 
 
 def test_run_and_qrels_of_other_sets_are_refused():

@@ -7,15 +7,10 @@ from sklearn import metrics as oracle
 
 from mmsearch.evaluation.metrics.classification import (
     confusions,
-    ranks_of_truth,
     recall_per_class,
     top_k_accuracy,
 )
-
-
-def test_rank_of_the_truth_counts_better_classes_and_equal_smaller_ones():
-    scores = np.array([[0.2, 0.5, 0.5], [0.2, 0.5, 0.5]])
-    assert ranks_of_truth(scores, np.array([1, 2])).tolist() == [1, 2]
+from mmsearch.evaluation.metrics.ranks import Qrels, rank_relevant
 
 
 def test_mean_per_class_recall_weighs_every_class_alike():
@@ -28,7 +23,7 @@ def test_mean_per_class_recall_weighs_every_class_alike():
 def test_measures_equal_scikit_learn(seed):
     rng = np.random.default_rng(seed)
     scores, truth = rng.random((50, 6)), rng.permutation(np.repeat(np.arange(6), [15, 10, 10, 5, 5, 5]))
-    ranks, predicted = ranks_of_truth(scores, truth), scores.argmax(axis=1)
+    ranks, predicted = rank_relevant(scores, Qrels.from_lists(truth[:, None])).ranks, scores.argmax(axis=1)
     for k in (1, 3):
         expected = oracle.top_k_accuracy_score(truth, scores, k=k)
         np.testing.assert_allclose(top_k_accuracy(ranks, k).mean(), expected)
@@ -39,12 +34,3 @@ def test_measures_equal_scikit_learn(seed):
     assert (pictures > 0).all()
     recall = recall_per_class(predicted, truth, 6).mean()
     np.testing.assert_allclose(recall, oracle.balanced_accuracy_score(truth, predicted))
-
-
-@given(seed=st.integers(0, 2**32 - 1))
-def test_recall_with_counts_is_that_of_repeated_pictures(seed):
-    rng = np.random.default_rng(seed)
-    predicted, truth, counts = rng.integers(0, 4, 30), rng.integers(0, 4, 30), rng.integers(0, 3, 30)
-    found = recall_per_class(predicted, truth, 4, counts.astype(float))
-    repeated = recall_per_class(np.repeat(predicted, counts), np.repeat(truth, counts), 4)
-    np.testing.assert_allclose(found, repeated)

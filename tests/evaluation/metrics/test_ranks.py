@@ -49,6 +49,34 @@ def test_ranks_by_scores_and_by_lists_are_the_same(seed):
     np.testing.assert_array_equal(rank_relevant(scores, qrels).ranks, rank_relevant_of_lists(lists, qrels).ranks)
 
 
+@given(seed=seeds, most_relevant=st.sampled_from([5, 100]))
+def test_ranks_with_ties_are_those_of_a_list_sorted_for_or_against_the_relevant(seed, most_relevant):
+    scores, qrels, grades = random_case(seed, with_ties=True, n_images=120, most_relevant=most_relevant)
+    junk = [np.flatnonzero(row == 0)[::3] for row in grades]
+    gains = np.split(qrels.gains, qrels.offsets[1:-1])
+    with_junk = Qrels.from_lists(np.split(qrels.ids, qrels.offsets[1:-1]), gains=gains, junk=junk)
+    found = rank_relevant(scores, with_junk)
+    for sign, one in ((-1, found.with_ties(relevant_first=True)), (1, found.with_ties(relevant_first=False))):
+        for query, row in enumerate(scores):
+            grade = grades[query]
+            order = [
+                i for i in sorted(range(len(row)), key=lambda i: (-row[i], sign * grade[i])) if i not in junk[query]
+            ]
+            own = slice(one.offsets[query], one.offsets[query + 1])
+            assert one.ranks[own].tolist() == [rank for rank, i in enumerate(order, 1) if grade[i]]
+            assert one.gains[own].tolist() == [grade[i] for i in order if grade[i]]
+
+
+def test_lists_with_scores_have_ties_and_what_they_do_not_hold_has_none():
+    qrels = Qrels.from_lists([[8, 7]])
+    listed, scores = [np.array([9, 8, 6])], [np.array([0.5, 0.5, 0.1])]
+    found = rank_relevant_of_lists(listed, qrels, scores=scores)
+    assert found.ranks.tolist() == [2, UNRANKED]
+    assert found.with_ties(relevant_first=True).ranks.tolist() == [1, UNRANKED]
+    assert found.with_ties(relevant_first=False).ranks.tolist() == [2, UNRANKED]
+    assert rank_relevant_of_lists(listed, qrels).with_ties(relevant_first=True).ranks.tolist() == [2, UNRANKED]
+
+
 def test_junk_takes_no_rank():
     listed = [np.array([9, 4, 8, 5])]
     found = rank_relevant_of_lists(listed, Qrels.from_lists([[4, 5, 6]], junk=[[8, 9, 7]]))
@@ -85,6 +113,12 @@ def test_an_image_named_twice_is_refused():
 def test_a_gain_that_is_not_above_zero_is_refused(gain):
     with pytest.raises(GroundTruthError, match="a gain is not a number above 0"):
         Qrels.from_lists([[1]], gains=[[gain]])
+
+
+@pytest.mark.parametrize("ids", [[1.7], ["1"], [True], np.array([1.0])])
+def test_an_id_that_is_no_integer_is_refused(ids):
+    with pytest.raises(TypeError, match=r"a list of ids is .*; expected integers"):
+        Qrels.from_lists([[2], ids])
 
 
 def test_a_score_that_is_nan_is_refused_with_its_query():

@@ -143,7 +143,7 @@ def test_a_perfect_ranking_scores_one(metric):
 
 @every_at_k
 def test_k_below_one_is_refused(metric):
-    with pytest.raises(QueryError, match="at k = 0"):
+    with pytest.raises(QueryError, match="k is 0; expected at least 1"):
         metric(SPREAD, 0)
 
 

@@ -1,0 +1,211 @@
+"""ARGUMENTS: what callers give, by one rule for the whole interface.
+
+Where several values can be given, one may be: a text, bytes, a path, and whatever cannot be iterated, is one value.
+Every other iterable is read once, so it may be a generator. A value of another type than is meant is an
+ArgumentError that says where it stands. A set has no order, and is taken only where order means nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from math import inf
+from numbers import Integral, Real
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
+
+from mmsearch.errors import ArgumentError, QueryError
+
+T = TypeVar("T")
+Mode: TypeAlias = Literal["global", "local"]
+Rerank: TypeAlias = Literal["auto", "none", "local"]
+Expand: TypeAlias = Literal["none", "average", "alpha"]
+WithoutRelevant: TypeAlias = Literal["skip", "zero", "error"]
+_SHOWN = 60  # characters of a wrong value in a message
+
+
+def several(
+    given: object, name: str, convert: Callable[[object, str], T], *, has_order: bool = True
+) -> tuple[T, ...]:
+    """Return one value, or each of several, as `convert` makes of it and its name in messages.
+
+    Parameters
+    ----------
+    given : object
+        One value, or an iterable of values.
+    name : str
+        Of the argument.
+    convert : callable
+        Given a value and what to call it, returns it as it is kept, or raises ArgumentError.
+    has_order : bool
+        Whether the order of the values means something. If not, those of a set are sorted.
+
+    Raises
+    ------
+    ArgumentError
+        If it is a mapping, a set where order means something, or holds a value of another type.
+
+    Examples
+    --------
+    >>> several("snow", "exclude", as_text)
+    ('snow',)
+    >>> several(["snow", 5], "exclude", as_text)
+    Traceback (most recent call last):
+    mmsearch.errors.ArgumentError: exclude[1] is 5 (int); expected a text
+    """
+    if isinstance(given, Mapping) or (has_order and isinstance(given, set | frozenset)):
+        kind = "a mapping" if isinstance(given, Mapping) else "a set, which has no order"
+        raise ArgumentError(f"{name} is {kind}; give one value or a list")
+    values = _values(given)
+    if values is None:
+        return (convert(given, name),)
+    converted = tuple(convert(value, f"{name}[{place}]") for place, value in enumerate(values))
+    return tuple(sorted(converted)) if isinstance(given, set | frozenset) else converted  # type: ignore[type-var]
+
+
+def _values(given: object) -> Iterable[object] | None:
+    """Return what to iterate over, or None if it is one value."""
+    if isinstance(given, str | bytes | bytearray | memoryview | os.PathLike):
+        return None
+    try:
+        return iter(given)  # type: ignore[call-overload, no-any-return]
+    except TypeError:
+        return None
+
+
+def texts_of(given: object, name: str, *, has_order: bool = True) -> tuple[str, ...]:
+    """Return one text or several.
+
+    >>> texts_of(("cat", "dog"), "labels")
+    ('cat', 'dog')
+    """
+    return several(given, name, as_text, has_order=has_order)
+
+
+def paths_of(given: object, name: str) -> tuple[bytes, ...]:
+    """Return one path or several, in bytes; their order means nothing.
+
+    >>> paths_of("/photos", "paths")
+    (b'/photos',)
+    """
+    return several(given, name, as_path, has_order=False)
+
+
+def ids_of(given: object, name: str) -> tuple[int, ...]:
+    """Return one id or several; their order means nothing.
+
+    >>> ids_of(7, "relevant")
+    (7,)
+    """
+    return several(given, name, as_id, has_order=False)
+
+
+def as_text(value: object, name: str) -> str:
+    """Return a text, or raise ArgumentError."""
+    if not isinstance(value, str):
+        raise unfit(name, value, "a text")
+    return str(value)
+
+
+def as_path(value: object, name: str) -> bytes:
+    """Return a path in bytes.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none.
+    QueryError
+        If it is empty: the system would take it for the current folder.
+    """
+    if not isinstance(value, str | bytes | os.PathLike):
+        raise unfit(name, value, "a path (str, bytes or os.PathLike)")
+    path = os.fsencode(value)
+    if not path:
+        raise QueryError(f"{name} is an empty path; name a folder or file, `.` for the current folder")
+    return path
+
+
+def as_id(value: object, name: str) -> int:
+    """Return the id of a picture, of Python or NumPy, or raise ArgumentError; a bool is none."""
+    if not is_whole(value):
+        raise unfit(name, value, "the id of a picture (int)")
+    return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def as_count(value: object, name: str) -> int:
+    """Return a number of things, of Python or NumPy.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no integer; a bool is none.
+    QueryError
+        If it is not above 0.
+    """
+    if not is_whole(value):
+        raise unfit(name, value, "an integer")
+    if int(value) < 1:  # type: ignore[call-overload]
+        raise QueryError(f"{name} is {value}; expected at least 1")
+    return int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def as_number(value: object, name: str) -> float:
+    """Return a real number, of Python or NumPy, or raise ArgumentError; a bool is none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise unfit(name, value, "a number")
+    return as_id(value, name) if isinstance(value, Integral) else float(value)
+
+
+def as_positive(value: object, name: str) -> float:
+    """Return a finite number above 0.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no number; a bool is none.
+    QueryError
+        If it is another number.
+    """
+    number = as_number(value, name)
+    if not 0 < number < inf:
+        raise QueryError(f"{name} is {value}; expected a number above 0")
+    return number
+
+
+def is_whole(value: object) -> bool:
+    """Return whether a value is an integer of Python or NumPy, and no bool.
+
+    >>> is_whole(1), is_whole(True), is_whole(1.0)
+    (True, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def one_of(value: object, name: str, words: Any) -> Any:
+    """Return an option that is one of the words of a Literal.
+
+    Raises
+    ------
+    QueryError
+        If it is another one.
+
+    Examples
+    --------
+    >>> one_of("lokal", "mode", Mode)
+    Traceback (most recent call last):
+    mmsearch.errors.QueryError: mode is 'lokal'; expected 'global' or 'local'
+    """
+    allowed = get_args(words)
+    if value not in allowed:
+        *others, last = map(repr, allowed)
+        raise QueryError(f"{name} is {_shown(value)}; expected {', '.join(others)} or {last}")
+    return allowed[allowed.index(value)]
+
+
+def unfit(name: str, value: object, expected: str) -> ArgumentError:
+    """Return the error of a value of a type that is not meant."""
+    return ArgumentError(f"{name} is {_shown(value)} ({type(value).__name__}); expected {expected}")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

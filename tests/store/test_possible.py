@@ -1,0 +1,89 @@
+"""Filters that no picture could pass are a sentence; those that pass none today are an empty answer."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from mmsearch.errors import QueryError
+from mmsearch.store.possible import require_possible
+from mmsearch.store.where import parse_where
+from tests.store.conftest import list_only
+
+PATHS = ["/photos/a.jpg", "/photos/trip/b.jpg", "/mnt/c.jpg"]
+
+
+@pytest.fixture
+def listed(catalog):
+    list_only(catalog, PATHS)
+    with catalog.writing():
+        catalog.db.execute("DELETE FROM root")
+        catalog.db.executemany("INSERT INTO root VALUES (?)", [(b"/photos",), (b"/mnt",), (b"/gone",)])
+    return catalog
+
+
+def check(catalog, *where):
+    with catalog.reading():
+        require_possible(catalog, parse_where(where))
+
+
+@pytest.mark.parametrize(
+    ("where", "sentence"),
+    [
+        (["folder = /photos/trpi"], "the library holds no picture below /photos/trpi; correct it, or index it "
+                                    "first; there are pictures in /mnt, /photos"),
+        (["folder = /gone"], "holds no picture below /gone"),
+        (["name ~ *", "folder = /photos/a.jpg"], "holds no picture below /photos/a.jpg"),
+        (["path = /photos/b.jpg"], "the library holds no picture /photos/b.jpg; correct it"),
+        (["path = /photos/trip"], "this is a folder; ask for all below it by 'folder = ...'"),
+        (["path ~ photos/*"], "a path begins with /, so this passes no picture; put */ in front"),
+        (["folder ~ trip"], "as in 'folder ~ */trip'"),
+        (["format = jpgg"], "no picture has this format; expected one of JPEG, PNG"),
+        (["width > 10", "name ~ *", "width < 5"], "no picture passes both 'width > 10' and 'width < 5'"),
+        (["width >= 10", "width < 10"], "no picture passes both"),
+        (["width = 5", "width = 6"], "no picture passes both"),
+        (["taken >= 2024", "taken < 2023-06"], "no picture passes both 'taken >= 2024' and 'taken < 2023-06'"),
+        (["taken > 2024-05", "taken <= 2024-05"], "no picture passes both"),
+        (["taken = 2024-05", "taken = 2024-06-01"], "no picture passes both"),
+        (["folder = /photos", "folder = /mnt"], "no picture passes both 'folder = /photos' and 'folder = /mnt'"),
+        (["folder = /photos/trip", "path = /photos/a.jpg"], "no picture passes both"),
+        (["name = a.jpg", "name = b.jpg"], "no picture passes both"),
+        (["format = PNG", "format = GIF"], "no picture passes both"),
+    ],
+)  # fmt: skip
+def test_filter_that_no_picture_could_pass_is_a_sentence(listed, where, sentence):
+    with pytest.raises(QueryError, match=re.escape(sentence)):
+        check(listed, *where)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        ["taken = 2031"], ["width > 99999"], ["format = PNG"], ["format = heif"], ["name = z.jpg"], ["name ~ z*"],
+        ["folder = /photos", "name = c.jpg"], ["folder != /nowhere"], ["folder = /"], ["path ~ /nowhere/*"],
+        ["folder = /photos", "folder = /photos/trip"], ["folder = /photos/trip", "path = /photos/trip/b.jpg"],
+        ["width > 10", "width < 12"], ["width >= 10", "width <= 10"], ["width = 5", "height = 6"],
+        ["taken >= 2024", "taken <= 2024"], ["taken > 2024-05", "taken <= 2024-06"],
+        ["taken = 2024", "taken = 2024-05"], ["width > 5", "width > 6"], ["name > a", "name < b"],
+    ],
+)  # fmt: skip
+def test_filter_that_passes_no_picture_today_is_no_error(listed, where):
+    check(listed, *where)
+
+
+def test_nothing_is_said_of_filters_in_a_library_without_pictures(listed):
+    list_only(listed, [])
+    check(listed, "folder = /photos/nowhere", "format = jpgg")
+
+
+def test_a_folder_by_another_name_of_a_link_is_told_the_one_that_was_indexed(listed, tmp_path):
+    (tmp_path / "real" / "trip").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for indexed, asked in (("real", "link"), ("link", "real")):
+        list_only(listed, [tmp_path / indexed / "trip" / "a.jpg"])
+        with listed.writing():
+            listed.db.execute("INSERT OR IGNORE INTO root VALUES (?)", (bytes(tmp_path / indexed),))
+        sentence = f"links lead from it to {tmp_path / indexed / 'trip'}, which is how it was indexed: ask for that"
+        with pytest.raises(QueryError, match=re.escape(sentence)):
+            check(listed, f"folder = {tmp_path / asked / 'trip'}")

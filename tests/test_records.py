@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmsearch import PictureBytes, Query, Term
+
+PICTURE = PictureBytes(b"...", "a.jpg")
+
+
+@pytest.mark.parametrize(
+    "example", ["cat.jpg", b"cat.jpg", Path("cat.jpg"), 7, np.int64(7), PICTURE, Term("cat.jpg", 2)]
+)
+def test_one_example_is_a_list_of_that_example(example):
+    assert Query(images=example) == Query(images=[example])
+    assert len(Query(images=example).images) == 1
+
+
+def test_one_word_filter_and_judgement_are_lists_of_one():
+    alone = Query("a", exclude="snow", where="width > 100", relevant=np.int64(3), irrelevant=4)
+    assert alone == Query("a", exclude=["snow"], where=["width > 100"], relevant=[3], irrelevant=(4,))
+    assert alone.exclude == ("snow",)
+
+
+def test_a_query_keeps_what_a_generator_gave():
+    query = Query(images=(name for name in ("a.jpg", "b.jpg")), relevant=np.array([5, 6]))
+    assert query.images == ("a.jpg", "b.jpg")
+    assert query.relevant == (5, 6)
+    assert replace(query, text="x").images == query.images
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"text": 5}, r"text is 5 \(int\); expected a text"),
+        ({"text": ["a"]}, r"text is \['a'\] \(list\)"),
+        ({"text": b"a"}, "text is b'a'"),
+        ({"text": Term(7)}, r"text is 7 \(int\)"),
+        ({"exclude": [PICTURE]}, r"exclude\[0\] is PictureBytes"),
+        ({"exclude": Term(7)}, r"exclude is 7 \(int\)"),
+        ({"exclude": None}, "exclude is None"),
+        ({"images": True}, r"images is True \(bool\)"),
+        ({"images": [1.5]}, r"images\[0\] is 1.5 \(float\)"),
+        ({"images": {"a.jpg", "b.jpg"}}, "images is a set, which has no order"),
+        ({"images": np.zeros((2, 2, 3), np.uint8)}, r"(?s)images\[0\] is .*ndarray.*expected a picture: a path"),
+        ({"where": 5}, "where is 5"),
+        ({"relevant": [True]}, r"relevant\[0\] is True"),
+        ({"irrelevant": "12"}, "irrelevant is '12'"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_and_named(fields, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        Query(**fields)
+
+
+def test_a_text_of_python_is_taken_as_it_is():
+    assert Query("2:a beach").text == "2:a beach"
+
+
+def test_a_term_keeps_paths_as_text_and_numbers_of_numpy_as_those_of_python():
+    assert Term(b"/a/\xff.jpg").value == "/a/\udcff.jpg"
+    assert Term(Path("/a/b.jpg")) == Term("/a/b.jpg")
+    term = Term(np.uint8(7), np.float32(0.5), np.array([0, 1, 20, 30]))
+    assert (term.value, term.weight, term.box) == (7, 0.5, (0, 1, 20, 30))
+    assert term.label == "picture 7 (0, 1, 20, 30)"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"),
+    [
+        ((True,), TypeError, r"the value of a term is True \(bool\)"),
+        ((1.5,), TypeError, "the value of a term is 1.5"),
+        ((["a"],), TypeError, "the value of a term is"),
+        (("a", True), TypeError, r"the weight of a term is True \(bool\); expected a number"),
+        (("a", "2"), TypeError, "the weight of a term is '2'"),
+        ((7, 1, "1234"), TypeError, r"box is '1234' \(str\)"),
+        ((7, 1, (1, 2, 3)), TypeError, "expected four numbers: left, top, right and bottom"),
+        ((7, 1, (0, 0, True, 3)), TypeError, r"box\[2\] is True"),
+        ((7, 1, (0, 0, float("nan"), 3)), ValueError, "expected four finite numbers"),
+    ],
+)
+def test_a_term_of_other_types_is_refused(arguments, error, sentence):
+    with pytest.raises(error, match=sentence):
+        Term(*arguments)
+
+
+def test_a_picture_in_memory_is_bytes():
+    assert PictureBytes(bytearray(b"abc")).data == b"abc"
+    with pytest.raises(TypeError, match=r"data is 'cat.jpg' \(str\); expected the bytes of a picture file"):
+        PictureBytes("cat.jpg")
