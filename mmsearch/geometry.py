@@ -20,7 +20,10 @@ from mmsearch.records import LocalFeatures, LocalMatches, Verification
 THRESHOLD_PX = 5.0  # of a frame whose longer side is 640 px
 MAX_TURN = 30.0  # degrees between the angle of a feature and what the homography makes of its partner's
 MAX_OCTAVES = 0.6  # likewise between the scales: a factor of 1.5
-MAX_MEDIAN_OCTAVES = 0.2  # of all of them: bars of two widths agree in a stretch that their letters do not have
+COPIED_OCTAVES = 0.05  # median deviation of the ratios of scales: those of photographs of a thing vary more
+STRETCHED_OCTAVES = (
+    0.1  # median error of the scales where they were copied: bars of two widths, with letters of one
+)
 MIN_INLIERS = 6
 MIN_SHARE = 0.2  # of the one-to-one matches
 # Chosen on covers 001-050 of SMVS and on crops that are not among the reported ones.
@@ -82,7 +85,8 @@ def verify(query: LocalFeatures, matches: LocalMatches, size: tuple[int, int]) -
     """
     rows = one_to_one(matches)
     seen, followers = _judged(query, matches, size, rows, np.ones(len(query), dtype=bool))
-    if seen.is_mark:  # the scene may agree too, at another place than the mark
+    is_stretched = len(followers) >= 2 * MIN_INLIERS and not len(seen.inliers)
+    if seen.is_mark or is_stretched:  # the scene may agree too, at another place than the mark
         mark = query.positions[matches.query_features[followers]]
         places = _points(query.positions)
         is_beside = _nearest(places, _points(mark)) > _CELL * max(query.size)
@@ -112,9 +116,10 @@ def _judged(
     homography = np.asarray(found, dtype=np.float64)
     near = rows[np.asarray(mask).ravel() > 0]
     alike = near[turn_and_zoom_alike(homography, query, matches, near)]
-    kept = alike[distinct(here[np.isin(rows, alike)], there[np.isin(rows, alike)])]
+    kept = alike[distinct(query.positions[matches.query_features[alike]], matches.positions[alike])]
     inliers = np.column_stack([matches.query_features[kept], matches.features[kept]])
-    reason, is_mark = too_few(len(kept), int(distinct(here, there).sum())), False
+    n_matches = int(distinct(here, there).sum()) if len(kept) >= MIN_INLIERS else len(rows)
+    reason, is_mark = too_few(len(kept), n_matches), False
     if not reason:
         reason, is_mark = distrusted(query, matches, size, kept, is_asked)
     return Verification(inliers, homography, not reason, reason, is_mark), near
@@ -138,7 +143,7 @@ def distinct(here: NDArray[np.float32], there: NDArray[np.float32]) -> NDArray[n
 
 
 def too_few(n_inliers: int, n_matches: int) -> str:
-    """Return why inliers at distinct places, of matches at such, prove nothing; an empty text if they do."""
+    """Return why inliers at distinct places prove nothing, or an empty text."""
     needed = max(MIN_INLIERS, int(np.ceil(MIN_SHARE * n_matches)))
     if n_inliers >= needed:
         return ""
@@ -273,7 +278,7 @@ def turn_and_zoom_alike(
 ) -> NDArray[np.bool_]:
     """Return which of some rows (n,) of matches have the angles and scales that a homography gives them.
 
-    Where it mirrors, or lies behind the camera, none has; nor have six and more that are mostly too large or small.
+    Where it mirrors, or lies behind the camera, none has; nor have copied letters where it stretches their bar.
     """
     features = matches.query_features[rows]
     raised = np.column_stack([query.positions[features], np.ones(len(rows))]) @ homography.T
@@ -290,6 +295,7 @@ def turn_and_zoom_alike(
         apart = np.abs((turns + 180) % 360 - 180)
         is_before = depth * np.median(depth) > 0 if len(rows) else depth > 0
         alike: NDArray[np.bool_] = is_before & (np.abs(octaves) <= MAX_OCTAVES) & (apart <= MAX_TURN)
-    if alike.sum() >= MIN_INLIERS and abs(np.median(octaves[alike])) > MAX_MEDIAN_OCTAVES:
-        alike[:] = False
+    if alike.sum() >= MIN_INLIERS and abs(np.median(octaves[alike])) > STRETCHED_OCTAVES:
+        ratios = np.log2(query.scales[features[alike]] / matches.scales[rows[alike]])
+        alike &= np.median(np.abs(ratios - np.median(ratios))) > COPIED_OCTAVES
     return alike

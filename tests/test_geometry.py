@@ -241,7 +241,7 @@ def test_a_place_with_eight_orientations_counts_once():
     assert len(one_to_one(found)) == 40
     result = verify(query, found, SIZE)
     assert not result.is_accepted
-    assert result.reason == "5 inliers at distinct places of 5 matches, at least 6 needed"
+    assert result.reason == "5 inliers at distinct places of 40 matches, at least 8 needed"
     assert len(result.inliers) == 5
 
 
