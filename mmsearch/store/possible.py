@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from itertools import combinations
 from typing import Any
 
@@ -38,6 +39,8 @@ def _require_fit(part: Filter) -> None:
     value = str(part.value)
     if part.field == "format" and part.operator == "=":
         _require_format(part)
+    if part.field == "taken" and part.operator == "=":
+        _require_date(part)
     if part.field in ("folder", "path") and part.operator == "~" and value[0] not in "/*?[":
         raise QueryError(
             f"filter {part.expression!r}: a {part.field} begins with /, so this passes no picture; "
@@ -54,13 +57,26 @@ def _require_format(part: Filter) -> None:
         )
 
 
+def _require_date(part: Filter) -> None:
+    date = str(part.value)
+    try:
+        datetime.fromisoformat(date + "0001-01-01T00:00:00"[len(date) :])
+    except ValueError as error:
+        raise QueryError(
+            f"filter {part.expression!r}: no calendar has this date, so this passes no picture; correct it"
+        ) from error
+
+
 def _require_overlap(first: Filter, second: Filter) -> None:
     bounds = [part for part in (first, second) if part.low is not None or part.high is not None]
     if len({_axis(part) for part in bounds}) != 1 or len(bounds) < 2:
         return
-    low = max((part.low for part in bounds if part.low is not None), default=None)
-    high = min((part.high for part in bounds if part.high is not None), default=None)
-    if low is not None and high is not None and low >= high:
+    excluded = [part for part in bounds if part.operator == "!="]
+    low = max((part.low for part in bounds if part not in excluded and part.low is not None), default=None)
+    high = min((part.high for part in bounds if part not in excluded and part.high is not None), default=None)
+    if low is None or high is None:
+        return
+    if low >= high or any(part.low <= low and high <= part.high for part in excluded):
         raise QueryError(
             f"no picture passes both {first.expression!r} and {second.expression!r}; "
             "filters must all hold: leave one of them out"
@@ -68,7 +84,7 @@ def _require_overlap(first: Filter, second: Filter) -> None:
 
 
 def _axis(part: Filter) -> str:
-    return "path" if part.field == "folder" and part.operator == "=" else part.field
+    return "path" if part.field == "folder" and part.operator in ("=", "!=") else part.field
 
 
 def _require_known(catalog: Catalog, part: Filter) -> None:
