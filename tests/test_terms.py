@@ -86,6 +86,15 @@ def test_a_picture_in_memory_is_called_by_its_name_when_it_cannot_be_read(terms)
         terms.picture_vector(PictureBytes(b"nonsense" * 10, "holiday.jpg"))
 
 
+def test_only_the_ratio_of_weights_counts_however_large_they_are(indexed, photos):
+    cat = photos / "cat.jpg"
+    wanted = indexed.search(Query(Term("a fig", 1), [Term(cat, 2)]), k=8).hits
+    for weight in (1e-300, 1e30, 1e39, 1e300):
+        hits = indexed.search(Query(Term("a fig", weight), [Term(cat, 2 * weight)]), k=8).hits
+        assert [hit.image_id for hit in hits] == [hit.image_id for hit in wanted]
+        np.testing.assert_allclose([hit.score for hit in hits], [hit.score for hit in wanted], atol=1e-6)
+
+
 def test_texts_together_are_answered_as_one_by_one(indexed):
     queries = [Query("a cat"), Query(Term("a fig", 2), exclude=["snow"]), Query("a cat", exclude=["a dog"])]
     together = indexed.search_texts(queries, k=3, explain=True)
