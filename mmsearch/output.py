@@ -142,9 +142,10 @@ class OutputFile:
             raise OutputError(f"{self.path} is {what}; expected the name of a file to write")
         with target.open("rb") as file:
             head = file.read(HEAD_BYTES)
-        if is_picture_or_film(head):
+        is_ours = self.kind.start.match(head) is not None
+        if not is_ours and is_picture_or_film(head, os.fsencode(target.name)):
             raise OutputError(f"{self.path} is a picture or film, which is never replaced; choose another name")
-        if not (self.is_forced or self.kind.start.match(head)):
+        if not (self.is_forced or is_ours):
             raise OutputError(
                 f"{self.path} is there and is not {self.kind.words}; choose another name, or replace it with "
                 "--force"

@@ -149,10 +149,14 @@ def is_read(kind: str | None) -> bool:
     return kind in READ_KINDS or (kind == "HEIC" and has_heif())
 
 
-def is_picture_or_film(head: bytes) -> bool:
-    """Return whether what starts with these bytes is a picture, also of a kind that is not read, or a film."""
+def is_picture_or_film(head: bytes, name: bytes = b"") -> bool:
+    """Return whether a file is a picture, also of a kind that is not read, or a film: by its bytes or its name.
+
+    The first bytes of some kinds, such as TGA and MTS, say nothing, and those of an SVG are those of any XML.
+    """
     kind = kind_of_bytes(head)
-    return kind in READ_KINDS or kind in _EXTENSIONS_OF_KINDS
+    is_named_so = is_named_like_a_picture(name) or unread_kind_of_name(name) is not None
+    return is_named_so or kind in READ_KINDS or kind in _EXTENSIONS_OF_KINDS
 
 
 def check_kind(head: bytes) -> str:
