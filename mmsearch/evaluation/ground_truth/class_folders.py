@@ -92,6 +92,10 @@ def _first_level(folder: Path) -> tuple[list[Path], list[str]]:
             name = os.fsencode(path.name)
             if path.is_dir():
                 (hidden if name.startswith(b".") or is_left_out(name) else folders).append(path)
+            elif path.is_symlink() and not path.exists() and not name.startswith(b"."):
+                raise GroundTruthError(
+                    f"{path}: a link that leads nowhere, where a class may be meant; mend it, or move it away"
+                )
             elif not name.startswith(b".") and (is_named_like_a_picture(name) or unread_kind_of_name(name)):
                 beside.append(path)
     except OSError as error:
