@@ -131,6 +131,13 @@ def as_id(value: object, name: str) -> int:
     return int(value)  # type: ignore[call-overload, no-any-return]
 
 
+def as_flag(value: object, name: str) -> bool:
+    """Return True or False, or raise ArgumentError: the text "no" would count as true."""
+    if not isinstance(value, bool):
+        raise unfit(name, value, "True or False")
+    return value
+
+
 def as_count(value: object, name: str) -> int:
     """Return a number of things, of Python or NumPy.
 

@@ -20,7 +20,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.arguments import Expand, Mode, Rerank, as_count, as_number, as_positive, several, texts_of
+from mmsearch.arguments import (
+    Expand,
+    Mode,
+    Rerank,
+    as_count,
+    as_flag,
+    as_number,
+    as_path,
+    as_positive,
+    several,
+    texts_of,
+)
 from mmsearch.errors import (
     LibraryNotFoundError,
     PictureError,
@@ -123,7 +134,7 @@ class Library:
         self,
         paths: PathLike | Iterable[PathLike],
         *,
-        model: str | None = None,
+        model: PathLike | None = None,
         is_dry_run: bool = False,
         follow_links: bool = False,
         is_recheck: bool = False,
@@ -141,7 +152,7 @@ class Library:
         paths : path, or several
             Folders, searched through, and pictures. What is known below them and no longer there leaves
             the library; an unreadable or missing folder deletes nothing.
-        model : str or None
+        model : str, path or None
             Encoder of a new library (`auto`, `offline`, an image encoder such as `cnn:gem`, an open_clip
             model, a checkpoint folder, or `none` for local features alone); for an existing one it must be
             the same.
@@ -197,8 +208,12 @@ class Library:
         from mmsearch.store.graph import update_graph
 
         start = time.perf_counter()
+        flags = {"is_dry_run": is_dry_run, "follow_links": follow_links, "is_recheck": is_recheck}
+        for name, flag in (flags if local is None else {**flags, "local": local}).items():
+            as_flag(flag, name)
         if max_megapixels is not None:
             as_positive(max_megapixels, "max_megapixels")
+        model = None if model is None else os.fsdecode(as_path(model, "model"))
         given = given_vocabulary(vocabulary, local)
         if model == NONE:
             require_local(local)

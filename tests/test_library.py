@@ -210,6 +210,20 @@ def test_a_limit_of_pixels_is_a_number_above_zero(indexed, photos):
     assert indexed.reader().max_megapixels == 64
 
 
+def test_a_model_may_be_named_by_a_path_and_what_names_none_is_refused(library, photos, checkpoint):
+    for model in (5, True, ["offline"]):
+        with pytest.raises(TypeError, match=r"model is .*; expected a path"):
+            library.index(photos, model=model)
+    assert library.index(photos / "trip", model=checkpoint, local=False).new == 2
+
+
+@pytest.mark.parametrize("name", ["local", "is_dry_run", "follow_links", "is_recheck"])
+def test_a_word_is_neither_true_nor_false(indexed, photos, name):
+    for value in ("no", "maybe", 1, np.False_):
+        with pytest.raises(TypeError, match=f"{name} is .*; expected True or False"):
+            indexed.index(photos, **{name: value})
+
+
 def test_progress_reports_only_what_is_committed(library, photos, checkpoint):
     seen = []
 

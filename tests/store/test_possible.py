@@ -77,7 +77,8 @@ def test_filter_that_no_picture_could_pass_is_a_sentence(listed, where, sentence
         ["taken >= 2024", "taken <= 2024"], ["taken > 2024-05", "taken <= 2024-06"],
         ["taken = 2024", "taken = 2024-05"], ["taken = 2024", "taken != 2024-05"], ["taken = 2024-02-29"],
         ["folder = /photos", "folder != /photos/trip"], ["width != 5", "width != 6"], ["width > 4", "width != 5"],
-        ["name != a.jpg", "name = b.jpg"],  ["taken <= 2023-02-31"], ["taken = 2023-05-01 12:30"], ["width > 5", "width > 6"], ["name > a", "name < b"],
+        ["name != a.jpg", "name = b.jpg"],  ["taken <= 2023-02-31"], ["taken = 2023-05-01 12:30"],
+        ["width > 5", "width > 6"], ["name > a", "name < b"],
     ],
 )  # fmt: skip
 def test_filter_that_passes_no_picture_today_is_no_error(listed, where):
