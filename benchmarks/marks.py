@@ -23,6 +23,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from platformdirs import user_cache_path
 
 from mmsearch import Library, Query
+from mmsearch.evaluation.metrics.uncertainty import wilson_interval
 from mmsearch.records import Hit
 
 Mark: TypeAlias = Callable[[Image.Image, np.random.Generator], Image.Image]
@@ -205,24 +206,19 @@ def shares(found: list[tuple[str, list[Hit], Hit]]) -> dict[str, Any]:
         first.append(Path(hits[0].path).name == name)
         plain_first.append(Path(plain.path).name == name)
     return {
-        "wrong pairs verified": wilson(wrong_pairs),
-        "queries with a wrong one verified": wilson(any_wrong),
-        "own picture verified": wilson(right),
-        "own picture first": wilson(first),
-        "own picture first, without local features": wilson(plain_first),
+        "wrong pairs verified": share_of(wrong_pairs),
+        "queries with a wrong one verified": share_of(any_wrong),
+        "own picture verified": share_of(right),
+        "own picture first": share_of(first),
+        "own picture first, without local features": share_of(plain_first),
     }
 
 
-def wilson(successes: list[bool]) -> dict[str, Any]:
-    """Return a share with its 95 % interval (E. Wilson, JASA 1927), and of how many."""
-    n, z = max(len(successes), 1), 1.96
-    share = sum(successes) / n
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)))
-    return {
-        "value": round(share, 4), "low": round(max(middle - half, 0), 4), "high": round(min(middle + half, 1), 4),
-        "of": len(successes),
-    }  # fmt: skip
+def share_of(successes: list[bool]) -> dict[str, Any]:
+    """Return a share with its 95 % interval, and of how many."""
+    share = sum(successes) / max(len(successes), 1)
+    low, high = wilson_interval(share, max(len(successes), 1))
+    return {"value": round(share, 4), "low": round(low, 4), "high": round(high, 4), "of": len(successes)}
 
 
 def measure(
