@@ -19,7 +19,6 @@ from mmsearch.errors import (
 from mmsearch.images import decode, find
 from mmsearch.samples import sample_folder
 from tests import pictures
-from tests.conftest import TINY, write_checkpoint
 
 
 def paths(result):
@@ -226,11 +225,10 @@ def test_progress_reports_only_what_is_committed(library, photos, checkpoint):
 # -- encoders ------------------------------------------------------------------------------------------
 
 
-def test_another_encoder_is_refused_before_any_work(indexed, photos, tmp_path):
-    other = write_checkpoint(tmp_path / "other", TINY, seed=1)
+def test_another_encoder_is_refused_before_any_work(indexed, photos, other_checkpoint, other_folder):
     shutil.copyfile(sample_folder() / "rocket.jpg", photos / "rocket.jpg")
     with pytest.raises(FingerprintError, match="vectors of two encoders cannot be compared"):
-        indexed.index([photos], model=str(other))
+        indexed.index([photos], model=str(other_checkpoint))
     assert indexed.status().n_images == 8
 
 
@@ -240,12 +238,9 @@ def test_library_holds_its_own_encoder(indexed, checkpoint, tmp_path):
     moved.close()
 
 
-def test_exchanged_encoder_is_noticed(indexed, tmp_path, cache):
-    from mmsearch.encoders.prepare import prepare_encoder
-
-    other = prepare_encoder(str(write_checkpoint(tmp_path / "other", TINY, seed=1)), cache=tmp_path)
+def test_exchanged_encoder_is_noticed(indexed, other_folder, cache):
     shutil.rmtree(indexed.folder / "encoder")
-    shutil.copytree(other, indexed.folder / "encoder")
+    shutil.copytree(other_folder, indexed.folder / "encoder")
     with pytest.raises(FingerprintError, match="holds an encoder with fingerprint"):
         Library.open(indexed.folder, cache=cache).search("a text not seen before")
 
