@@ -160,17 +160,18 @@ def test_an_irrelevant_picture_is_no_answer_of_local_features(library, crop, opt
         library.search(Query(images=[crop], irrelevant=[999]), **options)
 
 
-def test_a_picture_is_first_when_asked_by_itself_whatever_looks_at_it(folder, tmp_path, checkpoint, cache):
-    burst = tmp_path / "burst"
-    burst.mkdir()
-    for name in ("coffee", "windmill-stone"):
-        pixels = np.asarray(Image.open(folder / f"{name}.jpg").convert("RGB").resize((200, 150)))
-        for step in range(6):
-            brighter = (pixels * (0.95 + 0.01 * step)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(brighter).save(burst / f"{name}-{step}.png")
+def test_of_pictures_that_look_alike_the_one_that_is_asked_is_first_whatever_looks_at_it(
+    library, folder, tmp_path, cache
+):
+    shutil.copytree(library.folder, tmp_path / "library")
+    (tmp_path / "alike").mkdir()
+    paths = [tmp_path / "alike" / f"{level}.png" for level in (1, 9)]
+    for path in paths:
+        with Image.open(folder / "coffee.jpg") as image:
+            image.convert("RGB").resize((200, 150)).save(path, compress_level=int(path.stem))
     with Library.open(tmp_path / "library", cache=cache) as own:
-        own.index([burst], model=str(checkpoint), local=True)
-        for path in sorted(burst.iterdir()):
+        own.index([tmp_path / "alike"])
+        for path in paths:
             for options in ({"mode": "local"}, {"rerank": "auto"}, {"rerank": "none"}, {"expand": "average"}):
                 found = own.search(Query(images=[path]), k=3, **options)
                 assert names(found)[0] == path.name, options

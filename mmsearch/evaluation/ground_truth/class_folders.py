@@ -16,6 +16,7 @@ from mmsearch.images import (
 )
 from mmsearch.images.find import LINK_ELSEWHERE
 from mmsearch.images.kinds import is_left_out, is_named_like_a_picture_or_film
+from mmsearch.names import quoted
 
 _SPLITS = (
     ("train", "training"), ("validation", "valid", "val", "dev"), ("test", "testing", "eval", "evaluation"),
@@ -105,8 +106,8 @@ def _counted(words: str, paths: Sequence[Path]) -> list[str]:
     """Return a sentence that counts paths and names the first, or none."""
     if not paths:
         return []
-    s, its = ("s", "their") if len(paths) > 1 else ("", "its")
-    return [f"{len(paths)} {words.format(s=s, its=its)}: {paths[0]}{', ...' if len(paths) > 1 else ''}"]
+    s, its, more = ("s", "their", ", ...") if len(paths) > 1 else ("", "its", "")
+    return [f"{len(paths)} {words.format(s=s, its=its)}: {quoted(str(paths[0]))}{more}"]
 
 
 def _refuse_splits(folder: Path, classes: Sequence[Path]) -> None:
