@@ -278,8 +278,9 @@ def _place(found: FoundFile, known: _Known, plan: Plan, gone: set[bytes], *, is_
         known.moved.add(origin.image_id)
         plan.moved.append(_touched(origin.image_id, found))
         return
-    if twins and content_hash is not None:
-        twin = twins[0]
+    twin = max(twins, key=known.reading_of, default=None)
+    is_to_be_read_anew = twin is not None and is_recheck and known.reading_of(twin) < READING
+    if twin is not None and content_hash is not None and not is_to_be_read_anew:
         plan.copies.append(
             StoredFile(
                 found.path, found.look, content_hash, twin.width, twin.height, twin.format, twin.taken_at,

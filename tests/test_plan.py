@@ -252,6 +252,14 @@ def test_copy_of_a_picture_that_an_earlier_version_read_is_known_as_read_by_it_t
     assert indexed.status().n_read_before == 0
 
 
+def test_recheck_reads_a_copy_anew_together_with_the_picture_that_an_earlier_version_read(indexed, photos):
+    read_by_an_earlier_version(indexed, "cat.jpg")
+    shutil.copyfile(photos / "cat.jpg", photos / "copy.jpg")
+    assert counts(indexed.index([photos], is_recheck=True)) == {"new": 1, "changed": 1, "unchanged": 7}
+    assert indexed.status().n_read_before == 0
+    assert indexed.reader().catalog.image_at(os.fsencode(photos / "copy.jpg")).taken_at is None
+
+
 # -- files rejected by chance ----------------------------------------------------------------------------
 
 
