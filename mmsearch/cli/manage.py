@@ -60,12 +60,7 @@ def _search_rows(found: LibraryStatus) -> list[list[str]]:
         return [["search", route]]
     if not found.n_in_graph:
         return [["search", f"exact, recall 1 (a graph is built from {found.graph_from} vectors on)"]]
-    rows = [
-        [
-            "graph",
-            f"{found.n_in_graph} vectors, target recall@10 {found.recall_target}; not used by `mmsearch search`",
-        ]
-    ]
+    rows = [["graph", f"{found.n_in_graph} vectors, target recall@10 {found.recall_target} (a shell search scans)"]]
     for modality, one in found.search.items():
         measured = (
             f"graph: recall@10 {one['recall']:.3f} at ef {one['ef']}, {one['graph_ms']:.2f} ms; "
