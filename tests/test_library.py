@@ -10,6 +10,7 @@ import pytest
 from mmsearch import GraphSettings, Library, Query, Term
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import (
+    ArgumentError,
     EncoderError,
     FingerprintError,
     LibraryNotFoundError,
@@ -515,3 +516,12 @@ def test_what_is_no_query_is_refused(indexed):
         indexed.search(5)
     with pytest.raises(TypeError, match=r"queries\[1\] is None"):
         indexed.search_texts(["a", None])
+
+
+def test_an_empty_path_is_no_library_and_no_cache(tmp_path):
+    with pytest.raises(QueryError, match="path is an empty path; name a folder or file"):
+        Library.open("")
+    with pytest.raises(QueryError, match="cache is an empty path"):
+        Library.open(tmp_path, cache=b"")
+    with pytest.raises(ArgumentError, match=r"path is 5 \(int\); expected a path"):
+        Library.open(5)

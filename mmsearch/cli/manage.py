@@ -39,7 +39,7 @@ def status(library: LibraryOption = None, output: FormatOption = None) -> None:
     if found.n_read_before:
         from mmsearch.store.changes import read_before_text
 
-        say(f"{read_before_text(found.n_read_before)}; `mmsearch index --recheck FOLDER` reads them anew")
+        say(read_before_text(found.n_read_before, "FOLDER"))
     for bad in found.bad:
         say(f"  {bad.code}: {quoted(bad.path)}: {bad.message}")
 
