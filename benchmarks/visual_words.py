@@ -69,6 +69,7 @@ class Searcher:
 
     def __init__(self, vocabulary: Vocabulary, gallery: list[LocalFeatures], several: int) -> None:
         self.vocabulary, self.several = vocabulary, several
+        self.sizes = [one.size for one in gallery]
         words = [(i, vocabulary.quantise(one)) for i, one in enumerate(gallery)]
         self.index = InvertedFile([build_postings(words, vocabulary.n_words)])
         self.by_scipy, _ = scipy_search(self.index.segments[0])
@@ -113,7 +114,7 @@ class Searcher:
         scores = scores.copy()
         best = np.argsort(-scores, kind="stable")[:SHORTLIST]
         for matches in self.index.matches(words, best.tolist()):
-            result = verify(query, matches)
+            result = verify(query, matches, self.sizes[matches.image_id])
             kind = f"{name}, {'right' if matches.image_id == own else 'wrong'} pairs"
             self.accepted.setdefault(kind, []).append(len(result.inliers) * result.is_accepted)
             if result.is_accepted:

@@ -8,8 +8,8 @@ ArgumentError that says where it stands. A set has no order, and is taken only w
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
-from math import inf
 from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
@@ -173,8 +173,8 @@ def as_positive(value: object, name: str) -> float:
         If it is another number.
     """
     number = as_number(value, name)
-    if not 0 < number < inf:
-        raise QueryError(f"{name} is {value}; expected a number above 0")
+    if not 0 < number <= sys.float_info.max:  # an integer may be larger
+        raise QueryError(f"{name} is {_shown(value)}; expected a number above 0")
     return number
 
 

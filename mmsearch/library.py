@@ -103,8 +103,9 @@ class Library:
             False answers every search by an exact scan. True takes the HNSW graph where the library has one and
             the query is of a kind that goes by it (see `status`); it is loaded for the first such query.
         """
-        kept = None if cache is None else Path(os.fsdecode(cache))
-        return cls(Path(os.fsdecode(path)).absolute(), cache=kept, use_graph=use_graph)
+        kept = None if cache is None else Path(os.fsdecode(as_path(cache, "cache")))
+        folder = Path(os.fsdecode(as_path(path, "path"))).absolute()
+        return cls(folder, cache=kept, use_graph=use_graph)
 
     def __enter__(self) -> Library:
         return self

@@ -137,7 +137,8 @@ class LocalMatches:
 
     A feature may be in several pairs. Positions (n, 2) and scales (n,) are those of the picture's features in
     pixels of its frame, angles (n,) in degrees; `distances` uint8 (n,) are the Hamming distances of the
-    signatures, 0 to 64, lower is better. `features` (n,) tells the picture's features apart.
+    signatures, 0 to 64, lower is better. `features` (n,) tells the picture's features apart, of which it has
+    `n_features` in all.
     """
 
     image_id: int
@@ -147,6 +148,7 @@ class LocalMatches:
     scales: NDArray[np.float32]
     angles: NDArray[np.float32]
     distances: Pixels
+    n_features: int
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -155,17 +157,18 @@ class LocalMatches:
 
 @dataclass(frozen=True)
 class Verification:
-    """Whether one homography explains the matches of two pictures.
+    """Whether one homography explains the matches of two pictures, and they are no mark that both bear.
 
     `homography` float64 (3, 3) takes positions in the query's frame to the picture's frame, None if none was
-    found. `inliers` (n_inliers, 2) holds pairs (query feature, feature of the picture) that follow it.
-    `reason` is a sentence part, empty if `is_accepted`.
+    found. `inliers` (n_inliers, 2) holds pairs (query feature, feature of the picture) that follow it, one a place.
+    `reason` is a sentence part, empty if `is_accepted`; `is_mark` says that they do, but are taken for a mark.
     """
 
     inliers: NDArray[np.int64]
     homography: NDArray[np.float64] | None
     is_accepted: bool
     reason: str = ""
+    is_mark: bool = False
 
 
 @dataclass(frozen=True)
@@ -348,13 +351,16 @@ class LocalEvidence:
     score : float
         Of the visual words in common; 0 for none, about 1 for the same picture.
     inliers : tuple of (x, y, x, y)
-        Features that follow the homography: where in the upright example, and where in the upright picture.
+        Places that follow the homography: where in the upright example, and where in the upright picture.
     is_verified : bool
         Whether the homography is believed.
     homography : 3 x 3 numbers or None
         Takes pixels of the upright example to pixels of the upright picture; None if none was looked for or found.
     reason : str
         Why it is not believed.
+    is_mark : bool
+        Whether all that agrees is taken for a mark on both pictures, such as a caption, a date or a watermark. The
+        words in common do not count then.
     """
 
     score: float
@@ -362,10 +368,11 @@ class LocalEvidence:
     is_verified: bool = False
     homography: tuple[tuple[float, ...], ...] | None = None
     reason: str = ""
+    is_mark: bool = False
 
     @property
     def n_inliers(self) -> int:
-        """Number of features that follow the homography."""
+        """Number of distinct places that follow the homography."""
         return len(self.inliers)
 
 

@@ -47,7 +47,8 @@ N_VERIFIED = 20
 MIN_FEATURES = 15
 """Features that an example needs to say anything."""
 WEIGHT = 8.0
-"""Of the local score above chance beside the cosine, for pictures that are not verified."""
+"""Of the local score above chance beside the cosine, for pictures that are not verified; none where all that agrees
+is a mark."""
 CHANCE_PLACE = 4
 """What the picture at this place by visual words has in common with the example is taken for chance."""
 N_WORDS = 5
@@ -129,13 +130,15 @@ class LocalStage:
         found = {}
         matches = self.inverted.matches(query.words, [image.image_id for image in images])
         for image, own in zip(images, matches, strict=True):
-            seen, size = verify(features, own), (image.width, image.height)
+            size = (image.width, image.height)
+            seen = verify(features, own, _frame(size))
             found[image.image_id] = LocalEvidence(
                 score=scores.get(image.image_id, 0.0),
                 inliers=_pairs_in_originals(seen, query, own, size),
                 is_verified=seen.is_accepted,
                 homography=_in_originals(seen, query, size),
                 reason=seen.reason,
+                is_mark=seen.is_mark,
             )
         return found
 
@@ -200,12 +203,12 @@ class LocalReader:
             found = self.store.catalog.images_of_ids(list(best), condition.sql, condition.parameters)
             if len(found) >= wanted or len(best) < n:
                 break
-        images = {image.image_id: image for image in found}
         asked = self.store.catalog.images_of_ids(itself, condition.sql, condition.parameters)
-        images |= {image.image_id: image for image in asked}
-        own = stage.of(scores, images)
-        order = _in_order(stage, query, dict.fromkeys(own, 0.0), own, own, list(images.values()))
-        return [(own[image.image_id], image, seen) for image, seen in order]
+        image_of = {image.image_id: image for image in (*found, *asked)}
+        own = stage.of(scores, image_of)
+        evidence = _looked_at(stage, query, dict.fromkeys(own, 0.0), own, own, image_of)
+        order = final_order(dict.fromkeys(own, 0.0), own, evidence)
+        return [(own[i], image_of[i], evidence[i]) for i in order]
 
     def reranked(
         self, found: Sequence[tuple[float, ImageRecord]], vector: Matrix, condition: Condition, query: LocalQuery
@@ -221,10 +224,12 @@ class LocalReader:
         if joined:
             own = stored_cosines(vector, self.store.checked_rows([image.row for image in joined]))
             cosines |= dict(zip((image.image_id for image in joined), own.tolist(), strict=True))
-        images = [*(image for _, image in found), *joined]
+        image_of = {image.image_id: image for image in (*(image for _, image in found), *joined)}
         above = stage.of(stage.above_chance(scores), cosines)
-        order = _in_order(stage, query, cosines, above, stage.of(scores, cosines), images)
-        return [(cosines[image.image_id], image, seen) for image, seen in order]
+        evidence = _looked_at(stage, query, cosines, above, stage.of(scores, cosines), image_of)
+        above |= {i: 0.0 for i, seen in evidence.items() if seen.is_mark}
+        order = final_order(cosines, above, evidence)
+        return [(cosines[i], image_of[i], evidence[i]) for i in order]
 
     def _current(self) -> LocalStage | str:
         """Return the stage over the words of the library's present state, or why there is none."""
@@ -245,20 +250,17 @@ def _published(store: Store) -> int:
         return 0
 
 
-def _in_order(
+def _looked_at(
     stage: LocalStage,
     query: LocalQuery,
     cosines: Scores,
     above_chance: Scores,
     scores: Scores,
-    images: Sequence[ImageRecord],
-) -> list[tuple[ImageRecord, LocalEvidence]]:
-    """Return pictures with their evidence in the final order."""
-    image_of = {image.image_id: image for image in images}
-    looked_at = [image_of[image_id] for image_id in to_verify(cosines, above_chance)]
-    seen = stage.evidence(query, looked_at, scores)
-    order = final_order(cosines, above_chance, seen)
-    return [(image_of[i], seen.get(i, LocalEvidence(scores.get(i, 0.0)))) for i in order]
+    image_of: dict[int, ImageRecord],
+) -> dict[int, LocalEvidence]:
+    """Return the evidence of every picture by its id; the geometry is looked at of those that are worth it."""
+    seen = stage.evidence(query, [image_of[i] for i in to_verify(cosines, above_chance)], scores)
+    return {i: seen.get(i, LocalEvidence(scores.get(i, 0.0))) for i in cosines}
 
 
 def to_verify(cosines: Scores, scores: Scores) -> list[int]:

@@ -62,7 +62,7 @@ def test_a_turned_part_of_a_picture_is_verified_and_its_place_is_found(stage):
     assert evidence[10].is_verified
     assert evidence[10].n_inliers >= 15
     assert evidence[10].score == 0.5
-    assert not evidence[11].is_verified
+    assert (evidence[11].is_verified, evidence[11].is_mark) == (False, False)
     assert evidence[11].reason
     homography = np.array(evidence[10].homography)
     # The part was turned left: its upper left corner is the upper right one of what was cut out.

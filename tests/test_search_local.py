@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from mmsearch import Library, Query, Term
 from mmsearch.encoders.onnx import OnnxEncoder
@@ -160,17 +160,18 @@ def test_an_irrelevant_picture_is_no_answer_of_local_features(library, crop, opt
         library.search(Query(images=[crop], irrelevant=[999]), **options)
 
 
-def test_a_picture_is_first_when_asked_by_itself_whatever_looks_at_it(folder, tmp_path, checkpoint, cache):
-    burst = tmp_path / "burst"
-    burst.mkdir()
-    for name in ("coffee", "windmill-stone"):
-        pixels = np.asarray(Image.open(folder / f"{name}.jpg").convert("RGB").resize((200, 150)))
-        for step in range(6):
-            brighter = (pixels * (0.95 + 0.01 * step)).clip(0, 255).astype(np.uint8)
-            Image.fromarray(brighter).save(burst / f"{name}-{step}.png")
+def test_of_pictures_that_look_alike_the_one_that_is_asked_is_first_whatever_looks_at_it(
+    library, folder, tmp_path, cache
+):
+    shutil.copytree(library.folder, tmp_path / "library")
+    (tmp_path / "alike").mkdir()
+    paths = [tmp_path / "alike" / f"{level}.png" for level in (1, 9)]
+    for path in paths:
+        with Image.open(folder / "coffee.jpg") as image:
+            image.convert("RGB").resize((200, 150)).save(path, compress_level=int(path.stem))
     with Library.open(tmp_path / "library", cache=cache) as own:
-        own.index([burst], model=str(checkpoint), local=True)
-        for path in sorted(burst.iterdir()):
+        own.index([tmp_path / "alike"])
+        for path in paths:
             for options in ({"mode": "local"}, {"rerank": "auto"}, {"rerank": "none"}, {"expand": "average"}):
                 found = own.search(Query(images=[path]), k=3, **options)
                 assert names(found)[0] == path.name, options
@@ -243,3 +244,54 @@ def test_a_picture_is_before_all_of_its_copies_when_asked_by_itself(folder, tmp_
         for k in (1, 3):
             found = own.search(Query(images=[copies / "coffee.jpg"]), k=k)
             assert (names(found)[0], len(found.hits)) == ("coffee.jpg", k)
+
+
+def captioned(image):
+    """A photograph with a bar of words at its lower edge."""
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, image.height - 44, *image.size), fill=(20, 20, 20))
+    font = ImageFont.load_default(size=26)
+    draw.text((12, image.height - 38), "Lakeside Photo & Film - 2019", font=font, fill="white")
+    return image
+
+
+@pytest.fixture(scope="module")
+def captioned_library(folder, checkpoint, cache, tiny_folder, tmp_path_factory):
+    """Fourteen sample photographs with the same caption."""
+    marked = tmp_path_factory.mktemp("captioned")
+    for file in sorted(folder.glob("*.jpg"))[1::2]:
+        with Image.open(file) as image:
+            captioned(ImageOps.fit(image.convert("RGB"), (480, 360))).save(marked / file.name, quality=90)
+    with Library.open(tmp_path_factory.mktemp("words") / "library", cache=cache) as opened:
+        opened.index([marked], model=str(checkpoint), local=True)
+        yield opened
+
+
+def test_photographs_that_share_only_a_caption_are_not_verified_and_keep_their_order(
+    captioned_library, folder, tmp_path
+):
+    example = tmp_path / "mirrored.jpg"  # so that its own content matches nothing
+    with Image.open(folder / "coffee.jpg") as image:
+        mirrored = ImageOps.mirror(ImageOps.fit(image.convert("RGB"), (480, 360)))
+    captioned(mirrored).save(example, quality=80)
+    plain, found = (captioned_library.search(Query(images=[example]), k=20, rerank=r) for r in ("none", "local"))
+    assert sum(hit.local.is_mark for hit in found.hits) >= 8
+    assert not any(hit.local.is_verified for hit in found.hits)
+    assert all("places that agree lie" in hit.local.reason for hit in found.hits if hit.local.is_mark)
+    assert names(found) == names(plain)
+    assert not any(
+        hit.local.is_verified for hit in captioned_library.search(Query(images=[example]), mode="local").hits
+    )
+
+
+def test_a_part_of_a_captioned_photograph_with_a_caption_of_its_own_is_verified(
+    captioned_library, folder, tmp_path
+):
+    with Image.open(folder / "coffee.jpg") as image:
+        whole = ImageOps.fit(image.convert("RGB"), (480, 360))
+    captioned(whole.crop((60, 0, 480, 300))).save(tmp_path / "part.jpg", quality=90)
+    found = captioned_library.search(Query(images=[tmp_path / "part.jpg"]), k=20)
+    assert names(found)[0] == "coffee.jpg"
+    assert [hit.rank for hit in found.hits if hit.local.is_verified] == [1]
+    moved = np.array(found.hits[0].local.homography) @ [200, 150, 1]
+    np.testing.assert_allclose(moved[:2] / moved[2], [260, 150], atol=3)

@@ -307,6 +307,7 @@ class InvertedFile:
             scales=plain_scales(segment.scales[postings]),
             angles=plain_angles(segment.angles[postings]),
             distances=near.distances[own],
+            n_features=int(segment.feature_counts[row]) if row >= 0 else 0,
         )
 
     def _place_of(self, image_id: int) -> tuple[int, int]:

@@ -66,7 +66,7 @@ ForceOption = Annotated[
 _WEIGHT = re.compile(r"([0-9]+(?:\.[0-9]+)?):(.+)", re.DOTALL)
 
 
-def open_library(folder: Path | None) -> Library:
+def open_library(folder: Path | None, *, use_graph: bool = True) -> Library:
     """Return the library named on the command line, in the environment, or the user's default one."""
     from mmsearch.library import Library
 
@@ -74,7 +74,7 @@ def open_library(folder: Path | None) -> Library:
         from platformdirs import user_data_path
 
         folder = user_data_path("mmsearch") / "library"
-    return Library.open(folder, cache=os.environ.get("MMSEARCH_CACHE") or None)
+    return Library.open(folder, cache=os.environ.get("MMSEARCH_CACHE") or None, use_graph=use_graph)
 
 
 def cache_folder() -> Path:

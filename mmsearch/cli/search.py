@@ -94,7 +94,8 @@ def search(
     given = _Given([] if text is None else [text], images or [], excluded or [], weights or [])
     query = given.query(where or [])
     page = None if html is None else _page(html, given, is_forced=is_forced)
-    with open_library(library) as opened:
+    # A single search costs less by a scan than by loading the graph, at any size; and the scan misses nothing.
+    with open_library(library, use_graph=False) as opened:
         result = opened.search(query, k=k, explain=explain, mode=mode, rerank=rerank, expand=expand)
     wanted = chosen(output)
     if wanted is Format.table:

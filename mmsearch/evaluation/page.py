@@ -76,7 +76,7 @@ def ties_texts(found: Mapping[str, Any]) -> list[str]:
     """Return a sentence for every result of a report in which the order of equal scores decides something."""
     return [
         f"{model}, {part}: {_ties_text(result, found['scales'])}"
-        for model, results in found["results"].items()
+        for model, results in (found["results"] if "ties" in found else {}).items()
         for part, result in results.items()
         if "ties" in result
     ]

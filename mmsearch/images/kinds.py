@@ -98,6 +98,11 @@ def unread_kind_of_name(name: bytes) -> str | None:
     return _KIND_OF_EXTENSION.get(os.path.splitext(name)[1].lower())
 
 
+def is_named_like_a_picture_or_film(name: bytes) -> bool:
+    """Return whether a file name promises a picture, also of a kind that is not read, or a film."""
+    return is_named_like_a_picture(name) or unread_kind_of_name(name) is not None
+
+
 def is_left_out(name: bytes) -> bool:
     """Return whether a folder of this name holds copies or refuse that a disk station or desktop put there."""
     lower = name.lower()
@@ -149,14 +154,10 @@ def is_read(kind: str | None) -> bool:
     return kind in READ_KINDS or (kind == "HEIC" and has_heif())
 
 
-def is_picture_or_film(head: bytes, name: bytes = b"") -> bool:
-    """Return whether a file is a picture, also of a kind that is not read, or a film: by its bytes or its name.
-
-    The first bytes of some kinds, such as TGA and MTS, say nothing, and those of an SVG are those of any XML.
-    """
+def is_picture_or_film(head: bytes) -> bool:
+    """Return whether what starts with these bytes is a picture, also of a kind that is not read, or a film."""
     kind = kind_of_bytes(head)
-    is_named_so = is_named_like_a_picture(name) or unread_kind_of_name(name) is not None
-    return is_named_so or kind in READ_KINDS or kind in _EXTENSIONS_OF_KINDS
+    return kind in READ_KINDS or kind in _EXTENSIONS_OF_KINDS
 
 
 def check_kind(head: bytes) -> str:

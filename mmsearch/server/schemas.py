@@ -156,6 +156,9 @@ class LocalScore(TypedDict):
     is_verified: bool
     n_inliers: int
     reason: Annotated[str, Field(description="Why it is not verified.")]
+    is_mark: Annotated[
+        bool, Field(description="All that agrees is taken for a mark on both pictures, such as a caption.")
+    ]
     inliers: Annotated[
         list[list[float]],
         Field(
@@ -298,7 +301,7 @@ def local_json(local: LocalEvidence, *, explain: bool) -> LocalScore:
     homography = [list(row) for row in local.homography] if explain and local.homography else None
     return {
         "score": local.score, "is_verified": local.is_verified, "n_inliers": local.n_inliers,
-        "reason": local.reason,
+        "reason": local.reason, "is_mark": local.is_mark,
         "inliers": [[round(value, 1) for value in pair] for pair in local.inliers] if explain else [],
         "homography": homography,
     }  # fmt: skip

@@ -14,9 +14,10 @@ from typing import Any
 
 from mmsearch.errors import QueryError
 from mmsearch.store.catalog import Catalog
-from mmsearch.store.where import Condition, Filter, place_bounds
+from mmsearch.store.where import NUMBERS, Condition, Filter, place_bounds
 
 _MOST_NAMED = 3
+_LEAST = 1  # pixels of a side, and bytes of a file
 
 
 def require_possible(catalog: Catalog, condition: Condition) -> None:
@@ -39,13 +40,30 @@ def _require_fit(part: Filter) -> None:
     value = str(part.value)
     if part.field == "format" and part.operator == "=":
         _require_format(part)
-    if part.field == "taken" and part.operator == "=":
-        _require_date(part)
+    if part.field == "taken" and part.operator == "=" and not _is_date(value):
+        raise QueryError(
+            f"filter {part.expression!r}: there is no such date, so this passes no picture; correct it"
+        )
+    if part.field in NUMBERS and part.operator != "!=" and part.high is not None and part.high <= _LEAST:
+        raise QueryError(f"filter {part.expression!r}: no picture is so small; raise the number")
+    if part.field == "name" and part.operator in "=~" and "/" in value and "[" not in value:
+        raise QueryError(
+            f"filter {part.expression!r}: a name holds no /, so this passes no picture; ask for the path"
+        )
     if part.field in ("folder", "path") and part.operator == "~" and value[0] not in "/*?[":
         raise QueryError(
             f"filter {part.expression!r}: a {part.field} begins with /, so this passes no picture; "
             f"put */ in front, as in '{part.field} ~ */{value}'"
         )
+
+
+def _is_date(value: str) -> bool:
+    """Return whether a date, or the beginning of one, is in the calendar."""
+    try:
+        datetime.fromisoformat(value + "0001-01-01T00:00:00"[len(value) :])
+    except ValueError:
+        return False
+    return True
 
 
 def _require_format(part: Filter) -> None:
@@ -55,16 +73,6 @@ def _require_format(part: Filter) -> None:
         raise QueryError(
             f"filter {part.expression!r}: no picture has this format; expected one of {', '.join(FORMATS)}"
         )
-
-
-def _require_date(part: Filter) -> None:
-    date = str(part.value)
-    try:
-        datetime.fromisoformat(date + "0001-01-01T00:00:00"[len(date) :])
-    except ValueError as error:
-        raise QueryError(
-            f"filter {part.expression!r}: no calendar has this date, so this passes no picture; correct it"
-        ) from error
 
 
 def _require_overlap(first: Filter, second: Filter) -> None:

@@ -27,7 +27,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", re.IGNORECASE)
 _TAKEN = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d)?)?)?)?)?")
 _BRACKETS = re.compile(r"\[\^(\]?[^\]]*\])")  # shells take ^ for ! there, Python does not
 _LARGEST = 2.0**62  # SQLite's integers have 64 bits
-_NUMBERS = {"width", "height", "size"}
+NUMBERS = {"width", "height", "size"}
 _TEXTS = {  # in the composed form, and as bytes: the format is kept as text
     "path": "composed(path)",
     "folder": "composed(folder_of(path))",
@@ -131,7 +131,7 @@ def _filter(expression: str) -> Filter:
         )
     if operator == "~" and field not in _TEXTS:
         raise QueryError(f"filter {expression!r}: ~ (glob) works on path, folder, name and format only")
-    if field in _NUMBERS:
+    if field in NUMBERS:
         number = _number(field, value, expression)
         return _compared(Filter(expression, field, operator, number, field, (number,)), beyond=number + 1)
     if field == "taken":

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from mmsearch import Library, Query
 from mmsearch.samples import sample_folder
 from mmsearch.store.progress import shown_progress
 
@@ -62,6 +63,15 @@ def test_search_prints_one_json_object_per_hit(ready):
     assert [hit["rank"] for hit in hits] == [1, 2, 3]
     assert {"rank", "path", "score", "image_id"} <= set(hits[0])
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
+
+
+def test_search_from_the_shell_is_exact_also_where_longer_processes_take_the_graph(run, tmp_path):
+    shutil.copytree(Path(__file__).parents[1] / "golden" / "library-v2", tmp_path / "library")
+    with Library.open(tmp_path / "library") as library:
+        assert library.search(Query(images=[1]), k=1).route == "graph"
+    _, out, _ = run("search", "-i", sample_folder() / "cat.jpg", "-k", "1", "--rerank", "none", "--explain")
+    (hit,) = json_lines(out)
+    assert (Path(hit["path"]).name, hit["route"]) == ("cat.jpg", "exact")
 
 
 def test_search_by_picture_and_text_with_weights_explains_every_term(ready, photos):

@@ -7,9 +7,11 @@ from mmsearch.errors import QueryError
 from mmsearch.evaluation.ann import run_ann
 from mmsearch.indexes.calibrate import ann_recall_at_k
 from mmsearch.indexes.exact import ExactIndex
+from mmsearch.store import graph as graph_module
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, load_graph, update_graph
 from tests.conftest import random_units
+from tests.faults.stand_in import calibrate_for_the_graph
 from tests.store.test_store import DIM, filled
 
 SETTINGS = GraphSettings(graph_from=50, m=4, ef_construction=10, recall_target=0.9)
@@ -86,3 +88,13 @@ def test_a_library_of_ten_vectors_is_refused(tmp_path):
     filled(tmp_path, 10)
     with pytest.raises(QueryError, match="holds 10 vectors; to measure its index takes more than 10"):
         measured(tmp_path)
+
+
+def test_the_route_that_is_given_is_the_one_that_searches_take(tmp_path, monkeypatch):
+    monkeypatch.setattr(graph_module, "calibrate", calibrate_for_the_graph)
+    filled(tmp_path, 200)
+    with Store.writer(tmp_path) as store:
+        update_graph(store, SETTINGS, TEXTS)
+    found = measured(tmp_path)["results"]
+    assert (found["text"]["chosen"]["route"], found["image"]["chosen"]["route"]) == ("exact", "graph")
+    assert [one["ef"] for one in found["text"]["beams"]] == list(BEAMS)

@@ -12,11 +12,11 @@ from mmsearch.images import (
     FoundFile,
     Unreachable,
     find_files,
-    is_named_like_a_picture,
     passed_over_text,
 )
 from mmsearch.images.find import LINK_ELSEWHERE
-from mmsearch.images.kinds import is_left_out, unread_kind_of_name
+from mmsearch.images.kinds import is_left_out, is_named_like_a_picture_or_film
+from mmsearch.names import quoted
 
 _SPLITS = (
     ("train", "training"), ("validation", "valid", "val", "dev"), ("test", "testing", "eval", "evaluation"),
@@ -96,7 +96,7 @@ def _first_level(folder: Path) -> tuple[list[Path], list[str]]:
                 raise GroundTruthError(
                     f"{path}: a link that leads nowhere, where a class may be meant; mend it, or move it away"
                 )
-            elif not name.startswith(b".") and (is_named_like_a_picture(name) or unread_kind_of_name(name)):
+            elif not name.startswith(b".") and is_named_like_a_picture_or_film(name):
                 beside.append(path)
     except OSError as error:
         raise GroundTruthError(f"{folder}: cannot be searched ({reason(error)}); {advice(error)}") from error
@@ -110,8 +110,8 @@ def _counted(words: str, paths: Sequence[Path]) -> list[str]:
     """Return a sentence that counts paths and names the first, or none."""
     if not paths:
         return []
-    s, its = ("s", "their") if len(paths) > 1 else ("", "its")
-    return [f"{len(paths)} {words.format(s=s, its=its)}: {paths[0]}{', ...' if len(paths) > 1 else ''}"]
+    s, its, more = ("s", "their", ", ...") if len(paths) > 1 else ("", "its", "")
+    return [f"{len(paths)} {words.format(s=s, its=its)}: {quoted(str(paths[0]))}{more}"]
 
 
 def _refuse_splits(folder: Path, classes: Sequence[Path]) -> None:

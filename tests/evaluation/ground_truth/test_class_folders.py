@@ -63,6 +63,11 @@ def test_what_is_of_no_class_is_named(make, folder):
     )
 
 
+def test_what_is_left_out_is_named_as_it_can_be_read(make):
+    (sentence,) = read_classes(make("cat/a.jpg", "dog/b.jpg", "stray\n\udcff.jpg")).left_out
+    assert sentence.endswith("/stray\\n\\377.jpg'")
+
+
 def test_nothing_is_said_of_a_set_that_has_nothing_else(make):
     assert read_classes(make("cat/a.jpg", "cat/notes.txt", "dog/b.jpg", "readme.md")).left_out == ()
 
