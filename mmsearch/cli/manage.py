@@ -119,7 +119,7 @@ def rm(
     with open_library(library) as opened:
         n = opened.remove(paths)
         problems = opened.status().problems
-    say(f"{n} pictures forgotten")
+    say(f"{n} picture{'s' * (n != 1)} forgotten")
     for problem in problems:
         say(f"problem: {problem}")
     if n == 0:
