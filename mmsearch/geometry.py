@@ -4,8 +4,8 @@ Matches enter, made one-to-one; a homography and its inliers leave, or why there
 al., CVPR 2020, as OpenCV has it; that features must also be turned and magnified as the plane is: H. Jegou,
 M. Douze and C. Schmid, Hamming embedding and weak geometric consistency, ECCV 2008.
 
-A caption, a date, a watermark or the frame of a screen agrees perfectly wherever it is copied. It is told by what
-lies beside it: where pixels were copied, what else the example shows there must be in the picture too.
+A caption, a date, a watermark or the frame of a screen agrees perfectly wherever it is copied, mostly at the same
+place of every picture. It is told by what lies beside it: where a whole picture was copied, the rest agrees too.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from mmsearch.records import LocalFeatures, LocalMatches, Verification
 THRESHOLD_PX = 5.0  # of a frame whose longer side is 640 px
 MAX_TURN = 30.0  # degrees between the angle of a feature and what the homography makes of its partner's
 MAX_OCTAVES = 0.6  # likewise between the scales: a factor of 1.5
+MAX_MEDIAN_OCTAVES = 0.2  # of all of them: bars of two widths agree in a stretch that their letters do not have
 MIN_INLIERS = 6
 MIN_SHARE = 0.2  # of the one-to-one matches
 # Chosen on covers 001-050 of SMVS and on crops that are not among the reported ones.
 SAME_PLACE_PX = 2.0  # features nearer than this on either picture, such as those of several angles, count once
 MIN_SPREAD = 0.05  # of the area over which the example's features spread that the picture would show too
+SPREAD_BESIDE = 0.3  # of that of all features beside a mark, for a scene there: pieces of a mark spread less
 COPIED_PX = 1.0  # median distance from a copy's places: those of photographs of one thing lie farther
+SAME_PLACE = 0.02  # of the longer side of a picture: how far a mark may lie from its place on another
 MAX_ALONE = 0.3  # of the cells of what a copy would share that may lie far from all inliers, and by so much more
 # as the inliers are a share of the features there. Chosen on covers 001-050, and on marks and copies of photographs
 # of Flickr8k's training part.
@@ -81,9 +84,10 @@ def verify(query: LocalFeatures, matches: LocalMatches, size: tuple[int, int]) -
     seen, followers = _judged(query, matches, size, rows, np.ones(len(query), dtype=bool))
     if seen.is_mark:  # the scene may agree too, at another place than the mark
         mark = query.positions[matches.query_features[followers]]
-        is_beside = _nearest(_points(query.positions), _points(mark)) > _CELL * max(query.size)
+        places = _points(query.positions)
+        is_beside = _nearest(places, _points(mark)) > _CELL * max(query.size)
         beside, _ = _judged(query, matches, size, rows[~np.isin(rows, followers)], is_beside)
-        if beside.is_accepted:
+        if beside.is_accepted and _area(places[beside.inliers[:, 0]]) >= SPREAD_BESIDE * _area(places[is_beside]):
             return beside
     return seen
 
@@ -149,10 +153,11 @@ def distrusted(
     All is judged by similarities near to the inliers: a homography of inliers in a strip is wild outside it.
     """
     here, there = _points(query.positions[matches.query_features[rows]]), _points(matches.positions[rows])
-    copy, is_copied = _Similarity.of_copy(here, there)
-    similarity = copy if is_copied.any() else _Similarity.fitted(here, there)
-    if is_copied.any():
-        here = here[is_copied]
+    copy, lies_as_copied = _Similarity.of_copy(here, there)
+    is_in_place = bool(lies_as_copied.any()) and copy.keeps_place(query.size, size)
+    similarity = copy if is_in_place else _Similarity.fitted(here, there)
+    if is_in_place:
+        here = here[lies_as_copied]
     zoom = abs(similarity.factor)
     places = similarity.of(_points(query.positions))
     is_shared = (places.real > 0) & (places.real < size[0]) & (places.imag > 0) & (places.imag < size[1])
@@ -162,11 +167,11 @@ def distrusted(
         return f"the {len(here)} places that agree lie in one spot or strip of what both pictures show", True
     n_in_picture = matches.n_features * _covered(similarity, query.size, size) * min(1.0, 1 / zoom**2)
     share = len(here) / max(len(shared), n_in_picture, len(here))
-    if not is_copied.any() or _alone(here, shared) <= MAX_ALONE + share:
+    if not is_in_place or _alone(here, shared) <= MAX_ALONE + share:
         return "", False
     return (
-        f"the {len(here)} places that agree lie as copied, but most of what is around them does not agree: "
-        "a mark or a frame that both pictures bear"
+        f"the {len(here)} places that agree lie alike in both pictures, but most of what is around them does not "
+        "agree: a mark or a frame that both bear"
     ), True
 
 
@@ -200,6 +205,13 @@ class _Similarity(NamedTuple):
         apart = np.abs(copy.of(here) - there) / max(1.0, abs(factor))
         return copy, (apart <= 2 * COPIED_PX) & (np.median(apart) <= COPIED_PX)
 
+    def keeps_place(self, frame: tuple[int, int], size: tuple[int, int]) -> bool:
+        """Return whether a copy lies in a picture as in its example: seen from a corner, an edge or the middle."""
+        turn = self.factor / abs(self.factor)
+        steps = np.array([x + 1j * y for x in (-1, 0, 1) for y in (-1, 0, 1)])
+        here, there = _within(frame, steps), _within(size, steps * turn)
+        return bool(np.abs(self.of(here) - there).min() <= SAME_PLACE * max(size))
+
     def of(self, points: Points) -> Points:
         """Return where points come to lie."""
         moved: Points = self.factor * points + self.shift
@@ -209,6 +221,12 @@ class _Similarity(NamedTuple):
 def _points(positions: NDArray[np.float32]) -> Points:
     """Return positions (n, 2) as complex numbers."""
     return positions[:, 0] + 1j * positions[:, 1].astype(np.float64)
+
+
+def _within(size: tuple[int, int], steps: Points) -> Points:
+    """Return places in a picture given in half sides from its middle: -1 is left, or up, and 1 right, or down."""
+    x, y = size[0] * (1 + steps.real) / 2, size[1] * (1 + steps.imag) / 2
+    return np.asarray(x + 1j * y, dtype=np.complex128)
 
 
 def _nearest(points: Points, others: Points) -> NDArray[np.float64]:
@@ -255,7 +273,7 @@ def turn_and_zoom_alike(
 ) -> NDArray[np.bool_]:
     """Return which of some rows (n,) of matches have the angles and scales that a homography gives them.
 
-    Where it mirrors, or lies behind the camera, none has.
+    Where it mirrors, or lies behind the camera, none has; nor have six and more that are mostly too large or small.
     """
     features = matches.query_features[rows]
     raised = np.column_stack([query.positions[features], np.ones(len(rows))]) @ homography.T
@@ -272,4 +290,6 @@ def turn_and_zoom_alike(
         apart = np.abs((turns + 180) % 360 - 180)
         is_before = depth * np.median(depth) > 0 if len(rows) else depth > 0
         alike: NDArray[np.bool_] = is_before & (np.abs(octaves) <= MAX_OCTAVES) & (apart <= MAX_TURN)
+    if alike.sum() >= MIN_INLIERS and abs(np.median(octaves[alike])) > MAX_MEDIAN_OCTAVES:
+        alike[:] = False
     return alike

@@ -312,6 +312,20 @@ def test_a_picture_whose_middle_was_replaced_is_accepted():
     assert verify(query, found, SIZE).is_accepted
 
 
+@pytest.mark.parametrize("shift", [[0, 0], [-120, -70]], ids=["in place", "elsewhere"])
+def test_few_matches_of_a_part_are_believed_unless_they_lie_in_the_place_of_a_mark(shift):
+    part = EXAMPLE[(EXAMPLE > 200).all(axis=1) & (EXAMPLE < 420).all(axis=1)][:14]
+    query, found = copied(part + 0.0, EXAMPLE[::2], mapping=lambda points: points + shift, n_alone_there=150)
+    assert verify(query, found, SIZE).is_accepted == bool(np.any(shift))
+
+
+def test_bars_of_two_widths_with_the_same_letters_do_not_agree():
+    bars = np.concatenate([STRIP, STRIP - [0, 420]])
+    query, found = copied(bars, EXAMPLE[(EXAMPLE[:, 1] > 60) & (EXAMPLE[:, 1] < 420)], n_alone_there=200)
+    found.positions[:, 0] *= 0.55  # set narrower, but as large and as high as before
+    assert not verify(query, found, (352, 480)).is_accepted
+
+
 def test_the_scene_is_found_beside_a_mark_that_stayed_in_its_place():
     scene = EXAMPLE[(EXAMPLE[:, 1] < 400) & (EXAMPLE[:, 0] < 560)]
     query, found = copied(np.concatenate([STRIP, scene[:25]]), n_alone_there=20)
