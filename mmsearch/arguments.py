@@ -8,8 +8,8 @@ ArgumentError that says where it stands. A set has no order, and is taken only w
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
-from math import inf
 from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
@@ -131,6 +131,13 @@ def as_id(value: object, name: str) -> int:
     return int(value)  # type: ignore[call-overload, no-any-return]
 
 
+def as_flag(value: object, name: str) -> bool:
+    """Return True or False, or raise ArgumentError: the text "no" would count as true."""
+    if not isinstance(value, bool):
+        raise unfit(name, value, "True or False")
+    return value
+
+
 def as_count(value: object, name: str) -> int:
     """Return a number of things, of Python or NumPy.
 
@@ -166,8 +173,8 @@ def as_positive(value: object, name: str) -> float:
         If it is another number.
     """
     number = as_number(value, name)
-    if not 0 < number < inf:
-        raise QueryError(f"{name} is {value}; expected a number above 0")
+    if not 0 < number <= sys.float_info.max:  # an integer may be larger
+        raise QueryError(f"{name} is {_shown(value)}; expected a number above 0")
     return number
 
 

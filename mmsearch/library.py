@@ -20,7 +20,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.arguments import Expand, Mode, Rerank, as_count, as_number, as_positive, several, texts_of
+from mmsearch.arguments import (
+    Expand,
+    Mode,
+    Rerank,
+    as_count,
+    as_flag,
+    as_number,
+    as_path,
+    as_positive,
+    several,
+    texts_of,
+)
 from mmsearch.errors import (
     LibraryNotFoundError,
     PictureError,
@@ -92,8 +103,9 @@ class Library:
             False answers every search by an exact scan. True takes the HNSW graph where the library has one and
             the query is of a kind that goes by it (see `status`); it is loaded for the first such query.
         """
-        kept = None if cache is None else Path(os.fsdecode(cache))
-        return cls(Path(os.fsdecode(path)).absolute(), cache=kept, use_graph=use_graph)
+        kept = None if cache is None else Path(os.fsdecode(as_path(cache, "cache")))
+        folder = Path(os.fsdecode(as_path(path, "path"))).absolute()
+        return cls(folder, cache=kept, use_graph=use_graph)
 
     def __enter__(self) -> Library:
         return self
@@ -123,7 +135,7 @@ class Library:
         self,
         paths: PathLike | Iterable[PathLike],
         *,
-        model: str | None = None,
+        model: PathLike | None = None,
         is_dry_run: bool = False,
         follow_links: bool = False,
         is_recheck: bool = False,
@@ -141,7 +153,7 @@ class Library:
         paths : path, or several
             Folders, searched through, and pictures. What is known below them and no longer there leaves
             the library; an unreadable or missing folder deletes nothing.
-        model : str or None
+        model : str, path or None
             Encoder of a new library (`auto`, `offline`, an image encoder such as `cnn:gem`, an open_clip
             model, a checkpoint folder, or `none` for local features alone); for an existing one it must be
             the same.
@@ -197,8 +209,12 @@ class Library:
         from mmsearch.store.graph import update_graph
 
         start = time.perf_counter()
+        flags = {"is_dry_run": is_dry_run, "follow_links": follow_links, "is_recheck": is_recheck}
+        for name, flag in (flags if local is None else {**flags, "local": local}).items():
+            as_flag(flag, name)
         if max_megapixels is not None:
             as_positive(max_megapixels, "max_megapixels")
+        model = None if model is None else os.fsdecode(as_path(model, "model"))
         given = given_vocabulary(vocabulary, local)
         if model == NONE:
             require_local(local)

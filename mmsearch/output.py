@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmsearch.errors import OutputError, StorageError, advice, reason
-from mmsearch.images.kinds import HEAD_BYTES, is_picture_or_film
+from mmsearch.images.kinds import HEAD_BYTES, is_named_like_a_picture_or_film, is_picture_or_film
 from mmsearch.system import sync_folder
 
 
@@ -93,7 +93,7 @@ class OutputFile:
                     self._place(whole, target)
 
     def write_text(self, text: str) -> None:
-        """Write text as UTF-8; names that are not come as lone surrogates, which a page holds as references."""
+        """Write text as UTF-8; names that are not are written as `mmsearch.names` does before."""
         self.write(lambda path: path.write_text(text, encoding="utf-8"))
 
     def _target(self) -> Path:
@@ -142,9 +142,12 @@ class OutputFile:
             raise OutputError(f"{self.path} is {what}; expected the name of a file to write")
         with target.open("rb") as file:
             head = file.read(HEAD_BYTES)
-        if is_picture_or_film(head):
+        if self.kind.start.match(head):
+            return
+        # Some kinds cannot be told by their first bytes, and a damaged file may still be mended.
+        if is_picture_or_film(head) or is_named_like_a_picture_or_film(os.fsencode(target.name)):
             raise OutputError(f"{self.path} is a picture or film, which is never replaced; choose another name")
-        if not (self.is_forced or self.kind.start.match(head)):
+        if not self.is_forced:
             raise OutputError(
                 f"{self.path} is there and is not {self.kind.words}; choose another name, or replace it with "
                 "--force"

@@ -18,6 +18,7 @@ from mmsearch.images import (
     has_heif,
     passed_over_text,
 )
+from mmsearch.names import shell_word
 from mmsearch.records import READING, BadPicture, ImageRecord, IngestReport, PathLike
 from mmsearch.store.changes import (
     BY_CHANCE,
@@ -62,15 +63,14 @@ class Plan:
         """Return what is worth saying besides the counts."""
         notices = [passed_over_text(self.passed_over)] if self.passed_over else []
         if self.n_read_anew:
+            are, them = ("is as it was", "it") if self.n_read_anew == 1 else ("are as they were", "them")
             notices.append(
-                f"{self.n_read_anew} of the changed pictures are as they were, but an earlier version read them in "
-                "another way"
+                f"{self.n_read_anew} of the changed pictures {are}, but an earlier version read {them} in another "
+                "way"
             )
         if self.n_read_before:
-            folders = " ".join(map(os.fsdecode, self.roots))
-            notices.append(
-                f"{read_before_text(self.n_read_before)}; `mmsearch index --recheck {folders}` reads them anew"
-            )
+            folders = " ".join(shell_word(os.fsdecode(root)) for root in self.roots)
+            notices.append(read_before_text(self.n_read_before, folders))
         return (*notices, *self.notices)
 
 
@@ -278,8 +278,9 @@ def _place(found: FoundFile, known: _Known, plan: Plan, gone: set[bytes], *, is_
         known.moved.add(origin.image_id)
         plan.moved.append(_touched(origin.image_id, found))
         return
-    if twins and content_hash is not None:
-        twin = twins[0]
+    twin = max(twins, key=known.reading_of, default=None)
+    is_to_be_read_anew = twin is not None and is_recheck and known.reading_of(twin) < READING
+    if twin is not None and content_hash is not None and not is_to_be_read_anew:
         plan.copies.append(
             StoredFile(
                 found.path, found.look, content_hash, twin.width, twin.height, twin.format, twin.taken_at,

@@ -186,8 +186,11 @@ class LocalReader:
             return None, f"{found}: the local stage abstains"
         return replace(found, corner=corner), ""
 
-    def by_words(self, query: LocalQuery, k: int, condition: Condition) -> list[Ranked]:
-        """Return the k best pictures by visual words alone that pass the filter, verified ones first."""
+    def by_words(self, query: LocalQuery, k: int, condition: Condition, itself: Sequence[int] = ()) -> list[Ranked]:
+        """Return at least the k best pictures by visual words alone that pass the filter, verified ones first.
+
+        Those that the example is, by their ids in `itself`, are among them however many copies share their score.
+        """
         stage = self._current()
         if isinstance(stage, str):  # it was there when the example was read
             return []
@@ -200,10 +203,11 @@ class LocalReader:
             found = self.store.catalog.images_of_ids(list(best), condition.sql, condition.parameters)
             if len(found) >= wanted or len(best) < n:
                 break
-        own = {image.image_id: best[image.image_id] for image in found}
-        image_of, cosines = {image.image_id: image for image in found}, dict.fromkeys(own, 0.0)
-        evidence = _looked_at(stage, query, cosines, own, own, image_of)
-        order = final_order(cosines, own, evidence)[:k]
+        asked = self.store.catalog.images_of_ids(itself, condition.sql, condition.parameters)
+        image_of = {image.image_id: image for image in (*found, *asked)}
+        own = stage.of(scores, image_of)
+        evidence = _looked_at(stage, query, dict.fromkeys(own, 0.0), own, own, image_of)
+        order = final_order(dict.fromkeys(own, 0.0), own, evidence)
         return [(own[i], image_of[i], evidence[i]) for i in order]
 
     def reranked(

@@ -258,8 +258,7 @@ class Searcher:
         if local is None:
             return []
         itself = [image.image_id for image in self.terms.stored_as(query.images[0])]
-        n_wanted = k + len(itself)
-        found = self._local().by_words(local, n_wanted, condition.without(query.irrelevant))
+        found = self._local().by_words(local, k, condition.without(query.irrelevant), itself)
         return _itself_first(found, itself)[:k]
 
     def _vectors(self, ranked: Sequence[Ranked]) -> Half:

@@ -107,8 +107,9 @@ class TermEncoder:
         """Return the unit vector (dim,) of terms and judged pictures."""
         total: Matrix = np.zeros(self.store.dim, dtype=np.float32)
         if terms:
-            weights = np.array([term.weight for term in terms], dtype=np.float32)
-            total = weights @ np.stack([term.vector for term in terms])
+            # Their ratios alone count, and those have room in float32.
+            weights = np.array([term.weight for term in terms], dtype=np.float64)
+            total = (weights / np.abs(weights).max()).astype(np.float32) @ np.stack([term.vector for term in terms])
             _check_direction(total)
             total = l2_normalize(total[None])[0]
         if query.relevant or query.irrelevant:

@@ -74,6 +74,18 @@ def tiny_folder(checkpoint, cache) -> Path:
     return prepare_encoder(str(checkpoint), cache=cache)
 
 
+@pytest.fixture(scope="session")
+def other_checkpoint(tmp_path_factory) -> Path:
+    """A second tiny CLIP, with other weights."""
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "other", seed=1)
+
+
+@pytest.fixture(scope="session")
+def other_folder(other_checkpoint, cache) -> Path:
+    """The second tiny CLIP, exported."""
+    return prepare_encoder(str(other_checkpoint), cache=cache)
+
+
 @pytest.fixture
 def tiny(tiny_folder) -> OnnxEncoder:
     return OnnxEncoder.open(tiny_folder)

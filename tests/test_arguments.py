@@ -116,7 +116,10 @@ def test_a_count_may_be_of_numpy_and_is_above_zero():
         as_count(np.int64(0), "k")
 
 
-@pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf"), np.float32("nan")])
+@pytest.mark.parametrize(
+    "value",
+    [0, -1.0, float("nan"), float("inf"), np.float32("nan"), pytest.param(10**400, id="too large for a float")],
+)
 def test_a_weight_is_finite_and_above_zero(value):
     with pytest.raises(QueryError, match="expected a number above 0"):
         as_positive(value, "weight")

@@ -10,6 +10,7 @@ import pytest
 from mmsearch import GraphSettings, Library, Query, Term
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import (
+    ArgumentError,
     EncoderError,
     FingerprintError,
     LibraryNotFoundError,
@@ -19,7 +20,6 @@ from mmsearch.errors import (
 from mmsearch.images import decode, find
 from mmsearch.samples import sample_folder
 from tests import pictures
-from tests.conftest import TINY, write_checkpoint
 
 
 def paths(result):
@@ -210,6 +210,20 @@ def test_a_limit_of_pixels_is_a_number_above_zero(indexed, photos):
     assert indexed.reader().max_megapixels == 64
 
 
+def test_a_model_may_be_named_by_a_path_and_what_names_none_is_refused(library, photos, checkpoint):
+    for model in (5, True, ["offline"]):
+        with pytest.raises(TypeError, match=r"model is .*; expected a path"):
+            library.index(photos, model=model)
+    assert library.index(photos / "trip", model=checkpoint, local=False).new == 2
+
+
+@pytest.mark.parametrize("name", ["local", "is_dry_run", "follow_links", "is_recheck"])
+def test_a_word_is_neither_true_nor_false(indexed, photos, name):
+    for value in ("no", "maybe", 1, np.False_):
+        with pytest.raises(TypeError, match=f"{name} is .*; expected True or False"):
+            indexed.index(photos, **{name: value})
+
+
 def test_progress_reports_only_what_is_committed(library, photos, checkpoint):
     seen = []
 
@@ -226,11 +240,10 @@ def test_progress_reports_only_what_is_committed(library, photos, checkpoint):
 # -- encoders ------------------------------------------------------------------------------------------
 
 
-def test_another_encoder_is_refused_before_any_work(indexed, photos, tmp_path):
-    other = write_checkpoint(tmp_path / "other", TINY, seed=1)
+def test_another_encoder_is_refused_before_any_work(indexed, photos, other_checkpoint, other_folder):
     shutil.copyfile(sample_folder() / "rocket.jpg", photos / "rocket.jpg")
     with pytest.raises(FingerprintError, match="vectors of two encoders cannot be compared"):
-        indexed.index([photos], model=str(other))
+        indexed.index([photos], model=str(other_checkpoint))
     assert indexed.status().n_images == 8
 
 
@@ -240,12 +253,9 @@ def test_library_holds_its_own_encoder(indexed, checkpoint, tmp_path):
     moved.close()
 
 
-def test_exchanged_encoder_is_noticed(indexed, tmp_path, cache):
-    from mmsearch.encoders.prepare import prepare_encoder
-
-    other = prepare_encoder(str(write_checkpoint(tmp_path / "other", TINY, seed=1)), cache=tmp_path)
+def test_exchanged_encoder_is_noticed(indexed, other_folder, cache):
     shutil.rmtree(indexed.folder / "encoder")
-    shutil.copytree(other, indexed.folder / "encoder")
+    shutil.copytree(other_folder, indexed.folder / "encoder")
     with pytest.raises(FingerprintError, match="holds an encoder with fingerprint"):
         Library.open(indexed.folder, cache=cache).search("a text not seen before")
 
@@ -520,3 +530,12 @@ def test_what_is_no_query_is_refused(indexed):
         indexed.search(5)
     with pytest.raises(TypeError, match=r"queries\[1\] is None"):
         indexed.search_texts(["a", None])
+
+
+def test_an_empty_path_is_no_library_and_no_cache(tmp_path):
+    with pytest.raises(QueryError, match="path is an empty path; name a folder or file"):
+        Library.open("")
+    with pytest.raises(QueryError, match="cache is an empty path"):
+        Library.open(tmp_path, cache=b"")
+    with pytest.raises(ArgumentError, match=r"path is 5 \(int\); expected a path"):
+        Library.open(5)

@@ -79,6 +79,16 @@ def test_films_raw_pictures_and_drawings_are_never_replaced(tmp_path, head):
         OutputFile(tmp_path / "file", PAGE, is_forced=True).check()
 
 
+@pytest.mark.parametrize("name", ["a.svg", "a.TGA", "a.eps", "film.mts", "film.ogv", "a.jpg"])
+def test_what_is_named_like_a_picture_or_film_is_never_replaced_unless_it_is_ours(tmp_path, name):
+    file = OutputFile(tmp_path / name, PAGE, is_forced=True)
+    file.path.write_bytes(b"no first bytes tell what this is")
+    with pytest.raises(OutputError, match="is a picture or film, which is never replaced; choose another name"):
+        file.check()
+    file.path.write_bytes(OURS[PAGE])
+    assert written(file) == "new"
+
+
 def test_what_came_while_we_worked_is_not_replaced(tmp_path):
     file = OutputFile(tmp_path / "file", PAGE)
     file.check()

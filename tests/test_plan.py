@@ -228,14 +228,17 @@ def test_pictures_that_an_earlier_version_read_are_named_and_read_anew_by_rechec
     (photos / "cat.jpg").touch()
     report = indexed.index([photos])
     assert counts(report) == {"unchanged": 8}
+    (photos / "new trip").mkdir()
+    (notice,) = indexed.index([photos / "cat.jpg", photos / "new trip"]).notices
+    assert f"--recheck {photos / 'cat.jpg'} '{photos / 'new trip'}'` reads it anew" in notice
     assert report.notices == (
-        "1 pictures were read by an earlier version, without colour profiles and with other dates; "
-        f"`mmsearch index --recheck {photos}` reads them anew",
+        "1 picture was read by an earlier version, without colour profiles and with other dates; "
+        f"`mmsearch index --recheck {photos}` reads it anew",
     )
     assert indexed.status().n_read_before == 1
     report = indexed.index([photos], is_recheck=True)
     assert counts(report) == {"changed": 1, "unchanged": 7}
-    assert report.notices[0].startswith("1 of the changed pictures are as they were, but an earlier version read")
+    assert report.notices[0].startswith("1 of the changed pictures is as it was, but an earlier version read it in")
     after = indexed.reader().catalog.image_at(os.fsencode(photos / "cat.jpg"))
     assert (before.taken_at, after.taken_at, after.row) == ("x", None, before.row)
     assert after.image_id > before.image_id
@@ -248,8 +251,19 @@ def test_copy_of_a_picture_that_an_earlier_version_read_is_known_as_read_by_it_t
     shutil.copyfile(photos / "cat.jpg", photos / "copy.jpg")
     assert counts(indexed.index([photos])) == {"new": 1, "unchanged": 8}
     assert indexed.status().n_read_before == 2
+    (notice,) = indexed.index([photos]).notices
+    assert notice.startswith("2 pictures were read by an earlier version")
+    assert notice.endswith("reads them anew")
     assert counts(indexed.index([photos], is_recheck=True)) == {"changed": 2, "unchanged": 7}
     assert indexed.status().n_read_before == 0
+
+
+def test_recheck_reads_a_copy_anew_together_with_the_picture_that_an_earlier_version_read(indexed, photos):
+    read_by_an_earlier_version(indexed, "cat.jpg")
+    shutil.copyfile(photos / "cat.jpg", photos / "copy.jpg")
+    assert counts(indexed.index([photos], is_recheck=True)) == {"new": 1, "changed": 1, "unchanged": 7}
+    assert indexed.status().n_read_before == 0
+    assert indexed.reader().catalog.image_at(os.fsencode(photos / "copy.jpg")).taken_at is None
 
 
 # -- files rejected by chance ----------------------------------------------------------------------------

@@ -232,6 +232,20 @@ def test_an_example_by_its_id_is_reranked_like_its_file_and_abstains_without_it(
         (folder / "coffee.away").rename(path)
 
 
+def test_a_picture_is_before_all_of_its_copies_when_asked_by_itself(folder, tmp_path):
+    copies = copied_samples(tmp_path / "copies", 12)
+    for number in range(5):
+        shutil.copyfile(folder / "coffee.jpg", copies / f"copy-{number}.jpg")
+    (copies / "coffee.jpg").rename(tmp_path / "coffee.jpg")
+    with Library.open(tmp_path / "library") as own:
+        own.index([copies], model="none")
+        (tmp_path / "coffee.jpg").rename(copies / "coffee.jpg")
+        own.index([copies])  # last, so that of equal ones it is behind
+        for k in (1, 3):
+            found = own.search(Query(images=[copies / "coffee.jpg"]), k=k)
+            assert (names(found)[0], len(found.hits)) == ("coffee.jpg", k)
+
+
 def captioned(image):
     """A photograph with a bar of words at its lower edge."""
     draw = ImageDraw.Draw(image)

@@ -96,6 +96,14 @@ def test_texts_together_are_answered_as_one_by_one(indexed):
         assert [*found.hits[0].terms] == [*alone.hits[0].terms]
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-50, 1e39, 1e300])
+def test_weights_count_by_their_ratio_however_small_or_large_they_are(indexed, scale):
+    usual = indexed.search(Query(Term("a dog", 2), exclude=Term("snow", 1)), k=3).hits
+    scaled = indexed.search(Query(Term("a dog", 2 * scale), exclude=Term("snow", scale)), k=3).hits
+    assert [hit.path for hit in scaled] == [hit.path for hit in usual]
+    assert [hit.score for hit in scaled] == pytest.approx([hit.score for hit in usual], abs=1e-6)
+
+
 @pytest.mark.parametrize("query", [Query("a", where=["width > 1"]), Query(images=[1]), Query(relevant=[1])])
 def test_only_texts_without_filters_are_answered_together(indexed, query):
     with pytest.raises(QueryError, match="only queries by words without filters are answered together"):

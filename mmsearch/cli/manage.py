@@ -39,7 +39,7 @@ def status(library: LibraryOption = None, output: FormatOption = None) -> None:
     if found.n_read_before:
         from mmsearch.store.changes import read_before_text
 
-        say(f"{read_before_text(found.n_read_before)}; `mmsearch index --recheck FOLDER` reads them anew")
+        say(read_before_text(found.n_read_before, "FOLDER"))
     for bad in found.bad:
         say(f"  {bad.code}: {quoted(bad.path)}: {bad.message}")
 
@@ -60,7 +60,7 @@ def _search_rows(found: LibraryStatus) -> list[list[str]]:
         return [["search", route]]
     if not found.n_in_graph:
         return [["search", f"exact, recall 1 (a graph is built from {found.graph_from} vectors on)"]]
-    rows = [["graph", f"{found.n_in_graph} vectors, target recall@10 {found.recall_target}; not used by `mmsearch search`"]]
+    rows = [["graph", f"{found.n_in_graph} vectors, target recall@10 {found.recall_target} (a shell search scans)"]]
     for modality, one in found.search.items():
         measured = (
             f"graph: recall@10 {one['recall']:.3f} at ef {one['ef']}, {one['graph_ms']:.2f} ms; "
@@ -119,7 +119,7 @@ def rm(
     with open_library(library) as opened:
         n = opened.remove(paths)
         problems = opened.status().problems
-    say(f"{n} pictures forgotten")
+    say(f"{n} picture{'s' * (n != 1)} forgotten")
     for problem in problems:
         say(f"problem: {problem}")
     if n == 0:

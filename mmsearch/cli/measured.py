@@ -93,7 +93,7 @@ def show_measured(found: dict[str, Any], report: Report | None, wanted: Format, 
     for sentence in texts:
         say(f"  {sentence}")
     for sentence in found["set"].get("left_out", ()):
-        say(f"  left out: {sentence}")
+        say(f"  not measured: {sentence}")
     for part in found["set"].get("without_queries", ()):
         say(f"  {part}: left out, as none of its queries has a relevant picture")
     _write_if_wanted(found, report)

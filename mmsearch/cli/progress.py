@@ -97,8 +97,7 @@ class ProgressLines:
         self._said, self._clock = said, clock
         self._started = clock()
         self._due = self._started + _FIRST_SECONDS
-        self._stage = ("", self._started)  # and since when
-        self._counts = (0, 0)
+        self._state = ("", self._started, 0, 0)  # a stage, since when, done and total: for the thread in one piece
         self._ended = Event()
         self._thread = Thread(target=self._watch, daemon=True)
 
@@ -116,18 +115,19 @@ class ProgressLines:
         """Take note that a stage is at `done` of `total`; a total of 0 is not known yet."""
         if total and done >= total:
             stage, done, total = "", 0, 0
-        if stage != self._stage[0] or done < self._counts[0]:
-            self._stage = stage, self._clock()
-            self._due = min(self._due, self._stage[1] + _FIRST_SECONDS)
-        self._counts = done, total
+        stage_before, since, done_before, _ = self._state
+        if stage != stage_before or done < done_before:
+            since = self._clock()
+            self._due = min(self._due, since + _FIRST_SECONDS)
+        self._state = stage, since, done, total
 
     def look(self) -> None:
         """Say how far the run is, if it is time to."""
+        stage, since, done, total = self._state  # before the time: what begins meanwhile is told in the next line
         now = self._clock()
         if now < self._due:
             return
-        stage, since = self._stage
-        self._said(progress_line(stage, *self._counts, now - since))
+        self._said(progress_line(stage, done, total, now - since))
         pause = min(max(_EVERY_SECONDS, (now - self._started) / 10), _EVERY_AT_MOST)
         self._due = now + pause
 

@@ -109,7 +109,8 @@ def search(
         say(f"problem: {problem}")
     n_missing = sum(hit.is_missing for hit in result.hits)
     if n_missing:
-        say(f"{n_missing} of these files are gone: `mmsearch index` their new folder, or `mmsearch rm` the old one")
+        gone = f"{n_missing} of these files {'is' if n_missing == 1 else 'are'} gone"
+        say(f"{gone}: `mmsearch index` their new folder, or `mmsearch rm` the old one")
     if explain:
         say(f"terms: {given.weighed()}")
         seconds = ", ".join(f"{stage} {1000 * value:.1f} ms" for stage, value in result.seconds.items())

@@ -21,8 +21,8 @@ _XMP_PROPERTIES = (
     "http://ns.adobe.com/xap/1.0/ CreateDate",
 )
 _FIRST_YEAR, _LAST_YEAR = 1826, 2099
-_DAY = re.compile(r"(\d{4})(?:([-:/.]?)(\d\d?)(?:\2(\d\d?))?)?(?!\d)", re.ASCII)
-_TIME = re.compile(r"[T ]+(\d\d?):(\d\d)(?::(\d\d))?(?:[.,]\d+)? *([ap])?", re.ASCII | re.IGNORECASE)
+_DAY = re.compile(r"(\d{4})(?:([-:/.]?)((?<!\d) \d|\d\d?)(?:\2((?<!\d) \d|\d\d?))?)?(?!\d)", re.ASCII)
+_TIME = re.compile(r"[T ]+(\d\d?):([ \d]\d)(?::([ \d]\d))?(?:[.,]\d+)? *([ap])?", re.ASCII | re.IGNORECASE)
 
 
 def date_taken(exif: Image.Exif, packet: object) -> str | None:

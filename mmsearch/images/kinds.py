@@ -98,6 +98,11 @@ def unread_kind_of_name(name: bytes) -> str | None:
     return _KIND_OF_EXTENSION.get(os.path.splitext(name)[1].lower())
 
 
+def is_named_like_a_picture_or_film(name: bytes) -> bool:
+    """Return whether a file name promises a picture, also of a kind that is not read, or a film."""
+    return is_named_like_a_picture(name) or unread_kind_of_name(name) is not None
+
+
 def is_left_out(name: bytes) -> bool:
     """Return whether a folder of this name holds copies or refuse that a disk station or desktop put there."""
     lower = name.lower()

@@ -1,4 +1,4 @@
-"""A PNG without its longest texts, which Pillow would refuse together with the picture."""
+"""PNG files chunk by chunk: without the texts that Pillow would refuse together with the picture; their depth."""
 
 from __future__ import annotations
 

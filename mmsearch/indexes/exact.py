@@ -87,7 +87,10 @@ class ExactIndex:
         counts = np.array([len(own) for own in places], dtype=np.int64)
         of_query = np.repeat(np.arange(len(queries)), counts)
         near = rows[np.concatenate([np.zeros(0, np.int64), *places])]
-        exact = stored_cosines(queries[of_query], self._matrix[near])
+        exact = np.empty(len(near), dtype=np.float64)
+        for start in range(0, len(near), _BATCH_BLOCK):  # all of a long ranking would be a copy of the matrix
+            part = slice(start, start + _BATCH_BLOCK)
+            exact[part] = stored_cosines(queries[of_query[part]], self._matrix[near[part]])
         order = np.lexsort((near, -exact, of_query))
         first = np.cumsum(counts) - counts
         best = order[first[:, None] + np.arange(min(k, len(rows)))]

@@ -33,9 +33,13 @@ def then_what(code: str, n_tries: int) -> str:
     return LEFT_OUT if code in (*BY_CHANCE, "quarantined") else ""
 
 
-def read_before_text(n: int) -> str:
-    """Say what may be wrong with pictures that an earlier version read."""
-    return f"{n} pictures were read by an earlier version, without colour profiles and with other dates"
+def read_before_text(n: int, folders: str) -> str:
+    """Say what may be wrong with pictures that an earlier version read, and what reads those of folders anew."""
+    pictures, them = ("picture was", "it") if n == 1 else ("pictures were", "them")
+    return (
+        f"{n} {pictures} read by an earlier version, without colour profiles and with other dates; "
+        f"`mmsearch index --recheck {folders}` reads {them} anew"
+    )
 
 
 class KnownFile(NamedTuple):

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from itertools import combinations
 from typing import Any
 
 from mmsearch.errors import QueryError
 from mmsearch.store.catalog import Catalog
-from mmsearch.store.where import Condition, Filter, place_bounds
+from mmsearch.store.where import NUMBERS, Condition, Filter, place_bounds
 
 _MOST_NAMED = 3
+_LEAST = 1  # pixels of a side, and bytes of a file
 
 
 def require_possible(catalog: Catalog, condition: Condition) -> None:
@@ -38,11 +40,30 @@ def _require_fit(part: Filter) -> None:
     value = str(part.value)
     if part.field == "format" and part.operator == "=":
         _require_format(part)
+    if part.field == "taken" and part.operator == "=" and not _is_date(value):
+        raise QueryError(
+            f"filter {part.expression!r}: there is no such date, so this passes no picture; correct it"
+        )
+    if part.field in NUMBERS and part.operator != "!=" and part.high is not None and part.high <= _LEAST:
+        raise QueryError(f"filter {part.expression!r}: no picture is so small; raise the number")
+    if part.field == "name" and part.operator in "=~" and "/" in value and "[" not in value:
+        raise QueryError(
+            f"filter {part.expression!r}: a name holds no /, so this passes no picture; ask for the path"
+        )
     if part.field in ("folder", "path") and part.operator == "~" and value[0] not in "/*?[":
         raise QueryError(
             f"filter {part.expression!r}: a {part.field} begins with /, so this passes no picture; "
             f"put */ in front, as in '{part.field} ~ */{value}'"
         )
+
+
+def _is_date(value: str) -> bool:
+    """Return whether a date, or the beginning of one, is in the calendar."""
+    try:
+        datetime.fromisoformat(value + "0001-01-01T00:00:00"[len(value) :])
+    except ValueError:
+        return False
+    return True
 
 
 def _require_format(part: Filter) -> None:
@@ -58,9 +79,12 @@ def _require_overlap(first: Filter, second: Filter) -> None:
     bounds = [part for part in (first, second) if part.low is not None or part.high is not None]
     if len({_axis(part) for part in bounds}) != 1 or len(bounds) < 2:
         return
-    low = max((part.low for part in bounds if part.low is not None), default=None)
-    high = min((part.high for part in bounds if part.high is not None), default=None)
-    if low is not None and high is not None and low >= high:
+    excluded = [part for part in bounds if part.operator == "!="]
+    low = max((part.low for part in bounds if part not in excluded and part.low is not None), default=None)
+    high = min((part.high for part in bounds if part not in excluded and part.high is not None), default=None)
+    if low is None or high is None:
+        return
+    if low >= high or any(part.low <= low and high <= part.high for part in excluded):
         raise QueryError(
             f"no picture passes both {first.expression!r} and {second.expression!r}; "
             "filters must all hold: leave one of them out"
@@ -68,7 +92,7 @@ def _require_overlap(first: Filter, second: Filter) -> None:
 
 
 def _axis(part: Filter) -> str:
-    return "path" if part.field == "folder" and part.operator == "=" else part.field
+    return "path" if part.field == "folder" and part.operator in ("=", "!=") else part.field
 
 
 def _require_known(catalog: Catalog, part: Filter) -> None:

@@ -25,8 +25,9 @@ from mmsearch.store.normal_form import common_lead, composed, composed_text, has
 _EXPRESSION = re.compile(r"\s*([a-z_]+)\s*(!=|<=|>=|=|<|>|~)\s*(.*?)\s*", re.DOTALL)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", re.IGNORECASE)
 _TAKEN = re.compile(r"\d{4}(-\d\d(-\d\d([T ]\d\d(:\d\d(:\d\d)?)?)?)?)?")
+_BRACKETS = re.compile(r"\[\^(\]?[^\]]*\])")  # shells take ^ for ! there, Python does not
 _LARGEST = 2.0**62  # SQLite's integers have 64 bits
-_NUMBERS = {"width", "height", "size"}
+NUMBERS = {"width", "height", "size"}
 _TEXTS = {  # in the composed form, and as bytes: the format is kept as text
     "path": "composed(path)",
     "folder": "composed(folder_of(path))",
@@ -43,7 +44,7 @@ class Filter:
 
     `value` is a number, the beginning of a date, or a text or glob in the composed form; a path or folder that is
     compared for equality is absolute, and spelled as it was given. Only values pass that are at least `low` and
-    below `high`; None is no bound. What lies below a folder is bounded as a path is.
+    below `high`, and for `!=` none of them; None is no bound. What lies below a folder is bounded as a path is.
     """
 
     expression: str
@@ -117,7 +118,7 @@ def _matches(pattern: bytes, text: bytes) -> bool:
 
 @lru_cache
 def _matcher(pattern: bytes) -> Callable[[str], re.Match[str] | None]:
-    return re.compile(translate(os.fsdecode(pattern))).match
+    return re.compile(translate(_BRACKETS.sub(r"[!\1", os.fsdecode(pattern)))).match
 
 
 def _filter(expression: str) -> Filter:
@@ -130,7 +131,7 @@ def _filter(expression: str) -> Filter:
         )
     if operator == "~" and field not in _TEXTS:
         raise QueryError(f"filter {expression!r}: ~ (glob) works on path, folder, name and format only")
-    if field in _NUMBERS:
+    if field in NUMBERS:
         number = _number(field, value, expression)
         return _compared(Filter(expression, field, operator, number, field, (number,)), beyond=number + 1)
     if field == "taken":
@@ -141,8 +142,8 @@ def _filter(expression: str) -> Filter:
 def _compared(column: Filter, *, beyond: Any) -> Filter:
     """Return the filter by order of a column; values from the parameter to before `beyond` count as equal to it."""
     (equal,) = column.parameters
-    low = {"=": equal, ">=": equal, ">": beyond}.get(column.operator)
-    high = {"=": beyond, "<=": beyond, "<": equal}.get(column.operator)
+    low = {"=": equal, "!=": equal, ">=": equal, ">": beyond}.get(column.operator)
+    high = {"=": beyond, "!=": beyond, "<=": beyond, "<": equal}.get(column.operator)
     return dataclasses.replace(column, sql=f"{column.sql} {column.operator} ?", low=low, high=high)
 
 
@@ -181,7 +182,7 @@ def _place(field: str, operator: str, place: str, expression: str) -> Filter:
         whole = "composed(path)" if field == "path" else f"substr(composed(path), 1, {len(low)})"
         sql, parameters = f"{sql} AND {whole} = ?", (lead, _next_lead(lead), low)
     if operator == "!=":
-        return Filter(expression, field, operator, place, f"NOT ({sql})", parameters)
+        sql = f"NOT ({sql})"
     return Filter(expression, field, operator, place, sql, parameters, low, high)
 
 

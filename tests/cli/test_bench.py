@@ -105,7 +105,7 @@ def test_bench_classify_counts_pictures_below_the_folder_of_a_class_and_says_wha
     assert code == 0, err
     assert {row["n"] for row in json_lines(out)} == {3}
     sentence = f"1 picture or film beside the folders, of no class: {photos}/set/creek.jpg"
-    assert f"left out: {sentence}" in err
+    assert f"not measured: {sentence}" in err
     known = json.loads((tmp_path / "out" / "report.json").read_text())["set"]
     assert (known["class_names"], known["left_out"]) == (["cat", "fig"], [sentence])
     assert sentence in (tmp_path / "out" / "report.html").read_text()

@@ -246,6 +246,23 @@ def test_odd_names_reach_a_terminal_escaped_and_a_list_of_paths_as_they_are(read
     assert set(found.encode(errors="surrogateescape").split(b"\0")[:-1]) == expected
 
 
+INTERRUPTED_IMPORT = """
+import sys
+class CtrlC:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, CtrlC())
+from mmsearch.__main__ import main
+main()
+"""
+
+
+def test_ctrl_c_while_the_program_is_loaded_is_no_traceback():
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_ctrl_c_keeps_what_is_embedded_and_the_next_run_goes_on(run, tmp_path, checkpoint):
     folder = tmp_path / "many"
     folder.mkdir()

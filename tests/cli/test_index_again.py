@@ -47,7 +47,7 @@ def test_missing_files_are_marked_in_every_answer(ready, photos):
     assert [line.split()[2:] for line in out.splitlines() if "  missing  " in line] == [
         ["missing", str(photos / "cat.jpg")]
     ]
-    assert "1 of these files are gone" in err
+    assert "1 of these files is gone" in err
     hits = [json.loads(line) for line in ready("search", "a cat", "-k", "20")[1].splitlines()]
     assert [os.path.basename(hit["path"]) for hit in hits if hit["is_missing"]] == ["cat.jpg"]
 
@@ -63,7 +63,7 @@ def test_lost_vectors_are_said_by_status_and_search_and_given_up_by_index_alone(
     os.truncate(tmp_path / "library" / "vectors-0.f16", 0)
     for command in (("status", "--format", "table"), ("search", "a cat", "--format", "table")):
         assert "holds 0 of 8 vectors, so 8 pictures cannot be found" in ready(*command)[2].replace("\n", " ")
-    assert "1 pictures forgotten" in ready("rm", photos / "cat.jpg")[2]
+    assert "1 picture forgotten" in ready("rm", photos / "cat.jpg")[2]
     code, out, err = ready("index", photos)
     assert (code, json.loads(out)["given_up"], json.loads(out)["new"]) == (0, 7, 8)
     assert "7 pictures are given up with their vectors" in err

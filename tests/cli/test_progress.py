@@ -72,6 +72,23 @@ def test_a_stage_that_begins_anew_is_counted_anew():
     assert lines(15, told)[1] == (12, "Indexing: 5 of 100 pictures, 1.0 a second, about 2 min left")
 
 
+def test_a_stage_that_begins_while_a_line_is_made_has_no_negative_time():
+    said, times, begins = [], [0.0], []
+
+    def clock():
+        now = times[0]
+        if begins:
+            times[0] += 0.5
+            progress(*begins.pop())
+        return now
+
+    progress = ProgressLines(said.append, clock)
+    times[0] = 6.0
+    begins.append(("embed", 3, 10))
+    progress.look()
+    assert said == ["Working: 6 s so far"]
+
+
 def test_a_run_with_nothing_to_show_leaves_standard_error_alone(tmp_path):
     command = [sys.executable, "-m", "mmsearch", "index", sample_folder(), "--dry-run", "--format", "table"]
     environment = {**os.environ, "MMSEARCH_LIBRARY": str(tmp_path / "library")}

@@ -61,7 +61,7 @@ def test_all_commands_work_on_a_machine_without_models(bare, folder, tmp_path):
     assert re.search(r"^encoder +none, local features only *\n^pictures +16 *$", table, re.MULTILINE)
     assert re.search(r"^search +by visual words, with one example picture", table, re.MULTILINE)
     assert "whole: the catalog and its caches match their checksums" in bare("verify")[2]
-    assert "1 pictures forgotten" in bare("rm", folder / "cat.jpg")[2]
+    assert "1 picture forgotten" in bare("rm", folder / "cat.jpg")[2]
     assert json.loads(bare("index", folder)[1])["new"] == 1
     for arguments in (
         ("search", "a dog"),

@@ -9,7 +9,6 @@ from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.evaluation.ground_truth.sets import ClassSet
 from mmsearch.vectors import inner_products
 from mmsearch.zeroshot import class_embeddings
-from tests.conftest import write_checkpoint
 
 NAMES = ("cat", "fruit", "moon", "cat", "dam", "horse")
 TEMPLATES = ("{}", "a photo of a {}")
@@ -64,10 +63,10 @@ def test_an_encoder_without_words_is_refused_before_any_picture_is_read(benchmar
         run_classification(benchmark, [wordless_encoder], {"one": ("{}",)})
 
 
-def test_models_are_compared_by_the_same_pictures(benchmark, set_encoder, bench_cache, tmp_path):
-    other = write_checkpoint(tmp_path / "other", seed=1)
-    (bench_cache / "encoders").unlink()  # the second export stays this test's own
-    encoders = [set_encoder, SetEncoder(str(other), cache=bench_cache)]
+def test_models_are_compared_by_the_same_pictures(
+    benchmark, set_encoder, bench_cache, other_checkpoint, other_folder
+):
+    encoders = [set_encoder, SetEncoder(str(other_checkpoint), cache=bench_cache)]
     found = run_classification(benchmark, encoders, {"one": ("{}",)})
     names = [one.encoder.name for one in encoders]
     top_1 = [found["results"][name]["one"]["measures"]["top-1"]["value"] for name in names]

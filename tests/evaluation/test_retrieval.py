@@ -9,7 +9,6 @@ from mmsearch.evaluation.ground_truth.captions import read_captions
 from mmsearch.evaluation.measures import RANKING, compared, summarised
 from mmsearch.evaluation.retrieval import IMAGE_TO_TEXT, TEXT_TO_IMAGE, run_retrieval
 from mmsearch.vectors import inner_products
-from tests.conftest import write_checkpoint
 
 
 def ranks_by_hand(scores, relevant):
@@ -60,10 +59,10 @@ def test_a_set_without_a_readable_picture_is_refused(captioned, set_encoder):
         run_retrieval(read_captions(captioned), [set_encoder])
 
 
-def test_a_model_is_compared_with_another_and_not_with_itself(captioned, set_encoder, bench_cache, tmp_path):
-    other = write_checkpoint(tmp_path / "other", seed=1)
-    (bench_cache / "encoders").unlink()  # the second export stays this test's own
-    encoders = [set_encoder, SetEncoder(str(other), cache=bench_cache)]
+def test_a_model_is_compared_with_another_and_not_with_itself(
+    captioned, set_encoder, bench_cache, other_checkpoint, other_folder
+):
+    encoders = [set_encoder, SetEncoder(str(other_checkpoint), cache=bench_cache)]
     found = run_retrieval(read_captions(captioned), encoders)
     assert len(found["results"]) == 2
     for direction in (TEXT_TO_IMAGE, IMAGE_TO_TEXT):

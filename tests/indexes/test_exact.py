@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -111,6 +113,19 @@ def test_rows_count_at_unit_length_whatever_theirs_is(factor):
     expected, found = ExactIndex(matrix).search(query, 500), ExactIndex(changed).search(query, 500)
     np.testing.assert_allclose(found[0], expected[0], atol=1e-2)  # a hundredth loses digits of float16
     assert abs(np.flatnonzero(found[1][0] == 100)[0] - np.flatnonzero(expected[1][0] == 100)[0]) <= 3
+
+
+def test_whole_ranking_of_many_queries_needs_little_more_memory_than_the_answer():
+    matrix, queries = unit_halves(12, 5_000, dim=64), unit_halves(13, 40, dim=64).astype(np.float32)
+    index = ExactIndex(matrix)
+    tracemalloc.start()
+    try:
+        scores, rows = index.search(queries, len(matrix))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(np.sort(rows, axis=1), np.tile(np.arange(len(matrix)), (len(queries), 1)))
+    assert peak < 6 * (scores.nbytes + rows.nbytes)
 
 
 def test_zero_row_scores_zero():

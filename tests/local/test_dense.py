@@ -140,6 +140,7 @@ def test_middle_maps_are_those_inside_the_network(network):
     np.testing.assert_allclose(ours, seen[0], atol=1e-5)
 
 
+@pytest.mark.full
 def test_cells_look_at_the_squares_they_stand_for(network):
     """The gradient of a cell is centred on its square, on average: the padding at one end leaves no shift."""
     shifts = []
@@ -162,6 +163,7 @@ def features_of(path, layer):
         return extract_dense(np.asarray(image.convert("RGB")), layer, settings=DenseSettings(n_features=150))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", ["cat", "louvre"])
 def test_crop_has_most_of_its_neighbours_in_its_own_photograph(layer, tmp_path, name):
     names = ("cat", "coffee", "louvre", "moose")

@@ -142,6 +142,14 @@ letters = st.sampled_from(
 )
 
 
+@pytest.mark.parametrize(
+    ("glob", "names"), [("[^ä].jpg", "ö]"), ("[^]ä].jpg", "ö"), ("[ä^].jpg", "ä"), ("[[^].jpg", "")]
+)
+def test_a_circumflex_negates_what_stands_in_brackets_as_in_a_shell(glob, names):
+    paths = [f"/{letter}.jpg" for letter in "äö]"]
+    assert passing(f"name ~ {glob}", *paths) == [f"/{letter}.jpg" for letter in names]
+
+
 @given(
     name=st.lists(letters, max_size=4),
     parts=st.lists(st.sampled_from(["{}", "?", "*", "[{}]", "[!{}]"]), max_size=4),

@@ -12,11 +12,10 @@ from mmsearch.images import (
     FoundFile,
     Unreachable,
     find_files,
-    is_named_like_a_picture,
     passed_over_text,
 )
 from mmsearch.images.find import LINK_ELSEWHERE
-from mmsearch.images.kinds import is_left_out, unread_kind_of_name
+from mmsearch.images.kinds import is_left_out, is_named_like_a_picture_or_film
 from mmsearch.names import quoted
 
 _SPLITS = (
@@ -93,7 +92,11 @@ def _first_level(folder: Path) -> tuple[list[Path], list[str]]:
             name = os.fsencode(path.name)
             if path.is_dir():
                 (hidden if name.startswith(b".") or is_left_out(name) else folders).append(path)
-            elif not name.startswith(b".") and (is_named_like_a_picture(name) or unread_kind_of_name(name)):
+            elif path.is_symlink() and not path.exists() and not name.startswith(b"."):
+                raise GroundTruthError(
+                    f"{path}: a link that leads nowhere, where a class may be meant; mend it, or move it away"
+                )
+            elif not name.startswith(b".") and is_named_like_a_picture_or_film(name):
                 beside.append(path)
     except OSError as error:
         raise GroundTruthError(f"{folder}: cannot be searched ({reason(error)}); {advice(error)}") from error

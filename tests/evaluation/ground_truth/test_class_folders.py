@@ -154,6 +154,15 @@ def test_a_picture_that_is_not_there_is_named(make, folder, name):
         read_classes(folder)
 
 
+def test_a_class_that_a_link_leads_to_nowhere_is_refused(make, folder):
+    make("cat/a.jpg", "dog/c.jpg")
+    (folder / ".current").symlink_to("nowhere")
+    assert len(read_classes(folder).pictures) == 2
+    (folder / "bird").symlink_to("not-mounted/bird")
+    with pytest.raises(GroundTruthError, match=re.escape(f"{folder / 'bird'}: a link that leads nowhere")):
+        read_classes(folder)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
 @pytest.mark.parametrize("closed", [".", "cat", "cat/old"])
 def test_a_folder_that_cannot_be_searched_is_named(make, folder, closed):
