@@ -169,7 +169,7 @@ def distrusted(
     is_shared &= is_asked & (query.scales * zoom >= _SMALLEST_PX)
     shared = _points(query.positions[is_shared])
     if _area(here) < MIN_SPREAD * _area(shared):
-        return f"the {len(here)} places that agree lie in one spot or strip of what both pictures show", True
+        return f"the {len(here)} places that agree lie in one spot or strip of what both pictures show", is_in_place
     n_in_picture = matches.n_features * _covered(similarity, query.size, size) * min(1.0, 1 / zoom**2)
     share = len(here) / max(len(shared), n_in_picture, len(here))
     if not is_in_place or _alone(here, shared) <= MAX_ALONE + share:

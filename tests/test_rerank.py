@@ -75,6 +75,7 @@ def test_a_turned_part_of_a_picture_is_verified_and_its_place_is_found(stage):
 def test_what_is_in_common_by_chance_counts_nothing(stage):
     scores = np.array([0.5, 0.1, 0.2, 0.3, 0.05], dtype=np.float32)
     np.testing.assert_allclose(stage.above_chance(scores), [0.4, 0, 0.1, 0.2, 0], atol=1e-6)
+    np.testing.assert_allclose(stage.above_chance(scores, 2), [0.3, 0, 0, 0.1, 0], atol=1e-6)
     assert stage.above_chance(scores[:2]).tolist() == scores[:2].tolist()
 
 
