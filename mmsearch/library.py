@@ -425,6 +425,7 @@ class Library:
         is_repair : bool
             Forget damaged vectors and caches, so that the next `index` makes them anew.
         """
+        from mmsearch.store.private import open_to_others
         from mmsearch.store.proof import verify
 
         if is_repair:
@@ -432,7 +433,8 @@ class Library:
         with Store.writer(self.folder) if is_repair else nullcontext(self.reader()) as store:
             report = verify(store, is_repair=is_repair)
             problems = self._installed.problems(store, is_repair=is_repair)
-        return replace(report, problems=(*report.problems, *problems))
+            notices = filter(None, [open_to_others(store.folder)])
+        return replace(report, problems=(*report.problems, *problems), notices=tuple(notices))
 
     def words(self) -> PublishedWords:
         """Return the visual words of the library, mapped from its files.

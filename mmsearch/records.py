@@ -502,8 +502,9 @@ class LibraryStatus:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """The result of a full check: how much was read, and one sentence for each problem."""
+    """The result of a full check: how much was read, one sentence for each problem, and what is not damage."""
 
     n_vectors: int
     problems: tuple[str, ...]
     n_dropped: int = 0
+    notices: tuple[str, ...] = ()

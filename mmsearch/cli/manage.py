@@ -98,6 +98,8 @@ def verify(
         report = opened.verify(is_repair=is_repair)
     for problem in report.problems:
         say(f"problem: {problem}")
+    for notice in report.notices:
+        say(notice)
     if not report.problems:
         counted = f"{report.n_vectors} vectors, " if report.n_vectors else ""
         say(f"whole: {counted}the catalog and its caches match their checksums")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch.records import Matrix
+from mmsearch.system import make_private
 
 LIMIT = 10_000  # texts
 
@@ -23,6 +24,8 @@ class RememberedQueries:
         self._path, self._fingerprint, self._dim = path, fingerprint, dim
 
     def _connect(self) -> sqlite3.Connection:
+        with suppress(OSError):
+            make_private(self._path)
         db = sqlite3.connect(self._path, timeout=0.1, isolation_level=None)
         db.execute("PRAGMA synchronous=OFF")
         db.execute(

@@ -9,6 +9,7 @@ from pathlib import Path
 from mmsearch.records import READING, LibraryStatus
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import calibrations_of, graph_facts, routed, settings_of
+from mmsearch.store.private import open_to_others
 from mmsearch.store.progress import read_progress
 from mmsearch.store.words import words_facts
 
@@ -36,7 +37,7 @@ def library_status(store: Store) -> LibraryStatus:
             search={name: found.to_json() for name, found in searches.items()},
             local=words_facts(store),
             progress=read_progress(store.folder),
-            problems=tuple(store.problems()),
+            problems=(*store.problems(), *filter(None, [open_to_others(store.folder)])),
         )
 
 
