@@ -15,7 +15,7 @@ from mmsearch.errors import LibraryDamagedError, PictureError, QueryError
 from mmsearch.feedback import rocchio
 from mmsearch.records import Example, FileLook, ImageRecord, Matrix, Modality, PictureBytes, Query, Term
 from mmsearch.store.folder import Store
-from mmsearch.store.remembered import RememberedQueries
+from mmsearch.store.remembered import QUERIES, RememberedQueries, is_remembering
 from mmsearch.vectors import as_stored, l2_normalize
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class TermEncoder:
         self.store = store
         self._encoder = encoder
         self.remembered = RememberedQueries(
-            store.folder / "queries.sqlite", str(store.catalog.meta("fingerprint")), store.dim
+            store.folder / QUERIES, str(store.catalog.meta("fingerprint")), store.dim
         )
 
     def encode(self, queries: Sequence[Query]) -> list[EncodedQuery]:
@@ -129,12 +129,14 @@ class TermEncoder:
 
     def text_vectors(self, texts: Sequence[str]) -> list[Matrix]:
         """Return a unit vector (dim,) for each text, remembered ones without the encoder."""
-        known = {text: self.remembered.get(text) for text in texts}
+        is_kept = is_remembering(self.store.catalog)
+        known = {text: self.remembered.get(text) if is_kept else None for text in texts}
         missing = [text for text, vector in known.items() if vector is None]
         if missing:
             for text, vector in zip(missing, self._encoder().encode_texts(missing), strict=True):
                 known[text] = vector
-                self.remembered.put(text, vector)
+                if is_kept:
+                    self.remembered.put(text, vector)
         return [vector for text in texts if (vector := known[text]) is not None]
 
     def picture_vector(self, picture: Example | Term) -> Matrix:

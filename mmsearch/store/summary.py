@@ -11,6 +11,7 @@ from mmsearch.store.folder import Store
 from mmsearch.store.graph import calibrations_of, graph_facts, routed, settings_of
 from mmsearch.store.private import open_to_others
 from mmsearch.store.progress import read_progress
+from mmsearch.store.remembered import is_remembering, n_remembered
 from mmsearch.store.words import words_facts
 
 
@@ -29,6 +30,7 @@ def library_status(store: Store) -> LibraryStatus:
             n_vectors=store.n_rows - n_dead,
             n_dead=n_dead,
             n_read_before=store.catalog.count_where("reading < ?", [READING]),
+            n_remembered=n_remembered(store.folder) if is_remembering(store.catalog) else None,
             bad=tuple(store.catalog.bad_pictures()),
             size_bytes=_size_on_disk(store.folder),
             graph_from=settings.graph_from,
