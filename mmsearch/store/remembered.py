@@ -32,7 +32,7 @@ def is_remembering(catalog: Catalog) -> bool:
 
 
 def keep_remembering(store: Store, wanted: bool | None) -> None:
-    """Keep whether a library remembers queries, if that is said; if not, it forgets all. The caller is the writer."""
+    """Keep whether a library remembers queries, if that is said; forget all if not. The caller is the writer."""
     if wanted is not None and wanted != is_remembering(store.catalog):
         with store.catalog.writing():
             store.catalog.set_meta({_IS_REMEMBERING: wanted})
