@@ -246,20 +246,20 @@ def read_example(store: Store, term: Term) -> tuple[bytes, str, tuple[int, int]]
     QueryError
         If the library has no picture with this id.
     PictureError
-        If the picture cannot be read or the part lies outside of it.
+        If the picture cannot be read, is not what was indexed under the id, or the part lies outside of it.
     """
-    from mmsearch.images import part_of_picture, read_file
+    from mmsearch.images import part_of_picture, read_file, read_indexed
 
     name, data = term.label, b""
     try:
         if isinstance(term.value, PictureBytes):
             data, name = term.value.data, term.value.name
         else:
-            is_id = isinstance(term.value, int)
-            path = _picture_of_id(store, int(term.value)).path if is_id else str(term.value)
-            encoded = os.path.abspath(os.fsencode(path))
-            name = os.fsdecode(encoded)
-            data = read_file(encoded)[0]
+            known = _picture_of_id(store, term.value) if isinstance(term.value, int) else None
+            path = os.path.abspath(os.fsencode(str(term.value) if known is None else known.path))
+            name = os.fsdecode(path)
+            content_hash = None if known is None else store.catalog.hash_of(known.image_id)
+            data = read_file(path)[0] if content_hash is None else read_indexed(path, content_hash)
         if term.box is None:
             return data, name, (0, 0)
         part = part_of_picture(data, term.box, max_megapixels=bearable_megapixels(store, term))
