@@ -143,6 +143,7 @@ class Library:
         settings: GraphSettings | None = None,
         local: bool | None = None,
         vocabulary: PathLike | None = None,
+        remember: bool | None = None,
         on_progress: OnProgress = _quiet,
         notify: Callable[[str], None] = _quiet,
     ) -> IngestReport:
@@ -173,6 +174,10 @@ class Library:
             means where OpenCV is installed. Pictures that have none get them now.
         vocabulary : path or None
             Visual words to use instead of learning them, for a library that has none yet.
+        remember : bool or None
+            Whether the vectors of texts that are looked for are remembered, so that the same text is answered
+            without the encoder; False also forgets those of before. None keeps what the library does, and a new
+            one remembers.
         on_progress : callable
             Given (stage, done, total) with stage `scan`, `embed`, `vocabulary`, `words`, `graph` or `calibrate`.
         notify : callable
@@ -207,10 +212,12 @@ class Library:
             require_pictures,
         )
         from mmsearch.store.graph import update_graph
+        from mmsearch.store.remembered import keep_remembering
 
         start = time.perf_counter()
         flags = {"is_dry_run": is_dry_run, "follow_links": follow_links, "is_recheck": is_recheck}
-        for name, flag in (flags if local is None else {**flags, "local": local}).items():
+        flags |= {name: flag for name, flag in (("local", local), ("remember", remember)) if flag is not None}
+        for name, flag in flags.items():
             as_flag(flag, name)
         if max_megapixels is not None:
             as_positive(max_megapixels, "max_megapixels")
@@ -238,6 +245,7 @@ class Library:
             if settings is not None:
                 keep_settings(store, settings)
             words = WordsIntake(store, vocabulary=given, on_progress=on_progress) if is_local else None
+            keep_remembering(store, remember)
             is_raised = store.keep_max_megapixels(max_megapixels)
             options = ScanOptions(follow_links, is_recheck, is_limit_raised=is_raised)
             plan = make_plan(store, roots, options, on_progress=on_progress)
@@ -274,6 +282,13 @@ class Library:
             ids = {file.image_id for root in roots for file in store.catalog.known_files(root)}
             store.remove_images(sorted(ids))
         return len(ids)
+
+    def forget_queries(self) -> int:
+        """Forget the texts that were looked for; returns how many. Their vectors are only kept to save time."""
+        from mmsearch.store.remembered import forget_queries
+
+        self.reader()
+        return forget_queries(self.folder)
 
     def tune(self, recall_target: float, *, on_progress: OnProgress = _quiet) -> None:
         """Set the ANN recall@10 that the graph must reach, and choose beam and route anew on the library itself.
@@ -425,6 +440,7 @@ class Library:
         is_repair : bool
             Forget damaged vectors and caches, so that the next `index` makes them anew.
         """
+        from mmsearch.store.private import open_to_others
         from mmsearch.store.proof import verify
 
         if is_repair:
@@ -432,7 +448,8 @@ class Library:
         with Store.writer(self.folder) if is_repair else nullcontext(self.reader()) as store:
             report = verify(store, is_repair=is_repair)
             problems = self._installed.problems(store, is_repair=is_repair)
-        return replace(report, problems=(*report.problems, *problems))
+            notices = filter(None, [open_to_others(store.folder)])
+        return replace(report, problems=(*report.problems, *problems), notices=tuple(notices))
 
     def words(self) -> PublishedWords:
         """Return the visual words of the library, mapped from its files.

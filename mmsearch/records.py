@@ -474,11 +474,13 @@ class Progress:
 class LibraryStatus:
     """What is in a library.
 
-    Without an encoder `model` and `fingerprint` are `none`, and `dim` and the counts of vectors 0. `n_read_before`
-    pictures were read by an earlier version in another way than now (`index --recheck` reads them anew). `search`
-    maps `text` and `image` to what was measured of the graph for them, and the route that they take; `local` says
-    of visual words what `mmsearch.store.words.words_facts` does, None if there are none; `progress` that of another
-    process, if one is writing; `problems` what can be seen at a glance to be lost or not to belong together.
+    Without an encoder `model` and `fingerprint` are `none`, and `dim` and the counts of vectors 0.
+    `n_read_before` pictures were read by an earlier version in another way than now (`index --recheck` reads
+    them anew). `n_remembered` queries are remembered, None if the library is told to remember none. `search`
+    maps `text` and `image` to what was measured of the graph for them, and the route that they take; `local`
+    says of visual words what `mmsearch.store.words.words_facts` does, None if there are none; `progress` that
+    of another process, if one is writing; `problems` what can be seen at a glance to be lost or not to belong
+    together.
     """
 
     folder: str
@@ -489,6 +491,7 @@ class LibraryStatus:
     n_vectors: int
     n_dead: int
     n_read_before: int
+    n_remembered: int | None
     bad: tuple[BadPicture, ...]
     size_bytes: int
     graph_from: int
@@ -502,8 +505,9 @@ class LibraryStatus:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """The result of a full check: how much was read, and one sentence for each problem."""
+    """The result of a full check: how much was read, one sentence for each problem, and what is not damage."""
 
     n_vectors: int
     problems: tuple[str, ...]
     n_dropped: int = 0
+    notices: tuple[str, ...] = ()

@@ -127,6 +127,11 @@ def copy_file(source: Path, target: Path) -> None:
         os.fsync(copy.fileno())
 
 
+def make_private(path: Path) -> None:
+    """Make an empty file that only this user may read, whatever the umask, unless there is a file."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600))
+
+
 def sync_folder(folder: Path) -> None:
     """Force a folder's entries to disk, so that a rename survives a power cut."""
     handle = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))

@@ -15,7 +15,7 @@ from mmsearch.errors import LibraryDamagedError, PictureError, QueryError
 from mmsearch.feedback import rocchio
 from mmsearch.records import Example, FileLook, ImageRecord, Matrix, Modality, PictureBytes, Query, Term
 from mmsearch.store.folder import Store
-from mmsearch.store.remembered import RememberedQueries
+from mmsearch.store.remembered import QUERIES, RememberedQueries, is_remembering
 from mmsearch.vectors import as_stored, l2_normalize
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class TermEncoder:
         self.store = store
         self._encoder = encoder
         self.remembered = RememberedQueries(
-            store.folder / "queries.sqlite", str(store.catalog.meta("fingerprint")), store.dim
+            store.folder / QUERIES, str(store.catalog.meta("fingerprint")), store.dim
         )
 
     def encode(self, queries: Sequence[Query]) -> list[EncodedQuery]:
@@ -129,12 +129,14 @@ class TermEncoder:
 
     def text_vectors(self, texts: Sequence[str]) -> list[Matrix]:
         """Return a unit vector (dim,) for each text, remembered ones without the encoder."""
-        known = {text: self.remembered.get(text) for text in texts}
+        is_kept = is_remembering(self.store.catalog)
+        known = {text: self.remembered.get(text) if is_kept else None for text in texts}
         missing = [text for text, vector in known.items() if vector is None]
         if missing:
             for text, vector in zip(missing, self._encoder().encode_texts(missing), strict=True):
                 known[text] = vector
-                self.remembered.put(text, vector)
+                if is_kept:
+                    self.remembered.put(text, vector)
         return [vector for text in texts if (vector := known[text]) is not None]
 
     def picture_vector(self, picture: Example | Term) -> Matrix:
@@ -244,20 +246,20 @@ def read_example(store: Store, term: Term) -> tuple[bytes, str, tuple[int, int]]
     QueryError
         If the library has no picture with this id.
     PictureError
-        If the picture cannot be read or the part lies outside of it.
+        If the picture cannot be read, is not what was indexed under the id, or the part lies outside of it.
     """
-    from mmsearch.images import part_of_picture, read_file
+    from mmsearch.images import part_of_picture, read_file, read_indexed
 
     name, data = term.label, b""
     try:
         if isinstance(term.value, PictureBytes):
             data, name = term.value.data, term.value.name
         else:
-            is_id = isinstance(term.value, int)
-            path = _picture_of_id(store, int(term.value)).path if is_id else str(term.value)
-            encoded = os.path.abspath(os.fsencode(path))
-            name = os.fsdecode(encoded)
-            data = read_file(encoded)[0]
+            known = _picture_of_id(store, term.value) if isinstance(term.value, int) else None
+            path = os.path.abspath(os.fsencode(str(term.value) if known is None else known.path))
+            name = os.fsdecode(path)
+            content_hash = None if known is None else store.catalog.hash_of(known.image_id)
+            data = read_file(path)[0] if content_hash is None else read_indexed(path, content_hash)
         if term.box is None:
             return data, name, (0, 0)
         part = part_of_picture(data, term.box, max_megapixels=bearable_megapixels(store, term))

@@ -71,6 +71,19 @@ def test_a_part_of_a_picture_is_what_its_box_holds(indexed, terms, photos, tmp_p
     np.testing.assert_allclose(by_box, by_file, atol=1e-6)
 
 
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_part_by_id_is_of_what_was_indexed_never_of_what_came_in_its_place(indexed, terms, photos, is_link):
+    image_id = id_of(indexed, photos, "cat.jpg")
+    (photos / "cat.jpg").unlink()
+    if is_link:
+        (photos / "cat.jpg").symlink_to(photos / "dam.jpg")
+    else:
+        pictures.photo(300, 200).save(photos / "cat.jpg")
+    with pytest.raises(PictureError, match=r"cat.jpg: the file is not what was indexed any more") as raised:
+        terms.picture_vector(Term(image_id, box=(0, 0, 100, 100)))
+    assert raised.value.code == "changed"
+
+
 def test_a_part_outside_of_the_picture_is_named(terms, photos):
     with pytest.raises(PictureError, match=r"cat.jpg: the part \(9000, 0, 9999, 10\) lies outside"):
         terms.picture_vector(Term(str(photos / "cat.jpg"), box=(9000, 0, 9999, 10)))

@@ -62,6 +62,14 @@ def index(
         Path | None,
         typer.Option(metavar="FILE", help="Visual words to use instead of learning them.", show_default=False),
     ] = None,
+    remember: Annotated[
+        bool | None,
+        typer.Option(
+            "--remember/--no-remember",
+            help="Remember the texts that are looked for, to answer them faster (default: as before, else yes)",
+            show_default=False,
+        ),
+    ] = None,
     output: FormatOption = None,
 ) -> None:
     """Find pictures below PATH, embed what is new or changed, and forget what is gone.
@@ -81,6 +89,7 @@ def index(
             settings=_settings(opened, recall) if recall is not None else None,
             local=local,
             vocabulary=vocabulary,
+            remember=remember,
             on_progress=progress,
             notify=say,
         )

@@ -31,6 +31,7 @@ def status(library: LibraryOption = None, output: FormatOption = None) -> None:
         ["on disk", size_text(found.size_bytes)],
         *_search_rows(found),
         *_local_rows(found),
+        _query_row(found),
         *_progress_rows(found),
     ]
     print_table(None, [("", False), ("", False)], rows_for_people)
@@ -70,6 +71,11 @@ def _search_rows(found: LibraryStatus) -> list[list[str]]:
     return rows
 
 
+def _query_row(found: LibraryStatus) -> list[str]:
+    n = found.n_remembered
+    return ["queries", "not remembered" if n is None else f"{n} remembered; `mmsearch rm --queries` forgets them"]
+
+
 def _local_rows(found: LibraryStatus) -> list[list[str]]:
     local = found.local
     if local is None:
@@ -98,6 +104,8 @@ def verify(
         report = opened.verify(is_repair=is_repair)
     for problem in report.problems:
         say(f"problem: {problem}")
+    for notice in report.notices:
+        say(notice)
     if not report.problems:
         counted = f"{report.n_vectors} vectors, " if report.n_vectors else ""
         say(f"whole: {counted}the catalog and its caches match their checksums")
@@ -111,12 +119,21 @@ def verify(
 
 def rm(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", readable=False, help="Pictures, or folders of them.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="[PATH]...", readable=False, help="Pictures, or folders of them."),
+    ] = None,
     library: LibraryOption = None,
+    is_queries: Annotated[bool, typer.Option("--queries", help="Forget the texts that were looked for.")] = False,
 ) -> None:
     """Forget pictures. Files are never deleted; the next index of their folder finds them again."""
+    if not paths and not is_queries:
+        raise typer.BadParameter("give at least one PATH, or --queries")
     with open_library(library) as opened:
+        if is_queries:
+            n_queries = opened.forget_queries()
+            say(f"{n_queries} remembered {'query' if n_queries == 1 else 'queries'} forgotten")
+        if not paths:
+            return
         n = opened.remove(paths)
         problems = opened.status().problems
     say(f"{n} picture{'s' * (n != 1)} forgotten")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmsearch.cli.options import LibraryOption, cache_folder, open_library
 from mmsearch.cli.render import say
+from mmsearch.system import make_private
 
 if TYPE_CHECKING:
     from mmsearch.server.security import Access
@@ -51,12 +54,24 @@ def serve(
     def ready(access: Access) -> None:
         _announce(access, is_token_known=token is not None)
         if is_opened:
-            import webbrowser
+            _open_browser(_address(access), Path(private))
 
-            webbrowser.open(_address(access))
-
-    with open_library(library) as opened:
+    with open_library(library) as opened, TemporaryDirectory(prefix="mmsearch-") as private:
         run(opened.folder, host=host, port=port, token=token, on_ready=ready, cache=cache_folder())
+
+
+def _open_browser(address: str, private: Path) -> None:
+    """Open the page by a file that only this user can read: what is given to a browser, every user can list."""
+    import webbrowser
+    from html import escape
+
+    page = private / "start.html"
+    make_private(page)
+    page.write_text(
+        f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(address)}">'
+        f'<title>mmsearch</title><a href="{escape(address)}">to the page</a>'
+    )
+    webbrowser.open(page.as_uri())
 
 
 def _announce(access: Access, *, is_token_known: bool) -> None:

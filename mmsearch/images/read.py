@@ -12,6 +12,7 @@ from mmsearch.errors import PictureError
 from mmsearch.images.kinds import HEAD_BYTES, check_kind
 
 MAX_FILE_BYTES = 1 << 30
+CHANGED = "the file is not what was indexed any more; index its folder again"
 _BLOCK = 1 << 20
 
 
@@ -32,6 +33,25 @@ def read_file(path: bytes, *, max_bytes: int = MAX_FILE_BYTES) -> tuple[bytes, o
         _check_head(handle, before)
         data = b"".join(_blocks(handle, before.st_size, block_bytes=before.st_size))
         return data, _unchanged(handle, before, len(data))
+
+
+def read_indexed(path: bytes, content_hash: bytes) -> bytes:
+    """Return the bytes of a file that was indexed, if they still are what was indexed.
+
+    Raises
+    ------
+    PictureError
+        `changed` if another file, or a link to one, has come in its place; else as `read_file`.
+    """
+    try:
+        data, _ = read_file(path)
+    except PictureError as error:
+        if error.code == "not_an_image":  # what was indexed was one
+            raise PictureError("changed", CHANGED) from error
+        raise
+    if sha256(data).digest() != content_hash:
+        raise PictureError("changed", CHANGED)
+    return data
 
 
 def file_digest(path: bytes) -> bytes:

@@ -14,14 +14,13 @@ from hashlib import sha256
 from io import BufferedReader
 
 from mmsearch.errors import PictureError
-from mmsearch.images import enough_for, read_file
+from mmsearch.images import CHANGED, enough_for, read_indexed
 from mmsearch.images.copies import thumbnail
 from mmsearch.library import Library
 from mmsearch.records import ImageRecord
 from mmsearch.server.services import Services
 
 _BLOCK = 1 << 18
-_CHANGED = "the file is not what was indexed any more; index its folder again"
 
 
 class Side(IntEnum):
@@ -64,14 +63,7 @@ class Thumbnails:
         kept = self._server.thumbnails.get(content_hash, side)
         if kept is not None:
             return kept, "kept"
-        try:
-            data, _ = read_file(os.fsencode(image.path))
-        except PictureError as error:
-            if error.code == "not_an_image":  # what was indexed was one
-                raise PictureError("changed", _CHANGED) from error
-            raise
-        if sha256(data).digest() != content_hash:
-            raise PictureError("changed", _CHANGED)
+        data = read_indexed(os.fsencode(image.path), content_hash)
         jpeg = thumbnail(data, side, max_megapixels=enough_for(image.width, image.height)).jpeg
         self._server.thumbnails.put(content_hash, side, jpeg)
         return jpeg, "made"
@@ -106,11 +98,11 @@ def opened_original(image: ImageRecord, content_hash: bytes) -> BufferedReader:
             digest.update(block)
             n_bytes += len(block)
         if digest.digest() != content_hash:
-            raise PictureError("changed", _CHANGED)
+            raise PictureError("changed", CHANGED)
         file.seek(0)
     except OSError as error:
         file.close()
-        raise PictureError("changed", _CHANGED) from error
+        raise PictureError("changed", CHANGED) from error
     except PictureError:
         file.close()
         raise

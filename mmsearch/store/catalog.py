@@ -33,7 +33,7 @@ from mmsearch.store.note import Moment, write_note
 from mmsearch.store.publish import storage_errors
 from mmsearch.store.sqlite_errors import sqlite_errors
 from mmsearch.store.where import Condition, register_functions
-from mmsearch.system import sync_folder
+from mmsearch.system import make_private, sync_folder
 
 CATALOG = "catalog.sqlite"
 _COLUMNS = "id, path, row, size, mtime_ns, width, height, format, taken"
@@ -123,6 +123,7 @@ class Catalog:
                 leftover.unlink()
             for name in ("-wal", "-shm"):  # of one that is replaced
                 path.with_name(path.name + name).unlink(missing_ok=True)
+            make_private(temporary)
             with sqlite_errors(path), closing(sqlite3.connect(temporary, isolation_level=None)) as db:
                 db.execute("PRAGMA synchronous=FULL")
                 db.execute("BEGIN")

@@ -22,6 +22,7 @@ from mmsearch.store.changes import Changes, apply_changes
 from mmsearch.store.history import history_problem, sidecar_problem, with_moment
 from mmsearch.store.lock import HeldFolder, locked
 from mmsearch.store.matrix import Half, append_rows, map_rows, row_checksum, stored_rows
+from mmsearch.store.private import close_to_others
 from mmsearch.store.publish import (
     load_matching,
     publish,
@@ -102,6 +103,7 @@ class Store:
         with storage_errors(folder, "the library folder"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(folder) as held:
+            close_to_others(held.files)
             if create is not None and not holds_pictures(folder):
                 Catalog.create(held.files / CATALOG, create)
             held.watch(CATALOG)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from mmsearch.errors import StorageError, VocabularyError, advice, reason, refuse_shortage
-from mmsearch.system import shown_path, sync_folder
+from mmsearch.system import make_private, shown_path, sync_folder
 
 T = TypeVar("T")
 MANIFEST = "manifest.json"
@@ -208,6 +208,7 @@ def publish(
     temporary = folder / f"{name}.bin.tmp"
     with storage_errors(target, f"the {_WORDS.get(kind, kind)}"):
         try:
+            make_private(temporary)  # libraries that write it by themselves go by the umask
             save(temporary)
             handle = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)
             try:

@@ -1,6 +1,7 @@
 """Remembered query vectors: a small cache beside the catalog, so that a repeated text needs no encoder.
 
-Best effort by design: a missing, damaged, locked or read-only file only means the text is encoded again.
+Best effort by design: a missing, damaged, locked or read-only file only means the text is encoded again. It tells
+what was looked for, so a library can be told to keep none, and to forget those that it has.
 """
 
 from __future__ import annotations
@@ -8,12 +9,61 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mmsearch.records import Matrix
+from mmsearch.store.publish import storage_errors
+from mmsearch.system import make_private
+
+if TYPE_CHECKING:
+    from mmsearch.store.catalog import Catalog
+    from mmsearch.store.folder import Store
 
 LIMIT = 10_000  # texts
+QUERIES = "queries.sqlite"
+_IS_REMEMBERING = "remembers_queries"  # setting
+
+
+def is_remembering(catalog: Catalog) -> bool:
+    """Return whether a library remembers queries; it does unless it was told not to."""
+    return catalog.meta(_IS_REMEMBERING) is not False
+
+
+def keep_remembering(store: Store, wanted: bool | None) -> None:
+    """Keep whether a library remembers queries, if that is said; forget all if not. The caller is the writer."""
+    if wanted is not None and wanted != is_remembering(store.catalog):
+        with store.catalog.writing():
+            store.catalog.set_meta({_IS_REMEMBERING: wanted})
+    if wanted is False:
+        forget_queries(store.files)
+
+
+def n_remembered(folder: Path) -> int:
+    """Return how many queries are remembered in the folder of a library."""
+    if not (folder / QUERIES).is_file():
+        return 0
+    try:
+        with closing(sqlite3.connect(folder / QUERIES, timeout=1.0)) as db:
+            return int(db.execute("SELECT count(*) FROM query").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
+def forget_queries(folder: Path) -> int:
+    """Forget all queries, and return how many there were.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be removed.
+    """
+    n = n_remembered(folder)
+    with storage_errors(folder / QUERIES, "that queries are forgotten"):
+        for suffix in ("", "-journal"):
+            (folder / f"{QUERIES}{suffix}").unlink(missing_ok=True)
+    return n
 
 
 class RememberedQueries:
@@ -23,6 +73,8 @@ class RememberedQueries:
         self._path, self._fingerprint, self._dim = path, fingerprint, dim
 
     def _connect(self) -> sqlite3.Connection:
+        with suppress(OSError):
+            make_private(self._path)
         db = sqlite3.connect(self._path, timeout=0.1, isolation_level=None)
         db.execute("PRAGMA synchronous=OFF")
         db.execute(

@@ -9,7 +9,9 @@ from pathlib import Path
 from mmsearch.records import READING, LibraryStatus
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import calibrations_of, graph_facts, routed, settings_of
+from mmsearch.store.private import open_to_others
 from mmsearch.store.progress import read_progress
+from mmsearch.store.remembered import is_remembering, n_remembered
 from mmsearch.store.words import words_facts
 
 
@@ -28,6 +30,7 @@ def library_status(store: Store) -> LibraryStatus:
             n_vectors=store.n_rows - n_dead,
             n_dead=n_dead,
             n_read_before=store.catalog.count_where("reading < ?", [READING]),
+            n_remembered=n_remembered(store.folder) if is_remembering(store.catalog) else None,
             bad=tuple(store.catalog.bad_pictures()),
             size_bytes=_size_on_disk(store.folder),
             graph_from=settings.graph_from,
@@ -36,7 +39,7 @@ def library_status(store: Store) -> LibraryStatus:
             search={name: found.to_json() for name, found in searches.items()},
             local=words_facts(store),
             progress=read_progress(store.folder),
-            problems=tuple(store.problems()),
+            problems=(*store.problems(), *filter(None, [open_to_others(store.folder)])),
         )
 
 

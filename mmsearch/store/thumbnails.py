@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from mmsearch.records import READING
+from mmsearch.system import make_private
 
 LIMIT_BYTES = 500_000_000
 _PAGE = 4096
@@ -25,6 +26,8 @@ class KeptThumbnails:
         self._path, self._limit = path, limit_bytes
 
     def _connect(self) -> sqlite3.Connection:
+        with suppress(OSError):
+            make_private(self._path)
         db = sqlite3.connect(self._path, timeout=1.0, isolation_level=None)
         db.execute("PRAGMA synchronous=OFF")
         db.execute(f"PRAGMA max_page_count={max(16, self._limit // _PAGE)}")  # the bound, whatever happens

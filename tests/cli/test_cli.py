@@ -246,6 +246,19 @@ def test_odd_names_reach_a_terminal_escaped_and_a_list_of_paths_as_they_are(read
     assert set(found.encode(errors="surrogateescape").split(b"\0")[:-1]) == expected
 
 
+def test_queries_are_forgotten_on_request_and_the_next_ones_are_not_remembered(ready, photos):
+    ready("search", "a cat")
+    assert "queries" in ready("status", "--format", "table")[1]
+    code, _, err = ready("rm", "--queries")
+    assert (code, err) == (0, "1 remembered query forgotten\n")
+    assert ready("index", photos, "--no-remember")[0] == 0
+    ready("search", "a cat")
+    assert re.search(r"^queries +not remembered$", ready("status", "--format", "table")[1], re.MULTILINE)
+    code, _, err = ready("rm")
+    assert code == 2
+    assert "give at least one PATH, or --queries" in err
+
+
 INTERRUPTED_IMPORT = """
 import sys
 class CtrlC:

@@ -6,8 +6,12 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import time
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import httpx
 import pytest
@@ -19,7 +23,8 @@ def started(run):
     running = []
 
     def start(*arguments, **environment):
-        command = [sys.executable, "-m", "mmsearch", "serve", "--no-open", *arguments]
+        open_browser = [] if "BROWSER" in environment else ["--no-open"]
+        command = [sys.executable, "-m", "mmsearch", "serve", *open_browser, *arguments]
         server = subprocess.Popen(
             command, stderr=subprocess.PIPE, env={**run.environment, **environment}, text=True
         )
@@ -63,6 +68,26 @@ def test_the_token_of_the_environment_is_taken_and_not_printed(indexed, started)
 def test_a_warning_is_given_when_other_machines_can_ask(indexed, started):
     _, said = started("--port", "0", "--host", "0.0.0.0", "--library", str(indexed.folder))
     assert said.startswith("warning: 0.0.0.0 can be reached from other machines")
+
+
+def test_browser_is_started_without_the_key_by_a_file_that_only_this_user_can_read(indexed, started, tmp_path):
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/arguments.new\n'
+                       f"mv {tmp_path}/arguments.new {tmp_path}/arguments\n")  # fmt: skip
+    browser.chmod(0o755)
+    options = ("--port", "0", "--library", str(indexed.folder))
+    server, said = started(*options, BROWSER=f"{browser} %s", TMPDIR=str(tmp_path))
+    link = re.search(r"page:  (\S+)", said)[1]
+    while not (tmp_path / "arguments").exists():
+        time.sleep(0.05)
+    (address,) = (tmp_path / "arguments").read_text().split()
+    page = Path(unquote(urlsplit(address).path))
+    assert (urlsplit(address).scheme, "key" in address) == ("file", False)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (page, page.parent)] == [0o600, 0o700]
+    assert re.search(r"url=([^\"]+)", page.read_text())[1] == link
+    server.send_signal(signal.SIGINT)
+    server.communicate(timeout=20)
+    assert not page.parent.exists()
 
 
 def test_a_port_that_is_taken_is_a_sentence(indexed, run):
