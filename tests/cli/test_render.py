@@ -88,7 +88,7 @@ def test_a_table_says_what_put_a_hit_above_one_of_a_better_score(odd):
 
 def test_json_says_without_being_asked_to_explain_which_hits_are_verified_in_the_words_of_the_api(odd):
     first, *_, last = map(json.loads, searched(odd[0], "jsonl")[0].splitlines())
-    assert set(first["local"]) == {"score", "is_verified", "n_inliers", "reason"}
+    assert set(first["local"]) == {"score", "is_verified", "is_mark", "n_inliers", "reason"}
     assert first["local"]["is_verified"]
     assert first["local"]["n_inliers"] > 10
     assert not last["local"]["is_verified"]
