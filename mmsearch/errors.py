@@ -29,6 +29,8 @@
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _FREE_SPACE = "free some space, or choose a place that has some"
@@ -244,3 +246,14 @@ class FingerprintError(LibraryError):
 
 class StorageError(LibraryError, OSError):
     """The operating system refused a write."""
+
+
+@contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError into a StorageError that names what could not be written; StorageError passes."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path}: could not be written ({reason(error)}); {advice(error)}") from error

@@ -12,12 +12,12 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmsearch.errors import OutputError, StorageError, advice, reason
+from mmsearch.errors import OutputError, write_errors
 from mmsearch.images.kinds import HEAD_BYTES, is_named_like_a_picture_or_film, is_picture_or_film
 from mmsearch.system import sync_folder
 
@@ -69,7 +69,7 @@ class OutputFile:
         StorageError
             If the system refuses.
         """
-        with self._errors():
+        with write_errors(self.path):
             if not self._is_stream():
                 target = self._target()
                 self._refuse_others(target)
@@ -81,7 +81,7 @@ class OutputFile:
 
         What came there meanwhile is looked at like what was there before.
         """
-        with self._errors():
+        with write_errors(self.path):
             is_stream, target = self._is_stream(), self._target()
             beside = None if is_stream else target.parent
             with tempfile.TemporaryDirectory(prefix=".mmsearch-", dir=beside) as folder:
@@ -152,12 +152,3 @@ class OutputFile:
                 f"{self.path} is there and is not {self.kind.words}; choose another name, or replace it with "
                 "--force"
             )
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except StorageError:
-            raise
-        except OSError as error:
-            raise StorageError(f"{self.path}: could not be written ({reason(error)}); {advice(error)}") from error

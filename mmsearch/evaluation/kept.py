@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mmsearch.errors import StorageError, advice, reason
+from mmsearch.errors import write_errors
 
 
 def write_kept(file: Path, data: bytes) -> None:
     """Write a file, with its folder, or raise StorageError."""
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    try:
+    with write_errors(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)
         temporary.replace(file)
-    except OSError as error:
-        raise StorageError(f"{file}: could not be written ({reason(error)}); {advice(error)}") from error

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mmsearch.errors import StorageError, advice, reason
+from mmsearch.errors import write_errors
 from mmsearch.evaluation.page import page_of
 from mmsearch.names import json_text
 from mmsearch.output import PAGE, REPORT, OutputFile
@@ -79,10 +79,8 @@ class Report:
         )
 
     def _make_folder(self) -> None:
-        try:
+        with write_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"{self.folder}: could not be written ({reason(error)}); {advice(error)}") from error
 
 
 def finite(value: Any) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.errors import GroundTruthError, StorageError, advice, reason
+from mmsearch.errors import GroundTruthError, write_errors
 from mmsearch.evaluation.ground_truth.hugging_face_load import is_in_cache, load_split
 from mmsearch.evaluation.ground_truth.sets import CaptionSet, ClassSet, caption_set, picture_in, refuse_missing
 from mmsearch.evaluation.kept import write_kept
@@ -264,10 +264,8 @@ def _suffix(data: bytes) -> str:
 
 def _write(path: Path, data: bytes) -> Path:
     """Return the path of a picture that is written once, whole or not at all."""
-    try:
+    with write_errors(path):
         is_there = path.is_file() and path.stat().st_size == len(data)
-    except OSError as error:
-        raise StorageError(f"{path}: could not be written ({reason(error)}); {advice(error)}") from error
     if not is_there:
         write_kept(path, data)
     return path
