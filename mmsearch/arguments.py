@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
-from typing import Any, Literal, TypeAlias, TypeVar, get_args
+from typing import Any, Literal, TypeAlias, TypeGuard, TypeVar, get_args
 
 from mmsearch.errors import ArgumentError, QueryError
 
@@ -128,7 +128,7 @@ def as_id(value: object, name: str) -> int:
     """Return the id of a picture, of Python or NumPy, or raise ArgumentError; a bool is none."""
     if not is_whole(value):
         raise unfit(name, value, "the id of a picture (int)")
-    return int(value)  # type: ignore[call-overload, no-any-return]
+    return int(value)
 
 
 def as_flag(value: object, name: str) -> bool:
@@ -150,16 +150,16 @@ def as_count(value: object, name: str) -> int:
     """
     if not is_whole(value):
         raise unfit(name, value, "an integer")
-    if int(value) < 1:  # type: ignore[call-overload]
+    if int(value) < 1:
         raise QueryError(f"{name} is {value}; expected at least 1")
-    return int(value)  # type: ignore[call-overload, no-any-return]
+    return int(value)
 
 
 def as_number(value: object, name: str) -> float:
     """Return a real number, of Python or NumPy, or raise ArgumentError; a bool is none."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise unfit(name, value, "a number")
-    return as_id(value, name) if isinstance(value, Integral) else float(value)
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def as_positive(value: object, name: str) -> float:
@@ -178,7 +178,7 @@ def as_positive(value: object, name: str) -> float:
     return number
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[Integral]:
     """Return whether a value is an integer of Python or NumPy, and no bool.
 
     >>> is_whole(1), is_whole(True), is_whole(1.0)
