@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from importlib.util import find_spec
 from typing import TypeAlias
 
@@ -32,7 +33,7 @@ from mmsearch.records import (
     Verification,
 )
 from mmsearch.store.folder import Store
-from mmsearch.store.publish import MANIFEST
+from mmsearch.store.publish import manifest_state
 from mmsearch.store.where import Condition
 from mmsearch.store.words import load_words
 from mmsearch.terms import bearable_megapixels, read_example
@@ -66,11 +67,12 @@ Ranked: TypeAlias = tuple[float, ImageRecord, LocalEvidence | None]
 
 @dataclass(frozen=True)
 class LocalQuery:
-    """An example picture: its features, their words, and where it lies in the picture that it is a part of."""
+    """An example picture: its features and their words, where it lies in what it is a part of, and its sha256."""
 
     features: LocalFeatures
     words: ImageWords
     corner: tuple[int, int] = (0, 0)
+    content_hash: bytes = b""
 
 
 class LocalStage:
@@ -154,7 +156,7 @@ class LocalReader:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._stage: LocalStage | str = ""
-        self._state = (-1, 0)
+        self._state = (-1, b"")
 
     def query(self, example: Term, *, is_demanded: bool) -> tuple[LocalQuery | None, str]:
         """Return an example picture as words, or None and why, which is empty if nobody asked.
@@ -187,7 +189,7 @@ class LocalReader:
         found = stage.query(picture.pixels, (picture.width, picture.height))
         if isinstance(found, str):
             return None, f"{found}: the local stage abstains"
-        return replace(found, corner=corner), ""
+        return replace(found, corner=corner, content_hash=sha256(data).digest()), ""
 
     def by_words(self, query: LocalQuery, k: int, condition: Condition, itself: Sequence[int] = ()) -> list[Ranked]:
         """Return at least the k best pictures by visual words alone that pass the filter, verified ones first.
@@ -238,20 +240,12 @@ class LocalReader:
     def _current(self) -> LocalStage | str:
         """Return the stage over the words of the library's present state, or why there is none."""
         with self.store.catalog.reading():
-            state = self.store.catalog.meta("revision"), _published(self.store)
+            state = self.store.catalog.meta("revision"), manifest_state(self.store.files)
             if state != self._state:
                 words = load_words(self.store)
                 self._stage = words if isinstance(words, str) else LocalStage(words.vocabulary, words.inverted)
                 self._state = state
         return self._stage
-
-
-def _published(store: Store) -> int:
-    """Return what changes whenever caches are published, which is after the catalog has changed."""
-    try:
-        return (store.folder / MANIFEST).stat().st_mtime_ns
-    except OSError:
-        return 0
 
 
 def _looked_at(

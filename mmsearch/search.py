@@ -130,9 +130,10 @@ class Searcher:
         k = as_count(k, "k")
         one_of(mode, "mode", Mode), one_of(rerank, "rerank", Rerank), one_of(expand, "expand", Expand)
         condition = parse_where(query.where)
-        with self.store.catalog.reading():
-            condition = spelled(self.store.catalog, condition)
-            require_possible(self.store.catalog, condition)
+        if condition.filters:
+            with self.store.catalog.reading():
+                condition = spelled(self.store.catalog, condition)
+                require_possible(self.store.catalog, condition)
         if mode == "global" and not self._has_vectors:
             if rerank != "auto" or not _compares_pictures(query):
                 self._encoder()  # raises, as there is none
@@ -257,7 +258,7 @@ class Searcher:
         judged_pictures(self.store, query.irrelevant)
         if local is None:
             return []
-        itself = [image.image_id for image in self.terms.stored_as(query.images[0])]
+        itself = [image.image_id for image in self.terms.stored_as(query.images[0], local.content_hash)]
         found = self._local().by_words(local, k, condition.without(query.irrelevant), itself)
         return _itself_first(found, itself)[:k]
 

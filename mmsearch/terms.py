@@ -147,20 +147,17 @@ class TermEncoder:
         """
         return self._picture(as_term(picture))[0]
 
-    def stored_as(self, picture: Example | Term) -> list[ImageRecord]:
+    def stored_as(self, picture: Example | Term, content_hash: bytes) -> list[ImageRecord]:
         """Return the pictures of the library that an example is: the one it names, or those of the same contents.
+
+        `content_hash` is the sha256 of what was read of it.
 
         Raises
         ------
         QueryError
             If the library has no picture with this id.
-        PictureError
-            If the picture cannot be read.
         """
-        term = as_term(picture)
-        return self._named(term) or self.store.catalog.images_with_hash(
-            sha256(read_example(self.store, term)[0]).digest()
-        )
+        return self._named(as_term(picture)) or self.store.catalog.images_with_hash(content_hash)
 
     def _picture(self, term: Term) -> tuple[Matrix, list[ImageRecord]]:
         """Return the unit vector (dim,) of a picture, and the pictures of the library that it is."""
