@@ -32,7 +32,7 @@ _DESCRIPTOR = re.compile(r"(-?\d+|AT_FDCWD)<((?:\\x[0-9a-f]{2})*)>")
 
 @dataclass
 class Operation:
-    """One change: of the bytes of a file (`write`, `truncate`), of a name in a folder (`name`), or `sync` of either.
+    """One change: of the bytes of a file (`write`, `truncate`) or a name in a folder (`name`); or `sync` of either.
 
     `acknowledge` is no change: the run said a number then.
     """
@@ -127,7 +127,7 @@ class _Recorder:
     # -- paths ---------------------------------------------------------------------------------------
 
     def place(self, path: str) -> tuple[int, str] | None:
-        """Return the folder and the name in it that a path means; None outside of the library, or without a name."""
+        """Return the folder and the name in it that a path means; None outside of the library, or without one."""
         if not path.startswith(self.library + "/") or path.endswith("-shm") or "/#" in path:
             return None
         *parents, name = path[len(self.library) + 1 :].split("/")
@@ -247,8 +247,8 @@ def acknowledged(disk: Disk, moment: int) -> int:
 def write_state(disk: Disk, moment: int, manner: str, rng: random.Random, target: Path) -> None:
     """Write a library as a disk may hold it that lost its power at a moment.
 
-    `lost`: what was not forced is not there. `kept`: all of it is, as after a kill. `torn`: of every file and folder
-    the first few changes are, the last of them in part. `reordered`: any of them are.
+    `lost`: what was not forced is gone. `kept`: all of it is there, as after a kill. `torn`: of every file and
+    folder the first few changes are, the last of them in part. `reordered`: any of them are.
     """
     pending: dict[int, list[Operation]] = defaultdict(list)
     contents = {node: bytearray(data) for node, data in disk.contents.items()}

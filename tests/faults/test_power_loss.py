@@ -21,7 +21,7 @@ RUNS = ("first", "second")
 
 @pytest.fixture(scope="module")
 def runs(checkpoint, cache, tiny_folder, tmp_path_factory):
-    """What two runs did to the disk: one that makes a library, one after which pictures have gone and others come."""
+    """What two runs did to the disk: one makes a library, after the other pictures have gone and others come."""
     base = tmp_path_factory.mktemp("power")
     library, photos = base / "library", copied_samples(base / "photos")
     waiting = base / "waiting"
