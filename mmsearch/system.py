@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -125,6 +126,38 @@ def copy_file(source: Path, target: Path) -> None:
             shutil.copyfileobj(original, copy, 1 << 20)
         copy.flush()
         os.fsync(copy.fileno())
+
+
+def unconfirmed_bytes(handle: int) -> int:
+    """Return how many bytes that were written to a TCP socket the other side has not confirmed.
+
+    0 where a system does not say.
+    """
+    try:
+        import fcntl
+        import termios
+
+        answer = fcntl.ioctl(handle, termios.TIOCOUTQ, bytes(4))
+    except (ImportError, AttributeError, OSError):
+        return 0
+    return int.from_bytes(answer, sys.byteorder)
+
+
+def allow_open_files(n: int) -> int:
+    """Let this process have so many files and connections open if it may, and return how many it may have."""
+    try:
+        import resource
+    except ImportError:
+        return n
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= n:
+        return n
+    allowed = n if hard == resource.RLIM_INFINITY else min(n, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    except (OSError, ValueError):
+        return soft
+    return allowed
 
 
 def make_private(path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
@@ -17,6 +18,8 @@ from mmsearch.names import json_text
 
 Details: TypeAlias = Sequence[Mapping[str, Any]]
 MEDIA_TYPE = "application/problem+json"
+MAX_ERRORS = 20
+MAX_TEXT = 500
 
 
 class Unfit(Exception):
@@ -31,7 +34,8 @@ class Problem(TypedDict, total=False):
     """Why a request was not answered (RFC 9457).
 
     `type` is `about:blank` where the status says all, or `urn:mmsearch:` and one of `query`, `picture`, `library`,
-    `request`. A `picture` has a reason `code`; a `request` has `errors` that say where it does not fit.
+    `request`. A `picture` has a reason `code`; a `request` has `errors` that say where it does not fit, at most 20,
+    and `n_more` counts the rest where there are more.
     """
 
     type: str
@@ -40,6 +44,7 @@ class Problem(TypedDict, total=False):
     detail: str
     code: str
     errors: list[dict[str, str]]
+    n_more: int
 
 
 def dumped(value: Any) -> bytes:
@@ -87,11 +92,28 @@ def of_error(error: MmsearchError) -> Response:
     return problem(422, str(error), kind="query")
 
 
+def of_http(error: HTTPException) -> Response:
+    """Return the problem that a status with a sentence is."""
+    headers = dict(error.headers) if error.headers else None
+    return problem(error.status_code, str(error.detail), headers=headers)
+
+
 def invalid(errors: Details) -> Response:
-    """Return the problem of a request that does not fit its description; `errors` are like those of pydantic."""
-    found = [{"at": ".".join(map(str, one["loc"])), "message": str(one["msg"])} for one in errors]
-    first = f": {found[0]['at']}: {found[0]['message']}" if found else ""
-    return problem(422, f"the request does not fit{first}", kind="request", errors=found)
+    """Return the problem of a request that does not fit its description; `errors` are like those of pydantic.
+
+    Only the first are named, and names and sentences are cut: both may hold what the request said.
+    """
+    shown = [
+        {"at": _cut(".".join(map(str, error["loc"]))), "message": _cut(str(error["msg"]))}
+        for error in errors[:MAX_ERRORS]
+    ]
+    first = "".join(f": {text}" for text in shown[0].values() if text) if shown else ""
+    rest: dict[str, Any] = {"n_more": len(errors) - MAX_ERRORS} if len(errors) > MAX_ERRORS else {}
+    return problem(422, f"the request does not fit{first}", kind="request", errors=shown, **rest)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
 
 
 def install(app: FastAPI) -> None:
@@ -99,8 +121,7 @@ def install(app: FastAPI) -> None:
 
     async def http_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        headers = dict(error.headers) if error.headers else None
-        return problem(error.status_code, str(error.detail), headers=headers)
+        return of_http(error)
 
     async def validation_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError | Unfit)
@@ -109,6 +130,9 @@ def install(app: FastAPI) -> None:
     async def expected_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, MmsearchError)
         return of_error(error)
+
+    async def gone(_: Request, __: Exception) -> Response:
+        return problem(400, "the client left before its request was whole")  # which nobody reads
 
     async def refusal(_: Request, error: Exception) -> Response:
         assert isinstance(error, OSError)
@@ -123,5 +147,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, validation_error)
     app.add_exception_handler(Unfit, validation_error)
     app.add_exception_handler(MmsearchError, expected_error)
+    app.add_exception_handler(ClientDisconnect, gone)
     app.add_exception_handler(OSError, refusal)
     app.add_exception_handler(Exception, unexpected_error)
