@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_M_MMAP_THRESHOLD = -3
 _OUT_OF_MEMORY = re.compile("out of memory|insufficient memory|failed to allocate memory|bad_alloc", re.IGNORECASE)
 
 _FICLONE = 0x40049409  # Linux: let one file share the blocks of another
@@ -126,6 +127,20 @@ def copy_file(source: Path, target: Path) -> None:
             shutil.copyfileobj(original, copy, 1 << 20)
         copy.flush()
         os.fsync(copy.fileno())
+
+
+def keep_large_blocks_apart(n_bytes: int) -> None:
+    """Let memory that is taken in blocks of so many bytes go back to the system as soon as it is freed.
+
+    glibc alone puts such blocks among all others once a first one was freed, and they leave holes. Nothing happens
+    where there is another allocator.
+    """
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, n_bytes)
+    except (ImportError, OSError, AttributeError, TypeError):
+        return
 
 
 def unconfirmed_bytes(handle: int) -> int:

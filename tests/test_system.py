@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import subprocess
+import sys
 import time
 from contextlib import suppress
 
@@ -54,3 +56,30 @@ def test_more_files_may_be_open_up_to_what_is_allowed():
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 400
         assert system.allow_open_files(hard + 1) == hard
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)
+
+
+FREED = """
+import resource, sys
+from pathlib import Path
+from mmsearch import system
+if sys.argv[1] == "apart":
+    system.keep_large_blocks_apart(1 << 22)
+def in_use():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+bytes(20 << 20)
+before, kept = in_use(), []
+blocks = []
+for i in range(10):
+    blocks.append(b"x" * (10 << 20))
+    kept.append(b"y" * 5_000)  # stays above each
+del blocks
+print(in_use() - before)
+"""
+
+
+def test_large_blocks_that_were_freed_are_given_back():
+    command = [sys.executable, "-c", FREED]
+    kept, apart = (
+        int(subprocess.run([*command, how], capture_output=True, check=True).stdout) for how in ("as ever", "apart")
+    )
+    assert apart < 10 << 20 < kept

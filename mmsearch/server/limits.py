@@ -22,7 +22,8 @@ from mmsearch.system import unconfirmed_bytes
 _LOG = logging.getLogger(__name__)
 MAX_BODY = 20 << 20
 MAX_JSON = 2 << 20
-MAX_HELD = 128 << 20
+MAX_HELD = 64 << 20
+"""Three of the largest: one that is worked on, and others that come meanwhile. A form is held twice for a moment."""
 SMALL = 64 << 10
 """Bodies up to here are not counted among those held: a connection may have as much in its buffers."""
 _AT_ONCE = struct.pack("ii", 1, 0)

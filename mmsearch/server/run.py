@@ -14,12 +14,13 @@ from mmsearch.library import Library
 from mmsearch.server.app import create_app
 from mmsearch.server.limits import TimedProtocol
 from mmsearch.server.security import Access, Guard
-from mmsearch.system import allow_open_files
+from mmsearch.system import allow_open_files, keep_large_blocks_apart
 
 MAX_CONNECTIONS = 1_000
 MIN_CONNECTIONS = 100
 OTHER_FILES = 500
 """What a server may have open besides connections: libraries of its threads, originals that it shows, workers."""
+LARGE_BLOCK = 4 << 20
 MIN_TOKEN = 16
 
 
@@ -58,6 +59,7 @@ def serve(
         raise ServerError(f"the token has {len(token)} characters; give at least {MIN_TOKEN} that nobody guesses")
     with Library.open(folder, cache=cache) as library:
         library.status()  # what is wrong with the library is said now
+    keep_large_blocks_apart(LARGE_BLOCK)  # pictures that are sent
     with _listening(host, port) as listener:
         port = listener.getsockname()[1]
         access = Access(host, port) if token is None else Access(host, port, token)
