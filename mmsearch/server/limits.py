@@ -23,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 MAX_BODY = 20 << 20
 MAX_JSON = 2 << 20
 MAX_HELD = 64 << 20
-"""Three of the largest: one that is worked on, and others that come meanwhile. A form is held twice for a moment."""
+"""Three of the largest: one that is worked on, and two that come meanwhile."""
 SMALL = 64 << 10
 """Bodies up to here are not counted among those held: a connection may have as much in its buffers."""
 _AT_ONCE = struct.pack("ii", 1, 0)
