@@ -131,12 +131,12 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, MmsearchError)
         return of_error(error)
 
-    async def gone(_: Request, __: Exception) -> Response:
-        return problem(400, "the client left before its request was whole")  # which nobody reads
-
     async def refusal(_: Request, error: Exception) -> Response:
         assert isinstance(error, OSError)
         return problem(503, sentence(error), kind="library")
+
+    async def left(_: Request, __: Exception) -> Response:
+        return Response(status_code=499)  # for the metrics: nobody reads it
 
     async def unexpected_error(_: Request, __: Exception) -> Response:
         # uvicorn ends the connection after it; a client that is not told would use it again.
@@ -147,6 +147,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, validation_error)
     app.add_exception_handler(Unfit, validation_error)
     app.add_exception_handler(MmsearchError, expected_error)
-    app.add_exception_handler(ClientDisconnect, gone)
+    app.add_exception_handler(ClientDisconnect, left)
     app.add_exception_handler(OSError, refusal)
     app.add_exception_handler(Exception, unexpected_error)
