@@ -42,14 +42,17 @@ async def read_body(request: Request, model: type[R]) -> tuple[R, list[PictureBy
         If it does not fit the description.
     """
     header = request.headers.get("content-type", "")
+    if len(header) > _MAX_KIND:
+        raise HTTPException(415, f"the content type has {len(header)} characters, which is no type of a body")
     kind = header.partition(";")[0].strip().lower()
-    if kind == "multipart/form-data" and len(header) <= _MAX_KIND:
+    if kind == "multipart/form-data":
         body, uploads = await _read_form(request)
     elif kind == "application/json":
         body, uploads = await request.body(), []
     else:
-        kind = kind[:_MAX_KIND] or "of no kind"
-        raise HTTPException(415, f"the body is {kind}; send application/json or multipart/form-data")
+        raise HTTPException(
+            415, f"the body is {kind or 'of no kind'}; send application/json or multipart/form-data"
+        )
     require_modest(body)
     try:
         return model.model_validate_json(body), uploads
