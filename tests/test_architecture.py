@@ -65,7 +65,7 @@ BORDERS = {  # third-party package -> where it may be imported
               "evaluation.retrieval", "evaluation.instance", "evaluation.classify", "evaluation.ann",
               "evaluation.plots", "evaluation.local"},
     "fastapi": {"server"}, "starlette": {"server"}, "uvicorn": {"server"}, "pydantic": {"server"},
-    "prometheus_client": {"server"}, "typing_extensions": {"server"},
+    "prometheus_client": {"server"}, "typing_extensions": {"server"}, "python_multipart": {"server"},
     "matplotlib": {"evaluation.plots"}, "jinja2": {"evaluation.page", "cli"},
 }  # fmt: skip
 LINUX_ONLY = re.compile(
