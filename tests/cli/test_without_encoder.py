@@ -89,7 +89,7 @@ def test_neither_index_nor_its_workers_nor_search_import_an_encoder(folder, tmp_
             "import sys; from mmsearch.worker import main; main(*sys.argv[1:])",
             *("", "64", str(os.getpid())),
             given=json.dumps(job) + "\n",
-        ),  # fmt: skip
+        ),
         loaded_by(COMMAND, "index", folder, "--library", library.folder),
         loaded_by(COMMAND, "search", "-i", folder / "cat.jpg", "--library", library.folder),
     ):
