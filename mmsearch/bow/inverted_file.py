@@ -56,14 +56,15 @@ class ListStatistics:
 
 
 class _Found(NamedTuple):
-    """Matches: the position in the query's words, the position of the posting, and the Hamming distance."""
+    """Matches: the place in the query's words, that of the posting, the row of its picture, the distance."""
 
     asked: Ints
     postings: Ints
+    rows: NDArray[np.int32]
     distances: Pixels
 
 
-_NOTHING = _Found(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint8))
+_NOTHING = _Found(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.uint8))
 
 
 class InvertedFile:
@@ -199,7 +200,7 @@ class InvertedFile:
 
     def _embedded(self, segment: Postings, query: ImageWords, found: _Found) -> Floats:
         """Return the weights of all matches of every picture of a segment, summed."""
-        rows = segment.rows[found.postings]
+        rows = found.rows
         first, counts = runs(found.asked, rows)
         total = np.zeros(len(segment.image_ids))
         if len(first):
@@ -226,7 +227,9 @@ class InvertedFile:
             distances = np.bitwise_count(different)
             near = np.flatnonzero(distances <= self.max_distance)
             owners = np.searchsorted(np.cumsum(lengths), near, side="right") + part.start
-            parts.append(_Found(asked[owners], postings[near], distances[near]))
+            # Whole lists lie together in their file, so that the rows of all are read sooner than those of some.
+            rows = segment.rows[postings][near]
+            parts.append(_Found(asked[owners], postings[near], rows, distances[near]))
         return _Found(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def _cosines(self, query: ImageWords, weighting: Weighting) -> list[Floats]:
@@ -297,7 +300,7 @@ class InvertedFile:
         """Return the matches of one picture, from those of all segments."""
         number, row = self._place_of(image_id)
         segment, near = self.segments[number], found[number]
-        own = np.flatnonzero(segment.rows[near.postings] == row)
+        own = np.flatnonzero(near.rows == row)
         postings = near.postings[own]
         return LocalMatches(
             image_id=image_id,
