@@ -197,7 +197,7 @@ class LocalReader:
         """
         stage = self._current()
         if isinstance(stage, str):  # it was there when the example was read
-            return []
+            raise QueryError(stage)
         scores = stage.scores(query)
         wanted = max(k, N_VERIFIED)
         n = wanted
