@@ -99,16 +99,20 @@ class FileArray(Generic[Scalar]):
             return found
         if len(rows) and not (rows.min() >= 0 and rows.max() < len(self)):
             raise IndexError(f"rows {rows.min()} to {rows.max()} of an array of {len(self)}")
-        found = self._empty(len(rows))
+        # Neighbours in the file are read together, such as the pictures of one folder.
+        is_first = np.ones(len(rows), dtype=bool)
+        np.not_equal(rows[1:], rows[:-1] + 1, out=is_first[1:])
+        places = np.flatnonzero(is_first)
+        return self.runs(rows[places], np.diff(places, append=len(rows)))
+
+    def runs(self, starts: NDArray[np.integer], lengths: NDArray[np.integer]) -> NDArray[Scalar]:
+        """Return runs of rows, one behind the other: so many from each start on, all of them there."""
+        ends = np.cumsum(lengths) * self._row_bytes
+        found = self._empty(int(lengths.sum()))
         if found.size:
-            # Neighbours in the file are read together: pictures of one folder, features of one posting list.
-            is_first = np.ones(len(rows), dtype=bool)
-            np.not_equal(rows[1:], rows[:-1] + 1, out=is_first[1:])
-            first_of_run = np.flatnonzero(is_first)
-            offsets = self._offset + rows[first_of_run].astype(np.int64) * self._row_bytes
-            ends = [*(first_of_run * self._row_bytes).tolist(), found.nbytes]
-            memory = found.data.cast("B")
-            pieces = map(memory.__getitem__, map(slice, ends, ends[1:]))
+            offsets = self._offset + starts.astype(np.int64) * self._row_bytes
+            memory, places = found.data.cast("B"), [0, *ends.tolist()]
+            pieces = map(memory.__getitem__, map(slice, places, places[1:]))
             self._file.read_into(pieces, offsets.tolist(), found.nbytes)
         return found
 
