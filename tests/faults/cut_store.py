@@ -20,7 +20,7 @@ from mmsearch.errors import LibraryDamagedError
 from mmsearch.records import SearchResult
 from mmsearch.search import Searcher
 from mmsearch.store.folder import Store
-from tests.conftest import random_units
+from tests.conftest import no_decoder, random_units
 from tests.faults.stand_in import TextVectors
 from tests.store.test_store import DIM, META, Changes, file
 
@@ -60,7 +60,7 @@ def main() -> None:
     texts = TextVectors(DIM)
     all_scores = [stored @ texts.encode_texts([str(i)])[0] for i in range(N_TEXTS)]
     rankings = [np.argsort(-scores) for scores in all_scores]
-    searcher, is_done = Searcher(Store.open(folder), lambda: texts), threading.Event()
+    searcher, is_done = Searcher(Store.open(folder), lambda: texts, no_decoder), threading.Event()
     thread = threading.Thread(target=cut, args=(folder / "vectors-0.f16", n_times, is_done))
     thread.start()
     counts, n_asked = Counter(), 0

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from mmsearch import Query
+from mmsearch.decoder import PictureDecoder
 from mmsearch.errors import LibraryDamagedError, QueryError
 from mmsearch.search import Searcher
 from mmsearch.store.folder import Store
@@ -26,7 +27,8 @@ def main() -> None:
     folder = root / "library"
     filled(folder, N_BASE + N_FRESH)
     give_words(folder, vocabulary, words)
-    searcher, query = Searcher(Store.open(folder), lambda: TextVectors(DIM)), Query(images=[paths[0]])
+    decoder, query = PictureDecoder(), Query(images=[paths[0]])
+    searcher = Searcher(Store.open(folder), lambda: TextVectors(DIM), lambda: decoder)
     expected, is_done = searcher.search(query, mode="local").hits, threading.Event()
     options = {"pause": 0.005}  # a query takes longer than one by a text
     thread = threading.Thread(target=cut, args=(folder / "words-1.bin", n_times, is_done), kwargs=options)
@@ -42,6 +44,7 @@ def main() -> None:
             counts["right" if found == expected else "wrong"] += 1
     thread.join()
     assert searcher.search(query, mode="local").hits == expected
+    decoder.close()
     sys.stdout.write(f"cut {n_times} times, {counts.pop('wrong', 0)} wrong: {dict(counts)}\n")
 
 

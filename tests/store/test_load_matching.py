@@ -16,7 +16,7 @@ from mmsearch.store import publish as publish_module
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, load_graph, update_graph
 from mmsearch.store.proof import verify
-from mmsearch.store.publish import current
+from mmsearch.store.publish import current, load_matching
 from mmsearch.store.words import load_words
 from tests.conftest import limited, random_units
 from tests.faults.stand_in import calibrate_for_the_graph
@@ -112,3 +112,14 @@ def test_segment_of_postings_is_mapped_once(tmp_path):
     words = load_words(store)
     assert len(os.listdir("/proc/self/fd")) - before <= 2  # the vocabulary and one segment
     assert words.inverted.segments
+
+
+def test_cache_that_is_cut_while_it_is_loaded_is_not_believed(tmp_path):
+    with_words(tmp_path)
+
+    def cut(file, facts):
+        os.truncate(tmp_path / "words-1.bin", facts["length"] // 2)
+        return file.read()
+
+    found = load_matching(tmp_path, "words", {}, cut)
+    assert found == "words-1.bin was written to or cut while it was read"
