@@ -480,7 +480,7 @@ class Library:
         return replace(report, problems=(*report.problems, *problems), notices=tuple(notices))
 
     def words(self) -> PublishedWords:
-        """Return the visual words of the library, mapped from its files.
+        """Return the visual words of the library; what is known of features stays in its files.
 
         Raises
         ------

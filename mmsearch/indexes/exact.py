@@ -25,7 +25,7 @@ from mmsearch.vectors import (
     widen_f16,
 )
 
-_BLOCK = 1 << 16  # values widened at a time: 256 KB, which stay in the cache beside the halves they are read as
+_BLOCK = 3 << 15  # values widened at a time: 384 KB, which stay in the cache beside the halves they are read as
 _BATCH_BLOCK = 1 << 18  # a larger block feeds a matrix product better
 _EXACT_ROWS = 4096  # scored again at a time
 _CANDIDATES = 1 << 24  # scores held at a time, 64 MB
@@ -125,9 +125,10 @@ class ExactIndex:
             # One query takes the factor of all rows; of several, each would meet the subnormal numbers, slow ones.
             widen, queries = shrunk_f16, queries * F16_SHRINKING
         for start in range(0, len(rows), size):
-            part = _selection(rows[start : start + size])
-            stored = self._matrix[part]
-            wide = widen(stored, self._wide[: len(stored)])
+            own = rows[start : start + size]
+            part = _selection(own)
+            # Under no name, or what is read would never come to lie where the block before it lay, in the cache.
+            wide = widen(self._matrix[part], self._wide[: len(own)])
             if is_new:
                 self._inverse_lengths[part] = inverse_lengths(wide)
             np.matmul(queries, wide.T, out=scores[:, start : start + size])

@@ -73,7 +73,7 @@ def test_graph_that_a_writer_replaces_before_it_is_opened_is_looked_for_again(wi
     assert load_graph(Store.open(folder)).covered == 40
 
 
-def test_words_that_a_writer_replaces_between_check_and_mapping_are_those_that_were_checked(tmp_path, monkeypatch):
+def test_words_that_a_writer_replaces_between_check_and_opening_are_those_that_were_checked(tmp_path, monkeypatch):
     with_words(tmp_path / "library")
     store = Store.open(tmp_path / "library")
     expected = load_words(store).inverted.segments[0].signatures[:]
