@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -62,12 +62,15 @@ from mmsearch.store.progress import shown_progress
 from mmsearch.terms import as_term
 
 if TYPE_CHECKING:
+    from mmsearch.decoder import PictureDecoder
     from mmsearch.encoders.onnx import OnnxEncoder
     from mmsearch.plan import OnProgress, ScanOptions
     from mmsearch.store.words import PublishedWords
 
 # The write path, classification and checks are imported where they are used: a search from the shell must
 # not pay for them.
+
+_TEXTS = 64  # encoded between two looks at whether they are still wanted
 
 
 def _quiet(*_: Any) -> None:
@@ -88,6 +91,8 @@ class Library:
         self._use_graph = use_graph
         self._store: Store | None = None
         self._searcher: Searcher | None = None
+        self._decoder: PictureDecoder | None = None
+        self._check: Callable[[], None] = _quiet
 
     @classmethod
     def open(cls, path: PathLike, *, cache: PathLike | None = None, use_graph: bool = True) -> Library:
@@ -119,7 +124,9 @@ class Library:
         """Release files; the next call opens them again."""
         if self._store is not None:
             self._store.close()
-        self._store = self._searcher = None
+        if self._decoder is not None:
+            self._decoder.close()
+        self._store = self._searcher = self._decoder = None
 
     def sibling(self) -> Library:
         """Return another object over the same folder, for another thread; the encoder is loaded once for both."""
@@ -128,6 +135,18 @@ class Library:
             self.encoder()
         other._installed = self._installed
         return other
+
+    @contextmanager
+    def interruptible(self, check: Callable[[], None]) -> Iterator[None]:
+        """Let long questions be given up: `check` is called between their steps, and what it raises ends them.
+
+        That is for classification and for pictures that are decoded; `index` and `tune` have `on_progress`.
+        """
+        self._check = check
+        try:
+            yield
+        finally:
+            self._check = _quiet
 
     # -- write path ----------------------------------------------------------------------------------
 
@@ -397,7 +416,7 @@ class Library:
         readable, vectors, errors = self.embed(images)
         predictions = {}
         if readable:
-            classes = class_embeddings(encoder.encode_texts, labels, templates)
+            classes = class_embeddings(self._texts, labels, templates)
             found = predict(vectors, classes, labels, encoder.logit_scale, k=k)
             predictions = dict(zip(readable, found, strict=True))
         return [
@@ -419,12 +438,21 @@ class Library:
         """
         terms, vectors, errors = self._search().terms, {}, {}
         for position, image in enumerate(several(images, "images", as_example)):
+            self._check()
             try:
                 vectors[position] = terms.picture_vector(image)
             except PictureError as error:
                 errors[position] = str(error)
         stacked = np.stack(list(vectors.values())) if vectors else np.zeros((0, self.reader().dim), np.float32)
         return list(vectors), stacked, errors
+
+    def _texts(self, texts: Sequence[str]) -> Matrix:
+        """Return the unit vectors float32 (n, dim) of texts, so many at a time that it can be given up between."""
+        encoder, parts = self.encoder(), []
+        for start in range(0, len(texts), _TEXTS):
+            self._check()
+            parts.append(encoder.encode_texts(texts[start : start + _TEXTS]))
+        return np.concatenate(parts)
 
     def status(self) -> LibraryStatus:
         """Return what is in the library, and how well and by which route it is searched."""
@@ -492,7 +520,16 @@ class Library:
             self._store = Store.open(self.folder)
         return self._store
 
+    @property
+    def decoder(self) -> PictureDecoder:
+        """What decodes pictures for this library, in a process apart; closed with the library."""
+        if self._decoder is None:
+            from mmsearch.decoder import PictureDecoder
+
+            self._decoder = PictureDecoder(lambda: self._check())
+        return self._decoder
+
     def _search(self) -> Searcher:
         if self._searcher is None:
-            self._searcher = Searcher(self.reader(), self.encoder, use_graph=self._use_graph)
+            self._searcher = Searcher(self.reader(), self.encoder, lambda: self.decoder, use_graph=self._use_graph)
         return self._searcher

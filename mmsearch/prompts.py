@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from mmsearch.arguments import texts_of
 from mmsearch.errors import QueryError
@@ -20,8 +21,8 @@ DEFAULT_TEMPLATES = (
 
 def fill_templates(
     labels: str | Iterable[str], templates: str | Iterable[str] = DEFAULT_TEMPLATES
-) -> list[list[str]]:
-    """Return one list of prompts for each label.
+) -> Iterator[list[str]]:
+    """Return one list of prompts for each label, made when it is asked for.
 
     Raises
     ------
@@ -30,8 +31,8 @@ def fill_templates(
 
     Examples
     --------
-    >>> fill_templates(["cat"], ["a photo of a {}."])
-    [['a photo of a cat.']]
+    >>> next(fill_templates(["cat"], ["a photo of a {}."]))
+    ['a photo of a cat.']
     """
     labels = [label.strip() for label in texts_of(labels, "labels")]
     templates = texts_of(templates, "templates")
@@ -39,10 +40,10 @@ def fill_templates(
         raise QueryError("no labels were given; expected at least one label and one template")
     if "" in labels:
         raise QueryError(f"label {labels.index('') + 1} of {len(labels)} is empty; every label needs a name")
-    repeated = sorted({label for label in labels if labels.count(label) > 1})
+    repeated = sorted(label for label, n in Counter(labels).items() if n > 1)
     if repeated:
         raise QueryError(f"label {repeated[0]!r} is given twice; probabilities need distinct labels")
     for template in templates:
         if template.count("{}") != 1:
             raise QueryError(f"template {template!r}: expected exactly one {{}} where the label goes")
-    return [[template.replace("{}", label) for template in templates] for label in labels]
+    return ([template.replace("{}", label) for template in templates] for label in labels)

@@ -6,7 +6,7 @@ is told by its local features. The inverted file scores all pictures at once; th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 
 from mmsearch.bow.inverted_file import InvertedFile
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
+from mmsearch.decoder import PictureDecoder
 from mmsearch.errors import PictureError, QueryError
 from mmsearch.geometry import verify
-from mmsearch.images import decode_grey
-from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
+from mmsearch.images.copies import corner_of
+from mmsearch.local.sift import LONGER_SIDE
 from mmsearch.records import (
     ImageRecord,
     LocalEvidence,
     LocalFeatures,
     LocalMatches,
     Matrix,
-    Pixels,
     Term,
     Verification,
 )
@@ -36,7 +36,7 @@ from mmsearch.store.folder import Store
 from mmsearch.store.publish import manifest_state
 from mmsearch.store.where import Condition
 from mmsearch.store.words import load_words
-from mmsearch.terms import bearable_megapixels, read_example
+from mmsearch.terms import limits_of, named, read_example
 from mmsearch.vectors import stored_cosines, top_k
 
 SHORTLIST = 100
@@ -81,17 +81,8 @@ class LocalStage:
     def __init__(self, vocabulary: Vocabulary, inverted: InvertedFile) -> None:
         self.vocabulary, self.inverted = vocabulary, inverted
 
-    def query(self, pixels: Pixels, original_size: tuple[int, int]) -> LocalQuery | str:
-        """Return an example picture as words, or why it cannot say anything.
-
-        Parameters
-        ----------
-        pixels : uint8 array, shape (height, width)
-            Upright grey.
-        original_size : (width, height)
-            Of the upright original.
-        """
-        features = extract_rootsift(pixels, original_size=original_size)
+    def query(self, features: LocalFeatures) -> LocalQuery | str:
+        """Return the features of an example picture as words, or why they cannot say anything."""
         if len(features) < MIN_FEATURES:
             return f"the example has {len(features)} local features, at least {MIN_FEATURES} are needed"
         return LocalQuery(features, self.vocabulary.quantise(features, N_WORDS))
@@ -149,12 +140,21 @@ class LocalStage:
 
 
 class LocalReader:
-    """The local stage over an open library: its visual words as they are at each query; one thread at a time."""
+    """The local stage over an open library: its visual words as they are at each query; one thread at a time.
+
+    Parameters
+    ----------
+    store : Store
+        Opened for reading.
+    decoder : callable
+        Returns what decodes example pictures.
+    """
 
     shortlist = SHORTLIST  # for who must not import this module before it is needed
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, decoder: Callable[[], PictureDecoder]) -> None:
         self.store = store
+        self._decoder = decoder
         self._stage: LocalStage | str = ""
         self._state = (-1, b"")
 
@@ -175,21 +175,22 @@ class LocalReader:
             if is_demanded:
                 raise QueryError(stage)
             return None, ""
+        source, name = read_example(self.store, example)
+        limits = limits_of(self.store, example)
         try:
-            data, name, corner = read_example(self.store, example)
+            with named(name):
+                features = self._decoder().local_features(source, box=example.box, limits=limits)
         except PictureError as error:
             if isinstance(example.value, int) and not is_demanded:  # its vector can be asked without its file
                 return None, f"{error}: the local stage abstains"
             raise
-        try:
-            limit = bearable_megapixels(self.store, example)
-            picture = decode_grey(data, longer_side=LONGER_SIDE, max_megapixels=limit)
-        except PictureError as error:
-            raise PictureError(error.code, f"{name}: {error}") from error
-        found = stage.query(picture.pixels, (picture.width, picture.height))
-        if isinstance(found, str):
-            return None, f"{found}: the local stage abstains"
-        return replace(found, corner=corner, content_hash=sha256(data).digest()), ""
+        query = stage.query(features)
+        if isinstance(query, str):
+            return None, f"{query}: the local stage abstains"
+        if example.box is not None:
+            return replace(query, corner=corner_of(example.box)), ""
+        digest = sha256(source).digest() if isinstance(source, bytes) else source.content_hash
+        return replace(query, content_hash=digest), ""
 
     def by_words(self, query: LocalQuery, k: int, condition: Condition, itself: Sequence[int] = ()) -> list[Ranked]:
         """Return at least the k best pictures by visual words alone that pass the filter, verified ones first.

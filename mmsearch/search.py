@@ -37,6 +37,7 @@ from mmsearch.terms import EncodedQuery, TermEncoder, as_term, is_example, judge
 from mmsearch.vectors import l2_normalize, stored_cosines
 
 if TYPE_CHECKING:
+    from mmsearch.decoder import PictureDecoder
     from mmsearch.encoders.base import DualEncoder
     from mmsearch.rerank import LocalQuery, LocalReader, Ranked
 
@@ -70,14 +71,24 @@ class Searcher:
     encoder : callable
         Returns the library's encoder, or raises EncoderError if it has none; only called when a term is not
         known yet.
+    decoder : callable
+        Returns what decodes example pictures; only called when there is one to be decoded.
     use_graph : bool
         False answers everything by exact scans; else the route follows from the library and the query.
     """
 
-    def __init__(self, store: Store, encoder: Callable[[], DualEncoder], *, use_graph: bool = True) -> None:
+    def __init__(
+        self,
+        store: Store,
+        encoder: Callable[[], DualEncoder],
+        decoder: Callable[[], PictureDecoder],
+        *,
+        use_graph: bool = True,
+    ) -> None:
         self.store = store
         self._encoder = encoder
-        self.terms = TermEncoder(store, encoder)
+        self._decoder = decoder
+        self.terms = TermEncoder(store, encoder, self._decoder)
         self._neighbours = Neighbours(store, use_graph=use_graph)
         self._local_reader: LocalReader | None = None
         self._problems: tuple[str, ...] = ()
@@ -295,7 +306,7 @@ class Searcher:
         if self._local_reader is None:
             from mmsearch.rerank import LocalReader
 
-            self._local_reader = LocalReader(self.store)
+            self._local_reader = LocalReader(self.store, self._decoder)
         return self._local_reader
 
     def _refresh(self) -> None:

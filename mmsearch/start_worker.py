@@ -1,4 +1,4 @@
-"""The program of a worker process: `mmsearch.worker` out of the very package that this file lies in.
+"""The program of a worker process: `worker` or `decode_worker` of the very package that this file lies in.
 
 It is started by its path under `python -P`. A worker started by the name of its module would look for that in the
 folder where the user stands, among whose pictures may be a `json.py`; and without that folder it could find an
@@ -8,6 +8,7 @@ installed mmsearch of another version than the one that starts it.
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -21,9 +22,8 @@ def main() -> None:
     sys.modules["mmsearch"] = module = module_from_spec(spec)
     spec.loader.exec_module(module)
 
-    from mmsearch import worker
-
-    worker.main()
+    name, *arguments = sys.argv[1:]
+    import_module(f"mmsearch.{name}").main(*arguments)
 
 
 if __name__ == "__main__":

@@ -55,19 +55,25 @@ def n_cores() -> int:
     return os.cpu_count() or 1
 
 
-def limit_memory(headroom: int) -> None:
-    """Let this process fail with MemoryError once it takes so many bytes beyond what it has now.
+def memory_in_use() -> int | None:
+    """Return the bytes of data that this process has, or None where the system does not say."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return 1024 * int(status.split("VmData:")[1].split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def limit_memory(n_bytes: int) -> None:
+    """Let this process fail with MemoryError once it has so many bytes of data; a later call may raise that.
 
     Where a system has no such limit nothing happens: the ceiling on pixels still holds.
     """
     try:
         import resource
 
-        status = Path("/proc/self/status").read_text()
-        in_use = 1024 * int(status.split("VmData:")[1].split()[0])
-        limit = in_use + headroom
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    except (ImportError, OSError, ValueError, IndexError):
+        resource.setrlimit(resource.RLIMIT_DATA, (n_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    except (ImportError, OSError, ValueError):
         return
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from mmsearch.store.remembered import QUERIES, RememberedQueries, is_remembering
 from mmsearch.vectors import as_stored, l2_normalize
 
 if TYPE_CHECKING:
+    from mmsearch.decoder import Limits, PictureDecoder, Source
     from mmsearch.encoders.base import DualEncoder
 
 
@@ -61,11 +63,15 @@ class TermEncoder:
     encoder : callable
         Returns the library's encoder, or raises EncoderError if it has none; only called when a term is not known
         yet.
+    decoder : callable
+        Returns what decodes example pictures.
     """
 
-    def __init__(self, store: Store, encoder: Callable[[], DualEncoder]) -> None:
+    def __init__(
+        self, store: Store, encoder: Callable[[], DualEncoder], decoder: Callable[[], PictureDecoder]
+    ) -> None:
         self.store = store
-        self._encoder = encoder
+        self._encoder, self._decoder = encoder, decoder
         self.remembered = RememberedQueries(
             store.folder / QUERIES, str(store.catalog.meta("fingerprint")), store.dim
         )
@@ -164,19 +170,18 @@ class TermEncoder:
         stored = self.store.consistently(lambda: self._stored(self._named(term), term))
         if stored is not None:
             return stored
-        from mmsearch.images import decode  # a search by words does without
-
-        data, name, _ = read_example(self.store, term)
-        digest = sha256(data).digest()
-        stored = self.store.consistently(lambda: self._stored(self.store.catalog.images_with_hash(digest), term))
-        if stored is not None:
-            return stored
-        encoder = self._encoder()
-        try:
-            decoded = decode(data, encoder.preprocessing, max_megapixels=bearable_megapixels(self.store, term))
-        except PictureError as error:
-            raise PictureError(error.code, f"{name}: {error}") from error
-        return as_stored(encoder.encode_images(decoded.pixels[None]))[0], []
+        source, name = read_example(self.store, term)
+        if isinstance(source, bytes) and term.box is None:
+            digest = sha256(source).digest()
+            known = self.store.consistently(lambda: self._stored(self.store.catalog.images_with_hash(digest), term))
+            if known is not None:
+                return known
+        encoder, limits = self._encoder(), limits_of(self.store, term)
+        self._decoder().start()
+        encoder.encode_images(np.zeros((0, *encoder.preprocessing.size, 3), np.uint8))  # loads the tower meanwhile
+        with named(name):
+            pixels = self._decoder().pixels(source, encoder.preprocessing, box=term.box, limits=limits)
+        return as_stored(encoder.encode_images(pixels[None]))[0], []
 
     def _named(self, term: Term) -> list[ImageRecord]:
         """Return the picture of the library that a term names: by its id, or by the path of a file as indexed."""
@@ -235,46 +240,50 @@ def as_term(value: Example | Term) -> Term:
     return term
 
 
-def read_example(store: Store, term: Term) -> tuple[bytes, str, tuple[int, int]]:
-    """Return an example picture, or the part that is meant, as a file, with its name and the corner of the part.
+def read_example(store: Store, term: Term) -> tuple[Source, str]:
+    """Return the file of an example picture, of which a part may be meant, and its name.
 
     Raises
     ------
     QueryError
         If the library has no picture with this id.
     PictureError
-        If the picture cannot be read, is not what was indexed under the id, or the part lies outside of it.
+        If the file cannot be read.
     """
-    from mmsearch.images import part_of_picture, read_file, read_indexed
+    if isinstance(term.value, PictureBytes):
+        return term.value.data, term.value.name
+    from mmsearch.decoder import IndexedFile
+    from mmsearch.images import read_file
 
-    name, data = term.label, b""
+    if isinstance(term.value, int):
+        known = _picture_of_id(store, term.value)
+        return IndexedFile(os.fsencode(known.path), store.catalog.hash_of(known.image_id) or b""), known.path
+    path = os.path.abspath(os.fsencode(term.value))
+    with named(os.fsdecode(path)):
+        return read_file(path)[0], os.fsdecode(path)
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Let what is wrong with a picture begin with its name."""
     try:
-        if isinstance(term.value, PictureBytes):
-            data, name = term.value.data, term.value.name
-        else:
-            known = _picture_of_id(store, term.value) if isinstance(term.value, int) else None
-            path = os.path.abspath(os.fsencode(str(term.value) if known is None else known.path))
-            name = os.fsdecode(path)
-            content_hash = None if known is None else store.catalog.hash_of(known.image_id)
-            data = read_file(path)[0] if content_hash is None else read_indexed(path, content_hash)
-        if term.box is None:
-            return data, name, (0, 0)
-        part = part_of_picture(data, term.box, max_megapixels=bearable_megapixels(store, term))
-        return part, name, (max(0, round(term.box[0])), max(0, round(term.box[1])))
+        yield
     except PictureError as error:
         raise PictureError(error.code, f"{name}: {error}") from error
 
 
-def bearable_megapixels(store: Store, term: Term) -> float:
-    """Return the ceiling for an example picture: what the library has accepted can be asked again."""
+def limits_of(store: Store, term: Term) -> Limits:
+    """Return what decoding an example may take: what the library has accepted can be asked again."""
+    from mmsearch.decoder import Limits
     from mmsearch.images import enough_for
 
-    known = None
+    if isinstance(term.value, PictureBytes):
+        return Limits(store.max_megapixels)
     if isinstance(term.value, int):
-        known = _picture_of_id(store, term.value)
-    elif isinstance(term.value, str):
+        known: ImageRecord | None = _picture_of_id(store, term.value)
+    else:
         known = store.catalog.image_at(os.path.abspath(os.fsencode(term.value)))
-    return max(store.max_megapixels, 0 if known is None else enough_for(known.width, known.height))
+    return Limits.of_own(max(store.max_megapixels, 0 if known is None else enough_for(known.width, known.height)))
 
 
 def _words(query: Query) -> list[tuple[Term, int]]:

@@ -27,19 +27,16 @@ import numpy as np
 
 from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.errors import PictureError, VocabularyError
-from mmsearch.images import decode, decode_for_both, decode_grey, read_file
+from mmsearch.images import decode, decode_for_both, decode_grey, memory_for, read_file
 from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
 from mmsearch.payload import Packed, packed_features, packed_words
 from mmsearch.records import MAX_MEGAPIXELS, FileLook, Matrix, Picture, Pixels
 from mmsearch.store.vocabulary import load_vocabulary
-from mmsearch.system import die_with_parent, is_out_of_memory, leave_no_core_file, limit_memory
+from mmsearch.system import die_with_parent, is_out_of_memory, leave_no_core_file, limit_memory, memory_in_use
+from mmsearch.worker_process import EXIT_OUT_OF_MEMORY
 
 if TYPE_CHECKING:
     from mmsearch.encoders.base import ImageEncoder
-
-MEMORY_HEADROOM = 1 << 30  # bytes a worker may take beyond what it needs with the encoder loaded
-EXIT_OUT_OF_MEMORY = 86
-BYTES_PER_PIXEL = 16  # of the largest picture, if that is more: decoded, turned or made opaque
 
 
 @dataclass(frozen=True)
@@ -177,26 +174,21 @@ def _loaded_encoder(folder: str) -> ImageEncoder | None:
     return encoder
 
 
-def headroom(max_megapixels: float) -> int:
-    """Return the bytes that a worker may take beyond what it needs with the encoder loaded."""
-    return max(MEMORY_HEADROOM, int(BYTES_PER_PIXEL * max_megapixels * 1e6))
-
-
 def _send(output: BinaryIO, message: dict[str, Any], payload: bytes = b"") -> None:
     output.write(json.dumps(message).encode() + b"\n" + payload)
     output.flush()
 
 
-def main() -> None:
+def main(encoder_folder: str, max_megapixels: str, parent: str) -> None:
     """Serve batches until standard input ends."""
-    encoder_folder, max_megapixels, parent = sys.argv[1:]
     die_with_parent(int(parent))
     leave_no_core_file()
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a library prints must not mix with the answers
     try:
         encoder = _loaded_encoder(encoder_folder)
-        limit_memory(headroom(float(max_megapixels)))  # a picture that eats memory fails in this process alone
+        # A picture that eats memory fails in this process alone.
+        limit_memory((memory_in_use() or 0) + memory_for(float(max_megapixels)))
         _serve(requests, answers, encoder, float(max_megapixels))
     except Exception as error:
         if not is_out_of_memory(error):

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from mmsearch.errors import EncoderError, advice, reason
 from mmsearch.system import cpu_seconds
-from mmsearch.worker import EXIT_OUT_OF_MEMORY
 
+EXIT_OUT_OF_MEMORY = 86
 PROGRAM = Path(__file__).with_name("start_worker.py")
 _PATIENCE_S = 5.0  # for a killed process to end: one that hangs in the file system may never do so
 _CRASHES = {getattr(signal, f"SIG{name}") for name in ("SEGV", "ABRT", "BUS", "ILL", "FPE", "TRAP", "SYS")}
@@ -56,11 +57,12 @@ class WorkerProcess:
     Parameters
     ----------
     command : sequence of str
-        Program that speaks the protocol of `mmsearch.worker`; the id of this process is added as last argument.
+        Program that speaks the protocol of `mmsearch.worker` or `mmsearch.decode_worker`; the id of this process
+        is added as last argument.
     cwd : Path
         Folder it works in.
-    talk : binary file
-        Takes whatever it prints.
+    talk : binary file or int
+        Takes whatever it prints; as for `subprocess`.
 
     Raises
     ------
@@ -68,7 +70,7 @@ class WorkerProcess:
         If the system starts no process.
     """
 
-    def __init__(self, command: Sequence[str], *, cwd: Path, talk: IO[bytes]) -> None:
+    def __init__(self, command: Sequence[str], *, cwd: Path, talk: IO[bytes] | int) -> None:
         self._process = subprocess.Popen(
             [*command, str(os.getpid())],
             stdin=subprocess.PIPE,
@@ -97,9 +99,9 @@ class WorkerProcess:
         """Whether requests wait until its pipe takes them."""
         return bool(self._outgoing)
 
-    def ask(self, request: dict[str, Any]) -> None:
-        """Put a request in line; `write` sends it."""
-        self._outgoing += json.dumps(request).encode() + b"\n"
+    def ask(self, request: dict[str, Any], payload: bytes = b"") -> None:
+        """Put a request in line, and the bytes that go with it; `write` sends them."""
+        self._outgoing += json.dumps(request).encode() + b"\n" + payload
 
     def write(self) -> None:
         """Send as much of the requests as its pipe takes now."""
@@ -144,6 +146,10 @@ class WorkerProcess:
         now = cpu_seconds(self._process.pid)
         return 0.0 if now is None or self._computed is None else now - self._computed
 
+    def has_ended(self) -> bool:
+        """Return whether it is no more."""
+        return self._process.poll() is not None
+
     def kill(self) -> None:
         """End it at once."""
         self._process.kill()
@@ -161,9 +167,14 @@ class WorkerProcess:
         return _ending(self._process.returncode)
 
 
-def command_of(*arguments: str) -> list[str]:
-    """Return how a worker is started that nothing in the folder of the user can lead astray."""
-    return [os.path.abspath(sys.executable), "-P", str(PROGRAM.absolute()), *arguments]
+def command_of(module: str, *arguments: str) -> list[str]:
+    """Return how a worker, a module of the package, is started that nothing where the user stands leads astray."""
+    return [os.path.abspath(sys.executable), "-P", str(PROGRAM.absolute()), module, *arguments]
+
+
+def not_started(error: OSError) -> EncoderError:
+    """Return what to say where the system starts no process or opens no file."""
+    return EncoderError(f"no worker could be started ({reason(error)}); {advice(error)}, and run again")
 
 
 def isolated_environment() -> dict[str, str]:

@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from mmsearch.errors import EncoderError, advice, reason
+from mmsearch.errors import EncoderError
 from mmsearch.payload import BYTES_A_FEATURE, Packed
 from mmsearch.records import MAX_MEGAPIXELS, Matrix
 from mmsearch.system import n_cores
 from mmsearch.worker import Job
-from mmsearch.worker_process import Batch, Ending, WorkerProcess, command_of
+from mmsearch.worker_process import Batch, Ending, WorkerProcess, command_of, not_started
 
 BATCH = 8  # pictures a batch; more brings nothing on a CPU
 MAX_TRIES = 2
@@ -99,7 +99,7 @@ class WorkerPool:
             # Elsewhere the current folder is the last resort of `tempfile`.
             self._talk = tempfile.TemporaryFile(dir=self._cwd)  # noqa: SIM115 - closed in __exit__
         except OSError as error:
-            raise EncoderError(_refused(error)) from error
+            raise not_started(error) from error
 
     @classmethod
     def for_encoder(
@@ -107,7 +107,7 @@ class WorkerPool:
     ) -> WorkerPool:
         """Return a pool whose workers run the exported encoder in `folder`; None for jobs that do not embed."""
         encoder = str(folder.absolute()) if folder else ""
-        return cls(command_of(encoder, str(max_megapixels)), cwd=cwd, **options)
+        return cls(command_of("worker", encoder, str(max_megapixels)), cwd=cwd, **options)
 
     def __enter__(self) -> WorkerPool:
         return self
@@ -183,7 +183,7 @@ class WorkerPool:
                 worker = WorkerProcess(self._command, cwd=self._cwd, talk=self._talk)
             except OSError as error:
                 self._queue.appendleft(batch)
-                self._do_with_fewer(_refused(error))
+                self._do_with_fewer(str(not_started(error)))
                 continue
             self._selector.register(worker.answers, selectors.EVENT_READ, worker)
             self._workers.append(worker)
@@ -327,11 +327,6 @@ class WorkerPool:
         self._talk.seek(0)
         lines = self._talk.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
-
-
-def _refused(error: OSError) -> str:
-    """Return what to say where the system starts no process or opens no file."""
-    return f"no worker could be started ({reason(error)}); {advice(error)}, and run again"
 
 
 def _n_bytes(facts: dict[str, Any]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from mmsearch.prompts import DEFAULT_TEMPLATES, fill_templates
 from mmsearch.records import Matrix, Prediction
 from mmsearch.vectors import inner_products, l2_normalize
 
+_PROMPTS = 1024  # encoded at a time, about
+
 
 def class_embeddings(
     encode_texts: Callable[[Sequence[str]], Matrix],
@@ -18,9 +21,13 @@ def class_embeddings(
     templates: str | Iterable[str] = DEFAULT_TEMPLATES,
 ) -> Matrix:
     """Return one unit vector per label, float32 (n_labels, dim): the mean of its prompts', renormalised."""
-    prompts = fill_templates(labels, templates)
-    vectors = encode_texts([text for texts in prompts for text in texts])
-    return l2_normalize(vectors.reshape(len(prompts), -1, vectors.shape[1]).mean(axis=1))
+    templates = texts_of(templates, "templates")
+    prompts, means = fill_templates(labels, templates), []
+    n_labels = max(1, _PROMPTS // max(1, len(templates)))
+    while part := [text for texts in islice(prompts, n_labels) for text in texts]:
+        vectors = encode_texts(part)
+        means.append(vectors.reshape(-1, len(templates), vectors.shape[1]).mean(axis=1))
+    return l2_normalize(np.concatenate(means))
 
 
 def predict(

@@ -56,6 +56,11 @@ def write_checkpoint(folder: Path, config: dict = TINY, *, seed: int = 0) -> Pat
     return folder
 
 
+def no_decoder():
+    """For searchers that have no picture to decode."""
+    pytest.fail("a picture was to be decoded")
+
+
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory) -> Path:
     """Where exported encoders of this test run live."""

@@ -202,6 +202,13 @@ def large_jpeg(width: int = 12_000, height: int = 9_000, *, orientation: int = 1
     return saved(Image.linear_gradient("L").rotate(90).resize((width, height)), "JPEG", exif=exif, **options)
 
 
+def progressive(side: int, *, n_scans: int) -> bytes:
+    """A progressive JPEG that refines its coefficients once more in every further scan."""
+    data = saved(photo(side, side), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * (n_scans - data.count(b"\xff\xda")) + data[-2:]
+
+
 def looping_tiff() -> bytes:
     """A TIFF whose second directory points back at its first."""
     data = bytearray(saved(photo(), "TIFF", save_all=True, append_images=[photo(seed=1)]))
@@ -243,6 +250,7 @@ def rejected() -> dict[str, tuple[bytes, str]]:
         "claims-2-to-31.png": (png(2**31 - 1, 2**31 - 1), "too_large"),
         "grey-13000.png": (flat_png(13_000), "too_large"),
         "thread.png": (png(1, 100_000_000), "too_large"),
+        "many-scans.jpg": (progressive(64, n_scans=501), "too_large"),
         "text-bomb.png": (text_bomb(), "metadata_bomb"),
         "international-text-bomb.png": (international_text_bomb(), "metadata_bomb"),
         "many-text-bombs.png": (many_text_bombs(), "metadata_bomb"),

@@ -419,6 +419,28 @@ def test_graph_and_exact_search_agree_and_the_route_is_named(library, tmp_path, 
 # -- classify, status, verify --------------------------------------------------------------------------
 
 
+class Enough(Exception):
+    pass
+
+
+def test_classification_and_decoding_are_given_up_when_the_check_says_so(indexed, photos, tmp_path):
+    n_left = 3
+
+    def check():
+        nonlocal n_left
+        n_left -= 1
+        if n_left < 0:
+            raise Enough
+
+    with indexed.interruptible(check), pytest.raises(Enough):
+        indexed.classify([photos / "cat.jpg"], [str(n) for n in range(300)], templates=["{}"])
+    (tmp_path / "slow.jpg").write_bytes(pictures.progressive(1_500, n_scans=400))
+    n_left = 1
+    with indexed.interruptible(check), pytest.raises(Enough):
+        indexed.search(Query(images=[tmp_path / "slow.jpg"]))
+    assert len(indexed.search(Query(images=[tmp_path / "slow.jpg"]), k=3).hits) == 3
+
+
 def test_classification_is_the_softmax_of_scaled_cosines(indexed, photos, tiny):
     labels, templates = ["cat", "dog", "red car"], ["{}", "a photo of a {}."]
     found = indexed.classify([photos / "cat.jpg"], labels, templates=templates, k=3)[0]

@@ -22,12 +22,12 @@ def opened(name):
     return Image.open(sample_folder() / f"{name}.jpg").convert("RGB")
 
 
-def seen(image):
-    """A picture as a search looks at it: pixels, and the size of the original."""
+def features_of(image):
+    """A picture as a search looks at it."""
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     picture = decode_grey(buffer.getvalue(), longer_side=640)
-    return picture.pixels, (picture.width, picture.height)
+    return extract_rootsift(picture.pixels, original_size=(picture.width, picture.height))
 
 
 def record(image_id, image):
@@ -37,14 +37,14 @@ def record(image_id, image):
 @pytest.fixture(scope="module")
 def stage():
     """A stage over eight sample photographs, with the vocabulary of their own descriptors."""
-    features = [extract_rootsift(*seen(opened(name))[:1]) for name in NAMES]
+    features = [features_of(opened(name)) for name in NAMES]
     vocabulary = Vocabulary.train(np.concatenate([own.descriptors for own in features]), 256, extractor=EXTRACTOR)
     words = [(10 + i, vocabulary.quantise(own)) for i, own in enumerate(features)]
     return LocalStage(vocabulary, InvertedFile([build_postings(words, 256)]))
 
 
 def test_a_picture_scores_about_1_with_itself_and_less_with_others(stage):
-    query = stage.query(*seen(opened("coffee")))
+    query = stage.query(features_of(opened("coffee")))
     scores = stage.scores(query)
     best = stage.best(scores, 3)
     assert next(iter(best)) == 12
@@ -57,7 +57,7 @@ def test_a_turned_part_of_a_picture_is_verified_and_its_place_is_found(stage):
     whole = opened("astronaut")
     left, top, side = whole.width // 4, whole.height // 8, whole.width // 2
     part = whole.crop((left, top, left + side, top + side)).rotate(90, expand=True)
-    query = stage.query(*seen(part))
+    query = stage.query(features_of(part))
     evidence = stage.evidence(query, [record(10, whole), record(11, opened("cat"))], {10: 0.5})
     assert evidence[10].is_verified
     assert evidence[10].n_inliers >= 15
@@ -81,8 +81,10 @@ def test_what_is_in_common_by_chance_counts_nothing(stage):
 
 def test_an_example_with_few_features_abstains_and_says_so(stage):
     blank = Image.new("RGB", (300, 200), "white")
-    assert stage.query(*seen(blank)) == f"the example has 0 local features, at least {MIN_FEATURES} are needed"
-    assert isinstance(stage.query(*seen(opened("creek"))), LocalQuery)
+    assert (
+        stage.query(features_of(blank)) == f"the example has 0 local features, at least {MIN_FEATURES} are needed"
+    )
+    assert isinstance(stage.query(features_of(opened("creek"))), LocalQuery)
 
 
 def test_half_of_the_pictures_to_verify_are_the_best_by_both_and_half_by_words():

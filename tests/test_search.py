@@ -20,7 +20,7 @@ from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, update_graph
 from mmsearch.store.summary import library_status
 from mmsearch.store.where import parse_where
-from tests.conftest import random_units
+from tests.conftest import no_decoder, random_units
 from tests.faults.stand_in import TextVectors, calibrate_for_the_graph
 from tests.store.test_store import DIM, META, file, filled
 
@@ -65,7 +65,7 @@ def made(tmp_path_factory):
 
 
 def searcher(made, use_graph=True):
-    return Searcher(Store.open(made[0]), lambda: Exactly(made[1]), use_graph=use_graph)
+    return Searcher(Store.open(made[0]), lambda: Exactly(made[1]), no_decoder, use_graph=use_graph)
 
 
 def at_unit_length(vectors):
@@ -170,9 +170,11 @@ def test_texts_of_fewer_pictures_than_the_limit_are_answered_exactly(made, monke
 def test_route_and_answer_do_not_depend_on_what_was_asked_before(made, monkeypatch):
     monkeypatch.setattr(graph_module, "EXACT_TEXTS_BELOW", 50_000)
     queries = [Query(text="v:5"), Query(images=[ids_of(made)[7]]), Query(text="v:6", where=["size >= 100"])]
-    answers = [Searcher(Store.open(made[0]), lambda: Exactly(made[1])).search(query, k=5) for query in queries]
+    answers = [
+        Searcher(Store.open(made[0]), lambda: Exactly(made[1]), no_decoder).search(query, k=5) for query in queries
+    ]
     assert [answer.route for answer in answers] == ["exact", "graph", "filtered"]
-    one = Searcher(Store.open(made[0]), lambda: Exactly(made[1]))
+    one = Searcher(Store.open(made[0]), lambda: Exactly(made[1]), no_decoder)
     for place in (2, 0, 1, 0, 1, 2):
         found = one.search(queries[place], k=5)
         assert (found.route, found.hits) == (answers[place].route, answers[place].hits)

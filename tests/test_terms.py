@@ -12,6 +12,7 @@ from mmsearch.search import Searcher
 from mmsearch.store.folder import Store
 from mmsearch.vectors import l2_normalize
 from tests import pictures
+from tests.conftest import no_decoder
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def test_a_picture_in_memory_is_as_good_as_its_file(terms, photos, tmp_path):
 def test_contents_that_the_library_has_are_not_encoded_again(indexed, photos, tmp_path):
     (tmp_path / "copy.jpg").write_bytes((photos / "cat.jpg").read_bytes())
     examples = [photos / "cat.jpg", tmp_path / "copy.jpg", PictureBytes((photos / "cat.jpg").read_bytes())]
-    asked = Searcher(indexed.reader(), lambda: pytest.fail("the encoder was loaded"))
+    asked = Searcher(indexed.reader(), lambda: pytest.fail("the encoder was loaded"), no_decoder)
     for example in examples:
         (best,) = asked.search(Query(images=[example]), k=1).hits
         assert (best.path, best.score) == (str(photos / "cat.jpg"), pytest.approx(1, abs=1e-6))

@@ -11,14 +11,14 @@ from PIL import Image
 from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import EncoderError
-from mmsearch.images import decode, decode_for_both, decode_grey
+from mmsearch.images import decode, decode_for_both, decode_grey, memory_for
 from mmsearch.local.sift import DIM, EXTRACTOR, LONGER_SIDE, extract_rootsift
 from mmsearch.payload import packed_features
 from mmsearch.records import FileLook
 from mmsearch.samples import sample_folder
 from mmsearch.store.folder import Store
 from mmsearch.store.vocabulary import publish_vocabulary
-from mmsearch.worker import Job, headroom
+from mmsearch.worker import Job
 from tests.conftest import random_units
 from tests.pools import outcomes, pool_of, sabotaged
 from tests.store.test_store import META
@@ -51,8 +51,8 @@ def test_a_file_comes_back_with_what_tells_it_from_another_at_the_same_place(tin
 
 
 def test_worker_may_take_more_memory_where_larger_pictures_are_allowed():
-    assert headroom(1) == headroom(64) == 1 << 30
-    assert headroom(200) == 200_000_000 * 16
+    assert memory_for(1) == memory_for(64) == 1 << 30
+    assert memory_for(200) == 200_000_000 * 16
 
 
 def test_no_files_start_no_worker(tiny_folder):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmsearch.errors import PictureError
 from mmsearch.names import page_text, quoted
 
 if TYPE_CHECKING:
+    from mmsearch.decoder import PictureDecoder
     from mmsearch.records import Hit, SearchResult
 
 _SIDE = 480  # pixels of the longer side of each picture
@@ -20,8 +24,12 @@ def matches_page(example: str, result: SearchResult) -> str:
     """Return the page of a search by one example picture; it needs nothing else and runs no script."""
     from jinja2 import Environment
 
+    from mmsearch.decoder import PictureDecoder
+
     source = files("mmsearch.cli").joinpath("matches.html.jinja").read_text(encoding="utf-8")
-    picture, size, zoom = _shown(example)
+    with closing(PictureDecoder()) as decoder:
+        picture, size, zoom = _shown(decoder, example)
+        hits = [_side_by_side(decoder, hit, size, zoom) for hit in result.hits]
     return (
         Environment(autoescape=True, finalize=page_text)
         .from_string(source)
@@ -30,14 +38,14 @@ def matches_page(example: str, result: SearchResult) -> str:
             lead=result.local or "Local features were not looked at.",
             example=picture,
             example_size=size,
-            hits=[_side_by_side(hit, size, zoom) for hit in result.hits],
+            hits=hits,
         )
     )
 
 
-def _side_by_side(hit: Hit, size: Size, zoom: float) -> dict[str, Any]:
+def _side_by_side(decoder: PictureDecoder, hit: Hit, size: Size, zoom: float) -> dict[str, Any]:
     """Return what the page shows of a hit: places in pixels of the drawing."""
-    picture, own_size, own_zoom = _shown(hit.path, (hit.width, hit.height))
+    picture, own_size, own_zoom = _shown(decoder, hit.path, (hit.width, hit.height))
     left = size[0] + _GAP
     local = hit.local
     lines = [
@@ -64,17 +72,19 @@ def _outline(hit: Hit, size: Size, zoom: float, left: float, own_zoom: float) ->
     return " ".join(points)
 
 
-def _shown(path: str, known: tuple[int, int] = (0, 0)) -> tuple[str | None, Size, float]:
+def _shown(decoder: PictureDecoder, path: str, known: tuple[int, int] = (0, 0)) -> tuple[str | None, Size, float]:
     """Return a picture as an address that holds it, its size in the drawing, and drawing pixels a picture pixel.
 
     Of a picture of the library `known` is the (width, height), which may be above the usual limit.
     """
-    from mmsearch.images import enough_for
-    from mmsearch.images.copies import thumbnail_of_file
+    from mmsearch.decoder import Limits
+    from mmsearch.images import enough_for, read_file
 
-    found = thumbnail_of_file(path, _SIDE, max_megapixels=enough_for(*known))
-    if found is None:
+    try:
+        data, _ = read_file(os.fsencode(path))
+        copy = decoder.thumbnail(data, _SIDE, limits=Limits.of_own(enough_for(*known)))
+    except PictureError:
         return None, (_SIDE, _SIDE), 1.0
-    width, height = found.original_size
+    width, height = copy.original_size
     zoom = min(1.0, _SIDE / max(width, height))
-    return found.address(), (round(width * zoom), round(height * zoom)), zoom
+    return copy.address(), (round(width * zoom), round(height * zoom)), zoom

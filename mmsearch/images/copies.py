@@ -55,13 +55,11 @@ def thumbnail(
         return Thumbnail(_saved(shown, "JPEG", quality=80), (upright.width, upright.height))
 
 
-def thumbnail_of_file(
-    path: str, side: int, *, box: Box | None = None, max_megapixels: float = MAX_MEGAPIXELS
-) -> Thumbnail | None:
+def thumbnail_of_file(path: str, side: int, *, box: Box | None = None) -> Thumbnail | None:
     """Return the thumbnail of a file, or None if it cannot be read."""
     try:
         data, _ = read_file(os.fsencode(path))
-        return thumbnail(data, side, box=box, max_megapixels=max_megapixels)
+        return thumbnail(data, side, box=box)
     except PictureError:
         return None
 
@@ -87,6 +85,11 @@ def part_of_picture(data: bytes, box: Box, *, max_megapixels: float = MAX_MEGAPI
         return _saved(part if part.size == size else part.resize(size), "PNG", compress_level=1)
 
 
+def corner_of(box: Box) -> tuple[int, int]:
+    """Return the whole pixel at the upper left of a part."""
+    return max(0, round(box[0])), max(0, round(box[1]))
+
+
 def _largest_below(size: tuple[int, int], max_megapixels: float) -> tuple[int, int]:
     """Return the size of the largest scale of libjpeg with at most so many pixels."""
     by = next((by for by in (1, 2, 4) if size[0] * size[1] <= max_megapixels * 1e6 * by**2), 8)
@@ -95,7 +98,7 @@ def _largest_below(size: tuple[int, int], max_megapixels: float) -> tuple[int, i
 
 def _inside(box: Box, upright: Upright) -> tuple[int, int, int, int]:
     """Return a box in whole pixels of the original, cut off at its edges."""
-    left, top = max(0, round(box[0])), max(0, round(box[1]))
+    left, top = corner_of(box)
     right, bottom = min(upright.width, round(box[2])), min(upright.height, round(box[3]))
     if left >= right or top >= bottom:
         raise PictureError(

@@ -9,9 +9,16 @@ import zlib
 from typing import TYPE_CHECKING
 
 from mmsearch.errors import PictureError
-from mmsearch.images.jpeg import jpeg_frame
+from mmsearch.images.jpeg import jpeg_frame, n_scans
 from mmsearch.images.kinds import HEAD_BYTES, check_kind, unread_variant
-from mmsearch.images.limits import JPEG_MAX_MEGAPIXELS, JPEG_MAX_SIDE, check_memory, check_size, too_many
+from mmsearch.images.limits import (
+    JPEG_MAX_MEGAPIXELS,
+    JPEG_MAX_SCANS,
+    JPEG_MAX_SIDE,
+    check_memory,
+    check_size,
+    too_many,
+)
 from mmsearch.images.png import SIGNATURE, without_long_texts
 from mmsearch.images.tiff import check_tiff
 
@@ -126,6 +133,8 @@ def scale_jpeg(image: Image.Image, data: bytes, at_least: tuple[int, int] | None
     if frame is not None:
         what = f"the scans of this progressive JPEG of {size[0] * size[1] / 1e6:.4g} megapixels"
         check_memory(frame.n_waiting_bytes, what, max_megapixels)
+        if frame.n_waiting_bytes and n_scans(data, JPEG_MAX_SCANS) > JPEG_MAX_SCANS:
+            raise PictureError("too_large", f"this JPEG has more than {JPEG_MAX_SCANS} scans; save it anew")
 
 
 def _declared_size(data: bytes) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
@@ -13,7 +14,8 @@ _UNREAD = {
 _WITHOUT_BODY = frozenset((0x01, *range(0xD0, 0xDA), 0xFF, 0x00))
 _PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 _LOSSLESS = (0xC3, 0xCB)
-_START_OF_SCAN = 0xDA
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)  # not those inside of a scan
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,19 @@ class JpegFrame:
         if self.bits in (12, 16):
             return f"{self.bits} bits a sample"
         return f"{len(self.sampling)} components" if len(self.sampling) not in (1, 3, 4) else ""
+
+
+def n_scans(data: bytes, at_most: int) -> int:
+    """Return how many scans a JPEG has, counted up to one more than `at_most`; the pixels are not looked at."""
+    n, at = 0, 2
+    while n <= at_most and (marker := _MARKER.search(data, at)):
+        at, code = marker.end(), data[marker.end() - 1]
+        n += code == _START_OF_SCAN
+        if code == _END_OF_IMAGE:
+            break
+        if code not in _WITHOUT_BODY and at + 2 <= len(data):
+            at += int.from_bytes(data[at : at + 2], "big")
+    return n
 
 
 def jpeg_frame(data: bytes) -> JpegFrame | None:

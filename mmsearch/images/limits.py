@@ -7,12 +7,19 @@ from mmsearch.records import MAX_MEGAPIXELS
 
 MAX_SIDE = 32_768
 JPEG_MAX_SIDE, JPEG_MAX_MEGAPIXELS = 65_500, 1000.0  # of the file, however small it is decoded
+JPEG_MAX_SCANS = 500  # of a progressive one, which has about 10; every scan costs as much as a picture
 _PIXEL_BYTES = 12  # a pixel of the ceiling may take so much while it is decoded
+_LEAST_MEMORY, _BYTES_PER_PIXEL = 1 << 30, 16  # of the largest picture: decoded, turned or made opaque
 
 
 def enough_for(width: int, height: int) -> float:
     """Return the ceiling in megapixels under which a picture that was accepted once is accepted again."""
     return max(MAX_MEGAPIXELS, width * height / 1e6)
+
+
+def memory_for(max_megapixels: float) -> int:
+    """Return the bytes that a process may take, beyond what it needs itself, for pictures under this ceiling."""
+    return max(_LEAST_MEMORY, int(_BYTES_PER_PIXEL * max_megapixels * 1e6))
 
 
 def check_size(

@@ -7,12 +7,12 @@ one scan for 32 texts takes little longer than for one.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock, local
+from threading import Event, Lock, local
 from typing import TypeVar
 
 from starlette.exceptions import HTTPException
@@ -26,6 +26,7 @@ from mmsearch.store.catalog import CATALOG
 T = TypeVar("T")
 MAX_WAITING = 512
 MAX_BATCH = 64
+"""Texts that are encoded together."""
 
 
 class Libraries:
@@ -76,14 +77,19 @@ class Libraries:
         return status.st_dev, status.st_ino
 
 
+class Unwanted(Exception):
+    """Nobody waits for this work any more: the client left, or the server stops."""
+
+
 class Lane:
-    """A few threads for one kind of work."""
+    """A few threads for one kind of work. What is not waited for any more is given up at its next step."""
 
     def __init__(self, name: str, libraries: Libraries, metrics: Metrics, *, n_threads: int = 1) -> None:
         self._libraries = libraries
         self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix=name)
         self._waiting = metrics.waiting.labels(name)
         self._n_waiting = 0
+        self._at_work: set[Event] = set()
 
     async def run(self, work: Callable[[Library], T]) -> T:
         """Return what work with a library gives, done in a thread of this lane.
@@ -95,16 +101,29 @@ class Lane:
         """
         if self._n_waiting >= MAX_WAITING:
             raise busy()
+        is_unwanted = Event()
+        self._at_work.add(is_unwanted)
         self._count(1)
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._pool, lambda: work(self._libraries.mine())
-            )
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._do, work, is_unwanted)
         finally:
+            is_unwanted.set()
+            self._at_work.discard(is_unwanted)
             self._count(-1)
 
+    def _do(self, work: Callable[[Library], T], is_unwanted: Event) -> T:
+        def check() -> None:
+            if is_unwanted.is_set():
+                raise Unwanted
+
+        library = self._libraries.mine()
+        with library.interruptible(check):
+            return work(library)
+
     def close(self) -> None:
-        """Wait for what is being done, and drop what waits."""
+        """Give up what is being done, and drop what waits."""
+        for is_unwanted in list(self._at_work):
+            is_unwanted.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _count(self, change: int) -> None:
@@ -125,7 +144,7 @@ class TextLane:
 
     def __init__(self, lane: Lane, metrics: Metrics) -> None:
         self._lane, self._metrics = lane, metrics
-        self._asked: list[_Asked] = []
+        self._asked: deque[_Asked] = deque()
         self._running: asyncio.Task[None] | None = None
 
     async def search(self, query: Query, *, k: int, explain: bool) -> SearchResult:
@@ -141,11 +160,20 @@ class TextLane:
     async def _answer_all(self) -> None:
         try:
             while self._asked:
-                batch, self._asked = self._asked[:MAX_BATCH], self._asked[MAX_BATCH:]
-                batch = [asked for asked in batch if not asked.answer.done()]  # whoever left needs no answer
-                await self._answer(batch)
+                await self._answer(self._batch())
         finally:
             self._running = None
+
+    def _batch(self) -> list[_Asked]:
+        """Take from the line what is answered next; whoever left needs no answer."""
+        batch: list[_Asked] = []
+        n_texts = 0
+        while self._asked and n_texts < MAX_BATCH:
+            asked = self._asked.popleft()
+            if not asked.answer.done():
+                batch.append(asked)
+                n_texts += 1 + len(asked.query.exclude)
+        return batch
 
     async def _answer(self, batch: list[_Asked]) -> None:
         self._metrics.batches.observe(len(batch))

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from typing_extensions import TypedDict
 
@@ -114,6 +115,9 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, OSError)
         return problem(503, sentence(error), kind="library")
 
+    async def left(_: Request, __: Exception) -> Response:
+        return Response(status_code=499)  # for the metrics: nobody reads it
+
     async def unexpected_error(_: Request, __: Exception) -> Response:
         # uvicorn ends the connection after it; a client that is not told would use it again.
         close = {"connection": "close"}
@@ -123,5 +127,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, validation_error)
     app.add_exception_handler(Unfit, validation_error)
     app.add_exception_handler(MmsearchError, expected_error)
+    app.add_exception_handler(ClientDisconnect, left)
     app.add_exception_handler(OSError, refusal)
     app.add_exception_handler(Exception, unexpected_error)

@@ -15,6 +15,7 @@ from mmsearch.server.problems import Problem
 MAX_TEXT = 1_000
 MAX_K = 1_000
 MAX_PICTURES = 8
+MAX_PROMPTS = 10_000
 LARGEST_ID = 2**63 - 1
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
@@ -113,7 +114,10 @@ class SearchRequest(_Request):
 
 
 class ClassifyRequest(_Request):
-    """Pictures to be labelled. Without `pictures`, all that come with the request."""
+    """Pictures to be labelled. Without `pictures`, all that come with the request.
+
+    Labels times templates, the prompts that are encoded, may be 10,000.
+    """
 
     labels: Annotated[list[Text], Field(min_length=1, max_length=1_000)]
     pictures: Pictures = []

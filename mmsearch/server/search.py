@@ -10,6 +10,7 @@ from mmsearch.records import Query, Term
 from mmsearch.server.bodies import described, read_body, terms_of
 from mmsearch.server.problems import Unfit, responses
 from mmsearch.server.schemas import (
+    MAX_PROMPTS,
     ClassifyAnswer,
     ClassifyRequest,
     SearchAnswer,
@@ -17,7 +18,7 @@ from mmsearch.server.schemas import (
     classify_json,
     search_json,
 )
-from mmsearch.server.services import answer, services
+from mmsearch.server.services import answer, services, unless_left
 
 router = APIRouter()
 _PROBLEMS = responses(400, 401, 403, 408, 413, 415, 422, 503)
@@ -41,13 +42,14 @@ async def search(request: Request) -> Response:
     )
     server, explain = services(request), asked.explain
     if query.images or asked.mode == "local" or asked.rerank == "local" or asked.expand != "none":
-        result = await server.examples.run(
+        answering = server.examples.run(
             lambda library: library.search(
                 query, k=asked.k, explain=explain, mode=asked.mode, rerank=asked.rerank, expand=asked.expand
             )
         )
     else:
-        result = await server.texts.search(query, k=asked.k, explain=explain)
+        answering = server.texts.search(query, k=asked.k, explain=explain)
+    result = await unless_left(request, answering)
     server.metrics.searched(result)
     return answer(search_json(result, explain=explain))
 
@@ -64,9 +66,15 @@ async def classify(request: Request) -> Response:
     pictures = terms_of(asked.pictures, uploads)
     if not pictures:
         raise Unfit([{"loc": ("pictures",), "msg": "there is none; name one by its id, or send one"}])
-    found = await services(request).examples.run(
-        lambda library: library.classify(
-            pictures, asked.labels, templates=asked.templates or DEFAULT_TEMPLATES, k=asked.k
+    templates = asked.templates or DEFAULT_TEMPLATES
+    n_prompts = len(asked.labels) * len(templates)
+    if n_prompts > MAX_PROMPTS:
+        text = (
+            f"{n_prompts} prompts, of {len(asked.labels)} labels in {len(templates)} templates each; at most "
+            f"{MAX_PROMPTS} are encoded for a request: give fewer templates, or run `mmsearch classify`"
         )
+        raise Unfit([{"loc": ("templates",), "msg": text}])
+    classifying = services(request).labels.run(
+        lambda library: library.classify(pictures, asked.labels, templates=templates, k=asked.k)
     )
-    return answer(classify_json(found))
+    return answer(classify_json(await unless_left(request, classifying)))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from mmsearch.server.lanes import Lane, Libraries, TextLane
@@ -15,13 +18,15 @@ from mmsearch.server.problems import dumped
 from mmsearch.server.security import Access
 from mmsearch.store.thumbnails import LIMIT_BYTES, KeptThumbnails
 
+T = TypeVar("T")
+
 
 @dataclass
 class Services:
     """One of each, made by `Services.open` and closed when the server ends.
 
-    Searches by words, searches by example and looks at pictures have threads of their own, so that none waits for
-    another kind.
+    Searches by words, searches by example, classification and looks at pictures have threads of their own, so that
+    none waits for another kind.
     """
 
     access: Access
@@ -29,6 +34,7 @@ class Services:
     libraries: Libraries
     words: Lane
     examples: Lane
+    labels: Lane
     pictures: Lane
     texts: TextLane
     thumbnails: KeptThumbnails
@@ -46,6 +52,7 @@ class Services:
             libraries=libraries,
             words=words,
             examples=Lane("examples", libraries, metrics),
+            labels=Lane("labels", libraries, metrics),
             pictures=Lane("pictures", libraries, metrics, n_threads=2),
             texts=TextLane(words, metrics),
             thumbnails=KeptThumbnails(folder / "thumbnails.sqlite", limit_bytes=thumbnail_bytes),
@@ -53,7 +60,7 @@ class Services:
 
     def close(self) -> None:
         """End all threads and release all files."""
-        for lane in (self.words, self.examples, self.pictures):
+        for lane in (self.words, self.examples, self.labels, self.pictures):
             lane.close()
         self.libraries.close()
 
@@ -62,6 +69,30 @@ def services(request: Request) -> Services:
     """Return the services of the server that a request came to."""
     found: Services = request.app.state.services
     return found
+
+
+async def unless_left(request: Request, answering: Coroutine[Any, Any, T]) -> T:
+    """Return what answers a request whose body was read; it is cancelled when the client leaves before.
+
+    Raises
+    ------
+    ClientDisconnect
+        If nobody waits for the answer any more.
+    """
+    task, leaving = asyncio.ensure_future(answering), asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait((task, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientDisconnect
+        return task.result()
+    finally:
+        task.cancel()
+        leaving.cancel()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def answer(value: Any) -> Response:

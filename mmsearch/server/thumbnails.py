@@ -13,9 +13,9 @@ from enum import IntEnum
 from hashlib import sha256
 from io import BufferedReader
 
+from mmsearch.decoder import IndexedFile, Limits
 from mmsearch.errors import PictureError
-from mmsearch.images import CHANGED, enough_for, read_indexed
-from mmsearch.images.copies import thumbnail
+from mmsearch.images import CHANGED, enough_for
 from mmsearch.library import Library
 from mmsearch.records import ImageRecord
 from mmsearch.server.services import Services
@@ -55,16 +55,20 @@ class Thumbnails:
         return await asyncio.shield(task)  # others may wait for it too
 
     async def _find(self, image: ImageRecord, content_hash: bytes, side: Side) -> bytes:
-        jpeg, source = await self._server.pictures.run(lambda _: self._made(image, content_hash, side))
+        jpeg, source = await self._server.pictures.run(
+            lambda library: self._made(library, image, content_hash, side)
+        )
         self._server.metrics.thumbnails.labels(source).inc()
         return jpeg
 
-    def _made(self, image: ImageRecord, content_hash: bytes, side: Side) -> tuple[bytes, str]:
+    def _made(self, library: Library, image: ImageRecord, content_hash: bytes, side: Side) -> tuple[bytes, str]:
         kept = self._server.thumbnails.get(content_hash, side)
         if kept is not None:
             return kept, "kept"
-        data = read_indexed(os.fsencode(image.path), content_hash)
-        jpeg = thumbnail(data, side, max_megapixels=enough_for(image.width, image.height)).jpeg
+        file = IndexedFile(os.fsencode(image.path), content_hash)
+        jpeg = library.decoder.thumbnail(
+            file, side, limits=Limits.of_own(enough_for(image.width, image.height))
+        ).jpeg
         self._server.thumbnails.put(content_hash, side, jpeg)
         return jpeg, "made"
 

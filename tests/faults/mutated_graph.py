@@ -16,7 +16,7 @@ from mmsearch.search import Searcher
 from mmsearch.store import graph as graph_module
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, load_graph, update_graph
-from tests.conftest import random_units
+from tests.conftest import no_decoder, random_units
 from tests.faults.stand_in import TextVectors, calibrate_for_the_graph
 from tests.store.test_store import DIM, filled
 
@@ -42,7 +42,7 @@ def mutate(data: bytearray, rng: np.random.Generator) -> None:
 def answers(folder: Path, use_graph: bool, routes: set[str] | None = None) -> list[list[tuple[str, float]]]:
     store = Store.open(folder)
     encoder = TextVectors(DIM)
-    searcher = Searcher(store, lambda: encoder, use_graph=use_graph)
+    searcher = Searcher(store, lambda: encoder, no_decoder, use_graph=use_graph)
     results = [searcher.search(Query(text=str(i)), k=5) for i in range(5)]
     store.close()
     if routes is not None:

@@ -19,7 +19,7 @@ from mmsearch.search import Searcher
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.proof import verify
-from tests.conftest import random_units
+from tests.conftest import no_decoder, random_units
 from tests.faults.mutated_graph import mutate
 from tests.faults.stand_in import TextVectors
 from tests.store.test_store import DIM, file, filled
@@ -34,7 +34,7 @@ def use(folder: Path) -> list[str]:
     except MmsearchError as error:
         return [str(error)]
     try:
-        searcher = Searcher(store, lambda: TextVectors(DIM))
+        searcher = Searcher(store, lambda: TextVectors(DIM), no_decoder)
         searcher.search(Query(text="x", where=["width > 10"]), k=5)
         searcher.search(Query(text="x"), k=N)
     except MmsearchError:

@@ -24,6 +24,7 @@ from mmsearch.store.folder import Store
 from mmsearch.store.proof import verify
 from mmsearch.store.publish import MANIFEST
 from mmsearch.store.words import WordsWriter
+from tests.conftest import no_decoder
 from tests.faults.mutated_graph import mutate
 from tests.faults.stand_in import TextVectors
 from tests.store.test_store import DIM, filled
@@ -62,7 +63,7 @@ def give_words(folder: Path, vocabulary: Vocabulary, words: list[ImageWords]) ->
 def answers(folder: Path, queries: list[Path]) -> Answers | str:
     """What the local search finds, or the one sentence it ends with."""
     store = Store.open(folder)
-    searcher = Searcher(store, lambda: TextVectors(DIM))
+    searcher = Searcher(store, lambda: TextVectors(DIM), no_decoder)
     try:
         found = [searcher.search(Query(images=[query]), mode="local").hits for query in queries]
     except QueryError as error:

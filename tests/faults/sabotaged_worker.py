@@ -65,4 +65,4 @@ def extract_rootsift(pixels):
 
 if __name__ == "__main__":
     worker.read_file, worker.extract_rootsift = read_file, extract_rootsift
-    worker.main()
+    worker.main(*sys.argv[1:])

@@ -27,6 +27,7 @@ from mmsearch.store.proof import verify
 from mmsearch.worker import Job, embed_files
 from mmsearch.workers import Embedded
 from tests import pictures
+from tests.conftest import no_decoder
 from tests.faults.stand_in import calibrate_for_the_graph
 
 CONTENTS = [pictures.saved(pictures.photo(24, 18, seed), "PNG") for seed in range(40)]
@@ -80,7 +81,7 @@ class LibraryMachine(RuleBasedStateMachine):
 
     def open(self):
         self.store = Store.open(self.folder)
-        self.searcher = Searcher(self.store, lambda: self.encoder, use_graph=True)
+        self.searcher = Searcher(self.store, lambda: self.encoder, no_decoder, use_graph=True)
 
     def write(self, name, data):
         (self.photos / name).write_bytes(data)

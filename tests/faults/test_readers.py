@@ -16,7 +16,7 @@ from mmsearch.store import graph as graph_module
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, update_graph
-from tests.conftest import random_units
+from tests.conftest import no_decoder, random_units
 from tests.faults.stand_in import TextVectors
 from tests.store.test_store import DIM, META, file
 
@@ -63,7 +63,7 @@ def read(folder, seconds, seed, out):
     """Search until the time is over; list every question with its answer. Every other reader goes by the graphs."""
     graph_module.EXACT_TEXTS_BELOW = 0
     store = Store.open(folder)
-    searcher = Searcher(store, lambda: TextVectors(DIM), use_graph=seed % 2 == 1)
+    searcher = Searcher(store, lambda: TextVectors(DIM), no_decoder, use_graph=seed % 2 == 1)
     rng = np.random.default_rng(seed)
     end = time.monotonic() + seconds
     with open(out, "w") as file_:

@@ -142,7 +142,8 @@ runpy.run_path(sys.argv.pop(1), run_name="__main__")
 
 def killed_at_first(cwd, n, encoder, **options):
     """A pool whose first n workers are killed while they start."""
-    command = [sys.executable, "-c", STARTS, str(n), str(PROGRAM.parent.parent), str(PROGRAM), str(encoder), "64"]
+    command = [sys.executable, "-c", STARTS, str(n), str(PROGRAM.parent.parent), str(PROGRAM), "worker"]
+    command += [str(encoder), "64"]
     return WorkerPool(command, cwd=cwd, **{"n_workers": 2, **options})
 
 

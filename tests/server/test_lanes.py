@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from mmsearch import Query
 from mmsearch.errors import QueryError
 from mmsearch.server import lanes
-from mmsearch.server.lanes import Lane, Libraries, TextLane
+from mmsearch.server.lanes import Lane, Libraries, TextLane, Unwanted
 from mmsearch.server.metrics import Metrics
 
 
@@ -131,3 +131,46 @@ def test_who_does_not_wait_any_more_is_not_answered(lane):
     assert was_cancelled
     assert len(last.hits) == 1
     assert "mmsearch_text_batch_queries_sum 2.0" in metrics.text().decode()
+
+
+LABELS, TEMPLATES = [f"thing {n}" for n in range(1_000)], [f"{n} {{}}" for n in range(100)]
+
+
+@pytest.mark.parametrize("how", ["the client left", "the server stops"])
+def test_long_work_is_given_up_when_nobody_waits_for_it(lane, photos, how):
+    begun, ended = threading.Event(), []
+
+    def classify(library):
+        begun.set()
+        try:
+            library.classify([photos / "cat.jpg"], LABELS, templates=TEMPLATES)
+        except BaseException as error:
+            ended.append(type(error))
+            raise
+
+    async def run():
+        labels = lane("labels")
+        asked = asyncio.create_task(labels.run(classify))
+        await asyncio.to_thread(begun.wait, 10)
+        if how == "the server stops":
+            await asyncio.to_thread(labels.close)
+            with pytest.raises(Unwanted):
+                await asked
+            return
+        asked.cancel()
+        await labels.run(lambda _: None)  # the thread is free again
+
+    asyncio.run(run())
+    assert ended == [Unwanted]
+
+
+def test_queries_of_many_texts_are_encoded_a_few_at_a_time(lane):
+    metrics = Metrics()
+
+    async def run():
+        texts = TextLane(lane("words"), metrics)
+        query = Query("a", exclude=[f"b {n}" for n in range(15)])
+        return await asyncio.gather(*(texts.search(query, k=1, explain=False) for _ in range(10)))
+
+    assert len(asyncio.run(run())) == 10
+    assert "mmsearch_text_batch_queries_count 3.0" in metrics.text().decode()  # of 4, 4 and 2 with 16 texts each

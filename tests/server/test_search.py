@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -235,3 +237,30 @@ def test_pictures_of_other_formats_are_taken(client, served):
         buffer = io.BytesIO()
         image.save(buffer, "PNG")
     assert names(send(client, ("m.png", buffer.getvalue()), k=1)) == ["moose.jpg"]
+
+
+def test_more_prompts_than_are_encoded_for_a_request_are_refused(client):
+    labels, templates = [str(n) for n in range(101)], [f"{n} {{}}" for n in range(100)]
+    refused = client.post("/classify", json={"labels": labels, "templates": templates, "pictures": [{"id": 1}]})
+    assert refused.status_code == 422
+    assert (
+        "10100 prompts, of 101 labels in 100 templates each; at most 10000 are encoded" in refused.json()["detail"]
+    )
+
+
+def test_classification_is_given_up_when_the_client_leaves(served, client):
+    labels = [f"thing {n}" for n in range(1_000)]
+    templates = [f"{n} {'very ' * 60} {{}}" for n in range(10)]
+    body = json.dumps({"labels": labels, "templates": templates, "pictures": [{"id": 1}]}).encode()
+    head = (
+        f"POST /classify HTTP/1.1\r\nHost: 127.0.0.1:{served.access.port}\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {served.access.token}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", served.access.port)) as connection:
+        connection.sendall(head.encode() + body)
+        while 'mmsearch_waiting{lane="labels"} 1.0' not in client.get("/metrics").text:
+            time.sleep(0.01)
+    # One that comes after it has the lane to itself.
+    assert client.post("/classify", json={"labels": ["a", "b"], "pictures": [{"id": 1}]}).status_code == 200
+    counted = 'mmsearch_requests_total{endpoint="/classify",method="POST",status="499"} 1.0'
+    assert counted in client.get("/metrics").text
