@@ -168,10 +168,10 @@ def _together(ask: Callable[[Any], str], what: Sequence[Any]) -> Answers:
 
 
 def thumbnails(server: Server, turn: int) -> Answers:
-    """Ask thumbnails of all sizes of hostile pictures that the library has, all at once."""
+    """Ask thumbnails of two sizes of the hostile pictures that the library has, all at once."""
     wanted = [
         (picture_id, side)
-        for name, picture_id in server.ids.items() if name.startswith("hostile") for side in (160, 320, 640, 1280)
+        for name, picture_id in server.ids.items() if name.startswith("hostile") for side in (160, 1280)
     ]  # fmt: skip
     with suppress(OSError):
         (server.folder / "thumbnails.sqlite").unlink()  # those that were kept cost nothing

@@ -33,7 +33,7 @@ def library_of_samples(work: Path, *, model: str = "offline", cache: Path | None
         (photos / path.name).write_bytes(path.read_bytes())
     (photos / "hostile-png.png").write_bytes(PICTURES["png, RGBA"]())
     (photos / "hostile-webp.webp").write_bytes(PICTURES["webp of 40 bytes"]())
-    (photos / "hostile-slow.jpg").write_bytes(progressive_jpeg(490, 8_000, 7_999))
+    (photos / "hostile-slow.jpg").write_bytes(progressive_jpeg(200, 8_000, 7_999))
     (photos / "large.png").write_bytes(noise(2_500, 2_500))
     with Library.open(folder, cache=cache) as library:
         library.index([photos], model=model, local=True)

@@ -26,14 +26,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from cold_shell import library_with
 from machine import report
-from mixture import Answered, Mixture, library_of_samples
+from mixture import Answered, Mixture, Request, library_of_samples
 from synthetic import new_text
 
 from mmsearch import Library
@@ -112,21 +112,33 @@ class MixedClient:
 
     async def run(self, end: float) -> None:
         """Ask until the time is over and the number is reached."""
-        streams = None
         while time.perf_counter() < end or len(self.times) < self.n_requests:
-            asked = self.mixture.next_request()
-            start = time.perf_counter()
             try:
-                streams = streams or await asyncio.open_connection("127.0.0.1", self.port)
-                streams[1].write(asked.message(self.port, TOKEN))
-                status, is_open = await asyncio.wait_for(_answer(streams[0]), 60)
-            except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
-                status, is_open = type(error).__name__, False
-            self.times.append(time.perf_counter() - start)
-            self.answered.append(Answered(asked, status))
-            if not is_open and streams is not None:
-                streams[1].close()
-                streams = None
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            except OSError as error:
+                self._note(self.mixture.next_request(), type(error).__name__, time.perf_counter())
+                continue
+            with suppress(OSError):
+                while await self._ask(reader, writer):
+                    if time.perf_counter() >= end and len(self.times) >= self.n_requests:
+                        break
+                writer.close()
+                await writer.wait_closed()
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Send one request and read its answer; return whether the connection stays."""
+        asked, start = self.mixture.next_request(), time.perf_counter()
+        try:
+            writer.write(asked.message(self.port, TOKEN))
+            status, is_open = await asyncio.wait_for(_answer(reader), 60)
+        except (OSError, asyncio.IncompleteReadError, TimeoutError) as error:
+            status, is_open = type(error).__name__, False
+        self._note(asked, status, start)
+        return is_open
+
+    def _note(self, asked: Request, status: str, start: float) -> None:
+        self.times.append(time.perf_counter() - start)
+        self.answered.append(Answered(asked, status))
 
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[str, bool]:
