@@ -100,6 +100,7 @@ def test_made_up_methods_are_no_series(shared):
 def test_classification_ends_when_its_client_leaves(shared):
     answers = attacks.leave_classify(shared, 0)
     assert set(answers) <= {"left", "422", "200"}
+    assert answers["left"] >= 1, "what is allowed must be long enough to be left"
     assert answers["200"] == 1, "the next one was not answered soon"
     assert shared.peak_mb() < strangers.MOST_MB
 
