@@ -282,7 +282,7 @@ def slow_readers(server: Server, turn: int, *, n: int = 200, patience_s: float =
     return _unread(server, [request] * n, patience_s)
 
 
-def slow_pipelines(server: Server, turn: int, *, n: int = 200, patience_s: float = PATIENCE_S) -> Answers:
+def slow_pipelines(server: Server, turn: int, *, n: int = 200, patience_s: float = 90.0) -> Answers:
     """Ask for public files again and again on n connections, without the token, and read no answer."""
     request = server.head("GET", "/openapi.json")
     return _unread(server, [request * 400] * n, patience_s)
@@ -441,7 +441,7 @@ ATTACKS: dict[str, Attack] = PICTURE_ATTACKS | {
     "wrong tokens": Attack(wrong_tokens, frozenset({"401", "429"}), most_s=600, most_times=2),
     "wrong tokens to /session": Attack(wrong_session_tokens, frozenset({"403", "429"}), most_s=600, most_times=2),
     "slow readers": _attack(slow_readers, "ended"),
-    "slow readers without a token": _attack(slow_pipelines, "ended"),
+    "slow readers without a token": Attack(slow_pipelines, frozenset({"ended"}), most_s=95),
     "classify, and leave": _attack(leave_classify, "left", "200", "422"),
     **{
         f"vectors cut to {word}, {asked}": _attack(_cut(share, n), "200", "503", texts=("200", "503"))
