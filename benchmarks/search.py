@@ -115,7 +115,7 @@ def main() -> None:
 
 
 def open_once(folder: Path) -> None:
-    """Open a library as a search does: catalog, mapped vectors."""
+    """Open a library as a search does: catalog, vectors."""
     with Library.open(folder) as library:
         store = library.reader()
         with store.catalog.reading():

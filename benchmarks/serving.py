@@ -200,7 +200,7 @@ def asked_all(work: Path, n_clients: int, n_requests: int, seconds: float) -> di
 
 
 def resident_mb(process: int) -> float:
-    """Memory of a process in MB that is its own; mapped vectors are the system's to keep or drop."""
+    """Memory of a process in MB that is its own; files in memory are the system's to keep or drop."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("RssAnon:"))) / 1024
 

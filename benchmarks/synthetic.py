@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmsearch.records import FileLook
+from mmsearch.records import READING, FileLook
 from mmsearch.samples import sample_folder
 from mmsearch.store.changes import Changes, StoredFile
 from mmsearch.store.folder import Store
@@ -78,7 +78,7 @@ def build_library(folder: Path, n: int, *, fingerprint: str = "synthetic", model
             files = [
                 StoredFile(
                     b"/photos/%04d/%08d.jpg" % (i % 100, i), FileLook(10_000 + i, i, i), b"%032d" % i,
-                    640, 480, "JPEG", None, vector=vector,
+                    640, 480, "JPEG", None, READING, vector=vector,
                 )
                 for i, vector in enumerate(block, start=done)
             ]  # fmt: skip

@@ -132,7 +132,7 @@ class Library:
         """Return another object over the same folder, for another thread; the encoder is loaded once for both."""
         other = Library(self.folder, cache=None, use_graph=self._use_graph)
         if self.reader().has_vectors:
-            self.encoder()
+            self.encoder().keep_in_memory()
         other._installed = self._installed
         return other
 
@@ -480,7 +480,7 @@ class Library:
         return replace(report, problems=(*report.problems, *problems), notices=tuple(notices))
 
     def words(self) -> PublishedWords:
-        """Return the visual words of the library, mapped from its files.
+        """Return the visual words of the library; what is known of features stays in its files.
 
         Raises
         ------

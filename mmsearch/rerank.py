@@ -33,9 +33,8 @@ from mmsearch.records import (
     Verification,
 )
 from mmsearch.store.folder import Store
-from mmsearch.store.publish import manifest_state
 from mmsearch.store.where import Condition
-from mmsearch.store.words import load_words
+from mmsearch.store.words import load_words, words_state
 from mmsearch.terms import limits_of, named, read_example
 from mmsearch.vectors import stored_cosines, top_k
 
@@ -156,7 +155,7 @@ class LocalReader:
         self.store = store
         self._decoder = decoder
         self._stage: LocalStage | str = ""
-        self._state = (-1, b"")
+        self._state: tuple[object, ...] = ()
 
     def query(self, example: Term, *, is_demanded: bool) -> tuple[LocalQuery | None, str]:
         """Return an example picture as words, or None and why, which is empty if nobody asked.
@@ -199,7 +198,7 @@ class LocalReader:
         """
         stage = self._current()
         if isinstance(stage, str):  # it was there when the example was read
-            return []
+            raise QueryError(stage)
         scores = stage.scores(query)
         wanted = max(k, N_VERIFIED)
         n = wanted
@@ -241,7 +240,7 @@ class LocalReader:
     def _current(self) -> LocalStage | str:
         """Return the stage over the words of the library's present state, or why there is none."""
         with self.store.catalog.reading():
-            state = self.store.catalog.meta("revision"), manifest_state(self.store.files)
+            state = words_state(self.store)
             if state != self._state:
                 words = load_words(self.store)
                 self._stage = words if isinstance(words, str) else LocalStage(words.vocabulary, words.inverted)

@@ -57,15 +57,19 @@ class Neighbours:
         self._plan: dict[str, Calibration] = {}
         self._graph: PublishedGraph | None = None
         self._is_graph_unusable = False
-        self._state: tuple[int, bytes] = (-1, b"")
+        self._state: tuple[int, bytes, tuple[int, ...]] = (-1, b"", ())
 
     def refresh(self) -> None:
         """Bring vectors and graph up to the library's present state; inside `reading()`."""
-        state = int(self.store.catalog.meta("revision")), manifest_state(self.store.files)
+        revision, look = int(self.store.catalog.meta("revision")), self.store.vectors_look()
+        state = revision, manifest_state(self.store.files), look
         if state == self._state:
             return
         dead, epoch, facts = self.store.catalog.dead_rows(), self.store.epoch, graph_facts(self.store)
-        before = self._exact if epoch == self._epoch else ExactIndex(np.zeros((0, self.store.dim), np.float16))
+        # What is known of rows that somebody else than a writer has touched may be of others than lie there now.
+        is_touched = revision == self._state[0] and look != self._state[2]
+        is_known = epoch == self._epoch and not is_touched
+        before = self._exact if is_known else ExactIndex(np.zeros((0, self.store.dim), np.float16))
         self._exact = before.followed_by(self.store.matrix(), dead)
         self._plan = {} if facts is None else routed(calibrations_of(facts), len(self._exact))
         if self._graph is not None and facts != self._graph.facts:
@@ -75,6 +79,11 @@ class Neighbours:
             self._graph.index.delete([row for row in dead if row < self._graph.covered])
         self._is_graph_unusable = False
         self._epoch, self._state = epoch, state
+
+    @property
+    def lost_rows(self) -> range:
+        """The rows that are listed and were not there when this was brought up to date."""
+        return range(self._exact.n_rows, self.store.n_rows)
 
     def of(self, queries: Matrix, k: int, condition: Condition, modality: Modality) -> list[Nearest]:
         """Return at least the k nearest rows of every query, all of them if there are fewer.
@@ -148,4 +157,6 @@ class Neighbours:
                 self._is_graph_unusable = True
                 return None
             self._graph = loaded
+        if self._graph.covered > self._exact.n_rows:  # the vectors were cut since
+            return None
         return self._graph, plan.ef

@@ -92,7 +92,7 @@ class Searcher:
         self._neighbours = Neighbours(store, use_graph=use_graph)
         self._local_reader: LocalReader | None = None
         self._problems: tuple[str, ...] = ()
-        self._problems_of = -1  # the revision
+        self._problems_of = -1, range(0)  # the revision, and the rows that are lost
         self._has_vectors = store.has_vectors
 
     # -- ranking -------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ class Searcher:
             )
             hits = tuple(_hit(rank, *one) for rank, one in enumerate(found, start=1))
             with self.store.catalog.reading():
-                self._look_for_problems()
+                self._look_for_problems(self.store.lost_rows())
             seconds = {"total": time.perf_counter() - start}
             return SearchResult(hits, "local", len(found), seconds, said or _verified(hits), self._problems)
         looked = time.perf_counter()
@@ -311,14 +311,14 @@ class Searcher:
 
     def _refresh(self) -> None:
         """Bring everything up to the library's present state; inside `reading()`."""
-        self._look_for_problems()
         self._neighbours.refresh()
+        self._look_for_problems(self._neighbours.lost_rows)
 
-    def _look_for_problems(self) -> None:
-        """Ask what the library has lost, once for each state of it."""
-        revision = self.store.catalog.meta("revision")
-        if revision != self._problems_of:
-            self._problems, self._problems_of = tuple(self.store.problems()), revision
+    def _look_for_problems(self, lost: range) -> None:
+        """Ask what the library has lost, once for each state of its catalog and its vectors."""
+        state = int(self.store.catalog.meta("revision")), lost
+        if state != self._problems_of:
+            self._problems, self._problems_of = tuple(self.store.problems(lost)), state
 
 
 def _compares_pictures(query: Query) -> bool:

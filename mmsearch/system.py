@@ -6,11 +6,13 @@ import os
 import re
 import shutil
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_M_MMAP_THRESHOLD = -3
 _OUT_OF_MEMORY = re.compile("out of memory|insufficient memory|failed to allocate memory|bad_alloc", re.IGNORECASE)
 
 _FICLONE = 0x40049409  # Linux: let one file share the blocks of another
@@ -131,6 +133,52 @@ def copy_file(source: Path, target: Path) -> None:
             shutil.copyfileobj(original, copy, 1 << 20)
         copy.flush()
         os.fsync(copy.fileno())
+
+
+def keep_large_blocks_apart(n_bytes: int) -> None:
+    """Let memory that is taken in blocks of so many bytes go back to the system as soon as it is freed.
+
+    glibc alone puts such blocks among all others once a first one was freed, and they leave holes. Nothing happens
+    where there is another allocator.
+    """
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, n_bytes)
+    except (ImportError, OSError, AttributeError, TypeError):
+        return
+
+
+def unconfirmed_bytes(handle: int) -> int:
+    """Return how many bytes that were written to a TCP socket the other side has not confirmed.
+
+    0 where a system does not say.
+    """
+    try:
+        import fcntl
+        import termios
+
+        answer = fcntl.ioctl(handle, termios.TIOCOUTQ, bytes(4))
+    except (ImportError, AttributeError, OSError):
+        return 0
+    return int.from_bytes(answer, sys.byteorder)
+
+
+def allow_open_files(n: int) -> int:
+    """Let this process have so many files and connections open if it may, and return how many it may have."""
+    try:
+        import resource
+    except ImportError:
+        return n
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= n:
+        return n
+    allowed = n if hard == resource.RLIM_INFINITY else min(n, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    except (OSError, ValueError):
+        return soft
+    return allowed
 
 
 def make_private(path: Path) -> None:

@@ -12,6 +12,8 @@ from mmsearch.errors import DimensionError, VectorError
 from mmsearch.records import Cosines, Matrix
 
 Float = TypeVar("Float", np.float32, np.float64)
+F16_SHRINKING = np.float32(2.0**112)
+"""What `shrunk_f16` leaves out: the exponents of float32 begin so much lower than those of float16."""
 _ROWS = 4096  # stored rows that are widened to float64 at a time
 
 
@@ -204,8 +206,13 @@ def widen_f16(half: NDArray[np.float16], out: Matrix) -> Matrix:
     integer operations and rescaling by 2**112 gives the same bits for every finite value. An infinite
     or NaN half, which only damage can bring, comes out finite and large, so that no sum is lost to it.
     """
+    return np.multiply(shrunk_f16(half, out), F16_SHRINKING, out=out)
+
+
+def shrunk_f16(half: NDArray[np.float16], out: Matrix) -> Matrix:
+    """Return what `widen_f16` gives, divided by `F16_SHRINKING`, which saves the last of its steps."""
     bits = out.view(np.int32)
     np.copyto(bits, half.view(np.int16))
     np.left_shift(bits, 13, out=bits)
     np.bitwise_and(bits, np.int32(-0x70002000), out=bits)  # the sign, 5 exponent bits, 10 mantissa bits
-    return np.multiply(out, np.float32(2.0**112), out=out)
+    return out

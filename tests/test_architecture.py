@@ -18,7 +18,7 @@ LAYERS = [
     {"errors", "system", "names"},
     {"arguments"},
     {"records"},
-    {"vectors", "samples", "pooling"},
+    {"vectors", "samples", "pooling", "file_array"},
     {"whitening", "feedback"},
     {
         "images",
@@ -59,13 +59,13 @@ BORDERS = {  # third-party package -> where it may be imported
     "platformdirs": {"cli", "installed"}, "datasets": {"evaluation.ground_truth"},
     "numpy": {"records", "vectors", "whitening", "feedback", "images", "encoders", "local", "bow", "indexes",
               "geometry", "terms", "store", "payload", "worker", "workers", "gather", "vocabularies", "search",
-              "decoder", "decode_worker", "routes", "rerank", "zeroshot", "library", "evaluation.metrics",
-              "evaluation.ground_truth",
+              "decoder", "decode_worker", "file_array", "routes", "rerank", "zeroshot", "library",
+              "evaluation.metrics", "evaluation.ground_truth",
               "evaluation.encode", "evaluation.measures", "evaluation.ties", "evaluation.scored",
               "evaluation.retrieval", "evaluation.instance", "evaluation.classify", "evaluation.ann",
               "evaluation.plots", "evaluation.local"},
     "fastapi": {"server"}, "starlette": {"server"}, "uvicorn": {"server"}, "pydantic": {"server"},
-    "prometheus_client": {"server"}, "typing_extensions": {"server"},
+    "prometheus_client": {"server"}, "typing_extensions": {"server"}, "python_multipart": {"server"},
     "matplotlib": {"evaluation.plots"}, "jinja2": {"evaluation.page", "cli"},
 }  # fmt: skip
 LINUX_ONLY = re.compile(

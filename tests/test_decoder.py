@@ -56,13 +56,13 @@ def peak_mb():
 
 
 def signalling(number, times=1):
-    """A decoder whose process gets a signal while it decodes, so often."""
-    sent = []
+    """A decoder whose process gets a signal while it decodes, and the next ones, so many of them."""
+    signalled = set()
 
     def check():
-        if made._process.is_ready and len(sent) < times:
+        if made._process.is_ready and len(signalled | {id_of(made)}) <= times:
+            signalled.add(id_of(made))
             os.kill(id_of(made), number)
-            sent.append(number)
 
     made = PictureDecoder(check)
     return made

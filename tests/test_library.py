@@ -561,3 +561,9 @@ def test_an_empty_path_is_no_library_and_no_cache(tmp_path):
         Library.open(tmp_path, cache=b"")
     with pytest.raises(ArgumentError, match=r"path is 5 \(int\); expected a path"):
         Library.open(5)
+
+
+def test_a_library_for_another_thread_keeps_the_weights_in_memory_where_nobody_can_cut_them(indexed):
+    with indexed.sibling() as other:
+        assert other.search("two dogs in the snow", k=1).hits
+        assert str(indexed.folder / "encoder") not in Path("/proc/self/maps").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -292,3 +293,20 @@ def test_explained_scores_are_the_cosines_to_every_term(made):
     for hit, i in zip(result.hits, numbers(result), strict=True):
         assert hit.terms["v:5"] == pytest.approx(float(stored[i] @ made[1][5]), abs=1e-9)
         assert hit.terms["not v:6"] == pytest.approx(float(stored[i] @ made[1][6]), abs=1e-9)
+
+
+@pytest.mark.parametrize("use_graph", [False, True])
+def test_vectors_cut_and_restored_under_an_open_library_are_noticed_at_the_next_query(made, tmp_path, use_graph):
+    shutil.copytree(made[0], tmp_path / "library")
+    path, found = tmp_path / "library" / "vectors-0.f16", searcher((tmp_path / "library", made[1]), use_graph)
+    whole, query = path.read_bytes(), Query(text="v:7")
+    before = found.search(query, k=5)
+    assert (before.route == "graph") == use_graph
+    for n_left in (100, 0):
+        os.truncate(path, n_left * 2 * DIM)
+        cut = found.search(query, k=5)
+        assert numbers(cut) == expected(made, 7, 5, keep=lambda i, n=n_left: i < n)
+        assert f"vectors-0.f16 holds {n_left} of 320 vectors" in cut.problems[0]
+    path.write_bytes(whole)
+    after = found.search(query, k=5)
+    assert (after.hits, after.route, after.problems) == (before.hits, before.route, ())

@@ -1,15 +1,16 @@
 """One file of named arrays: a line that says what it is, a line of JSON, the arrays as in memory, a checksum.
 
-Opening reads the two lines only; the arrays are mapped read-only, so processes share their pages. No pickle.
+Opening reads the two lines only; the arrays stay in the file until rows of them are asked for. No pickle.
 """
 
 from __future__ import annotations
 
 import json
-import mmap
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from hashlib import file_digest, sha256
+from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,9 +18,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.errors import VocabularyError
+from mmsearch.errors import LibraryDamagedError, VocabularyError
+from mmsearch.file_array import FileArray, OpenFile
 
 Arrays = dict[str, NDArray[Any]]
+Places = dict[str, tuple[np.dtype[Any], tuple[int, ...], int]]
 VERSION = 1
 _ALIGNMENT = 64  # bytes: a cache line, and more than any dtype needs
 _CHECKSUM = 32  # bytes at the end
@@ -74,8 +77,8 @@ def arrays_in_pieces(
         file.write(checksum)
 
 
-def open_arrays(source: Path | BinaryIO, kind: str, *, is_checked: bool = False) -> tuple[dict[str, Any], Arrays]:
-    """Return facts and memory-mapped arrays of a file.
+def open_arrays(source: Path | BinaryIO, kind: str) -> dict[str, FileArray[Any]]:
+    """Return the arrays of a file that is known to be whole, unread; only their lengths are checked.
 
     Parameters
     ----------
@@ -83,43 +86,62 @@ def open_arrays(source: Path | BinaryIO, kind: str, *, is_checked: bool = False)
         Written by `write_arrays` with the same `kind`; a file is open at its start.
     kind : str
         What it must be.
-    is_checked : bool
-        Read everything and compare it with the checksum. Without, only the lengths are checked.
 
     Returns
     -------
-    facts : dict
-    arrays : dict of read-only arrays
+    dict of FileArray
+        Reading rows of one that was cut meanwhile is a LibraryDamagedError.
 
     Raises
     ------
     VocabularyError
-        If the file is of another kind or version, cut short, or differs from its checksum.
+        If the file is of another kind or version, or cut short.
     OSError
         If it cannot be read.
     """
-    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
-        path = Path(file.name)
-        header = _header(path, kind, file.readline(_MAX_HEADER), file.readline(_MAX_HEADER))
-        n_before = file.tell()
-        # One mapping for all: each keeps a descriptor of its own.
-        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    length = len(content)
-    if is_checked and sha256(memoryview(content)[:-_CHECKSUM]).digest() != content[-_CHECKSUM:]:
+    with _opened(source) as file:
+        path, length = Path(file.name), os.fstat(file.fileno()).st_size
+        _, places = _described(file, path, kind, length)
+        opened = OpenFile(path, os.dup(file.fileno()), LibraryDamagedError)
+    return {name: FileArray(opened, dtype, shape, offset=start) for name, (dtype, shape, start) in places.items()}
+
+
+def load_arrays(source: Path | BinaryIO, kind: str) -> tuple[dict[str, Any], Arrays]:
+    """Return facts and arrays of a file, all of it read into memory and compared with its checksum.
+
+    Parameters and errors are those of `open_arrays`; a checksum that differs is a VocabularyError too.
+    """
+    with _opened(source) as file:
+        path, content = Path(file.name), file.read()
+    facts, places = _described(BytesIO(content), path, kind, len(content))
+    if sha256(memoryview(content)[:-_CHECKSUM]).digest() != content[-_CHECKSUM:]:
         raise VocabularyError(f"{path} differs from its checksum; copy or make it again")
     arrays: Arrays = {}
-    for name, (start, end) in _places(header["arrays"], n_before):
+    for name, (dtype, shape, start) in places.items():
+        # NumPy takes no empty array from a buffer.
+        array = np.frombuffer(content, dtype, prod(shape), start) if prod(shape) else np.zeros(0, dtype)
+        arrays[name] = array.reshape(shape)
+    return facts, arrays
+
+
+def _opened(source: Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
+    return source.open("rb") if isinstance(source, Path) else nullcontext(source)
+
+
+def _described(file: BinaryIO, path: Path, kind: str, length: int) -> tuple[dict[str, Any], Places]:
+    """Return the facts of a file, open at its start, with dtype, shape and place of its arrays, all inside it."""
+    header = _header(path, kind, file.readline(_MAX_HEADER), file.readline(_MAX_HEADER))
+    places: Places = {}
+    for name, (start, end) in _places(header["arrays"], file.tell()):
         dtype, shape = header["arrays"][name]
         if end + _CHECKSUM > length:
             raise VocabularyError(
                 f"{path} has {length} bytes, its array {name} should end at {end}; the file is cut short, "
                 "copy or make it again"
             )
-        is_empty = end == start  # which NumPy does not take from a buffer
-        array = np.zeros(0, dtype) if is_empty else np.frombuffer(content, dtype, prod(shape), start)
-        arrays[name] = array.reshape(shape)
+        places[name] = np.dtype(dtype), tuple(shape), start
     facts: dict[str, Any] = header["facts"]
-    return facts, arrays
+    return facts, places
 
 
 def _places(arrays: Mapping[str, Sequence[Any]], start: int) -> Iterator[tuple[str, tuple[int, int]]]:

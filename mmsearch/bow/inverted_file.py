@@ -28,6 +28,7 @@ from mmsearch.bow.postings import (
 from mmsearch.bow.vocabulary import N_BITS, ImageWords
 from mmsearch.bow.weighting import TERM_WEIGHTS, inverse_document_frequency, stop_words, term_frequency
 from mmsearch.errors import VocabularyError
+from mmsearch.file_array import FileArray
 from mmsearch.records import LocalMatches, Matrix, Pixels
 from mmsearch.vectors import top_k
 
@@ -56,14 +57,15 @@ class ListStatistics:
 
 
 class _Found(NamedTuple):
-    """Matches: the position in the query's words, the position of the posting, and the Hamming distance."""
+    """Matches: the place in the query's words, that of the posting, the row of its picture, the distance."""
 
     asked: Ints
     postings: Ints
+    rows: NDArray[np.int32]
     distances: Pixels
 
 
-_NOTHING = _Found(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint8))
+_NOTHING = _Found(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.uint8))
 
 
 class InvertedFile:
@@ -199,7 +201,7 @@ class InvertedFile:
 
     def _embedded(self, segment: Postings, query: ImageWords, found: _Found) -> Floats:
         """Return the weights of all matches of every picture of a segment, summed."""
-        rows = segment.rows[found.postings]
+        rows = found.rows
         first, counts = runs(found.asked, rows)
         total = np.zeros(len(segment.image_ids))
         if len(first):
@@ -221,12 +223,14 @@ class InvertedFile:
         asked = np.flatnonzero(self._is_used[query.words])
         parts = [_NOTHING]
         for part, postings, lengths in lists(segment.offsets, query.words[asked]):
-            different = segment.signatures[postings]
+            different = of_lists(segment.signatures, postings, lengths)
             different ^= np.repeat(query.signatures[asked[part]], lengths)
             distances = np.bitwise_count(different)
             near = np.flatnonzero(distances <= self.max_distance)
             owners = np.searchsorted(np.cumsum(lengths), near, side="right") + part.start
-            parts.append(_Found(asked[owners], postings[near], distances[near]))
+            # In a file whole lists are read sooner than the few postings that are near.
+            rows = of_lists(segment.rows, postings, lengths)[near]
+            parts.append(_Found(asked[owners], postings[near], rows, distances[near]))
         return _Found(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def _cosines(self, query: ImageWords, weighting: Weighting) -> list[Floats]:
@@ -243,7 +247,7 @@ class InvertedFile:
         for segment, length in zip(self.segments, lengths, strict=True):
             total = np.zeros(len(segment.image_ids))
             for part, postings, list_lengths in lists(segment.offsets, words):
-                rows = segment.rows[postings]
+                rows = of_lists(segment.rows, postings, list_lengths)
                 values = np.repeat(factors[part], list_lengths)
                 if term is not term_frequency:
                     _, counts = runs(np.repeat(words[part], list_lengths), rows)
@@ -266,7 +270,10 @@ class InvertedFile:
             for segment in self.segments:
                 total = np.zeros(len(segment.image_ids))
                 for part, postings, list_lengths in lists(segment.offsets, words):
-                    owners, rows = np.repeat(words[part], list_lengths), segment.rows[postings]
+                    owners, rows = (
+                        np.repeat(words[part], list_lengths),
+                        of_lists(segment.rows, postings, list_lengths),
+                    )
                     first, counts = runs(owners, rows)
                     np.add.at(
                         total, rows[first], np.square(TERM_WEIGHTS[weighting](counts)) * squares[owners[first]]
@@ -297,7 +304,7 @@ class InvertedFile:
         """Return the matches of one picture, from those of all segments."""
         number, row = self._place_of(image_id)
         segment, near = self.segments[number], found[number]
-        own = np.flatnonzero(segment.rows[near.postings] == row)
+        own = np.flatnonzero(near.rows == row)
         postings = near.postings[own]
         return LocalMatches(
             image_id=image_id,
@@ -366,6 +373,14 @@ def lists(offsets: Ints, words: NDArray[np.integer]) -> Iterator[tuple[slice, In
             postings += np.repeat(starts[part] - first_of_list, own)
             yield part, postings, own
             done = part.stop
+
+
+def of_lists(column: NDArray[Any] | FileArray[Any], postings: Ints, lengths: Ints) -> NDArray[Any]:
+    """Return a column of whole lists, as `lists` gives their postings and lengths."""
+    if not isinstance(column, FileArray):
+        return column[postings]
+    lengths = lengths[lengths > 0]
+    return column.runs(postings[np.cumsum(lengths) - lengths], lengths)
 
 
 def runs(owners: NDArray[np.integer], rows: NDArray[np.integer]) -> tuple[Ints, Ints]:

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from mmsearch.bow.array_file import arrays_in_pieces, open_arrays, write_arrays
 from mmsearch.bow.vocabulary import ImageWords
 from mmsearch.errors import VocabularyError
+from mmsearch.file_array import FileArray
 from mmsearch.records import Matrix, Pixels
 
 _KIND = "postings"
 _COLUMNS = ("signatures", "positions", "scales", "angles")
+_OF_FEATURES = ("rows", *_COLUMNS)
 _BLOCK = 1 << 19  # features merged at a time: 40 MB
 _STEPS_A_PIXEL = 64
 _STEPS_AN_OCTAVE = 16
@@ -30,7 +32,7 @@ _DEGREES_A_STEP = 360 / 256
 
 @dataclass(frozen=True)
 class Postings:
-    """The features of `image_ids` under their words. Never modified; arrays may be memory-mapped.
+    """The features of `image_ids` under their words. Never modified; columns of features may stay in their file.
 
     Parameters
     ----------
@@ -53,11 +55,11 @@ class Postings:
     """
 
     offsets: NDArray[np.int64]
-    rows: NDArray[np.int32]
-    signatures: NDArray[np.uint64]
-    positions: NDArray[np.uint16]
-    scales: Pixels
-    angles: Pixels
+    rows: NDArray[np.int32] | FileArray[np.int32]
+    signatures: NDArray[np.uint64] | FileArray[np.uint64]
+    positions: NDArray[np.uint16] | FileArray[np.uint16]
+    scales: Pixels | FileArray[np.uint8]
+    angles: Pixels | FileArray[np.uint8]
     image_ids: NDArray[np.int64]
     feature_counts: NDArray[np.int32]
     document_counts: NDArray[np.int32]
@@ -69,11 +71,13 @@ class Postings:
 
     def save(self, path: Path) -> None:
         """Write all arrays into one file."""
-        write_arrays(path, _KIND, {}, {field.name: getattr(self, field.name) for field in fields(self)})
+        write_arrays(path, _KIND, {}, {field.name: getattr(self, field.name)[:] for field in fields(self)})
 
     @classmethod
     def open(cls, source: Path | BinaryIO) -> Postings:
-        """Map the arrays of a file that is known to be whole: only its header and its lengths are checked.
+        """Return the postings of a file that is known to be whole: only its header and its lengths are checked.
+
+        What is known of words and pictures is read, and what is known of features when it is asked for.
 
         Raises
         ------
@@ -82,12 +86,15 @@ class Postings:
         OSError
             If it cannot be read.
         """
-        _, arrays = open_arrays(source, _KIND)
+        arrays = open_arrays(source, _KIND)
         if set(arrays) != {field.name for field in fields(cls)}:
             raise VocabularyError(
                 f"{getattr(source, 'name', source)} holds no posting lists ({sorted(arrays)}); make it again"
             )
-        return cls(**arrays)
+        columns: dict[str, Any] = {
+            name: array if name in _OF_FEATURES else array[:] for name, array in arrays.items()
+        }
+        return cls(**columns)
 
 
 def build_postings(images: Iterable[tuple[int, ImageWords]], n_words: int) -> Postings:
@@ -156,7 +163,7 @@ def merge_postings(segments: Sequence[Postings], alive: Sequence[NDArray[np.bool
         for first, last in _word_ranges(segments):
             part = _merged_part(segments, alive, new_rows, (first, last), image_ids)
             start = int(offsets[first])
-            for name in ("rows", *_COLUMNS):
+            for name in _OF_FEATURES:
                 put(name, start, getattr(part, name))
             offsets[first : last + 1] = part.offsets + start
             document_counts[first:last] = part.document_counts

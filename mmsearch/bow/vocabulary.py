@@ -16,7 +16,7 @@ from typing import BinaryIO, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.bow.array_file import open_arrays, write_arrays
+from mmsearch.bow.array_file import load_arrays, write_arrays
 from mmsearch.bow.kmeans import kmeans, kmeans_in_cells, squared_distances
 from mmsearch.errors import DimensionError, VocabularyError
 from mmsearch.records import Cosines, LocalFeatures, Matrix
@@ -275,7 +275,7 @@ class Vocabulary:
         OSError
             If the file cannot be read.
         """
-        facts, arrays = open_arrays(source, _KIND, is_checked=True)
+        facts, arrays = load_arrays(source, _KIND)
         path = source if isinstance(source, Path) else source.name
         if facts.get("extractor") != extractor:
             raise VocabularyError(

@@ -21,6 +21,7 @@ from mmsearch.indexes.hnsw import HnswIndex
 from mmsearch.records import Matrix
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, PublishedGraph, graph_in_memory, load_graph, routed
+from mmsearch.store.matrix import open_rows
 
 DEFINITIONS = {
     "recall@10": "share of the exact ten nearest neighbours that the graph finds, mean over queries",
@@ -100,7 +101,7 @@ def _measured(
         loaded = load_graph(store)
         graph = graph_in_memory(store, settings, on_progress=on_progress) if isinstance(loaded, str) else loaded
         graph.calibrations = routed(graph.calibrations, store.n_rows - len(dead))
-        matrix = store.matrix()[: graph.covered]
+        matrix = open_rows(store.vectors_path(store.epoch), graph.covered, store.dim)
     exact = ExactIndex(matrix, [row for row in dead if row < graph.covered])
     queries = {"text": texts[:n_queries], "image": picture_queries(matrix, n_queries, seed=seed)}
     queries = {modality: vectors for modality, vectors in queries.items() if len(vectors)}

@@ -1,6 +1,6 @@
 """Exact cosine nearest neighbours by scanning the matrix: the oracle, and the fast way when n is small.
 
-The float16 rows are widened block by block in cache and multiplied with all queries at once, so a scan
+The float16 rows are read and widened block by block in cache and multiplied with all queries at once, so a scan
 needs no second copy of the matrix and opening needs no time. What the scan finds near the best is scored
 again in double precision: the answer is the same bits whatever block, batch or route it came from.
 """
@@ -10,26 +10,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mmsearch.file_array import HalfRows
 from mmsearch.indexes.base import Rows
 from mmsearch.records import Cosines, Matrix
-from mmsearch.vectors import check_width, contenders, inverse_lengths, stored_cosines, top_k, widen_f16
+from mmsearch.vectors import (
+    F16_SHRINKING,
+    check_width,
+    contenders,
+    inverse_lengths,
+    shrunk_f16,
+    stored_cosines,
+    top_k,
+    widen_f16,
+)
 
-_BLOCK = 512  # rows widened at a time; 512 x 512 floats are 1 MB and stay in the cache
-_BATCH_BLOCK = 4096  # a larger block feeds a matrix product better
+_BLOCK = 3 << 15  # values widened at a time: 384 KB, which stay in the cache beside the halves they are read as
+_BATCH_BLOCK = 1 << 18  # a larger block feeds a matrix product better
+_EXACT_ROWS = 4096  # scored again at a time
 _CANDIDATES = 1 << 24  # scores held at a time, 64 MB
 _MARGIN = 2e-5  # ten times what a sum of a few thousand products in float32 is off
 
 
 class ExactIndex:
-    """Scans `matrix` float16 (n, dim), usually mapped from disk; never modified.
+    """Scans `matrix` float16 (n, dim), in memory or read from its file block by block; never modified.
 
     Rows count at unit length, whatever rounding has made of it: the inverse of each length is kept from the first
     scan on, 4 bytes a row. A zero row, which only damage can bring, scores 0.
     """
 
-    def __init__(self, matrix: NDArray[np.float16], dead: Sequence[int] = ()) -> None:
+    def __init__(self, matrix: HalfRows, dead: Sequence[int] = ()) -> None:
         self._matrix = matrix
         self._dead = np.array(sorted(row for row in set(dead) if row < len(matrix)), dtype=np.int64)
         self._wide: Matrix = np.empty((0, 0), dtype=np.float32)
@@ -39,7 +49,12 @@ class ExactIndex:
         """Return the number of live rows."""
         return len(self._matrix) - len(self._dead)
 
-    def followed_by(self, matrix: NDArray[np.float16], dead: Sequence[int] = ()) -> ExactIndex:
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, dead ones included."""
+        return len(self._matrix)
+
+    def followed_by(self, matrix: HalfRows, dead: Sequence[int] = ()) -> ExactIndex:
         """Return the index of a matrix that begins with the rows of this one, with what is known of them."""
         index = ExactIndex(matrix, dead)
         n_common = min(len(self._matrix), len(matrix))
@@ -88,8 +103,8 @@ class ExactIndex:
         of_query = np.repeat(np.arange(len(queries)), counts)
         near = rows[np.concatenate([np.zeros(0, np.int64), *places])]
         exact = np.empty(len(near), dtype=np.float64)
-        for start in range(0, len(near), _BATCH_BLOCK):  # all of a long ranking would be a copy of the matrix
-            part = slice(start, start + _BATCH_BLOCK)
+        for start in range(0, len(near), _EXACT_ROWS):  # all of a long ranking would be a copy of the matrix
+            part = slice(start, start + _EXACT_ROWS)
             exact[part] = stored_cosines(queries[of_query[part]], self._matrix[near[part]])
         order = np.lexsort((near, -exact, of_query))
         first = np.cumsum(counts) - counts
@@ -98,17 +113,22 @@ class ExactIndex:
 
     def _scan(self, queries: Matrix, rows: range | Rows) -> Matrix:
         """Return the cosines float32 (n_queries, n) of the queries to rows, roughly."""
-        size = _BLOCK if len(queries) < 8 else _BATCH_BLOCK
+        size = max(1, (_BLOCK if len(queries) < 8 else _BATCH_BLOCK) // self._matrix.shape[1])
         scores = np.empty((len(queries), len(rows)), dtype=np.float32)
         if len(self._wide) < min(size, len(rows)):
             # Kept from scan to scan: touching fresh memory costs more than the arithmetic of a small one.
             self._wide = np.empty((min(size, len(rows)), self._matrix.shape[1]), dtype=np.float32)
         all_rows = _selection(rows)
         is_new = bool(np.isnan(self._inverse_lengths[all_rows]).any())
+        widen = widen_f16
+        if len(queries) == 1 and not is_new:
+            # One query takes the factor of all rows; of several, each would meet the subnormal numbers, slow ones.
+            widen, queries = shrunk_f16, queries * F16_SHRINKING
         for start in range(0, len(rows), size):
-            part = _selection(rows[start : start + size])
-            stored = self._matrix[part]
-            wide = widen_f16(stored, self._wide[: len(stored)])
+            own = rows[start : start + size]
+            part = _selection(own)
+            # Under no name, or what is read would never come to lie where the block before it lay, in the cache.
+            wide = widen(self._matrix[part], self._wide[: len(own)])
             if is_new:
                 self._inverse_lengths[part] = inverse_lengths(wide)
             np.matmul(queries, wide.T, out=scores[:, start : start + size])

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp
 
 from mmsearch import __version__
 from mmsearch.errors import MmsearchError
@@ -31,7 +30,7 @@ DESCRIPTION = (
 
 def create_app(
     folder: Path, access: Access, *, cache: Path | None = None, thumbnail_bytes: int = LIMIT_BYTES
-) -> ASGIApp:
+) -> Guard:
     """Return the server over one library as an ASGI application.
 
     Parameters

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Lock, local
-from typing import TypeVar
+from threading import Lock, local
+from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
 
@@ -81,6 +81,27 @@ class Unwanted(Exception):
     """Nobody waits for this work any more: the client left, or the server stops."""
 
 
+@dataclass(eq=False)
+class _Task:
+    """Work in the line of a lane; None, so that it keeps nothing, when nobody waits for it any more."""
+
+    work: Callable[[Library], Any] | None
+
+
+def _done(task: _Task, libraries: Libraries) -> Any:
+    """Return what a task gives, done in this thread."""
+
+    def check() -> None:
+        if task.work is None:
+            raise Unwanted
+
+    library, work = libraries.mine(), task.work
+    if work is None:
+        raise Unwanted
+    with library.interruptible(check):
+        return work(library)
+
+
 class Lane:
     """A few threads for one kind of work. What is not waited for any more is given up at its next step."""
 
@@ -89,7 +110,7 @@ class Lane:
         self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix=name)
         self._waiting = metrics.waiting.labels(name)
         self._n_waiting = 0
-        self._at_work: set[Event] = set()
+        self._tasks: set[_Task] = set()
 
     async def run(self, work: Callable[[Library], T]) -> T:
         """Return what work with a library gives, done in a thread of this lane.
@@ -101,29 +122,21 @@ class Lane:
         """
         if self._n_waiting >= MAX_WAITING:
             raise busy()
-        is_unwanted = Event()
-        self._at_work.add(is_unwanted)
+        task = _Task(work)
+        del work  # the traceback of a client that left would keep it, and the upload that it is about
+        self._tasks.add(task)
         self._count(1)
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, self._do, work, is_unwanted)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, _done, task, self._libraries)
         finally:
-            is_unwanted.set()
-            self._at_work.discard(is_unwanted)
+            task.work = None
+            self._tasks.discard(task)
             self._count(-1)
-
-    def _do(self, work: Callable[[Library], T], is_unwanted: Event) -> T:
-        def check() -> None:
-            if is_unwanted.is_set():
-                raise Unwanted
-
-        library = self._libraries.mine()
-        with library.interruptible(check):
-            return work(library)
 
     def close(self) -> None:
         """Give up what is being done, and drop what waits."""
-        for is_unwanted in list(self._at_work):
-            is_unwanted.set()
+        for task in self._tasks:
+            task.work = None
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _count(self, change: int) -> None:

@@ -12,6 +12,8 @@ from mmsearch.records import SearchResult
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+
 
 class Metrics:
     """The counters of one server."""
@@ -72,8 +74,8 @@ class Counted:
         try:
             await self.app(scope, receive, noted)
         finally:
-            # The template of the path: ids and made-up paths must not become labels.
+            # The template of the path, and a method that exists: what clients make up must not become labels.
             endpoint = getattr(scope.get("route"), "path", "none")
-            method = scope["method"] if endpoint != "none" else "none"
+            method = "none" if endpoint == "none" else scope["method"] if scope["method"] in _METHODS else "other"
             self.metrics.requests.labels(endpoint, method, status).inc()
             self.metrics.seconds.labels(endpoint).observe(time.perf_counter() - start)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse, Response
 
 from mmsearch.server.problems import problem
-from mmsearch.server.security import STATIC, Access
+from mmsearch.server.security import STATIC, Access, client_of
 from mmsearch.server.services import services
 
 router = APIRouter(include_in_schema=False)
@@ -52,7 +52,7 @@ class SessionRequest(BaseModel):
 async def open_session(request: Request, asked: SessionRequest) -> Response:
     """Let a browser in whose user knows the token; 204 with the cookie, or 403."""
     access = services(request).access
-    if not access.is_token(asked.token):
+    if not await access.guesses.allow(client_of(request.scope), [asked.token], access.is_token):
         return problem(403, "this is not the token that `mmsearch serve` printed")
     return _let_in(Response(status_code=204), access)
 
@@ -61,7 +61,7 @@ async def open_session(request: Request, asked: SessionRequest) -> Response:
 async def start(request: Request, key: str = "") -> Response:
     """Let the browser in that opens the link, once."""
     access = services(request).access
-    if not access.take_key(key):
+    if not await access.guesses.allow(client_of(request.scope), [key], access.take_key):
         return problem(403, "this link was used or is of another start; start `mmsearch serve` again for a new one")
     return _let_in(RedirectResponse("/", 303), access)
 

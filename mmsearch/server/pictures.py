@@ -40,7 +40,7 @@ from mmsearch.store.spelling import spelled
 from mmsearch.store.where import parse_where
 
 router = APIRouter()
-_PROBLEMS = responses(400, 401, 403, 422, 503)
+_PROBLEMS = responses(400, 401, 403, 422, 429, 503)
 _ONE = _PROBLEMS | responses(404)
 _FILE = _ONE | responses(410)
 _MEDIA_TYPES = {"HEIF": "image/heic"}

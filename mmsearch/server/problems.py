@@ -18,6 +18,8 @@ from mmsearch.names import json_text
 
 Details: TypeAlias = Sequence[Mapping[str, Any]]
 MEDIA_TYPE = "application/problem+json"
+MAX_ERRORS = 20
+MAX_TEXT = 500
 
 
 class Unfit(Exception):
@@ -32,7 +34,8 @@ class Problem(TypedDict, total=False):
     """Why a request was not answered (RFC 9457).
 
     `type` is `about:blank` where the status says all, or `urn:mmsearch:` and one of `query`, `picture`, `library`,
-    `request`. A `picture` has a reason `code`; a `request` has `errors` that say where it does not fit.
+    `request`. A `picture` has a reason `code`; a `request` has `errors` that say where it does not fit, at most 20,
+    and `n_more` counts the rest where there are more.
     """
 
     type: str
@@ -41,6 +44,7 @@ class Problem(TypedDict, total=False):
     detail: str
     code: str
     errors: list[dict[str, str]]
+    n_more: int
 
 
 def dumped(value: Any) -> bytes:
@@ -88,11 +92,28 @@ def of_error(error: MmsearchError) -> Response:
     return problem(422, str(error), kind="query")
 
 
+def of_http(error: HTTPException) -> Response:
+    """Return the problem that a status with a sentence is."""
+    headers = dict(error.headers) if error.headers else None
+    return problem(error.status_code, str(error.detail), headers=headers)
+
+
 def invalid(errors: Details) -> Response:
-    """Return the problem of a request that does not fit its description; `errors` are like those of pydantic."""
-    found = [{"at": ".".join(map(str, one["loc"])), "message": str(one["msg"])} for one in errors]
-    first = f": {found[0]['at']}: {found[0]['message']}" if found else ""
-    return problem(422, f"the request does not fit{first}", kind="request", errors=found)
+    """Return the problem of a request that does not fit its description; `errors` are like those of pydantic.
+
+    Only the first are named, and names and sentences are cut: both may hold what the request said.
+    """
+    shown = [
+        {"at": _cut(".".join(map(str, error["loc"]))), "message": _cut(str(error["msg"]))}
+        for error in errors[:MAX_ERRORS]
+    ]
+    first = "".join(f": {text}" for text in shown[0].values() if text) if shown else ""
+    rest: dict[str, Any] = {"n_more": len(errors) - MAX_ERRORS} if len(errors) > MAX_ERRORS else {}
+    return problem(422, f"the request does not fit{first}", kind="request", errors=shown, **rest)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
 
 
 def install(app: FastAPI) -> None:
@@ -100,8 +121,7 @@ def install(app: FastAPI) -> None:
 
     async def http_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        headers = dict(error.headers) if error.headers else None
-        return problem(error.status_code, str(error.detail), headers=headers)
+        return of_http(error)
 
     async def validation_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError | Unfit)

@@ -8,15 +8,19 @@ from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
-from starlette.types import ASGIApp
 
 from mmsearch.errors import ServerError
 from mmsearch.library import Library
 from mmsearch.server.app import create_app
 from mmsearch.server.limits import TimedProtocol
-from mmsearch.server.security import Access
+from mmsearch.server.security import Access, Guard
+from mmsearch.system import allow_open_files, keep_large_blocks_apart
 
 MAX_CONNECTIONS = 1_000
+MIN_CONNECTIONS = 100
+OTHER_FILES = 500
+"""What a server may have open besides connections: libraries of its threads, originals that it shows, workers."""
+LARGE_BLOCK = 4 << 20
 MIN_TOKEN = 16
 
 
@@ -55,22 +59,39 @@ def serve(
         raise ServerError(f"the token has {len(token)} characters; give at least {MIN_TOKEN} that nobody guesses")
     with Library.open(folder, cache=cache) as library:
         library.status()  # what is wrong with the library is said now
+    keep_large_blocks_apart(LARGE_BLOCK)  # pictures that are sent
     with _listening(host, port) as listener:
         port = listener.getsockname()[1]
         access = Access(host, port) if token is None else Access(host, port, token)
-        server = server_of(create_app(folder, access, cache=cache))
+        n_connections = allow_open_files(MAX_CONNECTIONS + OTHER_FILES) - OTHER_FILES
+        server = server_of(
+            create_app(folder, access, cache=cache), n_connections=max(n_connections, MIN_CONNECTIONS)
+        )
         on_ready(access)
         with suppress(KeyboardInterrupt):  # how a server is stopped
             server.run(sockets=[listener])
 
 
-def server_of(app: ASGIApp) -> uvicorn.Server:
+class _Server(uvicorn.Server):
+    """A server that does not wait for those whom it lets wait."""
+
+    def __init__(self, config: uvicorn.Config, access: Access) -> None:
+        super().__init__(config)
+        self._access = access
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what is being answered, and end."""
+        self._access.guesses.end()
+        await super().shutdown(sockets)
+
+
+def server_of(app: Guard, *, n_connections: int = MAX_CONNECTIONS) -> uvicorn.Server:
     """Return the server of an application, with the limits of ours."""
     config = uvicorn.Config(
         app, http=TimedProtocol, ws="none", log_config=None, log_level="warning", access_log=False,
-        server_header=False, proxy_headers=False, limit_concurrency=MAX_CONNECTIONS, timeout_graceful_shutdown=5,
+        server_header=False, proxy_headers=False, limit_concurrency=n_connections, timeout_graceful_shutdown=5,
     )  # fmt: skip
-    return uvicorn.Server(config)
+    return _Server(config, app.access)
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -14,11 +14,13 @@ from hmac import compare_digest
 from ipaddress import ip_address
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.requests import cookie_parser
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mmsearch.server.problems import problem
+from mmsearch.server.guesses import Guesses
+from mmsearch.server.problems import of_http, problem
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 PUBLIC = ("/", "/start", "/session", "/openapi.json", "/favicon.ico")
@@ -47,11 +49,14 @@ class Access:
         As it stands in addresses.
     token : str
         Of programs, and in the cookie of browsers.
+    guesses : Guesses
+        Who gave wrong tokens; every check of one that a stranger gives goes through it.
     """
 
     host: str
     port: int
     token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    guesses: Guesses = field(default_factory=Guesses, repr=False)
     _key: str | None = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
 
     @property
@@ -115,35 +120,31 @@ class Guard:
                     headers.setdefault(name, value)
             await send(message)
 
-        refused = self._refusal(scope)
+        try:
+            refused = await self._refusal(scope)
+        except HTTPException as error:
+            refused = of_http(error)
         await (self.app if refused is None else refused)(scope, receive, marked)
 
-    def _refusal(self, scope: Scope) -> Response | None:
+    async def _refusal(self, scope: Scope) -> Response | None:
         headers, path = Headers(scope=scope), scope["path"]
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self.access.answers_to(hosts[0]):
             return problem(400, "this server does not answer to that name; use the address that it printed")
         if path in PUBLIC or path.startswith(STATIC):
             return None
-        has_bearer = self._has_bearer(headers)
-        if not has_bearer and not self._has_cookie(headers):
+        bearer = _bearer(headers)
+        given = bearer, cookie_parser(headers.get("cookie", "")).get(self.access.cookie, "")
+        if not await self.access.guesses.allow(client_of(scope), given, self.access.is_token):
             return problem(
                 401,
                 "the token is missing or wrong; open the link that `mmsearch serve` printed, or send its token as "
                 "`Authorization: Bearer TOKEN`",
                 headers={"www-authenticate": "Bearer"},
             )
-        if not self._is_from_here(headers, hosts[0], scope, has_bearer=has_bearer):
+        if not self._is_from_here(headers, hosts[0], scope, has_bearer=self.access.is_token(bearer)):
             return problem(403, "this request comes from the page of another site; only our own page may ask")
         return None
-
-    def _has_bearer(self, headers: Headers) -> bool:
-        kind, _, token = headers.get("authorization", "").partition(" ")
-        return kind.lower() == "bearer" and self.access.is_token(token.strip())
-
-    def _has_cookie(self, headers: Headers) -> bool:
-        cookies = cookie_parser(headers.get("cookie", ""))
-        return self.access.is_token(cookies.get(self.access.cookie, ""))
 
     def _is_from_here(self, headers: Headers, host: str, scope: Scope, *, has_bearer: bool) -> bool:
         """Return whether a request comes from our page, or from a program that is no browser."""
@@ -153,6 +154,17 @@ class Guard:
         if origins:
             return [origin.lower() for origin in origins] == [f"{scope['scheme']}://{host.lower()}"]
         return has_bearer or scope["method"] in ("GET", "HEAD", "OPTIONS")
+
+
+def client_of(scope: Scope) -> str | None:
+    """Return the address that a request came from."""
+    client = scope.get("client")
+    return None if client is None else str(client[0])
+
+
+def _bearer(headers: Headers) -> str:
+    kind, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
 
 
 def _is_address(name: str) -> bool:

@@ -20,7 +20,7 @@ from mmsearch.library import Library
 from mmsearch.records import ImageRecord
 from mmsearch.server.services import Services
 
-_BLOCK = 1 << 18
+_BLOCK = 1 << 16
 
 
 class Side(IntEnum):

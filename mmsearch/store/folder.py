@@ -16,12 +16,13 @@ from typing import Any, BinaryIO, TypeVar
 import numpy as np
 
 from mmsearch.errors import LibraryDamagedError, LibraryLostError, LibraryNotFoundError
+from mmsearch.file_array import HalfRows
 from mmsearch.records import MAX_MEGAPIXELS
 from mmsearch.store.catalog import CATALOG, Catalog, holds_pictures, is_library
 from mmsearch.store.changes import Changes, apply_changes
 from mmsearch.store.history import history_problem, sidecar_problem, with_moment
 from mmsearch.store.lock import HeldFolder, locked
-from mmsearch.store.matrix import Half, append_rows, map_rows, row_checksum, stored_rows
+from mmsearch.store.matrix import Half, append_rows, look_of, open_rows, row_checksum, stored_rows
 from mmsearch.store.private import close_to_others
 from mmsearch.store.publish import (
     load_matching,
@@ -38,7 +39,7 @@ from mmsearch.system import shown_path, sync_folder
 T = TypeVar("T")
 _MAX_MEGAPIXELS = "max_megapixels"  # setting
 _BLOCK = 65_536  # rows copied or checked at a time
-_N_SAMPLED = 9  # rows compared with their checksums when a vector file is mapped
+_N_SAMPLED = 9  # rows compared with their checksums when a vector file is opened
 
 
 class Store:
@@ -54,8 +55,8 @@ class Store:
         """The same for this process; for a writer the folder that it locked, whatever lies under its path."""
         self.catalog = catalog
         self._held = held
-        self._matrix: Half | None = None
-        self._matrix_epoch = -1
+        self._matrix: HalfRows | None = None
+        self._matrix_state: tuple[int, int, tuple[int, ...]] = (-1, -1, ())
 
     # -- opening -------------------------------------------------------------------------------------
 
@@ -113,7 +114,7 @@ class Store:
                 yield store
 
     def close(self) -> None:
-        """Close the catalog and drop the mapped vectors."""
+        """Close the catalog and drop the vectors."""
         self._matrix = None
         self.catalog.close()
 
@@ -157,53 +158,76 @@ class Store:
         """Return the vector file of an epoch."""
         return self.files / f"vectors-{epoch}.f16"
 
+    def vectors_look(self) -> tuple[int, ...]:
+        """Return what changes whenever the present vector file is written to, cut or replaced."""
+        return look_of(self.vectors_path(self.epoch))
+
     def consistently(self, read: Callable[[], T]) -> T:
         """Return what `read` finds in one state of the library.
 
-        A writer that compacts removes the vector file of the epoch before; a reader that was about to map
-        it starts again on the new state.
+        A writer that compacts removes the vector file of the epoch before; a reader that was about to open
+        it starts again on the new state. One that finds damage, or whose vectors are written over meanwhile, starts
+        again once: what was cut is known by then, and is left out.
+
+        Raises
+        ------
+        LibraryDamagedError
+            If `read` does, or the vectors were written over, both times.
         """
+        is_again = False
         while True:
             problem = None
             with self.catalog.reading():
-                epoch = self.epoch
+                epoch, before = self.epoch, self.vectors_look()
                 try:
                     found = read()
-                    if not self.lost_rows():
-                        return found
                 except LibraryDamagedError as error:
                     problem = error
-            with self.catalog.reading():
-                is_lost = self.epoch == epoch
-            if is_lost and problem is None:
+                after, is_cut = self.vectors_look(), bool(self.lost_rows())
+            is_found = problem is None and _is_as_before_or_longer(before, after)
+            if is_found and not is_cut:
                 return found
-            if is_lost and problem is not None:
-                raise problem
+            with self.catalog.reading():
+                is_replaced = self.epoch != epoch
+            if is_replaced:
+                continue
+            if is_found:
+                return found
+            if is_again:
+                raise problem or self._is_written_to(epoch)
+            is_again = True
 
-    def matrix(self) -> Half:
-        """Map the committed vectors float16 (n, dim), read only; consistent inside `reading()`.
+    def _is_written_to(self, epoch: int) -> LibraryDamagedError:
+        return LibraryDamagedError(
+            f"{shown_path(self.vectors_path(epoch))} is being written to by something else than mmsearch; "
+            "ask again when that is done, or run `mmsearch verify`"
+        )
+
+    def matrix(self) -> HalfRows:
+        """Return the committed vectors float16 (n, dim), read when asked for; consistent inside `reading()`.
 
         There are `n_rows` of them, or fewer where the file was cut: the rows beyond are lost.
 
         Raises
         ------
         LibraryDamagedError
-            If the file holds other vectors than those that the catalog lists.
+            If the file holds other vectors than those that the catalog lists; later, when rows are read, if it was
+            cut since.
         """
-        epoch = self.epoch
-        n_present = self.n_rows - len(self.lost_rows())
-        if self._matrix is None or epoch != self._matrix_epoch or len(self._matrix) != n_present:
-            matrix = map_rows(self.vectors_path(epoch), n_present, self.dim)
+        state = self.epoch, self.n_rows, self.vectors_look()
+        if self._matrix is None or state != self._matrix_state:
+            matrix = open_rows(self.vectors_path(self.epoch), self.lost_rows().start, self.dim)
             self._refuse_foreign(matrix)
-            self._matrix, self._matrix_epoch = matrix, epoch
+            self._matrix, self._matrix_state = matrix, state
         return self._matrix
 
-    def _refuse_foreign(self, matrix: Half) -> None:
+    def _refuse_foreign(self, matrix: HalfRows) -> None:
         """Raise if most of a few rows differ from their checksums: that is another file, and no damage."""
         sample = np.linspace(0, max(0, len(matrix) - 1), min(_N_SAMPLED, len(matrix)), dtype=np.int64)
         rows: list[int] = sample.tolist()
         expected = self.catalog.checksums(rows)
-        n_foreign = sum(expected[row] != row_checksum(matrix[row]) for row in rows if row in expected)
+        found = dict(zip(rows, map(row_checksum, matrix[sample]), strict=True))
+        n_foreign = sum(expected[row] != found[row] for row in rows if row in expected)
         if 2 * n_foreign > len(expected):
             raise LibraryDamagedError(
                 f"{shown_path(self.vectors_path(self.epoch))}: these are not the vectors that the catalog lists; "
@@ -219,19 +243,21 @@ class Store:
         LibraryDamagedError
             If a vector is not what was committed, or is lost.
         """
-        matrix = self.matrix()
+        matrix, numbers = self.matrix(), np.asarray(rows, dtype=np.int64)
         expected = self.catalog.checksums(rows)
-        for row in rows:
-            if row >= len(matrix) or expected.get(int(row)) != row_checksum(matrix[row]):
+        vectors = matrix[numbers[numbers < len(matrix)]]
+        checksums = dict(zip(numbers[numbers < len(matrix)].tolist(), map(row_checksum, vectors), strict=True))
+        for row in numbers.tolist():
+            if row not in checksums or expected.get(row) != checksums[row]:
                 raise LibraryDamagedError(
                     f"{shown_path(self.vectors_path(self.epoch))}: row {row} differs from its checksum; "
                     "run `mmsearch verify --repair` and then `mmsearch index` on the folders again"
                 )
-        return matrix[np.asarray(rows, dtype=np.int64)]
+        return vectors
 
     def require_vectors(self) -> None:
         """Raise unless the vector file holds every committed row, before a writer appends more of them."""
-        self._matrix = None  # whatever was mapped, it is the file that lies there now that counts
+        self._matrix = None  # whatever was opened, it is the file that lies there now that counts
         if self.lost_rows():
             raise LibraryLostError(
                 f"{shown_path(self.vectors_path(self.epoch))} was cut or removed while this run was writing to it; "
@@ -244,10 +270,13 @@ class Store:
         n_rows = self.n_rows
         return range(min(stored_rows(self.vectors_path(self.epoch), self.dim), n_rows), n_rows)
 
-    def problems(self) -> list[str]:
-        """Return what can be seen at a glance to be missing or not to belong together: sentences."""
+    def problems(self, lost: range | None = None) -> list[str]:
+        """Return what can be seen at a glance to be missing or not to belong together: sentences.
+
+        `lost` are rows that an answer was found without; by default those that the vector file is too short for.
+        """
         problems = [history_problem(self.files, self.catalog)]
-        lost = self.lost_rows()
+        lost = self.lost_rows() if lost is None else lost
         n_pictures = self.catalog.count_where("row >= ?", (lost.start,)) if lost else 0
         if n_pictures:
             problems.append(
@@ -362,6 +391,7 @@ class Store:
         dead = self.catalog.dead_rows()
         if not dead:
             return
+        self.require_vectors()
         with self.catalog.writing():
             old, epoch = self.matrix(), self.epoch + 1
             live = np.setdiff1d(np.arange(self.n_rows), dead)
@@ -401,3 +431,11 @@ class Store:
         for path in self.files.glob("vectors-*.f16"):
             if path != keep:
                 path.unlink(missing_ok=True)
+
+
+def _is_as_before_or_longer(before: tuple[int, ...], after: tuple[int, ...]) -> bool:
+    """Return whether a file was left alone between two looks, or the same file grew, as it does under a writer."""
+    if not before or not after:
+        return before == after
+    (length, number, *_), (length_after, number_after, *_) = before, after
+    return before == after or (number == number_after and length < length_after)

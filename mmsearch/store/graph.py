@@ -178,7 +178,7 @@ def _empty_graph(store: Store, settings: GraphSettings) -> PublishedGraph:
 
 def _extend(store: Store, graph: PublishedGraph, on_progress: Callable[[str, int, int], None]) -> None:
     """Take the rows that a graph does not cover yet into it."""
-    start, n_rows = time.perf_counter(), store.n_rows
+    start, n_rows = time.perf_counter(), len(store.matrix())
     total = n_rows - graph.covered
     graph.index.add(
         _directed_rows(store, graph.covered, n_rows),

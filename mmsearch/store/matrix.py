@@ -1,4 +1,4 @@
-"""The vectors of a library: an append-only float16 matrix that readers map into memory.
+"""The vectors of a library: an append-only float16 matrix that readers read block by block.
 
 The file holds nothing but rows; how many of them count, and their width, is said by the catalog.
 """
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.errors import LibraryDamagedError, StorageError, advice, reason
+from mmsearch.file_array import FileArray, HalfRows, OpenFile
 from mmsearch.store.publish import sync, unreadable
 from mmsearch.system import shown_path
 
@@ -69,8 +70,19 @@ def stored_rows(path: Path, dim: int) -> int:
     return status.st_size // (2 * dim) if dim and stat.S_ISREG(status.st_mode) else 0
 
 
-def map_rows(path: Path, n_rows: int, dim: int) -> Half:
-    """Map the first `n_rows` rows of the file, read only.
+def look_of(path: Path) -> tuple[int, ...]:
+    """Return the length of a file and what changes when it is written to or replaced; nothing without a file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_size, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
+
+
+def open_rows(path: Path, n_rows: int, dim: int) -> HalfRows:
+    """Return the first `n_rows` rows of the file, which are read when they are asked for.
+
+    Whoever cuts the file later ends no process: reading what is lost is a LibraryDamagedError.
 
     Raises
     ------
@@ -86,9 +98,8 @@ def map_rows(path: Path, n_rows: int, dim: int) -> Half:
             "run `mmsearch index` on the folders again to embed the missing ones"
         )
     try:
-        return np.memmap(path, dtype="<f2", mode="r", shape=(n_rows, dim))
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         problem = f"{shown_path(path.parent)}: {unreadable(path, error)}"
         raise LibraryDamagedError(f"{problem}; {advice(error)}") from error
-    except ValueError as error:  # it went, or was cut, since its size was looked at
-        raise LibraryDamagedError(f"{shown_path(path)}: the vectors cannot be mapped ({error})") from error
+    return FileArray(OpenFile(path, handle, LibraryDamagedError), np.dtype("<f2"), (n_rows, dim))

@@ -7,7 +7,7 @@ from mmsearch.store.folder import Store
 from mmsearch.store.graph import KIND
 from mmsearch.store.history import history_problem
 from mmsearch.store.lock import is_being_written
-from mmsearch.store.matrix import map_rows, row_checksum, stored_rows
+from mmsearch.store.matrix import open_rows, row_checksum, stored_rows
 from mmsearch.store.publish import current, manifest_problem, withdraw
 from mmsearch.store.sqlite_errors import sqlite_errors
 from mmsearch.store.words import words_problems
@@ -52,12 +52,13 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
 def damaged_rows(store: Store) -> list[int]:
     """Return the rows, used or not, that are there and whose bytes differ from their checksum."""
     n_present = store.lost_rows().start
-    matrix = map_rows(store.vectors_path(store.epoch), n_present, store.dim)
+    matrix = open_rows(store.vectors_path(store.epoch), n_present, store.dim)
     damaged: list[int] = []
     for start in range(0, n_present, _BLOCK):
         rows = range(start, min(start + _BLOCK, n_present))
         expected = store.catalog.checksums(rows)
-        damaged += [row for row in rows if row in expected and expected[row] != row_checksum(matrix[row])]
+        found = zip(rows, map(row_checksum, matrix[rows.start : rows.stop]), strict=True)
+        damaged += [row for row, checksum in found if expected.get(row, checksum) != checksum]
     return damaged
 
 

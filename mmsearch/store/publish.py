@@ -332,7 +332,11 @@ def _load_named(
             if not is_untouched and file_digest(file, "sha256").hexdigest() != facts["sha256"]:
                 return f"{path.name} differs from its checksum"
             file.seek(0)
-            return load(file, facts)
+            loaded = load(file, facts)
+            after = os.fstat(file.fileno())
+            if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+                return f"{path.name} was written to or cut while it was read"
+            return loaded
     except VocabularyError as error:
         return str(error)
     except OSError as error:

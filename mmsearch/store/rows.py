@@ -70,7 +70,7 @@ def _row_of(store: Store, digest: bytes, vector: Half) -> int | None:
     if listed is None:
         return None
     row, matrix = int(listed[0]), store.matrix()
-    if row < len(matrix) and matrix[row].tobytes() == vector.tobytes():
+    if row < len(matrix) and matrix[row : row + 1].tobytes() == vector.tobytes():
         return row
     give_up_digest(store.catalog, row)
     return None

@@ -19,6 +19,7 @@ from mmsearch.bow.postings import Postings, build_postings
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
 from mmsearch.local.sift import EXTRACTOR
 from mmsearch.store.folder import Store
+from mmsearch.store.matrix import look_of
 from mmsearch.store.publish import (
     current,
     manifest_state,
@@ -50,7 +51,7 @@ class PublishedWords:
 
 
 def load_words(store: Store) -> PublishedWords | str:
-    """Map the visual words of the library, or say why there are none.
+    """Open the visual words of the library, or say why there are none.
 
     Costs a hash of the vocabulary, and no reading of the postings unless their files were touched since they
     were published: then they are hashed first, 0.5 s a gigabyte.
@@ -79,6 +80,12 @@ def _load(store: Store) -> PublishedWords | str:
         return "the library has no visual words yet; `mmsearch index` makes them"
     names = [str(current(store.files, kind)) for kind in (VOCABULARY, *kinds)]
     return PublishedWords(vocabulary, InvertedFile(segments, dead=_dead(store, segments)), "+".join(names))
+
+
+def words_state(store: Store) -> tuple[object, ...]:
+    """Return what changes with the library, with every publication, and when posting lists are written over."""
+    looks = (look_of(store.files / f"{current(store.files, kind)}.bin") for kind in (BASE, FRESH))
+    return store.catalog.meta("revision"), manifest_state(store.files), *looks
 
 
 def words_facts(store: Store) -> dict[str, Any] | None:
@@ -127,7 +134,7 @@ def _known_facts(store: Store, kind: str) -> dict[str, Any] | None:
 
 
 def _segment(store: Store, kind: str, *, is_stamp_enough: bool = False) -> Postings | str:
-    """Map a segment after comparing it with its sidecar and the vocabulary, or say why not."""
+    """Open a segment after comparing it with its sidecar and the vocabulary, or say why not."""
     vocabulary = store.sidecar(VOCABULARY)
     if isinstance(vocabulary, str):
         return vocabulary
@@ -217,4 +224,4 @@ class WordsWriter:
         self._store.publish(kind, name, words.save_merged, facts, replaces=replaces)
         path = self._store.files / f"{name}.bin"
         with storage_errors(path, "the visual words"):
-            self._segments[kind] = Postings.open(path)  # the pages, not the memory
+            self._segments[kind] = Postings.open(path)  # which needs no memory

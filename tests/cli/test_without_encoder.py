@@ -86,7 +86,9 @@ def test_neither_index_nor_its_workers_nor_search_import_an_encoder(folder, tmp_
     job = {"paths": [str(folder / "cat.jpg")], "embeds": False, "local": str(vocabulary)}
     for loaded in (
         loaded_by(
-            "from mmsearch.worker import main; main()", "", "64", str(os.getpid()), given=json.dumps(job) + "\n"
+            "import sys; from mmsearch.worker import main; main(*sys.argv[1:])",
+            *("", "64", str(os.getpid())),
+            given=json.dumps(job) + "\n",
         ),
         loaded_by(COMMAND, "index", folder, "--library", library.folder),
         loaded_by(COMMAND, "search", "-i", folder / "cat.jpg", "--library", library.folder),

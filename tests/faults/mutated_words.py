@@ -14,6 +14,7 @@ from PIL import Image
 
 from mmsearch import Query
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
+from mmsearch.decoder import PictureDecoder
 from mmsearch.errors import QueryError
 from mmsearch.images import decode_grey, read_file
 from mmsearch.local.sift import EXTRACTOR, extract_rootsift
@@ -24,7 +25,6 @@ from mmsearch.store.folder import Store
 from mmsearch.store.proof import verify
 from mmsearch.store.publish import MANIFEST
 from mmsearch.store.words import WordsWriter
-from tests.conftest import no_decoder
 from tests.faults.mutated_graph import mutate
 from tests.faults.stand_in import TextVectors
 from tests.store.test_store import DIM, filled
@@ -60,10 +60,10 @@ def give_words(folder: Path, vocabulary: Vocabulary, words: list[ImageWords]) ->
             writer.flush()
 
 
-def answers(folder: Path, queries: list[Path]) -> Answers | str:
+def answers(folder: Path, queries: list[Path], decoder: PictureDecoder) -> Answers | str:
     """What the local search finds, or the one sentence it ends with."""
     store = Store.open(folder)
-    searcher = Searcher(store, lambda: TextVectors(DIM), no_decoder)
+    searcher = Searcher(store, lambda: TextVectors(DIM), lambda: decoder)
     try:
         found = [searcher.search(Query(images=[query]), mode="local").hits for query in queries]
     except QueryError as error:
@@ -84,12 +84,13 @@ def main() -> None:
     root, n = Path(sys.argv[1]), int(sys.argv[2])
     vocabulary_module.MAX_EXACT = N_WORDS - 1  # so that there is a graph over the centres
     paths, vocabulary, words = pictures_and_words(root / "photos")
+    decoder = PictureDecoder()
     folder, queries = root / "library", [paths[0], paths[N_BASE]]
     filled(folder, N_BASE + N_FRESH)
     give_words(folder, vocabulary, words)
     names = [f"{kind}-1.{suffix}" for kind in KINDS for suffix in ("bin", "json")] + [MANIFEST]
     kept = {name: (folder / name).read_bytes() for name in names}
-    expected = answers(folder, queries)
+    expected = answers(folder, queries, decoder)
     assert [hits[0][0] for hits in expected] == ["/photos/0.jpg", f"/photos/{N_BASE}.jpg"], expected
     assert problems(folder) == ""
     counts = {"wrong": 0, "unnamed": 0, "not made again": 0, "still answered": 0}
@@ -98,17 +99,18 @@ def main() -> None:
         data = bytearray(kept[name])
         mutate(data, np.random.default_rng(i))
         (folder / name).write_bytes(data)
-        found = answers(folder, queries)
+        found = answers(folder, queries, decoder)
         counts["wrong"] += found != expected and not (isinstance(found, str) and name in found)
         counts["still answered"] += found == expected
         counts["unnamed"] += (bytes(data) != kept[name]) != (name in problems(folder))
         give_words(folder, vocabulary, words)
-        counts["not made again"] += answers(folder, queries) != expected or problems(folder) != ""
+        counts["not made again"] += answers(folder, queries, decoder) != expected or problems(folder) != ""
         for path in folder.iterdir():
             if path.name.split("-")[0] in KINDS:
                 path.unlink()
         for other, whole in kept.items():
             (folder / other).write_bytes(whole)
+    decoder.close()
     shutil.rmtree(root)
     sys.stdout.write(f"{n} mutations, {', '.join(f'{count} {what}' for what, count in counts.items())}\n")
 

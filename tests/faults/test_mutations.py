@@ -1,4 +1,4 @@
-"""F4, F5, F6: files of the library and pictures with changed bytes; no crash, no wrong answer."""
+"""F4, F5, F6: files of the library and pictures, changed or cut; no crash, no wrong answer."""
 
 from __future__ import annotations
 
@@ -42,6 +42,14 @@ def test_mutated_words_never_crash_nor_answer_wrongly_and_verify_names_the_file(
 def test_mutated_store_never_crashes_and_verify_finds_every_changed_vector(tmp_path, n):
     out = run("mutated_store", tmp_path, n)
     assert f"{n} mutations, 0 missed" in out
+
+
+@pytest.mark.parametrize("n", [20, FULL])
+@pytest.mark.parametrize("program", ["cut_store", "cut_words"])
+def test_files_that_are_cut_and_restored_under_a_reader_never_end_it_nor_make_it_answer_wrongly(
+    tmp_path, program, n
+):
+    assert f"cut {n} times, 0 wrong" in run(program, tmp_path, n)
 
 
 @pytest.mark.parametrize("n", [500, pytest.param(10_000, marks=[pytest.mark.full, pytest.mark.timeout(3600)])])

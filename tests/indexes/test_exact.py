@@ -1,3 +1,4 @@
+import os
 import tracemalloc
 
 import numpy as np
@@ -5,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmsearch.errors import DimensionError
+from mmsearch.errors import DimensionError, LibraryDamagedError
+from mmsearch.file_array import FileArray, OpenFile
 from mmsearch.indexes.exact import ExactIndex, merge
 from mmsearch.vectors import l2_normalize
 
@@ -143,3 +145,60 @@ def test_index_that_is_followed_answers_as_one_made_anew():
     after, anew = before.followed_by(matrix, dead=[8]), ExactIndex(matrix, dead=[8])
     for found, expected in zip(after.search(queries, 9), anew.search(queries, 9), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def in_a_file(path, matrix, kind=FileArray):
+    path.write_bytes(matrix.tobytes())
+    opened = OpenFile(path, os.open(path, os.O_RDONLY), LibraryDamagedError)
+    return kind(opened, matrix.dtype, matrix.shape)
+
+
+@pytest.mark.parametrize("n_queries", [1, 3, 9])
+def test_a_matrix_in_its_file_gives_the_bits_of_one_in_memory(tmp_path, n_queries):
+    matrix, queries = unit_halves(23, 3000, dim=512), unit_halves(24, n_queries, dim=512).astype(np.float32)
+    matrix[:40] /= 4096  # subnormal numbers among them
+    filed, held = ExactIndex(in_a_file(tmp_path / "v", matrix)), ExactIndex(matrix)
+    among = np.random.default_rng(0).permutation(3000)[:500]
+    for index in (filed, held):
+        index.search(queries, 10)  # from the second time on the lengths are known
+    for found, expected in (
+        (filed.search(queries, 10), held.search(queries, 10)),
+        (filed.search_tail(queries, 10, first_row=2900), held.search_tail(queries, 10, first_row=2900)),
+        (filed.search_among(queries, 10, among), held.search_among(queries, 10, among)),
+        ((filed.scores(queries[0], among),), (held.scores(queries[0], among),)),
+    ):
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+class CutAfterTwoBlocks(FileArray):
+    """Somebody cuts the file to one row when the second block of it has been read."""
+
+    n_blocks = 0
+
+    def __getitem__(self, rows):
+        found = super().__getitem__(rows)
+        self.n_blocks += 1
+        if self.n_blocks == 2:
+            os.truncate(self._file.path, 2 * self.shape[1])
+        return found
+
+
+@pytest.mark.parametrize("n_queries", [1, 9])
+def test_a_matrix_that_is_cut_between_two_blocks_of_a_scan_is_an_error(tmp_path, n_queries):
+    matrix, queries = unit_halves(25, 8000, dim=512), unit_halves(26, n_queries, dim=512).astype(np.float32)
+    cut = in_a_file(tmp_path / "v", matrix, CutAfterTwoBlocks)
+    with pytest.raises(LibraryDamagedError, match="v was cut while it was read"):
+        ExactIndex(cut).search(queries, 3)
+    assert cut.n_blocks == 2
+
+
+def test_rows_that_are_scored_one_by_one_may_be_cut_away_too(tmp_path):
+    matrix, query = unit_halves(27, 4000, dim=64), unit_halves(28, 1, dim=64).astype(np.float32)
+    index = ExactIndex(in_a_file(tmp_path / "v", matrix))
+    os.truncate(tmp_path / "v", matrix.nbytes // 2)
+    assert len(index.search_among(query, 3, np.arange(2000))[1][0]) == 3
+    with pytest.raises(LibraryDamagedError, match="v was cut while it was read"):
+        index.search_among(query, 3, np.arange(1, 4000, 2))
+    with pytest.raises(LibraryDamagedError, match="v was cut while it was read"):
+        index.scores(query[0], np.array([3999]))

@@ -16,7 +16,7 @@ from PIL import Image
 from mmsearch import Library
 from mmsearch.samples import sample_folder
 from mmsearch.server.app import create_app
-from mmsearch.server.run import server_of
+from mmsearch.server.run import MAX_CONNECTIONS, server_of
 from mmsearch.server.security import Access
 from tests.conftest import copied_samples
 from tests.server import browser as browsers
@@ -43,12 +43,12 @@ class Served:
 
 
 @contextmanager
-def running(folder, photos, **options):
+def running(folder, photos, *, n_connections=MAX_CONNECTIONS, **options):
     """Serve a library until the end of the block."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         access = Access("127.0.0.1", listener.getsockname()[1])
         app = create_app(folder, access, **options)
-        server = server_of(app)
+        server = server_of(app, n_connections=n_connections)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

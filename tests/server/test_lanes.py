@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 
 import pytest
 from starlette.exceptions import HTTPException
@@ -174,3 +176,28 @@ def test_queries_of_many_texts_are_encoded_a_few_at_a_time(lane):
 
     assert len(asyncio.run(run())) == 10
     assert "mmsearch_text_batch_queries_count 3.0" in metrics.text().decode()  # of 4, 4 and 2 with 16 texts each
+
+
+def test_work_that_was_given_up_in_line_keeps_nothing(lane):
+    end = threading.Event()
+
+    class Upload:
+        pass
+
+    async def run():
+        examples, upload = lane("examples"), Upload()
+        kept = weakref.ref(upload)
+        blocked = asyncio.create_task(examples.run(lambda _: end.wait(30)))
+        await asyncio.sleep(0.05)
+        left = asyncio.create_task(examples.run(lambda _, upload=upload: upload))
+        await asyncio.sleep(0.05)
+        left.cancel()
+        await asyncio.gather(left, return_exceptions=True)
+        del left, upload
+        gc.collect()
+        is_kept = kept() is not None
+        end.set()
+        await blocked
+        return is_kept
+
+    assert not asyncio.run(run())

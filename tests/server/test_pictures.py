@@ -74,6 +74,11 @@ def test_pages_neither_repeat_nor_leave_out_a_picture_while_others_come_and_leav
     assert {"aaa.jpg"} <= set(listed(client))
 
 
+def test_a_page_has_a_thousand_pictures_at_most(client):
+    assert client.get("/pictures", params={"limit": 1_000}).status_code == 200
+    assert client.get("/pictures", params={"limit": 1_001}).status_code == 422
+
+
 def test_a_page_after_nothing_that_was_a_page_is_refused(client):
     for cursor in ("15", "?", "\u00e9", "a" * 8_000, "MTIz" * 2_000):
         found = client.get("/pictures", params={"after": cursor})

@@ -14,7 +14,7 @@ import pytest
 from mmsearch.errors import EncoderError, LibraryDamagedError, PictureError, QueryError
 from mmsearch.server import pictures
 from mmsearch.server.limits import Shortages
-from mmsearch.server.problems import of_error
+from mmsearch.server.problems import invalid, of_error
 
 
 @pytest.mark.parametrize(
@@ -89,3 +89,24 @@ def test_an_unexpected_error_tells_nothing_and_is_marked_like_every_answer(own, 
     while "the inside of /secret/place" not in caplog.text:
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+def test_at_most_twenty_places_are_named_and_the_rest_counted():
+    errors = [{"loc": ("pictures", i, "id"), "msg": "Field required"} for i in range(5_000)]
+    found = json.loads(invalid(errors).body)
+    assert [error["at"] for error in found["errors"]] == [f"pictures.{i}.id" for i in range(20)]
+    assert found["n_more"] == 4_980
+    assert "n_more" not in json.loads(invalid(errors[:20]).body)
+
+
+def test_what_does_not_fit_is_not_said_at_length():
+    found = invalid([{"loc": ("k" * 2_000_000,), "msg": "m" * 2_000_000}])
+    assert len(found.body) < 4_000
+    assert json.loads(found.body)["errors"][0]["at"] == "k" * 500 + "…"
+
+
+def test_a_request_with_thousands_of_unknown_keys_is_answered_in_short(client):
+    found = client.post("/search", json={f"{i}" * 100: 1 for i in range(4_000)})
+    assert found.status_code == 422
+    assert len(found.content) < 20_000
+    assert found.json()["n_more"] == 3_980

@@ -183,6 +183,8 @@ PROBLEMS = [
     ({"text": "a", "relevant": [999]}, 422, "query", "there is no picture 999"),
     ({"pictures": [{"upload": 0}]}, 422, "request", "picture 0 did not come with the request, which has 0"),
     ({"text": "x" * 1001}, 422, "request", "text"),
+    ({"text": "a", "exclude": [{"text": "x" * 1001}]}, 422, "request", "exclude.0.text"),
+    ({"text": "a", "where": ["x" * 5001]}, 422, "request", "where.0"),
     ({"text": "a", "k": 1001}, 422, "request", "k"),
     ({"text": "a", "k": 0}, 422, "request", "k"),
     ({"text": "a", "k": "5"}, 422, "request", "k"),
@@ -230,6 +232,19 @@ def test_labelling_needs_a_picture_and_labels(client):
     assert client.post("/classify", json={"labels": [], "pictures": [{"id": 1}]}).status_code == 422
     bad = client.post("/classify", json={"labels": ["a"], "templates": ["no hole"], "pictures": [{"id": 1}]})
     assert bad.json()["type"] == "urn:mmsearch:query"
+
+
+@pytest.mark.parametrize(
+    ("more", "at"),
+    [
+        ({"labels": ["x" * 1001]}, "labels.0"), ({"labels": ["a"] * 1001}, "labels"), ({"k": 1001}, "k"),
+        ({"templates": ["{}" + "x" * 999]}, "templates.0"), ({"templates": ["{}"] * 101}, "templates"),
+    ],
+)  # fmt: skip
+def test_labelling_is_asked_for_within_limits(client, more, at):
+    found = client.post("/classify", json={"labels": ["a"], "pictures": [{"id": 1}]} | more)
+    assert found.status_code == 422
+    assert [error["at"] for error in found.json()["errors"]] == [at]
 
 
 def test_pictures_of_other_formats_are_taken(client, served):

@@ -101,6 +101,24 @@ def test_the_link_works_once(visited, served):
     assert Access("localhost", 1).take_key("") is False
 
 
+def test_every_start_has_its_own_secrets_which_are_not_shown():
+    first, second = Access("localhost", 1), Access("localhost", 1)
+    assert first.token != second.token
+    assert first.start_path() != second.start_path()
+    assert min(len(first.token), len(first.start_path())) >= 43  # 32 bytes in Base64
+    assert first.token not in repr(first)
+    assert first.start_path().partition("=")[2] not in repr(first)
+
+
+@pytest.mark.parametrize("token", ["\ud800", "\x00", "t\u00e4st", "x" * 1_000, 5, None, ["a"], {}])
+def test_what_is_no_token_lets_nobody_in(served, token):
+    body = json.dumps({"token": token}).encode()
+    with served.client() as client:
+        found = client.post("/session", content=body, headers={"content-type": "application/json"})
+    assert found.status_code in (403, 422)
+    assert "set-cookie" not in found.headers
+
+
 def test_a_browser_that_lost_its_cookie_is_let_in_by_the_token(served):
     with served.client() as client:
         assert client.post("/session", json={"token": "guess"}).status_code == 403

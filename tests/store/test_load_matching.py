@@ -16,7 +16,7 @@ from mmsearch.store import publish as publish_module
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, load_graph, update_graph
 from mmsearch.store.proof import verify
-from mmsearch.store.publish import current
+from mmsearch.store.publish import current, load_matching
 from mmsearch.store.words import load_words
 from tests.conftest import limited, random_units
 from tests.faults.stand_in import calibrate_for_the_graph
@@ -73,10 +73,10 @@ def test_graph_that_a_writer_replaces_before_it_is_opened_is_looked_for_again(wi
     assert load_graph(Store.open(folder)).covered == 40
 
 
-def test_words_that_a_writer_replaces_between_check_and_mapping_are_those_that_were_checked(tmp_path, monkeypatch):
+def test_words_that_a_writer_replaces_between_check_and_opening_are_those_that_were_checked(tmp_path, monkeypatch):
     with_words(tmp_path / "library")
     store = Store.open(tmp_path / "library")
-    expected = load_words(store).inverted.segments[0].signatures.copy()
+    expected = load_words(store).inverted.segments[0].signatures[:]
     real = publish_module.file_digest
 
     def digest(file, name):
@@ -89,7 +89,7 @@ def test_words_that_a_writer_replaces_between_check_and_mapping_are_those_that_w
 
     os.utime(tmp_path / "library" / "words-1.bin")  # touched, so that it is hashed
     monkeypatch.setattr(publish_module, "file_digest", digest)
-    np.testing.assert_array_equal(load_words(store).inverted.segments[0].signatures, expected)
+    np.testing.assert_array_equal(load_words(store).inverted.segments[0].signatures[:], expected)
 
 
 def test_too_many_open_files_are_no_damage_that_a_repair_would_drop(with_graph, tmp_path):
@@ -112,3 +112,14 @@ def test_segment_of_postings_is_mapped_once(tmp_path):
     words = load_words(store)
     assert len(os.listdir("/proc/self/fd")) - before <= 2  # the vocabulary and one segment
     assert words.inverted.segments
+
+
+def test_cache_that_is_cut_while_it_is_loaded_is_not_believed(tmp_path):
+    with_words(tmp_path)
+
+    def cut(file, facts):
+        os.truncate(tmp_path / "words-1.bin", facts["length"] // 2)
+        return file.read()
+
+    found = load_matching(tmp_path, "words", {}, cut)
+    assert found == "words-1.bin was written to or cut while it was read"

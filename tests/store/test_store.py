@@ -15,6 +15,7 @@ from mmsearch.errors import (
     DimensionError,
     LibraryDamagedError,
     LibraryLockedError,
+    LibraryLostError,
     LibraryNotFoundError,
     LibraryVersionError,
     VectorError,
@@ -55,7 +56,7 @@ def flip(path, offset):
 def test_committed_vectors_come_back_as_float16(tmp_path):
     vectors = filled(tmp_path)
     store = Store.open(tmp_path)
-    np.testing.assert_array_equal(store.matrix(), vectors.astype(np.float16))
+    np.testing.assert_array_equal(store.matrix()[:], vectors.astype(np.float16))
     assert [image.path for image in store.catalog.images()] == [f"/photos/{i}.jpg" for i in range(10)]
 
 
@@ -271,6 +272,68 @@ def test_reader_whose_vectors_a_writer_has_replaced_starts_again_on_the_new_stat
 
     assert store.consistently(read) == 9
     assert reads == [10, 9]
+
+
+def halve(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def test_reader_whose_vectors_are_cut_meanwhile_answers_from_the_rows_that_are_left(tmp_path):
+    filled(tmp_path, 2000)
+    store, n_found = Store.open(tmp_path), []
+
+    def read():
+        matrix = store.matrix()
+        n_found.append(len(matrix))
+        if len(n_found) == 1:
+            halve(tmp_path / "vectors-0.f16")
+        return len(matrix[:])
+
+    assert store.consistently(read) == 1000
+    assert n_found == [2000, 1000]
+
+
+def test_vectors_that_somebody_cuts_and_restores_without_end_are_read_twice_and_named(tmp_path):
+    filled(tmp_path, 2000)
+    path, reads = tmp_path / "vectors-0.f16", []
+    whole, store = path.read_bytes(), Store.open(tmp_path)
+
+    def read():
+        reads.append(len(store.matrix()[:]))
+        os.truncate(path, 0)
+        path.write_bytes(whole)
+        return reads
+
+    with pytest.raises(
+        LibraryDamagedError, match=r"vectors-0.f16 is being written to by something else than mmsearch"
+    ):
+        store.consistently(read)
+    assert reads == [2000, 2000]
+
+
+def test_vectors_that_a_writer_appends_to_meanwhile_are_read_once(tmp_path):
+    filled(tmp_path, 10)
+    store, reads = Store.open(tmp_path), []
+
+    def read():
+        reads.append(len(store.matrix()))
+        with Store.writer(tmp_path) as writer:
+            writer.commit(Changes(stored=[file(50, random_units(1, DIM, seed=5)[0])]))
+        return len(store.matrix()[:])
+
+    assert store.consistently(read) == 10
+    assert reads == [10]
+
+
+def test_vectors_cut_under_a_writer_are_not_compacted(tmp_path):
+    filled(tmp_path, 2000)
+    with Store.writer(tmp_path) as store:
+        store.remove_images(range(1, 1500))
+        store.matrix()
+        halve(tmp_path / "vectors-0.f16")
+        with pytest.raises(LibraryLostError, match="was cut or removed while this run was writing to it"):
+            store.compact()
+    assert Store.open(tmp_path).epoch == 0
 
 
 def test_text_of_the_catalog_that_is_damaged_is_a_sentence(tmp_path):
