@@ -21,13 +21,13 @@ from machine import report
 from PIL import Image
 from platformdirs import user_cache_path
 
+from mmsearch.datasets.instances import read_instances
 from mmsearch.evaluation.encode import SetEncoder
-from mmsearch.evaluation.ground_truth.instances import read_instances
 from mmsearch.evaluation.instance import run_instance
 from mmsearch.evaluation.local import LocalOptions
 from mmsearch.evaluation.page import interval_text
+from mmsearch.ingest.train_vocabulary import train_vocabulary
 from mmsearch.samples import sample_folder
-from mmsearch.vocabularies import train_vocabulary
 
 CROPS = {"60 %": (0.6, 0, 0), "45 %, 30 degrees": (0.45, 30, 0), "35 %, 90 degrees, noise": (0.35, 90, 12)}
 RERANKED = "offline"

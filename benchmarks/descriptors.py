@@ -19,17 +19,17 @@ import numpy as np
 from machine import report
 from platformdirs import user_cache_path
 
+from mmsearch.datasets.instances import read_instances
 from mmsearch.encoders.cnn import DESCRIPTORS, PREFIX
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
-from mmsearch.evaluation.ground_truth.instances import read_instances
+from mmsearch.encoders.whitening import fit_whitening, whiten
 from mmsearch.evaluation.metrics.average_precision import average_precision
 from mmsearch.evaluation.metrics.ranks import Qrels, rank_relevant
 from mmsearch.evaluation.metrics.recall import hit_at_k
 from mmsearch.images import decode
 from mmsearch.records import Matrix
 from mmsearch.vectors import inner_products
-from mmsearch.whitening import fit_whitening, whiten
 
 SETS = ("smvs-dvd", "imagenette-val")
 N_COMPONENTS = 256

@@ -21,17 +21,17 @@ from typing import Any
 from machine import report
 from platformdirs import user_cache_path
 
+from mmsearch.datasets.captions import read_captions
+from mmsearch.datasets.classes import read_classes
+from mmsearch.datasets.instances import read_instances
+from mmsearch.datasets.sets import CaptionSet, ClassSet, InstanceSet, Task, caption_set
+from mmsearch.encoders.prompts import DEFAULT_TEMPLATES
 from mmsearch.evaluation.classify import run_classification
 from mmsearch.evaluation.encode import SetEncoder
-from mmsearch.evaluation.ground_truth.captions import read_captions
-from mmsearch.evaluation.ground_truth.classes import read_classes
-from mmsearch.evaluation.ground_truth.instances import read_instances
-from mmsearch.evaluation.ground_truth.sets import CaptionSet, ClassSet, InstanceSet, Task, caption_set
 from mmsearch.evaluation.instance import run_instance
 from mmsearch.evaluation.local import LocalOptions
 from mmsearch.evaluation.page import interval_text
 from mmsearch.evaluation.retrieval import run_retrieval
-from mmsearch.prompts import DEFAULT_TEMPLATES
 
 Report = dict[str, Any]
 ENSEMBLES = {"names": ("{}",), "templates": DEFAULT_TEMPLATES}

@@ -22,11 +22,11 @@ from machine import report
 from mmsearch.bow.inverted_file import InvertedFile
 from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.images import decode_grey
+from mmsearch.ingest.train_vocabulary import train_vocabulary
 from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
+from mmsearch.query.rerank import N_OWN, N_WORDS, SHORTLIST, LocalQuery, LocalStage, final_order, to_verify
 from mmsearch.records import ImageRecord, LocalFeatures
-from mmsearch.rerank import N_OWN, N_WORDS, SHORTLIST, LocalQuery, LocalStage, final_order, to_verify
 from mmsearch.store.vocabulary import graph_of, on_graph
-from mmsearch.vocabularies import train_vocabulary
 
 N_QUERIES = 15
 

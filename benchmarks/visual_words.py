@@ -28,7 +28,7 @@ from mmsearch.bow.vocabulary import MAX_EXACT, ImageWords, Vocabulary
 from mmsearch.evaluation.metrics.average_precision import average_precision
 from mmsearch.evaluation.metrics.ranks import Qrels, RankedRelevant, rank_relevant
 from mmsearch.evaluation.metrics.recall import hit_at_k
-from mmsearch.geometry import verify
+from mmsearch.local.geometry import verify
 from mmsearch.local.sift import EXTRACTOR, extract_rootsift
 from mmsearch.records import LocalFeatures
 from mmsearch.store.vocabulary import graph_of, on_graph

@@ -32,14 +32,15 @@ from mmsearch.arguments import (
     several,
     texts_of,
 )
+from mmsearch.encoders.prompts import DEFAULT_TEMPLATES, fill_templates
 from mmsearch.errors import (
     LibraryNotFoundError,
     PictureError,
     QueryError,
     VocabularyError,
 )
-from mmsearch.installed import NONE, InstalledEncoder
-from mmsearch.prompts import DEFAULT_TEMPLATES, fill_templates
+from mmsearch.query.encode import as_term
+from mmsearch.query.searcher import Searcher
 from mmsearch.records import (
     Classification,
     Example,
@@ -54,17 +55,16 @@ from mmsearch.records import (
     as_example,
     as_query,
 )
-from mmsearch.search import Searcher
 from mmsearch.store.catalog import holds_pictures
+from mmsearch.store.encoder import NONE, InstalledEncoder
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, keep_settings, settings_of
 from mmsearch.store.progress import shown_progress
-from mmsearch.terms import as_term
 
 if TYPE_CHECKING:
-    from mmsearch.decoder import PictureDecoder
     from mmsearch.encoders.onnx import OnnxEncoder
-    from mmsearch.plan import OnProgress, ScanOptions
+    from mmsearch.ingest.plan import OnProgress, ScanOptions
+    from mmsearch.processes.decoder import PictureDecoder
     from mmsearch.store.words import PublishedWords
 
 # The write path, classification and checks are imported where they are used: a search from the shell must
@@ -220,9 +220,7 @@ class Library:
         StorageError
             If the disk refuses; everything reported before is stored.
         """
-        from mmsearch.gather import WordsIntake, given_vocabulary, looks_at_local_features, require_local
-        from mmsearch.ingest import execute, give_up_lost
-        from mmsearch.plan import (
+        from mmsearch.ingest.plan import (
             ScanOptions,
             absolute_roots,
             make_plan,
@@ -230,8 +228,10 @@ class Library:
             refuse_mixing,
             require_pictures,
         )
+        from mmsearch.ingest.run import execute, give_up_lost
+        from mmsearch.ingest.words import WordsIntake, given_vocabulary, looks_at_local_features, require_local
         from mmsearch.store.graph import update_graph
-        from mmsearch.store.remembered import keep_remembering
+        from mmsearch.store.query_cache import keep_remembering
 
         start = time.perf_counter()
         flags = {"is_dry_run": is_dry_run, "follow_links": follow_links, "is_recheck": is_recheck}
@@ -278,7 +278,7 @@ class Library:
     def _plan_only(
         self, roots: list[bytes], options: ScanOptions, model: str | None, on_progress: OnProgress
     ) -> IngestReport:
-        from mmsearch.plan import dry_run, make_plan, name_missing_roots
+        from mmsearch.ingest.plan import dry_run, make_plan, name_missing_roots
 
         try:
             store = self.reader()
@@ -294,7 +294,7 @@ class Library:
 
     def remove(self, paths: PathLike | Iterable[PathLike]) -> int:
         """Forget one picture or folder, or several, with all below; returns how many. Files are never deleted."""
-        from mmsearch.plan import absolute_roots
+        from mmsearch.ingest.plan import absolute_roots
 
         roots = absolute_roots(paths)
         with Store.writer(self.folder) as store:
@@ -304,7 +304,7 @@ class Library:
 
     def forget_queries(self) -> int:
         """Forget the texts that were looked for; returns how many. Their vectors are only kept to save time."""
-        from mmsearch.store.remembered import forget_queries
+        from mmsearch.store.query_cache import forget_queries
 
         self.reader()
         return forget_queries(self.folder)
@@ -364,7 +364,7 @@ class Library:
             its geometry go first. `auto` does so for an example picture alone, where the library has visual words.
         expand : "none", "average" or "alpha"
             Whether the pictures that local features verify are added to the query, which is then asked once more:
-            all alike, or each by a power of its cosine (`mmsearch.feedback.expanded`).
+            all alike, or each by a power of its cosine (`mmsearch.query.feedback.expanded`).
 
         Raises
         ------
@@ -406,7 +406,7 @@ class Library:
         QueryError
             If the labels or templates mean nothing, k is not above 0, or the encoder knows no words.
         """
-        from mmsearch.zeroshot import class_embeddings, predict
+        from mmsearch.encoders.zeroshot import class_embeddings, predict
 
         images, k = several(images, "images", as_example), as_count(k, "k")
         labels, templates = texts_of(labels, "labels"), texts_of(templates, "templates")
@@ -469,7 +469,7 @@ class Library:
             Forget damaged vectors and caches, so that the next `index` makes them anew.
         """
         from mmsearch.store.private import open_to_others
-        from mmsearch.store.proof import verify
+        from mmsearch.store.verify import verify
 
         if is_repair:
             self.close()
@@ -524,7 +524,7 @@ class Library:
     def decoder(self) -> PictureDecoder:
         """What decodes pictures for this library, in a process apart; closed with the library."""
         if self._decoder is None:
-            from mmsearch.decoder import PictureDecoder
+            from mmsearch.processes.decoder import PictureDecoder
 
             self._decoder = PictureDecoder(lambda: self._check())
         return self._decoder

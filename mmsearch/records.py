@@ -289,8 +289,8 @@ class Query:
 
     Every term is encoded to a unit vector, multiplied by its weight, summed, and the sum normalised;
     `exclude` terms are subtracted. Pictures of the library that were judged move the sum on by Rocchio's formula
-    (`mmsearch.feedback`), and irrelevant ones are no answer to it. At least one text, picture or relevant picture
-    is needed. Where several values may be given, one may be; all are kept as tuples.
+    (`mmsearch.query.feedback`), and irrelevant ones are no answer to it. At least one text, picture or relevant
+    picture is needed. Where several values may be given, one may be; all are kept as tuples.
 
     Parameters
     ----------

@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from mmsearch.worker import Job
-from mmsearch.workers import WorkerPool
+from mmsearch.ingest.pool import WorkerPool
+from mmsearch.ingest.worker import Job
 
 SABOTAGED = Path(__file__).parent / "faults" / "sabotaged_worker.py"
 

@@ -18,32 +18,15 @@ LAYERS = [
     {"errors", "system", "names"},
     {"arguments"},
     {"records"},
-    {"vectors", "samples", "pooling", "file_array"},
-    {"whitening", "feedback"},
-    {
-        "images",
-        "encoders",
-        "local",
-        "bow",
-        "indexes",
-        "geometry",
-        "prompts",
-        "evaluation.metrics",
-        "evaluation.kept",
-    },
-    {"store", "evaluation.ground_truth", "output"},
-    {"worker_process"},
-    {"decoder"},
-    {"payload", "terms", "routes"},
-    {"worker", "decode_worker"},
-    {"start_worker", "workers"},
-    {"gather", "rerank", "installed"},
-    {"plan", "search", "zeroshot"},
-    {"ingest"},
-    {"library", "vocabularies"},
+    {"vectors", "samples", "file_array"},
+    {"images", "encoders", "local", "bow", "indexes", "evaluation.metrics", "evaluation.cache"},
+    {"local.packing", "local.dense"},
+    {"store", "datasets", "output", "processes"},
+    {"query", "ingest"},
+    {"library"},
     {"evaluation.encode", "evaluation.measures"},
     {"evaluation.ties"},
-    {"evaluation.scored", "evaluation.plots", "evaluation.local"},
+    {"evaluation.ranking", "evaluation.plots", "evaluation.local"},
     {f"evaluation.{name}" for name in ("retrieval", "instance", "classify", "runs", "ann", "trec_out", "page")},
     {"evaluation.report"},
     {"server"},
@@ -51,17 +34,15 @@ LAYERS = [
     {"__main__"},
 ]
 BORDERS = {  # third-party package -> where it may be imported
-    "torch": {"encoders", "pooling", "local"},
-    "open_clip": {"encoders"}, "timm": {"encoders"}, "transformers": {"encoders"}, "safetensors": {"encoders"},
-    "huggingface_hub": {"encoders"}, "onnxruntime": {"encoders"},
-    "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"}, "PIL": {"images"},
-    "pillow_heif": {"images"}, "cv2": {"local", "geometry"}, "typer": {"cli"}, "rich": {"cli"},
-    "platformdirs": {"cli", "installed"}, "datasets": {"evaluation.ground_truth"},
-    "numpy": {"records", "vectors", "whitening", "feedback", "images", "encoders", "local", "bow", "indexes",
-              "geometry", "terms", "store", "payload", "worker", "workers", "gather", "vocabularies", "search",
-              "decoder", "decode_worker", "file_array", "routes", "rerank", "zeroshot", "library",
-              "evaluation.metrics", "evaluation.ground_truth",
-              "evaluation.encode", "evaluation.measures", "evaluation.ties", "evaluation.scored",
+    "torch": {"encoders", "local.dense"}, "open_clip": {"encoders"}, "timm": {"encoders"},
+    "transformers": {"encoders"}, "safetensors": {"encoders"}, "huggingface_hub": {"encoders"},
+    "onnxruntime": {"encoders"}, "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"},
+    "PIL": {"images"}, "pillow_heif": {"images"}, "cv2": {"local"}, "typer": {"cli"}, "rich": {"cli"},
+    "platformdirs": {"cli", "store"}, "datasets": {"datasets"},
+    "numpy": {"records", "vectors", "file_array", "images", "encoders", "local", "local.packing", "local.dense",
+              "bow", "indexes",
+              "store", "datasets", "processes", "query", "ingest", "library", "evaluation.metrics",
+              "evaluation.encode", "evaluation.measures", "evaluation.ties", "evaluation.ranking",
               "evaluation.retrieval", "evaluation.instance", "evaluation.classify", "evaluation.ann",
               "evaluation.plots", "evaluation.local"},
     "fastapi": {"server"}, "starlette": {"server"}, "uvicorn": {"server"}, "pydantic": {"server"},
@@ -80,9 +61,11 @@ def part_of(path):
 
 
 def part_of_module(name):
-    """Return the part that a module below `mmsearch` belongs to: a name, or two below `evaluation`."""
-    first, *rest = name.split(".")
-    return f"evaluation.{rest[0]}" if first == "evaluation" and rest[0] != "__init__" else first
+    """Return the part that a module below `mmsearch` belongs to: the longest beginning of its name that is one."""
+    names = name.split(".")
+    beginnings = [".".join(names[:n]) for n in range(len(names), 0, -1)]
+    parts = set().union(*LAYERS)
+    return next((beginning for beginning in beginnings if beginning in parts), names[0])
 
 
 def layer_of(part):
@@ -213,7 +196,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_the_reader_of_hugging_face_sets_loads_their_library_only_to_read_one():
-    loaded = loaded_by("import mmsearch.evaluation.ground_truth.hugging_face")
+    loaded = loaded_by("import mmsearch.datasets.hugging_face")
     assert not loaded & (HEAVY | {"huggingface_hub"})
 
 

@@ -23,7 +23,7 @@ from mmsearch.errors import (
     VocabularyError,
     advice,
 )
-from mmsearch.evaluation.kept import write_kept
+from mmsearch.evaluation.cache import write_kept
 from mmsearch.images import read_file
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.folder import Store

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mmsearch import Library, Query, gather
+from mmsearch import Library, Query
 from mmsearch.errors import EncoderError, FingerprintError, QueryError, VocabularyError
+from mmsearch.ingest import words as gather
 from mmsearch.samples import sample_folder
 from mmsearch.store.folder import Store
 from tests import pictures
@@ -127,7 +128,7 @@ def test_a_picture_without_features_is_indexed_and_a_broken_one_is_named(library
 
 
 def test_interrupted_run_keeps_what_is_done_and_the_next_makes_the_rest(library, folder, monkeypatch):
-    monkeypatch.setattr("mmsearch.ingest.COMMIT_PICTURES", 8)
+    monkeypatch.setattr("mmsearch.ingest.run.COMMIT_PICTURES", 8)
 
     def interrupt(stage, done, total):
         if stage == "embed" and done:

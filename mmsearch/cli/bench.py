@@ -16,8 +16,8 @@ from mmsearch.cli.render import chosen, say
 
 if TYPE_CHECKING:
     from mmsearch.evaluation.encode import SetEncoder
+    from mmsearch.evaluation.ranking import Ranking
     from mmsearch.evaluation.report import Report
-    from mmsearch.evaluation.scored import Ranking
     from mmsearch.evaluation.trec_out import TrecWriter
 
 OWN_TEMPLATES = ("names", "default")
@@ -84,7 +84,7 @@ def retrieval(
 
     Every value has a 95 % interval over pictures; several models are compared on the same queries.
     """
-    from mmsearch.evaluation.ground_truth.open_set import SetOptions, open_captions
+    from mmsearch.datasets.open_set import SetOptions, open_captions
     from mmsearch.evaluation.retrieval import IMAGE_TO_TEXT, TEXT_TO_IMAGE, run_retrieval
 
     report = _report(out, is_forced=is_forced)
@@ -142,7 +142,7 @@ def instance(
 
     Revisited Oxford and Paris are measured by their own protocol, groups of four also by the N-S score.
     """
-    from mmsearch.evaluation.ground_truth.open_set import SetOptions, open_instances
+    from mmsearch.datasets.open_set import SetOptions, open_instances
     from mmsearch.evaluation.instance import run_instance, system_names
     from mmsearch.evaluation.local import LocalOptions
 
@@ -201,8 +201,8 @@ def classify(
     output: FormatOption = None,
 ) -> None:  # fmt: skip
     """Zero-shot classification on a set of labelled pictures: top-1, top-5, mean per-class recall, confusions."""
+    from mmsearch.datasets.open_set import SetOptions, open_classes
     from mmsearch.evaluation.classify import run_classification
-    from mmsearch.evaluation.ground_truth.open_set import SetOptions, open_classes
 
     report = _report(out, is_forced=is_forced)
     ensembles = _ensembles(templates or ([] if own_templates else ["default"]))
@@ -305,7 +305,7 @@ def _unwritten(encoder: str, part: str, ranking: Ranking) -> None:
 
 
 def _ensembles(names: list[str]) -> dict[str, tuple[str, ...]]:
-    from mmsearch.prompts import DEFAULT_TEMPLATES
+    from mmsearch.encoders.prompts import DEFAULT_TEMPLATES
 
     known: dict[str, tuple[str, ...]] = dict(zip(OWN_TEMPLATES, (("{}",), DEFAULT_TEMPLATES), strict=True))
     if not known.keys() >= set(names):

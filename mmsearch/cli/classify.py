@@ -27,7 +27,7 @@ def classify(
     output: FormatOption = None,
 ) -> None:
     """Give each IMAGE its most probable labels. Pictures of the library are not decoded again."""
-    from mmsearch.prompts import DEFAULT_TEMPLATES
+    from mmsearch.encoders.prompts import DEFAULT_TEMPLATES
 
     names = _labels(labels, labels_file)
     with open_library(library) as opened:

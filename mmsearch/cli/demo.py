@@ -22,9 +22,9 @@ def demo(library: LibraryOption = None) -> None:
     from mmsearch.cli.index import show_report
     from mmsearch.cli.options import Format
     from mmsearch.cli.progress import run_progress
-    from mmsearch.installed import default_cache
     from mmsearch.records import Query
     from mmsearch.samples import sample_folder
+    from mmsearch.store.encoder import default_cache
 
     folder = sample_folder()
     with open_library(library or default_cache() / "demo-library") as opened:

@@ -12,7 +12,7 @@ from mmsearch.errors import PictureError
 from mmsearch.names import page_text, quoted
 
 if TYPE_CHECKING:
-    from mmsearch.decoder import PictureDecoder
+    from mmsearch.processes.decoder import PictureDecoder
     from mmsearch.records import Hit, SearchResult
 
 _SIDE = 480  # pixels of the longer side of each picture
@@ -24,7 +24,7 @@ def matches_page(example: str, result: SearchResult) -> str:
     """Return the page of a search by one example picture; it needs nothing else and runs no script."""
     from jinja2 import Environment
 
-    from mmsearch.decoder import PictureDecoder
+    from mmsearch.processes.decoder import PictureDecoder
 
     source = files("mmsearch.cli").joinpath("matches.html.jinja").read_text(encoding="utf-8")
     with closing(PictureDecoder()) as decoder:
@@ -77,8 +77,8 @@ def _shown(decoder: PictureDecoder, path: str, known: tuple[int, int] = (0, 0)) 
 
     Of a picture of the library `known` is the (width, height), which may be above the usual limit.
     """
-    from mmsearch.decoder import Limits
     from mmsearch.images import enough_for, read_file
+    from mmsearch.processes.decoder import Limits
 
     try:
         data, _ = read_file(os.fsencode(path))

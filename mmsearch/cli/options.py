@@ -79,7 +79,7 @@ def open_library(folder: Path | None, *, use_graph: bool = True) -> Library:
 
 def cache_folder() -> Path:
     """Return where exported encoders and the vectors of benchmarks are kept."""
-    from mmsearch.installed import default_cache
+    from mmsearch.store.encoder import default_cache
 
     named = os.environ.get("MMSEARCH_CACHE")
     return Path(named).absolute() if named else default_cache()

@@ -200,7 +200,7 @@ def _page(file: Path, given: _Given, *, is_forced: bool) -> OutputFile:
 
 def _write_page(page: OutputFile, query: Query, result: SearchResult) -> None:
     from mmsearch.cli.matches import matches_page
-    from mmsearch.terms import as_term
+    from mmsearch.query.encode import as_term
 
     page.write_text(matches_page(as_term(query.images[0]).label, result))
     say(f"page: {page.path}")

@@ -28,8 +28,8 @@ def train(
 ) -> None:  # fmt: skip
     """Learn visual words from pictures, for `index --vocabulary` of one library or several."""
     from mmsearch.cli.progress import run_progress
+    from mmsearch.ingest.train_vocabulary import train_vocabulary
     from mmsearch.output import VOCABULARY, OutputFile
-    from mmsearch.vocabularies import train_vocabulary
 
     file = OutputFile(out, VOCABULARY, is_forced=is_forced)
     file.check()
@@ -67,7 +67,7 @@ def info(
     output: FormatOption = None,
 ) -> None:
     """Say how many visual words there are, of which extractor, and how evenly a library uses them."""
-    from mmsearch.gather import given_vocabulary
+    from mmsearch.ingest.words import given_vocabulary
 
     facts: dict[str, Any] = {}
     found = given_vocabulary(file, None)

@@ -2,7 +2,7 @@
 
 Babenko et al., Neural codes for image retrieval, 2014; Razavian et al., CNN features off-the-shelf, 2014. All
 take the last maps of EfficientNet-Lite2 (1,280 channels, before its classifier) and differ in how these are
-pooled, and in what part of the picture is looked at; `mmsearch.pooling` names the other papers.
+pooled, and in what part of the picture is looked at; `mmsearch.encoders.pooling` names the other papers.
 
 What all pictures have in common is taken off the descriptor. It needs no pictures to be learned on: batch
 normalisation kept what each channel did over ImageNet, a normal distribution before the rectifier.
@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch import pooling
+from mmsearch.encoders import pooling
 from mmsearch.encoders.base import EagerEncoder
 from mmsearch.encoders.efficientnet import (
     PREPROCESSING,

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from mmsearch.datasets.sets import ClassSet
+from mmsearch.encoders.zeroshot import class_embeddings
 from mmsearch.evaluation.encode import (
     SetEncoder,
     bad_pictures,
@@ -15,7 +17,6 @@ from mmsearch.evaluation.encode import (
     refuse_repeated,
     require_words,
 )
-from mmsearch.evaluation.ground_truth.sets import ClassSet
 from mmsearch.evaluation.measures import Measure, compared, per_query
 from mmsearch.evaluation.metrics.classification import (
     confusions,
@@ -24,11 +25,10 @@ from mmsearch.evaluation.metrics.classification import (
 )
 from mmsearch.evaluation.metrics.ranks import Ids, Qrels, RankedRelevant, Values, rank_relevant
 from mmsearch.evaluation.metrics.uncertainty import effective_size, mean_interval, wilson_interval
-from mmsearch.evaluation.scored import Ranking, examples_of
+from mmsearch.evaluation.ranking import Ranking, examples_of
 from mmsearch.evaluation.ties import BY_CLASS, ties_of
 from mmsearch.records import Matrix
 from mmsearch.vectors import inner_products
-from mmsearch.zeroshot import class_embeddings
 
 MEAN_RECALL = "mean per-class recall"
 DEFINITIONS = {

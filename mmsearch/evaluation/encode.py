@@ -19,7 +19,7 @@ import numpy as np
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.errors import GroundTruthError, LibraryLockedError, PictureError
-from mmsearch.evaluation.kept import write_kept
+from mmsearch.evaluation.cache import write_kept
 from mmsearch.images import read_file
 from mmsearch.images.copies import part_of_picture
 from mmsearch.library import Library

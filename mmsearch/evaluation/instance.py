@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from mmsearch.arguments import Mode, WithoutRelevant, one_of
+from mmsearch.datasets.sets import GROUPS_OF_FOUR, REVISITED, InstanceSet, Task
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.encode import SetEncoder, bad_pictures, described_encoders, refuse_repeated
-from mmsearch.evaluation.ground_truth.sets import GROUPS_OF_FOUR, REVISITED, InstanceSet, Task
 from mmsearch.evaluation.local import LocalOptions, scores_by_search, words_library
 from mmsearch.evaluation.measures import NS_SCORE, RANKING, REVISITED_RANKING, described, kept_queries
 from mmsearch.evaluation.metrics.ranks import Ids, Qrels, rank_relevant_of_rows
-from mmsearch.evaluation.scored import Item, OnRanking, Ranking, Scored, compare_parts, score
+from mmsearch.evaluation.ranking import Item, OnRanking, Ranking, Scored, compare_parts, score
 from mmsearch.evaluation.ties import BY_PLACE, ties_of
 from mmsearch.records import Matrix
 from mmsearch.vectors import inner_products

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mmsearch.datasets.sets import CaptionSet
 from mmsearch.evaluation.encode import (
     SetEncoder,
     bad_pictures,
@@ -14,10 +15,9 @@ from mmsearch.evaluation.encode import (
     refuse_repeated,
     require_words,
 )
-from mmsearch.evaluation.ground_truth.sets import CaptionSet
 from mmsearch.evaluation.measures import described
 from mmsearch.evaluation.metrics.ranks import Qrels
-from mmsearch.evaluation.scored import OnRanking, Ranking, Scored, compare_parts, score
+from mmsearch.evaluation.ranking import OnRanking, Ranking, Scored, compare_parts, score
 from mmsearch.evaluation.ties import BY_PLACE
 from mmsearch.vectors import inner_products
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.arguments import as_path, several
+from mmsearch.datasets.trec import Judged, RunRanks, rank_run, read_qrels, read_run
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.trec import Judged, RunRanks, rank_run, read_qrels, read_run
 from mmsearch.evaluation.measures import RANKING, compared, curve, described, per_query, summarised
 from mmsearch.evaluation.ties import BY_NAME, ties_of
 from mmsearch.records import PathLike

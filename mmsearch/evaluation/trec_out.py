@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
-from mmsearch.evaluation.ground_truth.trec import qrels_lines, run_lines
-from mmsearch.evaluation.scored import Item, Ranking
+from mmsearch.datasets.trec import qrels_lines, run_lines
+from mmsearch.evaluation.ranking import Item, Ranking
 from mmsearch.output import QRELS, RUN, OutputFile
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmsearch.encoders.whitening import Whitening, whiten
 from mmsearch.errors import DimensionError
 from mmsearch.records import LocalFeatures, Matrix, Pixels
 from mmsearch.vectors import l2_normalize
-from mmsearch.whitening import Whitening, whiten
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from mmsearch.prompts import DEFAULT_TEMPLATES
+from mmsearch.encoders.prompts import DEFAULT_TEMPLATES
 from mmsearch.records import Query, Term
 from mmsearch.server.bodies import described, read_body, terms_of
 from mmsearch.server.problems import Unfit, responses

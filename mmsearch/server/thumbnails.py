@@ -13,10 +13,10 @@ from enum import IntEnum
 from hashlib import sha256
 from io import BufferedReader
 
-from mmsearch.decoder import IndexedFile, Limits
 from mmsearch.errors import PictureError
 from mmsearch.images import CHANGED, enough_for
 from mmsearch.library import Library
+from mmsearch.processes.decoder import IndexedFile, Limits
 from mmsearch.records import ImageRecord
 from mmsearch.server.services import Services
 

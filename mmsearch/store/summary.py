@@ -11,7 +11,7 @@ from mmsearch.store.folder import Store
 from mmsearch.store.graph import calibrations_of, graph_facts, routed, settings_of
 from mmsearch.store.private import open_to_others
 from mmsearch.store.progress import read_progress
-from mmsearch.store.remembered import is_remembering, n_remembered
+from mmsearch.store.query_cache import is_remembering, n_remembered
 from mmsearch.store.words import words_facts
 
 

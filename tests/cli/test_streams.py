@@ -11,7 +11,7 @@ import time
 import pytest
 
 from mmsearch.store.folder import Store
-from mmsearch.store.proof import damaged_rows
+from mmsearch.store.verify import damaged_rows
 from tests.store.test_store import filled
 
 SEARCH = ["search", "-i", "PICTURE", "--mode", "local", "--format", "jsonl"]

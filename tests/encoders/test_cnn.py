@@ -17,11 +17,11 @@ from mmsearch.encoders.cnn import DESCRIPTORS, PREFIX, build_cnn, common_activat
 from mmsearch.encoders.efficientnet import classifier_weights, load_classifier, network_input
 from mmsearch.encoders.export import export_encoder, fingerprint_of
 from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.encoders.pooling import spoc
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.encoders.whole import verify_encoder
 from mmsearch.errors import EncoderError, FingerprintError, ModelNotFoundError, QueryError
 from mmsearch.images import decode
-from mmsearch.pooling import spoc
 from mmsearch.samples import sample_folder
 from mmsearch.vectors import l2_normalize
 from tests.conftest import sample_crop

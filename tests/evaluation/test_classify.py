@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mmsearch.datasets.sets import ClassSet
+from mmsearch.encoders.zeroshot import class_embeddings
 from mmsearch.errors import GroundTruthError, QueryError
 from mmsearch.evaluation.classify import run_classification
 from mmsearch.evaluation.encode import SetEncoder
-from mmsearch.evaluation.ground_truth.sets import ClassSet
 from mmsearch.vectors import inner_products
-from mmsearch.zeroshot import class_embeddings
 
 NAMES = ("cat", "fruit", "moon", "cat", "dam", "horse")
 TEMPLATES = ("{}", "a photo of a {}")

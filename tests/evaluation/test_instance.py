@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmsearch.datasets.sets import GROUPS_OF_FOUR, REVISITED, InstanceSet, Task
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.sets import GROUPS_OF_FOUR, REVISITED, InstanceSet, Task
 from mmsearch.evaluation.instance import _groups, run_instance
 from mmsearch.evaluation.local import LocalOptions
 from mmsearch.evaluation.metrics.instance import ns_score

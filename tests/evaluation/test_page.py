@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from mmsearch.datasets.captions import read_captions
+from mmsearch.datasets.sets import ClassSet
 from mmsearch.evaluation.ann import run_ann
 from mmsearch.evaluation.classify import run_classification
-from mmsearch.evaluation.ground_truth.captions import read_captions
-from mmsearch.evaluation.ground_truth.sets import ClassSet
 from mmsearch.evaluation.page import _comparison, page_of
 from mmsearch.evaluation.plots import precision_recall_plot
 from mmsearch.evaluation.report import Report

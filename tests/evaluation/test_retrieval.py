@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mmsearch.datasets.captions import read_captions
 from mmsearch.errors import GroundTruthError, QueryError
 from mmsearch.evaluation.encode import SetEncoder
-from mmsearch.evaluation.ground_truth.captions import read_captions
 from mmsearch.evaluation.measures import RANKING, compared, summarised
 from mmsearch.evaluation.retrieval import IMAGE_TO_TEXT, TEXT_TO_IMAGE, run_retrieval
 from mmsearch.vectors import inner_products

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from mmsearch.evaluation.ground_truth.trec import rank_run, read_qrels, read_run
+from mmsearch.datasets.trec import rank_run, read_qrels, read_run
 from mmsearch.evaluation.metrics.average_precision import average_precision
 from mmsearch.evaluation.metrics.ranks import Qrels
-from mmsearch.evaluation.scored import Ranking, score
+from mmsearch.evaluation.ranking import Ranking, score
 from mmsearch.evaluation.trec_out import TrecWriter
 
 SCORES = np.array([[0.9, 0.1, 0.8, 0.7], [0.2, 0.9, 0.3, 0.4], [0.5, 0.4, 0.3, 0.2]], dtype=np.float32)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mmsearch.datasets.sets import ClassSet
 from mmsearch.evaluation.classify import run_classification
-from mmsearch.evaluation.ground_truth.sets import ClassSet
 from mmsearch.evaluation.measures import RANKING
 from mmsearch.evaluation.metrics.ranks import Qrels, rank_relevant, rank_relevant_of_lists
 from mmsearch.evaluation.page import page_of, ties_texts

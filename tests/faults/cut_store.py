@@ -17,8 +17,8 @@ import numpy as np
 
 from mmsearch import Query
 from mmsearch.errors import LibraryDamagedError
+from mmsearch.query.searcher import Searcher
 from mmsearch.records import SearchResult
-from mmsearch.search import Searcher
 from mmsearch.store.folder import Store
 from tests.conftest import no_decoder, random_units
 from tests.faults.stand_in import TextVectors

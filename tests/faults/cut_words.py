@@ -11,9 +11,9 @@ from collections import Counter
 from pathlib import Path
 
 from mmsearch import Query
-from mmsearch.decoder import PictureDecoder
 from mmsearch.errors import LibraryDamagedError, QueryError
-from mmsearch.search import Searcher
+from mmsearch.processes.decoder import PictureDecoder
+from mmsearch.query.searcher import Searcher
 from mmsearch.store.folder import Store
 from tests.faults.cut_store import cut
 from tests.faults.mutated_words import N_BASE, N_FRESH, give_words, pictures_and_words

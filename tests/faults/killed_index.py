@@ -11,7 +11,8 @@ import signal
 import sys
 from importlib import import_module
 
-from mmsearch import GraphSettings, Library, ingest
+from mmsearch import GraphSettings, Library
+from mmsearch.ingest import run as ingest
 
 POINTS = {
     "append": ("mmsearch.store.rows", "append_rows"),

@@ -11,7 +11,8 @@ import signal
 import sys
 from pathlib import Path
 
-from mmsearch import Library, gather
+from mmsearch import Library
+from mmsearch.ingest import words as gather
 from mmsearch.store import folder as folder_module
 from mmsearch.store import publish as publish_module
 from mmsearch.store import vocabulary

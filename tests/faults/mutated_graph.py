@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch import Query
-from mmsearch.search import Searcher
+from mmsearch.query.searcher import Searcher
 from mmsearch.store import graph as graph_module
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, load_graph, update_graph

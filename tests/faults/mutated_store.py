@@ -15,10 +15,10 @@ import numpy as np
 
 from mmsearch import Query
 from mmsearch.errors import MmsearchError
-from mmsearch.search import Searcher
+from mmsearch.query.searcher import Searcher
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.proof import verify
+from mmsearch.store.verify import verify
 from tests.conftest import no_decoder, random_units
 from tests.faults.mutated_graph import mutate
 from tests.faults.stand_in import TextVectors

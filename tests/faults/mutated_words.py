@@ -14,16 +14,16 @@ from PIL import Image
 
 from mmsearch import Query
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
-from mmsearch.decoder import PictureDecoder
 from mmsearch.errors import QueryError
 from mmsearch.images import decode_grey, read_file
 from mmsearch.local.sift import EXTRACTOR, extract_rootsift
+from mmsearch.processes.decoder import PictureDecoder
+from mmsearch.query.searcher import Searcher
 from mmsearch.samples import sample_folder
-from mmsearch.search import Searcher
 from mmsearch.store import vocabulary as vocabulary_module
 from mmsearch.store.folder import Store
-from mmsearch.store.proof import verify
 from mmsearch.store.publish import MANIFEST
+from mmsearch.store.verify import verify
 from mmsearch.store.words import WordsWriter
 from tests.faults.mutated_graph import mutate
 from tests.faults.stand_in import TextVectors

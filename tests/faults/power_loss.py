@@ -16,7 +16,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmsearch import GraphSettings, Library, ingest
+from mmsearch import GraphSettings, Library
+from mmsearch.ingest import run as ingest
 
 SECTOR = 512  # bytes that a disk writes whole or not at all
 SETTINGS = GraphSettings(graph_from=16, recall_target=0.5)

@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from mmsearch import worker
+from mmsearch.ingest import worker
 
 _read, _extract = worker.read_file, worker.extract_rootsift
 _last = b""

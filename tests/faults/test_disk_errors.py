@@ -16,14 +16,14 @@ import pytest
 
 from mmsearch import Library
 from mmsearch.errors import MmsearchError, StorageError
-from mmsearch.gather import Gathered
-from mmsearch.payload import Packed
+from mmsearch.ingest.words import Gathered
+from mmsearch.local.packing import Packed
 from mmsearch.samples import sample_folder
 from mmsearch.store import vocabulary as vocabulary_module
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, load_graph, update_graph
-from mmsearch.store.proof import verify
+from mmsearch.store.verify import verify
 from mmsearch.store.words import WordsWriter
 from tests.conftest import copied_samples, limited, mounted, random_units
 from tests.store.test_store import DIM, file, filled

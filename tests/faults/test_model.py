@@ -17,15 +17,15 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from mmsearch import Query
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.images import decode
-from mmsearch.ingest import execute
-from mmsearch.plan import make_plan
-from mmsearch.search import Searcher
+from mmsearch.ingest.plan import make_plan
+from mmsearch.ingest.pool import Embedded
+from mmsearch.ingest.run import execute
+from mmsearch.ingest.worker import Job, embed_files
+from mmsearch.query.searcher import Searcher
 from mmsearch.store import graph as graph_module
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, update_graph
-from mmsearch.store.proof import verify
-from mmsearch.worker import Job, embed_files
-from mmsearch.workers import Embedded
+from mmsearch.store.verify import verify
 from tests import pictures
 from tests.conftest import no_decoder
 from tests.faults.stand_in import calibrate_for_the_graph

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmsearch.workers import WorkerPool
+from mmsearch.ingest.pool import WorkerPool
 from tests import pictures
 
 FULL = pytest.param(1000, marks=[pytest.mark.full, pytest.mark.timeout(3600)])

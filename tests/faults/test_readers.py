@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mmsearch import Query
-from mmsearch.search import Searcher
+from mmsearch.query.searcher import Searcher
 from mmsearch.store import graph as graph_module
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store

@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from mmsearch import workers
 from mmsearch.errors import EncoderError, PictureError
-from mmsearch.ingest import execute
-from mmsearch.plan import make_plan
+from mmsearch.ingest import pool as workers
+from mmsearch.ingest.plan import make_plan
+from mmsearch.ingest.pool import WorkerPool
+from mmsearch.ingest.run import execute
+from mmsearch.ingest.worker import Job
+from mmsearch.processes.process import PROGRAM
 from mmsearch.records import BadPicture
 from mmsearch.samples import sample_folder
 from mmsearch.store.folder import Store
-from mmsearch.worker import Job
-from mmsearch.worker_process import PROGRAM
-from mmsearch.workers import WorkerPool
 from tests.conftest import copied_samples
 from tests.pools import SABOTAGED, outcomes, pool_of, sabotaged
 
@@ -142,7 +142,7 @@ runpy.run_path(sys.argv.pop(1), run_name="__main__")
 
 def killed_at_first(cwd, n, encoder, **options):
     """A pool whose first n workers are killed while they start."""
-    command = [sys.executable, "-c", STARTS, str(n), str(PROGRAM.parent.parent), str(PROGRAM), "worker"]
+    command = [sys.executable, "-c", STARTS, str(n), str(PROGRAM.parents[2]), str(PROGRAM), "ingest.worker"]
     command += [str(encoder), "64"]
     return WorkerPool(command, cwd=cwd, **{"n_workers": 2, **options})
 

@@ -17,10 +17,10 @@ from mmsearch.encoders.efficientnet import (
     middle_maps,
     network_input,
 )
+from mmsearch.encoders.whitening import fit_whitening, whiten
 from mmsearch.errors import DimensionError
 from mmsearch.local.dense import ConvLayer, DenseSettings, extract_dense
 from mmsearch.samples import sample_folder
-from mmsearch.whitening import fit_whitening, whiten
 from tests.conftest import sample_crop
 
 AVERAGES = ConvLayer(lambda pixels: avg_pool2d(pixels.permute(0, 3, 1, 2).float(), 8), stride=8)

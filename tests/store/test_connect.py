@@ -18,8 +18,8 @@ from mmsearch.store.catalog import CATALOG
 from mmsearch.store.changes import Changes
 from mmsearch.store.connect import connect_to_read
 from mmsearch.store.folder import Store
-from mmsearch.store.proof import verify
-from mmsearch.store.remembered import RememberedQueries
+from mmsearch.store.query_cache import RememberedQueries
+from mmsearch.store.verify import verify
 from mmsearch.system import is_on_read_only_disk
 from tests.conftest import mounted, random_units
 from tests.store.test_store import DIM, file, filled

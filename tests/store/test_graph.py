@@ -8,8 +8,8 @@ import pytest
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, calibrations_of, graph_facts, load_graph, update_graph
-from mmsearch.store.proof import verify
 from mmsearch.store.publish import current
+from mmsearch.store.verify import verify
 from mmsearch.vectors import l2_normalize
 from tests.conftest import random_units
 from tests.store.test_store import DIM, META, file, filled

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from mmsearch.errors import LibraryDamagedError
-from mmsearch.store import proof
+from mmsearch.store import verify as proof
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, graph_facts, load_graph, update_graph
 from mmsearch.store.note import HISTORY
-from mmsearch.store.proof import verify
+from mmsearch.store.verify import verify
 from tests.conftest import random_units
 from tests.store.test_store import DIM, META, file, filled
 
@@ -30,7 +30,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from mmsearch.store.folder import Store
-from mmsearch.store import proof
+from mmsearch.store import verify as proof
 from mmsearch.store.changes import Changes
 from tests.conftest import random_units
 from tests.store.test_store import DIM, file

@@ -15,8 +15,8 @@ from mmsearch.store import graph as graph_module
 from mmsearch.store import publish as publish_module
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, load_graph, update_graph
-from mmsearch.store.proof import verify
 from mmsearch.store.publish import current, load_matching
+from mmsearch.store.verify import verify
 from mmsearch.store.words import load_words
 from tests.conftest import limited, random_units
 from tests.faults.stand_in import calibrate_for_the_graph

@@ -13,7 +13,7 @@ from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, update_graph
 from mmsearch.store.progress import shown_progress
-from mmsearch.store.proof import verify
+from mmsearch.store.verify import verify
 from mmsearch.store.words import WordsWriter
 from tests.conftest import random_units
 from tests.store.test_store import DIM, META, file, filled

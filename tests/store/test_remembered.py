@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mmsearch.errors import LibraryNotFoundError
-from mmsearch.store.remembered import QUERIES
+from mmsearch.store.query_cache import QUERIES
 
 
 def test_queries_are_remembered_until_they_are_to_be_forgotten(indexed):

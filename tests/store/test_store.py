@@ -24,7 +24,7 @@ from mmsearch.records import READING, FileLook
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.changes import UNSEEN, Changes, RejectedFile, StoredFile
 from mmsearch.store.folder import Store
-from mmsearch.store.proof import damaged_rows, verify
+from mmsearch.store.verify import damaged_rows, verify
 from tests.conftest import random_units
 
 DIM = 8

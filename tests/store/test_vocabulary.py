@@ -9,8 +9,8 @@ from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.local.sift import EXTRACTOR
 from mmsearch.store import vocabulary as module
 from mmsearch.store.folder import Store
-from mmsearch.store.proof import verify
 from mmsearch.store.publish import current
+from mmsearch.store.verify import verify
 from mmsearch.store.vocabulary import graph_of, load_vocabulary, on_graph, publish_vocabulary
 from mmsearch.store.words import WordsWriter, load_words, words_facts
 from tests.bow.test_vocabulary import descriptors

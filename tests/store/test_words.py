@@ -15,8 +15,8 @@ from mmsearch.store import publish as publish_module
 from mmsearch.store import words as words_module
 from mmsearch.store.changes import Changes, TouchedFile
 from mmsearch.store.folder import Store
-from mmsearch.store.proof import verify
 from mmsearch.store.publish import current
+from mmsearch.store.verify import verify
 from mmsearch.store.words import WordsWriter, load_words, words_facts
 from tests.conftest import random_units
 from tests.store.test_store import DIM, file, filled

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from mmsearch.datasets.captions import read_captions
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.captions import read_captions
 
 NAMES = ["one.jpg", "two.jpg", "three.jpg"]
 

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
+from mmsearch.datasets.classes import read_classes
+from mmsearch.datasets.instances import read_instances
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.classes import read_classes
-from mmsearch.evaluation.ground_truth.instances import read_instances
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from mmsearch.datasets.classes import read_classes
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.classes import read_classes
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Image
 from datasets.utils import logging
 
+from mmsearch.datasets.hugging_face import read_dataset_captions, read_dataset_classes
 from mmsearch.errors import GroundTruthError, StorageError
-from mmsearch.evaluation.ground_truth.hugging_face import read_dataset_captions, read_dataset_classes
 from mmsearch.samples import sample_folder
 
 NAMES = ("cat", "coffee", "moose")
@@ -429,9 +429,7 @@ def test_a_set_of_the_hub_must_not_choose_among_pictures_of_this_machine(
     (tmp_path / "hub" / "own.jpg").write_bytes(picture("moose"))
     rows = {"image": [str(tmp_path / "hub" / "own.jpg"), str(tmp_path / "private.jpg")], "caption": ["a", "b"]}
     dataset = datasets.Dataset.from_dict(rows)
-    monkeypatch.setattr(
-        "mmsearch.evaluation.ground_truth.hugging_face_load._from_hub", lambda source: {"train": dataset}
-    )
+    monkeypatch.setattr("mmsearch.datasets.hugging_face_load._from_hub", lambda source: {"train": dataset})
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hub")
     with pytest.raises(GroundTruthError, match=r"row 1: column 'image' is .*private\.jpg, expected a picture of"):
         captions("hf:me/set")
@@ -446,7 +444,7 @@ def test_offline_mode_asks_no_hub(captions, no_hub, monkeypatch):
 
 def test_the_library_s_own_offline_setting_is_kept(captions, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("mmsearch.evaluation.ground_truth.hugging_face_load.why_unreachable", lambda: None)
+    monkeypatch.setattr("mmsearch.datasets.hugging_face_load.why_unreachable", lambda: None)
     with pytest.raises(
         GroundTruthError, match=r"hf:me/set: cannot be loaded \(.*[Oo]ffline.*; is the name right\?"
     ):

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from mmsearch.datasets.instances import read_instances
+from mmsearch.datasets.sets import GROUPS_OF_FOUR, RANKING
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.instances import read_instances
-from mmsearch.evaluation.ground_truth.sets import GROUPS_OF_FOUR, RANKING
 
 NAMES = ("a", "b", "c", "d", "e")
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from mmsearch.datasets.open_set import SetOptions, open_captions, open_classes, open_instances
+from mmsearch.datasets.sets import RANKING, REVISITED
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.open_set import SetOptions, open_captions, open_classes, open_instances
-from mmsearch.evaluation.ground_truth.sets import RANKING, REVISITED
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import sys
 import numpy as np
 import pytest
 
+from mmsearch.datasets import plain_pickle
+from mmsearch.datasets.plain_pickle import load_plain_pickle
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth import plain_pickle
-from mmsearch.evaluation.ground_truth.plain_pickle import load_plain_pickle
 
 
 def load(folder, data):

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmsearch.datasets.revisited import read_revisited
+from mmsearch.datasets.sets import REVISITED, InstanceSet
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.revisited import read_revisited
-from mmsearch.evaluation.ground_truth.sets import REVISITED, InstanceSet
 
 GALLERY, QUERIES = ["hall_1", "hall_2", "gate_1", "gate_2", "bridge_1"], ["hall_0", "gate_0"]
 BOXES = [[1.5, 2.0, 30.0, 40.25], [0, 0, 8, 9]]

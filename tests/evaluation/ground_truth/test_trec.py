@@ -5,8 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from mmsearch.datasets.trec import rank_run, read_qrels, read_run
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.ground_truth.trec import rank_run, read_qrels, read_run
 from mmsearch.evaluation.metrics.average_precision import average_precision
 from mmsearch.evaluation.metrics.ranks import UNRANKED
 

@@ -1,0 +1,1 @@
+"""INGEST: folders of pictures in, a library out: plan, embed in worker processes, commit."""

@@ -1,0 +1,340 @@
+"""A pool of embedding workers, one process a core, that outlives whatever happens to a worker.
+
+One queue of batches; every worker has one batch in hand and one waiting in its pipe, so it never idles. A worker
+that dies or stops answering is replaced, and the rest of its batches go back to the queue. The file it was at is
+tried again alone and then given up: as `quarantined` if it crashed the worker, as `timeout`, `out_of_memory` or
+`killed` (from outside) if the fault may lie elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from mmsearch.errors import EncoderError
+from mmsearch.ingest.worker import Job
+from mmsearch.local.packing import BYTES_A_FEATURE, Packed
+from mmsearch.processes.process import Batch, Ending, WorkerProcess, command_of, not_started
+from mmsearch.records import MAX_MEGAPIXELS, Matrix
+from mmsearch.system import n_cores
+
+BATCH = 8  # pictures a batch; more brings nothing on a CPU
+MAX_TRIES = 2
+MAX_KILLS = 3
+_MAX_KILLED_STARTS = 10
+_LOOK_S = 0.5  # between two looks at the time that workers take
+_PAUSE_S = 0.2  # after a worker was killed while it started: what did it may pass
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What a worker says of one file: `facts` of `embed_files`, and what was made of it.
+
+    `vector` (dim,) and `local` are None where they were not asked for or could not be had.
+    """
+
+    path: bytes
+    facts: dict[str, Any]
+    vector: Matrix | None
+    local: Packed | None = None
+
+
+class WorkerPool:
+    """Embeds files in worker processes; use as a context manager, within one thread: workers end with it.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Program that speaks the protocol of `mmsearch.ingest.worker`; the id of this process is its last argument.
+    cwd : Path
+        Folder that workers stand in: not where the user is, among pictures.
+    n_workers : int or None
+        Default: one for each core this process may use.
+    cpu_timeout_s : float
+        A file on which a worker computes longer is given up.
+    file_timeout_s : float
+        The same by the clock, for a worker that is stopped, or waits for a disk for ever.
+    tower_timeout_s : float
+        By the clock, for loading the encoder and for one run of the image tower.
+
+    Raises
+    ------
+    EncoderError
+        If the system is short of open files or space.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        n_workers: int | None = None,
+        cpu_timeout_s: float = 10.0,
+        file_timeout_s: float = 60.0,
+        tower_timeout_s: float = 120.0,
+    ) -> None:
+        self._command, self._cwd = list(command), cwd.absolute()
+        self._n_workers = n_workers or n_cores()
+        self._cpu_timeout_s, self._file_timeout_s = cpu_timeout_s, file_timeout_s
+        self._tower_timeout_s = tower_timeout_s
+        self._queue: deque[Batch] = deque()
+        self._source: Iterator[bytes] = iter(())
+        self._job: Callable[[], Job] = Job
+        self._workers: list[WorkerProcess] = []
+        self._looked = time.monotonic()
+        self._n_failed_starts = self._n_killed_starts = 0
+        try:
+            self._selector = selectors.DefaultSelector()
+            # Elsewhere the current folder is the last resort of `tempfile`.
+            self._talk = tempfile.TemporaryFile(dir=self._cwd)  # noqa: SIM115 - closed in __exit__
+        except OSError as error:
+            raise not_started(error) from error
+
+    @classmethod
+    def for_encoder(
+        cls, folder: Path | None, *, cwd: Path, max_megapixels: float = MAX_MEGAPIXELS, **options: Any
+    ) -> WorkerPool:
+        """Return a pool whose workers run the exported encoder in `folder`; None for jobs that do not embed."""
+        encoder = str(folder.absolute()) if folder else ""
+        return cls(command_of("ingest.worker", encoder, str(max_megapixels)), cwd=cwd, **options)
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            worker.kill()
+        for worker in list(self._workers):
+            self._release(worker)
+        self._selector.close()
+        self._talk.close()
+
+    def run(self, paths: Iterable[bytes], *, job: Callable[[], Job] = Job) -> Iterator[list[Embedded]]:
+        """Yield the outcomes of all files, batch by batch as workers finish; every file comes once.
+
+        Parameters
+        ----------
+        paths : iterable of bytes
+            Files.
+        job : callable
+            Asked before each batch what is wanted of it. A file that ended its worker is tried again without
+            local features, if its vector is wanted.
+
+        Raises
+        ------
+        EncoderError
+            If the workers cannot be started, or cannot load the encoder.
+        """
+        self._source, self._job = iter(paths), job
+        while True:
+            self._feed()
+            if not any(worker.in_flight for worker in self._workers):
+                return
+            for outcomes in self._listen():
+                given = time.monotonic()
+                yield outcomes
+                away = time.monotonic() - given
+                for worker in self._workers:  # it is not held against them that nobody listened
+                    worker.heard += away
+
+    def _listen(self) -> Iterator[list[Embedded]]:
+        """Wait a moment for what workers have to say, and replace those that ended or take too long."""
+        for key, _ in self._selector.select(timeout=_LOOK_S):
+            worker: WorkerProcess = key.data
+            if worker not in self._workers:
+                continue  # buried a moment ago
+            if key.fileobj is worker.requests:
+                self._send(worker)
+            else:
+                yield from self._hear(worker)
+        if time.monotonic() - self._looked >= _LOOK_S:
+            for worker in list(self._workers):
+                yield from self._look_at(worker)
+            self._looked = time.monotonic()
+
+    # -- giving work ---------------------------------------------------------------------------------
+
+    def _next_batch(self) -> Batch | None:
+        if self._queue:
+            return self._queue.popleft()
+        paths = list(islice(self._source, BATCH))
+        return Batch(paths) if paths else None
+
+    def _feed(self) -> None:
+        for depth in (1, 2):
+            for worker in self._workers:
+                while len(worker.in_flight) < depth and (batch := self._next_batch()) is not None:
+                    self._give(worker, batch)
+        while len(self._workers) < self._n_workers and (batch := self._next_batch()) is not None:
+            try:
+                worker = WorkerProcess(self._command, cwd=self._cwd, talk=self._talk)
+            except OSError as error:
+                self._queue.appendleft(batch)
+                self._do_with_fewer(str(not_started(error)))
+                continue
+            self._selector.register(worker.answers, selectors.EVENT_READ, worker)
+            self._workers.append(worker)
+            self._give(worker, batch)
+
+    def _give(self, worker: WorkerProcess, batch: Batch) -> None:
+        if not worker.in_flight:
+            worker.heard = time.monotonic()
+        worker.in_flight.append(batch)
+        job = self._job()
+        worker.ask(
+            {
+                "paths": [os.fsdecode(path) for path in batch.paths],
+                "embeds": job.embeds,
+                "local": "off" if batch.is_plain and job.embeds else job.local,
+            }
+        )
+        self._send(worker)
+
+    def _send(self, worker: WorkerProcess) -> None:
+        """Write what its pipe takes; the rest when it takes more, as it may be waiting to be heard itself."""
+        worker.write()
+        is_watched = worker.requests in self._selector.get_map()
+        if worker.is_owed and not is_watched:
+            self._selector.register(worker.requests, selectors.EVENT_WRITE, worker)
+        elif is_watched and not worker.is_owed:
+            self._selector.unregister(worker.requests)
+
+    # -- hearing answers -----------------------------------------------------------------------------
+
+    def _hear(self, worker: WorkerProcess) -> Iterator[list[Embedded]]:
+        messages = worker.read()
+        if messages is None:
+            yield from self._bury(worker)
+            return
+        for facts, payload in messages:
+            if "results" in facts:
+                yield self._finish(worker, facts["results"], payload)
+            elif "at" in facts:
+                worker.arrives_at(facts["at"])
+            else:
+                worker.is_ready = True
+                self._n_failed_starts = self._n_killed_starts = 0
+
+    def _finish(self, worker: WorkerProcess, results: list[dict[str, Any]], payload: bytes) -> list[Embedded]:
+        batch = worker.in_flight.popleft()
+        worker.arrives_at(None)
+        n_local = sum(_n_bytes(facts) for facts in results)
+        vectors = iter(_rows(payload[: len(payload) - n_local], sum("code" not in facts for facts in results)))
+        outcomes, at = [], len(payload) - n_local
+        for path, facts in zip(batch.paths, results, strict=True):
+            end = at + _n_bytes(facts)
+            local = Packed(**facts["local"], data=payload[at:end]) if "local" in facts else None
+            outcomes.append(Embedded(path, facts, None if "code" in facts else next(vectors, None), local))
+            at = end
+        return outcomes
+
+    def _look_at(self, worker: WorkerProcess) -> Iterator[list[Embedded]]:
+        """Replace a worker that takes too long, unless it has something to say that was not heard yet."""
+        if self._lateness(worker) is None:
+            return
+        yield from self._hear(worker)
+        lateness = self._lateness(worker) if worker in self._workers else None
+        if lateness is not None:
+            worker.kill()
+            yield from self._bury(worker, Ending("timeout", f"took longer than the time limit ({lateness})"))
+
+    def _lateness(self, worker: WorkerProcess) -> str | None:
+        """Return the limit that a worker has passed, or None."""
+        if not worker.in_flight:
+            return None
+        if worker.at is None:
+            return f"{self._tower_timeout_s:g} s" if worker.silent_s() > self._tower_timeout_s else None
+        if worker.computed_s() > self._cpu_timeout_s:
+            return f"{self._cpu_timeout_s:g} s of computing"
+        return f"{self._file_timeout_s:g} s" if worker.silent_s() > self._file_timeout_s else None
+
+    # -- replacing a worker --------------------------------------------------------------------------
+
+    def _bury(self, worker: WorkerProcess, known: Ending | None = None) -> Iterator[list[Embedded]]:
+        """Put the files of a worker that ended back, except one that has now been tried often enough."""
+        ending = self._release(worker)
+        ending = known or ending
+        if not worker.is_ready:
+            self._queue.extendleft(reversed(worker.in_flight))
+            self._count_failed_start(ending)
+            return
+        running, *waiting = worker.in_flight or [None]
+        self._queue.extendleft(batch for batch in reversed(waiting) if batch is not None)
+        if running is None:
+            return
+        suspects = running.paths if worker.at is None else [running.paths[worker.at]]
+        innocent = [path for path in running.paths if path not in suspects]
+        if innocent:
+            self._queue.appendleft(replace(running, paths=innocent))
+        for path in suspects:
+            yield from self._try_again(path, running, ending)
+
+    def _try_again(self, path: bytes, batch: Batch, ending: Ending) -> Iterator[list[Embedded]]:
+        """Put a file at the end of the queue, alone, or say why it is given up."""
+        is_killed = ending.code == "killed"
+        alone = Batch(
+            [path], batch.tries + (not is_killed), batch.kills + is_killed, batch.is_plain or not is_killed
+        )
+        if alone.tries < MAX_TRIES and alone.kills < MAX_KILLS:
+            self._queue.append(alone)
+            return
+        n = alone.kills if is_killed else alone.tries
+        message = f"reading this picture {ending.reason}, {n} times"
+        yield [Embedded(path, {"code": ending.code, "message": message}, None)]
+
+    def _count_failed_start(self, ending: Ending) -> None:
+        if ending.code == "killed":
+            self._n_killed_starts += 1
+            # One stroke may hit all that are starting.
+            if self._n_killed_starts >= max(_MAX_KILLED_STARTS, 2 * self._n_workers):
+                said = f"{ending.reason}, {self._n_killed_starts} times; is memory short?"
+                self._do_with_fewer(f"no worker could be started: loading the encoder {said}")
+            time.sleep(_PAUSE_S)
+            return
+        self._n_failed_starts += 1
+        if self._n_failed_starts >= MAX_TRIES:
+            words = self._last_words()
+            said = f"{ending.reason}: {words}" if words else ending.reason
+            self._do_with_fewer(f"no worker could be started: loading the encoder {said}")
+
+    def _do_with_fewer(self, sentence: str) -> None:
+        """Go on with the workers there are, or raise EncoderError if there is none."""
+        if not self._workers:
+            raise EncoderError(sentence)
+        self._n_workers = len(self._workers)
+
+    def _release(self, worker: WorkerProcess) -> Ending:
+        self._workers.remove(worker)
+        for pipe in (worker.requests, worker.answers):
+            if pipe in self._selector.get_map():
+                self._selector.unregister(pipe)
+        return worker.end()
+
+    def _last_words(self) -> str:
+        self._talk.seek(0)
+        lines = self._talk.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+
+def _n_bytes(facts: dict[str, Any]) -> int:
+    """Return how many bytes of a payload are the local features of one file."""
+    local = facts.get("local")
+    return BYTES_A_FEATURE[local["kind"]] * int(local["n"]) if local else 0
+
+
+def _rows(data: bytes, n: int) -> Matrix | tuple[()]:
+    """Return vectors (n, dim), or nothing if none were asked for."""
+    return np.frombuffer(data, dtype=np.float32).reshape(n, -1) if data else ()

@@ -1,0 +1,206 @@
+"""WRITE PATH: a plan in, committed vectors out. Embed what is new, commit it in small transactions.
+
+A kill at any instruction loses at most the pictures that were not committed yet, and the next run plans anew.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mmsearch.ingest.plan import OnProgress, Plan
+from mmsearch.ingest.pool import Embedded, WorkerPool
+from mmsearch.ingest.words import WordsIntake
+from mmsearch.ingest.worker import Job
+from mmsearch.records import READING, BadPicture, FileLook, IngestReport
+from mmsearch.store.changes import ENDED_WORKER, UNSEEN, Changes, RejectedFile, StoredFile, then_what
+from mmsearch.store.folder import Store
+
+COMMIT_PICTURES = 256
+COMMIT_SECONDS = 1.0
+_COMPACT_SHARE = 0.2  # dead rows tolerated before the vectors are rewritten
+
+
+class _Run:
+    """The execution of a plan: gathers outcomes and commits them in time."""
+
+    def __init__(self, store: Store, plan: Plan, words: WordsIntake | None, on_progress: OnProgress) -> None:
+        self.store, self.plan, self.words, self.on_progress = store, plan, words, on_progress
+        self.pending = Changes()
+        self.described: list[Embedded] = []  # of pending, whose ids are not known yet
+        self.found = {file.path: file for file in plan.to_embed}
+        self.n_new = sum(file.path not in plan.changed for file in plan.copies)
+        self.n_changed = len(plan.copies) - self.n_new
+        self.bad: list[BadPicture] = []
+        self.n_done = 0
+        self.committed = time.monotonic()
+
+    def start(self) -> None:
+        """Commit all that needs no embedding."""
+        plan, known_roots = self.plan, self.store.catalog.roots()
+        self.store.commit(
+            Changes(
+                stored=plan.copies,
+                touched=[*plan.moved, *plan.touched],
+                gone=plan.gone,
+                forgotten=plan.forgotten,
+                rejected=[bad for bad in plan.rejected if bad.code != "vanished"],  # there is nothing to keep
+                roots=[root for root in plan.roots if os.path.isdir(root) and root not in known_roots],
+            )
+        )
+        self.bad += [BadPicture(os.fsdecode(bad.path), bad.code, bad.message) for bad in plan.rejected]
+
+    def job(self) -> Job:
+        """Return what workers are to do with new pictures now."""
+        return Job() if self.words is None else self.words.job(embeds=self.store.has_vectors)
+
+    def add(self, outcomes: Sequence[Embedded]) -> None:
+        for outcome in outcomes:
+            self._add_one(outcome)
+        self.n_done += len(outcomes)
+        n_pending = len(self.pending)
+        if n_pending >= COMMIT_PICTURES or time.monotonic() - self.committed >= COMMIT_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Commit what is pending, and hand on its local features."""
+        self.commit()
+        described, self.described = self.described, []
+        for outcome in described:
+            image = self.store.catalog.image_at(outcome.path)
+            if image is not None and self.words is not None:
+                self.words.take(image.image_id, outcome)
+        self.committed = time.monotonic()  # learning a vocabulary takes longer than COMMIT_SECONDS
+
+    def commit(self) -> None:
+        """Commit what is pending and say so."""
+        self.store.commit(self.pending)
+        self.pending = Changes()
+        self.on_progress("embed", self.n_done, len(self.found))
+
+    def describe_known(self, pool: WorkerPool, words: WordsIntake) -> None:
+        """Describe the unchanged pictures below the roots that have no words: lost, or never made."""
+        known = {
+            file.image_id: (file.path, file.content_hash)
+            for root in self.plan.roots
+            for file in self.store.catalog.known_files(root)
+        }
+        missing = words.missing(iter(known))
+        ids = {known[image_id][0]: image_id for image_id in missing}
+        n_done = 0
+        for outcomes in pool.run(list(ids), job=lambda: words.job(embeds=False)):
+            for outcome in outcomes:
+                image_id = ids[outcome.path]
+                is_same = outcome.facts.get("hash") == known[image_id][1].hex()
+                if is_same or outcome.facts.get("code") in ENDED_WORKER:
+                    words.take(image_id, outcome)
+            n_done += len(outcomes)
+            self.on_progress("words", n_done, len(ids))
+
+    def _add_one(self, outcome: Embedded) -> None:
+        file, facts = self.found[outcome.path], outcome.facts
+        look = FileLook(*facts["look"]) if "look" in facts else file.look
+        if "code" in facts:
+            code, message = facts["code"], facts["message"]
+            seen = UNSEEN if code in ("changed", "vanished") else look
+            n_tries = 1 + self.plan.tries.get(outcome.path, 0)
+            then = then_what(code, n_tries)
+            message = f"{message}; {then}" if then else message
+            self.pending.rejected.append(RejectedFile(outcome.path, seen, code, message, n_tries))
+            self.bad.append(BadPicture(os.fsdecode(outcome.path), code, message))
+            return
+        if self.words is not None:
+            self.described.append(outcome)
+        self.pending.stored.append(
+            StoredFile(
+                outcome.path, look, bytes.fromhex(facts["hash"]), facts["width"], facts["height"],
+                facts["format"], facts["taken_at"], READING, vector=outcome.vector,
+            )
+        )  # fmt: skip
+        if outcome.path in self.plan.changed:
+            self.n_changed += 1
+        else:
+            self.n_new += 1
+
+
+def execute(
+    store: Store,
+    plan: Plan,
+    encoder_folder: Path | None,
+    *,
+    on_progress: OnProgress = lambda stage, done, total: None,
+    pool: WorkerPool | None = None,
+    words: WordsIntake | None = None,
+) -> IngestReport:
+    """Carry out a plan; every picture reported by `on_progress` is on disk.
+
+    Parameters
+    ----------
+    store : Store
+        Opened as the writer.
+    plan : Plan
+        Made with the same store.
+    encoder_folder : Path or None
+        The exported encoder whose fingerprint the library has; None if it has none, and local features alone.
+    on_progress : callable
+        Given (`embed`, pictures committed, pictures to embed), and `words` where pictures are described only.
+    pool : WorkerPool or None
+        Default: one worker a core.
+    words : WordsIntake or None
+        Takes local features; None leaves them alone.
+    """
+    run = _Run(store, plan, words, on_progress)
+    run.start()
+    pool = pool or WorkerPool.for_encoder(encoder_folder, cwd=store.folder, max_megapixels=store.max_megapixels)
+    with pool as workers:
+        try:
+            _embed(run, workers)
+            if words is not None:
+                run.describe_known(workers, words)
+                words.finish()
+        finally:
+            if words is not None:
+                words.close()
+    n_rows, n_dead = store.n_rows, store.catalog.count("dead")
+    if n_dead > _COMPACT_SHARE * n_rows:
+        store.compact()
+    return IngestReport(
+        new=run.n_new,
+        changed=run.n_changed,
+        moved=len(plan.moved),
+        gone=len(plan.gone),
+        unchanged=plan.n_unchanged,
+        bad=tuple(run.bad),
+        known_bad=plan.n_known_bad,
+        notices=plan.all_notices(),
+        details={"words": words.report.to_json()} if words is not None else {},
+    )
+
+
+def _embed(run: _Run, workers: WorkerPool) -> None:
+    """Embed and commit what the plan says."""
+    if not run.plan.to_embed:
+        return
+    try:
+        for outcomes in workers.run((file.path for file in run.plan.to_embed), job=run.job):
+            run.add(outcomes)
+    finally:
+        run.commit()  # Ctrl-C keeps what is embedded
+    run.flush()
+
+
+def give_up_lost(store: Store, notify: Callable[[str], None]) -> int:
+    """Say what the library has lost, and give it up so that it is embedded again; return the number of pictures."""
+    for problem in store.problems():
+        notify(f"problem: {problem}")
+    n_lost = store.give_up_lost()
+    if n_lost:
+        notify(
+            f"{n_lost} pictures are given up with their vectors; `mmsearch index` embeds those of its folders again"
+        )
+    store.note_history()
+    if store.has_vectors:
+        store.matrix()  # raises if these are the vectors of another library
+    return n_lost

@@ -1,0 +1,211 @@
+"""One embedding worker: a process that reads, decodes and encodes pictures, and returns only numbers.
+
+Run by `mmsearch.processes.start_worker` with ENCODER_FOLDER MAX_MEGAPIXELS PARENT, the process whose end is its
+own; an empty folder is no encoder, for local features alone. Every line on standard input is a JSON object with
+`paths`, `embeds` (whether the image tower runs) and `local`: `off`, `features`, or the folder of a library whose
+vocabulary makes words of them. On standard output go JSON lines, `{"at": i}` before file i and `{"at": null}`
+before the image tower runs, so that the parent knows which file a crash or a hang belongs to, and at the end
+`{"results": [...], "bytes": n}` followed by n bytes: float32 vectors, one for every file without "code" if
+`embeds`, and then the local features of every file with "local", in order (`mmsearch.local.packing`).
+The process ends when its input or its parent does. A decoder that crashes or eats memory takes only this process
+along.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from mmsearch.bow.vocabulary import Vocabulary
+from mmsearch.errors import PictureError, VocabularyError
+from mmsearch.images import decode, decode_for_both, decode_grey, memory_for, read_file
+from mmsearch.local.packing import Packed, packed_features, packed_words
+from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
+from mmsearch.processes.process import EXIT_OUT_OF_MEMORY
+from mmsearch.records import MAX_MEGAPIXELS, FileLook, Matrix, Picture, Pixels
+from mmsearch.store.vocabulary import load_vocabulary
+from mmsearch.system import die_with_parent, is_out_of_memory, leave_no_core_file, limit_memory, memory_in_use
+
+if TYPE_CHECKING:
+    from mmsearch.encoders.base import ImageEncoder
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is wanted of pictures: their vectors, and local features `off`, as `features` or as words.
+
+    For words `local` is the folder of a library that has a vocabulary.
+    """
+
+    embeds: bool = True
+    local: str = "off"
+
+
+def embed_files(
+    paths: list[bytes],
+    encoder: ImageEncoder | None,
+    *,
+    job: Job = Job(),
+    max_megapixels: float = MAX_MEGAPIXELS,
+    on_file: Callable[[int | None], None] = lambda i: None,
+) -> tuple[list[dict[str, Any]], Matrix, list[Packed]]:
+    """Read, decode and encode a batch of files; one decode serves the tower and the local features.
+
+    Parameters
+    ----------
+    paths : list of bytes
+        Files, read once each.
+    encoder : ImageEncoder or None
+        Its image tower is run once, on all pictures that could be decoded; None for jobs that do not embed.
+    job : Job
+        Whether vectors and local features are wanted.
+    max_megapixels : float
+        Pictures that would be decoded to more are rejected before their pixels are loaded.
+    on_file : callable
+        Given the position before each file, and None before the image tower runs.
+
+    Returns
+    -------
+    results : list of dict
+        One per path: `code` and `message`, or `hash`, `width`, `height`, `format`, `taken_at`; with `look`, what
+        the file looked like when it was read, where it could be opened. With local features also `local`, what
+        they are, or `local_error`, why there are none.
+    vectors : float32 array, shape (n_good, dim)
+        Unit rows of the files without `code`, in order; none if the job does not embed.
+    local : list of Packed
+        Local features of the files with `local`, in order.
+
+    Raises
+    ------
+    MemoryError
+        If a picture needs more memory than there is. Little may be left for the next: the process should end.
+    """
+    results: list[dict[str, Any]] = []
+    tower = encoder if job.embeds else None
+    pixels: list[Pixels] = []
+    local: list[Packed] = []
+    for position, path in enumerate(paths):
+        on_file(position)
+        result: dict[str, Any] = {}
+        results.append(result)
+        try:
+            data, status = read_file(path)
+            result["look"] = FileLook.of(status)
+            picture, grey = _decoded(data, tower, job, max_megapixels)
+            result |= {"hash": sha256(data).hexdigest(), **_facts(picture)}
+        except PictureError as error:
+            if error.code == "out_of_memory":
+                raise MemoryError(str(error)) from error
+            result |= {"code": error.code, "message": str(error)}
+            continue
+        if tower is not None:
+            pixels.append(picture.pixels)
+        if grey is not None:
+            result |= _described(grey, job.local, local)
+    on_file(None)
+    vectors = tower.encode_images(np.stack(pixels)) if tower and pixels else np.zeros((0, 0), np.float32)
+    return results, vectors, local
+
+
+def _decoded(
+    data: bytes, tower: ImageEncoder | None, job: Job, max_megapixels: float
+) -> tuple[Picture, Pixels | None]:
+    """Return the picture for the tower, and grey pixels if local features are wanted; without a tower these."""
+    if tower is None:
+        picture = decode_grey(data, longer_side=LONGER_SIDE, max_megapixels=max_megapixels)
+        return picture, picture.pixels
+    if job.local == "off":
+        return decode(data, tower.preprocessing, max_megapixels=max_megapixels), None
+    return decode_for_both(data, tower.preprocessing, longer_side=LONGER_SIDE, max_megapixels=max_megapixels)
+
+
+def _described(grey: Pixels, local: str, found: list[Packed]) -> dict[str, Any]:
+    """Append the local features of a picture to `found` and say what they are, or why there are none."""
+    try:
+        packed = packed_features(extract_rootsift(grey))
+        if local != "features":  # of the rounded ones, as where features wait for a vocabulary
+            packed = packed_words(_vocabulary(local).quantise(packed.features()))
+    except (ImportError, VocabularyError) as error:
+        return {"local_error": {"code": "unavailable", "message": str(error)}}
+    except Exception as error:  # noqa: BLE001 - whatever it is, the picture keeps its embedding
+        if is_out_of_memory(error):
+            message = "describing a picture needs more memory than a worker may take"
+            return {"local_error": {"code": "out_of_memory", "message": message}}
+        return {"local_error": {"code": "failed", "message": f"{type(error).__name__}: {error}"}}
+    found.append(packed)
+    return {"local": packed.facts()}
+
+
+@lru_cache(maxsize=1)
+def _vocabulary(folder: str) -> Vocabulary:
+    found = load_vocabulary(Path(folder), n_threads=1)
+    if isinstance(found, str):
+        raise VocabularyError(found)
+    return found
+
+
+def _facts(picture: Picture) -> dict[str, Any]:
+    return {
+        "width": picture.width,
+        "height": picture.height,
+        "format": picture.format,
+        "taken_at": picture.taken_at,
+    }
+
+
+def _loaded_encoder(folder: str) -> ImageEncoder | None:
+    """Return the encoder with its image tower loaded, or None without a folder."""
+    if not folder:
+        return None
+    from mmsearch.encoders.onnx import OnnxEncoder
+
+    encoder = OnnxEncoder.open(Path(folder), threads=1)
+    height, width = encoder.preprocessing.size
+    encoder.encode_images(np.zeros((1, height, width, 3), dtype=np.uint8))
+    return encoder
+
+
+def _send(output: BinaryIO, message: dict[str, Any], payload: bytes = b"") -> None:
+    output.write(json.dumps(message).encode() + b"\n" + payload)
+    output.flush()
+
+
+def main(encoder_folder: str, max_megapixels: str, parent: str) -> None:
+    """Serve batches until standard input ends."""
+    die_with_parent(int(parent))
+    leave_no_core_file()
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints must not mix with the answers
+    try:
+        encoder = _loaded_encoder(encoder_folder)
+        # A picture that eats memory fails in this process alone.
+        limit_memory((memory_in_use() or 0) + memory_for(float(max_megapixels)))
+        _serve(requests, answers, encoder, float(max_megapixels))
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        sys.exit(EXIT_OUT_OF_MEMORY)
+
+
+def _serve(requests: BinaryIO, answers: BinaryIO, encoder: ImageEncoder | None, max_megapixels: float) -> None:
+    _send(answers, {"ready": True})
+    for line in requests:
+        request = json.loads(line)
+        results, vectors, local = embed_files(
+            [os.fsencode(path) for path in request["paths"]],
+            encoder,
+            job=Job(request["embeds"], request["local"]),
+            max_megapixels=max_megapixels,
+            on_file=lambda position: _send(answers, {"at": position}),
+        )
+        payload = np.ascontiguousarray(vectors, dtype=np.float32).tobytes() + b"".join(one.data for one in local)
+        _send(answers, {"results": results, "bytes": len(payload)}, payload)

@@ -1,0 +1,100 @@
+"""The program that looks at pictures which anybody may have made: a file in, a few numbers out, within limits.
+
+Run by `mmsearch.processes.start_worker` with PARENT, the process whose end is its own. Every request is a JSON
+object on a line, followed by as many bytes of a picture file as its `bytes` says; or its `path` and `hash` name a
+file that was indexed, which is read here. `task` says what is wanted:
+
+- `pixels`: those of an image tower, for a `preprocessing`;
+- `features`: local features;
+- `thumbnail`: a JPEG of at most `side` pixels.
+
+`box` is the part that is meant, or null. The limits are `max_megapixels` and `memory`, the bytes that the process
+may take beyond what it needs itself. The answer is a JSON object followed by its `bytes`: what the task gives, or
+`code` and `message`. A picture that needs more memory ends the process with `EXIT_OUT_OF_MEMORY`, as little may be
+left for the next.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from mmsearch.errors import PictureError
+from mmsearch.images import decode, decode_grey, part_of_picture, read_indexed
+from mmsearch.images.copies import thumbnail
+from mmsearch.processes.process import EXIT_OUT_OF_MEMORY
+from mmsearch.records import Preprocessing
+from mmsearch.system import die_with_parent, is_out_of_memory, leave_no_core_file, limit_memory, memory_in_use
+
+Answer = tuple[dict[str, Any], bytes]
+
+
+def main(parent: str) -> None:
+    """Serve requests until standard input ends."""
+    die_with_parent(int(parent))
+    leave_no_core_file()
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever a library prints must not mix with the answers
+    needed = memory_in_use() or 0
+    try:
+        _send(answers, {"ready": True})
+        for line in requests:
+            request = json.loads(line)
+            data = requests.read(request["bytes"])
+            limit_memory(needed + request["memory"])
+            _send(answers, *answer(request, data))
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        sys.exit(EXIT_OUT_OF_MEMORY)
+
+
+def answer(request: dict[str, Any], data: bytes) -> Answer:
+    """Return the answer to one request.
+
+    Raises
+    ------
+    MemoryError
+        If the picture needs more than there is.
+    """
+    try:
+        return _done(request, data)
+    except PictureError as error:
+        if error.code == "out_of_memory":
+            raise MemoryError(str(error)) from error
+        return {"code": error.code, "message": str(error)}, b""
+
+
+def _done(request: dict[str, Any], data: bytes) -> Answer:
+    if "path" in request:
+        data = read_indexed(os.fsencode(request["path"]), bytes.fromhex(request["hash"]))
+    limit, box = request["max_megapixels"], request["box"] and tuple(request["box"])
+    if request["task"] == "thumbnail":
+        copy = thumbnail(data, request["side"], box=box, max_megapixels=limit)
+        return {"original_size": copy.original_size}, copy.jpeg
+    if box is not None:
+        data = part_of_picture(data, box, max_megapixels=limit)
+    if request["task"] == "features":
+        return _features(data, limit)
+    fields = request["preprocessing"]
+    wanted = Preprocessing(**{**fields, "size": tuple(fields["size"])})
+    return {}, decode(data, wanted, max_megapixels=limit).pixels.tobytes()
+
+
+def _features(data: bytes, max_megapixels: float) -> Answer:
+    from mmsearch.local.sift import DIM, LONGER_SIDE, extract_rootsift
+
+    picture = decode_grey(data, longer_side=LONGER_SIDE, max_megapixels=max_megapixels)
+    features = extract_rootsift(picture.pixels, original_size=(picture.width, picture.height))
+    arrays = features.positions, features.scales, features.angles, features.descriptors
+    facts = {"n": len(features), "dim": DIM, "size": features.size, "original_size": features.original_size}
+    return facts, b"".join(np.ascontiguousarray(array, dtype=np.float32).tobytes() for array in arrays)
+
+
+def _send(output: BinaryIO, facts: dict[str, Any], payload: bytes = b"") -> None:
+    output.write(json.dumps(facts | {"bytes": len(payload)}).encode() + b"\n" + payload)
+    output.flush()

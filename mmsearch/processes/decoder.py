@@ -1,0 +1,206 @@
+"""DECODE APART: pictures that anybody may have made are looked at in a process with limits, never in this one.
+
+A picture of a few bytes can ask a decoder for gigabytes, keep it busy for minutes, or crash it. That costs one
+process, which the next picture gets anew.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import subprocess
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from mmsearch.errors import EncoderError, PictureError
+from mmsearch.images.copies import Thumbnail
+from mmsearch.images.limits import memory_for
+from mmsearch.processes.process import Ending, Message, WorkerProcess, command_of, not_started
+from mmsearch.records import MAX_MEGAPIXELS, Box, LocalFeatures, Pixels, Preprocessing
+
+COMPUTING_S = 10.0
+"""A picture on which the process computes longer is given up."""
+WAITING_S = 60.0
+"""The same by the clock, for a process that is stopped or gets no time."""
+STRANGERS_MEMORY = 448 << 20  # 512 MB with what the process needs itself
+_LOOK_S = 0.05  # between two looks at whether the picture is still wanted, and at the time it takes
+_MAX_KILLS = 2  # from outside, for which a picture is less to blame
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What decoding a picture may take: millions of decoded pixels, and bytes of memory."""
+
+    max_megapixels: float = MAX_MEGAPIXELS
+    memory: int = STRANGERS_MEMORY
+
+    @classmethod
+    def of_own(cls, max_megapixels: float) -> Limits:
+        """Return the limits for a picture of the user, which are those of indexing it."""
+        return cls(max_megapixels, memory_for(max_megapixels))
+
+
+@dataclass(frozen=True)
+class IndexedFile:
+    """A picture of a library, which the process reads itself: a path, and the sha256 of what was indexed there."""
+
+    path: bytes
+    content_hash: bytes
+
+
+Source: TypeAlias = bytes | IndexedFile
+"""A picture file, in memory or on the disk."""
+
+
+class PictureDecoder:
+    """Decodes one picture at a time in a process of its own, started when first needed; for one thread.
+
+    Parameters
+    ----------
+    check : callable
+        Called again and again while a picture is decoded; what it raises ends that.
+    """
+
+    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
+        self._check = check
+        self._process: WorkerProcess | None = None
+        self._finalizer: weakref.finalize[Any, Any] | None = None
+
+    def start(self) -> None:
+        """Start the process, unless it runs; whoever has something else to do meanwhile does it then."""
+        self._running()
+
+    def close(self) -> None:
+        """End the process; the next picture starts another."""
+        if self._finalizer is not None:
+            self._finalizer()
+        self._process = self._finalizer = None
+
+    # -- what can be asked ---------------------------------------------------------------------------
+
+    def pixels(
+        self, source: Source, preprocessing: Preprocessing, *, box: Box | None = None, limits: Limits = Limits()
+    ) -> Pixels:
+        """Return a picture, or a part of it, for an image tower: uint8 (height, width, 3) of `preprocessing.size`.
+
+        Raises
+        ------
+        PictureError
+            As from `mmsearch.images.decode`; `out_of_memory` or `timeout` beyond the limits, `quarantined` if it
+            crashes the decoder.
+        EncoderError
+            If no process can be started.
+        """
+        request = {"task": "pixels", "preprocessing": vars(preprocessing)}
+        _, values = self._answer(source, request, box, limits)
+        return np.frombuffer(values, np.uint8).reshape(*preprocessing.size, 3)
+
+    def local_features(self, source: Source, *, box: Box | None = None, limits: Limits = Limits()) -> LocalFeatures:
+        """Return the local features of a picture, or of a part of it; errors as for `pixels`."""
+        facts, values = self._answer(source, {"task": "features"}, box, limits)
+        n = facts["n"]
+        columns = np.frombuffer(values, np.float32)
+        positions, scales, angles, descriptors = np.split(columns, [2 * n, 3 * n, 4 * n])
+        sizes = tuple(facts["size"]), tuple(facts["original_size"])
+        return LocalFeatures(positions.reshape(n, 2), scales, angles, descriptors.reshape(n, facts["dim"]), *sizes)
+
+    def thumbnail(self, source: Source, side: int, *, limits: Limits = Limits()) -> Thumbnail:
+        """Return a JPEG of a picture whose longer side has at most `side` pixels; errors as for `pixels`."""
+        facts, jpeg = self._answer(source, {"task": "thumbnail", "side": side}, None, limits)
+        return Thumbnail(jpeg, tuple(facts["original_size"]))
+
+    # -- asking it -----------------------------------------------------------------------------------
+
+    def _answer(self, source: Source, request: dict[str, Any], box: Box | None, limits: Limits) -> Message:
+        """Return what the process says of a picture; one that was killed from outside is not held against it."""
+        request |= {"box": box, "max_megapixels": limits.max_megapixels, "memory": limits.memory}
+        data = b"" if isinstance(source, IndexedFile) else source
+        if isinstance(source, IndexedFile):
+            request |= {"path": os.fsdecode(source.path), "hash": source.content_hash.hex()}
+        request["bytes"] = len(data)
+        for _ in range(_MAX_KILLS):
+            try:
+                answer = self._exchange(request, data)
+            except BaseException:
+                self.close()
+                raise
+            if not isinstance(answer, Ending):
+                break
+            if answer.code != "killed":
+                raise _given_up(answer, limits)
+        if isinstance(answer, Ending):
+            raise _given_up(answer, limits)
+        facts, values = answer
+        if "code" in facts:
+            raise PictureError(facts["code"], facts["message"])
+        return facts, values
+
+    def _exchange(self, request: dict[str, Any], data: bytes) -> Message | Ending:
+        """Return the answer to one request, or how the process ended over it."""
+        worker = self._running()
+        worker.ask(request, data)
+        worker.arrives_at(0)
+        with selectors.DefaultSelector() as selector:
+            selector.register(worker.answers, selectors.EVENT_READ)
+            selector.register(worker.requests, selectors.EVENT_WRITE)
+            while True:
+                for key, _ in selector.select(timeout=_LOOK_S):
+                    if key.fileobj is worker.requests:
+                        worker.write()
+                        continue
+                    messages = worker.read()
+                    if messages is None:
+                        return self._ended(worker)
+                    for message in messages:
+                        if "ready" not in message[0]:
+                            return message
+                        worker.is_ready = True
+                if not worker.is_owed and worker.requests in selector.get_map():
+                    selector.unregister(worker.requests)
+                self._check()
+                _require_in_time(worker)
+
+    def _running(self) -> WorkerProcess:
+        """Return the process, started anew if there is none: the thread that started it may have ended."""
+        if self._process is None or self._process.has_ended():
+            self.close()
+            try:
+                self._process = WorkerProcess(
+                    command_of("processes.decode_worker"), cwd=Path(os.sep), talk=subprocess.DEVNULL
+                )
+            except OSError as error:
+                raise not_started(error) from error
+            self._finalizer = weakref.finalize(self, _end, self._process)
+        return self._process
+
+    def _ended(self, worker: WorkerProcess) -> Ending:
+        ending = worker.end()
+        if not worker.is_ready and ending.code != "killed":
+            raise EncoderError(f"no worker could be started to decode pictures: it {ending.reason}")
+        return ending
+
+
+def _require_in_time(worker: WorkerProcess) -> None:
+    """Raise if a picture takes too long."""
+    if worker.computed_s() > COMPUTING_S:
+        raise PictureError("timeout", f"decoding this picture took longer than {COMPUTING_S:g} s of computing")
+    if worker.silent_s() > WAITING_S:
+        raise PictureError("timeout", f"decoding this picture took longer than {WAITING_S:g} s")
+
+
+def _given_up(ending: Ending, limits: Limits) -> PictureError:
+    """Return the error for a picture over which the process ended."""
+    if ending.code == "out_of_memory":
+        allowed = f"{limits.memory >> 20} MB"
+        return PictureError(ending.code, f"decoding this picture needs more memory than it may take ({allowed})")
+    return PictureError(ending.code, f"decoding this picture {ending.reason}")
+
+
+def _end(worker: WorkerProcess) -> None:
+    worker.kill()
+    worker.end()

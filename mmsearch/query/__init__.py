@@ -1,0 +1,1 @@
+"""QUERY: what is looked for in, ranked pictures out: encode, route, rerank."""

@@ -1,0 +1,319 @@
+"""TERMS: the words, example pictures and judgements of a query in, one unit vector out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmsearch.arguments import as_positive
+from mmsearch.errors import LibraryDamagedError, PictureError, QueryError
+from mmsearch.query.feedback import rocchio
+from mmsearch.records import Example, FileLook, ImageRecord, Matrix, Modality, PictureBytes, Query, Term
+from mmsearch.store.folder import Store
+from mmsearch.store.query_cache import QUERIES, RememberedQueries, is_remembering
+from mmsearch.vectors import as_stored, l2_normalize
+
+if TYPE_CHECKING:
+    from mmsearch.encoders.base import DualEncoder
+    from mmsearch.processes.decoder import Limits, PictureDecoder, Source
+
+
+@dataclass(frozen=True)
+class EncodedTerm:
+    """One term of a query: what it is, its unit vector (dim,), and its weight (negative to exclude)."""
+
+    label: str
+    modality: Modality
+    vector: Matrix
+    weight: float
+
+
+@dataclass(frozen=True)
+class EncodedQuery:
+    """The terms of a query, and the unit vector (dim,) that they and the judged pictures make.
+
+    Where the query is one example picture and nothing else, `itself` are the ids of the pictures of the library
+    that it is; `left_out` are those of pictures that are judged not to be what is looked for.
+    """
+
+    terms: list[EncodedTerm]
+    vector: Matrix
+    itself: tuple[int, ...] = ()
+    left_out: tuple[int, ...] = ()
+
+    @property
+    def modality(self) -> Modality:
+        """`text` if any term is one: such a vector lies off the pictures."""
+        return "image" if all(term.modality == "image" for term in self.terms) else "text"
+
+
+class TermEncoder:
+    """Encodes the terms of queries to one open library; one thread at a time.
+
+    Parameters
+    ----------
+    store : Store
+        Opened for reading.
+    encoder : callable
+        Returns the library's encoder, or raises EncoderError if it has none; only called when a term is not known
+        yet.
+    decoder : callable
+        Returns what decodes example pictures.
+    """
+
+    def __init__(
+        self, store: Store, encoder: Callable[[], DualEncoder], decoder: Callable[[], PictureDecoder]
+    ) -> None:
+        self.store = store
+        self._encoder, self._decoder = encoder, decoder
+        self.remembered = RememberedQueries(
+            store.folder / QUERIES, str(store.catalog.meta("fingerprint")), store.dim
+        )
+
+    def encode(self, queries: Sequence[Query]) -> list[EncodedQuery]:
+        """Return every query as one vector; the texts of all go through the encoder together.
+
+        Raises
+        ------
+        QueryError
+            If there is nothing to look for, a weight is not positive, a judged picture is not in the library, or
+            the terms cancel.
+        PictureError
+            If an example picture cannot be read.
+        """
+        asked = [_words(query) for query in queries]
+        texts = list(dict.fromkeys(str(term.value) for terms in asked for term, _ in terms))
+        known = dict(zip(texts, self.text_vectors(texts), strict=True))
+        return [self._encoded(query, words, known) for query, words in zip(queries, asked, strict=True)]
+
+    def _encoded(self, query: Query, words: list[tuple[Term, int]], known: dict[str, Matrix]) -> EncodedQuery:
+        terms = [
+            EncodedTerm(
+                term.label if sign > 0 else f"not {term.label}", "text", known[str(term.value)], sign * term.weight
+            )
+            for term, sign in words
+        ]
+        images = [as_term(image) for image in query.images]
+        at = int(query.text is not None)  # text, examples, excluded texts: the order in which they are named
+        pictures = [self._picture(image) for image in images]
+        terms[at:at] = [
+            EncodedTerm(image.label, "image", vector, image.weight)
+            for image, (vector, _) in zip(images, pictures, strict=True)
+        ]
+        itself = tuple(image.image_id for image in pictures[0][1]) if is_example(query) else ()
+        return EncodedQuery(terms, self._sum(terms, query), itself, tuple(query.irrelevant))
+
+    def _sum(self, terms: Sequence[EncodedTerm], query: Query) -> Matrix:
+        """Return the unit vector (dim,) of terms and judged pictures."""
+        total: Matrix = np.zeros(self.store.dim, dtype=np.float32)
+        if terms:
+            # Their ratios alone count, and those have room in float32.
+            weights = np.array([term.weight for term in terms], dtype=np.float64)
+            total = (weights / np.abs(weights).max()).astype(np.float32) @ np.stack([term.vector for term in terms])
+            _check_direction(total)
+            total = l2_normalize(total[None])[0]
+        if query.relevant or query.irrelevant:
+            total = rocchio(total, self._judged(query.relevant), self._judged(query.irrelevant))
+            _check_direction(total)
+            total = l2_normalize(total[None])[0]
+        return total
+
+    def _judged(self, image_ids: Sequence[int]) -> Matrix:
+        """Return the unit vectors (n, dim) of pictures of the library, each once."""
+
+        def rows() -> Matrix:
+            images = judged_pictures(self.store, image_ids)
+            return self.store.checked_rows([image.row for image in images]).astype(np.float32)
+
+        return l2_normalize(self.store.consistently(rows)) if image_ids else np.zeros((0, 1), np.float32)
+
+    def text_vectors(self, texts: Sequence[str]) -> list[Matrix]:
+        """Return a unit vector (dim,) for each text, remembered ones without the encoder."""
+        is_kept = is_remembering(self.store.catalog)
+        known = {text: self.remembered.get(text) if is_kept else None for text in texts}
+        missing = [text for text, vector in known.items() if vector is None]
+        if missing:
+            for text, vector in zip(missing, self._encoder().encode_texts(missing), strict=True):
+                known[text] = vector
+                if is_kept:
+                    self.remembered.put(text, vector)
+        return [vector for text in texts if (vector := known[text]) is not None]
+
+    def picture_vector(self, picture: Example | Term) -> Matrix:
+        """Return the unit vector (dim,) of a picture, as the library has it or would have it.
+
+        One whose contents are in the library is not decoded. A picture named by its id is what was indexed,
+        whatever its file has become.
+        """
+        return self._picture(as_term(picture))[0]
+
+    def stored_as(self, picture: Example | Term, content_hash: bytes) -> list[ImageRecord]:
+        """Return the pictures of the library that an example is: the one it names, or those of the same contents.
+
+        `content_hash` is the sha256 of what was read of it.
+
+        Raises
+        ------
+        QueryError
+            If the library has no picture with this id.
+        """
+        return self._named(as_term(picture)) or self.store.catalog.images_with_hash(content_hash)
+
+    def _picture(self, term: Term) -> tuple[Matrix, list[ImageRecord]]:
+        """Return the unit vector (dim,) of a picture, and the pictures of the library that it is."""
+        stored = self.store.consistently(lambda: self._stored(self._named(term), term))
+        if stored is not None:
+            return stored
+        source, name = read_example(self.store, term)
+        if isinstance(source, bytes) and term.box is None:
+            digest = sha256(source).digest()
+            known = self.store.consistently(lambda: self._stored(self.store.catalog.images_with_hash(digest), term))
+            if known is not None:
+                return known
+        encoder, limits = self._encoder(), limits_of(self.store, term)
+        self._decoder().start()
+        encoder.encode_images(np.zeros((0, *encoder.preprocessing.size, 3), np.uint8))  # loads the tower meanwhile
+        with named(name):
+            pixels = self._decoder().pixels(source, encoder.preprocessing, box=term.box, limits=limits)
+        return as_stored(encoder.encode_images(pixels[None]))[0], []
+
+    def _named(self, term: Term) -> list[ImageRecord]:
+        """Return the picture of the library that a term names: by its id, or by the path of a file as indexed."""
+        if term.box is not None or isinstance(term.value, PictureBytes):
+            return []
+        if isinstance(term.value, int):
+            return [_picture_of_id(self.store, term.value)]
+        path = os.path.abspath(os.fsencode(term.value))
+        known = self.store.catalog.image_at(path)
+        return [known] if known is not None and _is_unchanged(self.store, path) else []
+
+    def _stored(self, images: list[ImageRecord], term: Term) -> tuple[Matrix, list[ImageRecord]] | None:
+        """Return the vector that pictures share, with them; None without any, or if their file is to be read."""
+        if not images or not self.store.has_vectors:
+            return None
+        try:
+            return l2_normalize(self.store.checked_rows([images[0].row]).astype(np.float32))[0], images
+        except LibraryDamagedError:
+            if isinstance(term.value, int) and term.box is None:
+                raise
+            return None  # the file is there, and can be looked at again
+
+
+def is_example(query: Query) -> bool:
+    """Return whether a query is one example picture and nothing else."""
+    is_alone = query.text is None and not (query.exclude or query.relevant or query.irrelevant)
+    return len(query.images) == 1 and is_alone
+
+
+def judged_pictures(store: Store, image_ids: Sequence[int]) -> list[ImageRecord]:
+    """Return pictures of the library that were judged, each once.
+
+    Raises
+    ------
+    QueryError
+        If one is not in the library.
+    """
+    ids = list(dict.fromkeys(image_ids))
+    images = store.catalog.images_of_ids(ids)
+    missing = set(ids) - {image.image_id for image in images}
+    if missing:
+        raise QueryError(f"there is no picture {min(missing)} in the library; leave it out")
+    return images
+
+
+def as_term(value: Example | Term) -> Term:
+    """Return a term of a query with its weight checked.
+
+    Raises
+    ------
+    QueryError
+        If the weight is not a finite number above 0.
+    """
+    term = value if isinstance(value, Term) else Term(value)
+    as_positive(term.weight, f"the weight of {term.label!r}")
+    return term
+
+
+def read_example(store: Store, term: Term) -> tuple[Source, str]:
+    """Return the file of an example picture, of which a part may be meant, and its name.
+
+    Raises
+    ------
+    QueryError
+        If the library has no picture with this id.
+    PictureError
+        If the file cannot be read.
+    """
+    if isinstance(term.value, PictureBytes):
+        return term.value.data, term.value.name
+    from mmsearch.images import read_file
+    from mmsearch.processes.decoder import IndexedFile
+
+    if isinstance(term.value, int):
+        known = _picture_of_id(store, term.value)
+        return IndexedFile(os.fsencode(known.path), store.catalog.hash_of(known.image_id) or b""), known.path
+    path = os.path.abspath(os.fsencode(term.value))
+    with named(os.fsdecode(path)):
+        return read_file(path)[0], os.fsdecode(path)
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Let what is wrong with a picture begin with its name."""
+    try:
+        yield
+    except PictureError as error:
+        raise PictureError(error.code, f"{name}: {error}") from error
+
+
+def limits_of(store: Store, term: Term) -> Limits:
+    """Return what decoding an example may take: what the library has accepted can be asked again."""
+    from mmsearch.images import enough_for
+    from mmsearch.processes.decoder import Limits
+
+    if isinstance(term.value, PictureBytes):
+        return Limits(store.max_megapixels)
+    if isinstance(term.value, int):
+        known: ImageRecord | None = _picture_of_id(store, term.value)
+    else:
+        known = store.catalog.image_at(os.path.abspath(os.fsencode(term.value)))
+    return Limits.of_own(max(store.max_megapixels, 0 if known is None else enough_for(known.width, known.height)))
+
+
+def _words(query: Query) -> list[tuple[Term, int]]:
+    """Return the texts of a query with the sign of each; the checks that need no encoder are made here."""
+    texts = [] if query.text is None else [(as_term(query.text), 1)]
+    texts += [(as_term(text), -1) for text in query.exclude]
+    if query.text is None and not query.images and not query.relevant:
+        raise QueryError("the query is empty; give a text, an example picture, or both")
+    for term, _ in texts:
+        if not isinstance(term.value, str) or not term.value.strip():
+            raise QueryError("a text of the query is empty; write what the picture should show")
+    return texts
+
+
+def _check_direction(total: Matrix) -> None:
+    if np.linalg.norm(total) < 1e-6:
+        raise QueryError("the terms of the query cancel each other out; change a weight or leave one out")
+
+
+def _picture_of_id(store: Store, image_id: int) -> ImageRecord:
+    found = store.catalog.images_of_ids([image_id])
+    if not found:
+        raise QueryError(f"there is no picture {image_id} in the library; it may have left since it was found")
+    return found[0]
+
+
+def _is_unchanged(store: Store, path: bytes) -> bool:
+    """Return whether a file looks as it did when it was indexed."""
+    known = next((file for file in store.catalog.known_files(path) if file.path == path), None)
+    try:
+        return known is not None and FileLook.of(os.stat(path)).is_as(known.look)
+    except OSError:
+        return False

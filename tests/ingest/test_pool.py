@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import os
+import shutil
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmsearch.bow.vocabulary import Vocabulary
+from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.errors import EncoderError
+from mmsearch.images import decode, decode_for_both, decode_grey, memory_for
+from mmsearch.ingest.worker import Job
+from mmsearch.local.packing import packed_features
+from mmsearch.local.sift import DIM, EXTRACTOR, LONGER_SIDE, extract_rootsift
+from mmsearch.records import FileLook
+from mmsearch.samples import sample_folder
+from mmsearch.store.folder import Store
+from mmsearch.store.vocabulary import publish_vocabulary
+from tests.conftest import random_units
+from tests.pools import outcomes, pool_of, sabotaged
+from tests.store.test_store import META
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory):
+    """A vocabulary of random words, and the folder that it is published in."""
+    made = Vocabulary.train(np.abs(random_units(2000, DIM)), 64, extractor=EXTRACTOR, max_iterations=1)
+    folder = tmp_path_factory.mktemp("vocabulary")
+    with Store.writer(folder, create=META) as store:
+        publish_vocabulary(store, made, {})
+    return made, str(folder)
+
+
+def test_every_file_comes_back_once_with_the_vector_of_its_own_picture(tiny, tiny_folder):
+    files = sorted(sample_folder().glob("*.jpg"))
+    found = outcomes(pool_of(tiny_folder), files)
+    assert set(found) == {str(file) for file in files}
+    pixels = np.stack([decode(file.read_bytes(), tiny.preprocessing).pixels for file in files])
+    expected = tiny.encode_images(pixels)
+    for file, vector in zip(files, expected, strict=True):
+        np.testing.assert_allclose(found[str(file)].vector, vector, atol=1e-5)
+
+
+def test_a_file_comes_back_with_what_tells_it_from_another_at_the_same_place(tiny_folder):
+    file = sample_folder() / "cat.jpg"
+    facts, status = outcomes(pool_of(tiny_folder), [file])[str(file)].facts, file.stat()
+    assert facts["look"] == list(FileLook.of(status))
+
+
+def test_worker_may_take_more_memory_where_larger_pictures_are_allowed():
+    assert memory_for(1) == memory_for(64) == 1 << 30
+    assert memory_for(200) == 200_000_000 * 16
+
+
+def test_no_files_start_no_worker(tiny_folder):
+    assert outcomes(pool_of(tiny_folder), []) == {}
+
+
+def test_encoder_that_cannot_be_loaded_is_one_error(tmp_path):
+    with pytest.raises(EncoderError, match=r"no worker could be started: .*holds no whole encoder"):
+        outcomes(pool_of(tmp_path), [sample_folder() / "cat.jpg"])
+
+
+# -- local features ------------------------------------------------------------------------------------
+
+
+def described_here(file):
+    return extract_rootsift(decode_grey(file.read_bytes(), longer_side=640).pixels)
+
+
+def test_workers_return_local_features_beside_the_embeddings(tiny, tiny_folder):
+    files = sorted(sample_folder().glob("*.jpg"))[:10]
+    found = outcomes(pool_of(tiny_folder), files, lambda: Job(local="features"))
+    for file in files:
+        picture, grey = decode_for_both(file.read_bytes(), tiny.preprocessing, longer_side=LONGER_SIDE)
+        assert found[str(file)].local == packed_features(extract_rootsift(grey))
+        (expected,) = tiny.encode_images(picture.pixels[None])
+        np.testing.assert_allclose(found[str(file)].vector, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [1200, 2300])
+def test_embedding_hardly_changes_with_local_features(tmp_path, offline_folder, side):
+    files = [tmp_path / f"{name}.jpg" for name in ("astronaut", "cat", "coffee")]
+    for file in files:
+        with Image.open(sample_folder() / file.name) as image:
+            image.resize((side, side), Image.Resampling.LANCZOS).save(file, quality=95)
+    encoder = OnnxEncoder.open(offline_folder)
+    pictures = [decode(file.read_bytes(), encoder.preprocessing) for file in files]
+    both = [decode_for_both(file.read_bytes(), encoder.preprocessing, longer_side=LONGER_SIDE)[0] for file in files]
+    first, second = (encoder.encode_images(np.stack([one.pixels for one in made])) for made in (pictures, both))
+    assert np.einsum("nd,nd->n", first, second).min() >= 0.999
+
+
+def test_a_picture_has_the_same_words_whether_a_worker_makes_them_or_its_features_are_quantised_later(
+    tiny_folder, vocabulary
+):
+    made, path = vocabulary
+    files = sorted(sample_folder().glob("*.jpg"))[:3]
+    found = outcomes(pool_of(tiny_folder, n_workers=1), files, lambda: Job(local=path))
+    for file in files:
+        gathered = packed_features(described_here(file)).features()
+        expected, words = made.quantise(gathered), found[str(file)].local.words()
+        np.testing.assert_array_equal(words.words, expected.words)
+        np.testing.assert_array_equal(words.signatures, expected.signatures)
+        np.testing.assert_array_equal(words.positions, expected.positions)
+        np.testing.assert_array_equal(words.angles, expected.angles)
+
+
+def test_workers_go_over_to_a_vocabulary_in_the_middle_of_a_run_and_may_leave_out_the_tower(
+    tiny_folder, vocabulary
+):
+    asked = []
+
+    def job():
+        asked.append(len(asked))
+        return Job(embeds=False, local="features" if len(asked) < 3 else vocabulary[1])
+
+    files = sorted(sample_folder().glob("*.jpg"))
+    found = outcomes(pool_of(tiny_folder, n_workers=1), files, job)
+    assert [found[str(file)].local.kind for file in files] == ["features"] * 16 + ["words"] * (len(files) - 16)
+    assert all(one.vector is None and "code" not in one.facts for one in found.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("sift-raise", "failed"),
+        ("sift-missing", "unavailable"),
+        ("sift-eat", "out_of_memory"),
+        ("sift-crash", None),
+    ],
+)
+def test_failing_extractor_never_costs_a_picture_its_embedding(tmp_path, tiny_folder, name, code):
+    files = sorted(sample_folder().glob("*.jpg"))[:9]
+    bad = tmp_path / f"{name}.jpg"
+    shutil.copyfile(files[0], bad)
+    files.insert(4, bad)
+    found = outcomes(sabotaged(tiny_folder), files, lambda: Job(local="features"))
+    assert all(one.vector is not None for one in found.values())
+    assert found[str(bad)].local is None
+    assert found[str(bad)].facts.get("local_error", {}).get("code") == code
+    assert all(found[str(file)].local.n > 0 for file in files if file != bad)
+
+
+def test_vocabulary_that_cannot_be_loaded_costs_only_the_words(tiny_folder, tmp_path):
+    job = Job(local=str(tmp_path))
+    (found,) = outcomes(pool_of(tiny_folder), [sample_folder() / "cat.jpg"], lambda: job).values()
+    assert found.vector is not None
+    error = found.facts["local_error"]
+    assert (error["code"], error["message"][:32]) == ("unavailable", "the library has no visual words;")
+
+
+def test_extractor_that_ends_its_worker_twice_is_given_up_where_nothing_else_is_wanted(tmp_path, tiny_folder):
+    bad = tmp_path / "sift-crash.jpg"
+    shutil.copyfile(sample_folder() / "cat.jpg", bad)
+    found = outcomes(sabotaged(tiny_folder), [bad], lambda: Job(embeds=False, local="features"))
+    assert found[str(bad)].facts["code"] == "quarantined"
+
+
+def test_time_that_the_caller_takes_is_not_held_against_the_workers(tiny_folder):
+    files = sorted(sample_folder().glob("*.jpg"))[:20]
+    n_good = 0
+    with pool_of(tiny_folder, file_timeout_s=1.0, tower_timeout_s=1.0) as pool:
+        for batch in pool.run(map(os.fsencode, files), job=lambda: Job(local="features")):
+            time.sleep(1.2)
+            n_good += sum(one.vector is not None for one in batch)
+    assert n_good == len(files)

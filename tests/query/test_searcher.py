@@ -1,0 +1,312 @@
+"""Routes over a library with a graph: what is not in it yet, what is deleted, what a filter lets through."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmsearch import Query, Term
+from mmsearch.query import routes as routes_module
+from mmsearch.query.searcher import Searcher
+from mmsearch.store import graph as graph_module
+from mmsearch.store.changes import Changes
+from mmsearch.store.folder import Store
+from mmsearch.store.graph import GraphSettings, update_graph
+from mmsearch.store.summary import library_status
+from mmsearch.store.where import parse_where
+from tests.conftest import no_decoder, random_units
+from tests.faults.stand_in import TextVectors, calibrate_for_the_graph
+from tests.store.test_store import DIM, META, file, filled
+
+SETTINGS = GraphSettings(graph_from=50, recall_target=0.5, tail_share=0.5)
+N = 300
+
+
+class Exactly(TextVectors):
+    """Gives the text "v:N" the N-th of some vectors."""
+
+    def __init__(self, vectors):
+        super().__init__(DIM)
+        self.vectors = vectors
+
+    def encode_texts(self, texts):
+        return np.stack([self.vectors[int(text.partition(":")[2])] for text in texts])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def texts_by_the_graph():
+    """Let texts go by a graph of so few vectors; what is tested here is the graph."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph_module, "EXACT_TEXTS_BELOW", 0)
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A library of 300 vectors in the graph, and a tail of 20; 30 pictures were removed since."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph_module, "calibrate", calibrate_for_the_graph)
+        vectors = filled(folder, N)
+        with Store.writer(folder) as store:
+            update_graph(store, SETTINGS, random_units(5, DIM, seed=1))
+            tail = random_units(20, DIM, seed=77)
+            store.commit(Changes(stored=[file(N + i, v) for i, v in enumerate(tail)]))
+            ids = {image.path: image.image_id for image in store.catalog.images()}
+            store.remove_images([ids[f"/photos/{i}.jpg"] for i in range(0, N, 10)])
+            assert not update_graph(store, SETTINGS, random_units(5, DIM, seed=1))
+    return folder, np.concatenate([vectors, tail])
+
+
+def searcher(made, use_graph=True):
+    return Searcher(Store.open(made[0]), lambda: Exactly(made[1]), no_decoder, use_graph=use_graph)
+
+
+def at_unit_length(vectors):
+    stored = vectors.astype(np.float16).astype(np.float64)
+    return stored / np.linalg.norm(stored, axis=1, keepdims=True)
+
+
+def numbers(result):
+    return [int(hit.path.rpartition("/")[2].removesuffix(".jpg")) for hit in result.hits]
+
+
+def expected(made, query, k, keep=lambda i: True):
+    """The k best live pictures by plain arithmetic on the stored vectors at unit length."""
+    stored = at_unit_length(made[1])
+    live = [i for i in range(N + 20) if (i % 10 or i >= N) and keep(i)]
+    return sorted(live, key=lambda i: -float(stored[i] @ made[1][query]))[:k]
+
+
+@pytest.mark.parametrize("use_graph", [True, False])
+@given(query=st.integers(0, N + 19), k=st.integers(1, 40))
+def test_every_route_gives_the_best_live_pictures(made, use_graph, query, k):
+    result = searcher(made, use_graph).search(Query(text=f"v:{query}"), k=k)
+    assert result.route == ("graph" if use_graph else "exact")
+    assert numbers(result) == expected(made, query, k)
+
+
+def test_picture_that_is_not_in_the_graph_yet_is_found(made):
+    assert numbers(searcher(made).search(Query(text=f"v:{N + 7}"), k=1)) == [N + 7]
+
+
+def test_deleted_picture_is_never_returned(made):
+    assert 20 not in numbers(searcher(made).search(Query(text="v:20"), k=N + 20))
+
+
+@pytest.mark.parametrize("k", [1, 10, N + 20, 10_000])
+def test_answer_has_as_many_hits_as_there_are_matches(made, k):
+    n_live = N + 20 - 30
+    assert len(searcher(made).search(Query(text="v:5"), k=k).hits) == min(k, n_live)
+
+
+@pytest.mark.parametrize(
+    ("where", "keep"),
+    [
+        ("name = 41.jpg", lambda i: i == 41),
+        ("name ~ 1*.jpg", lambda i: str(i).startswith("1")),
+        ("size < 400", lambda i: i < 300),
+        ("size >= 100", lambda i: True),
+        ("name ~ none*", lambda i: False),
+    ],
+)
+def test_filter_never_costs_a_match(made, where, keep):
+    for k in (1, 5, 400):
+        result = searcher(made).search(Query(text="v:5", where=[where]), k=k)
+        assert numbers(result) == expected(made, 5, k, keep)
+
+
+@pytest.mark.parametrize("where", ["size >= 100", "size < 400", "name ~ *7*", "name ~ 1[24]*"])
+def test_broad_filter_over_the_graph_never_costs_a_match(made, where, monkeypatch):
+    monkeypatch.setattr(routes_module, "_FEW", 10)
+    keep = {
+        "size >= 100": lambda i: True,
+        "size < 400": lambda i: i < 300,
+        "name ~ *7*": lambda i: "7" in str(i),
+        "name ~ 1[24]*": lambda i: str(i)[:2] in ("12", "14"),
+    }[where]
+    routes = set()
+    for k in (1, 5, 15):
+        result = searcher(made).search(Query(text="v:5", where=[where]), k=k)
+        assert numbers(result) == expected(made, 5, k, keep)
+        routes.add(result.route)
+    if where.startswith("size"):
+        assert "graph" in routes
+
+
+def test_too_few_matches_among_the_neighbours_are_not_taken_for_all(made):
+    neighbours = searcher(made)._neighbours
+    with neighbours.store.catalog.reading():
+        neighbours.refresh()
+        walk = neighbours._walk("text")
+        assert neighbours._filtered_afterwards(made[1][5:6], 2, parse_where(["name = 41.jpg"]), walk) is None
+
+
+def copy_of(made, folder):
+    shutil.copytree(made[0], folder)
+    return folder, made[1]
+
+
+def ids_of(made):
+    return {int(Path(image.path).stem): image.image_id for image in Store.open(made[0]).catalog.images()}
+
+
+@pytest.mark.parametrize(("limit", "route"), [(N - 10, "graph"), (N - 9, "exact"), (50_000, "exact")])
+def test_texts_of_fewer_pictures_than_the_limit_are_answered_exactly(made, monkeypatch, limit, route):
+    monkeypatch.setattr(graph_module, "EXACT_TEXTS_BELOW", limit)
+    asked = searcher(made)
+    assert asked.search(Query(text="v:5")).route == route
+    assert asked.search(Query(images=[ids_of(made)[5]])).route == "graph"
+    shown = library_status(Store.open(made[0])).search
+    assert (shown["text"]["route"], shown["image"]["route"]) == (route, "graph")
+
+
+def test_route_and_answer_do_not_depend_on_what_was_asked_before(made, monkeypatch):
+    monkeypatch.setattr(graph_module, "EXACT_TEXTS_BELOW", 50_000)
+    queries = [Query(text="v:5"), Query(images=[ids_of(made)[7]]), Query(text="v:6", where=["size >= 100"])]
+    answers = [
+        Searcher(Store.open(made[0]), lambda: Exactly(made[1]), no_decoder).search(query, k=5) for query in queries
+    ]
+    assert [answer.route for answer in answers] == ["exact", "graph", "filtered"]
+    one = Searcher(Store.open(made[0]), lambda: Exactly(made[1]), no_decoder)
+    for place in (2, 0, 1, 0, 1, 2):
+        found = one.search(queries[place], k=5)
+        assert (found.route, found.hits) == (answers[place].route, answers[place].hits)
+
+
+@pytest.mark.parametrize("use_graph", [True, False])
+def test_queries_answered_together_have_the_bits_of_each_alone(made, use_graph):
+    asked = searcher(made, use_graph)
+    gone = tuple(ids_of(made)[number] for number in (5, 7))
+    queries = [Query(text=f"v:{i}", irrelevant=gone if i % 3 else ()) for i in range(20)]
+    for query, together in zip(queries, asked.search_texts(queries, k=4), strict=True):
+        alone = asked.search(query, k=4)
+        assert (together.route, together.n_candidates) == (alone.route, alone.n_candidates)
+        assert together.hits == alone.hits
+
+
+def test_graph_and_scan_give_a_picture_the_same_score_to_the_last_bit(made):
+    for i in (1, 7, N + 3):
+        graph, exact = (searcher(made, use_graph).search(Query(text=f"v:{i}"), k=20) for use_graph in (True, False))
+        assert (graph.route, exact.route) == ("graph", "exact")
+        assert graph.hits == exact.hits
+
+
+def test_a_picture_that_the_graph_misses_is_first_when_asked_by_itself(made):
+    asked = searcher(made)
+    image_id = ids_of(made)[41]
+    asked.search(Query(images=[image_id]))
+    asked._neighbours._graph.index.delete([41])  # as if no path led there
+    for k in (1, 3):
+        assert numbers(asked.search(Query(images=[image_id]), k=k))[0] == 41
+    assert 41 not in numbers(asked.search(Query(images=[image_id], where=["name != 41.jpg"]), k=10))
+
+
+def test_an_open_searcher_follows_what_is_measured_anew(made, tmp_path, monkeypatch):
+    folder, vectors = copy_of(made, tmp_path / "copy")
+    asked = searcher((folder, vectors))
+    assert asked.search(Query(text="v:5")).route == "graph"
+    by_scans = lambda *args, **options: replace(calibrate_for_the_graph(*args, **options), route="exact")  # noqa: E731
+    monkeypatch.setattr(graph_module, "calibrate", by_scans)
+    with Store.writer(folder) as store:
+        update_graph(store, replace(SETTINGS, recall_target=0.6), random_units(5, DIM, seed=1))
+    assert asked.search(Query(text="v:5")).route == "exact"
+
+
+@pytest.mark.parametrize("use_graph", [True, False])
+@pytest.mark.parametrize("k", [1, 7, 270, 400])
+def test_irrelevant_pictures_leave_the_answer_and_cost_no_other_hit(made, use_graph, k):
+    irrelevant = expected(made, 5, 6) + expected(made, 11, 6)
+    ids = ids_of(made)
+    asked = searcher(made, use_graph)
+    query = Query(text="v:5", irrelevant=[ids[i] for i in irrelevant])
+    found = asked.search(query, k=k)
+    moved = asked.terms.encode([query])[0].vector
+    scores = at_unit_length(made[1]) @ moved
+    order = sorted(ids, key=lambda i: -scores[i])
+    assert numbers(found) == [i for i in order if i not in irrelevant][:k]
+    assert found.n_candidates == len(ids) - len(set(irrelevant))
+
+
+@pytest.mark.parametrize("where", ["size < 400", "name ~ 1[24]*"])
+def test_irrelevant_pictures_leave_filtered_answers_too(made, where, monkeypatch):
+    monkeypatch.setattr(routes_module, "_FEW", 10)
+    ids = ids_of(made)
+    query = Query(text="v:5", where=[where], irrelevant=[ids[124], ids[141], ids[N + 1]])
+    for k in (1, 5, 400):
+        found = numbers(searcher(made).search(query, k=k))
+        passing = [i for i in ids if (i < 300 if where.startswith("size") else str(i)[:2] in ("12", "14"))]
+        assert len(found) == min(k, len(passing) - 2)
+        assert not {124, 141, N + 1} & set(found)
+
+
+def test_an_irrelevant_picture_leaves_without_those_that_share_its_vector(tmp_path):
+    vectors = random_units(3, DIM, seed=0)
+    with Store.writer(tmp_path, create=META) as store:
+        store.commit(Changes(stored=[file(i, vectors[i // 2]) for i in range(6)]))
+    asked = searcher((tmp_path, vectors), use_graph=False)
+    ids = ids_of((tmp_path, vectors))
+    found = asked.search(Query(text="v:0", irrelevant=[ids[0]]), k=1)
+    assert (numbers(found), found.n_candidates) == ([1], 3)
+    found = asked.search(Query(text="v:0", irrelevant=[ids[0], ids[1]]), k=10)
+    assert sorted(numbers(found)) == [2, 3, 4, 5]
+    assert found.n_candidates == 2
+
+
+def test_of_equal_pictures_the_one_that_is_asked_by_its_id_is_first(tmp_path):
+    vectors = random_units(2, DIM, seed=0)
+    with Store.writer(tmp_path, create=META) as store:
+        store.commit(Changes(stored=[file(i, vectors[i // 4]) for i in range(5)]))
+    ids = ids_of((tmp_path, vectors))
+    for i in range(4):
+        found = numbers(searcher((tmp_path, vectors), use_graph=False).search(Query(images=[ids[i]]), k=4))
+        assert found == [i, *(j for j in range(4) if j != i)]
+
+
+def test_damaged_graph_means_exact_search_at_once(made, tmp_path):
+    folder, _ = copy_of(made, tmp_path / "copy")
+    path = next(folder.glob("hnsw-*.bin"))
+    path.write_bytes(path.read_bytes()[:-1])
+    result = searcher((folder, made[1])).search(Query(text="v:5"), k=10)
+    assert result.route == "exact"
+    assert numbers(result) == expected(made, 5, 10)
+
+
+def test_excluded_text_is_subtracted(made):
+    result = searcher(made).search(Query(text="v:5", exclude=[Term("v:6", 0.5)]), k=10)
+    total = made[1][5] - 0.5 * made[1][6]
+    stored = at_unit_length(made[1])
+    live = [i for i in range(N + 20) if i % 10 or i >= N]
+    assert numbers(result) == sorted(live, key=lambda i: -float(stored[i] @ total))[:10]
+
+
+def test_explained_scores_are_the_cosines_to_every_term(made):
+    result = searcher(made).search(Query(text="v:5", exclude=["v:6"]), k=3, explain=True)
+    stored = at_unit_length(made[1])
+    for hit, i in zip(result.hits, numbers(result), strict=True):
+        assert hit.terms["v:5"] == pytest.approx(float(stored[i] @ made[1][5]), abs=1e-9)
+        assert hit.terms["not v:6"] == pytest.approx(float(stored[i] @ made[1][6]), abs=1e-9)
+
+
+@pytest.mark.parametrize("use_graph", [False, True])
+def test_vectors_cut_and_restored_under_an_open_library_are_noticed_at_the_next_query(made, tmp_path, use_graph):
+    shutil.copytree(made[0], tmp_path / "library")
+    path, found = tmp_path / "library" / "vectors-0.f16", searcher((tmp_path / "library", made[1]), use_graph)
+    whole, query = path.read_bytes(), Query(text="v:7")
+    before = found.search(query, k=5)
+    assert (before.route == "graph") == use_graph
+    for n_left in (100, 0):
+        os.truncate(path, n_left * 2 * DIM)
+        cut = found.search(query, k=5)
+        assert numbers(cut) == expected(made, 7, 5, keep=lambda i, n=n_left: i < n)
+        assert f"vectors-0.f16 holds {n_left} of 320 vectors" in cut.problems[0]
+    path.write_bytes(whole)
+    after = found.search(query, k=5)
+    assert (after.hits, after.route, after.problems) == (before.hits, before.route, ())
