@@ -7,7 +7,7 @@ import pytest
 
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, calibrations_of, graph_facts, load_graph, update_graph
+from mmsearch.store.graph import GraphSettings, graph_facts, load_graph, plans_of_json, update_graph
 from mmsearch.store.publish import current
 from mmsearch.store.verify import verify
 from mmsearch.vectors import l2_normalize
@@ -35,7 +35,7 @@ def test_no_graph_is_built_for_a_small_library(tmp_path):
 def test_published_graph_is_loaded_and_finds_the_stored_vectors(tmp_path):
     vectors = graph_of(tmp_path)
     graph = load_graph(Store.open(tmp_path))
-    assert graph.covered == 200
+    assert graph.index.n_rows == 200
     _, rows = graph.index.search(l2_normalize(vectors.astype(np.float16).astype(np.float32)), 1)
     np.testing.assert_array_equal(rows[:, 0], np.arange(200))
 
@@ -54,7 +54,7 @@ def test_few_new_rows_stay_in_the_tail_and_many_are_taken_in(tmp_path):
         assert not update_graph(store, SETTINGS, PROBES)
         store.commit(Changes(stored=[file(400 + i, v) for i, v in enumerate(random_units(30, DIM, seed=9))]))
         assert update_graph(store, SETTINGS, PROBES)
-        assert load_graph(store).covered == 233
+        assert load_graph(store).index.n_rows == 233
     assert sorted(path.name for path in tmp_path.glob("hnsw-*")) == ["hnsw-2.bin", "hnsw-2.json"]
 
 
@@ -66,7 +66,7 @@ def test_graph_of_an_older_epoch_is_not_used_and_is_rebuilt(tmp_path):
         assert graph_facts(store) is None
         assert isinstance(load_graph(store), str)
         assert update_graph(store, SETTINGS, PROBES)
-        assert load_graph(store).covered == 140
+        assert load_graph(store).index.n_rows == 140
 
 
 def test_graph_with_a_changed_byte_is_never_loaded_and_is_rebuilt(tmp_path):
@@ -78,7 +78,7 @@ def test_graph_with_a_changed_byte_is_never_loaded_and_is_rebuilt(tmp_path):
     assert "differs from its checksum" in load_graph(Store.open(tmp_path))
     with Store.writer(tmp_path) as store:
         assert update_graph(store, SETTINGS, PROBES)
-        assert load_graph(store).covered == 200
+        assert load_graph(store).index.n_rows == 200
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"graph": "../../etc/passwd"}', '{"graph": 7}', "\0\0"])
@@ -90,9 +90,9 @@ def test_damaged_manifest_means_no_graph(tmp_path, text):
 
 def test_calibration_is_measured_for_texts_and_pictures_apart(tmp_path):
     graph_of(tmp_path)
-    found = calibrations_of(graph_facts(Store.open(tmp_path)))
-    assert set(found) == {"text", "image"}
-    assert all(0 <= one.recall <= 1 and one.target == 0.95 for one in found.values())
+    plans = plans_of_json(graph_facts(Store.open(tmp_path))["calibration"])
+    assert set(plans) == {"text", "image"}
+    assert all(0 <= plan.measured.recall <= 1 and plan.measured.target == 0.95 for plan in plans.values())
 
 
 def test_new_recall_target_is_calibrated_again_without_new_rows(tmp_path):
