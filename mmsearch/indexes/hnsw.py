@@ -114,18 +114,16 @@ class HnswIndex:
                 raise DimensionError(f"vectors have {vectors.shape[1]} dimensions, the graph has {self.dim}")
             check_directions(vectors)
             self._graph.add_items(vectors, rows, num_threads=n_threads)
-            self._n_rows = max(self._n_rows, int(rows.max(initial=-1)) + 1)
+            self._n_rows = max(self._n_rows, int(rows.max()) + 1)
             done += len(rows)
             on_progress(done)
 
     def delete(self, rows: Iterable[int]) -> None:
         """Leave rows out of every later answer; rows not in the graph are ignored."""
         for row in rows:
-            if row in self._dead:
-                continue
             try:
                 self._graph.mark_deleted(row)
-            except RuntimeError:  # hnswlib: "Label not found"
+            except RuntimeError:  # hnswlib: "Label not found", or deleted before
                 continue
             self._dead.add(row)
 

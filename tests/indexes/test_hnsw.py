@@ -42,13 +42,14 @@ def test_hnsw_recall_never_falls_much_as_the_effort_grows():
         ann_recall_at_k(index.search(queries, 10, effort)[1], expected).mean() for effort in (10, 40, 160, 640)
     ]
     assert all(later >= earlier - 0.005 for earlier, later in itertools.pairwise(recalls))
+    assert recalls[-1] > recalls[0]
 
 
 def test_index_grows_past_its_first_batch():
     vectors = clustered(2, 400)
     index = built(vectors[:100])
     index.add([(np.arange(100, 400), vectors[100:])], 300)
-    assert len(index) == 400
+    assert (len(index), index.n_rows) == (400, 400)
     assert index.search(vectors[350:351], 1)[1].tolist() == [[350]]
 
 
@@ -79,6 +80,46 @@ def test_widths_that_differ_are_an_error():
     index = built(clustered(7, 20))
     with pytest.raises(DimensionError, match="queries have 5 dimensions, the index has 32"):
         index.search(np.ones((1, 5), np.float32), 3)
+    with pytest.raises(DimensionError, match="vectors have 5 dimensions, the graph has 32"):
+        index.add([(np.arange(20, 22), np.ones((2, 5), np.float32))], 2)
+    assert (len(index), index.n_rows) == (20, 20)
+
+
+def test_what_a_graph_was_asked_to_be_is_what_it_is():
+    index = HnswIndex(8, m=5, ef_construction=33)
+    assert index.facts.settings == {"M": 5, "ef_construction": 33}
+    assert (index._graph.M, index._graph.ef_construction) == (5, 33)
+
+
+def test_a_graph_that_reaches_too_few_rows_answers_with_none():
+    rng = np.random.default_rng(0)
+    far_apart = l2_normalize(np.tile(np.eye(8), (25, 1)) + 0.01 * rng.standard_normal((200, 8))).astype(np.float32)
+    index = HnswIndex(8, m=2, ef_construction=4)
+    index.add([(np.arange(200), far_apart)], 200, n_threads=1)
+    scores, rows = index.search(far_apart[:3], 200)
+    assert scores.shape == rows.shape == (3, 0)
+    assert index.search(far_apart[:3], 5)[1].shape == (3, 5)
+
+
+def test_rows_without_a_direction_are_no_nodes_and_are_known_after_loading(tmp_path):
+    matrix = clustered(3, 30).astype(np.float16)
+    matrix[4], matrix[29] = np.nan, 0
+    index = HnswIndex(32)
+    index.build(matrix)
+    assert (len(index), index.facts.n_held, index.n_rows) == (28, 28, 30)
+    index.save(tmp_path / "graph")
+    facts = {**index.facts.settings, "n": 28}
+    for noted, n_rows in (({**facts, "covered": 30}, 30), (facts, 28)):
+        with (tmp_path / "graph").open("rb") as file:
+            loaded = HnswIndex.of_file(file, 32, noted)
+        assert (len(loaded), loaded.n_rows) == (28, n_rows)
+    index.build(np.concatenate([matrix, matrix[:1]]))
+    assert (len(index), index.n_rows) == (29, 31)
+
+
+def test_a_graph_that_is_not_there_is_not_loaded(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        HnswIndex.load(tmp_path / "none", 32, m=16, ef_construction=200, n_nodes=1)
 
 
 def test_a_graph_that_the_disk_had_no_room_for_is_not_saved():

@@ -7,7 +7,7 @@ import pytest
 
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, graph_facts, load_graph, plans_of_json, update_graph
+from mmsearch.store.graph import GraphSettings, graph_facts, load_graph, plan_json, plans_of_json, update_graph
 from mmsearch.store.publish import current
 from mmsearch.store.verify import verify
 from mmsearch.vectors import l2_normalize
@@ -93,6 +93,17 @@ def test_calibration_is_measured_for_texts_and_pictures_apart(tmp_path):
     plans = plans_of_json(graph_facts(Store.open(tmp_path))["calibration"])
     assert set(plans) == {"text", "image"}
     assert all(0 <= plan.measured.recall <= 1 and plan.measured.target == 0.95 for plan in plans.values())
+
+
+@pytest.mark.parametrize("route", ["graph", "exact"])
+def test_plans_are_written_as_they_were_read(route):
+    fields = {
+        "route": route, "ef": 24, "recall": 0.961, "target": 0.95, "graph_ms": 0.2, "exact_ms": 0.5,
+        "n_queries": 20,
+    }  # fmt: skip
+    plan = plans_of_json({"text": fields})["text"]
+    assert (plan.index, plan.effort, plan.measured.effort) == (route, 24 if route == "graph" else None, 24)
+    assert list(plan_json(plan).items()) == list(fields.items())
 
 
 def test_new_recall_target_is_calibrated_again_without_new_rows(tmp_path):
