@@ -65,12 +65,12 @@ def _search_rows(found: LibraryStatus) -> list[list[str]]:
 
     rows = [["graph", f"{found.n_in_graph} vectors, target recall@10 {found.recall_target} (a shell search scans)"]]
     for modality, plan in plans_of_json(found.search).items():
-        seen = plan.measured
-        measured = (
-            f"graph: recall@10 {seen.recall:.3f} at ef {seen.effort}, {seen.index_ms:.2f} ms; "
-            f"exact: {seen.exact_ms:.2f} ms"
+        measured = plan.measured
+        figures = (
+            f"graph: recall@10 {measured.recall:.3f} at ef {measured.effort}, {measured.index_ms:.2f} ms; "
+            f"exact: {measured.exact_ms:.2f} ms"
         )
-        rows.append([f"{modality} queries", f"{plan.index} ({measured})"])
+        rows.append([f"{modality} queries", f"{plan.index} ({figures})"])
     return rows
 
 
