@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmsearch.records import READING, LibraryStatus
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import calibrations_of, graph_facts, routed, settings_of
+from mmsearch.store.graph import graph_facts, plan_json, plans_in_use, settings_of
 from mmsearch.store.private import open_to_others
 from mmsearch.store.progress import read_progress
 from mmsearch.store.query_cache import is_remembering, n_remembered
@@ -20,7 +20,7 @@ def library_status(store: Store) -> LibraryStatus:
     with store.catalog.reading():
         facts, settings = graph_facts(store), settings_of(store)
         n_dead = store.catalog.count("dead")
-        searches = routed(calibrations_of(facts), store.n_rows - n_dead) if facts else {}
+        plans = plans_in_use(facts, store.n_rows - n_dead) if facts else {}
         return LibraryStatus(
             folder=str(store.folder),
             model=store.catalog.meta("model"),
@@ -36,7 +36,7 @@ def library_status(store: Store) -> LibraryStatus:
             graph_from=settings.graph_from,
             recall_target=settings.recall_target,
             n_in_graph=facts["covered"] if facts else 0,
-            search={name: found.to_json() for name, found in searches.items()},
+            search={modality: plan_json(plan) for modality, plan in plans.items()},
             local=words_facts(store),
             progress=read_progress(store.folder),
             problems=(*store.problems(), *filter(None, [open_to_others(store.folder)])),

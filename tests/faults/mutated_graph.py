@@ -17,7 +17,7 @@ from mmsearch.store import graph as graph_module
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, load_graph, update_graph
 from tests.conftest import no_decoder, random_units
-from tests.faults.stand_in import TextVectors, calibrate_for_the_graph
+from tests.faults.stand_in import TextVectors, plan_for_the_graph
 from tests.store.test_store import DIM, filled
 
 SETTINGS = GraphSettings(graph_from=50, recall_target=0.5)
@@ -52,7 +52,7 @@ def answers(folder: Path, use_graph: bool, routes: set[str] | None = None) -> li
 
 def main() -> None:
     folder, n = Path(sys.argv[1]) / "library", int(sys.argv[2])
-    graph_module.calibrate = calibrate_for_the_graph
+    graph_module.choose_plan = plan_for_the_graph
     graph_module.EXACT_TEXTS_BELOW = 0
     filled(folder, 300)
     with Store.writer(folder) as store:

@@ -138,12 +138,12 @@ def test_zero_row_scores_zero():
     assert np.isfinite(scores).all()
 
 
-def test_index_that_is_followed_answers_as_one_made_anew():
+def test_index_that_grew_answers_as_one_made_anew():
     matrix, queries = unit_halves(10, 900), unit_halves(11, 3).astype(np.float32)
-    before = ExactIndex(matrix[:600], dead=[5])
-    before.search(queries, 4)
-    after, anew = before.followed_by(matrix, dead=[8]), ExactIndex(matrix, dead=[8])
-    for found, expected in zip(after.search(queries, 9), anew.search(queries, 9), strict=True):
+    grown, anew = ExactIndex(matrix[:600], dead=[5]), ExactIndex(matrix, dead=[5])
+    grown.search(queries, 4)
+    grown.build(matrix)
+    for found, expected in zip(grown.search(queries, 9), anew.search(queries, 9), strict=True):
         np.testing.assert_array_equal(found, expected)
 
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsearch import Query, Term
+from mmsearch.indexes.plans import exact_plan
 from mmsearch.query import routes as routes_module
 from mmsearch.query.searcher import Searcher
 from mmsearch.store import graph as graph_module
@@ -22,7 +23,7 @@ from mmsearch.store.graph import GraphSettings, update_graph
 from mmsearch.store.summary import library_status
 from mmsearch.store.where import parse_where
 from tests.conftest import no_decoder, random_units
-from tests.faults.stand_in import TextVectors, calibrate_for_the_graph
+from tests.faults.stand_in import TextVectors, plan_for_the_graph
 from tests.store.test_store import DIM, META, file, filled
 
 SETTINGS = GraphSettings(graph_from=50, recall_target=0.5, tail_share=0.5)
@@ -53,7 +54,7 @@ def made(tmp_path_factory):
     """A library of 300 vectors in the graph, and a tail of 20; 30 pictures were removed since."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph_module, "calibrate", calibrate_for_the_graph)
+        patch.setattr(graph_module, "choose_plan", plan_for_the_graph)
         vectors = filled(folder, N)
         with Store.writer(folder) as store:
             update_graph(store, SETTINGS, random_units(5, DIM, seed=1))
@@ -145,8 +146,8 @@ def test_too_few_matches_among_the_neighbours_are_not_taken_for_all(made):
     neighbours = searcher(made)._neighbours
     with neighbours.store.catalog.reading():
         neighbours.refresh()
-        walk = neighbours._walk("text")
-        assert neighbours._filtered_afterwards(made[1][5:6], 2, parse_where(["name = 41.jpg"]), walk) is None
+        way = neighbours._way("text")
+        assert neighbours._filtered_afterwards(made[1][5:6], 2, parse_where(["name = 41.jpg"]), way) is None
 
 
 def copy_of(made, folder):
@@ -203,7 +204,7 @@ def test_a_picture_that_the_graph_misses_is_first_when_asked_by_itself(made):
     asked = searcher(made)
     image_id = ids_of(made)[41]
     asked.search(Query(images=[image_id]))
-    asked._neighbours._graph.index.delete([41])  # as if no path led there
+    asked._neighbours._published.index.delete([41])  # as if no path led there
     for k in (1, 3):
         assert numbers(asked.search(Query(images=[image_id]), k=k))[0] == 41
     assert 41 not in numbers(asked.search(Query(images=[image_id], where=["name != 41.jpg"]), k=10))
@@ -213,8 +214,8 @@ def test_an_open_searcher_follows_what_is_measured_anew(made, tmp_path, monkeypa
     folder, vectors = copy_of(made, tmp_path / "copy")
     asked = searcher((folder, vectors))
     assert asked.search(Query(text="v:5")).route == "graph"
-    by_scans = lambda *args, **options: replace(calibrate_for_the_graph(*args, **options), route="exact")  # noqa: E731
-    monkeypatch.setattr(graph_module, "calibrate", by_scans)
+    by_scans = lambda *args, **options: exact_plan(plan_for_the_graph(*args, **options).measured)  # noqa: E731
+    monkeypatch.setattr(graph_module, "choose_plan", by_scans)
     with Store.writer(folder) as store:
         update_graph(store, replace(SETTINGS, recall_target=0.6), random_units(5, DIM, seed=1))
     assert asked.search(Query(text="v:5")).route == "exact"
