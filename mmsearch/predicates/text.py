@@ -20,7 +20,8 @@ from mmsearch.predicates.values import FIELDS, not_understood
 _OPERATOR = r"(?:!=|<=|>=|=|<|>|~)"
 _COMPARISON = re.compile(rf"\s*([a-z_]+)\s*({_OPERATOR})\s*")
 _OTHER = rf"(?:(?i:not)\b\s*|\(\s*)*(?:{'|'.join(FIELDS)})\s*{_OPERATOR}\s*\S"
-_CONNECTIVE = rf"(?<=\s)(?i:and|or)\b(?=\s*{_OTHER})"
+_CONNECTIVE = rf"(?<=\s)(?=(?i:and|or)\b\s*{_OTHER})"
+_PARENTHESIS = re.compile(r"[()]")
 _STOP = re.compile(rf"[()]|{_CONNECTIVE}")
 _QUOTED = re.compile(r'"((?:[^"]|"")*+)"\s*')
 _AFTER_QUOTES = re.compile(rf"$|(\))|{_CONNECTIVE}")
@@ -46,15 +47,14 @@ def parse(text: str) -> Predicate:
     Or(terms=(Comparison(field='format', operator='=', value='PNG'),
               Not(term=Comparison(field='width', operator='<', value=800))))
     """
-    start = _COMPARISON.match(text)
-    if start and _Reader(text, start.end()).value(is_inside=False)[1] == len(text):
+    reader, start = _Reader(text), _COMPARISON.match(text)
+    if start and reader.value(start.end(), is_inside=False)[1] == len(text):
         field, operator = start.groups()
         value = text[start.end() :].strip()
         quoted = _QUOTED.fullmatch(value) if field in _WITHOUT_QUOTES else None
         if field not in FIELDS or not value:
             raise not_understood(f"filter {text!r}")
         return Comparison(field, operator, quoted[1] if quoted else value)
-    reader = _Reader(text)
     tree = reader.any_of(depth=0)
     if reader.place < len(text):
         raise reader.error()
@@ -62,11 +62,12 @@ def parse(text: str) -> Predicate:
 
 
 class _Reader:
-    """Reads a text with several comparisons from a place on."""
+    """Reads a text with several comparisons, once from its beginning to its end."""
 
-    def __init__(self, text: str, place: int = 0) -> None:
+    def __init__(self, text: str) -> None:
         self.text = text
-        self.place = place
+        self.place = 0
+        self._closed_at = _pairs(text)
 
     def any_of(self, depth: int) -> Predicate:
         terms = [self._all_of(depth)]
@@ -98,33 +99,30 @@ class _Reader:
         match = _COMPARISON.match(self.text, self.place)
         if match is None or match[1] not in FIELDS:
             raise self.error()
-        value, end = _Reader(self.text, match.end()).value(is_inside=is_inside)
+        value, end = self.value(match.end(), is_inside=is_inside)
         if not value:
             raise self.error()
         self.place = end
         return Comparison(match[1], match[2], value)
 
-    def value(self, *, is_inside: bool) -> tuple[str, int]:
-        """Return the value that stands here, and where it ends; inside parentheses it may end at one."""
-        quoted = _QUOTED.match(self.text, self.place)
+    def value(self, place: int, *, is_inside: bool) -> tuple[str, int]:
+        """Return the value that stands at a place, and where it ends; inside parentheses it may end at one."""
+        quoted = _QUOTED.match(self.text, place)
         after = quoted and _AFTER_QUOTES.match(self.text, quoted.end())
         if quoted and after and (is_inside or not after[1]):
             return quoted[1].replace('""', '"'), quoted.end()
-        end = self._end(is_inside=is_inside)
-        return self.text[self.place : end].strip(), end
+        end = self._end(place, is_inside=is_inside)
+        return self.text[place:end].strip(), end
 
-    def _end(self, *, is_inside: bool) -> int:
-        n_open, within = 0, len(self.text)
-        for stop in _STOP.finditer(self.text, self.place):
-            if stop[0] == "(":
-                n_open += 1
-            elif stop[0] == ")" and n_open:
-                n_open -= 1
-            elif not n_open and (is_inside if stop[0] == ")" else stop.start() > self.place):
+    def _end(self, start: int, *, is_inside: bool) -> int:
+        stop = _STOP.search(self.text, start)
+        while stop is not None:
+            if stop[0] == ")" and is_inside:
                 return stop.start()
-            elif n_open and stop[0] != ")":
-                within = min(within, stop.start())
-        return within if n_open else len(self.text)  # one that is never closed opens nothing
+            if not stop[0] and stop.start() > start:
+                return stop.start()
+            stop = _STOP.search(self.text, self._closed_at.get(stop.start(), stop.start()) + 1)
+        return len(self.text)
 
     def _takes(self, word: re.Pattern[str]) -> bool:
         match = word.match(self.text, self.place)
@@ -137,6 +135,17 @@ class _Reader:
         if not rest:
             return not_understood(f"filter {self.text!r}, which breaks off,")
         return not_understood(f"filter {self.text!r}" + (f" at {rest!r}" if rest != self.text.strip() else ""))
+
+
+def _pairs(text: str) -> dict[int, int]:
+    """Return where each parenthesis that is closed is closed."""
+    closed_at, opened = {}, []
+    for parenthesis in _PARENTHESIS.finditer(text):
+        if parenthesis[0] == "(":
+            opened.append(parenthesis.start())
+        elif opened:
+            closed_at[opened.pop()] = parenthesis.start()
+    return closed_at
 
 
 def written(predicate: Predicate) -> str:
