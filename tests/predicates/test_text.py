@@ -89,6 +89,7 @@ def test_quotes_round_one_value_are_letters_of_names_alone(text, comparison):
         ("name ~ ( or width > 1", Or((Comparison("name", "~", "("), A))),
         ('(name = "a and width > 1")', Comparison("name", "=", "a and width > 1")),
         ('name = "a) or width > 1" and width > 1', And((Comparison("name", "=", "a) or width > 1"), A))),
+        ('name = "a") or width > 1', Or((Comparison("name", "=", '"a")'), A))),
         ('(name = "5"" disk")', Comparison("name", "=", '5" disk')),
         ('name = 5" disk and width > 1', And((Comparison("name", "=", '5" disk'), A))),
         ('name = "a" b or width > "1"', Or((Comparison("name", "=", '"a" b'), A))),

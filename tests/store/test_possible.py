@@ -84,7 +84,7 @@ def test_filter_that_no_picture_could_pass_is_a_sentence(listed, where, sentence
         ["taken = 2024", "taken = 2024-05"], ["taken = 2024", "taken != 2024-05"], ["taken = 2024-02-29"],
         ["folder = /photos", "folder != /photos/trip"], ["width != 5", "width != 6"], ["width > 4", "width != 5"],
         ["name != a.jpg", "name = b.jpg"],  ["taken = 2023-05-01 12:30"],
-        ["width > 5", "width > 6"], ["name > a", "name < b"],
+        ["width > 5", "width > 6"], ["width > 4", "width < 9", "width != 3"], ["name > a", "name < b"],
         ["taken = 2024-05-01T23:59:59"], ["taken <= 2023-02-31"],
         ["width <= 1"], ["width != 0"], ["name != a/b"], ["name ~ [!/]*"],
     ],
@@ -116,6 +116,7 @@ def test_of_what_is_joined_by_or_one_part_must_be_possible(listed, where, senten
         "(width > 10 or height > 10) and width < 5", "folder = /gone or not width = 0",
         "folder = /mnt and not folder = /mnt", " and ".join(["(folder = /mnt or folder = /gone)"] * 20),
         " and ".join(["(folder = /gone or width = 0)"] * 20),
+        f"({' and '.join(['(width > 5 or width > 6)'] * 40)}) and width < 5",
     ],
 )  # fmt: skip
 def test_a_part_that_nothing_passes_is_fine_where_another_can_be_passed(listed, where):
