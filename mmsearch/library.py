@@ -35,11 +35,12 @@ from mmsearch.arguments import (
 from mmsearch.encoders.prompts import DEFAULT_TEMPLATES, fill_templates
 from mmsearch.errors import (
     LibraryNotFoundError,
+    MmsearchError,
     PictureError,
     QueryError,
     VocabularyError,
 )
-from mmsearch.query.encode import as_term
+from mmsearch.query.encode import TEXTS_TOGETHER, as_term
 from mmsearch.query.searcher import Searcher
 from mmsearch.records import (
     Classification,
@@ -49,6 +50,7 @@ from mmsearch.records import (
     Matrix,
     PathLike,
     Query,
+    SearchOptions,
     SearchResult,
     Term,
     VerifyReport,
@@ -69,8 +71,6 @@ if TYPE_CHECKING:
 
 # The write path, classification and checks are imported where they are used: a search from the shell must
 # not pay for them.
-
-_TEXTS = 64  # encoded between two looks at whether they are still wanted
 
 
 def _quiet(*_: Any) -> None:
@@ -140,7 +140,8 @@ class Library:
     def interruptible(self, check: Callable[[], None]) -> Iterator[None]:
         """Let long questions be given up: `check` is called between their steps, and what it raises ends them.
 
-        That is for classification and for pictures that are decoded; `index` and `tune` have `on_progress`.
+        That is for several queries, for classification and for pictures that are decoded; `index` and `tune` have
+        `on_progress`.
         """
         self._check = check
         try:
@@ -352,19 +353,8 @@ class Library:
         ----------
         query : Query or str
             A string is a text to look for.
-        k : int > 0
-            At most; all matches if there are fewer.
-        explain : bool
-            Fill in the cosine of every hit to every term.
-        mode : "global" or "local"
-            `local` looks at visual words alone, for one example picture, and needs no encoder. A library
-            without one always does so.
-        rerank : "auto", "none" or "local"
-            Whether local features look again at what the embedding finds: pictures in which the example is seen by
-            its geometry go first. `auto` does so for an example picture alone, where the library has visual words.
-        expand : "none", "average" or "alpha"
-            Whether the pictures that local features verify are added to the query, which is then asked once more:
-            all alike, or each by a power of its cosine (`mmsearch.query.feedback.expanded`).
+        k, explain, mode, rerank, expand
+            How it is answered: see `SearchOptions`.
 
         Raises
         ------
@@ -375,19 +365,33 @@ class Library:
             If the library has no encoder, and the query is another than one example picture.
         """
         asked = as_query(query, "query")
-        return self._search().search(asked, k=k, explain=explain, mode=mode, rerank=rerank, expand=expand)
+        return self._search().search(asked, SearchOptions(k, mode, rerank, expand, explain))
 
-    def search_texts(
-        self, queries: Query | str | Iterable[Query | str], *, k: int = 10, explain: bool = False
+    def search_many(
+        self, queries: Query | str | Iterable[Query | str], options: SearchOptions = SearchOptions()
     ) -> list[SearchResult]:
-        """Return the answers to queries by words without filters, in a fraction of the time of one by one.
+        """Return the answers to several queries, each of which is what `search` gives for it alone.
+
+        Those by words without filters are answered together, in a fraction of the time of one by one; the `seconds`
+        of each are then those of all.
 
         Raises
         ------
-        QueryError
-            If a query means nothing, has no text, or has example pictures or filters.
+        QueryError, EncoderError
+            The first error of a query; `search_each` hands the answers to the others on.
         """
-        return self._search().search_texts(several(queries, "queries", as_query), k=k, explain=explain)
+        results = []
+        for answer in self.search_each(queries, options):
+            if isinstance(answer, MmsearchError):
+                raise answer
+            results.append(answer)
+        return results
+
+    def search_each(
+        self, queries: Query | str | Iterable[Query | str], options: SearchOptions = SearchOptions()
+    ) -> list[SearchResult | MmsearchError]:
+        """Return the answers to several queries as `search_many` does, with the error of a query in its place."""
+        return self._search().search_each(several(queries, "queries", as_query), options)
 
     def classify(
         self,
@@ -449,9 +453,9 @@ class Library:
     def _texts(self, texts: Sequence[str]) -> Matrix:
         """Return the unit vectors float32 (n, dim) of texts, so many at a time that it can be given up between."""
         encoder, parts = self.encoder(), []
-        for start in range(0, len(texts), _TEXTS):
+        for start in range(0, len(texts), TEXTS_TOGETHER):
             self._check()
-            parts.append(encoder.encode_texts(texts[start : start + _TEXTS]))
+            parts.append(encoder.encode_texts(texts[start : start + TEXTS_TOGETHER]))
         return np.concatenate(parts)
 
     def status(self) -> LibraryStatus:
@@ -531,5 +535,8 @@ class Library:
 
     def _search(self) -> Searcher:
         if self._searcher is None:
-            self._searcher = Searcher(self.reader(), self.encoder, lambda: self.decoder, use_graph=self._use_graph)
+            self._searcher = Searcher(
+                self.reader(), self.encoder, lambda: self.decoder,
+                use_graph=self._use_graph, check=lambda: self._check(),
+            )  # fmt: skip
         return self._searcher

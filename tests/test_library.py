@@ -507,7 +507,7 @@ def test_one_value_answers_like_a_list_of_it(indexed, photos):
         (Query(relevant=np.int64(1)), Query(relevant=[1])),
     ):
         assert indexed.search(alone).hits == indexed.search(listed).hits
-    assert indexed.search_texts("a dog")[0].hits == indexed.search_texts([Query("a dog")])[0].hits
+    assert indexed.search_many("a dog")[0].hits == indexed.search_many([Query("a dog")])[0].hits
     assert indexed.classify(str(cat), "a cat") == indexed.classify([cat], ["a cat"])
     assert indexed.classify(cat, "cat", templates="my {}")[0].predictions[0].label == "cat"
     assert indexed.embed(str(cat))[0] == [0]
@@ -551,7 +551,7 @@ def test_what_is_no_query_is_refused(indexed):
     with pytest.raises(TypeError, match=r"query is 5 \(int\); expected a Query or a text"):
         indexed.search(5)
     with pytest.raises(TypeError, match=r"queries\[1\] is None"):
-        indexed.search_texts(["a", None])
+        indexed.search_many(["a", None])
 
 
 def test_an_empty_path_is_no_library_and_no_cache(tmp_path):

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from mmsearch.encoders.base import DualEncoder
     from mmsearch.processes.decoder import Limits, PictureDecoder, Source
 
+TEXTS_TOGETHER = 64
+"""Texts that are encoded between two looks at whether somebody still waits for them."""
+
 
 @dataclass(frozen=True)
 class EncodedTerm:
@@ -209,6 +212,11 @@ def is_example(query: Query) -> bool:
     """Return whether a query is one example picture and nothing else."""
     is_alone = query.text is None and not (query.exclude or query.relevant or query.irrelevant)
     return len(query.images) == 1 and is_alone
+
+
+def n_texts_of(query: Query) -> int:
+    """Return how many texts of a query are to be encoded."""
+    return int(query.text is not None) + len(query.exclude)
 
 
 def judged_pictures(store: Store, image_ids: Sequence[int]) -> list[ImageRecord]:
