@@ -26,9 +26,12 @@ from mmsearch.arguments import (
     Rerank,
     as_count,
     as_flag,
+    as_id,
     as_number,
     as_path,
     as_positive,
+    as_text,
+    one_of,
     several,
     texts_of,
 )
@@ -45,10 +48,13 @@ from mmsearch.query.searcher import Searcher
 from mmsearch.records import (
     Classification,
     Example,
+    ImageRecord,
     IngestReport,
     LibraryStatus,
     Matrix,
+    Order,
     PathLike,
+    PicturePage,
     Query,
     SearchOptions,
     SearchResult,
@@ -57,16 +63,17 @@ from mmsearch.records import (
     as_example,
     as_query,
 )
-from mmsearch.store.catalog import holds_pictures
 from mmsearch.store.encoder import NONE, InstalledEncoder
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, keep_settings, settings_of
+from mmsearch.store.place import holds_pictures
 from mmsearch.store.progress import shown_progress
 
 if TYPE_CHECKING:
     from mmsearch.encoders.onnx import OnnxEncoder
     from mmsearch.ingest.plan import OnProgress, ScanOptions
     from mmsearch.processes.decoder import PictureDecoder
+    from mmsearch.store.facets import Facets
     from mmsearch.store.words import PublishedWords
 
 # The write path, classification and checks are imported where they are used: a search from the shell must
@@ -285,10 +292,10 @@ class Library:
             store = self.reader()
         except LibraryNotFoundError:
             return dry_run(make_plan(None, roots, options, on_progress=on_progress))
-        with store.catalog.reading():
+        with store.reading():
             report = dry_run(make_plan(store, roots, options, on_progress=on_progress))
             notices = [*report.notices, *name_missing_roots(store, roots), *store.problems()]
-            if model not in (None, "auto", store.catalog.meta("model")) and holds_pictures(self.folder):
+            if model not in (None, "auto", store.setting("model")) and holds_pictures(self.folder):
                 held = self._installed.held(store)
                 notices.append(f"{held}; `index --model {model}` is refused unless that is the same encoder")
             return replace(report, notices=tuple(notices))
@@ -299,7 +306,7 @@ class Library:
 
         roots = absolute_roots(paths)
         with Store.writer(self.folder) as store:
-            ids = {file.image_id for root in roots for file in store.catalog.known_files(root)}
+            ids = {file.image_id for root in roots for file in store.known_files(root)}
             store.remove_images(sorted(ids))
         return len(ids)
 
@@ -457,6 +464,60 @@ class Library:
             self._check()
             parts.append(encoder.encode_texts(texts[start : start + TEXTS_TOGETHER]))
         return np.concatenate(parts)
+
+    def pictures(
+        self,
+        where: str | Iterable[str] = (),
+        *,
+        order: Order = "added",
+        after: str | None = None,
+        offset: int = 0,
+        limit: int = 100,
+    ) -> PicturePage:
+        """Return a page of the pictures that pass all filters.
+
+        Parameters
+        ----------
+        where : str, or several
+            Filters `FIELD OP VALUE`, as for a search.
+        order : "added" or "path"
+            By id, which is the order in which they came into the library, or by folder and name.
+        after : str or None
+            Begin after a page: its `next`. No picture comes twice or is left out then, whatever comes or leaves
+            meanwhile; in the order `added`, that also holds for those that are renamed.
+        offset : int >= 0
+            Pictures passed over.
+        limit : int > 0
+            Pictures on the page at most.
+
+        Raises
+        ------
+        QueryError
+            If a filter is not understood or no picture could pass it, `after` is no `next`, or a number is too
+            small.
+        """
+        one_of(order, "order", Order)
+        after = None if after is None else as_text(after, "after")
+        filters = texts_of(where, "where", has_order=False)
+        offset, limit = as_count(offset, "offset", least=0), as_count(limit, "limit")
+        return self.reader().page(filters, order=order, after=after, offset=offset, limit=limit)
+
+    def facets(self, where: str | Iterable[str] = ()) -> Facets:
+        """Return the pictures that pass all filters in classes: by folder, year, size of the file and format.
+
+        Every class has the filters that give it. There are none where no picture could pass.
+
+        Raises
+        ------
+        QueryError
+            If a filter is not understood.
+        """
+        return self.reader().facets(texts_of(where, "where", has_order=False))
+
+    def picture(self, image_id: int) -> ImageRecord | None:
+        """Return the picture with an id, or None if it is not in the library, or not any more."""
+        original = self.reader().original(as_id(image_id, "image_id"))
+        return None if original is None else original[0]
 
     def status(self) -> LibraryStatus:
         """Return what is in the library, and how well and by which route it is searched."""

@@ -34,6 +34,8 @@ Cosines: TypeAlias = NDArray[np.float64]
 Pixels: TypeAlias = NDArray[np.uint8]
 PathLike: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 Modality: TypeAlias = Literal["text", "image"]
+Order: TypeAlias = Literal["added", "path"]
+"""Of pictures: that in which they came into the library, or that of folders and names."""
 ResizeMode: TypeAlias = Literal["shortest", "longest", "squash"]
 Interpolation: TypeAlias = Literal["bicubic", "bilinear"]
 _LATEST = (1 << 63) - 1
@@ -203,6 +205,18 @@ class ImageRecord:
     height: int
     format: str
     taken_at: str | None
+
+
+@dataclass(frozen=True)
+class PicturePage:
+    """Some of the pictures that pass filters, `n` in all; the page after begins `after` what `next` says.
+
+    `next` is None where no picture follows.
+    """
+
+    pictures: tuple[ImageRecord, ...]
+    n: int
+    next: str | None
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,7 @@ from mmsearch.records import (
 )
 from mmsearch.store.folder import Store
 from mmsearch.store.matrix import Half
-from mmsearch.store.possible import require_possible
-from mmsearch.store.spelling import spelled
-from mmsearch.store.where import Condition, parse_where
+from mmsearch.store.where import Condition
 from mmsearch.system import is_gone
 from mmsearch.vectors import l2_normalize, stored_cosines
 
@@ -124,7 +122,7 @@ class Searcher:
             If the library has no encoder, and the query is another than one example picture.
         """
         start = time.perf_counter()
-        condition = self._condition(query)
+        condition = self.store.condition(query.where)
         options = self._within_reach(query, options)
         local, said = self._local_query(query, options)
         if options.expand != "none" and (options.mode == "local" or not (local or said)):
@@ -202,15 +200,6 @@ class Searcher:
             for query, ranking in zip(encoded, ranked, strict=True)
         ]
 
-    def _condition(self, query: Query) -> Condition:
-        """Return the filters of a query as they are asked in the present state of the library."""
-        condition = parse_where(query.where)
-        if condition.filters:
-            with self.store.catalog.reading():
-                condition = spelled(self.store.catalog, condition)
-                require_possible(self.store.catalog, condition)
-        return condition
-
     def _within_reach(self, query: Query, options: SearchOptions) -> SearchOptions:
         """Return the options with the mode that the library has."""
         if options.mode == "local" or self._has_vectors:
@@ -235,10 +224,8 @@ class Searcher:
 
     def _n_rows_left_out(self, query: EncodedQuery, condition: Condition) -> int:
         """Return how many rows stand for nothing but pictures that pass a filter and are no answer to a query."""
-        catalog, passing = self.store.catalog, (condition.sql, condition.parameters)
-        rows = {image.row for image in catalog.images_of_ids(query.left_out, *passing)}
-        others = condition.without(query.left_out)
-        shared = catalog.images_of_rows(list(rows), others.sql, others.parameters) if rows else []
+        rows = {image.row for image in self.store.images_of_ids(query.left_out, condition)}
+        shared = self.store.images_of_rows(list(rows), condition.without(query.left_out)) if rows else []
         return len(rows) - len({image.row for image in shared})
 
     def _pictures(
@@ -248,11 +235,11 @@ class Searcher:
         condition = condition.without(query.left_out)
         score_of = dict(zip(nearest.rows.tolist(), nearest.scores.tolist(), strict=True))
         # A graph may miss the picture that is asked for, and of equal scores the row of another may go before it.
-        itself = self.store.catalog.images_of_ids(query.itself, condition.sql, condition.parameters)
+        itself = self.store.images_of_ids(query.itself, condition)
         rows = [row for row in {image.row for image in itself} if row not in score_of]
         scores = stored_cosines(query.vector, self.store.checked_rows(rows))
         score_of |= dict(zip(rows, scores.tolist(), strict=True))
-        images = self.store.catalog.images_of_rows(list(score_of), condition.sql, condition.parameters)
+        images = self.store.images_of_rows(list(score_of), condition)
         ranked = sorted(
             images, key=lambda image: (image.image_id not in query.itself, -score_of[image.row], image.image_id)
         )
@@ -290,7 +277,7 @@ class Searcher:
         ranked: list[Ranked] = []
         if local is not None:
             ranked = self.store.consistently(lambda: self._ranked_by_words(query, local, k, condition))
-        with self.store.catalog.reading():
+        with self.store.reading():
             self._look_for_problems(self.store.lost_rows())
         return tuple(_hit(rank, *one) for rank, one in enumerate(ranked, start=1))
 
@@ -343,7 +330,7 @@ class Searcher:
 
     def _look_for_problems(self, lost: range) -> None:
         """Ask what the library has lost, once for each state of its catalog and its vectors."""
-        state = int(self.store.catalog.meta("revision")), lost
+        state = self.store.revision, lost
         if state != self._problems_of:
             self._problems, self._problems_of = tuple(self.store.problems(lost)), state
 

@@ -22,7 +22,7 @@ from mmsearch.library import Library
 from mmsearch.query.encode import TEXTS_TOGETHER, n_texts_of
 from mmsearch.records import Query, SearchOptions, SearchResult
 from mmsearch.server.metrics import Metrics
-from mmsearch.store.catalog import CATALOG
+from mmsearch.store.place import identity_of
 
 T = TypeVar("T")
 MAX_WAITING = 512
@@ -43,7 +43,7 @@ class Libraries:
 
     def mine(self) -> Library:
         """Return the library object of this thread."""
-        made = self._made()
+        made = identity_of(self.folder)
         if getattr(self._mine, "made", None) != made:
             with self._lock:
                 if hasattr(self._mine, "library"):
@@ -66,14 +66,6 @@ class Libraries:
         sibling = self._first.sibling()
         self._opened.append(sibling)
         return sibling
-
-    def _made(self) -> tuple[int, int]:
-        """Return what tells a library from another in the same place."""
-        try:
-            status = (self.folder / CATALOG).stat()
-        except OSError:
-            return 0, 0
-        return status.st_dev, status.st_ino
 
 
 class Unwanted(Exception):
