@@ -10,7 +10,6 @@ mmsearch.errors.LibraryNotFoundError: ...
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -25,11 +24,9 @@ from mmsearch.arguments import (
     Mode,
     Rerank,
     as_count,
-    as_flag,
     as_id,
     as_number,
     as_path,
-    as_positive,
     as_text,
     one_of,
     several,
@@ -37,7 +34,6 @@ from mmsearch.arguments import (
 )
 from mmsearch.encoders.prompts import DEFAULT_TEMPLATES, fill_templates
 from mmsearch.errors import (
-    LibraryNotFoundError,
     MmsearchError,
     PictureError,
     QueryError,
@@ -63,15 +59,13 @@ from mmsearch.records import (
     as_example,
     as_query,
 )
-from mmsearch.store.encoder import NONE, InstalledEncoder
+from mmsearch.store.encoder import InstalledEncoder
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, keep_settings, settings_of
-from mmsearch.store.place import holds_pictures
-from mmsearch.store.progress import shown_progress
 
 if TYPE_CHECKING:
     from mmsearch.encoders.onnx import OnnxEncoder
-    from mmsearch.ingest.plan import OnProgress, ScanOptions
+    from mmsearch.ingest.plan import OnProgress
     from mmsearch.processes.decoder import PictureDecoder
     from mmsearch.store.facets import Facets
     from mmsearch.store.words import PublishedWords
@@ -181,30 +175,8 @@ class Library:
         paths : path, or several
             Folders, searched through, and pictures. What is known below them and no longer there leaves
             the library; an unreadable or missing folder deletes nothing.
-        model : str, path or None
-            Encoder of a new library (`auto`, `offline`, an image encoder such as `cnn:gem`, an open_clip
-            model, a checkpoint folder, or `none` for local features alone); for an existing one it must be
-            the same.
-        is_dry_run : bool
-            Only report what would be done.
-        follow_links : bool
-            Go through symbolic links.
-        is_recheck : bool
-            Try files again that could not be used, and compare the contents of all others with what was indexed.
-        max_megapixels : float or None
-            Pictures that take more memory than so many pixels are refused; None keeps what the library does, 64
-            for a new one.
-        settings : GraphSettings or None
-            When and how the HNSW graph is built; None keeps those of the library.
-        local : bool or None
-            Whether local features become visual words; None keeps what the library does, and for a new one
-            means where OpenCV is installed. Pictures that have none get them now.
-        vocabulary : path or None
-            Visual words to use instead of learning them, for a library that has none yet.
-        remember : bool or None
-            Whether the vectors of texts that are looked for are remembered, so that the same text is answered
-            without the encoder; False also forgets those of before. None keeps what the library does, and a new
-            one remembers.
+        model, is_dry_run, follow_links, is_recheck, max_megapixels, settings, local, vocabulary, remember
+            How that is done: see `mmsearch.ingest.update.IngestOptions`.
         on_progress : callable
             Given (stage, done, total) with stage `scan`, `embed`, `vocabulary`, `words`, `graph` or `calibrate`.
         notify : callable
@@ -212,10 +184,8 @@ class Library:
 
         Raises
         ------
-        LibraryLockedError
-            If another process writes to the library.
-        LibraryLostError
-            If it was removed, moved or replaced meanwhile.
+        LibraryLockedError, LibraryLostError
+            If another process writes to the library; if it was removed, moved or replaced meanwhile.
         LibraryNotFoundError
             If there is no library and no picture to make one of.
         FingerprintError
@@ -228,77 +198,14 @@ class Library:
         StorageError
             If the disk refuses; everything reported before is stored.
         """
-        from mmsearch.ingest.plan import (
-            ScanOptions,
-            absolute_roots,
-            make_plan,
-            name_missing_roots,
-            refuse_mixing,
-            require_pictures,
+        from mmsearch.ingest.update import IngestOptions, bring_up_to_date
+
+        options = IngestOptions(
+            model, is_dry_run, follow_links, is_recheck, max_megapixels, settings, local, vocabulary, remember
         )
-        from mmsearch.ingest.run import execute, give_up_lost
-        from mmsearch.ingest.words import WordsIntake, given_vocabulary, looks_at_local_features, require_local
-        from mmsearch.store.graph import update_graph
-        from mmsearch.store.query_cache import keep_remembering
-
-        start = time.perf_counter()
-        flags = {"is_dry_run": is_dry_run, "follow_links": follow_links, "is_recheck": is_recheck}
-        flags |= {name: flag for name, flag in (("local", local), ("remember", remember)) if flag is not None}
-        for name, flag in flags.items():
-            as_flag(flag, name)
-        if max_megapixels is not None:
-            as_positive(max_megapixels, "max_megapixels")
-        model = None if model is None else os.fsdecode(as_path(model, "model"))
-        given = given_vocabulary(vocabulary, local)
-        if model == NONE:
-            require_local(local)
-        roots = absolute_roots(paths)
-        refuse_mixing(self.folder, roots)
-        if is_dry_run:
-            return self._plan_only(roots, ScanOptions(follow_links, is_recheck), model, on_progress)
-        exists = holds_pictures(self.folder)
-        if not exists:
-            require_pictures(roots, follow_links=follow_links)
-        create = None if exists else self._installed.settings_for(model or "auto", notify)
-        if create is not None:
-            create["graph"] = vars(settings or GraphSettings())
-        with (
-            Store.writer(self.folder, create=create) as store,
-            shown_progress(store.files, on_progress) as on_progress,
-        ):
-            given_up = give_up_lost(store, notify)
-            encoder = self._installed.for_writing(store, model, notify)
-            is_local = looks_at_local_features(store, local if given is None else True, notify)
-            if settings is not None:
-                keep_settings(store, settings)
-            words = WordsIntake(store, vocabulary=given, on_progress=on_progress) if is_local else None
-            keep_remembering(store, remember)
-            is_raised = store.keep_max_megapixels(max_megapixels)
-            options = ScanOptions(follow_links, is_recheck, is_limit_raised=is_raised)
-            plan = make_plan(store, roots, options, on_progress=on_progress)
-            folder = None if encoder is None else self._installed.folder
-            report = execute(store, plan, folder, on_progress=on_progress, words=words)
-            if encoder is not None:
-                update_graph(store, settings_of(store), encoder.text_probes(), on_progress=on_progress)
-            notices = (*report.notices, *name_missing_roots(store, roots))
-        return replace(report, given_up=given_up, notices=notices, seconds=time.perf_counter() - start)
-
-    def _plan_only(
-        self, roots: list[bytes], options: ScanOptions, model: str | None, on_progress: OnProgress
-    ) -> IngestReport:
-        from mmsearch.ingest.plan import dry_run, make_plan, name_missing_roots
-
-        try:
-            store = self.reader()
-        except LibraryNotFoundError:
-            return dry_run(make_plan(None, roots, options, on_progress=on_progress))
-        with store.reading():
-            report = dry_run(make_plan(store, roots, options, on_progress=on_progress))
-            notices = [*report.notices, *name_missing_roots(store, roots), *store.problems()]
-            if model not in (None, "auto", store.setting("model")) and holds_pictures(self.folder):
-                held = self._installed.held(store)
-                notices.append(f"{held}; `index --model {model}` is refused unless that is the same encoder")
-            return replace(report, notices=tuple(notices))
+        return bring_up_to_date(
+            self.folder, self._installed, paths, options, on_progress=on_progress, notify=notify
+        )
 
     def remove(self, paths: PathLike | Iterable[PathLike]) -> int:
         """Forget one picture or folder, or several, with all below; returns how many. Files are never deleted."""

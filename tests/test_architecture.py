@@ -140,6 +140,27 @@ def test_only_the_module_system_calls_what_linux_alone_has(path):
     assert part_of(path) == "system" or list(linux_only(path.read_text())) == []
 
 
+LONGEST = 60  # lines of a function, its docstring counted
+
+
+def long_functions(source):
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            n_lines = node.end_lineno - node.lineno + 1
+            if n_lines > LONGEST:
+                yield f"{node.name}: {n_lines} lines"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_function_is_longer_than_a_screen(path):
+    assert list(long_functions(path.read_text())) == []
+
+
+def test_the_check_of_long_functions_can_fail():
+    assert not list(long_functions("def short():\n" + "    n += 1\n" * 59))
+    assert list(long_functions("class Any:\n    async def long(self):\n" + "        n += 1\n" * 60))
+
+
 ASKING = [
     path
     for path in MODULES
