@@ -161,11 +161,7 @@ def test_the_check_of_long_functions_can_fail():
     assert list(long_functions("class Any:\n    async def long(self):\n" + "        n += 1\n" * 60))
 
 
-ASKING = [
-    path
-    for path in MODULES
-    if part_of(path) in {"query", "ingest", "server", "library", "cli"} and path.stem != "routes"
-]
+ASKING = [path for path in MODULES if part_of(path) in {"query", "ingest", "server", "library", "cli"}]
 
 
 @pytest.mark.parametrize("path", ASKING, ids=lambda path: str(path.relative_to(PACKAGE)))

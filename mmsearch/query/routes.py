@@ -61,11 +61,11 @@ class Neighbours:
 
     def refresh(self) -> None:
         """Bring vectors and graph up to the library's present state; inside `reading()`."""
-        revision, look = int(self.store.catalog.meta("revision")), self.store.vectors_look()
+        revision, look = self.store.revision, self.store.vectors_look()
         state = revision, manifest_state(self.store.files), look
         if state == self._state:
             return
-        dead, epoch, facts = self.store.catalog.dead_rows(), self.store.epoch, graph_facts(self.store)
+        dead, epoch, facts = self.store.dead_rows(), self.store.epoch, graph_facts(self.store)
         # What is known of rows that somebody else than a writer has touched may be of others than lie there now.
         is_touched = revision == self._state[0] and look != self._state[2]
         is_known = epoch == self._epoch and not is_touched
@@ -107,12 +107,12 @@ class Neighbours:
         if not condition.sql:
             return self._among_all(queries, k, walk)
         limit = max(_FEW, int(_NARROW * n_live))
-        passing = self.store.catalog.rows_where(condition.sql, condition.parameters, limit)
+        passing = self.store.rows_passing(condition, limit=limit)
         if len(passing) == limit:
             broad = None if walk is None else self._filtered_afterwards(queries, k, condition, walk)
             if broad is not None:
                 return [broad]
-            passing = self.store.catalog.rows_where(condition.sql, condition.parameters, -1)
+            passing = self.store.rows_passing(condition)
         rows = np.unique(np.asarray(passing, dtype=np.int64))
         found = zip(*self._exact.search_among(queries, k, rows), strict=True)
         return [Nearest(scores, own, "filtered", len(rows)) for scores, own in found]
@@ -142,7 +142,7 @@ class Neighbours:
         if found is None:
             return None
         (scores,), (rows,) = found
-        images = self.store.catalog.images_of_rows(rows.tolist(), condition.sql, condition.parameters)
+        images = self.store.images_of_rows(rows.tolist(), condition)
         keep = np.isin(rows, [image.row for image in images])
         return Nearest(scores[keep], rows[keep], "graph", len(self._exact)) if keep.sum() >= k else None
 

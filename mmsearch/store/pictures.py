@@ -87,6 +87,14 @@ class Pictures:
         """Return the pictures that refer to these rows and pass a condition, in no special order."""
         return self.catalog.images_of_rows(rows, condition.sql, condition.parameters)
 
+    def rows_passing(self, condition: Condition, *, limit: int | None = None) -> list[int]:
+        """Return the rows of pictures that pass a condition, possibly repeated, up to a limit."""
+        return self.catalog.rows_where(condition.sql, condition.parameters, -1 if limit is None else limit)
+
+    def dead_rows(self) -> list[int]:
+        """Return the rows that no picture refers to any more."""
+        return self.catalog.dead_rows()
+
     def image_at(self, path: bytes) -> ImageRecord | None:
         """Return the picture that was indexed under this path, or None."""
         return self.catalog.image_at(path)
