@@ -10,6 +10,7 @@ mmsearch.errors.LibraryNotFoundError: ...
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -334,7 +335,7 @@ class Library:
         readable, vectors, errors = self.embed(images)
         predictions = {}
         if readable:
-            classes = class_embeddings(self._texts, labels, templates)
+            classes = class_embeddings(self._wanted_texts, labels, templates, at_once=TEXTS_TOGETHER)
             found = predict(vectors, classes, labels, encoder.logit_scale, k=k)
             predictions = dict(zip(readable, found, strict=True))
         return [
@@ -364,13 +365,10 @@ class Library:
         stacked = np.stack(list(vectors.values())) if vectors else np.zeros((0, self.reader().dim), np.float32)
         return list(vectors), stacked, errors
 
-    def _texts(self, texts: Sequence[str]) -> Matrix:
-        """Return the unit vectors float32 (n, dim) of texts, so many at a time that it can be given up between."""
-        encoder, parts = self.encoder(), []
-        for start in range(0, len(texts), TEXTS_TOGETHER):
-            self._check()
-            parts.append(encoder.encode_texts(texts[start : start + TEXTS_TOGETHER]))
-        return np.concatenate(parts)
+    def _wanted_texts(self, texts: Sequence[str]) -> Matrix:
+        """Return the unit vectors float32 (n, dim) of texts, if they are still wanted."""
+        self._check()
+        return self.encoder().encode_texts(texts)
 
     def pictures(
         self,
@@ -492,19 +490,20 @@ class Library:
             self._store = Store.open(self.folder)
         return self._store
 
-    @property
     def decoder(self) -> PictureDecoder:
-        """What decodes pictures for this library, in a process apart; closed with the library."""
+        """Return what decodes pictures for this library, in a process apart; closed with the library."""
         if self._decoder is None:
             from mmsearch.processes.decoder import PictureDecoder
 
-            self._decoder = PictureDecoder(lambda: self._check())
+            library = weakref.proxy(self)
+            self._decoder = PictureDecoder(lambda: library._check())
         return self._decoder
 
     def _search(self) -> Searcher:
         if self._searcher is None:
+            library = weakref.proxy(self)  # a circle would keep files and a process until it is found
             self._searcher = Searcher(
-                self.reader(), self.encoder, lambda: self.decoder,
-                use_graph=self._use_graph, check=lambda: self._check(),
+                self.reader(), lambda: library.encoder(), lambda: library.decoder(),
+                use_graph=self._use_graph, check=lambda: library._check(),
             )  # fmt: skip
         return self._searcher

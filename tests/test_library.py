@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -622,3 +623,16 @@ def test_a_library_for_another_thread_keeps_the_weights_in_memory_where_nobody_c
     with indexed.sibling() as other:
         assert other.search("two dogs in the snow", k=1).hits
         assert str(indexed.folder / "encoder") not in Path("/proc/self/maps").read_text()
+
+
+def test_a_library_that_is_forgotten_leaves_no_process(indexed, photos, cache, tmp_path):
+    (tmp_path / "other.png").write_bytes(pictures.flat_png(200))
+    library = Library.open(indexed.folder, cache=cache)
+    library.search(Query(images=[tmp_path / "other.png"]))
+    process = library.decoder()._process
+    gc.disable()
+    try:
+        del library
+        assert process.has_ended()
+    finally:
+        gc.enable()

@@ -179,7 +179,7 @@ class TermEncoder:
                 return known
         encoder, limits = self._encoder(), limits_of(self.store, term)
         self._decoder().start()
-        encoder.encode_images(np.zeros((0, *encoder.preprocessing.size, 3), np.uint8))  # loads the tower meanwhile
+        encoder.load_images()  # meanwhile
         with named(name):
             pixels = self._decoder().pixels(source, encoder.preprocessing, box=term.box, limits=limits)
         return as_stored(encoder.encode_images(pixels[None]))[0], []

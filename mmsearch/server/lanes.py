@@ -7,6 +7,8 @@ one scan for 32 texts takes little longer than for one.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +24,7 @@ from mmsearch.library import Library
 from mmsearch.query.encode import TEXTS_TOGETHER, n_texts_of
 from mmsearch.records import Query, SearchOptions, SearchResult
 from mmsearch.server.metrics import Metrics
-from mmsearch.store.place import identity_of
+from mmsearch.store.place import identity_of, library_errors
 
 T = TypeVar("T")
 MAX_WAITING = 512
@@ -46,8 +48,7 @@ class Libraries:
         made = identity_of(self.folder)
         if getattr(self._mine, "made", None) != made:
             with self._lock:
-                if hasattr(self._mine, "library"):
-                    self._mine.library.close()
+                self._release(getattr(self._mine, "library", None))
                 self._mine.library = self._sibling(made)
             self._mine.made = made
         library: Library = self._mine.library
@@ -60,6 +61,7 @@ class Libraries:
 
     def _sibling(self, made: tuple[int, int]) -> Library:
         if self._first is None or self._first_made != made:
+            self._release(self._first)
             self._first = Library.open(self.folder, cache=self._cache)
             self._first_made = made
             self._opened.append(self._first)
@@ -67,9 +69,17 @@ class Libraries:
         self._opened.append(sibling)
         return sibling
 
+    def _release(self, library: Library | None) -> None:
+        if library is not None:
+            library.close()
+            self._opened.remove(library)
 
-class Unwanted(Exception):
+
+class Unwanted(HTTPException):
     """Nobody waits for this work any more: the client left, or the server stops."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "the server is being stopped")
 
 
 @dataclass(eq=False)
@@ -77,27 +87,36 @@ class _Task:
     """Work in the line of a lane; None, so that it keeps nothing, when nobody waits for it any more."""
 
     work: Callable[[Library], Any] | None
+    seconds: float
 
 
 def _done(task: _Task, libraries: Libraries) -> Any:
     """Return what a task gives, done in this thread."""
+    end = time.monotonic() + task.seconds
 
     def check() -> None:
         if task.work is None:
             raise Unwanted
+        if time.monotonic() > end:
+            raise HTTPException(503, f"this took longer than {task.seconds:g} s; ask for fewer pictures at once")
 
     library, work = libraries.mine(), task.work
     if work is None:
         raise Unwanted
-    with library.interruptible(check):
+    with library.interruptible(check), library_errors(libraries.folder):
         return work(library)
 
 
 class Lane:
-    """A few threads for one kind of work. What is not waited for any more is given up at its next step."""
+    """A few threads for one kind of work, each of which may take some `seconds`.
 
-    def __init__(self, name: str, libraries: Libraries, metrics: Metrics, *, n_threads: int = 1) -> None:
-        self._libraries = libraries
+    What is not waited for any more is given up at its next step.
+    """
+
+    def __init__(
+        self, name: str, libraries: Libraries, metrics: Metrics, *, n_threads: int = 1, seconds: float = math.inf
+    ) -> None:
+        self._libraries, self._seconds = libraries, seconds
         self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix=name)
         self._waiting = metrics.waiting.labels(name)
         self._n_waiting = 0
@@ -113,7 +132,7 @@ class Lane:
         """
         if self._n_waiting >= MAX_WAITING:
             raise busy()
-        task = _Task(work)
+        task = _Task(work, self._seconds)
         del work  # the traceback of a client that left would keep it, and the upload that it is about
         self._tasks.add(task)
         self._count(1)
@@ -124,10 +143,14 @@ class Lane:
             self._tasks.discard(task)
             self._count(-1)
 
+    def give_up(self) -> None:
+        """Let what is being done end at its next step; who waits for it gets `Unwanted`."""
+        for task in list(self._tasks):
+            task.work = None
+
     def close(self) -> None:
         """Give up what is being done, and drop what waits."""
-        for task in self._tasks:
-            task.work = None
+        self.give_up()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _count(self, change: int) -> None:

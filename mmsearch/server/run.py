@@ -75,13 +75,13 @@ def serve(
 class _Server(uvicorn.Server):
     """A server that does not wait for those whom it lets wait."""
 
-    def __init__(self, config: uvicorn.Config, access: Access) -> None:
+    def __init__(self, config: uvicorn.Config, stop: Callable[[], None]) -> None:
         super().__init__(config)
-        self._access = access
+        self._stop = stop
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what is being answered, and end."""
-        self._access.guesses.end()
+        self._stop()
         await super().shutdown(sockets)
 
 
@@ -91,7 +91,7 @@ def server_of(app: Guard, *, n_connections: int = MAX_CONNECTIONS) -> uvicorn.Se
         app, http=TimedProtocol, ws="none", log_config=None, log_level="warning", access_log=False,
         server_header=False, proxy_headers=False, limit_concurrency=n_connections, timeout_graceful_shutdown=5,
     )  # fmt: skip
-    return _Server(config, app.access)
+    return _Server(config, app.stop)
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -66,9 +66,11 @@ class Thumbnails:
         if kept is not None:
             return kept, "kept"
         file = IndexedFile(os.fsencode(image.path), content_hash)
-        jpeg = library.decoder.thumbnail(
-            file, side, limits=Limits.of_own(enough_for(image.width, image.height))
-        ).jpeg
+        jpeg = (
+            library.decoder()
+            .thumbnail(file, side, limits=Limits.of_own(enough_for(image.width, image.height)))
+            .jpeg
+        )
         self._server.thumbnails.put(content_hash, side, jpeg)
         return jpeg, "made"
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import stat
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 from mmsearch.errors import StorageError, advice, reason
 from mmsearch.store.catalog import CATALOG, Catalog
+from mmsearch.store.sqlite_errors import sqlite_errors
 
 
 def is_library(folder: Path) -> bool:
@@ -34,6 +35,11 @@ def holds_pictures(folder: Path) -> bool:
         return False
     with closing(Catalog.open(folder / CATALOG)) as catalog:
         return catalog.last_id() > 0
+
+
+def library_errors(folder: Path) -> AbstractContextManager[None]:
+    """Let what SQLite says of the library in a folder be an error of a library, with what to do."""
+    return sqlite_errors(folder / CATALOG)
 
 
 def identity_of(folder: Path) -> tuple[int, int]:

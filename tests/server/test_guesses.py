@@ -213,7 +213,7 @@ async def asked(app, path="/status", **headers):
 
 def test_wrong_bearers_and_wrong_cookies_cost_alike(slept):
     access = Access("localhost", 80, RIGHT.replace(" ", "-"))
-    app = Guard(Response("yes"), access)
+    app = Guard(Response("yes"), access, access.guesses.end)
 
     async def run():
         for i in range(4):
@@ -232,7 +232,7 @@ def test_wrong_bearers_and_wrong_cookies_cost_alike(slept):
 def test_a_refusal_says_when_to_try_again_and_is_marked_like_every_answer(monkeypatch):
     monkeypatch.setattr(guesses, "MAX_WAITING", 1)
     access = Access("localhost", 80)
-    app = Guard(Response("yes"), access)
+    app = Guard(Response("yes"), access, access.guesses.end)
 
     async def run():
         for i in range(5):

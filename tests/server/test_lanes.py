@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shutil
 import threading
 import weakref
 
@@ -11,7 +12,7 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from mmsearch import Query, SearchOptions
-from mmsearch.errors import QueryError
+from mmsearch.errors import LibraryDamagedError, QueryError
 from mmsearch.server import lanes
 from mmsearch.server.lanes import Lane, Libraries, TextLane, Unwanted
 from mmsearch.server.metrics import Metrics
@@ -201,3 +202,37 @@ def test_work_that_was_given_up_in_line_keeps_nothing(lane):
         return is_kept
 
     assert not asyncio.run(run())
+
+
+def test_a_library_made_anew_is_opened_again_and_the_one_before_is_closed(libraries, indexed, photos, checkpoint):
+    first = libraries.mine()
+    first.reader()
+    shutil.rmtree(indexed.folder)
+    indexed.close()
+    indexed.index([photos], model=str(checkpoint), local=False)
+    second = libraries.mine()
+    assert second is not first
+    assert first._store is None
+    assert len(libraries._opened) == 2  # the one that others are siblings of, and that of this thread
+
+
+def test_a_lane_gives_up_what_takes_longer_than_it_may(lane, photos):
+    async def run():
+        examples = lane("examples", seconds=0.2)
+        with pytest.raises(HTTPException) as caught:
+            await examples.run(lambda library: library.classify([photos / "cat.jpg"], LABELS, templates=TEMPLATES))
+        return caught.value
+
+    error = asyncio.run(run())
+    assert (error.status_code, "longer than 0.2 s" in error.detail) == (503, True)
+
+
+def test_a_catalog_that_is_cut_under_a_lane_is_a_sentence(lane, indexed):
+    def cut(library):
+        library.status()
+        with (indexed.folder / "catalog.sqlite").open("r+b") as file:
+            file.truncate(5_000)
+        return library.search(Query(relevant=[1]))
+
+    with pytest.raises(LibraryDamagedError, match="the catalog"):
+        asyncio.run(lane("pictures").run(cut))
