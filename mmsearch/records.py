@@ -10,7 +10,22 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.arguments import as_id, as_number, as_path, as_text, ids_of, is_whole, several, unfit
+from mmsearch.arguments import (
+    Expand,
+    Mode,
+    Rerank,
+    as_count,
+    as_flag,
+    as_id,
+    as_number,
+    as_path,
+    as_text,
+    ids_of,
+    is_whole,
+    one_of,
+    several,
+    unfit,
+)
 from mmsearch.errors import QueryError
 from mmsearch.predicates import FilterLike, Predicate, filters_of
 
@@ -19,6 +34,8 @@ Cosines: TypeAlias = NDArray[np.float64]
 Pixels: TypeAlias = NDArray[np.uint8]
 PathLike: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 Modality: TypeAlias = Literal["text", "image"]
+Order: TypeAlias = Literal["added", "path"]
+"""Of pictures: that in which they came into the library, or that of folders and names."""
 ResizeMode: TypeAlias = Literal["shortest", "longest", "squash"]
 Interpolation: TypeAlias = Literal["bicubic", "bilinear"]
 _LATEST = (1 << 63) - 1
@@ -191,6 +208,18 @@ class ImageRecord:
 
 
 @dataclass(frozen=True)
+class PicturePage:
+    """Some of the pictures that pass filters, `n` in all; the page after begins `after` what `next` says.
+
+    `next` is None where no picture follows.
+    """
+
+    pictures: tuple[ImageRecord, ...]
+    n: int
+    next: str | None
+
+
+@dataclass(frozen=True)
 class BadPicture:
     """One picture that could not be used: where, a reason code of `PictureError`, and a sentence."""
 
@@ -342,6 +371,48 @@ def as_query(value: object, name: str) -> Query:
     if not isinstance(value, Query | str):
         raise unfit(name, value, "a Query or a text")
     return value if isinstance(value, Query) else Query(text=value)
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How a query is answered.
+
+    Parameters
+    ----------
+    k : int > 0
+        Hits at most; all matches if there are fewer.
+    mode : "global" or "local"
+        `local` looks at visual words alone, and needs no encoder; the query is one example picture then. In a
+        library without an encoder both are this.
+    rerank : "auto", "none" or "local"
+        Whether local features look again at what the embedding finds: pictures in which the example is seen by its
+        geometry go first. `auto` does so where the query is one example picture and nothing else, and the library
+        has visual words.
+    expand : "none", "average" or "alpha"
+        Whether the pictures that local features verify are added to the query, which is then asked once more: all
+        alike, or each by a power of its cosine (`mmsearch.query.feedback.expanded`).
+    explain : bool
+        Fill in the cosine of every hit to every term.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is of another type.
+    QueryError
+        If k is not above 0, or an option is another word.
+    """
+
+    k: int = 10
+    mode: Mode = "global"
+    rerank: Rerank = "auto"
+    expand: Expand = "none"
+    explain: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "k", as_count(self.k, "k"))
+        for name, words in (("mode", Mode), ("rerank", Rerank), ("expand", Expand)):
+            object.__setattr__(self, name, one_of(getattr(self, name), name, words))
+        as_flag(self.explain, "explain")
 
 
 @dataclass(frozen=True)

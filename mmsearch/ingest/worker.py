@@ -92,25 +92,31 @@ def embed_files(
     local: list[Packed] = []
     for position, path in enumerate(paths):
         on_file(position)
-        result: dict[str, Any] = {}
+        result, picture, grey = _read(path, tower, job, max_megapixels)
         results.append(result)
-        try:
-            data, status = read_file(path)
-            result["look"] = FileLook.of(status)
-            picture, grey = _decoded(data, tower, job, max_megapixels)
-            result |= {"hash": sha256(data).hexdigest(), **_facts(picture)}
-        except PictureError as error:
-            if error.code == "out_of_memory":
-                raise MemoryError(str(error)) from error
-            result |= {"code": error.code, "message": str(error)}
-            continue
-        if tower is not None:
+        if picture is not None and tower is not None:
             pixels.append(picture.pixels)
         if grey is not None:
             result |= _described(grey, job.local, local)
     on_file(None)
     vectors = tower.encode_images(np.stack(pixels)) if tower and pixels else np.zeros((0, 0), np.float32)
     return results, vectors, local
+
+
+def _read(
+    path: bytes, tower: ImageEncoder | None, job: Job, max_megapixels: float
+) -> tuple[dict[str, Any], Picture | None, Pixels | None]:
+    """Return what is to be said of a file, its picture, and grey pixels if local features are wanted."""
+    result: dict[str, Any] = {}
+    try:
+        data, status = read_file(path)
+        result["look"] = FileLook.of(status)
+        picture, grey = _decoded(data, tower, job, max_megapixels)
+    except PictureError as error:
+        if error.code == "out_of_memory":
+            raise MemoryError(str(error)) from error
+        return result | {"code": error.code, "message": str(error)}, None, None
+    return result | {"hash": sha256(data).hexdigest(), **_facts(picture)}, picture, grey
 
 
 def _decoded(

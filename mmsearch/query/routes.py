@@ -61,11 +61,11 @@ class Neighbours:
 
     def refresh(self) -> None:
         """Bring vectors, plans and graph up to the library's present state; inside `reading()`."""
-        revision, look = int(self.store.catalog.meta("revision")), self.store.vectors_look()
+        revision, look = self.store.revision, self.store.vectors_look()
         state = revision, manifest_state(self.store.files), look
         if state == self._state:
             return
-        matrix, dead = self.store.matrix(), self.store.catalog.dead_rows()
+        matrix, dead = self.store.matrix(), self.store.dead_rows()
         epoch, facts = self.store.epoch, graph_facts(self.store)
         # What is known of rows that somebody else than a writer has touched may be of others than lie there now.
         is_touched = revision == self._state[0] and look != self._state[2]
@@ -108,12 +108,12 @@ class Neighbours:
         if not condition.sql:
             return self._among_all(queries, k, way)
         limit = max(_FEW, int(_NARROW * n_live))
-        passing = self.store.catalog.rows_where(condition.sql, condition.parameters, limit)
+        passing = self.store.rows_passing(condition, limit=limit)
         if len(passing) == limit:
             broad = None if way is None else self._filtered_afterwards(queries, k, condition, way)
             if broad is not None:
                 return [broad]
-            passing = self.store.catalog.rows_where(condition.sql, condition.parameters, -1)
+            passing = self.store.rows_passing(condition)
         rows = np.unique(np.asarray(passing, dtype=np.int64))
         found = zip(*self._exact.search_among(queries, k, rows), strict=True)
         return [Nearest(scores, own, "filtered", len(rows)) for scores, own in found]
@@ -143,7 +143,7 @@ class Neighbours:
         if found is None:
             return None
         (scores,), (rows,) = found
-        images = self.store.catalog.images_of_rows(rows.tolist(), condition.sql, condition.parameters)
+        images = self.store.images_of_rows(rows.tolist(), condition)
         keep = np.isin(rows, [image.row for image in images])
         return Nearest(scores[keep], rows[keep], way[1].index, len(self._exact)) if keep.sum() >= k else None
 

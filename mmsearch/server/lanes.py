@@ -21,15 +21,13 @@ from starlette.exceptions import HTTPException
 
 from mmsearch.errors import MmsearchError
 from mmsearch.library import Library
-from mmsearch.records import Query, SearchResult
+from mmsearch.query.encode import TEXTS_TOGETHER, n_texts_of
+from mmsearch.records import Query, SearchOptions, SearchResult
 from mmsearch.server.metrics import Metrics
-from mmsearch.store.catalog import CATALOG
-from mmsearch.store.sqlite_errors import sqlite_errors
+from mmsearch.store.place import identity_of, library_errors
 
 T = TypeVar("T")
 MAX_WAITING = 512
-MAX_BATCH = 64
-"""Texts that are encoded together."""
 
 
 class Libraries:
@@ -47,7 +45,7 @@ class Libraries:
 
     def mine(self) -> Library:
         """Return the library object of this thread."""
-        made = self._made()
+        made = identity_of(self.folder)
         if getattr(self._mine, "made", None) != made:
             with self._lock:
                 self._release(getattr(self._mine, "library", None))
@@ -75,14 +73,6 @@ class Libraries:
         if library is not None:
             library.close()
             self._opened.remove(library)
-
-    def _made(self) -> tuple[int, int]:
-        """Return what tells a library from another in the same place."""
-        try:
-            status = (self.folder / CATALOG).stat()
-        except OSError:
-            return 0, 0
-        return status.st_dev, status.st_ino
 
 
 class Unwanted(HTTPException):
@@ -113,7 +103,7 @@ def _done(task: _Task, libraries: Libraries) -> Any:
     library, work = libraries.mine(), task.work
     if work is None:
         raise Unwanted
-    with library.interruptible(check), sqlite_errors(libraries.folder / CATALOG):
+    with library.interruptible(check), library_errors(libraries.folder):
         return work(library)
 
 
@@ -171,8 +161,7 @@ class Lane:
 @dataclass(frozen=True)
 class _Asked:
     query: Query
-    k: int
-    explain: bool
+    options: SearchOptions
     answer: asyncio.Future[SearchResult]
 
 
@@ -184,12 +173,12 @@ class TextLane:
         self._asked: deque[_Asked] = deque()
         self._running: asyncio.Task[None] | None = None
 
-    async def search(self, query: Query, *, k: int, explain: bool) -> SearchResult:
+    async def search(self, query: Query, options: SearchOptions) -> SearchResult:
         """Return the answer to one query; errors are those of `Library.search`."""
         if len(self._asked) >= MAX_WAITING:
             raise busy()
         answer: asyncio.Future[SearchResult] = asyncio.get_running_loop().create_future()
-        self._asked.append(_Asked(query, k, explain, answer))
+        self._asked.append(_Asked(query, options, answer))
         if self._running is None:
             self._running = asyncio.create_task(self._answer_all())
         return await answer
@@ -205,20 +194,22 @@ class TextLane:
         """Take from the line what is answered next; whoever left needs no answer."""
         batch: list[_Asked] = []
         n_texts = 0
-        while self._asked and n_texts < MAX_BATCH:
+        while self._asked and n_texts < TEXTS_TOGETHER:
             asked = self._asked.popleft()
             if not asked.answer.done():
                 batch.append(asked)
-                n_texts += 1 + len(asked.query.exclude)
+                n_texts += n_texts_of(asked.query)
         return batch
 
     async def _answer(self, batch: list[_Asked]) -> None:
         self._metrics.batches.observe(len(batch))
         try:
-            found = await self._lane.run(lambda library: _searched(library, batch))
+            answers: Sequence[SearchResult | Exception] = await self._lane.run(
+                lambda library: _searched(library, batch)
+            )
         except Exception as error:  # noqa: BLE001 - each of those who wait is told
-            found = [error] * len(batch)
-        for asked, result in zip(batch, found, strict=True):
+            answers = [error] * len(batch)
+        for asked, result in zip(batch, answers, strict=True):
             if asked.answer.done():
                 continue
             if isinstance(result, SearchResult):
@@ -227,29 +218,16 @@ class TextLane:
                 asked.answer.set_exception(result)
 
 
-def _searched(library: Library, batch: Sequence[_Asked]) -> list[SearchResult | Exception]:
+def _searched(library: Library, batch: Sequence[_Asked]) -> list[SearchResult | MmsearchError]:
     """Return the answer to each query, or its error."""
     groups = defaultdict(list)
     for place, asked in enumerate(batch):
-        is_alone = asked.query.text is None or bool(asked.query.where)
-        groups[asked.k, asked.explain, place if is_alone else -1].append(place)
-    found: list[SearchResult | Exception] = [MmsearchError()] * len(batch)
-    for (k, explain, alone), places in groups.items():
-        queries = [batch[place].query for place in places]
-        try:
-            results = library.search_texts(queries, k=k, explain=explain) if alone < 0 else None
-        except MmsearchError:
-            results = None  # of one of them; the others are not to suffer for it
-        for n, place in enumerate(places):
-            found[place] = results[n] if results else _one(library, queries[n], k, explain)
-    return found
-
-
-def _one(library: Library, query: Query, k: int, explain: bool) -> SearchResult | Exception:
-    try:
-        return library.search(query, k=k, explain=explain)
-    except MmsearchError as error:
-        return error
+        groups[asked.options].append(place)
+    answers: dict[int, SearchResult | MmsearchError] = {}
+    for options, places in groups.items():
+        answered = library.search_each([batch[place].query for place in places], options)
+        answers |= dict(zip(places, answered, strict=True))
+    return [answers[place] for place in range(len(batch))]
 
 
 def busy() -> HTTPException:

@@ -75,14 +75,6 @@ class Thumbnails:
         return jpeg, "made"
 
 
-def picture_of_id(library: Library, image_id: int) -> tuple[ImageRecord, bytes] | None:
-    """Return a picture of the library with the hash of its file, or None."""
-    catalog = library.reader().catalog
-    with catalog.reading():
-        found, content_hash = catalog.images_of_ids([image_id]), catalog.hash_of(image_id)
-    return (found[0], content_hash) if found and content_hash is not None else None
-
-
 def opened_original(image: ImageRecord, content_hash: bytes) -> BufferedReader:
     """Return the file of a picture, open at its start, after comparing it with what was indexed.
 

@@ -19,18 +19,18 @@ def library_status(store: Store) -> LibraryStatus:
     """Return what is in a library; reads its catalog and the sidecars of its caches."""
     with store.catalog.reading():
         facts, settings = graph_facts(store), settings_of(store)
-        n_dead = store.catalog.count("dead")
+        n_dead = store.n_dead
         plans = plans_in_use(facts, store.n_rows - n_dead) if facts else {}
         return LibraryStatus(
             folder=str(store.folder),
             model=store.catalog.meta("model"),
             fingerprint=store.catalog.meta("fingerprint"),
             dim=store.dim,
-            n_images=store.catalog.count("image"),
+            n_images=store.n_pictures,
             n_vectors=store.n_rows - n_dead,
             n_dead=n_dead,
             n_read_before=store.catalog.count_where("reading < ?", [READING]),
-            n_remembered=n_remembered(store.folder) if is_remembering(store.catalog) else None,
+            n_remembered=n_remembered(store.folder) if is_remembering(store) else None,
             bad=tuple(store.catalog.bad_pictures()),
             size_bytes=_size_on_disk(store.folder),
             graph_from=settings.graph_from,

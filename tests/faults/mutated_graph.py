@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmsearch import Query
+from mmsearch import Query, SearchOptions
 from mmsearch.query.searcher import Searcher
 from mmsearch.store import graph as graph_module
 from mmsearch.store.folder import Store
@@ -43,7 +43,7 @@ def answers(folder: Path, use_graph: bool, routes: set[str] | None = None) -> li
     store = Store.open(folder)
     encoder = TextVectors(DIM)
     searcher = Searcher(store, lambda: encoder, no_decoder, use_graph=use_graph)
-    results = [searcher.search(Query(text=str(i)), k=5) for i in range(5)]
+    results = [searcher.search(Query(text=str(i)), SearchOptions(k=5)) for i in range(5)]
     store.close()
     if routes is not None:
         routes.update(result.route for result in results)

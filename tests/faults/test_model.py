@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 
-from mmsearch import Query
+from mmsearch import Query, SearchOptions
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.images import decode
 from mmsearch.ingest.plan import make_plan
@@ -160,7 +160,7 @@ class LibraryMachine(RuleBasedStateMachine):
     @invariant()
     def search_agrees_with_the_dictionary(self):
         expected = {str(self.photos / name) for name in self.indexed}
-        result = self.searcher.search(Query(text="anything"), k=max(1, len(expected) + 5))
+        result = self.searcher.search(Query(text="anything"), SearchOptions(k=max(1, len(expected) + 5)))
         assert {hit.path for hit in result.hits} == expected
         if self.indexed:
             name = sorted(self.indexed)[0]

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from mmsearch import Query
+from mmsearch import Query, SearchOptions
 from mmsearch.query.searcher import Searcher
 from mmsearch.store import graph as graph_module
 from mmsearch.store.changes import Changes
@@ -74,7 +74,7 @@ def read(folder, seconds, seed, out):
     with open(out, "w") as file_:
         while time.monotonic() < end:
             text = str(int(rng.integers(0, 50)))
-            result = searcher.search(Query(text=text), k=K)
+            result = searcher.search(Query(text=text), SearchOptions(k=K))
             hits = [(hit.path, round(hit.score, 3)) for hit in result.hits]
             file_.write(json.dumps([text, hits, result.route]) + "\n")
 

@@ -11,7 +11,7 @@ import weakref
 import pytest
 from starlette.exceptions import HTTPException
 
-from mmsearch import Query
+from mmsearch import Query, SearchOptions
 from mmsearch.errors import LibraryDamagedError, QueryError
 from mmsearch.server import lanes
 from mmsearch.server.lanes import Lane, Libraries, TextLane, Unwanted
@@ -95,10 +95,10 @@ def test_texts_that_wait_together_are_answered_by_one_scan_each_with_its_own_ans
 
     async def run():
         texts = TextLane(lane("words"), metrics)
-        asked = [texts.search(Query(f"a thing {i}"), k=1 + i % 2, explain=False) for i in range(10)]
+        asked = [texts.search(Query(f"a thing {i}"), SearchOptions(k=1 + i % 2)) for i in range(10)]
         bad = [
-            texts.search(Query(" "), k=1, explain=False),
-            texts.search(Query("a", where=["x"]), k=1, explain=False),
+            texts.search(Query(" "), SearchOptions(k=1)),
+            texts.search(Query("a", where=["x"]), SearchOptions(k=1)),
         ]
         return await asyncio.gather(*asked, *bad, return_exceptions=True)
 
@@ -120,14 +120,14 @@ def test_who_does_not_wait_any_more_is_not_answered(lane):
         texts = TextLane(words, metrics)
         blocked = asyncio.create_task(words.run(lambda _: end.wait(30)))
         await asyncio.sleep(0.05)
-        first = asyncio.create_task(texts.search(Query("a"), k=1, explain=False))
+        first = asyncio.create_task(texts.search(Query("a"), SearchOptions(k=1)))
         await asyncio.sleep(0.05)
-        left = asyncio.create_task(texts.search(Query("b"), k=1, explain=False))
+        left = asyncio.create_task(texts.search(Query("b"), SearchOptions(k=1)))
         await asyncio.sleep(0.05)
         left.cancel()
         end.set()
         await asyncio.gather(blocked, first, return_exceptions=True)
-        last = await texts.search(Query("c"), k=1, explain=False)
+        last = await texts.search(Query("c"), SearchOptions(k=1))
         return last, left.cancelled()
 
     last, was_cancelled = asyncio.run(run())
@@ -173,7 +173,7 @@ def test_queries_of_many_texts_are_encoded_a_few_at_a_time(lane):
     async def run():
         texts = TextLane(lane("words"), metrics)
         query = Query("a", exclude=[f"b {n}" for n in range(15)])
-        return await asyncio.gather(*(texts.search(query, k=1, explain=False) for _ in range(10)))
+        return await asyncio.gather(*(texts.search(query, SearchOptions(k=1)) for _ in range(10)))
 
     assert len(asyncio.run(run())) == 10
     assert "mmsearch_text_batch_queries_count 3.0" in metrics.text().decode()  # of 4, 4 and 2 with 16 texts each
