@@ -10,8 +10,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.arguments import as_id, as_number, as_path, as_text, ids_of, is_whole, several, texts_of, unfit
+from mmsearch.arguments import as_id, as_number, as_path, as_text, ids_of, is_whole, several, unfit
 from mmsearch.errors import QueryError
+from mmsearch.predicates import FilterLike, Predicate, filters_of
 
 Matrix: TypeAlias = NDArray[np.float32]
 Cosines: TypeAlias = NDArray[np.float64]
@@ -300,8 +301,9 @@ class Query:
         Example pictures; an int is the id of a picture of the library.
     exclude : str or Term, or several
         Words to move away from.
-    where : str, or several
-        Filters `FIELD OP VALUE`, all of which must hold.
+    where : str, Predicate or mapping, or several
+        Filters, all of which must hold: texts (`mmsearch.predicates.text`), trees (`mmsearch.predicates.tree`), or
+        trees as JSON has them, such as `{"or": ["width > 800", {"field": "name", "op": "~", "value": "a*"}]}`.
     relevant, irrelevant : int, or several
         Ids of pictures of the library that are, and that are not, what is looked for; the latter are never hits.
 
@@ -314,7 +316,7 @@ class Query:
     text: str | Term | None = None
     images: tuple[str | int | PictureBytes | Term, ...] = ()
     exclude: tuple[str | Term, ...] = ()
-    where: tuple[str, ...] = ()
+    where: tuple[str | Predicate, ...] = ()
     relevant: tuple[int, ...] = ()
     irrelevant: tuple[int, ...] = ()
 
@@ -323,14 +325,14 @@ class Query:
         text: str | Term | None = None,
         images: Example | Term | Iterable[Example | Term] = (),
         exclude: str | Term | Iterable[str | Term] = (),
-        where: str | Iterable[str] = (),
+        where: FilterLike | Iterable[FilterLike] = (),
         relevant: int | Iterable[int] = (),
         irrelevant: int | Iterable[int] = (),
     ) -> None:
         object.__setattr__(self, "text", None if text is None else _as_words(text, "text"))
         object.__setattr__(self, "images", several(images, "images", as_example))
         object.__setattr__(self, "exclude", several(exclude, "exclude", _as_words))
-        object.__setattr__(self, "where", texts_of(where, "where", has_order=False))
+        object.__setattr__(self, "where", filters_of(where, "where"))
         object.__setattr__(self, "relevant", ids_of(relevant, "relevant"))
         object.__setattr__(self, "irrelevant", ids_of(irrelevant, "irrelevant"))
 

@@ -17,6 +17,7 @@ PACKAGE = Path(mmsearch.__file__).parent
 LAYERS = [
     {"errors", "system", "names"},
     {"arguments"},
+    {"predicates"},
     {"records"},
     {"vectors", "samples", "file_array"},
     {"images", "encoders", "local", "bow", "indexes", "evaluation.metrics", "evaluation.cache"},

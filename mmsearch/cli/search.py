@@ -37,9 +37,11 @@ def search(
         typer.Option(
             "--where",
             metavar="EXPR",
-            help="FIELD OP VALUE, such as 'taken >= 2023-05', 'folder = ~/photos', 'width > 800'; "
-            "repeated filters must all hold. Fields: path folder name taken width height size format; "
-            "operators: = != < <= > >= and ~ (glob). A folder or path may begin with ~, your home folder.",
+            help="FIELD OP VALUE, such as 'taken >= 2023-05', 'folder = ~/photos', or several with and, or, not, "
+            "parentheses: 'format = png or not (width > 800 and name ~ img*)'; repeated filters must all hold. "
+            "Fields: path folder name taken width height size format; operators: = != < <= > >= and ~ (glob). A "
+            "folder or path may begin with ~, your home folder. Where there are several, a value in double quotes "
+            "may hold and, or, and parentheses.",
         ),
     ] = None,
     weights: Annotated[

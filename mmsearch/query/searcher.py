@@ -30,9 +30,8 @@ from mmsearch.records import (
 )
 from mmsearch.store.folder import Store
 from mmsearch.store.matrix import Half
-from mmsearch.store.possible import require_possible
-from mmsearch.store.spelling import spelled
-from mmsearch.store.where import Condition, parse_where
+from mmsearch.store.possible import possible_condition
+from mmsearch.store.where import Condition
 from mmsearch.system import is_gone
 from mmsearch.vectors import l2_normalize, stored_cosines
 
@@ -140,11 +139,8 @@ class Searcher:
         start = time.perf_counter()
         k = as_count(k, "k")
         one_of(mode, "mode", Mode), one_of(rerank, "rerank", Rerank), one_of(expand, "expand", Expand)
-        condition = parse_where(query.where)
-        if condition.filters:
-            with self.store.catalog.reading():
-                condition = spelled(self.store.catalog, condition)
-                require_possible(self.store.catalog, condition)
+        with self.store.catalog.reading():
+            condition = possible_condition(self.store.catalog, query.where)
         if mode == "global" and not self._has_vectors:
             if rerank != "auto" or not _compares_pictures(query):
                 self._encoder()  # raises, as there is none

@@ -14,7 +14,8 @@ from mmsearch import __version__
 from mmsearch.errors import MmsearchError
 from mmsearch.library import Library
 from mmsearch.server import page, pictures, problems, search
-from mmsearch.server.limits import BodyLimits, Shortages
+from mmsearch.server.connections import Shortages
+from mmsearch.server.limits import BodyLimits
 from mmsearch.server.metrics import Counted
 from mmsearch.server.schemas import request_schemas
 from mmsearch.server.security import Access, Guard

@@ -1,7 +1,7 @@
 """Bodies of requests: JSON, or a form with pictures and the same JSON as its field `query`.
 
-The event loop reads them itself, so nothing that is read may take long: what JSON holds is counted before it is
-parsed, and a form is parsed piece by piece.
+The event loop reads them itself while all others wait. So the elements of JSON are counted before it is parsed, and
+a form is parsed piece by piece.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def require_modest(body: bytes) -> None:
     n_strings = text.count(b'"') // 2
     outside = b"".join(text.split(b'"')[::2]) if n_strings <= 2 * MAX_ELEMENTS else b""
     brackets = outside.translate(None, _NO_BRACKET)
-    n_elements = outside.count(b",") + brackets.count(b"[") + brackets.count(b"{") + 1
+    n_opened = brackets.count(b"[") + brackets.count(b"{")
+    n_elements = outside.count(b",") + max(n_opened, len(brackets) - n_opened) + 1
     if n_strings > 2 * MAX_ELEMENTS or n_elements > MAX_ELEMENTS:
         raise Unfit([{"loc": (), "msg": f"the JSON has more than {MAX_ELEMENTS:,} elements"}])
     depth = 0

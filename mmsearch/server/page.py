@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse, Response
 
 from mmsearch.server.problems import problem
-from mmsearch.server.security import STATIC, Access, client_of
+from mmsearch.server.security import STATIC, Access
 from mmsearch.server.services import services
 
 router = APIRouter(include_in_schema=False)
@@ -20,14 +20,14 @@ INDEX = "index.html"
 
 def page_files() -> dict[str, Response]:
     """Return the answer for each file of the page, by its name."""
-    found = {}
+    answers = {}
     for entry in files("mmsearch.server").joinpath("page").iterdir():
         if entry.is_file():
             media_type = guess_type(entry.name)[0] or "application/octet-stream"
-            found[entry.name] = Response(
+            answers[entry.name] = Response(
                 entry.read_bytes(), media_type=media_type, headers={"cache-control": "no-cache"}
             )
-    return found
+    return answers
 
 
 @router.get("/")
@@ -52,25 +52,28 @@ class SessionRequest(BaseModel):
 async def open_session(request: Request, asked: SessionRequest) -> Response:
     """Let a browser in whose user knows the token; 204 with the cookie, or 403."""
     access = services(request).access
-    if not await access.guesses.allow(client_of(request.scope), [asked.token], access.is_token):
+    if not await access.allows(asked.token, request.scope):
         return problem(403, "this is not the token that `mmsearch serve` printed")
     return _let_in(Response(status_code=204), access)
 
 
 @router.get("/start")
 async def start(request: Request, key: str = "") -> Response:
-    """Let the browser in that opens the link, once."""
+    """Let the browser in that opens the link, once.
+
+    It may come from anywhere: a browser that follows the link in a mail, or in our own file, says `cross-site`.
+    """
     access = services(request).access
-    if not await access.guesses.allow(client_of(request.scope), [key], access.take_key):
+    if not access.take_key(key):
         return problem(403, "this link was used or is of another start; start `mmsearch serve` again for a new one")
     return _let_in(RedirectResponse("/", 303), access)
 
 
 def _let_in(response: Response, access: Access) -> Response:
-    response.set_cookie(access.cookie, access.token, httponly=True, samesite="strict", path="/")
+    response.set_cookie(access.cookie, access.browser_secret, httponly=True, samesite="strict", path="/")
     return response
 
 
 def _file(request: Request, name: str) -> Response:
-    found: dict[str, Response] = request.app.state.page
-    return found.get(name) or problem(404, "there is no such file of the page")
+    answers: dict[str, Response] = request.app.state.page
+    return answers.get(name) or problem(404, "there is no such file of the page")

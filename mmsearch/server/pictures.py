@@ -35,9 +35,7 @@ from mmsearch.server.services import answer, services
 from mmsearch.server.thumbnails import Side, blocks, opened_original, picture_of_id
 from mmsearch.store.catalog import START, Order
 from mmsearch.store.facets import Facet, count_facets
-from mmsearch.store.possible import require_possible
-from mmsearch.store.spelling import spelled
-from mmsearch.store.where import parse_where
+from mmsearch.store.possible import possible_condition
 
 router = APIRouter()
 _PROBLEMS = responses(400, 401, 403, 422, 429, 503)
@@ -61,10 +59,9 @@ async def list_pictures(
     start = START if after is None else _place_of(after)
 
     def work(library: Library) -> PictureList:
-        condition, catalog = parse_where(where), library.reader().catalog
+        catalog = library.reader().catalog
         with catalog.reading():
-            condition = spelled(catalog, condition)
-            require_possible(catalog, condition)
+            condition = possible_condition(catalog, where)
             found = catalog.page(condition, order=order, after=start, offset=offset, limit=limit + 1)
             n = catalog.count_where(condition.sql or "1", condition.parameters)
         listed = found[:limit]

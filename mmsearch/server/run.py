@@ -12,7 +12,7 @@ import uvicorn
 from mmsearch.errors import ServerError
 from mmsearch.library import Library
 from mmsearch.server.app import create_app
-from mmsearch.server.limits import TimedProtocol
+from mmsearch.server.connections import TimedProtocol
 from mmsearch.server.security import Access, Guard
 from mmsearch.system import allow_open_files, keep_large_blocks_apart
 
@@ -87,8 +87,9 @@ class _Server(uvicorn.Server):
 
 def server_of(app: Guard, *, n_connections: int = MAX_CONNECTIONS) -> uvicorn.Server:
     """Return the server of an application, with the limits of ours."""
+    # Where uvloop is installed uvicorn alone would take it, whose transports TimedProtocol does not know.
     config = uvicorn.Config(
-        app, http=TimedProtocol, ws="none", log_config=None, log_level="warning", access_log=False,
+        app, http=TimedProtocol, loop="asyncio", ws="none", log_config=None, log_level="warning", access_log=False,
         server_header=False, proxy_headers=False, limit_concurrency=n_connections, timeout_graceful_shutdown=5,
     )  # fmt: skip
     return _Server(config, app.stop)

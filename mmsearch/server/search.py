@@ -36,7 +36,7 @@ async def search(request: Request) -> Response:
         text=None if asked.text is None else Term(asked.text, asked.text_weight),
         images=terms_of(asked.pictures, uploads),
         exclude=[Term(one.text, one.weight) for one in asked.exclude],
-        where=asked.where,
+        where=asked.filters(),
         relevant=asked.relevant,
         irrelevant=asked.irrelevant,
     )

@@ -2,7 +2,8 @@
 
 A page of another site must not reach the library through the user's browser: names that are not ours are refused
 (DNS rebinding), the cookie is SameSite=Strict, what changes or computes must come from our own page, and no answer
-may be embedded elsewhere. Other users of the machine do not know the token.
+may be embedded elsewhere. Other users of the machine do not know the token. Whatever they or pages of other sites
+send, the right cookie is let in at once, and so is the right token unless a user chose it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from hmac import compare_digest
 from ipaddress import ip_address
 
@@ -20,6 +22,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mmsearch.server.connections import connection_of
 from mmsearch.server.guesses import Guesses
 from mmsearch.server.problems import of_http, problem
 
@@ -38,6 +41,15 @@ _HEADERS = {
 }
 
 
+def _made() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def _is_same(given: str, right: str) -> bool:
+    """Compare in a time that tells nothing."""
+    return compare_digest(given.encode(), right.encode())
+
+
 @dataclass
 class Access:
     """The secrets of one start of the server, and the names it answers to.
@@ -49,16 +61,26 @@ class Access:
     port : int
         As it stands in addresses.
     token : str
-        Of programs, and in the cookie of browsers.
+        Of programs, as a user chose it; left out, one is made that nobody guesses.
+
+    Attributes
+    ----------
+    browser_secret : str
+        In the cookie of browsers; made, and unlike the token in every start.
     guesses : Guesses
-        Who gave wrong tokens; every check of one that a stranger gives goes through it.
+        Looks at tokens where a user chose the right one.
     """
 
     host: str
     port: int
-    token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
-    guesses: Guesses = field(default_factory=Guesses, repr=False)
-    _key: str | None = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    token: str = field(default="", repr=False)
+    browser_secret: str = field(default_factory=_made, init=False, repr=False)
+    guesses: Guesses = field(default_factory=Guesses, init=False, repr=False)
+    _key: str | None = field(default_factory=_made, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._is_chosen = bool(self.token)
+        self.token = self.token or _made()
 
     @property
     def cookie(self) -> str:
@@ -76,14 +98,31 @@ class Access:
 
     def take_key(self, key: str) -> bool:
         """Return whether this is the key of the link; it is good for one time."""
-        if self._key is None or not compare_digest(key.encode(), self._key.encode()):
+        if self._key is None or not _is_same(key, self._key):
             return False
         self._key = None
         return True
 
-    def is_token(self, given: str) -> bool:
-        """Return whether this is the token, in a time that tells nothing."""
-        return compare_digest(given.encode(), self.token.encode())
+    def is_browser_secret(self, given: str) -> bool:
+        """Return whether a browser with this in its cookie was let in."""
+        return _is_same(given, self.browser_secret)
+
+    async def allows(self, token: str, scope: Scope) -> bool:
+        """Return whether this is the token that a request may be answered for.
+
+        Where a user chose the token the answer comes in its turn, see `guesses`.
+
+        Raises
+        ------
+        HTTPException
+            503 if the server stops before.
+        """
+        if not self._is_chosen:
+            return _is_same(token, self.token)
+        client = scope.get("client")
+        host = None if client is None else str(client[0])
+        right = partial(_is_same, self.token)
+        return await self.guesses.allow(host, token, right, left=connection_of(scope).left)
 
     def answers_to(self, host: str) -> bool:
         """Return whether a Host header names this server."""
@@ -131,39 +170,50 @@ class Guard:
         await (self.app if refused is None else refused)(scope, receive, marked)
 
     async def _refusal(self, scope: Scope) -> Response | None:
-        headers, path = Headers(scope=scope), scope["path"]
+        headers, path, connection = Headers(scope=scope), scope["path"], connection_of(scope)
+        if connection.is_surplus:
+            sentence = "the server has as many connections as it can; try again in a moment"
+            return problem(503, sentence, headers={"retry-after": "1", "connection": "close"})
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self.access.answers_to(hosts[0]):
             return problem(400, "this server does not answer to that name; use the address that it printed")
+        is_known = self.access.is_browser_secret(
+            cookie_parser(headers.get("cookie", "")).get(self.access.cookie, "")
+        )
+        connection.is_let_in |= is_known
+        if path == "/session":  # a page of another site must not guess by the user's browser
+            return None if _is_from_here(headers, hosts[0], scope, is_program=True) else _foreign()
         if path in PUBLIC or path.startswith(STATIC):
             return None
-        bearer = _bearer(headers)
-        given = bearer, cookie_parser(headers.get("cookie", "")).get(self.access.cookie, "")
-        if not await self.access.guesses.allow(client_of(scope), given, self.access.is_token):
-            return problem(
-                401,
-                "the token is missing or wrong; open the link that `mmsearch serve` printed, or send its token as "
-                "`Authorization: Bearer TOKEN`",
-                headers={"www-authenticate": "Bearer"},
-            )
-        if not self._is_from_here(headers, hosts[0], scope, has_bearer=self.access.is_token(bearer)):
-            return problem(403, "this request comes from the page of another site; only our own page may ask")
-        return None
-
-    def _is_from_here(self, headers: Headers, host: str, scope: Scope, *, has_bearer: bool) -> bool:
-        """Return whether a request comes from our page, or from a program that is no browser."""
-        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            return False
-        origins = headers.getlist("origin")
-        if origins:
-            return [origin.lower() for origin in origins] == [f"{scope['scheme']}://{host.lower()}"]
-        return has_bearer or scope["method"] in ("GET", "HEAD", "OPTIONS")
+        if is_known and _is_from_here(headers, hosts[0], scope, is_program=False):
+            return None
+        if await self.access.allows(_bearer(headers), scope):
+            connection.is_let_in = True
+            return None if _is_from_here(headers, hosts[0], scope, is_program=True) else _foreign()
+        return _foreign() if is_known else _unknown()
 
 
-def client_of(scope: Scope) -> str | None:
-    """Return the address that a request came from."""
-    client = scope.get("client")
-    return None if client is None else str(client[0])
+def _is_from_here(headers: Headers, host: str, scope: Scope, *, is_program: bool) -> bool:
+    """Return whether a request comes from our page, or from a program, which names no origin."""
+    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        return False
+    origins = headers.getlist("origin")
+    if origins:
+        return [origin.lower() for origin in origins] == [f"{scope['scheme']}://{host.lower()}"]
+    return is_program or scope["method"] in ("GET", "HEAD", "OPTIONS")
+
+
+def _foreign() -> Response:
+    return problem(403, "this request comes from the page of another site; only our own page may ask")
+
+
+def _unknown() -> Response:
+    return problem(
+        401,
+        "the token is missing or wrong; open the link that `mmsearch serve` printed, or send its token as "
+        "`Authorization: Bearer TOKEN`",
+        headers={"www-authenticate": "Bearer"},
+    )
 
 
 def _bearer(headers: Headers) -> str:

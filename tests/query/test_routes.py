@@ -15,7 +15,7 @@ from mmsearch.store import graph as graph_module
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, load_graph, update_graph
-from mmsearch.store.where import Condition, parse_where
+from mmsearch.store.where import Condition, condition_of
 from mmsearch.vectors import l2_normalize
 from tests.conftest import random_units
 from tests.faults.stand_in import plan_for_the_graph
@@ -58,7 +58,7 @@ def nearest(neighbours, queries, k, where=(), modality="text"):
     """Answers of `Neighbours` to queries (n, dim), as a searcher asks for them."""
     with neighbours.store.catalog.reading():
         neighbours.refresh()
-        return neighbours.of(queries, k, parse_where(list(where)), modality)
+        return neighbours.of(queries, k, condition_of(list(where)), modality)
 
 
 def by_arithmetic(vectors, query, k, keep=lambda row: True):

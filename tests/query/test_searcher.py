@@ -21,7 +21,7 @@ from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, update_graph
 from mmsearch.store.summary import library_status
-from mmsearch.store.where import parse_where
+from mmsearch.store.where import condition_of
 from tests.conftest import no_decoder, random_units
 from tests.faults.stand_in import TextVectors, plan_for_the_graph
 from tests.store.test_store import DIM, META, file, filled
@@ -147,7 +147,7 @@ def test_too_few_matches_among_the_neighbours_are_not_taken_for_all(made):
     with neighbours.store.catalog.reading():
         neighbours.refresh()
         way = neighbours._way("text")
-        assert neighbours._filtered_afterwards(made[1][5:6], 2, parse_where(["name = 41.jpg"]), way) is None
+        assert neighbours._filtered_afterwards(made[1][5:6], 2, condition_of(["name = 41.jpg"]), way) is None
 
 
 def copy_of(made, folder):

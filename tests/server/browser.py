@@ -99,8 +99,7 @@ def watched(browser, address: str, token: str, *, expected: tuple[str, ...] = ()
     `expected` are parts of messages that a test provokes: a browser reports every refused request in its console.
     """
     context = browser.new_context(**({"viewport": {"width": 1280, "height": 800}} | options))
-    port = urlsplit(address).port
-    context.add_cookies([{"name": f"mmsearch-{port}", "value": token, "url": address}])
+    context.request.post(f"{address}/session", data={"token": token})
     seen = Watched(context.new_page())
     yield seen.page
     context.close()

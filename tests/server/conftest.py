@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -42,11 +43,34 @@ class Served:
         return self.client(authorization=f"Bearer {self.access.token}")
 
 
+class HastyLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time begins at 0 and passes at once where all wait."""
+
+    def __init__(self):
+        super().__init__()
+        self._now, self._select = 0.0, self._selector.select
+        self._selector.select = self._pass
+
+    def time(self):
+        return self._now
+
+    def _pass(self, seconds):
+        assert seconds is not None, "all wait for ever"
+        self._now += seconds
+        return self._select(0)
+
+
+def hastily(coroutine):
+    """Run a coroutine in a loop that does not wait."""
+    with asyncio.Runner(loop_factory=HastyLoop) as runner:
+        return runner.run(coroutine)
+
+
 @contextmanager
-def running(folder, photos, *, n_connections=MAX_CONNECTIONS, **options):
+def running(folder, photos, *, n_connections=MAX_CONNECTIONS, token="", **options):
     """Serve a library until the end of the block."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        access = Access("127.0.0.1", listener.getsockname()[1])
+        access = Access("127.0.0.1", listener.getsockname()[1], token)
         app = create_app(folder, access, **options)
         server = server_of(app, n_connections=n_connections)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -78,6 +78,8 @@ JSON_OF_STRANGERS = {
     "no UTF-8": lambda: b'{"text":"' + b"\xff" * 2 * MIB + b'"}',
     "half characters": lambda: b'{"text":"' + b"\\ud800" * 300_000 + b'"}',
     "spaces": lambda: b" " * 2 * MIB,
+    "ends of lists": lambda: b"]" * 2 * MIB,
+    "ends of objects": lambda: b'{"text":"a"}' + b"}" * 2 * MIB,
 }
 
 
@@ -202,6 +204,7 @@ def test_what_stands_in_strings_is_not_counted(value):
     [
         (b"[" * 17, "the JSON is nested more than 16 deep"),
         (b'{"labels": [' + b'"a",' * 5_000 + b'"a"]}', "the JSON has more than 5,000 elements"),
+        (b'{"text": "a"}' + b"]" * 5_000, "the JSON has more than 5,000 elements"),
     ],
 )
 def test_the_sentence_names_the_limit(client, body, sentence):

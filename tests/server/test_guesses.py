@@ -1,10 +1,12 @@
-"""Wrong tokens: each is answered later than the one before, by address; the right one is not held back."""
+"""Guesses at a token that a user chose: few are looked at in a time, however many come."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -16,106 +18,152 @@ from starlette.responses import Response
 from mmsearch.server import guesses
 from mmsearch.server.guesses import Guesses
 from mmsearch.server.security import Access, Guard
-from tests.server.conftest import running
+from tests.server.conftest import hastily, running
 
-RIGHT = "the right token"
-
-
-@pytest.fixture
-def slept(monkeypatch):
-    """The seconds that answers were held back, which pass at once."""
-    seconds = []
-
-    class Timeout:
-        def __init__(self, delay):
-            seconds.append(delay)
-
-        async def __aenter__(self):
-            raise TimeoutError
-
-        async def __aexit__(self, *_):
-            pass
-
-    monkeypatch.setattr(guesses.asyncio, "timeout", Timeout)
-    return seconds
+RIGHT = "the-right-token-of-a-user"
+NUMBERS = itertools.count()
 
 
-class Clock:
-    now = 1_000.0
-
-    def __call__(self):
-        return self.now
+def now():
+    return asyncio.get_running_loop().time()
 
 
-async def guess(judge, *tokens, host="10.0.0.1"):
-    return await judge.allow(host, tokens, lambda token: token == RIGHT)
+async def guess(judge, token, *, host="10.0.0.1", left=None):
+    """Return the answer and when it came."""
+    is_right = await judge.allow(host, token, lambda given: given == RIGHT, left=left)
+    return is_right, round(now(), 3)
 
 
-async def guess_often(judge, n, *, host="10.0.0.1", start=0):
-    for i in range(start, start + n):
-        assert not await guess(judge, f"wrong {i}", host=host)
+async def guess_at_once(judge, n, *, host="10.0.0.1"):
+    """Return when each of n wrong guesses was answered that came together."""
+    answers = await asyncio.gather(*(guess(judge, f"wrong {next(NUMBERS)}", host=host) for _ in range(n)))
+    assert not any(is_right for is_right, _ in answers)
+    return [when for _, when in answers]
 
 
-def test_the_first_five_wrong_tokens_are_answered_at_once_and_each_further_one_twice_as_late(slept):
-    asyncio.run(guess_often(Guesses(), 16))
-    assert slept == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0, 10.0, 10.0]
-
-
-def test_the_right_token_is_answered_at_once_after_any_number_of_wrong_ones(slept):
+def test_five_wrong_tokens_of_an_address_are_free_and_then_one_a_second_is_looked_at():
     async def run():
         judge = Guesses()
-        await guess_often(judge, 20)
-        slept.clear()
-        return await guess(judge, RIGHT), await guess(judge, "wrong", RIGHT), await guess(judge, RIGHT, host="::1")
+        return [(await guess(judge, f"wrong {i}"))[1] for i in range(8)]
 
-    assert asyncio.run(run()) == (True, True, True)
-    assert slept == []
+    assert hastily(run()) == [0, 0, 0, 0, 0, 1, 2, 3]
 
 
-def test_a_missing_token_is_no_guess(slept):
+def test_guesses_that_come_together_are_looked_at_no_faster_than_one_after_another():
+    async def run():
+        return await guess_at_once(Guesses(), 100)
+
+    assert hastily(run()) == [0] * 5 + list(range(1, 96))
+
+
+def test_after_a_pause_as_many_are_free_as_there_were_seconds_and_five_at_most():
     async def run():
         judge = Guesses()
-        await guess_often(judge, 20)
-        slept.clear()
-        return await guess(judge), await guess(judge, "", "")
+        await guess_at_once(judge, 5)
+        await asyncio.sleep(2)
+        after_two = await guess_at_once(judge, 3)
+        await asyncio.sleep(1_000)
+        return after_two, [when - now() for when in await guess_at_once(judge, 5)]
 
-    assert asyncio.run(run()) == (False, False)
-    assert slept == []
+    assert hastily(run()) == ([2, 2, 3], [0] * 5)
 
 
-def test_a_token_that_was_wrong_a_moment_ago_is_no_new_guess(slept):
+def test_the_right_token_costs_nothing_however_often_it_comes():
     async def run():
         judge = Guesses()
-        for _ in range(100):  # the cookie of an earlier start comes with everything that a browser asks
-            assert not await guess(judge, "the cookie of yesterday")
-        await guess_often(judge, 5)
+        answers = await asyncio.gather(*(guess(judge, RIGHT) for _ in range(200)))
+        return set(answers), await guess_at_once(judge, 5)
 
-    asyncio.run(run())
-    assert slept == [0.1]
+    assert hastily(run()) == ({(True, 0)}, [0] * 5)
 
 
-def test_two_wrong_tokens_of_one_request_are_two_guesses(slept):
+def test_the_right_token_waits_its_turn_behind_wrong_ones_and_is_not_refused():
     async def run():
         judge = Guesses()
-        for i in range(3):
-            assert not await guess(judge, f"bearer {i}", f"cookie {i}")
+        attack = asyncio.create_task(guess_at_once(judge, 25))
+        await asyncio.sleep(0.5)
+        answers = await asyncio.gather(guess(judge, RIGHT), guess(judge, "wrong"), guess(judge, RIGHT))
+        await attack
+        return answers
 
-    asyncio.run(run())
-    assert slept == [0.1]
+    # 20 wait before it, one a second. A right one leaves the turn to the next.
+    assert hastily(run()) == [(True, 21), (False, 21), (True, 22)]
 
 
-def test_wrong_tokens_are_forgotten_after_a_quarter_of_an_hour_without_one(slept):
+@given(
+    arrivals=st.lists(st.tuples(st.floats(0, 20), st.sampled_from("abc"), st.booleans()), min_size=1, max_size=60),
+    seconds=st.floats(0, 10),
+)
+def test_in_no_span_of_time_are_more_wrong_ones_looked_at_than_may_be(arrivals, seconds):
+    looked_at = []
+
+    async def ask(judge, i, when, host, is_new):
+        await asyncio.sleep(when)
+
+        def note(_):
+            looked_at.append((now(), host))
+            return False
+
+        await judge.allow(host, f"wrong {i if is_new else 0}", note)
+
     async def run():
-        clock = Clock()
-        judge = Guesses(clock)
-        await guess_often(judge, 6)
-        clock.now += 900
-        await guess_often(judge, 1, start=6)
-        clock.now += 901
-        await guess_often(judge, 5, start=7)
+        judge = Guesses()
+        await asyncio.gather(*(ask(judge, i, *arrival) for i, arrival in enumerate(arrivals)))
 
-    asyncio.run(run())
-    assert slept == [0.1, 0.2]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(guesses, "N_FREE_OF_ALL", 8)
+        hastily(run())
+    for start, _ in looked_at:
+        within = [host for when, host in looked_at if start <= when <= start + seconds]
+        assert len(within) <= 8 + seconds / guesses.SECONDS_OF_ALL + 1e-6
+        for host in set(within):
+            assert within.count(host) <= guesses.N_FREE + seconds / guesses.SECONDS + 1e-6
+
+
+def test_all_addresses_together_are_looked_at_fifty_times_and_then_five_times_a_second():
+    async def run():
+        judge = Guesses()
+        answers = await asyncio.gather(*(guess(judge, f"wrong {i}", host=f"10.0.1.{i}") for i in range(100)))
+        return [when for _, when in answers]
+
+    assert hastily(run()) == pytest.approx([0] * 50 + [0.2 * (i + 1) for i in range(50)])
+
+
+def test_an_address_that_was_right_does_not_wait_for_guesses_from_others():
+    async def run():
+        judge = Guesses()
+        await guess(judge, RIGHT, host="10.0.0.2")
+        attack = asyncio.create_task(asyncio.wait([
+            asyncio.create_task(guess(judge, f"wrong {i}", host=f"10.0.1.{i}")) for i in range(150)
+        ]))  # fmt: skip
+        await asyncio.sleep(1)
+        known, unknown = await asyncio.gather(guess(judge, RIGHT, host="10.0.0.2"), guess(judge, RIGHT, host="::2"))
+        await attack
+        return known, unknown[0], unknown[1] > 10
+
+    assert hastily(run()) == ((True, 1), True, True)
+
+
+def test_a_missing_token_is_no_guess():
+    async def run():
+        judge = Guesses()
+        attack = asyncio.create_task(guess_at_once(judge, 20))
+        await asyncio.sleep(0.5)
+        answer = await guess(judge, "")
+        await attack
+        return answer
+
+    assert hastily(run()) == (False, 0.5)
+
+
+def test_a_token_that_was_wrong_a_moment_ago_is_no_new_guess():
+    async def run():
+        judge = Guesses()
+        for _ in range(100):  # a program with the token of last week
+            await guess(judge, "the token of last week")
+        return await guess_at_once(judge, 5)
+
+    assert hastily(run()) == [0, 0, 0, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -132,157 +180,199 @@ def test_wrong_tokens_are_forgotten_after_a_quarter_of_an_hour_without_one(slept
         ("a name", "another", False),
     ],
 )
-def test_who_has_one_address_has_all_that_count_as_it(slept, host, other, is_same):
+def test_who_has_one_address_has_all_that_count_as_it(host, other, is_same):
     async def run():
         judge = Guesses()
-        await guess_often(judge, 6, host=host)
-        await guess_often(judge, 1, host=other, start=6)
+        await guess_at_once(judge, 5, host=host)
+        return await guess_at_once(judge, 1, host=other)
 
-    asyncio.run(run())
-    assert slept == ([0.1, 0.2] if is_same else [0.1])
+    assert hastily(run()) == ([1] if is_same else [0])
 
 
 @given(st.text(max_size=20))
 def test_whatever_an_address_is_it_is_counted(text):
-    asyncio.run(guess_often(Guesses(), 5, host=text))
+    assert hastily(guess_at_once(Guesses(), 6, host=text))[-1] == 1
 
 
-def test_only_so_many_addresses_are_remembered_and_the_oldest_is_forgotten(slept, monkeypatch):
+def test_only_so_many_addresses_are_remembered_and_the_oldest_is_forgotten(monkeypatch):
     monkeypatch.setattr(guesses, "MAX_ADDRESSES", 3)
 
     async def run():
         judge = Guesses()
-        for host in ("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.1", "10.0.0.4"):
-            await guess_often(judge, 5, host=host, start=5 if slept else 0)
-        slept.clear()
-        await guess_often(judge, 1, host="10.0.0.2", start=20)  # forgotten, and 10.0.0.3 now is
-        await guess_often(judge, 1, host="10.0.0.1", start=20)
-        return len(judge._guessers)
+        for host in ("10.0.0.1", "10.0.0.2", "10.0.0.3"):
+            await guess_at_once(judge, 5, host=host)
+        await guess(judge, "", host="10.0.0.1")
+        await guess(judge, RIGHT, host="10.0.0.4")
+        return await guess_at_once(judge, 1, host="10.0.0.1"), await guess_at_once(judge, 1, host="10.0.0.3")
 
-    assert asyncio.run(run()) == 3
-    assert len(slept) == 1
+    assert hastily(run()) == ([0], [1])
 
 
-def test_a_seventeenth_guess_is_refused_before_it_is_looked_at_and_ends_as_soon_as_others_are_answered():
+def test_who_leaves_gives_its_place_in_the_line_up():
+    async def run():
+        judge, left = Guesses(), now_left()
+        attack = [asyncio.create_task(guess(judge, f"wrong {i}", left=left)) for i in range(500)]
+        await asyncio.sleep(0.5)
+        right = asyncio.create_task(guess(judge, RIGHT))
+        await asyncio.sleep(0)
+        left.set_result(None)
+        answers = await asyncio.gather(*attack)
+        return [answer for answer in answers if answer != (False, 0)], await right
+
+    answers, right = hastily(run())
+    assert answers == [(False, 0.5)] * 495
+    assert right == (True, 1)
+
+
+def now_left():
+    return asyncio.get_running_loop().create_future()
+
+
+def test_all_who_wait_are_answered_when_the_server_stops():
     async def run():
         judge = Guesses()
-        tasks = [asyncio.create_task(guess(judge, f"wrong {i}")) for i in range(5 + 16)]
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        with pytest.raises(HTTPException) as caught:
-            await guess(judge, RIGHT)
-        assert await guess(judge, RIGHT, host="10.0.0.2")
-        assert not await guess(judge)
+        tasks = [asyncio.create_task(guess(judge, f"wrong {i}")) for i in range(20)]
+        await asyncio.sleep(0.5)
         judge.end()
-        await asyncio.gather(*tasks)
-        return caught.value, await guess(judge, RIGHT)
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        return now(), [answer.status_code for answer in answers if isinstance(answer, HTTPException)]
 
-    error, is_right = asyncio.run(run())
-    assert error.status_code == 429
-    assert error.headers == {"Retry-After": "1"}
-    assert is_right
+    assert hastily(run()) == (0.5, [503] * 15)
 
 
-def test_a_guess_that_is_cancelled_gives_its_place_back():
+def test_a_request_that_is_cancelled_gives_its_place_in_the_line_up():
     async def run():
         judge = Guesses()
-        await guess_often(judge, 5)
-        tasks = [asyncio.create_task(guess(judge, f"another {i}")) for i in range(16)]
-        await asyncio.sleep(0.01)
+        tasks = [asyncio.create_task(guess(judge, f"wrong {i}")) for i in range(20)]
+        await asyncio.sleep(0.5)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         return await guess(judge, RIGHT)
 
-    assert asyncio.run(run())
+    assert hastily(run()) == (True, 1)
+
+
+# -- in the server ------------------------------------------------------------------------------------
 
 
 async def asked(app, path="/status", **headers):
-    """Ask an application from an address, and return the status and the headers of the answer."""
+    """Ask an application, and return the status of the answer and when it came."""
     messages = []
-    host = headers.pop("host_of_client", "10.0.0.1")
     sent = [(name.encode(), value.encode()) for name, value in ({"host": "localhost:80"} | headers).items()]
-    scope = {"type": "http", "method": "GET", "path": path, "headers": sent, "client": (host, 5), "scheme": "http"}
+    scope = {"type": "http", "method": "GET", "path": path, "headers": sent, "client": ("127.0.0.1", 5),
+             "scheme": "http"}  # fmt: skip
 
     async def send(message):
         messages.append(message)
 
     await app(scope, None, send)
-    return messages[0]["status"], {name.decode(): value.decode() for name, value in messages[0]["headers"]}
+    return messages[0]["status"], round(now(), 3)
 
 
-def test_wrong_bearers_and_wrong_cookies_cost_alike(slept):
-    access = Access("localhost", 80, RIGHT.replace(" ", "-"))
-    app = Guard(Response("yes"), access, access.guesses.end)
+def test_a_token_that_was_made_and_the_cookie_are_looked_at_at_once_whatever_else_comes():
+    async def run(access):
+        app = Guard(Response("yes"), access, access.guesses.end)
+        attack = [
+            asyncio.create_task(asked(app, authorization=f"Bearer wrong-{i}", cookie=f"mmsearch-80=wrong-{i}"))
+            for i in range(200)
+        ]
+        await asyncio.sleep(0)
+        cookie = await asked(app, cookie=f"mmsearch-80={access.browser_secret}")
+        token = await asked(app, authorization=f"Bearer {access.token}")
+        return cookie, token, (await asyncio.gather(*attack))[-1]
 
+    assert hastily(run(Access("localhost", 80))) == ((200, 0), (200, 0), (401, 0))
+    assert hastily(run(Access("localhost", 80, RIGHT))) == ((200, 0), (200, 196), (401, 195))
+
+
+def test_a_wrong_cookie_is_no_guess():
     async def run():
-        for i in range(4):
-            assert (await asked(app, authorization=f"Bearer wrong-{i}"))[0] == 401
-            assert (await asked(app, cookie=f"mmsearch-80=wrong-too-{i}"))[0] == 401
-        assert slept == [0.1, 0.2, 0.4]
-        assert (await asked(app))[0] == 401
-        assert (await asked(app, authorization=f"Bearer {access.token}"))[0] == 200
-        assert (await asked(app, cookie=f"mmsearch-80={access.token}"))[0] == 200
-        assert (await asked(app, authorization="Basic d3Jvbmc="))[0] == 401
-        assert slept == [0.1, 0.2, 0.4]
+        app = Guard(Response("yes"), Access("localhost", 80, RIGHT), lambda: None)
+        for i in range(100):
+            assert await asked(app, cookie=f"mmsearch-80=wrong-{i}") == (401, 0)
+        return await asked(app, authorization=f"Bearer {RIGHT}")
 
-    asyncio.run(run())
+    assert hastily(run()) == (200, 0)
 
 
-def test_a_refusal_says_when_to_try_again_and_is_marked_like_every_answer(monkeypatch):
-    monkeypatch.setattr(guesses, "MAX_WAITING", 1)
-    access = Access("localhost", 80)
-    app = Guard(Response("yes"), access, access.guesses.end)
-
+def test_whoever_holds_the_cookie_cannot_find_out_the_token_any_faster():
     async def run():
-        for i in range(5):
-            await asked(app, authorization=f"Bearer wrong-{i}")
-        waiting = asyncio.create_task(asked(app, authorization="Bearer wrong"))
-        await asyncio.sleep(0.01)
-        refused = await asked(app, authorization=f"Bearer {access.token}")
-        page = await asked(app, path="/")
-        access.guesses.end()
-        return refused, page, await waiting
+        access = Access("localhost", 80, RIGHT)
+        app, cookie = Guard(Response("yes"), access, access.guesses.end), f"mmsearch-80={access.browser_secret}"
+        answers = [
+            await asked(app, cookie=cookie, authorization=f"Bearer {i}", **{"sec-fetch-site": "cross-site"})
+            for i in range(6)
+        ]
+        return answers[-1]
 
-    refused, page, waiting = asyncio.run(run())
-    assert refused[0] == 429
-    assert refused[1]["retry-after"] == "1"
-    assert refused[1]["x-content-type-options"] == "nosniff"
-    assert page[0] == 200
-    assert waiting[0] == 401
+    assert hastily(run()) == (403, 1)
 
 
-def test_wrong_keys_and_wrong_tokens_for_a_session_cost_too(indexed, photos, cache, monkeypatch):
+def test_pages_of_others_that_try_keys_keep_nobody_out(indexed, photos, cache):
+    with running(indexed.folder, photos, cache=cache) as served, served.allowed() as client:
+        is_over = threading.Event()
+
+        def attack(i):
+            statuses = set()
+            with served.client(**{"sec-fetch-site": "cross-site"}) as page:
+                while not is_over.is_set():
+                    statuses.add(page.get(f"/start?key=w{i}-{time.monotonic()}").status_code)
+            return statuses
+
+        with ThreadPoolExecutor(20) as pool:
+            attacks = [pool.submit(attack, i) for i in range(20)]
+            try:
+                time.sleep(0.3)
+                statuses = [client.get("/status").status_code for _ in range(8)]
+                with served.client() as browser:
+                    found = browser.get(served.access.start_path(), headers={"sec-fetch-site": "cross-site"})
+                    assert found.status_code == 303
+                    statuses += [browser.get("/status").status_code for _ in range(8)]
+            finally:
+                is_over.set()
+            assert {status for attacked in attacks for status in attacked.result()} == {403}
+    assert statuses == [200] * 16
+
+
+def test_a_page_of_another_site_cannot_guess_by_the_session(own):
+    served, client = own
+    for headers in ({"sec-fetch-site": "cross-site"}, {"origin": "http://evil.example"}, {"origin": "null"}):
+        found = client.post("/session", json={"token": served.access.token}, headers=headers)
+        assert found.status_code == 403
+        assert "another site" in found.json()["detail"]
+        assert "set-cookie" not in found.headers
+
+
+def test_a_wrong_token_for_a_session_waits_its_turn_where_a_user_chose_the_right_one(
+    indexed, photos, cache, monkeypatch
+):
     monkeypatch.setattr(guesses, "N_FREE", 1)
-    monkeypatch.setattr(guesses, "FIRST_SECONDS", 0.3)
-    monkeypatch.setattr(guesses, "LONGEST_SECONDS", 0.3)
-    with running(indexed.folder, photos, cache=cache) as served, served.client() as client:
+    monkeypatch.setattr(guesses, "SECONDS", 0.3)
+    with running(indexed.folder, photos, cache=cache, token=RIGHT) as served, served.client() as client:
         client.get("/status", headers={"authorization": "Bearer the-free-one"})
-        for ask in (
-            lambda: client.get("/start?key=a-wrong-key"),
-            lambda: client.post("/session", json={"token": "a-wrong-token"}),
-        ):
-            start = time.monotonic()
-            assert ask().status_code == 403
-            assert time.monotonic() - start >= 0.3
-            start = time.monotonic()
-            assert client.get("/start").status_code == 403
-            assert client.get("/").status_code == 200
-            assert time.monotonic() - start < 0.3
-        assert client.get(served.access.start_path()).status_code == 303
+        start = time.monotonic()
+        assert client.post("/session", json={"token": "another"}).status_code == 403
+        assert time.monotonic() - start >= 0.25
+        assert client.post("/session", json={"token": RIGHT}).status_code == 204
+        assert time.monotonic() - start >= 0.55
+        start = time.monotonic()
+        assert client.get("/status").status_code == 200
+        assert time.monotonic() - start < 0.25
 
 
 def test_a_server_that_stops_does_not_wait_for_those_who_guessed(indexed, photos, cache, monkeypatch):
-    monkeypatch.setattr(guesses, "N_FREE", 0)
-    monkeypatch.setattr(guesses, "FIRST_SECONDS", 10.0)
+    monkeypatch.setattr(guesses, "N_FREE", 1)
+    monkeypatch.setattr(guesses, "SECONDS", 30.0)
     answers = []
 
     def ask(client):
         answers.append(client.get("/status", headers={"authorization": "Bearer wrong"}).status_code)
 
     with httpx.Client(timeout=30) as client:
-        with running(indexed.folder, photos, cache=cache) as served:
+        with running(indexed.folder, photos, cache=cache, token=RIGHT) as served:
             client.base_url = served.address
+            assert client.get("/status", headers={"authorization": "Bearer the free one"}).status_code == 401
             thread = threading.Thread(target=ask, args=[client])
             thread.start()
             time.sleep(0.2)
@@ -290,4 +380,4 @@ def test_a_server_that_stops_does_not_wait_for_those_who_guessed(indexed, photos
             start = time.monotonic()
         assert time.monotonic() - start < 3
         thread.join()
-    assert answers == [401]
+    assert answers == [503]

@@ -13,7 +13,7 @@ import pytest
 
 from mmsearch.errors import EncoderError, LibraryDamagedError, PictureError, QueryError
 from mmsearch.server import pictures
-from mmsearch.server.limits import Shortages
+from mmsearch.server.connections import Shortages
 from mmsearch.server.problems import invalid, of_error
 
 
