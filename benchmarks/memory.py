@@ -17,9 +17,8 @@ from machine import report
 from synthetic import write_photographs
 
 
-def resident_mb(root: int) -> float:
-    """Proportional memory of a process and its descendants in MB; shared pages count once."""
-    total = 0
+def family(root: int) -> set[int]:
+    """Return a process and its descendants."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -27,10 +26,16 @@ def resident_mb(root: int) -> float:
                 parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
-    family = {root}
+    members = {root}
     for _ in range(3):
-        family |= {child for child, parent in parents.items() if parent in family}
-    for process in family:
+        members |= {child for child, parent in parents.items() if parent in members}
+    return members
+
+
+def resident_mb(processes: set[int]) -> float:
+    """Proportional memory of processes in MB; shared pages count once."""
+    total = 0
+    for process in processes:
         try:
             lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
         except OSError:
@@ -39,7 +44,13 @@ def resident_mb(root: int) -> float:
     return total / 1024
 
 
-def peak_mb(folder: Path, library: Path) -> float:
+def peak_mb(process: int) -> float:
+    """Return the most memory in MB that a process has had resident at once."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM:"))) / 1024
+
+
+def peak_of_index_mb(folder: Path, library: Path) -> float:
     """Peak memory of one `mmsearch index` with all its workers."""
     shutil.rmtree(library, ignore_errors=True)
     command = [sys.executable, "-m", "mmsearch", "index", str(folder), "--library", str(library)]
@@ -48,7 +59,7 @@ def peak_mb(folder: Path, library: Path) -> float:
         waiter = threading.Thread(target=process.wait)
         waiter.start()
         while waiter.is_alive():
-            peak = max(peak, resident_mb(process.pid))
+            peak = max(peak, resident_mb(family(process.pid)))
             time.sleep(0.2)
     return peak
 
@@ -64,7 +75,7 @@ def main() -> None:
         folder = arguments.work / f"memory-{n}"
         if not folder.exists():
             write_photographs(folder, n, (1280, 960))
-        peaks[n] = round(peak_mb(folder, arguments.work / "library"), 1)
+        peaks[n] = round(peak_of_index_mb(folder, arguments.work / "library"), 1)
     report("memory", {"peak MB": peaks, "ratio": round(peaks[2000] / peaks[500], 3)}, arguments.out)
 
 

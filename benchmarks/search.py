@@ -13,16 +13,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import hnswlib
 import numpy as np
 from machine import report
 from synthetic import build_library, picture_like, text_like
 
 from mmsearch import GraphSettings, Library
-from mmsearch.indexes.calibrate import ann_recall_at_k
+from mmsearch.indexes.base import VectorIndex
 from mmsearch.indexes.exact import ExactIndex
-from mmsearch.indexes.hnsw import HnswIndex
+from mmsearch.indexes.plans import ann_recall_at_k
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import load_graph, update_graph
+from mmsearch.store.graph import KIND, load_graph, plan_json, update_graph
+from mmsearch.store.publish import current
 
 K = 10
 N_QUERIES = 500
@@ -38,20 +40,19 @@ def median_ms(call: Any, n: int) -> float:
     return 1e3 * float(np.median(times))
 
 
-def modality(graph: HnswIndex, exact: ExactIndex, queries: np.ndarray, ef: int) -> dict[str, Any]:
-    """Recall, latency and rate of the graph at one beam against exact search."""
+def modality(index: VectorIndex, exact: VectorIndex, queries: np.ndarray, effort: int) -> dict[str, Any]:
+    """Recall, latency and rate of the graph at one effort against exact search."""
     start = time.perf_counter()
     _, expected = exact.search(queries, K)
     exact_rate = len(queries) / (time.perf_counter() - start)
     exact_ms = median_ms(lambda i: exact.search(queries[i : i + 1], K), 15)
-    with graph.beam(ef):
-        start = time.perf_counter()
-        _, found = graph.search(queries, K)
-        rate = len(queries) / (time.perf_counter() - start)
-        single_ms = median_ms(lambda i: graph.search(queries[i : i + 1], K), 300)
+    start = time.perf_counter()
+    _, rows = index.search(queries, K, effort)
+    rate = len(queries) / (time.perf_counter() - start)
+    single_ms = median_ms(lambda i: index.search(queries[i : i + 1], K, effort), 300)
     return {
-        "ef": ef,
-        "recall@10": round(float(ann_recall_at_k(found, expected).mean()), 4),
+        "ef": effort,
+        "recall@10": round(float(ann_recall_at_k(rows, expected).mean()), 4),
         "graph single ms": round(single_ms, 3),
         "exact single ms": round(exact_ms, 2),
         "graph batch queries/s": round(rate),
@@ -61,15 +62,16 @@ def modality(graph: HnswIndex, exact: ExactIndex, queries: np.ndarray, ef: int) 
     }
 
 
-def filtered(graph: HnswIndex, exact: ExactIndex, n: int, queries: np.ndarray) -> dict[str, Any]:
+def filtered(published: Path, exact: ExactIndex, n: int, queries: np.ndarray) -> dict[str, Any]:
     """Measure a filter that 1 % passes: exact over the subset against hnswlib's Python callback on one thread."""
     passing = np.flatnonzero(np.random.default_rng(5).random(n) < 0.01)
     allowed = set(passing.tolist())
-    inner = graph._graph
-    inner.set_ef(max(graph.ef, K))
+    theirs_of_file = hnswlib.Index(space="ip", dim=queries.shape[1])
+    theirs_of_file.load_index(str(published))
+    theirs_of_file.set_ef(64)
 
     def callback(i: int) -> Any:
-        return inner.knn_query(queries[i : i + 1], k=K, num_threads=1, filter=allowed.__contains__)
+        return theirs_of_file.knn_query(queries[i : i + 1], k=K, num_threads=1, filter=allowed.__contains__)
 
     ours = median_ms(lambda i: exact.search_among(queries[i : i + 1], K, passing), 50)
     theirs = median_ms(callback, 20)
@@ -105,12 +107,14 @@ def main() -> None:
     graph = load_graph(store)
     assert not isinstance(graph, str), graph
     figures["graph load seconds"] = round(graph.load_seconds, 2)
-    figures["calibration"] = {name: one.to_json() for name, one in graph.calibrations.items()}
+    figures["calibration"] = {name: plan_json(plan) for name, plan in graph.plans.items()}
     exact = ExactIndex(store.matrix())
     held_out = {"image": picture_like(N_QUERIES), "text": text_like(N_QUERIES + 256)[256:]}
     for name, queries in held_out.items():
-        figures[f"{name} queries"] = modality(graph.index, exact, queries, graph.calibrations[name].ef)
-    figures["filter, 1 % passes"] = filtered(graph.index, exact, arguments.n, held_out["image"])
+        figures[f"{name} queries"] = modality(graph.index, exact, queries, graph.plans[name].measured.effort)
+    figures["filter, 1 % passes"] = filtered(
+        folder / f"{current(folder, KIND)}.bin", exact, arguments.n, held_out["image"]
+    )
     report(f"search {arguments.n}", figures, arguments.out)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,12 @@ from mmsearch.store.folder import Store
 DIM = 512
 N_CENTRES = 2000
 _BLOCK = 10_000
+WORDS = [
+    "dog", "cat", "beach", "snow", "river", "mountain", "child", "woman", "man", "street", "car", "red", "blue",
+    "old", "small", "wooden", "tree", "house", "boat", "horse", "flower", "night", "rain", "bridge", "city",
+    "garden", "table", "bird", "train", "field", "two", "running", "sitting", "under", "near", "with",
+]  # fmt: skip
+_numbers = count(int(time.time() * 1000) % 10**9)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -53,6 +61,12 @@ def text_like(n: int, seed: int = 0) -> np.ndarray:
     cone = unit(np.random.default_rng(seed + 299).standard_normal((1, DIM)))
     about = middle[rng.integers(0, N_CENTRES, n)] + middle[rng.integers(0, N_CENTRES, n)]
     return unit(1.2 * cone + 0.35 * unit(about) + 0.5 * unit(rng.standard_normal((n, DIM))))
+
+
+def new_text() -> str:
+    """Return a caption that was never asked before."""
+    rng = np.random.default_rng(next(_numbers))
+    return f"{' '.join(rng.choice(WORDS, 6))} {rng.integers(10**6)}"
 
 
 def build_library(folder: Path, n: int, *, fingerprint: str = "synthetic", model: str = "synthetic") -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmsearch.errors import MmsearchError
     from mmsearch.library import Library
-    from mmsearch.records import Hit, PictureBytes, Query, SearchResult, Term
+    from mmsearch.records import Hit, PictureBytes, Query, SearchOptions, SearchResult, Term
     from mmsearch.store.graph import GraphSettings
 
 __version__ = "0.1.0"
@@ -27,11 +27,15 @@ _HOME = {
     "MmsearchError": "mmsearch.errors",
     "PictureBytes": "mmsearch.records",
     "Query": "mmsearch.records",
+    "SearchOptions": "mmsearch.records",
     "SearchResult": "mmsearch.records",
     "Term": "mmsearch.records",
 }
 
-__all__ = ["GraphSettings", "Hit", "Library", "MmsearchError", "PictureBytes", "Query", "SearchResult", "Term"]
+__all__ = [
+    "GraphSettings", "Hit", "Library", "MmsearchError", "PictureBytes", "Query", "SearchOptions", "SearchResult",
+    "Term",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

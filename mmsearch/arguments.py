@@ -138,7 +138,7 @@ def as_flag(value: object, name: str) -> bool:
     return value
 
 
-def as_count(value: object, name: str) -> int:
+def as_count(value: object, name: str, *, least: int = 1) -> int:
     """Return a number of things, of Python or NumPy.
 
     Raises
@@ -146,12 +146,12 @@ def as_count(value: object, name: str) -> int:
     ArgumentError
         If it is no integer; a bool is none.
     QueryError
-        If it is not above 0.
+        If it is less than the least.
     """
     if not is_whole(value):
         raise unfit(name, value, "an integer")
-    if int(value) < 1:
-        raise QueryError(f"{name} is {value}; expected at least 1")
+    if int(value) < least:
+        raise QueryError(f"{name} is {value}; expected at least {least}")
     return int(value)
 
 

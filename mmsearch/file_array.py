@@ -21,6 +21,7 @@ from mmsearch.errors import MmsearchError, advice, reason
 from mmsearch.system import shown_path
 
 Scalar = TypeVar("Scalar", bound=np.generic)
+_MOST = 1 << 30  # bytes that are read at once: systems give 2 GiB at most
 
 
 class OpenFile:
@@ -93,10 +94,13 @@ class FileArray(Generic[Scalar]):
         """
         if isinstance(rows, slice):
             first, last, _ = rows.indices(len(self))
-            found = self._empty(max(0, last - first))
-            if found.size:
-                self._file.read_into([found], [self._offset + first * self._row_bytes], found.nbytes)
-            return found
+            values = self._empty(max(0, last - first))
+            if values.size:
+                memory, start = values.reshape(-1).view(np.uint8).data, self._offset + first * self._row_bytes
+                blocks = range(0, values.nbytes, _MOST)
+                pieces = (memory[block : block + _MOST] for block in blocks)
+                self._file.read_into(pieces, (start + block for block in blocks), values.nbytes)
+            return values
         if len(rows) and not (rows.min() >= 0 and rows.max() < len(self)):
             raise IndexError(f"rows {rows.min()} to {rows.max()} of an array of {len(self)}")
         # Neighbours in the file are read together, such as the pictures of one folder.

@@ -10,7 +10,7 @@ mmsearch.errors.LibraryNotFoundError: ...
 from __future__ import annotations
 
 import os
-import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -25,52 +25,55 @@ from mmsearch.arguments import (
     Mode,
     Rerank,
     as_count,
-    as_flag,
+    as_id,
     as_number,
     as_path,
-    as_positive,
+    as_text,
+    one_of,
     several,
     texts_of,
 )
 from mmsearch.encoders.prompts import DEFAULT_TEMPLATES, fill_templates
 from mmsearch.errors import (
-    LibraryNotFoundError,
+    MmsearchError,
     PictureError,
     QueryError,
     VocabularyError,
 )
-from mmsearch.query.encode import as_term
+from mmsearch.predicates import FilterLike, filters_of
+from mmsearch.query.encode import TEXTS_TOGETHER, as_term
 from mmsearch.query.searcher import Searcher
 from mmsearch.records import (
     Classification,
     Example,
+    ImageRecord,
     IngestReport,
     LibraryStatus,
     Matrix,
+    Order,
     PathLike,
+    PicturePage,
     Query,
+    SearchOptions,
     SearchResult,
     Term,
     VerifyReport,
     as_example,
     as_query,
 )
-from mmsearch.store.catalog import holds_pictures
-from mmsearch.store.encoder import NONE, InstalledEncoder
+from mmsearch.store.encoder import InstalledEncoder
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, keep_settings, settings_of
-from mmsearch.store.progress import shown_progress
 
 if TYPE_CHECKING:
     from mmsearch.encoders.onnx import OnnxEncoder
-    from mmsearch.ingest.plan import OnProgress, ScanOptions
+    from mmsearch.ingest.plan import OnProgress
     from mmsearch.processes.decoder import PictureDecoder
+    from mmsearch.store.facets import Facets
     from mmsearch.store.words import PublishedWords
 
 # The write path, classification and checks are imported where they are used: a search from the shell must
 # not pay for them.
-
-_TEXTS = 64  # encoded between two looks at whether they are still wanted
 
 
 def _quiet(*_: Any) -> None:
@@ -140,7 +143,8 @@ class Library:
     def interruptible(self, check: Callable[[], None]) -> Iterator[None]:
         """Let long questions be given up: `check` is called between their steps, and what it raises ends them.
 
-        That is for classification and for pictures that are decoded; `index` and `tune` have `on_progress`.
+        That is for several queries, for classification and for pictures that are decoded; `index` and `tune` have
+        `on_progress`.
         """
         self._check = check
         try:
@@ -173,30 +177,8 @@ class Library:
         paths : path, or several
             Folders, searched through, and pictures. What is known below them and no longer there leaves
             the library; an unreadable or missing folder deletes nothing.
-        model : str, path or None
-            Encoder of a new library (`auto`, `offline`, an image encoder such as `cnn:gem`, an open_clip
-            model, a checkpoint folder, or `none` for local features alone); for an existing one it must be
-            the same.
-        is_dry_run : bool
-            Only report what would be done.
-        follow_links : bool
-            Go through symbolic links.
-        is_recheck : bool
-            Try files again that could not be used, and compare the contents of all others with what was indexed.
-        max_megapixels : float or None
-            Pictures that take more memory than so many pixels are refused; None keeps what the library does, 64
-            for a new one.
-        settings : GraphSettings or None
-            When and how the HNSW graph is built; None keeps those of the library.
-        local : bool or None
-            Whether local features become visual words; None keeps what the library does, and for a new one
-            means where OpenCV is installed. Pictures that have none get them now.
-        vocabulary : path or None
-            Visual words to use instead of learning them, for a library that has none yet.
-        remember : bool or None
-            Whether the vectors of texts that are looked for are remembered, so that the same text is answered
-            without the encoder; False also forgets those of before. None keeps what the library does, and a new
-            one remembers.
+        model, is_dry_run, follow_links, is_recheck, max_megapixels, settings, local, vocabulary, remember
+            How that is done: see `mmsearch.ingest.update.IngestOptions`.
         on_progress : callable
             Given (stage, done, total) with stage `scan`, `embed`, `vocabulary`, `words`, `graph` or `calibrate`.
         notify : callable
@@ -204,10 +186,8 @@ class Library:
 
         Raises
         ------
-        LibraryLockedError
-            If another process writes to the library.
-        LibraryLostError
-            If it was removed, moved or replaced meanwhile.
+        LibraryLockedError, LibraryLostError
+            If another process writes to the library; if it was removed, moved or replaced meanwhile.
         LibraryNotFoundError
             If there is no library and no picture to make one of.
         FingerprintError
@@ -220,77 +200,14 @@ class Library:
         StorageError
             If the disk refuses; everything reported before is stored.
         """
-        from mmsearch.ingest.plan import (
-            ScanOptions,
-            absolute_roots,
-            make_plan,
-            name_missing_roots,
-            refuse_mixing,
-            require_pictures,
+        from mmsearch.ingest.update import IngestOptions, bring_up_to_date
+
+        options = IngestOptions(
+            model, is_dry_run, follow_links, is_recheck, max_megapixels, settings, local, vocabulary, remember
         )
-        from mmsearch.ingest.run import execute, give_up_lost
-        from mmsearch.ingest.words import WordsIntake, given_vocabulary, looks_at_local_features, require_local
-        from mmsearch.store.graph import update_graph
-        from mmsearch.store.query_cache import keep_remembering
-
-        start = time.perf_counter()
-        flags = {"is_dry_run": is_dry_run, "follow_links": follow_links, "is_recheck": is_recheck}
-        flags |= {name: flag for name, flag in (("local", local), ("remember", remember)) if flag is not None}
-        for name, flag in flags.items():
-            as_flag(flag, name)
-        if max_megapixels is not None:
-            as_positive(max_megapixels, "max_megapixels")
-        model = None if model is None else os.fsdecode(as_path(model, "model"))
-        given = given_vocabulary(vocabulary, local)
-        if model == NONE:
-            require_local(local)
-        roots = absolute_roots(paths)
-        refuse_mixing(self.folder, roots)
-        if is_dry_run:
-            return self._plan_only(roots, ScanOptions(follow_links, is_recheck), model, on_progress)
-        exists = holds_pictures(self.folder)
-        if not exists:
-            require_pictures(roots, follow_links=follow_links)
-        create = None if exists else self._installed.settings_for(model or "auto", notify)
-        if create is not None:
-            create["graph"] = vars(settings or GraphSettings())
-        with (
-            Store.writer(self.folder, create=create) as store,
-            shown_progress(store.files, on_progress) as on_progress,
-        ):
-            given_up = give_up_lost(store, notify)
-            encoder = self._installed.for_writing(store, model, notify)
-            is_local = looks_at_local_features(store, local if given is None else True, notify)
-            if settings is not None:
-                keep_settings(store, settings)
-            words = WordsIntake(store, vocabulary=given, on_progress=on_progress) if is_local else None
-            keep_remembering(store, remember)
-            is_raised = store.keep_max_megapixels(max_megapixels)
-            options = ScanOptions(follow_links, is_recheck, is_limit_raised=is_raised)
-            plan = make_plan(store, roots, options, on_progress=on_progress)
-            folder = None if encoder is None else self._installed.folder
-            report = execute(store, plan, folder, on_progress=on_progress, words=words)
-            if encoder is not None:
-                update_graph(store, settings_of(store), encoder.text_probes(), on_progress=on_progress)
-            notices = (*report.notices, *name_missing_roots(store, roots))
-        return replace(report, given_up=given_up, notices=notices, seconds=time.perf_counter() - start)
-
-    def _plan_only(
-        self, roots: list[bytes], options: ScanOptions, model: str | None, on_progress: OnProgress
-    ) -> IngestReport:
-        from mmsearch.ingest.plan import dry_run, make_plan, name_missing_roots
-
-        try:
-            store = self.reader()
-        except LibraryNotFoundError:
-            return dry_run(make_plan(None, roots, options, on_progress=on_progress))
-        with store.catalog.reading():
-            report = dry_run(make_plan(store, roots, options, on_progress=on_progress))
-            notices = [*report.notices, *name_missing_roots(store, roots), *store.problems()]
-            if model not in (None, "auto", store.catalog.meta("model")) and holds_pictures(self.folder):
-                held = self._installed.held(store)
-                notices.append(f"{held}; `index --model {model}` is refused unless that is the same encoder")
-            return replace(report, notices=tuple(notices))
+        return bring_up_to_date(
+            self.folder, self._installed, paths, options, on_progress=on_progress, notify=notify
+        )
 
     def remove(self, paths: PathLike | Iterable[PathLike]) -> int:
         """Forget one picture or folder, or several, with all below; returns how many. Files are never deleted."""
@@ -298,7 +215,7 @@ class Library:
 
         roots = absolute_roots(paths)
         with Store.writer(self.folder) as store:
-            ids = {file.image_id for root in roots for file in store.catalog.known_files(root)}
+            ids = {file.image_id for root in roots for file in store.known_files(root)}
             store.remove_images(sorted(ids))
         return len(ids)
 
@@ -352,19 +269,8 @@ class Library:
         ----------
         query : Query or str
             A string is a text to look for.
-        k : int > 0
-            At most; all matches if there are fewer.
-        explain : bool
-            Fill in the cosine of every hit to every term.
-        mode : "global" or "local"
-            `local` looks at visual words alone, for one example picture, and needs no encoder. A library
-            without one always does so.
-        rerank : "auto", "none" or "local"
-            Whether local features look again at what the embedding finds: pictures in which the example is seen by
-            its geometry go first. `auto` does so for an example picture alone, where the library has visual words.
-        expand : "none", "average" or "alpha"
-            Whether the pictures that local features verify are added to the query, which is then asked once more:
-            all alike, or each by a power of its cosine (`mmsearch.query.feedback.expanded`).
+        k, explain, mode, rerank, expand
+            How it is answered: see `SearchOptions`.
 
         Raises
         ------
@@ -375,19 +281,33 @@ class Library:
             If the library has no encoder, and the query is another than one example picture.
         """
         asked = as_query(query, "query")
-        return self._search().search(asked, k=k, explain=explain, mode=mode, rerank=rerank, expand=expand)
+        return self._search().search(asked, SearchOptions(k, mode, rerank, expand, explain))
 
-    def search_texts(
-        self, queries: Query | str | Iterable[Query | str], *, k: int = 10, explain: bool = False
+    def search_many(
+        self, queries: Query | str | Iterable[Query | str], options: SearchOptions = SearchOptions()
     ) -> list[SearchResult]:
-        """Return the answers to queries by words without filters, in a fraction of the time of one by one.
+        """Return the answers to several queries, each of which is what `search` gives for it alone.
+
+        Those by words without filters are answered together, in a fraction of the time of one by one; the `seconds`
+        of each are then those of all.
 
         Raises
         ------
-        QueryError
-            If a query means nothing, has no text, or has example pictures or filters.
+        QueryError, EncoderError
+            The first error of a query; `search_each` hands the answers to the others on.
         """
-        return self._search().search_texts(several(queries, "queries", as_query), k=k, explain=explain)
+        results = []
+        for answer in self.search_each(queries, options):
+            if isinstance(answer, MmsearchError):
+                raise answer
+            results.append(answer)
+        return results
+
+    def search_each(
+        self, queries: Query | str | Iterable[Query | str], options: SearchOptions = SearchOptions()
+    ) -> list[SearchResult | MmsearchError]:
+        """Return the answers to several queries as `search_many` does, with the error of a query in its place."""
+        return self._search().search_each(several(queries, "queries", as_query), options)
 
     def classify(
         self,
@@ -416,7 +336,7 @@ class Library:
         readable, vectors, errors = self.embed(images)
         predictions = {}
         if readable:
-            classes = class_embeddings(self._texts, labels, templates)
+            classes = class_embeddings(self._wanted_texts, labels, templates, at_once=TEXTS_TOGETHER)
             found = predict(vectors, classes, labels, encoder.logit_scale, k=k)
             predictions = dict(zip(readable, found, strict=True))
         return [
@@ -446,13 +366,64 @@ class Library:
         stacked = np.stack(list(vectors.values())) if vectors else np.zeros((0, self.reader().dim), np.float32)
         return list(vectors), stacked, errors
 
-    def _texts(self, texts: Sequence[str]) -> Matrix:
-        """Return the unit vectors float32 (n, dim) of texts, so many at a time that it can be given up between."""
-        encoder, parts = self.encoder(), []
-        for start in range(0, len(texts), _TEXTS):
-            self._check()
-            parts.append(encoder.encode_texts(texts[start : start + _TEXTS]))
-        return np.concatenate(parts)
+    def _wanted_texts(self, texts: Sequence[str]) -> Matrix:
+        """Return the unit vectors float32 (n, dim) of texts, if they are still wanted."""
+        self._check()
+        return self.encoder().encode_texts(texts)
+
+    def pictures(
+        self,
+        where: FilterLike | Iterable[FilterLike] = (),
+        *,
+        order: Order = "added",
+        after: str | None = None,
+        offset: int = 0,
+        limit: int = 100,
+    ) -> PicturePage:
+        """Return a page of the pictures that pass all filters.
+
+        Parameters
+        ----------
+        where : str, Predicate or mapping, or several
+            Filters, as for a search.
+        order : "added" or "path"
+            By id, which is the order in which they came into the library, or by folder and name.
+        after : str or None
+            Begin after a page: its `next`. No picture comes twice or is left out then, whatever comes or leaves
+            meanwhile; in the order `added`, that also holds for those that are renamed.
+        offset : int >= 0
+            Pictures passed over.
+        limit : int > 0
+            Pictures on the page at most.
+
+        Raises
+        ------
+        QueryError
+            If a filter is not understood or no picture could pass it, `after` is no `next`, or a number is too
+            small.
+        """
+        one_of(order, "order", Order)
+        after = None if after is None else as_text(after, "after")
+        filters = filters_of(where, "where")
+        offset, limit = as_count(offset, "offset", least=0), as_count(limit, "limit")
+        return self.reader().page(filters, order=order, after=after, offset=offset, limit=limit)
+
+    def facets(self, where: FilterLike | Iterable[FilterLike] = ()) -> Facets:
+        """Return the pictures that pass all filters in classes: by folder, year, size of the file and format.
+
+        Every class has the filters that give it. There are none where no picture could pass.
+
+        Raises
+        ------
+        QueryError
+            If a filter is not understood.
+        """
+        return self.reader().facets(filters_of(where, "where"))
+
+    def picture(self, image_id: int) -> ImageRecord | None:
+        """Return the picture with an id, or None if it is not in the library, or not any more."""
+        original = self.reader().original(as_id(image_id, "image_id"))
+        return None if original is None else original[0]
 
     def status(self) -> LibraryStatus:
         """Return what is in the library, and how well and by which route it is searched."""
@@ -520,16 +491,20 @@ class Library:
             self._store = Store.open(self.folder)
         return self._store
 
-    @property
     def decoder(self) -> PictureDecoder:
-        """What decodes pictures for this library, in a process apart; closed with the library."""
+        """Return what decodes pictures for this library, in a process apart; closed with the library."""
         if self._decoder is None:
             from mmsearch.processes.decoder import PictureDecoder
 
-            self._decoder = PictureDecoder(lambda: self._check())
+            library = weakref.proxy(self)
+            self._decoder = PictureDecoder(lambda: library._check())
         return self._decoder
 
     def _search(self) -> Searcher:
         if self._searcher is None:
-            self._searcher = Searcher(self.reader(), self.encoder, lambda: self.decoder, use_graph=self._use_graph)
+            library = weakref.proxy(self)  # a circle would keep files and a process until it is found
+            self._searcher = Searcher(
+                self.reader(), lambda: library.encoder(), lambda: library.decoder(),
+                use_graph=self._use_graph, check=lambda: library._check(),
+            )  # fmt: skip
         return self._searcher

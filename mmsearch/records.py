@@ -10,14 +10,32 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.arguments import as_id, as_number, as_path, as_text, ids_of, is_whole, several, texts_of, unfit
+from mmsearch.arguments import (
+    Expand,
+    Mode,
+    Rerank,
+    as_count,
+    as_flag,
+    as_id,
+    as_number,
+    as_path,
+    as_text,
+    ids_of,
+    is_whole,
+    one_of,
+    several,
+    unfit,
+)
 from mmsearch.errors import QueryError
+from mmsearch.predicates import FilterLike, Predicate, filters_of
 
 Matrix: TypeAlias = NDArray[np.float32]
 Cosines: TypeAlias = NDArray[np.float64]
 Pixels: TypeAlias = NDArray[np.uint8]
 PathLike: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 Modality: TypeAlias = Literal["text", "image"]
+Order: TypeAlias = Literal["added", "path"]
+"""Of pictures: that in which they came into the library, or that of folders and names."""
 ResizeMode: TypeAlias = Literal["shortest", "longest", "squash"]
 Interpolation: TypeAlias = Literal["bicubic", "bilinear"]
 _LATEST = (1 << 63) - 1
@@ -190,6 +208,18 @@ class ImageRecord:
 
 
 @dataclass(frozen=True)
+class PicturePage:
+    """Some of the pictures that pass filters, `n` in all; the page after begins `after` what `next` says.
+
+    `next` is None where no picture follows.
+    """
+
+    pictures: tuple[ImageRecord, ...]
+    n: int
+    next: str | None
+
+
+@dataclass(frozen=True)
 class BadPicture:
     """One picture that could not be used: where, a reason code of `PictureError`, and a sentence."""
 
@@ -300,8 +330,9 @@ class Query:
         Example pictures; an int is the id of a picture of the library.
     exclude : str or Term, or several
         Words to move away from.
-    where : str, or several
-        Filters `FIELD OP VALUE`, all of which must hold.
+    where : str, Predicate or mapping, or several
+        Filters, all of which must hold: texts (`mmsearch.predicates.text`), trees (`mmsearch.predicates.tree`), or
+        trees as JSON has them, such as `{"or": ["width > 800", {"field": "name", "op": "~", "value": "a*"}]}`.
     relevant, irrelevant : int, or several
         Ids of pictures of the library that are, and that are not, what is looked for; the latter are never hits.
 
@@ -314,7 +345,7 @@ class Query:
     text: str | Term | None = None
     images: tuple[str | int | PictureBytes | Term, ...] = ()
     exclude: tuple[str | Term, ...] = ()
-    where: tuple[str, ...] = ()
+    where: tuple[str | Predicate, ...] = ()
     relevant: tuple[int, ...] = ()
     irrelevant: tuple[int, ...] = ()
 
@@ -323,14 +354,14 @@ class Query:
         text: str | Term | None = None,
         images: Example | Term | Iterable[Example | Term] = (),
         exclude: str | Term | Iterable[str | Term] = (),
-        where: str | Iterable[str] = (),
+        where: FilterLike | Iterable[FilterLike] = (),
         relevant: int | Iterable[int] = (),
         irrelevant: int | Iterable[int] = (),
     ) -> None:
         object.__setattr__(self, "text", None if text is None else _as_words(text, "text"))
         object.__setattr__(self, "images", several(images, "images", as_example))
         object.__setattr__(self, "exclude", several(exclude, "exclude", _as_words))
-        object.__setattr__(self, "where", texts_of(where, "where", has_order=False))
+        object.__setattr__(self, "where", filters_of(where, "where"))
         object.__setattr__(self, "relevant", ids_of(relevant, "relevant"))
         object.__setattr__(self, "irrelevant", ids_of(irrelevant, "irrelevant"))
 
@@ -340,6 +371,48 @@ def as_query(value: object, name: str) -> Query:
     if not isinstance(value, Query | str):
         raise unfit(name, value, "a Query or a text")
     return value if isinstance(value, Query) else Query(text=value)
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """How a query is answered.
+
+    Parameters
+    ----------
+    k : int > 0
+        Hits at most; all matches if there are fewer.
+    mode : "global" or "local"
+        `local` looks at visual words alone, and needs no encoder; the query is one example picture then. In a
+        library without an encoder both are this.
+    rerank : "auto", "none" or "local"
+        Whether local features look again at what the embedding finds: pictures in which the example is seen by its
+        geometry go first. `auto` does so where the query is one example picture and nothing else, and the library
+        has visual words.
+    expand : "none", "average" or "alpha"
+        Whether the pictures that local features verify are added to the query, which is then asked once more: all
+        alike, or each by a power of its cosine (`mmsearch.query.feedback.expanded`).
+    explain : bool
+        Fill in the cosine of every hit to every term.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is of another type.
+    QueryError
+        If k is not above 0, or an option is another word.
+    """
+
+    k: int = 10
+    mode: Mode = "global"
+    rerank: Rerank = "auto"
+    expand: Expand = "none"
+    explain: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "k", as_count(self.k, "k"))
+        for name, words in (("mode", Mode), ("rerank", Rerank), ("expand", Expand)):
+            object.__setattr__(self, name, one_of(getattr(self, name), name, words))
+        as_flag(self.explain, "explain")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ PACKAGE = Path(mmsearch.__file__).parent
 LAYERS = [
     {"errors", "system", "names"},
     {"arguments"},
+    {"predicates"},
     {"records"},
     {"vectors", "samples", "file_array"},
     {"images", "encoders", "local", "bow", "indexes", "evaluation.metrics", "evaluation.cache"},
@@ -100,6 +101,17 @@ def foreign_imports(part, source):
             yield name
 
 
+def openings_of_the_store(source):
+    """Where a module looks behind the methods of the store: at its catalog, or at SQL."""
+    inside = {"mmsearch.store.catalog", "mmsearch.store.connect", "mmsearch.store.migrations", "sqlite3"}
+    for name in imported_modules(source):
+        if name == "sqlite3" or name.rpartition(".")[0] in inside:
+            yield name
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and node.attr in ("catalog", "execute", "db"):
+            yield f"line {node.lineno}: .{node.attr}"
+
+
 def linux_only(source):
     """Names and paths in a module that other systems lack; `fdatasync` has its fallback in store/publish.py."""
     for node in ast.walk(ast.parse(source)):
@@ -127,6 +139,49 @@ def test_module_imports_only_the_libraries_of_its_layer(path):
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_the_module_system_calls_what_linux_alone_has(path):
     assert part_of(path) == "system" or list(linux_only(path.read_text())) == []
+
+
+LONGEST = 60  # lines of a function, its docstring counted
+
+
+def long_functions(source):
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            n_lines = node.end_lineno - node.lineno + 1
+            if n_lines > LONGEST:
+                yield f"{node.name}: {n_lines} lines"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_function_is_longer_than_a_screen(path):
+    assert list(long_functions(path.read_text())) == []
+
+
+def test_the_check_of_long_functions_can_fail():
+    assert not list(long_functions("def short():\n" + "    n += 1\n" * 59))
+    assert list(long_functions("class Any:\n    async def long(self):\n" + "        n += 1\n" * 60))
+
+
+ASKING = [path for path in MODULES if part_of(path) in {"query", "ingest", "server", "library", "cli"}]
+
+
+@pytest.mark.parametrize("path", ASKING, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_who_searches_indexes_or_shows_a_library_asks_the_store_and_never_its_catalog(path):
+    assert list(openings_of_the_store(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from mmsearch.store.catalog import Catalog",
+        "import sqlite3",
+        "rows = store.catalog.dead_rows()",
+        "catalog = library.reader().catalog",
+        "n = connection.execute('SELECT count(*) FROM image')",
+    ],
+)
+def test_the_check_of_what_the_store_is_asked_can_fail(source):
+    assert list(openings_of_the_store(source))
 
 
 def test_graph_library_has_an_upper_bound_and_packages_of_weights_are_exact():

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmsearch.errors import LibraryDamagedError, VocabularyError
+from mmsearch import file_array
+from mmsearch.errors import LibraryDamagedError, MmsearchError, VocabularyError
 from mmsearch.file_array import FileArray, OpenFile
 
 N = 40
@@ -81,3 +82,13 @@ def test_the_file_is_open_as_long_as_somebody_holds_an_array_of_it(tmp_path):
     del other
     gc.collect()
     assert n_open() == 0
+
+
+def test_what_is_longer_than_a_system_reads_at_once_is_read_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_array, "_MOST", 100)
+    values = np.arange(1_000, dtype=np.int32).reshape(-1, 4)
+    (tmp_path / "file").write_bytes(b"head" + values.tobytes())
+    handle = os.open(tmp_path / "file", os.O_RDONLY)
+    array = FileArray(OpenFile(tmp_path / "file", handle, MmsearchError), values.dtype, values.shape, offset=4)
+    np.testing.assert_array_equal(array[:], values)
+    np.testing.assert_array_equal(array[7:101], values[7:101])

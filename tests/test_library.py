@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -441,6 +442,61 @@ def test_classification_and_decoding_are_given_up_when_the_check_says_so(indexed
     assert len(indexed.search(Query(images=[tmp_path / "slow.jpg"]), k=3).hits) == 3
 
 
+@pytest.mark.parametrize(
+    ("order", "key"), [("added", lambda image: image.image_id), ("path", lambda image: image.path)]
+)
+def test_pictures_are_listed_in_pages_that_follow_one_another(indexed, order, key):
+    listed, after = [], None
+    for n_left in (8, 5, 2):
+        page = indexed.pictures(order=order, after=after, limit=3)
+        assert page.n == 8
+        assert page.pictures == indexed.pictures(order=order, offset=8 - n_left, limit=3).pictures
+        listed, after = [*listed, *page.pictures], page.next
+    assert after is None
+    assert len(listed) == 8
+    assert listed == sorted(listed, key=key)
+    assert indexed.pictures(limit=8, order=order).next is None
+    assert indexed.pictures(offset=2**70, limit=2**70).pictures == ()
+
+
+def test_pictures_are_listed_by_filters(indexed, photos):
+    page = indexed.pictures(f"folder = {photos / 'trip'}", order="path")
+    assert [image.path for image in page.pictures] == [
+        str(photos / "trip" / f"{n}.jpg") for n in ("goldfish", "moose")
+    ]
+    assert (page.n, page.next) == (2, None)
+    with pytest.raises(QueryError, match="no picture passes both"):
+        indexed.pictures(["width > 10", "width < 5"])
+
+
+def test_a_list_of_pictures_that_means_nothing_is_refused(indexed):
+    for options, sentence in (
+        ({"order": "name"}, "order is 'name'; expected 'added' or 'path'"),
+        ({"offset": -1}, "offset is -1; expected at least 0"),
+        ({"limit": 0}, "limit is 0; expected at least 1"),
+        ({"after": "x"}, "after is 'x'; expected the `next` of a page"),
+        ({"after": 5}, "after is 5"),
+    ):
+        with pytest.raises((QueryError, TypeError), match=sentence):
+            indexed.pictures(**options)
+
+
+def test_a_picture_is_what_is_known_under_its_id(indexed):
+    for image in indexed.pictures().pictures:
+        assert indexed.picture(image.image_id) == image
+    for other in (0, -1, 999, 2**70):
+        assert indexed.picture(other) is None
+
+
+def test_facets_are_counts_with_the_filters_that_give_them(indexed, photos):
+    facets = indexed.facets()
+    assert [(facet.label, facet.n) for facet in facets.folders] == [(str(photos), 8), (str(photos / "trip"), 2)]
+    assert [(facet.label, facet.n) for facet in facets.formats] == [("JPEG", 8)]
+    assert facets.n == indexed.facets("width > 1").n == 8
+    for facet in (*facets.folders, *facets.sizes):
+        assert indexed.pictures(facet.where).n == facet.n
+
+
 def test_classification_is_the_softmax_of_scaled_cosines(indexed, photos, tiny):
     labels, templates = ["cat", "dog", "red car"], ["{}", "a photo of a {}."]
     found = indexed.classify([photos / "cat.jpg"], labels, templates=templates, k=3)[0]
@@ -507,7 +563,7 @@ def test_one_value_answers_like_a_list_of_it(indexed, photos):
         (Query(relevant=np.int64(1)), Query(relevant=[1])),
     ):
         assert indexed.search(alone).hits == indexed.search(listed).hits
-    assert indexed.search_texts("a dog")[0].hits == indexed.search_texts([Query("a dog")])[0].hits
+    assert indexed.search_many("a dog")[0].hits == indexed.search_many([Query("a dog")])[0].hits
     assert indexed.classify(str(cat), "a cat") == indexed.classify([cat], ["a cat"])
     assert indexed.classify(cat, "cat", templates="my {}")[0].predictions[0].label == "cat"
     assert indexed.embed(str(cat))[0] == [0]
@@ -551,7 +607,7 @@ def test_what_is_no_query_is_refused(indexed):
     with pytest.raises(TypeError, match=r"query is 5 \(int\); expected a Query or a text"):
         indexed.search(5)
     with pytest.raises(TypeError, match=r"queries\[1\] is None"):
-        indexed.search_texts(["a", None])
+        indexed.search_many(["a", None])
 
 
 def test_an_empty_path_is_no_library_and_no_cache(tmp_path):
@@ -567,3 +623,16 @@ def test_a_library_for_another_thread_keeps_the_weights_in_memory_where_nobody_c
     with indexed.sibling() as other:
         assert other.search("two dogs in the snow", k=1).hits
         assert str(indexed.folder / "encoder") not in Path("/proc/self/maps").read_text()
+
+
+def test_a_library_that_is_forgotten_leaves_no_process(indexed, photos, cache, tmp_path):
+    (tmp_path / "other.png").write_bytes(pictures.flat_png(200))
+    library = Library.open(indexed.folder, cache=cache)
+    library.search(Query(images=[tmp_path / "other.png"]))
+    process = library.decoder()._process
+    gc.disable()
+    try:
+        del library
+        assert process.has_ended()
+    finally:
+        gc.enable()

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmsearch import PictureBytes, Query, Term
+from mmsearch import PictureBytes, Query, SearchOptions, Term
+from mmsearch.errors import ArgumentError, QueryError
 
 PICTURE = PictureBytes(b"...", "a.jpg")
 
@@ -91,3 +92,17 @@ def test_a_picture_in_memory_is_bytes():
     assert PictureBytes(bytearray(b"abc")).data == b"abc"
     with pytest.raises(TypeError, match=r"data is 'cat.jpg' \(str\); expected the bytes of a picture file"):
         PictureBytes("cat.jpg")
+
+
+def test_options_of_a_search_are_checked_where_they_are_made_and_kept_as_those_of_python():
+    options = SearchOptions(np.int64(3), mode=np.str_("local"))
+    assert (type(options.k), type(options.mode)) == (int, str)
+    assert options == SearchOptions(k=3, mode="local")
+    for wrong, sentence in (
+        ({"k": 0}, "k is 0; expected at least 1"),
+        ({"mode": "lokal"}, "mode is 'lokal'; expected 'global' or 'local'"),
+        ({"rerank": None}, "rerank is None; expected 'auto', 'none' or 'local'"),
+        ({"explain": "no"}, "explain is 'no'"),
+    ):
+        with pytest.raises((QueryError, ArgumentError), match=sentence):
+            SearchOptions(**wrong)

@@ -7,7 +7,7 @@ Points enter, centroids leave. Distances are matrix products over chunks of poin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -93,7 +93,18 @@ def kmeans(
     middle = points.mean(axis=0, dtype=np.float64).astype(np.float32)
     points = points - middle
     choose = {"k-means++": _spread_points, "sampled": _sampled_points}[one_of(seeding, "seeding", Seeding)]
-    centroids = points[choose(points, n_clusters, rng)]
+    result = _lloyd(points, points[choose(points, n_clusters, rng)], max_iterations, tolerance, on_iteration)
+    return replace(result, centroids=result.centroids + middle)
+
+
+def _lloyd(
+    points: Matrix,
+    centroids: Matrix,
+    max_iterations: int,
+    tolerance: float,
+    on_iteration: Callable[[int, float], None],
+) -> KMeansResult:
+    """Return what centroids become when each moves to the mean of its points, again and again; see `kmeans`."""
     before, has_converged, n_iterations = np.inf, False, 0
     while n_iterations < max_iterations and not has_converged:
         labels, distances = nearest_centroids(points, centroids)
@@ -104,7 +115,7 @@ def kmeans(
         on_iteration(n_iterations, inertia)
     labels, distances = nearest_centroids(points, centroids)
     inertia = float(distances.sum(dtype=np.float64))
-    return KMeansResult(centroids + middle, labels, inertia, n_iterations, has_converged)
+    return KMeansResult(centroids, labels, inertia, n_iterations, has_converged)
 
 
 def kmeans_in_cells(

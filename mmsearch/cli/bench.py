@@ -40,6 +40,10 @@ TrecOption = Annotated[
 ImagesOption = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Where the pictures are, if not beside the file.")
 ]
+VocabularyOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="With --local: visual words from a file (default: learned on the gallery)."),
+]
 SplitOption = Annotated[
     str | None, typer.Option(metavar="S", help="Only this split; for token files a file of picture names.")
 ]
@@ -122,12 +126,7 @@ def instance(
         bool,
         typer.Option("--local", help="Also every model reranked by local features, and visual words alone."),
     ] = False,
-    vocabulary: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="With --local: visual words from a file (default: learned on the gallery)."
-        ),
-    ] = None,
+    vocabulary: VocabularyOption = None,
     without_relevant: Annotated[
         WithoutRelevant, typer.Option(help="What becomes of queries to which nothing is relevant.")
     ] = "skip",

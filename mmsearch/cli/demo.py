@@ -57,7 +57,8 @@ def demo(library: LibraryOption = None) -> None:
 def _forget_others(opened: Library, folder: Path) -> None:
     """Forget the sample pictures of other installations, which would be listed beside the same ones of this."""
     with suppress(LibraryNotFoundError):
-        others = {Path(image.path).parent for image in opened.reader().catalog.images()} - {folder}
+        page = opened.pictures(limit=1_000_000)  # samples and nothing else: a few dozen of each installation
+        others = {Path(image.path).parent for image in page.pictures} - {folder}
         if others:
             opened.remove(sorted(others))
 

@@ -21,6 +21,43 @@ _NAMED = 20  # bad pictures named one by one on the terminal
 EXIT_SOME_BAD = 3
 
 
+MegapixelsOption = Annotated[
+    float | None,
+    typer.Option(
+        min=1.0,
+        max=1000.0,
+        help="Refuse pictures that need memory for more pixels than this (default: as before, else 64)",
+        show_default=False,
+    ),
+]
+RecallOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0.5,
+        max=1.0,
+        help="ANN recall@10 the graph must reach, else search is exact (default: 0.95)",
+        show_default=False,
+    ),
+]
+LocalOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--local/--no-local",
+        help="Describe pictures by local features too, as visual words (default: as before, else where "
+        "OpenCV is installed)",
+        show_default=False,
+    ),
+]
+RememberOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--remember/--no-remember",
+        help="Remember the texts that are looked for, to answer them faster (default: as before, else yes)",
+        show_default=False,
+    ),
+]
+
+
 def index(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", readable=False, help="Folders and pictures.")],
     library: LibraryOption = None,
@@ -31,45 +68,14 @@ def index(
         bool,
         typer.Option("--recheck", help="Try rejected files again, and compare the contents of all others."),
     ] = False,
-    max_megapixels: Annotated[
-        float | None,
-        typer.Option(
-            min=1.0,
-            max=1000.0,
-            help="Refuse pictures that need memory for more pixels than this (default: as before, else 64)",
-            show_default=False,
-        ),
-    ] = None,
-    recall: Annotated[
-        float | None,
-        typer.Option(
-            min=0.5,
-            max=1.0,
-            help="ANN recall@10 the graph must reach, else search is exact (default: 0.95)",
-            show_default=False,
-        ),
-    ] = None,
-    local: Annotated[
-        bool | None,
-        typer.Option(
-            "--local/--no-local",
-            help="Describe pictures by local features too, as visual words (default: as before, else where "
-            "OpenCV is installed)",
-            show_default=False,
-        ),
-    ] = None,
+    max_megapixels: MegapixelsOption = None,
+    recall: RecallOption = None,
+    local: LocalOption = None,
     vocabulary: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Visual words to use instead of learning them.", show_default=False),
     ] = None,
-    remember: Annotated[
-        bool | None,
-        typer.Option(
-            "--remember/--no-remember",
-            help="Remember the texts that are looked for, to answer them faster (default: as before, else yes)",
-            show_default=False,
-        ),
-    ] = None,
+    remember: RememberOption = None,
     output: FormatOption = None,
 ) -> None:
     """Find pictures below PATH, embed what is new or changed, and forget what is gone.

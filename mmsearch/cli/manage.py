@@ -61,13 +61,16 @@ def _search_rows(found: LibraryStatus) -> list[list[str]]:
         return [["search", route]]
     if not found.n_in_graph:
         return [["search", f"exact, recall 1 (a graph is built from {found.graph_from} vectors on)"]]
+    from mmsearch.store.graph import plans_of_json
+
     rows = [["graph", f"{found.n_in_graph} vectors, target recall@10 {found.recall_target} (a shell search scans)"]]
-    for modality, one in found.search.items():
-        measured = (
-            f"graph: recall@10 {one['recall']:.3f} at ef {one['ef']}, {one['graph_ms']:.2f} ms; "
-            f"exact: {one['exact_ms']:.2f} ms"
+    for modality, plan in plans_of_json(found.search).items():
+        measured = plan.measured
+        figures = (
+            f"graph: recall@10 {measured.recall:.3f} at ef {measured.effort}, {measured.index_ms:.2f} ms; "
+            f"exact: {measured.exact_ms:.2f} ms"
         )
-        rows.append([f"{modality} queries", f"{one['route']} ({measured})"])
+        rows.append([f"{modality} queries", f"{plan.index} ({figures})"])
     return rows
 
 

@@ -16,68 +16,80 @@ from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
 
 if TYPE_CHECKING:
     from mmsearch.output import OutputFile
-    from mmsearch.records import Hit, Query, SearchResult, Term
+    from mmsearch.records import Hit, Query, SearchOptions, SearchResult, Term
 
 _COLUMNS = ("rank", "score", "path", "image_id", "width", "height", "taken_at")
 # Those of a tsv that stand inside `local` elsewhere; last, so that who reads by place reads on.
 _LOCAL_COLUMNS = {"is_verified": "is_verified", "n_inliers": "n_inliers", "score": "local_score"}
 
 
+ImagesOption = Annotated[
+    list[str] | None, typer.Option("-i", "--image", metavar="IMAGE", help="Example picture; repeatable.")
+]
+ExcludedOption = Annotated[
+    list[str] | None, typer.Option("--not", metavar="TEXT", help="What it should not show; repeatable.")
+]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="EXPR",
+        help="FIELD OP VALUE, such as 'taken >= 2023-05', 'folder = ~/photos', or several with and, or, not, "
+        "parentheses: 'format = png or not (width > 800 and name ~ img*)'; repeated filters must all hold. "
+        "Fields: path folder name taken width height size format; operators: = != < <= > >= and ~ (glob). A "
+        "folder or path may begin with ~, your home folder. Where there are several, a value in double quotes "
+        "may hold and, or, and parentheses.",
+    ),
+]
+WeightsOption = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--weight",
+        metavar="W",
+        help="One for each term, in order: text, -i ..., --not ...; the terms are then taken as they are.",
+    ),
+]
+ModeOption = Annotated[
+    Mode,
+    typer.Option(
+        help="local: by the visual words of the example alone, without an encoder; always so in a library of "
+        "--model none."
+    ),
+]
+RerankOption = Annotated[
+    Rerank,
+    typer.Option(
+        help="local: pictures in which the example is verified by its local features go first; auto: for an "
+        "example picture alone."
+    ),
+]
+ExpandOption = Annotated[
+    Expand,
+    typer.Option(
+        help="average or alpha: add the pictures that local features verify to the query, all alike or by "
+        "their similarity, and ask once more."
+    ),
+]
+PageOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Also write a page that draws the matches of an example with every hit."),
+]
+
+
 def search(
     text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="What the picture shows.")] = None,
-    images: Annotated[
-        list[str] | None, typer.Option("-i", "--image", metavar="IMAGE", help="Example picture; repeatable.")
-    ] = None,
-    excluded: Annotated[
-        list[str] | None, typer.Option("--not", metavar="TEXT", help="What it should not show; repeatable.")
-    ] = None,
+    images: ImagesOption = None,
+    excluded: ExcludedOption = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many pictures.")] = 10,
-    where: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--where",
-            metavar="EXPR",
-            help="FIELD OP VALUE, such as 'taken >= 2023-05', 'folder = ~/photos', 'width > 800'; "
-            "repeated filters must all hold. Fields: path folder name taken width height size format; "
-            "operators: = != < <= > >= and ~ (glob). A folder or path may begin with ~, your home folder.",
-        ),
-    ] = None,
-    weights: Annotated[
-        list[float] | None,
-        typer.Option(
-            "--weight",
-            metavar="W",
-            help="One for each term, in order: text, -i ..., --not ...; the terms are then taken as they are.",
-        ),
-    ] = None,
-    mode: Annotated[
-        Mode,
-        typer.Option(
-            help="local: by the visual words of the example alone, without an encoder; always so in a library of "
-            "--model none."
-        ),
-    ] = "global",
-    rerank: Annotated[
-        Rerank,
-        typer.Option(
-            help="local: pictures in which the example is verified by its local features go first; auto: for an "
-            "example picture alone."
-        ),
-    ] = "auto",
-    expand: Annotated[
-        Expand,
-        typer.Option(
-            help="average or alpha: add the pictures that local features verify to the query, all alike or by "
-            "their similarity, and ask once more."
-        ),
-    ] = "none",
+    where: WhereOption = None,
+    weights: WeightsOption = None,
+    mode: ModeOption = "global",
+    rerank: RerankOption = "auto",
+    expand: ExpandOption = "none",
     explain: Annotated[
         bool, typer.Option("--explain", help="Show the score of every term, of local features, and the route.")
     ] = False,
-    html: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Also write a page that draws the matches of an example with every hit."),
-    ] = None,
+    html: PageOption = None,
     is_forced: ForceOption = False,
     library: LibraryOption = None,
     output: FormatOption = None,
@@ -91,36 +103,49 @@ def search(
         raise typer.BadParameter("give a TEXT, an example picture with -i, or both")
     # One query is bound by memory: starting a thread pool for its arithmetic costs more than it saves.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from mmsearch.records import SearchOptions
+
     given = _Given([] if text is None else [text], images or [], excluded or [], weights or [])
     query = given.query(where or [])
     page = None if html is None else _page(html, given, is_forced=is_forced)
+    options = SearchOptions(k, mode, rerank, expand, explain)
     # A single search costs less by a scan than by loading the graph, at any size; and the scan misses nothing.
     with open_library(library, use_graph=False) as opened:
-        result = opened.search(query, k=k, explain=explain, mode=mode, rerank=rerank, expand=expand)
-    wanted = chosen(output)
+        (result,) = opened.search_many(query, options)
+    _write(result, chosen(output), explain=explain)
+    _say(result, given, options)
+    if page is not None:
+        _write_page(page, query, result)
+
+
+def _write(result: SearchResult, wanted: Format, *, explain: bool) -> None:
+    """Write the hits as data, or as a table."""
     if wanted is Format.table:
         _print(result)
-    else:
-        rows = [_record(hit, result, explain=explain) for hit in result.hits]
-        if wanted is Format.tsv:
-            rows = [_with_columns(row, row["local"] or {}) for row in rows]
-        write_rows(rows, (*_COLUMNS, *_LOCAL_COLUMNS.values()), wanted)
+        return
+    rows = [_record(hit, result, explain=explain) for hit in result.hits]
+    if wanted is Format.tsv:
+        rows = [_with_columns(row, row["local"] or {}) for row in rows]
+    write_rows(rows, (*_COLUMNS, *_LOCAL_COLUMNS.values()), wanted)
+
+
+def _say(result: SearchResult, given: _Given, options: SearchOptions) -> None:
+    """Say what is worth knowing of an answer besides its hits."""
     for problem in result.problems:
         say(f"problem: {problem}")
     n_missing = sum(hit.is_missing for hit in result.hits)
     if n_missing:
         gone = f"{n_missing} of these files {'is' if n_missing == 1 else 'are'} gone"
         say(f"{gone}: `mmsearch index` their new folder, or `mmsearch rm` the old one")
-    if explain:
+    if options.explain:
         say(f"terms: {given.weighed()}")
         seconds = ", ".join(f"{stage} {1000 * value:.1f} ms" for stage, value in result.seconds.items())
         say(f"route: {result.route}, {result.n_candidates} candidates; {seconds}")
-    if result.local and (explain or result.route == "local" or rerank == "local" or not result.hits):
+    is_local_asked = options.explain or result.route == "local" or options.rerank == "local"
+    if result.local and (is_local_asked or not result.hits):
         say(result.local)
-    elif not explain and not result.hits:
+    elif not options.explain and not result.hits:
         say("no picture matches")
-    if page is not None:
-        _write_page(page, query, result)
 
 
 @dataclass(frozen=True)

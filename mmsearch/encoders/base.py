@@ -36,6 +36,9 @@ class ImageEncoder(Protocol):
     def preprocessing(self) -> Preprocessing:
         """How pictures must be decoded for `encode_images`."""
 
+    def load_images(self) -> None:
+        """Load the image tower now; `encode_images` does so by itself."""
+
     def encode_images(self, pixels: Pixels) -> Matrix:
         """Return unit vectors float32 (n, dim) of upright RGB pixels uint8 (n, height, width, 3)."""
 

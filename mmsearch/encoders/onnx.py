@@ -91,17 +91,18 @@ class OnnxEncoder:
         self._is_in_memory = True
 
     def encode_images(self, pixels: Pixels) -> Matrix:
-        """Return unit vectors float32 (n, dim) of upright RGB pixels uint8 (n, height, width, 3).
-
-        The image tower is loaded by the first call, also by one without pictures.
-        """
+        """Return unit vectors float32 (n, dim) of upright RGB pixels uint8 (n, height, width, 3)."""
         expected = (*self.preprocessing.size, 3)
         if pixels.shape[1:] != expected:
             raise DimensionError(f"pictures have shape {pixels.shape[1:]}, the image tower takes {expected}")
+        self.load_images()
+        return self._run(self._image_session, pixels)
+
+    def load_images(self) -> None:
+        """Load the image tower, unless it is; `encode_images` does so by itself."""
         with self._loading:
             if self._image_session is None:
                 self._image_session = self._session(IMAGE, is_packed=True)
-        return self._run(self._image_session, pixels) if len(pixels) else np.zeros((0, self.dim), np.float32)
 
     @property
     def has_words(self) -> bool:

@@ -12,18 +12,21 @@ from mmsearch.encoders.prompts import DEFAULT_TEMPLATES, fill_templates
 from mmsearch.records import Matrix, Prediction
 from mmsearch.vectors import inner_products, l2_normalize
 
-_PROMPTS = 1024  # encoded at a time, about
-
 
 def class_embeddings(
     encode_texts: Callable[[Sequence[str]], Matrix],
     labels: str | Iterable[str],
     templates: str | Iterable[str] = DEFAULT_TEMPLATES,
+    *,
+    at_once: int = 1024,
 ) -> Matrix:
-    """Return one unit vector per label, float32 (n_labels, dim): the mean of its prompts', renormalised."""
+    """Return one unit vector per label, float32 (n_labels, dim): the mean of its prompts', renormalised.
+
+    About `at_once` prompts are made and encoded at a time.
+    """
     templates = texts_of(templates, "templates")
     prompts, means = fill_templates(labels, templates), []
-    n_labels = max(1, _PROMPTS // max(1, len(templates)))
+    n_labels = max(1, at_once // max(1, len(templates)))
     while part := [text for texts in islice(prompts, n_labels) for text in texts]:
         vectors = encode_texts(part)
         means.append(vectors.reshape(-1, len(templates), vectors.shape[1]).mean(axis=1))

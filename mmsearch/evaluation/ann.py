@@ -1,4 +1,4 @@
-"""How well the library's own index finds the exact neighbours, and how fast: the graph over its beams.
+"""How well the library's own index finds the exact neighbours, and how fast: the graph over its efforts.
 
 ANN recall@10 is the share of the exact ten neighbours that the graph finds: the quality of the index, not of the
 retrieval. Texts and pictures are measured apart, as they lie differently among the vectors.
@@ -15,12 +15,12 @@ import numpy as np
 
 from mmsearch.errors import QueryError
 from mmsearch.evaluation.metrics.uncertainty import mean_interval
-from mmsearch.indexes.calibrate import BEAMS, K, ann_recall_at_k, picture_queries, single_query_ms
+from mmsearch.indexes.base import VectorIndex
 from mmsearch.indexes.exact import ExactIndex
-from mmsearch.indexes.hnsw import HnswIndex
+from mmsearch.indexes.plans import EXACT, K, Plan, ann_recall_at_k, picture_queries, single_query_ms
 from mmsearch.records import Matrix
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, PublishedGraph, graph_in_memory, load_graph, routed
+from mmsearch.store.graph import GraphSettings, PublishedGraph, followed, graph_in_memory, load_graph, plan_json
 from mmsearch.store.matrix import open_rows
 
 DEFINITIONS = {
@@ -42,7 +42,7 @@ def run_ann(
     texts: Matrix,
     *,
     n_queries: int = 1000,
-    beams: Sequence[int] = BEAMS,
+    efforts: Sequence[int] | None = None,
     seed: int = 0,
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> dict[str, Any]:
@@ -58,8 +58,8 @@ def run_ann(
         Unit embeddings of text queries; none if the library knows no words.
     n_queries : int > 0
         Queries of each kind at most. Picture queries are stored vectors, moved a little.
-    beams : sequence of int
-        Values of `ef`.
+    efforts : sequence of int, optional
+        Those to measure; all that the index names if not given.
     seed : int
         Of the picture queries and the intervals.
     on_progress : callable
@@ -69,7 +69,7 @@ def run_ann(
     -------
     dict
         The report as JSON: the index with its size and build time; for `text` and `image` queries the exact scan
-        and every beam with recall (95 % interval), percentiles of latency, and rate; the choice of the library.
+        and every effort with recall (95 % interval), percentiles of latency, and rate; the choice of the library.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def run_ann(
     """
     store = Store.open(folder)
     try:
-        return _measured(store, settings, texts, n_queries, beams, seed, on_progress)
+        return _measured(store, settings, texts, n_queries, efforts, seed, on_progress)
     finally:
         store.close()
 
@@ -88,7 +88,7 @@ def _measured(
     settings: GraphSettings,
     texts: Matrix,
     n_queries: int,
-    beams: Sequence[int],
+    efforts: Sequence[int] | None,
     seed: int,
     on_progress: OnProgress,
 ) -> dict[str, Any]:
@@ -100,12 +100,13 @@ def _measured(
             )
         loaded = load_graph(store)
         graph = graph_in_memory(store, settings, on_progress=on_progress) if isinstance(loaded, str) else loaded
-        graph.calibrations = routed(graph.calibrations, store.n_rows - len(dead))
-        matrix = open_rows(store.vectors_path(store.epoch), graph.covered, store.dim)
-    exact = ExactIndex(matrix, [row for row in dead if row < graph.covered])
+        plans = followed(graph.plans, store.n_rows - len(dead))
+        matrix = open_rows(store.vectors_path(store.epoch), graph.index.n_rows, store.dim)
+    exact = ExactIndex(matrix, dead)
+    efforts = graph.index.efforts if efforts is None else efforts
     queries = {"text": texts[:n_queries], "image": picture_queries(matrix, n_queries, seed=seed)}
     queries = {modality: vectors for modality, vectors in queries.items() if len(vectors)}
-    n_steps, n_done = len(queries) * (len(beams) + 1), 0
+    n_steps, n_done = len(queries) * (len(efforts) + 1), 0
 
     def step() -> None:
         nonlocal n_done
@@ -113,7 +114,7 @@ def _measured(
         on_progress("measure", n_done, n_steps)
 
     results = {
-        modality: _modality(graph, modality, exact, vectors, beams, seed, step)
+        modality: _modality(graph.index, plans.get(modality), exact, vectors, efforts, seed, step)
         for modality, vectors in queries.items()
     }
     return {
@@ -129,17 +130,16 @@ def _measured(
 def _index_facts(
     store: Store, graph: PublishedGraph, settings: GraphSettings, *, is_in_memory: bool
 ) -> dict[str, Any]:
-    n_nodes = graph.index.n_nodes
+    facts = graph.index.facts
     return {
         "model": store.catalog.meta("model"),
         "n_vectors": store.n_rows - store.catalog.count("dead"),
-        "n_in_graph": n_nodes,
+        "n_in_graph": facts.n_held,
         "n_dead_in_graph": len(graph.index.dead),
         "dim": store.dim,
-        "M": graph.index.m,
-        "ef_construction": graph.index.ef_construction,
+        **facts.settings,
         "vector_bytes": 2 * store.dim,
-        "graph_bytes_per_vector": round(graph.index.size_bytes / max(1, n_nodes), 1),
+        "graph_bytes_per_vector": round(facts.size_bytes / max(1, facts.n_held), 1),
         "build_seconds": None if graph.build_seconds is None else round(graph.build_seconds, 4),
         "is_built_for_this_measurement": is_in_memory,
         "recall_target": settings.recall_target,
@@ -148,11 +148,11 @@ def _index_facts(
 
 
 def _modality(
-    graph: PublishedGraph,
-    modality: str,
-    exact: ExactIndex,
+    index: VectorIndex,
+    plan: Plan | None,
+    exact: VectorIndex,
     queries: Matrix,
-    beams: Sequence[int],
+    efforts: Sequence[int],
     seed: int,
     step: Callable[[], None],
 ) -> dict[str, Any]:
@@ -160,13 +160,12 @@ def _modality(
     scan = _speed(exact, queries, queries[:_N_EXACT])
     step()
     measured = []
-    for ef in beams:
-        with graph.index.beam(ef):
-            recall = ann_recall_at_k(graph.index.search(queries, K)[1], expected)
-            low, high = mean_interval(recall, seed=seed)
-            speed = _speed(graph.index, queries, queries)
+    for effort in efforts:
+        recall = ann_recall_at_k(index.search(queries, K, effort)[1], expected)
+        low, high = mean_interval(recall, seed=seed)
+        speed = _speed(index, queries, queries, effort)
         measured.append({
-            "ef": ef,
+            "ef": effort,
             "recall": round(float(recall.mean()), 4),
             "low": round(low, 4),
             "high": round(high, 4),
@@ -175,12 +174,11 @@ def _modality(
             "times_exact_batch": _ratio(speed["queries_per_s"], scan["queries_per_s"]),
         })  # fmt: skip
         step()
-    chosen = graph.calibrations.get(modality)
     return {
         "n_queries": len(queries),
         "exact": scan,
         "beams": measured,
-        "chosen": chosen.to_json() if chosen is not None else {"route": "exact"},
+        "chosen": {"route": EXACT} if plan is None else plan_json(plan),
     }
 
 
@@ -188,13 +186,15 @@ def _ratio(first: float | None, second: float | None) -> float | None:
     return round(first / second, 2) if first and second else None
 
 
-def _speed(index: HnswIndex | ExactIndex, queries: Matrix, singles: Matrix) -> dict[str, float | None]:
+def _speed(
+    index: VectorIndex, queries: Matrix, singles: Matrix, effort: int | None = None
+) -> dict[str, float | None]:
     rates, start = list[float](), time.perf_counter()
     while not rates or time.perf_counter() - start < _BATCH_SECONDS:
         before = time.perf_counter()
-        index.search(queries, K)
+        index.search(queries, K, effort)
         rates.append(len(queries) / (time.perf_counter() - before))
-    times = np.percentile(single_query_ms(index, singles), PERCENTILES)
+    times = np.percentile(single_query_ms(index, singles, effort), PERCENTILES)
     return {
         **{
             f"p{p}_ms": round(float(ms), 4) if len(singles) * (100 - p) >= 100 else None

@@ -87,14 +87,7 @@ def run_classification(
             results[encoder.encoder.name][name], values[name][encoder.encoder.name] = result, accuracies
     return {
         "benchmark": "classify",
-        "set": {
-            "name": benchmark.name,
-            "n_pictures": len(benchmark.pictures),
-            "n_classes": len(benchmark.class_names),
-            "class_names": list(benchmark.class_names),
-            "bad": bad_pictures(benchmark.pictures, bad),
-            "left_out": list(benchmark.left_out),
-        },
+        "set": _set_facts(benchmark, bad),
         "seed": seed,
         "ties": BY_CLASS,
         "definitions": DEFINITIONS,
@@ -103,6 +96,17 @@ def run_classification(
         "encoders": described_encoders(encoders),
         "results": results,
         "comparisons": _comparisons(values, seed) if len(encoders) > 1 else {},
+    }
+
+
+def _set_facts(benchmark: ClassSet, bad: dict[int, str]) -> dict[str, Any]:
+    return {
+        "name": benchmark.name,
+        "n_pictures": len(benchmark.pictures),
+        "n_classes": len(benchmark.class_names),
+        "class_names": list(benchmark.class_names),
+        "bad": bad_pictures(benchmark.pictures, bad),
+        "left_out": list(benchmark.left_out),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from mmsearch.datasets.sets import GROUPS_OF_FOUR, REVISITED, InstanceSet, Task
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.encode import SetEncoder, bad_pictures, described_encoders, refuse_repeated
 from mmsearch.evaluation.local import LocalOptions, scores_by_search, words_library
-from mmsearch.evaluation.measures import NS_SCORE, RANKING, REVISITED_RANKING, described, kept_queries
+from mmsearch.evaluation.measures import NS_SCORE, RANKING, REVISITED_RANKING, Measure, described, kept_queries
 from mmsearch.evaluation.metrics.ranks import Ids, Qrels, rank_relevant_of_rows
 from mmsearch.evaluation.ranking import Item, OnRanking, Ranking, Scored, compare_parts, score
 from mmsearch.evaluation.ties import BY_PLACE, ties_of
@@ -75,54 +76,75 @@ def run_instance(
     """
     one_of(without_relevant, "without_relevant", WithoutRelevant)
     refuse_repeated(encoders)
-    measures = REVISITED_RANKING if benchmark.protocol == REVISITED else RANKING
-    is_of_four = benchmark.protocol == GROUPS_OF_FOUR
-    found: dict[str, dict[str, Scored]] = {}
+    scored: dict[str, dict[str, Scored]] = {}
     bad: list[dict[str, str]] = []
     left_out: set[str] = set()  # tasks and parts in which nothing can be asked
     for name, answers in _systems(benchmark, encoders, local):
         bad = answers.bad
-        found[name] = {}
-        for part, task in benchmark.tasks.items():
-            ranking, asked, n_without = _ranking(benchmark, answers, task, without_relevant)
-            if not asked:
-                left_out.add(part)
-                continue
-            on_ranking(name, part, ranking)
-            scored = score(ranking, measures=measures, n_without_relevant=n_without, seed=seed)
-            found[name][part] = _with_ns_score(scored, ranking) if is_of_four else scored
-            place = {query: i for i, query in enumerate(asked)}
-            for label, queries in benchmark.parts.items():
-                own = [place[query] for query in queries if query in place]
-                if own:
-                    found[name][label] = scored.of(own)
-                else:
-                    left_out.add(label)
-        if not found[name]:
-            raise GroundTruthError(
-                f"{benchmark.name}: no query that can be read has a relevant picture in the gallery"
-            )
+        scored[name], empty = _scored_parts(benchmark, answers, without_relevant, seed, partial(on_ranking, name))
+        left_out |= empty
     return {
         "benchmark": "instance",
-        "set": {
-            "name": benchmark.name,
-            "protocol": benchmark.protocol,
-            "n_pictures": len(benchmark.gallery),
-            "n_queries": len(benchmark.queries),
-            "bad": bad,
-            "left_out": list(benchmark.left_out),
-            "without_queries": sorted(left_out),
-        },
+        "set": _set_facts(benchmark, bad, left_out),
         "seed": seed,
         "without_relevant": without_relevant,
         "ties": BY_PLACE,
-        **described((*measures, NS_SCORE) if is_of_four else measures),
+        **described((*RANKING, NS_SCORE) if benchmark.protocol == GROUPS_OF_FOUR else _ranking_measures(benchmark)),
         "encoders": described_encoders(encoders),
         "results": {
-            name: {part: one.to_json(seed=seed) for part, one in parts.items()} for name, parts in found.items()
+            name: {part: one.to_json(seed=seed) for part, one in parts.items()} for name, parts in scored.items()
         },
-        "comparisons": compare_parts(found, seed=seed),
+        "comparisons": compare_parts(scored, seed=seed),
     }
+
+
+def _set_facts(benchmark: InstanceSet, bad: list[dict[str, str]], left_out: set[str]) -> dict[str, Any]:
+    return {
+        "name": benchmark.name,
+        "protocol": benchmark.protocol,
+        "n_pictures": len(benchmark.gallery),
+        "n_queries": len(benchmark.queries),
+        "bad": bad,
+        "left_out": list(benchmark.left_out),
+        "without_queries": sorted(left_out),
+    }
+
+
+def _ranking_measures(benchmark: InstanceSet) -> tuple[Measure, ...]:
+    """Return the measures that the protocol of a set has of every part of its queries."""
+    return REVISITED_RANKING if benchmark.protocol == REVISITED else RANKING
+
+
+def _scored_parts(
+    benchmark: InstanceSet,
+    answers: _Answers,
+    without_relevant: WithoutRelevant,
+    seed: int,
+    on_ranking: Callable[[str, Ranking], None],
+) -> tuple[dict[str, Scored], set[str]]:
+    """Return the measures of each task and each part of the queries, and the tasks and parts without any query."""
+    measures = _ranking_measures(benchmark)
+    scored: dict[str, Scored] = {}
+    empty: set[str] = set()
+    for name, task in benchmark.tasks.items():
+        ranking, asked, n_without = _ranking(benchmark, answers, task, without_relevant)
+        if not asked:
+            empty.add(name)
+            continue
+        on_ranking(name, ranking)
+        task_scored = score(ranking, measures=measures, n_without_relevant=n_without, seed=seed)
+        is_of_four = benchmark.protocol == GROUPS_OF_FOUR
+        scored[name] = _with_ns_score(task_scored, ranking) if is_of_four else task_scored
+        place = {query: i for i, query in enumerate(asked)}
+        for label, queries in benchmark.parts.items():
+            places = [place[query] for query in queries if query in place]
+            if places:
+                scored[label] = task_scored.of(places)
+            else:
+                empty.add(label)
+    if not scored:
+        raise GroundTruthError(f"{benchmark.name}: no query that can be read has a relevant picture in the gallery")
+    return scored, empty
 
 
 def system_names(encoders: Sequence[SetEncoder], *, is_local: bool) -> list[str]:

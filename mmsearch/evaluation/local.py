@@ -13,7 +13,7 @@ import numpy as np
 from mmsearch.arguments import Mode
 from mmsearch.evaluation.encode import NO_GRAPH, OnProgress, SetEncoder
 from mmsearch.library import Library
-from mmsearch.records import Matrix, Query
+from mmsearch.records import Matrix, Query, SearchOptions
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,11 @@ def scores_by_search(
     """
     place_of = {os.fspath(path.absolute()): place for place, path in enumerate(gallery)}
     scores = np.zeros((len(queries), len(gallery)), dtype=np.float32)
+    options = SearchOptions(k=len(gallery), mode=mode, rerank="local")
     falling = 1 - np.arange(len(gallery), dtype=np.float32) / len(gallery)
     for row, query in enumerate(queries):
-        found = library.search(Query(images=[query]), k=len(gallery), mode=mode, rerank="local")
-        places = [place_of[hit.path] for hit in found.hits]
+        (result,) = library.search_many(Query(images=[query]), options)
+        places = [place_of[hit.path] for hit in result.hits]
         scores[row, places] = falling[: len(places)]
         on_progress("search", row + 1, len(queries))
     return scores

@@ -71,13 +71,7 @@ def run_retrieval(
             found[name][part] = score(ranking, seed=seed)
     return {
         "benchmark": "retrieval",
-        "set": {
-            "name": benchmark.name,
-            "n_pictures": len(benchmark.pictures),
-            "n_texts": len(benchmark.texts),
-            "n_repeated_texts": benchmark.n_repeated_texts,
-            "bad": bad_pictures(benchmark.pictures, bad),
-        },
+        "set": _set_facts(benchmark, bad),
         "seed": seed,
         "ties": BY_PLACE,
         **described(),
@@ -86,6 +80,16 @@ def run_retrieval(
             name: {part: one.to_json(seed=seed) for part, one in parts.items()} for name, parts in found.items()
         },
         "comparisons": compare_parts(found, seed=seed),
+    }
+
+
+def _set_facts(benchmark: CaptionSet, bad: dict[int, str]) -> dict[str, Any]:
+    return {
+        "name": benchmark.name,
+        "n_pictures": len(benchmark.pictures),
+        "n_texts": len(benchmark.texts),
+        "n_repeated_texts": benchmark.n_repeated_texts,
+        "bad": bad_pictures(benchmark.pictures, bad),
     }
 
 

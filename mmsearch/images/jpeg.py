@@ -74,10 +74,10 @@ def jpeg_frame(data: bytes) -> JpegFrame | None:
     """Return the first frame of a JPEG, or None if its headers are not sound."""
     header, at = b"", 2
     marker = 0
-    while (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data):
+    while (match := _MARKER.search(data, at)) and (at := match.start()) + 4 <= len(data):
         code = data[at + 1]
         if code in _WITHOUT_BODY:
-            at += 1 if code == 0xFF else 2
+            at += 2
             continue
         (length,) = struct.unpack_from(">H", data, at + 2)
         body = data[at + 4 : at + 2 + length]

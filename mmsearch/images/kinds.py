@@ -12,11 +12,17 @@ from mmsearch.errors import PictureError
 HEAD_BYTES = 1 << 16  # so much of a file says what it is
 READ_KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 FORMATS = (*READ_KINDS, "HEIF", "MPO")  # as the catalog has them: HEIC is HEIF, JPEGs of several pictures are MPO
-_READ_EXTENSIONS = frozenset(
-    (
-        b".jpg .jpeg .jpe .jfif .jif .jfi .pjpeg .pjp .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .avif .avifs"
-    ).split()
-)
+_EXTENSIONS_OF_FORMATS = {
+    "JPEG": b".jpg .jpeg .jpe .jfif .jif .jfi .pjpeg .pjp",
+    "MPO": b".mpo",
+    "PNG": b".png .apng",
+    "WEBP": b".webp",
+    "GIF": b".gif",
+    "BMP": b".bmp .dib",
+    "TIFF": b".tif .tiff",
+    "AVIF": b".avif .avifs",
+}
+_READ_EXTENSIONS = frozenset(b" ".join(_EXTENSIONS_OF_FORMATS.values()).split())
 _EXTENSIONS_OF_KINDS = {
     "HEIC": b".heic .heif .heics .heifs .hif",
     "RAW": b".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .pef "
@@ -77,6 +83,19 @@ _LEFT_OUT = frozenset(
         b".thumbnails", b".trash", b"lost+found", b"thumbs", b"_thumbs", b"~snapshot",
     )
 )  # fmt: skip
+
+
+def format_called(word: str) -> str | None:
+    """Return the format that a word means, its name or an extension of its files; None if it means none.
+
+    >>> format_called("jpg"), format_called(".HEIC"), format_called("psd")
+    ('JPEG', 'HEIF', None)
+    """
+    if word.upper() in FORMATS:
+        return word.upper()
+    extension = b"." + word.lower().removeprefix(".").encode("utf-8", "replace")
+    named = {**_EXTENSIONS_OF_FORMATS, "HEIF": _EXTENSIONS_OF_KINDS["HEIC"]}
+    return next((name for name, extensions in named.items() if extension in extensions.split()), None)
 
 
 @cache

@@ -28,11 +28,19 @@ def top_level_values(packet: bytes, names: Collection[str]) -> dict[str, str]:
     parser.buffer_text = True
     values: dict[str, str] = {}
     path: list[str] = []
+    n_documents = 0  # that are open, one in the other
 
     def started(name: str, attributes: dict[str, str]) -> None:
+        nonlocal n_documents
         path.append(name)
-        if path[-2:] == _TOP_LEVEL and path.count(_RDF + "RDF") == 1:
+        n_documents += name == _RDF + "RDF"
+        if path[-2:] == _TOP_LEVEL and n_documents == 1:
             values.update({key: value for key, value in attributes.items() if key in names})
+
+    def ended(name: str) -> None:
+        nonlocal n_documents
+        path.pop()
+        n_documents -= name == _RDF + "RDF"
 
     def written(text: str) -> None:
         if path[-1] in names and path[-3:-1] == _TOP_LEVEL:
@@ -42,7 +50,7 @@ def top_level_values(packet: bytes, names: Collection[str]) -> dict[str, str]:
         raise ValueError("a document type is declared")
 
     parser.StartElementHandler = started
-    parser.EndElementHandler = lambda _: path.pop()
+    parser.EndElementHandler = ended
     parser.CharacterDataHandler = written
     parser.StartDoctypeDeclHandler = refused
     with suppress(expat.ExpatError, ValueError):

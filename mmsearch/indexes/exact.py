@@ -7,12 +7,12 @@ again in double precision: the answer is the same bits whatever block, batch or 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from mmsearch.file_array import HalfRows
-from mmsearch.indexes.base import Rows
+from mmsearch.indexes.base import IndexFacts, Rows
 from mmsearch.records import Cosines, Matrix
 from mmsearch.vectors import (
     F16_SHRINKING,
@@ -39,11 +39,14 @@ class ExactIndex:
     scan on, 4 bytes a row. A zero row, which only damage can bring, scores 0.
     """
 
-    def __init__(self, matrix: HalfRows, dead: Sequence[int] = ()) -> None:
+    efforts: tuple[int, ...] = ()
+
+    def __init__(self, matrix: HalfRows, dead: Iterable[int] = ()) -> None:
         self._matrix = matrix
-        self._dead = np.array(sorted(row for row in set(dead) if row < len(matrix)), dtype=np.int64)
+        self._dead = np.zeros(0, dtype=np.int64)
         self._wide: Matrix = np.empty((0, 0), dtype=np.float32)
         self._inverse_lengths: Matrix = np.full(len(matrix), np.nan, dtype=np.float32)  # NaN: not known yet
+        self.delete(dead)
 
     def __len__(self) -> int:
         """Return the number of live rows."""
@@ -54,24 +57,38 @@ class ExactIndex:
         """Number of rows, dead ones included."""
         return len(self._matrix)
 
-    def followed_by(self, matrix: HalfRows, dead: Sequence[int] = ()) -> ExactIndex:
-        """Return the index of a matrix that begins with the rows of this one, with what is known of them."""
-        index = ExactIndex(matrix, dead)
-        n_common = min(len(self._matrix), len(matrix))
-        index._inverse_lengths[:n_common] = self._inverse_lengths[:n_common]
-        return index
+    @property
+    def dead(self) -> frozenset[int]:
+        """Rows that are deleted."""
+        return frozenset(self._dead.tolist())
 
-    def delete(self, rows: Sequence[int]) -> None:
-        """Leave rows out of every later answer."""
-        rows_ = np.asarray(rows, dtype=np.int64)
+    @property
+    def facts(self) -> IndexFacts:
+        """Number of rows, and bytes of what is kept beside them."""
+        return IndexFacts(len(self._matrix), self._inverse_lengths.nbytes)
+
+    def build(self, matrix: HalfRows, *, on_progress: Callable[[int], None] = lambda n: None) -> None:
+        """Scan a longer matrix from now on; what is known of the rows that it begins with is kept."""
+        n_new = len(matrix) - len(self._matrix)
+        self._inverse_lengths = np.append(self._inverse_lengths, np.full(n_new, np.nan, dtype=np.float32))
+        self._matrix = matrix
+        on_progress(n_new)
+
+    def delete(self, rows: Iterable[int]) -> None:
+        """Leave rows out of every later answer; rows not in the matrix are ignored."""
+        rows_ = np.fromiter(rows, dtype=np.int64)
         self._dead = np.union1d(self._dead, rows_[(rows_ >= 0) & (rows_ < len(self._matrix))])
 
-    def search(self, queries: Matrix, k: int) -> tuple[Cosines, Rows]:
-        """Return the min(k, len) best rows of every query; ties go to the smaller row."""
+    def restore(self, rows: Iterable[int]) -> None:
+        """Let deleted rows come back."""
+        self._dead = np.setdiff1d(self._dead, np.fromiter(rows, dtype=np.int64))
+
+    def search(self, queries: Matrix, k: int, effort: int | None = None) -> tuple[Cosines, Rows]:
+        """Return the min(k, len) best rows of every query, whatever the effort; ties go to the smaller row."""
         return self.search_tail(queries, k, first_row=0)
 
     def search_tail(self, queries: Matrix, k: int, *, first_row: int) -> tuple[Cosines, Rows]:
-        """Search only the rows from `first_row` on: those a graph does not hold yet."""
+        """Search only the rows from `first_row` on: those that another index does not know yet."""
         check_width(queries, self._matrix.shape[1])
         best = np.zeros((len(queries), 0)), np.zeros((len(queries), 0), np.int64)
         width = max(1, _CANDIDATES // max(1, len(queries)))

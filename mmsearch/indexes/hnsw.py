@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from mmsearch.errors import DimensionError
-from mmsearch.indexes.base import Rows
+from mmsearch.file_array import HalfRows
+from mmsearch.indexes.base import IndexFacts, Rows
 from mmsearch.records import Cosines, Matrix
 from mmsearch.system import path_through
-from mmsearch.vectors import check_directions, check_width
+from mmsearch.vectors import check_directions, check_width, l2_normalize
 
+_EFFORT = 64  # of a search that is told none
+_ROWS = 2_000  # taken in at a time
 _BLOCK = 1 << 20  # bytes
 
 
 class HnswIndex:
-    """Graph whose labels are row numbers. Searching from several threads is safe, changing is not.
+    """Graph whose labels are row numbers; the effort of a search is its beam, `ef`.
+
+    Searching from several threads is safe, changing is not.
 
     Parameters
     ----------
@@ -37,10 +41,11 @@ class HnswIndex:
         Beam while inserting.
     """
 
+    efforts: tuple[int, ...] = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+
     def __init__(self, dim: int, *, m: int = 16, ef_construction: int = 200) -> None:
         self.dim, self.m, self.ef_construction = dim, m, ef_construction
-        self.ef = 64
-        self.n_threads = -1  # of a search for several queries; all cores
+        self._n_rows = 0
         self._graph = self._empty_graph()
         self._graph.init_index(max_elements=1, M=m, ef_construction=ef_construction)
         self._dead: set[int] = set()
@@ -56,14 +61,23 @@ class HnswIndex:
         return int(self._graph.get_current_count()) - len(self._dead)
 
     @property
-    def n_nodes(self) -> int:
-        """Number of nodes, dead ones included."""
-        return int(self._graph.get_current_count())
+    def n_rows(self) -> int:
+        """Rows of the matrix that the graph was built from; those without a direction are no nodes of it."""
+        return self._n_rows
 
     @property
-    def size_bytes(self) -> int:
-        """Bytes of the graph with its copy of the vectors, in a file and about the same in memory."""
-        return int(self._graph.index_file_size())
+    def facts(self) -> IndexFacts:
+        """Number of nodes, bytes of the graph with its copy of the vectors, and what it was built with."""
+        settings = {"M": self.m, "ef_construction": self.ef_construction}
+        return IndexFacts(int(self._graph.get_current_count()), int(self._graph.index_file_size()), settings)
+
+    def build(
+        self, matrix: HalfRows, *, on_progress: Callable[[int], None] = lambda n: None, n_threads: int = -1
+    ) -> None:
+        """Insert the rows of a matrix float16 (n, dim) from `n_rows` on that have a direction; -1 for all cores."""
+        blocks = _directed_rows(matrix, self._n_rows)
+        self.add(blocks, len(matrix) - self._n_rows, n_threads=n_threads, on_progress=on_progress)
+        self._n_rows = len(matrix)
 
     def add(
         self,
@@ -91,25 +105,25 @@ class HnswIndex:
         DimensionError, VectorError
             If vectors do not fit; those before them stay inserted.
         """
-        if self.n_nodes + total > self._graph.get_max_elements():
-            self._graph.resize_index(self.n_nodes + total)
+        n_needed = int(self._graph.get_current_count()) + total
+        if n_needed > self._graph.get_max_elements():
+            self._graph.resize_index(n_needed)
         done = 0
         for rows, vectors in blocks:
             if vectors.shape[1] != self.dim:
                 raise DimensionError(f"vectors have {vectors.shape[1]} dimensions, the graph has {self.dim}")
             check_directions(vectors)
             self._graph.add_items(vectors, rows, num_threads=n_threads)
+            self._n_rows = max(self._n_rows, int(rows.max()) + 1)
             done += len(rows)
             on_progress(done)
 
     def delete(self, rows: Iterable[int]) -> None:
         """Leave rows out of every later answer; rows not in the graph are ignored."""
         for row in rows:
-            if row in self._dead:
-                continue
             try:
                 self._graph.mark_deleted(row)
-            except RuntimeError:  # hnswlib: "Label not found"
+            except RuntimeError:  # hnswlib: "Label not found", or deleted before
                 continue
             self._dead.add(row)
 
@@ -124,40 +138,34 @@ class HnswIndex:
         """Rows that are deleted."""
         return frozenset(self._dead)
 
-    def search(self, queries: Matrix, k: int) -> tuple[Cosines, Rows]:
-        """Return about the min(k, len) best rows of every query, with a beam of max(ef, k).
+    def search(
+        self, queries: Matrix, k: int, effort: int | None = None, *, n_threads: int = -1
+    ) -> tuple[Cosines, Rows]:
+        """Return about the min(k, len) best rows of every query, with a beam of max(effort, k).
 
         Cosines are those of the graph's own copies of the vectors. May return fewer where the graph cannot reach
-        more, and does so for all queries then: check the width of the answer.
+        more, and does so for all queries then: check the width of the answer. Several queries are shared out to
+        `n_threads`, -1 for all cores.
         """
         check_width(queries, self.dim)
         check_directions(queries, "queries")
         k = min(k, len(self))
         if k == 0 or len(queries) == 0:
             return np.zeros((len(queries), 0)), np.zeros((len(queries), 0), np.int64)
-        self._graph.set_ef(max(self.ef, k))
+        self._graph.set_ef(max(_EFFORT if effort is None else effort, k))
         # One thread for a single query: starting the pool costs more than the walk.
-        n_threads = 1 if len(queries) < 8 else self.n_threads
+        n_threads = 1 if len(queries) < 8 else n_threads
         try:
             rows, distances = self._graph.knn_query(queries, k=k, num_threads=n_threads)
         except RuntimeError:  # hnswlib found fewer than k reachable live nodes
             return np.zeros((len(queries), 0)), np.zeros((len(queries), 0), np.int64)
         return 1 - distances.astype(np.float64), rows.astype(np.int64)
 
-    @contextmanager
-    def beam(self, ef: int) -> Iterator[None]:
-        """Search with another `ef` for a while."""
-        before, self.ef = self.ef, ef
-        try:
-            yield
-        finally:
-            self.ef = before
-
     def save(self, path: Path) -> None:
         """Write the graph; OSError if not all of it is there afterwards, which hnswlib does not notice."""
         path.open("wb").close()
         self._graph.save_index(str(path))
-        n_bytes, n_expected = path.stat().st_size, self.size_bytes
+        n_bytes, n_expected = path.stat().st_size, self.facts.size_bytes
         if n_bytes == n_expected:
             return
         with path.open("ab", buffering=0) as file:
@@ -175,6 +183,7 @@ class HnswIndex:
             If it cannot be read.
         """
         index = cls(dim, m=m, ef_construction=ef_construction)
+        index._n_rows = n_nodes
         index._graph = index._empty_graph()
         try:
             index._graph.load_index(str(path), max_elements=max(1, n_nodes))
@@ -187,4 +196,16 @@ class HnswIndex:
     def of_file(cls, file: BinaryIO, dim: int, facts: Mapping[str, Any]) -> HnswIndex:
         """Read a graph as `load` does from a file that is open, with what is noted of it beside it."""
         path = path_through(file.fileno(), Path(file.name))
-        return cls.load(path, dim, m=facts["M"], ef_construction=facts["ef_construction"], n_nodes=facts["n"])
+        index = cls.load(path, dim, m=facts["M"], ef_construction=facts["ef_construction"], n_nodes=facts["n"])
+        index._n_rows = int(facts.get("covered", facts["n"]))  # rows without a direction are covered, and no nodes
+        return index
+
+
+def _directed_rows(matrix: HalfRows, first: int) -> Iterator[tuple[Rows, Matrix]]:
+    """Yield blocks of (rows, unit vectors) that have a direction; rows standing in for lost ones have none."""
+    for start in range(first, len(matrix), _ROWS):
+        vectors = np.asarray(matrix[start : start + _ROWS], dtype=np.float32)
+        has_direction = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
+        rows = start + np.flatnonzero(has_direction)
+        if len(rows):
+            yield rows, l2_normalize(vectors[has_direction])

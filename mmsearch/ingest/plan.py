@@ -108,28 +108,28 @@ class _Known:
 
     def __init__(self, store: Store | None, roots: Sequence[bytes]) -> None:
         self.store = store
-        self.roots = set(store.catalog.roots()) if store else set()
+        self.roots = set(store.roots()) if store else set()
         self.files: dict[bytes, KnownFile] = {}
         self.bad: dict[bytes, KnownBad] = {}
         for root in roots if store else ():
             assert store is not None
-            self.files |= {file.path: file for file in store.catalog.known_files(root)}
-            self.bad |= {bad.path: bad for bad in store.catalog.bad_files(root)}
+            self.files |= {file.path: file for file in store.known_files(root)}
+            self.bad |= {bad.path: bad for bad in store.bad_files(root)}
         self.moved: set[int] = set()  # ids of pictures whose new place was found
         self._may_know: dict[int, bool] = {}  # by size
 
     def may_know(self, size: int) -> bool:
         """Return whether a file of this size may be a copy of a known one, or one that was moved here."""
         if size not in self._may_know:
-            paths = self.store.catalog.paths_of_size(size) if self.store else []
+            paths = self.store.paths_of_size(size) if self.store else []
             self._may_know[size] = any(path in self.files or is_gone(path) for path in paths)
         return self._may_know[size]
 
     def reading_of(self, image: ImageRecord) -> int:
-        return self.store.catalog.reading_of(image.image_id) if self.store else READING
+        return self.store.reading_of(image.image_id) if self.store else READING
 
     def with_hash(self, content_hash: bytes) -> list[ImageRecord]:
-        return self.store.catalog.images_with_hash(content_hash) if self.store else []
+        return self.store.images_with_hash(content_hash) if self.store else []
 
 
 def absolute_roots(paths: PathLike | Iterable[PathLike]) -> list[bytes]:
@@ -331,12 +331,8 @@ def _name_empty_roots(known: _Known, plan: Plan, seen: set[bytes], gone: set[byt
 def name_missing_roots(store: Store, roots: Sequence[bytes]) -> list[str]:
     """Return a sentence for every folder that was indexed once, is not there, and has pictures in the library."""
     missing: dict[bytes, int] = {}
-    for root in sorted({*store.catalog.roots(), *roots}):  # a folder before those below it
-        if (
-            is_gone(root, follow_links=True)
-            and not _is_below(root, missing)
-            and (n := store.catalog.count_below(root))
-        ):
+    for root in sorted({*store.roots(), *roots}):  # a folder before those below it
+        if is_gone(root, follow_links=True) and not _is_below(root, missing) and (n := store.count_below(root)):
             missing[root] = n
     return [_missing_text(root, n) for root, n in missing.items()]
 

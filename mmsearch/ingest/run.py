@@ -39,7 +39,7 @@ class _Run:
 
     def start(self) -> None:
         """Commit all that needs no embedding."""
-        plan, known_roots = self.plan, self.store.catalog.roots()
+        plan, known_roots = self.plan, self.store.roots()
         self.store.commit(
             Changes(
                 stored=plan.copies,
@@ -69,7 +69,7 @@ class _Run:
         self.commit()
         described, self.described = self.described, []
         for outcome in described:
-            image = self.store.catalog.image_at(outcome.path)
+            image = self.store.image_at(outcome.path)
             if image is not None and self.words is not None:
                 self.words.take(image.image_id, outcome)
         self.committed = time.monotonic()  # learning a vocabulary takes longer than COMMIT_SECONDS
@@ -85,7 +85,7 @@ class _Run:
         known = {
             file.image_id: (file.path, file.content_hash)
             for root in self.plan.roots
-            for file in self.store.catalog.known_files(root)
+            for file in self.store.known_files(root)
         }
         missing = words.missing(iter(known))
         ids = {known[image_id][0]: image_id for image_id in missing}
@@ -163,7 +163,7 @@ def execute(
         finally:
             if words is not None:
                 words.close()
-    n_rows, n_dead = store.n_rows, store.catalog.count("dead")
+    n_rows, n_dead = store.n_rows, store.n_dead
     if n_dead > _COMPACT_SHARE * n_rows:
         store.compact()
     return IngestReport(

@@ -135,7 +135,7 @@ class WordsIntake:
         self._gathered: Gathered | None = None
         self._gathered_ids: set[int] = set()
         self._put_off: set[int] = set()  # to the next run
-        self._tries: dict[str, int] = store.catalog.meta(_TRIES) or {}
+        self._tries: dict[str, int] = store.setting(_TRIES) or {}
         self.report = WordsReport()
         if vocabulary is not None and self._writer.vocabulary is None:
             self._writer.publish_vocabulary(vocabulary)
@@ -153,7 +153,7 @@ class WordsIntake:
         """Return the pictures that need describing; none if there were too few for a vocabulary and still are."""
         waits = self._gathered_ids | self._put_off
         found = [i for i in image_ids if i not in self._writer.covered and i not in waits]
-        waiting = self._store.catalog.meta(_WAITING)
+        waiting = self._store.setting(_WAITING)
         is_new = self._gathered is not None or any(i > (waiting or 0) for i in found)
         return found if is_new or self._writer.vocabulary is not None else []
 
@@ -202,13 +202,11 @@ class WordsIntake:
         """Learn a vocabulary if there is none and enough to learn from."""
         if self._gathered is not None and self._gathered.n_descriptors >= MIN_DESCRIPTORS:
             self._learn(self._gathered)
-        if self._tries != (self._store.catalog.meta(_TRIES) or {}):
-            with self._store.catalog.writing():
-                self._store.catalog.set_meta({_TRIES: self._tries})
-        last_id = self._store.catalog.last_id()
-        if self._gathered is not None and self._store.catalog.meta(_WAITING) != last_id:
-            with self._store.catalog.writing():
-                self._store.catalog.set_meta({_WAITING: last_id})
+        if self._tries != (self._store.setting(_TRIES) or {}):
+            self._store.keep({_TRIES: self._tries})
+        last_id = self._store.last_id()
+        if self._gathered is not None and self._store.setting(_WAITING) != last_id:
+            self._store.keep({_WAITING: last_id})
 
     def close(self) -> None:
         """Publish the words at hand, also after Ctrl-C, and forget what is gathered."""
@@ -288,7 +286,7 @@ def looks_at_local_features(store: Store, wanted: bool | None, notify: Callable[
     if not store.has_vectors:
         require_local(wanted)
         return True
-    has_opencv, kept = find_spec("cv2") is not None, store.catalog.meta(_IS_LOCAL)
+    has_opencv, kept = find_spec("cv2") is not None, store.setting(_IS_LOCAL)
     chosen = kept if wanted is None else wanted
     is_local = has_opencv if chosen is None else bool(chosen)
     if is_local and not has_opencv:
@@ -297,8 +295,7 @@ def looks_at_local_features(store: Store, wanted: bool | None, notify: Callable[
         notify(f"local features are left out, as OpenCV is not installed here: {_INSTALL}")
         return False
     if kept != is_local:
-        with store.catalog.writing():
-            store.catalog.set_meta({_IS_LOCAL: is_local})
+        store.keep({_IS_LOCAL: is_local})
     return is_local
 
 

@@ -1,21 +1,18 @@
 """One embedding worker: a process that reads, decodes and encodes pictures, and returns only numbers.
 
-Run by `mmsearch.processes.start_worker` with ENCODER_FOLDER MAX_MEGAPIXELS PARENT, the process whose end is its
-own; an empty folder is no encoder, for local features alone. Every line on standard input is a JSON object with
-`paths`, `embeds` (whether the image tower runs) and `local`: `off`, `features`, or the folder of a library whose
-vocabulary makes words of them. On standard output go JSON lines, `{"at": i}` before file i and `{"at": null}`
-before the image tower runs, so that the parent knows which file a crash or a hang belongs to, and at the end
-`{"results": [...], "bytes": n}` followed by n bytes: float32 vectors, one for every file without "code" if
-`embeds`, and then the local features of every file with "local", in order (`mmsearch.local.packing`).
-The process ends when its input or its parent does. A decoder that crashes or eats memory takes only this process
-along.
+Run by `mmsearch.processes.start_worker` with ENCODER_FOLDER MAX_MEGAPIXELS; an empty folder is no encoder, for
+local features alone. Every request is a JSON object on a line with `paths`, `embeds` (whether the image tower runs)
+and `local`: `off`, `features`, or the folder of a library whose vocabulary makes words of them. The answers are
+JSON lines, `{"at": i}` before file i and `{"at": null}` before the image tower runs, so that the parent knows which
+file a crash or a hang belongs to, and at the end `{"results": [...], "bytes": n}` followed by n bytes: float32
+vectors, one for every file without "code" if `embeds`, and then the local features of every file with "local", in
+order (`mmsearch.local.packing`). A decoder that crashes or eats memory takes only this process along.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,10 +27,10 @@ from mmsearch.errors import PictureError, VocabularyError
 from mmsearch.images import decode, decode_for_both, decode_grey, memory_for, read_file
 from mmsearch.local.packing import Packed, packed_features, packed_words
 from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
-from mmsearch.processes.process import EXIT_OUT_OF_MEMORY
+from mmsearch.processes.child import send
 from mmsearch.records import MAX_MEGAPIXELS, FileLook, Matrix, Picture, Pixels
 from mmsearch.store.vocabulary import load_vocabulary
-from mmsearch.system import die_with_parent, is_out_of_memory, leave_no_core_file, limit_memory, memory_in_use
+from mmsearch.system import is_out_of_memory, limit_memory, memory_in_use
 
 if TYPE_CHECKING:
     from mmsearch.encoders.base import ImageEncoder
@@ -95,25 +92,31 @@ def embed_files(
     local: list[Packed] = []
     for position, path in enumerate(paths):
         on_file(position)
-        result: dict[str, Any] = {}
+        result, picture, grey = _read(path, tower, job, max_megapixels)
         results.append(result)
-        try:
-            data, status = read_file(path)
-            result["look"] = FileLook.of(status)
-            picture, grey = _decoded(data, tower, job, max_megapixels)
-            result |= {"hash": sha256(data).hexdigest(), **_facts(picture)}
-        except PictureError as error:
-            if error.code == "out_of_memory":
-                raise MemoryError(str(error)) from error
-            result |= {"code": error.code, "message": str(error)}
-            continue
-        if tower is not None:
+        if picture is not None and tower is not None:
             pixels.append(picture.pixels)
         if grey is not None:
             result |= _described(grey, job.local, local)
     on_file(None)
     vectors = tower.encode_images(np.stack(pixels)) if tower and pixels else np.zeros((0, 0), np.float32)
     return results, vectors, local
+
+
+def _read(
+    path: bytes, tower: ImageEncoder | None, job: Job, max_megapixels: float
+) -> tuple[dict[str, Any], Picture | None, Pixels | None]:
+    """Return what is to be said of a file, its picture, and grey pixels if local features are wanted."""
+    result: dict[str, Any] = {}
+    try:
+        data, status = read_file(path)
+        result["look"] = FileLook.of(status)
+        picture, grey = _decoded(data, tower, job, max_megapixels)
+    except PictureError as error:
+        if error.code == "out_of_memory":
+            raise MemoryError(str(error)) from error
+        return result | {"code": error.code, "message": str(error)}, None, None
+    return result | {"hash": sha256(data).hexdigest(), **_facts(picture)}, picture, grey
 
 
 def _decoded(
@@ -174,38 +177,21 @@ def _loaded_encoder(folder: str) -> ImageEncoder | None:
     return encoder
 
 
-def _send(output: BinaryIO, message: dict[str, Any], payload: bytes = b"") -> None:
-    output.write(json.dumps(message).encode() + b"\n" + payload)
-    output.flush()
-
-
-def main(encoder_folder: str, max_megapixels: str, parent: str) -> None:
-    """Serve batches until standard input ends."""
-    die_with_parent(int(parent))
-    leave_no_core_file()
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not mix with the answers
-    try:
-        encoder = _loaded_encoder(encoder_folder)
-        # A picture that eats memory fails in this process alone.
-        limit_memory((memory_in_use() or 0) + memory_for(float(max_megapixels)))
-        _serve(requests, answers, encoder, float(max_megapixels))
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        sys.exit(EXIT_OUT_OF_MEMORY)
-
-
-def _serve(requests: BinaryIO, answers: BinaryIO, encoder: ImageEncoder | None, max_megapixels: float) -> None:
-    _send(answers, {"ready": True})
+def serve(requests: BinaryIO, answers: BinaryIO, encoder_folder: str, max_megapixels: str) -> None:
+    """Answer batches until they end."""
+    encoder, limit = _loaded_encoder(encoder_folder), float(max_megapixels)
+    in_use = memory_in_use()
+    if in_use is not None:  # a picture that eats memory fails in this process alone
+        limit_memory(in_use + memory_for(limit))
+    send(answers, {"ready": True})
     for line in requests:
         request = json.loads(line)
         results, vectors, local = embed_files(
             [os.fsencode(path) for path in request["paths"]],
             encoder,
             job=Job(request["embeds"], request["local"]),
-            max_megapixels=max_megapixels,
-            on_file=lambda position: _send(answers, {"at": position}),
+            max_megapixels=limit,
+            on_file=lambda position: send(answers, {"at": position}),
         )
         payload = np.ascontiguousarray(vectors, dtype=np.float32).tobytes() + b"".join(one.data for one in local)
-        _send(answers, {"results": results, "bytes": len(payload)}, payload)
+        send(answers, {"results": results}, payload)

@@ -1,8 +1,8 @@
 """The program that looks at pictures which anybody may have made: a file in, a few numbers out, within limits.
 
-Run by `mmsearch.processes.start_worker` with PARENT, the process whose end is its own. Every request is a JSON
-object on a line, followed by as many bytes of a picture file as its `bytes` says; or its `path` and `hash` name a
-file that was indexed, which is read here. `task` says what is wanted:
+Run by `mmsearch.processes.start_worker`. Every request is a JSON object on a line, followed by as many bytes of a
+picture file as its `bytes` says; or its `path` and `hash` name a file that was indexed, which is read here. `task`
+says what is wanted:
 
 - `pixels`: those of an image tower, for a `preprocessing`;
 - `features`: local features;
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -26,31 +25,23 @@ import numpy as np
 from mmsearch.errors import PictureError
 from mmsearch.images import decode, decode_grey, part_of_picture, read_indexed
 from mmsearch.images.copies import thumbnail
-from mmsearch.processes.process import EXIT_OUT_OF_MEMORY
+from mmsearch.processes.child import send
 from mmsearch.records import Preprocessing
-from mmsearch.system import die_with_parent, is_out_of_memory, leave_no_core_file, limit_memory, memory_in_use
+from mmsearch.system import limit_memory, memory_in_use
 
 Answer = tuple[dict[str, Any], bytes]
 
 
-def main(parent: str) -> None:
-    """Serve requests until standard input ends."""
-    die_with_parent(int(parent))
-    leave_no_core_file()
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a library prints must not mix with the answers
-    needed = memory_in_use() or 0
-    try:
-        _send(answers, {"ready": True})
-        for line in requests:
-            request = json.loads(line)
-            data = requests.read(request["bytes"])
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer requests until they end."""
+    needed = memory_in_use()
+    send(answers, {"ready": True})
+    for line in requests:
+        request = json.loads(line)
+        data = requests.read(request["bytes"])
+        if needed is not None:
             limit_memory(needed + request["memory"])
-            _send(answers, *answer(request, data))
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        sys.exit(EXIT_OUT_OF_MEMORY)
+        send(answers, *answer(request, data))
 
 
 def answer(request: dict[str, Any], data: bytes) -> Answer:
@@ -93,8 +84,3 @@ def _features(data: bytes, max_megapixels: float) -> Answer:
     arrays = features.positions, features.scales, features.angles, features.descriptors
     facts = {"n": len(features), "dim": DIM, "size": features.size, "original_size": features.original_size}
     return facts, b"".join(np.ascontiguousarray(array, dtype=np.float32).tobytes() for array in arrays)
-
-
-def _send(output: BinaryIO, facts: dict[str, Any], payload: bytes = b"") -> None:
-    output.write(json.dumps(facts | {"bytes": len(payload)}).encode() + b"\n" + payload)
-    output.flush()

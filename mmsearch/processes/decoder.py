@@ -175,11 +175,12 @@ class PictureDecoder:
                 )
             except OSError as error:
                 raise not_started(error) from error
-            self._finalizer = weakref.finalize(self, _end, self._process)
+            self._finalizer = weakref.finalize(self, _kill, self._process)
         return self._process
 
     def _ended(self, worker: WorkerProcess) -> Ending:
         ending = worker.end()
+        self.close()
         if not worker.is_ready and ending.code != "killed":
             raise EncoderError(f"no worker could be started to decode pictures: it {ending.reason}")
         return ending
@@ -201,6 +202,6 @@ def _given_up(ending: Ending, limits: Limits) -> PictureError:
     return PictureError(ending.code, f"decoding this picture {ending.reason}")
 
 
-def _end(worker: WorkerProcess) -> None:
+def _kill(worker: WorkerProcess) -> None:
     worker.kill()
     worker.end()

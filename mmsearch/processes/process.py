@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from mmsearch.errors import EncoderError, advice, reason
+from mmsearch.processes.child import EXIT_OUT_OF_MEMORY
 from mmsearch.system import cpu_seconds
 
-EXIT_OUT_OF_MEMORY = 86
 PROGRAM = Path(__file__).with_name("start_worker.py")
 _PATIENCE_S = 5.0  # for a killed process to end: one that hangs in the file system may never do so
 _CRASHES = {getattr(signal, f"SIG{name}") for name in ("SEGV", "ABRT", "BUS", "ILL", "FPE", "TRAP", "SYS")}
@@ -29,6 +29,8 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
     "MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 27),
 }  # fmt: skip
+
+_MAX_LINE, _MAX_PAYLOAD = 1 << 20, 1 << 28  # bytes of a message; those of eight pictures take a hundredth of it
 
 Message = tuple[dict[str, Any], bytes]
 
@@ -58,7 +60,7 @@ class WorkerProcess:
     ----------
     command : sequence of str
         Program that speaks the protocol of `mmsearch.ingest.worker` or `mmsearch.processes.decode_worker`; the id
-        of this process is added as last argument.
+        of this process, and the descriptor that it writes its answers to, are added as last arguments.
     cwd : Path
         Folder it works in.
     talk : binary file or int
@@ -71,18 +73,26 @@ class WorkerProcess:
     """
 
     def __init__(self, command: Sequence[str], *, cwd: Path, talk: IO[bytes] | int) -> None:
-        self._process = subprocess.Popen(
-            [*command, str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=talk,
-            cwd=cwd,
-            env=isolated_environment(),
-            process_group=0,  # Ctrl-C is for the parent, which ends its workers
-        )
+        reading, writing = os.pipe()
+        self.answers = os.fdopen(reading, "rb")
+        try:
+            self._process = subprocess.Popen(
+                [*command, str(os.getpid()), str(writing)],
+                stdin=subprocess.PIPE,
+                stdout=talk,
+                stderr=talk,
+                cwd=cwd,
+                env=isolated_environment(),
+                pass_fds=[writing],
+                process_group=0,  # Ctrl-C is for the parent, which ends its workers
+            )
+        except BaseException:
+            self.answers.close()
+            raise
+        finally:
+            os.close(writing)
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self.requests, self.answers = self._process.stdin, self._process.stdout
+        self.requests = self._process.stdin
         for pipe in (self.requests, self.answers):
             os.set_blocking(pipe.fileno(), False)
         self.in_flight: deque[Batch] = deque()
@@ -91,6 +101,7 @@ class WorkerProcess:
         self.heard = time.monotonic()
         self._computed: float | None = None  # seconds, before the file it is at
         self._incoming, self._outgoing = bytearray(), bytearray()
+        self._is_garbled = False  # it answered what nobody understands
 
     # -- talking to it -------------------------------------------------------------------------------
 
@@ -126,8 +137,13 @@ class WorkerProcess:
         self.heard = time.monotonic()
         self._incoming += data
         messages = []
-        while (message := _take_message(self._incoming)) is not None:
-            messages.append(message)
+        try:
+            while (message := _take_message(self._incoming)) is not None:
+                messages.append(message)
+        except ValueError:
+            self._is_garbled = True
+            self.kill()
+            return None
         return messages
 
     def arrives_at(self, position: int | None) -> None:
@@ -164,6 +180,8 @@ class WorkerProcess:
                 self._process.wait(timeout=_PATIENCE_S)
         self.requests.close()
         self.answers.close()
+        if self._is_garbled:
+            return Ending("quarantined", "made the worker answer what cannot be understood")
         return _ending(self._process.returncode)
 
 
@@ -185,12 +203,21 @@ def isolated_environment() -> dict[str, str]:
 
 
 def _take_message(buffer: bytearray) -> Message | None:
-    """Take the first whole message off the buffer, or return None if more bytes must come."""
-    end = buffer.find(b"\n")
-    if end < 0:
+    """Take the first whole message off the buffer, or return None if more bytes must come.
+
+    Raises
+    ------
+    ValueError
+        If that is no message.
+    """
+    end = buffer.find(b"\n", 0, _MAX_LINE)
+    if end < 0 and len(buffer) < _MAX_LINE:
         return None
-    facts: dict[str, Any] = json.loads(bytes(buffer[:end]))
-    last = end + 1 + facts.get("bytes", 0)
+    facts: dict[str, Any] = json.loads(bytes(buffer[: max(end, 0)]))
+    n_bytes = facts.get("bytes", 0) if isinstance(facts, dict) else -1
+    if not isinstance(n_bytes, int) or not 0 <= n_bytes <= _MAX_PAYLOAD:
+        raise ValueError(f"a message of {n_bytes} bytes")
+    last = end + 1 + n_bytes
     if len(buffer) < last:
         return None
     payload = bytes(buffer[end + 1 : last])

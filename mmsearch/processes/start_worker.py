@@ -22,8 +22,10 @@ def main() -> None:
     sys.modules["mmsearch"] = module = module_from_spec(spec)
     spec.loader.exec_module(module)
 
+    from mmsearch.processes.child import run
+
     name, *arguments = sys.argv[1:]
-    import_module(f"mmsearch.{name}").main(*arguments)
+    run(import_module(f"mmsearch.{name}").serve, arguments)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from mmsearch.encoders.base import DualEncoder
     from mmsearch.processes.decoder import Limits, PictureDecoder, Source
 
+TEXTS_TOGETHER = 64
+"""Texts that are encoded between two looks at whether somebody still waits for them."""
+
 
 @dataclass(frozen=True)
 class EncodedTerm:
@@ -72,9 +75,7 @@ class TermEncoder:
     ) -> None:
         self.store = store
         self._encoder, self._decoder = encoder, decoder
-        self.remembered = RememberedQueries(
-            store.folder / QUERIES, str(store.catalog.meta("fingerprint")), store.dim
-        )
+        self.remembered = RememberedQueries(store.folder / QUERIES, str(store.setting("fingerprint")), store.dim)
 
     def encode(self, queries: Sequence[Query]) -> list[EncodedQuery]:
         """Return every query as one vector; the texts of all go through the encoder together.
@@ -135,7 +136,7 @@ class TermEncoder:
 
     def text_vectors(self, texts: Sequence[str]) -> list[Matrix]:
         """Return a unit vector (dim,) for each text, remembered ones without the encoder."""
-        is_kept = is_remembering(self.store.catalog)
+        is_kept = is_remembering(self.store)
         known = {text: self.remembered.get(text) if is_kept else None for text in texts}
         missing = [text for text, vector in known.items() if vector is None]
         if missing:
@@ -163,7 +164,7 @@ class TermEncoder:
         QueryError
             If the library has no picture with this id.
         """
-        return self._named(as_term(picture)) or self.store.catalog.images_with_hash(content_hash)
+        return self._named(as_term(picture)) or self.store.images_with_hash(content_hash)
 
     def _picture(self, term: Term) -> tuple[Matrix, list[ImageRecord]]:
         """Return the unit vector (dim,) of a picture, and the pictures of the library that it is."""
@@ -173,12 +174,12 @@ class TermEncoder:
         source, name = read_example(self.store, term)
         if isinstance(source, bytes) and term.box is None:
             digest = sha256(source).digest()
-            known = self.store.consistently(lambda: self._stored(self.store.catalog.images_with_hash(digest), term))
+            known = self.store.consistently(lambda: self._stored(self.store.images_with_hash(digest), term))
             if known is not None:
                 return known
         encoder, limits = self._encoder(), limits_of(self.store, term)
         self._decoder().start()
-        encoder.encode_images(np.zeros((0, *encoder.preprocessing.size, 3), np.uint8))  # loads the tower meanwhile
+        encoder.load_images()  # meanwhile
         with named(name):
             pixels = self._decoder().pixels(source, encoder.preprocessing, box=term.box, limits=limits)
         return as_stored(encoder.encode_images(pixels[None]))[0], []
@@ -188,9 +189,9 @@ class TermEncoder:
         if term.box is not None or isinstance(term.value, PictureBytes):
             return []
         if isinstance(term.value, int):
-            return [_picture_of_id(self.store, term.value)]
+            return [_original_of_id(self.store, term.value)[0]]
         path = os.path.abspath(os.fsencode(term.value))
-        known = self.store.catalog.image_at(path)
+        known = self.store.image_at(path)
         return [known] if known is not None and _is_unchanged(self.store, path) else []
 
     def _stored(self, images: list[ImageRecord], term: Term) -> tuple[Matrix, list[ImageRecord]] | None:
@@ -211,6 +212,11 @@ def is_example(query: Query) -> bool:
     return len(query.images) == 1 and is_alone
 
 
+def n_texts_of(query: Query) -> int:
+    """Return how many texts of a query are to be encoded."""
+    return int(query.text is not None) + len(query.exclude)
+
+
 def judged_pictures(store: Store, image_ids: Sequence[int]) -> list[ImageRecord]:
     """Return pictures of the library that were judged, each once.
 
@@ -220,7 +226,7 @@ def judged_pictures(store: Store, image_ids: Sequence[int]) -> list[ImageRecord]
         If one is not in the library.
     """
     ids = list(dict.fromkeys(image_ids))
-    images = store.catalog.images_of_ids(ids)
+    images = store.images_of_ids(ids)
     missing = set(ids) - {image.image_id for image in images}
     if missing:
         raise QueryError(f"there is no picture {min(missing)} in the library; leave it out")
@@ -256,8 +262,8 @@ def read_example(store: Store, term: Term) -> tuple[Source, str]:
     from mmsearch.processes.decoder import IndexedFile
 
     if isinstance(term.value, int):
-        known = _picture_of_id(store, term.value)
-        return IndexedFile(os.fsencode(known.path), store.catalog.hash_of(known.image_id) or b""), known.path
+        image, content_hash = _original_of_id(store, term.value)
+        return IndexedFile(os.fsencode(image.path), content_hash), image.path
     path = os.path.abspath(os.fsencode(term.value))
     with named(os.fsdecode(path)):
         return read_file(path)[0], os.fsdecode(path)
@@ -280,9 +286,9 @@ def limits_of(store: Store, term: Term) -> Limits:
     if isinstance(term.value, PictureBytes):
         return Limits(store.max_megapixels)
     if isinstance(term.value, int):
-        known: ImageRecord | None = _picture_of_id(store, term.value)
+        known: ImageRecord | None = _original_of_id(store, term.value)[0]
     else:
-        known = store.catalog.image_at(os.path.abspath(os.fsencode(term.value)))
+        known = store.image_at(os.path.abspath(os.fsencode(term.value)))
     return Limits.of_own(max(store.max_megapixels, 0 if known is None else enough_for(known.width, known.height)))
 
 
@@ -303,16 +309,16 @@ def _check_direction(total: Matrix) -> None:
         raise QueryError("the terms of the query cancel each other out; change a weight or leave one out")
 
 
-def _picture_of_id(store: Store, image_id: int) -> ImageRecord:
-    found = store.catalog.images_of_ids([image_id])
-    if not found:
+def _original_of_id(store: Store, image_id: int) -> tuple[ImageRecord, bytes]:
+    original = store.original(image_id)
+    if original is None:
         raise QueryError(f"there is no picture {image_id} in the library; it may have left since it was found")
-    return found[0]
+    return original
 
 
 def _is_unchanged(store: Store, path: bytes) -> bool:
     """Return whether a file looks as it did when it was indexed."""
-    known = next((file for file in store.catalog.known_files(path) if file.path == path), None)
+    known = next((file for file in store.known_files(path) if file.path == path), None)
     try:
         return known is not None and FileLook.of(os.stat(path)).is_as(known.look)
     except OSError:

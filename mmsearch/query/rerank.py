@@ -205,10 +205,10 @@ class LocalReader:
         while True:  # a filter may leave few of the best
             n *= 10
             best = stage.best(scores, n)
-            found = self.store.catalog.images_of_ids(list(best), condition.sql, condition.parameters)
+            found = self.store.images_of_ids(list(best), condition)
             if len(found) >= wanted or len(best) < n:
                 break
-        asked = self.store.catalog.images_of_ids(itself, condition.sql, condition.parameters)
+        asked = self.store.images_of_ids(itself, condition)
         image_of = {image.image_id: image for image in (*found, *asked)}
         own = stage.of(scores, image_of)
         evidence = _looked_at(stage, query, dict.fromkeys(own, 0.0), own, own, image_of)
@@ -225,7 +225,7 @@ class LocalReader:
         scores = stage.scores(query)
         cosines = {image.image_id: score for score, image in found}
         missing = [image_id for image_id in stage.best(scores, N_OWN) if image_id not in cosines]
-        joined = self.store.catalog.images_of_ids(missing, condition.sql, condition.parameters)
+        joined = self.store.images_of_ids(missing, condition)
         if joined:
             own = stored_cosines(vector, self.store.checked_rows([image.row for image in joined]))
             cosines |= dict(zip((image.image_id for image in joined), own.tolist(), strict=True))
@@ -239,7 +239,7 @@ class LocalReader:
 
     def _current(self) -> LocalStage | str:
         """Return the stage over the words of the library's present state, or why there is none."""
-        with self.store.catalog.reading():
+        with self.store.reading():
             state = words_state(self.store)
             if state != self._state:
                 words = load_words(self.store)

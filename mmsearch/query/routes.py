@@ -1,6 +1,6 @@
 """ROUTES: query vectors in, the nearest rows out, by the way that the library and the query choose.
 
-The route follows from the state of the library (its rows, its graph and what was measured of it) and from the query
+The route follows from the state of the library (its rows, its graph and the plans made with it) and from the query
 (its kind, its filter): never from what this process has loaded or answered before. Whatever the route, scores are
 cosines to the stored rows at unit length, bit for bit the same.
 """
@@ -12,20 +12,20 @@ from typing import TypeAlias
 
 import numpy as np
 
-from mmsearch.indexes.base import Rows
-from mmsearch.indexes.calibrate import Calibration
+from mmsearch.indexes.base import Rows, VectorIndex, leave_out
 from mmsearch.indexes.exact import ExactIndex, merge
+from mmsearch.indexes.plans import EXACT, Plan
 from mmsearch.records import Cosines, Matrix, Modality
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import PublishedGraph, calibrations_of, graph_facts, load_graph, routed
+from mmsearch.store.graph import PublishedGraph, graph_facts, load_graph, plans_in_use
 from mmsearch.store.publish import manifest_state
 from mmsearch.store.where import Condition
 
 _FEW = 1000  # pictures that pass a filter are scanned exactly, whatever their share
 _NARROW = 0.05  # a filter that passes less than this share is scanned exactly
 
-Walk: TypeAlias = "tuple[PublishedGraph, int]"
-"""A graph and the beam it is searched with."""
+Way: TypeAlias = "tuple[VectorIndex, Plan]"
+"""An approximate index, and the plan that names it and its effort."""
 
 
 @dataclass(frozen=True)
@@ -52,32 +52,33 @@ class Neighbours:
     def __init__(self, store: Store, *, use_graph: bool = True) -> None:
         self.store = store
         self._use_graph = use_graph
-        self._exact = ExactIndex(np.zeros((0, store.dim), dtype=np.float16))
+        self._exact = self._no_rows()
         self._epoch = -1  # of the vectors
-        self._plan: dict[str, Calibration] = {}
-        self._graph: PublishedGraph | None = None
-        self._is_graph_unusable = False
+        self._plans: dict[str, Plan] = {}
+        self._published: PublishedGraph | None = None  # loaded for the first query that goes by it
+        self._is_unusable = False
         self._state: tuple[int, bytes, tuple[int, ...]] = (-1, b"", ())
 
     def refresh(self) -> None:
-        """Bring vectors and graph up to the library's present state; inside `reading()`."""
-        revision, look = int(self.store.catalog.meta("revision")), self.store.vectors_look()
+        """Bring vectors, plans and graph up to the library's present state; inside `reading()`."""
+        revision, look = self.store.revision, self.store.vectors_look()
         state = revision, manifest_state(self.store.files), look
         if state == self._state:
             return
-        dead, epoch, facts = self.store.catalog.dead_rows(), self.store.epoch, graph_facts(self.store)
+        matrix, dead = self.store.matrix(), self.store.dead_rows()
+        epoch, facts = self.store.epoch, graph_facts(self.store)
         # What is known of rows that somebody else than a writer has touched may be of others than lie there now.
         is_touched = revision == self._state[0] and look != self._state[2]
-        is_known = epoch == self._epoch and not is_touched
-        before = self._exact if is_known else ExactIndex(np.zeros((0, self.store.dim), np.float16))
-        self._exact = before.followed_by(self.store.matrix(), dead)
-        self._plan = {} if facts is None else routed(calibrations_of(facts), len(self._exact))
-        if self._graph is not None and facts != self._graph.facts:
-            self._graph = None
-        if self._graph is not None:
-            self._graph.index.restore(self._graph.index.dead.difference(dead))
-            self._graph.index.delete([row for row in dead if row < self._graph.covered])
-        self._is_graph_unusable = False
+        if epoch != self._epoch or is_touched or len(matrix) < self._exact.n_rows:
+            self._exact = self._no_rows()
+        self._exact.build(matrix)
+        leave_out(self._exact, dead)
+        self._plans = {} if facts is None else plans_in_use(facts, len(self._exact))
+        if self._published is not None and facts != self._published.facts:
+            self._published = None
+        if self._published is not None:
+            leave_out(self._published.index, dead)
+        self._is_unusable = False
         self._epoch, self._state = epoch, state
 
     @property
@@ -103,60 +104,63 @@ class Neighbours:
         if n_live == 0:
             nothing = Nearest(np.zeros(0), np.zeros(0, np.int64), "empty", 0)
             return [nothing] * len(queries)
-        walk = self._walk(modality)
+        way = self._way(modality)
         if not condition.sql:
-            return self._among_all(queries, k, walk)
+            return self._among_all(queries, k, way)
         limit = max(_FEW, int(_NARROW * n_live))
-        passing = self.store.catalog.rows_where(condition.sql, condition.parameters, limit)
+        passing = self.store.rows_passing(condition, limit=limit)
         if len(passing) == limit:
-            broad = None if walk is None else self._filtered_afterwards(queries, k, condition, walk)
+            broad = None if way is None else self._filtered_afterwards(queries, k, condition, way)
             if broad is not None:
                 return [broad]
-            passing = self.store.catalog.rows_where(condition.sql, condition.parameters, -1)
+            passing = self.store.rows_passing(condition)
         rows = np.unique(np.asarray(passing, dtype=np.int64))
         found = zip(*self._exact.search_among(queries, k, rows), strict=True)
         return [Nearest(scores, own, "filtered", len(rows)) for scores, own in found]
 
-    def _among_all(self, queries: Matrix, k: int, walk: Walk | None) -> list[Nearest]:
-        """Return the k nearest of all rows; queries that the graph cannot answer in full are scanned for."""
-        found = None if walk is None else self._on_graph(queries, k, *walk)
-        if found is None and walk is not None and len(queries) > 1:
+    def _among_all(self, queries: Matrix, k: int, way: Way | None) -> list[Nearest]:
+        """Return the k nearest of all rows; queries that the index cannot answer in full are scanned for."""
+        found = None if way is None else self._approximately(queries, k, way)
+        if found is None and way is not None and len(queries) > 1:
             # It is one of them: the others are answered as if they were asked alone.
-            return [answer for query in queries for answer in self._among_all(query[None], k, walk)]
-        route = "exact" if found is None else "graph"
+            return [answer for query in queries for answer in self._among_all(query[None], k, way)]
+        route = EXACT if found is None or way is None else way[1].index
         scores, rows = found or self._exact.search(queries, k)
         return [Nearest(*own, route, len(self._exact)) for own in zip(scores, rows, strict=True)]
 
-    def _on_graph(self, queries: Matrix, k: int, graph: PublishedGraph, ef: int) -> tuple[Cosines, Rows] | None:
-        """Return the k nearest rows by the graph and by a scan of what it does not hold; None if it has too few."""
-        with graph.index.beam(max(ef, k)):
-            _, rows = graph.index.search(queries, k)
-        if rows.shape[1] < min(k, len(graph.index)):
+    def _approximately(self, queries: Matrix, k: int, way: Way) -> tuple[Cosines, Rows] | None:
+        """Return the k nearest rows by an index and by a scan of what it does not know; None if it has too few."""
+        index, plan = way
+        _, rows = index.search(queries, k, plan.effort)
+        if rows.shape[1] < min(k, len(index)):
             return None
         scores = np.stack([self._exact.scores(query, own) for query, own in zip(queries, rows, strict=True)])
-        return merge((scores, rows), self._exact.search_tail(queries, k, first_row=graph.covered), k)
+        return merge((scores, rows), self._exact.search_tail(queries, k, first_row=index.n_rows), k)
 
-    def _filtered_afterwards(self, query: Matrix, k: int, condition: Condition, walk: Walk) -> Nearest | None:
+    def _filtered_afterwards(self, query: Matrix, k: int, condition: Condition, way: Way) -> Nearest | None:
         """Look among the neighbours of one query (1, dim) for k that pass a broad filter; None if too few do."""
-        found = self._on_graph(query, int(2 * k / _NARROW), *walk)
+        found = self._approximately(query, int(2 * k / _NARROW), way)
         if found is None:
             return None
         (scores,), (rows,) = found
-        images = self.store.catalog.images_of_rows(rows.tolist(), condition.sql, condition.parameters)
+        images = self.store.images_of_rows(rows.tolist(), condition)
         keep = np.isin(rows, [image.row for image in images])
-        return Nearest(scores[keep], rows[keep], "graph", len(self._exact)) if keep.sum() >= k else None
+        return Nearest(scores[keep], rows[keep], way[1].index, len(self._exact)) if keep.sum() >= k else None
 
-    def _walk(self, modality: Modality) -> Walk | None:
-        """Return the graph and its beam where queries of this kind go by it; it is loaded for the first of them."""
-        plan = self._plan.get(modality)
-        if not self._use_graph or plan is None or plan.route != "graph" or self._is_graph_unusable:
+    def _way(self, modality: Modality) -> Way | None:
+        """Return the index that queries of this kind go by, with its plan; None if they are scanned for."""
+        plan = self._plans.get(modality)
+        if not self._use_graph or plan is None or plan.index == EXACT or self._is_unusable:
             return None
-        if self._graph is None:
+        if self._published is None:
             loaded = load_graph(self.store)
             if isinstance(loaded, str):
-                self._is_graph_unusable = True
+                self._is_unusable = True
                 return None
-            self._graph = loaded
-        if self._graph.covered > self._exact.n_rows:  # the vectors were cut since
+            self._published = loaded
+        if self._published.index.n_rows > self._exact.n_rows:  # the vectors were cut since
             return None
-        return self._graph, plan.ef
+        return self._published.index, plan
+
+    def _no_rows(self) -> ExactIndex:
+        return ExactIndex(np.zeros((0, self.store.dim), dtype=np.float16))

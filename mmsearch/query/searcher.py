@@ -16,9 +16,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch.arguments import Expand, Mode, Rerank, as_count, one_of
-from mmsearch.errors import QueryError
-from mmsearch.query.encode import EncodedQuery, TermEncoder, as_term, is_example, judged_pictures
+from mmsearch.arguments import Expand
+from mmsearch.errors import MmsearchError, QueryError
+from mmsearch.query.encode import (
+    TEXTS_TOGETHER,
+    EncodedQuery,
+    TermEncoder,
+    as_term,
+    is_example,
+    judged_pictures,
+    n_texts_of,
+)
 from mmsearch.query.feedback import ALPHA, expanded
 from mmsearch.query.routes import Nearest, Neighbours
 from mmsearch.records import (
@@ -26,13 +34,12 @@ from mmsearch.records import (
     ImageRecord,
     LocalEvidence,
     Query,
+    SearchOptions,
     SearchResult,
 )
 from mmsearch.store.folder import Store
 from mmsearch.store.matrix import Half
-from mmsearch.store.possible import require_possible
-from mmsearch.store.spelling import spelled
-from mmsearch.store.where import Condition, parse_where
+from mmsearch.store.where import Condition
 from mmsearch.system import is_gone
 from mmsearch.vectors import l2_normalize, stored_cosines
 
@@ -75,6 +82,8 @@ class Searcher:
         Returns what decodes example pictures; only called when there is one to be decoded.
     use_graph : bool
         False answers everything by exact scans; else the route follows from the library and the query.
+    check : callable
+        Called between the answers to several queries; what it raises ends them.
     """
 
     def __init__(
@@ -84,8 +93,10 @@ class Searcher:
         decoder: Callable[[], PictureDecoder],
         *,
         use_graph: bool = True,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self.store = store
+        self._check = check
         self._encoder = encoder
         self._decoder = decoder
         self.terms = TermEncoder(store, encoder, self._decoder)
@@ -97,108 +108,105 @@ class Searcher:
 
     # -- ranking -------------------------------------------------------------------------------------
 
-    def search(
-        self,
-        query: Query,
-        *,
-        k: int = 10,
-        explain: bool = False,
-        mode: Mode = "global",
-        rerank: Rerank = "auto",
-        expand: Expand = "none",
-    ) -> SearchResult:
-        """Return the k pictures most similar to the query, best first; ties by image id.
+    def search(self, query: Query, options: SearchOptions = SearchOptions()) -> SearchResult:
+        """Return the pictures most similar to the query, best first; ties by image id.
 
         A picture of the library that is the whole query comes first. Pictures judged irrelevant are no answer.
-
-        Parameters
-        ----------
-        query : Query
-            What is looked for.
-        k : int > 0
-            At most; all matches if there are fewer.
-        explain : bool
-            Fill in the cosine of every hit to every term.
-        mode : "global" or "local"
-            `local` looks at visual words alone, and needs no encoder; the query is one example picture then. In a
-            library without an encoder both are this.
-        rerank : "auto", "none" or "local"
-            Whether local features look again at what the embedding finds; `auto` where the query is one example
-            picture and nothing else, and the library has visual words.
-        expand : "none", "average" or "alpha"
-            Whether the pictures that local features verify are added to the query, which is then asked once more:
-            all alike, or each by a power of its cosine (`mmsearch.query.feedback.expanded`).
 
         Raises
         ------
         QueryError
             If the query means nothing, no picture could pass its filters, local features are asked for and cannot
-            be had, it cannot be expanded, k is not above 0, or an option is another word.
+            be had, or it cannot be expanded.
         NoEncoderError
             If the library has no encoder, and the query is another than one example picture.
         """
         start = time.perf_counter()
-        k = as_count(k, "k")
-        one_of(mode, "mode", Mode), one_of(rerank, "rerank", Rerank), one_of(expand, "expand", Expand)
-        condition = parse_where(query.where)
-        if condition.filters:
-            with self.store.catalog.reading():
-                condition = spelled(self.store.catalog, condition)
-                require_possible(self.store.catalog, condition)
-        if mode == "global" and not self._has_vectors:
-            if rerank != "auto" or not _compares_pictures(query):
-                self._encoder()  # raises, as there is none
-            mode = "local"
-        local, said = self._local_query(query, mode, rerank)
-        if expand != "none" and (mode == "local" or not (local or said)):
+        condition = self.store.condition(query.where)
+        options = self._within_reach(query, options)
+        local, said = self._local_query(query, options)
+        if options.expand != "none" and (options.mode == "local" or not (local or said)):
             raise QueryError(
                 "a query is expanded by pictures that local features verify beside an embedding; ask by one "
                 "example picture in a library with an encoder and visual words, or leave the expansion out"
             )
-        if mode == "local":
-            found = (
-                [] if local is None else self.store.consistently(lambda: self._by_words(query, local, k, condition))
-            )
-            hits = tuple(_hit(rank, *one) for rank, one in enumerate(found, start=1))
-            with self.store.catalog.reading():
-                self._look_for_problems(self.store.lost_rows())
+        if options.mode == "local":
+            hits = self._hits_by_words(query, local, options.k, condition)
             seconds = {"total": time.perf_counter() - start}
-            return SearchResult(hits, "local", len(found), seconds, said or _verified(hits), self._problems)
+            return SearchResult(hits, "local", len(hits), seconds, said or _verified(hits), self._problems)
         looked = time.perf_counter()
         (encoded,) = self.terms.encode([query])
         seconds = {"local": looked - start, "encode": time.perf_counter() - looked}
 
         def rank() -> _Ranking:
             if local is None:
-                return self._ranked([encoded], k, condition)[0]
-            return self._reranked(encoded, k, condition, local, expand)
+                return self._ranked([encoded], options.k, condition)[0]
+            return self._reranked(encoded, options.k, condition, local, options.expand)
 
-        result = self._result(encoded, self.store.consistently(rank), seconds, start=start, explain=explain)
+        ranking = self.store.consistently(rank)
+        result = self._result(encoded, ranking, seconds, start=start, explain=options.explain)
         return replace(result, local=said or (_verified(result.hits) if local else ""))
 
-    def search_texts(self, queries: Sequence[Query], *, k: int = 10, explain: bool = False) -> list[SearchResult]:
-        """Return the answers to several queries by words without filters, from one scan for all.
+    def search_each(
+        self, queries: Sequence[Query], options: SearchOptions = SearchOptions()
+    ) -> list[SearchResult | MmsearchError]:
+        """Return what `search` gives for each of several queries, or the error that it raises.
 
-        Each is what `search` gives, whose time is that of all.
-
-        Raises
-        ------
-        QueryError
-            If a query means nothing, has no text, or has example pictures or filters.
+        Queries by words without filters are encoded together, some texts at a time, and share a scan; their time is
+        that of all that do. The others are answered one by one.
         """
+        answers: dict[int, SearchResult | MmsearchError] = {}
+        for places in self._sharing(queries, options):
+            answered = self._answers([queries[place] for place in places], options)
+            answers |= dict(zip(places, answered, strict=True))
+        return [answers[place] for place in range(len(queries))]
+
+    def _sharing(self, queries: Sequence[Query], options: SearchOptions) -> list[list[int]]:
+        """Return the places of queries in groups, each of which one scan answers."""
+        is_plain = options.mode == "global" and options.rerank != "local" and options.expand == "none"
+        groups: list[list[int]] = []
+        n_texts = TEXTS_TOGETHER  # of the last group that takes more
+        together: list[int] = []
+        for place, query in enumerate(queries):
+            if not is_plain or query.text is None or query.images or query.where:
+                groups.append([place])
+                continue
+            n_texts += n_texts_of(query)
+            if n_texts > TEXTS_TOGETHER:
+                n_texts, together = n_texts_of(query), []
+                groups.append(together)
+            together.append(place)
+        return groups
+
+    def _answers(self, queries: Sequence[Query], options: SearchOptions) -> list[SearchResult | MmsearchError]:
+        """Return the answers to queries that share a scan, each of which may have an error that hurts no other."""
+        self._check()
+        try:
+            return [*self._together(queries, options)] if len(queries) > 1 else [self.search(queries[0], options)]
+        except MmsearchError as error:
+            if len(queries) == 1:
+                return [error]
+        half = len(queries) // 2  # what is wrong with one of them is found in few scans
+        return [*self._answers(queries[:half], options), *self._answers(queries[half:], options)]
+
+    def _together(self, queries: Sequence[Query], options: SearchOptions) -> list[SearchResult]:
+        """Return the answers to queries by words without filters, from one scan for all."""
         start = time.perf_counter()
-        k = as_count(k, "k")
-        if any(query.text is None or query.images or query.where for query in queries):
-            raise QueryError("only queries by words without filters are answered together; use search for others")
-        if not queries:
-            return []
         encoded = self.terms.encode(queries)
         seconds = {"encode": time.perf_counter() - start}
-        ranked = self.store.consistently(lambda: self._ranked(encoded, k, Condition()))
+        ranked = self.store.consistently(lambda: self._ranked(encoded, options.k, Condition()))
         return [
-            self._result(query, ranking, seconds, start=start, explain=explain)
+            self._result(query, ranking, seconds, start=start, explain=options.explain)
             for query, ranking in zip(encoded, ranked, strict=True)
         ]
+
+    def _within_reach(self, query: Query, options: SearchOptions) -> SearchOptions:
+        """Return the options with the mode that the library has."""
+        if options.mode == "local" or self._has_vectors:
+            return options
+        if options.rerank != "auto" or not _compares_pictures(query):
+            self._encoder()  # raises, as there is none
+        return replace(options, mode="local")
 
     def _shortlists(self, queries: Sequence[EncodedQuery], k: int, condition: Condition) -> list[_Shortlist]:
         """Return the k best pictures for each of queries of one modality."""
@@ -216,10 +224,8 @@ class Searcher:
 
     def _n_rows_left_out(self, query: EncodedQuery, condition: Condition) -> int:
         """Return how many rows stand for nothing but pictures that pass a filter and are no answer to a query."""
-        catalog, passing = self.store.catalog, (condition.sql, condition.parameters)
-        rows = {image.row for image in catalog.images_of_ids(query.left_out, *passing)}
-        others = condition.without(query.left_out)
-        shared = catalog.images_of_rows(list(rows), others.sql, others.parameters) if rows else []
+        rows = {image.row for image in self.store.images_of_ids(query.left_out, condition)}
+        shared = self.store.images_of_rows(list(rows), condition.without(query.left_out)) if rows else []
         return len(rows) - len({image.row for image in shared})
 
     def _pictures(
@@ -229,11 +235,11 @@ class Searcher:
         condition = condition.without(query.left_out)
         score_of = dict(zip(nearest.rows.tolist(), nearest.scores.tolist(), strict=True))
         # A graph may miss the picture that is asked for, and of equal scores the row of another may go before it.
-        itself = self.store.catalog.images_of_ids(query.itself, condition.sql, condition.parameters)
+        itself = self.store.images_of_ids(query.itself, condition)
         rows = [row for row in {image.row for image in itself} if row not in score_of]
         scores = stored_cosines(query.vector, self.store.checked_rows(rows))
         score_of |= dict(zip(rows, scores.tolist(), strict=True))
-        images = self.store.catalog.images_of_rows(list(score_of), condition.sql, condition.parameters)
+        images = self.store.images_of_rows(list(score_of), condition)
         ranked = sorted(
             images, key=lambda image: (image.image_id not in query.itself, -score_of[image.row], image.image_id)
         )
@@ -264,14 +270,22 @@ class Searcher:
         ranked = _itself_first(found, query.itself)[:k]
         return _Ranking(ranked, self._vectors(ranked), shortlist.route, shortlist.n_candidates)
 
-    def _by_words(self, query: Query, local: LocalQuery | None, k: int, condition: Condition) -> list[Ranked]:
+    def _hits_by_words(
+        self, query: Query, local: LocalQuery | None, k: int, condition: Condition
+    ) -> tuple[Hit, ...]:
         """Return the k best pictures by visual words alone; none for an example that says nothing."""
+        ranked: list[Ranked] = []
+        if local is not None:
+            ranked = self.store.consistently(lambda: self._ranked_by_words(query, local, k, condition))
+        with self.store.reading():
+            self._look_for_problems(self.store.lost_rows())
+        return tuple(_hit(rank, *one) for rank, one in enumerate(ranked, start=1))
+
+    def _ranked_by_words(self, query: Query, local: LocalQuery, k: int, condition: Condition) -> list[Ranked]:
         judged_pictures(self.store, query.irrelevant)
-        if local is None:
-            return []
         itself = [image.image_id for image in self.terms.stored_as(query.images[0], local.content_hash)]
-        found = self._local().by_words(local, k, condition.without(query.irrelevant), itself)
-        return _itself_first(found, itself)[:k]
+        ranked = self._local().by_words(local, k, condition.without(query.irrelevant), itself)
+        return _itself_first(ranked, itself)[:k]
 
     def _vectors(self, ranked: Sequence[Ranked]) -> Half:
         return self.store.checked_rows([image.row for _, image, _ in ranked])
@@ -292,12 +306,12 @@ class Searcher:
         seconds = seconds | {"search": total - sum(seconds.values()), "total": total}
         return SearchResult(hits, ranking.route, ranking.n_candidates, seconds, problems=self._problems)
 
-    def _local_query(self, query: Query, mode: Mode, rerank: Rerank) -> tuple[LocalQuery | None, str]:
+    def _local_query(self, query: Query, options: SearchOptions) -> tuple[LocalQuery | None, str]:
         """Return the example as words if local features are to be looked at, and why they are not if asked for."""
-        is_demanded = mode == "local" or rerank == "local"
-        if not is_demanded and (rerank == "none" or not is_example(query)):
+        is_demanded = options.mode == "local" or options.rerank == "local"
+        if not is_demanded and (options.rerank == "none" or not is_example(query)):
             return None, ""
-        if len(query.images) != 1 or (mode == "local" and not _compares_pictures(query)):
+        if len(query.images) != 1 or (options.mode == "local" and not _compares_pictures(query)):
             raise QueryError("local features compare pictures; give one example picture with -i, and no text")
         return self._local().query(as_term(query.images[0]), is_demanded=is_demanded)
 
@@ -316,7 +330,7 @@ class Searcher:
 
     def _look_for_problems(self, lost: range) -> None:
         """Ask what the library has lost, once for each state of its catalog and its vectors."""
-        state = int(self.store.catalog.meta("revision")), lost
+        state = self.store.revision, lost
         if state != self._problems_of:
             self._problems, self._problems_of = tuple(self.store.problems(lost)), state
 

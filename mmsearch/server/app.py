@@ -64,7 +64,7 @@ def create_app(
         app.include_router(router)
     problems.install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return Guard(Counted(BodyLimits(app), server.metrics), access)
+    return Guard(Counted(BodyLimits(app), server.metrics), access, server.stop)
 
 
 async def _warm_up(server: Services) -> None:

@@ -7,6 +7,8 @@ one scan for 32 texts takes little longer than for one.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,14 +21,13 @@ from starlette.exceptions import HTTPException
 
 from mmsearch.errors import MmsearchError
 from mmsearch.library import Library
-from mmsearch.records import Query, SearchResult
+from mmsearch.query.encode import TEXTS_TOGETHER, n_texts_of
+from mmsearch.records import Query, SearchOptions, SearchResult
 from mmsearch.server.metrics import Metrics
-from mmsearch.store.catalog import CATALOG
+from mmsearch.store.place import identity_of, library_errors
 
 T = TypeVar("T")
 MAX_WAITING = 512
-MAX_BATCH = 64
-"""Texts that are encoded together."""
 
 
 class Libraries:
@@ -44,11 +45,10 @@ class Libraries:
 
     def mine(self) -> Library:
         """Return the library object of this thread."""
-        made = self._made()
+        made = identity_of(self.folder)
         if getattr(self._mine, "made", None) != made:
             with self._lock:
-                if hasattr(self._mine, "library"):
-                    self._mine.library.close()
+                self._release(getattr(self._mine, "library", None))
                 self._mine.library = self._sibling(made)
             self._mine.made = made
         library: Library = self._mine.library
@@ -61,6 +61,7 @@ class Libraries:
 
     def _sibling(self, made: tuple[int, int]) -> Library:
         if self._first is None or self._first_made != made:
+            self._release(self._first)
             self._first = Library.open(self.folder, cache=self._cache)
             self._first_made = made
             self._opened.append(self._first)
@@ -68,17 +69,17 @@ class Libraries:
         self._opened.append(sibling)
         return sibling
 
-    def _made(self) -> tuple[int, int]:
-        """Return what tells a library from another in the same place."""
-        try:
-            status = (self.folder / CATALOG).stat()
-        except OSError:
-            return 0, 0
-        return status.st_dev, status.st_ino
+    def _release(self, library: Library | None) -> None:
+        if library is not None:
+            library.close()
+            self._opened.remove(library)
 
 
-class Unwanted(Exception):
+class Unwanted(HTTPException):
     """Nobody waits for this work any more: the client left, or the server stops."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "the server is being stopped")
 
 
 @dataclass(eq=False)
@@ -86,27 +87,36 @@ class _Task:
     """Work in the line of a lane; None, so that it keeps nothing, when nobody waits for it any more."""
 
     work: Callable[[Library], Any] | None
+    seconds: float
 
 
 def _done(task: _Task, libraries: Libraries) -> Any:
     """Return what a task gives, done in this thread."""
+    end = time.monotonic() + task.seconds
 
     def check() -> None:
         if task.work is None:
             raise Unwanted
+        if time.monotonic() > end:
+            raise HTTPException(503, f"this took longer than {task.seconds:g} s; ask for fewer pictures at once")
 
     library, work = libraries.mine(), task.work
     if work is None:
         raise Unwanted
-    with library.interruptible(check):
+    with library.interruptible(check), library_errors(libraries.folder):
         return work(library)
 
 
 class Lane:
-    """A few threads for one kind of work. What is not waited for any more is given up at its next step."""
+    """A few threads for one kind of work, each of which may take some `seconds`.
 
-    def __init__(self, name: str, libraries: Libraries, metrics: Metrics, *, n_threads: int = 1) -> None:
-        self._libraries = libraries
+    What is not waited for any more is given up at its next step.
+    """
+
+    def __init__(
+        self, name: str, libraries: Libraries, metrics: Metrics, *, n_threads: int = 1, seconds: float = math.inf
+    ) -> None:
+        self._libraries, self._seconds = libraries, seconds
         self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix=name)
         self._waiting = metrics.waiting.labels(name)
         self._n_waiting = 0
@@ -122,7 +132,7 @@ class Lane:
         """
         if self._n_waiting >= MAX_WAITING:
             raise busy()
-        task = _Task(work)
+        task = _Task(work, self._seconds)
         del work  # the traceback of a client that left would keep it, and the upload that it is about
         self._tasks.add(task)
         self._count(1)
@@ -133,10 +143,14 @@ class Lane:
             self._tasks.discard(task)
             self._count(-1)
 
+    def give_up(self) -> None:
+        """Let what is being done end at its next step; who waits for it gets `Unwanted`."""
+        for task in list(self._tasks):
+            task.work = None
+
     def close(self) -> None:
         """Give up what is being done, and drop what waits."""
-        for task in self._tasks:
-            task.work = None
+        self.give_up()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _count(self, change: int) -> None:
@@ -147,8 +161,7 @@ class Lane:
 @dataclass(frozen=True)
 class _Asked:
     query: Query
-    k: int
-    explain: bool
+    options: SearchOptions
     answer: asyncio.Future[SearchResult]
 
 
@@ -160,12 +173,12 @@ class TextLane:
         self._asked: deque[_Asked] = deque()
         self._running: asyncio.Task[None] | None = None
 
-    async def search(self, query: Query, *, k: int, explain: bool) -> SearchResult:
+    async def search(self, query: Query, options: SearchOptions) -> SearchResult:
         """Return the answer to one query; errors are those of `Library.search`."""
         if len(self._asked) >= MAX_WAITING:
             raise busy()
         answer: asyncio.Future[SearchResult] = asyncio.get_running_loop().create_future()
-        self._asked.append(_Asked(query, k, explain, answer))
+        self._asked.append(_Asked(query, options, answer))
         if self._running is None:
             self._running = asyncio.create_task(self._answer_all())
         return await answer
@@ -181,20 +194,22 @@ class TextLane:
         """Take from the line what is answered next; whoever left needs no answer."""
         batch: list[_Asked] = []
         n_texts = 0
-        while self._asked and n_texts < MAX_BATCH:
+        while self._asked and n_texts < TEXTS_TOGETHER:
             asked = self._asked.popleft()
             if not asked.answer.done():
                 batch.append(asked)
-                n_texts += 1 + len(asked.query.exclude)
+                n_texts += n_texts_of(asked.query)
         return batch
 
     async def _answer(self, batch: list[_Asked]) -> None:
         self._metrics.batches.observe(len(batch))
         try:
-            found = await self._lane.run(lambda library: _searched(library, batch))
+            answers: Sequence[SearchResult | Exception] = await self._lane.run(
+                lambda library: _searched(library, batch)
+            )
         except Exception as error:  # noqa: BLE001 - each of those who wait is told
-            found = [error] * len(batch)
-        for asked, result in zip(batch, found, strict=True):
+            answers = [error] * len(batch)
+        for asked, result in zip(batch, answers, strict=True):
             if asked.answer.done():
                 continue
             if isinstance(result, SearchResult):
@@ -203,29 +218,16 @@ class TextLane:
                 asked.answer.set_exception(result)
 
 
-def _searched(library: Library, batch: Sequence[_Asked]) -> list[SearchResult | Exception]:
+def _searched(library: Library, batch: Sequence[_Asked]) -> list[SearchResult | MmsearchError]:
     """Return the answer to each query, or its error."""
     groups = defaultdict(list)
     for place, asked in enumerate(batch):
-        is_alone = asked.query.text is None or bool(asked.query.where)
-        groups[asked.k, asked.explain, place if is_alone else -1].append(place)
-    found: list[SearchResult | Exception] = [MmsearchError()] * len(batch)
-    for (k, explain, alone), places in groups.items():
-        queries = [batch[place].query for place in places]
-        try:
-            results = library.search_texts(queries, k=k, explain=explain) if alone < 0 else None
-        except MmsearchError:
-            results = None  # of one of them; the others are not to suffer for it
-        for n, place in enumerate(places):
-            found[place] = results[n] if results else _one(library, queries[n], k, explain)
-    return found
-
-
-def _one(library: Library, query: Query, k: int, explain: bool) -> SearchResult | Exception:
-    try:
-        return library.search(query, k=k, explain=explain)
-    except MmsearchError as error:
-        return error
+        groups[asked.options].append(place)
+    answers: dict[int, SearchResult | MmsearchError] = {}
+    for options, places in groups.items():
+        answered = library.search_each([batch[place].query for place in places], options)
+        answers |= dict(zip(places, answered, strict=True))
+    return [answers[place] for place in range(len(batch))]
 
 
 def busy() -> HTTPException:

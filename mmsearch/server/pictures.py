@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Annotated
 from urllib.parse import quote
 
@@ -15,9 +13,9 @@ from mmsearch import __version__
 from mmsearch.errors import PictureError
 from mmsearch.library import Library
 from mmsearch.names import plain
-from mmsearch.records import ImageRecord, LibraryStatus
+from mmsearch.records import ImageRecord, LibraryStatus, Order
 from mmsearch.server import metrics
-from mmsearch.server.problems import Unfit, problem, responses
+from mmsearch.server.problems import problem, responses
 from mmsearch.server.schemas import (
     AFTER,
     LARGEST_ID,
@@ -32,12 +30,8 @@ from mmsearch.server.schemas import (
     picture_json,
 )
 from mmsearch.server.services import answer, services
-from mmsearch.server.thumbnails import Side, blocks, opened_original, picture_of_id
-from mmsearch.store.catalog import START, Order
-from mmsearch.store.facets import Facet, count_facets
-from mmsearch.store.possible import require_possible
-from mmsearch.store.spelling import spelled
-from mmsearch.store.where import parse_where
+from mmsearch.server.thumbnails import Side, blocks, opened_original
+from mmsearch.store.facets import Facet
 
 router = APIRouter()
 _PROBLEMS = responses(400, 401, 403, 422, 429, 503)
@@ -58,41 +52,18 @@ async def list_pictures(
     offset: Annotated[int, Query(ge=0, le=LARGEST_ID, description=OFFSET)] = 0,
 ) -> Response:
     """List the pictures that pass all filters, in pages."""
-    start = START if after is None else _place_of(after)
-
-    def work(library: Library) -> PictureList:
-        condition, catalog = parse_where(where), library.reader().catalog
-        with catalog.reading():
-            condition = spelled(catalog, condition)
-            require_possible(catalog, condition)
-            found = catalog.page(condition, order=order, after=start, offset=offset, limit=limit + 1)
-            n = catalog.count_where(condition.sql or "1", condition.parameters)
-        listed = found[:limit]
-        following = _cursor(listed[-1]) if len(found) > limit else None
-        return {"pictures": [picture_json(image) for image in listed], "n": n, "next": following}
-
-    return answer(await services(request).pictures.run(work))
-
-
-def _cursor(image: ImageRecord) -> str:
-    """Return what says where a page ended, in each order."""
-    return urlsafe_b64encode(b"%d" % image.image_id + os.fsencode(image.path)).decode()
-
-
-def _place_of(cursor: str) -> tuple[int, bytes]:
-    """Return the id and path at which a page ended."""
-    try:
-        image_id, slash, path = urlsafe_b64decode(cursor).partition(b"/")
-        return min(int(image_id), LARGEST_ID), slash + path
-    except ValueError as error:
-        raise Unfit([{"loc": ("after",), "msg": "this is not the `next` of a page"}]) from error
+    page = await services(request).pictures.run(
+        lambda library: library.pictures(where, order=order, after=after, offset=offset, limit=limit)
+    )
+    body: PictureList = {"pictures": list(map(picture_json, page.pictures)), "n": page.n, "next": page.next}
+    return answer(body)
 
 
 @router.get("/pictures/{id}", response_model=Picture, responses=_ONE)
 async def describe_picture(request: Request, id: Id) -> Response:
     """Return what is known of a picture."""
-    found = await _found(request, id)
-    return _gone(id) if found is None else answer(picture_json(found[0]))
+    image = await services(request).pictures.run(lambda library: library.picture(id))
+    return _gone(id) if image is None else answer(picture_json(image))
 
 
 @router.get(
@@ -147,7 +118,7 @@ async def count_pictures(request: Request, where: WhereParameter = []) -> Respon
 
     Every class has the filters that give it, to be added to a search.
     """
-    found = await services(request).pictures.run(lambda lib: count_facets(lib.reader().catalog, where))
+    found = await services(request).pictures.run(lambda library: library.facets(where))
     body: FacetAnswer = {
         "n": found.n, "folders": _counts(found.folders), "years": _counts(found.years),
         "sizes": _counts(found.sizes), "formats": _counts(found.formats),
@@ -162,7 +133,7 @@ async def show_status(request: Request) -> Response:
     def work(library: Library) -> tuple[LibraryStatus, bool, int]:
         found = library.status()
         has_words = found.dim > 0 and library.encoder().has_words
-        return found, has_words, library.reader().catalog.meta("revision")
+        return found, has_words, library.reader().revision
 
     server = services(request)
     found, has_words, revision = await server.pictures.run(work)
@@ -181,13 +152,13 @@ async def show_status(request: Request) -> Response:
 async def show_metrics(request: Request) -> Response:
     """Return what the server has counted, in the text format of Prometheus."""
     server = services(request)
-    n = await server.pictures.run(lambda library: library.reader().catalog.count("image"))
+    n = await server.pictures.run(lambda library: library.reader().n_pictures)
     server.metrics.pictures.set(n)
     return Response(server.metrics.text(), headers={"content-type": metrics.MEDIA_TYPE})
 
 
 async def _found(request: Request, image_id: int) -> tuple[ImageRecord, bytes] | None:
-    return await services(request).pictures.run(lambda library: picture_of_id(library, image_id))
+    return await services(request).pictures.run(lambda library: library.reader().original(image_id))
 
 
 def _gone(image_id: int) -> Response:

@@ -86,7 +86,8 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def of_error(error: MmsearchError) -> Response:
     """Return the problem that an expected error is."""
     if isinstance(error, PictureError):
-        return problem(422, str(error), kind="picture", code=error.code)
+        status = 503 if error.code == "killed" else 422  # which is not the fault of the picture
+        return problem(status, str(error), kind="picture", code=error.code)
     if isinstance(error, LibraryError | EncoderError) and not isinstance(error, NoEncoderError):
         return problem(503, str(error), kind="library")
     return problem(422, str(error), kind="query")

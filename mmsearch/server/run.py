@@ -79,9 +79,9 @@ def serve(
 class _Server(uvicorn.Server):
     """A server that does not wait for those whom it lets wait."""
 
-    def __init__(self, config: uvicorn.Config, access: Access) -> None:
+    def __init__(self, config: uvicorn.Config, stop: Callable[[], None]) -> None:
         super().__init__(config)
-        self._access = access
+        self._stop = stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and let more wait than asyncio, which takes both from one number, accepts at a time."""
@@ -91,7 +91,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what is being answered, and end."""
-        self._access.guesses.end()
+        self._stop()
         await super().shutdown(sockets)
 
 
@@ -103,7 +103,7 @@ def server_of(app: Guard, *, n_connections: int = MAX_CONNECTIONS) -> uvicorn.Se
         server_header=False, proxy_headers=False, backlog=MAX_ACCEPTED,
         limit_concurrency=n_connections, timeout_graceful_shutdown=5,
     )  # fmt: skip
-    return _Server(config, app.access)
+    return _Server(config, app.stop)
 
 
 def _listening(host: str, port: int) -> socket.socket:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
 from pydantic.json_schema import models_json_schema
-from typing_extensions import TypedDict
+from typing_extensions import TypeAliasType, TypedDict
 
+from mmsearch import predicates
 from mmsearch.arguments import Expand, Mode, Rerank
 from mmsearch.records import Classification, Hit, ImageRecord, LocalEvidence, SearchResult
 from mmsearch.server.problems import Problem
@@ -22,14 +24,17 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 Weight = Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]
 PictureId = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
-Where = Annotated[list[Annotated[str, StringConstraints(max_length=5_000)]], Field(max_length=20)]
+FilterText = Annotated[str, StringConstraints(max_length=5_000)]
 Ids = Annotated[list[PictureId], Field(max_length=200)]
 BOX = "Left, top, right and bottom of the part that is meant, in pixels of the upright original; null for all."
 BYTES = "Only where there are bytes that are not UTF-8: all bytes in Base64."
 WHERE = (
-    "Filters `FIELD OP VALUE`, all of which must hold, such as `taken >= 2023-05`, `folder = ~/photos/trip` or "
-    "`width > 800`. Fields: path folder name taken width height size format; operators: = != < <= > >= ~ (glob). "
-    "`~` at the start of a folder or path is the home folder of the user whom the server runs as."
+    "Filters, all of which must hold, such as `taken >= 2023-05`, `folder = ~/photos/trip` or `format = PNG or not "
+    "(width > 800 and name ~ img*)`: `FIELD OP VALUE`, joined by `and`, `or`, `not` and parentheses. Fields: path "
+    "folder name taken width height size format; operators: = != < <= > >= ~ (glob). A value ends before `and` or "
+    "`or` if another `FIELD OP VALUE` follows; where there are several, one in double quotes may hold that. `~` at "
+    "the start of a folder or path is the home folder of the user whom the server runs as. `not` passes just the "
+    "pictures that its filter does not pass; one without a date passes no comparison of `taken`."
 )
 ORDER = "`added`: in the order in which they came into the library; `path`: by folder and name."
 AFTER = (
@@ -44,6 +49,77 @@ OFFSET = (
 
 class _Request(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
+
+
+class ComparisonFilter(_Request):
+    """A filter as data: one field compared with a value, a text being exact here; sizes may have k, M or G."""
+
+    field: predicates.Field
+    op: predicates.Operator
+    value: (
+        Annotated[str, StringConstraints(min_length=1, max_length=5_000)]
+        | Annotated[int, Field(ge=0)]
+        | Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    )
+
+    def tree(self) -> predicates.Predicate:
+        """Return it as a search takes it."""
+        return predicates.Comparison(self.field, self.op, self.value)  # type: ignore[arg-type]
+
+
+class AndFilter(_Request):
+    """Passed by the pictures that pass all of these."""
+
+    terms: Filters = Field(alias="and", min_length=1)
+
+    def tree(self) -> predicates.Predicate:
+        """Return it as a search takes it."""
+        return predicates.And(tuple(map(_tree, self.terms)))
+
+
+class OrFilter(_Request):
+    """Passed by the pictures that pass any of these."""
+
+    terms: Filters = Field(alias="or", min_length=1)
+
+    def tree(self) -> predicates.Predicate:
+        """Return it as a search takes it."""
+        return predicates.Or(tuple(map(_tree, self.terms)))
+
+
+class NotFilter(_Request):
+    """Passed by the pictures that do not pass this."""
+
+    term: AnyFilter = Field(alias="not")
+
+    def tree(self) -> predicates.Predicate:
+        """Return it as a search takes it."""
+        return predicates.Not(_tree(self.term))
+
+
+def _tree(given: AnyFilter) -> predicates.Predicate:
+    return predicates.parse(given) if isinstance(given, str) else given.tree()
+
+
+def _kind_of_filter(value: object) -> str:
+    if not isinstance(value, Mapping):
+        return "text"
+    return next((kind for kind in ("and", "or", "not") if kind in value), "comparison")
+
+
+AnyFilter = TypeAliasType(  # a name of its own in the description, as it holds itself
+    "AnyFilter",
+    Annotated[
+        Annotated[FilterText, Tag("text")]
+        | Annotated[ComparisonFilter, Tag("comparison")]
+        | Annotated[AndFilter, Tag("and")]
+        | Annotated[OrFilter, Tag("or")]
+        | Annotated[NotFilter, Tag("not")],
+        Discriminator(_kind_of_filter),
+    ],
+)
+Filters = Annotated[list[AnyFilter], Field(max_length=100)]
+Where = Annotated[list[AnyFilter], Field(max_length=20)]
 
 
 class LibraryPicture(_Request):
@@ -88,7 +164,9 @@ class SearchRequest(_Request):
     exclude: Annotated[list[Excluded], Field(max_length=16)] = []
     relevant: Annotated[Ids, Field(description="Ids of pictures that are what is looked for.")] = []
     irrelevant: Annotated[Ids, Field(description="Ids of pictures that are not: none of them is a hit.")] = []
-    where: Annotated[Where, Field(description=WHERE)] = []
+    where: Annotated[
+        Where, Field(description=f"{WHERE} A filter may also be data; the whole request is nested at most 16 deep.")
+    ] = []
     k: Annotated[int, Field(ge=1, le=MAX_K)] = 50
     mode: Annotated[
         Mode,
@@ -111,6 +189,10 @@ class SearchRequest(_Request):
     explain: Annotated[
         bool, Field(description="Also give the cosine to every term, and the matched places of the local stage.")
     ] = False
+
+    def filters(self) -> list[str | predicates.Predicate]:
+        """Return the filters as a search takes them; texts are read later."""
+        return [given if isinstance(given, str) else given.tree() for given in self.where]
 
 
 class ClassifyRequest(_Request):

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from mmsearch.encoders.prompts import DEFAULT_TEMPLATES
-from mmsearch.records import Query, Term
+from mmsearch.records import Query, SearchOptions, Term
 from mmsearch.server.bodies import described, read_body, terms_of
 from mmsearch.server.problems import Unfit, responses
 from mmsearch.server.schemas import (
@@ -36,22 +36,19 @@ async def search(request: Request) -> Response:
         text=None if asked.text is None else Term(asked.text, asked.text_weight),
         images=terms_of(asked.pictures, uploads),
         exclude=[Term(one.text, one.weight) for one in asked.exclude],
-        where=asked.where,
+        where=asked.filters(),
         relevant=asked.relevant,
         irrelevant=asked.irrelevant,
     )
-    server, explain = services(request), asked.explain
-    if query.images or asked.mode == "local" or asked.rerank == "local" or asked.expand != "none":
-        answering = server.examples.run(
-            lambda library: library.search(
-                query, k=asked.k, explain=explain, mode=asked.mode, rerank=asked.rerank, expand=asked.expand
-            )
-        )
+    server = services(request)
+    options = SearchOptions(asked.k, asked.mode, asked.rerank, asked.expand, asked.explain)
+    if query.images or options.mode == "local" or options.rerank == "local" or options.expand != "none":
+        answering = server.examples.run(lambda library: library.search_many(query, options)[0])
     else:
-        answering = server.texts.search(query, k=asked.k, explain=explain)
+        answering = server.texts.search(query, options)
     result = await unless_left(request, answering)
     server.metrics.searched(result)
-    return answer(search_json(result, explain=explain))
+    return answer(search_json(result, explain=options.explain))
 
 
 @router.post(

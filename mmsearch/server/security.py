@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from hmac import compare_digest
@@ -138,10 +139,13 @@ class Access:
 
 
 class Guard:
-    """ASGI application round another: refuses what may not be asked, and marks every answer."""
+    """ASGI application round another: refuses what may not be asked, and marks every answer.
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
-        self.app, self.access = app, access
+    `stop` is called when the server is to end, before it waits for what is being answered.
+    """
+
+    def __init__(self, app: ASGIApp, access: Access, stop: Callable[[], None]) -> None:
+        self.app, self.access, self.stop = app, access, stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -19,6 +19,8 @@ from mmsearch.server.security import Access
 from mmsearch.store.thumbnails import LIMIT_BYTES, KeptThumbnails
 
 T = TypeVar("T")
+EXAMPLES_S = 30.0
+"""A search by examples that is not done by then is given up, as others wait for its thread."""
 
 
 @dataclass
@@ -51,16 +53,26 @@ class Services:
             metrics=metrics,
             libraries=libraries,
             words=words,
-            examples=Lane("examples", libraries, metrics),
+            examples=Lane("examples", libraries, metrics, seconds=EXAMPLES_S),
             labels=Lane("labels", libraries, metrics),
             pictures=Lane("pictures", libraries, metrics, n_threads=2),
             texts=TextLane(words, metrics),
             thumbnails=KeptThumbnails(folder / "thumbnails.sqlite", limit_bytes=thumbnail_bytes),
         )
 
+    def stop(self) -> None:
+        """Answer those who wait for wrong tokens, and give up long work: the server is to end."""
+        self.access.guesses.end()
+        for lane in self._lanes:
+            lane.give_up()
+
+    @property
+    def _lanes(self) -> tuple[Lane, ...]:
+        return self.words, self.examples, self.labels, self.pictures
+
     def close(self) -> None:
         """End all threads and release all files."""
-        for lane in (self.words, self.examples, self.labels, self.pictures):
+        for lane in self._lanes:
             lane.close()
         self.libraries.close()
 

@@ -66,19 +66,13 @@ class Thumbnails:
         if kept is not None:
             return kept, "kept"
         file = IndexedFile(os.fsencode(image.path), content_hash)
-        jpeg = library.decoder.thumbnail(
-            file, side, limits=Limits.of_own(enough_for(image.width, image.height))
-        ).jpeg
+        jpeg = (
+            library.decoder()
+            .thumbnail(file, side, limits=Limits.of_own(enough_for(image.width, image.height)))
+            .jpeg
+        )
         self._server.thumbnails.put(content_hash, side, jpeg)
         return jpeg, "made"
-
-
-def picture_of_id(library: Library, image_id: int) -> tuple[ImageRecord, bytes] | None:
-    """Return a picture of the library with the hash of its file, or None."""
-    catalog = library.reader().catalog
-    with catalog.reading():
-        found, content_hash = catalog.images_of_ids([image_id]), catalog.hash_of(image_id)
-    return (found[0], content_hash) if found and content_hash is not None else None
 
 
 def opened_original(image: ImageRecord, content_hash: bytes) -> BufferedReader:

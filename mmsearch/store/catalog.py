@@ -11,21 +11,17 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from mmsearch.errors import (
     LibraryDamagedError,
     LibraryLostError,
     LibraryVersionError,
-    StorageError,
-    advice,
-    reason,
 )
-from mmsearch.records import BadPicture, FileLook, ImageRecord
+from mmsearch.records import BadPicture, FileLook, ImageRecord, Order
 from mmsearch.store.changes import KnownBad, KnownFile
 from mmsearch.store.connect import CatalogLook, connect, connect_to_read
 from mmsearch.store.migrations import SCHEMA, migrate, read_as_now
@@ -39,36 +35,9 @@ CATALOG = "catalog.sqlite"
 _COLUMNS = "id, path, row, size, mtime_ns, width, height, format, taken"
 _CHUNK = 500  # bound parameters of one statement
 _HOLDS_VECTOR = "substr(digest, 1, 8) <> CAST('dropped-' AS BLOB)"
-Order: TypeAlias = Literal["added", "path"]
 START = 0, b""
 """Comes before every id and path."""
 _BELOW = "(path = ? OR (path >= ? AND path < ?))"
-
-
-def is_library(folder: Path) -> bool:
-    """Return whether a library lies in a folder.
-
-    Raises
-    ------
-    StorageError
-        If that cannot be seen.
-    """
-    try:
-        return stat.S_ISREG((folder / CATALOG).stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise StorageError(f"{folder}: no library can be seen here ({reason(error)}); {advice(error)}") from error
-    except ValueError as error:  # no name of a file holds a NUL
-        raise StorageError(f"{str(folder)!r}: no library can be here ({error}); choose another name") from error
-
-
-def holds_pictures(folder: Path) -> bool:
-    """Return whether a library lies in a folder that holds pictures, or ever did."""
-    if not is_library(folder):
-        return False
-    with closing(Catalog.open(folder / CATALOG)) as catalog:
-        return catalog.last_id() > 0
 
 
 def _nothing() -> None:

@@ -155,8 +155,7 @@ class InstalledEncoder:
             self._install(store, notify)
         elif has_hard_links(folder):  # as libraries were once given their encoder
             copy_encoder(folder, folder, store.check)
-        with store.catalog.writing():
-            store.catalog.set_meta({_BOUND: {"spec": spec_digest(folder), "stamps": stamps(folder)}})
+        store.keep({_BOUND: {"spec": spec_digest(folder), "stamps": stamps(folder)}})
 
     def _install(self, store: Store, notify: Notify) -> None:
         from mmsearch.encoders.whole import copy_encoder

@@ -8,15 +8,17 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mmsearch.predicates import Comparison, FilterLike, written
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.spelling import spelled
-from mmsearch.store.where import parse_where
+from mmsearch.store.where import condition_of
 
 SIZES = (0, 100_000, 500_000, 1_000_000, 5_000_000, 20_000_000)
 """Where the classes of file sizes begin, in bytes."""
 MAX_FOLDERS = 1_000
 _NO_TEXT = re.compile("[\udc80-\udcff]")
 _WILD = re.compile(r"[*?[]")
+_CONNECTIVE = re.compile(r"(?<=\s)[ao](?=(?:nd|r)\b)", re.IGNORECASE)  # by its first letter, for brackets round it
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Facets:
     formats: tuple[Facet, ...]
 
 
-def count_facets(catalog: Catalog, where: Sequence[str] = ()) -> Facets:
+def count_facets(catalog: Catalog, where: Sequence[FilterLike] = ()) -> Facets:
     """Return the classes of the pictures that pass all filters; none where no picture could pass them.
 
     Raises
@@ -51,7 +53,7 @@ def count_facets(catalog: Catalog, where: Sequence[str] = ()) -> Facets:
     QueryError
         If a filter is not understood.
     """
-    condition = parse_where(where)
+    condition = condition_of(where)
 
     def counted(expression: str) -> Counter[object]:
         sql = f"SELECT {expression}, count(*) FROM image WHERE {condition.sql or '1'} GROUP BY 1"
@@ -90,10 +92,11 @@ def _folders(direct: dict[bytes, int]) -> tuple[Facet, ...]:
 
 def _folder_filter(path: str) -> str:
     """Return the filter of a folder such that an address and JSON can hold it: bytes that are no text are any."""
-    if not _NO_TEXT.search(path):
-        # A slash keeps the space at the end of a name, which a filter would lose.
-        return f"folder = {path}/" if path[-1].isspace() else f"folder = {path}"
-    literal = _WILD.sub(r"[\g<0>]", path)
+    # A slash keeps the space at the end of a name, which a filter would lose.
+    text = written(Comparison("folder", "=", path + "/" if path[-1].isspace() else path))
+    if text.startswith("folder") and not _NO_TEXT.search(path):
+        return text
+    literal = _CONNECTIVE.sub(r"[\g<0>]", _WILD.sub(r"[\g<0>]", path))
     return f"path ~ {_NO_TEXT.sub('?', literal)}/*"
 
 

@@ -18,11 +18,13 @@ import numpy as np
 from mmsearch.errors import LibraryDamagedError, LibraryLostError, LibraryNotFoundError
 from mmsearch.file_array import HalfRows
 from mmsearch.records import MAX_MEGAPIXELS
-from mmsearch.store.catalog import CATALOG, Catalog, holds_pictures, is_library
+from mmsearch.store.catalog import CATALOG, Catalog
 from mmsearch.store.changes import Changes, apply_changes
 from mmsearch.store.history import history_problem, sidecar_problem, with_moment
 from mmsearch.store.lock import HeldFolder, locked
 from mmsearch.store.matrix import Half, append_rows, look_of, open_rows, row_checksum, stored_rows
+from mmsearch.store.pictures import Pictures
+from mmsearch.store.place import holds_pictures, is_library
 from mmsearch.store.private import close_to_others
 from mmsearch.store.publish import (
     load_matching,
@@ -42,10 +44,10 @@ _BLOCK = 65_536  # rows copied or checked at a time
 _N_SAMPLED = 9  # rows compared with their checksums when a vector file is opened
 
 
-class Store:
+class Store(Pictures):
     """An open library folder; not shared between threads.
 
-    Use `Store.open` for reading and `Store.writer` for writing.
+    Use `Store.open` for reading and `Store.writer` for writing. What is asked of its pictures is in `Pictures`.
     """
 
     def __init__(self, folder: Path, catalog: Catalog, held: HeldFolder | None = None) -> None:
@@ -53,7 +55,7 @@ class Store:
         """Where the library lies, for people and other processes."""
         self.files = folder if held is None else held.files
         """The same for this process; for a writer the folder that it locked, whatever lies under its path."""
-        self.catalog = catalog
+        super().__init__(catalog)
         self._held = held
         self._matrix: HalfRows | None = None
         self._matrix_state: tuple[int, int, tuple[int, ...]] = (-1, -1, ())
@@ -136,6 +138,11 @@ class Store:
         return int(self.catalog.meta("n_rows"))
 
     @property
+    def n_dead(self) -> int:
+        """Rows that no picture refers to any more."""
+        return self.catalog.count("dead")
+
+    @property
     def epoch(self) -> int:
         """Generation of the vector file; rows are renumbered only when it changes."""
         return int(self.catalog.meta("epoch"))
@@ -150,8 +157,7 @@ class Store:
         before = self.max_megapixels
         if wanted is None or wanted == before:
             return False
-        with self.catalog.writing():
-            self.catalog.set_meta({_MAX_MEGAPIXELS: wanted})
+        self.keep({_MAX_MEGAPIXELS: wanted})
         return wanted > before
 
     def vectors_path(self, epoch: int) -> Path:

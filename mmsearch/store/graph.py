@@ -1,28 +1,26 @@
-"""The library's HNSW graph as a published cache: build, extend, calibrate, load.
+"""The library's HNSW graph as a published cache: build, extend, plan, save, load.
 
-The graph holds every row below `covered` that has a direction, dead or not (dead ones are marked when it
-is loaded); rows from `covered` on are searched exactly and merged until the next update takes them in.
+The graph holds every row below its `n_rows`, dead or not (dead ones are marked when it is loaded); later rows are
+searched exactly and merged until the next update takes them in. Its sidecar has the plans that were made with it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-import numpy as np
-
-from mmsearch.indexes.base import Rows
-from mmsearch.indexes.calibrate import Calibration, calibrate, picture_queries
+from mmsearch.indexes.base import VectorIndex
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.hnsw import HnswIndex
+from mmsearch.indexes.plans import Measurement, Plan, choose_plan, exact_plan, picture_queries
 from mmsearch.records import Matrix
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import next_name
-from mmsearch.vectors import l2_normalize
 
 KIND = "graph"
+"""What the manifest, plans and routes call it."""
 EXACT_TEXTS_BELOW = 50_000
 """Vectors from which on a text may go by the graph, where that was measured to reach the recall target.
 
@@ -30,7 +28,6 @@ Texts lie off the manifold of the pictures, and what is measured on some is no p
 photographs a graph with a beam calibrated to .956 lost the best hit of 2.98 % of the captions, and all ten best of
 .36 %. A scan of fewer vectors than this takes some milliseconds and loses nothing.
 """
-_BLOCK = 2_000
 _N_PICTURE_QUERIES = 200
 
 
@@ -62,11 +59,10 @@ def keep_settings(store: Store, settings: GraphSettings) -> None:
 
 @dataclass
 class PublishedGraph:
-    """A graph, the rows it covers, what was measured for each modality, and its sidecar if it was loaded."""
+    """A graph, the plan of each modality, and its sidecar if it was loaded."""
 
     index: HnswIndex
-    covered: int
-    calibrations: dict[str, Calibration]
+    plans: dict[str, Plan]
     load_seconds: float = 0.0
     build_seconds: float | None = 0.0  # of all its vectors; None where an older version did not write it down
     facts: dict[str, Any] = field(default_factory=dict)
@@ -80,17 +76,39 @@ def graph_facts(store: Store) -> dict[str, Any] | None:
     return facts
 
 
-def calibrations_of(facts: dict[str, Any]) -> dict[str, Calibration]:
-    """Return the calibrations of a sidecar."""
-    return {modality: Calibration.from_json(fields) for modality, fields in facts["calibration"].items()}
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """Return a plan as sidecars, `status` and reports have it."""
+    measured = plan.measured
+    return {
+        "route": plan.index, "ef": measured.effort, "recall": measured.recall, "target": measured.target,
+        "graph_ms": measured.index_ms, "exact_ms": measured.exact_ms, "n_queries": measured.n_queries,
+    }  # fmt: skip
 
 
-def routed(calibrations: dict[str, Calibration], n_vectors: int) -> dict[str, Calibration]:
-    """Return calibrations with the routes that searches of a library take, by the number of its vectors in use."""
-    text = calibrations.get("text")
+def plans_of_json(fields_of: Mapping[str, Mapping[str, Any]]) -> dict[str, Plan]:
+    """Return the plan of each modality from what `plan_json` gave for it."""
+    plans = {}
+    for modality, fields in fields_of.items():
+        measured = Measurement(
+            fields["ef"], fields["recall"], fields["target"], fields["graph_ms"], fields["exact_ms"],
+            fields["n_queries"],
+        )  # fmt: skip
+        is_exact = fields["route"] != KIND
+        plans[modality] = exact_plan(measured) if is_exact else Plan(KIND, measured.effort, measured)
+    return plans
+
+
+def plans_in_use(facts: dict[str, Any], n_vectors: int) -> dict[str, Plan]:
+    """Return the plans of a sidecar as searches follow them in a library with so many vectors in use."""
+    return followed(plans_of_json(facts["calibration"]), n_vectors)
+
+
+def followed(plans: dict[str, Plan], n_vectors: int) -> dict[str, Plan]:
+    """Return plans as searches follow them: texts among few vectors are answered exactly, whatever was measured."""
+    text = plans.get("text")
     if text is None or n_vectors >= EXACT_TEXTS_BELOW:
-        return calibrations
-    return {**calibrations, "text": replace(text, route="exact")}
+        return plans
+    return {**plans, "text": exact_plan(text.measured)}
 
 
 def load_graph(store: Store) -> PublishedGraph | str:
@@ -105,13 +123,12 @@ def load_graph(store: Store) -> PublishedGraph | str:
     if isinstance(found, str):
         return found
     index, facts = found
-    covered = int(facts["covered"])
-    if covered > n_rows:
-        return f"the graph covers {covered} vectors, of which {n_rows} are there"
-    index.delete([row for row in store.catalog.dead_rows() if row < covered])
+    if index.n_rows > n_rows:
+        return f"the graph covers {index.n_rows} vectors, of which {n_rows} are there"
+    index.delete(store.catalog.dead_rows())
     seconds = time.perf_counter() - start
-    calibrations, build_seconds = calibrations_of(facts), facts.get("build_seconds")
-    return PublishedGraph(index, covered, calibrations, seconds, build_seconds, facts)
+    plans, build_seconds = plans_of_json(facts["calibration"]), facts.get("build_seconds")
+    return PublishedGraph(index, plans, seconds, build_seconds, facts)
 
 
 def update_graph(
@@ -130,7 +147,7 @@ def update_graph(
     settings : GraphSettings
         When and how to build.
     text_probes : float32 array, shape (n, dim)
-        Unit embeddings of typical texts, for the calibration.
+        Unit embeddings of typical texts, to plan for.
     on_progress : callable
         Given (stage, done, total): `graph` while inserting, `calibrate`.
 
@@ -145,17 +162,14 @@ def update_graph(
     loaded = load_graph(store)  # reads and checks the whole file, so a damaged one is replaced here
     if isinstance(loaded, str):
         loaded = _empty_graph(store, settings)
-    total = n_rows - loaded.covered
-    if total <= settings.tail_share * n_rows:
-        if _is_calibrated(loaded.calibrations, settings.recall_target):
-            return False
-        total = 0
-    if total:
+    if n_rows - loaded.index.n_rows > settings.tail_share * n_rows:
         _extend(store, loaded, on_progress)
+    elif _aims_at(loaded.plans, settings.recall_target):
+        return False
     on_progress("calibrate", 0, 1)
-    loaded.calibrations = calibrate_graph(store, loaded.index, settings, text_probes)
+    loaded.plans = _choose_plans(store, loaded.index, settings, text_probes)
     on_progress("calibrate", 1, 1)
-    _publish(store, loaded, settings)
+    _publish(store, loaded)
     return True
 
 
@@ -165,7 +179,7 @@ def graph_in_memory(
     *,
     on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> PublishedGraph:
-    """Return a graph of all committed rows that is not published, not calibrated, and needs no writer."""
+    """Return a graph of all committed rows that is not published, has no plans, and needs no writer."""
     graph = _empty_graph(store, settings)
     _extend(store, graph, on_progress)
     return graph
@@ -173,59 +187,44 @@ def graph_in_memory(
 
 def _empty_graph(store: Store, settings: GraphSettings) -> PublishedGraph:
     index = HnswIndex(store.dim, m=settings.m, ef_construction=settings.ef_construction)
-    return PublishedGraph(index, 0, {})
+    return PublishedGraph(index, {})
 
 
 def _extend(store: Store, graph: PublishedGraph, on_progress: Callable[[str, int, int], None]) -> None:
-    """Take the rows that a graph does not cover yet into it."""
-    start, n_rows = time.perf_counter(), len(store.matrix())
-    total = n_rows - graph.covered
-    graph.index.add(
-        _directed_rows(store, graph.covered, n_rows),
-        total,
-        on_progress=lambda done: on_progress("graph", done, total),
-    )
+    """Take the rows that a graph does not know yet into it."""
+    start, matrix = time.perf_counter(), store.matrix()
+    total = len(matrix) - graph.index.n_rows
+    graph.index.build(matrix, on_progress=lambda done: on_progress("graph", done, total))
     graph.index.delete(store.catalog.dead_rows())
-    graph.covered = n_rows
     if graph.build_seconds is not None:
         graph.build_seconds += time.perf_counter() - start
 
 
-def _is_calibrated(found: dict[str, Calibration], target: float) -> bool:
-    return bool(found) and all(calibration.target == target for calibration in found.values())
+def _aims_at(plans: dict[str, Plan], target: float) -> bool:
+    """Return whether there are plans, all made for this recall target."""
+    return bool(plans) and all(plan.measured.target == target for plan in plans.values())
 
 
-def calibrate_graph(
-    store: Store, index: HnswIndex, settings: GraphSettings, text_probes: Matrix
-) -> dict[str, Calibration]:
-    """Choose beam and route for each modality by exact search over all committed rows."""
+def _choose_plans(
+    store: Store, index: VectorIndex, settings: GraphSettings, text_probes: Matrix
+) -> dict[str, Plan]:
+    """Choose index and effort for each modality by exact search over all committed rows."""
     exact = ExactIndex(store.matrix(), store.catalog.dead_rows())
     queries = {"image": picture_queries(store.matrix(), _N_PICTURE_QUERIES), "text": text_probes}
     return {
-        modality: calibrate(index, exact, vectors, target=settings.recall_target)
+        modality: choose_plan(KIND, index, exact, vectors, target=settings.recall_target)
         for modality, vectors in queries.items()
         if len(vectors)
     }
 
 
-def _directed_rows(store: Store, first: int, last: int) -> Iterator[tuple[Rows, Matrix]]:
-    """Yield blocks of (rows, unit vectors) that have a direction; rows standing in for lost ones have none."""
-    matrix = store.matrix()
-    for start in range(first, last, _BLOCK):
-        vectors = np.asarray(matrix[start : min(start + _BLOCK, last)], dtype=np.float32)
-        has_direction = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
-        rows = start + np.flatnonzero(has_direction)
-        if len(rows):
-            yield rows, l2_normalize(vectors[has_direction])
-
-
-def _publish(store: Store, graph: PublishedGraph, settings: GraphSettings) -> None:
+def _publish(store: Store, graph: PublishedGraph) -> None:
     from importlib.metadata import version
 
+    held = graph.index.facts
     facts = {
-        "dim": store.dim, "metric": "ip", "M": settings.m, "ef_construction": settings.ef_construction,
-        "n": graph.index.n_nodes, "epoch": store.epoch, "covered": graph.covered, "hnswlib": version("hnswlib"),
-        "build_seconds": graph.build_seconds,
-        "calibration": {modality: found.to_json() for modality, found in graph.calibrations.items()},
+        "dim": store.dim, "metric": "ip", **held.settings, "n": held.n_held, "epoch": store.epoch,
+        "covered": graph.index.n_rows, "hnswlib": version("hnswlib"), "build_seconds": graph.build_seconds,
+        "calibration": {modality: plan_json(plan) for modality, plan in graph.plans.items()},
     }  # fmt: skip
     store.publish(KIND, next_name(store.files, KIND, stem="hnsw"), graph.index.save, facts)

@@ -1,106 +1,171 @@
 """Refuse filters that no picture could pass, which an empty answer would leave in the dark.
 
 A filter that passes no picture today is none of them: the answer is empty then. Here are filters that no picture
-passes whatever is taken tomorrow, and those that name a folder or picture of which the library holds nothing.
+passes whatever is taken tomorrow, those that name a folder or picture of which the library holds nothing, and
+those that look as if more was meant than one name. Of what `or` joins, one part must be possible; what `not` denies
+need not be.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from datetime import datetime
-from itertools import combinations
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from itertools import islice, product
 from typing import Any
 
 from mmsearch.errors import QueryError
+from mmsearch.predicates import FIELDS, NUMBERS, OPERATORS, And, Comparison, FilterLike, Not, Predicate, written
 from mmsearch.store.catalog import Catalog
-from mmsearch.store.where import NUMBERS, Condition, Filter, place_bounds
+from mmsearch.store.spelling import spelled, spelled_filter
+from mmsearch.store.where import Condition, Filter, condition_of, filter_of, place_bounds
 
 _MOST_NAMED = 3
+_MOST_WAYS = 64  # of passing filters; those that have more are not looked at
 _LEAST = 1  # pixels of a side, and bytes of a file
+_QUOTED = re.compile(r"""(["']).*\1""", re.DOTALL)
+_OTHER_FILTER = re.compile(r"\s(?:and|or)\s+(?:not\s+)?\(?([a-z_]+)\s*(?:[<>~]|!?=)", re.IGNORECASE)
+
+
+def possible_condition(catalog: Catalog, where: FilterLike | Sequence[FilterLike]) -> Condition:
+    """Return the condition that all filters hold, with paths as a catalog spells them; inside `reading()`.
+
+    Raises
+    ------
+    QueryError
+        If a filter is not understood, or no picture could pass them.
+    """
+    condition = condition_of(where)
+    require_possible(catalog, condition)
+    return spelled(catalog, condition)
 
 
 def require_possible(catalog: Catalog, condition: Condition) -> None:
-    """Raise QueryError if no picture could pass the filters of a condition; inside `reading()`.
+    """Raise QueryError if no picture could pass a condition; inside `reading()`.
 
     A library without pictures is not asked: nothing passes there, and that is not the fault of a filter.
     """
-    if not condition.filters or not _holds(catalog, "1"):
+    if condition.predicate is None or not _holds(catalog, "1"):
         return
-    for part in condition.filters:
-        _require_fit(part)
-    for first, second in combinations(condition.filters, 2):
-        _require_overlap(first, second)
-    for part in condition.filters:
-        if part.operator == "=" and part.field in ("folder", "path"):
-            _require_known(catalog, part)
+    compiled, missing = cache(filter_of), cache(lambda part: _unmeant(catalog, part) or _unknown(catalog, part))
+    faults: list[str] = []
+    for comparisons in _ways(condition.predicate):
+        parts = [compiled(comparison) for comparison in comparisons]
+        fault = _first(map(_unfit, parts)) or _without_overlap(parts) or _first(map(missing, parts))
+        if fault is None or len(faults) == _MOST_WAYS:
+            return
+        faults.append(fault)
+    raise QueryError(faults[0])
 
 
-def _require_fit(part: Filter) -> None:
+def _first(faults: Iterable[str | None]) -> str | None:
+    return next((fault for fault in faults if fault is not None), None)
+
+
+def _ways(predicate: Predicate) -> Iterator[tuple[Comparison, ...]]:
+    """Yield the ways to pass a tree, each as the comparisons that then hold; those below `not` are left out."""
+    if isinstance(predicate, Comparison):
+        yield (predicate,)
+    elif isinstance(predicate, Not):
+        yield ()
+    elif isinstance(predicate, And):
+        choices = [list(islice(_ways(term), _MOST_WAYS + 1)) for term in predicate.terms]
+        for chosen in product(*choices):
+            yield tuple(comparison for way in chosen for comparison in way)
+    else:
+        for term in predicate.terms:
+            yield from _ways(term)
+
+
+def _said(part: Filter) -> str:
+    return f"filter {written(part.comparison)!r}"
+
+
+def _unfit(part: Filter) -> str | None:
+    """Return why no picture passes a comparison whatever the library holds, or None."""
     value = str(part.value)
-    if part.field == "format" and part.operator == "=":
-        _require_format(part)
-    if part.field == "taken" and part.operator == "=" and not _is_date(value):
-        raise QueryError(
-            f"filter {part.expression!r}: there is no such date, so this passes no picture; correct it"
-        )
     if part.field in NUMBERS and part.operator != "!=" and part.high is not None and part.high <= _LEAST:
-        raise QueryError(f"filter {part.expression!r}: no picture is so small; raise the number")
+        return f"{_said(part)}: no picture is so small; raise the number"
     if part.field == "name" and part.operator in "=~" and "/" in value and "[" not in value:
-        raise QueryError(
-            f"filter {part.expression!r}: a name holds no /, so this passes no picture; ask for the path"
-        )
-    if part.field in ("folder", "path") and part.operator == "~" and value[0] not in "/*?[":
-        raise QueryError(
-            f"filter {part.expression!r}: a {part.field} begins with /, so this passes no picture; "
+        return f"{_said(part)}: a name holds no /, so this passes no picture; ask for the path"
+    is_quoted = _QUOTED.fullmatch(value)  # of which more is said
+    if part.field in ("folder", "path") and part.operator == "~" and value[0] not in "/*?[" and not is_quoted:
+        return (
+            f"{_said(part)}: a {part.field} begins with /, so this passes no picture; "
             f"put */ in front, as in '{part.field} ~ */{value}'"
         )
+    return None
 
 
-def _is_date(value: str) -> bool:
-    """Return whether a date, or the beginning of one, is in the calendar."""
-    try:
-        datetime.fromisoformat(value + "0001-01-01T00:00:00"[len(value) :])
-    except ValueError:
-        return False
-    return True
+def _without_overlap(parts: Sequence[Filter]) -> str | None:
+    """Return which two of several comparisons leave nothing of a field, or None."""
+    of_axis: dict[str, list[Filter]] = {}
+    for part in parts:
+        of_axis.setdefault(_axis(part), []).append(part)
+    pair = next(filter(None, map(_apart, of_axis.values())), None)
+    if pair is None:
+        return None
+    first, second = (written(part.comparison) for part in sorted(pair, key=parts.index))
+    return f"no picture passes both {first!r} and {second!r}; filters must all hold: leave one of them out"
 
 
-def _require_format(part: Filter) -> None:
-    from mmsearch.images.kinds import FORMATS  # which loads Pillow
-
-    if part.value not in FORMATS:
-        raise QueryError(
-            f"filter {part.expression!r}: no picture has this format; expected one of {', '.join(FORMATS)}"
-        )
-
-
-def _require_overlap(first: Filter, second: Filter) -> None:
-    bounds = [part for part in (first, second) if part.low is not None or part.high is not None]
-    if len({_axis(part) for part in bounds}) != 1 or len(bounds) < 2:
-        return
-    excluded = [part for part in bounds if part.operator == "!="]
-    low = max((part.low for part in bounds if part not in excluded and part.low is not None), default=None)
-    high = min((part.high for part in bounds if part not in excluded and part.high is not None), default=None)
-    if low is None or high is None:
-        return
-    if low >= high or any(part.low <= low and high <= part.high for part in excluded):
-        raise QueryError(
-            f"no picture passes both {first.expression!r} and {second.expression!r}; "
-            "filters must all hold: leave one of them out"
-        )
+def _apart(parts: Sequence[Filter]) -> tuple[Filter, Filter] | None:
+    """Return two of several comparisons of one field that nothing passes together, or None."""
+    lows = [part for part in parts if part.operator != "!=" and part.low is not None]
+    highs = [part for part in parts if part.operator != "!=" and part.high is not None]
+    if not (lows and highs):
+        return None
+    lowest, highest = max(lows, key=lambda part: part.low), min(highs, key=lambda part: part.high)
+    if lowest.low >= highest.high:
+        return lowest, highest
+    excluded = [part for part in parts if part.operator == "!="]
+    return next(
+        (
+            (part, out)
+            for part in (lowest, highest)
+            for out in excluded
+            if part in highs and part in lows and out.low <= part.low and part.high <= out.high
+        ),
+        None,
+    )
 
 
 def _axis(part: Filter) -> str:
     return "path" if part.field == "folder" and part.operator in ("=", "!=") else part.field
 
 
-def _require_known(catalog: Catalog, part: Filter) -> None:
-    if _holds(catalog, part.sql, part.parameters):
-        return
+def _unmeant(catalog: Catalog, part: Filter) -> str | None:
+    """Return what else a name may be meant for, if the library holds nothing that is called so, or None."""
+    if part.field not in ("folder", "path", "name"):
+        return None
+    field, operator, value = part.field, part.operator, str(part.comparison.value)
+    other = _OTHER_FILTER.search(value)
+    if _QUOTED.fullmatch(value):
+        advice = f"the quotes are part of the {field} here, and nothing has them; leave them out"
+    elif value[0] in "=<>":
+        advice = f"the {field} begins with {value[0]} here, as no other does; operators are {' '.join(OPERATORS)}"
+    elif other is not None and other[1] not in FIELDS:
+        advice = (
+            f"this is one {field} up to the end, and nothing is called so; if {other[1]!r} is meant as a field, "
+            f"expected one of {', '.join(FIELDS)}"
+        )
+    else:
+        return None
+    equal = filter_of(Comparison(field, "~" if operator == "~" else "=", value))
+    return None if _holds(catalog, equal.sql, equal.parameters) else f"{_said(part)}: {advice}"
+
+
+def _unknown(catalog: Catalog, part: Filter) -> str | None:
+    """Return that the library holds nothing of the folder or picture that a comparison names, or None."""
+    if part.operator != "=" or part.field not in ("folder", "path"):
+        return None
+    there = spelled_filter(catalog, part.comparison)
+    if _holds(catalog, there.sql, there.parameters):
+        return None
     place = os.fsencode(str(part.value))
     if part.field == "path" and _holds_below(catalog, place):
-        raise QueryError(f"filter {part.expression!r}: this is a folder; ask for all below it by 'folder = ...'")
+        return f"{_said(part)}: this is a folder; ask for all below it by 'folder = ...'"
     roots = [root for root in catalog.roots() if _holds_below(catalog, root)]
     other = next((name for name in _other_names(place, roots) if _holds_below(catalog, name)), None)
     if other is not None:
@@ -108,7 +173,7 @@ def _require_known(catalog: Catalog, part: Filter) -> None:
     else:
         advice = f"correct it, or index it first; there are pictures in {_named(roots)}"
     what = "picture" if part.field == "path" else "picture below"
-    raise QueryError(f"filter {part.expression!r}: the library holds no {what} {os.fsdecode(place)}; {advice}")
+    return f"{_said(part)}: the library holds no {what} {os.fsdecode(place)}; {advice}"
 
 
 def _holds(catalog: Catalog, condition: str, parameters: Sequence[Any] = ()) -> bool:

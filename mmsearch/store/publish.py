@@ -210,11 +210,7 @@ def publish(
         try:
             make_private(temporary)  # libraries that write it by themselves go by the umask
             save(temporary)
-            handle = os.open(temporary, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                sync(handle)
-            finally:
-                os.close(handle)
+            _sync_file(temporary)
             length = temporary.stat().st_size
             facts = {**facts, "length": length, "sha256": file_sha256(temporary)}
             check()
@@ -231,6 +227,14 @@ def publish(
             check()  # where the library went away, that is what to say
             raise
     remove_unnamed(folder)
+
+
+def _sync_file(path: Path) -> None:
+    handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        sync(handle)
+    finally:
+        os.close(handle)
 
 
 def withdraw(folder: Path, kind: str) -> None:

@@ -18,7 +18,6 @@ from mmsearch.store.publish import storage_errors
 from mmsearch.system import make_private
 
 if TYPE_CHECKING:
-    from mmsearch.store.catalog import Catalog
     from mmsearch.store.folder import Store
 
 LIMIT = 10_000  # texts
@@ -26,16 +25,15 @@ QUERIES = "queries.sqlite"
 _IS_REMEMBERING = "remembers_queries"  # setting
 
 
-def is_remembering(catalog: Catalog) -> bool:
+def is_remembering(store: Store) -> bool:
     """Return whether a library remembers queries; it does unless it was told not to."""
-    return catalog.meta(_IS_REMEMBERING) is not False
+    return store.setting(_IS_REMEMBERING) is not False
 
 
 def keep_remembering(store: Store, wanted: bool | None) -> None:
     """Keep whether a library remembers queries, if that is said; forget all if not. The caller is the writer."""
-    if wanted is not None and wanted != is_remembering(store.catalog):
-        with store.catalog.writing():
-            store.catalog.set_meta({_IS_REMEMBERING: wanted})
+    if wanted is not None and wanted != is_remembering(store):
+        store.keep({_IS_REMEMBERING: wanted})
     if wanted is False:
         forget_queries(store.files)
 

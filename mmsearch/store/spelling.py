@@ -1,7 +1,7 @@
 """How the paths that filters name are spelled in a catalog, so that its index of paths can be used.
 
 One path may be there in several spellings: folders from a Mac beside folders made on Linux, or one in the other.
-The conditions of `parse_where` hold for all of them, but are computed for every path; here they become ranges of
+The conditions of `condition_of` hold for all of them, but are computed for every path; here they become ranges of
 the spellings that there are.
 """
 
@@ -10,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 import os
 
+from mmsearch.predicates import Comparison
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.normal_form import common_lead, composed, has_one_form
-from mmsearch.store.where import Condition, Filter, place_bounds
+from mmsearch.store.where import Condition, Filter, filter_of, place_bounds
 
 _MOST_NAMES = 5_000  # of one folder; beyond, computing is faster than looking for the next name
 _MOST_SPELLINGS = 20
@@ -20,10 +21,12 @@ _MOST_SPELLINGS = 20
 
 def spelled(catalog: Catalog, condition: Condition) -> Condition:
     """Return a condition that the same pictures pass in the present state of a catalog; inside `reading()`."""
-    return Condition.of([_spelled(catalog, part) for part in condition.filters])
+    return Condition.of(condition.predicate, lambda comparison: spelled_filter(catalog, comparison))
 
 
-def _spelled(catalog: Catalog, part: Filter) -> Filter:
+def spelled_filter(catalog: Catalog, comparison: Comparison) -> Filter:
+    """Return a comparison that the same pictures pass in the present state of a catalog; inside `reading()`."""
+    part = filter_of(comparison)
     if part.field not in ("folder", "path") or part.operator not in ("=", "!=") or has_one_form(str(part.value)):
         return part
     spellings = _spellings(catalog, str(part.value))

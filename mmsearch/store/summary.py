@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mmsearch.records import READING, LibraryStatus
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import calibrations_of, graph_facts, routed, settings_of
+from mmsearch.store.graph import graph_facts, plan_json, plans_in_use, settings_of
 from mmsearch.store.private import open_to_others
 from mmsearch.store.progress import read_progress
 from mmsearch.store.query_cache import is_remembering, n_remembered
@@ -19,24 +19,24 @@ def library_status(store: Store) -> LibraryStatus:
     """Return what is in a library; reads its catalog and the sidecars of its caches."""
     with store.catalog.reading():
         facts, settings = graph_facts(store), settings_of(store)
-        n_dead = store.catalog.count("dead")
-        searches = routed(calibrations_of(facts), store.n_rows - n_dead) if facts else {}
+        n_dead = store.n_dead
+        plans = plans_in_use(facts, store.n_rows - n_dead) if facts else {}
         return LibraryStatus(
             folder=str(store.folder),
             model=store.catalog.meta("model"),
             fingerprint=store.catalog.meta("fingerprint"),
             dim=store.dim,
-            n_images=store.catalog.count("image"),
+            n_images=store.n_pictures,
             n_vectors=store.n_rows - n_dead,
             n_dead=n_dead,
             n_read_before=store.catalog.count_where("reading < ?", [READING]),
-            n_remembered=n_remembered(store.folder) if is_remembering(store.catalog) else None,
+            n_remembered=n_remembered(store.folder) if is_remembering(store) else None,
             bad=tuple(store.catalog.bad_pictures()),
             size_bytes=_size_on_disk(store.folder),
             graph_from=settings.graph_from,
             recall_target=settings.recall_target,
             n_in_graph=facts["covered"] if facts else 0,
-            search={name: found.to_json() for name, found in searches.items()},
+            search={modality: plan_json(plan) for modality, plan in plans.items()},
             local=words_facts(store),
             progress=read_progress(store.folder),
             problems=(*store.problems(), *filter(None, [open_to_others(store.folder)])),

@@ -7,6 +7,7 @@ is no graph that is whole they are compared all the same, so it may be missing a
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from mmsearch.store.folder import Store
 
 VOCABULARY, CENTRES = "vocabulary", "centres"
-_EF = 64  # finds the nearest of 65,536 words for 99.6 % of features, in a fifth of the time
+_EFFORT = 64  # finds the nearest of 65,536 words for 99.6 % of features, in a fifth of the time
 _MIN_FOUND = 0.99  # of the centroids when asked for themselves: equal ones may damage a graph
 
 
@@ -83,8 +84,8 @@ def publish_centres(store: Store, vocabulary: Vocabulary) -> Vocabulary:
     if np.mean(faster.assign(vocabulary.centroids[sample]) == sample) < _MIN_FOUND:
         return vocabulary
     facts = {
-        **_graph_facts(store.files, vocabulary), "M": graph.m, "ef_construction": graph.ef_construction,
-        "n": graph.n_nodes, "hnswlib": version("hnswlib"),
+        **_graph_facts(store.files, vocabulary), **graph.facts.settings, "n": graph.facts.n_held,
+        "hnswlib": version("hnswlib"),
     }  # fmt: skip
     store.publish(CENTRES, next_name(store.files, CENTRES), graph.save, facts)
     return faster
@@ -113,8 +114,7 @@ def graph_of(vocabulary: Vocabulary) -> HnswIndex:
 
 def on_graph(vocabulary: Vocabulary, graph: HnswIndex, *, n_threads: int = -1) -> Vocabulary:
     """Return a vocabulary that finds words on its graph."""
-    graph.ef, graph.n_threads = _EF, n_threads
-    return replace(vocabulary, nearest=graph.search)
+    return replace(vocabulary, nearest=partial(graph.search, effort=_EFFORT, n_threads=n_threads))
 
 
 def _graph(folder: Path, vocabulary: Vocabulary) -> HnswIndex | str:

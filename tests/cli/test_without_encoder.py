@@ -86,8 +86,9 @@ def test_neither_index_nor_its_workers_nor_search_import_an_encoder(folder, tmp_
     job = {"paths": [str(folder / "cat.jpg")], "embeds": False, "local": str(vocabulary)}
     for loaded in (
         loaded_by(
-            "import sys; from mmsearch.ingest.worker import main; main(*sys.argv[1:])",
-            *("", "64", str(os.getpid())),
+            "import sys; from mmsearch.ingest.worker import serve; from mmsearch.processes.child import run; "
+            "run(serve, sys.argv[1:])",
+            *("", "64", str(os.getpid()), "1"),
             given=json.dumps(job) + "\n",
         ),
         loaded_by(COMMAND, "index", folder, "--library", library.folder),

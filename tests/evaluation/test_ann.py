@@ -5,18 +5,18 @@ import pytest
 
 from mmsearch.errors import QueryError
 from mmsearch.evaluation.ann import run_ann
-from mmsearch.indexes.calibrate import ann_recall_at_k
 from mmsearch.indexes.exact import ExactIndex
+from mmsearch.indexes.plans import ann_recall_at_k
 from mmsearch.store import graph as graph_module
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, load_graph, update_graph
 from tests.conftest import random_units
-from tests.faults.stand_in import calibrate_for_the_graph
+from tests.faults.stand_in import plan_for_the_graph
 from tests.store.test_store import DIM, filled
 
 SETTINGS = GraphSettings(graph_from=50, m=4, ef_construction=10, recall_target=0.9)
 TEXTS = random_units(20, DIM, seed=5)
-BEAMS = (10, 200)
+EFFORTS = (10, 200)
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def folder(tmp_path):
 
 
 def measured(folder, texts=TEXTS, settings=SETTINGS, **options):
-    return run_ann(folder, settings, texts, beams=BEAMS, **options)
+    return run_ann(folder, settings, texts, efforts=EFFORTS, **options)
 
 
 def test_recall_is_that_of_the_librarys_graph_against_the_scan(folder):
@@ -37,8 +37,7 @@ def test_recall_is_that_of_the_librarys_graph_against_the_scan(folder):
     store = Store.open(folder)
     graph, exact = load_graph(store), ExactIndex(store.matrix(), store.catalog.dead_rows())
     for one in found["beams"]:
-        with graph.index.beam(one["ef"]):
-            recall = ann_recall_at_k(graph.index.search(TEXTS, 10)[1], exact.search(TEXTS, 10)[1])
+        recall = ann_recall_at_k(graph.index.search(TEXTS, 10, one["ef"])[1], exact.search(TEXTS, 10)[1])
         assert one["recall"] == pytest.approx(recall.mean(), abs=1e-4)
         assert one["low"] <= one["recall"] <= one["high"]
     assert found["n_queries"] == 20
@@ -91,10 +90,10 @@ def test_a_library_of_ten_vectors_is_refused(tmp_path):
 
 
 def test_the_route_that_is_given_is_the_one_that_searches_take(tmp_path, monkeypatch):
-    monkeypatch.setattr(graph_module, "calibrate", calibrate_for_the_graph)
+    monkeypatch.setattr(graph_module, "choose_plan", plan_for_the_graph)
     filled(tmp_path, 200)
     with Store.writer(tmp_path) as store:
         update_graph(store, SETTINGS, TEXTS)
     found = measured(tmp_path)["results"]
     assert (found["text"]["chosen"]["route"], found["image"]["chosen"]["route"]) == ("exact", "graph")
-    assert [one["ef"] for one in found["text"]["beams"]] == list(BEAMS)
+    assert [one["ef"] for one in found["text"]["beams"]] == list(EFFORTS)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmsearch import Query
+from mmsearch import Query, SearchOptions
 from mmsearch.errors import LibraryDamagedError
 from mmsearch.query.searcher import Searcher
 from mmsearch.records import SearchResult
@@ -67,14 +67,14 @@ def main() -> None:
     while not is_done.is_set():
         text, n_asked = n_asked % N_TEXTS, n_asked + 1
         try:
-            result = searcher.search(Query(text=str(text)), k=K)
+            result = searcher.search(Query(text=str(text)), SearchOptions(k=K))
         except LibraryDamagedError:
             counts["damaged"] += 1
         else:
             counts[judged(result, rankings[text], all_scores[text])] += 1
     thread.join()
     for text in range(N_TEXTS):
-        result = searcher.search(Query(text=str(text)), k=K)
+        result = searcher.search(Query(text=str(text)), SearchOptions(k=K))
         assert judged(result, rankings[text], all_scores[text]) == "whole", result
     sys.stdout.write(f"cut {n_times} times, {counts.pop('wrong', 0)} wrong of {n_asked}: {dict(counts)}\n")
 

@@ -10,7 +10,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-from mmsearch import Query
+from mmsearch import Query, SearchOptions
 from mmsearch.errors import LibraryDamagedError, QueryError
 from mmsearch.processes.decoder import PictureDecoder
 from mmsearch.query.searcher import Searcher
@@ -29,21 +29,21 @@ def main() -> None:
     give_words(folder, vocabulary, words)
     decoder, query = PictureDecoder(), Query(images=[paths[0]])
     searcher = Searcher(Store.open(folder), lambda: TextVectors(DIM), lambda: decoder)
-    expected, is_done = searcher.search(query, mode="local").hits, threading.Event()
+    expected, is_done = searcher.search(query, SearchOptions(mode="local")).hits, threading.Event()
     options = {"pause": 0.005}  # a query takes longer than one by a text
     thread = threading.Thread(target=cut, args=(folder / "words-1.bin", n_times, is_done), kwargs=options)
     thread.start()
     counts = Counter[str]()
     while not is_done.is_set():
         try:
-            found = searcher.search(query, mode="local").hits
+            found = searcher.search(query, SearchOptions(mode="local")).hits
         except (LibraryDamagedError, QueryError) as error:
             assert "words-1" in str(error), error
             counts["named"] += 1
         else:
             counts["right" if found == expected else "wrong"] += 1
     thread.join()
-    assert searcher.search(query, mode="local").hits == expected
+    assert searcher.search(query, SearchOptions(mode="local")).hits == expected
     decoder.close()
     sys.stdout.write(f"cut {n_times} times, {counts.pop('wrong', 0)} wrong: {dict(counts)}\n")
 

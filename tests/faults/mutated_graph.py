@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mmsearch import Query
+from mmsearch import Query, SearchOptions
 from mmsearch.query.searcher import Searcher
 from mmsearch.store import graph as graph_module
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, load_graph, update_graph
 from tests.conftest import no_decoder, random_units
-from tests.faults.stand_in import TextVectors, calibrate_for_the_graph
+from tests.faults.stand_in import TextVectors, plan_for_the_graph
 from tests.store.test_store import DIM, filled
 
 SETTINGS = GraphSettings(graph_from=50, recall_target=0.5)
@@ -43,7 +43,7 @@ def answers(folder: Path, use_graph: bool, routes: set[str] | None = None) -> li
     store = Store.open(folder)
     encoder = TextVectors(DIM)
     searcher = Searcher(store, lambda: encoder, no_decoder, use_graph=use_graph)
-    results = [searcher.search(Query(text=str(i)), k=5) for i in range(5)]
+    results = [searcher.search(Query(text=str(i)), SearchOptions(k=5)) for i in range(5)]
     store.close()
     if routes is not None:
         routes.update(result.route for result in results)
@@ -52,7 +52,7 @@ def answers(folder: Path, use_graph: bool, routes: set[str] | None = None) -> li
 
 def main() -> None:
     folder, n = Path(sys.argv[1]) / "library", int(sys.argv[2])
-    graph_module.calibrate = calibrate_for_the_graph
+    graph_module.choose_plan = plan_for_the_graph
     graph_module.EXACT_TEXTS_BELOW = 0
     filled(folder, 300)
     with Store.writer(folder) as store:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmsearch import Query
+from mmsearch import Query, SearchOptions
 from mmsearch.errors import MmsearchError
 from mmsearch.query.searcher import Searcher
 from mmsearch.store.changes import Changes
@@ -35,8 +35,8 @@ def use(folder: Path) -> list[str]:
         return [str(error)]
     try:
         searcher = Searcher(store, lambda: TextVectors(DIM), no_decoder)
-        searcher.search(Query(text="x", where=["width > 10"]), k=5)
-        searcher.search(Query(text="x"), k=N)
+        searcher.search(Query(text="x", where=["width > 10"]), SearchOptions(k=5))
+        searcher.search(Query(text="x"), SearchOptions(k=N))
     except MmsearchError:
         pass
     try:

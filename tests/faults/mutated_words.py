@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmsearch import Query
+from mmsearch import Query, SearchOptions
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
 from mmsearch.errors import QueryError
 from mmsearch.images import decode_grey, read_file
@@ -65,7 +65,7 @@ def answers(folder: Path, queries: list[Path], decoder: PictureDecoder) -> Answe
     store = Store.open(folder)
     searcher = Searcher(store, lambda: TextVectors(DIM), lambda: decoder)
     try:
-        found = [searcher.search(Query(images=[query]), mode="local").hits for query in queries]
+        found = [searcher.search(Query(images=[query]), SearchOptions(mode="local")).hits for query in queries]
     except QueryError as error:
         return str(error)
     finally:

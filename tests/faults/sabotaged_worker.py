@@ -15,6 +15,7 @@ import time
 import numpy as np
 
 from mmsearch.ingest import worker
+from mmsearch.processes import child
 
 _read, _extract = worker.read_file, worker.extract_rootsift
 _last = b""
@@ -65,4 +66,4 @@ def extract_rootsift(pixels):
 
 if __name__ == "__main__":
     worker.read_file, worker.extract_rootsift = read_file, extract_rootsift
-    worker.main(*sys.argv[1:])
+    child.run(worker.serve, sys.argv[1:])

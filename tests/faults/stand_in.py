@@ -1,4 +1,4 @@
-"""Stand-ins for tests that are about the store: an encoder of random vectors, a calibration for small graphs."""
+"""Stand-ins for tests that are about the store: an encoder of random vectors, plans for small graphs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from mmsearch.indexes.calibrate import calibrate
+from mmsearch.indexes.plans import Plan, choose_plan
 from tests.conftest import random_units
 
 
-def calibrate_for_the_graph(graph, exact, queries, *, target):
-    """Calibrate as always, but take the graph although a scan of so few vectors is faster."""
-    return replace(calibrate(graph, exact, queries, target=target), route="graph", ef=200)
+def plan_for_the_graph(name, index, exact, queries, *, target):
+    """Measure as always, but take the graph, with an effort that finds all of few rows; a scan is faster."""
+    measured = replace(choose_plan(name, index, exact, queries, target=target).measured, effort=1000)
+    return Plan(name, 1000, measured)
 
 
 class TextVectors:

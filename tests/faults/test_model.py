@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 
-from mmsearch import Query
+from mmsearch import Query, SearchOptions
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.images import decode
 from mmsearch.ingest.plan import make_plan
@@ -28,7 +28,7 @@ from mmsearch.store.graph import GraphSettings, update_graph
 from mmsearch.store.verify import verify
 from tests import pictures
 from tests.conftest import no_decoder
-from tests.faults.stand_in import calibrate_for_the_graph
+from tests.faults.stand_in import plan_for_the_graph
 
 CONTENTS = [pictures.saved(pictures.photo(24, 18, seed), "PNG") for seed in range(40)]
 BROKEN = b"<html>not a picture</html>"
@@ -160,7 +160,7 @@ class LibraryMachine(RuleBasedStateMachine):
     @invariant()
     def search_agrees_with_the_dictionary(self):
         expected = {str(self.photos / name) for name in self.indexed}
-        result = self.searcher.search(Query(text="anything"), k=max(1, len(expected) + 5))
+        result = self.searcher.search(Query(text="anything"), SearchOptions(k=max(1, len(expected) + 5)))
         assert {hit.path for hit in result.hits} == expected
         if self.indexed:
             name = sorted(self.indexed)[0]
@@ -178,7 +178,7 @@ class LibraryMachine(RuleBasedStateMachine):
     ("n", "steps"), [(20, 50), pytest.param(50, 2000, marks=[pytest.mark.full, pytest.mark.timeout(7200)])]
 )
 def test_library_agrees_with_a_dictionary_whatever_is_done(tiny, n, steps, monkeypatch):
-    monkeypatch.setattr(graph_module, "calibrate", calibrate_for_the_graph)
+    monkeypatch.setattr(graph_module, "choose_plan", plan_for_the_graph)
     LibraryMachine.encoder = tiny
     run_state_machine_as_test(
         LibraryMachine,

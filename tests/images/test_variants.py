@@ -10,6 +10,7 @@ import pytest
 
 from mmsearch.errors import PictureError
 from mmsearch.images import decode
+from mmsearch.images.jpeg import jpeg_frame, n_scans
 from mmsearch.records import Preprocessing
 from tests import pictures
 
@@ -165,3 +166,10 @@ def test_jpeg_and_png_variants_that_cannot_be_read_are_named(data, words):
     code, said = refused(data)
     assert code == "unsupported"
     assert words in said
+
+
+def test_fill_bytes_before_a_marker_are_passed_over():
+    jpeg = pictures.saved(pictures.photo(), "JPEG", progressive=True)
+    filled = jpeg[:2] + b"\xff" * 2_000_000 + jpeg[2:]
+    assert jpeg_frame(filled) == jpeg_frame(jpeg)
+    assert n_scans(filled, 500) == n_scans(jpeg, 500) == jpeg.count(b"\xff\xda")

@@ -62,3 +62,11 @@ def test_long_packet_is_read_at_its_beginning():
 def test_damaged_packet_raises_nothing(junk, at):
     created(ELEMENT[:at] + junk + ELEMENT[at:])
     created(junk)
+
+
+@pytest.mark.timeout(30)  # one that looked through all that is open at each of them took minutes
+def test_documents_one_in_the_other_are_read_in_their_length():
+    head = ATTRIBUTE[: ATTRIBUTE.index(b"<rdf:Description")]
+    nested = b"<rdf:RDF><rdf:Description>" * 80_000
+    assert created(head + b"<rdf:Description>" + nested) is None
+    assert created(ATTRIBUTE.replace(b"</rdf:RDF>", nested)) == "2005-01-01"

@@ -50,17 +50,19 @@ def test_exact_search_equals_a_full_sort_of_the_live_rows(seed, n, k, n_queries,
 
 def test_exact_search_crosses_blocks(monkeypatch):
     matrix, queries = unit_halves(0, 5000), unit_halves(1, 2).astype(np.float32)
-    scores, rows = ExactIndex(matrix).search(queries, 10)
+    dead = [0, 499, 500, 999, 1000, 4500]  # at the ends of blocks of 500 rows
+    scores, rows = ExactIndex(matrix, dead).search(queries, 4994)
+    assert set(range(5000)) - set(rows[0].tolist()) == set(dead)
     monkeypatch.setattr("mmsearch.indexes.exact._CANDIDATES", 1000)
     monkeypatch.setattr("mmsearch.indexes.exact._BLOCK", 77)
-    again_scores, again = ExactIndex(matrix).search(queries, 10)
+    again_scores, again = ExactIndex(matrix, dead).search(queries, 4994)
     np.testing.assert_array_equal(rows, again)
     np.testing.assert_array_equal(scores, again_scores)
 
 
 def test_search_among_answers_only_from_the_given_rows():
     matrix, query = unit_halves(2, 500), unit_halves(3, 1).astype(np.float32)
-    among = np.array([400, 3, 77, 12])
+    among = np.array([400, 3, 77, 12, 500, 9000])  # there are 500
     _, rows = ExactIndex(matrix, dead=[12]).search_among(query, 10, among)
     assert sorted(rows[0].tolist()) == [3, 77, 400]
 
@@ -76,6 +78,8 @@ def test_search_tail_and_the_rest_together_are_the_whole_answer():
 def test_exact_search_says_when_widths_differ():
     with pytest.raises(DimensionError, match="queries have 3 dimensions, the index has 8"):
         ExactIndex(unit_halves(0, 5)).search(np.ones((1, 3), np.float32), 2)
+    with pytest.raises(DimensionError, match="queries have 3 dimensions, the index has 8"):
+        ExactIndex(unit_halves(0, 5)).search_among(np.ones((1, 3), np.float32), 2, np.arange(2))
 
 
 def burst(seed, n, dim=64, step=1e-4):
@@ -138,12 +142,12 @@ def test_zero_row_scores_zero():
     assert np.isfinite(scores).all()
 
 
-def test_index_that_is_followed_answers_as_one_made_anew():
+def test_index_that_grew_answers_as_one_made_anew():
     matrix, queries = unit_halves(10, 900), unit_halves(11, 3).astype(np.float32)
-    before = ExactIndex(matrix[:600], dead=[5])
-    before.search(queries, 4)
-    after, anew = before.followed_by(matrix, dead=[8]), ExactIndex(matrix, dead=[8])
-    for found, expected in zip(after.search(queries, 9), anew.search(queries, 9), strict=True):
+    grown, anew = ExactIndex(matrix[:600], dead=[5]), ExactIndex(matrix, dead=[5])
+    grown.search(queries, 4)
+    grown.build(matrix)
+    for found, expected in zip(grown.search(queries, 9), anew.search(queries, 9), strict=True):
         np.testing.assert_array_equal(found, expected)
 
 

@@ -69,7 +69,7 @@ def test_worker_runs_the_package_of_its_parent_and_stands_in_the_library(tmp_pat
     shutil.copytree(PROGRAM.parents[1], tmp_path / "mmsearch", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "library").mkdir()
     with (tmp_path / "mmsearch" / "ingest" / "worker.py").open("a") as source:
-        source.write("\nif sys.flags.safe_path:\n    Path('stands-here').touch()\n")
+        source.write("\nimport sys\nif sys.flags.safe_path:\n    Path('stands-here').touch()\n")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     subprocess.run(
         [sys.executable, "-c", USED_WHERE_IT_LIES, sample_folder() / "cat.jpg"],
@@ -133,6 +133,51 @@ def test_worker_that_not_even_a_kill_ends_is_not_held_against_the_file(tmp_path,
         process.wait()
     assert (ending.code, "exit code" in ending.reason) == ("timeout", False)
     assert "not even when it was killed" in ending.reason
+
+
+# -- answers -----------------------------------------------------------------------------------------
+
+ANSWERS = """
+import os, sys
+print("a library that talks", flush=True)
+os.write(int(sys.argv[-1]), {answer!r})
+sys.stdin.read()
+"""
+
+
+def answering(tmp_path, answer):
+    """What a parent hears of a worker that answers so, and how it takes its end."""
+    with (tmp_path / "talk").open("w+b") as talk:
+        program = ANSWERS.format(answer=answer)
+        worker = WorkerProcess([sys.executable, "-c", program], cwd=tmp_path, talk=talk)
+        messages = wait_until(lambda: worker.read() or (worker.has_ended() or None))
+        worker.requests.close()
+        return messages, worker.end(), (tmp_path / "talk").read_bytes()
+
+
+def test_what_a_library_prints_does_not_mix_with_the_answers(tmp_path):
+    messages, _, talk = answering(tmp_path, b'{"ready": true}\n')
+    assert messages == [({"ready": True}, b"")]
+    assert talk == b"a library that talks\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"a line of something\n", b"[1]\n", b'{"bytes": "many"}\n', b'{"bytes": -1}\n', b'{"bytes": 1e12}\n',
+     b'{"bytes": 999999999999}\n', b"x" * (2 << 20)],
+    ids=range(7),
+)  # fmt: skip
+def test_worker_that_answers_what_nobody_understands_is_given_up(tmp_path, answer):
+    with (tmp_path / "talk").open("w+b") as talk:
+        program = (
+            ANSWERS.format(answer=b"").replace("b''", f"b{answer[:1].decode()!r} * {len(answer)}")
+            if len(answer) > 100
+            else ANSWERS.format(answer=answer)
+        )
+        worker = WorkerProcess([sys.executable, "-c", program], cwd=tmp_path, talk=talk)
+        assert wait_until(lambda: worker.read() is None)
+        ending = worker.end()
+    assert (ending.code, ending.reason) == ("quarantined", "made the worker answer what cannot be understood")
 
 
 # -- the end of the parent -----------------------------------------------------------------------------

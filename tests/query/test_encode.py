@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmsearch import PictureBytes, Query, Term
+from mmsearch import PictureBytes, Query, SearchOptions, Term
 from mmsearch.errors import PictureError, QueryError
 from mmsearch.query.searcher import Searcher
 from mmsearch.store.folder import Store
@@ -37,7 +37,7 @@ def test_contents_that_the_library_has_are_not_encoded_again(indexed, photos, tm
     examples = [photos / "cat.jpg", tmp_path / "copy.jpg", PictureBytes((photos / "cat.jpg").read_bytes())]
     asked = Searcher(indexed.reader(), lambda: pytest.fail("the encoder was loaded"), no_decoder)
     for example in examples:
-        (best,) = asked.search(Query(images=[example]), k=1).hits
+        (best,) = asked.search(Query(images=[example]), SearchOptions(k=1)).hits
         assert (best.path, best.score) == (str(photos / "cat.jpg"), pytest.approx(1, abs=1e-6))
 
 
@@ -102,7 +102,7 @@ def test_a_picture_in_memory_is_called_by_its_name_when_it_cannot_be_read(terms)
 
 def test_texts_together_are_answered_as_one_by_one(indexed):
     queries = [Query("a cat"), Query(Term("a fig", 2), exclude=["snow"]), Query("a cat", exclude=["a dog"])]
-    together = indexed.search_texts(queries, k=3, explain=True)
+    together = indexed.search_many(queries, SearchOptions(k=3, explain=True))
     for query, found in zip(queries, together, strict=True):
         alone = indexed.search(query, k=3, explain=True)
         assert [hit.image_id for hit in found.hits] == [hit.image_id for hit in alone.hits]
@@ -116,12 +116,6 @@ def test_weights_count_by_their_ratio_however_small_or_large_they_are(indexed, s
     scaled = indexed.search(Query(Term("a dog", 2 * scale), exclude=Term("snow", scale)), k=3).hits
     assert [hit.path for hit in scaled] == [hit.path for hit in usual]
     assert [hit.score for hit in scaled] == pytest.approx([hit.score for hit in usual], abs=1e-6)
-
-
-@pytest.mark.parametrize("query", [Query("a", where=["width > 1"]), Query(images=[1]), Query(relevant=[1])])
-def test_only_texts_without_filters_are_answered_together(indexed, query):
-    with pytest.raises(QueryError, match="only queries by words without filters are answered together"):
-        indexed.search_texts([query])
 
 
 def test_a_picture_above_the_usual_limit_can_be_asked_if_the_library_has_it(indexed, photos, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmsearch import Query
+from mmsearch import Query, SearchOptions
 from mmsearch.errors import QueryError
 from mmsearch.query.feedback import expanded, rocchio
 from tests.conftest import random_units
@@ -100,8 +100,8 @@ def test_an_irrelevant_picture_is_no_answer_to_any_query(indexed, ids):
         found = [hit.image_id for hit in indexed.search(query, k=8).hits]
         assert len(found) == (2 if query.where else 7)
         assert cat not in found
-    (together,) = indexed.search_texts([Query("a cat", irrelevant=[cat])], k=8)
-    assert together.hits == indexed.search(Query("a cat", irrelevant=[cat]), k=8).hits
+    for together in indexed.search_many([Query("a cat", irrelevant=[cat])] * 2, SearchOptions(k=8)):
+        assert together.hits == indexed.search(Query("a cat", irrelevant=[cat]), k=8).hits
 
 
 def test_an_answer_of_which_all_is_irrelevant_is_empty(indexed, ids):

@@ -89,10 +89,12 @@ conditions = st.builds(
     st.sampled_from(["=", "!=", "<", "<=", ">", ">=", "~", "==", ""]),
     texts | st.integers().map(str) | st.sampled_from(["[", "*" * 50, "1e400", "2023-13", "9" * 400, "\x00", "1k"]),
 )
+joined = st.builds("{}{}{}{}".format, st.sampled_from(["", "(", "not ", "not("]), conditions,
+                   st.sampled_from([" and ", " or not ", ") or (", '"']), conditions)  # fmt: skip
 
 
 @settings(max_examples=30, suppress_health_check=list(HealthCheck))
-@given(where=st.lists(conditions, max_size=4), text=texts)
+@given(where=st.lists(conditions | joined, max_size=4), text=texts)
 def test_no_filter_is_too_odd(client, where, text):
     for found in (
         client.post("/search", json={"text": text or "a", "where": where}),

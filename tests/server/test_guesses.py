@@ -272,7 +272,7 @@ async def asked(app, path="/status", **headers):
 
 def test_a_token_that_was_made_and_the_cookie_are_looked_at_at_once_whatever_else_comes():
     async def run(access):
-        app = Guard(Response("yes"), access)
+        app = Guard(Response("yes"), access, access.guesses.end)
         attack = [
             asyncio.create_task(asked(app, authorization=f"Bearer wrong-{i}", cookie=f"mmsearch-80=wrong-{i}"))
             for i in range(200)
@@ -288,7 +288,7 @@ def test_a_token_that_was_made_and_the_cookie_are_looked_at_at_once_whatever_els
 
 def test_a_wrong_cookie_is_no_guess():
     async def run():
-        app = Guard(Response("yes"), Access("localhost", 80, RIGHT))
+        app = Guard(Response("yes"), Access("localhost", 80, RIGHT), lambda: None)
         for i in range(100):
             assert await asked(app, cookie=f"mmsearch-80=wrong-{i}") == (401, 0)
         return await asked(app, authorization=f"Bearer {RIGHT}")
@@ -299,7 +299,7 @@ def test_a_wrong_cookie_is_no_guess():
 def test_whoever_holds_the_cookie_cannot_find_out_the_token_any_faster():
     async def run():
         access = Access("localhost", 80, RIGHT)
-        app, cookie = Guard(Response("yes"), access), f"mmsearch-80={access.browser_secret}"
+        app, cookie = Guard(Response("yes"), access, access.guesses.end), f"mmsearch-80={access.browser_secret}"
         answers = [
             await asked(app, cookie=cookie, authorization=f"Bearer {i}", **{"sec-fetch-site": "cross-site"})
             for i in range(6)

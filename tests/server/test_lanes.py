@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shutil
 import threading
 import weakref
 
 import pytest
 from starlette.exceptions import HTTPException
 
-from mmsearch import Query
-from mmsearch.errors import QueryError
+from mmsearch import Query, SearchOptions
+from mmsearch.errors import LibraryDamagedError, QueryError
 from mmsearch.server import lanes
 from mmsearch.server.lanes import Lane, Libraries, TextLane, Unwanted
 from mmsearch.server.metrics import Metrics
@@ -94,10 +95,10 @@ def test_texts_that_wait_together_are_answered_by_one_scan_each_with_its_own_ans
 
     async def run():
         texts = TextLane(lane("words"), metrics)
-        asked = [texts.search(Query(f"a thing {i}"), k=1 + i % 2, explain=False) for i in range(10)]
+        asked = [texts.search(Query(f"a thing {i}"), SearchOptions(k=1 + i % 2)) for i in range(10)]
         bad = [
-            texts.search(Query(" "), k=1, explain=False),
-            texts.search(Query("a", where=["x"]), k=1, explain=False),
+            texts.search(Query(" "), SearchOptions(k=1)),
+            texts.search(Query("a", where=["x"]), SearchOptions(k=1)),
         ]
         return await asyncio.gather(*asked, *bad, return_exceptions=True)
 
@@ -119,14 +120,14 @@ def test_who_does_not_wait_any_more_is_not_answered(lane):
         texts = TextLane(words, metrics)
         blocked = asyncio.create_task(words.run(lambda _: end.wait(30)))
         await asyncio.sleep(0.05)
-        first = asyncio.create_task(texts.search(Query("a"), k=1, explain=False))
+        first = asyncio.create_task(texts.search(Query("a"), SearchOptions(k=1)))
         await asyncio.sleep(0.05)
-        left = asyncio.create_task(texts.search(Query("b"), k=1, explain=False))
+        left = asyncio.create_task(texts.search(Query("b"), SearchOptions(k=1)))
         await asyncio.sleep(0.05)
         left.cancel()
         end.set()
         await asyncio.gather(blocked, first, return_exceptions=True)
-        last = await texts.search(Query("c"), k=1, explain=False)
+        last = await texts.search(Query("c"), SearchOptions(k=1))
         return last, left.cancelled()
 
     last, was_cancelled = asyncio.run(run())
@@ -172,7 +173,7 @@ def test_queries_of_many_texts_are_encoded_a_few_at_a_time(lane):
     async def run():
         texts = TextLane(lane("words"), metrics)
         query = Query("a", exclude=[f"b {n}" for n in range(15)])
-        return await asyncio.gather(*(texts.search(query, k=1, explain=False) for _ in range(10)))
+        return await asyncio.gather(*(texts.search(query, SearchOptions(k=1)) for _ in range(10)))
 
     assert len(asyncio.run(run())) == 10
     assert "mmsearch_text_batch_queries_count 3.0" in metrics.text().decode()  # of 4, 4 and 2 with 16 texts each
@@ -201,3 +202,37 @@ def test_work_that_was_given_up_in_line_keeps_nothing(lane):
         return is_kept
 
     assert not asyncio.run(run())
+
+
+def test_a_library_made_anew_is_opened_again_and_the_one_before_is_closed(libraries, indexed, photos, checkpoint):
+    first = libraries.mine()
+    first.reader()
+    shutil.rmtree(indexed.folder)
+    indexed.close()
+    indexed.index([photos], model=str(checkpoint), local=False)
+    second = libraries.mine()
+    assert second is not first
+    assert first._store is None
+    assert len(libraries._opened) == 2  # the one that others are siblings of, and that of this thread
+
+
+def test_a_lane_gives_up_what_takes_longer_than_it_may(lane, photos):
+    async def run():
+        examples = lane("examples", seconds=0.2)
+        with pytest.raises(HTTPException) as caught:
+            await examples.run(lambda library: library.classify([photos / "cat.jpg"], LABELS, templates=TEMPLATES))
+        return caught.value
+
+    error = asyncio.run(run())
+    assert (error.status_code, "longer than 0.2 s" in error.detail) == (503, True)
+
+
+def test_a_catalog_that_is_cut_under_a_lane_is_a_sentence(lane, indexed):
+    def cut(library):
+        library.status()
+        with (indexed.folder / "catalog.sqlite").open("r+b") as file:
+            file.truncate(5_000)
+        return library.search(Query(relevant=[1]))
+
+    with pytest.raises(LibraryDamagedError, match="the catalog"):
+        asyncio.run(lane("pictures").run(cut))

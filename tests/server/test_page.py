@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from urllib.parse import quote_plus
 
 import pytest
 from PIL import Image
@@ -373,6 +374,18 @@ def test_dates_and_names_are_filters(page, process, api):
     page.press("#filter-name", "Enter")
     expect(page.locator("#results li")).to_have_count(2)
     assert asked(page) == {"where": ["name ~ *windmill*"]}
+
+
+def test_a_filter_of_several_comparisons_stands_by_itself(page, process, api):
+    where = "name ~ *wood* or (name ~ *stone* and width > 1)"
+    open_page(page, process, f"/?where={quote_plus(where)}&where=name+~+windmill*")
+    expect(page.locator("#chips li")).to_have_text([where, "Name: windmill*"])
+    expect(page.locator("#results li")).to_have_count(2)
+    page.get_by_role("button", name="Remove the filter Name: windmill*").click()
+    expect(page.locator("#results li")).to_have_count(2)
+    assert asked(page) == {"where": [where]}
+    page.get_by_role("button", name=f"Remove the filter {where}").click()
+    expect(page.locator("#results li")).to_have_count(29)
 
 
 def test_more_of_the_library_follows_what_is_shown(page, process, api):

@@ -289,13 +289,23 @@ def test_every_count_is_what_its_filters_give(client, where):
 def test_a_folder_with_any_name_is_counted_and_shown_by_the_same_filter(own, photos, indexed):
     _, client = own
     for n, name in enumerate(
-        ["\u00e9t\u00e9", "e\u0301te\u0301 2", "3 \u212a", "ends with a space ", "~", "no-break\u00a0"]
+        [
+            "\u00e9t\u00e9",
+            "e\u0301te\u0301 2",
+            "3 \u212a",
+            "ends with a space ",
+            "~",
+            "no-break\u00a0",
+            "mum and name = dad",
+            "x OR (not size > 5",
+            '"quoted" and width > [1]',
+        ]
     ):
         (photos / name).mkdir()
         pictures.photo(seed=n).save(photos / name / "a.jpg")
     indexed.index([photos], local=False)
     counted = [one for one in client.get("/facets").json()["folders"] if one["n"] == 1]
-    assert len(counted) == 6
+    assert len(counted) == 9
     for one in counted:
         assert client.get("/pictures", params={"where": one["where"]}).json()["n"] == 1, one
         assert client.get("/facets", params={"where": one["where"]}).json()["n"] == 1, one
@@ -309,6 +319,15 @@ def test_a_filter_that_no_picture_could_pass_is_a_problem_and_counts_nothing(cli
     assert f"the library holds no picture below {served.photos}/nowhere" in found.json()["detail"]
     assert client.post("/search", json={"text": "a", "where": [where["where"]]}).json() == found.json()
     assert client.get("/facets", params=where).json()["n"] == 0
+
+
+def test_filters_of_several_comparisons_are_listed_and_counted(client):
+    where = ["(format = jpg or format = GIF) and not name ~ [D-Z]*", "width > 1.5"]
+    listed = client.get("/pictures", params={"where": where}).json()
+    names = [picture["name"] for picture in listed["pictures"]]
+    assert "cat.jpg" in names
+    assert all(name[0] in "abc" for name in names)
+    assert client.get("/facets", params={"where": where}).json()["n"] == listed["n"] == len(names)
 
 
 # -- status ------------------------------------------------------------------------------------------

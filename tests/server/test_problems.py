@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from mmsearch import Library
 from mmsearch.errors import EncoderError, LibraryDamagedError, PictureError, QueryError
-from mmsearch.server import pictures
 from mmsearch.server.connections import Shortages
 from mmsearch.server.problems import invalid, of_error
 
@@ -54,7 +54,7 @@ def test_a_refusal_of_the_system_is_its_sentence(own, monkeypatch):
     def fail(*_):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr(pictures, "count_facets", fail)
+    monkeypatch.setattr(Library, "facets", fail)
     found = own[1].get("/facets")
     assert found.status_code == 503
     assert "Too many open files; close other programs" in found.json()["detail"]
@@ -76,7 +76,7 @@ def test_an_unexpected_error_tells_nothing_and_is_marked_like_every_answer(own, 
     def fail(*_):
         raise RuntimeError("the inside of /secret/place")
 
-    monkeypatch.setattr(pictures, "count_facets", fail)
+    monkeypatch.setattr(Library, "facets", fail)
     _, client = own
     found = client.get("/facets")
     assert found.status_code == 500

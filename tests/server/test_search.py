@@ -154,6 +154,35 @@ def test_filters_hold(client):
     assert hits(post(client, text="a", where=["width > 100000"])) == []
 
 
+def test_filters_may_be_trees(client):
+    wide = {"field": "width", "op": ">", "value": 100.5}
+    named = {"or": [{"field": "name", "op": "~", "value": "C*"}, "name = moose.jpg or name ~ fig*"]}
+    found = hits(post(client, text="a", where=[{"and": [wide, named]}, {"not": {"not": "format = jpg"}}], k=100))
+    assert {hit["name"][0] for hit in found} == {"c", "f", "m"}
+    exact = {"field": "name", "op": "=", "value": "a and width > 5"}
+    assert hits(post(client, text="a", where=[exact])) == []
+
+
+@pytest.mark.parametrize(
+    ("tree", "kind", "sentence"),
+    [
+        ({"field": "colour", "op": "=", "value": "red"}, "request", "'path', 'folder'"),
+        ({"field": "width", "op": "~", "value": 5}, "query", "~ (glob) works on path"),
+        ({"field": "taken", "op": ">", "value": "2023-15"}, "query", "there is no such date"),
+        ({"and": []}, "request", "at least 1 item"),
+        ({"and": ["width > 1"], "or": []}, "request", "not permitted"),
+        ({"not": ["width > 1"]}, "request", "valid string"),
+        ({"or": [{"or": ["width > 1"] * 100}] * 3}, "query", "300 comparisons in the filters; at most 200"),
+        (json.loads('{"not":' * 15 + '"width > 1"' + "}" * 15), "request", "nested more than 16 deep"),
+    ],
+)
+def test_a_tree_that_means_nothing_is_a_problem(client, tree, kind, sentence):
+    found = post(client, text="a", where=[tree])
+    assert found.status_code == 422
+    assert found.json()["type"] == f"urn:mmsearch:{kind}"
+    assert sentence in found.text
+
+
 def test_many_at_once_get_the_answers_that_they_get_alone(client, served):
     texts = [f"text number {i}" for i in range(24)]
     alone = {text: hits(post(client, text=text, k=5)) for text in texts}

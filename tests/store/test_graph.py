@@ -1,13 +1,27 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
 
+from mmsearch.indexes.plans import Measurement, Plan
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, calibrations_of, graph_facts, load_graph, update_graph
+from mmsearch.store.graph import (
+    EXACT_TEXTS_BELOW,
+    GraphSettings,
+    followed,
+    graph_facts,
+    graph_in_memory,
+    keep_settings,
+    load_graph,
+    plan_json,
+    plans_of_json,
+    settings_of,
+    update_graph,
+)
 from mmsearch.store.publish import current
 from mmsearch.store.verify import verify
 from mmsearch.vectors import l2_normalize
@@ -29,13 +43,77 @@ def test_no_graph_is_built_for_a_small_library(tmp_path):
     filled(tmp_path, 49)
     with Store.writer(tmp_path) as store:
         assert not update_graph(store, SETTINGS, PROBES)
+        assert graph_facts(store) is None
     assert current(tmp_path, "graph") is None
+
+
+def test_a_graph_is_built_from_as_many_vectors_in_use_as_the_settings_say(tmp_path):
+    filled(tmp_path, 51)
+    with Store.writer(tmp_path) as store:
+        store.remove_images([1, 2])
+        assert not update_graph(store, SETTINGS, PROBES)
+        store.commit(Changes(stored=[file(300, random_units(1, DIM, seed=8)[0])]))
+        assert update_graph(store, SETTINGS, PROBES)
+
+
+def test_building_says_how_far_it_is_and_how_long_it_took(tmp_path):
+    filled(tmp_path, 200)
+    steps = []
+    with Store.writer(tmp_path) as store:
+        assert update_graph(store, SETTINGS, PROBES, on_progress=lambda *step: steps.append(step))
+        first = graph_facts(store)["build_seconds"]
+        store.commit(Changes(stored=[file(300 + i, v) for i, v in enumerate(random_units(40, DIM, seed=8))]))
+        assert update_graph(store, SETTINGS, PROBES, on_progress=lambda *step: steps.append(step))
+        assert 0 < first < graph_facts(store)["build_seconds"] < 60
+    planned = [("calibrate", 0, 1), ("calibrate", 1, 1)]
+    assert steps == [("graph", 200, 200), *planned, ("graph", 40, 40), *planned]
+
+
+def test_a_graph_in_memory_leaves_out_what_was_removed_and_publishes_nothing(tmp_path):
+    filled(tmp_path, 60)
+    with Store.writer(tmp_path) as store:
+        store.remove_images([1, 2])
+    graph = graph_in_memory(Store.open(tmp_path), SETTINGS)
+    assert (graph.index.dead, len(graph.index), graph.plans, current(tmp_path, "graph")) == ({0, 1}, 58, {}, None)
+    assert graph.build_seconds > 0
+
+
+def test_settings_are_kept_in_the_library(tmp_path):
+    filled(tmp_path, 3)
+    wanted = GraphSettings(graph_from=7, m=5, ef_construction=33, recall_target=0.9, tail_share=0.5)
+    with Store.writer(tmp_path) as store:
+        assert settings_of(store) == GraphSettings()
+        keep_settings(store, wanted)
+    assert settings_of(Store.open(tmp_path)) == wanted
+
+
+def test_rows_removed_since_are_dead_in_a_graph_that_is_loaded(tmp_path):
+    graph_of(tmp_path)
+    with Store.writer(tmp_path) as store:
+        store.remove_images([1, 2])
+        store.commit(Changes(stored=[file(300, random_units(1, DIM, seed=8)[0])]))
+    index = load_graph(Store.open(tmp_path)).index
+    assert (index.dead, len(index), index.n_rows) == ({0, 1}, 198, 200)
+
+
+def test_a_graph_of_more_vectors_than_are_there_is_not_used(tmp_path):
+    graph_of(tmp_path)
+    os.truncate(tmp_path / "vectors-0.f16", 150 * 2 * DIM)
+    assert load_graph(Store.open(tmp_path)) == "the graph covers 200 vectors, of which 150 are there"
+
+
+def test_texts_among_few_vectors_are_scanned_for_whatever_was_measured():
+    measured = Measurement(24, 0.96, 0.95, 0.2, 0.5, 20)
+    plans = {"text": Plan("graph", 24, measured), "image": Plan("graph", 24, measured)}
+    assert followed(plans, EXACT_TEXTS_BELOW) == plans
+    assert followed(plans, EXACT_TEXTS_BELOW - 1) == {**plans, "text": Plan("exact", None, measured)}
+    assert followed({"image": plans["image"]}, 1) == {"image": plans["image"]}
 
 
 def test_published_graph_is_loaded_and_finds_the_stored_vectors(tmp_path):
     vectors = graph_of(tmp_path)
     graph = load_graph(Store.open(tmp_path))
-    assert graph.covered == 200
+    assert graph.index.n_rows == 200
     _, rows = graph.index.search(l2_normalize(vectors.astype(np.float16).astype(np.float32)), 1)
     np.testing.assert_array_equal(rows[:, 0], np.arange(200))
 
@@ -54,8 +132,17 @@ def test_few_new_rows_stay_in_the_tail_and_many_are_taken_in(tmp_path):
         assert not update_graph(store, SETTINGS, PROBES)
         store.commit(Changes(stored=[file(400 + i, v) for i, v in enumerate(random_units(30, DIM, seed=9))]))
         assert update_graph(store, SETTINGS, PROBES)
-        assert load_graph(store).covered == 233
+        assert load_graph(store).index.n_rows == 233
     assert sorted(path.name for path in tmp_path.glob("hnsw-*")) == ["hnsw-2.bin", "hnsw-2.json"]
+
+
+def test_a_tail_as_large_as_its_share_is_not_taken_in_yet(tmp_path):
+    graph_of(tmp_path, n=196)
+    with Store.writer(tmp_path) as store:
+        store.commit(Changes(stored=[file(300 + i, v) for i, v in enumerate(random_units(4, DIM, seed=8))]))
+        assert not update_graph(store, SETTINGS, PROBES)  # 4 of 200 are 2 %
+        store.commit(Changes(stored=[file(400, random_units(1, DIM, seed=9)[0])]))
+        assert update_graph(store, SETTINGS, PROBES)
 
 
 def test_graph_of_an_older_epoch_is_not_used_and_is_rebuilt(tmp_path):
@@ -66,7 +153,7 @@ def test_graph_of_an_older_epoch_is_not_used_and_is_rebuilt(tmp_path):
         assert graph_facts(store) is None
         assert isinstance(load_graph(store), str)
         assert update_graph(store, SETTINGS, PROBES)
-        assert load_graph(store).covered == 140
+        assert load_graph(store).index.n_rows == 140
 
 
 def test_graph_with_a_changed_byte_is_never_loaded_and_is_rebuilt(tmp_path):
@@ -78,7 +165,7 @@ def test_graph_with_a_changed_byte_is_never_loaded_and_is_rebuilt(tmp_path):
     assert "differs from its checksum" in load_graph(Store.open(tmp_path))
     with Store.writer(tmp_path) as store:
         assert update_graph(store, SETTINGS, PROBES)
-        assert load_graph(store).covered == 200
+        assert load_graph(store).index.n_rows == 200
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"graph": "../../etc/passwd"}', '{"graph": 7}', "\0\0"])
@@ -90,9 +177,20 @@ def test_damaged_manifest_means_no_graph(tmp_path, text):
 
 def test_calibration_is_measured_for_texts_and_pictures_apart(tmp_path):
     graph_of(tmp_path)
-    found = calibrations_of(graph_facts(Store.open(tmp_path)))
-    assert set(found) == {"text", "image"}
-    assert all(0 <= one.recall <= 1 and one.target == 0.95 for one in found.values())
+    plans = plans_of_json(graph_facts(Store.open(tmp_path))["calibration"])
+    assert set(plans) == {"text", "image"}
+    assert all(0 <= plan.measured.recall <= 1 and plan.measured.target == 0.95 for plan in plans.values())
+
+
+@pytest.mark.parametrize("route", ["graph", "exact"])
+def test_plans_are_written_as_they_were_read(route):
+    fields = {
+        "route": route, "ef": 24, "recall": 0.961, "target": 0.95, "graph_ms": 0.2, "exact_ms": 0.5,
+        "n_queries": 20,
+    }  # fmt: skip
+    plan = plans_of_json({"text": fields})["text"]
+    assert (plan.index, plan.effort, plan.measured.effort) == (route, 24 if route == "graph" else None, 24)
+    assert list(plan_json(plan).items()) == list(fields.items())
 
 
 def test_new_recall_target_is_calibrated_again_without_new_rows(tmp_path):

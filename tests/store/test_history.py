@@ -194,7 +194,7 @@ def test_older_graph_of_the_same_history_is_used(tmp_path):
         path.unlink()
     for name, data in kept.items():
         (tmp_path / name).write_bytes(data)
-    assert load_graph(Store.open(tmp_path)).covered == 20
+    assert load_graph(Store.open(tmp_path)).index.n_rows == 20
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"library": 1}', b"\xff\xfe", b'{"number": "x"}'])

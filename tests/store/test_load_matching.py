@@ -19,7 +19,7 @@ from mmsearch.store.publish import current, load_matching
 from mmsearch.store.verify import verify
 from mmsearch.store.words import load_words
 from tests.conftest import limited, random_units
-from tests.faults.stand_in import calibrate_for_the_graph
+from tests.faults.stand_in import plan_for_the_graph
 from tests.store.test_store import DIM, filled
 from tests.store.test_words import with_words
 
@@ -28,7 +28,7 @@ SETTINGS = GraphSettings(graph_from=10)
 
 @pytest.fixture
 def with_graph(tmp_path, monkeypatch):
-    monkeypatch.setattr(graph_module, "calibrate", calibrate_for_the_graph)
+    monkeypatch.setattr(graph_module, "choose_plan", plan_for_the_graph)
     vectors = filled(tmp_path / "library", 40)
     with Store.writer(tmp_path / "library") as store:
         update_graph(store, SETTINGS, random_units(5, DIM, seed=1))
@@ -39,7 +39,7 @@ def publish_again(folder):
     """What another process does meanwhile: a new generation of the graph; the one before is deleted."""
     with Store.writer(folder) as store:
         loaded = load_graph(store)
-        graph_module._publish(store, loaded, SETTINGS)
+        graph_module._publish(store, loaded)
 
 
 def test_graph_that_a_writer_replaces_between_check_and_load_is_the_one_that_was_checked(with_graph, monkeypatch):
@@ -70,7 +70,7 @@ def test_graph_that_a_writer_replaces_before_it_is_opened_is_looked_for_again(wi
         return real(*arguments, **options)
 
     monkeypatch.setattr(publish_module, "_load_named", opened_late)
-    assert load_graph(Store.open(folder)).covered == 40
+    assert load_graph(Store.open(folder)).index.n_rows == 40
 
 
 def test_words_that_a_writer_replaces_between_check_and_opening_are_those_that_were_checked(tmp_path, monkeypatch):
@@ -102,7 +102,7 @@ def test_too_many_open_files_are_no_damage_that_a_repair_would_drop(with_graph, 
         for read in (load_graph, load_words, verify):
             with pytest.raises(StorageError, match=r"Too many open files.*ulimit -n"):
                 read(store)
-    assert load_graph(store).covered == 40
+    assert load_graph(store).index.n_rows == 40
 
 
 def test_segment_of_postings_is_mapped_once(tmp_path):

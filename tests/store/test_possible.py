@@ -7,8 +7,8 @@ import re
 import pytest
 
 from mmsearch.errors import QueryError
-from mmsearch.store.possible import require_possible
-from mmsearch.store.where import parse_where
+from mmsearch.store.possible import possible_condition, require_possible
+from mmsearch.store.where import condition_of
 from tests.store.conftest import list_only
 
 PATHS = ["/photos/a.jpg", "/photos/trip/b.jpg", "/mnt/c.jpg"]
@@ -25,7 +25,7 @@ def listed(catalog):
 
 def check(catalog, *where):
     with catalog.reading():
-        require_possible(catalog, parse_where(where))
+        require_possible(catalog, condition_of(where))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def check(catalog, *where):
         (["folder = /photos", "folder != /photos"], "no picture passes both"),
         (["folder = /photos/trip", "folder != /photos"], "no picture passes both"),
         (["path = /photos/trip/b.jpg", "folder != /photos/trip"], "no picture passes both"),
-        (["taken = 2023-13"], "filter 'taken = 2023-13': there is no such date, so this passes no picture"),
+        (["taken = 2023-13"], "filter 'taken = 2023-13': there is no such date; correct it"),
         (["taken = 2023-02-29"], "there is no such date"),
         (["taken = 0000"], "there is no such date"),
         (["taken = 2024-05-01 24:10"], "there is no such date"),
@@ -84,18 +84,93 @@ def test_filter_that_no_picture_could_pass_is_a_sentence(listed, where, sentence
         ["taken = 2024", "taken = 2024-05"], ["taken = 2024", "taken != 2024-05"], ["taken = 2024-02-29"],
         ["folder = /photos", "folder != /photos/trip"], ["width != 5", "width != 6"], ["width > 4", "width != 5"],
         ["name != a.jpg", "name = b.jpg"],  ["taken = 2023-05-01 12:30"],
-        ["width > 5", "width > 6"], ["name > a", "name < b"],
+        ["width > 5", "width > 6"], ["width > 4", "width < 9", "width != 3"], ["name > a", "name < b"],
         ["taken = 2024-05-01T23:59:59"], ["taken <= 2023-02-31"],
-        ["taken != 2023-13"], ["width <= 1"], ["width != 0"], ["name != a/b"], ["name ~ [!/]*"],
+        ["width <= 1"], ["width != 0"], ["name != a/b"], ["name ~ [!/]*"],
     ],
 )  # fmt: skip
 def test_filter_that_passes_no_picture_today_is_no_error(listed, where):
     check(listed, *where)
 
 
+@pytest.mark.parametrize(
+    ("where", "sentence"),
+    [
+        ("width < 5 and width > 10", "no picture passes both 'width < 5' and 'width > 10'"),
+        ("(width > 5 or height > 5) and (width < 1 and height > 5)", "no picture is so small"),
+        ("folder = /gone or folder = /photos/trpi", "the library holds no picture below /gone"),
+        ("(width > 10 or width > 20) and width < 5", "no picture passes both 'width > 10' and 'width < 5'"),
+        ("(folder = /photos or folder = /gone) and folder = /mnt", "no picture passes both 'folder = /photos'"),
+        ("width != 6 and width = 6 or height = 0", "no picture passes both 'width != 6' and 'width = 6'"),
+    ],
+)
+def test_of_what_is_joined_by_or_one_part_must_be_possible(listed, where, sentence):
+    with pytest.raises(QueryError, match=re.escape(sentence)):
+        check(listed, where)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "folder = /gone or width > 5", "not folder = /gone", "not (width < 5 and width > 10)", "not width = 0",
+        "(width > 10 or height > 10) and width < 5", "folder = /gone or not width = 0",
+        "folder = /mnt and not folder = /mnt", " and ".join(["(folder = /mnt or folder = /gone)"] * 20),
+        " and ".join(["(folder = /gone or width = 0)"] * 20),
+        f"({' and '.join(['(width > 5 or width > 6)'] * 40)}) and width < 5",
+    ],
+)  # fmt: skip
+def test_a_part_that_nothing_passes_is_fine_where_another_can_be_passed(listed, where):
+    check(listed, where)
+
+
+@pytest.mark.parametrize(
+    ("where", "sentence"),
+    [
+        ('name = "a.jpg"', "the quotes are part of the name here, and nothing has them; leave them out"),
+        ("name != 'a.jpg'", "the quotes are part of the name here"),
+        ('name ~ "*.jpg"', "the quotes are part of the name here"),
+        ('folder = "/photos"', "the quotes are part of the folder here"),
+        ('path ~ "/photos/*"', "the quotes are part of the path here"),
+        ("name ~ *.jpg and widht > 5", "this is one name up to the end, and nothing is called so; if 'widht' is "
+                                       "meant as a field, expected one of path, folder"),
+        ("folder = /photos OR Format = PNG", "if 'Format' is meant as a field"),
+        ("name != a.jpg or not (date > 2023)", "if 'date' is meant as a field"),
+        ("name == a.jpg", "'name = = a.jpg': the name begins with = here, as no other does; operators are = !="),
+        ("name <> a.jpg", "the name begins with > here"),
+        ("folder => /photos", "the folder begins with > here"),
+    ],
+)  # fmt: skip
+def test_a_name_that_looks_like_more_is_a_sentence_where_nothing_is_called_so(listed, where, sentence):
+    with pytest.raises(QueryError, match=re.escape(sentence)):
+        check(listed, where)
+    check(listed, f"not ({where})")
+
+
+def test_a_name_that_looks_like_more_is_a_name_where_something_is_called_so(listed):
+    list_only(listed, ['/photos/"a.jpg"', "/photos/=b.jpg", "/photos/love and peace = x/b.jpg"])
+    for where in (
+        'name = "a.jpg"',
+        'name ~ "*"',
+        "folder = /photos/love and peace = x",
+        'name != "a.jpg"',
+        "name ~ =*",
+    ):
+        check(listed, where)
+
+
 def test_nothing_is_said_of_filters_in_a_library_without_pictures(listed):
     list_only(listed, [])
-    check(listed, "folder = /photos/nowhere", "format = jpgg")
+    check(listed, "folder = /photos/nowhere", "width = 0", 'name = "a.jpg"')
+
+
+def test_a_condition_that_can_be_passed_has_the_spellings_that_there_are(listed):
+    list_only(listed, ["/e\u0301/a.jpg", "/\u00e9/b.jpg", "/c.jpg"])
+    with listed.reading():
+        condition = possible_condition(listed, ["folder = /\u00e9 or name = c.jpg"])
+        assert len(listed.page(condition, limit=9)) == 3
+        assert "composed" not in condition.sql.partition("name_of")[0]
+        with pytest.raises(QueryError, match="holds no picture below /gone"):
+            possible_condition(listed, "folder = /gone")
 
 
 def test_a_folder_by_another_name_of_a_link_is_told_the_one_that_was_indexed(listed, tmp_path):

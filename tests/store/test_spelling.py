@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mmsearch.store import spelling
 from mmsearch.store.spelling import spelled
-from mmsearch.store.where import parse_where
+from mmsearch.store.where import condition_of
 from tests.store.conftest import list_only
 
 
@@ -41,7 +41,7 @@ places = st.lists(names, min_size=1, max_size=3).map(lambda parts: "/" + "/".joi
        operator=st.sampled_from(["=", "!="]), most=st.sampled_from([1, 5_000]))  # fmt: skip
 def test_the_index_finds_what_comparing_every_path_does(catalog, paths, place, field, operator, most):
     list_only(catalog, paths)
-    condition = parse_where([f"{field} {operator} {place}"])
+    condition = condition_of([f"{field} {operator} {place}"])
     with pytest.MonkeyPatch.context() as patch, catalog.reading():
         patch.setattr(spelling, "_MOST_NAMES", most)
         found = spelled(catalog, condition)
@@ -51,6 +51,6 @@ def test_the_index_finds_what_comparing_every_path_does(catalog, paths, place, f
 def test_paths_are_not_compared_one_by_one_for_a_folder_in_another_form(catalog):
     list_only(catalog, [f"/\u00e9t\u00e9/{n}.jpg" for n in range(50)] + [f"/a/{n}.jpg" for n in range(50)])
     with catalog.reading():
-        found = spelled(catalog, parse_where(["folder = /e\u0301te\u0301"]))
+        found = spelled(catalog, condition_of(["folder = /e\u0301te\u0301"]))
     assert "composed" not in found.sql
     assert len(passing(catalog, found)) == 50

@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import sqlite3
 import unicodedata
 from contextlib import closing
 from fnmatch import fnmatchcase
+from operator import eq, ge, gt, le, lt, ne
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsearch.errors import QueryError
-from mmsearch.store.where import parse_where, register_functions
+from mmsearch.images.kinds import FORMATS
+from mmsearch.predicates import And, Comparison, Not, Or, written
+from mmsearch.store.where import condition_of, register_functions
 
 PICTURES = [  # path, size, width, height, format, taken
     ("/photos/2023/beach.jpg", 500_000, 4000, 3000, "JPEG", "2023-05-01T12:00:00"),
@@ -26,7 +30,7 @@ COMPOSED, DECOMPOSED = "\u00e9", "e\u0301"
 
 
 def matches(*expressions, pictures=PICTURES):
-    condition = parse_where(expressions)
+    condition = condition_of(expressions)
     with closing(sqlite3.connect(":memory:")) as db:
         register_functions(db)
         db.execute("CREATE TABLE image (path BLOB, size INT, width INT, height INT, format TEXT, taken TEXT)")
@@ -59,6 +63,13 @@ def matches(*expressions, pictures=PICTURES):
         (["taken >= 2023-06-30T23:59"], [1, 2]),
         (["taken != 2023"], [2]),
         (["format = jpeg"], [0, 2, 3]),
+        (["width < 100.5"], [3]),
+        (["width >= 639.5", "width < 4000"], [1, 2]),
+        (["format = PNG or width > 3000"], [0, 1]),
+        (["not (format = PNG or width > 3000)"], [2, 3]),
+        (["name ~ cat* and (width < 700 or not format = PNG)"], [1, 2]),
+        (["width > 100 and folder != /photos/2023", "size > 1M"], [2]),
+        ([{"or": [{"field": "name", "op": "=", "value": "old [1].jpg"}, "taken = 2024"]}], [2, 3]),
     ],
 )
 def test_filter_passes_the_pictures_it_names(expressions, expected):
@@ -69,6 +80,134 @@ def passing(expression, *paths):
     """Return those of some paths that pass a filter."""
     pictures = [(path, *PICTURES[0][1:]) for path in paths]
     return [paths[place] for place in matches(expression, pictures=pictures)]
+
+
+# -- names, formats and dates by meaning -------------------------------------------------------------------
+
+
+def test_a_glob_of_a_name_has_no_case_and_that_of_a_path_has():
+    paths = ["/Photos/IMG_1.JPG", "/photos/img_1.jpg", "/photos/\u00c9T\u00c9.Jpg", "/photos/JPG.png"]
+    assert passing("name ~ *.JPG", *paths) == paths[:3]
+    assert passing("name ~ *.jpg", *paths) == paths[:3]
+    assert passing("name ~ e\u0301t\u00e9.*", *paths) == [paths[2]]
+    assert passing("name ~ [a-j]*", *paths) == [*paths[:2], paths[3]]
+    assert passing("name ~ [!I]*", *paths) == paths[2:]
+    assert passing("name = img_1.jpg", *paths) == [paths[1]]
+    assert passing("path ~ /photos/*.jpg", *paths) == [paths[1]]
+    assert passing("folder ~ /Photos", *paths) == [paths[0]]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("format = jpg", "JPEG"), ("format ~ .JPG", "JPEG"), ("format = tif", "TIFF"), ("format = heic", "HEIF"),
+        ("format = HEIF", "HEIF"), ("format = mpo", "MPO"), ("format ~ ?p*", "JPEG MPO"),
+        ("format ~ hei[cf]", "HEIF"), ("format != jfif", "PNG WEBP GIF BMP TIFF AVIF HEIF MPO"),
+        ("format > webp", ""), ("format < Bmq", "BMP AVIF"),
+    ],
+)  # fmt: skip
+def test_a_format_is_known_by_its_name_and_by_the_names_of_its_files(expression, expected):
+    pictures = [("/a.jpg", 1, 1, 1, name, None) for name in FORMATS]
+    assert [FORMATS[place] for place in matches(expression, pictures=pictures)] == expected.split()
+
+
+@pytest.mark.parametrize("expression", ["format = RAW", "format != jpgg", "format ~ *.psd", "not format = mp4",
+                                        "format = PNG or format = jxl"])  # fmt: skip
+def test_a_format_that_no_picture_has_is_a_sentence_with_those_that_are_read(expression):
+    with pytest.raises(QueryError, match="no picture has this format; expected one of JPEG, PNG, WEBP, GIF"):
+        condition_of(expression)
+
+
+def test_not_passes_just_what_its_filter_does_not_so_pictures_without_a_date_too():
+    assert matches("taken < 2024") == [0, 1]
+    assert matches("not taken < 2024") == [2, 3]
+    assert matches("taken != 2023") == [2]
+    assert matches("not taken != 2023") == [0, 1, 3]
+    assert matches("not taken >= 0000") == [3]
+    assert matches("not (taken < 2024 and width > 1000)") == [1, 2, 3]
+    assert matches("not not taken < 2024") == [0, 1]
+
+
+# -- any tree ----------------------------------------------------------------------------------------------
+
+HOLDS = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
+
+
+def holds(tree, picture):
+    """Return whether a picture passes a tree, as the manual has it."""
+    if isinstance(tree, Not):
+        return not holds(tree.term, picture)
+    if isinstance(tree, And):
+        return all(holds(term, picture) for term in tree.terms)
+    if isinstance(tree, Or):
+        return any(holds(term, picture) for term in tree.terms)
+    path, size, width, height, kind, taken = picture
+    path = unicodedata.normalize("NFC", path)
+    folder, _, name = path.rpartition("/")
+    known = {"path": path, "folder": folder, "name": name, "width": width, "height": height, "size": size,
+             "format": kind, "taken": taken and taken[: len(str(tree.value))]}  # fmt: skip
+    left, right = known[tree.field], tree.value
+    if left is None:
+        return False
+    if isinstance(right, str):
+        right = unicodedata.normalize("NFC", right)
+    if tree.operator == "~":
+        return fnmatchcase(left.lower(), right.lower()) if tree.field == "name" else fnmatchcase(left, right)
+    if tree.field == "folder" and tree.operator in ("=", "!="):
+        return (tree.operator == "=") == f"{left}/".startswith(f"{right}/")
+    return HOLDS[tree.operator](left, right)
+
+
+places = ["/photos", "/photos/2023", "/photos/2023/cat.png", "/photos/\u00e9/Cat.JPG", "/photos/e\u0301", "/other"]
+compared = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
+comparisons = st.one_of(
+    st.builds(
+        Comparison, st.sampled_from(["width", "height", "size"]), compared, st.sampled_from([1, 100, 640, 4000])
+    ),
+    st.builds(
+        Comparison, st.just("taken"), compared, st.sampled_from(["2023", "2023-05", "2023-05-01", "2024-01"])
+    ),
+    st.builds(Comparison, st.sampled_from(["path", "folder"]), compared, st.sampled_from(places)),
+    st.builds(Comparison, st.just("name"), compared, st.sampled_from(["cat.png", "Cat.JPG", "a"])),
+    st.builds(Comparison, st.just("format"), compared, st.sampled_from(["JPEG", "PNG"])),
+    st.builds(
+        Comparison, st.sampled_from(["path", "name"]), st.just("~"), st.sampled_from(["*", "CAT*", "*/*a*.*g"])
+    ),
+)
+trees = st.recursive(
+    comparisons,
+    lambda below: st.one_of(
+        st.builds(Not, below),
+        st.builds(And, st.lists(below, min_size=1, max_size=3).map(tuple)),
+        st.builds(Or, st.lists(below, min_size=1, max_size=3).map(tuple)),
+    ),
+    max_leaves=8,
+)
+MORE = [
+    *PICTURES,
+    ("/photos/e\u0301/Cat.JPG", 100, 640, 100, "JPEG", "2023-05"),
+    ("/photos/\u00e9/b.png", 1, 1, 1, "PNG", None),
+    ("/other/cat.png", 4000, 4000, 640, "PNG", "2023-05-01T00:00:00"),
+]
+
+
+@given(tree=trees, other=comparisons)
+def test_a_tree_passes_what_python_says_and_its_text_too(tree, other):
+    expected = [place for place, picture in enumerate(MORE) if holds(tree, picture)]
+    assert matches(tree, pictures=MORE) == expected
+    assert matches(written(tree), pictures=MORE) == expected
+    assert matches(tree, other, pictures=MORE) == [place for place in expected if holds(other, MORE[place])]
+
+
+def test_no_value_is_part_of_the_sql():
+    condition = condition_of("name = x' OR 1=1 -- or (not path ~ ;DROP* and size > 77)")
+    assert condition.parameters == (b"x' OR 1=1 --", b";DROP*", 77)
+    assert not re.search("DROP|77|x'", condition.sql)
+
+
+def test_as_many_comparisons_as_are_taken_are_compiled():
+    tree = Or(tuple(Not(Comparison("folder", "=", f"/a/e\u0301{n}")) for n in range(200)))
+    assert matches(tree) == [0, 1, 2, 3]
 
 
 # -- home folders ----------------------------------------------------------------------------------------
@@ -154,10 +293,10 @@ def test_a_circumflex_negates_what_stands_in_brackets_as_in_a_shell(glob, names)
     name=st.lists(letters, max_size=4),
     parts=st.lists(st.sampled_from(["{}", "?", "*", "[{}]", "[!{}]"]), max_size=4),
 )
-def test_a_glob_is_that_of_a_shell_over_composed_characters(name, parts):
+def test_a_glob_of_a_name_is_that_of_a_shell_over_composed_characters_of_any_case(name, parts):
     glob = "x" + "".join(part.format(letter) for part, letter in zip(parts, name, strict=False))
     name = "x" + "".join(name)
-    wanted = fnmatchcase(unicodedata.normalize("NFC", name), unicodedata.normalize("NFC", glob))
+    wanted = fnmatchcase(unicodedata.normalize("NFC", name).lower(), unicodedata.normalize("NFC", glob).lower())
     assert bool(passing(f"name ~ {glob}", f"/{name}")) == wanted
 
 
@@ -199,7 +338,7 @@ def test_a_sign_of_an_older_character_set_finds_the_name_that_has_it():
 )
 def test_filter_that_means_nothing_is_refused(expression, sentence):
     with pytest.raises(QueryError, match=sentence):
-        parse_where([expression])
+        condition_of([expression])
 
 
 @pytest.mark.parametrize("where", [[], ["width >= 1"]])
@@ -207,7 +346,7 @@ def test_pictures_are_left_out_of_a_condition_by_their_ids(where):
     with closing(sqlite3.connect(":memory:")) as db:
         db.execute("CREATE TABLE image (id, width)")
         db.executemany("INSERT INTO image VALUES (?, 5)", [(i,) for i in range(1, 6)])
-        condition = parse_where(where)
+        condition = condition_of(where)
         assert condition.without([]) == condition
         condition = condition.without([2, 4, 99])
         found = db.execute(f"SELECT id FROM image WHERE {condition.sql} ORDER BY id", condition.parameters)

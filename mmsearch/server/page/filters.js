@@ -76,10 +76,8 @@ export class Filters {
   }
 
   #chip(field, expressions) {
-    const words = `${NAMES[field] ?? field}: ${expressions
-      .filter((one) => one !== "size >= 0")
-      .map(said)
-      .join(" ")}`;
+    const told = expressions.filter((one) => one !== "size >= 0").map(said);
+    const words = expressions.includes(field) ? shown(field) : `${NAMES[field] ?? field}: ${told.join(" ")}`;
     const remove = iconButton(`Remove the filter ${words}`, "close", () => this.#choose(field, []), {
       class: "quiet",
     });
@@ -171,7 +169,7 @@ export class Filters {
   }
 
   #name() {
-    const pattern = this.where.find((one) => one.startsWith("name ~ "))?.slice(7) ?? "";
+    const pattern = this.where.find((one) => fieldOf(one) === "name" && one.startsWith("name ~ "))?.slice(7) ?? "";
     const take = (event) => {
       const words = event.target.value.trim();
       const glob = /[*?[]/.test(words) ? words : `*${words}*`;

@@ -19,6 +19,8 @@ export const EMPTY = Object.freeze({
   classify: null,
   labels: "",
 });
+const COMPARISON = "(?:path|folder|name|taken|width|height|size|format)\\s*(?:!=|[<>]=?|[=~])";
+const SEVERAL = new RegExp(`^\\s*(?:\\(|not\\b)|\\s(?:and|or)\\b\\s*(?:not\\b\\s*|\\(\\s*)*${COMPARISON}`, "i");
 const RANKS = ["auto", "none", "local", "words"];
 const WORDS = /^(q|not)(?:\*(\d+(?:\.\d+)?))?$/;
 const PICTURE = /^([\w-]+)(?:@(-?[\d.]+),(-?[\d.]+),(-?[\d.]+),(-?[\d.]+))?(?:\*(\d+(?:\.\d+)?))?$/;
@@ -127,8 +129,9 @@ function ranking(state) {
   return { rerank: state.rank };
 }
 
-/** Returns the field that a filter is about; parts of paths are about folders. */
+/** Returns the field that a filter is about; parts of paths are about folders, several comparisons about themselves. */
 export function fieldOf(expression) {
+  if (SEVERAL.test(expression)) return expression;
   const field = /^\s*([a-z_]+)/.exec(expression)?.[1] ?? "";
   return field === "path" ? "folder" : field;
 }

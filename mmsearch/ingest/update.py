@@ -1,0 +1,172 @@
+"""UPDATE: folders in, a library that is up to date with them out.
+
+Looks at what is asked, opens the library as its writer, plans, carries the plan out, and brings the graph along.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mmsearch.arguments import as_flag, as_path, as_positive
+from mmsearch.errors import LibraryNotFoundError
+from mmsearch.ingest.plan import (
+    OnProgress,
+    ScanOptions,
+    absolute_roots,
+    dry_run,
+    make_plan,
+    name_missing_roots,
+    refuse_mixing,
+    require_pictures,
+)
+from mmsearch.ingest.run import execute, give_up_lost
+from mmsearch.ingest.words import WordsIntake, given_vocabulary, looks_at_local_features, require_local
+from mmsearch.records import IngestReport, PathLike
+from mmsearch.store.encoder import NONE, InstalledEncoder
+from mmsearch.store.folder import Store
+from mmsearch.store.graph import GraphSettings, keep_settings, settings_of, update_graph
+from mmsearch.store.place import holds_pictures
+from mmsearch.store.progress import shown_progress
+from mmsearch.store.query_cache import keep_remembering
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """How a library is brought up to date.
+
+    Parameters
+    ----------
+    model : str, path or None
+        Encoder of a new library (`auto`, `offline`, an image encoder such as `cnn:gem`, an open_clip model, a
+        checkpoint folder, or `none` for local features alone); for an existing one it must be the same.
+    is_dry_run : bool
+        Only report what would be done.
+    follow_links : bool
+        Go through symbolic links.
+    is_recheck : bool
+        Try files again that could not be used, and compare the contents of all others with what was indexed.
+    max_megapixels : float or None
+        Pictures that take more memory than so many pixels are refused; None keeps what the library does, 64 for a
+        new one.
+    settings : GraphSettings or None
+        When and how the HNSW graph is built; None keeps those of the library.
+    local : bool or None
+        Whether local features become visual words; None keeps what the library does, and for a new one means where
+        OpenCV is installed. Pictures that have none get them now.
+    vocabulary : path or None
+        Visual words to use instead of learning them, for a library that has none yet.
+    remember : bool or None
+        Whether the vectors of texts that are looked for are remembered, so that the same text is answered without
+        the encoder; False also forgets those of before. None keeps what the library does, and a new one remembers.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is of another type.
+    QueryError
+        If `max_megapixels` is not above 0.
+    """
+
+    model: PathLike | None = None
+    is_dry_run: bool = False
+    follow_links: bool = False
+    is_recheck: bool = False
+    max_megapixels: float | None = None
+    settings: GraphSettings | None = None
+    local: bool | None = None
+    vocabulary: PathLike | None = None
+    remember: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("is_dry_run", "follow_links", "is_recheck"):
+            as_flag(getattr(self, name), name)
+        for name in ("local", "remember"):
+            if getattr(self, name) is not None:
+                as_flag(getattr(self, name), name)
+        if self.max_megapixels is not None:
+            as_positive(self.max_megapixels, "max_megapixels")
+        if self.model is not None:
+            as_path(self.model, "model")
+
+    @property
+    def model_name(self) -> str | None:
+        """The model as text, or None."""
+        return None if self.model is None else os.fsdecode(self.model)
+
+    def scan(self, *, is_limit_raised: bool = False) -> ScanOptions:
+        """Return how files are looked at; `is_limit_raised` says that larger pictures are taken than before."""
+        return ScanOptions(self.follow_links, self.is_recheck, is_limit_raised)
+
+
+def bring_up_to_date(
+    folder: Path,
+    installed: InstalledEncoder,
+    paths: PathLike | Iterable[PathLike],
+    options: IngestOptions,
+    *,
+    on_progress: OnProgress,
+    notify: Callable[[str], None],
+) -> IngestReport:
+    """Bring the library in a folder up to date with folders and pictures; see `Library.index`.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the library, which need not exist yet.
+    installed : InstalledEncoder
+        The encoder in that folder.
+    paths, options, on_progress, notify
+        As for `Library.index`.
+    """
+    start = time.perf_counter()
+    vocabulary, model = given_vocabulary(options.vocabulary, options.local), options.model_name
+    if model == NONE:
+        require_local(options.local)
+    roots = absolute_roots(paths)
+    refuse_mixing(folder, roots)
+    if options.is_dry_run:
+        return _only_planned(folder, installed, roots, options, on_progress)
+    create = None
+    if not holds_pictures(folder):
+        require_pictures(roots, follow_links=options.follow_links)
+        create = installed.settings_for(model or "auto", notify)
+        create["graph"] = vars(options.settings or GraphSettings())
+    with Store.writer(folder, create=create) as store, shown_progress(store.files, on_progress) as on_progress:
+        given_up = give_up_lost(store, notify)
+        encoder = installed.for_writing(store, model, notify)
+        is_local = looks_at_local_features(store, options.local if vocabulary is None else True, notify)
+        if options.settings is not None:
+            keep_settings(store, options.settings)
+        words = WordsIntake(store, vocabulary=vocabulary, on_progress=on_progress) if is_local else None
+        keep_remembering(store, options.remember)
+        scan = options.scan(is_limit_raised=store.keep_max_megapixels(options.max_megapixels))
+        plan = make_plan(store, roots, scan, on_progress=on_progress)
+        encoder_folder = None if encoder is None else installed.folder
+        report = execute(store, plan, encoder_folder, on_progress=on_progress, words=words)
+        if encoder is not None:
+            update_graph(store, settings_of(store), encoder.text_probes(), on_progress=on_progress)
+        notices = (*report.notices, *name_missing_roots(store, roots))
+    return replace(report, given_up=given_up, notices=notices, seconds=time.perf_counter() - start)
+
+
+def _only_planned(
+    folder: Path, installed: InstalledEncoder, roots: list[bytes], options: IngestOptions, on_progress: OnProgress
+) -> IngestReport:
+    """Return what a run would do; nothing is written."""
+    try:
+        opened = Store.open(folder)
+    except LibraryNotFoundError:
+        return dry_run(make_plan(None, roots, options.scan(), on_progress=on_progress))
+    with closing(opened) as store, store.reading():
+        report = dry_run(make_plan(store, roots, options.scan(), on_progress=on_progress))
+        notices = [*report.notices, *name_missing_roots(store, roots), *store.problems()]
+        model = options.model_name
+        if model not in (None, "auto", store.setting("model")) and holds_pictures(folder):
+            held = installed.held(store)
+            notices.append(f"{held}; `index --model {model}` is refused unless that is the same encoder")
+        return replace(report, notices=tuple(notices))

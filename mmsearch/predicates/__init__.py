@@ -1,0 +1,11 @@
+"""PREDICATES: filters as trees of comparisons, from text or data; an engine makes its own conditions of them."""
+
+from mmsearch.predicates.data import FilterLike, all_of, filters_of
+from mmsearch.predicates.text import parse, written
+from mmsearch.predicates.tree import And, Comparison, Not, Or, Predicate
+from mmsearch.predicates.values import FIELDS, NUMBERS, OPERATORS, Field, Operator
+
+__all__ = [
+    "FIELDS", "NUMBERS", "OPERATORS", "And", "Comparison", "Field", "FilterLike", "Not", "Operator", "Or",
+    "Predicate", "all_of", "filters_of", "parse", "written",
+]  # fmt: skip

@@ -1,0 +1,122 @@
+"""What a comparison may hold: its fields, its operators, and values that mean something for both."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import datetime
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import Literal, TypeAlias, get_args
+
+from mmsearch.arguments import unfit
+from mmsearch.errors import QueryError
+
+Field: TypeAlias = Literal["path", "folder", "name", "taken", "width", "height", "size", "format"]
+Operator: TypeAlias = Literal["=", "!=", "<", "<=", ">", ">=", "~"]
+FIELDS: tuple[str, ...] = get_args(Field)
+OPERATORS: tuple[str, ...] = get_args(Operator)
+NUMBERS = frozenset(("width", "height", "size"))
+_GLOBBED = ("path", "folder", "name", "format")
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", re.IGNORECASE)
+_FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+_LARGEST = 2**62  # beyond what any file has, and within the integers of every engine
+_DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d))?)?)?)?)?", re.ASCII)
+
+
+def understood(field: str, operator: str, value: object) -> int | str:
+    """Return the value of a comparison as it is meant.
+
+    Parameters
+    ----------
+    field, operator : str
+        One of FIELDS, one of OPERATORS.
+    value : str, int or float
+        A number, or text that says one; sizes take k, M and G (1000s). The beginning of a date. Any other text.
+
+    Returns
+    -------
+    int or str
+        Whole pixels or bytes: of `width < 1.5` it is 2, which the same pictures pass. A date with a T before its
+        time. Other texts as they are.
+
+    Raises
+    ------
+    QueryError
+        If the field or operator is another one, the operator has no meaning for the field, or the value none.
+    ArgumentError
+        If the value is of another type.
+    """
+    said = f"filter {f'{field} {operator} {value}'!r}"
+    if field not in FIELDS or operator not in OPERATORS or value == "":
+        raise not_understood(said)
+    if operator == "~" and field not in _GLOBBED:
+        raise QueryError(f"{said}: ~ (glob) works on path, folder, name and format only")
+    if field in NUMBERS:
+        return _whole(field, operator, _number(field, value, said), said)
+    if field == "taken" and isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)  # a year
+    if not isinstance(value, str):
+        raise unfit(f"the value of {field}", value, "a text")
+    return _date(operator, value, said) if field == "taken" else _text(value, said)
+
+
+def not_understood(said: str) -> QueryError:
+    """Return the error of what is no filter."""
+    return QueryError(
+        f"{said} is not understood; expected FIELD OP VALUE with FIELD one of {', '.join(FIELDS)} and OP one of "
+        f"{' '.join(OPERATORS)}, for instance 'width >= 800', or several such with and, or, not and parentheses"
+    )
+
+
+def _number(field: str, value: object, said: str) -> Decimal:
+    if isinstance(value, str):
+        match = _NUMBER.fullmatch(value)
+        if match and (field == "size" or not match[2]):
+            return Decimal(match[1]) * _FACTORS[match[2].lower()]
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        number = Decimal(value)
+        if number.is_finite() and number >= 0:
+            return number
+    else:
+        raise unfit(f"the value of {field}", value, "a number")
+    raise QueryError(f"{said}: expected a number, found {str(value)!r}")
+
+
+def _whole(field: str, operator: str, number: Decimal, said: str) -> int:
+    number = min(number, Decimal(_LARGEST))
+    if number != number.to_integral_value() and operator in ("=", "!="):
+        unit = "bytes" if field == "size" else "pixels"
+        raise QueryError(f"{said}: a {field} is a whole number of {unit}; correct it, or ask for a range")
+    return int(number.to_integral_value(ROUND_CEILING if operator in ("<", ">=") else ROUND_FLOOR))
+
+
+def _date(operator: str, value: str, said: str) -> str:
+    match = _DATE.fullmatch(value)
+    if match is None:
+        raise QueryError(f"{said}: expected a date such as 2023, 2023-05 or 2023-05-01T12:00")
+    if not _is_in_calendar(match, is_bound=operator not in ("=", "!=")):
+        raise QueryError(f"{said}: there is no such date; correct it")
+    return value.replace(" ", "T")
+
+
+def _is_in_calendar(match: re.Match[str], *, is_bound: bool) -> bool:
+    """Return whether there is a date; the 31st of any month bounds it, and the year 0 all that has a date."""
+    year, month, day = int(match[1]), int(match[2] or 1), int(match[3] or 1)
+    hour, minute, second = (int(match[place] or 0) for place in (4, 5, 6))
+    if is_bound:
+        year, day = max(year, 1), min(day, 28) if day <= 31 else day
+    try:
+        datetime(year, month, day, hour, minute, second)
+    except ValueError:
+        return False
+    return True
+
+
+def _text(value: str, said: str) -> str:
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError as error:
+        raise QueryError(
+            f"{said} holds half a character (a lone surrogate), as no name of a file does; correct it"
+        ) from error
+    return value

@@ -1,0 +1,172 @@
+"""PICTURES: what is asked of a library by who searches it, indexes into it or shows it.
+
+This is the part of a `Store` that says nothing of SQL or of files: `query/`, `ingest/` and `server/` ask it and
+never the catalog behind it, so that a library at another address can answer the same.
+"""
+
+from __future__ import annotations
+
+import os
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from mmsearch.errors import QueryError
+from mmsearch.predicates import FilterLike
+from mmsearch.records import ImageRecord, Order, PicturePage
+from mmsearch.store.catalog import START, Catalog
+from mmsearch.store.changes import KnownBad, KnownFile
+from mmsearch.store.facets import Facets, count_facets
+from mmsearch.store.possible import possible_condition
+from mmsearch.store.where import Condition
+
+_MOST = (1 << 63) - 1
+_ALL = Condition()
+
+
+class Pictures:
+    """The pictures of a library with what is known of each; not shared between threads.
+
+    Parameters
+    ----------
+    catalog : Catalog
+        Opened; closed by who opened it.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Hold one consistent state of the library for what is asked inside."""
+        return self.catalog.reading()
+
+    # -- the library ---------------------------------------------------------------------------------
+
+    @property
+    def revision(self) -> int:
+        """A number that grows with every change of the library."""
+        return int(self.catalog.meta("revision"))
+
+    @property
+    def n_pictures(self) -> int:
+        """Pictures in the library."""
+        return self.catalog.count("image")
+
+    def setting(self, name: str) -> Any:
+        """Return a setting that `keep` stored, or None."""
+        return self.catalog.meta(name)
+
+    def keep(self, settings: dict[str, Any]) -> None:
+        """Store settings that JSON can hold; the caller is the writer."""
+        with self.catalog.writing():
+            self.catalog.set_meta(settings)
+
+    # -- for searches --------------------------------------------------------------------------------
+
+    def condition(self, where: Sequence[FilterLike]) -> Condition:
+        """Return what passes all of some filters, as it is asked in the present state of the library.
+
+        Raises
+        ------
+        QueryError
+            If a filter is not understood, or no picture could pass.
+        """
+        with self.reading():
+            return possible_condition(self.catalog, where)
+
+    def images_of_ids(self, image_ids: Sequence[int], condition: Condition = _ALL) -> list[ImageRecord]:
+        """Return the pictures with these ids that pass a condition, in no special order."""
+        return self.catalog.images_of_ids(image_ids, condition.sql, condition.parameters)
+
+    def images_of_rows(self, rows: Sequence[int], condition: Condition = _ALL) -> list[ImageRecord]:
+        """Return the pictures that refer to these rows and pass a condition, in no special order."""
+        return self.catalog.images_of_rows(rows, condition.sql, condition.parameters)
+
+    def rows_passing(self, condition: Condition, *, limit: int | None = None) -> list[int]:
+        """Return the rows of pictures that pass a condition, possibly repeated, up to a limit."""
+        return self.catalog.rows_where(condition.sql, condition.parameters, -1 if limit is None else limit)
+
+    def dead_rows(self) -> list[int]:
+        """Return the rows that no picture refers to any more."""
+        return self.catalog.dead_rows()
+
+    def image_at(self, path: bytes) -> ImageRecord | None:
+        """Return the picture that was indexed under this path, or None."""
+        return self.catalog.image_at(path)
+
+    def images_with_hash(self, content_hash: bytes) -> list[ImageRecord]:
+        """Return the pictures that were made of files of these contents, by id."""
+        return self.catalog.images_with_hash(content_hash)
+
+    def original(self, image_id: int) -> tuple[ImageRecord, bytes] | None:
+        """Return a picture and the sha256 of the file that it was made of, or None if there is no such picture."""
+        with self.reading():
+            images = self.images_of_ids([image_id])
+            content_hash = self.catalog.hash_of(image_id) if images else None
+        return None if content_hash is None else (images[0], content_hash)
+
+    # -- to be shown ---------------------------------------------------------------------------------
+
+    def page(
+        self, where: Sequence[FilterLike], *, order: Order, after: str | None, offset: int, limit: int
+    ) -> PicturePage:
+        """Return some of the pictures that pass all filters; see `Library.pictures`."""
+        start = START if after is None else _place_of(after)
+        with self.reading():
+            condition = self.condition(where)
+            images = self.catalog.page(
+                condition, order=order, after=start, offset=min(offset, _MOST), limit=min(limit + 1, _MOST)
+            )
+            n = self.catalog.count_where(condition.sql or "1", condition.parameters)
+        following = _cursor(images[limit - 1]) if len(images) > limit else None
+        return PicturePage(tuple(images[:limit]), n, following)
+
+    def facets(self, where: Sequence[FilterLike] = ()) -> Facets:
+        """Return the classes of the pictures that pass all filters; see `Library.facets`."""
+        return count_facets(self.catalog, where)
+
+    # -- for what is indexed -------------------------------------------------------------------------
+
+    def roots(self) -> list[bytes]:
+        """Return the folders and files that were ever given to `index`."""
+        return self.catalog.roots()
+
+    def known_files(self, root: bytes) -> Iterator[KnownFile]:
+        """Yield what is known of every picture at or below `root`."""
+        return self.catalog.known_files(root)
+
+    def bad_files(self, root: bytes) -> Iterator[KnownBad]:
+        """Yield what is known of every rejected file at or below `root`."""
+        return self.catalog.bad_files(root)
+
+    def count_below(self, root: bytes) -> int:
+        """Return the number of pictures at or below `root`."""
+        return self.catalog.count_below(root)
+
+    def paths_of_size(self, size: int) -> list[bytes]:
+        """Return the paths of all pictures whose files have so many bytes."""
+        return self.catalog.paths_of_size(size)
+
+    def reading_of(self, image_id: int) -> int:
+        """Return the number of the way in which a picture was read."""
+        return self.catalog.reading_of(image_id)
+
+    def last_id(self) -> int:
+        """Return the highest id ever given to a picture; ids are not used twice."""
+        return self.catalog.last_id()
+
+
+def _cursor(image: ImageRecord) -> str:
+    """Return what says where a page ended, in each order."""
+    return urlsafe_b64encode(b"%d" % image.image_id + os.fsencode(image.path)).decode()
+
+
+def _place_of(cursor: str) -> tuple[int, bytes]:
+    """Return the id and path at which a page ended."""
+    try:
+        image_id, slash, path = urlsafe_b64decode(cursor).partition(b"/")
+        return min(int(image_id), _MOST), slash + path
+    except ValueError as error:
+        shown = cursor if len(cursor) <= 60 else f"{cursor[:57]}..."
+        raise QueryError(f"after is {shown!r}; expected the `next` of a page, as it was given") from error

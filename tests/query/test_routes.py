@@ -1,0 +1,367 @@
+"""Which way a query goes, and that each gives what a scan of everything would."""
+
+from __future__ import annotations
+
+import os
+from functools import partialmethod
+
+import numpy as np
+import pytest
+
+from mmsearch.indexes.hnsw import HnswIndex
+from mmsearch.query import routes as routes_module
+from mmsearch.query.routes import Neighbours
+from mmsearch.store import graph as graph_module
+from mmsearch.store.changes import Changes
+from mmsearch.store.folder import Store
+from mmsearch.store.graph import GraphSettings, load_graph, update_graph
+from mmsearch.store.where import Condition, condition_of
+from mmsearch.vectors import l2_normalize
+from tests.conftest import random_units
+from tests.faults.stand_in import plan_for_the_graph
+from tests.store.test_store import DIM, META, file
+
+N = 240
+PROBES = random_units(5, DIM, seed=1)
+
+
+@pytest.fixture(autouse=True)
+def always_by_the_graph(monkeypatch):
+    """Let queries go by graphs of few vectors, made by one thread and so the same every time."""
+    monkeypatch.setattr(graph_module, "EXACT_TEXTS_BELOW", 0)
+    monkeypatch.setattr(graph_module, "choose_plan", plan_for_the_graph)
+    monkeypatch.setattr(HnswIndex, "build", partialmethod(HnswIndex.build, n_threads=1))
+
+
+def with_graph(folder, vectors, **settings):
+    """A library of pictures 0.jpg, 1.jpg, ... with these vectors, all of them in its graph."""
+    with Store.writer(folder, create=META) as store:
+        store.commit(Changes(stored=[file(i, vector) for i, vector in enumerate(vectors)]))
+        assert update_graph(store, GraphSettings(graph_from=5, tail_share=0.5, **settings), PROBES)
+    return folder
+
+
+def counted_loads(monkeypatch):
+    """Count how often a graph is loaded from now on; returns what tells the number."""
+    n_loads = 0
+
+    def counted(store):
+        nonlocal n_loads
+        n_loads += 1
+        return load_graph(store)
+
+    monkeypatch.setattr(routes_module, "load_graph", counted)
+    return lambda: n_loads
+
+
+def nearest(neighbours, queries, k, where=(), modality="text"):
+    """Answers of `Neighbours` to queries (n, dim), as a searcher asks for them."""
+    with neighbours.store.catalog.reading():
+        neighbours.refresh()
+        return neighbours.of(queries, k, condition_of(list(where)), modality)
+
+
+def by_arithmetic(vectors, query, k, keep=lambda row: True):
+    """The k best rows by plain arithmetic on the stored vectors at unit length."""
+    stored = vectors.astype(np.float16).astype(np.float64)
+    scores = stored @ query / np.linalg.norm(stored, axis=1)
+    return sorted(filter(keep, range(len(vectors))), key=lambda row: -scores[row])[:k]
+
+
+def ids_of(store):
+    return {
+        int(image.path.rpartition("/")[2].removesuffix(".jpg")): image.image_id for image in store.catalog.images()
+    }
+
+
+# -- what is removed and comes back while a library is open -------------------------------------------
+
+
+@pytest.mark.parametrize("use_graph", [True, False])
+def test_rows_that_are_removed_leave_open_neighbours_and_come_back_to_them(tmp_path, use_graph):
+    vectors = random_units(N, DIM, seed=3)
+    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)), use_graph=use_graph)
+    query, route = vectors[7:8], "graph" if use_graph else "exact"
+    (before,) = nearest(opened, query, 10)
+    assert (before.rows.tolist(), before.route) == (by_arithmetic(vectors, query[0], 10), route)
+    removed, back = before.rows.tolist()[:6], before.rows.tolist()[:3]
+    with Store.writer(tmp_path) as store:
+        ids = ids_of(store)
+        store.remove_images([ids[row] for row in removed])
+    (without,) = nearest(opened, query, 10)
+    assert without.rows.tolist() == by_arithmetic(vectors, query[0], 10, lambda row: row not in removed)
+    assert (without.route, without.n_candidates) == (route, N - 6)
+    with Store.writer(tmp_path) as store:
+        store.commit(Changes(stored=[file(row, vectors[row]) for row in back]))
+        assert store.n_rows == N  # the rows that were there are used again
+    (after,) = nearest(opened, query, 10)
+    assert after.rows.tolist() == by_arithmetic(vectors, query[0], 10, lambda row: row not in removed[3:])
+    assert (after.route, after.n_candidates) == (route, N - 3)
+
+
+@pytest.mark.parametrize("use_graph", [True, False])
+def test_open_neighbours_follow_new_rows_a_new_graph_and_new_numbers(tmp_path, use_graph):
+    vectors, later = random_units(N, DIM, seed=3), random_units(40, DIM, seed=4)
+    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)), use_graph=use_graph)
+    query, route = later[11:12], "graph" if use_graph else "exact"
+    nearest(opened, query, 5)
+    with Store.writer(tmp_path) as store:
+        store.commit(Changes(stored=[file(N + i, vector) for i, vector in enumerate(later)]))
+    everything = np.concatenate([vectors, later])
+    (tail,) = nearest(opened, query, 5)
+    assert (tail.rows.tolist(), tail.route) == (by_arithmetic(everything, query[0], 5), route)
+    with Store.writer(tmp_path) as store:
+        update_graph(store, GraphSettings(graph_from=5, tail_share=0.0), PROBES)
+    (taken_in,) = nearest(opened, query, 5)
+    assert (taken_in.rows.tolist(), taken_in.route) == (tail.rows.tolist(), route)
+    if use_graph:
+        assert opened._published.index.n_rows == N + 40
+    with Store.writer(tmp_path) as store:
+        ids = ids_of(store)
+        store.remove_images([ids[i] for i in range(100)])
+        store.compact()
+    (renumbered,) = nearest(opened, query, 5)
+    assert renumbered.rows.tolist() == by_arithmetic(everything[100:], query[0], 5)
+    assert renumbered.route == "exact"  # the graph is of the numbers before
+    with Store.writer(tmp_path) as store:
+        update_graph(store, GraphSettings(graph_from=5), PROBES)
+    (again,) = nearest(opened, query, 5)
+    assert (again.rows.tolist(), again.route) == (renumbered.rows.tolist(), route)
+
+
+def test_the_graph_is_loaded_once_while_it_stays_the_same(tmp_path, monkeypatch):
+    vectors = random_units(N, DIM, seed=3)
+    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)))
+    n_loads = counted_loads(monkeypatch)
+    for i in range(3):
+        assert nearest(opened, vectors[:1], 5)[0].route == "graph"
+        with Store.writer(tmp_path) as store:
+            store.commit(Changes(stored=[file(N + i, random_units(1, DIM, seed=20 + i)[0])]))
+    assert n_loads() == 1
+
+
+def nearly_the_same(n, seed):
+    """Vectors that differ by less than rounding to float16 changes their lengths."""
+    rng = np.random.default_rng(seed)
+    return l2_normalize((np.ones(DIM) + 3e-3 * rng.standard_normal((n, DIM))).astype(np.float32))
+
+
+def test_lengths_of_rows_before_a_compaction_are_not_those_of_the_rows_after_it(tmp_path):
+    vectors = nearly_the_same(200, seed=6)
+    with Store.writer(tmp_path, create=META) as store:
+        store.commit(Changes(stored=[file(i, vector) for i, vector in enumerate(vectors[:150])]))
+    opened = Neighbours(Store.open(tmp_path))
+    nearest(opened, vectors[:1], 5)
+    with Store.writer(tmp_path) as store:
+        ids = ids_of(store)
+        store.remove_images([ids[i] for i in range(50)])
+        store.compact()
+        store.commit(Changes(stored=[file(150 + i, vector) for i, vector in enumerate(vectors[150:])]))
+        assert store.n_rows == 150
+    for query in vectors[60:70]:
+        (answer,) = nearest(opened, query[None], 5)
+        assert answer.rows.tolist() == by_arithmetic(vectors[50:], query, 5)
+
+
+def test_vectors_that_somebody_else_writes_over_are_measured_anew(tmp_path):
+    vectors = random_units(N, DIM, seed=3)
+    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)), use_graph=False)
+    expected = by_arithmetic(vectors, vectors[7], 5)
+    assert nearest(opened, vectors[7:8], 5)[0].rows.tolist() == expected
+    shorter = vectors.astype(np.float16)
+    shorter[expected] /= 4  # a quarter as long, in the same direction
+    (tmp_path / "vectors-0.f16").write_bytes(shorter.tobytes())
+    assert nearest(opened, vectors[7:8], 5)[0].rows.tolist() == expected
+
+
+def test_vectors_that_are_cut_at_the_moment_of_a_commit_are_left_out(tmp_path):
+    vectors = random_units(N, DIM, seed=3)
+    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)))
+    assert nearest(opened, vectors[7:8], 5)[0].route == "graph"
+    with Store.writer(tmp_path) as store:
+        store.remove_images([ids_of(store)[0]])
+    os.truncate(tmp_path / "vectors-0.f16", 100 * 2 * DIM)
+    (answer,) = nearest(opened, vectors[7:8], 5)
+    assert answer.rows.tolist() == by_arithmetic(vectors, vectors[7], 5, lambda row: 0 < row < 100)
+    assert (answer.route, answer.n_candidates, opened.lost_rows) == ("exact", 99, range(100, N))
+
+
+def test_scores_are_those_of_the_scan_to_the_last_bit_whatever_the_route(tmp_path):
+    vectors = random_units(N, DIM, seed=3)
+    with_graph(tmp_path, vectors)
+    by_graph, by_scan = (Neighbours(Store.open(tmp_path), use_graph=use_graph) for use_graph in (True, False))
+    queries = random_units(20, DIM, seed=5)
+    for one, other in zip(nearest(by_graph, queries, 5), nearest(by_scan, queries, 5), strict=True):
+        assert (one.route, other.route) == ("graph", "exact")
+        np.testing.assert_array_equal(one.rows, other.rows)
+        np.testing.assert_array_equal(one.scores, other.scores)
+
+
+# -- a graph that falls short --------------------------------------------------------------------------
+
+
+def in_clusters(n=200):
+    """Tight clusters far apart, which a graph of few links does not connect."""
+    rng = np.random.default_rng(0)
+    centres = np.eye(DIM)[np.arange(n) % DIM]
+    return l2_normalize((centres + 0.01 * rng.standard_normal((n, DIM))).astype(np.float32))
+
+
+FEW_LINKS = {"m": 2, "ef_construction": 4}
+
+
+def test_queries_that_a_graph_cannot_answer_in_full_are_scanned_for(tmp_path):
+    vectors = in_clusters()
+    opened = Neighbours(Store.open(with_graph(tmp_path, vectors, **FEW_LINKS)))
+    for k, route in ((5, "graph"), (200, "exact"), (1000, "exact")):
+        (answer,) = nearest(opened, vectors[:1], k)
+        assert answer.route == route
+        assert len(answer.rows) == min(k, 200)
+    assert answer.rows.tolist() == by_arithmetic(vectors, vectors[0], 200)
+
+
+def test_one_query_that_a_graph_cannot_answer_leaves_the_others_their_route(tmp_path):
+    vectors = in_clusters()
+    opened = Neighbours(Store.open(with_graph(tmp_path, vectors, **FEW_LINKS)))
+    alone = [nearest(opened, vector[None], 40)[0] for vector in vectors[:8]]
+    assert {answer.route for answer in alone} == {"graph", "exact"}
+    pair = [next(i for i in range(8) if alone[i].route == route) for route in ("graph", "exact")]
+    for asked in (list(range(8)), pair):
+        for together, i in zip(nearest(opened, vectors[asked], 40), asked, strict=True):
+            assert together.route == alone[i].route
+            np.testing.assert_array_equal(together.rows, alone[i].rows)
+
+
+def test_a_filter_over_a_graph_that_falls_short_is_answered_by_a_scan(tmp_path, monkeypatch):
+    monkeypatch.setattr(routes_module, "_FEW", 10)
+    vectors = in_clusters()
+    opened = Neighbours(Store.open(with_graph(tmp_path, vectors, **FEW_LINKS)))
+    (answer,) = nearest(opened, vectors[:1], 5, where=["size >= 100"])
+    assert (answer.route, answer.rows.tolist()) == ("filtered", by_arithmetic(vectors, vectors[0], 5))
+
+
+def test_live_rows_that_are_all_there_are_no_shortage(tmp_path):
+    vectors = random_units(60, DIM, seed=3)
+    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)))
+    with Store.writer(tmp_path) as store:
+        ids = ids_of(store)
+        store.remove_images([ids[i] for i in range(20)])
+    (answer,) = nearest(opened, vectors[40:41], 50)
+    assert (answer.route, answer.n_candidates) == ("graph", 40)
+    assert answer.rows.tolist() == by_arithmetic(vectors, vectors[40], 50, lambda row: row >= 20)
+
+
+# -- filters -------------------------------------------------------------------------------------------
+
+
+def far_and_near():
+    """A query, and vectors in the order of their cosines to it: the first rows are the nearest."""
+    query = random_units(1, DIM, seed=9)
+    vectors = random_units(N, DIM, seed=3)
+    return query, vectors[np.argsort(-(vectors @ query[0]))]
+
+
+@pytest.mark.parametrize(("k", "first", "route"), [(1, 39, "graph"), (1, 40, "filtered"), (2, 79, "filtered")])
+def test_too_few_that_pass_among_the_neighbours_are_not_taken_for_all(tmp_path, monkeypatch, k, first, route):
+    monkeypatch.setattr(routes_module, "_FEW", 10)
+    query, vectors = far_and_near()
+    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)))
+    # Row i is 100 + i bytes large. Of the 40 k nearest, one passes: enough for k = 1 and no more.
+    (answer,) = nearest(opened, query, k, where=[f"size >= {100 + first}"])
+    assert (answer.rows.tolist(), answer.route) == (list(range(first, first + k)), route)
+    assert answer.n_candidates == (N if route == "graph" else N - first)
+
+
+@pytest.mark.parametrize(("n_passing", "route"), [(11, "filtered"), (12, "graph"), (13, "graph")])
+def test_a_filter_that_passes_less_than_a_twentieth_is_scanned_exactly(tmp_path, monkeypatch, n_passing, route):
+    monkeypatch.setattr(routes_module, "_FEW", 10)
+    query, vectors = far_and_near()
+    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)))
+    (answer,) = nearest(opened, query, 5, where=[f"size < {100 + n_passing}"])
+    assert (answer.rows[:5].tolist(), answer.route) == ([0, 1, 2, 3, 4], route)
+
+
+@pytest.mark.parametrize(("n_passing", "route"), [(29, "filtered"), (30, "graph")])
+def test_a_filter_that_passes_few_pictures_is_scanned_exactly_whatever_their_share(
+    tmp_path, monkeypatch, n_passing, route
+):
+    monkeypatch.setattr(routes_module, "_FEW", 30)
+    query, vectors = far_and_near()
+    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)))
+    (answer,) = nearest(opened, query, 5, where=[f"size < {100 + n_passing}"])
+    assert (answer.rows[:5].tolist(), answer.route) == ([0, 1, 2, 3, 4], route)
+
+
+# -- plans ---------------------------------------------------------------------------------------------
+
+
+def test_each_modality_goes_by_its_own_plan(tmp_path, monkeypatch):
+    vectors = random_units(N, DIM, seed=3)
+    with_graph(tmp_path, vectors)
+    monkeypatch.setattr(graph_module, "EXACT_TEXTS_BELOW", 50_000)
+    n_loads, opened = counted_loads(monkeypatch), Neighbours(Store.open(tmp_path))
+    for modality, route, n in (("text", "exact", 0), ("image", "graph", 1), ("text", "exact", 1)):
+        assert nearest(opened, vectors[:1], 3, modality=modality)[0].route == route
+        assert n_loads() == n
+
+
+def test_without_a_graph_a_broad_filter_is_scanned_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(routes_module, "_FEW", 10)
+    query, vectors = far_and_near()
+    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)), use_graph=False)
+    (answer,) = nearest(opened, query, 5, where=["size >= 150"])
+    assert (answer.rows.tolist(), answer.route, answer.n_candidates) == ([50, 51, 52, 53, 54], "filtered", N - 50)
+
+
+def test_a_graph_is_searched_with_the_effort_of_its_plan(tmp_path, monkeypatch):
+    vectors, efforts = random_units(N, DIM, seed=3), []
+    search = HnswIndex.search
+
+    def noted(index, queries, k, effort=None):
+        efforts.append(effort)
+        return search(index, queries, k, effort)
+
+    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)))
+    monkeypatch.setattr(HnswIndex, "search", noted)
+    nearest(opened, vectors[:1], 3)
+    assert efforts == [1000]
+
+
+def test_a_damaged_graph_is_looked_at_once_for_each_state_of_the_library(tmp_path, monkeypatch):
+    vectors = random_units(N, DIM, seed=3)
+    with_graph(tmp_path, vectors)
+    path = tmp_path / "hnsw-1.bin"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    n_looks = counted_loads(monkeypatch)
+    opened = Neighbours(Store.open(tmp_path))
+    for _ in range(3):
+        (answer,) = nearest(opened, vectors[:1], 5)
+        assert (answer.route, answer.rows.tolist()) == ("exact", by_arithmetic(vectors, vectors[0], 5))
+    assert n_looks() == 1
+    path.write_bytes(whole)
+    with Store.writer(tmp_path) as store:
+        store.remove_images([ids_of(store)[N - 1]])
+    for _ in range(3):
+        assert nearest(opened, vectors[:1], 5)[0].route == "graph"
+    assert n_looks() == 2
+
+
+def test_a_library_without_rows_has_nothing_near_a_query(tmp_path):
+    with Store.writer(tmp_path, create=META) as store:
+        store.commit(Changes(stored=[file(0, random_units(1, DIM)[0])]))
+        store.remove_images([ids_of(store)[0]])
+    opened = Neighbours(Store.open(tmp_path))
+    answers = nearest(opened, random_units(3, DIM), 5)
+    assert [(answer.route, answer.n_candidates, len(answer.rows), len(answer.scores)) for answer in answers] == [
+        ("empty", 0, 0, 0)
+    ] * 3
+
+
+def test_a_condition_that_asks_for_nothing_is_none(tmp_path):
+    vectors = random_units(N, DIM, seed=3)
+    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)))
+    with opened.store.catalog.reading():
+        opened.refresh()
+        (answer,) = opened.of(vectors[:1], 3, Condition(), "text")
+    assert answer.route == "graph"
