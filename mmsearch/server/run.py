@@ -18,6 +18,10 @@ from mmsearch.system import allow_open_files, keep_large_blocks_apart
 
 MAX_CONNECTIONS = 1_000
 MIN_CONNECTIONS = 100
+MAX_WAITING = 512
+"""Connections that the system keeps until they are accepted."""
+MAX_ACCEPTED = 16
+"""Connections that are accepted at a time: what they ask is read before so many come that they make room."""
 OTHER_FILES = 500
 """What a server may have open besides connections: libraries of its threads, originals that it shows, workers."""
 LARGE_BLOCK = 4 << 20
@@ -79,6 +83,12 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._stop = stop
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and let more wait than asyncio, which takes both from one number, accepts at a time."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(MAX_WAITING)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer what is being answered, and end."""
         self._stop()
@@ -90,7 +100,8 @@ def server_of(app: Guard, *, n_connections: int = MAX_CONNECTIONS) -> uvicorn.Se
     # Where uvloop is installed uvicorn alone would take it, whose transports TimedProtocol does not know.
     config = uvicorn.Config(
         app, http=TimedProtocol, loop="asyncio", ws="none", log_config=None, log_level="warning", access_log=False,
-        server_header=False, proxy_headers=False, limit_concurrency=n_connections, timeout_graceful_shutdown=5,
+        server_header=False, proxy_headers=False, backlog=MAX_ACCEPTED,
+        limit_concurrency=n_connections, timeout_graceful_shutdown=5,
     )  # fmt: skip
     return _Server(config, app.stop)
 
@@ -100,6 +111,6 @@ def _listening(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
             0
         ]
-        return socket.create_server(address[:2], family=family, backlog=512)
+        return socket.create_server(address[:2], family=family, backlog=MAX_WAITING)
     except (OSError, OverflowError) as error:
         raise ServerError(f"cannot listen on {host} port {port} ({error}); choose another with --port") from error

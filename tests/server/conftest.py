@@ -31,6 +31,7 @@ class Served:
     folder: Path
     photos: Path
     app: object
+    server: object = None
 
     @property
     def address(self):
@@ -79,7 +80,7 @@ def running(folder, photos, *, n_connections=MAX_CONNECTIONS, token="", **option
             while not server.started:
                 assert thread.is_alive()
                 time.sleep(0.01)
-            yield Served(access, folder, photos, app)
+            yield Served(access, folder, photos, app, server)
         finally:
             server.should_exit = True
             thread.join()

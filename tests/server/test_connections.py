@@ -231,7 +231,7 @@ STRANGERS = {
     "send nothing after a wrong token": lambda served: head_of(
         served, "POST", "/search", n_bytes=20, token="x" * 20
     ),
-    "guess": lambda served: head_of(served, "GET", "/status", token="y" * 20),
+    "guess": lambda served: head_of(served, "GET", "/status", token=f"guess {time.monotonic_ns()}"),
     "do not take their answers": lambda served: head_of(served, "GET", "/static/style.css") * 500,
 }
 
@@ -266,6 +266,22 @@ def test_strangers_on_every_connection_keep_out_nobody_who_is_known(indexed, pho
             with served.client(cookie=cookie, origin=served.address) as client:
                 assert client.post("/search", json={"text": "a"}).status_code == 200
             assert time.monotonic() - start < 1.5
+
+
+def test_who_came_before_hundreds_of_strangers_is_heard_before_they_need_room(indexed, photos, cache):
+    with (
+        running(indexed.folder, photos, cache=cache, n_connections=100) as served,
+        ExitStack() as stack,
+    ):
+        loop, address = served.server.servers[0].get_loop(), ("127.0.0.1", served.access.port)
+        loop.call_soon_threadsafe(time.sleep, 0.5)  # all have come when the first is accepted
+        time.sleep(0.1)
+        known = stack.enter_context(socket.create_connection(address, timeout=5))
+        known.sendall(head_of(served, "GET", "/status", token=served.access.token))
+        for _ in range(400):
+            stranger = stack.enter_context(socket.create_connection(address, timeout=5))
+            stranger.sendall(STRANGERS["send no token to a session"](served))
+        assert b" 200 " in known.recv(65_536).partition(b"\r\n")[0]
 
 
 def test_a_connection_that_was_let_in_makes_room_after_all_that_were_not(indexed, photos, cache):
