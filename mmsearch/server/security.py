@@ -161,6 +161,8 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+                if not connection_of(scope).is_let_in:  # strangers get one answer a connection
+                    headers["connection"] = "close"
             await send(message)
 
         try:

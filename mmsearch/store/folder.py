@@ -106,7 +106,8 @@ class Store(Pictures):
         with storage_errors(folder, "the library folder"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(folder) as held:
-            close_to_others(held.files)
+            with storage_errors(folder, "the library folder"):
+                close_to_others(held.files)
             if create is not None and not holds_pictures(folder):
                 Catalog.create(held.files / CATALOG, create)
             held.watch(CATALOG)

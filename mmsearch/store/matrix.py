@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mmsearch.errors import LibraryDamagedError, StorageError, advice, reason
 from mmsearch.file_array import FileArray, HalfRows, OpenFile
-from mmsearch.store.publish import sync, unreadable
+from mmsearch.store.publish import sync
 from mmsearch.system import shown_path
 
 Half = NDArray[np.float16]
@@ -88,6 +88,8 @@ def open_rows(path: Path, n_rows: int, dim: int) -> HalfRows:
     ------
     LibraryDamagedError
         If the file is missing or shorter than that.
+    StorageError
+        If the system refuses to open it.
     """
     if n_rows == 0:
         return np.zeros((0, dim), dtype=np.float16)
@@ -99,7 +101,8 @@ def open_rows(path: Path, n_rows: int, dim: int) -> HalfRows:
         )
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise LibraryDamagedError(f"{shown_path(path)} is gone; {advice(error)}") from error
     except OSError as error:
-        problem = f"{shown_path(path.parent)}: {unreadable(path, error)}"
-        raise LibraryDamagedError(f"{problem}; {advice(error)}") from error
+        raise StorageError(f"{shown_path(path)} cannot be read ({reason(error)}); {advice(error)}") from error
     return FileArray(OpenFile(path, handle, LibraryDamagedError), np.dtype("<f2"), (n_rows, dim))

@@ -72,6 +72,8 @@ class Pictures:
         QueryError
             If a filter is not understood, or no picture could pass.
         """
+        if not where:
+            return _ALL
         with self.reading():
             return possible_condition(self.catalog, where)
 
