@@ -34,7 +34,7 @@ from mmsearch.server.thumbnails import Side, blocks, opened_original
 from mmsearch.store.facets import Facet
 
 router = APIRouter()
-_PROBLEMS = responses(400, 401, 403, 422, 429, 503)
+_PROBLEMS = responses(400, 401, 403, 422, 503)
 _ONE = _PROBLEMS | responses(404)
 _FILE = _ONE | responses(410)
 _MEDIA_TYPES = {"HEIF": "image/heic"}

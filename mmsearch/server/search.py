@@ -21,7 +21,7 @@ from mmsearch.server.schemas import (
 from mmsearch.server.services import answer, services, unless_left
 
 router = APIRouter()
-_PROBLEMS = responses(400, 401, 403, 408, 413, 415, 422, 429, 503)
+_PROBLEMS = responses(400, 401, 403, 408, 413, 415, 422, 503)
 
 
 @router.post("/search", response_model=SearchAnswer, responses=_PROBLEMS, openapi_extra=described(SearchRequest))
