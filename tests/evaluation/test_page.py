@@ -127,7 +127,7 @@ def test_the_page_of_runs_shows_the_differences_with_their_p_values(tmp_path):
 def test_the_page_of_an_index_has_a_row_a_beam_and_marks_what_is_used(tmp_path):
     filled(tmp_path, 60)
     texts = random_units(5, DIM)
-    page = page_of(run_ann(tmp_path, GraphSettings(), texts, beams=(10, 16)))
+    page = page_of(run_ann(tmp_path, GraphSettings(), texts, efforts=(10, 16)))
     text = " ".join(parsed(page).texts)
     assert text.count("graph, ef 16") == 2
     assert len(re.findall(r"<tr class=chosen><td>exact</td>", page)) == 2
