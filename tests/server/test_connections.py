@@ -268,7 +268,7 @@ def test_strangers_on_every_connection_keep_out_nobody_who_is_known(indexed, pho
             start = time.monotonic()
             with served.client(cookie=cookie, origin=served.address) as client:
                 assert client.post("/search", json={"text": "a"}).status_code == 200
-            assert time.monotonic() - start < 1.5
+            assert time.monotonic() - start < 10  # they would be waited for 30 s
 
 
 def test_who_came_before_hundreds_of_strangers_is_heard_before_they_need_room(indexed, photos, cache):

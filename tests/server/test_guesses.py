@@ -356,9 +356,10 @@ def test_a_wrong_token_for_a_session_waits_its_turn_where_a_user_chose_the_right
         assert time.monotonic() - start >= 0.25
         assert client.post("/session", json={"token": RIGHT}).status_code == 204
         assert time.monotonic() - start >= 0.55
+        monkeypatch.setattr(guesses, "SECONDS", 60.0)
         start = time.monotonic()
         assert client.get("/status").status_code == 200
-        assert time.monotonic() - start < 0.25
+        assert time.monotonic() - start < 50  # the cookie waits for nobody
 
 
 def test_a_server_that_stops_does_not_wait_for_those_who_guessed(indexed, photos, cache, monkeypatch):
