@@ -379,6 +379,6 @@ def test_a_server_that_stops_does_not_wait_for_those_who_guessed(indexed, photos
             time.sleep(0.2)
             assert not answers
             start = time.monotonic()
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 20
         thread.join()
     assert answers == [503]

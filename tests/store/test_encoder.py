@@ -19,7 +19,7 @@ from mmsearch.encoders.onnx import file_facts
 from mmsearch.encoders.prepare import prepare_encoder, why_not_used
 from mmsearch.encoders.whole import has_hard_links, verify_encoder
 from mmsearch.errors import EncoderError, FingerprintError, LibraryLostError, ModelNotFoundError
-from mmsearch.ingest import run as ingest
+from mmsearch.ingest import update
 from mmsearch.samples import sample_folder
 from mmsearch.store.encoder import InstalledEncoder
 from mmsearch.store.folder import Store
@@ -248,11 +248,11 @@ def test_repair_deletes_no_encoder_of_a_library_made_anew(made, make_anew):
 def test_workers_are_given_a_path_that_leads_to_the_encoder_in_their_process(made, tmp_path, monkeypatch):
     given = []
 
-    def execute(store, plan, folder, real=ingest.execute, **options):
+    def execute(store, plan, folder, real=update.execute, **options):
         given.append(folder)
         return real(store, plan, folder, **options)
 
-    monkeypatch.setattr(ingest, "execute", execute)
+    monkeypatch.setattr(update, "execute", execute)
     assert index_one_more(made, tmp_path) == []
     assert given == [made.folder / "encoder"]
 
