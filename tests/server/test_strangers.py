@@ -16,7 +16,7 @@ import pytest
 import serving
 import strangers
 
-TEXT_S = 3.0
+TEXT_S = 6.0  # 1 s in the benchmark; here other tests and their workers may want the same cores
 PICTURES = (
     "webp of 40 bytes", "tiff, one large tile", "tiff, RGB 16 bits, one strip", "png, RGBA 16 bits",
     "jpeg, empty scans", "gif, large screen",
