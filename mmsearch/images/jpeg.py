@@ -15,7 +15,7 @@ _WITHOUT_BODY = frozenset((0x01, *range(0xD0, 0xDA), 0xFF, 0x00))
 _PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 _LOSSLESS = (0xC3, 0xCB)
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)  # not those inside of a scan
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # not those inside of a scan
 
 
 @dataclass(frozen=True)

@@ -129,10 +129,8 @@ class PictureDecoder:
             except BaseException:
                 self.close()
                 raise
-            if not isinstance(answer, Ending):
+            if not isinstance(answer, Ending) or answer.code != "killed":
                 break
-            if answer.code != "killed":
-                raise _given_up(answer, limits)
         if isinstance(answer, Ending):
             raise _given_up(answer, limits)
         facts, values = answer

@@ -112,7 +112,8 @@ class WorkerProcess:
 
     def ask(self, request: dict[str, Any], payload: bytes = b"") -> None:
         """Put a request in line, and the bytes that go with it; `write` sends them."""
-        self._outgoing += json.dumps(request).encode() + b"\n" + payload
+        self._outgoing += json.dumps(request).encode() + b"\n"
+        self._outgoing += payload
 
     def write(self) -> None:
         """Send as much of the requests as its pipe takes now."""
