@@ -15,7 +15,7 @@ from mmsearch.indexes.base import VectorIndex
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.hnsw import HnswIndex
 from mmsearch.indexes.plans import Measurement, Plan, choose_plan, exact_plan, picture_queries
-from mmsearch.records import Matrix
+from mmsearch.records import Matrix, PlanFields
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import next_name
 
@@ -76,7 +76,7 @@ def graph_facts(store: Store) -> dict[str, Any] | None:
     return facts
 
 
-def plan_json(plan: Plan) -> dict[str, Any]:
+def plan_json(plan: Plan) -> PlanFields:
     """Return a plan as sidecars, `status` and reports have it."""
     measured = plan.measured
     return {
@@ -85,7 +85,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def plans_of_json(fields_of: Mapping[str, Mapping[str, Any]]) -> dict[str, Plan]:
+def plans_of_json(fields_of: Mapping[str, PlanFields]) -> dict[str, Plan]:
     """Return the plan of each modality from what `plan_json` gave for it."""
     plans = {}
     for modality, fields in fields_of.items():

@@ -18,6 +18,7 @@ from mmsearch.bow.inverted_file import InvertedFile
 from mmsearch.bow.postings import Postings, build_postings
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
 from mmsearch.local.sift import EXTRACTOR
+from mmsearch.records import WordsFacts
 from mmsearch.store.folder import Store
 from mmsearch.store.matrix import look_of
 from mmsearch.store.publish import (
@@ -88,7 +89,7 @@ def words_state(store: Store) -> tuple[object, ...]:
     return store.catalog.meta("revision"), manifest_state(store.files), *looks
 
 
-def words_facts(store: Store) -> dict[str, Any] | None:
+def words_facts(store: Store) -> WordsFacts | None:
     """Return extractor, sizes and counts of the published words, from the sidecars alone; None without words.
 
     Pictures count until they are merged away, those without features too.
