@@ -508,6 +508,13 @@ class Classification:
     error: str | None = None
 
 
+@dataclass(frozen=True)
+class Unusable:
+    """Why something that may be there, such as a published cache, cannot be used; `reason` is for people."""
+
+    reason: str
+
+
 class WordsRun(TypedDict):
     """What a run did for visual words, in pictures; what did not happen is left out."""
 

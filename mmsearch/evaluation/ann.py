@@ -19,7 +19,7 @@ from mmsearch.evaluation.records import AnnIndex, AnnReport, EffortResult, Modal
 from mmsearch.indexes.base import VectorIndex
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.plans import EXACT, K, Plan, ann_recall_at_k, picture_queries, single_query_ms
-from mmsearch.records import Matrix
+from mmsearch.records import Matrix, Unusable
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, PublishedGraph, followed, graph_in_memory, load_graph, plan_json
 from mmsearch.store.matrix import open_rows
@@ -99,8 +99,9 @@ def _measured(
             raise QueryError(
                 f"{store.folder} holds {store.n_rows - len(dead)} vectors; to measure its index takes more than {K}"
             )
-        loaded = load_graph(store)
-        graph = graph_in_memory(store, settings, on_progress=on_progress) if isinstance(loaded, str) else loaded
+        graph, is_in_memory = load_graph(store), False
+        if isinstance(graph, Unusable):
+            graph, is_in_memory = graph_in_memory(store, settings, on_progress=on_progress), True
         plans = followed(graph.plans, store.n_rows - len(dead))
         matrix = open_rows(store.vectors_path(store.epoch), graph.index.n_rows, store.dim)
     exact = ExactIndex(matrix, dead)
@@ -123,7 +124,7 @@ def _measured(
         "set": {"name": str(store.folder), "bad": []},
         "seed": seed,
         "definitions": DEFINITIONS,
-        "index": _index_facts(store, graph, settings, is_in_memory=isinstance(loaded, str)),
+        "index": _index_facts(store, graph, settings, is_in_memory=is_in_memory),
         "results": results,
     }
 

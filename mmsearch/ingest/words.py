@@ -166,9 +166,9 @@ class WordsIntake:
 
     def take(self, image_id: int, outcome: Embedded) -> None:
         """Take what a worker found in a picture of the catalog."""
-        packed, error = outcome.local, outcome.facts.get("local_error")
-        if outcome.facts.get("code") in ENDED_WORKER:
-            error = outcome.facts
+        packed, error, facts = outcome.local, outcome.facts.get("local_error"), outcome.facts
+        if "code" in facts and facts["code"] in ENDED_WORKER:
+            error = {"code": facts["code"], "message": facts["message"]}
         if error is not None:
             self.report.n_failed += 1
             self.report.problem = error["message"]
