@@ -22,6 +22,7 @@ from mmsearch import GraphSettings, Library
 from mmsearch.indexes.base import VectorIndex
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.plans import ann_recall_at_k
+from mmsearch.records import Unusable
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import KIND, load_graph, plan_json, update_graph
 from mmsearch.store.publish import current
@@ -105,7 +106,7 @@ def main() -> None:
     figures["open and status ms"] = round(median_ms(lambda _: open_once(folder), 5), 2)
     store = Store.open(folder)
     graph = load_graph(store)
-    assert not isinstance(graph, str), graph
+    assert not isinstance(graph, Unusable), graph
     figures["graph load seconds"] = round(graph.load_seconds, 2)
     figures["calibration"] = {name: plan_json(plan) for name, plan in graph.plans.items()}
     exact = ExactIndex(store.matrix())

@@ -16,11 +16,11 @@ from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
 
 if TYPE_CHECKING:
     from mmsearch.output import OutputFile
-    from mmsearch.records import Hit, Query, SearchOptions, SearchResult, Term
+    from mmsearch.records import Hit, LocalEvidence, Query, SearchOptions, SearchResult, Term
 
 _COLUMNS = ("rank", "score", "path", "image_id", "width", "height", "taken_at")
 # Those of a tsv that stand inside `local` elsewhere; last, so that who reads by place reads on.
-_LOCAL_COLUMNS = {"is_verified": "is_verified", "n_inliers": "n_inliers", "score": "local_score"}
+_LOCAL_COLUMNS = ("is_verified", "n_inliers", "local_score")
 
 
 ImagesOption = Annotated[
@@ -125,8 +125,8 @@ def _write(result: SearchResult, wanted: Format, *, explain: bool) -> None:
         return
     rows = [_record(hit, result, explain=explain) for hit in result.hits]
     if wanted is Format.tsv:
-        rows = [_with_columns(row, row["local"] or {}) for row in rows]
-    write_rows(rows, (*_COLUMNS, *_LOCAL_COLUMNS.values()), wanted)
+        rows = [_with_columns(row, hit.local) for row, hit in zip(rows, result.hits, strict=True)]
+    write_rows(rows, (*_COLUMNS, *_LOCAL_COLUMNS), wanted)
 
 
 def _say(result: SearchResult, given: _Given, options: SearchOptions) -> None:
@@ -197,19 +197,27 @@ class _Given:
 
 def _record(hit: Hit, result: SearchResult, *, explain: bool) -> Row:
     """Return what programs are told of a hit, in the words of the HTTP API."""
-    row = asdict(hit)
+    row: dict[str, object] = asdict(hit)
     if hit.local is not None:
-        row["local"]["n_inliers"] = len(row["local"].pop("inliers"))  # hundreds of places: those are for --html
+        row["local"] = _local_record(hit.local, explain=explain)
     if explain:
         return {**row, "route": result.route}
     del row["terms"]
-    if hit.local is not None:
-        del row["local"]["homography"]
     return row
 
 
-def _with_columns(row: Row, local: Row) -> Row:
-    return row | {column: local.get(name) for name, column in _LOCAL_COLUMNS.items()}
+def _local_record(local: LocalEvidence, *, explain: bool) -> Row:
+    row: dict[str, object] = asdict(local)
+    del row["inliers"]  # hundreds of places: those are for --html
+    row["n_inliers"] = local.n_inliers
+    if not explain:
+        del row["homography"]
+    return row
+
+
+def _with_columns(row: Row, local: LocalEvidence | None) -> Row:
+    values = (None, None, None) if local is None else (local.is_verified, local.n_inliers, local.score)
+    return {**row, **dict(zip(_LOCAL_COLUMNS, values, strict=True))}
 
 
 def _page(file: Path, given: _Given, *, is_forced: bool) -> OutputFile:

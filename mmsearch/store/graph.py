@@ -8,18 +8,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from dataclasses import dataclass
+from typing import BinaryIO, Final, NotRequired
 
 from mmsearch.indexes.base import VectorIndex
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.hnsw import HnswIndex
 from mmsearch.indexes.plans import Measurement, Plan, choose_plan, exact_plan, picture_queries
-from mmsearch.records import Matrix
+from mmsearch.records import Matrix, PlanFields, Unusable
 from mmsearch.store.folder import Store
-from mmsearch.store.publish import next_name
+from mmsearch.store.publish import Kind, Sidecar, next_name
 
-KIND = "graph"
+
+class GraphSidecar(Sidecar):
+    """What is noted of a graph beside it: what it is made of, its settings, the plans that were made with it."""
+
+    dim: int
+    metric: str
+    M: int
+    ef_construction: int
+    n: int
+    epoch: int
+    covered: NotRequired[int]
+    hnswlib: str
+    build_seconds: NotRequired[float | None]
+    calibration: dict[str, PlanFields]
+
+
+KIND: Final[Kind[GraphSidecar]] = Kind("graph")
 """What the manifest, plans and routes call it."""
 EXACT_TEXTS_BELOW = 50_000
 """Vectors from which on a text may go by the graph, where that was measured to reach the recall target.
@@ -65,18 +81,18 @@ class PublishedGraph:
     plans: dict[str, Plan]
     load_seconds: float = 0.0
     build_seconds: float | None = 0.0  # of all its vectors; None where an older version did not write it down
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: GraphSidecar | None = None
 
 
-def graph_facts(store: Store) -> dict[str, Any] | None:
+def graph_facts(store: Store) -> GraphSidecar | None:
     """Return the sidecar of the current graph if it fits the library; does not read the graph."""
     facts = store.sidecar(KIND)
-    if isinstance(facts, str) or (facts["epoch"], facts["dim"]) != (store.epoch, store.dim):
+    if isinstance(facts, Unusable) or (facts["epoch"], facts["dim"]) != (store.epoch, store.dim):
         return None
     return facts
 
 
-def plan_json(plan: Plan) -> dict[str, Any]:
+def plan_json(plan: Plan) -> PlanFields:
     """Return a plan as sidecars, `status` and reports have it."""
     measured = plan.measured
     return {
@@ -85,7 +101,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def plans_of_json(fields_of: Mapping[str, Mapping[str, Any]]) -> dict[str, Plan]:
+def plans_of_json(fields_of: Mapping[str, PlanFields]) -> dict[str, Plan]:
     """Return the plan of each modality from what `plan_json` gave for it."""
     plans = {}
     for modality, fields in fields_of.items():
@@ -98,7 +114,7 @@ def plans_of_json(fields_of: Mapping[str, Mapping[str, Any]]) -> dict[str, Plan]
     return plans
 
 
-def plans_in_use(facts: dict[str, Any], n_vectors: int) -> dict[str, Plan]:
+def plans_in_use(facts: GraphSidecar, n_vectors: int) -> dict[str, Plan]:
     """Return the plans of a sidecar as searches follow them in a library with so many vectors in use."""
     return followed(plans_of_json(facts["calibration"]), n_vectors)
 
@@ -111,20 +127,20 @@ def followed(plans: dict[str, Plan], n_vectors: int) -> dict[str, Plan]:
     return {**plans, "text": exact_plan(text.measured)}
 
 
-def load_graph(store: Store) -> PublishedGraph | str:
+def load_graph(store: Store) -> PublishedGraph | Unusable:
     """Load the current graph after comparing it with its checksum, or say why it cannot be used."""
     start = time.perf_counter()
     epoch, n_rows = store.epoch, len(store.matrix())
 
-    def load(file: BinaryIO, facts: dict[str, Any]) -> tuple[HnswIndex, dict[str, Any]]:
+    def load(file: BinaryIO, facts: GraphSidecar) -> tuple[HnswIndex, GraphSidecar]:
         return HnswIndex.of_file(file, store.dim, facts), facts
 
-    found = store.load_matching(KIND, {"dim": store.dim, "epoch": epoch, "metric": "ip"}, load)
-    if isinstance(found, str):
-        return found
-    index, facts = found
+    loaded = store.load_matching(KIND, {"dim": store.dim, "epoch": epoch, "metric": "ip"}, load)
+    if isinstance(loaded, Unusable):
+        return loaded
+    index, facts = loaded
     if index.n_rows > n_rows:
-        return f"the graph covers {index.n_rows} vectors, of which {n_rows} are there"
+        return Unusable(f"the graph covers {index.n_rows} vectors, of which {n_rows} are there")
     index.delete(store.catalog.dead_rows())
     seconds = time.perf_counter() - start
     plans, build_seconds = plans_of_json(facts["calibration"]), facts.get("build_seconds")
@@ -160,7 +176,7 @@ def update_graph(
     if n_rows - store.catalog.count("dead") < settings.graph_from:
         return False
     loaded = load_graph(store)  # reads and checks the whole file, so a damaged one is replaced here
-    if isinstance(loaded, str):
+    if isinstance(loaded, Unusable):
         loaded = _empty_graph(store, settings)
     if n_rows - loaded.index.n_rows > settings.tail_share * n_rows:
         _extend(store, loaded, on_progress)

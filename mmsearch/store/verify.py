@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmsearch.records import VerifyReport
+from mmsearch.records import Unusable, VerifyReport
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import KIND
 from mmsearch.store.history import history_problem
@@ -108,5 +108,5 @@ def _graph_problem(store: Store) -> str | None:
     if current(store.files, KIND) is None:
         return None
     # One of an older epoch is stale, not damaged: search leaves it alone and `index` replaces it.
-    found = store.load_matching(KIND, {"dim": store.dim}, lambda file, facts: None)
-    return found if isinstance(found, str) else None
+    loaded = store.load_matching(KIND, {"dim": store.dim}, lambda file, facts: None)
+    return loaded.reason if isinstance(loaded, Unusable) else None
