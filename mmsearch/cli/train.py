@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch.arguments import Loss
+from mmsearch.cli.measured import command_line, say_written
 from mmsearch.cli.options import Format, FormatOption, cache_folder
 from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
 
@@ -94,9 +95,11 @@ def captions(
     """
     from mmsearch.cli.progress import run_progress
     from mmsearch.datasets.open_set import SetOptions, open_captions
+    from mmsearch.evaluation.report import Report, origin_of
     from mmsearch.training.adapt import Setting, adapt_to_captions
     from mmsearch.training.captions import CaptionOptions
     from mmsearch.training.folder import TrainingFolder
+    from mmsearch.training.page import caption_page
 
     options = CaptionOptions(
         loss=loss, margin=margin, epochs=epochs, batch=batch, rate=rate, seed=seed,
@@ -104,11 +107,16 @@ def captions(
     )  # fmt: skip
     cache = cache_folder()
     known = open_captions(source, SetOptions(cache, images, split, (image_column, text_column)))
+    folder, files = TrainingFolder(out), Report(out)
+    folder.check()
+    files.check()
     with run_progress() as progress:
         report = adapt_to_captions(
-            known, base, TrainingFolder(out), options, Setting(cache, progress, say), is_resuming=is_resuming
+            known, base, folder, options, Setting(cache, progress, say), is_resuming=is_resuming
         )
     _show(report, out, chosen(output))
+    origin = origin_of(command_line())
+    say_written(files.write_files({**report.to_json(), **origin}, caption_page(report, origin)))
     if report.encoder is None:
         raise typer.Exit(1)
 

@@ -20,6 +20,7 @@ from mmsearch.errors import TrainingError
 from mmsearch.evaluation.encode import OnProgress, SetEncoder, bad_pictures
 from mmsearch.evaluation.metrics.ranks import Ids, Qrels, rank_relevant
 from mmsearch.evaluation.metrics.recall import hit_at_k
+from mmsearch.evaluation.records import Bad
 from mmsearch.evaluation.retrieval import TEXT_TO_IMAGE
 from mmsearch.records import Matrix
 from mmsearch.samples import sample_folder
@@ -99,7 +100,7 @@ class CaptionReport:
     distances: dict[str, Distances]
     better: list[ChangedQuery]
     worse: list[ChangedQuery]
-    bad: list[dict[str, str]]
+    bad: list[Bad]
     base: str = ""
     base_fingerprint: str = ""
     seconds: float = 0.0
@@ -173,6 +174,7 @@ def adapt_to_captions(
         folder.write(_config(encoder, heads, options), heads.arrays)
         learned = setting.encoder(str(folder.path))
         report = replace(report, encoder=learned.encoder.fingerprint, forgetting=_forgetting(encoder, learned))
+    folder.end()
     return replace(
         report, base=encoder.encoder.name, base_fingerprint=encoder.encoder.fingerprint,
         seconds=round(time.monotonic() - started, 1),
@@ -203,7 +205,7 @@ class _Captioned:
     train: CaptionFeatures
     validation: CaptionFeatures
     paths: list[str]
-    bad: list[dict[str, str]]
+    bad: list[Bad]
 
     @classmethod
     def of(

@@ -10,6 +10,7 @@ import numpy as np
 from mmsearch.evaluation.metrics.ranks import Ids, Values
 from mmsearch.evaluation.metrics.separation import auroc
 from mmsearch.evaluation.metrics.uncertainty import bootstrap_interval, mean_interval
+from mmsearch.evaluation.records import Interval
 from mmsearch.records import Matrix
 
 _N_PAIRS = 200_000
@@ -23,6 +24,10 @@ class Value:
     value: float
     low: float
     high: float
+
+    def to_json(self) -> Interval:
+        """Return the value as a report has it."""
+        return {"value": self.value, "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True)

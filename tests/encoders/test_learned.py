@@ -76,12 +76,14 @@ def test_a_head_adds_its_share_to_the_vector_of_the_base(folder, eager, pixels):
 
 def test_a_projection_turns_the_vectors_of_the_base(tmp_path, checkpoint, eager, pixels):
     mean, projection = random_units(1, DIM)[0] * 0.1, random_units(DIM, 5, seed=1)
-    arrays = {"mean": mean, "projection": projection}
+    arrays, fingerprint = {"mean": mean, "projection": projection}, fingerprint_of(eager)
     with torch.inference_mode():
         base = eager.image_tower(torch.from_numpy(pixels)).numpy()
         towers = [
             build_learned(
-                written(tmp_path / str(keep), checkpoint, fingerprint_of(eager), arrays, kind="projection", keep=keep),
+                written(
+                    tmp_path / str(keep), checkpoint, fingerprint_of(eager), arrays, kind="projection", keep=keep
+                ),
                 lambda model: eager,
             )
             for keep in (0.0, 0.36)

@@ -1,4 +1,4 @@
-"""Heads on features in which captions and pictures are related by a turn: they learn it, and are stored as taught."""
+"""Heads on features in which captions are pictures, turned: they learn the turn, and are stored as taught."""
 
 from __future__ import annotations
 
@@ -124,7 +124,11 @@ def test_copies_of_a_picture_are_on_one_side():
 @pytest.mark.parametrize(
     ("images", "captions", "said"),
     [
-        (random_units(30, DIM) * np.where(np.arange(30) == 7, np.nan, 1)[:, None], None, "not finite, the first at 7"),
+        (
+            random_units(30, DIM) * np.where(np.arange(30) == 7, np.nan, 1)[:, None],
+            None,
+            "not finite, the first at 7",
+        ),
         (random_units(1, DIM), None, "there are 1 different pictures with captions; expected at least 20"),
         (np.repeat(random_units(1, DIM), 30, axis=0), None, "there are 1 different pictures"),
         (random_units(30, DIM), ["a dog"] * 30, "all captions are the same"),
@@ -134,7 +138,11 @@ def test_what_nothing_can_be_learned_from_is_refused(images, captions, said):
     n = len(images)
     with pytest.raises(TrainingError, match=said):
         CaptionFeatures.of_set(
-            images.astype(np.float32), random_units(n, DIM), np.arange(n), captions or list(map(str, range(n))), dim=DIM
+            images.astype(np.float32),
+            random_units(n, DIM),
+            np.arange(n),
+            captions or list(map(str, range(n))),
+            dim=DIM,
         )
 
 

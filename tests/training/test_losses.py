@@ -59,7 +59,9 @@ def test_nearer_is_cheaper_for_similar_pairs_and_dearer_for_others(first, second
 
 
 def test_the_triplet_loss_is_that_of_the_formula():
-    np.testing.assert_allclose(triplet_loss(np.array([0.5, 0.5, 0.9]), np.array([0.6, 0.7, 0.2]), 0.2), [0.1, 0, 0.9])
+    np.testing.assert_allclose(
+        triplet_loss(np.array([0.5, 0.5, 0.9]), np.array([0.6, 0.7, 0.2]), 0.2), [0.1, 0, 0.9]
+    )
 
 
 @given(distances, distances, margins)

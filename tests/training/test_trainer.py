@@ -86,7 +86,9 @@ def test_a_run_that_is_over_is_not_trained_again(tmp_path):
 def test_the_best_epoch_is_kept_and_training_ends_when_none_is_better():
     seen = []
     taught = lesson(scores=[1.0, 3.0, 2.0, 3.0, 1.0, 9.0])
-    history = fit(taught, Schedule(epochs=6, rate=0.05, patience=3), on_epoch=lambda *of: seen.append(weights(taught)))
+    history = fit(
+        taught, Schedule(epochs=6, rate=0.05, patience=3), on_epoch=lambda *of: seen.append(weights(taught))
+    )
     assert [epoch.score for epoch in history] == [1.0, 3.0, 2.0, 3.0, 1.0]  # the first of equal ones is the best
     assert same(weights(taught), seen[1])
 
@@ -103,7 +105,7 @@ def test_a_damaged_state_is_named(tmp_path, damage):
     file = tmp_path / "state"
     fit(lesson(), Schedule(epochs=1), state=RunState(file, {}, is_resuming=False))
     file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(TrainingError, match="is damaged .*leave --resume out"):
+    with pytest.raises(TrainingError, match=r"is damaged .*leave --resume out"):
         fit(lesson(), Schedule(epochs=1), state=RunState(file, {}, is_resuming=True))
 
 
