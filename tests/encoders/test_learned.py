@@ -81,9 +81,7 @@ def test_a_projection_turns_the_vectors_of_the_base(tmp_path, checkpoint, eager,
         base = eager.image_tower(torch.from_numpy(pixels)).numpy()
         towers = [
             build_learned(
-                written(
-                    tmp_path / str(keep), checkpoint, fingerprint_of(eager), arrays, kind="projection", keep=keep
-                ),
+                written(tmp_path / str(keep), checkpoint, fingerprint, arrays, kind="projection", keep=keep),
                 lambda model: eager,
             )
             for keep in (0.0, 0.36)
