@@ -148,8 +148,7 @@ def batch_loss(
         return info_nce(cosines * logit_scale, is_same)
     _require_square(cosines)
     if loss == "contrastive":
-        distances = (2 - 2 * cosines).clip(_SMALLEST).sqrt()
-        costs = contrastive_loss(distances, _diagonal(cosines), margin)
+        costs = contrastive_loss(distances_of_cosines(cosines), _diagonal(cosines), margin)
         return costs.masked_fill(is_same & ~_diagonal(cosines), 0).sum() / len(cosines)
     hardest = cosines.masked_fill(is_same, -torch.inf)
     to_positive = -cosines.diagonal()  # cosines fall where distances grow
@@ -157,6 +156,11 @@ def batch_loss(
         triplet_loss(to_positive, -hardest.amax(dim=1), margin)
         + triplet_loss(to_positive, -hardest.amax(dim=0), margin)
     ).mean()
+
+
+def distances_of_cosines(cosines: torch.Tensor) -> torch.Tensor:
+    """Return the Euclidean distances of unit vectors with these cosines, the same shape."""
+    return (2 - 2 * cosines).clip(_SMALLEST).sqrt()
 
 
 def _diagonal(matrix: torch.Tensor) -> torch.Tensor:
