@@ -24,7 +24,7 @@ from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.plans import ann_recall_at_k
 from mmsearch.records import Unusable
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import KIND, load_graph, plan_json, update_graph
+from mmsearch.store.graph import load_graph, plan_json, update_graph
 from mmsearch.store.publish import current
 
 K = 10
@@ -114,7 +114,7 @@ def main() -> None:
     for name, queries in held_out.items():
         figures[f"{name} queries"] = modality(graph.index, exact, queries, graph.plans[name].measured.effort)
     figures["filter, 1 % passes"] = filtered(
-        folder / f"{current(folder, KIND)}.bin", exact, arguments.n, held_out["image"]
+        folder / f"{current(folder, graph.kind.name)}.bin", exact, arguments.n, held_out["image"]
     )
     report(f"search {arguments.n}", figures, arguments.out)
 

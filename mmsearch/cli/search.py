@@ -106,13 +106,26 @@ def search(
     from mmsearch.records import SearchOptions
 
     given = _Given([] if text is None else [text], images or [], excluded or [], weights or [])
-    query = given.query(where or [])
-    page = None if html is None else _page(html, given, is_forced=is_forced)
-    options = SearchOptions(k, mode, rerank, expand, explain)
+    query, options = given.query(where or []), SearchOptions(k, mode, rerank, expand, explain)
+    _search(library, given, query, options, _Answer(chosen(output), html, is_forced))
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """How an answer is written: its format, and the page of its matches if one is wanted."""
+
+    format: Format
+    html: Path | None
+    is_forced: bool
+
+
+def _search(library: Path | None, given: _Given, query: Query, options: SearchOptions, answer: _Answer) -> None:
+    """Answer a query; what cannot be written is refused before."""
+    page = None if answer.html is None else _page(answer.html, given, is_forced=answer.is_forced)
     # A single search costs less by a scan than by loading the graph, at any size; and the scan misses nothing.
     with open_library(library, use_graph=False) as opened:
         (result,) = opened.search_many(query, options)
-    _write(result, chosen(output), explain=explain)
+    _write(result, answer.format, explain=options.explain)
     _say(result, given, options)
     if page is not None:
         _write_page(page, query, result)
