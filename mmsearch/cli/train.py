@@ -9,11 +9,12 @@ import typer
 
 from mmsearch.arguments import Loss
 from mmsearch.cli.measured import command_line, say_written
-from mmsearch.cli.options import Format, FormatOption, cache_folder
+from mmsearch.cli.options import Format, FormatOption, LibraryOption, cache_folder, open_library
 from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
 
 if TYPE_CHECKING:
     from mmsearch.training.adapt import CaptionReport
+    from mmsearch.training.project import PairReport, Source
 
 train = typer.Typer(
     no_args_is_help=True,
@@ -96,10 +97,11 @@ def captions(
     from mmsearch.cli.progress import run_progress
     from mmsearch.datasets.open_set import SetOptions, open_captions
     from mmsearch.evaluation.report import Report, origin_of
-    from mmsearch.training.adapt import Setting, adapt_to_captions
+    from mmsearch.training.adapt import adapt_to_captions
     from mmsearch.training.captions import CaptionOptions
     from mmsearch.training.folder import TrainingFolder
     from mmsearch.training.page import caption_page
+    from mmsearch.training.setting import Setting
 
     options = CaptionOptions(
         loss=loss, margin=margin, epochs=epochs, batch=batch, rate=rate, seed=seed,
@@ -114,14 +116,115 @@ def captions(
         report = adapt_to_captions(
             known, base, folder, options, Setting(cache, progress, say), is_resuming=is_resuming
         )
-    _show(report, out, chosen(output))
+    _show(report, f"{report.n_validation} pictures of {report.set_name} that were held out", chosen(output))
+    for sentence in _caption_sentences(report, out):
+        say(sentence)
     origin = origin_of(command_line())
     say_written(files.write_files({**report.to_json(), **origin}, caption_page(report, origin)))
     if report.encoder is None:
         raise typer.Exit(1)
 
 
-def _show(report: CaptionReport, out: Path, wanted: Format) -> None:
+@train.command()
+def pairs(
+    out: FolderOption,
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SET]",
+            help="Pictures of the same things: a folder a class or groups, as for bench instance, or a table of "
+            "pairs with the columns a,b,y (1: the same thing, 0: not).",
+            show_default=False,
+        ),
+    ] = None,
+    is_of_library: Annotated[
+        bool,
+        typer.Option(
+            "--from-library",
+            help="Learn from the pictures of the library and warped copies of them, without any labels.",
+        ),
+    ] = False,
+    library: LibraryOption = None,
+    base: BaseOption = "cnn:rmac+middle",
+    images: ImagesOption = None,
+    keep: Annotated[
+        float, typer.Option(min=0.0, max=0.99, help="Share of the base's own descriptor, beside the projected one.")
+    ] = 0.0,
+    loss: Annotated[Loss, typer.Option(help="What is made small.")] = "contrastive",
+    margin: MarginOption = None,
+    n_components: Annotated[int, typer.Option("--dim", min=2, help="Dimensions of the projection at most.")] = 512,
+    power: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Of the whitening it begins with: lower keeps more of the base.")
+    ] = 1.0,
+    n_warps: Annotated[
+        int, typer.Option("--warps", min=1, max=64, help="With --from-library: copies of every picture.")
+    ] = 12,
+    validation: ValidationOption = 0.15,
+    epochs: Annotated[int, typer.Option(min=1, help="At most.")] = 40,
+    batch: Annotated[int, typer.Option("--batch", min=2, help="Pairs a step.")] = 512,
+    rate: RateOption = 1e-3,
+    seed: SeedOption = 0,
+    is_resuming: ResumeOption = False,
+    output: FormatOption = None,
+) -> None:
+    """Teach an image encoder which pictures show the same thing: a projection of its descriptors.
+
+    What is learned knows no words. A part of the things is held out. Unless their pictures find each other better
+    than before, beyond the 95 % interval, nothing is written and the base is kept: exit code 1.
+    """
+    from mmsearch.cli.progress import run_progress
+    from mmsearch.evaluation.report import Report, origin_of
+    from mmsearch.training.folder import TrainingFolder
+    from mmsearch.training.page import pair_page
+    from mmsearch.training.pairs import PairOptions
+    from mmsearch.training.project import adapt_to_pairs
+    from mmsearch.training.setting import Setting
+
+    if is_of_library == (source is not None):
+        raise typer.BadParameter("name a set, or give --from-library; one of them", param_hint="SET")
+    options = PairOptions(
+        loss=loss, margin=margin, n_components=n_components, power=power, epochs=epochs, batch=batch, rate=rate,
+        seed=seed, validation=validation, keep=keep,
+    )  # fmt: skip
+    folder, files = TrainingFolder(out), Report(out)
+    folder.check()
+    files.check()
+    name, features = _library_source(library, n_warps) if source is None else _pair_source(source, images)
+    with run_progress() as progress:
+        setting = Setting(cache_folder(), progress, say)
+        report = adapt_to_pairs(name, features, base, folder, options, setting, is_resuming=is_resuming)
+    _show(report, f"{report.n_validation} things of {report.set_name} that were held out", chosen(output))
+    for sentence in _pair_sentences(report, out):
+        say(sentence)
+    origin = origin_of(command_line())
+    say_written(files.write_files({**report.to_json(), **origin}, pair_page(report, origin)))
+    if report.encoder is None:
+        raise typer.Exit(1)
+
+
+def _library_source(library: Path | None, n_warps: int) -> tuple[str, Source]:
+    """Return the name of a library, and what makes features of its pictures."""
+    from mmsearch.training.things import WarpedPictures, pictures_of_library
+
+    with open_library(library) as opened:
+        name, pictures = opened.folder.name, pictures_of_library(opened)
+    return name, lambda encoder: WarpedPictures(encoder, n_warps).features(name, pictures)
+
+
+def _pair_source(source: str, images: Path | None) -> tuple[str, Source]:
+    """Return the name of a set, and what makes features of its pictures."""
+    from mmsearch.datasets.open_set import SetOptions, open_instances
+    from mmsearch.training.things import features_of_instances, features_of_pairs, read_pairs
+
+    path = Path(source)
+    if path.suffix == ".csv":
+        pictures, links = read_pairs(path, images=images)
+        return path.stem, lambda encoder: features_of_pairs(path.stem, pictures, links, encoder)
+    known = open_instances(source, SetOptions(cache_folder(), images))
+    return known.name, lambda encoder: features_of_instances(known, encoder)
+
+
+def _show(report: CaptionReport | PairReport, title: str, wanted: Format) -> None:
     """Write what changed: a table for people, a record a measure for programs."""
     systems = list(next(iter(report.measures.values())))
     if wanted is Format.table:
@@ -129,7 +232,6 @@ def _show(report: CaptionReport, out: Path, wanted: Format) -> None:
             [measure, *(f"{100 * values[name].value:.1f} %" for name in systems)]
             for measure, values in report.measures.items()
         ]
-        title = f"{report.n_validation} pictures of {report.set_name} that were held out"
         print_table(title, [("measure", False), *((name, True) for name in systems)], rows)
     elif wanted is Format.json:
         write_rows([report.to_json()], (), wanted)
@@ -140,30 +242,52 @@ def _show(report: CaptionReport, out: Path, wanted: Format) -> None:
             for name, value in values.items()
         ]
         write_rows(records, ("measure", "system", "value", "low", "high"), wanted)
-    for sentence in _sentences(report, out):
-        say(sentence)
 
 
-def _sentences(report: CaptionReport, out: Path) -> list[str]:
-    gain = report.improvement
-    gained = f"{100 * gain.value:+.1f} points ({100 * gain.low:+.1f} to {100 * gain.high:+.1f}) on average"
-    first, last = report.distances.values()
-    sentences = [
-        f"distance of captions to their pictures {first.mean_similar:.2f} -> {last.mean_similar:.2f}, to others "
-        f"{first.mean_dissimilar:.2f} -> {last.mean_dissimilar:.2f}, AUROC {first.auroc:.3f} -> {last.auroc:.3f}"
-    ]
+def _caption_sentences(report: CaptionReport, out: Path) -> list[str]:
+    distances = _distances_text(report, "captions to their pictures")
     if report.encoder is None or report.forgetting is None:
-        return [
-            *sentences,
-            f"error: held-out pictures are not found better beyond the interval: {gained}; the base is kept and "
-            "nothing was written; more pictures with captions would help",
-        ]
+        return [distances, _nothing_text(report, "pictures with captions")]
     known = report.forgetting
     return [
-        *sentences,
-        f"held-out pictures and captions find each other better: {gained}, in {report.seconds:.0f} s",
+        distances,
+        f"held-out pictures and captions find each other better: {_gain_text(report)}, in {report.seconds:.0f} s",
         f"forgetting: {100 * known.names_before:.0f} % of {known.n_pictures} sample photographs were first for "
         f"their name, {100 * known.names_after:.0f} % are; {100 * known.same_class:.0f} % have the same ImageNet "
         "class",
         f"the encoder {report.encoder[:12]} is in {out}; use it with --model {out}",
     ]
+
+
+def _pair_sentences(report: PairReport, out: Path) -> list[str]:
+    distances = _distances_text(report, "pictures of the same thing")
+    if report.encoder is None or report.samples is None:
+        return [distances, _nothing_text(report, "pictures")]
+    before, after = report.samples
+    return [
+        distances,
+        f"things held out are found better: {_gain_text(report)}, in {report.seconds:.0f} s",
+        f"other pictures: {100 * before:.0f} % of warped sample photographs were found first, "
+        f"{100 * after:.0f} % are",
+        f"the encoder {report.encoder[:12]} is in {out}; use it with --model {out}",
+    ]
+
+
+def _gain_text(report: CaptionReport | PairReport) -> str:
+    gain = report.improvement
+    return f"{100 * gain.value:+.1f} points ({100 * gain.low:+.1f} to {100 * gain.high:+.1f}) on average"
+
+
+def _distances_text(report: CaptionReport | PairReport, what: str) -> str:
+    first, last = report.distances.values()
+    return (
+        f"distance of {what} {first.mean_similar:.2f} -> {last.mean_similar:.2f}, of others "
+        f"{first.mean_dissimilar:.2f} -> {last.mean_dissimilar:.2f}, AUROC {first.auroc:.3f} -> {last.auroc:.3f}"
+    )
+
+
+def _nothing_text(report: CaptionReport | PairReport, what: str) -> str:
+    return (
+        f"error: what was held out is not found better beyond the interval: {_gain_text(report)}; the base is kept "
+        f"and no encoder was written; more {what} would help"
+    )

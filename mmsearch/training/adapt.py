@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,7 @@ from mmsearch.encoders.prepare import features_model
 from mmsearch.encoders.templates import imagenet_class_names
 from mmsearch.encoders.zeroshot import class_embeddings
 from mmsearch.errors import TrainingError
-from mmsearch.evaluation.encode import OnProgress, SetEncoder, bad_pictures
+from mmsearch.evaluation.encode import SetEncoder, bad_pictures
 from mmsearch.evaluation.metrics.ranks import Ids, Qrels, rank_relevant
 from mmsearch.evaluation.metrics.recall import hit_at_k
 from mmsearch.evaluation.records import Bad
@@ -29,25 +27,13 @@ from mmsearch.training.captions import CaptionFeatures, CaptionOptions, held_out
 from mmsearch.training.folder import TrainingFolder
 from mmsearch.training.heads import Heads, teach_heads
 from mmsearch.training.judge import Distances, Improvement, Value, distances_of, improvement, measured
+from mmsearch.training.setting import Setting
 from mmsearch.training.trainer import Epoch, RunState
 from mmsearch.vectors import inner_products, top_k
 
 BASE, CANONICAL, LEARNED = "base", "canonical correlation", "learned"
 _N_CHANGED = 6  # queries shown that became better, and as many that became worse
 _N_SHOWN = 5  # pictures of each
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Where a training gets its encoders, and whom it tells how far it is."""
-
-    cache: Path
-    on_progress: OnProgress = lambda stage, done, total: None
-    notify: Callable[[str], None] = lambda sentence: None
-
-    def encoder(self, model: str) -> SetEncoder:
-        """Return an encoder for sets; its vectors are kept in the cache."""
-        return SetEncoder(model, cache=self.cache, on_progress=self.on_progress, notify=self.notify)
 
 
 @dataclass(frozen=True)

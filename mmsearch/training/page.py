@@ -1,8 +1,8 @@
-"""The report of a training as a page: curves, distances before and after, and queries that changed."""
+"""The report of a training as a page: measures, curves, distances before and after, and queries that changed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from mmsearch.evaluation.page import interval_text
 from mmsearch.evaluation.page_parts import (
@@ -25,32 +25,75 @@ from mmsearch.evaluation.page_parts import (
 from mmsearch.evaluation.plots import curves_plot, histograms_plot
 from mmsearch.evaluation.records import Item, Origin
 from mmsearch.training.adapt import CaptionReport, ChangedQuery, Forgetting
+from mmsearch.training.judge import Distances, Value
+from mmsearch.training.project import PairReport
+from mmsearch.training.trainer import Epoch
 
 _DEFINITIONS = {
-    "R@k": "share of queries with any relevant one in the top k, among the held-out pictures and their captions",
+    "R@k": "share of queries with any relevant one in the top k",
+    "mAP": "mean over the queries of the average precision (TREC)",
     "distance": "Euclidean, between unit vectors: 0 where they are the same, 1.41 at a right angle",
-    "AUROC": "chance that a caption is nearer to its own picture than to another one",
+    "AUROC": "chance that a similar pair is nearer than a dissimilar one",
     "canonical correlation": "learned in closed form from the same features: what a training has to beat",
+    "learned whitening": "learned in closed form from the same pairs: what a training begins with",
 }
 _METHOD = (
-    "In brackets: 95 % intervals over pictures, Wilson's with the captions of a picture taken together. The gain "
-    "is the mean of all measures, its interval by the bootstrap over pictures."
+    "In brackets: 95 % intervals over the pictures or things held out, Wilson's where a value is a share of "
+    "queries, with the queries of one of them taken together. The gain is that of the mean of all measures for "
+    "captions, of mAP for pairs, its interval by the bootstrap."
 )
 
 
 def caption_page(report: CaptionReport, origin: Origin) -> str:
     """Return the page of a training by captions, and of how it came to be."""
-    gain = report.improvement
-    interval = f"{100 * gain.low:+.1f} to {100 * gain.high:+.1f}"
-    lead = (
-        f"{report.n_pictures} pictures with {report.n_texts} captions, {report.n_validation} of the pictures held "
-        f"out. Base: {report.base}. Gain: {100 * gain.value:+.1f} points ({interval}). "
-        + ("The encoder was written." if report.encoder else "The base is kept, no encoder was written.")
+    shown = thumbnails()
+    sheets = [
+        Sheet(
+            f"Captions that find their picture {how}",
+            "The first pictures before, then after the training.",
+            how == "better",
+            [example for query in queries for example in _before_and_after(query, shown)],
+        )
+        for how, queries in (("better", report.better), ("worse", report.worse))
+        if queries
+    ]
+    found = _measures(
+        "Held-out pictures",
+        f"{report.n_validation} pictures and their captions, which were not trained on",
+        report.measures,
+        tables=[_forgetting(report.forgetting)] if report.forgetting else [],
+        sheets=sheets,
     )
+    counts = f"{report.n_pictures} pictures with {report.n_texts} captions, {report.n_validation} of the pictures"
+    names = ("caption and its picture", "caption and another picture")
+    return _page(
+        "captions", report, counts, [found, _distances(report.distances, names), _curve(report.history)], origin
+    )
+
+
+def pair_page(report: PairReport, origin: Origin) -> str:
+    """Return the page of a training by pairs, and of how it came to be."""
+    found = _measures(
+        "Held-out things",
+        f"pictures of {report.n_validation} things, which were not trained on",
+        report.measures,
+        tables=[_of_samples(*report.samples)] if report.samples else [],
+    )
+    counts = f"{report.n_pictures} pictures of {report.n_things} things, {report.n_validation} of the things"
+    names = ("pictures of the same thing", "pictures of two things")
+    return _page(
+        "pairs", report, counts, [found, _distances(report.distances, names), _curve(report.history)], origin
+    )
+
+
+def _page(by: str, report: CaptionReport | PairReport, counts: str, parts: list[Part], origin: Origin) -> str:
+    gain = report.improvement
+    outcome = "The encoder was written." if report.encoder else "The base is kept, no encoder was written."
     return Page(
-        title=f"Training by captions: {report.set_name}",
-        lead=lead,
-        parts=[_found(report), _distances(report), _curve(report)],
+        title=f"Training by {by}: {report.set_name}",
+        lead=f"{counts} held out. Base: {report.base}. Gain: {100 * gain.value:+.1f} points "
+        f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f}). {outcome}",
+        parts=parts,
         definitions=_DEFINITIONS,
         method=_METHOD,
         facts={
@@ -64,36 +107,24 @@ def caption_page(report: CaptionReport, origin: Origin) -> str:
     ).render()
 
 
-def _found(report: CaptionReport) -> Part:
+def _measures(
+    name: str,
+    counts: str,
+    measures: Mapping[str, Mapping[str, Value]],
+    *,
+    tables: list[Table],
+    sheets: Sequence[Sheet] = (),
+) -> Part:
     rows = [
         Row(
             measure,
-            _DEFINITIONS["R@k"],
-            [
-                Cell(*interval_text({"value": v.value, "low": v.low, "high": v.high}, "share"))
-                for v in values.values()
-            ],
+            _DEFINITIONS["mAP" if measure == "mAP" else "R@k"],
+            [Cell(*interval_text(value.to_json(), "share")) for value in values.values()],
         )
-        for measure, values in report.measures.items()
+        for measure, values in measures.items()
     ]
-    shown = thumbnails()
-    return Part(
-        "Held-out pictures",
-        f"{report.n_validation} pictures and their captions, which were not trained on",
-        models=list(next(iter(report.measures.values()))),
-        rows=rows,
-        tables=[_forgetting(report.forgetting)] if report.forgetting else [],
-        sheets=[
-            Sheet(
-                f"Captions that find their picture {how}",
-                "The first pictures before, then after the training.",
-                how == "better",
-                [example for query in queries for example in _before_and_after(query, shown)],
-            )
-            for how, queries in (("better", report.better), ("worse", report.worse))
-            if queries
-        ],
-    )
+    systems = list(next(iter(measures.values())))
+    return Part(name, counts, models=systems, rows=rows, tables=tables, sheets=list(sheets))
 
 
 def _forgetting(known: Forgetting) -> Table:
@@ -111,6 +142,11 @@ def _forgetting(known: Forgetting) -> Table:
     )  # fmt: skip
 
 
+def _of_samples(before: float, after: float) -> Table:
+    row = TableRow(["warped sample photographs, found first", f"{100 * before:.1f} %", f"{100 * after:.1f} %"])
+    return table("Pictures that had no part in it", {"": False, "before": True, "after": True}, [row])
+
+
 def _before_and_after(query: ChangedQuery, shown: Callable[[Item], Shown]) -> list[ShownExample]:
     return [
         ShownExample(
@@ -126,48 +162,34 @@ def _before_and_after(query: ChangedQuery, shown: Callable[[Item], Shown]) -> li
     ]
 
 
-def _distances(report: CaptionReport) -> Part:
-    first = next(iter(report.distances.values()))
+def _distances(distances: Mapping[str, Distances], names: tuple[str, str]) -> Part:
+    edges = next(iter(distances.values())).edges
     panels = {
-        f"{name}: AUROC {distances.auroc:.3f}": {
-            "caption and its picture": distances.similar,
-            "caption and another picture": distances.dissimilar,
-        }
-        for name, distances in report.distances.items()
+        f"{system}: AUROC {of.auroc:.3f}": {names[0]: of.similar, names[1]: of.dissimilar}
+        for system, of in distances.items()
     }
-    plot = histograms_plot(panels, first.edges, x="distance", y="share of pairs")
+    plot = histograms_plot(panels, edges, x="distance", y="share of pairs")
+    rows = [
+        TableRow([system, f"{of.mean_similar:.3f}", f"{of.mean_dissimilar:.3f}", f"{of.auroc:.4f}"])
+        for system, of in distances.items()
+    ]
     return Part(
         "Distances",
-        "How far captions are from their own and from other pictures, before and after",
+        "How far similar and dissimilar pairs are apart, before and after",
         plot=Plot(inline(plot), "Distances of similar and of dissimilar pairs"),
         tables=[
-            table(
-                "Mean distances",
-                {"": False, "own picture": True, "other picture": True, "AUROC": True},
-                [
-                    TableRow([name, f"{d.mean_similar:.3f}", f"{d.mean_dissimilar:.3f}", f"{d.auroc:.4f}"])
-                    for name, d in report.distances.items()
-                ],
-            )
+            table("Mean distances", {"": False, names[0]: True, names[1]: True, "AUROC": True}, rows),
         ],
     )
 
 
-def _curve(report: CaptionReport) -> Part:
-    best = max(report.history, key=lambda epoch: epoch.score)
-    curves = {measure: [epoch.measures[measure] for epoch in report.history] for measure in best.measures}
+def _curve(history: Sequence[Epoch]) -> Part:
+    best = max(history, key=lambda epoch: epoch.score)
+    curves = {measure: [epoch.measures[measure] for epoch in history] for measure in best.measures}
+    rows = [TableRow([epoch.number, f"{epoch.loss:.4f}", f"{epoch.score:.4f}"], epoch is best) for epoch in history]
     return Part(
         "Epochs",
-        f"The best of {len(report.history)} epochs is number {best.number}, by the sum of the recalls",
-        plot=Plot(inline(curves_plot(curves, x="epoch", y="held-out pictures")), "Recalls after every epoch"),
-        tables=[
-            table(
-                "Training loss",
-                {"epoch": True, "loss": True, "sum of recalls": True},
-                [
-                    TableRow([epoch.number, f"{epoch.loss:.4f}", f"{epoch.score:.4f}"], epoch is best)
-                    for epoch in report.history
-                ],
-            )
-        ],
+        f"The best of {len(history)} epochs is number {best.number}",
+        plot=Plot(inline(curves_plot(curves, x="epoch", y="held out")), "Measures of what was held out, by epoch"),
+        tables=[table("Training loss", {"epoch": True, "loss": True, "score": True}, rows)],
     )

@@ -19,6 +19,7 @@ from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.evaluation.metrics.ranks import Ids
 from mmsearch.images import read_file
 from mmsearch.images.warps import warps
+from mmsearch.library import Library
 from mmsearch.records import Matrix
 from mmsearch.training.pairs import PairFeatures
 
@@ -27,6 +28,7 @@ _SAME = 0.98  # cosine of originals from which they are taken for copies of one 
 _HEADING = ["a", "b", "y"]
 _SIMILAR = {"1": True, "0": False}
 _BATCH = 8
+_PAGE = 1000
 
 
 def things_of_links(n: int, links: Iterable[tuple[int, int]]) -> Ids:
@@ -49,6 +51,18 @@ def things_of_links(n: int, links: Iterable[tuple[int, int]]) -> Ids:
         parents[root(max(root(first), root(second)))] = min(root(first), root(second))
     things: Ids = np.unique([root(picture) for picture in range(n)], return_inverse=True)[1].reshape(-1)
     return things
+
+
+def pictures_of_library(library: Library) -> list[Path]:
+    """Return the paths of all pictures of a library, in the order in which they came into it."""
+    pictures: list[Path] = []
+    after = None
+    while True:
+        page = library.pictures(after=after, limit=_PAGE)
+        pictures += [Path(picture.path) for picture in page.pictures]
+        after = page.next
+        if after is None:
+            return pictures
 
 
 def features_of_instances(known: InstanceSet, encoder: SetEncoder) -> tuple[PairFeatures, dict[Path, str]]:

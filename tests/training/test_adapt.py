@@ -15,10 +15,11 @@ from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.errors import OutputError, TrainingError
 from mmsearch.evaluation.report import origin_of
-from mmsearch.training.adapt import Setting, adapt_to_captions
+from mmsearch.training.adapt import adapt_to_captions
 from mmsearch.training.captions import CaptionOptions
 from mmsearch.training.folder import TrainingFolder
 from mmsearch.training.page import caption_page
+from mmsearch.training.setting import Setting
 from mmsearch.training.trainer import STATE
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (30, 40, 210), "white": (240, 240, 240)}
