@@ -1,4 +1,4 @@
-"""`mmsearch train`: teach an encoder what is similar, by captions or by pairs of pictures."""
+"""`mmsearch train`: teach an encoder what is similar, by captions or by pairs; teach labels by a few pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ import typer
 
 from mmsearch.arguments import Loss
 from mmsearch.cli.measured import command_line, say_written
-from mmsearch.cli.options import Format, FormatOption, LibraryOption, cache_folder, open_library
+from mmsearch.cli.options import (
+    ForceOption,
+    Format,
+    FormatOption,
+    LibraryOption,
+    cache_folder,
+    open_library,
+    read_lines,
+)
 from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
 
 if TYPE_CHECKING:
@@ -200,6 +208,65 @@ def pairs(
     say_written(files.write_files({**report.to_json(), **origin}, pair_page(report, origin)))
     if report.encoder is None:
         raise typer.Exit(1)
+
+
+@train.command()
+def classes(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SET",
+            help="Labelled pictures, as for bench classify: a folder a class, a folder with labels.csv, or a set of "
+            "the datasets library.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File for the classifier.")],
+    base: BaseOption = "offline",
+    labels_file: Annotated[
+        Path | None,
+        typer.Option("--labels-file", metavar="F", help="More labels, one a line, of which there are no pictures."),
+    ] = None,
+    templates: Annotated[
+        list[str] | None,
+        typer.Option("--template", metavar="T", help="Prompt with {} for the label; repeatable."),
+    ] = None,
+    split: SplitOption = None,
+    seed: SeedOption = 0,
+    is_forced: ForceOption = False,
+    output: FormatOption = None,
+) -> None:
+    """Teach a classifier by a few labelled pictures, on top of label prompts, for classify --classifier.
+
+    How much the pictures change is chosen on pictures that are left out in turn. If nothing pays, it is that of the
+    prompts, with calibrated probabilities.
+    """
+    from mmsearch.cli.progress import run_progress
+    from mmsearch.datasets.open_set import SetOptions, open_classes
+    from mmsearch.output import CLASSIFIER, OutputFile
+    from mmsearch.training.classes import classifier_of_set
+    from mmsearch.training.setting import Setting
+
+    file = OutputFile(out, CLASSIFIER, is_forced=is_forced)
+    file.check()
+    cache = cache_folder()
+    known = open_classes(source, SetOptions(cache, None, split))
+    more = read_lines(labels_file, "--labels-file") if labels_file is not None else []
+    with run_progress() as progress:
+        taught = classifier_of_set(
+            known, base, Setting(cache, progress, say), more_labels=more, templates=templates, seed=seed
+        )
+    file.write(lambda path: path.write_bytes(taught.classifier.to_bytes()))
+    wanted = chosen(output)
+    if wanted is not Format.table:
+        write_rows([taught.to_json()], ("n_labels", "n_pictures", "penalty", "loss_before", "loss_after"), wanted)
+    change = "the prompts alone" if taught.penalty is None else f"pictures, with penalty {taught.penalty:g}"
+    say(
+        f"{taught.n_labels} labels, {taught.n_pictures} pictures: {change}; mean -log probability of the right label "
+        f"of pictures left out {taught.loss_before:.3f} -> {taught.loss_after:.3f}"
+    )
+    for bad in taught.bad:
+        say(f"  {bad['message']}")
+    say(f"the classifier is in {out}; use it with classify --classifier {out}")
 
 
 def _library_source(library: Path | None, n_warps: int) -> tuple[str, Source]:
