@@ -216,8 +216,8 @@ def classes(
         str,
         typer.Argument(
             metavar="SET",
-            help="Labelled pictures, as for bench classify: a folder a class, a folder with labels.csv, or a set of "
-            "the datasets library.",
+            help="Labelled pictures, as for bench classify: a folder a class, a folder with labels.csv, or a set "
+            "of the datasets library.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File for the classifier.")],
@@ -261,8 +261,8 @@ def classes(
         write_rows([taught.to_json()], ("n_labels", "n_pictures", "penalty", "loss_before", "loss_after"), wanted)
     change = "the prompts alone" if taught.penalty is None else f"pictures, with penalty {taught.penalty:g}"
     say(
-        f"{taught.n_labels} labels, {taught.n_pictures} pictures: {change}; mean -log probability of the right label "
-        f"of pictures left out {taught.loss_before:.3f} -> {taught.loss_after:.3f}"
+        f"{taught.n_labels} labels, {taught.n_pictures} pictures: {change}; mean -log probability of the right "
+        f"label of pictures left out {taught.loss_before:.3f} -> {taught.loss_after:.3f}"
     )
     for bad in taught.bad:
         say(f"  {bad['message']}")

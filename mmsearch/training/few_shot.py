@@ -23,6 +23,7 @@ PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1)
 _N_FOLDS = 5
 _STEPS = 200
 _SCALES = np.geomspace(0.1, 10, 81)
+_SCALE_DEVIATION = 0.3  # of the logarithm
 
 
 @dataclass(frozen=True)
@@ -133,11 +134,13 @@ def _fitted(vectors: Array, truth: Ids, start: Array, penalty: float) -> Array:
 def _calibrated(logits: Array, truth: Ids) -> tuple[float, float]:
     """Return the least mean negative log probability over scales of the logits, and the scale.
 
-    Guo et al., On calibration of modern neural networks, 2017: one number, so that few pictures are enough.
+    Guo et al., On calibration of modern neural networks, 2017: one number. A few pictures that are all right would
+    make it as large as can be, so it is drawn to 1, as a normal law of its logarithm would.
     """
-    losses = [_loss(scale * logits, truth) for scale in _SCALES]
-    best = int(np.argmin(losses))
-    return losses[best], float(_SCALES[best])
+    losses = np.array([_loss(scale * logits, truth) for scale in _SCALES])
+    drawn = (np.log(_SCALES) / _SCALE_DEVIATION) ** 2 / (2 * len(truth))
+    best = int(np.argmin(losses + drawn))
+    return float(losses[best]), float(_SCALES[best])
 
 
 def _loss(logits: Array, truth: Ids) -> float:
