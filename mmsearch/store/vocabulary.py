@@ -16,7 +16,8 @@ import numpy as np
 
 from mmsearch.bow.vocabulary import MAX_EXACT, Vocabulary
 from mmsearch.indexes.hnsw import HnswIndex
-from mmsearch.local.sift import EXTRACTOR
+from mmsearch.local.base import LocalExtractor
+from mmsearch.local.extractors import DEFAULT, EXTRACTORS
 from mmsearch.store.publish import current, load_matching, manifest_problem, next_name, sidecar_of
 
 if TYPE_CHECKING:
@@ -27,17 +28,19 @@ _EFFORT = 64  # finds the nearest of 65,536 words for 99.6 % of features, in a f
 _MIN_FOUND = 0.99  # of the centroids when asked for themselves: equal ones may damage a graph
 
 
-def load_vocabulary(
-    folder: Path, expected: dict[str, Any] | None = None, *, n_threads: int = -1
-) -> Vocabulary | str:
+def extractor_of(folder: Path) -> LocalExtractor:
+    """Return the local extractor of the words of a library; the default where there are none, or of one unknown."""
+    facts = sidecar_of(folder, VOCABULARY)
+    return DEFAULT if isinstance(facts, str) else EXTRACTORS.get(str(facts.get("extractor")), DEFAULT)
+
+
+def load_vocabulary(folder: Path, *, n_threads: int = -1) -> Vocabulary | str:
     """Return the vocabulary of a library after hashing it, with its graph if that is whole; or why there is none.
 
     Parameters
     ----------
     folder : Path
         The library.
-    expected : dict, optional
-        What its sidecar must say.
     n_threads : int
         The graph is searched with; -1 for all cores.
     """
@@ -45,17 +48,19 @@ def load_vocabulary(
         none_yet = "the library has no visual words; `mmsearch index --local` makes them from about 10 pictures on"
         return manifest_problem(folder) or none_yet
 
-    def load(file: BinaryIO, _: dict[str, Any]) -> Vocabulary:
-        return Vocabulary.load(file, extractor=EXTRACTOR)
+    extractor = extractor_of(folder).name
 
-    vocabulary = load_matching(folder, VOCABULARY, {**(expected or {}), "extractor": EXTRACTOR}, load)
+    def load(file: BinaryIO, _: dict[str, Any]) -> Vocabulary:
+        return Vocabulary.load(file, extractor=extractor)
+
+    vocabulary = load_matching(folder, VOCABULARY, {"extractor": extractor}, load)
     if isinstance(vocabulary, str):
         return vocabulary
     graph = _graph(folder, vocabulary)
     return vocabulary if isinstance(graph, str) else on_graph(vocabulary, graph, n_threads=n_threads)
 
 
-def publish_vocabulary(store: Store, vocabulary: Vocabulary, facts: dict[str, Any]) -> Vocabulary:
+def publish_vocabulary(store: Store, vocabulary: Vocabulary) -> Vocabulary:
     """Publish a vocabulary, and its graph where one is worth it; return it as `load_vocabulary` does.
 
     Raises
@@ -63,7 +68,7 @@ def publish_vocabulary(store: Store, vocabulary: Vocabulary, facts: dict[str, An
     StorageError
         If the disk refuses.
     """
-    facts = {**facts, "extractor": vocabulary.extractor, "n_words": vocabulary.n_words, "dim": vocabulary.dim}
+    facts = {"extractor": vocabulary.extractor, "n_words": vocabulary.n_words, "dim": vocabulary.dim}
     store.publish(VOCABULARY, next_name(store.files, VOCABULARY), vocabulary.save, facts)
     return publish_centres(store, vocabulary)
 
@@ -91,9 +96,9 @@ def publish_centres(store: Store, vocabulary: Vocabulary) -> Vocabulary:
     return faster
 
 
-def vocabulary_problems(folder: Path, expected: dict[str, Any]) -> dict[str, str]:
+def vocabulary_problems(folder: Path) -> dict[str, str]:
     """Return what is wrong with vocabulary and graph, by reading all of them, if there are any."""
-    vocabulary = load_vocabulary(folder, expected) if current(folder, VOCABULARY) is not None else ""
+    vocabulary = load_vocabulary(folder) if current(folder, VOCABULARY) is not None else ""
     if isinstance(vocabulary, str):
         return {VOCABULARY: vocabulary} if vocabulary else {}
     graph = _graph(folder, vocabulary) if current(folder, CENTRES) is not None else None

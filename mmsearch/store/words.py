@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from mmsearch.bow.inverted_file import InvertedFile
 from mmsearch.bow.postings import Postings, build_postings
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
-from mmsearch.local.sift import EXTRACTOR
+from mmsearch.local.base import LocalExtractor
+from mmsearch.local.extractors import DEFAULT, EXTRACTORS
 from mmsearch.store.folder import Store
 from mmsearch.store.matrix import look_of
 from mmsearch.store.publish import (
@@ -30,6 +31,7 @@ from mmsearch.store.publish import (
 from mmsearch.store.vocabulary import (
     CENTRES,
     VOCABULARY,
+    extractor_of,
     load_vocabulary,
     publish_centres,
     publish_vocabulary,
@@ -37,7 +39,6 @@ from mmsearch.store.vocabulary import (
 )
 
 BASE, FRESH = "words", "fresh"
-_EXPECTED = {"extractor": EXTRACTOR}
 _MERGE_SHARE = 0.2  # of the base: more in the fresh segment, or dead, and all are merged
 
 
@@ -113,12 +114,12 @@ def words_problems(store: Store) -> dict[str, str]:
     found = {kind: _segment(store, kind) for kind in (BASE, FRESH) if current(store.files, kind) is not None}
     problems = {kind: problem for kind, problem in found.items() if isinstance(problem, str)}
     foreign = _vocabulary_problem(store)
-    found_wrong = {VOCABULARY: foreign} if foreign else vocabulary_problems(store.files, _EXPECTED)
+    found_wrong = {VOCABULARY: foreign} if foreign else vocabulary_problems(store.files)
     return {**found_wrong, **problems}
 
 
 def _vocabulary(store: Store) -> Vocabulary | str:
-    return _vocabulary_problem(store) or load_vocabulary(store.files, _EXPECTED)
+    return _vocabulary_problem(store) or load_vocabulary(store.files)
 
 
 def _vocabulary_problem(store: Store) -> str | None:
@@ -129,8 +130,8 @@ def _vocabulary_problem(store: Store) -> str | None:
 
 def _known_facts(store: Store, kind: str) -> dict[str, Any] | None:
     facts = store.sidecar(kind)
-    is_own = not isinstance(facts, str) and all(facts.get(key) == value for key, value in _EXPECTED.items())
-    return facts if is_own and isinstance(facts, dict) else None
+    is_known = not isinstance(facts, str) and facts.get("extractor") == extractor_of(store.files).name
+    return facts if is_known and isinstance(facts, dict) else None
 
 
 def _segment(store: Store, kind: str, *, is_stamp_enough: bool = False) -> Postings | str:
@@ -138,7 +139,7 @@ def _segment(store: Store, kind: str, *, is_stamp_enough: bool = False) -> Posti
     vocabulary = store.sidecar(VOCABULARY)
     if isinstance(vocabulary, str):
         return vocabulary
-    expected = {**_EXPECTED, "vocabulary": vocabulary["sha256"]}
+    expected = {"extractor": extractor_of(store.files).name, "vocabulary": vocabulary["sha256"]}
     return store.load_matching(kind, expected, lambda file, _: Postings.open(file), is_stamp_enough=is_stamp_enough)
 
 
@@ -171,13 +172,18 @@ class WordsWriter:
         self.covered = {int(i) for segment in self._segments.values() for i in segment.image_ids}
 
     @property
+    def extractor(self) -> LocalExtractor:
+        """What the words are made of, and those of a vocabulary yet to be learned."""
+        return DEFAULT if self.vocabulary is None else EXTRACTORS[self.vocabulary.extractor]
+
+    @property
     def n_pending(self) -> int:
         """Pictures added since the last flush."""
         return len(self._pending)
 
     def publish_vocabulary(self, vocabulary: Vocabulary) -> Vocabulary:
         """Publish and return the vocabulary that all words from now on are of; the library must have none yet."""
-        self.vocabulary = publish_vocabulary(self._store, vocabulary, _EXPECTED)
+        self.vocabulary = publish_vocabulary(self._store, vocabulary)
         return self.vocabulary
 
     def add(self, image_id: int, words: ImageWords) -> None:
@@ -217,7 +223,7 @@ class WordsWriter:
         vocabulary = self._store.sidecar(VOCABULARY)
         assert not isinstance(vocabulary, str)
         facts = {
-            **_EXPECTED, "vocabulary": vocabulary["sha256"], "n_words": words.n_words,
+            "extractor": vocabulary["extractor"], "vocabulary": vocabulary["sha256"], "n_words": words.n_words,
             "n_images": len(words.image_ids), "n_features": int(words.feature_counts.sum(dtype=np.int64)),
         }  # fmt: skip
         name = next_name(self._store.files, kind)
