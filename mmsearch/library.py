@@ -57,6 +57,7 @@ from mmsearch.records import (
     SearchOptions,
     SearchResult,
     Term,
+    Unusable,
     VerifyReport,
     as_example,
     as_query,
@@ -461,8 +462,8 @@ class Library:
         from mmsearch.store.words import load_words
 
         found = load_words(self.reader())
-        if isinstance(found, str):
-            raise VocabularyError(f"{self.folder}: {found}")
+        if isinstance(found, Unusable):
+            raise VocabularyError(f"{self.folder}: {found.reason}")
         return found
 
     def graph_settings(self) -> GraphSettings:

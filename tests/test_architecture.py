@@ -21,6 +21,7 @@ LAYERS = [
     {"records"},
     {"vectors", "samples", "file_array"},
     {"images", "encoders", "local", "bow", "indexes", "evaluation.metrics", "evaluation.cache"},
+    {"evaluation.records"},
     {"local.packing"},
     {"store", "datasets", "output", "processes"},
     {"query", "ingest"},

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from mmsearch.errors import EncoderError
-from mmsearch.ingest.worker import Job
+from mmsearch.ingest.worker import FileFacts, Job
 from mmsearch.local.packing import Packed
 from mmsearch.processes.process import Batch, Ending, WorkerProcess, command_of, not_started
 from mmsearch.records import MAX_MEGAPIXELS, Matrix
@@ -45,7 +45,7 @@ class Embedded:
     """
 
     path: bytes
-    facts: dict[str, Any]
+    facts: FileFacts
     vector: Matrix | None
     local: Packed | None = None
 
@@ -229,7 +229,7 @@ class WorkerPool:
                 worker.is_ready = True
                 self._n_failed_starts = self._n_killed_starts = 0
 
-    def _finish(self, worker: WorkerProcess, results: list[dict[str, Any]], payload: bytes) -> list[Embedded]:
+    def _finish(self, worker: WorkerProcess, results: list[FileFacts], payload: bytes) -> list[Embedded]:
         batch = worker.in_flight.popleft()
         worker.arrives_at(None)
         n_local = sum(_n_bytes(facts) for facts in results)
@@ -330,7 +330,7 @@ class WorkerPool:
         return lines[-1] if lines else ""
 
 
-def _n_bytes(facts: dict[str, Any]) -> int:
+def _n_bytes(facts: FileFacts) -> int:
     """Return how many bytes of a payload are the local features of one file."""
     return int(facts["local"]["n_bytes"]) if "local" in facts else 0
 

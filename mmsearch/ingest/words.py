@@ -23,7 +23,7 @@ from mmsearch.ingest.worker import Job
 from mmsearch.local.base import LocalExtractor
 from mmsearch.local.extractors import DEFAULT
 from mmsearch.local.packing import NOTHING, Packed, plain_descriptors
-from mmsearch.records import Matrix, PathLike
+from mmsearch.records import Matrix, PathLike, WordsRun
 from mmsearch.store.changes import BY_CHANCE, ENDED_WORKER, MAX_RUNS
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import storage_errors
@@ -101,9 +101,16 @@ class WordsReport:
     n_failed: int = 0
     problem: str = ""
 
-    def to_json(self) -> dict[str, int | str]:
+    def to_json(self) -> WordsRun:
         """Return what is worth reporting."""
-        return {name: value for name, value in vars(self).items() if value or name == "n_described"}
+        worth: WordsRun = {"n_described": self.n_described}
+        if self.n_without_features:
+            worth["n_without_features"] = self.n_without_features
+        if self.n_failed:
+            worth["n_failed"] = self.n_failed
+        if self.problem:
+            worth["problem"] = self.problem
+        return worth
 
 
 class WordsIntake:
@@ -161,9 +168,9 @@ class WordsIntake:
 
     def take(self, image_id: int, outcome: Embedded) -> None:
         """Take what a worker found in a picture of the catalog."""
-        packed, error = outcome.local, outcome.facts.get("local_error")
-        if outcome.facts.get("code") in ENDED_WORKER:
-            error = outcome.facts
+        packed, error, facts = outcome.local, outcome.facts.get("local_error"), outcome.facts
+        if "code" in facts and facts["code"] in ENDED_WORKER:
+            error = {"code": facts["code"], "message": facts["message"]}
         if error is not None:
             self.report.n_failed += 1
             self.report.problem = error["message"]

@@ -31,6 +31,7 @@ from mmsearch.records import (
     LocalMatches,
     Matrix,
     Term,
+    Unusable,
     Verification,
 )
 from mmsearch.store.folder import Store
@@ -81,10 +82,11 @@ class LocalStage:
         self.vocabulary, self.inverted = vocabulary, inverted
         self.extractor = EXTRACTORS[vocabulary.extractor]
 
-    def query(self, features: LocalFeatures) -> LocalQuery | str:
+    def query(self, features: LocalFeatures) -> LocalQuery | Unusable:
         """Return the features of an example picture as words, or why they cannot say anything."""
         if len(features) < MIN_FEATURES:
-            return f"the example has {len(features)} local features, at least {MIN_FEATURES} are needed"
+            needed = f"at least {MIN_FEATURES} are needed"
+            return Unusable(f"the example has {len(features)} local features, {needed}")
         return LocalQuery(features, self.vocabulary.quantise(features, N_WORDS))
 
     def scores(self, query: LocalQuery) -> Matrix:
@@ -156,7 +158,7 @@ class LocalReader:
     def __init__(self, store: Store, decoder: Callable[[], PictureDecoder]) -> None:
         self.store = store
         self._decoder = decoder
-        self._stage: LocalStage | str = ""
+        self._stage: LocalStage | Unusable = Unusable("")
         self._state: tuple[object, ...] = ()
 
     def query(self, example: Term, *, is_demanded: bool) -> tuple[LocalQuery | None, str]:
@@ -169,12 +171,12 @@ class LocalReader:
         PictureError
             If the example cannot be read.
         """
-        stage: LocalStage | str = "local features need OpenCV: `pip install 'mmsearch[local]'`"
+        stage: LocalStage | Unusable = Unusable("local features need OpenCV: `pip install 'mmsearch[local]'`")
         if find_spec("cv2") is not None:
             stage = self._current()
-        if isinstance(stage, str):
+        if isinstance(stage, Unusable):
             if is_demanded:
-                raise QueryError(stage)
+                raise QueryError(stage.reason)
             return None, ""
         source, name = read_example(self.store, example)
         limits = limits_of(self.store, example)
@@ -186,8 +188,8 @@ class LocalReader:
                 return None, f"{error}: the local stage abstains"
             raise
         query = stage.query(features)
-        if isinstance(query, str):
-            return None, f"{query}: the local stage abstains"
+        if isinstance(query, Unusable):
+            return None, f"{query.reason}: the local stage abstains"
         if example.box is not None:
             return replace(query, corner=corner_of(example.box)), ""
         digest = sha256(source).digest() if isinstance(source, bytes) else source.content_hash
@@ -199,8 +201,8 @@ class LocalReader:
         Those that the example is, by their ids in `itself`, are among them however many copies share their score.
         """
         stage = self._current()
-        if isinstance(stage, str):  # it was there when the example was read
-            raise QueryError(stage)
+        if isinstance(stage, Unusable):  # it was there when the example was read
+            raise QueryError(stage.reason)
         scores = stage.scores(query)
         wanted = max(k, N_VERIFIED)
         n = wanted
@@ -222,7 +224,7 @@ class LocalReader:
     ) -> list[Ranked]:
         """Return a shortlist (cosine, picture) and the best by visual words in their final order, with cosines."""
         stage = self._current()
-        if isinstance(stage, str):
+        if isinstance(stage, Unusable):
             return [(score, image, None) for score, image in found]
         scores = stage.scores(query)
         cosines = {image.image_id: score for score, image in found}
@@ -239,13 +241,13 @@ class LocalReader:
         order = final_order(cosines, counted, evidence)
         return [(cosines[i], image_of[i], evidence[i]) for i in order]
 
-    def _current(self) -> LocalStage | str:
+    def _current(self) -> LocalStage | Unusable:
         """Return the stage over the words of the library's present state, or why there is none."""
         with self.store.reading():
             state = words_state(self.store)
             if state != self._state:
                 words = load_words(self.store)
-                self._stage = words if isinstance(words, str) else LocalStage(words.vocabulary, words.inverted)
+                self._stage = words if isinstance(words, Unusable) else LocalStage(words.vocabulary, words.inverted)
                 self._state = state
         return self._stage
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from mmsearch.records import VerifyReport
+from mmsearch.indexes.hnsw import GRAPH
+from mmsearch.indexes.kinds import KINDS
+from mmsearch.records import Unusable, VerifyReport
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import KIND
+from mmsearch.store.graph import cache_of
 from mmsearch.store.history import history_problem
 from mmsearch.store.lock import is_being_written
 from mmsearch.store.matrix import open_rows, row_checksum, stored_rows
@@ -28,22 +30,21 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         problems += store.problems()
         damaged = damaged_rows(store)
         problems += _vector_problems(store, damaged)
-        n_rows, graph, words = store.n_rows, _graph_problem(store), words_problems(store)
+        n_rows, indexes, words = store.n_rows, _index_problems(store), words_problems(store)
         manifest = manifest_problem(store.files)
     if history_problem(store.files, store.catalog) is None:  # else they may have been acknowledged
         problems += _surplus_problems(store)
     if manifest:
         problems.append(f"no graph and no visual words can be used: {manifest}")
-    if graph:
-        problems.append(f"the graph cannot be used and search is exact: {graph}")
+    problems += [f"the {kind} cannot be used and search is exact: {problem}" for kind, problem in indexes.items()]
     problems += [f"the visual words are not whole: {problem}" for problem in dict.fromkeys(words.values())]
     n_dropped = 0
     if is_repair:
         n_dropped = store.drop_rows(damaged) if damaged else 0
         n_dropped += store.give_up_lost()
-        if graph or manifest:
-            withdraw(store.files, KIND)
-        for kind in words:
+        if manifest:
+            withdraw(store.files, GRAPH.name)  # one that is damaged goes altogether
+        for kind in (*indexes, *words):
             withdraw(store.files, kind)
         store.note_history()
     return VerifyReport(n_rows, tuple(problems), n_dropped)
@@ -104,9 +105,14 @@ def _catalog_problems(store: Store) -> list[str]:
     return [*problems, *([f"{orphans} pictures name vectors that are not listed"] if orphans else [])]
 
 
-def _graph_problem(store: Store) -> str | None:
-    if current(store.files, KIND) is None:
-        return None
-    # One of an older epoch is stale, not damaged: search leaves it alone and `index` replaces it.
-    found = store.load_matching(KIND, {"dim": store.dim}, lambda file, facts: None)
-    return found if isinstance(found, str) else None
+def _index_problems(store: Store) -> dict[str, str]:
+    """Return what is wrong with the index of each kind, by reading all of it."""
+    problems = {}
+    for kind in KINDS.values():
+        if current(store.files, kind.name) is None:
+            continue
+        # One of an older epoch is stale, not damaged: search leaves it alone and `index` replaces it.
+        loaded = store.load_matching(cache_of(kind), {"dim": store.dim}, lambda file, facts: None)
+        if isinstance(loaded, Unusable):
+            problems[kind.name] = loaded.reason
+    return problems

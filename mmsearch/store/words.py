@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,12 @@ from mmsearch.bow.postings import Postings, build_postings
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
 from mmsearch.local.base import LocalExtractor
 from mmsearch.local.extractors import DEFAULT, EXTRACTORS
+from mmsearch.records import Unusable, WordsFacts
 from mmsearch.store.folder import Store
 from mmsearch.store.matrix import look_of
 from mmsearch.store.publish import (
+    Kind,
+    Sidecar,
     current,
     manifest_state,
     next_name,
@@ -31,6 +34,7 @@ from mmsearch.store.publish import (
 from mmsearch.store.vocabulary import (
     CENTRES,
     VOCABULARY,
+    VocabularySidecar,
     extractor_of,
     load_vocabulary,
     publish_centres,
@@ -38,7 +42,21 @@ from mmsearch.store.vocabulary import (
     vocabulary_problems,
 )
 
-BASE, FRESH = "words", "fresh"
+
+class SegmentSidecar(Sidecar):
+    """What is noted of a segment beside it; `vocabulary` is the checksum of that of its words."""
+
+    extractor: str
+    vocabulary: str
+    n_words: int
+    n_images: int
+    n_features: int
+
+
+BASE: Final[Kind[SegmentSidecar]] = Kind("words")
+FRESH: Final[Kind[SegmentSidecar]] = Kind("fresh")
+_SEGMENTS = (BASE, FRESH)
+W = TypeVar("W", VocabularySidecar, SegmentSidecar)
 _MERGE_SHARE = 0.2  # of the base: more in the fresh segment, or dead, and all are merged
 
 
@@ -51,7 +69,7 @@ class PublishedWords:
     name: str
 
 
-def load_words(store: Store) -> PublishedWords | str:
+def load_words(store: Store) -> PublishedWords | Unusable:
     """Open the visual words of the library, or say why there are none.
 
     Costs a hash of the vocabulary, and no reading of the postings unless their files were touched since they
@@ -66,30 +84,30 @@ def load_words(store: Store) -> PublishedWords | str:
         # A writer published meanwhile, so that segments of two states may have met.
 
 
-def _load(store: Store) -> PublishedWords | str:
+def _load(store: Store) -> PublishedWords | Unusable:
     vocabulary = _vocabulary(store)
-    if isinstance(vocabulary, str):
+    if isinstance(vocabulary, Unusable):
         return vocabulary
-    kinds = [kind for kind in (BASE, FRESH) if current(store.files, kind) is not None]
+    kinds = [kind for kind in _SEGMENTS if current(store.files, kind) is not None]
     segments = []
     for kind in kinds:
         segment = _segment(store, kind, is_stamp_enough=True)
-        if isinstance(segment, str):
+        if isinstance(segment, Unusable):
             return segment
         segments.append(segment)
     if not segments:
-        return "the library has no visual words yet; `mmsearch index` makes them"
-    names = [str(current(store.files, kind)) for kind in (VOCABULARY, *kinds)]
+        return Unusable("the library has no visual words yet; `mmsearch index` makes them")
+    names = [str(current(store.files, VOCABULARY)), *(str(current(store.files, kind)) for kind in kinds)]
     return PublishedWords(vocabulary, InvertedFile(segments, dead=_dead(store, segments)), "+".join(names))
 
 
 def words_state(store: Store) -> tuple[object, ...]:
     """Return what changes with the library, with every publication, and when posting lists are written over."""
-    looks = (look_of(store.files / f"{current(store.files, kind)}.bin") for kind in (BASE, FRESH))
+    looks = (look_of(store.files / f"{current(store.files, kind)}.bin") for kind in _SEGMENTS)
     return store.catalog.meta("revision"), manifest_state(store.files), *looks
 
 
-def words_facts(store: Store) -> dict[str, Any] | None:
+def words_facts(store: Store) -> WordsFacts | None:
     """Return extractor, sizes and counts of the published words, from the sidecars alone; None without words.
 
     Pictures count until they are merged away, those without features too.
@@ -97,7 +115,7 @@ def words_facts(store: Store) -> dict[str, Any] | None:
     vocabulary = _known_facts(store, VOCABULARY)
     if vocabulary is None:
         return None
-    segments = [facts for kind in (BASE, FRESH) if (facts := _known_facts(store, kind)) is not None]
+    segments = [facts for kind in _SEGMENTS if (facts := _known_facts(store, kind)) is not None]
     files = [vocabulary, store.sidecar(CENTRES), *segments]
     return {
         "extractor": vocabulary["extractor"],
@@ -105,39 +123,39 @@ def words_facts(store: Store) -> dict[str, Any] | None:
         "n_words": vocabulary["n_words"],
         "n_images": sum(facts["n_images"] for facts in segments),
         "n_features": sum(facts["n_features"] for facts in segments),
-        "size_bytes": sum(facts["length"] for facts in files if not isinstance(facts, str)),
+        "size_bytes": sum(facts["length"] for facts in files if not isinstance(facts, Unusable)),
     }
 
 
 def words_problems(store: Store) -> dict[str, str]:
     """Return what is wrong with each kind of cache, by reading all of it; nothing for caches there are none of."""
-    found = {kind: _segment(store, kind) for kind in (BASE, FRESH) if current(store.files, kind) is not None}
-    problems = {kind: problem for kind, problem in found.items() if isinstance(problem, str)}
+    segments = {kind: _segment(store, kind) for kind in _SEGMENTS if current(store.files, kind) is not None}
     foreign = _vocabulary_problem(store)
-    found_wrong = {VOCABULARY: foreign} if foreign else vocabulary_problems(store.files)
-    return {**found_wrong, **problems}
+    problems: dict[str, Unusable] = {VOCABULARY: foreign} if foreign else vocabulary_problems(store.files)
+    problems.update({kind: segment for kind, segment in segments.items() if isinstance(segment, Unusable)})
+    return {kind: problem.reason for kind, problem in problems.items()}
 
 
-def _vocabulary(store: Store) -> Vocabulary | str:
+def _vocabulary(store: Store) -> Vocabulary | Unusable:
     return _vocabulary_problem(store) or load_vocabulary(store.files)
 
 
-def _vocabulary_problem(store: Store) -> str | None:
+def _vocabulary_problem(store: Store) -> Unusable | None:
     """Return why the vocabulary is not that of this library; None if it is, or if there is none."""
     facts = store.sidecar(VOCABULARY) if current(store.files, VOCABULARY) is not None else None
-    return facts if isinstance(facts, str) else None
+    return facts if isinstance(facts, Unusable) else None
 
 
-def _known_facts(store: Store, kind: str) -> dict[str, Any] | None:
+def _known_facts(store: Store, kind: Kind[W]) -> W | None:
     facts = store.sidecar(kind)
-    is_known = not isinstance(facts, str) and facts.get("extractor") == extractor_of(store.files).name
-    return facts if is_known and isinstance(facts, dict) else None
+    known = extractor_of(store.files).name
+    return None if isinstance(facts, Unusable) or facts.get("extractor") != known else facts
 
 
-def _segment(store: Store, kind: str, *, is_stamp_enough: bool = False) -> Postings | str:
+def _segment(store: Store, kind: Kind[SegmentSidecar], *, is_stamp_enough: bool = False) -> Postings | Unusable:
     """Open a segment after comparing it with its sidecar and the vocabulary, or say why not."""
     vocabulary = store.sidecar(VOCABULARY)
-    if isinstance(vocabulary, str):
+    if isinstance(vocabulary, Unusable):
         return vocabulary
     expected = {"extractor": extractor_of(store.files).name, "vocabulary": vocabulary["sha256"]}
     return store.load_matching(kind, expected, lambda file, _: Postings.open(file), is_stamp_enough=is_stamp_enough)
@@ -156,15 +174,15 @@ class WordsWriter:
         self._store = store
         found = _vocabulary(store)
         self.vocabulary: Vocabulary | None = None
-        if isinstance(found, str):
+        if isinstance(found, Unusable):
             withdraw(store.files, VOCABULARY)
             withdraw(store.files, CENTRES)
         else:
             self.vocabulary = publish_centres(store, found)  # again, where its graph was lost
         self._segments: dict[str, Postings] = {}
-        for kind in (BASE, FRESH):
+        for kind in _SEGMENTS:
             segment = _segment(store, kind)
-            if isinstance(segment, str):
+            if isinstance(segment, Unusable):
                 withdraw(store.files, kind)
             else:
                 self._segments[kind] = segment
@@ -211,7 +229,7 @@ class WordsWriter:
             self._segments.pop(FRESH, None)
 
     def _in_order(self) -> list[Postings]:
-        return [self._segments[kind] for kind in (BASE, FRESH) if kind in self._segments]
+        return [self._segments[kind] for kind in _SEGMENTS if kind in self._segments]
 
     def _is_time_to_merge(self) -> bool:
         n_base = len(self._segments[BASE].image_ids) if BASE in self._segments else 0
@@ -221,7 +239,7 @@ class WordsWriter:
     def _publish(self, kind: str, words: InvertedFile, *, replaces: Sequence[str] = ()) -> None:
         """Publish what counts of some segments as one."""
         vocabulary = self._store.sidecar(VOCABULARY)
-        assert not isinstance(vocabulary, str)
+        assert not isinstance(vocabulary, Unusable)
         facts = {
             "extractor": vocabulary["extractor"], "vocabulary": vocabulary["sha256"], "n_words": words.n_words,
             "n_images": len(words.image_ids), "n_features": int(words.feature_counts.sum(dtype=np.int64)),

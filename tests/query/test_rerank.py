@@ -12,7 +12,7 @@ from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.images import decode_grey
 from mmsearch.local.extractors import DEFAULT
 from mmsearch.query.rerank import MIN_FEATURES, N_VERIFIED, WEIGHT, LocalQuery, LocalStage, final_order, to_verify
-from mmsearch.records import ImageRecord, LocalEvidence
+from mmsearch.records import ImageRecord, LocalEvidence, Unusable
 from mmsearch.samples import sample_folder
 
 NAMES = ("astronaut", "cat", "coffee", "creek", "dam", "fig", "moose", "rocket")
@@ -82,8 +82,8 @@ def test_what_is_in_common_by_chance_counts_nothing(stage):
 
 def test_an_example_with_few_features_abstains_and_says_so(stage):
     blank = Image.new("RGB", (300, 200), "white")
-    assert (
-        stage.query(features_of(blank)) == f"the example has 0 local features, at least {MIN_FEATURES} are needed"
+    assert stage.query(features_of(blank)) == Unusable(
+        f"the example has 0 local features, at least {MIN_FEATURES} are needed"
     )
     assert isinstance(stage.query(features_of(opened("creek"))), LocalQuery)
 

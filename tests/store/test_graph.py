@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mmsearch.indexes.plans import Measurement, Plan
+from mmsearch.records import Unusable
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import (
@@ -99,7 +100,7 @@ def test_rows_removed_since_are_dead_in_a_graph_that_is_loaded(tmp_path):
 def test_a_graph_of_more_vectors_than_are_there_is_not_used(tmp_path):
     graph_of(tmp_path)
     os.truncate(tmp_path / "vectors-0.f16", 150 * 2 * DIM)
-    assert load_graph(Store.open(tmp_path)) == "the graph covers 200 vectors, of which 150 are there"
+    assert load_graph(Store.open(tmp_path)) == Unusable("the graph covers 200 vectors, of which 150 are there")
 
 
 def test_texts_among_few_vectors_are_scanned_for_whatever_was_measured():
@@ -151,7 +152,7 @@ def test_graph_of_an_older_epoch_is_not_used_and_is_rebuilt(tmp_path):
         store.remove_images([image.image_id for image in store.catalog.images()][:60])
         store.compact()
         assert graph_facts(store) is None
-        assert isinstance(load_graph(store), str)
+        assert isinstance(load_graph(store), Unusable)
         assert update_graph(store, SETTINGS, PROBES)
         assert load_graph(store).index.n_rows == 140
 
@@ -162,7 +163,7 @@ def test_graph_with_a_changed_byte_is_never_loaded_and_is_rebuilt(tmp_path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    assert "differs from its checksum" in load_graph(Store.open(tmp_path))
+    assert "differs from its checksum" in load_graph(Store.open(tmp_path)).reason
     with Store.writer(tmp_path) as store:
         assert update_graph(store, SETTINGS, PROBES)
         assert load_graph(store).index.n_rows == 200
@@ -172,7 +173,7 @@ def test_graph_with_a_changed_byte_is_never_loaded_and_is_rebuilt(tmp_path):
 def test_damaged_manifest_means_no_graph(tmp_path, text):
     graph_of(tmp_path)
     (tmp_path / "manifest.json").write_text(text)
-    assert isinstance(load_graph(Store.open(tmp_path)), str)
+    assert isinstance(load_graph(Store.open(tmp_path)), Unusable)
 
 
 def test_calibration_is_measured_for_texts_and_pictures_apart(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
 from mmsearch.local.extractors import DEFAULT, EXTRACTORS
-from mmsearch.records import FileLook
+from mmsearch.records import FileLook, Unusable
 from mmsearch.store import publish as publish_module
 from mmsearch.store.changes import Changes, TouchedFile
 from mmsearch.store.folder import Store
@@ -66,7 +66,7 @@ def found_by_their_words(folder):
     """Ids of the pictures that a query of their own words finds first."""
     store = Store.open(folder)
     published = load_words(store)
-    assert not isinstance(published, str), published
+    assert not isinstance(published, Unusable), published
     last_id = store.catalog.last_id()
     store.close()
     inverted = published.inverted
@@ -87,7 +87,7 @@ def test_published_words_find_every_picture_by_its_own(tmp_path):
 
 def test_library_without_words_says_so(tmp_path):
     filled(tmp_path)
-    assert "`mmsearch index --local` makes them" in load_words(Store.open(tmp_path))
+    assert "`mmsearch index --local` makes them" in load_words(Store.open(tmp_path)).reason
     assert words_facts(Store.open(tmp_path)) is None
 
 
@@ -178,7 +178,7 @@ def test_damaged_segment_is_never_searched_and_only_its_pictures_need_words_agai
     data[-100] ^= 1
     (tmp_path / name).write_bytes(data)
     store = Store.open(tmp_path)
-    assert f"{name} differs from its checksum" in load_words(store)
+    assert f"{name} differs from its checksum" in load_words(store).reason
     assert [f"visual words are not whole: {name}" in problem for problem in verify(store).problems] == [True]
     store.close()
     with Store.writer(tmp_path) as store:
@@ -195,7 +195,7 @@ def test_damaged_segment_is_never_searched_and_only_its_pictures_need_words_agai
 def test_damaged_vocabulary_takes_all_words_along(tmp_path):
     with_words(tmp_path)
     os.truncate(tmp_path / "vocabulary-1.bin", 5000)
-    assert "vocabulary-1.bin has 5000 bytes" in load_words(Store.open(tmp_path))
+    assert "vocabulary-1.bin has 5000 bytes" in load_words(Store.open(tmp_path)).reason
     with Store.writer(tmp_path) as store:
         writer = WordsWriter(store)
         assert (writer.vocabulary, writer.covered) == (None, set())
@@ -210,7 +210,7 @@ def test_manifest_with_a_damaged_entry_is_never_taken_for_fewer_words(tmp_path, 
     path = tmp_path / "manifest.json"
     path.write_bytes(path.read_bytes().replace(kind.encode() + b'"', kind.encode()[:-1] + b'~"'))
     store = Store.open(tmp_path)
-    assert "manifest.json cannot be read or differs from its own checksum" in load_words(store)
+    assert "manifest.json cannot be read or differs from its own checksum" in load_words(store).reason
     (problem,) = verify(store).problems
     assert problem.startswith("no graph and no visual words can be used: manifest.json")
     store.close()
@@ -238,7 +238,7 @@ def test_repair_drops_damaged_words_and_nothing_else(tmp_path):
         assert verify(store, is_repair=True).n_dropped == 0
         assert verify(store).problems == ()
         assert current(tmp_path, "vocabulary") == "vocabulary-1"
-        assert "no visual words yet" in load_words(store)
+        assert "no visual words yet" in load_words(store).reason
 
 
 def test_words_of_another_catalog_are_refused(tmp_path):
@@ -247,7 +247,7 @@ def test_words_of_another_catalog_are_refused(tmp_path):
     for name in ("manifest.json", *names(tmp_path / "one")):
         shutil.copyfile(tmp_path / "one" / name, tmp_path / "two" / name)
     store = Store.open(tmp_path / "two")
-    assert load_words(store) == "the vocabulary was made for another library"
+    assert load_words(store) == Unusable("the vocabulary was made for another library")
     assert words_facts(store) is None
 
 
@@ -257,7 +257,7 @@ def test_words_newer_than_a_catalog_that_was_restored_are_refused(tmp_path):
     with Store.writer(tmp_path) as store:
         add(store, 10, 10)
     shutil.copyfile(tmp_path / "copy", tmp_path / "catalog.sqlite")
-    assert "a state that is not in the history of this catalog" in load_words(Store.open(tmp_path))
+    assert "a state that is not in the history of this catalog" in load_words(Store.open(tmp_path)).reason
 
 
 def test_words_are_those_of_the_extractor_that_their_library_names(tmp_path, monkeypatch):
@@ -275,7 +275,7 @@ def test_words_of_an_older_extractor_are_made_anew(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(EXTRACTORS, "rootsift-0", replace(DEFAULT, name="rootsift-0"))
         with_words(tmp_path, vocabulary=vocabulary_of(extractor="rootsift-0"))
-    assert f"says extractor rootsift-0, expected {DEFAULT.name}" in load_words(Store.open(tmp_path))
+    assert f"says extractor rootsift-0, expected {DEFAULT.name}" in load_words(Store.open(tmp_path)).reason
     with Store.writer(tmp_path) as store:
         assert WordsWriter(store).covered == set()
 
@@ -297,8 +297,8 @@ def test_untouched_segment_is_mapped_without_being_read(tmp_path, monkeypatch):
         "file_digest",
         lambda file, name: hashed.append(os.path.basename(file.name)) or real(file, name),
     )
-    assert not isinstance(load_words(Store.open(tmp_path)), str)
+    assert not isinstance(load_words(Store.open(tmp_path)), Unusable)
     assert hashed == ["vocabulary-1.bin"]
     os.utime(tmp_path / "words-1.bin")
-    assert not isinstance(load_words(Store.open(tmp_path)), str)
+    assert not isinstance(load_words(Store.open(tmp_path)), Unusable)
     assert "words-1.bin" in hashed
