@@ -1,12 +1,13 @@
 """One embedding worker: a process that reads, decodes and encodes pictures, and returns only numbers.
 
 Run by `mmsearch.processes.start_worker` with ENCODER_FOLDER MAX_MEGAPIXELS; an empty folder is no encoder, for
-local features alone. Every request is a JSON object on a line with `paths`, `embeds` (whether the image tower runs)
-and `local`: `off`, `features`, or the folder of a library whose vocabulary makes words of them. The answers are
-JSON lines, `{"at": i}` before file i and `{"at": null}` before the image tower runs, so that the parent knows which
-file a crash or a hang belongs to, and at the end `{"results": [...], "bytes": n}` followed by n bytes: float32
-vectors, one for every file without "code" if `embeds`, and then the local features of every file with "local", in
-order (`mmsearch.local.packing`). A decoder that crashes or eats memory takes only this process along.
+local features alone. Every request is a JSON object on a line with `paths`, `embeds` (whether the tower runs),
+`local`: `off`, `features`, or the folder of a library whose vocabulary makes words of them, and `extractor`: the
+name of what finds them. The answers are JSON lines, `{"at": i}` before file i and `{"at": null}` before the image
+tower runs, so that the parent knows which file a crash or a hang belongs to, and at the end `{"results": [...],
+"bytes": n}` followed by n bytes: float32 vectors, one for every file without "code" if `embeds`, and then the local
+features of every file with "local", in order (`mmsearch.local.packing`). A decoder that crashes or eats memory
+takes only this process along.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ import numpy as np
 from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.errors import PictureError, VocabularyError
 from mmsearch.images import decode, decode_for_both, decode_grey, memory_for, read_file
+from mmsearch.local.base import LocalExtractor
+from mmsearch.local.extractors import DEFAULT, EXTRACTORS
 from mmsearch.local.packing import Packed, packed_features, packed_words
-from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
 from mmsearch.processes.child import send
 from mmsearch.records import MAX_MEGAPIXELS, FileLook, Matrix, Picture, Pixels, Unusable
 from mmsearch.store.vocabulary import load_vocabulary
@@ -71,6 +73,7 @@ class Job:
 
     embeds: bool = True
     local: str = "off"
+    extractor: LocalExtractor = DEFAULT
 
 
 def embed_files(
@@ -121,7 +124,7 @@ def embed_files(
         if picture is not None and tower is not None:
             pixels.append(picture.pixels)
         if grey is not None:
-            result.update(_described(grey, job.local, local))
+            result.update(_described(grey, job, local))
     on_file(None)
     vectors = tower.encode_images(np.stack(pixels)) if tower and pixels else np.zeros((0, 0), np.float32)
     return results, vectors, local
@@ -153,19 +156,21 @@ def _decoded(
 ) -> tuple[Picture, Pixels | None]:
     """Return the picture for the tower, and grey pixels if local features are wanted; without a tower these."""
     if tower is None:
-        picture = decode_grey(data, longer_side=LONGER_SIDE, max_megapixels=max_megapixels)
+        picture = decode_grey(data, longer_side=job.extractor.longer_side, max_megapixels=max_megapixels)
         return picture, picture.pixels
     if job.local == "off":
         return decode(data, tower.preprocessing, max_megapixels=max_megapixels), None
-    return decode_for_both(data, tower.preprocessing, longer_side=LONGER_SIDE, max_megapixels=max_megapixels)
+    side = job.extractor.longer_side
+    return decode_for_both(data, tower.preprocessing, longer_side=side, max_megapixels=max_megapixels)
 
 
-def _described(grey: Pixels, local: str, found: list[Packed]) -> FileFacts:
+def _described(grey: Pixels, job: Job, found: list[Packed]) -> FileFacts:
     """Append the local features of a picture to `found` and say what they are, or why there are none."""
+    extractor = job.extractor
     try:
-        packed = packed_features(extract_rootsift(grey))
-        if local != "features":  # of the rounded ones, as where features wait for a vocabulary
-            packed = packed_words(_vocabulary(local).quantise(packed.features()))
+        packed = packed_features(extractor.extract(grey))
+        if job.local != "features":  # of the rounded ones, as where features wait for a vocabulary
+            packed = packed_words(_vocabulary(job.local).quantise(packed.features(extractor.dim)))
     except (ImportError, VocabularyError) as error:
         return {"local_error": {"code": "unavailable", "message": str(error)}}
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture keeps its embedding
@@ -209,7 +214,7 @@ def serve(requests: BinaryIO, answers: BinaryIO, encoder_folder: str, max_megapi
         results, vectors, local = embed_files(
             [os.fsencode(path) for path in request["paths"]],
             encoder,
-            job=Job(request["embeds"], request["local"]),
+            job=Job(request["embeds"], request["local"], EXTRACTORS[request["extractor"]]),
             max_megapixels=limit,
             on_file=lambda position: send(answers, {"at": position}),
         )

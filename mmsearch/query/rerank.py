@@ -20,8 +20,8 @@ from mmsearch.bow.inverted_file import InvertedFile
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
 from mmsearch.errors import PictureError, QueryError
 from mmsearch.images.copies import corner_of
+from mmsearch.local.extractors import EXTRACTORS
 from mmsearch.local.geometry import verify
-from mmsearch.local.sift import LONGER_SIDE
 from mmsearch.processes.decoder import PictureDecoder
 from mmsearch.query.encode import limits_of, named, read_example
 from mmsearch.records import (
@@ -80,6 +80,7 @@ class LocalStage:
 
     def __init__(self, vocabulary: Vocabulary, inverted: InvertedFile) -> None:
         self.vocabulary, self.inverted = vocabulary, inverted
+        self.extractor = EXTRACTORS[vocabulary.extractor]
 
     def query(self, features: LocalFeatures) -> LocalQuery | Unusable:
         """Return the features of an example picture as words, or why they cannot say anything."""
@@ -128,12 +129,13 @@ class LocalStage:
         matches = self.inverted.matches(query.words, [image.image_id for image in images])
         for image, own in zip(images, matches, strict=True):
             size = (image.width, image.height)
-            seen = verify(features, own, _frame(size))
+            frame = self.extractor.frame(size)
+            seen = verify(features, own, frame)
             found[image.image_id] = LocalEvidence(
                 score=scores.get(image.image_id, 0.0),
-                inliers=_pairs_in_originals(seen, query, own, size),
+                inliers=_pairs_in_originals(seen, query, own, frame, size),
                 is_verified=seen.is_accepted,
-                homography=_in_originals(seen, query, size),
+                homography=_in_originals(seen, query, frame, size),
                 reason=seen.reason,
                 is_mark=seen.is_mark,
             )
@@ -180,7 +182,7 @@ class LocalReader:
         limits = limits_of(self.store, example)
         try:
             with named(name):
-                features = self._decoder().local_features(source, box=example.box, limits=limits)
+                features = self._decoder().local_features(source, stage.extractor, box=example.box, limits=limits)
         except PictureError as error:
             if isinstance(example.value, int) and not is_demanded:  # its vector can be asked without its file
                 return None, f"{error}: the local stage abstains"
@@ -298,7 +300,7 @@ def final_order(cosines: Scores, scores: Scores, evidence: dict[int, LocalEviden
 
 
 def _pairs_in_originals(
-    seen: Verification, query: LocalQuery, matches: LocalMatches, size: tuple[int, int]
+    seen: Verification, query: LocalQuery, matches: LocalMatches, frame: tuple[int, int], size: tuple[int, int]
 ) -> tuple[tuple[float, float, float, float], ...]:
     """Return where the inliers are in the upright originals of the example and of the picture."""
     if not len(seen.inliers):
@@ -307,20 +309,20 @@ def _pairs_in_originals(
     here = features.to_original(features.positions[seen.inliers[:, 0]]) + np.asarray(query.corner, np.float32)
     place = {feature: row for row, feature in enumerate(matches.features.tolist())}
     there = matches.positions[[place[feature] for feature in seen.inliers[:, 1].tolist()]]
-    zoom = np.divide(size, _frame(size))
+    zoom = np.divide(size, frame)
     moved = (there + 0.5) * zoom - 0.5
     return tuple((float(a), float(b), float(c), float(d)) for (a, b), (c, d) in zip(here, moved, strict=True))
 
 
 def _in_originals(
-    seen: Verification, query: LocalQuery, size: tuple[int, int]
+    seen: Verification, query: LocalQuery, frame: tuple[int, int], size: tuple[int, int]
 ) -> tuple[tuple[float, ...], ...] | None:
     """Return the homography between the frames as one between the upright originals."""
     if seen.homography is None:
         return None
     here = _from_original(query.features.size, query.features.original_size)
     here[:, 2] -= here[:, :2] @ np.asarray(query.corner)  # an affine matrix: its last row stays
-    there = _from_original(_frame(size), size)
+    there = _from_original(frame, size)
     moved = np.linalg.inv(there) @ seen.homography @ here
     return tuple(tuple(float(value) for value in row) for row in moved / moved[2, 2])
 
@@ -329,9 +331,3 @@ def _from_original(frame: tuple[int, int], original: tuple[int, int]) -> NDArray
     """Return the matrix that takes pixels of an original to those of its frame; pixels are counted at centres."""
     x, y = frame[0] / original[0], frame[1] / original[1]
     return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
-
-
-def _frame(size: tuple[int, int]) -> tuple[int, int]:
-    """Return the (width, height) at which a picture is looked at for its local features."""
-    ratio = min(1.0, LONGER_SIDE / max(size))
-    return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))

@@ -6,7 +6,6 @@ is no graph that is whole they are compared all the same, so it may be missing a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -17,7 +16,8 @@ import numpy as np
 
 from mmsearch.bow.vocabulary import MAX_EXACT, Vocabulary
 from mmsearch.indexes.hnsw import HnswIndex
-from mmsearch.local.sift import EXTRACTOR
+from mmsearch.local.base import LocalExtractor
+from mmsearch.local.extractors import DEFAULT, EXTRACTORS
 from mmsearch.records import Unusable
 from mmsearch.store.publish import Kind, Sidecar, current, load_matching, manifest_problem, next_name, sidecar_of
 
@@ -52,17 +52,19 @@ _EFFORT = 64  # finds the nearest of 65,536 words for 99.6 % of features, in a f
 _MIN_FOUND = 0.99  # of the centroids when asked for themselves: equal ones may damage a graph
 
 
-def load_vocabulary(
-    folder: Path, expected: Mapping[str, object] | None = None, *, n_threads: int = -1
-) -> Vocabulary | Unusable:
+def extractor_of(folder: Path) -> LocalExtractor:
+    """Return the local extractor of the words of a library; the default where there are none, or of one unknown."""
+    facts = sidecar_of(folder, VOCABULARY)
+    return DEFAULT if isinstance(facts, Unusable) else EXTRACTORS.get(str(facts.get("extractor")), DEFAULT)
+
+
+def load_vocabulary(folder: Path, *, n_threads: int = -1) -> Vocabulary | Unusable:
     """Return the vocabulary of a library after hashing it, with its graph if that is whole; or why there is none.
 
     Parameters
     ----------
     folder : Path
         The library.
-    expected : mapping, optional
-        What its sidecar must say.
     n_threads : int
         The graph is searched with; -1 for all cores.
     """
@@ -70,17 +72,19 @@ def load_vocabulary(
         none_yet = "the library has no visual words; `mmsearch index --local` makes them from about 10 pictures on"
         return Unusable(manifest_problem(folder) or none_yet)
 
-    def load(file: BinaryIO, _: VocabularySidecar) -> Vocabulary:
-        return Vocabulary.load(file, extractor=EXTRACTOR)
+    extractor = extractor_of(folder).name
 
-    vocabulary = load_matching(folder, VOCABULARY, {**(expected or {}), "extractor": EXTRACTOR}, load)
+    def load(file: BinaryIO, _: VocabularySidecar) -> Vocabulary:
+        return Vocabulary.load(file, extractor=extractor)
+
+    vocabulary = load_matching(folder, VOCABULARY, {"extractor": extractor}, load)
     if isinstance(vocabulary, Unusable):
         return vocabulary
     graph = _graph(folder, vocabulary)
     return vocabulary if isinstance(graph, Unusable) else on_graph(vocabulary, graph, n_threads=n_threads)
 
 
-def publish_vocabulary(store: Store, vocabulary: Vocabulary, facts: Mapping[str, object]) -> Vocabulary:
+def publish_vocabulary(store: Store, vocabulary: Vocabulary) -> Vocabulary:
     """Publish a vocabulary, and its graph where one is worth it; return it as `load_vocabulary` does.
 
     Raises
@@ -88,7 +92,7 @@ def publish_vocabulary(store: Store, vocabulary: Vocabulary, facts: Mapping[str,
     StorageError
         If the disk refuses.
     """
-    facts = {**facts, "extractor": vocabulary.extractor, "n_words": vocabulary.n_words, "dim": vocabulary.dim}
+    facts = {"extractor": vocabulary.extractor, "n_words": vocabulary.n_words, "dim": vocabulary.dim}
     store.publish(VOCABULARY, next_name(store.files, VOCABULARY), vocabulary.save, facts)
     return publish_centres(store, vocabulary)
 
@@ -116,11 +120,11 @@ def publish_centres(store: Store, vocabulary: Vocabulary) -> Vocabulary:
     return faster
 
 
-def vocabulary_problems(folder: Path, expected: Mapping[str, object]) -> dict[str, Unusable]:
+def vocabulary_problems(folder: Path) -> dict[str, Unusable]:
     """Return what is wrong with vocabulary and graph, by reading all of them, if there are any."""
     if current(folder, VOCABULARY) is None:
         return {}
-    vocabulary = load_vocabulary(folder, expected)
+    vocabulary = load_vocabulary(folder)
     if isinstance(vocabulary, Unusable):
         return {VOCABULARY: vocabulary}
     graph = _graph(folder, vocabulary) if current(folder, CENTRES) is not None else None

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from mmsearch.bow.inverted_file import InvertedFile
 from mmsearch.bow.postings import Postings, build_postings
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
-from mmsearch.local.sift import EXTRACTOR
+from mmsearch.local.base import LocalExtractor
+from mmsearch.local.extractors import DEFAULT, EXTRACTORS
 from mmsearch.records import Unusable, WordsFacts
 from mmsearch.store.folder import Store
 from mmsearch.store.matrix import look_of
@@ -34,6 +35,7 @@ from mmsearch.store.vocabulary import (
     CENTRES,
     VOCABULARY,
     VocabularySidecar,
+    extractor_of,
     load_vocabulary,
     publish_centres,
     publish_vocabulary,
@@ -55,7 +57,6 @@ BASE: Final[Kind[SegmentSidecar]] = Kind("words")
 FRESH: Final[Kind[SegmentSidecar]] = Kind("fresh")
 _SEGMENTS = (BASE, FRESH)
 W = TypeVar("W", VocabularySidecar, SegmentSidecar)
-_EXPECTED = {"extractor": EXTRACTOR}
 _MERGE_SHARE = 0.2  # of the base: more in the fresh segment, or dead, and all are merged
 
 
@@ -130,15 +131,13 @@ def words_problems(store: Store) -> dict[str, str]:
     """Return what is wrong with each kind of cache, by reading all of it; nothing for caches there are none of."""
     segments = {kind: _segment(store, kind) for kind in _SEGMENTS if current(store.files, kind) is not None}
     foreign = _vocabulary_problem(store)
-    problems: dict[str, Unusable] = (
-        {VOCABULARY: foreign} if foreign else vocabulary_problems(store.files, _EXPECTED)
-    )
+    problems: dict[str, Unusable] = {VOCABULARY: foreign} if foreign else vocabulary_problems(store.files)
     problems.update({kind: segment for kind, segment in segments.items() if isinstance(segment, Unusable)})
     return {kind: problem.reason for kind, problem in problems.items()}
 
 
 def _vocabulary(store: Store) -> Vocabulary | Unusable:
-    return _vocabulary_problem(store) or load_vocabulary(store.files, _EXPECTED)
+    return _vocabulary_problem(store) or load_vocabulary(store.files)
 
 
 def _vocabulary_problem(store: Store) -> Unusable | None:
@@ -149,7 +148,8 @@ def _vocabulary_problem(store: Store) -> Unusable | None:
 
 def _known_facts(store: Store, kind: Kind[W]) -> W | None:
     facts = store.sidecar(kind)
-    return None if isinstance(facts, Unusable) or facts.get("extractor") != EXTRACTOR else facts
+    known = extractor_of(store.files).name
+    return None if isinstance(facts, Unusable) or facts.get("extractor") != known else facts
 
 
 def _segment(store: Store, kind: Kind[SegmentSidecar], *, is_stamp_enough: bool = False) -> Postings | Unusable:
@@ -157,7 +157,7 @@ def _segment(store: Store, kind: Kind[SegmentSidecar], *, is_stamp_enough: bool 
     vocabulary = store.sidecar(VOCABULARY)
     if isinstance(vocabulary, Unusable):
         return vocabulary
-    expected = {**_EXPECTED, "vocabulary": vocabulary["sha256"]}
+    expected = {"extractor": extractor_of(store.files).name, "vocabulary": vocabulary["sha256"]}
     return store.load_matching(kind, expected, lambda file, _: Postings.open(file), is_stamp_enough=is_stamp_enough)
 
 
@@ -190,13 +190,18 @@ class WordsWriter:
         self.covered = {int(i) for segment in self._segments.values() for i in segment.image_ids}
 
     @property
+    def extractor(self) -> LocalExtractor:
+        """What the words are made of, and those of a vocabulary yet to be learned."""
+        return DEFAULT if self.vocabulary is None else EXTRACTORS[self.vocabulary.extractor]
+
+    @property
     def n_pending(self) -> int:
         """Pictures added since the last flush."""
         return len(self._pending)
 
     def publish_vocabulary(self, vocabulary: Vocabulary) -> Vocabulary:
         """Publish and return the vocabulary that all words from now on are of; the library must have none yet."""
-        self.vocabulary = publish_vocabulary(self._store, vocabulary, _EXPECTED)
+        self.vocabulary = publish_vocabulary(self._store, vocabulary)
         return self.vocabulary
 
     def add(self, image_id: int, words: ImageWords) -> None:
@@ -236,7 +241,7 @@ class WordsWriter:
         vocabulary = self._store.sidecar(VOCABULARY)
         assert not isinstance(vocabulary, Unusable)
         facts = {
-            **_EXPECTED, "vocabulary": vocabulary["sha256"], "n_words": words.n_words,
+            "extractor": vocabulary["extractor"], "vocabulary": vocabulary["sha256"], "n_words": words.n_words,
             "n_images": len(words.image_ids), "n_features": int(words.feature_counts.sum(dtype=np.int64)),
         }  # fmt: skip
         name = next_name(self._store.files, kind)

@@ -3,16 +3,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
-from mmsearch.local.sift import DIM as WIDTH
-from mmsearch.local.sift import EXTRACTOR
+from mmsearch.local.extractors import DEFAULT, EXTRACTORS
 from mmsearch.records import FileLook, Unusable
 from mmsearch.store import publish as publish_module
-from mmsearch.store import words as words_module
 from mmsearch.store.changes import Changes, TouchedFile
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import current
@@ -24,8 +23,8 @@ from tests.store.test_store import DIM, file, filled
 N_WORDS = 64
 
 
-def vocabulary_of(seed=0, extractor=EXTRACTOR):
-    descriptors = np.abs(random_units(1000, WIDTH, seed))
+def vocabulary_of(seed=0, extractor=DEFAULT.name):
+    descriptors = np.abs(random_units(1000, DEFAULT.dim, seed))
     return Vocabulary.train(descriptors, N_WORDS, extractor=extractor, max_iterations=1)
 
 
@@ -70,8 +69,9 @@ def found_by_their_words(folder):
     assert not isinstance(published, Unusable), published
     last_id = store.catalog.last_id()
     store.close()
-    best = {i: published.inverted.search(words_of(i), 1)[1] for i in range(1, last_id + 1)}
-    return {i for i, ids in best.items() if list(ids) == [i]}
+    inverted = published.inverted
+    best = {i: inverted.scores(words_of(i)).argmax() for i in range(1, last_id + 1)}
+    return {i for i, place in best.items() if inverted.image_ids[place] == i}
 
 
 def names(folder):
@@ -96,7 +96,7 @@ def test_facts_count_pictures_words_features_and_bytes(tmp_path):
     facts = words_facts(Store.open(tmp_path))
     size = sum((tmp_path / name).stat().st_size for name in names(tmp_path) if name.endswith(".bin"))
     assert (facts["n_images"], facts["n_words"], facts["n_features"], facts["size_bytes"]) == (20, 64, 400, size)
-    assert facts["extractor"] == EXTRACTOR
+    assert facts["extractor"] == DEFAULT.name
 
 
 def test_few_new_pictures_go_to_the_fresh_segment_and_many_are_merged(tmp_path):
@@ -260,11 +260,22 @@ def test_words_newer_than_a_catalog_that_was_restored_are_refused(tmp_path):
     assert "a state that is not in the history of this catalog" in load_words(Store.open(tmp_path)).reason
 
 
+def test_words_are_those_of_the_extractor_that_their_library_names(tmp_path, monkeypatch):
+    other = replace(DEFAULT, name="other-1")
+    monkeypatch.setitem(EXTRACTORS, other.name, other)
+    with_words(tmp_path, vocabulary=vocabulary_of(extractor=other.name))
+    assert words_facts(Store.open(tmp_path))["extractor"] == load_words(Store.open(tmp_path)).vocabulary.extractor
+    with Store.writer(tmp_path) as store:
+        writer = WordsWriter(store)
+        assert writer.extractor is other
+        assert len(writer.covered) == 20
+
+
 def test_words_of_an_older_extractor_are_made_anew(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(words_module, "_EXPECTED", {"extractor": "rootsift-0"})
+        patch.setitem(EXTRACTORS, "rootsift-0", replace(DEFAULT, name="rootsift-0"))
         with_words(tmp_path, vocabulary=vocabulary_of(extractor="rootsift-0"))
-    assert f"says extractor rootsift-0, expected {EXTRACTOR}" in load_words(Store.open(tmp_path)).reason
+    assert f"says extractor rootsift-0, expected {DEFAULT.name}" in load_words(Store.open(tmp_path)).reason
     with Store.writer(tmp_path) as store:
         assert WordsWriter(store).covered == set()
 
