@@ -58,36 +58,84 @@ MarginOption = Annotated[
         min=0.0001, help="Of the contrastive loss (default: 1) or of triplets (default: 0.2).", show_default=False
     ),
 ]
+CaptionsArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SET",
+        help="Captioned pictures, as for bench retrieval: a folder with captions.jsonl, COCO or Karpathy JSON, "
+        "a Flickr8k/30k token file, or a set of the datasets library.",
+    ),
+]
+ImageColumnOption = Annotated[
+    str | None, typer.Option(metavar="C", help="Column of the pictures in a set of the datasets library.")
+]
+TextColumnOption = Annotated[
+    str | None, typer.Option(metavar="C", help="Column of the captions in a set of the datasets library.")
+]
+KeepOption = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Share of the base that is kept: 0 suits pictures like those of the set best, 0.5 others too.",
+    ),
+]
+LossOption = Annotated[Loss, typer.Option(help="What is made small.")]
+ThingsArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[SET]",
+        help="Pictures of the same things: a folder a class or groups, as for bench instance, or a table of "
+        "pairs with the columns a,b,y (1: the same thing, 0: not).",
+        show_default=False,
+    ),
+]
+FromLibraryOption = Annotated[
+    bool,
+    typer.Option(
+        "--from-library",
+        help="Learn from the pictures of the library and warped copies of them, without any labels.",
+    ),
+]
+KeepBesideOption = Annotated[
+    float, typer.Option(min=0.0, max=0.99, help="Share of the base's own descriptor, beside the projected one.")
+]
+DimensionsOption = Annotated[int, typer.Option("--dim", min=2, help="Dimensions of the projection at most.")]
+PowerOption = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="Of the whitening it begins with: lower keeps more of the base.")
+]
+WarpsOption = Annotated[
+    int, typer.Option("--warps", min=1, max=64, help="With --from-library: copies of every picture.")
+]
+ClassesArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SET",
+        help="Labelled pictures, as for bench classify: a folder a class, a folder with labels.csv, or a set "
+        "of the datasets library.",
+    ),
+]
+MoreLabelsOption = Annotated[
+    Path | None,
+    typer.Option("--labels-file", metavar="F", help="More labels, one a line, of which there are no pictures."),
+]
+TemplatesOption = Annotated[
+    list[str] | None,
+    typer.Option("--template", metavar="T", help="Prompt with {} for the label; repeatable."),
+]
 
 
 @train.command()
 def captions(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SET",
-            help="Captioned pictures, as for bench retrieval: a folder with captions.jsonl, COCO or Karpathy JSON, "
-            "a Flickr8k/30k token file, or a set of the datasets library.",
-        ),
-    ],
+    source: CaptionsArgument,
     out: FolderOption,
     base: BaseOption = "offline",
     images: ImagesOption = None,
     split: SplitOption = None,
-    image_column: Annotated[
-        str | None, typer.Option(metavar="C", help="Column of the pictures in a set of the datasets library.")
-    ] = None,
-    text_column: Annotated[
-        str | None, typer.Option(metavar="C", help="Column of the captions in a set of the datasets library.")
-    ] = None,
-    keep: Annotated[
-        float,
-        typer.Option(
-            min=0.0, max=1.0,
-            help="Share of the base that is kept: 0 suits pictures like those of the set best, 0.5 others too.",
-        ),
-    ] = 0.5,
-    loss: Annotated[Loss, typer.Option(help="What is made small.")] = "infonce",
+    image_column: ImageColumnOption = None,
+    text_column: TextColumnOption = None,
+    keep: KeepOption = 0.5,
+    loss: LossOption = "infonce",
     margin: MarginOption = None,
     validation: ValidationOption = 0.15,
     epochs: EpochsOption = None,
@@ -136,37 +184,17 @@ def captions(
 @train.command()
 def pairs(
     out: FolderOption,
-    source: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[SET]",
-            help="Pictures of the same things: a folder a class or groups, as for bench instance, or a table of "
-            "pairs with the columns a,b,y (1: the same thing, 0: not).",
-            show_default=False,
-        ),
-    ] = None,
-    is_of_library: Annotated[
-        bool,
-        typer.Option(
-            "--from-library",
-            help="Learn from the pictures of the library and warped copies of them, without any labels.",
-        ),
-    ] = False,
+    source: ThingsArgument = None,
+    is_of_library: FromLibraryOption = False,
     library: LibraryOption = None,
     base: BaseOption = "cnn:rmac+middle",
     images: ImagesOption = None,
-    keep: Annotated[
-        float, typer.Option(min=0.0, max=0.99, help="Share of the base's own descriptor, beside the projected one.")
-    ] = 0.0,
-    loss: Annotated[Loss, typer.Option(help="What is made small.")] = "contrastive",
+    keep: KeepBesideOption = 0.0,
+    loss: LossOption = "contrastive",
     margin: MarginOption = None,
-    n_components: Annotated[int, typer.Option("--dim", min=2, help="Dimensions of the projection at most.")] = 512,
-    power: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Of the whitening it begins with: lower keeps more of the base.")
-    ] = 1.0,
-    n_warps: Annotated[
-        int, typer.Option("--warps", min=1, max=64, help="With --from-library: copies of every picture.")
-    ] = 12,
+    n_components: DimensionsOption = 512,
+    power: PowerOption = 1.0,
+    n_warps: WarpsOption = 12,
     validation: ValidationOption = 0.15,
     epochs: Annotated[int, typer.Option(min=1, help="At most.")] = 40,
     batch: Annotated[int, typer.Option("--batch", min=2, help="Pairs a step.")] = 512,
@@ -212,24 +240,11 @@ def pairs(
 
 @train.command()
 def classes(
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SET",
-            help="Labelled pictures, as for bench classify: a folder a class, a folder with labels.csv, or a set "
-            "of the datasets library.",
-        ),
-    ],
+    source: ClassesArgument,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File for the classifier.")],
     base: BaseOption = "offline",
-    labels_file: Annotated[
-        Path | None,
-        typer.Option("--labels-file", metavar="F", help="More labels, one a line, of which there are no pictures."),
-    ] = None,
-    templates: Annotated[
-        list[str] | None,
-        typer.Option("--template", metavar="T", help="Prompt with {} for the label; repeatable."),
-    ] = None,
+    labels_file: MoreLabelsOption = None,
+    templates: TemplatesOption = None,
     split: SplitOption = None,
     seed: SeedOption = 0,
     is_forced: ForceOption = False,

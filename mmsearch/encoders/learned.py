@@ -176,6 +176,8 @@ def _with_heads(base: EagerEncoder, arrays: Arrays, keep: float) -> EagerEncoder
 
     if base.text_tower is None:
         raise ValueError("a base that knows no words has one tower, there are heads for two")
+    if any(len(arrays[f"{side}.outer.weight"]) != base.dim for side in ("image", "text")):
+        raise ValueError(f"its heads are not of {base.dim} dimensions")
 
     class Tower(torch.nn.Module):
         def __init__(self, tower: torch.nn.Module, side: str) -> None:

@@ -115,13 +115,9 @@ def adapt_to_captions(
         Pictures with their captions.
     base : str
         Model whose towers are used as they are, as for `prepare_encoder`.
-    folder : TrainingFolder
-        Where the encoder goes.
-    options : CaptionOptions
-        How it is taught.
-    setting : Setting
-        With what, and whom to tell.
-    is_resuming : bool
+    folder, options, setting
+        Where the encoder goes, how it is taught, and with what.
+    is_resuming
         Go on with a run that was killed.
 
     Returns
@@ -132,9 +128,7 @@ def adapt_to_captions(
     Raises
     ------
     TrainingError
-        If the base knows no words, the set is too small or tells nothing apart, or a state is of another run.
-    GroundTruthError, EncoderError, StorageError
-        As for a benchmark.
+        If the base knows no words, the set says too little, or a state is of another run.
     """
     started = time.monotonic()
     folder.check()
@@ -148,13 +142,9 @@ def adapt_to_captions(
     options = options.suited(len(captioned.train))
     settings = {"base": encoder.encoder.fingerprint, "data": captioned.digest(), **vars(options)}
     heads = teach_heads(
-        captioned.train,
-        captioned.validation,
-        options,
-        logit_scale=encoder.encoder.logit_scale,
-        state=RunState(folder.state, settings, is_resuming),
-        on_epoch=lambda done, total: setting.on_progress("train", done, total),
-    )
+        captioned.train, captioned.validation, options, logit_scale=encoder.encoder.logit_scale,
+        state=RunState(folder.state, settings, is_resuming), on_epoch=setting.on_epoch,
+    )  # fmt: skip
     report = _judged(captioned, heads, options)
     if report.improvement.is_certain:
         folder.write(_config(encoder, heads, options), heads.arrays)

@@ -90,12 +90,8 @@ def adapt_to_pairs(
         Where pictures and things come from.
     base : str
         Encoder whose image vectors are projected; what is written knows no words.
-    folder : TrainingFolder
-        Where the encoder goes.
-    options : PairOptions
-        How it is taught.
-    setting : Setting
-        With what, and whom to tell.
+    folder, options, setting
+        Where the encoder goes, how it is taught, and with what.
     is_resuming : bool
         Go on with a run that was killed.
 
@@ -108,8 +104,6 @@ def adapt_to_pairs(
     ------
     TrainingError
         If there are too few things, or a state is of another run.
-    GroundTruthError, EncoderError, StorageError
-        As for a benchmark.
     """
     started = time.monotonic()
     encoder = setting.encoder(base)
@@ -118,13 +112,9 @@ def adapt_to_pairs(
     train = features.of_things(shown)
     settings = {"base": encoder.encoder.fingerprint, "data": _digest(features), **vars(options)}
     learned = teach_projection(
-        train,
-        features,
-        held_out,
-        options,
-        state=RunState(folder.state, settings, is_resuming),
-        on_epoch=lambda done, total: setting.on_progress("train", done, total),
-    )
+        train, features, held_out, options,
+        state=RunState(folder.state, settings, is_resuming), on_epoch=setting.on_epoch,
+    )  # fmt: skip
     report = replace(
         _judged(name, features, held_out, learned, options),
         base=encoder.encoder.name,

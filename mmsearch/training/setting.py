@@ -20,3 +20,7 @@ class Setting:
     def encoder(self, model: str) -> SetEncoder:
         """Return an encoder for sets; its vectors are kept in the cache."""
         return SetEncoder(model, cache=self.cache, on_progress=self.on_progress, notify=self.notify)
+
+    def on_epoch(self, done: int, total: int) -> None:
+        """Tell how many epochs are done, of at most how many."""
+        self.on_progress("train", done, total)
