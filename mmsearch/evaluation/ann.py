@@ -20,8 +20,7 @@ from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.plans import EXACT, K, Plan, ann_recall_at_k, picture_queries, single_query_ms
 from mmsearch.records import Matrix
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, PublishedGraph, followed, graph_in_memory, load_graph, plan_json
-from mmsearch.store.matrix import open_rows
+from mmsearch.store.graph import GraphSettings, PublishedGraph, followed, plan_json
 
 DEFINITIONS = {
     "recall@10": "share of the exact ten nearest neighbours that the graph finds, mean over queries",
@@ -92,16 +91,16 @@ def _measured(
     seed: int,
     on_progress: OnProgress,
 ) -> dict[str, Any]:
-    with store.catalog.reading():
-        dead = store.catalog.dead_rows()
+    with store.reading():
+        dead = store.dead_rows()
         if store.n_rows - len(dead) <= K:
             raise QueryError(
                 f"{store.folder} holds {store.n_rows - len(dead)} vectors; to measure its index takes more than {K}"
             )
-        loaded = load_graph(store)
-        graph = graph_in_memory(store, settings, on_progress=on_progress) if isinstance(loaded, str) else loaded
+        loaded = store.graph.load()
+        graph = store.graph.in_memory(settings, on_progress=on_progress) if isinstance(loaded, str) else loaded
         plans = followed(graph.plans, store.n_rows - len(dead))
-        matrix = open_rows(store.vectors_path(store.epoch), graph.index.n_rows, store.dim)
+        matrix = store.first_rows(graph.index.n_rows)
     exact = ExactIndex(matrix, dead)
     efforts = graph.index.efforts if efforts is None else efforts
     queries = {"text": texts[:n_queries], "image": picture_queries(matrix, n_queries, seed=seed)}
@@ -132,8 +131,8 @@ def _index_facts(
 ) -> dict[str, Any]:
     facts = graph.index.facts
     return {
-        "model": store.catalog.meta("model"),
-        "n_vectors": store.n_rows - store.catalog.count("dead"),
+        "model": store.setting("model"),
+        "n_vectors": store.n_rows - store.n_dead,
         "n_in_graph": facts.n_held,
         "n_dead_in_graph": len(graph.index.dead),
         "dim": store.dim,

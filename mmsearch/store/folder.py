@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -34,9 +34,14 @@ from mmsearch.store.publish import (
     storage_errors,
     sync,
 )
+from mmsearch.store.query_cache import RememberedQueries
 from mmsearch.store.rows import append_vectors, give_up_digest, renumber
 from mmsearch.store.sqlite_errors import sqlite_errors
 from mmsearch.system import shown_path, sync_folder
+
+if TYPE_CHECKING:
+    from mmsearch.store.graph import LibraryGraph
+    from mmsearch.store.words import LibraryWords
 
 T = TypeVar("T")
 _MAX_MEGAPIXELS = "max_megapixels"  # setting
@@ -223,10 +228,20 @@ class Store(Pictures):
         """
         state = self.epoch, self.n_rows, self.vectors_look()
         if self._matrix is None or state != self._matrix_state:
-            matrix = open_rows(self.vectors_path(self.epoch), self.lost_rows().start, self.dim)
+            matrix = self.first_rows(self.lost_rows().start)
             self._refuse_foreign(matrix)
             self._matrix, self._matrix_state = matrix, state
         return self._matrix
+
+    def first_rows(self, n_rows: int) -> HalfRows:
+        """Return the first `n_rows` of the committed vectors, as `matrix` does, compared with nothing.
+
+        Raises
+        ------
+        LibraryDamagedError
+            If there are fewer.
+        """
+        return open_rows(self.vectors_path(self.epoch), n_rows, self.dim)
 
     def _refuse_foreign(self, matrix: HalfRows) -> None:
         """Raise if most of a few rows differ from their checksums: that is another file, and no damage."""
@@ -294,6 +309,25 @@ class Store(Pictures):
         return [problem for problem in problems if problem]
 
     # -- caches --------------------------------------------------------------------------------------
+
+    @property
+    def graph(self) -> LibraryGraph:
+        """The HNSW graph over the vectors, with the plans of searches."""
+        from mmsearch.store.graph import LibraryGraph
+
+        return LibraryGraph(self)
+
+    @property
+    def words(self) -> LibraryWords:
+        """The visual words of the pictures."""
+        from mmsearch.store.words import LibraryWords
+
+        return LibraryWords(self)
+
+    @property
+    def remembered(self) -> RememberedQueries:
+        """The vectors of texts that were looked for."""
+        return RememberedQueries(self)
 
     def sidecar(self, kind: str) -> dict[str, Any] | str:
         """Return the sidecar of a published cache if it was made from this library, or why not; reads no cache."""

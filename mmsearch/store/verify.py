@@ -7,10 +7,9 @@ from mmsearch.store.folder import Store
 from mmsearch.store.graph import KIND
 from mmsearch.store.history import history_problem
 from mmsearch.store.lock import is_being_written
-from mmsearch.store.matrix import open_rows, row_checksum, stored_rows
-from mmsearch.store.publish import current, manifest_problem, withdraw
+from mmsearch.store.matrix import row_checksum, stored_rows
+from mmsearch.store.publish import manifest_problem, withdraw
 from mmsearch.store.sqlite_errors import sqlite_errors
-from mmsearch.store.words import words_problems
 
 _NAMED = 5  # damaged pictures named in full
 _BLOCK = 65_536  # rows checked at a time
@@ -28,7 +27,7 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         problems += store.problems()
         damaged = damaged_rows(store)
         problems += _vector_problems(store, damaged)
-        n_rows, graph, words = store.n_rows, _graph_problem(store), words_problems(store)
+        n_rows, graph, words = store.n_rows, store.graph.problem(), store.words.problems()
         manifest = manifest_problem(store.files)
     if history_problem(store.files, store.catalog) is None:  # else they may have been acknowledged
         problems += _surplus_problems(store)
@@ -52,7 +51,7 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
 def damaged_rows(store: Store) -> list[int]:
     """Return the rows, used or not, that are there and whose bytes differ from their checksum."""
     n_present = store.lost_rows().start
-    matrix = open_rows(store.vectors_path(store.epoch), n_present, store.dim)
+    matrix = store.first_rows(n_present)
     damaged: list[int] = []
     for start in range(0, n_present, _BLOCK):
         rows = range(start, min(start + _BLOCK, n_present))
@@ -102,11 +101,3 @@ def _catalog_problems(store: Store) -> list[str]:
             (not store.has_vectors,),
         ).fetchone()[0]
     return [*problems, *([f"{orphans} pictures name vectors that are not listed"] if orphans else [])]
-
-
-def _graph_problem(store: Store) -> str | None:
-    if current(store.files, KIND) is None:
-        return None
-    # One of an older epoch is stale, not damaged: search leaves it alone and `index` replaces it.
-    found = store.load_matching(KIND, {"dim": store.dim}, lambda file, facts: None)
-    return found if isinstance(found, str) else None

@@ -18,7 +18,7 @@ from mmsearch.errors import LibraryDamagedError
 from mmsearch.store import verify as proof
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, graph_facts, load_graph, update_graph
+from mmsearch.store.graph import GraphSettings
 from mmsearch.store.note import HISTORY
 from mmsearch.store.verify import verify
 from tests.conftest import random_units
@@ -45,7 +45,7 @@ def add(folder, first, n, seed):
     with Store.writer(folder) as store:
         vectors = random_units(n, DIM, seed)
         store.commit(Changes(stored=[file(first + i, vector) for i, vector in enumerate(vectors)]))
-        update_graph(store, SETTINGS, random_units(5, DIM, seed=4))
+        store.graph.update(SETTINGS, random_units(5, DIM, seed=4))
     return vectors
 
 
@@ -71,10 +71,10 @@ def test_as_many_pictures_as_were_lost_do_not_make_the_old_graph_fit_a_restored_
         store.note_history()
         vectors = random_units(10, DIM, seed=2)
         store.commit(Changes(stored=[file(200 + i, vector) for i, vector in enumerate(vectors)]))
-        assert "is not in the history" in load_graph(store)
-        assert graph_facts(store) is None
-        update_graph(store, SETTINGS, random_units(5, DIM, seed=4))
-        graph = load_graph(store).index
+        assert "is not in the history" in store.graph.load()
+        assert store.graph.facts() is None
+        store.graph.update(SETTINGS, random_units(5, DIM, seed=4))
+        graph = store.graph.load().index
     _, rows = graph.search(vectors, 1)
     assert rows[:, 0].tolist() == list(range(10, 20))
     assert verify(Store.open(folder)).problems == ()
@@ -151,7 +151,7 @@ def test_graph_of_another_library_of_the_same_encoder_is_not_used(tmp_path):
         if path.name.startswith(("hnsw", "manifest")):
             shutil.copyfile(path, tmp_path / "two" / path.name)
     store = Store.open(tmp_path / "two")
-    assert load_graph(store) == "the graph was made for another library"
+    assert store.graph.load() == "the graph was made for another library"
     assert "the graph was made for another library" in verify(store).problems[0]
 
 
@@ -180,7 +180,7 @@ def test_copy_of_a_library_is_whole_and_its_caches_stay_its_own_as_the_two_part(
     for path in (tmp_path / "one").iterdir():
         if path.name.startswith(("hnsw", "manifest")):
             shutil.copyfile(path, tmp_path / "two" / path.name)
-    assert "is not in the history" in load_graph(Store.open(tmp_path / "two"))
+    assert "is not in the history" in Store.open(tmp_path / "two").graph.load()
 
 
 def test_older_graph_of_the_same_history_is_used(tmp_path):
@@ -194,7 +194,7 @@ def test_older_graph_of_the_same_history_is_used(tmp_path):
         path.unlink()
     for name, data in kept.items():
         (tmp_path / name).write_bytes(data)
-    assert load_graph(Store.open(tmp_path)).index.n_rows == 20
+    assert Store.open(tmp_path).graph.load().index.n_rows == 20
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"library": 1}', b"\xff\xfe", b'{"number": "x"}'])
