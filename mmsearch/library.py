@@ -332,8 +332,8 @@ class Library:
         predictions = {}
         if readable:
             classes = class_embeddings(self._wanted_texts, labels, templates, at_once=TEXTS_TOGETHER)
-            found = predict(vectors, classes, labels, encoder.logit_scale, k=k)
-            predictions = dict(zip(readable, found, strict=True))
+            ranked = predict(vectors, classes, labels, encoder.logit_scale, k=k)
+            predictions = dict(zip(readable, ranked, strict=True))
         return [
             Classification(as_term(image).label, predictions.get(position, ()), errors.get(position))
             for position, image in enumerate(images)

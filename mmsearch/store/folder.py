@@ -192,19 +192,19 @@ class Store(Pictures):
             with self.catalog.reading():
                 epoch, before = self.epoch, self.vectors_look()
                 try:
-                    found = read()
+                    answer = read()
                 except LibraryDamagedError as error:
                     problem = error
                 after, is_cut = self.vectors_look(), bool(self.lost_rows())
-            is_found = problem is None and _is_as_before_or_longer(before, after)
-            if is_found and not is_cut:
-                return found
+            is_steady = problem is None and _is_as_before_or_longer(before, after)
+            if is_steady and not is_cut:
+                return answer
             with self.catalog.reading():
                 is_replaced = self.epoch != epoch
             if is_replaced:
                 continue
-            if is_found:
-                return found
+            if is_steady:
+                return answer
             if is_again:
                 raise problem or self._is_written_to(epoch)
             is_again = True
@@ -248,8 +248,8 @@ class Store(Pictures):
         sample = np.linspace(0, max(0, len(matrix) - 1), min(_N_SAMPLED, len(matrix)), dtype=np.int64)
         rows: list[int] = sample.tolist()
         expected = self.catalog.checksums(rows)
-        found = dict(zip(rows, map(row_checksum, matrix[sample]), strict=True))
-        n_foreign = sum(expected[row] != found[row] for row in rows if row in expected)
+        checksums = dict(zip(rows, map(row_checksum, matrix[sample]), strict=True))
+        n_foreign = sum(expected[row] != checksums[row] for row in rows if row in expected)
         if 2 * n_foreign > len(expected):
             raise LibraryDamagedError(
                 f"{shown_path(self.vectors_path(self.epoch))}: these are not the vectors that the catalog lists; "

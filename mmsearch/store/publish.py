@@ -304,14 +304,14 @@ def load_matching(
         before = manifest_state(folder)
         facts = sidecar_of(folder, kind)
         problem = facts if isinstance(facts, str) else foreign(facts)
-        found: T | str
+        loaded: T | str
         if problem is not None or isinstance(facts, str):
-            found = str(problem)
+            loaded = str(problem)
         else:
             path = folder / f"{current(folder, kind)}.bin"
-            found = _load_named(path, expected, load, facts, is_stamp_enough=is_stamp_enough)
-        if not isinstance(found, str) or manifest_state(folder) == before:
-            return found
+            loaded = _load_named(path, expected, load, facts, is_stamp_enough=is_stamp_enough)
+        if not isinstance(loaded, str) or manifest_state(folder) == before:
+            return loaded
         # A writer published meanwhile, so that files of two states may have met.
 
 

@@ -56,8 +56,8 @@ def damaged_rows(store: Store) -> list[int]:
     for start in range(0, n_present, _BLOCK):
         rows = range(start, min(start + _BLOCK, n_present))
         expected = store.catalog.checksums(rows)
-        found = zip(rows, map(row_checksum, matrix[rows.start : rows.stop]), strict=True)
-        damaged += [row for row, checksum in found if expected.get(row, checksum) != checksum]
+        checksums = zip(rows, map(row_checksum, matrix[rows.start : rows.stop]), strict=True)
+        damaged += [row for row, checksum in checksums if expected.get(row, checksum) != checksum]
     return damaged
 
 
@@ -94,8 +94,8 @@ def _surplus_problems(store: Store) -> list[str]:
 
 def _catalog_problems(store: Store) -> list[str]:
     with sqlite_errors(store.catalog.path):
-        found = [text for (text,) in store.catalog.db.execute("PRAGMA integrity_check(5)")]
-        problems = [] if found == ["ok"] else [f"the catalog is damaged: {text}" for text in found]
+        said = [text for (text,) in store.catalog.db.execute("PRAGMA integrity_check(5)")]
+        problems = [] if said == ["ok"] else [f"the catalog is damaged: {text}" for text in said]
         orphans = store.catalog.db.execute(
             "SELECT count(*) FROM image WHERE row NOT IN (SELECT row FROM vector UNION SELECT -1 WHERE ?)",
             (not store.has_vectors,),

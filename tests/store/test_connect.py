@@ -80,6 +80,9 @@ def n_pictures(folder):
 
 
 def test_library_of_another_user_is_read_and_left_as_it_was(place):
+    filled(place / "another", 1)
+    with closing(Store.open(place / "another")) as store:
+        verify(store)  # modules are loaded while they can be read
     filled(place / "library", 10)
     write_protect(place / "library")
     before = sorted(os.listdir(place / "library"))

@@ -80,12 +80,12 @@ def test_words_that_a_writer_replaces_between_check_and_opening_are_those_that_w
     real = publish_module.file_digest
 
     def digest(file, name):
-        found = real(file, name)
+        loaded = real(file, name)
         if "words" in str(file.name):
             shutil.copyfile(file.name, tmp_path / "other")
             (tmp_path / "other").write_bytes((tmp_path / "other").read_bytes()[::-1])
             os.replace(tmp_path / "other", file.name)
-        return found
+        return loaded
 
     os.utime(tmp_path / "library" / "words-1.bin")  # touched, so that it is hashed
     monkeypatch.setattr(publish_module, "file_digest", digest)
@@ -121,5 +121,5 @@ def test_cache_that_is_cut_while_it_is_loaded_is_not_believed(tmp_path):
         os.truncate(tmp_path / "words-1.bin", facts["length"] // 2)
         return file.read()
 
-    found = load_matching(tmp_path, "words", {}, cut)
-    assert found == "words-1.bin was written to or cut while it was read"
+    loaded = load_matching(tmp_path, "words", {}, cut)
+    assert loaded == "words-1.bin was written to or cut while it was read"

@@ -150,10 +150,10 @@ def test_new_catalog_has_the_tables_of_a_migrated_one(old, tmp_path):
 
     def tables(path):
         with closing(sqlite3.connect(path)) as db:
-            found = db.execute(
+            rows = db.execute(
                 "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
             )
-            return [(kind, name, " ".join(sql.split())) for kind, name, sql in found]
+            return [(kind, name, " ".join(sql.split())) for kind, name, sql in rows]
 
     assert tables(old / "catalog.sqlite") == tables(tmp_path / "catalog.sqlite")
 

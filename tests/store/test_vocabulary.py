@@ -57,9 +57,9 @@ def test_vocabulary_comes_back_with_a_graph_only_above_the_words_that_are_compar
     for n, has_graph in ((32, False), (33, True)):
         made = words_at(0, n)
         assert (publish_vocabulary(store, made, {}).nearest is not None) == has_graph
-        found = load_vocabulary(store.folder)
-        assert (found.nearest is not None) == has_graph
-        np.testing.assert_array_equal(found.assign(descriptors(1, 100)), made.assign(descriptors(1, 100)))
+        vocabulary = load_vocabulary(store.folder)
+        assert (vocabulary.nearest is not None) == has_graph
+        np.testing.assert_array_equal(vocabulary.assign(descriptors(1, 100)), made.assign(descriptors(1, 100)))
 
 
 def test_graph_that_does_not_find_the_words_themselves_is_not_published(store, graph_from_33_words):
