@@ -19,6 +19,7 @@ from mmsearch.store import verify as proof
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings
+from mmsearch.store.history import sidecar_problem
 from mmsearch.store.note import HISTORY
 from mmsearch.store.verify import verify
 from tests.conftest import random_units
@@ -63,6 +64,24 @@ def test_restored_catalog_is_told_from_the_latest(tmp_path):
     assert "the catalog is older than what was acknowledged here" in problem
     assert "(10 vectors are not listed any more)" in problem
     assert "the graph was made from a state that is not in the history of this catalog" in graph
+
+
+def test_restored_catalog_that_lists_every_vector_is_not_said_to_have_lost_one(tmp_path):
+    filled(tmp_path / "library", 10)
+    shutil.copyfile(tmp_path / "library" / "catalog.sqlite", tmp_path / "copy")
+    with Store.writer(tmp_path / "library") as store:
+        store.remove_images([1])
+    shutil.copyfile(tmp_path / "copy", tmp_path / "library" / "catalog.sqlite")
+    (problem,) = Store.open(tmp_path / "library").problems()
+    assert "it ends before commit 2; restore" in problem
+
+
+def test_cache_whose_history_cannot_be_read_is_not_believed(tmp_path):
+    filled(tmp_path, 10)
+    catalog = Store.open(tmp_path).catalog
+    for history in (None, 7, ["one"]):
+        problem = sidecar_problem(tmp_path, catalog, "graph", {"history": history})
+        assert "the graph has a history that cannot be read" in problem
 
 
 def test_as_many_pictures_as_were_lost_do_not_make_the_old_graph_fit_a_restored_catalog(tmp_path):

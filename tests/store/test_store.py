@@ -220,6 +220,25 @@ def test_changed_byte_of_a_vector_is_found(tmp_path):
         store.checked_rows([1, 2])
 
 
+@pytest.mark.parametrize("n_damaged", [5, 6])
+def test_repair_names_five_damaged_pictures_counts_the_others_and_gives_up_those_and_the_lost(tmp_path, n_damaged):
+    filled(tmp_path, 9)
+    for row in range(n_damaged):
+        flip(tmp_path / "vectors-0.f16", 2 * DIM * row + 3)
+    os.truncate(tmp_path / "vectors-0.f16", 2 * DIM * 8)
+    with Store.writer(tmp_path) as store:
+        report = verify(store, is_repair=True)
+        assert report.n_dropped == n_damaged + 1
+        assert store.n_pictures == 8 - n_damaged
+        assert verify(store).problems == ()
+    named = [problem for problem in report.problems if "it belongs to" in problem]
+    assert named == [
+        f"vector {row} differs from its checksum; it belongs to '/photos/{row}.jpg'" for row in range(5)
+    ]
+    others = [problem for problem in report.problems if "more vectors" in problem]
+    assert others == ["1 more vectors differ from their checksums"] * (n_damaged - 5)
+
+
 def test_library_of_a_newer_format_is_refused(tmp_path):
     filled(tmp_path)
     catalog = Catalog.open(tmp_path / "catalog.sqlite", write=True)
