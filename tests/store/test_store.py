@@ -53,11 +53,20 @@ def flip(path, offset):
     path.write_bytes(data)
 
 
-def test_committed_vectors_come_back_as_float16(tmp_path):
-    vectors = filled(tmp_path)
+@pytest.mark.parametrize("n", [0, 1, 10])
+def test_committed_vectors_come_back_as_float16(tmp_path, n):
+    vectors = filled(tmp_path, n)
     store = Store.open(tmp_path)
     np.testing.assert_array_equal(store.matrix()[:], vectors.astype(np.float16))
-    assert [image.path for image in store.catalog.images()] == [f"/photos/{i}.jpg" for i in range(10)]
+    assert [image.path for image in store.catalog.images()] == [f"/photos/{i}.jpg" for i in range(n)]
+
+
+def test_every_row_is_lost_with_the_vector_file(tmp_path):
+    filled(tmp_path, 3)
+    (tmp_path / "vectors-0.f16").unlink()
+    assert Store.open(tmp_path).lost_rows() == range(3)
+    (tmp_path / "vectors-0.f16").mkdir()
+    assert Store.open(tmp_path).lost_rows() == range(3)
 
 
 def test_missing_library_is_said_so(tmp_path):
