@@ -54,3 +54,11 @@ def test_paths_are_not_compared_one_by_one_for_a_folder_in_another_form(catalog)
         spelled_condition = spelled(catalog, condition_of(["folder = /e\u0301te\u0301"]))
     assert "composed" not in spelled_condition.sql
     assert len(passing(catalog, spelled_condition)) == 50
+
+
+@pytest.mark.parametrize("expression", ["name = b.jpg", "name = \u00e9.jpg", "path ~ /\u00e9/*", "format = JPEG"])
+def test_a_filter_that_names_no_place_is_asked_as_it_is(catalog, expression):
+    condition = condition_of([expression])
+    with catalog.reading():
+        asked = spelled(catalog, condition)
+    assert (asked.sql, asked.parameters) == (condition.sql, condition.parameters)

@@ -41,6 +41,13 @@ def test_a_graph_over_the_centroids_agrees_with_99_percent_of_exact_words():
     assert (faster.assign(points) == vocabulary.assign(points)).mean() >= 0.99
 
 
+def test_graph_of_a_vocabulary_finds_every_word_where_it_is():
+    words = words_at(5, 1000)
+    # Asked of the graph: a vocabulary compares all words where the graph finds too few.
+    _, rows = graph_of(words).search(words.lifted_centroids(), 1, 64)
+    assert (rows[:, 0] == np.arange(1000)).mean() >= 0.99
+
+
 def test_the_same_vocabulary_has_the_same_graph(tmp_path):
     for name in ("one", "two"):
         graph_of(words_at(5, 1000)).save(tmp_path / name)
