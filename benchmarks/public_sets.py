@@ -16,7 +16,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from machine import report
 from platformdirs import user_cache_path
@@ -31,9 +30,11 @@ from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.evaluation.instance import run_instance
 from mmsearch.evaluation.local import LocalOptions
 from mmsearch.evaluation.page import interval_text
+from mmsearch.evaluation.records import Interval, MeasuredReport
 from mmsearch.evaluation.retrieval import run_retrieval
 
-Report = dict[str, Any]
+Job = tuple[str, str]
+"""The name of a set, and what is asked of it."""
 ENSEMBLES = {"names": ("{}",), "templates": DEFAULT_TEMPLATES}
 
 # Set, what is asked, part of the report, measures of the table.
@@ -76,14 +77,14 @@ def measure(
     encoders: Sequence[SetEncoder],
     picture_encoders: Sequence[SetEncoder] = (),
     local: LocalOptions | None = None,
-) -> Report:
-    """Return the report of every job whose set is in `data`, by (set, what is asked)."""
+) -> dict[Job, MeasuredReport]:
+    """Return the report of every job whose set is in `data`."""
     everyone = [*encoders, *picture_encoders]
 
-    def captions(folder: Path, *, is_merging: bool = False) -> Report:
+    def captions(folder: Path, *, is_merging: bool = False) -> MeasuredReport:
         return run_retrieval(read_captions(folder, is_merging=is_merging), encoders)
 
-    jobs: dict[tuple[str, str], Callable[[Path], Report]] = {
+    jobs: dict[Job, Callable[[Path], MeasuredReport]] = {
         ("flickr8k-test", "captions"): captions,
         ("tuxpaint-stamps", "captions, merged"): lambda folder: captions(folder, is_merging=True),
         ("imagenet-sample", "class names"): lambda f: run_retrieval(named_classes(read_classes(f)), encoders),
@@ -96,7 +97,7 @@ def measure(
             without_distractors(read_instances(f)), everyone, local=local
         ),
     }
-    reports: dict[tuple[str, str], Report] = {}
+    reports: dict[Job, MeasuredReport] = {}
     for (name, job), run in jobs.items():
         if (data / name).is_dir():
             reports[name, job] = run(data / name)
@@ -105,25 +106,26 @@ def measure(
     return reports
 
 
-def table(reports: Report) -> str:
+def table(reports: dict[Job, MeasuredReport]) -> str:
     """Return the figures as a table in Markdown: a line a measure, a column a model."""
     models = list(dict.fromkeys(model for of_job in reports.values() for model in of_job["results"]))
     lines = [f"| set | asked | measure | {' | '.join(models)} |", "|---" * (3 + len(models)) + "|"]
     for name, job, part, measures in SHOWN:
-        of_job = reports.get((name, job))
-        for measure in measures if of_job else ():
-            cells = [_cell(of_job, model, part, measure) for model in models]
+        if (name, job) not in reports:
+            continue
+        for measure in measures:
+            cells = [_cell(reports[name, job], model, part, measure) for model in models]
             asked = job if part in ("all", "names", "templates") and job != "zero-shot" else f"{job}, {part}"
             lines.append(f"| {name} | {asked} | {measure} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(of_job: Report, model: str, part: str, measure: str) -> str:
+def _cell(of_job: MeasuredReport, model: str, part: str, measure: str) -> str:
     result = of_job["results"].get(model, {}).get(part)
     return " ".join(interval_text(result["measures"][measure], of_job["scales"][measure])) if result else ""
 
 
-def figures(reports: Report) -> dict[str, Any]:
+def figures(reports: dict[Job, MeasuredReport]) -> dict[str, dict[str, dict[str, dict[str, Interval]]]]:
     """Return every measure of every job, without examples and curves."""
     return {
         f"{name}, {job}": {

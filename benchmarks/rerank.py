@@ -23,7 +23,7 @@ from mmsearch.bow.inverted_file import InvertedFile
 from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.images import decode_grey
 from mmsearch.ingest.train_vocabulary import train_vocabulary
-from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
+from mmsearch.local.extractors import DEFAULT
 from mmsearch.query.rerank import N_OWN, N_WORDS, SHORTLIST, LocalQuery, LocalStage, final_order, to_verify
 from mmsearch.records import ImageRecord, LocalFeatures
 from mmsearch.store.vocabulary import graph_of, on_graph
@@ -66,13 +66,13 @@ def main() -> None:
     parser.add_argument("--out")
     arguments = parser.parse_args()
     covers = sorted((arguments.data / "smvs-dvd").rglob("*.jpg"))[:N_QUERIES]
-    examples = [extract_rootsift(decode_grey(file.read_bytes(), longer_side=LONGER_SIDE).pixels) for file in covers]
+    side = DEFAULT.longer_side
+    examples = [DEFAULT.extract(decode_grey(file.read_bytes(), longer_side=side).pixels) for file in covers]
     figures = {}
     for n_words in arguments.words:
         compared, _ = train_vocabulary([arguments.data / "flickr8k-train"], n_words=n_words)
-        stage = LocalStage(
-            on_graph(compared, graph_of(compared)), InvertedFile([synthetic_postings(arguments.images, n_words)])
-        )
+        inverted = InvertedFile([synthetic_postings(arguments.images, n_words)])
+        stage = LocalStage(on_graph(compared, graph_of(compared)), inverted)
         shortlist = np.random.default_rng(1).choice(arguments.images, SHORTLIST, replace=False)
         cosines = {int(i): 0.5 - n / 1000 for n, i in enumerate(shortlist)}
         runs = [steps(stage, compared, example, cosines) for example in examples][1:]

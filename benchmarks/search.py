@@ -22,8 +22,9 @@ from mmsearch import GraphSettings, Library
 from mmsearch.indexes.base import VectorIndex
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.plans import ann_recall_at_k
+from mmsearch.records import Unusable
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import KIND, plan_json
+from mmsearch.store.graph import plan_json
 from mmsearch.store.publish import current
 
 K = 10
@@ -105,7 +106,7 @@ def main() -> None:
     figures["open and status ms"] = round(median_ms(lambda _: open_once(folder), 5), 2)
     store = Store.open(folder)
     graph = store.graph.load()
-    assert not isinstance(graph, str), graph
+    assert not isinstance(graph, Unusable), graph
     figures["graph load seconds"] = round(graph.load_seconds, 2)
     figures["calibration"] = {name: plan_json(plan) for name, plan in graph.plans.items()}
     exact = ExactIndex(store.matrix())
@@ -113,7 +114,7 @@ def main() -> None:
     for name, queries in held_out.items():
         figures[f"{name} queries"] = modality(graph.index, exact, queries, graph.plans[name].measured.effort)
     figures["filter, 1 % passes"] = filtered(
-        folder / f"{current(folder, KIND)}.bin", exact, arguments.n, held_out["image"]
+        folder / f"{current(folder, graph.kind.name)}.bin", exact, arguments.n, held_out["image"]
     )
     report(f"search {arguments.n}", figures, arguments.out)
 

@@ -28,8 +28,8 @@ from mmsearch.bow.vocabulary import MAX_EXACT, ImageWords, Vocabulary
 from mmsearch.evaluation.metrics.average_precision import average_precision
 from mmsearch.evaluation.metrics.ranks import Qrels, RankedRelevant, rank_relevant
 from mmsearch.evaluation.metrics.recall import hit_at_k
+from mmsearch.local.extractors import DEFAULT
 from mmsearch.local.geometry import verify
-from mmsearch.local.sift import EXTRACTOR, extract_rootsift
 from mmsearch.records import LocalFeatures
 from mmsearch.store.vocabulary import graph_of, on_graph
 
@@ -43,14 +43,14 @@ def opened(files: list[Path]) -> list[Image.Image]:
 
 def features_of(images: list[Image.Image]) -> list[LocalFeatures]:
     """Extract the features of pictures."""
-    return [extract_rootsift(np.asarray(image)) for image in images]
+    return [DEFAULT.extract(np.asarray(image)) for image in images]
 
 
 def learn(features: list[LocalFeatures], n_words: int | None) -> tuple[Vocabulary, dict[str, Any]]:
     """Return the words, on a graph if there are many, and how long they took."""
     descriptors = np.concatenate([picture.descriptors for picture in features])
     start = time.perf_counter()
-    vocabulary = Vocabulary.train(descriptors, n_words, extractor=EXTRACTOR)
+    vocabulary = Vocabulary.train(descriptors, n_words, extractor=DEFAULT.name)
     seconds = time.perf_counter() - start
     facts = {"descriptors": len(descriptors), "words": vocabulary.n_words, "seconds to learn": round(seconds, 1)}
     if vocabulary.n_words <= MAX_EXACT:

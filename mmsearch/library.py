@@ -57,6 +57,7 @@ from mmsearch.records import (
     SearchOptions,
     SearchResult,
     Term,
+    Unusable,
     VerifyReport,
     as_example,
     as_query,
@@ -454,8 +455,8 @@ class Library:
             If there are none that can be used; the sentence says why.
         """
         words = self.reader().words.load()
-        if isinstance(words, str):
-            raise VocabularyError(f"{self.folder}: {words}")
+        if isinstance(words, Unusable):
+            raise VocabularyError(f"{self.folder}: {words.reason}")
         return words
 
     def graph_settings(self) -> GraphSettings:

@@ -21,7 +21,8 @@ LAYERS = [
     {"records"},
     {"vectors", "samples", "file_array"},
     {"images", "encoders", "local", "bow", "indexes", "evaluation.metrics", "evaluation.cache"},
-    {"local.packing", "local.dense"},
+    {"evaluation.records"},
+    {"local.packing"},
     {"store", "datasets", "output", "processes"},
     {"query", "ingest"},
     {"library"},
@@ -35,13 +36,12 @@ LAYERS = [
     {"__main__"},
 ]
 BORDERS = {  # third-party package -> where it may be imported
-    "torch": {"encoders", "local.dense"}, "open_clip": {"encoders"}, "timm": {"encoders"},
+    "torch": {"encoders"}, "open_clip": {"encoders"}, "timm": {"encoders"},
     "transformers": {"encoders"}, "safetensors": {"encoders"}, "huggingface_hub": {"encoders"},
     "onnxruntime": {"encoders"}, "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"},
     "PIL": {"images"}, "pillow_heif": {"images"}, "cv2": {"local"}, "typer": {"cli"}, "rich": {"cli"},
     "platformdirs": {"cli", "store"}, "datasets": {"datasets"},
-    "numpy": {"records", "vectors", "file_array", "images", "encoders", "local", "local.packing", "local.dense",
-              "bow", "indexes",
+    "numpy": {"records", "vectors", "file_array", "images", "encoders", "local", "local.packing", "bow", "indexes",
               "store", "datasets", "processes", "query", "ingest", "library", "evaluation.metrics",
               "evaluation.encode", "evaluation.measures", "evaluation.ties", "evaluation.ranking",
               "evaluation.retrieval", "evaluation.instance", "evaluation.classify", "evaluation.ann",
@@ -183,6 +183,31 @@ def test_who_searches_indexes_measures_or_shows_a_library_asks_the_store_and_nev
 )
 def test_the_check_of_what_the_store_is_asked_can_fail(source):
     assert list(openings_of_the_store(source))
+
+
+def extractors_taken_apart(source):
+    """Modules of one local extractor that are imported, where the record of it would do."""
+    open_to_all = {f"mmsearch.local.{name}" for name in ("base", "extractors", "geometry", "packing")}
+    for name in imported_modules(source):
+        if name.startswith("mmsearch.local.") and not any(f"{name}.".startswith(f"{one}.") for one in open_to_all):
+            yield name
+
+
+OUTSIDE_LOCAL = [path for path in MODULES if PACKAGE / "local" not in path.parents]
+BENCHMARKS = sorted((PACKAGE.parent / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", [*OUTSIDE_LOCAL, *BENCHMARKS], ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_who_needs_local_features_takes_the_record_of_an_extractor_and_none_of_its_parts(path):
+    assert list(extractors_taken_apart(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import mmsearch.local.sift", "from mmsearch.local.sift import DIM", "from mmsearch.local import sift"],
+)
+def test_the_check_of_extractors_can_fail(source):
+    assert list(extractors_taken_apart(source))
 
 
 def test_graph_library_has_an_upper_bound_and_packages_of_weights_are_exact():

@@ -22,7 +22,7 @@ the same, PCA-whitened to 256 on other pictures  .145          .903
 ===============================================  ============  =============
 
 Whitening would have to be learned on pictures, and brings nothing here; it does in an earlier layer (stride 16,
-R-MAC: .233 to .362), which knows no classes (.435), so that one describes parts: `mmsearch.local.dense`.
+R-MAC: .233 to .362), which knows no classes (.435): that one describes parts.
 """
 
 from __future__ import annotations

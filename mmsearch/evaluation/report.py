@@ -12,6 +12,7 @@ from typing import Any
 
 from mmsearch.errors import write_errors
 from mmsearch.evaluation.page import page_of
+from mmsearch.evaluation.records import BenchmarkReport, Environment, Origin
 from mmsearch.names import json_text
 from mmsearch.output import PAGE, REPORT, OutputFile
 from mmsearch.system import n_cores
@@ -19,7 +20,7 @@ from mmsearch.system import n_cores
 _PACKAGES = ("mmsearch", "numpy", "onnxruntime", "hnswlib", "pillow", "torch", "open-clip-torch", "datasets")
 
 
-def environment() -> dict[str, Any]:
+def environment() -> Environment:
     """Return the versions and the machine that a report was made with."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -59,17 +60,18 @@ class Report:
         for file in self._files():
             file.check()
 
-    def write(self, found: dict[str, Any]) -> tuple[Path, Path]:
-        """Write both files, and return their paths; errors are those of `check`.
+    def write(self, found: BenchmarkReport, *, command: str | None = None) -> tuple[Path, Path]:
+        """Write both files, with the command that made them, and return their paths; errors are those of `check`.
 
         In the JSON a value that is not a finite number, such as the median rank where most queries find nothing, is
         null: JSON has no word for it. The page holds its plots and thumbnails itself.
         """
-        found = {"generator": "mmsearch", **found, "environment": environment()}
+        origin: Origin = {} if command is None else {"command": command}
+        origin["environment"] = environment()
         self._make_folder()
         data, page = self._files()
-        data.write_text(json_text(finite(found), indent=1) + "\n")
-        page.write_text(page_of(found))
+        data.write_text(json_text(finite({"generator": "mmsearch", **found, **origin}), indent=1) + "\n")
+        page.write_text(page_of(found, origin))
         return data.path, page.path
 
     def _files(self) -> tuple[OutputFile, OutputFile]:

@@ -15,7 +15,7 @@ import numpy as np
 from mmsearch.indexes.base import Rows, VectorIndex, leave_out
 from mmsearch.indexes.exact import ExactIndex, merge
 from mmsearch.indexes.plans import EXACT, Plan
-from mmsearch.records import Cosines, Matrix, Modality
+from mmsearch.records import Cosines, Matrix, Modality, Unusable
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import PublishedGraph, plans_in_use
 from mmsearch.store.where import Condition
@@ -153,7 +153,7 @@ class Neighbours:
             return None
         if self._published is None:
             loaded = self.store.graph.load()
-            if isinstance(loaded, str):
+            if isinstance(loaded, Unusable):
                 self._is_unusable = True
                 return None
             self._published = loaded

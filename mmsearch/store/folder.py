@@ -8,7 +8,7 @@ missing is never given up by opening a library: it is named, and the rest answer
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -17,7 +17,7 @@ import numpy as np
 
 from mmsearch.errors import LibraryDamagedError, LibraryLostError, LibraryNotFoundError
 from mmsearch.file_array import HalfRows
-from mmsearch.records import MAX_MEGAPIXELS
+from mmsearch.records import MAX_MEGAPIXELS, Unusable
 from mmsearch.store.catalog import CATALOG, Catalog
 from mmsearch.store.changes import Changes, apply_changes
 from mmsearch.store.history import history_problem, sidecar_problem, with_moment
@@ -27,6 +27,9 @@ from mmsearch.store.pictures import Pictures
 from mmsearch.store.place import holds_pictures, is_library
 from mmsearch.store.private import close_to_others
 from mmsearch.store.publish import (
+    Kind,
+    S,
+    Sidecar,
     load_matching,
     publish,
     remove_unnamed,
@@ -312,7 +315,7 @@ class Store(Pictures):
 
     @property
     def graph(self) -> LibraryGraph:
-        """The HNSW graph over the vectors, with the plans of searches."""
+        """The index over the vectors, whatever its kind, with the plans of searches."""
         from mmsearch.store.graph import LibraryGraph
 
         return LibraryGraph(self)
@@ -329,27 +332,28 @@ class Store(Pictures):
         """The vectors of texts that were looked for."""
         return RememberedQueries(self)
 
-    def sidecar(self, kind: str) -> dict[str, Any] | str:
+    def sidecar(self, kind: Kind[S]) -> S | Unusable:
         """Return the sidecar of a published cache if it was made from this library, or why not; reads no cache."""
         facts = sidecar_of(self.files, kind)
-        return facts if isinstance(facts, str) else self._foreign(kind, facts) or facts
+        return facts if isinstance(facts, Unusable) else self._foreign(kind, facts) or facts
 
     def load_matching(
         self,
-        kind: str,
-        expected: dict[str, Any],
-        load: Callable[[BinaryIO, dict[str, Any]], T],
+        kind: Kind[S],
+        expected: Mapping[str, object],
+        load: Callable[[BinaryIO, S], T],
         *,
         is_stamp_enough: bool = False,
-    ) -> T | str:
+    ) -> T | Unusable:
         """Load a cache that was made from this library, as `publish.load_matching` does, or say why not."""
         return load_matching(
             self.files, kind, expected, load,
             foreign=lambda facts: self._foreign(kind, facts), is_stamp_enough=is_stamp_enough,
         )  # fmt: skip
 
-    def _foreign(self, kind: str, facts: dict[str, Any]) -> str | None:
-        return sidecar_problem(self.files, self.catalog, kind, facts)
+    def _foreign(self, kind: str, facts: Sidecar) -> Unusable | None:
+        problem = sidecar_problem(self.files, self.catalog, kind, facts)
+        return None if problem is None else Unusable(problem)
 
     def check(self) -> None:
         """Raise LibraryLostError if the library is no longer this writer's."""
@@ -361,7 +365,7 @@ class Store(Pictures):
         kind: str,
         name: str,
         save: Callable[[Path], None],
-        facts: dict[str, Any],
+        facts: Mapping[str, object],
         *,
         replaces: Sequence[str] = (),
     ) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from mmsearch.indexes.hnsw import GRAPH
 from mmsearch.records import VerifyReport
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import KIND
 from mmsearch.store.history import history_problem
 from mmsearch.store.lock import is_being_written
 from mmsearch.store.matrix import row_checksum, stored_rows
@@ -27,22 +27,21 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         problems += store.problems()
         damaged = damaged_rows(store)
         problems += _vector_problems(store, damaged)
-        n_rows, graph, words = store.n_rows, store.graph.problem(), store.words.problems()
+        n_rows, indexes, words = store.n_rows, store.graph.problems(), store.words.problems()
         manifest = manifest_problem(store.files)
     if history_problem(store.files, store.catalog) is None:  # else they may have been acknowledged
         problems += _surplus_problems(store)
     if manifest:
         problems.append(f"no graph and no visual words can be used: {manifest}")
-    if graph:
-        problems.append(f"the graph cannot be used and search is exact: {graph}")
+    problems += [f"the {kind} cannot be used and search is exact: {problem}" for kind, problem in indexes.items()]
     problems += [f"the visual words are not whole: {problem}" for problem in dict.fromkeys(words.values())]
     n_dropped = 0
     if is_repair:
         n_dropped = store.drop_rows(damaged) if damaged else 0
         n_dropped += store.give_up_lost()
-        if graph or manifest:
-            withdraw(store.files, KIND)
-        for kind in words:
+        if manifest:
+            withdraw(store.files, GRAPH.name)  # one that is damaged goes altogether
+        for kind in (*indexes, *words):
             withdraw(store.files, kind)
         store.note_history()
     return VerifyReport(n_rows, tuple(problems), n_dropped)

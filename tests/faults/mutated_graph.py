@@ -13,6 +13,7 @@ import numpy as np
 
 from mmsearch import Query, SearchOptions
 from mmsearch.query.searcher import Searcher
+from mmsearch.records import Unusable
 from mmsearch.store import graph as graph_module
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings
@@ -73,7 +74,7 @@ def main() -> None:
         if i % 10 == 0:  # the next writer makes it anew
             with Store.writer(folder) as store:
                 store.graph.update(SETTINGS, random_units(20, DIM, seed=5))
-                assert not isinstance(store.graph.load(), str)
+                assert not isinstance(store.graph.load(), Unusable)
             for path in folder.glob("hnsw-*"):
                 path.unlink()
         for other, whole in kept.items():

@@ -16,7 +16,7 @@ from mmsearch import Query, SearchOptions
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
 from mmsearch.errors import QueryError
 from mmsearch.images import decode_grey, read_file
-from mmsearch.local.sift import EXTRACTOR, extract_rootsift
+from mmsearch.local.extractors import DEFAULT
 from mmsearch.processes.decoder import PictureDecoder
 from mmsearch.query.searcher import Searcher
 from mmsearch.samples import sample_folder
@@ -41,9 +41,9 @@ def pictures_and_words(folder: Path) -> tuple[list[Path], Vocabulary, list[Image
         with Image.open(sample_folder() / path.name) as picture:
             picture.thumbnail((SIDE, SIDE))
             picture.save(path)
-    features = [extract_rootsift(decode_grey(read_file(bytes(path))[0], longer_side=SIDE).pixels) for path in paths]
+    features = [DEFAULT.extract(decode_grey(read_file(bytes(path))[0], longer_side=SIDE).pixels) for path in paths]
     descriptors = np.concatenate([one.descriptors for one in features])
-    vocabulary = Vocabulary.train(descriptors, N_WORDS, extractor=EXTRACTOR, max_iterations=2)
+    vocabulary = Vocabulary.train(descriptors, N_WORDS, extractor=DEFAULT.name, max_iterations=2)
     return paths, vocabulary, [vocabulary.quantise(one) for one in features]
 
 

@@ -17,6 +17,7 @@ import pytest
 from mmsearch import Library
 from mmsearch.errors import MmsearchError, StorageError
 from mmsearch.ingest.words import Gathered
+from mmsearch.local.extractors import DEFAULT
 from mmsearch.local.packing import Packed
 from mmsearch.samples import sample_folder
 from mmsearch.store import vocabulary as vocabulary_module
@@ -186,7 +187,7 @@ def test_features_that_the_disk_refuses_are_one_error_also_when_their_file_is_cl
     filled(tmp_path, 1)
     packed = Packed("features", 1, bytes(5_000))  # less than a buffer, which would be written again at the end
     with Store.writer(tmp_path) as store, limited(resource.RLIMIT_FSIZE, 4_096):
-        gathered = Gathered(store)
+        gathered = Gathered(store, DEFAULT)
         try:
             with pytest.raises(StorageError, match="could not write local features"):
                 gathered.append(1, packed)

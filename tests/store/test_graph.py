@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mmsearch.indexes.plans import Measurement, Plan
+from mmsearch.records import Unusable
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import EXACT_TEXTS_BELOW, GraphSettings, followed, plan_json, plans_of_json
@@ -87,7 +88,7 @@ def test_rows_removed_since_are_dead_in_a_graph_that_is_loaded(tmp_path):
 def test_a_graph_of_more_vectors_than_are_there_is_not_used(tmp_path):
     graph_of(tmp_path)
     os.truncate(tmp_path / "vectors-0.f16", 150 * 2 * DIM)
-    assert Store.open(tmp_path).graph.load() == "the graph covers 200 vectors, of which 150 are there"
+    assert Store.open(tmp_path).graph.load() == Unusable("the graph covers 200 vectors, of which 150 are there")
 
 
 def test_texts_among_few_vectors_are_scanned_for_whatever_was_measured():
@@ -139,7 +140,7 @@ def test_graph_of_an_older_epoch_is_not_used_and_is_rebuilt(tmp_path):
         store.remove_images([image.image_id for image in store.catalog.images()][:60])
         store.compact()
         assert store.graph.facts() is None
-        assert isinstance(store.graph.load(), str)
+        assert isinstance(store.graph.load(), Unusable)
         assert store.graph.update(SETTINGS, PROBES)
         assert store.graph.load().index.n_rows == 140
 
@@ -150,7 +151,7 @@ def test_graph_with_a_changed_byte_is_never_loaded_and_is_rebuilt(tmp_path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    assert "differs from its checksum" in Store.open(tmp_path).graph.load()
+    assert "differs from its checksum" in Store.open(tmp_path).graph.load().reason
     with Store.writer(tmp_path) as store:
         assert store.graph.update(SETTINGS, PROBES)
         assert store.graph.load().index.n_rows == 200
@@ -160,7 +161,7 @@ def test_graph_with_a_changed_byte_is_never_loaded_and_is_rebuilt(tmp_path):
 def test_damaged_manifest_means_no_graph(tmp_path, text):
     graph_of(tmp_path)
     (tmp_path / "manifest.json").write_text(text)
-    assert isinstance(Store.open(tmp_path).graph.load(), str)
+    assert isinstance(Store.open(tmp_path).graph.load(), Unusable)
 
 
 def test_calibration_is_measured_for_texts_and_pictures_apart(tmp_path):

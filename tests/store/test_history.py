@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from mmsearch.errors import LibraryDamagedError
+from mmsearch.records import Unusable
 from mmsearch.store import verify as proof
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
@@ -90,7 +91,7 @@ def test_as_many_pictures_as_were_lost_do_not_make_the_old_graph_fit_a_restored_
         store.note_history()
         vectors = random_units(10, DIM, seed=2)
         store.commit(Changes(stored=[file(200 + i, vector) for i, vector in enumerate(vectors)]))
-        assert "is not in the history" in store.graph.load()
+        assert "is not in the history" in store.graph.load().reason
         assert store.graph.facts() is None
         store.graph.update(SETTINGS, random_units(5, DIM, seed=4))
         graph = store.graph.load().index
@@ -133,7 +134,7 @@ def test_commit_while_a_library_is_looked_at_is_no_problem(tmp_path):
         add(tmp_path, 100, 10, seed=1)
         assert reader.n_rows == 10
         assert reader.problems() == []
-        assert not isinstance(reader.sidecar("graph"), str)
+        assert not isinstance(reader.sidecar("graph"), Unusable)
 
 
 def test_commits_while_a_library_is_verified_are_no_problem(tmp_path, monkeypatch):
@@ -170,7 +171,7 @@ def test_graph_of_another_library_of_the_same_encoder_is_not_used(tmp_path):
         if path.name.startswith(("hnsw", "manifest")):
             shutil.copyfile(path, tmp_path / "two" / path.name)
     store = Store.open(tmp_path / "two")
-    assert store.graph.load() == "the graph was made for another library"
+    assert store.graph.load() == Unusable("the graph was made for another library")
     assert "the graph was made for another library" in verify(store).problems[0]
 
 
@@ -199,7 +200,7 @@ def test_copy_of_a_library_is_whole_and_its_caches_stay_its_own_as_the_two_part(
     for path in (tmp_path / "one").iterdir():
         if path.name.startswith(("hnsw", "manifest")):
             shutil.copyfile(path, tmp_path / "two" / path.name)
-    assert "is not in the history" in Store.open(tmp_path / "two").graph.load()
+    assert "is not in the history" in Store.open(tmp_path / "two").graph.load().reason
 
 
 def test_older_graph_of_the_same_history_is_used(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 
 from mmsearch.errors import StorageError
 from mmsearch.indexes.hnsw import HnswIndex
+from mmsearch.records import Unusable
 from mmsearch.store import graph as graph_module
 from mmsearch.store import publish as publish_module
 from mmsearch.store.folder import Store
@@ -121,5 +122,5 @@ def test_cache_that_is_cut_while_it_is_loaded_is_not_believed(tmp_path):
         os.truncate(tmp_path / "words-1.bin", facts["length"] // 2)
         return file.read()
 
-    loaded = load_matching(tmp_path, "words", {}, cut)
-    assert loaded == "words-1.bin was written to or cut while it was read"
+    found = load_matching(tmp_path, "words", {}, cut)
+    assert found == Unusable("words-1.bin was written to or cut while it was read")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmsearch.bow.vocabulary import Vocabulary
-from mmsearch.local.sift import EXTRACTOR
+from mmsearch.local.extractors import DEFAULT
 from mmsearch.store import vocabulary as module
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import current
@@ -21,7 +21,7 @@ def words_at(seed, n):
     """A vocabulary whose words are n descriptors."""
     rng = np.random.default_rng(seed)
     centroids = descriptors(seed, n)
-    return Vocabulary(EXTRACTOR, centroids, np.eye(64, 128, dtype=np.float32), rng.random((n, 64), np.float32))
+    return Vocabulary(DEFAULT.name, centroids, np.eye(64, 128, dtype=np.float32), rng.random((n, 64), np.float32))
 
 
 @pytest.fixture
@@ -63,24 +63,24 @@ def store(tmp_path):
 def test_vocabulary_comes_back_with_a_graph_only_above_the_words_that_are_compared(store, graph_from_33_words):
     for n, has_graph in ((32, False), (33, True)):
         made = words_at(0, n)
-        assert (publish_vocabulary(store, made, {}).nearest is not None) == has_graph
-        vocabulary = load_vocabulary(store.folder)
-        assert (vocabulary.nearest is not None) == has_graph
-        np.testing.assert_array_equal(vocabulary.assign(descriptors(1, 100)), made.assign(descriptors(1, 100)))
+        assert (publish_vocabulary(store, made).nearest is not None) == has_graph
+        found = load_vocabulary(store.folder)
+        assert (found.nearest is not None) == has_graph
+        np.testing.assert_array_equal(found.assign(descriptors(1, 100)), made.assign(descriptors(1, 100)))
 
 
 def test_graph_that_does_not_find_the_words_themselves_is_not_published(store, graph_from_33_words):
     made = words_at(0, 64)
     alike = replace(made, centroids=np.repeat(made.centroids[:1], 64, axis=0))
-    assert publish_vocabulary(store, alike, {}).nearest is None
+    assert publish_vocabulary(store, alike).nearest is None
     assert current(store.folder, "centres") is None
 
 
 def test_graph_of_another_vocabulary_is_left_alone(store, graph_from_33_words, monkeypatch):
-    publish_vocabulary(store, words_at(0, 64), {})
+    publish_vocabulary(store, words_at(0, 64))
     with monkeypatch.context() as patch:
         patch.setattr(module, "MAX_EXACT", 64)
-        publish_vocabulary(store, words_at(1, 64), {})
+        publish_vocabulary(store, words_at(1, 64))
     assert current(store.folder, "centres") == "centres-1"
     assert load_vocabulary(store.folder).nearest is None
 

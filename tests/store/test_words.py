@@ -3,16 +3,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
-from mmsearch.local.sift import DIM as WIDTH
-from mmsearch.local.sift import EXTRACTOR
-from mmsearch.records import FileLook
+from mmsearch.local.extractors import DEFAULT, EXTRACTORS
+from mmsearch.records import FileLook, Unusable
 from mmsearch.store import publish as publish_module
-from mmsearch.store import words as words_module
 from mmsearch.store.changes import Changes, TouchedFile
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import current
@@ -23,8 +22,8 @@ from tests.store.test_store import DIM, file, filled
 N_WORDS = 64
 
 
-def vocabulary_of(seed=0, extractor=EXTRACTOR):
-    descriptors = np.abs(random_units(1000, WIDTH, seed))
+def vocabulary_of(seed=0, extractor=DEFAULT.name):
+    descriptors = np.abs(random_units(1000, DEFAULT.dim, seed))
     return Vocabulary.train(descriptors, N_WORDS, extractor=extractor, max_iterations=1)
 
 
@@ -66,11 +65,12 @@ def found_by_their_words(folder):
     """Ids of the pictures that a query of their own words finds first."""
     store = Store.open(folder)
     published = store.words.load()
-    assert not isinstance(published, str), published
+    assert not isinstance(published, Unusable), published
     last_id = store.catalog.last_id()
     store.close()
-    best = {i: published.inverted.search(words_of(i), 1)[1] for i in range(1, last_id + 1)}
-    return {i for i, ids in best.items() if list(ids) == [i]}
+    inverted = published.inverted
+    best = {i: inverted.scores(words_of(i)).argmax() for i in range(1, last_id + 1)}
+    return {i for i, place in best.items() if inverted.image_ids[place] == i}
 
 
 def names(folder):
@@ -86,7 +86,7 @@ def test_published_words_find_every_picture_by_its_own(tmp_path):
 
 def test_library_without_words_says_so(tmp_path):
     filled(tmp_path)
-    assert "`mmsearch index --local` makes them" in Store.open(tmp_path).words.load()
+    assert "`mmsearch index --local` makes them" in Store.open(tmp_path).words.load().reason
     assert Store.open(tmp_path).words.facts() is None
 
 
@@ -95,7 +95,7 @@ def test_facts_count_pictures_words_features_and_bytes(tmp_path):
     facts = Store.open(tmp_path).words.facts()
     size = sum((tmp_path / name).stat().st_size for name in names(tmp_path) if name.endswith(".bin"))
     assert (facts["n_images"], facts["n_words"], facts["n_features"], facts["size_bytes"]) == (20, 64, 400, size)
-    assert facts["extractor"] == EXTRACTOR
+    assert facts["extractor"] == DEFAULT.name
 
 
 def test_few_new_pictures_go_to_the_fresh_segment_and_many_are_merged(tmp_path):
@@ -177,7 +177,7 @@ def test_damaged_segment_is_never_searched_and_only_its_pictures_need_words_agai
     data[-100] ^= 1
     (tmp_path / name).write_bytes(data)
     store = Store.open(tmp_path)
-    assert f"{name} differs from its checksum" in store.words.load()
+    assert f"{name} differs from its checksum" in store.words.load().reason
     assert [f"visual words are not whole: {name}" in problem for problem in verify(store).problems] == [True]
     store.close()
     with Store.writer(tmp_path) as store:
@@ -194,7 +194,7 @@ def test_damaged_segment_is_never_searched_and_only_its_pictures_need_words_agai
 def test_damaged_vocabulary_takes_all_words_along(tmp_path):
     with_words(tmp_path)
     os.truncate(tmp_path / "vocabulary-1.bin", 5000)
-    assert "vocabulary-1.bin has 5000 bytes" in Store.open(tmp_path).words.load()
+    assert "vocabulary-1.bin has 5000 bytes" in Store.open(tmp_path).words.load().reason
     with Store.writer(tmp_path) as store:
         writer = store.words.writer()
         assert (writer.vocabulary, writer.covered) == (None, set())
@@ -209,7 +209,7 @@ def test_manifest_with_a_damaged_entry_is_never_taken_for_fewer_words(tmp_path, 
     path = tmp_path / "manifest.json"
     path.write_bytes(path.read_bytes().replace(kind.encode() + b'"', kind.encode()[:-1] + b'~"'))
     store = Store.open(tmp_path)
-    assert "manifest.json cannot be read or differs from its own checksum" in store.words.load()
+    assert "manifest.json cannot be read or differs from its own checksum" in store.words.load().reason
     (problem,) = verify(store).problems
     assert problem.startswith("no graph and no visual words can be used: manifest.json")
     store.close()
@@ -237,7 +237,7 @@ def test_repair_drops_damaged_words_and_nothing_else(tmp_path):
         assert verify(store, is_repair=True).n_dropped == 0
         assert verify(store).problems == ()
         assert current(tmp_path, "vocabulary") == "vocabulary-1"
-        assert "no visual words yet" in store.words.load()
+        assert "no visual words yet" in store.words.load().reason
 
 
 def test_words_of_another_catalog_are_refused(tmp_path):
@@ -246,7 +246,7 @@ def test_words_of_another_catalog_are_refused(tmp_path):
     for name in ("manifest.json", *names(tmp_path / "one")):
         shutil.copyfile(tmp_path / "one" / name, tmp_path / "two" / name)
     store = Store.open(tmp_path / "two")
-    assert store.words.load() == "the vocabulary was made for another library"
+    assert store.words.load() == Unusable("the vocabulary was made for another library")
     assert store.words.facts() is None
 
 
@@ -256,14 +256,25 @@ def test_words_newer_than_a_catalog_that_was_restored_are_refused(tmp_path):
     with Store.writer(tmp_path) as store:
         add(store, 10, 10)
     shutil.copyfile(tmp_path / "copy", tmp_path / "catalog.sqlite")
-    assert "a state that is not in the history of this catalog" in Store.open(tmp_path).words.load()
+    assert "a state that is not in the history of this catalog" in Store.open(tmp_path).words.load().reason
+
+
+def test_words_are_those_of_the_extractor_that_their_library_names(tmp_path, monkeypatch):
+    other = replace(DEFAULT, name="other-1")
+    monkeypatch.setitem(EXTRACTORS, other.name, other)
+    with_words(tmp_path, vocabulary=vocabulary_of(extractor=other.name))
+    assert Store.open(tmp_path).words.facts()["extractor"] == Store.open(tmp_path).words.load().vocabulary.extractor
+    with Store.writer(tmp_path) as store:
+        writer = store.words.writer()
+        assert writer.extractor is other
+        assert len(writer.covered) == 20
 
 
 def test_words_of_an_older_extractor_are_made_anew(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(words_module, "_EXPECTED", {"extractor": "rootsift-0"})
+        patch.setitem(EXTRACTORS, "rootsift-0", replace(DEFAULT, name="rootsift-0"))
         with_words(tmp_path, vocabulary=vocabulary_of(extractor="rootsift-0"))
-    assert f"says extractor rootsift-0, expected {EXTRACTOR}" in Store.open(tmp_path).words.load()
+    assert f"says extractor rootsift-0, expected {DEFAULT.name}" in Store.open(tmp_path).words.load().reason
     with Store.writer(tmp_path) as store:
         assert store.words.writer().covered == set()
 
@@ -285,8 +296,8 @@ def test_untouched_segment_is_mapped_without_being_read(tmp_path, monkeypatch):
         "file_digest",
         lambda file, name: hashed.append(os.path.basename(file.name)) or real(file, name),
     )
-    assert not isinstance(Store.open(tmp_path).words.load(), str)
+    assert not isinstance(Store.open(tmp_path).words.load(), Unusable)
     assert hashed == ["vocabulary-1.bin"]
     os.utime(tmp_path / "words-1.bin")
-    assert not isinstance(Store.open(tmp_path).words.load(), str)
+    assert not isinstance(Store.open(tmp_path).words.load(), Unusable)
     assert "words-1.bin" in hashed
