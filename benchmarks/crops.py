@@ -118,7 +118,9 @@ def main() -> None:
         second = run_instance(benchmark, reranked, local=LocalOptions(arguments.vocabulary or learned))
     results = {**first["results"], **second["results"]}
     print(table(results, first["scales"]))
-    figures = {system: {part: one["measures"] for part, one in parts.items()} for system, parts in results.items()}
+    figures = {
+        system: {part: result["measures"] for part, result in parts.items()} for system, parts in results.items()
+    }
     report("crops", figures, arguments.out)
 
 

@@ -35,26 +35,26 @@ def steps(
     stage: LocalStage, compared: Vocabulary, features: LocalFeatures, cosines: dict[int, float]
 ) -> dict[str, float]:
     """Return the milliseconds of every step for one example."""
-    found: dict[str, float] = {}
+    milliseconds: dict[str, float] = {}
 
     def timed(name: str, step: Callable[[], Any]) -> Any:
         start = time.perf_counter()
         result = step()
-        found[name] = 1e3 * (time.perf_counter() - start)
+        milliseconds[name] = 1e3 * (time.perf_counter() - start)
         return result
 
     words = timed("words of the example", lambda: stage.vocabulary.quantise(features, N_WORDS))
     query = LocalQuery(features, words)
     scores = timed("scores of all pictures", lambda: stage.scores(query))
-    own = timed("best by words", lambda: stage.best(scores, N_OWN))
-    known = {**dict.fromkeys(own, 0.1), **cosines}
+    best = timed("best by words", lambda: stage.best(scores, N_OWN))
+    known = {**dict.fromkeys(best, 0.1), **cosines}
     above = timed("above chance", lambda: stage.of(stage.above_chance(scores), known))
     images = [ImageRecord(i, "", i, 0, 0, 640, 480, "JPEG", None) for i in to_verify(known, above)]
     seen = timed("geometry", lambda: stage.evidence(query, images, above))
     timed("order", lambda: final_order(known, above, seen))
-    total = sum(found.values())
+    total = sum(milliseconds.values())
     timed("words of the example, compared with all", lambda: compared.quantise(features, N_WORDS))
-    return {**found, "all on the graph": total}
+    return {**milliseconds, "all on the graph": total}
 
 
 def main() -> None:

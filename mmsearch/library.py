@@ -65,7 +65,6 @@ from mmsearch.records import (
 )
 from mmsearch.store.encoder import InstalledEncoder
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, keep_settings, settings_of
 
 if TYPE_CHECKING:
     from mmsearch.encoders.classifier import Classifier
@@ -73,6 +72,7 @@ if TYPE_CHECKING:
     from mmsearch.ingest.plan import OnProgress
     from mmsearch.processes.decoder import PictureDecoder
     from mmsearch.store.facets import Facets
+    from mmsearch.store.graph import GraphSettings
     from mmsearch.store.words import PublishedWords
 
 # The write path, classification and checks are imported where they are used: a search from the shell must
@@ -224,10 +224,7 @@ class Library:
 
     def forget_queries(self) -> int:
         """Forget the texts that were looked for; returns how many. Their vectors are only kept to save time."""
-        from mmsearch.store.query_cache import forget_queries
-
-        self.reader()
-        return forget_queries(self.folder)
+        return self.reader().remembered.forget()
 
     def tune(self, recall_target: float, *, on_progress: OnProgress = _quiet) -> None:
         """Set the ANN recall@10 that the graph must reach, and choose beam and route anew on the library itself.
@@ -244,15 +241,13 @@ class Library:
         QueryError
             If the target is not in (0, 1].
         """
-        from mmsearch.store.graph import update_graph
-
         if not 0 < as_number(recall_target, "the recall target") <= 1:
             raise QueryError(f"the recall target is {recall_target}; expected a share above 0 and at most 1")
         probes = self.text_probes()
         with Store.writer(self.folder) as store:
-            settings = replace(settings_of(store), recall_target=recall_target)
-            keep_settings(store, settings)
-            update_graph(store, settings, probes, on_progress=on_progress)
+            settings = replace(store.graph.settings, recall_target=recall_target)
+            store.graph.keep(settings)
+            store.graph.update(settings, probes, on_progress=on_progress)
 
     # -- read path -----------------------------------------------------------------------------------
 
@@ -483,16 +478,14 @@ class Library:
         VocabularyError
             If there are none that can be used; the sentence says why.
         """
-        from mmsearch.store.words import load_words
-
-        found = load_words(self.reader())
-        if isinstance(found, Unusable):
-            raise VocabularyError(f"{self.folder}: {found.reason}")
-        return found
+        words = self.reader().words.load()
+        if isinstance(words, Unusable):
+            raise VocabularyError(f"{self.folder}: {words.reason}")
+        return words
 
     def graph_settings(self) -> GraphSettings:
         """Return when and how the library's graph is built."""
-        return settings_of(self.reader())
+        return self.reader().graph.settings
 
     def text_probes(self) -> Matrix:
         """Return unit vectors float32 (n, dim) of varied captions, to measure an index with; none without words."""

@@ -600,9 +600,8 @@ class LibraryStatus:
     `n_read_before` pictures were read by an earlier version in another way than now (`index --recheck` reads
     them anew). `n_remembered` queries are remembered, None if the library is told to remember none. `search`
     maps `text` and `image` to what was measured of the graph for them, and the route that they take; `local`
-    says what visual words there are, None if there are none; `progress` that
-    of another process, if one is writing; `problems` what can be seen at a glance to be lost or not to belong
-    together.
+    says what visual words there are, None if there are none; `progress` that of another process, if one is
+    writing; `problems` what can be seen at a glance to be lost or not to belong together.
     """
 
     folder: str

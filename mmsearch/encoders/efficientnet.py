@@ -42,10 +42,10 @@ def require_file(path: Path) -> Path:
 def require_contents(path: Path, sha256: str) -> Path:
     """Return a path whose contents have this sha256, or raise EncoderError: others may carry anything."""
     with path.open("rb") as file:
-        found = file_digest(file, "sha256").hexdigest()
-    if found != sha256:
+        digest = file_digest(file, "sha256").hexdigest()
+    if digest != sha256:
         raise EncoderError(
-            f"{path} has sha256 {found[:12]}, expected {sha256[:12]}: it is damaged, or its package was published "
+            f"{path} has sha256 {digest[:12]}, expected {sha256[:12]}: it is damaged, or its package was published "
             "anew with other contents; get the known version with `pip install --force-reinstall mmsearch`"
         )
     return path

@@ -96,7 +96,7 @@ def _prepared(model: str, cache: Path, notify: Notify, spec: str | None = None) 
     from mmsearch.encoders.export import export_encoder
 
     folder = cache / "encoders" / _key(model)
-    _require_own(cache, folder.parent, folder)
+    _require_private(cache, folder.parent, folder)
     if (folder / SPEC).is_file():
         problem = why_not_used(model, folder)
         if problem is None and spec not in (None, spec_digest(folder)):
@@ -110,7 +110,7 @@ def _prepared(model: str, cache: Path, notify: Notify, spec: str | None = None) 
     return folder
 
 
-def _require_own(cache: Path, *below: Path) -> None:
+def _require_private(cache: Path, *below: Path) -> None:
     """Make the folders of encoders for this user alone; refuse them if others could plant an encoder there.
 
     Raises
@@ -189,7 +189,7 @@ def _key(model: str) -> str:
         sources += [str(path.resolve()), learned.identity, _key(learned.base)]
     elif path.exists():
         folder = path if path.is_dir() else path.parent
-        sources += [str(path.resolve()), *(_stamp(one) for one in sorted(folder.iterdir()) if one.is_file())]
+        sources += [str(path.resolve()), *(_stamp(file) for file in sorted(folder.iterdir()) if file.is_file())]
     return sha256(json.dumps(sources).encode()).hexdigest()[:24]
 
 

@@ -21,8 +21,7 @@ from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.plans import EXACT, K, Plan, ann_recall_at_k, picture_queries, single_query_ms
 from mmsearch.records import Matrix, Unusable
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, PublishedGraph, followed, graph_in_memory, load_graph, plan_json
-from mmsearch.store.matrix import open_rows
+from mmsearch.store.graph import GraphSettings, PublishedGraph, followed, plan_json
 
 DEFINITIONS = {
     "recall@10": "share of the exact ten nearest neighbours that the graph finds, mean over queries",
@@ -93,17 +92,17 @@ def _measured(
     seed: int,
     on_progress: OnProgress,
 ) -> AnnReport:
-    with store.catalog.reading():
-        dead = store.catalog.dead_rows()
+    with store.reading():
+        dead = store.dead_rows()
         if store.n_rows - len(dead) <= K:
             raise QueryError(
                 f"{store.folder} holds {store.n_rows - len(dead)} vectors; to measure its index takes more than {K}"
             )
-        graph, is_in_memory = load_graph(store), False
+        graph, is_in_memory = store.graph.load(), False
         if isinstance(graph, Unusable):
-            graph, is_in_memory = graph_in_memory(store, settings, on_progress=on_progress), True
+            graph, is_in_memory = store.graph.in_memory(settings, on_progress=on_progress), True
         plans = followed(graph.plans, store.n_rows - len(dead))
-        matrix = open_rows(store.vectors_path(store.epoch), graph.index.n_rows, store.dim)
+        matrix = store.first_rows(graph.index.n_rows)
     exact = ExactIndex(matrix, dead)
     efforts = graph.index.efforts if efforts is None else efforts
     queries = {"text": texts[:n_queries], "image": picture_queries(matrix, n_queries, seed=seed)}
@@ -133,8 +132,8 @@ def _index_facts(store: Store, graph: PublishedGraph, settings: GraphSettings, *
     facts = graph.index.facts
     method: Any = facts.settings  # under names that only its method knows
     return {
-        "model": store.catalog.meta("model"),
-        "n_vectors": store.n_rows - store.catalog.count("dead"),
+        "model": store.setting("model"),
+        "n_vectors": store.n_rows - store.n_dead,
         "n_in_graph": facts.n_held,
         "n_dead_in_graph": len(graph.index.dead),
         "dim": store.dim,

@@ -24,8 +24,8 @@ from mmsearch.images import read_file
 from mmsearch.images.copies import part_of_picture
 from mmsearch.library import Library
 from mmsearch.records import Box, Matrix
-from mmsearch.store.catalog import CATALOG
 from mmsearch.store.graph import GraphSettings
+from mmsearch.store.place import is_library
 from mmsearch.system import n_cores
 
 OnProgress = Callable[[str, int, int], None]
@@ -74,7 +74,7 @@ class SetEncoder:
             return library.embed(paths)
 
     def _bring_up_to_date(self, library: Library, paths: Sequence[Path]) -> None:
-        if not self._is_resuming and (library.folder / CATALOG).is_file():
+        if not self._is_resuming and is_library(library.folder):
             library.remove(paths)
         library.index(paths, model=self.encoder.name, settings=NO_GRAPH, local=False, on_progress=self.on_progress)
 

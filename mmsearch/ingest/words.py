@@ -27,7 +27,6 @@ from mmsearch.records import Matrix, PathLike, WordsRun
 from mmsearch.store.changes import BY_CHANCE, ENDED_WORKER, MAX_RUNS
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import storage_errors
-from mmsearch.store.words import WordsWriter
 
 MIN_DESCRIPTORS = 4_096  # fewer teach no vocabulary
 MAX_GATHERED_PICTURES = 4_000
@@ -139,7 +138,7 @@ class WordsIntake:
         on_progress: OnProgress = lambda stage, done, total: None,
     ) -> None:
         self._store, self._on_progress = store, on_progress
-        self._writer = WordsWriter(store)
+        self._writer = store.words.writer()
         self._gathered: Gathered | None = None
         self._gathered_ids: set[int] = set()
         self._put_off: set[int] = set()  # to the next run

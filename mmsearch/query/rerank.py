@@ -36,7 +36,6 @@ from mmsearch.records import (
 )
 from mmsearch.store.folder import Store
 from mmsearch.store.where import Condition
-from mmsearch.store.words import load_words, words_state
 from mmsearch.vectors import stored_cosines, top_k
 
 SHORTLIST = 100
@@ -244,9 +243,9 @@ class LocalReader:
     def _current(self) -> LocalStage | Unusable:
         """Return the stage over the words of the library's present state, or why there is none."""
         with self.store.reading():
-            state = words_state(self.store)
+            state = self.store.words.state()
             if state != self._state:
-                words = load_words(self.store)
+                words = self.store.words.load()
                 self._stage = words if isinstance(words, Unusable) else LocalStage(words.vocabulary, words.inverted)
                 self._state = state
         return self._stage

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -37,9 +37,14 @@ from mmsearch.store.publish import (
     storage_errors,
     sync,
 )
+from mmsearch.store.query_cache import RememberedQueries
 from mmsearch.store.rows import append_vectors, give_up_digest, renumber
 from mmsearch.store.sqlite_errors import sqlite_errors
 from mmsearch.system import shown_path, sync_folder
+
+if TYPE_CHECKING:
+    from mmsearch.store.graph import LibraryGraph
+    from mmsearch.store.words import LibraryWords
 
 T = TypeVar("T")
 _MAX_MEGAPIXELS = "max_megapixels"  # setting
@@ -190,19 +195,19 @@ class Store(Pictures):
             with self.catalog.reading():
                 epoch, before = self.epoch, self.vectors_look()
                 try:
-                    found = read()
+                    answer = read()
                 except LibraryDamagedError as error:
                     problem = error
                 after, is_cut = self.vectors_look(), bool(self.lost_rows())
-            is_found = problem is None and _is_as_before_or_longer(before, after)
-            if is_found and not is_cut:
-                return found
+            is_steady = problem is None and _is_as_before_or_longer(before, after)
+            if is_steady and not is_cut:
+                return answer
             with self.catalog.reading():
                 is_replaced = self.epoch != epoch
             if is_replaced:
                 continue
-            if is_found:
-                return found
+            if is_steady:
+                return answer
             if is_again:
                 raise problem or self._is_written_to(epoch)
             is_again = True
@@ -226,18 +231,28 @@ class Store(Pictures):
         """
         state = self.epoch, self.n_rows, self.vectors_look()
         if self._matrix is None or state != self._matrix_state:
-            matrix = open_rows(self.vectors_path(self.epoch), self.lost_rows().start, self.dim)
+            matrix = self.first_rows(self.lost_rows().start)
             self._refuse_foreign(matrix)
             self._matrix, self._matrix_state = matrix, state
         return self._matrix
+
+    def first_rows(self, n_rows: int) -> HalfRows:
+        """Return the first `n_rows` of the committed vectors, as `matrix` does, compared with nothing.
+
+        Raises
+        ------
+        LibraryDamagedError
+            If there are fewer.
+        """
+        return open_rows(self.vectors_path(self.epoch), n_rows, self.dim)
 
     def _refuse_foreign(self, matrix: HalfRows) -> None:
         """Raise if most of a few rows differ from their checksums: that is another file, and no damage."""
         sample = np.linspace(0, max(0, len(matrix) - 1), min(_N_SAMPLED, len(matrix)), dtype=np.int64)
         rows: list[int] = sample.tolist()
         expected = self.catalog.checksums(rows)
-        found = dict(zip(rows, map(row_checksum, matrix[sample]), strict=True))
-        n_foreign = sum(expected[row] != found[row] for row in rows if row in expected)
+        checksums = dict(zip(rows, map(row_checksum, matrix[sample]), strict=True))
+        n_foreign = sum(expected[row] != checksums[row] for row in rows if row in expected)
         if 2 * n_foreign > len(expected):
             raise LibraryDamagedError(
                 f"{shown_path(self.vectors_path(self.epoch))}: these are not the vectors that the catalog lists; "
@@ -297,6 +312,25 @@ class Store(Pictures):
         return [problem for problem in problems if problem]
 
     # -- caches --------------------------------------------------------------------------------------
+
+    @property
+    def graph(self) -> LibraryGraph:
+        """The index over the vectors, whatever its kind, with the plans of searches."""
+        from mmsearch.store.graph import LibraryGraph
+
+        return LibraryGraph(self)
+
+    @property
+    def words(self) -> LibraryWords:
+        """The visual words of the pictures."""
+        from mmsearch.store.words import LibraryWords
+
+        return LibraryWords(self)
+
+    @property
+    def remembered(self) -> RememberedQueries:
+        """The vectors of texts that were looked for."""
+        return RememberedQueries(self)
 
     def sidecar(self, kind: Kind[S]) -> S | Unusable:
         """Return the sidecar of a published cache if it was made from this library, or why not; reads no cache."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO, NotRequired
+from typing import TYPE_CHECKING, BinaryIO, NotRequired
 
 from mmsearch.indexes.base import IndexKind, SavedIndex
 from mmsearch.indexes.exact import ExactIndex
@@ -17,8 +17,10 @@ from mmsearch.indexes.hnsw import GRAPH
 from mmsearch.indexes.kinds import KINDS
 from mmsearch.indexes.plans import Measurement, Plan, choose_plan, exact_plan, picture_queries
 from mmsearch.records import Matrix, PlanFields, Unusable
-from mmsearch.store.folder import Store
-from mmsearch.store.publish import Kind, Sidecar, current, next_name
+from mmsearch.store.publish import Kind, Sidecar, current, manifest_state, next_name
+
+if TYPE_CHECKING:
+    from mmsearch.store.folder import Store
 
 
 class IndexSidecar(Sidecar):
@@ -61,17 +63,6 @@ class GraphSettings:
     tail_share: float = 0.02
 
 
-def settings_of(store: Store) -> GraphSettings:
-    """Return the settings that a library keeps."""
-    return GraphSettings(**(store.catalog.meta("graph") or {}))
-
-
-def keep_settings(store: Store, settings: GraphSettings) -> None:
-    """Make these the settings of a library; the caller is the writer."""
-    with store.catalog.writing():
-        store.catalog.set_meta({"graph": vars(settings)})
-
-
 @dataclass
 class PublishedGraph:
     """An index of some kind, the plan of each modality, and its sidecar if it was loaded."""
@@ -84,25 +75,175 @@ class PublishedGraph:
     facts: IndexSidecar | None = None
 
 
+class LibraryGraph:
+    """The index of one open library, as `Store.graph` gives it.
+
+    Parameters
+    ----------
+    store : Store
+        Opened for reading; by its writer for `keep` and `update`.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def settings(self) -> GraphSettings:
+        """Return the settings that the library keeps."""
+        return GraphSettings(**(self._store.setting("graph") or {}))
+
+    def keep(self, settings: GraphSettings) -> None:
+        """Make these the settings of the library; the caller is the writer."""
+        self._store.keep({"graph": vars(settings)})
+
+    def kind(self) -> IndexKind | None:
+        """Return the kind of the index that the library has published; None if there is none."""
+        return next((kind for kind in KINDS.values() if current(self._store.files, kind.name) is not None), None)
+
+    def facts(self) -> IndexSidecar | None:
+        """Return the sidecar of the current index if it fits the library; does not read the index."""
+        kind = self.kind()
+        if kind is None:
+            return None
+        facts = self._store.sidecar(cache_of(kind))
+        if isinstance(facts, Unusable) or (facts["epoch"], facts["dim"]) != (self._store.epoch, self._store.dim):
+            return None
+        return facts
+
+    def state(self) -> bytes:
+        """Return what changes with every publication."""
+        return manifest_state(self._store.files)
+
+    def load(self) -> PublishedGraph | Unusable:
+        """Load the current index after comparing it with its checksum, or say why it cannot be used."""
+        start, kind = time.perf_counter(), self.kind() or GRAPH
+        epoch, n_rows = self._store.epoch, len(self._store.matrix())
+
+        def load(file: BinaryIO, facts: IndexSidecar) -> tuple[SavedIndex, IndexSidecar]:
+            return kind.load(file, self._store.dim, facts), facts
+
+        loaded = self._store.load_matching(
+            cache_of(kind), {"dim": self._store.dim, "epoch": epoch, "metric": "ip"}, load
+        )
+        if isinstance(loaded, Unusable):
+            return loaded
+        index, facts = loaded
+        if index.n_rows > n_rows:
+            return Unusable(f"the {kind.name} covers {index.n_rows} vectors, of which {n_rows} are there")
+        index.delete(self._store.dead_rows())
+        seconds = time.perf_counter() - start
+        plans, build_seconds = plans_of_json(facts["calibration"]), facts.get("build_seconds")
+        return PublishedGraph(kind, index, plans, seconds, build_seconds, facts)
+
+    def problems(self) -> dict[str, str]:
+        """Return what is wrong with the index of each kind, by reading all of it."""
+        problems = {}
+        for kind in KINDS.values():
+            if current(self._store.files, kind.name) is None:
+                continue
+            # One of an older epoch is stale, not damaged: search leaves it alone and `update` replaces it.
+            loaded = self._store.load_matching(cache_of(kind), {"dim": self._store.dim}, lambda file, facts: None)
+            if isinstance(loaded, Unusable):
+                problems[kind.name] = loaded.reason
+        return problems
+
+    def update(
+        self,
+        settings: GraphSettings,
+        text_probes: Matrix,
+        *,
+        kind: IndexKind | None = None,
+        on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    ) -> bool:
+        """Bring the index up to date with the committed rows; the caller is the writer.
+
+        Parameters
+        ----------
+        settings : GraphSettings
+            When and how to build.
+        text_probes : float32 array, shape (n, dim)
+            Unit embeddings of typical texts, to plan for.
+        kind : IndexKind, optional
+            What to build; an index of another kind is replaced. By default what there is, or a graph.
+        on_progress : callable
+            Given (stage, done, total): `graph` while inserting, `calibrate`.
+
+        Returns
+        -------
+        bool
+            True if a new generation was published.
+        """
+        n_rows = self._store.n_rows
+        if n_rows - self._store.n_dead < settings.graph_from:
+            return False
+        kind = kind or self.kind() or GRAPH
+        loaded = self.load()  # reads and checks the whole file, so a damaged one is replaced here
+        if isinstance(loaded, Unusable) or loaded.kind != kind:
+            loaded = self._empty(settings, kind)
+        if n_rows - loaded.index.n_rows > settings.tail_share * n_rows:
+            self._extend(loaded, on_progress)
+        elif _aims_at(loaded.plans, settings.recall_target):
+            return False
+        on_progress("calibrate", 0, 1)
+        loaded.plans = self._choose_plans(loaded, settings, text_probes)
+        on_progress("calibrate", 1, 1)
+        self._publish(loaded)
+        return True
+
+    def in_memory(
+        self,
+        settings: GraphSettings,
+        *,
+        on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    ) -> PublishedGraph:
+        """Return a graph of all committed rows that is not published, has no plans, and needs no writer."""
+        graph = self._empty(settings, GRAPH)
+        self._extend(graph, on_progress)
+        return graph
+
+    def _empty(self, settings: GraphSettings, kind: IndexKind) -> PublishedGraph:
+        index = kind.make(self._store.dim, {"m": settings.m, "ef_construction": settings.ef_construction})
+        return PublishedGraph(kind, index, {})
+
+    def _extend(self, graph: PublishedGraph, on_progress: Callable[[str, int, int], None]) -> None:
+        """Take the rows that a graph does not know yet into it."""
+        start, matrix = time.perf_counter(), self._store.matrix()
+        total = len(matrix) - graph.index.n_rows
+        graph.index.build(matrix, on_progress=lambda done: on_progress("graph", done, total))
+        graph.index.delete(self._store.dead_rows())
+        if graph.build_seconds is not None:
+            graph.build_seconds += time.perf_counter() - start
+
+    def _choose_plans(self, graph: PublishedGraph, settings: GraphSettings, text_probes: Matrix) -> dict[str, Plan]:
+        """Choose index and effort for each modality by exact search over all committed rows."""
+        exact = ExactIndex(self._store.matrix(), self._store.dead_rows())
+        queries = {"image": picture_queries(self._store.matrix(), _N_PICTURE_QUERIES), "text": text_probes}
+        return {
+            modality: choose_plan(graph.kind.name, graph.index, exact, vectors, target=settings.recall_target)
+            for modality, vectors in queries.items()
+            if len(vectors)
+        }
+
+    def _publish(self, graph: PublishedGraph) -> None:
+        from importlib.metadata import version
+
+        held = graph.index.facts
+        facts = {
+            "dim": self._store.dim, "metric": "ip", **held.settings, "n": held.n_held, "epoch": self._store.epoch,
+            "covered": graph.index.n_rows, **{package: version(package) for package in graph.kind.packages},
+            "build_seconds": graph.build_seconds,
+            "calibration": {modality: plan_json(plan) for modality, plan in graph.plans.items()},
+        }  # fmt: skip
+        kind = graph.kind
+        name = next_name(self._store.files, kind.name, stem=kind.stem)
+        self._store.publish(
+            kind.name, name, graph.index.save, facts, replaces=[other for other in KINDS if other != kind.name]
+        )
+
+
 def cache_of(kind: IndexKind) -> Kind[IndexSidecar]:
     """Return what an index of a kind is published as."""
     return Kind(kind.name)
-
-
-def published_kind(store: Store) -> IndexKind | None:
-    """Return the kind of the index that the library has published; None if there is none."""
-    return next((kind for kind in KINDS.values() if current(store.files, kind.name) is not None), None)
-
-
-def graph_facts(store: Store) -> IndexSidecar | None:
-    """Return the sidecar of the current index if it fits the library; does not read the index."""
-    kind = published_kind(store)
-    if kind is None:
-        return None
-    facts = store.sidecar(cache_of(kind))
-    if isinstance(facts, Unusable) or (facts["epoch"], facts["dim"]) != (store.epoch, store.dim):
-        return None
-    return facts
 
 
 def plan_json(plan: Plan) -> PlanFields:
@@ -140,129 +281,6 @@ def followed(plans: dict[str, Plan], n_vectors: int) -> dict[str, Plan]:
     return {**plans, "text": exact_plan(text.measured)}
 
 
-def load_graph(store: Store) -> PublishedGraph | Unusable:
-    """Load the current index after comparing it with its checksum, or say why it cannot be used."""
-    start, kind = time.perf_counter(), published_kind(store) or GRAPH
-    epoch, n_rows = store.epoch, len(store.matrix())
-
-    def load(file: BinaryIO, facts: IndexSidecar) -> tuple[SavedIndex, IndexSidecar]:
-        return kind.load(file, store.dim, facts), facts
-
-    loaded = store.load_matching(cache_of(kind), {"dim": store.dim, "epoch": epoch, "metric": "ip"}, load)
-    if isinstance(loaded, Unusable):
-        return loaded
-    index, facts = loaded
-    if index.n_rows > n_rows:
-        return Unusable(f"the {kind.name} covers {index.n_rows} vectors, of which {n_rows} are there")
-    index.delete(store.catalog.dead_rows())
-    seconds = time.perf_counter() - start
-    plans, build_seconds = plans_of_json(facts["calibration"]), facts.get("build_seconds")
-    return PublishedGraph(kind, index, plans, seconds, build_seconds, facts)
-
-
-def update_graph(
-    store: Store,
-    settings: GraphSettings,
-    text_probes: Matrix,
-    *,
-    kind: IndexKind | None = None,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
-) -> bool:
-    """Bring the index up to date with the committed rows; the caller is the writer.
-
-    Parameters
-    ----------
-    store : Store
-        Opened as the writer.
-    settings : GraphSettings
-        When and how to build.
-    text_probes : float32 array, shape (n, dim)
-        Unit embeddings of typical texts, to plan for.
-    kind : IndexKind, optional
-        What to build; an index of another kind is replaced. By default what there is, or a graph.
-    on_progress : callable
-        Given (stage, done, total): `graph` while inserting, `calibrate`.
-
-    Returns
-    -------
-    bool
-        True if a new generation was published.
-    """
-    n_rows = store.n_rows
-    if n_rows - store.catalog.count("dead") < settings.graph_from:
-        return False
-    kind = kind or published_kind(store) or GRAPH
-    loaded = load_graph(store)  # reads and checks the whole file, so a damaged one is replaced here
-    if isinstance(loaded, Unusable) or loaded.kind != kind:
-        loaded = _empty_graph(store, settings, kind)
-    if n_rows - loaded.index.n_rows > settings.tail_share * n_rows:
-        _extend(store, loaded, on_progress)
-    elif _aims_at(loaded.plans, settings.recall_target):
-        return False
-    on_progress("calibrate", 0, 1)
-    loaded.plans = _choose_plans(store, loaded, settings, text_probes)
-    on_progress("calibrate", 1, 1)
-    _publish(store, loaded)
-    return True
-
-
-def graph_in_memory(
-    store: Store,
-    settings: GraphSettings,
-    *,
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
-) -> PublishedGraph:
-    """Return a graph of all committed rows that is not published, has no plans, and needs no writer."""
-    graph = _empty_graph(store, settings, GRAPH)
-    _extend(store, graph, on_progress)
-    return graph
-
-
-def _empty_graph(store: Store, settings: GraphSettings, kind: IndexKind) -> PublishedGraph:
-    index = kind.make(store.dim, {"m": settings.m, "ef_construction": settings.ef_construction})
-    return PublishedGraph(kind, index, {})
-
-
-def _extend(store: Store, graph: PublishedGraph, on_progress: Callable[[str, int, int], None]) -> None:
-    """Take the rows that a graph does not know yet into it."""
-    start, matrix = time.perf_counter(), store.matrix()
-    total = len(matrix) - graph.index.n_rows
-    graph.index.build(matrix, on_progress=lambda done: on_progress("graph", done, total))
-    graph.index.delete(store.catalog.dead_rows())
-    if graph.build_seconds is not None:
-        graph.build_seconds += time.perf_counter() - start
-
-
 def _aims_at(plans: dict[str, Plan], target: float) -> bool:
     """Return whether there are plans, all made for this recall target."""
     return bool(plans) and all(plan.measured.target == target for plan in plans.values())
-
-
-def _choose_plans(
-    store: Store, graph: PublishedGraph, settings: GraphSettings, text_probes: Matrix
-) -> dict[str, Plan]:
-    """Choose index and effort for each modality by exact search over all committed rows."""
-    exact = ExactIndex(store.matrix(), store.catalog.dead_rows())
-    queries = {"image": picture_queries(store.matrix(), _N_PICTURE_QUERIES), "text": text_probes}
-    return {
-        modality: choose_plan(graph.kind.name, graph.index, exact, vectors, target=settings.recall_target)
-        for modality, vectors in queries.items()
-        if len(vectors)
-    }
-
-
-def _publish(store: Store, graph: PublishedGraph) -> None:
-    from importlib.metadata import version
-
-    held = graph.index.facts
-    facts = {
-        "dim": store.dim, "metric": "ip", **held.settings, "n": held.n_held, "epoch": store.epoch,
-        "covered": graph.index.n_rows, **{package: version(package) for package in graph.kind.packages},
-        "build_seconds": graph.build_seconds,
-        "calibration": {modality: plan_json(plan) for modality, plan in graph.plans.items()},
-    }  # fmt: skip
-    kind = graph.kind
-    name = next_name(store.files, kind.name, stem=kind.stem)
-    store.publish(
-        kind.name, name, graph.index.save, facts, replaces=[other for other in KINDS if other != kind.name]
-    )

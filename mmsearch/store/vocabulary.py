@@ -49,7 +49,7 @@ class CentresSidecar(Sidecar):
 VOCABULARY: Final[Kind[VocabularySidecar]] = Kind("vocabulary")
 CENTRES: Final[Kind[CentresSidecar]] = Kind("centres")
 _EFFORT = 64  # finds the nearest of 65,536 words for 99.6 % of features, in a fifth of the time
-_MIN_FOUND = 0.99  # of the centroids when asked for themselves: equal ones may damage a graph
+_MIN_SHARE = 0.99  # of the centroids when asked for themselves: equal ones may damage a graph
 
 
 def extractor_of(folder: Path) -> LocalExtractor:
@@ -110,7 +110,7 @@ def publish_centres(store: Store, vocabulary: Vocabulary) -> Vocabulary:
     graph = graph_of(vocabulary)
     faster = on_graph(vocabulary, graph)
     sample = np.linspace(0, vocabulary.n_words - 1, 1000, dtype=np.int64)
-    if np.mean(faster.assign(vocabulary.centroids[sample]) == sample) < _MIN_FOUND:
+    if np.mean(faster.assign(vocabulary.centroids[sample]) == sample) < _MIN_SHARE:
         return vocabulary
     facts = {
         **_graph_facts(store.files, vocabulary), **graph.facts.settings, "n": graph.facts.n_held,

@@ -13,7 +13,7 @@ from mmsearch.records import Unusable
 from mmsearch.store import graph as graph_module
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, load_graph, update_graph
+from mmsearch.store.graph import GraphSettings
 from mmsearch.store.summary import library_status
 from mmsearch.store.verify import verify
 from mmsearch.store.where import condition_of
@@ -39,7 +39,7 @@ def folder(tmp_path):
     """A library of 120 pictures, 3 of them removed since, with blocks of all of them."""
     filled(tmp_path, 120)
     with Store.writer(tmp_path) as store:
-        assert update_graph(store, SETTINGS, PROBES, kind=BLOCKS)
+        assert store.graph.update(SETTINGS, PROBES, kind=BLOCKS)
         store.remove_images([1, 2, 3])
     return tmp_path
 
@@ -54,7 +54,7 @@ def routes(folder, queries, k=7):
 
 def test_an_index_of_a_new_kind_is_published_and_comes_back(folder):
     assert [path.name for path in sorted(folder.glob("blocks-*"))] == ["blocks-1.bin", "blocks-1.json"]
-    published = load_graph(Store.open(folder))
+    published = Store.open(folder).graph.load()
     assert isinstance(published.index, Blocks)
     assert (len(published.index), published.index.n_rows) == (117, 120)
     assert published.facts["block"] == 50
@@ -79,13 +79,13 @@ def test_the_status_names_the_new_kind(folder):
 
 def test_a_damaged_index_of_the_new_kind_is_named_dropped_and_done_without(folder):
     flip(folder / "blocks-1.bin", 99)
-    assert load_graph(Store.open(folder)) == Unusable("blocks-1.bin differs from its checksum")
+    assert Store.open(folder).graph.load() == Unusable("blocks-1.bin differs from its checksum")
     assert {answer.route for answer in routes(folder, PROBES)} == {"exact"}
     reason = "the blocks cannot be used and search is exact: blocks-1.bin differs from its checksum"
     with Store.writer(folder) as store:
         assert verify(store, is_repair=True).problems == (reason,)
         assert verify(store).problems == ()
-        assert update_graph(store, SETTINGS, PROBES, kind=BLOCKS)
+        assert store.graph.update(SETTINGS, PROBES, kind=BLOCKS)
 
 
 def test_a_library_keeps_its_kind_of_index_when_that_is_extended(folder):
@@ -93,8 +93,8 @@ def test_a_library_keeps_its_kind_of_index_when_that_is_extended(folder):
         store.commit(
             Changes(stored=[file(200 + i, vector) for i, vector in enumerate(random_units(9, DIM, seed=4))])
         )
-        assert update_graph(store, SETTINGS, PROBES)
-        published = load_graph(store)
+        assert store.graph.update(SETTINGS, PROBES)
+        published = store.graph.load()
     assert (published.kind, published.index.n_rows) == (BLOCKS, 129)
 
 
@@ -102,9 +102,9 @@ def test_a_library_keeps_its_kind_of_index_when_that_is_extended(folder):
 def test_an_index_of_another_kind_takes_the_place_of_the_one_before(before, after, tmp_path):
     filled(tmp_path, 60)
     with Store.writer(tmp_path) as store:
-        assert update_graph(store, SETTINGS, PROBES, kind=before)
-        assert update_graph(store, SETTINGS, PROBES, kind=after)
-        assert not update_graph(store, SETTINGS, PROBES, kind=after)
-    assert load_graph(Store.open(tmp_path)).kind == after
+        assert store.graph.update(SETTINGS, PROBES, kind=before)
+        assert store.graph.update(SETTINGS, PROBES, kind=after)
+        assert not store.graph.update(SETTINGS, PROBES, kind=after)
+    assert Store.open(tmp_path).graph.load().kind == after
     assert {answer.route for answer in routes(tmp_path, PROBES)} == {after.name}
     assert list(tmp_path.glob(f"{before.stem}-*")) == []

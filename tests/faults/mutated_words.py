@@ -24,7 +24,6 @@ from mmsearch.store import vocabulary as vocabulary_module
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import MANIFEST
 from mmsearch.store.verify import verify
-from mmsearch.store.words import WordsWriter
 from tests.faults.mutated_graph import mutate
 from tests.faults.stand_in import TextVectors
 from tests.store.test_store import DIM, filled
@@ -52,7 +51,7 @@ def give_words(folder: Path, vocabulary: Vocabulary, words: list[ImageWords]) ->
     """Make the words that are missing as `index` does, the last pictures after the others."""
     for n in (N_BASE, N_BASE + N_FRESH):
         with Store.writer(folder) as store:
-            writer = WordsWriter(store)
+            writer = store.words.writer()
             if writer.vocabulary is None:
                 writer.publish_vocabulary(vocabulary)
             for image_id in set(range(1, n + 1)) - writer.covered:

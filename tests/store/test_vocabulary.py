@@ -12,7 +12,6 @@ from mmsearch.store.folder import Store
 from mmsearch.store.publish import current
 from mmsearch.store.verify import verify
 from mmsearch.store.vocabulary import graph_of, load_vocabulary, on_graph, publish_vocabulary
-from mmsearch.store.words import WordsWriter, load_words, words_facts
 from tests.bow.test_vocabulary import descriptors
 from tests.store.test_store import META
 from tests.store.test_words import found_by_their_words, vocabulary_of, with_words
@@ -40,6 +39,13 @@ def test_a_graph_over_the_centroids_agrees_with_99_percent_of_exact_words():
     vocabulary, points = words_at(5, 8192), descriptors(6, 2000)
     faster = on_graph(vocabulary, graph_of(vocabulary))
     assert (faster.assign(points) == vocabulary.assign(points)).mean() >= 0.99
+
+
+def test_graph_of_a_vocabulary_finds_every_word_where_it_is():
+    words = words_at(5, 1000)
+    # Asked of the graph: a vocabulary compares all words where the graph finds too few.
+    _, rows = graph_of(words).search(words.lifted_centroids(), 1, 64)
+    assert (rows[:, 0] == np.arange(1000)).mean() >= 0.99
 
 
 def test_the_same_vocabulary_has_the_same_graph(tmp_path):
@@ -83,7 +89,7 @@ def test_damaged_graph_costs_time_and_no_answer_and_is_made_again(tmp_path, grap
     with_words(tmp_path)
     damage(tmp_path / "centres-1.bin")
     store = Store.open(tmp_path)
-    assert load_words(store).vocabulary.nearest is None
+    assert store.words.load().vocabulary.nearest is None
     assert found_by_their_words(tmp_path) == set(range(1, 21))
     (problem,) = verify(store).problems
     assert problem == "the visual words are not whole: centres-1.bin differs from its checksum"
@@ -91,9 +97,9 @@ def test_damaged_graph_costs_time_and_no_answer_and_is_made_again(tmp_path, grap
     with Store.writer(tmp_path) as store:
         assert verify(store, is_repair=True).n_dropped == 0
         assert current(tmp_path, "centres") is None
-        assert len(WordsWriter(store).covered) == 20
+        assert len(store.words.writer().covered) == 20
         assert (current(tmp_path, "centres"), verify(store).problems) == ("centres-1", ())
-        assert load_words(store).vocabulary.nearest is not None
+        assert store.words.load().vocabulary.nearest is not None
 
 
 def test_graph_counts_in_the_size_of_the_words_and_goes_with_its_vocabulary(tmp_path, graph_from_33_words):
@@ -101,7 +107,7 @@ def test_graph_counts_in_the_size_of_the_words_and_goes_with_its_vocabulary(tmp_
     with Store.writer(tmp_path) as store:
         sizes = {path.name: path.stat().st_size for path in tmp_path.glob("*-1.bin")}
         assert set(sizes) == {"centres-1.bin", "vocabulary-1.bin", "words-1.bin"}
-        assert words_facts(store)["size_bytes"] == sum(sizes.values())
+        assert store.words.facts()["size_bytes"] == sum(sizes.values())
         damage(tmp_path / "vocabulary-1.bin")
-        WordsWriter(store)
+        store.words.writer()
     assert list(tmp_path.glob("centres-*")) == []
