@@ -75,5 +75,8 @@ def main() -> None:
         sys.exit(1)
     except SystemExit as end:
         if end.code == INTERRUPTED:  # what typer makes of Ctrl-C
-            say("interrupted; every picture done so far is stored, the same command goes on from there")
+            say(
+                "interrupted; every picture done so far is stored, the same command goes on from there (a training "
+                "with --resume)"
+            )
         raise

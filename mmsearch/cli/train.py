@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,8 +22,19 @@ from mmsearch.cli.options import (
 from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mmsearch.evaluation.records import Bad
     from mmsearch.training.adapt import CaptionReport
     from mmsearch.training.project import PairReport, Source
+
+
+def _finite(value: float | None) -> float | None:
+    """Return a number that was given; no range leaves out what is no number."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no finite number")
+    return value
+
 
 train = typer.Typer(
     no_args_is_help=True,
@@ -40,11 +52,14 @@ SplitOption = Annotated[
     str | None, typer.Option(metavar="S", help="Only this split; for token files a file of picture names.")
 ]
 ValidationOption = Annotated[
-    float, typer.Option(min=0.01, max=0.5, help="Share of the pictures that is held out to judge by.")
+    float,
+    typer.Option(
+        min=0.01, max=0.5, callback=_finite, help="Share of the pictures, or of the things, held out to judge by."
+    ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Of weights, order and the validation part.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")]
-RateOption = Annotated[float, typer.Option("--rate", min=1e-7, max=1.0, help="Learning rate.")]
+RateOption = Annotated[float, typer.Option("--rate", min=1e-7, max=1.0, callback=_finite, help="Learning rate.")]
 EpochsOption = Annotated[
     int | None, typer.Option(min=1, help="At most (default: by the number of pictures).", show_default=False)
 ]
@@ -55,7 +70,10 @@ BatchOption = Annotated[
 MarginOption = Annotated[
     float | None,
     typer.Option(
-        min=0.0001, help="Of the contrastive loss (default: 1) or of triplets (default: 0.2).", show_default=False
+        min=0.0001,
+        callback=_finite,
+        help="Of the contrastive loss or of triplets (default: by the loss).",
+        show_default=False,
     ),
 ]
 CaptionsArgument = Annotated[
@@ -76,7 +94,8 @@ KeepOption = Annotated[
     float,
     typer.Option(
         min=0.0,
-        max=1.0,
+        max=0.99,
+        callback=_finite,
         help="Share of the base that is kept: 0 suits pictures like those of the set best, 0.5 others too.",
     ),
 ]
@@ -98,11 +117,17 @@ FromLibraryOption = Annotated[
     ),
 ]
 KeepBesideOption = Annotated[
-    float, typer.Option(min=0.0, max=0.99, help="Share of the base's own descriptor, beside the projected one.")
+    float,
+    typer.Option(
+        min=0.0, max=0.99, callback=_finite, help="Share of the base's own descriptor, beside the projected one."
+    ),
 ]
 DimensionsOption = Annotated[int, typer.Option("--dim", min=2, help="Dimensions of the projection at most.")]
 PowerOption = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="Of the whitening it begins with: lower keeps more of the base.")
+    float,
+    typer.Option(
+        min=0.0, max=1.0, callback=_finite, help="Of the whitening it begins with: lower keeps more of the base."
+    ),
 ]
 WarpsOption = Annotated[
     int, typer.Option("--warps", min=1, max=64, help="With --from-library: copies of every picture.")
@@ -175,6 +200,7 @@ def captions(
     _show(report, f"{report.n_validation} pictures of {report.set_name} that were held out", chosen(output))
     for sentence in _caption_sentences(report, out):
         say(sentence)
+    _say_bad(report.bad)
     origin = origin_of(command_line())
     say_written(files.write_files({**report.to_json(), **origin}, caption_page(report, origin)))
     if report.encoder is None:
@@ -232,6 +258,7 @@ def pairs(
     _show(report, f"{report.n_validation} things of {report.set_name} that were held out", chosen(output))
     for sentence in _pair_sentences(report, out):
         say(sentence)
+    _say_bad(report.bad)
     origin = origin_of(command_line())
     say_written(files.write_files({**report.to_json(), **origin}, pair_page(report, origin)))
     if report.encoder is None:
@@ -279,8 +306,7 @@ def classes(
         f"{taught.n_labels} labels, {taught.n_pictures} pictures: {change}; mean -log probability of the right "
         f"label of pictures left out {taught.loss_before:.3f} -> {taught.loss_after:.3f}"
     )
-    for bad in taught.bad:
-        say(f"  {bad['message']}")
+    _say_bad(taught.bad)
     say(f"the classifier is in {out}; use it with classify --classifier {out}")
 
 
@@ -324,6 +350,12 @@ def _show(report: CaptionReport | PairReport, title: str, wanted: Format) -> Non
             for name, value in values.items()
         ]
         write_rows(records, ("measure", "system", "value", "low", "high"), wanted)
+
+
+def _say_bad(bad: Sequence[Bad]) -> None:
+    """Name the pictures that could not be read."""
+    for picture in bad:
+        say(f"  left out: {picture['message']}")
 
 
 def _caption_sentences(report: CaptionReport, out: Path) -> list[str]:

@@ -62,7 +62,7 @@ class InstalledEncoder:
             If the encoder is damaged, and cannot be made again.
         """
         expected, name = store.catalog.meta("fingerprint"), store.catalog.meta("model")
-        if model not in (None, "auto", name):
+        if model not in (None, "auto"):
             held = self.held(store)
             try:
                 is_other = self._is_other(str(model), name, expected, notify)
@@ -70,8 +70,9 @@ class InstalledEncoder:
                 raise type(error)(f"{error}; {held}: leave --model out to go on with it") from error
             if is_other:
                 asked = "--model none" if model == NONE else model
+                what = "which was trained again since" if model == name else f"{asked} was asked for"
                 raise FingerprintError(
-                    f"{held}, {asked} was asked for; vectors of two encoders cannot be "
+                    f"{held}, {what}; vectors of two encoders cannot be "
                     "compared: leave --model out, or index into another --library"
                 )
         if not store.has_vectors:
@@ -81,6 +82,8 @@ class InstalledEncoder:
 
     def _is_other(self, model: str, name: str, expected: str, notify: Notify) -> bool:
         """Return whether a model gives another encoder than that of this name; it may have two names."""
+        if model == name:
+            return self._was_trained_again(name)
         if NONE in (model, name):
             return True
         from mmsearch.encoders.prepare import is_built_in
@@ -88,6 +91,16 @@ class InstalledEncoder:
         if is_built_in(model) or is_built_in(name):  # that name is their only one: nothing need be prepared
             return True
         return bool(self.settings_for(model, notify)["fingerprint"] != expected)
+
+    def _was_trained_again(self, name: str) -> bool:
+        """Return whether the folder of a training holds another encoder than was installed; others are not read."""
+        from mmsearch.encoders.learned import read_learned
+        from mmsearch.encoders.onnx import SPEC, read_spec
+        from mmsearch.encoders.prepare import learned_folders
+
+        if name == NONE or not (self.folder / SPEC).is_file() or not learned_folders(name):
+            return False
+        return bool(read_spec(self.folder)["identity"] != read_learned(Path(name)).identity)
 
     def held(self, store: Store) -> str:
         """Return the beginning of a sentence: which encoder the library goes by."""

@@ -17,7 +17,7 @@ from mmsearch.records import Matrix
 from mmsearch.store.publish import write_file
 from mmsearch.training.trainer import STATE
 
-_OURS = {CONFIG, STATE, "report.json", "report.html"}
+_OURS = {CONFIG, STATE, f"{STATE}.tmp", "report.json", "report.html"}  # the third where the first epoch was cut off
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,19 @@ class TrainingFolder:
         """Write an encoder: the weights under a name of their own, then the configuration that names them.
 
         Whenever it is killed, the folder holds the encoder before or this one.
+
+        Raises
+        ------
+        StorageError
+            If the disk refuses.
         """
         from safetensors.numpy import save
 
         data = save(dict(arrays))
         digest = sha256(data).hexdigest()
         weights = self.path / f"learned-{digest[:12]}.safetensors"
-        write_file(weights, data)
+        with write_errors(weights):
+            write_file(weights, data)
         whole = {
             "generator": GENERATOR,
             "format": FORMAT,
@@ -86,7 +92,8 @@ class TrainingFolder:
             "base": {**config["base"], "model": lasting_name(config["base"]["model"])},
             "weights": {"file": weights.name, "sha256": digest},
         }
-        write_file(self.path / CONFIG, json.dumps(whole, indent=1).encode())
+        with write_errors(self.path / CONFIG):
+            write_file(self.path / CONFIG, json.dumps(whole, indent=1).encode())
         self._forget_others(weights)
 
     def end(self) -> None:

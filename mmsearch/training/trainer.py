@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.errors import TrainingError, reason
+from mmsearch.errors import TrainingError, reason, write_errors
 from mmsearch.store.publish import write_file
 
 if TYPE_CHECKING:
@@ -155,7 +155,8 @@ def fit(
             run.train_epoch()
             on_epoch(len(run.history), schedule.epochs)
             if state is not None:
-                write_file(state.file, run.saved(state))
+                with write_errors(state.file):
+                    write_file(state.file, run.saved(state))
         if len(run.history) < schedule.epochs:
             on_epoch(len(run.history), len(run.history))  # it is over early
         lesson.module.load_state_dict(run.best)

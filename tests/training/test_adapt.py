@@ -10,10 +10,10 @@ from PIL import Image
 
 from mmsearch import Library, Query
 from mmsearch.datasets.captions import read_captions
-from mmsearch.encoders.learned import is_learned, read_learned
+from mmsearch.encoders.learned import CONFIG, is_learned, read_learned
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
-from mmsearch.errors import OutputError, TrainingError
+from mmsearch.errors import FingerprintError, OutputError, TrainingError
 from mmsearch.evaluation.report import origin_of
 from mmsearch.training.adapt import _Captioned, adapt_to_captions
 from mmsearch.training.captions import CaptionOptions
@@ -68,6 +68,22 @@ def test_what_it_learned_is_an_encoder_for_every_command(trained, squares, cache
         library.index([squares.pictures[0].parent], model=str(folder.path), local=False)
         hits = library.search(Query(text="a red square at the top left on black"), k=64).hits
         assert len(hits) == 64
+
+
+def test_a_library_does_not_take_an_encoder_that_was_trained_again_for_its_own(trained, squares, cache, tmp_path):
+    pictures = squares.pictures[:2]
+    with Library.open(tmp_path / "library", cache=cache) as library:
+        library.index(pictures, model=str(trained[0].path), local=False)
+        library.index(pictures, model=str(trained[0].path), local=False)
+        config = trained[0].path / CONFIG
+        before = config.read_text()
+        config.write_text(json.dumps({**json.loads(before), "keep": 0.25}))
+        try:
+            with pytest.raises(FingerprintError, match="which was trained again since; vectors of two encoders"):
+                library.index(pictures, model=str(trained[0].path), local=False)
+            assert library.index(pictures, local=False).unchanged == 2
+        finally:
+            config.write_text(before)
 
 
 def test_a_run_that_is_over_leaves_no_state(trained):
@@ -125,6 +141,11 @@ def test_heads_on_what_auto_stands_for_see_its_features(squares, cache):
     setting = Setting(cache)
     captioned = _Captioned.of(pictures, setting.encoder("auto"), CaptionOptions(), setting)
     assert captioned.train.images.shape[1] == 3512
+
+
+def test_a_folder_whose_first_epoch_was_cut_off_is_ours(tmp_path):
+    (tmp_path / f"{STATE}.tmp").write_bytes(b"the beginning")
+    TrainingFolder(tmp_path).check("offline")
 
 
 def test_a_folder_of_somebody_else_is_refused(tmp_path):
