@@ -53,6 +53,7 @@ from mmsearch.records import (
     Order,
     PathLike,
     PicturePage,
+    Prediction,
     Query,
     SearchOptions,
     SearchResult,
@@ -66,6 +67,7 @@ from mmsearch.store.encoder import InstalledEncoder
 from mmsearch.store.folder import Store
 
 if TYPE_CHECKING:
+    from mmsearch.encoders.classifier import Classifier
     from mmsearch.encoders.onnx import OnnxEncoder
     from mmsearch.ingest.plan import OnProgress
     from mmsearch.processes.decoder import PictureDecoder
@@ -308,37 +310,59 @@ class Library:
     def classify(
         self,
         images: Example | Term | Iterable[Example | Term],
-        labels: str | Iterable[str],
+        labels: str | Iterable[str] | Classifier,
         *,
         templates: str | Iterable[str] = DEFAULT_TEMPLATES,
         k: int = 5,
     ) -> list[Classification]:
         """Return the k most probable labels of each picture; pictures in the library are not decoded again.
 
-        A picture that cannot be read comes back with `error` set; the others are not affected.
+        A picture that cannot be read comes back with `error` set; the others are not affected. Labels are names, or
+        a classifier that was taught by labelled pictures (`Classifier.load`), which needs no templates.
 
         Raises
         ------
         QueryError
             If the labels or templates mean nothing, k is not above 0, or the encoder knows no words.
+        FingerprintError
+            If the classifier is for another encoder.
         """
-        from mmsearch.encoders.zeroshot import class_embeddings, predict
+        from mmsearch.encoders.classifier import Classifier
 
         images, k = several(images, "images", as_example), as_count(k, "k")
-        labels, templates = texts_of(labels, "labels"), texts_of(templates, "templates")
-        fill_templates(labels, templates)  # a label set that means nothing is said before any work
-        encoder = self.encoder()
-        encoder.require_words()
+        predict = (
+            self._by_classifier(labels, k)
+            if isinstance(labels, Classifier)
+            else self._by_prompts(texts_of(labels, "labels"), texts_of(templates, "templates"), k)
+        )
         readable, vectors, errors = self.embed(images)
-        predictions = {}
-        if readable:
-            classes = class_embeddings(self._wanted_texts, labels, templates, at_once=TEXTS_TOGETHER)
-            ranked = predict(vectors, classes, labels, encoder.logit_scale, k=k)
-            predictions = dict(zip(readable, ranked, strict=True))
+        predictions = dict(zip(readable, predict(vectors), strict=True)) if readable else {}
         return [
             Classification(as_term(image).label, predictions.get(position, ()), errors.get(position))
             for position, image in enumerate(images)
         ]
+
+    def _by_classifier(self, classifier: Classifier, k: int) -> Callable[[Matrix], list[tuple[Prediction, ...]]]:
+        """Return what gives unit vectors (n, dim) the labels of a classifier that is for this encoder."""
+        encoder = self.encoder()
+        classifier.check(encoder.name, encoder.fingerprint)
+        return lambda vectors: classifier.predict(vectors, k=k)
+
+    def _by_prompts(
+        self, labels: Sequence[str], templates: Sequence[str], k: int
+    ) -> Callable[[Matrix], list[tuple[Prediction, ...]]]:
+        """Return what gives unit vectors (n, dim) the labels whose prompts they are nearest to."""
+        from mmsearch.encoders.zeroshot import class_embeddings, predict
+
+        fill_templates(labels, templates)  # a label set that means nothing is said before any work
+        encoder = self.encoder()
+        encoder.require_words()
+
+        def predictions(vectors: Matrix) -> list[tuple[Prediction, ...]]:
+            classes = class_embeddings(self._wanted_texts, labels, templates, at_once=TEXTS_TOGETHER)
+            return predict(vectors, classes, labels, encoder.logit_scale, k=k)
+
+        return predictions
 
     def embed(self, images: Example | Term | Iterable[Example | Term]) -> tuple[list[int], Matrix, dict[int, str]]:
         """Return the embeddings of pictures; those in the library are not decoded again.

@@ -28,16 +28,17 @@ LAYERS = [
     {"library"},
     {"evaluation.encode", "evaluation.measures"},
     {"evaluation.ties"},
-    {"evaluation.ranking", "evaluation.plots", "evaluation.local"},
+    {"evaluation.ranking", "evaluation.plots", "evaluation.local", "evaluation.page_parts"},
     {f"evaluation.{name}" for name in ("retrieval", "instance", "classify", "runs", "ann", "trec_out", "page")},
     {"evaluation.report"},
+    {"training"},
     {"server"},
     {"cli"},
     {"__main__"},
 ]
 BORDERS = {  # third-party package -> where it may be imported
-    "torch": {"encoders"}, "open_clip": {"encoders"}, "timm": {"encoders"},
-    "transformers": {"encoders"}, "safetensors": {"encoders"}, "huggingface_hub": {"encoders"},
+    "torch": {"encoders", "training"}, "open_clip": {"encoders"}, "timm": {"encoders"},
+    "transformers": {"encoders"}, "safetensors": {"encoders", "training"}, "huggingface_hub": {"encoders"},
     "onnxruntime": {"encoders"}, "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"},
     "PIL": {"images"}, "pillow_heif": {"images"}, "cv2": {"local"}, "typer": {"cli"}, "rich": {"cli"},
     "platformdirs": {"cli", "store"}, "datasets": {"datasets"},
@@ -45,10 +46,10 @@ BORDERS = {  # third-party package -> where it may be imported
               "store", "datasets", "processes", "query", "ingest", "library", "evaluation.metrics",
               "evaluation.encode", "evaluation.measures", "evaluation.ties", "evaluation.ranking",
               "evaluation.retrieval", "evaluation.instance", "evaluation.classify", "evaluation.ann",
-              "evaluation.plots", "evaluation.local"},
+              "evaluation.plots", "evaluation.local", "training"},
     "fastapi": {"server"}, "starlette": {"server"}, "uvicorn": {"server"}, "pydantic": {"server"},
     "prometheus_client": {"server"}, "typing_extensions": {"server"}, "python_multipart": {"server"},
-    "matplotlib": {"evaluation.plots"}, "jinja2": {"evaluation.page", "cli"},
+    "matplotlib": {"evaluation.plots"}, "jinja2": {"evaluation.page_parts", "cli"},
 }  # fmt: skip
 LINUX_ONLY = re.compile(
     r"/proc/|/sys/|ctypes|(sched_|pidfd_|memfd_|eventfd|timerfd_|inotify|posix_fa|copy_file_range|splice|prctl|FICLONE"

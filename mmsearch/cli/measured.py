@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -77,9 +78,18 @@ def _print_ann(found: AnnReport) -> None:
 def _write_if_wanted(found: BenchmarkReport, report: Report | None) -> None:
     """Write the report, if one is wanted, with the command that it was made by."""
     if report is not None:
-        command = " ".join(map(shell_word, ["mmsearch", *sys.argv[1:]]))
-        for path in report.write(found, command=command):
-            say(f"report: {path}")
+        say_written(report.write(found, command=command_line()))
+
+
+def command_line() -> str:
+    """Return the command that this is, as a shell takes it."""
+    return " ".join(map(shell_word, ["mmsearch", *sys.argv[1:]]))
+
+
+def say_written(paths: Iterable[Path]) -> None:
+    """Say where a report is."""
+    for path in paths:
+        say(f"report: {path}")
 
 
 def show_measured(found: MeasuredReport, report: Report | None, wanted: Format, part: str) -> None:

@@ -1,39 +1,45 @@
-"""A report as one HTML page that needs nothing else: tables, plots and contact sheets; no script, no address."""
+"""The report of a benchmark as a page: tables, plots and contact sheets."""
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
-from pathlib import Path
-from typing import TypedDict
 
+from mmsearch.evaluation.page_parts import (
+    Cell,
+    ComparisonTexts,
+    Page,
+    Part,
+    Plot,
+    Row,
+    Sheet,
+    Shown,
+    ShownExample,
+    ShownHit,
+    Table,
+    TableRow,
+    inline,
+    origin_facts,
+    table,
+    thumbnails,
+)
 from mmsearch.evaluation.plots import ann_plot, confusion_plot, precision_recall_plot
 from mmsearch.evaluation.records import (
     AnnReport,
     BenchmarkReport,
     Comparison,
     EffortResult,
-    Example,
     Examples,
     Interval,
     Item,
     MeasuredReport,
     ModalityResult,
     Origin,
-    RankedItem,
     Result,
     Speed,
     TiesFacts,
-    WantedItem,
     chosen_effort,
     method_settings,
 )
-from mmsearch.images.copies import thumbnail_of_file
-from mmsearch.names import page_text, quoted
-from mmsearch.records import Box
 
 _SIDE = 200  # pixels of a thumbnail, shown at half of that
 _MOST_CLASSES = 40  # of a confusion matrix that can still be read
@@ -59,116 +65,23 @@ _TESTED = (
 )
 
 
-@dataclass(frozen=True)
-class _Cell:
-    value: str
-    interval: str
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A measure, with a cell for each model."""
-
-    name: str
-    definition: str
-    cells: list[_Cell]
-
-
-@dataclass(frozen=True)
-class _Heading:
-    name: str
-    is_number: bool
-
-
-@dataclass(frozen=True)
-class _TableRow:
-    cells: list[str | int | float]
-    is_chosen: bool = False
-
-
-@dataclass(frozen=True)
-class _Table:
-    title: str
-    headings: list[_Heading]
-    rows: list[_TableRow]
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """An item as the page shows it: its text, or name and path of a picture, with a thumbnail if it has one."""
-
-    text: str | None = None
-    name: str = ""
-    path: str = ""
-    thumbnail: str | None = None
-
-
-@dataclass(frozen=True)
-class _ShownExample:
-    example: Example
-    query: _Shown
-    hits: list[tuple[_Shown, RankedItem]]
-    wanted: list[tuple[_Shown, WantedItem]]
-
-
-@dataclass(frozen=True)
-class _Sheet:
-    """Queries with their hits, that can be unfolded."""
-
-    title: str
-    note: str
-    is_open: bool
-    examples: list[_ShownExample]
-
-
-@dataclass(frozen=True)
-class _Plot:
-    address: str
-    caption: str
-
-
-class _ComparisonTexts(TypedDict):
-    measure: str
-    first: str
-    second: str
-    difference: str
-    p: str
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A part of the page, from its heading to the next."""
-
-    name: str
-    counts: str
-    models: list[str] = field(default_factory=list)
-    rows: list[_Row] = field(default_factory=list)
-    comparisons: list[_ComparisonTexts] = field(default_factory=list)
-    plot: _Plot | None = None
-    tables: list[_Table] = field(default_factory=list)
-    sheets: list[_Sheet] = field(default_factory=list)
-
-
 def page_of(found: BenchmarkReport, origin: Origin | None = None) -> str:
     """Return the page of a report and of how it came to be; thumbnails are made from the pictures' paths."""
-    from jinja2 import Environment
-
-    source = files("mmsearch.evaluation").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    template = Environment(autoescape=True, finalize=page_text).from_string(source)
     kind = found["benchmark"]
     parts = list(_ann_parts(found) if found["benchmark"] == "ann" else _measured_parts(found))
     tested = _TESTED if found["benchmark"] != "ann" and found["comparisons"] else ""
-    return template.render(
+    page = Page(
         title=f"{_TITLES[kind]}: {found['set']['name']}",
         lead=_lead(found),
         parts=parts,
         definitions=found["definitions"],
         method=f"{_METHODS[kind]}{tested} {'' if found['benchmark'] == 'ann' else found['ties']}",
-        ties=[] if found["benchmark"] == "ann" else ties_texts(found),
-        bad=[{**bad, "path": quoted(bad["path"])} for bad in found["set"]["bad"]],
+        notes=[] if found["benchmark"] == "ann" else ties_texts(found),
+        bad=found["set"]["bad"],
         left_out=found["set"].get("left_out", ()),
         facts=_facts(found, origin or {}),
     )
+    return page.render()
 
 
 def interval_text(value: Interval, scale: str) -> tuple[str, str]:
@@ -220,24 +133,22 @@ def _lead(found: BenchmarkReport) -> str:
 
 def _facts(found: BenchmarkReport, origin: Origin) -> dict[str, object]:
     encoders = {} if found["benchmark"] == "ann" else found.get("encoders", {})
-    facts: dict[str, object] = {"command": origin.get("command"), "seed": found["seed"]}
+    facts: dict[str, object] = {"seed": found["seed"]}
     for name, encoder in encoders.items():
         facts[f"encoder {name}"] = f"{encoder['dim']} dimensions, fingerprint {encoder['fingerprint']}"
-    if environment := origin.get("environment"):
-        facts["versions"] = ", ".join(f"{name} {number}" for name, number in environment["versions"].items())
-        facts |= {name: value for name, value in environment.items() if name != "versions"}
+    facts |= origin_facts(origin)
     return {name: value for name, value in facts.items() if value not in (None, "")}
 
 
 # -- benchmarks of rankings and classes --------------------------------------------------------------
 
 
-def _measured_parts(found: MeasuredReport) -> Iterator[_Part]:
-    systems, shown = found["results"], _thumbnails()
+def _measured_parts(found: MeasuredReport) -> Iterator[Part]:
+    systems, shown = found["results"], thumbnails()
     for i, part in enumerate(next(iter(systems.values()))):
         results = {model: of_parts[part] for model, of_parts in systems.items()}
         first = next(iter(results.values()))
-        yield _Part(
+        yield Part(
             part,
             counts_text(first),
             models=list(results),
@@ -251,12 +162,12 @@ def _measured_parts(found: MeasuredReport) -> Iterator[_Part]:
         )
 
 
-def _row(found: MeasuredReport, measure: str, results: Iterable[Result]) -> _Row:
+def _row(found: MeasuredReport, measure: str, results: Iterable[Result]) -> Row:
     cells = [interval_text(result["measures"][measure], found["scales"][measure]) for result in results]
-    return _Row(measure, found["definitions"][measure], [_Cell(*texts) for texts in cells])
+    return Row(measure, found["definitions"][measure], [Cell(*texts) for texts in cells])
 
 
-def _comparison(comparison: Comparison, scales: Mapping[str, str]) -> _ComparisonTexts:
+def _comparison(comparison: Comparison, scales: Mapping[str, str]) -> ComparisonTexts:
     p = f"{comparison['p']:.2g}" if comparison["p"] >= 0.001 else "< 0.001"
     if scales[comparison["measure"]] == "share":
         difference = f"{round(100 * comparison['difference'], 1) + 0.0:+.1f} points"
@@ -268,7 +179,7 @@ def _comparison(comparison: Comparison, scales: Mapping[str, str]) -> _Compariso
     }  # fmt: skip
 
 
-def _plot(found: MeasuredReport, results: Mapping[str, Result]) -> _Plot | None:
+def _plot(found: MeasuredReport, results: Mapping[str, Result]) -> Plot | None:
     curves = {
         model: result["precision_at_recall"] for model, result in results.items() if "precision_at_recall" in result
     }
@@ -276,81 +187,55 @@ def _plot(found: MeasuredReport, results: Mapping[str, Result]) -> _Plot | None:
     if any(max(precision) > min(precision) for precision in curves.values()):
         # With one relevant picture for every query the curve is flat, at the MRR.
         drawn = precision_recall_plot(curves, found["recall_levels"])
-        return _Plot(_inline(drawn), "Precision against recall: interpolated precision, mean over the queries")
+        return Plot(inline(drawn), "Precision against recall: interpolated precision, mean over the queries")
     names = found["set"].get("class_names", ())
     model, result = next(iter(results.items()))
     if "confusion" in result and len(names) <= _MOST_CLASSES:
         caption = f"Confusions of {model}: pictures of each true class by the class they were given"
-        return _Plot(_inline(confusion_plot(names, result["confusion"])), caption)
+        return Plot(inline(confusion_plot(names, result["confusion"])), caption)
     return None
 
 
-def _confusion_tables(found: MeasuredReport, results: Mapping[str, Result]) -> Iterator[_Table]:
+def _confusion_tables(found: MeasuredReport, results: Mapping[str, Result]) -> Iterator[Table]:
     names = found["set"].get("class_names", ())
     for model, result in results.items():
         if "confusion" not in result:
             continue
         wrong = sorted((c for c in result["confusion"] if c[0] != c[1]), key=lambda c: -c[2])
         if wrong:
-            yield _table(
+            yield table(
                 f"Most frequent confusions of {model}",
                 {"true": False, "predicted": False, "pictures": True},
-                [
-                    _TableRow([names[truth], names[predicted], n])
-                    for truth, predicted, n in wrong[:_MOST_CONFUSIONS]
-                ],
+                [TableRow([names[truth], names[predicted], n]) for truth, predicted, n in wrong[:_MOST_CONFUSIONS]],
             )
 
 
-def _sheets(results: Mapping[str, Result], shown: Callable[[Item], _Shown], *, is_open: bool) -> Iterator[_Sheet]:
+def _sheets(results: Mapping[str, Result], shown: Callable[[Item], Shown], *, is_open: bool) -> Iterator[Sheet]:
     for model, result in results.items():
         examples = result["examples"] if "examples" in result else Examples()
         for quality, chosen in (("worst", examples.get("worst")), ("best", examples.get("best"))):
             if chosen:
-                yield _Sheet(
+                yield Sheet(
                     f"{model}: {quality} queries",
                     "The query, its first hits with their scores, and wanted ones that are not among them.",
                     is_open and quality == "worst",
                     [
-                        _ShownExample(
-                            example,
+                        ShownExample(
                             shown(example["query"]),
-                            [(shown(hit), hit) for hit in example["hits"]],
-                            [(shown(wanted), wanted) for wanted in example["wanted"]],
+                            f"average precision (TREC) {example['average_precision']:.3f}, "
+                            f"{example['n_relevant']} relevant",
+                            [ShownHit(shown(hit), hit["is_relevant"], hit["score"]) for hit in example["hits"]],
+                            [(shown(wanted), wanted["rank"]) for wanted in example["wanted"]],
                         )
                         for example in chosen
                     ],
                 )
 
 
-def _thumbnails() -> Callable[[Item], _Shown]:
-    """Return a function that says how an item is shown; a picture is read once, however often it is."""
-
-    @cache
-    def small(path: str, box: Box | None) -> str | None:
-        thumbnail = thumbnail_of_file(path, _SIDE, box=box)
-        return None if thumbnail is None else thumbnail.address()
-
-    def shown(item: Item) -> _Shown:
-        if "path" not in item:
-            return _Shown(text=item["text"])
-        path = item["path"]
-        return _Shown(None, quoted(Path(path).name), quoted(path), small(path, _box(item)))
-
-    return shown
-
-
-def _box(item: Item) -> Box | None:
-    if "box" not in item:
-        return None
-    left, top, right, bottom = item["box"]
-    return left, top, right, bottom
-
-
 # -- the benchmark of an index -----------------------------------------------------------------------
 
 
-def _ann_parts(found: AnnReport) -> Iterator[_Part]:
+def _ann_parts(found: AnnReport) -> Iterator[Part]:
     index = found["index"]
     built, settings = index["build_seconds"], method_settings(index)
     facts: list[tuple[str, str | float]] = [
@@ -366,30 +251,30 @@ def _ann_parts(found: AnnReport) -> Iterator[_Part]:
                 "queries/s": True, "times exact, single": True, "times exact, batch": True}  # fmt: skip
     timed = {name: result for name, result in found["results"].items() if result["exact"]["p50_ms"] is not None}
     caption = "ANN recall@10 against the latency of single queries, over the beam ef"
-    yield _Part(
+    yield Part(
         "Index",
         "Crosses are the exact scan; filled marks and shaded rows are what the library uses.",
-        plot=_Plot(_inline(ann_plot(timed, index["recall_target"])), caption) if timed else None,
+        plot=Plot(inline(ann_plot(timed, index["recall_target"])), caption) if timed else None,
         tables=[
-            _table("The index", {"": False, "value": True}, [_TableRow(list(fact)) for fact in facts]),
+            table("The index", {"": False, "value": True}, [TableRow(list(fact)) for fact in facts]),
             *(
-                _table(f"{modality} queries ({result['n_queries']})", headings, list(_ann_rows(result)))
+                table(f"{modality} queries ({result['n_queries']})", headings, list(_ann_rows(result)))
                 for modality, result in found["results"].items()
             ),
         ],
     )
 
 
-def _ann_rows(result: ModalityResult) -> Iterator[_TableRow]:
+def _ann_rows(result: ModalityResult) -> Iterator[TableRow]:
     effort = chosen_effort(result)
-    yield _TableRow(["exact", "1.000", *_speeds(result["exact"]), "1", "1"], is_chosen=effort is None)
+    yield TableRow(["exact", "1.000", *_speeds(result["exact"]), "1", "1"], is_chosen=effort is None)
     yield from (_effort_row(beam, is_chosen=beam["ef"] == effort) for beam in result["beams"])
 
 
-def _effort_row(beam: EffortResult, *, is_chosen: bool) -> _TableRow:
+def _effort_row(beam: EffortResult, *, is_chosen: bool) -> TableRow:
     recall = f"{beam['recall']:.3f} ({beam['low']:.3f} to {beam['high']:.3f})"
     times = [_number(beam["times_exact_single"], "g"), _number(beam["times_exact_batch"], "g")]
-    return _TableRow([f"graph, ef {beam['ef']}", recall, *_speeds(beam), *times], is_chosen)
+    return TableRow([f"graph, ef {beam['ef']}", recall, *_speeds(beam), *times], is_chosen)
 
 
 def _speeds(speed: Speed) -> list[str]:
@@ -399,12 +284,3 @@ def _speeds(speed: Speed) -> list[str]:
 
 def _number(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
-
-
-def _table(title: str, headings: Mapping[str, bool], rows: list[_TableRow]) -> _Table:
-    """Return a table; `headings` says of each column whether it holds numbers."""
-    return _Table(title, [_Heading(name, is_number) for name, is_number in headings.items()], rows)
-
-
-def _inline(svg: bytes) -> str:
-    return "data:image/svg+xml;base64," + b64encode(svg).decode()

@@ -106,6 +106,38 @@ def confusion_plot(class_names: Sequence[str], confusion: Sequence[Sequence[int]
         return _svg(figure)
 
 
+def curves_plot(curves: Mapping[str, Sequence[float]], *, x: str, y: str) -> bytes:
+    """Return a plot of values at 1, 2, 3 and so on, such as of every epoch, a line for each name."""
+    from matplotlib.ticker import MaxNLocator
+
+    with _styled():
+        figure, axes = _axes(4.6, 3.0)
+        for i, (name, values) in enumerate(curves.items()):
+            axes.plot(range(1, len(values) + 1), values, label=plain(name), **_line(i))
+        axes.set(xlabel=x, ylabel=y)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _finish(axes)
+        return _svg(figure)
+
+
+def histograms_plot(
+    panels: Mapping[str, Mapping[str, Sequence[float]]], edges: Sequence[float], *, x: str, y: str
+) -> bytes:
+    """Return histograms beside each other, on the same scale: for every panel the shares of each name by bin."""
+    with _styled():
+        figure, _ = _axes(4.4 * len(panels), 2.8)
+        figure.clear()
+        shared = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (title, shares) in zip(shared, panels.items(), strict=True):
+            for i, (name, values) in enumerate(shares.items()):
+                axes.stairs(values, edges, label=plain(name), fill=True, alpha=0.35, color=_COLOURS[i])
+                axes.stairs(values, edges, color=_COLOURS[i], linestyle=_DASHES[i], linewidth=1.4)
+            axes.set(title=plain(title), xlabel=x)
+            _finish(axes)
+        shared[0].set_ylabel(y)
+        return _svg(figure)
+
+
 def plain(name: str) -> str:
     """Return a name as a plot can hold it: no formula, nothing that cannot be drawn, no sign to leave it out."""
     drawn = "".join(c if c.isprintable() else "?" for c in name).replace("$", r"\$")

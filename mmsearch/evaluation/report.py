@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -29,6 +30,13 @@ def environment() -> Environment:
         "cores": n_cores(),
         "versions": {name: found for name in _PACKAGES if (found := _version(name))},
     }
+
+
+def origin_of(command: str | None) -> Origin:
+    """Return how a report came to be: the command, the machine and the versions."""
+    origin: Origin = {} if command is None else {"command": command}
+    origin["environment"] = environment()
+    return origin
 
 
 @dataclass(frozen=True)
@@ -61,18 +69,21 @@ class Report:
             file.check()
 
     def write(self, found: BenchmarkReport, *, command: str | None = None) -> tuple[Path, Path]:
-        """Write both files, with the command that made them, and return their paths; errors are those of `check`.
+        """Write the report of a benchmark, with the command that made it, as `write_files` does."""
+        origin = origin_of(command)
+        return self.write_files({**found, **origin}, page_of(found, origin))
+
+    def write_files(self, data: Mapping[str, object], page: str) -> tuple[Path, Path]:
+        """Write both files, and return their paths; errors are those of `check`.
 
         In the JSON a value that is not a finite number, such as the median rank where most queries find nothing, is
         null: JSON has no word for it. The page holds its plots and thumbnails itself.
         """
-        origin: Origin = {} if command is None else {"command": command}
-        origin["environment"] = environment()
         self._make_folder()
-        data, page = self._files()
-        data.write_text(json_text(finite({"generator": "mmsearch", **found, **origin}), indent=1) + "\n")
-        page.write_text(page_of(found, origin))
-        return data.path, page.path
+        data_file, page_file = self._files()
+        data_file.write_text(json_text(finite({"generator": "mmsearch", **data}), indent=1) + "\n")
+        page_file.write_text(page)
+        return data_file.path, page_file.path
 
     def _files(self) -> tuple[OutputFile, OutputFile]:
         return (
