@@ -26,12 +26,12 @@ DIM, N_THINGS, PER = 24, 60, 3
 OPTIONS = PairOptions(n_components=12, shrinkage=0.01, epochs=6, batch=64, rate=3e-3)
 
 
-def disturbed(seed=0):
+def disturbed(seed=0, dim=DIM):
     """Originals, and three copies of each that differ much along half of the axes."""
     rng = np.random.default_rng(seed)
-    originals = random_units(N_THINGS, DIM, seed)
-    noise = np.zeros((N_THINGS * PER, DIM))
-    noise[:, : DIM // 2] = rng.normal(0, 0.5, (N_THINGS * PER, DIM // 2))
+    originals = random_units(N_THINGS, dim, seed)
+    noise = np.zeros((N_THINGS * PER, dim))
+    noise[:, : dim // 2] = rng.normal(0, 0.5, (N_THINGS * PER, dim // 2))
     copies = l2_normalize((np.repeat(originals, PER, axis=0) + noise).astype(np.float32))
     things = np.concatenate([np.arange(N_THINGS), np.repeat(np.arange(N_THINGS), PER)])
     is_original = np.arange(len(things)) < N_THINGS
