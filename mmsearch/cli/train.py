@@ -166,7 +166,7 @@ def captions(
     cache = cache_folder()
     known = open_captions(source, SetOptions(cache, images, split, (image_column, text_column)))
     folder, files = TrainingFolder(out), Report(out)
-    folder.check()
+    folder.check(base)
     files.check()
     with run_progress() as progress:
         report = adapt_to_captions(
@@ -223,7 +223,7 @@ def pairs(
         seed=seed, validation=validation, keep=keep,
     )  # fmt: skip
     folder, files = TrainingFolder(out), Report(out)
-    folder.check()
+    folder.check(base)
     files.check()
     name, features = _library_source(library, n_warps) if source is None else _pair_source(source, images)
     with run_progress() as progress:

@@ -63,9 +63,9 @@ class Classifier:
         """Return the file."""
         from safetensors.numpy import save
 
-        labels = json.dumps(self.labels)
-        facts = {"format": FORMAT, "labels": labels, "model": self.model, "fingerprint": self.fingerprint}
-        return save({_WEIGHTS: self.weights}, metadata=facts)
+        facts = {"labels": self.labels, "model": self.model, "fingerprint": self.fingerprint}
+        # One entry: safetensors writes several in another order each time.
+        return save({_WEIGHTS: self.weights}, metadata={FORMAT: json.dumps(facts)})
 
     @classmethod
     def load(cls, path: Path) -> Classifier:
@@ -82,11 +82,12 @@ class Classifier:
             with path.open("rb"):
                 pass
             with safe_open(path, framework="numpy") as file:
-                facts = file.metadata() or {}
-                if facts.get("format") != FORMAT:
+                metadata = file.metadata() or {}
+                if FORMAT not in metadata:
                     raise EncoderError(f"{path} is no classifier; expected a file of `mmsearch train classes`")
                 weights = file.get_tensor(_WEIGHTS)
-            labels = tuple(json.loads(facts["labels"]))
+            facts = json.loads(metadata[FORMAT])
+            labels = tuple(facts["labels"])
             is_fitting = weights.ndim == 2 and len(weights) == len(labels) and weights.dtype == np.float32
             if not is_fitting or not np.isfinite(weights).all():
                 raise ValueError("its parts do not fit one another")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.encoders.base import EagerEncoder
-from mmsearch.errors import EncoderError, reason
+from mmsearch.errors import EncoderError, ModelNotFoundError, reason
 from mmsearch.records import Matrix
 
 if TYPE_CHECKING:
@@ -131,11 +131,16 @@ def build_learned(folder: Path, build: Callable[[str], EagerEncoder]) -> EagerEn
     ------
     EncoderError
         If the folder is damaged, or the base is not the one it was taught on any more.
+    ModelNotFoundError
+        If there is no base any more.
     """
     from mmsearch.encoders.export import fingerprint_of
 
     learned = read_learned(folder)
-    base = build(learned.base)
+    try:
+        base = build(learned.base)
+    except ModelNotFoundError as error:
+        raise ModelNotFoundError(f"{folder} was taught on {learned.base}, which is not there: {error}") from error
     fingerprint = fingerprint_of(base)
     if fingerprint != learned.base_fingerprint:
         raise EncoderError(

@@ -84,6 +84,30 @@ def is_built_in(model: str) -> bool:
     return model in _OFFLINE or model.startswith(CNN)
 
 
+def lasting_name(model: str) -> str:
+    """Return a name that means the same model in any working directory: of files the whole path."""
+    is_path = not is_built_in(model) and Path(model).exists()
+    return str(Path(model).absolute()) if is_path else model
+
+
+def learned_folders(model: str) -> list[Path]:
+    """Return the folder of a learned encoder and those of its bases that were learned too; none of other models.
+
+    Raises
+    ------
+    EncoderError
+        If one of them cannot be read, or was taught on itself.
+    """
+    folders: list[Path] = []
+    while not is_built_in(model) and is_learned(Path(model)):
+        folder = Path(model).resolve()
+        if folder in folders:
+            raise EncoderError(f"{folder} was taught on an encoder that it has replaced; train it again")
+        folders.append(folder)
+        model = read_learned(folder).base
+    return folders
+
+
 def features_model(model: str) -> str:
     """Return the model whose image vectors are what a head on this one sees.
 
@@ -184,10 +208,11 @@ def _key(model: str) -> str:
         sources += [version("timm"), version("open-clip-torch")]
     elif model.startswith(CNN):
         sources += [_stamp(classifier_weights()), version("timm")]
-    elif is_learned(path := Path(model)):
-        learned = read_learned(path)  # reports may lie beside it
-        sources += [str(path.resolve()), learned.identity, _key(learned.base)]
-    elif path.exists():
+    elif is_learned(Path(model)):
+        *_, lowest = folders = learned_folders(model)  # reports may lie beside what was learned
+        sources += [[str(folder), read_learned(folder).identity] for folder in folders]
+        sources += [_key(read_learned(lowest).base)]
+    elif (path := Path(model)).exists():
         folder = path if path.is_dir() else path.parent
         sources += [str(path.resolve()), *(_stamp(file) for file in sorted(folder.iterdir()) if file.is_file())]
     return sha256(json.dumps(sources).encode()).hexdigest()[:24]

@@ -131,14 +131,14 @@ def adapt_to_captions(
         If the base knows no words, the set says too little, or a state is of another run.
     """
     started = time.monotonic()
-    folder.check()
+    folder.check(base)
     encoder = setting.encoder(base)
     if not encoder.encoder.has_words:
         raise TrainingError(
             f"{encoder.encoder.name} knows no words; expected a text-image model such as offline as --base, or "
             "teach it by pairs of pictures (`mmsearch train pairs`)"
         )
-    captioned = _Captioned.of(known, base, encoder, options, setting)
+    captioned = _Captioned.of(known, encoder, options, setting)
     options = options.suited(len(captioned.train))
     settings = {"base": encoder.encoder.fingerprint, "data": captioned.digest(), **vars(options)}
     heads = teach_heads(
@@ -184,12 +184,10 @@ class _Captioned:
     bad: list[Bad]
 
     @classmethod
-    def of(
-        cls, known: CaptionSet, base: str, encoder: SetEncoder, options: CaptionOptions, setting: Setting
-    ) -> _Captioned:
+    def of(cls, known: CaptionSet, encoder: SetEncoder, options: CaptionOptions, setting: Setting) -> _Captioned:
         """Embed pictures and captions, unless they are kept, and hold some of the pictures out."""
-        source = features_model(base)
-        images = encoder if source == base else setting.encoder(source)
+        source = features_model(encoder.encoder.name)  # `auto` is another
+        images = encoder if source == encoder.encoder.name else setting.encoder(source)
         readable, vectors, bad = images.readable_pictures(known.name, known.pictures)
         row_of = {position: row for row, position in enumerate(readable)}
         described = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,9 +15,6 @@ from mmsearch.evaluation.retrieval import IMAGE_TO_TEXT
 from mmsearch.records import Matrix
 from mmsearch.training.losses import MARGINS
 from mmsearch.vectors import inner_products, l2_normalize
-
-if TYPE_CHECKING:
-    pass
 
 RANKS = (1, 5, 10)
 MIN_PICTURES = 20

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.encoders.learned import CONFIG, FORMAT, GENERATOR
+from mmsearch.encoders.prepare import lasting_name, learned_folders
 from mmsearch.errors import OutputError, write_errors
 from mmsearch.records import Matrix
 from mmsearch.store.publish import write_file
@@ -36,13 +37,20 @@ class TrainingFolder:
         """The file with the state of a run that goes on."""
         return self.path / STATE
 
-    def check(self) -> None:
+    def check(self, base: str) -> None:
         """Make the folder, before hours of work go into it.
+
+        Parameters
+        ----------
+        base : str
+            Model that is taught on: it must stay, as what is learned rests on it.
 
         Raises
         ------
         OutputError
-            If it holds something and none of it is of a training.
+            If it holds something and none of it is of a training, or is the base, or what the base was taught on.
+        EncoderError
+            If the base is a folder of a training and cannot be read.
         StorageError
             If it cannot be made.
         """
@@ -52,6 +60,11 @@ class TrainingFolder:
         if names and not names & _OURS:
             raise OutputError(
                 f"{self.path} is there and was not made by `mmsearch train` (it holds {min(names)!r}); choose "
+                "another folder for --out"
+            )
+        if self.path.resolve() in learned_folders(base):
+            raise OutputError(
+                f"{self.path} holds the base, or what the base was taught on, and must stay as it is; choose "
                 "another folder for --out"
             )
 
@@ -70,6 +83,7 @@ class TrainingFolder:
             "generator": GENERATOR,
             "format": FORMAT,
             **config,
+            "base": {**config["base"], "model": lasting_name(config["base"]["model"])},
             "weights": {"file": weights.name, "sha256": digest},
         }
         write_file(self.path / CONFIG, json.dumps(whole, indent=1).encode())

@@ -104,6 +104,8 @@ class PairFeatures:
     ) -> PairFeatures:
         """Return the features of a set, checked; without marks every picture asks for all others.
 
+        A picture of whose thing there is no other one in the gallery asks for nothing.
+
         Raises
         ------
         TrainingError
@@ -115,11 +117,11 @@ class PairFeatures:
                 f"the features of pictures are not finite, the first at {int(np.argmin(is_finite))}; leave it out"
             )
         everything = np.ones(len(things), dtype=bool)
-        known = cls(
-            descriptors, things,
-            everything if is_asked is None else is_asked, everything if is_gallery is None else is_gallery,
-        )  # fmt: skip
-        n_things = int((np.bincount(things) >= 2).sum())
+        is_gallery = everything if is_gallery is None else is_gallery
+        n_answers = np.bincount(things, is_gallery)[things] - is_gallery  # none is an answer to itself
+        is_asked = (everything if is_asked is None else is_asked) & (n_answers > 0)
+        known = cls(descriptors, things, is_asked, is_gallery)
+        n_things = len(np.unique(things[is_asked]))
         if n_things < MIN_THINGS:
             raise TrainingError(
                 f"there are {n_things} things with two pictures or more; expected at least {MIN_THINGS}"
@@ -139,7 +141,8 @@ class PairFeatures:
         for rows in _rows_of_things(self.things):
             gallery, asked = rows[self.is_gallery[rows]], rows[self.is_asked[rows]]
             first, second = np.meshgrid(gallery, asked, indexing="ij")
-            is_pair = first < second if (self.is_asked & self.is_gallery).all() else first != second
+            comes_again = self.is_asked[first] & self.is_gallery[second] & (first > second)
+            is_pair = (first != second) & ~comes_again
             pairs.append(np.stack([first[is_pair], second[is_pair]], axis=1))
         return np.concatenate(pairs)
 
@@ -173,10 +176,9 @@ def hits_of(vectors: Matrix, features: PairFeatures, things: Ids) -> Values:
 
 def held_out_things(features: PairFeatures, share: float, seed: int) -> tuple[Ids, Ids]:
     """Return the numbers of things to train on, and of those to validate on."""
-    numbers, counts = np.unique(features.things, return_counts=True)
-    paired = np.random.default_rng(seed).permutation(numbers[counts >= 2])
+    paired = np.random.default_rng(seed).permutation(np.unique(features.things[features.is_asked]))
     n_validation = min(len(paired) - 2, max(3, round(share * len(paired))))
-    return np.setdiff1d(numbers, paired[:n_validation]), np.sort(paired[:n_validation])
+    return np.setdiff1d(features.things, paired[:n_validation]), np.sort(paired[:n_validation])
 
 
 @dataclass(frozen=True)

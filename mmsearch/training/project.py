@@ -106,6 +106,7 @@ def adapt_to_pairs(
         If there are too few things, or a state is of another run.
     """
     started = time.monotonic()
+    folder.check(base)
     encoder = setting.encoder(base)
     features, bad = source(encoder)
     shown, held_out = held_out_things(features, options.validation, options.seed)

@@ -131,7 +131,7 @@ def fit(
     state : RunState or None
         Where the state is kept; None keeps none.
     on_epoch : callable
-        Given (epochs done, epochs at most).
+        Given (epochs done, epochs at most), the same twice once an early stop ended it.
 
     Returns
     -------
@@ -159,6 +159,8 @@ def fit(
             on_epoch(len(run.history), schedule.epochs)
             if state is not None:
                 write_file(state.file, run.saved(state))
+        if len(run.history) < schedule.epochs:
+            on_epoch(len(run.history), len(run.history))  # it is over early
         lesson.module.load_state_dict(run.best)
         lesson.module.eval()
         return run.history

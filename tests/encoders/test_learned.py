@@ -13,9 +13,9 @@ from mmsearch.encoders.clip import build_clip
 from mmsearch.encoders.export import fingerprint_of
 from mmsearch.encoders.learned import CONFIG, build_learned, is_learned, read_learned
 from mmsearch.encoders.onnx import OnnxEncoder
-from mmsearch.encoders.prepare import prepare_encoder, why_not_used
+from mmsearch.encoders.prepare import lasting_name, learned_folders, prepare_encoder, why_not_used
 from mmsearch.encoders.probes import probe_texts
-from mmsearch.errors import EncoderError
+from mmsearch.errors import EncoderError, ModelNotFoundError
 from mmsearch.images import decode
 from mmsearch.samples import sample_folder
 from mmsearch.training.folder import TrainingFolder
@@ -36,7 +36,7 @@ def heads(seed=0):
 
 def written(folder, checkpoint, fingerprint, arrays, *, kind="heads", keep=0.25):
     target = TrainingFolder(folder)
-    target.check()
+    target.check(str(checkpoint))
     base = {"model": str(checkpoint), "fingerprint": fingerprint}
     target.write({"kind": kind, "base": base, "keep": keep, "logit_scale": 20.0}, arrays)
     return folder
@@ -149,6 +149,37 @@ def test_a_configuration_that_says_something_else_is_refused(folder, change, sai
     (folder / CONFIG).write_text(json.dumps({**config, **change}))
     with pytest.raises(EncoderError, match=said):
         read_learned(folder)
+
+
+def test_the_base_is_found_from_any_working_directory(tmp_path, checkpoint, eager, monkeypatch):
+    monkeypatch.chdir(checkpoint.parent)
+    folder = written(tmp_path / "taught", checkpoint.name, fingerprint_of(eager), heads())
+    assert read_learned(folder).base == str(checkpoint)
+
+
+def test_a_base_that_is_gone_is_named(folder, tmp_path):
+    def gone(model):
+        raise ModelNotFoundError(f"no model {model!r}")
+
+    with pytest.raises(ModelNotFoundError, match=r"taught was taught on .*tiny, which is not there: no model"):
+        build_learned(folder, gone)
+
+
+def test_an_encoder_that_replaced_its_base_is_refused(tmp_path, cache, eager):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder, base in ((first, second), (second, first)):
+        written(folder, base, fingerprint_of(eager), heads())
+    with pytest.raises(EncoderError, match="first was taught on an encoder that it has replaced; train it again"):
+        prepare_encoder(str(first), cache=cache)
+
+
+def test_a_built_in_model_is_no_folder_of_the_same_name(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    shutil.copytree(folder, "offline")
+    assert lasting_name("offline") == "offline"
+    assert learned_folders("offline") == []
+    assert lasting_name("taught") == str(folder)
+    assert learned_folders("taught") == [folder]
 
 
 def test_heads_of_another_width_are_refused(tmp_path, checkpoint, eager):

@@ -10,12 +10,12 @@ from PIL import Image
 
 from mmsearch import Library, Query
 from mmsearch.datasets.captions import read_captions
-from mmsearch.encoders.learned import is_learned
+from mmsearch.encoders.learned import is_learned, read_learned
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.errors import OutputError, TrainingError
 from mmsearch.evaluation.report import origin_of
-from mmsearch.training.adapt import adapt_to_captions
+from mmsearch.training.adapt import _Captioned, adapt_to_captions
 from mmsearch.training.captions import CaptionOptions
 from mmsearch.training.folder import TrainingFolder
 from mmsearch.training.page import caption_page
@@ -47,7 +47,6 @@ def squares(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(squares, checkpoint, cache, tmp_path_factory):
     folder = TrainingFolder(tmp_path_factory.mktemp("trained") / "squares")
-    folder.check()
     return folder, adapt_to_captions(squares, str(checkpoint), folder, OPTIONS, Setting(cache))
 
 
@@ -90,7 +89,6 @@ def test_the_report_shows_curves_distances_and_changed_captions(trained):
 
 def test_what_does_not_help_is_not_written(squares, checkpoint, cache, tmp_path):
     folder = TrainingFolder(tmp_path / "nothing")
-    folder.check()
     too_slow = CaptionOptions(epochs=1, rate=1e-7)
     report = adapt_to_captions(squares, str(checkpoint), folder, too_slow, Setting(cache))
     assert report.encoder is None
@@ -102,15 +100,41 @@ def test_an_encoder_without_words_is_refused(squares, cache, tmp_path):
         adapt_to_captions(squares, "cnn:gem", TrainingFolder(tmp_path), CaptionOptions(), Setting(cache))
 
 
+def test_a_folder_that_holds_the_base_is_refused(trained, squares, checkpoint, cache, tmp_path):
+    folder, _ = trained
+    before = fingerprint_of_folder(folder)
+    with pytest.raises(OutputError, match="holds the base, or what the base was taught on"):
+        adapt_to_captions(squares, str(folder.path), folder, OPTIONS, Setting(cache))
+    assert fingerprint_of_folder(folder) == before
+    above = TrainingFolder(tmp_path / "above")
+    above.check(str(folder.path))
+    base = {"model": str(folder.path), "fingerprint": before}
+    above.write({"kind": "heads", "base": base, "keep": 0.5, "logit_scale": 20.0}, {})
+    with pytest.raises(OutputError, match="holds the base, or what the base was taught on"):
+        folder.check(str(above.path))
+
+
+def fingerprint_of_folder(folder):
+    return read_learned(folder.path).weights_sha256
+
+
+def test_heads_on_what_auto_stands_for_see_its_features(squares, cache):
+    pictures = type(squares)(
+        "some", squares.pictures[:24], squares.texts[:24], tuple((picture // 2,) for picture in range(24))
+    )
+    setting = Setting(cache)
+    captioned = _Captioned.of(pictures, setting.encoder("auto"), CaptionOptions(), setting)
+    assert captioned.train.images.shape[1] == 3512
+
+
 def test_a_folder_of_somebody_else_is_refused(tmp_path):
     (tmp_path / "diary.txt").write_text("mine")
     with pytest.raises(OutputError, match=r"was not made by `mmsearch train` \(it holds 'diary.txt'\)"):
-        TrainingFolder(tmp_path).check()
+        TrainingFolder(tmp_path).check("offline")
 
 
 def test_a_state_of_other_pictures_is_not_resumed(squares, trained, checkpoint, cache, tmp_path):
     folder = TrainingFolder(tmp_path / "again")
-    folder.check()
     killed = CaptionOptions(epochs=3, rate=3e-3)
 
     def kill(stage, done, total):
@@ -133,7 +157,6 @@ def test_a_picture_that_cannot_be_read_is_named_and_left_out(squares, checkpoint
         (*squares.pictures_of_text, (len(squares.pictures),)),
     )  # fmt: skip
     folder = TrainingFolder(tmp_path / "broken")
-    folder.check()
     report = adapt_to_captions(known, str(checkpoint), folder, CaptionOptions(epochs=1), Setting(cache))
     broken.unlink()
     assert [bad["path"] for bad in report.bad] == [str(broken)]

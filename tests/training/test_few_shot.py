@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mmsearch.encoders.classifier import Classifier
 from mmsearch.errors import EncoderError, FingerprintError, TrainingError
+from mmsearch.output import CLASSIFIER, OutputFile
 from mmsearch.training.few_shot import _calibrated, _fitted, calibration_error, teach_classes
 from mmsearch.vectors import l2_normalize
 from tests.conftest import random_units
@@ -144,6 +145,14 @@ def test_a_classifier_is_read_as_it_was_written(tmp_path, classifier, centres):
         float(np.exp(SCALE) / np.exp(SCALE * centres @ centres[2]).sum()), rel=1e-3
     )
     assert best.score == pytest.approx(1)
+
+
+def test_a_classifier_of_many_labels_is_told_from_other_files(tmp_path):
+    labels = tuple(f"label of some length, number {number}" for number in range(400))
+    many = Classifier(labels, np.eye(400, 8, dtype=np.float32), "tiny", "f" * 64)
+    assert len({many.to_bytes() for _ in range(10)}) == 1
+    (tmp_path / "many").write_bytes(many.to_bytes())
+    OutputFile(tmp_path / "many", CLASSIFIER).check()
 
 
 @pytest.mark.parametrize("data", [b"", b"nothing of the kind", b"\x08" + b"\0" * 7 + b"{}      "])

@@ -126,6 +126,24 @@ def test_a_picture_is_no_answer_to_itself():
     assert hits_of(vectors, features, np.array([0])).tolist() == [1, 1]
 
 
+def test_a_picture_that_nothing_answers_does_not_ask():
+    things = np.repeat(np.arange(10), 2)
+    is_gallery = np.tile([True, False], 10)  # the first of a thing is asked for by the second alone
+    features = PairFeatures.of_set(random_units(20, 4), things, np.ones(20, dtype=bool), is_gallery)
+    assert features.is_asked.tolist() == (~is_gallery).tolist()
+    assert len(precision_of(features.descriptors, features, np.arange(10))) == 10
+    with pytest.raises(TrainingError, match="there are 0 things"):
+        PairFeatures.of_set(random_units(20, 4), things, is_gallery, is_gallery)
+
+
+def test_a_pair_comes_once_where_some_pictures_ask_and_are_asked_for():
+    things = np.repeat(np.arange(10), 3)
+    is_asked, is_gallery = np.tile([True, True, True], 10), np.tile([True, True, False], 10)
+    features = PairFeatures.of_set(random_units(30, 4), things, is_asked, is_gallery)
+    assert features.pairs()[:3].tolist() == [[0, 1], [0, 2], [1, 2]]
+    assert len(features.pairs()) == 30
+
+
 def test_things_held_out_are_not_trained_on(known):
     features, train, held_out = known
     assert not set(train.things) & set(held_out)

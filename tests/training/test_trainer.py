@@ -93,6 +93,12 @@ def test_the_best_epoch_is_kept_and_training_ends_when_none_is_better():
     assert same(weights(taught), seen[1])
 
 
+def test_an_early_stop_is_told_as_the_end():
+    told = []
+    fit(lesson(scores=[1, 0, 0]), Schedule(9, patience=2), on_epoch=lambda done, total: told.append((done, total)))
+    assert told == [(1, 9), (2, 9), (3, 9), (3, 3)]
+
+
 def test_a_state_of_other_settings_is_not_resumed(tmp_path):
     file = tmp_path / "state"
     fit(lesson(), Schedule(epochs=1), state=RunState(file, {"base": "a"}, is_resuming=False))
