@@ -20,9 +20,8 @@ from mmsearch.store.progress import shown_progress
 
 
 @pytest.fixture
-def ready(run, photos, checkpoint):
+def ready(run, indexed):
     """`run` after the eight photographs were indexed."""
-    assert run("index", photos, "--model", checkpoint, "--no-local")[0] == 0
     return run
 
 
