@@ -6,9 +6,10 @@ import json
 import os
 import resource
 import shutil
+import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ from hypothesis import settings
 from mmsearch import Library
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
+from mmsearch.records import FileLook
 from mmsearch.samples import sample_folder
+from tests.programs import path_of
 
 settings.register_profile("tests", deadline=None, derandomize=True)
 settings.load_profile("tests")
@@ -69,6 +72,12 @@ def cache(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def strace() -> str:
+    """What shows the system calls of a process."""
+    return path_of("strace")
+
+
+@pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")
 
@@ -102,16 +111,20 @@ def offline_folder(cache) -> Path:
     return prepare_encoder("offline", cache=cache)
 
 
-@pytest.fixture
-def photos(tmp_path) -> Path:
-    """A folder with eight photographs, two of them in a subfolder."""
+def copied_photos(folder: Path) -> Path:
+    """Copy eight photographs into a new folder, two of them into a folder in it, and return it."""
     names = ("astronaut", "cat", "coffee", "creek", "dam", "fig", "goldfish", "moose")
-    folder = tmp_path / "photos"
     (folder / "trip").mkdir(parents=True)
     for position, name in enumerate(names):
         target = folder / "trip" if position >= 6 else folder
         shutil.copyfile(sample_folder() / f"{name}.jpg", target / f"{name}.jpg")
     return folder
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """A folder with eight photographs, two of them in a subfolder."""
+    return copied_photos(tmp_path / "photos")
 
 
 @pytest.fixture
@@ -121,11 +134,35 @@ def library(tmp_path, checkpoint, cache, tiny_folder) -> Library:
         yield opened
 
 
+@pytest.fixture(scope="session")
+def indexed_once(checkpoint, cache, tiny_folder, tmp_path_factory) -> Path:
+    """A folder with the eight photographs and a library of them, without local features; it stays as it is."""
+    folder = tmp_path_factory.mktemp("indexed")
+    copied_photos(folder / "photos")
+    with Library.open(folder / "library", cache=cache) as library:
+        library.index([folder / "photos"], model=str(checkpoint), local=False)
+    return folder
+
+
 @pytest.fixture
-def indexed(library, photos, checkpoint) -> Library:
-    """A library of the eight photographs, without local features."""
-    library.index([photos], model=str(checkpoint), local=False)
-    return library
+def indexed(indexed_once, tmp_path, photos, cache) -> Library:
+    """A library of the eight photographs, without local features, as if they had been indexed where they are."""
+    copy_library(indexed_once / "library", tmp_path / "library", indexed_once / "photos", photos)
+    with Library.open(tmp_path / "library", cache=cache) as opened:
+        yield opened
+
+
+def copy_library(library: Path, target: Path, folder: Path, copies: Path) -> None:
+    """Copy a library of one folder, and list its pictures where copies of them are, with the times of those."""
+    shutil.copytree(library, target)
+    with closing(sqlite3.connect(target / "catalog.sqlite")) as db, db:
+        paths = [os.fsdecode(path) for (path,) in db.execute("SELECT path FROM image")]
+        for path in paths:
+            picture = copies / Path(path).relative_to(folder)
+            look = FileLook.of(picture.stat())
+            values = (os.fsencode(picture), look.mtime_ns, look.ctime_ns, os.fsencode(path))
+            db.execute("UPDATE image SET path = ?, mtime_ns = ?, ctime_ns = ? WHERE path = ?", values)
+        db.execute("UPDATE root SET path = ?", (os.fsencode(copies),))
 
 
 @contextmanager
@@ -157,6 +194,18 @@ def copied_samples(target: Path, n: int | None = None) -> Path:
     target.mkdir(parents=True)
     for path in sorted(sample_folder().glob("*.jpg"))[:n]:
         shutil.copyfile(path, target / path.name)
+    return target
+
+
+def small_samples(target: Path, n: int | None = None, *, longer_side: int = 240) -> Path:
+    """Write small copies of the first n sample photographs, or all, into a new folder: quick to describe."""
+    from PIL import Image
+
+    target.mkdir(parents=True)
+    for path in sorted(sample_folder().glob("*.jpg"))[:n]:
+        with Image.open(path) as picture:
+            picture.thumbnail((longer_side, longer_side))
+            picture.save(target / path.name, quality=90)
     return target
 
 

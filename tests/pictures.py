@@ -228,6 +228,7 @@ def many_frames() -> bytes:
     return data[:start] + data[start:-1] * 50_000 + b";"
 
 
+@cache  # they take 2 s to make
 def rejected() -> dict[str, tuple[bytes, str]]:
     """Name -> (bytes, reason code) of pictures that must be refused."""
     jpeg, png_data = saved(photo(), "JPEG"), saved(photo(), "PNG")
@@ -258,6 +259,7 @@ def rejected() -> dict[str, tuple[bytes, str]]:
     }
 
 
+@cache
 def accepted() -> dict[str, bytes]:
     """Name -> bytes of unusual pictures that must be read."""
     base = photo()

@@ -293,6 +293,11 @@ def test_text_search_and_status_load_no_torch(indexed):
         assert "numpy" in loaded  # the command did run
 
 
+def test_published_templates_are_read_without_torch():
+    program = "from mmsearch.encoders.templates import published_templates as p; assert len(p()['openai']) == 80"
+    assert not loaded_by(program) & HEAVY
+
+
 def test_repeated_text_search_loads_no_onnxruntime(indexed):
     indexed.search("two dogs in the snow")
     loaded = loaded_by(COMMAND, "search", "two dogs in the snow", "--library", indexed.folder)

@@ -17,7 +17,7 @@ from mmsearch.ingest import words as gather
 from mmsearch.samples import sample_folder
 from mmsearch.store.folder import Store
 from tests import pictures
-from tests.conftest import copied_samples, sample_crop
+from tests.conftest import copied_samples, copy_library, sample_crop
 
 
 @pytest.fixture
@@ -33,10 +33,19 @@ def library(tmp_path):
         yield opened
 
 
+@pytest.fixture(scope="module")
+def plain_once(tmp_path_factory):
+    """A folder with the sixteen photographs and a library of them without an encoder; it stays as it is."""
+    base = tmp_path_factory.mktemp("plain")
+    with Library.open(base / "library", cache=base / "no-cache") as opened:
+        opened.index([copied_samples(base / "photos", 16)], model="none")
+    return base
+
+
 @pytest.fixture
-def plain(library, folder):
-    """A library of the sixteen photographs without an encoder."""
-    library.index([folder], model="none")
+def plain(plain_once, tmp_path, library, folder):
+    """A library of the sixteen photographs without an encoder, as if they had been indexed where they are."""
+    copy_library(plain_once / "library", tmp_path / "library", plain_once / "photos", folder)
     return library
 
 

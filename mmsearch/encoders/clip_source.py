@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -84,18 +85,30 @@ def _weights_in(folder: Path) -> Path:
     return files[0]
 
 
-def _from_tag(model: str, notify: Callable[[str], None]) -> ModelSource:
-    import open_clip
-    from open_clip.pretrained import list_pretrained_tags_by_model
+def open_clip_folder() -> Path:
+    """Return where open_clip is installed; the package is not imported, which takes torch and seconds."""
+    package = find_spec("open_clip")
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).parent
 
+
+def names_of_models() -> list[str]:
+    """Return the names of the models that open_clip has, without importing it."""
+    return sorted(path.stem for path in (open_clip_folder() / "model_configs").glob("*.json"))
+
+
+def _from_tag(model: str, notify: Callable[[str], None]) -> ModelSource:
     name, _, tag = model.rpartition("/")
     if not name:
         name, tag = tag, ""
-    if name not in open_clip.list_models():
+    if name not in (names := names_of_models()):
         raise ModelNotFoundError(
-            f"no model {model!r}: there is no such path, and open_clip has no model {name!r}"
-            + _near(name, open_clip.list_models())
+            f"no model {model!r}: there is no such path, and open_clip has no model {name!r}" + _near(name, names)
         )
+    import open_clip
+    from open_clip.pretrained import list_pretrained_tags_by_model
+
     tags = list_pretrained_tags_by_model(name)
     if tag not in tags:
         asked = f"has no weights {tag!r}" if tag else "needs the tag of its weights"

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import runpy
+
+from mmsearch.encoders.clip_source import open_clip_folder
+
 
 def published_templates() -> dict[str, tuple[str, ...]]:
     """Return the 80 templates `openai` and the 7 of them called `simple`, each with {} for the label.
 
-    Imports open_clip, and with it torch.
+    Runs the one file of open_clip that holds them, and not the package round it, which would load torch.
     """
-    from open_clip.zero_shot_metadata import OPENAI_IMAGENET_TEMPLATES, SIMPLE_IMAGENET_TEMPLATES
-
+    metadata = runpy.run_path(str(open_clip_folder() / "zero_shot_metadata.py"))
     return {
-        name: tuple(template("{}") for template in templates)
-        for name, templates in (("openai", OPENAI_IMAGENET_TEMPLATES), ("simple", SIMPLE_IMAGENET_TEMPLATES))
+        name: tuple(template("{}") for template in metadata[f"{name.upper()}_IMAGENET_TEMPLATES"])
+        for name in ("openai", "simple")
     }
 
 

@@ -6,6 +6,7 @@ with the hardest dissimilar ones, mined anew for every epoch (Radenovic, Tolias 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -182,10 +183,21 @@ def held_out_things(features: PairFeatures, share: float, seed: int) -> tuple[Id
 
 @dataclass(frozen=True)
 class Projection:
-    """What was learned: a whitening, and how the training went; `start` is the closed form that it began with."""
+    """What was learned.
 
-    whitening: Whitening
+    Attributes
+    ----------
+    start, judged : Whitening
+        The closed form that training began with, and what it came to, without the things held out.
+    whitening : Whitening
+        The same by all things, those held out among them: what is written.
+    history : list of Epoch
+        Of the training.
+    """
+
     start: Whitening
+    judged: Whitening
+    whitening: Whitening
     history: list[Epoch] = field(default_factory=list)
 
 
@@ -216,26 +228,43 @@ def teach_projection(
     Returns
     -------
     Projection
-        The closed form itself if no epoch was better on the things held out.
+        The closed form itself if no epoch was better on the things held out. What is written is learned once more
+        by all things, in the way that was best: those held out are no less to be found later.
     """
     options = replace(
         options,
         margin=MARGINS[options.loss] if options.margin is None else options.margin,
         n_components=min(options.n_components, train.descriptors.shape[1]),
     )
-    pairs = train.pairs()
-    first, second = (train.descriptors[pairs[:, side]] for side in (0, 1))
-    start = fit_learned_whitening(
-        first, second, train.descriptors, options.n_components,
-        shrinkage=options.shrinkage, power=options.power,
-    )  # fmt: skip
-    teaching = _Teaching(train, everything, held_out, pairs, start, options)
+    start = _closed_form(train, options)
+    teaching = _Teaching(train, everything, held_out, start, options)
     schedule = Schedule(options.epochs, options.rate, 1e-4, options.patience, options.seed)
     lesson = Lesson(teaching.module, teaching.batches, teaching.loss, teaching.validate)
     history = fit(lesson, schedule, state=state, on_epoch=on_epoch)
-    of_start = precision_of(whiten(everything.descriptors, start), everything, held_out).mean()
-    is_better = max(epoch.score for epoch in history) > of_start
-    return Projection(teaching.whitening() if is_better else start, start, history)
+    best = max(history, key=lambda epoch: epoch.score)
+    if best.score <= precision_of(whiten(everything.descriptors, start), everything, held_out).mean():
+        return Projection(start, start, _closed_form(everything, options), history)
+    return Projection(start, teaching.whitening(), _by_all(everything, options, best.number), history)
+
+
+def _closed_form(features: PairFeatures, options: PairOptions) -> Whitening:
+    pairs = features.pairs()
+    first, second = (features.descriptors[pairs[:, side]] for side in (0, 1))
+    return fit_learned_whitening(
+        first, second, features.descriptors, options.n_components,
+        shrinkage=options.shrinkage, power=options.power,
+    )  # fmt: skip
+
+
+def _by_all(everything: PairFeatures, options: PairOptions, n_epochs: int) -> Whitening:
+    """Return the projection by all things, after as many epochs as were best without those held out."""
+    teaching = _Teaching(
+        everything, everything, np.array([], dtype=np.int64), _closed_form(everything, options), options
+    )
+    schedule = Schedule(n_epochs, options.rate, 1e-4, n_epochs, options.seed, planned=options.epochs)
+    n_done = itertools.count()
+    fit(Lesson(teaching.module, teaching.batches, teaching.loss, lambda: (float(next(n_done)), {})), schedule)
+    return teaching.whitening()
 
 
 class _Teaching:
@@ -246,14 +275,13 @@ class _Teaching:
         train: PairFeatures,
         everything: PairFeatures,
         held_out: Ids,
-        pairs: Ids,
         start: Whitening,
         options: PairOptions,
     ) -> None:
         import torch
 
         self.everything, self.held_out, self.options = everything, held_out, options
-        self.pairs, self.start = torch.from_numpy(pairs), start
+        self.pairs, self.start = torch.from_numpy(train.pairs()), start
         self.centred = torch.from_numpy(train.descriptors - start.mean)
         self.things = torch.from_numpy(train.things)
         self.projection = torch.nn.Parameter(torch.from_numpy(start.projection.copy()))

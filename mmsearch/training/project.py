@@ -164,7 +164,7 @@ def _judged(
     systems = {
         BASE: features.descriptors,
         CLOSED_FORM: whiten(features.descriptors, learned.start),
-        LEARNED: _projected(features.descriptors, learned.whitening, options.keep),
+        LEARNED: _projected(features.descriptors, learned.judged, options.keep),
     }
     asked = features.is_asked & np.isin(features.things, held_out)
     groups = np.unique(features.things[asked], return_inverse=True)[1].reshape(-1)

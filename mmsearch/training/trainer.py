@@ -43,6 +43,8 @@ class Schedule:
         Epochs without a better validation score before the end.
     seed : int
         Of initial weights, order and dropout.
+    planned : int or None
+        Epochs over which the rate falls, where they are more than are trained; None where they are not.
     """
 
     epochs: int
@@ -50,6 +52,7 @@ class Schedule:
     weight_decay: float = 0.05
     patience: int = 4
     seed: int = 0
+    planned: int | None = None
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,7 @@ class _Run:
         import torch
 
         batches = self.lesson.batches(self.order)
-        total = self.schedule.epochs * len(batches)
+        total = (self.schedule.planned or self.schedule.epochs) * len(batches)
         self.lesson.module.train()
         losses = []
         for batch in batches:

@@ -18,10 +18,10 @@ def run(tmp_path, cache, tiny_folder):
     }  # fmt: skip
 
     def run(*arguments, **options):
-        command = [sys.executable, "-m", "mmsearch", *map(os.fspath, arguments)]
+        command = [sys.executable, *run.program, *map(os.fspath, arguments)]
         done = subprocess.run(command, capture_output=True, env=environment, timeout=120, **options)
         assert b"Traceback" not in done.stderr, done.stderr.decode()
         return done.returncode, done.stdout.decode(errors="surrogateescape"), done.stderr.decode()
 
-    run.environment = environment
+    run.program, run.environment = ["-m", "mmsearch"], environment
     return run

@@ -14,9 +14,8 @@ from mmsearch.samples import sample_folder
 
 
 @pytest.fixture
-def ready(run, photos, checkpoint):
+def ready(run, indexed):
     """`run` after the eight photographs were indexed."""
-    assert run("index", photos, "--model", checkpoint, "--no-local")[0] == 0
     return run
 
 

@@ -6,7 +6,6 @@ import ipaddress
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,17 +16,17 @@ from functools import partial
 import httpx
 import pytest
 
+from tests.programs import missing
+
 PATIENCE_S = 12  # ONNX Runtime asks for its host about nine seconds after a model is loaded
 RESOLVERS = ("systemd/resolve", "system_bus_socket")
 HOSTS = r"hosts\0"  # asked of nscd, which knows the names of users too
 
 
 @pytest.fixture(autouse=True)
-def _strace():
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
-    if subprocess.run(["strace", "-qq", "-o", os.devnull, "true"], capture_output=True).returncode:
-        pytest.skip("strace may not trace here")
+def _strace(strace):
+    if subprocess.run([strace, "-qq", "-o", os.devnull, "true"], capture_output=True).returncode:
+        missing("strace may not trace here")
 
 
 def traced(log, *command):

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from mmsearch.encoders.clip import build_clip
+from mmsearch.encoders.clip_source import names_of_models
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.errors import EncoderError, ModelNotFoundError, UnsupportedModelError
@@ -147,6 +148,10 @@ def test_pickled_program_is_never_loaded(tmp_path):
 def test_unknown_model_is_named_with_what_there_is(name, sentence):
     with pytest.raises(ModelNotFoundError, match=sentence):
         build_clip(name)
+
+
+def test_names_of_models_are_those_of_open_clip():
+    assert names_of_models() == sorted(open_clip.list_models())
 
 
 def test_export_is_checked_against_torch_and_recorded(tiny_folder):

@@ -40,15 +40,13 @@ def work(store):
 
 
 def failing(real, k, code):
-    calls = 0
-
     def call(*arguments, **options):
-        nonlocal calls
-        calls += 1
-        if calls == k:
+        call.n += 1
+        if call.n == k:
             raise OSError(code, os.strerror(code))
         return real(*arguments, **options)
 
+    call.n = 0
     return call
 
 
@@ -123,7 +121,8 @@ def test_refused_call_is_a_sentence_and_nothing_stored_is_lost(tmp_path, name, c
         folder = tmp_path / f"{name}-{k}"
         filled(folder, 40)
         with Store.writer(folder) as store, pytest.MonkeyPatch.context() as patch:
-            patch.setattr(os, name, failing(getattr(os, name), k, code))
+            refused = failing(getattr(os, name), k, code)
+            patch.setattr(os, name, refused)
             try:
                 work(store)
             except StorageError as error:
@@ -138,6 +137,8 @@ def test_refused_call_is_a_sentence_and_nothing_stored_is_lost(tmp_path, name, c
             work(store)
             assert store.catalog.count("image") == 70
             assert store.graph.load().index.n_rows == 70
+        if refused.n < k:
+            break  # it is not called so often
     assert n_failed, f"os.{name} is never called; the test shows nothing"
 
 
@@ -179,8 +180,9 @@ def test_file_size_limit_ends_index_with_one_sentence(tmp_path, photos, checkpoi
     if done.returncode:
         assert done.returncode == 1
         assert done.stderr.count("error: ") == 1
-    again = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert again.returncode == 0, again.stderr
+    with Library.open(library, cache=cache) as opened:
+        opened.index([photos], model=str(checkpoint))
+        assert opened.status().n_images == 8
 
 
 def test_features_that_the_disk_refuses_are_one_error_also_when_their_file_is_closed(tmp_path):

@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from mmsearch import Library, Query
 from mmsearch.errors import QueryError
-from mmsearch.samples import sample_folder
+from tests.conftest import small_samples
 from tests.faults.killed_words import STEPS
 from tests.faults.test_kill import acknowledged_in
 
@@ -27,12 +26,7 @@ QUERIES = ("astronaut", "cat", "dandelions", "goldfish")
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     """The first 18 sample photographs, made small."""
-    folder = tmp_path_factory.mktemp("pictures")
-    for path in sorted(sample_folder().glob("*.jpg"))[:N_ALL]:
-        with Image.open(path) as picture:
-            picture.thumbnail((200, 200))
-            picture.save(folder / path.name, quality=90)
-    return folder
+    return small_samples(tmp_path_factory.mktemp("pictures") / "photos", N_ALL, longer_side=200)
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +51,11 @@ def small(run, tmp_path_factory):
     return library
 
 
-def answers(library, cache):
+def answers(library, cache, pictures):
     """What the visual words of some photographs find, or why there are none."""
     with Library.open(library, cache=cache) as opened:
         try:
-            queries = [sample_folder() / f"{name}.jpg" for name in QUERIES]
+            queries = [pictures / f"{name}.jpg" for name in QUERIES]
             results = [opened.search(Query(images=[query]), k=30, mode="local") for query in queries]
         except QueryError as error:
             return str(error)
@@ -69,35 +63,35 @@ def answers(library, cache):
 
 
 @pytest.fixture(scope="module")
-def first_run(run, cache, tmp_path_factory):
+def first_run(run, cache, pictures, tmp_path_factory):
     """The answers of a library that 12 photographs were indexed into without interruption."""
     library = tmp_path_factory.mktemp("first") / "library"
     assert run(library, N_BASE).returncode == 0
-    return answers(library, cache)
+    return answers(library, cache, pictures)
 
 
 @pytest.fixture(scope="module")
-def later_run(run, cache, small, tmp_path_factory):
+def later_run(run, cache, pictures, small, tmp_path_factory):
     """The answers of a library that 12, then two, then four photographs were indexed into."""
     library = tmp_path_factory.mktemp("later") / "library"
     shutil.copytree(small, library)
     assert run(library, N_ALL).returncode == 0
     assert (library / "words-2.bin").exists()
-    return answers(library, cache)
+    return answers(library, cache, pictures)
 
 
-def assert_nothing_is_lost(run, cache, library, n, point, allowed, expected):
+def assert_nothing_is_lost(run, cache, pictures, library, n, point, allowed, expected):
     done = run(library, n, ":".join(point))
     assert done.returncode == -signal.SIGKILL, done.stderr
     with Library.open(library, cache=cache) as opened:
         n_known = opened.status().n_images
         assert n_known >= acknowledged_in(done.stdout)
         assert opened.verify().problems == ()
-    assert answers(library, cache) in allowed
+    assert answers(library, cache, pictures) in allowed
     again = run(library, n)
     assert again.returncode == 0, again.stderr
     assert acknowledged_in(again.stdout) == n - n_known  # no picture is embedded twice
-    assert answers(library, cache) == expected
+    assert answers(library, cache, pictures) == expected
     with Library.open(library, cache=cache) as opened:
         assert (opened.status().n_images, opened.verify().problems) == (n, ())
     assert list(library.glob("*.tmp")) == []
@@ -115,11 +109,13 @@ QUICK = {("vocabulary", "published"), ("centres", "half-written"), ("words", "ma
 
 
 @pytest.mark.parametrize(("kind", "step"), tiers(FIRST, QUICK))
-def test_kill_while_the_first_words_are_published_loses_nothing(run, cache, tmp_path, first_run, kind, step):
+def test_kill_while_the_first_words_are_published_loses_nothing(
+    run, cache, pictures, tmp_path, first_run, kind, step
+):
     none = "the library has no visual words"
     allowed = [f"{none}; `mmsearch index --local` makes them from about 10 pictures on",
                f"{none} yet; `mmsearch index` makes them", first_run]  # fmt: skip
-    assert_nothing_is_lost(run, cache, tmp_path / "library", N_BASE, (kind, step), allowed, first_run)
+    assert_nothing_is_lost(run, cache, pictures, tmp_path / "library", N_BASE, (kind, step), allowed, first_run)
 
 
 QUICK_LATER = {("fresh", "manifest-rename"), ("words", "clean-up")}
@@ -127,10 +123,10 @@ QUICK_LATER = {("fresh", "manifest-rename"), ("words", "clean-up")}
 
 @pytest.mark.parametrize(("kind", "step"), tiers(LATER, QUICK_LATER))
 def test_kill_while_words_are_merged_leaves_the_answers_of_before_or_after(
-    run, cache, small, later_run, tmp_path, kind, step
+    run, cache, pictures, small, later_run, tmp_path, kind, step
 ):
     library = tmp_path / "library"
     shutil.copytree(small, library)
-    before = answers(library, cache)
+    before = answers(library, cache, pictures)
     assert before != later_run
-    assert_nothing_is_lost(run, cache, library, N_ALL, (kind, step), [before, later_run], later_run)
+    assert_nothing_is_lost(run, cache, pictures, library, N_ALL, (kind, step), [before, later_run], later_run)

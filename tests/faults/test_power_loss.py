@@ -10,20 +10,19 @@ import pytest
 
 from mmsearch import Library, Query
 from mmsearch.errors import MmsearchError
-from tests.conftest import copied_samples
+from tests.conftest import small_samples
 from tests.faults.power_loss import MANNERS, SETTINGS, acknowledged, recorded, write_state
 from tests.faults.test_kill import assert_nothing_acknowledged_is_lost
 
-pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 N_BEFORE, N_LEFT, N_AFTER = 20, 12, 24
 RUNS = ("first", "second")
 
 
 @pytest.fixture(scope="module")
-def runs(checkpoint, cache, tiny_folder, tmp_path_factory):
+def runs(strace, checkpoint, cache, tiny_folder, tmp_path_factory):
     """What two runs did to the disk: one makes a library, after the other pictures have gone and others come."""
     base = tmp_path_factory.mktemp("power")
-    library, photos = base / "library", copied_samples(base / "photos")
+    library, photos = base / "library", small_samples(base / "photos")
     waiting = base / "waiting"
     waiting.mkdir()
     for path in sorted(photos.iterdir())[N_BEFORE:]:
@@ -37,6 +36,7 @@ def runs(checkpoint, cache, tiny_folder, tmp_path_factory):
                 path.rename(photos / path.name)
         disks[run] = recorded(library, photos, checkpoint, cache, base / "log")
         results[run] = shutil.copytree(library, base / run)
+    assert {"vocabulary-1.bin", "words-1.bin", "hnsw-1.bin"} <= {path.name for path in (base / "first").iterdir()}
     return disks, results, sorted(photos.iterdir())
 
 

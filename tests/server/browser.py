@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 from mmsearch.samples import sample_folder
+from tests.programs import path_of
 
 PAGE = Path(__file__).parents[2] / "mmsearch" / "server" / "page"
 TOKEN = "a-token-that-only-tests-know"
@@ -28,18 +28,10 @@ FLAGS = (
 TIMEOUT_MS = 15_000
 
 
-def chromium_path() -> str:
-    """Return where Chromium is; without it there is nothing to test with."""
-    found = shutil.which("chromium")
-    if found is None:
-        pytest.skip("Chromium is not installed; install the Debian package chromium")
-    return found
-
-
 @contextmanager
 def chromium():
     """A headless browser until the end of the block."""
-    path = chromium_path()
+    path = path_of("chromium")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path, args=FLAGS)
         yield browser

@@ -20,6 +20,7 @@ from mmsearch.server.app import create_app
 from mmsearch.server.run import MAX_CONNECTIONS, server_of
 from mmsearch.server.security import Access
 from tests.conftest import copied_samples
+from tests.programs import path_of
 from tests.server import browser as browsers
 
 
@@ -145,9 +146,14 @@ def gallery(offline_folder, cache, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def process(gallery, cache):
+def chromium():
+    """Where Chromium is: asked for before anything is made for it to look at."""
+    return path_of("chromium")
+
+
+@pytest.fixture(scope="session")
+def process(chromium, gallery, cache):
     """`mmsearch serve` over the gallery, as a user starts it."""
-    browsers.chromium_path()
     found = browsers.start(gallery, cache)
     yield found
     found.stop()

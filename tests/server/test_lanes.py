@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import shutil
 import threading
 import weakref
@@ -12,7 +13,7 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from mmsearch import Query, SearchOptions
-from mmsearch.errors import LibraryDamagedError, QueryError
+from mmsearch.errors import LibraryDamagedError, LibraryNotFoundError, QueryError
 from mmsearch.server import lanes
 from mmsearch.server.lanes import Lane, Libraries, TextLane, Unwanted
 from mmsearch.server.metrics import Metrics
@@ -34,8 +35,8 @@ def lane(libraries):
         return opened[-1]
 
     yield make
-    for library in opened:
-        library.close()
+    for made in opened:
+        made.close()
 
 
 def test_every_thread_has_a_library_and_all_share_one_encoder(lane):
@@ -53,6 +54,17 @@ def test_every_thread_has_a_library_and_all_share_one_encoder(lane):
     assert first != second
     assert first_library != other
     assert encoder == same
+
+
+@pytest.mark.parametrize("bring_back", [shutil.copytree, os.rename])  # another file, and the same
+def test_a_thread_that_missed_a_library_opens_what_comes_in_its_place(libraries, indexed, tmp_path, bring_back):
+    n_images = libraries.mine().status().n_images
+    indexed.folder.rename(tmp_path / "away")
+    for _ in range(2):
+        with pytest.raises(LibraryNotFoundError):
+            libraries.mine()
+    bring_back(tmp_path / "away", indexed.folder)
+    assert libraries.mine().status().n_images == n_images
 
 
 def test_a_lane_goes_on_while_another_is_at_work(lane):
