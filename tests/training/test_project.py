@@ -38,7 +38,6 @@ def pictures():
 def trained(checkpoint, cache, tmp_path_factory):
     """Taught by descriptors of the width of the tiny CLIP, whose pairs differ along half of the axes."""
     folder = TrainingFolder(tmp_path_factory.mktemp("trained") / "projection")
-    folder.check()
     options = PairOptions(epochs=3, n_components=16, shrinkage=0.01)
     features = disturbed(dim=32)
     report = adapt_to_pairs(
@@ -74,7 +73,6 @@ def test_what_is_learned_is_an_image_encoder_for_a_library(trained, pictures, ca
 
 def test_what_does_not_help_is_not_written(pictures, checkpoint, cache, tmp_path):
     folder = TrainingFolder(tmp_path / "nothing")
-    folder.check()
 
     def features(encoder):
         return WarpedPictures(encoder, 2).features("samples", pictures)
