@@ -4,8 +4,8 @@
 
 DATA holds flickr8k-train, which is learned from, and what is reported on: flickr8k-test (5,000 captions, 1,000
 pictures), imagenet-sample (top-1 of 1,000 class names, "a photo of a ..."; class name to picture) and
-tuxpaint-stamps (captions of drawings and cut-outs). A share of the training pictures is held out to stop by, as
-`mmsearch train captions` does. Seconds are CPU time of the training alone.
+tuxpaint-stamps (captions of drawings and cut-outs). Pictures are held out to choose the epoch by, and as many to
+judge by, as `mmsearch train captions` does. Seconds are CPU time of the training alone.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ def learned(features: Features, n_pictures: int, seed: int) -> tuple[Heads, floa
     chosen = np.random.default_rng(100 + seed).permutation(len(features.train))[:n_pictures]
     known = features.train.of(np.sort(chosen))
     options = CaptionOptions(seed=seed)
-    train, validation = (known.of(rows) for rows in held_out(known, options.validation, seed))
+    train, choice, _ = map(known.of, held_out(known, options.validation, seed))
     started = time.process_time()
-    heads = teach_heads(train, validation, options, logit_scale=features.base.encoder.logit_scale)
+    heads = teach_heads(train, choice, options, logit_scale=features.base.encoder.logit_scale)
     return replace(heads, history=[]), time.process_time() - started
 
 

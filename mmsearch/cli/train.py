@@ -105,7 +105,7 @@ ThingsArgument = Annotated[
     typer.Argument(
         metavar="[SET]",
         help="Pictures of the same things: a folder a class or groups, as for bench instance, or a table of "
-        "pairs with the columns a,b,y (1: the same thing, 0: not).",
+        "pairs with the columns a,b,y (1: the same thing, 0: not; what no pair joins counts as not).",
         show_default=False,
     ),
 ]
@@ -361,7 +361,7 @@ def _say_bad(bad: Sequence[Bad]) -> None:
 def _caption_sentences(report: CaptionReport, out: Path) -> list[str]:
     distances = _distances_text(report, "captions to their pictures")
     if report.encoder is None or report.forgetting is None:
-        return [distances, _nothing_text(report, "pictures with captions")]
+        return [distances, _nothing_text(report, "pictures with captions", out)]
     known = report.forgetting
     return [
         distances,
@@ -376,7 +376,7 @@ def _caption_sentences(report: CaptionReport, out: Path) -> list[str]:
 def _pair_sentences(report: PairReport, out: Path) -> list[str]:
     distances = _distances_text(report, "pictures of the same thing")
     if report.encoder is None or report.samples is None:
-        return [distances, _nothing_text(report, "pictures")]
+        return [distances, _nothing_text(report, "pictures", out)]
     before, after = report.samples
     return [
         distances,
@@ -400,8 +400,11 @@ def _distances_text(report: CaptionReport | PairReport, what: str) -> str:
     )
 
 
-def _nothing_text(report: CaptionReport | PairReport, what: str) -> str:
+def _nothing_text(report: CaptionReport | PairReport, what: str, out: Path) -> str:
+    from mmsearch.encoders.learned import is_learned
+
+    stays = f" (the encoder of an earlier training stays in {out})" if is_learned(out) else ""
     return (
         f"error: what was held out is not found better beyond the interval: {_gain_text(report)}; the base is kept "
-        f"and no encoder was written; more {what} would help"
+        f"and no encoder was written{stays}; more {what} would help"
     )

@@ -112,7 +112,10 @@ def fit_learned_whitening(
     """
     _check_fit(descriptors, n_components, shrinkage)
     differences = first.astype(np.float64) - second
-    _check_fit(differences, n_components, shrinkage)
+    if not (np.isfinite(differences).all() and differences.any()):
+        raise VectorError(
+            "similar pairs do not differ, or not by finite numbers; a whitening is learned from what differs"
+        )
     mean = descriptors.mean(axis=0, dtype=np.float64)
     variances, axes = np.linalg.eigh(differences.T @ differences / len(differences))
     shrunk = (1 - shrinkage) * variances.clip(0) + shrinkage * variances.clip(0).mean()

@@ -18,6 +18,8 @@ from mmsearch.records import MAX_MEGAPIXELS, Pixels, Preprocessing
 if TYPE_CHECKING:
     from PIL import Image
 
+VERSION = 1
+"""Raised when the same seed would give other copies than before: what is kept of them is by this number."""
 SIDE = 480  # of warped pictures, the longer one
 _SHORTER = 360
 Points = NDArray[np.float64]

@@ -142,12 +142,12 @@ def adapt_to_captions(
     options = options.suited(len(captioned.train))
     settings = {"base": encoder.encoder.fingerprint, "data": captioned.digest(), **vars(options)}
     heads = teach_heads(
-        captioned.train, captioned.validation, options, logit_scale=encoder.encoder.logit_scale,
+        captioned.train, captioned.choice, options, logit_scale=encoder.encoder.logit_scale,
         state=RunState(folder.state, settings, is_resuming), on_epoch=setting.on_epoch,
     )  # fmt: skip
     report = _judged(captioned, heads, options)
     if report.improvement.is_certain:
-        folder.write(_config(encoder, heads, options), heads.arrays)
+        folder.write(_config(encoder, heads, options, report.n_pictures), heads.arrays)
         learned = setting.encoder(str(folder.path))
         report = replace(report, encoder=learned.encoder.fingerprint, forgetting=_forgetting(encoder, learned))
     folder.end()
@@ -157,7 +157,7 @@ def adapt_to_captions(
     )  # fmt: skip
 
 
-def _config(encoder: SetEncoder, heads: Heads, options: CaptionOptions) -> dict[str, Any]:
+def _config(encoder: SetEncoder, heads: Heads, options: CaptionOptions, n_pictures: int) -> dict[str, Any]:
     """Return what the folder says of the encoder: all that decides its vectors, and how it was taught."""
     base = encoder.encoder
     return {
@@ -167,6 +167,7 @@ def _config(encoder: SetEncoder, heads: Heads, options: CaptionOptions) -> dict[
         "logit_scale": base.logit_scale**options.keep * heads.logit_scale ** (1 - options.keep),
         "training": {
             "by": "captions",
+            "n_pictures": n_pictures,
             "settings": vars(options),
             "curve": [asdict(epoch) for epoch in heads.history],
         },
@@ -175,10 +176,11 @@ def _config(encoder: SetEncoder, heads: Heads, options: CaptionOptions) -> dict[
 
 @dataclass(frozen=True)
 class _Captioned:
-    """A caption set as features, in two parts; `paths` are those of the validation pictures."""
+    """A caption set as features: what trains, what chooses, what judges; `paths` are those of what judges."""
 
     name: str
     train: CaptionFeatures
+    choice: CaptionFeatures
     validation: CaptionFeatures
     paths: list[str]
     bad: list[Bad]
@@ -200,16 +202,15 @@ class _Captioned:
         rows = np.array([row for _, row in described])
         dim = encoder.encoder.dim
         features = CaptionFeatures.of_set(vectors, encoder.texts(captions), rows, captions, dim=dim)
-        train, validation = held_out(features, options.validation, options.seed)
-        return cls(
-            known.name, features.of(train), features.of(validation),
-            [str(known.pictures[readable[row]]) for row in validation], bad_pictures(known.pictures, bad),
-        )  # fmt: skip
+        parts = held_out(features, options.validation, options.seed)
+        train, choice, validation = map(features.of, parts)
+        paths = [str(known.pictures[readable[row]]) for row in parts[2]]
+        return cls(known.name, train, choice, validation, paths, bad_pictures(known.pictures, bad))
 
     def digest(self) -> str:
         """Return the hex sha256 of all that is learned from and validated on."""
         digest = sha256()
-        for part in (self.train, self.validation):
+        for part in (self.train, self.choice, self.validation):
             for array in (part.images, part.texts, part.picture_of_text):
                 digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
@@ -235,8 +236,8 @@ def _judged(captioned: _Captioned, heads: Heads, options: CaptionOptions) -> Cap
     changed = _changed(captioned, systems[BASE], systems[written])
     return CaptionReport(
         set_name=captioned.name,
-        n_pictures=len(train) + len(validation),
-        n_texts=len(train.texts) + len(validation.texts),
+        n_pictures=len(train) + len(captioned.choice) + len(validation),
+        n_texts=len(train.texts) + len(captioned.choice.texts) + len(validation.texts),
         n_validation=len(validation),
         settings=vars(options),
         history=heads.history,

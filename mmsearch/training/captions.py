@@ -152,21 +152,25 @@ class CaptionFeatures:
         return _units(self.images[:, -self.dim :]), _units(self.texts[:, -self.dim :])
 
 
-def held_out(features: CaptionFeatures, share: float, seed: int) -> tuple[Ids, Ids]:
-    """Return the rows of pictures to train on, and of those to validate on; copies are on the same side.
+def held_out(features: CaptionFeatures, share: float, seed: int) -> tuple[Ids, Ids, Ids]:
+    """Return the rows of pictures to train on, to choose the best epoch by, and to judge by.
+
+    Who judges has chosen nothing: the best of many epochs looks better than it is to those it was chosen by. Copies
+    of a picture are in the same part.
 
     Parameters
     ----------
     features : CaptionFeatures
     share : float in (0, 1)
-        Of pictures that are held out; at least 10.
+        Of pictures that are held out, half to choose and half to judge; at least 12.
     seed : int
-        Of the choice.
+        Of the parts.
     """
     ids = np.random.default_rng(seed).permutation(np.unique(features.picture_ids))
-    n_validation = min(len(ids) - 2, max(10, round(share * len(ids))))
-    is_validation = np.isin(features.picture_ids, ids[:n_validation])
-    return np.flatnonzero(~is_validation), np.flatnonzero(is_validation)
+    n_held_out = min(len(ids) - 2, max(12, round(share * len(ids))))
+    choosing, judging = ids[: n_held_out // 2], ids[n_held_out // 2 : n_held_out]
+    is_choosing, is_judging = (np.isin(features.picture_ids, part) for part in (choosing, judging))
+    return tuple(np.flatnonzero(rows) for rows in (~(is_choosing | is_judging), is_choosing, is_judging))  # type: ignore[return-value]
 
 
 def _units(vectors: Matrix) -> Matrix:

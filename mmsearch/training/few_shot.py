@@ -76,11 +76,12 @@ def teach_classes(
     if not np.isfinite(vectors).all():
         row = int(np.argmin(np.isfinite(vectors).all(axis=1)))
         raise TrainingError(f"the features of pictures are not finite, the first at {row}; leave it out")
-    if len(vectors) < 2:
-        raise TrainingError(f"there are {len(vectors)} labelled pictures; expected at least two")
+    n_different = len(np.unique(vectors, axis=0))
+    if n_different < 2:
+        raise TrainingError(f"there are {n_different} different labelled pictures; expected at least two")
     start = logit_scale * prompts.astype(np.float64)
     shown = vectors.astype(np.float64)
-    folds = _folds(truth, seed)
+    folds = _folds(vectors, truth, seed)
     n_parts = len(PENALTIES) * (int(folds.max()) + 1)
     left_out, done = {}, 0
     for penalty in PENALTIES:
@@ -101,13 +102,14 @@ def teach_classes(
     return FewShot(weights.astype(np.float32), penalty, of_prompts, loss)
 
 
-def _folds(truth: Ids, seed: int) -> Ids:
-    """Return a fold of every picture: those of a label are spread over all, and none is left empty."""
-    order = np.random.default_rng(seed).permutation(len(truth))
-    by_label = order[np.argsort(truth[order], kind="stable")]
-    folds = np.empty(len(truth), dtype=np.int64)
-    folds[by_label] = np.arange(len(truth)) % min(_N_FOLDS, len(truth))
-    return folds
+def _folds(vectors: Matrix, truth: Ids, seed: int) -> Ids:
+    """Return a fold of every picture: those of a label are spread over all, and copies are in the same."""
+    _, first, copies = np.unique(vectors, axis=0, return_index=True, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(first))
+    by_label = order[np.argsort(truth[first][order], kind="stable")]
+    folds = np.empty(len(first), dtype=np.int64)
+    folds[by_label] = np.arange(len(first)) % min(_N_FOLDS, len(first))
+    return folds[copies.reshape(-1)]
 
 
 def _fitted(vectors: Array, truth: Ids, start: Array, penalty: float) -> Array:

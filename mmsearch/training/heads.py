@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 _SIDES = ("image", "text")
+_MOST_ROUNDS = 20  # of an epoch, where a picture has hundreds of captions
 _LARGEST_SCALE = 100.0  # of the logits, as in CLIP
 _NARROWEST = 0.05  # deviation of a feature, as a share of the mean one: rare features are not blown up
 
@@ -142,14 +143,14 @@ class _Teaching:
         return taught_vectors(tensors[f"{side} base"][rows], added, 0.0), added
 
     def batches(self, order: torch.Generator) -> list[Any]:
-        """Return (pictures, texts) of an epoch: every text once, and in a batch no picture twice.
+        """Return (pictures, texts) of an epoch: each caption of a picture once, and in a batch no picture twice.
 
-        Pictures with fewer captions than others are shown with them again.
+        Pictures with fewer captions than others are shown with them again; what does not fill a batch is left out.
         """
         import torch
 
         n, size = len(self.train), min(self.options.batch or 1, len(self.train))
-        n_rounds = max(map(len, self.texts_of))
+        n_rounds = min(_MOST_ROUNDS, max(map(len, self.texts_of)))
         orders = [torch.randperm(len(texts), generator=order).tolist() for texts in self.texts_of]
         batches = []
         for number in range(n_rounds):

@@ -174,11 +174,12 @@ def hits_of(vectors: Matrix, features: PairFeatures, things: Ids) -> Values:
     return hit_at_k(rank_relevant(inner_products(vectors[asked], vectors[gallery]), qrels), 1)
 
 
-def held_out_things(features: PairFeatures, share: float, seed: int) -> tuple[Ids, Ids]:
-    """Return the numbers of things to train on, and of those to validate on."""
-    paired = np.random.default_rng(seed).permutation(np.unique(features.things[features.is_asked]))
-    n_validation = min(len(paired) - 2, max(3, round(share * len(paired))))
-    return np.setdiff1d(features.things, paired[:n_validation]), np.sort(paired[:n_validation])
+def held_out_things(features: PairFeatures, share: float, seed: int) -> tuple[Ids, Ids, Ids]:
+    """Return the numbers of things to train on, to choose the best epoch by, and to judge by; see `held_out`."""
+    asked = np.random.default_rng(seed).permutation(np.unique(features.things[features.is_asked]))
+    n_held_out = min(len(asked) - 2, max(6, round(share * len(asked))))
+    choosing, judging = asked[: n_held_out // 2], asked[n_held_out // 2 : n_held_out]
+    return np.setdiff1d(features.things, asked[:n_held_out]), np.sort(choosing), np.sort(judging)
 
 
 @dataclass(frozen=True)

@@ -109,22 +109,22 @@ def adapt_to_pairs(
     folder.check(base)
     encoder = setting.encoder(base)
     features, bad = source(encoder)
-    shown, held_out = held_out_things(features, options.validation, options.seed)
+    shown, choosing, judging = held_out_things(features, options.validation, options.seed)
     train = features.of_things(shown)
     settings = {"base": encoder.encoder.fingerprint, "data": _digest(features), **vars(options)}
     learned = teach_projection(
-        train, features, held_out, options,
+        train, features, choosing, options,
         state=RunState(folder.state, settings, is_resuming), on_epoch=setting.on_epoch,
     )  # fmt: skip
     report = replace(
-        _judged(name, features, held_out, learned, options),
+        _judged(name, features, judging, learned, options),
         base=encoder.encoder.name,
         base_fingerprint=encoder.encoder.fingerprint,
         bad=[{"path": str(path), "message": message} for path, message in bad.items()],
     )
     if report.improvement.is_certain:
         arrays = {"mean": learned.whitening.mean, "projection": learned.whitening.projection}
-        folder.write(_config(encoder, learned, options), arrays)
+        folder.write(_config(encoder, learned, options, report.n_pictures), arrays)
         written = setting.encoder(str(folder.path))
         samples = _samples(encoder, lambda descriptors: _projected(descriptors, learned.whitening, options.keep))
         report = replace(report, encoder=written.encoder.fingerprint, samples=samples)
@@ -139,14 +139,14 @@ def _digest(features: PairFeatures) -> str:
     return digest.hexdigest()
 
 
-def _config(encoder: SetEncoder, learned: Projection, options: PairOptions) -> dict[str, Any]:
+def _config(encoder: SetEncoder, learned: Projection, options: PairOptions, n_pictures: int) -> dict[str, Any]:
     base, curve = encoder.encoder, [asdict(epoch) for epoch in learned.history]
     return {
         "kind": PROJECTION,
         "base": {"model": base.name, "fingerprint": base.fingerprint},
         "keep": options.keep,
         "logit_scale": 1.0,
-        "training": {"by": "pairs", "settings": vars(options), "curve": curve},
+        "training": {"by": "pairs", "n_pictures": n_pictures, "settings": vars(options), "curve": curve},
     }
 
 

@@ -18,7 +18,7 @@ from mmsearch.evaluation.cache import write_kept
 from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.evaluation.metrics.ranks import Ids
 from mmsearch.images import read_file
-from mmsearch.images.warps import warps
+from mmsearch.images.warps import VERSION, warps
 from mmsearch.library import Library
 from mmsearch.records import Matrix
 from mmsearch.training.pairs import PairFeatures
@@ -193,7 +193,7 @@ class WarpedPictures:
         digest = sha256(data)
         seed = int.from_bytes(digest.digest()[:4])
         digest.update(sha256(ground).digest())
-        file = self.encoder.folder / "warps" / f"{digest.hexdigest()[:32]}-{self.n_warps}.npy"
+        file = self.encoder.folder / f"warps-{VERSION}" / f"{digest.hexdigest()[:32]}-{self.n_warps}.npy"
         shape = (self.n_warps, self.encoder.encoder.dim)
         try:
             kept: Matrix = np.load(file, allow_pickle=False).astype(np.float32)

@@ -25,7 +25,7 @@ from mmsearch.training.trainer import STATE
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (30, 40, 210), "white": (240, 240, 240)}
 GROUNDS = {"black": (10, 10, 10), "yellow": (230, 220, 40), "violet": (140, 40, 160), "grey": (128, 128, 128)}
 CORNERS = {"top left": (0, 0), "top right": (32, 0), "bottom left": (0, 32), "bottom right": (32, 32)}
-OPTIONS = CaptionOptions(epochs=15, batch=16, rate=3e-3, dropout=0.1, hidden=128, patience=30)
+OPTIONS = CaptionOptions(epochs=15, batch=16, rate=3e-3, dropout=0.1, hidden=128, patience=30, validation=0.4)
 
 
 @pytest.fixture(scope="module")

@@ -122,7 +122,7 @@ def test_sure_and_right_answers_have_no_calibration_error():
     ("vectors", "said"),
     [
         (np.array([[np.nan, 0.0], [1.0, 0.0]], dtype=np.float32), "not finite, the first at 0"),
-        (np.ones((1, 2), dtype=np.float32), "there are 1 labelled pictures; expected at least two"),
+        (np.ones((1, 2), dtype=np.float32), "there are 1 different labelled pictures; expected at least two"),
     ],
 )
 def test_what_nothing_can_be_learned_from_is_refused(vectors, said):

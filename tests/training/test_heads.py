@@ -13,7 +13,7 @@ from mmsearch.training.captions import CaptionFeatures, CaptionOptions, held_out
 from mmsearch.training.heads import _Teaching, teach_heads
 from tests.conftest import random_units
 
-DIM, N, PER = 16, 120, 2
+DIM, N, PER = 16, 180, 2
 OPTIONS = CaptionOptions(hidden=64, dropout=0.1, epochs=8, batch=32, rate=3e-3)
 
 
@@ -35,7 +35,8 @@ def recall(features, images, texts):
 @pytest.fixture(scope="module")
 def parts():
     features = related()
-    return tuple(features.of(rows) for rows in held_out(features, 0.25, 0))
+    train, choice, _ = held_out(features, 0.5, 0)
+    return features.of(train), features.of(choice)
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +116,11 @@ def test_copies_of_a_picture_are_on_one_side():
         np.concatenate([features.images, features.images]), np.concatenate([features.texts] * 2),
         np.concatenate([features.picture_of_text, features.picture_of_text + 40]), features.captions * 2, dim=DIM,
     )  # fmt: skip
-    train, validation = held_out(doubled, 0.25, seed=3)
-    assert len(train) == 60
-    assert len(validation) == 20
-    assert not set(doubled.picture_ids[train]) & set(doubled.picture_ids[validation])
+    parts = held_out(doubled, 0.4, seed=3)
+    assert [len(rows) for rows in parts] == [48, 16, 16]
+    assert sorted(np.concatenate(parts)) == list(range(80))
+    ids = [set(doubled.picture_ids[rows]) for rows in parts]
+    assert not ids[0] & ids[1] | ids[0] & ids[2] | ids[1] & ids[2]
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def pictures():
 def trained(checkpoint, cache, tmp_path_factory):
     """Taught by descriptors of the width of the tiny CLIP, whose pairs differ along half of the axes."""
     folder = TrainingFolder(tmp_path_factory.mktemp("trained") / "projection")
-    options = PairOptions(epochs=3, n_components=16, shrinkage=0.01)
+    options = PairOptions(epochs=3, n_components=16, shrinkage=0.01, validation=0.4)
     features = disturbed(dim=32)
     report = adapt_to_pairs(
         "known", lambda encoder: (features, {}), str(checkpoint), folder, options, Setting(cache)
@@ -48,7 +48,7 @@ def trained(checkpoint, cache, tmp_path_factory):
 
 def test_things_that_were_held_out_are_found_better(trained):
     _, report = trained
-    assert (report.n_pictures, report.n_things, report.n_validation) == (240, 60, 9)
+    assert (report.n_pictures, report.n_things, report.n_validation) == (240, 60, 12)
     assert report.measures["mAP"]["learned"].value > report.measures["mAP"]["base"].value
     assert report.distances["learned"].auroc > report.distances["base"].auroc
     assert report.improvement.is_certain
