@@ -187,7 +187,7 @@ def thumbnails(server: Server, turn: int) -> Answers:
     ]  # fmt: skip
     with suppress(OSError):
         (server.folder / "thumbnails.sqlite").unlink()  # those that were kept cost nothing
-    return _together(lambda one: server.ask("GET", f"/pictures/{one[0]}/thumbnail?side={one[1]}")[0], wanted)
+    return _together(lambda asked: server.ask("GET", f"/pictures/{asked[0]}/thumbnail?side={asked[1]}")[0], wanted)
 
 
 # -- bodies ------------------------------------------------------------------------------------------------------
@@ -289,7 +289,7 @@ def wrong_session_tokens(server: Server, turn: int, *, n: int = 200) -> Answers:
 
 def slow_readers(server: Server, turn: int, *, n: int = 200, patience_s: float = PATIENCE_S) -> Answers:
     """Ask a large original n times; half read nothing, half a byte a second, until the server ends them."""
-    (picture_id,) = [found for name, found in server.ids.items() if name.startswith("large")]
+    (picture_id,) = [image_id for name, image_id in server.ids.items() if name.startswith("large")]
     request = server.head("GET", f"/pictures/{picture_id}/file", Authorization=f"Bearer {TOKEN}")
     return _unread(server, [request] * n, patience_s)
 
@@ -316,8 +316,8 @@ def _unread(server: Server, requests: Sequence[bytes], patience_s: float) -> Ans
         end = time.monotonic() + patience_s
         while readers and time.monotonic() < end:
             time.sleep(1)
-            readers[: len(requests) // 2] = [one for one in readers[: len(requests) // 2] if _is_open(one, 1)]
-            readers[len(requests) // 2 :] = [one for one in readers[len(requests) // 2 :] if _is_open(one, 0)]
+            readers[: len(requests) // 2] = [link for link in readers[: len(requests) // 2] if _is_open(link, 1)]
+            readers[len(requests) // 2 :] = [link for link in readers[len(requests) // 2 :] if _is_open(link, 0)]
         answers["ended"], answers["late"] = len(requests) - len(readers), len(readers)
     return +answers
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from machine import report
@@ -26,6 +26,7 @@ from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.evaluation.instance import run_instance
 from mmsearch.evaluation.local import LocalOptions
 from mmsearch.evaluation.page import interval_text
+from mmsearch.evaluation.records import Result
 from mmsearch.ingest.train_vocabulary import train_vocabulary
 from mmsearch.samples import sample_folder
 
@@ -81,7 +82,7 @@ def write_set(folder: Path, data: Path) -> None:
     (folder / "queries.jsonl").write_text("\n".join(queries))
 
 
-def table(results: dict[str, Any], scales: dict[str, Any]) -> str:
+def table(results: Mapping[str, Mapping[str, Result]], scales: dict[str, str]) -> str:
     """Return the figures as a table in Markdown: a line a system, columns for every kind of crop."""
     lines = [f"| system | {' | '.join(f'{kind}, {name}' for kind in CROPS for name in MEASURES)} |"]
     lines.append("|---" * (1 + len(CROPS) * len(MEASURES)) + "|")
@@ -117,7 +118,9 @@ def main() -> None:
         second = run_instance(benchmark, reranked, local=LocalOptions(arguments.vocabulary or learned))
     results = {**first["results"], **second["results"]}
     print(table(results, first["scales"]))
-    figures = {system: {part: one["measures"] for part, one in parts.items()} for system, parts in results.items()}
+    figures = {
+        system: {part: result["measures"] for part, result in parts.items()} for system, parts in results.items()
+    }
     report("crops", figures, arguments.out)
 
 

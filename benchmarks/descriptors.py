@@ -44,7 +44,7 @@ def image_vectors(encoder: OnnxEncoder, files: list[Path]) -> Matrix:
     return np.concatenate(batches)
 
 
-def found(encoder: OnnxEncoder, folder: Path) -> Callable[[Callable[[Matrix], Matrix]], dict[str, float]]:
+def measured_on(encoder: OnnxEncoder, folder: Path) -> Callable[[Callable[[Matrix], Matrix]], dict[str, float]]:
     """Encode an instance set; return what measures it after some change of its vectors."""
     known = read_instances(folder)
     (task,) = known.tasks.values()
@@ -78,7 +78,7 @@ def measured(model: str, data: Path) -> dict[str, Any]:
     learned = fit_whitening(image_vectors(encoder, others), N_COMPONENTS)
     results: dict[str, Any] = {"dim": encoder.dim, "ms": milliseconds(encoder)}
     for name in SETS:
-        measure = found(encoder, data / name)
+        measure = measured_on(encoder, data / name)
         results[name] = measure(lambda vectors: vectors)
         results[f"{name}, whitened to {N_COMPONENTS}"] = measure(lambda vectors: whiten(vectors, learned))
     return results

@@ -44,8 +44,8 @@ def measured(library: Library, files: list[Path], shown: np.ndarray, expand: Any
     place = {str(file.absolute()): i for i, file in enumerate(files)}
     scores = np.zeros((len(asked), len(files)), np.float32)
     for row, query in enumerate(asked):
-        found = library.search(Query(images=[files[query]]), k=len(files), rerank="local", expand=expand)
-        scores[row, [place[hit.path] for hit in found.hits]] = np.arange(len(found.hits), 0, -1)
+        answer = library.search(Query(images=[files[query]]), k=len(files), rerank="local", expand=expand)
+        scores[row, [place[hit.path] for hit in answer.hits]] = np.arange(len(answer.hits), 0, -1)
     relevant = [np.flatnonzero((shown == shown[query]) & (np.arange(len(files)) != query)) for query in asked]
     ranked = rank_relevant(scores, Qrels.from_lists(relevant, junk=asked[:, None]))
     return {"mAP": float(average_precision(ranked).mean()), "recall@4": float(recall_at_k(ranked, 4).mean())}

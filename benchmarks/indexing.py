@@ -32,15 +32,15 @@ SIZES = {"0.3 MP": (640, 480), "12 MP": (4000, 3000)}
 
 def cpu_seconds() -> float:
     """User and system time of this process and its ended children."""
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+    process, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return process.ru_utime + process.ru_stime + children.ru_utime + children.ru_stime
 
 
 def parts(encoder: OnnxEncoder, files: list[Path]) -> dict[str, float]:
     """CPU milliseconds a picture of scaled decoding alone and of the image tower alone, one thread."""
     data = [file.read_bytes() for file in files]
     start = time.process_time()
-    pixels = [decode(one, encoder.preprocessing).pixels for one in data]
+    pixels = [decode(file, encoder.preprocessing).pixels for file in data]
     decoded = time.process_time()
     batches = [np.stack(pixels[i : i + 8]) for i in range(0, len(pixels), 8)]
     encoder.encode_images(batches[0])  # loads the tower

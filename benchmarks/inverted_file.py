@@ -47,9 +47,9 @@ def synthetic_postings(n_images: int, n_words: int) -> Postings:
     n = int(offsets[-1])
     rows, document_counts = np.empty(n, np.int32), np.empty(n_words, np.int32)
     for word, (start, end) in enumerate(itertools.pairwise(offsets)):
-        own = np.sort(rng.integers(0, n_images, end - start, dtype=np.int32))
-        rows[start:end] = own
-        document_counts[word] = np.count_nonzero(np.diff(own)) + (end > start)
+        images = np.sort(rng.integers(0, n_images, end - start, dtype=np.int32))
+        rows[start:end] = images
+        document_counts[word] = np.count_nonzero(np.diff(images)) + (end > start)
     return Postings(
         offsets=offsets, rows=rows, signatures=rng.integers(0, 2**64, n, dtype=np.uint64),
         positions=np.zeros((n, 2), np.uint16), scales=np.zeros(n, np.uint8), angles=np.zeros(n, np.uint8),

@@ -6,12 +6,24 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 
-def machine() -> dict[str, Any]:
+class Machine(TypedDict):
+    """What decides how fast something is."""
+
+    processor: str
+    cores: int
+    avx512: bool
+    memory_gb: int
+    python: str
+    versions: dict[str, str]
+
+
+def machine() -> Machine:
     """Return the processor, memory and versions that decide the figures."""
     cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     model = next((line.split(":")[1].strip() for line in cpuinfo.splitlines() if "model name" in line), "")
@@ -26,7 +38,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def report(name: str, figures: dict[str, Any], out: str | None) -> None:
+def report(name: str, figures: Mapping[str, object], out: str | None) -> None:
     """Print figures as JSON, and write them to a file if one is named."""
     text = json.dumps({"benchmark": name, "figures": figures, "machine": machine()}, indent=1)
     print(text)

@@ -185,24 +185,24 @@ def write_pictures(files: list[Path], mark: Mark, folder: Path) -> None:
 
 def answers(library: Library, folder: Path) -> list[tuple[str, list[Hit], Hit]]:
     """Return the name of every example of a folder, its hits, and the first hit without local features."""
-    found = []
+    answered = []
     for file in sorted(folder.iterdir()):
         query = Query(images=[file])
         hits = list(library.search(query, k=len(list(folder.iterdir())), rerank="local").hits)
-        found.append((file.name, hits, library.search(query, k=1, rerank="none").hits[0]))
-    return found
+        answered.append((file.name, hits, library.search(query, k=1, rerank="none").hits[0]))
+    return answered
 
 
-def shares(found: list[tuple[str, list[Hit], Hit]]) -> dict[str, Any]:
+def shares(answered: list[tuple[str, list[Hit], Hit]]) -> dict[str, Any]:
     """Return what was verified and what went first, as shares with their intervals."""
     wrong_pairs, any_wrong, right, first, plain_first = [], [], [], [], []
-    for name, hits, plain in found:
+    for name, hits, plain in answered:
         looked_at = [hit for hit in hits if hit.local is not None and (hit.local.is_verified or hit.local.reason)]
         wrong = [hit.local.is_verified for hit in looked_at if hit.local and Path(hit.path).name != name]
-        own = [hit.local.is_verified for hit in looked_at if hit.local and Path(hit.path).name == name]
+        verified = [hit.local.is_verified for hit in looked_at if hit.local and Path(hit.path).name == name]
         wrong_pairs += wrong
         any_wrong.append(any(wrong))
-        right.append(any(own))
+        right.append(any(verified))
         first.append(Path(hits[0].path).name == name)
         plain_first.append(Path(plain.path).name == name)
     return {

@@ -40,13 +40,13 @@ def pytrec(scores: np.ndarray, relevant: np.ndarray) -> tuple[list[float], float
 
     def prepare() -> tuple[Any, dict[str, dict[str, float]]]:
         names = [f"d{i}" for i in range(scores.shape[1])]
-        qrels = {f"q{q}": {f"d{i}": 1 for i in own} for q, own in enumerate(relevant)}
+        qrels = {f"q{q}": {f"d{i}": 1 for i in documents} for q, documents in enumerate(relevant)}
         run = {f"q{q}": dict(zip(names, row.tolist(), strict=True)) for q, row in enumerate(scores)}
         return pytrec_eval.RelevanceEvaluator(qrels, {"map"}), run
 
     (evaluator, run), prepared = timed(prepare)
-    found, seconds = timed(lambda: evaluator.evaluate(run))
-    return [found[f"q{q}"]["map"] for q in range(len(scores))], seconds, prepared
+    measured, seconds = timed(lambda: evaluator.evaluate(run))
+    return [measured[f"q{q}"]["map"] for q in range(len(scores))], seconds, prepared
 
 
 def ranx(scores: np.ndarray, relevant: np.ndarray) -> tuple[list[float], float, float]:
@@ -56,7 +56,7 @@ def ranx(scores: np.ndarray, relevant: np.ndarray) -> tuple[list[float], float, 
 
     def prepare() -> tuple[Any, Any]:
         names = [f"d{i}" for i in range(scores.shape[1])]
-        qrels = RanxQrels({f"q{q}": {f"d{i}": 1 for i in own} for q, own in enumerate(relevant)})
+        qrels = RanxQrels({f"q{q}": {f"d{i}": 1 for i in documents} for q, documents in enumerate(relevant)})
         run = Run({f"q{q}": dict(zip(names, row.tolist(), strict=True)) for q, row in enumerate(scores)})
         return qrels, run
 

@@ -94,7 +94,7 @@ class Mixture:
 
     def __init__(self, ids: dict[str, int], seed: int) -> None:
         self._rng = np.random.default_rng(seed)
-        self._ids = [found for name, found in sorted(ids.items()) if not name.startswith("hostile")]
+        self._ids = [image_id for name, image_id in sorted(ids.items()) if not name.startswith("hostile")]
         self._samples = [path.read_bytes() for path in sorted(sample_folder().glob("*.jpg"))]
         kinds: dict[Callable[[], Request], int] = {
             self._text: 30, self._example: 10, self._upload: 8, self._bad_upload: 4, self._filter: 8,
@@ -107,31 +107,31 @@ class Mixture:
         """Return one more."""
         return self._kinds[int(self._rng.choice(len(self._kinds), p=self._shares))]()
 
-    def _one_of(self, values: Any) -> Any:
+    def _any_of(self, values: Any) -> Any:
         return values[int(self._rng.integers(len(values)))]
 
     def _text(self) -> Request:
         return _json("text", "/search", {"text": new_text(), "k": 10})
 
     def _example(self) -> Request:
-        example: dict[str, Any] = {"id": int(self._one_of(self._ids))}
-        asked = {"pictures": [example], "rerank": self._one_of(("auto", "none", "local")), "k": 10}
+        example: dict[str, Any] = {"id": int(self._any_of(self._ids))}
+        asked = {"pictures": [example], "rerank": self._any_of(("auto", "none", "local")), "k": 10}
         if self._rng.random() < 0.3:
             example["box"] = [10, 10, 200, 200]
         return _json("example", "/search", asked)
 
     def _upload(self) -> Request:
-        asked = {"k": 10, "mode": self._one_of(("global", "local"))}
-        return Request("upload", "POST", "/search", form(asked, as_new(self._one_of(self._samples))), FORM)
+        asked = {"k": 10, "mode": self._any_of(("global", "local"))}
+        return Request("upload", "POST", "/search", form(asked, as_new(self._any_of(self._samples))), FORM)
 
     def _bad_upload(self) -> Request:
-        cheap = self._one_of(("webp of 40 bytes", "gif, large screen", "jpeg, 60000 x 900"))
-        sample = self._one_of(self._samples)
-        picture = self._one_of((sample[: len(sample) // 2], b"<html>", b"", sample[:40], PICTURES[cheap]()))
+        cheap = self._any_of(("webp of 40 bytes", "gif, large screen", "jpeg, 60000 x 900"))
+        sample = self._any_of(self._samples)
+        picture = self._any_of((sample[: len(sample) // 2], b"<html>", b"", sample[:40], PICTURES[cheap]()))
         return Request("bad upload", "POST", "/search", form({"k": 5}, as_new(picture)), FORM, _OK | _UNFIT)
 
     def _filter(self) -> Request:
-        where = self._one_of(("width > 400", "name = *.jpg", "name ~ *a*", "size < 100kB", "format = PNG"))
+        where = self._any_of(("width > 400", "name = *.jpg", "name ~ *a*", "size < 100kB", "format = PNG"))
         if self._rng.random() < 0.5:
             path = f"/pictures?limit=20&where={quote(where)}"
             return Request("filtered list", "GET", path, expected=_OK | _UNFIT)
@@ -141,22 +141,22 @@ class Mixture:
     def _classify(self) -> Request:
         labels = [new_text() for _ in range(int(self._rng.integers(1, 6)))]
         if self._rng.random() < 0.5:
-            picture = self._one_of(self._samples)
+            picture = self._any_of(self._samples)
             return Request("classify upload", "POST", "/classify", form({"labels": labels}, as_new(picture)), FORM)
-        asked = {"labels": labels, "pictures": [{"id": int(self._one_of(self._ids))}]}
+        asked = {"labels": labels, "pictures": [{"id": int(self._any_of(self._ids))}]}
         return _json("classify", "/classify", asked)
 
     def _look(self) -> Request:
-        side = self._one_of((160, 320, 640, 1280))
-        what = self._one_of(("", f"/thumbnail?side={side}", f"/thumbnail?side={side}", "/file"))
-        return Request(f"picture {what.partition('?')[0]}", "GET", f"/pictures/{self._one_of(self._ids)}{what}")
+        side = self._any_of((160, 320, 640, 1280))
+        what = self._any_of(("", f"/thumbnail?side={side}", f"/thumbnail?side={side}", "/file"))
+        return Request(f"picture {what.partition('?')[0]}", "GET", f"/pictures/{self._any_of(self._ids)}{what}")
 
     def _count(self) -> Request:
-        path = self._one_of(("/facets", "/status", "/metrics", "/pictures?order=path", "/openapi.json", "/"))
+        path = self._any_of(("/facets", "/status", "/metrics", "/pictures?order=path", "/openapi.json", "/"))
         return Request(path, "GET", path)
 
     def _malformed(self) -> Request:
-        return self._one_of((
+        return self._any_of((
             Request("cut JSON", "POST", "/search", b'{"text": ', JSON, _UNFIT),
             Request("unknown member", "POST", "/search", b'{"txt": "a"}', JSON, _UNFIT),
             Request("nested JSON", "POST", "/search", b"[" * 5_000, JSON, _UNFIT),

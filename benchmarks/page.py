@@ -59,8 +59,8 @@ def typed(browser: Browser, address: str, texts: list[str]) -> dict[str, Any]:
     context.close()
     tiles, drawn = np.array(times).T
     return {
-        name: {"median ms": round(float(np.median(own))), "most ms": round(float(own.max()))}
-        for name, own in (("tiles in the grid", tiles), ("pictures on the screen drawn", drawn))
+        name: {"median ms": round(float(np.median(column))), "most ms": round(float(column.max()))}
+        for name, column in (("tiles in the grid", tiles), ("pictures on the screen drawn", drawn))
     }
 
 

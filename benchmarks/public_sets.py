@@ -16,7 +16,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from machine import report
 from platformdirs import user_cache_path
@@ -31,9 +30,11 @@ from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.evaluation.instance import run_instance
 from mmsearch.evaluation.local import LocalOptions
 from mmsearch.evaluation.page import interval_text
+from mmsearch.evaluation.records import Interval, MeasuredReport
 from mmsearch.evaluation.retrieval import run_retrieval
 
-Report = dict[str, Any]
+Job = tuple[str, str]
+"""The name of a set, and what is asked of it."""
 ENSEMBLES = {"names": ("{}",), "templates": DEFAULT_TEMPLATES}
 
 # Set, what is asked, part of the report, measures of the table.
@@ -64,9 +65,9 @@ def named_classes(benchmark: ClassSet) -> CaptionSet:
 def without_distractors(benchmark: InstanceSet) -> InstanceSet:
     """Return the set with only those pictures in its gallery that are relevant to a query."""
     (task,) = benchmark.tasks.values()
-    kept = sorted({i for own in task.relevant for i in own})
+    kept = sorted({i for positions in task.relevant for i in positions})
     place = {i: n for n, i in enumerate(kept)}
-    relevant = tuple(tuple(place[i] for i in own) for own in task.relevant)
+    relevant = tuple(tuple(place[i] for i in positions) for positions in task.relevant)
     tasks = {"all": Task(relevant, ((),) * len(relevant))}
     return replace(benchmark, gallery=tuple(benchmark.gallery[i] for i in kept), tasks=tasks)
 
@@ -76,14 +77,14 @@ def measure(
     encoders: Sequence[SetEncoder],
     picture_encoders: Sequence[SetEncoder] = (),
     local: LocalOptions | None = None,
-) -> Report:
-    """Return the report of every job whose set is in `data`, by (set, what is asked)."""
+) -> dict[Job, MeasuredReport]:
+    """Return the report of every job whose set is in `data`."""
     everyone = [*encoders, *picture_encoders]
 
-    def captions(folder: Path, *, is_merging: bool = False) -> Report:
+    def captions(folder: Path, *, is_merging: bool = False) -> MeasuredReport:
         return run_retrieval(read_captions(folder, is_merging=is_merging), encoders)
 
-    jobs: dict[tuple[str, str], Callable[[Path], Report]] = {
+    jobs: dict[Job, Callable[[Path], MeasuredReport]] = {
         ("flickr8k-test", "captions"): captions,
         ("tuxpaint-stamps", "captions, merged"): lambda folder: captions(folder, is_merging=True),
         ("imagenet-sample", "class names"): lambda f: run_retrieval(named_classes(read_classes(f)), encoders),
@@ -96,40 +97,42 @@ def measure(
             without_distractors(read_instances(f)), everyone, local=local
         ),
     }
-    found: dict[tuple[str, str], Report] = {}
+    reports: dict[Job, MeasuredReport] = {}
     for (name, job), run in jobs.items():
         if (data / name).is_dir():
-            found[name, job] = run(data / name)
+            reports[name, job] = run(data / name)
         else:
             print(f"{data / name} is not there: left out", file=sys.stderr)
-    return found
+    return reports
 
 
-def table(found: Report) -> str:
+def table(reports: dict[Job, MeasuredReport]) -> str:
     """Return the figures as a table in Markdown: a line a measure, a column a model."""
-    models = list(dict.fromkeys(model for own in found.values() for model in own["results"]))
+    models = list(dict.fromkeys(model for of_job in reports.values() for model in of_job["results"]))
     lines = [f"| set | asked | measure | {' | '.join(models)} |", "|---" * (3 + len(models)) + "|"]
     for name, job, part, measures in SHOWN:
-        own = found.get((name, job))
-        for measure in measures if own else ():
-            cells = [_cell(own, model, part, measure) for model in models]
+        if (name, job) not in reports:
+            continue
+        for measure in measures:
+            cells = [_cell(reports[name, job], model, part, measure) for model in models]
             asked = job if part in ("all", "names", "templates") and job != "zero-shot" else f"{job}, {part}"
             lines.append(f"| {name} | {asked} | {measure} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(own: Report, model: str, part: str, measure: str) -> str:
-    result = own["results"].get(model, {}).get(part)
-    return " ".join(interval_text(result["measures"][measure], own["scales"][measure])) if result else ""
+def _cell(of_job: MeasuredReport, model: str, part: str, measure: str) -> str:
+    result = of_job["results"].get(model, {}).get(part)
+    return " ".join(interval_text(result["measures"][measure], of_job["scales"][measure])) if result else ""
 
 
-def figures(found: Report) -> dict[str, Any]:
+def figures(reports: dict[Job, MeasuredReport]) -> dict[str, dict[str, dict[str, dict[str, Interval]]]]:
     """Return every measure of every job, without examples and curves."""
     return {
         f"{name}, {job}": {
-            model: {part: one["measures"] for part, one in parts.items()} for model, parts in own["results"].items()
+            model: {part: result["measures"] for part, result in parts.items()}
+            for model, parts in of_job["results"].items()
         }
-        for (name, job), own in found.items()
+        for (name, job), of_job in reports.items()
     }
 
 
@@ -149,9 +152,9 @@ def main(
     encoders = [SetEncoder(name, cache=arguments.cache) for name in arguments.model or models]
     pictures = [SetEncoder(name, cache=arguments.cache) for name in arguments.picture_model or ()]
     local = LocalOptions(arguments.vocabulary) if arguments.local else None
-    found = measure(arguments.data, encoders, pictures, local)
-    print(table(found))
-    report("public_sets", figures(found), arguments.out)
+    reports = measure(arguments.data, encoders, pictures, local)
+    print(table(reports))
+    report("public_sets", figures(reports), arguments.out)
 
 
 if __name__ == "__main__":

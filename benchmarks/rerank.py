@@ -23,7 +23,7 @@ from mmsearch.bow.inverted_file import InvertedFile
 from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.images import decode_grey
 from mmsearch.ingest.train_vocabulary import train_vocabulary
-from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
+from mmsearch.local.extractors import DEFAULT
 from mmsearch.query.rerank import N_OWN, N_WORDS, SHORTLIST, LocalQuery, LocalStage, final_order, to_verify
 from mmsearch.records import ImageRecord, LocalFeatures
 from mmsearch.store.vocabulary import graph_of, on_graph
@@ -35,26 +35,26 @@ def steps(
     stage: LocalStage, compared: Vocabulary, features: LocalFeatures, cosines: dict[int, float]
 ) -> dict[str, float]:
     """Return the milliseconds of every step for one example."""
-    found: dict[str, float] = {}
+    milliseconds: dict[str, float] = {}
 
     def timed(name: str, step: Callable[[], Any]) -> Any:
         start = time.perf_counter()
         result = step()
-        found[name] = 1e3 * (time.perf_counter() - start)
+        milliseconds[name] = 1e3 * (time.perf_counter() - start)
         return result
 
     words = timed("words of the example", lambda: stage.vocabulary.quantise(features, N_WORDS))
     query = LocalQuery(features, words)
     scores = timed("scores of all pictures", lambda: stage.scores(query))
-    own = timed("best by words", lambda: stage.best(scores, N_OWN))
-    known = {**dict.fromkeys(own, 0.1), **cosines}
+    best = timed("best by words", lambda: stage.best(scores, N_OWN))
+    known = {**dict.fromkeys(best, 0.1), **cosines}
     above = timed("above chance", lambda: stage.of(stage.above_chance(scores), known))
     images = [ImageRecord(i, "", i, 0, 0, 640, 480, "JPEG", None) for i in to_verify(known, above)]
     seen = timed("geometry", lambda: stage.evidence(query, images, above))
     timed("order", lambda: final_order(known, above, seen))
-    total = sum(found.values())
+    total = sum(milliseconds.values())
     timed("words of the example, compared with all", lambda: compared.quantise(features, N_WORDS))
-    return {**found, "all on the graph": total}
+    return {**milliseconds, "all on the graph": total}
 
 
 def main() -> None:
@@ -66,13 +66,13 @@ def main() -> None:
     parser.add_argument("--out")
     arguments = parser.parse_args()
     covers = sorted((arguments.data / "smvs-dvd").rglob("*.jpg"))[:N_QUERIES]
-    examples = [extract_rootsift(decode_grey(file.read_bytes(), longer_side=LONGER_SIDE).pixels) for file in covers]
+    side = DEFAULT.longer_side
+    examples = [DEFAULT.extract(decode_grey(file.read_bytes(), longer_side=side).pixels) for file in covers]
     figures = {}
     for n_words in arguments.words:
         compared, _ = train_vocabulary([arguments.data / "flickr8k-train"], n_words=n_words)
-        stage = LocalStage(
-            on_graph(compared, graph_of(compared)), InvertedFile([synthetic_postings(arguments.images, n_words)])
-        )
+        inverted = InvertedFile([synthetic_postings(arguments.images, n_words)])
+        stage = LocalStage(on_graph(compared, graph_of(compared)), inverted)
         shortlist = np.random.default_rng(1).choice(arguments.images, SHORTLIST, replace=False)
         cosines = {int(i): 0.5 - n / 1000 for n, i in enumerate(shortlist)}
         runs = [steps(stage, compared, example, cosines) for example in examples][1:]

@@ -22,8 +22,9 @@ from mmsearch import GraphSettings, Library
 from mmsearch.indexes.base import VectorIndex
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.plans import ann_recall_at_k
+from mmsearch.records import Unusable
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import KIND, load_graph, plan_json, update_graph
+from mmsearch.store.graph import plan_json
 from mmsearch.store.publish import current
 
 K = 10
@@ -100,12 +101,12 @@ def main() -> None:
         figures["store seconds"] = round(time.perf_counter() - start, 1)
         start = time.perf_counter()
         with Store.writer(folder) as store:
-            update_graph(store, GraphSettings(), text_like(256, seed=0))
+            store.graph.update(GraphSettings(), text_like(256, seed=0))
         figures["graph seconds"] = round(time.perf_counter() - start, 1)
     figures["open and status ms"] = round(median_ms(lambda _: open_once(folder), 5), 2)
     store = Store.open(folder)
-    graph = load_graph(store)
-    assert not isinstance(graph, str), graph
+    graph = store.graph.load()
+    assert not isinstance(graph, Unusable), graph
     figures["graph load seconds"] = round(graph.load_seconds, 2)
     figures["calibration"] = {name: plan_json(plan) for name, plan in graph.plans.items()}
     exact = ExactIndex(store.matrix())
@@ -113,7 +114,7 @@ def main() -> None:
     for name, queries in held_out.items():
         figures[f"{name} queries"] = modality(graph.index, exact, queries, graph.plans[name].measured.effort)
     figures["filter, 1 % passes"] = filtered(
-        folder / f"{current(folder, KIND)}.bin", exact, arguments.n, held_out["image"]
+        folder / f"{current(folder, graph.kind.name)}.bin", exact, arguments.n, held_out["image"]
     )
     report(f"search {arguments.n}", figures, arguments.out)
 
@@ -122,7 +123,7 @@ def open_once(folder: Path) -> None:
     """Open a library as a search does: catalog, vectors."""
     with Library.open(folder) as library:
         store = library.reader()
-        with store.catalog.reading():
+        with store.reading():
             store.matrix()
 
 

@@ -63,12 +63,12 @@ def serving(folder: Path) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, text=True) as server:
         assert server.stderr is not None
         said = server.stderr.readline()
-        found = re.search(r":(\d+)/start", said)
-        assert found, said
+        match = re.search(r":(\d+)/start", said)
+        assert match, said
         reading = threading.Thread(target=server.stderr.read)  # a pipe that is full would hold it up
         reading.start()
         try:
-            yield int(found[1]), server
+            yield int(match[1]), server
         finally:
             server.send_signal(signal.SIGINT)
             reading.join()
@@ -192,7 +192,7 @@ def asked_all(work: Path, n_clients: int, n_requests: int, seconds: float) -> di
     answered = [answer for client in clients for answer in client.answered]
     statuses = Counter(answer.status for answer in answered)
     kinds = Counter(f"{answer.request.kind}: {answer.status}" for answer in answered)
-    unexpected = Counter(f"{one.request.kind}: {one.status}" for one in answered if not one.is_expected)
+    unexpected = Counter(f"{reply.request.kind}: {reply.status}" for reply in answered if not reply.is_expected)
     return figures | {
         "statuses": dict(sorted(statuses.items())), "kinds": dict(sorted(kinds.items())),
         "unexpected": dict(unexpected),

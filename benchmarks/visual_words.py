@@ -28,8 +28,8 @@ from mmsearch.bow.vocabulary import MAX_EXACT, ImageWords, Vocabulary
 from mmsearch.evaluation.metrics.average_precision import average_precision
 from mmsearch.evaluation.metrics.ranks import Qrels, RankedRelevant, rank_relevant
 from mmsearch.evaluation.metrics.recall import hit_at_k
+from mmsearch.local.extractors import DEFAULT
 from mmsearch.local.geometry import verify
-from mmsearch.local.sift import EXTRACTOR, extract_rootsift
 from mmsearch.records import LocalFeatures
 from mmsearch.store.vocabulary import graph_of, on_graph
 
@@ -43,14 +43,14 @@ def opened(files: list[Path]) -> list[Image.Image]:
 
 def features_of(images: list[Image.Image]) -> list[LocalFeatures]:
     """Extract the features of pictures."""
-    return [extract_rootsift(np.asarray(image)) for image in images]
+    return [DEFAULT.extract(np.asarray(image)) for image in images]
 
 
 def learn(features: list[LocalFeatures], n_words: int | None) -> tuple[Vocabulary, dict[str, Any]]:
     """Return the words, on a graph if there are many, and how long they took."""
-    descriptors = np.concatenate([one.descriptors for one in features])
+    descriptors = np.concatenate([picture.descriptors for picture in features])
     start = time.perf_counter()
-    vocabulary = Vocabulary.train(descriptors, n_words, extractor=EXTRACTOR)
+    vocabulary = Vocabulary.train(descriptors, n_words, extractor=DEFAULT.name)
     seconds = time.perf_counter() - start
     facts = {"descriptors": len(descriptors), "words": vocabulary.n_words, "seconds to learn": round(seconds, 1)}
     if vocabulary.n_words <= MAX_EXACT:
@@ -69,8 +69,8 @@ class Searcher:
 
     def __init__(self, vocabulary: Vocabulary, gallery: list[LocalFeatures], several: int) -> None:
         self.vocabulary, self.several = vocabulary, several
-        self.sizes = [one.size for one in gallery]
-        words = [(i, vocabulary.quantise(one)) for i, one in enumerate(gallery)]
+        self.sizes = [picture.size for picture in gallery]
+        words = [(i, vocabulary.quantise(picture)) for i, picture in enumerate(gallery)]
         self.index = InvertedFile([build_postings(words, vocabulary.n_words)])
         self.by_scipy, _ = scipy_search(self.index.segments[0])
         self.seconds: dict[str, list[float]] = {}
@@ -79,26 +79,26 @@ class Searcher:
     def rank(self, queries: list[LocalFeatures], relevant: list[int]) -> dict[str, RankedRelevant]:
         """Return where the relevant picture of each query stands, by each way of scoring."""
         scores: dict[str, list[np.ndarray]] = {}
-        for query, own in zip(queries, relevant, strict=True):
-            one = self._timed("words", self.vocabulary.quantise, query)
+        for query, right in zip(queries, relevant, strict=True):
+            plain = self._timed("words", self.vocabulary.quantise, query)
             more = self._timed(f"{self.several} words", self.vocabulary.quantise, query, self.several)
             ways = (
-                ("tf", "tf", one),
-                ("tfidf", "tfidf", one),
-                ("he", "he", one),
+                ("tf", "tf", plain),
+                ("tfidf", "tfidf", plain),
+                ("he", "he", plain),
                 (f"he, {self.several} words", "he", more),
             )
             scores.setdefault("tfidf, scipy.sparse", []).append(
-                self._timed("tfidf, scipy.sparse", self.by_scipy, one)
+                self._timed("tfidf, scipy.sparse", self.by_scipy, plain)
             )
             for name, weighting, words in ways:
-                found = self._timed(name, self.index.scores, words, weighting)
-                scores.setdefault(name, []).append(found)
+                scored = self._timed(name, self.index.scores, words, weighting)
+                scores.setdefault(name, []).append(scored)
                 if weighting == "he":
                     name += " + verification"
-                    checked = self._timed(name, self._verified, name, query, words, found, own)
+                    checked = self._timed(name, self._verified, name, query, words, scored, right)
                     scores.setdefault(name, []).append(checked)
-        qrels = Qrels.from_lists([[own] for own in relevant])
+        qrels = Qrels.from_lists([[right] for right in relevant])
         return {name: rank_relevant(np.stack(rows), qrels) for name, rows in scores.items()}
 
     def _timed(self, name: str, function: Any, *arguments: Any, **named: Any) -> Any:
@@ -108,14 +108,14 @@ class Searcher:
         return result
 
     def _verified(
-        self, name: str, query: LocalFeatures, words: ImageWords, scores: np.ndarray, own: int
+        self, name: str, query: LocalFeatures, words: ImageWords, scores: np.ndarray, right: int
     ) -> np.ndarray:
         """Return scores in which the verified of the best 20 come first, by their inliers."""
         scores = scores.copy()
         best = np.argsort(-scores, kind="stable")[:SHORTLIST]
         for matches in self.index.matches(words, best.tolist()):
             result = verify(query, matches, self.sizes[matches.image_id])
-            kind = f"{name}, {'right' if matches.image_id == own else 'wrong'} pairs"
+            kind = f"{name}, {'right' if matches.image_id == right else 'wrong'} pairs"
             self.accepted.setdefault(kind, []).append(len(result.inliers) * result.is_accepted)
             if result.is_accepted:
                 scores[matches.image_id] += 1e3 * len(result.inliers)
@@ -124,7 +124,7 @@ class Searcher:
     def facts(self) -> dict[str, Any]:
         """Median milliseconds of each step; of the pairs verified how many were accepted, with what inliers."""
         return {
-            "ms a query": {name: round(1e3 * float(np.median(own)), 2) for name, own in self.seconds.items()},
+            "ms a query": {name: round(1e3 * float(np.median(times)), 2) for name, times in self.seconds.items()},
             "verification": {
                 kind: {
                     "pairs": len(inliers),
@@ -141,10 +141,10 @@ def summary(ranked: dict[str, RankedRelevant], chosen: np.ndarray | None = None)
     part = slice(None) if chosen is None else chosen
     return {
         name: {
-            "R@1": round(float(hit_at_k(one, 1)[part].mean()), 4),
-            "mAP": round(float(average_precision(one)[part].mean()), 4),
+            "R@1": round(float(hit_at_k(ranks, 1)[part].mean()), 4),
+            "mAP": round(float(average_precision(ranks)[part].mean()), 4),
         }
-        for name, one in ranked.items()
+        for name, ranks in ranked.items()
     }
 
 
@@ -187,7 +187,7 @@ def crops(data: Path, vocabulary: Vocabulary, several: int) -> dict[str, Any]:
     for kind in CROPS:
         asked = features_of(crops_of(files, chosen, kind))
         figures[kind] = {
-            "features, median": int(np.median([len(one) for one in asked])), **summary(searcher.rank(asked, chosen))
+            "features, median": int(np.median(list(map(len, asked)))), **summary(searcher.rank(asked, chosen))
         }  # fmt: skip
     return {**figures, "facts": searcher.facts()}
 

@@ -20,6 +20,7 @@ Mode: TypeAlias = Literal["global", "local"]
 Rerank: TypeAlias = Literal["auto", "none", "local"]
 Expand: TypeAlias = Literal["none", "average", "alpha"]
 WithoutRelevant: TypeAlias = Literal["skip", "zero", "error"]
+Loss: TypeAlias = Literal["infonce", "contrastive", "triplet"]
 _SHOWN = 60  # characters of a wrong value in a message
 
 

@@ -8,6 +8,7 @@
     ├── ArgumentError (TypeError)          an argument of a type that means nothing there
     ├── QueryError (ValueError)            a query, filter, option or label set that means nothing
     ├── GroundTruthError (ValueError)      a benchmark set, its known answers or a run that cannot be used
+    ├── TrainingError (ValueError)          a training that cannot begin, go on, or does not help
     ├── PictureError (ValueError)          one picture that cannot be used; carries a reason code
     ├── VocabularyError (ValueError)       visual words, or a file of them, that cannot be used
     ├── EncoderError (RuntimeError)        an encoder that cannot be built or used
@@ -148,6 +149,10 @@ class QueryError(MmsearchError, ValueError):
 
 class GroundTruthError(MmsearchError, ValueError):
     """A benchmark set, its known answers or a run to be scored cannot be used."""
+
+
+class TrainingError(MmsearchError, ValueError):
+    """A training cannot begin or go on, or what it taught is no better than the base."""
 
 
 class PictureError(MmsearchError, ValueError):

@@ -112,13 +112,13 @@ class FileArray(Generic[Scalar]):
     def runs(self, starts: NDArray[np.integer], lengths: NDArray[np.integer]) -> NDArray[Scalar]:
         """Return runs of rows, one behind the other: so many from each start on, all of them there."""
         ends = np.cumsum(lengths) * self._row_bytes
-        found = self._empty(int(lengths.sum()))
-        if found.size:
+        values = self._empty(int(lengths.sum()))
+        if values.size:
             offsets = self._offset + starts.astype(np.int64) * self._row_bytes
-            memory, places = found.data.cast("B"), [0, *ends.tolist()]
+            memory, places = values.data.cast("B"), [0, *ends.tolist()]
             pieces = map(memory.__getitem__, map(slice, places, places[1:]))
-            self._file.read_into(pieces, offsets.tolist(), found.nbytes)
-        return found
+            self._file.read_into(pieces, offsets.tolist(), values.nbytes)
+        return values
 
     def _empty(self, n: int) -> NDArray[Scalar]:
         return np.empty((n, *self.shape[1:]), dtype=self.dtype)

@@ -53,23 +53,26 @@ from mmsearch.records import (
     Order,
     PathLike,
     PicturePage,
+    Prediction,
     Query,
     SearchOptions,
     SearchResult,
     Term,
+    Unusable,
     VerifyReport,
     as_example,
     as_query,
 )
 from mmsearch.store.encoder import InstalledEncoder
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, keep_settings, settings_of
 
 if TYPE_CHECKING:
+    from mmsearch.encoders.classifier import Classifier
     from mmsearch.encoders.onnx import OnnxEncoder
     from mmsearch.ingest.plan import OnProgress
     from mmsearch.processes.decoder import PictureDecoder
     from mmsearch.store.facets import Facets
+    from mmsearch.store.graph import GraphSettings
     from mmsearch.store.words import PublishedWords
 
 # The write path, classification and checks are imported where they are used: a search from the shell must
@@ -221,10 +224,7 @@ class Library:
 
     def forget_queries(self) -> int:
         """Forget the texts that were looked for; returns how many. Their vectors are only kept to save time."""
-        from mmsearch.store.query_cache import forget_queries
-
-        self.reader()
-        return forget_queries(self.folder)
+        return self.reader().remembered.forget()
 
     def tune(self, recall_target: float, *, on_progress: OnProgress = _quiet) -> None:
         """Set the ANN recall@10 that the graph must reach, and choose beam and route anew on the library itself.
@@ -241,15 +241,13 @@ class Library:
         QueryError
             If the target is not in (0, 1].
         """
-        from mmsearch.store.graph import update_graph
-
         if not 0 < as_number(recall_target, "the recall target") <= 1:
             raise QueryError(f"the recall target is {recall_target}; expected a share above 0 and at most 1")
         probes = self.text_probes()
         with Store.writer(self.folder) as store:
-            settings = replace(settings_of(store), recall_target=recall_target)
-            keep_settings(store, settings)
-            update_graph(store, settings, probes, on_progress=on_progress)
+            settings = replace(store.graph.settings, recall_target=recall_target)
+            store.graph.keep(settings)
+            store.graph.update(settings, probes, on_progress=on_progress)
 
     # -- read path -----------------------------------------------------------------------------------
 
@@ -312,37 +310,59 @@ class Library:
     def classify(
         self,
         images: Example | Term | Iterable[Example | Term],
-        labels: str | Iterable[str],
+        labels: str | Iterable[str] | Classifier,
         *,
         templates: str | Iterable[str] = DEFAULT_TEMPLATES,
         k: int = 5,
     ) -> list[Classification]:
         """Return the k most probable labels of each picture; pictures in the library are not decoded again.
 
-        A picture that cannot be read comes back with `error` set; the others are not affected.
+        A picture that cannot be read comes back with `error` set; the others are not affected. Labels are names, or
+        a classifier that was taught by labelled pictures (`Classifier.load`), which needs no templates.
 
         Raises
         ------
         QueryError
             If the labels or templates mean nothing, k is not above 0, or the encoder knows no words.
+        FingerprintError
+            If the classifier is for another encoder.
         """
-        from mmsearch.encoders.zeroshot import class_embeddings, predict
+        from mmsearch.encoders.classifier import Classifier
 
         images, k = several(images, "images", as_example), as_count(k, "k")
-        labels, templates = texts_of(labels, "labels"), texts_of(templates, "templates")
-        fill_templates(labels, templates)  # a label set that means nothing is said before any work
-        encoder = self.encoder()
-        encoder.require_words()
+        predict = (
+            self._by_classifier(labels, k)
+            if isinstance(labels, Classifier)
+            else self._by_prompts(texts_of(labels, "labels"), texts_of(templates, "templates"), k)
+        )
         readable, vectors, errors = self.embed(images)
-        predictions = {}
-        if readable:
-            classes = class_embeddings(self._wanted_texts, labels, templates, at_once=TEXTS_TOGETHER)
-            found = predict(vectors, classes, labels, encoder.logit_scale, k=k)
-            predictions = dict(zip(readable, found, strict=True))
+        predictions = dict(zip(readable, predict(vectors), strict=True)) if readable else {}
         return [
             Classification(as_term(image).label, predictions.get(position, ()), errors.get(position))
             for position, image in enumerate(images)
         ]
+
+    def _by_classifier(self, classifier: Classifier, k: int) -> Callable[[Matrix], list[tuple[Prediction, ...]]]:
+        """Return what gives unit vectors (n, dim) the labels of a classifier that is for this encoder."""
+        encoder = self.encoder()
+        classifier.check(encoder.name, encoder.fingerprint)
+        return lambda vectors: classifier.predict(vectors, k=k)
+
+    def _by_prompts(
+        self, labels: Sequence[str], templates: Sequence[str], k: int
+    ) -> Callable[[Matrix], list[tuple[Prediction, ...]]]:
+        """Return what gives unit vectors (n, dim) the labels whose prompts they are nearest to."""
+        from mmsearch.encoders.zeroshot import class_embeddings, predict
+
+        fill_templates(labels, templates)  # a label set that means nothing is said before any work
+        encoder = self.encoder()
+        encoder.require_words()
+
+        def predictions(vectors: Matrix) -> list[tuple[Prediction, ...]]:
+            classes = class_embeddings(self._wanted_texts, labels, templates, at_once=TEXTS_TOGETHER)
+            return predict(vectors, classes, labels, encoder.logit_scale, k=k)
+
+        return predictions
 
     def embed(self, images: Example | Term | Iterable[Example | Term]) -> tuple[list[int], Matrix, dict[int, str]]:
         """Return the embeddings of pictures; those in the library are not decoded again.
@@ -458,16 +478,14 @@ class Library:
         VocabularyError
             If there are none that can be used; the sentence says why.
         """
-        from mmsearch.store.words import load_words
-
-        found = load_words(self.reader())
-        if isinstance(found, str):
-            raise VocabularyError(f"{self.folder}: {found}")
-        return found
+        words = self.reader().words.load()
+        if isinstance(words, Unusable):
+            raise VocabularyError(f"{self.folder}: {words.reason}")
+        return words
 
     def graph_settings(self) -> GraphSettings:
         """Return when and how the library's graph is built."""
-        return settings_of(self.reader())
+        return self.reader().graph.settings
 
     def text_probes(self) -> Matrix:
         """Return unit vectors float32 (n, dim) of varied captions, to measure an index with; none without words."""

@@ -37,6 +37,7 @@ PAGE = Kind(
                rb'<meta name="generator" content="mmsearch">\n'),
 )  # fmt: skip
 REPORT = Kind("a report of mmsearch", re.compile(rb'\{\s*"generator": "mmsearch"'))
+CLASSIFIER = Kind("a classifier of mmsearch", re.compile(rb'(?s).{8}\{"__metadata__":\{"mmsearch classifier \d+":'))
 RUN = Kind("a run of mmsearch", re.compile(rb"\S+ Q0 \S+ \d+ \S+ mmsearch\."))
 QRELS = Kind("qrels of mmsearch", re.compile(rb"\S+ mmsearch \S+ \S+\n"))
 

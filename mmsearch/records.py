@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, NotRequired, TypeAlias, TypedDict, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -509,6 +509,28 @@ class Classification:
 
 
 @dataclass(frozen=True)
+class Unusable:
+    """Why something that may be there, such as a published cache, cannot be used; `reason` is for people."""
+
+    reason: str
+
+
+class WordsRun(TypedDict):
+    """What a run did for visual words, in pictures; what did not happen is left out."""
+
+    n_described: int
+    n_without_features: NotRequired[int]
+    n_failed: NotRequired[int]
+    problem: NotRequired[str]
+
+
+class IngestDetails(TypedDict, total=False):
+    """What a run did beside vectors."""
+
+    words: WordsRun
+
+
+@dataclass(frozen=True)
 class IngestReport:
     """What one `index` run did, in pictures.
 
@@ -527,7 +549,7 @@ class IngestReport:
     seconds: float = 0.0
     dry_run: bool = False
     notices: tuple[str, ...] = ()
-    details: dict[str, Any] = field(default_factory=dict)
+    details: IngestDetails = field(default_factory=lambda: IngestDetails())
 
 
 @dataclass(frozen=True)
@@ -543,6 +565,33 @@ class Progress:
     started: float
 
 
+@final
+class PlanFields(TypedDict):
+    """A plan and what speaks for it, in JSON: the names are those of its first kind of index, a graph.
+
+    `route` is the index that answers, `ef` the effort that was measured, whichever index answers.
+    """
+
+    route: str
+    ef: int
+    recall: float
+    target: float
+    graph_ms: float
+    exact_ms: float
+    n_queries: int
+
+
+class WordsFacts(TypedDict):
+    """What visual words there are; pictures count until they are merged away, those without features too."""
+
+    extractor: str
+    vocabulary: str
+    n_words: int
+    n_images: int
+    n_features: int
+    size_bytes: int
+
+
 @dataclass(frozen=True)
 class LibraryStatus:
     """What is in a library.
@@ -551,9 +600,8 @@ class LibraryStatus:
     `n_read_before` pictures were read by an earlier version in another way than now (`index --recheck` reads
     them anew). `n_remembered` queries are remembered, None if the library is told to remember none. `search`
     maps `text` and `image` to what was measured of the graph for them, and the route that they take; `local`
-    says of visual words what `mmsearch.store.words.words_facts` does, None if there are none; `progress` that
-    of another process, if one is writing; `problems` what can be seen at a glance to be lost or not to belong
-    together.
+    says what visual words there are, None if there are none; `progress` that of another process, if one is
+    writing; `problems` what can be seen at a glance to be lost or not to belong together.
     """
 
     folder: str
@@ -570,8 +618,8 @@ class LibraryStatus:
     graph_from: int
     recall_target: float
     n_in_graph: int
-    search: dict[str, dict[str, Any]]
-    local: dict[str, Any] | None = None
+    search: dict[str, PlanFields]
+    local: WordsFacts | None = None
     progress: Progress | None = None
     problems: tuple[str, ...] = ()
 

@@ -21,34 +21,35 @@ LAYERS = [
     {"records"},
     {"vectors", "samples", "file_array"},
     {"images", "encoders", "local", "bow", "indexes", "evaluation.metrics", "evaluation.cache"},
-    {"local.packing", "local.dense"},
+    {"evaluation.records"},
+    {"local.packing"},
     {"store", "datasets", "output", "processes"},
     {"query", "ingest"},
     {"library"},
     {"evaluation.encode", "evaluation.measures"},
     {"evaluation.ties"},
-    {"evaluation.ranking", "evaluation.plots", "evaluation.local"},
+    {"evaluation.ranking", "evaluation.plots", "evaluation.local", "evaluation.page_parts"},
     {f"evaluation.{name}" for name in ("retrieval", "instance", "classify", "runs", "ann", "trec_out", "page")},
     {"evaluation.report"},
+    {"training"},
     {"server"},
     {"cli"},
     {"__main__"},
 ]
 BORDERS = {  # third-party package -> where it may be imported
-    "torch": {"encoders", "local.dense"}, "open_clip": {"encoders"}, "timm": {"encoders"},
-    "transformers": {"encoders"}, "safetensors": {"encoders"}, "huggingface_hub": {"encoders"},
+    "torch": {"encoders", "training"}, "open_clip": {"encoders"}, "timm": {"encoders"},
+    "transformers": {"encoders"}, "safetensors": {"encoders", "training"}, "huggingface_hub": {"encoders"},
     "onnxruntime": {"encoders"}, "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"},
     "PIL": {"images"}, "pillow_heif": {"images"}, "cv2": {"local"}, "typer": {"cli"}, "rich": {"cli"},
     "platformdirs": {"cli", "store"}, "datasets": {"datasets"},
-    "numpy": {"records", "vectors", "file_array", "images", "encoders", "local", "local.packing", "local.dense",
-              "bow", "indexes",
+    "numpy": {"records", "vectors", "file_array", "images", "encoders", "local", "local.packing", "bow", "indexes",
               "store", "datasets", "processes", "query", "ingest", "library", "evaluation.metrics",
               "evaluation.encode", "evaluation.measures", "evaluation.ties", "evaluation.ranking",
               "evaluation.retrieval", "evaluation.instance", "evaluation.classify", "evaluation.ann",
-              "evaluation.plots", "evaluation.local"},
+              "evaluation.plots", "evaluation.local", "training"},
     "fastapi": {"server"}, "starlette": {"server"}, "uvicorn": {"server"}, "pydantic": {"server"},
     "prometheus_client": {"server"}, "typing_extensions": {"server"}, "python_multipart": {"server"},
-    "matplotlib": {"evaluation.plots"}, "jinja2": {"evaluation.page", "cli"},
+    "matplotlib": {"evaluation.plots"}, "jinja2": {"evaluation.page_parts", "cli"},
 }  # fmt: skip
 LINUX_ONLY = re.compile(
     r"/proc/|/sys/|ctypes|(sched_|pidfd_|memfd_|eventfd|timerfd_|inotify|posix_fa|copy_file_range|splice|prctl|FICLONE"
@@ -103,7 +104,7 @@ def foreign_imports(part, source):
 
 def openings_of_the_store(source):
     """Where a module looks behind the methods of the store: at its catalog, or at SQL."""
-    inside = {"mmsearch.store.catalog", "mmsearch.store.connect", "mmsearch.store.migrations", "sqlite3"}
+    inside = {"mmsearch.store.catalog", "mmsearch.store.connect", "mmsearch.store.migrations"}
     for name in imported_modules(source):
         if name == "sqlite3" or name.rpartition(".")[0] in inside:
             yield name
@@ -162,11 +163,12 @@ def test_the_check_of_long_functions_can_fail():
     assert list(long_functions("class Any:\n    async def long(self):\n" + "        n += 1\n" * 60))
 
 
-ASKING = [path for path in MODULES if part_of(path) in {"query", "ingest", "server", "library", "cli"}]
+BENCHMARKS = sorted(PACKAGE.parent.glob("benchmarks/*.py"))
+ASKING = [path for path in MODULES if path.relative_to(PACKAGE).parts[0] != "store"] + BENCHMARKS
 
 
-@pytest.mark.parametrize("path", ASKING, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_who_searches_indexes_or_shows_a_library_asks_the_store_and_never_its_catalog(path):
+@pytest.mark.parametrize("path", ASKING, ids=lambda path: str(path.relative_to(PACKAGE.parent)))
+def test_who_searches_indexes_measures_or_shows_a_library_asks_the_store_and_never_its_catalog(path):
     assert list(openings_of_the_store(path.read_text())) == []
 
 
@@ -184,6 +186,31 @@ def test_the_check_of_what_the_store_is_asked_can_fail(source):
     assert list(openings_of_the_store(source))
 
 
+def extractors_taken_apart(source):
+    """Modules of one local extractor that are imported, where the record of it would do."""
+    open_to_all = {f"mmsearch.local.{name}" for name in ("base", "extractors", "geometry", "packing")}
+    for name in imported_modules(source):
+        if name.startswith("mmsearch.local.") and not any(f"{name}.".startswith(f"{one}.") for one in open_to_all):
+            yield name
+
+
+OUTSIDE_LOCAL = [path for path in MODULES if PACKAGE / "local" not in path.parents]
+BENCHMARKS = sorted((PACKAGE.parent / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", [*OUTSIDE_LOCAL, *BENCHMARKS], ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_who_needs_local_features_takes_the_record_of_an_extractor_and_none_of_its_parts(path):
+    assert list(extractors_taken_apart(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import mmsearch.local.sift", "from mmsearch.local.sift import DIM", "from mmsearch.local import sift"],
+)
+def test_the_check_of_extractors_can_fail(source):
+    assert list(extractors_taken_apart(source))
+
+
 def test_graph_library_has_an_upper_bound_and_packages_of_weights_are_exact():
     project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
     specified = dict(re.fullmatch(r"([\w-]+)(.*)", one).groups() for one in project["dependencies"])
@@ -195,7 +222,7 @@ def test_graph_library_has_an_upper_bound_and_packages_of_weights_are_exact():
 def test_onnxruntime_is_imported_in_the_one_place_that_forbids_its_telemetry():
     importing = [
         path.name
-        for path in [*MODULES, *Path(__file__).parents[1].glob("benchmarks/*.py")]
+        for path in [*MODULES, *BENCHMARKS]
         if any(name.split(".")[0] == "onnxruntime" for name in imported_modules(path.read_text()))
     ]
     assert importing == ["runtime.py"]

@@ -148,8 +148,8 @@ def test_every_bad_picture_is_named_and_the_others_are_indexed(library, tmp_path
     folder = tmp_path / "table"
     pictures.write_all(folder)
     report = library.index([folder], model=str(checkpoint))
-    found = {Path(bad.path).name: bad.code for bad in report.bad}
-    assert found == {name: code for name, (_, code) in pictures.rejected().items()}
+    codes = {Path(bad.path).name: bad.code for bad in report.bad}
+    assert codes == {name: code for name, (_, code) in pictures.rejected().items()}
     # The two deep grey pictures, and those that show the same, may share a vector; none is lost.
     assert report.new == len(pictures.accepted())
 
@@ -307,17 +307,17 @@ def test_terms_are_weighted_summed_and_subtracted(indexed, photos, tiny):
     total /= np.linalg.norm(total)
     query = Query(Term("a cat", 2), [Term(str(sample_folder() / "rocket.jpg"), 0.5)], [Term("snow", 1.5)])
     best = indexed.search(query, k=1, explain=True).hits[0]
-    own = decode(Path(best.path).read_bytes(), tiny.preprocessing).pixels
-    vector = tiny.encode_images(own[None])[0]
+    best_pixels = decode(Path(best.path).read_bytes(), tiny.preprocessing).pixels
+    vector = tiny.encode_images(best_pixels[None])[0]
     assert best.score == pytest.approx(float(vector @ total), abs=2e-3)
     assert list(best.terms) == ["a cat", str(sample_folder() / "rocket.jpg"), "not snow"]
     assert best.terms["not snow"] == pytest.approx(float(vector @ other), abs=2e-3)
 
 
 def test_weights_only_matter_relative_to_each_other(indexed):
-    one = indexed.search(Query(Term("a cat", 1), exclude=[Term("snow", 0.5)]), k=8)
-    ten = indexed.search(Query(Term("a cat", 10), exclude=[Term("snow", 5)]), k=8)
-    assert paths(one) == paths(ten)
+    single = indexed.search(Query(Term("a cat", 1), exclude=[Term("snow", 0.5)]), k=8)
+    tenfold = indexed.search(Query(Term("a cat", 10), exclude=[Term("snow", 5)]), k=8)
+    assert paths(single) == paths(tenfold)
 
 
 @pytest.mark.parametrize(
@@ -412,9 +412,9 @@ def test_graph_and_exact_search_agree_and_the_route_is_named(library, tmp_path, 
         expected = exact.search(query, k=5)
     assert expected.route == "exact"
     with Library.open(library.folder, use_graph=True) as graph:
-        found = graph.search(query, k=5)
-    assert found.route == status.search["image"]["route"]
-    assert found.hits[0] == expected.hits[0]
+        answer = graph.search(query, k=5)
+    assert answer.route == status.search["image"]["route"]
+    assert answer.hits[0] == expected.hits[0]
 
 
 # -- classify, status, verify --------------------------------------------------------------------------
@@ -499,15 +499,15 @@ def test_facets_are_counts_with_the_filters_that_give_them(indexed, photos):
 
 def test_classification_is_the_softmax_of_scaled_cosines(indexed, photos, tiny):
     labels, templates = ["cat", "dog", "red car"], ["{}", "a photo of a {}."]
-    found = indexed.classify([photos / "cat.jpg"], labels, templates=templates, k=3)[0]
+    classification = indexed.classify([photos / "cat.jpg"], labels, templates=templates, k=3)[0]
     picture = tiny.encode_images(decode((photos / "cat.jpg").read_bytes(), tiny.preprocessing).pixels[None])[0]
     classes = [tiny.encode_texts([t.format(label) for t in templates]).mean(axis=0) for label in labels]
     cosines = np.array([picture @ (c / np.linalg.norm(c)) for c in classes], dtype=np.float64)
     expected = np.exp(tiny.logit_scale * cosines) / np.exp(tiny.logit_scale * cosines).sum()
-    by_label = {one.label: one.probability for one in found.predictions}
+    by_label = {prediction.label: prediction.probability for prediction in classification.predictions}
     np.testing.assert_allclose([by_label[label] for label in labels], expected, atol=5e-3)
     assert sum(by_label.values()) == pytest.approx(1)
-    assert found.predictions[0].probability == max(by_label.values())
+    assert classification.predictions[0].probability == max(by_label.values())
 
 
 def test_unreadable_picture_is_named_and_the_others_are_classified(indexed, photos, tmp_path):
@@ -572,8 +572,8 @@ def test_one_value_answers_like_a_list_of_it(indexed, photos):
 
 def test_labels_and_pictures_may_come_from_generators(indexed, photos):
     cat, fig = photos / "cat.jpg", photos / "fig.jpg"
-    found = indexed.classify((path for path in (cat, fig)), (label for label in ("a", "b")))
-    assert found == indexed.classify([cat, fig], ["a", "b"])
+    classifications = indexed.classify((path for path in (cat, fig)), (label for label in ("a", "b")))
+    assert classifications == indexed.classify([cat, fig], ["a", "b"])
 
 
 def test_an_option_that_is_no_such_word_or_number_is_refused(indexed, photos):

@@ -29,8 +29,7 @@ from mmsearch.bow.vocabulary import N_BITS, ImageWords
 from mmsearch.bow.weighting import TERM_WEIGHTS, inverse_document_frequency, stop_words, term_frequency
 from mmsearch.errors import VocabularyError
 from mmsearch.file_array import FileArray
-from mmsearch.records import LocalMatches, Matrix, Pixels
-from mmsearch.vectors import top_k
+from mmsearch.records import LocalMatches, Pixels
 
 Weighting: TypeAlias = Literal["tf", "sqrt", "tfidf", "he"]
 # Both chosen on covers 001-050 of smvs-dvd.
@@ -142,11 +141,6 @@ class InvertedFile:
         """Write one segment with the pictures that count, which `Postings.open` opens."""
         everything = [np.ones(len(segment.image_ids), dtype=bool) for segment in self.segments]
         merge_postings(self.segments, self._alive or everything, path)
-
-    def search(self, query: ImageWords, k: int, weighting: Weighting = "he") -> tuple[Matrix, Ints]:
-        """Return scores and ids of the k best pictures, best first, ties by the smaller id; see `scores`."""
-        scores, ids = top_k(self.scores(query, weighting)[None], self.image_ids, k)
-        return scores[0], ids[0]
 
     def scores(self, query: ImageWords, weighting: Weighting = "he") -> NDArray[np.float32]:
         """Score every picture that counts against a query.

@@ -1,7 +1,7 @@
 """The visual vocabulary: descriptors in; their words, and 64-bit signatures inside the words, out.
 
-Words: J. Sivic and A. Zisserman, Video Google, ICCV 2003; soft assignment: J. Philbin et al., CVPR 2008;
-signatures: H. Jegou, M. Douze and C. Schmid, Hamming embedding and weak geometric consistency, ECCV 2008.
+Words: J. Sivic and A. Zisserman, Video Google, ICCV 2003; signatures: H. Jegou,
+M. Douze and C. Schmid, Hamming embedding and weak geometric consistency, ECCV 2008.
 """
 
 from __future__ import annotations
@@ -203,17 +203,6 @@ class Vocabulary:
         for part, distances in squared_distances(descriptors, self.centroids):
             words[part] = _smallest(distances, k)
         return words
-
-    def assign_softly(self, descriptors: Matrix, k: int, *, sigma: float) -> tuple[Words, NDArray[np.float32]]:
-        """Return the k nearest words (n, k), and weights (n, k) with sum 1 that fall with the distance d.
-
-        The weights are proportional to exp(-d^2 / (2 sigma^2)) (Philbin et al., 2008).
-        """
-        words = self.assign_several(descriptors, k)
-        squares = np.square(descriptors[:, None] - self.centroids[words]).sum(axis=2)
-        # Against the nearest, or a far descriptor would have no weight at all.
-        weights = np.exp((squares.min(axis=1, keepdims=True) - squares) / (2 * sigma**2))
-        return words, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
     def quantise(self, features: LocalFeatures, k: int = 1) -> ImageWords:
         """Return the features of a picture as words: one each for the gallery, the k nearest for a query."""

@@ -15,6 +15,7 @@ from mmsearch.cli.manage import rm, status, verify
 from mmsearch.cli.render import say
 from mmsearch.cli.search import search
 from mmsearch.cli.serve import serve
+from mmsearch.cli.train import train
 from mmsearch.cli.vocabulary import vocabulary
 
 INTERRUPTED = 130
@@ -29,6 +30,7 @@ for command in (index, search, classify, serve, status, verify, rm, demo):
     app.command()(command)
 app.add_typer(bench, name="bench")
 app.add_typer(vocabulary, name="vocabulary")
+app.add_typer(train, name="train")
 
 
 def _show_version(is_wanted: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ from mmsearch.cli.render import chosen, say
 if TYPE_CHECKING:
     from mmsearch.evaluation.encode import SetEncoder
     from mmsearch.evaluation.ranking import Ranking
+    from mmsearch.evaluation.records import MeasuredReport
     from mmsearch.evaluation.report import Report
     from mmsearch.evaluation.trec_out import TrecWriter
 
@@ -97,7 +98,7 @@ def retrieval(
     )
     runs = _trec_writer(report, trec)
 
-    def measure(encoders: list[SetEncoder]) -> dict[str, Any]:
+    def measure(encoders: list[SetEncoder]) -> MeasuredReport:
         if runs is not None:
             runs.check([one.encoder.name for one in encoders], (TEXT_TO_IMAGE, IMAGE_TO_TEXT))
         return run_retrieval(known, encoders, seed=seed, on_ranking=runs or _unwritten)
@@ -149,7 +150,7 @@ def instance(
     known = open_instances(benchmark, SetOptions(cache_folder(), images), by=by)
     runs = _trec_writer(report, trec)
 
-    def measure(encoders: list[SetEncoder]) -> dict[str, Any]:
+    def measure(encoders: list[SetEncoder]) -> MeasuredReport:
         if runs is not None:
             runs.check(system_names(encoders, is_local=is_local), known.tasks)
         return run_instance(
@@ -283,7 +284,7 @@ def _report(out: Path | None, *, is_forced: bool) -> Report | None:
     return report
 
 
-def _exit_if_bad(found: dict[str, Any]) -> None:
+def _exit_if_bad(found: MeasuredReport) -> None:
     """Let the exit code say that pictures of the set could not be used."""
     if found["set"]["bad"]:
         raise typer.Exit(EXIT_SOME_BAD)
@@ -319,8 +320,8 @@ def _ensembles(names: list[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _with_encoders(
-    models: list[str] | None, is_resuming: bool, run: Callable[[list[SetEncoder]], dict[str, Any]]
-) -> dict[str, Any]:
+    models: list[str] | None, is_resuming: bool, run: Callable[[list[SetEncoder]], MeasuredReport]
+) -> MeasuredReport:
     """Return what a run finds, with progress shown."""
     from mmsearch.cli.progress import run_progress
     from mmsearch.evaluation.encode import SetEncoder

@@ -1,15 +1,18 @@
-"""`mmsearch classify`: label pictures from prompts, without training."""
+"""`mmsearch classify`: label pictures from prompts, without training, or by a classifier that was taught."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library, read_lines
 from mmsearch.cli.render import chosen, print_table, say, write_rows
+
+if TYPE_CHECKING:
+    from mmsearch.encoders.classifier import Classifier
 
 
 def classify(
@@ -22,6 +25,10 @@ def classify(
         list[str] | None,
         typer.Option("--template", metavar="T", help="Prompt with {} for the label; repeatable."),
     ] = None,
+    classifier: Annotated[
+        Path | None,
+        typer.Option("--classifier", metavar="F", help="In place of labels: a file of `mmsearch train classes`."),
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many labels a picture.")] = 5,
     library: LibraryOption = None,
     output: FormatOption = None,
@@ -29,9 +36,16 @@ def classify(
     """Give each IMAGE its most probable labels. Pictures of the library are not decoded again."""
     from mmsearch.encoders.prompts import DEFAULT_TEMPLATES
 
-    names = _labels(labels, labels_file)
+    if classifier is None:
+        wanted_labels: list[str] | Classifier = _labels(labels, labels_file)
+    elif labels is not None or labels_file is not None or templates:
+        raise typer.BadParameter("a classifier has labels of its own; leave labels and templates out")
+    else:
+        from mmsearch.encoders.classifier import Classifier
+
+        wanted_labels = Classifier.load(classifier)
     with open_library(library) as opened:
-        found = opened.classify(images, names, templates=templates or DEFAULT_TEMPLATES, k=k)
+        found = opened.classify(images, wanted_labels, templates=templates or DEFAULT_TEMPLATES, k=k)
     wanted = chosen(output)
     if wanted is Format.table:
         rows = [
@@ -56,7 +70,7 @@ def classify(
 
 def _labels(labels: str | None, labels_file: Path | None) -> list[str]:
     if (labels is None) == (labels_file is None):
-        raise typer.BadParameter("give either --labels or --labels-file")
+        raise typer.BadParameter("give either --labels, --labels-file or --classifier")
     if labels is not None:
         return [label.strip() for label in labels.split(",")]
     assert labels_file is not None

@@ -131,9 +131,9 @@ def show_report(report: IngestReport, opened: Library, wanted: Format) -> None:
         say(f"  and {len(report.bad) - _NAMED} more; `mmsearch status --format jsonl` lists all")
     for notice in report.notices:
         say(notice)
-    words = report.details.get("words", {})
-    if words.get("n_failed"):
-        say(f"local features of {words['n_failed']} pictures could not be had: {words['problem']}")
+    words = report.details.get("words")
+    if words is not None and "n_failed" in words:
+        say(f"local features of {words['n_failed']} pictures could not be had: {words.get('problem', '')}")
     if not report.dry_run:
         say(f"library: {opened.folder}")
 

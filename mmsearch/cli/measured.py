@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -12,30 +14,49 @@ from mmsearch.cli.render import Row, print_table, say, write_rows
 from mmsearch.names import shell_word
 
 if TYPE_CHECKING:
+    from mmsearch.evaluation.records import AnnReport, BenchmarkReport, Comparison, MeasuredReport, Result, Speed
     from mmsearch.evaluation.report import Report
 
 SIGNIFICANT = 0.05
 
 
-def show_ann(found: dict[str, Any], report: Report | None, wanted: Format) -> None:
+def show_ann(found: AnnReport, report: Report | None, wanted: Format) -> None:
     """Write what was measured of an index: the scan and a line for each beam; then the report, if it is wanted."""
-    rows: list[Row] = []
-    for modality, one in found["results"].items():
-        rows.append({"queries": modality, "route": "exact", "ef": None, "recall": 1.0, **one["exact"]})
-        rows += [{"queries": modality, "route": "graph", **beam} for beam in one["beams"]]
     if wanted in (Format.paths, Format.paths0):
         raise typer.BadParameter("an index has no paths; choose table, json, jsonl or tsv", param_hint="--format")
     if wanted is Format.json:
         write_rows([found], (), wanted)
     elif wanted is not Format.table:
         columns = ("queries", "route", "ef", "recall", "low", "high", "p50_ms", "p95_ms", "p99_ms", "queries_per_s")
-        write_rows(rows, columns, wanted)
+        write_rows(list(_ann_rows(found)), columns, wanted)
     else:
-        _print_ann(found, rows)
+        _print_ann(found)
     _write_if_wanted(found, report)
 
 
-def _print_ann(found: dict[str, Any], rows: list[Row]) -> None:
+def _ann_rows(found: AnnReport) -> Iterator[Row]:
+    """Yield a record for the scan and for each effort of the index, of every modality."""
+    for modality, result in found["results"].items():
+        yield {"queries": modality, "route": "exact", "ef": None, "recall": 1.0, **result["exact"]}
+        yield from ({"queries": modality, "route": "graph", **beam} for beam in result["beams"])
+
+
+def _ann_cells(found: AnnReport) -> Iterator[list[str]]:
+    for modality, result in found["results"].items():
+        yield [modality, "exact", "1.000", "", *_speed_cells(result["exact"])]
+        for beam in result["beams"]:
+            interval = f"{beam['low']:.3f}-{beam['high']:.3f}"
+            yield [modality, f"ef {beam['ef']}", f"{beam['recall']:.3f}", interval, *_speed_cells(beam)]
+
+
+def _speed_cells(speed: Speed) -> list[str]:
+    times = (speed["p50_ms"], speed["p95_ms"], speed["p99_ms"])
+    return [*("" if ms is None else f"{ms:.3f}" for ms in times), f"{speed['queries_per_s']:.0f}"]
+
+
+def _print_ann(found: AnnReport) -> None:
+    from mmsearch.evaluation.records import chosen_effort
+
     index = found["index"]
     built = index["build_seconds"]
     say(
@@ -44,35 +65,34 @@ def _print_ann(found: dict[str, Any], rows: list[Row]) -> None:
         + (f", built in {built:.1f} s" if built is not None else "")
         + (" for this measurement; searches are exact" if index["is_built_for_this_measurement"] else "")
     )
-    cells = [
-        [
-            row["queries"],
-            f"ef {row['ef']}" if row["ef"] else row["route"],
-            f"{row['recall']:.3f}",
-            f"{row['low']:.3f}-{row['high']:.3f}" if "low" in row else "",
-            *(f"{row[name]:.3f}" if row[name] is not None else "" for name in ("p50_ms", "p95_ms", "p99_ms")),
-            f"{row['queries_per_s']:.0f}",
-        ]
-        for row in rows
-    ]
     columns = [("queries", False), ("route", False), ("recall@10", True), ("95 %", False)]
     columns += [(name, True) for name in ("p50 ms", "p95 ms", "p99 ms", "queries/s")]
-    print_table(None, columns, cells)
-    for modality, one in found["results"].items():
-        chosen = one["chosen"]
-        beam = f" at ef {chosen['ef']}" if chosen["route"] == "graph" else ""
-        say(f"{modality} queries of the library: {chosen['route']}{beam} (target {index['recall_target']:g})")
+    print_table(None, columns, list(_ann_cells(found)))
+    for modality, result in found["results"].items():
+        effort = chosen_effort(result)
+        beam = "" if effort is None else f" at ef {effort}"
+        route = result["chosen"]["route"]
+        say(f"{modality} queries of the library: {route}{beam} (target {index['recall_target']:g})")
 
 
-def _write_if_wanted(found: dict[str, Any], report: Report | None) -> None:
+def _write_if_wanted(found: BenchmarkReport, report: Report | None) -> None:
     """Write the report, if one is wanted, with the command that it was made by."""
     if report is not None:
-        command = " ".join(map(shell_word, ["mmsearch", *sys.argv[1:]]))
-        for path in report.write({**found, "command": command}):
-            say(f"report: {path}")
+        say_written(report.write(found, command=command_line()))
 
 
-def show_measured(found: dict[str, Any], report: Report | None, wanted: Format, part: str) -> None:
+def command_line() -> str:
+    """Return the command that this is, as a shell takes it."""
+    return " ".join(map(shell_word, ["mmsearch", *sys.argv[1:]]))
+
+
+def say_written(paths: Iterable[Path]) -> None:
+    """Say where a report is."""
+    for path in paths:
+        say(f"report: {path}")
+
+
+def show_measured(found: MeasuredReport, report: Report | None, wanted: Format, part: str) -> None:
     """Write results in the format wanted, then the report if it is; `part` is what results have."""
     from mmsearch.evaluation.page import ties_texts
 
@@ -99,7 +119,7 @@ def show_measured(found: dict[str, Any], report: Report | None, wanted: Format, 
     _write_if_wanted(found, report)
 
 
-def _rows(found: dict[str, Any], part: str, *, with_comparisons: bool) -> list[Row]:
+def _rows(found: MeasuredReport, part: str, *, with_comparisons: bool) -> list[Row]:
     """Return a record for every measure of every part and model, and one for every comparison."""
     rows: list[Row] = [
         {"model": model, part: name, "n": _n_asked(result), "measure": measure, **values}
@@ -108,16 +128,15 @@ def _rows(found: dict[str, Any], part: str, *, with_comparisons: bool) -> list[R
         for measure, values in result["measures"].items()
     ]
     if with_comparisons:
-        rows += [{part: name, **one} for name, own in found.get("comparisons", {}).items() for one in own]
+        rows += [{part: name, **one} for name, of_part in found["comparisons"].items() for one in of_part]
     return rows
 
 
-def _n_asked(result: dict[str, Any]) -> int:
-    n: int = result["n_queries"] if "n_queries" in result else result["n_pictures"]
-    return n
+def _n_asked(result: Result) -> int:
+    return result["n_pictures"] if "n_pictures" in result else result["n_queries"]
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(found: MeasuredReport) -> None:
     """Print a table for each direction or ensemble: a line a measure, a column a model with its interval."""
     from mmsearch.evaluation.page import counts_text, interval_text
 
@@ -131,10 +150,10 @@ def _print(found: dict[str, Any]) -> None:
         name = found["set"]["name"] if part == found["set"]["name"] else f"{found['set']['name']}, {part}"
         columns = [("measure", False), *((model, True) for model in results)]
         print_table(f"{name}: {counts_text(own[0])}", columns, rows)
-        _print_comparisons(found.get("comparisons", {}).get(part, []))
+        _print_comparisons(found["comparisons"].get(part, []))
 
 
-def _print_comparisons(comparisons: list[dict[str, Any]]) -> None:
+def _print_comparisons(comparisons: list[Comparison]) -> None:
     """Say which differences are significant, and that the others are not."""
     certain = [one for one in comparisons if one["p"] < SIGNIFICANT]
     for one in certain:

@@ -24,6 +24,9 @@ _STAGES = {  # what a stage is called, and what it counts
     "calibrate": ("Calibrating", ""),
     "measure": ("Measuring", "settings"),
     "search": ("Searching", "queries"),
+    "train": ("Training", "epochs"),
+    "warps": ("Warping", "pictures"),
+    "folds": ("Training", "parts"),
 }
 _FIRST_SECONDS = 5.0  # of a stage that nothing is said about: most runs are over by then
 _EVERY_SECONDS = 10.0

@@ -6,8 +6,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from mmsearch.cli.options import Format
 from mmsearch.names import json_text, quoted, shell_word, visible
@@ -15,7 +15,7 @@ from mmsearch.names import json_text, quoted, shell_word, visible
 if TYPE_CHECKING:
     from rich.console import Console
 
-Row = dict[str, Any]
+Row = Mapping[str, object]
 Column = tuple[str, bool]
 """A heading, and whether numbers stand below it."""
 _FORMULA = re.compile(r"'*[=+\-@\uff1d\uff0b\uff0d\uff20]")  # the last four as Japanese spreadsheets read them
@@ -45,13 +45,13 @@ def write_rows(rows: Sequence[Row], columns: Sequence[str], wanted: Format) -> N
         lines = ("\t".join(tsv_cell(row.get(column)) for column in columns) for row in rows)
         out.writelines(line.encode() + b"\n" for line in lines)
     elif wanted is Format.paths:
-        out.writelines(path + b"\n" for path in _lines_of_paths([row["path"] for row in rows]))
+        out.writelines(path + b"\n" for path in _lines_of_paths([str(row["path"]) for row in rows]))
     else:
-        out.writelines(os.fsencode(row["path"]) + b"\0" for row in rows)
+        out.writelines(os.fsencode(str(row["path"])) + b"\0" for row in rows)
     out.flush()
 
 
-def tsv_cell(value: Any) -> str:
+def tsv_cell(value: object) -> str:
     r"""Return a value as a cell of a TSV: text quoted where it must be, and no formula to a spreadsheet.
 
     >>> print(tsv_cell("=1+1"), tsv_cell("a\tb"), tsv_cell(-0.5), tsv_cell(None), tsv_cell(True))

@@ -16,11 +16,11 @@ from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
 
 if TYPE_CHECKING:
     from mmsearch.output import OutputFile
-    from mmsearch.records import Hit, Query, SearchOptions, SearchResult, Term
+    from mmsearch.records import Hit, LocalEvidence, Query, SearchOptions, SearchResult, Term
 
 _COLUMNS = ("rank", "score", "path", "image_id", "width", "height", "taken_at")
 # Those of a tsv that stand inside `local` elsewhere; last, so that who reads by place reads on.
-_LOCAL_COLUMNS = {"is_verified": "is_verified", "n_inliers": "n_inliers", "score": "local_score"}
+_LOCAL_COLUMNS = ("is_verified", "n_inliers", "local_score")
 
 
 ImagesOption = Annotated[
@@ -106,13 +106,26 @@ def search(
     from mmsearch.records import SearchOptions
 
     given = _Given([] if text is None else [text], images or [], excluded or [], weights or [])
-    query = given.query(where or [])
-    page = None if html is None else _page(html, given, is_forced=is_forced)
-    options = SearchOptions(k, mode, rerank, expand, explain)
+    query, options = given.query(where or []), SearchOptions(k, mode, rerank, expand, explain)
+    _search(library, given, query, options, _Answer(chosen(output), html, is_forced))
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """How an answer is written: its format, and the page of its matches if one is wanted."""
+
+    format: Format
+    html: Path | None
+    is_forced: bool
+
+
+def _search(library: Path | None, given: _Given, query: Query, options: SearchOptions, answer: _Answer) -> None:
+    """Answer a query; what cannot be written is refused before."""
+    page = None if answer.html is None else _page(answer.html, given, is_forced=answer.is_forced)
     # A single search costs less by a scan than by loading the graph, at any size; and the scan misses nothing.
     with open_library(library, use_graph=False) as opened:
         (result,) = opened.search_many(query, options)
-    _write(result, chosen(output), explain=explain)
+    _write(result, answer.format, explain=options.explain)
     _say(result, given, options)
     if page is not None:
         _write_page(page, query, result)
@@ -125,8 +138,8 @@ def _write(result: SearchResult, wanted: Format, *, explain: bool) -> None:
         return
     rows = [_record(hit, result, explain=explain) for hit in result.hits]
     if wanted is Format.tsv:
-        rows = [_with_columns(row, row["local"] or {}) for row in rows]
-    write_rows(rows, (*_COLUMNS, *_LOCAL_COLUMNS.values()), wanted)
+        rows = [_with_columns(row, hit.local) for row, hit in zip(rows, result.hits, strict=True)]
+    write_rows(rows, (*_COLUMNS, *_LOCAL_COLUMNS), wanted)
 
 
 def _say(result: SearchResult, given: _Given, options: SearchOptions) -> None:
@@ -197,19 +210,27 @@ class _Given:
 
 def _record(hit: Hit, result: SearchResult, *, explain: bool) -> Row:
     """Return what programs are told of a hit, in the words of the HTTP API."""
-    row = asdict(hit)
+    row: dict[str, object] = asdict(hit)
     if hit.local is not None:
-        row["local"]["n_inliers"] = len(row["local"].pop("inliers"))  # hundreds of places: those are for --html
+        row["local"] = _local_record(hit.local, explain=explain)
     if explain:
         return {**row, "route": result.route}
     del row["terms"]
-    if hit.local is not None:
-        del row["local"]["homography"]
     return row
 
 
-def _with_columns(row: Row, local: Row) -> Row:
-    return row | {column: local.get(name) for name, column in _LOCAL_COLUMNS.items()}
+def _local_record(local: LocalEvidence, *, explain: bool) -> Row:
+    row: dict[str, object] = asdict(local)
+    del row["inliers"]  # hundreds of places: those are for --html
+    row["n_inliers"] = local.n_inliers
+    if not explain:
+        del row["homography"]
+    return row
+
+
+def _with_columns(row: Row, local: LocalEvidence | None) -> Row:
+    values = (None, None, None) if local is None else (local.is_verified, local.n_inliers, local.score)
+    return {**row, **dict(zip(_LOCAL_COLUMNS, values, strict=True))}
 
 
 def _page(file: Path, given: _Given, *, is_forced: bool) -> OutputFile:

@@ -106,10 +106,10 @@ def json_lines(file: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(lines_of(text), start=1):
         if line.strip():
             where = f"{file}, line {number}"
-            found = parsed_json(where, line)
-            if not isinstance(found, dict):
-                raise GroundTruthError(f"{where}: is {type(found).__name__}; expected an object")
-            yield where, found
+            value = parsed_json(where, line)
+            if not isinstance(value, dict):
+                raise GroundTruthError(f"{where}: is {type(value).__name__}; expected an object")
+            yield where, value
 
 
 def field(where: str, entry: Any, name: str, kind: type) -> Any:
@@ -179,7 +179,7 @@ def _from_karpathy(file: Path, images: list[Any], split: str | None) -> dict[str
         where = f"{file}, image {i}"
         if split is None or field(where, image, "split", str) == split:
             sentences = field(where, image, "sentences", list)
-            captions = [field(f"{where}, sentence {j}", one, "raw", str) for j, one in enumerate(sentences)]
+            captions = [field(f"{where}, sentence {j}", value, "raw", str) for j, value in enumerate(sentences)]
             folder = field(where, image, "filepath", str) if "filepath" in image else ""
             picture = Path(folder) / field(where, image, "filename", str)
             _add(named, where, str(picture), captions)
@@ -234,21 +234,21 @@ def _table_rows(file: Path, text: str) -> Iterator[tuple[str, str]]:
 
 
 def _columns(file: Path, heading: list[str]) -> tuple[int, int]:
-    found = [
+    places = [
         next((i for i, name in enumerate(heading) if name in names), None)
         for names in (("image", "image_name"), ("caption", "comment"))
     ]
-    if found[0] is None or found[1] is None:
+    if places[0] is None or places[1] is None:
         raise GroundTruthError(
             f"{file}: is in no known format of captions; expected captions.jsonl, the JSON of COCO or of a "
             "Karpathy split, `name.jpg#0<TAB>caption` lines, or a table with columns image and caption; "
             f"found {heading}"
         )
-    return found[0], found[1]
+    return places[0], places[1]
 
 
 def _folder_of(file: Path, picture: str) -> Path:
     """Return the folder that the names of pictures are relative to: the file's own, or one beside it."""
     beside = sorted(path for path in file.parent.iterdir() if path.is_dir()) if file.parent.is_dir() else []
-    own = os.path.normpath(picture)
-    return next((folder for folder in (file.parent, *beside) if is_file(folder / own)), file.parent)
+    name = os.path.normpath(picture)
+    return next((folder for folder in (file.parent, *beside) if is_file(folder / name)), file.parent)

@@ -44,20 +44,20 @@ def pictures_of_classes(folder: Path) -> tuple[dict[Path, str], tuple[str, ...]]
     passed_over: Counter[str] = Counter()
     empty: list[tuple[Path, str]] = []
     links: list[Path] = []
-    for own in classes:
+    for class_folder in classes:
         n_before, kinds = len(pictures), Counter[str]()
-        for found in find_files([os.fsencode(own)], follow_links=True, closed_to_links=closed):
-            path = Path(os.fsdecode(found.path))
-            if isinstance(found, Unreachable):
-                raise GroundTruthError(f"{path}: {found.message}; expected a set that can be read whole")
-            if isinstance(found, FoundFile):
-                pictures[path] = own.name
-            elif found.kind == LINK_ELSEWHERE:
+        for entry in find_files([os.fsencode(class_folder)], follow_links=True, closed_to_links=closed):
+            path = Path(os.fsdecode(entry.path))
+            if isinstance(entry, Unreachable):
+                raise GroundTruthError(f"{path}: {entry.message}; expected a set that can be read whole")
+            if isinstance(entry, FoundFile):
+                pictures[path] = class_folder.name
+            elif entry.kind == LINK_ELSEWHERE:
                 links.append(path)
             else:
-                kinds[found.kind] += 1
+                kinds[entry.kind] += 1
         if len(pictures) == n_before:
-            empty.append((own, passed_over_text(kinds)))
+            empty.append((class_folder, passed_over_text(kinds)))
         passed_over += kinds
     if pictures and empty:
         _refuse_empty(empty)
@@ -76,9 +76,9 @@ def folder_of_split(folder: Path, split: str) -> Path:
     same = next((names for names in _SPLITS if split in names), (split,))
     folders, _ = _first_level(folder)
     for name in (split, *same):
-        if found := next((own for own in folders if own.name == name), None):
-            return found
-    there = ", ".join(own.name for own in folders)
+        if named := next((subfolder for subfolder in folders if subfolder.name == name), None):
+            return named
+    there = ", ".join(subfolder.name for subfolder in folders)
     raise GroundTruthError(f"{folder}: has no folder of a split {split!r}; found {there or 'no folders'}")
 
 
@@ -117,10 +117,10 @@ def _counted(words: str, paths: Sequence[Path]) -> list[str]:
 def _refuse_splits(folder: Path, classes: Sequence[Path]) -> None:
     """Raise GroundTruthError if the first folders are splits, with the folders of classes in them."""
     known = {name for same in _SPLITS for name in same}
-    splits = [own for own in classes if own.name.lower() in known]
-    below = Counter(inner.name for own in splits for inner in _first_level(own)[0])
+    splits = [subfolder for subfolder in classes if subfolder.name.lower() in known]
+    below = Counter(inner.name for subfolder in splits for inner in _first_level(subfolder)[0])
     if below and (len(splits) == len(classes) or max(below.values()) > 1):
-        names = " and ".join(own.name for own in splits)
+        names = " and ".join(subfolder.name for subfolder in splits)
         are, them = ("are splits", "them") if len(splits) > 1 else ("is a split", "it")
         raise GroundTruthError(
             f"{folder}: {names} {are}, with folders of classes in {them}, such as {next(iter(below))}; name the "
@@ -129,10 +129,10 @@ def _refuse_splits(folder: Path, classes: Sequence[Path]) -> None:
 
 
 def _refuse_empty(empty: Sequence[tuple[Path, str]]) -> None:
-    own, passed_over = empty[0]
-    found = f" ({passed_over})" if passed_over else ""
+    class_folder, passed_over = empty[0]
+    why = f" ({passed_over})" if passed_over else ""
     more = f", nor have {len(empty) - 1} other folders" if len(empty) > 1 else ""
     raise GroundTruthError(
-        f"{own}: has no picture that can be read{found}{more}; every folder is a class: put pictures there, or "
-        "move it away"
+        f"{class_folder}: has no picture that can be read{why}{more}; every folder is a class: put pictures there, "
+        "or move it away"
     )

@@ -159,16 +159,16 @@ class _Table:
             where = f"{self.source}, row {i}: column"
             if row[column] is None:
                 raise GroundTruthError(f"{where} {column!r} is null; expected a value in every row")
-            found = _picture(f"{where} {self.image!r}", row[self.image])
-            if isinstance(found, str):
-                yield self._own(f"{where} {self.image!r}", found), row[column]
+            picture = _picture(f"{where} {self.image!r}", row[self.image])
+            if isinstance(picture, str):
+                yield self._in_set(f"{where} {self.image!r}", picture), row[column]
             else:
-                key = hashlib.sha256(found).digest() if is_joining else i.to_bytes(8)
+                key = hashlib.sha256(picture).digest() if is_joining else i.to_bytes(8)
                 if key not in written:
-                    written[key] = _write(self.folder / f"{i:07d}{_suffix(found)}", found)
+                    written[key] = _write(self.folder / f"{i:07d}{_suffix(picture)}", picture)
                 yield written[key], row[column]
 
-    def _own(self, where: str, name: str) -> Path:
+    def _in_set(self, where: str, name: str) -> Path:
         """Return the path of a picture, or raise GroundTruthError if it did not come with the set."""
         if self.base is not None:
             return picture_in(where, self.base, name)
@@ -200,14 +200,14 @@ def _table(
 def _chosen(source: str, features: Mapping[str, Any], named: str | None, usual: Sequence[str], option: str) -> str:
     """Return the named column, or the first that is there of those usually meant."""
     wanted = [named] if named is not None else usual
-    found = next((column for column in wanted if column in features), None)
-    if found is None:
+    chosen = next((column for column in wanted if column in features), None)
+    if chosen is None:
         there = ", ".join(f"{column} ({_kind(feature)})" for column, feature in features.items())
         raise GroundTruthError(
             f"{source}: has no column {' or '.join(map(repr, wanted))}; found {there or 'none'}; choose one with "
             f"{option}"
         )
-    return found
+    return chosen
 
 
 def _kind(feature: Any) -> str:
@@ -224,8 +224,8 @@ def _kind(feature: Any) -> str:
 
 def _picture(where: str, value: Any) -> bytes | str:
     """Return the bytes of a picture, or its path."""
-    found = value if isinstance(value, dict) else {"bytes" if isinstance(value, bytes) else "path": value}
-    data, path = found.get("bytes"), found.get("path")
+    fields = value if isinstance(value, dict) else {"bytes" if isinstance(value, bytes) else "path": value}
+    data, path = fields.get("bytes"), fields.get("path")
     if isinstance(data, bytes):
         return data
     if data is None and isinstance(path, str) and "://" not in path:

@@ -71,8 +71,8 @@ def is_in_cache(picture: Path) -> bool:
     from datasets import config
 
     folders = (config.HF_CACHE_HOME, config.HF_DATASETS_CACHE, config.DOWNLOADED_DATASETS_PATH)
-    own = picture.resolve()
-    return any(own.is_relative_to(Path(folder).expanduser().resolve()) for folder in folders)
+    resolved = picture.resolve()
+    return any(resolved.is_relative_to(Path(folder).expanduser().resolve()) for folder in folders)
 
 
 def _undecoded(dataset: Dataset) -> Dataset:
@@ -110,8 +110,8 @@ def _from_disk(path: Path, arrow: Path) -> dict[str, Dataset]:
     cache = str(arrow)
     try:
         if path.is_file():
-            found = _load(_FILES[path.suffix], data_files={"rows": str(path)}, cache_dir=cache, is_offline=True)
-            return {path.stem: found["rows"]}
+            splits = _load(_FILES[path.suffix], data_files={"rows": str(path)}, cache_dir=cache, is_offline=True)
+            return {path.stem: splits["rows"]}
         if any((path / name).is_file() for name in _SAVED):
             return _saved(path)
         if any((path / name).is_file() for name in _METADATA):
@@ -129,18 +129,18 @@ def _saved(path: Path) -> dict[str, Dataset]:
     from datasets import Dataset, load_from_disk
 
     with _quietly(is_offline=True):
-        found = load_from_disk(str(path))
-    if isinstance(found, Dataset):
-        return {str(found.split or path.name): found}
-    return dict(found)
+        saved = load_from_disk(str(path))
+    if isinstance(saved, Dataset):
+        return {str(saved.split or path.name): saved}
+    return dict(saved)
 
 
 def _load(name: str, config: str | None = None, *, is_offline: bool, **options: Any) -> dict[str, Dataset]:
     from datasets import load_dataset
 
     with _quietly(is_offline=is_offline):
-        found: Mapping[str, Dataset] = load_dataset(name, config, **options)
-    return dict(found)
+        splits: Mapping[str, Dataset] = load_dataset(name, config, **options)
+    return dict(splits)
 
 
 @contextmanager

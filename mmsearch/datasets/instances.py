@@ -124,14 +124,14 @@ def _from_lists(name: str, entries: _Entries, by: str | None) -> InstanceSet:
         asked = field(where, entry, "query" if entries.has_ids else "image", str)
         queries.append(picture_in(where, entries.folder, asked))
         boxes.append(_box(where, entry["box"]) if entry.get("box") is not None else None)
-        own = _positions(where, entry, "relevant", entries)
+        wanted = _positions(where, entry, "relevant", entries)
         ignored = _positions(where, entry, "junk", entries) if "junk" in entry else ()
-        if both := set(own) & set(ignored):
+        if both := set(wanted) & set(ignored):
             raise GroundTruthError(f"{where}: gallery picture {min(both)} is both relevant and junk")
         itself = at_path.get(queries[-1])
-        if itself is not None and itself not in own and itself not in ignored:
+        if itself is not None and itself not in wanted and itself not in ignored:
             ignored = (*ignored, itself)
-        relevant.append(own)
+        relevant.append(wanted)
         junk.append(ignored)
         if by is not None:
             parts.setdefault(f"{by}={_key(where, entry, by)}", []).append(len(queries) - 1)
@@ -139,18 +139,19 @@ def _from_lists(name: str, entries: _Entries, by: str | None) -> InstanceSet:
         raise GroundTruthError(f"{name}: there are no queries in it; expected at least one")
     refuse_missing(name, [*entries.gallery, *queries])
     tasks = {ALL: Task(tuple(relevant), tuple(junk))}
-    labelled = {part: tuple(own) for part, own in parts.items()}
+    labelled = {part: tuple(numbers) for part, numbers in parts.items()}
     return InstanceSet(name, tuple(entries.gallery), tuple(queries), tuple(boxes), tasks, labelled)
 
 
 def _positions(where: str, entry: Any, name: str, entries: _Entries) -> tuple[int, ...]:
     names = [str(key) for key in field(where, entry, name, list)]
-    found = [entries.position.get(entries.key(where, own)) for own in names]
-    if None in found:
-        raise GroundTruthError(f"{where}: {name} names {names[found.index(None)]!r}, which is not in the gallery")
-    if len(set(found)) < len(found):
+    positions = [entries.position.get(entries.key(where, key)) for key in names]
+    if None in positions:
+        missing = names[positions.index(None)]
+        raise GroundTruthError(f"{where}: {name} names {missing!r}, which is not in the gallery")
+    if len(set(positions)) < len(positions):
         raise GroundTruthError(f"{where}: {name} names one picture twice; expected every one once")
-    return tuple(position for position in found if position is not None)
+    return tuple(position for position in positions if position is not None)
 
 
 def _key(where: str, entry: Any, name: str) -> str:
@@ -174,7 +175,8 @@ def _box(where: str, value: Any) -> Box:
 
 
 def _from_groups(file: Path, whole: Any, folder: Path) -> InstanceSet:
-    groups = [_names(f"{file}, group {i}", own) for i, own in enumerate(field(str(file), whole, "groups", list))]
+    listed = field(str(file), whole, "groups", list)
+    groups = [_names(f"{file}, group {i}", group) for i, group in enumerate(listed)]
     distractors = _names(f"{file}, distractors", whole.get("distractors", []))
     pictures: dict[Path, None] = {}
     for name in (*chain(*groups), *distractors):
@@ -182,15 +184,15 @@ def _from_groups(file: Path, whole: Any, folder: Path) -> InstanceSet:
         if picture in pictures:
             raise GroundTruthError(f"{file}: picture {name!r} comes a second time; expected every one in one group")
         pictures[picture] = None
-    is_of_four = bool(groups) and all(len(own) == 4 for own in groups)
-    found = _each_asks_for_its_own(
+    is_of_four = bool(groups) and all(len(group) == 4 for group in groups)
+    instances = _each_asks_for_its_own(
         file.stem,
         list(pictures),
-        [i for i, own in enumerate(groups) for _ in own],
+        [i for i, group in enumerate(groups) for _ in group],
         protocol=GROUPS_OF_FOUR if is_of_four else RANKING,
     )
-    refuse_missing(found.name, found.gallery)
-    return found
+    refuse_missing(instances.name, instances.gallery)
+    return instances
 
 
 def _from_classes(path: Path) -> InstanceSet:

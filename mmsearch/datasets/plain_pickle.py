@@ -120,10 +120,10 @@ class _Kind:
     def numbers(self, raw: bytes | bytearray | str, shape: tuple[int, ...]) -> list[Any]:
         """Return the numbers of a one-dimensional array."""
         content = raw.encode("latin1") if isinstance(raw, str) else raw  # text: bytes of Python 2
-        found: list[Any] = np.frombuffer(content, np.dtype(self._order + self._letters)).tolist()
-        if shape != (len(found),):
+        numbers: list[Any] = np.frombuffer(content, np.dtype(self._order + self._letters)).tolist()
+        if shape != (len(numbers),):
             raise pickle.UnpicklingError("it has an array that is not one row of numbers, as long as it says")
-        return found
+        return numbers
 
 
 class _Array(list[Any]):

@@ -64,17 +64,20 @@ def read_revisited(file: Path, *, images: Path | None = None) -> InstanceSet:
     lists: list[dict[str, tuple[int, ...]]] = []
     for name, entry in zip(queries, known, strict=True):
         where = f"{file}, query {name!r}"
-        own = _mapping(where, entry)
-        boxes.append(_box(where, own))
-        lists.append(_positions(where, own, len(gallery)))
+        facts = _mapping(where, entry)
+        boxes.append(_box(where, facts))
+        lists.append(_positions(where, facts, len(gallery)))
     folder = images if images is not None else _folder_of(file, gallery)
     pictures, asked = (
         [picture_in(str(file), folder, f"{name}.jpg") for name in names] for names in (gallery, queries)
     )
-    for found in (pictures, asked):
-        refuse_missing(str(file), found)
+    for needed in (pictures, asked):
+        refuse_missing(str(file), needed)
     tasks = {
-        task: Task(tuple(_joined(own, relevant) for own in lists), tuple(_joined(own, junk) for own in lists))
+        task: Task(
+            tuple(_joined(of_query, relevant) for of_query in lists),
+            tuple(_joined(of_query, junk) for of_query in lists),
+        )
         for task, (relevant, junk) in _TASKS.items()
     }
     name = file.stem.removeprefix("gnd_")
@@ -88,30 +91,32 @@ def _mapping(where: str, value: Any) -> dict[str, Any]:
 
 
 def _list(where: str, entry: dict[str, Any], name: str) -> list[Any] | tuple[Any, ...]:
-    found = field(where, entry, name, object)
-    if not isinstance(found, (list, tuple)):
-        raise GroundTruthError(f"{where}: field {name!r} is {type(found).__name__}, expected a list")
-    return found
+    value = field(where, entry, name, object)
+    if not isinstance(value, (list, tuple)):
+        raise GroundTruthError(f"{where}: field {name!r} is {type(value).__name__}, expected a list")
+    return value
 
 
 def _names(file: Path, whole: dict[str, Any], name: str) -> list[str]:
     seen: dict[str, None] = {}
-    for i, found in enumerate(_list(str(file), whole, name)):
+    for i, picture in enumerate(_list(str(file), whole, name)):
         where = f"{file}: {name}[{i}]"
-        if not isinstance(found, str):
-            raise GroundTruthError(f"{where} is {type(found).__name__}, expected the name of a picture")
-        if not 0 < len(found.encode(errors="replace")) <= _LONGEST_NAME:
-            raise GroundTruthError(f"{where} is a name of {len(found)} letters, expected one that a file can have")
-        if (own := os.path.normpath(found)) in seen:
-            raise GroundTruthError(f"{where}, {found!r}, comes a second time; expected every name once")
-        seen[own] = None
+        if not isinstance(picture, str):
+            raise GroundTruthError(f"{where} is {type(picture).__name__}, expected the name of a picture")
+        if not 0 < len(picture.encode(errors="replace")) <= _LONGEST_NAME:
+            raise GroundTruthError(
+                f"{where} is a name of {len(picture)} letters, expected one that a file can have"
+            )
+        if (normal := os.path.normpath(picture)) in seen:
+            raise GroundTruthError(f"{where}, {picture!r}, comes a second time; expected every name once")
+        seen[normal] = None
     return list(seen)
 
 
 def _box(where: str, entry: dict[str, Any]) -> Box:
-    found = _list(where, entry, "bbx")
-    if is_box(found):
-        left, top, right, bottom = map(float, found)
+    corners = _list(where, entry, "bbx")
+    if is_box(corners):
+        left, top, right, bottom = map(float, corners)
         return left, top, right, bottom
     raise GroundTruthError(f"{where}: field 'bbx' is not x1 < x2 and y1 < y2, given as four numbers x1, y1, x2, y2")
 
@@ -119,19 +124,19 @@ def _box(where: str, entry: dict[str, Any]) -> Box:
 def _positions(where: str, entry: dict[str, Any], n_images: int) -> dict[str, tuple[int, ...]]:
     owner: dict[int, str] = {}
     for name in _LISTS:
-        for found in _list(where, entry, name):
-            if not isinstance(found, int) or isinstance(found, bool):
-                raise GroundTruthError(f"{where}: field {name!r} has a {type(found).__name__}, expected positions")
-            if not 0 <= found < n_images:
+        for place in _list(where, entry, name):
+            if not isinstance(place, int) or isinstance(place, bool):
+                raise GroundTruthError(f"{where}: field {name!r} has a {type(place).__name__}, expected positions")
+            if not 0 <= place < n_images:
                 raise GroundTruthError(
-                    f"{where}: field {name!r} has the position {found}, imlist has 0 to {n_images - 1}"
+                    f"{where}: field {name!r} has the position {place}, imlist has 0 to {n_images - 1}"
                 )
-            if found in owner:
+            if place in owner:
                 raise GroundTruthError(
-                    f"{where}: position {found} is in {owner[found]!r} and again in {name!r}; expected it once"
+                    f"{where}: position {place} is in {owner[place]!r} and again in {name!r}; expected it once"
                 )
-            owner[found] = name
-    return {name: tuple(position for position in owner if owner[position] == name) for name in _LISTS}
+            owner[place] = name
+    return {name: tuple(place for place in owner if owner[place] == name) for name in _LISTS}
 
 
 def _joined(lists: dict[str, tuple[int, ...]], names: tuple[str, ...]) -> tuple[int, ...]:

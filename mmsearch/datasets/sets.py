@@ -34,16 +34,16 @@ def picture_in(where: str, folder: Path, name: str) -> Path:
         If it is not in the folder: thumbnails go into reports that are shown to others, and a set from elsewhere
         must not choose among private files.
     """
-    own = Path(os.path.normpath(name))
-    if own.is_absolute():
+    path = Path(os.path.normpath(name))
+    if path.is_absolute():
         bases = (Path(os.path.normpath(folder.absolute())), folder.resolve())
-        own = next((own.relative_to(base) for base in bases if own.is_relative_to(base)), Path(os.pardir))
-    if os.pardir in own.parts:
+        path = next((path.relative_to(base) for base in bases if path.is_relative_to(base)), Path(os.pardir))
+    if os.pardir in path.parts:
         raise GroundTruthError(
             f"{where}: {name!r} lies outside of {folder}; expected a picture in that folder (another is named "
             "with --images, where the command has it)"
         )
-    return folder / own
+    return folder / path
 
 
 def is_box(value: Sequence[Any]) -> bool:

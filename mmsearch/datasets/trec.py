@@ -96,15 +96,15 @@ def rank_run(run: Mapping[str, Mapping[str, float]], qrels: Mapping[str, Mapping
             f"run and qrels share no query; the run answers {next(iter(run), 'nothing')!r}, "
             f"the qrels judge {next(iter(qrels), 'nothing')!r}: are they of the same set?"
         )
-    gains = {query: {d: gain for d, gain in own.items() if gain > 0} for query, own in qrels.items()}
-    queries = tuple(query for query, own in gains.items() if own)
+    gains = {query: {d: gain for d, gain in judged.items() if gain > 0} for query, judged in qrels.items()}
+    queries = tuple(query for query, judged in gains.items() if judged)
     lists, scores, ids_of, gains_of = [], [], [], []
     for query in queries:
         answer = run.get(query, {})
-        found = sorted(answer, key=lambda document: (-answer[document], document))
-        number = {document: i for i, document in enumerate([*found, *(gains[query].keys() - answer.keys())])}
-        lists.append(np.arange(len(found)))
-        scores.append(np.array([answer[document] for document in found], dtype=np.float64))
+        ranking = sorted(answer, key=lambda document: (-answer[document], document))
+        number = {document: i for i, document in enumerate([*ranking, *(gains[query].keys() - answer.keys())])}
+        lists.append(np.arange(len(ranking)))
+        scores.append(np.array([answer[document] for document in ranking], dtype=np.float64))
         ids_of.append([number[document] for document in gains[query]])
         gains_of.append(gains[query].values())
     return RunRanks(
@@ -112,7 +112,7 @@ def rank_run(run: Mapping[str, Mapping[str, float]], qrels: Mapping[str, Mapping
         rank_relevant_of_lists(lists, Qrels.from_lists(ids_of, gains=gains_of), scores=scores),
         missing=tuple(query for query in queries if query not in run),
         extra=tuple(query for query in run if query not in qrels),
-        without_relevant=tuple(query for query, own in gains.items() if not own),
+        without_relevant=tuple(query for query, judged in gains.items() if not judged),
     )
 
 
@@ -130,7 +130,7 @@ def run_lines(query: str, ranked: Sequence[tuple[str, float]], tag: str) -> str:
 
 
 def _read(file: Path, form: _Format) -> Judged:
-    found: Judged = {}
+    judged: Judged = {}
     number = 0
     try:
         with file.open("rb") as lines:
@@ -142,17 +142,17 @@ def _read(file: Path, form: _Format) -> Judged:
                 parts = line.split()
                 if parts and not parts[0].startswith(b"#"):
                     _refuse_lost_ends(line)
-                    _add(found, parts, form)
+                    _add(judged, parts, form)
     except UnicodeDecodeError as error:
         raise GroundTruthError(f"{file}, line {number}: is not UTF-8 text; is it the right file?") from error
     except GroundTruthError as error:
         raise GroundTruthError(f"{file}, line {number}: {error}") from error
     except OSError as error:
         raise GroundTruthError(f"{file}: cannot be read ({reason(error)}); {advice(error)}") from error
-    if not found:
+    if not judged:
         what = "has comments and blank lines alone" if number else "is empty"
         raise GroundTruthError(f"{file}: {what}; expected lines of {' '.join(form.columns)}")
-    return found
+    return judged
 
 
 def _refuse_lost_ends(line: bytes) -> None:
@@ -161,15 +161,15 @@ def _refuse_lost_ends(line: bytes) -> None:
         raise GroundTruthError("holds a carriage return inside; expected every line to end in a line feed")
 
 
-def _add(found: Judged, parts: list[bytes], form: _Format) -> None:
+def _add(judged: Judged, parts: list[bytes], form: _Format) -> None:
     """Add the words of one line, or raise GroundTruthError that says what is wrong with it."""
     columns, value = form.columns, form.value
     if len(parts) < len(columns) or (len(parts) > len(columns) and not form.may_go_on):
         least = "at least " if form.may_go_on else ""
         raise GroundTruthError(f"has {len(parts)} columns, expected {least}{len(columns)}: {' '.join(columns)}")
     query, name = parts[0].decode(), parts[_DOCUMENT].decode()
-    own = found.setdefault(query, {})
-    if name in own:
+    of_query = judged.setdefault(query, {})
+    if name in of_query:
         raise GroundTruthError(f"document {name!r} comes a second time for query {query!r}")
     try:
         number = float(parts[value])
@@ -177,4 +177,4 @@ def _add(found: Judged, parts: list[bytes], form: _Format) -> None:
         number = math.nan
     if not math.isfinite(number):
         raise GroundTruthError(f"{columns[value]} is {parts[value].decode()!r}, expected a number")
-    own[sys.intern(name)] = number
+    of_query[sys.intern(name)] = number

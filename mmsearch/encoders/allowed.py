@@ -93,17 +93,17 @@ def read_settings(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
-        found = json.loads(data) if len(data) <= _MAX_BYTES else None
+        settings = json.loads(data) if len(data) <= _MAX_BYTES else None
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:
         raise UnsupportedModelError(f"{path} cannot be read as JSON ({type(error).__name__}: {error})") from error
-    if not isinstance(found, dict):
+    if not isinstance(settings, dict):
         raise UnsupportedModelError(f"{path} holds no JSON object of at most {_MAX_BYTES >> 20} MiB")
-    return found
+    return settings
 
 
-def taken_over(found: Any, allowed: Allowed, where: str) -> dict[str, Any]:
+def taken_over(given: Any, allowed: Allowed, where: str) -> dict[str, Any]:
     """Return a new object of what was found, all of it known and of its kind.
 
     Parameters
@@ -120,10 +120,10 @@ def taken_over(found: Any, allowed: Allowed, where: str) -> dict[str, Any]:
     UnsupportedModelError
         If a key is not allowed, or its value is of another kind.
     """
-    if not isinstance(found, dict):
-        raise UnsupportedModelError(f"{where} is {_shown(found)}, expected an object")
+    if not isinstance(given, dict):
+        raise UnsupportedModelError(f"{where} is {_shown(given)}, expected an object")
     taken = {}
-    for key, value in found.items():
+    for key, value in given.items():
         kind = allowed.get(key)
         if kind is None:
             raise UnsupportedModelError(

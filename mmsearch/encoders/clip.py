@@ -115,7 +115,7 @@ def _model_that_fits(model: str, name: str, source: ModelSource) -> Any:
         pretrained_text=False,
     )
     with torch.device("meta"):  # where numbers take no memory
-        n_numbers = sum(one.numel() for one in create(device="meta").parameters())
+        n_numbers = sum(parameter.numel() for parameter in create(device="meta").parameters())
     n_bytes = source.weights.stat().st_size
     if n_numbers > n_bytes:
         raise UnsupportedModelError(
@@ -158,13 +158,13 @@ def _first_lines(error: Exception) -> str:
 # -- preprocessing and image tower ---------------------------------------------------------------------
 
 
-def _preprocessing(found: dict[str, Any], model: str) -> Preprocessing:
-    size = found["size"]
+def _preprocessing(settings: dict[str, Any], model: str) -> Preprocessing:
+    size = settings["size"]
     height, width = (size, size) if isinstance(size, int) else size
-    mode, interpolation = found["resize_mode"], found["interpolation"]
+    mode, interpolation = settings["resize_mode"], settings["interpolation"]
     if mode == "shortest" and height != width:
         raise UnsupportedModelError(f"{model} cuts pictures to {height} x {width}; only squares are supported")
-    return Preprocessing((height, width), height, mode, interpolation, int(found.get("fill_color", 0)))
+    return Preprocessing((height, width), height, mode, interpolation, int(settings.get("fill_color", 0)))
 
 
 def _image_tower(clip: Any, preprocessing: dict[str, Any]) -> torch.nn.Module:

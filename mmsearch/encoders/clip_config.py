@@ -156,9 +156,9 @@ def read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, A
     return model, preprocessing, settings["model_cfg"]
 
 
-def allowed_model(found: Any, where: str) -> dict[str, Any]:
+def allowed_model(given: Any, where: str) -> dict[str, Any]:
     """Return a `model_cfg` of what is allowed in one, or raise UnsupportedModelError."""
-    model = taken_over(found, _MODEL, where)
+    model = taken_over(given, _MODEL, where)
     if missing := [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in model]:
         raise UnsupportedModelError(f"{where} has no {', '.join(missing)}; expected all parts of a model")
     vision = model["vision_cfg"]
@@ -171,9 +171,9 @@ def allowed_model(found: Any, where: str) -> dict[str, Any]:
     return model
 
 
-def allowed_preprocessing(found: Mapping[str, Any], where: str) -> dict[str, Any]:
+def allowed_preprocessing(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the preprocessing of a published model, of what is allowed in one."""
-    known = {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
+    known = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
     return taken_over(
         {key: known[key] for key in (*_DECISIVE, "fill_color") if key in known}, _PREPROCESSING, where
     )

@@ -37,9 +37,9 @@ class ModelSource:
     tokenizer: Path | str | None
 
 
-def config_digest(found: dict[str, Any]) -> str:
+def config_digest(config: dict[str, Any]) -> str:
     """Return the hex sha256 that tells configurations of models apart."""
-    return sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 def find_source(model: str, notify: Callable[[str], None]) -> ModelSource:
@@ -61,28 +61,28 @@ def files_of_checkpoint(path: Path) -> tuple[Path, Path]:
 def _from_files(config: Path, weights: Path, *, is_at_hub: bool = False) -> ModelSource:
     """Return a source whose configuration file says everything that decides the vectors."""
     try:
-        model, preprocessing, found = read_config(config)
+        model, preprocessing, given = read_config(config)
     except FileNotFoundError as error:
         raise UnsupportedModelError(
             f"{weights} has no {CONFIG} beside it, so its architecture, activation and preprocessing are "
             "unknown; write one with `model_cfg` and `preprocess_cfg` as open_clip does"
         ) from error
     name = model["text_cfg"].get("hf_tokenizer_name")
-    return ModelSource(model, found, preprocessing, weights, config.parent if name and not is_at_hub else name)
+    return ModelSource(model, given, preprocessing, weights, config.parent if name and not is_at_hub else name)
 
 
 def _weights_in(folder: Path) -> Path:
     named = [folder / name for name in _WEIGHTS if (folder / name).is_file()]
     if named:
         return named[0]
-    found = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
+    files = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES)
+    if len(files) != 1:
+        names = ", ".join(path.name for path in files) or "none"
         raise ModelNotFoundError(
             f"{folder} has these weights: {names}; expected exactly one file of {', '.join(_SUFFIXES)}, "
             "or name the file itself"
         )
-    return found[0]
+    return files[0]
 
 
 def open_clip_folder() -> Path:
@@ -112,7 +112,7 @@ def _from_tag(model: str, notify: Callable[[str], None]) -> ModelSource:
     tags = list_pretrained_tags_by_model(name)
     if tag not in tags:
         asked = f"has no weights {tag!r}" if tag else "needs the tag of its weights"
-        offers = ", ".join(f"{name}/{one}" for one in tags) or "none: give a local checkpoint"
+        offers = ", ".join(f"{name}/{offered}" for offered in tags) or "none: give a local checkpoint"
         raise ModelNotFoundError(f"{name} {asked}; open_clip offers {offers}")
     entry, config = open_clip.get_pretrained_cfg(name, tag), open_clip.get_model_config(name)
     if activation_of(entry) != activation_of(config):

@@ -22,7 +22,8 @@ the same, PCA-whitened to 256 on other pictures  .145          .903
 ===============================================  ============  =============
 
 Whitening would have to be learned on pictures, and brings nothing here; it does in an earlier layer (stride 16,
-R-MAC: .233 to .362), which knows no classes (.435), so that one describes parts: `mmsearch.local.dense`.
+R-MAC: .233 to .362), which knows no classes (.435), so that one describes parts. `cnn:gem+middle` and
+`cnn:rmac+middle` put that layer beside the last one, for projections that are learned (`mmsearch train pairs`).
 """
 
 from __future__ import annotations
@@ -37,10 +38,12 @@ import numpy as np
 from mmsearch.encoders import pooling
 from mmsearch.encoders.base import EagerEncoder
 from mmsearch.encoders.efficientnet import (
+    MIDDLE_CHANNELS,
     PREPROCESSING,
     WEIGHTS_SHA256,
     classifier_weights,
     load_classifier,
+    middle_and_last_maps,
     network_input,
 )
 from mmsearch.errors import ModelNotFoundError
@@ -62,13 +65,15 @@ _WINDOW = 260  # what the network was trained with
 class Descriptor:
     """How maps are pooled (`power` is that of the generalised mean it is or is like), and what is looked at.
 
-    `levels` above 1 looks at sub-windows, each scaled to what the network was trained with.
+    `levels` above 1 looks at sub-windows, each scaled to what the network was trained with. `has_middle` puts the
+    middle maps, pooled in the same way, beside the last ones; both have the same weight.
     """
 
     pool: Callable[[torch.Tensor], torch.Tensor]
     power: float
     preprocessing: Preprocessing = _LARGE
     levels: int = 1
+    has_middle: bool = False
 
 
 DESCRIPTORS = {
@@ -78,6 +83,8 @@ DESCRIPTORS = {
     "mac": Descriptor(pooling.mac, _LIKE_MAXIMUM),
     "gem": Descriptor(pooling.gem, pooling.POWER),
     "rmac": Descriptor(pooling.rmac, _LIKE_MAXIMUM),
+    "gem+middle": Descriptor(pooling.gem, pooling.POWER, has_middle=True),
+    "rmac+middle": Descriptor(pooling.rmac, _LIKE_MAXIMUM, has_middle=True),
     "windows": Descriptor(pooling.spoc, 1.0, replace(PREPROCESSING, size=(390, 390), resize=438), levels=2),
 }
 
@@ -107,7 +114,7 @@ def build_cnn(model: str) -> EagerEncoder:
         text_tower=None,
         tokenizer=None,
         preprocessing=descriptor.preprocessing,
-        dim=len(common),
+        dim=len(common) + (MIDDLE_CHANNELS if descriptor.has_middle else 0),
         logit_scale=1.0,
         identity={
             "weights": WEIGHTS_SHA256,
@@ -156,6 +163,10 @@ def _image_tower(network: Any, descriptor: Descriptor, common: Matrix) -> torch.
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             inputs = network_input(pixels)
+            if descriptor.has_middle:
+                middle, last = middle_and_last_maps(self.network, inputs)
+                vectors = normalize(descriptor.pool(last) - self.common, dim=-1)
+                return normalize(torch.cat([vectors, descriptor.pool(middle)], dim=-1), dim=-1)
             if descriptor.levels > 1:
                 inputs = pooling.sub_windows(inputs, _WINDOW, descriptor.levels)
             vectors = descriptor.pool(self.network.forward_features(inputs))  # (windows * n, 1280)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PREPROCESSING = Preprocessing(size=(260, 260), resize=292)  # crop 0.89, bicubic
 MIDDLE_STRIDE = 16  # of `middle_maps`
+MIDDLE_CHANNELS = 720
 WEIGHTS_SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
 """Of the only weights that are loaded, whatever the installed package brings."""
 
@@ -41,10 +42,10 @@ def require_file(path: Path) -> Path:
 def require_contents(path: Path, sha256: str) -> Path:
     """Return a path whose contents have this sha256, or raise EncoderError: others may carry anything."""
     with path.open("rb") as file:
-        found = file_digest(file, "sha256").hexdigest()
-    if found != sha256:
+        digest = file_digest(file, "sha256").hexdigest()
+    if digest != sha256:
         raise EncoderError(
-            f"{path} has sha256 {found[:12]}, expected {sha256[:12]}: it is damaged, or its package was published "
+            f"{path} has sha256 {digest[:12]}, expected {sha256[:12]}: it is damaged, or its package was published "
             "anew with other contents; get the known version with `pip install --force-reinstall mmsearch`"
         )
     return path
@@ -90,9 +91,27 @@ def middle_maps(network: Any, pixels: torch.Tensor) -> torch.Tensor:
 
     The depthwise activations of the last block before the network goes to stride 32.
     """
-    maps = network.bn1(network.conv_stem(network_input(pixels)))
+    return _depthwise(network.blocks[4][-1], _before_last_middle_block(network, network_input(pixels)))
+
+
+def middle_and_last_maps(network: Any, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the `middle_maps`, and the last maps float32 (n, 1280, height / 32, width / 32)."""
+    maps = _before_last_middle_block(network, inputs)
+    last_of_stage = network.blocks[4][-1]
+    middle = _depthwise(last_of_stage, maps)
+    maps = last_of_stage(maps)  # expands once more, which costs 2 % of the network
+    for stage in network.blocks[5:]:
+        maps = stage(maps)
+    return middle, network.bn2(network.conv_head(maps))
+
+
+def _before_last_middle_block(network: Any, inputs: torch.Tensor) -> torch.Tensor:
+    maps: torch.Tensor = network.bn1(network.conv_stem(inputs))
     for block in (*network.blocks[:4], *network.blocks[4][:-1]):
         maps = block(maps)
-    last = network.blocks[4][-1]
-    activations: torch.Tensor = last.bn2(last.conv_dw(last.bn1(last.conv_pw(maps))))
+    return maps
+
+
+def _depthwise(block: Any, maps: torch.Tensor) -> torch.Tensor:
+    activations: torch.Tensor = block.bn2(block.conv_dw(block.bn1(block.conv_pw(maps))))
     return activations

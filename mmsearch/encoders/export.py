@@ -143,7 +143,7 @@ def _export_tower(tower: torch.nn.Module, example: torch.Tensor, path: Path, sha
 @contextmanager
 def _quietly(name: str) -> Iterator[None]:
     """Silence the exporter's chatter, and name the model when it fails."""
-    loggers = [logging.getLogger(one) for one in ("torch.onnx", "onnxscript", "torch.export", "onnx_ir")]
+    loggers = [logging.getLogger(part) for part in ("torch.onnx", "onnxscript", "torch.export", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
@@ -174,15 +174,15 @@ def _check_parity(eager: EagerEncoder, exported: OnnxEncoder) -> dict[str, float
             ids = token_batch(eager.tokenizer, probe_texts()[:_N_CHECKED])
             texts = eager.text_tower(torch.from_numpy(ids)).numpy()
             pairs["text"] = (texts, exported.text_probes()[:_N_CHECKED])
-    found = {}
+    cosines = {}
     for kind, (expected, got) in pairs.items():
-        found[kind] = float((l2_normalize(expected) * got).sum(axis=1).min())
-        if not found[kind] > MIN_COSINE:
+        cosines[kind] = float((l2_normalize(expected) * got).sum(axis=1).min())
+        if not cosines[kind] > MIN_COSINE:
             raise EncoderError(
-                f"the exported {kind} tower of {eager.name} differs from torch (cosine {found[kind]:.6f}, "
+                f"the exported {kind} tower of {eager.name} differs from torch (cosine {cosines[kind]:.6f}, "
                 f"expected above {MIN_COSINE}); another version of torch may export it right"
             )
-    return found
+    return cosines
 
 
 def _check_pictures(size: tuple[int, int]) -> Pixels:

@@ -30,7 +30,7 @@ It knows nouns far better than actions, counts or relations.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,7 @@ from mmsearch.encoders.efficientnet import (
     WEIGHTS_SHA256,
     classifier_weights,
     load_classifier,
+    middle_and_last_maps,
     network_input,
     package_folder,
     require_contents,
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     import torch
 
 NAME = "offline"
+FEATURES = "offline:features"
+"""An image encoder whose vectors are what a head on `offline` sees, see `image_features`."""
 CLASS_TEXTS = (
     "{name}",
     "a photo of a {name}.",
@@ -75,6 +78,7 @@ _PROFILE_TEMPERATURE = 0.05  # of a text's cosines to the classes
 _PROFILE_WEIGHT = 0.6
 _PROFILE_DIM = 128
 _LOGIT_SCALE = 20.0
+_N_FEATURES = 1280 + 1000 + 720  # besides the vector itself
 _MAX_TOKENS = 256  # what the sentence encoder was trained with
 
 
@@ -142,6 +146,39 @@ def build_offline() -> EagerEncoder:
             "settings": settings,
             "class_texts_of": f"timm {version('timm')}, open_clip {version('open-clip-torch')}",
         },
+    )
+
+
+def build_offline_features() -> EagerEncoder:
+    """Return the image encoder `offline:features`; raises as `build_offline`.
+
+    Its unit vectors have 3,512 dimensions, four unit vectors side by side, divided by 2: the pooled last maps
+    (1,280), the square roots of the class probabilities at temperature 2 (1,000), the pooled middle maps (720), and
+    the vector that `offline` gives the picture (512).
+    """
+    import torch
+
+    offline = build_offline()
+    tower: Any = offline.image_tower
+
+    class FeatureTower(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.tower = tower
+
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            features: torch.Tensor = self.tower.features(pixels)
+            return features
+
+    return replace(
+        offline,
+        name=FEATURES,
+        image_tower=FeatureTower().eval(),
+        text_tower=None,
+        tokenizer=None,
+        dim=_N_FEATURES + offline.dim,
+        logit_scale=1.0,
+        identity={**offline.identity, "features": [_TEMPERATURE, _N_FEATURES]},
     )
 
 
@@ -229,7 +266,7 @@ def _sentence_encoder(files: OfflineFiles) -> torch.nn.Module:
     return SentenceEncoder().eval()
 
 
-def _image_tower(classifier: torch.nn.Module, joint: _JointSpace) -> torch.nn.Module:
+def _image_tower(classifier: Any, joint: _JointSpace) -> torch.nn.Module:
     import torch
     from torch.nn.functional import normalize
 
@@ -244,10 +281,27 @@ def _image_tower(classifier: torch.nn.Module, joint: _JointSpace) -> torch.nn.Mo
             self.register_buffer("projection", torch.from_numpy(joint.projection))
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            logits = self.classifier(network_input(pixels))  # (n, 1000)
+            return self.joint(self.classifier(network_input(pixels)))
+
+        def joint(self, logits: torch.Tensor) -> torch.Tensor:
+            """Return unit vectors (n, 512) of the classifier's logits (n, 1000)."""
             conse = normalize((logits / _TEMPERATURE).softmax(dim=-1) @ self.conse, dim=-1)
             profile = logits.softmax(dim=-1).sqrt() @ self.projection
             return normalize(torch.cat([conse, _PROFILE_WEIGHT * profile], dim=-1), dim=-1)
+
+        def features(self, pixels: torch.Tensor) -> torch.Tensor:
+            """Return what `build_offline_features` describes, (n, 3512), in one pass through the network."""
+            middle, last = middle_and_last_maps(self.classifier, network_input(pixels))
+            pooled = last.mean(dim=(2, 3))
+            logits = self.classifier.get_classifier()(pooled)
+            parts = [
+                normalize(pooled, dim=-1),
+                (logits / _TEMPERATURE).softmax(dim=-1).sqrt(),
+                normalize(middle.mean(dim=(2, 3)), dim=-1),
+                self.joint(logits),
+            ]
+            features: torch.Tensor = torch.cat(parts, dim=-1) / len(parts) ** 0.5
+            return features
 
     return ImageTower().eval()
 

@@ -134,7 +134,7 @@ class OnnxEncoder:
         ids = token_ids(tokenizer, self._fast_tokenizer, texts)
         vectors = np.empty((len(ids), self.dim), dtype=np.float32)
         # Texts of about the same length go together, so that little padding is computed.
-        order = np.argsort([len(one) for one in ids], kind="stable")
+        order = np.argsort([len(tokens) for tokens in ids], kind="stable")
         for start in range(0, len(order), _TEXTS):
             rows = order[start : start + _TEXTS]
             vectors[rows] = self._run(self._text_session, pad(tokenizer, [ids[row] for row in rows]))
@@ -142,7 +142,7 @@ class OnnxEncoder:
 
     def _require_whole(self, name: str) -> None:
         """Compare an unchecked file, and the weights beside it, with their checksums, once."""
-        for file in sorted(one for one in self._unchecked if one.startswith(name)):
+        for file in sorted(unchecked for unchecked in self._unchecked if unchecked.startswith(name)):
             if problem := damage(self.folder / file, self._facts[file]):
                 raise EncoderError(problem)
             self._unchecked -= {file}
@@ -221,8 +221,8 @@ def read_spec(folder: Path) -> dict[str, Any]:
             f"{shown_path(folder)} holds no whole encoder ({SPEC}: {_why(error)}); {AGAIN}"
         ) from error
     if not isinstance(spec, dict) or spec.get("format") != FORMAT:
-        found = spec.get("format") if isinstance(spec, dict) else None
-        raise EncoderError(f"{shown_path(folder)} is an encoder of format {found}, expected {FORMAT}; {AGAIN}")
+        version = spec.get("format") if isinstance(spec, dict) else None
+        raise EncoderError(f"{shown_path(folder)} is an encoder of format {version}, expected {FORMAT}; {AGAIN}")
     return spec
 
 

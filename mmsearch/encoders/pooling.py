@@ -155,10 +155,10 @@ def sub_windows(maps: torch.Tensor, side: int, levels: int) -> torch.Tensor:
     from torch.nn.functional import interpolate
 
     windows = []
-    for top, left, own in regions(maps.shape[2], maps.shape[3], levels):
-        window = maps[:, :, top : top + own, left : left + own]
-        if own != side:
-            window = interpolate(window, (side, side), mode="bilinear", antialias=own > side)
+    for top, left, extent in regions(maps.shape[2], maps.shape[3], levels):
+        window = maps[:, :, top : top + extent, left : left + extent]
+        if extent != side:
+            window = interpolate(window, (side, side), mode="bilinear", antialias=extent > side)
         windows.append(window)
     return torch.cat(windows)
 

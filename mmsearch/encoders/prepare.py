@@ -19,8 +19,10 @@ from mmsearch.encoders.clip_source import config_digest, files_of_checkpoint
 from mmsearch.encoders.cnn import PREFIX as CNN
 from mmsearch.encoders.cnn import build_cnn
 from mmsearch.encoders.efficientnet import WEIGHTS_SHA256, classifier_weights
+from mmsearch.encoders.learned import build_learned, is_learned, read_learned
+from mmsearch.encoders.offline import FEATURES as OFFLINE_FEATURES
 from mmsearch.encoders.offline import NAME as OFFLINE
-from mmsearch.encoders.offline import TEXT_WEIGHTS_SHA256, build_offline, offline_files
+from mmsearch.encoders.offline import TEXT_WEIGHTS_SHA256, build_offline, build_offline_features, offline_files
 from mmsearch.encoders.onnx import FORMAT, SPEC, file_facts, read_spec
 from mmsearch.encoders.runtime import forbid_telemetry
 from mmsearch.encoders.whole import spec_digest, verify_encoder
@@ -31,6 +33,8 @@ AUTO = "auto"
 DEFAULT_CLIP = "ViT-B-32-256/datacomp_s34b_b86k"
 
 Notify = Callable[[str], None]
+
+_OFFLINE = {OFFLINE: build_offline, OFFLINE_FEATURES: build_offline_features}
 
 
 def prepare_encoder(
@@ -43,8 +47,8 @@ def prepare_encoder(
     model : str
         `auto` (the default CLIP model if its weights are here or can be fetched, else `offline`), `offline`,
         an image encoder such as `cnn:gem`, an open_clip model and tag such as
-        `ViT-B-32-256/datacomp_s34b_b86k`, `hf-hub:owner/repository`, or the path of a checkpoint
-        with its `open_clip_config.json`.
+        `ViT-B-32-256/datacomp_s34b_b86k`, `hf-hub:owner/repository`, the path of a checkpoint
+        with its `open_clip_config.json`, or the folder that `mmsearch train` made.
     cache : Path
         Where exported encoders are kept.
     notify : callable
@@ -77,14 +81,46 @@ def prepare_encoder(
 
 def is_built_in(model: str) -> bool:
     """Return whether a model is one of mmsearch's own, which no other name stands for."""
-    return model == OFFLINE or model.startswith(CNN)
+    return model in _OFFLINE or model.startswith(CNN)
+
+
+def lasting_name(model: str) -> str:
+    """Return a name that means the same model in any working directory: of files the whole path."""
+    is_path = not is_built_in(model) and Path(model).exists()
+    return str(Path(model).absolute()) if is_path else model
+
+
+def learned_folders(model: str) -> list[Path]:
+    """Return the folder of a learned encoder and those of its bases that were learned too; none of other models.
+
+    Raises
+    ------
+    EncoderError
+        If one of them cannot be read, or was taught on itself.
+    """
+    folders: list[Path] = []
+    while not is_built_in(model) and is_learned(Path(model)):
+        folder = Path(model).resolve()
+        if folder in folders:
+            raise EncoderError(f"{folder} was taught on an encoder that it has replaced; train it again")
+        folders.append(folder)
+        model = read_learned(folder).base
+    return folders
+
+
+def features_model(model: str) -> str:
+    """Return the model whose image vectors are what a head on this one sees.
+
+    The last numbers of such a vector, as many as the model has dimensions, have the direction of the model's own.
+    """
+    return OFFLINE_FEATURES if model == OFFLINE else model
 
 
 def _prepared(model: str, cache: Path, notify: Notify, spec: str | None = None) -> Path:
     from mmsearch.encoders.export import export_encoder
 
     folder = cache / "encoders" / _key(model)
-    _require_own(cache, folder.parent, folder)
+    _require_private(cache, folder.parent, folder)
     if (folder / SPEC).is_file():
         problem = why_not_used(model, folder)
         if problem is None and spec not in (None, spec_digest(folder)):
@@ -98,7 +134,7 @@ def _prepared(model: str, cache: Path, notify: Notify, spec: str | None = None) 
     return folder
 
 
-def _require_own(cache: Path, *below: Path) -> None:
+def _require_private(cache: Path, *below: Path) -> None:
     """Make the folders of encoders for this user alone; refuse them if others could plant an encoder there.
 
     Raises
@@ -135,12 +171,14 @@ def why_not_used(model: str, folder: Path) -> str | None:
 
 def _identity(model: str) -> dict[str, str]:
     """Return what can be told of the weights of a model without building it."""
-    if model == OFFLINE:
+    if model in _OFFLINE:
         return {"image_weights": WEIGHTS_SHA256, "text_weights": TEXT_WEIGHTS_SHA256}
     if model.startswith(CNN):
         return {"weights": WEIGHTS_SHA256}
     if not Path(model).exists():
         return {}
+    if is_learned(Path(model)):
+        return read_learned(Path(model)).identity
     config, weights = files_of_checkpoint(Path(model).absolute())
     return {
         "weights": str(file_facts(weights)["sha256"]),
@@ -150,11 +188,13 @@ def _identity(model: str) -> dict[str, str]:
 
 def _build(model: str, notify: Notify) -> EagerEncoder:
     forbid_telemetry()  # torch and its exporter load what they find
-    if model == OFFLINE:
+    if model in _OFFLINE:
         notify("building the offline encoder, once (about a minute)")
-        return build_offline()
+        return _OFFLINE[model]()
     if model.startswith(CNN):
         return build_cnn(model)
+    if is_learned(Path(model)):
+        return build_learned(Path(model), lambda base: _build(base, notify))
     from mmsearch.encoders.clip import build_clip
 
     return build_clip(model, notify=notify)
@@ -163,14 +203,18 @@ def _build(model: str, notify: Notify) -> EagerEncoder:
 def _key(model: str) -> str:
     """Return a folder name that changes when another encoder would come out for the same model name."""
     sources: list[Any] = [FORMAT, EMBEDDING_VERSION, model]
-    if model == OFFLINE:
+    if model in _OFFLINE:
         sources += [_stamp(path) for path in vars(offline_files()).values()]
         sources += [version("timm"), version("open-clip-torch")]
     elif model.startswith(CNN):
         sources += [_stamp(classifier_weights()), version("timm")]
+    elif is_learned(Path(model)):
+        *_, lowest = folders = learned_folders(model)  # reports may lie beside what was learned
+        sources += [[str(folder), read_learned(folder).identity] for folder in folders]
+        sources += [_key(read_learned(lowest).base)]
     elif (path := Path(model)).exists():
         folder = path if path.is_dir() else path.parent
-        sources += [str(path.resolve()), *(_stamp(one) for one in sorted(folder.iterdir()) if one.is_file())]
+        sources += [str(path.resolve()), *(_stamp(file) for file in sorted(folder.iterdir()) if file.is_file())]
     return sha256(json.dumps(sources).encode()).hexdigest()[:24]
 
 

@@ -1,4 +1,4 @@
-"""Prompt templates as published with CLIP (A. Radford et al., ICML 2021); they come with open_clip."""
+"""Prompt templates and class names as published with CLIP (A. Radford et al., ICML 2021); open_clip has them."""
 
 from __future__ import annotations
 
@@ -17,3 +17,10 @@ def published_templates() -> dict[str, tuple[str, ...]]:
         name: tuple(template("{}") for template in metadata[f"{name.upper()}_IMAGENET_TEMPLATES"])
         for name in ("openai", "simple")
     }
+
+
+def imagenet_class_names() -> tuple[str, ...]:
+    """Return the names of the 1,000 classes of ImageNet, in their order. Imports open_clip, and with it torch."""
+    from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
+
+    return tuple(IMAGENET_CLASSNAMES)

@@ -109,7 +109,7 @@ Notify = Callable[[str], None]
 
 
 def _is_added(value: Any) -> bool:
-    return isinstance(value, dict) and all(key in _ADDED and _ADDED[key].accepts(one) for key, one in value.items())
+    return isinstance(value, dict) and all(key in _ADDED and _ADDED[key].accepts(value[key]) for key in value)
 
 
 def lay_out_tokenizer(source: Path | str, target: Path, notify: Notify) -> Path:
@@ -155,10 +155,10 @@ def lay_out_tokenizer(source: Path | str, target: Path, notify: Notify) -> Path:
     return target
 
 
-def tokenizer_settings(found: dict[str, Any], where: str) -> dict[str, Any]:
+def tokenizer_settings(given: dict[str, Any], where: str) -> dict[str, Any]:
     """Return a `tokenizer_config.json` of what is allowed in one, or raise UnsupportedModelError."""
     return taken_over(
-        {key: value for key, value in found.items() if key not in _WITHOUT_EFFECT}, _KNOWN_SETTINGS, where
+        {key: value for key, value in given.items() if key not in _WITHOUT_EFFECT}, _KNOWN_SETTINGS, where
     )
 
 
@@ -173,10 +173,10 @@ def lay_out_text_model(repository: str, target: Path, notify: Notify) -> Path:
         As in `fetch`.
     """
     file = fetch(repository, [_MODEL], notify=notify)
-    found = read_settings(file)
+    given = read_settings(file)
     model_type = {"model_type": one_of(*_MODEL_TYPES)}
-    kept = taken_over({"model_type": found.get("model_type")}, model_type, str(file))
-    kept |= taken_over({key: found[key] for key in _KNOWN_MODEL if key in found}, _KNOWN_MODEL, str(file))
+    kept = taken_over({"model_type": given.get("model_type")}, model_type, str(file))
+    kept |= taken_over({key: given[key] for key in _KNOWN_MODEL if key in given}, _KNOWN_MODEL, str(file))
     target.mkdir()
     _write(target / _MODEL, kept)
     return target

@@ -36,8 +36,8 @@ def pad(tokenizer: Tokenizer, ids: Sequence[Sequence[int]]) -> NDArray[np.int64]
     """Return ids int64 (n, length): the context length if the tower needs it, else that of the longest."""
     length = tokenizer.context_length if tokenizer.pad_to_context else max(map(len, ids))
     batch = np.full((len(ids), length), tokenizer.pad_id, dtype=np.int64)
-    for row, one in enumerate(ids):
-        batch[row, : len(one)] = one
+    for row, tokens in enumerate(ids):
+        batch[row, : len(tokens)] = tokens
     return batch
 
 

@@ -7,8 +7,10 @@ what many pictures share is subtracted (the mean), what occurs together is count
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmsearch.errors import DimensionError, VectorError
 from mmsearch.records import Matrix
@@ -69,7 +71,65 @@ def fit_whitening(descriptors: Matrix, n_components: int, *, shrinkage: float = 
     return Whitening(mean.astype(np.float32), projection.astype(np.float32))
 
 
-def _check_fit(descriptors: Matrix, n_components: int, shrinkage: float) -> None:
+def fit_learned_whitening(
+    first: Matrix,
+    second: Matrix,
+    descriptors: Matrix,
+    n_components: int,
+    *,
+    shrinkage: float = 0.1,
+    power: float = 1.0,
+) -> Whitening:
+    """Learn a whitening from similar pairs: along the axes on which they differ, descriptors are narrowed.
+
+    Parameters
+    ----------
+    first, second : float32 arrays, shape (n_pairs, dim)
+        Descriptors that should be the same.
+    descriptors : float32 array, shape (n, dim)
+        Of all pictures; what varies most among them is kept.
+    n_components : int
+        Dimensions to keep, 1 to dim.
+    shrinkage : float in [0, 1]
+        As for `fit_whitening`, of the differences.
+    power : float in [0, 1]
+        1 makes pairs differ alike along all axes, 0 leaves the descriptors as they are but for a turn.
+
+    Returns
+    -------
+    Whitening
+        Signs as of `fit_whitening`.
+
+    Raises
+    ------
+    VectorError
+        If descriptors are not finite, all the same, or pairs do not differ.
+
+    Notes
+    -----
+    Lw of Radenovic, Tolias and Chum, Fine-tuning CNN image retrieval with no human annotation, 2018, section 3.4,
+    after Mikolajczyk and Matas, Improving descriptors for fast tree matching by optimal linear projection, 2007.
+    """
+    _check_fit(descriptors, n_components, shrinkage)
+    differences = first.astype(np.float64) - second
+    _check_fit(differences, n_components, shrinkage)
+    mean = descriptors.mean(axis=0, dtype=np.float64)
+    variances, axes = np.linalg.eigh(differences.T @ differences / len(differences))
+    shrunk = (1 - shrinkage) * variances.clip(0) + shrinkage * variances.clip(0).mean()
+    if shrunk.min() <= 1e-12 * shrunk.max():
+        raise VectorError("pairs differ along fewer axes than there are; give more pairs, or a shrinkage above 0")
+    narrowed = (axes * shrunk ** (-power / 2)) @ axes.T
+    seen = (descriptors - mean) @ narrowed
+    spread, directions = np.linalg.eigh(seen.T @ seen / len(seen))
+    kept = np.argsort(-spread, kind="stable")[:n_components]
+    projection = narrowed @ directions[:, kept]
+    largest = np.abs(projection).argmax(axis=0)
+    projection *= np.sign(projection[largest, np.arange(n_components)])
+    projection /= np.sqrt((seen @ directions[:, kept]).var(axis=0).sum())  # so that vectors have about unit length
+    return Whitening(mean.astype(np.float32), projection.astype(np.float32))
+
+
+def _check_fit(descriptors: NDArray[np.floating[Any]], n_components: int, shrinkage: float) -> None:
     n, dim = descriptors.shape
     if not 1 <= n_components <= dim:
         raise VectorError(f"{n_components} dimensions are to be kept of {dim}; expected 1 to {dim}")

@@ -21,8 +21,8 @@ def verify_encoder(folder: Path) -> list[str]:
     """Return one sentence for each thing of an exported encoder that is not what its specification says."""
     try:
         spec, path = read_spec(folder), shown_path(folder / SPEC)
-        found = [damage(folder / name, expected) for name, expected in sorted(_files(spec, folder).items())]
-        problems = [problem for problem in found if problem]
+        sentences = [damage(folder / name, expected) for name, expected in sorted(_files(spec, folder).items())]
+        problems = [problem for problem in sentences if problem]
         if not problems and _fingerprint(spec) != spec["fingerprint"]:
             problems = [f"{path} has a fingerprint that does not follow from what it says; {AGAIN}"]
     except EncoderError as error:
@@ -104,11 +104,11 @@ def spec_digest(folder: Path) -> str:
 
 def stamps(folder: Path) -> Stamps:
     """Return inode, size and times by file name: what changes when somebody writes to a file of a folder."""
-    found = {}
+    stamp_of = {}
     for path in sorted(folder.iterdir()):
         status = path.stat()
-        found[path.name] = [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-    return found
+        stamp_of[path.name] = [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    return stamp_of
 
 
 def has_hard_links(folder: Path) -> bool:

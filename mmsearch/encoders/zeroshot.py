@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmsearch.arguments import as_count, texts_of
 from mmsearch.encoders.prompts import DEFAULT_TEMPLATES, fill_templates
@@ -53,8 +54,14 @@ def predict(
     """
     labels, k = texts_of(labels, "labels"), as_count(k, "k")
     cosines = inner_products(images, classes)
-    logits = logit_scale * cosines.astype(np.float64)
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return most_probable(logit_scale * cosines.astype(np.float64), cosines, labels, k=k)
+
+
+def most_probable(
+    logits: Matrix | NDArray[np.float64], cosines: Matrix, labels: Sequence[str], *, k: int
+) -> list[tuple[Prediction, ...]]:
+    """Return the k most probable labels of every row, by the softmax of its logits; arrays (n, n_labels)."""
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     return [

@@ -15,13 +15,13 @@ import numpy as np
 
 from mmsearch.errors import QueryError
 from mmsearch.evaluation.metrics.uncertainty import mean_interval
+from mmsearch.evaluation.records import AnnIndex, AnnReport, EffortResult, ModalityResult, Speed
 from mmsearch.indexes.base import VectorIndex
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.plans import EXACT, K, Plan, ann_recall_at_k, picture_queries, single_query_ms
-from mmsearch.records import Matrix
+from mmsearch.records import Matrix, Unusable
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, PublishedGraph, followed, graph_in_memory, load_graph, plan_json
-from mmsearch.store.matrix import open_rows
+from mmsearch.store.graph import GraphSettings, PublishedGraph, followed, plan_json
 
 DEFINITIONS = {
     "recall@10": "share of the exact ten nearest neighbours that the graph finds, mean over queries",
@@ -45,7 +45,7 @@ def run_ann(
     efforts: Sequence[int] | None = None,
     seed: int = 0,
     on_progress: OnProgress = lambda stage, done, total: None,
-) -> dict[str, Any]:
+) -> AnnReport:
     """Measure the graph of a library against the exact scan.
 
     Parameters
@@ -67,7 +67,7 @@ def run_ann(
 
     Returns
     -------
-    dict
+    AnnReport
         The report as JSON: the index with its size and build time; for `text` and `image` queries the exact scan
         and every effort with recall (95 % interval), percentiles of latency, and rate; the choice of the library.
 
@@ -91,17 +91,18 @@ def _measured(
     efforts: Sequence[int] | None,
     seed: int,
     on_progress: OnProgress,
-) -> dict[str, Any]:
-    with store.catalog.reading():
-        dead = store.catalog.dead_rows()
+) -> AnnReport:
+    with store.reading():
+        dead = store.dead_rows()
         if store.n_rows - len(dead) <= K:
             raise QueryError(
                 f"{store.folder} holds {store.n_rows - len(dead)} vectors; to measure its index takes more than {K}"
             )
-        loaded = load_graph(store)
-        graph = graph_in_memory(store, settings, on_progress=on_progress) if isinstance(loaded, str) else loaded
+        graph, is_in_memory = store.graph.load(), False
+        if isinstance(graph, Unusable):
+            graph, is_in_memory = store.graph.in_memory(settings, on_progress=on_progress), True
         plans = followed(graph.plans, store.n_rows - len(dead))
-        matrix = open_rows(store.vectors_path(store.epoch), graph.index.n_rows, store.dim)
+        matrix = store.first_rows(graph.index.n_rows)
     exact = ExactIndex(matrix, dead)
     efforts = graph.index.efforts if efforts is None else efforts
     queries = {"text": texts[:n_queries], "image": picture_queries(matrix, n_queries, seed=seed)}
@@ -122,22 +123,21 @@ def _measured(
         "set": {"name": str(store.folder), "bad": []},
         "seed": seed,
         "definitions": DEFINITIONS,
-        "index": _index_facts(store, graph, settings, is_in_memory=isinstance(loaded, str)),
+        "index": _index_facts(store, graph, settings, is_in_memory=is_in_memory),
         "results": results,
     }
 
 
-def _index_facts(
-    store: Store, graph: PublishedGraph, settings: GraphSettings, *, is_in_memory: bool
-) -> dict[str, Any]:
+def _index_facts(store: Store, graph: PublishedGraph, settings: GraphSettings, *, is_in_memory: bool) -> AnnIndex:
     facts = graph.index.facts
+    method: Any = facts.settings  # under names that only its method knows
     return {
-        "model": store.catalog.meta("model"),
-        "n_vectors": store.n_rows - store.catalog.count("dead"),
+        "model": store.setting("model"),
+        "n_vectors": store.n_rows - store.n_dead,
         "n_in_graph": facts.n_held,
         "n_dead_in_graph": len(graph.index.dead),
         "dim": store.dim,
-        **facts.settings,
+        **method,
         "vector_bytes": 2 * store.dim,
         "graph_bytes_per_vector": round(facts.size_bytes / max(1, facts.n_held), 1),
         "build_seconds": None if graph.build_seconds is None else round(graph.build_seconds, 4),
@@ -155,11 +155,11 @@ def _modality(
     efforts: Sequence[int],
     seed: int,
     step: Callable[[], None],
-) -> dict[str, Any]:
+) -> ModalityResult:
     _, expected = exact.search(queries, K)
     scan = _speed(exact, queries, queries[:_N_EXACT])
     step()
-    measured = []
+    measured: list[EffortResult] = []
     for effort in efforts:
         recall = ann_recall_at_k(index.search(queries, K, effort)[1], expected)
         low, high = mean_interval(recall, seed=seed)
@@ -186,19 +186,15 @@ def _ratio(first: float | None, second: float | None) -> float | None:
     return round(first / second, 2) if first and second else None
 
 
-def _speed(
-    index: VectorIndex, queries: Matrix, singles: Matrix, effort: int | None = None
-) -> dict[str, float | None]:
+def _speed(index: VectorIndex, queries: Matrix, singles: Matrix, effort: int | None = None) -> Speed:
     rates, start = list[float](), time.perf_counter()
     while not rates or time.perf_counter() - start < _BATCH_SECONDS:
         before = time.perf_counter()
         index.search(queries, K, effort)
         rates.append(len(queries) / (time.perf_counter() - before))
     times = np.percentile(single_query_ms(index, singles, effort), PERCENTILES)
-    return {
-        **{
-            f"p{p}_ms": round(float(ms), 4) if len(singles) * (100 - p) >= 100 else None
-            for p, ms in zip(PERCENTILES, times, strict=True)
-        },
-        "queries_per_s": round(float(np.median(rates)), 1),
-    }
+    p50, p95, p99 = (
+        round(float(ms), 4) if len(singles) * (100 - p) >= 100 else None
+        for p, ms in zip(PERCENTILES, times, strict=True)
+    )
+    return {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "queries_per_s": round(float(np.median(rates)), 1)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from mmsearch.evaluation.metrics.classification import (
 from mmsearch.evaluation.metrics.ranks import Ids, Qrels, RankedRelevant, Values, rank_relevant
 from mmsearch.evaluation.metrics.uncertainty import effective_size, mean_interval, wilson_interval
 from mmsearch.evaluation.ranking import Ranking, examples_of
+from mmsearch.evaluation.records import ClassResult, Comparison, Interval, MeasuredReport, SetFacts
 from mmsearch.evaluation.ties import BY_CLASS, ties_of
 from mmsearch.records import Matrix
 from mmsearch.vectors import inner_products
@@ -45,7 +45,7 @@ def run_classification(
     ensembles: Mapping[str, Sequence[str]],
     *,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> MeasuredReport:
     """Measure encoders as zero-shot classifiers.
 
     Parameters
@@ -61,7 +61,7 @@ def run_classification(
 
     Returns
     -------
-    dict
+    MeasuredReport
         The report as JSON: for every encoder and ensemble the measures with 95 % intervals and the non-zero
         entries `[true class, predicted class, pictures]` of the confusion matrix, and examples. A picture that
         cannot be read is named in `bad` and not counted.
@@ -75,7 +75,7 @@ def run_classification(
     """
     refuse_repeated(encoders)
     require_words(encoders)
-    results: dict[str, Any] = {}
+    results: dict[str, dict[str, ClassResult]] = {}
     values: dict[str, dict[str, dict[str, Values]]] = {name: {} for name in ensembles}
     bad: dict[int, str] = {}
     for encoder in encoders:
@@ -99,7 +99,7 @@ def run_classification(
     }
 
 
-def _set_facts(benchmark: ClassSet, bad: dict[int, str]) -> dict[str, Any]:
+def _set_facts(benchmark: ClassSet, bad: dict[int, str]) -> SetFacts:
     return {
         "name": benchmark.name,
         "n_pictures": len(benchmark.pictures),
@@ -118,19 +118,21 @@ def _classes(benchmark: ClassSet, encoder: SetEncoder, templates: Sequence[str])
     return rows[[row_of[name] for name in benchmark.class_names]]
 
 
-def _comparisons(values: Mapping[str, Mapping[str, Mapping[str, Values]]], seed: int) -> dict[str, Any]:
+def _comparisons(
+    values: Mapping[str, Mapping[str, Mapping[str, Values]]], seed: int
+) -> dict[str, list[Comparison]]:
     """Return the paired tests between encoders of each ensemble; none where they read different pictures."""
-    found = {}
-    for name, own in values.items():
-        first = next(iter(own.values()))
-        if len({len(one["top-1"]) for one in own.values()}) == 1:
-            found[name] = compared(own, names=tuple(first), seed=seed)
-    return found
+    comparisons = {}
+    for ensemble, of_encoders in values.items():
+        first = next(iter(of_encoders.values()))
+        if len({len(of_measures["top-1"]) for of_measures in of_encoders.values()}) == 1:
+            comparisons[ensemble] = compared(of_encoders, names=tuple(first), seed=seed)
+    return comparisons
 
 
 def _measured(
     benchmark: ClassSet, readable: Sequence[int], scores: Matrix, seed: int
-) -> tuple[dict[str, Any], dict[str, Values]]:
+) -> tuple[ClassResult, dict[str, Values]]:
     """Return the result of one encoder and ensemble, and by measure 1 or 0 for every picture."""
     truth, n_classes = np.array(benchmark.truth, dtype=np.int64)[readable], scores.shape[1]
     qrels, predicted = Qrels.from_lists(truth[:, None].tolist()), np.argmax(scores, axis=1)
@@ -147,7 +149,7 @@ def _measured(
         qrels,
         truth,
     )
-    result = {
+    result: ClassResult = {
         "n_pictures": len(truth),
         "measures": intervals,
         **ties_of(ranked, measures).to_json(measures),
@@ -172,12 +174,12 @@ def _is_in_top(k: int, ranked: RankedRelevant) -> Values:
     return top_k_accuracy(ranked.ranks, k)
 
 
-def _mean(values: Values, seed: int) -> dict[str, float]:
+def _mean(values: Values, seed: int) -> Interval:
     low, high = mean_interval(values, seed=seed)
     return {"value": float(values.mean()), "low": low, "high": high}
 
 
-def _mean_recall(predicted: Ids, truth: Ids, n_classes: int) -> dict[str, float]:
+def _mean_recall(predicted: Ids, truth: Ids, n_classes: int) -> Interval:
     """Return the mean of the recalls of the classes, a share of pictures in which all classes weigh the same."""
     value = float(np.nanmean(recall_per_class(predicted, truth, n_classes)))
     is_right, weights = (predicted == truth).astype(np.float64), 1 / np.bincount(truth)[truth]

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,12 +19,13 @@ from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.errors import GroundTruthError, LibraryLockedError, PictureError
 from mmsearch.evaluation.cache import write_kept
+from mmsearch.evaluation.records import Bad, EncoderFacts
 from mmsearch.images import read_file
 from mmsearch.images.copies import part_of_picture
 from mmsearch.library import Library
 from mmsearch.records import Box, Matrix
-from mmsearch.store.catalog import CATALOG
 from mmsearch.store.graph import GraphSettings
+from mmsearch.store.place import is_library
 from mmsearch.system import n_cores
 
 OnProgress = Callable[[str, int, int], None]
@@ -74,7 +74,7 @@ class SetEncoder:
             return library.embed(paths)
 
     def _bring_up_to_date(self, library: Library, paths: Sequence[Path]) -> None:
-        if not self._is_resuming and (library.folder / CATALOG).is_file():
+        if not self._is_resuming and is_library(library.folder):
             library.remove(paths)
         library.index(paths, model=self.encoder.name, settings=NO_GRAPH, local=False, on_progress=self.on_progress)
 
@@ -161,11 +161,11 @@ def require_words(encoders: Sequence[SetEncoder]) -> None:
         one.encoder.require_words()
 
 
-def described_encoders(encoders: Sequence[SetEncoder]) -> dict[str, Any]:
+def described_encoders(encoders: Sequence[SetEncoder]) -> dict[str, EncoderFacts]:
     """Return what a report says of its encoders, by name."""
     return {one.encoder.name: {"fingerprint": one.encoder.fingerprint, "dim": one.encoder.dim} for one in encoders}
 
 
-def bad_pictures(pictures: Sequence[Path], bad: Mapping[int, str]) -> list[dict[str, str]]:
+def bad_pictures(pictures: Sequence[Path], bad: Mapping[int, str]) -> list[Bad]:
     """Return what a report says of the pictures that could not be read, by their positions."""
     return [{"path": str(pictures[position]), "message": message} for position, message in bad.items()]

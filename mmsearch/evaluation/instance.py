@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,9 +14,19 @@ from mmsearch.datasets.sets import GROUPS_OF_FOUR, REVISITED, InstanceSet, Task
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.encode import SetEncoder, bad_pictures, described_encoders, refuse_repeated
 from mmsearch.evaluation.local import LocalOptions, scores_by_search, words_library
-from mmsearch.evaluation.measures import NS_SCORE, RANKING, REVISITED_RANKING, Measure, described, kept_queries
+from mmsearch.evaluation.measures import (
+    NS_SCORE,
+    RANKING,
+    REVISITED_RANKING,
+    Measure,
+    definitions_of,
+    kept_queries,
+    recall_levels,
+    scales_of,
+)
 from mmsearch.evaluation.metrics.ranks import Ids, Qrels, rank_relevant_of_rows
-from mmsearch.evaluation.ranking import Item, OnRanking, Ranking, Scored, compare_parts, score
+from mmsearch.evaluation.ranking import OnRanking, Ranking, Scored, compare_parts, results_of, score
+from mmsearch.evaluation.records import Bad, Item, MeasuredReport, SetFacts
 from mmsearch.evaluation.ties import BY_PLACE, ties_of
 from mmsearch.records import Matrix
 from mmsearch.vectors import inner_products
@@ -33,7 +42,7 @@ class _Answers:
     scores: Callable[[Ids], Matrix]  # of rows of queries
     query_rows: dict[int, int]  # position in the set -> row
     gallery_rows: dict[int, int]
-    bad: list[dict[str, str]]
+    bad: list[Bad]
 
 
 def run_instance(
@@ -44,7 +53,7 @@ def run_instance(
     local: LocalOptions | None = None,
     seed: int = 0,
     on_ranking: OnRanking = lambda encoder, part, ranking: None,
-) -> dict[str, Any]:
+) -> MeasuredReport:
     """Measure encoders on query by example.
 
     Parameters
@@ -64,7 +73,7 @@ def run_instance(
 
     Returns
     -------
-    dict
+    MeasuredReport
         The report as JSON: for every encoder each task of the set and each part of its queries, with 95 %
         intervals over groups of queries that ask for the same pictures. A picture that cannot be read is named
         in `bad` and leaves the gallery; as a query it is not asked.
@@ -77,8 +86,8 @@ def run_instance(
     one_of(without_relevant, "without_relevant", WithoutRelevant)
     refuse_repeated(encoders)
     scored: dict[str, dict[str, Scored]] = {}
-    bad: list[dict[str, str]] = []
-    left_out: set[str] = set()  # tasks and parts in which nothing can be asked
+    bad: list[Bad] = []
+    left_out = set[str]()  # tasks and parts in which nothing can be asked
     for name, answers in _systems(benchmark, encoders, local):
         bad = answers.bad
         scored[name], empty = _scored_parts(benchmark, answers, without_relevant, seed, partial(on_ranking, name))
@@ -89,16 +98,16 @@ def run_instance(
         "seed": seed,
         "without_relevant": without_relevant,
         "ties": BY_PLACE,
-        **described((*RANKING, NS_SCORE) if benchmark.protocol == GROUPS_OF_FOUR else _ranking_measures(benchmark)),
+        "definitions": definitions_of(_measures(benchmark)),
+        "scales": scales_of(_measures(benchmark)),
+        "recall_levels": recall_levels(),
         "encoders": described_encoders(encoders),
-        "results": {
-            name: {part: one.to_json(seed=seed) for part, one in parts.items()} for name, parts in scored.items()
-        },
+        "results": results_of(scored, seed=seed),
         "comparisons": compare_parts(scored, seed=seed),
     }
 
 
-def _set_facts(benchmark: InstanceSet, bad: list[dict[str, str]], left_out: set[str]) -> dict[str, Any]:
+def _set_facts(benchmark: InstanceSet, bad: list[Bad], left_out: set[str]) -> SetFacts:
     return {
         "name": benchmark.name,
         "protocol": benchmark.protocol,
@@ -113,6 +122,11 @@ def _set_facts(benchmark: InstanceSet, bad: list[dict[str, str]], left_out: set[
 def _ranking_measures(benchmark: InstanceSet) -> tuple[Measure, ...]:
     """Return the measures that the protocol of a set has of every part of its queries."""
     return REVISITED_RANKING if benchmark.protocol == REVISITED else RANKING
+
+
+def _measures(benchmark: InstanceSet) -> tuple[Measure, ...]:
+    """Return all measures of a set: the N-S score too where pictures come in fours, though of another ranking."""
+    return (*_ranking_measures(benchmark), *((NS_SCORE,) if benchmark.protocol == GROUPS_OF_FOUR else ()))
 
 
 def _scored_parts(
@@ -225,8 +239,10 @@ def _ranking(
 
 
 def _item(benchmark: InstanceSet, query: int) -> Item:
-    box = benchmark.boxes[query]
-    return {"path": str(benchmark.queries[query]), **({"box": list(box)} if box else {})}
+    item: Item = {"path": str(benchmark.queries[query])}
+    if box := benchmark.boxes[query]:
+        item["box"] = list(box)
+    return item
 
 
 def _groups(shown: Sequence[Sequence[int]]) -> Ids:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from mmsearch.evaluation.metrics.uncertainty import (
     median_of_counts,
     paired_p_value,
 )
+from mmsearch.evaluation.records import Comparison, Interval
 
 _LARGEST = {"share": 1.0, "of 4": 4.0}  # of a scale
 
@@ -94,13 +94,19 @@ NS_SCORE = Measure(
 """Its ranking, unlike all others, holds the query itself."""
 
 
-def described(measures: Sequence[Measure] = RANKING) -> dict[str, Any]:
-    """Return what a report says of its measures and of the x axis of its curves."""
-    return {
-        "definitions": {measure.name: measure.definition for measure in measures},
-        "scales": {measure.name: measure.scale for measure in measures},
-        "recall_levels": [round(float(level), 2) for level in LEVELS],
-    }
+def definitions_of(measures: Sequence[Measure]) -> dict[str, str]:
+    """Return what each measure is, by name."""
+    return {measure.name: measure.definition for measure in measures}
+
+
+def scales_of(measures: Sequence[Measure]) -> dict[str, str]:
+    """Return what the values of each measure are, by name."""
+    return {measure.name: measure.scale for measure in measures}
+
+
+def recall_levels() -> list[float]:
+    """Return the x axis of the curves of a report."""
+    return [round(float(level), 2) for level in LEVELS]
 
 
 def kept_queries(n_relevant: Ids, without_relevant: WithoutRelevant = "skip") -> Ids:
@@ -135,17 +141,17 @@ def summarised(
     *,
     measures: Sequence[Measure] = RANKING,
     seed: int = 0,
-) -> dict[str, Any]:
+) -> dict[str, Interval]:
     """Return for every measure its `value` and the `low` and `high` of its 95 % interval."""
-    found = {}
+    intervals: dict[str, Interval] = {}
     for measure in measures:
-        own = values[measure.name]
+        of_queries = values[measure.name]
         if measure.is_median:
-            low, high = bootstrap_interval(own, groups, of_counts=median_of_counts(own), seed=seed)
+            low, high = bootstrap_interval(of_queries, groups, of_counts=median_of_counts(of_queries), seed=seed)
         else:
-            low, high = mean_interval(own, groups, largest=_LARGEST[measure.scale], seed=seed)
-        found[measure.name] = {"value": measure.value(own), "low": low, "high": high}
-    return found
+            low, high = mean_interval(of_queries, groups, largest=_LARGEST[measure.scale], seed=seed)
+        intervals[measure.name] = {"value": measure.value(of_queries), "low": low, "high": high}
+    return intervals
 
 
 def curve(ranked: RankedRelevant) -> list[float]:
@@ -167,7 +173,7 @@ def compared(
     *,
     names: Sequence[str] = MEANS,
     seed: int = 0,
-) -> list[dict[str, Any]]:
+) -> list[Comparison]:
     """Return for every pair of systems and every mean the difference and its p value, corrected by Holm's method.
 
     Parameters
@@ -182,18 +188,11 @@ def compared(
         Of the randomisation test.
     """
     pairs = list(combinations(systems, 2))
-    found = []
+    comparisons: list[Comparison] = []
     for name in names:
-        own = [(systems[a][name], systems[b][name]) for a, b in pairs]
-        p_values = holm([paired_p_value(a, b, groups, seed=seed) for a, b in own])
-        found += [
-            {
-                "measure": name,
-                "first": a,
-                "second": b,
-                "difference": float(np.mean(first - second)),
-                "p": p,
-            }
-            for (a, b), (first, second), p in zip(pairs, own, p_values, strict=True)
-        ]
-    return found
+        paired = [(systems[a][name], systems[b][name]) for a, b in pairs]
+        p_values = holm([paired_p_value(a, b, groups, seed=seed) for a, b in paired])
+        for (a, b), (first, second), p in zip(pairs, paired, p_values, strict=True):
+            difference = float(np.mean(first - second))
+            comparisons.append({"measure": name, "first": a, "second": b, "difference": difference, "p": p})
+    return comparisons

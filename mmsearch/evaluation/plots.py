@@ -6,7 +6,9 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from mmsearch.evaluation.records import ModalityResult, chosen_effort
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +38,7 @@ def precision_recall_plot(curves: Mapping[str, Sequence[float]], levels: Sequenc
         return _svg(figure)
 
 
-def ann_plot(results: Mapping[str, Mapping[str, Any]], target: float) -> bytes:
+def ann_plot(results: Mapping[str, ModalityResult], target: float) -> bytes:
     """Return a plot of ANN recall against the latency of single queries over the beam, a line for each modality.
 
     The crosses are the exact scan, the filled marks what the library uses.
@@ -45,25 +47,9 @@ def ann_plot(results: Mapping[str, Mapping[str, Any]], target: float) -> bytes:
 
     with _styled():
         figure, axes = _axes(6.4, 3.8)
-        for i, (modality, one) in enumerate(results.items()):
-            style = _line(i)
-            beams, chosen = one["beams"], one["chosen"]
-            axes.plot(
-                [beam["p50_ms"] for beam in beams], [beam["recall"] for beam in beams],
-                marker="o", markerfacecolor="white", label=f"{modality} queries, graph", **style,
-            )  # fmt: skip
-            axes.plot(
-                [one["exact"]["p50_ms"]], [1.0], marker="X", markersize=9, linestyle="none",
-                color=style["color"], label=f"{modality} queries, exact scan",
-            )  # fmt: skip
-            for beam in beams:
-                if chosen["route"] == "graph" and beam["ef"] == chosen["ef"]:
-                    axes.plot([beam["p50_ms"]], [beam["recall"]], marker="o", color=style["color"])
-            for beam in (beams[0], beams[-1]):
-                axes.annotate(
-                    f"ef {beam['ef']}", (beam["p50_ms"], beam["recall"]), (3, 6 if i % 2 else -12),
-                    textcoords="offset points", fontsize=8, color=style["color"],
-                )  # fmt: skip
+        for i, (modality, result) in enumerate(results.items()):
+            if (scan_ms := result["exact"]["p50_ms"]) is not None:  # else there is no latency to draw
+                _draw_modality(axes, i, modality, result, scan_ms)
         axes.axhline(target, color="#777777", linewidth=0.8, linestyle=":")
         axes.annotate(f"target {target:g}", (1, target), (-4, 3), textcoords="offset points",
                       xycoords=("axes fraction", "data"), ha="right", fontsize=8, color="#777777")  # fmt: skip
@@ -74,6 +60,27 @@ def ann_plot(results: Mapping[str, Mapping[str, Any]], target: float) -> bytes:
         axes.margins(y=0.12)
         _finish(axes)
         return _svg(figure)
+
+
+def _draw_modality(axes: Axes, i: int, modality: str, result: ModalityResult, scan_ms: float) -> None:
+    style, effort = _line(i), chosen_effort(result)
+    beams = [(beam["p50_ms"], beam["recall"], beam["ef"]) for beam in result["beams"] if beam["p50_ms"] is not None]
+    axes.plot(
+        [ms for ms, _, _ in beams], [recall for _, recall, _ in beams],
+        marker="o", markerfacecolor="white", label=f"{modality} queries, graph", **style,
+    )  # fmt: skip
+    axes.plot(
+        [scan_ms], [1.0], marker="X", markersize=9, linestyle="none",
+        color=style["color"], label=f"{modality} queries, exact scan",
+    )  # fmt: skip
+    for ms, recall, ef in beams:
+        if ef == effort:
+            axes.plot([ms], [recall], marker="o", color=style["color"])
+    for ms, recall, ef in (beams[0], beams[-1]):
+        axes.annotate(
+            f"ef {ef}", (ms, recall), (3, 6 if i % 2 else -12),
+            textcoords="offset points", fontsize=8, color=style["color"],
+        )  # fmt: skip
 
 
 def confusion_plot(class_names: Sequence[str], confusion: Sequence[Sequence[int]]) -> bytes:
@@ -99,6 +106,38 @@ def confusion_plot(class_names: Sequence[str], confusion: Sequence[Sequence[int]
         return _svg(figure)
 
 
+def curves_plot(curves: Mapping[str, Sequence[float]], *, x: str, y: str) -> bytes:
+    """Return a plot of values at 1, 2, 3 and so on, such as of every epoch, a line for each name."""
+    from matplotlib.ticker import MaxNLocator
+
+    with _styled():
+        figure, axes = _axes(4.6, 3.0)
+        for i, (name, values) in enumerate(curves.items()):
+            axes.plot(range(1, len(values) + 1), values, label=plain(name), **_line(i))
+        axes.set(xlabel=x, ylabel=y)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _finish(axes)
+        return _svg(figure)
+
+
+def histograms_plot(
+    panels: Mapping[str, Mapping[str, Sequence[float]]], edges: Sequence[float], *, x: str, y: str
+) -> bytes:
+    """Return histograms beside each other, on the same scale: for every panel the shares of each name by bin."""
+    with _styled():
+        figure, _ = _axes(4.4 * len(panels), 2.8)
+        figure.clear()
+        shared = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+        for axes, (title, shares) in zip(shared, panels.items(), strict=True):
+            for i, (name, values) in enumerate(shares.items()):
+                axes.stairs(values, edges, label=plain(name), fill=True, alpha=0.35, color=_COLOURS[i])
+                axes.stairs(values, edges, color=_COLOURS[i], linestyle=_DASHES[i], linewidth=1.4)
+            axes.set(title=plain(title), xlabel=x)
+            _finish(axes)
+        shared[0].set_ylabel(y)
+        return _svg(figure)
+
+
 def plain(name: str) -> str:
     """Return a name as a plot can hold it: no formula, nothing that cannot be drawn, no sign to leave it out."""
     drawn = "".join(c if c.isprintable() else "?" for c in name).replace("$", r"\$")
@@ -121,7 +160,13 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _line(i: int) -> dict[str, Any]:
+class _Line(TypedDict):
+    color: str
+    linestyle: str
+    linewidth: float
+
+
+def _line(i: int) -> _Line:
     return {"color": _COLOURS[i % len(_COLOURS)], "linestyle": _DASHES[i % len(_DASHES)], "linewidth": 1.6}
 
 

@@ -7,19 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from mmsearch.evaluation.measures import RANKING, Measure, compared, curve, means_of, per_query, summarised
 from mmsearch.evaluation.metrics.average_precision import average_precision
 from mmsearch.evaluation.metrics.ranks import Ids, Qrels, Values, rank_relevant_of_rows
+from mmsearch.evaluation.records import (
+    Comparison,
+    Example,
+    Examples,
+    Item,
+    RankedItem,
+    RankingCounts,
+    RankingResult,
+    WantedItem,
+)
 from mmsearch.evaluation.ties import Ties, ties_of
 from mmsearch.records import Matrix
 from mmsearch.vectors import top_k
-
-Item = dict[str, Any]
-"""What stands in a ranking, for reports: `text`, or `path` and, for a part of a picture, `box`."""
 
 OnRanking = Callable[[str, str, "Ranking"], None]
 """Given the name of an encoder, of a part of the report, and its ranking."""
@@ -80,7 +86,7 @@ class Scored:
     groups: Ids
     ties: Ties
     curve: list[float]
-    examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    examples: Examples = field(default_factory=Examples)
     n_without_relevant: int = 0
     measures: tuple[Measure, ...] = RANKING
 
@@ -93,13 +99,13 @@ class Scored:
             n_without_relevant=0,
         )  # fmt: skip
 
-    def to_json(self, *, seed: int) -> dict[str, Any]:
+    def to_json(self, *, seed: int) -> RankingResult:
         """Return counts, measures with 95 % intervals, the precision-recall curve and the examples."""
-        without = {"n_without_relevant": self.n_without_relevant} if self.n_without_relevant else {}
+        counts: RankingCounts = {"n_queries": len(self.groups), "n_gallery": self.n_gallery}
+        if self.n_without_relevant:
+            counts["n_without_relevant"] = self.n_without_relevant
         return {
-            "n_queries": len(self.groups),
-            "n_gallery": self.n_gallery,
-            **without,
+            **counts,
             "measures": summarised(self.values, self.groups, measures=self.measures, seed=seed),
             **self.ties.to_json(self.measures),
             "precision_at_recall": self.curve,
@@ -125,23 +131,31 @@ def score(
     )
 
 
-def compare_parts(found: Mapping[str, Mapping[str, Scored]], *, seed: int) -> dict[str, Any]:
-    """Return the comparisons between encoders, `found[encoder][part]`, of every part; {} if there is only one.
+def results_of(scored: Mapping[str, Mapping[str, Scored]], *, seed: int) -> dict[str, dict[str, RankingResult]]:
+    """Return what a report says of `scored[encoder][part]`."""
+    return {
+        encoder: {part: of_part.to_json(seed=seed) for part, of_part in parts.items()}
+        for encoder, parts in scored.items()
+    }
+
+
+def compare_parts(scored: Mapping[str, Mapping[str, Scored]], *, seed: int) -> dict[str, list[Comparison]]:
+    """Return the comparisons between encoders, `scored[encoder][part]`, of every part; {} if there is only one.
 
     Parts in which the encoders did not answer the same number of queries, as one could not read a picture, are left
     out: there is nothing to pair.
     """
-    if len(found) < 2:
+    if len(scored) < 2:
         return {}
-    first_found, *others = found.values()
+    first_scored, *others = scored.values()
     parts = {
-        part: one
-        for part, one in first_found.items()
-        if all(part in own and len(own[part].groups) == len(one.groups) for own in others)
+        part: first
+        for part, first in first_scored.items()
+        if all(part in other and len(other[part].groups) == len(first.groups) for other in others)
     }
     return {
         part: compared(
-            {name: own[part].values for name, own in found.items()},
+            {name: parts_of[part].values for name, parts_of in scored.items()},
             first.groups,
             names=means_of(first.measures),
             seed=seed,
@@ -150,7 +164,7 @@ def compare_parts(found: Mapping[str, Mapping[str, Scored]], *, seed: int) -> di
     }
 
 
-def examples_of(ranking: Ranking, precision: Values, *, seed: int = 0) -> dict[str, list[dict[str, Any]]]:
+def examples_of(ranking: Ranking, precision: Values, *, seed: int = 0) -> Examples:
     """Return the `best` and the `worst` queries with their hits, as JSON; one without a fault is not the worst.
 
     Parameters
@@ -163,40 +177,44 @@ def examples_of(ranking: Ranking, precision: Values, *, seed: int = 0) -> dict[s
         Decides among equally good queries.
     """
     shuffled = np.random.default_rng(seed).permutation(len(precision))
-    found = {}
-    n = min(_N_EXAMPLES, max(1, len(precision) // 2))
-    for name, sign in (("best", -1), ("worst", 1)):
-        order = shuffled[np.argsort(sign * precision[shuffled], kind="stable")]
-        if name == "worst":
-            order = order[precision[order] < 1]
-        _, first = np.unique(ranking.groups[order], return_index=True)
-        chosen = order[np.sort(first)[:n]]
-        rows = ranking.scores(chosen)
-        found[name] = [
-            _example(ranking, query, row, float(precision[query]))
-            for query, row in zip(chosen.tolist(), rows, strict=True)
-        ]
-    return found
+    ascending = shuffled[np.argsort(precision[shuffled], kind="stable")]
+    descending = shuffled[np.argsort(-precision[shuffled], kind="stable")]
+    return {
+        "best": _first_of_groups(ranking, precision, descending),
+        "worst": _first_of_groups(ranking, precision, ascending[precision[ascending] < 1]),
+    }
 
 
-def _example(ranking: Ranking, query: int, row: Matrix, precision: float) -> dict[str, Any]:
+def _first_of_groups(ranking: Ranking, precision: Values, order: Ids) -> list[Example]:
+    """Return the first queries of an order, one of each group."""
+    _, first = np.unique(ranking.groups[order], return_index=True)
+    chosen = order[np.sort(first)[: min(_N_EXAMPLES, max(1, len(precision) // 2))]]
+    rows = ranking.scores(chosen)
+    return [
+        _example(ranking, query, row, float(precision[query]))
+        for query, row in zip(chosen.tolist(), rows, strict=True)
+    ]
+
+
+def _example(ranking: Ranking, query: int, row: Matrix, precision: float) -> Example:
     qrels = ranking.qrels
     relevant = qrels.ids[qrels.offsets[query] : qrels.offsets[query + 1]]
     row = _without_junk(row, qrels, query)
     order = np.lexsort((np.arange(len(row)), -row))
     order = order[row[order] > -np.inf]
-    wanted = [
-        {**ranking.gallery[order[place]], "rank": int(place) + 1}
+    wanted: list[WantedItem] = [
+        {**ranking.gallery[int(order[place])], "rank": int(place) + 1}
         for place in np.flatnonzero(np.isin(order, relevant))
         if place >= _N_SHOWN
+    ]
+    hits: list[RankedItem] = [
+        {**ranking.gallery[i], "score": round(float(row[i]), 4), "is_relevant": bool(i in relevant)}
+        for i in map(int, order[:_N_SHOWN])
     ]
     return {
         "query": ranking.queries[query],
         "average_precision": round(precision, 4),
-        "hits": [
-            {**ranking.gallery[i], "score": round(float(row[i]), 4), "is_relevant": bool(i in relevant)}
-            for i in order[:_N_SHOWN].tolist()
-        ],
+        "hits": hits,
         "wanted": wanted[:_N_WANTED],
         "n_relevant": len(relevant),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +13,7 @@ from typing import Any
 
 from mmsearch.errors import write_errors
 from mmsearch.evaluation.page import page_of
+from mmsearch.evaluation.records import BenchmarkReport, Environment, Origin
 from mmsearch.names import json_text
 from mmsearch.output import PAGE, REPORT, OutputFile
 from mmsearch.system import n_cores
@@ -19,7 +21,7 @@ from mmsearch.system import n_cores
 _PACKAGES = ("mmsearch", "numpy", "onnxruntime", "hnswlib", "pillow", "torch", "open-clip-torch", "datasets")
 
 
-def environment() -> dict[str, Any]:
+def environment() -> Environment:
     """Return the versions and the machine that a report was made with."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -28,6 +30,13 @@ def environment() -> dict[str, Any]:
         "cores": n_cores(),
         "versions": {name: found for name in _PACKAGES if (found := _version(name))},
     }
+
+
+def origin_of(command: str | None) -> Origin:
+    """Return how a report came to be: the command, the machine and the versions."""
+    origin: Origin = {} if command is None else {"command": command}
+    origin["environment"] = environment()
+    return origin
 
 
 @dataclass(frozen=True)
@@ -59,18 +68,22 @@ class Report:
         for file in self._files():
             file.check()
 
-    def write(self, found: dict[str, Any]) -> tuple[Path, Path]:
+    def write(self, found: BenchmarkReport, *, command: str | None = None) -> tuple[Path, Path]:
+        """Write the report of a benchmark, with the command that made it, as `write_files` does."""
+        origin = origin_of(command)
+        return self.write_files({**found, **origin}, page_of(found, origin))
+
+    def write_files(self, data: Mapping[str, object], page: str) -> tuple[Path, Path]:
         """Write both files, and return their paths; errors are those of `check`.
 
         In the JSON a value that is not a finite number, such as the median rank where most queries find nothing, is
         null: JSON has no word for it. The page holds its plots and thumbnails itself.
         """
-        found = {"generator": "mmsearch", **found, "environment": environment()}
         self._make_folder()
-        data, page = self._files()
-        data.write_text(json_text(finite(found), indent=1) + "\n")
-        page.write_text(page_of(found))
-        return data.path, page.path
+        data_file, page_file = self._files()
+        data_file.write_text(json_text(finite({"generator": "mmsearch", **data}), indent=1) + "\n")
+        page_file.write_text(page)
+        return data_file.path, page_file.path
 
     def _files(self) -> tuple[OutputFile, OutputFile]:
         return (

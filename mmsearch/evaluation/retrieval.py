@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,9 +14,10 @@ from mmsearch.evaluation.encode import (
     refuse_repeated,
     require_words,
 )
-from mmsearch.evaluation.measures import described
+from mmsearch.evaluation.measures import RANKING, definitions_of, recall_levels, scales_of
 from mmsearch.evaluation.metrics.ranks import Qrels
-from mmsearch.evaluation.ranking import OnRanking, Ranking, Scored, compare_parts, score
+from mmsearch.evaluation.ranking import OnRanking, Ranking, Scored, compare_parts, results_of, score
+from mmsearch.evaluation.records import Item, MeasuredReport, SetFacts
 from mmsearch.evaluation.ties import BY_PLACE
 from mmsearch.vectors import inner_products
 
@@ -30,7 +30,7 @@ def run_retrieval(
     *,
     seed: int = 0,
     on_ranking: OnRanking = lambda encoder, part, ranking: None,
-) -> dict[str, Any]:
+) -> MeasuredReport:
     """Measure encoders on a caption set, in both directions.
 
     Parameters
@@ -46,7 +46,7 @@ def run_retrieval(
 
     Returns
     -------
-    dict
+    MeasuredReport
         The report as JSON: the set with its counts, the definitions, and for every encoder and direction the
         measures with 95 % intervals and examples; `comparisons` between encoders with p values. A picture that
         cannot be read is named in `bad`, leaves the gallery, and its texts are not asked.
@@ -60,30 +60,30 @@ def run_retrieval(
     """
     refuse_repeated(encoders)
     require_words(encoders)
-    found: dict[str, dict[str, Scored]] = {}
+    scored: dict[str, dict[str, Scored]] = {}
     bad: dict[int, str] = {}
     for encoder in encoders:
         rankings, bad = _rankings(benchmark, encoder)
         name = encoder.encoder.name
-        found[name] = {}
+        scored[name] = {}
         for part, ranking in rankings.items():
             on_ranking(name, part, ranking)
-            found[name][part] = score(ranking, seed=seed)
+            scored[name][part] = score(ranking, seed=seed)
     return {
         "benchmark": "retrieval",
         "set": _set_facts(benchmark, bad),
         "seed": seed,
         "ties": BY_PLACE,
-        **described(),
+        "definitions": definitions_of(RANKING),
+        "scales": scales_of(RANKING),
+        "recall_levels": recall_levels(),
         "encoders": described_encoders(encoders),
-        "results": {
-            name: {part: one.to_json(seed=seed) for part, one in parts.items()} for name, parts in found.items()
-        },
-        "comparisons": compare_parts(found, seed=seed),
+        "results": results_of(scored, seed=seed),
+        "comparisons": compare_parts(scored, seed=seed),
     }
 
 
-def _set_facts(benchmark: CaptionSet, bad: dict[int, str]) -> dict[str, Any]:
+def _set_facts(benchmark: CaptionSet, bad: dict[int, str]) -> SetFacts:
     return {
         "name": benchmark.name,
         "n_pictures": len(benchmark.pictures),
@@ -100,8 +100,8 @@ def _rankings(benchmark: CaptionSet, encoder: SetEncoder) -> tuple[dict[str, Ran
     shown = [[row_of[p] for p in own if p in row_of] for own in benchmark.pictures_of_text]
     asked = [text for text, rows in enumerate(shown) if rows]
     texts_of_picture = benchmark.texts_of_picture
-    picture_items = [{"path": str(benchmark.pictures[position])} for position in readable]
-    text_items = [{"text": text} for text in benchmark.texts]
+    picture_items: list[Item] = [{"path": str(benchmark.pictures[position])} for position in readable]
+    text_items: list[Item] = [{"text": text} for text in benchmark.texts]
     asked_texts = texts[asked]
     return {
         TEXT_TO_IMAGE: Ranking(

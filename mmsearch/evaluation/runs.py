@@ -6,17 +6,26 @@ import os
 from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 from mmsearch.arguments import as_path, several
 from mmsearch.datasets.trec import Judged, RunRanks, rank_run, read_qrels, read_run
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.measures import RANKING, compared, curve, described, per_query, summarised
+from mmsearch.evaluation.measures import (
+    RANKING,
+    compared,
+    curve,
+    definitions_of,
+    per_query,
+    recall_levels,
+    scales_of,
+    summarised,
+)
+from mmsearch.evaluation.records import MeasuredReport
 from mmsearch.evaluation.ties import BY_NAME, ties_of
 from mmsearch.records import PathLike
 
 
-def score_runs(qrels: PathLike, runs: PathLike | Iterable[PathLike], *, seed: int = 0) -> dict[str, Any]:
+def score_runs(qrels: PathLike, runs: PathLike | Iterable[PathLike], *, seed: int = 0) -> MeasuredReport:
     """Measure TREC runs, and compare them pairwise.
 
     Parameters
@@ -30,7 +39,7 @@ def score_runs(qrels: PathLike, runs: PathLike | Iterable[PathLike], *, seed: in
 
     Returns
     -------
-    dict
+    MeasuredReport
         The report as JSON. A query that a run does not answer scores 0, one that the qrels do not judge is not
         scored, nor is one to which nothing is relevant; all are counted.
 
@@ -52,7 +61,9 @@ def score_runs(qrels: PathLike, runs: PathLike | Iterable[PathLike], *, seed: in
         "set": {"name": qrels.name, "bad": []},
         "seed": seed,
         "ties": BY_NAME,
-        **described(),
+        "definitions": definitions_of(RANKING),
+        "scales": scales_of(RANKING),
+        "recall_levels": recall_levels(),
         "results": {
             name: {
                 qrels.name: {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from mmsearch.evaluation.measures import Measure, per_query
 from mmsearch.evaluation.metrics.ranks import Ids, RankedRelevant, Values
+from mmsearch.evaluation.records import OfTies
 
 BY_PLACE = "Equal scores are ordered by the place in the set."
 BY_CLASS = "Equal scores go to the first class."
@@ -37,7 +37,7 @@ class Ties:
         """Return the same with the measures of another ranking of the same queries."""
         return Ties({**self.worst, **other.worst}, {**self.best, **other.best})
 
-    def to_json(self, measures: Sequence[Measure]) -> dict[str, Any]:
+    def to_json(self, measures: Sequence[Measure]) -> OfTies:
         """Return how many queries depend on it and, of every measure that does, the two `ends`; else nothing."""
         is_decided = np.any([self.worst[measure.name] != self.best[measure.name] for measure in measures], axis=0)
         ends = {

@@ -8,7 +8,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mmsearch.datasets.trec import qrels_lines, run_lines
-from mmsearch.evaluation.ranking import Item, Ranking
+from mmsearch.evaluation.ranking import Ranking
+from mmsearch.evaluation.records import Item
 from mmsearch.output import QRELS, RUN, OutputFile
 
 

@@ -64,7 +64,8 @@ def _changes_nothing(transform: ImageCmsTransform, mode: str) -> bool:
     levels = np.arange(0, 256, 15 if mode == "RGB" else 1, dtype=np.uint8)
     colours = np.stack(np.meshgrid(*[levels] * len(mode)), axis=-1).reshape(len(levels), -1, len(mode)).squeeze()
     image = Image.fromarray(np.atleast_2d(colours))
-    before, after = (np.asarray(one, dtype=np.int16) for one in (image.convert("RGB"), _applied(transform, image)))
+    pictures = image.convert("RGB"), _applied(transform, image)
+    before, after = (np.asarray(picture, dtype=np.int16) for picture in pictures)
     return bool(np.abs(before - after).max() <= _UNSEEN)
 
 

@@ -79,10 +79,10 @@ def find_files(
     search = _Search(follow_links, frozenset(roots), closed_to_links)
     yielded: set[bytes] = set()
     for root in roots:
-        for found in search.from_root(root):
-            if found.path not in yielded:
-                yielded.add(found.path)
-                yield found
+        for entry in search.from_root(root):
+            if entry.path not in yielded:
+                yielded.add(entry.path)
+                yield entry
 
 
 @dataclass

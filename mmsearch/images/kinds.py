@@ -138,8 +138,8 @@ def kind_of_bytes(head: bytes) -> str | None:
         return _RIFF_KINDS.get(head[8:12])
     if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") > 1024:
         return None  # no header of a bitmap is so long: a text that begins so
-    found = next((kind for at, start, kind in _STARTS if head.startswith(start, at)), None)
-    return found or _other_kind(head)
+    kind_of_start = next((kind for at, start, kind in _STARTS if head.startswith(start, at)), None)
+    return kind_of_start or _other_kind(head)
 
 
 def _kind_of_brands(head: bytes) -> str:

@@ -25,9 +25,9 @@ def _on_white(image: Image.Image) -> Image.Image:
     """Return it in RGB, made strip by strip: copies of a large picture in RGBA would take more memory than it."""
     from PIL import Image
 
-    found = Image.new("RGB", image.size)
+    flat = Image.new("RGB", image.size)
     for top in range(0, image.height, _ROWS):
         strip = image.crop((0, top, image.width, min(image.height, top + _ROWS))).convert("RGBA")
         white = Image.new("RGBA", strip.size, (255, 255, 255, 255))
-        found.paste(Image.alpha_composite(white, strip).convert("RGB"), (0, top))
-    return found
+        flat.paste(Image.alpha_composite(white, strip).convert("RGB"), (0, top))
+    return flat

@@ -103,8 +103,8 @@ def _size_and_xmp(blocks: Iterable[bytes], keyword: bytes) -> tuple[int, _Xmp]:
     for block in blocks:
         size += len(block)
         if keyword == _XMP:
-            found = None if turn else _ORIENTATION.search(seam + block)
-            turn = found[0] if found else turn
+            match = None if turn else _ORIENTATION.search(seam + block)
+            turn = match[0] if match else turn
             seam = block[-32:]
             head += block[: max(0, MAX_BYTES - len(head))]
     return size, _Xmp(turn, head)

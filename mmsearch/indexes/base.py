@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +45,11 @@ class VectorIndex(Protocol):
       are scanned, by integer products with the sketches; the best of those are scored by the rows of the matrix;
     - `efforts` such as (5, 10, 20, 40, 80), and `facts` with `{"cells": 1024, "sketch": 128}` for settings.
 
-    How an index goes to a file and comes back is no part of this: the cache that publishes it saves and loads it
-    (`mmsearch.store.graph`), and the plan of a modality names an index and an effort (`mmsearch.indexes.plans`).
+    - an `IndexKind` in `mmsearch.indexes.kinds`: its name, and how one is made, saved and loaded.
+
+    The cache that publishes an index (`mmsearch.store.graph`) knows it by that alone, and the plan of a modality
+    names the kind and an effort (`mmsearch.indexes.plans`). An index that is never published, such as the scan, is
+    of no kind.
     """
 
     @property
@@ -108,6 +112,41 @@ class VectorIndex(Protocol):
         DimensionError
             If the queries have another width than the rows.
         """
+
+
+class SavedIndex(VectorIndex, Protocol):
+    """An index that goes to a file."""
+
+    def save(self, path: Path) -> None:
+        """Write all of it but which rows are dead; OSError if not all of it is there afterwards."""
+
+
+@dataclass(frozen=True)
+class IndexKind:
+    """How indexes of one kind are made and read; they have efforts to choose from.
+
+    Parameters
+    ----------
+    name : str
+        In the manifest, in plans and in routes.
+    stem : str
+        Of its files: small letters.
+    make : callable
+        Given the dimensions and the settings that the library keeps for indexes, of which each kind takes its own;
+        returns an empty index.
+    load : callable
+        Given a file, open at its start, that is known to be what was saved, the dimensions, and the sidecar, which
+        holds the settings in the index's facts, `n` (its `n_held`) and `covered` (its `n_rows`); returns the index
+        with no dead rows.
+    packages : tuple of str
+        Whose versions are noted beside the file.
+    """
+
+    name: str
+    stem: str
+    make: Callable[[int, Mapping[str, int]], SavedIndex]
+    load: Callable[[BinaryIO, int, Mapping[str, Any]], SavedIndex]
+    packages: tuple[str, ...] = ()
 
 
 def leave_out(index: VectorIndex, dead: Iterable[int]) -> None:

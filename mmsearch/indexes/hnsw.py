@@ -16,7 +16,7 @@ import numpy as np
 
 from mmsearch.errors import DimensionError
 from mmsearch.file_array import HalfRows
-from mmsearch.indexes.base import IndexFacts, Rows
+from mmsearch.indexes.base import IndexFacts, IndexKind, Rows
 from mmsearch.records import Cosines, Matrix
 from mmsearch.system import path_through
 from mmsearch.vectors import check_directions, check_width, l2_normalize
@@ -199,6 +199,13 @@ class HnswIndex:
         index = cls.load(path, dim, m=facts["M"], ef_construction=facts["ef_construction"], n_nodes=facts["n"])
         index._n_rows = int(facts.get("covered", facts["n"]))  # rows without a direction are covered, and no nodes
         return index
+
+
+def _made(dim: int, settings: Mapping[str, int]) -> HnswIndex:
+    return HnswIndex(dim, m=settings["m"], ef_construction=settings["ef_construction"])
+
+
+GRAPH = IndexKind("graph", "hnsw", _made, HnswIndex.of_file, ("hnswlib",))
 
 
 def _directed_rows(matrix: HalfRows, first: int) -> Iterator[tuple[Rows, Matrix]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from mmsearch.indexes.base import Rows, VectorIndex
 from mmsearch.records import Matrix
 from mmsearch.vectors import l2_normalize
 
-EXACT = "exact"
+EXACT: Final = "exact"
 """The name of the scan in plans and routes."""
 K = 10
 

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from mmsearch.errors import EncoderError
-from mmsearch.ingest.worker import Job
-from mmsearch.local.packing import BYTES_A_FEATURE, Packed
+from mmsearch.ingest.worker import FileFacts, Job
+from mmsearch.local.packing import Packed
 from mmsearch.processes.process import Batch, Ending, WorkerProcess, command_of, not_started
 from mmsearch.records import MAX_MEGAPIXELS, Matrix
 from mmsearch.system import n_cores
@@ -45,7 +45,7 @@ class Embedded:
     """
 
     path: bytes
-    facts: dict[str, Any]
+    facts: FileFacts
     vector: Matrix | None
     local: Packed | None = None
 
@@ -199,6 +199,7 @@ class WorkerPool:
                 "paths": [os.fsdecode(path) for path in batch.paths],
                 "embeds": job.embeds,
                 "local": "off" if batch.is_plain and job.embeds else job.local,
+                "extractor": job.extractor.name,
             }
         )
         self._send(worker)
@@ -228,7 +229,7 @@ class WorkerPool:
                 worker.is_ready = True
                 self._n_failed_starts = self._n_killed_starts = 0
 
-    def _finish(self, worker: WorkerProcess, results: list[dict[str, Any]], payload: bytes) -> list[Embedded]:
+    def _finish(self, worker: WorkerProcess, results: list[FileFacts], payload: bytes) -> list[Embedded]:
         batch = worker.in_flight.popleft()
         worker.arrives_at(None)
         n_local = sum(_n_bytes(facts) for facts in results)
@@ -236,7 +237,7 @@ class WorkerPool:
         outcomes, at = [], len(payload) - n_local
         for path, facts in zip(batch.paths, results, strict=True):
             end = at + _n_bytes(facts)
-            local = Packed(**facts["local"], data=payload[at:end]) if "local" in facts else None
+            local = Packed.of(facts["local"], payload[at:end]) if "local" in facts else None
             outcomes.append(Embedded(path, facts, None if "code" in facts else next(vectors, None), local))
             at = end
         return outcomes
@@ -329,10 +330,9 @@ class WorkerPool:
         return lines[-1] if lines else ""
 
 
-def _n_bytes(facts: dict[str, Any]) -> int:
+def _n_bytes(facts: FileFacts) -> int:
     """Return how many bytes of a payload are the local features of one file."""
-    local = facts.get("local")
-    return BYTES_A_FEATURE[local["kind"]] * int(local["n"]) if local else 0
+    return int(facts["local"]["n_bytes"]) if "local" in facts else 0
 
 
 def _rows(data: bytes, n: int) -> Matrix | tuple[()]:

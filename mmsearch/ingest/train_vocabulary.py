@@ -13,7 +13,7 @@ from mmsearch.errors import PictureError, VocabularyError
 from mmsearch.images import FoundFile, decode_grey, find_files, read_file
 from mmsearch.ingest.plan import absolute_roots
 from mmsearch.ingest.words import ITERATIONS, MAX_GATHERED_PICTURES, MAX_TRAINING, MIN_DESCRIPTORS
-from mmsearch.local.sift import EXTRACTOR, LONGER_SIDE, extract_rootsift
+from mmsearch.local.extractors import DEFAULT
 from mmsearch.records import BadPicture, Matrix, PathLike
 from mmsearch.system import n_cores
 
@@ -57,7 +57,7 @@ def train_vocabulary(
         else:
             parts.append(result)
         on_progress("words", done, len(chosen))
-    descriptors = np.concatenate(parts) if parts else np.zeros((0, 128), np.float32)
+    descriptors = np.concatenate(parts) if parts else np.zeros((0, DEFAULT.dim), np.float32)
     needed = max(MIN_DESCRIPTORS, n_words or 0)
     if len(descriptors) < needed:
         raise VocabularyError(
@@ -67,7 +67,7 @@ def train_vocabulary(
     vocabulary = Vocabulary.train(
         descriptors,
         n_words or suggested_n_words(len(descriptors)),
-        extractor=EXTRACTOR,
+        extractor=DEFAULT.name,
         max_iterations=ITERATIONS,
         on_iteration=lambda n, _: on_progress("vocabulary", n, max(n, ITERATIONS)),
     )
@@ -83,9 +83,9 @@ def _described(paths: Sequence[bytes]) -> Iterator[Matrix | PictureError]:
 
 def _descriptors(path: bytes, limit: int) -> Matrix | PictureError:
     try:
-        grey = decode_grey(read_file(path)[0], longer_side=LONGER_SIDE).pixels
+        grey = decode_grey(read_file(path)[0], longer_side=DEFAULT.longer_side).pixels
     except PictureError as error:
         return error
-    descriptors = extract_rootsift(grey).descriptors
+    descriptors = DEFAULT.extract(grey).descriptors
     # Strongest first: every n-th is of all strengths.
     return descriptors[:: -(-len(descriptors) // limit) or 1]

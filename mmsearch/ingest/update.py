@@ -29,10 +29,9 @@ from mmsearch.ingest.words import WordsIntake, given_vocabulary, looks_at_local_
 from mmsearch.records import IngestReport, PathLike
 from mmsearch.store.encoder import NONE, InstalledEncoder
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, keep_settings, settings_of, update_graph
+from mmsearch.store.graph import GraphSettings
 from mmsearch.store.place import holds_pictures
 from mmsearch.store.progress import shown_progress
-from mmsearch.store.query_cache import keep_remembering
 
 
 @dataclass(frozen=True)
@@ -141,15 +140,15 @@ def bring_up_to_date(
         encoder = installed.for_writing(store, model, notify)
         is_local = looks_at_local_features(store, options.local if vocabulary is None else True, notify)
         if options.settings is not None:
-            keep_settings(store, options.settings)
+            store.graph.keep(options.settings)
         words = WordsIntake(store, vocabulary=vocabulary, on_progress=on_progress) if is_local else None
-        keep_remembering(store, options.remember)
+        store.remembered.keep(options.remember)
         scan = options.scan(is_limit_raised=store.keep_max_megapixels(options.max_megapixels))
         plan = make_plan(store, roots, scan, on_progress=on_progress)
         encoder_folder = None if encoder is None else installed.folder
         report = execute(store, plan, encoder_folder, on_progress=on_progress, words=words)
         if encoder is not None:
-            update_graph(store, settings_of(store), encoder.text_probes(), on_progress=on_progress)
+            store.graph.update(store.graph.settings, encoder.text_probes(), on_progress=on_progress)
         notices = (*report.notices, *name_missing_roots(store, roots))
     return replace(report, given_up=given_up, notices=notices, seconds=time.perf_counter() - start)
 

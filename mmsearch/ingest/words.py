@@ -20,13 +20,13 @@ from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.errors import QueryError, VocabularyError, advice, reason
 from mmsearch.ingest.pool import Embedded
 from mmsearch.ingest.worker import Job
+from mmsearch.local.base import LocalExtractor
+from mmsearch.local.extractors import DEFAULT
 from mmsearch.local.packing import NOTHING, Packed, plain_descriptors
-from mmsearch.local.sift import DIM, EXTRACTOR
-from mmsearch.records import Matrix, PathLike
+from mmsearch.records import Matrix, PathLike, WordsRun
 from mmsearch.store.changes import BY_CHANCE, ENDED_WORKER, MAX_RUNS
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import storage_errors
-from mmsearch.store.words import WordsWriter
 
 MIN_DESCRIPTORS = 4_096  # fewer teach no vocabulary
 MAX_GATHERED_PICTURES = 4_000
@@ -45,8 +45,8 @@ OnProgress = Callable[[str, int, int], None]
 class Gathered:
     """Features of pictures in a temporary file without a name, in the folder of the library."""
 
-    def __init__(self, store: Store) -> None:
-        self._path = store.folder / "gathered"
+    def __init__(self, store: Store, extractor: LocalExtractor) -> None:
+        self._path, self._extractor = store.folder / "gathered", extractor
         with storage_errors(self._path, "local features"):
             # Without a buffer: what could not be written must not be tried again when the file is closed.
             self._file: IO[bytes] = tempfile.TemporaryFile(dir=store.files, buffering=0)  # noqa: SIM115 - see `close`
@@ -77,13 +77,13 @@ class Gathered:
             yield image_id, Packed("features", n, data)
 
     def sample(self, limit: int, *, seed: int = 0) -> Matrix:
-        """Return at most `limit` descriptors float32 (n, 128), drawn evenly from all pictures."""
+        """Return at most `limit` descriptors float32 (n, dim), drawn evenly from all pictures."""
         share = min(1.0, limit / max(self.n_descriptors, 1))
         rng = np.random.default_rng(seed)
-        parts = [np.zeros((0, DIM), np.float32)]
+        parts = [np.zeros((0, self._extractor.dim), np.float32)]
         for _, packed in self.pictures():
             kept = rng.random(packed.n) < share if share < 1 else slice(None)
-            parts.append(plain_descriptors(packed.descriptors()[kept]))
+            parts.append(plain_descriptors(packed.descriptors(self._extractor.dim)[kept]))
         return np.concatenate(parts)
 
     def close(self) -> None:
@@ -100,9 +100,16 @@ class WordsReport:
     n_failed: int = 0
     problem: str = ""
 
-    def to_json(self) -> dict[str, int | str]:
+    def to_json(self) -> WordsRun:
         """Return what is worth reporting."""
-        return {name: value for name, value in vars(self).items() if value or name == "n_described"}
+        worth: WordsRun = {"n_described": self.n_described}
+        if self.n_without_features:
+            worth["n_without_features"] = self.n_without_features
+        if self.n_failed:
+            worth["n_failed"] = self.n_failed
+        if self.problem:
+            worth["problem"] = self.problem
+        return worth
 
 
 class WordsIntake:
@@ -131,7 +138,7 @@ class WordsIntake:
         on_progress: OnProgress = lambda stage, done, total: None,
     ) -> None:
         self._store, self._on_progress = store, on_progress
-        self._writer = WordsWriter(store)
+        self._writer = store.words.writer()
         self._gathered: Gathered | None = None
         self._gathered_ids: set[int] = set()
         self._put_off: set[int] = set()  # to the next run
@@ -147,7 +154,8 @@ class WordsIntake:
 
     def job(self, *, embeds: bool) -> Job:
         """Return what workers are to do now."""
-        return Job(embeds, str(self._store.folder) if self._writer.vocabulary else "features")
+        local = str(self._store.folder) if self._writer.vocabulary else "features"
+        return Job(embeds, local, self._writer.extractor)
 
     def missing(self, image_ids: Iterator[int]) -> list[int]:
         """Return the pictures that need describing; none if there were too few for a vocabulary and still are."""
@@ -159,9 +167,9 @@ class WordsIntake:
 
     def take(self, image_id: int, outcome: Embedded) -> None:
         """Take what a worker found in a picture of the catalog."""
-        packed, error = outcome.local, outcome.facts.get("local_error")
-        if outcome.facts.get("code") in ENDED_WORKER:
-            error = outcome.facts
+        packed, error, facts = outcome.local, outcome.facts.get("local_error"), outcome.facts
+        if "code" in facts and facts["code"] in ENDED_WORKER:
+            error = {"code": facts["code"], "message": facts["message"]}
         if error is not None:
             self.report.n_failed += 1
             self.report.problem = error["message"]
@@ -188,10 +196,11 @@ class WordsIntake:
 
     def _take_features(self, image_id: int, packed: Packed) -> None:
         if self._writer.vocabulary is not None:  # asked for before it was learned
-            self._writer.add(image_id, self._writer.vocabulary.quantise(packed.features()))
+            features = packed.features(self._writer.extractor.dim)
+            self._writer.add(image_id, self._writer.vocabulary.quantise(features))
             return
         if self._gathered is None:
-            self._gathered = Gathered(self._store)
+            self._gathered = Gathered(self._store, self._writer.extractor)
         self._gathered.append(image_id, packed)
         self._gathered_ids.add(image_id)
         is_full = len(self._gathered) >= MAX_GATHERED_PICTURES or self._gathered.n_bytes >= MAX_GATHERED_BYTES
@@ -228,13 +237,13 @@ class WordsIntake:
         self._on_progress("vocabulary", 0, ITERATIONS)
         learned = Vocabulary.train(
             gathered.sample(MAX_TRAINING),
-            extractor=EXTRACTOR,
+            extractor=self._writer.extractor.name,
             max_iterations=ITERATIONS,
             on_iteration=on_iteration,
         )
         vocabulary = self._writer.publish_vocabulary(learned)
         for n_done, (image_id, packed) in enumerate(gathered.pictures(), start=1):
-            self._writer.add(image_id, vocabulary.quantise(packed.features()))
+            self._writer.add(image_id, vocabulary.quantise(packed.features(self._writer.extractor.dim)))
             self._on_progress("words", n_done, len(gathered))
         self._drop_gathered()
         self._writer.flush()
@@ -255,7 +264,7 @@ def given_vocabulary(path: PathLike | None, local: bool | None) -> Vocabulary | 
     if local is False:
         raise QueryError("a vocabulary is given but local features are off; leave one of the two out")
     try:
-        return Vocabulary.load(Path(os.fsdecode(path)), extractor=EXTRACTOR)
+        return Vocabulary.load(Path(os.fsdecode(path)), extractor=DEFAULT.name)
     except OSError as error:
         raise VocabularyError(f"{os.fsdecode(path)} cannot be read ({reason(error)}); {advice(error)}") from error
     except ValueError as error:  # a NUL

@@ -1,12 +1,13 @@
 """One embedding worker: a process that reads, decodes and encodes pictures, and returns only numbers.
 
 Run by `mmsearch.processes.start_worker` with ENCODER_FOLDER MAX_MEGAPIXELS; an empty folder is no encoder, for
-local features alone. Every request is a JSON object on a line with `paths`, `embeds` (whether the image tower runs)
-and `local`: `off`, `features`, or the folder of a library whose vocabulary makes words of them. The answers are
-JSON lines, `{"at": i}` before file i and `{"at": null}` before the image tower runs, so that the parent knows which
-file a crash or a hang belongs to, and at the end `{"results": [...], "bytes": n}` followed by n bytes: float32
-vectors, one for every file without "code" if `embeds`, and then the local features of every file with "local", in
-order (`mmsearch.local.packing`). A decoder that crashes or eats memory takes only this process along.
+local features alone. Every request is a JSON object on a line with `paths`, `embeds` (whether the tower runs),
+`local`: `off`, `features`, or the folder of a library whose vocabulary makes words of them, and `extractor`: the
+name of what finds them. The answers are JSON lines, `{"at": i}` before file i and `{"at": null}` before the image
+tower runs, so that the parent knows which file a crash or a hang belongs to, and at the end `{"results": [...],
+"bytes": n}` followed by n bytes: float32 vectors, one for every file without "code" if `embeds`, and then the local
+features of every file with "local", in order (`mmsearch.local.packing`). A decoder that crashes or eats memory
+takes only this process along.
 """
 
 from __future__ import annotations
@@ -18,22 +19,49 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
 import numpy as np
 
 from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.errors import PictureError, VocabularyError
 from mmsearch.images import decode, decode_for_both, decode_grey, memory_for, read_file
+from mmsearch.local.base import LocalExtractor
+from mmsearch.local.extractors import DEFAULT, EXTRACTORS
 from mmsearch.local.packing import Packed, packed_features, packed_words
-from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
 from mmsearch.processes.child import send
-from mmsearch.records import MAX_MEGAPIXELS, FileLook, Matrix, Picture, Pixels
+from mmsearch.records import MAX_MEGAPIXELS, FileLook, Matrix, Picture, Pixels, Unusable
 from mmsearch.store.vocabulary import load_vocabulary
 from mmsearch.system import is_out_of_memory, limit_memory, memory_in_use
 
 if TYPE_CHECKING:
     from mmsearch.encoders.base import ImageEncoder
+
+
+class Fault(TypedDict):
+    """Why there is nothing to say of a file, or no local features of it."""
+
+    code: str
+    message: str
+
+
+class FileFacts(TypedDict, total=False):
+    """What a worker says of one file: `code` and `message`, or `hash` and what follows it.
+
+    `look`, what the file looked like when it was read, is there where it could be opened. Where local features
+    were wanted, `local` is what their bytes are, or `local_error` why there are none.
+    """
+
+    look: FileLook
+    code: str
+    message: str
+    hash: str
+    width: int
+    height: int
+    format: str
+    taken_at: str | None
+    local: dict[str, Any]
+    local_error: Fault
 
 
 @dataclass(frozen=True)
@@ -45,6 +73,7 @@ class Job:
 
     embeds: bool = True
     local: str = "off"
+    extractor: LocalExtractor = DEFAULT
 
 
 def embed_files(
@@ -54,7 +83,7 @@ def embed_files(
     job: Job = Job(),
     max_megapixels: float = MAX_MEGAPIXELS,
     on_file: Callable[[int | None], None] = lambda i: None,
-) -> tuple[list[dict[str, Any]], Matrix, list[Packed]]:
+) -> tuple[list[FileFacts], Matrix, list[Packed]]:
     """Read, decode and encode a batch of files; one decode serves the tower and the local features.
 
     Parameters
@@ -72,10 +101,8 @@ def embed_files(
 
     Returns
     -------
-    results : list of dict
-        One per path: `code` and `message`, or `hash`, `width`, `height`, `format`, `taken_at`; with `look`, what
-        the file looked like when it was read, where it could be opened. With local features also `local`, what
-        they are, or `local_error`, why there are none.
+    results : list of FileFacts
+        One per path.
     vectors : float32 array, shape (n_good, dim)
         Unit rows of the files without `code`, in order; none if the job does not embed.
     local : list of Packed
@@ -86,7 +113,7 @@ def embed_files(
     MemoryError
         If a picture needs more memory than there is. Little may be left for the next: the process should end.
     """
-    results: list[dict[str, Any]] = []
+    results: list[FileFacts] = []
     tower = encoder if job.embeds else None
     pixels: list[Pixels] = []
     local: list[Packed] = []
@@ -97,7 +124,7 @@ def embed_files(
         if picture is not None and tower is not None:
             pixels.append(picture.pixels)
         if grey is not None:
-            result |= _described(grey, job.local, local)
+            result.update(_described(grey, job, local))
     on_file(None)
     vectors = tower.encode_images(np.stack(pixels)) if tower and pixels else np.zeros((0, 0), np.float32)
     return results, vectors, local
@@ -105,9 +132,9 @@ def embed_files(
 
 def _read(
     path: bytes, tower: ImageEncoder | None, job: Job, max_megapixels: float
-) -> tuple[dict[str, Any], Picture | None, Pixels | None]:
+) -> tuple[FileFacts, Picture | None, Pixels | None]:
     """Return what is to be said of a file, its picture, and grey pixels if local features are wanted."""
-    result: dict[str, Any] = {}
+    result: FileFacts = {}
     try:
         data, status = read_file(path)
         result["look"] = FileLook.of(status)
@@ -115,8 +142,13 @@ def _read(
     except PictureError as error:
         if error.code == "out_of_memory":
             raise MemoryError(str(error)) from error
-        return result | {"code": error.code, "message": str(error)}, None, None
-    return result | {"hash": sha256(data).hexdigest(), **_facts(picture)}, picture, grey
+        result.update({"code": error.code, "message": str(error)})
+        return result, None, None
+    result.update({
+        "hash": sha256(data).hexdigest(), "width": picture.width, "height": picture.height,
+        "format": picture.format, "taken_at": picture.taken_at,
+    })  # fmt: skip
+    return result, picture, grey
 
 
 def _decoded(
@@ -124,19 +156,21 @@ def _decoded(
 ) -> tuple[Picture, Pixels | None]:
     """Return the picture for the tower, and grey pixels if local features are wanted; without a tower these."""
     if tower is None:
-        picture = decode_grey(data, longer_side=LONGER_SIDE, max_megapixels=max_megapixels)
+        picture = decode_grey(data, longer_side=job.extractor.longer_side, max_megapixels=max_megapixels)
         return picture, picture.pixels
     if job.local == "off":
         return decode(data, tower.preprocessing, max_megapixels=max_megapixels), None
-    return decode_for_both(data, tower.preprocessing, longer_side=LONGER_SIDE, max_megapixels=max_megapixels)
+    side = job.extractor.longer_side
+    return decode_for_both(data, tower.preprocessing, longer_side=side, max_megapixels=max_megapixels)
 
 
-def _described(grey: Pixels, local: str, found: list[Packed]) -> dict[str, Any]:
+def _described(grey: Pixels, job: Job, found: list[Packed]) -> FileFacts:
     """Append the local features of a picture to `found` and say what they are, or why there are none."""
+    extractor = job.extractor
     try:
-        packed = packed_features(extract_rootsift(grey))
-        if local != "features":  # of the rounded ones, as where features wait for a vocabulary
-            packed = packed_words(_vocabulary(local).quantise(packed.features()))
+        packed = packed_features(extractor.extract(grey))
+        if job.local != "features":  # of the rounded ones, as where features wait for a vocabulary
+            packed = packed_words(_vocabulary(job.local).quantise(packed.features(extractor.dim)))
     except (ImportError, VocabularyError) as error:
         return {"local_error": {"code": "unavailable", "message": str(error)}}
     except Exception as error:  # noqa: BLE001 - whatever it is, the picture keeps its embedding
@@ -151,18 +185,9 @@ def _described(grey: Pixels, local: str, found: list[Packed]) -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def _vocabulary(folder: str) -> Vocabulary:
     found = load_vocabulary(Path(folder), n_threads=1)
-    if isinstance(found, str):
-        raise VocabularyError(found)
+    if isinstance(found, Unusable):
+        raise VocabularyError(found.reason)
     return found
-
-
-def _facts(picture: Picture) -> dict[str, Any]:
-    return {
-        "width": picture.width,
-        "height": picture.height,
-        "format": picture.format,
-        "taken_at": picture.taken_at,
-    }
 
 
 def _loaded_encoder(folder: str) -> ImageEncoder | None:
@@ -189,7 +214,7 @@ def serve(requests: BinaryIO, answers: BinaryIO, encoder_folder: str, max_megapi
         results, vectors, local = embed_files(
             [os.fsencode(path) for path in request["paths"]],
             encoder,
-            job=Job(request["embeds"], request["local"]),
+            job=Job(request["embeds"], request["local"], EXTRACTORS[request["extractor"]]),
             max_megapixels=limit,
             on_file=lambda position: send(answers, {"at": position}),
         )

@@ -1,7 +1,8 @@
 """Local features and visual words of a picture as bytes: how a worker hands them over, and how they are kept.
 
 Descriptors of unit length are written as bytes of 1/512, as OpenCV does: a hundredth of the distances between
-features of the same spot. Values above .498 are cut off; RootSIFT has none in practice.
+features of the same spot. Values above .498 are cut off; RootSIFT has none in practice. How wide descriptors are is
+said by the extractor.
 """
 
 from __future__ import annotations
@@ -13,13 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.bow.vocabulary import ImageWords
-from mmsearch.local.sift import DIM
 from mmsearch.records import LocalFeatures, Matrix, Pixels
 
 _STEPS = 512
-_FRAME = 16  # bytes of position, scale and angle
 _WORD = 12  # bytes of word and signature
-BYTES_A_FEATURE = {"features": DIM + _FRAME, "words": _WORD + _FRAME}
 
 
 @dataclass(frozen=True)
@@ -36,16 +34,21 @@ class Packed:
 
     def facts(self) -> dict[str, Any]:
         """Return what must be known to take the bytes apart."""
-        return {"kind": self.kind, "n": self.n}
+        return {"kind": self.kind, "n": self.n, "n_bytes": len(self.data)}
 
-    def descriptors(self) -> Pixels:
-        """Return the descriptors uint8 (n, 128) of features."""
-        return np.frombuffer(self.data, np.uint8, self.n * DIM).reshape(self.n, DIM)
+    @classmethod
+    def of(cls, facts: dict[str, Any], data: bytes) -> Packed:
+        """Return what has these facts; `data` are its bytes."""
+        return cls(facts["kind"], facts["n"], data)
 
-    def features(self) -> LocalFeatures:
-        """Return features; the sizes of frame and original are not kept and are 1 x 1."""
-        positions, scales, angles = _frames(self.data[self.n * DIM :], self.n)
-        return LocalFeatures(positions, scales, angles, plain_descriptors(self.descriptors()), (1, 1), (1, 1))
+    def descriptors(self, dim: int) -> Pixels:
+        """Return the descriptors uint8 (n, dim) of features."""
+        return np.frombuffer(self.data, np.uint8, self.n * dim).reshape(self.n, dim)
+
+    def features(self, dim: int) -> LocalFeatures:
+        """Return features with descriptors (n, dim); the sizes of frame and original are not kept and are 1 x 1."""
+        positions, scales, angles = _frames(self.data[self.n * dim :], self.n)
+        return LocalFeatures(positions, scales, angles, plain_descriptors(self.descriptors(dim)), (1, 1), (1, 1))
 
     def words(self) -> ImageWords:
         """Return visual words."""
@@ -72,7 +75,7 @@ NOTHING = Packed("features", 0, b"")  # of a picture without features
 
 
 def plain_descriptors(steps: Pixels) -> Matrix:
-    """Return descriptors float32 (n, 128) of about unit length from their bytes."""
+    """Return descriptors float32 (n, dim) of about unit length from their bytes."""
     return steps.astype(np.float32) / np.float32(_STEPS)
 
 

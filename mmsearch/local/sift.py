@@ -12,14 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from mmsearch.local.base import LocalExtractor
 from mmsearch.records import LocalFeatures, Matrix, Pixels
 
 DIM = 128
 LONGER_SIDE = 640
 MAX_FEATURES = 500
-EXTRACTOR = (
-    f"rootsift-{LONGER_SIDE}-{MAX_FEATURES}-1"  # the last number changes with anything that changes features
-)
 
 
 def extract_rootsift(pixels: Pixels, *, original_size: tuple[int, int] | None = None) -> LocalFeatures:
@@ -102,9 +100,14 @@ def _one_thread(cv2: Any) -> Iterator[None]:
 def _frame(cv2: Any, pixels: Pixels) -> Pixels:
     """Return grey pixels whose longer side is at most LONGER_SIDE."""
     grey: Pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.ndim == 3 else pixels
-    height, width = grey.shape
-    ratio = LONGER_SIDE / max(height, width)
-    if ratio < 1:
-        size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
-        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-    return grey
+    size = (grey.shape[1], grey.shape[0])
+    frame = ROOTSIFT.frame(size)
+    return grey if frame == size else cv2.resize(grey, frame, interpolation=cv2.INTER_AREA)
+
+
+ROOTSIFT = LocalExtractor(
+    name=f"rootsift-{LONGER_SIDE}-{MAX_FEATURES}-1",  # the last number changes with anything that changes features
+    dim=DIM,
+    longer_side=LONGER_SIDE,
+    extract=extract_rootsift,
+)

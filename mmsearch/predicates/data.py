@@ -42,7 +42,7 @@ def all_of(filters: Iterable[str | Predicate]) -> Predicate | None:
     QueryError
         If a text is not understood.
     """
-    terms = tuple(parse(one) if isinstance(one, str) else one for one in filters)
+    terms = tuple(parse(given) if isinstance(given, str) else given for given in filters)
     return And(terms) if len(terms) > 1 else next(iter(terms), None)
 
 

@@ -76,15 +76,15 @@ class _Reader:
         return terms[0] if len(terms) == 1 else Or(tuple(terms))
 
     def _all_of(self, depth: int) -> Predicate:
-        terms = [self._one(depth)]
+        terms = [self._term(depth)]
         while self._takes(_AND):
-            terms.append(self._one(depth))
+            terms.append(self._term(depth))
         return terms[0] if len(terms) == 1 else And(tuple(terms))
 
-    def _one(self, depth: int) -> Predicate:
+    def _term(self, depth: int) -> Predicate:
         require_depth(depth)
         if self._takes(_NOT):
-            return Not(self._one(depth + 1))
+            return Not(self._term(depth + 1))
         if self._takes(_OPEN):
             tree = self.any_of(depth + 1)
             if not self._takes(_CLOSE):

@@ -5,7 +5,7 @@ picture file as its `bytes` says; or its `path` and `hash` name a file that was 
 says what is wanted:
 
 - `pixels`: those of an image tower, for a `preprocessing`;
-- `features`: local features;
+- `features`: local features, as the named `extractor` finds them;
 - `thumbnail`: a JPEG of at most `side` pixels.
 
 `box` is the part that is meant, or null. The limits are `max_megapixels` and `memory`, the bytes that the process
@@ -25,6 +25,7 @@ import numpy as np
 from mmsearch.errors import PictureError
 from mmsearch.images import decode, decode_grey, part_of_picture, read_indexed
 from mmsearch.images.copies import thumbnail
+from mmsearch.local.extractors import EXTRACTORS
 from mmsearch.processes.child import send
 from mmsearch.records import Preprocessing
 from mmsearch.system import limit_memory, memory_in_use
@@ -70,17 +71,16 @@ def _done(request: dict[str, Any], data: bytes) -> Answer:
     if box is not None:
         data = part_of_picture(data, box, max_megapixels=limit)
     if request["task"] == "features":
-        return _features(data, limit)
+        return _features(data, request["extractor"], limit)
     fields = request["preprocessing"]
     wanted = Preprocessing(**{**fields, "size": tuple(fields["size"])})
     return {}, decode(data, wanted, max_megapixels=limit).pixels.tobytes()
 
 
-def _features(data: bytes, max_megapixels: float) -> Answer:
-    from mmsearch.local.sift import DIM, LONGER_SIDE, extract_rootsift
-
-    picture = decode_grey(data, longer_side=LONGER_SIDE, max_megapixels=max_megapixels)
-    features = extract_rootsift(picture.pixels, original_size=(picture.width, picture.height))
+def _features(data: bytes, name: str, max_megapixels: float) -> Answer:
+    extractor = EXTRACTORS[name]
+    picture = decode_grey(data, longer_side=extractor.longer_side, max_megapixels=max_megapixels)
+    features = extractor.extract(picture.pixels, original_size=(picture.width, picture.height))
     arrays = features.positions, features.scales, features.angles, features.descriptors
-    facts = {"n": len(features), "dim": DIM, "size": features.size, "original_size": features.original_size}
+    facts = {"n": len(features), "size": features.size, "original_size": features.original_size}
     return facts, b"".join(np.ascontiguousarray(array, dtype=np.float32).tobytes() for array in arrays)

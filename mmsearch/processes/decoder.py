@@ -20,6 +20,7 @@ import numpy as np
 from mmsearch.errors import EncoderError, PictureError
 from mmsearch.images.copies import Thumbnail
 from mmsearch.images.limits import memory_for
+from mmsearch.local.base import LocalExtractor
 from mmsearch.processes.process import Ending, Message, WorkerProcess, command_of, not_started
 from mmsearch.records import MAX_MEGAPIXELS, Box, LocalFeatures, Pixels, Preprocessing
 
@@ -100,14 +101,16 @@ class PictureDecoder:
         _, values = self._answer(source, request, box, limits)
         return np.frombuffer(values, np.uint8).reshape(*preprocessing.size, 3)
 
-    def local_features(self, source: Source, *, box: Box | None = None, limits: Limits = Limits()) -> LocalFeatures:
+    def local_features(
+        self, source: Source, extractor: LocalExtractor, *, box: Box | None = None, limits: Limits = Limits()
+    ) -> LocalFeatures:
         """Return the local features of a picture, or of a part of it; errors as for `pixels`."""
-        facts, values = self._answer(source, {"task": "features"}, box, limits)
+        facts, values = self._answer(source, {"task": "features", "extractor": extractor.name}, box, limits)
         n = facts["n"]
         columns = np.frombuffer(values, np.float32)
         positions, scales, angles, descriptors = np.split(columns, [2 * n, 3 * n, 4 * n])
         sizes = tuple(facts["size"]), tuple(facts["original_size"])
-        return LocalFeatures(positions.reshape(n, 2), scales, angles, descriptors.reshape(n, facts["dim"]), *sizes)
+        return LocalFeatures(positions.reshape(n, 2), scales, angles, descriptors.reshape(n, extractor.dim), *sizes)
 
     def thumbnail(self, source: Source, side: int, *, limits: Limits = Limits()) -> Thumbnail:
         """Return a JPEG of a picture whose longer side has at most `side` pixels; errors as for `pixels`."""

@@ -16,7 +16,6 @@ from mmsearch.errors import LibraryDamagedError, PictureError, QueryError
 from mmsearch.query.feedback import rocchio
 from mmsearch.records import Example, FileLook, ImageRecord, Matrix, Modality, PictureBytes, Query, Term
 from mmsearch.store.folder import Store
-from mmsearch.store.query_cache import QUERIES, RememberedQueries, is_remembering
 from mmsearch.vectors import as_stored, l2_normalize
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ class TermEncoder:
     ) -> None:
         self.store = store
         self._encoder, self._decoder = encoder, decoder
-        self.remembered = RememberedQueries(store.folder / QUERIES, str(store.setting("fingerprint")), store.dim)
+        self.remembered = store.remembered
 
     def encode(self, queries: Sequence[Query]) -> list[EncodedQuery]:
         """Return every query as one vector; the texts of all go through the encoder together.
@@ -136,7 +135,7 @@ class TermEncoder:
 
     def text_vectors(self, texts: Sequence[str]) -> list[Matrix]:
         """Return a unit vector (dim,) for each text, remembered ones without the encoder."""
-        is_kept = is_remembering(self.store)
+        is_kept = self.remembered.is_wanted
         known = {text: self.remembered.get(text) if is_kept else None for text in texts}
         missing = [text for text, vector in known.items() if vector is None]
         if missing:

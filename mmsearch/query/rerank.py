@@ -20,8 +20,8 @@ from mmsearch.bow.inverted_file import InvertedFile
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
 from mmsearch.errors import PictureError, QueryError
 from mmsearch.images.copies import corner_of
+from mmsearch.local.extractors import EXTRACTORS
 from mmsearch.local.geometry import verify
-from mmsearch.local.sift import LONGER_SIDE
 from mmsearch.processes.decoder import PictureDecoder
 from mmsearch.query.encode import limits_of, named, read_example
 from mmsearch.records import (
@@ -31,11 +31,11 @@ from mmsearch.records import (
     LocalMatches,
     Matrix,
     Term,
+    Unusable,
     Verification,
 )
 from mmsearch.store.folder import Store
 from mmsearch.store.where import Condition
-from mmsearch.store.words import load_words, words_state
 from mmsearch.vectors import stored_cosines, top_k
 
 SHORTLIST = 100
@@ -79,11 +79,13 @@ class LocalStage:
 
     def __init__(self, vocabulary: Vocabulary, inverted: InvertedFile) -> None:
         self.vocabulary, self.inverted = vocabulary, inverted
+        self.extractor = EXTRACTORS[vocabulary.extractor]
 
-    def query(self, features: LocalFeatures) -> LocalQuery | str:
+    def query(self, features: LocalFeatures) -> LocalQuery | Unusable:
         """Return the features of an example picture as words, or why they cannot say anything."""
         if len(features) < MIN_FEATURES:
-            return f"the example has {len(features)} local features, at least {MIN_FEATURES} are needed"
+            needed = f"at least {MIN_FEATURES} are needed"
+            return Unusable(f"the example has {len(features)} local features, {needed}")
         return LocalQuery(features, self.vocabulary.quantise(features, N_WORDS))
 
     def scores(self, query: LocalQuery) -> Matrix:
@@ -126,12 +128,13 @@ class LocalStage:
         matches = self.inverted.matches(query.words, [image.image_id for image in images])
         for image, own in zip(images, matches, strict=True):
             size = (image.width, image.height)
-            seen = verify(features, own, _frame(size))
+            frame = self.extractor.frame(size)
+            seen = verify(features, own, frame)
             found[image.image_id] = LocalEvidence(
                 score=scores.get(image.image_id, 0.0),
-                inliers=_pairs_in_originals(seen, query, own, size),
+                inliers=_pairs_in_originals(seen, query, own, frame, size),
                 is_verified=seen.is_accepted,
-                homography=_in_originals(seen, query, size),
+                homography=_in_originals(seen, query, frame, size),
                 reason=seen.reason,
                 is_mark=seen.is_mark,
             )
@@ -154,7 +157,7 @@ class LocalReader:
     def __init__(self, store: Store, decoder: Callable[[], PictureDecoder]) -> None:
         self.store = store
         self._decoder = decoder
-        self._stage: LocalStage | str = ""
+        self._stage: LocalStage | Unusable = Unusable("")
         self._state: tuple[object, ...] = ()
 
     def query(self, example: Term, *, is_demanded: bool) -> tuple[LocalQuery | None, str]:
@@ -167,25 +170,25 @@ class LocalReader:
         PictureError
             If the example cannot be read.
         """
-        stage: LocalStage | str = "local features need OpenCV: `pip install 'mmsearch[local]'`"
+        stage: LocalStage | Unusable = Unusable("local features need OpenCV: `pip install 'mmsearch[local]'`")
         if find_spec("cv2") is not None:
             stage = self._current()
-        if isinstance(stage, str):
+        if isinstance(stage, Unusable):
             if is_demanded:
-                raise QueryError(stage)
+                raise QueryError(stage.reason)
             return None, ""
         source, name = read_example(self.store, example)
         limits = limits_of(self.store, example)
         try:
             with named(name):
-                features = self._decoder().local_features(source, box=example.box, limits=limits)
+                features = self._decoder().local_features(source, stage.extractor, box=example.box, limits=limits)
         except PictureError as error:
             if isinstance(example.value, int) and not is_demanded:  # its vector can be asked without its file
                 return None, f"{error}: the local stage abstains"
             raise
         query = stage.query(features)
-        if isinstance(query, str):
-            return None, f"{query}: the local stage abstains"
+        if isinstance(query, Unusable):
+            return None, f"{query.reason}: the local stage abstains"
         if example.box is not None:
             return replace(query, corner=corner_of(example.box)), ""
         digest = sha256(source).digest() if isinstance(source, bytes) else source.content_hash
@@ -197,8 +200,8 @@ class LocalReader:
         Those that the example is, by their ids in `itself`, are among them however many copies share their score.
         """
         stage = self._current()
-        if isinstance(stage, str):  # it was there when the example was read
-            raise QueryError(stage)
+        if isinstance(stage, Unusable):  # it was there when the example was read
+            raise QueryError(stage.reason)
         scores = stage.scores(query)
         wanted = max(k, N_VERIFIED)
         n = wanted
@@ -220,7 +223,7 @@ class LocalReader:
     ) -> list[Ranked]:
         """Return a shortlist (cosine, picture) and the best by visual words in their final order, with cosines."""
         stage = self._current()
-        if isinstance(stage, str):
+        if isinstance(stage, Unusable):
             return [(score, image, None) for score, image in found]
         scores = stage.scores(query)
         cosines = {image.image_id: score for score, image in found}
@@ -237,13 +240,13 @@ class LocalReader:
         order = final_order(cosines, counted, evidence)
         return [(cosines[i], image_of[i], evidence[i]) for i in order]
 
-    def _current(self) -> LocalStage | str:
+    def _current(self) -> LocalStage | Unusable:
         """Return the stage over the words of the library's present state, or why there is none."""
         with self.store.reading():
-            state = words_state(self.store)
+            state = self.store.words.state()
             if state != self._state:
-                words = load_words(self.store)
-                self._stage = words if isinstance(words, str) else LocalStage(words.vocabulary, words.inverted)
+                words = self.store.words.load()
+                self._stage = words if isinstance(words, Unusable) else LocalStage(words.vocabulary, words.inverted)
                 self._state = state
         return self._stage
 
@@ -296,7 +299,7 @@ def final_order(cosines: Scores, scores: Scores, evidence: dict[int, LocalEviden
 
 
 def _pairs_in_originals(
-    seen: Verification, query: LocalQuery, matches: LocalMatches, size: tuple[int, int]
+    seen: Verification, query: LocalQuery, matches: LocalMatches, frame: tuple[int, int], size: tuple[int, int]
 ) -> tuple[tuple[float, float, float, float], ...]:
     """Return where the inliers are in the upright originals of the example and of the picture."""
     if not len(seen.inliers):
@@ -305,20 +308,20 @@ def _pairs_in_originals(
     here = features.to_original(features.positions[seen.inliers[:, 0]]) + np.asarray(query.corner, np.float32)
     place = {feature: row for row, feature in enumerate(matches.features.tolist())}
     there = matches.positions[[place[feature] for feature in seen.inliers[:, 1].tolist()]]
-    zoom = np.divide(size, _frame(size))
+    zoom = np.divide(size, frame)
     moved = (there + 0.5) * zoom - 0.5
     return tuple((float(a), float(b), float(c), float(d)) for (a, b), (c, d) in zip(here, moved, strict=True))
 
 
 def _in_originals(
-    seen: Verification, query: LocalQuery, size: tuple[int, int]
+    seen: Verification, query: LocalQuery, frame: tuple[int, int], size: tuple[int, int]
 ) -> tuple[tuple[float, ...], ...] | None:
     """Return the homography between the frames as one between the upright originals."""
     if seen.homography is None:
         return None
     here = _from_original(query.features.size, query.features.original_size)
     here[:, 2] -= here[:, :2] @ np.asarray(query.corner)  # an affine matrix: its last row stays
-    there = _from_original(_frame(size), size)
+    there = _from_original(frame, size)
     moved = np.linalg.inv(there) @ seen.homography @ here
     return tuple(tuple(float(value) for value in row) for row in moved / moved[2, 2])
 
@@ -327,9 +330,3 @@ def _from_original(frame: tuple[int, int], original: tuple[int, int]) -> NDArray
     """Return the matrix that takes pixels of an original to those of its frame; pixels are counted at centres."""
     x, y = frame[0] / original[0], frame[1] / original[1]
     return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
-
-
-def _frame(size: tuple[int, int]) -> tuple[int, int]:
-    """Return the (width, height) at which a picture is looked at for its local features."""
-    ratio = min(1.0, LONGER_SIDE / max(size))
-    return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))

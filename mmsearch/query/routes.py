@@ -15,10 +15,9 @@ import numpy as np
 from mmsearch.indexes.base import Rows, VectorIndex, leave_out
 from mmsearch.indexes.exact import ExactIndex, merge
 from mmsearch.indexes.plans import EXACT, Plan
-from mmsearch.records import Cosines, Matrix, Modality
+from mmsearch.records import Cosines, Matrix, Modality, Unusable
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import PublishedGraph, graph_facts, load_graph, plans_in_use
-from mmsearch.store.publish import manifest_state
+from mmsearch.store.graph import PublishedGraph, plans_in_use
 from mmsearch.store.where import Condition
 
 _FEW = 1000  # pictures that pass a filter are scanned exactly, whatever their share
@@ -62,11 +61,11 @@ class Neighbours:
     def refresh(self) -> None:
         """Bring vectors, plans and graph up to the library's present state; inside `reading()`."""
         revision, look = self.store.revision, self.store.vectors_look()
-        state = revision, manifest_state(self.store.files), look
+        state = revision, self.store.graph.state(), look
         if state == self._state:
             return
         matrix, dead = self.store.matrix(), self.store.dead_rows()
-        epoch, facts = self.store.epoch, graph_facts(self.store)
+        epoch, facts = self.store.epoch, self.store.graph.facts()
         # What is known of rows that somebody else than a writer has touched may be of others than lie there now.
         is_touched = revision == self._state[0] and look != self._state[2]
         if epoch != self._epoch or is_touched or len(matrix) < self._exact.n_rows:
@@ -153,8 +152,8 @@ class Neighbours:
         if not self._use_graph or plan is None or plan.index == EXACT or self._is_unusable:
             return None
         if self._published is None:
-            loaded = load_graph(self.store)
-            if isinstance(loaded, str):
+            loaded = self.store.graph.load()
+            if isinstance(loaded, Unusable):
                 self._is_unusable = True
                 return None
             self._published = loaded

@@ -49,6 +49,7 @@ class Libraries:
         if getattr(self._mine, "made", None) != made:
             with self._lock:
                 self._release(getattr(self._mine, "library", None))
+                self._mine.library = self._mine.made = None  # should there be none to open now
                 self._mine.library = self._sibling(made)
             self._mine.made = made
         library: Library = self._mine.library

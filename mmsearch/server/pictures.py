@@ -35,8 +35,8 @@ from mmsearch.store.facets import Facet
 
 router = APIRouter()
 _PROBLEMS = responses(400, 401, 403, 422, 503)
-_ONE = _PROBLEMS | responses(404)
-_FILE = _ONE | responses(410)
+_BY_ID = _PROBLEMS | responses(404)
+_FILE = _BY_ID | responses(410)
 _MEDIA_TYPES = {"HEIF": "image/heic"}
 Id = Annotated[int, Path(ge=1, le=LARGEST_ID, description="The `id` of a hit.")]
 WhereParameter = Annotated[list[str], Query(max_length=20, description=WHERE)]
@@ -59,7 +59,7 @@ async def list_pictures(
     return answer(body)
 
 
-@router.get("/pictures/{id}", response_model=Picture, responses=_ONE)
+@router.get("/pictures/{id}", response_model=Picture, responses=_BY_ID)
 async def describe_picture(request: Request, id: Id) -> Response:
     """Return what is known of a picture."""
     image = await services(request).pictures.run(lambda library: library.picture(id))
@@ -77,14 +77,15 @@ async def show_thumbnail(
     side: Annotated[Side, Query(description="Pixels that the longer side has at most.")] = Side.usual,
 ) -> Response:
     """Return a small JPEG of a picture: upright, and without what the file says of place and time."""
-    found = await _found(request, id)
-    if found is None:
+    original = await _original(request, id)
+    if original is None:
         return _gone(id)
-    headers = {"etag": f'"{found[1].hex()[:32]}-{side}"', "cache-control": "private, no-cache"}
+    image, content_hash = original
+    headers = {"etag": f'"{content_hash.hex()[:32]}-{side}"', "cache-control": "private, no-cache"}
     if request.headers.get("if-none-match") == headers["etag"]:
         return Response(status_code=304, headers=headers)
     try:
-        jpeg = await request.app.state.thumbnails.get(*found, side)
+        jpeg = await request.app.state.thumbnails.get(image, content_hash, side)
     except PictureError as error:
         return _unreadable(error)
     return Response(jpeg, media_type="image/jpeg", headers=headers)
@@ -93,20 +94,21 @@ async def show_thumbnail(
 @router.get("/pictures/{id}/file", response_class=Response, responses=_FILE | {200: {"content": {"image/*": {}}}})
 async def show_file(request: Request, id: Id) -> Response:
     """Return the original file of a picture, if it still is what was indexed."""
-    found = await _found(request, id)
-    if found is None:
+    original = await _original(request, id)
+    if original is None:
         return _gone(id)
+    image, content_hash = original
     try:
-        file = await services(request).pictures.run(lambda _: opened_original(*found))
+        file = await services(request).pictures.run(lambda _: opened_original(image, content_hash))
     except PictureError as error:
         return _unreadable(error)
     headers = {
-        "content-disposition": f"inline; filename*=UTF-8''{_quoted_name(found[0])}",
-        "content-length": str(found[0].size_bytes),
+        "content-disposition": f"inline; filename*=UTF-8''{_quoted_name(image)}",
+        "content-length": str(image.size_bytes),
         "content-security-policy": "default-src 'none'; sandbox",
         "cache-control": "private, no-cache",
     }
-    media_type = _MEDIA_TYPES.get(found[0].format, f"image/{found[0].format.lower()}")
+    media_type = _MEDIA_TYPES.get(image.format, f"image/{image.format.lower()}")
     return StreamingResponse(
         blocks(file), media_type=media_type, headers=headers, background=BackgroundTask(file.close)
     )
@@ -118,10 +120,10 @@ async def count_pictures(request: Request, where: WhereParameter = []) -> Respon
 
     Every class has the filters that give it, to be added to a search.
     """
-    found = await services(request).pictures.run(lambda library: library.facets(where))
+    facets = await services(request).pictures.run(lambda library: library.facets(where))
     body: FacetAnswer = {
-        "n": found.n, "folders": _counts(found.folders), "years": _counts(found.years),
-        "sizes": _counts(found.sizes), "formats": _counts(found.formats),
+        "n": facets.n, "folders": _counts(facets.folders), "years": _counts(facets.years),
+        "sizes": _counts(facets.sizes), "formats": _counts(facets.formats),
     }  # fmt: skip
     return answer(body)
 
@@ -131,19 +133,19 @@ async def show_status(request: Request) -> Response:
     """Say what is in the library, and how far another process is that indexes now; cheap enough to poll."""
 
     def work(library: Library) -> tuple[LibraryStatus, bool, int]:
-        found = library.status()
-        has_words = found.dim > 0 and library.encoder().has_words
-        return found, has_words, library.reader().revision
+        status = library.status()
+        has_words = status.dim > 0 and library.encoder().has_words
+        return status, has_words, library.reader().revision
 
     server = services(request)
-    found, has_words, revision = await server.pictures.run(work)
-    server.metrics.pictures.set(found.n_images)
-    progress = found.progress
+    status, has_words, revision = await server.pictures.run(work)
+    server.metrics.pictures.set(status.n_images)
+    progress = status.progress
     body: StatusAnswer = {
-        "version": __version__, "model": found.model, "has_words": has_words, "has_local": found.local is not None,
-        "dim": found.dim, "n_pictures": found.n_images, "n_bad": len(found.bad), "n_in_graph": found.n_in_graph,
-        "size_bytes": found.size_bytes, "revision": revision,
-        "indexing": None if progress is None else vars(progress),  # type: ignore[typeddict-item]
+        "version": __version__, "model": status.model, "has_words": has_words,
+        "has_local": status.local is not None, "dim": status.dim, "n_pictures": status.n_images,
+        "n_bad": len(status.bad), "n_in_graph": status.n_in_graph, "size_bytes": status.size_bytes,
+        "revision": revision, "indexing": None if progress is None else vars(progress),  # type: ignore[typeddict-item]
     }  # fmt: skip
     return answer(body)
 
@@ -157,7 +159,7 @@ async def show_metrics(request: Request) -> Response:
     return Response(server.metrics.text(), headers={"content-type": metrics.MEDIA_TYPE})
 
 
-async def _found(request: Request, image_id: int) -> tuple[ImageRecord, bytes] | None:
+async def _original(request: Request, image_id: int) -> tuple[ImageRecord, bytes] | None:
     return await services(request).pictures.run(lambda library: library.reader().original(image_id))
 
 
@@ -169,8 +171,8 @@ def _unreadable(error: PictureError) -> Response:
     return problem(410, str(error), kind="picture", code=error.code)
 
 
-def _counts(found: tuple[Facet, ...]) -> list[FacetCount]:
-    return [{"label": one.label, "where": list(one.where), "n": one.n} for one in found]
+def _counts(facets: tuple[Facet, ...]) -> list[FacetCount]:
+    return [{"label": facet.label, "where": list(facet.where), "n": facet.n} for facet in facets]
 
 
 def _quoted_name(image: ImageRecord) -> str:

@@ -393,18 +393,18 @@ def local_json(local: LocalEvidence, *, explain: bool) -> LocalScore:
     }  # fmt: skip
 
 
-def classify_json(found: list[Classification]) -> ClassifyAnswer:
+def classify_json(classifications: list[Classification]) -> ClassifyAnswer:
     """Return the answer to a classification."""
     pictures: list[Labelled] = [
         {
-            "picture": one.path,
+            "picture": picture.path,
             "labels": [
                 {"label": label.label, "probability": label.probability, "cosine": label.score}
-                for label in one.predictions
+                for label in picture.predictions
             ],
-            "error": one.error,
+            "error": picture.error,
         }
-        for one in found
+        for picture in classifications
     ]
     return {"pictures": pictures}
 
@@ -413,9 +413,9 @@ def request_schemas() -> dict[str, Any]:
     """Return the JSON schemas that endpoints refer to by name."""
     from pydantic import TypeAdapter
 
-    _, found = models_json_schema(
+    _, described = models_json_schema(
         [(SearchRequest, "validation"), (ClassifyRequest, "validation")],
         ref_template="#/components/schemas/{model}",
     )
-    schemas: dict[str, Any] = found["$defs"]
+    schemas: dict[str, Any] = described["$defs"]
     return schemas | {"Problem": TypeAdapter(Problem).json_schema()}

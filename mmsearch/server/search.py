@@ -35,7 +35,7 @@ async def search(request: Request) -> Response:
     query = Query(
         text=None if asked.text is None else Term(asked.text, asked.text_weight),
         images=terms_of(asked.pictures, uploads),
-        exclude=[Term(one.text, one.weight) for one in asked.exclude],
+        exclude=[Term(term.text, term.weight) for term in asked.exclude],
         where=asked.filters(),
         relevant=asked.relevant,
         irrelevant=asked.irrelevant,

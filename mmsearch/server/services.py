@@ -79,8 +79,8 @@ class Services:
 
 def services(request: Request) -> Services:
     """Return the services of the server that a request came to."""
-    found: Services = request.app.state.services
-    return found
+    held: Services = request.app.state.services
+    return held
 
 
 async def unless_left(request: Request, answering: Coroutine[Any, Any, T]) -> T:

@@ -242,11 +242,11 @@ class Catalog:
 
     def meta(self, key: str) -> Any:
         """Return one setting, or None."""
-        found = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        if found is None:
+        row = self.db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        if row is None:
             return None
         try:
-            return json.loads(found[0])
+            return json.loads(row[0])
         except (TypeError, ValueError) as error:
             raise LibraryDamagedError(
                 f"{self.path}: the setting {key!r} is not JSON; restore the file, or index again"
@@ -271,14 +271,14 @@ class Catalog:
 
     def _images_in(self, column: str, keys: Sequence[int], condition: str, parameters: Sequence[Any]
                    ) -> list[ImageRecord]:  # fmt: skip
-        found = []
+        images = []
         for start in range(0, len(keys), _CHUNK):
             chunk = [int(key) for key in keys[start : start + _CHUNK] if abs(int(key)) < 1 << 63]  # as SQLite holds
             marks = ",".join("?" * len(chunk))
             sql = f"SELECT {_COLUMNS} FROM image WHERE {column} IN ({marks})"
             sql += f" AND ({condition})" if condition else ""
-            found += [record_of(values) for values in self.db.execute(sql, [*chunk, *parameters])]
-        return found
+            images += [record_of(values) for values in self.db.execute(sql, [*chunk, *parameters])]
+        return images
 
     def rows_where(self, condition: str, parameters: Sequence[Any], limit: int) -> list[int]:
         """Return up to `limit` rows of pictures that pass the SQL condition, possibly repeated."""
@@ -314,13 +314,13 @@ class Catalog:
 
     def image_at(self, path: bytes) -> ImageRecord | None:
         """Return the picture stored under this path, or None."""
-        found = self.db.execute(f"SELECT {_COLUMNS} FROM image WHERE path = ?", (path,)).fetchone()
-        return None if found is None else record_of(found)
+        row = self.db.execute(f"SELECT {_COLUMNS} FROM image WHERE path = ?", (path,)).fetchone()
+        return None if row is None else record_of(row)
 
     def hash_of(self, image_id: int) -> bytes | None:
         """Return the sha256 of the file that a picture was made of, or None if there is no such picture."""
-        found = self.db.execute("SELECT hash FROM image WHERE id = ?", (image_id,)).fetchone()
-        return None if found is None else bytes(found[0])
+        row = self.db.execute("SELECT hash FROM image WHERE id = ?", (image_id,)).fetchone()
+        return None if row is None else bytes(row[0])
 
     def reading_of(self, image_id: int) -> int:
         """Return the number of the way in which a picture was read."""
@@ -342,8 +342,8 @@ class Catalog:
 
     def last_id(self) -> int:
         """Return the highest id ever given to a picture; ids are not used twice."""
-        found = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'image'").fetchone()
-        return int(found[0]) if found else 0
+        row = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'image'").fetchone()
+        return int(row[0]) if row else 0
 
     def known_files(self, root: bytes) -> Iterator[KnownFile]:
         """Yield what is known of every picture at or below `root`."""
@@ -381,11 +381,11 @@ class Catalog:
 
     def checksums(self, rows: Sequence[int]) -> dict[int, int]:
         """Return {row: crc32} of the given rows that hold a vector; given-up ones do not."""
-        found: dict[int, int] = {}
+        checksums: dict[int, int] = {}
         for start in range(0, len(rows), _CHUNK):
             chunk = [int(row) for row in rows[start : start + _CHUNK]]
             marks = ",".join("?" * len(chunk))
-            found.update(
+            checksums.update(
                 self.db.execute(f"SELECT row, crc32 FROM vector WHERE row IN ({marks}) AND {_HOLDS_VECTOR}", chunk)
             )
-        return found
+        return checksums

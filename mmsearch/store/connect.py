@@ -91,7 +91,7 @@ def _is_open_to_us(path: Path) -> bool:
     Who may not write the catalog itself must not: its owner could not write to them.
     """
     is_effective = os.access in os.supports_effective_ids
-    may_write = all(os.access(one, os.W_OK, effective_ids=is_effective) for one in (path, path.parent))
+    may_write = all(os.access(place, os.W_OK, effective_ids=is_effective) for place in (path, path.parent))
     return may_write or all(_beside(path, suffix).exists() for suffix in ("-wal", "-shm"))
 
 

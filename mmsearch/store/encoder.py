@@ -128,11 +128,11 @@ class InstalledEncoder:
             return []
         if is_repair:
             _recover(store)
-        found = self._damage(store)
-        if found and is_repair:
+        problems = self._damage(store)
+        if problems and is_repair:
             store.check()
             shutil.rmtree(_folder_in(store), ignore_errors=True)
-        return found
+        return problems
 
     def _bring_whole(self, store: Store, notify: Notify) -> None:
         """Install the encoder if it is missing or damaged, and let the catalog know its files.

@@ -8,16 +8,16 @@ missing is never given up by opening a library: it is named, and the rest answer
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 
 from mmsearch.errors import LibraryDamagedError, LibraryLostError, LibraryNotFoundError
 from mmsearch.file_array import HalfRows
-from mmsearch.records import MAX_MEGAPIXELS
+from mmsearch.records import MAX_MEGAPIXELS, Unusable
 from mmsearch.store.catalog import CATALOG, Catalog
 from mmsearch.store.changes import Changes, apply_changes
 from mmsearch.store.history import history_problem, sidecar_problem, with_moment
@@ -27,6 +27,9 @@ from mmsearch.store.pictures import Pictures
 from mmsearch.store.place import holds_pictures, is_library
 from mmsearch.store.private import close_to_others
 from mmsearch.store.publish import (
+    Kind,
+    S,
+    Sidecar,
     load_matching,
     publish,
     remove_unnamed,
@@ -34,9 +37,14 @@ from mmsearch.store.publish import (
     storage_errors,
     sync,
 )
+from mmsearch.store.query_cache import RememberedQueries
 from mmsearch.store.rows import append_vectors, give_up_digest, renumber
 from mmsearch.store.sqlite_errors import sqlite_errors
 from mmsearch.system import shown_path, sync_folder
+
+if TYPE_CHECKING:
+    from mmsearch.store.graph import LibraryGraph
+    from mmsearch.store.words import LibraryWords
 
 T = TypeVar("T")
 _MAX_MEGAPIXELS = "max_megapixels"  # setting
@@ -187,19 +195,19 @@ class Store(Pictures):
             with self.catalog.reading():
                 epoch, before = self.epoch, self.vectors_look()
                 try:
-                    found = read()
+                    answer = read()
                 except LibraryDamagedError as error:
                     problem = error
                 after, is_cut = self.vectors_look(), bool(self.lost_rows())
-            is_found = problem is None and _is_as_before_or_longer(before, after)
-            if is_found and not is_cut:
-                return found
+            is_steady = problem is None and _is_as_before_or_longer(before, after)
+            if is_steady and not is_cut:
+                return answer
             with self.catalog.reading():
                 is_replaced = self.epoch != epoch
             if is_replaced:
                 continue
-            if is_found:
-                return found
+            if is_steady:
+                return answer
             if is_again:
                 raise problem or self._is_written_to(epoch)
             is_again = True
@@ -223,18 +231,28 @@ class Store(Pictures):
         """
         state = self.epoch, self.n_rows, self.vectors_look()
         if self._matrix is None or state != self._matrix_state:
-            matrix = open_rows(self.vectors_path(self.epoch), self.lost_rows().start, self.dim)
+            matrix = self.first_rows(self.lost_rows().start)
             self._refuse_foreign(matrix)
             self._matrix, self._matrix_state = matrix, state
         return self._matrix
+
+    def first_rows(self, n_rows: int) -> HalfRows:
+        """Return the first `n_rows` of the committed vectors, as `matrix` does, compared with nothing.
+
+        Raises
+        ------
+        LibraryDamagedError
+            If there are fewer.
+        """
+        return open_rows(self.vectors_path(self.epoch), n_rows, self.dim)
 
     def _refuse_foreign(self, matrix: HalfRows) -> None:
         """Raise if most of a few rows differ from their checksums: that is another file, and no damage."""
         sample = np.linspace(0, max(0, len(matrix) - 1), min(_N_SAMPLED, len(matrix)), dtype=np.int64)
         rows: list[int] = sample.tolist()
         expected = self.catalog.checksums(rows)
-        found = dict(zip(rows, map(row_checksum, matrix[sample]), strict=True))
-        n_foreign = sum(expected[row] != found[row] for row in rows if row in expected)
+        checksums = dict(zip(rows, map(row_checksum, matrix[sample]), strict=True))
+        n_foreign = sum(expected[row] != checksums[row] for row in rows if row in expected)
         if 2 * n_foreign > len(expected):
             raise LibraryDamagedError(
                 f"{shown_path(self.vectors_path(self.epoch))}: these are not the vectors that the catalog lists; "
@@ -295,27 +313,47 @@ class Store(Pictures):
 
     # -- caches --------------------------------------------------------------------------------------
 
-    def sidecar(self, kind: str) -> dict[str, Any] | str:
+    @property
+    def graph(self) -> LibraryGraph:
+        """The index over the vectors, whatever its kind, with the plans of searches."""
+        from mmsearch.store.graph import LibraryGraph
+
+        return LibraryGraph(self)
+
+    @property
+    def words(self) -> LibraryWords:
+        """The visual words of the pictures."""
+        from mmsearch.store.words import LibraryWords
+
+        return LibraryWords(self)
+
+    @property
+    def remembered(self) -> RememberedQueries:
+        """The vectors of texts that were looked for."""
+        return RememberedQueries(self)
+
+    def sidecar(self, kind: Kind[S]) -> S | Unusable:
         """Return the sidecar of a published cache if it was made from this library, or why not; reads no cache."""
         facts = sidecar_of(self.files, kind)
-        return facts if isinstance(facts, str) else self._foreign(kind, facts) or facts
+        return facts if isinstance(facts, Unusable) else self._foreign(kind, facts) or facts
 
     def load_matching(
         self,
-        kind: str,
-        expected: dict[str, Any],
-        load: Callable[[BinaryIO, dict[str, Any]], T],
+        kind: Kind[S],
+        expected: Mapping[str, object],
+        load: Callable[[BinaryIO, S], T],
         *,
         is_stamp_enough: bool = False,
-    ) -> T | str:
+    ) -> T | Unusable:
         """Load a cache that was made from this library, as `publish.load_matching` does, or say why not."""
         return load_matching(
             self.files, kind, expected, load,
             foreign=lambda facts: self._foreign(kind, facts), is_stamp_enough=is_stamp_enough,
         )  # fmt: skip
 
-    def _foreign(self, kind: str, facts: dict[str, Any]) -> str | None:
-        return sidecar_problem(self.files, self.catalog, kind, facts)
+    def _foreign(self, kind: str, facts: Sidecar) -> Unusable | None:
+        problem = sidecar_problem(self.files, self.catalog, kind, facts)
+        return None if problem is None else Unusable(problem)
 
     def check(self) -> None:
         """Raise LibraryLostError if the library is no longer this writer's."""
@@ -327,7 +365,7 @@ class Store(Pictures):
         kind: str,
         name: str,
         save: Callable[[Path], None],
-        facts: dict[str, Any],
+        facts: Mapping[str, object],
         *,
         replaces: Sequence[str] = (),
     ) -> None:

@@ -7,16 +7,15 @@ and are used only if that is the present one or lies before it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from mmsearch.errors import LibraryError, reason
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.note import HISTORY, Moment, read_note
-from mmsearch.store.publish import sidecar_checksum
+from mmsearch.store.publish import Sidecar, sidecar_checksum
 
-_KEY = "history"  # in sidecars
 _ADOPTED = "adopted"  # setting: checksums of the sidecars from before histories were kept
 
 
@@ -46,17 +45,17 @@ def history_problem(folder: Path, catalog: Catalog) -> str | None:
     )
 
 
-def with_moment(facts: dict[str, Any], catalog: Catalog) -> dict[str, Any]:
+def with_moment(facts: Mapping[str, object], catalog: Catalog) -> dict[str, object]:
     """Return the facts of a sidecar with the state of the library that its cache is made from."""
-    return {**facts, _KEY: catalog.moment()}
+    return {**facts, "history": catalog.moment()}
 
 
-def sidecar_problem(folder: Path, catalog: Catalog, kind: str, facts: dict[str, Any]) -> str | None:
+def sidecar_problem(folder: Path, catalog: Catalog, kind: str, facts: Sidecar) -> str | None:
     """Return why a cache was not made from a state in the history of the catalog, or None if it was."""
     if catalog.moment() is None:
         return None  # of before histories were kept, and not yet migrated
     try:
-        moment = Moment(*facts[_KEY])
+        moment = Moment(*facts["history"])
     except KeyError:
         is_adopted = sidecar_checksum(folder, kind) in (catalog.meta(_ADOPTED) or [])
         return None if is_adopted else f"the {kind} says nothing of the library that it was made for"

@@ -93,10 +93,10 @@ def open_rows(path: Path, n_rows: int, dim: int) -> HalfRows:
     """
     if n_rows == 0:
         return np.zeros((0, dim), dtype=np.float16)
-    found = stored_rows(path, dim)
-    if found < n_rows:
+    n_stored = stored_rows(path, dim)
+    if n_stored < n_rows:
         raise LibraryDamagedError(
-            f"{shown_path(path)}: {found} vectors found, the catalog lists {n_rows}; "
+            f"{shown_path(path)}: {n_stored} vectors found, the catalog lists {n_rows}; "
             "run `mmsearch index` on the folders again to embed the missing ones"
         )
     try:

@@ -11,16 +11,40 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO, Generic, NotRequired, TypedDict, TypeVar
 
 from mmsearch.errors import StorageError, VocabularyError, advice, reason, refuse_shortage
+from mmsearch.records import Unusable
 from mmsearch.system import make_private, shown_path, sync_folder
 
 T = TypeVar("T")
+
+
+class Sidecar(TypedDict):
+    """What every sidecar says of its cache, whatever the kind; some of it older versions did not write down."""
+
+    length: int
+    sha256: str
+    stamp: NotRequired[list[int]]
+    history: NotRequired[tuple[str, int, str]]
+
+
+S = TypeVar("S", bound=Sidecar)
+
+
+class Kind(str, Generic[S]):
+    """What the manifest calls a kind of cache; the type says what its sidecars hold."""
+
+
+class _Entry(TypedDict):
+    name: str
+    sidecar_sha256: str
+
+
 MANIFEST = "manifest.json"
 _CACHE_FILE = re.compile(r"[a-z]+-\d+\.(bin|json)(\.tmp)?|(manifest|history)\.json\.tmp")
 _WORDS = {"words": "visual words", "fresh": "visual words", "centres": "graph of visual words"}  # for people
@@ -76,14 +100,14 @@ def manifest_problem(folder: Path) -> str | None:
     )
 
 
-def _manifest(folder: Path) -> dict[str, Any] | None:
+def _manifest(folder: Path) -> dict[str, _Entry] | None:
     """Return the entries of the manifest, none where it is missing; None if it is not what was written.
 
     OSError passes: who would write another one must not take one that cannot be read for an empty one.
     """
     try:
         data = (folder / MANIFEST).read_bytes()
-        entries = json.loads(data)
+        entries: dict[str, _Entry] = json.loads(data)
         del entries["sha256"]
     except FileNotFoundError:
         return {}
@@ -92,7 +116,7 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
     return entries if _manifest_bytes(entries) == data else None
 
 
-def _readable_manifest(folder: Path) -> dict[str, Any] | None:
+def _readable_manifest(folder: Path) -> dict[str, _Entry] | None:
     """Return the entries of the manifest; None also if it cannot be read."""
     try:
         return _manifest(folder)
@@ -122,7 +146,7 @@ def unreadable(path: Path, error: OSError) -> str:
     return f"{path.name} cannot be read ({reason(error)})"
 
 
-def _manifest_bytes(entries: dict[str, Any]) -> bytes:
+def _manifest_bytes(entries: Mapping[str, _Entry]) -> bytes:
     checksum = sha256(json.dumps(entries).encode()).hexdigest()
     return json.dumps({**entries, "sha256": checksum}, indent=1).encode()
 
@@ -134,13 +158,14 @@ def sidecar_checksums(folder: Path) -> list[str]:
 
 def sidecar_checksum(folder: Path, kind: str) -> str | None:
     """Return the checksum of the sidecar of a cache, as the manifest has it."""
-    checksum = _manifest_entry(folder, kind)[1]
-    return checksum if isinstance(checksum, str) else None
+    entry = _manifest_entry(folder, kind)
+    return None if entry is None else entry["sidecar_sha256"]
 
 
 def current(folder: Path, kind: str) -> str | None:
     """Return the name of the current generation of a cache (`graph`, ...), or None."""
-    return _manifest_entry(folder, kind)[0]
+    entry = _manifest_entry(folder, kind)
+    return None if entry is None else entry["name"]
 
 
 def next_name(folder: Path, kind: str, *, stem: str | None = None) -> str:
@@ -149,24 +174,24 @@ def next_name(folder: Path, kind: str, *, stem: str | None = None) -> str:
     return f"{stem or kind}-{int(generation) + 1 if generation.isdigit() else 1}"
 
 
-def _manifest_entry(folder: Path, kind: str) -> tuple[str | None, object]:
+def _manifest_entry(folder: Path, kind: str) -> _Entry | None:
     """Return the name of the current generation and the checksum of its sidecar."""
-    entry = (_readable_manifest(folder) or {}).get(kind, {})
-    return entry.get("name"), entry.get("sidecar_sha256")
+    return (_readable_manifest(folder) or {}).get(kind)
 
 
-def sidecar_of(folder: Path, kind: str) -> dict[str, Any] | str:
+def sidecar_of(folder: Path, kind: Kind[S]) -> S | Unusable:
     """Return the sidecar of the current generation, or why it cannot be believed; does not read the cache."""
-    name, checksum = _manifest_entry(folder, kind)
-    if name is None:
-        return manifest_problem(folder) or f"{MANIFEST} names no {kind}"
+    entry = _manifest_entry(folder, kind)
+    if entry is None:
+        return Unusable(manifest_problem(folder) or f"{MANIFEST} names no {kind}")
+    path = folder / f"{entry['name']}.json"
     try:
-        data = (folder / f"{name}.json").read_bytes()
+        data = path.read_bytes()
     except OSError as error:
-        return unreadable(folder / f"{name}.json", error)
-    if sha256(data).hexdigest() != checksum:
-        return f"{name}.json differs from its checksum in {MANIFEST}"
-    facts: dict[str, Any] = json.loads(data)
+        return Unusable(unreadable(path, error))
+    if sha256(data).hexdigest() != entry["sidecar_sha256"]:
+        return Unusable(f"{path.name} differs from its checksum in {MANIFEST}")
+    facts: S = json.loads(data)
     return facts
 
 
@@ -175,7 +200,7 @@ def publish(
     kind: str,
     name: str,
     save: Callable[[Path], None],
-    facts: dict[str, Any],
+    facts: Mapping[str, object],
     *,
     replaces: Iterable[str] = (),
     check: Callable[[], None] = lambda: None,
@@ -192,7 +217,7 @@ def publish(
         Stem of both files; letters, digits and `-`.
     save : callable
         Writes the file under the path it is given.
-    facts : dict
+    facts : mapping
         What the file must be, checked by the reader; `length`, `sha256` and `stamp` are added.
     replaces : iterable of str
         Other kinds that are withdrawn at the same moment.
@@ -212,13 +237,12 @@ def publish(
             save(temporary)
             _sync_file(temporary)
             length = temporary.stat().st_size
-            facts = {**facts, "length": length, "sha256": file_sha256(temporary)}
+            sealed = {**facts, "length": length, "sha256": file_sha256(temporary)}
             check()
             os.replace(temporary, target)
-            facts["stamp"] = _stamp(target.stat())
-            sidecar = json.dumps(facts, indent=1).encode()
+            sidecar = json.dumps({**sealed, "stamp": _stamp(target.stat())}, indent=1).encode()
             write_file(folder / f"{name}.json", sidecar)
-            entry = {"name": name, "sidecar_sha256": sha256(sidecar).hexdigest()}
+            entry: _Entry = {"name": name, "sidecar_sha256": sha256(sidecar).hexdigest()}
             entries = {key: old for key, old in (_manifest(folder) or {}).items() if key not in replaces}
             check()
             write_file(folder / MANIFEST, _manifest_bytes({**entries, kind: entry}))
@@ -268,13 +292,13 @@ def remove_unnamed(folder: Path) -> None:
 
 def load_matching(
     folder: Path,
-    kind: str,
-    expected: dict[str, Any],
-    load: Callable[[BinaryIO, dict[str, Any]], T],
+    kind: Kind[S],
+    expected: Mapping[str, object],
+    load: Callable[[BinaryIO, S], T],
     *,
-    foreign: Callable[[dict[str, Any]], str | None] = lambda facts: None,
+    foreign: Callable[[Sidecar], Unusable | None] = lambda facts: None,
     is_stamp_enough: bool = False,
-) -> T | str:
+) -> T | Unusable:
     """Return what `load` makes of the current file of a cache that is exactly what was published, or why it is not.
 
     The file is opened once, so what was compared with its checksum is what is loaded, whatever a writer puts in its
@@ -284,9 +308,9 @@ def load_matching(
     ----------
     folder : Path
         The library.
-    kind : str
+    kind : Kind
         Key in the manifest.
-    expected : dict
+    expected : mapping
         What its sidecar must say.
     load : callable
         Given the file, open at its start, and the sidecar. VocabularyError and OSError are reasons.
@@ -303,45 +327,47 @@ def load_matching(
     while True:
         before = manifest_state(folder)
         facts = sidecar_of(folder, kind)
-        problem = facts if isinstance(facts, str) else foreign(facts)
-        found: T | str
-        if problem is not None or isinstance(facts, str):
-            found = str(problem)
+        loaded: T | Unusable
+        if isinstance(facts, Unusable):
+            loaded = facts
+        elif problem := foreign(facts):
+            loaded = problem
         else:
             path = folder / f"{current(folder, kind)}.bin"
-            found = _load_named(path, expected, load, facts, is_stamp_enough=is_stamp_enough)
-        if not isinstance(found, str) or manifest_state(folder) == before:
-            return found
+            loaded = _load_named(path, expected, load, facts, is_stamp_enough=is_stamp_enough)
+        if not isinstance(loaded, Unusable) or manifest_state(folder) == before:
+            return loaded
         # A writer published meanwhile, so that files of two states may have met.
 
 
 def _load_named(
     path: Path,
-    expected: dict[str, Any],
-    load: Callable[[BinaryIO, dict[str, Any]], T],
-    facts: dict[str, Any],
+    expected: Mapping[str, object],
+    load: Callable[[BinaryIO, S], T],
+    facts: S,
     *,
     is_stamp_enough: bool,
-) -> T | str:
+) -> T | Unusable:
     """Return what `load` makes of a file that its sidecar describes, or why the two do not fit."""
+    said: Mapping[str, object] = facts
     for key, value in expected.items():
-        if facts.get(key) != value:
-            return f"{path.stem}.json says {key} {facts.get(key)}, expected {value}"
+        if said.get(key) != value:
+            return Unusable(f"{path.stem}.json says {key} {said.get(key)}, expected {value}")
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             if status.st_size != facts["length"]:
-                return f"{path.name} has {status.st_size} bytes, its sidecar says {facts['length']}"
+                return Unusable(f"{path.name} has {status.st_size} bytes, its sidecar says {facts['length']}")
             is_untouched = is_stamp_enough and _stamp(status) == facts.get("stamp")
             if not is_untouched and file_digest(file, "sha256").hexdigest() != facts["sha256"]:
-                return f"{path.name} differs from its checksum"
+                return Unusable(f"{path.name} differs from its checksum")
             file.seek(0)
             loaded = load(file, facts)
             after = os.fstat(file.fileno())
             if (after.st_size, after.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
-                return f"{path.name} was written to or cut while it was read"
+                return Unusable(f"{path.name} was written to or cut while it was read")
             return loaded
     except VocabularyError as error:
-        return str(error)
+        return Unusable(str(error))
     except OSError as error:
-        return unreadable(path, error)
+        return Unusable(unreadable(path, error))

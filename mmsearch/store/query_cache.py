@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,50 +24,58 @@ QUERIES = "queries.sqlite"
 _IS_REMEMBERING = "remembers_queries"  # setting
 
 
-def is_remembering(store: Store) -> bool:
-    """Return whether a library remembers queries; it does unless it was told not to."""
-    return store.setting(_IS_REMEMBERING) is not False
-
-
-def keep_remembering(store: Store, wanted: bool | None) -> None:
-    """Keep whether a library remembers queries, if that is said; forget all if not. The caller is the writer."""
-    if wanted is not None and wanted != is_remembering(store):
-        store.keep({_IS_REMEMBERING: wanted})
-    if wanted is False:
-        forget_queries(store.files)
-
-
-def n_remembered(folder: Path) -> int:
-    """Return how many queries are remembered in the folder of a library."""
-    if not (folder / QUERIES).is_file():
-        return 0
-    try:
-        with closing(sqlite3.connect(folder / QUERIES, timeout=1.0)) as db:
-            return int(db.execute("SELECT count(*) FROM query").fetchone()[0])
-    except sqlite3.Error:
-        return 0
-
-
-def forget_queries(folder: Path) -> int:
-    """Forget all queries, and return how many there were.
-
-    Raises
-    ------
-    StorageError
-        If the file cannot be removed.
-    """
-    n = n_remembered(folder)
-    with storage_errors(folder / QUERIES, "that queries are forgotten"):
-        for suffix in ("", "-journal"):
-            (folder / f"{QUERIES}{suffix}").unlink(missing_ok=True)
-    return n
-
-
 class RememberedQueries:
-    """Vectors of texts already encoded, under the fingerprint of the encoder."""
+    """Vectors of texts already encoded for one open library, under the fingerprint of its encoder.
 
-    def __init__(self, path: Path, fingerprint: str, dim: int) -> None:
-        self._path, self._fingerprint, self._dim = path, fingerprint, dim
+    Parameters
+    ----------
+    store : Store
+        Opened for reading; by its writer for `keep`.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._path = store.files / QUERIES
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the library remembers queries; it does unless it was told not to."""
+        return self._store.setting(_IS_REMEMBERING) is not False
+
+    def keep(self, wanted: bool | None) -> None:
+        """Keep whether queries are remembered, if that is said; forget all if not. The caller is the writer."""
+        if wanted is not None and wanted != self.is_wanted:
+            self._store.keep({_IS_REMEMBERING: wanted})
+        if wanted is False:
+            self.forget()
+
+    def __len__(self) -> int:
+        """Return how many queries are remembered."""
+        if not self._path.is_file():
+            return 0
+        try:
+            with closing(sqlite3.connect(self._path, timeout=1.0)) as db:
+                return int(db.execute("SELECT count(*) FROM query").fetchone()[0])
+        except sqlite3.Error:
+            return 0
+
+    def forget(self) -> int:
+        """Forget all queries, and return how many there were.
+
+        Raises
+        ------
+        StorageError
+            If the file cannot be removed.
+        """
+        n = len(self)
+        with storage_errors(self._path, "that queries are forgotten"):
+            for path in (self._path, self._path.with_name(f"{QUERIES}-journal")):
+                path.unlink(missing_ok=True)
+        return n
+
+    @property
+    def _fingerprint(self) -> str:
+        return str(self._store.setting("fingerprint"))
 
     def _connect(self) -> sqlite3.Connection:
         with suppress(OSError):
@@ -86,12 +93,12 @@ class RememberedQueries:
         sql = "SELECT vector FROM query WHERE fingerprint = ? AND text = ?"
         try:
             with closing(self._connect()) as db:
-                found = db.execute(sql, (self._fingerprint, _key(text))).fetchone()
+                row = db.execute(sql, (self._fingerprint, _key(text))).fetchone()
         except sqlite3.Error:
             return None
-        if found is None or not isinstance(found[0], bytes) or len(found[0]) != 4 * self._dim:
+        if row is None or not isinstance(row[0], bytes) or len(row[0]) != 4 * self._store.dim:
             return None
-        vector = np.frombuffer(found[0], dtype=np.float32)
+        vector = np.frombuffer(row[0], dtype=np.float32)
         # A changed byte must not change an answer.
         return vector if abs(float(vector @ vector) - 1) < 1e-3 else None
 

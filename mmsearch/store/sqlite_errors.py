@@ -59,10 +59,10 @@ def refusal(path: Path, error: sqlite3.Error) -> OSError | None:
     code = _CAUSES.get(_code(error))
     if code is None:
         return None
-    found = _refused(path) if code != errno.ENOSPC else None
-    if code and found is not None and found.errno == errno.ENOENT:
-        found = None  # one that is being made
-    return found or OSError(code, os.strerror(code) if code else "it does not say why")
+    refused = _refused(path) if code != errno.ENOSPC else None
+    if code and refused is not None and refused.errno == errno.ENOENT:
+        refused = None  # one that is being made
+    return refused or OSError(code, os.strerror(code) if code else "it does not say why")
 
 
 def _refused(path: Path) -> OSError | None:

@@ -8,36 +8,34 @@ from pathlib import Path
 
 from mmsearch.records import READING, LibraryStatus
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import graph_facts, plan_json, plans_in_use, settings_of
+from mmsearch.store.graph import plan_json, plans_in_use
 from mmsearch.store.private import open_to_others
 from mmsearch.store.progress import read_progress
-from mmsearch.store.query_cache import is_remembering, n_remembered
-from mmsearch.store.words import words_facts
 
 
 def library_status(store: Store) -> LibraryStatus:
     """Return what is in a library; reads its catalog and the sidecars of its caches."""
-    with store.catalog.reading():
-        facts, settings = graph_facts(store), settings_of(store)
+    with store.reading():
+        facts, settings = store.graph.facts(), store.graph.settings
         n_dead = store.n_dead
         plans = plans_in_use(facts, store.n_rows - n_dead) if facts else {}
         return LibraryStatus(
             folder=str(store.folder),
-            model=store.catalog.meta("model"),
-            fingerprint=store.catalog.meta("fingerprint"),
+            model=store.setting("model"),
+            fingerprint=store.setting("fingerprint"),
             dim=store.dim,
             n_images=store.n_pictures,
             n_vectors=store.n_rows - n_dead,
             n_dead=n_dead,
             n_read_before=store.catalog.count_where("reading < ?", [READING]),
-            n_remembered=n_remembered(store.folder) if is_remembering(store) else None,
+            n_remembered=len(store.remembered) if store.remembered.is_wanted else None,
             bad=tuple(store.catalog.bad_pictures()),
             size_bytes=_size_on_disk(store.folder),
             graph_from=settings.graph_from,
             recall_target=settings.recall_target,
             n_in_graph=facts["covered"] if facts else 0,
             search={modality: plan_json(plan) for modality, plan in plans.items()},
-            local=words_facts(store),
+            local=store.words.facts(),
             progress=read_progress(store.folder),
             problems=(*store.problems(), *filter(None, [open_to_others(store.folder)])),
         )

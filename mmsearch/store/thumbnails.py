@@ -45,10 +45,10 @@ class KeptThumbnails:
         sql = "SELECT jpeg FROM thumbnail WHERE hash = ? AND side = ?"
         try:
             with closing(self._connect()) as db:
-                found = db.execute(sql, (content_hash, side)).fetchone()
+                row = db.execute(sql, (content_hash, side)).fetchone()
         except sqlite3.Error:
             return None
-        return found[0] if found and isinstance(found[0], bytes) and found[0].startswith(b"\xff\xd8") else None
+        return row[0] if row and isinstance(row[0], bytes) and row[0].startswith(b"\xff\xd8") else None
 
     def put(self, content_hash: bytes, side: int, jpeg: bytes) -> None:
         """Keep a thumbnail if it can be kept."""

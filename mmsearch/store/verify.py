@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from mmsearch.indexes.hnsw import GRAPH
 from mmsearch.records import VerifyReport
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import KIND
 from mmsearch.store.history import history_problem
 from mmsearch.store.lock import is_being_written
-from mmsearch.store.matrix import open_rows, row_checksum, stored_rows
-from mmsearch.store.publish import current, manifest_problem, withdraw
+from mmsearch.store.matrix import row_checksum, stored_rows
+from mmsearch.store.publish import manifest_problem, withdraw
 from mmsearch.store.sqlite_errors import sqlite_errors
-from mmsearch.store.words import words_problems
 
 _NAMED = 5  # damaged pictures named in full
 _BLOCK = 65_536  # rows checked at a time
@@ -28,22 +27,21 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         problems += store.problems()
         damaged = damaged_rows(store)
         problems += _vector_problems(store, damaged)
-        n_rows, graph, words = store.n_rows, _graph_problem(store), words_problems(store)
+        n_rows, indexes, words = store.n_rows, store.graph.problems(), store.words.problems()
         manifest = manifest_problem(store.files)
     if history_problem(store.files, store.catalog) is None:  # else they may have been acknowledged
         problems += _surplus_problems(store)
     if manifest:
         problems.append(f"no graph and no visual words can be used: {manifest}")
-    if graph:
-        problems.append(f"the graph cannot be used and search is exact: {graph}")
+    problems += [f"the {kind} cannot be used and search is exact: {problem}" for kind, problem in indexes.items()]
     problems += [f"the visual words are not whole: {problem}" for problem in dict.fromkeys(words.values())]
     n_dropped = 0
     if is_repair:
         n_dropped = store.drop_rows(damaged) if damaged else 0
         n_dropped += store.give_up_lost()
-        if graph or manifest:
-            withdraw(store.files, KIND)
-        for kind in words:
+        if manifest:
+            withdraw(store.files, GRAPH.name)  # one that is damaged goes altogether
+        for kind in (*indexes, *words):
             withdraw(store.files, kind)
         store.note_history()
     return VerifyReport(n_rows, tuple(problems), n_dropped)
@@ -52,13 +50,13 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
 def damaged_rows(store: Store) -> list[int]:
     """Return the rows, used or not, that are there and whose bytes differ from their checksum."""
     n_present = store.lost_rows().start
-    matrix = open_rows(store.vectors_path(store.epoch), n_present, store.dim)
+    matrix = store.first_rows(n_present)
     damaged: list[int] = []
     for start in range(0, n_present, _BLOCK):
         rows = range(start, min(start + _BLOCK, n_present))
         expected = store.catalog.checksums(rows)
-        found = zip(rows, map(row_checksum, matrix[rows.start : rows.stop]), strict=True)
-        damaged += [row for row, checksum in found if expected.get(row, checksum) != checksum]
+        checksums = zip(rows, map(row_checksum, matrix[rows.start : rows.stop]), strict=True)
+        damaged += [row for row, checksum in checksums if expected.get(row, checksum) != checksum]
     return damaged
 
 
@@ -95,18 +93,10 @@ def _surplus_problems(store: Store) -> list[str]:
 
 def _catalog_problems(store: Store) -> list[str]:
     with sqlite_errors(store.catalog.path):
-        found = [text for (text,) in store.catalog.db.execute("PRAGMA integrity_check(5)")]
-        problems = [] if found == ["ok"] else [f"the catalog is damaged: {text}" for text in found]
+        said = [text for (text,) in store.catalog.db.execute("PRAGMA integrity_check(5)")]
+        problems = [] if said == ["ok"] else [f"the catalog is damaged: {text}" for text in said]
         orphans = store.catalog.db.execute(
             "SELECT count(*) FROM image WHERE row NOT IN (SELECT row FROM vector UNION SELECT -1 WHERE ?)",
             (not store.has_vectors,),
         ).fetchone()[0]
     return [*problems, *([f"{orphans} pictures name vectors that are not listed"] if orphans else [])]
-
-
-def _graph_problem(store: Store) -> str | None:
-    if current(store.files, KIND) is None:
-        return None
-    # One of an older epoch is stale, not damaged: search leaves it alone and `index` replaces it.
-    found = store.load_matching(KIND, {"dim": store.dim}, lambda file, facts: None)
-    return found if isinstance(found, str) else None

@@ -75,15 +75,6 @@ def test_words_are_exact_when_a_graph_reaches_too_few(vocabulary):
     np.testing.assert_array_equal(replace(vocabulary, nearest=nothing).assign(points), vocabulary.assign(points))
 
 
-def test_soft_weights_sum_to_one_and_fall_with_the_distance(vocabulary):
-    points = descriptors(8, 40)
-    words, weights = vocabulary.assign_softly(points, 4, sigma=0.3)
-    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
-    distances = np.take_along_axis(squared_distances(points, vocabulary.centroids), words.astype(np.int64), axis=1)
-    expected = np.exp(-distances / (2 * 0.3**2))
-    np.testing.assert_allclose(weights, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
-
-
 def test_a_bit_is_whether_the_projection_is_above_the_median_of_the_word(vocabulary):
     points = descriptors(9, 30)
     words = vocabulary.assign(points)

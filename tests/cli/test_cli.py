@@ -147,7 +147,7 @@ def test_a_filter_may_begin_at_the_home_folder_and_a_folder_that_is_not_there_is
         (["search", "x", "--weight", "1", "--weight", "2"], 2, "2 given for 1 terms"),
         (["search", "-i", "/no/such.jpg"], 1, "/no/such.jpg: there is no such file"),
         (["search", "x", "--library", "/no/library"], 1, "no library found; `mmsearch index FOLDER` makes one"),
-        (["classify", "x.jpg"], 2, "give either --labels or --labels-file"),
+        (["classify", "x.jpg"], 2, "give either --labels, --labels-file or --classifier"),
         (["classify", "x.jpg", "--labels", "a,a"], 2, "label 'a' is given twice"),
         (["classify", "x.jpg", "--labels-file", "/no/file"], 2, "/no/file cannot be read"),
         (["rm", "/no/such"], 1, "nothing in the library is at or below these paths"),

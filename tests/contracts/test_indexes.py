@@ -14,11 +14,13 @@ from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.hnsw import HnswIndex
 from mmsearch.indexes.plans import ann_recall_at_k
 from mmsearch.vectors import l2_normalize
+from tests.contracts.blocks import Blocks
 
 DIM = 16
 KINDS = {
     "exact": lambda: ExactIndex(np.zeros((0, DIM), dtype=np.float16)),
     "hnsw": lambda: HnswIndex(DIM),
+    "blocks": lambda: Blocks(DIM),
 }
 
 

@@ -11,11 +11,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mmsearch import GraphSettings, Library, Query, Term
 from mmsearch.encoders.clip import build_clip
 from mmsearch.encoders.cnn import DESCRIPTORS, PREFIX, build_cnn, common_activations
-from mmsearch.encoders.efficientnet import classifier_weights, load_classifier, network_input
+from mmsearch.encoders.efficientnet import (
+    MIDDLE_STRIDE,
+    classifier_weights,
+    load_classifier,
+    middle_maps,
+    network_input,
+)
 from mmsearch.encoders.export import export_encoder, fingerprint_of
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.pooling import spoc
@@ -48,6 +55,35 @@ def built(name):
 def pixels_for(encoder, *names):
     files = [sample_folder() / f"{name}.jpg" for name in names]
     return np.stack([decode(file.read_bytes(), encoder.preprocessing).pixels for file in files])
+
+
+def test_middle_maps_are_those_inside_the_network(network):
+    noise, seen = np.random.default_rng(0).integers(0, 256, (1, 64, 96, 3), dtype=np.uint8), []
+    pixels = torch.from_numpy(noise)
+    hook = network.blocks[4][-1].bn2.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.inference_mode():
+        network(network_input(pixels))
+        hook.remove()
+        ours = middle_maps(network, pixels)
+    assert ours.shape == (1, 720, 4, 6)
+    np.testing.assert_allclose(ours, seen[0], atol=1e-5)
+
+
+@pytest.mark.full
+def test_cells_look_at_the_squares_they_stand_for(network):
+    """The gradient of a cell is centred on its square, on average: the padding at one end leaves no shift."""
+    shifts = []
+    for name in ("cat", "louvre", "moose", "creek"):
+        with Image.open(sample_folder() / f"{name}.jpg") as image:
+            pixels = np.asarray(image.convert("RGB").resize((256, 256)))
+        inputs = torch.from_numpy(np.array(pixels))[None].float().requires_grad_()
+        maps = middle_maps(network, inputs)[0]
+        for row, column in ((6, 5), (6, 9), (8, 7), (10, 5), (10, 9)):
+            (gradient,) = torch.autograd.grad(maps[:, row, column].norm(), inputs, retain_graph=True)
+            weights = gradient[0].pow(2).sum(dim=2).numpy()
+            centre = [np.average(np.arange(256), weights=weights.sum(axis=axis)) for axis in (1, 0)]
+            shifts.append(np.array(centre) - (MIDDLE_STRIDE * np.array([row, column]) + 7.5))
+    assert np.abs(np.mean(shifts, axis=0)).max() < 4
 
 
 @pytest.mark.parametrize("name", DESCRIPTORS)

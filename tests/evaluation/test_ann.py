@@ -9,7 +9,7 @@ from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.plans import ann_recall_at_k
 from mmsearch.store import graph as graph_module
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, load_graph, update_graph
+from mmsearch.store.graph import GraphSettings
 from tests.conftest import random_units
 from tests.faults.stand_in import plan_for_the_graph
 from tests.store.test_store import DIM, filled
@@ -23,7 +23,7 @@ EFFORTS = (10, 200)
 def folder(tmp_path):
     filled(tmp_path, 200)
     with Store.writer(tmp_path) as store:
-        update_graph(store, SETTINGS, TEXTS)
+        store.graph.update(SETTINGS, TEXTS)
         store.remove_images([1, 2, 3])
     return tmp_path
 
@@ -35,7 +35,7 @@ def measured(folder, texts=TEXTS, settings=SETTINGS, **options):
 def test_recall_is_that_of_the_librarys_graph_against_the_scan(folder):
     found = measured(folder)["results"]["text"]
     store = Store.open(folder)
-    graph, exact = load_graph(store), ExactIndex(store.matrix(), store.catalog.dead_rows())
+    graph, exact = store.graph.load(), ExactIndex(store.matrix(), store.catalog.dead_rows())
     for one in found["beams"]:
         recall = ann_recall_at_k(graph.index.search(TEXTS, 10, one["ef"])[1], exact.search(TEXTS, 10)[1])
         assert one["recall"] == pytest.approx(recall.mean(), abs=1e-4)
@@ -93,7 +93,7 @@ def test_the_route_that_is_given_is_the_one_that_searches_take(tmp_path, monkeyp
     monkeypatch.setattr(graph_module, "choose_plan", plan_for_the_graph)
     filled(tmp_path, 200)
     with Store.writer(tmp_path) as store:
-        update_graph(store, SETTINGS, TEXTS)
+        store.graph.update(SETTINGS, TEXTS)
     found = measured(tmp_path)["results"]
     assert (found["text"]["chosen"]["route"], found["image"]["chosen"]["route"]) == ("exact", "graph")
     assert [one["ef"] for one in found["text"]["beams"]] == list(EFFORTS)

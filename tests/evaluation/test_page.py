@@ -133,6 +133,15 @@ def test_the_page_of_an_index_has_a_row_a_beam_and_marks_what_is_used(tmp_path):
     assert len(re.findall(r"<tr class=chosen><td>exact</td>", page)) == 2
 
 
+@pytest.mark.parametrize(("n_queries", "n_plotted"), [(1, 0), (20, 1)])
+def test_an_index_that_was_asked_too_little_for_a_latency_is_shown_without_it(n_queries, n_plotted, tmp_path):
+    filled(tmp_path, 60)
+    found = run_ann(tmp_path, GraphSettings(), random_units(1, DIM), n_queries=n_queries, efforts=(10, 16))
+    page = parsed(page_of(found))
+    assert len(page.sources) == n_plotted
+    assert " ".join(page.texts).count("graph, ef 16") == len(found["results"])
+
+
 @pytest.mark.parametrize("n_relevant", [1, 2])
 def test_a_curve_is_drawn_where_it_says_something(n_relevant, captioned, set_encoder):
     found = run_retrieval(read_captions(captioned), [set_encoder])

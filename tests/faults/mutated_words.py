@@ -16,7 +16,7 @@ from mmsearch import Query, SearchOptions
 from mmsearch.bow.vocabulary import ImageWords, Vocabulary
 from mmsearch.errors import QueryError
 from mmsearch.images import decode_grey, read_file
-from mmsearch.local.sift import EXTRACTOR, extract_rootsift
+from mmsearch.local.extractors import DEFAULT
 from mmsearch.processes.decoder import PictureDecoder
 from mmsearch.query.searcher import Searcher
 from mmsearch.samples import sample_folder
@@ -24,7 +24,6 @@ from mmsearch.store import vocabulary as vocabulary_module
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import MANIFEST
 from mmsearch.store.verify import verify
-from mmsearch.store.words import WordsWriter
 from tests.faults.mutated_graph import mutate
 from tests.faults.stand_in import TextVectors
 from tests.store.test_store import DIM, filled
@@ -42,9 +41,9 @@ def pictures_and_words(folder: Path) -> tuple[list[Path], Vocabulary, list[Image
         with Image.open(sample_folder() / path.name) as picture:
             picture.thumbnail((SIDE, SIDE))
             picture.save(path)
-    features = [extract_rootsift(decode_grey(read_file(bytes(path))[0], longer_side=SIDE).pixels) for path in paths]
+    features = [DEFAULT.extract(decode_grey(read_file(bytes(path))[0], longer_side=SIDE).pixels) for path in paths]
     descriptors = np.concatenate([one.descriptors for one in features])
-    vocabulary = Vocabulary.train(descriptors, N_WORDS, extractor=EXTRACTOR, max_iterations=2)
+    vocabulary = Vocabulary.train(descriptors, N_WORDS, extractor=DEFAULT.name, max_iterations=2)
     return paths, vocabulary, [vocabulary.quantise(one) for one in features]
 
 
@@ -52,7 +51,7 @@ def give_words(folder: Path, vocabulary: Vocabulary, words: list[ImageWords]) ->
     """Make the words that are missing as `index` does, the last pictures after the others."""
     for n in (N_BASE, N_BASE + N_FRESH):
         with Store.writer(folder) as store:
-            writer = WordsWriter(store)
+            writer = store.words.writer()
             if writer.vocabulary is None:
                 writer.publish_vocabulary(vocabulary)
             for image_id in set(range(1, n + 1)) - writer.covered:

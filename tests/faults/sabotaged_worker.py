@@ -11,13 +11,15 @@ import re
 import signal
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 
 from mmsearch.ingest import worker
+from mmsearch.local.extractors import DEFAULT, EXTRACTORS
 from mmsearch.processes import child
 
-_read, _extract = worker.read_file, worker.extract_rootsift
+_read, _extract = worker.read_file, DEFAULT.extract
 _last = b""
 _hoard = []
 _SIGNALS = {
@@ -52,7 +54,7 @@ def read_file(path):
     return _read(path)
 
 
-def extract_rootsift(pixels):
+def extract(pixels):
     if _last.startswith(b"sift-crash"):
         os.kill(os.getpid(), signal.SIGSEGV)
     if _last.startswith(b"sift-raise"):
@@ -65,5 +67,6 @@ def extract_rootsift(pixels):
 
 
 if __name__ == "__main__":
-    worker.read_file, worker.extract_rootsift = read_file, extract_rootsift
+    worker.read_file = read_file
+    EXTRACTORS[DEFAULT.name] = replace(DEFAULT, extract=extract)
     child.run(worker.serve, sys.argv[1:])

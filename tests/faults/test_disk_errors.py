@@ -17,14 +17,14 @@ import pytest
 from mmsearch import Library
 from mmsearch.errors import MmsearchError, StorageError
 from mmsearch.ingest.words import Gathered
+from mmsearch.local.extractors import DEFAULT
 from mmsearch.local.packing import Packed
 from mmsearch.samples import sample_folder
 from mmsearch.store import vocabulary as vocabulary_module
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, load_graph, update_graph
+from mmsearch.store.graph import GraphSettings
 from mmsearch.store.verify import verify
-from mmsearch.store.words import WordsWriter
 from tests.conftest import copied_samples, limited, mounted, random_units
 from tests.store.test_store import DIM, file, filled
 from tests.store.test_words import N_WORDS, VOCABULARY, found_by_their_words, words_of
@@ -36,7 +36,7 @@ SETTINGS = GraphSettings(graph_from=30)
 def work(store):
     """One batch and one publication of the graph."""
     store.commit(Changes(stored=[file(500 + i, v) for i, v in enumerate(random_units(30, DIM, seed=3))]))
-    update_graph(store, SETTINGS, random_units(5, DIM, seed=4))
+    store.graph.update(SETTINGS, random_units(5, DIM, seed=4))
 
 
 def failing(real, k, code):
@@ -52,7 +52,7 @@ def failing(real, k, code):
 
 def work_on_words(store):
     """Publish a vocabulary with its graph, a base, a fresh segment beside it, and both merged."""
-    writer = WordsWriter(store)
+    writer = store.words.writer()
     if writer.vocabulary is None:
         writer.publish_vocabulary(VOCABULARY)
     for last_id in (20, 22, 40):
@@ -136,7 +136,7 @@ def test_refused_call_is_a_sentence_and_nothing_stored_is_lost(tmp_path, name, c
             assert store.catalog.count("image") in (40, 70)
             work(store)
             assert store.catalog.count("image") == 70
-            assert load_graph(store).index.n_rows == 70
+            assert store.graph.load().index.n_rows == 70
         if refused.n < k:
             break  # it is not called so often
     assert n_failed, f"os.{name} is never called; the test shows nothing"
@@ -189,7 +189,7 @@ def test_features_that_the_disk_refuses_are_one_error_also_when_their_file_is_cl
     filled(tmp_path, 1)
     packed = Packed("features", 1, bytes(5_000))  # less than a buffer, which would be written again at the end
     with Store.writer(tmp_path) as store, limited(resource.RLIMIT_FSIZE, 4_096):
-        gathered = Gathered(store)
+        gathered = Gathered(store, DEFAULT)
         try:
             with pytest.raises(StorageError, match="could not write local features"):
                 gathered.append(1, packed)

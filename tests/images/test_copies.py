@@ -17,11 +17,11 @@ def opened(data):
 
 @pytest.mark.parametrize("orientation", [1, 3, 6])
 def test_a_thumbnail_is_small_and_upright_and_tells_nothing_of_the_original(orientation):
-    found = opened(thumbnail(pictures.turned(orientation), 64).jpeg)
-    assert found.size == (64, 48)
-    assert not found.getexif()
+    picture = opened(thumbnail(pictures.turned(orientation), 64).jpeg)
+    assert picture.size == (64, 48)
+    assert not picture.getexif()
     upright = opened(thumbnail(pictures.turned(1), 64).jpeg)
-    assert np.abs(np.asarray(found, dtype=int) - np.asarray(upright)).mean() < 5
+    assert np.abs(np.asarray(picture, dtype=int) - np.asarray(upright)).mean() < 5
 
 
 def test_a_small_picture_is_not_enlarged():
@@ -30,8 +30,8 @@ def test_a_small_picture_is_not_enlarged():
 
 def test_a_part_is_cut_from_the_upright_picture_without_loss():
     image = pictures.photo(320, 240)
-    found = opened(part_of_picture(pictures.saved(image, "PNG"), (10.2, 20.4, 110.0, 90.0)))
-    np.testing.assert_array_equal(np.asarray(found), np.asarray(image.crop((10, 20, 110, 90))))
+    picture = opened(part_of_picture(pictures.saved(image, "PNG"), (10.2, 20.4, 110.0, 90.0)))
+    np.testing.assert_array_equal(np.asarray(picture), np.asarray(image.crop((10, 20, 110, 90))))
 
 
 def test_a_part_that_reaches_beyond_the_picture_is_cut_off_there():
@@ -53,8 +53,8 @@ def test_a_broken_picture_has_no_thumbnail_but_a_reason():
 
 def test_picture_that_is_decoded_at_a_smaller_scale_has_thumbnails_and_parts():
     data = pictures.large_jpeg(12_001, 9_001)
-    found = thumbnail(data, 640)
-    assert (opened(found.jpeg).size, found.original_size) == ((640, 480), (12_001, 9_001))
+    small = thumbnail(data, 640)
+    assert (opened(small.jpeg).size, small.original_size) == ((640, 480), (12_001, 9_001))
     box = (10_001, 5_000, 12_001, 6_000)
     part = opened(part_of_picture(data, box))
     assert part.size == (2_000, 1_000)

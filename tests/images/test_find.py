@@ -10,8 +10,8 @@ from mmsearch.images import FoundFile, PassedOver, find_files, kinds, read_file
 from tests import pictures
 
 
-def names(found):
-    return [os.path.basename(one.path) for one in found if isinstance(one, FoundFile)]
+def names(entries):
+    return [os.path.basename(entry.path) for entry in entries if isinstance(entry, FoundFile)]
 
 
 def root(path):
@@ -60,11 +60,11 @@ def test_links_into_a_folder_that_is_closed_to_them_or_around_it_are_passed_over
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "set" / "one" / "far").symlink_to(tmp_path / "far")
     (tmp_path / "set" / "one" / "link").symlink_to(target)
-    found = list(
+    entries = list(
         find_files(root(tmp_path / "set" / "one"), follow_links=True, closed_to_links=os.fsencode(tmp_path / "set"))
     )
-    assert names(found) == [b"a.jpg", b"c.jpg"]
-    assert [one.path for one in found if isinstance(one, PassedOver)] == [
+    assert names(entries) == [b"a.jpg", b"c.jpg"]
+    assert [entry.path for entry in entries if isinstance(entry, PassedOver)] == [
         os.fsencode(tmp_path / "set" / "one" / "link")
     ]
 
@@ -92,15 +92,15 @@ def test_any_legal_name_is_found(tmp_path, name):
 
 
 def test_missing_root_is_named_as_vanished(tmp_path):
-    (found,) = find_files(root(tmp_path / "nowhere"))
-    assert found.code == "vanished"
+    (entry,) = find_files(root(tmp_path / "nowhere"))
+    assert entry.code == "vanished"
 
 
 def test_pipe_and_socket_are_named_and_never_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "socket.jpg"))
-        codes = [found.code for found in find_files(root(tmp_path))]
+        codes = [entry.code for entry in find_files(root(tmp_path))]
         assert codes == ["not_a_file", "not_a_file"]
         for name in ("pipe.jpg", "socket.jpg"):
             with pytest.raises(PictureError) as caught:
@@ -108,8 +108,12 @@ def test_pipe_and_socket_are_named_and_never_waited_for(tmp_path):
             assert caught.value.code == "not_a_file"
 
 
-def passed_over(found):
-    return [(os.path.basename(one.path), one.kind, one.is_folder) for one in found if isinstance(one, PassedOver)]
+def passed_over(entries):
+    return [
+        (os.path.basename(entry.path), entry.kind, entry.is_folder)
+        for entry in entries
+        if isinstance(entry, PassedOver)
+    ]
 
 
 @pytest.fixture
@@ -120,18 +124,18 @@ def without_heif(monkeypatch):
 def test_jpeg_under_the_name_of_another_format_is_a_candidate(tmp_path, without_heif):
     for name in ("a.HEIC", "b.heif", "c.jxl", "d.psd", "e.CR2"):
         (tmp_path / name).write_bytes(pictures.saved(pictures.photo(8, 8), "JPEG"))
-    found = list(find_files(root(tmp_path)))
-    assert names(found) == [b"a.HEIC", b"b.heif", b"c.jxl", b"d.psd", b"e.CR2"]
-    assert passed_over(found) == []
+    entries = list(find_files(root(tmp_path)))
+    assert names(entries) == [b"a.HEIC", b"b.heif", b"c.jxl", b"d.psd", b"e.CR2"]
+    assert passed_over(entries) == []
 
 
 def test_pictures_and_films_that_are_not_read_are_named_by_kind(tmp_path, without_heif):
     for name in ("a.heic", "b.NEF", "c.mp4", "d.jxl", "e.svg", "f.psd", "notes.txt", "noextension"):
         (tmp_path / name).write_bytes(pictures.HEIC_HEAD)
     (tmp_path / "g.dng").write_bytes(pictures.saved(pictures.photo(8, 8), "TIFF"))  # a preview, as cameras write it
-    found = list(find_files(root(tmp_path)))
-    assert names(found) == []
-    assert [kind for _, kind, _ in passed_over(found)] == [
+    entries = list(find_files(root(tmp_path)))
+    assert names(entries) == []
+    assert [kind for _, kind, _ in passed_over(entries)] == [
         "HEIC", "RAW", "film", "JPEG XL", "SVG", "Photoshop", "RAW",
     ]  # fmt: skip
 
@@ -151,21 +155,21 @@ def test_folder_of_copies_or_refuse_is_left_out_and_named(tmp_path, name):
     (tmp_path / name / "a.jpg").mkdir(parents=True)
     (tmp_path / name / "a.jpg" / "SYNOPHOTO_THUMB_XL.jpg").write_bytes(b"x")
     (tmp_path / "a.jpg").write_bytes(b"x")
-    found = list(find_files(root(tmp_path)))
-    assert names(found) == [b"a.jpg"]
-    assert passed_over(found) == [(os.fsencode(name), name, True)]
+    entries = list(find_files(root(tmp_path)))
+    assert names(entries) == [b"a.jpg"]
+    assert passed_over(entries) == [(os.fsencode(name), name, True)]
 
 
 def test_folder_that_is_a_root_is_searched_whatever_its_name(tmp_path):
     (tmp_path / "@eaDir").mkdir()
     (tmp_path / "@eaDir" / "a.jpg").write_bytes(b"x")
-    found = list(find_files([os.fsencode(tmp_path), os.fsencode(tmp_path / "@eaDir")]))
-    assert names(found) == [b"a.jpg"]
-    assert passed_over(found) == []
+    entries = list(find_files([os.fsencode(tmp_path), os.fsencode(tmp_path / "@eaDir")]))
+    assert names(entries) == [b"a.jpg"]
+    assert passed_over(entries) == []
 
 
 def test_found_file_has_the_identity_and_times_of_the_file(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"xyz")
     status = (tmp_path / "a.jpg").stat()
-    (found,) = find_files(root(tmp_path))
-    assert found.look == (3, status.st_mtime_ns, status.st_ctime_ns)
+    (entry,) = find_files(root(tmp_path))
+    assert entry.look == (3, status.st_mtime_ns, status.st_ctime_ns)

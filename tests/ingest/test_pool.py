@@ -13,8 +13,8 @@ from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import EncoderError
 from mmsearch.images import decode, decode_for_both, decode_grey, memory_for
 from mmsearch.ingest.worker import Job
+from mmsearch.local.extractors import DEFAULT
 from mmsearch.local.packing import packed_features
-from mmsearch.local.sift import DIM, EXTRACTOR, LONGER_SIDE, extract_rootsift
 from mmsearch.records import FileLook
 from mmsearch.samples import sample_folder
 from mmsearch.store.folder import Store
@@ -27,10 +27,10 @@ from tests.store.test_store import META
 @pytest.fixture(scope="module")
 def vocabulary(tmp_path_factory):
     """A vocabulary of random words, and the folder that it is published in."""
-    made = Vocabulary.train(np.abs(random_units(2000, DIM)), 64, extractor=EXTRACTOR, max_iterations=1)
+    made = Vocabulary.train(np.abs(random_units(2000, DEFAULT.dim)), 64, extractor=DEFAULT.name, max_iterations=1)
     folder = tmp_path_factory.mktemp("vocabulary")
     with Store.writer(folder, create=META) as store:
-        publish_vocabulary(store, made, {})
+        publish_vocabulary(store, made)
     return made, str(folder)
 
 
@@ -68,15 +68,15 @@ def test_encoder_that_cannot_be_loaded_is_one_error(tmp_path):
 
 
 def described_here(file):
-    return extract_rootsift(decode_grey(file.read_bytes(), longer_side=640).pixels)
+    return DEFAULT.extract(decode_grey(file.read_bytes(), longer_side=640).pixels)
 
 
 def test_workers_return_local_features_beside_the_embeddings(tiny, tiny_folder):
     files = sorted(sample_folder().glob("*.jpg"))[:10]
     found = outcomes(pool_of(tiny_folder), files, lambda: Job(local="features"))
     for file in files:
-        picture, grey = decode_for_both(file.read_bytes(), tiny.preprocessing, longer_side=LONGER_SIDE)
-        assert found[str(file)].local == packed_features(extract_rootsift(grey))
+        picture, grey = decode_for_both(file.read_bytes(), tiny.preprocessing, longer_side=DEFAULT.longer_side)
+        assert found[str(file)].local == packed_features(DEFAULT.extract(grey))
         (expected,) = tiny.encode_images(picture.pixels[None])
         np.testing.assert_allclose(found[str(file)].vector, expected, atol=1e-5)
 
@@ -89,7 +89,10 @@ def test_embedding_hardly_changes_with_local_features(tmp_path, offline_folder, 
             image.resize((side, side), Image.Resampling.LANCZOS).save(file, quality=95)
     encoder = OnnxEncoder.open(offline_folder)
     pictures = [decode(file.read_bytes(), encoder.preprocessing) for file in files]
-    both = [decode_for_both(file.read_bytes(), encoder.preprocessing, longer_side=LONGER_SIDE)[0] for file in files]
+    both = [
+        decode_for_both(file.read_bytes(), encoder.preprocessing, longer_side=DEFAULT.longer_side)[0]
+        for file in files
+    ]
     first, second = (encoder.encode_images(np.stack([one.pixels for one in made])) for made in (pictures, both))
     assert np.einsum("nd,nd->n", first, second).min() >= 0.999
 
@@ -101,7 +104,7 @@ def test_a_picture_has_the_same_words_whether_a_worker_makes_them_or_its_feature
     files = sorted(sample_folder().glob("*.jpg"))[:3]
     found = outcomes(pool_of(tiny_folder, n_workers=1), files, lambda: Job(local=path))
     for file in files:
-        gathered = packed_features(described_here(file)).features()
+        gathered = packed_features(described_here(file)).features(DEFAULT.dim)
         expected, words = made.quantise(gathered), found[str(file)].local.words()
         np.testing.assert_array_equal(words.words, expected.words)
         np.testing.assert_array_equal(words.signatures, expected.signatures)

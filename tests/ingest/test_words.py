@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -14,12 +15,11 @@ from PIL import Image
 from mmsearch import Query
 from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.errors import QueryError, VocabularyError
-from mmsearch.ingest import worker
 from mmsearch.ingest.plan import make_plan
 from mmsearch.ingest.run import execute
 from mmsearch.ingest.train_vocabulary import train_vocabulary
 from mmsearch.ingest.words import MIN_DESCRIPTORS, WordsIntake
-from mmsearch.local.sift import EXTRACTOR
+from mmsearch.local.extractors import DEFAULT, EXTRACTORS
 from mmsearch.samples import sample_folder
 from mmsearch.store.folder import Store
 from tests.conftest import copied_samples
@@ -116,7 +116,7 @@ def test_a_given_vocabulary_is_used_and_another_one_is_refused(library, folder, 
 def test_a_vocabulary_that_cannot_be_used_is_refused_before_any_work(
     library, folder, checkpoint, vocabulary, tmp_path
 ):
-    foreign = Vocabulary.load(vocabulary, extractor=EXTRACTOR)
+    foreign = Vocabulary.load(vocabulary, extractor=DEFAULT.name)
     Vocabulary("another", foreign.centroids, foreign.projection, foreign.medians).save(tmp_path / "foreign")
     (tmp_path / "damaged").write_bytes(vocabulary.read_bytes()[:-100])
     for name, sentence in (
@@ -158,20 +158,18 @@ def test_a_kill_loses_no_embedding_and_the_next_run_makes_the_words(library, fol
 def test_picture_that_cannot_be_described_for_want_of_memory_is_given_up_at_the_third_run(
     tmp_path, tiny, folder, vocabulary, monkeypatch
 ):
-    real = worker.extract_rootsift
-
     def describe(grey):
         if grey.shape == (77, 123):
             raise MemoryError
-        return real(grey)
+        return DEFAULT.extract(grey)
 
-    monkeypatch.setattr(worker, "extract_rootsift", describe)
+    monkeypatch.setitem(EXTRACTORS, DEFAULT.name, replace(DEFAULT, extract=describe))
     Image.new("RGB", (123, 77), "white").save(folder / "short.png")
     meta = {"dim": tiny.dim, "fingerprint": tiny.fingerprint, "model": "tiny"}
     n_failed = []
     for _ in range(4):
         with Store.writer(tmp_path / "library", create=meta) as store:
-            words = WordsIntake(store, vocabulary=Vocabulary.load(vocabulary, extractor=EXTRACTOR))
+            words = WordsIntake(store, vocabulary=Vocabulary.load(vocabulary, extractor=DEFAULT.name))
             execute(store, make_plan(store, [os.fsencode(folder)]), None, pool=InProcess(tiny), words=words)
             n_failed.append(words.report.n_failed)
             assert n_failed[-1] == 0 or "needs more memory than a worker may take" in words.report.problem

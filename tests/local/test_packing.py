@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from mmsearch.bow.vocabulary import ImageWords
-from mmsearch.local.packing import BYTES_A_FEATURE, NOTHING, Packed, packed_features, packed_words
+from mmsearch.local.packing import NOTHING, Packed, packed_features, packed_words
 from mmsearch.records import LocalFeatures
 from tests.conftest import random_units
 
@@ -19,8 +19,8 @@ def some_features(n, seed=0):
 def test_features_come_back_with_descriptors_within_half_a_step():
     features = some_features(7)
     packed = packed_features(features)
-    assert len(packed.data) == 7 * BYTES_A_FEATURE["features"] == 7 * 144
-    again = Packed(**packed.facts(), data=packed.data).features()
+    assert len(packed.data) == 7 * 144
+    again = Packed.of(packed.facts(), packed.data).features(128)
     for name in ("positions", "scales", "angles"):
         np.testing.assert_array_equal(getattr(again, name), getattr(features, name))
     assert np.abs(again.descriptors - features.descriptors).max() <= 0.5 / 512 + 1e-7
@@ -35,12 +35,12 @@ def test_words_come_back_as_they_were():
         np.arange(5),
     )  # fmt: skip
     packed = packed_words(words)
-    assert len(packed.data) == 5 * BYTES_A_FEATURE["words"] == 5 * 28
-    again = Packed(**packed.facts(), data=packed.data).words()
+    assert len(packed.data) == 5 * 28
+    again = Packed.of(packed.facts(), packed.data).words()
     for name in ("words", "signatures", "positions", "scales", "angles", "features"):
         np.testing.assert_array_equal(getattr(again, name), getattr(words, name))
 
 
 def test_picture_without_features_is_no_bytes():
-    assert len(NOTHING.features()) == 0
+    assert len(NOTHING.features(128)) == 0
     assert packed_features(some_features(0)) == NOTHING

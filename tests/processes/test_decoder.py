@@ -17,7 +17,7 @@ import pytest
 from mmsearch.errors import EncoderError, PictureError
 from mmsearch.images import decode, decode_grey, part_of_picture
 from mmsearch.images.copies import thumbnail
-from mmsearch.local.sift import LONGER_SIDE, extract_rootsift
+from mmsearch.local.extractors import DEFAULT
 from mmsearch.processes import decoder as decoders
 from mmsearch.processes import process as worker_process
 from mmsearch.processes.decoder import IndexedFile, Limits, PictureDecoder
@@ -81,15 +81,15 @@ def test_pixels_are_those_of_decoding_here(shared, name):
 def test_features_and_parts_are_those_of_looking_here(shared, box):
     part = CAT if box is None else part_of_picture(CAT, box)
     np.testing.assert_array_equal(shared.pixels(CAT, TOWER, box=box), decode(part, TOWER).pixels)
-    picture = decode_grey(part, longer_side=LONGER_SIDE)
-    expected = extract_rootsift(picture.pixels, original_size=(picture.width, picture.height))
-    features = shared.local_features(CAT, box=box)
+    picture = decode_grey(part, longer_side=DEFAULT.longer_side)
+    expected = DEFAULT.extract(picture.pixels, original_size=(picture.width, picture.height))
+    features = shared.local_features(CAT, DEFAULT, box=box)
     for field in ("positions", "scales", "angles", "descriptors", "size", "original_size"):
         np.testing.assert_array_equal(getattr(features, field), getattr(expected, field))
 
 
 def test_picture_without_corners_has_no_features(shared):
-    features = shared.local_features(pictures.flat_png(300))
+    features = shared.local_features(pictures.flat_png(300), DEFAULT)
     assert (len(features), features.descriptors.shape) == (0, (0, 128))
 
 
@@ -194,7 +194,7 @@ def test_what_the_check_raises_ends_the_decoding():
 def test_one_process_serves_until_the_decoder_is_closed_or_forgotten(decoder):
     decoder.pixels(CAT, TOWER)
     first = id_of(decoder)
-    decoder.local_features(CAT)
+    decoder.local_features(CAT, DEFAULT)
     assert id_of(decoder) == first
     decoder.close()
     with pytest.raises(ProcessLookupError):

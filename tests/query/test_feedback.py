@@ -63,9 +63,9 @@ def test_search_scores_judged_pictures_by_the_moved_query(indexed, ids):
     word = terms.text_vectors(["a cat"])[0]
     moved = word + 0.75 * terms.picture_vector(cat) - 0.15 * terms.picture_vector(fig)
     expected = float(moved @ terms.picture_vector(cat) / np.linalg.norm(moved))
-    found = score(indexed, Query("a cat", relevant=[cat], irrelevant=[fig]), cat)
-    assert found == pytest.approx(expected, abs=1e-3)
-    assert found > score(indexed, Query("a cat"), cat)
+    judged_score = score(indexed, Query("a cat", relevant=[cat], irrelevant=[fig]), cat)
+    assert judged_score == pytest.approx(expected, abs=1e-3)
+    assert judged_score > score(indexed, Query("a cat"), cat)
 
 
 def test_relevant_pictures_alone_are_a_query(indexed, ids):
@@ -97,13 +97,13 @@ def test_an_irrelevant_picture_is_no_answer_to_any_query(indexed, ids):
         Query(images=[cat], irrelevant=[cat]),
         Query("a cat", irrelevant=[cat], where=["name ~ c*"]),
     ):
-        found = [hit.image_id for hit in indexed.search(query, k=8).hits]
-        assert len(found) == (2 if query.where else 7)
-        assert cat not in found
+        ids_of_hits = [hit.image_id for hit in indexed.search(query, k=8).hits]
+        assert len(ids_of_hits) == (2 if query.where else 7)
+        assert cat not in ids_of_hits
     for together in indexed.search_many([Query("a cat", irrelevant=[cat])] * 2, SearchOptions(k=8)):
         assert together.hits == indexed.search(Query("a cat", irrelevant=[cat]), k=8).hits
 
 
 def test_an_answer_of_which_all_is_irrelevant_is_empty(indexed, ids):
-    found = indexed.search(Query("a cat", irrelevant=list(ids.values())), k=8)
-    assert (found.hits, found.n_candidates) == ((), 0)
+    answer = indexed.search(Query("a cat", irrelevant=list(ids.values())), k=8)
+    assert (answer.hits, answer.n_candidates) == ((), 0)

@@ -10,9 +10,9 @@ from mmsearch.bow.inverted_file import InvertedFile
 from mmsearch.bow.postings import build_postings
 from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.images import decode_grey
-from mmsearch.local.sift import EXTRACTOR, extract_rootsift
+from mmsearch.local.extractors import DEFAULT
 from mmsearch.query.rerank import MIN_FEATURES, N_VERIFIED, WEIGHT, LocalQuery, LocalStage, final_order, to_verify
-from mmsearch.records import ImageRecord, LocalEvidence
+from mmsearch.records import ImageRecord, LocalEvidence, Unusable
 from mmsearch.samples import sample_folder
 
 NAMES = ("astronaut", "cat", "coffee", "creek", "dam", "fig", "moose", "rocket")
@@ -27,7 +27,7 @@ def features_of(image):
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     picture = decode_grey(buffer.getvalue(), longer_side=640)
-    return extract_rootsift(picture.pixels, original_size=(picture.width, picture.height))
+    return DEFAULT.extract(picture.pixels, original_size=(picture.width, picture.height))
 
 
 def record(image_id, image):
@@ -38,7 +38,8 @@ def record(image_id, image):
 def stage():
     """A stage over eight sample photographs, with the vocabulary of their own descriptors."""
     features = [features_of(opened(name)) for name in NAMES]
-    vocabulary = Vocabulary.train(np.concatenate([own.descriptors for own in features]), 256, extractor=EXTRACTOR)
+    descriptors = np.concatenate([own.descriptors for own in features])
+    vocabulary = Vocabulary.train(descriptors, 256, extractor=DEFAULT.name)
     words = [(10 + i, vocabulary.quantise(own)) for i, own in enumerate(features)]
     return LocalStage(vocabulary, InvertedFile([build_postings(words, 256)]))
 
@@ -81,8 +82,8 @@ def test_what_is_in_common_by_chance_counts_nothing(stage):
 
 def test_an_example_with_few_features_abstains_and_says_so(stage):
     blank = Image.new("RGB", (300, 200), "white")
-    assert (
-        stage.query(features_of(blank)) == f"the example has 0 local features, at least {MIN_FEATURES} are needed"
+    assert stage.query(features_of(blank)) == Unusable(
+        f"the example has 0 local features, at least {MIN_FEATURES} are needed"
     )
     assert isinstance(stage.query(features_of(opened("creek"))), LocalQuery)
 

@@ -19,7 +19,7 @@ from mmsearch.query.searcher import Searcher
 from mmsearch.store import graph as graph_module
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, update_graph
+from mmsearch.store.graph import GraphSettings
 from mmsearch.store.summary import library_status
 from mmsearch.store.where import condition_of
 from tests.conftest import no_decoder, random_units
@@ -57,12 +57,12 @@ def made(tmp_path_factory):
         patch.setattr(graph_module, "choose_plan", plan_for_the_graph)
         vectors = filled(folder, N)
         with Store.writer(folder) as store:
-            update_graph(store, SETTINGS, random_units(5, DIM, seed=1))
+            store.graph.update(SETTINGS, random_units(5, DIM, seed=1))
             tail = random_units(20, DIM, seed=77)
             store.commit(Changes(stored=[file(N + i, v) for i, v in enumerate(tail)]))
             ids = {image.path: image.image_id for image in store.catalog.images()}
             store.remove_images([ids[f"/photos/{i}.jpg"] for i in range(0, N, 10)])
-            assert not update_graph(store, SETTINGS, random_units(5, DIM, seed=1))
+            assert not store.graph.update(SETTINGS, random_units(5, DIM, seed=1))
     return folder, np.concatenate([vectors, tail])
 
 
@@ -177,10 +177,10 @@ def test_route_and_answer_do_not_depend_on_what_was_asked_before(made, monkeypat
         for query in queries
     ]
     assert [answer.route for answer in answers] == ["exact", "graph", "filtered"]
-    one = Searcher(Store.open(made[0]), lambda: Exactly(made[1]), no_decoder)
+    opened_once = Searcher(Store.open(made[0]), lambda: Exactly(made[1]), no_decoder)
     for place in (2, 0, 1, 0, 1, 2):
-        found = one.search(queries[place], SearchOptions(k=5))
-        assert (found.route, found.hits) == (answers[place].route, answers[place].hits)
+        again = opened_once.search(queries[place], SearchOptions(k=5))
+        assert (again.route, again.hits) == (answers[place].route, answers[place].hits)
 
 
 @pytest.mark.parametrize("use_graph", [True, False])
@@ -199,7 +199,7 @@ def test_any_mix_of_queries_is_answered_as_each_of_them_alone(made):
     asked, options = searcher(made), SearchOptions(k=4, explain=True)
     seven = ids_of(made)[7]
     queries = [
-        Query(text="v:1"), Query(text="v:2", where=["size >= 100"]), Query(images=[seven]), Query(text="v:3"),
+        Query(text="v:2", where=["size >= 100"]), Query(text="v:1"), Query(images=[seven]), Query(text="v:3"),
         Query(relevant=[seven]), Query(text="v:4", images=[seven]), Query(text="v:5", exclude=["v:6"]),
     ]  # fmt: skip
     for query, answer in zip(queries, asked.search_each(queries, options), strict=True):
@@ -277,7 +277,7 @@ def test_an_open_searcher_follows_what_is_measured_anew(made, tmp_path, monkeypa
     by_scans = lambda *args, **options: exact_plan(plan_for_the_graph(*args, **options).measured)  # noqa: E731
     monkeypatch.setattr(graph_module, "choose_plan", by_scans)
     with Store.writer(folder) as store:
-        update_graph(store, replace(SETTINGS, recall_target=0.6), random_units(5, DIM, seed=1))
+        store.graph.update(replace(SETTINGS, recall_target=0.6), random_units(5, DIM, seed=1))
     assert asked.search(Query(text="v:5")).route == "exact"
 
 
@@ -288,12 +288,12 @@ def test_irrelevant_pictures_leave_the_answer_and_cost_no_other_hit(made, use_gr
     ids = ids_of(made)
     asked = searcher(made, use_graph)
     query = Query(text="v:5", irrelevant=[ids[i] for i in irrelevant])
-    found = asked.search(query, SearchOptions(k=k))
+    answer = asked.search(query, SearchOptions(k=k))
     moved = asked.terms.encode([query])[0].vector
     scores = at_unit_length(made[1]) @ moved
     order = sorted(ids, key=lambda i: -scores[i])
-    assert numbers(found) == [i for i in order if i not in irrelevant][:k]
-    assert found.n_candidates == len(ids) - len(set(irrelevant))
+    assert numbers(answer) == [i for i in order if i not in irrelevant][:k]
+    assert answer.n_candidates == len(ids) - len(set(irrelevant))
 
 
 @pytest.mark.parametrize("where", ["size < 400", "name ~ 1[24]*"])
@@ -302,10 +302,10 @@ def test_irrelevant_pictures_leave_filtered_answers_too(made, where, monkeypatch
     ids = ids_of(made)
     query = Query(text="v:5", where=[where], irrelevant=[ids[124], ids[141], ids[N + 1]])
     for k in (1, 5, 400):
-        found = numbers(searcher(made).search(query, SearchOptions(k=k)))
+        ids_of_hits = numbers(searcher(made).search(query, SearchOptions(k=k)))
         passing = [i for i in ids if (i < 300 if where.startswith("size") else str(i)[:2] in ("12", "14"))]
-        assert len(found) == min(k, len(passing) - 2)
-        assert not {124, 141, N + 1} & set(found)
+        assert len(ids_of_hits) == min(k, len(passing) - 2)
+        assert not {124, 141, N + 1} & set(ids_of_hits)
 
 
 def test_an_irrelevant_picture_leaves_without_those_that_share_its_vector(tmp_path):
@@ -314,11 +314,11 @@ def test_an_irrelevant_picture_leaves_without_those_that_share_its_vector(tmp_pa
         store.commit(Changes(stored=[file(i, vectors[i // 2]) for i in range(6)]))
     asked = searcher((tmp_path, vectors), use_graph=False)
     ids = ids_of((tmp_path, vectors))
-    found = asked.search(Query(text="v:0", irrelevant=[ids[0]]), SearchOptions(k=1))
-    assert (numbers(found), found.n_candidates) == ([1], 3)
-    found = asked.search(Query(text="v:0", irrelevant=[ids[0], ids[1]]), SearchOptions(k=10))
-    assert sorted(numbers(found)) == [2, 3, 4, 5]
-    assert found.n_candidates == 2
+    answer = asked.search(Query(text="v:0", irrelevant=[ids[0]]), SearchOptions(k=1))
+    assert (numbers(answer), answer.n_candidates) == ([1], 3)
+    answer = asked.search(Query(text="v:0", irrelevant=[ids[0], ids[1]]), SearchOptions(k=10))
+    assert sorted(numbers(answer)) == [2, 3, 4, 5]
+    assert answer.n_candidates == 2
 
 
 def test_of_equal_pictures_the_one_that_is_asked_by_its_id_is_first(tmp_path):
@@ -327,10 +327,10 @@ def test_of_equal_pictures_the_one_that_is_asked_by_its_id_is_first(tmp_path):
         store.commit(Changes(stored=[file(i, vectors[i // 4]) for i in range(5)]))
     ids = ids_of((tmp_path, vectors))
     for i in range(4):
-        found = numbers(
+        ids_of_hits = numbers(
             searcher((tmp_path, vectors), use_graph=False).search(Query(images=[ids[i]]), SearchOptions(k=4))
         )
-        assert found == [i, *(j for j in range(4) if j != i)]
+        assert ids_of_hits == [i, *(j for j in range(4) if j != i)]
 
 
 def test_damaged_graph_means_exact_search_at_once(made, tmp_path):
@@ -361,15 +361,18 @@ def test_explained_scores_are_the_cosines_to_every_term(made):
 @pytest.mark.parametrize("use_graph", [False, True])
 def test_vectors_cut_and_restored_under_an_open_library_are_noticed_at_the_next_query(made, tmp_path, use_graph):
     shutil.copytree(made[0], tmp_path / "library")
-    path, found = tmp_path / "library" / "vectors-0.f16", searcher((tmp_path / "library", made[1]), use_graph)
+    path, opened_before = (
+        tmp_path / "library" / "vectors-0.f16",
+        searcher((tmp_path / "library", made[1]), use_graph),
+    )
     whole, query = path.read_bytes(), Query(text="v:7")
-    before = found.search(query, SearchOptions(k=5))
+    before = opened_before.search(query, SearchOptions(k=5))
     assert (before.route == "graph") == use_graph
     for n_left in (100, 0):
         os.truncate(path, n_left * 2 * DIM)
-        cut = found.search(query, SearchOptions(k=5))
+        cut = opened_before.search(query, SearchOptions(k=5))
         assert numbers(cut) == expected(made, 7, 5, keep=lambda i, n=n_left: i < n)
         assert f"vectors-0.f16 holds {n_left} of 320 vectors" in cut.problems[0]
     path.write_bytes(whole)
-    after = found.search(query, SearchOptions(k=5))
+    after = opened_before.search(query, SearchOptions(k=5))
     assert (after.hits, after.route, after.problems) == (before.hits, before.route, ())

@@ -176,7 +176,7 @@ def size_and_depth(value):
     """Count the elements of lists and objects, and how deep they are nested."""
     if not isinstance(value, dict | list):
         return 0, 0
-    inside = [size_and_depth(one) for one in (value.values() if isinstance(value, dict) else value)]
+    inside = [size_and_depth(inner) for inner in (value.values() if isinstance(value, dict) else value)]
     return len(inside) + sum(n for n, _ in inside), 1 + max((depth for _, depth in inside), default=0)
 
 
@@ -208,8 +208,8 @@ def test_what_stands_in_strings_is_not_counted(value):
     ],
 )
 def test_the_sentence_names_the_limit(client, body, sentence):
-    found = client.post("/search", content=body, headers={"content-type": JSON})
-    assert found.status_code == 422
-    assert found.json()["detail"] == f"the request does not fit: {sentence}"
+    answer = client.post("/search", content=body, headers={"content-type": JSON})
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == f"the request does not fit: {sentence}"
     form = client.post("/search", files={"query": (None, body)})
-    assert (form.status_code, form.json()["detail"]) == (422, found.json()["detail"])
+    assert (form.status_code, form.json()["detail"]) == (422, answer.json()["detail"])

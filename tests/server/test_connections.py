@@ -88,8 +88,8 @@ def large(checkpoint, cache, tiny_folder, tmp_path_factory):
     (photos / "moose.jpg").write_bytes(picture + bytes(12 * MIB))
     with Library.open(base / "library", cache=cache) as library:
         library.index([photos], model=str(checkpoint), local=False)
-    with running(base / "library", photos, cache=cache) as found:
-        yield found
+    with running(base / "library", photos, cache=cache) as server:
+        yield server
 
 
 def asking(served, path, stack, n=1):
@@ -327,12 +327,12 @@ def test_a_new_connection_is_told_where_nobody_can_make_room(indexed, photos, ca
         time.sleep(0.2)
         for path in ("/", "/status"):
             with served.allowed() as client:
-                found = client.get(path)
-            assert found.status_code == 503
-            assert found.headers["retry-after"] == "1"
-            assert found.headers["content-type"] == "application/problem+json"
-            assert found.headers["x-content-type-options"] == "nosniff"
-            assert found.json()["detail"] == "the server has as many connections as it can; try again in a moment"
+                answer = client.get(path)
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"] == "1"
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.json()["detail"] == "the server has as many connections as it can; try again in a moment"
         for connection in busy:
             connection.sendall(body)
             assert b"200 OK" in connection.recv(65_536)

@@ -32,9 +32,9 @@ TOTAL_SHARES = sum(SHARES.get(name, 1) for name in OPERATIONS)
 
 @pytest.fixture(scope="session")
 def operations(served):
-    found = schemathesis.openapi.from_url(f"{served.address}/openapi.json")
-    results = [result.ok() for result in found.get_all_operations()]
-    return {f"{one.method.upper()} {one.path}": one for one in results}
+    schema = schemathesis.openapi.from_url(f"{served.address}/openapi.json")
+    results = [result.ok() for result in schema.get_all_operations()]
+    return {f"{result.method.upper()} {result.path}": result for result in results}
 
 
 @pytest.fixture(scope="session")
@@ -96,12 +96,12 @@ joined = st.builds("{}{}{}{}".format, st.sampled_from(["", "(", "not ", "not("])
 @settings(max_examples=30, suppress_health_check=list(HealthCheck))
 @given(where=st.lists(conditions | joined, max_size=4), text=texts)
 def test_no_filter_is_too_odd(client, where, text):
-    for found in (
+    for answer in (
         client.post("/search", json={"text": text or "a", "where": where}),
         client.get("/facets", params={"where": where}),
         client.get("/pictures", params={"where": where}),
     ):
-        assert found.status_code in (200, 422), (where, found.text)
+        assert answer.status_code in (200, 422), (where, answer.text)
 
 
 def test_the_description_is_complete(client):

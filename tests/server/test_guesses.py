@@ -326,8 +326,8 @@ def test_pages_of_others_that_try_keys_keep_nobody_out(indexed, photos, cache):
                 time.sleep(0.3)
                 statuses = [client.get("/status").status_code for _ in range(8)]
                 with served.client() as browser:
-                    found = browser.get(served.access.start_path(), headers={"sec-fetch-site": "cross-site"})
-                    assert found.status_code == 303
+                    answer = browser.get(served.access.start_path(), headers={"sec-fetch-site": "cross-site"})
+                    assert answer.status_code == 303
                     statuses += [browser.get("/status").status_code for _ in range(8)]
             finally:
                 is_over.set()
@@ -338,10 +338,10 @@ def test_pages_of_others_that_try_keys_keep_nobody_out(indexed, photos, cache):
 def test_a_page_of_another_site_cannot_guess_by_the_session(own):
     served, client = own
     for headers in ({"sec-fetch-site": "cross-site"}, {"origin": "http://evil.example"}, {"origin": "null"}):
-        found = client.post("/session", json={"token": served.access.token}, headers=headers)
-        assert found.status_code == 403
-        assert "another site" in found.json()["detail"]
-        assert "set-cookie" not in found.headers
+        answer = client.post("/session", json={"token": served.access.token}, headers=headers)
+        assert answer.status_code == 403
+        assert "another site" in answer.json()["detail"]
+        assert "set-cookie" not in answer.headers
 
 
 def test_a_wrong_token_for_a_session_waits_its_turn_where_a_user_chose_the_right_one(

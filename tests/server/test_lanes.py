@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import shutil
 import threading
 import weakref
@@ -12,7 +13,7 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from mmsearch import Query, SearchOptions
-from mmsearch.errors import LibraryDamagedError, QueryError
+from mmsearch.errors import LibraryDamagedError, LibraryNotFoundError, QueryError
 from mmsearch.server import lanes
 from mmsearch.server.lanes import Lane, Libraries, TextLane, Unwanted
 from mmsearch.server.metrics import Metrics
@@ -20,9 +21,9 @@ from mmsearch.server.metrics import Metrics
 
 @pytest.fixture
 def libraries(indexed, cache):
-    found = Libraries(indexed.folder, cache=cache)
-    yield found
-    found.close()
+    libraries = Libraries(indexed.folder, cache=cache)
+    yield libraries
+    libraries.close()
 
 
 @pytest.fixture
@@ -34,8 +35,8 @@ def lane(libraries):
         return opened[-1]
 
     yield make
-    for one in opened:
-        one.close()
+    for made in opened:
+        made.close()
 
 
 def test_every_thread_has_a_library_and_all_share_one_encoder(lane):
@@ -49,10 +50,21 @@ def test_every_thread_has_a_library_and_all_share_one_encoder(lane):
         pictures = lane("pictures", n_threads=2)
         return await asyncio.gather(pictures.run(work), pictures.run(work))
 
-    (first, own, encoder), (second, other, same) = asyncio.run(run())
+    (first, first_library, encoder), (second, other, same) = asyncio.run(run())
     assert first != second
-    assert own != other
+    assert first_library != other
     assert encoder == same
+
+
+@pytest.mark.parametrize("bring_back", [shutil.copytree, os.rename])  # another file, and the same
+def test_a_thread_that_missed_a_library_opens_what_comes_in_its_place(libraries, indexed, tmp_path, bring_back):
+    n_images = libraries.mine().status().n_images
+    indexed.folder.rename(tmp_path / "away")
+    for _ in range(2):
+        with pytest.raises(LibraryNotFoundError):
+            libraries.mine()
+    bring_back(tmp_path / "away", indexed.folder)
+    assert libraries.mine().status().n_images == n_images
 
 
 def test_a_lane_goes_on_while_another_is_at_work(lane):
@@ -62,10 +74,10 @@ def test_a_lane_goes_on_while_another_is_at_work(lane):
         searches, pictures = lane("searches"), lane("pictures")
         long = asyncio.create_task(searches.run(lambda _: end.wait(30)))
         await asyncio.sleep(0.05)
-        found = await asyncio.wait_for(pictures.run(lambda library: library.status().n_images), 10)
+        n_images = await asyncio.wait_for(pictures.run(lambda library: library.status().n_images), 10)
         assert not long.done()
         end.set()
-        return found, await long
+        return n_images, await long
 
     assert asyncio.run(run()) == (8, True)
 
@@ -102,10 +114,10 @@ def test_texts_that_wait_together_are_answered_by_one_scan_each_with_its_own_ans
         ]
         return await asyncio.gather(*asked, *bad, return_exceptions=True)
 
-    *found, empty, filtered = asyncio.run(run())
-    for i, one in enumerate(found):
+    *answers, empty, filtered = asyncio.run(run())
+    for i, answer in enumerate(answers):
         expected = indexed.search(f"a thing {i}", k=1 + i % 2).hits
-        assert [hit.image_id for hit in one.hits] == [hit.image_id for hit in expected]
+        assert [hit.image_id for hit in answer.hits] == [hit.image_id for hit in expected]
     assert isinstance(empty, QueryError)
     assert "filter 'x' is not understood" in str(filtered)
     assert "mmsearch_text_batch_queries_sum 12.0" in metrics.text().decode()

@@ -44,15 +44,15 @@ def chunks(n_bytes, head=b""):
 
 @pytest.mark.parametrize("path", ["/search", "/classify"])
 def test_a_body_is_counted_while_it_comes(client, path):
-    found = None
+    answer = None
     with suppress(httpx.WriteError):  # the server closed before all was sent
-        found = client.post(path, content=chunks(40 * MIB), headers={"content-type": "application/json"})
-    assert found is None or found.status_code == 413
+        answer = client.post(path, content=chunks(40 * MIB), headers={"content-type": "application/json"})
+    assert answer is None or answer.status_code == 413
     part = b'--b\r\nContent-Disposition: form-data; name="picture"; filename="a.jpg"\r\n\r\n'
     kind = {"content-type": "multipart/form-data; boundary=b"}
     with suppress(httpx.WriteError):
-        found = client.post(path, content=chunks(40 * MIB, part), headers=kind)
-    assert found is None or found.status_code == 413
+        answer = client.post(path, content=chunks(40 * MIB, part), headers=kind)
+    assert answer is None or answer.status_code == 413
     assert client.get("/status").status_code == 200
 
 
@@ -66,9 +66,9 @@ def test_a_session_is_asked_for_with_four_kilobytes_at_most(served, n_bytes, sta
     body = b'{"token": "a wrong one"}'.ljust(n_bytes)
     with served.client() as client:
         for content in (body, iter([body[:4_000], body[4_000:]])):  # the second does not say how long it is
-            found = client.post("/session", content=content, headers={"content-type": "application/json"})
-            assert found.status_code == status, found.text
-    assert status == 403 or found.json()["detail"] == "the request is larger than 4 KiB; send the token alone"
+            answer = client.post("/session", content=content, headers={"content-type": "application/json"})
+            assert answer.status_code == status, answer.text
+    assert status == 403 or answer.json()["detail"] == "the request is larger than 4 KiB; send the token alone"
 
 
 @pytest.mark.parametrize("path", ["/search", "/classify"])
@@ -77,9 +77,9 @@ def test_json_has_a_limit_of_its_own(client, path):
     kind = {"content-type": "application/json"}
     assert client.post(path, content=body.ljust(2 * MIB), headers=kind).status_code == 422
     for content in (body.ljust(2 * MIB + 1), iter([body.ljust(MIB), b" " * MIB, b" "])):
-        found = client.post(path, content=content, headers=kind)
-        assert found.status_code == 413
-        assert found.json()["detail"] == (
+        answer = client.post(path, content=content, headers=kind)
+        assert answer.status_code == 413
+        assert answer.json()["detail"] == (
             "the request is larger than 2 MiB; send pictures as a form, as multipart/form-data"
         )
 
@@ -88,9 +88,9 @@ def test_json_has_a_limit_of_its_own(client, path):
 def test_a_body_that_nobody_reads_is_refused_or_passed_over(client, path):
     assert client.request("GET", path, content=b"x" * (64 * 1024 + 1)).status_code == 413
     for content in (b"x" * 64 * 1024, chunks(MIB)):
-        found = client.request("GET", path, content=content)
-        assert found.status_code == (403 if path == "/start" else 200)
-        assert len(found.content) > 0
+        answer = client.request("GET", path, content=content)
+        assert answer.status_code == (403 if path == "/start" else 200)
+        assert len(answer.content) > 0
 
 
 def test_a_length_of_thousands_of_digits_is_refused(served):
@@ -365,10 +365,10 @@ def test_a_file_that_is_no_usable_picture_is_a_problem_with_its_reason(client, n
     data, code = REJECTED[name]
     if len(data) > 20 * MIB:
         pytest.fail("the fixture is larger than a request may be")
-    found = client.post("/search", files={"picture": ("it.jpg", data)})
-    assert found.status_code == 422
-    assert found.json()["code"] == code
-    assert found.json()["detail"].startswith("it.jpg: ")
+    answer = client.post("/search", files={"picture": ("it.jpg", data)})
+    assert answer.status_code == 422
+    assert answer.json()["code"] == code
+    assert answer.json()["detail"].startswith("it.jpg: ")
 
 
 @pytest.mark.parametrize("name", sorted(pictures.accepted()))
@@ -399,9 +399,9 @@ BODIES = [
 
 @pytest.mark.parametrize(("body", "kind", "status"), BODIES, ids=range(len(BODIES)))
 def test_a_body_that_cannot_be_read_is_a_problem(client, body, kind, status):
-    found = client.post("/search", content=body, headers={"content-type": kind} if kind else {})
-    assert found.status_code == status, found.text
-    assert found.headers["content-type"] == "application/problem+json"
+    answer = client.post("/search", content=body, headers={"content-type": kind} if kind else {})
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_an_answer_is_not_held_back(client):

@@ -24,43 +24,43 @@ from tests.server.conftest import hits, names
 
 
 def listed(client, **parameters):
-    return {one["name"]: one for one in client.get("/pictures", params=parameters).json()["pictures"]}
+    return {picture["name"]: picture for picture in client.get("/pictures", params=parameters).json()["pictures"]}
 
 
 def test_a_picture_is_described(client, served):
-    found = listed(client)["cat.jpg"]
-    assert client.get(f"/pictures/{found['id']}").json() == found
+    picture = listed(client)["cat.jpg"]
+    assert client.get(f"/pictures/{picture['id']}").json() == picture
     with Image.open(served.photos / "cat.jpg") as image:
-        assert (found["width"], found["height"], found["format"]) == (*image.size, "JPEG")
-    assert found["size_bytes"] == (served.photos / "cat.jpg").stat().st_size
-    assert found["path"] == str(served.photos / "cat.jpg")
+        assert (picture["width"], picture["height"], picture["format"]) == (*image.size, "JPEG")
+    assert picture["size_bytes"] == (served.photos / "cat.jpg").stat().st_size
+    assert picture["path"] == str(served.photos / "cat.jpg")
 
 
 def pages(client, **parameters):
     """Yield the pages of a list, each asked for when the one before was looked at."""
     following = {}
     while following is not None:
-        found = client.get("/pictures", params=parameters | following).json()
-        yield found
-        following = None if found["next"] is None else {"after": found["next"]}
+        body = client.get("/pictures", params=parameters | following).json()
+        yield body
+        following = None if body["next"] is None else {"after": body["next"]}
 
 
 @pytest.mark.parametrize(("order", "key"), [("added", "id"), ("path", "path")])
 def test_pictures_are_listed_in_pages(client, order, key):
-    found = list(pages(client, limit=20, order=order))
-    assert [(page["n"], len(page["pictures"])) for page in found] == [(29, 20), (29, 9)]
-    keys = [one[key] for page in found for one in page["pictures"]]
+    pages_of_list = list(pages(client, limit=20, order=order))
+    assert [(page["n"], len(page["pictures"])) for page in pages_of_list] == [(29, 20), (29, 9)]
+    keys = [picture[key] for page in pages_of_list for picture in page["pictures"]]
     assert keys == sorted(set(keys))
-    assert client.get("/pictures", params={"limit": 20, "order": order, "offset": 20}).json() == found[1]
+    assert client.get("/pictures", params={"limit": 20, "order": order, "offset": 20}).json() == pages_of_list[1]
     assert [len(page["pictures"]) for page in pages(client, limit=29, order=order)] == [29]
 
 
 @pytest.mark.parametrize("order", ["added", "path"])
 def test_pages_neither_repeat_nor_leave_out_a_picture_while_others_come_and_leave(own, photos, indexed, order):
     _, client = own
-    stay, shown = {one["id"] for one in listed(client).values()}, []
+    stay, shown = {picture["id"] for picture in listed(client).values()}, []
     for n, page in enumerate(pages(client, limit=3, order=order)):
-        shown += [one["id"] for one in page["pictures"]]
+        shown += [picture["id"] for picture in page["pictures"]]
         if n > 0:
             continue
         gone, renamed = page["pictures"][-1], page["pictures"][0]  # the page after begins where one was
@@ -81,9 +81,9 @@ def test_a_page_has_a_thousand_pictures_at_most(client):
 
 def test_a_page_after_nothing_that_was_a_page_is_refused(client):
     for cursor in ("15", "?", "\u00e9", "a" * 8_000, "MTIz" * 2_000):
-        found = client.get("/pictures", params={"after": cursor})
-        assert found.status_code == 422
-        assert "after" in found.json()["detail"]
+        answer = client.get("/pictures", params={"after": cursor})
+        assert answer.status_code == 422
+        assert "after" in answer.json()["detail"]
     assert client.get("/pictures", params={"after": "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OS9h"}).json()["pictures"] == []
 
 
@@ -97,21 +97,21 @@ def test_an_offset_is_not_shifted_by_what_comes(own, photos, indexed):
 
 def test_a_picture_that_is_not_there_is_not_found(client):
     for path in ("/pictures/999", "/pictures/999/thumbnail", "/pictures/999/file"):
-        found = client.get(path)
-        assert found.status_code == 404
-        assert found.json()["detail"].startswith("there is no picture 999 in the library")
+        answer = client.get(path)
+        assert answer.status_code == 404
+        assert answer.json()["detail"].startswith("there is no picture 999 in the library")
 
 
 def test_a_thumbnail_is_a_small_upright_jpeg_without_what_the_file_says_of_itself(own, photos, indexed):
     _, client = own
     (photos / "turned.jpg").write_bytes(pictures.turned(6))
     indexed.index([photos], local=False)
-    one = listed(client)["turned.jpg"]
-    found = client.get(f"/pictures/{one['id']}/thumbnail", params={"side": 160})
-    assert found.headers["content-type"] == "image/jpeg"
-    with Image.open(io.BytesIO(found.content)) as image:
+    picture = listed(client)["turned.jpg"]
+    answer = client.get(f"/pictures/{picture['id']}/thumbnail", params={"side": 160})
+    assert answer.headers["content-type"] == "image/jpeg"
+    with Image.open(io.BytesIO(answer.content)) as image:
         assert max(image.size) == 160
-        assert (image.width > image.height) == (one["width"] > one["height"])
+        assert (image.width > image.height) == (picture["width"] > picture["height"])
         assert not image.getexif()
 
 
@@ -130,28 +130,28 @@ def test_a_thumbnail_that_the_browser_has_is_not_sent_again(client):
 def test_a_thumbnail_is_made_once(own):
     _, client = own
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: client.get("/pictures/2/thumbnail").content, range(16)))
-    assert len(set(found)) == 1
+        answers = list(pool.map(lambda _: client.get("/pictures/2/thumbnail").content, range(16)))
+    assert len(set(answers)) == 1
     assert 'mmsearch_thumbnails_total{from="made"} 1.0' in client.get("/metrics").text
 
 
 def test_a_kept_thumbnail_is_given_when_the_file_is_gone_but_not_another_one(own, photos):
     _, client = own
-    one = listed(client)["cat.jpg"]
-    first = client.get(f"/pictures/{one['id']}/thumbnail").content
+    picture = listed(client)["cat.jpg"]
+    first = client.get(f"/pictures/{picture['id']}/thumbnail").content
     (photos / "cat.jpg").unlink()
-    assert client.get(f"/pictures/{one['id']}/thumbnail").content == first
-    gone = client.get(f"/pictures/{one['id']}/thumbnail", params={"side": 640})
+    assert client.get(f"/pictures/{picture['id']}/thumbnail").content == first
+    gone = client.get(f"/pictures/{picture['id']}/thumbnail", params={"side": 640})
     assert gone.status_code == 410
     assert gone.json()["code"] == "vanished"
-    assert client.get(f"/pictures/{one['id']}/file").status_code == 410
+    assert client.get(f"/pictures/{picture['id']}/file").status_code == 410
 
 
 def test_an_original_is_given_byte_for_byte(client, served):
-    one = listed(client)["cat.jpg"]
-    found = client.get(f"/pictures/{one['id']}/file")
-    assert found.content == (served.photos / "cat.jpg").read_bytes()
-    assert found.headers["content-type"] == "image/jpeg"
+    picture = listed(client)["cat.jpg"]
+    answer = client.get(f"/pictures/{picture['id']}/file")
+    assert answer.content == (served.photos / "cat.jpg").read_bytes()
+    assert answer.headers["content-type"] == "image/jpeg"
 
 
 def outside(tmp_path):
@@ -178,17 +178,17 @@ def test_what_came_in_the_place_of_a_picture_is_never_shown(own, photos, tmp_pat
     (photos / "coffee.jpg").symlink_to("/dev/zero")
     for name in ("cat.jpg", "fig.jpg", "moose.jpg", "dam.jpg", "coffee.jpg"):
         for what in ("thumbnail", "file"):
-            found = client.get(f"/pictures/{known[name]['id']}/{what}")
-            assert found.status_code == 410, name
-            assert found.json()["code"] in ("changed", "not_a_file"), found.json()
+            answer = client.get(f"/pictures/{known[name]['id']}/{what}")
+            assert answer.status_code == 410, name
+            assert answer.json()["code"] in ("changed", "not_a_file"), answer.json()
 
 
 def test_text_that_came_in_the_place_of_a_picture_is_called_changed(own, photos):
     _, client = own
     image_id = listed(client)["fig.jpg"]["id"]
     (photos / "fig.jpg").write_text("no picture any more")
-    found = client.get(f"/pictures/{image_id}/thumbnail")
-    assert (found.status_code, found.json()["code"]) == (410, "changed")
+    answer = client.get(f"/pictures/{image_id}/thumbnail")
+    assert (answer.status_code, answer.json()["code"]) == (410, "changed")
 
 
 def test_kept_thumbnails_stay_below_their_bound(tmp_path):
@@ -232,11 +232,11 @@ def test_a_place_that_cannot_be_written_only_keeps_nothing(tmp_path):
 
 def test_pictures_are_counted_by_folder_with_what_is_below(own, photos):
     _, client = own
-    found = client.get("/facets").json()
-    assert found["n"] == 8
-    assert {one["label"]: one["n"] for one in found["folders"]} == {str(photos): 8, str(photos / "trip"): 2}
-    assert found["formats"] == [{"label": "JPEG", "where": ["format = JPEG"], "n": 8}]
-    assert found["years"] == []
+    body = client.get("/facets").json()
+    assert body["n"] == 8
+    assert {facet["label"]: facet["n"] for facet in body["folders"]} == {str(photos): 8, str(photos / "trip"): 2}
+    assert body["formats"] == [{"label": "JPEG", "where": ["format = JPEG"], "n": 8}]
+    assert body["years"] == []
 
 
 def test_pictures_are_counted_by_year(own, photos, indexed):
@@ -246,8 +246,8 @@ def test_pictures_are_counted_by_year(own, photos, indexed):
         exif.get_ifd(0x8769)[0x9003] = f"{year}:05:01 10:00:00"
         pictures.photo(seed=n).save(photos / f"dated{n}.jpg", exif=exif)
     indexed.index([photos], local=False)
-    found = client.get("/facets").json()["years"]
-    assert [(one["label"], one["n"]) for one in found] == [("2021", 1), ("2023", 2)]
+    years = client.get("/facets").json()["years"]
+    assert [(facet["label"], facet["n"]) for facet in years] == [("2021", 1), ("2023", 2)]
     among = client.get("/facets", params={"where": "taken >= 2022"}).json()
     assert among["n"] == 2
 
@@ -261,7 +261,7 @@ def test_a_folder_whose_name_is_no_text_has_a_filter_that_is(tmp_path):
         library.index([root], model="none")
         catalog = library.reader().catalog
         counts = [
-            (facet.n, count_facets(catalog, [one.encode().decode() for one in facet.where]).n)
+            (facet.n, count_facets(catalog, [expression.encode().decode() for expression in facet.where]).n)
             for facet in count_facets(catalog).folders
         ]
     assert counts == [(3, 3), (1, 1), (1, 1), (1, 1)]
@@ -278,12 +278,12 @@ wheres = st.lists(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(where=wheres)
 def test_every_count_is_what_its_filters_give(client, where):
-    found = client.get("/facets", params={"where": where}).json()
+    body = client.get("/facets", params={"where": where}).json()
     for kind in ("folders", "years", "sizes", "formats"):
-        for one in found[kind]:
-            among = client.get("/pictures", params={"where": where + one["where"], "limit": 1}).json()["n"]
-            assert among == one["n"], one
-    assert sum(one["n"] for one in found["sizes"]) == found["n"]
+        for facet in body[kind]:
+            among = client.get("/pictures", params={"where": where + facet["where"], "limit": 1}).json()["n"]
+            assert among == facet["n"], facet
+    assert sum(facet["n"] for facet in body["sizes"]) == body["n"]
 
 
 def test_a_folder_with_any_name_is_counted_and_shown_by_the_same_filter(own, photos, indexed):
@@ -304,20 +304,20 @@ def test_a_folder_with_any_name_is_counted_and_shown_by_the_same_filter(own, pho
         (photos / name).mkdir()
         pictures.photo(seed=n).save(photos / name / "a.jpg")
     indexed.index([photos], local=False)
-    counted = [one for one in client.get("/facets").json()["folders"] if one["n"] == 1]
+    counted = [facet for facet in client.get("/facets").json()["folders"] if facet["n"] == 1]
     assert len(counted) == 9
-    for one in counted:
-        assert client.get("/pictures", params={"where": one["where"]}).json()["n"] == 1, one
-        assert client.get("/facets", params={"where": one["where"]}).json()["n"] == 1, one
+    for facet in counted:
+        assert client.get("/pictures", params={"where": facet["where"]}).json()["n"] == 1, facet
+        assert client.get("/facets", params={"where": facet["where"]}).json()["n"] == 1, facet
 
 
 def test_a_filter_that_no_picture_could_pass_is_a_problem_and_counts_nothing(client, served):
     where = {"where": f"folder = {served.photos}/nowhere"}
-    found = client.get("/pictures", params=where)
-    assert found.status_code == 422
-    assert found.json()["type"] == "urn:mmsearch:query"
-    assert f"the library holds no picture below {served.photos}/nowhere" in found.json()["detail"]
-    assert client.post("/search", json={"text": "a", "where": [where["where"]]}).json() == found.json()
+    answer = client.get("/pictures", params=where)
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "urn:mmsearch:query"
+    assert f"the library holds no picture below {served.photos}/nowhere" in answer.json()["detail"]
+    assert client.post("/search", json={"text": "a", "where": [where["where"]]}).json() == answer.json()
     assert client.get("/facets", params=where).json()["n"] == 0
 
 
@@ -334,20 +334,20 @@ def test_filters_of_several_comparisons_are_listed_and_counted(client):
 
 
 def test_status_says_what_is_there(client):
-    found = client.get("/status").json()
-    assert found["n_pictures"] == 29
-    assert found["has_words"]
-    assert found["has_local"]
-    assert found["indexing"] is None
+    body = client.get("/status").json()
+    assert body["n_pictures"] == 29
+    assert body["has_words"]
+    assert body["has_local"]
+    assert body["indexing"] is None
 
 
 def test_status_shows_the_progress_of_another_process(own):
     server, client = own
     with shown_progress(server.folder, lambda *_: None) as on_progress:
         on_progress("embed", 3, 10)
-        found = client.get("/status").json()["indexing"]
-        assert found.pop("started") > 1e9
-        assert found == {"stage": "embed", "done": 3, "total": 10}
+        progress = client.get("/status").json()["indexing"]
+        assert progress.pop("started") > 1e9
+        assert progress == {"stage": "embed", "done": 3, "total": 10}
     assert client.get("/status").json()["indexing"] is None
 
 
@@ -373,9 +373,9 @@ def test_new_pictures_are_found_and_old_ones_leave_while_the_server_answers(own,
     gone = listed(client)["fig.jpg"]["id"]
     with Library.open(server.folder, cache=cache) as writer:
         writer.index([photos], local=False)
-    found = names(client.post("/search", json={"text": "a", "k": 100}))
-    assert "rocket.jpg" in found
-    assert "fig.jpg" not in found
+    ranked = names(client.post("/search", json={"text": "a", "k": 100}))
+    assert "rocket.jpg" in ranked
+    assert "fig.jpg" not in ranked
     assert client.get(f"/pictures/{gone}").status_code == 404
     assert client.get("/status").json()["revision"] > revision
 
@@ -424,9 +424,9 @@ def test_a_library_that_was_made_anew_in_the_same_place_is_opened_again(own, pho
 def test_a_library_that_is_gone_is_a_problem_and_no_crash(own, path):
     server, client = own
     shutil.rmtree(server.folder)
-    found = client.get(path)
-    assert found.status_code == 503
-    assert "no library found" in found.json()["detail"]
+    answer = client.get(path)
+    assert answer.status_code == 503
+    assert "no library found" in answer.json()["detail"]
 
 
 def test_an_empty_library_answers_with_nothing(own, indexed, photos):

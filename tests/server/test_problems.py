@@ -28,26 +28,26 @@ from mmsearch.server.problems import invalid, of_error
     ids=lambda value: type(value).__name__,
 )
 def test_an_expected_error_is_its_sentence(error, status, kind):
-    found = of_error(error)
-    assert found.status_code == status
-    assert b'"detail":"a sentence"' in found.body
-    assert f'"type":"{kind}"'.encode() in found.body
+    answer = of_error(error)
+    assert answer.status_code == status
+    assert b'"detail":"a sentence"' in answer.body
+    assert f'"type":"{kind}"'.encode() in answer.body
 
 
 def test_a_sentence_with_a_name_that_is_no_text_is_one_for_strict_readers():
-    found = json.loads(of_error(QueryError("/b\udcff: a sentence")).body)
-    assert found["detail"] == "/b\ufffd: a sentence"
-    assert base64.b64decode(found["detail_base64"]) == b"/b\xff: a sentence"
+    body = json.loads(of_error(QueryError("/b\udcff: a sentence")).body)
+    assert body["detail"] == "/b\ufffd: a sentence"
+    assert base64.b64decode(body["detail_base64"]) == b"/b\xff: a sentence"
 
 
 @pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/nowhere", 404), ("PUT", "/search", 405), ("GET", "/pictures/x", 422)]
 )
 def test_what_the_framework_refuses_is_a_problem_too(client, method, path, status):
-    found = client.request(method, path)
-    assert found.status_code == status
-    assert found.headers["content-type"] == "application/problem+json"
-    assert {"type", "title", "status", "detail"} <= found.json().keys()
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert {"type", "title", "status", "detail"} <= answer.json().keys()
 
 
 def test_a_refusal_of_the_system_is_its_sentence(own, monkeypatch):
@@ -55,9 +55,9 @@ def test_a_refusal_of_the_system_is_its_sentence(own, monkeypatch):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr(Library, "facets", fail)
-    found = own[1].get("/facets")
-    assert found.status_code == 503
-    assert "Too many open files; close other programs" in found.json()["detail"]
+    answer = own[1].get("/facets")
+    assert answer.status_code == 503
+    assert "Too many open files; close other programs" in answer.json()["detail"]
 
 
 def test_connections_that_cannot_be_accepted_are_said_once_and_others_errors_as_ever(caplog):
@@ -78,11 +78,11 @@ def test_an_unexpected_error_tells_nothing_and_is_marked_like_every_answer(own, 
 
     monkeypatch.setattr(Library, "facets", fail)
     _, client = own
-    found = client.get("/facets")
-    assert found.status_code == 500
-    assert found.headers["content-type"] == "application/problem+json"
-    assert "secret" not in found.text
-    assert found.headers["x-content-type-options"] == "nosniff"
+    answer = client.get("/facets")
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "secret" not in answer.text
+    assert answer.headers["x-content-type-options"] == "nosniff"
     assert client.get("/status").status_code == 200
     end = time.monotonic() + 10
     # For who runs the server; written after the answer.
@@ -93,20 +93,20 @@ def test_an_unexpected_error_tells_nothing_and_is_marked_like_every_answer(own, 
 
 def test_at_most_twenty_places_are_named_and_the_rest_counted():
     errors = [{"loc": ("pictures", i, "id"), "msg": "Field required"} for i in range(5_000)]
-    found = json.loads(invalid(errors).body)
-    assert [error["at"] for error in found["errors"]] == [f"pictures.{i}.id" for i in range(20)]
-    assert found["n_more"] == 4_980
+    body = json.loads(invalid(errors).body)
+    assert [error["at"] for error in body["errors"]] == [f"pictures.{i}.id" for i in range(20)]
+    assert body["n_more"] == 4_980
     assert "n_more" not in json.loads(invalid(errors[:20]).body)
 
 
 def test_what_does_not_fit_is_not_said_at_length():
-    found = invalid([{"loc": ("k" * 2_000_000,), "msg": "m" * 2_000_000}])
-    assert len(found.body) < 4_000
-    assert json.loads(found.body)["errors"][0]["at"] == "k" * 500 + "…"
+    answer = invalid([{"loc": ("k" * 2_000_000,), "msg": "m" * 2_000_000}])
+    assert len(answer.body) < 4_000
+    assert json.loads(answer.body)["errors"][0]["at"] == "k" * 500 + "…"
 
 
 def test_a_request_with_thousands_of_unknown_keys_is_answered_in_short(client):
-    found = client.post("/search", json={f"{i}" * 100: 1 for i in range(4_000)})
-    assert found.status_code == 422
-    assert len(found.content) < 20_000
-    assert found.json()["n_more"] == 3_980
+    answer = client.post("/search", json={f"{i}" * 100: 1 for i in range(4_000)})
+    assert answer.status_code == 422
+    assert len(answer.content) < 20_000
+    assert answer.json()["n_more"] == 3_980

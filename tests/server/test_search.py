@@ -26,8 +26,8 @@ def send(client, *pictures, path="/search", **asked):
 
 
 def id_of(client, name):
-    found = client.get("/pictures", params={"where": f"name = {name}"}).json()["pictures"]
-    return found[0]["id"]
+    body = client.get("/pictures", params={"where": f"name = {name}"}).json()["pictures"]
+    return body[0]["id"]
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +38,15 @@ def library(served, cache):
 
 
 def test_a_text_is_answered_as_by_the_python_interface(client, library):
-    found = hits(post(client, text="a cat", k=7, exclude=[{"text": "snow", "weight": 0.5}], explain=True))
+    ranked = hits(post(client, text="a cat", k=7, exclude=[{"text": "snow", "weight": 0.5}], explain=True))
     from mmsearch import Term
 
     expected = library.search(Query("a cat", exclude=[Term("snow", 0.5)]), k=7, explain=True)
-    assert [hit["id"] for hit in found] == [hit.image_id for hit in expected.hits]
-    np.testing.assert_allclose([h["score"] for h in found], [h.score for h in expected.hits], atol=1e-5)
-    assert [one["term"] for one in found[0]["terms"]] == ["a cat", "not snow"]
-    assert found[0]["rank"] == 1
-    assert found[0]["local"] is None
+    assert [hit["id"] for hit in ranked] == [hit.image_id for hit in expected.hits]
+    np.testing.assert_allclose([h["score"] for h in ranked], [h.score for h in expected.hits], atol=1e-5)
+    assert [term["term"] for term in ranked[0]["terms"]] == ["a cat", "not snow"]
+    assert ranked[0]["rank"] == 1
+    assert ranked[0]["local"] is None
 
 
 def test_weights_of_terms_are_heeded(client):
@@ -58,39 +58,39 @@ def test_weights_of_terms_are_heeded(client):
 
 
 def test_more_like_this_gives_the_picture_itself_first(client):
-    found = post(client, pictures=[{"id": id_of(client, "coffee.jpg")}], k=3)
-    assert names(found)[0] == "coffee.jpg"
-    assert hits(found)[0]["local"]["is_verified"]
-    assert "hits verified by local features" in found.json()["message"]
-    assert set(found.json()["seconds"]) == {"local", "encode", "search", "total"}
+    answer = post(client, pictures=[{"id": id_of(client, "coffee.jpg")}], k=3)
+    assert names(answer)[0] == "coffee.jpg"
+    assert hits(answer)[0]["local"]["is_verified"]
+    assert "hits verified by local features" in answer.json()["message"]
+    assert set(answer.json()["seconds"]) == {"local", "encode", "search", "total"}
 
 
 def test_a_picture_that_comes_with_the_request_is_found_by_its_contents(client, served):
     data = (served.photos / "moose.jpg").read_bytes()
-    found = send(client, ("holiday.jpg", data), k=2, explain=True)
-    assert names(found)[0] == "moose.jpg"
-    assert hits(found)[0]["score"] == pytest.approx(1, abs=0.01)  # decoded at another size than by index
-    assert hits(found)[0]["terms"][0]["term"] == "holiday.jpg"
+    answer = send(client, ("holiday.jpg", data), k=2, explain=True)
+    assert names(answer)[0] == "moose.jpg"
+    assert hits(answer)[0]["score"] == pytest.approx(1, abs=0.01)  # decoded at another size than by index
+    assert hits(answer)[0]["terms"][0]["term"] == "holiday.jpg"
 
 
 def test_a_form_needs_no_query(client, served):
-    found = client.post("/search", files={"picture": (served.photos / "moose.jpg").read_bytes()})
-    assert names(found)[0] == "moose.jpg"
+    answer = client.post("/search", files={"picture": (served.photos / "moose.jpg").read_bytes()})
+    assert names(answer)[0] == "moose.jpg"
 
 
 def test_two_pictures_of_one_name_are_two_terms(client, served):
     pictures = [("x.jpg", (served.photos / name).read_bytes()) for name in ("moose.jpg", "fig.jpg")]
-    found = send(client, *pictures, pictures=[{"upload": 1, "weight": 3}, {"upload": 0}], explain=True, k=2)
-    assert [one["term"] for one in hits(found)[0]["terms"]] == ["x.jpg (1)", "x.jpg"]
-    assert set(names(found)) >= {"fig.jpg"}
+    answer = send(client, *pictures, pictures=[{"upload": 1, "weight": 3}, {"upload": 0}], explain=True, k=2)
+    assert [term["term"] for term in hits(answer)[0]["terms"]] == ["x.jpg (1)", "x.jpg"]
+    assert set(names(answer)) >= {"fig.jpg"}
 
 
 def test_a_part_of_a_picture_is_matched_in_pixels_of_both_originals(client, served):
     data, box = (served.photos / "coffee.jpg").read_bytes(), [60, 50, 420, 330]
     by_upload = send(client, ("c.jpg", data), pictures=[{"upload": 0, "box": box}], k=1, explain=True)
     by_id = post(client, pictures=[{"id": id_of(client, "coffee.jpg"), "box": box}], k=1, explain=True)
-    for found in (by_upload, by_id):
-        local = hits(found)[0]["local"]
+    for answer in (by_upload, by_id):
+        local = hits(answer)[0]["local"]
         assert local["is_verified"]
         assert local["n_inliers"] == len(local["inliers"]) > 20
         pairs = np.array(local["inliers"])
@@ -107,19 +107,19 @@ def test_places_are_left_out_when_nobody_asks(client):
 
 
 def test_visual_words_can_be_asked_alone(client):
-    found = post(client, pictures=[{"id": id_of(client, "coffee.jpg")}], mode="local", k=3)
-    assert found.json()["route"] == "local"
-    assert names(found)[0] == "coffee.jpg"
+    answer = post(client, pictures=[{"id": id_of(client, "coffee.jpg")}], mode="local", k=3)
+    assert answer.json()["route"] == "local"
+    assert names(answer)[0] == "coffee.jpg"
 
 
 def test_judged_pictures_move_the_answer(client, library):
     moose, fig = id_of(client, "moose.jpg"), id_of(client, "fig.jpg")
     asked = {"text": "a cat", "relevant": [moose], "irrelevant": [fig], "k": 29}
-    found = hits(post(client, **asked))
+    ranked = hits(post(client, **asked))
     expected = library.search(Query("a cat", relevant=[moose], irrelevant=[fig]), k=29)
-    assert [hit["id"] for hit in found] == [hit.image_id for hit in expected.hits]
+    assert [hit["id"] for hit in ranked] == [hit.image_id for hit in expected.hits]
     rank = {hit["name"]: hit["rank"] for hit in hits(post(client, text="a cat", k=29))}
-    assert found[0]["name"] == "moose.jpg"
+    assert ranked[0]["name"] == "moose.jpg"
     assert rank["moose.jpg"] > 1
     assert names(post(client, relevant=[moose], k=1)) == ["moose.jpg"]
 
@@ -134,8 +134,8 @@ def test_a_picture_judged_irrelevant_is_never_a_hit(client):
         {"pictures": [{"id": cat}], "rerank": "local"},
         {"relevant": [cat]},
     ):
-        found = post(client, **asked, irrelevant=[cat], k=100)
-        assert "cat.jpg" not in names(found)
+        answer = post(client, **asked, irrelevant=[cat], k=100)
+        assert "cat.jpg" not in names(answer)
     assert len(hits(post(client, text="a cat", irrelevant=[cat], k=100))) == 28
 
 
@@ -143,22 +143,22 @@ def test_a_picture_judged_irrelevant_is_never_a_hit(client):
 def test_a_picture_is_first_when_it_is_sent_and_no_score_exceeds_one(client, served, name):
     data = (served.photos / f"{name}.jpg").read_bytes()
     form = {"query": (None, json.dumps({"k": 3, "rerank": "none"})), "picture": (f"{name}.jpg", data)}
-    found = hits(client.post("/search", files=form))
-    assert found[0]["name"] == f"{name}.jpg"
-    assert 1 - 1e-6 < found[0]["score"] <= 1 + 1e-6
+    ranked = hits(client.post("/search", files=form))
+    assert ranked[0]["name"] == f"{name}.jpg"
+    assert 1 - 1e-6 < ranked[0]["score"] <= 1 + 1e-6
 
 
 def test_filters_hold(client):
-    found = hits(post(client, text="a", where=["name ~ c*", "width >= 1"], k=100))
-    assert {hit["name"][0] for hit in found} == {"c"}
+    ranked = hits(post(client, text="a", where=["name ~ c*", "width >= 1"], k=100))
+    assert {hit["name"][0] for hit in ranked} == {"c"}
     assert hits(post(client, text="a", where=["width > 100000"])) == []
 
 
 def test_filters_may_be_trees(client):
     wide = {"field": "width", "op": ">", "value": 100.5}
     named = {"or": [{"field": "name", "op": "~", "value": "C*"}, "name = moose.jpg or name ~ fig*"]}
-    found = hits(post(client, text="a", where=[{"and": [wide, named]}, {"not": {"not": "format = jpg"}}], k=100))
-    assert {hit["name"][0] for hit in found} == {"c", "f", "m"}
+    ranked = hits(post(client, text="a", where=[{"and": [wide, named]}, {"not": {"not": "format = jpg"}}], k=100))
+    assert {hit["name"][0] for hit in ranked} == {"c", "f", "m"}
     exact = {"field": "name", "op": "=", "value": "a and width > 5"}
     assert hits(post(client, text="a", where=[exact])) == []
 
@@ -177,20 +177,20 @@ def test_filters_may_be_trees(client):
     ],
 )
 def test_a_tree_that_means_nothing_is_a_problem(client, tree, kind, sentence):
-    found = post(client, text="a", where=[tree])
-    assert found.status_code == 422
-    assert found.json()["type"] == f"urn:mmsearch:{kind}"
-    assert sentence in found.text
+    answer = post(client, text="a", where=[tree])
+    assert answer.status_code == 422
+    assert answer.json()["type"] == f"urn:mmsearch:{kind}"
+    assert sentence in answer.text
 
 
 def test_many_at_once_get_the_answers_that_they_get_alone(client, served):
     texts = [f"text number {i}" for i in range(24)]
     alone = {text: hits(post(client, text=text, k=5)) for text in texts}
     with served.allowed() as other, ThreadPoolExecutor(12) as pool:
-        found = list(pool.map(lambda text: hits(post(other, text=text, k=5)), texts))
+        answers = list(pool.map(lambda text: hits(post(other, text=text, k=5)), texts))
         metrics = other.get("/metrics").text
-    for text, own in zip(texts, found, strict=True):
-        assert [hit["id"] for hit in own] == [hit["id"] for hit in alone[text]]
+    for text, ranked in zip(texts, answers, strict=True):
+        assert [hit["id"] for hit in ranked] == [hit["id"] for hit in alone[text]]
     count = {line.split()[0]: float(line.split()[1]) for line in metrics.splitlines() if line[0] != "#"}
     assert count["mmsearch_text_batch_queries_sum"] > count["mmsearch_text_batch_queries_count"]  # some together
 
@@ -198,8 +198,8 @@ def test_many_at_once_get_the_answers_that_they_get_alone(client, served):
 def test_one_bad_query_does_not_spoil_those_beside_it(client, served):
     with ThreadPoolExecutor(8) as pool:
         asked = [{"text": "   "} if i % 2 else {"text": f"a thing {i}"} for i in range(16)]
-        found = list(pool.map(lambda one: post(client, **one), asked))
-    assert [one.status_code for one in found] == [200, 422] * 8
+        answers = list(pool.map(lambda query: post(client, **query), asked))
+    assert [answer.status_code for answer in answers] == [200, 422] * 8
 
 
 PROBLEMS = [
@@ -227,11 +227,11 @@ PROBLEMS = [
 
 @pytest.mark.parametrize(("asked", "status", "kind", "detail"), PROBLEMS, ids=lambda value: str(value)[:40])
 def test_what_cannot_be_answered_is_a_problem_with_a_sentence(client, asked, status, kind, detail):
-    found = post(client, **asked)
-    assert found.status_code == status, found.text
+    answer = post(client, **asked)
+    assert answer.status_code == status, answer.text
     if status != 200:
-        body = found.json()
-        assert found.headers["content-type"] == "application/problem+json"
+        body = answer.json()
+        assert answer.headers["content-type"] == "application/problem+json"
         assert body["type"] == f"urn:mmsearch:{kind}"
         assert body["status"] == status
         assert detail in body["detail"]
@@ -239,21 +239,21 @@ def test_what_cannot_be_answered_is_a_problem_with_a_sentence(client, asked, sta
 
 def test_a_request_that_does_not_fit_says_where(client):
     body = post(client, text="a", pictures=[{"id": 0}]).json()
-    assert any(one["at"].startswith("pictures.0") for one in body["errors"])
+    assert any(error["at"].startswith("pictures.0") for error in body["errors"])
 
 
 def test_labels_of_pictures_by_id_and_of_pictures_that_come_along(client, served, library):
     data = (served.photos / "fig.jpg").read_bytes()
     cat = id_of(client, "cat.jpg")
     asked = {"labels": ["a cat", "a fig", "a car"], "k": 2, "pictures": [{"id": cat}, {"upload": 0}]}
-    found = send(client, ("f.jpg", data), ("broken.jpg", b"nonsense" * 4), path="/classify", **asked).json()[
+    body = send(client, ("f.jpg", data), ("broken.jpg", b"nonsense" * 4), path="/classify", **asked).json()[
         "pictures"
     ]
-    assert [one["picture"] for one in found] == [f"picture {cat}", "f.jpg", "broken.jpg"]
-    assert found[2]["error"].startswith("broken.jpg: no known picture format")
+    assert [entry["picture"] for entry in body] == [f"picture {cat}", "f.jpg", "broken.jpg"]
+    assert body[2]["error"].startswith("broken.jpg: no known picture format")
     expected = library.classify([served.photos / "cat.jpg"], ["a cat", "a fig", "a car"], k=2)[0]
-    assert [one["label"] for one in found[0]["labels"]] == [one.label for one in expected.predictions]
-    assert found[0]["labels"][0]["probability"] == pytest.approx(expected.predictions[0].probability, abs=1e-4)
+    assert [entry["label"] for entry in body[0]["labels"]] == [entry.label for entry in expected.predictions]
+    assert body[0]["labels"][0]["probability"] == pytest.approx(expected.predictions[0].probability, abs=1e-4)
 
 
 def test_labelling_needs_a_picture_and_labels(client):
@@ -271,9 +271,9 @@ def test_labelling_needs_a_picture_and_labels(client):
     ],
 )  # fmt: skip
 def test_labelling_is_asked_for_within_limits(client, more, at):
-    found = client.post("/classify", json={"labels": ["a"], "pictures": [{"id": 1}]} | more)
-    assert found.status_code == 422
-    assert [error["at"] for error in found.json()["errors"]] == [at]
+    answer = client.post("/classify", json={"labels": ["a"], "pictures": [{"id": 1}]} | more)
+    assert answer.status_code == 422
+    assert [error["at"] for error in answer.json()["errors"]] == [at]
 
 
 def test_pictures_of_other_formats_are_taken(client, served):

@@ -38,9 +38,9 @@ SECRET = "the contents of a file that is not in the library"
 @pytest.mark.parametrize("path", ["/", "/status", "/start", "/pictures/1/thumbnail"])
 def test_a_host_that_is_not_ours_is_refused_before_anything_else(served, host, path):
     with served.allowed() as client:
-        found = client.get(path, headers={"host": host.format(port=served.access.port)})
-    assert found.status_code == 400
-    assert "content-security-policy" in found.headers or not host  # h11 itself refuses what is no header
+        answer = client.get(path, headers={"host": host.format(port=served.access.port)})
+    assert answer.status_code == 400
+    assert "content-security-policy" in answer.headers or not host  # h11 itself refuses what is no header
 
 
 @pytest.mark.parametrize("host", ALLOWED_HOSTS)
@@ -68,10 +68,10 @@ PATHS = ["/status", "/metrics", "/facets", "/pictures", "/pictures/1", "/picture
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer wrong", "Basic dG9rZW4=", "Bearer täst"])
 def test_nothing_of_the_library_is_told_without_the_token(served, path, authorization):
     with served.client() as client:
-        found = client.get(path, headers={"authorization": authorization.encode("utf-8")})
-    assert found.status_code == 401
-    assert found.headers["www-authenticate"] == "Bearer"
-    assert found.json()["title"] == "Unauthorized"
+        answer = client.get(path, headers={"authorization": authorization.encode("utf-8")})
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.json()["title"] == "Unauthorized"
 
 
 def test_made_up_paths_need_the_token_too(served):
@@ -83,10 +83,10 @@ def test_made_up_paths_need_the_token_too(served):
 def visited(served):
     """A browser that opened the link."""
     with httpx.Client(base_url=served.address, follow_redirects=False) as client:
-        found = client.get(served.access.start_path())
-        assert found.status_code == 303
-        assert found.headers["location"] == "/"
-        cookie = found.headers["set-cookie"].lower()
+        answer = client.get(served.access.start_path())
+        assert answer.status_code == 303
+        assert answer.headers["location"] == "/"
+        cookie = answer.headers["set-cookie"].lower()
         assert "httponly" in cookie
         assert "samesite=strict" in cookie
         yield client
@@ -114,9 +114,9 @@ def test_every_start_has_its_own_secrets_which_are_not_shown():
 def test_what_is_no_token_lets_nobody_in(served, token):
     body = json.dumps({"token": token}).encode()
     with served.client() as client:
-        found = client.post("/session", content=body, headers={"content-type": "application/json"})
-    assert found.status_code in (403, 422)
-    assert "set-cookie" not in found.headers
+        answer = client.post("/session", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in (403, 422)
+    assert "set-cookie" not in answer.headers
 
 
 def test_a_browser_that_lost_its_cookie_is_let_in_by_the_token(served):
@@ -150,16 +150,16 @@ def test_a_search_with_the_cookie_needs_our_own_origin(visited, served):
 
 
 def test_a_form_of_another_site_is_refused(visited):
-    found = visited.post("/search", files={"picture": b"x"}, headers={"origin": "http://evil.example"})
-    assert found.status_code == 403
+    answer = visited.post("/search", files={"picture": b"x"}, headers={"origin": "http://evil.example"})
+    assert answer.status_code == 403
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_pictures_cannot_be_embedded_by_another_site_even_with_the_cookie(visited, site):
-    found = visited.get("/pictures/1/thumbnail", headers={"sec-fetch-site": site})
-    assert found.status_code == 403
-    own = visited.get("/pictures/1/thumbnail", headers={"sec-fetch-site": "same-origin"})
-    assert own.headers["cross-origin-resource-policy"] == "same-origin"
+    answer = visited.get("/pictures/1/thumbnail", headers={"sec-fetch-site": site})
+    assert answer.status_code == 403
+    same_site = visited.get("/pictures/1/thumbnail", headers={"sec-fetch-site": "same-origin"})
+    assert same_site.headers["cross-origin-resource-policy"] == "same-origin"
 
 
 def test_a_program_with_the_token_needs_no_origin_but_may_not_have_a_foreign_one(client, served):
@@ -170,8 +170,8 @@ def test_a_program_with_the_token_needs_no_origin_but_may_not_have_a_foreign_one
 
 def test_no_answer_lets_other_sites_read_it(client, served):
     for method in ("GET", "POST", "OPTIONS", "HEAD"):
-        found = client.request(method, "/status", headers={"origin": served.address})
-        assert not [name for name in found.headers if name.startswith("access-control")]
+        answer = client.request(method, "/status", headers={"origin": served.address})
+        assert not [name for name in answer.headers if name.startswith("access-control")]
 
 
 def test_every_answer_is_marked(client, served):
@@ -222,11 +222,11 @@ def raw_get(served, target, token):
 def test_no_path_leads_to_a_file(served, text):
     (served.photos.parent / "secret.txt").write_text(SECRET)
     for start in ("/pictures/", "/static/", "/", "/pictures/1/thumbnail/", "/pictures/1/file?path="):
-        found = raw_get(served, start + text, served.access.token)
-        assert SECRET.encode() not in found
-        assert b"root:" not in found
-        assert b"SQLite format" not in found
-        status = int(found.split()[1])
+        answer = raw_get(served, start + text, served.access.token)
+        assert SECRET.encode() not in answer
+        assert b"root:" not in answer
+        assert b"SQLite format" not in answer
+        status = int(answer.split()[1])
         assert status < 500
         assert status != 200 or start.endswith("path=") or text in SPELLINGS_OF_ONE
 
@@ -257,9 +257,9 @@ def test_hostile_names_travel_as_data(indexed, photos, cache):
         shutil.copyfile(photos / "cat.jpg", os.fsencode(photos) + b"/" + name)
     indexed.index([photos], local=False)
     with running(indexed.folder, photos, cache=cache) as served, served.allowed() as client:
-        found = client.post("/search", json={"text": "a", "k": 50}).json()["hits"]
-        assert all(hit["path"].encode("utf-8") for hit in found)
-        ids = {name_of(hit): hit["id"] for hit in found}
+        ranked = client.post("/search", json={"text": "a", "k": 50}).json()["hits"]
+        assert all(hit["path"].encode("utf-8") for hit in ranked)
+        ids = {name_of(hit): hit["id"] for hit in ranked}
         assert ids.keys() >= set(HOSTILE)
         for name in HOSTILE:
             described = client.get(f"/pictures/{ids[name]}")
@@ -276,10 +276,10 @@ def test_hostile_names_travel_as_data(indexed, photos, cache):
 
 
 def test_what_a_request_says_comes_back_as_data(client):
-    found = client.post("/search", json={"text": "a", "where": ["<script>alert(1)</script>\x1b[31m"]})
-    assert found.status_code == 422
-    assert found.headers["content-type"] == "application/problem+json"
-    assert found.headers["x-content-type-options"] == "nosniff"
+    answer = client.post("/search", json={"text": "a", "where": ["<script>alert(1)</script>\x1b[31m"]})
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 # -- S8: what is never done --------------------------------------------------------------------------

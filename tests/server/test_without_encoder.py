@@ -21,8 +21,8 @@ def client(tmp_path_factory):
 
 
 def test_status_says_that_it_has_no_encoder_and_local_features(client):
-    found = client.get("/status").json()
-    assert (found["model"], found["dim"], found["has_words"], found["has_local"]) == ("none", 0, False, True)
+    body = client.get("/status").json()
+    assert (body["model"], body["dim"], body["has_words"], body["has_local"]) == ("none", 0, False, True)
 
 
 def test_a_picture_finds_itself_by_its_words(client):

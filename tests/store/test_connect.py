@@ -18,7 +18,6 @@ from mmsearch.store.catalog import CATALOG
 from mmsearch.store.changes import Changes
 from mmsearch.store.connect import connect_to_read
 from mmsearch.store.folder import Store
-from mmsearch.store.query_cache import RememberedQueries
 from mmsearch.store.verify import verify
 from mmsearch.system import is_on_read_only_disk
 from tests.conftest import mounted, random_units
@@ -81,6 +80,9 @@ def n_pictures(folder):
 
 
 def test_library_of_another_user_is_read_and_left_as_it_was(place):
+    filled(place / "another", 1)
+    with closing(Store.open(place / "another")) as store:
+        verify(store)  # modules are loaded while they can be read
     filled(place / "library", 10)
     write_protect(place / "library")
     before = sorted(os.listdir(place / "library"))
@@ -152,10 +154,11 @@ def test_writer_is_told_that_the_library_cannot_be_written_and_why(place):
 
 
 def test_remembered_queries_that_are_damaged_and_cannot_be_replaced_cost_nothing(place):
-    (place / "queries.sqlite").write_bytes(b"x" * 4096)
-    write_protect(place)
+    filled(place / "library", 1)
+    (place / "library" / "queries.sqlite").write_bytes(b"x" * 4096)
+    write_protect(place / "library")
     with as_another_user():
-        remembered = RememberedQueries(place / "queries.sqlite", "f" * 64, DIM)
+        remembered = Store.open(place / "library").remembered
         remembered.put("a text", random_units(1, DIM)[0])
         assert remembered.get("a text") is None
 

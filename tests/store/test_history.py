@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 
 from mmsearch.errors import LibraryDamagedError
+from mmsearch.records import Unusable
 from mmsearch.store import verify as proof
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, graph_facts, load_graph, update_graph
+from mmsearch.store.graph import GraphSettings
+from mmsearch.store.history import sidecar_problem
 from mmsearch.store.note import HISTORY
 from mmsearch.store.verify import verify
 from tests.conftest import random_units
@@ -45,7 +47,7 @@ def add(folder, first, n, seed):
     with Store.writer(folder) as store:
         vectors = random_units(n, DIM, seed)
         store.commit(Changes(stored=[file(first + i, vector) for i, vector in enumerate(vectors)]))
-        update_graph(store, SETTINGS, random_units(5, DIM, seed=4))
+        store.graph.update(SETTINGS, random_units(5, DIM, seed=4))
     return vectors
 
 
@@ -65,16 +67,34 @@ def test_restored_catalog_is_told_from_the_latest(tmp_path):
     assert "the graph was made from a state that is not in the history of this catalog" in graph
 
 
+def test_restored_catalog_that_lists_every_vector_is_not_said_to_have_lost_one(tmp_path):
+    filled(tmp_path / "library", 10)
+    shutil.copyfile(tmp_path / "library" / "catalog.sqlite", tmp_path / "copy")
+    with Store.writer(tmp_path / "library") as store:
+        store.remove_images([1])
+    shutil.copyfile(tmp_path / "copy", tmp_path / "library" / "catalog.sqlite")
+    (problem,) = Store.open(tmp_path / "library").problems()
+    assert "it ends before commit 2; restore" in problem
+
+
+def test_cache_whose_history_cannot_be_read_is_not_believed(tmp_path):
+    filled(tmp_path, 10)
+    catalog = Store.open(tmp_path).catalog
+    for history in (None, 7, ["one"]):
+        problem = sidecar_problem(tmp_path, catalog, "graph", {"history": history})
+        assert "the graph has a history that cannot be read" in problem
+
+
 def test_as_many_pictures_as_were_lost_do_not_make_the_old_graph_fit_a_restored_catalog(tmp_path):
     folder = restored(tmp_path / "library")
     with Store.writer(folder) as store:
         store.note_history()
         vectors = random_units(10, DIM, seed=2)
         store.commit(Changes(stored=[file(200 + i, vector) for i, vector in enumerate(vectors)]))
-        assert "is not in the history" in load_graph(store)
-        assert graph_facts(store) is None
-        update_graph(store, SETTINGS, random_units(5, DIM, seed=4))
-        graph = load_graph(store).index
+        assert "is not in the history" in store.graph.load().reason
+        assert store.graph.facts() is None
+        store.graph.update(SETTINGS, random_units(5, DIM, seed=4))
+        graph = store.graph.load().index
     _, rows = graph.search(vectors, 1)
     assert rows[:, 0].tolist() == list(range(10, 20))
     assert verify(Store.open(folder)).problems == ()
@@ -114,7 +134,7 @@ def test_commit_while_a_library_is_looked_at_is_no_problem(tmp_path):
         add(tmp_path, 100, 10, seed=1)
         assert reader.n_rows == 10
         assert reader.problems() == []
-        assert not isinstance(reader.sidecar("graph"), str)
+        assert not isinstance(reader.sidecar("graph"), Unusable)
 
 
 def test_commits_while_a_library_is_verified_are_no_problem(tmp_path, monkeypatch):
@@ -151,7 +171,7 @@ def test_graph_of_another_library_of_the_same_encoder_is_not_used(tmp_path):
         if path.name.startswith(("hnsw", "manifest")):
             shutil.copyfile(path, tmp_path / "two" / path.name)
     store = Store.open(tmp_path / "two")
-    assert load_graph(store) == "the graph was made for another library"
+    assert store.graph.load() == Unusable("the graph was made for another library")
     assert "the graph was made for another library" in verify(store).problems[0]
 
 
@@ -180,7 +200,7 @@ def test_copy_of_a_library_is_whole_and_its_caches_stay_its_own_as_the_two_part(
     for path in (tmp_path / "one").iterdir():
         if path.name.startswith(("hnsw", "manifest")):
             shutil.copyfile(path, tmp_path / "two" / path.name)
-    assert "is not in the history" in load_graph(Store.open(tmp_path / "two"))
+    assert "is not in the history" in Store.open(tmp_path / "two").graph.load().reason
 
 
 def test_older_graph_of_the_same_history_is_used(tmp_path):
@@ -194,7 +214,7 @@ def test_older_graph_of_the_same_history_is_used(tmp_path):
         path.unlink()
     for name, data in kept.items():
         (tmp_path / name).write_bytes(data)
-    assert load_graph(Store.open(tmp_path)).index.n_rows == 20
+    assert Store.open(tmp_path).graph.load().index.n_rows == 20
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"library": 1}', b"\xff\xfe", b'{"number": "x"}'])

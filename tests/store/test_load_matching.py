@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 
 from mmsearch.errors import StorageError
 from mmsearch.indexes.hnsw import HnswIndex
+from mmsearch.records import Unusable
 from mmsearch.store import graph as graph_module
 from mmsearch.store import publish as publish_module
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, load_graph, update_graph
+from mmsearch.store.graph import GraphSettings
 from mmsearch.store.publish import current, load_matching
 from mmsearch.store.verify import verify
-from mmsearch.store.words import load_words
 from tests.conftest import limited, random_units
 from tests.faults.stand_in import plan_for_the_graph
 from tests.store.test_store import DIM, filled
@@ -31,15 +32,15 @@ def with_graph(tmp_path, monkeypatch):
     monkeypatch.setattr(graph_module, "choose_plan", plan_for_the_graph)
     vectors = filled(tmp_path / "library", 40)
     with Store.writer(tmp_path / "library") as store:
-        update_graph(store, SETTINGS, random_units(5, DIM, seed=1))
+        store.graph.update(SETTINGS, random_units(5, DIM, seed=1))
     return tmp_path / "library", vectors
 
 
 def publish_again(folder):
     """What another process does meanwhile: a new generation of the graph; the one before is deleted."""
     with Store.writer(folder) as store:
-        loaded = load_graph(store)
-        graph_module._publish(store, loaded)
+        loaded = store.graph.load()
+        store.graph._publish(loaded)
 
 
 def test_graph_that_a_writer_replaces_between_check_and_load_is_the_one_that_was_checked(with_graph, monkeypatch):
@@ -55,7 +56,7 @@ def test_graph_that_a_writer_replaces_between_check_and_load_is_the_one_that_was
         return real(path, *rest, **options)
 
     monkeypatch.setattr(HnswIndex, "load", load)
-    loaded = load_graph(Store.open(folder))
+    loaded = Store.open(folder).graph.load()
     rows = loaded.index.search(vectors.astype(np.float16).astype(np.float32), 1)[1]
     np.testing.assert_array_equal(rows[:, 0], np.arange(40))
 
@@ -70,26 +71,26 @@ def test_graph_that_a_writer_replaces_before_it_is_opened_is_looked_for_again(wi
         return real(*arguments, **options)
 
     monkeypatch.setattr(publish_module, "_load_named", opened_late)
-    assert load_graph(Store.open(folder)).index.n_rows == 40
+    assert Store.open(folder).graph.load().index.n_rows == 40
 
 
 def test_words_that_a_writer_replaces_between_check_and_opening_are_those_that_were_checked(tmp_path, monkeypatch):
     with_words(tmp_path / "library")
     store = Store.open(tmp_path / "library")
-    expected = load_words(store).inverted.segments[0].signatures[:]
+    expected = store.words.load().inverted.segments[0].signatures[:]
     real = publish_module.file_digest
 
     def digest(file, name):
-        found = real(file, name)
+        loaded = real(file, name)
         if "words" in str(file.name):
             shutil.copyfile(file.name, tmp_path / "other")
             (tmp_path / "other").write_bytes((tmp_path / "other").read_bytes()[::-1])
             os.replace(tmp_path / "other", file.name)
-        return found
+        return loaded
 
     os.utime(tmp_path / "library" / "words-1.bin")  # touched, so that it is hashed
     monkeypatch.setattr(publish_module, "file_digest", digest)
-    np.testing.assert_array_equal(load_words(store).inverted.segments[0].signatures[:], expected)
+    np.testing.assert_array_equal(store.words.load().inverted.segments[0].signatures[:], expected)
 
 
 def test_too_many_open_files_are_no_damage_that_a_repair_would_drop(with_graph, tmp_path):
@@ -99,17 +100,17 @@ def test_too_many_open_files_are_no_damage_that_a_repair_would_drop(with_graph, 
     lowest = os.open(os.devnull, os.O_RDONLY)
     os.close(lowest)
     with limited(resource.RLIMIT_NOFILE, lowest):
-        for read in (load_graph, load_words, verify):
+        for read in (store.graph.load, store.words.load, partial(verify, store)):
             with pytest.raises(StorageError, match=r"Too many open files.*ulimit -n"):
-                read(store)
-    assert load_graph(store).index.n_rows == 40
+                read()
+    assert store.graph.load().index.n_rows == 40
 
 
 def test_segment_of_postings_is_mapped_once(tmp_path):
     with_words(tmp_path)
     store = Store.open(tmp_path)
     before = len(os.listdir("/proc/self/fd"))
-    words = load_words(store)
+    words = store.words.load()
     assert len(os.listdir("/proc/self/fd")) - before <= 2  # the vocabulary and one segment
     assert words.inverted.segments
 
@@ -122,4 +123,4 @@ def test_cache_that_is_cut_while_it_is_loaded_is_not_believed(tmp_path):
         return file.read()
 
     found = load_matching(tmp_path, "words", {}, cut)
-    assert found == "words-1.bin was written to or cut while it was read"
+    assert found == Unusable("words-1.bin was written to or cut while it was read")

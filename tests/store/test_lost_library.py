@@ -11,10 +11,9 @@ from mmsearch.errors import LibraryDamagedError, LibraryLockedError, LibraryLost
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, update_graph
+from mmsearch.store.graph import GraphSettings
 from mmsearch.store.progress import shown_progress
 from mmsearch.store.verify import verify
-from mmsearch.store.words import WordsWriter
 from tests.conftest import random_units
 from tests.store.test_store import DIM, META, file, filled
 from tests.store.test_words import VOCABULARY, words_of
@@ -39,7 +38,7 @@ def assert_stops(store, folder):
     for write in (
         lambda: store.commit(batch(7)),
         lambda: store.remove_images([1]),
-        lambda: update_graph(store, SETTINGS, random_units(5, DIM)),
+        lambda: store.graph.update(SETTINGS, random_units(5, DIM)),
         store.compact,
         lambda: store.publish("vocabulary", "vocabulary-9", VOCABULARY.save, {}),
     ):
@@ -177,7 +176,7 @@ def test_words_at_hand_are_not_published_into_a_library_made_anew(tmp_path):
     folder = tmp_path / "library"
     filled(folder, 20)
     with Store.writer(folder) as first:
-        writer = WordsWriter(first)
+        writer = first.words.writer()
         writer.publish_vocabulary(VOCABULARY)
         writer.add(1, words_of(1))
         shutil.rmtree(folder)

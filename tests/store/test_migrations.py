@@ -15,13 +15,12 @@ import numpy as np
 import pytest
 
 from mmsearch import Library, Query
+from mmsearch.records import Unusable
 from mmsearch.samples import sample_folder
 from mmsearch.store import migrations
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import load_graph
 from mmsearch.store.migrations import SCHEMA
-from mmsearch.store.words import load_words
 from tests.golden.make_library import PICTURES
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -81,8 +80,8 @@ def test_old_library_is_read_as_it_is_without_a_writer(old):
 def test_writer_migrates_an_old_library_which_keeps_vectors_graph_and_words(old):
     before = vectors_of(old)
     with Store.writer(old) as store:
-        assert not isinstance(load_graph(store), str)
-        assert sorted(load_words(store).inverted.image_ids)[:3] == [1, 2, 3]
+        assert not isinstance(store.graph.load(), Unusable)
+        assert sorted(store.words.load().inverted.image_ids)[:3] == [1, 2, 3]
     assert schema_of(old) == SCHEMA
     assert vectors_of(old) == before
     with Library.open(old) as library:
@@ -141,8 +140,8 @@ def test_caches_put_into_a_migrated_library_from_elsewhere_are_not_adopted(old):
     for name, data in kept.items():
         (old / name).write_bytes(data)
     store = Store.open(old)
-    assert load_graph(store) == "the graph says nothing of the library that it was made for"
-    assert load_words(store) == "the vocabulary says nothing of the library that it was made for"
+    assert store.graph.load() == Unusable("the graph says nothing of the library that it was made for")
+    assert store.words.load() == Unusable("the vocabulary says nothing of the library that it was made for")
 
 
 def test_new_catalog_has_the_tables_of_a_migrated_one(old, tmp_path):
@@ -152,10 +151,10 @@ def test_new_catalog_has_the_tables_of_a_migrated_one(old, tmp_path):
 
     def tables(path):
         with closing(sqlite3.connect(path)) as db:
-            found = db.execute(
+            rows = db.execute(
                 "SELECT type, name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
             )
-            return [(kind, name, " ".join(sql.split())) for kind, name, sql in found]
+            return [(kind, name, " ".join(sql.split())) for kind, name, sql in rows]
 
     assert tables(old / "catalog.sqlite") == tables(tmp_path / "catalog.sqlite")
 

@@ -44,10 +44,10 @@ def test_all_that_a_library_writes_is_its_users_alone(tmp_path, ten, checkpoint,
         library.index(ten, model=str(checkpoint), follow_links=True)
         library.search("a cat")
         KeptThumbnails(library.folder / "thumbnails.sqlite").put(b"h" * 32, 160, b"\xff\xd8")
-        found = modes(library.folder)
+        modes_seen = modes(library.folder)
         assert {"catalog.sqlite", "catalog.sqlite-wal", "queries.sqlite", "thumbnails.sqlite", "words-1.bin",
-                "vectors-0.f16", "image.onnx"} <= set(found)  # fmt: skip
-        assert {mode & 0o077 for mode in found.values()} == {0}
+                "vectors-0.f16", "image.onnx"} <= set(modes_seen)  # fmt: skip
+        assert {mode & 0o077 for mode in modes_seen.values()} == {0}
         assert stat.S_IMODE(library.folder.stat().st_mode) == 0o700
 
 
@@ -78,6 +78,6 @@ def test_folder_that_holds_other_things_too_is_left_as_it_is(indexed, photos):
         path.chmod(path.stat().st_mode | 0o055)
     indexed.index(photos, local=False)
     assert stat.S_IMODE(indexed.folder.stat().st_mode) == 0o755
-    found = modes(indexed.folder)
-    assert (found["notes.txt"] & 0o055, found["catalog.sqlite"]) == (0o055, 0o600)
+    modes_seen = modes(indexed.folder)
+    assert (modes_seen["notes.txt"] & 0o055, modes_seen["catalog.sqlite"]) == (0o055, 0o600)
     assert indexed.status().problems == ()

@@ -16,8 +16,8 @@ def test_progress_is_read_while_the_writer_works_and_gone_afterwards(tmp_path):
     told = []
     with shown_progress(tmp_path, lambda *what: told.append(what)) as on_progress:
         on_progress("embed", 3, 10)
-        found = read_progress(tmp_path)
-    assert (found.stage, found.done, found.total) == ("embed", 3, 10)
+        progress = read_progress(tmp_path)
+    assert (progress.stage, progress.done, progress.total) == ("embed", 3, 10)
     assert told == [("embed", 3, 10)]
     assert read_progress(tmp_path) is None
 
@@ -61,5 +61,5 @@ def test_status_shows_the_run_of_another_process(indexed, photos):
     seen = []
     (photos / "copy.jpg").write_bytes((photos / "cat.jpg").read_bytes() + b"\0")
     indexed.index([photos], local=False, on_progress=lambda *_: seen.append(indexed.status().progress))
-    assert {one.stage for one in seen if one} >= {"scan"}
+    assert {progress.stage for progress in seen if progress} >= {"scan"}
     assert indexed.status().progress is None

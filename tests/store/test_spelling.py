@@ -44,13 +44,21 @@ def test_the_index_finds_what_comparing_every_path_does(catalog, paths, place, f
     condition = condition_of([f"{field} {operator} {place}"])
     with pytest.MonkeyPatch.context() as patch, catalog.reading():
         patch.setattr(spelling, "_MOST_NAMES", most)
-        found = spelled(catalog, condition)
-    assert passing(catalog, found) == passing(catalog, condition)
+        spelled_condition = spelled(catalog, condition)
+    assert passing(catalog, spelled_condition) == passing(catalog, condition)
 
 
 def test_paths_are_not_compared_one_by_one_for_a_folder_in_another_form(catalog):
     list_only(catalog, [f"/\u00e9t\u00e9/{n}.jpg" for n in range(50)] + [f"/a/{n}.jpg" for n in range(50)])
     with catalog.reading():
-        found = spelled(catalog, condition_of(["folder = /e\u0301te\u0301"]))
-    assert "composed" not in found.sql
-    assert len(passing(catalog, found)) == 50
+        spelled_condition = spelled(catalog, condition_of(["folder = /e\u0301te\u0301"]))
+    assert "composed" not in spelled_condition.sql
+    assert len(passing(catalog, spelled_condition)) == 50
+
+
+@pytest.mark.parametrize("expression", ["name = b.jpg", "name = \u00e9.jpg", "path ~ /\u00e9/*", "format = JPEG"])
+def test_a_filter_that_names_no_place_is_asked_as_it_is(catalog, expression):
+    condition = condition_of([expression])
+    with catalog.reading():
+        asked = spelled(catalog, condition)
+    assert (asked.sql, asked.parameters) == (condition.sql, condition.parameters)

@@ -53,11 +53,20 @@ def flip(path, offset):
     path.write_bytes(data)
 
 
-def test_committed_vectors_come_back_as_float16(tmp_path):
-    vectors = filled(tmp_path)
+@pytest.mark.parametrize("n", [0, 1, 10])
+def test_committed_vectors_come_back_as_float16(tmp_path, n):
+    vectors = filled(tmp_path, n)
     store = Store.open(tmp_path)
     np.testing.assert_array_equal(store.matrix()[:], vectors.astype(np.float16))
-    assert [image.path for image in store.catalog.images()] == [f"/photos/{i}.jpg" for i in range(10)]
+    assert [image.path for image in store.catalog.images()] == [f"/photos/{i}.jpg" for i in range(n)]
+
+
+def test_every_row_is_lost_with_the_vector_file(tmp_path):
+    filled(tmp_path, 3)
+    (tmp_path / "vectors-0.f16").unlink()
+    assert Store.open(tmp_path).lost_rows() == range(3)
+    (tmp_path / "vectors-0.f16").mkdir()
+    assert Store.open(tmp_path).lost_rows() == range(3)
 
 
 def test_missing_library_is_said_so(tmp_path):
@@ -218,6 +227,25 @@ def test_changed_byte_of_a_vector_is_found(tmp_path):
     assert damaged_rows(store) == [2]
     with pytest.raises(LibraryDamagedError, match="row 2 differs from its checksum"):
         store.checked_rows([1, 2])
+
+
+@pytest.mark.parametrize("n_damaged", [5, 6])
+def test_repair_names_five_damaged_pictures_counts_the_others_and_gives_up_those_and_the_lost(tmp_path, n_damaged):
+    filled(tmp_path, 9)
+    for row in range(n_damaged):
+        flip(tmp_path / "vectors-0.f16", 2 * DIM * row + 3)
+    os.truncate(tmp_path / "vectors-0.f16", 2 * DIM * 8)
+    with Store.writer(tmp_path) as store:
+        report = verify(store, is_repair=True)
+        assert report.n_dropped == n_damaged + 1
+        assert store.n_pictures == 8 - n_damaged
+        assert verify(store).problems == ()
+    named = [problem for problem in report.problems if "it belongs to" in problem]
+    assert named == [
+        f"vector {row} differs from its checksum; it belongs to '/photos/{row}.jpg'" for row in range(5)
+    ]
+    others = [problem for problem in report.problems if "more vectors" in problem]
+    assert others == ["1 more vectors differ from their checksums"] * (n_damaged - 5)
 
 
 def test_library_of_a_newer_format_is_refused(tmp_path):

@@ -349,5 +349,5 @@ def test_pictures_are_left_out_of_a_condition_by_their_ids(where):
         condition = condition_of(where)
         assert condition.without([]) == condition
         condition = condition.without([2, 4, 99])
-        found = db.execute(f"SELECT id FROM image WHERE {condition.sql} ORDER BY id", condition.parameters)
-        assert [i for (i,) in found] == [1, 3, 5]
+        rows = db.execute(f"SELECT id FROM image WHERE {condition.sql} ORDER BY id", condition.parameters)
+        assert [i for (i,) in rows] == [1, 3, 5]

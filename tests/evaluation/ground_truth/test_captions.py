@@ -53,24 +53,24 @@ def test_a_folder_of_captions_is_read_in_its_order(folder):
         {"image": "images/two.jpg", "captions": ["second ", "again"]},
         {"image": "images/one.jpg", "captions": ["first"]},
     )
-    found = read_captions(folder)
-    assert found.pictures == (folder / "images/two.jpg", folder / "images/one.jpg")
-    assert found.texts == ("second", "again", "first")
-    assert found.pictures_of_text == ((0,), (0,), (1,))
-    assert found.texts_of_picture == [[0, 1], [2]]
+    captions_read = read_captions(folder)
+    assert captions_read.pictures == (folder / "images/two.jpg", folder / "images/one.jpg")
+    assert captions_read.texts == ("second", "again", "first")
+    assert captions_read.pictures_of_text == ((0,), (0,), (1,))
+    assert captions_read.texts_of_picture == [[0, 1], [2]]
 
 
 def test_coco_captions_belong_to_the_image_of_their_id(folder):
-    found = read_captions(write(folder, "captions_val2017.json", COCO))
-    assert [path.name for path in found.pictures] == ["one.jpg", "two.jpg"]
-    assert found.texts == ("first", "two again", "second")
+    captions_read = read_captions(write(folder, "captions_val2017.json", COCO))
+    assert [path.name for path in captions_read.pictures] == ["one.jpg", "two.jpg"]
+    assert captions_read.texts == ("first", "two again", "second")
 
 
 def test_a_karpathy_file_gives_the_split_asked_for(folder):
-    found = read_captions(write(folder, "dataset.json", KARPATHY), split="test")
-    assert found.name == "dataset (test)"
-    assert [path.name for path in found.pictures] == ["one.jpg", "three.jpg"]
-    assert found.texts == ("first", "third", "and more")
+    captions_read = read_captions(write(folder, "dataset.json", KARPATHY), split="test")
+    assert captions_read.name == "dataset (test)"
+    assert [path.name for path in captions_read.pictures] == ["one.jpg", "three.jpg"]
+    assert captions_read.texts == ("first", "third", "and more")
 
 
 @pytest.mark.parametrize(
@@ -83,15 +83,15 @@ def test_a_karpathy_file_gives_the_split_asked_for(folder):
     ids=["Flickr8k.token", "table", "Flickr30k results"],
 )
 def test_token_files_of_flickr_are_read(folder, content):
-    found = read_captions(write(folder, "Flickr8k.token.txt", content))
-    assert [path.name for path in found.pictures] == ["one.jpg", "two.jpg"]
-    assert found.texts == ("first", "again", "second")
+    captions_read = read_captions(write(folder, "Flickr8k.token.txt", content))
+    assert [path.name for path in captions_read.pictures] == ["one.jpg", "two.jpg"]
+    assert captions_read.texts == ("first", "again", "second")
 
 
 def test_a_split_file_keeps_the_pictures_it_names(folder):
     split = write(folder, "Flickr_8k.testImages.txt", "two.jpg\n")
-    found = read_captions(write(folder, "t.txt", TOKENS), split=str(split))
-    assert found.texts == ("second",)
+    captions_read = read_captions(write(folder, "t.txt", TOKENS), split=str(split))
+    assert captions_read.texts == ("second",)
 
 
 def test_pictures_may_lie_in_a_folder_that_is_named(folder, tmp_path_factory):

@@ -28,10 +28,12 @@ def make(folder):
     return made
 
 
-def classes_of(found, folder):
+def classes_of(classes_read, folder):
     """Return the class of every picture by its name below the folder."""
-    truth = (found.class_names[label] for label in found.truth)
-    return {path.relative_to(folder).as_posix(): name for path, name in zip(found.pictures, truth, strict=True)}
+    truth = (classes_read.class_names[label] for label in classes_read.truth)
+    return {
+        path.relative_to(folder).as_posix(): name for path, name in zip(classes_read.pictures, truth, strict=True)
+    }
 
 
 def test_pictures_in_folders_of_a_class_are_of_that_class_at_any_depth(make):
@@ -45,18 +47,18 @@ def test_pictures_in_folders_of_a_class_are_of_that_class_at_any_depth(make):
 
 
 def test_pictures_in_folders_of_a_class_are_of_one_group(make):
-    found = read_instances(make("cat/a/x.png", "cat/y.jpg", "dog/old/1.jpg", "cat.HEIC"))
-    assert [path.name for path in found.gallery] == ["y.jpg", "x.png", "1.jpg"]
-    assert found.tasks["all"].relevant == ((1,), (0,), ())
-    assert len(found.left_out) == 1
+    instances = read_instances(make("cat/a/x.png", "cat/y.jpg", "dog/old/1.jpg", "cat.HEIC"))
+    assert [path.name for path in instances.gallery] == ["y.jpg", "x.png", "1.jpg"]
+    assert instances.tasks["all"].relevant == ((1,), (0,), ())
+    assert len(instances.left_out) == 1
 
 
 def test_what_is_of_no_class_is_named(make, folder):
     make("cat/a.jpg", "cat/@eaDir/a.jpg", "cat/film.mp4", "cat/old/raw.nef", "cat/notes.txt", "dog/b.jpg")
     make("stray.jpg", "readme.md", ".cache/x.jpg", "lost+found/x.jpg", "thumbs/y.jpg")
-    found = read_classes(folder)
-    assert len(found.pictures) == 2
-    assert found.left_out == (
+    classes_read = read_classes(folder)
+    assert len(classes_read.pictures) == 2
+    assert classes_read.left_out == (
         f"1 picture or film beside the folders, of no class: {folder}/stray.jpg",
         f"3 folders left out by their name: {folder}/.cache, ...",
         "1 RAW, 1 film not read; left out: 1 folder @eaDir",
@@ -86,9 +88,9 @@ def test_links_lead_to_pictures_and_folders_that_lie_elsewhere(make, folder, tmp
 def test_a_link_back_into_the_set_adds_nothing_to_a_class(make, folder, target):
     make("cat/a.jpg", "dog/b.jpg", "dog/c/d.jpg", "../private.jpg")
     (folder / "cat" / "loop").symlink_to(target)
-    found = read_classes(folder)
-    assert classes_of(found, folder) == {"cat/a.jpg": "cat", "dog/b.jpg": "dog", "dog/c/d.jpg": "dog"}
-    (sentence,) = found.left_out
+    classes_read = read_classes(folder)
+    assert classes_of(classes_read, folder) == {"cat/a.jpg": "cat", "dog/b.jpg": "dog", "dog/c/d.jpg": "dog"}
+    (sentence,) = classes_read.left_out
     assert sentence.startswith("1 link into this set or around it")
     assert sentence.endswith(f": {folder}/cat/loop")
 
@@ -142,8 +144,8 @@ def test_of_splits_with_classes_in_them_one_must_be_named(make, names, sentence)
     "names", [("train/1.jpg", "bus/2.jpg"), ("train/old/1.jpg", "bus/old/2.jpg"), ("test/1.jpg", "val/2.jpg")]
 )
 def test_classes_may_be_called_like_splits(make, names):
-    found = read_classes(make(*names))
-    assert found.class_names == tuple(sorted(name.split("/")[0] for name in names))
+    classes_read = read_classes(make(*names))
+    assert classes_read.class_names == tuple(sorted(name.split("/")[0] for name in names))
 
 
 @pytest.mark.parametrize("name", ["cat/lost.jpg", "cat/old/lost.jpg"])

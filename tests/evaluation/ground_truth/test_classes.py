@@ -15,25 +15,25 @@ def folder(tmp_path):
 
 
 def test_every_folder_is_a_class(folder):
-    found = read_classes(folder)
-    assert found.class_names == ("cat", "red car")
-    assert [path.name for path in found.pictures] == ["x.png", "a.JPG", "b.jpg"]
-    assert found.truth == (0, 1, 1)
+    classes_read = read_classes(folder)
+    assert classes_read.class_names == ("cat", "red car")
+    assert [path.name for path in classes_read.pictures] == ["x.png", "a.JPG", "b.jpg"]
+    assert classes_read.truth == (0, 1, 1)
 
 
 def test_a_table_of_labels_comes_before_the_folders(folder):
     (folder / "labels.csv").write_text("class_name,image\ncar,red_car/b.jpg\ncat,cat/x.png\ncar,red_car/a.JPG\n")
-    found = read_classes(folder)
-    assert found.class_names == ("car", "cat")
-    assert found.truth == (0, 1, 0)
+    classes_read = read_classes(folder)
+    assert classes_read.class_names == ("car", "cat")
+    assert classes_read.truth == (0, 1, 0)
 
 
 def test_two_classes_may_share_a_name_where_the_table_has_an_index(folder):
     rows = "red_car/b.jpg,10,crane\nred_car/a.JPG,2,crane\ncat/x.png,10,crane\n"
     (folder / "labels.csv").write_text("image,class_index,class_name\n" + rows)
-    found = read_classes(folder)
-    assert found.class_names == ("crane", "crane")
-    assert found.truth == (1, 0, 1)  # 2 comes before 10
+    classes_read = read_classes(folder)
+    assert classes_read.class_names == ("crane", "crane")
+    assert classes_read.truth == (1, 0, 1)  # 2 comes before 10
 
 
 @pytest.mark.parametrize(

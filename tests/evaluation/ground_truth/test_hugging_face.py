@@ -81,18 +81,18 @@ def labelled(labels):
     return table(label=labels).cast_column("label", ClassLabel(names=CLASSES))
 
 
-def assert_is_the_set(found, name):
-    assert found.name == name
-    assert found.texts == ("a cat", "a coffee", "a moose")
-    assert found.pictures_of_text == ((0,), (1,), (2,))
-    assert [path.read_bytes() for path in found.pictures] == [picture(name) for name in NAMES]
+def assert_is_the_set(captions_read, name):
+    assert captions_read.name == name
+    assert captions_read.texts == ("a cat", "a coffee", "a moose")
+    assert captions_read.pictures_of_text == ((0,), (1,), (2,))
+    assert [path.read_bytes() for path in captions_read.pictures] == [picture(name) for name in NAMES]
 
 
 def test_a_parquet_file_gives_pictures_as_they_are(captions, parquet, tmp_path):
-    found = captions(parquet(table(**CAPTIONED)))
-    assert_is_the_set(found, "set (image, caption)")
-    assert [path.name for path in found.pictures] == ["0000000.jpg", "0000001.jpg", "0000002.jpg"]
-    assert found.pictures[0].parent.parent == tmp_path / "cache" / "benchmarks" / "datasets"
+    captions_read = captions(parquet(table(**CAPTIONED)))
+    assert_is_the_set(captions_read, "set (image, caption)")
+    assert [path.name for path in captions_read.pictures] == ["0000000.jpg", "0000001.jpg", "0000002.jpg"]
+    assert captions_read.pictures[0].parent.parent == tmp_path / "cache" / "benchmarks" / "datasets"
 
 
 def test_a_folder_of_parquet_has_splits(captions, parquet):
@@ -130,9 +130,9 @@ def test_a_folder_of_pictures_with_metadata_is_read_where_it_is(captions, tmp_pa
     rows = {"file_name": [f"{name}.jpg" for name in NAMES], "text": CAPTIONED["caption"]}
     made = Dataset.from_dict(rows)
     made.to_json(folder / "metadata.jsonl") if kind == "jsonl" else made.to_csv(folder / "metadata.csv")
-    found = captions(folder)
-    assert_is_the_set(found, "folder (train; image, text)")
-    assert found.pictures[0] == folder / "cat.jpg"
+    captions_read = captions(folder)
+    assert_is_the_set(captions_read, "folder (train; image, text)")
+    assert captions_read.pictures[0] == folder / "cat.jpg"
     gc.collect()
 
 
@@ -150,16 +150,16 @@ def test_captions_may_be_lists_or_structs(captions, parquet, values):
 
 
 def test_several_captions_belong_to_one_picture(captions, parquet):
-    found = captions(parquet(table(captions=[["a cat", "again"], ["coffee"], ["a", "b", "c"]])))
-    assert found.pictures_of_text == ((0,), (0,), (1,), (2,), (2,), (2,))
+    captions_read = captions(parquet(table(captions=[["a cat", "again"], ["coffee"], ["a", "b", "c"]])))
+    assert captions_read.pictures_of_text == ((0,), (0,), (1,), (2,), (2,), (2,))
 
 
 def test_rows_with_one_caption_each_are_joined_by_their_picture(captions, parquet):
     rows = [{"bytes": picture(name), "path": None} for name in ("cat", "coffee", "cat", "coffee")]
-    found = captions(parquet(table(image=rows, caption=["one", "two", "three", "four"])))
-    assert [path.name for path in found.pictures] == ["0000000.jpg", "0000001.jpg"]
-    assert found.texts == ("one", "three", "two", "four")
-    assert found.texts_of_picture == [[0, 1], [2, 3]]
+    captions_read = captions(parquet(table(image=rows, caption=["one", "two", "three", "four"])))
+    assert [path.name for path in captions_read.pictures] == ["0000000.jpg", "0000001.jpg"]
+    assert captions_read.texts == ("one", "three", "two", "four")
+    assert captions_read.texts_of_picture == [[0, 1], [2, 3]]
 
 
 @pytest.mark.parametrize("is_absolute", [False, True])
@@ -170,10 +170,10 @@ def test_paths_are_joined_and_relative_to_the_file(captions, tmp_path, is_absolu
     paths = [f"{folder}{name}.jpg" for name in ("cat", "coffee", "cat")]
     made = Dataset.from_dict({"number": ["1", "2", "3"], "path": paths, "text": ["one", "two", "three"]})
     made.to_parquet(tmp_path / "set.parquet")
-    found = captions(tmp_path / "set.parquet")
-    assert found.name == "set (path, text)"
-    assert found.pictures == (tmp_path / "cat.jpg", tmp_path / "coffee.jpg")
-    assert found.texts == ("one", "three", "two")
+    captions_read = captions(tmp_path / "set.parquet")
+    assert captions_read.name == "set (path, text)"
+    assert captions_read.pictures == (tmp_path / "cat.jpg", tmp_path / "coffee.jpg")
+    assert captions_read.texts == ("one", "three", "two")
 
 
 @pytest.mark.parametrize("name", ["../private.jpg", "x/../../private.jpg", "{folder}/../private.jpg"])
@@ -189,15 +189,15 @@ def test_pictures_of_a_local_set_may_lie_in_a_folder_that_is_named(captions, par
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(picture("cat"))
     rows = {"path": ["cat.jpg", f"{tmp_path}/photos/cat.jpg"], "text": ["one", "two"]}
-    found = captions(parquet(Dataset.from_dict(rows), "set/set.parquet"), images=tmp_path / "photos")
-    assert found.pictures == (tmp_path / "photos" / "cat.jpg",)
+    captions_read = captions(parquet(Dataset.from_dict(rows), "set/set.parquet"), images=tmp_path / "photos")
+    assert captions_read.pictures == (tmp_path / "photos" / "cat.jpg",)
 
 
 def test_paths_written_in_two_ways_are_one_picture(captions, parquet, tmp_path):
     (tmp_path / "cat.jpg").write_bytes(picture("cat"))
     rows = {"path": ["cat.jpg", "x/../cat.jpg", f"{tmp_path}/./cat.jpg"], "text": ["one", "two", "three"]}
-    found = captions(parquet(Dataset.from_dict(rows)))
-    assert (found.pictures, found.pictures_of_text) == ((tmp_path / "cat.jpg",), ((0,), (0,), (0,)))
+    captions_read = captions(parquet(Dataset.from_dict(rows)))
+    assert (captions_read.pictures, captions_read.pictures_of_text) == ((tmp_path / "cat.jpg",), ((0,), (0,), (0,)))
 
 
 def test_a_folder_of_pictures_may_be_named_by_a_link(captions, tmp_path):
@@ -216,8 +216,8 @@ def test_pictures_may_be_bytes_without_the_type_of_pictures(captions, tmp_path, 
 
 
 def test_equal_captions_can_be_one_query(captions, parquet):
-    found = captions(parquet(table(caption=["same", "same", "other"])), is_merging=True)
-    assert found.pictures_of_text == ((0, 1), (2,))
+    captions_read = captions(parquet(table(caption=["same", "same", "other"])), is_merging=True)
+    assert captions_read.pictures_of_text == ((0, 1), (2,))
 
 
 def test_columns_may_be_named(captions, parquet):
@@ -234,11 +234,11 @@ def test_suffixes_are_those_of_the_bytes(captions, parquet):
     starts = [b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF0000WEBP", b"BM00", b"II*\0", b"MM\0*", b"0000ftypavif",
               b"0000ftypheic", b"what?"]  # fmt: skip
     rows = [{"bytes": start, "path": "wrong.jpg"} for start in starts]
-    found = captions(parquet(table(image=rows, text=["x"] * 9)))
-    assert [path.suffix for path in found.pictures] == [
+    captions_read = captions(parquet(table(image=rows, text=["x"] * 9)))
+    assert [path.suffix for path in captions_read.pictures] == [
         ".png", ".gif", ".webp", ".bmp", ".tif", ".tif", ".avif", ".heic", "",
     ]  # fmt: skip
-    assert [path.read_bytes() for path in found.pictures] == starts
+    assert [path.read_bytes() for path in captions_read.pictures] == starts
 
 
 def test_pictures_are_written_once_and_a_damaged_one_again(captions, parquet):
@@ -252,11 +252,11 @@ def test_pictures_are_written_once_and_a_damaged_one_again(captions, parquet):
 
 
 def test_another_set_of_the_same_name_has_its_own_pictures(captions, parquet):
-    one = captions(parquet(table(**CAPTIONED))).pictures
+    pictures_read = captions(parquet(table(**CAPTIONED))).pictures
     rows = [{"bytes": picture(name), "path": None} for name in ("dam", "fig", "creek")]
     two = captions(parquet(table(image=rows, **CAPTIONED))).pictures
-    assert [path.read_bytes() for path in one] == [picture(name) for name in NAMES]
-    assert not set(one) & set(two)
+    assert [path.read_bytes() for path in pictures_read] == [picture(name) for name in NAMES]
+    assert not set(pictures_read) & set(two)
 
 
 def test_a_full_disk_is_named(captions, parquet, tmp_path):
@@ -269,11 +269,11 @@ def test_a_full_disk_is_named(captions, parquet, tmp_path):
 
 
 def test_class_names_are_all_kept(classes, parquet):
-    found = classes(parquet(labelled([0, 2, 1])))
-    assert found.name == "set (image, label)"
-    assert found.class_names == ("cat", "big moose", "coffee", "never seen")
-    assert found.truth == (0, 2, 1)
-    assert [path.read_bytes() for path in found.pictures] == [picture(name) for name in NAMES]
+    classes_read = classes(parquet(labelled([0, 2, 1])))
+    assert classes_read.name == "set (image, label)"
+    assert classes_read.class_names == ("cat", "big moose", "coffee", "never seen")
+    assert classes_read.truth == (0, 2, 1)
+    assert [path.read_bytes() for path in classes_read.pictures] == [picture(name) for name in NAMES]
 
 
 def test_the_column_of_classes_comes_before_a_column_of_the_usual_name(classes, parquet):
@@ -288,9 +288,9 @@ def test_pictures_that_are_equal_stay_apart_as_classes(classes, parquet):
 
 
 def test_text_names_classes_in_alphabetical_order(classes, parquet):
-    found = classes(parquet(table(class_name=["moose", "cat", "moose"])))
-    assert found.class_names == ("cat", "moose")
-    assert found.truth == (1, 0, 1)
+    classes_read = classes(parquet(table(class_name=["moose", "cat", "moose"])))
+    assert classes_read.class_names == ("cat", "moose")
+    assert classes_read.truth == (1, 0, 1)
 
 
 @pytest.mark.parametrize(

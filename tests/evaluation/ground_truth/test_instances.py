@@ -38,19 +38,19 @@ def test_gallery_and_queries_are_read_with_junk_and_boxes(folder):
         {"image": "d.jpg", "relevant": ["b.jpg", "a.jpg"], "junk": ["c.jpg"], "box": [1, 2, 3, 4.5]},
         {"image": "e.jpg", "relevant": []},
     ]
-    found = read_instances(written(folder, {"gallery": GALLERY, "queries": queries}))
-    assert [path.name for path in found.gallery] == GALLERY
-    assert [path.name for path in found.queries] == ["d.jpg", "e.jpg"]
-    assert found.boxes == ((1, 2, 3, 4.5), None)
-    assert found.tasks["all"].relevant == ((1, 0), ())
-    assert found.tasks["all"].junk == ((2,), ())
-    assert found.protocol == RANKING
+    instances = read_instances(written(folder, {"gallery": GALLERY, "queries": queries}))
+    assert [path.name for path in instances.gallery] == GALLERY
+    assert [path.name for path in instances.queries] == ["d.jpg", "e.jpg"]
+    assert instances.boxes == ((1, 2, 3, 4.5), None)
+    assert instances.tasks["all"].relevant == ((1, 0), ())
+    assert instances.tasks["all"].junk == ((2,), ())
+    assert instances.protocol == RANKING
 
 
 def test_a_query_of_the_gallery_is_junk_for_itself_unless_it_is_named(folder):
     queries = [{"image": "a.jpg", "relevant": ["b.jpg"]}, {"image": "b.jpg", "relevant": ["b.jpg", "c.jpg"]}]
-    found = read_instances(written(folder, {"gallery": GALLERY, "queries": queries}))
-    assert found.tasks["all"].junk == ((0,), ())
+    instances = read_instances(written(folder, {"gallery": GALLERY, "queries": queries}))
+    assert instances.tasks["all"].junk == ((0,), ())
 
 
 def test_lines_with_ids_are_read_and_parted_by_a_field(folder):
@@ -60,34 +60,34 @@ def test_lines_with_ids_are_read_and_parted_by_a_field(folder):
         {"query": "d.jpg", "relevant": ["x"], "camera": "palm"},
         {"query": "e.jpg", "relevant": ["7"], "camera": "canon"},
     ]
-    found = read_instances(as_lines(folder, database, queries), by="camera")
-    assert found.tasks["all"].relevant == ((0,), (1,), (0,))
-    assert found.parts == {"camera=canon": (0, 2), "camera=palm": (1,)}
-    assert found.name == folder.name
+    instances = read_instances(as_lines(folder, database, queries), by="camera")
+    assert instances.tasks["all"].relevant == ((0,), (1,), (0,))
+    assert instances.parts == {"camera=canon": (0, 2), "camera=palm": (1,)}
+    assert instances.name == folder.name
 
 
 def test_pictures_of_a_group_ask_for_the_others(folder):
-    found = read_instances(
+    instances = read_instances(
         written(folder, {"groups": [["a.jpg", "b.jpg", "c.jpg", "d.jpg"]], "distractors": ["e.jpg"]})
     )
-    assert found.protocol == GROUPS_OF_FOUR
-    assert (len(found.queries), len(found.gallery)) == (4, 5)
-    assert found.tasks["all"].relevant[1] == (0, 2, 3)
-    assert found.tasks["all"].junk[1] == (1,)
+    assert instances.protocol == GROUPS_OF_FOUR
+    assert (len(instances.queries), len(instances.gallery)) == (4, 5)
+    assert instances.tasks["all"].relevant[1] == (0, 2, 3)
+    assert instances.tasks["all"].junk[1] == (1,)
 
 
 def test_groups_of_other_sizes_have_no_ns_score(folder):
-    found = read_instances(written(folder, {"groups": [["a.jpg", "b.jpg"], ["c.jpg"]]}))
-    assert found.protocol == RANKING
-    assert found.tasks["all"].relevant == ((1,), (0,), ())
+    instances = read_instances(written(folder, {"groups": [["a.jpg", "b.jpg"], ["c.jpg"]]}))
+    assert instances.protocol == RANKING
+    assert instances.tasks["all"].relevant == ((1,), (0,), ())
 
 
 def test_pictures_of_a_class_ask_for_the_others(tmp_path):
     for name in ("cat/1.jpg", "cat/2.jpg", "dog/1.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    found = read_instances(tmp_path)
-    assert found.tasks["all"].relevant == ((1,), (0,), ())
+    instances = read_instances(tmp_path)
+    assert instances.tasks["all"].relevant == ((1,), (0,), ())
 
 
 @pytest.mark.parametrize(
@@ -154,8 +154,8 @@ def test_a_picture_under_two_ids_is_refused_and_dots_change_no_name(folder):
     database = [{"id": 1, "image": "a.jpg"}, {"id": 2, "image": "./a.jpg"}]
     with pytest.raises(GroundTruthError, match="comes a second time, under another id"):
         read_instances(as_lines(folder, database, [{"query": "b.jpg", "relevant": [1]}]))
-    found = read_instances(as_lines(folder, database[1:], [{"query": "a.jpg", "relevant": []}]))
-    assert found.tasks["all"].junk == ((0,),)
+    instances = read_instances(as_lines(folder, database[1:], [{"query": "a.jpg", "relevant": []}]))
+    assert instances.tasks["all"].junk == ((0,),)
 
 
 def test_groups_have_no_fields_to_part_by(folder):
@@ -165,8 +165,8 @@ def test_groups_have_no_fields_to_part_by(folder):
 
 def test_a_part_is_never_called_as_a_task_is(folder):
     queries = [{"image": "d.jpg", "relevant": ["a.jpg"], "kind": "all"}]
-    found = read_instances(written(folder, {"gallery": GALLERY, "queries": queries}), by="kind")
-    assert (list(found.tasks), list(found.parts)) == (["all"], ["kind=all"])
+    instances = read_instances(written(folder, {"gallery": GALLERY, "queries": queries}), by="kind")
+    assert (list(instances.tasks), list(instances.parts)) == (["all"], ["kind=all"])
 
 
 SPELLINGS = ("a.jpg", "./a.jpg", "x/../a.jpg", "x//../a.jpg", "{folder}/a.jpg", "{folder}/x/../a.jpg")
@@ -184,10 +184,10 @@ def test_a_picture_is_the_same_however_its_name_is_written(folder, spelled):
         {"image": "b.jpg", "relevant": [spelled], "junk": ["x/../b.jpg"]},
         {"image": "d.jpg", "relevant": ["b.jpg"], "junk": [spelled]},
     ]
-    found = read_instances(written(folder, {"gallery": GALLERY, "queries": queries}))
-    assert found.queries[0] == found.gallery[0] == folder / "a.jpg"
-    assert found.tasks["all"].relevant == ((1,), (0,), (1,))
-    assert found.tasks["all"].junk == ((0,), (1,), (0,))
+    instances = read_instances(written(folder, {"gallery": GALLERY, "queries": queries}))
+    assert instances.queries[0] == instances.gallery[0] == folder / "a.jpg"
+    assert instances.tasks["all"].relevant == ((1,), (0,), (1,))
+    assert instances.tasks["all"].junk == ((0,), (1,), (0,))
 
 
 def test_a_picture_written_in_two_ways_is_refused_as_one_that_comes_twice(folder, spelled):
@@ -204,8 +204,8 @@ def test_a_picture_written_in_two_ways_is_refused_as_one_that_comes_twice(folder
 
 def test_ids_that_look_like_names_stay_as_they_are(folder):
     database = [{"id": "x/../y", "image": "a.jpg"}, {"id": "y", "image": "b.jpg"}]
-    found = read_instances(as_lines(folder, database, [{"query": "x/../a.jpg", "relevant": ["y"]}]))
-    assert (found.tasks["all"].relevant, found.tasks["all"].junk) == (((1,),), ((0,),))
+    instances = read_instances(as_lines(folder, database, [{"query": "x/../a.jpg", "relevant": ["y"]}]))
+    assert (instances.tasks["all"].relevant, instances.tasks["all"].junk) == (((1,),), ((0,),))
 
 
 @pytest.mark.parametrize("name", ["../own.jpg", "x/../../own.jpg", "{folder}/../own.jpg", "/own.jpg"])

@@ -31,9 +31,9 @@ def test_a_set_of_captions_is_known_by_its_files(photos, options, tmp_path):
         {"image": str(photos / "cat.jpg"), "caption": "a cat"},
         {"image": str(photos / "fig.jpg"), "caption": "a fig"},
     ]
-    found = open_captions(str(parquet(tmp_path / "set", rows)), replace(options, images=photos))
-    assert found.texts == ("a cat", "a fig")
-    assert "image, caption" in found.name
+    captions_read = open_captions(str(parquet(tmp_path / "set", rows)), replace(options, images=photos))
+    assert captions_read.texts == ("a cat", "a fig")
+    assert "image, caption" in captions_read.name
     (photos / "captions.jsonl").write_text(json.dumps({"image": "cat.jpg", "captions": ["own"]}))
     (photos / "metadata.csv").write_text("file_name,text\ncat.jpg,other\n")
     assert open_captions(str(photos), options).texts == ("own",)  # our own form goes first
@@ -63,13 +63,13 @@ def splits(tmp_path):
 
 @pytest.mark.parametrize("split", ["val", "validation"])
 def test_a_split_of_folders_of_classes_is_read_where_it_is(splits, options, split):
-    found = open_classes(str(splits), replace(options, split=split))
-    assert found.name == f"set ({split})"
-    assert found.class_names == ("dog", "small cat")
-    assert found.pictures == tuple(
+    classes_read = open_classes(str(splits), replace(options, split=split))
+    assert classes_read.name == f"set ({split})"
+    assert classes_read.class_names == ("dog", "small cat")
+    assert classes_read.pictures == tuple(
         splits / "val" / name for name in ("dog/4.jpg", "small_cat/3.jpg", "small_cat/2019/2.jpg")
     )
-    assert found.truth == (0, 1, 1)
+    assert classes_read.truth == (0, 1, 1)
 
 
 def test_what_is_wrong_with_a_split_is_named(splits, options):

@@ -35,15 +35,15 @@ MANNERS = {
 def content(manner=list, lists=LISTS, boxes=BOXES):
     """What a file of two queries and five pictures holds."""
     entries = [
-        {"bbx": manner(box), **{name: as_numbers(manner, values) for name, values in own.items()}}
-        for box, own in zip(boxes, lists, strict=True)
+        {"bbx": manner(box), **{name: as_numbers(manner, values) for name, values in of_query.items()}}
+        for box, of_query in zip(boxes, lists, strict=True)
     ]
     return {"imlist": list(GALLERY), "qimlist": list(QUERIES), "gnd": entries}
 
 
 def as_numbers(manner, values):
-    found = manner(values)
-    return found.astype(int) if isinstance(found, np.ndarray) and not values else found
+    numbers = manner(values)
+    return numbers.astype(int) if isinstance(numbers, np.ndarray) and not values else numbers
 
 
 @pytest.fixture(scope="module")
@@ -62,27 +62,29 @@ def write(folder, data):
     return file
 
 
-def assert_is_read(found, folder):
-    assert found.name == "roxford5k"
-    assert found.protocol == REVISITED
-    assert found.gallery == tuple(folder / "jpg" / f"{name}.jpg" for name in GALLERY)
-    assert found.queries == tuple(folder / "jpg" / f"{name}.jpg" for name in QUERIES)
-    assert found.boxes == ((1.5, 2.0, 30.0, 40.25), (0.0, 0.0, 8.0, 9.0))
-    assert found.tasks["easy"].relevant == ((1, 0), ())
-    assert found.tasks["easy"].junk == ((4, 2), (2, 3))
-    assert found.tasks["medium"].relevant == ((1, 0, 2), (2, 3))
-    assert found.tasks["medium"].junk == ((4,), ())
-    assert found.tasks["hard"].relevant == ((2,), (2, 3))
-    assert found.tasks["hard"].junk == ((4, 1, 0), ())
+def assert_is_read(instances, folder):
+    assert instances.name == "roxford5k"
+    assert instances.protocol == REVISITED
+    assert instances.gallery == tuple(folder / "jpg" / f"{name}.jpg" for name in GALLERY)
+    assert instances.queries == tuple(folder / "jpg" / f"{name}.jpg" for name in QUERIES)
+    assert instances.boxes == ((1.5, 2.0, 30.0, 40.25), (0.0, 0.0, 8.0, 9.0))
+    assert instances.tasks["easy"].relevant == ((1, 0), ())
+    assert instances.tasks["easy"].junk == ((4, 2), (2, 3))
+    assert instances.tasks["medium"].relevant == ((1, 0, 2), (2, 3))
+    assert instances.tasks["medium"].junk == ((4,), ())
+    assert instances.tasks["hard"].relevant == ((2,), (2, 3))
+    assert instances.tasks["hard"].junk == ((4, 1, 0), ())
 
 
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("manner", MANNERS)
 def test_the_tasks_of_a_file_are_those_of_the_protocol(folder, manner, protocol):
     file = write(folder, pickle.dumps(content(MANNERS[manner]), protocol))
-    found = read_revisited(file)
-    assert_is_read(found, folder)
-    assert all(type(p) is int for task in found.tasks.values() for own in task.relevant for p in own)
+    instances = read_revisited(file)
+    assert_is_read(instances, folder)
+    assert all(
+        type(p) is int for task in instances.tasks.values() for positions in task.relevant for p in positions
+    )
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -210,11 +212,11 @@ positions = st.permutations(range(5)).flatmap(
     manner=st.sampled_from([list, tuple, np.array]),
 )
 def test_what_is_written_is_read(folder, lists, protocol, manner):
-    found = read_revisited(write(folder, pickle.dumps(content(manner, lists), protocol)))
-    for q, own in enumerate(lists):
-        assert found.tasks["medium"].relevant[q] == (*own["easy"], *own["hard"])
-        assert found.tasks["hard"].relevant[q] == tuple(own["hard"])
-        for task in found.tasks.values():
+    instances = read_revisited(write(folder, pickle.dumps(content(manner, lists), protocol)))
+    for q, of_query in enumerate(lists):
+        assert instances.tasks["medium"].relevant[q] == (*of_query["easy"], *of_query["hard"])
+        assert instances.tasks["hard"].relevant[q] == tuple(of_query["hard"])
+        for task in instances.tasks.values():
             assert set(task.relevant[q]) | set(task.junk[q]) <= set(range(5))
             assert not set(task.relevant[q]) & set(task.junk[q])
 

@@ -24,27 +24,27 @@ def write(tmp_path):
 
 
 def test_a_run_is_ranked_by_its_scores_against_qrels(write):
-    found = rank_run(read_run(write(RUN)), read_qrels(write(QRELS)))
-    assert found.queries == ("q1", "q2")
-    assert found.ranked.ranks.tolist() == [2, UNRANKED, 1]
-    assert found.ranked.gains.tolist() == [1, 2, 1]
-    np.testing.assert_allclose(average_precision(found.ranked), [0.25, 1])
+    ranks = rank_run(read_run(write(RUN)), read_qrels(write(QRELS)))
+    assert ranks.queries == ("q1", "q2")
+    assert ranks.ranked.ranks.tolist() == [2, UNRANKED, 1]
+    assert ranks.ranked.gains.tolist() == [1, 2, 1]
+    np.testing.assert_allclose(average_precision(ranks.ranked), [0.25, 1])
 
 
 def test_equal_scores_of_a_run_go_to_the_smaller_document():
-    found = rank_run({"q": {"b": 1.0, "a": 1.0, "c": 1.0}}, {"q": {"b": 1.0}})
-    assert found.ranked.ranks.tolist() == [2]
+    ranks = rank_run({"q": {"b": 1.0, "a": 1.0, "c": 1.0}}, {"q": {"b": 1.0}})
+    assert ranks.ranked.ranks.tolist() == [2]
 
 
 def test_a_query_that_the_run_does_not_answer_scores_zero():
-    found = rank_run({"q1": {"a": 1.0}}, {"q1": {"a": 1}, "q2": {"a": 1}})
-    assert found.missing == ("q2",)
-    assert average_precision(found.ranked).tolist() == [1, 0]
+    ranks = rank_run({"q1": {"a": 1.0}}, {"q1": {"a": 1}, "q2": {"a": 1}})
+    assert ranks.missing == ("q2",)
+    assert average_precision(ranks.ranked).tolist() == [1, 0]
 
 
 def test_queries_without_ground_truth_are_not_scored():
-    found = rank_run({"q1": {"a": 1.0}, "q9": {"a": 1.0}}, {"q1": {"a": 1}, "q2": {"a": 0}})
-    assert (found.queries, found.extra, found.without_relevant) == (("q1",), ("q9",), ("q2",))
+    ranks = rank_run({"q1": {"a": 1.0}, "q9": {"a": 1.0}}, {"q1": {"a": 1}, "q2": {"a": 0}})
+    assert (ranks.queries, ranks.extra, ranks.without_relevant) == (("q1",), ("q9",), ("q2",))
 
 
 @pytest.mark.parametrize(

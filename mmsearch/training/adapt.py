@@ -1,0 +1,307 @@
+"""From a caption set to an encoder in a folder: embed, teach, judge, write, export, and see what was forgotten."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from mmsearch.datasets.sets import CaptionSet
+from mmsearch.encoders.learned import HEADS
+from mmsearch.encoders.prepare import features_model
+from mmsearch.encoders.templates import imagenet_class_names
+from mmsearch.encoders.zeroshot import class_embeddings
+from mmsearch.errors import TrainingError
+from mmsearch.evaluation.encode import SetEncoder, bad_pictures
+from mmsearch.evaluation.metrics.ranks import Ids, Qrels, rank_relevant
+from mmsearch.evaluation.metrics.recall import hit_at_k
+from mmsearch.evaluation.records import Bad
+from mmsearch.evaluation.retrieval import TEXT_TO_IMAGE
+from mmsearch.records import Matrix
+from mmsearch.samples import sample_folder
+from mmsearch.training.canonical import canonical_vectors
+from mmsearch.training.captions import CaptionFeatures, CaptionOptions, held_out, retrieval_hits
+from mmsearch.training.folder import TrainingFolder
+from mmsearch.training.heads import Heads, teach_heads
+from mmsearch.training.judge import Distances, Improvement, Value, distances_of, improvement, measured
+from mmsearch.training.setting import Setting
+from mmsearch.training.trainer import Epoch, RunState
+from mmsearch.vectors import inner_products, top_k
+
+BASE, CANONICAL, LEARNED = "base", "canonical correlation", "learned"
+_N_CHANGED = 6  # queries shown that became better, and as many that became worse
+_N_SHOWN = 5  # pictures of each
+
+
+@dataclass(frozen=True)
+class ChangedQuery:
+    """A validation caption whose picture changed its rank: the first pictures before and after, by path."""
+
+    text: str
+    picture: str
+    rank_before: int
+    rank_after: int
+    before: list[str]
+    after: list[str]
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """What the encoder still knows of the sample photographs and of the class names of ImageNet.
+
+    Attributes
+    ----------
+    n_pictures : int
+        Sample photographs.
+    names_before, names_after : float
+        Share whose own name, such as `great wall`, finds them first.
+    same_class : float
+        Share to which the learned encoder gives the same of 1,000 class names as the base does.
+    """
+
+    n_pictures: int
+    names_before: float
+    names_after: float
+    same_class: float
+
+
+@dataclass(frozen=True)
+class CaptionReport:
+    """What a training by captions did; `measures[measure][system]` are of the validation part.
+
+    `encoder` is the fingerprint of what was learned, None where the base is kept since nothing certain was gained.
+    """
+
+    set_name: str
+    n_pictures: int
+    n_texts: int
+    n_validation: int
+    settings: dict[str, Any]
+    history: list[Epoch]
+    measures: dict[str, dict[str, Value]]
+    improvement: Improvement
+    distances: dict[str, Distances]
+    better: list[ChangedQuery]
+    worse: list[ChangedQuery]
+    bad: list[Bad]
+    base: str = ""
+    base_fingerprint: str = ""
+    seconds: float = 0.0
+    encoder: str | None = None
+    forgetting: Forgetting | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON."""
+        return {"training": "captions", **asdict(self)}
+
+
+def adapt_to_captions(
+    known: CaptionSet,
+    base: str,
+    folder: TrainingFolder,
+    options: CaptionOptions,
+    setting: Setting,
+    *,
+    is_resuming: bool = False,
+) -> CaptionReport:
+    """Teach an encoder by captioned pictures, and write it if held-out pictures are found better by it.
+
+    Parameters
+    ----------
+    known : CaptionSet
+        Pictures with their captions.
+    base : str
+        Model whose towers are used as they are, as for `prepare_encoder`.
+    folder, options, setting
+        Where the encoder goes, how it is taught, and with what.
+    is_resuming
+        Go on with a run that was killed.
+
+    Returns
+    -------
+    CaptionReport
+        Its `encoder` is None if the validation part was not found better beyond the interval: nothing is written.
+
+    Raises
+    ------
+    TrainingError
+        If the base knows no words, the set says too little, or a state is of another run.
+    """
+    started = time.monotonic()
+    folder.check(base)
+    encoder = setting.encoder(base)
+    if not encoder.encoder.has_words:
+        raise TrainingError(
+            f"{encoder.encoder.name} knows no words; expected a text-image model such as offline as --base, or "
+            "teach it by pairs of pictures (`mmsearch train pairs`)"
+        )
+    captioned = _Captioned.of(known, encoder, options, setting)
+    options = options.suited(len(captioned.train))
+    settings = {"base": encoder.encoder.fingerprint, "data": captioned.digest(), **vars(options)}
+    heads = teach_heads(
+        captioned.train, captioned.validation, options, logit_scale=encoder.encoder.logit_scale,
+        state=RunState(folder.state, settings, is_resuming), on_epoch=setting.on_epoch,
+    )  # fmt: skip
+    report = _judged(captioned, heads, options)
+    if report.improvement.is_certain:
+        folder.write(_config(encoder, heads, options), heads.arrays)
+        learned = setting.encoder(str(folder.path))
+        report = replace(report, encoder=learned.encoder.fingerprint, forgetting=_forgetting(encoder, learned))
+    folder.end()
+    return replace(
+        report, base=encoder.encoder.name, base_fingerprint=encoder.encoder.fingerprint,
+        seconds=round(time.monotonic() - started, 1),
+    )  # fmt: skip
+
+
+def _config(encoder: SetEncoder, heads: Heads, options: CaptionOptions) -> dict[str, Any]:
+    """Return what the folder says of the encoder: all that decides its vectors, and how it was taught."""
+    base = encoder.encoder
+    return {
+        "kind": HEADS,
+        "base": {"model": base.name, "fingerprint": base.fingerprint},
+        "keep": options.keep,
+        "logit_scale": base.logit_scale**options.keep * heads.logit_scale ** (1 - options.keep),
+        "training": {
+            "by": "captions",
+            "settings": vars(options),
+            "curve": [asdict(epoch) for epoch in heads.history],
+        },
+    }
+
+
+@dataclass(frozen=True)
+class _Captioned:
+    """A caption set as features, in two parts; `paths` are those of the validation pictures."""
+
+    name: str
+    train: CaptionFeatures
+    validation: CaptionFeatures
+    paths: list[str]
+    bad: list[Bad]
+
+    @classmethod
+    def of(cls, known: CaptionSet, encoder: SetEncoder, options: CaptionOptions, setting: Setting) -> _Captioned:
+        """Embed pictures and captions, unless they are kept, and hold some of the pictures out."""
+        source = features_model(encoder.encoder.name)  # `auto` is another
+        images = encoder if source == encoder.encoder.name else setting.encoder(source)
+        readable, vectors, bad = images.readable_pictures(known.name, known.pictures)
+        row_of = {position: row for row, position in enumerate(readable)}
+        described = [
+            (caption, row_of[picture])
+            for caption, pictures in zip(known.texts, known.pictures_of_text, strict=True)
+            for picture in pictures
+            if picture in row_of
+        ]
+        captions = [caption for caption, _ in described]
+        rows = np.array([row for _, row in described])
+        dim = encoder.encoder.dim
+        features = CaptionFeatures.of_set(vectors, encoder.texts(captions), rows, captions, dim=dim)
+        train, validation = held_out(features, options.validation, options.seed)
+        return cls(
+            known.name, features.of(train), features.of(validation),
+            [str(known.pictures[readable[row]]) for row in validation], bad_pictures(known.pictures, bad),
+        )  # fmt: skip
+
+    def digest(self) -> str:
+        """Return the hex sha256 of all that is learned from and validated on."""
+        digest = sha256()
+        for part in (self.train, self.validation):
+            for array in (part.images, part.texts, part.picture_of_text):
+                digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+# -- what changed ------------------------------------------------------------------------------------
+
+
+def _judged(captioned: _Captioned, heads: Heads, options: CaptionOptions) -> CaptionReport:
+    """Return what a training did to the validation part, but for what only the encoder itself can tell."""
+    train, validation = captioned.train, captioned.validation
+    systems = {
+        BASE: validation.base_vectors(),
+        CANONICAL: canonical_vectors(train, validation),
+        LEARNED: heads.vectors(validation),
+    }
+    written = LEARNED
+    if options.keep:
+        written = f"{LEARNED}, {options.keep:g} of the base kept"
+        systems[written] = heads.vectors(validation, keep=options.keep)
+    hits = {name: retrieval_hits(*pair, validation.picture_of_text) for name, pair in systems.items()}
+    groups = {measure: _pictures_asked(measure, validation) for measure in hits[BASE]}
+    changed = _changed(captioned, systems[BASE], systems[written])
+    return CaptionReport(
+        set_name=captioned.name,
+        n_pictures=len(train) + len(validation),
+        n_texts=len(train.texts) + len(validation.texts),
+        n_validation=len(validation),
+        settings=vars(options),
+        history=heads.history,
+        measures={
+            measure: {name: measured(values[measure], pictures) for name, values in hits.items()}
+            for measure, pictures in groups.items()
+        },
+        improvement=improvement(list(hits[BASE].values()), list(hits[written].values()), list(groups.values())),
+        distances={name: _distances(validation, *systems[name]) for name in (BASE, written)},
+        better=[query for query in changed[:_N_CHANGED] if query.rank_after < query.rank_before],
+        worse=[query for query in changed[: -_N_CHANGED - 1 : -1] if query.rank_after > query.rank_before],
+        bad=captioned.bad,
+    )
+
+
+def _pictures_asked(measure: str, features: CaptionFeatures) -> Ids:
+    """Return the picture that every query of a measure belongs to."""
+    return features.picture_of_text if measure.startswith(TEXT_TO_IMAGE) else np.arange(len(features))
+
+
+def _distances(features: CaptionFeatures, images: Matrix, texts: Matrix) -> Distances:
+    pairs = np.stack([features.picture_of_text, np.arange(len(texts))], axis=1)
+    described = features.picture_ids[features.picture_of_text]
+    return distances_of(
+        images, texts, pairs, is_same=lambda rows, columns: features.picture_ids[rows] == described[columns]
+    )
+
+
+def _changed(
+    captioned: _Captioned, before: tuple[Matrix, Matrix], after: tuple[Matrix, Matrix]
+) -> list[ChangedQuery]:
+    """Return the captions whose picture gained most by rank, then those whose lost most."""
+    features = captioned.validation
+    scores = [inner_products(texts, images) for images, texts in (before, after)]
+    qrels = Qrels.from_lists([[picture] for picture in features.picture_of_text.tolist()])
+    ranks = [rank_relevant(rows, qrels).ranks for rows in scores]
+    order = np.argsort(ranks[1] / ranks[0], kind="stable").tolist()
+    shown = order if len(order) <= 2 * _N_CHANGED else order[:_N_CHANGED] + order[-_N_CHANGED:]
+    columns = np.arange(len(features))
+    hits = [top_k(rows[shown], columns, _N_SHOWN)[1].tolist() for rows in scores]
+    return [
+        ChangedQuery(
+            text=features.captions[text],
+            picture=captioned.paths[features.picture_of_text[text]],
+            rank_before=int(ranks[0][text]),
+            rank_after=int(ranks[1][text]),
+            before=[captioned.paths[row] for row in before_hits],
+            after=[captioned.paths[row] for row in after_hits],
+        )
+        for text, before_hits, after_hits in zip(shown, *hits, strict=True)
+    ]
+
+
+def _forgetting(base: SetEncoder, learned: SetEncoder) -> Forgetting:
+    """Return what was forgotten of the sample photographs and of the class names of ImageNet."""
+    paths = sorted(sample_folder().glob("*.jpg"))
+    names = [path.stem.replace("-", " ") for path in paths]
+    labels = list(dict.fromkeys(imagenet_class_names()))  # two of them come twice
+    shares, classes = [], []
+    for encoder in (base, learned):
+        _, images, _ = encoder.pictures(paths)
+        ranks = rank_relevant(
+            inner_products(encoder.texts(names), images), Qrels.from_lists([[row] for row in range(len(paths))])
+        )
+        shares.append(float(hit_at_k(ranks, 1).mean()))
+        vectors = class_embeddings(encoder.texts, labels, ("a photo of a {}.",))
+        classes.append(inner_products(images, vectors).argmax(axis=1))
+    return Forgetting(len(paths), shares[0], shares[1], float((classes[0] == classes[1]).mean()))

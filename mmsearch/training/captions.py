@@ -1,0 +1,201 @@
+"""CAPTIONS: captioned pictures as features, a part of them held out, and how well texts find pictures and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mmsearch.arguments import Loss
+from mmsearch.errors import TrainingError
+from mmsearch.evaluation.metrics.ranks import Ids, Qrels, Values, rank_relevant
+from mmsearch.evaluation.metrics.recall import hit_at_k
+from mmsearch.evaluation.retrieval import IMAGE_TO_TEXT
+from mmsearch.records import Matrix
+from mmsearch.training.losses import MARGINS
+from mmsearch.vectors import inner_products, l2_normalize
+
+RANKS = (1, 5, 10)
+MIN_PICTURES = 20
+
+
+@dataclass(frozen=True)
+class CaptionOptions:
+    """How heads are taught.
+
+    Attributes
+    ----------
+    loss : str
+        `infonce`, `contrastive` or `triplet`.
+    margin : float or None
+        Of the loss; None is the one that goes with it.
+    hidden : int > 0
+        Width of the hidden layer.
+    dropout : float in [0, 1)
+        Of features and of the hidden layer.
+    penalty : float >= 0
+        On the squared length of what is added.
+    epochs, batch : int > 0 or None
+        None suits them to the number of pictures.
+    rate : float > 0
+        Learning rate.
+    patience : int > 0
+        Epochs without a better validation score before the end.
+    seed : int
+        Of weights, order, dropout and the validation part.
+    validation : float in (0, 1)
+        Share of the pictures that is held out.
+    keep : float in [0, 1]
+        Share of the base that is kept in the encoder; heads are taught at full strength.
+    """
+
+    loss: Loss = "infonce"
+    margin: float | None = None
+    hidden: int = 512
+    dropout: float = 0.5
+    penalty: float = 0.05
+    epochs: int | None = None
+    batch: int | None = None
+    rate: float = 3e-4
+    patience: int = 4
+    seed: int = 0
+    validation: float = 0.15
+    keep: float = 0.5
+
+    def suited(self, n_pictures: int) -> CaptionOptions:
+        """Return the same with every setting chosen, for a training part of this many pictures."""
+        epochs = round(min(60, max(4, 600 / n_pictures**0.5))) if self.epochs is None else self.epochs
+        batch = (128 if n_pictures <= 1000 else 256) if self.batch is None else self.batch
+        margin = MARGINS[self.loss] if self.margin is None else self.margin
+        return replace(self, epochs=epochs, batch=batch, margin=margin)
+
+
+@dataclass(frozen=True)
+class CaptionFeatures:
+    """What the towers of a base make of captioned pictures.
+
+    Attributes
+    ----------
+    images : float32 array, shape (n_pictures, n_features)
+        The last `dim` numbers have the direction of the base's vector.
+    texts : float32 array, shape (n_texts, n_text_features)
+        As for pictures.
+    picture_of_text : int64 array, shape (n_texts,)
+        Row of the picture that a text describes.
+    captions : tuple of str
+        The texts themselves.
+    dim : int
+        Width of the base's vectors.
+    picture_ids : int64 array, shape (n_pictures,)
+        Pictures with equal features, which are copies, have the same number.
+    """
+
+    images: Matrix
+    texts: Matrix
+    picture_of_text: Ids
+    captions: tuple[str, ...]
+    dim: int
+    picture_ids: Ids
+
+    @classmethod
+    def of_set(
+        cls, images: Matrix, texts: Matrix, picture_of_text: Ids, captions: Sequence[str], *, dim: int
+    ) -> CaptionFeatures:
+        """Return the features of a set, checked.
+
+        Raises
+        ------
+        TrainingError
+            If features are not finite, there are too few pictures, or nothing tells captions apart.
+        """
+        for features, what in ((images, "pictures"), (texts, "captions")):
+            is_finite = np.isfinite(features).all(axis=1)
+            if not is_finite.all():
+                raise TrainingError(
+                    f"the features of {what} are not finite, the first at {int(np.argmin(is_finite))}; leave it out"
+                )
+        picture_ids = np.unique(images, axis=0, return_inverse=True)[1].reshape(-1)
+        n_different = len(np.unique(picture_ids))
+        if n_different < MIN_PICTURES:
+            raise TrainingError(
+                f"there are {n_different} different pictures with captions; expected at least {MIN_PICTURES}, "
+                "better some hundreds"
+            )
+        if len(set(captions)) < 2:
+            raise TrainingError("all captions are the same; expected captions that tell pictures apart")
+        return cls(images, texts, picture_of_text, tuple(captions), dim, picture_ids)
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.images)
+
+    @property
+    def text_ids(self) -> Ids:
+        """A number for every text, the same for equal ones, int64 (n_texts,)."""
+        number_of = {caption: number for number, caption in enumerate(dict.fromkeys(self.captions))}
+        return np.array([number_of[caption] for caption in self.captions])
+
+    def of(self, pictures: Ids) -> CaptionFeatures:
+        """Return the same of some pictures, by their rows, with their texts."""
+        row_of = np.full(len(self), -1)
+        row_of[pictures] = np.arange(len(pictures))
+        rows = row_of[self.picture_of_text]
+        texts = np.flatnonzero(rows >= 0)
+        return CaptionFeatures(
+            self.images[pictures], self.texts[texts], rows[texts], tuple(self.captions[text] for text in texts),
+            self.dim, self.picture_ids[pictures],
+        )  # fmt: skip
+
+    def base_vectors(self) -> tuple[Matrix, Matrix]:
+        """Return the unit vectors of the base, of pictures and of texts."""
+        return _units(self.images[:, -self.dim :]), _units(self.texts[:, -self.dim :])
+
+
+def held_out(features: CaptionFeatures, share: float, seed: int) -> tuple[Ids, Ids]:
+    """Return the rows of pictures to train on, and of those to validate on; copies are on the same side.
+
+    Parameters
+    ----------
+    features : CaptionFeatures
+    share : float in (0, 1)
+        Of pictures that are held out; at least 10.
+    seed : int
+        Of the choice.
+    """
+    ids = np.random.default_rng(seed).permutation(np.unique(features.picture_ids))
+    n_validation = min(len(ids) - 2, max(10, round(share * len(ids))))
+    is_validation = np.isin(features.picture_ids, ids[:n_validation])
+    return np.flatnonzero(~is_validation), np.flatnonzero(is_validation)
+
+
+def _units(vectors: Matrix) -> Matrix:
+    return l2_normalize(np.ascontiguousarray(vectors))
+
+
+def retrieval_hits(images: Matrix, texts: Matrix, picture_of_text: Ids) -> dict[str, Values]:
+    """Return for every text and for every picture whether it is answered within the first 1, 5 and 10.
+
+    Parameters
+    ----------
+    images, texts : float32 arrays, shapes (n_pictures, dim) and (n_texts, dim)
+        Unit vectors.
+    picture_of_text : int64 array, shape (n_texts,)
+        Row of the picture that a text describes; every picture has a text.
+
+    Returns
+    -------
+    dict of str to float64 array
+        `text to image R@1` and so on (n_texts,), `image to text R@1` and so on (n_pictures,): 1 or 0.
+    """
+    texts_of: list[list[int]] = [[] for _ in range(len(images))]
+    for text, picture in enumerate(picture_of_text.tolist()):
+        texts_of[picture].append(text)
+    scores = inner_products(texts, images)
+    ranked = {
+        "text to image": rank_relevant(
+            scores, Qrels.from_lists([[picture] for picture in picture_of_text.tolist()])
+        ),
+        IMAGE_TO_TEXT: rank_relevant(np.ascontiguousarray(scores.T), Qrels.from_lists(texts_of)),
+    }
+    return {f"{direction} R@{k}": hit_at_k(ranks, k) for direction, ranks in ranked.items() for k in RANKS}

@@ -1,0 +1,110 @@
+"""A kind of index that the package does not know: registered, it is published, loaded, searched and verified."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mmsearch.indexes.exact import ExactIndex
+from mmsearch.indexes.hnsw import GRAPH
+from mmsearch.indexes.kinds import KINDS
+from mmsearch.query.routes import Neighbours
+from mmsearch.records import Unusable
+from mmsearch.store import graph as graph_module
+from mmsearch.store.changes import Changes
+from mmsearch.store.folder import Store
+from mmsearch.store.graph import GraphSettings
+from mmsearch.store.summary import library_status
+from mmsearch.store.verify import verify
+from mmsearch.store.where import condition_of
+from tests.conftest import random_units
+from tests.contracts.blocks import BLOCKS, Blocks
+from tests.faults.stand_in import plan_for_the_graph
+from tests.store.test_store import DIM, file, filled, flip
+
+PROBES = random_units(5, DIM, seed=1)
+SETTINGS = GraphSettings(graph_from=20)
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    """The kind is known, and queries go by the index, however few the vectors are."""
+    monkeypatch.setitem(KINDS, BLOCKS.name, BLOCKS)
+    monkeypatch.setattr(graph_module, "EXACT_TEXTS_BELOW", 0)
+    monkeypatch.setattr(graph_module, "choose_plan", plan_for_the_graph)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A library of 120 pictures, 3 of them removed since, with blocks of all of them."""
+    filled(tmp_path, 120)
+    with Store.writer(tmp_path) as store:
+        assert store.graph.update(SETTINGS, PROBES, kind=BLOCKS)
+        store.remove_images([1, 2, 3])
+    return tmp_path
+
+
+def routes(folder, queries, k=7):
+    store = Store.open(folder)
+    neighbours = Neighbours(store)
+    with store.reading():
+        neighbours.refresh()
+        return neighbours.of(queries, k, condition_of([]), "text")
+
+
+def test_an_index_of_a_new_kind_is_published_and_comes_back(folder):
+    assert [path.name for path in sorted(folder.glob("blocks-*"))] == ["blocks-1.bin", "blocks-1.json"]
+    published = Store.open(folder).graph.load()
+    assert isinstance(published.index, Blocks)
+    assert (len(published.index), published.index.n_rows) == (117, 120)
+    assert published.facts["block"] == 50
+    assert {plan.index for plan in published.plans.values()} == {"blocks"}
+
+
+def test_searches_go_by_the_new_kind_and_find_what_the_scan_does(folder):
+    queries = random_units(6, DIM, seed=9)
+    store = Store.open(folder)
+    scores, rows = ExactIndex(store.matrix(), store.dead_rows()).search(queries, 7)
+    answers = routes(folder, queries)
+    assert {answer.route for answer in answers} == {"blocks"}
+    np.testing.assert_array_equal([answer.rows for answer in answers], rows)
+    np.testing.assert_array_equal([answer.scores for answer in answers], scores)
+
+
+def test_the_status_names_the_new_kind(folder):
+    status = library_status(Store.open(folder))
+    assert status.n_in_graph == 120
+    assert {plan["route"] for plan in status.search.values()} == {"blocks"}
+
+
+def test_a_damaged_index_of_the_new_kind_is_named_dropped_and_done_without(folder):
+    flip(folder / "blocks-1.bin", 99)
+    assert Store.open(folder).graph.load() == Unusable("blocks-1.bin differs from its checksum")
+    assert {answer.route for answer in routes(folder, PROBES)} == {"exact"}
+    reason = "the blocks cannot be used and search is exact: blocks-1.bin differs from its checksum"
+    with Store.writer(folder) as store:
+        assert verify(store, is_repair=True).problems == (reason,)
+        assert verify(store).problems == ()
+        assert store.graph.update(SETTINGS, PROBES, kind=BLOCKS)
+
+
+def test_a_library_keeps_its_kind_of_index_when_that_is_extended(folder):
+    with Store.writer(folder) as store:
+        store.commit(
+            Changes(stored=[file(200 + i, vector) for i, vector in enumerate(random_units(9, DIM, seed=4))])
+        )
+        assert store.graph.update(SETTINGS, PROBES)
+        published = store.graph.load()
+    assert (published.kind, published.index.n_rows) == (BLOCKS, 129)
+
+
+@pytest.mark.parametrize(("before", "after"), [(BLOCKS, GRAPH), (GRAPH, BLOCKS)])
+def test_an_index_of_another_kind_takes_the_place_of_the_one_before(before, after, tmp_path):
+    filled(tmp_path, 60)
+    with Store.writer(tmp_path) as store:
+        assert store.graph.update(SETTINGS, PROBES, kind=before)
+        assert store.graph.update(SETTINGS, PROBES, kind=after)
+        assert not store.graph.update(SETTINGS, PROBES, kind=after)
+    assert Store.open(tmp_path).graph.load().kind == after
+    assert {answer.route for answer in routes(tmp_path, PROBES)} == {after.name}
+    assert list(tmp_path.glob(f"{before.stem}-*")) == []

@@ -1,0 +1,163 @@
+"""From captioned pictures to an encoder that every command takes: on drawn pictures and a tiny CLIP."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+
+import pytest
+from PIL import Image
+
+from mmsearch import Library, Query
+from mmsearch.datasets.captions import read_captions
+from mmsearch.encoders.learned import is_learned, read_learned
+from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.encoders.prepare import prepare_encoder
+from mmsearch.errors import OutputError, TrainingError
+from mmsearch.evaluation.report import origin_of
+from mmsearch.training.adapt import _Captioned, adapt_to_captions
+from mmsearch.training.captions import CaptionOptions
+from mmsearch.training.folder import TrainingFolder
+from mmsearch.training.page import caption_page
+from mmsearch.training.setting import Setting
+from mmsearch.training.trainer import STATE
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (30, 40, 210), "white": (240, 240, 240)}
+GROUNDS = {"black": (10, 10, 10), "yellow": (230, 220, 40), "violet": (140, 40, 160), "grey": (128, 128, 128)}
+CORNERS = {"top left": (0, 0), "top right": (32, 0), "bottom left": (0, 32), "bottom right": (32, 32)}
+OPTIONS = CaptionOptions(epochs=15, batch=16, rate=3e-3, dropout=0.1, hidden=128, patience=30)
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory):
+    """64 pictures of a square in a corner of a ground, each with two captions."""
+    folder = tmp_path_factory.mktemp("squares")
+    lines = []
+    for colour, ground, corner in product(COLOURS, GROUNDS, CORNERS):
+        name = f"{colour}-{ground}-{corner.replace(' ', '-')}.png"
+        picture = Image.new("RGB", (64, 64), GROUNDS[ground])
+        picture.paste(COLOURS[colour], (*CORNERS[corner], CORNERS[corner][0] + 32, CORNERS[corner][1] + 32))
+        picture.save(folder / name)
+        captions = [f"a {colour} square at the {corner} on {ground}", f"{ground}, and {colour} at the {corner}"]
+        lines.append(json.dumps({"image": name, "captions": captions}))
+    (folder / "captions.jsonl").write_text("\n".join(lines))
+    return read_captions(folder)
+
+
+@pytest.fixture(scope="module")
+def trained(squares, checkpoint, cache, tmp_path_factory):
+    folder = TrainingFolder(tmp_path_factory.mktemp("trained") / "squares")
+    return folder, adapt_to_captions(squares, str(checkpoint), folder, OPTIONS, Setting(cache))
+
+
+def test_held_out_pictures_find_their_captions_better(trained):
+    _, report = trained
+    assert report.improvement.low > 0
+    assert report.encoder is not None
+    values = report.measures["text to image R@5"]
+    assert values["learned, 0.5 of the base kept"].value > values["base"].value
+    assert report.distances["learned, 0.5 of the base kept"].auroc > report.distances["base"].auroc
+
+
+def test_what_it_learned_is_an_encoder_for_every_command(trained, squares, cache, tmp_path):
+    folder, report = trained
+    assert is_learned(folder.path)
+    exported = OnnxEncoder.open(prepare_encoder(str(folder.path), cache=cache))
+    assert exported.fingerprint == report.encoder
+    with Library.open(tmp_path / "library", cache=cache) as library:
+        library.index([squares.pictures[0].parent], model=str(folder.path), local=False)
+        hits = library.search(Query(text="a red square at the top left on black"), k=64).hits
+        assert len(hits) == 64
+
+
+def test_a_run_that_is_over_leaves_no_state(trained):
+    assert not trained[0].state.exists()
+    assert STATE not in {path.name for path in trained[0].path.iterdir()}
+
+
+def test_the_report_shows_curves_distances_and_changed_captions(trained):
+    _, report = trained
+    page = caption_page(report, origin_of("mmsearch train captions"))
+    assert page.count("data:image/svg+xml") == 2
+    assert "Captions that find their picture better" in page
+    assert "AUROC" in page
+    assert json.loads(json.dumps(report.to_json()))["n_validation"] == report.n_validation
+    for query in report.better:
+        assert query.rank_after < query.rank_before
+        assert query.text in page
+
+
+def test_what_does_not_help_is_not_written(squares, checkpoint, cache, tmp_path):
+    folder = TrainingFolder(tmp_path / "nothing")
+    too_slow = CaptionOptions(epochs=1, rate=1e-7)
+    report = adapt_to_captions(squares, str(checkpoint), folder, too_slow, Setting(cache))
+    assert report.encoder is None
+    assert not is_learned(folder.path)
+
+
+def test_an_encoder_without_words_is_refused(squares, cache, tmp_path):
+    with pytest.raises(TrainingError, match="knows no words; expected a text-image model"):
+        adapt_to_captions(squares, "cnn:gem", TrainingFolder(tmp_path), CaptionOptions(), Setting(cache))
+
+
+def test_a_folder_that_holds_the_base_is_refused(trained, squares, checkpoint, cache, tmp_path):
+    folder, _ = trained
+    before = fingerprint_of_folder(folder)
+    with pytest.raises(OutputError, match="holds the base, or what the base was taught on"):
+        adapt_to_captions(squares, str(folder.path), folder, OPTIONS, Setting(cache))
+    assert fingerprint_of_folder(folder) == before
+    above = TrainingFolder(tmp_path / "above")
+    above.check(str(folder.path))
+    base = {"model": str(folder.path), "fingerprint": before}
+    above.write({"kind": "heads", "base": base, "keep": 0.5, "logit_scale": 20.0}, {})
+    with pytest.raises(OutputError, match="holds the base, or what the base was taught on"):
+        folder.check(str(above.path))
+
+
+def fingerprint_of_folder(folder):
+    return read_learned(folder.path).weights_sha256
+
+
+def test_heads_on_what_auto_stands_for_see_its_features(squares, cache):
+    pictures = type(squares)(
+        "some", squares.pictures[:24], squares.texts[:24], tuple((picture // 2,) for picture in range(24))
+    )
+    setting = Setting(cache)
+    captioned = _Captioned.of(pictures, setting.encoder("auto"), CaptionOptions(), setting)
+    assert captioned.train.images.shape[1] == 3512
+
+
+def test_a_folder_of_somebody_else_is_refused(tmp_path):
+    (tmp_path / "diary.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"was not made by `mmsearch train` \(it holds 'diary.txt'\)"):
+        TrainingFolder(tmp_path).check("offline")
+
+
+def test_a_state_of_other_pictures_is_not_resumed(squares, trained, checkpoint, cache, tmp_path):
+    folder = TrainingFolder(tmp_path / "again")
+    killed = CaptionOptions(epochs=3, rate=3e-3)
+
+    def kill(stage, done, total):
+        if stage == "train" and done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        adapt_to_captions(squares, str(checkpoint), folder, killed, Setting(cache, kill))
+    assert folder.state.is_file()
+    other = CaptionOptions(epochs=3, rate=1e-3)
+    with pytest.raises(TrainingError, match="of a run with another base, other pictures or settings"):
+        adapt_to_captions(squares, str(checkpoint), folder, other, Setting(cache), is_resuming=True)
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_left_out(squares, checkpoint, cache, tmp_path):
+    broken = squares.pictures[0].parent / "broken.png"
+    broken.write_bytes(b"no picture")
+    known = type(squares)(
+        "with a broken one", (*squares.pictures, broken), (*squares.texts, "nothing at all"),
+        (*squares.pictures_of_text, (len(squares.pictures),)),
+    )  # fmt: skip
+    folder = TrainingFolder(tmp_path / "broken")
+    report = adapt_to_captions(known, str(checkpoint), folder, CaptionOptions(epochs=1), Setting(cache))
+    broken.unlink()
+    assert [bad["path"] for bad in report.bad] == [str(broken)]
+    assert report.n_pictures == 64
