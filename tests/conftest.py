@@ -19,6 +19,7 @@ from hypothesis import settings
 from mmsearch import Library
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
+from mmsearch.encoders.whole import stamps
 from mmsearch.records import FileLook
 from mmsearch.samples import sample_folder
 from tests.programs import path_of
@@ -153,7 +154,10 @@ def indexed(indexed_once, tmp_path, photos, cache) -> Library:
 
 
 def copy_library(library: Path, target: Path, folder: Path, copies: Path) -> None:
-    """Copy a library of one folder, and list its pictures where copies of them are, with the times of those."""
+    """Copy a library of one folder, and list its pictures where copies of them are.
+
+    What it notes of files, to tell whether they were changed, is noted of the copies.
+    """
     shutil.copytree(library, target)
     with closing(sqlite3.connect(target / "catalog.sqlite")) as db, db:
         paths = [os.fsdecode(path) for (path,) in db.execute("SELECT path FROM image")]
@@ -163,6 +167,10 @@ def copy_library(library: Path, target: Path, folder: Path, copies: Path) -> Non
             values = (os.fsencode(picture), look.mtime_ns, look.ctime_ns, os.fsencode(path))
             db.execute("UPDATE image SET path = ?, mtime_ns = ?, ctime_ns = ? WHERE path = ?", values)
         db.execute("UPDATE root SET path = ?", (os.fsencode(copies),))
+        if (target / "encoder").exists():
+            noted = json.dumps(stamps(target / "encoder"))
+            change = "value = json_set(value, '$.stamps', json(?))"
+            db.execute(f"UPDATE meta SET {change} WHERE key = 'encoder_files'", (noted,))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -45,6 +46,12 @@ def network():
     return load_classifier(classifier_weights())
 
 
+@functools.cache
+def built(name):
+    """A descriptor, loaded once."""
+    return build_cnn(name)
+
+
 def pixels_for(encoder, *names):
     files = [sample_folder() / f"{name}.jpg" for name in names]
     return np.stack([decode(file.read_bytes(), encoder.preprocessing).pixels for file in files])
@@ -81,7 +88,7 @@ def test_cells_look_at_the_squares_they_stand_for(network):
 
 @pytest.mark.parametrize("name", DESCRIPTORS)
 def test_descriptors_are_unit_and_differ_between_pictures(name):
-    eager = build_cnn(PREFIX + name)
+    eager = built(PREFIX + name)
     with torch.inference_mode():
         vectors = eager.image_tower(torch.from_numpy(pixels_for(eager, "cat", "coffee"))).numpy()
     assert vectors.shape == (2, eager.dim)
@@ -90,11 +97,11 @@ def test_descriptors_are_unit_and_differ_between_pictures(name):
 
 
 def test_every_descriptor_has_a_fingerprint_of_its_own():
-    assert len({fingerprint_of(build_cnn(PREFIX + name)) for name in DESCRIPTORS}) == len(DESCRIPTORS)
+    assert len({fingerprint_of(built(PREFIX + name)) for name in DESCRIPTORS}) == len(DESCRIPTORS)
 
 
 def test_codes_are_what_the_classifier_sees(network):
-    eager = build_cnn("cnn:codes")
+    eager = built("cnn:codes")
     pixels = torch.from_numpy(pixels_for(eager, "cat"))
     with torch.inference_mode():
         pooled = network.forward_head(network.forward_features(network_input(pixels)), pre_logits=True)[0].numpy()
@@ -104,7 +111,7 @@ def test_codes_are_what_the_classifier_sees(network):
 
 
 def test_windows_are_the_sum_of_the_codes_of_the_windows(network):
-    eager = build_cnn("cnn:windows")
+    eager = built("cnn:windows")
     pixels = torch.from_numpy(pixels_for(eager, "cat", "coffee"))
     inputs, summed = network_input(pixels), 0
     whole = torch.nn.functional.interpolate(inputs, (260, 260), mode="bilinear", antialias=True)
@@ -129,7 +136,7 @@ def test_common_activations_are_the_mean_of_rectified_normal_draws(network):
 
 def test_common_activations_are_near_the_mean_of_photographs(network):
     names = ("astronaut", "cat", "coffee", "creek", "dam", "fig", "goldfish", "moose", "louvre", "rocket")
-    pixels = torch.from_numpy(pixels_for(build_cnn("cnn:codes"), *names))
+    pixels = torch.from_numpy(pixels_for(built("cnn:codes"), *names))
     with torch.inference_mode():
         mean = spoc(network.forward_features(network_input(pixels))).numpy().mean(axis=0)
     assert common_activations(network, 1.0) @ mean / np.linalg.norm(mean) > 0.7

@@ -35,14 +35,20 @@ def bench_cache(tmp_path, cache, tiny_folder):
     return folder
 
 
+@pytest.fixture(scope="session")
+def wordless_folder(checkpoint, tmp_path_factory):
+    """The tiny encoder without its text tower, exported."""
+    folder = tmp_path_factory.mktemp("wordless") / "pictures"
+    export_encoder(replace(build_clip(str(checkpoint)), name="pictures", text_tower=None, tokenizer=None), folder)
+    return folder
+
+
 @pytest.fixture
-def wordless_encoder(checkpoint, bench_cache, monkeypatch):
+def wordless_encoder(wordless_folder, bench_cache, monkeypatch):
     """The tiny encoder without its text tower."""
     from mmsearch.encoders import prepare
 
-    pictures_only = replace(build_clip(str(checkpoint)), name="pictures", text_tower=None, tokenizer=None)
-    export_encoder(pictures_only, bench_cache / "pictures")
-    monkeypatch.setattr(prepare, "_prepared", lambda *_: bench_cache / "pictures")
+    monkeypatch.setattr(prepare, "_prepared", lambda *_: wordless_folder)
     return SetEncoder("pictures", cache=bench_cache)
 
 

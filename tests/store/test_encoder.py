@@ -23,7 +23,7 @@ from mmsearch.ingest import update
 from mmsearch.samples import sample_folder
 from mmsearch.store.encoder import InstalledEncoder
 from mmsearch.store.folder import Store
-from tests.conftest import copied_samples, write_checkpoint
+from tests.conftest import copied_samples, copy_library, write_checkpoint
 
 TOWERS = ("image.onnx.data", "text.onnx.data")
 
@@ -41,11 +41,21 @@ def kept(own_cache, tiny_folder):
     return own_cache / "encoders" / tiny_folder.name
 
 
+@pytest.fixture(scope="module")
+def made_once(checkpoint, cache, tiny_folder, tmp_path_factory):
+    """A folder with four pictures and a library of them; it stays as it is."""
+    base = tmp_path_factory.mktemp("made")
+    with Library.open(base / "library", cache=cache) as library:
+        library.index([copied_samples(base / "pictures", 4)], model=str(checkpoint), local=False)
+    return base
+
+
 @pytest.fixture
-def made(tmp_path, own_cache, checkpoint):
-    """A library of four pictures, with the cache it was made from."""
+def made(tmp_path, own_cache, made_once):
+    """A library of four pictures, with a cache that holds its encoder."""
+    pictures = copied_samples(tmp_path / "pictures", 4)
+    copy_library(made_once / "library", tmp_path / "library", made_once / "pictures", pictures)
     with Library.open(tmp_path / "library", cache=own_cache) as library:
-        library.index([copied_samples(tmp_path / "pictures", 4)], model=str(checkpoint), local=False)
         yield library
 
 
