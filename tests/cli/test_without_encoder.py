@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mmsearch import Library
+from mmsearch.local.extractors import DEFAULT
 from mmsearch.samples import sample_folder
 from tests.conftest import copied_samples, sample_crop
 from tests.test_architecture import COMMAND, HEAVY, loaded_by
@@ -83,7 +84,7 @@ def test_neither_index_nor_its_workers_nor_search_import_an_encoder(folder, tmp_
         library.index([folder], model="none")
     shutil.copyfile(sample_folder() / "rocket.jpg", folder / "rocket.jpg")
     (vocabulary,) = library.folder.glob("vocabulary-*.bin")
-    job = {"paths": [str(folder / "cat.jpg")], "embeds": False, "local": str(vocabulary)}
+    job = {"paths": [str(folder / "cat.jpg")], "embeds": False, "local": str(vocabulary), "extractor": DEFAULT.name}
     for loaded in (
         loaded_by(
             "import sys; from mmsearch.ingest.worker import serve; from mmsearch.processes.child import run; "
