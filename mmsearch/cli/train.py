@@ -54,7 +54,10 @@ SplitOption = Annotated[
 ValidationOption = Annotated[
     float,
     typer.Option(
-        min=0.01, max=0.5, callback=_finite, help="Share of the pictures, or of the things, held out to judge by."
+        min=0.01,
+        max=0.5,
+        callback=_finite,
+        help="Share that is held out: half to choose the epoch by, half to judge by.",
     ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Of weights, order and the validation part.")]

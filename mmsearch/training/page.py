@@ -91,7 +91,7 @@ def _page(by: str, report: CaptionReport | PairReport, counts: str, parts: list[
     outcome = "The encoder was written." if report.encoder else "The base is kept, no encoder was written."
     return Page(
         title=f"Training by {by}: {report.set_name}",
-        lead=f"{counts} held out. Base: {report.base}. Gain: {100 * gain.value:+.1f} points "
+        lead=f"{counts} to judge by. Base: {report.base}. Gain: {100 * gain.value:+.1f} points "
         f"({100 * gain.low:+.1f} to {100 * gain.high:+.1f}). {outcome}",
         parts=parts,
         definitions=_DEFINITIONS,
