@@ -107,7 +107,7 @@ def info_nce(logits: Numbers, is_same: Numbers | None = None) -> Numbers:
 
     Examples
     --------
-    >>> np.round(info_nce(np.array([[2.0, 0.0], [0.0, 2.0]])), 4)  # log(1 + e^-2)
+    >>> round(float(info_nce(np.array([[2.0, 0.0], [0.0, 2.0]]))), 4)  # log(1 + e^-2)
     0.1269
     """
     import torch
