@@ -11,7 +11,18 @@ import typer
 from mmsearch.arguments import WithoutRelevant
 from mmsearch.cli.index import EXIT_SOME_BAD
 from mmsearch.cli.measured import show_ann, show_measured
-from mmsearch.cli.options import ForceOption, FormatOption, LibraryOption, cache_folder, open_library, read_lines
+from mmsearch.cli.options import (
+    ForceOption,
+    FormatOption,
+    ImageColumnOption,
+    ImagesOption,
+    LibraryOption,
+    SplitOption,
+    TextColumnOption,
+    cache_folder,
+    open_library,
+    read_lines,
+)
 from mmsearch.cli.render import chosen, say
 
 if TYPE_CHECKING:
@@ -38,18 +49,9 @@ TrecOption = Annotated[
     int | None,
     typer.Option("--trec", metavar="K", min=1, help="With --out: write the K best of every query as TREC runs."),
 ]
-ImagesOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Where the pictures are, if not beside the file.")
-]
 VocabularyOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="With --local: visual words from a file (default: learned on the gallery)."),
-]
-SplitOption = Annotated[
-    str | None, typer.Option(metavar="S", help="Only this split; for token files a file of picture names.")
-]
-ImageColumnOption = Annotated[
-    str | None, typer.Option(metavar="C", help="Column of the pictures in a set of the datasets library.")
 ]
 ResumeOption = Annotated[
     bool,
@@ -72,9 +74,7 @@ def retrieval(
     images: ImagesOption = None,
     split: SplitOption = None,
     image_column: ImageColumnOption = None,
-    text_column: Annotated[
-        str | None, typer.Option(metavar="C", help="Column of the captions in a set of the datasets library.")
-    ] = None,
+    text_column: TextColumnOption = None,
     is_merging: Annotated[
         bool, typer.Option("--merge-captions", help="Equal captions are one query with all their pictures.")
     ] = False,

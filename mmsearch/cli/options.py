@@ -62,6 +62,18 @@ ForceOption = Annotated[
         "--force", help="Replace a file that mmsearch did not write; a picture or film is never replaced."
     ),
 ]
+ImagesOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where the pictures are, if not beside the file.")
+]
+SplitOption = Annotated[
+    str | None, typer.Option(metavar="S", help="Only this split; for token files a file of picture names.")
+]
+ImageColumnOption = Annotated[
+    str | None, typer.Option(metavar="C", help="Column of the pictures in a set of the datasets library.")
+]
+TextColumnOption = Annotated[
+    str | None, typer.Option(metavar="C", help="Column of the captions in a set of the datasets library.")
+]
 
 _WEIGHT = re.compile(r"([0-9]+(?:\.[0-9]+)?):(.+)", re.DOTALL)
 

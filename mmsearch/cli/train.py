@@ -14,7 +14,11 @@ from mmsearch.cli.options import (
     ForceOption,
     Format,
     FormatOption,
+    ImageColumnOption,
+    ImagesOption,
     LibraryOption,
+    SplitOption,
+    TextColumnOption,
     cache_folder,
     open_library,
     read_lines,
@@ -24,7 +28,8 @@ from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mmsearch.evaluation.records import Bad
+    from mmsearch.evaluation.records import Bad, Origin
+    from mmsearch.evaluation.report import Report
     from mmsearch.training.adapt import CaptionReport
     from mmsearch.training.project import PairReport, Source
 
@@ -45,12 +50,6 @@ BaseOption = Annotated[
     str, typer.Option("--base", metavar="MODEL", help="Encoder to begin with, as --model of index.")
 ]
 FolderOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for what is learned.")]
-ImagesOption = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Where the pictures are, if not beside the file.")
-]
-SplitOption = Annotated[
-    str | None, typer.Option(metavar="S", help="Only this split; for token files a file of picture names.")
-]
 ValidationOption = Annotated[
     float,
     typer.Option(
@@ -86,12 +85,6 @@ CaptionsArgument = Annotated[
         help="Captioned pictures, as for bench retrieval: a folder with captions.jsonl, COCO or Karpathy JSON, "
         "a Flickr8k/30k token file, or a set of the datasets library.",
     ),
-]
-ImageColumnOption = Annotated[
-    str | None, typer.Option(metavar="C", help="Column of the pictures in a set of the datasets library.")
-]
-TextColumnOption = Annotated[
-    str | None, typer.Option(metavar="C", help="Column of the captions in a set of the datasets library.")
 ]
 KeepOption = Annotated[
     float,
@@ -201,13 +194,8 @@ def captions(
             known, base, folder, options, Setting(cache, progress, say), is_resuming=is_resuming
         )
     _show(report, f"{report.n_validation} pictures of {report.set_name} that were held out", chosen(output))
-    for sentence in _caption_sentences(report, out):
-        say(sentence)
-    _say_bad(report.bad)
     origin = origin_of(command_line())
-    say_written(files.write_files({**report.to_json(), **origin}, caption_page(report, origin)))
-    if report.encoder is None:
-        raise typer.Exit(1)
+    _end(report, _caption_sentences(report, out), files, origin, caption_page(report, origin))
 
 
 @train.command()
@@ -259,13 +247,8 @@ def pairs(
         setting = Setting(cache_folder(), progress, say)
         report = adapt_to_pairs(name, features, base, folder, options, setting, is_resuming=is_resuming)
     _show(report, f"{report.n_validation} things of {report.set_name} that were held out", chosen(output))
-    for sentence in _pair_sentences(report, out):
-        say(sentence)
-    _say_bad(report.bad)
     origin = origin_of(command_line())
-    say_written(files.write_files({**report.to_json(), **origin}, pair_page(report, origin)))
-    if report.encoder is None:
-        raise typer.Exit(1)
+    _end(report, _pair_sentences(report, out), files, origin, pair_page(report, origin))
 
 
 @train.command()
@@ -359,6 +342,18 @@ def _say_bad(bad: Sequence[Bad]) -> None:
     """Name the pictures that could not be read."""
     for picture in bad:
         say(f"  left out: {picture['message']}")
+
+
+def _end(
+    report: CaptionReport | PairReport, sentences: Sequence[str], files: Report, origin: Origin, page: str
+) -> None:
+    """Say what came of a training, write its report, and let the exit code say whether there is an encoder."""
+    for sentence in sentences:
+        say(sentence)
+    _say_bad(report.bad)
+    say_written(files.write_files({**report.to_json(), **origin}, page))
+    if report.encoder is None:
+        raise typer.Exit(1)
 
 
 def _caption_sentences(report: CaptionReport, out: Path) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from mmsearch.training.folder import TrainingFolder
 from mmsearch.training.heads import Heads, teach_heads
 from mmsearch.training.judge import Distances, Improvement, Value, distances_of, improvement, measured
 from mmsearch.training.setting import Setting
-from mmsearch.training.trainer import Epoch, RunState
+from mmsearch.training.trainer import Epoch, RunState, arrays_digest
 from mmsearch.vectors import inner_products, top_k
 
 BASE, CANONICAL, LEARNED = "base", "canonical correlation", "learned"
@@ -209,11 +208,10 @@ class _Captioned:
 
     def digest(self) -> str:
         """Return the hex sha256 of all that is learned from and validated on."""
-        digest = sha256()
-        for part in (self.train, self.choice, self.validation):
-            for array in (part.images, part.texts, part.picture_of_text):
-                digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+        parts = (self.train, self.choice, self.validation)
+        return arrays_digest(
+            *(array for part in parts for array in (part.images, part.texts, part.picture_of_text))
+        )
 
 
 # -- what changed ------------------------------------------------------------------------------------

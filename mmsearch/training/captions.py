@@ -177,6 +177,14 @@ def _units(vectors: Matrix) -> Matrix:
     return l2_normalize(np.ascontiguousarray(vectors))
 
 
+def texts_of_pictures(picture_of_text: Ids, n_pictures: int) -> list[list[int]]:
+    """Return for every picture the rows of its texts."""
+    texts: list[list[int]] = [[] for _ in range(n_pictures)]
+    for text, picture in enumerate(picture_of_text.tolist()):
+        texts[picture].append(text)
+    return texts
+
+
 def retrieval_hits(images: Matrix, texts: Matrix, picture_of_text: Ids) -> dict[str, Values]:
     """Return for every text and for every picture whether it is answered within the first 1, 5 and 10.
 
@@ -192,9 +200,7 @@ def retrieval_hits(images: Matrix, texts: Matrix, picture_of_text: Ids) -> dict[
     dict of str to float64 array
         `text to image R@1` and so on (n_texts,), `image to text R@1` and so on (n_pictures,): 1 or 0.
     """
-    texts_of: list[list[int]] = [[] for _ in range(len(images))]
-    for text, picture in enumerate(picture_of_text.tolist()):
-        texts_of[picture].append(text)
+    texts_of = texts_of_pictures(picture_of_text, len(images))
     scores = inner_products(texts, images)
     ranked = {
         "text to image": rank_relevant(

@@ -18,7 +18,7 @@ import numpy as np
 
 from mmsearch.encoders.learned import head_of, taught_vectors
 from mmsearch.records import Matrix
-from mmsearch.training.captions import CaptionFeatures, CaptionOptions, retrieval_hits
+from mmsearch.training.captions import CaptionFeatures, CaptionOptions, retrieval_hits, texts_of_pictures
 from mmsearch.training.losses import batch_loss
 from mmsearch.training.trainer import Epoch, Lesson, RunState, Schedule, fit
 
@@ -108,8 +108,7 @@ class _Teaching:
         self.train, self.validation, self.options = train, validation, options
         self.scalings = {"image": _Scaling.of(train.images), "text": _Scaling.of(train.texts)}
         self.shown, self.held = self._tensors(train), self._tensors(validation)
-        self.picture_of_text = train.picture_of_text
-        self.texts_of = _texts_of_pictures(train)
+        self.texts_of = texts_of_pictures(train.picture_of_text, len(train))
         with torch.random.fork_rng():
             torch.manual_seed(options.seed)
             self.module = torch.nn.ModuleDict(
@@ -237,13 +236,6 @@ class _Scaling:
         """Return weight and bias of a layer that takes features as they come."""
         unscaled = weight / self.deviation
         return unscaled, (bias - unscaled @ self.mean).astype(np.float32)
-
-
-def _texts_of_pictures(features: CaptionFeatures) -> list[list[int]]:
-    texts: list[list[int]] = [[] for _ in range(len(features))]
-    for text, picture in enumerate(features.picture_of_text.tolist()):
-        texts[picture].append(text)
-    return texts
 
 
 def _pairs_of_equals(ids: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from mmsearch.arguments import Loss
 from mmsearch.encoders.whitening import Whitening, fit_learned_whitening, whiten
 from mmsearch.errors import TrainingError
 from mmsearch.evaluation.metrics.average_precision import average_precision
-from mmsearch.evaluation.metrics.ranks import Ids, Qrels, Values, rank_relevant
+from mmsearch.evaluation.metrics.ranks import Ids, Qrels, RankedRelevant, Values, rank_relevant
 from mmsearch.evaluation.metrics.recall import hit_at_k
 from mmsearch.records import Matrix
 from mmsearch.training.losses import batch_loss, contrastive_loss, distances_of_cosines, triplet_loss
@@ -130,9 +130,7 @@ class PairFeatures:
 
     def of_things(self, things: Ids) -> PairFeatures:
         """Return the same of the pictures of some things."""
-        return self._where(np.isin(self.things, things))
-
-    def _where(self, rows: Marks) -> PairFeatures:
+        rows = np.isin(self.things, things)
         return PairFeatures(self.descriptors[rows], self.things[rows], self.is_asked[rows], self.is_gallery[rows])
 
     def pairs(self) -> Ids:
@@ -152,26 +150,37 @@ def _rows_of_things(things: Ids) -> list[Ids]:
     return np.split(order, np.flatnonzero(np.diff(things[order])) + 1)
 
 
-def _rankings(features: PairFeatures, things: Ids) -> tuple[Ids, Ids, Qrels]:
-    """Return rows that ask for a thing, rows of the gallery, and what is relevant; none is an answer to itself."""
-    asked = np.flatnonzero(features.is_asked & np.isin(features.things, things))
-    gallery = np.flatnonzero(features.is_gallery)
-    of_gallery = features.things[gallery]
-    relevant = [np.flatnonzero((of_gallery == features.things[row]) & (gallery != row)).tolist() for row in asked]
-    itself = [np.flatnonzero(gallery == row).tolist() for row in asked]
-    return asked, gallery, Qrels.from_lists(relevant, junk=itself)
+@dataclass(frozen=True)
+class Questions:
+    """What is asked of a projection: rows that ask, rows of the gallery, what is relevant; none answers itself."""
 
+    asked: Ids
+    gallery: Ids
+    qrels: Qrels
 
-def precision_of(vectors: Matrix, features: PairFeatures, things: Ids) -> Values:
-    """Return the average precision of every picture that asks for a thing, float64 (n_asked,), in order of rows."""
-    asked, gallery, qrels = _rankings(features, things)
-    return average_precision(rank_relevant(inner_products(vectors[asked], vectors[gallery]), qrels))
+    @classmethod
+    def of(cls, features: PairFeatures, things: Ids) -> Questions:
+        """Return the questions of all pictures that ask for one of these things."""
+        asked = np.flatnonzero(features.is_asked & np.isin(features.things, things))
+        gallery = np.flatnonzero(features.is_gallery)
+        of_gallery = features.things[gallery]
+        relevant = [
+            np.flatnonzero((of_gallery == features.things[row]) & (gallery != row)).tolist() for row in asked
+        ]
+        itself = [np.flatnonzero(gallery == row).tolist() for row in asked]
+        return cls(asked, gallery, Qrels.from_lists(relevant, junk=itself))
 
+    def ranked(self, vectors: Matrix) -> RankedRelevant:
+        """Return the ranks of what is relevant by unit vectors (n, dim) of all pictures."""
+        return rank_relevant(inner_products(vectors[self.asked], vectors[self.gallery]), self.qrels)
 
-def hits_of(vectors: Matrix, features: PairFeatures, things: Ids) -> Values:
-    """Return whether each of the same finds its thing first, 1 or 0, float64 (n_asked,)."""
-    asked, gallery, qrels = _rankings(features, things)
-    return hit_at_k(rank_relevant(inner_products(vectors[asked], vectors[gallery]), qrels), 1)
+    def precision(self, vectors: Matrix) -> Values:
+        """Return the average precision of every question, float64 (n_asked,)."""
+        return average_precision(self.ranked(vectors))
+
+    def hits(self, vectors: Matrix) -> Values:
+        """Return whether each of them finds its thing first, 1 or 0, float64 (n_asked,)."""
+        return hit_at_k(self.ranked(vectors), 1)
 
 
 def held_out_things(features: PairFeatures, share: float, seed: int) -> tuple[Ids, Ids, Ids]:
@@ -243,7 +252,7 @@ def teach_projection(
     lesson = Lesson(teaching.module, teaching.batches, teaching.loss, teaching.validate)
     history = fit(lesson, schedule, state=state, on_epoch=on_epoch)
     best = max(history, key=lambda epoch: epoch.score)
-    if best.score <= precision_of(whiten(everything.descriptors, start), everything, held_out).mean():
+    if best.score <= teaching.questions.precision(whiten(everything.descriptors, start)).mean():
         return Projection(start, start, _closed_form(everything, options), history)
     return Projection(start, teaching.whitening(), _by_all(everything, options, best.number), history)
 
@@ -281,7 +290,8 @@ class _Teaching:
     ) -> None:
         import torch
 
-        self.everything, self.held_out, self.options = everything, held_out, options
+        self.everything, self.options = everything, options
+        self.questions = Questions.of(everything, held_out)
         self.pairs, self.start = torch.from_numpy(train.pairs()), start
         self.centred = torch.from_numpy(train.descriptors - start.mean)
         self.things = torch.from_numpy(train.things)
@@ -342,7 +352,7 @@ class _Teaching:
     def validate(self) -> tuple[float, dict[str, float]]:
         """Return the mean average precision of the things held out, and the share that is found first."""
         vectors = whiten(self.everything.descriptors, self.whitening())
-        precision = precision_of(vectors, self.everything, self.held_out)
+        precision = self.questions.precision(vectors)
         return float(precision.mean()), {"mAP": float(precision.mean())}
 
     def whitening(self) -> Whitening:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +23,13 @@ from mmsearch.training.pairs import (
     PairFeatures,
     PairOptions,
     Projection,
+    Questions,
     held_out_things,
-    hits_of,
-    precision_of,
     teach_projection,
 )
 from mmsearch.training.setting import Setting
 from mmsearch.training.things import WarpedPictures
-from mmsearch.training.trainer import Epoch, RunState
+from mmsearch.training.trainer import Epoch, RunState, arrays_digest
 
 BASE, CLOSED_FORM, LEARNED = "base", "learned whitening", "learned"
 _N_SAMPLE_WARPS = 4
@@ -110,10 +108,10 @@ def adapt_to_pairs(
     encoder = setting.encoder(base)
     features, bad = source(encoder)
     shown, choosing, judging = held_out_things(features, options.validation, options.seed)
-    train = features.of_things(shown)
-    settings = {"base": encoder.encoder.fingerprint, "data": _digest(features), **vars(options)}
+    data = arrays_digest(*vars(features).values())
+    settings = {"base": encoder.encoder.fingerprint, "data": data, **vars(options)}
     learned = teach_projection(
-        train, features, choosing, options,
+        features.of_things(shown), features, choosing, options,
         state=RunState(folder.state, settings, is_resuming), on_epoch=setting.on_epoch,
     )  # fmt: skip
     report = replace(
@@ -130,13 +128,6 @@ def adapt_to_pairs(
         report = replace(report, encoder=written.encoder.fingerprint, samples=samples)
     folder.end()
     return replace(report, seconds=round(time.monotonic() - started, 1))
-
-
-def _digest(features: PairFeatures) -> str:
-    digest = sha256()
-    for array in (features.descriptors, features.things, features.is_asked, features.is_gallery):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def _config(encoder: SetEncoder, learned: Projection, options: PairOptions, n_pictures: int) -> dict[str, Any]:
@@ -166,10 +157,10 @@ def _judged(
         CLOSED_FORM: whiten(features.descriptors, learned.start),
         LEARNED: _projected(features.descriptors, learned.judged, options.keep),
     }
-    asked = features.is_asked & np.isin(features.things, held_out)
-    groups = np.unique(features.things[asked], return_inverse=True)[1].reshape(-1)
-    precision = {system: precision_of(vectors, features, held_out) for system, vectors in systems.items()}
-    first = {system: hits_of(vectors, features, held_out) for system, vectors in systems.items()}
+    questions = Questions.of(features, held_out)
+    groups = np.unique(features.things[questions.asked], return_inverse=True)[1].reshape(-1)
+    precision = {system: questions.precision(vectors) for system, vectors in systems.items()}
+    first = {system: questions.hits(vectors) for system, vectors in systems.items()}
     return PairReport(
         set_name=name,
         base="",
@@ -203,9 +194,8 @@ def _samples(encoder: SetEncoder, projected: Callable[[Matrix], Matrix]) -> tupl
     """Return the shares of warped sample photographs that are found first, before and after."""
     paths = sorted(sample_folder().glob("*.jpg"))
     features, _ = WarpedPictures(encoder, _N_SAMPLE_WARPS).features("samples", paths)
-    things = np.unique(features.things)
+    questions = Questions.of(features, np.unique(features.things))
     before, after = (
-        float(hits_of(vectors, features, things).mean())
-        for vectors in (features.descriptors, projected(features.descriptors))
+        float(questions.hits(vectors).mean()) for vectors in (features.descriptors, projected(features.descriptors))
     )
     return before, after

@@ -16,6 +16,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mmsearch.errors import TrainingError, reason, write_errors
 from mmsearch.store.publish import write_file
 
@@ -111,6 +113,14 @@ class RunState:
     def digest(self) -> str:
         """Hex sha256 of the settings."""
         return sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
+
+
+def arrays_digest(*arrays: np.ndarray[Any, Any]) -> str:
+    """Return the hex sha256 of the numbers that a run learns from, for the settings of its state."""
+    digest = sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def fit(

@@ -12,10 +12,9 @@ from mmsearch.errors import GroundTruthError, TrainingError
 from mmsearch.training.pairs import (
     PairFeatures,
     PairOptions,
+    Questions,
     _Teaching,
     held_out_things,
-    hits_of,
-    precision_of,
     teach_projection,
 )
 from mmsearch.training.things import read_pairs, things_of_links
@@ -46,14 +45,14 @@ def known():
 
 
 def found_first(known, whitening):
-    return hits_of(whiten(known[0].descriptors, whitening), known[0], known[2]).mean()
+    return Questions.of(known[0], known[2]).hits(whiten(known[0].descriptors, whitening)).mean()
 
 
 @pytest.mark.parametrize("loss", ["contrastive", "triplet", "infonce"])
 def test_what_pairs_differ_in_is_left_out(known, loss):
     features, train, held_out = known
     learned = teach_projection(train, features, held_out, replace(OPTIONS, loss=loss))
-    before = hits_of(features.descriptors, features, held_out).mean()
+    before = Questions.of(features, held_out).hits(features.descriptors).mean()
     assert found_first(known, learned.judged) > before + 0.3
 
 
@@ -85,8 +84,9 @@ def test_no_power_is_a_turn(known):
 def test_an_epoch_that_is_no_better_than_the_closed_form_is_not_kept(known):
     features, train, held_out = known
     spoiled = teach_projection(train, features, held_out, replace(OPTIONS, rate=1.0, epochs=2, patience=1))
-    of_start = precision_of(whiten(features.descriptors, spoiled.start), features, held_out).mean()
-    assert precision_of(whiten(features.descriptors, spoiled.judged), features, held_out).mean() >= of_start
+    questions = Questions.of(features, held_out)
+    of_start = questions.precision(whiten(features.descriptors, spoiled.start)).mean()
+    assert questions.precision(whiten(features.descriptors, spoiled.judged)).mean() >= of_start
 
 
 def test_every_pair_comes_with_the_nearest_of_other_things(known):
@@ -122,8 +122,8 @@ def test_pictures_of_a_class_are_all_paired():
 def test_a_picture_is_no_answer_to_itself():
     vectors = np.eye(4, dtype=np.float32)[[0, 0, 1, 2]]
     features = PairFeatures(vectors, np.array([0, 0, 1, 1]), np.ones(4, dtype=bool), np.ones(4, dtype=bool))
-    assert precision_of(vectors, features, np.array([0, 1])).round(4).tolist() == [1, 1, 0.3333, 0.3333]
-    assert hits_of(vectors, features, np.array([0])).tolist() == [1, 1]
+    assert Questions.of(features, np.array([0, 1])).precision(vectors).round(4).tolist() == [1, 1, 0.3333, 0.3333]
+    assert Questions.of(features, np.array([0])).hits(vectors).tolist() == [1, 1]
 
 
 def test_a_picture_that_nothing_answers_does_not_ask():
@@ -131,7 +131,7 @@ def test_a_picture_that_nothing_answers_does_not_ask():
     is_gallery = np.tile([True, False], 10)  # the first of a thing is asked for by the second alone
     features = PairFeatures.of_set(random_units(20, 4), things, np.ones(20, dtype=bool), is_gallery)
     assert features.is_asked.tolist() == (~is_gallery).tolist()
-    assert len(precision_of(features.descriptors, features, np.arange(10))) == 10
+    assert len(Questions.of(features, np.arange(10)).precision(features.descriptors)) == 10
     with pytest.raises(TrainingError, match="there are 0 things"):
         PairFeatures.of_set(random_units(20, 4), things, is_gallery, is_gallery)
 
