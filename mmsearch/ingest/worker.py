@@ -164,8 +164,8 @@ def _decoded(
     return decode_for_both(data, tower.preprocessing, longer_side=side, max_megapixels=max_megapixels)
 
 
-def _described(grey: Pixels, job: Job, found: list[Packed]) -> FileFacts:
-    """Append the local features of a picture to `found` and say what they are, or why there are none."""
+def _described(grey: Pixels, job: Job, described: list[Packed]) -> FileFacts:
+    """Append the local features of a picture to `described` and say what they are, or why there are none."""
     extractor = job.extractor
     try:
         packed = packed_features(extractor.extract(grey))
@@ -178,16 +178,16 @@ def _described(grey: Pixels, job: Job, found: list[Packed]) -> FileFacts:
             message = "describing a picture needs more memory than a worker may take"
             return {"local_error": {"code": "out_of_memory", "message": message}}
         return {"local_error": {"code": "failed", "message": f"{type(error).__name__}: {error}"}}
-    found.append(packed)
+    described.append(packed)
     return {"local": packed.facts()}
 
 
 @lru_cache(maxsize=1)
 def _vocabulary(folder: str) -> Vocabulary:
-    found = load_vocabulary(Path(folder), n_threads=1)
-    if isinstance(found, Unusable):
-        raise VocabularyError(found.reason)
-    return found
+    vocabulary = load_vocabulary(Path(folder), n_threads=1)
+    if isinstance(vocabulary, Unusable):
+        raise VocabularyError(vocabulary.reason)
+    return vocabulary
 
 
 def _loaded_encoder(folder: str) -> ImageEncoder | None:
@@ -218,5 +218,7 @@ def serve(requests: BinaryIO, answers: BinaryIO, encoder_folder: str, max_megapi
             max_megapixels=limit,
             on_file=lambda position: send(answers, {"at": position}),
         )
-        payload = np.ascontiguousarray(vectors, dtype=np.float32).tobytes() + b"".join(one.data for one in local)
+        payload = np.ascontiguousarray(vectors, dtype=np.float32).tobytes() + b"".join(
+            packed.data for packed in local
+        )
         send(answers, {"results": results}, payload)
