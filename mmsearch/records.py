@@ -534,8 +534,9 @@ class IngestDetails(TypedDict, total=False):
 class IngestReport:
     """What one `index` run did, in pictures.
 
-    `bad` names every file that could not be used, `given_up` counts pictures whose vectors were lost before, and
-    `notices` are sentences on what is worth knowing besides: files passed over, folders that are not there.
+    `bad` names every file that could not be used, `given_up` counts pictures whose vectors were lost before,
+    `re_embedded` those that have vectors of another encoder now, and `notices` are sentences on what is worth
+    knowing besides: files passed over, folders that are not there.
     """
 
     new: int = 0
@@ -546,6 +547,7 @@ class IngestReport:
     bad: tuple[BadPicture, ...] = ()
     known_bad: int = 0
     given_up: int = 0
+    re_embedded: int = 0
     seconds: float = 0.0
     dry_run: bool = False
     notices: tuple[str, ...] = ()
@@ -600,7 +602,8 @@ class LibraryStatus:
     `n_read_before` pictures were read by an earlier version in another way than now (`index --recheck` reads
     them anew). `n_remembered` queries are remembered, None if the library is told to remember none. `search`
     maps `text` and `image` to what was measured of the graph for them, and the route that they take; `local`
-    says what visual words there are, None if there are none; `progress` that of another process, if one is
+    says what visual words there are, None if there are none; `next_model` of what encoder a run began to make
+    vectors anew, None unless one did and was ended; `progress` that of another process, if one is
     writing; `problems` what can be seen at a glance to be lost or not to belong together.
     """
 
@@ -620,6 +623,7 @@ class LibraryStatus:
     n_in_graph: int
     search: dict[str, PlanFields]
     local: WordsFacts | None = None
+    next_model: str | None = None
     progress: Progress | None = None
     problems: tuple[str, ...] = ()
 

@@ -37,6 +37,10 @@ def status(library: LibraryOption = None, output: FormatOption = None) -> None:
     print_table(None, [("", False), ("", False)], rows_for_people)
     for problem in report.problems:
         say(f"problem: {problem}")
+    if report.next_model:
+        from mmsearch.store.adopt import pending_text
+
+        say(pending_text(report.next_model))
     if report.n_read_before:
         from mmsearch.store.changes import read_before_text
 

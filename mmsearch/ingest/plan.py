@@ -132,10 +132,10 @@ class _Known:
         return self.store.images_with_hash(content_hash) if self.store else []
 
 
-def absolute_roots(paths: PathLike | Iterable[PathLike]) -> list[bytes]:
+def absolute_roots(paths: PathLike | Iterable[PathLike], *, is_none_enough: bool = False) -> list[bytes]:
     """Return one absolute path or several as bytes; links stay as they are."""
     roots = [os.path.abspath(path) for path in paths_of(paths, "paths")]
-    if not roots:
+    if not roots and not is_none_enough:
         raise QueryError("no folder was given; name at least one folder or picture")
     impossible = next((root for root in roots if b"\0" in root), None)
     if impossible is not None:

@@ -104,7 +104,6 @@ class Searcher:
         self._local_reader: LocalReader | None = None
         self._problems: tuple[str, ...] = ()
         self._problems_of = -1, range(0)  # the revision, and the rows that are lost
-        self._has_vectors = store.has_vectors
 
     # -- ranking -------------------------------------------------------------------------------------
 
@@ -121,6 +120,9 @@ class Searcher:
         NoEncoderError
             If the library has no encoder, and the query is another than one example picture.
         """
+        return self.store.of_one_encoder(lambda: self._answer(query, options))
+
+    def _answer(self, query: Query, options: SearchOptions) -> SearchResult:
         start = time.perf_counter()
         condition = self.store.condition(query.where)
         options = self._within_reach(query, options)
@@ -182,7 +184,9 @@ class Searcher:
         """Return the answers to queries that share a scan, each of which may have an error that hurts no other."""
         self._check()
         try:
-            return [*self._together(queries, options)] if len(queries) > 1 else [self.search(queries[0], options)]
+            if len(queries) == 1:
+                return [self.search(queries[0], options)]
+            return [*self.store.of_one_encoder(lambda: self._together(queries, options))]
         except MmsearchError as error:
             if len(queries) == 1:
                 return [error]
@@ -202,7 +206,7 @@ class Searcher:
 
     def _within_reach(self, query: Query, options: SearchOptions) -> SearchOptions:
         """Return the options with the mode that the library has."""
-        if options.mode == "local" or self._has_vectors:
+        if options.mode == "local" or self.store.has_vectors:
             return options
         if options.rerank != "auto" or not _compares_pictures(query):
             self._encoder()  # raises, as there is none
