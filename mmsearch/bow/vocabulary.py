@@ -166,10 +166,8 @@ class Vocabulary:
         )
         _, rows, numbers = np.unique(clusters.centroids, axis=0, return_index=True, return_inverse=True)
         kept = np.sort(rows)
-        centroids, words = (
-            clusters.centroids[kept],
-            np.searchsorted(kept, rows[numbers.reshape(-1)])[clusters.labels],
-        )
+        centroids = clusters.centroids[kept]
+        words = np.searchsorted(kept, rows[numbers.reshape(-1)])[clusters.labels]
         gaussian = np.random.default_rng(seed).standard_normal((dim, dim))
         projection = np.linalg.qr(gaussian)[0][:N_BITS].astype(np.float32)
         medians = _medians(words, descriptors @ projection.T, centroids @ projection.T)

@@ -234,7 +234,7 @@ def ann(
     seed: SeedOption = 0,
     output: FormatOption = None,
 ) -> None:
-    """Measure the library's own index: ANN recall@10, latency and rate over the beam, against the exact scan.
+    """Measure the library's own index: ANN recall@10, latency and rate over its efforts, against the exact scan.
 
     Texts and pictures are measured apart. With --tune 0.98 the library's search is first set to that recall.
     """

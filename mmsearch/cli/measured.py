@@ -21,13 +21,14 @@ SIGNIFICANT = 0.05
 
 
 def show_ann(measured: AnnReport, report: Report | None, wanted: Format) -> None:
-    """Write what was measured of an index: the scan and a line for each beam; then the report, if it is wanted."""
+    """Write what was measured of an index: the scan and a line for each effort; the report, if it is wanted."""
     if wanted in (Format.paths, Format.paths0):
         raise typer.BadParameter("an index has no paths; choose table, json, jsonl or tsv", param_hint="--format")
     if wanted is Format.json:
         write_rows([measured], (), wanted)
     elif wanted is not Format.table:
-        columns = ("queries", "route", "ef", "recall", "low", "high", "p50_ms", "p95_ms", "p99_ms", "queries_per_s")
+        speed = ("p50_ms", "p95_ms", "p99_ms", "queries_per_s")
+        columns = ("queries", "route", "effort", "recall", "low", "high", *speed)
         write_rows(list(_ann_rows(measured)), columns, wanted)
     else:
         _print_ann(measured)
@@ -36,17 +37,19 @@ def show_ann(measured: AnnReport, report: Report | None, wanted: Format) -> None
 
 def _ann_rows(measured: AnnReport) -> Iterator[Row]:
     """Yield a record for the scan and for each effort of the index, of every modality."""
+    kind = measured["index"]["kind"]
     for modality, result in measured["results"].items():
-        yield {"queries": modality, "route": "exact", "ef": None, "recall": 1.0, **result["exact"]}
-        yield from ({"queries": modality, "route": "graph", **beam} for beam in result["beams"])
+        yield {"queries": modality, "route": "exact", "effort": None, "recall": 1.0, **result["exact"]}
+        yield from ({"queries": modality, "route": kind, **at_effort} for at_effort in result["efforts"])
 
 
 def _ann_cells(measured: AnnReport) -> Iterator[list[str]]:
     for modality, result in measured["results"].items():
         yield [modality, "exact", "1.000", "", *_speed_cells(result["exact"])]
-        for beam in result["beams"]:
-            interval = f"{beam['low']:.3f}-{beam['high']:.3f}"
-            yield [modality, f"ef {beam['ef']}", f"{beam['recall']:.3f}", interval, *_speed_cells(beam)]
+        for at_effort in result["efforts"]:
+            interval = f"{at_effort['low']:.3f}-{at_effort['high']:.3f}"
+            effort, recall = f"effort {at_effort['effort']}", f"{at_effort['recall']:.3f}"
+            yield [modality, effort, recall, interval, *_speed_cells(at_effort)]
 
 
 def _speed_cells(speed: Speed) -> list[str]:
@@ -60,8 +63,8 @@ def _print_ann(measured: AnnReport) -> None:
     index = measured["index"]
     built = index["build_seconds"]
     say(
-        f"{index['n_in_graph']} vectors of {index['dim']} dimensions in the graph, {index['vector_bytes']} bytes a "
-        f"vector and {index['graph_bytes_per_vector']:.0f} in the graph"
+        f"{index['n_in_index']} vectors of {index['dim']} dimensions in the {index['kind']}, "
+        f"{index['vector_bytes']} bytes a vector and {index['index_bytes_per_vector']:.0f} in the {index['kind']}"
         + (f", built in {built:.1f} s" if built is not None else "")
         + (" for this measurement; searches are exact" if index["is_built_for_this_measurement"] else "")
     )
@@ -70,9 +73,9 @@ def _print_ann(measured: AnnReport) -> None:
     print_table(None, columns, list(_ann_cells(measured)))
     for modality, result in measured["results"].items():
         effort = chosen_effort(result)
-        beam = "" if effort is None else f" at ef {effort}"
+        at_effort = "" if effort is None else f" at effort {effort}"
         route = result["chosen"]["route"]
-        say(f"{modality} queries of the library: {route}{beam} (target {index['recall_target']:g})")
+        say(f"{modality} queries of the library: {route}{at_effort} (target {index['recall_target']:g})")
 
 
 def _write_if_wanted(measured: BenchmarkReport, report: Report | None) -> None:

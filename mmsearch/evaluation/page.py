@@ -240,9 +240,9 @@ def _ann_parts(report: AnnReport) -> Iterator[Part]:
     built, settings = index["build_seconds"], method_settings(index)
     facts: list[tuple[str, str | float]] = [
         ("bytes a vector, in the matrix", index["vector_bytes"]),
-        ("bytes a vector, in the graph", index["graph_bytes_per_vector"]),
-        ("seconds to build the graph", "not written down" if built is None else built),
-        ("graph", "built for this measurement; searches are exact" if index["is_built_for_this_measurement"]
+        ("bytes a vector, in the index", index["index_bytes_per_vector"]),
+        ("seconds to build the index", "not written down" if built is None else built),
+        (index["kind"], "built for this measurement; searches are exact" if index["is_built_for_this_measurement"]
          else "the library's own"),
         (", ".join(settings), ", ".join(map(str, settings.values()))),
         ("target recall@10", index["recall_target"]),
@@ -250,7 +250,7 @@ def _ann_parts(report: AnnReport) -> Iterator[Part]:
     headings = {"route": False, "recall@10": True, "p50 ms": True, "p95 ms": True, "p99 ms": True,
                 "queries/s": True, "times exact, single": True, "times exact, batch": True}  # fmt: skip
     timed = {name: result for name, result in report["results"].items() if result["exact"]["p50_ms"] is not None}
-    caption = "ANN recall@10 against the latency of single queries, over the beam ef"
+    caption = "ANN recall@10 against the latency of single queries, over the efforts of the index"
     yield Part(
         "Index",
         "Crosses are the exact scan; filled marks and shaded rows are what the library uses.",
@@ -258,23 +258,27 @@ def _ann_parts(report: AnnReport) -> Iterator[Part]:
         tables=[
             table("The index", {"": False, "value": True}, [TableRow(list(fact)) for fact in facts]),
             *(
-                table(f"{modality} queries ({result['n_queries']})", headings, list(_ann_rows(result)))
+                table(
+                    f"{modality} queries ({result['n_queries']})", headings, list(_ann_rows(result, index["kind"]))
+                )
                 for modality, result in report["results"].items()
             ),
         ],
     )
 
 
-def _ann_rows(result: ModalityResult) -> Iterator[TableRow]:
-    effort = chosen_effort(result)
-    yield TableRow(["exact", "1.000", *_speeds(result["exact"]), "1", "1"], is_chosen=effort is None)
-    yield from (_effort_row(beam, is_chosen=beam["ef"] == effort) for beam in result["beams"])
+def _ann_rows(result: ModalityResult, kind: str) -> Iterator[TableRow]:
+    chosen = chosen_effort(result)
+    yield TableRow(["exact", "1.000", *_speeds(result["exact"]), "1", "1"], is_chosen=chosen is None)
+    yield from (
+        _effort_row(kind, measured, is_chosen=measured["effort"] == chosen) for measured in result["efforts"]
+    )
 
 
-def _effort_row(beam: EffortResult, *, is_chosen: bool) -> TableRow:
-    recall = f"{beam['recall']:.3f} ({beam['low']:.3f} to {beam['high']:.3f})"
-    times = [_number(beam["times_exact_single"], "g"), _number(beam["times_exact_batch"], "g")]
-    return TableRow([f"graph, ef {beam['ef']}", recall, *_speeds(beam), *times], is_chosen)
+def _effort_row(kind: str, measured: EffortResult, *, is_chosen: bool) -> TableRow:
+    recall = f"{measured['recall']:.3f} ({measured['low']:.3f} to {measured['high']:.3f})"
+    times = [_number(measured["times_exact_single"], "g"), _number(measured["times_exact_batch"], "g")]
+    return TableRow([f"{kind}, effort {measured['effort']}", recall, *_speeds(measured), *times], is_chosen)
 
 
 def _speeds(speed: Speed) -> list[str]:
