@@ -232,12 +232,12 @@ class Library:
         return self.reader().remembered.forget()
 
     def tune(self, recall_target: float, *, on_progress: OnProgress = _quiet) -> None:
-        """Set the ANN recall@10 that the graph must reach, and choose beam and route anew on the library itself.
+        """Set the ANN recall@10 that the index must reach, and choose effort and route anew on the library itself.
 
         Parameters
         ----------
         recall_target : float
-            In (0, 1]; where the graph cannot reach it faster than the exact scan, the scan is used.
+            In (0, 1]; where the index cannot reach it faster than the exact scan, the scan is used.
         on_progress : callable
             Given (stage, done, total) with stage `graph` or `calibrate`.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, NotRequired, TypeAlias, TypedDict, final
 
 import numpy as np
@@ -79,6 +79,16 @@ def _stored(time_ns: int) -> int:
     return min(max(time_ns, -_LATEST), _LATEST)
 
 
+class PreprocessingFields(TypedDict):
+    """A `Preprocessing` in JSON."""
+
+    size: tuple[int, int]
+    resize: int
+    mode: ResizeMode
+    interpolation: Interpolation
+    fill: int
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """How a picture becomes the pixels an image tower sees; mean and std are inside the tower.
@@ -93,6 +103,18 @@ class Preprocessing:
     mode: ResizeMode = "shortest"
     interpolation: Interpolation = "bicubic"
     fill: int = 0
+
+    @classmethod
+    def of_json(cls, fields: PreprocessingFields) -> Preprocessing:
+        """Return what was written as JSON, which has made a list of `size`."""
+        return replace(cls(**fields), size=(*fields["size"],))
+
+    def to_json(self) -> PreprocessingFields:
+        """Return the fields, fit for JSON."""
+        return {
+            "size": self.size, "resize": self.resize, "mode": self.mode, "interpolation": self.interpolation,
+            "fill": self.fill,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
