@@ -154,8 +154,9 @@ def bring_up_to_date(
         report = execute(store, plan, encoder_folder, on_progress=on_progress, words=words)
         if options.re_embed is False:
             give_up(store)
-        n_anew = re_embed(store, installed, model, on_progress=on_progress, notify=notify) if is_anew else 0
-        if n_anew:
+        n_anew = 0
+        if is_anew:
+            n_anew = re_embed(store, installed, model, on_progress=on_progress, notify=notify)
             encoder = installed.for_writing(store, None, notify)
         if encoder is not None:
             store.graph.update(store.graph.settings, encoder.text_probes(), on_progress=on_progress)
