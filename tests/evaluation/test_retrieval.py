@@ -85,7 +85,7 @@ def test_three_systems_are_compared_pairwise_with_larger_p_values():
     assert names == {("a", "b"), ("a", "c"), ("b", "c")}
     assert all(comparison["p"] < 0.01 for comparison in two)
     assert "median rank" not in {comparison["measure"] for comparison in two}
-    (p,) = (line["p"] for line in three if (line["first"], line["second"]) == ("a", "b"))
+    p = next(line["p"] for line in three if (line["first"], line["second"]) == ("a", "b"))
     assert p > two[0]["p"]
 
 
