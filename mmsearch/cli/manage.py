@@ -73,7 +73,7 @@ def _search_rows(report: LibraryStatus) -> list[list[str]]:
     for modality, plan in plans_of_json(report.search).items():
         measured = plan.measured
         figures = (
-            f"graph: recall@10 {measured.recall:.3f} at ef {measured.effort}, {measured.index_ms:.2f} ms; "
+            f"graph: recall@10 {measured.recall:.3f} at effort {measured.effort}, {measured.index_ms:.2f} ms; "
             f"exact: {measured.exact_ms:.2f} ms"
         )
         rows.append([f"{modality} queries", f"{plan.index} ({figures})"])
