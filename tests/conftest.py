@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
@@ -67,9 +68,21 @@ def no_decoder():
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory) -> Path:
-    """Where exported encoders of this test run live."""
+    """Where exported encoders of this test run live; the processes of a parallel run share it."""
     kept = os.environ.get("MMSEARCH_TEST_CACHE")
-    return Path(kept) if kept else tmp_path_factory.mktemp("cache")
+    if kept:
+        return Path(kept)
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def exported(model: str, cache: Path) -> Path:
+    """Export an encoder; of several processes that want the same at once, one does."""
+    with (cache.parent / "exporting").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return prepare_encoder(model, cache=cache)
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +99,7 @@ def checkpoint(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_folder(checkpoint, cache) -> Path:
     """The tiny CLIP, exported."""
-    return prepare_encoder(str(checkpoint), cache=cache)
+    return exported(str(checkpoint), cache)
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +111,7 @@ def other_checkpoint(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def other_folder(other_checkpoint, cache) -> Path:
     """The second tiny CLIP, exported."""
-    return prepare_encoder(str(other_checkpoint), cache=cache)
+    return exported(str(other_checkpoint), cache)
 
 
 @pytest.fixture
@@ -109,7 +122,7 @@ def tiny(tiny_folder) -> OnnxEncoder:
 @pytest.fixture(scope="session")
 def offline_folder(cache) -> Path:
     """The offline encoder with its real weights, exported."""
-    return prepare_encoder("offline", cache=cache)
+    return exported("offline", cache)
 
 
 def copied_photos(folder: Path) -> Path:

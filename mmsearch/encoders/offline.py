@@ -31,6 +31,7 @@ It knows nouns far better than actions, counts or relations.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,14 +121,7 @@ def build_offline() -> EagerEncoder:
     require_contents(files.text_weights, TEXT_WEIGHTS_SHA256)
     require_contents(files.text_config, _CONFIG_SHA256)
     require_contents(files.tokenizer, _TOKENIZER_SHA256)
-    tokenizer = Tokenizer(
-        json=files.tokenizer.read_text(encoding="utf-8"),
-        context_length=_MAX_TOKENS,
-        pad_id=0,
-        pad_to_context=False,
-    )
-    sentences = _sentence_encoder(files)
-    joint = _joint_space(sentences, tokenizer)
+    tokenizer, sentences, joint = _tokenizer(files), _sentence_encoder(files), _joint_space(files)
     settings = [
         CLASS_TEXTS, _TEMPERATURE, _WHITENING, _RIDGE, _TEXT_MEAN, _PROFILE_TEMPERATURE, _PROFILE_WEIGHT,
         _PROFILE_DIM,
@@ -192,7 +186,10 @@ class _JointSpace:
     projection: Matrix
 
 
-def _joint_space(sentences: torch.nn.Module, tokenizer: Tokenizer) -> _JointSpace:
+@lru_cache(maxsize=1)
+def _joint_space(files: OfflineFiles) -> _JointSpace:
+    """Return the joint space, which takes half a minute; kept for the other encoder that has it (`FEATURES`)."""
+    tokenizer, sentences = _tokenizer(files), _sentence_encoder(files)
     texts = _class_texts()
     per_template = [_embed(sentences, tokenizer, column) for column in zip(*texts, strict=True)]
     vectors = l2_normalize(np.sum(per_template, axis=0, dtype=np.float32))
@@ -209,6 +206,15 @@ def _joint_space(sentences: torch.nn.Module, tokenizer: Tokenizer) -> _JointSpac
         conse=(centred @ whitening).astype(np.float32),
         text_mean=text_mean.astype(np.float32),
         projection=projection.astype(np.float32),
+    )
+
+
+def _tokenizer(files: OfflineFiles) -> Tokenizer:
+    return Tokenizer(
+        json=files.tokenizer.read_text(encoding="utf-8"),
+        context_length=_MAX_TOKENS,
+        pad_id=0,
+        pad_to_context=False,
     )
 
 
