@@ -409,6 +409,44 @@ def test_nothing_fails_while_the_library_is_indexed(changeable, photos, cache):
     assert client.get("/status").json()["has_local"]
 
 
+def test_every_answer_is_by_one_encoder_while_a_library_changes_its_own(
+    changeable, checkpoint, other_checkpoint, other_folder, cache
+):
+    server, client = changeable
+    asked = [
+        {"text": "a"}, {"text": "a", "pictures": [{"id": 3}]}, {"pictures": [{"id": 5}], "k": 3},
+        {"text": "a", "exclude": [{"text": "b"}]},
+    ]  # fmt: skip
+
+    def scores():
+        return [[(hit["id"], hit["score"]) for hit in hits(client.post("/search", json=query))] for query in asked]
+
+    expected, models = [scores()], [str(other_checkpoint), str(checkpoint)]
+    with Library.open(server.folder, cache=cache) as writer:
+        writer.index([], model=models[0], re_embed=True)
+        expected.append(scores())
+        assert expected[0] != expected[1]
+        done, seen = threading.Event(), []
+
+        def ask():
+            while not done.is_set():
+                seen.append(scores())
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        for n in (1, 2, 3):
+            writer.index([], model=models[n % 2], re_embed=True)
+        done.set()
+        asking.join()
+    assert all(
+        answer in (before, after)
+        for answers in seen
+        for answer, before, after in zip(answers, *expected, strict=True)
+    )
+    assert scores() == expected[0]
+    assert client.get("/status").json()["model"] == models[1]
+
+
 @pytest.mark.parametrize("is_missed", [True, False])
 def test_a_library_that_was_made_anew_in_the_same_place_is_opened_again(
     changeable, photos, checkpoint, cache, is_missed
