@@ -62,7 +62,7 @@ def test_the_check_of_command_lines_can_fail():
 def test_the_first_screen_has_the_two_commands():
     blocks = re.findall(r"```sh\n(.*?)\n```", README, re.DOTALL)[:2]
     assert blocks[0].endswith("mmsearch demo")
-    assert blocks[1].endswith("&& pytest")
+    assert blocks[1].endswith("&& pytest -n 2 --dist loadfile")
     assert README.index(blocks[1]) < 1500
 
 

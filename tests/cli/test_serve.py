@@ -57,6 +57,15 @@ def test_serve_prints_a_link_that_lets_a_browser_in_and_ends_quietly_on_interrup
     assert (server.returncode, rest) == (0, "")
 
 
+def test_a_server_that_is_told_to_end_leaves_nothing_behind(indexed, started, tmp_path):
+    (tmp_path / "temporary").mkdir()
+    server, _ = started("--port", "0", "--library", str(indexed.folder), TMPDIR=str(tmp_path / "temporary"))
+    server.send_signal(signal.SIGTERM)
+    _, rest = server.communicate(timeout=20)
+    assert (server.returncode, rest) == (143, "")
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 def test_the_token_of_the_environment_is_taken_and_not_printed(indexed, started):
     _, said = started("--port", "0", "--library", str(indexed.folder), MMSEARCH_TOKEN="a secret that is long")
     assert "a secret" not in said
