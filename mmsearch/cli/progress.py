@@ -26,6 +26,7 @@ _STAGES = {  # what a stage is called, and what it counts
     "search": ("Searching", "queries"),
     "train": ("Training", "epochs"),
     "warps": ("Warping", "pictures"),
+    "verify": ("Verifying", "pictures"),
     "folds": ("Training", "parts"),
 }
 _FIRST_SECONDS = 5.0  # of a stage that nothing is said about: most runs are over by then

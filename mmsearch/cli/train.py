@@ -112,6 +112,14 @@ FromLibraryOption = Annotated[
         help="Learn from the pictures of the library and warped copies of them, without any labels.",
     ),
 ]
+VerifiedOption = Annotated[
+    bool,
+    typer.Option(
+        "--verified",
+        help="With --from-library: pictures that local features verify in each other show the same thing. Not for "
+        "prints and products, which share logos and portraits.",
+    ),
+]
 KeepBesideOption = Annotated[
     float,
     typer.Option(
@@ -203,6 +211,7 @@ def pairs(
     out: FolderOption,
     source: ThingsArgument = None,
     is_of_library: FromLibraryOption = False,
+    is_verified: VerifiedOption = False,
     library: LibraryOption = None,
     base: BaseOption = "cnn:rmac+middle",
     images: ImagesOption = None,
@@ -233,6 +242,8 @@ def pairs(
     from mmsearch.training.project import adapt_to_pairs
     from mmsearch.training.setting import Setting
 
+    if is_verified and not is_of_library:
+        raise typer.BadParameter("goes with --from-library alone", param_hint="--verified")
     if is_of_library == (source is not None):
         raise typer.BadParameter("name a set, or give --from-library; one of them", param_hint="SET")
     options = PairOptions(
@@ -242,7 +253,11 @@ def pairs(
     folder, files = TrainingFolder(out), Report(out)
     folder.check(base)
     files.check()
-    name, features = _library_source(library, n_warps) if source is None else _pair_source(source, images)
+    name, features = (
+        _library_source(library, n_warps, is_verified=is_verified)
+        if source is None
+        else _pair_source(source, images)
+    )
     with run_progress() as progress:
         setting = Setting(cache_folder(), progress, say)
         report = adapt_to_pairs(name, features, base, folder, options, setting, is_resuming=is_resuming)
@@ -296,13 +311,18 @@ def classes(
     say(f"the classifier is in {out}; use it with classify --classifier {out}")
 
 
-def _library_source(library: Path | None, n_warps: int) -> tuple[str, Source]:
+def _library_source(library: Path | None, n_warps: int, *, is_verified: bool) -> tuple[str, Source]:
     """Return the name of a library, and what makes features of its pictures."""
+    from mmsearch.cli.progress import run_progress
     from mmsearch.training.things import WarpedPictures, pictures_of_library
+    from mmsearch.training.verified import verified_links
 
-    with open_library(library) as opened:
+    with open_library(library) as opened, run_progress() as progress:
         name, pictures = opened.folder.name, pictures_of_library(opened)
-    return name, lambda encoder: WarpedPictures(encoder, n_warps).features(name, pictures)
+        links = verified_links(opened, pictures, on_progress=progress) if is_verified else []
+    if is_verified:
+        say(f"{len(links)} pairs of pictures are taken for the same thing, as local features verify them")
+    return name, lambda encoder: WarpedPictures(encoder, n_warps).features(name, pictures, links)
 
 
 def _pair_source(source: str, images: Path | None) -> tuple[str, Source]:

@@ -19,7 +19,6 @@ from mmsearch.store.encoder import install_beside
 from mmsearch.store.folder import Store
 from mmsearch.store.matrix import append_rows, open_rows, row_checksum
 from mmsearch.store.place import is_library
-from mmsearch.store.publish import storage_errors
 from mmsearch.system import shown_path, sync_folder
 
 NEXT = "next"
@@ -118,8 +117,6 @@ def _rows_to_take(store: Store, other: Store) -> list[int]:
 def _copy_rows(store: Store, other: Store, rows: list[int], epoch: int) -> None:
     """Write rows of the other library as the vectors of an epoch, and compare what arrived with its checksums."""
     path, matrix, dim = store.vectors_path(epoch), other.matrix(), other.dim
-    with storage_errors(path, "the vectors"):
-        path.unlink(missing_ok=True)
     for start in range(0, len(rows), _BLOCK):
         append_rows(path, matrix[np.asarray(rows[start : start + _BLOCK])], at=start)
     sync_folder(store.files)

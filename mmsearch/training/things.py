@@ -165,10 +165,13 @@ class WarpedPictures:
     def __init__(self, encoder: SetEncoder, n_warps: int = N_WARPS) -> None:
         self.encoder, self.n_warps = encoder, n_warps
 
-    def features(self, name: str, pictures: Sequence[Path]) -> tuple[PairFeatures, dict[Path, str]]:
+    def features(
+        self, name: str, pictures: Sequence[Path], links: Sequence[tuple[int, int]] = ()
+    ) -> tuple[PairFeatures, dict[Path, str]]:
         """Return the features of pictures and of their copies, and what is wrong with others.
 
-        Copies ask for the picture that they are of. Pictures that are nearly the same are taken for one.
+        Copies ask for the picture that they are of. Pictures that are nearly the same show the same thing, and so
+        do those that `links` join, pairs of positions in `pictures`.
         """
         readable, originals, bad = self.encoder.readable_pictures(name, pictures)
         wrong = {pictures[position]: message for position, message in bad.items()}
@@ -184,7 +187,9 @@ class WarpedPictures:
             rows.append(np.full(len(copies), row))
             self.encoder.on_progress("warps", row + 1, len(readable))
         owners = np.concatenate(rows)
-        things = things_of_links(len(readable), _nearly_the_same(originals))[owners]
+        row_of = {position: row for row, position in enumerate(readable)}
+        joined = [(row_of[a], row_of[b]) for a, b in links if a in row_of and b in row_of]
+        things = things_of_links(len(readable), [*_nearly_the_same(originals), *joined])[owners]
         is_original = np.arange(len(owners)) < len(readable)
         return PairFeatures.of_set(np.concatenate(descriptors), things, ~is_original, is_original), wrong
 
