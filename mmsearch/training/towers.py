@@ -1,0 +1,397 @@
+"""TOWERS: captioned pictures in, the towers of a CLIP out, one of them or both taught themselves.
+
+By CLIP's symmetric objective (Radford et al., Learning transferable visual models from natural language
+supervision, 2021), from the weights of the base. A tower that stays locked is run once, for all epochs: with the
+image tower locked this is locked-image tuning (Zhai et al., LiT: Zero-shot transfer with locked-image text tuning,
+2022). What is written lies between base and learned, weight by weight (Wortsman et al., Robust fine-tuning of
+zero-shot models, 2022).
+
+Towers are taught as they are served: on pictures as they are prepared for a search, unchanged, without dropout, and
+with the statistics of batch normalisation that they have.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from mmsearch.arguments import Unfreeze
+from mmsearch.encoders.base import EagerEncoder
+from mmsearch.encoders.clip import build_clip
+from mmsearch.encoders.clip_source import find_source, write_checkpoint
+from mmsearch.encoders.learned import TOWERS, is_learned, read_learned
+from mmsearch.encoders.prepare import is_built_in
+from mmsearch.encoders.tokens import load_tokenizer, pad, token_ids
+from mmsearch.errors import PictureError, TrainingError
+from mmsearch.images import decode, read_file
+from mmsearch.records import Matrix, Pixels, Preprocessing
+from mmsearch.system import n_cores
+from mmsearch.training.captions import (
+    CaptionFeatures,
+    TeachingOptions,
+    caption_batches,
+    texts_of_pictures,
+    validation_score,
+)
+from mmsearch.training.folder import TrainingFolder
+from mmsearch.training.losses import batch_loss, equal_pairs, logit_scale_of
+from mmsearch.training.memory import memory_of, step_memory
+from mmsearch.training.trainer import (
+    Epoch,
+    Lesson,
+    RunState,
+    Schedule,
+    copied_weights,
+    fit,
+    set_weights,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+_WEIGHT_DECAY = 0.2  # as in CLIP
+_AT_ONCE = 32  # pictures or texts that are encoded at a time
+_KEPT_BYTES = 1 << 30  # of decoded pictures that stay in memory between epochs
+_IMAGE_WEIGHTS = "visual."
+_OF_NO_TOWER = ("logit_scale", "logit_bias", "text_decoder.")  # in open_clip's models
+
+
+@dataclass(frozen=True)
+class TowerOptions(TeachingOptions):
+    """How towers are taught: as `TeachingOptions` says, and as follows.
+
+    Attributes
+    ----------
+    rate : float > 0
+        Lower than for heads: what the towers know is changed a little, not replaced.
+    unfreeze : str
+        `image`, `text` or `both`.
+    """
+
+    rate: float = 1e-5
+    unfreeze: Unfreeze = "both"
+
+    def suited(self, n_pictures: int) -> Self:
+        """Return the same with every setting chosen; an epoch shows every picture once, with one caption."""
+        return replace(super().suited(n_pictures), epochs=self.epochs or 30)
+
+
+def require_open_clip(model: str) -> str:
+    """Return the name by which open_clip's model is built, if that is what a model is.
+
+    Raises
+    ------
+    TrainingError
+        If its towers cannot be taught.
+    EncoderError
+        If it is a folder of a training and cannot be read.
+    """
+    learned = read_learned(Path(model)) if not is_built_in(model) and is_learned(Path(model)) else None
+    if is_built_in(model) or (learned and learned.kind != TOWERS):
+        raise TrainingError(
+            f"the towers of {model} cannot be taught; expected a CLIP of open_clip as --base (NAME/TAG, "
+            "hf-hub:..., a checkpoint, or a folder that --unfreeze made); without --unfreeze heads are taught on "
+            "top of any base that knows words"
+        )
+    return str(learned.weights) if learned else model
+
+
+@dataclass(frozen=True)
+class Towers:
+    """What was learned.
+
+    Attributes
+    ----------
+    clip : TrainableClip
+        The model; its weights are changed whenever vectors or arrays are asked for.
+    base, learned : dict of str to tensor
+        The weights that were taught, before and after.
+    history : list of Epoch
+        Of the training.
+    """
+
+    clip: TrainableClip
+    base: dict[str, torch.Tensor]
+    learned: dict[str, torch.Tensor]
+    history: list[Epoch] = field(default_factory=list)
+
+    def vectors(self, features: CaptionFeatures, *, keep: float = 0.0) -> tuple[Matrix, Matrix]:
+        """Return unit vectors float32 of pictures and of texts, (n, dim) each."""
+        self._keep(keep)
+        return _Set(self.clip, features).vectors()
+
+    def write(self, folder: TrainingFolder, config: Mapping[str, Any], *, keep: float) -> None:
+        """Write the encoder that keeps this share of its base."""
+        self._keep(keep)
+        source = find_source(self.clip.model, self.clip.notify)
+        scale = float(self.clip.logit_scale().detach())
+        folder.write_checkpoint(
+            {**config, "kind": TOWERS, "keep": keep, "logit_scale": scale},
+            lambda path: write_checkpoint(source, self.clip.arrays(), path, self.clip.notify),
+        )
+
+    def _keep(self, keep: float) -> None:
+        mixed = {name: keep * self.base[name] + (1 - keep) * weight for name, weight in self.learned.items()}
+        set_weights(self.clip.module, mixed)
+
+
+def teach_towers(
+    train: CaptionFeatures,
+    validation: CaptionFeatures,
+    options: TowerOptions,
+    *,
+    model: str,
+    state: RunState | None = None,
+    on_epoch: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+    notify: Callable[[str], None] = lambda sentence: None,
+) -> Towers:
+    """Teach the towers of a CLIP, on a GPU where torch sees one.
+
+    Parameters
+    ----------
+    train, validation : CaptionFeatures
+        Without a picture in common; with the paths of their pictures, unless the image tower stays locked.
+    options : TowerOptions
+        How.
+    model : str
+        The base, as `require_open_clip` returns it.
+    state, on_epoch
+        As in `fit`.
+    on_step : callable
+        Given (steps done, steps) of an epoch.
+    notify : callable
+        Given sentences worth showing.
+
+    Raises
+    ------
+    TrainingError
+        If a step does not fit into memory, the loss is not finite, the state is of another run, or a picture cannot
+        be read any more.
+    """
+    options = options.suited(len(train))
+    clip = TrainableClip(model, options.unfreeze, notify)
+    teaching = _Teaching(clip, train, validation, options, on_step)
+    teaching.require_memory()
+    base = copied_weights(clip.module)
+    schedule = Schedule(
+        options.epochs or 1, options.rate, _WEIGHT_DECAY, options.patience, options.seed,
+        decays_all=False, n_threads=n_cores(),
+    )  # fmt: skip
+    lesson = Lesson(clip.module, teaching.batches, teaching.loss, teaching.validate)
+    history = fit(lesson, schedule, state=state, on_epoch=on_epoch)
+    return Towers(clip, base, copied_weights(clip.module), history)
+
+
+class TrainableClip:
+    """A model of open_clip of which some weights can be taught.
+
+    Parameters
+    ----------
+    model : str
+        As for `build_clip`.
+    unfreeze : str
+        Which of its towers.
+    notify : callable
+        Given sentences worth showing.
+    """
+
+    def __init__(self, model: str, unfreeze: Unfreeze, notify: Callable[[str], None]) -> None:
+        import torch
+
+        class AsServed(torch.nn.Module):
+            def __init__(self, clip: Any) -> None:
+                super().__init__()
+                self.clip = clip
+
+            def train(self, mode: bool = True) -> AsServed:
+                return super().train(False)
+
+        self.model, self.unfreeze, self.notify = model, unfreeze, notify
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.encoder: EagerEncoder = build_clip(model, notify=notify)
+        self.decoded = _Decoded(self.encoder.preprocessing)
+        self.module = AsServed(self.encoder.image_tower.clip)
+        for tower in (self.encoder.image_tower, self.encoder.text_tower):
+            tower.to(self.device)  # type: ignore[union-attr]
+        for name, weight in self.module.clip.named_parameters():
+            weight.requires_grad_(self._is_taught(name))
+
+    def teaches(self, side: str) -> bool:
+        """Return whether the weights of a tower, `image` or `text`, are taught."""
+        return self.unfreeze in (side, "both")
+
+    def _is_taught(self, name: str) -> bool:
+        if name.startswith(_OF_NO_TOWER):
+            return name == "logit_scale"
+        return self.teaches("image" if name.startswith(_IMAGE_WEIGHTS) else "text")
+
+    def logit_scale(self) -> torch.Tensor:
+        """Return what cosines are multiplied by before the softmax."""
+        return logit_scale_of(self.module.clip.logit_scale)
+
+    def images(self, paths: Sequence[Path]) -> torch.Tensor:
+        """Return unit vectors (n, dim) of pictures."""
+        import torch
+
+        pixels = torch.from_numpy(self.decoded.of(paths))
+        vectors: torch.Tensor = self.encoder.image_tower(pixels.to(self.device))
+        return vectors
+
+    def texts(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return unit vectors (n, dim) of texts, by the ids of their tokens."""
+        import torch
+
+        assert self.encoder.text_tower is not None
+        assert self.encoder.tokenizer is not None
+        tokens = torch.from_numpy(pad(self.encoder.tokenizer, ids))
+        vectors: torch.Tensor = self.encoder.text_tower(tokens.to(self.device))
+        return vectors
+
+    def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return all weights, as open_clip names them."""
+        return {
+            name: np.ascontiguousarray(weight.detach().cpu().numpy())
+            for name, weight in self.module.clip.state_dict().items()
+        }
+
+
+class _Set:
+    """Captioned pictures for a CLIP: a locked tower has seen them already, the other one can be asked for them."""
+
+    def __init__(self, clip: TrainableClip, features: CaptionFeatures) -> None:
+        import torch
+
+        self.clip, self.features = clip, features
+        images, texts = (torch.from_numpy(vectors).to(clip.device) for vectors in features.base_vectors())
+        self.image_vectors, self.text_vectors = images, texts
+        self.picture_ids, self.text_ids = (
+            torch.from_numpy(np.asarray(ids)).to(clip.device) for ids in (features.picture_ids, features.text_ids)
+        )
+        tokenizer = clip.encoder.tokenizer
+        assert tokenizer is not None
+        self.tokens = token_ids(tokenizer, load_tokenizer(tokenizer), features.captions)
+
+    def images(self, rows: Sequence[int]) -> torch.Tensor:
+        """Return unit vectors (n, dim) of pictures, by their rows."""
+        if not self.clip.teaches("image"):
+            return self.image_vectors[list(rows)]
+        return self.clip.images([self.features.pictures[row] for row in rows])
+
+    def texts(self, rows: Sequence[int]) -> torch.Tensor:
+        """Return unit vectors (n, dim) of texts, by their rows."""
+        if not self.clip.teaches("text"):
+            return self.text_vectors[list(rows)]
+        return self.clip.texts([self.tokens[row] for row in rows])
+
+    def vectors(self) -> tuple[Matrix, Matrix]:
+        """Return unit vectors float32 of all pictures and of all texts."""
+        import torch
+
+        vectors = []
+        with torch.inference_mode():
+            for encoded, n in ((self.images, len(self.features)), (self.texts, len(self.tokens))):
+                starts = range(0, n, _AT_ONCE)
+                parts = [encoded(range(start, min(n, start + _AT_ONCE))).cpu() for start in starts]
+                vectors.append(torch.cat(parts).numpy())
+        return vectors[0], vectors[1]
+
+
+class _Teaching:
+    """The towers while they are taught."""
+
+    def __init__(
+        self,
+        clip: TrainableClip,
+        train: CaptionFeatures,
+        validation: CaptionFeatures,
+        options: TowerOptions,
+        on_step: Callable[[int, int], None],
+    ) -> None:
+        self.clip, self.options, self.on_step = clip, options, on_step
+        self.shown, self.held = _Set(clip, train), _Set(clip, validation)
+        self.texts_of = texts_of_pictures(train.picture_of_text, len(train))
+        self.n_steps = self.n_done = 0
+
+    def require_memory(self) -> None:
+        """Refuse what would not fit into memory, before anything is taught."""
+        longest = sorted(range(len(self.shown.tokens)), key=lambda text: -len(self.shown.tokens[text]))
+        pictures = self.shown.features.picture_of_text
+
+        def loss(n: int) -> torch.Tensor:
+            return self._loss(pictures[longest[:n]].tolist(), longest[:n])
+
+        n_pictures = len(self.shown.features) + len(self.held.features)
+        kept = self.clip.decoded.kept_bytes(n_pictures) if self.clip.teaches("image") else 0
+        needed = step_memory(self.clip.module, loss, kept=kept)
+        one_tower = "or teach one tower, --unfreeze text or --unfreeze image"
+        needed.require(
+            min(self.options.batch or 1, len(self.shown.features)), memory_of(self.clip.device),
+            advice=one_tower if self.options.unfreeze == "both" else "or take a smaller model",
+        )  # fmt: skip
+
+    def batches(self, order: torch.Generator) -> list[Any]:
+        """Return (pictures, texts) of an epoch: every picture once, with one of its captions."""
+        batches = caption_batches(self.texts_of, self.options.batch or 1, order, most_rounds=1)
+        self.n_steps, self.n_done = len(batches), 0
+        return batches
+
+    def loss(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """Return the loss of a batch."""
+        value = self._loss(batch[0].tolist(), batch[1].tolist())
+        self.n_done += 1
+        self.on_step(self.n_done, self.n_steps)
+        return value
+
+    def _loss(self, pictures: Sequence[int], texts: Sequence[int]) -> torch.Tensor:
+        images, words = self.shown.images(pictures), self.shown.texts(texts)
+        is_same = equal_pairs(self.shown.picture_ids[list(pictures)]) | equal_pairs(
+            self.shown.text_ids[list(texts)]
+        )
+        return batch_loss(
+            self.options.loss, images @ words.T, is_same,
+            logit_scale=self.clip.logit_scale(), margin=self.options.margin or 0.0,
+        )  # fmt: skip
+
+    def validate(self) -> tuple[float, dict[str, float]]:
+        """Return the sum of the recalls in both directions, and each of them."""
+        return validation_score(*self.held.vectors(), self.held.features.picture_of_text)
+
+
+class _Decoded:
+    """Pictures as the image tower takes them, decoded when they are first wanted, and kept where there is room."""
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        self.preprocessing = preprocessing
+        height, width = preprocessing.size
+        self.n_bytes = height * width * 3
+        self.kept: dict[Path, Pixels] = {}
+
+    def kept_bytes(self, n: int) -> int:
+        """Return how much memory so many pictures take at most."""
+        return min(n * self.n_bytes, _KEPT_BYTES)
+
+    def of(self, paths: Sequence[Path]) -> Pixels:
+        """Return upright RGB pixels uint8 (n, height, width, 3)."""
+        with ThreadPoolExecutor(n_cores()) as pool:
+            return np.stack(list(pool.map(self._decoded, paths)))
+
+    def _decoded(self, path: Path) -> Pixels:
+        if path in self.kept:
+            return self.kept[path]
+        try:
+            pixels = decode(read_file(os.fsencode(path))[0], self.preprocessing).pixels
+        except PictureError as error:
+            raise TrainingError(
+                f"{path} could be read when the training began, and cannot be read now ({error}); put it back "
+                "and go on with --resume"
+            ) from error
+        if (len(self.kept) + 1) * self.n_bytes <= _KEPT_BYTES:
+            self.kept[path] = pixels
+        return pixels
