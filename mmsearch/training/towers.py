@@ -12,25 +12,17 @@ with the statistics of batch normalisation that they have.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
 from mmsearch.arguments import Unfreeze
-from mmsearch.encoders.base import EagerEncoder
-from mmsearch.encoders.clip import build_clip
 from mmsearch.encoders.clip_source import find_source, write_checkpoint
 from mmsearch.encoders.learned import TOWERS, is_learned, read_learned
 from mmsearch.encoders.prepare import is_built_in
-from mmsearch.encoders.tokens import load_tokenizer, pad, token_ids
-from mmsearch.errors import PictureError, TrainingError
-from mmsearch.images import decode, read_file
-from mmsearch.records import Matrix, Pixels, Preprocessing
+from mmsearch.errors import TrainingError
+from mmsearch.records import Matrix
 from mmsearch.system import n_cores
 from mmsearch.training.captions import (
     CaptionFeatures,
@@ -40,8 +32,9 @@ from mmsearch.training.captions import (
     validation_score,
 )
 from mmsearch.training.folder import TrainingFolder
-from mmsearch.training.losses import batch_loss, equal_pairs, logit_scale_of
-from mmsearch.training.memory import memory_of, step_memory
+from mmsearch.training.losses import batch_loss, equal_pairs
+from mmsearch.training.memory import StepMemory, memory_of, step_memory
+from mmsearch.training.trainable import CaptionedSet, TrainableClip
 from mmsearch.training.trainer import (
     Epoch,
     Lesson,
@@ -56,10 +49,7 @@ if TYPE_CHECKING:
     import torch
 
 _WEIGHT_DECAY = 0.2  # as in CLIP
-_AT_ONCE = 32  # pictures or texts that are encoded at a time
-_KEPT_BYTES = 1 << 30  # of decoded pictures that stay in memory between epochs
-_IMAGE_WEIGHTS = "visual."
-_OF_NO_TOWER = ("logit_scale", "logit_bias", "text_decoder.")  # in open_clip's models
+_MANY_NUMBERS = 10_000_000  # of a small model each operation is shorter than the threads take to meet: 10x slower
 
 
 @dataclass(frozen=True)
@@ -124,7 +114,7 @@ class Towers:
     def vectors(self, features: CaptionFeatures, *, keep: float = 0.0) -> tuple[Matrix, Matrix]:
         """Return unit vectors float32 of pictures and of texts, (n, dim) each."""
         self._keep(keep)
-        return _Set(self.clip, features).vectors()
+        return CaptionedSet(self.clip, features).vectors()
 
     def write(self, folder: TrainingFolder, config: Mapping[str, Any], *, keep: float) -> None:
         """Write the encoder that keeps this share of its base."""
@@ -182,125 +172,17 @@ def teach_towers(
     base = copied_weights(clip.module)
     schedule = Schedule(
         options.epochs or 1, options.rate, _WEIGHT_DECAY, options.patience, options.seed,
-        decays_all=False, n_threads=n_cores(),
+        decays_all=False, n_threads=_n_threads(base),
     )  # fmt: skip
     lesson = Lesson(clip.module, teaching.batches, teaching.loss, teaching.validate)
     history = fit(lesson, schedule, state=state, on_epoch=on_epoch)
     return Towers(clip, base, copied_weights(clip.module), history)
 
 
-class TrainableClip:
-    """A model of open_clip of which some weights can be taught.
-
-    Parameters
-    ----------
-    model : str
-        As for `build_clip`.
-    unfreeze : str
-        Which of its towers.
-    notify : callable
-        Given sentences worth showing.
-    """
-
-    def __init__(self, model: str, unfreeze: Unfreeze, notify: Callable[[str], None]) -> None:
-        import torch
-
-        class AsServed(torch.nn.Module):
-            def __init__(self, clip: Any) -> None:
-                super().__init__()
-                self.clip = clip
-
-            def train(self, mode: bool = True) -> AsServed:
-                return super().train(False)
-
-        self.model, self.unfreeze, self.notify = model, unfreeze, notify
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.encoder: EagerEncoder = build_clip(model, notify=notify)
-        self.decoded = _Decoded(self.encoder.preprocessing)
-        self.module = AsServed(self.encoder.image_tower.clip)
-        for tower in (self.encoder.image_tower, self.encoder.text_tower):
-            tower.to(self.device)  # type: ignore[union-attr]
-        for name, weight in self.module.clip.named_parameters():
-            weight.requires_grad_(self._is_taught(name))
-
-    def teaches(self, side: str) -> bool:
-        """Return whether the weights of a tower, `image` or `text`, are taught."""
-        return self.unfreeze in (side, "both")
-
-    def _is_taught(self, name: str) -> bool:
-        if name.startswith(_OF_NO_TOWER):
-            return name == "logit_scale"
-        return self.teaches("image" if name.startswith(_IMAGE_WEIGHTS) else "text")
-
-    def logit_scale(self) -> torch.Tensor:
-        """Return what cosines are multiplied by before the softmax."""
-        return logit_scale_of(self.module.clip.logit_scale)
-
-    def images(self, paths: Sequence[Path]) -> torch.Tensor:
-        """Return unit vectors (n, dim) of pictures."""
-        import torch
-
-        pixels = torch.from_numpy(self.decoded.of(paths))
-        vectors: torch.Tensor = self.encoder.image_tower(pixels.to(self.device))
-        return vectors
-
-    def texts(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Return unit vectors (n, dim) of texts, by the ids of their tokens."""
-        import torch
-
-        assert self.encoder.text_tower is not None
-        assert self.encoder.tokenizer is not None
-        tokens = torch.from_numpy(pad(self.encoder.tokenizer, ids))
-        vectors: torch.Tensor = self.encoder.text_tower(tokens.to(self.device))
-        return vectors
-
-    def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Return all weights, as open_clip names them."""
-        return {
-            name: np.ascontiguousarray(weight.detach().cpu().numpy())
-            for name, weight in self.module.clip.state_dict().items()
-        }
-
-
-class _Set:
-    """Captioned pictures for a CLIP: a locked tower has seen them already, the other one can be asked for them."""
-
-    def __init__(self, clip: TrainableClip, features: CaptionFeatures) -> None:
-        import torch
-
-        self.clip, self.features = clip, features
-        images, texts = (torch.from_numpy(vectors).to(clip.device) for vectors in features.base_vectors())
-        self.image_vectors, self.text_vectors = images, texts
-        self.picture_ids, self.text_ids = (
-            torch.from_numpy(np.asarray(ids)).to(clip.device) for ids in (features.picture_ids, features.text_ids)
-        )
-        tokenizer = clip.encoder.tokenizer
-        assert tokenizer is not None
-        self.tokens = token_ids(tokenizer, load_tokenizer(tokenizer), features.captions)
-
-    def images(self, rows: Sequence[int]) -> torch.Tensor:
-        """Return unit vectors (n, dim) of pictures, by their rows."""
-        if not self.clip.teaches("image"):
-            return self.image_vectors[list(rows)]
-        return self.clip.images([self.features.pictures[row] for row in rows])
-
-    def texts(self, rows: Sequence[int]) -> torch.Tensor:
-        """Return unit vectors (n, dim) of texts, by their rows."""
-        if not self.clip.teaches("text"):
-            return self.text_vectors[list(rows)]
-        return self.clip.texts([self.tokens[row] for row in rows])
-
-    def vectors(self) -> tuple[Matrix, Matrix]:
-        """Return unit vectors float32 of all pictures and of all texts."""
-        import torch
-
-        vectors = []
-        with torch.inference_mode():
-            for encoded, n in ((self.images, len(self.features)), (self.texts, len(self.tokens))):
-                starts = range(0, n, _AT_ONCE)
-                parts = [encoded(range(start, min(n, start + _AT_ONCE))).cpu() for start in starts]
-                vectors.append(torch.cat(parts).numpy())
-        return vectors[0], vectors[1]
+def _n_threads(weights: Mapping[str, torch.Tensor]) -> int:
+    """Return on how many threads so many weights are taught: all that there are, where it pays."""
+    n_numbers = sum(weight.numel() for weight in weights.values())
+    return n_cores() if n_numbers > _MANY_NUMBERS else 1
 
 
 class _Teaching:
@@ -315,12 +197,12 @@ class _Teaching:
         on_step: Callable[[int, int], None],
     ) -> None:
         self.clip, self.options, self.on_step = clip, options, on_step
-        self.shown, self.held = _Set(clip, train), _Set(clip, validation)
+        self.shown, self.held = CaptionedSet(clip, train), CaptionedSet(clip, validation)
         self.texts_of = texts_of_pictures(train.picture_of_text, len(train))
         self.n_steps = self.n_done = 0
 
-    def require_memory(self) -> None:
-        """Refuse what would not fit into memory, before anything is taught."""
+    def needed_memory(self) -> StepMemory:
+        """Return what a step needs, at most: of the longest captions."""
         longest = sorted(range(len(self.shown.tokens)), key=lambda text: -len(self.shown.tokens[text]))
         pictures = self.shown.features.picture_of_text
 
@@ -329,9 +211,12 @@ class _Teaching:
 
         n_pictures = len(self.shown.features) + len(self.held.features)
         kept = self.clip.decoded.kept_bytes(n_pictures) if self.clip.teaches("image") else 0
-        needed = step_memory(self.clip.module, loss, kept=kept)
+        return step_memory(self.clip.module, loss, kept=kept)
+
+    def require_memory(self) -> None:
+        """Refuse what would not fit into memory, before anything is taught."""
         one_tower = "or teach one tower, --unfreeze text or --unfreeze image"
-        needed.require(
+        self.needed_memory().require(
             min(self.options.batch or 1, len(self.shown.features)), memory_of(self.clip.device),
             advice=one_tower if self.options.unfreeze == "both" else "or take a smaller model",
         )  # fmt: skip
@@ -362,36 +247,3 @@ class _Teaching:
     def validate(self) -> tuple[float, dict[str, float]]:
         """Return the sum of the recalls in both directions, and each of them."""
         return validation_score(*self.held.vectors(), self.held.features.picture_of_text)
-
-
-class _Decoded:
-    """Pictures as the image tower takes them, decoded when they are first wanted, and kept where there is room."""
-
-    def __init__(self, preprocessing: Preprocessing) -> None:
-        self.preprocessing = preprocessing
-        height, width = preprocessing.size
-        self.n_bytes = height * width * 3
-        self.kept: dict[Path, Pixels] = {}
-
-    def kept_bytes(self, n: int) -> int:
-        """Return how much memory so many pictures take at most."""
-        return min(n * self.n_bytes, _KEPT_BYTES)
-
-    def of(self, paths: Sequence[Path]) -> Pixels:
-        """Return upright RGB pixels uint8 (n, height, width, 3)."""
-        with ThreadPoolExecutor(n_cores()) as pool:
-            return np.stack(list(pool.map(self._decoded, paths)))
-
-    def _decoded(self, path: Path) -> Pixels:
-        if path in self.kept:
-            return self.kept[path]
-        try:
-            pixels = decode(read_file(os.fsencode(path))[0], self.preprocessing).pixels
-        except PictureError as error:
-            raise TrainingError(
-                f"{path} could be read when the training began, and cannot be read now ({error}); put it back "
-                "and go on with --resume"
-            ) from error
-        if (len(self.kept) + 1) * self.n_bytes <= _KEPT_BYTES:
-            self.kept[path] = pixels
-        return pixels

@@ -244,7 +244,8 @@ class _Run:
             score, measures = self.lesson.validate()
         self.history.append(Epoch(len(self.history) + 1, sum(losses) / len(losses), score, measures))
         if self._best_epoch() == len(self.history) - 1:
-            self.best = copied_weights(self.lesson.module)
+            for name, weight in learned_weights(self.lesson.module).items():
+                self.best[name].copy_(weight.detach())  # without a second copy, as models are large
 
     def save(self, state: RunState) -> None:
         """Write all that the next epoch depends on."""
