@@ -1,6 +1,6 @@
 """What the towers of a CLIP learn from random weights, and what a step of training costs on this machine.
 
-    python benchmarks/towers.py DATA [--pictures N]... [--seeds N] [--rate R] [--epochs N] [--out FILE]
+    python benchmarks/towers.py DATA [--pictures N]... [--seeds N] [--rate R] [--epochs N] [--batch N] [--out FILE]
     python benchmarks/towers.py DATA --architecture ViT-B-32 [--batch N] [--steps N] [--out FILE]
 
 DATA holds flickr8k-train. First form: a CLIP of two small layers a tower, with both towers taught (`both`), the
@@ -101,7 +101,12 @@ def learning(data: Path, given: argparse.Namespace, folder: Path) -> dict[str, A
     for n_pictures in given.pictures or (400, 1500):
         for mode in given.unfreeze or MODES:
             options = TowerOptions(
-                rate=given.rate, epochs=given.epochs, patience=given.epochs, unfreeze=mode, validation=0.3
+                rate=given.rate,
+                epochs=given.epochs,
+                patience=given.epochs,
+                batch=given.batch,
+                unfreeze=mode,
+                validation=0.3,
             )
             runs = [
                 learned(features, model, replace(options, seed=seed), n_pictures) for seed in range(given.seeds)

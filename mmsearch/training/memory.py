@@ -12,7 +12,7 @@ from mmsearch.system import available_memory
 if TYPE_CHECKING:
     import torch
 
-_COPIES = 5  # of what is learned, beside the weights: gradient, both moments of AdamW, the best epoch, the base
+_COPIES = 6  # of what is learned: gradient, both moments of AdamW, the best epoch, the base, and one in passing
 _PASSING = 1.3  # what a backward pass needs for a moment, beside what the forward pass kept for it
 _FEW = (2, 4)  # pictures of a step that is measured
 _MIN_BATCH = 2

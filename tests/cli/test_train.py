@@ -29,18 +29,6 @@ def test_an_image_tower_is_not_both_locked_and_taught(unfreeze, tmp_path):
     assert not (tmp_path / "taught").exists()
 
 
-def test_towers_of_a_base_that_is_no_clip_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "a.jpg").write_bytes(b"")
-    (tmp_path / "captions.jsonl").write_text('{"image": "a.jpg", "captions": ["a"]}')
-    options = ["--lock-image", "--base", "cnn:gem"]
-    result = CliRunner().invoke(
-        app, ["train", "captions", str(tmp_path), "--out", str(tmp_path / "taught"), *options]
-    )
-    assert result.exit_code == 1
-    assert "the towers of cnn:gem cannot be taught" in " ".join(result.output.split())
-
-
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

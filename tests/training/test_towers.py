@@ -147,6 +147,16 @@ def test_steps_of_an_epoch_are_told(parts, checkpoint):
     assert told == [(1, 2), (2, 2)] * 2
 
 
+@pytest.mark.parametrize(
+    ("unfreeze", "available", "said"),
+    [("both", 42_000_000, "or teach one tower, --unfreeze text"), ("text", 39_000_000, "or take a smaller model")],
+)
+def test_a_step_that_would_not_fit_is_refused(parts, checkpoint, monkeypatch, unfreeze, available, said):
+    monkeypatch.setattr("mmsearch.training.towers.memory_of", lambda device: available)  # of a small machine
+    with pytest.raises(TrainingError, match=rf"a step with 20 pictures .*: --batch \d+ fits; {said}"):
+        taught(parts, checkpoint, unfreeze=unfreeze)
+
+
 def test_a_picture_that_is_gone_meanwhile_is_named(parts, checkpoint, tmp_path):
     train, validation = parts
     gone = tmp_path / "gone.png"
