@@ -25,7 +25,7 @@ _STAGES = {  # what a stage is called, and what it counts
     "measure": ("Measuring", "settings"),
     "search": ("Searching", "queries"),
     "train": ("Training", "epochs"),
-    "steps": ("This epoch", "steps"),
+    "steps": ("Training", "steps"),
     "warps": ("Warping", "pictures"),
     "folds": ("Training", "parts"),
 }

@@ -175,7 +175,7 @@ def _taught(
     if isinstance(options, TowerOptions):
         return teach_towers(
             captioned.train, captioned.choice, options, model=require_open_clip(encoder.encoder.name), state=state,
-            on_epoch=setting.on_epoch, on_step=setting.on_step, notify=setting.notify,
+            on_step=setting.on_step, notify=setting.notify,
         )  # fmt: skip
     return teach_heads(
         captioned.train, captioned.choice, options, logit_scale=encoder.encoder.logit_scale,

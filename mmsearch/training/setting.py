@@ -26,5 +26,5 @@ class Setting:
         self.on_progress("train", done, total)
 
     def on_step(self, done: int, total: int) -> None:
-        """Tell how many steps of an epoch are done, of how many."""
+        """Tell how many steps are done, of at most how many."""
         self.on_progress("steps", done, total)

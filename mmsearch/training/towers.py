@@ -155,7 +155,7 @@ def teach_towers(
     state, on_epoch
         As in `fit`.
     on_step : callable
-        Given (steps done, steps) of an epoch.
+        Given (steps done, steps at most), the same twice once an early stop ended it.
     notify : callable
         Given sentences worth showing.
 
@@ -175,7 +175,12 @@ def teach_towers(
         decays_all=False, n_threads=_n_threads(base),
     )  # fmt: skip
     lesson = Lesson(clip.module, teaching.batches, teaching.loss, teaching.validate)
-    history = fit(lesson, schedule, state=state, on_epoch=on_epoch)
+
+    def tell(done: int, total: int) -> None:
+        teaching.tell_epoch(done, total)
+        on_epoch(done, total)
+
+    history = fit(lesson, schedule, state=state, on_epoch=tell)
     return Towers(clip, base, copied_weights(clip.module), history)
 
 
@@ -199,7 +204,8 @@ class _Teaching:
         self.clip, self.options, self.on_step = clip, options, on_step
         self.shown, self.held = CaptionedSet(clip, train), CaptionedSet(clip, validation)
         self.texts_of = texts_of_pictures(train.picture_of_text, len(train))
-        self.n_steps = self.n_done = 0
+        self.n_steps = len(train) // min(options.batch or 1, len(train))  # of an epoch
+        self.n_done, self.n_total = 0, self.n_steps * (options.epochs or 1)
 
     def needed_memory(self) -> StepMemory:
         """Return what a step needs, at most: of the longest captions."""
@@ -223,15 +229,20 @@ class _Teaching:
 
     def batches(self, order: torch.Generator) -> list[Any]:
         """Return (pictures, texts) of an epoch: every picture once, with one of its captions."""
-        batches = caption_batches(self.texts_of, self.options.batch or 1, order, most_rounds=1)
-        self.n_steps, self.n_done = len(batches), 0
-        return batches
+        return caption_batches(self.texts_of, self.options.batch or 1, order, most_rounds=1)
+
+    def tell_epoch(self, done: int, total: int) -> None:
+        """Count the steps from what is said of epochs, and tell an early end."""
+        is_early = total * self.n_steps < self.n_total
+        self.n_done, self.n_total = done * self.n_steps, total * self.n_steps
+        if is_early:
+            self.on_step(self.n_done, self.n_total)
 
     def loss(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """Return the loss of a batch."""
         value = self._loss(batch[0].tolist(), batch[1].tolist())
         self.n_done += 1
-        self.on_step(self.n_done, self.n_steps)
+        self.on_step(self.n_done, self.n_total)
         return value
 
     def _loss(self, pictures: Sequence[int], texts: Sequence[int]) -> torch.Tensor:

@@ -147,7 +147,7 @@ def fit(
     state : RunState or None
         Where the state is kept; None keeps none.
     on_epoch : callable
-        Given (epochs done, epochs at most), the same twice once an early stop ended it.
+        Given (epochs done, epochs at most), also when a run goes on; the same twice once an early stop ended it.
 
     Returns
     -------
@@ -171,6 +171,8 @@ def fit(
         run = _Run(lesson, schedule)
         if state is not None:
             run.restore(state)
+            if run.history and run.is_going_on():
+                on_epoch(len(run.history), schedule.epochs)
         while run.is_going_on():
             run.train_epoch()
             on_epoch(len(run.history), schedule.epochs)

@@ -140,11 +140,11 @@ def test_a_rate_that_is_too_high_is_a_sentence(parts, checkpoint):
         taught(parts, checkpoint, rate=1e30)
 
 
-def test_steps_of_an_epoch_are_told(parts, checkpoint):
+def test_steps_are_told_and_an_early_end(parts, checkpoint):
     told = []
-    options = replace(OPTIONS, epochs=2)
+    options = replace(OPTIONS, epochs=9, patience=1, rate=1e-12)  # too slow for anything to become better
     teach_towers(*parts, options, model=str(checkpoint), on_step=lambda *step: told.append(step))
-    assert told == [(1, 2), (2, 2)] * 2
+    assert told == [(1, 18), (2, 18), (3, 18), (4, 18), (4, 4)]
 
 
 @pytest.mark.parametrize(

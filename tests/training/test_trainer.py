@@ -72,7 +72,12 @@ def test_a_run_that_was_killed_and_resumed_ends_as_one_that_was_not(tmp_path, n_
     state = RunState(tmp_path / "state", {"base": "a"}, is_resuming=False)
     with pytest.raises(Killed):
         fit(killed, SCHEDULE, state=state, on_epoch=kill)
-    again = fit(resumed, SCHEDULE, state=RunState(state.file, {"base": "a"}, is_resuming=True))
+    told = []
+    again = fit(
+        resumed, SCHEDULE, state=RunState(state.file, {"base": "a"}, is_resuming=True),
+        on_epoch=lambda *of: told.append(of),
+    )  # fmt: skip
+    assert told == [(done, 6) for done in range(n_epochs, 7)]
     assert same(weights(whole), weights(resumed))
     assert again == history
 
