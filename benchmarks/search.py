@@ -3,13 +3,14 @@
     python benchmarks/search.py WORK [--n 100000] [--out FILE]
 
 WORK keeps the library of n vectors between runs; building one of a million takes some minutes. The library's
-own calibration chooses beams and routes; both routes are measured in the same run.
+own calibration chooses efforts and routes; both routes are measured in the same run.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.plans import ann_recall_at_k
 from mmsearch.records import Unusable
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import plan_json
 from mmsearch.store.publish import current
 
 K = 10
@@ -42,7 +42,7 @@ def median_ms(call: Any, n: int) -> float:
 
 
 def modality(index: VectorIndex, exact: VectorIndex, queries: np.ndarray, effort: int) -> dict[str, Any]:
-    """Recall, latency and rate of the graph at one effort against exact search."""
+    """Recall, latency and rate of an index at one effort against exact search."""
     start = time.perf_counter()
     _, expected = exact.search(queries, K)
     exact_rate = len(queries) / (time.perf_counter() - start)
@@ -52,11 +52,11 @@ def modality(index: VectorIndex, exact: VectorIndex, queries: np.ndarray, effort
     rate = len(queries) / (time.perf_counter() - start)
     single_ms = median_ms(lambda i: index.search(queries[i : i + 1], K, effort), 300)
     return {
-        "ef": effort,
+        "effort": effort,
         "recall@10": round(float(ann_recall_at_k(rows, expected).mean()), 4),
-        "graph single ms": round(single_ms, 3),
+        "index single ms": round(single_ms, 3),
         "exact single ms": round(exact_ms, 2),
-        "graph batch queries/s": round(rate),
+        "index batch queries/s": round(rate),
         "exact batch queries/s": round(exact_rate),
         "times exact, single": round(exact_ms / single_ms, 1),
         "times exact, batch": round(rate / exact_rate, 1),
@@ -102,19 +102,21 @@ def main() -> None:
         start = time.perf_counter()
         with Store.writer(folder) as store:
             store.graph.update(GraphSettings(), text_like(256, seed=0))
-        figures["graph seconds"] = round(time.perf_counter() - start, 1)
+        figures["index seconds"] = round(time.perf_counter() - start, 1)
     figures["open and status ms"] = round(median_ms(lambda _: open_once(folder), 5), 2)
     store = Store.open(folder)
-    graph = store.graph.load()
-    assert not isinstance(graph, Unusable), graph
-    figures["graph load seconds"] = round(graph.load_seconds, 2)
-    figures["calibration"] = {name: plan_json(plan) for name, plan in graph.plans.items()}
+    published = store.graph.load()
+    assert not isinstance(published, Unusable), published
+    figures["index load seconds"] = round(published.load_seconds, 2)
+    figures["plans"] = {name: asdict(plan) for name, plan in published.plans.items()}
     exact = ExactIndex(store.matrix())
     held_out = {"image": picture_like(N_QUERIES), "text": text_like(N_QUERIES + 256)[256:]}
     for name, queries in held_out.items():
-        figures[f"{name} queries"] = modality(graph.index, exact, queries, graph.plans[name].measured.effort)
+        figures[f"{name} queries"] = modality(
+            published.index, exact, queries, published.plans[name].measured.effort
+        )
     figures["filter, 1 % passes"] = filtered(
-        folder / f"{current(folder, graph.kind.name)}.bin", exact, arguments.n, held_out["image"]
+        folder / f"{current(folder, published.kind.name)}.bin", exact, arguments.n, held_out["image"]
     )
     report(f"search {arguments.n}", figures, arguments.out)
 

@@ -245,6 +245,10 @@ class LibraryDamagedError(LibraryError):
     """Files of the library are missing or differ from what the catalog says."""
 
 
+class LibraryIncompleteError(LibraryError):
+    """Pictures of the library are missing or changed, and what is asked needs all of them."""
+
+
 class FingerprintError(LibraryError):
     """The library's vectors were made by another encoder."""
 

@@ -138,7 +138,8 @@ class Library:
         """Return another object over the same folder, for another thread; the encoder is loaded once for both."""
         other = Library(self.folder, cache=None, use_graph=self._use_graph)
         if self.reader().has_vectors:
-            self.encoder().keep_in_memory()
+            self.encoder()
+        self._installed.keep_in_memory()
         other._installed = self._installed
         return other
 
@@ -170,6 +171,7 @@ class Library:
         local: bool | None = None,
         vocabulary: PathLike | None = None,
         remember: bool | None = None,
+        re_embed: bool | None = None,
         on_progress: OnProgress = _quiet,
         notify: Callable[[str], None] = _quiet,
     ) -> IngestReport:
@@ -180,7 +182,7 @@ class Library:
         paths : path, or several
             Folders, searched through, and pictures. What is known below them and no longer there leaves
             the library; an unreadable or missing folder deletes nothing.
-        model, is_dry_run, follow_links, is_recheck, max_megapixels, settings, local, vocabulary, remember
+        model, is_dry_run, follow_links, is_recheck, max_megapixels, settings, local, vocabulary, remember, re_embed
             How that is done: see `mmsearch.ingest.update.IngestOptions`.
         on_progress : callable
             Given (stage, done, total) with stage `scan`, `embed`, `vocabulary`, `words`, `graph` or `calibrate`.
@@ -194,20 +196,23 @@ class Library:
         LibraryNotFoundError
             If there is no library and no picture to make one of.
         FingerprintError
-            If the library was made with another encoder.
+            If the library was made with another encoder, and is not to be embedded anew.
+        LibraryIncompleteError
+            If pictures could not be embedded anew; the library is as it was.
         VocabularyError
             If the vocabulary is of another extractor or the library has another, or OpenCV is missing.
         QueryError
-            If no path is given, `max_megapixels` is not above 0, or `local` is False in a library without an
-            encoder.
+            If no path is given and nothing is to be embedded anew, `max_megapixels` is not above 0, or `local` is
+            False in a library without an encoder.
         StorageError
             If the disk refuses; everything reported before is stored.
         """
         from mmsearch.ingest.update import IngestOptions, bring_up_to_date
 
         options = IngestOptions(
-            model, is_dry_run, follow_links, is_recheck, max_megapixels, settings, local, vocabulary, remember
-        )
+            model, is_dry_run, follow_links, is_recheck, max_megapixels, settings, local, vocabulary, remember,
+            re_embed,
+        )  # fmt: skip
         return bring_up_to_date(
             self.folder, self._installed, paths, options, on_progress=on_progress, notify=notify
         )
@@ -227,12 +232,12 @@ class Library:
         return self.reader().remembered.forget()
 
     def tune(self, recall_target: float, *, on_progress: OnProgress = _quiet) -> None:
-        """Set the ANN recall@10 that the graph must reach, and choose beam and route anew on the library itself.
+        """Set the ANN recall@10 that the index must reach, and choose effort and route anew on the library itself.
 
         Parameters
         ----------
         recall_target : float
-            In (0, 1]; where the graph cannot reach it faster than the exact scan, the scan is used.
+            In (0, 1]; where the index cannot reach it faster than the exact scan, the scan is used.
         on_progress : callable
             Given (stage, done, total) with stage `graph` or `calibrate`.
 
@@ -330,13 +335,16 @@ class Library:
         from mmsearch.encoders.classifier import Classifier
 
         images, k = several(images, "images", as_example), as_count(k, "k")
-        predict = (
-            self._by_classifier(labels, k)
-            if isinstance(labels, Classifier)
-            else self._by_prompts(texts_of(labels, "labels"), texts_of(templates, "templates"), k)
-        )
-        readable, vectors, errors = self.embed(images)
-        predictions = dict(zip(readable, predict(vectors), strict=True)) if readable else {}
+        taught = labels if isinstance(labels, Classifier) else None
+        names = [] if isinstance(labels, Classifier) else texts_of(labels, "labels")
+        patterns = texts_of(templates, "templates")
+
+        def read() -> tuple[dict[int, tuple[Prediction, ...]], dict[int, str]]:
+            predict = self._by_prompts(names, patterns, k) if taught is None else self._by_classifier(taught, k)
+            readable, vectors, errors = self._embed(images)
+            return dict(zip(readable, predict(vectors), strict=True)) if readable else {}, errors
+
+        predictions, errors = self.reader().of_one_encoder(read)
         return [
             Classification(as_term(image).label, predictions.get(position, ()), errors.get(position))
             for position, image in enumerate(images)
@@ -376,8 +384,12 @@ class Library:
         errors : dict of int to str
             For every other position what is wrong with the picture.
         """
+        pictures = several(images, "images", as_example)
+        return self.reader().of_one_encoder(lambda: self._embed(pictures))
+
+    def _embed(self, images: Sequence[Example | Term]) -> tuple[list[int], Matrix, dict[int, str]]:
         terms, vectors, errors = self._search().terms, {}, {}
-        for position, image in enumerate(several(images, "images", as_example)):
+        for position, image in enumerate(images):
             self._check()
             try:
                 vectors[position] = terms.picture_vector(image)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, NotRequired, TypeAlias, TypedDict, final
 
 import numpy as np
@@ -79,6 +79,16 @@ def _stored(time_ns: int) -> int:
     return min(max(time_ns, -_LATEST), _LATEST)
 
 
+class PreprocessingFields(TypedDict):
+    """A `Preprocessing` in JSON."""
+
+    size: tuple[int, int]
+    resize: int
+    mode: ResizeMode
+    interpolation: Interpolation
+    fill: int
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """How a picture becomes the pixels an image tower sees; mean and std are inside the tower.
@@ -93,6 +103,18 @@ class Preprocessing:
     mode: ResizeMode = "shortest"
     interpolation: Interpolation = "bicubic"
     fill: int = 0
+
+    @classmethod
+    def of_json(cls, fields: PreprocessingFields) -> Preprocessing:
+        """Return what was written as JSON, which has made a list of `size`."""
+        return replace(cls(**fields), size=(*fields["size"],))
+
+    def to_json(self) -> PreprocessingFields:
+        """Return the fields, fit for JSON."""
+        return {
+            "size": self.size, "resize": self.resize, "mode": self.mode, "interpolation": self.interpolation,
+            "fill": self.fill,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -534,8 +556,9 @@ class IngestDetails(TypedDict, total=False):
 class IngestReport:
     """What one `index` run did, in pictures.
 
-    `bad` names every file that could not be used, `given_up` counts pictures whose vectors were lost before, and
-    `notices` are sentences on what is worth knowing besides: files passed over, folders that are not there.
+    `bad` names every file that could not be used, `given_up` counts pictures whose vectors were lost before,
+    `re_embedded` those that have vectors of another encoder now, and `notices` are sentences on what is worth
+    knowing besides: files passed over, folders that are not there.
     """
 
     new: int = 0
@@ -546,6 +569,7 @@ class IngestReport:
     bad: tuple[BadPicture, ...] = ()
     known_bad: int = 0
     given_up: int = 0
+    re_embedded: int = 0
     seconds: float = 0.0
     dry_run: bool = False
     notices: tuple[str, ...] = ()
@@ -600,7 +624,8 @@ class LibraryStatus:
     `n_read_before` pictures were read by an earlier version in another way than now (`index --recheck` reads
     them anew). `n_remembered` queries are remembered, None if the library is told to remember none. `search`
     maps `text` and `image` to what was measured of the graph for them, and the route that they take; `local`
-    says what visual words there are, None if there are none; `progress` that of another process, if one is
+    says what visual words there are, None if there are none; `next_model` of what encoder a run began to make
+    vectors anew, None unless one did and was ended; `progress` that of another process, if one is
     writing; `problems` what can be seen at a glance to be lost or not to belong together.
     """
 
@@ -620,6 +645,7 @@ class LibraryStatus:
     n_in_graph: int
     search: dict[str, PlanFields]
     local: WordsFacts | None = None
+    next_model: str | None = None
     progress: Progress | None = None
     problems: tuple[str, ...] = ()
 

@@ -163,6 +163,38 @@ def test_the_check_of_long_functions_can_fail():
     assert list(long_functions("class Any:\n    async def long(self):\n" + "        n += 1\n" * 60))
 
 
+SAYING_NOTHING = {"found", "own", "one"}  # of what is there: hits, scores, a query
+
+
+def names_that_say_nothing(source):
+    for node in ast.walk(ast.parse(source)):
+        for part in ("id", "arg", "attr", "name", "asname"):
+            if getattr(node, part, None) in SAYING_NOTHING:
+                yield f"line {node.lineno}: {getattr(node, part)}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_names_say_what_they_hold(path):
+    assert list(names_that_say_nothing(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "found = search()",
+        "def f(own): pass",
+        "f(one=1)",
+        "self.found = 1",
+        "def one(): pass",
+        "import json as own",
+        "n = sum(one for one in range(3))",
+        "try: f()\nexcept OSError as found: pass",
+    ],
+)
+def test_the_check_of_names_can_fail(source):
+    assert list(names_that_say_nothing(source))
+
+
 BENCHMARKS = sorted(PACKAGE.parent.glob("benchmarks/*.py"))
 ASKING = [path for path in MODULES if path.relative_to(PACKAGE).parts[0] != "store"] + BENCHMARKS
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from mmsearch import PictureBytes, Query, SearchOptions, Term
 from mmsearch.errors import ArgumentError, QueryError
+from mmsearch.records import Preprocessing
 
 PICTURE = PictureBytes(b"...", "a.jpg")
 
@@ -106,3 +108,8 @@ def test_options_of_a_search_are_checked_where_they_are_made_and_kept_as_those_o
     ):
         with pytest.raises((QueryError, ArgumentError), match=sentence):
             SearchOptions(**wrong)
+
+
+def test_preprocessing_is_the_same_after_json():
+    preprocessing = Preprocessing((384, 256), 400, "longest", "bilinear", 127)
+    assert Preprocessing.of_json(json.loads(json.dumps(preprocessing.to_json()))) == preprocessing

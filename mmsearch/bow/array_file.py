@@ -160,9 +160,9 @@ def _magic(kind: str) -> bytes:
 def _header(path: Path, kind: str, first: bytes, second: bytes) -> dict[str, Any]:
     """Return the parsed header, or say why it is not one."""
     if first != _magic(kind):
-        found = repr(first[:40].decode("latin-1").strip())
+        beginning = first[:40].decode("latin-1").strip()
         raise VocabularyError(
-            f"{path} starts with {found}, expected {_magic(kind).decode().strip()!r}; "
+            f"{path} starts with {beginning!r}, expected {_magic(kind).decode().strip()!r}; "
             "it is another kind of file or was written by another version"
         )
     try:

@@ -55,7 +55,7 @@ class ListStatistics:
     imbalance: float
 
 
-class _Found(NamedTuple):
+class _Matches(NamedTuple):
     """Matches: the place in the query's words, that of the posting, the row of its picture, the distance."""
 
     asked: Ints
@@ -64,7 +64,7 @@ class _Found(NamedTuple):
     distances: Pixels
 
 
-_NOTHING = _Found(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.uint8))
+_NOTHING = _Matches(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.uint8))
 
 
 class InvertedFile:
@@ -103,7 +103,7 @@ class InvertedFile:
         self._is_used = ~stop_words(counts, stop_share)
         self._match_weights = np.exp(-np.square(np.arange(N_BITS + 1) / sigma))
         self._lengths: dict[str, list[Floats]] = {}
-        self._last: tuple[ImageWords, list[_Found]] | None = None
+        self._last: tuple[ImageWords, list[_Matches]] | None = None
 
     @cached_property
     def _alive(self) -> list[NDArray[np.bool_]] | None:
@@ -181,8 +181,8 @@ class InvertedFile:
         if one_of(weighting, "weighting", Weighting) == "he":
             own_size = np.sqrt(max(query.n_features, 1))
             parts = [
-                self._embedded(segment, query, found) / (own_size * sizes)
-                for segment, sizes, found in zip(self.segments, self._root_sizes, self._near(query), strict=True)
+                self._embedded(segment, query, near) / (own_size * sizes)
+                for segment, sizes, near in zip(self.segments, self._root_sizes, self._near(query), strict=True)
             ]
         else:
             parts = self._cosines(query, weighting)
@@ -193,18 +193,18 @@ class InvertedFile:
         _, first = np.unique(query.features, return_index=True)  # the nearest word of each feature
         return float(np.square(self._idf[query.words[first]]).sum()) / max(len(first), 1)
 
-    def _embedded(self, segment: Postings, query: ImageWords, found: _Found) -> Floats:
+    def _embedded(self, segment: Postings, query: ImageWords, matches: _Matches) -> Floats:
         """Return the weights of all matches of every picture of a segment, summed."""
-        rows = found.rows
-        first, counts = runs(found.asked, rows)
+        rows = matches.rows
+        first, counts = runs(matches.asked, rows)
         total = np.zeros(len(segment.image_ids))
         if len(first):
-            sums = np.add.reduceat(self._match_weights[found.distances], first) / np.sqrt(counts)
-            idf = self._idf[query.words[found.asked[first]]]
+            sums = np.add.reduceat(self._match_weights[matches.distances], first) / np.sqrt(counts)
+            idf = self._idf[query.words[matches.asked[first]]]
             np.add.at(total, rows[first], sums * np.square(idf))
         return total
 
-    def _near(self, query: ImageWords) -> list[_Found]:
+    def _near(self, query: ImageWords) -> list[_Matches]:
         """Return the matches in every segment, those of the last query from memory."""
         # Read and written whole, so that threads which meet here only do the work twice.
         last = self._last
@@ -212,7 +212,7 @@ class InvertedFile:
             last = self._last = query, [self._matching(segment, query) for segment in self.segments]
         return last[1]
 
-    def _matching(self, segment: Postings, query: ImageWords) -> _Found:
+    def _matching(self, segment: Postings, query: ImageWords) -> _Matches:
         """Return the postings of a segment whose signatures are near one of the query's in the same word."""
         asked = np.flatnonzero(self._is_used[query.words])
         parts = [_NOTHING]
@@ -224,8 +224,8 @@ class InvertedFile:
             owners = np.searchsorted(np.cumsum(lengths), near, side="right") + part.start
             # In a file whole lists are read sooner than the few postings that are near.
             rows = of_lists(segment.rows, postings, lengths)[near]
-            parts.append(_Found(asked[owners], postings[near], rows, distances[near]))
-        return _Found(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+            parts.append(_Matches(asked[owners], postings[near], rows, distances[near]))
+        return _Matches(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def _cosines(self, query: ImageWords, weighting: Weighting) -> list[Floats]:
         """Return the cosine of bags with every picture of every segment."""
@@ -291,23 +291,23 @@ class InvertedFile:
         list of LocalMatches
             One for each id, in their order; without pairs for pictures that do not count.
         """
-        found = self._near(query)
-        return [self._of_picture(query, image_id, found) for image_id in image_ids]
+        near = self._near(query)
+        return [self._of_picture(query, image_id, near) for image_id in image_ids]
 
-    def _of_picture(self, query: ImageWords, image_id: int, found: Sequence[_Found]) -> LocalMatches:
+    def _of_picture(self, query: ImageWords, image_id: int, of_segments: Sequence[_Matches]) -> LocalMatches:
         """Return the matches of one picture, from those of all segments."""
         number, row = self._place_of(image_id)
-        segment, near = self.segments[number], found[number]
-        own = np.flatnonzero(near.rows == row)
-        postings = near.postings[own]
+        segment, near = self.segments[number], of_segments[number]
+        of_picture = np.flatnonzero(near.rows == row)
+        postings = near.postings[of_picture]
         return LocalMatches(
             image_id=image_id,
-            query_features=query.features[near.asked[own]],
+            query_features=query.features[near.asked[of_picture]],
             features=postings,
             positions=plain_positions(segment.positions[postings]),
             scales=plain_scales(segment.scales[postings]),
             angles=plain_angles(segment.angles[postings]),
-            distances=near.distances[own],
+            distances=near.distances[of_picture],
             n_features=int(segment.feature_counts[row]) if row >= 0 else 0,
         )
 
@@ -361,11 +361,11 @@ def lists(offsets: Ints, words: NDArray[np.integer]) -> Iterator[tuple[slice, In
     for end in np.searchsorted(ends, np.arange(_BLOCK, n_postings + _BLOCK, _BLOCK)) + 1:
         part = slice(done, min(int(end), len(words)))
         if part.start < part.stop:
-            own = lengths[part]
-            first_of_list = np.cumsum(own) - own
-            postings = np.arange(int(own.sum()))
-            postings += np.repeat(starts[part] - first_of_list, own)
-            yield part, postings, own
+            lengths_here = lengths[part]
+            first_of_list = np.cumsum(lengths_here) - lengths_here
+            postings = np.arange(int(lengths_here.sum()))
+            postings += np.repeat(starts[part] - first_of_list, lengths_here)
+            yield part, postings, lengths_here
             done = part.stop
 
 

@@ -143,10 +143,10 @@ def kmeans_in_cells(
     members = np.split(np.argsort(cells.labels, kind="stable"), np.cumsum(sizes)[:-1])
     labels, results, n_done = np.empty(len(points), dtype=np.int64), [], 0
     for cell in np.flatnonzero(sizes):
-        own = run(points[members[cell]], int(shares[cell]))
-        labels[members[cell]] = own.labels + n_done
-        results.append(own)
-        n_done += len(own.centroids)
+        in_cell = run(points[members[cell]], int(shares[cell]))
+        labels[members[cell]] = in_cell.labels + n_done
+        results.append(in_cell)
+        n_done += len(in_cell.centroids)
         on_iteration(cells.n_iterations + len(results), sum(result.inertia for result in results))
     return KMeansResult(
         np.concatenate([result.centroids for result in results]),

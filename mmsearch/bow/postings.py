@@ -191,14 +191,14 @@ def _merged_part(
     owners, rows = [], []
     columns: dict[str, list[NDArray[Any]]] = {name: [] for name in _COLUMNS}
     for segment, is_alive, new in zip(segments, alive, new_rows, strict=True):
-        own = slice(int(segment.offsets[first]), int(segment.offsets[last]))
-        old = segment.rows[own]
+        span = slice(int(segment.offsets[first]), int(segment.offsets[last]))
+        old = segment.rows[span]
         keep = is_alive[old]
         lengths = np.diff(segment.offsets[first : last + 1])
         owners.append(np.repeat(np.arange(last - first, dtype=np.int32), lengths)[keep])
         rows.append(new[old[keep]].astype(np.int32))
         for name, parts in columns.items():
-            parts.append(getattr(segment, name)[own][keep])
+            parts.append(getattr(segment, name)[span][keep])
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
     return _sorted(np.concatenate(owners), np.concatenate(rows), last - first, joined, image_ids)
 

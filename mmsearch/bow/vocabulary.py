@@ -156,7 +156,7 @@ class Vocabulary:
             raise VocabularyError(f"descriptors have {dim} dimensions, signatures of {N_BITS} bits need {N_BITS}")
         n_words = n_words or suggested_n_words(len(descriptors))
         run = kmeans_in_cells if n_words > MAX_EXACT else partial(kmeans, seeding="sampled")
-        found = run(
+        fitted = run(
             descriptors,
             n_words,
             seed=seed,
@@ -164,9 +164,9 @@ class Vocabulary:
             tolerance=1e-3,
             on_iteration=on_iteration,
         )
-        _, rows, numbers = np.unique(found.centroids, axis=0, return_index=True, return_inverse=True)
+        _, rows, numbers = np.unique(fitted.centroids, axis=0, return_index=True, return_inverse=True)
         kept = np.sort(rows)
-        centroids, words = found.centroids[kept], np.searchsorted(kept, rows[numbers.reshape(-1)])[found.labels]
+        centroids, words = fitted.centroids[kept], np.searchsorted(kept, rows[numbers.reshape(-1)])[fitted.labels]
         gaussian = np.random.default_rng(seed).standard_normal((dim, dim))
         projection = np.linalg.qr(gaussian)[0][:N_BITS].astype(np.float32)
         medians = _medians(words, descriptors @ projection.T, centroids @ projection.T)

@@ -100,12 +100,12 @@ def retrieval(
 
     def measure(encoders: list[SetEncoder]) -> MeasuredReport:
         if runs is not None:
-            runs.check([one.encoder.name for one in encoders], (TEXT_TO_IMAGE, IMAGE_TO_TEXT))
+            runs.check([encoder.encoder.name for encoder in encoders], (TEXT_TO_IMAGE, IMAGE_TO_TEXT))
         return run_retrieval(known, encoders, seed=seed, on_ranking=runs or _unwritten)
 
-    found = _with_encoders(models, is_resuming, measure)
-    show_measured(found, report, chosen(output), "direction")
-    _exit_if_bad(found)
+    measured = _with_encoders(models, is_resuming, measure)
+    show_measured(measured, report, chosen(output), "direction")
+    _exit_if_bad(measured)
 
 
 @bench.command()
@@ -162,9 +162,9 @@ def instance(
             on_ranking=runs or _unwritten,
         )
 
-    found = _with_encoders(models, is_resuming, measure)
-    show_measured(found, report, chosen(output), "task")
-    _exit_if_bad(found)
+    measured = _with_encoders(models, is_resuming, measure)
+    show_measured(measured, report, chosen(output), "task")
+    _exit_if_bad(measured)
 
 
 @bench.command()
@@ -209,11 +209,11 @@ def classify(
     if own_templates:
         ensembles["own"] = tuple(own_templates)
     known = open_classes(benchmark, SetOptions(cache_folder(), None, split, (image_column, label_column)))
-    found = _with_encoders(
+    measured = _with_encoders(
         models, is_resuming, lambda encoders: run_classification(known, encoders, ensembles, seed=seed)
     )
-    show_measured(found, report, chosen(output), "templates")
-    _exit_if_bad(found)
+    show_measured(measured, report, chosen(output), "templates")
+    _exit_if_bad(measured)
 
 
 @bench.command()
@@ -234,7 +234,7 @@ def ann(
     seed: SeedOption = 0,
     output: FormatOption = None,
 ) -> None:
-    """Measure the library's own index: ANN recall@10, latency and rate over the beam, against the exact scan.
+    """Measure the library's own index: ANN recall@10, latency and rate over its efforts, against the exact scan.
 
     Texts and pictures are measured apart. With --tune 0.98 the library's search is first set to that recall.
     """
@@ -249,10 +249,10 @@ def ann(
             vectors = opened.text_probes()
         else:
             vectors = opened.encoder().encode_texts(read_lines(texts, "--texts"))
-        found = run_ann(
+        measured = run_ann(
             opened.folder, opened.graph_settings(), vectors, n_queries=n_queries, seed=seed, on_progress=progress
         )
-    show_ann(found, report, chosen(output))
+    show_ann(measured, report, chosen(output))
 
 
 @bench.command()
@@ -284,9 +284,9 @@ def _report(out: Path | None, *, is_forced: bool) -> Report | None:
     return report
 
 
-def _exit_if_bad(found: MeasuredReport) -> None:
+def _exit_if_bad(measured: MeasuredReport) -> None:
     """Let the exit code say that pictures of the set could not be used."""
-    if found["set"]["bad"]:
+    if measured["set"]["bad"]:
         raise typer.Exit(EXIT_SOME_BAD)
 
 

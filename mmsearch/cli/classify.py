@@ -45,23 +45,23 @@ def classify(
 
         wanted_labels = Classifier.load(classifier)
     with open_library(library) as opened:
-        found = opened.classify(images, wanted_labels, templates=templates or DEFAULT_TEMPLATES, k=k)
+        results = opened.classify(images, wanted_labels, templates=templates or DEFAULT_TEMPLATES, k=k)
     wanted = chosen(output)
     if wanted is Format.table:
         rows = [
             [prediction.label, f"{100 * prediction.probability:.1f} %", result.path if rank == 0 else ""]
-            for result in found
+            for result in results
             for rank, prediction in enumerate(result.predictions)
         ]
         print_table(None, [("label", False), ("probability", True), ("picture", False)], rows)
     elif wanted is Format.tsv:
         flat = [
-            {"path": result.path, **asdict(prediction)} for result in found for prediction in result.predictions
+            {"path": result.path, **asdict(prediction)} for result in results for prediction in result.predictions
         ]
         write_rows(flat, ("path", "label", "probability", "score"), wanted)
     else:
-        write_rows([asdict(result) for result in found], (), wanted)
-    bad = [result for result in found if result.error]
+        write_rows([asdict(result) for result in results], (), wanted)
+    bad = [result for result in results if result.error]
     for result in bad:
         say(f"error: {result.error}")
     if bad:

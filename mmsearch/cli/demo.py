@@ -44,8 +44,10 @@ def demo(library: LibraryOption = None) -> None:
         )
         say("")
         say(f'4. mmsearch classify {example.name} --labels "{",".join(_LABELS)}"')
-        found = opened.classify([example], _LABELS, k=3)[0]
-        rows = [[one.label, f"{100 * one.probability:.1f} %"] for one in found.predictions]
+        classified = opened.classify([example], _LABELS, k=3)[0]
+        rows = [
+            [prediction.label, f"{100 * prediction.probability:.1f} %"] for prediction in classified.predictions
+        ]
         print_table(None, [("label", False), ("probability", True)], rows)
         say("")
         say(

@@ -56,10 +56,22 @@ RememberOption = Annotated[
         show_default=False,
     ),
 ]
+ReEmbedOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--re-embed/--no-re-embed",
+        help="Give the pictures of the library vectors of --model instead of those they have, or go on with that "
+        "where a run was ended; --no-re-embed gives up what that run made",
+        show_default=False,
+    ),
+]
 
 
 def index(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", readable=False, help="Folders and pictures.")],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATH...", readable=False, help="Folders and pictures.", show_default=False),
+    ] = None,
     library: LibraryOption = None,
     model: ModelOption = None,
     is_dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
@@ -76,9 +88,13 @@ def index(
         typer.Option(metavar="FILE", help="Visual words to use instead of learning them.", show_default=False),
     ] = None,
     remember: RememberOption = None,
+    re_embed: ReEmbedOption = None,
     output: FormatOption = None,
 ) -> None:
     """Find pictures below PATH, embed what is new or changed, and forget what is gone.
+
+    With --re-embed the pictures of the library get vectors of another model, and no PATH need be given: searches
+    answer from the old vectors until all new ones are there.
 
     Exit code 3 says that all is done but some pictures could not be used; each is named.
     """
@@ -86,7 +102,7 @@ def index(
 
     with open_library(library) as opened, run_progress() as progress:
         report = opened.index(
-            paths,
+            paths or [],
             model=model,
             is_dry_run=is_dry_run,
             follow_links=follow_links,
@@ -96,6 +112,7 @@ def index(
             local=local,
             vocabulary=vocabulary,
             remember=remember,
+            re_embed=re_embed,
             on_progress=progress,
             notify=say,
         )
@@ -146,5 +163,7 @@ def _summary(report: IngestReport) -> str:
         counts = {name: n for name, n in (counts | {"known to be bad": report.known_bad}).items() if n}
         said = ", ".join(f"{n} {name}" for name, n in counts.items())
         return f"{said or 'no pictures'}; nothing was written"
+    if report.re_embedded:
+        counts["embedded anew"] = report.re_embedded
     known_bad = f" (and {report.known_bad} known to be bad)" if report.known_bad else ""
     return f"{', '.join(f'{n} {name}' for name, n in counts.items())}{known_bad} in {report.seconds:.1f} s"

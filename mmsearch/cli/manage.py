@@ -18,80 +18,86 @@ if TYPE_CHECKING:
 def status(library: LibraryOption = None, output: FormatOption = None) -> None:
     """Say what is in the library, and how well and by which route it is searched."""
     with open_library(library) as opened:
-        found = opened.status()
+        report = opened.status()
     wanted = chosen(output)
     if wanted is not Format.table:
-        rows = [asdict(bad) for bad in found.bad] if wanted in (Format.paths, Format.paths0) else [asdict(found)]
+        rows = [asdict(bad) for bad in report.bad] if wanted in (Format.paths, Format.paths0) else [asdict(report)]
         write_rows(rows, ("folder", "model", "dim", "n_images", "n_vectors", "n_in_graph", "size_bytes"), wanted)
         return
     rows_for_people = [
-        ["library", found.folder],
-        *_encoder_rows(found),
-        ["bad pictures", str(len(found.bad))],
-        ["on disk", size_text(found.size_bytes)],
-        *_search_rows(found),
-        *_local_rows(found),
-        _query_row(found),
-        *_progress_rows(found),
+        ["library", report.folder],
+        *_encoder_rows(report),
+        ["bad pictures", str(len(report.bad))],
+        ["on disk", size_text(report.size_bytes)],
+        *_search_rows(report),
+        *_local_rows(report),
+        _query_row(report),
+        *_progress_rows(report),
     ]
     print_table(None, [("", False), ("", False)], rows_for_people)
-    for problem in found.problems:
+    for problem in report.problems:
         say(f"problem: {problem}")
-    if found.n_read_before:
+    if report.next_model:
+        from mmsearch.store.adopt import pending_text
+
+        say(pending_text(report.next_model))
+    if report.n_read_before:
         from mmsearch.store.changes import read_before_text
 
-        say(read_before_text(found.n_read_before, "FOLDER"))
-    for bad in found.bad:
+        say(read_before_text(report.n_read_before, "FOLDER"))
+    for bad in report.bad:
         say(f"  {bad.code}: {quoted(bad.path)}: {bad.message}")
 
 
-def _encoder_rows(found: LibraryStatus) -> list[list[str]]:
-    if not found.dim:
-        return [["encoder", "none, local features only"], ["pictures", str(found.n_images)]]
+def _encoder_rows(report: LibraryStatus) -> list[list[str]]:
+    if not report.dim:
+        return [["encoder", "none, local features only"], ["pictures", str(report.n_images)]]
     return [
-        ["encoder", f"{found.model}, {found.dim} dimensions, fingerprint {found.fingerprint[:12]}"],
-        ["pictures", f"{found.n_images} ({found.n_vectors} distinct vectors, {found.n_dead} no longer used)"],
+        ["encoder", f"{report.model}, {report.dim} dimensions, fingerprint {report.fingerprint[:12]}"],
+        ["pictures", f"{report.n_images} ({report.n_vectors} distinct vectors, {report.n_dead} no longer used)"],
     ]
 
 
-def _search_rows(found: LibraryStatus) -> list[list[str]]:
-    if not found.dim:
-        has_words = found.local is not None
+def _search_rows(report: LibraryStatus) -> list[list[str]]:
+    if not report.dim:
+        has_words = report.local is not None
         route = "by visual words, with one example picture" if has_words else "not yet: too few pictures for words"
         return [["search", route]]
-    if not found.n_in_graph:
-        return [["search", f"exact, recall 1 (a graph is built from {found.graph_from} vectors on)"]]
+    if not report.n_in_graph:
+        return [["search", f"exact, recall 1 (a graph is built from {report.graph_from} vectors on)"]]
     from mmsearch.store.graph import plans_of_json
 
-    rows = [["graph", f"{found.n_in_graph} vectors, target recall@10 {found.recall_target} (a shell search scans)"]]
-    for modality, plan in plans_of_json(found.search).items():
+    rows = [
+        ["graph", f"{report.n_in_graph} vectors, target recall@10 {report.recall_target} (a shell search scans)"]
+    ]
+    for modality, plan in plans_of_json(report.search).items():
         measured = plan.measured
         figures = (
-            f"graph: recall@10 {measured.recall:.3f} at ef {measured.effort}, {measured.index_ms:.2f} ms; "
+            f"graph: recall@10 {measured.recall:.3f} at effort {measured.effort}, {measured.index_ms:.2f} ms; "
             f"exact: {measured.exact_ms:.2f} ms"
         )
         rows.append([f"{modality} queries", f"{plan.index} ({figures})"])
     return rows
 
 
-def _query_row(found: LibraryStatus) -> list[str]:
-    n = found.n_remembered
+def _query_row(report: LibraryStatus) -> list[str]:
+    n = report.n_remembered
     return ["queries", "not remembered" if n is None else f"{n} remembered; `mmsearch rm --queries` forgets them"]
 
 
-def _local_rows(found: LibraryStatus) -> list[list[str]]:
-    local = found.local
+def _local_rows(report: LibraryStatus) -> list[list[str]]:
+    local = report.local
     if local is None:
         return []
     counts = f"{local['n_images']} pictures, {local['n_words']} words, {local['n_features']} features"
     return [["local features", f"{counts}, {size_text(local['size_bytes'])}"]]
 
 
-def _progress_rows(found: LibraryStatus) -> list[list[str]]:
-    if found.progress is None:
+def _progress_rows(report: LibraryStatus) -> list[list[str]]:
+    if report.progress is None:
         return []
-    of = f" of {found.progress.total}" if found.progress.total else ""
-    return [["being indexed", f"{found.progress.stage}, {found.progress.done}{of}"]]
+    of = f" of {report.progress.total}" if report.progress.total else ""
+    return [["being indexed", f"{report.progress.stage}, {report.progress.done}{of}"]]
 
 
 def verify(

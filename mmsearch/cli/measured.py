@@ -20,33 +20,36 @@ if TYPE_CHECKING:
 SIGNIFICANT = 0.05
 
 
-def show_ann(found: AnnReport, report: Report | None, wanted: Format) -> None:
-    """Write what was measured of an index: the scan and a line for each beam; then the report, if it is wanted."""
+def show_ann(measured: AnnReport, report: Report | None, wanted: Format) -> None:
+    """Write what was measured of an index: the scan and a line for each effort; the report, if it is wanted."""
     if wanted in (Format.paths, Format.paths0):
         raise typer.BadParameter("an index has no paths; choose table, json, jsonl or tsv", param_hint="--format")
     if wanted is Format.json:
-        write_rows([found], (), wanted)
+        write_rows([measured], (), wanted)
     elif wanted is not Format.table:
-        columns = ("queries", "route", "ef", "recall", "low", "high", "p50_ms", "p95_ms", "p99_ms", "queries_per_s")
-        write_rows(list(_ann_rows(found)), columns, wanted)
+        speed = ("p50_ms", "p95_ms", "p99_ms", "queries_per_s")
+        columns = ("queries", "route", "effort", "recall", "low", "high", *speed)
+        write_rows(list(_ann_rows(measured)), columns, wanted)
     else:
-        _print_ann(found)
-    _write_if_wanted(found, report)
+        _print_ann(measured)
+    _write_if_wanted(measured, report)
 
 
-def _ann_rows(found: AnnReport) -> Iterator[Row]:
+def _ann_rows(measured: AnnReport) -> Iterator[Row]:
     """Yield a record for the scan and for each effort of the index, of every modality."""
-    for modality, result in found["results"].items():
-        yield {"queries": modality, "route": "exact", "ef": None, "recall": 1.0, **result["exact"]}
-        yield from ({"queries": modality, "route": "graph", **beam} for beam in result["beams"])
+    kind = measured["index"]["kind"]
+    for modality, result in measured["results"].items():
+        yield {"queries": modality, "route": "exact", "effort": None, "recall": 1.0, **result["exact"]}
+        yield from ({"queries": modality, "route": kind, **at_effort} for at_effort in result["efforts"])
 
 
-def _ann_cells(found: AnnReport) -> Iterator[list[str]]:
-    for modality, result in found["results"].items():
+def _ann_cells(measured: AnnReport) -> Iterator[list[str]]:
+    for modality, result in measured["results"].items():
         yield [modality, "exact", "1.000", "", *_speed_cells(result["exact"])]
-        for beam in result["beams"]:
-            interval = f"{beam['low']:.3f}-{beam['high']:.3f}"
-            yield [modality, f"ef {beam['ef']}", f"{beam['recall']:.3f}", interval, *_speed_cells(beam)]
+        for at_effort in result["efforts"]:
+            interval = f"{at_effort['low']:.3f}-{at_effort['high']:.3f}"
+            effort, recall = f"effort {at_effort['effort']}", f"{at_effort['recall']:.3f}"
+            yield [modality, effort, recall, interval, *_speed_cells(at_effort)]
 
 
 def _speed_cells(speed: Speed) -> list[str]:
@@ -54,31 +57,31 @@ def _speed_cells(speed: Speed) -> list[str]:
     return [*("" if ms is None else f"{ms:.3f}" for ms in times), f"{speed['queries_per_s']:.0f}"]
 
 
-def _print_ann(found: AnnReport) -> None:
+def _print_ann(measured: AnnReport) -> None:
     from mmsearch.evaluation.records import chosen_effort
 
-    index = found["index"]
+    index = measured["index"]
     built = index["build_seconds"]
     say(
-        f"{index['n_in_graph']} vectors of {index['dim']} dimensions in the graph, {index['vector_bytes']} bytes a "
-        f"vector and {index['graph_bytes_per_vector']:.0f} in the graph"
+        f"{index['n_in_index']} vectors of {index['dim']} dimensions in the {index['kind']}, "
+        f"{index['vector_bytes']} bytes a vector and {index['index_bytes_per_vector']:.0f} in the {index['kind']}"
         + (f", built in {built:.1f} s" if built is not None else "")
         + (" for this measurement; searches are exact" if index["is_built_for_this_measurement"] else "")
     )
     columns = [("queries", False), ("route", False), ("recall@10", True), ("95 %", False)]
     columns += [(name, True) for name in ("p50 ms", "p95 ms", "p99 ms", "queries/s")]
-    print_table(None, columns, list(_ann_cells(found)))
-    for modality, result in found["results"].items():
+    print_table(None, columns, list(_ann_cells(measured)))
+    for modality, result in measured["results"].items():
         effort = chosen_effort(result)
-        beam = "" if effort is None else f" at ef {effort}"
+        at_effort = "" if effort is None else f" at effort {effort}"
         route = result["chosen"]["route"]
-        say(f"{modality} queries of the library: {route}{beam} (target {index['recall_target']:g})")
+        say(f"{modality} queries of the library: {route}{at_effort} (target {index['recall_target']:g})")
 
 
-def _write_if_wanted(found: BenchmarkReport, report: Report | None) -> None:
+def _write_if_wanted(measured: BenchmarkReport, report: Report | None) -> None:
     """Write the report, if one is wanted, with the command that it was made by."""
     if report is not None:
-        say_written(report.write(found, command=command_line()))
+        say_written(report.write(measured, command=command_line()))
 
 
 def command_line() -> str:
@@ -92,43 +95,46 @@ def say_written(paths: Iterable[Path]) -> None:
         say(f"report: {path}")
 
 
-def show_measured(found: MeasuredReport, report: Report | None, wanted: Format, part: str) -> None:
+def show_measured(measured: MeasuredReport, report: Report | None, wanted: Format, part: str) -> None:
     """Write results in the format wanted, then the report if it is; `part` is what results have."""
     from mmsearch.evaluation.page import ties_texts
 
     if wanted in (Format.paths, Format.paths0):
-        write_rows(found["set"]["bad"], ("path",), wanted)
+        write_rows(measured["set"]["bad"], ("path",), wanted)
     elif wanted is Format.table:
-        _print(found)
+        _print(measured)
     else:
         from mmsearch.evaluation.report import finite
 
-        rows = [found] if wanted is Format.json else _rows(found, part, with_comparisons=wanted is Format.jsonl)
+        rows = (
+            [measured] if wanted is Format.json else _rows(measured, part, with_comparisons=wanted is Format.jsonl)
+        )
         columns = ("model", part, "n", "measure", "value", "low", "high")
         write_rows([finite(row) for row in rows], columns, wanted)
-    for bad in found["set"]["bad"]:
+    for bad in measured["set"]["bad"]:
         say(f"  {bad['message']}")
-    if texts := ties_texts(found):
-        say(f"  {found['ties']}")
+    if texts := ties_texts(measured):
+        say(f"  {measured['ties']}")
     for sentence in texts:
         say(f"  {sentence}")
-    for sentence in found["set"].get("left_out", ()):
+    for sentence in measured["set"].get("left_out", ()):
         say(f"  not measured: {sentence}")
-    for part in found["set"].get("without_queries", ()):
+    for part in measured["set"].get("without_queries", ()):
         say(f"  {part}: left out, as none of its queries has a relevant picture")
-    _write_if_wanted(found, report)
+    _write_if_wanted(measured, report)
 
 
-def _rows(found: MeasuredReport, part: str, *, with_comparisons: bool) -> list[Row]:
+def _rows(measured: MeasuredReport, part: str, *, with_comparisons: bool) -> list[Row]:
     """Return a record for every measure of every part and model, and one for every comparison."""
     rows: list[Row] = [
         {"model": model, part: name, "n": _n_asked(result), "measure": measure, **values}
-        for model, results in found["results"].items()
+        for model, results in measured["results"].items()
         for name, result in results.items()
         for measure, values in result["measures"].items()
     ]
     if with_comparisons:
-        rows += [{part: name, **one} for name, of_part in found["comparisons"].items() for one in of_part]
+        compared = measured["comparisons"].items()
+        rows += [{part: name, **comparison} for name, of_part in compared for comparison in of_part]
     return rows
 
 
@@ -136,28 +142,32 @@ def _n_asked(result: Result) -> int:
     return result["n_pictures"] if "n_pictures" in result else result["n_queries"]
 
 
-def _print(found: MeasuredReport) -> None:
+def _print(measured: MeasuredReport) -> None:
     """Print a table for each direction or ensemble: a line a measure, a column a model with its interval."""
     from mmsearch.evaluation.page import counts_text, interval_text
 
-    results, scales = found["results"], found["scales"]
+    results, scales = measured["results"], measured["scales"]
     for part in next(iter(results.values())):
-        own = [result[part] for result in results.values()]
+        of_systems = [of_parts[part] for of_parts in results.values()]
         rows = [
-            [measure, *(" ".join(interval_text(one["measures"][measure], scales[measure])) for one in own)]
-            for measure in own[0]["measures"]
+            [
+                measure,
+                *(" ".join(interval_text(result["measures"][measure], scales[measure])) for result in of_systems),
+            ]
+            for measure in of_systems[0]["measures"]
         ]
-        name = found["set"]["name"] if part == found["set"]["name"] else f"{found['set']['name']}, {part}"
+        name = measured["set"]["name"] if part == measured["set"]["name"] else f"{measured['set']['name']}, {part}"
         columns = [("measure", False), *((model, True) for model in results)]
-        print_table(f"{name}: {counts_text(own[0])}", columns, rows)
-        _print_comparisons(found["comparisons"].get(part, []))
+        print_table(f"{name}: {counts_text(of_systems[0])}", columns, rows)
+        _print_comparisons(measured["comparisons"].get(part, []))
 
 
 def _print_comparisons(comparisons: list[Comparison]) -> None:
     """Say which differences are significant, and that the others are not."""
-    certain = [one for one in comparisons if one["p"] < SIGNIFICANT]
-    for one in certain:
-        better, worse = (one["first"], one["second"])[:: 1 if one["difference"] > 0 else -1]
-        say(f"{one['measure']}: {better} is better than {worse} (p = {one['p']:.2g})")
+    certain = [comparison for comparison in comparisons if comparison["p"] < SIGNIFICANT]
+    for comparison in certain:
+        systems = comparison["first"], comparison["second"]
+        better, worse = systems if comparison["difference"] > 0 else reversed(systems)
+        say(f"{comparison['measure']}: {better} is better than {worse} (p = {comparison['p']:.2g})")
     if len(certain) < len(comparisons):
         say(f"no other of {len(comparisons)} differences is significant (p >= {SIGNIFICANT:g})")

@@ -34,11 +34,11 @@ def train(
     file = OutputFile(out, VOCABULARY, is_forced=is_forced)
     file.check()
     with run_progress() as progress:
-        found, bad = train_vocabulary(paths, n_words=n_words, on_progress=progress)
-    file.write(found.save)
+        learned, bad = train_vocabulary(paths, n_words=n_words, on_progress=progress)
+    file.write(learned.save)
     for picture in bad:
         say(f"  {picture.code}: {quoted(picture.path)}: {picture.message}")
-    say(f"{found.n_words} words: {out}")
+    say(f"{learned.n_words} words: {out}")
 
 
 @vocabulary.command()
@@ -53,9 +53,9 @@ def export(
     file = OutputFile(out, VOCABULARY, is_forced=is_forced)
     file.check()
     with open_library(library) as opened:
-        found = opened.words().vocabulary
-    file.write(found.save)
-    say(f"{found.n_words} words: {out}")
+        words = opened.words().vocabulary
+    file.write(words.save)
+    say(f"{words.n_words} words: {out}")
 
 
 @vocabulary.command()
@@ -70,12 +70,12 @@ def info(
     from mmsearch.ingest.words import given_vocabulary
 
     facts: dict[str, Any] = {}
-    found = given_vocabulary(file, None)
-    if found is None:
+    learned = given_vocabulary(file, None)
+    if learned is None:
         with open_library(library) as opened:
             words = opened.words()
-            found, facts = words.vocabulary, asdict(words.inverted.statistics())
-    facts = {"extractor": found.extractor, "n_words": found.n_words, "dim": found.dim, **facts}
+            learned, facts = words.vocabulary, asdict(words.inverted.statistics())
+    facts = {"extractor": learned.extractor, "n_words": learned.n_words, "dim": learned.dim, **facts}
     wanted = chosen(output)
     if wanted is Format.table:
         print_table(None, [("", False), ("", False)], [[name, f"{value}"] for name, value in facts.items()])

@@ -77,10 +77,10 @@ def _built(model: str, source: ModelSource, notify: Callable[[str], None]) -> Ea
         logit_scale=float(clip.logit_scale.detach().exp()),
         identity={
             "weights": file_facts(source.weights)["sha256"],
-            "model": config_digest(source.found),
+            "model": config_digest(source.given),
             "mean": list(source.preprocessing["mean"]),
             "std": list(source.preprocessing["std"]),
-            "activation": activation_of(source.found),
+            "activation": activation_of(source.given),
         },
     )
 

@@ -32,13 +32,13 @@ _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model comes from: its configuration, as allowed and as found, its weights and its tokenizer.
+    """Where a model comes from: its configuration, as allowed and as given, its weights and its tokenizer.
 
     `tokenizer` is a folder, a hub repository, or None for the byte-pair encoding that open_clip brings.
     """
 
     model: dict[str, Any]
-    found: dict[str, Any]
+    given: dict[str, Any]
     preprocessing: dict[str, Any]
     weights: Path
     tokenizer: Path | str | None

@@ -45,7 +45,7 @@ def fingerprint_of(eager: EagerEncoder) -> str:
     """Return the hex sha256 over all that decides an encoder's vectors."""
     return fingerprint_over(
         identity=eager.identity,
-        preprocessing=asdict(eager.preprocessing),
+        preprocessing=eager.preprocessing.to_json(),
         tokenizer=_tokenizer_facts(eager.tokenizer),
         dim=eager.dim,
     )
@@ -103,7 +103,7 @@ def _write(eager: EagerEncoder, folder: Path) -> None:
         "fingerprint": fingerprint_of(eager),
         "dim": eager.dim,
         "logit_scale": eager.logit_scale,
-        "preprocessing": asdict(eager.preprocessing),
+        "preprocessing": eager.preprocessing.to_json(),
         "identity": eager.identity,
     }
     if eager.tokenizer is not None:

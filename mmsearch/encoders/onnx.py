@@ -48,8 +48,7 @@ class OnnxEncoder:
         self.fingerprint = str(spec["fingerprint"])
         self.dim = int(spec["dim"])
         self.logit_scale = float(spec["logit_scale"])
-        fields = spec["preprocessing"]
-        self.preprocessing = Preprocessing(**{**fields, "size": tuple(fields["size"])})
+        self.preprocessing = Preprocessing.of_json(spec["preprocessing"])
         self._tokenizer = Tokenizer(json="", **spec["text"]) if "text" in spec else None
         self._threads = threads
         self._is_in_memory = False

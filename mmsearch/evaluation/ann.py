@@ -1,6 +1,6 @@
-"""How well the library's own index finds the exact neighbours, and how fast: the graph over its efforts.
+"""How well the library's own index finds the exact neighbours, and how fast, over its efforts.
 
-ANN recall@10 is the share of the exact ten neighbours that the graph finds: the quality of the index, not of the
+ANN recall@10 is the share of the exact ten neighbours that the index finds: the quality of the index, not of the
 retrieval. Texts and pictures are measured apart, as they lie differently among the vectors.
 """
 
@@ -15,16 +15,16 @@ import numpy as np
 
 from mmsearch.errors import QueryError
 from mmsearch.evaluation.metrics.uncertainty import mean_interval
-from mmsearch.evaluation.records import AnnIndex, AnnReport, EffortResult, ModalityResult, Speed
+from mmsearch.evaluation.records import AnnIndex, AnnReport, ChosenPlan, EffortResult, ModalityResult, Speed
 from mmsearch.indexes.base import VectorIndex
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.plans import EXACT, K, Plan, ann_recall_at_k, picture_queries, single_query_ms
 from mmsearch.records import Matrix, Unusable
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, PublishedGraph, followed, plan_json
+from mmsearch.store.graph import GraphSettings, PublishedGraph, followed
 
 DEFINITIONS = {
-    "recall@10": "share of the exact ten nearest neighbours that the graph finds, mean over queries",
+    "recall@10": "share of the exact ten nearest neighbours that the index finds, mean over queries",
     "p50, p95, p99": "milliseconds of single queries, one at a time; none where too few were asked for it",
     "queries/s": "queries a second in one batch, median of repeats, with all threads for 8 queries and more",
     "exact": "the scan of all vectors, in the same process",
@@ -46,14 +46,14 @@ def run_ann(
     seed: int = 0,
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> AnnReport:
-    """Measure the graph of a library against the exact scan.
+    """Measure the index of a library against the exact scan.
 
     Parameters
     ----------
     folder : Path
         The library; it is only read.
     settings : GraphSettings
-        Those of the library. Below its `graph_from` a graph is built in memory, to show what it would do.
+        Those of the library. Below its `graph_from` an index is built in memory, to show what it would do.
     texts : float32 array, shape (n_texts, dim)
         Unit embeddings of text queries; none if the library knows no words.
     n_queries : int > 0
@@ -98,13 +98,13 @@ def _measured(
             raise QueryError(
                 f"{store.folder} holds {store.n_rows - len(dead)} vectors; to measure its index takes more than {K}"
             )
-        graph, is_in_memory = store.graph.load(), False
-        if isinstance(graph, Unusable):
-            graph, is_in_memory = store.graph.in_memory(settings, on_progress=on_progress), True
-        plans = followed(graph.plans, store.n_rows - len(dead))
-        matrix = store.first_rows(graph.index.n_rows)
+        published, is_in_memory = store.graph.load(), False
+        if isinstance(published, Unusable):
+            published, is_in_memory = store.graph.in_memory(settings, on_progress=on_progress), True
+        plans = followed(published.plans, store.n_rows - len(dead))
+        matrix = store.first_rows(published.index.n_rows)
     exact = ExactIndex(matrix, dead)
-    efforts = graph.index.efforts if efforts is None else efforts
+    efforts = published.index.efforts if efforts is None else efforts
     queries = {"text": texts[:n_queries], "image": picture_queries(matrix, n_queries, seed=seed)}
     queries = {modality: vectors for modality, vectors in queries.items() if len(vectors)}
     n_steps, n_done = len(queries) * (len(efforts) + 1), 0
@@ -115,7 +115,7 @@ def _measured(
         on_progress("measure", n_done, n_steps)
 
     results = {
-        modality: _modality(graph.index, plans.get(modality), exact, vectors, efforts, seed, step)
+        modality: _modality(published.index, plans.get(modality), exact, vectors, efforts, seed, step)
         for modality, vectors in queries.items()
     }
     return {
@@ -123,24 +123,27 @@ def _measured(
         "set": {"name": str(store.folder), "bad": []},
         "seed": seed,
         "definitions": DEFINITIONS,
-        "index": _index_facts(store, graph, settings, is_in_memory=is_in_memory),
+        "index": _index_facts(store, published, settings, is_in_memory=is_in_memory),
         "results": results,
     }
 
 
-def _index_facts(store: Store, graph: PublishedGraph, settings: GraphSettings, *, is_in_memory: bool) -> AnnIndex:
-    facts = graph.index.facts
+def _index_facts(
+    store: Store, published: PublishedGraph, settings: GraphSettings, *, is_in_memory: bool
+) -> AnnIndex:
+    facts = published.index.facts
     method: Any = facts.settings  # under names that only its method knows
     return {
+        "kind": published.kind.name,
         "model": store.setting("model"),
         "n_vectors": store.n_rows - store.n_dead,
-        "n_in_graph": facts.n_held,
-        "n_dead_in_graph": len(graph.index.dead),
+        "n_in_index": facts.n_held,
+        "n_dead_in_index": len(published.index.dead),
         "dim": store.dim,
         **method,
         "vector_bytes": 2 * store.dim,
-        "graph_bytes_per_vector": round(facts.size_bytes / max(1, facts.n_held), 1),
-        "build_seconds": None if graph.build_seconds is None else round(graph.build_seconds, 4),
+        "index_bytes_per_vector": round(facts.size_bytes / max(1, facts.n_held), 1),
+        "build_seconds": None if published.build_seconds is None else round(published.build_seconds, 4),
         "is_built_for_this_measurement": is_in_memory,
         "recall_target": settings.recall_target,
         "graph_from": settings.graph_from,
@@ -165,7 +168,7 @@ def _modality(
         low, high = mean_interval(recall, seed=seed)
         speed = _speed(index, queries, queries, effort)
         measured.append({
-            "ef": effort,
+            "effort": effort,
             "recall": round(float(recall.mean()), 4),
             "low": round(low, 4),
             "high": round(high, 4),
@@ -177,9 +180,17 @@ def _modality(
     return {
         "n_queries": len(queries),
         "exact": scan,
-        "beams": measured,
-        "chosen": {"route": EXACT} if plan is None else plan_json(plan),
+        "efforts": measured,
+        "chosen": {"route": EXACT} if plan is None else _chosen(plan),
     }
+
+
+def _chosen(plan: Plan) -> ChosenPlan:
+    measured = plan.measured
+    return {
+        "route": plan.index, "effort": measured.effort, "recall": measured.recall, "target": measured.target,
+        "index_ms": measured.index_ms, "exact_ms": measured.exact_ms, "n_queries": measured.n_queries,
+    }  # fmt: skip
 
 
 def _ratio(first: float | None, second: float | None) -> float | None:

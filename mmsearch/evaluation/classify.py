@@ -139,8 +139,8 @@ def _measured(
     ranked = rank_relevant(scores, qrels)
     measures = _measures(truth, n_classes)
     values = per_query(ranked, measures)
-    accuracies = {name: own for name, own in values.items() if name != MEAN_RECALL}
-    intervals = {name: _mean(own, seed) for name, own in accuracies.items()}
+    accuracies = {name: by_picture for name, by_picture in values.items() if name != MEAN_RECALL}
+    intervals = {name: _mean(by_picture, seed) for name, by_picture in accuracies.items()}
     intervals[MEAN_RECALL] = _mean_recall(predicted, truth, n_classes)
     ranking = Ranking(
         [{"path": str(benchmark.pictures[position])} for position in readable],

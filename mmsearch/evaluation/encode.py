@@ -157,13 +157,14 @@ def refuse_repeated(encoders: Sequence[SetEncoder]) -> None:
 
 def require_words(encoders: Sequence[SetEncoder]) -> None:
     """Raise QueryError if an encoder knows no words, before anything is encoded for its benchmark."""
-    for one in encoders:
-        one.encoder.require_words()
+    for encoder in encoders:
+        encoder.encoder.require_words()
 
 
 def described_encoders(encoders: Sequence[SetEncoder]) -> dict[str, EncoderFacts]:
     """Return what a report says of its encoders, by name."""
-    return {one.encoder.name: {"fingerprint": one.encoder.fingerprint, "dim": one.encoder.dim} for one in encoders}
+    loaded = [encoder.encoder for encoder in encoders]
+    return {encoder.name: {"fingerprint": encoder.fingerprint, "dim": encoder.dim} for encoder in loaded}
 
 
 def bad_pictures(pictures: Sequence[Path], bad: Mapping[int, str]) -> list[Bad]:

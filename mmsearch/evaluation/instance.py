@@ -163,7 +163,7 @@ def _scored_parts(
 
 def system_names(encoders: Sequence[SetEncoder], *, is_local: bool) -> list[str]:
     """Return the names of the systems that `run_instance` measures."""
-    names = [one.encoder.name for one in encoders]
+    names = [encoder.encoder.name for encoder in encoders]
     return [*names, *map(RERANKED.format, names), WORDS_ALONE] if is_local else names
 
 
@@ -259,8 +259,8 @@ def _groups(shown: Sequence[Sequence[int]]) -> Ids:
             node = parent[node]
         return node
 
-    for query, own in enumerate(shown):
-        for picture in own:
+    for query, pictures in enumerate(shown):
+        for picture in pictures:
             parent[root(picture)] = root(-1 - query)  # queries are negative nodes
     return np.unique([root(-1 - query) for query in range(len(shown))], return_inverse=True)[1].astype(np.int64)
 
@@ -268,14 +268,14 @@ def _groups(shown: Sequence[Sequence[int]]) -> Ids:
 def _with_ns_score(scored: Scored, ranking: Ranking) -> Scored:
     """Return the measures with the N-S score, in whose ranking the query itself stands, and counts."""
     qrels = ranking.qrels
-    own = [
+    things = [
         [*qrels.ids[a:b], *qrels.junk_ids[c:d]]
         for a, b, c, d in zip(
             qrels.offsets, qrels.offsets[1:], qrels.junk_offsets, qrels.junk_offsets[1:], strict=False
         )
     ]
     rows = (row for _, scores in ranking.blocks() for row in scores)
-    ranked = rank_relevant_of_rows(rows, len(ranking.gallery), Qrels.from_lists(own))
+    ranked = rank_relevant_of_rows(rows, len(ranking.gallery), Qrels.from_lists(things))
     values = {**scored.values, NS_SCORE.name: NS_SCORE.of(ranked)}
     ties = scored.ties.joined(ties_of(ranked, (NS_SCORE,)))
     return replace(scored, values=values, ties=ties, measures=(*scored.measures, NS_SCORE))

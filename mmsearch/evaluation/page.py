@@ -65,21 +65,21 @@ _TESTED = (
 )
 
 
-def page_of(found: BenchmarkReport, origin: Origin | None = None) -> str:
+def page_of(report: BenchmarkReport, origin: Origin | None = None) -> str:
     """Return the page of a report and of how it came to be; thumbnails are made from the pictures' paths."""
-    kind = found["benchmark"]
-    parts = list(_ann_parts(found) if found["benchmark"] == "ann" else _measured_parts(found))
-    tested = _TESTED if found["benchmark"] != "ann" and found["comparisons"] else ""
+    kind = report["benchmark"]
+    parts = list(_ann_parts(report) if report["benchmark"] == "ann" else _measured_parts(report))
+    tested = _TESTED if report["benchmark"] != "ann" and report["comparisons"] else ""
     page = Page(
-        title=f"{_TITLES[kind]}: {found['set']['name']}",
-        lead=_lead(found),
+        title=f"{_TITLES[kind]}: {report['set']['name']}",
+        lead=_lead(report),
         parts=parts,
-        definitions=found["definitions"],
-        method=f"{_METHODS[kind]}{tested} {'' if found['benchmark'] == 'ann' else found['ties']}",
-        notes=[] if found["benchmark"] == "ann" else ties_texts(found),
-        bad=found["set"]["bad"],
-        left_out=found["set"].get("left_out", ()),
-        facts=_facts(found, origin or {}),
+        definitions=report["definitions"],
+        method=f"{_METHODS[kind]}{tested} {'' if report['benchmark'] == 'ann' else report['ties']}",
+        notes=[] if report["benchmark"] == "ann" else ties_texts(report),
+        bad=report["set"]["bad"],
+        left_out=report["set"].get("left_out", ()),
+        facts=_facts(report, origin or {}),
     )
     return page.render()
 
@@ -95,11 +95,11 @@ def interval_text(value: Interval, scale: str) -> tuple[str, str]:
     return f"{value['value']:.4g}", f"({value['low']:.4g} to {value['high']:.4g})"
 
 
-def ties_texts(found: MeasuredReport) -> list[str]:
+def ties_texts(report: MeasuredReport) -> list[str]:
     """Return a sentence for every result of a report in which the order of equal scores decides something."""
     return [
-        f"{model}, {part}: {_ties_text(result['ties'], found['scales'])}"
-        for model, results in found["results"].items()
+        f"{model}, {part}: {_ties_text(result['ties'], report['scales'])}"
+        for model, results in report["results"].items()
         for part, result in results.items()
         if "ties" in result
     ]
@@ -122,18 +122,18 @@ def counts_text(counts: Mapping[str, object]) -> str:
     )
 
 
-def _lead(found: BenchmarkReport) -> str:
-    if found["benchmark"] == "ann":
-        return f"{counts_text(found['index'])}; encoder: {found['index']['model']}"
-    known = found["set"]
+def _lead(report: BenchmarkReport) -> str:
+    if report["benchmark"] == "ann":
+        return f"{counts_text(report['index'])}; encoder: {report['index']['model']}"
+    known = report["set"]
     n_bad = f", {len(known['bad'])} could not be used" if known["bad"] else ""
     protocol = f"; protocol: {known['protocol']}" if "protocol" in known else ""
-    return f"{counts_text(known)}{n_bad}{protocol}. Compared: {', '.join(found['results'])}"
+    return f"{counts_text(known)}{n_bad}{protocol}. Compared: {', '.join(report['results'])}"
 
 
-def _facts(found: BenchmarkReport, origin: Origin) -> dict[str, object]:
-    encoders = {} if found["benchmark"] == "ann" else found.get("encoders", {})
-    facts: dict[str, object] = {"seed": found["seed"]}
+def _facts(report: BenchmarkReport, origin: Origin) -> dict[str, object]:
+    encoders = {} if report["benchmark"] == "ann" else report.get("encoders", {})
+    facts: dict[str, object] = {"seed": report["seed"]}
     for name, encoder in encoders.items():
         facts[f"encoder {name}"] = f"{encoder['dim']} dimensions, fingerprint {encoder['fingerprint']}"
     facts |= origin_facts(origin)
@@ -143,8 +143,8 @@ def _facts(found: BenchmarkReport, origin: Origin) -> dict[str, object]:
 # -- benchmarks of rankings and classes --------------------------------------------------------------
 
 
-def _measured_parts(found: MeasuredReport) -> Iterator[Part]:
-    systems, shown = found["results"], thumbnails()
+def _measured_parts(report: MeasuredReport) -> Iterator[Part]:
+    systems, shown = report["results"], thumbnails()
     for i, part in enumerate(next(iter(systems.values()))):
         results = {model: of_parts[part] for model, of_parts in systems.items()}
         first = next(iter(results.values()))
@@ -152,19 +152,19 @@ def _measured_parts(found: MeasuredReport) -> Iterator[Part]:
             part,
             counts_text(first),
             models=list(results),
-            rows=[_row(found, measure, results.values()) for measure in first["measures"]],
+            rows=[_row(report, measure, results.values()) for measure in first["measures"]],
             comparisons=[
-                _comparison(comparison, found["scales"]) for comparison in found["comparisons"].get(part, [])
+                _comparison(comparison, report["scales"]) for comparison in report["comparisons"].get(part, [])
             ],
-            plot=_plot(found, results),
-            tables=list(_confusion_tables(found, results)),
+            plot=_plot(report, results),
+            tables=list(_confusion_tables(report, results)),
             sheets=list(_sheets(results, shown, is_open=i == 0)),
         )
 
 
-def _row(found: MeasuredReport, measure: str, results: Iterable[Result]) -> Row:
-    cells = [interval_text(result["measures"][measure], found["scales"][measure]) for result in results]
-    return Row(measure, found["definitions"][measure], [Cell(*texts) for texts in cells])
+def _row(report: MeasuredReport, measure: str, results: Iterable[Result]) -> Row:
+    cells = [interval_text(result["measures"][measure], report["scales"][measure]) for result in results]
+    return Row(measure, report["definitions"][measure], [Cell(*texts) for texts in cells])
 
 
 def _comparison(comparison: Comparison, scales: Mapping[str, str]) -> ComparisonTexts:
@@ -179,16 +179,16 @@ def _comparison(comparison: Comparison, scales: Mapping[str, str]) -> Comparison
     }  # fmt: skip
 
 
-def _plot(found: MeasuredReport, results: Mapping[str, Result]) -> Plot | None:
+def _plot(report: MeasuredReport, results: Mapping[str, Result]) -> Plot | None:
     curves = {
         model: result["precision_at_recall"] for model, result in results.items() if "precision_at_recall" in result
     }
     curves = {model: precision for model, precision in curves.items() if precision}
     if any(max(precision) > min(precision) for precision in curves.values()):
         # With one relevant picture for every query the curve is flat, at the MRR.
-        drawn = precision_recall_plot(curves, found["recall_levels"])
+        drawn = precision_recall_plot(curves, report["recall_levels"])
         return Plot(inline(drawn), "Precision against recall: interpolated precision, mean over the queries")
-    names = found["set"].get("class_names", ())
+    names = report["set"].get("class_names", ())
     model, result = next(iter(results.items()))
     if "confusion" in result and len(names) <= _MOST_CLASSES:
         caption = f"Confusions of {model}: pictures of each true class by the class they were given"
@@ -196,8 +196,8 @@ def _plot(found: MeasuredReport, results: Mapping[str, Result]) -> Plot | None:
     return None
 
 
-def _confusion_tables(found: MeasuredReport, results: Mapping[str, Result]) -> Iterator[Table]:
-    names = found["set"].get("class_names", ())
+def _confusion_tables(report: MeasuredReport, results: Mapping[str, Result]) -> Iterator[Table]:
+    names = report["set"].get("class_names", ())
     for model, result in results.items():
         if "confusion" not in result:
             continue
@@ -235,22 +235,22 @@ def _sheets(results: Mapping[str, Result], shown: Callable[[Item], Shown], *, is
 # -- the benchmark of an index -----------------------------------------------------------------------
 
 
-def _ann_parts(found: AnnReport) -> Iterator[Part]:
-    index = found["index"]
+def _ann_parts(report: AnnReport) -> Iterator[Part]:
+    index = report["index"]
     built, settings = index["build_seconds"], method_settings(index)
     facts: list[tuple[str, str | float]] = [
         ("bytes a vector, in the matrix", index["vector_bytes"]),
-        ("bytes a vector, in the graph", index["graph_bytes_per_vector"]),
-        ("seconds to build the graph", "not written down" if built is None else built),
-        ("graph", "built for this measurement; searches are exact" if index["is_built_for_this_measurement"]
+        ("bytes a vector, in the index", index["index_bytes_per_vector"]),
+        ("seconds to build the index", "not written down" if built is None else built),
+        (index["kind"], "built for this measurement; searches are exact" if index["is_built_for_this_measurement"]
          else "the library's own"),
         (", ".join(settings), ", ".join(map(str, settings.values()))),
         ("target recall@10", index["recall_target"]),
     ]  # fmt: skip
     headings = {"route": False, "recall@10": True, "p50 ms": True, "p95 ms": True, "p99 ms": True,
                 "queries/s": True, "times exact, single": True, "times exact, batch": True}  # fmt: skip
-    timed = {name: result for name, result in found["results"].items() if result["exact"]["p50_ms"] is not None}
-    caption = "ANN recall@10 against the latency of single queries, over the beam ef"
+    timed = {name: result for name, result in report["results"].items() if result["exact"]["p50_ms"] is not None}
+    caption = "ANN recall@10 against the latency of single queries, over the efforts of the index"
     yield Part(
         "Index",
         "Crosses are the exact scan; filled marks and shaded rows are what the library uses.",
@@ -258,23 +258,27 @@ def _ann_parts(found: AnnReport) -> Iterator[Part]:
         tables=[
             table("The index", {"": False, "value": True}, [TableRow(list(fact)) for fact in facts]),
             *(
-                table(f"{modality} queries ({result['n_queries']})", headings, list(_ann_rows(result)))
-                for modality, result in found["results"].items()
+                table(
+                    f"{modality} queries ({result['n_queries']})", headings, list(_ann_rows(result, index["kind"]))
+                )
+                for modality, result in report["results"].items()
             ),
         ],
     )
 
 
-def _ann_rows(result: ModalityResult) -> Iterator[TableRow]:
-    effort = chosen_effort(result)
-    yield TableRow(["exact", "1.000", *_speeds(result["exact"]), "1", "1"], is_chosen=effort is None)
-    yield from (_effort_row(beam, is_chosen=beam["ef"] == effort) for beam in result["beams"])
+def _ann_rows(result: ModalityResult, kind: str) -> Iterator[TableRow]:
+    chosen = chosen_effort(result)
+    yield TableRow(["exact", "1.000", *_speeds(result["exact"]), "1", "1"], is_chosen=chosen is None)
+    yield from (
+        _effort_row(kind, measured, is_chosen=measured["effort"] == chosen) for measured in result["efforts"]
+    )
 
 
-def _effort_row(beam: EffortResult, *, is_chosen: bool) -> TableRow:
-    recall = f"{beam['recall']:.3f} ({beam['low']:.3f} to {beam['high']:.3f})"
-    times = [_number(beam["times_exact_single"], "g"), _number(beam["times_exact_batch"], "g")]
-    return TableRow([f"graph, ef {beam['ef']}", recall, *_speeds(beam), *times], is_chosen)
+def _effort_row(kind: str, measured: EffortResult, *, is_chosen: bool) -> TableRow:
+    recall = f"{measured['recall']:.3f} ({measured['low']:.3f} to {measured['high']:.3f})"
+    times = [_number(measured["times_exact_single"], "g"), _number(measured["times_exact_batch"], "g")]
+    return TableRow([f"{kind}, effort {measured['effort']}", recall, *_speeds(measured), *times], is_chosen)
 
 
 def _speeds(speed: Speed) -> list[str]:

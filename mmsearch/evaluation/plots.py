@@ -39,7 +39,7 @@ def precision_recall_plot(curves: Mapping[str, Sequence[float]], levels: Sequenc
 
 
 def ann_plot(results: Mapping[str, ModalityResult], target: float) -> bytes:
-    """Return a plot of ANN recall against the latency of single queries over the beam, a line for each modality.
+    """Return a plot of ANN recall against the latency of single queries over the efforts, a line for each modality.
 
     The crosses are the exact scan, the filled marks what the library uses.
     """
@@ -63,22 +63,26 @@ def ann_plot(results: Mapping[str, ModalityResult], target: float) -> bytes:
 
 
 def _draw_modality(axes: Axes, i: int, modality: str, result: ModalityResult, scan_ms: float) -> None:
-    style, effort = _line(i), chosen_effort(result)
-    beams = [(beam["p50_ms"], beam["recall"], beam["ef"]) for beam in result["beams"] if beam["p50_ms"] is not None]
+    style, chosen = _line(i), chosen_effort(result)
+    points = [
+        (measured["p50_ms"], measured["recall"], measured["effort"])
+        for measured in result["efforts"]
+        if measured["p50_ms"] is not None
+    ]
     axes.plot(
-        [ms for ms, _, _ in beams], [recall for _, recall, _ in beams],
-        marker="o", markerfacecolor="white", label=f"{modality} queries, graph", **style,
+        [ms for ms, _, _ in points], [recall for _, recall, _ in points],
+        marker="o", markerfacecolor="white", label=f"{modality} queries, index", **style,
     )  # fmt: skip
     axes.plot(
         [scan_ms], [1.0], marker="X", markersize=9, linestyle="none",
         color=style["color"], label=f"{modality} queries, exact scan",
     )  # fmt: skip
-    for ms, recall, ef in beams:
-        if ef == effort:
+    for ms, recall, effort in points:
+        if effort == chosen:
             axes.plot([ms], [recall], marker="o", color=style["color"])
-    for ms, recall, ef in (beams[0], beams[-1]):
+    for ms, recall, effort in (points[0], points[-1]):
         axes.annotate(
-            f"ef {ef}", (ms, recall), (3, 6 if i % 2 else -12),
+            f"effort {effort}", (ms, recall), (3, 6 if i % 2 else -12),
             textcoords="offset points", fontsize=8, color=style["color"],
         )  # fmt: skip
 

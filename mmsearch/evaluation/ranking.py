@@ -93,7 +93,7 @@ class Scored:
     def of(self, queries: Sequence[int]) -> Scored:
         """Return the same for some of the queries, by their place in `values`; without curve and examples."""
         chosen = np.asarray(queries, dtype=np.int64)
-        values = {name: own[chosen] for name, own in self.values.items()}
+        values = {name: of_measure[chosen] for name, of_measure in self.values.items()}
         return replace(
             self, values=values, groups=self.groups[chosen], ties=self.ties.of(chosen), curve=[], examples={},
             n_without_relevant=0,

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Literal, NotRequired, TypeAlias, TypedDict, final
 
 from mmsearch.indexes.plans import EXACT
-from mmsearch.records import PlanFields
 
 
 class Bad(TypedDict):
@@ -196,9 +195,9 @@ class Speed(TypedDict):
 
 
 class EffortResult(Speed):
-    """What an index achieves at one effort, which reports call `ef`: recall with its interval, speed, and gain."""
+    """What an index achieves at one effort: recall with its interval, speed, and gain."""
 
-    ef: int
+    effort: int
     recall: float
     low: float
     high: float
@@ -213,25 +212,39 @@ class NoPlan(TypedDict):
     route: Literal["exact"]
 
 
+@final
+class ChosenPlan(TypedDict):
+    """What the library measured for queries of one kind, and the index that answers them: `route`."""
+
+    route: str
+    effort: int
+    recall: float
+    target: float
+    index_ms: float
+    exact_ms: float
+    n_queries: int
+
+
 class ModalityResult(TypedDict):
     """What queries of one kind meet: the scan, the index at every effort, and which of them the library uses."""
 
     n_queries: int
     exact: Speed
-    beams: list[EffortResult]
-    chosen: PlanFields | NoPlan
+    efforts: list[EffortResult]
+    chosen: ChosenPlan | NoPlan
 
 
 class AnnIndex(TypedDict):
     """The index that was measured. Beside these stand the settings of its method, under their own names."""
 
+    kind: str
     model: str
     n_vectors: int
-    n_in_graph: int
-    n_dead_in_graph: int
+    n_in_index: int
+    n_dead_in_index: int
     dim: int
     vector_bytes: int
-    graph_bytes_per_vector: float
+    index_bytes_per_vector: float
     build_seconds: float | None
     is_built_for_this_measurement: bool
     recall_target: float
@@ -277,4 +290,4 @@ def method_settings(index: AnnIndex) -> dict[str, object]:
 def chosen_effort(result: ModalityResult) -> int | None:
     """Return the effort with which the library uses its index for queries of this kind; None for the scan."""
     chosen = result["chosen"]
-    return None if chosen["route"] == EXACT or "ef" not in chosen else chosen["ef"]
+    return None if chosen["route"] == EXACT or "effort" not in chosen else chosen["effort"]

@@ -28,7 +28,7 @@ def environment() -> Environment:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cores": n_cores(),
-        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
+        "versions": {name: installed for name in _PACKAGES if (installed := _version(name))},
     }
 
 
@@ -68,10 +68,10 @@ class Report:
         for file in self._files():
             file.check()
 
-    def write(self, found: BenchmarkReport, *, command: str | None = None) -> tuple[Path, Path]:
+    def write(self, report: BenchmarkReport, *, command: str | None = None) -> tuple[Path, Path]:
         """Write the report of a benchmark, with the command that made it, as `write_files` does."""
         origin = origin_of(command)
-        return self.write_files({**found, **origin}, page_of(found, origin))
+        return self.write_files({**report, **origin}, page_of(report, origin))
 
     def write_files(self, data: Mapping[str, object], page: str) -> tuple[Path, Path]:
         """Write both files, and return their paths; errors are those of `check`.
@@ -103,9 +103,9 @@ def finite(value: Any) -> Any:
     {'a': [1.5, None]}
     """
     if isinstance(value, dict):
-        return {key: finite(own) for key, own in value.items()}
+        return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [finite(own) for own in value]
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -97,7 +97,7 @@ def _rankings(benchmark: CaptionSet, encoder: SetEncoder) -> tuple[dict[str, Ran
     readable, pictures, bad = encoder.readable_pictures(benchmark.name, benchmark.pictures)
     texts = encoder.texts(benchmark.texts)
     row_of = {position: row for row, position in enumerate(readable)}
-    shown = [[row_of[p] for p in own if p in row_of] for own in benchmark.pictures_of_text]
+    shown = [[row_of[p] for p in positions if p in row_of] for positions in benchmark.pictures_of_text]
     asked = [text for text, rows in enumerate(shown) if rows]
     texts_of_picture = benchmark.texts_of_picture
     picture_items: list[Item] = [{"path": str(benchmark.pictures[position])} for position in readable]

@@ -50,12 +50,12 @@ def score_runs(qrels: PathLike, runs: PathLike | Iterable[PathLike], *, seed: in
     """
     qrels = _as_file(qrels, "qrels")
     runs = several(runs, "runs", _as_file)
-    for one, other in combinations(runs, 2):
-        if one.name == other.name:
-            raise GroundTruthError(f"{one} and {other} have the same name; rename one, to tell them apart")
+    for run, other in combinations(runs, 2):
+        if run.name == other.name:
+            raise GroundTruthError(f"{run} and {other} have the same name; rename one, to tell them apart")
     judged = read_qrels(qrels)
     scored = {run.name: _ranked(run, judged, qrels) for run in runs}
-    values = {name: per_query(one.ranked) for name, one in scored.items()}
+    values = {name: per_query(ranks.ranked) for name, ranks in scored.items()}
     return {
         "benchmark": "run",
         "set": {"name": qrels.name, "bad": []},
@@ -67,16 +67,16 @@ def score_runs(qrels: PathLike, runs: PathLike | Iterable[PathLike], *, seed: in
         "results": {
             name: {
                 qrels.name: {
-                    "n_queries": len(one.queries),
-                    "n_unanswered": len(one.missing),
-                    "n_unjudged": len(one.extra),
-                    "n_without_relevant": len(one.without_relevant),
+                    "n_queries": len(ranks.queries),
+                    "n_unanswered": len(ranks.missing),
+                    "n_unjudged": len(ranks.extra),
+                    "n_without_relevant": len(ranks.without_relevant),
                     "measures": summarised(values[name], seed=seed),
-                    **ties_of(one.ranked, RANKING).to_json(RANKING),
-                    "precision_at_recall": curve(one.ranked),
+                    **ties_of(ranks.ranked, RANKING).to_json(RANKING),
+                    "precision_at_recall": curve(ranks.ranked),
                 }
             }
-            for name, one in scored.items()
+            for name, ranks in scored.items()
         },
         "comparisons": {qrels.name: compared(values, seed=seed)} if len(runs) > 1 else {},
     }
@@ -87,8 +87,8 @@ def _as_file(value: object, name: str) -> Path:
 
 
 def _ranked(run: Path, judged: Judged, qrels: Path) -> RunRanks:
-    found = read_run(run)
+    answers = read_run(run)
     try:
-        return rank_run(found, judged)
+        return rank_run(answers, judged)
     except GroundTruthError as error:
         raise GroundTruthError(f"{run} against {qrels}: {error}") from error

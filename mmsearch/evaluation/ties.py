@@ -31,7 +31,8 @@ class Ties:
 
     def of(self, queries: Ids) -> Ties:
         """Return the same for some of the queries."""
-        return Ties(*({name: own[queries] for name, own in end.items()} for end in (self.worst, self.best)))
+        ends = (self.worst, self.best)
+        return Ties(*({name: of_measure[queries] for name, of_measure in end.items()} for end in ends))
 
     def joined(self, other: Ties) -> Ties:
         """Return the same with the measures of another ranking of the same queries."""

@@ -36,7 +36,7 @@ class TrecWriter:
         """Refuse what cannot be written, before any ranking is made; errors are those of `OutputFile.check`."""
         systems = tuple(encoders)
         for part in parts:
-            for file in (self._qrels_file(part), *(self._run_file(part, one) for one in systems)):
+            for file in (self._qrels_file(part), *(self._run_file(part, system) for system in systems)):
                 file.check()
 
     def __call__(self, encoder: str, part: str, ranking: Ranking) -> None:
@@ -50,8 +50,8 @@ class TrecWriter:
         def save_qrels(path: Path) -> None:
             with path.open("w", encoding="utf-8") as out:
                 for query, name in enumerate(asked):
-                    own = slice(qrels.offsets[query], qrels.offsets[query + 1])
-                    gains = zip(qrels.ids[own].tolist(), qrels.gains[own].tolist(), strict=True)
+                    of_query = slice(qrels.offsets[query], qrels.offsets[query + 1])
+                    gains = zip(qrels.ids[of_query].tolist(), qrels.gains[of_query].tolist(), strict=True)
                     out.write(qrels_lines(name, {names[i]: gain for i, gain in gains}, "mmsearch"))
 
         def save_run(path: Path) -> None:

@@ -97,8 +97,8 @@ class ExactIndex:
             scores = self._scan(queries, rows)
             dead = self._dead[(self._dead >= rows.start) & (self._dead < rows.stop)]
             scores[:, dead - start] = -np.inf
-            found = self._best(queries, scores, np.arange(rows.start, rows.stop), min(k, len(rows) - len(dead)))
-            best = merge(best, found, k)
+            best_here = self._best(queries, scores, np.arange(rows.start, rows.stop), min(k, len(rows) - len(dead)))
+            best = merge(best, best_here, k)
         return best
 
     def search_among(self, queries: Matrix, k: int, rows: Rows) -> tuple[Cosines, Rows]:
@@ -116,7 +116,7 @@ class ExactIndex:
     def _best(self, queries: Matrix, scores: Matrix, rows: Rows, k: int) -> tuple[Cosines, Rows]:
         """Return the k best of rows whose scores (n_queries, n) are known roughly."""
         places = list(contenders(scores, k, _MARGIN))
-        counts = np.array([len(own) for own in places], dtype=np.int64)
+        counts = np.array([len(near_rows) for near_rows in places], dtype=np.int64)
         of_query = np.repeat(np.arange(len(queries)), counts)
         near = rows[np.concatenate([np.zeros(0, np.int64), *places])]
         exact = np.empty(len(near), dtype=np.float64)
@@ -142,10 +142,10 @@ class ExactIndex:
             # One query takes the factor of all rows; of several, each would meet the subnormal numbers, slow ones.
             widen, queries = shrunk_f16, queries * F16_SHRINKING
         for start in range(0, len(rows), size):
-            own = rows[start : start + size]
-            part = _selection(own)
+            block = rows[start : start + size]
+            part = _selection(block)
             # Under no name, or what is read would never come to lie where the block before it lay, in the cache.
-            wide = widen(self._matrix[part], self._wide[: len(own)])
+            wide = widen(self._matrix[part], self._wide[: len(block)])
             if is_new:
                 self._inverse_lengths[part] = inverse_lengths(wide)
             np.matmul(queries, wide.T, out=scores[:, start : start + size])

@@ -132,10 +132,10 @@ class _Known:
         return self.store.images_with_hash(content_hash) if self.store else []
 
 
-def absolute_roots(paths: PathLike | Iterable[PathLike]) -> list[bytes]:
+def absolute_roots(paths: PathLike | Iterable[PathLike], *, is_none_enough: bool = False) -> list[bytes]:
     """Return one absolute path or several as bytes; links stay as they are."""
     roots = [os.path.abspath(path) for path in paths_of(paths, "paths")]
-    if not roots:
+    if not roots and not is_none_enough:
         raise QueryError("no folder was given; name at least one folder or picture")
     impossible = next((root for root in roots if b"\0" in root), None)
     if impossible is not None:
@@ -145,12 +145,12 @@ def absolute_roots(paths: PathLike | Iterable[PathLike]) -> list[bytes]:
 
 def refuse_mixing(library: os.PathLike[str], roots: Sequence[bytes]) -> None:
     """Raise QueryError if the library would lie among the pictures, or the pictures in the library."""
-    own = os.fsencode(library)
+    folder = os.fsencode(library)
     for root in roots:
-        below = own[len(root.rstrip(b"/")) :] if (own + b"/").startswith(root.rstrip(b"/") + b"/") else None
+        below = folder[len(root.rstrip(b"/")) :] if (folder + b"/").startswith(root.rstrip(b"/") + b"/") else None
         # A hidden folder is never scanned, so the default library may lie below a home folder.
         is_scanned = below is not None and b"/." not in below
-        if is_scanned or (root + b"/").startswith(own + b"/"):
+        if is_scanned or (root + b"/").startswith(folder + b"/"):
             raise QueryError(
                 f"the library {library} and the pictures {os.fsdecode(root)} lie in one another; "
                 "choose a library outside the picture folders with --library"
@@ -161,13 +161,13 @@ def require_pictures(roots: Sequence[bytes], *, follow_links: bool = False) -> N
     """Raise LibraryNotFoundError unless there is a picture to make a library of."""
     passed_over: Counter[str] = Counter()
     reasons = []
-    for found in find_files(roots, follow_links=follow_links):
-        if isinstance(found, FoundFile):
+    for entry in find_files(roots, follow_links=follow_links):
+        if isinstance(entry, FoundFile):
             return
-        if isinstance(found, Unreachable):
-            reasons.append(f"{os.fsdecode(found.path)}: {found.message}")
+        if isinstance(entry, Unreachable):
+            reasons.append(f"{os.fsdecode(entry.path)}: {entry.message}")
         else:
-            passed_over[found.kind] += 1
+            passed_over[entry.kind] += 1
     if passed_over:
         reasons.append(passed_over_text(passed_over))
     named = ", ".join(map(os.fsdecode, roots))
@@ -199,24 +199,24 @@ def make_plan(
     seen: set[bytes] = set()
     protected: set[bytes] = set()  # what could not be looked at is not gone
     candidates: list[FoundFile] = []
-    for found in find_files(roots, follow_links=options.follow_links):
-        if isinstance(found, Unreachable):
-            protected.add(found.path)
-            plan.rejected.append(RejectedFile(found.path, UNSEEN, found.code, found.message))
-            if found.code == "vanished" and found.path in known.bad:
-                plan.forgotten.append(found.path)
-        elif isinstance(found, PassedOver):
-            plan.passed_over[found.kind] += 1
+    for entry in find_files(roots, follow_links=options.follow_links):
+        if isinstance(entry, Unreachable):
+            protected.add(entry.path)
+            plan.rejected.append(RejectedFile(entry.path, UNSEEN, entry.code, entry.message))
+            if entry.code == "vanished" and entry.path in known.bad:
+                plan.forgotten.append(entry.path)
+        elif isinstance(entry, PassedOver):
+            plan.passed_over[entry.kind] += 1
             # What was read once is not gone where a package for it is missing; nor is a folder that is left out
             # here and was named itself.
-            if not found.is_folder or found.path in known.roots:
-                protected.add(found.path)
+            if not entry.is_folder or entry.path in known.roots:
+                protected.add(entry.path)
         else:
-            seen.add(found.path)
+            seen.add(entry.path)
             if len(seen) % 1000 == 0:
                 on_progress("scan", len(seen), 0)
-            if not _is_settled(found, known, plan, options):
-                candidates.append(found)
+            if not _is_settled(entry, known, plan, options):
+                candidates.append(entry)
     on_progress("scan", len(seen), len(seen))
     gone = {path for path in known.files if path not in seen and not _is_below(path, protected)}
     plan.forgotten += [path for path in known.bad if path not in seen and not _is_below(path, protected)]
@@ -227,28 +227,28 @@ def make_plan(
     return plan
 
 
-def _is_settled(found: FoundFile, known: _Known, plan: Plan, options: ScanOptions) -> bool:
+def _is_settled(candidate: FoundFile, known: _Known, plan: Plan, options: ScanOptions) -> bool:
     """Take note of a file that looks as it did, and return whether that is all."""
-    file, bad = known.files.get(found.path), known.bad.get(found.path)
-    if file is not None and found.look.is_as(file.look) and not options.is_recheck:
+    file, bad = known.files.get(candidate.path), known.bad.get(candidate.path)
+    if file is not None and candidate.look.is_as(file.look) and not options.is_recheck:
         _keep(file, plan)
         if bad is not None:  # it could not be looked at for a while
-            plan.forgotten.append(found.path)
+            plan.forgotten.append(candidate.path)
         if file.look.ctime_ns is None:
-            plan.touched.append(_touched(file.image_id, found))
+            plan.touched.append(_touched(file.image_id, candidate))
         return True
-    if bad is None or not found.look.is_as(bad.look):
+    if bad is None or not candidate.look.is_as(bad.look):
         return False
     if options.tries_again(bad):
         if bad.code not in TRANSIENT:
-            plan.tries[found.path] = bad.n_tries
+            plan.tries[candidate.path] = bad.n_tries
         return False
     plan.n_known_bad += 1
     return True
 
 
-def _touched(image_id: int, found: FoundFile) -> TouchedFile:
-    return TouchedFile(image_id, found.path, found.look)
+def _touched(image_id: int, file: FoundFile) -> TouchedFile:
+    return TouchedFile(image_id, file.path, file.look)
 
 
 def _keep(file: KnownFile, plan: Plan) -> None:
@@ -257,18 +257,18 @@ def _keep(file: KnownFile, plan: Plan) -> None:
     plan.n_read_before += file.reading < READING
 
 
-def _place(found: FoundFile, known: _Known, plan: Plan, gone: set[bytes], *, is_recheck: bool) -> None:
+def _place(candidate: FoundFile, known: _Known, plan: Plan, gone: set[bytes], *, is_recheck: bool) -> None:
     """Decide what one new or altered file is: the same, moved, a copy, changed or new."""
-    known_file = known.files.get(found.path)
-    is_worth_reading = known_file is not None or known.may_know(found.look.size)
-    content_hash = _hash(found.path) if is_worth_reading else None
+    known_file = known.files.get(candidate.path)
+    is_worth_reading = known_file is not None or known.may_know(candidate.look.size)
+    content_hash = _hash(candidate.path) if is_worth_reading else None
     if known_file is not None and content_hash == known_file.content_hash:
         if known_file.reading < READING and is_recheck:
-            plan.to_embed.append(found)
-            plan.changed.add(found.path)
+            plan.to_embed.append(candidate)
+            plan.changed.add(candidate.path)
             plan.n_read_anew += 1
         else:
-            plan.touched.append(_touched(known_file.image_id, found))
+            plan.touched.append(_touched(known_file.image_id, candidate))
             _keep(known_file, plan)
         return
     twins = known.with_hash(content_hash) if content_hash is not None else []
@@ -276,21 +276,21 @@ def _place(found: FoundFile, known: _Known, plan: Plan, gone: set[bytes], *, is_
     if origin is not None:
         gone.discard(os.fsencode(origin.path))
         known.moved.add(origin.image_id)
-        plan.moved.append(_touched(origin.image_id, found))
+        plan.moved.append(_touched(origin.image_id, candidate))
         return
     twin = max(twins, key=known.reading_of, default=None)
     is_to_be_read_anew = twin is not None and is_recheck and known.reading_of(twin) < READING
     if twin is not None and content_hash is not None and not is_to_be_read_anew:
         plan.copies.append(
             StoredFile(
-                found.path, found.look, content_hash, twin.width, twin.height, twin.format, twin.taken_at,
+                candidate.path, candidate.look, content_hash, twin.width, twin.height, twin.format, twin.taken_at,
                 known.reading_of(twin), row=twin.row,
             )
         )  # fmt: skip
     else:
-        plan.to_embed.append(found)
+        plan.to_embed.append(candidate)
     if known_file is not None:
-        plan.changed.add(found.path)
+        plan.changed.add(candidate.path)
 
 
 def _origin(twins: Sequence[ImageRecord], known: _Known, gone: set[bytes]) -> ImageRecord | None:

@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from mmsearch.errors import EncoderError
-from mmsearch.ingest.worker import FileFacts, Job
+from mmsearch.ingest.worker import Answer, BatchRequest, FileFacts, Job
 from mmsearch.local.packing import Packed
 from mmsearch.processes.process import Batch, Ending, WorkerProcess, command_of, not_started
 from mmsearch.records import MAX_MEGAPIXELS, Matrix
@@ -35,6 +35,8 @@ MAX_KILLS = 3
 _MAX_KILLED_STARTS = 10
 _LOOK_S = 0.5  # between two looks at the time that workers take
 _PAUSE_S = 0.2  # after a worker was killed while it started: what did it may pass
+
+_Worker: TypeAlias = WorkerProcess[BatchRequest, Answer]
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class WorkerPool:
         self._queue: deque[Batch] = deque()
         self._source: Iterator[bytes] = iter(())
         self._job: Callable[[], Job] = Job
-        self._workers: list[WorkerProcess] = []
+        self._workers: list[_Worker] = []
         self._looked = time.monotonic()
         self._n_failed_starts = self._n_killed_starts = 0
         try:
@@ -153,7 +155,7 @@ class WorkerPool:
     def _listen(self) -> Iterator[list[Embedded]]:
         """Wait a moment for what workers have to say, and replace those that ended or take too long."""
         for key, _ in self._selector.select(timeout=_LOOK_S):
-            worker: WorkerProcess = key.data
+            worker: _Worker = key.data
             if worker not in self._workers:
                 continue  # buried a moment ago
             if key.fileobj is worker.requests:
@@ -189,7 +191,7 @@ class WorkerPool:
             self._workers.append(worker)
             self._give(worker, batch)
 
-    def _give(self, worker: WorkerProcess, batch: Batch) -> None:
+    def _give(self, worker: _Worker, batch: Batch) -> None:
         if not worker.in_flight:
             worker.heard = time.monotonic()
         worker.in_flight.append(batch)
@@ -204,7 +206,7 @@ class WorkerPool:
         )
         self._send(worker)
 
-    def _send(self, worker: WorkerProcess) -> None:
+    def _send(self, worker: _Worker) -> None:
         """Write what its pipe takes; the rest when it takes more, as it may be waiting to be heard itself."""
         worker.write()
         is_watched = worker.requests in self._selector.get_map()
@@ -215,7 +217,7 @@ class WorkerPool:
 
     # -- hearing answers -----------------------------------------------------------------------------
 
-    def _hear(self, worker: WorkerProcess) -> Iterator[list[Embedded]]:
+    def _hear(self, worker: _Worker) -> Iterator[list[Embedded]]:
         messages = worker.read()
         if messages is None:
             yield from self._bury(worker)
@@ -229,7 +231,7 @@ class WorkerPool:
                 worker.is_ready = True
                 self._n_failed_starts = self._n_killed_starts = 0
 
-    def _finish(self, worker: WorkerProcess, results: list[FileFacts], payload: bytes) -> list[Embedded]:
+    def _finish(self, worker: _Worker, results: list[FileFacts], payload: bytes) -> list[Embedded]:
         batch = worker.in_flight.popleft()
         worker.arrives_at(None)
         n_local = sum(_n_bytes(facts) for facts in results)
@@ -242,7 +244,7 @@ class WorkerPool:
             at = end
         return outcomes
 
-    def _look_at(self, worker: WorkerProcess) -> Iterator[list[Embedded]]:
+    def _look_at(self, worker: _Worker) -> Iterator[list[Embedded]]:
         """Replace a worker that takes too long, unless it has something to say that was not heard yet."""
         if self._lateness(worker) is None:
             return
@@ -252,7 +254,7 @@ class WorkerPool:
             worker.kill()
             yield from self._bury(worker, Ending("timeout", f"took longer than the time limit ({lateness})"))
 
-    def _lateness(self, worker: WorkerProcess) -> str | None:
+    def _lateness(self, worker: _Worker) -> str | None:
         """Return the limit that a worker has passed, or None."""
         if not worker.in_flight:
             return None
@@ -264,7 +266,7 @@ class WorkerPool:
 
     # -- replacing a worker --------------------------------------------------------------------------
 
-    def _bury(self, worker: WorkerProcess, known: Ending | None = None) -> Iterator[list[Embedded]]:
+    def _bury(self, worker: _Worker, known: Ending | None = None) -> Iterator[list[Embedded]]:
         """Put the files of a worker that ended back, except one that has now been tried often enough."""
         ending = self._release(worker)
         ending = known or ending
@@ -317,7 +319,7 @@ class WorkerPool:
             raise EncoderError(sentence)
         self._n_workers = len(self._workers)
 
-    def _release(self, worker: WorkerProcess) -> Ending:
+    def _release(self, worker: _Worker) -> Ending:
         self._workers.remove(worker)
         for pipe in (worker.requests, worker.answers):
             if pipe in self._selector.get_map():

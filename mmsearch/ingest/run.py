@@ -30,7 +30,7 @@ class _Run:
         self.store, self.plan, self.words, self.on_progress = store, plan, words, on_progress
         self.pending = Changes()
         self.described: list[Embedded] = []  # of pending, whose ids are not known yet
-        self.found = {file.path: file for file in plan.to_embed}
+        self.to_embed = {file.path: file for file in plan.to_embed}
         self.n_new = sum(file.path not in plan.changed for file in plan.copies)
         self.n_changed = len(plan.copies) - self.n_new
         self.bad: list[BadPicture] = []
@@ -78,7 +78,7 @@ class _Run:
         """Commit what is pending and say so."""
         self.store.commit(self.pending)
         self.pending = Changes()
-        self.on_progress("embed", self.n_done, len(self.found))
+        self.on_progress("embed", self.n_done, len(self.to_embed))
 
     def describe_known(self, pool: WorkerPool, words: WordsIntake) -> None:
         """Describe the unchanged pictures below the roots that have no words: lost, or never made."""
@@ -100,7 +100,7 @@ class _Run:
             self.on_progress("words", n_done, len(ids))
 
     def _add_one(self, outcome: Embedded) -> None:
-        file, facts = self.found[outcome.path], outcome.facts
+        file, facts = self.to_embed[outcome.path], outcome.facts
         look = FileLook(*facts["look"]) if "look" in facts else file.look
         if "code" in facts:
             code, message = facts["code"], facts["message"]

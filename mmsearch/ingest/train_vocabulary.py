@@ -46,9 +46,9 @@ def train_vocabulary(
     VocabularyError
         If the pictures have too few features.
     """
-    found = [file.path for file in find_files(absolute_roots(paths)) if isinstance(file, FoundFile)]
-    step = -(-len(found) // MAX_GATHERED_PICTURES) or 1
-    chosen = found[::step]
+    pictures = [file.path for file in find_files(absolute_roots(paths)) if isinstance(file, FoundFile)]
+    step = -(-len(pictures) // MAX_GATHERED_PICTURES) or 1
+    chosen = pictures[::step]
     bad: list[BadPicture] = []
     parts = []
     for done, (path, result) in enumerate(zip(chosen, _described(chosen), strict=True), start=1):

@@ -24,9 +24,11 @@ from mmsearch.ingest.plan import (
     refuse_mixing,
     require_pictures,
 )
+from mmsearch.ingest.reembed import give_up, re_embed
 from mmsearch.ingest.run import execute, give_up_lost
 from mmsearch.ingest.words import WordsIntake, given_vocabulary, looks_at_local_features, require_local
 from mmsearch.records import IngestReport, PathLike
+from mmsearch.store.adopt import pending_model, pending_text
 from mmsearch.store.encoder import NONE, InstalledEncoder
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings
@@ -80,11 +82,12 @@ class IngestOptions:
     local: bool | None = None
     vocabulary: PathLike | None = None
     remember: bool | None = None
+    re_embed: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("is_dry_run", "follow_links", "is_recheck"):
             as_flag(getattr(self, name), name)
-        for name in ("local", "remember"):
+        for name in ("local", "remember", "re_embed"):
             if getattr(self, name) is not None:
                 as_flag(getattr(self, name), name)
         if self.max_megapixels is not None:
@@ -126,7 +129,8 @@ def bring_up_to_date(
     vocabulary, model = given_vocabulary(options.vocabulary, options.local), options.model_name
     if model == NONE:
         require_local(options.local)
-    roots = absolute_roots(paths)
+    is_anew = options.re_embed is True and holds_pictures(folder)
+    roots = absolute_roots(paths, is_none_enough=options.re_embed is True)
     refuse_mixing(folder, roots)
     if options.is_dry_run:
         return _only_planned(folder, installed, roots, options, on_progress)
@@ -137,7 +141,8 @@ def bring_up_to_date(
         create["graph"] = vars(options.settings or GraphSettings())
     with Store.writer(folder, create=create) as store, shown_progress(store.files, on_progress) as on_progress:
         given_up = give_up_lost(store, notify)
-        encoder = installed.for_writing(store, model, notify)
+        is_needed = bool(roots) or not is_anew
+        encoder = installed.for_writing(store, None if is_anew else model, notify) if is_needed else None
         is_local = looks_at_local_features(store, options.local if vocabulary is None else True, notify)
         if options.settings is not None:
             store.graph.keep(options.settings)
@@ -145,12 +150,25 @@ def bring_up_to_date(
         store.remembered.keep(options.remember)
         scan = options.scan(is_limit_raised=store.keep_max_megapixels(options.max_megapixels))
         plan = make_plan(store, roots, scan, on_progress=on_progress)
-        encoder_folder = None if encoder is None else installed.folder
+        encoder_folder = None if encoder is None else folder / store.encoder_path.name
         report = execute(store, plan, encoder_folder, on_progress=on_progress, words=words)
+        if options.re_embed is False:
+            give_up(store)
+        n_anew = 0
+        if is_anew:
+            n_anew = re_embed(store, installed, model, on_progress=on_progress, notify=notify)
+            encoder = installed.for_writing(store, None, notify)
         if encoder is not None:
             store.graph.update(store.graph.settings, encoder.text_probes(), on_progress=on_progress)
-        notices = (*report.notices, *name_missing_roots(store, roots))
-    return replace(report, given_up=given_up, notices=notices, seconds=time.perf_counter() - start)
+        notices = (*report.notices, *name_missing_roots(store, roots), *_pending(folder))
+    seconds = time.perf_counter() - start
+    return replace(report, given_up=given_up, re_embedded=n_anew, notices=notices, seconds=seconds)
+
+
+def _pending(folder: Path) -> list[str]:
+    """Return a sentence if a run that made vectors anew was ended, and none has gone on with it."""
+    model = pending_model(folder)
+    return [] if model is None else [pending_text(model)]
 
 
 def _only_planned(
@@ -165,7 +183,9 @@ def _only_planned(
         report = dry_run(make_plan(store, roots, options.scan(), on_progress=on_progress))
         notices = [*report.notices, *name_missing_roots(store, roots), *store.problems()]
         model = options.model_name
-        if model not in (None, "auto", store.setting("model")) and holds_pictures(folder):
+        if options.re_embed:
+            notices.append(f"the {store.n_pictures} pictures of the library would be embedded anew")
+        elif model not in (None, "auto", store.setting("model")) and holds_pictures(folder):
             held = installed.held(store)
             notices.append(f"{held}; `index --model {model}` is refused unless that is the same encoder")
         return replace(report, notices=tuple(notices))

@@ -160,10 +160,10 @@ class WordsIntake:
     def missing(self, image_ids: Iterator[int]) -> list[int]:
         """Return the pictures that need describing; none if there were too few for a vocabulary and still are."""
         waits = self._gathered_ids | self._put_off
-        found = [i for i in image_ids if i not in self._writer.covered and i not in waits]
+        undescribed = [i for i in image_ids if i not in self._writer.covered and i not in waits]
         waiting = self._store.setting(_WAITING)
-        is_new = self._gathered is not None or any(i > (waiting or 0) for i in found)
-        return found if is_new or self._writer.vocabulary is not None else []
+        is_new = self._gathered is not None or any(i > (waiting or 0) for i in undescribed)
+        return undescribed if is_new or self._writer.vocabulary is not None else []
 
     def take(self, image_id: int, outcome: Embedded) -> None:
         """Take what a worker found in a picture of the catalog."""

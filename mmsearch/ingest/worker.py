@@ -1,13 +1,11 @@
 """One embedding worker: a process that reads, decodes and encodes pictures, and returns only numbers.
 
 Run by `mmsearch.processes.start_worker` with ENCODER_FOLDER MAX_MEGAPIXELS; an empty folder is no encoder, for
-local features alone. Every request is a JSON object on a line with `paths`, `embeds` (whether the tower runs),
-`local`: `off`, `features`, or the folder of a library whose vocabulary makes words of them, and `extractor`: the
-name of what finds them. The answers are JSON lines, `{"at": i}` before file i and `{"at": null}` before the image
-tower runs, so that the parent knows which file a crash or a hang belongs to, and at the end `{"results": [...],
-"bytes": n}` followed by n bytes: float32 vectors, one for every file without "code" if `embeds`, and then the local
-features of every file with "local", in order (`mmsearch.local.packing`). A decoder that crashes or eats memory
-takes only this process along.
+local features alone. Every request is a `BatchRequest`, JSON on a line. The answers are JSON lines: `Begun` before
+each file and before the image tower runs, so that the parent knows which file a crash or a hang belongs to, and at
+the end `BatchResults`, followed by as many bytes as its `bytes` says: float32 vectors, one for every file without
+"code" if `embeds`, and then the local features of every file with "local", in order (`mmsearch.local.packing`). A
+decoder that crashes or eats memory takes only this process along.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypedDict, final
 
 import numpy as np
 
@@ -28,21 +26,15 @@ from mmsearch.errors import PictureError, VocabularyError
 from mmsearch.images import decode, decode_for_both, decode_grey, memory_for, read_file
 from mmsearch.local.base import LocalExtractor
 from mmsearch.local.extractors import DEFAULT, EXTRACTORS
-from mmsearch.local.packing import Packed, packed_features, packed_words
+from mmsearch.local.packing import Packed, PackedFacts, packed_features, packed_words
 from mmsearch.processes.child import send
+from mmsearch.processes.messages import Fault, Ready
 from mmsearch.records import MAX_MEGAPIXELS, FileLook, Matrix, Picture, Pixels, Unusable
 from mmsearch.store.vocabulary import load_vocabulary
 from mmsearch.system import is_out_of_memory, limit_memory, memory_in_use
 
 if TYPE_CHECKING:
     from mmsearch.encoders.base import ImageEncoder
-
-
-class Fault(TypedDict):
-    """Why there is nothing to say of a file, or no local features of it."""
-
-    code: str
-    message: str
 
 
 class FileFacts(TypedDict, total=False):
@@ -60,8 +52,34 @@ class FileFacts(TypedDict, total=False):
     height: int
     format: str
     taken_at: str | None
-    local: dict[str, Any]
+    local: PackedFacts
     local_error: Fault
+
+
+class BatchRequest(TypedDict):
+    """Files to look at, and what is wanted of them: the fields of a `Job`, with the extractor by its name."""
+
+    paths: list[str]
+    embeds: bool
+    local: str
+    extractor: str
+
+
+@final
+class Begun(TypedDict):
+    """The file that the worker begins with now, by its place in the batch; None for the image tower."""
+
+    at: int | None
+
+
+@final
+class BatchResults(TypedDict):
+    """The end of a batch: what there is to say of every file. Vectors and local features follow as bytes."""
+
+    results: list[FileFacts]
+
+
+Answer: TypeAlias = Ready | Begun | BatchResults
 
 
 @dataclass(frozen=True)
@@ -164,8 +182,8 @@ def _decoded(
     return decode_for_both(data, tower.preprocessing, longer_side=side, max_megapixels=max_megapixels)
 
 
-def _described(grey: Pixels, job: Job, found: list[Packed]) -> FileFacts:
-    """Append the local features of a picture to `found` and say what they are, or why there are none."""
+def _described(grey: Pixels, job: Job, described: list[Packed]) -> FileFacts:
+    """Append the local features of a picture to `described` and say what they are, or why there are none."""
     extractor = job.extractor
     try:
         packed = packed_features(extractor.extract(grey))
@@ -178,16 +196,16 @@ def _described(grey: Pixels, job: Job, found: list[Packed]) -> FileFacts:
             message = "describing a picture needs more memory than a worker may take"
             return {"local_error": {"code": "out_of_memory", "message": message}}
         return {"local_error": {"code": "failed", "message": f"{type(error).__name__}: {error}"}}
-    found.append(packed)
+    described.append(packed)
     return {"local": packed.facts()}
 
 
 @lru_cache(maxsize=1)
 def _vocabulary(folder: str) -> Vocabulary:
-    found = load_vocabulary(Path(folder), n_threads=1)
-    if isinstance(found, Unusable):
-        raise VocabularyError(found.reason)
-    return found
+    vocabulary = load_vocabulary(Path(folder), n_threads=1)
+    if isinstance(vocabulary, Unusable):
+        raise VocabularyError(vocabulary.reason)
+    return vocabulary
 
 
 def _loaded_encoder(folder: str) -> ImageEncoder | None:
@@ -208,15 +226,17 @@ def serve(requests: BinaryIO, answers: BinaryIO, encoder_folder: str, max_megapi
     in_use = memory_in_use()
     if in_use is not None:  # a picture that eats memory fails in this process alone
         limit_memory(in_use + memory_for(limit))
-    send(answers, {"ready": True})
+    send(answers, Ready(ready=True))
     for line in requests:
-        request = json.loads(line)
+        request: BatchRequest = json.loads(line)
         results, vectors, local = embed_files(
             [os.fsencode(path) for path in request["paths"]],
             encoder,
             job=Job(request["embeds"], request["local"], EXTRACTORS[request["extractor"]]),
             max_megapixels=limit,
-            on_file=lambda position: send(answers, {"at": position}),
+            on_file=lambda position: send(answers, Begun(at=position)),
         )
-        payload = np.ascontiguousarray(vectors, dtype=np.float32).tobytes() + b"".join(one.data for one in local)
-        send(answers, {"results": results}, payload)
+        payload = np.ascontiguousarray(vectors, dtype=np.float32).tobytes() + b"".join(
+            packed.data for packed in local
+        )
+        send(answers, BatchResults(results=results), payload)

@@ -110,10 +110,12 @@ def _judged(
         reason = f"{len(rows)} one-to-one matches, at least {MIN_INLIERS} needed"
         return Verification(_NOTHING, None, False, reason), nothing
     there, here = matches.positions[rows], query.positions[matches.query_features[rows]]
-    found, mask = cv2.findHomography(here, there, cv2.USAC_MAGSAC, THRESHOLD_PX, None, _MAX_ITERATIONS, _CONFIDENCE)
-    if found is None or not np.isfinite(found).all():
+    fitted, mask = cv2.findHomography(
+        here, there, cv2.USAC_MAGSAC, THRESHOLD_PX, None, _MAX_ITERATIONS, _CONFIDENCE
+    )
+    if fitted is None or not np.isfinite(fitted).all():
         return Verification(_NOTHING, None, False, "no homography fits the matches"), nothing
-    homography = np.asarray(found, dtype=np.float64)
+    homography = np.asarray(fitted, dtype=np.float64)
     near = rows[np.asarray(mask).ravel() > 0]
     alike = near[turn_and_zoom_alike(homography, query, matches, near)]
     kept = alike[distinct(query.positions[matches.query_features[alike]], matches.positions[alike])]
@@ -289,8 +291,8 @@ def turn_and_zoom_alike(
         slopes = (homography[None, :2, :2] - places[:, :, None] * homography[None, 2:, :2]) / depth[:, None, None]
         zooms = np.sqrt(np.linalg.det(slopes))  # NaN where mirrored
         octaves = np.log2(zooms * query.scales[features] / matches.scales[rows])
-        own = np.radians(query.angles[features])
-        turned = np.einsum("nij,jn->in", slopes, np.stack([np.cos(own), np.sin(own)]))
+        angles = np.radians(query.angles[features])
+        turned = np.einsum("nij,jn->in", slopes, np.stack([np.cos(angles), np.sin(angles)]))
         turns = np.degrees(np.arctan2(turned[1], turned[0])) - matches.angles[rows]
         apart = np.abs((turns + 180) % 360 - 180)
         is_before = depth * np.median(depth) > 0 if len(rows) else depth > 0

@@ -8,7 +8,7 @@ said by the extractor.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,14 @@ from mmsearch.records import LocalFeatures, Matrix, Pixels
 
 _STEPS = 512
 _WORD = 12  # bytes of word and signature
+
+
+class PackedFacts(TypedDict):
+    """What must be known to take the bytes of a `Packed` apart; `n_bytes` is how many there are."""
+
+    kind: Literal["features", "words"]
+    n: int
+    n_bytes: int
 
 
 @dataclass(frozen=True)
@@ -32,12 +40,12 @@ class Packed:
     n: int
     data: bytes
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> PackedFacts:
         """Return what must be known to take the bytes apart."""
         return {"kind": self.kind, "n": self.n, "n_bytes": len(self.data)}
 
     @classmethod
-    def of(cls, facts: dict[str, Any], data: bytes) -> Packed:
+    def of(cls, facts: PackedFacts, data: bytes) -> Packed:
         """Return what has these facts; `data` are its bytes."""
         return cls(facts["kind"], facts["n"], data)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
-from typing import Any, BinaryIO
+from collections.abc import Callable, Mapping
+from typing import BinaryIO
 
 from mmsearch.system import die_with_parent, is_out_of_memory, leave_no_core_file
 
@@ -36,8 +36,8 @@ def run(serve: Serve, arguments: list[str]) -> None:
         sys.exit(EXIT_OUT_OF_MEMORY)
 
 
-def send(answers: BinaryIO, message: dict[str, Any], payload: bytes = b"") -> None:
+def send(answers: BinaryIO, message: Mapping[str, object], payload: bytes = b"") -> None:
     """Write a message: a line of JSON, which tells the length of the bytes that follow it, if there are any."""
-    facts = message | {"bytes": len(payload)} if payload else message
+    facts = {**message, "bytes": len(payload)} if payload else message
     answers.write(json.dumps(facts).encode() + b"\n" + payload)
     answers.flush()

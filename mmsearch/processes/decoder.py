@@ -21,7 +21,8 @@ from mmsearch.errors import EncoderError, PictureError
 from mmsearch.images.copies import Thumbnail
 from mmsearch.images.limits import memory_for
 from mmsearch.local.base import LocalExtractor
-from mmsearch.processes.process import Ending, Message, WorkerProcess, command_of, not_started
+from mmsearch.processes.messages import Decoded, DecodeRequest, Fault, FileOfLibrary, Ready, Task
+from mmsearch.processes.process import Ending, WorkerProcess, command_of, not_started
 from mmsearch.records import MAX_MEGAPIXELS, Box, LocalFeatures, Pixels, Preprocessing
 
 COMPUTING_S = 10.0
@@ -53,7 +54,12 @@ class IndexedFile:
     path: bytes
     content_hash: bytes
 
+    def to_json(self) -> FileOfLibrary:
+        """Return how the process is told of it."""
+        return {"path": os.fsdecode(self.path), "hash": self.content_hash.hex()}
 
+
+_Worker: TypeAlias = WorkerProcess[DecodeRequest, Ready | Decoded | Fault]
 Source: TypeAlias = bytes | IndexedFile
 """A picture file, in memory or on the disk."""
 
@@ -69,7 +75,7 @@ class PictureDecoder:
 
     def __init__(self, check: Callable[[], None] = lambda: None) -> None:
         self._check = check
-        self._process: WorkerProcess | None = None
+        self._process: _Worker | None = None
         self._finalizer: weakref.finalize[Any, Any] | None = None
 
     def start(self) -> None:
@@ -97,35 +103,39 @@ class PictureDecoder:
         EncoderError
             If no process can be started.
         """
-        request = {"task": "pixels", "preprocessing": vars(preprocessing)}
-        _, values = self._answer(source, request, box, limits)
+        task: Task = {"wanted": "pixels", "preprocessing": preprocessing.to_json()}
+        _, values = self._answer(source, task, box, limits)
         return np.frombuffer(values, np.uint8).reshape(*preprocessing.size, 3)
 
     def local_features(
         self, source: Source, extractor: LocalExtractor, *, box: Box | None = None, limits: Limits = Limits()
     ) -> LocalFeatures:
         """Return the local features of a picture, or of a part of it; errors as for `pixels`."""
-        facts, values = self._answer(source, {"task": "features", "extractor": extractor.name}, box, limits)
+        facts, values = self._answer(source, {"wanted": "features", "extractor": extractor.name}, box, limits)
         n = facts["n"]
         columns = np.frombuffer(values, np.float32)
         positions, scales, angles, descriptors = np.split(columns, [2 * n, 3 * n, 4 * n])
-        sizes = tuple(facts["size"]), tuple(facts["original_size"])
+        sizes = (*facts["size"],), (*facts["original_size"],)
         return LocalFeatures(positions.reshape(n, 2), scales, angles, descriptors.reshape(n, extractor.dim), *sizes)
 
     def thumbnail(self, source: Source, side: int, *, limits: Limits = Limits()) -> Thumbnail:
         """Return a JPEG of a picture whose longer side has at most `side` pixels; errors as for `pixels`."""
-        facts, jpeg = self._answer(source, {"task": "thumbnail", "side": side}, None, limits)
-        return Thumbnail(jpeg, tuple(facts["original_size"]))
+        facts, jpeg = self._answer(source, {"wanted": "thumbnail", "side": side}, None, limits)
+        return Thumbnail(jpeg, (*facts["original_size"],))
 
     # -- asking it -----------------------------------------------------------------------------------
 
-    def _answer(self, source: Source, request: dict[str, Any], box: Box | None, limits: Limits) -> Message:
+    def _answer(self, source: Source, task: Task, box: Box | None, limits: Limits) -> tuple[Decoded, bytes]:
         """Return what the process says of a picture; one that was killed from outside is not held against it."""
-        request |= {"box": box, "max_megapixels": limits.max_megapixels, "memory": limits.memory}
         data = b"" if isinstance(source, IndexedFile) else source
-        if isinstance(source, IndexedFile):
-            request |= {"path": os.fsdecode(source.path), "hash": source.content_hash.hex()}
-        request["bytes"] = len(data)
+        request: DecodeRequest = {
+            "task": task,
+            "file": source.to_json() if isinstance(source, IndexedFile) else None,
+            "box": box,
+            "max_megapixels": limits.max_megapixels,
+            "memory": limits.memory,
+            "bytes": len(data),
+        }
         for _ in range(_MAX_KILLS):
             try:
                 answer = self._exchange(request, data)
@@ -141,7 +151,7 @@ class PictureDecoder:
             raise PictureError(facts["code"], facts["message"])
         return facts, values
 
-    def _exchange(self, request: dict[str, Any], data: bytes) -> Message | Ending:
+    def _exchange(self, request: DecodeRequest, data: bytes) -> tuple[Decoded | Fault, bytes] | Ending:
         """Return the answer to one request, or how the process ended over it."""
         worker = self._running()
         worker.ask(request, data)
@@ -157,16 +167,16 @@ class PictureDecoder:
                     messages = worker.read()
                     if messages is None:
                         return self._ended(worker)
-                    for message in messages:
-                        if "ready" not in message[0]:
-                            return message
+                    for facts, values in messages:
+                        if "ready" not in facts:
+                            return facts, values
                         worker.is_ready = True
                 if not worker.is_owed and worker.requests in selector.get_map():
                     selector.unregister(worker.requests)
                 self._check()
                 _require_in_time(worker)
 
-    def _running(self) -> WorkerProcess:
+    def _running(self) -> _Worker:
         """Return the process, started anew if there is none: the thread that started it may have ended."""
         if self._process is None or self._process.has_ended():
             self.close()
@@ -179,7 +189,7 @@ class PictureDecoder:
             self._finalizer = weakref.finalize(self, _kill, self._process)
         return self._process
 
-    def _ended(self, worker: WorkerProcess) -> Ending:
+    def _ended(self, worker: _Worker) -> Ending:
         ending = worker.end()
         self.close()
         if not worker.is_ready and ending.code != "killed":
@@ -187,7 +197,7 @@ class PictureDecoder:
         return ending
 
 
-def _require_in_time(worker: WorkerProcess) -> None:
+def _require_in_time(worker: _Worker) -> None:
     """Raise if a picture takes too long."""
     if worker.computed_s() > COMPUTING_S:
         raise PictureError("timeout", f"decoding this picture took longer than {COMPUTING_S:g} s of computing")
@@ -203,6 +213,6 @@ def _given_up(ending: Ending, limits: Limits) -> PictureError:
     return PictureError(ending.code, f"decoding this picture {ending.reason}")
 
 
-def _kill(worker: WorkerProcess) -> None:
+def _kill(worker: _Worker) -> None:
     worker.kill()
     worker.end()

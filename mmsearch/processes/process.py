@@ -9,11 +9,11 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Generic, TypeVar
 
 from mmsearch.errors import EncoderError, advice, reason
 from mmsearch.processes.child import EXIT_OUT_OF_MEMORY
@@ -32,7 +32,8 @@ _ENVIRONMENT = {
 
 _MAX_LINE, _MAX_PAYLOAD = 1 << 20, 1 << 28  # bytes of a message; those of eight pictures take a hundredth of it
 
-Message = tuple[dict[str, Any], bytes]
+Request = TypeVar("Request", bound=Mapping[str, object])
+Answer = TypeVar("Answer", bound=Mapping[str, object])
 
 
 @dataclass
@@ -53,8 +54,10 @@ class Ending:
     reason: str
 
 
-class WorkerProcess:
+class WorkerProcess(Generic[Request, Answer]):
     """A worker, the batches it has in hand, and how far it is with the first of them.
+
+    It takes requests and gives answers that are JSON objects of a type each, with bytes after them.
 
     Parameters
     ----------
@@ -110,7 +113,7 @@ class WorkerProcess:
         """Whether requests wait until its pipe takes them."""
         return bool(self._outgoing)
 
-    def ask(self, request: dict[str, Any], payload: bytes = b"") -> None:
+    def ask(self, request: Request, payload: bytes = b"") -> None:
         """Put a request in line, and the bytes that go with it; `write` sends them."""
         self._outgoing += json.dumps(request).encode() + b"\n"
         self._outgoing += payload
@@ -127,7 +130,7 @@ class WorkerProcess:
         except BrokenPipeError:  # it died; its answers end and the batch goes to another
             self._outgoing.clear()
 
-    def read(self) -> list[Message] | None:
+    def read(self) -> list[tuple[Answer, bytes]] | None:
         """Return the whole messages that are there now; None if it has ended."""
         try:
             data = os.read(self.answers.fileno(), 1 << 20)
@@ -137,7 +140,7 @@ class WorkerProcess:
             return None
         self.heard = time.monotonic()
         self._incoming += data
-        messages = []
+        messages: list[tuple[Answer, bytes]] = []
         try:
             while (message := _take_message(self._incoming)) is not None:
                 messages.append(message)
@@ -203,7 +206,7 @@ def isolated_environment() -> dict[str, str]:
     return environment | ({"PYTHONPATH": os.pathsep.join(entries)} if entries else {})
 
 
-def _take_message(buffer: bytearray) -> Message | None:
+def _take_message(buffer: bytearray) -> tuple[Any, bytes] | None:
     """Take the first whole message off the buffer, or return None if more bytes must come.
 
     Raises
@@ -214,7 +217,7 @@ def _take_message(buffer: bytearray) -> Message | None:
     end = buffer.find(b"\n", 0, _MAX_LINE)
     if end < 0 and len(buffer) < _MAX_LINE:
         return None
-    facts: dict[str, Any] = json.loads(bytes(buffer[: max(end, 0)]))
+    facts = json.loads(bytes(buffer[: max(end, 0)]))
     n_bytes = facts.get("bytes", 0) if isinstance(facts, dict) else -1
     if not isinstance(n_bytes, int) or not 0 <= n_bytes <= _MAX_PAYLOAD:
         raise ValueError(f"a message of {n_bytes} bytes")

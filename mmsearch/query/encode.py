@@ -139,10 +139,11 @@ class TermEncoder:
         known = {text: self.remembered.get(text) if is_kept else None for text in texts}
         missing = [text for text, vector in known.items() if vector is None]
         if missing:
-            for text, vector in zip(missing, self._encoder().encode_texts(missing), strict=True):
+            encoder = self._encoder()
+            for text, vector in zip(missing, encoder.encode_texts(missing), strict=True):
                 known[text] = vector
                 if is_kept:
-                    self.remembered.put(text, vector)
+                    self.remembered.put(text, vector, encoder.fingerprint)
         return [vector for text in texts if (vector := known[text]) is not None]
 
     def picture_vector(self, picture: Example | Term) -> Matrix:

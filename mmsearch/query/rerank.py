@@ -124,21 +124,21 @@ class LocalStage:
     ) -> dict[int, LocalEvidence]:
         """Return what local features say of some pictures, by image id; the geometry of each is looked at."""
         features = query.features
-        found = {}
+        evidence_of: dict[int, LocalEvidence] = {}
         matches = self.inverted.matches(query.words, [image.image_id for image in images])
-        for image, own in zip(images, matches, strict=True):
+        for image, matched in zip(images, matches, strict=True):
             size = (image.width, image.height)
             frame = self.extractor.frame(size)
-            seen = verify(features, own, frame)
-            found[image.image_id] = LocalEvidence(
+            seen = verify(features, matched, frame)
+            evidence_of[image.image_id] = LocalEvidence(
                 score=scores.get(image.image_id, 0.0),
-                inliers=_pairs_in_originals(seen, query, own, frame, size),
+                inliers=_pairs_in_originals(seen, query, matched, frame, size),
                 is_verified=seen.is_accepted,
                 homography=_in_originals(seen, query, frame, size),
                 reason=seen.reason,
                 is_mark=seen.is_mark,
             )
-        return found
+        return evidence_of
 
 
 class LocalReader:
@@ -208,31 +208,35 @@ class LocalReader:
         while True:  # a filter may leave few of the best
             n *= 10
             best = stage.best(scores, n)
-            found = self.store.images_of_ids(list(best), condition)
-            if len(found) >= wanted or len(best) < n:
+            passing = self.store.images_of_ids(list(best), condition)
+            if len(passing) >= wanted or len(best) < n:
                 break
         asked = self.store.images_of_ids(itself, condition)
-        image_of = {image.image_id: image for image in (*found, *asked)}
-        own = stage.of(scores, image_of)
-        evidence = _looked_at(stage, query, dict.fromkeys(own, 0.0), own, own, image_of)
-        order = final_order(dict.fromkeys(own, 0.0), own, evidence)
-        return [(own[i], image_of[i], evidence[i]) for i in order]
+        image_of = {image.image_id: image for image in (*passing, *asked)}
+        local_scores = stage.of(scores, image_of)
+        evidence = _looked_at(stage, query, dict.fromkeys(local_scores, 0.0), local_scores, local_scores, image_of)
+        order = final_order(dict.fromkeys(local_scores, 0.0), local_scores, evidence)
+        return [(local_scores[i], image_of[i], evidence[i]) for i in order]
 
     def reranked(
-        self, found: Sequence[tuple[float, ImageRecord]], vector: Matrix, condition: Condition, query: LocalQuery
+        self,
+        shortlist: Sequence[tuple[float, ImageRecord]],
+        vector: Matrix,
+        condition: Condition,
+        query: LocalQuery,
     ) -> list[Ranked]:
         """Return a shortlist (cosine, picture) and the best by visual words in their final order, with cosines."""
         stage = self._current()
         if isinstance(stage, Unusable):
-            return [(score, image, None) for score, image in found]
+            return [(score, image, None) for score, image in shortlist]
         scores = stage.scores(query)
-        cosines = {image.image_id: score for score, image in found}
+        cosines = {image.image_id: score for score, image in shortlist}
         missing = [image_id for image_id in stage.best(scores, N_OWN) if image_id not in cosines]
         joined = self.store.images_of_ids(missing, condition)
         if joined:
-            own = stored_cosines(vector, self.store.checked_rows([image.row for image in joined]))
-            cosines |= dict(zip((image.image_id for image in joined), own.tolist(), strict=True))
-        image_of = {image.image_id: image for image in (*(image for _, image in found), *joined)}
+            joined_cosines = stored_cosines(vector, self.store.checked_rows([image.row for image in joined]))
+            cosines |= dict(zip((image.image_id for image in joined), joined_cosines.tolist(), strict=True))
+        image_of = {image.image_id: image for image in (*(image for _, image in shortlist), *joined)}
         above = stage.of(stage.above_chance(scores), cosines)
         evidence = _looked_at(stage, query, cosines, above, stage.of(scores, cosines), image_of)
         counted = stage.of(stage.above_chance(scores, CHANCES), cosines)
@@ -291,8 +295,8 @@ def final_order(cosines: Scores, scores: Scores, evidence: dict[int, LocalEviden
     """
 
     def key(image_id: int) -> tuple[int, float, int]:
-        own = evidence.get(image_id)
-        n_inliers = own.n_inliers if own is not None and own.is_verified else 0
+        seen = evidence.get(image_id)
+        n_inliers = seen.n_inliers if seen is not None and seen.is_verified else 0
         return -n_inliers, -(cosines[image_id] + WEIGHT * scores.get(image_id, 0.0)), image_id
 
     return sorted(cosines, key=key)

@@ -114,18 +114,18 @@ class Neighbours:
                 return [broad]
             passing = self.store.rows_passing(condition)
         rows = np.unique(np.asarray(passing, dtype=np.int64))
-        found = zip(*self._exact.search_among(queries, k, rows), strict=True)
-        return [Nearest(scores, own, "filtered", len(rows)) for scores, own in found]
+        answers = zip(*self._exact.search_among(queries, k, rows), strict=True)
+        return [Nearest(scores, near, "filtered", len(rows)) for scores, near in answers]
 
     def _among_all(self, queries: Matrix, k: int, way: Way | None) -> list[Nearest]:
         """Return the k nearest of all rows; queries that the index cannot answer in full are scanned for."""
-        found = None if way is None else self._approximately(queries, k, way)
-        if found is None and way is not None and len(queries) > 1:
+        nearest = None if way is None else self._approximately(queries, k, way)
+        if nearest is None and way is not None and len(queries) > 1:
             # It is one of them: the others are answered as if they were asked alone.
             return [answer for query in queries for answer in self._among_all(query[None], k, way)]
-        route = EXACT if found is None or way is None else way[1].index
-        scores, rows = found or self._exact.search(queries, k)
-        return [Nearest(*own, route, len(self._exact)) for own in zip(scores, rows, strict=True)]
+        route = EXACT if nearest is None or way is None else way[1].index
+        scores, rows = nearest or self._exact.search(queries, k)
+        return [Nearest(*best, route, len(self._exact)) for best in zip(scores, rows, strict=True)]
 
     def _approximately(self, queries: Matrix, k: int, way: Way) -> tuple[Cosines, Rows] | None:
         """Return the k nearest rows by an index and by a scan of what it does not know; None if it has too few."""
@@ -133,15 +133,15 @@ class Neighbours:
         _, rows = index.search(queries, k, plan.effort)
         if rows.shape[1] < min(k, len(index)):
             return None
-        scores = np.stack([self._exact.scores(query, own) for query, own in zip(queries, rows, strict=True)])
+        scores = np.stack([self._exact.scores(query, near) for query, near in zip(queries, rows, strict=True)])
         return merge((scores, rows), self._exact.search_tail(queries, k, first_row=index.n_rows), k)
 
     def _filtered_afterwards(self, query: Matrix, k: int, condition: Condition, way: Way) -> Nearest | None:
         """Look among the neighbours of one query (1, dim) for k that pass a broad filter; None if too few do."""
-        found = self._approximately(query, int(2 * k / _NARROW), way)
-        if found is None:
+        nearest = self._approximately(query, int(2 * k / _NARROW), way)
+        if nearest is None:
             return None
-        (scores,), (rows,) = found
+        (scores,), (rows,) = nearest
         images = self.store.images_of_rows(rows.tolist(), condition)
         keep = np.isin(rows, [image.row for image in images])
         return Nearest(scores[keep], rows[keep], way[1].index, len(self._exact)) if keep.sum() >= k else None

@@ -104,7 +104,6 @@ class Searcher:
         self._local_reader: LocalReader | None = None
         self._problems: tuple[str, ...] = ()
         self._problems_of = -1, range(0)  # the revision, and the rows that are lost
-        self._has_vectors = store.has_vectors
 
     # -- ranking -------------------------------------------------------------------------------------
 
@@ -121,6 +120,9 @@ class Searcher:
         NoEncoderError
             If the library has no encoder, and the query is another than one example picture.
         """
+        return self.store.of_one_encoder(lambda: self._answer(query, options))
+
+    def _answer(self, query: Query, options: SearchOptions) -> SearchResult:
         start = time.perf_counter()
         condition = self.store.condition(query.where)
         options = self._within_reach(query, options)
@@ -182,7 +184,9 @@ class Searcher:
         """Return the answers to queries that share a scan, each of which may have an error that hurts no other."""
         self._check()
         try:
-            return [*self._together(queries, options)] if len(queries) > 1 else [self.search(queries[0], options)]
+            if len(queries) == 1:
+                return [self.search(queries[0], options)]
+            return [*self.store.of_one_encoder(lambda: self._together(queries, options))]
         except MmsearchError as error:
             if len(queries) == 1:
                 return [error]
@@ -202,7 +206,7 @@ class Searcher:
 
     def _within_reach(self, query: Query, options: SearchOptions) -> SearchOptions:
         """Return the options with the mode that the library has."""
-        if options.mode == "local" or self._has_vectors:
+        if options.mode == "local" or self.store.has_vectors:
             return options
         if options.rerank != "auto" or not _compares_pictures(query):
             self._encoder()  # raises, as there is none
@@ -212,15 +216,15 @@ class Searcher:
         """Return the k best pictures for each of queries of one modality."""
         self._refresh()
         n_left_out = [self._n_rows_left_out(query, condition) for query in queries]
-        found: dict[int, _Shortlist] = {}
+        shortlists: dict[int, _Shortlist] = {}
         for n in set(n_left_out):  # one scan for all that want as many rows
-            places = [place for place, own in enumerate(n_left_out) if own == n]
+            places = [place for place, n_rows in enumerate(n_left_out) if n_rows == n]
             vectors = np.stack([queries[place].vector for place in places])
             answers = self._neighbours.of(vectors, k + n, condition, queries[0].modality)
             for place, nearest in zip(places, answers, strict=True):
                 pictures = self._pictures(queries[place], nearest, k, condition)
-                found[place] = _Shortlist(pictures, nearest.route, nearest.n_candidates - n)
-        return [found[place] for place in range(len(queries))]
+                shortlists[place] = _Shortlist(pictures, nearest.route, nearest.n_candidates - n)
+        return [shortlists[place] for place in range(len(queries))]
 
     def _n_rows_left_out(self, query: EncodedQuery, condition: Condition) -> int:
         """Return how many rows stand for nothing but pictures that pass a filter and are no answer to a query."""
@@ -260,14 +264,14 @@ class Searcher:
         n_wanted = max(k, self._local().shortlist)
         (shortlist,) = self._shortlists([query], n_wanted, condition)
         answers = condition.without(query.left_out)
-        found = self._local().reranked(shortlist.pictures, query.vector, answers, local)
-        verified = [one for one in found if one[2] is not None and one[2].is_verified] if expand != "none" else []
-        if verified:
+        reranked = self._local().reranked(shortlist.pictures, query.vector, answers, local)
+        verified = [answer for answer in reranked if answer[2] is not None and answer[2].is_verified]
+        if verified and expand != "none":
             vectors = l2_normalize(self._vectors(verified).astype(np.float32))
             moved = expanded(query.vector, vectors, alpha=ALPHA if expand == "alpha" else 0)
             asked = replace(query, vector=l2_normalize(moved[None])[0])
             return self._reranked(asked, k, condition, local, "none")
-        ranked = _itself_first(found, query.itself)[:k]
+        ranked = _itself_first(reranked, query.itself)[:k]
         return _Ranking(ranked, self._vectors(ranked), shortlist.route, shortlist.n_candidates)
 
     def _hits_by_words(
@@ -279,7 +283,7 @@ class Searcher:
             ranked = self.store.consistently(lambda: self._ranked_by_words(query, local, k, condition))
         with self.store.reading():
             self._look_for_problems(self.store.lost_rows())
-        return tuple(_hit(rank, *one) for rank, one in enumerate(ranked, start=1))
+        return tuple(_hit(rank, *answer) for rank, answer in enumerate(ranked, start=1))
 
     def _ranked_by_words(self, query: Query, local: LocalQuery, k: int, condition: Condition) -> list[Ranked]:
         judged_pictures(self.store, query.irrelevant)
@@ -296,11 +300,12 @@ class Searcher:
         cosines: list[dict[str, float]] = [{} for _ in ranking.ranked]
         if explain:
             for term in query.terms:
-                for own, cosine in zip(cosines, stored_cosines(term.vector, ranking.vectors).tolist(), strict=True):
-                    own[term.label] = cosine
+                of_pictures = stored_cosines(term.vector, ranking.vectors).tolist()
+                for cosine_of, cosine in zip(cosines, of_pictures, strict=True):
+                    cosine_of[term.label] = cosine
         hits = tuple(
-            _hit(rank, *one, terms=own)
-            for rank, (one, own) in enumerate(zip(ranking.ranked, cosines, strict=True), 1)
+            _hit(rank, *answer, terms=cosine_of)
+            for rank, (answer, cosine_of) in enumerate(zip(ranking.ranked, cosines, strict=True), 1)
         )
         total = time.perf_counter() - start
         seconds = seconds | {"search": total - sum(seconds.values()), "total": total}
@@ -342,7 +347,7 @@ def _compares_pictures(query: Query) -> bool:
 
 def _itself_first(ranked: list[Ranked], itself: Sequence[int]) -> list[Ranked]:
     """Return pictures with those that the query is before all others."""
-    return sorted(ranked, key=lambda one: one[1].image_id not in itself)
+    return sorted(ranked, key=lambda answer: answer[1].image_id not in itself)
 
 
 def _verified(hits: Sequence[Hit]) -> str:

@@ -345,6 +345,10 @@ class Catalog:
         row = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'image'").fetchone()
         return int(row[0]) if row else 0
 
+    def most_pixels(self) -> int:
+        """Return how many pixels the largest picture has; 0 without pictures."""
+        return int(self.db.execute("SELECT ifnull(max(width * height), 0) FROM image").fetchone()[0])
+
     def known_files(self, root: bytes) -> Iterator[KnownFile]:
         """Yield what is known of every picture at or below `root`."""
         sql = f"SELECT id, hash, reading, path, size, mtime_ns, ctime_ns FROM image WHERE {_BELOW}"

@@ -8,12 +8,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from mmsearch.errors import EncoderError, FingerprintError, NoEncoderError
-from mmsearch.store.folder import Store
+from mmsearch.store.folder import ENCODER_FOLDER, Store
 from mmsearch.store.publish import storage_errors
-from mmsearch.system import n_cores
+from mmsearch.system import n_cores, shown_path
 
 if TYPE_CHECKING:
     from mmsearch.encoders.onnx import OnnxEncoder
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 NONE = "none"
 """The model of a library that has local features alone."""
 
-_ENCODER = "encoder"  # folder in that of the library
 _BOUND = "encoder_files"  # setting: the specification that was installed, and how its files were then
 _ANEW = "run `mmsearch index` on a folder of the library to install the encoder again"
 
@@ -40,9 +40,10 @@ class InstalledEncoder:
     """
 
     def __init__(self, library: Path, cache: Path | None) -> None:
-        self.library, self.folder = library, library / _ENCODER
-        self._cache = cache
+        self.library = library
+        self.cache = cache
         self._opened: OnnxEncoder | None = None
+        self._is_in_memory, self._lock = False, Lock()
 
     def settings_for(self, model: str, notify: Notify) -> dict[str, Any]:
         """Return what a library of this model is created with; the encoder is in the cache then."""
@@ -61,29 +62,30 @@ class InstalledEncoder:
         EncoderError
             If the encoder is damaged, and cannot be made again.
         """
-        expected, name = store.catalog.meta("fingerprint"), store.catalog.meta("model")
         if model not in (None, "auto"):
             held = self.held(store)
             try:
-                is_other = self._is_other(str(model), name, expected, notify)
+                is_other = self._is_other(store, str(model), notify)
             except EncoderError as error:
                 raise type(error)(f"{error}; {held}: leave --model out to go on with it") from error
             if is_other:
                 asked = "--model none" if model == NONE else model
-                what = "which was trained again since" if model == name else f"{asked} was asked for"
+                is_same_name = model == store.catalog.meta("model")
+                what = "which was trained again since" if is_same_name else f"{asked} was asked for"
                 raise FingerprintError(
-                    f"{held}, {what}; vectors of two encoders cannot be "
-                    "compared: leave --model out, or index into another --library"
+                    f"{held}, {what}; vectors of two encoders cannot be compared: leave --model out, make all "
+                    "vectors anew with --re-embed, or index into another --library"
                 )
         if not store.has_vectors:
             return None
         self._bring_whole(store, notify)
         return self._checked(store, threads=1)
 
-    def _is_other(self, model: str, name: str, expected: str, notify: Notify) -> bool:
-        """Return whether a model gives another encoder than that of this name; it may have two names."""
+    def _is_other(self, store: Store, model: str, notify: Notify) -> bool:
+        """Return whether a model gives another encoder than the library's; that may have two names."""
+        name, expected = str(store.catalog.meta("model")), store.catalog.meta("fingerprint")
         if model == name:
-            return self._was_trained_again(name)
+            return self._was_trained_again(store, name)
         if NONE in (model, name):
             return True
         from mmsearch.encoders.prepare import is_built_in
@@ -92,15 +94,16 @@ class InstalledEncoder:
             return True
         return bool(self.settings_for(model, notify)["fingerprint"] != expected)
 
-    def _was_trained_again(self, name: str) -> bool:
+    def _was_trained_again(self, store: Store, name: str) -> bool:
         """Return whether the folder of a training holds another encoder than was installed; others are not read."""
         from mmsearch.encoders.learned import read_learned
         from mmsearch.encoders.onnx import SPEC, read_spec
         from mmsearch.encoders.prepare import learned_folders
 
-        if name == NONE or not (self.folder / SPEC).is_file() or not learned_folders(name):
+        folder = store.encoder_path
+        if name == NONE or not (folder / SPEC).is_file() or not learned_folders(name):
             return False
-        return bool(read_spec(self.folder)["identity"] != read_learned(Path(name)).identity)
+        return bool(read_spec(folder)["identity"] != read_learned(Path(name)).identity)
 
     def held(self, store: Store) -> str:
         """Return the beginning of a sentence: which encoder the library goes by."""
@@ -119,21 +122,34 @@ class InstalledEncoder:
         FingerprintError
             If it is not the one that made the vectors.
         """
-        if self._opened is None:
-            if not store.has_vectors:
-                raise NoEncoderError(
-                    f"{self.library} has no encoder (--model none): it is searched by one example picture (-i), "
-                    "without text, --not or --rerank; for all else index into another --library with a model"
-                )
-            from mmsearch.encoders.onnx import SPEC
+        with self._lock:  # threads share it, each with a store of its own
+            if self._opened is None or self._opened.fingerprint != store.setting("fingerprint"):
+                self._opened = self._opened_for_reading(store)
+                if self._is_in_memory:
+                    self._opened.keep_in_memory()
+            return self._opened
 
-            if not (self.folder / SPEC).is_file():
-                raise EncoderError(
-                    f"{self.folder}: the encoder {store.catalog.meta('model')} is missing; "
-                    "run `mmsearch index` on a folder of the library to install it again"
-                )
-            self._opened = self._checked(store, threads=n_cores())
-        return self._opened
+    def _opened_for_reading(self, store: Store) -> OnnxEncoder:
+        from mmsearch.encoders.onnx import SPEC
+
+        if not store.has_vectors:
+            raise NoEncoderError(
+                f"{self.library} has no encoder (--model none): it is searched by one example picture (-i), "
+                "without text, --not or --rerank; for all else give it one with --re-embed --model, or index into "
+                "another --library with a model"
+            )
+        if not (store.encoder_path / SPEC).is_file():
+            raise EncoderError(
+                f"{shown_path(store.encoder_path)}: the encoder {store.setting('model')} is missing; "
+                "run `mmsearch index` on a folder of the library to install it again"
+            )
+        return self._checked(store, threads=n_cores())
+
+    def keep_in_memory(self) -> None:
+        """Let what is opened for reading from now on be kept in memory, as `OnnxEncoder.keep_in_memory` does it."""
+        self._is_in_memory = True
+        if self._opened is not None:
+            self._opened.keep_in_memory()
 
     def problems(self, store: Store, *, is_repair: bool = False) -> list[str]:
         """Return what is wrong with the encoder; `is_repair` deletes a damaged one for `index` to install again."""
@@ -144,7 +160,7 @@ class InstalledEncoder:
         problems = self._damage(store)
         if problems and is_repair:
             store.check()
-            shutil.rmtree(_folder_in(store), ignore_errors=True)
+            shutil.rmtree(store.encoder_path, ignore_errors=True)
         return problems
 
     def _bring_whole(self, store: Store, notify: Notify) -> None:
@@ -156,7 +172,7 @@ class InstalledEncoder:
         from mmsearch.encoders.whole import copy_encoder, has_hard_links, spec_digest, stamps
 
         _recover(store)
-        folder = _folder_in(store)
+        folder = store.encoder_path
         is_there = (folder / SPEC).is_file()
         bound = store.catalog.meta(_BOUND)
         if is_there and bound is not None and bound["stamps"] == stamps(folder):
@@ -180,23 +196,26 @@ class InstalledEncoder:
         if made != expected:
             raise FingerprintError(
                 f"{name} gives an encoder with fingerprint {made[:12]} now, the vectors of {self.library} were "
-                f"made by {expected[:12]}: its weights or settings have changed; restore {self.folder}, or index "
-                "into another --library"
+                f"made by {expected[:12]}: its weights or settings have changed; restore "
+                f"{shown_path(store.encoder_path)}, or index into another --library"
             )
-        copy_encoder(prepared, _folder_in(store), store.check)
+        copy_encoder(prepared, store.encoder_path, store.check)
 
     def _damage(self, store: Store) -> list[str]:
         """Return what is wrong with the files of the encoder, all of them read; nothing if it is whole."""
         from mmsearch.encoders.onnx import SPEC
         from mmsearch.encoders.whole import spec_digest, verify_encoder
 
-        folder = _folder_in(store)
+        folder = store.encoder_path
         problems = verify_encoder(folder)
         bound = store.catalog.meta(_BOUND)
         if not problems and bound is not None and bound["spec"] != spec_digest(folder):
-            problems = [f"{self.folder / SPEC} is not the one that was installed; {_ANEW}"]
+            problems = [f"{shown_path(store.encoder_path / SPEC)} is not the one that was installed; {_ANEW}"]
         if not problems and _open(folder).fingerprint != store.catalog.meta("fingerprint"):
-            problems = [f"{self.folder} holds another encoder than the one that made the vectors; {_ANEW}"]
+            problems = [
+                f"{shown_path(store.encoder_path)} holds another encoder than the one that made the vectors; "
+                f"{_ANEW}"
+            ]
         return problems
 
     def _checked(self, store: Store, *, threads: int) -> OnnxEncoder:
@@ -204,26 +223,50 @@ class InstalledEncoder:
         from mmsearch.encoders.onnx import SPEC
         from mmsearch.encoders.whole import spec_digest, stamps
 
-        folder = _folder_in(store)
+        folder = store.encoder_path
         bound, expected = store.catalog.meta(_BOUND), str(store.catalog.meta("fingerprint"))
         known = {} if bound is None else bound["stamps"]
         changed = {name for name, stamp in stamps(folder).items() if known.get(name) != stamp} - {SPEC}
         encoder = _open(folder, threads=threads, unchecked=frozenset(changed))
         if encoder.fingerprint != expected:
             raise FingerprintError(
-                f"{self.folder} holds an encoder with fingerprint {encoder.fingerprint[:12]}, the library's "
-                f"vectors were made by {expected[:12]}; restore the folder, or delete it and run "
+                f"{shown_path(store.encoder_path)} holds an encoder with fingerprint {encoder.fingerprint[:12]}, "
+                f"the library's vectors were made by {expected[:12]}; restore the folder, or delete it and run "
                 "`mmsearch index` again"
             )
         if bound is not None and bound["spec"] != spec_digest(folder):
-            raise EncoderError(f"{self.folder / SPEC} is not the one that was installed; {_ANEW}")
+            raise EncoderError(
+                f"{shown_path(store.encoder_path / SPEC)} is not the one that was installed; {_ANEW}"
+            )
         return encoder
 
     def _prepared(self, model: str, notify: Notify, spec: str | None = None) -> Path:
         from mmsearch.encoders.prepare import prepare_encoder
 
-        cache = default_cache() if self._cache is None else self._cache
+        cache = default_cache() if self.cache is None else self.cache
         return prepare_encoder(model, cache=cache, notify=notify, spec=spec)
+
+
+def install_beside(store: Store, other: Store, name: str) -> dict[str, Any]:
+    """Copy the encoder of another library beside the one of this, and return the settings that make it count.
+
+    Parameters
+    ----------
+    store : Store
+        Opened by its writer.
+    other : Store
+        The library that has it.
+    name : str
+        Of the folder for it.
+    """
+    from mmsearch.encoders.whole import copy_encoder, spec_digest, stamps
+
+    folder = store.files / name
+    copy_encoder(other.encoder_path, folder, store.check)
+    return {
+        **{key: other.setting(key) for key in ("fingerprint", "dim", "model")},
+        ENCODER_FOLDER: name, _BOUND: {"spec": spec_digest(folder), "stamps": stamps(folder)},
+    }  # fmt: skip
 
 
 def default_cache() -> Path:
@@ -233,17 +276,12 @@ def default_cache() -> Path:
     return user_cache_path("mmsearch")
 
 
-def _folder_in(store: Store) -> Path:
-    """Return where the encoder lies for this process: a writer works in the folder that it locked."""
-    return store.files / _ENCODER
-
-
 def _recover(store: Store) -> None:
     """Finish what a killed writer began; the caller is the writer."""
     from mmsearch.encoders.whole import recover_encoder
 
-    with storage_errors(_folder_in(store), "the encoder"):
-        recover_encoder(_folder_in(store))
+    with storage_errors(store.encoder_path, "the encoder"):
+        recover_encoder(store.encoder_path)
 
 
 def _open(folder: Path, *, threads: int = 1, unchecked: frozenset[str] = frozenset()) -> OnnxEncoder:

@@ -8,6 +8,8 @@ missing is never given up by opening a library: it is named, and the rest answer
 from __future__ import annotations
 
 import os
+import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -47,6 +49,9 @@ if TYPE_CHECKING:
     from mmsearch.store.words import LibraryWords
 
 T = TypeVar("T")
+ENCODER_FOLDER = "encoder_folder"  # setting: the name of the encoder's folder after the first encoder
+_ENCODER = "encoder"
+_ENCODERS, _VECTORS = re.compile(r"encoder(-\d+)?(\.(tmp|old))?"), re.compile(r"vectors-\d+\.f16")
 _MAX_MEGAPIXELS = "max_megapixels"  # setting
 _BLOCK = 65_536  # rows copied or checked at a time
 _N_SAMPLED = 9  # rows compared with their checksums when a vector file is opened
@@ -161,6 +166,10 @@ class Store(Pictures):
         """Pictures that need memory for more pixels are refused."""
         return float(self.catalog.meta(_MAX_MEGAPIXELS) or MAX_MEGAPIXELS)
 
+    def accepted_megapixels(self) -> float:
+        """Return the ceiling under which all pictures of the library are accepted again, and new ones as ever."""
+        return max(self.max_megapixels, self.catalog.most_pixels() / 1e6)
+
     def keep_max_megapixels(self, wanted: float | None) -> bool:
         """Keep a limit if one is given, and return whether it is above the one before; the caller is the writer."""
         before = self.max_megapixels
@@ -172,6 +181,11 @@ class Store(Pictures):
     def vectors_path(self, epoch: int) -> Path:
         """Return the vector file of an epoch."""
         return self.files / f"vectors-{epoch}.f16"
+
+    @property
+    def encoder_path(self) -> Path:
+        """Where the encoder lies that made the vectors."""
+        return self.files / str(self.catalog.meta(ENCODER_FOLDER) or _ENCODER)
 
     def vectors_look(self) -> tuple[int, ...]:
         """Return what changes whenever the present vector file is written to, cut or replaced."""
@@ -447,7 +461,7 @@ class Store(Pictures):
             sync_folder(self.files)
             renumber(self.catalog.db, live.tolist())
             self.catalog.set_meta({"epoch": epoch, "n_rows": len(live)})
-        self._remove_old_epochs()
+        self.forget_old_epochs()
 
     def _recover(self) -> None:
         """Undo what a killed writer left: files without a name, vectors that were never acknowledged."""
@@ -456,7 +470,7 @@ class Store(Pictures):
         if history_problem(self.files, self.catalog) is not None:
             return  # what the catalog does not know may have been acknowledged: only `note_history` forgets it
         self._note_every_commit()
-        self._remove_old_epochs()
+        self.forget_old_epochs()
         path, size = self.vectors_path(self.epoch), 2 * self.n_rows * self.dim
         with storage_errors(path, "the vectors"):
             if path.is_file() and path.stat().st_size > size:
@@ -471,11 +485,14 @@ class Store(Pictures):
     def _note_every_commit(self) -> None:
         self.catalog.on_commit = lambda: self.catalog.note(self.files)
 
-    def _remove_old_epochs(self) -> None:
-        keep = self.vectors_path(self.epoch)
-        for path in self.files.glob("vectors-*.f16"):
-            if path != keep:
+    def forget_old_epochs(self) -> None:
+        """Delete the vectors and encoders that do not count any more, and those that never did."""
+        vectors, encoder = self.vectors_path(self.epoch).name, self.encoder_path.name
+        for path in self.files.iterdir():
+            if _VECTORS.fullmatch(path.name) and path.name != vectors:
                 path.unlink(missing_ok=True)
+            elif _ENCODERS.fullmatch(path.name) and path.name.split(".")[0] != encoder:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_as_before_or_longer(before: tuple[int, ...], after: tuple[int, ...]) -> bool:

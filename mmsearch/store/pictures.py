@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 from mmsearch.errors import QueryError
 from mmsearch.predicates import FilterLike
-from mmsearch.records import ImageRecord, Order, PicturePage
+from mmsearch.records import BadPicture, ImageRecord, Order, PicturePage
 from mmsearch.store.catalog import START, Catalog
 from mmsearch.store.changes import KnownBad, KnownFile
 from mmsearch.store.facets import Facets, count_facets
@@ -23,6 +23,8 @@ from mmsearch.store.where import Condition
 
 _MOST = (1 << 63) - 1
 _ALL = Condition()
+_FINGERPRINT = "fingerprint"  # setting
+T = TypeVar("T")
 
 
 class Pictures:
@@ -61,6 +63,23 @@ class Pictures:
         """Store settings that JSON can hold; the caller is the writer."""
         with self.catalog.writing():
             self.catalog.set_meta(settings)
+
+    def of_one_encoder(self, read: Callable[[], T]) -> T:
+        """Return what `read` gives, asked again if the library was given vectors of another encoder meanwhile.
+
+        What is encoded by one encoder must not meet vectors of another. An error of the first try does not count
+        then: the encoder of before goes with its vectors.
+        """
+        while True:
+            fingerprint = self.setting(_FINGERPRINT)
+            try:
+                answer = read()
+            except Exception:
+                if self.setting(_FINGERPRINT) == fingerprint:
+                    raise
+                continue
+            if self.setting(_FINGERPRINT) == fingerprint:
+                return answer
 
     # -- for searches --------------------------------------------------------------------------------
 
@@ -141,6 +160,10 @@ class Pictures:
     def bad_files(self, root: bytes) -> Iterator[KnownBad]:
         """Yield what is known of every rejected file at or below `root`."""
         return self.catalog.bad_files(root)
+
+    def bad_pictures(self) -> list[BadPicture]:
+        """Return every rejected file with its reason, by path."""
+        return self.catalog.bad_pictures()
 
     def count_below(self, root: bytes) -> int:
         """Return the number of pictures at or below `root`."""

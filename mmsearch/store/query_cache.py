@@ -102,13 +102,13 @@ class RememberedQueries:
         # A changed byte must not change an answer.
         return vector if abs(float(vector @ vector) - 1) < 1e-3 else None
 
-    def put(self, text: str, vector: Matrix) -> None:
-        """Remember the vector of a text; the oldest entries make room."""
+    def put(self, text: str, vector: Matrix, fingerprint: str) -> None:
+        """Remember the vector that the encoder of a fingerprint gives a text; the oldest entries make room."""
         try:
             with closing(self._connect()) as db:
                 db.execute(
                     "INSERT OR REPLACE INTO query VALUES (?, ?, ?)",
-                    (self._fingerprint, _key(text), vector.astype(np.float32).tobytes()),
+                    (fingerprint, _key(text), vector.astype(np.float32).tobytes()),
                 )
                 db.execute("DELETE FROM query WHERE rowid <= (SELECT max(rowid) FROM query) - ?", (LIMIT,))
         except sqlite3.DatabaseError as error:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mmsearch.records import READING, LibraryStatus
+from mmsearch.store.adopt import pending_model
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import plan_json, plans_in_use
 from mmsearch.store.private import open_to_others
@@ -29,13 +30,14 @@ def library_status(store: Store) -> LibraryStatus:
             n_dead=n_dead,
             n_read_before=store.catalog.count_where("reading < ?", [READING]),
             n_remembered=len(store.remembered) if store.remembered.is_wanted else None,
-            bad=tuple(store.catalog.bad_pictures()),
+            bad=tuple(store.bad_pictures()),
             size_bytes=_size_on_disk(store.folder),
             graph_from=settings.graph_from,
             recall_target=settings.recall_target,
             n_in_graph=facts["covered"] if facts else 0,
             search={modality: plan_json(plan) for modality, plan in plans.items()},
             local=store.words.facts(),
+            next_model=pending_model(store.folder),
             progress=read_progress(store.folder),
             problems=(*store.problems(), *filter(None, [open_to_others(store.folder)])),
         )

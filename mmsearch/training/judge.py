@@ -83,11 +83,11 @@ def improvement(before: list[Values], after: list[Values], groups: list[Ids]) ->
         The picture that a query belongs to; values of a picture are averaged, then measures. Fisher's randomisation
         test is over pictures, too.
     """
-    n = max(int(own.max()) for own in groups) + 1
+    n = max(int(pictures.max()) for pictures in groups) + 1
     changes = np.zeros(n)
-    for first, second, own in zip(before, after, groups, strict=True):
-        counts = np.bincount(own, minlength=n)
-        changes += np.bincount(own, weights=second - first, minlength=n) / np.maximum(counts, 1) / len(before)
+    for first, second, pictures in zip(before, after, groups, strict=True):
+        counts = np.bincount(pictures, minlength=n)
+        changes += np.bincount(pictures, weights=second - first, minlength=n) / np.maximum(counts, 1) / len(before)
     p = paired_p_value(changes, np.zeros(n))
     return Improvement(float(changes.mean()), *bootstrap_interval(changes), p)
 

@@ -57,7 +57,7 @@ def caption_page(report: CaptionReport, origin: Origin) -> str:
         for how, queries in (("better", report.better), ("worse", report.worse))
         if queries
     ]
-    found = _measures(
+    held_out = _measures(
         "Held-out pictures",
         f"{report.n_validation} pictures and their captions, which were not trained on",
         report.measures,
@@ -67,13 +67,13 @@ def caption_page(report: CaptionReport, origin: Origin) -> str:
     counts = f"{report.n_pictures} pictures with {report.n_texts} captions, {report.n_validation} of the pictures"
     names = ("caption and its picture", "caption and another picture")
     return _page(
-        "captions", report, counts, [found, _distances(report.distances, names), _curve(report.history)], origin
+        "captions", report, counts, [held_out, _distances(report.distances, names), _curve(report.history)], origin
     )
 
 
 def pair_page(report: PairReport, origin: Origin) -> str:
     """Return the page of a training by pairs, and of how it came to be."""
-    found = _measures(
+    held_out = _measures(
         "Held-out things",
         f"pictures of {report.n_validation} things, which were not trained on",
         report.measures,
@@ -82,7 +82,7 @@ def pair_page(report: PairReport, origin: Origin) -> str:
     counts = f"{report.n_pictures} pictures of {report.n_things} things, {report.n_validation} of the things"
     names = ("pictures of the same thing", "pictures of two things")
     return _page(
-        "pairs", report, counts, [found, _distances(report.distances, names), _curve(report.history)], origin
+        "pairs", report, counts, [held_out, _distances(report.distances, names), _curve(report.history)], origin
     )
 
 

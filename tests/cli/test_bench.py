@@ -338,7 +338,7 @@ def test_bench_ann_fits_80_columns(run, twelve, tmp_path):
     run.environment["COLUMNS"] = "80"
     _, out, _ = run("bench", "ann", "--format", "table")
     assert all(len(line.rstrip()) <= 80 for line in out.splitlines())
-    assert re.search(r"^text +ef 1024 +\d\.\d{3} +\d", out, re.MULTILINE)
+    assert re.search(r"^text +effort 1024 +\d\.\d{3} +\d", out, re.MULTILINE)
 
 
 def test_bench_run_tries_the_folder_of_the_report_first(run, tmp_path):

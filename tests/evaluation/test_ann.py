@@ -33,34 +33,39 @@ def measured(folder, texts=TEXTS, settings=SETTINGS, **options):
 
 
 def test_recall_is_that_of_the_librarys_graph_against_the_scan(folder):
-    found = measured(folder)["results"]["text"]
+    result = measured(folder)["results"]["text"]
     store = Store.open(folder)
     graph, exact = store.graph.load(), ExactIndex(store.matrix(), store.catalog.dead_rows())
-    for one in found["beams"]:
-        recall = ann_recall_at_k(graph.index.search(TEXTS, 10, one["ef"])[1], exact.search(TEXTS, 10)[1])
-        assert one["recall"] == pytest.approx(recall.mean(), abs=1e-4)
-        assert one["low"] <= one["recall"] <= one["high"]
-    assert found["n_queries"] == 20
-    assert found["chosen"]["target"] == 0.9
+    for at_effort in result["efforts"]:
+        recall = ann_recall_at_k(graph.index.search(TEXTS, 10, at_effort["effort"])[1], exact.search(TEXTS, 10)[1])
+        assert at_effort["recall"] == pytest.approx(recall.mean(), abs=1e-4)
+        assert at_effort["low"] <= at_effort["recall"] <= at_effort["high"]
+    assert result["n_queries"] == 20
+    assert result["chosen"]["target"] == 0.9
 
 
 def test_latencies_and_rates_of_both_routes_are_given(folder):
-    for one in measured(folder)["results"].values():
-        for speed in (one["exact"], *one["beams"]):
+    for result in measured(folder)["results"].values():
+        for speed in (result["exact"], *result["efforts"]):
             assert 0 < speed["p50_ms"] <= speed["p95_ms"]
             if speed["p99_ms"] is not None:  # of twenty texts nothing can be said
                 assert speed["p99_ms"] >= speed["p95_ms"]
-                assert one["n_queries"] >= 100
+                assert result["n_queries"] >= 100
             assert speed["queries_per_s"] > 0
-        first = one["beams"][0]
-        assert first["times_exact_single"] == pytest.approx(one["exact"]["p50_ms"] / first["p50_ms"], rel=0.02)
+        first = result["efforts"][0]
+        assert first["times_exact_single"] == pytest.approx(result["exact"]["p50_ms"] / first["p50_ms"], rel=0.02)
 
 
 def test_the_index_is_described(folder):
     index = measured(folder)["index"]
-    assert (index["n_vectors"], index["n_in_graph"], index["n_dead_in_graph"]) == (197, 200, 3)
+    assert (index["kind"], index["n_vectors"], index["n_in_index"], index["n_dead_in_index"]) == (
+        "graph",
+        197,
+        200,
+        3,
+    )
     assert (index["M"], index["ef_construction"], index["vector_bytes"]) == (4, 10, 2 * DIM)
-    assert index["graph_bytes_per_vector"] == pytest.approx((folder / "hnsw-1.bin").stat().st_size / 200, abs=0.1)
+    assert index["index_bytes_per_vector"] == pytest.approx((folder / "hnsw-1.bin").stat().st_size / 200, abs=0.1)
     assert index["build_seconds"] > 0
     assert not index["is_built_for_this_measurement"]
 
@@ -68,19 +73,19 @@ def test_the_index_is_described(folder):
 def test_a_library_without_a_graph_is_measured_with_one_in_memory(tmp_path):
     filled(tmp_path, 40)
     before = sorted(path.name for path in tmp_path.iterdir())
-    found = measured(tmp_path)
-    assert found["index"]["is_built_for_this_measurement"]
-    assert found["results"]["image"]["chosen"] == {"route": "exact"}
-    assert found["results"]["image"]["beams"][-1]["recall"] > 0.9
+    report = measured(tmp_path)
+    assert report["index"]["is_built_for_this_measurement"]
+    assert report["results"]["image"]["chosen"] == {"route": "exact"}
+    assert report["results"]["image"]["efforts"][-1]["recall"] > 0.9
     assert [name for name in sorted(path.name for path in tmp_path.iterdir()) if "sqlite-" not in name] == [
         name for name in before if "sqlite-" not in name
     ]
 
 
 def test_a_library_that_knows_no_words_is_measured_with_pictures(folder):
-    found = measured(folder, texts=np.zeros((0, DIM), np.float32), n_queries=30)
-    assert list(found["results"]) == ["image"]
-    assert found["results"]["image"]["n_queries"] == 30
+    report = measured(folder, texts=np.zeros((0, DIM), np.float32), n_queries=30)
+    assert list(report["results"]) == ["image"]
+    assert report["results"]["image"]["n_queries"] == 30
 
 
 def test_a_library_of_ten_vectors_is_refused(tmp_path):
@@ -94,6 +99,6 @@ def test_the_route_that_is_given_is_the_one_that_searches_take(tmp_path, monkeyp
     filled(tmp_path, 200)
     with Store.writer(tmp_path) as store:
         store.graph.update(SETTINGS, TEXTS)
-    found = measured(tmp_path)["results"]
-    assert (found["text"]["chosen"]["route"], found["image"]["chosen"]["route"]) == ("exact", "graph")
-    assert [one["ef"] for one in found["text"]["beams"]] == list(EFFORTS)
+    results = measured(tmp_path)["results"]
+    assert (results["text"]["chosen"]["route"], results["image"]["chosen"]["route"]) == ("exact", "graph")
+    assert [at_effort["effort"] for at_effort in results["text"]["efforts"]] == list(EFFORTS)

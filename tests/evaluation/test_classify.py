@@ -25,17 +25,17 @@ def measured(benchmark, encoder):
 
 
 def test_accuracy_and_confusions_are_those_of_the_cosines(benchmark, set_encoder):
-    found = measured(benchmark, set_encoder)
+    result = measured(benchmark, set_encoder)
     classes = np.stack([class_embeddings(set_encoder.texts, [name], TEMPLATES)[0] for name in NAMES])
     scores = inner_products(set_encoder.pictures(benchmark.pictures)[1], classes)
     order = np.argsort(-scores, axis=1, kind="stable")
     truth = np.array(benchmark.truth)
-    assert found["measures"]["top-1"]["value"] == np.mean(order[:, 0] == truth)
-    assert found["measures"]["top-5"]["value"] == np.mean((order[:, :5] == truth[:, None]).any(axis=1))
+    assert result["measures"]["top-1"]["value"] == np.mean(order[:, 0] == truth)
+    assert result["measures"]["top-5"]["value"] == np.mean((order[:, :5] == truth[:, None]).any(axis=1))
     recalls = [np.mean(order[truth == c, 0] == c) for c in (0, 1, 4)]
-    np.testing.assert_allclose(found["measures"]["mean per-class recall"]["value"], np.mean(recalls))
+    np.testing.assert_allclose(result["measures"]["mean per-class recall"]["value"], np.mean(recalls))
     pairs = sorted(zip(truth.tolist(), order[:, 0].tolist(), strict=True))
-    assert sorted((t, p) for t, p, n in found["confusion"] for _ in range(n)) == pairs
+    assert sorted((t, p) for t, p, n in result["confusion"] for _ in range(n)) == pairs
 
 
 def test_top_5_is_absent_below_five_classes(benchmark, set_encoder):
@@ -45,9 +45,9 @@ def test_top_5_is_absent_below_five_classes(benchmark, set_encoder):
 
 def test_a_picture_that_cannot_be_read_is_named_and_not_counted(benchmark, set_encoder):
     benchmark.pictures[0].write_bytes(b"")
-    found = run_classification(benchmark, [set_encoder], {"one": ("{}",)})
-    assert [bad["path"] for bad in found["set"]["bad"]] == [str(benchmark.pictures[0])]
-    assert found["results"][set_encoder.encoder.name]["one"]["n_pictures"] == 3
+    report = run_classification(benchmark, [set_encoder], {"one": ("{}",)})
+    assert [bad["path"] for bad in report["set"]["bad"]] == [str(benchmark.pictures[0])]
+    assert report["results"][set_encoder.encoder.name]["one"]["n_pictures"] == 3
 
 
 def test_a_set_without_a_readable_picture_is_refused(benchmark, set_encoder):
@@ -67,16 +67,16 @@ def test_models_are_compared_by_the_same_pictures(
     benchmark, set_encoder, bench_cache, other_checkpoint, other_folder
 ):
     encoders = [set_encoder, SetEncoder(str(other_checkpoint), cache=bench_cache)]
-    found = run_classification(benchmark, encoders, {"one": ("{}",)})
-    names = [one.encoder.name for one in encoders]
-    top_1 = [found["results"][name]["one"]["measures"]["top-1"]["value"] for name in names]
-    line = next(one for one in found["comparisons"]["one"] if one["measure"] == "top-1")
+    report = run_classification(benchmark, encoders, {"one": ("{}",)})
+    names = [encoder.encoder.name for encoder in encoders]
+    top_1 = [report["results"][name]["one"]["measures"]["top-1"]["value"] for name in names]
+    line = next(comparison for comparison in report["comparisons"]["one"] if comparison["measure"] == "top-1")
     assert (line["first"], line["second"]) == tuple(names)
     assert line["difference"] == top_1[0] - top_1[1]
     assert 0 < line["p"] <= 1
 
 
 def test_mean_per_class_recall_is_as_sure_as_top_1_where_classes_are_of_one_size(benchmark, set_encoder):
-    found = measured(ClassSet("photos", benchmark.pictures, (0, 0, 4, 4), NAMES), set_encoder)["measures"]
-    assert found["mean per-class recall"] == pytest.approx(found["top-1"])
-    assert found["top-1"]["low"] < found["top-1"]["value"] <= found["top-1"]["high"]
+    measures = measured(ClassSet("photos", benchmark.pictures, (0, 0, 4, 4), NAMES), set_encoder)["measures"]
+    assert measures["mean per-class recall"] == pytest.approx(measures["top-1"])
+    assert measures["top-1"]["low"] < measures["top-1"]["value"] <= measures["top-1"]["high"]

@@ -34,15 +34,15 @@ def results(benchmark, encoder, **options):
 
 def test_measures_are_those_of_the_cosines_without_junk(gallery, set_encoder):
     benchmark = instance_set(gallery, gallery[:2], ((3, 4), (2,)), ((0,), (1, 5)))
-    found = results(benchmark, set_encoder)["all"]
+    result = results(benchmark, set_encoder)["all"]
     vectors = set_encoder.pictures(gallery)[1]
     expected = []
     for query, (relevant, junk) in enumerate((((3, 4), (0,)), ((2,), (1, 5)))):
         order = [i for i in np.argsort(-inner_products(vectors[query : query + 1], vectors)[0]) if i not in junk]
         ranks = sorted(order.index(i) + 1 for i in relevant)
         expected.append(np.mean([(i + 1) / rank for i, rank in enumerate(ranks)]))
-    np.testing.assert_allclose(found["measures"]["mAP"]["value"], np.mean(expected))
-    assert (found["n_queries"], found["n_gallery"]) == (2, 6)
+    np.testing.assert_allclose(result["measures"]["mAP"]["value"], np.mean(expected))
+    assert (result["n_queries"], result["n_gallery"]) == (2, 6)
 
 
 def test_a_part_of_a_picture_is_asked_as_if_it_were_a_file(gallery, set_encoder, tmp_path):
@@ -51,18 +51,18 @@ def test_a_part_of_a_picture_is_asked_as_if_it_were_a_file(gallery, set_encoder,
         image.crop(box).save(tmp_path / "part.png")
     whole = instance_set(gallery, (tmp_path / "part.png",), ((1,),))
     part = instance_set(gallery, (gallery[1],), ((1,),), boxes=(box,))
-    found, expected = results(part, set_encoder)["all"], results(whole, set_encoder)["all"]
-    assert found["measures"] == expected["measures"]
-    assert found["examples"]["best"][0]["query"] == {"path": str(gallery[1]), "box": list(box)}
-    scores = [hit["score"] for hit in found["examples"]["best"][0]["hits"]]
+    result, expected = results(part, set_encoder)["all"], results(whole, set_encoder)["all"]
+    assert result["measures"] == expected["measures"]
+    assert result["examples"]["best"][0]["query"] == {"path": str(gallery[1]), "box": list(box)}
+    scores = [hit["score"] for hit in result["examples"]["best"][0]["hits"]]
     assert scores == [hit["score"] for hit in expected["examples"]["best"][0]["hits"]]
 
 
 def test_a_box_outside_of_its_picture_is_named_and_not_asked(gallery, set_encoder):
     benchmark = instance_set(gallery, gallery[:2], ((3,), (4,)), boxes=((9000, 0, 9100, 50), None))
-    found = run_instance(benchmark, [set_encoder])
-    assert [bad["path"] for bad in found["set"]["bad"]] == [str(gallery[0])]
-    assert found["results"][set_encoder.encoder.name]["all"]["n_queries"] == 1
+    report = run_instance(benchmark, [set_encoder])
+    assert [bad["path"] for bad in report["set"]["bad"]] == [str(gallery[0])]
+    assert report["results"][set_encoder.encoder.name]["all"]["n_queries"] == 1
 
 
 def test_queries_without_relevant_pictures_are_skipped_scored_zero_or_refused(gallery, set_encoder):
@@ -78,28 +78,28 @@ def test_queries_without_relevant_pictures_are_skipped_scored_zero_or_refused(ga
 def test_a_picture_that_cannot_be_read_leaves_the_gallery_and_is_not_asked(gallery, set_encoder):
     gallery[2].write_bytes(b"<html></html>")
     benchmark = instance_set(gallery, gallery[1:3], ((2, 3), (3,)))
-    found = run_instance(benchmark, [set_encoder])
-    assert [bad["path"] for bad in found["set"]["bad"]] == [str(gallery[2])]
-    one = found["results"][set_encoder.encoder.name]["all"]
-    assert (one["n_queries"], one["n_gallery"]) == (1, 5)
+    report = run_instance(benchmark, [set_encoder])
+    assert [bad["path"] for bad in report["set"]["bad"]] == [str(gallery[2])]
+    result = report["results"][set_encoder.encoder.name]["all"]
+    assert (result["n_queries"], result["n_gallery"]) == (1, 5)
 
 
 def test_parts_of_the_queries_are_also_measured_apart(gallery, set_encoder):
     benchmark = instance_set(gallery, gallery[:4], ((0,), (1,), (5,), (3,)), parts={"x": (0, 2), "y": (1, 3)})
-    found = results(benchmark, set_encoder)
-    assert list(found) == ["all", "x", "y"]
-    values = [found[part]["measures"]["mAP"]["value"] for part in found]
+    by_part = results(benchmark, set_encoder)
+    assert list(by_part) == ["all", "x", "y"]
+    values = [by_part[part]["measures"]["mAP"]["value"] for part in by_part]
     assert values[2] == 1
     np.testing.assert_allclose(values[0], (values[1] + values[2]) / 2)
 
 
 def test_revisited_sets_are_measured_by_their_own_protocol(gallery, set_encoder):
     tasks = {"easy": Task(((0,),), ((1, 2),)), "medium": Task(((0, 1),), ((2,),)), "hard": Task(((1,),), ((0, 2),))}
-    found = run_instance(instance_set(gallery, gallery[:1], ((),), tasks=tasks, protocol=REVISITED), [set_encoder])
-    parts = found["results"][set_encoder.encoder.name]
+    report = run_instance(instance_set(gallery, gallery[:1], ((),), tasks=tasks, protocol=REVISITED), [set_encoder])
+    parts = report["results"][set_encoder.encoder.name]
     assert list(parts) == ["easy", "medium", "hard"]
     assert (
-        list(parts["easy"]["measures"]) == ["mAP (trapezoidal)", "mP@1", "mP@5", "mP@10"] == list(found["scales"])
+        list(parts["easy"]["measures"]) == ["mAP (trapezoidal)", "mP@1", "mP@5", "mP@10"] == list(report["scales"])
     )
     assert parts["easy"]["measures"]["mAP (trapezoidal)"]["value"] == 1  # the query itself
 
@@ -107,10 +107,10 @@ def test_revisited_sets_are_measured_by_their_own_protocol(gallery, set_encoder)
 def test_groups_of_four_have_an_ns_score_that_counts_the_query(gallery, set_encoder):
     relevant = ((1, 2, 3), (0, 2, 3), (0, 1, 3), (0, 1, 2))
     junk = ((0,), (1,), (2,), (3,))
-    found = results(instance_set(gallery, gallery[:4], relevant, junk, protocol=GROUPS_OF_FOUR), set_encoder)
+    parts = results(instance_set(gallery, gallery[:4], relevant, junk, protocol=GROUPS_OF_FOUR), set_encoder)
     vectors = set_encoder.pictures(gallery)[1]
     ranked = rank_relevant(inner_products(vectors[:4], vectors), Qrels.from_lists([[0, 1, 2, 3]] * 4))
-    assert found["all"]["measures"]["N-S score"]["value"] == ns_score(ranked).mean() >= 1
+    assert parts["all"]["measures"]["N-S score"]["value"] == ns_score(ranked).mean() >= 1
 
 
 def test_queries_that_ask_for_the_same_pictures_are_as_sure_as_one(gallery, set_encoder):
@@ -131,9 +131,9 @@ def test_pictures_of_one_thing_are_one_group_though_none_is_relevant_to_itself()
 def test_parts_and_tasks_in_which_nothing_can_be_asked_are_left_out_and_named(gallery, set_encoder):
     tasks = {"easy": Task(((), ()), ((), ())), "hard": Task(((1,), ()), ((), ()))}
     benchmark = instance_set(gallery, gallery[:2], ((),), tasks=tasks, parts={"x": (0,), "y": (1,)})
-    found = run_instance(benchmark, [set_encoder])
-    assert list(found["results"][set_encoder.encoder.name]) == ["hard", "x"]
-    assert found["set"]["without_queries"] == ["easy", "y"]
+    report = run_instance(benchmark, [set_encoder])
+    assert list(report["results"][set_encoder.encoder.name]) == ["hard", "x"]
+    assert report["set"]["without_queries"] == ["easy", "y"]
 
 
 def test_a_set_in_which_nothing_can_be_asked_is_refused(gallery, set_encoder):
@@ -150,9 +150,9 @@ def test_with_local_features_every_encoder_is_also_reranked_and_words_stand_alon
         side = min(whole.size)
         whole.convert("RGB").crop((0, 0, side, side)).rotate(90).save(tmp_path / "turned.png")
     benchmark = instance_set(tuple(pictures), (tmp_path / "turned.png",), ((0,),))
-    found = run_instance(benchmark, [set_encoder], local=LocalOptions())["results"]
+    systems = run_instance(benchmark, [set_encoder], local=LocalOptions())["results"]
     name = set_encoder.encoder.name
-    assert list(found) == [name, f"{name} + local", "visual words"]
+    assert list(systems) == [name, f"{name} + local", "visual words"]
     for system in (f"{name} + local", "visual words"):
-        assert found[system]["all"]["measures"]["R@1 (any)"]["value"] == 1
-    assert found["visual words"]["all"]["examples"]["best"][0]["hits"][0]["path"] == str(pictures[0])
+        assert systems[system]["all"]["measures"]["R@1 (any)"]["value"] == 1
+    assert systems["visual words"]["all"]["examples"]["best"][0]["hits"][0]["path"] == str(pictures[0])

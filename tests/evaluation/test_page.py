@@ -54,14 +54,14 @@ def parsed(page):
 
 
 def test_the_page_of_a_retrieval_loads_nothing_and_shows_measures_and_examples(captioned, set_encoder):
-    found = run_retrieval(read_captions(captioned), [set_encoder])
-    page = parsed(page_of(found))
+    report = run_retrieval(read_captions(captioned), [set_encoder])
+    page = parsed(page_of(report))
     assert page.sources
     assert all(source.startswith("data:image/") for source in page.sources)
     text = " ".join(page.texts)
     for words in ("text to image", "image to text", "R@1 (any)", "median rank", "a cat looks up", "wanted"):
         assert words in text
-    for definition in found["definitions"].values():
+    for definition in report["definitions"].values():
         assert definition in text
 
 
@@ -76,15 +76,15 @@ def test_names_and_captions_are_text_and_never_markup(captioned, set_encoder):
 
 
 def test_a_picture_that_is_gone_is_said_to_be(captioned, set_encoder):
-    found = run_retrieval(read_captions(captioned), [set_encoder])
+    report = run_retrieval(read_captions(captioned), [set_encoder])
     (captioned / "cat.jpg").unlink()
-    assert "cat.jpg: cannot be shown" in page_of(found)
+    assert "cat.jpg: cannot be shown" in page_of(report)
 
 
 def test_a_name_that_is_not_utf_8_can_be_written(captioned, set_encoder, tmp_path):
-    found = run_retrieval(read_captions(captioned), [set_encoder])
-    found["set"]["bad"] = [{"path": "/photos/b\udcff.jpg", "message": "broken"}]
-    data, page = Report(tmp_path / "out").write(found)
+    report = run_retrieval(read_captions(captioned), [set_encoder])
+    report["set"]["bad"] = [{"path": "/photos/b\udcff.jpg", "message": "broken"}]
+    data, page = Report(tmp_path / "out").write(report)
     assert r"$&#39;/photos/b\377.jpg&#39;" in page.read_text()
     bad = {"path": "/photos/b\ufffd.jpg", "path_base64": "L3Bob3Rvcy9i/y5qcGc=", "message": "broken"}
     assert json.loads(data.read_text())["set"]["bad"] == [bad]
@@ -106,12 +106,12 @@ def test_no_control_gets_into_a_page(captioned, set_encoder):
 def test_the_page_of_a_classification_shows_confusions(photos, set_encoder):
     pictures = tuple(photos / f"{name}.jpg" for name in ("cat", "fig", "dam"))
     benchmark = ClassSet("photos", pictures, (0, 1, 2), ("a cat", "a fruit", "a wall"))
-    found = run_classification(benchmark, [set_encoder], {"names": ("{}",)})
-    text = " ".join(parsed(page_of(found)).texts)
+    report = run_classification(benchmark, [set_encoder], {"names": ("{}",)})
+    text = " ".join(parsed(page_of(report)).texts)
     assert "mean per-class recall" in text
     assert "Confusions of" in text
-    found["set"]["class_names"] *= 20  # too many for a matrix
-    assert "Confusions of" not in page_of(found)
+    report["set"]["class_names"] *= 20  # too many for a matrix
+    assert "Confusions of" not in page_of(report)
 
 
 def test_the_page_of_runs_shows_the_differences_with_their_p_values(tmp_path):
@@ -124,31 +124,31 @@ def test_the_page_of_runs_shows_the_differences_with_their_p_values(tmp_path):
     assert "< 0.001" in text
 
 
-def test_the_page_of_an_index_has_a_row_a_beam_and_marks_what_is_used(tmp_path):
+def test_the_page_of_an_index_has_a_row_an_effort_and_marks_what_is_used(tmp_path):
     filled(tmp_path, 60)
     texts = random_units(5, DIM)
     page = page_of(run_ann(tmp_path, GraphSettings(), texts, efforts=(10, 16)))
     text = " ".join(parsed(page).texts)
-    assert text.count("graph, ef 16") == 2
+    assert text.count("graph, effort 16") == 2
     assert len(re.findall(r"<tr class=chosen><td>exact</td>", page)) == 2
 
 
 @pytest.mark.parametrize(("n_queries", "n_plotted"), [(1, 0), (20, 1)])
 def test_an_index_that_was_asked_too_little_for_a_latency_is_shown_without_it(n_queries, n_plotted, tmp_path):
     filled(tmp_path, 60)
-    found = run_ann(tmp_path, GraphSettings(), random_units(1, DIM), n_queries=n_queries, efforts=(10, 16))
-    page = parsed(page_of(found))
+    report = run_ann(tmp_path, GraphSettings(), random_units(1, DIM), n_queries=n_queries, efforts=(10, 16))
+    page = parsed(page_of(report))
     assert len(page.sources) == n_plotted
-    assert " ".join(page.texts).count("graph, ef 16") == len(found["results"])
+    assert " ".join(page.texts).count("graph, effort 16") == len(report["results"])
 
 
 @pytest.mark.parametrize("n_relevant", [1, 2])
 def test_a_curve_is_drawn_where_it_says_something(n_relevant, captioned, set_encoder):
-    found = run_retrieval(read_captions(captioned), [set_encoder])
-    for result in found["results"].values():
+    report = run_retrieval(read_captions(captioned), [set_encoder])
+    for result in report["results"].values():
         for part in result.values():
             part["precision_at_recall"] = np.linspace(0.5, 0.5 / n_relevant, 101).tolist()
-    assert ("Precision against recall" in page_of(found)) == (n_relevant > 1)
+    assert ("Precision against recall" in page_of(report)) == (n_relevant > 1)
 
 
 def test_the_same_plot_is_the_same_file():
@@ -170,15 +170,15 @@ def test_names_that_a_plot_cannot_hold_do_not_stop_it():
 
 
 def test_differences_are_in_the_unit_of_their_measure():
-    one = {"measure": "N-S score", "first": "a", "second": "b", "difference": 0.35, "p": 0.2}
-    assert _comparison(one, {"N-S score": "of 4"})["difference"] == "+0.35"
-    assert _comparison({**one, "difference": -1e-9}, {"N-S score": "share"})["difference"] == "+0.0 points"
+    comparison = {"measure": "N-S score", "first": "a", "second": "b", "difference": 0.35, "p": 0.2}
+    assert _comparison(comparison, {"N-S score": "of 4"})["difference"] == "+0.35"
+    assert _comparison({**comparison, "difference": -1e-9}, {"N-S score": "share"})["difference"] == "+0.0 points"
 
 
 def test_a_page_without_faults_shows_no_worst_queries(captioned, set_encoder):
-    found = run_retrieval(read_captions(captioned), [set_encoder])
-    assert "worst queries" in page_of(found)
-    for result in found["results"].values():
+    report = run_retrieval(read_captions(captioned), [set_encoder])
+    assert "worst queries" in page_of(report)
+    for result in report["results"].values():
         for part in result.values():
             part["examples"]["worst"] = []
-    assert "worst queries" not in page_of(found)
+    assert "worst queries" not in page_of(report)

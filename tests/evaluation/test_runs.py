@@ -31,9 +31,9 @@ def test_of_several_runs_the_one_at_fault_is_named(write, content, sentence):
 
 
 def test_two_runs_of_one_name_are_refused_before_any_is_read(write):
-    qrels, one, two = write("qrels", "q 0 a 1\n"), write("a/run", "no run"), write("b/run", "no run")
+    qrels, first, second = write("qrels", "q 0 a 1\n"), write("a/run", "no run"), write("b/run", "no run")
     with pytest.raises(GroundTruthError, match=r"a/run and .*b/run have the same name; rename one"):
-        score_runs(qrels, [one, two])
+        score_runs(qrels, [first, second])
 
 
 def test_one_run_is_one_run_by_any_kind_of_path(write):

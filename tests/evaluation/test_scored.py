@@ -22,8 +22,8 @@ def ranking(relevant=((2,), (1,), (3,)), junk=((0,), (), ()), groups=(0, 1, 2)):
 
 
 def test_the_best_of_a_ranking_leave_junk_out():
-    found = {query: ids.tolist() for query, ids, _ in ranking().best(2)}
-    assert found == {0: [2, 3], 1: [1, 3], 2: [0, 1]}
+    best = {query: ids.tolist() for query, ids, _ in ranking().best(2)}
+    assert best == {0: [2, 3], 1: [1, 3], 2: [0, 1]}
     assert [len(ids) for _, ids, _ in ranking().best(9)] == [3, 4, 4]
 
 
@@ -67,18 +67,18 @@ def test_a_part_of_the_queries_has_their_values():
 
 
 def test_a_ranking_written_as_a_trec_run_scores_the_same_when_it_is_read(tmp_path):
-    own = ranking()
-    TrecWriter(tmp_path, depth=4)("ViT-B-32/tag", "text to image", own)
+    original = ranking()
+    TrecWriter(tmp_path, depth=4)("ViT-B-32/tag", "text to image", original)
     run = read_run(tmp_path / "text_to_image.ViT-B-32_tag.run")
-    found = rank_run(run, read_qrels(tmp_path / "text_to_image.qrels"))
-    np.testing.assert_allclose(average_precision(found.ranked), score(own).values["mAP"])
+    ranks = rank_run(run, read_qrels(tmp_path / "text_to_image.qrels"))
+    np.testing.assert_allclose(average_precision(ranks.ranked), score(original).values["mAP"])
     assert "/photos/n%C3%A4me%201.jpg" in run["text-0"]
 
 
 def test_a_picture_asked_twice_has_two_names_in_a_run(tmp_path):
     queries = [{"path": "a.jpg", "box": [0, 0, 1, 1]}, {"path": "a.jpg"}, {"path": "b.jpg"}]
-    own = Ranking(queries, ranking().gallery, ranking().scores, ranking().qrels, np.arange(3))
-    TrecWriter(tmp_path, depth=1)("m", "all", own)
+    asked_twice = Ranking(queries, ranking().gallery, ranking().scores, ranking().qrels, np.arange(3))
+    TrecWriter(tmp_path, depth=1)("m", "all", asked_twice)
     assert sorted(read_run(tmp_path / "all.m.run")) == ["0:a.jpg", "1:a.jpg", "2:b.jpg"]
 
 

@@ -18,12 +18,12 @@ def said(ranked):
 
 def test_the_ends_are_the_values_if_the_relevant_stood_last_and_first_of_equal_scores():
     scores = np.array([[0.5, 0.5, 0.5, 0.1], [0.9, 0.5, 0.4, 0.4]], dtype=np.float32)
-    found = said(rank_relevant(scores, Qrels.from_lists([[1], [0]])))["ties"]
-    assert found["n_queries"] == 1
-    assert found["ends"]["R@1 (any)"] == [0.5, 1]
-    assert found["ends"]["MRR"] == pytest.approx([(1 / 3 + 1) / 2, 1])
-    assert found["ends"]["median rank"] == [1, 2]
-    assert "recall@5" not in found["ends"]
+    ties = said(rank_relevant(scores, Qrels.from_lists([[1], [0]])))["ties"]
+    assert ties["n_queries"] == 1
+    assert ties["ends"]["R@1 (any)"] == [0.5, 1]
+    assert ties["ends"]["MRR"] == pytest.approx([(1 / 3 + 1) / 2, 1])
+    assert ties["ends"]["median rank"] == [1, 2]
+    assert "recall@5" not in ties["ends"]
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ def test_equal_scores_that_decide_nothing_are_not_counted(scores, relevant, junk
 def test_relevant_ones_of_another_gain_are_tied_and_those_that_were_not_found_are_not():
     qrels = Qrels.from_lists([[1, 2, 3, 4]], gains=[[1, 3, 1, 2]])
     listed = [np.array([1, 2])]
-    found = said(rank_relevant_of_lists(listed, qrels, scores=[np.array([0.5, 0.5])]))["ties"]
-    assert list(found["ends"]) == ["nDCG@10"]
+    ties = said(rank_relevant_of_lists(listed, qrels, scores=[np.array([0.5, 0.5])]))["ties"]
+    assert list(ties["ends"]) == ["nDCG@10"]
     assert said(rank_relevant_of_lists(listed, qrels, scores=[np.array([0.5, 0.4])])) == {}
 
 

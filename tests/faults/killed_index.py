@@ -1,7 +1,7 @@
 """Index a folder and kill this process at a named point; what was acknowledged goes to standard output.
 
-Arguments: library, folder, model, cache, point, count. The point is `module.name:before` or `:after`; the
-process dies at the count-th time it is passed.
+Arguments: library, folder (`-`: embed the library anew), model, cache, point, count. The point is
+`module.name:before` or `:after`; the process dies at the count-th time it is passed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ POINTS = {
     "history": ("mmsearch.store.catalog", "write_note"),
     "move": ("mmsearch.encoders.replace", "_move"),
     "compact": ("mmsearch.store.folder", "sync_folder"),
+    "copy": ("mmsearch.store.adopt", "append_rows"),
+    "beside": ("mmsearch.store.adopt", "install_beside"),
+    "take": ("mmsearch.store.adopt", "_take_rows"),
+    "adopt": ("mmsearch.ingest.reembed", "adopt"),
+    "tidy": ("mmsearch.ingest.reembed", "give_up"),
 }
 SETTINGS = GraphSettings(graph_from=60, recall_target=0.5)
 
@@ -62,7 +67,14 @@ def main() -> None:
             sys.stdout.write(f"{done}\n")
             sys.stdout.flush()
 
-    Library.open(library, cache=cache).index([folder], model=model, settings=SETTINGS, on_progress=on_progress)
+    is_anew = folder == "-"
+    Library.open(library, cache=cache).index(
+        [] if is_anew else [folder],
+        model=model,
+        settings=SETTINGS,
+        re_embed=is_anew or None,
+        on_progress=on_progress,
+    )
     sys.stdout.write("done\n")
 
 

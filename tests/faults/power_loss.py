@@ -59,20 +59,22 @@ class Disk:
 
 
 def index(library: str, folder: str, model: str, cache: str) -> None:
-    """Index, and say after each commit how many pictures are in."""
+    """Index, or embed anew without a folder (`-`), and say after each commit how many pictures are in."""
     ingest.COMMIT_PICTURES = 6
 
     def on_progress(stage: str, done: int, _total: int) -> None:
         if stage == "embed":
             os.write(1, b"%d\n" % done)
 
+    is_anew = folder == "-"
     Library.open(library, cache=cache).index(
-        [folder], model=model, settings=SETTINGS, local=True, on_progress=on_progress
-    )
+        [] if is_anew else [folder], model=model, settings=SETTINGS, local=True, re_embed=is_anew or None,
+        on_progress=on_progress,
+    )  # fmt: skip
     os.write(1, b"%d\n" % 10**6)
 
 
-def recorded(library: Path, folder: Path, model: Path, cache: Path, log: Path) -> Disk:
+def recorded(library: Path, folder: Path | str, model: Path, cache: Path, log: Path) -> Disk:
     """Run `index` on a library and return what it did to the disk."""
     before = _Recorder(library)
     command = ["strace", "-f", "-qq", "-y", "-xx", "-s", str(1 << 26), "--seccomp-bpf", "-o", str(log)]
@@ -163,7 +165,8 @@ class _Recorder:
             if texts[0].strip().isdigit():
                 self._add("acknowledge", at=int(texts[0]))
         elif call in ("mkdir", "mkdirat", "unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2", "link"):
-            self._change_names(process, call, texts)
+            at = os.fsdecode(_bytes(descriptor[2])) if handle >= 0 else None
+            self._change_names(process, call, texts, at)
         elif descriptor and (node := self.node(os.fsdecode(_bytes(descriptor[2])))) is not None:
             self._change_file(process, call, arguments, handle, node, texts, int(result))
 
@@ -179,8 +182,10 @@ class _Recorder:
         elif "O_TRUNC" in arguments:
             self._add("truncate", self.now[folder][name])
 
-    def _change_names(self, process: str, call: str, texts: list[bytes]) -> None:
+    def _change_names(self, process: str, call: str, texts: list[bytes], folder: str | None) -> None:
         paths = [self.path(process, os.fsdecode(text)) for text in texts]
+        if folder is not None and len(paths) == 1:  # it is named from there
+            paths = [os.path.join(folder, path) for path in paths]
         places = [self.place(path) for path in paths]
         if places == [None] * len(places):
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,6 +158,74 @@ def test_kill_of_a_run_without_an_encoder_loses_nothing_acknowledged(tmp_path, p
         for path in sorted(folder.glob("*.jpg")):
             assert opened.search(Query(images=[path]), k=1).hits[0].path == str(path)
     assert not list(library.glob("*.tmp"))
+
+
+ANEW_POINTS = [
+    ("append:before", 2), ("append:after", 3), ("install:after", 1), ("copy:before", 1), ("copy:after", 1),
+    ("beside:before", 1), ("move:before", 2), ("beside:after", 1), ("take:before", 1), ("take:after", 1),
+    ("adopt:after", 1), ("tidy:before", 2), ("publish:before", 1), ("publish:after", 1),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def with_old_vectors(many, other_checkpoint, cache, other_folder, tmp_path_factory):
+    """A library of the same pictures by another encoder."""
+    library = tmp_path_factory.mktemp("old") / "library"
+    subprocess.run(command(library, many, other_checkpoint, cache), check=True, capture_output=True)
+    return library
+
+
+def ends_as_before_or_after(library, cache, old, new):
+    """A library whose vectors were being made anew answers by the old ones or by the new, and is whole."""
+    answers = ranking(library, cache)
+    assert answers in (old, new)
+    with Library.open(library, cache=cache) as opened:
+        assert opened.status().n_images == N_PICTURES
+        # A graph of before the new vectors is stale, and rebuilt by the next run.
+        assert [problem for problem in opened.verify().problems if "graph" not in problem] == []
+    return answers
+
+
+def becomes_new(library, checkpoint, cache, expected):
+    subprocess.run(command(library, "-", checkpoint, cache), check=True, capture_output=True)
+    assert ranking(library, cache) == expected
+    with Library.open(library, cache=cache) as opened:
+        assert opened.verify().problems == ()
+        assert (opened.status().n_in_graph, opened.status().next_model) == (N_PICTURES, None)
+    names = {path.name for path in library.iterdir()}
+    assert names & {"encoder", "vectors-0.f16", "next"} == set()
+
+
+@pytest.mark.parametrize(("point", "count"), ANEW_POINTS, ids=lambda value: str(value))
+def test_kill_while_vectors_are_made_anew_leaves_those_of_before_or_after(
+    tmp_path, with_old_vectors, checkpoint, cache, expected, point, count
+):
+    library = shutil.copytree(with_old_vectors, tmp_path / "library")
+    done = subprocess.run(command(library, "-", checkpoint, cache, point, count), capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    answers = ends_as_before_or_after(library, cache, ranking(with_old_vectors, cache), expected)
+    is_taken_over = point.partition(":")[0] in ("adopt", "tidy", "publish")
+    assert answers == (expected if is_taken_over else ranking(with_old_vectors, cache))
+    becomes_new(library, checkpoint, cache, expected)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_100_kills_while_vectors_are_made_anew_leave_those_of_before_or_after(
+    tmp_path, with_old_vectors, checkpoint, cache, expected
+):
+    old = ranking(with_old_vectors, cache)
+    for seed in range(100):
+        library = shutil.copytree(with_old_vectors, tmp_path / f"library-{seed}")
+        with subprocess.Popen(
+            command(library, "-", checkpoint, cache), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            time.sleep(random.Random(seed).uniform(0.5, 6.0))
+            process.send_signal(signal.SIGKILL)
+        ends_as_before_or_after(library, cache, old, expected)
+        if seed % 5 == 0:
+            becomes_new(library, checkpoint, cache, expected)
+        shutil.rmtree(library)
 
 
 def test_worker_processes_end_with_the_killed_writer(tmp_path, many, checkpoint, cache, expected):

@@ -99,3 +99,55 @@ def test_500_power_losses_lose_nothing_acknowledged(runs, checkpoint, cache, run
     for seed in range(25, 250 + 25):
         survives(runs, run, checkpoint, cache, seed, tmp_path / "library")
         shutil.rmtree(tmp_path / "library")
+
+
+@pytest.fixture(scope="module")
+def anew(strace, checkpoint, other_checkpoint, cache, tiny_folder, other_folder, tmp_path_factory):
+    """What a run did to the disk that gave a library the vectors of another encoder, and the answers around it."""
+    base = tmp_path_factory.mktemp("anew")
+    library, photos = base / "library", small_samples(base / "photos")
+    with Library.open(library, cache=cache) as opened:
+        opened.index([photos], model=str(other_checkpoint), settings=SETTINGS, local=True)
+    old = answers(library, cache)
+    disk = recorded(library, "-", checkpoint, cache, base / "log")
+    return disk, old, answers(library, cache)
+
+
+def answers(library, cache):
+    with Library.open(library, cache=cache, use_graph=False) as opened:
+        results = [opened.search(Query(text=f"the number {i}"), k=10) for i in range(4)]
+    return [[(hit.path, round(hit.score, 3)) for hit in result.hits] for result in results]
+
+
+def is_of_one_encoder(anew, checkpoint, cache, seed, target):
+    """Lose the power while all vectors are made anew, look at what is left, and go on in some cases."""
+    (disk, old, new), rng = anew, random.Random(seed)
+    moment = rng.randrange(len(disk.operations) + 1)
+    write_state(disk, moment, MANNERS[seed % len(MANNERS)], rng, target)
+    assert_nothing_acknowledged_is_lost(target, cache, 29)
+    left = answers(target, cache)
+    assert left in (old, new)
+    if acknowledged(disk, moment) == 10**6:
+        assert left == new
+    if seed % 5 == 0:
+        with Library.open(target, cache=cache) as library:
+            library.index([], model=str(checkpoint), re_embed=True)
+            assert library.verify().problems == ()
+        assert answers(target, cache) == new
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_power_loss_while_vectors_are_made_anew_leaves_those_of_before_or_after(
+    anew, checkpoint, cache, seed, tmp_path
+):
+    is_of_one_encoder(anew, checkpoint, cache, seed, tmp_path / "library")
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_200_power_losses_while_vectors_are_made_anew_leave_those_of_before_or_after(
+    anew, checkpoint, cache, tmp_path
+):
+    for seed in range(12, 212):
+        is_of_one_encoder(anew, checkpoint, cache, seed, tmp_path / "library")
+        shutil.rmtree(tmp_path / "library")

@@ -36,12 +36,12 @@ def vocabulary(tmp_path_factory):
 
 def test_every_file_comes_back_once_with_the_vector_of_its_own_picture(tiny, tiny_folder):
     files = sorted(sample_folder().glob("*.jpg"))
-    found = outcomes(pool_of(tiny_folder), files)
-    assert set(found) == {str(file) for file in files}
+    embedded_of = outcomes(pool_of(tiny_folder), files)
+    assert set(embedded_of) == {str(file) for file in files}
     pixels = np.stack([decode(file.read_bytes(), tiny.preprocessing).pixels for file in files])
     expected = tiny.encode_images(pixels)
     for file, vector in zip(files, expected, strict=True):
-        np.testing.assert_allclose(found[str(file)].vector, vector, atol=1e-5)
+        np.testing.assert_allclose(embedded_of[str(file)].vector, vector, atol=1e-5)
 
 
 def test_a_file_comes_back_with_what_tells_it_from_another_at_the_same_place(tiny_folder):
@@ -73,12 +73,12 @@ def described_here(file):
 
 def test_workers_return_local_features_beside_the_embeddings(tiny, tiny_folder):
     files = sorted(sample_folder().glob("*.jpg"))[:10]
-    found = outcomes(pool_of(tiny_folder), files, lambda: Job(local="features"))
+    embedded_of = outcomes(pool_of(tiny_folder), files, lambda: Job(local="features"))
     for file in files:
         picture, grey = decode_for_both(file.read_bytes(), tiny.preprocessing, longer_side=DEFAULT.longer_side)
-        assert found[str(file)].local == packed_features(DEFAULT.extract(grey))
+        assert embedded_of[str(file)].local == packed_features(DEFAULT.extract(grey))
         (expected,) = tiny.encode_images(picture.pixels[None])
-        np.testing.assert_allclose(found[str(file)].vector, expected, atol=1e-5)
+        np.testing.assert_allclose(embedded_of[str(file)].vector, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("side", [1200, 2300])
@@ -93,7 +93,8 @@ def test_embedding_hardly_changes_with_local_features(tmp_path, offline_folder, 
         decode_for_both(file.read_bytes(), encoder.preprocessing, longer_side=DEFAULT.longer_side)[0]
         for file in files
     ]
-    first, second = (encoder.encode_images(np.stack([one.pixels for one in made])) for made in (pictures, both))
+    alone, beside = (np.stack([picture.pixels for picture in made]) for made in (pictures, both))
+    first, second = encoder.encode_images(alone), encoder.encode_images(beside)
     assert np.einsum("nd,nd->n", first, second).min() >= 0.999
 
 
@@ -102,10 +103,10 @@ def test_a_picture_has_the_same_words_whether_a_worker_makes_them_or_its_feature
 ):
     made, path = vocabulary
     files = sorted(sample_folder().glob("*.jpg"))[:3]
-    found = outcomes(pool_of(tiny_folder, n_workers=1), files, lambda: Job(local=path))
+    embedded_of = outcomes(pool_of(tiny_folder, n_workers=1), files, lambda: Job(local=path))
     for file in files:
         gathered = packed_features(described_here(file)).features(DEFAULT.dim)
-        expected, words = made.quantise(gathered), found[str(file)].local.words()
+        expected, words = made.quantise(gathered), embedded_of[str(file)].local.words()
         np.testing.assert_array_equal(words.words, expected.words)
         np.testing.assert_array_equal(words.signatures, expected.signatures)
         np.testing.assert_array_equal(words.positions, expected.positions)
@@ -122,9 +123,10 @@ def test_workers_go_over_to_a_vocabulary_in_the_middle_of_a_run_and_may_leave_ou
         return Job(embeds=False, local="features" if len(asked) < 3 else vocabulary[1])
 
     files = sorted(sample_folder().glob("*.jpg"))
-    found = outcomes(pool_of(tiny_folder, n_workers=1), files, job)
-    assert [found[str(file)].local.kind for file in files] == ["features"] * 16 + ["words"] * (len(files) - 16)
-    assert all(one.vector is None and "code" not in one.facts for one in found.values())
+    embedded_of = outcomes(pool_of(tiny_folder, n_workers=1), files, job)
+    kinds = [embedded_of[str(file)].local.kind for file in files]
+    assert kinds == ["features"] * 16 + ["words"] * (len(files) - 16)
+    assert all(embedded.vector is None and "code" not in embedded.facts for embedded in embedded_of.values())
 
 
 @pytest.mark.parametrize(
@@ -141,26 +143,26 @@ def test_failing_extractor_never_costs_a_picture_its_embedding(tmp_path, tiny_fo
     bad = tmp_path / f"{name}.jpg"
     shutil.copyfile(files[0], bad)
     files.insert(4, bad)
-    found = outcomes(sabotaged(tiny_folder), files, lambda: Job(local="features"))
-    assert all(one.vector is not None for one in found.values())
-    assert found[str(bad)].local is None
-    assert found[str(bad)].facts.get("local_error", {}).get("code") == code
-    assert all(found[str(file)].local.n > 0 for file in files if file != bad)
+    embedded_of = outcomes(sabotaged(tiny_folder), files, lambda: Job(local="features"))
+    assert all(embedded.vector is not None for embedded in embedded_of.values())
+    assert embedded_of[str(bad)].local is None
+    assert embedded_of[str(bad)].facts.get("local_error", {}).get("code") == code
+    assert all(embedded_of[str(file)].local.n > 0 for file in files if file != bad)
 
 
 def test_vocabulary_that_cannot_be_loaded_costs_only_the_words(tiny_folder, tmp_path):
     job = Job(local=str(tmp_path))
-    (found,) = outcomes(pool_of(tiny_folder), [sample_folder() / "cat.jpg"], lambda: job).values()
-    assert found.vector is not None
-    error = found.facts["local_error"]
+    (embedded,) = outcomes(pool_of(tiny_folder), [sample_folder() / "cat.jpg"], lambda: job).values()
+    assert embedded.vector is not None
+    error = embedded.facts["local_error"]
     assert (error["code"], error["message"][:32]) == ("unavailable", "the library has no visual words;")
 
 
 def test_extractor_that_ends_its_worker_twice_is_given_up_where_nothing_else_is_wanted(tmp_path, tiny_folder):
     bad = tmp_path / "sift-crash.jpg"
     shutil.copyfile(sample_folder() / "cat.jpg", bad)
-    found = outcomes(sabotaged(tiny_folder), [bad], lambda: Job(embeds=False, local="features"))
-    assert found[str(bad)].facts["code"] == "quarantined"
+    embedded_of = outcomes(sabotaged(tiny_folder), [bad], lambda: Job(embeds=False, local="features"))
+    assert embedded_of[str(bad)].facts["code"] == "quarantined"
 
 
 def test_time_that_the_caller_takes_is_not_held_against_the_workers(tiny_folder):
@@ -169,5 +171,5 @@ def test_time_that_the_caller_takes_is_not_held_against_the_workers(tiny_folder)
     with pool_of(tiny_folder, file_timeout_s=1.0, tower_timeout_s=1.0) as pool:
         for batch in pool.run(map(os.fsencode, files), job=lambda: Job(local="features")):
             time.sleep(1.2)
-            n_good += sum(one.vector is not None for one in batch)
+            n_good += sum(embedded.vector is not None for embedded in batch)
     assert n_good == len(files)

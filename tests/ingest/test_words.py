@@ -35,10 +35,10 @@ def folder(tmp_path):
 @pytest.fixture(scope="module")
 def vocabulary(tmp_path_factory):
     """A small vocabulary in a file."""
-    found, bad = train_vocabulary([sample_folder()], n_words=64)
+    learned, bad = train_vocabulary([sample_folder()], n_words=64)
     assert bad == []
     file = tmp_path_factory.mktemp("vocabulary") / "words"
-    found.save(file)
+    learned.save(file)
     return file
 
 
@@ -62,9 +62,9 @@ def test_a_vocabulary_is_learned_once_there_is_enough_to_learn_from(library, fol
     with pytest.raises(QueryError, match="no visual words"):
         library.search(Query(images=[next(few.iterdir())]), mode="local")
     library.index([folder, few])  # local features stay on
-    found = words_of(library)
-    assert found["n_images"] == 16
-    assert found["n_features"] >= MIN_DESCRIPTORS
+    words = words_of(library)
+    assert words["n_images"] == 16
+    assert words["n_features"] >= MIN_DESCRIPTORS
     for picture in (*folder.glob("*o*.jpg"), *few.iterdir()):
         assert first(library, picture) == picture.name
 
@@ -88,8 +88,8 @@ def test_changed_moved_and_gone_pictures_change_their_words(library, folder, che
     assert (report.changed, report.moved, report.gone) == (1, 1, 1)
     assert first(library, sample_folder() / "rocket.jpg") == "cat.jpg"
     assert first(library, folder / "moved.jpg") == "moved.jpg"
-    found = library.search(Query(images=[sample_folder() / "coffee.jpg"]), mode="local", k=30)
-    assert "coffee.jpg" not in {hit.path.rpartition("/")[2] for hit in found.hits}
+    result = library.search(Query(images=[sample_folder() / "coffee.jpg"]), mode="local", k=30)
+    assert "coffee.jpg" not in {hit.path.rpartition("/")[2] for hit in result.hits}
 
 
 def test_a_picture_without_features_is_indexed_and_has_none(library, folder, checkpoint, vocabulary):

@@ -103,11 +103,11 @@ def test_a_picture_in_memory_is_called_by_its_name_when_it_cannot_be_read(terms)
 def test_texts_together_are_answered_as_one_by_one(indexed):
     queries = [Query("a cat"), Query(Term("a fig", 2), exclude=["snow"]), Query("a cat", exclude=["a dog"])]
     together = indexed.search_many(queries, SearchOptions(k=3, explain=True))
-    for query, found in zip(queries, together, strict=True):
+    for query, result in zip(queries, together, strict=True):
         alone = indexed.search(query, k=3, explain=True)
-        assert [hit.image_id for hit in found.hits] == [hit.image_id for hit in alone.hits]
-        np.testing.assert_allclose([h.score for h in found.hits], [h.score for h in alone.hits], atol=1e-5)
-        assert [*found.hits[0].terms] == [*alone.hits[0].terms]
+        assert [hit.image_id for hit in result.hits] == [hit.image_id for hit in alone.hits]
+        np.testing.assert_allclose([h.score for h in result.hits], [h.score for h in alone.hits], atol=1e-5)
+        assert [*result.hits[0].terms] == [*alone.hits[0].terms]
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-50, 1e39, 1e300])

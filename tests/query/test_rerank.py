@@ -38,9 +38,9 @@ def record(image_id, image):
 def stage():
     """A stage over eight sample photographs, with the vocabulary of their own descriptors."""
     features = [features_of(opened(name)) for name in NAMES]
-    descriptors = np.concatenate([own.descriptors for own in features])
+    descriptors = np.concatenate([of_picture.descriptors for of_picture in features])
     vocabulary = Vocabulary.train(descriptors, 256, extractor=DEFAULT.name)
-    words = [(10 + i, vocabulary.quantise(own)) for i, own in enumerate(features)]
+    words = [(10 + i, vocabulary.quantise(of_picture)) for i, of_picture in enumerate(features)]
     return LocalStage(vocabulary, InvertedFile([build_postings(words, 256)]))
 
 

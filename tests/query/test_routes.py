@@ -191,10 +191,10 @@ def test_scores_are_those_of_the_scan_to_the_last_bit_whatever_the_route(tmp_pat
     with_graph(tmp_path, vectors)
     by_graph, by_scan = (Neighbours(Store.open(tmp_path), use_graph=use_graph) for use_graph in (True, False))
     queries = random_units(20, DIM, seed=5)
-    for one, other in zip(nearest(by_graph, queries, 5), nearest(by_scan, queries, 5), strict=True):
-        assert (one.route, other.route) == ("graph", "exact")
-        np.testing.assert_array_equal(one.rows, other.rows)
-        np.testing.assert_array_equal(one.scores, other.scores)
+    for walked, scanned in zip(nearest(by_graph, queries, 5), nearest(by_scan, queries, 5), strict=True):
+        assert (walked.route, scanned.route) == ("graph", "exact")
+        np.testing.assert_array_equal(walked.rows, scanned.rows)
+        np.testing.assert_array_equal(walked.scores, scanned.scores)
 
 
 # -- a graph that falls short --------------------------------------------------------------------------

@@ -43,12 +43,12 @@ def names(result):
 
 def test_a_crop_is_found_by_visual_words_alone_without_the_encoder(library, crop, monkeypatch):
     monkeypatch.setattr(OnnxEncoder, "open", lambda *_, **__: pytest.fail("the encoder was loaded"))
-    found = library.search(Query(images=[crop]), mode="local")
-    assert names(found)[0] == "astronaut.jpg"
-    assert found.route == "local"
-    assert found.hits[0].local.is_verified
-    assert found.local == f"1 of {len(found.hits)} hits verified by local features"
-    assert all(hit.local.score == hit.score > 0 for hit in found.hits)
+    result = library.search(Query(images=[crop]), mode="local")
+    assert names(result)[0] == "astronaut.jpg"
+    assert result.route == "local"
+    assert result.hits[0].local.is_verified
+    assert result.local == f"1 of {len(result.hits)} hits verified by local features"
+    assert all(hit.local.score == hit.score > 0 for hit in result.hits)
 
 
 def test_a_verified_picture_goes_first_whatever_its_cosine(library, crop):
@@ -56,27 +56,27 @@ def test_a_verified_picture_goes_first_whatever_its_cosine(library, crop):
     assert names(alone)[0] != "astronaut.jpg"
     assert all(hit.local is None for hit in alone.hits)
     for rerank in ("auto", "local"):
-        found = library.search(Query(images=[crop]), k=30, rerank=rerank)
-        assert names(found)[0] == "astronaut.jpg"
-        assert sorted(names(found)) == sorted(names(alone))
+        reranked = library.search(Query(images=[crop]), k=30, rerank=rerank)
+        assert names(reranked)[0] == "astronaut.jpg"
+        assert sorted(names(reranked)) == sorted(names(alone))
     cosine = {hit.path: hit.score for hit in alone.hits}
     np.testing.assert_allclose(
-        [hit.score for hit in found.hits], [cosine[hit.path] for hit in found.hits], atol=1e-5
+        [hit.score for hit in reranked.hits], [cosine[hit.path] for hit in reranked.hits], atol=1e-5
     )
-    assert [hit.rank for hit in found.hits] == list(range(1, 31))[: len(found.hits)]
+    assert [hit.rank for hit in reranked.hits] == list(range(1, 31))[: len(reranked.hits)]
 
 
 @pytest.mark.parametrize("expand", ["average", "alpha"])
 def test_the_verified_pictures_are_added_to_the_query(library, crop, folder, expand):
-    found = library.search(Query(images=[crop]), k=30, expand=expand)
-    paths = [crop, *(hit.path for hit in found.hits)]
+    result = library.search(Query(images=[crop]), k=30, expand=expand)
+    paths = [crop, *(hit.path for hit in result.hits)]
     _, (asked, *vectors), _ = library.embed(paths)
-    (verified,) = [vector for hit, vector in zip(found.hits, vectors, strict=True) if hit.local.is_verified]
+    (verified,) = [vector for hit, vector in zip(result.hits, vectors, strict=True) if hit.local.is_verified]
     weight = 1 if expand == "average" else float(asked @ verified) ** 3
     moved = asked + weight * verified
     expected = np.stack(vectors) @ (moved / np.linalg.norm(moved))
-    np.testing.assert_allclose([hit.score for hit in found.hits], expected, atol=5e-4)  # float16
-    assert names(found)[0] == "astronaut.jpg"
+    np.testing.assert_allclose([hit.score for hit in result.hits], expected, atol=5e-4)  # float16
+    assert names(result)[0] == "astronaut.jpg"
 
 
 def test_a_query_of_which_nothing_is_verified_stays_what_it_is(library, folder, tmp_path):
@@ -104,14 +104,14 @@ def test_a_picture_that_the_embedding_has_far_down_joins_a_short_answer(library,
 
 def test_filters_hold_for_both_stages(library, crop):
     for options in ({"mode": "local"}, {"rerank": "local"}):
-        found = library.search(Query(images=[crop], where=["name != astronaut.jpg"]), **options)
-        assert found.hits
-        assert "astronaut.jpg" not in names(found)
+        result = library.search(Query(images=[crop], where=["name != astronaut.jpg"]), **options)
+        assert result.hits
+        assert "astronaut.jpg" not in names(result)
 
 
 def test_texts_never_touch_the_local_stage(library, crop):
-    found = library.search(Query(text="a dog", images=[crop]))
-    assert all(hit.local is None for hit in found.hits)
+    result = library.search(Query(text="a dog", images=[crop]))
+    assert all(hit.local is None for hit in result.hits)
     assert library.search("a dog").local == ""
     for query, options in (
         (Query(text="a dog"), {"rerank": "local"}),
@@ -123,15 +123,15 @@ def test_texts_never_touch_the_local_stage(library, crop):
 
 
 def test_local_features_may_rerank_a_query_of_text_and_example_if_asked(library, crop):
-    found = library.search(Query(text="a dog", images=[crop]), rerank="local")
-    assert names(found)[0] == "astronaut.jpg"
+    result = library.search(Query(text="a dog", images=[crop]), rerank="local")
+    assert names(result)[0] == "astronaut.jpg"
 
 
 def test_an_example_without_features_abstains_and_the_embedding_answers(library, tmp_path):
     Image.new("RGB", (200, 150), "white").save(tmp_path / "blank.png")
-    found = library.search(Query(images=[tmp_path / "blank.png"]), k=3)
-    assert len(found.hits) == 3
-    assert found.local == "the example has 0 local features, at least 15 are needed: the local stage abstains"
+    result = library.search(Query(images=[tmp_path / "blank.png"]), k=3)
+    assert len(result.hits) == 3
+    assert result.local == "the example has 0 local features, at least 15 are needed: the local stage abstains"
     assert library.search(Query(images=[tmp_path / "blank.png"]), mode="local").hits == ()
 
 
@@ -153,9 +153,9 @@ def test_a_library_without_visual_words_says_so_if_they_are_asked_for(indexed_wi
 def test_an_irrelevant_picture_is_no_answer_of_local_features(library, crop, options):
     (astronaut,) = (hit.image_id for hit in library.search(Query(images=[crop]), k=1).hits)
     for k in (1, 50):
-        found = library.search(Query(images=[crop], irrelevant=[astronaut]), k=k, **options)
-        assert found.hits
-        assert "astronaut.jpg" not in names(found)
+        result = library.search(Query(images=[crop], irrelevant=[astronaut]), k=k, **options)
+        assert result.hits
+        assert "astronaut.jpg" not in names(result)
     with pytest.raises(QueryError, match="there is no picture 999 in the library"):
         library.search(Query(images=[crop], irrelevant=[999]), **options)
 
@@ -169,12 +169,12 @@ def test_of_pictures_that_look_alike_the_one_that_is_asked_is_first_whatever_loo
     for path in paths:
         with Image.open(folder / "coffee.jpg") as image:
             image.convert("RGB").resize((200, 150)).save(path, compress_level=int(path.stem))
-    with Library.open(tmp_path / "library", cache=cache) as own:
-        own.index([tmp_path / "alike"])
+    with Library.open(tmp_path / "library", cache=cache) as changed:
+        changed.index([tmp_path / "alike"])
         for path in paths:
             for options in ({"mode": "local"}, {"rerank": "auto"}, {"rerank": "none"}, {"expand": "average"}):
-                found = own.search(Query(images=[path]), k=3, **options)
-                assert names(found)[0] == path.name, options
+                result = changed.search(Query(images=[path]), k=3, **options)
+                assert names(result)[0] == path.name, options
 
 
 @pytest.fixture
@@ -206,13 +206,13 @@ def test_words_published_after_the_catalog_has_changed_are_seen(library, crop, t
 def test_inliers_of_a_part_are_places_in_the_whole_example(library, folder):
     path = folder / "coffee.jpg"
     box = (60, 50, 420, 330)
-    found = library.search(Query(images=[Term(str(path), box=box)]), k=1).hits[0]
-    assert found.path == str(path)
-    assert found.local.is_verified
-    pairs = np.array(found.local.inliers)
+    hit = library.search(Query(images=[Term(str(path), box=box)]), k=1).hits[0]
+    assert hit.path == str(path)
+    assert hit.local.is_verified
+    pairs = np.array(hit.local.inliers)
     np.testing.assert_allclose(pairs[:, :2], pairs[:, 2:], atol=6)  # the picture itself, place for place
     assert pairs[:, 0].min() > 60
-    moved = np.array(found.local.homography) @ [300, 200, 1]
+    moved = np.array(hit.local.homography) @ [300, 200, 1]
     np.testing.assert_allclose(moved[:2] / moved[2], [300, 200], atol=3)
 
 
@@ -237,13 +237,13 @@ def test_a_picture_is_before_all_of_its_copies_when_asked_by_itself(folder, tmp_
     for number in range(5):
         shutil.copyfile(folder / "coffee.jpg", copies / f"copy-{number}.jpg")
     (copies / "coffee.jpg").rename(tmp_path / "coffee.jpg")
-    with Library.open(tmp_path / "library") as own:
-        own.index([copies], model="none")
+    with Library.open(tmp_path / "library") as changed:
+        changed.index([copies], model="none")
         (tmp_path / "coffee.jpg").rename(copies / "coffee.jpg")
-        own.index([copies])  # last, so that of equal ones it is behind
+        changed.index([copies])  # last, so that of equal ones it is behind
         for k in (1, 3):
-            found = own.search(Query(images=[copies / "coffee.jpg"]), k=k)
-            assert (names(found)[0], len(found.hits)) == ("coffee.jpg", k)
+            result = changed.search(Query(images=[copies / "coffee.jpg"]), k=k)
+            assert (names(result)[0], len(result.hits)) == ("coffee.jpg", k)
 
 
 def captioned(image):
@@ -274,11 +274,11 @@ def test_photographs_that_share_only_a_caption_are_not_verified_and_keep_their_o
     with Image.open(folder / "coffee.jpg") as image:
         mirrored = ImageOps.mirror(ImageOps.fit(image.convert("RGB"), (480, 360)))
     captioned(mirrored).save(example, quality=80)
-    plain, found = (captioned_library.search(Query(images=[example]), k=20, rerank=r) for r in ("none", "local"))
-    assert sum(hit.local.is_mark for hit in found.hits) >= 8
-    assert not any(hit.local.is_verified for hit in found.hits)
-    assert all("places that agree lie" in hit.local.reason for hit in found.hits if hit.local.is_mark)
-    assert names(found) == names(plain)
+    plain, reranked = (captioned_library.search(Query(images=[example]), k=20, rerank=r) for r in ("none", "local"))
+    assert sum(hit.local.is_mark for hit in reranked.hits) >= 8
+    assert not any(hit.local.is_verified for hit in reranked.hits)
+    assert all("places that agree lie" in hit.local.reason for hit in reranked.hits if hit.local.is_mark)
+    assert names(reranked) == names(plain)
     assert not any(
         hit.local.is_verified for hit in captioned_library.search(Query(images=[example]), mode="local").hits
     )
@@ -290,8 +290,8 @@ def test_a_part_of_a_captioned_photograph_with_a_caption_of_its_own_is_verified(
     with Image.open(folder / "coffee.jpg") as image:
         whole = ImageOps.fit(image.convert("RGB"), (480, 360))
     captioned(whole.crop((60, 0, 480, 300))).save(tmp_path / "part.jpg", quality=90)
-    found = captioned_library.search(Query(images=[tmp_path / "part.jpg"]), k=20)
-    assert names(found)[0] == "coffee.jpg"
-    assert [hit.rank for hit in found.hits if hit.local.is_verified] == [1]
-    moved = np.array(found.hits[0].local.homography) @ [200, 150, 1]
+    result = captioned_library.search(Query(images=[tmp_path / "part.jpg"]), k=20)
+    assert names(result)[0] == "coffee.jpg"
+    assert [hit.rank for hit in result.hits if hit.local.is_verified] == [1]
+    moved = np.array(result.hits[0].local.homography) @ [200, 150, 1]
     np.testing.assert_allclose(moved[:2] / moved[2], [260, 150], atol=3)

@@ -94,22 +94,25 @@ def served(checkpoint, cache, tiny_folder, tmp_path_factory):
     copied_samples(base / "photos")
     with Library.open(base / "library", cache=cache) as library:
         library.index([base / "photos"], model=str(checkpoint), local=True)
-    with running(base / "library", base / "photos", cache=cache) as found:
-        yield found
+    with running(base / "library", base / "photos", cache=cache) as server:
+        yield server
 
 
 @pytest.fixture
 def client(served):
     """A program that knows the token."""
-    with served.allowed() as found:
-        yield found
+    with served.allowed() as program:
+        yield program
 
 
 @pytest.fixture
-def own(indexed, photos, cache):
+def changeable(indexed, photos, cache):
     """A server over a small library that the test may change, and a program that knows its token."""
-    with running(indexed.folder, photos, cache=cache, thumbnail_bytes=300_000) as found, found.allowed() as client:
-        yield found, client
+    with (
+        running(indexed.folder, photos, cache=cache, thumbnail_bytes=300_000) as server,
+        server.allowed() as client,
+    ):
+        yield server, client
 
 
 def hits(response):
@@ -124,8 +127,8 @@ def names(response):
 @pytest.fixture(scope="module")
 def browser():
     """A headless Chromium; of a module, since its driver does not let other event loops run beside it."""
-    with browsers.chromium() as found:
-        yield found
+    with browsers.chromium() as chromium_browser:
+        yield chromium_browser
 
 
 @pytest.fixture(scope="session")
@@ -154,21 +157,21 @@ def chromium():
 @pytest.fixture(scope="session")
 def process(chromium, gallery, cache):
     """`mmsearch serve` over the gallery, as a user starts it."""
-    found = browsers.start(gallery, cache)
-    yield found
-    found.stop()
+    started = browsers.start(gallery, cache)
+    yield started
+    started.stop()
 
 
 @pytest.fixture
 def page(browser, process):
     """A page of the gallery; it must meet no error and ask no other host."""
-    with browsers.watched(browser, process.address, browsers.TOKEN) as found:
-        yield found
+    with browsers.watched(browser, process.address, browsers.TOKEN) as watched:
+        yield watched
 
 
 @pytest.fixture
 def api(process):
     """A program that asks the server of the page."""
     headers = {"authorization": f"Bearer {browsers.TOKEN}"}
-    with httpx.Client(base_url=process.address, headers=headers, timeout=30) as found:
-        yield found
+    with httpx.Client(base_url=process.address, headers=headers, timeout=30) as program:
+        yield program

@@ -335,8 +335,8 @@ def test_pages_of_others_that_try_keys_keep_nobody_out(indexed, photos, cache):
     assert statuses == [200] * 16
 
 
-def test_a_page_of_another_site_cannot_guess_by_the_session(own):
-    served, client = own
+def test_a_page_of_another_site_cannot_guess_by_the_session(changeable):
+    served, client = changeable
     for headers in ({"sec-fetch-site": "cross-site"}, {"origin": "http://evil.example"}, {"origin": "null"}):
         answer = client.post("/session", json={"token": served.access.token}, headers=headers)
         assert answer.status_code == 403

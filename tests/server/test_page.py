@@ -28,13 +28,13 @@ from tests.server.browser import (
 
 
 def test_the_link_that_is_printed_opens_the_library(browser, gallery, cache):
-    own = browsers.start(gallery, cache)
+    started = browsers.start(gallery, cache)
     page = browser.new_page()
-    page.goto(own.link)
+    page.goto(started.link)
     expect(page.locator("#summary")).to_have_text("29 pictures")
-    assert page.url == f"{own.address}/"
+    assert page.url == f"{started.address}/"
     page.close()
-    own.stop()
+    started.stop()
 
 
 def test_the_right_picture_is_first_when_typing_pauses(page, process, api):
@@ -191,7 +191,7 @@ def test_the_view_shows_scores_by_stage_and_the_matched_places_on_both_pictures(
 
 def test_matched_regions_are_computed_right(page, process):
     open_page(page, process)
-    found = page.evaluate(
+    computed = page.evaluate(
         """async () => {
             const { hull, mapped } = await import("/static/matches.js");
             const { dragged } = await import("/static/crop.js");
@@ -205,11 +205,11 @@ def test_matched_regions_are_computed_right(page, process):
             ];
         }"""
     )
-    assert sorted(found[0]) == [[0, 0], [0, 2], [2, 0], [2, 2]]
-    assert found[1] == [5.5, 7.5]
-    assert found[2] == pytest.approx([0.6, 0.1, 1, 0.5])
-    assert found[3] == pytest.approx([0.1, 0.2, 0.2, 0.9])
-    assert found[4] == [{"height": 100, "widths": [100, 100, 100]}, {"height": 100, "widths": [200]}]
+    assert sorted(computed[0]) == [[0, 0], [0, 2], [2, 0], [2, 2]]
+    assert computed[1] == [5.5, 7.5]
+    assert computed[2] == pytest.approx([0.6, 0.1, 1, 0.5])
+    assert computed[3] == pytest.approx([0.1, 0.2, 0.2, 0.9])
+    assert computed[4] == [{"height": 100, "widths": [100, 100, 100]}, {"height": 100, "widths": [200]}]
 
 
 def test_rows_of_the_grid_fill_its_width(page, process):
@@ -399,8 +399,8 @@ def test_more_of_the_library_follows_what_is_shown(page, process, api):
         if n < 29:
             page.click("#more")
     expect(page.locator("#more")).to_be_hidden()
-    shown = page.locator("#results li a").evaluate_all("all => all.map(one => one.ariaLabel)")
-    wanted = [one["name"] for one in api.get("/pictures", params={"order": "path"}).json()["pictures"]]
+    shown = page.locator("#results li a").evaluate_all("links => links.map(link => link.ariaLabel)")
+    wanted = [picture["name"] for picture in api.get("/pictures", params={"order": "path"}).json()["pictures"]]
     assert [label.partition(",")[0] for label in shown] == wanted
 
 

@@ -52,8 +52,8 @@ def hostile(checkpoint, cache, tmp_path_factory):
     library = os.fsdecode(os.path.join(base, b"library"))
     with Library.open(library, cache=cache) as opened_library:
         opened_library.index([os.path.join(base, b"photos")], model=str(checkpoint), local=False)
-    with running(opened_library.folder, None, cache=cache) as found:
-        yield found
+    with running(opened_library.folder, None, cache=cache) as server:
+        yield server
 
 
 def test_names_of_files_are_shown_as_text_whatever_they_hold(browser, hostile):
@@ -139,8 +139,8 @@ def test_a_query_that_makes_no_sense_is_a_sentence_with_a_way_out(browser, hosti
         expect(page.locator("#view")).to_contain_text("There is no picture 999 in the library")
 
 
-def test_a_library_that_is_emptied_and_filled_again_is_followed(browser, own, indexed, photos):
-    server, _ = own
+def test_a_library_that_is_emptied_and_filled_again_is_followed(browser, changeable, indexed, photos):
+    server, _ = changeable
     with opened(browser, server, expected=(REFUSED,)) as page:
         page.goto(server.address)
         wait_for_pictures(page, 8)
@@ -159,8 +159,8 @@ def test_a_library_that_is_emptied_and_filled_again_is_followed(browser, own, in
         expect(page.locator("#state")).to_be_hidden()
 
 
-def test_the_progress_of_indexing_is_shown_while_it_lasts(browser, own):
-    server, _ = own
+def test_the_progress_of_indexing_is_shown_while_it_lasts(browser, changeable):
+    server, _ = changeable
     with opened(browser, server) as page:
         page.goto(server.address)
         wait_for_pictures(page, 8)
@@ -174,8 +174,8 @@ def test_the_progress_of_indexing_is_shown_while_it_lasts(browser, own):
         expect(page.locator("#indexing")).to_be_hidden()
 
 
-def test_a_file_that_is_gone_is_said_in_its_place(browser, own, photos):
-    server, _ = own
+def test_a_file_that_is_gone_is_said_in_its_place(browser, changeable, photos):
+    server, _ = changeable
     (photos / "cat.jpg").unlink()
     with opened(browser, server, expected=(REFUSED,)) as page:
         page.goto(server.address)
@@ -212,9 +212,9 @@ MOVING = """all => all.map(one => getComputedStyle(one))
 def findings(page, *rules):
     """Return what axe-core finds serious or critical, by all its rules or some."""
     options = {"runOnly": list(rules)} if rules else None
-    found = Axe().run(page, options=options).response["violations"]
-    grave = [one for one in found if one["impact"] in ("serious", "critical")]
-    return [f"{one['id']}: {node['html'][:200]}" for one in grave for node in one["nodes"]]
+    violations = Axe().run(page, options=options).response["violations"]
+    grave = [violation for violation in violations if violation["impact"] in ("serious", "critical")]
+    return [f"{violation['id']}: {node['html'][:200]}" for violation in grave for node in violation["nodes"]]
 
 
 def settled(page):
@@ -264,7 +264,7 @@ def test_the_check_of_accessibility_can_fail(browser, process):
     with browsers.watched(browser, process.address, browsers.TOKEN) as page:
         page.goto(process.address)
         page.evaluate("() => document.querySelector('main').append(document.createElement('button'))")
-        assert [one.partition(":")[0] for one in findings(page)] == ["button-name"]
+        assert [finding.partition(":")[0] for finding in findings(page)] == ["button-name"]
 
 
 def test_nothing_moves_for_those_who_do_not_want_it(browser, process):

@@ -56,8 +56,10 @@ def test_pictures_are_listed_in_pages(client, order, key):
 
 
 @pytest.mark.parametrize("order", ["added", "path"])
-def test_pages_neither_repeat_nor_leave_out_a_picture_while_others_come_and_leave(own, photos, indexed, order):
-    _, client = own
+def test_pages_neither_repeat_nor_leave_out_a_picture_while_others_come_and_leave(
+    changeable, photos, indexed, order
+):
+    _, client = changeable
     stay, shown = {picture["id"] for picture in listed(client).values()}, []
     for n, page in enumerate(pages(client, limit=3, order=order)):
         shown += [picture["id"] for picture in page["pictures"]]
@@ -87,8 +89,8 @@ def test_a_page_after_nothing_that_was_a_page_is_refused(client):
     assert client.get("/pictures", params={"after": "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OS9h"}).json()["pictures"] == []
 
 
-def test_an_offset_is_not_shifted_by_what_comes(own, photos, indexed):
-    _, client = own
+def test_an_offset_is_not_shifted_by_what_comes(changeable, photos, indexed):
+    _, client = changeable
     first = listed(client, limit=5, offset=0)
     pictures.photo(seed=1).save(photos / "aaa.jpg")
     indexed.index([photos], local=False)
@@ -102,8 +104,8 @@ def test_a_picture_that_is_not_there_is_not_found(client):
         assert answer.json()["detail"].startswith("there is no picture 999 in the library")
 
 
-def test_a_thumbnail_is_a_small_upright_jpeg_without_what_the_file_says_of_itself(own, photos, indexed):
-    _, client = own
+def test_a_thumbnail_is_a_small_upright_jpeg_without_what_the_file_says_of_itself(changeable, photos, indexed):
+    _, client = changeable
     (photos / "turned.jpg").write_bytes(pictures.turned(6))
     indexed.index([photos], local=False)
     picture = listed(client)["turned.jpg"]
@@ -127,16 +129,16 @@ def test_a_thumbnail_that_the_browser_has_is_not_sent_again(client):
     assert again.content == b""
 
 
-def test_a_thumbnail_is_made_once(own):
-    _, client = own
+def test_a_thumbnail_is_made_once(changeable):
+    _, client = changeable
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: client.get("/pictures/2/thumbnail").content, range(16)))
     assert len(set(answers)) == 1
     assert 'mmsearch_thumbnails_total{from="made"} 1.0' in client.get("/metrics").text
 
 
-def test_a_kept_thumbnail_is_given_when_the_file_is_gone_but_not_another_one(own, photos):
-    _, client = own
+def test_a_kept_thumbnail_is_given_when_the_file_is_gone_but_not_another_one(changeable, photos):
+    _, client = changeable
     picture = listed(client)["cat.jpg"]
     first = client.get(f"/pictures/{picture['id']}/thumbnail").content
     (photos / "cat.jpg").unlink()
@@ -161,8 +163,8 @@ def outside(tmp_path):
     return path
 
 
-def test_what_came_in_the_place_of_a_picture_is_never_shown(own, photos, tmp_path):
-    _, client = own
+def test_what_came_in_the_place_of_a_picture_is_never_shown(changeable, photos, tmp_path):
+    _, client = changeable
     other, known = outside(tmp_path), listed(client)
     status = (photos / "cat.jpg").stat()
     (photos / "cat.jpg").unlink()
@@ -183,8 +185,8 @@ def test_what_came_in_the_place_of_a_picture_is_never_shown(own, photos, tmp_pat
             assert answer.json()["code"] in ("changed", "not_a_file"), answer.json()
 
 
-def test_text_that_came_in_the_place_of_a_picture_is_called_changed(own, photos):
-    _, client = own
+def test_text_that_came_in_the_place_of_a_picture_is_called_changed(changeable, photos):
+    _, client = changeable
     image_id = listed(client)["fig.jpg"]["id"]
     (photos / "fig.jpg").write_text("no picture any more")
     answer = client.get(f"/pictures/{image_id}/thumbnail")
@@ -230,8 +232,8 @@ def test_a_place_that_cannot_be_written_only_keeps_nothing(tmp_path):
 # -- counts ------------------------------------------------------------------------------------------
 
 
-def test_pictures_are_counted_by_folder_with_what_is_below(own, photos):
-    _, client = own
+def test_pictures_are_counted_by_folder_with_what_is_below(changeable, photos):
+    _, client = changeable
     body = client.get("/facets").json()
     assert body["n"] == 8
     assert {facet["label"]: facet["n"] for facet in body["folders"]} == {str(photos): 8, str(photos / "trip"): 2}
@@ -239,8 +241,8 @@ def test_pictures_are_counted_by_folder_with_what_is_below(own, photos):
     assert body["years"] == []
 
 
-def test_pictures_are_counted_by_year(own, photos, indexed):
-    _, client = own
+def test_pictures_are_counted_by_year(changeable, photos, indexed):
+    _, client = changeable
     for n, year in enumerate((2021, 2023, 2023)):
         exif = Image.Exif()
         exif.get_ifd(0x8769)[0x9003] = f"{year}:05:01 10:00:00"
@@ -286,8 +288,8 @@ def test_every_count_is_what_its_filters_give(client, where):
     assert sum(facet["n"] for facet in body["sizes"]) == body["n"]
 
 
-def test_a_folder_with_any_name_is_counted_and_shown_by_the_same_filter(own, photos, indexed):
-    _, client = own
+def test_a_folder_with_any_name_is_counted_and_shown_by_the_same_filter(changeable, photos, indexed):
+    _, client = changeable
     for n, name in enumerate(
         [
             "\u00e9t\u00e9",
@@ -341,8 +343,8 @@ def test_status_says_what_is_there(client):
     assert body["indexing"] is None
 
 
-def test_status_shows_the_progress_of_another_process(own):
-    server, client = own
+def test_status_shows_the_progress_of_another_process(changeable):
+    server, client = changeable
     with shown_progress(server.folder, lambda *_: None) as on_progress:
         on_progress("embed", 3, 10)
         progress = client.get("/status").json()["indexing"]
@@ -364,8 +366,8 @@ def test_metrics_count_requests_and_stages(client):
 # -- while the library changes -----------------------------------------------------------------------
 
 
-def test_new_pictures_are_found_and_old_ones_leave_while_the_server_answers(own, photos, cache):
-    server, client = own
+def test_new_pictures_are_found_and_old_ones_leave_while_the_server_answers(changeable, photos, cache):
+    server, client = changeable
     assert "rocket.jpg" not in names(client.post("/search", json={"text": "a", "k": 100}))
     revision = client.get("/status").json()["revision"]
     shutil.copyfile(photos / "cat.jpg", photos / "rocket.jpg")
@@ -380,8 +382,8 @@ def test_new_pictures_are_found_and_old_ones_leave_while_the_server_answers(own,
     assert client.get("/status").json()["revision"] > revision
 
 
-def test_nothing_fails_while_the_library_is_indexed(own, photos, cache):
-    server, client = own
+def test_nothing_fails_while_the_library_is_indexed(changeable, photos, cache):
+    server, client = changeable
     for n in range(60):
         pictures.photo(seed=n).save(photos / f"new{n}.jpg")
     done = threading.Event()
@@ -408,8 +410,10 @@ def test_nothing_fails_while_the_library_is_indexed(own, photos, cache):
 
 
 @pytest.mark.parametrize("is_missed", [True, False])
-def test_a_library_that_was_made_anew_in_the_same_place_is_opened_again(own, photos, checkpoint, cache, is_missed):
-    server, client = own
+def test_a_library_that_was_made_anew_in_the_same_place_is_opened_again(
+    changeable, photos, checkpoint, cache, is_missed
+):
+    server, client = changeable
     assert len(hits(client.post("/search", json={"text": "a", "k": 100}))) == 8
     shutil.rmtree(server.folder)
     if is_missed:
@@ -421,16 +425,16 @@ def test_a_library_that_was_made_anew_in_the_same_place_is_opened_again(own, pho
 
 
 @pytest.mark.parametrize("path", ["/status", "/pictures/1", "/facets", "/metrics"])
-def test_a_library_that_is_gone_is_a_problem_and_no_crash(own, path):
-    server, client = own
+def test_a_library_that_is_gone_is_a_problem_and_no_crash(changeable, path):
+    server, client = changeable
     shutil.rmtree(server.folder)
     answer = client.get(path)
     assert answer.status_code == 503
     assert "no library found" in answer.json()["detail"]
 
 
-def test_an_empty_library_answers_with_nothing(own, indexed, photos):
-    _, client = own
+def test_an_empty_library_answers_with_nothing(changeable, indexed, photos):
+    _, client = changeable
     indexed.remove([photos])
     assert hits(client.post("/search", json={"text": "a"})) == []
     assert client.get("/facets").json() == {"n": 0, "folders": [], "years": [], "sizes": [], "formats": []}

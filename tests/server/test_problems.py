@@ -50,12 +50,12 @@ def test_what_the_framework_refuses_is_a_problem_too(client, method, path, statu
     assert {"type", "title", "status", "detail"} <= answer.json().keys()
 
 
-def test_a_refusal_of_the_system_is_its_sentence(own, monkeypatch):
+def test_a_refusal_of_the_system_is_its_sentence(changeable, monkeypatch):
     def fail(*_):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     monkeypatch.setattr(Library, "facets", fail)
-    answer = own[1].get("/facets")
+    answer = changeable[1].get("/facets")
     assert answer.status_code == 503
     assert "Too many open files; close other programs" in answer.json()["detail"]
 
@@ -72,12 +72,12 @@ def test_connections_that_cannot_be_accepted_are_said_once_and_others_errors_as_
     assert told == [{"message": "another"}]
 
 
-def test_an_unexpected_error_tells_nothing_and_is_marked_like_every_answer(own, monkeypatch, caplog):
+def test_an_unexpected_error_tells_nothing_and_is_marked_like_every_answer(changeable, monkeypatch, caplog):
     def fail(*_):
         raise RuntimeError("the inside of /secret/place")
 
     monkeypatch.setattr(Library, "facets", fail)
-    _, client = own
+    _, client = changeable
     answer = client.get("/facets")
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"

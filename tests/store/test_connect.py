@@ -159,7 +159,7 @@ def test_remembered_queries_that_are_damaged_and_cannot_be_replaced_cost_nothing
     write_protect(place / "library")
     with as_another_user():
         remembered = Store.open(place / "library").remembered
-        remembered.put("a text", random_units(1, DIM)[0])
+        remembered.put("a text", random_units(1, DIM)[0], "f")
         assert remembered.get("a text") is None
 
 

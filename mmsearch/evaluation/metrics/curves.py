@@ -27,8 +27,8 @@ def precision_recall_curve(ranked: RankedRelevant, levels: Values = LEVELS) -> V
     precision, n_relevant = ranked.precision, ranked.n_relevant
     total = np.zeros(len(levels))
     for query in np.flatnonzero(n_relevant):
-        own = precision[ranked.offsets[query] : ranked.offsets[query + 1]]
-        best_from_here = np.maximum.accumulate(own[::-1])[::-1]
+        at_relevant = precision[ranked.offsets[query] : ranked.offsets[query + 1]]
+        best_from_here = np.maximum.accumulate(at_relevant[::-1])[::-1]
         # The first relevant image at which the recall reaches the level; 1e-9 forgives the division.
         needed = np.ceil(levels * n_relevant[query] - 1e-9).astype(np.int64)
         total += best_from_here[np.maximum(needed, 1) - 1]

@@ -243,28 +243,28 @@ class _Places(NamedTuple):
 
 def _places_by_score(row: Matrix, ids: Ids) -> _Places:
     """Return the places of some images by the scores (n_images,) of all."""
-    own = row[ids]
+    scores = row[ids]
     if len(ids) <= _FEW:
-        n_better = np.array([np.count_nonzero(row > score) for score in own], dtype=np.int64)
-        n_equal = np.array([np.count_nonzero(row == score) for score in own], dtype=np.int64)
+        n_better = np.array([np.count_nonzero(row > score) for score in scores], dtype=np.int64)
+        n_equal = np.array([np.count_nonzero(row == score) for score in scores], dtype=np.int64)
     else:
         ordered = np.sort(row)
-        not_better = np.searchsorted(ordered, own, side="right")
-        n_better, n_equal = len(row) - not_better, not_better - np.searchsorted(ordered, own, side="left")
+        not_better = np.searchsorted(ordered, scores, side="right")
+        n_better, n_equal = len(row) - not_better, not_better - np.searchsorted(ordered, scores, side="left")
     ranks: Ids = 1 + n_better
     for i in np.flatnonzero(n_equal > 1):
-        ranks[i] += np.count_nonzero(row[: ids[i]] == own[i])
+        ranks[i] += np.count_nonzero(row[: ids[i]] == scores[i])
     return _Places(ranks, n_better, n_equal)
 
 
 def rank_relevant_of_lists(
-    found: Sequence[Ids], qrels: Qrels, *, scores: Sequence[Values] | None = None
+    lists: Sequence[Ids], qrels: Qrels, *, scores: Sequence[Values] | None = None
 ) -> RankedRelevant:
     """Return the ranks that the relevant images have in ranked lists, best first, of any length.
 
     Parameters
     ----------
-    found : sequence of int64 arrays
+    lists : sequence of int64 arrays
         One list of ids a query.
     qrels : Qrels
         Ground truth of the same queries.
@@ -276,8 +276,8 @@ def rank_relevant_of_lists(
     GroundTruthError
         If a list names an image twice.
     """
-    falling = [-np.arange(len(listed), dtype=np.float64) for listed in found] if scores is None else scores
-    return _ranked(zip(_without_repeats(found), falling, strict=True), qrels, _places_in_list)
+    falling = [-np.arange(len(listed), dtype=np.float64) for listed in lists] if scores is None else scores
+    return _ranked(zip(_without_repeats(lists), falling, strict=True), qrels, _places_in_list)
 
 
 def _without_repeats(lists: Iterable[Ids]) -> Iterator[Ids]:
@@ -290,25 +290,28 @@ def _without_repeats(lists: Iterable[Ids]) -> Iterator[Ids]:
 def _places_in_list(answer: tuple[Ids, Values], ids: Ids) -> _Places:
     """Return the places of some images in a ranked list with its scores, `UNRANKED` for those it does not hold."""
     listed, scores = answer
-    found = _Places(np.full(len(ids), UNRANKED), np.full(len(ids), UNRANKED), np.ones(len(ids), dtype=np.int64))
-    _, places, which = np.intersect1d(listed, ids, assume_unique=True, return_indices=True)
-    own = -scores[places]
-    found.ranks[which] = places + 1
-    found.n_better[which] = np.searchsorted(-scores, own, side="left")
-    found.n_equal[which] = np.searchsorted(-scores, own, side="right") - found.n_better[which]
-    return found
+    places = _Places(np.full(len(ids), UNRANKED), np.full(len(ids), UNRANKED), np.ones(len(ids), dtype=np.int64))
+    _, positions, which = np.intersect1d(listed, ids, assume_unique=True, return_indices=True)
+    ascending = -scores
+    held = ascending[positions]
+    places.ranks[which] = positions + 1
+    places.n_better[which] = np.searchsorted(ascending, held, side="left")
+    places.n_equal[which] = np.searchsorted(ascending, held, side="right") - places.n_better[which]
+    return places
 
 
-def _without_junk(own: _Places, junk: _Places) -> _Places:
+def _without_junk(relevant: _Places, junk: _Places) -> _Places:
     """Return places moved up by the junk that stands before them."""
 
     def before(junk_places: Ids, places: Ids, side: Literal["left", "right"]) -> Ids:
-        return np.where(own.ranks == UNRANKED, 0, np.searchsorted(np.sort(junk_places), places, side))
+        return np.where(relevant.ranks == UNRANKED, 0, np.searchsorted(np.sort(junk_places), places, side))
 
-    n_better = before(junk.n_better, own.n_better, "left")
-    n_equal = before(junk.n_better, own.n_better, "right") - n_better
+    n_better = before(junk.n_better, relevant.n_better, "left")
+    n_equal = before(junk.n_better, relevant.n_better, "right") - n_better
     return _Places(
-        own.ranks - before(junk.ranks, own.ranks, "left"), own.n_better - n_better, own.n_equal - n_equal
+        relevant.ranks - before(junk.ranks, relevant.ranks, "left"),
+        relevant.n_better - n_better,
+        relevant.n_equal - n_equal,
     )
 
 
@@ -337,10 +340,10 @@ def _ranked(
             continue  # only counted, for the sentence below
         part = slice(qrels.offsets[query], qrels.offsets[query + 1])
         junk_ids = qrels.junk_ids[qrels.junk_offsets[query] : qrels.junk_offsets[query + 1]]
-        own = places_in(answer, qrels.ids[part])
+        relevant = places_in(answer, qrels.ids[part])
         if len(junk_ids):
-            own = _without_junk(own, places_in(answer, junk_ids))
-        for whole, some in zip(places, own, strict=True):
+            relevant = _without_junk(relevant, places_in(answer, junk_ids))
+        for whole, some in zip(places, relevant, strict=True):
             whole[part] = some
     if n_answers != len(qrels):
         raise DimensionError(f"there are answers to {n_answers} queries and ground truth of {len(qrels)}")
@@ -350,8 +353,8 @@ def _ranked(
 
 
 def _joined(lists: Sequence[Iterable[int]]) -> tuple[Ids, Ids]:
-    arrays = [_as_ids(list(one)) for one in lists]
-    offsets = np.concatenate([[0], np.cumsum([len(one) for one in arrays])]).astype(np.int64)
+    arrays = [_as_ids(list(listed)) for listed in lists]
+    offsets = np.concatenate([[0], np.cumsum([len(listed) for listed in arrays])]).astype(np.int64)
     return offsets, np.concatenate([np.zeros(0, dtype=np.int64), *arrays])
 
 
@@ -364,7 +367,7 @@ def _as_ids(listed: list[int]) -> Ids:
 
 
 def _joined_values(lists: Sequence[Iterable[float]], offsets: Ids) -> Values:
-    arrays = [np.asarray(list(one), dtype=np.float64) for one in lists]
-    if [len(one) for one in arrays] != np.diff(offsets).tolist():
+    arrays = [np.asarray(list(listed), dtype=np.float64) for listed in lists]
+    if [len(listed) for listed in arrays] != np.diff(offsets).tolist():
         raise GroundTruthError("there are not as many gains as relevant images; expected one each")
     return np.concatenate([np.zeros(0), *arrays])

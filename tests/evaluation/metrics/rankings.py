@@ -9,8 +9,8 @@ from mmsearch.evaluation.metrics.ranks import Qrels, rank_relevant, rank_relevan
 
 def ranked(*lists: str, relevant: str = "abc"):
     """Return ranked lists of one-letter images, all with the same relevant ones."""
-    found = [np.array([ord(image) for image in one], dtype=np.int64) for one in lists]
-    return rank_relevant_of_lists(found, Qrels.from_lists([[ord(image) for image in relevant]] * len(lists)))
+    ids_of_lists = [np.array([ord(image) for image in listed], dtype=np.int64) for listed in lists]
+    return rank_relevant_of_lists(ids_of_lists, Qrels.from_lists([[ord(image) for image in relevant]] * len(lists)))
 
 
 def random_case(seed, *, n_queries=4, n_images=40, with_ties=False, most_relevant=9):
@@ -24,7 +24,7 @@ def random_case(seed, *, n_queries=4, n_images=40, with_ties=False, most_relevan
         chosen = rng.choice(n_images, size=rng.integers(1, most_relevant + 1), replace=False)
         row[chosen] = rng.integers(1, 4, len(chosen))
     ids = [np.flatnonzero(row) for row in grades]
-    qrels = Qrels.from_lists(ids, gains=[row[own] for row, own in zip(grades, ids, strict=True)])
+    qrels = Qrels.from_lists(ids, gains=[row[relevant] for row, relevant in zip(grades, ids, strict=True)])
     return scores, qrels, grades
 
 

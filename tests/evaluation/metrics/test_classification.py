@@ -14,9 +14,9 @@ from mmsearch.evaluation.metrics.ranks import Qrels, rank_relevant
 
 
 def test_mean_per_class_recall_weighs_every_class_alike():
-    found = recall_per_class(np.array([0, 0, 0, 0, 0]), np.array([0, 0, 0, 0, 1]), 3)
-    assert found[:2].tolist() == [1, 0]
-    assert np.isnan(found[2])  # no picture of this class
+    recalls = recall_per_class(np.array([0, 0, 0, 0, 0]), np.array([0, 0, 0, 0, 1]), 3)
+    assert recalls[:2].tolist() == [1, 0]
+    assert np.isnan(recalls[2])  # no picture of this class
 
 
 @given(seed=st.integers(0, 2**32 - 1))

@@ -32,14 +32,14 @@ def test_ties_go_to_the_smaller_id():
 @given(seed=seeds, with_ties=st.booleans(), most_relevant=st.sampled_from([5, 100]))
 def test_ranks_equal_those_of_a_sorted_list(seed, with_ties, most_relevant):
     scores, qrels, grades = random_case(seed, with_ties=with_ties, n_images=120, most_relevant=most_relevant)
-    found = rank_relevant(scores, qrels)
+    ranked = rank_relevant(scores, qrels)
     for query, row in enumerate(scores):
         order = sorted(range(len(row)), key=lambda i: (-row[i], i))
         expected = [rank for rank, image in enumerate(order, 1) if grades[query, image]]
-        own = slice(found.offsets[query], found.offsets[query + 1])
-        assert found.ranks[own].tolist() == expected
+        of_query = slice(ranked.offsets[query], ranked.offsets[query + 1])
+        assert ranked.ranks[of_query].tolist() == expected
         gains = [grades[query, image] for image in order if grades[query, image]]
-        assert found.gains[own].tolist() == gains
+        assert ranked.gains[of_query].tolist() == gains
 
 
 @given(seed=seeds)
@@ -55,32 +55,32 @@ def test_ranks_with_ties_are_those_of_a_list_sorted_for_or_against_the_relevant(
     junk = [np.flatnonzero(row == 0)[::3] for row in grades]
     gains = np.split(qrels.gains, qrels.offsets[1:-1])
     with_junk = Qrels.from_lists(np.split(qrels.ids, qrels.offsets[1:-1]), gains=gains, junk=junk)
-    found = rank_relevant(scores, with_junk)
-    for sign, one in ((-1, found.with_ties(relevant_first=True)), (1, found.with_ties(relevant_first=False))):
+    ranked = rank_relevant(scores, with_junk)
+    for sign, sided in ((-1, ranked.with_ties(relevant_first=True)), (1, ranked.with_ties(relevant_first=False))):
         for query, row in enumerate(scores):
             grade = grades[query]
             order = [
                 i for i in sorted(range(len(row)), key=lambda i: (-row[i], sign * grade[i])) if i not in junk[query]
             ]
-            own = slice(one.offsets[query], one.offsets[query + 1])
-            assert one.ranks[own].tolist() == [rank for rank, i in enumerate(order, 1) if grade[i]]
-            assert one.gains[own].tolist() == [grade[i] for i in order if grade[i]]
+            of_query = slice(sided.offsets[query], sided.offsets[query + 1])
+            assert sided.ranks[of_query].tolist() == [rank for rank, i in enumerate(order, 1) if grade[i]]
+            assert sided.gains[of_query].tolist() == [grade[i] for i in order if grade[i]]
 
 
 def test_lists_with_scores_have_ties_and_what_they_do_not_hold_has_none():
     qrels = Qrels.from_lists([[8, 7]])
     listed, scores = [np.array([9, 8, 6])], [np.array([0.5, 0.5, 0.1])]
-    found = rank_relevant_of_lists(listed, qrels, scores=scores)
-    assert found.ranks.tolist() == [2, UNRANKED]
-    assert found.with_ties(relevant_first=True).ranks.tolist() == [1, UNRANKED]
-    assert found.with_ties(relevant_first=False).ranks.tolist() == [2, UNRANKED]
+    ranked = rank_relevant_of_lists(listed, qrels, scores=scores)
+    assert ranked.ranks.tolist() == [2, UNRANKED]
+    assert ranked.with_ties(relevant_first=True).ranks.tolist() == [1, UNRANKED]
+    assert ranked.with_ties(relevant_first=False).ranks.tolist() == [2, UNRANKED]
     assert rank_relevant_of_lists(listed, qrels).with_ties(relevant_first=True).ranks.tolist() == [2, UNRANKED]
 
 
 def test_junk_takes_no_rank():
     listed = [np.array([9, 4, 8, 5])]
-    found = rank_relevant_of_lists(listed, Qrels.from_lists([[4, 5, 6]], junk=[[8, 9, 7]]))
-    assert found.ranks.tolist() == [1, 2, UNRANKED]
+    ranked = rank_relevant_of_lists(listed, Qrels.from_lists([[4, 5, 6]], junk=[[8, 9, 7]]))
+    assert ranked.ranks.tolist() == [1, 2, UNRANKED]
 
 
 @given(seed=seeds)
@@ -89,15 +89,15 @@ def test_junk_is_as_if_it_were_not_there(seed):
     junk = [np.flatnonzero(row == 0)[::3] for row in grades]
     with_junk = Qrels.from_lists(np.split(qrels.ids, qrels.offsets[1:-1]), junk=junk)
     without = scores.copy()
-    for row, own in zip(without, junk, strict=True):
-        row[own] = -1  # behind everything
+    for row, junk_ids in zip(without, junk, strict=True):
+        row[junk_ids] = -1  # behind everything
     np.testing.assert_array_equal(rank_relevant(scores, with_junk).ranks, rank_relevant(without, qrels).ranks)
 
 
 def test_a_query_without_relevant_images_has_no_ranks():
-    found = rank_relevant(SCORES, Qrels.from_lists([[], [2]]))
-    assert found.n_relevant.tolist() == [0, 1]
-    assert found.ranks.tolist() == [1]
+    ranked = rank_relevant(SCORES, Qrels.from_lists([[], [2]]))
+    assert ranked.n_relevant.tolist() == [0, 1]
+    assert ranked.ranks.tolist() == [1]
 
 
 def test_an_image_named_twice_is_refused():
@@ -138,7 +138,7 @@ def test_scores_and_ground_truth_of_other_sizes_are_refused():
 def test_ranks_of_rows_are_those_of_the_whole_matrix():
     scores = np.random.default_rng(0).standard_normal((4, 9)).astype(np.float32)
     qrels = Qrels.from_lists([[1], [2, 3], [], [0]], gains=[[1], [2, 1], [], [3]], junk=[[], [7], [], [1, 2]])
-    whole, found = rank_relevant(scores, qrels), rank_relevant_of_rows(iter(scores), 9, qrels)
-    np.testing.assert_array_equal(found.ranks, whole.ranks)
-    np.testing.assert_array_equal(found.gains, whole.gains)
-    assert found.n_relevant.tolist() == [1, 2, 0, 1]
+    whole, by_row = rank_relevant(scores, qrels), rank_relevant_of_rows(iter(scores), 9, qrels)
+    np.testing.assert_array_equal(by_row.ranks, whole.ranks)
+    np.testing.assert_array_equal(by_row.gains, whole.gains)
+    assert by_row.n_relevant.tolist() == [1, 2, 0, 1]

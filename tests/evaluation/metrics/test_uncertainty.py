@@ -144,8 +144,8 @@ def test_median_of_counts_is_the_median_of_repeated_values(seed):
     rng = np.random.default_rng(seed)
     values, counts = rng.integers(0, 9, 20).astype(float), rng.integers(0, 4, 20)
     counts[0] += 1
-    found = median_of_counts(values)(counts.astype(float))
-    assert found == np.median(np.repeat(values, counts))
+    median = median_of_counts(values)(counts.astype(float))
+    assert median == np.median(np.repeat(values, counts))
 
 
 @given(seed=st.integers(0, 2**32 - 1))

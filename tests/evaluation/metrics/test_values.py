@@ -30,7 +30,7 @@ AT_K = {
     "recall": recall_at_k,
     "hit": hit_at_k,
     "ap": average_precision_at_k,
-    "ndcg": lambda found, k: ndcg(found, k),
+    "ndcg": lambda ranking, k: ndcg(ranking, k),
     "precision revisited": precision_at_k_revisited,
 }
 WHOLE = {
@@ -95,8 +95,8 @@ def test_ndcg_discounts_by_the_logarithm_of_the_rank():
 
 def test_ndcg_wants_the_larger_gain_first():
     scores = np.array([[3, 2, 1]], dtype=np.float32)
-    found = rank_relevant(scores, Qrels.from_lists([[0, 1]], gains=[[1, 3]]))
-    np.testing.assert_allclose(ndcg(found), (1 + 3 / np.log2(3)) / (3 + 1 / np.log2(3)))
+    ranking = rank_relevant(scores, Qrels.from_lists([[0, 1]], gains=[[1, 3]]))
+    np.testing.assert_allclose(ndcg(ranking), (1 + 3 / np.log2(3)) / (3 + 1 / np.log2(3)))
 
 
 def test_precision_recall_curve_is_interpolated_from_the_right():
@@ -156,16 +156,16 @@ def test_no_queries_give_no_values():
 
 @given(seed=seeds)
 def test_every_metric_stays_between_zero_and_one(seed):
-    found = random_ranked(seed, with_ties=True)
-    values = [metric(found) for metric in WHOLE.values()] + [metric(found, 5) for metric in AT_K.values()]
+    ranking = random_ranked(seed, with_ties=True)
+    values = [metric(ranking) for metric in WHOLE.values()] + [metric(ranking, 5) for metric in AT_K.values()]
     assert ((np.array(values) >= 0) & (np.array(values) <= 1 + 1e-12)).all()
 
 
 @given(seed=seeds, k=st.integers(1, 60))
 def test_recall_and_hits_never_fall_as_k_grows(seed, k):
-    found = random_ranked(seed)
+    ranking = random_ranked(seed)
     for metric in (recall_at_k, hit_at_k):
-        assert (metric(found, k + 1) >= metric(found, k)).all()
+        assert (metric(ranking, k + 1) >= metric(ranking, k)).all()
 
 
 @given(seed=seeds)
@@ -196,8 +196,8 @@ def test_precision_recall_curve_never_rises(seed):
 
 @given(seed=seeds)
 def test_trapezoidal_average_precision_never_exceeds_the_mean_precision(seed):
-    found = random_ranked(seed)
-    assert (average_precision_trapezoidal(found) <= average_precision(found) + 1e-12).all()
+    ranking = random_ranked(seed)
+    assert (average_precision_trapezoidal(ranking) <= average_precision(ranking) + 1e-12).all()
 
 
 # -- oracles ---------------------------------------------------------------------------------------------
@@ -211,16 +211,16 @@ def test_ranking_metrics_equal_trec_eval_on_thousands_of_random_runs():
     run = {f"q{q}": {f"d{i}": float(scores[q, i]) for i in np.flatnonzero(listed[q])} for q in range(n)}
     measures = {"map", "recip_rank", "ndcg", "ndcg_cut_5", "P_5", "recall_5", "map_cut_5", "success_5"}
     expected = pytrec_eval.RelevanceEvaluator(truth, measures).evaluate(run)
-    found = rank_relevant_of_run(scores, listed, qrels)
+    ranking = rank_relevant_of_run(scores, listed, qrels)
     ours = {
-        "map": average_precision(found),
-        "recip_rank": reciprocal_rank(found),
-        "ndcg": ndcg(found),
-        "ndcg_cut_5": ndcg(found, 5),
-        "P_5": precision_at_k(found, 5),
-        "recall_5": recall_at_k(found, 5),
-        "map_cut_5": average_precision_at_k(found, 5),
-        "success_5": hit_at_k(found, 5),
+        "map": average_precision(ranking),
+        "recip_rank": reciprocal_rank(ranking),
+        "ndcg": ndcg(ranking),
+        "ndcg_cut_5": ndcg(ranking, 5),
+        "P_5": precision_at_k(ranking, 5),
+        "recall_5": recall_at_k(ranking, 5),
+        "map_cut_5": average_precision_at_k(ranking, 5),
+        "success_5": hit_at_k(ranking, 5),
     }
     assert set(ours) == measures
     for name, values in ours.items():
@@ -236,18 +236,20 @@ def rank_relevant_of_run(scores, listed, qrels):
 
 def test_average_precision_and_ndcg_equal_scikit_learn_on_random_runs():
     scores, qrels, grades = random_case(2, n_queries=1000)
-    found = rank_relevant(scores, qrels)
-    expected = [average_precision_score(row > 0, own) for row, own in zip(grades, scores, strict=True)]
-    np.testing.assert_allclose(average_precision(found), expected, atol=1e-9)
-    each = [ndcg_score(row[None], own[None], k=7) for row, own in zip(grades, scores, strict=True)]
-    np.testing.assert_allclose(ndcg(found, 7), each, atol=1e-9)
+    ranking = rank_relevant(scores, qrels)
+    expected = [
+        average_precision_score(row > 0, row_scores) for row, row_scores in zip(grades, scores, strict=True)
+    ]
+    np.testing.assert_allclose(average_precision(ranking), expected, atol=1e-9)
+    each = [ndcg_score(row[None], row_scores[None], k=7) for row, row_scores in zip(grades, scores, strict=True)]
+    np.testing.assert_allclose(ndcg(ranking, 7), each, atol=1e-9)
 
 
 @given(seed=seeds)
 def test_trapezoidal_average_precision_equals_the_published_loop(seed):
-    found = random_ranked(seed, n_queries=1)
-    total, n_relevant = 0.0, len(found.ranks)
-    for place, rank in enumerate(found.ranks - 1):  # from 0, as in the protocol's own evaluation
+    ranking = random_ranked(seed, n_queries=1)
+    total, n_relevant = 0.0, len(ranking.ranks)
+    for place, rank in enumerate(ranking.ranks - 1):  # from 0, as in the protocol's own evaluation
         before = 1.0 if rank == 0 else place / rank
         total += (before + (place + 1) / (rank + 1)) / 2 / n_relevant
-    np.testing.assert_allclose(average_precision_trapezoidal(found), total, atol=1e-12)
+    np.testing.assert_allclose(average_precision_trapezoidal(ranking), total, atol=1e-12)

@@ -1,0 +1,80 @@
+"""What this process and the one that decodes strangers' pictures say to each other: JSON, and the bytes after it.
+
+A message is a JSON object on a line. Its `bytes` says how many bytes follow: of a picture file in a request, of
+what was wanted in an answer. Nothing follows where it is 0 or not there. Tuples arrive as lists.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NotRequired, TypeAlias, TypedDict, final
+
+from mmsearch.records import Box, PreprocessingFields
+
+
+@final
+class Fault(TypedDict):
+    """Why there is nothing to say of a picture, or no local features of it: a reason code, and a sentence."""
+
+    code: str
+    message: str
+
+
+@final
+class Ready(TypedDict):
+    """The first message of every worker, which has loaded all it needs."""
+
+    ready: Literal[True]
+
+
+class PixelsTask(TypedDict):
+    """Those of an image tower: uint8 (height, width, 3), of the size that the preprocessing names."""
+
+    wanted: Literal["pixels"]
+    preprocessing: PreprocessingFields
+
+
+class FeaturesTask(TypedDict):
+    """Local features: positions, scales, angles and descriptors as float32, one after the other."""
+
+    wanted: Literal["features"]
+    extractor: str
+
+
+class ThumbnailTask(TypedDict):
+    """A JPEG, of at most so many pixels a side."""
+
+    wanted: Literal["thumbnail"]
+    side: int
+
+
+Task: TypeAlias = PixelsTask | FeaturesTask | ThumbnailTask
+
+
+class FileOfLibrary(TypedDict):
+    """A file that was indexed, which the process reads itself; `hash` is the sha256 of what was indexed, in hex."""
+
+    path: str
+    hash: str
+
+
+class DecodeRequest(TypedDict):
+    """What is wanted of one picture, of `file` or of the bytes that follow, and what it may take.
+
+    `box` is the part that is meant. `memory` is what the process may take beyond what it needs itself, in bytes.
+    """
+
+    task: Task
+    file: FileOfLibrary | None
+    box: Box | None
+    max_megapixels: float
+    memory: int
+    bytes: int
+
+
+@final
+class Decoded(TypedDict):
+    """That the picture could be decoded. `n` counts its local features, `size` is that of their frame."""
+
+    n: NotRequired[int]
+    size: NotRequired[tuple[int, int]]
+    original_size: NotRequired[tuple[int, int]]

@@ -1,0 +1,310 @@
+"""RE-EMBED: the same pictures with vectors of another encoder, while searches go on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from mmsearch import GraphSettings, Library, Query
+from mmsearch.encoders.prepare import prepare_encoder
+from mmsearch.errors import FingerprintError, LibraryIncompleteError, LibraryNotFoundError, QueryError
+from mmsearch.ingest import pool
+from mmsearch.ingest import run as ingest
+from mmsearch.query.searcher import Searcher
+from mmsearch.samples import sample_folder
+from mmsearch.store.adopt import NEXT
+from mmsearch.store.folder import Store
+from tests.conftest import TINY, no_decoder, write_checkpoint
+
+TEXTS = ("a cat", "a fig on a table", "an astronaut")
+
+
+@pytest.fixture(scope="module")
+def wider(cache, tmp_path_factory):
+    """A checkpoint whose vectors have 48 dimensions, not 32."""
+    config = {**TINY, "model_cfg": {**TINY["model_cfg"], "embed_dim": 48}}
+    checkpoint = write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "wider", config, seed=2)
+    prepare_encoder(str(checkpoint), cache=cache)
+    return checkpoint
+
+
+@pytest.fixture
+def fresh(tmp_path, photos, wider, cache):
+    """A library of the same pictures that had the other encoder from the beginning."""
+    with Library.open(tmp_path / "fresh", cache=cache) as library:
+        library.index([photos], model=str(wider), local=False)
+        yield library
+
+
+def answers(library):
+    """Paths and scores for texts, and for each picture as an example."""
+    queries = [Query(text=text) for text in TEXTS]
+    queries += [Query(images=[picture.image_id]) for picture in library.pictures().pictures]
+    return [[(hit.path, round(hit.score, 6)) for hit in result.hits] for result in library.search_many(queries)]
+
+
+def ids(library):
+    return {picture.path: picture.image_id for picture in library.pictures().pictures}
+
+
+def re_embed(library, model, **options):
+    return library.index([], model=None if model is None else str(model), re_embed=True, **options)
+
+
+class Stopped(Exception):
+    """Raised by a test in the middle of a run."""
+
+
+def stop_after(n):
+    """Return a callback that ends a run once n pictures are embedded."""
+
+    def on_progress(stage, done, _total):
+        if stage == "embed" and done >= n:
+            raise Stopped
+
+    return on_progress
+
+
+@pytest.fixture
+def small_commits(monkeypatch):
+    monkeypatch.setattr(ingest, "COMMIT_PICTURES", 1)
+    monkeypatch.setattr(pool, "BATCH", 1)
+
+
+def test_pictures_keep_their_ids_and_get_the_vectors_of_the_other_encoder(indexed, fresh, wider):
+    before = ids(indexed)
+    report = re_embed(indexed, wider)
+    assert (report.re_embedded, report.new, report.gone) == (8, 0, 0)
+    assert (ids(indexed), answers(indexed)) == (before, answers(fresh))
+    status = indexed.status()
+    assert (status.model, status.dim, status.n_vectors, status.n_dead) == (str(wider), 48, 8, 0)
+    assert status.fingerprint == fresh.status().fingerprint
+    assert indexed.verify().problems == ()
+
+
+def test_nothing_of_the_old_epoch_stays_on_the_disk(indexed, wider):
+    re_embed(indexed, wider)
+    names = sorted(os.listdir(indexed.folder))
+    assert [name for name in names if name.startswith(("vectors-", "encoder", NEXT))] == [
+        "encoder-1",
+        "vectors-1.f16",
+    ]
+
+
+def test_searches_answer_from_the_old_vectors_until_all_new_ones_count(indexed, fresh, wider, cache, small_commits):
+    with Library.open(indexed.folder, cache=cache) as reader:
+        old, seen = answers(reader), []
+        re_embed(indexed, wider, on_progress=lambda stage, done, total: seen.append(answers(reader) == old))
+        assert len(seen) >= 8
+        assert all(seen)
+        assert answers(reader) == answers(fresh)
+        labels = ["a cat", "a dog"]
+        assert reader.classify([1], labels)[0].predictions == fresh.classify([1], labels)[0].predictions
+
+
+def test_a_search_during_which_the_vectors_change_is_asked_again(indexed, fresh, wider, cache):
+    with Library.open(indexed.folder, cache=cache) as reader:
+        given = []
+
+        def encoder():
+            given.append(reader.encoder())
+            if len(given) == 1:
+                re_embed(indexed, wider)
+            return given[-1]
+
+        searcher = Searcher(reader.reader(), encoder, no_decoder)
+        hits = searcher.search(Query(text="a text that nobody asked for")).hits
+        expected = fresh.search("a text that nobody asked for").hits
+        assert [(hit.path, hit.score) for hit in hits] == [(hit.path, hit.score) for hit in expected]
+        assert len(given) == 2
+        # What the encoder of before made of the text is not remembered as the new one's.
+        again = reader.search("a text that nobody asked for").hits
+        assert [hit.score for hit in again] == [hit.score for hit in expected]
+
+
+def test_an_ended_run_is_gone_on_with(indexed, fresh, wider, small_commits):
+    old = answers(indexed)
+    with pytest.raises(Stopped):
+        re_embed(indexed, wider, on_progress=stop_after(3))
+    assert answers(indexed) == old
+    status = indexed.status()
+    assert (status.next_model, status.dim) == (str(wider), 32)
+    assert indexed.verify().problems == ()
+    totals = []
+    re_embed(indexed, None, on_progress=lambda stage, done, total: totals.append((stage, total)))
+    assert {total for stage, total in totals if stage == "embed"} == {5}
+    assert answers(indexed) == answers(fresh)
+    assert indexed.status().next_model is None
+
+
+def test_indexing_meanwhile_goes_on_with_the_old_encoder_and_says_so(indexed, photos, wider, small_commits):
+    with pytest.raises(Stopped):
+        re_embed(indexed, wider, on_progress=stop_after(3))
+    shutil.copyfile(photos / "cat.jpg", photos / "another.jpg")
+    report = indexed.index([photos])
+    assert report.new == 1
+    assert any("`mmsearch index --re-embed` goes on" in notice for notice in report.notices)
+    assert re_embed(indexed, None).re_embedded == 9
+
+
+def test_what_an_ended_run_made_can_be_given_up(indexed, photos, wider, small_commits):
+    with pytest.raises(Stopped):
+        re_embed(indexed, wider, on_progress=stop_after(3))
+    indexed.index([photos], re_embed=False)
+    assert not (indexed.folder / NEXT).exists()
+    assert indexed.status().next_model is None
+
+
+def test_a_run_to_a_third_encoder_begins_anew(indexed, wider, other_checkpoint, small_commits):
+    with pytest.raises(Stopped):
+        re_embed(indexed, wider, on_progress=stop_after(3))
+    said = []
+    assert re_embed(indexed, other_checkpoint, notify=said.append).re_embedded == 8
+    assert any(f"the vectors of {wider}" in sentence and "given up" in sentence for sentence in said)
+    assert indexed.status().dim == 32
+
+
+def test_folders_are_brought_up_to_date_first_where_they_are_named(indexed, photos, wider):
+    (photos / "cat.jpg").unlink()
+    shutil.copyfile(sample_folder() / "two-dogs.jpg", photos / "new.jpg")
+    report = indexed.index([photos], model=str(wider), re_embed=True)
+    assert (report.new, report.gone, report.re_embedded) == (1, 1, 8)
+
+
+def test_pictures_that_are_missing_or_changed_are_named_and_the_library_stays_as_it_is(
+    indexed, photos, fresh, wider
+):
+    old = answers(indexed)
+    (photos / "cat.jpg").unlink()
+    shutil.copyfile(photos / "dam.jpg", photos / "creek.jpg")
+    with pytest.raises(LibraryIncompleteError) as refused:
+        re_embed(indexed, wider)
+    said = str(refused.value)
+    assert said.startswith("2 of 8 pictures could not be embedded anew: ")
+    assert f"{photos / 'creek.jpg'} (it holds another picture than was indexed)" in said
+    assert f"{photos / 'cat.jpg'} (" in said
+    assert answers(indexed) == old
+    indexed.index([photos])
+    assert re_embed(indexed, None).re_embedded == 7
+
+
+def test_of_copies_it_is_enough_that_one_can_be_read(indexed, photos, wider):
+    shutil.copyfile(photos / "cat.jpg", photos / "a-copy.jpg")
+    indexed.index([photos])
+    (photos / "a-copy.jpg").unlink()
+    assert re_embed(indexed, wider).re_embedded == 9
+    assert indexed.status().n_vectors == 8
+
+
+def test_new_vectors_that_were_damaged_before_they_counted_are_made_again(indexed, fresh, wider, small_commits):
+    with pytest.raises(Stopped):
+        re_embed(indexed, wider, on_progress=stop_after(4))
+    path = indexed.folder / NEXT / "vectors-0.f16"
+    data = bytearray(path.read_bytes())
+    data[10] ^= 255
+    path.write_bytes(data)
+    re_embed(indexed, None)
+    assert answers(indexed) == answers(fresh)
+
+
+def test_new_vectors_that_were_cut_off_before_they_counted_are_made_again(indexed, fresh, wider, small_commits):
+    with pytest.raises(Stopped):
+        re_embed(indexed, wider, on_progress=stop_after(4))
+    os.truncate(indexed.folder / NEXT / "vectors-0.f16", 100)
+    re_embed(indexed, None)
+    assert answers(indexed) == answers(fresh)
+
+
+def test_a_folder_of_an_ended_run_that_is_no_library_any_more_is_made_anew(indexed, fresh, wider):
+    (indexed.folder / NEXT).mkdir()
+    (indexed.folder / NEXT / "catalog.sqlite").write_bytes(b"no database")
+    re_embed(indexed, wider)
+    assert answers(indexed) == answers(fresh)
+
+
+def test_the_graph_is_built_over_the_new_vectors(indexed, photos, wider):
+    indexed.index([photos], settings=GraphSettings(graph_from=4, recall_target=0.5))
+    assert indexed.status().n_in_graph == 8
+    re_embed(indexed, wider)
+    assert indexed.status().n_in_graph == 8
+    assert indexed.verify().problems == ()
+
+
+def test_pictures_that_an_earlier_version_read_are_read_as_now(indexed, wider):
+    with closing(sqlite3.connect(indexed.folder / "catalog.sqlite")) as db, db:
+        db.execute("UPDATE image SET reading = 1, width = 1, taken = 'never' WHERE id = 1")
+    re_embed(indexed, wider)
+    picture = indexed.picture(1)
+    assert picture.width > 1
+    assert picture.taken_at != "never"
+    assert indexed.status().n_read_before == 0
+
+
+def test_a_library_without_an_encoder_gets_one_and_keeps_its_words(
+    tmp_path, photos, checkpoint, cache, tiny_folder
+):
+    with Library.open(tmp_path / "library", cache=cache) as library:
+        library.index([photos], model="none")
+        words = library.status().local
+        re_embed(library, checkpoint)
+        assert library.search("a cat", k=3).hits
+        assert library.status().local == words
+        assert library.verify().problems == ()
+
+
+def test_rows_are_renumbered_and_encoders_installed_as_ever_afterwards(indexed, photos, wider):
+    re_embed(indexed, wider)
+    shutil.rmtree(indexed.folder / "encoder-1")
+    for name in ("cat", "coffee", "creek"):
+        (photos / f"{name}.jpg").unlink()
+    report = indexed.index([photos], model=str(wider))
+    assert (report.gone, indexed.verify().problems) == (3, ())
+    assert (indexed.folder / "vectors-2.f16").stat().st_size == 5 * 48 * 2
+    assert indexed.search("a cat").hits
+
+
+@pytest.mark.parametrize("model", [None, "none"])
+def test_an_encoder_must_be_named(indexed, model):
+    with pytest.raises(QueryError, match=r"give it with --model"):
+        re_embed(indexed, model)
+
+
+def test_a_library_that_has_vectors_of_the_encoder_is_left_alone(indexed, checkpoint):
+    said = []
+    assert re_embed(indexed, checkpoint, notify=said.append).re_embedded == 0
+    assert any("already" in sentence for sentence in said)
+
+
+def test_another_model_is_refused_without_it_and_the_sentence_names_it(indexed, photos, wider):
+    with pytest.raises(FingerprintError, match="--re-embed"):
+        indexed.index([photos], model=str(wider))
+
+
+def test_there_must_be_a_library(tmp_path, wider, cache):
+    with Library.open(tmp_path / "none", cache=cache) as library, pytest.raises(LibraryNotFoundError):
+        re_embed(library, wider)
+
+
+def test_a_dry_run_says_how_much_would_be_embedded(indexed, wider):
+    report = re_embed(indexed, wider, is_dry_run=True)
+    assert any("8 pictures of the library would be embedded anew" in notice for notice in report.notices)
+    assert not (indexed.folder / NEXT).exists()
+
+
+def test_vectors_that_differ_from_their_checksums_are_not_taken_over(indexed, wider, monkeypatch):
+    from mmsearch.errors import LibraryDamagedError
+    from mmsearch.store import adopt
+
+    real = adopt.append_rows
+    monkeypatch.setattr(adopt, "append_rows", lambda path, rows, *, at: real(path, rows + np.float16(1), at=at))
+    old = answers(indexed)
+    with pytest.raises(LibraryDamagedError, match="differs from its checksum"):
+        re_embed(indexed, wider)
+    assert answers(indexed) == old
+    with closing(Store.open(indexed.folder)) as store:
+        assert store.epoch == 0
