@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, action="append")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--unfreeze", choices=MODES, action="append")
     parser.add_argument("--architecture")
     parser.add_argument("--batch", type=int, default=32)

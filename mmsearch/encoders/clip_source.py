@@ -60,7 +60,7 @@ def find_source(model: str, notify: Callable[[str], None]) -> ModelSource:
     return _from_tag(model, notify)
 
 
-def write_checkpoint(
+def save_checkpoint(
     source: ModelSource, arrays: Mapping[str, np.ndarray[Any, Any]], folder: Path, notify: Callable[[str], None]
 ) -> Path:
     """Write a model of the architecture of another, with weights of its own, as open_clip has it in a folder.

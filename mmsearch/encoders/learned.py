@@ -16,6 +16,7 @@ Robust fine-tuning of zero-shot models, 2022): of weights in towers, as there, o
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import file_digest
@@ -36,6 +37,8 @@ GENERATOR = "mmsearch train"
 FORMAT = 1
 HEADS, PROJECTION, TOWERS = "heads", "projection", "towers"
 _KINDS = (HEADS, PROJECTION, TOWERS)
+
+_FOLDER = re.compile(r"learned-[0-9a-f]{12}-\d+")  # below, where weights are whole
 
 Arrays = Mapping[str, Matrix]
 
@@ -105,7 +108,7 @@ def read_learned(folder: Path) -> Learned:
         if config.get("format") != FORMAT:
             raise EncoderError(f"{path} has format {config.get('format')!r}, expected {FORMAT}; train it again")
         weights = config["weights"]
-        place = folder / Path(weights.get("folder", "")).name
+        place = folder / weights["folder"] if _is_folder_of_weights(weights.get("folder")) else folder
         learned = Learned(
             str(config["kind"]), str(config["base"]["model"]), str(config["base"]["fingerprint"]),
             float(config["keep"]), float(config["logit_scale"]),
@@ -127,6 +130,15 @@ def read_learned(folder: Path) -> Learned:
                 "of another training; train it again"
             )
     return learned
+
+
+def _is_folder_of_weights(name: object) -> bool:
+    """Return whether weights are in a folder below; raise ValueError if its name is none that a training gives."""
+    if name is None:
+        return False
+    if not (isinstance(name, str) and _FOLDER.fullmatch(name)):
+        raise ValueError(f"{name!r} is no folder of weights")
+    return True
 
 
 def _sha256(path: Path) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from mmsearch.arguments import Unfreeze
-from mmsearch.encoders.clip_source import find_source, write_checkpoint
+from mmsearch.encoders.clip_source import find_source, save_checkpoint
 from mmsearch.encoders.learned import TOWERS, is_learned, read_learned
 from mmsearch.encoders.prepare import is_built_in
 from mmsearch.errors import TrainingError
@@ -123,7 +123,7 @@ class Towers:
         scale = float(self.clip.logit_scale().detach())
         folder.write_checkpoint(
             {**config, "kind": TOWERS, "keep": keep, "logit_scale": scale},
-            lambda path: write_checkpoint(source, self.clip.arrays(), path, self.clip.notify),
+            lambda path: save_checkpoint(source, self.clip.arrays(), path, self.clip.notify),
         )
 
     def _keep(self, keep: float) -> None:
