@@ -21,6 +21,7 @@ Rerank: TypeAlias = Literal["auto", "none", "local"]
 Expand: TypeAlias = Literal["none", "average", "alpha"]
 WithoutRelevant: TypeAlias = Literal["skip", "zero", "error"]
 Loss: TypeAlias = Literal["infonce", "contrastive", "triplet"]
+Unfreeze: TypeAlias = Literal["image", "text", "both"]
 _SHOWN = 60  # characters of a wrong value in a message
 
 

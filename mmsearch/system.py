@@ -66,6 +66,44 @@ def memory_in_use() -> int | None:
         return None
 
 
+def available_memory() -> int | None:
+    """Return the bytes of memory that processes may still take, of the machine and of this process's group.
+
+    Where a system does not say what is free it is all that the machine has, or None.
+    """
+    machine = _meminfo_available()
+    if machine is None:
+        try:
+            machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (AttributeError, OSError, ValueError):
+            return None
+    return min([machine, *_left_in_groups()])
+
+
+def _meminfo_available() -> int | None:
+    try:
+        return 1024 * int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _left_in_groups() -> list[int]:
+    """Return what the limits of control groups leave, of either version; what was read from files can be freed."""
+    left = []
+    for limit, usage, freed in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            n_limit, n_used = (int(Path("/sys/fs/cgroup", name).read_text()) for name in (limit, usage))
+            facts = Path("/sys/fs/cgroup", limit).with_name("memory.stat").read_text().split()
+            n_freed = int(facts[facts.index(freed) + 1])
+        except (OSError, ValueError, IndexError):  # no such group, or none that is limited
+            continue
+        left.append(max(0, n_limit - n_used + n_freed))
+    return left
+
+
 def limit_memory(n_bytes: int) -> None:
     """Let this process fail with MemoryError once it has so many bytes of data; a later call may raise that.
 

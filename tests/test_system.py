@@ -83,3 +83,16 @@ def test_large_blocks_that_were_freed_are_given_back():
         int(subprocess.run([*command, how], capture_output=True, check=True).stdout) for how in ("as ever", "apart")
     )
     assert apart < 10 << 20 < kept
+
+
+def test_available_memory_is_within_that_of_the_machine():
+    everything = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < system.available_memory() <= everything
+
+
+def test_where_nobody_says_what_is_free_all_of_the_memory_is_taken_for_available(monkeypatch):
+    monkeypatch.setattr(system, "_meminfo_available", lambda: None)
+    monkeypatch.setattr(system, "_left_in_groups", list)
+    assert system.available_memory() == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    monkeypatch.delattr(os, "sysconf")
+    assert system.available_memory() is None

@@ -25,6 +25,7 @@ _STAGES = {  # what a stage is called, and what it counts
     "measure": ("Measuring", "settings"),
     "search": ("Searching", "queries"),
     "train": ("Training", "epochs"),
+    "steps": ("Training", "steps"),
     "warps": ("Warping", "pictures"),
     "verify": ("Verifying", "pictures"),
     "folds": ("Training", "parts"),

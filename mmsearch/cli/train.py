@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mmsearch.arguments import Loss
-from mmsearch.cli.measured import command_line, say_written
+from mmsearch.arguments import Loss, Unfreeze
+from mmsearch.cli.measured import command_line
 from mmsearch.cli.options import (
     ForceOption,
     Format,
@@ -23,15 +23,13 @@ from mmsearch.cli.options import (
     open_library,
     read_lines,
 )
-from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
+from mmsearch.cli.render import chosen, say, write_rows
+from mmsearch.cli.trained import caption_sentences, end, pair_sentences, say_bad, show
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from mmsearch.evaluation.records import Bad, Origin
-    from mmsearch.evaluation.report import Report
-    from mmsearch.training.adapt import CaptionReport
-    from mmsearch.training.project import PairReport, Source
+    from mmsearch.training.captions import CaptionOptions
+    from mmsearch.training.project import Source
+    from mmsearch.training.towers import TowerOptions
 
 
 def _finite(value: float | None) -> float | None:
@@ -62,6 +60,17 @@ ValidationOption = Annotated[
 SeedOption = Annotated[int, typer.Option(min=0, help="Of weights, order and the validation part.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")]
 RateOption = Annotated[float, typer.Option("--rate", min=1e-7, max=1.0, callback=_finite, help="Learning rate.")]
+CaptionRateOption = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        min=1e-7,
+        max=1.0,
+        callback=_finite,
+        help="Learning rate (default: 3e-4, of towers 1e-5).",
+        show_default=False,
+    ),
+]
 EpochsOption = Annotated[
     int | None, typer.Option(min=1, help="At most (default: by the number of pictures).", show_default=False)
 ]
@@ -94,6 +103,16 @@ KeepOption = Annotated[
         callback=_finite,
         help="Share of the base that is kept: 0 suits pictures like those of the set best, 0.5 others too.",
     ),
+]
+UnfreezeOption = Annotated[
+    Unfreeze | None,
+    typer.Option(
+        help="Teach towers themselves, of a CLIP of open_clip, in place of heads on them.", show_default=False
+    ),
+]
+LockImageOption = Annotated[
+    bool,
+    typer.Option("--lock-image", help="Locked-image tuning (LiT): another name for --unfreeze text."),
 ]
 LossOption = Annotated[Loss, typer.Option(help="What is made small.")]
 ThingsArgument = Annotated[
@@ -163,34 +182,36 @@ def captions(
     split: SplitOption = None,
     image_column: ImageColumnOption = None,
     text_column: TextColumnOption = None,
+    unfreeze: UnfreezeOption = None,
+    is_image_locked: LockImageOption = False,
     keep: KeepOption = 0.5,
     loss: LossOption = "infonce",
     margin: MarginOption = None,
     validation: ValidationOption = 0.15,
     epochs: EpochsOption = None,
     batch: BatchOption = None,
-    rate: RateOption = 3e-4,
+    rate: CaptionRateOption = None,
     seed: SeedOption = 0,
     is_resuming: ResumeOption = False,
     output: FormatOption = None,
 ) -> None:  # fmt: skip
     """Adapt an encoder to captioned pictures: heads on both towers, which stay as they are.
 
-    A part of the pictures is held out. Unless they and their captions find each other better than before, beyond
-    the 95 % interval, nothing is written and the base is kept: exit code 1.
+    With --unfreeze the towers of a CLIP are taught themselves, by torch, on a GPU where there is one. A part of the
+    pictures is held out. Unless they and their captions find each other better than before, beyond the 95 %
+    interval, nothing is written and the base is kept: exit code 1.
     """
     from mmsearch.cli.progress import run_progress
     from mmsearch.datasets.open_set import SetOptions, open_captions
     from mmsearch.evaluation.report import Report, origin_of
     from mmsearch.training.adapt import adapt_to_captions
-    from mmsearch.training.captions import CaptionOptions
     from mmsearch.training.folder import TrainingFolder
     from mmsearch.training.page import caption_page
     from mmsearch.training.setting import Setting
 
-    options = CaptionOptions(
-        loss=loss, margin=margin, epochs=epochs, batch=batch, rate=rate, seed=seed,
-        validation=validation, keep=keep,
+    options = _caption_options(
+        _towers(unfreeze, is_image_locked=is_image_locked), rate, loss=loss, margin=margin, epochs=epochs,
+        batch=batch, seed=seed, validation=validation, keep=keep,
     )  # fmt: skip
     cache = cache_folder()
     known = open_captions(source, SetOptions(cache, images, split, (image_column, text_column)))
@@ -201,9 +222,9 @@ def captions(
         report = adapt_to_captions(
             known, base, folder, options, Setting(cache, progress, say), is_resuming=is_resuming
         )
-    _show(report, f"{report.n_validation} pictures of {report.set_name} that were held out", chosen(output))
+    show(report, f"{report.n_validation} pictures of {report.set_name} that were held out", chosen(output))
     origin = origin_of(command_line())
-    _end(report, _caption_sentences(report, out), files, origin, caption_page(report, origin))
+    end(report, caption_sentences(report, out), files, origin, caption_page(report, origin))
 
 
 @train.command()
@@ -261,9 +282,9 @@ def pairs(
     with run_progress() as progress:
         setting = Setting(cache_folder(), progress, say)
         report = adapt_to_pairs(name, features, base, folder, options, setting, is_resuming=is_resuming)
-    _show(report, f"{report.n_validation} things of {report.set_name} that were held out", chosen(output))
+    show(report, f"{report.n_validation} things of {report.set_name} that were held out", chosen(output))
     origin = origin_of(command_line())
-    _end(report, _pair_sentences(report, out), files, origin, pair_page(report, origin))
+    end(report, pair_sentences(report, out), files, origin, pair_page(report, origin))
 
 
 @train.command()
@@ -307,8 +328,27 @@ def classes(
         f"{taught.n_labels} labels, {taught.n_pictures} pictures: {change}; mean -log probability of the right "
         f"label of pictures left out {taught.loss_before:.3f} -> {taught.loss_after:.3f}"
     )
-    _say_bad(taught.bad)
+    say_bad(taught.bad)
     say(f"the classifier is in {out}; use it with classify --classifier {out}")
+
+
+def _towers(unfreeze: Unfreeze | None, *, is_image_locked: bool) -> Unfreeze | None:
+    """Return which towers are taught, None for heads on them."""
+    if is_image_locked and unfreeze not in (None, "text"):
+        raise typer.BadParameter(
+            f"--lock-image keeps the image tower as it is, --unfreeze {unfreeze} teaches it; give one of them",
+            param_hint="--lock-image",
+        )
+    return "text" if is_image_locked else unfreeze
+
+
+def _caption_options(unfreeze: Unfreeze | None, rate: float | None, **others: Any) -> CaptionOptions | TowerOptions:
+    """Return how captions teach heads, or towers, at the rate that suits them unless one was given."""
+    from mmsearch.training.captions import CaptionOptions
+    from mmsearch.training.towers import TowerOptions
+
+    given = others if rate is None else {**others, "rate": rate}
+    return CaptionOptions(**given) if unfreeze is None else TowerOptions(unfreeze=unfreeze, **given)
 
 
 def _library_source(library: Path | None, n_warps: int, *, is_verified: bool) -> tuple[str, Source]:
@@ -336,93 +376,3 @@ def _pair_source(source: str, images: Path | None) -> tuple[str, Source]:
         return path.stem, lambda encoder: features_of_pairs(path.stem, pictures, links, encoder)
     known = open_instances(source, SetOptions(cache_folder(), images))
     return known.name, lambda encoder: features_of_instances(known, encoder)
-
-
-def _show(report: CaptionReport | PairReport, title: str, wanted: Format) -> None:
-    """Write what changed: a table for people, a record a measure for programs."""
-    systems = list(next(iter(report.measures.values())))
-    if wanted is Format.table:
-        rows = [
-            [measure, *(f"{100 * values[name].value:.1f} %" for name in systems)]
-            for measure, values in report.measures.items()
-        ]
-        print_table(title, [("measure", False), *((name, True) for name in systems)], rows)
-    elif wanted is Format.json:
-        write_rows([report.to_json()], (), wanted)
-    else:
-        records: list[Row] = [
-            {"measure": measure, "system": name, **vars(value)}
-            for measure, values in report.measures.items()
-            for name, value in values.items()
-        ]
-        write_rows(records, ("measure", "system", "value", "low", "high"), wanted)
-
-
-def _say_bad(bad: Sequence[Bad]) -> None:
-    """Name the pictures that could not be read."""
-    for picture in bad:
-        say(f"  left out: {picture['message']}")
-
-
-def _end(
-    report: CaptionReport | PairReport, sentences: Sequence[str], files: Report, origin: Origin, page: str
-) -> None:
-    """Say what came of a training, write its report, and let the exit code say whether there is an encoder."""
-    for sentence in sentences:
-        say(sentence)
-    _say_bad(report.bad)
-    say_written(files.write_files({**report.to_json(), **origin}, page))
-    if report.encoder is None:
-        raise typer.Exit(1)
-
-
-def _caption_sentences(report: CaptionReport, out: Path) -> list[str]:
-    distances = _distances_text(report, "captions to their pictures")
-    if report.encoder is None or report.forgetting is None:
-        return [distances, _nothing_text(report, "pictures with captions", out)]
-    known = report.forgetting
-    return [
-        distances,
-        f"held-out pictures and captions find each other better: {_gain_text(report)}, in {report.seconds:.0f} s",
-        f"forgetting: {100 * known.names_before:.0f} % of {known.n_pictures} sample photographs were first for "
-        f"their name, {100 * known.names_after:.0f} % are; {100 * known.same_class:.0f} % have the same ImageNet "
-        "class",
-        f"the encoder {report.encoder[:12]} is in {out}; use it with --model {out}",
-    ]
-
-
-def _pair_sentences(report: PairReport, out: Path) -> list[str]:
-    distances = _distances_text(report, "pictures of the same thing")
-    if report.encoder is None or report.samples is None:
-        return [distances, _nothing_text(report, "pictures", out)]
-    before, after = report.samples
-    return [
-        distances,
-        f"things held out are found better: {_gain_text(report)}, in {report.seconds:.0f} s",
-        f"other pictures: {100 * before:.0f} % of warped sample photographs were found first, "
-        f"{100 * after:.0f} % are",
-        f"the encoder {report.encoder[:12]} is in {out}; use it with --model {out}",
-    ]
-
-
-def _gain_text(report: CaptionReport | PairReport) -> str:
-    gain = report.improvement
-    return f"{100 * gain.value:+.1f} points ({100 * gain.low:+.1f} to {100 * gain.high:+.1f}) on average"
-
-
-def _distances_text(report: CaptionReport | PairReport, what: str) -> str:
-    first, last = report.distances.values()
-    return (
-        f"distance of {what} {first.mean_similar:.2f} -> {last.mean_similar:.2f}, of others "
-        f"{first.mean_dissimilar:.2f} -> {last.mean_dissimilar:.2f}, AUROC {first.auroc:.3f} -> {last.auroc:.3f}"
-    )
-
-
-def _nothing_text(report: CaptionReport | PairReport, what: str, out: Path) -> str:
-    from mmsearch.encoders.learned import is_learned
-
-    stays = f" (the encoder of an earlier training stays in {out})" if is_learned(out) else ""
-    return (
-        f"error: what was held out is not found better beyond the interval: {_gain_text(report)}; the base is kept "
-        f"and no encoder was written{stays}; more {what} would help"
-    )

@@ -1,19 +1,26 @@
-"""Where a `clip` model comes from: a checkpoint on this machine, a hub repository, or open_clip's own list."""
+"""Where a `clip` model comes from: a checkpoint on this machine, a hub repository, or open_clip's own list.
+
+And how one that was taught becomes a checkpoint again.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmsearch.encoders.clip_config import CONFIG, allowed_model, allowed_preprocessing, read_config
 from mmsearch.encoders.hub import fetch
+from mmsearch.encoders.text_files import lay_out_tokenizer
 from mmsearch.errors import ModelNotFoundError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 HUB_PREFIX = "hf-hub:"
 _WEIGHTS = (
@@ -51,6 +58,39 @@ def find_source(model: str, notify: Callable[[str], None]) -> ModelSource:
     if Path(model).exists():
         return _from_files(*files_of_checkpoint(Path(model).absolute()))
     return _from_tag(model, notify)
+
+
+def save_checkpoint(
+    source: ModelSource, arrays: Mapping[str, np.ndarray[Any, Any]], folder: Path, notify: Callable[[str], None]
+) -> Path:
+    """Write a model of the architecture of another, with weights of its own, as open_clip has it in a folder.
+
+    Parameters
+    ----------
+    source : ModelSource
+        Whose configuration and tokenizer it has.
+    arrays : mapping of str to array
+        Its weights, as in a state dict of open_clip.
+    folder : Path
+        Made here.
+    notify : callable
+        Given a sentence before a download.
+
+    Returns
+    -------
+    Path
+        The file of the weights.
+    """
+    from safetensors.numpy import save_file
+
+    if source.tokenizer is None:
+        folder.mkdir()
+    else:
+        lay_out_tokenizer(source.tokenizer, folder, notify)
+    config = {"model_cfg": source.model, "preprocess_cfg": source.preprocessing}
+    (folder / CONFIG).write_text(json.dumps(config, indent=1), encoding="utf-8")
+    save_file(dict(arrays), folder / _WEIGHTS[0])
+    return folder / _WEIGHTS[0]
 
 
 def files_of_checkpoint(path: Path) -> tuple[Path, Path]:

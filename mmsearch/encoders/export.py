@@ -28,7 +28,7 @@ from mmsearch.encoders.onnx import (
     file_facts,
 )
 from mmsearch.encoders.probes import probe_texts
-from mmsearch.encoders.replace import NEW, replace_folder, shared
+from mmsearch.encoders.replace import NEW, replace_folder, shared, sync_files
 from mmsearch.encoders.tokens import token_batch
 from mmsearch.errors import EncoderError, StorageError, advice, reason
 from mmsearch.records import Pixels
@@ -80,7 +80,7 @@ def export_encoder(eager: EagerEncoder, folder: Path) -> None:
         with shared(folder.parent):
             temporary.mkdir(mode=0o700)
             _write(eager, temporary)
-            _sync_files(temporary)
+            sync_files(temporary)
             replace_folder(temporary, folder)
     except OSError as error:
         raise StorageError(f"{folder}: could not write the encoder ({reason(error)}); {advice(error)}") from error
@@ -194,14 +194,3 @@ def _check_pictures(size: tuple[int, int]) -> Pixels:
     smooth = coarse[:, rows][:, :, columns]
     pixels: Pixels = (smooth + rng.integers(-20, 21, smooth.shape)).clip(0, 255).astype(np.uint8)
     return pixels
-
-
-def _sync_files(folder: Path) -> None:
-    """Bring files to the disk, for this user alone: libraries of others write theirs by the umask."""
-    for path in folder.iterdir():
-        path.chmod(0o600)
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

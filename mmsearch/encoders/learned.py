@@ -1,22 +1,25 @@
-"""Encoders that were taught: a base whose towers stay as they are, and what was learned on top of them.
+"""Encoders that were taught: what was learned on top of a base whose towers stay as they are, or towers themselves.
 
-A folder that `mmsearch train` writes, with a configuration and the weights. Two kinds:
+A folder that `mmsearch train` writes, with a configuration and the weights. Three kinds:
 
 - `heads`: to the unit vector b of each tower a small network adds what it makes of the tower's features f,
   normalize(b + (1 - keep) * outer(gelu(inner(f)))). With nothing learned it adds nothing (He et al., 2016).
 - `projection`: an image encoder; normalize((b - mean) @ projection), with the base's own vector beside it where
   some of the base is kept.
+- `towers`: a CLIP whose own weights were taught, whole, as a checkpoint of open_clip in a folder below; it needs no
+  base any more.
 
 `keep`, from 0 to 1, is how much of the base is kept (between zero-shot and fine-tuned models: Wortsman et al.,
-Robust fine-tuning of zero-shot models, 2022; here of what is added, not of weights).
+Robust fine-tuning of zero-shot models, 2022): of weights in towers, as there, of what is added in heads.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +35,10 @@ if TYPE_CHECKING:
 CONFIG = "mmsearch_encoder.json"
 GENERATOR = "mmsearch train"
 FORMAT = 1
-HEADS, PROJECTION = "heads", "projection"
-_KINDS = (HEADS, PROJECTION)
+HEADS, PROJECTION, TOWERS = "heads", "projection", "towers"
+_KINDS = (HEADS, PROJECTION, TOWERS)
+
+_FOLDER = re.compile(r"learned-[0-9a-f]{12}-\d+")  # below, where weights are whole
 
 Arrays = Mapping[str, Matrix]
 
@@ -45,7 +50,7 @@ class Learned:
     Attributes
     ----------
     kind : str
-        `heads` or `projection`.
+        `heads`, `projection` or `towers`.
     base : str
         Model that it was taught on, as for `prepare_encoder`.
     base_fingerprint : str
@@ -67,6 +72,11 @@ class Learned:
     logit_scale: float
     weights: Path
     weights_sha256: str
+
+    @property
+    def needs_base(self) -> bool:
+        """Whether it rests on its base, which must stay as it was then."""
+        return self.kind != TOWERS
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -97,24 +107,43 @@ def read_learned(folder: Path) -> Learned:
         config = json.loads(path.read_bytes())
         if config.get("format") != FORMAT:
             raise EncoderError(f"{path} has format {config.get('format')!r}, expected {FORMAT}; train it again")
+        weights = config["weights"]
+        place = folder / weights["folder"] if _is_folder_of_weights(weights.get("folder")) else folder
         learned = Learned(
             str(config["kind"]), str(config["base"]["model"]), str(config["base"]["fingerprint"]),
             float(config["keep"]), float(config["logit_scale"]),
-            folder / Path(config["weights"]["file"]).name, str(config["weights"]["sha256"]),
+            place / Path(weights["file"]).name, str(weights["sha256"]),
         )  # fmt: skip
-        digest = sha256(learned.weights.read_bytes()).hexdigest()
+        expected = {learned.weights: learned.weights_sha256}
+        expected |= {place / Path(name).name: str(digest) for name, digest in weights.get("beside", {}).items()}
+        digests = {file: _sha256(file) for file in expected}
     except OSError as error:
         raise EncoderError(f"{error.filename or path} cannot be read ({reason(error)}); train it again") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise EncoderError(f"{path} is damaged ({error!r}); train it again") from error
     if learned.kind not in _KINDS or not 0 <= learned.keep <= 1:
         raise EncoderError(f"{path} has kind {learned.kind!r} and keep {learned.keep}; train it again")
-    if digest != learned.weights_sha256:
-        raise EncoderError(
-            f"{learned.weights} has sha256 {digest[:12]}, its configuration names {learned.weights_sha256[:12]}: "
-            "it is damaged or of another training; train it again"
-        )
+    for file, digest in digests.items():
+        if digest != expected[file]:
+            raise EncoderError(
+                f"{file} has sha256 {digest[:12]}, its configuration names {expected[file][:12]}: it is damaged or "
+                "of another training; train it again"
+            )
     return learned
+
+
+def _is_folder_of_weights(name: object) -> bool:
+    """Return whether weights are in a folder below; raise ValueError if its name is none that a training gives."""
+    if name is None:
+        return False
+    if not (isinstance(name, str) and _FOLDER.fullmatch(name)):
+        raise ValueError(f"{name!r} is no folder of weights")
+    return True
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def build_learned(folder: Path, build: Callable[[str], EagerEncoder]) -> EagerEncoder:
@@ -125,7 +154,7 @@ def build_learned(folder: Path, build: Callable[[str], EagerEncoder]) -> EagerEn
     folder : Path
         Written by `mmsearch train`.
     build : callable
-        Returns the base by its name.
+        Returns the base, or a checkpoint with whole weights, by its name.
 
     Raises
     ------
@@ -134,9 +163,15 @@ def build_learned(folder: Path, build: Callable[[str], EagerEncoder]) -> EagerEn
     ModelNotFoundError
         If there is no base any more.
     """
+    learned = read_learned(folder)
+    taught = _on_base(folder, learned, build) if learned.needs_base else build(str(learned.weights))
+    return replace(taught, name=str(folder), logit_scale=learned.logit_scale, identity=learned.identity)
+
+
+def _on_base(folder: Path, learned: Learned, build: Callable[[str], EagerEncoder]) -> EagerEncoder:
+    """Return the base with what was learned on top of it."""
     from mmsearch.encoders.export import fingerprint_of
 
-    learned = read_learned(folder)
     try:
         base = build(learned.base)
     except ModelNotFoundError as error:
@@ -150,10 +185,9 @@ def build_learned(folder: Path, build: Callable[[str], EagerEncoder]) -> EagerEn
     arrays = _read_weights(learned.weights)
     make = _with_heads if learned.kind == HEADS else _with_projection
     try:
-        taught = make(base, arrays, learned.keep)
+        return make(base, arrays, learned.keep)
     except (KeyError, ValueError, RuntimeError) as error:
         raise EncoderError(f"{learned.weights} does not fit {learned.base} ({error}); train it again") from error
-    return replace(taught, name=str(folder), logit_scale=learned.logit_scale, identity=learned.identity)
 
 
 def _read_weights(path: Path) -> dict[str, Matrix]:

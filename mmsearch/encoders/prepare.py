@@ -91,7 +91,9 @@ def lasting_name(model: str) -> str:
 
 
 def learned_folders(model: str) -> list[Path]:
-    """Return the folder of a learned encoder and those of its bases that were learned too; none of other models.
+    """Return the folder of a learned encoder and those of bases that it needs and that were learned too.
+
+    None of other models.
 
     Raises
     ------
@@ -104,7 +106,10 @@ def learned_folders(model: str) -> list[Path]:
         if folder in folders:
             raise EncoderError(f"{folder} was taught on an encoder that it has replaced; train it again")
         folders.append(folder)
-        model = read_learned(folder).base
+        learned = read_learned(folder)
+        if not learned.needs_base:
+            break
+        model = learned.base
     return folders
 
 
@@ -209,9 +214,10 @@ def _key(model: str) -> str:
     elif model.startswith(CNN):
         sources += [_stamp(classifier_weights()), version("timm")]
     elif is_learned(Path(model)):
-        *_, lowest = folders = learned_folders(model)  # reports may lie beside what was learned
-        sources += [[str(folder), read_learned(folder).identity] for folder in folders]
-        sources += [_key(read_learned(lowest).base)]
+        folders = learned_folders(model)  # reports may lie beside what was learned
+        all_learned = [read_learned(folder) for folder in folders]
+        sources += [[str(folder), known.identity] for folder, known in zip(folders, all_learned, strict=True)]
+        sources += [_key(all_learned[-1].base)] if all_learned[-1].needs_base else [version("open-clip-torch")]
     elif (path := Path(model)).exists():
         folder = path if path.is_dir() else path.parent
         sources += [str(path.resolve()), *(_stamp(file) for file in sorted(folder.iterdir()) if file.is_file())]

@@ -75,19 +75,26 @@ def file_sha256(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Replace a small file atomically and durably."""
+@contextmanager
+def replacing(path: Path) -> Iterator[int]:
+    """Open a file that takes the place of another, atomically and durably, once it is written; give its handle."""
     temporary = path.with_name(path.name + ".tmp")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        written = 0
-        while written < len(data):
-            written += os.write(handle, data[written:])
+        yield handle
         sync(handle)
     finally:
         os.close(handle)
     os.replace(temporary, path)
     sync_folder(path.parent)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Replace a small file atomically and durably."""
+    with replacing(path) as handle:
+        written = 0
+        while written < len(data):
+            written += os.write(handle, data[written:])
 
 
 def manifest_problem(folder: Path) -> str | None:

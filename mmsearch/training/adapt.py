@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from mmsearch.datasets.sets import CaptionSet
-from mmsearch.encoders.learned import HEADS
 from mmsearch.encoders.prepare import features_model
 from mmsearch.encoders.templates import imagenet_class_names
 from mmsearch.encoders.zeroshot import class_embeddings
@@ -22,11 +21,18 @@ from mmsearch.evaluation.retrieval import TEXT_TO_IMAGE
 from mmsearch.records import Matrix
 from mmsearch.samples import sample_folder
 from mmsearch.training.canonical import canonical_vectors
-from mmsearch.training.captions import CaptionFeatures, CaptionOptions, held_out, retrieval_hits
+from mmsearch.training.captions import (
+    CaptionFeatures,
+    CaptionOptions,
+    TeachingOptions,
+    held_out,
+    retrieval_hits,
+)
 from mmsearch.training.folder import TrainingFolder
 from mmsearch.training.heads import Heads, teach_heads
 from mmsearch.training.judge import Distances, Improvement, Value, distances_of, improvement, measured
 from mmsearch.training.setting import Setting
+from mmsearch.training.towers import TowerOptions, Towers, require_open_clip, teach_towers
 from mmsearch.training.trainer import Epoch, RunState, arrays_digest
 from mmsearch.vectors import inner_products, top_k
 
@@ -101,7 +107,7 @@ def adapt_to_captions(
     known: CaptionSet,
     base: str,
     folder: TrainingFolder,
-    options: CaptionOptions,
+    options: CaptionOptions | TowerOptions,
     setting: Setting,
     *,
     is_resuming: bool = False,
@@ -113,9 +119,10 @@ def adapt_to_captions(
     known : CaptionSet
         Pictures with their captions.
     base : str
-        Model whose towers are used as they are, as for `prepare_encoder`.
+        Model to begin with, as for `prepare_encoder`.
     folder, options, setting
-        Where the encoder goes, how it is taught, and with what.
+        Where the encoder goes, how it is taught, and with what: `CaptionOptions` teach heads on towers that stay as
+        they are, `TowerOptions` the towers themselves.
     is_resuming
         Go on with a run that was killed.
 
@@ -127,10 +134,13 @@ def adapt_to_captions(
     Raises
     ------
     TrainingError
-        If the base knows no words, the set says too little, or a state is of another run.
+        If the base knows no words, its towers were to be taught and cannot be, the set says too little, a step does
+        not fit into memory, or a state is of another run.
     """
     started = time.monotonic()
     folder.check(base)
+    if isinstance(options, TowerOptions):
+        require_open_clip(base)
     encoder = setting.encoder(base)
     if not encoder.encoder.has_words:
         raise TrainingError(
@@ -140,13 +150,12 @@ def adapt_to_captions(
     captioned = _Captioned.of(known, encoder, options, setting)
     options = options.suited(len(captioned.train))
     settings = {"base": encoder.encoder.fingerprint, "data": captioned.digest(), **vars(options)}
-    heads = teach_heads(
-        captioned.train, captioned.choice, options, logit_scale=encoder.encoder.logit_scale,
-        state=RunState(folder.state, settings, is_resuming), on_epoch=setting.on_epoch,
-    )  # fmt: skip
-    report = _judged(captioned, heads, options)
+    state = RunState(folder.state, settings, is_resuming)
+    taught = _taught(captioned, encoder, options, setting, state)
+    report = _judged(captioned, taught, options)
     if report.improvement.is_certain:
-        folder.write(_config(encoder, heads, options, report.n_pictures), heads.arrays)
+        config = _config(encoder, options, taught.history, report.n_pictures)
+        taught.write(folder, config, keep=options.keep)
         learned = setting.encoder(str(folder.path))
         report = replace(report, encoder=learned.encoder.fingerprint, forgetting=_forgetting(encoder, learned))
     folder.end()
@@ -156,36 +165,51 @@ def adapt_to_captions(
     )  # fmt: skip
 
 
-def _config(encoder: SetEncoder, heads: Heads, options: CaptionOptions, n_pictures: int) -> dict[str, Any]:
-    """Return what the folder says of the encoder: all that decides its vectors, and how it was taught."""
+def _taught(
+    captioned: _Captioned,
+    encoder: SetEncoder,
+    options: CaptionOptions | TowerOptions,
+    setting: Setting,
+    state: RunState,
+) -> Heads | Towers:
+    if isinstance(options, TowerOptions):
+        return teach_towers(
+            captioned.train, captioned.choice, options, model=require_open_clip(encoder.encoder.name), state=state,
+            on_step=setting.on_step, notify=setting.notify,
+        )  # fmt: skip
+    return teach_heads(
+        captioned.train, captioned.choice, options, logit_scale=encoder.encoder.logit_scale,
+        state=state, on_epoch=setting.on_epoch,
+    )  # fmt: skip
+
+
+def _config(encoder: SetEncoder, options: TeachingOptions, history: list[Epoch], n_pictures: int) -> dict[str, Any]:
+    """Return what the folder says of the encoder: of its base, and of how it was taught."""
     base = encoder.encoder
     return {
-        "kind": HEADS,
         "base": {"model": base.name, "fingerprint": base.fingerprint},
-        "keep": options.keep,
-        "logit_scale": base.logit_scale**options.keep * heads.logit_scale ** (1 - options.keep),
+        "logit_scale": base.logit_scale,
         "training": {
             "by": "captions",
             "n_pictures": n_pictures,
             "settings": vars(options),
-            "curve": [asdict(epoch) for epoch in heads.history],
+            "curve": [asdict(epoch) for epoch in history],
         },
     }
 
 
 @dataclass(frozen=True)
 class _Captioned:
-    """A caption set as features: what trains, what chooses, what judges; `paths` are those of what judges."""
+    """A caption set as features: what trains, what chooses, what judges."""
 
     name: str
     train: CaptionFeatures
     choice: CaptionFeatures
     validation: CaptionFeatures
-    paths: list[str]
     bad: list[Bad]
 
     @classmethod
-    def of(cls, known: CaptionSet, encoder: SetEncoder, options: CaptionOptions, setting: Setting) -> _Captioned:
+    def of(cls, known: CaptionSet, encoder: SetEncoder, options: TeachingOptions, setting: Setting) -> _Captioned:
         """Embed pictures and captions, unless they are kept, and hold some of the pictures out."""
         source = features_model(encoder.encoder.name)  # `auto` is another
         images = encoder if source == encoder.encoder.name else setting.encoder(source)
@@ -200,11 +224,12 @@ class _Captioned:
         captions = [caption for caption, _ in described]
         rows = np.array([row for _, row in described])
         dim = encoder.encoder.dim
-        features = CaptionFeatures.of_set(vectors, encoder.texts(captions), rows, captions, dim=dim)
-        parts = held_out(features, options.validation, options.seed)
-        train, choice, validation = map(features.of, parts)
-        paths = [str(known.pictures[readable[row]]) for row in parts[2]]
-        return cls(known.name, train, choice, validation, paths, bad_pictures(known.pictures, bad))
+        features = CaptionFeatures.of_set(
+            vectors, encoder.texts(captions), rows, captions, dim=dim,
+            pictures=[known.pictures[position] for position in readable],
+        )  # fmt: skip
+        train, choice, validation = map(features.of, held_out(features, options.validation, options.seed))
+        return cls(known.name, train, choice, validation, bad_pictures(known.pictures, bad))
 
     def digest(self) -> str:
         """Return the hex sha256 of all that is learned from and validated on."""
@@ -217,18 +242,18 @@ class _Captioned:
 # -- what changed ------------------------------------------------------------------------------------
 
 
-def _judged(captioned: _Captioned, heads: Heads, options: CaptionOptions) -> CaptionReport:
+def _judged(captioned: _Captioned, taught: Heads | Towers, options: TeachingOptions) -> CaptionReport:
     """Return what a training did to the validation part, but for what only the encoder itself can tell."""
     train, validation = captioned.train, captioned.validation
     systems = {
         BASE: validation.base_vectors(),
         CANONICAL: canonical_vectors(train, validation),
-        LEARNED: heads.vectors(validation),
+        LEARNED: taught.vectors(validation),
     }
     written = LEARNED
     if options.keep:
         written = f"{LEARNED}, {options.keep:g} of the base kept"
-        systems[written] = heads.vectors(validation, keep=options.keep)
+        systems[written] = taught.vectors(validation, keep=options.keep)
     hits = {name: retrieval_hits(*pair, validation.picture_of_text) for name, pair in systems.items()}
     groups = {measure: _pictures_asked(measure, validation) for measure in hits[BASE]}
     changed = _changed(captioned, systems[BASE], systems[written])
@@ -238,7 +263,7 @@ def _judged(captioned: _Captioned, heads: Heads, options: CaptionOptions) -> Cap
         n_texts=len(train.texts) + len(captioned.choice.texts) + len(validation.texts),
         n_validation=len(validation),
         settings=vars(options),
-        history=heads.history,
+        history=taught.history,
         measures={
             measure: {name: measured(values[measure], pictures) for name, values in hits.items()}
             for measure, pictures in groups.items()
@@ -269,6 +294,7 @@ def _changed(
 ) -> list[ChangedQuery]:
     """Return the captions whose picture gained most by rank, then those whose lost most."""
     features = captioned.validation
+    paths = [str(path) for path in features.pictures]
     scores = [inner_products(texts, images) for images, texts in (before, after)]
     qrels = Qrels.from_lists([[picture] for picture in features.picture_of_text.tolist()])
     ranks = [rank_relevant(rows, qrels).ranks for rows in scores]
@@ -279,11 +305,11 @@ def _changed(
     return [
         ChangedQuery(
             text=features.captions[text],
-            picture=captioned.paths[features.picture_of_text[text]],
+            picture=paths[features.picture_of_text[text]],
             rank_before=int(ranks[0][text]),
             rank_after=int(ranks[1][text]),
-            before=[captioned.paths[row] for row in before_hits],
-            after=[captioned.paths[row] for row in after_hits],
+            before=[paths[row] for row in before_hits],
+            after=[paths[row] for row in after_hits],
         )
         for text, before_hits, after_hits in zip(shown, *hits, strict=True)
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -16,13 +18,16 @@ from mmsearch.records import Matrix
 from mmsearch.training.losses import MARGINS
 from mmsearch.vectors import inner_products, l2_normalize
 
+if TYPE_CHECKING:
+    import torch
+
 RANKS = (1, 5, 10)
 MIN_PICTURES = 20
 
 
 @dataclass(frozen=True)
-class CaptionOptions:
-    """How heads are taught.
+class TeachingOptions:
+    """How captions teach, whatever it is that they teach.
 
     Attributes
     ----------
@@ -30,12 +35,6 @@ class CaptionOptions:
         `infonce`, `contrastive` or `triplet`.
     margin : float or None
         Of the loss; None is the one that goes with it.
-    hidden : int > 0
-        Width of the hidden layer.
-    dropout : float in [0, 1)
-        Of features and of the hidden layer.
-    penalty : float >= 0
-        On the squared length of what is added.
     epochs, batch : int > 0 or None
         None suits them to the number of pictures.
     rate : float > 0
@@ -47,14 +46,11 @@ class CaptionOptions:
     validation : float in (0, 1)
         Share of the pictures that is held out.
     keep : float in [0, 1]
-        Share of the base that is kept in the encoder; heads are taught at full strength.
+        Share of the base that is kept in the encoder; what is taught is taught at full strength.
     """
 
     loss: Loss = "infonce"
     margin: float | None = None
-    hidden: int = 512
-    dropout: float = 0.5
-    penalty: float = 0.05
     epochs: int | None = None
     batch: int | None = None
     rate: float = 3e-4
@@ -63,12 +59,31 @@ class CaptionOptions:
     validation: float = 0.15
     keep: float = 0.5
 
-    def suited(self, n_pictures: int) -> CaptionOptions:
+    def suited(self, n_pictures: int) -> Self:
         """Return the same with every setting chosen, for a training part of this many pictures."""
         epochs = round(min(60, max(4, 600 / n_pictures**0.5))) if self.epochs is None else self.epochs
         batch = (128 if n_pictures <= 1000 else 256) if self.batch is None else self.batch
         margin = MARGINS[self.loss] if self.margin is None else self.margin
         return replace(self, epochs=epochs, batch=batch, margin=margin)
+
+
+@dataclass(frozen=True)
+class CaptionOptions(TeachingOptions):
+    """How heads are taught: as `TeachingOptions` says, and as follows.
+
+    Attributes
+    ----------
+    hidden : int > 0
+        Width of the hidden layer.
+    dropout : float in [0, 1)
+        Of features and of the hidden layer.
+    penalty : float >= 0
+        On the squared length of what is added.
+    """
+
+    hidden: int = 512
+    dropout: float = 0.5
+    penalty: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -89,6 +104,8 @@ class CaptionFeatures:
         Width of the base's vectors.
     picture_ids : int64 array, shape (n_pictures,)
         Pictures with equal features, which are copies, have the same number.
+    pictures : tuple of Path
+        Their files, where somebody has to look at them; else empty.
     """
 
     images: Matrix
@@ -97,10 +114,18 @@ class CaptionFeatures:
     captions: tuple[str, ...]
     dim: int
     picture_ids: Ids
+    pictures: tuple[Path, ...] = ()
 
     @classmethod
     def of_set(
-        cls, images: Matrix, texts: Matrix, picture_of_text: Ids, captions: Sequence[str], *, dim: int
+        cls,
+        images: Matrix,
+        texts: Matrix,
+        picture_of_text: Ids,
+        captions: Sequence[str],
+        *,
+        dim: int,
+        pictures: Sequence[Path] = (),
     ) -> CaptionFeatures:
         """Return the features of a set, checked.
 
@@ -124,7 +149,7 @@ class CaptionFeatures:
             )
         if len(set(captions)) < 2:
             raise TrainingError("all captions are the same; expected captions that tell pictures apart")
-        return cls(images, texts, picture_of_text, tuple(captions), dim, picture_ids)
+        return cls(images, texts, picture_of_text, tuple(captions), dim, picture_ids, tuple(pictures))
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -145,6 +170,7 @@ class CaptionFeatures:
         return CaptionFeatures(
             self.images[pictures], self.texts[texts], rows[texts], tuple(self.captions[text] for text in texts),
             self.dim, self.picture_ids[pictures],
+            tuple(self.pictures[row] for row in pictures) if self.pictures else (),
         )  # fmt: skip
 
     def base_vectors(self) -> tuple[Matrix, Matrix]:
@@ -183,6 +209,45 @@ def texts_of_pictures(picture_of_text: Ids, n_pictures: int) -> list[list[int]]:
     for text, picture in enumerate(picture_of_text.tolist()):
         texts[picture].append(text)
     return texts
+
+
+def caption_batches(
+    texts_of: Sequence[Sequence[int]], size: int, order: torch.Generator, *, most_rounds: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return (pictures, texts) of an epoch, int64 (size,) each: in a batch no picture is there twice.
+
+    Parameters
+    ----------
+    texts_of : sequence of sequences of int
+        For every picture the rows of its texts.
+    size : int > 0
+        Pictures of a batch, at most all.
+    order : torch generator
+        Draws the order of pictures and of their texts.
+    most_rounds : int > 0
+        How often a picture is shown at most: as often as one has texts, each of them once. Pictures with fewer
+        texts are shown with them again; what does not fill a batch is left out.
+    """
+    import torch
+
+    n = len(texts_of)
+    size = min(size, n)
+    orders = [torch.randperm(len(texts), generator=order).tolist() for texts in texts_of]
+    batches = []
+    for number in range(min(most_rounds, max(map(len, texts_of)))):
+        pictures = torch.randperm(n, generator=order)
+        for start in range(0, n - size + 1, size):  # what is left over comes in another round
+            rows = pictures[start : start + size]
+            texts = [texts_of[row][orders[row][number % len(orders[row])]] for row in rows.tolist()]
+            batches.append((rows, torch.tensor(texts)))
+    return batches
+
+
+def validation_score(images: Matrix, texts: Matrix, picture_of_text: Ids) -> tuple[float, dict[str, float]]:
+    """Return the sum of the recalls in both directions, by which epochs are chosen, and each of them."""
+    hits = retrieval_hits(images, texts, picture_of_text)
+    measures = {name: float(values.mean()) for name, values in hits.items()}
+    return sum(measures.values()), measures
 
 
 def retrieval_hits(images: Matrix, texts: Matrix, picture_of_text: Ids) -> dict[str, Values]:

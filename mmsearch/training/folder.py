@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from mmsearch.encoders.learned import CONFIG, FORMAT, GENERATOR
 from mmsearch.encoders.prepare import lasting_name, learned_folders
+from mmsearch.encoders.replace import sync_files
 from mmsearch.errors import OutputError, write_errors
 from mmsearch.records import Matrix
-from mmsearch.store.publish import write_file
+from mmsearch.store.publish import file_sha256, write_file
+from mmsearch.system import sync_folder
 from mmsearch.training.trainer import STATE
 
 _OURS = {CONFIG, STATE, f"{STATE}.tmp", "report.json", "report.html"}  # the third where the first epoch was cut off
@@ -85,24 +89,56 @@ class TrainingFolder:
         weights = self.path / f"learned-{digest[:12]}.safetensors"
         with write_errors(weights):
             write_file(weights, data)
+        self._publish(config, {"file": weights.name, "sha256": digest}, weights)
+
+    def write_checkpoint(self, config: Mapping[str, Any], write: Callable[[Path], Path]) -> None:
+        """Write an encoder whose weights are whole: a checkpoint in a folder below, then the configuration.
+
+        Parameters
+        ----------
+        config : mapping
+            As for `write`.
+        write : callable
+            Given the path of a folder, makes it and the checkpoint in it, and returns the file of the weights.
+
+        Raises
+        ------
+        StorageError
+            If the disk refuses.
+        """
+        new = self.path / "learned.tmp"
+        with write_errors(new):
+            shutil.rmtree(new, ignore_errors=True)
+            weights = write(new)
+            sync_files(new)
+            digests = {file.name: file_sha256(file) for file in sorted(new.iterdir())}
+            digest = digests.pop(weights.name)
+            places = (self.path / f"learned-{digest[:12]}-{number}" for number in count(1))
+            target = next(place for place in places if not place.exists())
+            new.rename(target)
+            sync_folder(self.path)
+        named = {"folder": target.name, "file": weights.name, "sha256": digest, "beside": digests}
+        self._publish(config, named, target)
+
+    def _publish(self, config: Mapping[str, Any], weights: Mapping[str, Any], kept: Path) -> None:
         whole = {
             "generator": GENERATOR,
             "format": FORMAT,
             **config,
             "base": {**config["base"], "model": lasting_name(config["base"]["model"])},
-            "weights": {"file": weights.name, "sha256": digest},
+            "weights": weights,
         }
         with write_errors(self.path / CONFIG):
             write_file(self.path / CONFIG, json.dumps(whole, indent=1).encode())
-        self._forget_others(weights)
+        self._forget_others(kept)
 
     def end(self) -> None:
         """Delete the state of a run that is over."""
         with write_errors(self.path):
             self.state.unlink(missing_ok=True)
 
-    def _forget_others(self, weights: Path) -> None:
-        with suppress(OSError):
-            for other in self.path.glob("learned-*.safetensors"):
-                if other != weights:
-                    other.unlink()
+    def _forget_others(self, kept: Path) -> None:
+        for other in self.path.glob("learned-*"):
+            if other != kept:
+                with suppress(OSError):
+                    shutil.rmtree(other) if other.is_dir() else other.unlink()

@@ -10,16 +10,23 @@ linear head, InfoNCE and the contrastive loss over all other captions of a batch
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.encoders.learned import head_of, taught_vectors
+from mmsearch.encoders.learned import HEADS, head_of, taught_vectors
 from mmsearch.records import Matrix
-from mmsearch.training.captions import CaptionFeatures, CaptionOptions, retrieval_hits, texts_of_pictures
-from mmsearch.training.losses import batch_loss
+from mmsearch.training.captions import (
+    CaptionFeatures,
+    CaptionOptions,
+    caption_batches,
+    texts_of_pictures,
+    validation_score,
+)
+from mmsearch.training.folder import TrainingFolder
+from mmsearch.training.losses import batch_loss, equal_pairs, logit_scale_of
 from mmsearch.training.trainer import Epoch, Lesson, RunState, Schedule, fit
 
 if TYPE_CHECKING:
@@ -27,7 +34,6 @@ if TYPE_CHECKING:
 
 _SIDES = ("image", "text")
 _MOST_ROUNDS = 20  # of an epoch, where a picture has hundreds of captions
-_LARGEST_SCALE = 100.0  # of the logits, as in CLIP
 _NARROWEST = 0.05  # deviation of a feature, as a share of the mean one: rare features are not blown up
 
 
@@ -48,6 +54,12 @@ class Heads:
     arrays: dict[str, Matrix]
     logit_scale: float
     history: list[Epoch] = field(default_factory=list)
+
+    def write(self, folder: TrainingFolder, config: Mapping[str, Any], *, keep: float) -> None:
+        """Write the encoder that keeps this share of its base."""
+        base_scale = float(config["logit_scale"])
+        scale = base_scale**keep * self.logit_scale ** (1 - keep)
+        folder.write({**config, "kind": HEADS, "keep": keep, "logit_scale": scale}, self.arrays)
 
     def vectors(self, features: CaptionFeatures, *, keep: float = 0.0) -> tuple[Matrix, Matrix]:
         """Return unit vectors float32 of pictures and of texts, (n, dim) each."""
@@ -133,8 +145,7 @@ class _Teaching:
 
     def logit_scale(self) -> torch.Tensor:
         """Return what cosines are multiplied by before the softmax."""
-        scale: torch.Tensor = self.module.log_scale.exp().clip(max=_LARGEST_SCALE)  # type: ignore[operator]
-        return scale
+        return logit_scale_of(self.module.log_scale)  # type: ignore[arg-type]
 
     def vectors(self, tensors: dict[str, torch.Tensor], side: str, rows: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """Return unit vectors of rows of one side, and what the head added to them."""
@@ -142,32 +153,16 @@ class _Teaching:
         return taught_vectors(tensors[f"{side} base"][rows], added, 0.0), added
 
     def batches(self, order: torch.Generator) -> list[Any]:
-        """Return (pictures, texts) of an epoch: each caption of a picture once, and in a batch no picture twice.
-
-        Pictures with fewer captions than others are shown with them again; what does not fill a batch is left out.
-        """
-        import torch
-
-        n, size = len(self.train), min(self.options.batch or 1, len(self.train))
-        n_rounds = min(_MOST_ROUNDS, max(map(len, self.texts_of)))
-        orders = [torch.randperm(len(texts), generator=order).tolist() for texts in self.texts_of]
-        batches = []
-        for number in range(n_rounds):
-            pictures = torch.randperm(n, generator=order)
-            for start in range(0, n - size + 1, size):  # what is left over comes in another round
-                rows = pictures[start : start + size]
-                texts = [self.texts_of[row][orders[row][number % len(orders[row])]] for row in rows.tolist()]
-                batches.append((rows, torch.tensor(texts)))
-        return batches
+        """Return (pictures, texts) of an epoch: each caption of a picture once."""
+        size = self.options.batch or 1
+        return caption_batches(self.texts_of, size, order, most_rounds=_MOST_ROUNDS)
 
     def loss(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """Return the loss of a batch, and the penalty on what is added."""
         pictures, texts = batch
         images, to_images = self.vectors(self.shown, "image", pictures)
         words, to_words = self.vectors(self.shown, "text", texts)
-        is_same = _pairs_of_equals(self.shown["picture ids"][pictures]) | _pairs_of_equals(
-            self.shown["text ids"][texts]
-        )
+        is_same = equal_pairs(self.shown["picture ids"][pictures]) | equal_pairs(self.shown["text ids"][texts])
         value = batch_loss(
             self.options.loss, images @ words.T, is_same,
             logit_scale=self.logit_scale(), margin=self.options.margin or 0.0,
@@ -178,9 +173,7 @@ class _Teaching:
     def validate(self) -> tuple[float, dict[str, float]]:
         """Return the sum of the recalls in both directions, and each of them."""
         images, words = (self.vectors(self.held, side, slice(None))[0].numpy() for side in _SIDES)
-        hits = retrieval_hits(images, words, self.validation.picture_of_text)
-        measures = {name: float(values.mean()) for name, values in hits.items()}
-        return sum(measures.values()), measures
+        return validation_score(images, words, self.validation.picture_of_text)
 
     def _layers(self, side: str) -> tuple[torch.nn.Linear, torch.nn.Linear]:
         import torch
@@ -236,7 +229,3 @@ class _Scaling:
         """Return weight and bias of a layer that takes features as they come."""
         unscaled = weight / self.deviation
         return unscaled, (bias - unscaled @ self.mean).astype(np.float32)
-
-
-def _pairs_of_equals(ids: torch.Tensor) -> torch.Tensor:
-    return ids[:, None] == ids[None]

@@ -5,6 +5,7 @@ Vectors are at unit length, so that the Euclidean distance d and the cosine s of
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ MARGINS: dict[Loss, float] = {"infonce": 0.0, "contrastive": 1.0, "triplet": 0.2
 """Of distances in the contrastive loss, of cosines in the triplet loss; InfoNCE has none."""
 
 Numbers = TypeVar("Numbers", np.ndarray, "torch.Tensor")
+_LARGEST_SCALE = 100.0  # of the logits, as in CLIP
 _SMALLEST = 1e-8  # squared distance: the square root has no slope at 0
 
 
@@ -156,6 +158,23 @@ def batch_loss(
         triplet_loss(to_positive, -hardest.amax(dim=1), margin)
         + triplet_loss(to_positive, -hardest.amax(dim=0), margin)
     ).mean()
+
+
+def logit_scale_of(log_scale: torch.Tensor) -> torch.Tensor:
+    """Return what cosines are multiplied by before the softmax, shape (), from its learned logarithm.
+
+    A logarithm above that of 100 is set back to it, as CLIP does, in place: it can fall again.
+    """
+    import torch
+
+    with torch.no_grad():
+        log_scale.clamp_(max=math.log(_LARGEST_SCALE))
+    return log_scale.exp().reshape(())
+
+
+def equal_pairs(ids: torch.Tensor) -> torch.Tensor:
+    """Return which pairs of a batch have the same number, bool (n, n): those that are no negatives."""
+    return ids[:, None] == ids[None]
 
 
 def distances_of_cosines(cosines: torch.Tensor) -> torch.Tensor:

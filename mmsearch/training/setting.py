@@ -24,3 +24,7 @@ class Setting:
     def on_epoch(self, done: int, total: int) -> None:
         """Tell how many epochs are done, of at most how many."""
         self.on_progress("train", done, total)
+
+    def on_step(self, done: int, total: int) -> None:
+        """Tell how many steps are done, of at most how many."""
+        self.on_progress("steps", done, total)

@@ -6,20 +6,20 @@ validation part, and the state of the run in one file after every epoch.
 
 from __future__ import annotations
 
-import io
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from mmsearch.errors import TrainingError, reason, write_errors
-from mmsearch.store.publish import write_file
+from mmsearch.store.publish import replacing
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +47,10 @@ class Schedule:
         Of initial weights, order and dropout.
     planned : int or None
         Epochs over which the rate falls, where they are more than are trained; None where they are not.
+    decays_all : bool
+        Whether the weight decay is on gains, biases and scales too; else on matrices alone.
+    n_threads : int > 0
+        Of torch on a CPU; with another number sums differ in their last digits.
     """
 
     epochs: int
@@ -55,6 +59,8 @@ class Schedule:
     patience: int = 4
     seed: int = 0
     planned: int | None = None
+    decays_all: bool = True
+    n_threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class Lesson:
     Attributes
     ----------
     module : torch module
-        Its parameters are learned.
+        Its parameters that require a gradient are learned; all else in it stays as it is.
     batches : callable
         Given a torch generator, returns the batches of an epoch, the same for the same state of the generator.
     loss : callable
@@ -141,7 +147,7 @@ def fit(
     state : RunState or None
         Where the state is kept; None keeps none.
     on_epoch : callable
-        Given (epochs done, epochs at most), the same twice once an early stop ended it.
+        Given (epochs done, epochs at most), also when a run goes on; the same twice once an early stop ended it.
 
     Returns
     -------
@@ -157,35 +163,37 @@ def fit(
 
     Notes
     -----
-    One thread, so that the sums are the same whatever machine there is: the same seed gives the same weights, and
-    so does a run that was killed and resumed.
+    The threads are counted, by default to one, so that the sums are the same whatever machine there is: the same
+    seed gives the same weights, and so does a run that was killed and resumed. On a GPU they may differ in their
+    last digits.
     """
-    with _deterministic(schedule.seed):
+    with _deterministic(schedule):
         run = _Run(lesson, schedule)
         if state is not None:
             run.restore(state)
+            if run.history and run.is_going_on():
+                on_epoch(len(run.history), schedule.epochs)
         while run.is_going_on():
             run.train_epoch()
             on_epoch(len(run.history), schedule.epochs)
             if state is not None:
-                with write_errors(state.file):
-                    write_file(state.file, run.saved(state))
+                run.save(state)
         if len(run.history) < schedule.epochs:
             on_epoch(len(run.history), len(run.history))  # it is over early
-        lesson.module.load_state_dict(run.best)
+        set_weights(lesson.module, run.best)
         lesson.module.eval()
         return run.history
 
 
 @contextmanager
-def _deterministic(seed: int) -> Iterator[None]:
-    """Train on one thread, from a seed, and leave torch's own generator and threads as they were."""
+def _deterministic(schedule: Schedule) -> Iterator[None]:
+    """Train on so many threads, from a seed, and leave torch's own generator and threads as they were."""
     import torch
 
     n_threads = torch.get_num_threads()
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        torch.set_num_threads(1)
+        torch.manual_seed(schedule.seed)
+        torch.set_num_threads(schedule.n_threads)
         try:
             yield
         finally:
@@ -199,11 +207,12 @@ class _Run:
         import torch
 
         self.lesson, self.schedule = lesson, schedule
-        learned = [parameter for parameter in lesson.module.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(learned, lr=schedule.rate, weight_decay=schedule.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            _groups(lesson.module, schedule), lr=schedule.rate, weight_decay=schedule.weight_decay
+        )
         self.order = torch.Generator().manual_seed(schedule.seed)
         self.history: list[Epoch] = []
-        self.best: dict[str, torch.Tensor] = _copied(lesson.module)
+        self.best: dict[str, torch.Tensor] = copied_weights(lesson.module)
         self.n_steps = 0
 
     def is_going_on(self) -> bool:
@@ -237,16 +246,16 @@ class _Run:
             score, measures = self.lesson.validate()
         self.history.append(Epoch(len(self.history) + 1, sum(losses) / len(losses), score, measures))
         if self._best_epoch() == len(self.history) - 1:
-            self.best = _copied(self.lesson.module)
+            for name, weight in learned_weights(self.lesson.module).items():
+                self.best[name].copy_(weight.detach())  # without a second copy, as models are large
 
-    def saved(self, state: RunState) -> bytes:
-        """Return all that the next epoch depends on."""
+    def save(self, state: RunState) -> None:
+        """Write all that the next epoch depends on."""
         import torch
 
-        buffer = io.BytesIO()
         whole = {
             _FINGERPRINT: state.digest,
-            "module": self.lesson.module.state_dict(),
+            "module": {name: weight.detach() for name, weight in learned_weights(self.lesson.module).items()},
             "best": self.best,
             "optimizer": self.optimizer.state_dict(),
             "order": self.order.get_state(),
@@ -254,8 +263,14 @@ class _Run:
             "history": [vars(epoch) for epoch in self.history],
             "n_steps": self.n_steps,
         }
-        torch.save(whole, buffer)
-        return buffer.getvalue()
+        with write_errors(state.file), replacing(state.file) as handle:
+            try:
+                with os.fdopen(handle, "wb", closefd=False) as file:
+                    torch.save(whole, file)
+            except RuntimeError as error:  # torch's own, about the file that was left unfinished
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
     def restore(self, state: RunState) -> None:
         """Go on where a killed run was, if one is to be resumed and has a state."""
@@ -264,20 +279,19 @@ class _Run:
         if not state.is_resuming:
             return
         try:
-            whole = torch.load(io.BytesIO(state.file.read_bytes()), weights_only=True)
-            digest = whole[_FINGERPRINT]
+            file = state.file.open("rb")
         except FileNotFoundError:
             return
         except OSError as error:
             raise TrainingError(f"{state.file} cannot be read ({reason(error)}); leave --resume out") from error
-        except Exception as error:  # whatever the unpickler finds in a damaged file
-            raise TrainingError(f"{state.file} is damaged ({type(error).__name__}); leave --resume out") from error
-        if digest != state.digest:
+        with file:
+            whole = _read_state(state.file, file)
+        if whole[_FINGERPRINT] != state.digest:
             raise TrainingError(
                 f"{state.file} is of a run with another base, other pictures or settings; leave --resume out to "
                 "begin anew, or give the options of that run"
             )
-        self.lesson.module.load_state_dict(whole["module"])
+        set_weights(self.lesson.module, whole["module"])
         self.best = whole["best"]
         self.optimizer.load_state_dict(whole["optimizer"])
         self.order.set_state(whole["order"])
@@ -291,6 +305,16 @@ class _Run:
         return scores.index(max(scores)) if scores else -1
 
 
+def _read_state(path: Path, file: BinaryIO) -> dict[str, Any]:
+    import torch
+
+    try:
+        whole: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+        return {_FINGERPRINT: whole[_FINGERPRINT], **whole}
+    except Exception as error:  # whatever the unpickler finds in a damaged file
+        raise TrainingError(f"{path} is damaged ({type(error).__name__}); leave --resume out") from error
+
+
 def _share_of_rate(step: int, n_steps: int) -> float:
     """Return the share of the highest rate at a step: a linear warm-up, times half a cosine.
 
@@ -301,5 +325,36 @@ def _share_of_rate(step: int, n_steps: int) -> float:
     return warm_up * 0.5 * (1 + math.cos(math.pi * step / n_steps))
 
 
-def _copied(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+def learned_weights(module: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """Return the parameters that are learned, by name."""
+    return {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
+
+
+def copied_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return copies of the parameters that are learned, in the memory of the CPU."""
+    import torch
+
+    return {
+        name: torch.empty_like(weight, device="cpu", requires_grad=False).copy_(weight.detach())
+        for name, weight in learned_weights(module).items()
+    }
+
+
+def set_weights(module: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Give the parameters that are learned these values, by name."""
+    import torch
+
+    with torch.no_grad():
+        for name, weight in learned_weights(module).items():
+            weight.copy_(weights[name])
+
+
+def _groups(module: torch.nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
+    """Return what is learned for the optimizer, apart by whether it decays."""
+    learned = list(learned_weights(module).values())
+    if schedule.decays_all:
+        return [{"params": learned}]
+    return [
+        {"params": [weight for weight in learned if weight.ndim > 1]},
+        {"params": [weight for weight in learned if weight.ndim < 2], "weight_decay": 0.0},
+    ]

@@ -10,9 +10,11 @@ from collections import OrderedDict
 import open_clip
 import pytest
 import torch
+from safetensors.numpy import load_file
 
 from mmsearch.encoders.clip import build_clip
 from mmsearch.encoders.clip_config import allowed_model, allowed_preprocessing, read_config
+from mmsearch.encoders.clip_source import find_source, save_checkpoint
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.encoders.text_files import lay_out_text_model, lay_out_tokenizer
@@ -91,6 +93,19 @@ def test_tokenizer_of_a_folder_is_used_as_data_and_its_code_left_alone(tmp_path,
     cosines = encoder.encode_texts(texts) * theirs.encode_text(ids, normalize=True).detach().numpy()
     assert cosines.sum(axis=1).min() > 0.9999
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkpoint_that_is_written_again_has_the_tokenizer_and_no_code(tmp_path, hostile):
+    add_tokenizer(hostile)
+    (hostile / "open_clip_config.json").write_text(json.dumps(changed(text={"hf_tokenizer_name": "me/tiny"})))
+    arrays = load_file(hostile / "open_clip_model.safetensors")
+    source = find_source(str(hostile), lambda sentence: None)
+    again = save_checkpoint(source, arrays, tmp_path / "again", lambda sentence: None).parent
+    texts = ["a photo of a cat", "two dogs in the snow"]
+    first, second = (open_clip.get_tokenizer(f"local-dir:{folder}")(texts) for folder in (hostile, again))
+    assert first.equal(second)
+    assert build_clip(str(again)).tokenizer == build_clip(str(hostile)).tokenizer
+    assert not list(again.glob("*.py"))
 
 
 @pytest.mark.parametrize(

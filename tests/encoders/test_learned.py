@@ -142,6 +142,10 @@ def test_a_base_that_changed_is_refused(folder, other_checkpoint):
         ({"keep": "much"}, "is damaged"),
         ({"weights": None}, "is damaged"),
         ({"weights": {"file": "../elsewhere.safetensors", "sha256": "0"}}, "cannot be read"),
+        (
+            {"weights": {"folder": "..", "file": "elsewhere.safetensors", "sha256": "0"}},
+            "'..' is no folder of weights",
+        ),
     ],
 )
 def test_a_configuration_that_says_something_else_is_refused(folder, change, said):

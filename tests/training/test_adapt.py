@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from itertools import product
 
 import pytest
-from PIL import Image
 
 from mmsearch import Library, Query
-from mmsearch.datasets.captions import read_captions
 from mmsearch.encoders.learned import CONFIG, is_learned, read_learned
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
@@ -22,26 +19,7 @@ from mmsearch.training.page import caption_page
 from mmsearch.training.setting import Setting
 from mmsearch.training.trainer import STATE
 
-COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (30, 40, 210), "white": (240, 240, 240)}
-GROUNDS = {"black": (10, 10, 10), "yellow": (230, 220, 40), "violet": (140, 40, 160), "grey": (128, 128, 128)}
-CORNERS = {"top left": (0, 0), "top right": (32, 0), "bottom left": (0, 32), "bottom right": (32, 32)}
 OPTIONS = CaptionOptions(epochs=15, batch=16, rate=3e-3, dropout=0.1, hidden=128, patience=30, validation=0.4)
-
-
-@pytest.fixture(scope="module")
-def squares(tmp_path_factory):
-    """64 pictures of a square in a corner of a ground, each with two captions."""
-    folder = tmp_path_factory.mktemp("squares")
-    lines = []
-    for colour, ground, corner in product(COLOURS, GROUNDS, CORNERS):
-        name = f"{colour}-{ground}-{corner.replace(' ', '-')}.png"
-        picture = Image.new("RGB", (64, 64), GROUNDS[ground])
-        picture.paste(COLOURS[colour], (*CORNERS[corner], CORNERS[corner][0] + 32, CORNERS[corner][1] + 32))
-        picture.save(folder / name)
-        captions = [f"a {colour} square at the {corner} on {ground}", f"{ground}, and {colour} at the {corner}"]
-        lines.append(json.dumps({"image": name, "captions": captions}))
-    (folder / "captions.jsonl").write_text("\n".join(lines))
-    return read_captions(folder)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsearch.errors import DimensionError, TrainingError
-from mmsearch.training.losses import batch_loss, contrastive_loss, info_nce, triplet_loss
+from mmsearch.training.losses import batch_loss, contrastive_loss, info_nce, logit_scale_of, triplet_loss
 from tests.conftest import random_units
 
 distances = st.floats(0.0, 2.0)
@@ -151,3 +151,12 @@ def test_scores_of_other_shapes_are_refused():
 def test_a_margin_is_above_zero(margin):
     with pytest.raises(TrainingError, match="expected a number above 0"):
         contrastive_loss(np.zeros(1), np.ones(1, dtype=bool), margin)
+
+
+def test_a_logit_scale_ends_at_100_and_can_fall_again():
+    log_scale = torch.nn.Parameter(torch.tensor([7.0]))
+    scale = logit_scale_of(log_scale)
+    assert scale.shape == ()
+    assert scale.item() == pytest.approx(100, rel=1e-5)
+    scale.backward()
+    assert float(log_scale.grad) == pytest.approx(100, rel=1e-5)  # the slope of exp, not 0

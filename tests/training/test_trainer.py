@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import resource
+import signal
+
 import pytest
 import torch
 
-from mmsearch.errors import TrainingError
+from mmsearch.errors import StorageError, TrainingError
 from mmsearch.training.trainer import Lesson, RunState, Schedule, fit
+from tests.conftest import limited
 
 
 class Killed(Exception):
@@ -68,7 +72,12 @@ def test_a_run_that_was_killed_and_resumed_ends_as_one_that_was_not(tmp_path, n_
     state = RunState(tmp_path / "state", {"base": "a"}, is_resuming=False)
     with pytest.raises(Killed):
         fit(killed, SCHEDULE, state=state, on_epoch=kill)
-    again = fit(resumed, SCHEDULE, state=RunState(state.file, {"base": "a"}, is_resuming=True))
+    told = []
+    again = fit(
+        resumed, SCHEDULE, state=RunState(state.file, {"base": "a"}, is_resuming=True),
+        on_epoch=lambda *of: told.append(of),
+    )  # fmt: skip
+    assert told == [(done, 6) for done in range(n_epochs, 7)]
     assert same(weights(whole), weights(resumed))
     assert again == history
 
@@ -131,3 +140,34 @@ def test_the_generator_and_threads_of_torch_stay_as_they_were():
     fit(lesson(), Schedule(epochs=1))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert torch.get_num_threads() == before[1]
+
+
+@pytest.mark.parametrize("decays_all", [True, False])
+def test_gains_and_biases_decay_or_do_not(decays_all):
+    taught = lesson(scores=[0.0, 1.0])
+    before = weights(taught)
+    nothing = Lesson(taught.module, taught.batches, lambda rows: taught.loss(rows) * 0, taught.validate)
+    fit(nothing, Schedule(epochs=2, rate=0.1, weight_decay=0.5, decays_all=decays_all))
+    changed = {name for name, value in weights(taught).items() if not torch.equal(value, before[name])}
+    assert changed == {"0.weight", "2.weight"} | ({"0.bias", "2.bias"} if decays_all else set())
+
+
+def test_what_needs_no_gradient_stays_and_is_in_no_state(tmp_path):
+    taught = lesson()
+    taught.module[0].requires_grad_(False)
+    before = weights(taught)
+    state = RunState(tmp_path / "state", {}, is_resuming=False)
+    fit(taught, Schedule(epochs=1, rate=0.05), state=state)
+    assert torch.equal(weights(taught)["0.weight"], before["0.weight"])
+    assert not torch.equal(weights(taught)["2.weight"], before["2.weight"])
+    assert set(torch.load(state.file)["best"]) == {"2.weight", "2.bias"}
+
+
+def test_a_disk_that_is_full_is_a_sentence(tmp_path):
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with limited(resource.RLIMIT_FSIZE, 2000), pytest.raises(StorageError, match="state"):
+            fit(lesson(), Schedule(epochs=1), state=RunState(tmp_path / "state", {}, is_resuming=False))
+    finally:
+        signal.signal(signal.SIGXFSZ, previous)
+    assert not (tmp_path / "state").exists()
