@@ -10,6 +10,7 @@
     ├── GroundTruthError (ValueError)      a benchmark set, its known answers or a run that cannot be used
     ├── TrainingError (ValueError)          a training that cannot begin, go on, or does not help
     ├── PictureError (ValueError)          one picture that cannot be used; carries a reason code
+    ├── ShardError (ValueError)            a shard of vectors that cannot be used; carries a reason code
     ├── VocabularyError (ValueError)       visual words, or a file of them, that cannot be used
     ├── EncoderError (RuntimeError)        an encoder that cannot be built or used
     │   ├── ModelNotFoundError             no such model, tag or checkpoint
@@ -183,6 +184,22 @@ class PictureError(MmsearchError, ValueError):
         "timeout",
         "out_of_memory",
     )
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ShardError(MmsearchError, ValueError):
+    """A shard of vectors, or a folder of them, cannot be used.
+
+    Parameters
+    ----------
+    code : str
+        Stable reason, one of `PictureError.REASONS`.
+    message : str
+        One sentence for people.
+    """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

@@ -217,6 +217,89 @@ class Library:
             self.folder, self._installed, paths, options, on_progress=on_progress, notify=notify
         )
 
+    def export(
+        self, folder: PathLike, *, on_progress: OnProgress = _quiet, notify: Callable[[str], None] = _quiet
+    ) -> IngestReport:
+        """Write all pictures of the library with their vectors as shards: Parquet files for other machines.
+
+        Parameters
+        ----------
+        folder : path
+            Where they are written. Finished shards there stay as they are, and what they hold is not written again.
+        on_progress : callable
+            Given (`export`, pictures looked at, pictures).
+        notify : callable
+            Given sentences worth showing.
+
+        Raises
+        ------
+        NoEncoderError
+            If the library has no vectors.
+        FingerprintError, ShardError
+            If there are shards of another encoder, or other Parquet files.
+        LibraryLockedError
+            If another process writes there.
+        LibraryDamagedError
+            If a vector of the library is lost or damaged.
+        StorageError
+            If the disk refuses.
+        """
+        from mmsearch.shards.export import export_shards, require_vectors
+        from mmsearch.shards.format import ShardFacts
+
+        require_vectors(self.reader())
+        out = Path(os.fsdecode(as_path(folder, "folder"))).absolute()
+        facts = ShardFacts.of(self.encoder())
+        return export_shards(self.reader(), facts, out, on_progress=on_progress, notify=notify)
+
+    def load(
+        self,
+        folder: PathLike,
+        *,
+        model: PathLike | None = None,
+        on_progress: OnProgress = _quiet,
+        notify: Callable[[str], None] = _quiet,
+    ) -> IngestReport:
+        """Bring the pictures of shards into the library, which is made if it is not there.
+
+        A path that the library has with other contents gets those of the shards, as if it had been indexed again;
+        files need not be on this machine.
+
+        Parameters
+        ----------
+        folder : path
+            With shards that `export` or `mmsearch embed` wrote.
+        model : str, path or None
+            What the encoder of a new library is called on this machine, if not as where the shards were made.
+        on_progress : callable
+            Given (stage, done, total) with stage `load`, `graph` or `calibrate`; what is done is on disk.
+        notify : callable
+            Given sentences worth showing.
+
+        Returns
+        -------
+        IngestReport
+            With all shards and rows in `bad` that cannot be used.
+
+        Raises
+        ------
+        ShardError
+            If no shard can be used.
+        FingerprintError
+            If the library, or the model of that name, is of another encoder.
+        EncoderError
+            If the encoder cannot be had.
+        LibraryLockedError, LibraryLostError
+            If another process writes to the library; if it was removed, moved or replaced meanwhile.
+        StorageError
+            If the disk refuses; everything reported before is stored.
+        """
+        from mmsearch.ingest.load import load_shards
+
+        shards = Path(os.fsdecode(as_path(folder, "folder"))).absolute()
+        name = None if model is None else os.fsdecode(as_path(model, "model"))
+        return load_shards(self.folder, self._installed, shards, model=name, on_progress=on_progress, notify=notify)
+
     def remove(self, paths: PathLike | Iterable[PathLike]) -> int:
         """Forget one picture or folder, or several, with all below; returns how many. Files are never deleted."""
         from mmsearch.ingest.plan import absolute_roots

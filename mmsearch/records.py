@@ -554,7 +554,7 @@ class IngestDetails(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What one `index` run did, in pictures.
+    """What one run of `index`, `load`, `export` or `embed` did, in pictures.
 
     `bad` names every file that could not be used, `given_up` counts pictures whose vectors were lost before,
     `re_embedded` those that have vectors of another encoder now, and `notices` are sentences on what is worth
@@ -580,7 +580,8 @@ class IngestReport:
 class Progress:
     """How far a run of `index` is: `done` of `total` in a stage, and when it started, in seconds since 1970.
 
-    The stages are `scan`, `embed`, `vocabulary`, `words`, `graph` and `calibrate`; a total of 0 is not known yet.
+    The stages are `scan`, `embed`, `load`, `vocabulary`, `words`, `graph` and `calibrate`; a total of 0 is not
+    known yet.
     """
 
     stage: str

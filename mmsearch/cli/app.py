@@ -15,6 +15,7 @@ from mmsearch.cli.manage import rm, status, verify
 from mmsearch.cli.render import say
 from mmsearch.cli.search import search
 from mmsearch.cli.serve import serve
+from mmsearch.cli.shards import PANEL, export, load
 from mmsearch.cli.train import train
 from mmsearch.cli.vocabulary import vocabulary
 
@@ -28,6 +29,8 @@ app = typer.Typer(
 )
 for command in (index, search, classify, serve, status, verify, rm, demo):
     app.command()(command)
+app.command(rich_help_panel=PANEL)(export)
+app.command(rich_help_panel=PANEL)(load)
 app.add_typer(bench, name="bench")
 app.add_typer(vocabulary, name="vocabulary")
 app.add_typer(train, name="train")
@@ -49,7 +52,7 @@ def options(
 ) -> None:
     """Find pictures by words, by an example picture, or by both, on your own machine.
 
-    Exit codes: 0 done, 1 error, 2 usage, 3 done but some pictures were bad (index, bench).
+    Exit codes: 0 done, 1 error, 2 usage, 3 done but some pictures were bad (index, load, bench).
     """
 
 

@@ -116,7 +116,7 @@ def index(
             on_progress=progress,
             notify=say,
         )
-    show_report(report, opened, chosen(output))
+    show_report(report, f"library: {opened.folder}", chosen(output))
     if report.bad:
         raise typer.Exit(EXIT_SOME_BAD)
 
@@ -133,8 +133,11 @@ def _settings(opened: Library, recall: float) -> GraphSettings:
         return GraphSettings(recall_target=recall)
 
 
-def show_report(report: IngestReport, opened: Library, wanted: Format) -> None:
-    """Write the summary of a run: a sentence as talk, and the record as data unless a table is wanted."""
+def show_report(report: IngestReport, place: str, wanted: Format) -> None:
+    """Write the summary of a run: a sentence as talk, and the record as data unless a table is wanted.
+
+    `place` says at the end where what was made lies.
+    """
     if wanted is not Format.table:
         columns = ("new", "changed", "moved", "gone", "unchanged", "known_bad", "seconds")
         if wanted in (Format.paths, Format.paths0):
@@ -152,7 +155,7 @@ def show_report(report: IngestReport, opened: Library, wanted: Format) -> None:
     if words is not None and "n_failed" in words:
         say(f"local features of {words['n_failed']} pictures could not be had: {words.get('problem', '')}")
     if not report.dry_run:
-        say(f"library: {opened.folder}")
+        say(place)
 
 
 def _summary(report: IngestReport) -> str:

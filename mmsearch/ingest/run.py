@@ -163,9 +163,7 @@ def execute(
         finally:
             if words is not None:
                 words.close()
-    n_rows, n_dead = store.n_rows, store.n_dead
-    if n_dead > _COMPACT_SHARE * n_rows:
-        store.compact()
+    drop_dead_rows(store)
     return IngestReport(
         new=run.n_new,
         changed=run.n_changed,
@@ -189,6 +187,13 @@ def _embed(run: _Run, workers: WorkerPool) -> None:
     finally:
         run.commit()  # Ctrl-C keeps what is embedded
     run.flush()
+
+
+def drop_dead_rows(store: Store) -> None:
+    """Rewrite the vectors without those that no picture uses, if they are too many; the caller is the writer."""
+    n_rows, n_dead = store.n_rows, store.n_dead
+    if n_dead > _COMPACT_SHARE * n_rows:
+        store.compact()
 
 
 def give_up_lost(store: Store, notify: Callable[[str], None]) -> int:

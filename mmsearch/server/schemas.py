@@ -334,7 +334,7 @@ class FacetAnswer(TypedDict):
 class Indexing(TypedDict):
     """How far another process is that indexes now; `total` 0 is not known yet; `started` in seconds since 1970."""
 
-    stage: Literal["scan", "embed", "vocabulary", "words", "graph", "calibrate"]
+    stage: Literal["scan", "embed", "load", "vocabulary", "words", "graph", "calibrate"]
     done: int
     total: int
     started: float

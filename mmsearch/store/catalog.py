@@ -22,7 +22,7 @@ from mmsearch.errors import (
     LibraryVersionError,
 )
 from mmsearch.records import BadPicture, FileLook, ImageRecord, Order
-from mmsearch.store.changes import KnownBad, KnownFile
+from mmsearch.store.changes import KnownBad, KnownFile, StoredFile
 from mmsearch.store.connect import CatalogLook, connect, connect_to_read
 from mmsearch.store.migrations import SCHEMA, migrate, read_as_now
 from mmsearch.store.note import Moment, write_note
@@ -33,6 +33,7 @@ from mmsearch.system import make_private, sync_folder
 
 CATALOG = "catalog.sqlite"
 _COLUMNS = "id, path, row, size, mtime_ns, width, height, format, taken"
+_KNOWN = "id, hash, reading, path, size, mtime_ns, ctime_ns"
 _CHUNK = 500  # bound parameters of one statement
 _HOLDS_VECTOR = "substr(digest, 1, 8) <> CAST('dropped-' AS BLOB)"
 START = 0, b""
@@ -48,6 +49,12 @@ def record_of(values: Sequence[Any]) -> ImageRecord:
     """Return the record of one row of `_COLUMNS`."""
     image_id, path, *rest = values
     return ImageRecord(image_id, os.fsdecode(path), *rest)
+
+
+def _known_file(values: Sequence[Any]) -> KnownFile:
+    """Return what one row of `_KNOWN` says."""
+    image_id, content_hash, reading, path, *look = values
+    return KnownFile(path, FileLook(*look), image_id, content_hash, reading)
 
 
 def _bounds(root: bytes) -> tuple[bytes, bytes, bytes]:
@@ -351,9 +358,33 @@ class Catalog:
 
     def known_files(self, root: bytes) -> Iterator[KnownFile]:
         """Yield what is known of every picture at or below `root`."""
-        sql = f"SELECT id, hash, reading, path, size, mtime_ns, ctime_ns FROM image WHERE {_BELOW}"
-        for image_id, content_hash, reading, path, *look in self.db.execute(sql, _bounds(root)):
-            yield KnownFile(path, FileLook(*look), image_id, content_hash, reading)
+        yield from map(_known_file, self.db.execute(f"SELECT {_KNOWN} FROM image WHERE {_BELOW}", _bounds(root)))
+
+    def files_at(self, paths: Sequence[bytes]) -> list[KnownFile]:
+        """Return what is known of the pictures that are stored under these paths, in no special order."""
+        files = []
+        for start in range(0, len(paths), _CHUNK):
+            chunk = paths[start : start + _CHUNK]
+            marks = ",".join("?" * len(chunk))
+            sql = f"SELECT {_KNOWN} FROM image WHERE path IN ({marks})"
+            files += [_known_file(values) for values in self.db.execute(sql, chunk)]
+        return files
+
+    def stored_files(self, after: int, limit: int) -> list[tuple[int, StoredFile]]:
+        """Return up to `limit` pictures whose ids come after one, by id, each with it and under its row."""
+        sql = (
+            "SELECT id, path, hash, width, height, format, taken, reading, row, size, mtime_ns, ctime_ns "
+            "FROM image WHERE id > ? ORDER BY id LIMIT ?"
+        )
+        return [
+            (
+                image_id,
+                StoredFile(path, FileLook(*look), content_hash, width, height, format, taken, reading, row=row),
+            )
+            for image_id, path, content_hash, width, height, format, taken, reading, row, *look in self.db.execute(
+                sql, (after, limit)
+            )
+        ]
 
     def bad_files(self, root: bytes) -> Iterator[KnownBad]:
         """Yield what is known of every rejected file at or below `root`."""

@@ -81,8 +81,8 @@ def lock_soon(handle: int) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[HeldFolder]:
-    """Hold the writer lock of a library folder.
+def locked(folder: Path, what: str = "library") -> Iterator[HeldFolder]:
+    """Hold the writer lock of a library folder, or of another one, by `what` it is called.
 
     Raises
     ------
@@ -90,25 +90,25 @@ def locked(folder: Path) -> Iterator[HeldFolder]:
         If another process holds it; does not wait for its end.
     """
     path = folder / LOCK
-    with storage_errors(folder, "to the library"):
+    with storage_errors(folder, f"to the {what}"):
         folder_handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     lock_handle = -1
     try:
-        with storage_errors(folder, "to the library"):
+        with storage_errors(folder, f"to the {what}"):
             lock_handle = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=folder_handle)
         try:
             lock_soon(lock_handle)
         except BlockingIOError as error:
             holder = os.pread(lock_handle, 20, 0).decode(errors="replace").strip() or "unknown"
             raise LibraryLockedError(
-                f"{folder}: another mmsearch (process {holder}) is writing to this library; "
-                "wait until it is done, searching works meanwhile"
+                f"{folder}: another mmsearch (process {holder}) is writing to this {what}; "
+                f"wait until it is done{', searching works meanwhile' if what == 'library' else ''}"
             ) from error
         except OSError as error:
             raise StorageError(
                 f"{path}: this file system cannot lock files ({reason(error)}); choose a place on another one"
             ) from error
-        with storage_errors(folder, "to the library"):
+        with storage_errors(folder, f"to the {what}"):
             os.ftruncate(lock_handle, 0)
             os.pwrite(lock_handle, b"%d\n" % os.getpid(), 0)
         held = HeldFolder(folder, folder_handle, lock_handle)

@@ -16,7 +16,7 @@ from mmsearch.errors import QueryError
 from mmsearch.predicates import FilterLike
 from mmsearch.records import BadPicture, ImageRecord, Order, PicturePage
 from mmsearch.store.catalog import START, Catalog
-from mmsearch.store.changes import KnownBad, KnownFile
+from mmsearch.store.changes import KnownBad, KnownFile, StoredFile
 from mmsearch.store.facets import Facets, count_facets
 from mmsearch.store.possible import possible_condition
 from mmsearch.store.where import Condition
@@ -156,6 +156,14 @@ class Pictures:
     def known_files(self, root: bytes) -> Iterator[KnownFile]:
         """Yield what is known of every picture at or below `root`."""
         return self.catalog.known_files(root)
+
+    def files_at(self, paths: Sequence[bytes]) -> list[KnownFile]:
+        """Return what is known of the pictures that are stored under these paths, in no special order."""
+        return self.catalog.files_at(paths)
+
+    def stored_files(self, after: int, limit: int) -> list[tuple[int, StoredFile]]:
+        """Return up to `limit` pictures whose ids come after one, by id, each with it and under its row."""
+        return self.catalog.stored_files(after, limit)
 
     def bad_files(self, root: bytes) -> Iterator[KnownBad]:
         """Yield what is known of every rejected file at or below `root`."""

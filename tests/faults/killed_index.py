@@ -36,9 +36,9 @@ POINTS = {
 SETTINGS = GraphSettings(graph_from=60, recall_target=0.5)
 
 
-def arm(point: str, count: int) -> None:
+def arm(point: str, count: int, points: dict[str, tuple[str, str]] = POINTS) -> None:
     name, when = point.split(":")
-    module_name, attribute = POINTS[name]
+    module_name, attribute = points[name]
     module = import_module(module_name)
     real = getattr(module, attribute)
     passed = 0

@@ -1,0 +1,215 @@
+"""LOAD: shards in, a library that holds their pictures out; vectors go the way that those of `index` go.
+
+What the library has already is left as it is, so that a load that was ended is run again, and one that was not
+changes nothing. Where several rows are of one path, the last counts.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mmsearch.errors import EncoderError, FingerprintError, ShardError
+from mmsearch.ingest.plan import OnProgress
+from mmsearch.ingest.run import drop_dead_rows, give_up_lost
+from mmsearch.records import BadPicture, IngestReport
+from mmsearch.shards.folder import require_encoder
+from mmsearch.shards.format import ShardFacts
+from mmsearch.shards.read import BadRow, Row, Shard, shard_paths
+from mmsearch.store.changes import Changes, StoredFile
+from mmsearch.store.encoder import InstalledEncoder
+from mmsearch.store.folder import Store
+from mmsearch.store.graph import GraphSettings
+from mmsearch.store.place import holds_pictures
+from mmsearch.store.progress import shown_progress
+
+Notify = Callable[[str], None]
+
+
+def load_shards(
+    folder: Path,
+    installed: InstalledEncoder,
+    shards: Path,
+    *,
+    model: str | None,
+    on_progress: OnProgress,
+    notify: Notify,
+) -> IngestReport:
+    """Bring the pictures of shards into the library in a folder; see `Library.load`.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the library, which need not exist yet.
+    installed : InstalledEncoder
+        The encoder in that folder.
+    shards, model, on_progress, notify
+        As for `Library.load`.
+    """
+    start = time.perf_counter()
+    bad: list[BadPicture] = []
+    whole, create = list(_whole(shard_paths(shards), bad)), None
+    if not whole:
+        _refuse_all(shards, bad)
+    if not holds_pictures(folder):
+        create = _settings_for(whole[0].facts, installed, model, notify)
+    with Store.writer(folder, create=create) as store, shown_progress(store.files, on_progress) as on_progress:
+        given_up = give_up_lost(store, notify)
+        usable = list(_of_encoder(whole, store, bad))
+        encoder = installed.for_writing(store, model, notify)
+        load = _Load(store, usable, bad, on_progress)
+        load.run()
+        drop_dead_rows(store)
+        if encoder is not None:
+            store.graph.update(store.graph.settings, encoder.text_probes(), on_progress=on_progress)
+    seconds = time.perf_counter() - start
+    return replace(load.report(), given_up=given_up, seconds=seconds)
+
+
+def _whole(paths: Sequence[Path], bad: list[BadPicture]) -> Iterator[Shard]:
+    """Yield the files that are shards, and name the others."""
+    for path in paths:
+        try:
+            yield Shard.open(path)
+        except ShardError as error:
+            bad.append(_bad_shard(path, error))
+
+
+def _bad_shard(path: Path, error: ShardError) -> BadPicture:
+    return BadPicture(str(path), error.code, str(error))
+
+
+def _refuse_all(shards: Path, bad: Sequence[BadPicture]) -> None:
+    """Raise, as nothing in a folder can be used."""
+    if bad:
+        more = f", and so with {len(bad) - 1} more" if len(bad) > 1 else ""
+        raise ShardError(bad[0].code, f"{bad[0].message}{more}; nothing was loaded")
+    raise ShardError(
+        "not_a_file",
+        f"{shards} holds no shards; expected files such as shard-00000.parquet, which `mmsearch export` and "
+        "`mmsearch embed` write",
+    )
+
+
+def _settings_for(
+    facts: ShardFacts, installed: InstalledEncoder, model: str | None, notify: Notify
+) -> dict[str, object]:
+    """Return what a library of the encoder of shards is created with; the encoder is in the cache then.
+
+    Raises
+    ------
+    EncoderError
+        If it cannot be had on this machine.
+    FingerprintError
+        If the model of that name is another one here.
+    """
+    name = model or facts.model
+    try:
+        settings = installed.settings_for(name, notify)
+    except EncoderError as error:
+        hint = "" if model else "; if it has another name on this machine, give that with --model"
+        raise type(error)(f"the shards hold vectors of {facts.model}: {error}{hint}") from error
+    if settings["fingerprint"] != facts.fingerprint:
+        raise FingerprintError(
+            f"{name} gives an encoder with fingerprint {settings['fingerprint'][:12]} on this machine, the shards "
+            f"hold vectors of {facts.model} with fingerprint {facts.fingerprint[:12]}; name the model that made "
+            "them with --model"
+        )
+    return {**settings, "graph": vars(GraphSettings())}
+
+
+def _of_encoder(shards: Sequence[Shard], store: Store, bad: list[BadPicture]) -> Iterator[Shard]:
+    """Yield the shards whose vectors the library can take, and name the others.
+
+    Raises
+    ------
+    FingerprintError
+        If there is none.
+    """
+    refused: FingerprintError | None = None
+    n_usable = 0
+    for shard in shards:
+        try:
+            require_encoder(shard, str(store.setting("fingerprint")), store.dim, store.folder)
+        except FingerprintError as error:
+            refused = refused or error
+            bad.append(BadPicture(str(shard.path), "unsupported", str(error)))
+        else:
+            n_usable += 1
+            yield shard
+    if refused is not None and not n_usable:
+        raise refused
+
+
+class _Load:
+    """One load: which rows count, and what became of them."""
+
+    def __init__(
+        self, store: Store, shards: Sequence[Shard], bad: list[BadPicture], on_progress: OnProgress
+    ) -> None:
+        self.store, self.bad, self.on_progress = store, bad, on_progress
+        self.shards: list[Shard] = []
+        self.last: dict[bytes, tuple[int, int]] = {}  # of each path, the shard and row that count
+        self.n_new = self.n_changed = self.n_unchanged = self.n_done = 0
+        for shard in shards:
+            self._look_through(shard)
+        self.total = sum(shard.n_rows for shard in self.shards)
+
+    def _look_through(self, shard: Shard) -> None:
+        """Read a shard once before anything of it is taken, and note whose pictures it holds."""
+        try:
+            paths = shard.paths()
+        except ShardError as error:
+            self.bad.append(_bad_shard(shard.path, error))
+            return
+        number = len(self.shards)
+        self.shards.append(shard)
+        self.last.update({path: (number, row) for row, path in enumerate(paths) if path is not None})
+
+    def run(self) -> None:
+        for number, shard in enumerate(self.shards):
+            try:
+                self._take(number, shard)
+            except ShardError as error:
+                self.bad.append(_bad_shard(shard.path, error))
+
+    def _take(self, number: int, shard: Shard) -> None:
+        at = 0
+        for rows in shard.rows():
+            files = list(self._counting(number, at, rows, shard))
+            self._commit(files)
+            at += len(rows)
+            self.n_done += len(rows)
+            self.on_progress("load", self.n_done, self.total)
+
+    def _counting(self, number: int, at: int, rows: Sequence[Row], shard: Shard) -> Iterator[StoredFile]:
+        """Yield the pictures of rows that count, and name those that cannot be used."""
+        for row, file in enumerate(rows, start=at):
+            if isinstance(file, BadRow):
+                message = f"row {row + 1} of {shard.path} cannot be used: {file.message}"
+                self.bad.append(BadPicture(os.fsdecode(file.path), "corrupt", message))
+            elif self.last[file.path] == (number, row):
+                yield file
+
+    def _commit(self, files: Sequence[StoredFile]) -> None:
+        """Store what the library does not have, or has in another state."""
+        known = {file.path: file for file in self.store.files_at([file.path for file in files])}
+        stored = []
+        for file in files:
+            before = known.get(file.path)
+            is_same = before is not None and before.content_hash == file.content_hash
+            if is_same and before is not None and before.reading >= file.reading:
+                self.n_unchanged += 1
+                continue
+            stored.append(file)
+            self.n_new += before is None
+            self.n_changed += before is not None
+        self.store.commit(Changes(stored=stored))
+
+    def report(self) -> IngestReport:
+        return IngestReport(
+            new=self.n_new, changed=self.n_changed, unchanged=self.n_unchanged, bad=tuple(self.bad)
+        )  # fmt: skip
