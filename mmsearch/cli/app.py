@@ -15,7 +15,7 @@ from mmsearch.cli.manage import rm, status, verify
 from mmsearch.cli.render import say
 from mmsearch.cli.search import search
 from mmsearch.cli.serve import serve
-from mmsearch.cli.shards import PANEL, export, load
+from mmsearch.cli.shards import PANEL, embed, export, load
 from mmsearch.cli.train import train
 from mmsearch.cli.vocabulary import vocabulary
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 for command in (index, search, classify, serve, status, verify, rm, demo):
     app.command()(command)
+app.command(rich_help_panel=PANEL)(embed)
 app.command(rich_help_panel=PANEL)(export)
 app.command(rich_help_panel=PANEL)(load)
 app.add_typer(bench, name="bench")
@@ -52,7 +53,7 @@ def options(
 ) -> None:
     """Find pictures by words, by an example picture, or by both, on your own machine.
 
-    Exit codes: 0 done, 1 error, 2 usage, 3 done but some pictures were bad (index, load, bench).
+    Exit codes: 0 done, 1 error, 2 usage, 3 done but some pictures were bad (index, embed, load, bench).
     """
 
 

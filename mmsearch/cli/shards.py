@@ -1,14 +1,15 @@
-"""`mmsearch export` and `load`: vectors as Parquet shards that go from machine to machine."""
+"""`mmsearch embed`, `export` and `load`: vectors as Parquet shards that go from machine to machine."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mmsearch.cli.index import EXIT_SOME_BAD, show_report
-from mmsearch.cli.options import FormatOption, LibraryOption, open_library
+from mmsearch.cli.index import EXIT_SOME_BAD, MegapixelsOption, show_report
+from mmsearch.cli.options import FormatOption, LibraryOption, cache_folder, open_library
 from mmsearch.cli.render import chosen, say
 
 PANEL = "Between machines"
@@ -30,6 +31,75 @@ def export(out: OutOption, library: LibraryOption = None, output: FormatOption =
     with open_library(library) as opened, run_progress() as progress:
         report = opened.export(out, on_progress=progress, notify=say)
     show_report(report, f"shards: {out.absolute()}", chosen(output))
+
+
+def embed(
+    out: OutOption,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE...", readable=False, help="Folders and pictures.", show_default=False),
+    ] = None,
+    lists: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--list", metavar="FILE", help="A file of more paths, each ended by a NUL or an end of line; - is "
+            "standard input.", show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="NAME",
+            help="The encoder, as for `mmsearch index` (default: that of the shards in DIR, else auto).",
+            show_default=False,
+        ),
+    ] = None,
+    n_workers: Annotated[
+        int | None,
+        typer.Option("--workers", metavar="N", min=1, help="Processes (default: one a core).", show_default=False),
+    ] = None,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help="Go through symbolic links.")] = False,
+    max_megapixels: MegapixelsOption = None,
+    output: FormatOption = None,
+) -> None:  # fmt: skip
+    """Embed pictures into Parquet shards without a library, which `mmsearch load` fills from them anywhere.
+
+    What finished shards hold is not embedded again: a run that was ended goes on when it is run again. Pictures
+    that cannot be used are rows of errors.parquet in DIR.
+
+    Exit code 3 says that all is done but some pictures could not be used; each is named.
+    """
+    from mmsearch.cli.progress import run_progress
+    from mmsearch.ingest.embed import EmbedOptions, embed_pictures
+    from mmsearch.records import MAX_MEGAPIXELS
+
+    sources: list[str | bytes] = [*(paths or []), *(path for file in lists or () for path in _listed(file))]
+    options = EmbedOptions(model, follow_links, max_megapixels or MAX_MEGAPIXELS, n_workers, cache_folder())
+    with run_progress() as progress:
+        report = embed_pictures(sources, out, options, on_progress=progress, notify=say)
+    show_report(report, f"shards: {out.absolute()}", chosen(output))
+    if report.bad:
+        raise typer.Exit(EXIT_SOME_BAD)
+
+
+def _listed(file: Path) -> list[bytes]:
+    """Return the paths in a file, ended by NULs if there is one, else by ends of lines; bytes as they are."""
+    from mmsearch.errors import advice, reason
+
+    is_input = str(file) == "-"
+    name = "standard input" if is_input else str(file)
+    if is_input and sys.stdin is None:
+        raise typer.BadParameter("standard input is closed; expected paths", param_hint="--list")
+    try:
+        written = sys.stdin.buffer.read() if is_input else file.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(
+            f"{name} cannot be read ({reason(error)}); {advice(error)}", param_hint="--list"
+        ) from error
+    paths = [path for path in written.split(b"\0" if b"\0" in written else b"\n") if path]
+    if not paths:
+        raise typer.BadParameter(f"{name} is empty; expected paths", param_hint="--list")
+    return paths
 
 
 def load(

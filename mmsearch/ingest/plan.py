@@ -103,6 +103,14 @@ class ScanOptions:
         return is_chance and bad.n_tries < MAX_RUNS
 
 
+def contents_of(path: bytes) -> bytes | None:
+    """Return the sha256 of a file; None if it cannot be read."""
+    try:
+        return file_digest(path)
+    except PictureError:
+        return None  # the worker will say why
+
+
 class _Known:
     """What the catalog knows of the roots; an empty one for a library that does not exist yet."""
 
@@ -157,8 +165,10 @@ def refuse_mixing(library: os.PathLike[str], roots: Sequence[bytes]) -> None:
             )
 
 
-def require_pictures(roots: Sequence[bytes], *, follow_links: bool = False) -> None:
-    """Raise LibraryNotFoundError unless there is a picture to make a library of."""
+def require_pictures(
+    roots: Sequence[bytes], *, follow_links: bool = False, so: str = "so no library was made"
+) -> None:
+    """Raise LibraryNotFoundError, which ends with what follows, unless there is a picture to begin with."""
     passed_over: Counter[str] = Counter()
     reasons = []
     for entry in find_files(roots, follow_links=follow_links):
@@ -172,7 +182,7 @@ def require_pictures(roots: Sequence[bytes], *, follow_links: bool = False) -> N
         reasons.append(passed_over_text(passed_over))
     named = ", ".join(map(os.fsdecode, roots))
     because = f" ({'; '.join(reasons)})" if reasons else ""
-    raise LibraryNotFoundError(f"no picture was found at or below {named}{because}, so no library was made")
+    raise LibraryNotFoundError(f"no picture was found at or below {named}{because}, {so}")
 
 
 def make_plan(
@@ -261,7 +271,7 @@ def _place(candidate: FoundFile, known: _Known, plan: Plan, gone: set[bytes], *,
     """Decide what one new or altered file is: the same, moved, a copy, changed or new."""
     known_file = known.files.get(candidate.path)
     is_worth_reading = known_file is not None or known.may_know(candidate.look.size)
-    content_hash = _hash(candidate.path) if is_worth_reading else None
+    content_hash = contents_of(candidate.path) if is_worth_reading else None
     if known_file is not None and content_hash == known_file.content_hash:
         if known_file.reading < READING and is_recheck:
             plan.to_embed.append(candidate)
@@ -300,13 +310,6 @@ def _origin(twins: Sequence[ImageRecord], known: _Known, gone: set[bytes]) -> Im
         if twin.image_id not in known.moved and (path in gone or is_gone(path)):
             return twin
     return None
-
-
-def _hash(path: bytes) -> bytes | None:
-    try:
-        return file_digest(path)
-    except PictureError:
-        return None  # the worker will say why
 
 
 def _is_below(path: bytes, places: Collection[bytes]) -> bool:

@@ -1,8 +1,9 @@
-"""`mmsearch export` and `load` from outside: from one library to another by a folder of shards."""
+"""`mmsearch embed`, `export` and `load` from outside: into shards, and from one library to another by them."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -54,6 +55,48 @@ def test_a_bad_shard_is_named_and_the_exit_code_is_3(ready, tmp_path):
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(ready, tmp_path, arguments, code, message):
+    exit_code, out, err = ready(*arguments, cwd=tmp_path)
+    assert (exit_code, out) == (code, "")
+    assert message in " ".join(err.split())
+
+
+def test_embed_takes_folders_and_lists_and_a_library_is_filled_from_what_it_wrote(
+    run, photos, checkpoint, tmp_path
+):
+    strange = os.fsencode(photos) + b"/\xff \n.jpg"
+    shutil.copyfile(photos / "cat.jpg", strange)
+    (photos / "page.jpg").write_bytes(b"<html></html>")
+    (tmp_path / "list").write_bytes(b"\0".join([strange, b"photos/cat.jpg", b""]))
+    arguments = ("embed", "--out", "shards", "--model", checkpoint, "--workers", "1")
+    code, out, err = run(*arguments, "--list", "list", cwd=tmp_path)
+    assert (code, json.loads(out)["new"]) == (0, 2)
+    code, out, err = run(
+        *arguments, "photos/trip", "--list", "-", cwd=tmp_path, input=b"photos/page.jpg\nphotos/dam.jpg\n"
+    )
+    assert (code, json.loads(out)["new"]) == (3, 3)
+    assert f"not_an_image: {photos}/page.jpg: this is an HTML page" in err
+    assert err.endswith(f"shards: {tmp_path / 'shards'}\n")
+    code, out, _ = run("load", tmp_path / "shards")
+    assert (code, json.loads(out)["new"]) == (0, 5)
+    _, out, _ = run("search", "a cat", "--format", "paths0", "-k", "9")
+    assert os.fsdecode(strange) in out.split("\0")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("embed", "photos"), 2, "Missing option '--out'"),
+        (("embed", "--out", "shards"), 2, "no folder was given"),
+        (("embed", "--out", "shards", "--list", "missing"), 2, "missing cannot be read"),
+        (("embed", "--out", "shards", "--list", "empty"), 2, "empty is empty; expected paths"),
+        (("embed", "--out", "shards", "missing"), 1, "so nothing was embedded"),
+        (("embed", "--out", "shards", "photos", "--model", "none"), 2, "give it the name of an encoder"),
+        (("embed", "--out", "shards", "photos", "--workers", "0"), 2, "0 is not in the range"),
+        (("embed", "--out", "library", "photos", "--model", "missing/tag"), 1, "missing"),
+    ],
+)
+def test_what_cannot_be_embedded_is_one_sentence(ready, photos, tmp_path, arguments, code, message):
+    (tmp_path / "empty").touch()
     exit_code, out, err = ready(*arguments, cwd=tmp_path)
     assert (exit_code, out) == (code, "")
     assert message in " ".join(err.split())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 
 from mmsearch import Library
+from mmsearch.ingest.embed import EmbedOptions, embed_pictures
 from mmsearch.shards import folder as shard_folder
 from mmsearch.shards import read
 from tests.faults.killed_index import arm
@@ -35,8 +36,11 @@ def main() -> None:
     shard_folder.ROWS = read._BATCH = ROWS
     if point != "never":
         arm(point, int(count), POINTS)
-    assert command == "load"
-    Library.open(target, cache=cache).load(source, model=model, on_progress=on_progress)
+    if command == "load":
+        Library.open(target, cache=cache).load(source, model=model, on_progress=on_progress)
+    else:
+        options = EmbedOptions(model, n_workers=1, cache=cache)
+        embed_pictures([source], target, options, on_progress=on_progress)
     sys.stdout.write("done\n")
 
 

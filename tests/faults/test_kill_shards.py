@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -13,12 +14,16 @@ import pytest
 
 from mmsearch import Library
 from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.ingest.embed import EmbedOptions, embed_pictures
 from mmsearch.shards.format import ShardFacts
+from mmsearch.shards.read import Shard, shard_paths
 from tests.conftest import random_units
 from tests.faults.test_kill import acknowledged_in
+from tests.pictures import photo
 from tests.shards.shards import STRANGE, picture, write_shards
 
-PROGRAM = Path(__file__).parent / "killed_shards.py"
+PROGRAM = ["-m", "tests.faults.killed_shards"]
+ROOT = Path(__file__).parents[2]
 N_PICTURES = 100
 
 
@@ -34,7 +39,14 @@ def shards(tiny_folder, tmp_path_factory):
 
 
 def command(*arguments, point="never", count=0):
-    return [sys.executable, PROGRAM, *map(str, (*arguments, point, count))]
+    return [sys.executable, *PROGRAM, *map(str, (*arguments, point, count))]
+
+
+def killed(*arguments, **options):
+    """What a program said that was killed at a point."""
+    done = subprocess.run(command(*arguments, **options), capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return done
 
 
 def assert_load_goes_on(library, shards, cache, acknowledged):
@@ -55,28 +67,77 @@ def assert_load_goes_on(library, shards, cache, acknowledged):
 )
 def test_a_killed_load_loses_nothing_acknowledged(tmp_path, shards, checkpoint, cache, point, count):
     library = tmp_path / "library"
-    done = subprocess.run(
-        command("load", library, shards, checkpoint, cache, point=point, count=count),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    done = killed("load", library, shards, checkpoint, cache, point=point, count=count)
     assert_load_goes_on(library, shards, cache, acknowledged_in(done.stdout))
 
 
-def killed_at_random(seed, *arguments):
-    """Run a program, kill it after a while, and return how much it acknowledged."""
+def seconds_of(*arguments):
+    """How long a run takes that nobody kills."""
+    start = time.monotonic()
+    subprocess.run(command(*arguments), check=True, capture_output=True, cwd=ROOT)
+    return time.monotonic() - start
+
+
+def killed_at_random(seed, seconds, *arguments):
+    """Run a program that takes so long, kill it meanwhile, and return how much it acknowledged."""
     with subprocess.Popen(
-        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT
     ) as process:
-        time.sleep(random.Random(seed).uniform(0.2, 3.0))
+        time.sleep(seconds * random.Random(seed).uniform(0.2, 1.0))
         process.send_signal(signal.SIGKILL)
         return acknowledged_in(process.stdout.read())
 
 
 @pytest.mark.full
 def test_20_kills_of_a_load_lose_nothing_acknowledged(tmp_path, shards, checkpoint, cache):
+    seconds = seconds_of("load", tmp_path / "whole", shards, checkpoint, cache)
     for seed in range(20):
         library = tmp_path / f"library-{seed}"
-        acknowledged = killed_at_random(seed, "load", library, shards, checkpoint, cache)
+        acknowledged = killed_at_random(seed, seconds, "load", library, shards, checkpoint, cache)
         assert_load_goes_on(library, shards, cache, acknowledged)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Forty small pictures, two of them broken."""
+    folder = tmp_path_factory.mktemp("many")
+    for seed in range(38):
+        photo(40, 30, seed).save(folder / f"{seed}.png")
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(b"<html></html>")
+    return folder
+
+
+def assert_embed_goes_on(out, many, checkpoint, cache):
+    options = EmbedOptions(checkpoint, n_workers=1, cache=cache)
+    report = embed_pictures([many], out, options)
+    assert (report.new + report.unchanged, len(report.bad) + report.known_bad) == (38, 2)
+    paths = [path for shard in shard_paths(out) for path in Shard.open(shard).paths()]
+    assert sorted(paths) == sorted(os.fsencode(many / f"{seed}.png") for seed in range(38))
+    assert not list(out.glob("*.tmp"))
+    again = embed_pictures([many], out, options)
+    assert (again.new, again.unchanged, again.known_bad) == (0, 38, 2)
+
+
+@pytest.mark.parametrize(
+    ("point", "count"),
+    [("table:after", 2), ("rename:before", 1), ("write:after", 2), ("sync_folder:before", 2)],
+    ids=str,
+)
+def test_a_killed_embed_leaves_no_half_shard_and_goes_on(
+    tmp_path, many, checkpoint, cache, tiny_folder, point, count
+):
+    out = tmp_path / "shards"
+    killed("embed", out, many, checkpoint, cache, point=point, count=count)
+    for path in shard_paths(out):
+        assert Shard.open(path).n_rows == 16
+    assert_embed_goes_on(out, many, checkpoint, cache)
+
+
+@pytest.mark.full
+def test_20_kills_of_an_embed_leave_no_half_shard(tmp_path, many, checkpoint, cache, tiny_folder):
+    seconds = seconds_of("embed", tmp_path / "whole", many, checkpoint, cache)
+    for seed in range(20):
+        out = tmp_path / f"shards-{seed}"
+        killed_at_random(seed, seconds, "embed", out, many, checkpoint, cache)
+        assert_embed_goes_on(out, many, checkpoint, cache)

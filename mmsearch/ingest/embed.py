@@ -1,0 +1,250 @@
+"""EMBED: folders and pictures in, shards out. No library is made: one is filled from shards later (`load`).
+
+Pictures are read, decoded and embedded by the worker pool of `index`, so vectors are those of `index --no-local`,
+bit for bit: where pictures are decoded for local features too, large ones may differ a little. What finished shards
+hold is not embedded again, so a run that was ended goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mmsearch.arguments import as_count, as_flag, as_path, as_positive
+from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.encoders.prepare import AUTO, prepare_encoder
+from mmsearch.errors import QueryError, ShardError
+from mmsearch.images import FoundFile, PassedOver, Unreachable, find_files, passed_over_text
+from mmsearch.ingest.plan import OnProgress, ScanOptions, absolute_roots, contents_of, require_pictures
+from mmsearch.ingest.pool import Embedded, WorkerPool
+from mmsearch.records import MAX_MEGAPIXELS, READING, BadPicture, FileLook, IngestReport, PathLike
+from mmsearch.shards.errors import read_errors, write_errors
+from mmsearch.shards.folder import Held, ShardFolder
+from mmsearch.shards.format import ShardFacts
+from mmsearch.shards.read import ERRORS, Shard, shard_paths
+from mmsearch.store.changes import UNSEEN, KnownBad, RejectedFile, StoredFile
+from mmsearch.store.encoder import NONE, default_cache
+
+_TRY_AGAIN = ScanOptions(is_limit_raised=True)  # what the limit was before is not known
+
+
+@dataclass(frozen=True)
+class EmbedOptions:
+    """How pictures are embedded into shards.
+
+    Parameters
+    ----------
+    model : str, path or None
+        The encoder, as for `index`; None goes on with that of the shards that are there, else `auto`.
+    follow_links : bool
+        Go through symbolic links.
+    max_megapixels : float
+        Pictures that take more memory than so many pixels are refused.
+    n_workers : int or None
+        Processes; None is one for each core this process may use.
+    cache : path or None
+        Where exported encoders are kept; default the user's cache folder.
+
+    Raises
+    ------
+    ArgumentError
+        If a value is of another type.
+    QueryError
+        If a number is not above 0, or the model is `none`, which makes no vectors.
+    """
+
+    model: PathLike | None = None
+    follow_links: bool = False
+    max_megapixels: float = MAX_MEGAPIXELS
+    n_workers: int | None = None
+    cache: PathLike | None = None
+
+    def __post_init__(self) -> None:
+        as_flag(self.follow_links, "follow_links")
+        as_positive(self.max_megapixels, "max_megapixels")
+        if self.n_workers is not None:
+            as_count(self.n_workers, "n_workers")
+        if self.model is not None and os.fsdecode(as_path(self.model, "model")) == NONE:
+            raise QueryError(
+                "shards hold vectors, which --model none does not make; give it the name of an encoder"
+            )
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where exported encoders are kept."""
+        return default_cache() if self.cache is None else Path(os.fsdecode(as_path(self.cache, "cache"))).absolute()
+
+
+def _quiet(*_: object) -> None:
+    """Report nothing."""
+
+
+def embed_pictures(
+    paths: PathLike | Iterable[PathLike],
+    out: PathLike,
+    options: EmbedOptions = EmbedOptions(),
+    *,
+    on_progress: OnProgress = _quiet,
+    notify: Callable[[str], None] = _quiet,
+) -> IngestReport:
+    """Embed the pictures at or below some paths, and write them with their vectors as shards.
+
+    Parameters
+    ----------
+    paths : path, or several
+        Folders, searched through, and pictures.
+    out : path
+        The folder of shards. What finished shards there hold of a file that is as it was is not embedded again; a
+        changed file comes into a later shard, which counts.
+    options : EmbedOptions
+        How that is done.
+    on_progress : callable
+        Given (stage, done, total) with stage `scan` or `shards`; what is done is on disk some minutes later.
+    notify : callable
+        Given sentences worth showing.
+
+    Returns
+    -------
+    IngestReport
+        With all pictures in `bad` that could not be used in this run; those of all runs are in `errors.parquet`.
+
+    Raises
+    ------
+    LibraryNotFoundError
+        If there is no picture.
+    FingerprintError, ShardError
+        If there are shards of another encoder in the folder, or other Parquet files.
+    LibraryLockedError
+        If another process writes there.
+    EncoderError
+        If the model cannot be used.
+    StorageError
+        If the disk refuses.
+    """
+    start = time.perf_counter()
+    roots, folder = absolute_roots(paths), Path(os.fsdecode(as_path(out, "out"))).absolute()
+    require_pictures(roots, follow_links=options.follow_links, so="so nothing was embedded")
+    model = _model_of(folder) if options.model is None else os.fsdecode(options.model)
+    encoder_folder = prepare_encoder(model, cache=options.cache_folder, notify=notify)
+    facts = ShardFacts.of(OnnxEncoder.open(encoder_folder))
+    with ShardFolder.writer(folder, facts, notify) as shards:
+        run = _Run(shards, read_errors(folder, notify), on_progress)
+        try:
+            run.look(roots, follow_links=options.follow_links)
+            pool = WorkerPool.for_encoder(
+                encoder_folder, cwd=folder, max_megapixels=options.max_megapixels, n_workers=options.n_workers
+            )
+            run.embed(pool)
+        finally:
+            run.write_errors()
+    return replace(run.report(), seconds=time.perf_counter() - start)
+
+
+def _model_of(folder: Path) -> str:
+    """Return the model of the shards in a folder; `auto` if there are none."""
+    for path in shard_paths(folder) if folder.is_dir() else ():
+        try:
+            return Shard.open(path).facts.model
+        except ShardError:
+            continue  # it is named when they are all looked at
+    return AUTO
+
+
+class _Run:
+    """One run: which files are embedded, and what became of them."""
+
+    def __init__(self, shards: ShardFolder, rejected: dict[bytes, RejectedFile], on_progress: OnProgress) -> None:
+        self.shards, self.on_progress = shards, on_progress
+        self.rejected_before, self.rejected = rejected, dict(rejected)
+        self.to_embed: dict[bytes, FoundFile] = {}
+        self.bad: list[BadPicture] = []
+        self.passed_over: Counter[str] = Counter()
+        self.n_new = self.n_changed = self.n_unchanged = self.n_known_bad = self.n_done = 0
+
+    def look(self, roots: Sequence[bytes], *, follow_links: bool) -> None:
+        """Find the files that are to be embedded."""
+        n_seen = 0
+        for entry in find_files(roots, follow_links=follow_links):
+            if isinstance(entry, PassedOver):
+                self.passed_over[entry.kind] += 1
+            elif isinstance(entry, Unreachable):
+                self._reject(RejectedFile(entry.path, UNSEEN, entry.code, entry.message))
+            else:
+                n_seen += 1
+                self._place(entry)
+                if n_seen % 1000 == 0:
+                    self.on_progress("scan", n_seen, 0)
+        self.on_progress("scan", n_seen, n_seen)
+
+    def _place(self, file: FoundFile) -> None:
+        """Decide whether a file is embedded."""
+        held, bad = self.shards.held.get(file.path), self.rejected.get(file.path)
+        if held is not None and _is_as(file, held):
+            self.n_unchanged += 1
+            self.rejected.pop(file.path, None)  # it could not be looked at for a while
+        elif bad is not None and file.look.is_as(bad.look) and not _TRY_AGAIN.tries_again(KnownBad(
+            bad.path, bad.look, bad.code, bad.n_tries
+        )):  # fmt: skip
+            self.n_known_bad += 1
+        else:
+            self.to_embed[file.path] = file
+
+    def embed(self, pool: WorkerPool) -> None:
+        with pool as workers:
+            for outcomes in workers.run(list(self.to_embed)) if self.to_embed else ():
+                for outcome in outcomes:
+                    self._take(outcome)
+                self.n_done += len(outcomes)
+                self.on_progress("shards", self.n_done, len(self.to_embed))
+
+    def _take(self, outcome: Embedded) -> None:
+        file, facts = self.to_embed[outcome.path], outcome.facts
+        look = FileLook(*facts["look"]) if "look" in facts else file.look
+        if "code" in facts:
+            before = self.rejected_before.get(file.path)
+            n_tries = 1 + (before.n_tries if before is not None and look.is_as(before.look) else 0)
+            seen = UNSEEN if facts["code"] in ("changed", "vanished") else look
+            self._reject(RejectedFile(file.path, seen, facts["code"], facts["message"], n_tries))
+            return
+        self.rejected.pop(file.path, None)
+        if file.path in self.shards.held:
+            self.n_changed += 1
+        else:
+            self.n_new += 1
+        self.shards.add([
+            StoredFile(
+                file.path, look, bytes.fromhex(facts["hash"]), facts["width"], facts["height"], facts["format"],
+                facts["taken_at"], READING, vector=outcome.vector,
+            )
+        ])  # fmt: skip
+
+    def _reject(self, file: RejectedFile) -> None:
+        self.rejected[file.path] = file
+        self.bad.append(BadPicture(os.fsdecode(file.path), file.code, file.message))
+
+    def write_errors(self) -> None:
+        """Write the pictures that could not be used, unless they are those of before."""
+        if self.rejected != self.rejected_before:
+            write_errors(self.shards.folder, self.rejected.values())
+
+    def report(self) -> IngestReport:
+        notices = [passed_over_text(self.passed_over)] if self.passed_over else []
+        if self.rejected:
+            notices.append(
+                f"{len(self.rejected)} pictures that could not be used are in {self.shards.folder / ERRORS}"
+            )
+        return IngestReport(
+            new=self.n_new, changed=self.n_changed, unchanged=self.n_unchanged, bad=tuple(self.bad),
+            known_bad=self.n_known_bad, notices=tuple(notices),
+        )  # fmt: skip
+
+
+def _is_as(file: FoundFile, held: Held) -> bool:
+    """Return whether shards hold a file as it is now; its contents tell where its look does not."""
+    return file.look.is_as(held.look) or (
+        file.look.size == held.look.size and contents_of(file.path) == held.content_hash
+    )

@@ -1,0 +1,175 @@
+"""Embedding into shards: the vectors of `index`, bit for bit, and a rerun that goes on where the first stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from mmsearch.errors import ArgumentError, FingerprintError, LibraryNotFoundError, QueryError, ShardError
+from mmsearch.ingest.embed import EmbedOptions, embed_pictures
+from mmsearch.shards.read import ERRORS, Shard, shard_paths
+from tests.shards.shards import bits
+
+
+@pytest.fixture
+def embed(checkpoint, cache, tiny_folder, tmp_path):
+    """Embed paths into `shards` by one worker with the tiny encoder."""
+
+    def embed(*paths, said=None, **options):
+        chosen = EmbedOptions(**{"model": checkpoint, "cache": cache, "n_workers": 1, **options})
+        return embed_pictures(
+            paths, tmp_path / "shards", chosen, notify=pytest.fail if said is None else said.append
+        )
+
+    embed.out = tmp_path / "shards"
+    return embed
+
+
+def rows_in(out):
+    return [row for path in shard_paths(out) for rows in Shard.open(path).rows() for row in rows]
+
+
+def known_of(rows):
+    return {row.path: (bits(row.vector), {**vars(row), "vector": None}) for row in rows}
+
+
+def counts(report):
+    return report.new, report.changed, report.unchanged, len(report.bad), report.known_bad
+
+
+def errors_in(out):
+    return {Path(os.fsdecode(row["path"])).name: row for row in pq.read_table(out / ERRORS).to_pylist()}
+
+
+def test_vectors_and_facts_are_those_of_index_bit_for_bit(embed, photos, library, checkpoint, tmp_path):
+    assert counts(embed(photos, n_workers=2)) == (8, 0, 0, 0, 0)
+    library.index([photos], model=str(checkpoint), local=False)
+    library.export(tmp_path / "exported")
+    embedded, exported = (known_of(rows_in(out)) for out in (embed.out, tmp_path / "exported"))
+    assert embedded == exported
+    assert len(embedded) == 8
+    assert (
+        Shard.open(embed.out / "shard-00000.parquet").facts
+        == Shard.open(tmp_path / "exported" / "shard-00000.parquet").facts
+    )
+
+
+def test_a_library_filled_from_shards_is_that_of_an_index(embed, photos, library):
+    embed(photos)
+    assert library.load(embed.out).new == 8
+    report = library.index([photos], local=False)
+    assert (report.new, report.changed, report.unchanged) == (0, 0, 8)
+    assert library.search("a cat", k=20).n_candidates == 8
+
+
+def test_a_rerun_embeds_only_what_is_new_or_changed(embed, photos):
+    embed(photos)
+    assert counts(embed(photos)) == (0, 0, 8, 0, 0)
+    shutil.copy(photos / "cat.jpg", photos / "new.jpg")
+    shutil.copyfile(photos / "dam.jpg", photos / "fig.jpg")
+    assert counts(embed(photos)) == (1, 1, 7, 0, 0)
+    paths = [row.path for row in rows_in(embed.out)]
+    assert (len(paths), len(set(paths))) == (10, 9)
+    assert {Path(os.fsdecode(path)).name for path in paths[8:]} == {"new.jpg", "fig.jpg"}
+
+
+def test_a_file_that_only_looks_different_is_not_embedded_again(embed, photos):
+    embed(photos)
+    os.utime(photos / "cat.jpg", (1, 1))
+    (photos / "dam.jpg").chmod(0o600)
+    assert counts(embed(photos)) == (0, 0, 8, 0, 0)
+
+
+def test_a_changed_file_that_kept_its_size_and_time_is_embedded_again(embed, photos):
+    embed(photos)
+    status = (photos / "cat.jpg").stat()
+    data = bytearray((photos / "cat.jpg").read_bytes())
+    data[-3] ^= 1
+    (photos / "cat.jpg").write_bytes(data)
+    os.utime(photos / "cat.jpg", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert counts(embed(photos)) == (0, 1, 7, 0, 0)
+
+
+def test_bad_pictures_are_rows_of_a_file_and_no_end_of_the_job(embed, photos):
+    (photos / "page.jpg").write_bytes(b"<html></html>")
+    os.mkfifo(photos / "pipe.jpg")
+    report = embed(photos)
+    assert counts(report) == (8, 0, 0, 2, 0)
+    assert f"2 pictures that could not be used are in {embed.out / ERRORS}" in report.notices
+    errors = errors_in(embed.out)
+    assert {name: row["code"] for name, row in errors.items()} == {
+        "page.jpg": "not_an_image",
+        "pipe.jpg": "not_a_file",
+    }
+    assert errors["page.jpg"]["message"].startswith("this is an HTML page")
+    assert (errors["page.jpg"]["size"], errors["page.jpg"]["n_tries"]) == (13, 1)
+
+
+def test_a_bad_picture_is_tried_again_when_it_was_mended_and_leaves_the_list(embed, photos):
+    (photos / "page.jpg").write_bytes(b"<html></html>")
+    embed(photos)
+    assert counts(embed(photos)) == (0, 0, 8, 0, 1)
+    assert set(errors_in(embed.out)) == {"page.jpg"}
+    shutil.copyfile(photos / "cat.jpg", photos / "page.jpg")
+    assert counts(embed(photos)) == (1, 0, 8, 0, 0)
+    assert errors_in(embed.out) == {}
+
+
+def test_a_picture_that_was_too_large_is_tried_under_a_higher_limit(embed, photos):
+    assert counts(embed(photos / "cat.jpg", max_megapixels=0.001)) == (0, 0, 0, 1, 0)
+    assert errors_in(embed.out)["cat.jpg"]["code"] == "too_large"
+    assert counts(embed(photos / "cat.jpg")) == (1, 0, 0, 0, 0)
+
+
+def test_a_list_of_bad_pictures_that_cannot_be_read_is_replaced(embed, photos):
+    (photos / "page.jpg").write_bytes(b"<html></html>")
+    embed(photos)
+    (embed.out / ERRORS).write_bytes(b"damaged")
+    said = []
+    assert counts(embed(photos, said=said)) == (0, 0, 8, 1, 0)
+    assert "the pictures in it are tried again, and it is replaced" in said[0]
+    assert set(errors_in(embed.out)) == {"page.jpg"}
+
+
+def test_names_that_are_not_utf8_and_a_file_named_twice_come_once(embed, photos):
+    strange = os.fsencode(photos) + b"/\xff\n.jpg"
+    shutil.copyfile(photos / "cat.jpg", strange)
+    assert counts(embed(strange, photos, strange, photos / "cat.jpg")) == (9, 0, 0, 0, 0)
+    assert strange in {row.path for row in rows_in(embed.out)}
+
+
+def test_the_model_of_the_shards_goes_on_where_none_is_named(embed, photos, other_checkpoint, other_folder):
+    embed(photos / "cat.jpg")
+    assert counts(embed(photos / "dam.jpg", model=None)) == (1, 0, 0, 0, 0)
+    with pytest.raises(FingerprintError, match="vectors of two encoders cannot be compared"):
+        embed(photos, model=other_checkpoint)
+
+
+@pytest.mark.parametrize("name", ["empty", "missing"])
+def test_where_no_picture_is_nothing_is_made(embed, tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LibraryNotFoundError, match=r"no picture was found at or below .*, so nothing was embedded"):
+        embed(tmp_path / name)
+    assert not embed.out.exists()
+
+
+def test_a_library_is_no_place_for_shards(embed, indexed, photos):
+    embed.out.symlink_to(indexed.folder)
+    with pytest.raises(ShardError, match="is a library"):
+        embed(photos)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"model": "none"}, QueryError), ({"n_workers": 0}, QueryError), ({"max_megapixels": 0}, QueryError),
+        ({"n_workers": "2"}, ArgumentError), ({"follow_links": 1}, ArgumentError), ({"model": 3}, ArgumentError),
+    ],
+)  # fmt: skip
+def test_options_that_mean_nothing_are_refused(options, error):
+    with pytest.raises(error):
+        EmbedOptions(**options)
