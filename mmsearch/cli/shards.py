@@ -15,7 +15,7 @@ from mmsearch.cli.render import chosen, say
 PANEL = "Between machines"
 """Under which heading of `mmsearch --help` these commands stand."""
 OutOption = Annotated[
-    Path,
+    str,
     typer.Option(
         "--out", metavar="DIR", help="Where the shards go: a folder that is made, or that holds shards of the same "
         "encoder. A finished shard is never touched again, and what it holds is not written again.",
@@ -30,7 +30,7 @@ def export(out: OutOption, library: LibraryOption = None, output: FormatOption =
 
     with open_library(library) as opened, run_progress() as progress:
         report = opened.export(out, on_progress=progress, notify=say)
-    show_report(report, f"shards: {out.absolute()}", chosen(output))
+    show_report(report, f"shards: {Path(out).absolute()}", chosen(output))
 
 
 def embed(
@@ -42,10 +42,13 @@ def embed(
     lists: Annotated[
         list[Path] | None,
         typer.Option(
-            "--list", metavar="FILE", help="A file of more paths, each ended by a NUL or an end of line; - is "
-            "standard input.", show_default=False,
+            "--list", metavar="FILE", help="More paths: text, each ended by a NUL or by the end of its line, or a "
+            "column of a Parquet file; - is standard input.", show_default=False,
         ),
     ] = None,
+    column: Annotated[
+        str, typer.Option(metavar="C", help="Column of the paths, where a list is a Parquet file.")
+    ] = "path",
     model: Annotated[
         str | None,
         typer.Option(
@@ -73,18 +76,19 @@ def embed(
     from mmsearch.ingest.embed import EmbedOptions, embed_pictures
     from mmsearch.records import MAX_MEGAPIXELS
 
-    sources: list[str | bytes] = [*(paths or []), *(path for file in lists or () for path in _listed(file))]
+    sources: list[str | bytes] = [*(paths or []), *(path for file in lists or () for path in _listed(file, column))]
     options = EmbedOptions(model, follow_links, max_megapixels or MAX_MEGAPIXELS, n_workers, cache_folder())
     with run_progress() as progress:
         report = embed_pictures(sources, out, options, on_progress=progress, notify=say)
-    show_report(report, f"shards: {out.absolute()}", chosen(output))
+    show_report(report, f"shards: {Path(out).absolute()}", chosen(output))
     if report.bad:
         raise typer.Exit(EXIT_SOME_BAD)
 
 
-def _listed(file: Path) -> list[bytes]:
-    """Return the paths in a file, ended by NULs if there is one, else by ends of lines; bytes as they are."""
+def _listed(file: Path, column: str) -> list[bytes]:
+    """Return the paths in a file; - is standard input."""
     from mmsearch.errors import advice, reason
+    from mmsearch.shards.lists import listed_paths
 
     is_input = str(file) == "-"
     name = "standard input" if is_input else str(file)
@@ -96,10 +100,7 @@ def _listed(file: Path) -> list[bytes]:
         raise typer.BadParameter(
             f"{name} cannot be read ({reason(error)}); {advice(error)}", param_hint="--list"
         ) from error
-    paths = [path for path in written.split(b"\0" if b"\0" in written else b"\n") if path]
-    if not paths:
-        raise typer.BadParameter(f"{name} is empty; expected paths", param_hint="--list")
-    return paths
+    return listed_paths(written, name, column)
 
 
 def load(

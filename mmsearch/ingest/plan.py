@@ -35,6 +35,8 @@ from mmsearch.store.changes import (
 from mmsearch.store.folder import Store
 from mmsearch.system import is_gone
 
+_NAMED = 5  # folders named in an error
+
 OnProgress = Callable[[str, int, int], None]
 
 
@@ -180,9 +182,15 @@ def require_pictures(
             passed_over[entry.kind] += 1
     if passed_over:
         reasons.append(passed_over_text(passed_over))
-    named = ", ".join(map(os.fsdecode, roots))
-    because = f" ({'; '.join(reasons)})" if reasons else ""
+    named = _first_few(", ", [os.fsdecode(root) for root in roots])
+    because = f" ({_first_few('; ', reasons)})" if reasons else ""
     raise LibraryNotFoundError(f"no picture was found at or below {named}{because}, {so}")
+
+
+def _first_few(between: str, names: Sequence[str]) -> str:
+    """Return the first of many names, and how many more there are."""
+    more = f"{between}and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return between.join(names[:_NAMED]) + more
 
 
 def make_plan(

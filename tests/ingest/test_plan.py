@@ -153,6 +153,13 @@ def test_first_index_that_finds_no_picture_makes_no_library(library, tmp_path, c
     assert not library.folder.exists()
 
 
+def test_of_many_folders_without_a_picture_the_first_are_named(library, tmp_path, checkpoint):
+    with pytest.raises(LibraryNotFoundError) as refused:
+        library.index([tmp_path / f"typo-{i}" for i in range(1000)], model=str(checkpoint))
+    assert "typo-4, and 995 more (" in str(refused.value)
+    assert len(str(refused.value)) < 3000
+
+
 def test_first_index_says_which_pictures_it_cannot_read(library, tmp_path, checkpoint):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "a.cr2").write_bytes(b"II*\0" + bytes(100))

@@ -11,6 +11,7 @@ from mmsearch.errors import FingerprintError, LibraryLockedError, ShardError, St
 from mmsearch.shards import folder as shard_folder
 from mmsearch.shards.folder import ShardFolder
 from mmsearch.shards.read import Shard
+from tests.conftest import mounted, random_units
 from tests.golden import make_library
 from tests.shards.shards import FACTS, STRANGE, changed_shard, picture, write_shards
 
@@ -141,3 +142,11 @@ def test_shards_are_for_their_user_alone(tmp_path):
     write_shards(tmp_path / "out", [picture(0)])
     modes = {path.name: path.stat().st_mode & 0o777 for path in [tmp_path / "out", *(tmp_path / "out").iterdir()]}
     assert modes == {"out": 0o700, "lock": 0o600, "shard-00000.parquet": 0o600}
+
+
+def test_a_full_disk_is_a_sentence_and_the_next_run_writes_what_is_missing(tmp_path):
+    with mounted(tmp_path / "disk", "64k") as disk:
+        with pytest.raises(StorageError, match=r"shard-00000\.parquet: could not write a shard .*No space left"):
+            write_shards(disk / "out", [picture(i, random_units(1, 8, i)[0]) for i in range(5000)])
+        write_shards(disk / "out", [picture(0)])
+        assert sorted(path.name for path in (disk / "out").iterdir()) == ["lock", "shard-00000.parquet"]

@@ -6,6 +6,7 @@ import { byId, button, bytes, counted, el, prose, shown } from "./dom.js";
 const STAGES = {
   scan: "Looking for pictures",
   embed: "Describing pictures",
+  load: "Loading pictures",
   vocabulary: "Learning visual words",
   words: "Writing visual words",
   graph: "Building the index",
