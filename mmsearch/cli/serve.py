@@ -59,9 +59,10 @@ def serve(
             _open_browser(_address(access), Path(private))
 
     # The server hands a signal that ended it on; by default that would end the process before it tidies up.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with open_library(library) as opened, TemporaryDirectory(prefix="mmsearch-") as private:
         run(opened.folder, host=host, port=port, token=token, on_ready=ready, cache=cache_folder())
+    signal.signal(signal.SIGTERM, before)
 
 
 def _open_browser(address: str, private: Path) -> None:

@@ -16,6 +16,7 @@ Robust fine-tuning of zero-shot models, 2022): of weights in towers, as there, o
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -117,12 +118,17 @@ def read_learned(folder: Path) -> Learned:
         expected = {learned.weights: learned.weights_sha256}
         expected |= {place / Path(name).name: str(digest) for name, digest in weights.get("beside", {}).items()}
         digests = {file: _sha256(file) for file in expected}
+        if learned.kind == TOWERS and len(expected) < 2:
+            raise ValueError("it names no file beside the weights")
     except OSError as error:
         raise EncoderError(f"{error.filename or path} cannot be read ({reason(error)}); train it again") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise EncoderError(f"{path} is damaged ({error!r}); train it again") from error
-    if learned.kind not in _KINDS or not 0 <= learned.keep <= 1:
-        raise EncoderError(f"{path} has kind {learned.kind!r} and keep {learned.keep}; train it again")
+    if learned.kind not in _KINDS or not 0 <= learned.keep <= 1 or not math.isfinite(learned.logit_scale):
+        raise EncoderError(
+            f"{path} has kind {learned.kind!r}, keep {learned.keep} and logit scale {learned.logit_scale}; train "
+            "it again"
+        )
     for file, digest in digests.items():
         if digest != expected[file]:
             raise EncoderError(

@@ -74,7 +74,7 @@ def prepare_encoder(
     except HubUnreachableError:
         notify(
             f"the weights of {DEFAULT_CLIP} are not on this machine and cannot be fetched: using the "
-            "`offline` encoder; to switch later, index into another --library with --model"
+            "`offline` encoder; `mmsearch index --re-embed --model` switches later"
         )
     return _prepared(OFFLINE, cache, notify)
 

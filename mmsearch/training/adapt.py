@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmsearch.datasets.sets import CaptionSet
-from mmsearch.encoders.prepare import features_model
+from mmsearch.encoders.prepare import AUTO, features_model
 from mmsearch.encoders.templates import imagenet_class_names
 from mmsearch.encoders.zeroshot import class_embeddings
 from mmsearch.errors import TrainingError
@@ -139,9 +139,12 @@ def adapt_to_captions(
     """
     started = time.monotonic()
     folder.check(base)
-    if isinstance(options, TowerOptions):
+    is_of_towers = isinstance(options, TowerOptions)
+    if is_of_towers and base != AUTO:
         require_open_clip(base)
     encoder = setting.encoder(base)
+    if is_of_towers:
+        require_open_clip(encoder.encoder.name)
     if not encoder.encoder.has_words:
         raise TrainingError(
             f"{encoder.encoder.name} knows no words; expected a text-image model such as offline as --base, or "

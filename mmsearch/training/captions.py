@@ -226,7 +226,7 @@ def caption_batches(
         Draws the order of pictures and of their texts.
     most_rounds : int > 0
         How often a picture is shown at most: as often as one has texts, each of them once. Pictures with fewer
-        texts are shown with them again; what does not fill a batch is left out.
+        texts are shown with them again; what does not fill a batch of a round is left out.
     """
     import torch
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -22,6 +23,7 @@ from mmsearch.system import sync_folder
 from mmsearch.training.trainer import STATE
 
 _OURS = {CONFIG, STATE, f"{STATE}.tmp", "report.json", "report.html"}  # the third where the first epoch was cut off
+_LEARNED = re.compile(r"learned-[0-9a-f]{12}(-\d+|\.safetensors)")
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class TrainingFolder:
             digest = digests.pop(weights.name)
             places = (self.path / f"learned-{digest[:12]}-{number}" for number in count(1))
             target = next(place for place in places if not place.exists())
+            sync_folder(new)
             new.rename(target)
             sync_folder(self.path)
         named = {"folder": target.name, "file": weights.name, "sha256": digest, "beside": digests}
@@ -138,7 +141,7 @@ class TrainingFolder:
             self.state.unlink(missing_ok=True)
 
     def _forget_others(self, kept: Path) -> None:
-        for other in self.path.glob("learned-*"):
-            if other != kept:
+        for other in self.path.iterdir():
+            if _LEARNED.fullmatch(other.name) and other != kept and not other.is_symlink():
                 with suppress(OSError):
                     shutil.rmtree(other) if other.is_dir() else other.unlink()
