@@ -25,6 +25,7 @@ _STAGES = {  # what a stage is called, and what it counts
     "measure": ("Measuring", "settings"),
     "search": ("Searching", "queries"),
     "train": ("Training", "epochs"),
+    "copies": ("Looking for copies", "pictures"),
     "warps": ("Warping", "pictures"),
     "folds": ("Training", "parts"),
 }

@@ -101,7 +101,8 @@ ThingsArgument = Annotated[
     typer.Argument(
         metavar="[SET]",
         help="Pictures of the same things: a folder a class or groups, as for bench instance, or a table of "
-        "pairs with the columns a,b,y (1: the same thing, 0: not; what no pair joins counts as not).",
+        "pairs with the columns a,b,y (1: the same thing, 0: not; what no pair joins counts as not, and the "
+        "contrastive loss draws those of a 0 apart).",
         show_default=False,
     ),
 ]
@@ -239,10 +240,10 @@ def pairs(
         loss=loss, margin=margin, n_components=n_components, power=power, epochs=epochs, batch=batch, rate=rate,
         seed=seed, validation=validation, keep=keep,
     )  # fmt: skip
+    name, features = _library_source(library, n_warps) if source is None else _pair_source(source, images)
     folder, files = TrainingFolder(out), Report(out)
     folder.check(base)
     files.check()
-    name, features = _library_source(library, n_warps) if source is None else _pair_source(source, images)
     with run_progress() as progress:
         setting = Setting(cache_folder(), progress, say)
         report = adapt_to_pairs(name, features, base, folder, options, setting, is_resuming=is_resuming)
@@ -312,8 +313,8 @@ def _pair_source(source: str, images: Path | None) -> tuple[str, Source]:
 
     path = Path(source)
     if path.suffix == ".csv":
-        pictures, links = read_pairs(path, images=images)
-        return path.stem, lambda encoder: features_of_pairs(path.stem, pictures, links, encoder)
+        table = read_pairs(path, images=images)
+        return table.name, lambda encoder: features_of_pairs(table, encoder)
     known = open_instances(source, SetOptions(cache_folder(), images))
     return known.name, lambda encoder: features_of_instances(known, encoder)
 

@@ -25,11 +25,13 @@ import numpy as np
 from mmsearch.encoders.base import EagerEncoder
 from mmsearch.errors import EncoderError, ModelNotFoundError, reason
 from mmsearch.records import Matrix
+from mmsearch.traces import Traces
 
 if TYPE_CHECKING:
     import torch
 
 CONFIG = "mmsearch_encoder.json"
+PICTURES = "pictures"
 GENERATOR = "mmsearch train"
 FORMAT = 1
 HEADS, PROJECTION = "heads", "projection"
@@ -58,6 +60,10 @@ class Learned:
         The file with what was learned, safetensors.
     weights_sha256 : str
         Of that file.
+    pictures : Path or None
+        The file with traces of the pictures that it was taught by, safetensors; None where none was written.
+    pictures_sha256 : str
+        Of that file.
     """
 
     kind: str
@@ -67,6 +73,8 @@ class Learned:
     logit_scale: float
     weights: Path
     weights_sha256: str
+    pictures: Path | None = None
+    pictures_sha256: str = ""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -101,6 +109,7 @@ def read_learned(folder: Path) -> Learned:
             str(config["kind"]), str(config["base"]["model"]), str(config["base"]["fingerprint"]),
             float(config["keep"]), float(config["logit_scale"]),
             folder / Path(config["weights"]["file"]).name, str(config["weights"]["sha256"]),
+            *_named_pictures(folder, config),
         )  # fmt: skip
         digest = sha256(learned.weights.read_bytes()).hexdigest()
     except OSError as error:
@@ -115,6 +124,34 @@ def read_learned(folder: Path) -> Learned:
             "it is damaged or of another training; train it again"
         )
     return learned
+
+
+def _named_pictures(folder: Path, config: Mapping[str, Any]) -> tuple[Path | None, str]:
+    if PICTURES not in config:  # of an earlier version
+        return None, ""
+    return folder / Path(config[PICTURES]["file"]).name, str(config[PICTURES]["sha256"])
+
+
+def read_pictures(learned: Learned) -> Traces | None:
+    """Return traces of the pictures that an encoder was taught by; None if its folder does not say.
+
+    Raises
+    ------
+    EncoderError
+        If the file is not the one that the folder names.
+    """
+    if learned.pictures is None:
+        return None
+    try:
+        data = learned.pictures.read_bytes()
+    except OSError as error:
+        raise EncoderError(f"{learned.pictures} cannot be read ({reason(error)}); train it again") from error
+    if sha256(data).hexdigest() != learned.pictures_sha256:
+        raise EncoderError(f"{learned.pictures} is damaged or of another training; train it again")
+    from safetensors.numpy import load
+
+    traces: Traces = load(data)[PICTURES]
+    return traces
 
 
 def build_learned(folder: Path, build: Callable[[str], EagerEncoder]) -> EagerEncoder:

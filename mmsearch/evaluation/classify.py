@@ -16,6 +16,7 @@ from mmsearch.evaluation.encode import (
     refuse_repeated,
     require_words,
 )
+from mmsearch.evaluation.leakage import leakages_of_encoders
 from mmsearch.evaluation.measures import Measure, compared, per_query
 from mmsearch.evaluation.metrics.classification import (
     confusions,
@@ -94,6 +95,7 @@ def run_classification(
         "scales": dict.fromkeys(DEFINITIONS, "share"),
         "ensembles": {name: list(templates) for name, templates in ensembles.items()},
         "encoders": described_encoders(encoders),
+        "leakage": leakages_of_encoders(encoders, benchmark.pictures),
         "results": results,
         "comparisons": _comparisons(values, seed) if len(encoders) > 1 else {},
     }

@@ -13,6 +13,7 @@ from mmsearch.arguments import Mode, WithoutRelevant, one_of
 from mmsearch.datasets.sets import GROUPS_OF_FOUR, REVISITED, InstanceSet, Task
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.encode import SetEncoder, bad_pictures, described_encoders, refuse_repeated
+from mmsearch.evaluation.leakage import leakages_of_encoders
 from mmsearch.evaluation.local import LocalOptions, scores_by_search, words_library
 from mmsearch.evaluation.measures import (
     NS_SCORE,
@@ -85,8 +86,7 @@ def run_instance(
     """
     one_of(without_relevant, "without_relevant", WithoutRelevant)
     refuse_repeated(encoders)
-    scored: dict[str, dict[str, Scored]] = {}
-    bad: list[Bad] = []
+    scored, bad = dict[str, dict[str, Scored]](), list[Bad]()
     left_out = set[str]()  # tasks and parts in which nothing can be asked
     for name, answers in _systems(benchmark, encoders, local):
         bad = answers.bad
@@ -102,6 +102,7 @@ def run_instance(
         "scales": scales_of(_measures(benchmark)),
         "recall_levels": recall_levels(),
         "encoders": described_encoders(encoders),
+        "leakage": leakages_of_encoders(encoders, benchmark.pictures),
         "results": results_of(scored, seed=seed),
         "comparisons": compare_parts(scored, seed=seed),
     }

@@ -40,6 +40,7 @@ from mmsearch.evaluation.records import (
     chosen_effort,
     method_settings,
 )
+from mmsearch.names import quoted
 
 _SIDE = 200  # pixels of a thumbnail, shown at half of that
 _MOST_CLASSES = 40  # of a confusion matrix that can still be read
@@ -105,6 +106,25 @@ def ties_texts(report: MeasuredReport) -> list[str]:
     ]
 
 
+def leakage_texts(report: MeasuredReport) -> list[str]:
+    """Return a sentence for every system that was taught by pictures of the set, or of which that is not known."""
+    set_name = report["set"]["name"]
+    texts = []
+    for name, leakage in report.get("leakage", {}).items():
+        if pictures := leakage["pictures"]:
+            texts.append(
+                f"{len(pictures)} of the {leakage['n_pictures']} pictures of {set_name} are among those that "
+                f"{name} was taught by (same bytes: {leakage['n_same_bytes']}, copies: {leakage['n_copies']}), "
+                f"e.g. {quoted(pictures[0])}; its figures are too good"
+            )
+        if not leakage["is_all_known"]:
+            texts.append(
+                f"{name} was taught by an earlier version, which kept no traces of its pictures: whether those of "
+                f"{set_name} are among them is not known"
+            )
+    return texts
+
+
 def _ties_text(ties: TiesFacts, scales: Mapping[str, str]) -> str:
     n = ties["n_queries"]
     ends = [
@@ -128,7 +148,8 @@ def _lead(report: BenchmarkReport) -> str:
     known = report["set"]
     n_bad = f", {len(known['bad'])} could not be used" if known["bad"] else ""
     protocol = f"; protocol: {known['protocol']}" if "protocol" in known else ""
-    return f"{counts_text(known)}{n_bad}{protocol}. Compared: {', '.join(report['results'])}"
+    compared = f"{counts_text(known)}{n_bad}{protocol}. Compared: {', '.join(report['results'])}"
+    return ". ".join([compared, *leakage_texts(report)])
 
 
 def _facts(report: BenchmarkReport, origin: Origin) -> dict[str, object]:

@@ -41,6 +41,19 @@ class EncoderFacts(TypedDict):
     dim: int
 
 
+class Leakage(TypedDict):
+    """How many of the pictures of a set a system was taught by, and which; their figures are too good.
+
+    `is_all_known` is False if a training, or that of a base, was by an earlier version, which kept no traces.
+    """
+
+    n_pictures: int
+    n_same_bytes: int
+    n_copies: int
+    pictures: list[str]
+    is_all_known: bool
+
+
 class Interval(TypedDict):
     """The value of a measure, and its 95 % interval."""
 
@@ -181,6 +194,7 @@ class MeasuredReport(TypedDict):
     without_relevant: NotRequired[str]
     ensembles: NotRequired[dict[str, list[str]]]
     encoders: NotRequired[dict[str, EncoderFacts]]
+    leakage: NotRequired[dict[str, Leakage]]
     results: Mapping[str, Mapping[str, Result]]
     comparisons: dict[str, list[Comparison]]
 

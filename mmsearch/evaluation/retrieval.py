@@ -14,6 +14,7 @@ from mmsearch.evaluation.encode import (
     refuse_repeated,
     require_words,
 )
+from mmsearch.evaluation.leakage import leakages_of_encoders
 from mmsearch.evaluation.measures import RANKING, definitions_of, recall_levels, scales_of
 from mmsearch.evaluation.metrics.ranks import Qrels
 from mmsearch.evaluation.ranking import OnRanking, Ranking, Scored, compare_parts, results_of, score
@@ -78,6 +79,7 @@ def run_retrieval(
         "scales": scales_of(RANKING),
         "recall_levels": recall_levels(),
         "encoders": described_encoders(encoders),
+        "leakage": leakages_of_encoders(encoders, benchmark.pictures),
         "results": results_of(scored, seed=seed),
         "comparisons": compare_parts(scored, seed=seed),
     }

@@ -21,6 +21,7 @@ from mmsearch.evaluation.records import Bad
 from mmsearch.evaluation.retrieval import TEXT_TO_IMAGE
 from mmsearch.records import Matrix
 from mmsearch.samples import sample_folder
+from mmsearch.traces import Traces
 from mmsearch.training.canonical import canonical_vectors
 from mmsearch.training.captions import CaptionFeatures, CaptionOptions, held_out, retrieval_hits
 from mmsearch.training.folder import TrainingFolder
@@ -71,12 +72,15 @@ class Forgetting:
 class CaptionReport:
     """What a training by captions did; `measures[measure][system]` are of the validation part.
 
+    `n_held_out` pictures were not trained on; the `n_validation` of them that did not choose the epoch judge.
+
     `encoder` is the fingerprint of what was learned, None where the base is kept since nothing certain was gained.
     """
 
     set_name: str
     n_pictures: int
     n_texts: int
+    n_held_out: int
     n_validation: int
     settings: dict[str, Any]
     history: list[Epoch]
@@ -146,7 +150,7 @@ def adapt_to_captions(
     )  # fmt: skip
     report = _judged(captioned, heads, options)
     if report.improvement.is_certain:
-        folder.write(_config(encoder, heads, options, report.n_pictures), heads.arrays)
+        folder.write(_config(encoder, heads, options, report), heads.arrays, captioned.traces)
         learned = setting.encoder(str(folder.path))
         report = replace(report, encoder=learned.encoder.fingerprint, forgetting=_forgetting(encoder, learned))
     folder.end()
@@ -156,7 +160,7 @@ def adapt_to_captions(
     )  # fmt: skip
 
 
-def _config(encoder: SetEncoder, heads: Heads, options: CaptionOptions, n_pictures: int) -> dict[str, Any]:
+def _config(encoder: SetEncoder, heads: Heads, options: CaptionOptions, report: CaptionReport) -> dict[str, Any]:
     """Return what the folder says of the encoder: all that decides its vectors, and how it was taught."""
     base = encoder.encoder
     return {
@@ -166,7 +170,10 @@ def _config(encoder: SetEncoder, heads: Heads, options: CaptionOptions, n_pictur
         "logit_scale": base.logit_scale**options.keep * heads.logit_scale ** (1 - options.keep),
         "training": {
             "by": "captions",
-            "n_pictures": n_pictures,
+            "n_pictures": report.n_pictures,
+            "n_captions": report.n_texts,
+            "n_held_out": report.n_held_out,
+            "n_bad": len(report.bad),
             "settings": vars(options),
             "curve": [asdict(epoch) for epoch in heads.history],
         },
@@ -175,7 +182,7 @@ def _config(encoder: SetEncoder, heads: Heads, options: CaptionOptions, n_pictur
 
 @dataclass(frozen=True)
 class _Captioned:
-    """A caption set as features: what trains, what chooses, what judges; `paths` are those of what judges."""
+    """A caption set as features: what trains, chooses, judges; `paths` of what judges, `traces` of all pictures."""
 
     name: str
     train: CaptionFeatures
@@ -183,6 +190,7 @@ class _Captioned:
     validation: CaptionFeatures
     paths: list[str]
     bad: list[Bad]
+    traces: Traces
 
     @classmethod
     def of(cls, known: CaptionSet, encoder: SetEncoder, options: CaptionOptions, setting: Setting) -> _Captioned:
@@ -200,11 +208,12 @@ class _Captioned:
         captions = [caption for caption, _ in described]
         rows = np.array([row for _, row in described])
         dim = encoder.encoder.dim
-        features = CaptionFeatures.of_set(vectors, encoder.texts(captions), rows, captions, dim=dim)
+        traces = encoder.traces([known.pictures[position] for position in readable])
+        features = CaptionFeatures.of_set(vectors, encoder.texts(captions), rows, captions, dim=dim, traces=traces)
         parts = held_out(features, options.validation, options.seed)
         train, choice, validation = map(features.of, parts)
         paths = [str(known.pictures[readable[row]]) for row in parts[2]]
-        return cls(known.name, train, choice, validation, paths, bad_pictures(known.pictures, bad))
+        return cls(known.name, train, choice, validation, paths, bad_pictures(known.pictures, bad), traces)
 
     def digest(self) -> str:
         """Return the hex sha256 of all that is learned from and validated on."""
@@ -236,6 +245,7 @@ def _judged(captioned: _Captioned, heads: Heads, options: CaptionOptions) -> Cap
         set_name=captioned.name,
         n_pictures=len(train) + len(captioned.choice) + len(validation),
         n_texts=len(train.texts) + len(captioned.choice.texts) + len(validation.texts),
+        n_held_out=len(captioned.choice) + len(validation),
         n_validation=len(validation),
         settings=vars(options),
         history=heads.history,

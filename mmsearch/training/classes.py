@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,12 @@ from mmsearch.datasets.sets import ClassSet
 from mmsearch.encoders.classifier import Classifier
 from mmsearch.encoders.prompts import DEFAULT_TEMPLATES
 from mmsearch.encoders.zeroshot import class_embeddings
+from mmsearch.errors import TrainingError
 from mmsearch.evaluation.encode import bad_pictures
+from mmsearch.evaluation.metrics.ranks import Ids
 from mmsearch.evaluation.records import Bad
 from mmsearch.training.few_shot import teach_classes
+from mmsearch.training.pictures import copies_in, joined
 from mmsearch.training.setting import Setting
 
 
@@ -55,6 +59,8 @@ def classifier_of_set(
 ) -> TaughtClassifier:
     """Teach a classifier by the pictures of a class set.
 
+    A picture under two labels, or whose copy is, is left out and named: nothing here says which label is wrong.
+
     Parameters
     ----------
     known : ClassSet
@@ -73,22 +79,57 @@ def classifier_of_set(
     Raises
     ------
     TrainingError
-        If there are fewer than two pictures.
+        If the encoder knows no words, or there are fewer than two pictures.
     QueryError
-        If the encoder knows no words, or labels or templates mean nothing.
+        If labels or templates mean nothing.
     """
     encoder = setting.encoder(base)
-    encoder.encoder.require_words()
+    if not encoder.encoder.has_words:
+        raise TrainingError(
+            f"{encoder.encoder.name} knows no words, and so has no label prompts to begin with; expected a "
+            "text-image model such as offline as --base"
+        )
     labels = list(dict.fromkeys([*known.class_names, *more_labels]))
     prompts = class_embeddings(encoder.texts, labels, templates or DEFAULT_TEMPLATES)
     readable, vectors, bad = encoder.readable_pictures(known.name, known.pictures)
+    paths = [known.pictures[position] for position in readable]
+    traces = encoder.traces(paths)
     truth = np.array([labels.index(known.class_names[known.truth[position]]) for position in readable])
+    doubtful = _under_two_labels(joined(len(vectors), copies_in(vectors, traces)), truth)
+    rows = np.setdiff1d(np.arange(len(readable)), list(doubtful))
     learned = teach_classes(
-        vectors, truth, prompts, logit_scale=encoder.encoder.logit_scale, seed=seed,
-        on_fold=lambda done, total: setting.on_progress("folds", done, total),
+        vectors[rows], truth[rows], prompts, logit_scale=encoder.encoder.logit_scale, seed=seed,
+        traces=traces[rows], on_fold=lambda done, total: setting.on_progress("folds", done, total),
     )  # fmt: skip
-    classifier = Classifier(tuple(labels), learned.weights, encoder.encoder.name, encoder.encoder.fingerprint)
+    classifier = Classifier(
+        tuple(labels), learned.weights, encoder.encoder.name, encoder.encoder.fingerprint, traces[rows]
+    )
     return TaughtClassifier(
-        classifier, len(readable), learned.penalty, learned.loss_before, learned.loss_after,
-        bad_pictures(known.pictures, bad),
+        classifier, len(rows), learned.penalty, learned.loss_before, learned.loss_after,
+        [*bad_pictures(known.pictures, bad), *_doubtful_pictures(doubtful, paths, [labels[i] for i in truth])],
     )  # fmt: skip
+
+
+def _under_two_labels(picture_ids: Ids, truth: Ids) -> dict[int, int]:
+    """Return the rows of pictures that have several labels, each with a row of the same picture under another."""
+    rows_of: dict[int, list[int]] = {}
+    for row, picture in enumerate(picture_ids.tolist()):
+        rows_of.setdefault(picture, []).append(row)
+    others = {
+        row: next((other for other in rows if truth[other] != truth[row]), None)
+        for rows in rows_of.values()
+        for row in rows
+    }
+    return {row: other for row, other in others.items() if other is not None}
+
+
+def _doubtful_pictures(doubtful: dict[int, int], paths: Sequence[Path], labels: Sequence[str]) -> list[Bad]:
+    """Return what is said of pictures under two labels."""
+    return [
+        {
+            "path": str(paths[row]),
+            "message": f"{paths[row]}: is under {labels[row]!r}, and as {paths[other]} under {labels[other]!r}; "
+            "leave it under the right one",
+        }
+        for row, other in doubtful.items()
+    ]

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from mmsearch.errors import TrainingError
 from mmsearch.evaluation.metrics.ranks import Ids
 from mmsearch.records import Matrix
+from mmsearch.traces import Traces
+from mmsearch.training.pictures import copies_in, joined, require_finite
 
 Array = NDArray[np.float64]
 PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1)
@@ -49,7 +51,7 @@ class FewShot:
 
 def teach_classes(
     vectors: Matrix, truth: Ids, prompts: Matrix, *, logit_scale: float, seed: int = 0,
-    on_fold: Callable[[int, int], None] = lambda done, total: None,
+    traces: Traces | None = None, on_fold: Callable[[int, int], None] = lambda done, total: None,
 ) -> FewShot:  # fmt: skip
     """Teach a classifier.
 
@@ -65,6 +67,8 @@ def teach_classes(
         Of the prompts, where training begins.
     seed : int
         Of the folds.
+    traces : uint8 array, shape (n, TRACE_BYTES), or None
+        Of the pictures: copies are left out together; without traces those of equal vectors are.
     on_fold : callable
         Given how many parts of the work are done, and of how many.
 
@@ -73,15 +77,14 @@ def teach_classes(
     TrainingError
         If a vector is not finite, or there are fewer than two labelled pictures.
     """
-    if not np.isfinite(vectors).all():
-        row = int(np.argmin(np.isfinite(vectors).all(axis=1)))
-        raise TrainingError(f"the features of pictures are not finite, the first at {row}; leave it out")
-    n_different = len(np.unique(vectors, axis=0))
+    require_finite(vectors, "pictures")
+    picture_ids = joined(len(vectors), copies_in(vectors, traces))
+    n_different = len(np.unique(picture_ids))
     if n_different < 2:
         raise TrainingError(f"there are {n_different} different labelled pictures; expected at least two")
     start = logit_scale * prompts.astype(np.float64)
     shown = vectors.astype(np.float64)
-    folds = _folds(vectors, truth, seed)
+    folds = _folds(picture_ids, truth, seed)
     n_parts = len(PENALTIES) * (int(folds.max()) + 1)
     left_out, done = {}, 0
     for penalty in PENALTIES:
@@ -102,9 +105,9 @@ def teach_classes(
     return FewShot(weights.astype(np.float32), penalty, of_prompts, loss)
 
 
-def _folds(vectors: Matrix, truth: Ids, seed: int) -> Ids:
+def _folds(picture_ids: Ids, truth: Ids, seed: int) -> Ids:
     """Return a fold of every picture: those of a label are spread over all, and copies are in the same."""
-    _, first, copies = np.unique(vectors, axis=0, return_index=True, return_inverse=True)
+    _, first, copies = np.unique(picture_ids, return_index=True, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(first))
     by_label = order[np.argsort(truth[first][order], kind="stable")]
     folds = np.empty(len(first), dtype=np.int64)

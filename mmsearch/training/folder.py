@@ -10,11 +10,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mmsearch.encoders.learned import CONFIG, FORMAT, GENERATOR
+from mmsearch.encoders.learned import CONFIG, FORMAT, GENERATOR, PICTURES
 from mmsearch.encoders.prepare import lasting_name, learned_folders
 from mmsearch.errors import OutputError, write_errors
 from mmsearch.records import Matrix
 from mmsearch.store.publish import write_file
+from mmsearch.traces import Traces
 from mmsearch.training.trainer import STATE
 
 _OURS = {CONFIG, STATE, f"{STATE}.tmp", "report.json", "report.html"}  # the third where the first epoch was cut off
@@ -68,41 +69,58 @@ class TrainingFolder:
                 "another folder for --out"
             )
 
-    def write(self, config: Mapping[str, Any], arrays: Mapping[str, Matrix]) -> None:
-        """Write an encoder: the weights under a name of their own, then the configuration that names them.
+    def write(self, config: Mapping[str, Any], arrays: Mapping[str, Matrix], pictures: Traces) -> None:
+        """Write an encoder: files under names of their own, then the configuration that names them.
 
         Whenever it is killed, the folder holds the encoder before or this one.
+
+        Parameters
+        ----------
+        config : mapping
+            What the folder says of it.
+        arrays : mapping of str to float32 array
+            The weights.
+        pictures : uint8 array, shape (n, TRACE_BYTES)
+            Traces of the pictures that it was taught by, those held out among them.
 
         Raises
         ------
         StorageError
             If the disk refuses.
         """
-        from safetensors.numpy import save
-
-        data = save(dict(arrays))
-        digest = sha256(data).hexdigest()
-        weights = self.path / f"learned-{digest[:12]}.safetensors"
-        with write_errors(weights):
-            write_file(weights, data)
+        weights = self._write_arrays("learned", arrays)
+        traces = self._write_arrays(PICTURES, {PICTURES: pictures})
         whole = {
             "generator": GENERATOR,
             "format": FORMAT,
             **config,
             "base": {**config["base"], "model": lasting_name(config["base"]["model"])},
-            "weights": {"file": weights.name, "sha256": digest},
+            "weights": weights,
+            PICTURES: traces,
         }
         with write_errors(self.path / CONFIG):
             write_file(self.path / CONFIG, json.dumps(whole, indent=1).encode())
-        self._forget_others(weights)
+        self._forget_others({weights["file"], traces["file"]})
 
     def end(self) -> None:
         """Delete the state of a run that is over."""
         with write_errors(self.path):
             self.state.unlink(missing_ok=True)
 
-    def _forget_others(self, weights: Path) -> None:
+    def _write_arrays(self, stem: str, arrays: Mapping[str, Matrix] | Mapping[str, Traces]) -> dict[str, str]:
+        """Write arrays under a name that no other ones have, and return it with the digest of the file."""
+        from safetensors.numpy import save
+
+        data = save(dict(arrays))
+        digest = sha256(data).hexdigest()
+        path = self.path / f"{stem}-{digest[:12]}.safetensors"
+        with write_errors(path):
+            write_file(path, data)
+        return {"file": path.name, "sha256": digest}
+
+    def _forget_others(self, named: set[str]) -> None:
         with suppress(OSError):
-            for other in self.path.glob("learned-*.safetensors"):
-                if other != weights:
-                    other.unlink()
+            for stem in ("learned", PICTURES):
+                for other in self.path.glob(f"{stem}-*.safetensors"):
+                    if other.name not in named:
+                        other.unlink()
