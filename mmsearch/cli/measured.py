@@ -115,6 +115,8 @@ def show_measured(measured: MeasuredReport, report: Report | None, wanted: Forma
         say(f"  {bad['message']}")
     for sentence in leakage_texts(measured):
         say(f"  {sentence}")
+    for sentence in measured.get("notes", ()):
+        say(f"  {sentence}")
     if texts := ties_texts(measured):
         say(f"  {measured['ties']}")
     for sentence in texts:

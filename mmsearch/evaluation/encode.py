@@ -176,9 +176,13 @@ class SetEncoder:
         return vectors
 
 
-def refuse_repeated(encoders: Sequence[SetEncoder]) -> None:
-    """Raise GroundTruthError if two encoders are the same model: there is nothing to compare."""
-    names = [encoder.encoder.name for encoder in encoders]
+def names_of(encoders: Sequence[SetEncoder]) -> list[str]:
+    """Return the models of encoders."""
+    return [encoder.encoder.name for encoder in encoders]
+
+
+def refuse_repeated(names: Sequence[str]) -> None:
+    """Raise GroundTruthError if two systems are the same model or file: there is nothing to compare."""
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise GroundTruthError(f"model {repeated[0]} was given twice; expected different models to compare")
 

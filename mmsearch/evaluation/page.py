@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import isfinite
 
 from mmsearch.evaluation.page_parts import (
     Cell,
@@ -48,7 +49,7 @@ _MOST_CONFUSIONS = 20
 _TITLES = {
     "retrieval": "Text to image and image to text",
     "instance": "Query by example",
-    "classify": "Zero-shot classification",
+    "classify": "Classification",
     "run": "Rankings against ground truth",
     "ann": "Approximate nearest neighbours",
 }
@@ -58,7 +59,7 @@ _METHODS = {
     "retrieval": _GROUPED,
     "instance": _GROUPED,
     "run": _INTERVALS.format("queries"),
-    "classify": "In brackets: 95 % intervals over pictures, Wilson's.",
+    "classify": "In brackets: 95 % intervals over pictures, Wilson's; of the calibration error the bootstrap's.",
     "ann": _INTERVALS.format("queries"),
 }
 _TESTED = (
@@ -77,7 +78,7 @@ def page_of(report: BenchmarkReport, origin: Origin | None = None) -> str:
         parts=parts,
         definitions=report["definitions"],
         method=f"{_METHODS[kind]}{tested} {'' if report['benchmark'] == 'ann' else report['ties']}",
-        notes=[] if report["benchmark"] == "ann" else ties_texts(report),
+        notes=[] if report["benchmark"] == "ann" else [*report.get("notes", ()), *ties_texts(report)],
         bad=report["set"]["bad"],
         left_out=report["set"].get("left_out", ()),
         facts=_facts(report, origin or {}),
@@ -178,7 +179,7 @@ def _measured_parts(report: MeasuredReport) -> Iterator[Part]:
                 _comparison(comparison, report["scales"]) for comparison in report["comparisons"].get(part, [])
             ],
             plot=_plot(report, results),
-            tables=list(_confusion_tables(report, results)),
+            tables=[*_recall_tables(report, results), *_confusion_tables(report, results)],
             sheets=list(_sheets(results, shown, is_open=i == 0)),
         )
 
@@ -215,6 +216,22 @@ def _plot(report: MeasuredReport, results: Mapping[str, Result]) -> Plot | None:
         caption = f"Confusions of {model}: pictures of each true class by the class they were given"
         return Plot(inline(confusion_plot(names, result["confusion"])), caption)
     return None
+
+
+def _recall_tables(report: MeasuredReport, results: Mapping[str, Result]) -> Iterator[Table]:
+    """Yield the recall of each class by every system, where there are classes, the lowest first."""
+    names = report["set"].get("class_names", ())
+    recalls = {model: result["recall_per_class"] for model, result in results.items() if "confusion" in result}
+    if not recalls:
+        return
+    first = next(iter(recalls.values()))
+    asked = sorted((row for row in range(len(first)) if isfinite(first[row])), key=first.__getitem__)
+    title = "Recall of each class" + (f", the {_MOST_CLASSES} lowest" if len(asked) > _MOST_CLASSES else "")
+    rows = [
+        TableRow([names[row], *(f"{100 * of_classes[row]:.1f} %" for of_classes in recalls.values())])
+        for row in asked[:_MOST_CLASSES]
+    ]
+    yield table(title, {"class": False, **dict.fromkeys(recalls, True)}, rows)
 
 
 def _confusion_tables(report: MeasuredReport, results: Mapping[str, Result]) -> Iterator[Table]:

@@ -156,13 +156,17 @@ class RunResult(TypedDict):
 
 @final
 class ClassResult(TypedDict):
-    """What a classifier achieved; `confusion` has [true class, predicted class, pictures] for what is not zero."""
+    """What a classifier achieved; `confusion` has [true class, predicted class, pictures] for what is not zero.
+
+    `recall_per_class` is NaN, in JSON null, for classes without pictures.
+    """
 
     n_pictures: int
     measures: dict[str, Interval]
     ties: NotRequired[TiesFacts]
     examples: Examples
     confusion: list[list[int]]
+    recall_per_class: list[float]
 
 
 Result: TypeAlias = RankingResult | RunResult | ClassResult
@@ -181,7 +185,8 @@ class Comparison(TypedDict):
 class MeasuredReport(TypedDict):
     """How good rankings or classes are: `results[system][part]`, and `comparisons[part]` of several systems.
 
-    `definitions` and `scales` are those of the measures by name, `recall_levels` the x axis of the curves.
+    `definitions` and `scales` are those of the measures by name, `recall_levels` the x axis of the curves, `notes`
+    sentences on what was compared.
     """
 
     benchmark: Literal["retrieval", "instance", "classify", "run"]
@@ -195,6 +200,7 @@ class MeasuredReport(TypedDict):
     ensembles: NotRequired[dict[str, list[str]]]
     encoders: NotRequired[dict[str, EncoderFacts]]
     leakage: NotRequired[dict[str, Leakage]]
+    notes: NotRequired[list[str]]
     results: Mapping[str, Mapping[str, Result]]
     comparisons: dict[str, list[Comparison]]
 

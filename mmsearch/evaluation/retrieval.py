@@ -11,6 +11,7 @@ from mmsearch.evaluation.encode import (
     SetEncoder,
     bad_pictures,
     described_encoders,
+    names_of,
     refuse_repeated,
     require_words,
 )
@@ -59,7 +60,7 @@ def run_retrieval(
     QueryError
         If an encoder knows no words.
     """
-    refuse_repeated(encoders)
+    refuse_repeated(names_of(encoders))
     require_words(encoders)
     scored: dict[str, dict[str, Scored]] = {}
     bad: dict[int, str] = {}

@@ -11,12 +11,15 @@ import numpy as np
 
 from mmsearch.datasets.sets import ClassSet
 from mmsearch.encoders.classifier import Classifier
+from mmsearch.encoders.prepare import lasting_name
 from mmsearch.encoders.prompts import DEFAULT_TEMPLATES
 from mmsearch.encoders.zeroshot import class_embeddings
 from mmsearch.errors import TrainingError
-from mmsearch.evaluation.encode import bad_pictures
+from mmsearch.evaluation.encode import SetEncoder, bad_pictures
 from mmsearch.evaluation.metrics.ranks import Ids
 from mmsearch.evaluation.records import Bad
+from mmsearch.records import Matrix
+from mmsearch.traces import Traces
 from mmsearch.training.few_shot import teach_classes
 from mmsearch.training.pictures import copies_in, joined
 from mmsearch.training.setting import Setting
@@ -91,23 +94,41 @@ def classifier_of_set(
         )
     labels = list(dict.fromkeys([*known.class_names, *more_labels]))
     prompts = class_embeddings(encoder.texts, labels, templates or DEFAULT_TEMPLATES)
-    readable, vectors, bad = encoder.readable_pictures(known.name, known.pictures)
-    paths = [known.pictures[position] for position in readable]
-    traces = encoder.traces(paths)
-    truth = np.array([labels.index(known.class_names[known.truth[position]]) for position in readable])
-    doubtful = _under_two_labels(joined(len(vectors), copies_in(vectors, traces)), truth)
-    rows = np.setdiff1d(np.arange(len(readable)), list(doubtful))
+    labelled = _Labelled.of(known, encoder, labels)
     learned = teach_classes(
-        vectors[rows], truth[rows], prompts, logit_scale=encoder.encoder.logit_scale, seed=seed,
-        traces=traces[rows], on_fold=lambda done, total: setting.on_progress("folds", done, total),
+        labelled.vectors, labelled.truth, prompts, logit_scale=encoder.encoder.logit_scale, seed=seed,
+        traces=labelled.traces, on_fold=lambda done, total: setting.on_progress("folds", done, total),
     )  # fmt: skip
-    classifier = Classifier(
-        tuple(labels), learned.weights, encoder.encoder.name, encoder.encoder.fingerprint, traces[rows]
-    )
+    model = lasting_name(encoder.encoder.name)
     return TaughtClassifier(
-        classifier, len(rows), learned.penalty, learned.loss_before, learned.loss_after,
-        [*bad_pictures(known.pictures, bad), *_doubtful_pictures(doubtful, paths, [labels[i] for i in truth])],
+        Classifier(tuple(labels), learned.weights, model, encoder.encoder.fingerprint, labelled.traces),
+        len(labelled.truth), learned.penalty, learned.loss_before, learned.loss_after, labelled.bad,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """Pictures of a class set that have one label: unit vectors, labels, traces; what is wrong with others."""
+
+    vectors: Matrix
+    truth: Ids
+    traces: Traces
+    bad: list[Bad]
+
+    @classmethod
+    def of(cls, known: ClassSet, encoder: SetEncoder, labels: Sequence[str]) -> _Labelled:
+        """Embed the pictures, unless their vectors are kept."""
+        readable, vectors, bad = encoder.readable_pictures(known.name, known.pictures)
+        paths = [known.pictures[position] for position in readable]
+        traces = encoder.traces(paths)
+        truth = np.array([labels.index(known.class_names[known.truth[position]]) for position in readable])
+        doubtful = _under_two_labels(joined(len(vectors), copies_in(vectors, traces)), truth)
+        rows = np.setdiff1d(np.arange(len(readable)), list(doubtful))
+        named = [
+            *bad_pictures(known.pictures, bad),
+            *_doubtful_pictures(doubtful, paths, [labels[i] for i in truth]),
+        ]
+        return cls(vectors[rows], truth[rows], traces[rows], named)
 
 
 def _under_two_labels(picture_ids: Ids, truth: Ids) -> dict[int, int]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.encoders.zeroshot import probabilities
 from mmsearch.errors import TrainingError
 from mmsearch.evaluation.metrics.ranks import Ids
 from mmsearch.records import Matrix
@@ -126,7 +127,7 @@ def _fitted(vectors: Array, truth: Ids, start: Array, penalty: float) -> Array:
     step = 1 / curvature
     weights, ahead, momentum = start.copy(), start.copy(), 1.0
     for _ in range(_STEPS):
-        slope = (_probabilities(vectors @ ahead.T) - targets).T @ vectors / n + penalty * (ahead - start)
+        slope = (probabilities(vectors @ ahead.T) - targets).T @ vectors / n + penalty * (ahead - start)
         moved = ahead - step * slope
         following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
         ahead = moved + (momentum - 1) / following * (moved - weights)
@@ -152,37 +153,3 @@ def _loss(logits: Array, truth: Ids) -> float:
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_sums = np.log(np.exp(shifted).sum(axis=1))
     return float((log_sums - shifted[np.arange(len(truth)), truth]).mean())
-
-
-def _probabilities(logits: Array) -> Array:
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: Array = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return probabilities
-
-
-def calibration_error(probabilities: Array, truth: Ids, *, n_bins: int = 15) -> float:
-    """Return the expected calibration error: how far the confidence of answers is from their share that is right.
-
-    Parameters
-    ----------
-    probabilities : float64 array, shape (n, n_labels)
-        Rows that sum to 1.
-    truth : int64 array, shape (n,)
-        The right label of each.
-    n_bins : int > 0
-        Of confidence, of equal width.
-
-    Notes
-    -----
-    Naeini, Cooper and Hauskrecht, Obtaining well calibrated probabilities using Bayesian binning, 2015.
-
-    Examples
-    --------
-    >>> calibration_error(np.array([[0.9, 0.1], [0.7, 0.3]]), np.array([0, 1]))  # (0.1 + 0.7) / 2
-    0.4
-    """
-    confidence = probabilities.max(axis=1)
-    is_right = probabilities.argmax(axis=1) == truth
-    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
-    gaps = np.bincount(bins, weights=confidence - is_right, minlength=n_bins)
-    return float(np.round(np.abs(gaps).sum() / len(truth), 12))

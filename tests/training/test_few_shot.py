@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from mmsearch.encoders.classifier import Classifier
 from mmsearch.errors import EncoderError, FingerprintError, TrainingError
+from mmsearch.evaluation.metrics.classification import calibration_error
 from mmsearch.output import CLASSIFIER, OutputFile
-from mmsearch.training.few_shot import _calibrated, _fitted, calibration_error, teach_classes
+from mmsearch.training.few_shot import _calibrated, _fitted, teach_classes
 from mmsearch.vectors import l2_normalize
 from tests.conftest import random_units
 

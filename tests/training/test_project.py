@@ -155,10 +155,9 @@ def test_a_picture_under_two_labels_is_named_and_left_out(labelled, checkpoint, 
         "moose.jpg",
         "moose.jpg",
     ]
-    cat = labelled / "animal" / "cat.jpg"
+    cat, house = labelled / "animal" / "cat.jpg", labelled / "building" / "house.jpg"
     assert {bad["path"]: bad["message"] for bad in taught.bad}[str(cat)] == (
-        f"{cat}: is under 'animal', and as {labelled / 'building' / 'house.jpg'} under 'building'; leave it under the "
-        "right one"
+        f"{cat}: is under 'animal', and as {house} under 'building'; leave it under the right one"
     )
 
 
