@@ -30,7 +30,7 @@ from mmsearch.traces import Traces
 if TYPE_CHECKING:
     import torch
 
-CONFIG = "mmsearch_encoder.json"
+CONFIG, REPORT, STATE = "mmsearch_encoder.json", "report.json", "training.state"
 PICTURES = "pictures"
 GENERATOR = "mmsearch train"
 FORMAT = 1
@@ -90,6 +90,24 @@ def is_learned(folder: Path) -> bool:
         return (folder / CONFIG).is_file()
     except (OSError, ValueError):  # no name that a folder can have
         return False
+
+
+def why_no_encoder(folder: Path) -> str | None:
+    """Return why a folder of `mmsearch train` holds no encoder, if it is one and holds none."""
+    if is_learned(folder):
+        return None
+    if (folder / STATE).is_file():
+        return f"{folder} holds a training that was interrupted, and no encoder yet; go on with it by --resume"
+    try:
+        report = json.loads((folder / REPORT).read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(report, dict) or "training" not in report:
+        return None
+    return (
+        f"{folder} holds the report of a training and no encoder: nothing certain was gained, so the base was "
+        f"kept; use {report.get('base') or 'the base'}, or train by more"
+    )
 
 
 def read_learned(folder: Path) -> Learned:

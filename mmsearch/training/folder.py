@@ -10,15 +10,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mmsearch.encoders.learned import CONFIG, FORMAT, GENERATOR, PICTURES
+from mmsearch.encoders.learned import CONFIG, FORMAT, GENERATOR, PICTURES, REPORT, STATE
 from mmsearch.encoders.prepare import lasting_name, learned_folders
 from mmsearch.errors import OutputError, write_errors
 from mmsearch.records import Matrix
 from mmsearch.store.publish import write_file
 from mmsearch.traces import Traces
-from mmsearch.training.trainer import STATE
 
-_OURS = {CONFIG, STATE, f"{STATE}.tmp", "report.json", "report.html"}  # the third where the first epoch was cut off
+_OURS = {CONFIG, STATE, f"{STATE}.tmp", REPORT, "report.html"}  # the third where the first epoch was cut off
 
 
 @dataclass(frozen=True)

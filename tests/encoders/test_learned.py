@@ -228,3 +228,22 @@ def test_the_encoder_is_the_same_wherever_its_folder_is(tmp_path, folder, eager)
     assert is_learned(moved)
     assert len(probe_texts(3)) == 3
     assert build_learned(moved, lambda model: eager).dim == DIM
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (
+            "report.json",
+            '{"training": "pairs", "base": "cnn:gem"}',
+            "the base was kept; use cnn:gem, or train by",
+        ),
+        ("training.state", "a state", "holds a training that was interrupted, and no encoder yet; go on with it"),
+        ("report.json", '{"benchmark": "classify"}', "has these weights: none"),
+        ("report.json", "[]", "has these weights: none"),
+    ],
+)
+def test_a_folder_of_a_training_that_wrote_no_encoder_says_so(tmp_path, cache, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ModelNotFoundError, match=said):
+        prepare_encoder(str(tmp_path), cache=cache)
