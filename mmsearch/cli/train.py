@@ -266,8 +266,8 @@ def classes(
 ) -> None:
     """Teach a classifier by a few labelled pictures, on top of label prompts, for classify --classifier.
 
-    How much the pictures change is chosen on pictures that are left out in turn. If nothing pays, it is that of the
-    prompts, with calibrated probabilities.
+    How much the pictures change is chosen on pictures that are left out in turn. Unless these are labelled better
+    beyond the 95 % interval it is that of the prompts, with calibrated probabilities.
     """
     from mmsearch.cli.progress import run_progress
     from mmsearch.datasets.open_set import SetOptions, open_classes
@@ -288,7 +288,12 @@ def classes(
     wanted = chosen(output)
     if wanted is not Format.table:
         write_rows([taught.to_json()], ("n_labels", "n_pictures", "penalty", "loss_before", "loss_after"), wanted)
-    change = "the prompts alone" if taught.penalty is None else f"pictures, with penalty {taught.penalty:g}"
+    certainty = f"gain {taught.gain.value:.3f}, {taught.gain.low:.3f} to {taught.gain.high:.3f}"
+    change = (
+        f"the prompts alone, as pictures left out are not labelled better beyond the interval ({certainty})"
+        if taught.penalty is None
+        else f"pictures, with penalty {taught.penalty:g} ({certainty})"
+    )
     say(
         f"{taught.n_labels} labels, {taught.n_pictures} pictures: {change}; mean -log probability of the right "
         f"label of pictures left out {taught.loss_before:.3f} -> {taught.loss_after:.3f}"

@@ -21,6 +21,7 @@ from mmsearch.evaluation.records import Bad
 from mmsearch.records import Matrix
 from mmsearch.traces import Traces
 from mmsearch.training.few_shot import teach_classes
+from mmsearch.training.judge import Improvement
 from mmsearch.training.pictures import copies_in, joined
 from mmsearch.training.setting import Setting
 
@@ -29,8 +30,8 @@ from mmsearch.training.setting import Setting
 class TaughtClassifier:
     """A classifier, and how it came to be.
 
-    Losses are mean -log probabilities of the right label, of pictures left out. `penalty` is None where the prompts
-    alone were best.
+    Losses are mean -log probabilities of the right label, of pictures left out. `penalty` is None where the `gain`,
+    by which these fell, was not certain: the classifier is that of the prompts alone.
     """
 
     classifier: Classifier
@@ -39,6 +40,7 @@ class TaughtClassifier:
     loss_before: float
     loss_after: float
     bad: list[Bad]
+    gain: Improvement
 
     @property
     def n_labels(self) -> int:
@@ -47,7 +49,9 @@ class TaughtClassifier:
 
     def to_json(self) -> dict[str, Any]:
         """Return all but the weights as JSON."""
-        facts = {name: value for name, value in vars(self).items() if name != "classifier"}
+        facts = {name: value for name, value in vars(self).items() if name != "classifier"} | {
+            "gain": vars(self.gain)
+        }
         return {"model": self.classifier.model, "n_labels": self.n_labels, **facts}
 
 
@@ -102,7 +106,7 @@ def classifier_of_set(
     model = lasting_name(encoder.encoder.name)
     return TaughtClassifier(
         Classifier(tuple(labels), learned.weights, model, encoder.encoder.fingerprint, labelled.traces),
-        len(labelled.truth), learned.penalty, learned.loss_before, learned.loss_after, labelled.bad,
+        len(labelled.truth), learned.penalty, learned.loss_before, learned.loss_after, labelled.bad, learned.gain,
     )  # fmt: skip
 
 

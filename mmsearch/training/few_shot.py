@@ -2,7 +2,8 @@
 
 The label prompts are the classifier to begin with; what the pictures change of it is kept small (a linear probe
 that is drawn to the zero-shot weights). How small is chosen, and probabilities are calibrated, on pictures that are
-left out in turn; if nothing pays, the prompts alone are the classifier.
+left out in turn. Unless those are labelled better beyond the 95 % interval, as for every training, the prompts
+alone are the classifier: of few pictures with some wrong labels the best strength would be a costly guess.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from mmsearch.errors import TrainingError
 from mmsearch.evaluation.metrics.ranks import Ids
 from mmsearch.records import Matrix
 from mmsearch.traces import Traces
+from mmsearch.training.judge import Improvement, improvement
 from mmsearch.training.pictures import copies_in, joined, require_finite
 
 Array = NDArray[np.float64]
@@ -38,16 +40,19 @@ class FewShot:
     weights : float32 array, shape (n_labels, dim)
         Logits are inner products with them.
     penalty : float or None
-        That was chosen; None where the prompts alone were best.
+        That was chosen; None where no certain gain was left, and the prompts alone are the classifier.
     loss_before, loss_after : float
         Mean negative log probability of the right label, of pictures left out: of the prompts as they are, and of
-        what was learned, both at their best scale.
+        what was learned, both at their best scale; the same where the prompts alone are the classifier.
+    gain : Improvement
+        By how much the best penalty made that smaller, with its interval over pictures.
     """
 
     weights: Matrix
     penalty: float | None
     loss_before: float
     loss_after: float
+    gain: Improvement
 
 
 def teach_classes(
@@ -100,10 +105,15 @@ def teach_classes(
     of_prompts, scale_before = _calibrated(shown @ start.T, truth)
     penalty = min(PENALTIES, key=lambda value: _calibrated(left_out[value], truth)[0])
     loss, scale = _calibrated(left_out[penalty], truth)
-    if not loss < of_prompts:
-        return FewShot((scale_before * start).astype(np.float32), None, of_prompts, of_prompts)
+    gain = improvement(
+        [-_losses(scale_before * (shown @ start.T), truth)],
+        [-_losses(scale * left_out[penalty], truth)],
+        [picture_ids],
+    )
+    if not gain.is_certain:
+        return FewShot((scale_before * start).astype(np.float32), None, of_prompts, of_prompts, gain)
     weights = scale * _fitted(shown, truth, start, penalty)
-    return FewShot(weights.astype(np.float32), penalty, of_prompts, loss)
+    return FewShot(weights.astype(np.float32), penalty, of_prompts, loss, gain)
 
 
 def _folds(picture_ids: Ids, truth: Ids, seed: int) -> Ids:
@@ -143,13 +153,14 @@ def _calibrated(logits: Array, truth: Ids) -> tuple[float, float]:
     Guo et al., On calibration of modern neural networks, 2017: one number. A few pictures that are all right would
     make it as large as can be, so it is drawn to 1, as a normal law of its logarithm would.
     """
-    losses = np.array([_loss(scale * logits, truth) for scale in _SCALES])
+    losses = np.array([_losses(scale * logits, truth).mean() for scale in _SCALES])
     drawn = (np.log(_SCALES) / _SCALE_DEVIATION) ** 2 / (2 * len(truth))
     best = int(np.argmin(losses + drawn))
     return float(losses[best]), float(_SCALES[best])
 
 
-def _loss(logits: Array, truth: Ids) -> float:
+def _losses(logits: Array, truth: Ids) -> Array:
+    """Return the negative log probability of the right label of every picture, float64 (n,)."""
     shifted = logits - logits.max(axis=1, keepdims=True)
-    log_sums = np.log(np.exp(shifted).sum(axis=1))
-    return float((log_sums - shifted[np.arange(len(truth)), truth]).mean())
+    losses: Array = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(truth)), truth]
+    return losses

@@ -60,6 +60,24 @@ def test_if_nothing_pays_the_prompts_are_the_classifier(centres):
     np.testing.assert_allclose(np.sum(l2_normalize(learned.weights) * centres, axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_few_pictures_with_wrong_labels_do_not_spoil_what_prompts_say(centres, seed):
+    vectors, truth = pictures(12, seed, centres)
+    wrong = np.random.default_rng(seed).permutation(12)[:6]
+    truth[wrong] = (truth[wrong] + 1) % N_LABELS
+    learned = teach_classes(vectors, truth, centres, logit_scale=SCALE)
+    assert learned.penalty is None
+    assert not learned.gain.is_certain
+    asked = pictures(200, 9, centres)
+    assert right(learned.weights, *asked) == right(centres, *asked)
+
+
+def test_what_is_learned_is_certain(centres):
+    learned = teach_classes(*pictures(16, 0, centres), random_units(N_LABELS, DIM, seed=5), logit_scale=SCALE)
+    assert learned.gain.low > 0
+    assert learned.gain.value == pytest.approx(learned.loss_before - learned.loss_after)
+
+
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_a_label_without_pictures_keeps_its_prompt(centres, n):
     vectors, truth = pictures(n, 0, centres[:2])
