@@ -12,7 +12,7 @@ from PIL import Image
 from mmsearch import Library, Query
 from mmsearch.datasets.captions import read_captions
 from mmsearch.datasets.sets import ClassSet, InstanceSet, Task, caption_set
-from mmsearch.encoders.learned import CONFIG, is_learned, read_learned
+from mmsearch.encoders.learned import CONFIG, STATE, is_learned, read_learned
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.errors import FingerprintError, OutputError, TrainingError
@@ -27,7 +27,6 @@ from mmsearch.training.captions import CaptionOptions
 from mmsearch.training.folder import TrainingFolder
 from mmsearch.training.page import caption_page
 from mmsearch.training.setting import Setting
-from mmsearch.training.trainer import STATE
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 180, 40), "blue": (30, 40, 210), "white": (240, 240, 240)}
 GROUNDS = {"black": (10, 10, 10), "yellow": (230, 220, 40), "violet": (140, 40, 160), "grey": (128, 128, 128)}
