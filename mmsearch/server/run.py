@@ -72,8 +72,8 @@ def serve(
         server = server_of(
             create_app(folder, access, cache=cache), n_connections=max(n_connections, MIN_CONNECTIONS)
         )
-        on_ready(access)
         with _ended_by_signal(server), suppress(KeyboardInterrupt):  # how a server is stopped
+            on_ready(access)
             server.run(sockets=[listener])
 
 

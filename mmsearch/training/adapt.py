@@ -143,17 +143,7 @@ def adapt_to_captions(
     """
     started = time.monotonic()
     folder.check(base)
-    is_of_towers = isinstance(options, TowerOptions)
-    if is_of_towers and base != AUTO:
-        require_open_clip(base)
-    encoder = setting.encoder(base)
-    if is_of_towers:
-        require_open_clip(encoder.encoder.name)
-    if not encoder.encoder.has_words:
-        raise TrainingError(
-            f"{encoder.encoder.name} knows no words; expected a text-image model such as offline as --base, or "
-            "teach it by pairs of pictures (`mmsearch train pairs`)"
-        )
+    encoder = _base(base, options, setting)
     captioned = _Captioned.of(known, encoder, options, setting)
     options = options.suited(len(captioned.train))
     settings = {"base": encoder.encoder.fingerprint, "data": captioned.digest(), **vars(options)}
@@ -170,6 +160,22 @@ def adapt_to_captions(
         report, base=encoder.encoder.name, base_fingerprint=encoder.encoder.fingerprint,
         seconds=round(time.monotonic() - started, 1),
     )  # fmt: skip
+
+
+def _base(base: str, options: CaptionOptions | TowerOptions, setting: Setting) -> SetEncoder:
+    """Return the encoder to begin with, if captions can teach it."""
+    is_of_towers = isinstance(options, TowerOptions)
+    if is_of_towers and base != AUTO:  # before it is exported
+        require_open_clip(base)
+    encoder = setting.encoder(base)
+    if is_of_towers:
+        require_open_clip(encoder.encoder.name)
+    if not encoder.encoder.has_words:
+        raise TrainingError(
+            f"{encoder.encoder.name} knows no words; expected a text-image model such as offline as --base, or "
+            "teach it by pairs of pictures (`mmsearch train pairs`)"
+        )
+    return encoder
 
 
 def _taught(

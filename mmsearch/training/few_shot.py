@@ -2,8 +2,8 @@
 
 The label prompts are the classifier to begin with; what the pictures change of it is kept small (a linear probe
 that is drawn to the zero-shot weights). How small is chosen, and probabilities are calibrated, on pictures that are
-left out in turn. Unless those are labelled better beyond the 95 % interval, as for every training, the prompts
-alone are the classifier: of few pictures with some wrong labels the best strength would be a costly guess.
+left out in turn. Unless those are labelled better beyond one standard error, the prompts alone are the classifier:
+with few pictures, some of them under wrong labels, the best strength would be a costly guess.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class FewShot:
     weights : float32 array, shape (n_labels, dim)
         Logits are inner products with them.
     penalty : float or None
-        That was chosen; None where no certain gain was left, and the prompts alone are the classifier.
+        That was chosen; None where no likely gain was left, and the prompts alone are the classifier.
     loss_before, loss_after : float
         Mean negative log probability of the right label, of pictures left out: of the prompts as they are, and of
         what was learned, both at their best scale; the same where the prompts alone are the classifier.
@@ -110,7 +110,7 @@ def teach_classes(
         [-_losses(scale * left_out[penalty], truth)],
         [picture_ids],
     )
-    if not gain.is_certain:
+    if not gain.is_likely:
         return FewShot((scale_before * start).astype(np.float32), None, of_prompts, of_prompts, gain)
     weights = scale * _fitted(shown, truth, start, penalty)
     return FewShot(weights.astype(np.float32), penalty, of_prompts, loss, gain)
