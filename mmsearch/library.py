@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -557,13 +557,17 @@ class Library:
         from mmsearch.store.private import open_to_others
         from mmsearch.store.verify import verify
 
-        if is_repair:
-            self.close()
-        with Store.writer(self.folder) if is_repair else nullcontext(self.reader()) as store:
+        def verified(store: Store) -> VerifyReport:
             report = verify(store, is_repair=is_repair)
-            problems = self._installed.problems(store, is_repair=is_repair)
+            problems = (*report.problems, *self._installed.problems(store, is_repair=is_repair))
             notices = filter(None, [open_to_others(store.folder)])
-        return replace(report, problems=(*report.problems, *problems), notices=tuple(notices))
+            return replace(report, problems=problems, notices=tuple(notices))
+
+        if not is_repair:
+            return self.reader().of_one_encoder(lambda: verified(self.reader()))
+        self.close()
+        with Store.writer(self.folder) as store:
+            return verified(store)
 
     def words(self) -> PublishedWords:
         """Return the visual words of the library; what is known of features stays in its files.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +26,7 @@ from mmsearch.cli.options import (
 from mmsearch.cli.render import chosen, say
 
 if TYPE_CHECKING:
+    from mmsearch.encoders.classifier import Classifier
     from mmsearch.evaluation.encode import SetEncoder
     from mmsearch.evaluation.ranking import Ranking
     from mmsearch.evaluation.records import MeasuredReport
@@ -183,6 +184,13 @@ def classify(
     label_column: Annotated[
         str | None, typer.Option(metavar="C", help="Column of the classes in a set of the datasets library.")
     ] = None,
+    classifiers: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--classifier", metavar="FILE",
+            help="Also a classifier of `mmsearch train classes`, beside the prompts of its base; repeatable.",
+        ),
+    ] = None,
     templates: Annotated[
         list[str] | None,
         typer.Option(
@@ -200,18 +208,23 @@ def classify(
     seed: SeedOption = 0,
     output: FormatOption = None,
 ) -> None:  # fmt: skip
-    """Zero-shot classification on a set of labelled pictures: top-1, top-5, mean per-class recall, confusions."""
+    """Classification of labelled pictures, zero-shot or by what was taught: accuracy, recall, calibration error."""
     from mmsearch.datasets.open_set import SetOptions, open_classes
-    from mmsearch.evaluation.classify import run_classification
+    from mmsearch.encoders.classifier import Classifier
+    from mmsearch.evaluation.classify import Taught, run_classification
 
     report = _report(out, is_forced=is_forced)
     ensembles = _ensembles(templates or ([] if own_templates else ["default"]))
     if own_templates:
         ensembles["own"] = tuple(own_templates)
     known = open_classes(benchmark, SetOptions(cache_folder(), None, split, (image_column, label_column)))
-    measured = _with_encoders(
-        models, is_resuming, lambda encoders: run_classification(known, encoders, ensembles, seed=seed)
-    )
+    loaded = {str(path): Classifier.load(path) for path in classifiers or ()}
+
+    def measure(encoders: list[SetEncoder]) -> MeasuredReport:
+        taught = [Taught.of(*named, encoders) for named in loaded.items()]
+        return run_classification(known, encoders, ensembles, classifiers=taught, seed=seed)
+
+    measured = _with_encoders(_with_bases(models, loaded.values()), is_resuming, measure)
     show_measured(measured, report, chosen(output), "templates")
     _exit_if_bad(measured)
 
@@ -317,6 +330,17 @@ def _ensembles(names: list[str]) -> dict[str, tuple[str, ...]]:
             f"there are no templates {unknown[0]!r}; expected one of {', '.join(known)}", param_hint="--templates"
         )
     return {name: known[name] for name in names}
+
+
+def _with_bases(models: list[str] | None, classifiers: Iterable[Classifier]) -> list[str] | None:
+    """Return models with the bases of classifiers, each once."""
+    from mmsearch.encoders.prepare import lasting_name
+
+    wanted = list(models or ())
+    for classifier in classifiers:
+        if classifier.model not in map(lasting_name, wanted):
+            wanted.append(classifier.model)
+    return wanted or None
 
 
 def _with_encoders(

@@ -40,7 +40,7 @@ def status(library: LibraryOption = None, output: FormatOption = None) -> None:
     if report.next_model:
         from mmsearch.store.adopt import pending_text
 
-        say(pending_text(report.next_model))
+        say(pending_text(report.next_model, is_at_work=report.progress is not None))
     if report.n_read_before:
         from mmsearch.store.changes import read_before_text
 

@@ -97,7 +97,7 @@ def say_written(paths: Iterable[Path]) -> None:
 
 def show_measured(measured: MeasuredReport, report: Report | None, wanted: Format, part: str) -> None:
     """Write results in the format wanted, then the report if it is; `part` is what results have."""
-    from mmsearch.evaluation.page import ties_texts
+    from mmsearch.evaluation.page import leakage_texts, ties_texts
 
     if wanted in (Format.paths, Format.paths0):
         write_rows(measured["set"]["bad"], ("path",), wanted)
@@ -113,6 +113,10 @@ def show_measured(measured: MeasuredReport, report: Report | None, wanted: Forma
         write_rows([finite(row) for row in rows], columns, wanted)
     for bad in measured["set"]["bad"]:
         say(f"  {bad['message']}")
+    for sentence in leakage_texts(measured):
+        say(f"  {sentence}")
+    for sentence in measured.get("notes", ()):
+        say(f"  {sentence}")
     if texts := ties_texts(measured):
         say(f"  {measured['ties']}")
     for sentence in texts:

@@ -29,6 +29,7 @@ _STAGES = {  # what a stage is called, and what it counts
     "search": ("Searching", "queries"),
     "train": ("Training", "epochs"),
     "steps": ("Training", "steps"),
+    "copies": ("Looking for copies", "pictures"),
     "warps": ("Warping", "pictures"),
     "verify": ("Verifying", "pictures"),
     "folds": ("Training", "parts"),

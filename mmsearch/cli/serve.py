@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,8 +56,6 @@ def serve(
         if is_opened:
             _open_browser(_address(access), Path(private))
 
-    # The server hands a signal that ended it on; by default that would end the process before it tidies up.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with open_library(library) as opened, TemporaryDirectory(prefix="mmsearch-") as private:
         run(opened.folder, host=host, port=port, token=token, on_ready=ready, cache=cache_folder())
 

@@ -120,7 +120,8 @@ ThingsArgument = Annotated[
     typer.Argument(
         metavar="[SET]",
         help="Pictures of the same things: a folder a class or groups, as for bench instance, or a table of "
-        "pairs with the columns a,b,y (1: the same thing, 0: not; what no pair joins counts as not).",
+        "pairs with the columns a,b,y (1: the same thing, 0: not; what no pair joins counts as not, and the "
+        "contrastive loss draws those of a 0 apart).",
         show_default=False,
     ),
 ]
@@ -271,14 +272,13 @@ def pairs(
         loss=loss, margin=margin, n_components=n_components, power=power, epochs=epochs, batch=batch, rate=rate,
         seed=seed, validation=validation, keep=keep,
     )  # fmt: skip
+    if source is None:
+        name, features = _library_source(library, n_warps, is_verified=is_verified)
+    else:
+        name, features = _pair_source(source, images)
     folder, files = TrainingFolder(out), Report(out)
     folder.check(base)
     files.check()
-    name, features = (
-        _library_source(library, n_warps, is_verified=is_verified)
-        if source is None
-        else _pair_source(source, images)
-    )
     with run_progress() as progress:
         setting = Setting(cache_folder(), progress, say)
         report = adapt_to_pairs(name, features, base, folder, options, setting, is_resuming=is_resuming)
@@ -301,8 +301,8 @@ def classes(
 ) -> None:
     """Teach a classifier by a few labelled pictures, on top of label prompts, for classify --classifier.
 
-    How much the pictures change is chosen on pictures that are left out in turn. If nothing pays, it is that of the
-    prompts, with calibrated probabilities.
+    How much the pictures change is chosen on pictures that are left out in turn. Unless these are labelled better
+    beyond the 95 % interval it is that of the prompts, with calibrated probabilities.
     """
     from mmsearch.cli.progress import run_progress
     from mmsearch.datasets.open_set import SetOptions, open_classes
@@ -323,7 +323,12 @@ def classes(
     wanted = chosen(output)
     if wanted is not Format.table:
         write_rows([taught.to_json()], ("n_labels", "n_pictures", "penalty", "loss_before", "loss_after"), wanted)
-    change = "the prompts alone" if taught.penalty is None else f"pictures, with penalty {taught.penalty:g}"
+    certainty = f"gain {taught.gain.value:.3f}, {taught.gain.low:.3f} to {taught.gain.high:.3f}"
+    change = (
+        f"the prompts alone, as pictures left out are not labelled better beyond the interval ({certainty})"
+        if taught.penalty is None
+        else f"pictures, with penalty {taught.penalty:g} ({certainty})"
+    )
     say(
         f"{taught.n_labels} labels, {taught.n_pictures} pictures: {change}; mean -log probability of the right "
         f"label of pictures left out {taught.loss_before:.3f} -> {taught.loss_after:.3f}"
@@ -372,7 +377,7 @@ def _pair_source(source: str, images: Path | None) -> tuple[str, Source]:
 
     path = Path(source)
     if path.suffix == ".csv":
-        pictures, links = read_pairs(path, images=images)
-        return path.stem, lambda encoder: features_of_pairs(path.stem, pictures, links, encoder)
+        table = read_pairs(path, images=images)
+        return table.name, lambda encoder: features_of_pairs(table, encoder)
     known = open_instances(source, SetOptions(cache_folder(), images))
     return known.name, lambda encoder: features_of_instances(known, encoder)

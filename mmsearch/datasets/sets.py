@@ -213,3 +213,8 @@ class InstanceSet:
     parts: dict[str, tuple[int, ...]]
     protocol: str = RANKING
     left_out: tuple[str, ...] = ()
+
+    @property
+    def pictures(self) -> list[Path]:
+        """Gallery and queries, every picture once."""
+        return list(dict.fromkeys((*self.gallery, *self.queries)))

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mmsearch.encoders.learned import PICTURES
 from mmsearch.encoders.zeroshot import most_probable
 from mmsearch.errors import EncoderError, FingerprintError, reason
 from mmsearch.records import Matrix, Prediction
+from mmsearch.traces import Traces, are_traces
 from mmsearch.vectors import inner_products
 
 FORMAT = "mmsearch classifier 1"
@@ -34,12 +36,15 @@ class Classifier:
         Encoder whose vectors it is for, by name.
     fingerprint : str
         Of that encoder.
+    pictures : uint8 array, shape (n, TRACE_BYTES), or None
+        Traces of the pictures that it was taught by; None in a file of an earlier version.
     """
 
     labels: tuple[str, ...]
     weights: Matrix
     model: str
     fingerprint: str
+    pictures: Traces | None = None
 
     def logits(self, vectors: Matrix) -> Matrix:
         """Return float32 (n, n_labels) of unit vectors (n, dim); their softmax is the probability."""
@@ -65,7 +70,8 @@ class Classifier:
 
         facts = {"labels": self.labels, "model": self.model, "fingerprint": self.fingerprint}
         # One entry: safetensors writes several in another order each time.
-        return save({_WEIGHTS: self.weights}, metadata={FORMAT: json.dumps(facts)})
+        pictures = {} if self.pictures is None else {PICTURES: self.pictures}
+        return save({_WEIGHTS: self.weights, **pictures}, metadata={FORMAT: json.dumps(facts)})
 
     @classmethod
     def load(cls, path: Path) -> Classifier:
@@ -86,12 +92,14 @@ class Classifier:
                 if FORMAT not in metadata:
                     raise EncoderError(f"{path} is no classifier; expected a file of `mmsearch train classes`")
                 weights = file.get_tensor(_WEIGHTS)
+                pictures = file.get_tensor(PICTURES) if PICTURES in file.keys() else None  # noqa: SIM118
             facts = json.loads(metadata[FORMAT])
             labels = tuple(facts["labels"])
             is_fitting = weights.ndim == 2 and len(weights) == len(labels) and weights.dtype == np.float32
+            is_fitting = is_fitting and (pictures is None or are_traces(pictures))
             if not is_fitting or not np.isfinite(weights).all():
                 raise ValueError("its parts do not fit one another")
-            return cls(labels, weights, facts["model"], facts["fingerprint"])
+            return cls(labels, weights, facts["model"], facts["fingerprint"], pictures)
         except EncoderError:
             raise
         except OSError as error:

@@ -16,10 +16,11 @@ Robust fine-tuning of zero-shot models, 2022): of weights in towers, as there, o
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +29,13 @@ import numpy as np
 from mmsearch.encoders.base import EagerEncoder
 from mmsearch.errors import EncoderError, ModelNotFoundError, reason
 from mmsearch.records import Matrix
+from mmsearch.traces import Traces
 
 if TYPE_CHECKING:
     import torch
 
-CONFIG = "mmsearch_encoder.json"
+CONFIG, REPORT, STATE = "mmsearch_encoder.json", "report.json", "training.state"
+PICTURES = "pictures"
 GENERATOR = "mmsearch train"
 FORMAT = 1
 HEADS, PROJECTION, TOWERS = "heads", "projection", "towers"
@@ -63,6 +66,10 @@ class Learned:
         The file with what was learned, safetensors.
     weights_sha256 : str
         Of that file.
+    pictures : Path or None
+        The file with traces of the pictures that it was taught by, safetensors; None where none was written.
+    pictures_sha256 : str
+        Of that file.
     """
 
     kind: str
@@ -72,6 +79,8 @@ class Learned:
     logit_scale: float
     weights: Path
     weights_sha256: str
+    pictures: Path | None = None
+    pictures_sha256: str = ""
 
     @property
     def needs_base(self) -> bool:
@@ -94,6 +103,24 @@ def is_learned(folder: Path) -> bool:
         return False
 
 
+def why_no_encoder(folder: Path) -> str | None:
+    """Return why a folder of `mmsearch train` holds no encoder, if it is one and holds none."""
+    if is_learned(folder):
+        return None
+    if (folder / STATE).is_file():
+        return f"{folder} holds a training that was interrupted, and no encoder yet; go on with it by --resume"
+    try:
+        report = json.loads((folder / REPORT).read_bytes())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(report, dict) or "training" not in report:
+        return None
+    return (
+        f"{folder} holds the report of a training and no encoder: nothing certain was gained, so the base was "
+        f"kept; use {report.get('base') or 'the base'}, or train by more"
+    )
+
+
 def read_learned(folder: Path) -> Learned:
     """Return what a folder says of its encoder, once its weights are those it names.
 
@@ -112,17 +139,22 @@ def read_learned(folder: Path) -> Learned:
         learned = Learned(
             str(config["kind"]), str(config["base"]["model"]), str(config["base"]["fingerprint"]),
             float(config["keep"]), float(config["logit_scale"]),
-            place / Path(weights["file"]).name, str(weights["sha256"]),
+            place / Path(weights["file"]).name, str(weights["sha256"]), *_named_pictures(folder, config),
         )  # fmt: skip
         expected = {learned.weights: learned.weights_sha256}
         expected |= {place / Path(name).name: str(digest) for name, digest in weights.get("beside", {}).items()}
         digests = {file: _sha256(file) for file in expected}
+        if learned.kind == TOWERS and len(expected) < 2:
+            raise ValueError("it names no file beside the weights")
     except OSError as error:
         raise EncoderError(f"{error.filename or path} cannot be read ({reason(error)}); train it again") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise EncoderError(f"{path} is damaged ({error!r}); train it again") from error
-    if learned.kind not in _KINDS or not 0 <= learned.keep <= 1:
-        raise EncoderError(f"{path} has kind {learned.kind!r} and keep {learned.keep}; train it again")
+    if learned.kind not in _KINDS or not 0 <= learned.keep <= 1 or not math.isfinite(learned.logit_scale):
+        raise EncoderError(
+            f"{path} has kind {learned.kind!r}, keep {learned.keep} and logit scale {learned.logit_scale}; train "
+            "it again"
+        )
     for file, digest in digests.items():
         if digest != expected[file]:
             raise EncoderError(
@@ -144,6 +176,34 @@ def _is_folder_of_weights(name: object) -> bool:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
+
+
+def _named_pictures(folder: Path, config: Mapping[str, Any]) -> tuple[Path | None, str]:
+    if PICTURES not in config:  # of an earlier version
+        return None, ""
+    return folder / Path(config[PICTURES]["file"]).name, str(config[PICTURES]["sha256"])
+
+
+def read_pictures(learned: Learned) -> Traces | None:
+    """Return traces of the pictures that an encoder was taught by; None if its folder does not say.
+
+    Raises
+    ------
+    EncoderError
+        If the file is not the one that the folder names.
+    """
+    if learned.pictures is None:
+        return None
+    try:
+        data = learned.pictures.read_bytes()
+    except OSError as error:
+        raise EncoderError(f"{learned.pictures} cannot be read ({reason(error)}); train it again") from error
+    if sha256(data).hexdigest() != learned.pictures_sha256:
+        raise EncoderError(f"{learned.pictures} is damaged or of another training; train it again")
+    from safetensors.numpy import load
+
+    traces: Traces = load(data)[PICTURES]
+    return traces
 
 
 def build_learned(folder: Path, build: Callable[[str], EagerEncoder]) -> EagerEncoder:

@@ -19,14 +19,14 @@ from mmsearch.encoders.clip_source import config_digest, files_of_checkpoint
 from mmsearch.encoders.cnn import PREFIX as CNN
 from mmsearch.encoders.cnn import build_cnn
 from mmsearch.encoders.efficientnet import WEIGHTS_SHA256, classifier_weights
-from mmsearch.encoders.learned import build_learned, is_learned, read_learned
+from mmsearch.encoders.learned import build_learned, is_learned, read_learned, why_no_encoder
 from mmsearch.encoders.offline import FEATURES as OFFLINE_FEATURES
 from mmsearch.encoders.offline import NAME as OFFLINE
 from mmsearch.encoders.offline import TEXT_WEIGHTS_SHA256, build_offline, build_offline_features, offline_files
 from mmsearch.encoders.onnx import FORMAT, SPEC, file_facts, read_spec
 from mmsearch.encoders.runtime import forbid_telemetry
 from mmsearch.encoders.whole import spec_digest, verify_encoder
-from mmsearch.errors import EncoderError, HubUnreachableError, StorageError, advice, reason
+from mmsearch.errors import EncoderError, HubUnreachableError, ModelNotFoundError, StorageError, advice, reason
 from mmsearch.system import how_others_may_write
 
 AUTO = "auto"
@@ -74,7 +74,7 @@ def prepare_encoder(
     except HubUnreachableError:
         notify(
             f"the weights of {DEFAULT_CLIP} are not on this machine and cannot be fetched: using the "
-            "`offline` encoder; to switch later, index into another --library with --model"
+            "`offline` encoder; `mmsearch index --re-embed --model` switches later"
         )
     return _prepared(OFFLINE, cache, notify)
 
@@ -200,6 +200,8 @@ def _build(model: str, notify: Notify) -> EagerEncoder:
         return build_cnn(model)
     if is_learned(Path(model)):
         return build_learned(Path(model), lambda base: _build(base, notify))
+    if missing := why_no_encoder(Path(model)):
+        raise ModelNotFoundError(missing)
     from mmsearch.encoders.clip import build_clip
 
     return build_clip(model, notify=notify)

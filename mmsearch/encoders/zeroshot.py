@@ -61,10 +61,16 @@ def most_probable(
     logits: Matrix | NDArray[np.float64], cosines: Matrix, labels: Sequence[str], *, k: int
 ) -> list[tuple[Prediction, ...]]:
     """Return the k most probable labels of every row, by the softmax of its logits; arrays (n, n_labels)."""
-    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    shares = probabilities(logits)
+    order = np.argsort(-shares, axis=1, kind="stable")[:, :k]
     return [
-        tuple(Prediction(labels[i], float(probabilities[n, i]), float(cosines[n, i])) for i in best)
+        tuple(Prediction(labels[i], float(shares[n, i]), float(cosines[n, i])) for i in best)
         for n, best in enumerate(order)
     ]
+
+
+def probabilities(logits: Matrix | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the softmax of every row of logits (n, n_labels), float64."""
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    shares: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return shares

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from mmsearch.errors import write_errors
 
@@ -15,3 +19,10 @@ def write_kept(file: Path, data: bytes) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)
         temporary.replace(file)
+
+
+def write_array(file: Path, array: np.ndarray[Any, Any]) -> None:
+    """Write an array as NumPy does, whole, or raise StorageError."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    write_kept(file, buffer.getvalue())

@@ -6,10 +6,10 @@ where it was, a picture that cannot be read is named, and what is measured is wh
 
 from __future__ import annotations
 
-import io
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,20 +18,23 @@ import numpy as np
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.errors import GroundTruthError, LibraryLockedError, PictureError
-from mmsearch.evaluation.cache import write_kept
+from mmsearch.evaluation.cache import write_array, write_kept
 from mmsearch.evaluation.records import Bad, EncoderFacts
 from mmsearch.images import read_file
-from mmsearch.images.copies import part_of_picture
+from mmsearch.images.copies import part_of_picture, small_square
+from mmsearch.images.read import file_digest
 from mmsearch.library import Library
 from mmsearch.records import Box, Matrix
 from mmsearch.store.graph import GraphSettings
 from mmsearch.store.place import is_library
 from mmsearch.system import n_cores
+from mmsearch.traces import SIDE, Traces, traces_of
 
 OnProgress = Callable[[str, int, int], None]
 
 _PATIENCE_S = 0.5
 _TEXTS = 1024  # texts kept in one file
+_SQUARES = 1  # version of the small pictures of traces; another whenever they are made in another way
 NO_GRAPH = GraphSettings(graph_from=1 << 62)  # all scores are wanted, so they are all computed
 
 
@@ -47,7 +50,7 @@ class SetEncoder:
     is_resuming : bool
         Use the vectors that earlier runs left; False encodes what this run asks for anew, and keeps that.
     on_progress : callable
-        Given (stage, done, total) with stage `scan`, `embed` or `texts`.
+        Given (stage, done, total) with stage `scan`, `embed`, `texts` or `copies`.
     notify : callable
         Given sentences worth showing.
     """
@@ -121,6 +124,33 @@ class SetEncoder:
             write_kept(file, part_of_picture(data, box))
         return file
 
+    def traces(self, paths: Sequence[Path]) -> Traces:
+        """Return traces uint8 (n, TRACE_BYTES) of pictures, zeros for those that cannot be read.
+
+        Files are read and hashed, 0.3 ms each; they are decoded at a small scale once, and what is seen is kept.
+        """
+        digests = np.zeros((len(paths), 32), dtype=np.uint8)
+        for row, path in enumerate(paths):
+            with suppress(PictureError):
+                digests[row] = np.frombuffer(file_digest(os.fsencode(path)), dtype=np.uint8)
+        key = sha256(digests.tobytes()).hexdigest()[:32]
+        return traces_of(
+            digests, self._kept_squares(self.cache / "benchmarks" / f"copies-{_SQUARES}" / f"{key}.npy", paths)
+        )
+
+    def _kept_squares(self, file: Path, paths: Sequence[Path]) -> Traces:
+        with suppress(OSError, ValueError, EOFError):  # not there yet, or damaged: made anew
+            kept: Traces = np.load(file, allow_pickle=False)
+            if kept.shape == (len(paths), SIDE, SIDE, 3) and kept.dtype == np.uint8 and self._is_resuming:
+                return kept
+        squares = np.zeros((len(paths), SIDE, SIDE, 3), dtype=np.uint8)
+        for row, path in enumerate(paths):
+            with suppress(PictureError):
+                squares[row] = small_square(read_file(os.fsencode(path))[0], SIDE)
+            self.on_progress("copies", row + 1, len(paths))
+        write_array(file, squares)
+        return squares
+
     def texts(self, texts: Sequence[str]) -> Matrix:
         """Return the unit vectors float32 (n_texts, dim) of texts."""
         parts = [np.zeros((0, self.encoder.dim), dtype=np.float32)]
@@ -142,15 +172,17 @@ class SetEncoder:
         except (OSError, ValueError, EOFError):
             pass  # not there yet, or damaged: made anew
         vectors = self.encoder.encode_texts(texts)
-        buffer = io.BytesIO()
-        np.save(buffer, vectors)
-        write_kept(file, buffer.getvalue())
+        write_array(file, vectors)
         return vectors
 
 
-def refuse_repeated(encoders: Sequence[SetEncoder]) -> None:
-    """Raise GroundTruthError if two encoders are the same model: there is nothing to compare."""
-    names = [encoder.encoder.name for encoder in encoders]
+def names_of(encoders: Sequence[SetEncoder]) -> list[str]:
+    """Return the models of encoders."""
+    return [encoder.encoder.name for encoder in encoders]
+
+
+def refuse_repeated(names: Sequence[str]) -> None:
+    """Raise GroundTruthError if two systems are the same model or file: there is nothing to compare."""
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise GroundTruthError(f"model {repeated[0]} was given twice; expected different models to compare")
 

@@ -12,7 +12,8 @@ import numpy as np
 from mmsearch.arguments import Mode, WithoutRelevant, one_of
 from mmsearch.datasets.sets import GROUPS_OF_FOUR, REVISITED, InstanceSet, Task
 from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.encode import SetEncoder, bad_pictures, described_encoders, refuse_repeated
+from mmsearch.evaluation.encode import SetEncoder, bad_pictures, described_encoders, names_of, refuse_repeated
+from mmsearch.evaluation.leakage import leakages_of_encoders
 from mmsearch.evaluation.local import LocalOptions, scores_by_search, words_library
 from mmsearch.evaluation.measures import (
     NS_SCORE,
@@ -84,9 +85,8 @@ def run_instance(
         If no picture can be read, a model is given twice, or a query has no relevant picture and that is an error.
     """
     one_of(without_relevant, "without_relevant", WithoutRelevant)
-    refuse_repeated(encoders)
-    scored: dict[str, dict[str, Scored]] = {}
-    bad: list[Bad] = []
+    refuse_repeated(names_of(encoders))
+    scored, bad = dict[str, dict[str, Scored]](), list[Bad]()
     left_out = set[str]()  # tasks and parts in which nothing can be asked
     for name, answers in _systems(benchmark, encoders, local):
         bad = answers.bad
@@ -102,6 +102,7 @@ def run_instance(
         "scales": scales_of(_measures(benchmark)),
         "recall_levels": recall_levels(),
         "encoders": described_encoders(encoders),
+        "leakage": leakages_of_encoders(encoders, benchmark.pictures),
         "results": results_of(scored, seed=seed),
         "comparisons": compare_parts(scored, seed=seed),
     }

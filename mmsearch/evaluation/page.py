@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import isfinite
 
 from mmsearch.evaluation.page_parts import (
     Cell,
@@ -40,6 +41,7 @@ from mmsearch.evaluation.records import (
     chosen_effort,
     method_settings,
 )
+from mmsearch.names import quoted
 
 _SIDE = 200  # pixels of a thumbnail, shown at half of that
 _MOST_CLASSES = 40  # of a confusion matrix that can still be read
@@ -47,7 +49,7 @@ _MOST_CONFUSIONS = 20
 _TITLES = {
     "retrieval": "Text to image and image to text",
     "instance": "Query by example",
-    "classify": "Zero-shot classification",
+    "classify": "Classification",
     "run": "Rankings against ground truth",
     "ann": "Approximate nearest neighbours",
 }
@@ -57,7 +59,7 @@ _METHODS = {
     "retrieval": _GROUPED,
     "instance": _GROUPED,
     "run": _INTERVALS.format("queries"),
-    "classify": "In brackets: 95 % intervals over pictures, Wilson's.",
+    "classify": "In brackets: 95 % intervals over pictures, Wilson's; of the calibration error the bootstrap's.",
     "ann": _INTERVALS.format("queries"),
 }
 _TESTED = (
@@ -76,7 +78,7 @@ def page_of(report: BenchmarkReport, origin: Origin | None = None) -> str:
         parts=parts,
         definitions=report["definitions"],
         method=f"{_METHODS[kind]}{tested} {'' if report['benchmark'] == 'ann' else report['ties']}",
-        notes=[] if report["benchmark"] == "ann" else ties_texts(report),
+        notes=[] if report["benchmark"] == "ann" else [*report.get("notes", ()), *ties_texts(report)],
         bad=report["set"]["bad"],
         left_out=report["set"].get("left_out", ()),
         facts=_facts(report, origin or {}),
@@ -105,6 +107,25 @@ def ties_texts(report: MeasuredReport) -> list[str]:
     ]
 
 
+def leakage_texts(report: MeasuredReport) -> list[str]:
+    """Return a sentence for every system that was taught by pictures of the set, or of which that is not known."""
+    set_name = report["set"]["name"]
+    texts = []
+    for name, leakage in report.get("leakage", {}).items():
+        if pictures := leakage["pictures"]:
+            texts.append(
+                f"{len(pictures)} of the {leakage['n_pictures']} pictures of {set_name} are among those that "
+                f"{name} was taught by (same bytes: {leakage['n_same_bytes']}, copies: {leakage['n_copies']}), "
+                f"e.g. {quoted(pictures[0])}; its figures are too good"
+            )
+        if not leakage["is_all_known"]:
+            texts.append(
+                f"{name} was taught by an earlier version, which kept no traces of its pictures: whether those of "
+                f"{set_name} are among them is not known"
+            )
+    return texts
+
+
 def _ties_text(ties: TiesFacts, scales: Mapping[str, str]) -> str:
     n = ties["n_queries"]
     ends = [
@@ -128,7 +149,8 @@ def _lead(report: BenchmarkReport) -> str:
     known = report["set"]
     n_bad = f", {len(known['bad'])} could not be used" if known["bad"] else ""
     protocol = f"; protocol: {known['protocol']}" if "protocol" in known else ""
-    return f"{counts_text(known)}{n_bad}{protocol}. Compared: {', '.join(report['results'])}"
+    compared = f"{counts_text(known)}{n_bad}{protocol}. Compared: {', '.join(report['results'])}"
+    return ". ".join([compared, *leakage_texts(report)])
 
 
 def _facts(report: BenchmarkReport, origin: Origin) -> dict[str, object]:
@@ -157,7 +179,7 @@ def _measured_parts(report: MeasuredReport) -> Iterator[Part]:
                 _comparison(comparison, report["scales"]) for comparison in report["comparisons"].get(part, [])
             ],
             plot=_plot(report, results),
-            tables=list(_confusion_tables(report, results)),
+            tables=[*_recall_tables(report, results), *_confusion_tables(report, results)],
             sheets=list(_sheets(results, shown, is_open=i == 0)),
         )
 
@@ -194,6 +216,22 @@ def _plot(report: MeasuredReport, results: Mapping[str, Result]) -> Plot | None:
         caption = f"Confusions of {model}: pictures of each true class by the class they were given"
         return Plot(inline(confusion_plot(names, result["confusion"])), caption)
     return None
+
+
+def _recall_tables(report: MeasuredReport, results: Mapping[str, Result]) -> Iterator[Table]:
+    """Yield the recall of each class by every system, where there are classes, the lowest first."""
+    names = report["set"].get("class_names", ())
+    recalls = {model: result["recall_per_class"] for model, result in results.items() if "confusion" in result}
+    if not recalls:
+        return
+    first = next(iter(recalls.values()))
+    asked = sorted((row for row in range(len(first)) if isfinite(first[row])), key=first.__getitem__)
+    title = "Recall of each class" + (f", the {_MOST_CLASSES} lowest" if len(asked) > _MOST_CLASSES else "")
+    rows = [
+        TableRow([names[row], *(f"{100 * of_classes[row]:.1f} %" for of_classes in recalls.values())])
+        for row in asked[:_MOST_CLASSES]
+    ]
+    yield table(title, {"class": False, **dict.fromkeys(recalls, True)}, rows)
 
 
 def _confusion_tables(report: MeasuredReport, results: Mapping[str, Result]) -> Iterator[Table]:

@@ -41,6 +41,19 @@ class EncoderFacts(TypedDict):
     dim: int
 
 
+class Leakage(TypedDict):
+    """How many of the pictures of a set a system was taught by, and which; their figures are too good.
+
+    `is_all_known` is False if a training, or that of a base, was by an earlier version, which kept no traces.
+    """
+
+    n_pictures: int
+    n_same_bytes: int
+    n_copies: int
+    pictures: list[str]
+    is_all_known: bool
+
+
 class Interval(TypedDict):
     """The value of a measure, and its 95 % interval."""
 
@@ -143,13 +156,17 @@ class RunResult(TypedDict):
 
 @final
 class ClassResult(TypedDict):
-    """What a classifier achieved; `confusion` has [true class, predicted class, pictures] for what is not zero."""
+    """What a classifier achieved; `confusion` has [true class, predicted class, pictures] for what is not zero.
+
+    `recall_per_class` is NaN, in JSON null, for classes without pictures.
+    """
 
     n_pictures: int
     measures: dict[str, Interval]
     ties: NotRequired[TiesFacts]
     examples: Examples
     confusion: list[list[int]]
+    recall_per_class: list[float]
 
 
 Result: TypeAlias = RankingResult | RunResult | ClassResult
@@ -168,7 +185,8 @@ class Comparison(TypedDict):
 class MeasuredReport(TypedDict):
     """How good rankings or classes are: `results[system][part]`, and `comparisons[part]` of several systems.
 
-    `definitions` and `scales` are those of the measures by name, `recall_levels` the x axis of the curves.
+    `definitions` and `scales` are those of the measures by name, `recall_levels` the x axis of the curves, `notes`
+    sentences on what was compared.
     """
 
     benchmark: Literal["retrieval", "instance", "classify", "run"]
@@ -181,6 +199,8 @@ class MeasuredReport(TypedDict):
     without_relevant: NotRequired[str]
     ensembles: NotRequired[dict[str, list[str]]]
     encoders: NotRequired[dict[str, EncoderFacts]]
+    leakage: NotRequired[dict[str, Leakage]]
+    notes: NotRequired[list[str]]
     results: Mapping[str, Mapping[str, Result]]
     comparisons: dict[str, list[Comparison]]
 

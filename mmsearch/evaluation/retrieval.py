@@ -11,9 +11,11 @@ from mmsearch.evaluation.encode import (
     SetEncoder,
     bad_pictures,
     described_encoders,
+    names_of,
     refuse_repeated,
     require_words,
 )
+from mmsearch.evaluation.leakage import leakages_of_encoders
 from mmsearch.evaluation.measures import RANKING, definitions_of, recall_levels, scales_of
 from mmsearch.evaluation.metrics.ranks import Qrels
 from mmsearch.evaluation.ranking import OnRanking, Ranking, Scored, compare_parts, results_of, score
@@ -58,7 +60,7 @@ def run_retrieval(
     QueryError
         If an encoder knows no words.
     """
-    refuse_repeated(encoders)
+    refuse_repeated(names_of(encoders))
     require_words(encoders)
     scored: dict[str, dict[str, Scored]] = {}
     bad: dict[int, str] = {}
@@ -78,6 +80,7 @@ def run_retrieval(
         "scales": scales_of(RANKING),
         "recall_levels": recall_levels(),
         "encoders": described_encoders(encoders),
+        "leakage": leakages_of_encoders(encoders, benchmark.pictures),
         "results": results_of(scored, seed=seed),
         "comparisons": compare_parts(scored, seed=seed),
     }

@@ -133,7 +133,7 @@ def _of_encoder(shards: Sequence[Shard], store: Store, bad: list[BadPicture]) ->
     n_usable = 0
     for shard in shards:
         try:
-            require_encoder(shard, str(store.setting("fingerprint")), store.dim, store.folder)
+            require_encoder(shard, store.fingerprint(), store.dim, store.folder)
         except FingerprintError as error:
             refused = refused or error
             bad.append(BadPicture(str(shard.path), "unsupported", str(error)))

@@ -12,8 +12,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-from mmsearch.errors import LibraryIncompleteError, QueryError
+from mmsearch.errors import LibraryDamagedError, LibraryIncompleteError, QueryError, StorageError
 from mmsearch.images import FoundFile
 from mmsearch.ingest.plan import OnProgress, Plan
 from mmsearch.ingest.pool import WorkerPool
@@ -25,7 +26,9 @@ from mmsearch.store.changes import KnownFile
 from mmsearch.store.encoder import NONE, InstalledEncoder
 from mmsearch.store.folder import Store
 from mmsearch.store.place import is_library
+from mmsearch.store.publish import storage_errors
 from mmsearch.store.verify import damaged_rows
+from mmsearch.system import shown_path
 
 _NAMED = 5  # pictures named in an error
 _EVERYWHERE = b"/"
@@ -34,12 +37,44 @@ Notify = Callable[[str], None]
 
 
 def give_up(store: Store) -> None:
-    """Delete the vectors that a run began to make; the caller is the writer."""
-    shutil.rmtree(store.files / NEXT, ignore_errors=True)
+    """Delete the vectors that a run began to make; the caller is the writer.
+
+    Raises
+    ------
+    StorageError
+        If they cannot be deleted.
+    """
+    path = store.files / NEXT
+    with storage_errors(path, "that it is given up"):
+        if path.is_symlink() or path.is_file():
+            path.unlink()
+    shutil.rmtree(path, ignore_errors=True)
+    if os.path.lexists(path):
+        raise StorageError(f"{shown_path(path)} cannot be deleted; delete it, and run the same command again")
+
+
+def forget_finished(store: Store) -> None:
+    """Delete what a run left that was killed once its vectors counted; the caller is the writer."""
+    if os.path.lexists(store.files / NEXT) and pending_model(store.folder) is None:
+        give_up(store)
+
+
+def model_for(folder: Path, model: str | None) -> str:
+    """Return the model that a library is embedded anew by: the one asked for, or that which a run began with.
+
+    Raises
+    ------
+    QueryError
+        If there is none, or it is `none`.
+    """
+    model = model or pending_model(folder)
+    if model is None or model == NONE:
+        raise QueryError("--re-embed needs the encoder that the vectors are to be of; give it with --model")
+    return model
 
 
 def re_embed(
-    store: Store, installed: InstalledEncoder, model: str | None, *, on_progress: OnProgress, notify: Notify
+    store: Store, installed: InstalledEncoder, wanted: dict[str, Any], *, on_progress: OnProgress, notify: Notify
 ) -> int:
     """Give a library the vectors of another encoder; returns the number of pictures that have new ones.
 
@@ -49,8 +84,8 @@ def re_embed(
         Opened as the writer. Until this returns, and if it raises, its vectors are those of before.
     installed : InstalledEncoder
         Of the library.
-    model : str or None
-        As for `prepare_encoder`; None goes on with the one that a run before this began with.
+    wanted : dict
+        What `InstalledEncoder.settings_for` says of that encoder.
     on_progress : callable
         Given (`embed`, pictures that have a new vector, pictures to be embedded).
     notify : callable
@@ -58,34 +93,31 @@ def re_embed(
 
     Raises
     ------
-    QueryError
-        If there is no model, or it is `none`.
     LibraryIncompleteError
         If a picture could not be embedded; the others keep their new vectors for the next run.
     EncoderError
-        If the model cannot be used.
+        If the encoder cannot be installed.
     """
     folder, begun = store.folder / NEXT, pending_model(store.folder)
-    model = model or begun
-    if model in (None, NONE):
-        raise QueryError("--re-embed needs the encoder that the vectors are to be of; give it with --model")
-    wanted = installed.settings_for(str(model), notify)
     if wanted["fingerprint"] == store.setting("fingerprint"):
         give_up(store)
         notify(f"{installed.held(store)} already, so none is made anew")
         return 0
-    if begun is not None and not _is_of(folder, wanted["fingerprint"]):
-        notify(f"the vectors of {begun} that a run before this began to make are given up")
     if begun is None or not _is_of(folder, wanted["fingerprint"]):
+        if begun is not None:
+            notify(f"the vectors of {begun} that a run before this began to make are given up")
         give_up(store)
+    store.check()  # before a folder is made where the library no longer is
     with Store.writer(folder, create=None if is_library(folder) else wanted) as fresh:
+        if fresh.setting("fingerprint") != wanted["fingerprint"]:
+            raise LibraryDamagedError(f"{folder} was replaced meanwhile; run the same command again")
         encoder = InstalledEncoder(folder, installed.cache)
         encoder.for_writing(fresh, None, notify)
         fresh.give_up_lost()
         if damaged := damaged_rows(fresh):
             fresh.drop_rows(damaged)
         _embed_missing(store, fresh, on_progress)
-        _require_all(store, fresh, str(model))
+        _require_all(store, fresh, str(wanted["model"]))
         adopt(store, fresh)
     give_up(store)
     return store.n_pictures

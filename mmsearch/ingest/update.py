@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mmsearch.arguments import as_flag, as_path, as_positive
-from mmsearch.errors import LibraryNotFoundError
+from mmsearch.errors import LibraryNotFoundError, QueryError
 from mmsearch.ingest.plan import (
     OnProgress,
     ScanOptions,
@@ -24,7 +25,7 @@ from mmsearch.ingest.plan import (
     refuse_mixing,
     require_pictures,
 )
-from mmsearch.ingest.reembed import give_up, re_embed
+from mmsearch.ingest.reembed import forget_finished, give_up, model_for, re_embed
 from mmsearch.ingest.run import execute, give_up_lost
 from mmsearch.ingest.words import WordsIntake, given_vocabulary, looks_at_local_features, require_local
 from mmsearch.records import IngestReport, PathLike
@@ -64,6 +65,9 @@ class IngestOptions:
     remember : bool or None
         Whether the vectors of texts that are looked for are remembered, so that the same text is answered without
         the encoder; False also forgets those of before. None keeps what the library does, and a new one remembers.
+    re_embed : bool or None
+        True gives a library that is there the vectors of `model`, whatever it had before, or goes on where a run
+        that did so was ended; no path need be given then. False gives up what such a run had made.
 
     Raises
     ------
@@ -97,8 +101,26 @@ class IngestOptions:
 
     @property
     def model_name(self) -> str | None:
-        """The model as text, or None."""
-        return None if self.model is None else os.fsdecode(self.model)
+        """The model by a name that means the same in any working directory, or None."""
+        if self.model is None:
+            return None
+        from mmsearch.encoders.prepare import AUTO, lasting_name
+
+        name = os.fsdecode(self.model)
+        return name if name in (AUTO, NONE) else lasting_name(name)
+
+    def require_paths(self) -> None:
+        """Raise QueryError if something is asked of folders, for a run that is given none."""
+        about_folders = {
+            "recheck": self.is_recheck, "follow links": self.follow_links, "local": self.local is not None,
+            "vocabulary": self.vocabulary is not None,
+        }  # fmt: skip
+        named = [name for name, is_asked in about_folders.items() if is_asked]
+        if named:
+            raise QueryError(
+                f"{named[0]} is about the pictures of folders, and none was given; name at least one folder or "
+                "picture"
+            )
 
     def scan(self, *, is_limit_raised: bool = False) -> ScanOptions:
         """Return how files are looked at; `is_limit_raised` says that larger pictures are taken than before."""
@@ -129,21 +151,23 @@ def bring_up_to_date(
     vocabulary, model = given_vocabulary(options.vocabulary, options.local), options.model_name
     if model == NONE:
         require_local(options.local)
-    is_anew = options.re_embed is True and holds_pictures(folder)
-    roots = absolute_roots(paths, is_none_enough=options.re_embed is True)
+    is_known = holds_pictures(folder)
+    is_anew = options.re_embed is True and is_known
+    roots = absolute_roots(paths, is_none_enough=options.re_embed is not None)
     refuse_mixing(folder, roots)
+    if not roots:
+        options.require_paths()
+        Store.open(folder).close()  # there must be one
     if options.is_dry_run:
         return _only_planned(folder, installed, roots, options, on_progress)
-    create = None
-    if not holds_pictures(folder):
-        require_pictures(roots, follow_links=options.follow_links)
-        create = installed.settings_for(model or "auto", notify)
-        create["graph"] = vars(options.settings or GraphSettings())
+    wanted = installed.settings_for(model_for(folder, model), notify) if is_anew else None
+    create = None if is_known or not roots else _new_library(installed, roots, options, notify)
     with Store.writer(folder, create=create) as store, shown_progress(store.files, on_progress) as on_progress:
+        forget_finished(store)
         given_up = give_up_lost(store, notify)
-        is_needed = bool(roots) or not is_anew
-        encoder = installed.for_writing(store, None if is_anew else model, notify) if is_needed else None
-        is_local = looks_at_local_features(store, options.local if vocabulary is None else True, notify)
+        encoder = installed.for_writing(store, None if is_anew else model, notify) if roots else None
+        local = options.local if vocabulary is None else True
+        is_local = bool(roots) and looks_at_local_features(store, local, notify)
         if options.settings is not None:
             store.graph.keep(options.settings)
         words = WordsIntake(store, vocabulary=vocabulary, on_progress=on_progress) if is_local else None
@@ -154,15 +178,22 @@ def bring_up_to_date(
         report = execute(store, plan, encoder_folder, on_progress=on_progress, words=words)
         if options.re_embed is False:
             give_up(store)
-        n_anew = 0
-        if is_anew:
-            n_anew = re_embed(store, installed, model, on_progress=on_progress, notify=notify)
-            encoder = installed.for_writing(store, None, notify)
+        n_anew = re_embed(store, installed, wanted, on_progress=on_progress, notify=notify) if wanted else 0
+        encoder = installed.for_writing(store, None, notify) if wanted else encoder
         if encoder is not None:
             store.graph.update(store.graph.settings, encoder.text_probes(), on_progress=on_progress)
         notices = (*report.notices, *name_missing_roots(store, roots), *_pending(folder))
     seconds = time.perf_counter() - start
     return replace(report, given_up=given_up, re_embedded=n_anew, notices=notices, seconds=seconds)
+
+
+def _new_library(
+    installed: InstalledEncoder, roots: list[bytes], options: IngestOptions, notify: Callable[[str], None]
+) -> dict[str, Any]:
+    """Return the settings of a library that is to be made, if there is a picture to make it of."""
+    require_pictures(roots, follow_links=options.follow_links)
+    settings = installed.settings_for(options.model_name or "auto", notify)
+    return {**settings, "graph": vars(options.settings or GraphSettings())}
 
 
 def _pending(folder: Path) -> list[str]:
@@ -184,7 +215,11 @@ def _only_planned(
         notices = [*report.notices, *name_missing_roots(store, roots), *store.problems()]
         model = options.model_name
         if options.re_embed:
-            notices.append(f"the {store.n_pictures} pictures of the library would be embedded anew")
+            aim = model_for(folder, model)
+            unless = "" if aim != store.setting("model") else ", if that is another encoder by now"
+            notices.append(
+                f"the {store.n_pictures} pictures of the library would be embedded anew by {aim}{unless}"
+            )
         elif model not in (None, "auto", store.setting("model")) and holds_pictures(folder):
             held = installed.held(store)
             notices.append(f"{held}; `index --model {model}` is refused unless that is the same encoder")

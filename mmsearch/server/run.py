@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import uvicorn
@@ -71,9 +72,31 @@ def serve(
         server = server_of(
             create_app(folder, access, cache=cache), n_connections=max(n_connections, MIN_CONNECTIONS)
         )
-        on_ready(access)
-        with suppress(KeyboardInterrupt):  # how a server is stopped
+        with _ended_by_signal(server), suppress(KeyboardInterrupt):  # how a server is stopped
+            on_ready(access)
             server.run(sockets=[listener])
+
+
+@contextmanager
+def _ended_by_signal(server: uvicorn.Server) -> Iterator[None]:
+    """Let SIGTERM end the process, too, only once all that was opened is closed; in the main thread.
+
+    uvicorn answers what is being answered and hands the signal on, which by default ends the process at once.
+    """
+    received: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        received.append(number)
+        if not server.should_exit:  # it does not run yet
+            raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if received:
+        raise SystemExit(128 + received[0])
 
 
 class _Server(uvicorn.Server):

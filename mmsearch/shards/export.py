@@ -82,7 +82,7 @@ def export_shards(
 
 def _block(store: Store, facts: ShardFacts, after: int) -> list[tuple[int, StoredFile]]:
     """Return the next pictures with their vectors, of one state of the library, by id."""
-    if store.setting("fingerprint") != facts.fingerprint:
+    if store.fingerprint() != facts.fingerprint:
         raise FingerprintError(
             f"{store.folder} was given vectors of another encoder meanwhile; export it again into another folder"
         )

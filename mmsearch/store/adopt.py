@@ -24,7 +24,6 @@ from mmsearch.system import shown_path, sync_folder
 NEXT = "next"
 """The library, in the folder of another, in which the vectors that are to replace that one's are gathered."""
 _BLOCK = 65_536  # rows copied and compared at a time
-_TAKEN = ("row", "width", "height", "format", "taken")  # what is known anew of pictures
 
 
 def pending_model(folder: Path) -> str | None:
@@ -33,7 +32,7 @@ def pending_model(folder: Path) -> str | None:
     None also where those vectors are the library's by now.
     """
     try:
-        if not is_library(folder / NEXT):
+        if (folder / NEXT).is_symlink() or not is_library(folder / NEXT):
             return None
         with closing(Store.open(folder / NEXT)) as begun, closing(Store.open(folder)) as store:
             is_over = begun.setting("fingerprint") == store.setting("fingerprint")
@@ -42,8 +41,10 @@ def pending_model(folder: Path) -> str | None:
         return None  # it is begun anew
 
 
-def pending_text(model: str) -> str:
-    """Say that vectors of a model were begun, and what goes on with them."""
+def pending_text(model: str, *, is_at_work: bool = False) -> str:
+    """Say that vectors of a model were begun, and what goes on with them, unless a run is at it."""
+    if is_at_work:
+        return f"another process makes all vectors anew by {model}; searches answer from those of before"
     return (
         f"a run began to make all vectors anew by {model} and was ended: `mmsearch index --re-embed` goes on with "
         "it, `--no-re-embed` gives it up"
@@ -68,14 +69,16 @@ def adopt(store: Store, other: Store) -> None:
         If the disk refuses; `store` is as it was.
     """
     epoch = store.epoch + 1
-    with _attached(store, other):
-        rows = _rows_to_take(store, other)
-        _copy_rows(store, other, rows, epoch)
-        settings = install_beside(store, other, f"encoder-{epoch}")
-        with store.catalog.writing():
-            _take_rows(store)
-            store.catalog.set_meta({**settings, "epoch": epoch, "n_rows": len(rows)})
-    store.forget_old_epochs()
+    try:
+        with _attached(store, other):
+            rows = _rows_to_take(store, other)
+            _copy_rows(store, other, rows, epoch)
+            settings = install_beside(store, other, f"encoder-{epoch}")
+            with store.catalog.writing():
+                _take_rows(store)
+                store.catalog.set_meta({**settings, "epoch": epoch, "n_rows": len(rows)})
+    finally:
+        store.forget_old_epochs()  # where it failed that is what was copied, on a disk that may be full
 
 
 @contextmanager
@@ -84,7 +87,7 @@ def _attached(store: Store, other: Store) -> Iterator[None]:
     db = store.catalog.db
     db.execute("ATTACH ? AS other", (str(other.catalog.path),))
     try:
-        db.execute("CREATE TEMP TABLE taken (hash BLOB PRIMARY KEY, id INTEGER NOT NULL, old INTEGER NOT NULL)")
+        db.execute("CREATE TEMP TABLE taken (hash BLOB PRIMARY KEY, old INTEGER NOT NULL)")
         db.execute("CREATE TEMP TABLE renumber (old INTEGER PRIMARY KEY, new INTEGER NOT NULL)")
         yield
     finally:
@@ -97,7 +100,7 @@ def _rows_to_take(store: Store, other: Store) -> list[int]:
     """Return the rows of the other library that stand for pictures of this one, in order."""
     db = store.catalog.db
     db.execute(
-        "INSERT INTO taken SELECT hash, max(id), row FROM other.image WHERE row >= 0 AND reading = ? "
+        "INSERT INTO taken SELECT hash, max(row) FROM other.image WHERE row >= 0 AND reading = ? "
         "AND hash IN (SELECT hash FROM main.image) GROUP BY hash",
         (READING,),
     )
@@ -140,10 +143,9 @@ def _take_rows(store: Store) -> None:
         "INSERT INTO vector SELECT renumber.new, vector.crc32, vector.digest FROM other.vector AS vector "
         "JOIN renumber ON renumber.old = vector.row"
     )
-    columns = ", ".join(_TAKEN)
+    # In which way a picture was read stays: its visual words, which are not made anew, were.
     db.execute(
-        f"UPDATE main.image SET ({columns}, reading) = (SELECT renumber.new, width, height, format, taken, reading "
-        "FROM other.image AS fresh JOIN taken ON taken.id = fresh.id JOIN renumber ON renumber.old = taken.old "
+        "UPDATE main.image SET row = (SELECT renumber.new FROM taken JOIN renumber ON renumber.old = taken.old "
         "WHERE taken.hash = main.image.hash)"
     )
     db.execute("DELETE FROM dead")

@@ -123,7 +123,7 @@ class InstalledEncoder:
             If it is not the one that made the vectors.
         """
         with self._lock:  # threads share it, each with a store of its own
-            if self._opened is None or self._opened.fingerprint != store.setting("fingerprint"):
+            if self._opened is None or self._opened.fingerprint != store.fingerprint():
                 self._opened = self._opened_for_reading(store)
                 if self._is_in_memory:
                     self._opened.keep_in_memory()
@@ -197,7 +197,8 @@ class InstalledEncoder:
             raise FingerprintError(
                 f"{name} gives an encoder with fingerprint {made[:12]} now, the vectors of {self.library} were "
                 f"made by {expected[:12]}: its weights or settings have changed; restore "
-                f"{shown_path(store.encoder_path)}, or index into another --library"
+                f"{shown_path(store.encoder_path)}, make all vectors anew with --re-embed, or index into another "
+                "--library"
             )
         copy_encoder(prepared, store.encoder_path, store.check)
 

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ENCODER_FOLDER = "encoder_folder"  # setting: the name of the encoder's folder after the first encoder
 _ENCODER = "encoder"
-_ENCODERS, _VECTORS = re.compile(r"encoder(-\d+)?(\.(tmp|old))?"), re.compile(r"vectors-\d+\.f16")
+_ENCODER_NAME, _VECTORS = re.compile(r"encoder(-\d+)?"), re.compile(r"vectors-\d+\.f16")
 _MAX_MEGAPIXELS = "max_megapixels"  # setting
 _BLOCK = 65_536  # rows copied or checked at a time
 _N_SAMPLED = 9  # rows compared with their checksums when a vector file is opened
@@ -184,8 +184,20 @@ class Store(Pictures):
 
     @property
     def encoder_path(self) -> Path:
-        """Where the encoder lies that made the vectors."""
-        return self.files / str(self.catalog.meta(ENCODER_FOLDER) or _ENCODER)
+        """Where the encoder lies that made the vectors.
+
+        Raises
+        ------
+        LibraryDamagedError
+            If the catalog names another place than the folder of an encoder in the library.
+        """
+        name = self.catalog.meta(ENCODER_FOLDER) or _ENCODER
+        if not (isinstance(name, str) and _ENCODER_NAME.fullmatch(name)):
+            raise LibraryDamagedError(
+                f"{self.folder}: the catalog says that the encoder lies in {name!r}, which is no folder of an "
+                "encoder in a library; restore the catalog, or index again into another --library"
+            )
+        return self.files / name
 
     def vectors_look(self) -> tuple[int, ...]:
         """Return what changes whenever the present vector file is written to, cut or replaced."""
@@ -489,9 +501,10 @@ class Store(Pictures):
         """Delete the vectors and encoders that do not count any more, and those that never did."""
         vectors, encoder = self.vectors_path(self.epoch).name, self.encoder_path.name
         for path in self.files.iterdir():
-            if _VECTORS.fullmatch(path.name) and path.name != vectors:
+            if _VECTORS.fullmatch(path.name) and path.name != vectors and not path.is_dir():
                 path.unlink(missing_ok=True)
-            elif _ENCODERS.fullmatch(path.name) and path.name.split(".")[0] != encoder:
+            # A name with `.tmp` or `.old` behind it is of one that was being replaced.
+            elif _ENCODER_NAME.fullmatch(path.stem) and path.stem != encoder and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
 
 

@@ -23,7 +23,6 @@ from mmsearch.store.where import Condition
 
 _MOST = (1 << 63) - 1
 _ALL = Condition()
-_FINGERPRINT = "fingerprint"  # setting
 T = TypeVar("T")
 
 
@@ -64,6 +63,11 @@ class Pictures:
         with self.catalog.writing():
             self.catalog.set_meta(settings)
 
+    def fingerprint(self) -> str:
+        """Return that of the encoder which made the vectors, by the latest state of the library."""
+        with self.reading():
+            return str(self.setting("fingerprint"))
+
     def of_one_encoder(self, read: Callable[[], T]) -> T:
         """Return what `read` gives, asked again if the library was given vectors of another encoder meanwhile.
 
@@ -71,14 +75,14 @@ class Pictures:
         then: the encoder of before goes with its vectors.
         """
         while True:
-            fingerprint = self.setting(_FINGERPRINT)
+            fingerprint = self.fingerprint()
             try:
                 answer = read()
             except Exception:
-                if self.setting(_FINGERPRINT) == fingerprint:
+                if self.fingerprint() == fingerprint:
                     raise
                 continue
-            if self.setting(_FINGERPRINT) == fingerprint:
+            if self.fingerprint() == fingerprint:
                 return answer
 
     # -- for searches --------------------------------------------------------------------------------

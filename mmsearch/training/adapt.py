@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmsearch.datasets.sets import CaptionSet
-from mmsearch.encoders.prepare import features_model
+from mmsearch.encoders.prepare import AUTO, features_model
 from mmsearch.encoders.templates import imagenet_class_names
 from mmsearch.encoders.zeroshot import class_embeddings
 from mmsearch.errors import TrainingError
@@ -20,6 +20,7 @@ from mmsearch.evaluation.records import Bad
 from mmsearch.evaluation.retrieval import TEXT_TO_IMAGE
 from mmsearch.records import Matrix
 from mmsearch.samples import sample_folder
+from mmsearch.traces import Traces
 from mmsearch.training.canonical import canonical_vectors
 from mmsearch.training.captions import (
     CaptionFeatures,
@@ -77,12 +78,15 @@ class Forgetting:
 class CaptionReport:
     """What a training by captions did; `measures[measure][system]` are of the validation part.
 
+    `n_held_out` pictures were not trained on; the `n_validation` of them that did not choose the epoch judge.
+
     `encoder` is the fingerprint of what was learned, None where the base is kept since nothing certain was gained.
     """
 
     set_name: str
     n_pictures: int
     n_texts: int
+    n_held_out: int
     n_validation: int
     settings: dict[str, Any]
     history: list[Epoch]
@@ -139,14 +143,7 @@ def adapt_to_captions(
     """
     started = time.monotonic()
     folder.check(base)
-    if isinstance(options, TowerOptions):
-        require_open_clip(base)
-    encoder = setting.encoder(base)
-    if not encoder.encoder.has_words:
-        raise TrainingError(
-            f"{encoder.encoder.name} knows no words; expected a text-image model such as offline as --base, or "
-            "teach it by pairs of pictures (`mmsearch train pairs`)"
-        )
+    encoder = _base(base, options, setting)
     captioned = _Captioned.of(known, encoder, options, setting)
     options = options.suited(len(captioned.train))
     settings = {"base": encoder.encoder.fingerprint, "data": captioned.digest(), **vars(options)}
@@ -154,8 +151,8 @@ def adapt_to_captions(
     taught = _taught(captioned, encoder, options, setting, state)
     report = _judged(captioned, taught, options)
     if report.improvement.is_certain:
-        config = _config(encoder, options, taught.history, report.n_pictures)
-        taught.write(folder, config, keep=options.keep)
+        config = _config(encoder, options, taught.history, report)
+        taught.write(folder, config, captioned.traces, keep=options.keep)
         learned = setting.encoder(str(folder.path))
         report = replace(report, encoder=learned.encoder.fingerprint, forgetting=_forgetting(encoder, learned))
     folder.end()
@@ -163,6 +160,22 @@ def adapt_to_captions(
         report, base=encoder.encoder.name, base_fingerprint=encoder.encoder.fingerprint,
         seconds=round(time.monotonic() - started, 1),
     )  # fmt: skip
+
+
+def _base(base: str, options: CaptionOptions | TowerOptions, setting: Setting) -> SetEncoder:
+    """Return the encoder to begin with, if captions can teach it."""
+    is_of_towers = isinstance(options, TowerOptions)
+    if is_of_towers and base != AUTO:  # before it is exported
+        require_open_clip(base)
+    encoder = setting.encoder(base)
+    if is_of_towers:
+        require_open_clip(encoder.encoder.name)
+    if not encoder.encoder.has_words:
+        raise TrainingError(
+            f"{encoder.encoder.name} knows no words; expected a text-image model such as offline as --base, or "
+            "teach it by pairs of pictures (`mmsearch train pairs`)"
+        )
+    return encoder
 
 
 def _taught(
@@ -183,7 +196,9 @@ def _taught(
     )  # fmt: skip
 
 
-def _config(encoder: SetEncoder, options: TeachingOptions, history: list[Epoch], n_pictures: int) -> dict[str, Any]:
+def _config(
+    encoder: SetEncoder, options: TeachingOptions, history: list[Epoch], report: CaptionReport
+) -> dict[str, Any]:
     """Return what the folder says of the encoder: of its base, and of how it was taught."""
     base = encoder.encoder
     return {
@@ -191,7 +206,10 @@ def _config(encoder: SetEncoder, options: TeachingOptions, history: list[Epoch],
         "logit_scale": base.logit_scale,
         "training": {
             "by": "captions",
-            "n_pictures": n_pictures,
+            "n_pictures": report.n_pictures,
+            "n_captions": report.n_texts,
+            "n_held_out": report.n_held_out,
+            "n_bad": len(report.bad),
             "settings": vars(options),
             "curve": [asdict(epoch) for epoch in history],
         },
@@ -200,13 +218,14 @@ def _config(encoder: SetEncoder, options: TeachingOptions, history: list[Epoch],
 
 @dataclass(frozen=True)
 class _Captioned:
-    """A caption set as features: what trains, what chooses, what judges."""
+    """A caption set as features: what trains, what chooses, what judges; `traces` of all pictures."""
 
     name: str
     train: CaptionFeatures
     choice: CaptionFeatures
     validation: CaptionFeatures
     bad: list[Bad]
+    traces: Traces
 
     @classmethod
     def of(cls, known: CaptionSet, encoder: SetEncoder, options: TeachingOptions, setting: Setting) -> _Captioned:
@@ -224,12 +243,13 @@ class _Captioned:
         captions = [caption for caption, _ in described]
         rows = np.array([row for _, row in described])
         dim = encoder.encoder.dim
+        paths = [known.pictures[position] for position in readable]
+        traces = encoder.traces(paths)
         features = CaptionFeatures.of_set(
-            vectors, encoder.texts(captions), rows, captions, dim=dim,
-            pictures=[known.pictures[position] for position in readable],
-        )  # fmt: skip
+            vectors, encoder.texts(captions), rows, captions, dim=dim, pictures=paths, traces=traces
+        )
         train, choice, validation = map(features.of, held_out(features, options.validation, options.seed))
-        return cls(known.name, train, choice, validation, bad_pictures(known.pictures, bad))
+        return cls(known.name, train, choice, validation, bad_pictures(known.pictures, bad), traces)
 
     def digest(self) -> str:
         """Return the hex sha256 of all that is learned from and validated on."""
@@ -261,6 +281,7 @@ def _judged(captioned: _Captioned, taught: Heads | Towers, options: TeachingOpti
         set_name=captioned.name,
         n_pictures=len(train) + len(captioned.choice) + len(validation),
         n_texts=len(train.texts) + len(captioned.choice.texts) + len(validation.texts),
+        n_held_out=len(captioned.choice) + len(validation),
         n_validation=len(validation),
         settings=vars(options),
         history=taught.history,

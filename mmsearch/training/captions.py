@@ -15,7 +15,9 @@ from mmsearch.evaluation.metrics.ranks import Ids, Qrels, Values, rank_relevant
 from mmsearch.evaluation.metrics.recall import hit_at_k
 from mmsearch.evaluation.retrieval import IMAGE_TO_TEXT
 from mmsearch.records import Matrix
+from mmsearch.traces import Traces
 from mmsearch.training.losses import MARGINS
+from mmsearch.training.pictures import copies_in, held_out_parts, joined, require_finite
 from mmsearch.vectors import inner_products, l2_normalize
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 RANKS = (1, 5, 10)
 MIN_PICTURES = 20
+_LEAST_HELD_OUT = 12
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class CaptionFeatures:
     dim : int
         Width of the base's vectors.
     picture_ids : int64 array, shape (n_pictures,)
-        Pictures with equal features, which are copies, have the same number.
+        Copies of a picture have the number that it has.
     pictures : tuple of Path
         Their files, where somebody has to look at them; else empty.
     """
@@ -126,21 +129,18 @@ class CaptionFeatures:
         *,
         dim: int,
         pictures: Sequence[Path] = (),
+        traces: Traces | None = None,
     ) -> CaptionFeatures:
-        """Return the features of a set, checked.
+        """Return the features of a set, checked; copies are told by traces, without them by equal features alone.
 
         Raises
         ------
         TrainingError
             If features are not finite, there are too few pictures, or nothing tells captions apart.
         """
-        for features, what in ((images, "pictures"), (texts, "captions")):
-            is_finite = np.isfinite(features).all(axis=1)
-            if not is_finite.all():
-                raise TrainingError(
-                    f"the features of {what} are not finite, the first at {int(np.argmin(is_finite))}; leave it out"
-                )
-        picture_ids = np.unique(images, axis=0, return_inverse=True)[1].reshape(-1)
+        require_finite(images, "pictures")
+        require_finite(texts, "captions")
+        picture_ids = joined(len(images), copies_in(images, traces))
         n_different = len(np.unique(picture_ids))
         if n_different < MIN_PICTURES:
             raise TrainingError(
@@ -179,24 +179,12 @@ class CaptionFeatures:
 
 
 def held_out(features: CaptionFeatures, share: float, seed: int) -> tuple[Ids, Ids, Ids]:
-    """Return the rows of pictures to train on, to choose the best epoch by, and to judge by.
+    """Return the rows of pictures to train on, to choose the best epoch by, and to judge by; see `held_out_parts`.
 
-    Who judges has chosen nothing: the best of many epochs looks better than it is to those it was chosen by. Copies
-    of a picture are in the same part.
-
-    Parameters
-    ----------
-    features : CaptionFeatures
-    share : float in (0, 1)
-        Of pictures that are held out, half to choose and half to judge; at least 12.
-    seed : int
-        Of the parts.
+    Copies of a picture are in the same part.
     """
-    ids = np.random.default_rng(seed).permutation(np.unique(features.picture_ids))
-    n_held_out = min(len(ids) - 2, max(12, round(share * len(ids))))
-    choosing, judging = ids[: n_held_out // 2], ids[n_held_out // 2 : n_held_out]
-    is_choosing, is_judging = (np.isin(features.picture_ids, part) for part in (choosing, judging))
-    return tuple(np.flatnonzero(rows) for rows in (~(is_choosing | is_judging), is_choosing, is_judging))  # type: ignore[return-value]
+    parts = held_out_parts(np.unique(features.picture_ids), share, seed, least=_LEAST_HELD_OUT)
+    return tuple(np.flatnonzero(np.isin(features.picture_ids, part)) for part in parts)  # type: ignore[return-value]
 
 
 def _units(vectors: Matrix) -> Matrix:
@@ -226,7 +214,7 @@ def caption_batches(
         Draws the order of pictures and of their texts.
     most_rounds : int > 0
         How often a picture is shown at most: as often as one has texts, each of them once. Pictures with fewer
-        texts are shown with them again; what does not fill a batch is left out.
+        texts are shown with them again; what does not fill a batch of a round is left out.
     """
     import torch
 

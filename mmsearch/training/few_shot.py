@@ -2,7 +2,8 @@
 
 The label prompts are the classifier to begin with; what the pictures change of it is kept small (a linear probe
 that is drawn to the zero-shot weights). How small is chosen, and probabilities are calibrated, on pictures that are
-left out in turn; if nothing pays, the prompts alone are the classifier.
+left out in turn. Unless those are labelled better beyond one standard error, the prompts alone are the classifier:
+with few pictures, some of them under wrong labels, the best strength would be a costly guess.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.encoders.zeroshot import probabilities
 from mmsearch.errors import TrainingError
 from mmsearch.evaluation.metrics.ranks import Ids
 from mmsearch.records import Matrix
+from mmsearch.traces import Traces
+from mmsearch.training.judge import Improvement, improvement
+from mmsearch.training.pictures import copies_in, joined, require_finite
 
 Array = NDArray[np.float64]
 PENALTIES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1)
@@ -35,21 +40,24 @@ class FewShot:
     weights : float32 array, shape (n_labels, dim)
         Logits are inner products with them.
     penalty : float or None
-        That was chosen; None where the prompts alone were best.
+        That was chosen; None where no likely gain was left, and the prompts alone are the classifier.
     loss_before, loss_after : float
         Mean negative log probability of the right label, of pictures left out: of the prompts as they are, and of
-        what was learned, both at their best scale.
+        what was learned, both at their best scale; the same where the prompts alone are the classifier.
+    gain : Improvement
+        By how much the best penalty made that smaller, with its interval over pictures.
     """
 
     weights: Matrix
     penalty: float | None
     loss_before: float
     loss_after: float
+    gain: Improvement
 
 
 def teach_classes(
     vectors: Matrix, truth: Ids, prompts: Matrix, *, logit_scale: float, seed: int = 0,
-    on_fold: Callable[[int, int], None] = lambda done, total: None,
+    traces: Traces | None = None, on_fold: Callable[[int, int], None] = lambda done, total: None,
 ) -> FewShot:  # fmt: skip
     """Teach a classifier.
 
@@ -65,6 +73,8 @@ def teach_classes(
         Of the prompts, where training begins.
     seed : int
         Of the folds.
+    traces : uint8 array, shape (n, TRACE_BYTES), or None
+        Of the pictures: copies are left out together; without traces those of equal vectors are.
     on_fold : callable
         Given how many parts of the work are done, and of how many.
 
@@ -73,15 +83,14 @@ def teach_classes(
     TrainingError
         If a vector is not finite, or there are fewer than two labelled pictures.
     """
-    if not np.isfinite(vectors).all():
-        row = int(np.argmin(np.isfinite(vectors).all(axis=1)))
-        raise TrainingError(f"the features of pictures are not finite, the first at {row}; leave it out")
-    n_different = len(np.unique(vectors, axis=0))
+    require_finite(vectors, "pictures")
+    picture_ids = joined(len(vectors), copies_in(vectors, traces))
+    n_different = len(np.unique(picture_ids))
     if n_different < 2:
         raise TrainingError(f"there are {n_different} different labelled pictures; expected at least two")
     start = logit_scale * prompts.astype(np.float64)
     shown = vectors.astype(np.float64)
-    folds = _folds(vectors, truth, seed)
+    folds = _folds(picture_ids, truth, seed)
     n_parts = len(PENALTIES) * (int(folds.max()) + 1)
     left_out, done = {}, 0
     for penalty in PENALTIES:
@@ -96,15 +105,20 @@ def teach_classes(
     of_prompts, scale_before = _calibrated(shown @ start.T, truth)
     penalty = min(PENALTIES, key=lambda value: _calibrated(left_out[value], truth)[0])
     loss, scale = _calibrated(left_out[penalty], truth)
-    if not loss < of_prompts:
-        return FewShot((scale_before * start).astype(np.float32), None, of_prompts, of_prompts)
+    gain = improvement(
+        [-_losses(scale_before * (shown @ start.T), truth)],
+        [-_losses(scale * left_out[penalty], truth)],
+        [picture_ids],
+    )
+    if not gain.is_likely:
+        return FewShot((scale_before * start).astype(np.float32), None, of_prompts, of_prompts, gain)
     weights = scale * _fitted(shown, truth, start, penalty)
-    return FewShot(weights.astype(np.float32), penalty, of_prompts, loss)
+    return FewShot(weights.astype(np.float32), penalty, of_prompts, loss, gain)
 
 
-def _folds(vectors: Matrix, truth: Ids, seed: int) -> Ids:
+def _folds(picture_ids: Ids, truth: Ids, seed: int) -> Ids:
     """Return a fold of every picture: those of a label are spread over all, and copies are in the same."""
-    _, first, copies = np.unique(vectors, axis=0, return_index=True, return_inverse=True)
+    _, first, copies = np.unique(picture_ids, return_index=True, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(first))
     by_label = order[np.argsort(truth[first][order], kind="stable")]
     folds = np.empty(len(first), dtype=np.int64)
@@ -123,7 +137,7 @@ def _fitted(vectors: Array, truth: Ids, start: Array, penalty: float) -> Array:
     step = 1 / curvature
     weights, ahead, momentum = start.copy(), start.copy(), 1.0
     for _ in range(_STEPS):
-        slope = (_probabilities(vectors @ ahead.T) - targets).T @ vectors / n + penalty * (ahead - start)
+        slope = (probabilities(vectors @ ahead.T) - targets).T @ vectors / n + penalty * (ahead - start)
         moved = ahead - step * slope
         following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
         ahead = moved + (momentum - 1) / following * (moved - weights)
@@ -139,47 +153,14 @@ def _calibrated(logits: Array, truth: Ids) -> tuple[float, float]:
     Guo et al., On calibration of modern neural networks, 2017: one number. A few pictures that are all right would
     make it as large as can be, so it is drawn to 1, as a normal law of its logarithm would.
     """
-    losses = np.array([_loss(scale * logits, truth) for scale in _SCALES])
+    losses = np.array([_losses(scale * logits, truth).mean() for scale in _SCALES])
     drawn = (np.log(_SCALES) / _SCALE_DEVIATION) ** 2 / (2 * len(truth))
     best = int(np.argmin(losses + drawn))
     return float(losses[best]), float(_SCALES[best])
 
 
-def _loss(logits: Array, truth: Ids) -> float:
+def _losses(logits: Array, truth: Ids) -> Array:
+    """Return the negative log probability of the right label of every picture, float64 (n,)."""
     shifted = logits - logits.max(axis=1, keepdims=True)
-    log_sums = np.log(np.exp(shifted).sum(axis=1))
-    return float((log_sums - shifted[np.arange(len(truth)), truth]).mean())
-
-
-def _probabilities(logits: Array) -> Array:
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: Array = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return probabilities
-
-
-def calibration_error(probabilities: Array, truth: Ids, *, n_bins: int = 15) -> float:
-    """Return the expected calibration error: how far the confidence of answers is from their share that is right.
-
-    Parameters
-    ----------
-    probabilities : float64 array, shape (n, n_labels)
-        Rows that sum to 1.
-    truth : int64 array, shape (n,)
-        The right label of each.
-    n_bins : int > 0
-        Of confidence, of equal width.
-
-    Notes
-    -----
-    Naeini, Cooper and Hauskrecht, Obtaining well calibrated probabilities using Bayesian binning, 2015.
-
-    Examples
-    --------
-    >>> calibration_error(np.array([[0.9, 0.1], [0.7, 0.3]]), np.array([0, 1]))  # (0.1 + 0.7) / 2
-    0.4
-    """
-    confidence = probabilities.max(axis=1)
-    is_right = probabilities.argmax(axis=1) == truth
-    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
-    gaps = np.bincount(bins, weights=confidence - is_right, minlength=n_bins)
-    return float(np.round(np.abs(gaps).sum() / len(truth), 12))
+    losses: Array = np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(truth)), truth]
+    return losses

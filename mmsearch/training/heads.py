@@ -18,6 +18,7 @@ import numpy as np
 
 from mmsearch.encoders.learned import HEADS, head_of, taught_vectors
 from mmsearch.records import Matrix
+from mmsearch.traces import Traces
 from mmsearch.training.captions import (
     CaptionFeatures,
     CaptionOptions,
@@ -55,11 +56,11 @@ class Heads:
     logit_scale: float
     history: list[Epoch] = field(default_factory=list)
 
-    def write(self, folder: TrainingFolder, config: Mapping[str, Any], *, keep: float) -> None:
-        """Write the encoder that keeps this share of its base."""
+    def write(self, folder: TrainingFolder, config: Mapping[str, Any], pictures: Traces, *, keep: float) -> None:
+        """Write the encoder that keeps this share of its base, with traces of the pictures that taught it."""
         base_scale = float(config["logit_scale"])
         scale = base_scale**keep * self.logit_scale ** (1 - keep)
-        folder.write({**config, "kind": HEADS, "keep": keep, "logit_scale": scale}, self.arrays)
+        folder.write({**config, "kind": HEADS, "keep": keep, "logit_scale": scale}, self.arrays, pictures)
 
     def vectors(self, features: CaptionFeatures, *, keep: float = 0.0) -> tuple[Matrix, Matrix]:
         """Return unit vectors float32 of pictures and of texts, (n, dim) each."""

@@ -55,6 +55,9 @@ class Distances:
     auroc: float
 
 
+_HALF_WIDTH = 1.96  # standard errors of half a 95 % interval
+
+
 @dataclass(frozen=True)
 class Improvement(Value):
     """By how much the mean of all measures changed, with its 95 % interval and the p of a paired test."""
@@ -65,6 +68,15 @@ class Improvement(Value):
     def is_certain(self) -> bool:
         """True if all of the interval is above 0, and a test agrees: of five pictures or fewer none does."""
         return self.low > 0 and self.p < SIGNIFICANT
+
+    @property
+    def is_likely(self) -> bool:
+        """True if it is beyond one standard error, where pictures are too few for certainty.
+
+        The rule of Breiman et al., Classification and regression trees, 1984, for choosing among simpler and less
+        simple models.
+        """
+        return self.value > (self.high - self.low) / (2 * _HALF_WIDTH)
 
 
 def measured(values: Values, groups: Ids) -> Value:

@@ -7,7 +7,7 @@ with the hardest dissimilar ones, mined anew for every epoch (Radenovic, Tolias 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,9 @@ from mmsearch.evaluation.metrics.average_precision import average_precision
 from mmsearch.evaluation.metrics.ranks import Ids, Qrels, RankedRelevant, Values, rank_relevant
 from mmsearch.evaluation.metrics.recall import hit_at_k
 from mmsearch.records import Matrix
+from mmsearch.traces import Traces
 from mmsearch.training.losses import batch_loss, contrastive_loss, distances_of_cosines, triplet_loss
+from mmsearch.training.pictures import copies_in, held_out_parts, joined, require_finite
 from mmsearch.training.trainer import Epoch, Lesson, RunState, Schedule, fit
 from mmsearch.vectors import inner_products
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 Marks = NDArray[np.bool_]
 MIN_THINGS = 10
+_LEAST_HELD_OUT = 6
 MARGINS: dict[Loss, float] = {"infonce": 0.0, "contrastive": 1.3, "triplet": 0.1}
 _N_HARD = 5  # dissimilar pictures of every pair
 _LOGIT_SCALE = 10.0  # where it begins
@@ -91,18 +94,27 @@ class PairFeatures:
         Pictures that ask for others of their thing when the projection is judged: warped copies, or all.
     is_gallery : bool array, shape (n,)
         Pictures that are asked for: the originals, or all.
+    sides : int64 array, shape (n,)
+        Things that have a picture in common, or copies of one, have the same number: they are held out together.
+    dissimilar : int64 array, shape (n_pairs, 2)
+        Rows of pairs that were said to be dissimilar.
     """
 
     descriptors: Matrix
     things: Ids
     is_asked: Marks
     is_gallery: Marks
+    sides: Ids
+    dissimilar: Ids = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
 
     @classmethod
     def of_set(
-        cls, descriptors: Matrix, things: Ids, is_asked: Marks | None = None, is_gallery: Marks | None = None
-    ) -> PairFeatures:
+        cls, descriptors: Matrix, things: Ids, is_asked: Marks | None = None, is_gallery: Marks | None = None,
+        *, traces: Traces | None = None, dissimilar: Sequence[tuple[int, int]] = (),
+    ) -> PairFeatures:  # fmt: skip
         """Return the features of a set, checked; without marks every picture asks for all others.
+
+        Copies are told by traces, which the first pictures may have, and by equal features.
 
         A picture of whose thing there is no other one in the gallery asks for nothing.
 
@@ -111,27 +123,32 @@ class PairFeatures:
         TrainingError
             If descriptors are not finite, or too few things have two pictures.
         """
-        is_finite = np.isfinite(descriptors).all(axis=1)
-        if not is_finite.all():
-            raise TrainingError(
-                f"the features of pictures are not finite, the first at {int(np.argmin(is_finite))}; leave it out"
-            )
+        require_finite(descriptors, "pictures")
         everything = np.ones(len(things), dtype=bool)
         is_gallery = everything if is_gallery is None else is_gallery
         n_answers = np.bincount(things, is_gallery)[things] - is_gallery  # none is an answer to itself
         is_asked = (everything if is_asked is None else is_asked) & (n_answers > 0)
-        known = cls(descriptors, things, is_asked, is_gallery)
-        n_things = len(np.unique(things[is_asked]))
+        copies = [(int(things[a]), int(things[b])) for a, b in copies_in(descriptors, traces)]
+        sides = joined(int(things.max(initial=-1)) + 1, copies)[things]
+        given = np.array(dissimilar, dtype=np.int64).reshape(-1, 2)
+        known = cls(descriptors, things, is_asked, is_gallery, sides, given)
+        n_things = len(np.unique(sides[is_asked]))
         if n_things < MIN_THINGS:
             raise TrainingError(
-                f"there are {n_things} things with two pictures or more; expected at least {MIN_THINGS}"
+                f"there are {n_things} things with two pictures or more; expected at least {MIN_THINGS} (those "
+                "that have a picture in common count as one)"
             )
         return known
 
     def of_things(self, things: Ids) -> PairFeatures:
         """Return the same of the pictures of some things."""
         rows = np.isin(self.things, things)
-        return PairFeatures(self.descriptors[rows], self.things[rows], self.is_asked[rows], self.is_gallery[rows])
+        row_of = np.cumsum(rows) - 1
+        dissimilar = row_of[self.dissimilar[rows[self.dissimilar].all(axis=1)]]
+        return PairFeatures(
+            self.descriptors[rows], self.things[rows], self.is_asked[rows], self.is_gallery[rows], self.sides[rows],
+            dissimilar,
+        )  # fmt: skip
 
     def pairs(self) -> Ids:
         """Return rows of all similar pairs, int64 (n_pairs, 2): a picture of the gallery and one that asks."""
@@ -184,11 +201,14 @@ class Questions:
 
 
 def held_out_things(features: PairFeatures, share: float, seed: int) -> tuple[Ids, Ids, Ids]:
-    """Return the numbers of things to train on, to choose the best epoch by, and to judge by; see `held_out`."""
-    asked = np.random.default_rng(seed).permutation(np.unique(features.things[features.is_asked]))
-    n_held_out = min(len(asked) - 2, max(6, round(share * len(asked))))
-    choosing, judging = asked[: n_held_out // 2], asked[n_held_out // 2 : n_held_out]
-    return np.setdiff1d(features.things, asked[:n_held_out]), np.sort(choosing), np.sort(judging)
+    """Return the numbers of things to train on, to choose the best epoch by, and to judge by; see `held_out_parts`.
+
+    Things that have a picture or copies of one in common are in the same part.
+    """
+    sides = np.unique(features.sides[features.is_asked])
+    _, choosing, judging = held_out_parts(sides, share, seed, least=_LEAST_HELD_OUT)
+    chosen, judged = (np.unique(features.things[np.isin(features.sides, part)]) for part in (choosing, judging))
+    return np.setdiff1d(features.things, np.concatenate([chosen, judged])), chosen, judged
 
 
 @dataclass(frozen=True)
@@ -295,6 +315,7 @@ class _Teaching:
         self.pairs, self.start = torch.from_numpy(train.pairs()), start
         self.centred = torch.from_numpy(train.descriptors - start.mean)
         self.things = torch.from_numpy(train.things)
+        self.dissimilar = torch.from_numpy(train.dissimilar)
         self.projection = torch.nn.Parameter(torch.from_numpy(start.projection.copy()))
         self.log_scale = torch.nn.Parameter(torch.tensor(float(np.log(_LOGIT_SCALE))))
         self.module = torch.nn.Module()
@@ -307,8 +328,11 @@ class _Teaching:
 
         return torch.nn.functional.normalize(self.centred[rows] @ self.projection, dim=-1)
 
-    def batches(self, order: torch.Generator) -> list[torch.Tensor]:
-        """Return all pairs in some order, each with its hardest dissimilar pictures: rows int64 (n, 2 + 5)."""
+    def batches(self, order: torch.Generator) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Return all pairs in some order, and those that were said to be dissimilar.
+
+        Rows int64 (n, 2 + 5) of similar pairs with their hardest dissimilar pictures; (m, 2) of dissimilar ones.
+        """
         import torch
 
         with torch.no_grad():
@@ -316,7 +340,11 @@ class _Teaching:
         rows = torch.cat([self.pairs, hardest[self.pairs[:, 0]]], dim=1)
         chosen = rows[torch.randperm(len(rows), generator=order)]
         batches = list(torch.split(chosen, self.options.batch))
-        return batches[:-1] if len(batches) > 1 and len(batches[-1]) < 2 else batches
+        batches = batches[:-1] if len(batches) > 1 and len(batches[-1]) < 2 else list(batches)
+        if not len(self.dissimilar):
+            return [(batch, self.dissimilar) for batch in batches]
+        mixed = self.dissimilar[torch.randperm(len(self.dissimilar), generator=order)]
+        return list(zip(batches, torch.tensor_split(mixed, len(batches)), strict=True))
 
     def _hardest(self) -> torch.Tensor:
         """Return for every picture the nearest of other things, int64 (n, 5)."""
@@ -330,8 +358,12 @@ class _Teaching:
             nearest.append(cosines.masked_fill(is_same, -2).topk(n_hard, dim=1).indices)
         return torch.cat(nearest)
 
-    def loss(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return the loss of pairs with their dissimilar pictures."""
+    def loss(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        """Return the loss of pairs with their dissimilar pictures.
+
+        Pairs that were said to be dissimilar weigh in the contrastive loss as those that were mined do.
+        """
+        rows, dissimilar = batch
         margin = self.options.margin or 0.0
         first, second = self.vectors(rows[:, 0]), self.vectors(rows[:, 1])
         if self.options.loss == "infonce":
@@ -347,7 +379,9 @@ class _Teaching:
             return triplet_loss(to_positive[:, None], to_negative, margin).mean()
         near = contrastive_loss(to_positive, to_positive.new_ones(len(to_positive)).bool(), margin)
         far = contrastive_loss(to_negative, to_negative.new_zeros(to_negative.shape).bool(), margin)
-        return near.mean() + far.sum(dim=1).mean()
+        apart = distances_of_cosines((self.vectors(dissimilar[:, 0]) * self.vectors(dissimilar[:, 1])).sum(dim=1))
+        given = contrastive_loss(apart, apart.new_zeros(len(apart)).bool(), margin)
+        return near.mean() + far.sum(dim=1).mean() + given.sum() / len(rows)
 
     def validate(self) -> tuple[float, dict[str, float]]:
         """Return the mean average precision of the things held out, and the share that is found first."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,14 +27,14 @@ from mmsearch.training.pairs import (
     teach_projection,
 )
 from mmsearch.training.setting import Setting
-from mmsearch.training.things import WarpedPictures
+from mmsearch.training.things import Shown, WarpedPictures
 from mmsearch.training.trainer import Epoch, RunState, arrays_digest
 
 BASE, CLOSED_FORM, LEARNED = "base", "learned whitening", "learned"
 _N_SAMPLE_WARPS = 4
 
-Source = Callable[[SetEncoder], tuple[PairFeatures, Mapping[Path, str]]]
-"""Returns the features of pictures by an encoder, and what is wrong with others."""
+Source = Callable[[SetEncoder], Shown]
+"""Returns what is learned from, by an encoder."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,8 @@ class PairReport:
 
     `encoder` is the fingerprint of what was learned, None where the base is kept since nothing certain was gained.
     `samples` are the shares of warped sample photographs that are found first, before and after: pictures that had
-    no part in the training.
+    no part in the training. `n_held_out` things were not trained on; the `n_validation` of them that did not choose
+    the epoch judge. `n_pairs_dissimilar` pairs were said to be so, others were mined.
     """
 
     set_name: str
@@ -52,6 +52,9 @@ class PairReport:
     base_fingerprint: str
     n_pictures: int
     n_things: int
+    n_pairs_similar: int
+    n_pairs_dissimilar: int
+    n_held_out: int
     n_validation: int
     settings: dict[str, Any]
     history: list[Epoch]
@@ -106,23 +109,23 @@ def adapt_to_pairs(
     started = time.monotonic()
     folder.check(base)
     encoder = setting.encoder(base)
-    features, bad = source(encoder)
-    shown, choosing, judging = held_out_things(features, options.validation, options.seed)
+    shown = source(encoder)
+    features = shown.features
+    training, choosing, judging = held_out_things(features, options.validation, options.seed)
     data = arrays_digest(*vars(features).values())
     settings = {"base": encoder.encoder.fingerprint, "data": data, **vars(options)}
     learned = teach_projection(
-        features.of_things(shown), features, choosing, options,
+        features.of_things(training), features, choosing, options,
         state=RunState(folder.state, settings, is_resuming), on_epoch=setting.on_epoch,
     )  # fmt: skip
     report = replace(
-        _judged(name, features, judging, learned, options),
+        _judged(name, features, judging, learned, options, n_held_out=len(choosing) + len(judging)),
         base=encoder.encoder.name,
         base_fingerprint=encoder.encoder.fingerprint,
-        bad=[{"path": str(path), "message": message} for path, message in bad.items()],
+        bad=[{"path": str(path), "message": message} for path, message in shown.bad.items()],
     )
     if report.improvement.is_certain:
-        arrays = {"mean": learned.whitening.mean, "projection": learned.whitening.projection}
-        folder.write(_config(encoder, learned, options, report.n_pictures), arrays)
+        folder.write(_config(encoder, learned, options, report), vars(learned.whitening), shown.traces)
         written = setting.encoder(str(folder.path))
         samples = _samples(encoder, lambda descriptors: _projected(descriptors, learned.whitening, options.keep))
         report = replace(report, encoder=written.encoder.fingerprint, samples=samples)
@@ -130,14 +133,24 @@ def adapt_to_pairs(
     return replace(report, seconds=round(time.monotonic() - started, 1))
 
 
-def _config(encoder: SetEncoder, learned: Projection, options: PairOptions, n_pictures: int) -> dict[str, Any]:
+def _config(encoder: SetEncoder, learned: Projection, options: PairOptions, report: PairReport) -> dict[str, Any]:
     base, curve = encoder.encoder, [asdict(epoch) for epoch in learned.history]
     return {
         "kind": PROJECTION,
         "base": {"model": base.name, "fingerprint": base.fingerprint},
         "keep": options.keep,
         "logit_scale": 1.0,
-        "training": {"by": "pairs", "n_pictures": n_pictures, "settings": vars(options), "curve": curve},
+        "training": {
+            "by": "pairs",
+            "n_pictures": report.n_pictures,
+            "n_things": report.n_things,
+            "n_pairs_similar": report.n_pairs_similar,
+            "n_pairs_dissimilar": report.n_pairs_dissimilar,
+            "n_held_out": report.n_held_out,
+            "n_bad": len(report.bad),
+            "settings": vars(options),
+            "curve": curve,
+        },
     }
 
 
@@ -150,7 +163,7 @@ def _projected(descriptors: Matrix, whitening: Whitening, keep: float) -> Matrix
 
 
 def _judged(
-    name: str, features: PairFeatures, held_out: Ids, learned: Projection, options: PairOptions
+    name: str, features: PairFeatures, held_out: Ids, learned: Projection, options: PairOptions, *, n_held_out: int
 ) -> PairReport:
     systems = {
         BASE: features.descriptors,
@@ -167,6 +180,9 @@ def _judged(
         base_fingerprint="",
         n_pictures=len(features.things),
         n_things=len(np.unique(features.things)),
+        n_pairs_similar=len(features.pairs()),
+        n_pairs_dissimilar=len(features.dissimilar),
+        n_held_out=n_held_out,
         n_validation=len(held_out),
         settings=vars(options),
         history=learned.history,
@@ -193,7 +209,7 @@ def _distances(vectors: Matrix, features: PairFeatures, held_out: Ids) -> Distan
 def _samples(encoder: SetEncoder, projected: Callable[[Matrix], Matrix]) -> tuple[float, float]:
     """Return the shares of warped sample photographs that are found first, before and after."""
     paths = sorted(sample_folder().glob("*.jpg"))
-    features, _ = WarpedPictures(encoder, _N_SAMPLE_WARPS).features("samples", paths)
+    features = WarpedPictures(encoder, _N_SAMPLE_WARPS).features("samples", paths).features
     questions = Questions.of(features, np.unique(features.things))
     before, after = (
         float(questions.hits(vectors).mean()) for vectors in (features.descriptors, projected(features.descriptors))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,43 +14,41 @@ from mmsearch.datasets.captions import csv_rows, read_text
 from mmsearch.datasets.sets import InstanceSet, picture_in, refuse_missing
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import GroundTruthError, PictureError
-from mmsearch.evaluation.cache import write_kept
+from mmsearch.evaluation.cache import write_array
 from mmsearch.evaluation.encode import SetEncoder
-from mmsearch.evaluation.metrics.ranks import Ids
 from mmsearch.images import read_file
 from mmsearch.images.warps import VERSION, warps
 from mmsearch.library import Library
 from mmsearch.records import Matrix
+from mmsearch.traces import Traces
 from mmsearch.training.pairs import PairFeatures
+from mmsearch.training.pictures import copies_in, joined
 
 N_WARPS = 12
-_SAME = 0.98  # cosine of originals from which they are taken for copies of one picture
+_SAME = 0.98  # cosine of originals without labels from which they are taken for pictures of one thing
 _HEADING = ["a", "b", "y"]
 _SIMILAR = {"1": True, "0": False}
 _BATCH = 8
 _PAGE = 1000
 
 
-def things_of_links(n: int, links: Iterable[tuple[int, int]]) -> Ids:
-    """Return a number for each of n pictures, the same for those that links join, directly or by others.
+@dataclass(frozen=True)
+class Shown:
+    """What a training by pairs learns from.
 
-    Examples
-    --------
-    >>> things_of_links(5, [(0, 1), (3, 1)]).tolist()
-    [0, 0, 1, 0, 2]
+    Attributes
+    ----------
+    features : PairFeatures
+        Of pictures, and of warped copies of them after these.
+    traces : uint8 array, shape (n_pictures, TRACE_BYTES)
+        Of the pictures.
+    bad : dict of Path to str
+        What is wrong with others.
     """
-    parents = list(range(n))
 
-    def root(picture: int) -> int:
-        while parents[picture] != picture:
-            parents[picture] = parents[parents[picture]]
-            picture = parents[picture]
-        return picture
-
-    for first, second in links:
-        parents[root(max(root(first), root(second)))] = min(root(first), root(second))
-    things: Ids = np.unique([root(picture) for picture in range(n)], return_inverse=True)[1].reshape(-1)
-    return things
+    features: PairFeatures
+    traces: Traces
+    bad: dict[Path, str]
 
 
 def pictures_of_library(library: Library) -> list[Path]:
@@ -65,12 +63,12 @@ def pictures_of_library(library: Library) -> list[Path]:
             return pictures
 
 
-def features_of_instances(known: InstanceSet, encoder: SetEncoder) -> tuple[PairFeatures, dict[Path, str]]:
-    """Return the features of a set whose queries have relevant pictures, and what is wrong with others.
+def features_of_instances(known: InstanceSet, encoder: SetEncoder) -> Shown:
+    """Return the features of a set whose queries have relevant pictures.
 
     Whatever is relevant to one another in any of its tasks shows the same thing.
     """
-    pictures = list(dict.fromkeys((*known.gallery, *known.queries)))
+    pictures = known.pictures
     readable, descriptors, bad = encoder.readable_pictures(known.name, pictures)
     row_of = {pictures[position]: row for row, position in enumerate(readable)}
     links = [
@@ -84,14 +82,27 @@ def features_of_instances(known: InstanceSet, encoder: SetEncoder) -> tuple[Pair
         np.isin(np.arange(len(readable)), [row_of[path] for path in paths if path in row_of])
         for paths in (known.queries, known.gallery)
     )
-    things = things_of_links(len(readable), links)
-    return PairFeatures.of_set(descriptors, things, asked, gallery), {
-        pictures[position]: message for position, message in bad.items()
-    }
+    traces = encoder.traces([pictures[position] for position in readable])
+    features = PairFeatures.of_set(descriptors, joined(len(readable), links), asked, gallery, traces=traces)
+    return Shown(features, traces, _by_path(pictures, bad))
 
 
-def read_pairs(file: Path, *, images: Path | None = None) -> tuple[list[Path], list[tuple[int, int]]]:
-    """Return the pictures of a table of pairs, and which of them are similar.
+def _by_path(pictures: Sequence[Path], bad: Mapping[int, str]) -> dict[Path, str]:
+    return {pictures[position]: message for position, message in bad.items()}
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """A table of pairs: its pictures, and the positions of those that are similar and of those that are not."""
+
+    name: str
+    pictures: list[Path]
+    similar: list[tuple[int, int]]
+    dissimilar: list[tuple[int, int]]
+
+
+def read_pairs(file: Path, *, images: Path | None = None) -> PairTable:
+    """Return a table of pairs.
 
     Parameters
     ----------
@@ -129,7 +140,7 @@ def read_pairs(file: Path, *, images: Path | None = None) -> tuple[list[Path], l
         pairs.append((places[0], places[1], _SIMILAR[row[2].strip()]))
     refuse_missing(file.stem, pictures)
     links = [(first, second) for first, second, is_similar in pairs if is_similar]
-    things = things_of_links(len(pictures), links)
+    things = joined(len(pictures), links)
     paths = list(pictures)
     for first, second, is_similar in pairs:
         if not is_similar and things[first] == things[second]:
@@ -137,18 +148,21 @@ def read_pairs(file: Path, *, images: Path | None = None) -> tuple[list[Path], l
                 f"{file}: {paths[first]} and {paths[second]} are not similar, but by other pairs they are; correct "
                 "one of them"
             )
-    return paths, links
+    return PairTable(file.stem, paths, links, [(a, b) for a, b, is_similar in pairs if not is_similar])
 
 
-def features_of_pairs(
-    name: str, pictures: Sequence[Path], links: Sequence[tuple[int, int]], encoder: SetEncoder
-) -> tuple[PairFeatures, dict[Path, str]]:
-    """Return the features of the pictures of `read_pairs`, and what is wrong with others."""
-    readable, descriptors, bad = encoder.readable_pictures(name, pictures)
+def features_of_pairs(table: PairTable, encoder: SetEncoder) -> Shown:
+    """Return the features of the pictures of a table of pairs."""
+    readable, descriptors, bad = encoder.readable_pictures(table.name, table.pictures)
     row_of = {position: row for row, position in enumerate(readable)}
-    joined = [(row_of[a], row_of[b]) for a, b in links if a in row_of and b in row_of]
-    features = PairFeatures.of_set(descriptors, things_of_links(len(readable), joined))
-    return features, {pictures[position]: message for position, message in bad.items()}
+    similar, dissimilar = (
+        [(row_of[a], row_of[b]) for a, b in pairs if a in row_of and b in row_of]
+        for pairs in (table.similar, table.dissimilar)
+    )
+    traces = encoder.traces([table.pictures[position] for position in readable])
+    things = joined(len(readable), similar)
+    features = PairFeatures.of_set(descriptors, things, traces=traces, dissimilar=dissimilar)
+    return Shown(features, traces, _by_path(table.pictures, bad))
 
 
 class WarpedPictures:
@@ -165,16 +179,15 @@ class WarpedPictures:
     def __init__(self, encoder: SetEncoder, n_warps: int = N_WARPS) -> None:
         self.encoder, self.n_warps = encoder, n_warps
 
-    def features(
-        self, name: str, pictures: Sequence[Path], links: Sequence[tuple[int, int]] = ()
-    ) -> tuple[PairFeatures, dict[Path, str]]:
-        """Return the features of pictures and of their copies, and what is wrong with others.
+    def features(self, name: str, pictures: Sequence[Path], links: Sequence[tuple[int, int]] = ()) -> Shown:
+        """Return the features of pictures and of their copies.
 
         Copies ask for the picture that they are of. Pictures that are nearly the same show the same thing, and so
         do those that `links` join, pairs of positions in `pictures`.
         """
         readable, originals, bad = self.encoder.readable_pictures(name, pictures)
-        wrong = {pictures[position]: message for position, message in bad.items()}
+        traces = self.encoder.traces([pictures[position] for position in readable])
+        wrong = _by_path(pictures, bad)
         descriptors, rows = [originals], [np.arange(len(readable))]
         for row, position in enumerate(readable):
             behind = pictures[readable[(row * 7919 + 1) % len(readable)]]
@@ -188,10 +201,14 @@ class WarpedPictures:
             self.encoder.on_progress("warps", row + 1, len(readable))
         owners = np.concatenate(rows)
         row_of = {position: row for row, position in enumerate(readable)}
-        joined = [(row_of[a], row_of[b]) for a, b in links if a in row_of and b in row_of]
-        things = things_of_links(len(readable), [*_nearly_the_same(originals), *joined])[owners]
+        verified = [(row_of[a], row_of[b]) for a, b in links if a in row_of and b in row_of]
+        same = [*_nearly_the_same(originals), *copies_in(originals, traces), *verified]
+        things = joined(len(readable), same)[owners]
         is_original = np.arange(len(owners)) < len(readable)
-        return PairFeatures.of_set(np.concatenate(descriptors), things, ~is_original, is_original), wrong
+        features = PairFeatures.of_set(
+            np.concatenate(descriptors), things, ~is_original, is_original, traces=traces
+        )
+        return Shown(features, traces, wrong)
 
     def _copies(self, picture: Path, behind: Path) -> Matrix:
         data, ground = (read_file(os.fsencode(path))[0] for path in (picture, behind))
@@ -207,9 +224,7 @@ class WarpedPictures:
         except (OSError, ValueError, EOFError):
             pass  # not there yet, or damaged: made anew
         vectors = _encoded(self.encoder.encoder, data, ground, self.n_warps, seed)
-        buffer = io.BytesIO()
-        np.save(buffer, vectors.astype(np.float16))
-        write_kept(file, buffer.getvalue())
+        write_array(file, vectors.astype(np.float16))
         return vectors.astype(np.float16).astype(np.float32)
 
 
@@ -219,7 +234,7 @@ def _encoded(encoder: OnnxEncoder, data: bytes, ground: bytes, n: int, seed: int
 
 
 def _nearly_the_same(originals: Matrix) -> list[tuple[int, int]]:
-    """Return pairs of rows whose cosine is that of copies."""
+    """Return pairs of rows whose cosine is that of pictures of one thing, one moment after another."""
     pairs: list[tuple[int, int]] = []
     for start in range(0, len(originals), 1024):
         cosines = originals[start : start + 1024] @ originals.T

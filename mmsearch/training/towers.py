@@ -24,6 +24,7 @@ from mmsearch.encoders.prepare import is_built_in
 from mmsearch.errors import TrainingError
 from mmsearch.records import Matrix
 from mmsearch.system import n_cores
+from mmsearch.traces import Traces
 from mmsearch.training.captions import (
     CaptionFeatures,
     TeachingOptions,
@@ -116,14 +117,15 @@ class Towers:
         self._keep(keep)
         return CaptionedSet(self.clip, features).vectors()
 
-    def write(self, folder: TrainingFolder, config: Mapping[str, Any], *, keep: float) -> None:
-        """Write the encoder that keeps this share of its base."""
+    def write(self, folder: TrainingFolder, config: Mapping[str, Any], pictures: Traces, *, keep: float) -> None:
+        """Write the encoder that keeps this share of its base, with traces of the pictures that taught it."""
         self._keep(keep)
         source = find_source(self.clip.model, self.clip.notify)
         scale = float(self.clip.logit_scale().detach())
         folder.write_checkpoint(
             {**config, "kind": TOWERS, "keep": keep, "logit_scale": scale},
             lambda path: save_checkpoint(source, self.clip.arrays(), path, self.clip.notify),
+            pictures,
         )
 
     def _keep(self, keep: float) -> None:

@@ -98,7 +98,7 @@ class TrainableClip:
     def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         """Return all weights, as open_clip names them."""
         return {
-            name: np.ascontiguousarray(weight.detach().cpu().numpy())
+            name: weight.detach().cpu().contiguous().numpy()
             for name, weight in self.module.clip.state_dict().items()
         }
 

@@ -24,7 +24,6 @@ from mmsearch.store.publish import replacing
 if TYPE_CHECKING:
     import torch
 
-STATE = "training.state"
 _WARM_UP = 0.05  # share of all steps
 _FINGERPRINT = "fingerprint"
 

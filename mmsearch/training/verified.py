@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmsearch.errors import PictureError, TrainingError
 from mmsearch.library import Library
-from mmsearch.records import Query, SearchOptions
+from mmsearch.records import Query
 
 _N_LOOKED_AT = 10  # pictures that share most visual words with one
 
@@ -45,11 +45,10 @@ def verified_links(
             "--verified out"
         )
     position_of = {str(path): position for position, path in enumerate(pictures)}
-    options = SearchOptions(k=_N_LOOKED_AT, mode="local")
     verified: set[tuple[int, int]] = set()
     for position, path in enumerate(pictures):
         try:
-            hits = library.search_many(Query(images=[path]), options)[0].hits
+            hits = library.search(Query(images=[path]), k=_N_LOOKED_AT, mode="local").hits
         except PictureError:
             continue  # whoever embeds it says why
         verified |= {

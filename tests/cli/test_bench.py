@@ -89,8 +89,8 @@ def test_bench_classify_measures_each_ensemble(run, photos, checkpoint, tmp_path
     code, out, err = run("bench", "classify", photos / "sets", *options, "--out", tmp_path)
     assert code == 0, err
     rows = json_lines(out)
-    assert [row["templates"] for row in rows] == ["names", "names", "simple", "simple", "own", "own"]
-    assert {row["measure"] for row in rows} == {"top-1", "mean per-class recall"}
+    assert [row["templates"] for row in rows] == ["names"] * 3 + ["simple"] * 3 + ["own"] * 3
+    assert {row["measure"] for row in rows} == {"top-1", "mean per-class recall", "calibration error"}
     report = json.loads((tmp_path / "report.json").read_text())
     assert len(report["ensembles"]["simple"]) == 7
 
@@ -109,6 +109,33 @@ def test_bench_classify_counts_pictures_below_the_folder_of_a_class_and_says_wha
     known = json.loads((tmp_path / "out" / "report.json").read_text())["set"]
     assert (known["class_names"], known["left_out"]) == (["cat", "fig"], [sentence])
     assert sentence in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_bench_classify_compares_a_classifier_with_the_prompts_of_its_base(run, photos, checkpoint, tmp_path):
+    for name, kind in (("cat", "animal"), ("goldfish", "animal"), ("dam", "building"), ("creek", "water")):
+        (photos / "set" / kind).mkdir(parents=True, exist_ok=True)
+        next(photos.rglob(f"{name}.jpg")).rename(photos / "set" / kind / f"{name}.jpg")
+    file = tmp_path / "classifier"
+    code, _, err = run("train", "classes", photos / "set", "--base", checkpoint, "--out", file)
+    assert code == 0, err
+    (photos / "set" / "water").rename(photos / "set" / "moon")
+    code, out, err = run("bench", "classify", photos / "set", "--classifier", file, "--out", tmp_path / "out")
+    assert code == 0, err
+    rows = json_lines(out)
+    assert {row["model"] for row in rows if "model" in row} == {str(checkpoint), str(file)}
+    assert {(row["first"], row["second"]) for row in rows if "first" in row} == {(str(checkpoint), str(file))}
+    said = " ".join(err.split())
+    assert f"{file} does not know 1 of the 3 classes of set (moon): their pictures count as wrong" in said
+    assert f"{file} knows labels that set does not have, 1 (water): they do not compete" in said
+    assert (
+        f"4 of the 4 pictures of set are among those that {file} was taught by (same bytes: 4, copies: 0)" in said
+    )
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    moon = report["set"]["class_names"].index("moon")
+    assert report["results"][str(file)]["default"]["recall_per_class"][moon] == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    for shown in ("Recall of each class", "calibration error", "their pictures count as wrong", "too good"):
+        assert shown in page
 
 
 def test_bench_classify_names_templates_that_do_not_exist(run, photos):

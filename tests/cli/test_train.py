@@ -40,3 +40,12 @@ def test_an_image_tower_is_not_both_locked_and_taught(unfreeze, tmp_path):
 )
 def test_heads_and_towers_have_rates_of_their_own(options, expected):
     assert _caption_options(*options) == expected
+
+
+@pytest.mark.parametrize("kind", ["captions", "pairs"])
+def test_a_set_that_is_not_there_leaves_no_folder(kind, tmp_path):
+    result = CliRunner().invoke(
+        app, ["train", kind, str(tmp_path / "no-such-set"), "--out", str(tmp_path / "taught")]
+    )
+    assert result.exit_code != 0
+    assert not (tmp_path / "taught").exists()

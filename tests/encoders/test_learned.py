@@ -11,17 +11,19 @@ import torch
 
 from mmsearch.encoders.clip import build_clip
 from mmsearch.encoders.export import fingerprint_of
-from mmsearch.encoders.learned import CONFIG, build_learned, is_learned, read_learned
+from mmsearch.encoders.learned import CONFIG, build_learned, is_learned, read_learned, read_pictures
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import lasting_name, learned_folders, prepare_encoder, why_not_used
 from mmsearch.encoders.probes import probe_texts
 from mmsearch.errors import EncoderError, ModelNotFoundError
 from mmsearch.images import decode
 from mmsearch.samples import sample_folder
+from mmsearch.traces import TRACE_BYTES, no_traces
 from mmsearch.training.folder import TrainingFolder
 from tests.conftest import random_units
 
 DIM, HIDDEN = 32, 8
+NO_PICTURES = no_traces()
 
 
 def heads(seed=0):
@@ -34,11 +36,11 @@ def heads(seed=0):
     }
 
 
-def written(folder, checkpoint, fingerprint, arrays, *, kind="heads", keep=0.25):
+def written(folder, checkpoint, fingerprint, arrays, *, kind="heads", keep=0.25, pictures=NO_PICTURES):
     target = TrainingFolder(folder)
     target.check(str(checkpoint))
     base = {"model": str(checkpoint), "fingerprint": fingerprint}
-    target.write({"kind": kind, "base": base, "keep": keep, "logit_scale": 20.0}, arrays)
+    target.write({"kind": kind, "base": base, "keep": keep, "logit_scale": 20.0}, arrays, pictures)
     return folder
 
 
@@ -200,9 +202,11 @@ def test_a_folder_without_its_configuration_was_not_taught(tmp_path, folder):
     assert not is_learned(tmp_path / ("long" * 1000))
 
 
-def test_the_weights_that_an_earlier_training_left_are_forgotten(folder, checkpoint, eager):
-    written(folder, checkpoint, fingerprint_of(eager), heads(seed=1))
-    assert [path.name for path in folder.glob("*.safetensors")] == [read_learned(folder).weights.name]
+def test_what_an_earlier_training_left_is_forgotten(folder, checkpoint, eager):
+    written(folder, checkpoint, fingerprint_of(eager), heads(seed=1), pictures=np.ones((2, TRACE_BYTES), np.uint8))
+    learned = read_learned(folder)
+    assert {*folder.glob("*.safetensors")} == {learned.weights, learned.pictures}
+    assert read_pictures(learned).tolist() == np.ones((2, TRACE_BYTES)).tolist()
 
 
 def test_a_killed_training_leaves_the_encoder_before(folder, checkpoint, eager, monkeypatch):
@@ -228,3 +232,22 @@ def test_the_encoder_is_the_same_wherever_its_folder_is(tmp_path, folder, eager)
     assert is_learned(moved)
     assert len(probe_texts(3)) == 3
     assert build_learned(moved, lambda model: eager).dim == DIM
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (
+            "report.json",
+            '{"training": "pairs", "base": "cnn:gem"}',
+            "the base was kept; use cnn:gem, or train by",
+        ),
+        ("training.state", "a state", "holds a training that was interrupted, and no encoder yet; go on with it"),
+        ("report.json", '{"benchmark": "classify"}', "has these weights: none"),
+        ("report.json", "[]", "has these weights: none"),
+    ],
+)
+def test_a_folder_of_a_training_that_wrote_no_encoder_says_so(tmp_path, cache, name, content, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ModelNotFoundError, match=said):
+        prepare_encoder(str(tmp_path), cache=cache)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mmsearch.datasets.sets import ClassSet
+from mmsearch.encoders.classifier import Classifier
 from mmsearch.encoders.zeroshot import class_embeddings
-from mmsearch.errors import GroundTruthError, QueryError
-from mmsearch.evaluation.classify import run_classification
+from mmsearch.errors import FingerprintError, GroundTruthError, QueryError
+from mmsearch.evaluation.classify import Taught, run_classification
 from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.vectors import inner_products
 
@@ -40,7 +43,7 @@ def test_accuracy_and_confusions_are_those_of_the_cosines(benchmark, set_encoder
 
 def test_top_5_is_absent_below_five_classes(benchmark, set_encoder):
     few = ClassSet("few", benchmark.pictures[:2], (0, 1), NAMES[:2])
-    assert list(measured(few, set_encoder)["measures"]) == ["top-1", "mean per-class recall"]
+    assert list(measured(few, set_encoder)["measures"]) == ["top-1", "mean per-class recall", "calibration error"]
 
 
 def test_a_picture_that_cannot_be_read_is_named_and_not_counted(benchmark, set_encoder):
@@ -80,3 +83,46 @@ def test_mean_per_class_recall_is_as_sure_as_top_1_where_classes_are_of_one_size
     measures = measured(ClassSet("photos", benchmark.pictures, (0, 0, 4, 4), NAMES), set_encoder)["measures"]
     assert measures["mean per-class recall"] == pytest.approx(measures["top-1"])
     assert measures["top-1"]["low"] < measures["top-1"]["value"] <= measures["top-1"]["high"]
+
+
+def classifier_of(encoder, labels, templates=TEMPLATES):
+    """A classifier that has learned nothing beside the prompts."""
+    weights = encoder.encoder.logit_scale * class_embeddings(encoder.texts, labels, templates)
+    return Classifier(tuple(labels), weights, encoder.encoder.name, encoder.encoder.fingerprint)
+
+
+def test_a_classifier_that_learned_nothing_is_as_good_as_the_prompts(benchmark, set_encoder):
+    labels = list(dict.fromkeys(NAMES))[::-1]
+    taught = Taught.of("file", classifier_of(set_encoder, labels), [set_encoder])
+    report = run_classification(benchmark, [set_encoder], {"two": TEMPLATES}, classifiers=[taught])
+    prompts, learned = (report["results"][name]["two"] for name in (set_encoder.encoder.name, "file"))
+    assert learned["confusion"] == prompts["confusion"]
+    assert learned["measures"]["top-5"] == prompts["measures"]["top-5"]
+    calibration = [result["measures"]["calibration error"]["value"] for result in (prompts, learned)]
+    assert calibration[1] == pytest.approx(calibration[0], abs=1e-4)
+    assert report["notes"] == []
+    assert {row["p"] for row in report["comparisons"]["two"]} == {1.0}
+
+
+def test_a_class_that_a_classifier_does_not_know_is_never_its_answer(benchmark, set_encoder):
+    taught = Taught.of("file", classifier_of(set_encoder, ["cat", "fruit", "moon", "snow"]), [set_encoder])
+    report = run_classification(benchmark, [set_encoder], {"two": TEMPLATES}, classifiers=[taught])
+    result = report["results"]["file"]["two"]
+    assert {NAMES[predicted] for _, predicted, _ in result["confusion"]} <= {"cat", "fruit", "moon"}
+    assert result["recall_per_class"][4] == 0
+    assert report["notes"] == [
+        "file does not know 2 of the 5 classes of photos (dam, horse): their pictures count as wrong",
+        "file knows labels that photos does not have, 1 (snow): they do not compete",
+    ]
+
+
+def test_a_classifier_of_none_of_the_classes_is_refused(benchmark, set_encoder):
+    taught = Taught.of("file", classifier_of(set_encoder, ["snow", "ice"]), [set_encoder])
+    with pytest.raises(GroundTruthError, match="file knows none of the classes of photos: its labels are snow"):
+        run_classification(benchmark, [set_encoder], {"two": TEMPLATES}, classifiers=[taught])
+
+
+def test_a_classifier_whose_base_has_changed_is_refused(set_encoder):
+    classifier = replace(classifier_of(set_encoder, ["snow", "ice"]), fingerprint="f" * 64)
+    with pytest.raises(FingerprintError, match="the classifier was taught on vectors of"):
+        Taught.of("file", classifier, [set_encoder])

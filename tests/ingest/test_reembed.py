@@ -12,11 +12,20 @@ import pytest
 
 from mmsearch import GraphSettings, Library, Query
 from mmsearch.encoders.prepare import prepare_encoder
-from mmsearch.errors import FingerprintError, LibraryIncompleteError, LibraryNotFoundError, QueryError
+from mmsearch.errors import (
+    FingerprintError,
+    LibraryDamagedError,
+    LibraryIncompleteError,
+    LibraryNotFoundError,
+    ModelNotFoundError,
+    QueryError,
+    StorageError,
+)
 from mmsearch.ingest import pool
 from mmsearch.ingest import run as ingest
 from mmsearch.query.searcher import Searcher
 from mmsearch.samples import sample_folder
+from mmsearch.store import adopt
 from mmsearch.store.adopt import NEXT
 from mmsearch.store.folder import Store
 from tests.conftest import TINY, no_decoder, write_checkpoint
@@ -152,10 +161,11 @@ def test_indexing_meanwhile_goes_on_with_the_old_encoder_and_says_so(indexed, ph
     assert re_embed(indexed, None).re_embedded == 9
 
 
-def test_what_an_ended_run_made_can_be_given_up(indexed, photos, wider, small_commits):
+@pytest.mark.parametrize("is_folder_named", [True, False])
+def test_what_an_ended_run_made_can_be_given_up(indexed, photos, wider, small_commits, is_folder_named):
     with pytest.raises(Stopped):
         re_embed(indexed, wider, on_progress=stop_after(3))
-    indexed.index([photos], re_embed=False)
+    indexed.index([photos] if is_folder_named else [], re_embed=False)
     assert not (indexed.folder / NEXT).exists()
     assert indexed.status().next_model is None
 
@@ -235,37 +245,102 @@ def test_the_graph_is_built_over_the_new_vectors(indexed, photos, wider):
     assert indexed.verify().problems == ()
 
 
-def test_pictures_that_an_earlier_version_read_are_read_as_now(indexed, wider):
+def test_pictures_that_an_earlier_version_read_are_still_named(indexed, wider):
     with closing(sqlite3.connect(indexed.folder / "catalog.sqlite")) as db, db:
-        db.execute("UPDATE image SET reading = 1, width = 1, taken = 'never' WHERE id = 1")
+        db.execute("UPDATE image SET reading = 1 WHERE id = 1")
     re_embed(indexed, wider)
-    picture = indexed.picture(1)
-    assert picture.width > 1
-    assert picture.taken_at != "never"
-    assert indexed.status().n_read_before == 0
+    assert indexed.status().n_read_before == 1
 
 
-def test_a_library_without_an_encoder_gets_one_and_keeps_its_words(
-    tmp_path, photos, checkpoint, cache, tiny_folder
-):
-    with Library.open(tmp_path / "library", cache=cache) as library:
-        library.index([photos], model="none")
-        words = library.status().local
-        re_embed(library, checkpoint)
-        assert library.search("a cat", k=3).hits
-        assert library.status().local == words
-        assert library.verify().problems == ()
+@pytest.mark.parametrize("place", ["/tmp", "../photos", "encoder/..", "encoder-1/../..", 5])
+def test_an_encoder_is_never_looked_for_outside_of_the_library(indexed, photos, place):
+    indexed.close()
+    with Store.writer(indexed.folder) as store:
+        store.keep({"encoder_folder": place})
+    before = sorted(photos.rglob("*"))
+    works = (
+        lambda: indexed.search("a text"),
+        lambda: indexed.index([photos]),
+        lambda: indexed.verify(is_repair=True),
+    )
+    for work in works:
+        with pytest.raises(LibraryDamagedError, match="is no folder of an encoder"):
+            work()
+    assert sorted(photos.rglob("*")) == before
 
 
-def test_rows_are_renumbered_and_encoders_installed_as_ever_afterwards(indexed, photos, wider):
+def test_a_link_in_the_place_of_the_new_vectors_is_not_followed(indexed, fresh, wider, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(fresh.folder, elsewhere)
+    (indexed.folder / NEXT).symlink_to(elsewhere)
+    assert indexed.status().next_model is None
     re_embed(indexed, wider)
-    shutil.rmtree(indexed.folder / "encoder-1")
-    for name in ("cat", "coffee", "creek"):
-        (photos / f"{name}.jpg").unlink()
-    report = indexed.index([photos], model=str(wider))
-    assert (report.gone, indexed.verify().problems) == (3, ())
-    assert (indexed.folder / "vectors-2.f16").stat().st_size == 5 * 48 * 2
-    assert indexed.search("a cat").hits
+    assert answers(indexed) == answers(fresh)
+    assert not os.path.lexists(indexed.folder / NEXT)
+    assert (elsewhere / "catalog.sqlite").exists()
+
+
+def test_a_file_in_the_place_of_the_new_vectors_makes_room(indexed, fresh, wider):
+    (indexed.folder / NEXT).write_text("a note")
+    re_embed(indexed, wider)
+    assert answers(indexed) == answers(fresh)
+
+
+def test_what_a_run_left_whose_vectors_count_is_deleted_by_the_next(indexed, photos, wider, cache):
+    re_embed(indexed, wider)
+    shutil.copytree(indexed.folder, indexed.folder.with_name("copy"))
+    shutil.move(indexed.folder.with_name("copy"), indexed.folder / NEXT)
+    indexed.index([photos])
+    assert not (indexed.folder / NEXT).exists()
+
+
+def test_a_model_that_cannot_be_had_is_refused_before_anything_is_indexed(indexed, photos, wider):
+    shutil.copyfile(sample_folder() / "two-dogs.jpg", photos / "new.jpg")
+    with pytest.raises(ModelNotFoundError):
+        indexed.index([photos], model="ViT-B-99/nobody", re_embed=True)
+    with pytest.raises(QueryError):
+        indexed.index([photos], re_embed=True)
+    assert indexed.status().n_images == 8
+
+
+def test_a_model_in_a_folder_is_known_by_its_whole_path(indexed, wider, monkeypatch, small_commits):
+    monkeypatch.chdir(wider.parent)
+    with pytest.raises(Stopped):
+        re_embed(indexed, wider.name, on_progress=stop_after(3))
+    monkeypatch.chdir("/")
+    re_embed(indexed, None)
+    assert indexed.status().model == str(wider)
+
+
+@pytest.mark.parametrize("option", ["is_recheck", "follow_links", "local"])
+def test_what_is_about_folders_needs_some(indexed, wider, option):
+    with pytest.raises(QueryError, match="none was given; name at least one"):
+        re_embed(indexed, wider, **{option: True})
+
+
+def test_what_was_copied_is_deleted_where_taking_over_fails(indexed, wider, monkeypatch):
+    def full(store):
+        raise StorageError("no space left")
+
+    monkeypatch.setattr(adopt, "_take_rows", full)
+    with pytest.raises(StorageError):
+        re_embed(indexed, wider)
+    names = sorted(os.listdir(indexed.folder))
+    assert [name for name in names if name.startswith(("vectors-", "encoder"))] == ["encoder", "vectors-0.f16"]
+
+
+def test_a_running_one_is_not_called_ended(indexed, wider, cache, small_commits):
+    said = []
+
+    def on_progress(stage, done, _total):
+        with Library.open(indexed.folder, cache=cache) as reader:
+            status = reader.status()
+        if stage == "embed" and status.next_model:
+            said.append(adopt.pending_text(status.next_model, is_at_work=status.progress is not None))
+
+    re_embed(indexed, wider, on_progress=on_progress)
+    assert said
+    assert all(sentence.startswith("another process makes all vectors anew") for sentence in said)
 
 
 @pytest.mark.parametrize("model", [None, "none"])
@@ -292,14 +367,13 @@ def test_there_must_be_a_library(tmp_path, wider, cache):
 
 def test_a_dry_run_says_how_much_would_be_embedded(indexed, wider):
     report = re_embed(indexed, wider, is_dry_run=True)
-    assert any("8 pictures of the library would be embedded anew" in notice for notice in report.notices)
+    assert any(
+        f"8 pictures of the library would be embedded anew by {wider}" in notice for notice in report.notices
+    )
     assert not (indexed.folder / NEXT).exists()
 
 
 def test_vectors_that_differ_from_their_checksums_are_not_taken_over(indexed, wider, monkeypatch):
-    from mmsearch.errors import LibraryDamagedError
-    from mmsearch.store import adopt
-
     real = adopt.append_rows
     monkeypatch.setattr(adopt, "append_rows", lambda path, rows, *, at: real(path, rows + np.float16(1), at=at))
     old = answers(indexed)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from mmsearch import Library, Query
-from mmsearch.encoders.learned import CONFIG, is_learned, read_learned
+from mmsearch.datasets.sets import ClassSet, InstanceSet, Task, caption_set
+from mmsearch.encoders.learned import CONFIG, STATE, is_learned, read_learned
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.errors import FingerprintError, OutputError, TrainingError
+from mmsearch.evaluation.classify import run_classification
+from mmsearch.evaluation.encode import SetEncoder
+from mmsearch.evaluation.instance import run_instance
 from mmsearch.evaluation.report import origin_of
+from mmsearch.evaluation.retrieval import run_retrieval
+from mmsearch.traces import no_traces
 from mmsearch.training.adapt import _Captioned, adapt_to_captions
 from mmsearch.training.captions import CaptionOptions
 from mmsearch.training.folder import TrainingFolder
 from mmsearch.training.page import caption_page
 from mmsearch.training.setting import Setting
-from mmsearch.training.trainer import STATE
 
 OPTIONS = CaptionOptions(epochs=15, batch=16, rate=3e-3, dropout=0.1, hidden=128, patience=30, validation=0.4)
 
@@ -64,6 +71,40 @@ def test_a_library_does_not_take_an_encoder_that_was_trained_again_for_its_own(t
             config.write_text(before)
 
 
+def test_where_it_is_measured_by_its_own_pictures_they_are_named(trained, squares, cache):
+    encoder = SetEncoder(str(trained[0].path), cache=cache)
+    classes = ClassSet("squares", squares.pictures[:4], (0, 0, 1, 1), ("red", "green"))
+    task = Task(((1,), (0,)), ((), ()))
+    instances = InstanceSet("two", squares.pictures[:2], squares.pictures[:2], (None, None), {"two": task}, {})
+    reports = (
+        run_retrieval(squares, [encoder]),
+        run_classification(classes, [encoder], {"one": ("{}",)}),
+        run_instance(instances, [encoder]),
+    )
+    for report, n in zip(reports, (64, 4, 2), strict=True):
+        leakage = report["leakage"][str(trained[0].path)]
+        assert (leakage["n_same_bytes"], leakage["n_copies"], len(leakage["pictures"])) == (n, 0, n)
+
+
+def test_the_configuration_counts_what_it_was_taught_by(trained):
+    training = json.loads((trained[0].path / CONFIG).read_text())["training"]
+    counts = {name: value for name, value in training.items() if name.startswith("n_")}
+    assert counts == {"n_pictures": 64, "n_captions": 128, "n_held_out": 26, "n_bad": 0}
+
+
+def test_a_copy_of_a_picture_is_on_its_side(squares, checkpoint, cache, tmp_path):
+    copies = []
+    for picture in squares.pictures[:24]:
+        copies.append(tmp_path / f"{picture.stem}.webp")
+        Image.open(picture).resize((48, 48)).save(copies[-1], lossless=True)
+    known = caption_set("doubled", [(path, [path.name]) for path in (*squares.pictures[:24], *copies)])
+    setting = Setting(cache)
+    captioned = _Captioned.of(known, setting.encoder(str(checkpoint)), CaptionOptions(validation=0.5), setting)
+    for part in (captioned.train, captioned.choice, captioned.validation):
+        names = [Path(caption).stem for caption in part.captions]
+        assert sorted(names) == sorted([*{*names}] * 2)
+
+
 def test_a_run_that_is_over_leaves_no_state(trained):
     assert not trained[0].state.exists()
     assert STATE not in {path.name for path in trained[0].path.iterdir()}
@@ -103,7 +144,7 @@ def test_a_folder_that_holds_the_base_is_refused(trained, squares, checkpoint, c
     above = TrainingFolder(tmp_path / "above")
     above.check(str(folder.path))
     base = {"model": str(folder.path), "fingerprint": before}
-    above.write({"kind": "heads", "base": base, "keep": 0.5, "logit_scale": 20.0}, {})
+    above.write({"kind": "heads", "base": base, "keep": 0.5, "logit_scale": 20.0}, {}, no_traces())
     with pytest.raises(OutputError, match="holds the base, or what the base was taught on"):
         folder.check(str(above.path))
 

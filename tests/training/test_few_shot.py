@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from mmsearch.encoders.classifier import Classifier
 from mmsearch.errors import EncoderError, FingerprintError, TrainingError
+from mmsearch.evaluation.metrics.classification import calibration_error
 from mmsearch.output import CLASSIFIER, OutputFile
-from mmsearch.training.few_shot import _calibrated, _fitted, calibration_error, teach_classes
+from mmsearch.training.few_shot import _calibrated, _fitted, teach_classes
 from mmsearch.vectors import l2_normalize
 from tests.conftest import random_units
 
@@ -57,6 +58,24 @@ def test_if_nothing_pays_the_prompts_are_the_classifier(centres):
     assert learned.penalty is None
     assert learned.loss_after == learned.loss_before
     np.testing.assert_allclose(np.sum(l2_normalize(learned.weights) * centres, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_few_pictures_with_wrong_labels_do_not_spoil_what_prompts_say(centres, seed):
+    vectors, truth = pictures(12, seed, centres)
+    wrong = np.random.default_rng(seed).permutation(12)[:6]
+    truth[wrong] = (truth[wrong] + 1) % N_LABELS
+    learned = teach_classes(vectors, truth, centres, logit_scale=SCALE)
+    assert learned.penalty is None
+    assert not learned.gain.is_certain
+    asked = pictures(200, 9, centres)
+    assert right(learned.weights, *asked) == right(centres, *asked)
+
+
+def test_what_is_learned_is_certain(centres):
+    learned = teach_classes(*pictures(16, 0, centres), random_units(N_LABELS, DIM, seed=5), logit_scale=SCALE)
+    assert learned.gain.low > 0
+    assert learned.gain.value == pytest.approx(learned.loss_before - learned.loss_after)
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])

@@ -9,15 +9,18 @@ import pytest
 
 from mmsearch.encoders.whitening import fit_learned_whitening, whiten
 from mmsearch.errors import GroundTruthError, TrainingError
+from mmsearch.traces import TRACE_BYTES
 from mmsearch.training.pairs import (
     PairFeatures,
     PairOptions,
     Questions,
+    _by_all,
     _Teaching,
     held_out_things,
     teach_projection,
 )
-from mmsearch.training.things import read_pairs, things_of_links
+from mmsearch.training.pictures import joined
+from mmsearch.training.things import read_pairs
 from mmsearch.vectors import l2_normalize
 from tests.conftest import random_units
 
@@ -97,7 +100,7 @@ def test_every_pair_comes_with_the_nearest_of_other_things(known):
     first, second = (train.descriptors[pairs[:, side]] for side in (0, 1))
     start = fit_learned_whitening(first, second, train.descriptors, 12)
     teaching = _Teaching(train, features, held_out, start, replace(OPTIONS, margin=1.0))
-    rows = torch.cat(teaching.batches(torch.Generator().manual_seed(0))).numpy()
+    rows = torch.cat([rows for rows, _ in teaching.batches(torch.Generator().manual_seed(0))]).numpy()
     assert sorted(map(tuple, rows[:, :2])) == sorted(map(tuple, pairs))
     vectors = whiten(train.descriptors, start)
     for row in rows[:5]:
@@ -120,8 +123,8 @@ def test_pictures_of_a_class_are_all_paired():
 
 
 def test_a_picture_is_no_answer_to_itself():
-    vectors = np.eye(4, dtype=np.float32)[[0, 0, 1, 2]]
-    features = PairFeatures(vectors, np.array([0, 0, 1, 1]), np.ones(4, dtype=bool), np.ones(4, dtype=bool))
+    vectors, things = np.eye(4, dtype=np.float32)[[0, 0, 1, 2]], np.array([0, 0, 1, 1])
+    features = PairFeatures(vectors, things, np.ones(4, dtype=bool), np.ones(4, dtype=bool), things)
     assert Questions.of(features, np.array([0, 1])).precision(vectors).round(4).tolist() == [1, 1, 0.3333, 0.3333]
     assert Questions.of(features, np.array([0])).hits(vectors).tolist() == [1, 1]
 
@@ -172,9 +175,10 @@ def table(folder, *lines):
 
 
 def test_a_table_of_pairs_joins_what_is_similar_by_others(tmp_path):
-    pictures, links = read_pairs(table(tmp_path, "a.jpg,b.jpg,1", "c.jpg,b.jpg,1", "a.jpg,d.jpg,0"))
-    assert [path.name for path in pictures] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
-    assert things_of_links(len(pictures), links).tolist() == [0, 0, 0, 1]
+    pairs = read_pairs(table(tmp_path, "a.jpg,b.jpg,1", "c.jpg,b.jpg,1", "a.jpg,d.jpg,0"))
+    assert [path.name for path in pairs.pictures] == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    assert joined(4, pairs.similar).tolist() == [0, 0, 0, 1]
+    assert pairs.dissimilar == [(0, 3)]
 
 
 @pytest.mark.parametrize(
@@ -205,3 +209,41 @@ def test_what_is_written_is_learned_by_all_things(known):
     assert not np.array_equal(learned.whitening.mean, learned.judged.mean)
     np.testing.assert_allclose(learned.whitening.mean, everything.start.mean, atol=1e-7)
     assert found_first(known, learned.whitening) >= found_first(known, learned.judged) - 0.05
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_pairs_that_were_said_to_be_dissimilar_are_drawn_apart(seed):
+    known, n = disturbed(seed), N_THINGS * (PER + 1)
+    first = random_units(100, DIM, seed + 5)  # of things with one picture: no pair is mined for them
+    second = l2_normalize(first + 0.3 * np.eye(DIM, dtype=np.float32)[-1])
+    said = [(n + i, n + 100 + i) for i in range(100)]
+
+    def distance(dissimilar):
+        features = PairFeatures.of_set(
+            np.concatenate([known.descriptors, first, second]),
+            np.concatenate([known.things, N_THINGS + np.arange(200)]),
+            dissimilar=dissimilar,
+        )
+        vectors = whiten(features.descriptors, _by_all(features, replace(OPTIONS, margin=1.3, rate=1e-2), 6))
+        return np.linalg.norm(vectors[n : n + 100] - vectors[n + 100 :], axis=1).mean()
+
+    assert distance(said) > 1.1 * distance([])
+
+
+def test_dissimilar_pairs_of_a_part_of_the_things_have_its_rows():
+    features = PairFeatures.of_set(
+        random_units(30, 4), np.repeat(np.arange(10), 3), dissimilar=[(0, 29), (4, 29), (5, 9)]
+    )
+    assert features.of_things(np.array([1, 9])).dissimilar.tolist() == [[1, 5]]
+
+
+def test_things_with_copies_of_a_picture_are_held_out_together():
+    descriptors, things = random_units(60, 8), np.repeat(np.arange(30), 2)
+    traces = np.zeros((60, TRACE_BYTES), dtype=np.uint8)
+    traces[:, 0] = np.arange(60) + 1
+    traces[40:, 0] = traces[:20, 0]  # the last ten things have the files of the first ten
+    features = PairFeatures.of_set(descriptors, things, traces=traces)
+    parts = [set(part.tolist()) for part in held_out_things(features, 0.4, 0)]
+    assert sum(map(len, parts)) == 30
+    for part in parts:
+        assert {thing + 20 for thing in part if thing < 10} == {thing for thing in part if thing >= 20}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmsearch import Library, Query
 from mmsearch.datasets.classes import read_classes
@@ -18,13 +20,14 @@ from mmsearch.errors import FingerprintError, TrainingError
 from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.evaluation.report import origin_of
 from mmsearch.samples import sample_folder
+from mmsearch.traces import no_traces
 from mmsearch.training.classes import classifier_of_set
 from mmsearch.training.folder import TrainingFolder
 from mmsearch.training.page import pair_page
 from mmsearch.training.pairs import PairOptions
 from mmsearch.training.project import adapt_to_pairs
 from mmsearch.training.setting import Setting
-from mmsearch.training.things import WarpedPictures, features_of_instances, pictures_of_library
+from mmsearch.training.things import Shown, WarpedPictures, features_of_instances, pictures_of_library
 from tests.conftest import copied_samples
 from tests.training.test_pairs import disturbed
 
@@ -41,7 +44,7 @@ def trained(checkpoint, cache, tmp_path_factory):
     options = PairOptions(epochs=3, n_components=16, shrinkage=0.01, validation=0.4)
     features = disturbed(dim=32)
     report = adapt_to_pairs(
-        "known", lambda encoder: (features, {}), str(checkpoint), folder, options, Setting(cache)
+        "known", lambda encoder: Shown(features, no_traces(), {}), str(checkpoint), folder, options, Setting(cache)
     )
     return folder, report
 
@@ -85,8 +88,7 @@ def test_what_does_not_help_is_not_written(pictures, checkpoint, cache, tmp_path
 
 def test_copies_are_described_once(pictures, checkpoint, cache):
     encoder = SetEncoder(str(checkpoint), cache=cache)
-    first, _ = WarpedPictures(encoder, 2).features("samples", pictures[:12])
-    again, _ = WarpedPictures(encoder, 2).features("samples", pictures[:12])
+    first, again = (WarpedPictures(encoder, 2).features("samples", pictures[:12]).features for _ in range(2))
     assert np.array_equal(first.descriptors, again.descriptors)
     assert first.is_gallery.sum() == 12
     assert first.things.tolist() == [*range(12), *np.repeat(np.arange(12), 2)]
@@ -110,8 +112,9 @@ def labelled(tmp_path):
 
 def test_pictures_of_a_class_are_one_thing(labelled, checkpoint, cache, monkeypatch):
     monkeypatch.setattr("mmsearch.training.pairs.MIN_THINGS", 2)
-    features, bad = features_of_instances(read_instances(labelled), SetEncoder(str(checkpoint), cache=cache))
-    assert not bad
+    shown = features_of_instances(read_instances(labelled), SetEncoder(str(checkpoint), cache=cache))
+    features = shown.features
+    assert not shown.bad
     assert np.bincount(features.things).tolist() == [3, 2]
     assert features.is_asked.all()
     assert features.is_gallery.all()
@@ -138,3 +141,26 @@ def test_a_classifier_of_another_encoder_says_so(labelled, other_checkpoint, cac
 def written(path, classifier):
     path.write_bytes(classifier.to_bytes())
     return path
+
+
+def test_a_picture_under_two_labels_is_named_and_left_out(labelled, checkpoint, cache):
+    shutil.copy(labelled / "animal" / "cat.jpg", labelled / "building" / "house.jpg")
+    moose = Image.open(labelled / "animal" / "moose.jpg")
+    moose.resize((moose.width // 2, moose.height // 2)).save(labelled / "building" / "moose.jpg", quality=90)
+    taught = classifier_of_set(read_classes(labelled), str(checkpoint), Setting(cache))
+    assert taught.n_pictures == 3
+    assert sorted(Path(bad["path"]).name for bad in taught.bad) == [
+        "cat.jpg",
+        "house.jpg",
+        "moose.jpg",
+        "moose.jpg",
+    ]
+    cat, house = labelled / "animal" / "cat.jpg", labelled / "building" / "house.jpg"
+    assert {bad["path"]: bad["message"] for bad in taught.bad}[str(cat)] == (
+        f"{cat}: is under 'animal', and as {house} under 'building'; leave it under the right one"
+    )
+
+
+def test_a_base_without_words_is_no_base_of_a_classifier(labelled, cache):
+    with pytest.raises(TrainingError, match="cnn:gem knows no words, and so has no label prompts to begin with"):
+        classifier_of_set(read_classes(labelled), "cnn:gem", Setting(cache))

@@ -18,6 +18,7 @@ from mmsearch.encoders.prepare import learned_folders, prepare_encoder, why_not_
 from mmsearch.encoders.tokens import token_batch
 from mmsearch.errors import EncoderError, TrainingError
 from mmsearch.images import decode
+from mmsearch.traces import no_traces
 from mmsearch.training.adapt import adapt_to_captions
 from mmsearch.training.captions import CaptionFeatures, retrieval_hits
 from mmsearch.training.folder import TrainingFolder
@@ -173,7 +174,7 @@ def test_towers_that_are_no_clip_are_refused_at_once(squares, cache, tmp_path, m
 def test_towers_below_heads_are_refused(tmp_path, checkpoint, eager):
     folder = TrainingFolder(tmp_path)
     base = {"model": str(checkpoint), "fingerprint": fingerprint_of(eager)}
-    folder.write({"kind": "heads", "base": base, "keep": 0.5, "logit_scale": 20.0}, {})
+    folder.write({"kind": "heads", "base": base, "keep": 0.5, "logit_scale": 20.0}, {}, no_traces())
     with pytest.raises(TrainingError, match="without --unfreeze heads are taught"):
         require_open_clip(str(tmp_path))
 
@@ -238,6 +239,6 @@ def test_another_training_into_the_folder_leaves_nothing_of_the_first(adapted, t
     shutil.copytree(adapted[0].path, folder)
     before = read_learned(folder).weights.parent
     base = {"model": str(checkpoint), "fingerprint": "0"}
-    TrainingFolder(folder).write({"kind": "heads", "base": base, "keep": 0.5, "logit_scale": 20.0}, {})
+    TrainingFolder(folder).write({"kind": "heads", "base": base, "keep": 0.5, "logit_scale": 20.0}, {}, no_traces())
     assert not before.exists()
     assert read_learned(folder).kind == "heads"
