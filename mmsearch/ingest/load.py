@@ -27,6 +27,8 @@ from mmsearch.store.place import holds_pictures
 from mmsearch.store.progress import shown_progress
 
 Notify = Callable[[str], None]
+Whole = tuple[Shard, list[bytes | None]]
+"""A shard, and the paths of its rows."""
 
 
 def load_shards(
@@ -55,7 +57,7 @@ def load_shards(
     if not whole:
         _refuse_all(shards, bad)
     if not holds_pictures(folder):
-        create = _settings_for(whole[0].facts, installed, model, notify)
+        create = _settings_for(whole[0][0].facts, installed, model, notify)
     with Store.writer(folder, create=create) as store, shown_progress(store.files, on_progress) as on_progress:
         given_up = give_up_lost(store, notify)
         usable = list(_of_encoder(whole, store, bad))
@@ -69,11 +71,12 @@ def load_shards(
     return replace(load.report(), given_up=given_up, seconds=seconds)
 
 
-def _whole(paths: Sequence[Path], bad: list[BadPicture]) -> Iterator[Shard]:
-    """Yield the files that are shards, and name the others."""
+def _whole(paths: Sequence[Path], bad: list[BadPicture]) -> Iterator[Whole]:
+    """Yield the files that are shards, each read once before anything is taken of it, and name the others."""
     for path in paths:
         try:
-            yield Shard.open(path)
+            shard = Shard.open(path)
+            yield shard, shard.paths()
         except ShardError as error:
             bad.append(_bad_shard(path, error))
 
@@ -121,7 +124,7 @@ def _settings_for(
     return {**settings, "graph": vars(GraphSettings())}
 
 
-def _of_encoder(shards: Sequence[Shard], store: Store, bad: list[BadPicture]) -> Iterator[Shard]:
+def _of_encoder(whole: Sequence[Whole], store: Store, bad: list[BadPicture]) -> Iterator[Whole]:
     """Yield the shards whose vectors the library can take, and name the others.
 
     Raises
@@ -131,7 +134,7 @@ def _of_encoder(shards: Sequence[Shard], store: Store, bad: list[BadPicture]) ->
     """
     refused: FingerprintError | None = None
     n_usable = 0
-    for shard in shards:
+    for shard, paths in whole:
         try:
             require_encoder(shard, store.fingerprint(), store.dim, store.folder)
         except FingerprintError as error:
@@ -139,7 +142,7 @@ def _of_encoder(shards: Sequence[Shard], store: Store, bad: list[BadPicture]) ->
             bad.append(BadPicture(str(shard.path), "unsupported", str(error)))
         else:
             n_usable += 1
-            yield shard
+            yield shard, paths
     if refused is not None and not n_usable:
         raise refused
 
@@ -148,26 +151,15 @@ class _Load:
     """One load: which rows count, and what became of them."""
 
     def __init__(
-        self, store: Store, shards: Sequence[Shard], bad: list[BadPicture], on_progress: OnProgress
+        self, store: Store, whole: Sequence[Whole], bad: list[BadPicture], on_progress: OnProgress
     ) -> None:
         self.store, self.bad, self.on_progress = store, bad, on_progress
-        self.shards: list[Shard] = []
+        self.shards = [shard for shard, _ in whole]
         self.last: dict[bytes, tuple[int, int]] = {}  # of each path, the shard and row that count
         self.n_new = self.n_changed = self.n_unchanged = self.n_done = 0
-        for shard in shards:
-            self._look_through(shard)
+        for number, (_, paths) in enumerate(whole):
+            self.last.update({path: (number, row) for row, path in enumerate(paths) if path is not None})
         self.total = sum(shard.n_rows for shard in self.shards)
-
-    def _look_through(self, shard: Shard) -> None:
-        """Read a shard once before anything of it is taken, and note whose pictures it holds."""
-        try:
-            paths = shard.paths()
-        except ShardError as error:
-            self.bad.append(_bad_shard(shard.path, error))
-            return
-        number = len(self.shards)
-        self.shards.append(shard)
-        self.last.update({path: (number, row) for row, path in enumerate(paths) if path is not None})
 
     def run(self) -> None:
         for number, shard in enumerate(self.shards):

@@ -199,9 +199,12 @@ def test_nothing_of_a_shard_is_taken_that_is_damaged_further_on(library, facts, 
     assert counts(library.load(shards)) == (1, 0, 0, 1)
 
 
-def test_a_folder_of_which_no_shard_can_be_used_makes_no_library(library, exported):
-    (exported / SHARD).write_bytes((exported / SHARD).read_bytes()[:-1])
-    with pytest.raises(ShardError, match=r"ends too soon; .*; nothing was loaded"):
+@pytest.mark.parametrize(("place", "message"), [(-1, "ends too soon"), (0.3, "is damaged")])
+def test_a_folder_of_which_no_shard_can_be_used_makes_no_library(library, exported, place, message):
+    data = bytearray((exported / SHARD).read_bytes())
+    data[round(place * len(data)) if place > 0 else place] ^= 1
+    (exported / SHARD).write_bytes(data)
+    with pytest.raises(ShardError, match=rf"{message}.*; nothing was loaded"):
         library.load(exported)
     assert not library.folder.exists()
 
