@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -219,10 +219,18 @@ class Catalog:
                 yield
                 self.db.execute("COMMIT")
             except BaseException:
-                self._revision = revision
-                if self.db.in_transaction:
+                is_over = not self.db.in_transaction
+                if not is_over:
                     self.db.execute("ROLLBACK")
+                if not (is_over and self._is_committed()):  # an interrupt may come just after the commit
+                    self._revision = revision
                 raise
+
+    def _is_committed(self) -> bool:
+        """Return whether the last commit that this writer knows of is on the disk."""
+        with suppress(sqlite3.Error, LibraryDamagedError):
+            return bool(self.meta("revision") == self._revision)
+        return False
 
     # -- history -------------------------------------------------------------------------------------
 

@@ -293,7 +293,7 @@ def test_ctrl_c_keeps_what_is_embedded_and_the_next_run_goes_on(run, tmp_path, c
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert b"the same command goes on from there" in err
     assert b"Traceback" not in err
     done = json.loads(run("index", *options)[1])

@@ -80,4 +80,4 @@ def test_auto_falls_back_to_offline_with_one_line(monkeypatch, cache, offline_fo
     said = []
     assert prepare_encoder("auto", cache=cache, notify=said.append) == offline_folder
     assert len(said) == 1
-    assert "using the `offline` encoder; to switch later" in said[0]
+    assert "using the `offline` encoder; `mmsearch index --re-embed" in said[0]

@@ -68,8 +68,8 @@ def index(library: str, folder: str, model: str, cache: str) -> None:
 
     is_anew = folder == "-"
     Library.open(library, cache=cache).index(
-        [] if is_anew else [folder], model=model, settings=SETTINGS, local=True, re_embed=is_anew or None,
-        on_progress=on_progress,
+        [] if is_anew else [folder], model=model, settings=SETTINGS, local=None if is_anew else True,
+        re_embed=is_anew or None, on_progress=on_progress,
     )  # fmt: skip
     os.write(1, b"%d\n" % 10**6)
 

@@ -61,6 +61,38 @@ def test_committed_vectors_come_back_as_float16(tmp_path, n):
     assert [image.path for image in store.catalog.images()] == [f"/photos/{i}.jpg" for i in range(n)]
 
 
+class Interrupted:
+    """A connection that Ctrl-C reaches just after the first commit, or just before it."""
+
+    def __init__(self, connection, when):
+        self.connection, self.when = connection, when
+
+    def __getattr__(self, name):
+        return getattr(self.connection, name)
+
+    def execute(self, sql, *parameters):
+        if sql == "COMMIT" and self.when == "before":
+            self.when = "over"
+            raise KeyboardInterrupt
+        answer = self.connection.execute(sql, *parameters)
+        if sql == "COMMIT" and self.when == "after":
+            self.when = "over"
+            raise KeyboardInterrupt
+        return answer
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_writer_that_is_interrupted_at_a_commit_goes_on_with_the_next(tmp_path, when):
+    changes = Changes(stored=[file(i, vector) for i, vector in enumerate(random_units(3, DIM, 0))])
+    with Store.writer(tmp_path, create=META) as store:
+        store.catalog.db = Interrupted(store.catalog.db, when)
+        with pytest.raises(KeyboardInterrupt):
+            store.commit(changes)
+        store.commit(changes)
+        assert (store.n_pictures, store.n_rows) == (3, 3)
+    assert verify(Store.open(tmp_path)).problems == ()
+
+
 def test_every_row_is_lost_with_the_vector_file(tmp_path):
     filled(tmp_path, 3)
     (tmp_path / "vectors-0.f16").unlink()
