@@ -17,6 +17,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: threads of torch would wait for those of the other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from mmsearch import Library
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder

@@ -72,9 +72,10 @@ def contents(library):
         store.close()
 
 
-def test_a_loaded_library_answers_as_the_one_that_was_exported(library, exported, indexed_once, cache):
+def test_a_loaded_library_answers_as_the_one_that_was_exported(library, exported, indexed_once, tmp_path, cache):
     assert counts(library.load(exported)) == (8, 0, 0, 0)
-    with Library.open(indexed_once / "library", cache=cache) as source:
+    shutil.copytree(indexed_once / "library", tmp_path / "source")  # a search is remembered
+    with Library.open(tmp_path / "source", cache=cache) as source:
         assert contents(library) == contents(source)
         for query in (Query(text="a cat"), Query(images=[indexed_once / "photos" / "cat.jpg"])):
             hits, expected = (asked.search(query, rerank="none").hits for asked in (library, source))

@@ -153,6 +153,7 @@ def fingerprint_of_folder(folder):
     return read_learned(folder.path).weights_sha256
 
 
+@pytest.mark.full  # a minute; its halves are in the default run: what auto stands for, and what heads on that see
 def test_heads_on_what_auto_stands_for_see_its_features(squares, cache):
     pictures = type(squares)(
         "some", squares.pictures[:24], squares.texts[:24], tuple((picture // 2,) for picture in range(24))
