@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from mmsearch.errors import LibraryNotFoundError
 from mmsearch.store.query_cache import QUERIES
+from tests.conftest import random_units
 
 
 def test_queries_are_remembered_until_they_are_to_be_forgotten(indexed):
@@ -52,3 +54,22 @@ def test_a_damaged_file_of_queries_counts_as_none_and_goes(indexed):
     (indexed.folder / QUERIES).write_bytes(b"nonsense" * 1000)
     assert (indexed.status().n_remembered, indexed.forget_queries()) == (0, 0)
     assert not (indexed.folder / QUERIES).exists()
+
+
+def test_a_vector_is_given_back_under_its_encoder_and_in_its_width_alone(indexed):
+    remembered = indexed.reader().remembered
+    vector, fingerprint = random_units(1, 32)[0], indexed.status().fingerprint
+    remembered.put("a text", vector, "another")
+    assert remembered.get("a text") is None
+    remembered.put("a text", vector[:16] / np.linalg.norm(vector[:16]), fingerprint)
+    assert remembered.get("a text") is None
+    remembered.put("a text", vector, fingerprint)
+    np.testing.assert_array_equal(remembered.get("a text"), vector)
+
+
+def test_a_damaged_file_is_made_anew_by_what_is_remembered_next(indexed):
+    remembered, fingerprint = indexed.reader().remembered, indexed.status().fingerprint
+    (indexed.folder / QUERIES).write_bytes(b"x" * 4096)
+    for _ in range(2):
+        remembered.put("a text", random_units(1, 32)[0], fingerprint)
+    assert remembered.get("a text") is not None
