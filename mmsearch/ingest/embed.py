@@ -79,17 +79,13 @@ class EmbedOptions:
         return default_cache() if self.cache is None else Path(os.fsdecode(as_path(self.cache, "cache"))).absolute()
 
 
-def _quiet(*_: object) -> None:
-    """Report nothing."""
-
-
 def embed_pictures(
     paths: PathLike | Iterable[PathLike],
     out: PathLike,
     options: EmbedOptions = EmbedOptions(),
     *,
-    on_progress: OnProgress = _quiet,
-    notify: Callable[[str], None] = _quiet,
+    on_progress: OnProgress = lambda stage, done, total: None,
+    notify: Callable[[str], None] = lambda sentence: None,
 ) -> IngestReport:
     """Embed the pictures at or below some paths, and write them with their vectors as shards.
 

@@ -131,16 +131,16 @@ def _is_of(folder: Path, fingerprint: str) -> bool:
 
 def _embed_missing(store: Store, fresh: Store, on_progress: OnProgress) -> None:
     """Embed the pictures that have no new vector yet; of copies one that can be read."""
+
+    def told(stage: str, done: int, total: int) -> None:
+        store.check()
+        on_progress(stage, done, total)
+
     n_try = 0
     while plan := _plan(store, fresh, n_try):
         pool = WorkerPool.for_encoder(
             fresh.folder / fresh.encoder_path.name, cwd=fresh.folder, max_megapixels=store.accepted_megapixels()
         )
-
-        def told(stage: str, done: int, total: int) -> None:
-            store.check()
-            on_progress(stage, done, total)
-
         execute(fresh, plan, None, on_progress=told, pool=pool)
         n_try += 1
 
