@@ -2,10 +2,11 @@
 
     python benchmarks/milvus_library.py WORK [--n 20000] [--address milvus://host:19530/NAME] [--out FILE]
 
-Without an address the server of the package `milvus` is started in WORK, and stopped at the end. Pictures are shards
-of synthetic vectors under the encoder `offline`; the answers of 200 texts and 200 pictures, without and with filters
-that pass 50 %, 10 % and 1 %, are compared with a scan by numpy, as loaded, and once more after deletes and upserts.
-The bare client gets the same rows in batches of the same size, and the same searches with the same parameters.
+Without an address the server of the package `milvus` is started in WORK, and stopped at the end. Pictures are
+shards of synthetic vectors under the encoder `offline`; the answers of 200 texts and 200 pictures, without and with
+filters that pass 50 %, 10 % and 1 %, are compared with a scan by numpy, as loaded, and once more after deletes and
+upserts. The bare client gets the same rows in batches of the same size, and the same searches with the same
+parameters.
 """
 
 from __future__ import annotations
