@@ -3,9 +3,9 @@
     python benchmarks/scale.py WORK [--milvus FILE] [--model NAME] [--out FILE]
 
 Measured here, in this run: pictures/s of one core through the workers of `index` (by default ViT-B-32 with random
-weights, as fast as a trained one), bytes of a picture in a shard, and bytes of a vector in an HNSW graph. FILE is what
-`milvus_library.py --out` wrote, for pictures/s of `load`. All else is stated, with its source, in `STATED`. The plan
-is arithmetic over these: it shows what to order first, and is no promise; a cluster was never run.
+weights, as fast as a trained one), bytes of a picture in a shard, and bytes of a vector in an HNSW graph. FILE is
+what `milvus_library.py --out` wrote, for pictures/s of `load`. All else is stated, with its source, in `STATED`. The
+plan is arithmetic over these: it shows what to order first, and is no promise; a cluster was never run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SIZES = (10**6, 10**7, 10**8, 10**9)
 STATED = {
     "gpu_pictures_per_s": (1500.0, "ViT-B/32 on an RTX 3080: README of rom1504/clip-retrieval"),
     "diskann_memory_share": (
-        0.25, "PQCodeBudgetGBRatio + SearchCacheBudgetGBRatio, each .125 of the vectors: Milvus documentation, DISKANN",
+        0.25, "PQCodeBudgetGBRatio and SearchCacheBudgetGBRatio, each .125: Milvus documentation, On-disk Index",
     ),
     "diskann_bytes_of_links": (4.0 * 56, "MaxDegree 56, four bytes each: Milvus documentation, On-disk Index"),
     "bytes_of_facts": (600.0, "assumed: path of 60 characters in three spellings, hash, sizes and dates of a row"),
@@ -175,9 +175,8 @@ def main() -> None:
     )
     plans = [plan(n, measured) for n in SIZES]
     print(table(plans))
-    report(
-        "scale", {"measured": asdict(measured), "stated": STATED, "plans": [asdict(row) for row in plans]}, given.out
-    )  # fmt: skip
+    figures = {"measured": asdict(measured), "stated": STATED, "plans": [asdict(row) for row in plans]}
+    report("scale", figures, given.out)
 
 
 if __name__ == "__main__":
