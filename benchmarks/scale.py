@@ -4,7 +4,7 @@
 
 Measured here, in this run: pictures/s of one core through the workers of `index` (by default ViT-B-32 with random
 weights, as fast as a trained one), bytes of a picture in a shard, and bytes of a vector in an HNSW graph. FILE is
-what `milvus_library.py --out` wrote, for pictures/s of `load`. All else is stated, with its source, in `STATED`. The
+what `milvus_library.py --out` wrote, for pictures/s of `load`. All else is stated with its source in `STATED`. The
 plan is arithmetic over these: it shows what to order first, and is no promise; a cluster was never run.
 """
 
