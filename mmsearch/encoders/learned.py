@@ -270,6 +270,51 @@ def taught_vectors(features: torch.Tensor, added: torch.Tensor, keep: float) -> 
     return normalize(base + (1 - keep) * added, dim=-1)
 
 
+def taught_image_vectors(learned: Learned, features: Matrix) -> Matrix:
+    """Return the vectors float32 (n, dim) that an encoder gives pictures whose features are known.
+
+    Parameters
+    ----------
+    learned : Learned
+        Heads or a projection.
+    features : float32 array, shape (n, n_features)
+        Unit vectors of the pictures by the base, or by `mmsearch.encoders.prepare.features_model` of it for heads.
+
+    Raises
+    ------
+    EncoderError
+        If the weights cannot be read, or do not fit.
+    """
+    import torch
+
+    arrays = _read_weights(learned.weights)
+    given = torch.from_numpy(np.ascontiguousarray(features))
+    try:
+        with torch.inference_mode():
+            if learned.kind == HEADS:
+                vectors = taught_vectors(given, head_of(arrays, "image")(given), learned.keep)
+            else:
+                mean, projection = (torch.from_numpy(arrays[name].copy()) for name in ("mean", "projection"))
+                vectors = projected_vectors(given, mean, projection, learned.keep)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise EncoderError(f"{learned.weights} does not fit {learned.base} ({error}); train it again") from error
+    taught: Matrix = vectors.numpy()
+    return taught
+
+
+def projected_vectors(
+    vectors: torch.Tensor, mean: torch.Tensor, projection: torch.Tensor, keep: float
+) -> torch.Tensor:
+    """Return unit vectors (n, dim) of the base's (n, n_features), with those beside them where some is kept."""
+    import torch
+    from torch.nn.functional import normalize
+
+    projected = normalize((vectors - mean) @ projection, dim=-1)
+    if keep == 0:
+        return projected
+    return torch.cat([keep**0.5 * vectors, (1 - keep) ** 0.5 * projected], dim=-1)
+
+
 def _with_heads(base: EagerEncoder, arrays: Arrays, keep: float) -> EagerEncoder:
     import torch
 
@@ -321,7 +366,6 @@ def head_of(arrays: Arrays, side: str) -> torch.nn.Module:
 
 def _with_projection(base: EagerEncoder, arrays: Arrays, keep: float) -> EagerEncoder:
     import torch
-    from torch.nn.functional import normalize
 
     n_components = arrays["projection"].shape[1]
 
@@ -336,11 +380,7 @@ def _with_projection(base: EagerEncoder, arrays: Arrays, keep: float) -> EagerEn
                 self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(arrays[name])))
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            vectors = self.tower(pixels)
-            projected = normalize((vectors - self.mean) @ self.projection, dim=-1)
-            if keep == 0:
-                return projected
-            return torch.cat([keep**0.5 * vectors, (1 - keep) ** 0.5 * projected], dim=-1)
+            return projected_vectors(self.tower(pixels), self.mean, self.projection, keep)
 
     dim = n_components if keep == 0 else base.dim + n_components
     return replace(base, image_tower=Tower().eval(), text_tower=None, tokenizer=None, dim=dim)

@@ -1,4 +1,4 @@
-"""Files of the benchmark cache: written whole or not at all, also where two benchmarks write the same one."""
+"""The benchmark cache: where things are in it, and how files are written: whole, also where two write the same."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from typing import Any
 import numpy as np
 
 from mmsearch.errors import write_errors
+
+
+def vectors_folder(cache: Path, fingerprint: str) -> Path:
+    """Return the library in which benchmarks and trainings keep the vectors that an encoder gave pictures."""
+    return cache / "benchmarks" / fingerprint[:24] / "library"
 
 
 def write_kept(file: Path, data: bytes) -> None:

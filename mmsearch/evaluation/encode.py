@@ -18,7 +18,7 @@ import numpy as np
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.errors import GroundTruthError, LibraryLockedError, PictureError
-from mmsearch.evaluation.cache import write_array, write_kept
+from mmsearch.evaluation.cache import vectors_folder, write_array, write_kept
 from mmsearch.evaluation.records import Bad, EncoderFacts
 from mmsearch.images import read_file
 from mmsearch.images.copies import part_of_picture, small_square
@@ -67,12 +67,13 @@ class SetEncoder:
         folder = prepare_encoder(model, cache=cache, notify=notify)
         self.encoder = OnnxEncoder.open(folder, threads=n_cores())
         self.cache, self.on_progress = cache, on_progress
-        self.folder = cache / "benchmarks" / self.encoder.fingerprint[:24]
+        self._library = vectors_folder(cache, self.encoder.fingerprint)
+        self.folder = self._library.parent
         self._is_resuming, self._notify = is_resuming, notify
 
     def pictures(self, paths: Sequence[Path]) -> tuple[list[int], Matrix, dict[int, str]]:
         """Return positions of the readable pictures, their unit vectors, and what is wrong with the others."""
-        with Library.open(self.folder / "library", cache=self.cache, use_graph=False) as library:
+        with Library.open(self._library, cache=self.cache, use_graph=False) as library:
             self.when_free(lambda: self._bring_up_to_date(library, paths))
             return library.embed(paths)
 

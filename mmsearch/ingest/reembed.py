@@ -16,6 +16,7 @@ from typing import Any
 
 from mmsearch.errors import LibraryDamagedError, LibraryIncompleteError, QueryError, StorageError
 from mmsearch.images import FoundFile
+from mmsearch.ingest.features import embed_by_features
 from mmsearch.ingest.plan import OnProgress, Plan
 from mmsearch.ingest.pool import WorkerPool
 from mmsearch.ingest.run import execute
@@ -24,7 +25,7 @@ from mmsearch.records import READING
 from mmsearch.store.adopt import NEXT, adopt, pending_model
 from mmsearch.store.base import LibraryEncoder
 from mmsearch.store.changes import KnownFile
-from mmsearch.store.encoder import NONE, InstalledEncoder
+from mmsearch.store.encoder import NONE, InstalledEncoder, default_cache
 from mmsearch.store.folder import Store
 from mmsearch.store.place import is_library
 from mmsearch.store.publish import storage_errors
@@ -117,6 +118,8 @@ def re_embed(
         fresh.give_up_lost_rows()
         if damaged := damaged_rows(fresh):
             fresh.drop_rows(damaged)
+        cache = installed.cache or default_cache()
+        embed_by_features(store, fresh, cache, on_progress=_watched(store, on_progress), notify=notify)
         _embed_missing(store, fresh, encoder, on_progress)
         _require_all(store, fresh, str(wanted["model"]))
         adopt(store, fresh)
@@ -132,11 +135,7 @@ def _is_of(folder: Path, fingerprint: str) -> bool:
 
 def _embed_missing(store: Store, fresh: Store, encoder: InstalledEncoder, on_progress: OnProgress) -> None:
     """Embed the pictures that have no new vector yet; of copies one that can be read."""
-
-    def told(stage: str, done: int, total: int) -> None:
-        store.check()
-        on_progress(stage, done, total)
-
+    told = _watched(store, on_progress)
     n_try = 0
     while plan := _plan(store, fresh, n_try):
         pool = WorkerPool.for_encoder(
@@ -145,6 +144,16 @@ def _embed_missing(store: Store, fresh: Store, encoder: InstalledEncoder, on_pro
         execute(fresh, plan, None, on_progress=told, pool=pool)
         fresh.settle(None, on_progress=told)
         n_try += 1
+
+
+def _watched(store: Store, on_progress: OnProgress) -> OnProgress:
+    """Return `on_progress`, such that it raises once the library is no longer this writer's."""
+
+    def told(stage: str, done: int, total: int) -> None:
+        store.check()
+        on_progress(stage, done, total)
+
+    return told
 
 
 def _plan(store: Store, fresh: Store, n_try: int) -> Plan | None:

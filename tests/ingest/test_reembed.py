@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mmsearch import GraphSettings, Library, Query
+from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.errors import (
     FingerprintError,
@@ -21,6 +22,7 @@ from mmsearch.errors import (
     QueryError,
     StorageError,
 )
+from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.ingest import pool
 from mmsearch.ingest import run as ingest
 from mmsearch.query.searcher import Searcher
@@ -29,6 +31,8 @@ from mmsearch.store import adopt
 from mmsearch.store.adopt import NEXT
 from mmsearch.store.folder import Store
 from tests.conftest import TINY, no_decoder, write_checkpoint
+from tests.encoders.test_learned import heads, written
+from tests.store.test_store import flip
 
 TEXTS = ("a cat", "a fig on a table", "an astronaut")
 
@@ -94,6 +98,69 @@ def test_pictures_keep_their_ids_and_get_the_vectors_of_the_other_encoder(indexe
     assert (status.model, status.dim, status.n_vectors, status.n_dead) == (str(wider), 48, 8, 0)
     assert status.fingerprint == fresh.status().fingerprint
     assert indexed.verify().problems == ()
+
+
+@pytest.fixture
+def taught(checkpoint, cache, tmp_path):
+    """A folder of heads on the encoder of `indexed`."""
+    fingerprint = OnnxEncoder.open(prepare_encoder(str(checkpoint), cache=cache)).fingerprint
+    return written(tmp_path / "taught", checkpoint, fingerprint, heads())
+
+
+@pytest.fixture
+def bare_cache(taught, cache, tmp_path):
+    """A cache with encoders and nothing else."""
+    shutil.copytree(cache / "encoders", tmp_path / "cache" / "encoders")
+    return tmp_path / "cache"
+
+
+def vectors_by_path(library):
+    with closing(Store.open(library.folder)) as store:
+        return {file.path: file.vector / np.linalg.norm(file.vector) for _, file in store.stored_files(0, 100)}
+
+
+def assert_as_embedded(library, model, tmp_path, cache):
+    """The vectors are those of an index of the same pictures, but for the rounding of what they were made of."""
+    with Library.open(tmp_path / "embedded", cache=cache) as embedded:
+        embedded.index([sample_folder()], model=str(model), local=False)
+        expected = {os.path.basename(path): vector for path, vector in vectors_by_path(embedded).items()}
+    made = {os.path.basename(path): vector for path, vector in vectors_by_path(library).items()}
+    assert made
+    assert all(vector @ expected[name] > 0.9999 for name, vector in made.items())
+
+
+def test_vectors_of_a_taught_encoder_are_made_of_the_library_s_own_where_those_are_of_its_base(
+    indexed, photos, taught, tmp_path, cache
+):
+    before, said = ids(indexed), []
+    shutil.rmtree(photos)  # nothing is read again
+    report = re_embed(indexed, taught, notify=said.append)
+    assert (report.re_embedded, ids(indexed)) == (8, before)
+    assert "8 pictures got their vectors from features that were kept, without being read again" in said
+    assert_as_embedded(indexed, taught, tmp_path, cache)
+
+
+def test_vectors_of_a_taught_encoder_are_made_of_what_its_training_kept(
+    fresh, photos, taught, checkpoint, tmp_path, bare_cache
+):
+    kept = sorted(photos.glob("*.jpg"))[:5]
+    SetEncoder(str(checkpoint), cache=bare_cache).pictures(kept)
+    for path in kept:
+        path.unlink()
+    said = []
+    with Library.open(fresh.folder, cache=bare_cache) as library:
+        re_embed(library, taught, notify=said.append)
+        assert any(sentence.startswith("5 pictures got their vectors from features") for sentence in said)
+        assert_as_embedded(library, taught, tmp_path, bare_cache)
+
+
+def test_a_picture_whose_kept_features_are_damaged_is_read_again(indexed, taught, tmp_path, bare_cache):
+    flip(indexed.folder / "vectors-0.f16", 5)
+    said = []
+    with Library.open(indexed.folder, cache=bare_cache) as library:
+        assert re_embed(library, taught, notify=said.append).re_embedded == 8
+        assert any(sentence.startswith("7 pictures got") for sentence in said)
+        assert_as_embedded(library, taught, tmp_path, bare_cache)
 
 
 def test_nothing_of_the_old_epoch_stays_on_the_disk(indexed, wider):
