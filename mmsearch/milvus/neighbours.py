@@ -1,0 +1,290 @@
+"""NEAREST PICTURES: query vectors in, shortlists out, by the engine's index or by exact scans.
+
+One search of the engine answers all queries of a call, with what is told of each picture. Scores are cosines to the
+vectors as they were stored: those of the engine, and where two are so close that its 32 bits cannot tell them
+apart, they are computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from mmsearch.errors import QueryError
+from mmsearch.indexes.exact import ExactIndex
+from mmsearch.milvus.collection import FACTS, record_of, stored_vectors
+from mmsearch.milvus.conditions import Resolved
+from mmsearch.milvus.engine import Row
+from mmsearch.milvus.expression import EVERYTHING
+from mmsearch.milvus.scan import scan
+from mmsearch.records import ImageRecord, Matrix, Modality
+from mmsearch.store.base import AskedVector, Condition, Shortlist
+from mmsearch.vectors import check_width, stored_cosines
+
+if TYPE_CHECKING:
+    from mmsearch.milvus.store import MilvusStore
+
+MOST = 16_000
+"""Pictures of one shortlist; the engine gives 16,384 at most."""
+_SPARE = 8  # asked for beyond k, so that equal scores at the end are seen
+_CLOSE = 2e-6  # cosines nearer than this are computed again
+_FEW = 1_000  # pictures that pass a filter are compared exactly, whatever their share
+_EFFORT = {"image": 128, "text": 256}  # texts lie off the pictures' manifold, and need a wider search
+_MOST_EFFORT = 16_384
+
+Scored = tuple[float, ImageRecord]
+
+
+class _Parameters(Protocol):
+    def __call__(self, effort: int) -> dict[str, Any]: ...
+
+
+_PARAMETERS: dict[str, _Parameters] = {  # of a search, by the kind of index
+    "HNSW": lambda effort: {"ef": effort},
+    "DISKANN": lambda effort: {"search_list": effort},
+    "IVF_FLAT": lambda effort: {"nprobe": min(1024, effort // 2)},
+    "IVF_SQ8": lambda effort: {"nprobe": min(1024, effort // 2)},
+    "SCANN": lambda effort: {"nprobe": min(1024, effort // 2), "reorder_k": effort},
+}
+
+
+@dataclass(frozen=True)
+class _Vectors:
+    """All vectors of a library in one state, by id."""
+
+    state: tuple[int, int]
+    ids: np.ndarray[Any, np.dtype[np.int64]]
+    index: ExactIndex
+
+
+class EngineNeighbours:
+    """Finds the nearest pictures of one open library; one thread at a time.
+
+    Parameters
+    ----------
+    store : MilvusStore
+        Opened for reading.
+    use_index : bool
+        False answers everything by exact scans, for which all vectors are fetched and kept.
+    """
+
+    def __init__(self, store: MilvusStore, *, use_index: bool = True) -> None:
+        self.store = store
+        self._use_index = use_index
+        self._vectors: _Vectors | None = None
+        self._index: str | None = None  # its kind
+
+    def problems(self) -> tuple[str, ...]:
+        """Return sentences: what was missing when the last shortlists were made."""
+        return ()
+
+    def shortlists(
+        self, queries: Sequence[AskedVector], k: int, condition: Condition, modality: Modality
+    ) -> list[Shortlist]:
+        """Return the k nearest pictures that pass a condition for every vector, all of them if there are fewer.
+
+        Raises
+        ------
+        QueryError
+            If k is beyond what the engine gives.
+        DimensionError
+            If a vector has another width.
+        """
+        if k > MOST:
+            raise QueryError(
+                f"k is {k}; a library in Milvus gives {MOST} pictures at most: ask for fewer, or filter by folder, "
+                "year or size and ask several times"
+            )
+        shortlists: dict[int, Shortlist] = {}
+        for left_out in {query.left_out for query in queries}:
+            places = [place for place, query in enumerate(queries) if query.left_out == left_out]
+            asked = [queries[place] for place in places]
+            answers = self._alike(asked, k, condition.without(left_out), modality)
+            shortlists |= dict(zip(places, answers, strict=True))
+        return [shortlists[place] for place in range(len(queries))]
+
+    def _alike(
+        self, queries: Sequence[AskedVector], k: int, condition: Condition, modality: Modality
+    ) -> list[Shortlist]:
+        """Return the shortlists of queries that leave out the same pictures."""
+        vectors = np.stack([query.vector for query in queries]).astype(np.float32)
+        check_width(vectors, self.store.dim)
+        n = self.store.n_pictures
+        if n == 0:
+            return [Shortlist([], "empty", 0) for _ in queries]
+        resolved = self.store.resolved(condition)
+        if condition.predicate is not None:
+            n = self._n_passing(resolved)
+            if n <= _FEW:
+                return self._among_few(queries, vectors, k, resolved)
+        else:
+            n -= len(condition.left_out)
+        if self._use_index:
+            effort = self._effort(modality, k, n)
+            answers = self._searched(vectors, k, resolved, effort, n)
+            if all(len(answer) >= min(k, n) for answer in answers):
+                return self._finished(queries, answers, k, resolved, ("graph", n))
+        route = "exact" if condition.predicate is None else "filtered"
+        return self._finished(queries, self._scanned(vectors, k, condition, resolved), k, resolved, (route, n))
+
+    def _n_passing(self, resolved: Resolved) -> int:
+        return self.store.count(resolved.expression) if resolved.ids is None else len(resolved.ids)
+
+    def _effort(self, modality: Modality, k: int, n_passing: int) -> int:
+        """Return the width of a search: wider where a filter lets fewer through."""
+        share = max(1e-3, min(1.0, n_passing / max(1, self.store.n_pictures)))
+        return min(_MOST_EFFORT, max(int(_EFFORT[modality] / share), k + _SPARE))
+
+    # -- by the engine -------------------------------------------------------------------------------
+
+    def _searched(
+        self, vectors: Matrix, k: int, resolved: Resolved, effort: int, n_passing: int
+    ) -> list[list[Scored]]:
+        """Return what the engine's index finds for each of some vectors, at least k if it can."""
+        limit = k + _SPARE
+        if not resolved.is_exact:  # more than pass are let through
+            share = n_passing / max(1, self.store.count(resolved.expression))
+            limit = min(MOST, int(limit / share * 1.5) + 16)
+        parameters = _PARAMETERS.get(self._kind_of_index(), lambda effort: {})(max(effort, limit))
+        answers = self.store.engine.call(
+            "search", self.store.collection, data=list(vectors), anns_field="vector", limit=limit,
+            filter="" if resolved.expression == EVERYTHING else resolved.expression, output_fields=list(FACTS),
+            search_params={"metric_type": "COSINE", "params": parameters},
+            consistency_level=self.store.engine.level(self.store.collection),
+        )  # fmt: skip
+        return [
+            [
+                (float(hit["distance"]), record_of({**hit["entity"], "id": hit["id"]}))
+                for hit in hits
+                if resolved.ids is None or hit["id"] in resolved.ids
+            ]
+            for hits in answers
+        ]
+
+    def _kind_of_index(self) -> str:
+        if self._index is None:
+            facts = self.store.engine.call("describe_index", self.store.collection, "vector") or {}
+            self._index = str(facts.get("index_type", "HNSW"))
+        return self._index
+
+    # -- here ----------------------------------------------------------------------------------------
+
+    def _among_few(
+        self, queries: Sequence[AskedVector], vectors: Matrix, k: int, resolved: Resolved
+    ) -> list[Shortlist]:
+        """Return the nearest of the few pictures that pass a filter, all of them compared."""
+        rows = self.store.rows(resolved.expression, (*FACTS, "vector"))
+        half = stored_vectors([row["vector"] for row in rows], self.store.dim)
+        images = [record_of(row) for row in rows]
+        shortlists = []
+        for query, vector in zip(queries, vectors, strict=True):
+            scored = list(zip(stored_cosines(vector, half).tolist(), images, strict=True))
+            shortlists.append(Shortlist(_best(scored, query.itself, k), "filtered", len(rows)))
+        return shortlists
+
+    def _scanned(self, vectors: Matrix, k: int, condition: Condition, resolved: Resolved) -> list[list[Scored]]:
+        """Return the nearest of all pictures that pass, from a scan of all vectors."""
+        known = self._all_vectors()
+        passing: np.ndarray[Any, np.dtype[np.int64]] | None = None
+        if not condition.is_empty:
+            ids = resolved.ids if resolved.ids is not None else self._ids_passing(resolved)
+            passing = np.flatnonzero(np.isin(known.ids, np.fromiter(ids, np.int64, len(ids))))
+        scores, rows = (
+            known.index.search(vectors, k) if passing is None else known.index.search_among(vectors, k, passing)
+        )
+        wanted = np.unique(known.ids[rows])
+        images = {image.image_id: image for image in self.store.images_of_ids(wanted.tolist())}
+        return [
+            [
+                (score, images[image_id])
+                for score, image_id in zip(best.tolist(), known.ids[near].tolist(), strict=True)
+                if image_id in images
+            ]
+            for best, near in zip(scores, rows, strict=True)
+        ]
+
+    def _ids_passing(self, resolved: Resolved) -> list[int]:
+        parts = scan(self.store.engine, self.store.collection, resolved.expression, ("id",))
+        return [row["id"] for rows in parts for row in rows]
+
+    def _all_vectors(self) -> _Vectors:
+        """Return all vectors, fetched once for each state of the library."""
+        state = self.store.number, self.store.revision
+        if self._vectors is None or self._vectors.state != state:
+            parts = [
+                _sorted_part(rows, self.store.dim)
+                for rows in scan(self.store.engine, self.store.collection, EVERYTHING, ("id", "vector"))
+            ]
+            ids = np.concatenate([part[0] for part in parts] or [np.zeros(0, np.int64)])
+            half = np.concatenate([part[1] for part in parts] or [np.zeros((0, self.store.dim), np.float16)])
+            self._vectors = _Vectors(state, ids, ExactIndex(half))
+        return self._vectors
+
+    # -- the order -----------------------------------------------------------------------------------
+
+    def _finished(
+        self, queries: Sequence[AskedVector], answers: Sequence[list[Scored]], k: int, resolved: Resolved,
+        found_by: tuple[str, int],
+    ) -> list[Shortlist]:  # fmt: skip
+        """Return shortlists of what was found: with what the vectors are, in order, close scores told apart."""
+        missing: set[int] = set()
+        for query, answer in zip(queries, answers, strict=True):
+            missing |= set(query.itself).difference(image.image_id for _, image in answer)
+        rows = self._rows_of_missing(sorted(missing), resolved)
+        recomputed = {row["id"] for row in rows}
+        for answer in answers:
+            recomputed |= _close(answer, k)
+        vectors = self._vectors_of(recomputed, rows)
+        route, n = found_by
+        shortlists = []
+        for query, answer in zip(queries, answers, strict=True):
+            images = {image.image_id: (score, image) for score, image in answer}
+            for row in rows:
+                if row["id"] in query.itself and row["id"] not in images:
+                    images[row["id"]] = (0.0, record_of(row))
+            known = [image_id for image_id in images if image_id in vectors]
+            if known:
+                half = np.stack([vectors[image_id] for image_id in known])
+                for image_id, score in zip(known, stored_cosines(query.vector, half).tolist(), strict=True):
+                    images[image_id] = (score, images[image_id][1])
+            shortlists.append(Shortlist(_best(images.values(), query.itself, k), route, n))
+        return shortlists
+
+    def _rows_of_missing(self, image_ids: Sequence[int], resolved: Resolved) -> list[Row]:
+        rows = self.store.rows_among("id", image_ids, (*FACTS, "vector"), resolved.expression)
+        return [row for row in rows if resolved.ids is None or row["id"] in resolved.ids]
+
+    def _vectors_of(self, image_ids: set[int], rows: Sequence[Row]) -> dict[int, Any]:
+        known = {row["id"]: row["vector"] for row in rows}
+        more = sorted(image_ids.difference(known))
+        fetched = self.store.rows_among("id", more, ("id", "vector"))
+        known |= {row["id"]: row["vector"] for row in fetched}
+        half = stored_vectors(list(known.values()), self.store.dim)
+        return dict(zip(known, half, strict=True))
+
+
+def _sorted_part(rows: Sequence[Row], dim: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    ids = np.asarray([row["id"] for row in rows], dtype=np.int64)
+    order = np.argsort(ids)
+    return ids[order], stored_vectors([rows[place]["vector"] for place in order.tolist()], dim)
+
+
+def _best(scored: Iterable[Scored], itself: Sequence[int], k: int) -> list[Scored]:
+    """Return the k best: what the vector is, then by score, then by id."""
+    return sorted(scored, key=lambda pair: (pair[1].image_id not in itself, -pair[0], pair[1].image_id))[:k]
+
+
+def _close(answer: Sequence[Scored], k: int) -> set[int]:
+    """Return the pictures, of the k best and those next to them, whose scores the engine cannot tell apart."""
+    ids: set[int] = set()
+    is_close = False
+    for place, ((score, image), (below, following)) in enumerate(pairwise(answer)):
+        if place >= k and not is_close:
+            break
+        is_close = score - below < _CLOSE
+        ids |= {image.image_id, following.image_id} if is_close else set()
+    return ids
