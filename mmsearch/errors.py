@@ -25,9 +25,9 @@
         ├── LibraryLostError               removed, replaced or written to under the hands of its writer
         ├── LibraryVersionError            written by another, newer format
         ├── LibraryDamagedError            files missing or not what the catalog says
+        ├── UnsupportedError               what a library cannot do where it stands
         ├── FingerprintError               another encoder than the one that made the vectors
         ├── EngineError                    the engine of a library at an address does not answer, or refuses
-        ├── UnsupportedError               what only a library in a folder can do
         └── StorageError (OSError)         the disk refused a write
 """
 
@@ -268,6 +268,10 @@ class LibraryIncompleteError(LibraryError):
     """Pictures of the library are missing or changed, and what is asked needs all of them."""
 
 
+class UnsupportedError(LibraryError):
+    """What is asked cannot be done by a library where it stands."""
+
+
 class FingerprintError(LibraryError):
     """The library's vectors were made by another encoder."""
 
@@ -288,10 +292,6 @@ class EngineError(LibraryError):
     def __init__(self, message: str, *, is_unreachable: bool = False, is_not_loaded: bool = False) -> None:
         super().__init__(message)
         self.is_unreachable, self.is_not_loaded = is_unreachable, is_not_loaded
-
-
-class UnsupportedError(LibraryError):
-    """What is asked needs a library in a folder on this machine."""
 
 
 class StorageError(LibraryError, OSError):

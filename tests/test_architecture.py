@@ -26,6 +26,7 @@ LAYERS = [
     {"store", "datasets", "output", "processes"},
     {"milvus"},
     {"shards"},
+    {"places"},
     {"query", "ingest"},
     {"library"},
     {"evaluation.encode", "evaluation.measures"},

@@ -2,7 +2,7 @@
 
 `query/`, `ingest/`, `server/` and `library` are written against these protocols and do not ask which implementation
 they have. What only a folder can do (visual words, new vectors beside the old, a graph that is tuned) is asked of
-`LibraryStore.in_folder`, which refuses by a sentence elsewhere. `tests/contracts/` holds what every implementation
+what `in_folder` returns, which refuses by a sentence elsewhere. `tests/contracts/` holds what every implementation
 passes.
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from mmsearch.errors import UnsupportedError
 from mmsearch.predicates import FilterLike, Predicate
 from mmsearch.records import (
     BadPicture,
@@ -131,14 +132,9 @@ class LibraryStore(Protocol):
     def address(self) -> str:
         """What people call it: its folder, or its address without secrets."""
 
-    def in_folder(self, what: str) -> Store:
-        """Return the library as a folder on this machine.
-
-        Raises
-        ------
-        UnsupportedError
-            If it is none; the sentence says that `what` (plural) needs one.
-        """
+    @property
+    def as_folder(self) -> Store | None:
+        """The library as a folder on this machine, for what only such a one can do; None elsewhere."""
 
     def close(self) -> None:
         """Release what was opened."""
@@ -268,8 +264,39 @@ class LibraryStore(Protocol):
         """Return the number of the way in which a picture was read."""
 
 
+def in_folder(store: LibraryStore, what: str) -> Store:
+    """Return a library as a folder on this machine.
+
+    Raises
+    ------
+    UnsupportedError
+        If it stands elsewhere; the sentence says that `what` is not to be had there.
+    """
+    if store.as_folder is None:
+        raise _unsupported(store.address, what)
+    return store.as_folder
+
+
+def folder_of(place: Place, what: str) -> Path:
+    """Return the folder of a library, as `in_folder` does before it is opened."""
+    if place.folder is None:
+        raise _unsupported(place.address, what)
+    return place.folder
+
+
+def _unsupported(address: str, what: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"{address} stands at an address, where there is no support for {what} yet; leave that out, or use a "
+        "library in a folder"
+    )
+
+
 class LibraryWriter(LibraryStore, Protocol):
     """A library opened for writing, by `Place.writer`. What a call has returned from is kept whatever happens."""
+
+    @property
+    def working_folder(self) -> Path:
+        """A folder on this machine that is there, in which workers run."""
 
     def keep(self, settings: dict[str, Any]) -> None:
         """Store settings that JSON can hold."""
@@ -323,7 +350,7 @@ class LibraryEncoder(Protocol):
     def settings_for(self, model: str, notify: Notify) -> dict[str, Any]:
         """Return what a library of this model is created with; the encoder is in the cache then."""
 
-    def for_writing(self, store: Any, model: str | None, notify: Notify) -> OnnxEncoder | None:
+    def for_writing(self, store: LibraryWriter, model: str | None, notify: Notify) -> OnnxEncoder | None:
         """Return the library's encoder, ready for workers, or None if it has none.
 
         Raises
@@ -334,7 +361,7 @@ class LibraryEncoder(Protocol):
             If the encoder is damaged, and cannot be made again.
         """
 
-    def for_reading(self, store: Any) -> OnnxEncoder:
+    def for_reading(self, store: LibraryStore) -> OnnxEncoder:
         """Return the library's encoder.
 
         Raises
@@ -347,23 +374,33 @@ class LibraryEncoder(Protocol):
             If it is not the one that made the vectors.
         """
 
+    def folder_for_workers(self, store: LibraryStore) -> Path | None:
+        """Return where the encoder lies, for other processes; None if there is none. After `for_writing`."""
+
     def keep_in_memory(self) -> None:
         """Let what is opened for reading from now on be kept in memory."""
 
-    def problems(self, store: Any, *, is_repair: bool = False) -> list[str]:
+    def problems(self, store: LibraryStore, *, is_repair: bool = False) -> list[str]:
         """Return what is wrong with the encoder."""
 
-    def held(self, store: Any) -> str:
+    def held(self, store: LibraryStore) -> str:
         """Return the beginning of a sentence: which encoder the library goes by."""
 
 
 class Place(Protocol):
     """Where a library stands or can be made."""
 
-    address: str
-    """What people call it: a folder, or an address without secrets."""
-    kept: Path
-    """A folder on this machine for what can be made again, such as thumbnails; it need not be there."""
+    @property
+    def address(self) -> str:
+        """What people call it: a folder, or an address without secrets."""
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder on this machine in which the library lies; None elsewhere."""
+
+    @property
+    def kept(self) -> Path:
+        """A folder on this machine for what can be made again, such as thumbnails; it need not be there."""
 
     def holds_library(self) -> bool:
         """Return whether there is a library."""

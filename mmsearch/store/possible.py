@@ -21,7 +21,7 @@ from mmsearch.errors import QueryError
 from mmsearch.predicates import FIELDS, NUMBERS, OPERATORS, And, Comparison, FilterLike, Not, Predicate, written
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.spelling import spelled, spelled_filter
-from mmsearch.store.where import Condition, Filter, condition_of, filter_of, place_bounds
+from mmsearch.store.where import Filter, SqlCondition, condition_of, filter_of, place_bounds
 
 _MOST_NAMED = 3
 _MOST_WAYS = 64  # of passing filters; those that have more are not looked at
@@ -62,7 +62,7 @@ class InCatalog:
         return self._catalog.holds("path = ? OR path >= ? AND path < ?", (place, *place_bounds("folder", place)))
 
 
-def possible_condition(catalog: Catalog, where: FilterLike | Sequence[FilterLike]) -> Condition:
+def possible_condition(catalog: Catalog, where: FilterLike | Sequence[FilterLike]) -> SqlCondition:
     """Return the condition that all filters hold, with paths as a catalog spells them; inside `reading()`.
 
     Raises
