@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,8 @@ from mmsearch.store.matrix import Half
 from mmsearch.vectors import check_directions
 
 _REMEMBERED_S = 10.0  # longer than a bounded read may be behind
-_BYTES = 4 << 20  # of vectors in one call
+_BYTES = 1 << 20  # of rows in one call
+_TOGETHER = 2  # calls
 _SETTLED_FROM = 2_000  # pictures of a run that are worth an index at once
 _SETTLE_S = 600.0
 _PAUSE_S = 0.5
@@ -293,8 +296,9 @@ class MilvusWriter(MilvusStore):
 
     def _upsert(self, rows: Sequence[Row]) -> None:
         step = max(1, _BYTES // (4 * self.dim + 1_000))
-        for start in range(0, len(rows), step):
-            self.engine.upsert(self.collection, rows[start : start + step])
+        parts = [rows[start : start + step] for start in range(0, len(rows), step)]
+        with ThreadPoolExecutor(_TOGETHER) as threads:  # the engine takes one in while the next is made ready
+            list(threads.map(partial(self.engine.upsert, self.collection), parts))
         self._recent.store(rows)
 
     def _next_added(self) -> int:
