@@ -40,6 +40,6 @@ def place_of(name: PathLike) -> Place:
 
         return MilvusPlace(text)
     raise QueryError(
-        f"there are no libraries at addresses that begin with {scheme[0]}; name a folder, or an address that begins "
-        f"with {', '.join(SCHEMES)}"
+        f"there are no libraries at addresses that begin with {scheme[0]}; name a folder, or an address that "
+        f"begins with {', '.join(SCHEMES)}"
     )

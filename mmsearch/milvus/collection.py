@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +87,7 @@ def create(engine: Engine, collection: str, settings: dict[str, Any]) -> None:
 
 
 def create_about(engine: Engine, collection: str) -> None:
-    """Make the collection of what changes, if there is none of this name."""
+    """Make the collection of what changes, if there is none of this name; its loading is begun."""
     from pymilvus import DataType, MilvusClient
 
     schema = MilvusClient.create_schema(
@@ -97,10 +99,18 @@ def create_about(engine: Engine, collection: str) -> None:
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)  # no collection is without one
     indexes = MilvusClient.prepare_index_params()
     indexes.add_index("vector", index_type="FLAT", metric_type="COSINE", params={})
-    _make(engine, collection, schema, indexes, num_shards=1)
+    _make(engine, collection, schema, indexes, num_shards=1, is_waiting=False)
 
 
-def _make(engine: Engine, collection: str, schema: CollectionSchema, indexes: Any, *, num_shards: int) -> None:
+def _make(
+    engine: Engine,
+    collection: str,
+    schema: CollectionSchema,
+    indexes: Any,
+    *,
+    num_shards: int,
+    is_waiting: bool = True,
+) -> None:
     """Make a collection with its indexes and have it loaded; what another process or a killed one did is taken."""
     if not engine.call("has_collection", collection):
         try:
@@ -111,13 +121,19 @@ def _make(engine: Engine, collection: str, schema: CollectionSchema, indexes: An
             if not engine.call("has_collection", collection):  # else somebody was faster
                 raise
     indexed = set(engine.call("list_indexes", collection))
-    missing = type(indexes)()
-    for parameters in indexes:
-        if parameters.field_name not in indexed:
-            missing.append(parameters)
+    missing = [parameters for parameters in indexes if parameters.field_name not in indexed]
     if missing:
-        engine.call("create_index", collection, missing)
-    engine.load(collection)
+        with ThreadPoolExecutor(len(missing)) as threads:  # the client waits half a second for each
+            list(threads.map(partial(_index, engine, collection), missing))
+    engine.load(collection, is_waiting=is_waiting)
+
+
+def _index(engine: Engine, collection: str, parameters: Any) -> None:
+    from pymilvus import MilvusClient
+
+    alone = MilvusClient.prepare_index_params()
+    alone.append(parameters)
+    engine.call("create_index", collection, alone)
 
 
 def description_of(engine: Engine, collection: str) -> tuple[int, dict[str, Any]] | None:

@@ -104,8 +104,8 @@ class Engine:
         with self.errors():
             return getattr(client, method)(*arguments, **options)
 
-    def load(self, collection: str) -> None:
-        """Bring a collection into the engine's memory.
+    def load(self, collection: str, *, is_waiting: bool = True) -> None:
+        """Bring a collection into the engine's memory, and wait until it is there.
 
         Raises
         ------
@@ -115,7 +115,10 @@ class Engine:
         try:
             with self.errors():
                 self.client.load_collection(
-                    collection, timeout=_LOAD_S, replica_number=self.address.creation.replicas
+                    collection,
+                    timeout=_LOAD_S,
+                    replica_number=self.address.creation.replicas,
+                    _async=not is_waiting,
                 )
         except EngineError as error:
             if not error.is_unreachable or not self.is_alive():

@@ -106,8 +106,11 @@ class MilvusPlace:
         with closing(engine):
             if create is not None:
                 _create(engine, create)
-            elif description_of(engine, self._address.name) is not None:
-                create_about(engine, about_name(self._address.name))  # where a creation was ended half way
+            elif description_of(engine, self._address.name) is None:
+                MilvusStore(engine)  # raises, as there is no library
+            else:
+                create_about(engine, about_name(self._address.name))  # where somebody dropped it
+            engine.load(about_name(self._address.name))
             with TemporaryDirectory(prefix="mmsearch-") as working:
                 yield MilvusWriter(engine, Path(working))
 
