@@ -65,7 +65,8 @@ class Address:
         QueryError
             If it is none of Milvus, or holds a secret.
         """
-        if "@" in text.partition("://")[2].partition("/")[0]:
+        scheme, _, rest = text.partition("://")
+        if "@" in (rest.partition("/")[0] if scheme == "milvus-lite" else rest):
             raise QueryError(
                 f"the address of a library holds a user or password; leave it out and give it in {TOKEN}, or in a "
                 f"file of mode 0600 that {TOKEN_FILE} names"
@@ -73,15 +74,15 @@ class Address:
         try:
             parts = urlsplit(text)
             port = parts.port
-        except ValueError as error:
-            raise QueryError(f"{text!r} is no address of a library ({error}); {_EXPECTED}") from error
+        except ValueError:  # which repeats what may be a secret
+            raise QueryError(f"this is no address of a library; see its host and port: {_EXPECTED}") from None
         if parts.scheme not in (*_PORTS, "milvus-lite") or parts.fragment:
-            raise QueryError(f"{text!r} is no address of a library in Milvus; {_EXPECTED}")
-        creation = _creation(text, parts.query)
+            raise QueryError(f"this is no address of a library in Milvus; {_EXPECTED}")
+        creation = _creation(parts.query)
         if parts.scheme == "milvus-lite":
-            return _lite(text, parts, creation)
+            return _lite(parts, creation)
         if not parts.hostname:
-            raise QueryError(f"{text!r} names no host; {_EXPECTED}")
+            raise QueryError(f"the address of a library names no host; {_EXPECTED}")
         port = port or _PORTS[parts.scheme]
         name = _checked_name(parts.path.strip("/"))
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -98,11 +99,11 @@ def is_address(text: str) -> bool:
     return text.startswith(SCHEMES)
 
 
-def _lite(text: str, parts: SplitResult, creation: Creation) -> Address:
+def _lite(parts: SplitResult, creation: Creation) -> Address:
     path, dot, rest = parts.path.partition(".db")
     if parts.netloc or not dot or not path.startswith("/") or (rest and not rest.startswith("/")):
         raise QueryError(
-            f"{text!r} names no file; expected milvus-lite:///path/file.db, or milvus-lite:///path/file.db/NAME"
+            "the address of a library names no file; expected milvus-lite:///path/file.db, or milvus-lite:///path/file.db/NAME"
         )
     name = _checked_name(rest.strip("/") or _DEFAULT_NAME)
     return Address(f"{path}.db", name, f"milvus-lite://{path}.db/{name}", creation)
@@ -117,7 +118,7 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _creation(text: str, query: str) -> Creation:
+def _creation(query: str) -> Creation:
     """Return what the options of an address say of a collection to be made."""
     given: dict[str, str | int] = {}
     for key, value in parse_qsl(query, keep_blank_values=True):
@@ -127,7 +128,7 @@ def _creation(text: str, query: str) -> Creation:
             given[key] = int(value)
         else:
             raise QueryError(
-                f"{text.partition('?')[0]}?{key}=...: expected shards=1 to {_MOST['shards']}, replicas=1 to "
+                f"the address of a library has ?{key}=...: expected shards=1 to {_MOST['shards']}, replicas=1 to "
                 f"{_MOST['replicas']} or index={', '.join(INDEXES)}, all for a library that is to be made"
             )
     return Creation(**given)  # type: ignore[arg-type]
@@ -149,9 +150,11 @@ def token_of(environment: Mapping[str, str]) -> str:
     path = Path(named)
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        with os.fdopen(handle, "rb") as file:
+        try:
             problem = _why_not_private(os.fstat(handle))
-            secret = b"" if problem else file.read(65_536)
+            secret = b"" if problem else os.read(handle, 65_536)
+        finally:
+            os.close(handle)
     except OSError as error:
         raise StorageError(f"{path}, which {TOKEN_FILE} names: {reason(error)}; {advice(error)}") from error
     if problem:

@@ -1,0 +1,88 @@
+"""A real Milvus server for a test run: started when it is first needed, stopped at its end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mmsearch.milvus.address import Address
+from mmsearch.milvus.engine import READ_S, Engine
+
+
+class Server:
+    """The server of one process of a test run.
+
+    Parameters
+    ----------
+    server : milvus.MilvusServer
+        Not started yet.
+    lock : Path
+        Held by the process that starts one: ports are chosen by what is free.
+    """
+
+    def __init__(self, server, lock: Path) -> None:
+        self._server, self._lock = server, lock
+
+    def start(self) -> None:
+        with self._lock.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def start_again(self) -> None:
+        """Start a server that was stopped, at the same port."""
+        self._server.config.configs["proxy_port"] = self._server.listen_port
+        self.start()
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self._server.listen_port}"
+
+    def address(self, name: str) -> str:
+        return f"milvus://{self.host}/{name}"
+
+    def engine(self, name: str = "any") -> Engine:
+        return Engine(Address.parse(self.address(name)))
+
+    def drop(self, name: str) -> None:
+        """Drop the collections of a library."""
+        client = self.engine().client
+        for collection in (name, f"{name}__about"):
+            client.drop_collection(collection, timeout=READ_S)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let the server answer nothing, as if its machine had gone."""
+        os.kill(self._server.server_proc.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self._server.server_proc.pid, signal.SIGCONT)
+            time.sleep(0.2)
+
+
+@contextmanager
+def running(folder: Path, shared: Path) -> Iterator[Server]:
+    """Run a server with its data in a folder; its program is unpacked once, into a shared one."""
+    milvus = pytest.importorskip("milvus", reason="the wheel of the Milvus server is not installed")
+    pytest.importorskip("pymilvus", reason="pymilvus is not installed")
+    shared.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True)
+    (folder / "bin").symlink_to(shared, target_is_directory=True)
+    program = milvus.MilvusServer()
+    program.set_base_dir(str(folder))
+    server = Server(program, shared.parent / "starting-milvus")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
