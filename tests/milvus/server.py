@@ -5,9 +5,10 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,24 @@ class Server:
 
     def __init__(self, server, lock: Path) -> None:
         self._server, self._lock = server, lock
+        self._give_etcd_ports()
 
     def start(self) -> None:
         with self._lock.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._server.start()
+
+    def _give_etcd_ports(self) -> None:
+        """Let the etcd inside listen at free ports: by itself it takes two that are always the same."""
+        client, peer = (f"http://127.0.0.1:{port}" for port in free_ports(2))
+        config = self._server.config
+        path = Path(config.base_data_dir) / "etcd.yaml"
+        path.write_text(
+            f"listen-client-urls: {client}\nadvertise-client-urls: {client}\nlisten-peer-urls: {peer}\n"
+            f"initial-advertise-peer-urls: {peer}\ninitial-cluster: default={peer}\n"
+        )
+        config.configs["etcd_port"] = int(client.rpartition(":")[2])
+        config.template_text = config.template_text.replace("\netcd:\n", f"\netcd:\n  config:\n    path: {path}\n")
 
     def stop(self) -> None:
         self._server.stop()
@@ -68,6 +82,15 @@ class Server:
         finally:
             os.kill(self._server.server_proc.pid, signal.SIGCONT)
             time.sleep(0.2)
+
+
+def free_ports(n: int) -> list[int]:
+    """Return ports that nobody listens at now."""
+    with ExitStack() as opened:
+        sockets = [opened.enter_context(socket.socket()) for _ in range(n)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
 
 
 @contextmanager
