@@ -30,32 +30,30 @@ class Server:
 
     def __init__(self, server, lock: Path) -> None:
         self._server, self._lock = server, lock
-        self._give_etcd_ports()
+        config = server.config
+        keys = [key for key in config.configurable_items if key.endswith("_port")]
+        server.webservice_port, peer, *ports = free_ports(2 + len(keys))
+        config.configs.update(zip(keys, ports, strict=True))
+        self._write_etcd_settings(config.configs["etcd_port"], peer)
 
     def start(self) -> None:
         with self._lock.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._server.start()
 
-    def _give_etcd_ports(self) -> None:
-        """Let the etcd inside listen at free ports: by itself it takes two that are always the same."""
-        client, peer = (f"http://127.0.0.1:{port}" for port in free_ports(2))
+    def _write_etcd_settings(self, port: int, peer_port: int) -> None:
+        """Let the etcd inside listen at these ports: by itself it takes one that is always the same."""
+        client, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
         config = self._server.config
         path = Path(config.base_data_dir) / "etcd.yaml"
         path.write_text(
             f"listen-client-urls: {client}\nadvertise-client-urls: {client}\nlisten-peer-urls: {peer}\n"
             f"initial-advertise-peer-urls: {peer}\ninitial-cluster: default={peer}\n"
         )
-        config.configs["etcd_port"] = int(client.rpartition(":")[2])
         config.template_text = config.template_text.replace("\netcd:\n", f"\netcd:\n  config:\n    path: {path}\n")
 
     def stop(self) -> None:
         self._server.stop()
-
-    def start_again(self) -> None:
-        """Start a server that was stopped, at the same port."""
-        self._server.config.configs["proxy_port"] = self._server.listen_port
-        self.start()
 
     @property
     def host(self) -> str:
