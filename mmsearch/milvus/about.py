@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mmsearch.errors import LibraryNotFoundError
 from mmsearch.milvus.engine import Engine, Row
 from mmsearch.records import BadPicture, FileLook
 from mmsearch.store.changes import KnownBad, RejectedFile
@@ -91,7 +92,11 @@ class About:
         self.engine.upsert(self.collection, rows)
 
     def _rows(self, expression: str) -> list[Row]:
-        return self.engine.query(self.collection, expression, ["key", "value"])
+        """Return the rows that pass an expression; none where the collection was dropped, until a writer comes."""
+        try:
+            return self.engine.query(self.collection, expression, ["key", "value"])
+        except LibraryNotFoundError:
+            return []
 
 
 def new_revision() -> int:

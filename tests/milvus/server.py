@@ -40,6 +40,9 @@ class Server:
         with self._lock.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._server.start()
+        # Started again it takes the same ports, which the wheel would find in use for a while after.
+        self._server.config.resolve = lambda: None
+        self._server.webservice_port = free_ports(1)[0]
 
     def _write_etcd_settings(self, port: int, peer_port: int) -> None:
         """Let the etcd inside listen at these ports: by itself it takes one that is always the same."""
