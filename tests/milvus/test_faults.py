@@ -18,6 +18,7 @@ from mmsearch.errors import (
     LibraryLostError,
     LibraryNotFoundError,
     LibraryVersionError,
+    UnsupportedError,
 )
 from mmsearch.milvus.address import TOKEN
 from mmsearch.places import place_of
