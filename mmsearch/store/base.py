@@ -29,6 +29,9 @@ from mmsearch.records import (
 
 if TYPE_CHECKING:
     from mmsearch.encoders.onnx import OnnxEncoder
+    from mmsearch.file_array import HalfRows
+    from mmsearch.indexes.base import SearchableIndex
+    from mmsearch.indexes.plans import Plan
     from mmsearch.store.changes import Changes, KnownBad, KnownFile, StoredFile
     from mmsearch.store.facets import Facets
     from mmsearch.store.folder import Store
@@ -83,6 +86,21 @@ class Shortlist:
     pictures: list[tuple[float, ImageRecord]]
     route: str
     n_candidates: int
+
+
+@dataclass(frozen=True)
+class MeasurableIndex:
+    """The index of a library beside the exact scan of the same vectors, for who compares them.
+
+    `vectors` float16 (n, dim) are those of some of its pictures, to make queries of; `plans` say how searches of
+    each modality go; `facts` are those of a report (`mmsearch.evaluation.records.AnnIndex`).
+    """
+
+    index: SearchableIndex
+    exact: SearchableIndex
+    vectors: HalfRows
+    plans: dict[str, Plan]
+    facts: dict[str, Any]
 
 
 class Neighbours(Protocol):
@@ -193,6 +211,9 @@ class LibraryStore(Protocol):
 
     def neighbours(self, *, use_index: bool = True) -> Neighbours:
         """Return what finds the nearest pictures; without the index by exact scans."""
+
+    def measurable_index(self, *, on_progress: OnProgress) -> MeasurableIndex:
+        """Return the index with what it is measured against; `on_progress` is given (stage, done, total)."""
 
     def condition(self, where: Sequence[FilterLike]) -> Condition:
         """Return what passes all of some filters.

@@ -21,7 +21,7 @@ import numpy as np
 from mmsearch.errors import LibraryDamagedError, LibraryLostError, LibraryNotFoundError
 from mmsearch.file_array import HalfRows
 from mmsearch.records import MAX_MEGAPIXELS, ImageRecord, LibraryStatus, Matrix, Unusable, VerifyReport
-from mmsearch.store.base import Notify, OnProgress
+from mmsearch.store.base import MeasurableIndex, Notify, OnProgress
 from mmsearch.store.catalog import CATALOG, Catalog
 from mmsearch.store.changes import Changes, StoredFile, apply_changes
 from mmsearch.store.history import history_problem, sidecar_problem, with_moment
@@ -357,6 +357,12 @@ class Store(Pictures):
         from mmsearch.store.neighbours import LibraryNeighbours
 
         return LibraryNeighbours(self, use_index=use_index)
+
+    def measurable_index(self, *, on_progress: OnProgress) -> MeasurableIndex:
+        """Return the published index, or one that is built in memory, with the scan that it is measured against."""
+        from mmsearch.store.measurable import measurable_index
+
+        return measurable_index(self, on_progress=on_progress)
 
     def status(self) -> LibraryStatus:
         """Return what is in the library, and how well and by which route it is searched."""
