@@ -32,7 +32,7 @@ MOST = 16_000
 """Pictures of one shortlist; the engine gives 16,384 at most."""
 _SPARE = 8  # asked for beyond k, so that equal scores at the end are seen
 _CLOSE = 2e-6  # cosines nearer than this are computed again
-_FEW = 256  # pictures that pass a filter are fetched with their vectors and compared here
+_FEW = 100  # pictures that pass a filter are fetched with their vectors and compared here
 _EFFORT = {"image": 128, "text": 512}  # texts lie off the pictures' manifold, and need a wider search
 _MOST_EFFORT = 16_384
 

@@ -51,7 +51,7 @@ from mmsearch.store.possible import require_possible
 T = TypeVar("T")
 STATE_S = 1.0
 """How long what is known of the state of a library may be old."""
-_CHUNK = 2_000  # ids or paths in one expression
+_CHUNK = 4_096  # ids or paths in one expression
 _MOST_DELETED = 4_000  # ids in one call
 _REMEMBERED: dict[str, QueriesInMemory] = {}  # by fingerprint: what this process was asked for
 _MAX_MEGAPIXELS = "max_megapixels"  # setting
