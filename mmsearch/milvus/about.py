@@ -14,7 +14,7 @@ from mmsearch.records import BadPicture, FileLook
 from mmsearch.store.changes import KnownBad, RejectedFile
 from mmsearch.store.where import place_bounds
 
-SETTING, ROOT, BAD = "setting", "root", "bad"
+SETTING, ROOT, BAD, FIXED = "setting", "root", "bad", "fixed"
 REVISION = "revision"
 """Setting: a number that is another after every commit."""
 HELD = "held_pictures"
@@ -44,6 +44,14 @@ class About:
     def keep(self, settings: dict[str, Any]) -> None:
         """Store settings that JSON can hold."""
         self._put(SETTING, {name: json.dumps(value) for name, value in settings.items()})
+
+    def description(self) -> str:
+        """Return what `keep_description` kept, or nothing."""
+        return "".join(row["value"] for row in self._rows(f'kind == "{FIXED}"'))
+
+    def keep_description(self, text: str) -> None:
+        """Keep the description of the collection of pictures, for an engine that keeps none."""
+        self._put(FIXED, {"": text})
 
     def roots(self) -> list[bytes]:
         """Return the folders and files that were ever given to `index`, by path."""
@@ -97,6 +105,11 @@ class About:
             return self.engine.query(self.collection, expression, ["key", "value"])
         except LibraryNotFoundError:
             return []
+
+
+def about_name(collection: str) -> str:
+    """Return the name of the small collection beside that of the pictures."""
+    return f"{collection}__about"
 
 
 def new_revision() -> int:

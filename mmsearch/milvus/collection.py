@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.errors import EngineError, LibraryVersionError, StorageError
+from mmsearch.milvus.about import About, about_name
 from mmsearch.milvus.engine import Engine, Row
 from mmsearch.records import FileLook, ImageRecord, Matrix
 from mmsearch.store.changes import KnownFile, StoredFile
@@ -33,6 +35,8 @@ MARK = "mmsearch"  # in the description: the number of the schema
 ID_BITS = 53
 """Of ids, which JSON then keeps."""
 MAX_HEX = 16_384  # characters of a text in hexadecimal digits
+NUMBER = "number"  # of a library in the embedded engine
+VECTOR_TYPE, HALF = "vector_type", "float16"
 FLOAT16_FROM = (2, 4)  # servers before lack it, and 2.3 ends when it is given one
 FACTS = ("id", "path", "size", "mtime_ns", "width", "height", "format", "taken")
 """What an `ImageRecord` is made of."""
@@ -65,24 +69,31 @@ def create(engine: Engine, collection: str, settings: dict[str, Any]) -> None:
     from pymilvus import DataType, MilvusClient
 
     creation = engine.address.creation
-    description = json.dumps({MARK: SCHEMA, **{key: settings[key] for key in ("dim", "model", "fingerprint")}})
+    is_lite = engine.address.is_lite
+    is_half = engine.version >= FLOAT16_FROM and not is_lite
+    fixed = {key: settings[key] for key in ("dim", "model", "fingerprint")}
+    marked = {MARK: SCHEMA, **fixed, VECTOR_TYPE: HALF if is_half else "float32"}
+    description = json.dumps(marked)
+    if is_lite:  # which keeps no descriptions, and gives all collections one number
+        number = random.SystemRandom().getrandbits(ID_BITS)
+        About(engine, about_name(collection)).keep_description(json.dumps({**marked, NUMBER: number}))
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=description)
     schema.add_field("id", DataType.INT64, is_primary=True)
     for field, longest in _TEXTS.items():
         schema.add_field(field, DataType.VARCHAR, max_length=longest)
     for field in _NUMBERS:
         schema.add_field(field, DataType.INT64)
-    is_half = engine.version >= FLOAT16_FROM
     kind = DataType.FLOAT16_VECTOR if is_half else DataType.FLOAT_VECTOR
     schema.add_field("vector", kind, dim=settings["dim"])
     indexes = MilvusClient.prepare_index_params()
     parameters = _INDEX_PARAMETERS[creation.index]
     indexes.add_index("vector", index_type=creation.index, metric_type="COSINE", params=parameters)
+    is_inverting = is_half or is_lite
     for field in ("place", "size", "added"):
-        indexes.add_index(field, index_type="STL_SORT")
+        indexes.add_index(field, index_type="INVERTED" if is_inverting else "STL_SORT")
     # Before 2.4 the index of texts is slower than none where a range is asked for.
-    for field in ("content_hash", *(("path", "composed", "name") if is_half else ())):
-        indexes.add_index(field, index_type="INVERTED" if is_half else "Trie")
+    for field in ("content_hash", *(("path", "composed", "name") if is_inverting else ())):
+        indexes.add_index(field, index_type="INVERTED" if is_inverting else "Trie")
     _make(engine, collection, schema, indexes, num_shards=creation.shards)
 
 
@@ -149,8 +160,11 @@ def description_of(engine: Engine, collection: str) -> tuple[int, dict[str, Any]
     if not engine.call("has_collection", collection):
         return None
     facts = engine.call("describe_collection", collection)
+    description = facts["description"]
+    if engine.address.is_lite:
+        description = About(engine, about_name(collection)).description()
     try:
-        settings = json.loads(facts["description"])
+        settings = json.loads(description)
         schema = int(settings[MARK])
     except (ValueError, KeyError, TypeError):
         raise EngineError(
@@ -161,7 +175,7 @@ def description_of(engine: Engine, collection: str) -> tuple[int, dict[str, Any]
         raise LibraryVersionError(
             f"{engine.address.shown} has schema {schema}, this mmsearch knows {SCHEMA}; update mmsearch"
         )
-    return int(facts["collection_id"]), settings
+    return int(settings.pop(NUMBER, facts["collection_id"])), settings
 
 
 # -- pictures and rows -----------------------------------------------------------------------------------

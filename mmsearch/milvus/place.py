@@ -11,11 +11,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mmsearch.errors import LibraryNotFoundError, UnsupportedError
+from mmsearch.milvus.about import about_name
 from mmsearch.milvus.address import Address, token_of
 from mmsearch.milvus.collection import create, create_about, description_of
 from mmsearch.milvus.encoder import CachedEncoder
 from mmsearch.milvus.engine import Engine
-from mmsearch.milvus.store import MilvusStore, about_name
+from mmsearch.milvus.store import MilvusStore
 from mmsearch.milvus.writer import MilvusWriter
 from mmsearch.store.encoder import default_cache
 

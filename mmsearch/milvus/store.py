@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mmsearch.errors import LibraryDamagedError, LibraryLostError, LibraryNotFoundError
-from mmsearch.milvus.about import HELD, REVISION, About
+from mmsearch.milvus.about import HELD, REVISION, About, about_name
 from mmsearch.milvus.collection import (
     FACTS,
     KNOWN,
@@ -401,8 +401,3 @@ class MilvusStore:
     def has_held_pictures(self) -> bool:
         """Whether the library holds pictures, or ever did."""
         return bool(self.state().settings.get(HELD)) or self.count() > 0
-
-
-def about_name(collection: str) -> str:
-    """Return the name of the small collection beside that of the pictures."""
-    return f"{collection}__about"

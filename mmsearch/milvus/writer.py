@@ -19,8 +19,9 @@ import numpy as np
 from mmsearch.errors import DimensionError, EngineError, LibraryDamagedError
 from mmsearch.milvus.about import HELD, REVISION, new_revision
 from mmsearch.milvus.collection import (
-    FLOAT16_FROM,
+    HALF,
     KNOWN,
+    VECTOR_TYPE,
     WHOLE,
     engine_vectors,
     image_id_of,
@@ -92,7 +93,7 @@ class MilvusWriter(MilvusStore):
         self.working_folder = working_folder
         # From here on answers hold all that was written before, by whomever.
         engine.count(self.collection, level="Strong")
-        self._is_half = engine.version >= FLOAT16_FROM
+        self._is_half = self.fixed.get(VECTOR_TYPE) == HALF
         self._recent = _Recent()
         self._looked: dict[bytes, list[Row]] = {}  # what was said of the paths asked for last
         self._rejected: set[bytes] | None = None

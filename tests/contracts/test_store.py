@@ -54,11 +54,14 @@ FACTS = [
 ]
 
 
-@pytest.fixture(scope="module", params=["folder", "milvus"])
+@pytest.fixture(scope="module", params=["folder", "milvus", "milvus-lite"])
 def place(request, tmp_path_factory):
     if request.param == "folder":
         return place_of(tmp_path_factory.mktemp("libraries") / "library")
-    return place_of(request.getfixturevalue("milvus").address("contract"))
+    if request.param == "milvus":
+        return place_of(request.getfixturevalue("milvus").address("contract"))
+    pytest.importorskip("milvus_lite", reason="milvus-lite is not installed")
+    return place_of(f"milvus-lite://{tmp_path_factory.mktemp('libraries')}/libraries.db/contract")
 
 
 @pytest.fixture
