@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -157,6 +158,8 @@ def description_of(engine: Engine, collection: str) -> tuple[int, dict[str, Any]
     LibraryVersionError
         If a newer mmsearch made it.
     """
+    if engine.address.is_lite and not Path(engine.address.uri).exists():
+        return None  # the embedded engine would make the file
     if not engine.call("has_collection", collection):
         return None
     facts = engine.call("describe_collection", collection)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import urlsplit
 
 from mmsearch.errors import EngineError, LibraryNotFoundError, MmsearchError
 from mmsearch.milvus.address import TOKEN, TOKEN_FILE, Address
@@ -27,6 +29,7 @@ _STALE_S = 6.0  # what a bounded read may be behind (5 s by default), and some
 _NOT_FOUND, _NOT_LOADED = 100, 101
 _LONGEST = 300  # of what the engine says, in a message
 _LOADING = re.compile(r"not loaded|not fully loaded|no available shard|channel not available", re.IGNORECASE)
+_NOT_LET_IN = re.compile(r"fail connecting", re.IGNORECASE)  # it says no more where a password is wrong
 _REFUSED = re.compile(r"auth check failure|unauthenticated|permission|privilege", re.IGNORECASE)
 _UNREACHABLE = re.compile(
     r"fail(ed)? connecting|unavailable|deadline|retry (timeout|run out)|connection refused|server is not ready|"
@@ -225,6 +228,18 @@ class Engine:
                 f"{shown}: the engine refuses this user or token ({said}); give the right one in {TOKEN}, or in a "
                 f"file of mode 0600 that {TOKEN_FILE} names"
             ) from None
+        if self.address.is_lite and "local milvus failed" in said:
+            raise EngineError(
+                f"{shown}: the file cannot be opened ({said}); end the other process that has it open, make its "
+                "folder if it is missing, or name another file"
+            ) from None
+        if _NOT_LET_IN.search(said) and self._is_something_there():
+            raise EngineError(
+                f"{shown}: what is there does not let mmsearch in ({said}); give the right user and password, or "
+                f"token, in {TOKEN} or in a file of mode 0600 that {TOKEN_FILE} names, and see that it is "
+                "Milvus and answers",
+                is_unreachable=True,
+            ) from None
         if _UNREACHABLE.search(said):
             raise EngineError(
                 f"{shown}: the engine does not answer ({said}); see that Milvus runs there and that host and port "
@@ -232,6 +247,15 @@ class Engine:
                 is_unreachable=True,
             ) from None
         raise EngineError(f"{shown}: the engine refused ({said}); look into its log") from None
+
+    def _is_something_there(self) -> bool:
+        """Return whether anything listens at the host and port."""
+        parts = urlsplit(self.address.uri)
+        try:
+            with socket.create_connection((parts.hostname, parts.port), timeout=1.0):
+                return True
+        except OSError:
+            return False
 
 
 _LAST_WRITTEN: dict[tuple[str, str], float] = {}  # when this process last wrote, by engine and collection
@@ -245,8 +269,9 @@ def _connected(address: Address, token: str) -> MilvusClient:
             f"{address.shown}: libraries in Milvus need the package pymilvus; install it with "
             "`pip install 'mmsearch[milvus]'`"
         ) from error
-    # It logs every error with a traceback beside raising it.
-    logging.getLogger("pymilvus").setLevel(logging.CRITICAL + 1)
+    # They log every error with a traceback beside raising it.
+    for name in ("pymilvus", "milvus_lite"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     return MilvusClient(uri=address.uri, token=token, timeout=CONNECT_S)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mmsearch.errors import LibraryNotFoundError, UnsupportedError
+from mmsearch.errors import LibraryNotFoundError, UnsupportedError, write_errors
 from mmsearch.milvus.about import about_name
 from mmsearch.milvus.address import Address, token_of
 from mmsearch.milvus.collection import create, create_about, description_of
@@ -141,6 +141,9 @@ def _create(engine: Engine, settings: dict[str, Any]) -> None:
             f"{engine.address.shown}: a library in Milvus holds vectors, and --model none gives none; choose a "
             "model, or a folder on this machine with --library"
         )
+    if engine.address.is_lite:
+        with write_errors(path := Path(engine.address.uri)):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
     described = description_of(engine, name)
     if described is not None and described[1]["fingerprint"] != settings["fingerprint"]:
         store = MilvusStore(engine)
