@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +19,9 @@ from mmsearch.indexes.exact import ExactIndex
 from mmsearch.milvus.collection import FACTS, record_of, stored_vectors
 from mmsearch.milvus.conditions import Resolved
 from mmsearch.milvus.engine import Row
-from mmsearch.milvus.expression import EVERYTHING
+from mmsearch.milvus.measurable import all_vectors
 from mmsearch.milvus.scan import scan
+from mmsearch.milvus.searches import Searches
 from mmsearch.records import ImageRecord, Matrix, Modality
 from mmsearch.store.base import AskedVector, Condition, Shortlist
 from mmsearch.vectors import check_width, stored_cosines
@@ -34,22 +35,8 @@ _SPARE = 8  # asked for beyond k, so that equal scores at the end are seen
 _CLOSE = 2e-6  # cosines nearer than this are computed again
 _FEW = 100  # pictures that pass a filter are fetched with their vectors and compared here
 _EFFORT = {"image": 128, "text": 512}  # texts lie off the pictures' manifold, and need a wider search
-_MOST_EFFORT = 16_384
 
 Scored = tuple[float, ImageRecord]
-
-
-class _Parameters(Protocol):
-    def __call__(self, effort: int) -> dict[str, Any]: ...
-
-
-_PARAMETERS: dict[str, _Parameters] = {  # of a search, by the kind of index
-    "HNSW": lambda effort: {"ef": effort},
-    "DISKANN": lambda effort: {"search_list": effort},
-    "IVF_FLAT": lambda effort: {"nprobe": min(1024, effort // 2)},
-    "IVF_SQ8": lambda effort: {"nprobe": min(1024, effort // 2)},
-    "SCANN": lambda effort: {"nprobe": min(1024, effort // 2), "reorder_k": effort},
-}
 
 
 @dataclass(frozen=True)
@@ -76,7 +63,7 @@ class EngineNeighbours:
         self.store = store
         self._use_index = use_index
         self._vectors: _Vectors | None = None
-        self._index: str | None = None  # its kind
+        self._searches = Searches(store)
 
     def problems(self) -> tuple[str, ...]:
         """Return sentences: what was missing when the last shortlists were made."""
@@ -137,7 +124,7 @@ class EngineNeighbours:
     def _effort(self, modality: Modality, k: int, n_passing: int) -> int:
         """Return the width of a search: wider where a filter lets fewer through."""
         share = max(1e-3, min(1.0, n_passing / max(1, self.store.n_pictures)))
-        return min(_MOST_EFFORT, max(int(_EFFORT[modality] / share), k + _SPARE))
+        return max(int(_EFFORT[modality] / share), k + _SPARE)
 
     # -- by the engine -------------------------------------------------------------------------------
 
@@ -149,13 +136,7 @@ class EngineNeighbours:
         if not resolved.is_exact:  # more than pass are let through
             share = n_passing / max(1, self.store.count(resolved.expression))
             limit = min(MOST, int(limit / share * 1.5) + 16)
-        parameters = _PARAMETERS.get(self._kind_of_index(), lambda effort: {})(max(effort, limit))
-        answers = self.store.engine.call(
-            "search", self.store.collection, data=list(vectors), anns_field="vector", limit=limit,
-            filter="" if resolved.expression == EVERYTHING else resolved.expression, output_fields=list(FACTS),
-            search_params={"metric_type": "COSINE", "params": parameters},
-            consistency_level=self.store.engine.level(self.store.collection),
-        )  # fmt: skip
+        answers = self._searches.nearest(vectors, limit, effort, expression=resolved.expression, fields=FACTS)
         return [
             [
                 (float(hit["distance"]), record_of({**hit["entity"], "id": hit["id"]}))
@@ -164,12 +145,6 @@ class EngineNeighbours:
             ]
             for hits in answers
         ]
-
-    def _kind_of_index(self) -> str:
-        if self._index is None:
-            facts = self.store.engine.call("describe_index", self.store.collection, "vector") or {}
-            self._index = str(facts.get("index_type", "HNSW"))
-        return self._index
 
     # -- here ----------------------------------------------------------------------------------------
 
@@ -215,12 +190,7 @@ class EngineNeighbours:
         """Return all vectors, fetched once for each state of the library."""
         state = self.store.number, self.store.revision
         if self._vectors is None or self._vectors.state != state:
-            parts = [
-                _sorted_part(rows, self.store.dim)
-                for rows in scan(self.store.engine, self.store.collection, EVERYTHING, ("id", "vector"))
-            ]
-            ids = np.concatenate([part[0] for part in parts] or [np.zeros(0, np.int64)])
-            half = np.concatenate([part[1] for part in parts] or [np.zeros((0, self.store.dim), np.float16)])
+            ids, half = all_vectors(self.store)
             self._vectors = _Vectors(state, ids, ExactIndex(half))
         return self._vectors
 
@@ -265,12 +235,6 @@ class EngineNeighbours:
         known |= {row["id"]: row["vector"] for row in fetched}
         half = stored_vectors(list(known.values()), self.store.dim)
         return dict(zip(known, half, strict=True))
-
-
-def _sorted_part(rows: Sequence[Row], dim: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    ids = np.asarray([row["id"] for row in rows], dtype=np.int64)
-    order = np.argsort(ids)
-    return ids[order], stored_vectors([rows[place]["vector"] for place in order.tolist()], dim)
 
 
 def _best(scored: Iterable[Scored], itself: Sequence[int], k: int) -> list[Scored]:

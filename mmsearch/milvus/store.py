@@ -26,6 +26,7 @@ from mmsearch.milvus.collection import (
 from mmsearch.milvus.conditions import Conditions, InCollection, Resolved
 from mmsearch.milvus.engine import Engine, Row
 from mmsearch.milvus.expression import EVERYTHING, among, below, both
+from mmsearch.milvus.measurable import measurable_index
 from mmsearch.milvus.neighbours import EngineNeighbours
 from mmsearch.milvus.pages import page_of
 from mmsearch.milvus.queries import QueriesInMemory
@@ -42,7 +43,7 @@ from mmsearch.records import (
     PicturePage,
     VerifyReport,
 )
-from mmsearch.store.base import ALL, Condition
+from mmsearch.store.base import ALL, Condition, MeasurableIndex, OnProgress
 from mmsearch.store.changes import KnownBad, KnownFile, StoredFile
 from mmsearch.store.facets import SIZES, Facets, facets_of
 from mmsearch.store.matrix import Half
@@ -232,6 +233,10 @@ class MilvusStore:
     def neighbours(self, *, use_index: bool = True) -> EngineNeighbours:
         """Return what finds the nearest pictures; without the index by exact scans."""
         return EngineNeighbours(self, use_index=use_index)
+
+    def measurable_index(self, *, on_progress: OnProgress) -> MeasurableIndex:
+        """Return the index of the engine with the scan that it is measured against, for which all is fetched."""
+        return measurable_index(self, on_progress=on_progress)
 
     def condition(self, where: Sequence[FilterLike]) -> Condition:
         """Return what passes all of some filters.
