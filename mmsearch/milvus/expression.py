@@ -80,8 +80,23 @@ def among_texts(field: str, texts: Iterable[bytes]) -> str:
 
 def below(root: bytes) -> str:
     """Return the expression of all paths at or below one, byte for byte."""
-    low, high = place_bounds("folder", root)
-    return f"path == {_quoted(root)} or ({_range('path', low, high)})"
+    return f"path == {_quoted(root)} or ({in_folder(root)})"
+
+
+def in_folder(folder: bytes) -> str:
+    """Return the expression of all paths below a folder, byte for byte."""
+    return _range("path", *place_bounds("folder", folder))
+
+
+def dated(operator: str, value: str) -> str:
+    """Return a comparison of dates at the precision of the one given; no date is the empty text."""
+    assert re.fullmatch(r"[\d:T-]+", value, re.ASCII), "a date was checked when its comparison was made"
+    low, beyond = f'"{value}"', f'"{value}~"'  # nothing in a date sorts after the tilde
+    is_in = f"taken >= {low} and taken < {beyond}"
+    return {
+        "=": is_in, "!=": f'taken != "" and not ({is_in})', ">=": f"taken >= {low}", ">": f"taken >= {beyond}",
+        "<": f'taken != "" and taken < {low}', "<=": f'taken != "" and taken < {beyond}',
+    }[operator]  # fmt: skip
 
 
 def _exactly(expression: str) -> Expression:
@@ -106,23 +121,12 @@ def _comparison(part: Filter) -> Expression:
     if field in NUMBERS:
         return _exactly(f"{field} {_OPPOSITE.get(operator, operator)} {int(part.value)}")
     if field == "taken":
-        return _exactly(_date(operator, str(part.value)))
+        return _exactly(dated(operator, str(part.value)))
     if operator == "~":
         return _glob(part)
     if field in ("path", "folder"):
         return _place(part)
     return _exactly(f"{field} {_OPPOSITE.get(operator, operator)} {_quoted(os.fsencode(str(part.value)))}")
-
-
-def _date(operator: str, value: str) -> str:
-    """Return a comparison of dates at the precision of the one given; no date is the empty text."""
-    assert re.fullmatch(r"[\d:T-]+", value, re.ASCII), "a date was checked when its comparison was made"
-    low, beyond = f'"{value}"', f'"{value}~"'  # nothing in a date sorts after the tilde
-    is_in = f"taken >= {low} and taken < {beyond}"
-    return {
-        "=": is_in, "!=": f'taken != "" and not ({is_in})', ">=": f"taken >= {low}", ">": f"taken >= {beyond}",
-        "<": f'taken != "" and taken < {low}', "<=": f'taken != "" and taken < {beyond}',
-    }[operator]  # fmt: skip
 
 
 def _place(part: Filter) -> Expression:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from mmsearch.milvus.collection import (
 from mmsearch.milvus.conditions import Conditions, InCollection, Resolved
 from mmsearch.milvus.engine import Engine, Row
 from mmsearch.milvus.expression import EVERYTHING, among, below, both
+from mmsearch.milvus.facets import counted_facets, fetched_facets
 from mmsearch.milvus.measurable import measurable_index
 from mmsearch.milvus.neighbours import EngineNeighbours
 from mmsearch.milvus.pages import page_of
@@ -45,11 +44,13 @@ from mmsearch.records import (
 )
 from mmsearch.store.base import ALL, Condition, MeasurableIndex, OnProgress
 from mmsearch.store.changes import KnownBad, KnownFile, StoredFile
-from mmsearch.store.facets import SIZES, Facets, facets_of
+from mmsearch.store.facets import Facets
 from mmsearch.store.matrix import Half
 from mmsearch.store.possible import require_possible
 
 T = TypeVar("T")
+MOST_FETCHED = 100_000
+"""Pictures that are looked at one by one for facets; more are counted."""
 STATE_S = 1.0
 """How long what is known of the state of a library may be old."""
 _CHUNK = 4_096  # ids or paths in one expression
@@ -307,19 +308,9 @@ class MilvusStore:
     def facets(self, where: Sequence[FilterLike] = ()) -> Facets:
         """Return the classes of the pictures that pass all filters; see `Library.facets`."""
         resolved = self.resolved(Condition(all_of(filters_of(where, "where"))))
-        folders: Counter[object] = Counter()
-        sizes, years, formats = Counter[object](), Counter[object](), Counter[object]()
-        for rows in scan(
-            self.engine, self.collection, resolved.expression, ("id", "path", "size", "taken", "format")
-        ):
-            for row in rows:
-                if resolved.ids is not None and row["id"] not in resolved.ids:
-                    continue
-                folders[os.path.dirname(bytes.fromhex(row["path"]))] += 1
-                sizes[max((low for low in SIZES if low <= row["size"]), default=None)] += 1
-                years[row["taken"][:4] or None] += 1
-                formats[bytes.fromhex(row["format"]).decode()] += 1
-        return facets_of(folders, sizes, years, formats)
+        if resolved.ids is None and self.count(resolved.expression) > MOST_FETCHED:
+            return counted_facets(self, resolved.expression)
+        return fetched_facets(self, resolved)
 
     # -- for what is indexed -------------------------------------------------------------------------
 

@@ -54,7 +54,7 @@ FACTS = [
 ]
 
 
-@pytest.fixture(scope="module", params=["folder", "milvus", "milvus-lite"])
+@pytest.fixture(scope="module", params=["folder", "milvus", pytest.param("milvus-lite", marks=pytest.mark.full)])
 def place(request, tmp_path_factory):
     if request.param == "folder":
         return place_of(tmp_path_factory.mktemp("libraries") / "library")
