@@ -23,7 +23,8 @@ from mmsearch.vectors import check_width, stored_cosines
 if TYPE_CHECKING:
     from mmsearch.milvus.store import MilvusStore
 
-_MOST = 2_000_000  # vectors that are fetched to be compared
+MOST_FETCHED = 2_000_000
+"""Vectors that are fetched to be compared here."""
 _TOGETHER = 100  # queries of one call
 _DEFAULT = 128
 
@@ -70,19 +71,7 @@ class EngineIndex:
 
 
 def measurable_index(store: MilvusStore, *, on_progress: OnProgress) -> MeasurableIndex:
-    """Return the index of the engine with all vectors, which are fetched.
-
-    Raises
-    ------
-    QueryError
-        If there are more than can be.
-    """
-    n = store.count()
-    if n > _MOST:
-        raise QueryError(
-            f"{store.address} holds {n} vectors; all are fetched to be compared with, at most {_MOST}: measure a "
-            "smaller library of the same kind"
-        )
+    """Return the index of the engine with all vectors, which are fetched."""
     ids, half = all_vectors(store, on_progress=on_progress)
     facts = store.engine.call("describe_index", store.collection, "vector") or {}
     said = {
@@ -106,9 +95,20 @@ def measurable_index(store: MilvusStore, *, on_progress: OnProgress) -> Measurab
 def all_vectors(
     store: MilvusStore, *, on_progress: OnProgress = lambda stage, done, total: None
 ) -> tuple[NDArray[np.int64], Half]:
-    """Return the ids (n,) of all pictures, ascending, and their vectors float16 (n, dim)."""
+    """Return the ids (n,) of all pictures, ascending, and their vectors float16 (n, dim).
+
+    Raises
+    ------
+    QueryError
+        If there are more than can be fetched.
+    """
     ids, parts, n, shown = [np.zeros(0, np.int64)], [np.zeros((0, store.dim), np.float16)], 0, 0.0
     total = store.count()
+    if total > MOST_FETCHED:
+        raise QueryError(
+            f"{store.address} holds {total} vectors, and an exact scan fetches them all, {MOST_FETCHED} at most; "
+            "let the engine's index answer"
+        )
     for rows in scan(store.engine, store.collection, EVERYTHING, ("id", "vector")):
         of_part = np.asarray([row["id"] for row in rows], dtype=np.int64)
         order = np.argsort(of_part)

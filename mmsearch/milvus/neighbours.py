@@ -19,7 +19,7 @@ from mmsearch.indexes.exact import ExactIndex
 from mmsearch.milvus.collection import FACTS, record_of, stored_vectors
 from mmsearch.milvus.conditions import Resolved
 from mmsearch.milvus.engine import Row
-from mmsearch.milvus.measurable import all_vectors
+from mmsearch.milvus.measurable import MOST_FETCHED, all_vectors
 from mmsearch.milvus.scan import scan
 from mmsearch.milvus.searches import Searches
 from mmsearch.records import ImageRecord, Matrix, Modality
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MOST = 16_000
 """Pictures of one shortlist; the engine gives 16,384 at most."""
-_SPARE = 8  # asked for beyond k, so that equal scores at the end are seen
+_SPARE, _MANY_SPARE = 8, 300  # asked for beyond k, so that equal scores at the end are seen
 _CLOSE = 2e-6  # cosines nearer than this are computed again
 _FEW = 100  # pictures that pass a filter are fetched with their vectors and compared here
 _EFFORT = {"image": 128, "text": 512}  # texts lie off the pictures' manifold, and need a wider search
@@ -111,9 +111,9 @@ class EngineNeighbours:
         else:
             n -= len(condition.left_out)
         if self._use_index:
-            effort = self._effort(modality, k, n)
-            answers = self._searched(vectors, k, resolved, effort, n)
-            if all(len(answer) >= min(k, n) for answer in answers):
+            answers = self._searched(vectors, k, resolved, self._effort(modality, k, n), n)
+            is_full = all(len(answer) >= min(k, n) for answer in answers)
+            if is_full or self.store.n_pictures > MOST_FETCHED:
                 return self._finished(queries, answers, k, resolved, ("graph", n))
         route = "exact" if condition.predicate is None else "filtered"
         return self._finished(queries, self._scanned(vectors, k, condition, resolved), k, resolved, (route, n))
@@ -131,20 +131,17 @@ class EngineNeighbours:
     def _searched(
         self, vectors: Matrix, k: int, resolved: Resolved, effort: int, n_passing: int
     ) -> list[list[Scored]]:
-        """Return what the engine's index finds for each of some vectors, at least k if it can."""
-        limit = k + _SPARE
+        """Return what the engine's index finds for each of some vectors, at least k if it can, and equal ones."""
+        share = 1.0
         if not resolved.is_exact:  # more than pass are let through
-            share = n_passing / max(1, self.store.count(resolved.expression))
-            limit = min(MOST, int(limit / share * 1.5) + 16)
-        answers = self._searches.nearest(vectors, limit, effort, expression=resolved.expression, fields=FACTS)
-        return [
-            [
-                (float(hit["distance"]), record_of({**hit["entity"], "id": hit["id"]}))
-                for hit in hits
-                if resolved.ids is None or hit["id"] in resolved.ids
-            ]
-            for hits in answers
-        ]
+            share = n_passing / max(1, self.store.count(resolved.expression)) / 1.5
+        for spare in (_SPARE, _MANY_SPARE):
+            limit = min(MOST, int((k + spare) / share))
+            hits = self._searches.nearest(vectors, limit, effort, expression=resolved.expression, fields=FACTS)
+            answers = [_scored(of_query, resolved) for of_query in hits]
+            if not any(len(of_query) == limit and _is_open(of_query, k) for of_query in answers):
+                break
+        return answers
 
     # -- here ----------------------------------------------------------------------------------------
 
@@ -235,6 +232,20 @@ class EngineNeighbours:
         known |= {row["id"]: row["vector"] for row in fetched}
         half = stored_vectors(list(known.values()), self.store.dim)
         return dict(zip(known, half, strict=True))
+
+
+def _scored(hits: Iterable[Any], resolved: Resolved) -> list[Scored]:
+    """Return the pictures of hits with the engine's scores, of those that pass."""
+    return [
+        (float(hit["distance"]), record_of({**hit["entity"], "id": hit["id"]}))
+        for hit in hits
+        if resolved.ids is None or hit["id"] in resolved.ids
+    ]
+
+
+def _is_open(answer: Sequence[Scored], k: int) -> bool:
+    """Return whether all from the k-th on are equal, so that there may be more of them than were asked for."""
+    return len(answer) > k and answer[k - 1][0] - answer[-1][0] < _CLOSE
 
 
 def _best(scored: Iterable[Scored], itself: Sequence[int], k: int) -> list[Scored]:
