@@ -24,12 +24,12 @@ from typing import Any
 
 import numpy as np
 from machine import report
-from mmsearch.milvus.address import Address
-from mmsearch.milvus.collection import FACTS, create
-from mmsearch.milvus.engine import Engine
 from synthetic import gallery, picture_like, text_like, unit
 
 from mmsearch import Library
+from mmsearch.milvus.address import Address
+from mmsearch.milvus.collection import FACTS, create
+from mmsearch.milvus.engine import Engine
 from mmsearch.records import READING, FileLook
 from mmsearch.shards.folder import ShardFolder
 from mmsearch.shards.format import ShardFacts

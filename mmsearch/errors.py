@@ -19,7 +19,7 @@
     │   └── NoEncoderError                 a library of local features alone is asked for more
     ├── ServerError (RuntimeError)         a server that cannot be started
     ├── OutputError (RuntimeError)         results that cannot be written where they should go
-    └── LibraryError (RuntimeError)        a library folder that cannot be used
+    └── LibraryError (RuntimeError)        a library that cannot be used
         ├── LibraryNotFoundError           nothing indexed there
         ├── LibraryLockedError             another process is writing
         ├── LibraryLostError               removed, replaced or written to under the hands of its writer
@@ -27,6 +27,7 @@
         ├── LibraryDamagedError            files missing or not what the catalog says
         ├── UnsupportedError               what a library cannot do where it stands
         ├── FingerprintError               another encoder than the one that made the vectors
+        ├── EngineError                    the engine of a library at an address does not answer, or refuses
         └── StorageError (OSError)         the disk refused a write
 """
 
@@ -240,7 +241,7 @@ class OutputError(MmsearchError, RuntimeError):
 
 
 class LibraryError(MmsearchError, RuntimeError):
-    """A library folder cannot be used."""
+    """A library cannot be used."""
 
 
 class LibraryNotFoundError(LibraryError):
@@ -273,6 +274,24 @@ class UnsupportedError(LibraryError):
 
 class FingerprintError(LibraryError):
     """The library's vectors were made by another encoder."""
+
+
+class EngineError(LibraryError):
+    """The engine that holds a library does not answer, or refuses.
+
+    Parameters
+    ----------
+    message : str
+        One sentence for people.
+    is_unreachable : bool
+        Whether it did not answer at all, or not in time.
+    is_not_loaded : bool
+        Whether it answers, and has not brought the library into its memory.
+    """
+
+    def __init__(self, message: str, *, is_unreachable: bool = False, is_not_loaded: bool = False) -> None:
+        super().__init__(message)
+        self.is_unreachable, self.is_not_loaded = is_unreachable, is_not_loaded
 
 
 class StorageError(LibraryError, OSError):

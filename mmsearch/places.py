@@ -33,4 +33,13 @@ def place_of(name: PathLike) -> Place:
     scheme = _SCHEME.match(text) if isinstance(name, str) else None
     if scheme is None:
         return FolderPlace(Path(text).absolute())
-    raise QueryError(f"there are no libraries at addresses that begin with {scheme[0]}; name a folder")
+    from mmsearch.milvus.address import SCHEMES
+
+    if scheme[0] in SCHEMES:
+        from mmsearch.milvus.place import MilvusPlace
+
+        return MilvusPlace(text)
+    raise QueryError(
+        f"there are no libraries at addresses that begin with {scheme[0]}; name a folder, or an address that "
+        f"begins with {', '.join(SCHEMES)}"
+    )

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -27,6 +28,9 @@ from mmsearch.encoders.whole import stamps
 from mmsearch.records import FileLook
 from mmsearch.samples import sample_folder
 from tests.programs import path_of
+
+if TYPE_CHECKING:
+    from tests.milvus.server import Server
 
 settings.register_profile("tests", deadline=None, derandomize=True)
 settings.load_profile("tests")
@@ -248,3 +252,12 @@ def sample_crop(folder: Path, name: str, share: float = 0.7) -> Path:
         left, top = (image.width - width) // 2, (image.height - height) // 2
         image.crop((left, top, left + width, top + height)).save(folder / f"{name}-crop.jpg", quality=90)
     return folder / f"{name}-crop.jpg"
+
+
+@pytest.fixture(scope="session")
+def milvus(tmp_path_factory, cache) -> Iterator[Server]:
+    """A real Milvus server, one for all tests of this process."""
+    from tests.milvus.server import running
+
+    with running(tmp_path_factory.mktemp("milvus") / "server", cache / "milvus-server") as server:
+        yield server

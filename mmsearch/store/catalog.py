@@ -327,6 +327,11 @@ class Catalog:
         n: int = self.db.execute(f"SELECT count(*) FROM image WHERE {condition}", tuple(parameters)).fetchone()[0]
         return n
 
+    def holds(self, condition: str, parameters: Sequence[Any] = ()) -> bool:
+        """Return whether a picture passes the SQL condition."""
+        sql = f"SELECT 1 FROM image WHERE {condition} LIMIT 1"
+        return self.db.execute(sql, tuple(parameters)).fetchone() is not None
+
     def image_at(self, path: bytes) -> ImageRecord | None:
         """Return the picture stored under this path, or None."""
         row = self.db.execute(f"SELECT {_COLUMNS} FROM image WHERE path = ?", (path,)).fetchone()

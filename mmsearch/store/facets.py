@@ -64,6 +64,17 @@ def count_facets(catalog: Catalog, where: Sequence[FilterLike] = ()) -> Facets:
         condition = spelled(catalog, condition)
         folders, sizes = counted("folder_of(path)"), counted(size_class)
         years, formats = counted("substr(taken, 1, 4)"), counted("format")
+    return facets_of(folders, sizes, years, formats)
+
+
+def facets_of(
+    folders: Counter[object], sizes: Counter[object], years: Counter[object], formats: Counter[object]
+) -> Facets:
+    """Return the classes of pictures of which so many lie right in each folder, and have each size, year, format.
+
+    Folders are bytes, sizes the beginnings of their classes (`SIZES`), a year that is not known is any that is no
+    text.
+    """
     return Facets(
         n=sum(formats.values()),
         folders=_folders({path: n for path, n in folders.items() if isinstance(path, bytes)}),

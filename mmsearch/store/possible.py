@@ -4,6 +4,8 @@ A filter that passes no picture today is none of them: the answer is empty then.
 passes whatever is taken tomorrow, those that name a folder or picture of which the library holds nothing, and
 those that look as if more was meant than one name. Of what `or` joins, one part must be possible; what `not` denies
 need not be.
+
+A library is asked which names it holds, whatever engine keeps it (`Holdings`).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice, product
-from typing import Any
+from typing import Protocol
 
 from mmsearch.errors import QueryError
 from mmsearch.predicates import FIELDS, NUMBERS, OPERATORS, And, Comparison, FilterLike, Not, Predicate, written
@@ -28,6 +30,38 @@ _QUOTED = re.compile(r"""(["']).*\1""", re.DOTALL)
 _OTHER_FILTER = re.compile(r"\s(?:and|or)\s+(?:not\s+)?\(?([a-z_]+)\s*(?:[<>~]|!?=)", re.IGNORECASE)
 
 
+class Holdings(Protocol):
+    """What a library is asked before a filter is refused; inside `reading()`."""
+
+    def holds(self, comparison: Comparison | None = None) -> bool:
+        """Return whether there is a picture that passes a comparison, or any at all."""
+
+    def holds_below(self, place: bytes) -> bool:
+        """Return whether there is a picture at or below a path."""
+
+    def roots(self) -> list[bytes]:
+        """Return the folders and files that were ever given to `index`."""
+
+
+class InCatalog:
+    """What the catalog of a library in a folder holds."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self.roots = catalog.roots
+
+    def holds(self, comparison: Comparison | None = None) -> bool:
+        """Return whether there is a picture that passes a comparison, or any at all."""
+        if comparison is None:
+            return self._catalog.holds("1")
+        part = spelled_filter(self._catalog, comparison)
+        return self._catalog.holds(part.sql, part.parameters)
+
+    def holds_below(self, place: bytes) -> bool:
+        """Return whether there is a picture at or below a path."""
+        return self._catalog.holds("path = ? OR path >= ? AND path < ?", (place, *place_bounds("folder", place)))
+
+
 def possible_condition(catalog: Catalog, where: FilterLike | Sequence[FilterLike]) -> SqlCondition:
     """Return the condition that all filters hold, with paths as a catalog spells them; inside `reading()`.
 
@@ -37,20 +71,20 @@ def possible_condition(catalog: Catalog, where: FilterLike | Sequence[FilterLike
         If a filter is not understood, or no picture could pass them.
     """
     condition = condition_of(where)
-    require_possible(catalog, condition)
+    require_possible(InCatalog(catalog), condition.predicate)
     return spelled(catalog, condition)
 
 
-def require_possible(catalog: Catalog, condition: SqlCondition) -> None:
-    """Raise QueryError if no picture could pass a condition; inside `reading()`.
+def require_possible(library: Holdings, predicate: Predicate | None) -> None:
+    """Raise QueryError if no picture could pass a filter.
 
     A library without pictures is not asked: nothing passes there, and that is not the fault of a filter.
     """
-    if condition.predicate is None or not _holds(catalog, "1"):
+    if predicate is None or not library.holds():
         return
-    compiled, missing = cache(filter_of), cache(lambda part: _unmeant(catalog, part) or _unknown(catalog, part))
+    compiled, missing = cache(filter_of), cache(lambda part: _unmeant(library, part) or _unknown(library, part))
     faults: list[str] = []
-    for comparisons in _ways(condition.predicate):
+    for comparisons in _ways(predicate):
         parts = [compiled(comparison) for comparison in comparisons]
         fault = _first(map(_unfit, parts)) or _without_overlap(parts) or _first(map(missing, parts))
         if fault is None or len(faults) == _MOST_WAYS:
@@ -135,7 +169,7 @@ def _axis(part: Filter) -> str:
     return "path" if part.field == "folder" and part.operator in ("=", "!=") else part.field
 
 
-def _unmeant(catalog: Catalog, part: Filter) -> str | None:
+def _unmeant(library: Holdings, part: Filter) -> str | None:
     """Return what else a name may be meant for, if the library holds nothing that is called so, or None."""
     if part.field not in ("folder", "path", "name"):
         return None
@@ -152,39 +186,27 @@ def _unmeant(catalog: Catalog, part: Filter) -> str | None:
         )
     else:
         return None
-    equal = filter_of(Comparison(field, "~" if operator == "~" else "=", value))
-    return None if _holds(catalog, equal.sql, equal.parameters) else f"{_said(part)}: {advice}"
+    equal = Comparison(field, "~" if operator == "~" else "=", value)
+    return None if library.holds(equal) else f"{_said(part)}: {advice}"
 
 
-def _unknown(catalog: Catalog, part: Filter) -> str | None:
+def _unknown(library: Holdings, part: Filter) -> str | None:
     """Return that the library holds nothing of the folder or picture that a comparison names, or None."""
     if part.operator != "=" or part.field not in ("folder", "path"):
         return None
-    there = spelled_filter(catalog, part.comparison)
-    if _holds(catalog, there.sql, there.parameters):
+    if library.holds(part.comparison):
         return None
     place = os.fsencode(str(part.value))
-    if part.field == "path" and _holds_below(catalog, place):
+    if part.field == "path" and library.holds_below(place):
         return f"{_said(part)}: this is a folder; ask for all below it by 'folder = ...'"
-    roots = [root for root in catalog.roots() if _holds_below(catalog, root)]
-    other = next((name for name in _other_names(place, roots) if _holds_below(catalog, name)), None)
+    roots = [root for root in library.roots() if library.holds_below(root)]
+    other = next((name for name in _other_names(place, roots) if library.holds_below(name)), None)
     if other is not None:
         advice = f"links lead from it to {os.fsdecode(other)}, which is how it was indexed: ask for that"
     else:
         advice = f"correct it, or index it first; there are pictures in {_named(roots)}"
     what = "picture" if part.field == "path" else "picture below"
     return f"{_said(part)}: the library holds no {what} {os.fsdecode(place)}; {advice}"
-
-
-def _holds(catalog: Catalog, condition: str, parameters: Sequence[Any] = ()) -> bool:
-    sql = f"SELECT 1 FROM image WHERE {condition} LIMIT 1"
-    return catalog.db.execute(sql, tuple(parameters)).fetchone() is not None
-
-
-def _holds_below(catalog: Catalog, place: bytes) -> bool:
-    """Return whether there is a picture at or below a path."""
-    parameters = (place, *place_bounds("folder", place))
-    return _holds(catalog, "path = ? OR path >= ? AND path < ?", parameters)
 
 
 def _other_names(place: bytes, roots: Iterable[bytes]) -> Iterable[bytes]:

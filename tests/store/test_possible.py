@@ -7,7 +7,7 @@ import re
 import pytest
 
 from mmsearch.errors import QueryError
-from mmsearch.store.possible import possible_condition, require_possible
+from mmsearch.store.possible import InCatalog, possible_condition, require_possible
 from mmsearch.store.where import condition_of
 from tests.store.conftest import list_only
 
@@ -25,7 +25,7 @@ def listed(catalog):
 
 def check(catalog, *where):
     with catalog.reading():
-        require_possible(catalog, condition_of(where))
+        require_possible(InCatalog(catalog), condition_of(where).predicate)
 
 
 @pytest.mark.parametrize(

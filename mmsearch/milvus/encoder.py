@@ -1,0 +1,145 @@
+"""The encoder of a library in Milvus: kept in the user's cache, where all libraries of this machine share it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from mmsearch.errors import EncoderError, FingerprintError, UnsupportedError
+from mmsearch.store.encoder import NONE, default_cache
+from mmsearch.system import n_cores
+
+if TYPE_CHECKING:
+    from mmsearch.encoders.onnx import OnnxEncoder
+    from mmsearch.store.base import LibraryStore, LibraryWriter
+
+Notify = Callable[[str], None]
+
+
+def _quiet(sentence: str) -> None:
+    """Say nothing."""
+
+
+class CachedEncoder:
+    """The encoder of one library as the cache of this machine has it; its towers are loaded when first used.
+
+    Parameters
+    ----------
+    library : str
+        The address of the library, for messages.
+    cache : Path or None
+        Where exported encoders are kept; default the user's cache folder.
+    """
+
+    def __init__(self, library: str, cache: Path | None) -> None:
+        self.library = library
+        self.cache = cache
+        self._opened: OnnxEncoder | None = None
+        self._is_in_memory, self._lock = False, Lock()
+
+    def settings_for(self, model: str, notify: Notify) -> dict[str, Any]:
+        """Return what a library of this model is created with; the encoder is in the cache then.
+
+        Raises
+        ------
+        UnsupportedError
+            If the model is `none`, which gives no vectors.
+        """
+        if model == NONE:
+            raise UnsupportedError(
+                f"{self.library}: a library in Milvus holds vectors, and --model none gives none; choose a model, "
+                "or a folder on this machine with --library"
+            )
+        encoder = self._prepared(model, notify, threads=1)
+        return {"fingerprint": encoder.fingerprint, "dim": encoder.dim, "model": encoder.name}
+
+    def for_writing(self, store: LibraryWriter, model: str | None, notify: Notify) -> OnnxEncoder | None:
+        """Return the library's encoder, ready for workers.
+
+        Raises
+        ------
+        FingerprintError
+            If another model is asked for than the library began with, or the model has changed since.
+        EncoderError
+            If the encoder cannot be had.
+        """
+        if model not in (None, "auto") and self._is_other(store, str(model), notify):
+            raise FingerprintError(
+                f"{self.held(store)}, {model} was asked for; vectors of two encoders cannot be compared: leave "
+                "--model out, or index into another --library"
+            )
+        return self._of_library(store, notify, threads=1)
+
+    def for_reading(self, store: LibraryStore) -> OnnxEncoder:
+        """Return the library's encoder.
+
+        Raises
+        ------
+        EncoderError
+            If it cannot be had.
+        FingerprintError
+            If the model gives another one on this machine than made the vectors.
+        """
+        with self._lock:  # threads share it, each with a store of its own
+            if self._opened is None or self._opened.fingerprint != store.fingerprint():
+                self._opened = self._of_library(store, _quiet, threads=n_cores())
+                if self._is_in_memory:
+                    self._opened.keep_in_memory()
+            return self._opened
+
+    def folder_for_workers(self, store: LibraryStore) -> Path | None:
+        """Return where the encoder lies, for other processes."""
+        return self._folder(str(store.setting("model")), _quiet)
+
+    def keep_in_memory(self) -> None:
+        """Let what is opened for reading from now on be kept in memory."""
+        self._is_in_memory = True
+        if self._opened is not None:
+            self._opened.keep_in_memory()
+
+    def problems(self, store: LibraryStore, *, is_repair: bool = False) -> list[str]:
+        """Return why the encoder cannot be had on this machine; one that is damaged is made anew by itself."""
+        try:
+            self._of_library(store, _quiet, threads=1)
+        except (EncoderError, FingerprintError) as error:
+            return [str(error)]
+        return []
+
+    def held(self, store: LibraryStore) -> str:
+        """Return the beginning of a sentence: which encoder the library goes by."""
+        return f"{self.library} holds vectors of {store.setting('model')}"
+
+    def _is_other(self, store: LibraryStore, model: str, notify: Notify) -> bool:
+        """Return whether a model gives another encoder than the library's, which may have two names."""
+        if model == NONE:
+            return True
+        return bool(self.settings_for(model, notify)["fingerprint"] != store.fingerprint())
+
+    def _of_library(self, store: LibraryStore, notify: Notify, *, threads: int) -> OnnxEncoder:
+        name, expected = str(store.setting("model")), store.fingerprint()
+        try:
+            encoder = self._prepared(name, notify, threads=threads)
+        except EncoderError as error:
+            raise type(error)(
+                f"{error}; {self.held(store)}, which have to be on this machine too: name them as they were named "
+                "when the library was made"
+            ) from error
+        if encoder.fingerprint != expected:
+            raise FingerprintError(
+                f"{name} gives an encoder with fingerprint {encoder.fingerprint[:12]} on this machine, the vectors "
+                f"of {self.library} were made by {expected[:12]}: its weights or settings are others; bring those "
+                "here that made the library, or index into another --library"
+            )
+        return encoder
+
+    def _folder(self, model: str, notify: Notify) -> Path:
+        from mmsearch.encoders.prepare import prepare_encoder
+
+        return prepare_encoder(model, cache=default_cache() if self.cache is None else self.cache, notify=notify)
+
+    def _prepared(self, model: str, notify: Notify, *, threads: int) -> OnnxEncoder:
+        from mmsearch.encoders.onnx import OnnxEncoder
+
+        return OnnxEncoder.open(self._folder(model, notify), threads=threads)

@@ -1,0 +1,85 @@
+"""Pages of the pictures that pass filters, each of which begins where the one before ended."""
+
+from __future__ import annotations
+
+import os
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mmsearch.errors import QueryError
+from mmsearch.milvus.collection import FACTS, record_of
+from mmsearch.milvus.conditions import Resolved
+from mmsearch.milvus.expression import both
+from mmsearch.milvus.scan import ADDED, PATH, Key, Ordering, first_keys, scan
+from mmsearch.predicates import FilterLike
+from mmsearch.records import ImageRecord, Order, PicturePage
+
+if TYPE_CHECKING:
+    from mmsearch.milvus.engine import Row
+    from mmsearch.milvus.store import MilvusStore
+
+_ORDERS: dict[Order, Ordering] = {"added": ADDED, "path": PATH}
+_MOST = (1 << 63) - 1
+
+
+def page_of(
+    store: MilvusStore, where: Sequence[FilterLike], *, order: Order, after: str | None, offset: int, limit: int
+) -> PicturePage:
+    """Return some of the pictures that pass all filters; see `Library.pictures`."""
+    start = None if after is None else _place_of(after)
+    with store.reading():
+        resolved = store.resolved(store.condition(where))
+        n = store.count(resolved.expression) if resolved.ids is None else len(resolved.ids)
+        rows = _rows(store, resolved, _ORDERS[order], start, min(offset, _MOST), min(limit, n) + 1)
+    images = tuple(map(record_of, rows[:limit]))
+    following = _cursor(rows[limit - 1], images[-1]) if len(rows) > limit else None
+    return PicturePage(images, n, following)
+
+
+def _rows(
+    store: MilvusStore, resolved: Resolved, order: Ordering, start: tuple[int, int, bytes] | None, offset: int,
+    limit: int,
+) -> list[Row]:  # fmt: skip
+    """Return the rows of a page in their order."""
+    expression = resolved.expression
+    if start is not None:
+        added, image_id, path = start
+        key: Key = (added, image_id) if order is ADDED else (path.hex(),)
+        expression = both(expression, order.after(key))
+    if resolved.is_exact:
+        keys = first_keys(store.engine, store.collection, expression, order, offset=offset, limit=limit)
+    else:
+        keys = _keys_among(store, resolved, expression, order)[offset : offset + limit]
+    if not keys:
+        return []
+    fields = (*FACTS, "added")
+    if order is ADDED:
+        rows = store.rows_among("id", [key[1] for key in keys], fields)
+    else:
+        rows = store.rows_at([bytes.fromhex(key[0]) for key in keys], fields)
+    return sorted(rows, key=order.key)
+
+
+def _keys_among(store: MilvusStore, resolved: Resolved, expression: str, order: Ordering) -> list[Key]:
+    """Return the keys, in order, of all pictures that pass a filter which the engine cannot say."""
+    ids = resolved.ids or frozenset()
+    parts = scan(store.engine, store.collection, expression, ("id", *order.fields))
+    return sorted(order.key(row) for rows in parts for row in rows if row["id"] in ids)
+
+
+def _cursor(row: Row, image: ImageRecord) -> str:
+    """Return what says where a page ended, in each order."""
+    said = b"%d.%d" % (row["added"], row["id"]) + os.fsencode(image.path)
+    return urlsafe_b64encode(said).decode()
+
+
+def _place_of(cursor: str) -> tuple[int, int, bytes]:
+    """Return when the picture came at which a page ended, its id and its path."""
+    try:
+        numbers, slash, path = urlsafe_b64decode(cursor).partition(b"/")
+        added, image_id = (min(int(number), _MOST) for number in numbers.split(b"."))
+    except ValueError as error:
+        shown = cursor if len(cursor) <= 60 else f"{cursor[:57]}..."
+        raise QueryError(f"after is {shown!r}; expected the `next` of a page, as it was given") from error
+    return added, image_id, slash + path

@@ -1,0 +1,125 @@
+"""All rows that pass an expression, and a few of them in an order: what an engine without ORDER BY can give.
+
+Ids are hashes, so a range of ids holds as large a share of the rows as of all ids, and the rows of a range are a
+fair sample of all. An order is followed by counting: what lies before a value that a sample suggests is never
+fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from mmsearch.milvus.collection import ID_BITS
+from mmsearch.milvus.engine import Engine, Row
+from mmsearch.milvus.expression import both
+
+MOST_ROWS = 16_384
+"""Of one answer of the engine."""
+_PART = 4_000  # rows asked for at a time
+_VECTORS = 1_000  # of them with their vectors
+_FEW = 1_000  # rows that are sorted here
+_SAMPLE = 400
+_END = 1 << ID_BITS
+
+Key = tuple[Any, ...]
+
+
+def scan(
+    engine: Engine, collection: str, expression: str, fields: Sequence[str], *, after: int = -1
+) -> Iterator[list[Row]]:
+    """Yield the rows that pass an expression and whose ids come after one, some at a time; ranges are by id."""
+    n = engine.count(collection, expression)
+    part = _VECTORS if "vector" in fields else _PART
+    n_parts = max(1, -(-n // part))
+    bounds = [_END * place // n_parts for place in range(n_parts + 1)]
+    for low, high in pairwise(bounds):
+        if high > after + 1:
+            yield from _in_range(engine, collection, expression, fields, max(low, after + 1), high)
+
+
+def _in_range(
+    engine: Engine, collection: str, expression: str, fields: Sequence[str], low: int, high: int
+) -> Iterator[list[Row]]:
+    within = both(f"id >= {low} and id < {high}", expression)
+    rows = engine.query(collection, within, fields, limit=MOST_ROWS)
+    if len(rows) < MOST_ROWS or high - low < 2:
+        if rows:
+            yield rows
+        return
+    middle = (low + high) // 2
+    yield from _in_range(engine, collection, expression, fields, low, middle)
+    yield from _in_range(engine, collection, expression, fields, middle, high)
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """An order of rows: the fields of a key, the key of a row, and the expressions of what is beyond or before."""
+
+    fields: tuple[str, ...]
+    key: Callable[[Row], Key]
+    after: Callable[[Key], str]
+    up_to: Callable[[Key], str]
+
+
+ADDED = Ordering(
+    ("added", "id"),
+    lambda row: (row["added"], row["id"]),
+    lambda key: f"added > {key[0]} or (added == {key[0]} and id > {key[1]})",
+    lambda key: f"added < {key[0]} or (added == {key[0]} and id <= {key[1]})",
+)
+"""As pictures came."""
+PATH = Ordering(
+    ("path",),
+    lambda row: (row["path"],),
+    lambda key: f'path > "{key[0]}"',
+    lambda key: f'path <= "{key[0]}"',
+)
+"""By the bytes of their paths."""
+
+
+def first_keys(
+    engine: Engine, collection: str, expression: str, order: Ordering, *, offset: int, limit: int
+) -> list[Key]:
+    """Return the keys of the rows from `offset` to `offset + limit` in an order that pass an expression."""
+    bounds, n_before = [expression], _END
+    while True:
+        n = engine.count(collection, both(*bounds))
+        if n <= offset or limit < 1:
+            return []
+        if n <= _FEW or n > 0.9 * n_before:  # the part that is wanted is itself large, or samples say nothing
+            break
+        n_before = n
+        keys = _sample(engine, collection, both(*bounds), order)
+        bounds, offset = _narrowed(engine, collection, bounds, order, keys, (offset, limit, n))
+    parts = scan(engine, collection, both(*bounds), ["id", *order.fields])
+    keys = sorted(order.key(row) for part in parts for row in part)
+    return keys[offset : offset + limit]
+
+
+def _sample(engine: Engine, collection: str, expression: str, order: Ordering) -> list[Key]:
+    rows = engine.query(collection, expression, ["id", *order.fields], limit=_SAMPLE)
+    return sorted(order.key(row) for row in rows)
+
+
+def _narrowed(
+    engine: Engine, collection: str, bounds: list[str], order: Ordering, keys: list[Key],
+    wanted: tuple[int, int, int],
+) -> tuple[list[str], int]:  # fmt: skip
+    """Return bounds that leave less and still all that is wanted, and how many rows come before that in them."""
+    offset, limit, n = wanted
+    margin = max(8, len(keys) // 12)
+    low, high = len(keys) * offset // n - margin, len(keys) * (offset + limit) // n + margin
+    narrowed = list(bounds)
+    if high < len(keys):
+        up_to = order.up_to(keys[high])
+        if engine.count(collection, both(*bounds, up_to)) >= offset + limit:
+            narrowed.append(up_to)
+    if low > 0:
+        n_before = engine.count(collection, both(*bounds, order.up_to(keys[low])))
+        if n_before <= offset:
+            narrowed.append(order.after(keys[low]))
+            offset -= n_before
+    return narrowed, offset

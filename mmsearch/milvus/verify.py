@@ -1,0 +1,89 @@
+"""Prove a library in Milvus whole: every row read once, and compared with what must hold of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmsearch.milvus.collection import path_fields, place_of, stored_vectors
+from mmsearch.milvus.engine import Row
+from mmsearch.milvus.expression import EVERYTHING
+from mmsearch.milvus.scan import scan
+from mmsearch.records import VerifyReport
+
+if TYPE_CHECKING:
+    from mmsearch.milvus.store import MilvusStore
+
+_NAMED = 5  # pictures named in full
+_FIELDS = ("id", "path", "composed", "name", "place", "added", "vector")
+_LENGTHS = 0.99, 1.01  # of vectors that were unit before they were rounded
+
+
+@dataclass
+class _Seen:
+    """What a pass over all rows has found."""
+
+    n: int = 0
+    latest: dict[int, tuple[int, int]] = field(default_factory=dict)  # of a place: when its row came, and the id
+    damaged: list[tuple[int, str]] = field(default_factory=list)  # ids, and what is wrong
+    repeated: list[int] = field(default_factory=list)  # ids of older rows under a path
+
+
+def verify(store: MilvusStore, *, is_repair: bool = False) -> VerifyReport:
+    """Read every row: paths that are there once, fields that fit their path, vectors with a direction.
+
+    With `is_repair` what is wrong is deleted, so that the next `index` or `load` stores it again; of several rows
+    under a path the latest stays.
+    """
+    seen = _Seen()
+    for rows in scan(store.engine, store.collection, EVERYTHING, _FIELDS):
+        _look(rows, store.dim, seen)
+    problems = [f"{what}; `mmsearch verify --repair` drops it" for _, what in seen.damaged[:_NAMED]]
+    if len(seen.damaged) > _NAMED:
+        problems.append(f"{len(seen.damaged) - _NAMED} more pictures are damaged")
+    if seen.repeated:
+        problems.append(f"{len(seen.repeated)} pictures are older ones of paths that are there again")
+    n_counted = store.count()
+    if n_counted != seen.n:
+        problems.append(
+            f"the engine counts {n_counted} pictures and gives {seen.n}; is something being written? Try again"
+        )
+    n_dropped = 0
+    if is_repair:
+        doomed = sorted({*(image_id for image_id, _ in seen.damaged), *seen.repeated})
+        store.forget(doomed)
+        n_dropped = len(doomed)
+    return VerifyReport(seen.n, tuple(problems), n_dropped)
+
+
+def _look(rows: list[Row], dim: int, seen: _Seen) -> None:
+    vectors = stored_vectors([row["vector"] for row in rows], dim).astype(np.float32)
+    lengths = np.linalg.norm(vectors, axis=1)
+    for row, length in zip(rows, lengths.tolist(), strict=True):
+        seen.n += 1
+        wrong = next(_wrong(row, length), None)
+        if wrong is not None:
+            seen.damaged.append((row["id"], wrong))
+            continue
+        key, came = row["place"], (row["added"], row["id"])
+        before = seen.latest.get(key)
+        if before is not None:
+            seen.repeated.append(min(before, came)[1])
+        seen.latest[key] = came if before is None else max(before, came)
+
+
+def _wrong(row: Row, length: float) -> Iterator[str]:
+    """Yield what is wrong with a row."""
+    try:
+        path = bytes.fromhex(row["path"])
+    except ValueError:
+        yield f"picture {row['id']} has no path"
+        return
+    if any(row[name] != value for name, value in path_fields(path).items()) or row["place"] != place_of(path):
+        yield f"picture {row['id']} has fields that do not fit its path {os.fsdecode(path)!r}"
+    if not _LENGTHS[0] <= length <= _LENGTHS[1]:
+        yield f"the vector of {os.fsdecode(path)!r} is not finite, or not of unit length"

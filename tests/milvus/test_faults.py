@@ -1,0 +1,262 @@
+"""What goes wrong between mmsearch and a real Milvus server, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from pymilvus import DataType, MilvusClient
+
+from mmsearch.errors import (
+    EngineError,
+    FingerprintError,
+    LibraryLostError,
+    LibraryNotFoundError,
+    LibraryVersionError,
+    UnsupportedError,
+)
+from mmsearch.milvus.address import TOKEN
+from mmsearch.places import place_of
+from mmsearch.store.base import ALL, AskedVector
+from mmsearch.store.changes import Changes
+from tests.contracts.test_store import DIM, SETTINGS, picture, unit
+from tests.milvus.server import free_ports
+
+AT_ONCE_S = 10
+FIVE = [picture(b"/%d.jpg" % n) for n in range(5)]
+QUERY = AskedVector(unit(1, 5)[0])
+
+
+def nearest(store, k=5):
+    return [image.path for _, image in store.neighbours().shortlists([QUERY], k, ALL, "image")[0].pictures]
+
+
+def said_in_time(error, do):
+    """Return what an error says that comes soon."""
+    start = time.monotonic()
+    with pytest.raises(error) as raised:
+        do()
+    assert time.monotonic() - start < AT_ONCE_S
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+@pytest.fixture(scope="module")
+def place(milvus):
+    """A library of five pictures, whose vectors another encoder made than the one that it names."""
+    kept = place_of(milvus.address("faults"))
+    with kept.writer(create={**SETTINGS, "model": "offline"}) as store:
+        store.commit(Changes(stored=FIVE))
+    return kept
+
+
+@pytest.fixture
+def made(milvus):
+    """Return the place of a library with this name, dropped at the end."""
+    names = []
+
+    def place_named(name):
+        names.append(name)
+        return place_of(milvus.address(name))
+
+    yield place_named
+    for name in names:
+        milvus.drop(name)
+
+
+def test_port_at_which_nobody_listens_is_one_sentence():
+    address = f"milvus://127.0.0.1:{free_ports(1)[0]}/photos"
+    assert "see that Milvus runs there" in said_in_time(EngineError, place_of(address).open)
+    assert address in said_in_time(EngineError, place_of(address).holds_pictures)
+
+
+def test_command_says_one_sentence_and_no_secret_when_the_engine_is_away(monkeypatch):
+    monkeypatch.setenv(TOKEN, "root:s3cret")
+    address = f"milvus://127.0.0.1:{free_ports(1)[0]}/photos"
+    done = subprocess.run(
+        [sys.executable, "-m", "mmsearch", "search", "a cat", "--library", address],
+        capture_output=True, text=True, timeout=AT_ONCE_S,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert address in done.stderr
+    assert "s3cret" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "pymilvus" not in done.stderr
+
+
+def test_engine_that_answers_no_more_is_a_sentence_and_the_next_call_works_when_it_does(milvus, place):
+    store = place.open()
+    assert len(nearest(store)) == 5
+    with place.writer() as writer, milvus.frozen():
+        assert "does not answer" in said_in_time(EngineError, lambda: nearest(store))
+        commit = Changes(stored=[picture(b"/frozen.jpg")])
+        assert "does not answer" in said_in_time(EngineError, lambda: writer.commit(commit))
+    assert len(nearest(store)) in (5, 6)
+    with place.writer() as writer:
+        writer.commit(commit)
+        assert writer.count_below(b"/frozen.jpg") == 1
+        writer.remove_images([writer.image_at(b"/frozen.jpg").image_id])
+    store.close()
+
+
+def test_library_that_is_not_in_the_engines_memory_is_loaded(milvus, place):
+    store = place.open()
+    milvus.engine().client.release_collection("faults")
+    assert len(nearest(store)) == 5
+    store.close()
+
+
+def test_library_that_was_dropped_while_it_was_open_is_said_to_be(milvus, made):
+    place = made("dropped")
+    with place.writer(create=SETTINGS) as writer:
+        writer.commit(Changes(stored=[picture(b"/a.jpg")]))
+    store = place.open()
+    assert nearest(store) == ["/a.jpg"]
+    milvus.drop("dropped")
+    assert "dropped" in said_in_time(LibraryNotFoundError, lambda: nearest(store))
+    assert not place.holds_library()
+    assert not place.holds_pictures()
+    with place.writer(create=SETTINGS):
+        time.sleep(1.1)
+        assert "made anew" in said_in_time(LibraryLostError, lambda: store.revision)
+    store.close()
+
+
+def test_foreign_collection_is_refused_and_left_as_it_is(milvus, made):
+    client = milvus.engine().client
+    schema = MilvusClient.create_schema(description="of others")
+    schema.add_field("key", DataType.INT64, is_primary=True)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)
+    place = made("foreign")
+    client.create_collection("foreign", schema=schema)
+    for do in (place.open, place.holds_pictures, lambda: place.writer(create=SETTINGS).__enter__()):
+        assert "mmsearch did not make" in said_in_time(EngineError, do)
+    assert client.describe_collection("foreign")["description"] == "of others"
+    assert not client.has_collection("foreign__about")
+
+
+def test_library_of_a_newer_schema_is_refused(milvus, made):
+    schema = MilvusClient.create_schema(description=json.dumps({"mmsearch": 99}))
+    schema.add_field("id", DataType.INT64, is_primary=True)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)
+    place = made("newer")
+    milvus.engine().client.create_collection("newer", schema=schema)
+    assert "schema 99" in said_in_time(LibraryVersionError, place.open)
+    assert "update mmsearch" in said_in_time(LibraryVersionError, lambda: place.writer(create=SETTINGS).__enter__())
+
+
+@pytest.mark.full
+def test_creation_that_was_ended_between_its_two_collections_is_taken_up(milvus, made):
+    place = made("halves")
+    with place.writer(create=SETTINGS):
+        pass
+    client = milvus.engine().client
+    client.drop_collection("halves")  # as after a kill: the small one is made first
+    assert not place.holds_library()
+    with place.writer(create=SETTINGS) as writer:
+        writer.commit(Changes(stored=[picture(b"/a.jpg")]))
+    client.drop_collection("halves__about")
+    store = place.open()
+    assert (store.n_pictures, store.roots(), nearest(store)) == (1, [], ["/a.jpg"])
+    with place.writer() as writer:
+        writer.keep({"a": 1})
+        assert writer.setting("a") == 1
+    store.close()
+
+
+@pytest.mark.full
+def test_library_that_never_held_pictures_makes_room_for_another_encoder_and_one_that_did_does_not(made):
+    place = made("other")
+    with place.writer(create=SETTINGS):
+        pass
+    with place.writer(create={**SETTINGS, "fingerprint": "e" * 64, "dim": 3}) as writer:
+        assert (writer.fingerprint(), writer.dim) == ("e" * 64, 3)
+        writer.commit(Changes(stored=[picture(b"/a.jpg", vector=np.float32([1, 0, 0]))]))
+    with place.writer(create=SETTINGS) as writer:
+        assert writer.fingerprint() == "e" * 64
+        assert writer.n_pictures == 1
+
+
+def test_two_that_make_a_library_and_load_the_same_pictures_at_once_store_each_once(made):
+    place = made("both")
+    files = [picture(b"/%04d.jpg" % n) for n in range(600)]
+    errors, barrier = [], threading.Barrier(2)
+
+    def load(step):
+        try:
+            barrier.wait()
+            with place.writer(create=SETTINGS) as writer:
+                for start in range(0, 600, step):
+                    part = files[start : start + step]
+                    known = {file.path for file in writer.files_at([file.path for file in part])}
+                    writer.commit(Changes(stored=[file for file in part if file.path not in known]))
+        except Exception as error:  # noqa: BLE001 - it is looked at below
+            errors.append(error)
+
+    loaders = [threading.Thread(target=load, args=(step,)) for step in (60, 75)]
+    for loader in loaders:
+        loader.start()
+    for loader in loaders:
+        loader.join()
+    assert errors == []
+    store = place.open()
+    assert sorted(file.path for file in store.known_files(b"/")) == [file.path for file in files]
+    assert store.verify().problems == ()
+    assert store.n_pictures == 600
+    store.close()
+
+
+def test_rows_that_are_damaged_or_there_twice_are_named_and_dropped(place):
+    with place.writer() as writer:
+        (row,) = writer.rows_at([b"/0.jpg"], ("*",))
+        writer.engine.upsert("faults", [{**row, "id": 7, "added": 1}])
+        (row,) = writer.rows_at([b"/1.jpg"], ("*",))
+        writer.engine.upsert("faults", [{**row, "name": "00"}])
+        (row,) = writer.rows_at([b"/2.jpg"], ("*",))
+        writer.engine.upsert("faults", [{**row, "vector": np.full(DIM, 2.0, np.float32)}])
+        report = writer.verify()
+        assert report.n_vectors == 6
+        assert len(report.problems) == 3
+        assert "'/2.jpg' is not finite, or not of unit length" in " ".join(report.problems)
+        assert writer.verify(is_repair=True).n_dropped == 3
+        assert writer.verify().problems == ()
+        assert [file.path for file in sorted(writer.known_files(b"/"))] == [b"/0.jpg", b"/3.jpg", b"/4.jpg"]
+        writer.commit(Changes(stored=FIVE[1:3]))
+
+
+def test_encoder_of_the_cache_is_refused_where_it_is_another_than_made_the_library(place, offline_folder, cache):
+    encoder = place.encoder(cache)
+    store = place.open()
+    assert "made by ffffffffffff" in said_in_time(FingerprintError, lambda: encoder.for_reading(store))
+    assert "none was asked for" in said_in_time(FingerprintError, lambda: encoder.for_writing(store, "none", print))
+    (problem,) = encoder.problems(store)
+    assert "made by ffffffffffff" in problem
+    assert "--model none gives none" in said_in_time(UnsupportedError, lambda: encoder.settings_for("none", print))
+    store.close()
+
+
+@pytest.mark.full
+def test_engine_that_is_restarted_is_found_again(milvus, place):
+    store = place.open()
+    before = nearest(store)
+    milvus.stop()
+    try:
+        assert "does not answer" in said_in_time(EngineError, lambda: nearest(store))
+    finally:
+        milvus.start()
+    end = time.monotonic() + 60
+    while True:
+        try:
+            after = nearest(store)
+            break
+        except EngineError:
+            assert time.monotonic() < end
+            time.sleep(0.5)
+    assert after == before
+    store.close()

@@ -1,0 +1,83 @@
+"""Orders, samples and counts over more rows than are fetched at once; the embedded engine answers."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from mmsearch.errors import QueryError
+from mmsearch.milvus import scan, store
+from mmsearch.milvus.neighbours import MOST
+from mmsearch.places import place_of
+from mmsearch.store.base import ALL, AskedVector
+from mmsearch.store.changes import Changes
+from tests.contracts.test_store import SETTINGS, picture, unit
+
+pytest.importorskip("milvus_lite", reason="milvus-lite is not installed")
+N = 2_000
+VECTORS = unit(N, 9)
+FILES = [picture(b"/%02d/%d.jpg" % (n * 7 % 31, n * 7919 % N), vector=VECTORS[n]) for n in range(N)]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    place = place_of(f"milvus-lite://{tmp_path_factory.mktemp('scan')}/libraries.db/many")
+    with place.writer(create=SETTINGS) as writer:
+        for start in range(0, N, 500):
+            writer.commit(Changes(stored=FILES[start : start + 500]))
+    opened = place.open()
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize("order", ["added", "path"])
+@pytest.mark.parametrize("where", [[], ["width >= 800"], ["name ~ *7.jpg"]])
+def test_page_anywhere_in_a_large_library_is_that_of_the_whole_order(library, order, where):
+    page = library.page(where, order=order, after=None, offset=0, limit=N)
+    paths = [os.fsencode(image.path) for image in page.pictures]
+    assert len(set(paths)) == page.n
+    if not where:
+        assert paths == [file.path for file in FILES] if order == "added" else sorted(paths)
+    for offset in (0, 1, page.n // 3, page.n - 5):
+        part = library.page(where, order=order, after=None, offset=offset, limit=20)
+        assert [os.fsencode(image.path) for image in part.pictures] == paths[offset : offset + 20]
+        if part.next:
+            following = library.page(where, order=order, after=part.next, offset=0, limit=20)
+            assert [os.fsencode(image.path) for image in following.pictures] == paths[offset + 20 : offset + 40]
+
+
+def test_page_far_into_a_library_is_counted_to_and_not_fetched_to(library, monkeypatch):
+    fetched = []
+    query = library.engine.query
+
+    def counted(*arguments, **options):
+        rows = query(*arguments, **options)
+        fetched.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(library.engine, "query", counted)
+    library.page([], order="path", after=None, offset=N // 2, limit=20)
+    assert sum(fetched) < N
+
+
+def test_scan_gives_every_row_once_though_answers_are_cut(library, monkeypatch):
+    monkeypatch.setattr(scan, "MOST_ROWS", 100)
+    parts = list(scan.scan(library.engine, library.collection, "", ("id",)))
+    ids = [row["id"] for rows in parts for row in rows]
+    assert len(ids) == len(set(ids)) == N
+    assert max(map(len, parts)) < 100
+
+
+@pytest.mark.parametrize("where", [[], ["width >= 800"], ["folder = /03 or folder = /04", "taken = 2023"]])
+def test_facets_of_more_pictures_than_are_fetched_are_counted(library, monkeypatch, where):
+    expected = library.facets(where)
+    monkeypatch.setattr(store, "MOST_FETCHED", 0)
+    assert library.facets(where) == expected
+
+
+def test_more_than_the_engine_gives_is_refused(library):
+    with pytest.raises(QueryError, match="gives 16000 pictures at most"):
+        library.neighbours().shortlists([AskedVector(VECTORS[0])], MOST + 1, ALL, "text")
+    (answer,) = library.neighbours().shortlists([AskedVector(VECTORS[0])], MOST, ALL, "text")
+    assert len(answer.pictures) == N
