@@ -251,11 +251,11 @@ def look_of(row: Row) -> FileLook:
     return FileLook(row["size"], row["mtime_ns"], None if row["ctime_ns"] == -1 else row["ctime_ns"])
 
 
-def file_of(row: Row) -> StoredFile:
-    """Return a picture as it was stored, its vector left where it is."""
+def file_of(row: Row, vector: Matrix) -> StoredFile:
+    """Return a picture as it was stored, with its vector float32 (dim,)."""
     return StoredFile(
         bytes.fromhex(row["path"]), look_of(row), bytes.fromhex(row["content_hash"]), row["width"], row["height"],
-        bytes.fromhex(row["format"]).decode(), row["taken"] or None, row["reading"], row=row["id"],
+        bytes.fromhex(row["format"]).decode(), row["taken"] or None, row["reading"], vector, row["id"],
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ collection that is not in memory is loaded.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import socket
 import time
@@ -27,6 +28,7 @@ WRITE_S = 8.0
 _LOAD_S = 8.0
 _STALE_S = 6.0  # what a bounded read may be behind (5 s by default), and some
 _NOT_FOUND, _NOT_LOADED = 100, 101
+_NO_DOTENV = "PYTHON_DOTENV_DISABLED"
 _LONGEST = 300  # of what the engine says, in a message
 _LOADING = re.compile(r"not loaded|not fully loaded|no available shard|channel not available", re.IGNORECASE)
 _NOT_LET_IN = re.compile(r"fail connecting", re.IGNORECASE)  # it says no more where a password is wrong
@@ -263,7 +265,8 @@ _LAST_WRITTEN: dict[tuple[str, str], float] = {}  # when this process last wrote
 
 def _connected(address: Address, token: str) -> MilvusClient:
     try:
-        from pymilvus import MilvusClient
+        with _without_settings_of_others():
+            from pymilvus import MilvusClient
     except ImportError as error:
         raise EngineError(
             f"{address.shown}: libraries in Milvus need the package pymilvus; install it with "
@@ -273,6 +276,20 @@ def _connected(address: Address, token: str) -> MilvusClient:
     for name in ("pymilvus", "milvus_lite"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     return MilvusClient(uri=address.uri, token=token, timeout=CONNECT_S)
+
+
+@contextmanager
+def _without_settings_of_others() -> Iterator[None]:
+    """Let the client, when it is imported, take no file `.env` of a project around it into the environment."""
+    before = os.environ.get(_NO_DOTENV)
+    os.environ[_NO_DOTENV] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_NO_DOTENV]
+        else:
+            os.environ[_NO_DOTENV] = before
 
 
 def _is_of_client(error: Exception) -> bool:

@@ -28,11 +28,17 @@ Key = tuple[Any, ...]
 
 
 def scan(
-    engine: Engine, collection: str, expression: str, fields: Sequence[str], *, after: int = -1
+    engine: Engine,
+    collection: str,
+    expression: str,
+    fields: Sequence[str],
+    *,
+    after: int = -1,
+    part: int = _PART,
 ) -> Iterator[list[Row]]:
-    """Yield the rows that pass an expression and whose ids come after one, some at a time; ranges are by id."""
+    """Yield the rows that pass an expression, of ids after one, about `part` at a time, by ranges of ids."""
     n = engine.count(collection, expression)
-    part = _VECTORS if "vector" in fields else _PART
+    part = min(part, _VECTORS if "vector" in fields else _PART)
     n_parts = max(1, -(-n // part))
     bounds = [_END * place // n_parts for place in range(n_parts + 1)]
     for low, high in pairwise(bounds):

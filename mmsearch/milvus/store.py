@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
+
 from mmsearch.errors import LibraryDamagedError, LibraryLostError, LibraryNotFoundError
 from mmsearch.milvus.about import HELD, REVISION, About, about_name
 from mmsearch.milvus.collection import (
@@ -329,14 +331,15 @@ class MilvusStore:
 
     def stored_files(self, after: int, limit: int) -> list[tuple[int, StoredFile]]:
         """Return up to `limit` pictures whose ids come after one, by id, each with it and its vector."""
-        fields = [field for field in WHOLE if field not in ("vector", "composed", "name", "place")]
+        fields = [field for field in WHOLE if field not in ("composed", "name", "place")]
         gathered: list[Row] = []
-        for rows in scan(self.engine, self.collection, EVERYTHING, fields, after=after):
+        for rows in scan(self.engine, self.collection, EVERYTHING, fields, after=after, part=limit):
             gathered += rows
             if len(gathered) >= limit:
                 break
-        gathered.sort(key=lambda row: int(row["id"]))
-        return [(row["id"], file_of(row)) for row in gathered[:limit]]
+        gathered = sorted(gathered, key=lambda row: int(row["id"]))[:limit]
+        vectors = stored_vectors([row["vector"] for row in gathered], self.dim).astype(np.float32)
+        return [(row["id"], file_of(row, vector)) for row, vector in zip(gathered, vectors, strict=True)]
 
     def bad_files(self, root: bytes) -> Iterator[KnownBad]:
         """Yield what is known of every rejected file at or below `root`."""

@@ -251,14 +251,17 @@ def test_all_is_known_below_a_folder_and_under_it(library):
 
 
 def test_stored_files_come_by_id_some_at_a_time(library):
-    after, paths, ids = -1, [], []
+    after, paths, ids, vectors = -1, [], [], {}
     while files := library.stored_files(after, 10):
         assert len(files) <= 10
         ids += [image_id for image_id, _ in files]
         paths += [file.path for _, file in files]
+        vectors |= {file.path: file.vector for _, file in files}
         after = ids[-1]
     assert ids == sorted(ids)
     assert sorted(paths) == sorted(file.path for file in PICTURES)
+    for file in PICTURES:
+        np.testing.assert_array_equal(vectors[file.path], file.vector.astype(np.float16))
 
 
 TEXTS = st.sampled_from(
