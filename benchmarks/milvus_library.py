@@ -148,7 +148,7 @@ def bare_load(address: str, dim: int, files: Sequence[StoredFile]) -> float:
     engine = Engine(parsed)
     engine.client.drop_collection(parsed.name)
     create(engine, parsed.name, {"dim": dim, "model": "offline", "fingerprint": "bare"})
-    rows = [row_of(file, number, 0) for number, file in enumerate(files, start=1)]
+    rows = [row_of(file, number, 0, file.vector) for number, file in enumerate(files, start=1)]
     start = time.perf_counter()
     for first in range(0, len(rows), 1024):
         engine.client.insert(parsed.name, rows[first : first + 1024])
