@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from mmsearch import GraphSettings, Library, Query
-from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.errors import (
     FingerprintError,
     LibraryDamagedError,
@@ -28,17 +27,17 @@ from mmsearch.samples import sample_folder
 from mmsearch.store import adopt
 from mmsearch.store.adopt import NEXT
 from mmsearch.store.folder import Store
-from tests.conftest import TINY, no_decoder, write_checkpoint
+from tests.conftest import TINY, exported, kept_checkpoint, no_decoder
 
 TEXTS = ("a cat", "a fig on a table", "an astronaut")
 
 
 @pytest.fixture(scope="module")
-def wider(cache, tmp_path_factory):
+def wider(cache):
     """A checkpoint whose vectors have 48 dimensions, not 32."""
     config = {**TINY, "model_cfg": {**TINY["model_cfg"], "embed_dim": 48}}
-    checkpoint = write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "wider", config, seed=2)
-    prepare_encoder(str(checkpoint), cache=cache)
+    checkpoint = kept_checkpoint(cache, config, seed=2)
+    exported(str(checkpoint), cache)
     return checkpoint
 
 
