@@ -82,6 +82,7 @@ def stop_after(n):
 def small_commits(monkeypatch):
     monkeypatch.setattr(ingest, "COMMIT_PICTURES", 1)
     monkeypatch.setattr(pool, "BATCH", 1)
+    monkeypatch.setattr(adopt, "_BLOCK", 3)
 
 
 def test_pictures_keep_their_ids_and_get_the_vectors_of_the_other_encoder(indexed, fresh, wider):
