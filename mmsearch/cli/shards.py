@@ -128,6 +128,6 @@ def load(
 
     with open_library(library) as opened, run_progress() as progress:
         report = opened.load(shards, model=model, on_progress=progress, notify=say)
-    show_report(report, f"library: {opened.folder}", chosen(output))
+    show_report(report, f"library: {opened.address}", chosen(output))
     if report.bad:
         raise typer.Exit(EXIT_SOME_BAD)
