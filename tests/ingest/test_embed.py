@@ -119,6 +119,13 @@ def test_bad_pictures_are_rows_of_a_file_and_no_end_of_the_job(embed, photos):
     assert (errors["page.jpg"]["size"], errors["page.jpg"]["n_tries"]) == (13, 1)
 
 
+def test_films_are_counted_and_not_read(embed, photos):
+    for name in ("one.mp4", "two.mov"):
+        (photos / name).write_bytes(b"a film")
+    report = embed(photos)
+    assert (counts(report), report.notices) == ((8, 0, 0, 0, 0), ("2 films not read",))
+
+
 def test_a_bad_picture_is_tried_again_when_it_was_mended_and_leaves_the_list(embed, photos):
     (photos / "page.jpg").write_bytes(b"<html></html>")
     embed(photos)
