@@ -17,7 +17,7 @@ import pytest
 from mmsearch import Library
 from mmsearch.encoders.onnx import file_facts
 from mmsearch.encoders.prepare import prepare_encoder, why_not_used
-from mmsearch.encoders.whole import has_hard_links, verify_encoder
+from mmsearch.encoders.whole import has_hard_links, stamps, verify_encoder
 from mmsearch.errors import EncoderError, FingerprintError, LibraryLostError, ModelNotFoundError
 from mmsearch.ingest import update
 from mmsearch.samples import sample_folder
@@ -146,6 +146,16 @@ def test_repair_and_index_end_with_a_good_encoder_even_if_the_kept_one_is_damage
     assert made.verify().problems == ()
     assert verify_encoder(kept) == []
     assert (modes(kept), modes(*kept.iterdir())) == ({0o700}, {0o600})  # for this user alone
+
+
+def test_repair_leaves_an_encoder_that_is_whole(made):
+    before = stamps(made.folder / "encoder")
+    assert made.verify(is_repair=True).problems == ()
+    assert stamps(made.folder / "encoder") == before
+
+
+def test_the_encoder_is_opened_once_for_all_searches(made):
+    assert made.encoder() is made.encoder()
 
 
 def test_tower_planted_with_its_checksum_does_not_get_into_a_library_that_knows_its_own(made, kept, tmp_path):
