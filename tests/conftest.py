@@ -9,8 +9,11 @@ import resource
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from compileall import compile_dir
 from contextlib import closing, contextmanager
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +24,7 @@ from hypothesis import settings
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: threads of torch would wait for those of the other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import mmsearch
 from mmsearch import Library
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
@@ -31,6 +35,13 @@ from tests.programs import path_of
 
 if TYPE_CHECKING:
     from tests.milvus.server import Server
+
+
+def pytest_configure() -> None:
+    """Compile the package once: tests start it in hundreds of processes, which may write no bytecode themselves."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        compile_dir(Path(mmsearch.__file__).parent, quiet=2)
+
 
 settings.register_profile("tests", deadline=None, derandomize=True)
 settings.load_profile("tests")
@@ -75,7 +86,7 @@ def no_decoder():
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory) -> Path:
-    """Where exported encoders of this test run live; the processes of a parallel run share it."""
+    """Where models and exported encoders of this test run live; the processes of a parallel run share it."""
     kept = os.environ.get("MMSEARCH_TEST_CACHE")
     if kept:
         return Path(kept)
@@ -83,6 +94,27 @@ def cache(tmp_path_factory) -> Path:
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
+
+
+def made_once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """Make a folder that processes share; of several that want it at once, one does."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.made").open("a") as made:
+        fcntl.flock(made, fcntl.LOCK_EX)
+        if not os.fstat(made.fileno()).st_size:
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            made.write("made")
+    return folder
+
+
+def kept_checkpoint(cache: Path, config: dict = TINY, *, seed: int = 0) -> Path:
+    """Write a checkpoint as `write_checkpoint` once; where the cache lasts, it and its export last with it."""
+    facts = [config, seed, version("torch"), version("open-clip-torch")]
+    name = sha256(json.dumps(facts).encode()).hexdigest()[:12]
+    return made_once(
+        cache / "checkpoints" / name / "tiny", lambda folder: write_checkpoint(folder, config, seed=seed)
+    )
 
 
 def exported(model: str, cache: Path) -> Path:
@@ -99,8 +131,8 @@ def strace() -> str:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny")
+def checkpoint(cache) -> Path:
+    return kept_checkpoint(cache)
 
 
 @pytest.fixture(scope="session")
@@ -110,9 +142,9 @@ def tiny_folder(checkpoint, cache) -> Path:
 
 
 @pytest.fixture(scope="session")
-def other_checkpoint(tmp_path_factory) -> Path:
+def other_checkpoint(cache) -> Path:
     """A second tiny CLIP, with other weights."""
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "other", seed=1)
+    return kept_checkpoint(cache, seed=1)
 
 
 @pytest.fixture(scope="session")
@@ -130,6 +162,12 @@ def tiny(tiny_folder) -> OnnxEncoder:
 def offline_folder(cache) -> Path:
     """The offline encoder with its real weights, exported."""
     return exported("offline", cache)
+
+
+@pytest.fixture(scope="session")
+def gem_folder(cache) -> Path:
+    """An encoder of pictures alone with its real weights, exported."""
+    return exported("cnn:gem", cache)
 
 
 def copied_photos(folder: Path) -> Path:

@@ -152,11 +152,6 @@ def test_unknown_descriptor_is_named_with_what_there_is(cache):
 # -- exported, without a text tower ---------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def gem_folder(cache):
-    return prepare_encoder("cnn:gem", cache=cache)
-
-
 def test_exported_image_encoder_is_whole_and_has_no_words(gem_folder):
     assert verify_encoder(gem_folder) == []
     assert not {"text.onnx", "tokenizer.json", "probes.npy"} & {path.name for path in gem_folder.iterdir()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -12,6 +11,8 @@ import time
 
 import pytest
 
+from mmsearch.encoders.clip import build_clip
+from mmsearch.encoders.export import fingerprint_of
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.errors import HubUnreachableError
 
@@ -37,14 +38,26 @@ def index(photos, library, cache, model, **environment):
     return done, time.monotonic() - start
 
 
-def test_model_in_the_hub_cache_is_used_offline(tmp_path, photos, checkpoint):
-    hub_cache(tmp_path / "hub", checkpoint)
-    done, _ = index(
-        photos, tmp_path / "library", tmp_path / "cache", "hf-hub:me/tiny",
-        HF_HUB_CACHE=str(tmp_path / "hub"), HF_HUB_OFFLINE="1",
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["new"] == 8
+@pytest.fixture
+def forbidden(monkeypatch, tmp_path):
+    """A hub that may not be asked; returns where its cache is."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
+def test_model_in_the_hub_cache_is_used_offline(forbidden, checkpoint):
+    hub_cache(forbidden, checkpoint)
+    of_hub, of_folder = build_clip("hf-hub:me/tiny"), build_clip(str(checkpoint))
+    assert (of_hub.name, of_hub.identity) == ("hf-hub:me/tiny", of_folder.identity)
+    assert fingerprint_of(of_hub) == fingerprint_of(of_folder)
+
+
+@pytest.mark.parametrize("model", ["ViT-B-32/laion2b_s34b_b79k", "hf-hub:me/tiny"])
+def test_model_that_would_have_to_be_downloaded_is_said_where_that_is_forbidden(forbidden, tmp_path, model):
+    said = "is not in the local cache, and HF_HUB_OFFLINE forbids to download it; use `--model offline`"
+    with pytest.raises(HubUnreachableError, match=said):
+        prepare_encoder(model, cache=tmp_path / "cache")
 
 
 @pytest.mark.parametrize("is_silent", [False, True], ids=["refused", "silent"])

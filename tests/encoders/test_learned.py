@@ -97,7 +97,7 @@ def test_a_projection_turns_the_vectors_of_the_base(tmp_path, checkpoint, eager,
     assert [tower.text_tower for tower in towers] == [None, None]
 
 
-def test_it_is_exported_and_kept_as_others_are(folder, cache, eager, pixels):
+def test_it_is_exported_and_kept_as_others_are_and_a_report_beside_it_changes_nothing(folder, cache, eager, pixels):
     exported = OnnxEncoder.open(prepare_encoder(str(folder), cache=cache))
     with torch.inference_mode():
         expected = build_learned(folder, lambda model: eager).image_tower(torch.from_numpy(pixels)).numpy()
@@ -105,6 +105,8 @@ def test_it_is_exported_and_kept_as_others_are(folder, cache, eager, pixels):
     assert exported.name == str(folder)
     assert exported.logit_scale == 20
     assert why_not_used(str(folder), exported.folder) is None
+    (folder / "report.html").write_text("a page")
+    assert prepare_encoder(str(folder), cache=cache) == exported.folder
 
 
 def test_what_was_taught_is_in_the_fingerprint(tmp_path, folder, checkpoint, eager):
@@ -115,12 +117,6 @@ def test_what_was_taught_is_in_the_fingerprint(tmp_path, folder, checkpoint, eag
     ]
     taught = [fingerprint_of(build_learned(path, lambda model: eager)) for path in (folder, *others)]
     assert len({fingerprint, *taught}) == 4
-
-
-def test_a_report_beside_it_changes_nothing(folder, cache):
-    before = prepare_encoder(str(folder), cache=cache)
-    (folder / "report.html").write_text("a page")
-    assert prepare_encoder(str(folder), cache=cache) == before
 
 
 def test_weights_of_another_training_are_refused(folder):

@@ -19,11 +19,12 @@ from tests.shards.shards import bits
 def embed(checkpoint, cache, tiny_folder, tmp_path):
     """Embed paths into `shards` by one worker with the tiny encoder."""
 
-    def embed(*paths, said=None, **options):
+    def embed(*paths, said=None, told=None, **options):
         chosen = EmbedOptions(**{"model": checkpoint, "cache": cache, "n_workers": 1, **options})
         return embed_pictures(
-            paths, tmp_path / "shards", chosen, notify=pytest.fail if said is None else said.append
-        )
+            paths, tmp_path / "shards", chosen, notify=pytest.fail if said is None else said.append,
+            on_progress=lambda *step: None if told is None else told.append(step),
+        )  # fmt: skip
 
     embed.out = tmp_path / "shards"
     return embed
@@ -56,6 +57,15 @@ def test_vectors_and_facts_are_those_of_index_bit_for_bit(embed, photos, library
         Shard.open(embed.out / "shard-00000.parquet").facts
         == Shard.open(tmp_path / "exported" / "shard-00000.parquet").facts
     )
+
+
+def test_what_is_found_and_what_is_done_of_it_is_told(embed, photos):
+    told = []
+    embed(photos, told=told)
+    assert (told[0], told[-1]) == (("scan", 8, 8), ("shards", 8, 8))
+    (photos / "page.jpg").write_bytes(b"<html></html>")
+    embed(photos, told=told)
+    assert told[-2:] == [("scan", 9, 9), ("shards", 1, 1)]
 
 
 def test_a_library_filled_from_shards_is_that_of_an_index(embed, photos, library):
@@ -109,6 +119,13 @@ def test_bad_pictures_are_rows_of_a_file_and_no_end_of_the_job(embed, photos):
     assert (errors["page.jpg"]["size"], errors["page.jpg"]["n_tries"]) == (13, 1)
 
 
+def test_films_are_counted_and_not_read(embed, photos):
+    for name in ("one.mp4", "two.mov"):
+        (photos / name).write_bytes(b"a film")
+    report = embed(photos)
+    assert (counts(report), report.notices) == ((8, 0, 0, 0, 0), ("2 films not read",))
+
+
 def test_a_bad_picture_is_tried_again_when_it_was_mended_and_leaves_the_list(embed, photos):
     (photos / "page.jpg").write_bytes(b"<html></html>")
     embed(photos)
@@ -116,6 +133,19 @@ def test_a_bad_picture_is_tried_again_when_it_was_mended_and_leaves_the_list(emb
     assert set(errors_in(embed.out)) == {"page.jpg"}
     shutil.copyfile(photos / "cat.jpg", photos / "page.jpg")
     assert counts(embed(photos)) == (1, 0, 8, 0, 0)
+    assert errors_in(embed.out) == {}
+
+
+def test_a_picture_that_was_damaged_for_a_while_leaves_the_list_when_it_is_as_before(embed, photos):
+    embed(photos)
+    assert not (embed.out / ERRORS).exists()
+    whole = (photos / "cat.jpg").read_bytes()
+    for page in (b"<html></html>", b"<html>again</html>"):
+        (photos / "cat.jpg").write_bytes(page)
+        assert counts(embed(photos)) == (0, 0, 7, 1, 0)
+        assert errors_in(embed.out)["cat.jpg"]["n_tries"] == 1  # another file each time
+    (photos / "cat.jpg").write_bytes(whole)
+    assert counts(embed(photos)) == (0, 0, 8, 0, 0)
     assert errors_in(embed.out) == {}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mmsearch import Library, Query
+from mmsearch import GraphSettings, Library, Query
 from mmsearch.errors import EncoderError, FingerprintError, ShardError
 from mmsearch.shards.format import ShardFacts
 from mmsearch.shards.read import Shard
@@ -105,6 +105,13 @@ def test_a_load_adds_to_what_is_in_the_library(indexed, facts, tmp_path):
     shards = write_shards(tmp_path / "shards", [numbered(i) for i in range(3)], facts=facts)
     assert counts(indexed.load(shards)) == (3, 0, 0, 0)
     assert indexed.status().n_images == 11
+
+
+def test_a_graph_is_built_over_loaded_vectors_too(indexed, photos, facts, tmp_path):
+    indexed.index([photos], settings=GraphSettings(graph_from=4, recall_target=0.5))
+    shards = write_shards(tmp_path / "shards", many(30), facts=facts)
+    assert indexed.load(shards).new == 30
+    assert indexed.status().n_in_graph == 38
 
 
 def test_a_path_with_other_contents_gets_those_of_the_shard_and_a_new_id(library, facts, tmp_path):
@@ -205,6 +212,15 @@ def test_a_folder_of_which_no_shard_can_be_used_makes_no_library(library, export
     with pytest.raises(ShardError, match=rf"{message}.*; nothing was loaded"):
         library.load(exported)
     assert not library.folder.exists()
+
+
+@pytest.mark.parametrize(("n", "said"), [(1, "00000.*again; nothing"), (2, "00000.*, and so with 1 more; nothing")])
+def test_of_shards_that_cannot_be_used_one_is_told_of_and_how_many_more(library, exported, n, said):
+    (exported / SHARD).unlink()
+    for number in range(n):
+        (exported / f"shard-{number:05}.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ShardError, match=said):
+        library.load(exported)
 
 
 @pytest.mark.parametrize("name", ["photos", "missing"])

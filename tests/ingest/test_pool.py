@@ -12,6 +12,7 @@ from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import EncoderError
 from mmsearch.images import decode, decode_for_both, decode_grey, memory_for
+from mmsearch.ingest.pool import BATCH
 from mmsearch.ingest.worker import Job
 from mmsearch.local.extractors import DEFAULT
 from mmsearch.local.packing import packed_features
@@ -62,6 +63,19 @@ def test_no_files_start_no_worker(tiny_folder):
 def test_encoder_that_cannot_be_loaded_is_one_error(tmp_path):
     with pytest.raises(EncoderError, match=r"no worker could be started: .*holds no whole encoder"):
         outcomes(pool_of(tmp_path), [sample_folder() / "cat.jpg"])
+
+
+def test_two_batches_are_taken_for_a_worker_and_the_rest_when_it_has_done_one(tiny_folder):
+    files, taken = sorted(sample_folder().glob("*.jpg"))[:24], []
+
+    def paths():
+        for file in files:
+            taken.append(file)
+            yield os.fsencode(file)
+
+    with pool_of(tiny_folder, n_workers=1) as pool:
+        n_taken = [len(taken) for _ in pool.run(paths(), job=Job)]
+    assert n_taken == [2 * BATCH, 3 * BATCH, 3 * BATCH]
 
 
 # -- local features ------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from mmsearch.samples import sample_folder
 from mmsearch.store import adopt
 from mmsearch.store.adopt import NEXT
 from mmsearch.store.folder import Store
-from tests.conftest import TINY, no_decoder, write_checkpoint
+from tests.conftest import TINY, exported, kept_checkpoint, no_decoder
 from tests.encoders.test_learned import heads, written
 from tests.store.test_store import flip
 
@@ -38,11 +38,11 @@ TEXTS = ("a cat", "a fig on a table", "an astronaut")
 
 
 @pytest.fixture(scope="module")
-def wider(cache, tmp_path_factory):
+def wider(cache):
     """A checkpoint whose vectors have 48 dimensions, not 32."""
     config = {**TINY, "model_cfg": {**TINY["model_cfg"], "embed_dim": 48}}
-    checkpoint = write_checkpoint(tmp_path_factory.mktemp("checkpoints") / "wider", config, seed=2)
-    prepare_encoder(str(checkpoint), cache=cache)
+    checkpoint = kept_checkpoint(cache, config, seed=2)
+    exported(str(checkpoint), cache)
     return checkpoint
 
 
@@ -87,6 +87,7 @@ def stop_after(n):
 def small_commits(monkeypatch):
     monkeypatch.setattr(ingest, "COMMIT_PICTURES", 1)
     monkeypatch.setattr(pool, "BATCH", 1)
+    monkeypatch.setattr(adopt, "_BLOCK", 3)
 
 
 def test_pictures_keep_their_ids_and_get_the_vectors_of_the_other_encoder(indexed, fresh, wider):

@@ -185,9 +185,9 @@ def test_a_file_that_is_gone_is_said_in_its_place(browser, changeable, photos):
         expect(page.locator("#view figure")).to_contain_text("The file is gone, or is not what was indexed")
 
 
-def test_a_library_without_words_offers_pictures_only(browser, photos, cache, tmp_path):
+def test_a_library_without_words_offers_pictures_only(browser, photos, cache, gem_folder, tmp_path):
     with Library.open(tmp_path / "library", cache=cache) as library:
-        library.index([photos], model="cnn:codes", local=False)
+        library.index([photos], model="cnn:gem", local=False)
     with running(tmp_path / "library", photos, cache=cache) as server, opened(browser, server) as page:
         page.goto(server.address + "/?q=a+cat&not=snow")
         wait_for_pictures(page, 8)

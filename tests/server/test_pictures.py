@@ -202,6 +202,26 @@ def test_kept_thumbnails_stay_below_their_bound(tmp_path):
     assert kept.get(b"0", 160) is None
 
 
+def test_of_kept_thumbnails_the_oldest_go_and_no_more_than_must(tmp_path):
+    kept = KeptThumbnails(tmp_path / "t.sqlite", limit_bytes=1_500_000)
+    for i in range(200):
+        kept.put(b"%d" % i, 160, b"\xff\xd8" + bytes(9_000))
+    there = [i for i in range(200) if kept.get(b"%d" % i, 160) is not None]
+    assert there == list(range(there[0], 200))
+    assert len(there) >= 80  # of the 120 that there is room for
+
+
+@pytest.mark.parametrize("nonsense", [b"no picture", "\xff\xd8 text", 5])
+def test_a_kept_thumbnail_that_is_none_is_not_given_and_can_be_replaced(tmp_path, nonsense):
+    kept = KeptThumbnails(tmp_path / "t.sqlite")
+    kept.put(b"1", 160, b"\xff\xd8 old")
+    with closing(sqlite3.connect(tmp_path / "t.sqlite")) as db, db:
+        db.execute("UPDATE thumbnail SET jpeg = ?", (nonsense,))
+    assert kept.get(b"1", 160) is None
+    kept.put(b"1", 160, b"\xff\xd8 new")
+    assert kept.get(b"1", 160) == b"\xff\xd8 new"
+
+
 def test_a_damaged_file_of_thumbnails_is_made_anew(tmp_path):
     path = tmp_path / "t.sqlite"
     kept = KeptThumbnails(path)

@@ -17,13 +17,13 @@ import pytest
 from mmsearch import Library
 from mmsearch.encoders.onnx import file_facts
 from mmsearch.encoders.prepare import prepare_encoder, why_not_used
-from mmsearch.encoders.whole import has_hard_links, verify_encoder
+from mmsearch.encoders.whole import has_hard_links, stamps, verify_encoder
 from mmsearch.errors import EncoderError, FingerprintError, LibraryLostError, ModelNotFoundError
 from mmsearch.ingest import update
 from mmsearch.samples import sample_folder
 from mmsearch.store.encoder import InstalledEncoder
 from mmsearch.store.folder import Store
-from tests.conftest import copied_samples, copy_library, write_checkpoint
+from tests.conftest import copied_samples, copy_library
 
 TOWERS = ("image.onnx.data", "text.onnx.data")
 
@@ -123,7 +123,19 @@ def test_specification_that_is_not_the_installed_one_is_a_sentence_in_a_search(m
         fresh.search("a text not seen before")
 
 
-def test_repair_and_index_end_with_a_good_encoder_even_if_the_kept_one_is_damaged(made, kept, tmp_path):
+@pytest.fixture
+def open_umask():
+    """New files are everybody's unless something is said."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def modes(*paths):
+    return {path.stat().st_mode & 0o777 for path in paths}
+
+
+def test_repair_and_index_end_with_a_good_encoder_even_if_the_kept_one_is_damaged(made, kept, tmp_path, open_umask):
     turn_a_byte(kept / "image.onnx.data")
     turn_a_byte(made.folder / "encoder" / "image.onnx.data")
     assert any("image.onnx.data" in problem for problem in made.verify(is_repair=True).problems)
@@ -133,6 +145,17 @@ def test_repair_and_index_end_with_a_good_encoder_even_if_the_kept_one_is_damage
     assert "is not used, it is made anew: " in said[0]
     assert made.verify().problems == ()
     assert verify_encoder(kept) == []
+    assert (modes(kept), modes(*kept.iterdir())) == ({0o700}, {0o600})  # for this user alone
+
+
+def test_repair_leaves_an_encoder_that_is_whole(made):
+    before = stamps(made.folder / "encoder")
+    assert made.verify(is_repair=True).problems == ()
+    assert stamps(made.folder / "encoder") == before
+
+
+def test_the_encoder_is_opened_once_for_all_searches(made):
+    assert made.encoder() is made.encoder()
 
 
 def test_tower_planted_with_its_checksum_does_not_get_into_a_library_that_knows_its_own(made, kept, tmp_path):
@@ -270,30 +293,19 @@ def test_workers_are_given_a_path_that_leads_to_the_encoder_in_their_process(mad
 # -- the cache -----------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def foreign(tmp_path_factory):
-    """The encoder of another checkpoint, made where new files are everybody's by default."""
-    folder = tmp_path_factory.mktemp("foreign")
-    before = os.umask(0)
-    try:
-        return prepare_encoder(str(write_checkpoint(folder / "other", seed=1)), cache=folder / "cache")
-    finally:
-        os.umask(before)
-
-
 @pytest.mark.parametrize(
     ("forged", "problem"),
     [
-        ([], "holds .*/other"),
+        ([], "holds .*/checkpoints/"),
         (["name"], "was made with other weights"),
         (["name", "identity"], "has a fingerprint that does not follow"),
         (["name", "identity", "fingerprint", "files"], "differs from its checksum"),
     ],
 )
-def test_foreign_encoder_under_the_key_of_another_is_not_used(kept, foreign, checkpoint, forged, problem):
-    right, spec = (json.loads((folder / "spec.json").read_text()) for folder in (kept, foreign))
+def test_foreign_encoder_under_the_key_of_another_is_not_used(kept, other_folder, checkpoint, forged, problem):
+    right, spec = (json.loads((folder / "spec.json").read_text()) for folder in (kept, other_folder))
     shutil.rmtree(kept)
-    shutil.copytree(foreign, kept)
+    shutil.copytree(other_folder, kept)
     (kept / "spec.json").write_text(json.dumps(spec | {key: right[key] for key in forged}))
     assert re.search(problem, why_not_used(str(checkpoint), kept))
 
@@ -313,6 +325,7 @@ def test_cache_of_another_user_is_refused(own_cache, checkpoint):
         prepare_encoder(str(checkpoint), cache=own_cache)
 
 
-def test_cache_is_made_for_this_user_alone_whatever_the_umask(foreign):
-    assert {path.stat().st_mode & 0o777 for path in (foreign, *foreign.parents[:2])} == {0o700}
-    assert {path.stat().st_mode & 0o777 for path in foreign.iterdir()} == {0o600}
+def test_cache_is_made_for_this_user_alone_whatever_the_umask(tmp_path, open_umask):
+    with pytest.raises(ModelNotFoundError):
+        prepare_encoder(str(tmp_path), cache=tmp_path / "cache")
+    assert modes(tmp_path / "cache", tmp_path / "cache" / "encoders") == {0o700}

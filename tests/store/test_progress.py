@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +50,32 @@ def test_a_line_that_means_nothing_is_no_progress(tmp_path, line):
     with shown_progress(tmp_path, lambda *_: None):
         (tmp_path / PROGRESS).write_bytes(line)
         assert read_progress(tmp_path) is None
+
+
+def writes_of_this_process():
+    return int(re.search(r"^syscw: (\d+)$", Path("/proc/self/io").read_text(), re.MULTILINE)[1])
+
+
+def test_of_many_steps_few_are_written_and_the_last_of_a_stage_is(tmp_path):
+    with shown_progress(tmp_path, lambda *_: None) as on_progress:
+        before = writes_of_this_process()
+        for done in range(1, 5001):
+            on_progress("embed", done, 5000)
+        assert 2 <= writes_of_this_process() - before < 100  # five a second at most
+        assert read_progress(tmp_path).done == 5000
+        on_progress("words", 1, 9)
+        assert read_progress(tmp_path).stage == "words"
+
+
+def test_the_file_is_closed_by_the_writer_and_by_readers(tmp_path):
+    def is_open():
+        return any(os.path.realpath(f"/proc/self/fd/{fd}").endswith(PROGRESS) for fd in os.listdir("/proc/self/fd"))
+
+    with shown_progress(tmp_path, lambda *_: None) as on_progress:
+        on_progress("embed", 1, 2)
+        assert is_open()
+    read_progress(tmp_path)
+    assert not is_open()
 
 
 def test_a_folder_that_cannot_be_written_stops_no_run(tmp_path):

@@ -262,7 +262,10 @@ def test_changed_byte_of_a_vector_is_found(tmp_path):
 
 
 @pytest.mark.parametrize("n_damaged", [5, 6])
-def test_repair_names_five_damaged_pictures_counts_the_others_and_gives_up_those_and_the_lost(tmp_path, n_damaged):
+def test_repair_names_five_damaged_pictures_counts_the_others_and_gives_up_those_and_the_lost(
+    tmp_path, n_damaged, monkeypatch
+):
+    monkeypatch.setattr("mmsearch.store.verify._BLOCK", 3)
     filled(tmp_path, 9)
     for row in range(n_damaged):
         flip(tmp_path / "vectors-0.f16", 2 * DIM * row + 3)

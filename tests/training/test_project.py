@@ -132,7 +132,7 @@ def test_a_classifier_of_labelled_pictures_classifies_those_of_a_library(
     assert {prediction.label for prediction in result.predictions} == {"animal", "building", "drink"}
 
 
-def test_a_classifier_of_another_encoder_says_so(labelled, other_checkpoint, cache, indexed, photos):
+def test_a_classifier_of_another_encoder_says_so(labelled, other_checkpoint, other_folder, cache, indexed, photos):
     taught = classifier_of_set(read_classes(labelled), str(other_checkpoint), Setting(cache))
     with pytest.raises(FingerprintError, match="the classifier was taught on vectors of"):
         indexed.classify(photos / "cat.jpg", taught.classifier)
