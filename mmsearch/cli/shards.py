@@ -37,7 +37,11 @@ def embed(
     out: OutOption,
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SOURCE...", readable=False, help="Folders and pictures.", show_default=False),
+        typer.Argument(
+            metavar="SOURCE...", readable=False, show_default=False,
+            help="Folders, pictures, and bundles of pictures: tars as img2dataset and webdataset write them, and "
+            "Parquet files with a column of their bytes. Bundles in folders are read too.",
+        ),
     ] = None,
     lists: Annotated[
         list[Path] | None,
@@ -49,6 +53,14 @@ def embed(
     column: Annotated[
         str, typer.Option(metavar="C", help="Column of the paths, where a list is a Parquet file.")
     ] = "path",
+    image_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="C", show_default=False,
+            help="Column of the pictures, where a SOURCE is a Parquet file: bytes, or a struct that has them "
+            "(default: the first that is called image, jpg or the like).",
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -68,7 +80,8 @@ def embed(
     """Embed pictures into Parquet shards without a library, which `mmsearch load` fills from them anywhere.
 
     What finished shards hold is not embedded again: a run that was ended goes on when it is run again. Pictures
-    that cannot be used are rows of errors.parquet in DIR.
+    that cannot be used are rows of errors.parquet in DIR. A picture in a bundle has the path of that and its name
+    or row in it: /sets/00000.tar/000000012.jpg, /sets/00000.parquet/12/cat.jpg. Nothing is unpacked.
 
     Exit code 3 says that all is done but some pictures could not be used; each is named.
     """
@@ -77,7 +90,9 @@ def embed(
     from mmsearch.records import MAX_MEGAPIXELS
 
     sources: list[str | bytes] = [*(paths or []), *(path for file in lists or () for path in _listed(file, column))]
-    options = EmbedOptions(model, follow_links, max_megapixels or MAX_MEGAPIXELS, n_workers, cache_folder())
+    options = EmbedOptions(
+        model, follow_links, max_megapixels or MAX_MEGAPIXELS, n_workers, image_column, cache_folder()
+    )
     with run_progress() as progress:
         report = embed_pictures(sources, out, options, on_progress=progress, notify=say)
     show_report(report, f"shards: {Path(out).absolute()}", chosen(output))

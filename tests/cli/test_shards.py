@@ -8,6 +8,8 @@ import shutil
 
 import pytest
 
+from tests.shards.bundles import write_table, write_tar
+
 
 @pytest.fixture
 def ready(run, indexed):
@@ -81,6 +83,20 @@ def test_embed_takes_folders_and_lists_and_a_library_is_filled_from_what_it_wrot
     assert (code, json.loads(out)["new"]) == (0, 5)
     _, out, _ = run("search", "a cat", "--format", "paths0", "-k", "9")
     assert os.fsdecode(strange) in out.split("\0")
+
+
+def test_embed_reads_pictures_in_tars_and_parquet_files_and_names_bad_ones(run, photos, checkpoint, tmp_path):
+    cat = (photos / "cat.jpg").read_bytes()
+    write_tar(tmp_path / "a.tar", [("cat.jpg", cat), ("../out.jpg", cat)])
+    write_table(tmp_path / "a.parquet", photo=[cat, b"text"])
+    arguments = ("embed", "a.tar", "a.parquet", "--out", "shards", "--model", checkpoint, "--workers", "1")
+    code, out, err = run(*arguments, "--image-column", "photo", cwd=tmp_path)
+    assert (code, json.loads(out)["new"]) == (3, 2)
+    assert f"unsupported: {tmp_path}/a.tar/../out.jpg: the name of this member leads out of the tar" in err
+    assert f"not_an_image: {tmp_path}/a.parquet/1: " in err
+    code, out, err = run(*arguments, cwd=tmp_path)
+    assert (code, json.loads(out)["unchanged"]) == (3, 1)
+    assert "its columns are photo (binary): name one with --image-column" in err
 
 
 @pytest.mark.parametrize(
