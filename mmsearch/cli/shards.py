@@ -120,15 +120,28 @@ def _listed(file: Path, column: str) -> list[bytes]:
 
 def load(
     shards: Annotated[
-        str, typer.Argument(metavar="DIR", readable=False, help="A folder of shards.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="DIR", readable=False, show_default=False,
+            help="A folder of shards, or of what clip-retrieval wrote: img_emb/*.npy and metadata/*.parquet.",
+        ),
     ],
     library: LibraryOption = None,
     model: Annotated[
         str | None,
         typer.Option(
             "--model", metavar="NAME",
-            help="What the encoder of the shards is called on this machine, if not as where they were made.",
+            help="What the encoder of the shards is called on this machine, if not as where they were made. What "
+            "clip-retrieval wrote does not say, so that it must be named.",
             show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", show_default=False,
+            help="Where the pictures are whose paths in the metadata of clip-retrieval do not begin with / "
+            "(default: DIR).",
         ),
     ] = None,
     output: FormatOption = None,
@@ -142,7 +155,7 @@ def load(
     from mmsearch.cli.progress import run_progress
 
     with open_library(library) as opened, run_progress() as progress:
-        report = opened.load(shards, model=model, on_progress=progress, notify=say)
+        report = opened.load(shards, model=model, images=images, on_progress=progress, notify=say)
     show_report(report, f"library: {opened.folder}", chosen(output))
     if report.bad:
         raise typer.Exit(EXIT_SOME_BAD)

@@ -23,7 +23,7 @@ from mmsearch.errors import FingerprintError, ShardError
 from mmsearch.names import shell_word
 from mmsearch.records import FileLook
 from mmsearch.shards.format import ROWS, ShardFacts, picture_id, schema_of
-from mmsearch.shards.read import BadRow, Shard, shard_paths
+from mmsearch.shards.read import BadRow, PictureRows, Shard, shard_paths
 from mmsearch.store.changes import StoredFile
 from mmsearch.store.lock import locked
 from mmsearch.store.place import is_library
@@ -160,7 +160,7 @@ def _held_by(folder: Path, facts: ShardFacts, notify: Callable[[str], None]) -> 
     return held
 
 
-def require_encoder(shard: Shard, fingerprint: str, dim: int, place: Path) -> None:
+def require_encoder(shard: PictureRows, fingerprint: str, dim: int, place: Path) -> None:
     """Raise FingerprintError unless a shard has vectors of the encoder of a library or folder of shards."""
     if (shard.facts.fingerprint, shard.facts.dim) != (fingerprint, dim):
         raise FingerprintError(

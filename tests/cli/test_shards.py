@@ -6,9 +6,12 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 
+from tests.conftest import random_units
 from tests.shards.bundles import write_table, write_tar
+from tests.shards.test_clip_retrieval import write_part
 
 
 @pytest.fixture
@@ -61,6 +64,18 @@ def test_what_cannot_be_done_is_one_sentence(ready, tmp_path, arguments, code, m
     exit_code, out, err = ready(*arguments, cwd=tmp_path)
     assert (exit_code, out) == (code, "")
     assert message in " ".join(err.split())
+
+
+def test_load_takes_what_clip_retrieval_wrote_under_the_name_of_a_model(run, photos, checkpoint, tmp_path):
+    vectors = np.float16(random_units(2, 32))
+    write_part(tmp_path / "emb", vectors, image_path=["cat.jpg", "000000001"], url=["a", "b"])
+    code, out, err = run("load", tmp_path / "emb")
+    assert (code, out) == (1, "")
+    assert "name the model with --model, such as ViT-B-32/openai" in " ".join(err.split())
+    code, out, err = run("load", tmp_path / "emb", "--model", checkpoint, "--images", photos)
+    assert (code, json.loads(out)["new"]) == (0, 2)
+    assert "the contents of 1 picture are not known" in err
+    assert str(photos / "cat.jpg") in run("search", "a cat", "--format", "paths")[1].splitlines()
 
 
 def test_embed_takes_folders_and_lists_and_a_library_is_filled_from_what_it_wrote(
