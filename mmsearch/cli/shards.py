@@ -73,6 +73,14 @@ def embed(
         int | None,
         typer.Option("--workers", metavar="N", min=1, help="Processes (default: one a core).", show_default=False),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", show_default=False,
+            help="Embed on a Ray cluster, at HOST:PORT, ray://HOST:PORT or auto; local starts one on this machine. "
+            "SOURCE, DIR and MMSEARCH_CACHE must lie at the same paths on all machines.",
+        ),
+    ] = None,
     follow_links: Annotated[bool, typer.Option("--follow-links", help="Go through symbolic links.")] = False,
     max_megapixels: MegapixelsOption = None,
     output: FormatOption = None,
@@ -91,7 +99,7 @@ def embed(
 
     sources: list[str | bytes] = [*(paths or []), *(path for file in lists or () for path in _listed(file, column))]
     options = EmbedOptions(
-        model, follow_links, max_megapixels or MAX_MEGAPIXELS, n_workers, image_column, cache_folder()
+        model, follow_links, max_megapixels or MAX_MEGAPIXELS, n_workers, ray, image_column, cache_folder()
     )
     with run_progress() as progress:
         report = embed_pictures(sources, out, options, on_progress=progress, notify=say)

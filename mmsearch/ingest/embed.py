@@ -59,6 +59,9 @@ class EmbedOptions:
         Pictures that take more memory than so many pixels are refused.
     n_workers : int or None
         Processes; None is one for each core this process may use.
+    ray : str or None
+        Address of a Ray cluster whose machines embed the pictures, `local` for one that is started here; None is
+        this process. Folders must lie at the same paths on all of them.
     image_column : str or None
         Of the pictures in Parquet files; None takes the first that is called as usual (`image`, `jpg`, ...).
     cache : path or None
@@ -76,6 +79,7 @@ class EmbedOptions:
     follow_links: bool = False
     max_megapixels: float = MAX_MEGAPIXELS
     n_workers: int | None = None
+    ray: str | None = None
     image_column: str | None = None
     cache: PathLike | None = None
 
@@ -84,8 +88,9 @@ class EmbedOptions:
         as_positive(self.max_megapixels, "max_megapixels")
         if self.n_workers is not None:
             as_count(self.n_workers, "n_workers")
-        if self.image_column is not None:
-            as_text(self.image_column, "image_column")
+        for name in ("ray", "image_column"):
+            if getattr(self, name) is not None:
+                as_text(getattr(self, name), name)
         if self.model is not None and os.fsdecode(as_path(self.model, "model")) == NONE:
             raise QueryError(
                 "shards hold vectors, which --model none does not make; give it the name of an encoder"
@@ -136,6 +141,8 @@ def embed_pictures(
         If another process writes there.
     EncoderError
         If the model cannot be used.
+    ClusterError
+        If the Ray cluster cannot be reached or used.
     StorageError
         If the disk refuses.
     """
@@ -150,10 +157,7 @@ def embed_pictures(
         run = _Run(shards, read_errors(folder, notify), on_progress)
         try:
             run.look(source)
-            pool = WorkerPool.for_encoder(
-                encoder_folder, cwd=folder, max_megapixels=options.max_megapixels, n_workers=options.n_workers
-            )
-            run.embed(pool, options.image_column)
+            run.embed_by(options, encoder_folder)
         finally:
             run.write_errors()
     return replace(run.report(), seconds=time.perf_counter() - start)
@@ -227,7 +231,26 @@ class _Run:
         """Content hashes that shards have of what is to be embedded."""
         return {path: self.shards.held[path].content_hash for path in self.to_embed if path in self.shards.held}
 
-    def embed(self, pool: WorkerPool, column: str | None) -> None:
+    def embed_by(self, options: EmbedOptions, encoder: Path) -> None:
+        """Embed what is to be embedded, here or on a cluster."""
+        out, max_megapixels, n_workers = self.shards.folder, options.max_megapixels, options.n_workers
+        if options.ray is None:
+            pool = WorkerPool.for_encoder(encoder, cwd=out, max_megapixels=max_megapixels, n_workers=n_workers)
+            self._embed_here(pool, options.image_column)
+            return
+        from mmsearch.ingest.cluster import Setting, embed_on_cluster
+
+        setting = Setting.of(encoder, out, options.image_column, max_megapixels)
+        files = list(self.to_embed.values())
+        results = embed_on_cluster(files, self.known, setting, address=options.ray, n_workers=n_workers)
+        for part, outcomes in results:
+            if part is not None:
+                self.shards.adopt(part)
+            for outcome in outcomes:
+                self._is_embedded(outcome)
+            self._has_done(len(outcomes))
+
+    def _embed_here(self, pool: WorkerPool, column: str | None) -> None:
         with pool as workers:
             for outcomes in outcomes_of(list(self.to_embed.values()), self.known, column, workers):
                 for outcome in outcomes:
