@@ -13,9 +13,12 @@ import logging
 import os
 import secrets
 import socket
+import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,7 +44,8 @@ _TRIES = 3  # of a task whose process is lost
 _WAIT_S = 5.0  # for an address to answer
 _LEAST_CPUS = 4  # with fewer, Ray Data may wait for ever for a place for its own tasks
 _STORE_BYTES = 1 << 28  # only names and facts are sent around
-_SILENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
+_MISSING = "--ray needs Ray Data; install it with `pip install 'mmsearch[cluster]'`"
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_DATA_LOG_LEVEL": "ERROR"}
 
 
 @dataclass(frozen=True)
@@ -109,14 +113,17 @@ def embed_on_cluster(
     """
     if not files:
         return
-    with _cluster(address, n_workers) as ray:
+    # Ray tells of lost tasks on standard output, where results go.
+    with redirect_stdout(sys.stderr), _cluster(address, n_workers) as ray:
         n_workers = n_workers or (n_cores() if address == LOCAL else int(ray.cluster_resources().get("CPU", 1)))
         units = [{"unit": unit} for unit in _units(files, known, n_workers)]
-        data = ray.data.from_items(units, override_num_blocks=len(units)).map_batches(
-            Embedder, fn_constructor_args=(asdict(setting),), batch_size=1, num_cpus=1,
-            compute=ray.data.ActorPoolStrategy(size=min(n_workers, len(units))),
-            max_restarts=_TRIES, max_task_retries=_TRIES,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of another way to say how often a task is tried, from 2.64 on
+            data = ray.data.from_items(units, override_num_blocks=len(units)).map_batches(
+                Embedder, fn_constructor_args=(asdict(setting),), batch_size=1, num_cpus=1,
+                compute=ray.data.ActorPoolStrategy(size=min(n_workers, len(units))),
+                max_restarts=_TRIES, max_task_retries=_TRIES,
+            )  # fmt: skip
         try:
             for row in data.iter_rows():
                 yield _read_result(json.loads(row["result"]))
@@ -130,12 +137,13 @@ def embed_on_cluster(
 @contextmanager
 def _cluster(address: str, n_workers: int | None) -> Iterator[Any]:
     """Connect to a cluster, or start one, and leave or end it afterwards; one that this process has is used."""
-    os.environ.update({name: os.environ.get(name, value) for name, value in _SILENT.items()})
+    os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
     try:
         import ray
         import ray.data
     except ImportError as error:
-        raise ClusterError("--ray needs Ray; install it with `pip install 'mmsearch[cluster]'`") from error
+        raise ClusterError(f"{_MISSING} ({error})") from error
+    ray.data.DataContext.get_current().enable_progress_bars = False
     if ray.is_initialized():
         yield ray
         return
@@ -147,10 +155,10 @@ def _cluster(address: str, n_workers: int | None) -> Iterator[Any]:
             "_node_ip_address": "127.0.0.1",  # others could let it run what they like
         }  # fmt: skip
     else:
-        _require_listener(address)
         options["address"] = address
     try:
-        ray.init(**options)
+        with _nothing_said():
+            ray.init(**options)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise _unreachable(address, _first_line(error)) from error
     try:
@@ -159,8 +167,27 @@ def _cluster(address: str, n_workers: int | None) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _require_listener(address: str) -> None:
-    """Raise ClusterError if nothing answers at the host and port of an address; Ray would try for minutes."""
+@contextmanager
+def _nothing_said() -> Iterator[None]:
+    """Keep what Ray's core writes to standard error away; what is wrong is in the exceptions."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def require_cluster(address: str) -> None:
+    """Raise ClusterError if Ray is missing, or nothing answers at the host and port of an address.
+
+    Ray itself would try for minutes.
+    """
+    spec = find_spec("ray")
+    if spec is None or spec.origin is None:  # a folder of that name is no package
+        raise ClusterError(_MISSING)
     try:
         place = urlsplit(address if "://" in address else f"//{address}")
         host, port = place.hostname, place.port

@@ -148,6 +148,10 @@ def embed_pictures(
     """
     start = time.perf_counter()
     roots, folder = absolute_roots(paths), Path(os.fsdecode(as_path(out, "out"))).absolute()
+    if options.ray is not None:
+        from mmsearch.ingest.cluster import require_cluster
+
+        require_cluster(options.ray)
     source = _Source(roots, folder, options)
     require_pictures(source.entries(), roots, so="so nothing was embedded")
     model = _model_of(folder) if options.model is None else os.fsdecode(options.model)
