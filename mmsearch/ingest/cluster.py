@@ -115,7 +115,8 @@ def embed_on_cluster(
         return
     # Ray tells of lost tasks on standard output, where results go.
     with redirect_stdout(sys.stderr), _cluster(address, n_workers) as ray:
-        n_workers = n_workers or (n_cores() if address == LOCAL else int(ray.cluster_resources().get("CPU", 1)))
+        n_cpus = n_cores() if address == LOCAL else max(1, int(ray.cluster_resources().get("CPU", 1)))
+        n_workers = n_workers or n_cpus
         units = [{"unit": unit} for unit in _units(files, known, n_workers)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of another way to say how often a task is tried, from 2.64 on

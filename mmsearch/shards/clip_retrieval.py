@@ -43,11 +43,11 @@ _BATCH = 2048  # rows read at a time
 
 def is_clip_retrieval(folder: Path) -> bool:
     """Return whether a folder holds what clip-retrieval writes."""
-    return (folder / VECTORS).is_dir()
+    return os.path.isdir(folder / VECTORS)
 
 
 def parts_in(folder: Path) -> list[Path]:
-    """Return the files of vectors in a folder, in the order of their numbers, and metadata that have none beside.
+    """Return the files of vectors in a folder, in the order of their numbers, and those that nothing belongs to.
 
     Raises
     ------
@@ -64,7 +64,9 @@ def parts_in(folder: Path) -> list[Path]:
     alone = [
         match[0] for match in map(_METADATA_NAME.fullmatch, sorted(other)) if match and match[1] not in numbers
     ]
-    return [folder / VECTORS / name for name in numbered] + [folder / METADATA / name for name in alone]
+    strange = [name for name in sorted(names) if name.endswith(".npy") and name not in numbered]
+    vectors = [folder / VECTORS / name for name in (*numbered, *strange)]
+    return vectors + [folder / METADATA / name for name in alone]
 
 
 @dataclass(frozen=True)
@@ -101,9 +103,13 @@ class Embeddings:
             If they cannot be used, or do not fit the model or one another.
         """
         with _errors(path):
-            if _NAME.fullmatch(path.name) is None:
+            if _METADATA_NAME.fullmatch(path.name):
                 raise ShardError(
                     "vanished", "the vectors of these pictures are missing; copy the whole folder again"
+                )
+            if _NAME.fullmatch(path.name) is None:
+                raise ShardError(
+                    "unsupported", "it has no name such as img_emb_0.npy, which says what belongs to it"
                 )
             header = Header.of(path)
             if header.dim != facts.dim:

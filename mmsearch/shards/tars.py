@@ -165,9 +165,9 @@ def tar_contents(members: Sequence[Member]) -> Iterator[Contents]:
     PictureError
         If the tar cannot be opened, or changed since it was listed.
     """
-    with open_regular(members[0].bundle) as (handle, status):
+    with open_regular(members[0].bundle) as (handle, _):
         for member in members:
-            require_unchanged(status, member)
+            require_unchanged(os.fstat(handle), member)
             data = os.pread(handle, member.look.size, member.place)
             is_whole = len(data) == member.look.size
             yield member, data if is_whole else PictureError("changed", "its tar was cut while it was read")

@@ -121,6 +121,9 @@ def test_parts_come_in_the_order_of_their_numbers_and_metadata_alone_is_named(tm
     (tmp_path / "img_emb" / "img_emb_0.npy").unlink()
     names = [path.name for path in parts_in(tmp_path)]
     assert names == ["img_emb_2.npy", "img_emb_10.npy", "metadata_0.parquet"]
+    (tmp_path / "img_emb" / "vectors.npy").touch()
+    with pytest.raises(ShardError, match=r"no name such as img_emb_0\.npy, which says what belongs to it"):
+        Embeddings.open(parts_in(tmp_path)[2], FACTS, tmp_path)
     with pytest.raises(ShardError, match="the vectors of these pictures are missing"):
         Embeddings.open(parts_in(tmp_path)[-1], FACTS, tmp_path)
 
