@@ -26,6 +26,7 @@
         ├── LibraryLostError               removed, replaced or written to under the hands of its writer
         ├── LibraryVersionError            written by another, newer format
         ├── LibraryDamagedError            files missing or not what the catalog says
+        ├── UnsupportedError               what a library cannot do where it stands
         ├── FingerprintError               another encoder than the one that made the vectors
         └── StorageError (OSError)         the disk refused a write
 """
@@ -269,6 +270,10 @@ class LibraryDamagedError(LibraryError):
 
 class LibraryIncompleteError(LibraryError):
     """Pictures of the library are missing or changed, and what is asked needs all of them."""
+
+
+class UnsupportedError(LibraryError):
+    """What is asked cannot be done by a library where it stands."""
 
 
 class FingerprintError(LibraryError):

@@ -1,4 +1,4 @@
-"""The Python interface: one class over a library folder. The command line only calls this.
+"""The Python interface: one class over a library, wherever it stands. The command line only calls this.
 
 >>> from mmsearch import Library, Query
 >>> library = Library.open("/tmp/no-such-library")
@@ -40,6 +40,7 @@ from mmsearch.errors import (
     QueryError,
     VocabularyError,
 )
+from mmsearch.places import place_of
 from mmsearch.predicates import FilterLike, filters_of
 from mmsearch.query.encode import TEXTS_TOGETHER, as_term
 from mmsearch.query.searcher import Searcher
@@ -63,8 +64,7 @@ from mmsearch.records import (
     as_example,
     as_query,
 )
-from mmsearch.store.encoder import InstalledEncoder
-from mmsearch.store.folder import Store
+from mmsearch.store.base import LibraryStore, Place, folder_of, in_folder
 
 if TYPE_CHECKING:
     from mmsearch.encoders.classifier import Classifier
@@ -84,18 +84,19 @@ def _quiet(*_: Any) -> None:
 
 
 class Library:
-    """A folder that holds what `index` made of pictures; opened with `Library.open`.
+    """What `index` made of pictures, in a folder or at an address; opened with `Library.open`.
 
     Reading and writing may go on in several processes at once, one of them writing. One object belongs
     to one thread. Where several values may be given, one may be; an argument of a type that means nothing is an
     ArgumentError, which is a TypeError.
     """
 
-    def __init__(self, folder: Path, *, cache: Path | None, use_graph: bool = True) -> None:
-        self.folder = folder
-        self._installed = InstalledEncoder(folder, cache)
+    def __init__(self, place: Place, *, cache: Path | None, use_graph: bool = True) -> None:
+        self.place = place
+        """Where the library stands."""
+        self._installed = place.encoder(cache)
         self._use_graph = use_graph
-        self._store: Store | None = None
+        self._store: LibraryStore | None = None
         self._searcher: Searcher | None = None
         self._decoder: PictureDecoder | None = None
         self._check: Callable[[], None] = _quiet
@@ -106,8 +107,8 @@ class Library:
 
         Parameters
         ----------
-        path : path
-            The library folder, not a folder of pictures.
+        path : str or path
+            The library folder, not a folder of pictures; or an address such as `milvus://host:19530/NAME`.
         cache : path or None
             Where exported encoders are kept for other libraries; default the user's cache folder.
         use_graph : bool
@@ -115,8 +116,23 @@ class Library:
             the query is of a kind that goes by it (see `status`); it is loaded for the first such query.
         """
         kept = None if cache is None else Path(os.fsdecode(as_path(cache, "cache")))
-        folder = Path(os.fsdecode(as_path(path, "path"))).absolute()
-        return cls(folder, cache=kept, use_graph=use_graph)
+        return cls(place_of(path), cache=kept, use_graph=use_graph)
+
+    @property
+    def address(self) -> str:
+        """What people call the library: its folder, or its address without secrets."""
+        return self.place.address
+
+    @property
+    def folder(self) -> Path:
+        """The library's folder.
+
+        Raises
+        ------
+        UnsupportedError
+            If it stands at an address.
+        """
+        return folder_of(self.place, "files in a folder")
 
     def __enter__(self) -> Library:
         return self
@@ -135,8 +151,8 @@ class Library:
         self._store = self._searcher = self._decoder = None
 
     def sibling(self) -> Library:
-        """Return another object over the same folder, for another thread; the encoder is loaded once for both."""
-        other = Library(self.folder, cache=None, use_graph=self._use_graph)
+        """Return another object over the same library, for another thread; the encoder is loaded once for both."""
+        other = Library(self.place, cache=None, use_graph=self._use_graph)
         if self.reader().has_vectors:
             self.encoder()
         self._installed.keep_in_memory()
@@ -213,9 +229,7 @@ class Library:
             model, is_dry_run, follow_links, is_recheck, max_megapixels, settings, local, vocabulary, remember,
             re_embed,
         )  # fmt: skip
-        return bring_up_to_date(
-            self.folder, self._installed, paths, options, on_progress=on_progress, notify=notify
-        )
+        return bring_up_to_date(self.place, self._installed, paths, options, on_progress=on_progress, notify=notify)
 
     def export(
         self, folder: PathLike, *, on_progress: OnProgress = _quiet, notify: Callable[[str], None] = _quiet
@@ -306,21 +320,15 @@ class Library:
         name = None if model is None else os.fsdecode(as_path(model, "model"))
         pictures = None if images is None else Path(os.fsdecode(as_path(images, "images"))).absolute()
         return load_shards(
-            self.folder,
-            self._installed,
-            shards,
-            model=name,
-            images=pictures,
-            on_progress=on_progress,
-            notify=notify,
-        )
+            self.place, self._installed, shards, model=name, images=pictures, on_progress=on_progress, notify=notify
+        )  # fmt: skip
 
     def remove(self, paths: PathLike | Iterable[PathLike]) -> int:
         """Forget one picture or folder, or several, with all below; returns how many. Files are never deleted."""
         from mmsearch.ingest.plan import absolute_roots
 
         roots = absolute_roots(paths)
-        with Store.writer(self.folder) as store:
+        with self.place.writer() as store:
             ids = {file.image_id for root in roots for file in store.known_files(root)}
             store.remove_images(sorted(ids))
         return len(ids)
@@ -346,11 +354,13 @@ class Library:
         """
         if not 0 < as_number(recall_target, "the recall target") <= 1:
             raise QueryError(f"the recall target is {recall_target}; expected a share above 0 and at most 1")
+        folder_of(self.place, "a recall target")
         probes = self.text_probes()
-        with Store.writer(self.folder) as store:
-            settings = replace(store.graph.settings, recall_target=recall_target)
-            store.graph.keep(settings)
-            store.graph.update(settings, probes, on_progress=on_progress)
+        with self.place.writer() as store:
+            graph = in_folder(store, "a recall target").graph
+            settings = replace(graph.settings, recall_target=recall_target)
+            graph.keep(settings)
+            graph.update(settings, probes, on_progress=on_progress)
 
     # -- read path -----------------------------------------------------------------------------------
 
@@ -557,9 +567,7 @@ class Library:
 
     def status(self) -> LibraryStatus:
         """Return what is in the library, and how well and by which route it is searched."""
-        from mmsearch.store.summary import library_status
-
-        return library_status(self.reader())
+        return self.reader().status()
 
     def verify(self, *, is_repair: bool = False) -> VerifyReport:
         """Prove the library whole: catalog, every vector, encoder, graph, visual words.
@@ -569,19 +577,16 @@ class Library:
         is_repair : bool
             Forget damaged vectors and caches, so that the next `index` makes them anew.
         """
-        from mmsearch.store.private import open_to_others
-        from mmsearch.store.verify import verify
 
-        def verified(store: Store) -> VerifyReport:
-            report = verify(store, is_repair=is_repair)
+        def verified(store: LibraryStore) -> VerifyReport:
+            report = store.verify(is_repair=is_repair)
             problems = (*report.problems, *self._installed.problems(store, is_repair=is_repair))
-            notices = filter(None, [open_to_others(store.folder)])
-            return replace(report, problems=problems, notices=tuple(notices))
+            return replace(report, problems=problems)
 
         if not is_repair:
             return self.reader().of_one_encoder(lambda: verified(self.reader()))
         self.close()
-        with Store.writer(self.folder) as store:
+        with self.place.writer() as store:
             return verified(store)
 
     def words(self) -> PublishedWords:
@@ -592,14 +597,14 @@ class Library:
         VocabularyError
             If there are none that can be used; the sentence says why.
         """
-        words = self.reader().words.load()
+        words = in_folder(self.reader(), "visual words").words.load()
         if isinstance(words, Unusable):
-            raise VocabularyError(f"{self.folder}: {words.reason}")
+            raise VocabularyError(f"{self.address}: {words.reason}")
         return words
 
     def graph_settings(self) -> GraphSettings:
         """Return when and how the library's graph is built."""
-        return self.reader().graph.settings
+        return in_folder(self.reader(), "settings of a graph").graph.settings
 
     def text_probes(self) -> Matrix:
         """Return unit vectors float32 (n, dim) of varied captions, to measure an index with; none without words."""
@@ -617,10 +622,10 @@ class Library:
         """
         return self._installed.for_reading(self.reader())
 
-    def reader(self) -> Store:
-        """Return the library's folder opened for reading, for who looks into it; closed with the library."""
+    def reader(self) -> LibraryStore:
+        """Return the library opened for reading, for who looks into it; closed with this object."""
         if self._store is None:
-            self._store = Store.open(self.folder)
+            self._store = self.place.open()
         return self._store
 
     def decoder(self) -> PictureDecoder:

@@ -25,6 +25,7 @@ LAYERS = [
     {"local.packing"},
     {"store", "datasets", "output", "processes"},
     {"shards"},
+    {"places"},
     {"query", "ingest"},
     {"library"},
     {"evaluation.encode", "evaluation.measures"},

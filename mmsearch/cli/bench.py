@@ -262,9 +262,7 @@ def ann(
             vectors = opened.text_probes()
         else:
             vectors = opened.encoder().encode_texts(read_lines(texts, "--texts"))
-        measured = run_ann(
-            opened.folder, opened.graph_settings(), vectors, n_queries=n_queries, seed=seed, on_progress=progress
-        )
+        measured = run_ann(opened.reader(), vectors, n_queries=n_queries, seed=seed, on_progress=progress)
     show_ann(measured, report, chosen(output))
 
 

@@ -33,7 +33,7 @@ def demo(library: LibraryOption = None) -> None:
         say(f"1. mmsearch index {folder}")
         with run_progress() as progress:
             report = opened.index([folder], model="offline", on_progress=progress, notify=say)
-        show_report(report, f"library: {opened.folder}", Format.table)
+        show_report(report, f"library: {opened.address}", Format.table)
         example = folder / "cat.jpg"
         _show(opened, '2. mmsearch search "snow on a mountain"', Query(text="snow on a mountain"))
         _show(opened, f"3. mmsearch search -i {example.name}", Query(images=[example]))

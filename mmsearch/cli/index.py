@@ -116,7 +116,7 @@ def index(
             on_progress=progress,
             notify=say,
         )
-    show_report(report, f"library: {opened.folder}", chosen(output))
+    show_report(report, f"library: {opened.address}", chosen(output))
     if report.bad:
         raise typer.Exit(EXIT_SOME_BAD)
 

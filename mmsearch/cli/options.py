@@ -29,9 +29,9 @@ class Format(StrEnum):
 
 
 LibraryOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--library", metavar="DIR", envvar="MMSEARCH_LIBRARY", readable=False,
+        "--library", metavar="DIR", envvar="MMSEARCH_LIBRARY",
         help="The library folder; by default one in your user data folder.",
     ),
 ]  # fmt: skip
@@ -78,15 +78,21 @@ TextColumnOption = Annotated[
 _WEIGHT = re.compile(r"([0-9]+(?:\.[0-9]+)?):(.+)", re.DOTALL)
 
 
-def open_library(folder: Path | None, *, use_graph: bool = True) -> Library:
-    """Return the library named on the command line, in the environment, or the user's default one."""
+def open_library(name: str | Path | None, *, is_asked_once: bool = False) -> Library:
+    """Return the library named on the command line, in the environment, or the user's default one.
+
+    One that `is_asked_once` in a folder is scanned, as reading its graph takes longer than that.
+    """
     from mmsearch.library import Library
 
-    if folder is None:
+    if name is None:
         from platformdirs import user_data_path
 
-        folder = user_data_path("mmsearch") / "library"
-    return Library.open(folder, cache=os.environ.get("MMSEARCH_CACHE") or None, use_graph=use_graph)
+        name = user_data_path("mmsearch") / "library"
+    library = Library.open(name, cache=os.environ.get("MMSEARCH_CACHE") or None)
+    if is_asked_once and library.place.folder is not None:
+        library = Library.open(name, cache=os.environ.get("MMSEARCH_CACHE") or None, use_graph=False)
+    return library
 
 
 def cache_folder() -> Path:

@@ -119,11 +119,11 @@ class _Answer:
     is_forced: bool
 
 
-def _search(library: Path | None, given: _Given, query: Query, options: SearchOptions, answer: _Answer) -> None:
+def _search(library: str | None, given: _Given, query: Query, options: SearchOptions, answer: _Answer) -> None:
     """Answer a query; what cannot be written is refused before."""
     page = None if answer.html is None else _page(answer.html, given, is_forced=answer.is_forced)
     # A single search costs less by a scan than by loading the graph, at any size; and the scan misses nothing.
-    with open_library(library, use_graph=False) as opened:
+    with open_library(library, is_asked_once=True) as opened:
         (result,) = opened.search_many(query, options)
     _write(result, answer.format, explain=options.explain)
     _say(result, given, options)

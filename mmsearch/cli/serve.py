@@ -57,7 +57,7 @@ def serve(
             _open_browser(_address(access), Path(private))
 
     with open_library(library) as opened, TemporaryDirectory(prefix="mmsearch-") as private:
-        run(opened.folder, host=host, port=port, token=token, on_ready=ready, cache=cache_folder())
+        run(opened.place, host=host, port=port, token=token, on_ready=ready, cache=cache_folder())
 
 
 def _open_browser(address: str, private: Path) -> None:

@@ -22,6 +22,30 @@ OutOption = Annotated[
         show_default=False,
     ),
 ]  # fmt: skip
+SourceArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SOURCE...", readable=False, show_default=False,
+        help="Folders, pictures, and bundles of pictures: tars as img2dataset and webdataset write them, and "
+        "Parquet files with a column of their bytes. Bundles in folders are read too.",
+    ),
+]  # fmt: skip
+BytesColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="C", show_default=False,
+        help="Column of the pictures, where a SOURCE is a Parquet file: bytes, or a struct that has them "
+        "(default: the first that is called image, jpg or the like).",
+    ),
+]  # fmt: skip
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", show_default=False,
+        help="Embed on a Ray cluster, at HOST:PORT, ray://HOST:PORT or auto; local starts one on this machine. "
+        "SOURCE, DIR and MMSEARCH_CACHE must lie at the same paths on all machines.",
+    ),
+]  # fmt: skip
 
 
 def export(out: OutOption, library: LibraryOption = None, output: FormatOption = None) -> None:
@@ -35,14 +59,7 @@ def export(out: OutOption, library: LibraryOption = None, output: FormatOption =
 
 def embed(
     out: OutOption,
-    paths: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="SOURCE...", readable=False, show_default=False,
-            help="Folders, pictures, and bundles of pictures: tars as img2dataset and webdataset write them, and "
-            "Parquet files with a column of their bytes. Bundles in folders are read too.",
-        ),
-    ] = None,
+    paths: SourceArgument = None,
     lists: Annotated[
         list[Path] | None,
         typer.Option(
@@ -53,14 +70,7 @@ def embed(
     column: Annotated[
         str, typer.Option(metavar="C", help="Column of the paths, where a list is a Parquet file.")
     ] = "path",
-    image_column: Annotated[
-        str | None,
-        typer.Option(
-            metavar="C", show_default=False,
-            help="Column of the pictures, where a SOURCE is a Parquet file: bytes, or a struct that has them "
-            "(default: the first that is called image, jpg or the like).",
-        ),
-    ] = None,
+    image_column: BytesColumnOption = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -73,14 +83,7 @@ def embed(
         int | None,
         typer.Option("--workers", metavar="N", min=1, help="Processes (default: one a core).", show_default=False),
     ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS", show_default=False,
-            help="Embed on a Ray cluster, at HOST:PORT, ray://HOST:PORT or auto; local starts one on this machine. "
-            "SOURCE, DIR and MMSEARCH_CACHE must lie at the same paths on all machines.",
-        ),
-    ] = None,
+    ray: RayOption = None,
     follow_links: Annotated[bool, typer.Option("--follow-links", help="Go through symbolic links.")] = False,
     max_megapixels: MegapixelsOption = None,
     output: FormatOption = None,
@@ -164,6 +167,6 @@ def load(
 
     with open_library(library) as opened, run_progress() as progress:
         report = opened.load(shards, model=model, images=images, on_progress=progress, notify=say)
-    show_report(report, f"library: {opened.folder}", chosen(output))
+    show_report(report, f"library: {opened.address}", chosen(output))
     if report.bad:
         raise typer.Exit(EXIT_SOME_BAD)

@@ -356,7 +356,7 @@ def _caption_options(unfreeze: Unfreeze | None, rate: float | None, **others: An
     return CaptionOptions(**given) if unfreeze is None else TowerOptions(unfreeze=unfreeze, **given)
 
 
-def _library_source(library: Path | None, n_warps: int, *, is_verified: bool) -> tuple[str, Source]:
+def _library_source(library: str | None, n_warps: int, *, is_verified: bool) -> tuple[str, Source]:
     """Return the name of a library, and what makes features of its pictures."""
     from mmsearch.cli.progress import run_progress
     from mmsearch.training.things import WarpedPictures, pictures_of_library

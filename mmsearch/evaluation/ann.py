@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmsearch.errors import QueryError
 from mmsearch.evaluation.metrics.uncertainty import mean_interval
-from mmsearch.evaluation.records import AnnIndex, AnnReport, ChosenPlan, EffortResult, ModalityResult, Speed
-from mmsearch.indexes.base import VectorIndex
-from mmsearch.indexes.exact import ExactIndex
+from mmsearch.evaluation.records import AnnReport, ChosenPlan, EffortResult, ModalityResult, Speed
+from mmsearch.indexes.base import SearchableIndex
 from mmsearch.indexes.plans import EXACT, K, Plan, ann_recall_at_k, picture_queries, single_query_ms
-from mmsearch.records import Matrix, Unusable
-from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, PublishedGraph, followed
+from mmsearch.records import Matrix
+from mmsearch.store.base import LibraryStore, MeasurableIndex
 
 DEFINITIONS = {
     "recall@10": "share of the exact ten nearest neighbours that the index finds, mean over queries",
@@ -37,8 +34,7 @@ OnProgress = Callable[[str, int, int], None]
 
 
 def run_ann(
-    folder: Path,
-    settings: GraphSettings,
+    store: LibraryStore,
     texts: Matrix,
     *,
     n_queries: int = 1000,
@@ -50,10 +46,9 @@ def run_ann(
 
     Parameters
     ----------
-    folder : Path
-        The library; it is only read.
-    settings : GraphSettings
-        Those of the library. Below its `graph_from` an index is built in memory, to show what it would do.
+    store : LibraryStore
+        Opened for reading. A folder with fewer vectors than a graph is built for gets one in memory, to show
+        what it would do.
     texts : float32 array, shape (n_texts, dim)
         Unit embeddings of text queries; none if the library knows no words.
     n_queries : int > 0
@@ -76,37 +71,33 @@ def run_ann(
     QueryError
         If the library holds too few vectors to have ten neighbours.
     """
-    store = Store.open(folder)
-    try:
-        return _measured(store, settings, texts, n_queries, efforts, seed, on_progress)
-    finally:
-        store.close()
+    measured = store.measurable_index(on_progress=on_progress)
+    if len(measured.exact) <= K:
+        raise QueryError(
+            f"{store.address} holds {len(measured.exact)} vectors; to measure its index takes more than {K}"
+        )
+    efforts = measured.index.efforts if efforts is None else efforts
+    queries = {"text": texts[:n_queries], "image": picture_queries(measured.vectors, n_queries, seed=seed)}
+    queries = {modality: vectors for modality, vectors in queries.items() if len(vectors)}
+    results = _results(measured, queries, efforts, seed, on_progress)
+    facts: Any = measured.facts
+    return {
+        "benchmark": "ann",
+        "set": {"name": store.address, "bad": []},
+        "seed": seed,
+        "definitions": DEFINITIONS,
+        "index": facts,
+        "results": results,
+    }
 
 
-def _measured(
-    store: Store,
-    settings: GraphSettings,
-    texts: Matrix,
-    n_queries: int,
-    efforts: Sequence[int] | None,
+def _results(
+    measured: MeasurableIndex,
+    queries: dict[str, Matrix],
+    efforts: Sequence[int],
     seed: int,
     on_progress: OnProgress,
-) -> AnnReport:
-    with store.reading():
-        dead = store.dead_rows()
-        if store.n_rows - len(dead) <= K:
-            raise QueryError(
-                f"{store.folder} holds {store.n_rows - len(dead)} vectors; to measure its index takes more than {K}"
-            )
-        published, is_in_memory = store.graph.load(), False
-        if isinstance(published, Unusable):
-            published, is_in_memory = store.graph.in_memory(settings, on_progress=on_progress), True
-        plans = followed(published.plans, store.n_rows - len(dead))
-        matrix = store.first_rows(published.index.n_rows)
-    exact = ExactIndex(matrix, dead)
-    efforts = published.index.efforts if efforts is None else efforts
-    queries = {"text": texts[:n_queries], "image": picture_queries(matrix, n_queries, seed=seed)}
-    queries = {modality: vectors for modality, vectors in queries.items() if len(vectors)}
+) -> dict[str, ModalityResult]:
     n_steps, n_done = len(queries) * (len(efforts) + 1), 0
 
     def step() -> None:
@@ -114,51 +105,21 @@ def _measured(
         n_done += 1
         on_progress("measure", n_done, n_steps)
 
-    results = {
-        modality: _modality(published.index, plans.get(modality), exact, vectors, efforts, seed, step)
+    return {
+        modality: _modality(measured, measured.plans.get(modality), vectors, efforts, seed, step)
         for modality, vectors in queries.items()
-    }
-    return {
-        "benchmark": "ann",
-        "set": {"name": str(store.folder), "bad": []},
-        "seed": seed,
-        "definitions": DEFINITIONS,
-        "index": _index_facts(store, published, settings, is_in_memory=is_in_memory),
-        "results": results,
-    }
-
-
-def _index_facts(
-    store: Store, published: PublishedGraph, settings: GraphSettings, *, is_in_memory: bool
-) -> AnnIndex:
-    facts = published.index.facts
-    method: Any = facts.settings  # under names that only its method knows
-    return {
-        "kind": published.kind.name,
-        "model": store.setting("model"),
-        "n_vectors": store.n_rows - store.n_dead,
-        "n_in_index": facts.n_held,
-        "n_dead_in_index": len(published.index.dead),
-        "dim": store.dim,
-        **method,
-        "vector_bytes": 2 * store.dim,
-        "index_bytes_per_vector": round(facts.size_bytes / max(1, facts.n_held), 1),
-        "build_seconds": None if published.build_seconds is None else round(published.build_seconds, 4),
-        "is_built_for_this_measurement": is_in_memory,
-        "recall_target": settings.recall_target,
-        "graph_from": settings.graph_from,
     }
 
 
 def _modality(
-    index: VectorIndex,
+    measured_index: MeasurableIndex,
     plan: Plan | None,
-    exact: VectorIndex,
     queries: Matrix,
     efforts: Sequence[int],
     seed: int,
     step: Callable[[], None],
 ) -> ModalityResult:
+    index, exact = measured_index.index, measured_index.exact
     _, expected = exact.search(queries, K)
     scan = _speed(exact, queries, queries[:_N_EXACT])
     step()
@@ -197,7 +158,7 @@ def _ratio(first: float | None, second: float | None) -> float | None:
     return round(first / second, 2) if first and second else None
 
 
-def _speed(index: VectorIndex, queries: Matrix, singles: Matrix, effort: int | None = None) -> Speed:
+def _speed(index: SearchableIndex, queries: Matrix, singles: Matrix, effort: int | None = None) -> Speed:
     rates, start = list[float](), time.perf_counter()
     while not rates or time.perf_counter() - start < _BATCH_SECONDS:
         before = time.perf_counter()

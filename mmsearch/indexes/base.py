@@ -29,65 +29,15 @@ class IndexFacts:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-class VectorIndex(Protocol):
-    """Cosine nearest neighbours over unit vectors, by row number; dead rows never come back.
-
-    `ExactIndex` scans, and is the oracle for all others; `HnswIndex` walks a graph. `tests/contracts` holds what
-    each of them must pass. Searching from several threads is safe where nothing else is called meanwhile.
-
-    A third kind is one more file in this folder. Cells over quantised rows, `cells.py`, would be
-
-    - a constructor that takes the dimensions and some typical queries, which the sketch of a row is fitted to;
-    - `build`: the first time it learns a projection and the centroids of the cells from a sample; every row gets
-      its cell and its sketch, projected and rounded to int8. Later rows join the cells that are there;
-    - `delete`, `restore`: a mask in the order of the cells, so that dead rows never become candidates;
-    - `search`: cells in the order of the best score to be expected in them, until `effort` thousandths of all rows
-      are scanned, by integer products with the sketches; the best of those are scored by the rows of the matrix;
-    - `efforts` such as (5, 10, 20, 40, 80), and `facts` with `{"cells": 1024, "sketch": 128}` for settings.
-
-    - an `IndexKind` in `mmsearch.indexes.kinds`: its name, and how one is made, saved and loaded.
-
-    The cache that publishes an index (`mmsearch.store.graph`) knows it by that alone, and the plan of a modality
-    names the kind and an effort (`mmsearch.indexes.plans`). An index that is never published, such as the scan, is
-    of no kind.
-    """
+class SearchableIndex(Protocol):
+    """Cosine nearest neighbours over unit vectors, by row number, wherever they are kept."""
 
     @property
     def efforts(self) -> tuple[int, ...]:
         """Efforts to choose from, ascending: more finds more and takes longer. None for an index that is exact."""
 
-    @property
-    def n_rows(self) -> int:
-        """Rows of the matrix that it was built from, dead ones included: later rows it does not know."""
-
-    @property
-    def dead(self) -> frozenset[int]:
-        """Rows that are left out of every answer."""
-
-    @property
-    def facts(self) -> IndexFacts:
-        """What it holds, how large it is and how it was built."""
-
     def __len__(self) -> int:
         """Return the number of rows that can be found."""
-
-    def build(self, matrix: HalfRows, *, on_progress: Callable[[int], None] = lambda n: None) -> None:
-        """Take in the rows that the index does not know yet. Dead rows stay dead.
-
-        Parameters
-        ----------
-        matrix : float16 array, shape (n, dim)
-            Begins with the `n_rows` rows of the last time. Rows count at unit length. One without a direction is
-            near nothing, and may be left out.
-        on_progress : callable
-            Given the number of rows taken in so far.
-        """
-
-    def delete(self, rows: Iterable[int]) -> None:
-        """Leave rows out of every later answer; rows that the index does not hold are ignored."""
-
-    def restore(self, rows: Iterable[int]) -> None:
-        """Let deleted rows come back; others are ignored."""
 
     def search(self, queries: Matrix, k: int, effort: int | None = None) -> tuple[Cosines, Rows]:
         """Return the min(k, len) best rows of every query.
@@ -112,6 +62,60 @@ class VectorIndex(Protocol):
         DimensionError
             If the queries have another width than the rows.
         """
+
+
+class VectorIndex(SearchableIndex, Protocol):
+    """An index that is built here, from rows of a matrix; dead rows never come back.
+
+    `ExactIndex` scans, and is the oracle for all others; `HnswIndex` walks a graph. `tests/contracts` holds what
+    each of them must pass. Searching from several threads is safe where nothing else is called meanwhile.
+
+    A third kind is one more file in this folder. Cells over quantised rows, `cells.py`, would be
+
+    - a constructor that takes the dimensions and some typical queries, which the sketch of a row is fitted to;
+    - `build`: the first time it learns a projection and the centroids of the cells from a sample; every row gets
+      its cell and its sketch, projected and rounded to int8. Later rows join the cells that are there;
+    - `delete`, `restore`: a mask in the order of the cells, so that dead rows never become candidates;
+    - `search`: cells in the order of the best score to be expected in them, until `effort` thousandths of all rows
+      are scanned, by integer products with the sketches; the best of those are scored by the rows of the matrix;
+    - `efforts` such as (5, 10, 20, 40, 80), and `facts` with `{"cells": 1024, "sketch": 128}` for settings.
+
+    - an `IndexKind` in `mmsearch.indexes.kinds`: its name, and how one is made, saved and loaded.
+
+    The cache that publishes an index (`mmsearch.store.graph`) knows it by that alone, and the plan of a modality
+    names the kind and an effort (`mmsearch.indexes.plans`). An index that is never published, such as the scan, is
+    of no kind.
+    """
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the matrix that it was built from, dead ones included: later rows it does not know."""
+
+    @property
+    def dead(self) -> frozenset[int]:
+        """Rows that are left out of every answer."""
+
+    @property
+    def facts(self) -> IndexFacts:
+        """What it holds, how large it is and how it was built."""
+
+    def build(self, matrix: HalfRows, *, on_progress: Callable[[int], None] = lambda n: None) -> None:
+        """Take in the rows that the index does not know yet. Dead rows stay dead.
+
+        Parameters
+        ----------
+        matrix : float16 array, shape (n, dim)
+            Begins with the `n_rows` rows of the last time. Rows count at unit length. One without a direction is
+            near nothing, and may be left out.
+        on_progress : callable
+            Given the number of rows taken in so far.
+        """
+
+    def delete(self, rows: Iterable[int]) -> None:
+        """Leave rows out of every later answer; rows that the index does not hold are ignored."""
+
+    def restore(self, rows: Iterable[int]) -> None:
+        """Let deleted rows come back; others are ignored."""
 
 
 class SavedIndex(VectorIndex, Protocol):

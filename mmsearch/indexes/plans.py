@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.indexes.base import Rows, VectorIndex
+from mmsearch.indexes.base import Rows, SearchableIndex, VectorIndex
 from mmsearch.records import Matrix
 from mmsearch.vectors import l2_normalize
 
@@ -108,7 +108,7 @@ def picture_queries(matrix: Any, n_queries: int, *, seed: int = 0) -> Matrix:
     return l2_normalize(vectors + noise / np.float32(3))
 
 
-def single_query_ms(index: VectorIndex, queries: Matrix, effort: int | None = None) -> NDArray[np.float64]:
+def single_query_ms(index: SearchableIndex, queries: Matrix, effort: int | None = None) -> NDArray[np.float64]:
     """Return the milliseconds (n_queries,) that each query takes alone."""
     times = []
     for query in queries:

@@ -96,6 +96,13 @@ class EmbedOptions:
                 "shards hold vectors, which --model none does not make; give it the name of an encoder"
             )
 
+    def require_cluster(self) -> None:
+        """Raise ClusterError if a cluster is asked for, and Ray is missing or nothing answers at its address."""
+        if self.ray is not None:
+            from mmsearch.ingest.cluster import require_cluster
+
+            require_cluster(self.ray)
+
     @property
     def cache_folder(self) -> Path:
         """Where exported encoders are kept."""
@@ -148,10 +155,7 @@ def embed_pictures(
     """
     start = time.perf_counter()
     roots, folder = absolute_roots(paths), Path(os.fsdecode(as_path(out, "out"))).absolute()
-    if options.ray is not None:
-        from mmsearch.ingest.cluster import require_cluster
-
-        require_cluster(options.ray)
+    options.require_cluster()
     source = _Source(roots, folder, options)
     require_pictures(source.entries(), roots, so="so nothing was embedded")
     model = _model_of(folder) if options.model is None else os.fsdecode(options.model)

@@ -14,27 +14,22 @@ from pathlib import Path
 
 from mmsearch.errors import EncoderError, FingerprintError, ShardError
 from mmsearch.ingest.plan import OnProgress
-from mmsearch.ingest.run import drop_dead_rows, give_up_lost
 from mmsearch.records import BadPicture, IngestReport
 from mmsearch.shards.clip_retrieval import Embeddings, is_clip_retrieval, parts_in
 from mmsearch.shards.folder import require_encoder
 from mmsearch.shards.format import EncoderFacts
 from mmsearch.shards.read import BadRow, PictureRows, Row, Shard, shard_paths
+from mmsearch.store.base import LibraryEncoder, LibraryStore, LibraryWriter, Notify, Place
 from mmsearch.store.changes import Changes, StoredFile
-from mmsearch.store.encoder import InstalledEncoder
-from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings
-from mmsearch.store.place import holds_pictures
-from mmsearch.store.progress import shown_progress
 
-Notify = Callable[[str], None]
 Whole = tuple[PictureRows, list[bytes | None]]
 """A shard, and the paths of its rows."""
 
 
 def load_shards(
-    folder: Path,
-    installed: InstalledEncoder,
+    place: Place,
+    installed: LibraryEncoder,
     shards: Path,
     *,
     model: str | None,
@@ -42,14 +37,14 @@ def load_shards(
     on_progress: OnProgress,
     notify: Notify,
 ) -> IngestReport:
-    """Bring the pictures of shards into the library in a folder; see `Library.load`.
+    """Bring the pictures of shards into a library; see `Library.load`.
 
     Parameters
     ----------
-    folder : Path
+    place : Place
         Of the library, which need not exist yet.
-    installed : InstalledEncoder
-        The encoder in that folder.
+    installed : LibraryEncoder
+        Its encoder.
     shards, model, images, on_progress, notify
         As for `Library.load`.
     """
@@ -58,23 +53,21 @@ def load_shards(
     whole, create = list(_whole(_opened_in(shards, installed, model, images, notify), bad)), None
     if not whole:
         _refuse_all(shards, bad)
-    if not holds_pictures(folder):
+    if not place.holds_pictures():
         create = _settings_for(whole[0][0].facts, installed, model, notify)
-    with Store.writer(folder, create=create) as store, shown_progress(store.files, on_progress) as on_progress:
-        given_up = give_up_lost(store, notify)
+    with place.writer(create=create) as store, store.shown_progress(on_progress) as on_progress:
+        given_up = store.give_up_lost(notify)
         usable = list(_of_encoder(whole, store, bad))
         encoder = installed.for_writing(store, model, notify)
         load = _Load(store, usable, bad, on_progress)
         load.run()
-        drop_dead_rows(store)
-        if encoder is not None:
-            store.graph.update(store.graph.settings, encoder.text_probes(), on_progress=on_progress)
+        store.settle(None if encoder is None else encoder.text_probes(), on_progress=on_progress)
     seconds = time.perf_counter() - start
     return replace(load.report(), given_up=given_up, seconds=seconds)
 
 
 def _opened_in(
-    shards: Path, installed: InstalledEncoder, model: str | None, images: Path | None, notify: Notify
+    shards: Path, installed: LibraryEncoder, model: str | None, images: Path | None, notify: Notify
 ) -> tuple[Sequence[Path], Callable[[Path], PictureRows]]:
     """Return the files in a folder that may be shards, or what clip-retrieval wrote, and how one is opened.
 
@@ -124,7 +117,7 @@ def _refuse_all(shards: Path, bad: Sequence[BadPicture]) -> None:
 
 
 def _settings_for(
-    facts: EncoderFacts, installed: InstalledEncoder, model: str | None, notify: Notify
+    facts: EncoderFacts, installed: LibraryEncoder, model: str | None, notify: Notify
 ) -> dict[str, object]:
     """Return what a library of the encoder of shards is created with; the encoder is in the cache then.
 
@@ -150,7 +143,7 @@ def _settings_for(
     return {**settings, "graph": vars(GraphSettings())}
 
 
-def _of_encoder(whole: Sequence[Whole], store: Store, bad: list[BadPicture]) -> Iterator[Whole]:
+def _of_encoder(whole: Sequence[Whole], store: LibraryStore, bad: list[BadPicture]) -> Iterator[Whole]:
     """Yield the shards whose vectors the library can take, and name the others.
 
     Raises
@@ -162,7 +155,7 @@ def _of_encoder(whole: Sequence[Whole], store: Store, bad: list[BadPicture]) -> 
     n_usable = 0
     for shard, paths in whole:
         try:
-            require_encoder(shard, store.fingerprint(), store.dim, store.folder)
+            require_encoder(shard, store.fingerprint(), store.dim, store.address)
         except FingerprintError as error:
             refused = refused or error
             bad.append(BadPicture(str(shard.path), "unsupported", str(error)))
@@ -177,7 +170,7 @@ class _Load:
     """One load: which rows count, and what became of them."""
 
     def __init__(
-        self, store: Store, whole: Sequence[Whole], bad: list[BadPicture], on_progress: OnProgress
+        self, store: LibraryWriter, whole: Sequence[Whole], bad: list[BadPicture], on_progress: OnProgress
     ) -> None:
         self.store, self.bad, self.on_progress = store, bad, on_progress
         self.shards = [shard for shard, _ in whole]

@@ -22,6 +22,7 @@ from mmsearch.images import (
 )
 from mmsearch.names import shell_word
 from mmsearch.records import READING, BadPicture, ImageRecord, IngestReport, PathLike
+from mmsearch.store.base import LibraryStore
 from mmsearch.store.changes import (
     BY_CHANCE,
     MAX_RUNS,
@@ -34,7 +35,6 @@ from mmsearch.store.changes import (
     TouchedFile,
     read_before_text,
 )
-from mmsearch.store.folder import Store
 from mmsearch.system import is_gone
 
 _NAMED = 5  # folders named in an error
@@ -118,7 +118,7 @@ def contents_of(path: bytes) -> bytes | None:
 class _Known:
     """What the catalog knows of the roots; an empty one for a library that does not exist yet."""
 
-    def __init__(self, store: Store | None, roots: Sequence[bytes]) -> None:
+    def __init__(self, store: LibraryStore | None, roots: Sequence[bytes]) -> None:
         self.store = store
         self.roots = set(store.roots()) if store else set()
         self.files: dict[bytes, KnownFile] = {}
@@ -155,20 +155,6 @@ def absolute_roots(paths: PathLike | Iterable[PathLike], *, is_none_enough: bool
     return roots
 
 
-def refuse_mixing(library: os.PathLike[str], roots: Sequence[bytes]) -> None:
-    """Raise QueryError if the library would lie among the pictures, or the pictures in the library."""
-    folder = os.fsencode(library)
-    for root in roots:
-        below = folder[len(root.rstrip(b"/")) :] if (folder + b"/").startswith(root.rstrip(b"/") + b"/") else None
-        # A hidden folder is never scanned, so the default library may lie below a home folder.
-        is_scanned = below is not None and b"/." not in below
-        if is_scanned or (root + b"/").startswith(folder + b"/"):
-            raise QueryError(
-                f"the library {library} and the pictures {os.fsdecode(root)} lie in one another; "
-                "choose a library outside the picture folders with --library"
-            )
-
-
 def require_pictures(
     entries: Iterable[Found], roots: Sequence[bytes], *, so: str = "so no library was made"
 ) -> None:
@@ -198,7 +184,7 @@ def _first_few(between: str, names: Sequence[str]) -> str:
 
 
 def make_plan(
-    store: Store | None,
+    store: LibraryStore | None,
     roots: Sequence[bytes],
     options: ScanOptions = ScanOptions(),
     *,
@@ -208,7 +194,7 @@ def make_plan(
 
     Parameters
     ----------
-    store : Store or None
+    store : LibraryStore or None
         The library, or None if it does not exist yet.
     roots : sequence of bytes
         Absolute paths of folders and files.
@@ -358,7 +344,7 @@ def _name_empty_roots(known: _Known, plan: Plan, seen: set[bytes], gone: set[byt
             plan.notices.append(_missing_text(root, len(missing)))
 
 
-def name_missing_roots(store: Store, roots: Sequence[bytes]) -> list[str]:
+def name_missing_roots(store: LibraryStore, roots: Sequence[bytes]) -> list[str]:
     """Return a sentence for every folder that was indexed once, is not there, and has pictures in the library."""
     missing: dict[bytes, int] = {}
     for root in sorted({*store.roots(), *roots}):  # a folder before those below it

@@ -22,6 +22,7 @@ from mmsearch.ingest.run import execute
 from mmsearch.names import quoted, shell_word
 from mmsearch.records import READING
 from mmsearch.store.adopt import NEXT, adopt, pending_model
+from mmsearch.store.base import LibraryEncoder
 from mmsearch.store.changes import KnownFile
 from mmsearch.store.encoder import NONE, InstalledEncoder
 from mmsearch.store.folder import Store
@@ -74,7 +75,7 @@ def model_for(folder: Path, model: str | None) -> str:
 
 
 def re_embed(
-    store: Store, installed: InstalledEncoder, wanted: dict[str, Any], *, on_progress: OnProgress, notify: Notify
+    store: Store, installed: LibraryEncoder, wanted: dict[str, Any], *, on_progress: OnProgress, notify: Notify
 ) -> int:
     """Give a library the vectors of another encoder; returns the number of pictures that have new ones.
 
@@ -82,7 +83,7 @@ def re_embed(
     ----------
     store : Store
         Opened as the writer. Until this returns, and if it raises, its vectors are those of before.
-    installed : InstalledEncoder
+    installed : LibraryEncoder
         Of the library.
     wanted : dict
         What `InstalledEncoder.settings_for` says of that encoder.
@@ -113,10 +114,10 @@ def re_embed(
             raise LibraryDamagedError(f"{folder} was replaced meanwhile; run the same command again")
         encoder = InstalledEncoder(folder, installed.cache)
         encoder.for_writing(fresh, None, notify)
-        fresh.give_up_lost()
+        fresh.give_up_lost_rows()
         if damaged := damaged_rows(fresh):
             fresh.drop_rows(damaged)
-        _embed_missing(store, fresh, on_progress)
+        _embed_missing(store, fresh, encoder, on_progress)
         _require_all(store, fresh, str(wanted["model"]))
         adopt(store, fresh)
     give_up(store)
@@ -129,7 +130,7 @@ def _is_of(folder: Path, fingerprint: str) -> bool:
         return bool(store.setting("fingerprint") == fingerprint)
 
 
-def _embed_missing(store: Store, fresh: Store, on_progress: OnProgress) -> None:
+def _embed_missing(store: Store, fresh: Store, encoder: InstalledEncoder, on_progress: OnProgress) -> None:
     """Embed the pictures that have no new vector yet; of copies one that can be read."""
 
     def told(stage: str, done: int, total: int) -> None:
@@ -139,9 +140,10 @@ def _embed_missing(store: Store, fresh: Store, on_progress: OnProgress) -> None:
     n_try = 0
     while plan := _plan(store, fresh, n_try):
         pool = WorkerPool.for_encoder(
-            fresh.folder / fresh.encoder_path.name, cwd=fresh.folder, max_megapixels=store.accepted_megapixels()
+            encoder.folder_for_workers(fresh), cwd=fresh.folder, max_megapixels=store.accepted_megapixels()
         )
         execute(fresh, plan, None, on_progress=told, pool=pool)
+        fresh.settle(None, on_progress=told)
         n_try += 1
 
 

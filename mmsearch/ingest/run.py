@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmsearch.ingest.plan import OnProgress, Plan
@@ -15,18 +15,19 @@ from mmsearch.ingest.pool import Embedded, WorkerPool
 from mmsearch.ingest.words import WordsIntake
 from mmsearch.ingest.worker import Job
 from mmsearch.records import READING, BadPicture, FileLook, IngestReport
+from mmsearch.store.base import LibraryWriter
 from mmsearch.store.changes import ENDED_WORKER, UNSEEN, Changes, RejectedFile, StoredFile, then_what
-from mmsearch.store.folder import Store
 
 COMMIT_PICTURES = 256
 COMMIT_SECONDS = 1.0
-_COMPACT_SHARE = 0.2  # dead rows tolerated before the vectors are rewritten
 
 
 class _Run:
     """The execution of a plan: gathers outcomes and commits them in time."""
 
-    def __init__(self, store: Store, plan: Plan, words: WordsIntake | None, on_progress: OnProgress) -> None:
+    def __init__(
+        self, store: LibraryWriter, plan: Plan, words: WordsIntake | None, on_progress: OnProgress
+    ) -> None:
         self.store, self.plan, self.words, self.on_progress = store, plan, words, on_progress
         self.pending = Changes()
         self.described: list[Embedded] = []  # of pending, whose ids are not known yet
@@ -126,7 +127,7 @@ class _Run:
 
 
 def execute(
-    store: Store,
+    store: LibraryWriter,
     plan: Plan,
     encoder_folder: Path | None,
     *,
@@ -138,7 +139,7 @@ def execute(
 
     Parameters
     ----------
-    store : Store
+    store : LibraryWriter
         Opened as the writer.
     plan : Plan
         Made with the same store.
@@ -153,7 +154,9 @@ def execute(
     """
     run = _Run(store, plan, words, on_progress)
     run.start()
-    pool = pool or WorkerPool.for_encoder(encoder_folder, cwd=store.folder, max_megapixels=store.max_megapixels)
+    pool = pool or WorkerPool.for_encoder(
+        encoder_folder, cwd=store.working_folder, max_megapixels=store.max_megapixels
+    )
     with pool as workers:
         try:
             _embed(run, workers)
@@ -163,7 +166,6 @@ def execute(
         finally:
             if words is not None:
                 words.close()
-    drop_dead_rows(store)
     return IngestReport(
         new=run.n_new,
         changed=run.n_changed,
@@ -187,25 +189,3 @@ def _embed(run: _Run, workers: WorkerPool) -> None:
     finally:
         run.commit()  # Ctrl-C keeps what is embedded
     run.flush()
-
-
-def drop_dead_rows(store: Store) -> None:
-    """Rewrite the vectors without those that no picture uses, if they are too many; the caller is the writer."""
-    n_rows, n_dead = store.n_rows, store.n_dead
-    if n_dead > _COMPACT_SHARE * n_rows:
-        store.compact()
-
-
-def give_up_lost(store: Store, notify: Callable[[str], None]) -> int:
-    """Say what the library has lost, and give it up so that it is embedded again; return the number of pictures."""
-    for problem in store.problems():
-        notify(f"problem: {problem}")
-    n_lost = store.give_up_lost()
-    if n_lost:
-        notify(
-            f"{n_lost} pictures are given up with their vectors; `mmsearch index` embeds those of its folders again"
-        )
-    store.note_history()
-    if store.has_vectors:
-        store.matrix()  # raises if these are the vectors of another library
-    return n_lost

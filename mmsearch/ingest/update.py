@@ -10,8 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmsearch.arguments import as_flag, as_path, as_positive
 from mmsearch.errors import LibraryNotFoundError, QueryError
@@ -23,19 +22,21 @@ from mmsearch.ingest.plan import (
     dry_run,
     make_plan,
     name_missing_roots,
-    refuse_mixing,
     require_pictures,
 )
 from mmsearch.ingest.reembed import forget_finished, give_up, model_for, re_embed
-from mmsearch.ingest.run import execute, give_up_lost
+from mmsearch.ingest.run import execute
 from mmsearch.ingest.words import WordsIntake, given_vocabulary, looks_at_local_features, require_local
 from mmsearch.records import IngestReport, PathLike
 from mmsearch.store.adopt import pending_model, pending_text
-from mmsearch.store.encoder import NONE, InstalledEncoder
-from mmsearch.store.folder import Store
+from mmsearch.store.base import LibraryEncoder, LibraryWriter, Place, folder_of, in_folder
+from mmsearch.store.encoder import NONE
 from mmsearch.store.graph import GraphSettings
-from mmsearch.store.place import holds_pictures
-from mmsearch.store.progress import shown_progress
+
+if TYPE_CHECKING:
+    from mmsearch.bow.vocabulary import Vocabulary
+
+_ANEW = "vectors made anew in place (--re-embed)"
 
 
 @dataclass(frozen=True)
@@ -129,22 +130,22 @@ class IngestOptions:
 
 
 def bring_up_to_date(
-    folder: Path,
-    installed: InstalledEncoder,
+    place: Place,
+    installed: LibraryEncoder,
     paths: PathLike | Iterable[PathLike],
     options: IngestOptions,
     *,
     on_progress: OnProgress,
     notify: Callable[[str], None],
 ) -> IngestReport:
-    """Bring the library in a folder up to date with folders and pictures; see `Library.index`.
+    """Bring a library up to date with folders and pictures; see `Library.index`.
 
     Parameters
     ----------
-    folder : Path
+    place : Place
         Of the library, which need not exist yet.
-    installed : InstalledEncoder
-        The encoder in that folder.
+    installed : LibraryEncoder
+        Its encoder.
     paths, options, on_progress, notify
         As for `Library.index`.
     """
@@ -152,44 +153,50 @@ def bring_up_to_date(
     vocabulary, model = given_vocabulary(options.vocabulary, options.local), options.model_name
     if model == NONE:
         require_local(options.local)
-    is_known = holds_pictures(folder)
+    is_known = place.holds_pictures()
     is_anew = options.re_embed is True and is_known
     roots = absolute_roots(paths, is_none_enough=options.re_embed is not None)
-    refuse_mixing(folder, roots)
+    place.refuse_mixing(roots)
     if not roots:
         options.require_paths()
-        Store.open(folder).close()  # there must be one
+        place.open().close()  # there must be one
     if options.is_dry_run:
-        return _only_planned(folder, installed, roots, options, on_progress)
-    wanted = installed.settings_for(model_for(folder, model), notify) if is_anew else None
+        return _only_planned(place, installed, roots, options, on_progress)
+    wanted = installed.settings_for(model_for(folder_of(place, _ANEW), model), notify) if is_anew else None
     create = None if is_known or not roots else _new_library(installed, roots, options, notify)
-    with Store.writer(folder, create=create) as store, shown_progress(store.files, on_progress) as on_progress:
-        forget_finished(store)
-        given_up = give_up_lost(store, notify)
+    with place.writer(create=create) as store, store.shown_progress(on_progress) as on_progress:
+        if store.as_folder is not None:
+            forget_finished(store.as_folder)
+        given_up = store.give_up_lost(notify)
         encoder = installed.for_writing(store, None if is_anew else model, notify) if roots else None
         local = options.local if vocabulary is None else True
         is_local = bool(roots) and looks_at_local_features(store, local, notify)
         if options.settings is not None:
-            store.graph.keep(options.settings)
-        words = WordsIntake(store, vocabulary=vocabulary, on_progress=on_progress) if is_local else None
+            in_folder(store, "settings of a graph").graph.keep(options.settings)
+        words = _words_intake(store, vocabulary, on_progress) if is_local else None
         store.remembered.keep(options.remember)
         scan = options.scan(is_limit_raised=store.keep_max_megapixels(options.max_megapixels))
         plan = make_plan(store, roots, scan, on_progress=on_progress)
-        encoder_folder = None if encoder is None else folder / store.encoder_path.name
+        encoder_folder = None if encoder is None else installed.folder_for_workers(store)
         report = execute(store, plan, encoder_folder, on_progress=on_progress, words=words)
         if options.re_embed is False:
-            give_up(store)
-        n_anew = re_embed(store, installed, wanted, on_progress=on_progress, notify=notify) if wanted else 0
-        encoder = installed.for_writing(store, None, notify) if wanted else encoder
-        if encoder is not None:
-            store.graph.update(store.graph.settings, encoder.text_probes(), on_progress=on_progress)
-        notices = (*report.notices, *name_missing_roots(store, roots), *_pending(folder))
+            give_up(in_folder(store, _ANEW))
+        n_anew = 0
+        if wanted is not None:
+            n_anew = re_embed(in_folder(store, _ANEW), installed, wanted, on_progress=on_progress, notify=notify)
+            encoder = installed.for_writing(store, None, notify)
+        store.settle(None if encoder is None else encoder.text_probes(), on_progress=on_progress)
+        notices = (*report.notices, *name_missing_roots(store, roots), *_pending(place))
     seconds = time.perf_counter() - start
     return replace(report, given_up=given_up, re_embedded=n_anew, notices=notices, seconds=seconds)
 
 
+def _words_intake(store: LibraryWriter, vocabulary: Vocabulary | None, on_progress: OnProgress) -> WordsIntake:
+    return WordsIntake(in_folder(store, "local features"), vocabulary=vocabulary, on_progress=on_progress)
+
+
 def _new_library(
-    installed: InstalledEncoder, roots: list[bytes], options: IngestOptions, notify: Callable[[str], None]
+    installed: LibraryEncoder, roots: list[bytes], options: IngestOptions, notify: Callable[[str], None]
 ) -> dict[str, Any]:
     """Return the settings of a library that is to be made, if there is a picture to make it of."""
     require_pictures(find_files(roots, follow_links=options.follow_links), roots)
@@ -197,18 +204,18 @@ def _new_library(
     return {**settings, "graph": vars(options.settings or GraphSettings())}
 
 
-def _pending(folder: Path) -> list[str]:
+def _pending(place: Place) -> list[str]:
     """Return a sentence if a run that made vectors anew was ended, and none has gone on with it."""
-    model = pending_model(folder)
+    model = None if place.folder is None else pending_model(place.folder)
     return [] if model is None else [pending_text(model)]
 
 
 def _only_planned(
-    folder: Path, installed: InstalledEncoder, roots: list[bytes], options: IngestOptions, on_progress: OnProgress
+    place: Place, installed: LibraryEncoder, roots: list[bytes], options: IngestOptions, on_progress: OnProgress
 ) -> IngestReport:
     """Return what a run would do; nothing is written."""
     try:
-        opened = Store.open(folder)
+        opened = place.open()
     except LibraryNotFoundError:
         return dry_run(make_plan(None, roots, options.scan(), on_progress=on_progress))
     with closing(opened) as store, store.reading():
@@ -216,12 +223,12 @@ def _only_planned(
         notices = [*report.notices, *name_missing_roots(store, roots), *store.problems()]
         model = options.model_name
         if options.re_embed:
-            aim = model_for(folder, model)
+            aim = model_for(folder_of(place, _ANEW), model)
             unless = "" if aim != store.setting("model") else ", if that is another encoder by now"
             notices.append(
                 f"the {store.n_pictures} pictures of the library would be embedded anew by {aim}{unless}"
             )
-        elif model not in (None, "auto", store.setting("model")) and holds_pictures(folder):
+        elif model not in (None, "auto", store.setting("model")) and place.holds_pictures():
             held = installed.held(store)
             notices.append(f"{held}; `index --model {model}` is refused unless that is the same encoder")
         return replace(report, notices=tuple(notices))

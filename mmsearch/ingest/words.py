@@ -24,6 +24,7 @@ from mmsearch.local.base import LocalExtractor
 from mmsearch.local.extractors import DEFAULT
 from mmsearch.local.packing import NOTHING, Packed, plain_descriptors
 from mmsearch.records import Matrix, PathLike, WordsRun
+from mmsearch.store.base import LibraryWriter, in_folder
 from mmsearch.store.changes import BY_CHANCE, ENDED_WORKER, MAX_RUNS
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import storage_errors
@@ -282,7 +283,7 @@ def require_local(wanted: bool | None) -> None:
         raise VocabularyError(f"local features need OpenCV, which is not installed: {_INSTALL}")
 
 
-def looks_at_local_features(store: Store, wanted: bool | None, notify: Callable[[str], None]) -> bool:
+def looks_at_local_features(store: LibraryWriter, wanted: bool | None, notify: Callable[[str], None]) -> bool:
     """Return whether this run looks at local features; what was `wanted` or the library began with is kept.
 
     Raises
@@ -291,7 +292,12 @@ def looks_at_local_features(store: Store, wanted: bool | None, notify: Callable[
         If they are wanted and OpenCV is missing.
     QueryError
         If they are not wanted and the library has nothing else.
+    UnsupportedError
+        If they are wanted and the library stands where there are none.
     """
+    if store.as_folder is None and not wanted:
+        return False
+    in_folder(store, "local features")
     if not store.has_vectors:
         require_local(wanted)
         return True

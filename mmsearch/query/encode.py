@@ -15,7 +15,7 @@ from mmsearch.arguments import as_positive
 from mmsearch.errors import LibraryDamagedError, PictureError, QueryError
 from mmsearch.query.feedback import rocchio
 from mmsearch.records import Example, FileLook, ImageRecord, Matrix, Modality, PictureBytes, Query, Term
-from mmsearch.store.folder import Store
+from mmsearch.store.base import LibraryStore
 from mmsearch.vectors import as_stored, l2_normalize
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class TermEncoder:
 
     Parameters
     ----------
-    store : Store
+    store : LibraryStore
         Opened for reading.
     encoder : callable
         Returns the library's encoder, or raises EncoderError if it has none; only called when a term is not known
@@ -70,7 +70,7 @@ class TermEncoder:
     """
 
     def __init__(
-        self, store: Store, encoder: Callable[[], DualEncoder], decoder: Callable[[], PictureDecoder]
+        self, store: LibraryStore, encoder: Callable[[], DualEncoder], decoder: Callable[[], PictureDecoder]
     ) -> None:
         self.store = store
         self._encoder, self._decoder = encoder, decoder
@@ -128,8 +128,7 @@ class TermEncoder:
         """Return the unit vectors (n, dim) of pictures of the library, each once."""
 
         def rows() -> Matrix:
-            images = judged_pictures(self.store, image_ids)
-            return self.store.checked_rows([image.row for image in images]).astype(np.float32)
+            return self.store.vectors_of(judged_pictures(self.store, image_ids)).astype(np.float32)
 
         return l2_normalize(self.store.consistently(rows)) if image_ids else np.zeros((0, 1), np.float32)
 
@@ -199,7 +198,7 @@ class TermEncoder:
         if not images or not self.store.has_vectors:
             return None
         try:
-            return l2_normalize(self.store.checked_rows([images[0].row]).astype(np.float32))[0], images
+            return l2_normalize(self.store.vectors_of(images[:1]).astype(np.float32))[0], images
         except LibraryDamagedError:
             if isinstance(term.value, int) and term.box is None:
                 raise
@@ -217,7 +216,7 @@ def n_texts_of(query: Query) -> int:
     return int(query.text is not None) + len(query.exclude)
 
 
-def judged_pictures(store: Store, image_ids: Sequence[int]) -> list[ImageRecord]:
+def judged_pictures(store: LibraryStore, image_ids: Sequence[int]) -> list[ImageRecord]:
     """Return pictures of the library that were judged, each once.
 
     Raises
@@ -246,7 +245,7 @@ def as_term(value: Example | Term) -> Term:
     return term
 
 
-def read_example(store: Store, term: Term) -> tuple[Source, str]:
+def read_example(store: LibraryStore, term: Term) -> tuple[Source, str]:
     """Return the file of an example picture, of which a part may be meant, and its name.
 
     Raises
@@ -278,7 +277,7 @@ def named(name: str) -> Iterator[None]:
         raise PictureError(error.code, f"{name}: {error}") from error
 
 
-def limits_of(store: Store, term: Term) -> Limits:
+def limits_of(store: LibraryStore, term: Term) -> Limits:
     """Return what decoding an example may take: what the library has accepted can be asked again."""
     from mmsearch.images import enough_for
     from mmsearch.processes.decoder import Limits
@@ -309,16 +308,16 @@ def _check_direction(total: Matrix) -> None:
         raise QueryError("the terms of the query cancel each other out; change a weight or leave one out")
 
 
-def _original_of_id(store: Store, image_id: int) -> tuple[ImageRecord, bytes]:
+def _original_of_id(store: LibraryStore, image_id: int) -> tuple[ImageRecord, bytes]:
     original = store.original(image_id)
     if original is None:
         raise QueryError(f"there is no picture {image_id} in the library; it may have left since it was found")
     return original
 
 
-def _is_unchanged(store: Store, path: bytes) -> bool:
+def _is_unchanged(store: LibraryStore, path: bytes) -> bool:
     """Return whether a file looks as it did when it was indexed."""
-    known = next((file for file in store.known_files(path) if file.path == path), None)
+    known = next(iter(store.files_at([path])), None)
     try:
         return known is not None and FileLook.of(os.stat(path)).is_as(known.look)
     except OSError:

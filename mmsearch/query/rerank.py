@@ -34,8 +34,7 @@ from mmsearch.records import (
     Unusable,
     Verification,
 )
-from mmsearch.store.folder import Store
-from mmsearch.store.where import Condition
+from mmsearch.store.base import Condition, LibraryStore
 from mmsearch.vectors import stored_cosines, top_k
 
 SHORTLIST = 100
@@ -146,7 +145,7 @@ class LocalReader:
 
     Parameters
     ----------
-    store : Store
+    store : LibraryStore
         Opened for reading.
     decoder : callable
         Returns what decodes example pictures.
@@ -154,7 +153,7 @@ class LocalReader:
 
     shortlist = SHORTLIST  # for who must not import this module before it is needed
 
-    def __init__(self, store: Store, decoder: Callable[[], PictureDecoder]) -> None:
+    def __init__(self, store: LibraryStore, decoder: Callable[[], PictureDecoder]) -> None:
         self.store = store
         self._decoder = decoder
         self._stage: LocalStage | Unusable = Unusable("")
@@ -234,7 +233,7 @@ class LocalReader:
         missing = [image_id for image_id in stage.best(scores, N_OWN) if image_id not in cosines]
         joined = self.store.images_of_ids(missing, condition)
         if joined:
-            joined_cosines = stored_cosines(vector, self.store.checked_rows([image.row for image in joined]))
+            joined_cosines = stored_cosines(vector, self.store.vectors_of(joined))
             cosines |= dict(zip((image.image_id for image in joined), joined_cosines.tolist(), strict=True))
         image_of = {image.image_id: image for image in (*(image for _, image in shortlist), *joined)}
         above = stage.of(stage.above_chance(scores), cosines)
@@ -246,10 +245,13 @@ class LocalReader:
 
     def _current(self) -> LocalStage | Unusable:
         """Return the stage over the words of the library's present state, or why there is none."""
-        with self.store.reading():
-            state = self.store.words.state()
+        folder = self.store.as_folder
+        if folder is None:
+            return Unusable(f"{self.store.address} stands at an address, where there are no visual words yet")
+        with folder.reading():
+            state = folder.words.state()
             if state != self._state:
-                words = self.store.words.load()
+                words = folder.words.load()
                 self._stage = words if isinstance(words, Unusable) else LocalStage(words.vocabulary, words.inverted)
                 self._state = state
         return self._stage

@@ -1,7 +1,7 @@
 """READ PATH: a query in, ranked pictures out. Encode the terms, plan the route, look the pictures up, rerank.
 
 Routes: `exact` scans the vectors; `graph` walks the HNSW graph and scans the rows that are not in it yet;
-`filtered` scans only the pictures that pass the filter. `mmsearch.query.routes` chooses; all give min(k, matches)
+`filtered` scans only the pictures that pass the filter. The store of the library chooses; all give min(k, matches)
 hits. Local features may rerank them, or answer alone (`local`), which gives only pictures that share visual words
 with the example.
 """
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch.arguments import Expand
 from mmsearch.errors import MmsearchError, QueryError
 from mmsearch.query.encode import (
     TEXTS_TOGETHER,
@@ -28,7 +27,6 @@ from mmsearch.query.encode import (
     n_texts_of,
 )
 from mmsearch.query.feedback import ALPHA, expanded
-from mmsearch.query.routes import Nearest, Neighbours
 from mmsearch.records import (
     Hit,
     ImageRecord,
@@ -37,9 +35,7 @@ from mmsearch.records import (
     SearchOptions,
     SearchResult,
 )
-from mmsearch.store.folder import Store
-from mmsearch.store.matrix import Half
-from mmsearch.store.where import Condition
+from mmsearch.store.base import ALL, AskedVector, Condition, LibraryStore, Shortlist
 from mmsearch.system import is_gone
 from mmsearch.vectors import l2_normalize, stored_cosines
 
@@ -47,23 +43,15 @@ if TYPE_CHECKING:
     from mmsearch.encoders.base import DualEncoder
     from mmsearch.processes.decoder import PictureDecoder
     from mmsearch.query.rerank import LocalQuery, LocalReader, Ranked
-
-
-@dataclass(frozen=True)
-class _Shortlist:
-    """The best (score, picture) for a query, the route to them, and how many rows they were chosen from."""
-
-    pictures: list[tuple[float, ImageRecord]]
-    route: str
-    n_candidates: int
+    from mmsearch.store.matrix import Half
 
 
 @dataclass(frozen=True)
 class _Ranking:
-    """The pictures that answer a query, best first, with their stored vectors, and how they were found."""
+    """The pictures that answer a query, best first, and how they were found; their vectors if they are wanted."""
 
     ranked: list[Ranked]
-    vectors: Half
+    vectors: Half | None
     route: str
     n_candidates: int
 
@@ -73,7 +61,7 @@ class Searcher:
 
     Parameters
     ----------
-    store : Store
+    store : LibraryStore
         Opened for reading; newly committed pictures are seen by the next query.
     encoder : callable
         Returns the library's encoder, or raises EncoderError if it has none; only called when a term is not
@@ -88,7 +76,7 @@ class Searcher:
 
     def __init__(
         self,
-        store: Store,
+        store: LibraryStore,
         encoder: Callable[[], DualEncoder],
         decoder: Callable[[], PictureDecoder],
         *,
@@ -100,10 +88,8 @@ class Searcher:
         self._encoder = encoder
         self._decoder = decoder
         self.terms = TermEncoder(store, encoder, self._decoder)
-        self._neighbours = Neighbours(store, use_graph=use_graph)
+        self._neighbours = store.neighbours(use_index=use_graph)
         self._local_reader: LocalReader | None = None
-        self._problems: tuple[str, ...] = ()
-        self._problems_of = -1, range(0)  # the revision, and the rows that are lost
 
     # -- ranking -------------------------------------------------------------------------------------
 
@@ -133,20 +119,20 @@ class Searcher:
                 "example picture in a library with an encoder and visual words, or leave the expansion out"
             )
         if options.mode == "local":
-            hits = self._hits_by_words(query, local, options.k, condition)
+            hits, problems = self._hits_by_words(query, local, options.k, condition)
             seconds = {"total": time.perf_counter() - start}
-            return SearchResult(hits, "local", len(hits), seconds, said or _verified(hits), self._problems)
+            return SearchResult(hits, "local", len(hits), seconds, said or _verified(hits), problems)
         looked = time.perf_counter()
         (encoded,) = self.terms.encode([query])
         seconds = {"local": looked - start, "encode": time.perf_counter() - looked}
 
         def rank() -> _Ranking:
             if local is None:
-                return self._ranked([encoded], options.k, condition)[0]
-            return self._reranked(encoded, options.k, condition, local, options.expand)
+                return self._ranked([encoded], condition, options)[0]
+            return self._reranked(encoded, condition, local, options)
 
         ranking = self.store.consistently(rank)
-        result = self._result(encoded, ranking, seconds, start=start, explain=options.explain)
+        result = self._result(encoded, ranking, seconds, start=start)
         return replace(result, local=said or (_verified(result.hits) if local else ""))
 
     def search_each(
@@ -198,9 +184,9 @@ class Searcher:
         start = time.perf_counter()
         encoded = self.terms.encode(queries)
         seconds = {"encode": time.perf_counter() - start}
-        ranked = self.store.consistently(lambda: self._ranked(encoded, options.k, Condition()))
+        ranked = self.store.consistently(lambda: self._ranked(encoded, ALL, options))
         return [
-            self._result(query, ranking, seconds, start=start, explain=options.explain)
+            self._result(query, ranking, seconds, start=start)
             for query, ranking in zip(encoded, ranked, strict=True)
         ]
 
@@ -212,78 +198,51 @@ class Searcher:
             self._encoder()  # raises, as there is none
         return replace(options, mode="local")
 
-    def _shortlists(self, queries: Sequence[EncodedQuery], k: int, condition: Condition) -> list[_Shortlist]:
+    def _shortlists(self, queries: Sequence[EncodedQuery], k: int, condition: Condition) -> list[Shortlist]:
         """Return the k best pictures for each of queries of one modality."""
-        self._refresh()
-        n_left_out = [self._n_rows_left_out(query, condition) for query in queries]
-        shortlists: dict[int, _Shortlist] = {}
-        for n in set(n_left_out):  # one scan for all that want as many rows
-            places = [place for place, n_rows in enumerate(n_left_out) if n_rows == n]
-            vectors = np.stack([queries[place].vector for place in places])
-            answers = self._neighbours.of(vectors, k + n, condition, queries[0].modality)
-            for place, nearest in zip(places, answers, strict=True):
-                pictures = self._pictures(queries[place], nearest, k, condition)
-                shortlists[place] = _Shortlist(pictures, nearest.route, nearest.n_candidates - n)
-        return [shortlists[place] for place in range(len(queries))]
+        asked = [AskedVector(query.vector, query.itself, query.left_out) for query in queries]
+        return self._neighbours.shortlists(asked, k, condition, queries[0].modality)
 
-    def _n_rows_left_out(self, query: EncodedQuery, condition: Condition) -> int:
-        """Return how many rows stand for nothing but pictures that pass a filter and are no answer to a query."""
-        rows = {image.row for image in self.store.images_of_ids(query.left_out, condition)}
-        shared = self.store.images_of_rows(list(rows), condition.without(query.left_out)) if rows else []
-        return len(rows) - len({image.row for image in shared})
-
-    def _pictures(
-        self, query: EncodedQuery, nearest: Nearest, k: int, condition: Condition
-    ) -> list[tuple[float, ImageRecord]]:
-        """Return the k best (score, picture) of the nearest rows; a row may stand for several pictures."""
-        condition = condition.without(query.left_out)
-        score_of = dict(zip(nearest.rows.tolist(), nearest.scores.tolist(), strict=True))
-        # A graph may miss the picture that is asked for, and of equal scores the row of another may go before it.
-        itself = self.store.images_of_ids(query.itself, condition)
-        rows = [row for row in {image.row for image in itself} if row not in score_of]
-        scores = stored_cosines(query.vector, self.store.checked_rows(rows))
-        score_of |= dict(zip(rows, scores.tolist(), strict=True))
-        images = self.store.images_of_rows(list(score_of), condition)
-        ranked = sorted(
-            images, key=lambda image: (image.image_id not in query.itself, -score_of[image.row], image.image_id)
-        )
-        return [(score_of[image.row], image) for image in ranked[:k]]
-
-    def _ranked(self, queries: Sequence[EncodedQuery], k: int, condition: Condition) -> list[_Ranking]:
-        """Return the k best pictures for queries of one modality."""
+    def _ranked(
+        self, queries: Sequence[EncodedQuery], condition: Condition, options: SearchOptions
+    ) -> list[_Ranking]:
+        """Return the best pictures for queries of one modality."""
         rankings = []
-        for shortlist in self._shortlists(queries, k, condition):
+        for shortlist in self._shortlists(queries, options.k, condition):
             ranked: list[Ranked] = [(score, image, None) for score, image in shortlist.pictures]
-            rankings.append(_Ranking(ranked, self._vectors(ranked), shortlist.route, shortlist.n_candidates))
+            rankings.append(self._ranking(ranked, shortlist, options))
         return rankings
 
     def _reranked(
-        self, query: EncodedQuery, k: int, condition: Condition, local: LocalQuery, expand: Expand
+        self, query: EncodedQuery, condition: Condition, local: LocalQuery, options: SearchOptions
     ) -> _Ranking:
-        """Return the k best pictures after local features have looked at a shortlist; see `search`."""
-        n_wanted = max(k, self._local().shortlist)
+        """Return the best pictures after local features have looked at a shortlist; see `search`."""
+        n_wanted = max(options.k, self._local().shortlist)
         (shortlist,) = self._shortlists([query], n_wanted, condition)
         answers = condition.without(query.left_out)
         reranked = self._local().reranked(shortlist.pictures, query.vector, answers, local)
-        verified = [answer for answer in reranked if answer[2] is not None and answer[2].is_verified]
-        if verified and expand != "none":
-            vectors = l2_normalize(self._vectors(verified).astype(np.float32))
-            moved = expanded(query.vector, vectors, alpha=ALPHA if expand == "alpha" else 0)
+        verified = [image for _, image, seen in reranked if seen is not None and seen.is_verified]
+        if verified and options.expand != "none":
+            vectors = l2_normalize(self.store.vectors_of(verified).astype(np.float32))
+            moved = expanded(query.vector, vectors, alpha=ALPHA if options.expand == "alpha" else 0)
             asked = replace(query, vector=l2_normalize(moved[None])[0])
-            return self._reranked(asked, k, condition, local, "none")
-        ranked = _itself_first(reranked, query.itself)[:k]
-        return _Ranking(ranked, self._vectors(ranked), shortlist.route, shortlist.n_candidates)
+            return self._reranked(asked, condition, local, replace(options, expand="none"))
+        return self._ranking(_itself_first(reranked, query.itself)[: options.k], shortlist, options)
+
+    def _ranking(self, ranked: list[Ranked], shortlist: Shortlist, options: SearchOptions) -> _Ranking:
+        vectors = self.store.vectors_of([image for _, image, _ in ranked]) if options.explain else None
+        return _Ranking(ranked, vectors, shortlist.route, shortlist.n_candidates)
 
     def _hits_by_words(
         self, query: Query, local: LocalQuery | None, k: int, condition: Condition
-    ) -> tuple[Hit, ...]:
-        """Return the k best pictures by visual words alone; none for an example that says nothing."""
+    ) -> tuple[tuple[Hit, ...], tuple[str, ...]]:
+        """Return the k best pictures by visual words alone, none for an example that says nothing, and problems."""
         ranked: list[Ranked] = []
         if local is not None:
             ranked = self.store.consistently(lambda: self._ranked_by_words(query, local, k, condition))
         with self.store.reading():
-            self._look_for_problems(self.store.lost_rows())
-        return tuple(_hit(rank, *answer) for rank, answer in enumerate(ranked, start=1))
+            problems = tuple(self.store.problems())
+        return tuple(_hit(rank, *answer) for rank, answer in enumerate(ranked, start=1)), problems
 
     def _ranked_by_words(self, query: Query, local: LocalQuery, k: int, condition: Condition) -> list[Ranked]:
         judged_pictures(self.store, query.irrelevant)
@@ -291,14 +250,11 @@ class Searcher:
         ranked = self._local().by_words(local, k, condition.without(query.irrelevant), itself)
         return _itself_first(ranked, itself)[:k]
 
-    def _vectors(self, ranked: Sequence[Ranked]) -> Half:
-        return self.store.checked_rows([image.row for _, image, _ in ranked])
-
     def _result(
-        self, query: EncodedQuery, ranking: _Ranking, seconds: dict[str, float], *, start: float, explain: bool
+        self, query: EncodedQuery, ranking: _Ranking, seconds: dict[str, float], *, start: float
     ) -> SearchResult:
         cosines: list[dict[str, float]] = [{} for _ in ranking.ranked]
-        if explain:
+        if ranking.vectors is not None:
             for term in query.terms:
                 of_pictures = stored_cosines(term.vector, ranking.vectors).tolist()
                 for cosine_of, cosine in zip(cosines, of_pictures, strict=True):
@@ -309,7 +265,9 @@ class Searcher:
         )
         total = time.perf_counter() - start
         seconds = seconds | {"search": total - sum(seconds.values()), "total": total}
-        return SearchResult(hits, ranking.route, ranking.n_candidates, seconds, problems=self._problems)
+        return SearchResult(
+            hits, ranking.route, ranking.n_candidates, seconds, problems=self._neighbours.problems()
+        )
 
     def _local_query(self, query: Query, options: SearchOptions) -> tuple[LocalQuery | None, str]:
         """Return the example as words if local features are to be looked at, and why they are not if asked for."""
@@ -327,17 +285,6 @@ class Searcher:
 
             self._local_reader = LocalReader(self.store, self._decoder)
         return self._local_reader
-
-    def _refresh(self) -> None:
-        """Bring everything up to the library's present state; inside `reading()`."""
-        self._neighbours.refresh()
-        self._look_for_problems(self._neighbours.lost_rows)
-
-    def _look_for_problems(self, lost: range) -> None:
-        """Ask what the library has lost, once for each state of its catalog and its vectors."""
-        state = self.store.revision, lost
-        if state != self._problems_of:
-            self._problems, self._problems_of = tuple(self.store.problems(lost)), state
 
 
 def _compares_pictures(query: Query) -> bool:

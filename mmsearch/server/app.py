@@ -21,6 +21,7 @@ from mmsearch.server.schemas import request_schemas
 from mmsearch.server.security import Access, Guard
 from mmsearch.server.services import Services
 from mmsearch.server.thumbnails import Thumbnails
+from mmsearch.store.base import Place
 from mmsearch.store.thumbnails import LIMIT_BYTES
 
 DESCRIPTION = (
@@ -30,13 +31,13 @@ DESCRIPTION = (
 
 
 def create_app(
-    folder: Path, access: Access, *, cache: Path | None = None, thumbnail_bytes: int = LIMIT_BYTES
+    place: Place, access: Access, *, cache: Path | None = None, thumbnail_bytes: int = LIMIT_BYTES
 ) -> Guard:
     """Return the server over one library as an ASGI application.
 
     Parameters
     ----------
-    folder : Path
+    place : Place
         The library.
     access : Access
         Secrets, and the names that the server answers to.
@@ -45,7 +46,7 @@ def create_app(
     thumbnail_bytes : int
         Bound of the kept thumbnails on disk.
     """
-    server = Services.open(folder, access, cache=cache, thumbnail_bytes=thumbnail_bytes)
+    server = Services.open(place, access, cache=cache, thumbnail_bytes=thumbnail_bytes)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

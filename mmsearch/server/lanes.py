@@ -24,28 +24,28 @@ from mmsearch.library import Library
 from mmsearch.query.encode import TEXTS_TOGETHER, n_texts_of
 from mmsearch.records import Query, SearchOptions, SearchResult
 from mmsearch.server.metrics import Metrics
-from mmsearch.store.place import identity_of, library_errors
+from mmsearch.store.base import Place
 
 T = TypeVar("T")
 MAX_WAITING = 512
 
 
 class Libraries:
-    """Gives every thread a library object of its own over one folder; the encoder is loaded once.
+    """Gives every thread a library object of its own over one place; the encoder is loaded once.
 
-    A folder that was deleted and made anew is opened again, with its own encoder.
+    A library that was deleted and made anew is opened again, with its own encoder.
     """
 
-    def __init__(self, folder: Path, *, cache: Path | None = None) -> None:
-        self.folder, self._cache = folder, cache
+    def __init__(self, place: Place, *, cache: Path | None = None) -> None:
+        self.place, self._cache = place, cache
         self._lock, self._mine = Lock(), local()
         self._first: Library | None = None
-        self._first_made: tuple[int, int] | None = None
+        self._first_made: object = None
         self._opened: list[Library] = []
 
     def mine(self) -> Library:
         """Return the library object of this thread."""
-        made = identity_of(self.folder)
+        made = self.place.identity()
         if getattr(self._mine, "made", None) != made:
             with self._lock:
                 self._release(getattr(self._mine, "library", None))
@@ -60,10 +60,10 @@ class Libraries:
         for library in self._opened:
             library.close()
 
-    def _sibling(self, made: tuple[int, int]) -> Library:
+    def _sibling(self, made: object) -> Library:
         if self._first is None or self._first_made != made:
             self._release(self._first)
-            self._first = Library.open(self.folder, cache=self._cache)
+            self._first = Library(self.place, cache=self._cache)
             self._first_made = made
             self._opened.append(self._first)
         sibling = self._first.sibling()
@@ -104,7 +104,7 @@ def _done(task: _Task, libraries: Libraries) -> Any:
     library, work = libraries.mine(), task.work
     if work is None:
         raise Unwanted
-    with library.interruptible(check), library_errors(libraries.folder):
+    with library.interruptible(check), libraries.place.errors():
         return work(library)
 
 

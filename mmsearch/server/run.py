@@ -15,6 +15,7 @@ from mmsearch.library import Library
 from mmsearch.server.app import create_app
 from mmsearch.server.connections import TimedProtocol
 from mmsearch.server.security import Access, Guard
+from mmsearch.store.base import Place
 from mmsearch.system import allow_open_files, keep_large_blocks_apart
 
 MAX_CONNECTIONS = 1_000
@@ -30,7 +31,7 @@ MIN_TOKEN = 16
 
 
 def serve(
-    folder: Path,
+    place: Place,
     *,
     host: str,
     port: int,
@@ -42,8 +43,8 @@ def serve(
 
     Parameters
     ----------
-    folder : Path
-        The library.
+    place : Place
+        Of the library.
     host, port : str, int
         Where to listen; port 0 takes a free one.
     token : str or None
@@ -62,7 +63,7 @@ def serve(
     """
     if token is not None and len(token) < MIN_TOKEN:
         raise ServerError(f"the token has {len(token)} characters; give at least {MIN_TOKEN} that nobody guesses")
-    with Library.open(folder, cache=cache) as library:
+    with Library(place, cache=cache) as library:
         library.status()  # what is wrong with the library is said now
     keep_large_blocks_apart(LARGE_BLOCK)  # pictures that are sent
     with _listening(host, port) as listener:
@@ -70,7 +71,7 @@ def serve(
         access = Access(host, port) if token is None else Access(host, port, token)
         n_connections = allow_open_files(MAX_CONNECTIONS + OTHER_FILES) - OTHER_FILES
         server = server_of(
-            create_app(folder, access, cache=cache), n_connections=max(n_connections, MIN_CONNECTIONS)
+            create_app(place, access, cache=cache), n_connections=max(n_connections, MIN_CONNECTIONS)
         )
         with _ended_by_signal(server), suppress(KeyboardInterrupt):  # how a server is stopped
             on_ready(access)

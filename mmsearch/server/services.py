@@ -16,6 +16,7 @@ from mmsearch.server.lanes import Lane, Libraries, TextLane
 from mmsearch.server.metrics import Metrics
 from mmsearch.server.problems import dumped
 from mmsearch.server.security import Access
+from mmsearch.store.base import Place
 from mmsearch.store.thumbnails import LIMIT_BYTES, KeptThumbnails
 
 T = TypeVar("T")
@@ -43,10 +44,10 @@ class Services:
 
     @classmethod
     def open(
-        cls, folder: Path, access: Access, *, cache: Path | None = None, thumbnail_bytes: int = LIMIT_BYTES
+        cls, place: Place, access: Access, *, cache: Path | None = None, thumbnail_bytes: int = LIMIT_BYTES
     ) -> Services:
         """Return the services over one library; nothing is loaded yet."""
-        metrics, libraries = Metrics(), Libraries(folder, cache=cache)
+        metrics, libraries = Metrics(), Libraries(place, cache=cache)
         words = Lane("words", libraries, metrics)
         return cls(
             access=access,
@@ -57,7 +58,7 @@ class Services:
             labels=Lane("labels", libraries, metrics),
             pictures=Lane("pictures", libraries, metrics, n_threads=2),
             texts=TextLane(words, metrics),
-            thumbnails=KeptThumbnails(folder / "thumbnails.sqlite", limit_bytes=thumbnail_bytes),
+            thumbnails=KeptThumbnails(place.kept / "thumbnails.sqlite", limit_bytes=thumbnail_bytes),
         )
 
     def stop(self) -> None:

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from mmsearch.errors import FingerprintError, NoEncoderError
-from mmsearch.records import IngestReport, Matrix
+from mmsearch.records import IngestReport
 from mmsearch.shards.folder import ShardFolder
 from mmsearch.shards.format import ShardFacts
+from mmsearch.store.base import LibraryStore
 from mmsearch.store.changes import StoredFile
-from mmsearch.store.folder import Store
 
 _AT_ONCE = 2048  # pictures read from the library at a time
 
 
-def require_vectors(store: Store) -> None:
+def require_vectors(store: LibraryStore) -> None:
     """Raise NoEncoderError unless the pictures of a library have vectors."""
     if not store.has_vectors:
         raise NoEncoderError(
-            f"{store.folder} has no vectors (--model none), and shards hold nothing else; give it an encoder with "
+            f"{store.address} has no vectors (--model none), and shards hold nothing else; give it an encoder with "
             "`mmsearch index --re-embed --model NAME`"
         )
 
 
 def export_shards(
-    store: Store,
+    store: LibraryStore,
     facts: ShardFacts,
     out: Path,
     *,
@@ -38,7 +37,7 @@ def export_shards(
 
     Parameters
     ----------
-    store : Store
+    store : LibraryStore
         The library; others may write to it meanwhile.
     facts : ShardFacts
         Of its encoder.
@@ -80,20 +79,13 @@ def export_shards(
     )
 
 
-def _block(store: Store, facts: ShardFacts, after: int) -> list[tuple[int, StoredFile]]:
+def _block(store: LibraryStore, facts: ShardFacts, after: int) -> list[tuple[int, StoredFile]]:
     """Return the next pictures with their vectors, of one state of the library, by id."""
     if store.fingerprint() != facts.fingerprint:
         raise FingerprintError(
-            f"{store.folder} was given vectors of another encoder meanwhile; export it again into another folder"
+            f"{store.address} was given vectors of another encoder meanwhile; export it again into another folder"
         )
-    listed = store.stored_files(after, _AT_ONCE)
-    if not listed:
-        return []
-    vectors: Matrix = store.checked_rows([file.row for _, file in listed]).astype("float32")
-    return [
-        (image_id, replace(file, vector=vector))
-        for (image_id, file), vector in zip(listed, vectors, strict=True)
-    ]  # fmt: skip
+    return store.stored_files(after, _AT_ONCE)
 
 
 def _left_text(n: int, out: Path) -> str:

@@ -171,7 +171,7 @@ def _held_by(folder: Path, facts: ShardFacts, notify: Callable[[str], None]) -> 
     for path in shard_paths(folder):
         try:
             shard = Shard.open(path)
-            require_encoder(shard, facts.fingerprint, facts.dim, folder)
+            require_encoder(shard, facts.fingerprint, facts.dim, str(folder))
             rows = [row for batch in shard.rows() for row in batch]
         except ShardError as error:
             if error.code not in ("truncated", "corrupt"):
@@ -184,7 +184,7 @@ def _held_by(folder: Path, facts: ShardFacts, notify: Callable[[str], None]) -> 
     return held
 
 
-def require_encoder(shard: PictureRows, fingerprint: str, dim: int, place: Path) -> None:
+def require_encoder(shard: PictureRows, fingerprint: str, dim: int, place: str) -> None:
     """Raise FingerprintError unless a shard has vectors of the encoder of a library or folder of shards."""
     if (shard.facts.fingerprint, shard.facts.dim) != (fingerprint, dim):
         raise FingerprintError(

@@ -28,7 +28,7 @@ from mmsearch.store.migrations import SCHEMA, migrate, read_as_now
 from mmsearch.store.note import Moment, write_note
 from mmsearch.store.publish import storage_errors
 from mmsearch.store.sqlite_errors import sqlite_errors
-from mmsearch.store.where import Condition, register_functions
+from mmsearch.store.where import SqlCondition, register_functions
 from mmsearch.system import make_private, sync_folder
 
 CATALOG = "catalog.sqlite"
@@ -305,7 +305,7 @@ class Catalog:
         return map(record_of, self.db.execute(f"SELECT {_COLUMNS} FROM image ORDER BY path"))
 
     def page(
-        self, condition: Condition, *, order: Order = "added", after: tuple[int, bytes] = START, offset: int = 0,
+        self, condition: SqlCondition, *, order: Order = "added", after: tuple[int, bytes] = START, offset: int = 0,
         limit: int,
     ) -> list[ImageRecord]:  # fmt: skip
         """Return up to `limit` pictures that pass a condition and come after the one of this id and path.

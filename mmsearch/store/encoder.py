@@ -6,12 +6,12 @@ A library of `--model none` has none: nothing of `encoders/` is imported for it,
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from mmsearch.errors import EncoderError, FingerprintError, NoEncoderError
+from mmsearch.store.base import LibraryStore, LibraryWriter, Notify, in_folder
 from mmsearch.store.folder import ENCODER_FOLDER, Store
 from mmsearch.store.publish import storage_errors
 from mmsearch.system import n_cores, shown_path
@@ -23,9 +23,8 @@ NONE = "none"
 """The model of a library that has local features alone."""
 
 _BOUND = "encoder_files"  # setting: the specification that was installed, and how its files were then
+_HERE = "an encoder of its own"
 _ANEW = "run `mmsearch index` on a folder of the library to install the encoder again"
-
-Notify = Callable[[str], None]
 
 
 class InstalledEncoder:
@@ -52,7 +51,7 @@ class InstalledEncoder:
         encoder = _open(self._prepared(model, notify))
         return {"fingerprint": encoder.fingerprint, "dim": encoder.dim, "model": encoder.name}
 
-    def for_writing(self, store: Store, model: str | None, notify: Notify) -> OnnxEncoder | None:
+    def for_writing(self, store: LibraryWriter, model: str | None, notify: Notify) -> OnnxEncoder | None:
         """Return the library's encoder, installed in its folder, or None if it has none.
 
         Raises
@@ -62,6 +61,7 @@ class InstalledEncoder:
         EncoderError
             If the encoder is damaged, and cannot be made again.
         """
+        store = in_folder(store, _HERE)
         if model not in (None, "auto"):
             held = self.held(store)
             try:
@@ -105,12 +105,18 @@ class InstalledEncoder:
             return False
         return bool(read_spec(folder)["identity"] != read_learned(Path(name)).identity)
 
-    def held(self, store: Store) -> str:
+    def folder_for_workers(self, store: LibraryStore) -> Path | None:
+        """Return where the encoder lies, for other processes; None if the library has none."""
+        if not store.has_vectors:
+            return None
+        return self.library / in_folder(store, _HERE).encoder_path.name
+
+    def held(self, store: LibraryStore) -> str:
         """Return the beginning of a sentence: which encoder the library goes by."""
-        held = f"vectors of {store.catalog.meta('model')}" if store.has_vectors else "no vectors (--model none)"
+        held = f"vectors of {store.setting('model')}" if store.has_vectors else "no vectors (--model none)"
         return f"{self.library} holds {held}"
 
-    def for_reading(self, store: Store) -> OnnxEncoder:
+    def for_reading(self, store: LibraryStore) -> OnnxEncoder:
         """Return the library's encoder.
 
         Raises
@@ -124,7 +130,7 @@ class InstalledEncoder:
         """
         with self._lock:  # threads share it, each with a store of its own
             if self._opened is None or self._opened.fingerprint != store.fingerprint():
-                self._opened = self._opened_for_reading(store)
+                self._opened = self._opened_for_reading(in_folder(store, _HERE))
                 if self._is_in_memory:
                     self._opened.keep_in_memory()
             return self._opened
@@ -151,10 +157,11 @@ class InstalledEncoder:
         if self._opened is not None:
             self._opened.keep_in_memory()
 
-    def problems(self, store: Store, *, is_repair: bool = False) -> list[str]:
+    def problems(self, store: LibraryStore, *, is_repair: bool = False) -> list[str]:
         """Return what is wrong with the encoder; `is_repair` deletes a damaged one for `index` to install again."""
         if not store.has_vectors:
             return []
+        store = in_folder(store, _HERE)
         if is_repair:
             _recover(store)
         problems = self._damage(store)

@@ -11,7 +11,8 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -19,9 +20,10 @@ import numpy as np
 
 from mmsearch.errors import LibraryDamagedError, LibraryLostError, LibraryNotFoundError
 from mmsearch.file_array import HalfRows
-from mmsearch.records import MAX_MEGAPIXELS, Unusable
+from mmsearch.records import MAX_MEGAPIXELS, ImageRecord, LibraryStatus, Matrix, Unusable, VerifyReport
+from mmsearch.store.base import MeasurableIndex, Notify, OnProgress
 from mmsearch.store.catalog import CATALOG, Catalog
-from mmsearch.store.changes import Changes, apply_changes
+from mmsearch.store.changes import Changes, StoredFile, apply_changes
 from mmsearch.store.history import history_problem, sidecar_problem, with_moment
 from mmsearch.store.lock import HeldFolder, locked
 from mmsearch.store.matrix import Half, append_rows, look_of, open_rows, row_checksum, stored_rows
@@ -46,6 +48,7 @@ from mmsearch.system import shown_path, sync_folder
 
 if TYPE_CHECKING:
     from mmsearch.store.graph import LibraryGraph
+    from mmsearch.store.neighbours import LibraryNeighbours
     from mmsearch.store.words import LibraryWords
 
 T = TypeVar("T")
@@ -55,6 +58,7 @@ _ENCODER_NAME, _VECTORS = re.compile(r"encoder(-\d+)?"), re.compile(r"vectors-\d
 _MAX_MEGAPIXELS = "max_megapixels"  # setting
 _BLOCK = 65_536  # rows copied or checked at a time
 _N_SAMPLED = 9  # rows compared with their checksums when a vector file is opened
+_COMPACT_SHARE = 0.2  # dead rows tolerated before the vectors are rewritten
 
 
 class Store(Pictures):
@@ -135,6 +139,21 @@ class Store(Pictures):
         self.catalog.close()
 
     # -- reading -------------------------------------------------------------------------------------
+
+    @property
+    def as_folder(self) -> Store:
+        """The library itself, which is a folder on this machine."""
+        return self
+
+    @property
+    def address(self) -> str:
+        """Where the library lies, as people write it."""
+        return str(self.folder)
+
+    @property
+    def working_folder(self) -> Path:
+        """A folder on this machine that is there, in which workers run."""
+        return self.folder
 
     @property
     def dim(self) -> int:
@@ -306,6 +325,57 @@ class Store(Pictures):
                 )
         return vectors
 
+    def vectors_of(self, images: Sequence[ImageRecord]) -> Half:
+        """Return the vectors (n, dim) of a few pictures after comparing them with their checksums.
+
+        Raises
+        ------
+        LibraryDamagedError
+            If a vector is not what was committed, or is lost.
+        """
+        return self.checked_rows([image.row for image in images])
+
+    def stored_files(self, after: int, limit: int) -> list[tuple[int, StoredFile]]:
+        """Return up to `limit` pictures whose ids come after one, by id, each with it, its row and its vector.
+
+        Raises
+        ------
+        LibraryDamagedError
+            If a vector is not what was committed, or is lost.
+        """
+        listed = self.catalog.stored_files(after, limit)
+        if not (listed and self.has_vectors):
+            return listed
+        vectors: Matrix = self.checked_rows([file.row for _, file in listed]).astype(np.float32)
+        return [
+            (image_id, replace(file, vector=vector))
+            for (image_id, file), vector in zip(listed, vectors, strict=True)
+        ]  # fmt: skip
+
+    def neighbours(self, *, use_index: bool = True) -> LibraryNeighbours:
+        """Return what finds the nearest pictures; without the index by exact scans."""
+        from mmsearch.store.neighbours import LibraryNeighbours
+
+        return LibraryNeighbours(self, use_index=use_index)
+
+    def measurable_index(self, *, on_progress: OnProgress) -> MeasurableIndex:
+        """Return the published index, or one that is built in memory, with the scan that it is measured against."""
+        from mmsearch.store.measurable import measurable_index
+
+        return measurable_index(self, on_progress=on_progress)
+
+    def status(self) -> LibraryStatus:
+        """Return what is in the library, and how well and by which route it is searched."""
+        from mmsearch.store.summary import library_status
+
+        return library_status(self)
+
+    def verify(self, *, is_repair: bool = False) -> VerifyReport:
+        """Prove the library whole, its encoder apart; with `is_repair` the caller is the writer."""
+        from mmsearch.store.verify import verify
+
+        return verify(self, is_repair=is_repair)
+
     def require_vectors(self) -> None:
         """Raise unless the vector file holds every committed row, before a writer appends more of them."""
         self._matrix = None  # whatever was opened, it is the file that lies there now that counts
@@ -433,7 +503,22 @@ class Store(Pictures):
                 give_up_digest(self.catalog, int(row))
         return n
 
-    def give_up_lost(self) -> int:
+    def give_up_lost(self, notify: Notify) -> int:
+        """Say what the library has lost, and give it up so that it is embedded again; return how many pictures."""
+        for problem in self.problems():
+            notify(f"problem: {problem}")
+        n_lost = self.give_up_lost_rows()
+        if n_lost:
+            notify(
+                f"{n_lost} pictures are given up with their vectors; `mmsearch index` embeds those of its folders "
+                "again"
+            )
+        self.note_history()
+        if self.has_vectors:
+            self.matrix()  # raises if these are the vectors of another library
+        return n_lost
+
+    def give_up_lost_rows(self) -> int:
         """Forget the rows that the vector file is too short for, so that the next run embeds their pictures again.
 
         Returns
@@ -456,6 +541,19 @@ class Store(Pictures):
                 os.close(handle)
         self._matrix = None
         return n_pictures
+
+    def settle(self, text_probes: Matrix | None, *, on_progress: OnProgress) -> None:
+        """Rewrite the vectors where too many are dead, and bring the graph up to date; None without an encoder."""
+        if self.n_dead > _COMPACT_SHARE * self.n_rows:
+            self.compact()
+        if text_probes is not None:
+            self.graph.update(self.graph.settings, text_probes, on_progress=on_progress)
+
+    def shown_progress(self, on_progress: OnProgress) -> AbstractContextManager[OnProgress]:
+        """Return `on_progress`, such that `status` of other processes says what it is told."""
+        from mmsearch.store.progress import shown_progress
+
+        return shown_progress(self.files, on_progress)
 
     def compact(self) -> None:
         """Rewrite the vector file without dead rows, as a new epoch; rows are renumbered."""

@@ -13,16 +13,18 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from mmsearch.errors import QueryError
-from mmsearch.predicates import FilterLike
+from mmsearch.predicates import FilterLike, Predicate
 from mmsearch.records import BadPicture, ImageRecord, Order, PicturePage
+from mmsearch.store.base import ALL, Condition
 from mmsearch.store.catalog import START, Catalog
-from mmsearch.store.changes import KnownBad, KnownFile, StoredFile
+from mmsearch.store.changes import KnownBad, KnownFile
 from mmsearch.store.facets import Facets, count_facets
 from mmsearch.store.possible import possible_condition
-from mmsearch.store.where import Condition
+from mmsearch.store.spelling import spelled
+from mmsearch.store.where import SqlCondition, condition_of
 
 _MOST = (1 << 63) - 1
-_ALL = Condition()
+_ALL_ROWS = SqlCondition()
 T = TypeVar("T")
 
 
@@ -37,6 +39,7 @@ class Pictures:
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
+        self._compiled: tuple[Predicate | None, int, SqlCondition] = (None, -1, SqlCondition())  # with its revision
 
     def reading(self) -> AbstractContextManager[None]:
         """Hold one consistent state of the library for what is asked inside."""
@@ -88,27 +91,39 @@ class Pictures:
     # -- for searches --------------------------------------------------------------------------------
 
     def condition(self, where: Sequence[FilterLike]) -> Condition:
-        """Return what passes all of some filters, as it is asked in the present state of the library.
+        """Return what passes all of some filters.
 
         Raises
         ------
         QueryError
-            If a filter is not understood, or no picture could pass.
+            If a filter is not understood, or no picture could pass in the present state of the library.
         """
         if not where:
-            return _ALL
+            return ALL
         with self.reading():
-            return possible_condition(self.catalog, where)
+            compiled = possible_condition(self.catalog, where)
+            self._compiled = compiled.predicate, self.revision, compiled
+        return Condition(compiled.predicate)
 
-    def images_of_ids(self, image_ids: Sequence[int], condition: Condition = _ALL) -> list[ImageRecord]:
+    def compiled(self, condition: Condition) -> SqlCondition:
+        """Return a condition as SQL over the present state of the library; inside `reading()`."""
+        predicate, revision = condition.predicate, self.revision
+        if predicate is not None and self._compiled[:2] != (predicate, revision):
+            self._compiled = predicate, revision, spelled(self.catalog, condition_of(predicate))
+        sql = SqlCondition() if predicate is None else self._compiled[2]
+        return sql.without(condition.left_out)
+
+    def images_of_ids(self, image_ids: Sequence[int], condition: Condition = ALL) -> list[ImageRecord]:
         """Return the pictures with these ids that pass a condition, in no special order."""
-        return self.catalog.images_of_ids(image_ids, condition.sql, condition.parameters)
+        with self.reading():
+            sql = self.compiled(condition)
+            return self.catalog.images_of_ids(image_ids, sql.sql, sql.parameters)
 
-    def images_of_rows(self, rows: Sequence[int], condition: Condition = _ALL) -> list[ImageRecord]:
+    def images_of_rows(self, rows: Sequence[int], condition: SqlCondition = _ALL_ROWS) -> list[ImageRecord]:
         """Return the pictures that refer to these rows and pass a condition, in no special order."""
         return self.catalog.images_of_rows(rows, condition.sql, condition.parameters)
 
-    def rows_passing(self, condition: Condition, *, limit: int | None = None) -> list[int]:
+    def rows_passing(self, condition: SqlCondition, *, limit: int | None = None) -> list[int]:
         """Return the rows of pictures that pass a condition, possibly repeated, up to a limit."""
         return self.catalog.rows_where(condition.sql, condition.parameters, -1 if limit is None else limit)
 
@@ -139,7 +154,7 @@ class Pictures:
         """Return some of the pictures that pass all filters; see `Library.pictures`."""
         start = START if after is None else _place_of(after)
         with self.reading():
-            condition = self.condition(where)
+            condition = possible_condition(self.catalog, where) if where else SqlCondition()
             images = self.catalog.page(
                 condition, order=order, after=start, offset=min(offset, _MOST), limit=min(limit + 1, _MOST)
             )
@@ -164,10 +179,6 @@ class Pictures:
     def files_at(self, paths: Sequence[bytes]) -> list[KnownFile]:
         """Return what is known of the pictures that are stored under these paths, in no special order."""
         return self.catalog.files_at(paths)
-
-    def stored_files(self, after: int, limit: int) -> list[tuple[int, StoredFile]]:
-        """Return up to `limit` pictures whose ids come after one, by id, each with it and under its row."""
-        return self.catalog.stored_files(after, limit)
 
     def bad_files(self, root: bytes) -> Iterator[KnownBad]:
         """Yield what is known of every rejected file at or below `root`."""

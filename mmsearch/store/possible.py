@@ -19,7 +19,7 @@ from mmsearch.errors import QueryError
 from mmsearch.predicates import FIELDS, NUMBERS, OPERATORS, And, Comparison, FilterLike, Not, Predicate, written
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.spelling import spelled, spelled_filter
-from mmsearch.store.where import Condition, Filter, condition_of, filter_of, place_bounds
+from mmsearch.store.where import Filter, SqlCondition, condition_of, filter_of, place_bounds
 
 _MOST_NAMED = 3
 _MOST_WAYS = 64  # of passing filters; those that have more are not looked at
@@ -28,7 +28,7 @@ _QUOTED = re.compile(r"""(["']).*\1""", re.DOTALL)
 _OTHER_FILTER = re.compile(r"\s(?:and|or)\s+(?:not\s+)?\(?([a-z_]+)\s*(?:[<>~]|!?=)", re.IGNORECASE)
 
 
-def possible_condition(catalog: Catalog, where: FilterLike | Sequence[FilterLike]) -> Condition:
+def possible_condition(catalog: Catalog, where: FilterLike | Sequence[FilterLike]) -> SqlCondition:
     """Return the condition that all filters hold, with paths as a catalog spells them; inside `reading()`.
 
     Raises
@@ -41,7 +41,7 @@ def possible_condition(catalog: Catalog, where: FilterLike | Sequence[FilterLike
     return spelled(catalog, condition)
 
 
-def require_possible(catalog: Catalog, condition: Condition) -> None:
+def require_possible(catalog: Catalog, condition: SqlCondition) -> None:
     """Raise QueryError if no picture could pass a condition; inside `reading()`.
 
     A library without pictures is not asked: nothing passes there, and that is not the fault of a filter.

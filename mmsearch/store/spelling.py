@@ -13,15 +13,15 @@ import os
 from mmsearch.predicates import Comparison
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.normal_form import common_lead, composed, has_one_form
-from mmsearch.store.where import Condition, Filter, filter_of, place_bounds
+from mmsearch.store.where import Filter, SqlCondition, filter_of, place_bounds
 
 _MOST_NAMES = 5_000  # of one folder; beyond, computing is faster than looking for the next name
 _MOST_SPELLINGS = 20
 
 
-def spelled(catalog: Catalog, condition: Condition) -> Condition:
+def spelled(catalog: Catalog, condition: SqlCondition) -> SqlCondition:
     """Return a condition that the same pictures pass in the present state of a catalog; inside `reading()`."""
-    return Condition.of(condition.predicate, lambda comparison: spelled_filter(catalog, comparison))
+    return SqlCondition.of(condition.predicate, lambda comparison: spelled_filter(catalog, comparison))
 
 
 def spelled_filter(catalog: Catalog, comparison: Comparison) -> Filter:

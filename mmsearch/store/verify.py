@@ -8,6 +8,7 @@ from mmsearch.store.folder import Store
 from mmsearch.store.history import history_problem
 from mmsearch.store.lock import is_being_written
 from mmsearch.store.matrix import row_checksum, stored_rows
+from mmsearch.store.private import open_to_others
 from mmsearch.store.publish import manifest_problem, withdraw
 from mmsearch.store.sqlite_errors import sqlite_errors
 
@@ -38,13 +39,14 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
     n_dropped = 0
     if is_repair:
         n_dropped = store.drop_rows(damaged) if damaged else 0
-        n_dropped += store.give_up_lost()
+        n_dropped += store.give_up_lost_rows()
         if manifest:
             withdraw(store.files, GRAPH.name)  # one that is damaged goes altogether
         for kind in (*indexes, *words):
             withdraw(store.files, kind)
         store.note_history()
-    return VerifyReport(n_rows, tuple(problems), n_dropped)
+    notices = tuple(filter(None, [open_to_others(store.folder)]))
+    return VerifyReport(n_rows, tuple(problems), n_dropped, notices)
 
 
 def damaged_rows(store: Store) -> list[int]:

@@ -65,7 +65,7 @@ class Filter:
 
 
 @dataclass(frozen=True)
-class Condition:
+class SqlCondition:
     """An SQL condition over the table `image` with its parameters; empty means every picture."""
 
     sql: str = ""
@@ -73,7 +73,7 @@ class Condition:
     predicate: Predicate | None = dataclasses.field(default=None, repr=False)
 
     @classmethod
-    def of(cls, predicate: Predicate | None, compiled: Callable[[Comparison], Filter]) -> Condition:
+    def of(cls, predicate: Predicate | None, compiled: Callable[[Comparison], Filter]) -> SqlCondition:
         """Return the condition of a tree, whose comparisons are compiled by a function."""
         if predicate is None:
             return cls()
@@ -81,16 +81,16 @@ class Condition:
         sql = _sql(predicate, compiled, parameters)
         return cls(sql, tuple(parameters), predicate)
 
-    def without(self, image_ids: Sequence[int]) -> Condition:
+    def without(self, image_ids: Sequence[int]) -> SqlCondition:
         """Return the condition that a picture passes and is none of these."""
         if not image_ids:
             return self
         others = "id NOT IN (SELECT value FROM json_each(?))"
         sql = f"{self.sql} AND {others}" if self.sql else others
-        return Condition(sql, (*self.parameters, json.dumps(list(image_ids))))
+        return SqlCondition(sql, (*self.parameters, json.dumps(list(image_ids))))
 
 
-def condition_of(where: FilterLike | Sequence[FilterLike]) -> Condition:
+def condition_of(where: FilterLike | Sequence[FilterLike]) -> SqlCondition:
     """Return the condition that one filter holds, or all of several.
 
     Sizes take k, M, G (1000s). `~` at the start of a folder or path is the home folder of the user whom this
@@ -104,9 +104,9 @@ def condition_of(where: FilterLike | Sequence[FilterLike]) -> Condition:
     Examples
     --------
     >>> condition_of("width >= 800 and not height > 600")
-    Condition(sql='((width >= ?) AND (NOT ifnull((height > ?), 0)))', parameters=(800, 600))
+    SqlCondition(sql='((width >= ?) AND (NOT ifnull((height > ?), 0)))', parameters=(800, 600))
     """
-    return Condition.of(all_of(filters_of(where, "where")), filter_of)
+    return SqlCondition.of(all_of(filters_of(where, "where")), filter_of)
 
 
 def _sql(predicate: Predicate, compiled: Callable[[Comparison], Filter], parameters: list[Any]) -> str:

@@ -8,12 +8,12 @@ import pytest
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.hnsw import GRAPH
 from mmsearch.indexes.kinds import KINDS
-from mmsearch.query.routes import Neighbours
 from mmsearch.records import Unusable
 from mmsearch.store import graph as graph_module
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings
+from mmsearch.store.routes import NearestRows
 from mmsearch.store.summary import library_status
 from mmsearch.store.verify import verify
 from mmsearch.store.where import condition_of
@@ -46,7 +46,7 @@ def folder(tmp_path):
 
 def routes(folder, queries, k=7):
     store = Store.open(folder)
-    neighbours = Neighbours(store)
+    neighbours = NearestRows(store)
     with store.reading():
         neighbours.refresh()
         return neighbours.of(queries, k, condition_of([]), "text")

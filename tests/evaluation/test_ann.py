@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 
@@ -29,7 +31,10 @@ def folder(tmp_path):
 
 
 def measured(folder, texts=TEXTS, settings=SETTINGS, **options):
-    return run_ann(folder, settings, texts, efforts=EFFORTS, **options)
+    with Store.writer(folder) as store:
+        store.graph.keep(settings)
+    with closing(Store.open(folder)) as store:
+        return run_ann(store, texts, efforts=EFFORTS, **options)
 
 
 def test_recall_is_that_of_the_librarys_graph_against_the_scan(folder):

@@ -17,7 +17,7 @@ from mmsearch.evaluation.plots import precision_recall_plot
 from mmsearch.evaluation.report import Report
 from mmsearch.evaluation.retrieval import run_retrieval
 from mmsearch.evaluation.runs import score_runs
-from mmsearch.store.graph import GraphSettings
+from mmsearch.store.folder import Store
 from tests.conftest import random_units
 from tests.store.test_store import DIM, filled
 
@@ -127,7 +127,7 @@ def test_the_page_of_runs_shows_the_differences_with_their_p_values(tmp_path):
 def test_the_page_of_an_index_has_a_row_an_effort_and_marks_what_is_used(tmp_path):
     filled(tmp_path, 60)
     texts = random_units(5, DIM)
-    page = page_of(run_ann(tmp_path, GraphSettings(), texts, efforts=(10, 16)))
+    page = page_of(run_ann(Store.open(tmp_path), texts, efforts=(10, 16)))
     text = " ".join(parsed(page).texts)
     assert text.count("graph, effort 16") == 2
     assert len(re.findall(r"<tr class=chosen><td>exact</td>", page)) == 2
@@ -136,7 +136,7 @@ def test_the_page_of_an_index_has_a_row_an_effort_and_marks_what_is_used(tmp_pat
 @pytest.mark.parametrize(("n_queries", "n_plotted"), [(1, 0), (20, 1)])
 def test_an_index_that_was_asked_too_little_for_a_latency_is_shown_without_it(n_queries, n_plotted, tmp_path):
     filled(tmp_path, 60)
-    report = run_ann(tmp_path, GraphSettings(), random_units(1, DIM), n_queries=n_queries, efforts=(10, 16))
+    report = run_ann(Store.open(tmp_path), random_units(1, DIM), n_queries=n_queries, efforts=(10, 16))
     page = parsed(page_of(report))
     assert len(page.sources) == n_plotted
     assert " ".join(page.texts).count("graph, effort 16") == len(report["results"])

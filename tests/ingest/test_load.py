@@ -65,10 +65,7 @@ def contents(library):
     store = Store.open(library.folder)
     try:
         files = [file for _, file in store.stored_files(0, 1000)]
-        vectors = store.checked_rows([file.row for file in files])
-        return {
-            file.path: (bits(vector), replace(file, row=-1)) for file, vector in zip(files, vectors, strict=True)
-        }  # fmt: skip
+        return {file.path: (bits(file.vector), replace(file, row=-1, vector=None)) for file in files}
     finally:
         store.close()
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from mmsearch import Query, SearchOptions, Term
 from mmsearch.indexes.plans import exact_plan
-from mmsearch.query import routes as routes_module
 from mmsearch.query.searcher import Searcher
 from mmsearch.store import graph as graph_module
+from mmsearch.store import routes as routes_module
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings
@@ -143,7 +143,7 @@ def test_broad_filter_over_the_graph_never_costs_a_match(made, where, monkeypatc
 
 
 def test_too_few_matches_among_the_neighbours_are_not_taken_for_all(made):
-    neighbours = searcher(made)._neighbours
+    neighbours = searcher(made)._neighbours._rows
     with neighbours.store.catalog.reading():
         neighbours.refresh()
         way = neighbours._way("text")
@@ -264,7 +264,7 @@ def test_a_picture_that_the_graph_misses_is_first_when_asked_by_itself(made):
     asked = searcher(made)
     image_id = ids_of(made)[41]
     asked.search(Query(images=[image_id]))
-    asked._neighbours._published.index.delete([41])  # as if no path led there
+    asked._neighbours._rows._published.index.delete([41])  # as if no path led there
     for k in (1, 3):
         assert numbers(asked.search(Query(images=[image_id]), SearchOptions(k=k)))[0] == 41
     assert 41 not in numbers(asked.search(Query(images=[image_id], where=["name != 41.jpg"]), SearchOptions(k=10)))

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from mmsearch import Library
+from mmsearch.places import place_of
 from mmsearch.samples import sample_folder
 from mmsearch.server.app import create_app
 from mmsearch.server.run import MAX_CONNECTIONS, server_of
@@ -73,7 +74,7 @@ def running(folder, photos, *, n_connections=MAX_CONNECTIONS, token="", **option
     """Serve a library until the end of the block."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         access = Access("127.0.0.1", listener.getsockname()[1], token)
-        app = create_app(folder, access, **options)
+        app = create_app(place_of(folder), access, **options)
         server = server_of(app, n_connections=n_connections)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -21,7 +21,7 @@ from mmsearch.server.metrics import Metrics
 
 @pytest.fixture
 def libraries(indexed, cache):
-    libraries = Libraries(indexed.folder, cache=cache)
+    libraries = Libraries(indexed.place, cache=cache)
     yield libraries
     libraries.close()
 

@@ -153,7 +153,7 @@ def test_vectors_that_cannot_be_made_room_for_are_not_given_up(tmp_path):
     (tmp_path / "vectors-0.f16").unlink()
     (tmp_path / "vectors-0.f16").mkdir()
     with Store.writer(tmp_path) as store, pytest.raises(StorageError, match="the vectors"):
-        store.give_up_lost()
+        store.give_up_lost_rows()
     assert Store.open(tmp_path).catalog.count("image") == 20
 
 

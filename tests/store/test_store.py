@@ -206,7 +206,7 @@ def test_missing_vectors_are_named_and_only_given_up_when_asked_to(tmp_path):
         store.remove_images([1])
         assert store.catalog.count("image") == 3
     with Store.writer(tmp_path) as store:
-        assert store.give_up_lost() == 2
+        assert store.give_up_lost_rows() == 2
         assert store.catalog.count("image") == 1
         assert store.matrix().shape == (4, DIM)
         store.commit(Changes(stored=[file(9, random_units(1, DIM, seed=9)[0])]))
@@ -221,7 +221,7 @@ def test_loss_of_vectors_that_no_picture_uses_costs_no_picture(tmp_path):
     assert Store.open(tmp_path).problems() == []
     assert "the vector file holds 3 of 4 vectors" in verify(Store.open(tmp_path)).problems
     with Store.writer(tmp_path) as store:
-        assert store.give_up_lost() == 0
+        assert store.give_up_lost_rows() == 0
     assert verify(Store.open(tmp_path)).problems == ()
 
 

@@ -18,7 +18,7 @@ from mmsearch.indexes.plans import EXACT, Plan
 from mmsearch.records import Cosines, Matrix, Modality, Unusable
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import PublishedGraph, plans_in_use
-from mmsearch.store.where import Condition
+from mmsearch.store.where import SqlCondition
 
 _FEW = 1000  # pictures that pass a filter are scanned exactly, whatever their share
 _NARROW = 0.05  # a filter that passes less than this share is scanned exactly
@@ -37,7 +37,7 @@ class Nearest:
     n_candidates: int
 
 
-class Neighbours:
+class NearestRows:
     """Finds nearest rows of one open library; one thread at a time.
 
     Parameters
@@ -85,7 +85,7 @@ class Neighbours:
         """The rows that are listed and were not there when this was brought up to date."""
         return range(self._exact.n_rows, self.store.n_rows)
 
-    def of(self, queries: Matrix, k: int, condition: Condition, modality: Modality) -> list[Nearest]:
+    def of(self, queries: Matrix, k: int, condition: SqlCondition, modality: Modality) -> list[Nearest]:
         """Return at least the k nearest rows of every query, all of them if there are fewer.
 
         Parameters
@@ -94,7 +94,7 @@ class Neighbours:
             Unit rows; one alone where there is a condition.
         k : int > 0
             Rows wanted.
-        condition : Condition
+        condition : SqlCondition
             Rows that no picture passes are left out; on the graph some may stay.
         modality : "text" or "image"
             What the queries are.
@@ -136,7 +136,7 @@ class Neighbours:
         scores = np.stack([self._exact.scores(query, near) for query, near in zip(queries, rows, strict=True)])
         return merge((scores, rows), self._exact.search_tail(queries, k, first_row=index.n_rows), k)
 
-    def _filtered_afterwards(self, query: Matrix, k: int, condition: Condition, way: Way) -> Nearest | None:
+    def _filtered_afterwards(self, query: Matrix, k: int, condition: SqlCondition, way: Way) -> Nearest | None:
         """Look among the neighbours of one query (1, dim) for k that pass a broad filter; None if too few do."""
         nearest = self._approximately(query, int(2 * k / _NARROW), way)
         if nearest is None:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from mmsearch.indexes.hnsw import HnswIndex
-from mmsearch.query import routes as routes_module
-from mmsearch.query.routes import Neighbours
 from mmsearch.store import graph as graph_module
+from mmsearch.store import routes as routes_module
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import GraphSettings, LibraryGraph
-from mmsearch.store.where import Condition, condition_of
+from mmsearch.store.routes import NearestRows
+from mmsearch.store.where import SqlCondition, condition_of
 from mmsearch.vectors import l2_normalize
 from tests.conftest import random_units
 from tests.faults.stand_in import plan_for_the_graph
@@ -55,7 +55,7 @@ def counted_loads(monkeypatch):
 
 
 def nearest(neighbours, queries, k, where=(), modality="text"):
-    """Answers of `Neighbours` to queries (n, dim), as a searcher asks for them."""
+    """Answers of `NearestRows` to queries (n, dim), as a searcher asks for them."""
     with neighbours.store.catalog.reading():
         neighbours.refresh()
         return neighbours.of(queries, k, condition_of(list(where)), modality)
@@ -80,7 +80,7 @@ def ids_of(store):
 @pytest.mark.parametrize("use_graph", [True, False])
 def test_rows_that_are_removed_leave_open_neighbours_and_come_back_to_them(tmp_path, use_graph):
     vectors = random_units(N, DIM, seed=3)
-    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)), use_graph=use_graph)
+    opened = NearestRows(Store.open(with_graph(tmp_path, vectors)), use_graph=use_graph)
     query, route = vectors[7:8], "graph" if use_graph else "exact"
     (before,) = nearest(opened, query, 10)
     assert (before.rows.tolist(), before.route) == (by_arithmetic(vectors, query[0], 10), route)
@@ -102,7 +102,7 @@ def test_rows_that_are_removed_leave_open_neighbours_and_come_back_to_them(tmp_p
 @pytest.mark.parametrize("use_graph", [True, False])
 def test_open_neighbours_follow_new_rows_a_new_graph_and_new_numbers(tmp_path, use_graph):
     vectors, later = random_units(N, DIM, seed=3), random_units(40, DIM, seed=4)
-    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)), use_graph=use_graph)
+    opened = NearestRows(Store.open(with_graph(tmp_path, vectors)), use_graph=use_graph)
     query, route = later[11:12], "graph" if use_graph else "exact"
     nearest(opened, query, 5)
     with Store.writer(tmp_path) as store:
@@ -131,7 +131,7 @@ def test_open_neighbours_follow_new_rows_a_new_graph_and_new_numbers(tmp_path, u
 
 def test_the_graph_is_loaded_once_while_it_stays_the_same(tmp_path, monkeypatch):
     vectors = random_units(N, DIM, seed=3)
-    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)))
+    opened = NearestRows(Store.open(with_graph(tmp_path, vectors)))
     n_loads = counted_loads(monkeypatch)
     for i in range(3):
         assert nearest(opened, vectors[:1], 5)[0].route == "graph"
@@ -150,7 +150,7 @@ def test_lengths_of_rows_before_a_compaction_are_not_those_of_the_rows_after_it(
     vectors = nearly_the_same(200, seed=6)
     with Store.writer(tmp_path, create=META) as store:
         store.commit(Changes(stored=[file(i, vector) for i, vector in enumerate(vectors[:150])]))
-    opened = Neighbours(Store.open(tmp_path))
+    opened = NearestRows(Store.open(tmp_path))
     nearest(opened, vectors[:1], 5)
     with Store.writer(tmp_path) as store:
         ids = ids_of(store)
@@ -165,7 +165,7 @@ def test_lengths_of_rows_before_a_compaction_are_not_those_of_the_rows_after_it(
 
 def test_vectors_that_somebody_else_writes_over_are_measured_anew(tmp_path):
     vectors = random_units(N, DIM, seed=3)
-    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)), use_graph=False)
+    opened = NearestRows(Store.open(with_graph(tmp_path, vectors)), use_graph=False)
     expected = by_arithmetic(vectors, vectors[7], 5)
     assert nearest(opened, vectors[7:8], 5)[0].rows.tolist() == expected
     shorter = vectors.astype(np.float16)
@@ -176,7 +176,7 @@ def test_vectors_that_somebody_else_writes_over_are_measured_anew(tmp_path):
 
 def test_vectors_that_are_cut_at_the_moment_of_a_commit_are_left_out(tmp_path):
     vectors = random_units(N, DIM, seed=3)
-    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)))
+    opened = NearestRows(Store.open(with_graph(tmp_path, vectors)))
     assert nearest(opened, vectors[7:8], 5)[0].route == "graph"
     with Store.writer(tmp_path) as store:
         store.remove_images([ids_of(store)[0]])
@@ -189,7 +189,7 @@ def test_vectors_that_are_cut_at_the_moment_of_a_commit_are_left_out(tmp_path):
 def test_scores_are_those_of_the_scan_to_the_last_bit_whatever_the_route(tmp_path):
     vectors = random_units(N, DIM, seed=3)
     with_graph(tmp_path, vectors)
-    by_graph, by_scan = (Neighbours(Store.open(tmp_path), use_graph=use_graph) for use_graph in (True, False))
+    by_graph, by_scan = (NearestRows(Store.open(tmp_path), use_graph=use_graph) for use_graph in (True, False))
     queries = random_units(20, DIM, seed=5)
     for walked, scanned in zip(nearest(by_graph, queries, 5), nearest(by_scan, queries, 5), strict=True):
         assert (walked.route, scanned.route) == ("graph", "exact")
@@ -212,7 +212,7 @@ FEW_LINKS = {"m": 2, "ef_construction": 4}
 
 def test_queries_that_a_graph_cannot_answer_in_full_are_scanned_for(tmp_path):
     vectors = in_clusters()
-    opened = Neighbours(Store.open(with_graph(tmp_path, vectors, **FEW_LINKS)))
+    opened = NearestRows(Store.open(with_graph(tmp_path, vectors, **FEW_LINKS)))
     for k, route in ((5, "graph"), (200, "exact"), (1000, "exact")):
         (answer,) = nearest(opened, vectors[:1], k)
         assert answer.route == route
@@ -222,7 +222,7 @@ def test_queries_that_a_graph_cannot_answer_in_full_are_scanned_for(tmp_path):
 
 def test_one_query_that_a_graph_cannot_answer_leaves_the_others_their_route(tmp_path):
     vectors = in_clusters()
-    opened = Neighbours(Store.open(with_graph(tmp_path, vectors, **FEW_LINKS)))
+    opened = NearestRows(Store.open(with_graph(tmp_path, vectors, **FEW_LINKS)))
     alone = [nearest(opened, vector[None], 40)[0] for vector in vectors[:8]]
     assert {answer.route for answer in alone} == {"graph", "exact"}
     pair = [next(i for i in range(8) if alone[i].route == route) for route in ("graph", "exact")]
@@ -235,14 +235,14 @@ def test_one_query_that_a_graph_cannot_answer_leaves_the_others_their_route(tmp_
 def test_a_filter_over_a_graph_that_falls_short_is_answered_by_a_scan(tmp_path, monkeypatch):
     monkeypatch.setattr(routes_module, "_FEW", 10)
     vectors = in_clusters()
-    opened = Neighbours(Store.open(with_graph(tmp_path, vectors, **FEW_LINKS)))
+    opened = NearestRows(Store.open(with_graph(tmp_path, vectors, **FEW_LINKS)))
     (answer,) = nearest(opened, vectors[:1], 5, where=["size >= 100"])
     assert (answer.route, answer.rows.tolist()) == ("filtered", by_arithmetic(vectors, vectors[0], 5))
 
 
 def test_live_rows_that_are_all_there_are_no_shortage(tmp_path):
     vectors = random_units(60, DIM, seed=3)
-    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)))
+    opened = NearestRows(Store.open(with_graph(tmp_path, vectors)))
     with Store.writer(tmp_path) as store:
         ids = ids_of(store)
         store.remove_images([ids[i] for i in range(20)])
@@ -265,7 +265,7 @@ def far_and_near():
 def test_too_few_that_pass_among_the_neighbours_are_not_taken_for_all(tmp_path, monkeypatch, k, first, route):
     monkeypatch.setattr(routes_module, "_FEW", 10)
     query, vectors = far_and_near()
-    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)))
+    opened = NearestRows(Store.open(with_graph(tmp_path, vectors)))
     # Row i is 100 + i bytes large. Of the 40 k nearest, one passes: enough for k = 1 and no more.
     (answer,) = nearest(opened, query, k, where=[f"size >= {100 + first}"])
     assert (answer.rows.tolist(), answer.route) == (list(range(first, first + k)), route)
@@ -276,7 +276,7 @@ def test_too_few_that_pass_among_the_neighbours_are_not_taken_for_all(tmp_path, 
 def test_a_filter_that_passes_less_than_a_twentieth_is_scanned_exactly(tmp_path, monkeypatch, n_passing, route):
     monkeypatch.setattr(routes_module, "_FEW", 10)
     query, vectors = far_and_near()
-    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)))
+    opened = NearestRows(Store.open(with_graph(tmp_path, vectors)))
     (answer,) = nearest(opened, query, 5, where=[f"size < {100 + n_passing}"])
     assert (answer.rows[:5].tolist(), answer.route) == ([0, 1, 2, 3, 4], route)
 
@@ -287,7 +287,7 @@ def test_a_filter_that_passes_few_pictures_is_scanned_exactly_whatever_their_sha
 ):
     monkeypatch.setattr(routes_module, "_FEW", 30)
     query, vectors = far_and_near()
-    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)))
+    opened = NearestRows(Store.open(with_graph(tmp_path, vectors)))
     (answer,) = nearest(opened, query, 5, where=[f"size < {100 + n_passing}"])
     assert (answer.rows[:5].tolist(), answer.route) == ([0, 1, 2, 3, 4], route)
 
@@ -299,7 +299,7 @@ def test_each_modality_goes_by_its_own_plan(tmp_path, monkeypatch):
     vectors = random_units(N, DIM, seed=3)
     with_graph(tmp_path, vectors)
     monkeypatch.setattr(graph_module, "EXACT_TEXTS_BELOW", 50_000)
-    n_loads, opened = counted_loads(monkeypatch), Neighbours(Store.open(tmp_path))
+    n_loads, opened = counted_loads(monkeypatch), NearestRows(Store.open(tmp_path))
     for modality, route, n in (("text", "exact", 0), ("image", "graph", 1), ("text", "exact", 1)):
         assert nearest(opened, vectors[:1], 3, modality=modality)[0].route == route
         assert n_loads() == n
@@ -308,7 +308,7 @@ def test_each_modality_goes_by_its_own_plan(tmp_path, monkeypatch):
 def test_without_a_graph_a_broad_filter_is_scanned_for(tmp_path, monkeypatch):
     monkeypatch.setattr(routes_module, "_FEW", 10)
     query, vectors = far_and_near()
-    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)), use_graph=False)
+    opened = NearestRows(Store.open(with_graph(tmp_path, vectors)), use_graph=False)
     (answer,) = nearest(opened, query, 5, where=["size >= 150"])
     assert (answer.rows.tolist(), answer.route, answer.n_candidates) == ([50, 51, 52, 53, 54], "filtered", N - 50)
 
@@ -321,7 +321,7 @@ def test_a_graph_is_searched_with_the_effort_of_its_plan(tmp_path, monkeypatch):
         efforts.append(effort)
         return search(index, queries, k, effort)
 
-    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)))
+    opened = NearestRows(Store.open(with_graph(tmp_path, vectors)))
     monkeypatch.setattr(HnswIndex, "search", noted)
     nearest(opened, vectors[:1], 3)
     assert efforts == [1000]
@@ -334,7 +334,7 @@ def test_a_damaged_graph_is_looked_at_once_for_each_state_of_the_library(tmp_pat
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
     n_looks = counted_loads(monkeypatch)
-    opened = Neighbours(Store.open(tmp_path))
+    opened = NearestRows(Store.open(tmp_path))
     for _ in range(3):
         (answer,) = nearest(opened, vectors[:1], 5)
         assert (answer.route, answer.rows.tolist()) == ("exact", by_arithmetic(vectors, vectors[0], 5))
@@ -351,7 +351,7 @@ def test_a_library_without_rows_has_nothing_near_a_query(tmp_path):
     with Store.writer(tmp_path, create=META) as store:
         store.commit(Changes(stored=[file(0, random_units(1, DIM)[0])]))
         store.remove_images([ids_of(store)[0]])
-    opened = Neighbours(Store.open(tmp_path))
+    opened = NearestRows(Store.open(tmp_path))
     answers = nearest(opened, random_units(3, DIM), 5)
     assert [(answer.route, answer.n_candidates, len(answer.rows), len(answer.scores)) for answer in answers] == [
         ("empty", 0, 0, 0)
@@ -360,8 +360,8 @@ def test_a_library_without_rows_has_nothing_near_a_query(tmp_path):
 
 def test_a_condition_that_asks_for_nothing_is_none(tmp_path):
     vectors = random_units(N, DIM, seed=3)
-    opened = Neighbours(Store.open(with_graph(tmp_path, vectors)))
+    opened = NearestRows(Store.open(with_graph(tmp_path, vectors)))
     with opened.store.catalog.reading():
         opened.refresh()
-        (answer,) = opened.of(vectors[:1], 3, Condition(), "text")
+        (answer,) = opened.of(vectors[:1], 3, SqlCondition(), "text")
     assert answer.route == "graph"

@@ -1,0 +1,208 @@
+"""A library in Milvus against exact answers, and against the bare client: recall, latency and load.
+
+    python benchmarks/milvus_library.py WORK [--n 20000] [--address milvus://host:19530/NAME] [--out FILE]
+
+Without an address the server of the package `milvus` is started in WORK, and stopped at the end. Pictures are
+shards of synthetic vectors under the encoder `offline`; the answers of 200 texts and 200 pictures, without and with
+filters that pass 50 %, 10 % and 1 %, are compared with a scan by numpy, as loaded, and once more after deletes and
+upserts. The bare client gets the same rows in batches of the same size, and the same searches with the same
+parameters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import report
+from mmsearch.milvus.address import Address
+from mmsearch.milvus.collection import FACTS, create
+from mmsearch.milvus.engine import Engine
+from synthetic import gallery, picture_like, text_like, unit
+
+from mmsearch import Library
+from mmsearch.records import READING, FileLook
+from mmsearch.shards.folder import ShardFolder
+from mmsearch.shards.format import ShardFacts
+from mmsearch.store.base import ALL, AskedVector
+from mmsearch.store.changes import StoredFile
+from mmsearch.vectors import as_stored
+
+K = 10
+N_QUERIES = 200
+N_DELETED, N_CHANGED = 5_000, 1_000
+SIZE = 10_000  # bytes of the first file; each is a byte larger than the one before
+SHARES = (0.5, 0.1, 0.01)
+
+
+@contextmanager
+def server(work: Path) -> Iterator[str]:
+    """Run the server of the package `milvus`; yields the address of a library in it."""
+    import milvus
+
+    engine = milvus.MilvusServer()
+    engine.set_base_dir(str(work / "milvus"))
+    engine.start()
+    try:
+        yield f"milvus://127.0.0.1:{engine.listen_port}/benchmark"
+    finally:
+        engine.stop()
+
+
+def files_of(vectors: np.ndarray, first: int = 0, version: int = 0) -> list[StoredFile]:
+    """Return pictures with vectors (n, dim), numbered from `first`; another version has other contents."""
+    return [
+        StoredFile(
+            b"/photos/%04d/%08d.jpg" % (i % 100, i), FileLook(SIZE + i, i, i),
+            sha256(b"%d %d" % (i, version)).digest(), 640, 480, "JPEG", None, READING, vector=vector,
+        )
+        for i, vector in enumerate(vectors, start=first)
+    ]  # fmt: skip
+
+
+def vectors_of(blocks: Iterator[np.ndarray], dim: int) -> np.ndarray:
+    """Return unit vectors (n, dim) as a library stores them."""
+    return as_stored(unit(np.concatenate(list(blocks))[:, :dim]))
+
+
+def loaded(library: Library, work: Path, name: str, files: Sequence[StoredFile]) -> float:
+    """Write shards of pictures, load them, and return the seconds that the load took."""
+    folder = work / name
+    shutil.rmtree(folder, ignore_errors=True)
+    with ShardFolder.writer(folder, ShardFacts.of(library_encoder(library)), print) as shards:
+        shards.add(files)
+    start = time.perf_counter()
+    library.load(folder, model="offline")
+    return time.perf_counter() - start
+
+
+def library_encoder(library: Library) -> Any:
+    """Return the encoder `offline`, of a library that need not be there yet."""
+    from mmsearch.encoders.onnx import OnnxEncoder
+    from mmsearch.encoders.prepare import prepare_encoder
+
+    return OnnxEncoder.open(prepare_encoder("offline", cache=Path(os.environ["MMSEARCH_CACHE"]), notify=print))
+
+
+def recalls(library: Library, vectors: dict[int, np.ndarray], queries: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Return recall@10, mean and lowest, for every modality and filter; `vectors` are those of sizes."""
+    sizes = np.array(sorted(vectors))
+    matrix = np.stack([vectors[size] for size in sizes])
+    neighbours, store = library.reader().neighbours(), library.reader()
+    figures: dict[str, Any] = {}
+    for share in (1.0, *SHARES):
+        limit = int(sizes[int(share * (len(sizes) - 1))])
+        condition = ALL if share == 1 else store.condition([f"size <= {limit}"])
+        passing = sizes <= limit
+        for modality, asked in queries.items():
+            expected = np.argsort(-(asked @ matrix[passing].T), axis=1, kind="stable")[:, :K]
+            shares = []
+            for query, best in zip(asked, expected, strict=True):
+                (shortlist,) = neighbours.shortlists([AskedVector(query)], K, condition, modality)  # type: ignore[arg-type]
+                near = {image.size_bytes for _, image in shortlist.pictures}
+                shares.append(len(near & set(sizes[passing][best].tolist())) / K)
+            figures[f"{modality}, {share:.0%} pass"] = {
+                "recall@10": round(float(np.mean(shares)), 4), "lowest": min(shares), "route": shortlist.route,
+            }  # fmt: skip
+    return figures
+
+
+def latency(library: Library, queries: np.ndarray) -> dict[str, Any]:
+    """Return the median milliseconds of a search by words that are remembered, and of a bare search alike."""
+    store = library.reader()
+    for i, query in enumerate(queries):
+        store.remembered.put(f"text {i}", query, store.fingerprint())
+    address = Address.parse(library.address)
+    client = Engine(address).client
+    bare: list[float] = []
+    whole: list[float] = []
+    for i, query in enumerate(queries):  # in turns, so that both see the same machine
+        start = time.perf_counter()
+        client.search(
+            address.name, data=[query], anns_field="vector", limit=K + 8, output_fields=list(FACTS),
+            search_params={"metric_type": "COSINE", "params": {"ef": 256}}, consistency_level="Bounded",
+        )  # fmt: skip
+        middle = time.perf_counter()
+        library.search(f"text {i}", k=K)
+        bare.append(middle - start)
+        whole.append(time.perf_counter() - middle)
+    figures = {"bare ms": 1e3 * float(np.median(bare)), "library ms": 1e3 * float(np.median(whole))}
+    return {**figures, "library over bare": figures["library ms"] / figures["bare ms"]}
+
+
+def bare_load(address: str, dim: int, files: Sequence[StoredFile]) -> float:
+    """Insert the same rows by the bare client into a collection of the same fields; return the seconds."""
+    from mmsearch.milvus.collection import row_of
+
+    parsed = Address.parse(address)
+    parsed = replace(parsed, name=f"{parsed.name}_bare")
+    engine = Engine(parsed)
+    engine.client.drop_collection(parsed.name)
+    create(engine, parsed.name, {"dim": dim, "model": "offline", "fingerprint": "bare"})
+    rows = [row_of(file, number, 0) for number, file in enumerate(files, start=1)]
+    start = time.perf_counter()
+    for first in range(0, len(rows), 1024):
+        engine.client.insert(parsed.name, rows[first : first + 1024])
+    engine.client.flush(parsed.name)
+    return time.perf_counter() - start
+
+
+def measured(address: str, work: Path, n: int) -> dict[str, Any]:
+    """Return all figures of a library of n pictures."""
+    with Library.open(address, cache=os.environ["MMSEARCH_CACHE"]) as library:
+        dim = library_encoder(library).dim
+        matrix = vectors_of(gallery(n), dim)
+        files = files_of(matrix)
+        queries = {
+            "text": unit(text_like(N_QUERIES)[:, :dim]), "image": unit(picture_like(N_QUERIES)[:, :dim]),
+        }  # fmt: skip
+        by_size = {SIZE + i: vector.astype(np.float32) for i, vector in enumerate(matrix)}
+        load_s = loaded(library, work, "shards", files)
+        bare_s = bare_load(address, dim, files)
+        figures: dict[str, Any] = {
+            "load": {
+                "pictures": n,
+                "library s": load_s,
+                "bare s": bare_s,
+                "library rate over bare": bare_s / load_s,
+            },
+            "as loaded": recalls(library, by_size, queries),
+        }
+        changed = vectors_of(gallery(N_CHANGED, seed=7), dim)
+        loaded(library, work, "changed", files_of(changed, version=1))
+        by_size |= {SIZE + i: vector.astype(np.float32) for i, vector in enumerate(changed)}
+        deleted = range(n - N_DELETED, n)
+        library.remove([files[i].path for i in deleted])
+        for i in deleted:
+            del by_size[SIZE + i]
+        figures["after deletes and upserts"] = recalls(library, by_size, queries)
+        time.sleep(7)  # a process that has just written waits for the engine, so that it sees what it wrote
+        figures["latency"] = latency(library, queries["text"])
+        return figures
+
+
+def main() -> None:
+    """Measure, and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--n", type=int, default=20_000)
+    parser.add_argument("--address")
+    parser.add_argument("--out")
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("MMSEARCH_CACHE", str(given.work / "cache"))
+    with nullcontext(given.address) if given.address else server(given.work) as address:
+        report("milvus_library", measured(address, given.work, given.n), given.out)
+
+
+if __name__ == "__main__":
+    main()

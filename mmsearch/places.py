@@ -1,0 +1,36 @@
+"""PLACES: the name of a library in, the place where it stands out: a folder, or a collection at an address."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from mmsearch.arguments import as_path
+from mmsearch.errors import QueryError
+from mmsearch.records import PathLike
+from mmsearch.store.base import Place
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+def place_of(name: PathLike) -> Place:
+    """Return the place of a library.
+
+    Parameters
+    ----------
+    name : str or path
+        A folder, or an address such as `milvus://host:19530/NAME`.
+
+    Raises
+    ------
+    QueryError
+        If it is an address of another kind, or one that means nothing.
+    """
+    from mmsearch.store.folder_place import FolderPlace
+
+    text = os.fsdecode(as_path(name, "path"))
+    scheme = _SCHEME.match(text) if isinstance(name, str) else None
+    if scheme is None:
+        return FolderPlace(Path(text).absolute())
+    raise QueryError(f"there are no libraries at addresses that begin with {scheme[0]}; name a folder")

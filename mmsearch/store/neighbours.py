@@ -1,0 +1,94 @@
+"""NEIGHBOURS: vectors in, the nearest pictures of a library folder out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmsearch.records import ImageRecord, Modality
+from mmsearch.store.base import AskedVector, Condition, Shortlist
+from mmsearch.store.folder import Store
+from mmsearch.store.routes import Nearest, NearestRows
+from mmsearch.store.where import SqlCondition
+from mmsearch.vectors import stored_cosines
+
+
+class LibraryNeighbours:
+    """Finds the nearest pictures of one open library folder; one thread at a time.
+
+    Parameters
+    ----------
+    store : Store
+        Opened for reading; newly committed pictures are seen by the next question.
+    use_index : bool
+        False answers everything by exact scans; else the route follows from the library and the question.
+    """
+
+    def __init__(self, store: Store, *, use_index: bool = True) -> None:
+        self.store = store
+        self._rows = NearestRows(store, use_graph=use_index)
+        self._problems: tuple[str, ...] = ()
+        self._problems_of = -1, range(0)  # the revision, and the rows that are lost
+
+    def shortlists(
+        self, queries: Sequence[AskedVector], k: int, condition: Condition, modality: Modality
+    ) -> list[Shortlist]:
+        """Return the k nearest pictures that pass a condition for every vector, all of them if there are fewer.
+
+        Raises
+        ------
+        LibraryDamagedError
+            If the vector of one of them is not what was committed.
+        """
+        self._rows.refresh()
+        self._look_for_problems()
+        compiled = self.store.compiled(condition)
+        n_left_out = [self._n_rows_left_out(query, compiled) for query in queries]
+        shortlists: dict[int, Shortlist] = {}
+        for n in set(n_left_out):  # one scan for all that want as many rows
+            places = [place for place, n_rows in enumerate(n_left_out) if n_rows == n]
+            vectors = np.stack([queries[place].vector for place in places])
+            answers = self._rows.of(vectors, k + n, compiled, modality)
+            for place, nearest in zip(places, answers, strict=True):
+                pictures = self._pictures(queries[place], nearest, k, compiled)
+                shortlists[place] = Shortlist(pictures, nearest.route, nearest.n_candidates - n)
+        return [shortlists[place] for place in range(len(queries))]
+
+    def problems(self) -> tuple[str, ...]:
+        """Return what had been lost when the last shortlists were made: sentences."""
+        return self._problems
+
+    def _look_for_problems(self) -> None:
+        """Ask what the library has lost, once for each state of its catalog and its vectors."""
+        state = self.store.revision, self._rows.lost_rows
+        if state != self._problems_of:
+            self._problems, self._problems_of = tuple(self.store.problems(state[1])), state
+
+    def _n_rows_left_out(self, query: AskedVector, condition: SqlCondition) -> int:
+        """Return how many rows stand for nothing but pictures that pass a filter and are no answer to a query."""
+        if not query.left_out:
+            return 0
+        left_out = set(query.left_out)
+        passing = self.store.catalog.images_of_ids(query.left_out, condition.sql, condition.parameters)
+        rows = {image.row for image in passing}
+        shared = self.store.images_of_rows(list(rows), condition.without(sorted(left_out))) if rows else []
+        return len(rows) - len({image.row for image in shared})
+
+    def _pictures(
+        self, query: AskedVector, nearest: Nearest, k: int, condition: SqlCondition
+    ) -> list[tuple[float, ImageRecord]]:
+        """Return the k best (score, picture) of the nearest rows; a row may stand for several pictures."""
+        condition = condition.without(query.left_out)
+        score_of = dict(zip(nearest.rows.tolist(), nearest.scores.tolist(), strict=True))
+        # A graph may miss the picture that is asked for, and of equal scores the row of another may go before it.
+        itself = self.store.catalog.images_of_ids(query.itself, condition.sql, condition.parameters)
+        rows = [row for row in {image.row for image in itself} if row not in score_of]
+        scores = stored_cosines(query.vector, self.store.checked_rows(rows))
+        score_of |= dict(zip(rows, scores.tolist(), strict=True))
+        images = self.store.images_of_rows(list(score_of), condition)
+        ranked = sorted(
+            images, key=lambda image: (image.image_id not in query.itself, -score_of[image.row], image.image_id)
+        )[:k]
+        self.store.vectors_of(ranked)  # raises for one that is not what was committed
+        return [(score_of[image.row], image) for image in ranked]
