@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,11 +55,12 @@ class InThisProcess:
 
 @pytest.fixture
 def sets(photos, tmp_path):
-    """A folder with files, a tar and a Parquet file of the same eight photographs, and some that are broken."""
+    """Eight photographs as files, in a tar and in a Parquet file, one under a strange name, and two broken ones."""
     files = sorted(photos.rglob("*.jpg"))
     write_tar(photos / "a.tar", [*((file.name, file.read_bytes()) for file in files), ("page.jpg", b"<html>")])
     write_table(photos / "a.parquet", image=structs(*((file.read_bytes(), None) for file in files), None))
     (photos / "text.jpg").write_bytes(b"text")
+    shutil.copyfile(files[0], os.fsencode(photos) + b"/\xff\n.jpg")
     return photos
 
 
@@ -69,7 +71,7 @@ def test_tasks_make_the_vectors_and_errors_of_a_run_without_a_cluster(
     monkeypatch.setattr(cluster, "require_cluster", lambda address: None)
     monkeypatch.setattr(cluster, "embed_on_cluster", InThisProcess)
     there = embed(tmp_path / "there", checkpoint, cache, sets, n_workers=1, ray="local")
-    assert (here.new, len(here.bad)) == (24, 2)
+    assert (here.new, len(here.bad)) == (25, 2)
     assert (there.new, sorted(there.bad, key=str)) == (here.new, sorted(here.bad, key=str))
     assert vectors_in(tmp_path / "there") == vectors_in(tmp_path / "here")
     assert len(shard_paths(tmp_path / "there")) > 1
@@ -77,7 +79,7 @@ def test_tasks_make_the_vectors_and_errors_of_a_run_without_a_cluster(
     for path in (sets / "a.tar", sets / "a.parquet"):
         os.utime(path, (1, 1))
     again = embed(tmp_path / "there", checkpoint, cache, sets, n_workers=1, ray="local")
-    assert (again.new, again.unchanged, again.known_bad) == (0, 24, 1)
+    assert (again.new, again.unchanged, again.known_bad) == (0, 25, 1)
 
 
 def test_what_a_task_left_that_nobody_took_is_removed_and_done_again(
@@ -194,7 +196,7 @@ def many(tmp_path_factory):
 @with_ray
 def test_a_cluster_makes_the_vectors_of_a_run_without_one(sets, checkpoint, cache, tmp_path, tiny_folder):
     report = report_of(command(tmp_path / "there", checkpoint, cache, sets))
-    assert (report["new"], len(report["bad"])) == (24, 2)
+    assert (report["new"], len(report["bad"])) == (25, 2)
     embed(tmp_path / "here", checkpoint, cache, sets, n_workers=1)
     assert vectors_in(tmp_path / "there") == vectors_in(tmp_path / "here")
 

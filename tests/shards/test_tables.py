@@ -120,6 +120,18 @@ def test_rows_before_a_damaged_page_are_read_and_the_others_named(tmp_path):
     assert [contents.code for _, contents in others] == ["corrupt", "corrupt"]
 
 
+def test_a_column_of_one_large_group_of_rows_is_never_in_memory_as_a_whole(tmp_path):
+    cells = [bytes([number % 256]) * 50_000 for number in range(1200)]
+    table = pa.table({"jpg": pa.array(cells, pa.binary())})
+    pq.write_table(table, tmp_path / "a.parquet", write_batch_size=16, use_dictionary=False, compression="none")
+    del table
+    before, peak = pa.total_allocated_bytes(), 0
+    for member, contents in contents_of(list(members_of(file_at(tmp_path / "a.parquet")))):
+        assert contents == cells[member.place]
+        peak = max(peak, pa.total_allocated_bytes() - before)
+    assert 0 < peak < 10_000_000  # of 60 million
+
+
 def test_a_file_that_changed_since_it_was_listed_is_not_read(tmp_path):
     path = write_table(tmp_path / "a.parquet", jpg=[CAT, DAM])
     members = list(members_of(file_at(path)))
