@@ -4,7 +4,7 @@
 
 WORK is a folder for the photographs, kept between runs. Every figure is pictures a second of a whole run; ratios
 are of runs that took turns, and the median of the rounds. Those on a cluster are without the time in which Ray
-starts.
+starts, and once more without that in which a run starts its workers.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from mmsearch import Library
 from mmsearch.ingest.embed import EmbedOptions, embed_pictures
 
 SIZE = (640, 480)
+FEW = 16  # pictures of a run that is all start
 
 
 def bundles(work: Path, n: int) -> dict[str, Path]:
@@ -81,23 +82,26 @@ def measure(work: Path, model: str, n: int, rounds: int) -> dict[str, Any]:
 
 
 def measure_ray(work: Path, model: str, n: int, rounds: int) -> dict[str, Any]:
-    """Two Ray workers against one, on a cluster that is started once."""
+    """Two Ray workers against one, on a cluster that is started once: whole runs, and without their start."""
     import ray
 
-    tar = bundles(work, n)["tar"]
+    tar, few = bundles(work, n)["tar"], bundles(work, FEW)["tar"]
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=1 << 28)
     options = {"model": model, "cache": user_cache_path("mmsearch"), "ray": "local"}
-    rates = defaultdict(list)
+    whole, steady, here = defaultdict(list), defaultdict(list), defaultdict(list)
     for _ in range(rounds):
         for n_workers in (1, 2):
-            rates[n_workers].append(rate(tar, work / "shards", n_workers=n_workers, **options))
+            start_s = FEW / rate(few, work / "shards", n_workers=n_workers, **options)
+            whole[n_workers].append(rate(tar, work / "shards", n_workers=n_workers, **options))
+            steady[n_workers].append((n - FEW) / (n / whole[n_workers][-1] - start_s))
+            here[n_workers].append(rate(tar, work / "shards", n_workers=n_workers, **{**options, "ray": None}))
     ray.shutdown()
-    return {
-        "pictures": n,
-        "one worker, pictures/s": round(median(rates[1]), 1),
-        "two workers, pictures/s": round(median(rates[2]), 1),
-        "two / one": round(median(two / one for one, two in zip(rates[1], rates[2], strict=True)), 3),
-    }
+    figures = {"pictures": n}
+    for name, rates in (("whole run", whole), ("without its start", steady), ("without Ray", here)):
+        figures[f"{name}, one worker, pictures/s"] = round(median(rates[1]), 1)
+        figures[f"{name}, two workers, pictures/s"] = round(median(rates[2]), 1)
+        figures[f"{name}, two / one"] = round(median(b / a for a, b in zip(rates[1], rates[2], strict=True)), 3)
+    return figures
 
 
 def main() -> None:
