@@ -42,8 +42,8 @@ RayOption = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS", show_default=False,
-        help="Embed on a Ray cluster, at HOST:PORT, ray://HOST:PORT or auto; local starts one on this machine. "
-        "SOURCE, DIR and MMSEARCH_CACHE must lie at the same paths on all machines.",
+        help="Embed on the Ray cluster that this machine is part of, HOST:PORT or auto; local starts one for the "
+        "run. SOURCE, DIR and MMSEARCH_CACHE must lie at the same paths on all machines.",
     ),
 ]  # fmt: skip
 

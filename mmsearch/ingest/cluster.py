@@ -189,8 +189,10 @@ def require_cluster(address: str) -> None:
     spec = find_spec("ray")
     if spec is None or spec.origin is None:  # a folder of that name is no package
         raise ClusterError(_MISSING)
+    if "://" in address:
+        raise _unreachable(address, "Ray Data cannot be led from outside a cluster, by a Ray client")
     try:
-        place = urlsplit(address if "://" in address else f"//{address}")
+        place = urlsplit(f"//{address}")
         host, port = place.hostname, place.port
     except ValueError as error:
         raise _unreachable(address, str(error)) from error
@@ -204,8 +206,8 @@ def require_cluster(address: str) -> None:
 
 def _unreachable(address: str, words: str) -> ClusterError:
     return ClusterError(
-        f"no Ray cluster can be reached at {address!r} ({words}); expected HOST:PORT of one, ray://HOST:PORT, auto "
-        "for one on this machine, or local to start one"
+        f"no Ray cluster can be reached at {address!r} ({words}); expected HOST:PORT of one that this machine is "
+        "part of, auto for the one that runs on it, or local to start one"
     )
 
 

@@ -122,7 +122,7 @@ def test_portions_are_small_enough_for_all_workers_and_never_large():
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("127.0.0.1:1", "Connection refused"), ("ray://127.0.0.1:1", "Connection refused"),
+        ("127.0.0.1:1", "Connection refused"), ("ray://127.0.0.1:1", "cannot be led from outside a cluster"),
         ("127.0.0.1:99999", "Port out of range"), ("[::1", "Invalid IPv6"),
     ],
 )  # fmt: skip
