@@ -148,15 +148,14 @@ def _cluster(address: str, n_workers: int | None) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    # By `local` Ray starts a cluster even where one runs.
+    options: dict[str, Any] = {"address": address, "logging_level": logging.ERROR, "log_to_driver": False}
     if address == LOCAL:
         n_cpus = max(_LEAST_CPUS, n_workers or n_cores())
         options |= {
             "num_cpus": n_cpus, "include_dashboard": False, "object_store_memory": _STORE_BYTES,
             "_node_ip_address": "127.0.0.1",  # others could let it run what they like
         }  # fmt: skip
-    else:
-        options["address"] = address
     try:
         with _nothing_said():
             ray.init(**options)
