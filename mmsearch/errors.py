@@ -18,6 +18,7 @@
     │   ├── HubUnreachableError            weights that would have to be downloaded, and cannot
     │   └── NoEncoderError                 a library of local features alone is asked for more
     ├── ServerError (RuntimeError)         a server that cannot be started
+    ├── ClusterError (RuntimeError)        a Ray cluster that cannot be reached or used
     ├── OutputError (RuntimeError)         results that cannot be written where they should go
     └── LibraryError (RuntimeError)        a library that cannot be used
         ├── LibraryNotFoundError           nothing indexed there
@@ -234,6 +235,10 @@ class NoEncoderError(EncoderError):
 
 class ServerError(MmsearchError, RuntimeError):
     """The server cannot be started."""
+
+
+class ClusterError(MmsearchError, RuntimeError):
+    """A Ray cluster cannot be reached, or a task cannot be done there."""
 
 
 class OutputError(MmsearchError, RuntimeError):

@@ -271,6 +271,7 @@ class Library:
         folder: PathLike,
         *,
         model: PathLike | None = None,
+        images: PathLike | None = None,
         on_progress: OnProgress = _quiet,
         notify: Callable[[str], None] = _quiet,
     ) -> IngestReport:
@@ -282,9 +283,14 @@ class Library:
         Parameters
         ----------
         folder : path
-            With shards that `export` or `mmsearch embed` wrote.
+            With shards that `export` or `mmsearch embed` wrote, or with what clip-retrieval did: `img_emb` and
+            `metadata`.
         model : str, path or None
-            What the encoder of a new library is called on this machine, if not as where the shards were made.
+            What the encoder of a new library is called on this machine, if not as where the shards were made. What
+            clip-retrieval wrote does not say what made it, so that it must be named; its name is believed.
+        images : path or None
+            Where the pictures are whose paths in the metadata of clip-retrieval do not begin with /; None is
+            `folder`.
         on_progress : callable
             Given (stage, done, total) with stage `load`, `graph` or `calibrate`; what is done is on disk.
         notify : callable
@@ -312,7 +318,10 @@ class Library:
 
         shards = Path(os.fsdecode(as_path(folder, "folder"))).absolute()
         name = None if model is None else os.fsdecode(as_path(model, "model"))
-        return load_shards(self.place, self._installed, shards, model=name, on_progress=on_progress, notify=notify)
+        pictures = None if images is None else Path(os.fsdecode(as_path(images, "images"))).absolute()
+        return load_shards(
+            self.place, self._installed, shards, model=name, images=pictures, on_progress=on_progress, notify=notify
+        )  # fmt: skip
 
     def remove(self, paths: PathLike | Iterable[PathLike]) -> int:
         """Forget one picture or folder, or several, with all below; returns how many. Files are never deleted."""

@@ -45,7 +45,7 @@ BORDERS = {  # third-party package -> where it may be imported
     "transformers": {"encoders"}, "safetensors": {"encoders", "training"}, "huggingface_hub": {"encoders"},
     "onnxruntime": {"encoders"}, "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"},
     "PIL": {"images"}, "pillow_heif": {"images"}, "cv2": {"local"}, "typer": {"cli"}, "rich": {"cli"},
-    "platformdirs": {"cli", "store"}, "datasets": {"datasets"}, "pyarrow": {"shards"},
+    "platformdirs": {"cli", "store"}, "datasets": {"datasets"}, "pyarrow": {"shards"}, "ray": {"ingest"},
     "pymilvus": {"milvus"},
     "numpy": {"records", "vectors", "file_array", "traces", "images", "encoders", "local", "local.packing", "bow",
               "indexes", "store", "milvus", "datasets", "processes", "shards", "query", "ingest", "library",

@@ -22,6 +22,30 @@ OutOption = Annotated[
         show_default=False,
     ),
 ]  # fmt: skip
+SourceArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SOURCE...", readable=False, show_default=False,
+        help="Folders, pictures, and bundles of pictures: tars as img2dataset and webdataset write them, and "
+        "Parquet files with a column of their bytes. Bundles in folders are read too.",
+    ),
+]  # fmt: skip
+BytesColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="C", show_default=False,
+        help="Column of the pictures, where a SOURCE is a Parquet file: bytes, or a struct that has them "
+        "(default: the first that is called image, jpg or the like).",
+    ),
+]  # fmt: skip
+RayOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", show_default=False,
+        help="Embed on the Ray cluster that this machine is part of, HOST:PORT or auto; local starts one for the "
+        "run. SOURCE, DIR and MMSEARCH_CACHE must lie at the same paths on all machines.",
+    ),
+]  # fmt: skip
 
 
 def export(out: OutOption, library: LibraryOption = None, output: FormatOption = None) -> None:
@@ -35,10 +59,7 @@ def export(out: OutOption, library: LibraryOption = None, output: FormatOption =
 
 def embed(
     out: OutOption,
-    paths: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="SOURCE...", readable=False, help="Folders and pictures.", show_default=False),
-    ] = None,
+    paths: SourceArgument = None,
     lists: Annotated[
         list[Path] | None,
         typer.Option(
@@ -49,6 +70,7 @@ def embed(
     column: Annotated[
         str, typer.Option(metavar="C", help="Column of the paths, where a list is a Parquet file.")
     ] = "path",
+    image_column: BytesColumnOption = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -61,6 +83,7 @@ def embed(
         int | None,
         typer.Option("--workers", metavar="N", min=1, help="Processes (default: one a core).", show_default=False),
     ] = None,
+    ray: RayOption = None,
     follow_links: Annotated[bool, typer.Option("--follow-links", help="Go through symbolic links.")] = False,
     max_megapixels: MegapixelsOption = None,
     output: FormatOption = None,
@@ -68,7 +91,8 @@ def embed(
     """Embed pictures into Parquet shards without a library, which `mmsearch load` fills from them anywhere.
 
     What finished shards hold is not embedded again: a run that was ended goes on when it is run again. Pictures
-    that cannot be used are rows of errors.parquet in DIR.
+    that cannot be used are rows of errors.parquet in DIR. A picture in a bundle has the path of that and its name
+    or row in it: /sets/00000.tar/000000012.jpg, /sets/00000.parquet/12/cat.jpg. Nothing is unpacked.
 
     Exit code 3 says that all is done but some pictures could not be used; each is named.
     """
@@ -77,7 +101,9 @@ def embed(
     from mmsearch.records import MAX_MEGAPIXELS
 
     sources: list[str | bytes] = [*(paths or []), *(path for file in lists or () for path in _listed(file, column))]
-    options = EmbedOptions(model, follow_links, max_megapixels or MAX_MEGAPIXELS, n_workers, cache_folder())
+    options = EmbedOptions(
+        model, follow_links, max_megapixels or MAX_MEGAPIXELS, n_workers, ray, image_column, cache_folder()
+    )
     with run_progress() as progress:
         report = embed_pictures(sources, out, options, on_progress=progress, notify=say)
     show_report(report, f"shards: {Path(out).absolute()}", chosen(output))
@@ -105,15 +131,28 @@ def _listed(file: Path, column: str) -> list[bytes]:
 
 def load(
     shards: Annotated[
-        str, typer.Argument(metavar="DIR", readable=False, help="A folder of shards.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="DIR", readable=False, show_default=False,
+            help="A folder of shards, or of what clip-retrieval wrote: img_emb/*.npy and metadata/*.parquet.",
+        ),
     ],
     library: LibraryOption = None,
     model: Annotated[
         str | None,
         typer.Option(
             "--model", metavar="NAME",
-            help="What the encoder of the shards is called on this machine, if not as where they were made.",
+            help="What the encoder of the shards is called on this machine, if not as where they were made. What "
+            "clip-retrieval wrote does not say, so that it must be named.",
             show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", show_default=False,
+            help="Where the pictures are whose paths in the metadata of clip-retrieval do not begin with / "
+            "(default: DIR).",
         ),
     ] = None,
     output: FormatOption = None,
@@ -127,7 +166,7 @@ def load(
     from mmsearch.cli.progress import run_progress
 
     with open_library(library) as opened, run_progress() as progress:
-        report = opened.load(shards, model=model, on_progress=progress, notify=say)
+        report = opened.load(shards, model=model, images=images, on_progress=progress, notify=say)
     show_report(report, f"library: {opened.address}", chosen(output))
     if report.bad:
         raise typer.Exit(EXIT_SOME_BAD)

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from mmsearch.errors import PictureError
 from mmsearch.images.kinds import (
     is_left_out,
+    is_named_like_a_bundle,
     is_named_like_a_picture,
-    is_read,
-    kind_of_bytes,
+    is_picture_despite_name,
     unread_kind_of_name,
 )
 from mmsearch.images.read import first_bytes, refusal
@@ -58,7 +58,11 @@ LINK_ELSEWHERE = "link elsewhere"
 
 
 def find_files(
-    roots: Sequence[bytes], *, follow_links: bool = False, closed_to_links: bytes | None = None
+    roots: Sequence[bytes],
+    *,
+    follow_links: bool = False,
+    closed_to_links: bytes | None = None,
+    with_bundles: bool = False,
 ) -> Iterator[Found]:
     """Yield the candidate pictures at or below the roots, each once, in sorted order, and what is passed over.
 
@@ -75,8 +79,10 @@ def find_files(
         Go through symbolic links; a folder reached twice is searched once.
     closed_to_links : bytes or None
         Real path of a folder: links to it, into it, or to a folder around it are passed over.
+    with_bundles : bool
+        Yield tars and Parquet files too, which may hold pictures.
     """
-    search = _Search(follow_links, frozenset(roots), closed_to_links)
+    search = _Search(follow_links, frozenset(roots), closed_to_links, with_bundles)
     yielded: set[bytes] = set()
     for root in roots:
         for entry in search.from_root(root):
@@ -92,6 +98,7 @@ class _Search:
     follow_links: bool
     roots: frozenset[bytes]
     closed_to_links: bytes | None
+    with_bundles: bool
     seen: set[tuple[int, int]] = field(default_factory=set)
 
     def from_root(self, root: bytes) -> Iterator[Found]:
@@ -150,7 +157,8 @@ class _Search:
         """Yield what a file inside a folder is, if it is or promises a picture or film."""
         if entry.name.startswith(b".") or (entry.is_symlink() and not self.follow_links):
             return
-        if is_named_like_a_picture(entry.name):
+        is_bundle = self.with_bundles and is_named_like_a_bundle(entry.name)
+        if is_bundle or is_named_like_a_picture(entry.name):
             yield _candidate(entry.path, entry.stat(follow_symlinks=self.follow_links))
             return
         kind = unread_kind_of_name(entry.name)
@@ -164,12 +172,10 @@ class _Search:
 def _by_its_bytes(path: bytes, status: os.stat_result, kind: str) -> Found:
     """Return a candidate if a file named like a picture that is not read is one that is."""
     try:
-        real = None if kind == "film" else kind_of_bytes(first_bytes(path))
+        is_picture = is_picture_despite_name(kind, first_bytes(path))
     except PictureError as error:
         return Unreachable(path, error.code, str(error), is_folder=False)
-    if is_read(real) and (kind, real) != ("RAW", "TIFF"):  # most RAW formats start like a TIFF
-        return _candidate(path, status)
-    return PassedOver(path, kind, is_folder=False)
+    return _candidate(path, status) if is_picture else PassedOver(path, kind, is_folder=False)
 
 
 def _candidate(path: bytes, status: os.stat_result) -> FoundFile | Unreachable:

@@ -39,6 +39,7 @@ _EXTENSIONS_OF_KINDS = {
     "OpenEXR": b".exr",
     "TGA": b".tga",
 }  # fmt: skip
+TAR, PARQUET = b".tar", b".parquet"  # extensions of files that may hold many pictures
 _KIND_OF_EXTENSION = {
     extension: kind for kind, extensions in _EXTENSIONS_OF_KINDS.items() for extension in extensions.split()
 }
@@ -122,6 +123,15 @@ def is_named_like_a_picture_or_film(name: bytes) -> bool:
     return is_named_like_a_picture(name) or unread_kind_of_name(name) is not None
 
 
+def is_named_like_a_bundle(name: bytes) -> bool:
+    """Return whether a file name is that of a tar or Parquet file, which may hold many pictures.
+
+    >>> is_named_like_a_bundle(b"00000.tar"), is_named_like_a_bundle(b"a.tar.gz")
+    (True, False)
+    """
+    return name.lower().endswith((TAR, PARQUET))
+
+
 def is_left_out(name: bytes) -> bool:
     """Return whether a folder of this name holds copies or refuse that a disk station or desktop put there."""
     lower = name.lower()
@@ -171,6 +181,12 @@ def _other_kind(head: bytes) -> str | None:
 def is_read(kind: str | None) -> bool:
     """Return whether pictures of this kind are read here."""
     return kind in READ_KINDS or (kind == "HEIC" and has_heif())
+
+
+def is_picture_despite_name(kind: str, head: bytes) -> bool:
+    """Return whether a file is a picture that is read, though its name promises this kind, which is not."""
+    real = None if kind == "film" else kind_of_bytes(head)
+    return is_read(real) and (kind, real) != ("RAW", "TIFF")  # most RAW formats start like a TIFF
 
 
 def is_picture_or_film(head: bytes) -> bool:

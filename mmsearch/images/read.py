@@ -27,7 +27,7 @@ def read_file(path: bytes, *, max_bytes: int = MAX_FILE_BYTES) -> tuple[bytes, o
         `not_a_file`, `not_an_image`, `unsupported`, `too_large`, `permission`, `vanished`, `changed` (while it was
         read) or `unreadable`.
     """
-    with _opened(path) as (handle, before):
+    with open_regular(path) as (handle, before):
         if before.st_size > max_bytes:
             raise PictureError("too_large", f"the file has {before.st_size} bytes, at most {max_bytes} are read")
         _check_head(handle, before)
@@ -63,7 +63,7 @@ def file_digest(path: bytes) -> bytes:
         `not_a_file`, `permission`, `vanished`, `changed` (while it was read) or `unreadable`.
     """
     digest, n_bytes = sha256(), 0
-    with _opened(path) as (handle, before):
+    with open_regular(path) as (handle, before):
         for block in _blocks(handle, before.st_size, block_bytes=_BLOCK):
             digest.update(block)
             n_bytes += len(block)
@@ -79,13 +79,19 @@ def first_bytes(path: bytes) -> bytes:
     PictureError
         `not_a_file`, `permission`, `vanished` or `unreadable`.
     """
-    with _opened(path) as (handle, _):
+    with open_regular(path) as (handle, _):
         return os.pread(handle, 512, 0)
 
 
 @contextmanager
-def _opened(path: bytes) -> Iterator[tuple[int, os.stat_result]]:
-    """Open a regular file; whatever the system refuses, then or later, becomes a PictureError."""
+def open_regular(path: bytes) -> Iterator[tuple[int, os.stat_result]]:
+    """Open a regular file, and give its descriptor and status; whatever the system refuses becomes a PictureError.
+
+    Raises
+    ------
+    PictureError
+        `not_a_file`, `permission`, `vanished` or `unreadable`.
+    """
     if b"\0" in path:
         raise PictureError("vanished", "no file has such a name, with a NUL in it")
     try:

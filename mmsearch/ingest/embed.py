@@ -1,8 +1,9 @@
-"""EMBED: folders and pictures in, shards out. No library is made: one is filled from shards later (`load`).
+"""EMBED: folders, pictures and bundles of them in, shards out. A library is filled from shards later (`load`).
 
-Pictures are read, decoded and embedded by the worker pool of `index`, so vectors are those of `index --no-local`,
-bit for bit: where pictures are decoded for local features too, large ones may differ a little. What finished shards
-hold is not embedded again, so a run that was ended goes on where it stopped.
+A bundle is a tar, or a Parquet file with the bytes of pictures (`mmsearch.shards.bundles`). Pictures are read,
+decoded and embedded by the worker pool of `index`, so vectors are those of `index --no-local`, bit for bit: where
+pictures are decoded for local features too, large ones may differ a little. What finished shards hold is not
+embedded again, so a run that was ended goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -10,23 +11,35 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeGuard
 
-from mmsearch.arguments import as_count, as_flag, as_path, as_positive
+from mmsearch.arguments import as_count, as_flag, as_path, as_positive, as_text
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import AUTO, prepare_encoder
 from mmsearch.errors import QueryError, ShardError
-from mmsearch.images import FoundFile, PassedOver, Unreachable, find_files, passed_over_text
+from mmsearch.images import (
+    Found,
+    FoundFile,
+    PassedOver,
+    Unreachable,
+    find_files,
+    is_named_like_a_bundle,
+    passed_over_text,
+)
+from mmsearch.ingest.feed import Outcome, Passed, look_of, outcomes_of, stored_file
 from mmsearch.ingest.plan import OnProgress, ScanOptions, absolute_roots, contents_of, require_pictures
 from mmsearch.ingest.pool import Embedded, WorkerPool
-from mmsearch.records import MAX_MEGAPIXELS, READING, BadPicture, FileLook, IngestReport, PathLike
+from mmsearch.records import MAX_MEGAPIXELS, BadPicture, FileLook, IngestReport, PathLike
+from mmsearch.shards.bundles import members_of
 from mmsearch.shards.errors import read_errors, write_errors
 from mmsearch.shards.folder import Held, ShardFolder
 from mmsearch.shards.format import ShardFacts
+from mmsearch.shards.members import NO_PICTURE, NO_PICTURES, REPEATED, Member
 from mmsearch.shards.read import ERRORS, Shard, shard_paths
-from mmsearch.store.changes import UNSEEN, KnownBad, RejectedFile, StoredFile
+from mmsearch.store.changes import UNSEEN, KnownBad, RejectedFile
 from mmsearch.store.encoder import NONE, default_cache
 
 _TRY_AGAIN = ScanOptions(is_limit_raised=True)  # what the limit was before is not known
@@ -46,6 +59,11 @@ class EmbedOptions:
         Pictures that take more memory than so many pixels are refused.
     n_workers : int or None
         Processes; None is one for each core this process may use.
+    ray : str or None
+        Address of a Ray cluster whose machines embed the pictures, `local` for one that is started here; None is
+        this process. Folders must lie at the same paths on all of them.
+    image_column : str or None
+        Of the pictures in Parquet files; None takes the first that is called as usual (`image`, `jpg`, ...).
     cache : path or None
         Where exported encoders are kept; default the user's cache folder.
 
@@ -61,6 +79,8 @@ class EmbedOptions:
     follow_links: bool = False
     max_megapixels: float = MAX_MEGAPIXELS
     n_workers: int | None = None
+    ray: str | None = None
+    image_column: str | None = None
     cache: PathLike | None = None
 
     def __post_init__(self) -> None:
@@ -68,10 +88,20 @@ class EmbedOptions:
         as_positive(self.max_megapixels, "max_megapixels")
         if self.n_workers is not None:
             as_count(self.n_workers, "n_workers")
+        for name in ("ray", "image_column"):
+            if getattr(self, name) is not None:
+                as_text(getattr(self, name), name)
         if self.model is not None and os.fsdecode(as_path(self.model, "model")) == NONE:
             raise QueryError(
                 "shards hold vectors, which --model none does not make; give it the name of an encoder"
             )
+
+    def require_cluster(self) -> None:
+        """Raise ClusterError if a cluster is asked for, and Ray is missing or nothing answers at its address."""
+        if self.ray is not None:
+            from mmsearch.ingest.cluster import require_cluster
+
+            require_cluster(self.ray)
 
     @property
     def cache_folder(self) -> Path:
@@ -92,7 +122,7 @@ def embed_pictures(
     Parameters
     ----------
     paths : path, or several
-        Folders, searched through, and pictures.
+        Folders, searched through, pictures, and bundles of them, which are read in folders too.
     out : path
         The folder of shards. What finished shards there hold of a file that is as it was is not embedded again; a
         changed file comes into a later shard, which counts.
@@ -118,23 +148,24 @@ def embed_pictures(
         If another process writes there.
     EncoderError
         If the model cannot be used.
+    ClusterError
+        If the Ray cluster cannot be reached or used.
     StorageError
         If the disk refuses.
     """
     start = time.perf_counter()
     roots, folder = absolute_roots(paths), Path(os.fsdecode(as_path(out, "out"))).absolute()
-    require_pictures(roots, follow_links=options.follow_links, so="so nothing was embedded")
+    options.require_cluster()
+    source = _Source(roots, folder, options)
+    require_pictures(source.entries(), roots, so="so nothing was embedded")
     model = _model_of(folder) if options.model is None else os.fsdecode(options.model)
     encoder_folder = prepare_encoder(model, cache=options.cache_folder, notify=notify)
     facts = ShardFacts.of(OnnxEncoder.open(encoder_folder))
     with ShardFolder.writer(folder, facts, notify) as shards:
         run = _Run(shards, read_errors(folder, notify), on_progress)
         try:
-            run.look(roots, follow_links=options.follow_links)
-            pool = WorkerPool.for_encoder(
-                encoder_folder, cwd=folder, max_megapixels=options.max_megapixels, n_workers=options.n_workers
-            )
-            run.embed(pool)
+            run.look(source)
+            run.embed_by(options, encoder_folder)
         finally:
             run.write_errors()
     return replace(run.report(), seconds=time.perf_counter() - start)
@@ -150,6 +181,20 @@ def _model_of(folder: Path) -> str:
     return AUTO
 
 
+class _Source:
+    """What is given to a run: folders, searched through, and bundles in them, looked into."""
+
+    def __init__(self, roots: Sequence[bytes], out: Path, options: EmbedOptions) -> None:
+        self.roots, self.out, self.options = roots, os.fsencode(out), options
+
+    def entries(self) -> Iterator[Found]:
+        for entry in find_files(self.roots, follow_links=self.options.follow_links, with_bundles=True):
+            if not isinstance(entry, FoundFile) or not is_named_like_a_bundle(entry.path):
+                yield entry
+            elif os.path.dirname(entry.path) != self.out:  # shards hold no pictures
+                yield from members_of(entry, self.options.image_column, is_named=entry.path in self.roots)
+
+
 class _Run:
     """One run: which files are embedded, and what became of them."""
 
@@ -161,10 +206,10 @@ class _Run:
         self.passed_over: Counter[str] = Counter()
         self.n_new = self.n_changed = self.n_unchanged = self.n_known_bad = self.n_done = 0
 
-    def look(self, roots: Sequence[bytes], *, follow_links: bool) -> None:
-        """Find the files that are to be embedded."""
+    def look(self, source: _Source) -> None:
+        """Find the pictures that are to be embedded."""
         n_seen = 0
-        for entry in find_files(roots, follow_links=follow_links):
+        for entry in source.entries():
             if isinstance(entry, PassedOver):
                 self.passed_over[entry.kind] += 1
             elif isinstance(entry, Unreachable):
@@ -182,41 +227,70 @@ class _Run:
         if held is not None and _is_as(file, held):
             self.n_unchanged += 1
             self.rejected.pop(file.path, None)  # it could not be looked at for a while
-        elif bad is not None and file.look.is_as(bad.look) and not _TRY_AGAIN.tries_again(KnownBad(
+        elif bad is not None and _looks_as(file, bad.look) and not _TRY_AGAIN.tries_again(KnownBad(
             bad.path, bad.look, bad.code, bad.n_tries
         )):  # fmt: skip
             self.n_known_bad += 1
         else:
             self.to_embed[file.path] = file
 
-    def embed(self, pool: WorkerPool) -> None:
-        with pool as workers:
-            for outcomes in workers.run(list(self.to_embed)) if self.to_embed else ():
-                for outcome in outcomes:
-                    self._take(outcome)
-                self.n_done += len(outcomes)
-                self.on_progress("shards", self.n_done, len(self.to_embed))
+    @property
+    def known(self) -> dict[bytes, bytes]:
+        """Content hashes that shards have of what is to be embedded."""
+        return {path: self.shards.held[path].content_hash for path in self.to_embed if path in self.shards.held}
 
-    def _take(self, outcome: Embedded) -> None:
-        file, facts = self.to_embed[outcome.path], outcome.facts
-        look = FileLook(*facts["look"]) if "look" in facts else file.look
-        if "code" in facts:
-            before = self.rejected_before.get(file.path)
-            n_tries = 1 + (before.n_tries if before is not None and look.is_as(before.look) else 0)
-            seen = UNSEEN if facts["code"] in ("changed", "vanished") else look
-            self._reject(RejectedFile(file.path, seen, facts["code"], facts["message"], n_tries))
+    def embed_by(self, options: EmbedOptions, encoder: Path) -> None:
+        """Embed what is to be embedded, here or on a cluster."""
+        out, max_megapixels, n_workers = self.shards.folder, options.max_megapixels, options.n_workers
+        if options.ray is None:
+            pool = WorkerPool.for_encoder(encoder, cwd=out, max_megapixels=max_megapixels, n_workers=n_workers)
+            self._embed_here(pool, options.image_column)
             return
+        from mmsearch.ingest.cluster import Setting, embed_on_cluster
+
+        setting = Setting.of(encoder, out, options.image_column, max_megapixels)
+        files = list(self.to_embed.values())
+        results = embed_on_cluster(files, self.known, setting, address=options.ray, n_workers=n_workers)
+        for part, outcomes in results:
+            if part is not None:
+                self.shards.adopt(part)
+            for outcome in outcomes:
+                self._is_embedded(outcome)
+            self._has_done(len(outcomes))
+
+    def _embed_here(self, pool: WorkerPool, column: str | None) -> None:
+        with pool as workers:
+            for outcomes in outcomes_of(list(self.to_embed.values()), self.known, column, workers):
+                for outcome in outcomes:
+                    if self._is_embedded(outcome):
+                        self.shards.add([stored_file(self.to_embed[outcome.path], outcome)])
+                self._has_done(len(outcomes))
+
+    def _has_done(self, n: int) -> None:
+        self.n_done += n
+        self.on_progress("shards", self.n_done, len(self.to_embed))
+
+    def _is_embedded(self, outcome: Outcome) -> TypeGuard[Embedded]:
+        """Take note of what became of a picture, and return whether it has a vector now."""
+        file = self.to_embed[outcome.path]
+        if isinstance(outcome, Embedded) and "code" in outcome.facts:
+            self._reject(self._rejected(file, outcome))
+            return False
         self.rejected.pop(file.path, None)
-        if file.path in self.shards.held:
-            self.n_changed += 1
-        else:
-            self.n_new += 1
-        self.shards.add([
-            StoredFile(
-                file.path, look, bytes.fromhex(facts["hash"]), facts["width"], facts["height"], facts["format"],
-                facts["taken_at"], READING, vector=outcome.vector,
-            )
-        ])  # fmt: skip
+        if isinstance(outcome, Passed):
+            self.n_unchanged += outcome.is_held
+            self.passed_over[NO_PICTURE] += not outcome.is_held
+            return False
+        self.n_changed += file.path in self.shards.held
+        self.n_new += file.path not in self.shards.held
+        return True
+
+    def _rejected(self, file: FoundFile, outcome: Embedded) -> RejectedFile:
+        """Return a picture that could not be used, with how often it was tried as it is."""
+        look, before, code = look_of(file, outcome), self.rejected_before.get(file.path), outcome.facts["code"]
+        n_tries = 1 + (before.n_tries if before is not None and look.is_as(before.look) else 0)
+        seen = UNSEEN if code in ("changed", "vanished") else look
+        return RejectedFile(file.path, seen, code, outcome.facts["message"], n_tries)
 
     def _reject(self, file: RejectedFile) -> None:
         self.rejected[file.path] = file
@@ -228,7 +302,7 @@ class _Run:
             write_errors(self.shards.folder, self.rejected.values())
 
     def report(self) -> IngestReport:
-        notices = [passed_over_text(self.passed_over)] if self.passed_over else []
+        notices = [text for text in (passed_over_text(self.passed_over), *_bundles_text(self.passed_over)) if text]
         if self.rejected:
             notices.append(
                 f"{len(self.rejected)} pictures that could not be used are in {self.shards.folder / ERRORS}"
@@ -241,6 +315,24 @@ class _Run:
 
 def _is_as(file: FoundFile, held: Held) -> bool:
     """Return whether shards hold a file as it is now; its contents tell where its look does not."""
-    return file.look.is_as(held.look) or (
-        file.look.size == held.look.size and contents_of(file.path) == held.content_hash
-    )
+    if _looks_as(file, held.look):
+        return True
+    is_alone = not isinstance(file, Member)  # the bytes of others are compared when it is their turn
+    return is_alone and file.look.size == held.look.size and contents_of(file.path) == held.content_hash
+
+
+def _looks_as(file: FoundFile, noted: FileLook) -> bool:
+    """Return whether a file, or a bundle and the picture in it, looks as noted."""
+    look = file.look if file.look.size >= 0 else file.look._replace(size=noted.size)
+    return look.is_as(noted)
+
+
+def _bundles_text(counts: Counter[str]) -> Iterator[str]:
+    """Yield sentences on what was passed over in bundles."""
+    for kind, what, rest in (
+        (NO_PICTURES, "tar or Parquet file", "without pictures"),
+        (NO_PICTURE, "row", "of Parquet files without a picture"),
+        (REPEATED, "member", "of tars with the name of another before, which counts"),
+    ):
+        if n := counts[kind]:
+            yield f"passed over: {n} {what}{'s' * (n > 1)} {rest}"

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mmsearch.errors import EncoderError, FingerprintError, ShardError
 from mmsearch.ingest.plan import OnProgress
 from mmsearch.records import BadPicture, IngestReport
+from mmsearch.shards.clip_retrieval import Embeddings, is_clip_retrieval, parts_in
 from mmsearch.shards.folder import require_encoder
-from mmsearch.shards.format import ShardFacts
-from mmsearch.shards.read import BadRow, Row, Shard, shard_paths
+from mmsearch.shards.format import EncoderFacts
+from mmsearch.shards.read import BadRow, PictureRows, Row, Shard, shard_paths
 from mmsearch.store.base import LibraryEncoder, LibraryStore, LibraryWriter, Notify, Place
 from mmsearch.store.changes import Changes, StoredFile
 from mmsearch.store.graph import GraphSettings
 
-Whole = tuple[Shard, list[bytes | None]]
+Whole = tuple[PictureRows, list[bytes | None]]
 """A shard, and the paths of its rows."""
 
 
@@ -32,6 +33,7 @@ def load_shards(
     shards: Path,
     *,
     model: str | None,
+    images: Path | None,
     on_progress: OnProgress,
     notify: Notify,
 ) -> IngestReport:
@@ -43,12 +45,12 @@ def load_shards(
         Of the library, which need not exist yet.
     installed : LibraryEncoder
         Its encoder.
-    shards, model, on_progress, notify
+    shards, model, images, on_progress, notify
         As for `Library.load`.
     """
     start = time.perf_counter()
     bad: list[BadPicture] = []
-    whole, create = list(_whole(shard_paths(shards), bad)), None
+    whole, create = list(_whole(_opened_in(shards, installed, model, images, notify), bad)), None
     if not whole:
         _refuse_all(shards, bad)
     if not place.holds_pictures():
@@ -64,11 +66,35 @@ def load_shards(
     return replace(load.report(), given_up=given_up, seconds=seconds)
 
 
-def _whole(paths: Sequence[Path], bad: list[BadPicture]) -> Iterator[Whole]:
+def _opened_in(
+    shards: Path, installed: LibraryEncoder, model: str | None, images: Path | None, notify: Notify
+) -> tuple[Sequence[Path], Callable[[Path], PictureRows]]:
+    """Return the files in a folder that may be shards, or what clip-retrieval wrote, and how one is opened.
+
+    Raises
+    ------
+    ShardError
+        If the folder cannot be looked at, or nobody says which model made the vectors.
+    """
+    if not is_clip_retrieval(shards):
+        return shard_paths(shards), Shard.open
+    if model is None:
+        raise ShardError(
+            "unsupported",
+            f"{shards} holds vectors that clip-retrieval wrote, which do not say what made them; name the model "
+            "with --model, such as ViT-B-32/openai",
+        )
+    settings = installed.settings_for(model, notify)
+    facts = EncoderFacts(str(settings["fingerprint"]), str(settings["model"]), int(settings["dim"]))
+    return parts_in(shards), lambda path: Embeddings.open(path, facts, images or shards)
+
+
+def _whole(opened: tuple[Sequence[Path], Callable[[Path], PictureRows]], bad: list[BadPicture]) -> Iterator[Whole]:
     """Yield the files that are shards, each read once before anything is taken of it, and name the others."""
+    paths, open_one = opened
     for path in paths:
         try:
-            shard = Shard.open(path)
+            shard = open_one(path)
             yield shard, shard.paths()
         except ShardError as error:
             bad.append(_bad_shard(path, error))
@@ -91,7 +117,7 @@ def _refuse_all(shards: Path, bad: Sequence[BadPicture]) -> None:
 
 
 def _settings_for(
-    facts: ShardFacts, installed: LibraryEncoder, model: str | None, notify: Notify
+    facts: EncoderFacts, installed: LibraryEncoder, model: str | None, notify: Notify
 ) -> dict[str, object]:
     """Return what a library of the encoder of shards is created with; the encoder is in the cache then.
 
@@ -149,7 +175,7 @@ class _Load:
         self.store, self.bad, self.on_progress = store, bad, on_progress
         self.shards = [shard for shard, _ in whole]
         self.last: dict[bytes, tuple[int, int]] = {}  # of each path, the shard and row that count
-        self.n_new = self.n_changed = self.n_unchanged = self.n_done = 0
+        self.n_new = self.n_changed = self.n_unchanged = self.n_done = self.n_unknown = 0
         for number, (_, paths) in enumerate(whole):
             self.last.update({path: (number, row) for row, path in enumerate(paths) if path is not None})
         self.total = sum(shard.n_rows for shard in self.shards)
@@ -161,7 +187,7 @@ class _Load:
             except ShardError as error:
                 self.bad.append(_bad_shard(shard.path, error))
 
-    def _take(self, number: int, shard: Shard) -> None:
+    def _take(self, number: int, shard: PictureRows) -> None:
         at = 0
         for rows in shard.rows():
             files = list(self._counting(number, at, rows, shard))
@@ -170,7 +196,7 @@ class _Load:
             self.n_done += len(rows)
             self.on_progress("load", self.n_done, self.total)
 
-    def _counting(self, number: int, at: int, rows: Sequence[Row], shard: Shard) -> Iterator[StoredFile]:
+    def _counting(self, number: int, at: int, rows: Sequence[Row], shard: PictureRows) -> Iterator[StoredFile]:
         """Yield the pictures of rows that count, and name those that cannot be used."""
         for row, file in enumerate(rows, start=at):
             if isinstance(file, BadRow):
@@ -190,11 +216,21 @@ class _Load:
                 self.n_unchanged += 1
                 continue
             stored.append(file)
+            self.n_unknown += file.look.size == 0
             self.n_new += before is None
             self.n_changed += before is not None
         self.store.commit(Changes(stored=stored))
 
     def report(self) -> IngestReport:
         return IngestReport(
-            new=self.n_new, changed=self.n_changed, unchanged=self.n_unchanged, bad=tuple(self.bad)
+            new=self.n_new, changed=self.n_changed, unchanged=self.n_unchanged, bad=tuple(self.bad),
+            notices=(_unknown_text(self.n_unknown),) if self.n_unknown else (),
         )  # fmt: skip
+
+
+def _unknown_text(n: int) -> str:
+    pictures, them = ("picture", "it") if n == 1 else ("pictures", "them")
+    return (
+        f"the contents of {n} {pictures} are not known, as no file is at the path: search finds {them}, and an "
+        f"`index` of the folder where the files are embeds {them} again"
+    )

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from mmsearch.arguments import paths_of
 from mmsearch.errors import LibraryNotFoundError, PictureError, QueryError
 from mmsearch.images import (
+    Found,
     FoundFile,
     PassedOver,
     Unreachable,
     file_digest,
     find_files,
     has_heif,
+    is_named_like_a_bundle,
     passed_over_text,
 )
 from mmsearch.names import shell_word
@@ -132,7 +134,7 @@ class _Known:
         """Return whether a file of this size may be a copy of a known one, or one that was moved here."""
         if size not in self._may_know:
             paths = self.store.paths_of_size(size) if self.store else []
-            self._may_know[size] = any(path in self.files or is_gone(path) for path in paths)
+            self._may_know[size] = any(path in self.files or _has_left(path) for path in paths)
         return self._may_know[size]
 
     def reading_of(self, image: ImageRecord) -> int:
@@ -154,20 +156,22 @@ def absolute_roots(paths: PathLike | Iterable[PathLike], *, is_none_enough: bool
 
 
 def require_pictures(
-    roots: Sequence[bytes], *, follow_links: bool = False, so: str = "so no library was made"
+    entries: Iterable[Found], roots: Sequence[bytes], *, so: str = "so no library was made"
 ) -> None:
-    """Raise LibraryNotFoundError, which ends with what follows, unless there is a picture to begin with."""
+    """Raise LibraryNotFoundError, which ends with what follows, unless there is a picture to begin with.
+
+    `entries` are what is at or below the roots; no more of them is asked for than it takes.
+    """
     passed_over: Counter[str] = Counter()
     reasons = []
-    for entry in find_files(roots, follow_links=follow_links):
+    for entry in entries:
         if isinstance(entry, FoundFile):
             return
         if isinstance(entry, Unreachable):
             reasons.append(f"{os.fsdecode(entry.path)}: {entry.message}")
         else:
             passed_over[entry.kind] += 1
-    if passed_over:
-        reasons.append(passed_over_text(passed_over))
+    reasons += filter(None, [passed_over_text(passed_over)])
     named = _first_few(", ", [os.fsdecode(root) for root in roots])
     because = f" ({_first_few('; ', reasons)})" if reasons else ""
     raise LibraryNotFoundError(f"no picture was found at or below {named}{because}, {so}")
@@ -223,6 +227,7 @@ def make_plan(
                 candidates.append(entry)
     on_progress("scan", len(seen), len(seen))
     gone = {path for path in known.files if path not in seen and not _is_below(path, protected)}
+    gone = {path for path in gone if not _is_in_bundle(path)}
     plan.forgotten += [path for path in known.bad if path not in seen and not _is_below(path, protected)]
     for candidate in candidates:
         _place(candidate, known, plan, gone, is_recheck=options.is_recheck)
@@ -301,7 +306,7 @@ def _origin(twins: Sequence[ImageRecord], known: _Known, gone: set[bytes]) -> Im
     """Return the picture that was moved, of those with the same contents: one whose file is gone, in any folder."""
     for twin in twins:
         path = os.fsencode(twin.path)
-        if twin.image_id not in known.moved and (path in gone or is_gone(path)):
+        if twin.image_id not in known.moved and (path in gone or _has_left(path)):
             return twin
     return None
 
@@ -314,6 +319,20 @@ def _is_below(path: bytes, places: Collection[bytes]) -> bool:
             return False
         path = parent
     return True
+
+
+def _has_left(path: bytes) -> bool:
+    """Return whether there is no such file, nor a bundle that it came from."""
+    return is_gone(path) and not _is_in_bundle(path)
+
+
+def _is_in_bundle(path: bytes) -> bool:
+    """Return whether a picture came from inside a tar or Parquet file that is still there."""
+    while (parent := os.path.dirname(path)) != path:
+        if is_named_like_a_bundle(parent) and os.path.isfile(parent):
+            return True
+        path = parent
+    return False
 
 
 def _name_empty_roots(known: _Known, plan: Plan, seen: set[bytes], gone: set[bytes]) -> None:

@@ -14,11 +14,11 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from mmsearch.records import MAX_MEGAPIXELS, Matrix
 from mmsearch.system import n_cores
 
 BATCH = 8  # pictures a batch; more brings nothing on a CPU
+_BATCH_BYTES = 1 << 25  # of pictures whose bytes go along: a batch that has so many is full
 MAX_TRIES = 2
 MAX_KILLS = 3
 _MAX_KILLED_STARTS = 10
@@ -37,6 +38,13 @@ _LOOK_S = 0.5  # between two looks at the time that workers take
 _PAUSE_S = 0.2  # after a worker was killed while it started: what did it may pass
 
 _Worker: TypeAlias = WorkerProcess[BatchRequest, Answer]
+
+
+class Loose(NamedTuple):
+    """A picture that is no file of its own: what it is called, and the bytes that a file of it would have."""
+
+    path: bytes
+    contents: bytes
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,7 @@ class WorkerPool:
         self._cpu_timeout_s, self._file_timeout_s = cpu_timeout_s, file_timeout_s
         self._tower_timeout_s = tower_timeout_s
         self._queue: deque[Batch] = deque()
-        self._source: Iterator[bytes] = iter(())
+        self._source: Iterator[bytes | Loose] = iter(())
         self._job: Callable[[], Job] = Job
         self._workers: list[_Worker] = []
         self._looked = time.monotonic()
@@ -124,13 +132,14 @@ class WorkerPool:
         self._selector.close()
         self._talk.close()
 
-    def run(self, paths: Iterable[bytes], *, job: Callable[[], Job] = Job) -> Iterator[list[Embedded]]:
+    def run(self, paths: Iterable[bytes | Loose], *, job: Callable[[], Job] = Job) -> Iterator[list[Embedded]]:
         """Yield the outcomes of all files, batch by batch as workers finish; every file comes once.
 
         Parameters
         ----------
-        paths : iterable of bytes
-            Files.
+        paths : iterable of bytes or Loose
+            Files, and pictures whose bytes go to the workers with their names. It is asked for more when a worker
+            has nothing to do, so that few of them are in memory at a time.
         job : callable
             Asked before each batch what is wanted of it. A file that ended its worker is tried again without
             local features, if its vector is wanted.
@@ -146,11 +155,16 @@ class WorkerPool:
             if not any(worker.in_flight for worker in self._workers):
                 return
             for outcomes in self._listen():
-                given = time.monotonic()
-                yield outcomes
-                away = time.monotonic() - given
-                for worker in self._workers:  # it is not held against them that nobody listened
-                    worker.heard += away
+                with self._away():
+                    yield outcomes
+
+    @contextmanager
+    def _away(self) -> Iterator[None]:
+        """Do not hold it against the workers that nobody listens meanwhile."""
+        left = time.monotonic()
+        yield
+        for worker in self._workers:
+            worker.heard += time.monotonic() - left
 
     def _listen(self) -> Iterator[list[Embedded]]:
         """Wait a moment for what workers have to say, and replace those that ended or take too long."""
@@ -172,8 +186,17 @@ class WorkerPool:
     def _next_batch(self) -> Batch | None:
         if self._queue:
             return self._queue.popleft()
-        paths = list(islice(self._source, BATCH))
-        return Batch(paths) if paths else None
+        batch, n_bytes = Batch([]), 0
+        with self._away():
+            while len(batch.paths) < BATCH and n_bytes < _BATCH_BYTES:
+                item = next(self._source, None)
+                if item is None:
+                    break
+                if isinstance(item, Loose):
+                    batch.contents[item.path] = item.contents
+                    n_bytes += len(item.contents)
+                batch.paths.append(item.path if isinstance(item, Loose) else item)
+        return batch if batch.paths else None
 
     def _feed(self) -> None:
         for depth in (1, 2):
@@ -196,13 +219,16 @@ class WorkerPool:
             worker.heard = time.monotonic()
         worker.in_flight.append(batch)
         job = self._job()
+        sent = [batch.contents.get(path) for path in batch.paths]
         worker.ask(
             {
                 "paths": [os.fsdecode(path) for path in batch.paths],
+                "lengths": [-1 if contents is None else len(contents) for contents in sent],
                 "embeds": job.embeds,
                 "local": "off" if batch.is_plain and job.embeds else job.local,
                 "extractor": job.extractor.name,
-            }
+            },
+            b"".join(filter(None, sent)),
         )
         self._send(worker)
 
@@ -289,8 +315,9 @@ class WorkerPool:
         """Put a file at the end of the queue, alone, or say why it is given up."""
         is_killed = ending.code == "killed"
         alone = Batch(
-            [path], batch.tries + (not is_killed), batch.kills + is_killed, batch.is_plain or not is_killed
-        )
+            [path], batch.tries + (not is_killed), batch.kills + is_killed, batch.is_plain or not is_killed,
+            {path: batch.contents[path]} if path in batch.contents else {},
+        )  # fmt: skip
         if alone.tries < MAX_TRIES and alone.kills < MAX_KILLS:
             self._queue.append(alone)
             return

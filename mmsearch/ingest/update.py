@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmsearch.arguments import as_flag, as_path, as_positive
 from mmsearch.errors import LibraryNotFoundError, QueryError
+from mmsearch.images import find_files
 from mmsearch.ingest.plan import (
     OnProgress,
     ScanOptions,
@@ -198,7 +199,7 @@ def _new_library(
     installed: LibraryEncoder, roots: list[bytes], options: IngestOptions, notify: Callable[[str], None]
 ) -> dict[str, Any]:
     """Return the settings of a library that is to be made, if there is a picture to make it of."""
-    require_pictures(roots, follow_links=options.follow_links)
+    require_pictures(find_files(roots, follow_links=options.follow_links), roots)
     settings = installed.settings_for(options.model_name or "auto", notify)
     return {**settings, "graph": vars(options.settings or GraphSettings())}
 

@@ -1,7 +1,8 @@
 """One embedding worker: a process that reads, decodes and encodes pictures, and returns only numbers.
 
 Run by `mmsearch.processes.start_worker` with ENCODER_FOLDER MAX_MEGAPIXELS; an empty folder is no encoder, for
-local features alone. Every request is a `BatchRequest`, JSON on a line. The answers are JSON lines: `Begun` before
+local features alone. Every request is a `BatchRequest`, JSON on a line, followed by the bytes of pictures that are
+no files of their own. The answers are JSON lines: `Begun` before
 each file and before the image tower runs, so that the parent knows which file a crash or a hang belongs to, and at
 the end `BatchResults`, followed by as many bytes as its `bytes` says: float32 vectors, one for every file without
 "code" if `embeds`, and then the local features of every file with "local", in order (`mmsearch.local.packing`). A
@@ -14,10 +15,10 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypedDict, final
+from typing import TYPE_CHECKING, BinaryIO, NotRequired, TypeAlias, TypedDict, final
 
 import numpy as np
 
@@ -40,11 +41,13 @@ if TYPE_CHECKING:
 class FileFacts(TypedDict, total=False):
     """What a worker says of one file: `code` and `message`, or `hash` and what follows it.
 
-    `look`, what the file looked like when it was read, is there where it could be opened. Where local features
-    were wanted, `local` is what their bytes are, or `local_error` why there are none.
+    `look`, what the file looked like when it was read, is there where it could be opened, and `size` where its
+    bytes came along. Where local features were wanted, `local` is what their bytes are, or `local_error` why there
+    are none.
     """
 
     look: FileLook
+    size: int
     code: str
     message: str
     hash: str
@@ -57,9 +60,13 @@ class FileFacts(TypedDict, total=False):
 
 
 class BatchRequest(TypedDict):
-    """Files to look at, and what is wanted of them: the fields of a `Job`, with the extractor by its name."""
+    """Files to look at, and what is wanted of them: the fields of a `Job`, with the extractor by its name.
+
+    `lengths` says how many bytes of each follow, -1 for one that is read from the disk; without it all are.
+    """
 
     paths: list[str]
+    lengths: NotRequired[list[int]]
     embeds: bool
     local: str
     extractor: str
@@ -101,6 +108,7 @@ def embed_files(
     job: Job = Job(),
     max_megapixels: float = MAX_MEGAPIXELS,
     on_file: Callable[[int | None], None] = lambda i: None,
+    contents: Callable[[int], bytes | None] = lambda i: None,
 ) -> tuple[list[FileFacts], Matrix, list[Packed]]:
     """Read, decode and encode a batch of files; one decode serves the tower and the local features.
 
@@ -116,6 +124,8 @@ def embed_files(
         Pictures that would be decoded to more are rejected before their pixels are loaded.
     on_file : callable
         Given the position before each file, and None before the image tower runs.
+    contents : callable
+        Given the position of a file, returns its bytes, or None for one that is read from the disk.
 
     Returns
     -------
@@ -137,7 +147,7 @@ def embed_files(
     local: list[Packed] = []
     for position, path in enumerate(paths):
         on_file(position)
-        result, picture, grey = _read(path, tower, job, max_megapixels)
+        result, picture, grey = _read(path, contents(position), tower, job, max_megapixels)
         results.append(result)
         if picture is not None and tower is not None:
             pixels.append(picture.pixels)
@@ -149,13 +159,19 @@ def embed_files(
 
 
 def _read(
-    path: bytes, tower: ImageEncoder | None, job: Job, max_megapixels: float
+    path: bytes, data: bytes | None, tower: ImageEncoder | None, job: Job, max_megapixels: float
 ) -> tuple[FileFacts, Picture | None, Pixels | None]:
-    """Return what is to be said of a file, its picture, and grey pixels if local features are wanted."""
+    """Return what is to be said of a file, its picture, and grey pixels if local features are wanted.
+
+    `data` are its bytes if they came along.
+    """
     result: FileFacts = {}
     try:
-        data, status = read_file(path)
-        result["look"] = FileLook.of(status)
+        if data is None:
+            data, status = read_file(path)
+            result["look"] = FileLook.of(status)
+        else:
+            result["size"] = len(data)
         picture, grey = _decoded(data, tower, job, max_megapixels)
     except PictureError as error:
         if error.code == "out_of_memory":
@@ -220,6 +236,11 @@ def _loaded_encoder(folder: str) -> ImageEncoder | None:
     return encoder
 
 
+def _sent(requests: BinaryIO, lengths: list[int] | None, position: int) -> bytes | None:
+    """Return the bytes of a picture that came along with a request; those of a batch are read in their order."""
+    return None if lengths is None or lengths[position] < 0 else requests.read(lengths[position])
+
+
 def serve(requests: BinaryIO, answers: BinaryIO, encoder_folder: str, max_megapixels: str) -> None:
     """Answer batches until they end."""
     encoder, limit = _loaded_encoder(encoder_folder), float(max_megapixels)
@@ -235,6 +256,7 @@ def serve(requests: BinaryIO, answers: BinaryIO, encoder_folder: str, max_megapi
             job=Job(request["embeds"], request["local"], EXTRACTORS[request["extractor"]]),
             max_megapixels=limit,
             on_file=lambda position: send(answers, Begun(at=position)),
+            contents=partial(_sent, requests, request.get("lengths")),
         )
         payload = np.ascontiguousarray(vectors, dtype=np.float32).tobytes() + b"".join(
             packed.data for packed in local

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
 
@@ -38,12 +38,16 @@ Answer = TypeVar("Answer", bound=Mapping[str, object])
 
 @dataclass
 class Batch:
-    """Files that a worker is given at once, and how often they ended one."""
+    """Files that a worker is given at once, and how often they ended one.
+
+    `contents` are the bytes of those that are no files of their own, by path.
+    """
 
     paths: list[bytes]
     tries: int = 0
     kills: int = 0  # from outside, for which a file is less to blame
     is_plain: bool = False  # without local features, as they may be what ended the worker
+    contents: dict[bytes, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,16 @@ from mmsearch.errors import FingerprintError, ShardError
 from mmsearch.names import shell_word
 from mmsearch.records import FileLook
 from mmsearch.shards.format import ROWS, ShardFacts, picture_id, schema_of
-from mmsearch.shards.read import BadRow, Shard, shard_paths
+from mmsearch.shards.read import BadRow, PictureRows, Shard, shard_paths
 from mmsearch.store.changes import StoredFile
 from mmsearch.store.lock import locked
 from mmsearch.store.place import is_library
 from mmsearch.store.publish import replacing, storage_errors
+from mmsearch.system import sync_folder
 
 _SECONDS = 300.0  # after which a shard is written with what there is: so much work a kill may lose at most
 _SHARD = re.compile(r"shard-(\d{5,})\.parquet")
-_HALF = re.compile(r"(shard-\d{5,}|errors)\.parquet\.tmp")
+_HALF = re.compile(r"(shard-\d{5,}|errors)\.parquet\.tmp|part-[0-9a-f]+-\d+\.tmp(\.tmp)?")
 
 
 class Held(NamedTuple):
@@ -107,10 +108,33 @@ class ShardFolder:
         """Write what is pending as a shard of its own."""
         pending, self._pending = self._pending, []
         if pending:
-            numbers = [int(match[1]) for match in map(_SHARD.fullmatch, os.listdir(self.folder)) if match]
-            name = f"shard-{max(numbers, default=-1) + 1:05d}.parquet"
-            write_table(self.folder / name, _table_of(pending, self.facts), "a shard")
+            write_shard(self._next(), pending, self.facts)
         self._began = time.monotonic()
+
+    def adopt(self, part: str) -> None:
+        """Make a shard of a file that another process wrote in the folder by `write_shard` under a `part_name`."""
+        path = self._next()
+        with storage_errors(path, "a shard"):
+            (self.folder / part).replace(path)
+            sync_folder(self.folder)
+
+    def _next(self) -> Path:
+        numbers = [int(match[1]) for match in map(_SHARD.fullmatch, os.listdir(self.folder)) if match]
+        return self.folder / f"shard-{max(numbers, default=-1) + 1:05d}.parquet"
+
+
+def part_name(token: str, number: int) -> str:
+    """Return under which name another process writes what is to be a shard; nobody reads it, and it is left out.
+
+    >>> part_name("00ff", 3)
+    'part-00ff-3.tmp'
+    """
+    return f"part-{token}-{number}.tmp"
+
+
+def write_shard(path: Path, files: list[StoredFile], facts: ShardFacts) -> None:
+    """Write pictures with their vectors as a shard, whole and durably, or not at all."""
+    write_table(path, _table_of(files, facts), "a shard")
 
 
 def write_table(path: Path, table: pa.Table, what: str) -> None:
@@ -160,7 +184,7 @@ def _held_by(folder: Path, facts: ShardFacts, notify: Callable[[str], None]) -> 
     return held
 
 
-def require_encoder(shard: Shard, fingerprint: str, dim: int, place: str) -> None:
+def require_encoder(shard: PictureRows, fingerprint: str, dim: int, place: str) -> None:
     """Raise FingerprintError unless a shard has vectors of the encoder of a library or folder of shards."""
     if (shard.facts.fingerprint, shard.facts.dim) != (fingerprint, dim):
         raise FingerprintError(

@@ -36,8 +36,8 @@ VECTOR = "vector"
 
 
 @dataclass(frozen=True)
-class ShardFacts:
-    """What all vectors of a shard have in common: the encoder that made them.
+class EncoderFacts:
+    """What made vectors.
 
     Parameters
     ----------
@@ -47,13 +47,25 @@ class ShardFacts:
         The name that prepares it.
     dim : int
         Width of the vectors.
-    preprocessing : Preprocessing
-        How pictures were made ready for its image tower.
     """
 
     fingerprint: str
     model: str
     dim: int
+
+
+@dataclass(frozen=True)
+class ShardFacts(EncoderFacts):
+    """What all vectors of a shard have in common: the encoder that made them.
+
+    Parameters
+    ----------
+    fingerprint, model, dim
+        As of `EncoderFacts`.
+    preprocessing : Preprocessing
+        How pictures were made ready for its image tower.
+    """
+
     preprocessing: Preprocessing
 
     @classmethod

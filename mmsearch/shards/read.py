@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -16,13 +16,14 @@ import pyarrow.parquet as pq
 
 from mmsearch.errors import ShardError, advice, reason, refuse_shortage
 from mmsearch.records import FileLook, Matrix
-from mmsearch.shards.format import FACT_COLUMNS, OPTIONAL, VECTOR, ShardFacts, facts_of
+from mmsearch.shards.format import FACT_COLUMNS, OPTIONAL, VECTOR, EncoderFacts, ShardFacts, facts_of
 from mmsearch.store.changes import StoredFile
 from mmsearch.system import is_out_of_memory, shown_path
 
 ERRORS = "errors.parquet"
 """Beside the shards: pictures that could not be used."""
 _BATCH = 2048  # rows read at a time
+NO_DIRECTION = "its vector is zero or not finite, so that it has no direction"
 _AGAIN = "copy it again from where it was made, or make it again"
 _MARK = b"PAR1"  # at both ends of a Parquet file
 _TAKEN = re.compile(
@@ -40,6 +41,28 @@ class BadRow:
 
 
 Row = StoredFile | BadRow
+
+
+class PictureRows(Protocol):
+    """Pictures with their vectors, one a row, in a file that was whole when it was opened."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+
+    @property
+    def facts(self) -> EncoderFacts:
+        """What made the vectors."""
+
+    @property
+    def n_rows(self) -> int:
+        """Pictures in it."""
+
+    def paths(self) -> list[bytes | None]:
+        """Return the paths of all rows; None for one that has none."""
+
+    def rows(self) -> Iterator[list[Row]]:
+        """Yield the pictures with their vectors float32 (dim,), some at a time; ShardError if that fails."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +206,7 @@ def _row(values: dict[str, Any], vector: Matrix | None) -> Row:
     if not _makes_sense(values):
         return BadRow(path, "what it says of the picture is missing or makes no sense")
     if vector is None or not np.isfinite(vector).all() or not vector.any():
-        return BadRow(path, "its vector is zero or not finite, so that it has no direction")
+        return BadRow(path, NO_DIRECTION)
     look = FileLook(values["size"], values["mtime_ns"], values["ctime_ns"])
     return StoredFile(
         path, look, values["hash"], values["width"], values["height"], values["format"], values["taken"],
@@ -192,9 +215,13 @@ def _row(values: dict[str, Any], vector: Matrix | None) -> Row:
 
 
 def _makes_sense(values: dict[str, Any]) -> bool:
-    """Return whether what a row says of a picture is there, and may be said of one."""
+    """Return whether what a row says of a picture is there, and may be said of one.
+
+    Where the format is not known, as of embeddings that others made, width and height need not be: they are 0 then.
+    """
     if any(value is None for name, value in values.items() if name not in OPTIONAL):
         return False
-    is_sized = values["size"] >= 0 and min(values["width"], values["height"], values["reading"]) > 0
+    least = 1 if values["format"] else 0
+    is_sized = values["size"] >= 0 and min(values["width"], values["height"]) >= least and values["reading"] > 0
     is_dated = values["taken"] is None or _TAKEN.fullmatch(values["taken"]) is not None
     return is_sized and is_dated and _FORMAT.fullmatch(values["format"]) is not None

@@ -6,7 +6,12 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
+
+from tests.conftest import random_units
+from tests.shards.bundles import write_table, write_tar
+from tests.shards.test_clip_retrieval import write_part
 
 
 @pytest.fixture
@@ -61,6 +66,18 @@ def test_what_cannot_be_done_is_one_sentence(ready, tmp_path, arguments, code, m
     assert message in " ".join(err.split())
 
 
+def test_load_takes_what_clip_retrieval_wrote_under_the_name_of_a_model(run, photos, checkpoint, tmp_path):
+    vectors = np.float16(random_units(2, 32))
+    write_part(tmp_path / "emb", vectors, image_path=["cat.jpg", "000000001"], url=["a", "b"])
+    code, out, err = run("load", tmp_path / "emb")
+    assert (code, out) == (1, "")
+    assert "name the model with --model, such as ViT-B-32/openai" in " ".join(err.split())
+    code, out, err = run("load", tmp_path / "emb", "--model", checkpoint, "--images", photos)
+    assert (code, json.loads(out)["new"]) == (0, 2)
+    assert "the contents of 1 picture are not known" in err
+    assert str(photos / "cat.jpg") in run("search", "a cat", "--format", "paths")[1].splitlines()
+
+
 def test_embed_takes_folders_and_lists_and_a_library_is_filled_from_what_it_wrote(
     run, photos, checkpoint, tmp_path
 ):
@@ -81,6 +98,20 @@ def test_embed_takes_folders_and_lists_and_a_library_is_filled_from_what_it_wrot
     assert (code, json.loads(out)["new"]) == (0, 5)
     _, out, _ = run("search", "a cat", "--format", "paths0", "-k", "9")
     assert os.fsdecode(strange) in out.split("\0")
+
+
+def test_embed_reads_pictures_in_tars_and_parquet_files_and_names_bad_ones(run, photos, checkpoint, tmp_path):
+    cat = (photos / "cat.jpg").read_bytes()
+    write_tar(tmp_path / "a.tar", [("cat.jpg", cat), ("../out.jpg", cat)])
+    write_table(tmp_path / "a.parquet", photo=[cat, b"text"])
+    arguments = ("embed", "a.tar", "a.parquet", "--out", "shards", "--model", checkpoint, "--workers", "1")
+    code, out, err = run(*arguments, "--image-column", "photo", cwd=tmp_path)
+    assert (code, json.loads(out)["new"]) == (3, 2)
+    assert f"unsupported: {tmp_path}/a.tar/../out.jpg: the name of this member leads out of the tar" in err
+    assert f"not_an_image: {tmp_path}/a.parquet/1: " in err
+    code, out, err = run(*arguments, cwd=tmp_path)
+    assert (code, json.loads(out)["unchanged"]) == (3, 1)
+    assert "its columns are photo (binary): name one with --image-column" in err
 
 
 @pytest.mark.parametrize(

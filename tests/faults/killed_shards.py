@@ -1,7 +1,7 @@
 """Load shards, or embed pictures into them, and kill this process at a named point, as `killed_index` does.
 
-Arguments: `load` or `embed`, library or folder of shards, source, model, cache, point, count. What is acknowledged
-goes to standard output.
+Arguments: `load` or `embed`, library or folder of shards, source (for `load` also what clip-retrieval wrote),
+model, cache, point, count. What is acknowledged goes to standard output.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import sys
 
 from mmsearch import Library
 from mmsearch.ingest.embed import EmbedOptions, embed_pictures
+from mmsearch.shards import clip_retrieval, read
 from mmsearch.shards import folder as shard_folder
-from mmsearch.shards import read
 from tests.faults.killed_index import arm
 
 ROWS = 16
@@ -33,7 +33,7 @@ def on_progress(stage: str, done: int, _total: int) -> None:
 
 def main() -> None:
     command, target, source, model, cache, point, count = sys.argv[1:]
-    shard_folder.ROWS = read._BATCH = ROWS
+    shard_folder.ROWS = read._BATCH = clip_retrieval._BATCH = ROWS
     if point != "never":
         arm(point, int(count), POINTS)
     if command == "load":

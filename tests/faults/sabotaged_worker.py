@@ -2,6 +2,7 @@
 
 One named once-kill or once-stop does it to the first alone. One named sift-crash or sift-raise does it to whoever
 describes it by local features, sift-missing as if there were no OpenCV, sift-eat as if memory were short.
+Bytes that come along with a request do what they say, such as `crash`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mmsearch.ingest import worker
 from mmsearch.local.extractors import DEFAULT, EXTRACTORS
 from mmsearch.processes import child
 
-_read, _extract = worker.read_file, DEFAULT.extract
+_read, _sent, _extract = worker.read_file, worker._sent, DEFAULT.extract
 _last = b""
 _hoard = []
 _SIGNALS = {
@@ -54,6 +55,12 @@ def read_file(path):
     return _read(path)
 
 
+def sent(*given):
+    contents = _sent(*given)
+    MANNERS.get(contents, lambda: None)()
+    return contents
+
+
 def extract(pixels):
     if _last.startswith(b"sift-crash"):
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -67,6 +74,6 @@ def extract(pixels):
 
 
 if __name__ == "__main__":
-    worker.read_file = read_file
+    worker.read_file, worker._sent = read_file, sent
     EXTRACTORS[DEFAULT.name] = replace(DEFAULT, extract=extract)
     child.run(worker.serve, sys.argv[1:])

@@ -20,7 +20,9 @@ from mmsearch.shards.read import Shard, shard_paths
 from tests.conftest import random_units
 from tests.faults.test_kill import acknowledged_in
 from tests.pictures import photo
+from tests.shards.bundles import structs, write_table, write_tar
 from tests.shards.shards import STRANGE, picture, write_shards
+from tests.shards.test_clip_retrieval import write_part
 
 PROGRAM = ["-m", "tests.faults.killed_shards"]
 ROOT = Path(__file__).parents[2]
@@ -49,17 +51,28 @@ def killed(*arguments, **options):
     return done
 
 
-def assert_load_goes_on(library, shards, cache, acknowledged):
+@pytest.fixture(scope="module")
+def embeddings(tiny_folder, tmp_path_factory):
+    """Two files of vectors of a hundred pictures as clip-retrieval writes them, one picture in both."""
+    folder = tmp_path_factory.mktemp("embeddings")
+    vectors = random_units(N_PICTURES, OnnxEncoder.open(tiny_folder).dim)
+    names = [f"{number:09}" for number in range(N_PICTURES)]
+    write_part(folder, vectors[:60], "0", image_path=names[:60])
+    write_part(folder, vectors[59:], "1", image_path=names[59:])
+    return folder
+
+
+def assert_load_goes_on(library, shards, cache, acknowledged, model=None):
     if acknowledged:  # of rows, of which one does not count
         with Library.open(library, cache=cache) as opened:
             assert opened.status().n_images >= acknowledged - 1
     with Library.open(library, cache=cache) as opened:
-        report = opened.load(shards)
+        report = opened.load(shards, model=model)
         assert report.new + report.unchanged == N_PICTURES
         assert (report.changed, report.bad, opened.verify().problems) == (0, (), ())
         images = opened.pictures(limit=1000).pictures
         assert len({image.path for image in images}) == len(images) == N_PICTURES
-        assert opened.load(shards).unchanged == N_PICTURES
+        assert opened.load(shards, model=model).unchanged == N_PICTURES
 
 
 @pytest.mark.parametrize(
@@ -89,12 +102,14 @@ def killed_at_random(seed, seconds, *arguments):
 
 
 @pytest.mark.full
-def test_20_kills_of_a_load_lose_nothing_acknowledged(tmp_path, shards, checkpoint, cache):
-    seconds = seconds_of("load", tmp_path / "whole", shards, checkpoint, cache)
+@pytest.mark.parametrize("source", ["shards", "embeddings"])
+def test_20_kills_of_a_load_lose_nothing_acknowledged(tmp_path, request, source, checkpoint, cache):
+    loaded = request.getfixturevalue(source)
+    seconds = seconds_of("load", tmp_path / "whole", loaded, checkpoint, cache)
     for seed in range(20):
         library = tmp_path / f"library-{seed}"
-        acknowledged = killed_at_random(seed, seconds, "load", library, shards, checkpoint, cache)
-        assert_load_goes_on(library, shards, cache, acknowledged)
+        acknowledged = killed_at_random(seed, seconds, "load", library, loaded, checkpoint, cache)
+        assert_load_goes_on(library, loaded, cache, acknowledged, model=checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -108,12 +123,33 @@ def many(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def tar(many, tmp_path_factory):
+    """The same in a tar."""
+    files = sorted(many.iterdir())
+    return write_tar(tmp_path_factory.mktemp("tar") / "a.tar", [(file.name, file.read_bytes()) for file in files])
+
+
+@pytest.fixture(scope="module")
+def table(many, tmp_path_factory):
+    """The same in a Parquet file, in groups of rows."""
+    cells = structs(*((file.read_bytes(), file.name) for file in sorted(many.iterdir())))
+    return write_table(tmp_path_factory.mktemp("table") / "a.parquet", group=7, image=cells)
+
+
+def names_in(source):
+    """The paths of the good pictures in a folder, tar or Parquet file of those of `many`."""
+    names = sorted([*(f"{seed}.png" for seed in range(38)), "a.png", "b.png"])
+    rows = [f"{row}/{name}" if source.suffix == ".parquet" else name for row, name in enumerate(names)]
+    return sorted(os.fsencode(source / row) for row in rows if Path(row).stem not in ("a", "b"))
+
+
 def assert_embed_goes_on(out, many, checkpoint, cache):
     options = EmbedOptions(checkpoint, n_workers=1, cache=cache)
     report = embed_pictures([many], out, options)
     assert (report.new + report.unchanged, len(report.bad) + report.known_bad) == (38, 2)
     paths = [path for shard in shard_paths(out) for path in Shard.open(shard).paths()]
-    assert sorted(paths) == sorted(os.fsencode(many / f"{seed}.png") for seed in range(38))
+    assert sorted(paths) == names_in(many)
     assert not list(out.glob("*.tmp"))
     again = embed_pictures([many], out, options)
     assert (again.new, again.unchanged, again.known_bad) == (0, 38, 2)
@@ -135,9 +171,11 @@ def test_a_killed_embed_leaves_no_half_shard_and_goes_on(
 
 
 @pytest.mark.full
-def test_20_kills_of_an_embed_leave_no_half_shard(tmp_path, many, checkpoint, cache, tiny_folder):
-    seconds = seconds_of("embed", tmp_path / "whole", many, checkpoint, cache)
+@pytest.mark.parametrize("source", ["many", "tar", "table"])
+def test_20_kills_of_an_embed_leave_no_half_shard(tmp_path, request, source, checkpoint, cache, tiny_folder):
+    pictures = request.getfixturevalue(source)
+    seconds = seconds_of("embed", tmp_path / "whole", pictures, checkpoint, cache)
     for seed in range(20):
         out = tmp_path / f"shards-{seed}"
-        killed_at_random(seed, seconds, "embed", out, many, checkpoint, cache)
-        assert_embed_goes_on(out, many, checkpoint, cache)
+        killed_at_random(seed, seconds, "embed", out, pictures, checkpoint, cache)
+        assert_embed_goes_on(out, pictures, checkpoint, cache)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tarfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,7 +12,9 @@ import pytest
 
 from mmsearch.errors import ArgumentError, FingerprintError, LibraryNotFoundError, QueryError, ShardError
 from mmsearch.ingest.embed import EmbedOptions, embed_pictures
+from mmsearch.records import FileLook
 from mmsearch.shards.read import ERRORS, Shard, shard_paths
+from tests.shards.bundles import structs, write_table, write_tar
 from tests.shards.shards import bits
 
 
@@ -179,9 +182,121 @@ def test_the_model_of_the_shards_goes_on_where_none_is_named(embed, photos, othe
         embed(photos, model=other_checkpoint)
 
 
-@pytest.mark.parametrize("name", ["empty", "missing"])
+# -- bundles -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sets(photos, tmp_path):
+    """A folder with a tar and a Parquet file, each of the bytes of the eight photographs."""
+    (tmp_path / "sets").mkdir()
+    files = sorted(photos.rglob("*.jpg"))
+    write_tar(
+        tmp_path / "sets" / "0.tar",
+        [entry for file in files for entry in ((file.name, file.read_bytes()), (f"{file.stem}.json", b"{}"))],
+    )
+    write_table(tmp_path / "sets" / "1.parquet", image=structs(*((file.read_bytes(), file.name) for file in files)))
+    write_table(tmp_path / "sets" / "0.parquet", key=["000"], url=["https://example.org/a.jpg"])
+    return tmp_path / "sets"
+
+
+def test_vectors_of_pictures_in_bundles_are_those_of_index_of_the_same_bytes_in_files(embed, sets, indexed):
+    report = embed(sets, n_workers=2)
+    assert counts(report) == (16, 0, 0, 0, 0)
+    assert report.notices == ("passed over: 1 tar or Parquet file without pictures",)
+    indexed.export(embed.out.parent / "exported")
+    in_files = {os.path.basename(row.path): row for row in rows_in(embed.out.parent / "exported")}
+    rows = {row.path: row for row in rows_in(embed.out)}
+    start = os.fsencode(sets)
+    names = sorted(in_files)
+    assert sorted(rows) == sorted(
+        [start + b"/0.tar/" + name for name in names]
+        + [start + b"/1.parquet/%d/" % number + name for number, name in enumerate(names)]
+    )
+    for path, row in rows.items():
+        expected = in_files[os.path.basename(path)]
+        assert bits(row.vector) == bits(expected.vector)
+        bundle = sets / ("0.tar" if b".tar/" in path else "1.parquet")
+        look = FileLook.of(bundle.stat())._replace(size=expected.look.size)
+        assert {**vars(row), "vector": None} == {**vars(expected), "vector": None, "path": path, "look": look}
+
+
+def test_a_rerun_reads_nothing_of_bundles_that_are_as_they_were(embed, sets):
+    embed(sets)
+    assert counts(embed(sets)) == (0, 0, 16, 0, 0)
+    for bundle in sets.iterdir():
+        os.utime(bundle, (1, 1))
+    assert counts(embed(sets)) == (0, 0, 16, 0, 0)
+    assert len(rows_in(embed.out)) == 16
+
+
+def test_a_rerun_embeds_what_is_new_or_changed_in_a_bundle(embed, photos, tmp_path):
+    cat, dam, fig = ((photos / f"{name}.jpg").read_bytes() for name in ("cat", "dam", "fig"))
+    tar = write_tar(tmp_path / "a.tar", [("a.jpg", cat), ("b.jpg", dam)])
+    table = write_table(tmp_path / "a.parquet", jpg=[cat, dam])
+    assert counts(embed(tar, table)) == (4, 0, 0, 0, 0)
+    write_tar(tar, [("0.jpg", fig), ("a.jpg", dam), ("b.jpg", dam)])
+    write_table(table, jpg=[cat, fig, dam])
+    assert counts(embed(tar, table)) == (2, 2, 2, 0, 0)
+    assert counts(embed(tar, table)) == (0, 0, 6, 0, 0)
+
+
+def test_bad_pictures_in_bundles_are_rows_of_the_list_and_the_others_are_embedded(embed, photos, tmp_path):
+    cat = (photos / "cat.jpg").read_bytes()
+    tar = write_tar(tmp_path / "a.tar", [
+        ("cat.jpg", cat), ("page.jpg", b"<html></html>"), ("cut.jpg", cat[:5000]), ("empty.jpg", b""),
+        ("../out.jpg", cat), ("link.jpg", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}), ("last.jpg", cat),
+    ])  # fmt: skip
+    os.truncate(tar, tar.stat().st_size - 10240)  # its end mark, and the end of the last picture
+    table = write_table(tmp_path / "a.parquet", jpg=[cat, None, b"text", b""])
+    report = embed(tar, table)
+    assert counts(report)[:4] == (2, 0, 0, 9)
+    assert "passed over: 1 row of Parquet files without a picture" in report.notices
+    assert {os.fsdecode(row["path"])[len(str(tmp_path)) + 1 :]: row["code"] for row in pq.read_table(
+        embed.out / ERRORS
+    ).to_pylist()} == {
+        "a.tar": "truncated", "a.tar/page.jpg": "not_an_image", "a.tar/cut.jpg": "truncated",
+        "a.tar/empty.jpg": "not_an_image", "a.tar/../out.jpg": "unsupported", "a.tar/link.jpg": "not_a_file",
+        "a.tar/last.jpg": "truncated", "a.parquet/2": "not_an_image", "a.parquet/3": "not_an_image",
+    }  # fmt: skip
+    again = embed(tar, table)
+    assert (again.new, again.unchanged, again.known_bad, len(again.bad)) == (0, 2, 5, 4)
+
+
+def test_bundles_are_not_unpacked_and_nothing_in_them_is_followed(embed, photos, tmp_path):
+    cat = (photos / "cat.jpg").read_bytes()
+    (tmp_path / "sets").mkdir()
+    write_tar(tmp_path / "sets" / "a.tar", [("../../out.jpg", cat), ("in.jpg", cat)])
+    embed(tmp_path / "sets")
+    assert sorted(path.name for path in (tmp_path / "sets").iterdir()) == ["a.tar"]
+    assert not list(tmp_path.rglob("out.jpg"))
+
+
+def test_a_library_filled_from_bundles_shows_their_paths_and_says_that_no_file_is_there(
+    embed, sets, library, photos
+):
+    embed(sets)
+    assert library.load(embed.out).new == 16
+    paths = {hit.path for hit in library.search("a cat", k=20).hits}
+    assert {str(sets / "0.tar" / "cat.jpg"), str(sets / "1.parquet" / "1" / "cat.jpg")} <= paths
+    assert all(hit.is_missing for hit in library.search("a cat", k=20).hits)
+
+
+def test_index_of_the_folder_keeps_pictures_in_bundles_as_long_as_those_are_there(embed, sets, library, photos):
+    embed(sets)
+    library.load(embed.out)
+    shutil.move(photos, sets / "photos")
+    report = library.index([sets], local=False)
+    assert (report.new, report.gone) == (8, 0)
+    (sets / "0.tar").unlink()
+    assert library.index([sets], local=False).gone == 8
+    assert library.status().n_images == 16
+
+
+@pytest.mark.parametrize("name", ["empty", "missing", "a.tar", "a.parquet"])
 def test_where_no_picture_is_nothing_is_made(embed, tmp_path, name):
     (tmp_path / "empty").mkdir()
+    write_tar(tmp_path / "a.tar", [("a.txt", b"text")])
+    write_table(tmp_path / "a.parquet", url=["https://example.org/a.jpg"])
     with pytest.raises(LibraryNotFoundError, match=r"no picture was found at or below .*, so nothing was embedded"):
         embed(tmp_path / name)
     assert not embed.out.exists()

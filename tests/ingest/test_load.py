@@ -18,6 +18,7 @@ from mmsearch.shards.read import Shard
 from mmsearch.store.folder import Store
 from tests.conftest import random_units
 from tests.shards.shards import STRANGE, bits, changed_shard, picture, write_shards
+from tests.shards.test_clip_retrieval import write_part
 
 SHARD = "shard-00000.parquet"
 
@@ -288,3 +289,81 @@ def test_shards_hold_the_rounded_vectors_of_the_library(exported, indexed_once, 
     rows = [row for rows in Shard.open(exported / SHARD).rows() for row in rows]
     assert {row.path: bits(row.vector) for row in rows} == stored
     assert all(np.abs(np.linalg.norm(row.vector) - 1) < 1e-3 for row in rows)
+
+
+# -- what clip-retrieval wrote -------------------------------------------------------------------------
+
+
+def foreign(folder, vectors, paths, number="0"):
+    """Write vectors and paths as clip-retrieval does."""
+    write_part(folder, np.asarray(vectors, np.float16), number, image_path=paths)
+    return folder
+
+
+def test_embeddings_that_clip_retrieval_wrote_move_in_and_index_leaves_them_alone(
+    library, exported_once, photos, checkpoint, tmp_path
+):
+    rows = [row for rows in Shard.open(exported_once / SHARD).rows() for row in rows]
+    names = {name.name: name for name in photos.rglob("*.jpg")}
+    paths = [str(names[Path(os.fsdecode(row.path)).name].relative_to(photos)) for row in rows]
+    emb = foreign(tmp_path / "emb", [row.vector for row in rows[:5]], paths[:5])
+    foreign(emb, [3 * row.vector for row in rows[5:]], paths[5:], number="1")
+    report = library.load(emb, model=checkpoint, images=photos)
+    assert (counts(report), report.notices) == ((8, 0, 0, 0), ())
+    assert counts(library.load(emb, model=checkpoint, images=photos)) == (0, 0, 8, 0)
+    report = library.index([photos], local=False)
+    assert (report.new, report.changed, report.unchanged) == (0, 0, 8)
+    best = library.search(Query(images=[photos / "cat.jpg"])).hits[0]
+    assert (Path(best.path).name, best.is_missing) == ("cat.jpg", False)
+    assert library.verify().problems == ()
+
+
+def test_of_embeddings_whose_files_are_elsewhere_the_contents_are_not_known_and_they_travel_on(
+    library, checkpoint, facts, tmp_path, photos
+):
+    keys = ["000000001", "cat.jpg"]
+    emb = foreign(tmp_path / "emb", random_units(2, 32), keys)
+    report = library.load(emb, model=checkpoint)
+    assert counts(report) == (2, 0, 0, 0)
+    assert report.notices[0].startswith("the contents of 2 pictures are not known, as no file is at the path")
+    assert counts(library.load(emb, model=checkpoint)) == (0, 0, 2, 0)
+    assert {Path(hit.path) for hit in library.search("a cat").hits} == {emb / key for key in keys}
+    library.export(tmp_path / "shards")
+    with Library.open(tmp_path / "other", cache=library._installed.cache) as other:
+        assert counts(other.load(tmp_path / "shards")) == (2, 0, 0, 0)
+        assert contents(other) == contents(library)
+    shutil.copy(photos / "cat.jpg", emb)
+    report = library.index([emb], local=False)
+    assert (report.changed, report.gone) == (1, 1)
+
+
+def test_bad_rows_and_parts_of_embeddings_are_named_and_the_others_are_loaded(library, checkpoint, tmp_path):
+    vectors = random_units(4, 32)
+    vectors[1], vectors[2] = 0, np.nan
+    emb = foreign(tmp_path / "emb", vectors, ["a", "b", "c", "d"])
+    foreign(emb, vectors, ["a", "b", "c"], number="1")
+    foreign(emb, vectors[:, :31], ["a", "b", "c", "d"], number="2")
+    np.save(emb / "img_emb" / "img_emb_3.npy", np.array([{}]))
+    report = library.load(emb, model=checkpoint)
+    assert counts(report) == (2, 0, 0, 5)
+    bad = [(Path(bad.path).name, bad.code) for bad in report.bad]
+    assert bad == [
+        ("img_emb_1.npy", "corrupt"), ("img_emb_2.npy", "unsupported"), ("img_emb_3.npy", "unsupported"),
+        ("b", "corrupt"), ("c", "corrupt"),
+    ]  # fmt: skip
+    assert report.bad[3].message.startswith(
+        f"row 2 of {emb}/img_emb/img_emb_0.npy cannot be used: its vector is zero"
+    )
+
+
+def test_embeddings_need_the_name_of_their_model_and_of_the_library_s(
+    library, indexed, checkpoint, other_checkpoint, other_folder, tmp_path
+):
+    emb = foreign(tmp_path / "emb", random_units(2, 32), ["a", "b"])
+    with pytest.raises(ShardError, match="do not say what made them; name the model with --model"):
+        library.load(emb)
+    with pytest.raises(FingerprintError, match="vectors of two encoders cannot be compared"):
+        indexed.load(emb, model=other_checkpoint)
+    with pytest.raises(ShardError, match=r"have 31 dimensions, those of .* have 32.*; nothing was loaded"):
+        library.load(foreign(tmp_path / "narrow", random_units(2, 31), ["a", "b"]), model=checkpoint)
+    assert counts(indexed.load(emb, model=checkpoint)) == (2, 0, 0, 0)

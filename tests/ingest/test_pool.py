@@ -12,7 +12,7 @@ from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import EncoderError
 from mmsearch.images import decode, decode_for_both, decode_grey, memory_for
-from mmsearch.ingest.pool import BATCH
+from mmsearch.ingest.pool import BATCH, Loose
 from mmsearch.ingest.worker import Job
 from mmsearch.local.extractors import DEFAULT
 from mmsearch.local.packing import packed_features
@@ -49,6 +49,54 @@ def test_a_file_comes_back_with_what_tells_it_from_another_at_the_same_place(tin
     file = sample_folder() / "cat.jpg"
     facts, status = outcomes(pool_of(tiny_folder), [file])[str(file)].facts, file.stat()
     assert facts["look"] == list(FileLook.of(status))
+
+
+def loose_outcomes(pool, given):
+    with pool:
+        return {outcome.path: outcome for outcomes in pool.run(given) for outcome in outcomes}
+
+
+def test_pictures_whose_bytes_come_along_have_the_vectors_of_the_files(tiny_folder):
+    files = sorted(sample_folder().glob("*.jpg"))
+    given = [Loose(b"/a.tar/%d" % number, file.read_bytes()) for number, file in enumerate(files)]
+    mixed = [item for file, loose in zip(files, given, strict=True) for item in (os.fsencode(file), loose)]
+    embedded = loose_outcomes(pool_of(tiny_folder), mixed)
+    assert len(embedded) == len(mixed)
+    for file, loose in zip(files, given, strict=True):
+        of_file, of_bytes = embedded[os.fsencode(file)], embedded[loose.path]
+        np.testing.assert_array_equal(of_bytes.vector, of_file.vector)
+        assert of_bytes.facts == {"size": len(loose.contents)} | {
+            key: value for key, value in of_file.facts.items() if key != "look"
+        }
+
+
+def test_bytes_that_end_their_worker_are_given_up_and_all_others_come_back_once(tiny_folder):
+    cat = (sample_folder() / "cat.jpg").read_bytes()
+    given = [Loose(b"/a.tar/%d" % number, b"crash" if number == 5 else cat) for number in range(20)]
+    embedded = loose_outcomes(sabotaged(tiny_folder), given)
+    assert {path for path, outcome in embedded.items() if outcome.vector is None} == {b"/a.tar/5"}
+    assert embedded[b"/a.tar/5"].facts["code"] == "quarantined"
+    assert len(embedded) == 20
+
+
+def test_a_batch_of_large_pictures_is_full_before_it_has_eight(tiny_folder, monkeypatch):
+    monkeypatch.setattr("mmsearch.ingest.pool._BATCH_BYTES", 1)
+    cat = (sample_folder() / "cat.jpg").read_bytes()
+    with pool_of(tiny_folder, n_workers=1) as pool:
+        sizes = [len(outcomes) for outcomes in pool.run([Loose(b"/a.tar/%d" % n, cat) for n in range(3)])]
+    assert sizes == [1, 1, 1]
+
+
+def test_time_that_reading_a_bundle_takes_is_not_held_against_the_workers(tiny_folder):
+    cat = (sample_folder() / "cat.jpg").read_bytes()
+
+    def slowly():
+        for number in range(24):
+            time.sleep(1.2 if number in (8, 16, 20) else 0)
+            yield Loose(b"/a.tar/%d" % number, cat)
+
+    pool = pool_of(tiny_folder, n_workers=1, file_timeout_s=1.0, tower_timeout_s=1.0)
+    assert all(outcome.vector is not None for outcome in loose_outcomes(pool, slowly()).values())
 
 
 def test_worker_may_take_more_memory_where_larger_pictures_are_allowed():
