@@ -18,6 +18,7 @@ from mmsearch.errors import QueryError
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.milvus.collection import FACTS, record_of, stored_vectors
 from mmsearch.milvus.conditions import Resolved
+from mmsearch.milvus.efforts import effort_of
 from mmsearch.milvus.engine import Row
 from mmsearch.milvus.measurable import MOST_FETCHED, all_vectors
 from mmsearch.milvus.scan import scan
@@ -34,7 +35,6 @@ MOST = 16_000
 _SPARE, _MANY_SPARE = 8, 300  # asked for beyond k, so that equal scores at the end are seen
 _CLOSE = 2e-6  # cosines nearer than this are computed again
 _FEW = 100  # pictures that pass a filter are fetched with their vectors and compared here
-_EFFORT = {"image": 128, "text": 512}  # texts lie off the pictures' manifold, and need a wider search
 
 Scored = tuple[float, ImageRecord]
 
@@ -124,7 +124,7 @@ class EngineNeighbours:
     def _effort(self, modality: Modality, k: int, n_passing: int) -> int:
         """Return the width of a search: wider where a filter lets fewer through."""
         share = max(1e-3, min(1.0, n_passing / max(1, self.store.n_pictures)))
-        return max(int(_EFFORT[modality] / share), k + _SPARE)
+        return max(int(effort_of(self.store, modality) / share), k + _SPARE)
 
     # -- by the engine -------------------------------------------------------------------------------
 

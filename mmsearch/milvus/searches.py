@@ -43,6 +43,11 @@ class Searches:
             self._kind = str(facts.get("index_type", "HNSW"))
         return self._kind
 
+    @property
+    def has_efforts(self) -> bool:
+        """Whether the index can be told to do more or less."""
+        return self.kind in _PARAMETERS
+
     def nearest(
         self, vectors: Matrix, limit: int, effort: int, *, expression: str = EVERYTHING, fields: Sequence[str] = ()
     ) -> list[Any]:

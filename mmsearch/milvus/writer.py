@@ -30,6 +30,7 @@ from mmsearch.milvus.collection import (
     row_of,
     stored_vectors,
 )
+from mmsearch.milvus.efforts import EFFORTS, chosen_efforts
 from mmsearch.milvus.engine import Engine, Row
 from mmsearch.milvus.expression import among
 from mmsearch.milvus.store import MilvusStore
@@ -160,7 +161,7 @@ class MilvusWriter(MilvusStore):
         return 0
 
     def settle(self, text_probes: Matrix | None, *, on_progress: OnProgress) -> None:
-        """Let the engine index what a large run has stored, and wait for it; a few pictures it scans as is."""
+        """Let the engine index what a large run has stored, and choose how hard it tries; a few it scans as is."""
         if self._n_stored < _SETTLED_FROM:
             return
         try:
@@ -178,6 +179,9 @@ class MilvusWriter(MilvusStore):
                 break
             time.sleep(_PAUSE_S)
         self._n_stored = 0
+        on_progress("calibrate", 0, 1)
+        self.keep({EFFORTS: chosen_efforts(self, text_probes)})
+        on_progress("calibrate", 1, 1)
 
     def shown_progress(self, on_progress: OnProgress) -> AbstractContextManager[OnProgress]:
         """Return `on_progress`; other processes do not see it."""
