@@ -1,7 +1,7 @@
 """EFFORTS: how hard the engine's index tries for texts and for pictures, chosen on the library itself.
 
-What a search misses depends on where its vectors lie, and texts lie off the pictures. So both are asked at the widest
-effort there is, and the least is taken that finds nearly all of that.
+What a search misses depends on where its vectors lie, and texts lie off the pictures. So both are asked at the
+widest effort there is, and the least is taken that finds nearly all of that.
 """
 
 from __future__ import annotations
