@@ -11,7 +11,7 @@ from mmsearch.records import Matrix
 if TYPE_CHECKING:
     from mmsearch.milvus.store import MilvusStore
 
-MOST_EFFORT = 16_384
+MOST_EFFORT = 8_192
 _MOST_CELLS = 1024
 _PARAMETERS: dict[str, Callable[[int], dict[str, int]]] = {  # by the kind of index
     "HNSW": lambda effort: {"ef": effort},
