@@ -117,7 +117,7 @@ def verify(
         say(notice)
     if not report.problems:
         counted = f"{report.n_vectors} vectors, " if report.n_vectors else ""
-        say(f"whole: {counted}the catalog and its caches match their checksums")
+        say(f"whole: {counted}{report.proof}")
         return
     if is_repair:
         say(f"repaired: {report.n_dropped} pictures forgotten; run `mmsearch index` on their folders again")
