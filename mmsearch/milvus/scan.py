@@ -1,8 +1,8 @@
 """All rows that pass an expression, and a few of them in an order: what an engine without ORDER BY can give.
 
 Ids are hashes, so a range of ids holds as large a share of the rows as of all ids, and the rows of a range are a
-fair sample of all; so are the places that stand for paths. An order is followed by counting: what lies before a value that a sample suggests is never
-fetched.
+fair sample of all; so are the places that stand for paths. An order is followed by counting: what lies before a
+value that a sample suggests is never fetched.
 """
 
 from __future__ import annotations
