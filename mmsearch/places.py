@@ -35,8 +35,8 @@ def place_of(name: PathLike) -> Place:
     if scheme is None:
         if spoilt := _SPOILT.match(text):
             raise QueryError(
-                f"{spoilt[0]} begins no address: expected {spoilt[1]}:// and what follows, as text, since a path loses "
-                f"a slash; a folder of this name is ./{spoilt[1]}:"
+                f"{spoilt[0]} begins no address: expected text that begins with {spoilt[1]}://, as a path loses a "
+                f"slash; a folder of this name is ./{spoilt[1]}:"
             )
         return FolderPlace(Path(text).absolute())
     from mmsearch.milvus.address import SCHEMES
