@@ -12,6 +12,7 @@ from mmsearch.records import PathLike
 from mmsearch.store.base import Place
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SPOILT = re.compile(r"(milvus(?:\+https|-lite)?):/?(?!/)", re.IGNORECASE)
 
 
 def place_of(name: PathLike, cache: Path | None = None) -> Place:
@@ -34,6 +35,11 @@ def place_of(name: PathLike, cache: Path | None = None) -> Place:
     text = os.fsdecode(as_path(name, "path"))
     scheme = _SCHEME.match(text) if isinstance(name, str) else None
     if scheme is None:
+        if spoilt := _SPOILT.match(text):
+            raise QueryError(
+                f"{spoilt[0]} begins no address: expected text that begins with {spoilt[1]}://, as a path loses a "
+                f"slash; a folder of this name is ./{spoilt[1]}:"
+            )
         return FolderPlace(Path(text).absolute())
     from mmsearch.milvus.address import SCHEMES
 

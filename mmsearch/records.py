@@ -653,9 +653,13 @@ class LibraryStatus:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """The result of a full check: how much was read, one sentence for each problem, and what is not damage."""
+    """The result of a full check: how much was read, one sentence for each problem, and what is not damage.
+
+    `proof` says what holds where there are no problems.
+    """
 
     n_vectors: int
     problems: tuple[str, ...]
     n_dropped: int = 0
     notices: tuple[str, ...] = ()
+    proof: str = "the catalog and its caches match their checksums"

@@ -117,11 +117,7 @@ def verify(
         say(notice)
     if not report.problems:
         counted = f"{report.n_vectors} vectors, " if report.n_vectors else ""
-        is_folder = opened.place.folder is not None
-        matching = (
-            "the catalog and its caches match their checksums" if is_folder else "each of them read and usable"
-        )
-        say(f"whole: {counted}{matching}")
+        say(f"whole: {counted}{report.proof}")
         return
     if is_repair:
         say(f"repaired: {report.n_dropped} pictures forgotten; run `mmsearch index` on their folders again")

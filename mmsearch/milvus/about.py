@@ -10,6 +10,7 @@ from typing import Any
 
 from mmsearch.errors import LibraryNotFoundError
 from mmsearch.milvus.engine import Engine, Row
+from mmsearch.milvus.expression import both
 from mmsearch.records import BadPicture, FileLook
 from mmsearch.store.changes import KnownBad, RejectedFile
 from mmsearch.store.where import place_bounds
@@ -20,6 +21,10 @@ REVISION = "revision"
 HELD = "held_pictures"
 """Setting: that the library holds pictures, or ever did."""
 _LONGEST = 8_000  # characters of a message that are kept
+_FIELDS = ("key", "value")
+_TOGETHER = 1_000  # rows of one call, which takes or gives 64 MiB at most
+_MOST_KEYS = 16_000  # of one answer
+_BEYOND = "~"  # sorts after all keys
 
 
 class About:
@@ -66,14 +71,14 @@ class About:
         low, high = place_bounds("folder", root)
         keys = f'key == "{BAD}:{root.hex()}" or (key >= "{BAD}:{low.hex()}" and key < "{BAD}:{high.hex()}")'
         files = []
-        for row in self._rows(f'kind == "{BAD}" and ({keys})'):
+        for row in self._bad_rows(keys):
             facts = json.loads(row["value"])
             files.append(KnownBad(_path_of(row), FileLook(*facts["look"]), facts["code"], facts["n_tries"]))
         return files
 
     def bad_pictures(self) -> list[BadPicture]:
         """Return every rejected file with its reason, by path."""
-        rows = sorted(self._rows(f'kind == "{BAD}"'), key=_path_of)
+        rows = sorted(self._bad_rows(), key=_path_of)
         facts = [json.loads(row["value"]) for row in rows]
         return [
             BadPicture(os.fsdecode(_path_of(row)), known["code"], known["message"])
@@ -82,7 +87,7 @@ class About:
 
     def bad_paths(self) -> set[bytes]:
         """Return the paths of all rejected files."""
-        return {_path_of(row) for row in self._rows(f'kind == "{BAD}"')}
+        return {_path_of(row) for row in self._bad_rows(fields=("key",))}
 
     def reject(self, files: Sequence[RejectedFile]) -> None:
         """Keep why files could not be used."""
@@ -90,19 +95,37 @@ class About:
 
     def accept(self, paths: Iterable[bytes]) -> None:
         """Forget why the files at some paths could not be used."""
-        self.engine.delete(self.collection, [f"{BAD}:{path.hex()}" for path in paths])
+        keys = [f"{BAD}:{path.hex()}" for path in paths]
+        for start in range(0, len(keys), _TOGETHER):
+            self.engine.delete(self.collection, keys[start : start + _TOGETHER])
 
     def _put(self, kind: str, values: dict[str, str]) -> None:
         rows: list[Row] = [
             {"key": f"{kind}:{name}", "kind": kind, "value": value, "vector": [1.0, 0.0]}
             for name, value in values.items()
         ]
-        self.engine.upsert(self.collection, rows)
+        for start in range(0, len(rows), _TOGETHER):
+            self.engine.upsert(self.collection, rows[start : start + _TOGETHER])
 
-    def _rows(self, expression: str) -> list[Row]:
+    def _bad_rows(self, expression: str = "", fields: Sequence[str] = _FIELDS) -> list[Row]:
+        """Return the rows of rejected files that pass an expression: more than one answer could hold."""
+        rows: list[Row] = []
+        bounds = [("", _BEYOND)]
+        while bounds:
+            low, high = bounds.pop()
+            within = both(f'kind == "{BAD}" and key >= "{low}" and key < "{high}"', expression)
+            keys = sorted(row["key"] for row in self._rows(within, ("key",), limit=_MOST_KEYS))
+            if len(keys) <= _TOGETHER:
+                rows += self._rows(within, fields) if keys else []
+            else:
+                middle = keys[len(keys) // 2]
+                bounds += [(middle, high), (low, middle)]
+        return rows
+
+    def _rows(self, expression: str, fields: Sequence[str] = _FIELDS, *, limit: int | None = None) -> list[Row]:
         """Return the rows that pass an expression; none where the collection was dropped, until a writer comes."""
         try:
-            return self.engine.query(self.collection, expression, ["key", "value"])
+            return self.engine.query(self.collection, expression, fields, limit=limit)
         except LibraryNotFoundError:
             return []
 

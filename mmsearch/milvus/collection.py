@@ -35,6 +35,8 @@ SCHEMA = 1
 MARK = "mmsearch"  # in the description: the number of the schema
 ID_BITS = 53
 """Of ids, which JSON then keeps."""
+PLACE_BITS = 63
+"""Of the numbers that stand for paths."""
 MAX_HEX = 16_384  # characters of a text in hexadecimal digits
 NUMBER = "number"  # of a library in the embedded engine
 VECTOR_TYPE, HALF = "vector_type", "float16"
@@ -196,7 +198,7 @@ def image_id_of(path: bytes, content_hash: bytes, reading: int, *, salt: int = 0
 
 def place_of(path: bytes) -> int:
     """Return a number that stands for a path, by which an engine finds it faster than by a text."""
-    return int.from_bytes(sha256(path).digest()[:8], "big") >> 1
+    return int.from_bytes(sha256(path).digest()[:8], "big") >> (64 - PLACE_BITS)
 
 
 def path_fields(path: bytes) -> Row:

@@ -1,8 +1,8 @@
 """All rows that pass an expression, and a few of them in an order: what an engine without ORDER BY can give.
 
 Ids are hashes, so a range of ids holds as large a share of the rows as of all ids, and the rows of a range are a
-fair sample of all. An order is followed by counting: what lies before a value that a sample suggests is never
-fetched.
+fair sample of all; so are the places that stand for paths. An order is followed by counting: what lies before a
+value that a sample suggests is never fetched.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from mmsearch.milvus.collection import ID_BITS
+from mmsearch.milvus.collection import ID_BITS, PLACE_BITS
 from mmsearch.milvus.engine import Engine, Row
 from mmsearch.milvus.expression import both
 
@@ -22,6 +22,7 @@ _PART = 4_000  # rows asked for at a time
 _VECTORS = 1_000  # of them with their vectors
 _FEW = 1_000  # rows that are sorted here
 _SAMPLE = 400
+_BITS = {"id": ID_BITS, "place": PLACE_BITS}
 _END = 1 << ID_BITS
 
 Key = tuple[Any, ...]
@@ -35,29 +36,34 @@ def scan(
     *,
     after: int = -1,
     part: int = _PART,
+    along: str = "id",
 ) -> Iterator[list[Row]]:
-    """Yield the rows that pass an expression, of ids after one, about `part` at a time, by ranges of ids."""
+    """Yield the rows that pass an expression, about `part` at a time, by ranges of ids, or of places.
+
+    They have ids after `after`, or places. Rows with one number `along` come together.
+    """
     n = engine.count(collection, expression)
     part = min(part, _VECTORS if "vector" in fields else _PART)
     n_parts = max(1, -(-n // part))
-    bounds = [_END * place // n_parts for place in range(n_parts + 1)]
+    bounds = [(1 << _BITS[along]) * place // n_parts for place in range(n_parts + 1)]
     for low, high in pairwise(bounds):
         if high > after + 1:
-            yield from _in_range(engine, collection, expression, fields, max(low, after + 1), high)
+            yield from _in_range(engine, collection, expression, fields, (along, max(low, after + 1), high))
 
 
 def _in_range(
-    engine: Engine, collection: str, expression: str, fields: Sequence[str], low: int, high: int
+    engine: Engine, collection: str, expression: str, fields: Sequence[str], numbers: tuple[str, int, int]
 ) -> Iterator[list[Row]]:
-    within = both(f"id >= {low} and id < {high}", expression)
+    along, low, high = numbers
+    within = both(f"{along} >= {low} and {along} <= {high - 1}", expression)
     rows = engine.query(collection, within, fields, limit=MOST_ROWS)
     if len(rows) < MOST_ROWS or high - low < 2:
         if rows:
             yield rows
         return
     middle = (low + high) // 2
-    yield from _in_range(engine, collection, expression, fields, low, middle)
-    yield from _in_range(engine, collection, expression, fields, middle, high)
+    yield from _in_range(engine, collection, expression, fields, (along, low, middle))
+    yield from _in_range(engine, collection, expression, fields, (along, middle, high))
 
 
 @dataclass(frozen=True)

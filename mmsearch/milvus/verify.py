@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _NAMED = 5  # pictures named in full
 _FIELDS = ("id", "path", "composed", "name", "place", "added", "vector")
+_PROOF = "every path is there once with fields that fit it, every vector has unit length"
 _LENGTHS = 0.99, 1.01  # of vectors that were unit before they were rounded
 
 
@@ -28,7 +29,6 @@ class _Seen:
     """What a pass over all rows has found."""
 
     n: int = 0
-    latest: dict[int, tuple[int, int]] = field(default_factory=dict)  # of a place: when its row came, and the id
     damaged: list[tuple[int, str]] = field(default_factory=list)  # ids, and what is wrong
     repeated: list[int] = field(default_factory=list)  # ids of older rows under a path
 
@@ -40,7 +40,8 @@ def verify(store: MilvusStore, *, is_repair: bool = False) -> VerifyReport:
     under a path the latest stays.
     """
     seen = _Seen()
-    for rows in scan(store.engine, store.collection, EVERYTHING, _FIELDS):
+    # Rows of one path come together, so that what was seen of others need not be kept.
+    for rows in scan(store.engine, store.collection, EVERYTHING, _FIELDS, along="place"):
         _look(rows, store.dim, seen)
     problems = [f"{what}; `mmsearch verify --repair` drops it" for _, what in seen.damaged[:_NAMED]]
     if len(seen.damaged) > _NAMED:
@@ -57,23 +58,24 @@ def verify(store: MilvusStore, *, is_repair: bool = False) -> VerifyReport:
         doomed = sorted({*(image_id for image_id, _ in seen.damaged), *seen.repeated})
         store.forget(doomed)
         n_dropped = len(doomed)
-    return VerifyReport(seen.n, tuple(problems), n_dropped)
+    return VerifyReport(seen.n, tuple(problems), n_dropped, proof=_PROOF)
 
 
 def _look(rows: list[Row], dim: int, seen: _Seen) -> None:
     vectors = stored_vectors([row["vector"] for row in rows], dim).astype(np.float32)
     lengths = np.linalg.norm(vectors, axis=1)
+    latest: dict[str, tuple[int, int]] = {}  # of a path: when its row came, and the id
     for row, length in zip(rows, lengths.tolist(), strict=True):
         seen.n += 1
         wrong = next(_wrong(row, length), None)
         if wrong is not None:
             seen.damaged.append((row["id"], wrong))
             continue
-        key, came = row["place"], (row["added"], row["id"])
-        before = seen.latest.get(key)
+        key, came = row["path"], (row["added"], row["id"])
+        before = latest.get(key)
         if before is not None:
             seen.repeated.append(min(before, came)[1])
-        seen.latest[key] = came if before is None else max(before, came)
+        latest[key] = came if before is None else max(before, came)
 
 
 def _wrong(row: Row, length: float) -> Iterator[str]:

@@ -7,7 +7,7 @@ engine shows what was written a fifth of a second later; until then a writer goe
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -42,6 +42,7 @@ from mmsearch.vectors import check_directions
 _REMEMBERED_S = 10.0  # longer than a bounded read may be behind
 _BYTES = 3 << 20  # of rows in one call
 _TOGETHER = 2  # calls
+_ROWS = 4_000  # of a large commit in memory at a time
 _SETTLED_FROM = 2_000  # pictures of a run that are worth an index at once
 _SETTLE_S, _LOADED_S = 600.0, 60.0
 _PAUSE_S = 0.5
@@ -139,8 +140,11 @@ class MilvusWriter(MilvusStore):
         self.forget(changes.gone)
         self.about.add_roots(changes.roots)
         self._accept([*changes.forgotten, *(file.path for file in changes.touched), *(file.path for file in files)])
-        self._touch(changes.touched)
-        self._store(files, vectors)
+        moving = {file.image_id for file in changes.touched}
+        for start in range(0, len(changes.touched), _ROWS):
+            self._touch(changes.touched[start : start + _ROWS], moving)
+        for start in range(0, len(files), _ROWS):
+            self._store(files[start : start + _ROWS], vectors[start : start + _ROWS])
         self._reject(changes)
         held = {HELD: True} if files and not self._has_held else {}
         self.about.keep({REVISION: new_revision(), **held})
@@ -208,20 +212,21 @@ class MilvusWriter(MilvusStore):
             )
         check_directions(half.astype(np.float32), "vectors to store")
         sources = sorted({file.row for file in files if file.vector is None})
-        rows = {row["id"]: row["vector"] for row in self.rows_among("id", sources, ("id", "vector"))}
-        if missing := [file for file in files if file.vector is None and file.row not in rows]:
+        shared: dict[int, Half] = {}
+        for start in range(0, len(sources), _ROWS):  # as the client gives them they take much more memory
+            rows = self.rows_among("id", sources[start : start + _ROWS], ("id", "vector"))
+            halves = stored_vectors([row["vector"] for row in rows], self.dim)
+            shared |= {row["id"]: vector for row, vector in zip(rows, halves, strict=True)}
+        if missing := [file for file in files if file.vector is None and file.row not in shared]:
             raise LibraryDamagedError(
                 f"{self.address}: the picture whose vector {missing[0].path!r} was to share is not there any more; "
                 "run again"
             )
-        shared = dict(zip(rows, stored_vectors(list(rows.values()), self.dim), strict=True))
         remaining = iter(half)
         return [shared[file.row] if file.vector is None else next(remaining) for file in files]
 
     def _store(self, files: Sequence[StoredFile], vectors: Sequence[Half]) -> None:
         """Store pictures: those under their paths with other contents are deleted first."""
-        if not files:
-            return
         paths = [file.path for file in files]
         known = self._looked if all(path in self._looked for path in paths) else self._rows_by_path(paths)
         self._looked = {}
@@ -250,13 +255,10 @@ class MilvusWriter(MilvusStore):
                 came[ids[place]] = row["added"]
         return ids, came
 
-    def _touch(self, touched: Sequence[TouchedFile]) -> None:
-        """Give pictures another look or path; what is stored under that path makes room."""
-        if not touched:
-            return
+    def _touch(self, touched: Sequence[TouchedFile], moving: Collection[int]) -> None:
+        """Give pictures another look or path; what is stored under that path makes room, unless it moves itself."""
         rows = {row["id"]: row for row in self.rows_among("id", [file.image_id for file in touched], WHOLE)}
         at_paths = self._rows_by_path([file.path for file in touched])
-        moving = {file.image_id for file in touched}
         self.forget([row["id"] for known in at_paths.values() for row in known if row["id"] not in moving])
         changed = []
         for file in touched:

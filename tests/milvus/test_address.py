@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 from mmsearch.errors import QueryError, StorageError
 from mmsearch.milvus.address import TOKEN, TOKEN_FILE, Address, Creation, token_of
+from mmsearch.places import place_of
 
 
 @pytest.mark.parametrize(
@@ -22,6 +24,16 @@ from mmsearch.milvus.address import TOKEN, TOKEN_FILE, Address, Creation, token_
 def test_address_says_where_the_engine_is_and_which_collection(text, uri, name, shown):
     address = Address.parse(text)
     assert (address.uri, address.name, address.shown) == (uri.rstrip("/"), name, shown)
+
+
+@pytest.mark.parametrize(
+    "text", ["milvus:/host/p", Path("milvus://host/p"), "MILVUS-LITE:/p.db", "milvus+https:host/p"]
+)
+def test_address_that_lost_a_slash_makes_no_folder(text):
+    with pytest.raises(QueryError, match="begins no address"):
+        place_of(text)
+    assert place_of("./milvus:/host").folder == Path.cwd() / "milvus:/host"
+    assert place_of("milvus").folder == Path.cwd() / "milvus"
 
 
 def test_address_says_how_a_collection_is_to_be_made_and_is_shown_without_that():

@@ -20,10 +20,12 @@ from mmsearch.errors import (
     LibraryVersionError,
     UnsupportedError,
 )
+from mmsearch.milvus import writer as milvus_writer
 from mmsearch.milvus.address import TOKEN
 from mmsearch.places import place_of
+from mmsearch.records import FileLook
 from mmsearch.store.base import ALL, AskedVector
-from mmsearch.store.changes import Changes
+from mmsearch.store.changes import Changes, RejectedFile, TouchedFile
 from tests.contracts.test_store import DIM, SETTINGS, picture, unit
 from tests.milvus.server import free_ports
 
@@ -225,7 +227,9 @@ def test_rows_that_are_damaged_or_there_twice_are_named_and_dropped(place):
         assert len(report.problems) == 3
         assert "'/2.jpg' is not finite, or not of unit length" in " ".join(report.problems)
         assert writer.verify(is_repair=True).n_dropped == 3
-        assert writer.verify().problems == ()
+        whole = writer.verify()
+        assert whole.problems == ()
+        assert "checksum" not in whole.proof  # the engine keeps none
         assert [file.path for file in sorted(writer.known_files(b"/"))] == [b"/0.jpg", b"/3.jpg", b"/4.jpg"]
         writer.commit(Changes(stored=FIVE[1:3]))
 
@@ -260,3 +264,34 @@ def test_engine_that_is_restarted_is_found_again(milvus, place):
             time.sleep(0.5)
     assert after == before
     store.close()
+
+
+@pytest.mark.full
+def test_more_bad_files_than_one_message_holds_are_kept_and_said(made):
+    place = made("many_bad")
+    bad = [RejectedFile(b"/bad/%d.jpg" % n, FileLook(1, 2, 3), "corrupt", "x" * 8_000) for n in range(9_000)]
+    with place.writer(create=SETTINGS) as store:
+        store.commit(Changes(rejected=bad))
+        assert [file.path for file in store.bad_pictures()] == sorted(file.path.decode() for file in bad)
+        assert {file.path for file in store.bad_files(b"/bad")} == {file.path for file in bad}
+        assert [file.path for file in store.bad_files(b"/bad/7.jpg")] == [b"/bad/7.jpg"]
+        store.commit(Changes(forgotten=[file.path for file in bad]))
+        assert store.bad_pictures() == []
+
+
+def test_pictures_that_take_the_places_of_one_another_are_all_kept_however_many_are_written_at_once(
+    made, monkeypatch
+):
+    monkeypatch.setattr(milvus_writer, "_ROWS", 1)
+    look = FileLook(1, 2, 3)
+    with made("moving").writer(create=SETTINGS) as store:
+        store.commit(Changes(stored=FIVE))
+        before = {file.path: file for file in store.files_at([each.path for each in FIVE])}
+        paths = sorted(before)
+        moves = dict(zip(paths, [*paths[1:], paths[0]], strict=True))
+        touched = [TouchedFile(before[old].image_id, new, look) for old, new in moves.items()]
+        store.commit(Changes(touched=touched))
+        after = {file.path: file for file in store.known_files(b"/")}
+        assert {new: before[old].image_id for old, new in moves.items()} == {
+            path: file.image_id for path, file in after.items()
+        }

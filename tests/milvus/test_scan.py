@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 
 import pytest
 
@@ -61,12 +62,15 @@ def test_page_far_into_a_library_is_counted_to_and_not_fetched_to(library, monke
     assert sum(fetched) < N
 
 
-def test_scan_gives_every_row_once_though_answers_are_cut(library, monkeypatch):
+@pytest.mark.parametrize("along", ["id", "place"])
+def test_scan_gives_every_row_once_though_answers_are_cut(library, monkeypatch, along):
     monkeypatch.setattr(scan, "MOST_ROWS", 100)
-    parts = list(scan.scan(library.engine, library.collection, "", ("id",)))
+    parts = list(scan.scan(library.engine, library.collection, "", ("id", "place"), along=along))
     ids = [row["id"] for rows in parts for row in rows]
     assert len(ids) == len(set(ids)) == N
     assert max(map(len, parts)) < 100
+    numbers = [[row[along] for row in rows] for rows in parts]
+    assert all(max(before) < min(after) for before, after in pairwise(numbers))
 
 
 @pytest.mark.parametrize("where", [[], ["width >= 800"], ["folder = /03 or folder = /04", "taken = 2023"]])
