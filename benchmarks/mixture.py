@@ -95,10 +95,11 @@ def as_new(picture: bytes) -> bytes:
 
 
 class Mixture:
-    """A stream of requests to a library whose pictures have these ids by name."""
+    """A stream of requests to a library whose pictures have these ids by name, and visual words or none."""
 
-    def __init__(self, ids: dict[str, int], seed: int) -> None:
+    def __init__(self, ids: dict[str, int], seed: int, *, has_words: bool = True) -> None:
         self._rng = np.random.default_rng(seed)
+        self._local = ("local",) if has_words else ()
         self._ids = [image_id for name, image_id in sorted(ids.items()) if not name.startswith("hostile")]
         self._samples = [path.read_bytes() for path in sorted(sample_folder().glob("*.jpg"))]
         kinds: dict[Callable[[], Request], int] = {
@@ -120,13 +121,13 @@ class Mixture:
 
     def _example(self) -> Request:
         example: dict[str, Any] = {"id": int(self._any_of(self._ids))}
-        asked = {"pictures": [example], "rerank": self._any_of(("auto", "none", "local")), "k": 10}
+        asked = {"pictures": [example], "rerank": self._any_of(("auto", "none", *self._local)), "k": 10}
         if self._rng.random() < 0.3:
             example["box"] = [10, 10, 200, 200]
         return _json("example", "/search", asked)
 
     def _upload(self) -> Request:
-        asked = {"k": 10, "mode": self._any_of(("global", "local"))}
+        asked = {"k": 10, "mode": self._any_of(("global", *self._local))}
         return Request("upload", "POST", "/search", form(asked, as_new(self._any_of(self._samples))), FORM)
 
     def _bad_upload(self) -> Request:

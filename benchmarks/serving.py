@@ -188,7 +188,9 @@ def asked_all(work: Path, n_clients: int, n_requests: int, seconds: float, addre
         ids = {hit.path.rpartition("/")[2]: hit.image_id for hit in library.search("a picture", k=1_000).hits}
     with serving(name) as (port, process):
         each = -(-n_requests // n_clients)
-        clients = [MixedClient(port, Mixture(ids, seed), each) for seed in range(n_clients)]
+        clients = [
+            MixedClient(port, Mixture(ids, seed, has_words=address is None), each) for seed in range(n_clients)
+        ]
         figures = asyncio.run(load(clients, process.pid, seconds))
     answered = [answer for client in clients for answer in client.answered]
     statuses = Counter(answer.status for answer in answered)
