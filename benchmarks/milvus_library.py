@@ -28,8 +28,9 @@ from synthetic import gallery, picture_like, text_like, unit
 
 from mmsearch import Library
 from mmsearch.milvus.address import Address
-from mmsearch.milvus.collection import FACTS, create
+from mmsearch.milvus.collection import FACTS, create, engine_vectors, row_of
 from mmsearch.milvus.engine import Engine
+from mmsearch.milvus.neighbours import EFFORT
 from mmsearch.records import READING, FileLook
 from mmsearch.shards.folder import ShardFolder
 from mmsearch.shards.format import ShardFacts
@@ -75,14 +76,22 @@ def vectors_of(blocks: Iterator[np.ndarray], dim: int) -> np.ndarray:
 
 
 def loaded(library: Library, work: Path, name: str, files: Sequence[StoredFile]) -> float:
-    """Write shards of pictures, load them, and return the seconds that the load took."""
+    """Write shards of pictures, load them, and return the seconds until all were stored, not yet indexed."""
+    stored_at: list[float] = []
+
+    def on_progress(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("load", total):
+            stored_at.append(time.perf_counter())
+
     folder = work / name
     shutil.rmtree(folder, ignore_errors=True)
     with ShardFolder.writer(folder, ShardFacts.of(library_encoder(library)), print) as shards:
         shards.add(files)
+    with library.place.writer(create=library.place.encoder(library_cache()).settings_for("offline", print)):
+        pass  # the collection that the bare client gets is made beforehand too
     start = time.perf_counter()
-    library.load(folder, model="offline")
-    return time.perf_counter() - start
+    library.load(folder, model="offline", on_progress=on_progress)
+    return stored_at[-1] - start
 
 
 def library_encoder(library: Library) -> Any:
@@ -90,7 +99,12 @@ def library_encoder(library: Library) -> Any:
     from mmsearch.encoders.onnx import OnnxEncoder
     from mmsearch.encoders.prepare import prepare_encoder
 
-    return OnnxEncoder.open(prepare_encoder("offline", cache=Path(os.environ["MMSEARCH_CACHE"]), notify=print))
+    return OnnxEncoder.open(prepare_encoder("offline", cache=library_cache(), notify=print))
+
+
+def library_cache() -> Path:
+    """Return where exported encoders are kept."""
+    return Path(os.environ["MMSEARCH_CACHE"])
 
 
 def recalls(library: Library, vectors: dict[int, np.ndarray], queries: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -129,7 +143,7 @@ def latency(library: Library, queries: np.ndarray) -> dict[str, Any]:
         start = time.perf_counter()
         client.search(
             address.name, data=[query], anns_field="vector", limit=K + 8, output_fields=list(FACTS),
-            search_params={"metric_type": "COSINE", "params": {"ef": 256}}, consistency_level="Bounded",
+            search_params={"metric_type": "COSINE", "params": {"ef": EFFORT["text"]}}, consistency_level="Bounded",
         )  # fmt: skip
         middle = time.perf_counter()
         library.search(f"text {i}", k=K)
@@ -140,19 +154,20 @@ def latency(library: Library, queries: np.ndarray) -> dict[str, Any]:
 
 
 def bare_load(address: str, dim: int, files: Sequence[StoredFile]) -> float:
-    """Insert the same rows by the bare client into a collection of the same fields; return the seconds."""
-    from mmsearch.milvus.collection import row_of
-
+    """Insert the same rows, made beforehand, by the bare client into a like collection; return the seconds."""
     parsed = Address.parse(address)
     parsed = replace(parsed, name=f"{parsed.name}_bare")
     engine = Engine(parsed)
     engine.client.drop_collection(parsed.name)
     create(engine, parsed.name, {"dim": dim, "model": "offline", "fingerprint": "bare"})
-    rows = [row_of(file, number, 0, file.vector) for number, file in enumerate(files, start=1)]
+    vectors = engine_vectors(np.stack([file.vector for file in files]).astype(np.float16), is_half=False)
+    rows = [
+        row_of(file, number, 0, vector)
+        for number, (file, vector) in enumerate(zip(files, vectors, strict=True), start=1)
+    ]
     start = time.perf_counter()
     for first in range(0, len(rows), 1024):
         engine.client.insert(parsed.name, rows[first : first + 1024])
-    engine.client.flush(parsed.name)
     return time.perf_counter() - start
 
 

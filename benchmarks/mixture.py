@@ -23,21 +23,26 @@ _OK, _UNFIT = frozenset({"200"}), frozenset({"422"})
 _BUSY = frozenset({"503"})
 
 
-def library_of_samples(work: Path, *, model: str = "offline", cache: Path | None = None) -> Path:
-    """Return a library of the sample photographs and of pictures that cost much whenever they are looked at."""
+def library_of_samples(
+    work: Path, *, model: str = "offline", cache: Path | None = None, address: str | None = None
+) -> Path | str:
+    """Return a library of the sample photographs and of pictures that cost much whenever they are looked at.
+
+    It is one in a folder, and kept, unless an address is given.
+    """
     photos, folder = work / "photos", work / "library"
-    if folder.exists():
+    if folder.exists() and address is None:
         return folder
-    photos.mkdir(parents=True)
+    photos.mkdir(parents=True, exist_ok=True)
     for path in sample_folder().glob("*.jpg"):
         (photos / path.name).write_bytes(path.read_bytes())
     (photos / "hostile-png.png").write_bytes(PICTURES["png, RGBA"]())
     (photos / "hostile-webp.webp").write_bytes(PICTURES["webp of 40 bytes"]())
     (photos / "hostile-slow.jpg").write_bytes(progressive_jpeg(200, 8_000, 7_999))
     (photos / "large.png").write_bytes(noise(2_500, 2_500))
-    with Library.open(folder, cache=cache) as library:
-        library.index([photos], model=model, local=True)
-    return folder
+    with Library.open(address or folder, cache=cache) as library:
+        library.index([photos], model=model, local=address is None)
+    return address or folder
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Load on `mmsearch serve`: 32 clients ask 100,000 pictures by words; the same through the Python interface.
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/serving.py WORK [--n-clients 32] [--seconds 60] [--out FILE]
+    python benchmarks/serving.py WORK --mixed [--address milvus://host:19530/NAME]
 
 Every text is new, so all go through the text tower, which is warm in both. The server is one process, the clients
 another, on the same cores. The Python interface is asked by one thread, one text after the other, before and after
@@ -55,10 +56,10 @@ def python_rate(folder: Path, seconds: float) -> float:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+def serving(library: Path | str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """Run the server; yields its port and process."""
     command = [sys.executable, "-m", "mmsearch", "serve", "--port", "0", "--no-open"]
-    command += ["--library", str(folder)]
+    command += ["--library", str(library)]
     environment = {**os.environ, "MMSEARCH_TOKEN": TOKEN}
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, text=True) as server:
         assert server.stderr is not None
@@ -180,12 +181,12 @@ def asked_by_words(port: int, process: int, n_clients: int, seconds: float) -> d
     return {"errors": sum(client.errors for client in clients), **figures}
 
 
-def asked_all(work: Path, n_clients: int, n_requests: int, seconds: float) -> dict[str, Any]:
+def asked_all(work: Path, n_clients: int, n_requests: int, seconds: float, address: str | None) -> dict[str, Any]:
     """Return the figures of clients that ask this and that."""
-    folder = library_of_samples(work)
-    with Library.open(folder) as library:
+    name = library_of_samples(work, address=address)
+    with Library.open(name) as library:
         ids = {hit.path.rpartition("/")[2]: hit.image_id for hit in library.search("a picture", k=1_000).hits}
-    with serving(folder) as (port, process):
+    with serving(name) as (port, process):
         each = -(-n_requests // n_clients)
         clients = [MixedClient(port, Mixture(ids, seed), each) for seed in range(n_clients)]
         figures = asyncio.run(load(clients, process.pid, seconds))
@@ -213,12 +214,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="default 60, or 600 with --mixed")
     parser.add_argument("--mixed", action="store_true")
     parser.add_argument("--n-requests", type=int, default=20_000)
+    parser.add_argument("--address", help="of a library in Milvus, for --mixed")
     parser.add_argument("--out")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     if arguments.mixed:
         seconds = 600 if arguments.seconds is None else arguments.seconds
-        figures = asked_all(arguments.work, arguments.n_clients, arguments.n_requests, seconds)
+        figures = asked_all(arguments.work, arguments.n_clients, arguments.n_requests, seconds, arguments.address)
         report(f"serving, {arguments.n_clients} clients, mixed", figures, arguments.out)
         sys.exit(bool(figures["unexpected"]) or figures["last / second"] > MOST_GROWTH)
     figures = by_words_and_python(arguments.work, arguments.n_clients, arguments.seconds or 60)

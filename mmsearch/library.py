@@ -116,7 +116,7 @@ class Library:
             the query is of a kind that goes by it (see `status`); it is loaded for the first such query.
         """
         kept = None if cache is None else Path(os.fsdecode(as_path(cache, "cache")))
-        return cls(place_of(path), cache=kept, use_graph=use_graph)
+        return cls(place_of(path, kept), cache=kept, use_graph=use_graph)
 
     @property
     def address(self) -> str:

@@ -15,13 +15,15 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _SPOILT = re.compile(r"(milvus(?:\+https|-lite)?):/?(?!/)", re.IGNORECASE)
 
 
-def place_of(name: PathLike) -> Place:
+def place_of(name: PathLike, cache: Path | None = None) -> Place:
     """Return the place of a library.
 
     Parameters
     ----------
     name : str or path
         A folder, or an address such as `milvus://host:19530/NAME`.
+    cache : Path or None
+        Where what can be made again of a library at an address is kept; default the user's cache folder.
 
     Raises
     ------
@@ -44,7 +46,7 @@ def place_of(name: PathLike) -> Place:
     if scheme[0] in SCHEMES:
         from mmsearch.milvus.place import MilvusPlace
 
-        return MilvusPlace(text)
+        return MilvusPlace(text, cache)
     raise QueryError(
         f"there are no libraries at addresses that begin with {scheme[0]}; name a folder, or an address that "
         f"begins with {', '.join(SCHEMES)}"

@@ -98,7 +98,8 @@ def test_vanished_root_deletes_nothing(indexed, photos):
 def test_picture_of_a_kind_that_is_not_read_any_more_is_not_gone(indexed, photos, monkeypatch):
     shutil.copyfile(photos / "cat.jpg", photos / "copy.heic")
     assert indexed.index([photos]).new == 1
-    monkeypatch.setattr(find, "is_read", lambda kind: False)  # as when pillow-heif is removed
+    # As when pillow-heif is removed.
+    monkeypatch.setattr(find, "is_picture_despite_name", lambda kind, head: False)
     report = indexed.index([photos])
     assert (report.gone, report.unchanged) == (0, 8)
     assert len(stored_paths(indexed)) == 9

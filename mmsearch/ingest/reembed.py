@@ -16,7 +16,6 @@ from typing import Any
 
 from mmsearch.errors import LibraryDamagedError, LibraryIncompleteError, QueryError, StorageError
 from mmsearch.images import FoundFile
-from mmsearch.ingest.features import embed_by_features
 from mmsearch.ingest.plan import OnProgress, Plan
 from mmsearch.ingest.pool import WorkerPool
 from mmsearch.ingest.run import execute
@@ -100,6 +99,8 @@ def re_embed(
     EncoderError
         If the encoder cannot be installed.
     """
+    from mmsearch.ingest.features import embed_by_features  # which imports encoders
+
     folder, begun = store.folder / NEXT, pending_model(store.folder)
     if wanted["fingerprint"] == store.setting("fingerprint"):
         give_up(store)

@@ -18,7 +18,6 @@ from mmsearch.errors import QueryError
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.milvus.collection import FACTS, record_of, stored_vectors
 from mmsearch.milvus.conditions import Resolved
-from mmsearch.milvus.efforts import effort_of
 from mmsearch.milvus.engine import Row
 from mmsearch.milvus.measurable import MOST_FETCHED, all_vectors
 from mmsearch.milvus.scan import scan
@@ -34,7 +33,9 @@ MOST = 16_000
 """Pictures of one shortlist; the engine gives 16,384 at most."""
 _SPARE, _MANY_SPARE = 8, 300  # asked for beyond k, so that equal scores at the end are seen
 _CLOSE = 2e-6  # cosines nearer than this are computed again
-_FEW = 100  # pictures that pass a filter are fetched with their vectors and compared here
+_FEW = 1_000  # pictures that pass a filter are all compared
+EFFORT: dict[Modality, int] = {"image": 512, "text": 2048}
+"""How widely the index is searched where all pictures pass: texts lie off the manifold of the pictures."""
 
 Scored = tuple[float, ImageRecord]
 
@@ -106,8 +107,8 @@ class EngineNeighbours:
         resolved = self.store.resolved(condition)
         if condition.predicate is not None:
             n = self._n_passing(resolved)
-            if n <= _FEW:
-                return self._among_few(queries, vectors, k, resolved)
+            if 0 < n <= _FEW:
+                return self._among_few(queries, vectors, k, resolved, n)
         else:
             n -= len(condition.left_out)
         if self._use_index:
@@ -124,7 +125,7 @@ class EngineNeighbours:
     def _effort(self, modality: Modality, k: int, n_passing: int) -> int:
         """Return the width of a search: wider where a filter lets fewer through."""
         share = max(1e-3, min(1.0, n_passing / max(1, self.store.n_pictures)))
-        return max(int(effort_of(self.store, modality) / share), k + _SPARE)
+        return max(int(EFFORT[modality] / share), k + _SPARE)
 
     # -- by the engine -------------------------------------------------------------------------------
 
@@ -146,9 +147,17 @@ class EngineNeighbours:
     # -- here ----------------------------------------------------------------------------------------
 
     def _among_few(
-        self, queries: Sequence[AskedVector], vectors: Matrix, k: int, resolved: Resolved
+        self, queries: Sequence[AskedVector], vectors: Matrix, k: int, resolved: Resolved, n: int
     ) -> list[Shortlist]:
-        """Return the nearest of the few pictures that pass a filter, all of them compared."""
+        """Return the nearest of the few pictures that pass a filter, all of them compared.
+
+        The engine is asked for all of them; only if it leaves one out are their vectors fetched.
+        """
+        if self._use_index:
+            hits = self._searches.nearest(vectors, n, n, expression=resolved.expression, fields=FACTS)
+            answers = [_scored(of_query, resolved) for of_query in hits]
+            if all(len(of_query) == n for of_query in answers):
+                return self._finished(queries, answers, k, resolved, ("filtered", n))
         rows = self.store.rows(resolved.expression, (*FACTS, "vector"))
         half = stored_vectors([row["vector"] for row in rows], self.store.dim)
         images = [record_of(row) for row in rows]

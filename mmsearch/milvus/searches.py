@@ -11,7 +11,7 @@ from mmsearch.records import Matrix
 if TYPE_CHECKING:
     from mmsearch.milvus.store import MilvusStore
 
-MOST_EFFORT = 16_384
+MOST_EFFORT = 8_192
 _MOST_CELLS = 1024
 _PARAMETERS: dict[str, Callable[[int], dict[str, int]]] = {  # by the kind of index
     "HNSW": lambda effort: {"ef": effort},
@@ -42,11 +42,6 @@ class Searches:
             facts = self._store.engine.call("describe_index", self._store.collection, "vector") or {}
             self._kind = str(facts.get("index_type", "HNSW"))
         return self._kind
-
-    @property
-    def has_efforts(self) -> bool:
-        """Whether the index can be told to do more or less."""
-        return self.kind in _PARAMETERS
 
     def nearest(
         self, vectors: Matrix, limit: int, effort: int, *, expression: str = EVERYTHING, fields: Sequence[str] = ()

@@ -30,7 +30,6 @@ from mmsearch.milvus.collection import (
     row_of,
     stored_vectors,
 )
-from mmsearch.milvus.efforts import EFFORTS, chosen_efforts
 from mmsearch.milvus.engine import Engine, Row
 from mmsearch.milvus.expression import among
 from mmsearch.milvus.store import MilvusStore
@@ -41,11 +40,11 @@ from mmsearch.store.matrix import Half
 from mmsearch.vectors import check_directions
 
 _REMEMBERED_S = 10.0  # longer than a bounded read may be behind
-_BYTES = 1 << 20  # of rows in one call
+_BYTES = 3 << 20  # of rows in one call
 _TOGETHER = 2  # calls
 _ROWS = 4_000  # of a large commit in memory at a time
 _SETTLED_FROM = 2_000  # pictures of a run that are worth an index at once
-_SETTLE_S = 600.0
+_SETTLE_S, _LOADED_S = 600.0, 60.0
 _PAUSE_S = 0.5
 
 
@@ -165,7 +164,7 @@ class MilvusWriter(MilvusStore):
         return 0
 
     def settle(self, text_probes: Matrix | None, *, on_progress: OnProgress) -> None:
-        """Let the engine index what a large run has stored, and choose how hard it tries; a few it scans as is."""
+        """Let the engine index what a large run has stored, and wait for it; a few pictures it scans as is."""
         if self._n_stored < _SETTLED_FROM:
             return
         try:
@@ -180,12 +179,21 @@ class MilvusWriter(MilvusStore):
             total, pending = int(facts.get("total_rows", 0)), int(facts.get("pending_index_rows", 0))
             on_progress("graph", total - pending, total)
             if not pending:
+                self._wait_until_loaded(total, min(end, time.monotonic() + _LOADED_S))
                 break
             time.sleep(_PAUSE_S)
         self._n_stored = 0
-        on_progress("calibrate", 0, 1)
-        self.keep({EFFORTS: chosen_efforts(self, text_probes)})
-        on_progress("calibrate", 1, 1)
+
+    def _wait_until_loaded(self, n_rows: int, end: float) -> None:
+        """Wait until the engine searches by the index that it has built, and no more by the rows as they came."""
+        while time.monotonic() < end:
+            try:
+                segments = self.engine.call("list_loaded_segments", self.collection)
+            except EngineError:
+                return  # it does not say
+            if sum(int(segment.num_rows) for segment in segments) >= n_rows:
+                return
+            time.sleep(_PAUSE_S)
 
     def shown_progress(self, on_progress: OnProgress) -> AbstractContextManager[OnProgress]:
         """Return `on_progress`; other processes do not see it."""

@@ -123,7 +123,11 @@ def test_two_batches_are_taken_for_a_worker_and_the_rest_when_it_has_done_one(ti
 
     with pool_of(tiny_folder, n_workers=1) as pool:
         n_taken = [len(taken) for _ in pool.run(paths(), job=Job)]
-    assert n_taken == [2 * BATCH, 3 * BATCH, 3 * BATCH]
+    assert (n_taken[0], n_taken[-1], len(n_taken)) == (2 * BATCH, 3 * BATCH, 3)
+    assert n_taken[1] in (
+        2 * BATCH,
+        3 * BATCH,
+    )  # as the worker is asked for more before or after its answer is seen
 
 
 # -- local features ------------------------------------------------------------------------------------
