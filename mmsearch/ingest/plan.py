@@ -17,7 +17,7 @@ from mmsearch.images import (
     file_digest,
     find_files,
     has_heif,
-    is_named_like_a_bundle,
+    is_in_bundle,
     passed_over_text,
 )
 from mmsearch.names import shell_word
@@ -143,7 +143,7 @@ class _Known:
         Where several machines share a library, what is not on this one may be on another.
         """
         is_shared = self.store is not None and self.store.as_folder is None
-        return not is_shared and is_gone(path) and not _is_in_bundle(path)
+        return not is_shared and is_gone(path) and not is_in_bundle(path)
 
     def reading_of(self, image: ImageRecord) -> int:
         return self.store.reading_of(image.image_id) if self.store else READING
@@ -235,7 +235,7 @@ def make_plan(
                 candidates.append(entry)
     on_progress("scan", len(seen), len(seen))
     gone = {path for path in known.files if path not in seen and not _is_below(path, protected)}
-    gone = {path for path in gone if not _is_in_bundle(path)}
+    gone = {path for path in gone if not is_in_bundle(path)}
     plan.forgotten += [path for path in known.bad if path not in seen and not _is_below(path, protected)]
     for candidate in candidates:
         _place(candidate, known, plan, gone, is_recheck=options.is_recheck)
@@ -327,15 +327,6 @@ def _is_below(path: bytes, places: Collection[bytes]) -> bool:
             return False
         path = parent
     return True
-
-
-def _is_in_bundle(path: bytes) -> bool:
-    """Return whether a picture came from inside a tar or Parquet file that is still there."""
-    while (parent := os.path.dirname(path)) != path:
-        if is_named_like_a_bundle(parent) and os.path.isfile(parent):
-            return True
-        path = parent
-    return False
 
 
 def _name_empty_roots(known: _Known, plan: Plan, seen: set[bytes], gone: set[bytes]) -> None:

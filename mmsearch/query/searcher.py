@@ -312,5 +312,14 @@ def _hit(
 ) -> Hit:
     return Hit(
         rank, score, image.image_id, image.path, image.width, image.height, image.format,
-        image.taken_at, image.size_bytes, terms or {}, local, is_gone(os.fsencode(image.path)),
+        image.taken_at, image.size_bytes, terms or {}, local, _is_missing(os.fsencode(image.path)),
     )  # fmt: skip
+
+
+def _is_missing(path: bytes) -> bool:
+    """Return whether there is no such file, nor a tar or Parquet file that holds the picture."""
+    if not is_gone(path):
+        return False
+    from mmsearch.images import is_in_bundle  # with what decodes pictures, which most searches do without
+
+    return not is_in_bundle(path)
