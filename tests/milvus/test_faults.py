@@ -270,6 +270,17 @@ def test_engine_that_is_restarted_is_found_again(milvus, place):
     store.close()
 
 
+def test_writer_stores_nothing_in_a_library_that_was_made_in_the_place_of_its_own(made, milvus):
+    place = made("replaced")
+    with place.writer(create=SETTINGS) as writer:
+        writer.commit(Changes(stored=FIVE[:1]))
+        milvus.drop("replaced")
+        with place.writer(create={**SETTINGS, "fingerprint": "0" * 64}) as other:
+            with pytest.raises(LibraryLostError, match="made anew"):
+                writer.commit(Changes(stored=FIVE))
+            assert other.count() == 0
+
+
 def test_picture_of_another_machine_stays_where_it_is_when_this_one_indexes_a_copy(made, tmp_path):
     contents = b"the bytes of a picture"
     here = tmp_path / "here.jpg"
