@@ -288,6 +288,9 @@ class MilvusStore:
             raise LibraryDamagedError(f"{self.address}: {missing.path} is not there any more; ask again")
         return stored_vectors([rows[image_id] for image_id in ids], self.dim)
 
+    def require_whole(self, images: Sequence[ImageRecord]) -> None:
+        """Do nothing: the engine answers for what it holds."""
+
     def image_at(self, path: bytes) -> ImageRecord | None:
         """Return the picture that was indexed under this path, or None."""
         rows = self.rows_at([path], (*FACTS, "added"))

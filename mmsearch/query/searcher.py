@@ -230,7 +230,12 @@ class Searcher:
         return self._ranking(_itself_first(reranked, query.itself)[: options.k], shortlist, options)
 
     def _ranking(self, ranked: list[Ranked], shortlist: Shortlist, options: SearchOptions) -> _Ranking:
-        vectors = self.store.vectors_of([image for _, image, _ in ranked]) if options.explain else None
+        """Return what is answered, once the vectors that it goes by are known to be whole."""
+        images, vectors = [image for _, image, _ in ranked], None
+        if options.explain:
+            vectors = self.store.vectors_of(images)
+        else:
+            self.store.require_whole(images)
         return _Ranking(ranked, vectors, shortlist.route, shortlist.n_candidates)
 
     def _hits_by_words(
