@@ -126,7 +126,7 @@ def _search(library: str | None, given: _Given, query: Query, options: SearchOpt
     with open_library(library, is_asked_once=True) as opened:
         (result,) = opened.search_many(query, options)
     _write(result, answer.format, explain=options.explain)
-    _say(result, given, options)
+    _say(result, given, options, is_of_this_machine=opened.place.folder is not None)
     if page is not None:
         _write_page(page, query, result)
 
@@ -142,14 +142,18 @@ def _write(result: SearchResult, wanted: Format, *, explain: bool) -> None:
     write_rows(rows, (*_COLUMNS, *_LOCAL_COLUMNS), wanted)
 
 
-def _say(result: SearchResult, given: _Given, options: SearchOptions) -> None:
+def _say(result: SearchResult, given: _Given, options: SearchOptions, *, is_of_this_machine: bool) -> None:
     """Say what is worth knowing of an answer besides its hits."""
     for problem in result.problems:
         say(f"problem: {problem}")
     n_missing = sum(hit.is_missing for hit in result.hits)
     if n_missing:
-        gone = f"{n_missing} of these files {'is' if n_missing == 1 else 'are'} gone"
-        say(f"{gone}: `mmsearch index` their new folder, or `mmsearch rm` the old one")
+        those = f"{n_missing} of these files {'is' if n_missing == 1 else 'are'}"
+        say(
+            f"{those} gone: `mmsearch index` their new folder, or `mmsearch rm` the old one"
+            if is_of_this_machine
+            else f"{those} not on this machine"
+        )
     if options.explain:
         say(f"terms: {given.weighed()}")
         seconds = ", ".join(f"{stage} {1000 * value:.1f} ms" for stage, value in result.seconds.items())

@@ -169,6 +169,15 @@ class _Search:
             yield _by_its_bytes(entry.path, status, kind)
 
 
+def is_in_bundle(path: bytes) -> bool:
+    """Return whether a path names a picture inside a tar or Parquet file that is still there."""
+    while (parent := os.path.dirname(path)) != path:
+        if is_named_like_a_bundle(parent) and os.path.isfile(parent):
+            return True
+        path = parent
+    return False
+
+
 def _by_its_bytes(path: bytes, status: os.stat_result, kind: str) -> Found:
     """Return a candidate if a file named like a picture that is not read is one that is."""
     try:

@@ -17,7 +17,7 @@ from mmsearch.images import (
     file_digest,
     find_files,
     has_heif,
-    is_named_like_a_bundle,
+    is_in_bundle,
     passed_over_text,
 )
 from mmsearch.names import shell_word
@@ -134,8 +134,16 @@ class _Known:
         """Return whether a file of this size may be a copy of a known one, or one that was moved here."""
         if size not in self._may_know:
             paths = self.store.paths_of_size(size) if self.store else []
-            self._may_know[size] = any(path in self.files or _has_left(path) for path in paths)
+            self._may_know[size] = any(path in self.files or self.has_left(path) for path in paths)
         return self._may_know[size]
+
+    def has_left(self, path: bytes) -> bool:
+        """Return whether there is no such file any more, nor a bundle that it came from.
+
+        Where several machines share a library, what is not on this one may be on another.
+        """
+        is_shared = self.store is not None and self.store.as_folder is None
+        return not is_shared and is_gone(path) and not is_in_bundle(path)
 
     def reading_of(self, image: ImageRecord) -> int:
         return self.store.reading_of(image.image_id) if self.store else READING
@@ -227,7 +235,7 @@ def make_plan(
                 candidates.append(entry)
     on_progress("scan", len(seen), len(seen))
     gone = {path for path in known.files if path not in seen and not _is_below(path, protected)}
-    gone = {path for path in gone if not _is_in_bundle(path)}
+    gone = {path for path in gone if not is_in_bundle(path)}
     plan.forgotten += [path for path in known.bad if path not in seen and not _is_below(path, protected)]
     for candidate in candidates:
         _place(candidate, known, plan, gone, is_recheck=options.is_recheck)
@@ -303,10 +311,10 @@ def _place(candidate: FoundFile, known: _Known, plan: Plan, gone: set[bytes], *,
 
 
 def _origin(twins: Sequence[ImageRecord], known: _Known, gone: set[bytes]) -> ImageRecord | None:
-    """Return the picture that was moved, of those with the same contents: one whose file is gone, in any folder."""
+    """Return the picture that was moved, of those with the same contents: one whose file is gone."""
     for twin in twins:
         path = os.fsencode(twin.path)
-        if twin.image_id not in known.moved and (path in gone or _has_left(path)):
+        if twin.image_id not in known.moved and (path in gone or known.has_left(path)):
             return twin
     return None
 
@@ -319,20 +327,6 @@ def _is_below(path: bytes, places: Collection[bytes]) -> bool:
             return False
         path = parent
     return True
-
-
-def _has_left(path: bytes) -> bool:
-    """Return whether there is no such file, nor a bundle that it came from."""
-    return is_gone(path) and not _is_in_bundle(path)
-
-
-def _is_in_bundle(path: bytes) -> bool:
-    """Return whether a picture came from inside a tar or Parquet file that is still there."""
-    while (parent := os.path.dirname(path)) != path:
-        if is_named_like_a_bundle(parent) and os.path.isfile(parent):
-            return True
-        path = parent
-    return False
 
 
 def _name_empty_roots(known: _Known, plan: Plan, seen: set[bytes], gone: set[bytes]) -> None:

@@ -239,7 +239,7 @@ class Engine:
             raise EngineError(
                 f"{shown}: what is there does not let mmsearch in ({said}); give the right user and password, or "
                 f"token, in {TOKEN} or in a file of mode 0600 that {TOKEN_FILE} names, and see that it is "
-                "Milvus and answers",
+                "Milvus and answers, by TLS at milvus+https:// and without at milvus://",
                 is_unreachable=True,
             ) from None
         if _UNREACHABLE.search(said):
@@ -281,6 +281,7 @@ def _connected(address: Address, token: str) -> MilvusClient:
 @contextmanager
 def _without_settings_of_others() -> Iterator[None]:
     """Let the client, when it is imported, take no file `.env` of a project around it into the environment."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would write to standard error is raised as well
     before = os.environ.get(_NO_DOTENV)
     os.environ[_NO_DOTENV] = "1"
     try:

@@ -157,22 +157,26 @@ class MilvusStore:
         return state
 
     def _seen_now(self) -> State:
-        """Look at the library.
+        seen = time.monotonic()
+        if self._state:
+            self.require_same()
+        return State(seen, self.about.settings())
+
+    def require_same(self) -> None:
+        """Look whether the library is the one that was opened.
 
         Raises
         ------
         LibraryNotFoundError, LibraryLostError
-            If it was dropped since it was opened, or another was made in its place.
+            If it was dropped since, or another was made in its place.
         """
-        seen = time.monotonic()
-        described = description_of(self.engine, self.collection) if self._state else (self.number, self.fixed)
+        described = description_of(self.engine, self.collection)
         if described is None:
             raise LibraryNotFoundError(
                 f"{self.address} was dropped while it was open; make it anew, or name another"
             )
         if described[0] != self.number:
             raise LibraryLostError(f"{self.address} was dropped while it was open, and made anew; open it again")
-        return State(seen, self.about.settings())
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -283,6 +287,9 @@ class MilvusStore:
         if missing is not None:
             raise LibraryDamagedError(f"{self.address}: {missing.path} is not there any more; ask again")
         return stored_vectors([rows[image_id] for image_id in ids], self.dim)
+
+    def require_whole(self, images: Sequence[ImageRecord]) -> None:
+        """Do nothing: the engine answers for what it holds."""
 
     def image_at(self, path: bytes) -> ImageRecord | None:
         """Return the picture that was indexed under this path, or None."""

@@ -130,6 +130,8 @@ class MilvusWriter(MilvusStore):
         ------
         VectorError, DimensionError
             If a vector cannot be used; nothing is stored.
+        LibraryLostError
+            If another library was made in the place of this one; nothing is stored.
         EngineError
             If the engine does not answer or refuses; what was stored before stays.
         """
@@ -137,6 +139,7 @@ class MilvusWriter(MilvusStore):
             return
         files = list({file.path: file for file in changes.stored}.values())
         vectors = self._given_vectors(files)
+        self.require_same()
         self.forget(changes.gone)
         self.about.add_roots(changes.roots)
         self._accept([*changes.forgotten, *(file.path for file in changes.touched), *(file.path for file in files)])

@@ -230,7 +230,12 @@ class Searcher:
         return self._ranking(_itself_first(reranked, query.itself)[: options.k], shortlist, options)
 
     def _ranking(self, ranked: list[Ranked], shortlist: Shortlist, options: SearchOptions) -> _Ranking:
-        vectors = self.store.vectors_of([image for _, image, _ in ranked]) if options.explain else None
+        """Return what is answered, once the vectors that it goes by are known to be whole."""
+        images, vectors = [image for _, image, _ in ranked], None
+        if options.explain:
+            vectors = self.store.vectors_of(images)
+        else:
+            self.store.require_whole(images)
         return _Ranking(ranked, vectors, shortlist.route, shortlist.n_candidates)
 
     def _hits_by_words(
@@ -312,5 +317,14 @@ def _hit(
 ) -> Hit:
     return Hit(
         rank, score, image.image_id, image.path, image.width, image.height, image.format,
-        image.taken_at, image.size_bytes, terms or {}, local, is_gone(os.fsencode(image.path)),
+        image.taken_at, image.size_bytes, terms or {}, local, _is_missing(os.fsencode(image.path)),
     )  # fmt: skip
+
+
+def _is_missing(path: bytes) -> bool:
+    """Return whether there is no such file, nor a tar or Parquet file that holds the picture."""
+    if not is_gone(path):
+        return False
+    from mmsearch.images import is_in_bundle  # with what decodes pictures, which most searches do without
+
+    return not is_in_bundle(path)

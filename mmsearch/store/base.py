@@ -236,6 +236,15 @@ class LibraryStore(Protocol):
             If one is not what was stored, or lost.
         """
 
+    def require_whole(self, images: Sequence[ImageRecord]) -> None:
+        """Compare the vectors of a few pictures with what was stored, unless the engine answers for that.
+
+        Raises
+        ------
+        LibraryDamagedError
+            If one is another, or lost.
+        """
+
     def image_at(self, path: bytes) -> ImageRecord | None:
         """Return the picture that was indexed under this path, or None."""
 

@@ -335,6 +335,10 @@ class Store(Pictures):
         """
         return self.checked_rows([image.row for image in images])
 
+    def require_whole(self, images: Sequence[ImageRecord]) -> None:
+        """Compare the vectors of a few pictures with their checksums, as `vectors_of` does."""
+        self.vectors_of(images)
+
     def stored_files(self, after: int, limit: int) -> list[tuple[int, StoredFile]]:
         """Return up to `limit` pictures whose ids come after one, by id, each with it, its row and its vector.
 

@@ -34,13 +34,7 @@ class LibraryNeighbours:
     def shortlists(
         self, queries: Sequence[AskedVector], k: int, condition: Condition, modality: Modality
     ) -> list[Shortlist]:
-        """Return the k nearest pictures that pass a condition for every vector, all of them if there are fewer.
-
-        Raises
-        ------
-        LibraryDamagedError
-            If the vector of one of them is not what was committed.
-        """
+        """Return the k nearest pictures that pass a condition for every vector, all of them if there are fewer."""
         self._rows.refresh()
         self._look_for_problems()
         compiled = self.store.compiled(condition)
@@ -89,6 +83,5 @@ class LibraryNeighbours:
         images = self.store.images_of_rows(list(score_of), condition)
         ranked = sorted(
             images, key=lambda image: (image.image_id not in query.itself, -score_of[image.row], image.image_id)
-        )[:k]
-        self.store.vectors_of(ranked)  # raises for one that is not what was committed
-        return [(score_of[image.row], image) for image in ranked]
+        )
+        return [(score_of[image.row], image) for image in ranked[:k]]

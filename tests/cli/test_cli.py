@@ -223,6 +223,23 @@ def test_damage_is_reported_and_repaired(ready, photos, tmp_path):
     assert json.loads(ready("index", photos)[1])["new"] == 1
 
 
+@pytest.mark.full
+def test_damaged_vector_ends_the_searches_whose_answer_it_is_and_no_others(ready, photos, tmp_path):
+    for name in ("rocket", "moose", "coffee", "bucket", "galaxies"):  # enough to learn visual words from
+        shutil.copyfile(sample_folder() / f"{name}.jpg", photos / f"more-{name}.jpg")
+    assert ready("index", photos, "--local")[0] == 0
+    path = tmp_path / "library" / "vectors-0.f16"
+    data = bytearray(path.read_bytes())
+    data[10] ^= 1
+    path.write_bytes(data)
+    damaged = ready("verify")[2]
+    example = next(file for file in sorted(photos.rglob("*.jpg")) if str(file) not in damaged)
+    code, _, err = ready("search", "-i", example, "-k", "20")
+    assert (code, "row 0 differs from its checksum" in err) == (1, True)
+    code, out, _ = ready("search", "-i", example, "-k", "1", "--rerank", "local")  # in the shortlist, and no answer
+    assert (code, json.loads(out)["path"]) == (0, str(example))
+
+
 def test_odd_names_reach_a_terminal_escaped_and_a_list_of_paths_as_they_are(ready, photos):
     names = [b"esc\x1b[31mred.jpg", b"new\nline.jpg", b"[bold]x.jpg", b"\xff\xfe.jpg"]
     for name in names:

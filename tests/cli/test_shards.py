@@ -100,6 +100,17 @@ def test_embed_takes_folders_and_lists_and_a_library_is_filled_from_what_it_wrot
     assert os.fsdecode(strange) in out.split("\0")
 
 
+def test_pictures_in_a_tar_are_found_and_not_called_gone_while_it_is_there(run, photos, checkpoint, tmp_path):
+    write_tar(tmp_path / "a.tar", [("cat.jpg", (photos / "cat.jpg").read_bytes())])
+    run("embed", "a.tar", "--out", "shards", "--model", checkpoint, "--workers", "1", cwd=tmp_path)
+    assert run("load", "shards", cwd=tmp_path)[0] == 0
+    code, out, err = run("search", "a cat", "--format", "paths")
+    assert (code, out) == (0, f"{tmp_path}/a.tar/cat.jpg\n")
+    assert "gone" not in err
+    (tmp_path / "a.tar").unlink()
+    assert "1 of these files is gone" in run("search", "a cat", "--format", "paths")[2]
+
+
 def test_embed_reads_pictures_in_tars_and_parquet_files_and_names_bad_ones(run, photos, checkpoint, tmp_path):
     cat = (photos / "cat.jpg").read_bytes()
     write_tar(tmp_path / "a.tar", [("cat.jpg", cat), ("../out.jpg", cat)])

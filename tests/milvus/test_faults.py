@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from mmsearch.errors import (
     LibraryVersionError,
     UnsupportedError,
 )
+from mmsearch.ingest.plan import make_plan
 from mmsearch.milvus import writer as milvus_writer
 from mmsearch.milvus.address import TOKEN
 from mmsearch.places import place_of
@@ -264,6 +268,30 @@ def test_engine_that_is_restarted_is_found_again(milvus, place):
             time.sleep(0.5)
     assert after == before
     store.close()
+
+
+def test_writer_stores_nothing_in_a_library_that_was_made_in_the_place_of_its_own(made, milvus):
+    place = made("replaced")
+    with place.writer(create=SETTINGS) as writer:
+        writer.commit(Changes(stored=FIVE[:1]))
+        milvus.drop("replaced")
+        with place.writer(create={**SETTINGS, "fingerprint": "0" * 64}) as other:
+            with pytest.raises(LibraryLostError, match="made anew"):
+                writer.commit(Changes(stored=FIVE))
+            assert other.count() == 0
+
+
+def test_picture_of_another_machine_stays_where_it_is_when_this_one_indexes_a_copy(made, tmp_path):
+    contents = b"the bytes of a picture"
+    here = tmp_path / "here.jpg"
+    here.write_bytes(contents)
+    look = FileLook(len(contents), 5, None)
+    there = replace(picture(b"/on/another/machine.jpg"), look=look, content_hash=sha256(contents).digest())
+    with made("shared").writer(create=SETTINGS) as store:
+        store.commit(Changes(stored=[there]))
+        plan = make_plan(store, [os.fsencode(tmp_path)])
+        assert plan.moved == []
+        assert [file.path for file in plan.to_embed] == [os.fsencode(here)]
 
 
 @pytest.mark.full
