@@ -363,7 +363,7 @@ def _library_source(library: str | None, n_warps: int, *, is_verified: bool) -> 
     from mmsearch.training.verified import verified_links
 
     with open_library(library) as opened, run_progress() as progress:
-        name, pictures = opened.folder.name, pictures_of_library(opened)
+        name, pictures = opened.address.rpartition("/")[2], pictures_of_library(opened)
         links = verified_links(opened, pictures, on_progress=progress) if is_verified else []
     if is_verified:
         say(f"{len(links)} pairs of pictures are taken for the same thing, as local features verify them")

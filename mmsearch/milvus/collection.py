@@ -101,12 +101,20 @@ def create(engine: Engine, collection: str, settings: dict[str, Any]) -> None:
 
 
 def create_about(engine: Engine, collection: str) -> None:
-    """Make the collection of what changes, if there is none of this name; its loading is begun."""
+    """Make the collection of what changes, if there is none of this name; its loading is begun.
+
+    Raises
+    ------
+    EngineError
+        If there is one that mmsearch did not make.
+    """
     from pymilvus import DataType, MilvusClient
 
-    schema = MilvusClient.create_schema(
-        auto_id=False, enable_dynamic_field=False, description=json.dumps({f"{MARK}_about": SCHEMA})
-    )
+    marked = json.dumps({f"{MARK}_about": SCHEMA})
+    is_there = not engine.address.is_lite and engine.call("has_collection", collection)
+    if is_there and engine.call("describe_collection", collection)["description"] != marked:
+        raise _foreign(engine, collection)
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=marked)
     schema.add_field("key", DataType.VARCHAR, max_length=MAX_HEX + 16, is_primary=True)
     schema.add_field("kind", DataType.VARCHAR, max_length=16)
     schema.add_field("value", DataType.VARCHAR, max_length=65_535)
@@ -150,6 +158,13 @@ def _index(engine: Engine, collection: str, parameters: Any) -> None:
     engine.call("create_index", collection, alone)
 
 
+def _foreign(engine: Engine, collection: str) -> EngineError:
+    return EngineError(
+        f"{engine.address.shown}: there is a collection {collection!r} that mmsearch did not make; nothing was "
+        "changed: choose another name for the library"
+    )
+
+
 def description_of(engine: Engine, collection: str) -> tuple[int, dict[str, Any]] | None:
     """Return the engine's number for a collection of pictures and what its description says; None without one.
 
@@ -172,10 +187,7 @@ def description_of(engine: Engine, collection: str) -> tuple[int, dict[str, Any]
         settings = json.loads(description)
         schema = int(settings[MARK])
     except (ValueError, KeyError, TypeError):
-        raise EngineError(
-            f"{engine.address.shown}: there is a collection {collection!r} that mmsearch did not make; nothing was "
-            "changed: choose another name for the library"
-        ) from None
+        raise _foreign(engine, collection) from None
     if schema > SCHEMA:
         raise LibraryVersionError(
             f"{engine.address.shown} has schema {schema}, this mmsearch knows {SCHEMA}; update mmsearch"

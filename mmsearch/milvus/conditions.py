@@ -64,6 +64,8 @@ class Conditions:
         """Return the ids that pass a filter, of the pictures that pass a wider expression."""
         key = revision, predicate
         if key not in self._kept:
+            # What is kept holds all that was written before: after this, answers do.
+            self._engine.count(self._collection, level="Strong")
             parts = scan(self._engine, self._collection, wide, CHECKED)
             self._kept[key] = frozenset(passing(predicate, (fact for rows in parts for fact in facts_of(rows))))
         self._kept.move_to_end(key)

@@ -196,6 +196,7 @@ class EngineNeighbours:
         """Return all vectors, fetched once for each state of the library."""
         state = self.store.number, self.store.revision
         if self._vectors is None or self._vectors.state != state:
+            self.store.engine.count(self.store.collection, level="Strong")  # what is kept holds all written before
             ids, half = all_vectors(self.store)
             self._vectors = _Vectors(state, ids, ExactIndex(half))
         return self._vectors

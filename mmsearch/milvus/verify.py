@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmsearch.milvus.about import REVISION, new_revision
 from mmsearch.milvus.collection import path_fields, place_of, stored_vectors
 from mmsearch.milvus.engine import Row
 from mmsearch.milvus.expression import EVERYTHING
@@ -57,6 +58,7 @@ def verify(store: MilvusStore, *, is_repair: bool = False) -> VerifyReport:
     if is_repair:
         doomed = sorted({*(image_id for image_id, _ in seen.damaged), *seen.repeated})
         store.forget(doomed)
+        store.about.keep({REVISION: new_revision()})
         n_dropped = len(doomed)
     return VerifyReport(seen.n, tuple(problems), n_dropped, proof=_PROOF)
 

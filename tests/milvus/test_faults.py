@@ -134,13 +134,25 @@ def test_library_that_was_dropped_while_it_was_open_is_said_to_be(milvus, made):
     store.close()
 
 
-def test_foreign_collection_is_refused_and_left_as_it_is(milvus, made):
-    client = milvus.engine().client
+def schema_of_others():
     schema = MilvusClient.create_schema(description="of others")
     schema.add_field("key", DataType.INT64, is_primary=True)
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=2)
+    return schema
+
+
+def test_foreign_collection_of_the_name_of_the_small_one_is_refused_before_anything_is_made(milvus, made):
+    client, place = milvus.engine().client, made("beside")
+    client.create_collection("beside__about", schema=schema_of_others())
+    assert "mmsearch did not make" in said_in_time(EngineError, lambda: place.writer(create=SETTINGS).__enter__())
+    assert not client.list_indexes("beside__about")
+    assert not client.has_collection("beside")
+
+
+def test_foreign_collection_is_refused_and_left_as_it_is(milvus, made):
+    client = milvus.engine().client
     place = made("foreign")
-    client.create_collection("foreign", schema=schema)
+    client.create_collection("foreign", schema=schema_of_others())
     for do in (place.open, place.holds_pictures, lambda: place.writer(create=SETTINGS).__enter__()):
         assert "mmsearch did not make" in said_in_time(EngineError, do)
     assert client.describe_collection("foreign")["description"] == "of others"
