@@ -271,14 +271,17 @@ def test_bundles_are_not_unpacked_and_nothing_in_them_is_followed(embed, photos,
     assert not list(tmp_path.rglob("out.jpg"))
 
 
-def test_a_library_filled_from_bundles_shows_their_paths_and_says_that_no_file_is_there(
+def test_a_library_filled_from_bundles_shows_their_paths_and_misses_them_once_a_bundle_is_gone(
     embed, sets, library, photos
 ):
     embed(sets)
     assert library.load(embed.out).new == 16
     paths = {hit.path for hit in library.search("a cat", k=20).hits}
     assert {str(sets / "0.tar" / "cat.jpg"), str(sets / "1.parquet" / "1" / "cat.jpg")} <= paths
-    assert all(hit.is_missing for hit in library.search("a cat", k=20).hits)
+    (sets / "0.tar").unlink()
+    is_missing = {hit.path: hit.is_missing for hit in library.search("a cat", k=20).hits}
+    assert is_missing[str(sets / "0.tar" / "cat.jpg")]
+    assert not is_missing[str(sets / "1.parquet" / "1" / "cat.jpg")]
 
 
 def test_index_of_the_folder_keeps_pictures_in_bundles_as_long_as_those_are_there(embed, sets, library, photos):

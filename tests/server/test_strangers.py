@@ -131,6 +131,6 @@ def test_twenty_attacks_cost_little(folder, name):
 
 
 def test_mixed_requests_are_answered_as_described(folder):
-    figures = serving.asked_all(folder.parent, n_clients=4, n_requests=60, seconds=0)
+    figures = serving.asked_all(folder.parent, n_clients=4, n_requests=60, seconds=0, address=None)
     assert figures["queries"] >= 60
     assert figures["unexpected"] == {}
