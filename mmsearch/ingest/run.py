@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmsearch.errors import LibraryError
 from mmsearch.ingest.plan import OnProgress, Plan
 from mmsearch.ingest.pool import Embedded, WorkerPool
 from mmsearch.ingest.words import WordsIntake
@@ -77,7 +78,11 @@ class _Run:
 
     def commit(self) -> None:
         """Commit what is pending and say so."""
-        self.store.commit(self.pending)
+        try:
+            self.store.commit(self.pending)
+        except LibraryError:
+            self.pending = Changes()  # what is refused is not tried again at the end
+            raise
         self.pending = Changes()
         self.on_progress("embed", self.n_done, len(self.to_embed))
 

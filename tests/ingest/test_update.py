@@ -1,12 +1,17 @@
-"""What a run of `index` is asked to do: checked where it is said, before anything is opened."""
+"""A run of `index`: what it is asked to do, checked where it is said, and what becomes of what is refused."""
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
-from mmsearch.errors import ArgumentError, QueryError
+from mmsearch.errors import ArgumentError, QueryError, StorageError
+from mmsearch.ingest import run
 from mmsearch.ingest.plan import ScanOptions
 from mmsearch.ingest.update import IngestOptions
+from mmsearch.samples import sample_folder
+from mmsearch.store.folder import Store
 
 
 @pytest.mark.parametrize(
@@ -33,3 +38,23 @@ def test_options_of_a_run_say_how_files_are_looked_at():
         follow_links=True, is_recheck=True, is_limit_raised=True
     )
     assert IngestOptions().scan() == ScanOptions()
+
+
+def test_pictures_that_the_library_refuses_to_store_are_not_offered_again_in_the_same_run(
+    indexed, photos, monkeypatch
+):
+    known = {path.name for path in photos.iterdir()}
+    new = next(path for path in sorted(sample_folder().glob("*.jpg")) if path.name not in known)
+    shutil.copyfile(new, photos / "new.jpg")
+    monkeypatch.setattr(run, "COMMIT_PICTURES", 1)
+    offered = []
+
+    def refused(store, changes):
+        if changes.stored:
+            offered.append(len(changes.stored))
+            raise StorageError("the disk is full")
+
+    monkeypatch.setattr(Store, "commit", refused)
+    with pytest.raises(StorageError, match="the disk is full"):
+        indexed.index([photos])
+    assert offered == [1]
