@@ -64,12 +64,11 @@ from mmsearch.records import (
     as_example,
     as_query,
 )
-from mmsearch.store.base import LibraryStore, Place, folder_of, in_folder
+from mmsearch.store.base import LibraryStore, OnProgress, Place, folder_of, in_folder
 
 if TYPE_CHECKING:
     from mmsearch.encoders.classifier import Classifier
     from mmsearch.encoders.onnx import OnnxEncoder
-    from mmsearch.ingest.plan import OnProgress
     from mmsearch.processes.decoder import PictureDecoder
     from mmsearch.store.facets import Facets
     from mmsearch.store.graph import GraphSettings

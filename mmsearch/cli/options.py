@@ -85,15 +85,16 @@ def open_library(name: str | Path | None, *, is_asked_once: bool = False) -> Lib
     One that `is_asked_once` in a folder is scanned, as reading its graph takes longer than that.
     """
     from mmsearch.library import Library
+    from mmsearch.places import place_of
 
     if name is None:
         from platformdirs import user_data_path
 
         name = user_data_path("mmsearch") / "library"
-    library = Library.open(name, cache=os.environ.get("MMSEARCH_CACHE") or None)
-    if is_asked_once and library.place.folder is not None:
-        library = Library.open(name, cache=os.environ.get("MMSEARCH_CACHE") or None, use_graph=False)
-    return library
+    named = os.environ.get("MMSEARCH_CACHE")
+    cache = Path(named) if named else None
+    place = place_of(name, cache)
+    return Library(place, cache=cache, use_graph=place.folder is None or not is_asked_once)
 
 
 def cache_folder() -> Path:

@@ -18,7 +18,7 @@ from mmsearch.evaluation.records import AnnReport, ChosenPlan, EffortResult, Mod
 from mmsearch.indexes.base import SearchableIndex
 from mmsearch.indexes.plans import EXACT, K, Plan, ann_recall_at_k, picture_queries, single_query_ms
 from mmsearch.records import Matrix
-from mmsearch.store.base import LibraryStore, MeasurableIndex
+from mmsearch.store.base import LibraryStore, MeasurableIndex, OnProgress
 
 DEFINITIONS = {
     "recall@10": "share of the exact ten nearest neighbours that the index finds, mean over queries",
@@ -29,8 +29,6 @@ DEFINITIONS = {
 PERCENTILES = (50, 95, 99)
 _N_EXACT = 100  # single queries of the exact scan, which may take a tenth of a second each
 _BATCH_SECONDS = 0.3  # a batch is repeated so long, and the median rate is reported
-
-OnProgress = Callable[[str, int, int], None]
 
 
 def run_ann(

@@ -25,12 +25,11 @@ from mmsearch.images.copies import part_of_picture, small_square
 from mmsearch.images.read import file_digest
 from mmsearch.library import Library
 from mmsearch.records import Box, Matrix
+from mmsearch.store.base import OnProgress
 from mmsearch.store.graph import GraphSettings
 from mmsearch.store.place import is_library
 from mmsearch.system import n_cores
 from mmsearch.traces import SIDE, Traces, traces_of
-
-OnProgress = Callable[[str, int, int], None]
 
 _PATIENCE_S = 0.5
 _TEXTS = 1024  # texts kept in one file

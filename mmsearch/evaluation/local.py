@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch.arguments import Mode
-from mmsearch.evaluation.encode import NO_GRAPH, OnProgress, SetEncoder
+from mmsearch.evaluation.encode import NO_GRAPH, SetEncoder
 from mmsearch.library import Library
 from mmsearch.records import Matrix, Query, SearchOptions
+from mmsearch.store.base import OnProgress
 
 
 @dataclass(frozen=True)

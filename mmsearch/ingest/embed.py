@@ -30,7 +30,7 @@ from mmsearch.images import (
     passed_over_text,
 )
 from mmsearch.ingest.feed import Outcome, Passed, look_of, outcomes_of, stored_file
-from mmsearch.ingest.plan import OnProgress, ScanOptions, absolute_roots, contents_of, require_pictures
+from mmsearch.ingest.plan import ScanOptions, absolute_roots, contents_of, require_pictures
 from mmsearch.ingest.pool import Embedded, WorkerPool
 from mmsearch.records import MAX_MEGAPIXELS, BadPicture, FileLook, IngestReport, PathLike
 from mmsearch.shards.bundles import members_of
@@ -39,6 +39,7 @@ from mmsearch.shards.folder import Held, ShardFolder
 from mmsearch.shards.format import ShardFacts
 from mmsearch.shards.members import NO_PICTURE, NO_PICTURES, REPEATED, Member
 from mmsearch.shards.read import ERRORS, Shard, shard_paths
+from mmsearch.store.base import OnProgress
 from mmsearch.store.changes import UNSEEN, KnownBad, RejectedFile
 from mmsearch.store.encoder import NONE, default_cache
 

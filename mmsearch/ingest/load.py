@@ -13,13 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmsearch.errors import EncoderError, FingerprintError, ShardError
-from mmsearch.ingest.plan import OnProgress
 from mmsearch.records import BadPicture, IngestReport
 from mmsearch.shards.clip_retrieval import Embeddings, is_clip_retrieval, parts_in
 from mmsearch.shards.folder import require_encoder
 from mmsearch.shards.format import EncoderFacts
 from mmsearch.shards.read import BadRow, PictureRows, Row, Shard, shard_paths
-from mmsearch.store.base import LibraryEncoder, LibraryStore, LibraryWriter, Notify, Place
+from mmsearch.store.base import LibraryEncoder, LibraryStore, LibraryWriter, Notify, OnProgress, Place
 from mmsearch.store.changes import Changes, StoredFile
 from mmsearch.store.graph import GraphSettings
 

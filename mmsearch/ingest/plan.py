@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mmsearch.arguments import paths_of
@@ -22,7 +22,7 @@ from mmsearch.images import (
 )
 from mmsearch.names import shell_word
 from mmsearch.records import READING, BadPicture, ImageRecord, IngestReport, PathLike
-from mmsearch.store.base import LibraryStore
+from mmsearch.store.base import LibraryStore, OnProgress
 from mmsearch.store.changes import (
     BY_CHANCE,
     MAX_RUNS,
@@ -38,8 +38,6 @@ from mmsearch.store.changes import (
 from mmsearch.system import is_gone
 
 _NAMED = 5  # folders named in an error
-
-OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from mmsearch.errors import LibraryDamagedError, LibraryIncompleteError, QueryError, StorageError
 from mmsearch.images import FoundFile
-from mmsearch.ingest.plan import OnProgress, Plan
+from mmsearch.ingest.plan import Plan
 from mmsearch.ingest.pool import WorkerPool
 from mmsearch.ingest.run import execute
 from mmsearch.names import quoted, shell_word
 from mmsearch.records import READING
 from mmsearch.store.adopt import NEXT, adopt, pending_model
-from mmsearch.store.base import LibraryEncoder
+from mmsearch.store.base import LibraryEncoder, Notify, OnProgress
 from mmsearch.store.changes import KnownFile
 from mmsearch.store.encoder import NONE, InstalledEncoder, default_cache
 from mmsearch.store.folder import Store
@@ -33,8 +33,6 @@ from mmsearch.system import shown_path
 
 _NAMED = 5  # pictures named in an error
 _EVERYWHERE = b"/"
-
-Notify = Callable[[str], None]
 
 
 def give_up(store: Store) -> None:

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmsearch.errors import LibraryError
-from mmsearch.ingest.plan import OnProgress, Plan
+from mmsearch.ingest.plan import Plan
 from mmsearch.ingest.pool import Embedded, WorkerPool
 from mmsearch.ingest.words import WordsIntake
 from mmsearch.ingest.worker import Job
 from mmsearch.records import READING, BadPicture, FileLook, IngestReport
-from mmsearch.store.base import LibraryWriter
+from mmsearch.store.base import LibraryWriter, OnProgress
 from mmsearch.store.changes import ENDED_WORKER, UNSEEN, Changes, RejectedFile, StoredFile, then_what
 
 COMMIT_PICTURES = 256

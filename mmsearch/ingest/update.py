@@ -16,7 +16,6 @@ from mmsearch.arguments import as_flag, as_path, as_positive
 from mmsearch.errors import LibraryNotFoundError, QueryError
 from mmsearch.images import find_files
 from mmsearch.ingest.plan import (
-    OnProgress,
     ScanOptions,
     absolute_roots,
     dry_run,
@@ -29,7 +28,7 @@ from mmsearch.ingest.run import execute
 from mmsearch.ingest.words import WordsIntake, given_vocabulary, looks_at_local_features, require_local
 from mmsearch.records import IngestReport, PathLike
 from mmsearch.store.adopt import pending_model, pending_text
-from mmsearch.store.base import LibraryEncoder, LibraryWriter, Place, folder_of, in_folder
+from mmsearch.store.base import LibraryEncoder, LibraryWriter, OnProgress, Place, folder_of, in_folder
 from mmsearch.store.encoder import NONE
 from mmsearch.store.graph import GraphSettings
 

@@ -24,7 +24,7 @@ from mmsearch.local.base import LocalExtractor
 from mmsearch.local.extractors import DEFAULT
 from mmsearch.local.packing import NOTHING, Packed, plain_descriptors
 from mmsearch.records import Matrix, PathLike, WordsRun
-from mmsearch.store.base import LibraryWriter, in_folder
+from mmsearch.store.base import LibraryWriter, OnProgress, in_folder
 from mmsearch.store.changes import BY_CHANCE, ENDED_WORKER, MAX_RUNS
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import storage_errors
@@ -39,8 +39,6 @@ _INSTALL = "pip install 'mmsearch[local]'"
 _IS_LOCAL = "local"  # setting: whether runs look at local features
 _TRIES = "words_tried"  # setting: how often the worker ended by chance, by id of the picture
 _WAITING = "words_wait_for_more_than"  # setting: highest id when there were too few descriptors
-
-OnProgress = Callable[[str, int, int], None]
 
 
 class Gathered:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,7 @@ from mmsearch.system import n_cores
 
 if TYPE_CHECKING:
     from mmsearch.encoders.onnx import OnnxEncoder
-    from mmsearch.store.base import LibraryStore, LibraryWriter
-
-Notify = Callable[[str], None]
+    from mmsearch.store.base import LibraryStore, LibraryWriter, Notify
 
 
 def _quiet(sentence: str) -> None:

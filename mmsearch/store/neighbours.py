@@ -63,10 +63,9 @@ class LibraryNeighbours:
         """Return how many rows stand for nothing but pictures that pass a filter and are no answer to a query."""
         if not query.left_out:
             return 0
-        left_out = set(query.left_out)
         passing = self.store.catalog.images_of_ids(query.left_out, condition.sql, condition.parameters)
         rows = {image.row for image in passing}
-        shared = self.store.images_of_rows(list(rows), condition.without(sorted(left_out))) if rows else []
+        shared = self.store.images_of_rows(list(rows), condition.without(query.left_out)) if rows else []
         return len(rows) - len({image.row for image in shared})
 
     def _pictures(

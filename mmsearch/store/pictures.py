@@ -1,7 +1,7 @@
-"""PICTURES: what is asked of a library by who searches it, indexes into it or shows it.
+"""PICTURES: what is asked of a library by who searches it, indexes into it or shows it, answered by a catalog.
 
-This is the part of a `Store` that says nothing of SQL or of files: `query/`, `ingest/` and `server/` ask it and
-never the catalog behind it, so that a library at another address can answer the same.
+This is the part of a `Store` that says nothing of files. `query/`, `ingest/` and `server/` ask it by
+`mmsearch.store.base.LibraryStore`, and never the catalog behind it.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class Pictures:
         """Return some of the pictures that pass all filters; see `Library.pictures`."""
         start = START if after is None else _place_of(after)
         with self.reading():
-            condition = possible_condition(self.catalog, where) if where else SqlCondition()
+            condition = self.compiled(self.condition(where))
             images = self.catalog.page(
                 condition, order=order, after=start, offset=min(offset, _MOST), limit=min(limit + 1, _MOST)
             )

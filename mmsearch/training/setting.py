@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmsearch.evaluation.encode import OnProgress, SetEncoder
+from mmsearch.evaluation.encode import SetEncoder
+from mmsearch.store.base import OnProgress
 
 
 @dataclass(frozen=True)
