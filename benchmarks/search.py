@@ -101,11 +101,11 @@ def main() -> None:
         figures["store seconds"] = round(time.perf_counter() - start, 1)
         start = time.perf_counter()
         with Store.writer(folder) as store:
-            store.graph.update(GraphSettings(), text_like(256, seed=0))
+            store.indexes.update(GraphSettings(), text_like(256, seed=0))
         figures["index seconds"] = round(time.perf_counter() - start, 1)
     figures["open and status ms"] = round(median_ms(lambda _: open_once(folder), 5), 2)
     store = Store.open(folder)
-    published = store.graph.load()
+    published = store.indexes.load()
     assert not isinstance(published, Unusable), published
     figures["index load seconds"] = round(published.load_seconds, 2)
     figures["plans"] = {name: asdict(plan) for name, plan in published.plans.items()}

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from mmsearch.errors import MmsearchError
     from mmsearch.library import Library
     from mmsearch.records import Hit, PictureBytes, Query, SearchOptions, SearchResult, Term
-    from mmsearch.store.graph import GraphSettings
+    from mmsearch.store.indexes import GraphSettings
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "GraphSettings": "mmsearch.store.graph",
+    "GraphSettings": "mmsearch.store.indexes",
     "Hit": "mmsearch.records",
     "Library": "mmsearch.library",
     "MmsearchError": "mmsearch.errors",

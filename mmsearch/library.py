@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from mmsearch.encoders.onnx import OnnxEncoder
     from mmsearch.processes.decoder import PictureDecoder
     from mmsearch.store.facets import Facets
-    from mmsearch.store.graph import GraphSettings
+    from mmsearch.store.indexes import GraphSettings
     from mmsearch.store.words import PublishedWords
 
 # The write path, classification and checks are imported where they are used: a search from the shell must
@@ -90,11 +90,13 @@ class Library:
     ArgumentError, which is a TypeError.
     """
 
-    def __init__(self, place: Place, *, cache: Path | None, use_graph: bool = True) -> None:
+    def __init__(
+        self, place: Place, *, cache: Path | None, use_graph: bool = True, is_asked_once: bool = False
+    ) -> None:
         self.place = place
         """Where the library stands."""
         self._installed = place.encoder(cache)
-        self._use_graph = use_graph
+        self._use_graph, self._is_asked_once = use_graph, is_asked_once
         self._store: LibraryStore | None = None
         self._searcher: Searcher | None = None
         self._decoder: PictureDecoder | None = None
@@ -111,8 +113,8 @@ class Library:
         cache : path or None
             Where exported encoders are kept for other libraries; default the user's cache folder.
         use_graph : bool
-            False answers every search by an exact scan. True takes the HNSW graph where the library has one and
-            the query is of a kind that goes by it (see `status`); it is loaded for the first such query.
+            False answers every search by an exact scan. True takes the index, cells or a graph, by which queries of
+            the kind go (see `status`); it is loaded for the first such query, once for all threads.
         """
         kept = None if cache is None else Path(os.fsdecode(as_path(cache, "cache")))
         return cls(place_of(path, kept), cache=kept, use_graph=use_graph)
@@ -356,10 +358,10 @@ class Library:
         folder_of(self.place, "a recall target")
         probes = self.text_probes()
         with self.place.writer() as store:
-            graph = in_folder(store, "a recall target").graph
-            settings = replace(graph.settings, recall_target=recall_target)
-            graph.keep(settings)
-            graph.update(settings, probes, on_progress=on_progress)
+            indexes = in_folder(store, "a recall target").indexes
+            settings = replace(indexes.settings, recall_target=recall_target)
+            indexes.keep(settings)
+            indexes.update(settings, probes, on_progress=on_progress)
 
     # -- read path -----------------------------------------------------------------------------------
 
@@ -602,12 +604,26 @@ class Library:
         return words
 
     def graph_settings(self) -> GraphSettings:
-        """Return when and how the library's graph is built."""
-        return in_folder(self.reader(), "settings of a graph").graph.settings
+        """Return when and how the library's indexes are built."""
+        return in_folder(self.reader(), "settings of an index").indexes.settings
 
     def text_probes(self) -> Matrix:
         """Return unit vectors float32 (n, dim) of varied captions, to measure an index with; none without words."""
         return self.encoder().text_probes()
+
+    def photograph_probes(self) -> Matrix:
+        """Return unit vectors float32 (n, dim) of the sample photographs and cut-outs of them, as new pictures."""
+        from mmsearch.images.copies import thumbnail
+        from mmsearch.samples import sample_folder
+
+        encoder, pixels = self.encoder(), []
+        for path in sorted(sample_folder().glob("*.jpg")):
+            data = path.read_bytes()
+            width, height = thumbnail(data, 16).original_size
+            corners = [(x * width, y * height) for x in (0, 0.3) for y in (0, 0.3)]
+            for box in (None, *((x, y, x + 0.7 * width, y + 0.7 * height) for x, y in corners)):
+                pixels.append(self.decoder().pixels(data, encoder.preprocessing, box=box))
+        return np.concatenate([encoder.encode_images(picture[None]) for picture in pixels])
 
     def encoder(self) -> OnnxEncoder:
         """Return the library's encoder; its towers are loaded when first used.
@@ -641,6 +657,6 @@ class Library:
             library = weakref.proxy(self)  # a circle would keep files and a process until it is found
             self._searcher = Searcher(
                 self.reader(), lambda: library.encoder(), lambda: library.decoder(),
-                use_graph=self._use_graph, check=lambda: library._check(),
+                use_graph=self._use_graph, is_asked_once=self._is_asked_once, check=lambda: library._check(),
             )  # fmt: skip
         return self._searcher

@@ -594,12 +594,18 @@ class Progress:
 class PlanFields(TypedDict):
     """A plan and what speaks for it, in JSON: the names are those of its first kind of index, a graph.
 
-    `route` is the index that answers, `ef` the effort that was measured, whichever index answers.
+    `route` is the index that answers, `ef` the effort that was measured, whichever index answers. Beside the mean
+    `recall` with its 95 % interval stand the share of queries that lose their best hit, and of those that lose
+    all of the best ten; older versions did not measure them.
     """
 
     route: str
     ef: int
     recall: float
+    recall_low: NotRequired[float | None]
+    recall_high: NotRequired[float | None]
+    best_missed: NotRequired[float | None]
+    none_found: NotRequired[float | None]
     target: float
     graph_ms: float
     exact_ms: float

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.bow.array_file import arrays_in_pieces, open_arrays, write_arrays
+from mmsearch.array_file import arrays_in_pieces, open_arrays, write_arrays
 from mmsearch.bow.vocabulary import ImageWords
 from mmsearch.errors import VocabularyError
 from mmsearch.file_array import FileArray

@@ -16,9 +16,9 @@ from typing import BinaryIO, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.bow.array_file import load_arrays, write_arrays
-from mmsearch.bow.kmeans import kmeans, kmeans_in_cells, squared_distances
+from mmsearch.array_file import load_arrays, write_arrays
 from mmsearch.errors import DimensionError, VocabularyError
+from mmsearch.kmeans import kmeans, kmeans_in_cells, squared_distances
 from mmsearch.records import Cosines, LocalFeatures, Matrix
 
 N_BITS = 64

@@ -15,7 +15,7 @@ from mmsearch.names import quoted
 if TYPE_CHECKING:
     from mmsearch.library import Library
     from mmsearch.records import IngestReport
-    from mmsearch.store.graph import GraphSettings
+    from mmsearch.store.indexes import GraphSettings
 
 _NAMED = 20  # bad pictures named one by one on the terminal
 EXIT_SOME_BAD = 3
@@ -125,7 +125,7 @@ def _settings(opened: Library, recall: float) -> GraphSettings:
     from dataclasses import replace
 
     from mmsearch.errors import LibraryNotFoundError
-    from mmsearch.store.graph import GraphSettings
+    from mmsearch.store.indexes import GraphSettings
 
     try:
         return replace(opened.graph_settings(), recall_target=recall)

@@ -12,7 +12,7 @@ from mmsearch.cli.render import chosen, print_table, say, size_text, write_rows
 from mmsearch.names import quoted
 
 if TYPE_CHECKING:
-    from mmsearch.records import LibraryStatus
+    from mmsearch.records import LibraryStatus, PlanFields
 
 
 def status(library: LibraryOption = None, output: FormatOption = None) -> None:
@@ -64,20 +64,27 @@ def _search_rows(report: LibraryStatus) -> list[list[str]]:
         route = "by visual words, with one example picture" if has_words else "not yet: too few pictures for words"
         return [["search", route]]
     if not report.n_in_graph:
-        return [["search", f"exact, recall 1 (a graph is built from {report.graph_from} vectors on)"]]
-    from mmsearch.store.graph import plans_of_json
+        return [["search", f"exact, recall 1 (an index is built from {report.graph_from} vectors on)"]]
+    from mmsearch.indexes.plans import MOST_BEST_MISSED
 
-    rows = [
-        ["graph", f"{report.n_in_graph} vectors, target recall@10 {report.recall_target} (a shell search scans)"]
-    ]
-    for modality, plan in plans_of_json(report.search).items():
-        measured = plan.measured
-        figures = (
-            f"graph: recall@10 {measured.recall:.3f} at effort {measured.effort}, {measured.index_ms:.2f} ms; "
-            f"exact: {measured.exact_ms:.2f} ms"
-        )
-        rows.append([f"{modality} queries", f"{plan.index} ({figures})"])
+    target = f"target recall@10 {report.recall_target}, best hit missed by at most {MOST_BEST_MISSED:.1%}"
+    rows = [["index", f"{report.n_in_graph} vectors; {target}, all ten by none"]]
+    rows += [[f"{modality} queries", _plan_text(plan)] for modality, plan in report.search.items()]
     return rows
+
+
+def _plan_text(plan: PlanFields) -> str:
+    """Return how queries of one modality are answered, and what was measured, in words."""
+    interval, tail = "", "the tail was not measured; `mmsearch index` does that"
+    if plan.get("recall_low") is not None:
+        interval = f" ({plan['recall_low']:.3f} to {plan['recall_high']:.3f})"
+        tail = f"best hit missed by {plan['best_missed']:.2%}, all ten by {plan['none_found']:.2%}"
+    way = plan["route"] if plan["route"] != "exact" else "exact, as the best index"
+    of = "" if plan["route"] != "exact" else " did not find enough or was slower:"
+    return (
+        f"{way}{of} recall@10 {plan['recall']:.3f}{interval} at effort {plan['ef']}, {tail}, of "
+        f"{plan['n_queries']} queries; {plan['graph_ms']:.2f} ms, exact {plan['exact_ms']:.2f} ms"
+    )
 
 
 def _query_row(report: LibraryStatus) -> list[str]:

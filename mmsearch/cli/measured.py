@@ -21,14 +21,14 @@ SIGNIFICANT = 0.05
 
 
 def show_ann(measured: AnnReport, report: Report | None, wanted: Format) -> None:
-    """Write what was measured of an index: the scan and a line for each effort; the report, if it is wanted."""
+    """Write what was measured of indexes: the scan and a line for each effort; the report, if it is wanted."""
     if wanted in (Format.paths, Format.paths0):
         raise typer.BadParameter("an index has no paths; choose table, json, jsonl or tsv", param_hint="--format")
     if wanted is Format.json:
         write_rows([measured], (), wanted)
     elif wanted is not Format.table:
         speed = ("p50_ms", "p95_ms", "p99_ms", "queries_per_s")
-        columns = ("queries", "route", "effort", "recall", "low", "high", *speed)
+        columns = ("queries", "route", "effort", "recall", "low", "high", "best_missed", "none_found", *speed)
         write_rows(list(_ann_rows(measured)), columns, wanted)
     else:
         _print_ann(measured)
@@ -36,20 +36,19 @@ def show_ann(measured: AnnReport, report: Report | None, wanted: Format) -> None
 
 
 def _ann_rows(measured: AnnReport) -> Iterator[Row]:
-    """Yield a record for the scan and for each effort of the index, of every modality."""
-    kind = measured["index"]["kind"]
+    """Yield a record for the scan and for each effort of each index, of every modality."""
     for modality, result in measured["results"].items():
         yield {"queries": modality, "route": "exact", "effort": None, "recall": 1.0, **result["exact"]}
-        yield from ({"queries": modality, "route": kind, **at_effort} for at_effort in result["efforts"])
+        yield from ({"queries": modality, "route": at["index"], **at} for at in result["efforts"])
 
 
 def _ann_cells(measured: AnnReport) -> Iterator[list[str]]:
     for modality, result in measured["results"].items():
-        yield [modality, "exact", "1.000", "", *_speed_cells(result["exact"])]
-        for at_effort in result["efforts"]:
-            interval = f"{at_effort['low']:.3f}-{at_effort['high']:.3f}"
-            effort, recall = f"effort {at_effort['effort']}", f"{at_effort['recall']:.3f}"
-            yield [modality, effort, recall, interval, *_speed_cells(at_effort)]
+        yield [modality, "exact", "1.000", "", "", "", *_speed_cells(result["exact"])]
+        for at in result["efforts"]:
+            shares = ["" if share is None else f"{share:.2%}" for share in (at["best_missed"], at["none_found"])]
+            recall, interval = f"{at['recall']:.3f}", f"{at['low']:.3f}-{at['high']:.3f}"
+            yield [modality, f"{at['index']}, {at['effort']}", recall, interval, *shares, *_speed_cells(at)]
 
 
 def _speed_cells(speed: Speed) -> list[str]:
@@ -60,22 +59,23 @@ def _speed_cells(speed: Speed) -> list[str]:
 def _print_ann(measured: AnnReport) -> None:
     from mmsearch.evaluation.records import chosen_effort
 
-    index = measured["index"]
-    built = index["build_seconds"]
-    say(
-        f"{index['n_in_index']} vectors of {index['dim']} dimensions in the {index['kind']}, "
-        f"{index['vector_bytes']} bytes a vector and {index['index_bytes_per_vector']:.0f} in the {index['kind']}"
-        + (f", built in {built:.1f} s" if built is not None else "")
-        + (" for this measurement; searches are exact" if index["is_built_for_this_measurement"] else "")
-    )
-    columns = [("queries", False), ("route", False), ("recall@10", True), ("95 %", False)]
-    columns += [(name, True) for name in ("p50 ms", "p95 ms", "p99 ms", "queries/s")]
+    for index in measured["indexes"]:
+        built = index["build_seconds"]
+        kind = index["kind"]
+        say(
+            f"{index['n_in_index']} vectors of {index['dim']} dimensions in the {kind}, "
+            f"{index['vector_bytes']} bytes a vector and {index['index_bytes_per_vector']:.0f} in the {kind}"
+            + (f", built in {built:.1f} s" if built is not None else "")
+            + (" for this measurement; searches are exact" if index["is_built_for_this_measurement"] else "")
+        )
+    columns = [("queries", False), ("route, effort", False), ("recall@10", True), ("95 %", False)]
+    columns += [(name, True) for name in ("best missed", "none", "p50 ms", "p95 ms", "p99 ms", "queries/s")]
     print_table(None, columns, list(_ann_cells(measured)))
     for modality, result in measured["results"].items():
-        effort = chosen_effort(result)
-        at_effort = "" if effort is None else f" at effort {effort}"
-        route = result["chosen"]["route"]
-        say(f"{modality} queries of the library: {route}{at_effort} (target {index['recall_target']:g})")
+        chosen = chosen_effort(result)
+        at_effort = "" if chosen is None else f" at effort {chosen[1]}"
+        target = measured["indexes"][0]["recall_target"]
+        say(f"{modality} queries of the library: {result['chosen']['route']}{at_effort} (target {target:g})")
 
 
 def _write_if_wanted(measured: BenchmarkReport, report: Report | None) -> None:

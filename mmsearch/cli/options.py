@@ -82,7 +82,7 @@ _WEIGHT = re.compile(r"([0-9]+(?:\.[0-9]+)?):(.+)", re.DOTALL)
 def open_library(name: str | Path | None, *, is_asked_once: bool = False) -> Library:
     """Return the library named on the command line, in the environment, or the user's default one.
 
-    One that `is_asked_once` in a folder is scanned, as reading its graph takes longer than that.
+    For one that `is_asked_once` no graph is read, as that takes longer than a scan.
     """
     from mmsearch.library import Library
     from mmsearch.places import place_of
@@ -94,7 +94,7 @@ def open_library(name: str | Path | None, *, is_asked_once: bool = False) -> Lib
     named = os.environ.get("MMSEARCH_CACHE")
     cache = Path(named) if named else None
     place = place_of(name, cache)
-    return Library(place, cache=cache, use_graph=place.folder is None or not is_asked_once)
+    return Library(place, cache=cache, is_asked_once=is_asked_once)
 
 
 def cache_folder() -> Path:

@@ -26,7 +26,7 @@ from mmsearch.images.read import file_digest
 from mmsearch.library import Library
 from mmsearch.records import Box, Matrix
 from mmsearch.store.base import OnProgress
-from mmsearch.store.graph import GraphSettings
+from mmsearch.store.indexes import GraphSettings
 from mmsearch.store.place import is_library
 from mmsearch.system import n_cores
 from mmsearch.traces import SIDE, Traces, traces_of

@@ -25,6 +25,7 @@ from mmsearch.evaluation.page_parts import (
 )
 from mmsearch.evaluation.plots import ann_plot, confusion_plot, precision_recall_plot
 from mmsearch.evaluation.records import (
+    AnnIndex,
     AnnReport,
     BenchmarkReport,
     Comparison,
@@ -145,7 +146,8 @@ def counts_text(counts: Mapping[str, object]) -> str:
 
 def _lead(report: BenchmarkReport) -> str:
     if report["benchmark"] == "ann":
-        return f"{counts_text(report['index'])}; encoder: {report['index']['model']}"
+        index = report["indexes"][0]
+        return f"{counts_text(index)}; encoder: {index['model']}"
     known = report["set"]
     n_bad = f", {len(known['bad'])} could not be used" if known["bad"] else ""
     protocol = f"; protocol: {known['protocol']}" if "protocol" in known else ""
@@ -274,7 +276,21 @@ def _sheets(results: Mapping[str, Result], shown: Callable[[Item], Shown], *, is
 
 
 def _ann_parts(report: AnnReport) -> Iterator[Part]:
-    index = report["index"]
+    timed = {name: result for name, result in report["results"].items() if result["exact"]["p50_ms"] is not None}
+    caption = "ANN recall@10 against the latency of single queries, over the efforts of each index"
+    target = report["indexes"][0]["recall_target"]
+    yield Part(
+        "Indexes",
+        "Crosses are the exact scan; filled marks and shaded rows are what the library uses.",
+        plot=Plot(inline(ann_plot(timed, target)), caption) if timed else None,
+        tables=[
+            *(_index_table(index) for index in report["indexes"]),
+            *(_modality_table(modality, result) for modality, result in report["results"].items()),
+        ],
+    )
+
+
+def _index_table(index: AnnIndex) -> Table:
     built, settings = index["build_seconds"], method_settings(index)
     facts: list[tuple[str, str | float]] = [
         ("bytes a vector, in the matrix", index["vector_bytes"]),
@@ -285,38 +301,30 @@ def _ann_parts(report: AnnReport) -> Iterator[Part]:
         (", ".join(settings), ", ".join(map(str, settings.values()))),
         ("target recall@10", index["recall_target"]),
     ]  # fmt: skip
-    headings = {"route": False, "recall@10": True, "p50 ms": True, "p95 ms": True, "p99 ms": True,
-                "queries/s": True, "times exact, single": True, "times exact, batch": True}  # fmt: skip
-    timed = {name: result for name, result in report["results"].items() if result["exact"]["p50_ms"] is not None}
-    caption = "ANN recall@10 against the latency of single queries, over the efforts of the index"
-    yield Part(
-        "Index",
-        "Crosses are the exact scan; filled marks and shaded rows are what the library uses.",
-        plot=Plot(inline(ann_plot(timed, index["recall_target"])), caption) if timed else None,
-        tables=[
-            table("The index", {"": False, "value": True}, [TableRow(list(fact)) for fact in facts]),
-            *(
-                table(
-                    f"{modality} queries ({result['n_queries']})", headings, list(_ann_rows(result, index["kind"]))
-                )
-                for modality, result in report["results"].items()
-            ),
-        ],
-    )
+    rows = [TableRow(list(fact)) for fact in facts]
+    return table(f"The index: {index['kind']}", {"": False, "value": True}, rows)
 
 
-def _ann_rows(result: ModalityResult, kind: str) -> Iterator[TableRow]:
+def _modality_table(modality: str, result: ModalityResult) -> Table:
+    headings = {"route": False, "recall@10": True, "best missed": True, "none found": True, "p50 ms": True,
+                "p95 ms": True, "p99 ms": True, "queries/s": True, "times exact, single": True,
+                "times exact, batch": True}  # fmt: skip
+    return table(f"{modality} queries ({result['n_queries']})", headings, list(_ann_rows(result)))
+
+
+def _ann_rows(result: ModalityResult) -> Iterator[TableRow]:
     chosen = chosen_effort(result)
-    yield TableRow(["exact", "1.000", *_speeds(result["exact"]), "1", "1"], is_chosen=chosen is None)
-    yield from (
-        _effort_row(kind, measured, is_chosen=measured["effort"] == chosen) for measured in result["efforts"]
-    )
+    yield TableRow(["exact", "1.000", "0", "0", *_speeds(result["exact"]), "1", "1"], is_chosen=chosen is None)
+    for measured in result["efforts"]:
+        yield _effort_row(measured, is_chosen=(measured["index"], measured["effort"]) == chosen)
 
 
-def _effort_row(kind: str, measured: EffortResult, *, is_chosen: bool) -> TableRow:
+def _effort_row(measured: EffortResult, *, is_chosen: bool) -> TableRow:
     recall = f"{measured['recall']:.3f} ({measured['low']:.3f} to {measured['high']:.3f})"
     times = [_number(measured["times_exact_single"], "g"), _number(measured["times_exact_batch"], "g")]
-    return TableRow([f"{kind}, effort {measured['effort']}", recall, *_speeds(measured), *times], is_chosen)
+    tail = [_number(measured["best_missed"], ".2%"), _number(measured["none_found"], ".2%")]
+    route = f"{measured['index']}, effort {measured['effort']}"
+    return TableRow([route, recall, *tail, *_speeds(measured), *times], is_chosen)
 
 
 def _speeds(speed: Speed) -> list[str]:

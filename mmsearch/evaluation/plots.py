@@ -63,28 +63,29 @@ def ann_plot(results: Mapping[str, ModalityResult], target: float) -> bytes:
 
 
 def _draw_modality(axes: Axes, i: int, modality: str, result: ModalityResult, scan_ms: float) -> None:
-    style, chosen = _line(i), chosen_effort(result)
-    points = [
-        (measured["p50_ms"], measured["recall"], measured["effort"])
-        for measured in result["efforts"]
-        if measured["p50_ms"] is not None
-    ]
-    axes.plot(
-        [ms for ms, _, _ in points], [recall for _, recall, _ in points],
-        marker="o", markerfacecolor="white", label=f"{modality} queries, index", **style,
-    )  # fmt: skip
+    chosen, style = chosen_effort(result), _line(i)
     axes.plot(
         [scan_ms], [1.0], marker="X", markersize=9, linestyle="none",
         color=style["color"], label=f"{modality} queries, exact scan",
     )  # fmt: skip
-    for ms, recall, effort in points:
-        if effort == chosen:
-            axes.plot([ms], [recall], marker="o", color=style["color"])
-    for ms, recall, effort in (points[0], points[-1]):
-        axes.annotate(
-            f"effort {effort}", (ms, recall), (3, 6 if i % 2 else -12),
-            textcoords="offset points", fontsize=8, color=style["color"],
+    for name, line in zip(dict.fromkeys(at["index"] for at in result["efforts"]), _DASHES, strict=False):
+        points = [
+            (measured["p50_ms"], measured["recall"], measured["effort"])
+            for measured in result["efforts"]
+            if measured["index"] == name and measured["p50_ms"] is not None
+        ]
+        axes.plot(
+            [ms for ms, _, _ in points], [recall for _, recall, _ in points], marker="o", markerfacecolor="white",
+            label=f"{modality} queries, {name}", color=style["color"], linestyle=line,
         )  # fmt: skip
+        for ms, recall, effort in points:
+            if (name, effort) == chosen:
+                axes.plot([ms], [recall], marker="o", color=style["color"])
+        for ms, recall, effort in (points[0], points[-1]):
+            axes.annotate(
+                f"effort {effort}", (ms, recall), (3, 6 if i % 2 else -12),
+                textcoords="offset points", fontsize=8, color=style["color"],
+            )  # fmt: skip
 
 
 def confusion_plot(class_names: Sequence[str], confusion: Sequence[Sequence[int]]) -> bytes:

@@ -215,12 +215,15 @@ class Speed(TypedDict):
 
 
 class EffortResult(Speed):
-    """What an index achieves at one effort: recall with its interval, speed, and gain."""
+    """What an index achieves at one effort: recall with its interval and tail, speed, and gain."""
 
+    index: str
     effort: int
     recall: float
     low: float
     high: float
+    best_missed: float | None
+    none_found: float | None
     times_exact_single: float | None
     times_exact_batch: float | None
 
@@ -239,6 +242,8 @@ class ChosenPlan(TypedDict):
     route: str
     effort: int
     recall: float
+    best_missed: float | None
+    none_found: float | None
     target: float
     index_ms: float
     exact_ms: float
@@ -246,7 +251,7 @@ class ChosenPlan(TypedDict):
 
 
 class ModalityResult(TypedDict):
-    """What queries of one kind meet: the scan, the index at every effort, and which of them the library uses."""
+    """What queries of one kind meet: the scan, the indexes at every effort, and which of them the library uses."""
 
     n_queries: int
     exact: Speed
@@ -255,7 +260,7 @@ class ModalityResult(TypedDict):
 
 
 class AnnIndex(TypedDict):
-    """The index that was measured. Beside these stand the settings of its method, under their own names."""
+    """An index that was measured. Beside these stand the settings of its method, under their own names."""
 
     kind: str
     model: str
@@ -272,13 +277,13 @@ class AnnIndex(TypedDict):
 
 
 class AnnReport(TypedDict):
-    """How well and how fast the index of a library answers queries of each modality."""
+    """How well and how fast the indexes of a library answer queries of each modality."""
 
     benchmark: Literal["ann"]
     set: SetFacts
     seed: int
     definitions: dict[str, str]
-    index: AnnIndex
+    indexes: list[AnnIndex]
     results: dict[str, ModalityResult]
 
 
@@ -307,7 +312,7 @@ def method_settings(index: AnnIndex) -> dict[str, object]:
     return {name: value for name, value in index.items() if name not in AnnIndex.__annotations__}
 
 
-def chosen_effort(result: ModalityResult) -> int | None:
-    """Return the effort with which the library uses its index for queries of this kind; None for the scan."""
+def chosen_effort(result: ModalityResult) -> tuple[str, int] | None:
+    """Return the index and the effort by which the library answers queries of this kind; None for the scan."""
     chosen = result["chosen"]
-    return None if chosen["route"] == EXACT or "effort" not in chosen else chosen["effort"]
+    return None if chosen["route"] == EXACT or "effort" not in chosen else (chosen["route"], chosen["effort"])

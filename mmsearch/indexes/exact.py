@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from mmsearch.file_array import HalfRows
-from mmsearch.indexes.base import IndexFacts, Rows
+from mmsearch.indexes.base import NO_ROWS, IndexFacts, Rows
 from mmsearch.records import Cosines, Matrix
 from mmsearch.vectors import (
     F16_SHRINKING,
@@ -43,14 +43,14 @@ class ExactIndex:
 
     def __init__(self, matrix: HalfRows, dead: Iterable[int] = ()) -> None:
         self._matrix = matrix
-        self._dead = np.zeros(0, dtype=np.int64)
+        self._dead = self._waiting = NO_ROWS
         self._wide: Matrix = np.empty((0, 0), dtype=np.float32)
         self._inverse_lengths: Matrix = np.full(len(matrix), np.nan, dtype=np.float32)  # NaN: not known yet
         self.delete(dead)
 
     def __len__(self) -> int:
         """Return the number of live rows."""
-        return len(self._matrix) - len(self._dead)
+        return len(self._matrix) - len(self._hidden)
 
     @property
     def n_rows(self) -> int:
@@ -65,11 +65,14 @@ class ExactIndex:
     @property
     def facts(self) -> IndexFacts:
         """Number of rows, and bytes of what is kept beside them."""
-        return IndexFacts(len(self._matrix), self._inverse_lengths.nbytes)
+        return IndexFacts(len(self._matrix) - len(self._waiting), self._inverse_lengths.nbytes)
 
-    def build(self, matrix: HalfRows, *, on_progress: Callable[[int], None] = lambda n: None) -> None:
+    def build(
+        self, matrix: HalfRows, *, without: Rows = NO_ROWS, on_progress: Callable[[int], None] = lambda n: None
+    ) -> None:
         """Scan a longer matrix from now on; what is known of the rows that it begins with is kept."""
         n_new = len(matrix) - len(self._matrix)
+        self._waiting = without
         self._inverse_lengths = np.append(self._inverse_lengths, np.full(n_new, np.nan, dtype=np.float32))
         self._matrix = matrix
         on_progress(n_new)
@@ -95,9 +98,10 @@ class ExactIndex:
         for start in range(first_row, len(self._matrix), width):
             rows = range(start, min(start + width, len(self._matrix)))
             scores = self._scan(queries, rows)
-            dead = self._dead[(self._dead >= rows.start) & (self._dead < rows.stop)]
-            scores[:, dead - start] = -np.inf
-            best_here = self._best(queries, scores, np.arange(rows.start, rows.stop), min(k, len(rows) - len(dead)))
+            hidden = self._hidden[(self._hidden >= rows.start) & (self._hidden < rows.stop)]
+            scores[:, hidden - start] = -np.inf
+            n_live = len(rows) - len(hidden)
+            best_here = self._best(queries, scores, np.arange(rows.start, rows.stop), min(k, n_live))
             best = merge(best, best_here, k)
         return best
 
@@ -105,13 +109,17 @@ class ExactIndex:
         """Search only the given rows, each named once, in any order; dead ones and those not there are left out."""
         check_width(queries, self._matrix.shape[1])
         rows = rows[rows < len(self._matrix)]
-        if len(self._dead):
-            rows = rows[~np.isin(rows, self._dead)]
+        if len(self._hidden):
+            rows = rows[~np.isin(rows, self._hidden)]
         return self._best(queries, self._scan(queries, rows), rows, k)
 
     def scores(self, query: Matrix, rows: Rows) -> Cosines:
         """Return the cosines (n,) of one query (dim,) to rows: what every search gives for them."""
         return stored_cosines(query, self._matrix[rows])
+
+    @property
+    def _hidden(self) -> Rows:
+        return np.union1d(self._dead, self._waiting) if len(self._waiting) else self._dead
 
     def _best(self, queries: Matrix, scores: Matrix, rows: Rows, k: int) -> tuple[Cosines, Rows]:
         """Return the k best of rows whose scores (n_queries, n) are known roughly."""

@@ -8,21 +8,21 @@ are marked and never reused, and a file is only loaded by callers that have chec
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from mmsearch.errors import DimensionError
 from mmsearch.file_array import HalfRows
-from mmsearch.indexes.base import IndexFacts, IndexKind, Rows
+from mmsearch.indexes.base import NO_ROWS, IndexFacts, IndexKind, Rows, directed_rows
 from mmsearch.records import Cosines, Matrix
 from mmsearch.system import path_through
-from mmsearch.vectors import check_directions, check_width, l2_normalize
+from mmsearch.vectors import check_directions, check_width
 
 _EFFORT = 64  # of a search that is told none
-_ROWS = 2_000  # taken in at a time
 _BLOCK = 1 << 20  # bytes
 
 
@@ -49,6 +49,8 @@ class HnswIndex:
         self._graph = self._empty_graph()
         self._graph.init_index(max_elements=1, M=m, ef_construction=ef_construction)
         self._dead: set[int] = set()
+        self._waiting = NO_ROWS
+        self._lock = Lock()
 
     def _empty_graph(self) -> Any:
         import hnswlib
@@ -72,12 +74,18 @@ class HnswIndex:
         return IndexFacts(int(self._graph.get_current_count()), int(self._graph.index_file_size()), settings)
 
     def build(
-        self, matrix: HalfRows, *, on_progress: Callable[[int], None] = lambda n: None, n_threads: int = -1
+        self,
+        matrix: HalfRows,
+        *,
+        without: Rows = NO_ROWS,
+        on_progress: Callable[[int], None] = lambda n: None,
+        n_threads: int = -1,
     ) -> None:
         """Insert the rows of a matrix float16 (n, dim) from `n_rows` on that have a direction; -1 for all cores."""
-        blocks = _directed_rows(matrix, self._n_rows)
-        self.add(blocks, len(matrix) - self._n_rows, n_threads=n_threads, on_progress=on_progress)
-        self._n_rows = len(matrix)
+        new = np.setdiff1d(np.arange(self._n_rows, len(matrix)), without)
+        blocks = directed_rows(matrix, [self._waiting, new])
+        self.add(blocks, len(self._waiting) + len(new), n_threads=n_threads, on_progress=on_progress)
+        self._n_rows, self._waiting = len(matrix), without
 
     def add(
         self,
@@ -152,13 +160,14 @@ class HnswIndex:
         k = min(k, len(self))
         if k == 0 or len(queries) == 0:
             return np.zeros((len(queries), 0)), np.zeros((len(queries), 0), np.int64)
-        self._graph.set_ef(max(_EFFORT if effort is None else effort, k))
         # One thread for a single query: starting the pool costs more than the walk.
         n_threads = 1 if len(queries) < 8 else n_threads
-        try:
-            rows, distances = self._graph.knn_query(queries, k=k, num_threads=n_threads)
-        except RuntimeError:  # hnswlib found fewer than k reachable live nodes
-            return np.zeros((len(queries), 0)), np.zeros((len(queries), 0), np.int64)
+        with self._lock:  # the beam is one of the graph, not of the search
+            self._graph.set_ef(max(_EFFORT if effort is None else effort, k))
+            try:
+                rows, distances = self._graph.knn_query(queries, k=k, num_threads=n_threads)
+            except RuntimeError:  # hnswlib found fewer than k reachable live nodes
+                return np.zeros((len(queries), 0)), np.zeros((len(queries), 0), np.int64)
         return 1 - distances.astype(np.float64), rows.astype(np.int64)
 
     def save(self, path: Path) -> None:
@@ -196,23 +205,18 @@ class HnswIndex:
     def of_file(cls, file: BinaryIO, dim: int, facts: Mapping[str, Any]) -> HnswIndex:
         """Read a graph as `load` does from a file that is open, with what is noted of it beside it."""
         path = path_through(file.fileno(), Path(file.name))
-        index = cls.load(path, dim, m=facts["M"], ef_construction=facts["ef_construction"], n_nodes=facts["n"])
+        ef_construction = facts["ef_construction"]
+        index = cls.load(path, dim, m=facts["M"], ef_construction=ef_construction, n_nodes=facts["n"])
         index._n_rows = int(facts.get("covered", facts["n"]))  # rows without a direction are covered, and no nodes
         return index
 
 
-def _made(dim: int, settings: Mapping[str, int]) -> HnswIndex:
+def _made(dim: int, settings: Mapping[str, Any], texts: Matrix) -> HnswIndex:
     return HnswIndex(dim, m=settings["m"], ef_construction=settings["ef_construction"])
 
 
-GRAPH = IndexKind("graph", "hnsw", _made, HnswIndex.of_file, ("hnswlib",))
+def _loaded(file: BinaryIO, matrix: HalfRows, facts: Mapping[str, Any]) -> HnswIndex:
+    return HnswIndex.of_file(file, matrix.shape[1], facts)
 
 
-def _directed_rows(matrix: HalfRows, first: int) -> Iterator[tuple[Rows, Matrix]]:
-    """Yield blocks of (rows, unit vectors) that have a direction; rows standing in for lost ones have none."""
-    for start in range(first, len(matrix), _ROWS):
-        vectors = np.asarray(matrix[start : start + _ROWS], dtype=np.float32)
-        has_direction = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
-        rows = start + np.flatnonzero(has_direction)
-        if len(rows):
-            yield rows, l2_normalize(vectors[has_direction])
+GRAPH = IndexKind("graph", "hnsw", _made, _loaded, ("hnswlib",))

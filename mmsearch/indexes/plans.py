@@ -1,37 +1,63 @@
 """Choose the index that answers queries of one kind, and its effort, on the library's own vectors.
 
 Text queries lie off the manifold of the pictures: an effort that finds 97 % of the neighbours of a picture
-may find 45 % of those of a text, so each modality has its plan, measured with queries of its kind.
+may find 45 % of those of a text, so each modality has its plan, measured with queries of its kind. A mean is no
+promise to any one query: what counts as well is how many lose their best hit, and how many all of the best ten.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.indexes.base import Rows, SearchableIndex, VectorIndex
+from mmsearch.indexes.base import Rows, SearchableIndex
 from mmsearch.records import Matrix
-from mmsearch.vectors import l2_normalize
 
 EXACT: Final = "exact"
 """The name of the scan in plans and routes."""
 K = 10
+MOST_BEST_MISSED = 0.005
+"""Share of the queries that may lose their best hit where an index answers; none may lose all of the best ten."""
+_N_TIMED = 50  # queries timed one by one
+_NEAR_ALL = 0.9995  # recall from which on more effort finds nothing more that counts
+
+
+@dataclass(frozen=True)
+class Recall:
+    """How much of the exact ten neighbours an index finds: means over queries, each in [0, 1].
+
+    `mean` is the ANN recall@10 with its 95 % interval from `low` to `high`; `best_missed` the share of queries
+    whose nearest neighbour is not found, `none_found` of those that lose all ten. None where an older version did
+    not measure it.
+    """
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    best_missed: float | None = None
+    none_found: float | None = None
+
+    def reaches(self, target: float) -> bool:
+        """Return whether the mean reaches a target, few enough lose their best hit, and none loses all."""
+        is_tail_good = self.best_missed is not None and self.best_missed <= MOST_BEST_MISSED
+        return self.mean >= target and is_tail_good and not self.none_found
 
 
 @dataclass(frozen=True)
 class Measurement:
     """How well and how fast an approximate index answers beside the exact scan.
 
-    `recall` is the ANN recall@10 in [0, 1] at `effort` over `n_queries` sample queries, `target` what was asked
-    for; the times are medians for a single query in milliseconds.
+    `recall` is that at `effort` over `n_queries` sample queries, `target` the mean that was asked for; the times
+    are medians for a single query in milliseconds.
     """
 
     effort: int
-    recall: float
+    recall: Recall
     target: float
     index_ms: float
     exact_ms: float
@@ -42,8 +68,8 @@ class Measurement:
 class Plan:
     """How queries of one modality are answered: by which index, with which effort, and what speaks for it.
 
-    `index` is the name of the approximate index where that reaches the target in less time than the exact scan,
-    else `exact`; `effort` is None then.
+    `index` is the name of the approximate index where that finds enough in less time than the exact scan, else
+    `exact`; `effort` is None then.
     """
 
     index: str
@@ -51,36 +77,93 @@ class Plan:
     measured: Measurement
 
 
+@dataclass(frozen=True)
+class Ladder:
+    """What an index reaches with its efforts, as far as they were tried.
+
+    `efforts` are (effort, recall, milliseconds of a query), ascending; `exact_ms` is what the scan takes for a
+    query, `n_queries` how many were asked.
+    """
+
+    efforts: tuple[tuple[int, Recall, float], ...]
+    exact_ms: float
+    n_queries: int
+
+    def plan(self, name: str, target: float) -> Plan:
+        """Return the plan with the smallest effort that finds enough, faster than the scan; else to scan."""
+        chosen = next((rung for rung in self.efforts if rung[1].reaches(target)), self.efforts[-1])
+        effort, recall, index_ms = chosen
+        measured = Measurement(effort, recall, target, index_ms, self.exact_ms, self.n_queries)
+        is_good = recall.reaches(target) and index_ms < self.exact_ms
+        return Plan(name, effort, measured) if is_good else exact_plan(measured)
+
+
 def exact_plan(measured: Measurement) -> Plan:
     """Return the plan to scan, whatever was measured."""
     return Plan(EXACT, None, measured)
 
 
-def choose_plan(name: str, index: VectorIndex, exact: VectorIndex, queries: Matrix, *, target: float) -> Plan:
-    """Return the plan with the smallest effort that reaches the recall target, or the exact scan.
+def cheapest(plans: Iterable[Plan]) -> Plan:
+    """Return the plan of the index that answers fastest; to scan, where all plans say so, with the best recall."""
+    return min(
+        plans,
+        key=lambda plan: (
+            plan.index == EXACT,
+            plan.measured.index_ms if plan.effort else -plan.measured.recall.mean,
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Queries of one modality with their exact neighbours.
 
     Parameters
     ----------
-    name : str
-        What the plan calls the index.
-    index, exact : VectorIndex
-        Over the same rows: one with efforts to choose from, and the oracle.
     queries : float32 array, shape (n_queries, dim)
-        Unit rows of one modality.
-    target : float
-        ANN recall@10 asked for, in (0, 1].
+        Unit rows.
+    expected : int64 array, shape (n_queries, 10)
+        The exact ten of each.
+    exact_ms : float
+        Milliseconds that the scan takes for a query alone.
     """
-    _, expected = exact.search(queries, K)
-    exact_ms = float(np.median(single_query_ms(exact, queries[:5])))
-    recall, effort = 0.0, index.efforts[0]
+
+    queries: Matrix
+    expected: Rows
+    exact_ms: float
+
+    @classmethod
+    def of(cls, exact: SearchableIndex, queries: Matrix) -> Probes:
+        """Return queries with what the scan finds."""
+        _, expected = exact.search(queries, K)
+        return cls(queries, expected, round(float(np.median(single_query_ms(exact, queries[:5]))), 4))
+
+
+def measured_efforts(index: SearchableIndex, probes: Probes) -> Ladder:
+    """Return what an index over the same rows reaches, until it finds nearly all or takes longer than the scan."""
+    rungs = list[tuple[int, Recall, float]]()
     for effort in index.efforts:
-        _, rows = index.search(queries, K, effort)
-        recall = float(ann_recall_at_k(rows, expected).mean())
-        if recall >= target:
+        recall = recall_of(index.search(probes.queries, K, effort)[1], probes.expected)
+        ms = round(float(np.median(single_query_ms(index, probes.queries[:_N_TIMED], effort))), 4)
+        rungs.append((effort, recall, ms))
+        if ms >= probes.exact_ms or (recall.mean >= _NEAR_ALL and recall.reaches(_NEAR_ALL)):
             break
-    index_ms = float(np.median(single_query_ms(index, queries[:50], effort)))
-    measured = Measurement(effort, round(recall, 4), target, round(index_ms, 4), round(exact_ms, 4), len(queries))
-    return Plan(name, effort, measured) if recall >= target and index_ms < exact_ms else exact_plan(measured)
+    return Ladder(tuple(rungs), probes.exact_ms, len(probes.queries))
+
+
+def recall_of(rows: Rows, expected: Rows) -> Recall:
+    """Return the recall of the rows (n_queries, k) that an index finds, of those that it should (n_queries, k).
+
+    >>> recall_of(np.array([[1, 9], [4, 3]]), np.array([[1, 2], [3, 4]])).mean
+    0.75
+    """
+    shares = ann_recall_at_k(rows, expected)
+    mean = float(shares.mean())
+    error = 1.96 * float(shares.std(ddof=1)) / len(shares) ** 0.5 if len(shares) > 1 else 1.0
+    best_missed = np.mean([len(e) > 0 and e[0] not in r for r, e in zip(rows, expected, strict=True)])
+    values = mean, max(0.0, mean - error), min(1.0, mean + error), best_missed, (shares == 0).mean()
+    mean, low, high, missed, none = (round(float(value), 4) for value in values)
+    return Recall(mean, low, high, missed, none)
 
 
 def ann_recall_at_k(rows: Rows, expected: Rows) -> NDArray[np.float64]:
@@ -93,19 +176,6 @@ def ann_recall_at_k(rows: Rows, expected: Rows) -> NDArray[np.float64]:
         return np.ones(len(expected))
     shares = [len(np.intersect1d(r, e)) / len(e) for r, e in zip(rows, expected, strict=True)]
     return np.array(shares, dtype=np.float64)
-
-
-def picture_queries(matrix: Any, n_queries: int, *, seed: int = 0) -> Matrix:
-    """Return unit vectors float32 (n, dim) that lie where a new picture would.
-
-    A stored vector moved by a random step of a third of its length, so that it is not simply its own
-    nearest neighbour at distance 0.
-    """
-    rng = np.random.default_rng(seed)
-    rows = np.sort(rng.choice(len(matrix), size=min(n_queries, len(matrix)), replace=False))
-    vectors = np.asarray(matrix[rows], dtype=np.float32)
-    noise = l2_normalize(rng.standard_normal(vectors.shape).astype(np.float32))
-    return l2_normalize(vectors + noise / np.float32(3))
 
 
 def single_query_ms(index: SearchableIndex, queries: Matrix, effort: int | None = None) -> NDArray[np.float64]:

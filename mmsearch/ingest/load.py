@@ -20,7 +20,7 @@ from mmsearch.shards.format import EncoderFacts
 from mmsearch.shards.read import BadRow, PictureRows, Row, Shard, shard_paths
 from mmsearch.store.base import LibraryEncoder, LibraryStore, LibraryWriter, Notify, OnProgress, Place
 from mmsearch.store.changes import Changes, StoredFile
-from mmsearch.store.graph import GraphSettings
+from mmsearch.store.indexes import GraphSettings
 
 Whole = tuple[PictureRows, list[bytes | None]]
 """A shard, and the paths of its rows."""

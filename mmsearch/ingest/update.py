@@ -30,7 +30,7 @@ from mmsearch.records import IngestReport, PathLike
 from mmsearch.store.adopt import pending_model, pending_text
 from mmsearch.store.base import LibraryEncoder, LibraryWriter, OnProgress, Place, folder_of, in_folder
 from mmsearch.store.encoder import NONE
-from mmsearch.store.graph import GraphSettings
+from mmsearch.store.indexes import GraphSettings
 
 if TYPE_CHECKING:
     from mmsearch.bow.vocabulary import Vocabulary
@@ -171,7 +171,7 @@ def bring_up_to_date(
         local = options.local if vocabulary is None else True
         is_local = bool(roots) and looks_at_local_features(store, local, notify)
         if options.settings is not None:
-            in_folder(store, "settings of a graph").graph.keep(options.settings)
+            in_folder(store, "settings of an index").indexes.keep(options.settings)
         words = _words_intake(store, vocabulary, on_progress) if is_local else None
         store.remembered.keep(options.remember)
         scan = options.scan(is_limit_raised=store.keep_max_megapixels(options.max_megapixels))

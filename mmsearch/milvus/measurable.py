@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from mmsearch.milvus.expression import EVERYTHING
 from mmsearch.milvus.scan import scan
 from mmsearch.milvus.searches import Searches
 from mmsearch.records import Cosines, Matrix
-from mmsearch.store.base import MeasurableIndex, OnProgress
+from mmsearch.store.base import MeasurableIndexes, OnProgress
 from mmsearch.store.matrix import Half
 from mmsearch.vectors import check_width, stored_cosines
 
@@ -70,11 +70,11 @@ class EngineIndex:
         return scores, rows
 
 
-def measurable_index(store: MilvusStore, *, on_progress: OnProgress) -> MeasurableIndex:
+def measurable_indexes(store: MilvusStore, *, on_progress: OnProgress) -> MeasurableIndexes:
     """Return the index of the engine with all vectors, which are fetched."""
     ids, half = all_vectors(store, on_progress=on_progress)
     facts = store.engine.call("describe_index", store.collection, "vector") or {}
-    said = {
+    said: dict[str, Any] = {
         "kind": str(facts.get("index_type", "HNSW")),
         "model": store.setting("model"),
         "n_vectors": len(ids),
@@ -89,7 +89,8 @@ def measurable_index(store: MilvusStore, *, on_progress: OnProgress) -> Measurab
         "recall_target": 0.95,
         "graph_from": 0,
     }
-    return MeasurableIndex(EngineIndex(store, ids, half), ExactIndex(half), half, {}, said)
+    index = EngineIndex(store, ids, half)
+    return MeasurableIndexes({said["kind"]: index}, ExactIndex(half), half, (), {}, [said])
 
 
 def all_vectors(

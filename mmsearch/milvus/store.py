@@ -27,7 +27,7 @@ from mmsearch.milvus.conditions import Conditions, InCollection, Resolved
 from mmsearch.milvus.engine import Engine, Row
 from mmsearch.milvus.expression import EVERYTHING, among, below, both
 from mmsearch.milvus.facets import counted_facets, fetched_facets
-from mmsearch.milvus.measurable import measurable_index
+from mmsearch.milvus.measurable import measurable_indexes
 from mmsearch.milvus.neighbours import EngineNeighbours
 from mmsearch.milvus.pages import page_of
 from mmsearch.milvus.queries import QueriesInMemory
@@ -40,11 +40,12 @@ from mmsearch.records import (
     BadPicture,
     ImageRecord,
     LibraryStatus,
+    Matrix,
     Order,
     PicturePage,
     VerifyReport,
 )
-from mmsearch.store.base import ALL, Condition, MeasurableIndex, OnProgress
+from mmsearch.store.base import ALL, Condition, MeasurableIndexes, OnProgress
 from mmsearch.store.changes import KnownBad, KnownFile, StoredFile
 from mmsearch.store.facets import Facets
 from mmsearch.store.matrix import Half
@@ -237,13 +238,13 @@ class MilvusStore:
 
     # -- for searches --------------------------------------------------------------------------------
 
-    def neighbours(self, *, use_index: bool = True) -> EngineNeighbours:
+    def neighbours(self, *, use_index: bool = True, is_asked_once: bool = False) -> EngineNeighbours:
         """Return what finds the nearest pictures; without the index by exact scans."""
         return EngineNeighbours(self, use_index=use_index)
 
-    def measurable_index(self, *, on_progress: OnProgress) -> MeasurableIndex:
+    def measurable_indexes(self, texts: Matrix, *, on_progress: OnProgress) -> MeasurableIndexes:
         """Return the index of the engine with the scan that it is measured against, for which all is fetched."""
-        return measurable_index(self, on_progress=on_progress)
+        return measurable_indexes(self, on_progress=on_progress)
 
     def condition(self, where: Sequence[FilterLike]) -> Condition:
         """Return what passes all of some filters.

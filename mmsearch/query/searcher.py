@@ -70,6 +70,8 @@ class Searcher:
         Returns what decodes example pictures; only called when there is one to be decoded.
     use_graph : bool
         False answers everything by exact scans; else the route follows from the library and the query.
+    is_asked_once : bool
+        Nothing should be loaded that takes longer than a scan.
     check : callable
         Called between the answers to several queries; what it raises ends them.
     """
@@ -81,6 +83,7 @@ class Searcher:
         decoder: Callable[[], PictureDecoder],
         *,
         use_graph: bool = True,
+        is_asked_once: bool = False,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self.store = store
@@ -88,7 +91,7 @@ class Searcher:
         self._encoder = encoder
         self._decoder = decoder
         self.terms = TermEncoder(store, encoder, self._decoder)
-        self._neighbours = store.neighbours(use_index=use_graph)
+        self._neighbours = store.neighbours(use_index=use_graph, is_asked_once=is_asked_once)
         self._local_reader: LocalReader | None = None
 
     # -- ranking -------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ passes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,18 +89,20 @@ class Shortlist:
 
 
 @dataclass(frozen=True)
-class MeasurableIndex:
-    """The index of a library beside the exact scan of the same vectors, for who compares them.
+class MeasurableIndexes:
+    """The indexes of a library, by name, beside the exact scan of the same vectors, for who compares them.
 
-    `vectors` float16 (n, dim) are those of some of its pictures, to make queries of; `plans` say how searches of
-    each modality go; `facts` are those of a report (`mmsearch.evaluation.records.AnnIndex`).
+    `vectors` float16 (n, dim) are those of all rows, `dead` the numbers of those that no picture uses; `plans`
+    say how searches of each modality go; `facts` are those of a report, one an index
+    (`mmsearch.evaluation.records.AnnIndex`).
     """
 
-    index: SearchableIndex
+    indexes: Mapping[str, SearchableIndex]
     exact: SearchableIndex
     vectors: HalfRows
+    dead: Sequence[int]
     plans: dict[str, Plan]
-    facts: dict[str, Any]
+    facts: list[dict[str, Any]]
 
 
 class Neighbours(Protocol):
@@ -209,11 +211,17 @@ class LibraryStore(Protocol):
 
     # -- for searches --------------------------------------------------------------------------------
 
-    def neighbours(self, *, use_index: bool = True) -> Neighbours:
-        """Return what finds the nearest pictures; without the index by exact scans."""
+    def neighbours(self, *, use_index: bool = True, is_asked_once: bool = False) -> Neighbours:
+        """Return what finds the nearest pictures; without the index by exact scans.
 
-    def measurable_index(self, *, on_progress: OnProgress) -> MeasurableIndex:
-        """Return the index with what it is measured against; `on_progress` is given (stage, done, total)."""
+        What `is_asked_once` should load nothing that takes longer than a scan.
+        """
+
+    def measurable_indexes(self, texts: Matrix, *, on_progress: OnProgress) -> MeasurableIndexes:
+        """Return the indexes with what they are measured against.
+
+        One that is built for it is fitted to texts (n, dim); `on_progress` is given (stage, done, total).
+        """
 
     def condition(self, where: Sequence[FilterLike]) -> Condition:
         """Return what passes all of some filters.

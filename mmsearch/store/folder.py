@@ -21,7 +21,7 @@ import numpy as np
 from mmsearch.errors import LibraryDamagedError, LibraryLostError, LibraryNotFoundError
 from mmsearch.file_array import HalfRows
 from mmsearch.records import MAX_MEGAPIXELS, ImageRecord, LibraryStatus, Matrix, Unusable, VerifyReport
-from mmsearch.store.base import MeasurableIndex, Notify, OnProgress
+from mmsearch.store.base import MeasurableIndexes, Notify, OnProgress
 from mmsearch.store.catalog import CATALOG, Catalog
 from mmsearch.store.changes import Changes, StoredFile, apply_changes
 from mmsearch.store.history import history_problem, sidecar_problem, with_moment
@@ -47,7 +47,7 @@ from mmsearch.store.sqlite_errors import sqlite_errors
 from mmsearch.system import shown_path, sync_folder
 
 if TYPE_CHECKING:
-    from mmsearch.store.graph import LibraryGraph
+    from mmsearch.store.indexes import LibraryIndexes
     from mmsearch.store.neighbours import LibraryNeighbours
     from mmsearch.store.words import LibraryWords
 
@@ -356,17 +356,17 @@ class Store(Pictures):
             for (image_id, file), vector in zip(listed, vectors, strict=True)
         ]  # fmt: skip
 
-    def neighbours(self, *, use_index: bool = True) -> LibraryNeighbours:
+    def neighbours(self, *, use_index: bool = True, is_asked_once: bool = False) -> LibraryNeighbours:
         """Return what finds the nearest pictures; without the index by exact scans."""
         from mmsearch.store.neighbours import LibraryNeighbours
 
-        return LibraryNeighbours(self, use_index=use_index)
+        return LibraryNeighbours(self, use_index=use_index, is_asked_once=is_asked_once)
 
-    def measurable_index(self, *, on_progress: OnProgress) -> MeasurableIndex:
-        """Return the published index, or one that is built in memory, with the scan that it is measured against."""
-        from mmsearch.store.measurable import measurable_index
+    def measurable_indexes(self, texts: Matrix, *, on_progress: OnProgress) -> MeasurableIndexes:
+        """Return the published indexes, or some built in memory, with the scan that they are measured against."""
+        from mmsearch.store.measurable import measurable_indexes
 
-        return measurable_index(self, on_progress=on_progress)
+        return measurable_indexes(self, texts, on_progress=on_progress)
 
     def status(self) -> LibraryStatus:
         """Return what is in the library, and how well and by which route it is searched."""
@@ -414,11 +414,11 @@ class Store(Pictures):
     # -- caches --------------------------------------------------------------------------------------
 
     @property
-    def graph(self) -> LibraryGraph:
-        """The index over the vectors, whatever its kind, with the plans of searches."""
-        from mmsearch.store.graph import LibraryGraph
+    def indexes(self) -> LibraryIndexes:
+        """The indexes over the vectors, whatever their kinds, with the plans of searches."""
+        from mmsearch.store.indexes import LibraryIndexes
 
-        return LibraryGraph(self)
+        return LibraryIndexes(self)
 
     @property
     def words(self) -> LibraryWords:
@@ -547,11 +547,11 @@ class Store(Pictures):
         return n_pictures
 
     def settle(self, text_probes: Matrix | None, *, on_progress: OnProgress) -> None:
-        """Rewrite the vectors where too many are dead, and bring the graph up to date; None without an encoder."""
+        """Rewrite the vectors where too many are dead, bring the indexes up to date; None without an encoder."""
         if self.n_dead > _COMPACT_SHARE * self.n_rows:
             self.compact()
         if text_probes is not None:
-            self.graph.update(self.graph.settings, text_probes, on_progress=on_progress)
+            self.indexes.update(self.indexes.settings, text_probes, on_progress=on_progress)
 
     def shown_progress(self, on_progress: OnProgress) -> AbstractContextManager[OnProgress]:
         """Return `on_progress`, such that `status` of other processes says what it is told."""

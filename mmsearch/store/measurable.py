@@ -1,31 +1,36 @@
-"""MEASURABLE: the index of a library folder beside the scan of the same vectors, for who compares them."""
+"""MEASURABLE: the indexes of a library folder beside the scan of the same vectors, for who compares them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from mmsearch.indexes.exact import ExactIndex
-from mmsearch.records import Unusable
-from mmsearch.store.base import MeasurableIndex, OnProgress
+from mmsearch.indexes.kinds import KINDS
+from mmsearch.records import Matrix, Unusable
+from mmsearch.store.base import MeasurableIndexes, OnProgress
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, PublishedGraph, followed
+from mmsearch.store.indexes import GraphSettings, PublishedIndex, plans_in_use
 
 
-def measurable_index(store: Store, *, on_progress: OnProgress) -> MeasurableIndex:
-    """Return the published index of a library, or one that is built in memory to show what it would do."""
+def measurable_indexes(store: Store, texts: Matrix, *, on_progress: OnProgress) -> MeasurableIndexes:
+    """Return the published indexes of a library, or some that are built in memory to show what they would do."""
     with store.reading():
-        settings, dead = store.graph.settings, store.dead_rows()
-        published, is_in_memory = store.graph.load(), False
-        if isinstance(published, Unusable):
-            published, is_in_memory = store.graph.in_memory(settings, on_progress=on_progress), True
-        plans = followed(published.plans, store.n_rows - len(dead))
-        matrix = store.first_rows(published.index.n_rows)
-        facts = _facts(store, published, settings, is_in_memory=is_in_memory)
-    return MeasurableIndex(published.index, ExactIndex(matrix, dead), matrix, plans, facts)
+        settings, dead = store.indexes.settings, store.dead_rows()
+        loaded = [store.indexes.load(kind) for kind in store.indexes.kinds()]
+        indexes, is_in_memory = [index for index in loaded if not isinstance(index, Unusable)], False
+        if not indexes:
+            indexes, is_in_memory = store.indexes.in_memory(settings, texts, on_progress=on_progress), True
+        n_rows = max(index.index.n_rows for index in indexes)
+        indexes = [index for index in indexes if index.index.n_rows == n_rows]
+        plans = plans_in_use(store.indexes.facts(), settings.recall_target, KINDS.values())
+        matrix = store.first_rows(n_rows)
+        facts = [_facts(store, index, settings, is_in_memory=is_in_memory) for index in indexes]
+    by_name = {index.kind.name: index.index for index in indexes}
+    return MeasurableIndexes(by_name, ExactIndex(matrix, dead), matrix, dead, plans, facts)
 
 
 def _facts(
-    store: Store, published: PublishedGraph, settings: GraphSettings, *, is_in_memory: bool
+    store: Store, published: PublishedIndex, settings: GraphSettings, *, is_in_memory: bool
 ) -> dict[str, Any]:
     facts = published.index.facts
     return {

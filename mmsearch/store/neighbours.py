@@ -23,11 +23,13 @@ class LibraryNeighbours:
         Opened for reading; newly committed pictures are seen by the next question.
     use_index : bool
         False answers everything by exact scans; else the route follows from the library and the question.
+    is_asked_once : bool
+        Only indexes that open in no time are worth it.
     """
 
-    def __init__(self, store: Store, *, use_index: bool = True) -> None:
+    def __init__(self, store: Store, *, use_index: bool = True, is_asked_once: bool = False) -> None:
         self.store = store
-        self._rows = NearestRows(store, use_graph=use_index)
+        self._rows = NearestRows(store, use_index=use_index, is_asked_once=is_asked_once)
         self._problems: tuple[str, ...] = ()
         self._problems_of = -1, range(0)  # the revision, and the rows that are lost
 

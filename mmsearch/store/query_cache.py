@@ -102,6 +102,18 @@ class RememberedQueries:
         # A changed byte must not change an answer.
         return vector if abs(float(vector @ vector) - 1) < 1e-3 else None
 
+    def vectors(self, n: int) -> Matrix:
+        """Return the unit vectors float32 (at most n, dim) of the texts that were looked for last."""
+        sql = "SELECT vector FROM query WHERE fingerprint = ? AND length(vector) = ? ORDER BY rowid DESC LIMIT ?"
+        rows: list[tuple[bytes]] = []
+        if self._path.is_file():
+            with suppress(sqlite3.Error), closing(self._connect()) as db:
+                rows = db.execute(sql, (self._fingerprint, 4 * self._store.dim, n)).fetchall()
+        vectors = np.frombuffer(b"".join(vector for (vector,) in rows), dtype=np.float32)
+        vectors = vectors.reshape(len(rows), self._store.dim)
+        is_unit = np.abs(np.einsum("nd,nd->n", vectors, vectors) - 1) < 1e-3
+        return np.asarray(vectors[is_unit], dtype=np.float32)
+
     def put(self, text: str, vector: Matrix, fingerprint: str) -> None:
         """Remember the vector that the encoder of a fingerprint gives a text; the oldest entries make room."""
         try:

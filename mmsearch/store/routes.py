@@ -1,8 +1,8 @@
 """ROUTES: query vectors in, the nearest rows out, by the way that the library and the query choose.
 
-The route follows from the state of the library (its rows, its graph and the plans made with it) and from the query
-(its kind, its filter): never from what this process has loaded or answered before. Whatever the route, scores are
-cosines to the stored rows at unit length, bit for bit the same.
+The route follows from the state of the library (its rows, its indexes and what they were measured to find) and
+from the query (its kind, its filter): never from what this process has loaded or answered before. Whatever the
+route, scores are cosines to the stored rows at unit length, bit for bit the same.
 """
 
 from __future__ import annotations
@@ -12,16 +12,20 @@ from typing import TypeAlias
 
 import numpy as np
 
-from mmsearch.indexes.base import Rows, VectorIndex, leave_out
+from mmsearch.errors import LibraryDamagedError
+from mmsearch.indexes.base import FilteringIndex, Passing, Rows, VectorIndex, leave_out
 from mmsearch.indexes.exact import ExactIndex, merge
+from mmsearch.indexes.kinds import KINDS
 from mmsearch.indexes.plans import EXACT, Plan
 from mmsearch.records import Cosines, Matrix, Modality, Unusable
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import PublishedGraph, plans_in_use
+from mmsearch.store.indexes import IndexSidecar, PublishedIndex, plans_in_use
 from mmsearch.store.where import SqlCondition
 
 _FEW = 1000  # pictures that pass a filter are scanned exactly, whatever their share
 _NARROW = 0.05  # a filter that passes less than this share is scanned exactly
+_NARROW_IN_PARTS = 0.02  # where an index can be told which rows pass
+_KEPT = 2  # filters whose rows are kept until the library changes, for the next page and the next text
 
 Way: TypeAlias = "tuple[VectorIndex, Plan]"
 """An approximate index, and the plan that names it and its effort."""
@@ -37,6 +41,14 @@ class Nearest:
     n_candidates: int
 
 
+@dataclass(frozen=True)
+class _Part:
+    """The rows (n,) that pass a filter, and how an index is told; None where they are few enough to be scanned."""
+
+    rows: Rows
+    passing: Passing | None
+
+
 class NearestRows:
     """Finds nearest rows of one open library; one thread at a time.
 
@@ -44,40 +56,48 @@ class NearestRows:
     ----------
     store : Store
         Opened for reading.
-    use_graph : bool
+    use_index : bool
         False answers everything by exact scans, whatever the library has.
+    is_asked_once : bool
+        Only indexes that open in no time are worth it.
     """
 
-    def __init__(self, store: Store, *, use_graph: bool = True) -> None:
+    def __init__(self, store: Store, *, use_index: bool = True, is_asked_once: bool = False) -> None:
         self.store = store
-        self._use_graph = use_graph
+        kinds = KINDS.values() if use_index else ()
+        self._kinds = [kind for kind in kinds if kind.is_read_lazily or not is_asked_once]
         self._exact = self._no_rows()
         self._epoch = -1  # of the vectors
         self._plans: dict[str, Plan] = {}
-        self._published: PublishedGraph | None = None  # loaded for the first query that goes by it
-        self._is_unusable = False
+        self._facts: dict[str, IndexSidecar] = {}
+        self._published: dict[str, PublishedIndex] = {}  # each loaded for the first query that goes by it
+        self._unusable = set[str]()
+        self._parts: dict[tuple[object, ...], _Part] = {}  # by their filters
         self._state: tuple[int, bytes, tuple[int, ...]] = (-1, b"", ())
 
     def refresh(self) -> None:
-        """Bring vectors, plans and graph up to the library's present state; inside `reading()`."""
+        """Bring vectors, plans and indexes up to the library's present state; inside `reading()`."""
         revision, look = self.store.revision, self.store.vectors_look()
-        state = revision, self.store.graph.state(), look
+        state = revision, self.store.indexes.state(), look
         if state == self._state:
             return
         matrix, dead = self.store.matrix(), self.store.dead_rows()
-        epoch, facts = self.store.epoch, self.store.graph.facts()
+        epoch, facts = self.store.epoch, self.store.indexes.facts()
         # What is known of rows that somebody else than a writer has touched may be of others than lie there now.
         is_touched = revision == self._state[0] and look != self._state[2]
         if epoch != self._epoch or is_touched or len(matrix) < self._exact.n_rows:
             self._exact = self._no_rows()
+            self._published.clear()
         self._exact.build(matrix)
         leave_out(self._exact, dead)
-        self._plans = {} if facts is None else plans_in_use(facts, len(self._exact))
-        if self._published is not None and facts != self._published.facts:
-            self._published = None
-        if self._published is not None:
-            leave_out(self._published.index, dead)
-        self._is_unusable = False
+        self._plans = plans_in_use(facts, self.store.indexes.settings.recall_target, self._kinds)
+        for name in [name for name in self._published if facts.get(name) != self._facts.get(name)]:
+            del self._published[name]
+        for published in self._published.values():
+            published.bury(dead, revision)
+        self._facts = facts
+        self._unusable.clear()
+        self._parts.clear()
         self._epoch, self._state = epoch, state
 
     @property
@@ -106,6 +126,8 @@ class NearestRows:
         way = self._way(modality)
         if not condition.sql:
             return self._among_all(queries, k, way)
+        if way is not None and isinstance(way[0], FilteringIndex):
+            return [self._in_part(queries, k, self._part(condition, way[0]), way)]
         limit = max(_FEW, int(_NARROW * n_live))
         passing = self.store.rows_passing(condition, limit=limit)
         if len(passing) == limit:
@@ -113,9 +135,45 @@ class NearestRows:
             if broad is not None:
                 return [broad]
             passing = self.store.rows_passing(condition)
-        rows = np.unique(np.asarray(passing, dtype=np.int64))
-        answers = zip(*self._exact.search_among(queries, k, rows), strict=True)
-        return [Nearest(scores, near, "filtered", len(rows)) for scores, near in answers]
+        return [self._among(queries, k, np.unique(np.asarray(passing, dtype=np.int64)))]
+
+    def _among(self, query: Matrix, k: int, rows: Rows) -> Nearest:
+        """Return the k nearest of some rows to a query (1, dim), by scanning them."""
+        scores, near = self._exact.search_among(query, k, rows)
+        return Nearest(scores[0], near[0], "filtered", len(rows))
+
+    def _in_part(self, query: Matrix, k: int, part: _Part, way: Way) -> Nearest:
+        """Return the k nearest of the rows that pass a filter, by an index where they are many."""
+        index, plan = way
+        assert isinstance(index, FilteringIndex)
+        if part.passing is None:
+            return self._among(query, k, part.rows)
+        try:
+            _, near = index.search_among(query, k, part.passing, plan.effort)
+        except LibraryDamagedError:
+            self._unusable.add(plan.index)
+            return self._among(query, k, part.rows)
+        if near.shape[1] < min(k, part.passing.n):
+            return self._among(query, k, part.rows)
+        scores = self._exact.scores(query[0], near[0])
+        tail = self._exact.search_among(query, k, part.rows[part.rows >= index.n_rows])
+        (scores,), (near,) = merge((scores[None], near), tail, k)
+        return Nearest(scores, near, plan.index, len(part.rows))
+
+    def _part(self, condition: SqlCondition, index: FilteringIndex) -> _Part:
+        """Return the rows that pass a filter, kept for the next question until the library changes."""
+        key = condition.sql, condition.parameters
+        part = self._parts.get(key)
+        if part is None:
+            limit = max(_FEW, int(_NARROW_IN_PARTS * len(self._exact)))
+            passing = self.store.rows_passing(condition, limit=limit)
+            is_broad = len(passing) == limit
+            passing = self.store.rows_passing(condition) if is_broad else passing
+            rows = np.unique(np.asarray(passing, dtype=np.int64))
+            part = self._parts[key] = _Part(rows, index.passing(rows) if is_broad else None)
+            while len(self._parts) > _KEPT:
+                del self._parts[next(iter(self._parts))]
+        return part
 
     def _among_all(self, queries: Matrix, k: int, way: Way | None) -> list[Nearest]:
         """Return the k nearest of all rows; queries that the index cannot answer in full are scanned for."""
@@ -130,7 +188,11 @@ class NearestRows:
     def _approximately(self, queries: Matrix, k: int, way: Way) -> tuple[Cosines, Rows] | None:
         """Return the k nearest rows by an index and by a scan of what it does not know; None if it has too few."""
         index, plan = way
-        _, rows = index.search(queries, k, plan.effort)
+        try:
+            _, rows = index.search(queries, k, plan.effort)
+        except LibraryDamagedError:  # the index is, or the vectors are, which the scan will say
+            self._unusable.add(plan.index)
+            return None
         if rows.shape[1] < min(k, len(index)):
             return None
         scores = np.stack([self._exact.scores(query, near) for query, near in zip(queries, rows, strict=True)])
@@ -149,17 +211,18 @@ class NearestRows:
     def _way(self, modality: Modality) -> Way | None:
         """Return the index that queries of this kind go by, with its plan; None if they are scanned for."""
         plan = self._plans.get(modality)
-        if not self._use_graph or plan is None or plan.index == EXACT or self._is_unusable:
+        if plan is None or plan.index == EXACT or plan.index in self._unusable:
             return None
-        if self._published is None:
-            loaded = self.store.graph.load()
+        published = self._published.get(plan.index)
+        if published is None:
+            loaded = self.store.indexes.shared(KINDS[plan.index])
             if isinstance(loaded, Unusable):
-                self._is_unusable = True
+                self._unusable.add(plan.index)
                 return None
-            self._published = loaded
-        if self._published.index.n_rows > self._exact.n_rows:  # the vectors were cut since
+            published = self._published[plan.index] = loaded
+        if published.index.n_rows > self._exact.n_rows:  # the vectors were cut since
             return None
-        return self._published.index, plan
+        return published.index, plan
 
     def _no_rows(self) -> ExactIndex:
         return ExactIndex(np.zeros((0, self.store.dim), dtype=np.float16))

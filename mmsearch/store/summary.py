@@ -6,10 +6,11 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from mmsearch.indexes.kinds import KINDS
 from mmsearch.records import READING, LibraryStatus
 from mmsearch.store.adopt import pending_model
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import plan_json, plans_in_use
+from mmsearch.store.indexes import plan_json, plans_in_use
 from mmsearch.store.private import open_to_others
 from mmsearch.store.progress import read_progress
 
@@ -17,9 +18,9 @@ from mmsearch.store.progress import read_progress
 def library_status(store: Store) -> LibraryStatus:
     """Return what is in a library; reads its catalog and the sidecars of its caches."""
     with store.reading():
-        facts, settings = store.graph.facts(), store.graph.settings
+        facts, settings = store.indexes.facts(), store.indexes.settings
         n_dead = store.n_dead
-        plans = plans_in_use(facts, store.n_rows - n_dead) if facts else {}
+        plans = plans_in_use(facts, settings.recall_target, KINDS.values())
         return LibraryStatus(
             folder=str(store.folder),
             model=store.setting("model"),
@@ -34,7 +35,7 @@ def library_status(store: Store) -> LibraryStatus:
             size_bytes=_size_on_disk(store.folder),
             graph_from=settings.graph_from,
             recall_target=settings.recall_target,
-            n_in_graph=facts["covered"] if facts else 0,
+            n_in_graph=min((of_kind["covered"] for of_kind in facts.values()), default=0),
             search={modality: plan_json(plan) for modality, plan in plans.items()},
             local=store.words.facts(),
             next_model=pending_model(store.folder),

@@ -28,7 +28,7 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         problems += store.problems()
         damaged = damaged_rows(store)
         problems += _vector_problems(store, damaged)
-        n_rows, indexes, words = store.n_rows, store.graph.problems(), store.words.problems()
+        n_rows, indexes, words = store.n_rows, store.indexes.problems(), store.words.problems()
         manifest = manifest_problem(store.files)
     if history_problem(store.files, store.catalog) is None:  # else they may have been acknowledged
         problems += _surplus_problems(store)

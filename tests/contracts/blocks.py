@@ -16,10 +16,10 @@ class Blocks:
 
     def __init__(self, dim, size=50):
         self.dim, self.size = dim, size
-        self._rows, self._dead = np.zeros((0, dim), np.float16), set()
+        self._rows, self._dead, self._waiting = np.zeros((0, dim), np.float16), set(), set()
 
     def __len__(self):
-        return self.n_rows - len(self._dead)
+        return self.n_rows - len(self._dead) - len(self._waiting)
 
     @property
     def n_rows(self):
@@ -31,11 +31,11 @@ class Blocks:
 
     @property
     def facts(self):
-        return IndexFacts(self.n_rows, self._rows.nbytes, {"block": self.size})
+        return IndexFacts(self.n_rows - len(self._waiting), self._rows.nbytes, {"block": self.size})
 
-    def build(self, matrix, *, on_progress=lambda n: None):
+    def build(self, matrix, *, without=(), on_progress=lambda n: None):
         n_new = len(matrix) - self.n_rows
-        self._rows = np.array(matrix[: len(matrix)])
+        self._rows, self._waiting = np.array(matrix[: len(matrix)]), set(without)
         on_progress(n_new)
 
     def delete(self, rows):
@@ -49,7 +49,7 @@ class Blocks:
         n_seen = max(k, -(-self.n_rows * (1000 if effort is None else min(effort, 1000)) // 1000))
         best = np.zeros((len(queries), 0)), np.zeros((len(queries), 0), np.int64)
         for start in range(0, min(n_seen, self.n_rows), self.size):
-            dead = [row - start for row in self._dead if start <= row < start + self.size]
+            dead = [row - start for row in self._dead | self._waiting if start <= row < start + self.size]
             scores, rows = ExactIndex(self._rows[start : start + self.size], dead).search(queries, k)
             best = merge(best, (scores, rows + start), k)
         return best
@@ -58,10 +58,10 @@ class Blocks:
         path.write_bytes(self._rows.tobytes())
 
 
-def loaded_blocks(file, dim, facts):
-    index = Blocks(dim, facts["block"])
-    index.build(np.frombuffer(file.read(), np.float16).reshape(facts["n"], dim))
+def loaded_blocks(file, matrix, facts):
+    index = Blocks(matrix.shape[1], facts["block"])
+    index.build(np.frombuffer(file.read(), np.float16).reshape(facts["n"], matrix.shape[1]))
     return index
 
 
-BLOCKS = IndexKind("blocks", "blocks", lambda dim, settings: Blocks(dim), loaded_blocks)
+BLOCKS = IndexKind("blocks", "blocks", lambda dim, settings, texts: Blocks(dim), loaded_blocks)

@@ -10,6 +10,7 @@ import pytest
 
 from mmsearch.errors import DimensionError
 from mmsearch.indexes.base import leave_out
+from mmsearch.indexes.cells import CellsIndex
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.hnsw import HnswIndex
 from mmsearch.indexes.plans import ann_recall_at_k
@@ -20,6 +21,8 @@ DIM = 16
 KINDS = {
     "exact": lambda: ExactIndex(np.zeros((0, DIM), dtype=np.float16)),
     "hnsw": lambda: HnswIndex(DIM),
+    "cells": lambda: CellsIndex(DIM, asked(clustered(40, seed=11))),
+    "cells without texts": lambda: CellsIndex(DIM, np.zeros((0, DIM), np.float32)),
     "blocks": lambda: Blocks(DIM),
 }
 
@@ -218,3 +221,14 @@ def test_the_facts_can_be_written_down(make):
     assert (small.n_held, large.n_held) == (100, 1000)
     assert 0 < small.size_bytes < large.size_bytes
     assert json.loads(json.dumps(large.settings)) == large.settings
+
+
+def test_rows_that_wait_are_taken_in_by_the_next_call(make):
+    matrix = clustered(600)
+    index, waiting = make(matrix[:200]), np.array([207, 300, 599])
+    index.build(matrix, without=waiting)
+    assert (len(index), index.n_rows, index.dead, index.facts.n_held) == (597, 600, frozenset(), 597)
+    assert not np.isin(waiting, index.search(asked(matrix[waiting]), 597)[1]).any()
+    index.build(matrix)
+    assert (len(index), index.n_rows) == (600, 600)
+    assert index.search(asked(matrix[waiting]), 1)[1][:, 0].tolist() == waiting.tolist()

@@ -12,7 +12,7 @@ from mmsearch.records import Unusable
 from mmsearch.store import graph as graph_module
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings
+from mmsearch.store.indexes import GraphSettings
 from mmsearch.store.routes import NearestRows
 from mmsearch.store.summary import library_status
 from mmsearch.store.verify import verify
@@ -39,7 +39,7 @@ def folder(tmp_path):
     """A library of 120 pictures, 3 of them removed since, with blocks of all of them."""
     filled(tmp_path, 120)
     with Store.writer(tmp_path) as store:
-        assert store.graph.update(SETTINGS, PROBES, kind=BLOCKS)
+        assert store.indexes.update(SETTINGS, PROBES, kind=BLOCKS)
         store.remove_images([1, 2, 3])
     return tmp_path
 
@@ -85,7 +85,7 @@ def test_a_damaged_index_of_the_new_kind_is_named_dropped_and_done_without(folde
     with Store.writer(folder) as store:
         assert verify(store, is_repair=True).problems == (reason,)
         assert verify(store).problems == ()
-        assert store.graph.update(SETTINGS, PROBES, kind=BLOCKS)
+        assert store.indexes.update(SETTINGS, PROBES, kind=BLOCKS)
 
 
 def test_a_library_keeps_its_kind_of_index_when_that_is_extended(folder):
@@ -93,8 +93,8 @@ def test_a_library_keeps_its_kind_of_index_when_that_is_extended(folder):
         store.commit(
             Changes(stored=[file(200 + i, vector) for i, vector in enumerate(random_units(9, DIM, seed=4))])
         )
-        assert store.graph.update(SETTINGS, PROBES)
-        published = store.graph.load()
+        assert store.indexes.update(SETTINGS, PROBES)
+        published = store.indexes.load()
     assert (published.kind, published.index.n_rows) == (BLOCKS, 129)
 
 
@@ -102,9 +102,9 @@ def test_a_library_keeps_its_kind_of_index_when_that_is_extended(folder):
 def test_an_index_of_another_kind_takes_the_place_of_the_one_before(before, after, tmp_path):
     filled(tmp_path, 60)
     with Store.writer(tmp_path) as store:
-        assert store.graph.update(SETTINGS, PROBES, kind=before)
-        assert store.graph.update(SETTINGS, PROBES, kind=after)
-        assert not store.graph.update(SETTINGS, PROBES, kind=after)
+        assert store.indexes.update(SETTINGS, PROBES, kind=before)
+        assert store.indexes.update(SETTINGS, PROBES, kind=after)
+        assert not store.indexes.update(SETTINGS, PROBES, kind=after)
     assert Store.open(tmp_path).graph.load().kind == after
     assert {answer.route for answer in routes(tmp_path, PROBES)} == {after.name}
     assert list(tmp_path.glob(f"{before.stem}-*")) == []

@@ -11,7 +11,7 @@ from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.plans import ann_recall_at_k
 from mmsearch.store import graph as graph_module
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings
+from mmsearch.store.indexes import GraphSettings
 from tests.conftest import random_units
 from tests.faults.stand_in import plan_for_the_graph
 from tests.store.test_store import DIM, filled
@@ -25,14 +25,14 @@ EFFORTS = (10, 200)
 def folder(tmp_path):
     filled(tmp_path, 200)
     with Store.writer(tmp_path) as store:
-        store.graph.update(SETTINGS, TEXTS)
+        store.indexes.update(SETTINGS, TEXTS)
         store.remove_images([1, 2, 3])
     return tmp_path
 
 
 def measured(folder, texts=TEXTS, settings=SETTINGS, **options):
     with Store.writer(folder) as store:
-        store.graph.keep(settings)
+        store.indexes.keep(settings)
     with closing(Store.open(folder)) as store:
         return run_ann(store, texts, efforts=EFFORTS, **options)
 
@@ -40,7 +40,7 @@ def measured(folder, texts=TEXTS, settings=SETTINGS, **options):
 def test_recall_is_that_of_the_librarys_graph_against_the_scan(folder):
     result = measured(folder)["results"]["text"]
     store = Store.open(folder)
-    graph, exact = store.graph.load(), ExactIndex(store.matrix(), store.catalog.dead_rows())
+    graph, exact = store.indexes.load(), ExactIndex(store.matrix(), store.catalog.dead_rows())
     for at_effort in result["efforts"]:
         recall = ann_recall_at_k(graph.index.search(TEXTS, 10, at_effort["effort"])[1], exact.search(TEXTS, 10)[1])
         assert at_effort["recall"] == pytest.approx(recall.mean(), abs=1e-4)
@@ -103,7 +103,7 @@ def test_the_route_that_is_given_is_the_one_that_searches_take(tmp_path, monkeyp
     monkeypatch.setattr(graph_module, "choose_plan", plan_for_the_graph)
     filled(tmp_path, 200)
     with Store.writer(tmp_path) as store:
-        store.graph.update(SETTINGS, TEXTS)
+        store.indexes.update(SETTINGS, TEXTS)
     results = measured(tmp_path)["results"]
     assert (results["text"]["chosen"]["route"], results["image"]["chosen"]["route"]) == ("exact", "graph")
     assert [at_effort["effort"] for at_effort in results["text"]["efforts"]] == list(EFFORTS)

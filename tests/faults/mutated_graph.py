@@ -16,7 +16,7 @@ from mmsearch.query.searcher import Searcher
 from mmsearch.records import Unusable
 from mmsearch.store import graph as graph_module
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings
+from mmsearch.store.indexes import GraphSettings
 from tests.conftest import no_decoder, random_units
 from tests.faults.stand_in import TextVectors, plan_for_the_graph
 from tests.store.test_store import DIM, filled
@@ -57,7 +57,7 @@ def main() -> None:
     graph_module.EXACT_TEXTS_BELOW = 0
     filled(folder, 300)
     with Store.writer(folder) as store:
-        store.graph.update(SETTINGS, random_units(20, DIM, seed=5))
+        store.indexes.update(SETTINGS, random_units(20, DIM, seed=5))
     routes: set[str] = set()
     allowed = [answers(folder, False), answers(folder, True, routes)]  # exact, or what the undamaged graph says
     assert routes == {"graph"}, routes
@@ -73,8 +73,8 @@ def main() -> None:
         wrong += answers(folder, True) not in allowed
         if i % 10 == 0:  # the next writer makes it anew
             with Store.writer(folder) as store:
-                store.graph.update(SETTINGS, random_units(20, DIM, seed=5))
-                assert not isinstance(store.graph.load(), Unusable)
+                store.indexes.update(SETTINGS, random_units(20, DIM, seed=5))
+                assert not isinstance(store.indexes.load(), Unusable)
             for path in folder.glob("hnsw-*"):
                 path.unlink()
         for other, whole in kept.items():

@@ -23,7 +23,7 @@ from mmsearch.samples import sample_folder
 from mmsearch.store import vocabulary as vocabulary_module
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings
+from mmsearch.store.indexes import GraphSettings
 from mmsearch.store.verify import verify
 from tests.conftest import copied_samples, limited, mounted, random_units
 from tests.store.test_store import DIM, file, filled
@@ -36,7 +36,7 @@ SETTINGS = GraphSettings(graph_from=30)
 def work(store):
     """One batch and one publication of the graph."""
     store.commit(Changes(stored=[file(500 + i, v) for i, v in enumerate(random_units(30, DIM, seed=3))]))
-    store.graph.update(SETTINGS, random_units(5, DIM, seed=4))
+    store.indexes.update(SETTINGS, random_units(5, DIM, seed=4))
 
 
 def failing(real, k, code):
@@ -136,7 +136,7 @@ def test_refused_call_is_a_sentence_and_nothing_stored_is_lost(tmp_path, name, c
             assert store.catalog.count("image") in (40, 70)
             work(store)
             assert store.catalog.count("image") == 70
-            assert store.graph.load().index.n_rows == 70
+            assert store.indexes.load().index.n_rows == 70
         if refused.n < k:
             break  # it is not called so often
     assert n_failed, f"os.{name} is never called; the test shows nothing"

@@ -24,7 +24,7 @@ from mmsearch.ingest.worker import Job, embed_files
 from mmsearch.query.searcher import Searcher
 from mmsearch.store import graph as graph_module
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings
+from mmsearch.store.indexes import GraphSettings
 from mmsearch.store.verify import verify
 from tests import pictures
 from tests.conftest import no_decoder
@@ -118,7 +118,7 @@ class LibraryMachine(RuleBasedStateMachine):
     def index(self):
         with Store.writer(self.folder) as store:
             execute(store, make_plan(store, [os.fsencode(self.photos)]), self.folder, pool=InProcess(self.encoder))
-            store.graph.update(GraphSettings(graph_from=5, recall_target=0.5), self.encoder.text_probes()[:5])
+            store.indexes.update(GraphSettings(graph_from=5, recall_target=0.5), self.encoder.text_probes()[:5])
         if self.on_disk:  # a folder that has nothing left keeps its pictures: it may be a drive that is not mounted
             self.indexed = {name: data for name, data in self.on_disk.items() if data != BROKEN}
         self.has_tail = False

@@ -16,7 +16,7 @@ from mmsearch.query.searcher import Searcher
 from mmsearch.store import graph as graph_module
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings
+from mmsearch.store.indexes import GraphSettings
 from tests.conftest import no_decoder, random_units
 from tests.faults.stand_in import TextVectors, plan_for_the_graph
 from tests.store.test_store import DIM, META, file
@@ -60,7 +60,7 @@ def write(folder, seconds):
             if rng.random() < 0.05:
                 if store.catalog.count("dead") > 0.2 * store.n_rows:
                     store.compact()
-                store.graph.update(GraphSettings(graph_from=50, recall_target=0.5), random_units(5, DIM, seed=1))
+                store.indexes.update(GraphSettings(graph_from=50, recall_target=0.5), random_units(5, DIM, seed=1))
 
 
 def read(folder, seconds, seed, out):

@@ -19,7 +19,7 @@ from mmsearch.store import graph as graph_module
 from mmsearch.store import routes as routes_module
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings
+from mmsearch.store.indexes import GraphSettings
 from mmsearch.store.summary import library_status
 from mmsearch.store.where import condition_of
 from tests.conftest import no_decoder, random_units
@@ -57,12 +57,12 @@ def made(tmp_path_factory):
         patch.setattr(graph_module, "choose_plan", plan_for_the_graph)
         vectors = filled(folder, N)
         with Store.writer(folder) as store:
-            store.graph.update(SETTINGS, random_units(5, DIM, seed=1))
+            store.indexes.update(SETTINGS, random_units(5, DIM, seed=1))
             tail = random_units(20, DIM, seed=77)
             store.commit(Changes(stored=[file(N + i, v) for i, v in enumerate(tail)]))
             ids = {image.path: image.image_id for image in store.catalog.images()}
             store.remove_images([ids[f"/photos/{i}.jpg"] for i in range(0, N, 10)])
-            assert not store.graph.update(SETTINGS, random_units(5, DIM, seed=1))
+            assert not store.indexes.update(SETTINGS, random_units(5, DIM, seed=1))
     return folder, np.concatenate([vectors, tail])
 
 
@@ -277,7 +277,7 @@ def test_an_open_searcher_follows_what_is_measured_anew(made, tmp_path, monkeypa
     by_scans = lambda *args, **options: exact_plan(plan_for_the_graph(*args, **options).measured)  # noqa: E731
     monkeypatch.setattr(graph_module, "choose_plan", by_scans)
     with Store.writer(folder) as store:
-        store.graph.update(replace(SETTINGS, recall_target=0.6), random_units(5, DIM, seed=1))
+        store.indexes.update(replace(SETTINGS, recall_target=0.6), random_units(5, DIM, seed=1))
     assert asked.search(Query(text="v:5")).route == "exact"
 
 

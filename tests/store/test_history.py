@@ -19,7 +19,7 @@ from mmsearch.records import Unusable
 from mmsearch.store import verify as proof
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings
+from mmsearch.store.indexes import GraphSettings
 from mmsearch.store.history import sidecar_problem
 from mmsearch.store.note import HISTORY
 from mmsearch.store.verify import verify
@@ -47,7 +47,7 @@ def add(folder, first, n, seed):
     with Store.writer(folder) as store:
         vectors = random_units(n, DIM, seed)
         store.commit(Changes(stored=[file(first + i, vector) for i, vector in enumerate(vectors)]))
-        store.graph.update(SETTINGS, random_units(5, DIM, seed=4))
+        store.indexes.update(SETTINGS, random_units(5, DIM, seed=4))
     return vectors
 
 
@@ -91,10 +91,10 @@ def test_as_many_pictures_as_were_lost_do_not_make_the_old_graph_fit_a_restored_
         store.note_history()
         vectors = random_units(10, DIM, seed=2)
         store.commit(Changes(stored=[file(200 + i, vector) for i, vector in enumerate(vectors)]))
-        assert "is not in the history" in store.graph.load().reason
-        assert store.graph.facts() is None
-        store.graph.update(SETTINGS, random_units(5, DIM, seed=4))
-        graph = store.graph.load().index
+        assert "is not in the history" in store.indexes.load().reason
+        assert store.indexes.facts() is None
+        store.indexes.update(SETTINGS, random_units(5, DIM, seed=4))
+        graph = store.indexes.load().index
     _, rows = graph.search(vectors, 1)
     assert rows[:, 0].tolist() == list(range(10, 20))
     assert verify(Store.open(folder)).problems == ()
@@ -171,7 +171,7 @@ def test_graph_of_another_library_of_the_same_encoder_is_not_used(tmp_path):
         if path.name.startswith(("hnsw", "manifest")):
             shutil.copyfile(path, tmp_path / "two" / path.name)
     store = Store.open(tmp_path / "two")
-    assert store.graph.load() == Unusable("the graph was made for another library")
+    assert store.indexes.load() == Unusable("the graph was made for another library")
     assert "the graph was made for another library" in verify(store).problems[0]
 
 

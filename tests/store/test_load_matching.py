@@ -16,7 +16,7 @@ from mmsearch.records import Unusable
 from mmsearch.store import graph as graph_module
 from mmsearch.store import publish as publish_module
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings
+from mmsearch.store.indexes import GraphSettings
 from mmsearch.store.publish import current, load_matching
 from mmsearch.store.verify import verify
 from tests.conftest import limited, random_units
@@ -32,14 +32,14 @@ def with_graph(tmp_path, monkeypatch):
     monkeypatch.setattr(graph_module, "choose_plan", plan_for_the_graph)
     vectors = filled(tmp_path / "library", 40)
     with Store.writer(tmp_path / "library") as store:
-        store.graph.update(SETTINGS, random_units(5, DIM, seed=1))
+        store.indexes.update(SETTINGS, random_units(5, DIM, seed=1))
     return tmp_path / "library", vectors
 
 
 def publish_again(folder):
     """What another process does meanwhile: a new generation of the graph; the one before is deleted."""
     with Store.writer(folder) as store:
-        loaded = store.graph.load()
+        loaded = store.indexes.load()
         store.graph._publish(loaded)
 
 
@@ -100,10 +100,10 @@ def test_too_many_open_files_are_no_damage_that_a_repair_would_drop(with_graph, 
     lowest = os.open(os.devnull, os.O_RDONLY)
     os.close(lowest)
     with limited(resource.RLIMIT_NOFILE, lowest):
-        for read in (store.graph.load, store.words.load, partial(verify, store)):
+        for read in (store.indexes.load, store.words.load, partial(verify, store)):
             with pytest.raises(StorageError, match=r"Too many open files.*ulimit -n"):
                 read()
-    assert store.graph.load().index.n_rows == 40
+    assert store.indexes.load().index.n_rows == 40
 
 
 def test_segment_of_postings_is_mapped_once(tmp_path):

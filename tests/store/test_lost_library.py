@@ -11,7 +11,7 @@ from mmsearch.errors import LibraryDamagedError, LibraryLockedError, LibraryLost
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings
+from mmsearch.store.indexes import GraphSettings
 from mmsearch.store.progress import shown_progress
 from mmsearch.store.verify import verify
 from tests.conftest import random_units
@@ -38,7 +38,7 @@ def assert_stops(store, folder):
     for write in (
         lambda: store.commit(batch(7)),
         lambda: store.remove_images([1]),
-        lambda: store.graph.update(SETTINGS, random_units(5, DIM)),
+        lambda: store.indexes.update(SETTINGS, random_units(5, DIM)),
         store.compact,
         lambda: store.publish("vocabulary", "vocabulary-9", VOCABULARY.save, {}),
     ):

@@ -13,7 +13,7 @@ from mmsearch.store import graph as graph_module
 from mmsearch.store import routes as routes_module
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import GraphSettings, LibraryGraph
+from mmsearch.store.indexes import GraphSettings, LibraryIndexes
 from mmsearch.store.routes import NearestRows
 from mmsearch.store.where import SqlCondition, condition_of
 from mmsearch.vectors import l2_normalize
@@ -37,20 +37,20 @@ def with_graph(folder, vectors, **settings):
     """A library of pictures 0.jpg, 1.jpg, ... with these vectors, all of them in its graph."""
     with Store.writer(folder, create=META) as store:
         store.commit(Changes(stored=[file(i, vector) for i, vector in enumerate(vectors)]))
-        assert store.graph.update(GraphSettings(graph_from=5, tail_share=0.5, **settings), PROBES)
+        assert store.indexes.update(GraphSettings(graph_from=5, tail_share=0.5, **settings), PROBES)
     return folder
 
 
 def counted_loads(monkeypatch):
     """Count how often a graph is loaded from now on; returns what tells the number."""
-    n_loads, load = 0, LibraryGraph.load
+    n_loads, load = 0, LibraryIndexes.load
 
     def counted(graph):
         nonlocal n_loads
         n_loads += 1
         return load(graph)
 
-    monkeypatch.setattr(LibraryGraph, "load", counted)
+    monkeypatch.setattr(LibraryIndexes, "load", counted)
     return lambda: n_loads
 
 
@@ -111,7 +111,7 @@ def test_open_neighbours_follow_new_rows_a_new_graph_and_new_numbers(tmp_path, u
     (tail,) = nearest(opened, query, 5)
     assert (tail.rows.tolist(), tail.route) == (by_arithmetic(everything, query[0], 5), route)
     with Store.writer(tmp_path) as store:
-        store.graph.update(GraphSettings(graph_from=5, tail_share=0.0), PROBES)
+        store.indexes.update(GraphSettings(graph_from=5, tail_share=0.0), PROBES)
     (taken_in,) = nearest(opened, query, 5)
     assert (taken_in.rows.tolist(), taken_in.route) == (tail.rows.tolist(), route)
     if use_graph:
@@ -124,7 +124,7 @@ def test_open_neighbours_follow_new_rows_a_new_graph_and_new_numbers(tmp_path, u
     assert renumbered.rows.tolist() == by_arithmetic(everything[100:], query[0], 5)
     assert renumbered.route == "exact"  # the graph is of the numbers before
     with Store.writer(tmp_path) as store:
-        store.graph.update(GraphSettings(graph_from=5), PROBES)
+        store.indexes.update(GraphSettings(graph_from=5), PROBES)
     (again,) = nearest(opened, query, 5)
     assert (again.rows.tolist(), again.route) == (renumbered.rows.tolist(), route)
 

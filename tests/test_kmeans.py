@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from mmsearch.bow.kmeans import _shares, kmeans, kmeans_in_cells, nearest_centroids
 from mmsearch.errors import QueryError, VectorError
+from mmsearch.kmeans import _shares, kmeans, kmeans_in_cells, nearest_centroids
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -64,7 +64,7 @@ def test_the_same_seed_gives_the_same_centroids(seed):
 def test_a_lost_cluster_moves_to_the_farthest_point(monkeypatch):
     points = np.array([[0.0], [0.0], [8.0], [10.0]], np.float32)
     # Two equal first centres: the second is nearest to nothing, and stays so if it is left there.
-    monkeypatch.setattr("mmsearch.bow.kmeans._sampled_points", lambda points, n, rng: np.array([0, 1, 3]))
+    monkeypatch.setattr("mmsearch.kmeans._sampled_points", lambda points, n, rng: np.array([0, 1, 3]))
     result = kmeans(points, 3, seeding="sampled")
     assert sorted(result.centroids[:, 0].tolist()) == [0, 8, 10]
 
@@ -125,7 +125,7 @@ def test_points_are_not_modified():
 def test_chunks_give_what_one_product_gives(monkeypatch):
     points, centroids = clustered(7), clustered(8, n=50)
     whole = nearest_centroids(points, centroids)
-    monkeypatch.setattr("mmsearch.bow.kmeans._BLOCK_VALUES", 333)
+    monkeypatch.setattr("mmsearch.kmeans._BLOCK_VALUES", 333)
     for part, expected in zip(nearest_centroids(points, centroids), whole, strict=True):
         np.testing.assert_array_equal(part, expected)
 

@@ -5,12 +5,12 @@ import os
 
 import numpy as np
 import pytest
+from mmsearch.store.indexes import EXACT_TEXTS_BELOW, GraphSettings, followed, plan_json, plans_of_json
 
 from mmsearch.indexes.plans import Measurement, Plan
 from mmsearch.records import Unusable
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.graph import EXACT_TEXTS_BELOW, GraphSettings, followed, plan_json, plans_of_json
 from mmsearch.store.publish import current
 from mmsearch.store.verify import verify
 from mmsearch.vectors import l2_normalize
@@ -24,15 +24,15 @@ PROBES = random_units(20, DIM, seed=5)
 def graph_of(folder, n=200, seed=0):
     vectors = filled(folder, n, seed)
     with Store.writer(folder) as store:
-        assert store.graph.update(SETTINGS, PROBES)
+        assert store.indexes.update(SETTINGS, PROBES)
     return vectors
 
 
 def test_no_graph_is_built_for_a_small_library(tmp_path):
     filled(tmp_path, 49)
     with Store.writer(tmp_path) as store:
-        assert not store.graph.update(SETTINGS, PROBES)
-        assert store.graph.facts() is None
+        assert not store.indexes.update(SETTINGS, PROBES)
+        assert store.indexes.facts() is None
     assert current(tmp_path, "graph") is None
 
 
@@ -40,20 +40,20 @@ def test_a_graph_is_built_from_as_many_vectors_in_use_as_the_settings_say(tmp_pa
     filled(tmp_path, 51)
     with Store.writer(tmp_path) as store:
         store.remove_images([1, 2])
-        assert not store.graph.update(SETTINGS, PROBES)
+        assert not store.indexes.update(SETTINGS, PROBES)
         store.commit(Changes(stored=[file(300, random_units(1, DIM, seed=8)[0])]))
-        assert store.graph.update(SETTINGS, PROBES)
+        assert store.indexes.update(SETTINGS, PROBES)
 
 
 def test_building_says_how_far_it_is_and_how_long_it_took(tmp_path):
     filled(tmp_path, 200)
     steps = []
     with Store.writer(tmp_path) as store:
-        assert store.graph.update(SETTINGS, PROBES, on_progress=lambda *step: steps.append(step))
-        first = store.graph.facts()["build_seconds"]
+        assert store.indexes.update(SETTINGS, PROBES, on_progress=lambda *step: steps.append(step))
+        first = store.indexes.facts()["build_seconds"]
         store.commit(Changes(stored=[file(300 + i, v) for i, v in enumerate(random_units(40, DIM, seed=8))]))
-        assert store.graph.update(SETTINGS, PROBES, on_progress=lambda *step: steps.append(step))
-        assert 0 < first < store.graph.facts()["build_seconds"] < 60
+        assert store.indexes.update(SETTINGS, PROBES, on_progress=lambda *step: steps.append(step))
+        assert 0 < first < store.indexes.facts()["build_seconds"] < 60
     planned = [("calibrate", 0, 1), ("calibrate", 1, 1)]
     assert steps == [("graph", 200, 200), *planned, ("graph", 40, 40), *planned]
 
@@ -71,8 +71,8 @@ def test_settings_are_kept_in_the_library(tmp_path):
     filled(tmp_path, 3)
     wanted = GraphSettings(graph_from=7, m=5, ef_construction=33, recall_target=0.9, tail_share=0.5)
     with Store.writer(tmp_path) as store:
-        assert store.graph.settings == GraphSettings()
-        store.graph.keep(wanted)
+        assert store.indexes.settings == GraphSettings()
+        store.indexes.keep(wanted)
     assert Store.open(tmp_path).graph.settings == wanted
 
 
@@ -110,7 +110,7 @@ def test_published_graph_is_loaded_and_finds_the_stored_vectors(tmp_path):
 def test_unchanged_library_publishes_nothing_new(tmp_path):
     graph_of(tmp_path)
     with Store.writer(tmp_path) as store:
-        assert not store.graph.update(SETTINGS, PROBES)
+        assert not store.indexes.update(SETTINGS, PROBES)
     assert current(tmp_path, "graph") == "hnsw-1"
 
 
@@ -118,10 +118,10 @@ def test_few_new_rows_stay_in_the_tail_and_many_are_taken_in(tmp_path):
     graph_of(tmp_path)
     with Store.writer(tmp_path) as store:
         store.commit(Changes(stored=[file(300 + i, v) for i, v in enumerate(random_units(3, DIM, seed=8))]))
-        assert not store.graph.update(SETTINGS, PROBES)
+        assert not store.indexes.update(SETTINGS, PROBES)
         store.commit(Changes(stored=[file(400 + i, v) for i, v in enumerate(random_units(30, DIM, seed=9))]))
-        assert store.graph.update(SETTINGS, PROBES)
-        assert store.graph.load().index.n_rows == 233
+        assert store.indexes.update(SETTINGS, PROBES)
+        assert store.indexes.load().index.n_rows == 233
     assert sorted(path.name for path in tmp_path.glob("hnsw-*")) == ["hnsw-2.bin", "hnsw-2.json"]
 
 
@@ -129,9 +129,9 @@ def test_a_tail_as_large_as_its_share_is_not_taken_in_yet(tmp_path):
     graph_of(tmp_path, n=196)
     with Store.writer(tmp_path) as store:
         store.commit(Changes(stored=[file(300 + i, v) for i, v in enumerate(random_units(4, DIM, seed=8))]))
-        assert not store.graph.update(SETTINGS, PROBES)  # 4 of 200 are 2 %
+        assert not store.indexes.update(SETTINGS, PROBES)  # 4 of 200 are 2 %
         store.commit(Changes(stored=[file(400, random_units(1, DIM, seed=9)[0])]))
-        assert store.graph.update(SETTINGS, PROBES)
+        assert store.indexes.update(SETTINGS, PROBES)
 
 
 def test_graph_of_an_older_epoch_is_not_used_and_is_rebuilt(tmp_path):
@@ -139,10 +139,10 @@ def test_graph_of_an_older_epoch_is_not_used_and_is_rebuilt(tmp_path):
     with Store.writer(tmp_path) as store:
         store.remove_images([image.image_id for image in store.catalog.images()][:60])
         store.compact()
-        assert store.graph.facts() is None
-        assert isinstance(store.graph.load(), Unusable)
-        assert store.graph.update(SETTINGS, PROBES)
-        assert store.graph.load().index.n_rows == 140
+        assert store.indexes.facts() is None
+        assert isinstance(store.indexes.load(), Unusable)
+        assert store.indexes.update(SETTINGS, PROBES)
+        assert store.indexes.load().index.n_rows == 140
 
 
 def test_graph_with_a_changed_byte_is_never_loaded_and_is_rebuilt(tmp_path):
@@ -153,8 +153,8 @@ def test_graph_with_a_changed_byte_is_never_loaded_and_is_rebuilt(tmp_path):
     path.write_bytes(data)
     assert "differs from its checksum" in Store.open(tmp_path).graph.load().reason
     with Store.writer(tmp_path) as store:
-        assert store.graph.update(SETTINGS, PROBES)
-        assert store.graph.load().index.n_rows == 200
+        assert store.indexes.update(SETTINGS, PROBES)
+        assert store.indexes.load().index.n_rows == 200
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"graph": "../../etc/passwd"}', '{"graph": 7}', "\0\0"])
@@ -185,7 +185,7 @@ def test_plans_are_written_as_they_were_read(route):
 def test_new_recall_target_is_calibrated_again_without_new_rows(tmp_path):
     graph_of(tmp_path)
     with Store.writer(tmp_path) as store:
-        assert store.graph.update(GraphSettings(graph_from=50, recall_target=0.99), PROBES)
+        assert store.indexes.update(GraphSettings(graph_from=50, recall_target=0.99), PROBES)
     facts = json.loads((tmp_path / "hnsw-2.json").read_text())
     assert facts["calibration"]["text"]["target"] == 0.99
     assert facts["covered"] == 200
@@ -197,6 +197,6 @@ def test_graph_left_behind_by_a_compaction_is_stale_and_no_damage(tmp_path):
     with Store.writer(tmp_path) as store:
         store.remove_images([image.image_id for image in store.catalog.images()][:160])
         store.compact()
-        assert not store.graph.update(SETTINGS, PROBES)  # too small for a graph now
-        assert store.graph.facts() is None
+        assert not store.indexes.update(SETTINGS, PROBES)  # too small for a graph now
+        assert store.indexes.facts() is None
         assert verify(store).problems == ()
