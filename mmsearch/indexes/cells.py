@@ -93,6 +93,8 @@ class CellsIndex:
         dead, self._matrix, self._n_rows, self._waiting = self._dead, matrix, len(matrix), without
         new = np.setdiff1d(new, without)
         if len(new) == 0:
+            self._use(self._cells)
+            self.delete(dead)
             return
         is_outdated = self._learned is None or len(matrix) - self._learned.n_rows > _TOO_NEW * len(matrix)
         if is_outdated:

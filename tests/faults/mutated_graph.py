@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch import Query, SearchOptions
+from mmsearch.indexes.hnsw import GRAPH
 from mmsearch.query.searcher import Searcher
 from mmsearch.records import Unusable
-from mmsearch.store import graph as graph_module
+from mmsearch.store import indexes as indexes_module
 from mmsearch.store.folder import Store
 from mmsearch.store.indexes import GraphSettings
 from tests.conftest import no_decoder, random_units
-from tests.faults.stand_in import TextVectors, plan_for_the_graph
+from tests.faults.stand_in import TextVectors, finds_all_at_once
 from tests.store.test_store import DIM, filled
 
 SETTINGS = GraphSettings(graph_from=50, recall_target=0.5)
@@ -53,8 +54,7 @@ def answers(folder: Path, use_graph: bool, routes: set[str] | None = None) -> li
 
 def main() -> None:
     folder, n = Path(sys.argv[1]) / "library", int(sys.argv[2])
-    graph_module.choose_plan = plan_for_the_graph
-    graph_module.EXACT_TEXTS_BELOW = 0
+    indexes_module.measured_efforts = finds_all_at_once
     filled(folder, 300)
     with Store.writer(folder) as store:
         store.indexes.update(SETTINGS, random_units(20, DIM, seed=5))
@@ -74,7 +74,7 @@ def main() -> None:
         if i % 10 == 0:  # the next writer makes it anew
             with Store.writer(folder) as store:
                 store.indexes.update(SETTINGS, random_units(20, DIM, seed=5))
-                assert not isinstance(store.indexes.load(), Unusable)
+                assert not isinstance(store.indexes.load(GRAPH), Unusable)
             for path in folder.glob("hnsw-*"):
                 path.unlink()
         for other, whole in kept.items():

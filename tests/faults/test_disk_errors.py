@@ -16,6 +16,7 @@ import pytest
 
 from mmsearch import Library
 from mmsearch.errors import MmsearchError, StorageError
+from mmsearch.indexes.hnsw import GRAPH
 from mmsearch.ingest.words import Gathered
 from mmsearch.local.extractors import DEFAULT
 from mmsearch.local.packing import Packed
@@ -136,7 +137,7 @@ def test_refused_call_is_a_sentence_and_nothing_stored_is_lost(tmp_path, name, c
             assert store.catalog.count("image") in (40, 70)
             work(store)
             assert store.catalog.count("image") == 70
-            assert store.indexes.load().index.n_rows == 70
+            assert store.indexes.load(GRAPH).index.n_rows == 70
         if refused.n < k:
             break  # it is not called so often
     assert n_failed, f"os.{name} is never called; the test shows nothing"

@@ -13,12 +13,12 @@ import pytest
 
 from mmsearch import Query, SearchOptions
 from mmsearch.query.searcher import Searcher
-from mmsearch.store import graph as graph_module
+from mmsearch.store import indexes as indexes_module
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.indexes import GraphSettings
 from tests.conftest import no_decoder, random_units
-from tests.faults.stand_in import TextVectors, plan_for_the_graph
+from tests.faults.stand_in import TextVectors, finds_all_at_once
 from tests.store.test_store import DIM, META, file
 
 K = 5
@@ -33,7 +33,7 @@ def vector_of(i):
 
 def write(folder, seconds):
     """Add, replace and remove pictures, compact and publish graphs; list the pictures of every state."""
-    graph_module.choose_plan = plan_for_the_graph
+    indexes_module.measured_efforts = finds_all_at_once
     rng = np.random.default_rng(0)
     present = {0: FIRST}  # picture -> seed of its vector
     next_seed = 0
@@ -68,7 +68,6 @@ def read(folder, seconds, seed, out):
 
     Those are searched with an effort that leaves nothing of so few vectors out.
     """
-    graph_module.EXACT_TEXTS_BELOW = 0
     store = Store.open(folder)
     searcher = Searcher(store, lambda: TextVectors(DIM), no_decoder, use_graph=seed % 2 == 1)
     rng = np.random.default_rng(seed)
