@@ -81,7 +81,10 @@ class LibraryMachine(RuleBasedStateMachine):
 
     def open(self):
         self.store = Store.open(self.folder)
-        self.searcher = Searcher(self.store, lambda: self.encoder, no_decoder, use_graph=True)
+        self.searchers = [  # one goes by graphs, the other, which is asked once, by cells
+            Searcher(self.store, lambda: self.encoder, no_decoder, is_asked_once=is_asked_once)
+            for is_asked_once in (False, True)
+        ]
 
     def write(self, name, data):
         (self.photos / name).write_bytes(data)
@@ -160,8 +163,9 @@ class LibraryMachine(RuleBasedStateMachine):
     @invariant()
     def search_agrees_with_the_dictionary(self):
         expected = {str(self.photos / name) for name in self.indexed}
-        result = self.searcher.search(Query(text="anything"), SearchOptions(k=max(1, len(expected) + 5)))
-        assert {hit.path for hit in result.hits} == expected
+        for searcher in self.searchers:
+            result = searcher.search(Query(text="anything"), SearchOptions(k=max(1, len(expected) + 5)))
+            assert {hit.path for hit in result.hits} == expected
         if self.indexed:
             name = sorted(self.indexed)[0]
             pixels = decode(self.indexed[name], self.encoder.preprocessing).pixels

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from dataclasses import replace
 from functools import partialmethod
 
 import numpy as np
@@ -46,17 +48,17 @@ def with_index(folder, kind, vectors, **settings):
     return folder
 
 
-def counted_loads(monkeypatch):
-    """Count how often an index is loaded from now on; returns what tells the number."""
-    n_loads, load = 0, LibraryIndexes.load
+@pytest.fixture
+def loaded(monkeypatch):
+    """The names of the kinds that are loaded from now on, one a load."""
+    names, load = [], LibraryIndexes.load
 
-    def counted(indexes, kind, **options):
-        nonlocal n_loads
-        n_loads += 1
+    def noted(indexes, kind, **options):
+        names.append(kind.name)
         return load(indexes, kind, **options)
 
-    monkeypatch.setattr(LibraryIndexes, "load", counted)
-    return lambda: n_loads
+    monkeypatch.setattr(LibraryIndexes, "load", noted)
+    return names
 
 
 def nearest(neighbours, queries, k, where=(), modality="text"):
@@ -138,15 +140,15 @@ def test_open_neighbours_follow_new_rows_a_new_index_and_new_numbers(tmp_path, k
 
 
 @of_any_kind
-def test_an_index_is_loaded_once_while_it_stays_the_same(tmp_path, monkeypatch, kind):
+def test_an_index_is_loaded_once_while_it_stays_the_same(tmp_path, loaded, kind):
     vectors = random_units(N, DIM, seed=3)
     opened = NearestRows(Store.open(with_index(tmp_path, kind, vectors)))
-    n_loads = counted_loads(monkeypatch)
+    loaded.clear()
     for i in range(3):
         assert nearest(opened, vectors[:1], 5)[0].route == kind.name
         with Store.writer(tmp_path) as store:
             store.commit(Changes(stored=[file(N + i, random_units(1, DIM, seed=20 + i)[0])]))
-    assert n_loads() == 1
+    assert loaded == [kind.name]
 
 
 def nearly_the_same(n, seed):
@@ -304,6 +306,167 @@ def test_a_filter_that_passes_few_pictures_is_scanned_exactly_whatever_their_sha
     assert (answer.rows[:5].tolist(), answer.route) == ([0, 1, 2, 3, 4], route)
 
 
+@pytest.mark.parametrize("k", [1, 10, 59, 60, 100])
+def test_a_filter_over_cells_that_are_all_scanned_gives_what_a_scan_of_all_that_pass_does(tmp_path, monkeypatch, k):
+    monkeypatch.setattr(routes_module, "_FEW", 10)
+    vectors, query = random_units(N, DIM, seed=3), random_units(1, DIM, seed=9)
+    with_index(tmp_path, CELLS, vectors)
+    by_cells, by_scan = (NearestRows(Store.open(tmp_path), use_index=use_index) for use_index in (True, False))
+    where = ["size >= 150 and size < 210"]  # sixty of them
+    (in_cells,), (scanned,) = nearest(by_cells, query, k, where), nearest(by_scan, query, k, where)
+    assert (in_cells.route, scanned.route) == ("cells", "filtered")
+    assert in_cells.rows.tolist() == by_arithmetic(vectors, query[0], k, lambda row: 50 <= row < 110)
+    np.testing.assert_array_equal(in_cells.rows, scanned.rows)
+    np.testing.assert_array_equal(in_cells.scores, scanned.scores)
+    assert (in_cells.n_candidates, scanned.n_candidates) == (60, 60)
+
+
+@pytest.mark.parametrize(("few", "n_passing", "route"), [
+    (4, 4, "filtered"), (4, 5, "cells"), (30, 29, "filtered"), (30, 30, "cells"),
+])  # fmt: skip
+def test_a_filter_that_passes_less_than_a_fiftieth_is_scanned_beside_cells(
+    tmp_path, monkeypatch, few, n_passing, route
+):
+    monkeypatch.setattr(routes_module, "_FEW", few)
+    query, vectors = random_units(1, DIM, seed=9), random_units(250, DIM, seed=3)
+    opened = NearestRows(Store.open(with_index(tmp_path, CELLS, vectors)))
+    (answer,) = nearest(opened, query, 3, where=[f"size < {100 + n_passing}"])
+    assert answer.rows.tolist() == by_arithmetic(vectors, query[0], 3, lambda row: row < n_passing)
+    assert (answer.route, answer.n_candidates) == (route, n_passing)
+
+
+def test_a_filter_over_cells_follows_what_is_added_and_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(routes_module, "_FEW", 10)
+    vectors, later = random_units(N, DIM, seed=3), random_units(20, DIM, seed=4)
+    opened = NearestRows(Store.open(with_index(tmp_path, CELLS, vectors)))
+    everything, query, where = np.concatenate([vectors, later]), later[11:12], ["size >= 150"]
+    (before,) = nearest(opened, query, 30, where)
+    assert before.rows.tolist() == by_arithmetic(vectors, query[0], 30, lambda row: row >= 50)
+    removed = before.rows.tolist()[:5]
+    with Store.writer(tmp_path) as store:
+        store.commit(Changes(stored=[file(N + i, vector) for i, vector in enumerate(later)]))
+        store.remove_images([ids_of(store)[row] for row in removed])
+    (after,) = nearest(opened, query, 30, where)
+    assert after.rows.tolist() == by_arithmetic(
+        everything, query[0], 30, lambda row: row >= 50 and row not in removed
+    )
+    assert after.rows[0] == N + 11  # of the rows that are in no cell yet
+    assert (after.route, after.n_candidates) == ("cells", N - 50 + 20 - 5)
+
+
+def test_several_queries_with_one_filter_are_each_answered_as_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(routes_module, "_FEW", 10)
+    vectors, queries = random_units(N, DIM, seed=3), random_units(4, DIM, seed=9)
+    for kind in (GRAPH, CELLS):
+        opened = NearestRows(Store.open(with_index(tmp_path / kind.name, kind, vectors)))
+        for where in (["size >= 100"], ["size < 120"], ["size < 105"]):
+            together = nearest(opened, queries, 7, where)
+            for query, answer in zip(queries, together, strict=True):
+                (alone,) = nearest(opened, query[None], 7, where)
+                assert (answer.route, answer.rows.tolist()) == (alone.route, alone.rows.tolist())
+
+
+def one_of_each_cell(vectors):
+    """Return a row of each of the first 90 cells that an index of these vectors has."""
+    index = CellsIndex(DIM, PROBES[::2])
+    index.build(vectors.astype(np.float16))
+    filled_cells = np.flatnonzero(index._cells.sizes)[:90]
+    return index._cells.rows[index._cells.starts[filled_cells]].tolist()
+
+
+def test_too_few_that_pass_in_the_cells_of_an_effort_are_no_answer(tmp_path, monkeypatch):
+    """With an effort of 3 sixty hits are looked for among about 620 rows, of 14 in a cell: in half of the cells."""
+    little = Ladder(((3, Recall(1.0, 1.0, 1.0, 0.0, 0.0), 0.0001),), exact_ms=1.0, n_queries=5)
+    monkeypatch.setattr(indexes_module, "measured_efforts", lambda index, probes: little)
+    monkeypatch.setattr(routes_module, "_FEW", 10)
+    vectors, query = random_units(3000, DIM, seed=3), random_units(1, DIM, seed=9)
+    passing = set(one_of_each_cell(vectors))
+    with Store.writer(tmp_path, create=META) as store:
+        store.commit(
+            Changes(stored=[replace(file(i, v), width=641 if i in passing else 640) for i, v in enumerate(vectors)])
+        )
+        assert store.indexes.update(GraphSettings(graph_from=5), PROBES, kinds=[CELLS])
+    opened = NearestRows(Store.open(tmp_path))
+    for k, route in ((3, "cells"), (60, "filtered")):
+        (answer,) = nearest(opened, query, k, where=["width > 640"])
+        assert answer.route == route
+    assert answer.rows.tolist() == by_arithmetic(vectors, query[0], 60, lambda row: row in passing)
+
+
+# -- several kinds, and several that search -------------------------------------------------------------
+
+
+def with_both(folder, vectors):
+    """As `with_index`, with a graph and cells, which are as good."""
+    with_index(folder, GRAPH, vectors)
+    with Store.writer(folder) as store:
+        assert store.indexes.update(GraphSettings(graph_from=5, tail_share=0.5), PROBES)
+    return folder
+
+
+def test_a_search_from_the_shell_goes_by_cells_and_never_loads_a_graph(tmp_path, loaded):
+    vectors = random_units(N, DIM, seed=3)
+    with_both(tmp_path, vectors)
+    loaded.clear()
+    asked_once = NearestRows(Store.open(tmp_path), is_asked_once=True)
+    for modality in ("text", "image"):
+        (answer,) = nearest(asked_once, vectors[7:8], 5, modality=modality)
+        assert (answer.route, answer.rows.tolist()) == ("cells", by_arithmetic(vectors, vectors[7], 5))
+    assert loaded == ["cells"]
+    with Store.writer(tmp_path) as store:
+        store.indexes.update(GraphSettings(graph_from=5), PROBES, kinds=[GRAPH])
+    loaded.clear()
+    assert nearest(asked_once, vectors[7:8], 5)[0].route == "exact"
+    assert loaded == []
+
+
+@of_any_kind
+def test_all_that_search_in_a_process_share_one_index(tmp_path, loaded, kind):
+    vectors = random_units(N, DIM, seed=3)
+    with_index(tmp_path, kind, vectors)
+    loaded.clear()
+    several = [NearestRows(Store.open(tmp_path)) for _ in range(3)]
+    for opened in several:
+        assert nearest(opened, vectors[7:8], 5)[0].route == kind.name
+    assert loaded == [kind.name]
+    assert len({id(opened._published[kind.name].index) for opened in several}) == 1
+
+
+@of_any_kind
+def test_a_copy_of_a_library_shares_no_index_with_it(tmp_path, kind):
+    vectors = random_units(N, DIM, seed=3)
+    with_index(tmp_path / "library", kind, vectors)
+    shutil.copytree(tmp_path / "library", tmp_path / "copy")
+    opened, copied = (NearestRows(Store.open(tmp_path / name)) for name in ("library", "copy"))
+    for neighbours in (opened, copied):
+        assert nearest(neighbours, vectors[7:8], 1)[0].route == kind.name
+    with Store.writer(tmp_path / "copy") as store:
+        store.remove_images([ids_of(store)[7]])
+    assert nearest(copied, vectors[7:8], 1)[0].rows.tolist() != [7]
+    assert nearest(opened, vectors[7:8], 1)[0].rows.tolist() == [7]
+
+
+@of_any_kind
+def test_what_is_removed_stays_away_from_whoever_shares_an_index(tmp_path, kind):
+    vectors = random_units(N, DIM, seed=3)
+    first = NearestRows(Store.open(with_index(tmp_path / "library", kind, vectors)))
+    query, before = vectors[7:8], by_arithmetic(vectors, vectors[7], 5)
+    assert nearest(first, query, 5)[0].rows.tolist() == before
+    behind = NearestRows(Store.open(tmp_path / "library"))
+    with behind.store.catalog.reading():
+        assert behind.store.revision == first.store.revision  # the state that it reads from now on
+        with Store.writer(tmp_path / "library") as store:
+            store.remove_images([ids_of(store)[row] for row in before])
+        after = by_arithmetic(vectors, vectors[7], 5, lambda row: row not in before)
+        later = NearestRows(Store.open(tmp_path / "library"))
+        assert nearest(later, query, 5)[0].rows.tolist() == after
+        behind.refresh()
+        behind.of(query, 5, condition_of([]), "text")
+        assert nearest(later, query, 5)[0].rows.tolist() == after
+    assert nearest(behind, query, 5)[0].rows.tolist() == after
+    assert nearest(first, query, 5)[0].rows.tolist() == after
+
+
 # -- plans ---------------------------------------------------------------------------------------------
 
 
@@ -314,14 +477,15 @@ def finds_pictures_alone(index, probes):
     return Ladder(((1000, Recall(0.0, 0.0, 0.0, 1.0, 1.0), 0.0001),), exact_ms=1.0, n_queries=len(probes.queries))
 
 
-def test_each_modality_goes_by_its_own_plan(tmp_path, monkeypatch):
+def test_each_modality_goes_by_its_own_plan(tmp_path, monkeypatch, loaded):
     vectors = random_units(N, DIM, seed=3)
     monkeypatch.setattr(indexes_module, "measured_efforts", finds_pictures_alone)
     with_index(tmp_path, GRAPH, vectors)
-    n_loads, opened = counted_loads(monkeypatch), NearestRows(Store.open(tmp_path))
+    loaded.clear()
+    opened = NearestRows(Store.open(tmp_path))
     for modality, route, n in (("text", "exact", 0), ("image", "graph", 1), ("text", "exact", 1)):
         assert nearest(opened, vectors[:1], 3, modality=modality)[0].route == route
-        assert n_loads() == n
+        assert len(loaded) == n
 
 
 def test_without_an_index_a_broad_filter_is_scanned_for(tmp_path, monkeypatch):
@@ -348,24 +512,24 @@ def test_an_index_is_searched_with_the_effort_of_its_plan(tmp_path, monkeypatch,
 
 
 @of_any_kind
-def test_a_damaged_index_is_looked_at_once_for_each_state_of_the_library(tmp_path, monkeypatch, kind):
+def test_a_damaged_index_is_looked_at_once_for_each_state_of_the_library(tmp_path, loaded, kind):
     vectors = random_units(N, DIM, seed=3)
     with_index(tmp_path, kind, vectors)
     path = tmp_path / f"{kind.stem}-1.bin"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    n_looks = counted_loads(monkeypatch)
+    loaded.clear()
     opened = NearestRows(Store.open(tmp_path))
     for _ in range(3):
         (answer,) = nearest(opened, vectors[:1], 5)
         assert (answer.route, answer.rows.tolist()) == ("exact", by_arithmetic(vectors, vectors[0], 5))
-    assert n_looks() == 1
+    assert len(loaded) == 1
     path.write_bytes(whole)
     with Store.writer(tmp_path) as store:
         store.remove_images([ids_of(store)[N - 1]])
     for _ in range(3):
         assert nearest(opened, vectors[:1], 5)[0].route == kind.name
-    assert n_looks() == 2
+    assert len(loaded) == 2
 
 
 def test_a_library_without_rows_has_nothing_near_a_query(tmp_path):
