@@ -58,13 +58,14 @@ def sidecar_problem(folder: Path, catalog: Catalog, kind: str, facts: Sidecar) -
         moment = Moment(*facts["history"])
     except KeyError:
         is_adopted = sidecar_checksum(folder, kind) in (catalog.meta(_ADOPTED) or [])
-        return None if is_adopted else f"the {kind} says nothing of the library that it was made for"
+        return None if is_adopted else f"the file of the {kind} says nothing of the library that it was made for"
     except TypeError as error:
-        return f"the {kind} has a history that cannot be read ({error})"
+        return f"the file of the {kind} has a history that cannot be read ({error})"
     if moment.library != catalog.meta("library"):
-        return f"the {kind} was made for another library"
+        return f"the file of the {kind} was made for another library"
     if not _is_known(catalog, moment):
-        return f"the {kind} was made from a state that is not in the history of this catalog; is it an older copy?"
+        state = "a state that is not in the history of this catalog"
+        return f"the file of the {kind} was made from {state}; is it an older copy?"
     return None
 
 

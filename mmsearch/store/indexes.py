@@ -201,7 +201,9 @@ class LibraryIndexes:
             return loaded
         index, facts = loaded
         if index.n_rows > len(matrix):
-            return Unusable(f"the {kind.name} covers {index.n_rows} vectors, of which {len(matrix)} are there")
+            return Unusable(
+                f"the file of the {kind.name} covers {index.n_rows} vectors, of which {len(matrix)} are there"
+            )
         published = PublishedIndex(
             kind, index, _ladders_of(facts), time.perf_counter() - start, facts.get("build_seconds"), facts
         )

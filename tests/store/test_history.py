@@ -62,10 +62,13 @@ def restored(folder):
 
 
 def test_restored_catalog_is_told_from_the_latest(tmp_path):
-    problem, graph = verify(Store.open(restored(tmp_path / "library"))).problems
+    problem, *of_indexes = verify(Store.open(restored(tmp_path / "library"))).problems
     assert "the catalog is older than what was acknowledged here" in problem
     assert "(10 vectors are not listed any more)" in problem
-    assert "the graph was made from a state that is not in the history of this catalog" in graph
+    for kind, of_index in zip(("graph", "cells"), of_indexes, strict=True):
+        assert (
+            f"the file of the {kind} was made from a state that is not in the history of this catalog" in of_index
+        )
 
 
 def test_restored_catalog_that_lists_every_vector_is_not_said_to_have_lost_one(tmp_path):
@@ -83,7 +86,7 @@ def test_cache_whose_history_cannot_be_read_is_not_believed(tmp_path):
     catalog = Store.open(tmp_path).catalog
     for history in (None, 7, ["one"]):
         problem = sidecar_problem(tmp_path, catalog, "graph", {"history": history})
-        assert "the graph has a history that cannot be read" in problem
+        assert "the file of the graph has a history that cannot be read" in problem
 
 
 def test_as_many_pictures_as_were_lost_do_not_make_the_old_graph_fit_a_restored_catalog(tmp_path):
@@ -93,7 +96,7 @@ def test_as_many_pictures_as_were_lost_do_not_make_the_old_graph_fit_a_restored_
         vectors = random_units(10, DIM, seed=2)
         store.commit(Changes(stored=[file(200 + i, vector) for i, vector in enumerate(vectors)]))
         assert "is not in the history" in store.indexes.load(GRAPH).reason
-        assert store.indexes.facts() is None
+        assert store.indexes.facts() == {}
         store.indexes.update(SETTINGS, random_units(5, DIM, seed=4))
         graph = store.indexes.load(GRAPH).index
     _, rows = graph.search(vectors, 1)
@@ -113,7 +116,7 @@ def test_forgetting_in_a_restored_library_deletes_nothing_that_was_acknowledged_
 def test_repair_of_a_restored_library_leaves_a_whole_one(tmp_path):
     folder = restored(tmp_path / "library")
     with Store.writer(folder) as store:
-        assert len(verify(store, is_repair=True).problems) == 2
+        assert len(verify(store, is_repair=True).problems) == 3  # of the catalog, the graph and the cells
     assert verify(Store.open(folder)).problems == ()
 
 
@@ -172,8 +175,8 @@ def test_graph_of_another_library_of_the_same_encoder_is_not_used(tmp_path):
         if path.name.startswith(("hnsw", "manifest")):
             shutil.copyfile(path, tmp_path / "two" / path.name)
     store = Store.open(tmp_path / "two")
-    assert store.indexes.load(GRAPH) == Unusable("the graph was made for another library")
-    assert "the graph was made for another library" in verify(store).problems[0]
+    assert store.indexes.load(GRAPH) == Unusable("the file of the graph was made for another library")
+    assert "the file of the graph was made for another library" in verify(store).problems[0]
 
 
 def test_vectors_of_another_library_are_told_from_damage(tmp_path):

@@ -136,7 +136,7 @@ def test_rows_that_an_older_version_wrote_down_as_dead_in_a_graph_come_back(tmp_
 def test_an_index_of_more_vectors_than_are_there_is_not_used(tmp_path, kind):
     index_of(tmp_path, kind)
     os.truncate(tmp_path / "vectors-0.f16", 150 * 2 * DIM)
-    reason = f"the {kind.name} covers 200 vectors, of which 150 are there"
+    reason = f"the file of the {kind.name} covers 200 vectors, of which 150 are there"
     assert Store.open(tmp_path).indexes.load(kind) == Unusable(reason)
 
 

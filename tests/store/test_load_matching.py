@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mmsearch.errors import StorageError
+from mmsearch.indexes.cells import CELLS
 from mmsearch.indexes.hnsw import GRAPH, HnswIndex
 from mmsearch.records import Unusable
 from mmsearch.store import indexes as indexes_module
@@ -40,7 +41,7 @@ def publish_again(folder):
     """What another process does meanwhile: a new generation of the graph; the one before is deleted."""
     with Store.writer(folder) as store:
         loaded = store.indexes.load(GRAPH)
-        store.graph._publish(loaded)
+        store.indexes._publish(loaded, SETTINGS)
 
 
 def test_graph_that_a_writer_replaces_between_check_and_load_is_the_one_that_was_checked(with_graph, monkeypatch):
@@ -100,7 +101,11 @@ def test_too_many_open_files_are_no_damage_that_a_repair_would_drop(with_graph, 
     lowest = os.open(os.devnull, os.O_RDONLY)
     os.close(lowest)
     with limited(resource.RLIMIT_NOFILE, lowest):
-        for read in (store.indexes.load, store.words.load, partial(verify, store)):
+        for read in (
+            *(partial(store.indexes.load, kind) for kind in (GRAPH, CELLS)),
+            store.words.load,
+            partial(verify, store),
+        ):
             with pytest.raises(StorageError, match=r"Too many open files.*ulimit -n"):
                 read()
     assert store.indexes.load(GRAPH).index.n_rows == 40

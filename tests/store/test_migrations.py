@@ -141,8 +141,12 @@ def test_caches_put_into_a_migrated_library_from_elsewhere_are_not_adopted(old):
     for name, data in kept.items():
         (old / name).write_bytes(data)
     store = Store.open(old)
-    assert store.indexes.load(GRAPH) == Unusable("the graph says nothing of the library that it was made for")
-    assert store.words.load() == Unusable("the vocabulary says nothing of the library that it was made for")
+    assert store.indexes.load(GRAPH) == Unusable(
+        "the file of the graph says nothing of the library that it was made for"
+    )
+    assert store.words.load() == Unusable(
+        "the file of the vocabulary says nothing of the library that it was made for"
+    )
 
 
 def test_new_catalog_has_the_tables_of_a_migrated_one(old, tmp_path):

@@ -246,7 +246,7 @@ def test_words_of_another_catalog_are_refused(tmp_path):
     for name in ("manifest.json", *names(tmp_path / "one")):
         shutil.copyfile(tmp_path / "one" / name, tmp_path / "two" / name)
     store = Store.open(tmp_path / "two")
-    assert store.words.load() == Unusable("the vocabulary was made for another library")
+    assert store.words.load() == Unusable("the file of the vocabulary was made for another library")
     assert store.words.facts() is None
 
 
