@@ -19,8 +19,8 @@ from mmsearch.records import Unusable
 from mmsearch.store import verify as proof
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.indexes import GraphSettings
 from mmsearch.store.history import sidecar_problem
+from mmsearch.store.indexes import GraphSettings
 from mmsearch.store.note import HISTORY
 from mmsearch.store.verify import verify
 from tests.conftest import random_units

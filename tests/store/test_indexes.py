@@ -5,12 +5,12 @@ import os
 
 import numpy as np
 import pytest
-from mmsearch.store.indexes import EXACT_TEXTS_BELOW, GraphSettings, followed, plan_json, plans_of_json
 
 from mmsearch.indexes.plans import Measurement, Plan
 from mmsearch.records import Unusable
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
+from mmsearch.store.indexes import EXACT_TEXTS_BELOW, GraphSettings, followed, plan_json, plans_of_json
 from mmsearch.store.publish import current
 from mmsearch.store.verify import verify
 from mmsearch.vectors import l2_normalize
