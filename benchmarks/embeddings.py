@@ -1,4 +1,4 @@
-"""Synthetic embeddings, the same for the same seed: those of real encoders as far as statistics tell, and a worst case.
+"""Synthetic embeddings, the same for the same seed: like those of real encoders, and a worst case.
 
 `Realistic` pictures lie in thousands of topics of unequal size and width, along axes of falling variance. Its
 `text` queries are captions that tell half of what sets a picture apart, and vary along axes of their own; their

@@ -77,7 +77,7 @@ def however_slow(index: SearchableIndex, probes: Probes, target: float) -> Ladde
 
 
 def promised_and_got(folder: Path, modality: str, queries: np.ndarray, probes: np.ndarray) -> dict[str, Any]:
-    """Return for each kind of index what the library measured at the effort it chose, and what these queries get."""
+    """Return for each kind of index what was measured at the effort it chose, and what these queries get."""
     figures: dict[str, Any] = {}
     indexes.measured_efforts = however_slow
     for kind in KINDS.values():
