@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from embeddings import Realistic
 from machine import report
 from platformdirs import user_cache_path
 from synthetic import build_library, write_vit_b_32
@@ -60,7 +61,7 @@ def library_with(work: Path, model: str) -> tuple[Path, Path]:
     opened = OnnxEncoder.open(encoder)
     folder = work / f"cold-{opened.fingerprint[:12]}"
     if not folder.exists():
-        build_library(folder, N, fingerprint=opened.fingerprint, model=opened.name)
+        build_library(folder, Realistic(), N, fingerprint=opened.fingerprint, model=opened.name)
         shutil.copytree(encoder, folder / "encoder")
     return folder, encoder
 

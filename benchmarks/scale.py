@@ -21,8 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from embeddings import DIM, Realistic
 from machine import report
-from synthetic import DIM, gallery, write_photographs, write_vit_b_32
+from synthetic import write_photographs, write_vit_b_32
 
 from mmsearch import GraphSettings, Library
 from mmsearch.file_array import HalfRows
@@ -111,7 +112,7 @@ def bytes_of_shards(work: Path) -> float:
     """Return the bytes of a picture in a shard."""
     folder = work / "shards"
     shutil.rmtree(folder, ignore_errors=True)
-    vectors = np.concatenate(list(gallery(N_ROWS)))
+    vectors = np.concatenate(list(Realistic().gallery(N_ROWS)))
     rng = np.random.default_rng(0)
     files = [
         StoredFile(
@@ -130,9 +131,9 @@ def bytes_of_graph(work: Path) -> float:
     """Return the bytes of a vector in an HNSW graph beside the vector itself."""
     path = work / "vectors.f16"
     path.unlink(missing_ok=True)
-    append_rows(path, np.concatenate(list(gallery(N_ROWS))).astype(np.float16), at=0)
+    append_rows(path, np.concatenate(list(Realistic().gallery(N_ROWS))).astype(np.float16), at=0)
     rows: HalfRows = open_rows(path, N_ROWS, DIM)
-    index = GRAPH.make(DIM, vars(GraphSettings()))
+    index = GRAPH.make(DIM, vars(GraphSettings()), np.zeros((0, DIM), np.float32))
     index.build(rows)
     return index.facts.size_bytes / N_ROWS - 4 * DIM
 

@@ -1,15 +1,15 @@
-"""Synthetic galleries, queries, photographs and checkpoints; the same for the same seed."""
+"""Synthetic libraries, texts, photographs and checkpoints; the same for the same seed."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import time
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 import numpy as np
+from embeddings import DIM, Embeddings
 from PIL import Image
 
 from mmsearch.records import READING, FileLook
@@ -17,9 +17,7 @@ from mmsearch.samples import sample_folder
 from mmsearch.store.changes import Changes, StoredFile
 from mmsearch.store.folder import Store
 
-DIM = 512
-N_CENTRES = 2000
-_BLOCK = 10_000
+_COMMITTED = 10_000  # pictures at a time
 WORDS = [
     "dog", "cat", "beach", "snow", "river", "mountain", "child", "woman", "man", "street", "car", "red", "blue",
     "old", "small", "wooden", "tree", "house", "boat", "horse", "flower", "night", "rain", "bridge", "city",
@@ -28,62 +26,29 @@ WORDS = [
 _numbers = count(int(time.time() * 1000) % 10**9)
 
 
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows at unit length, float32."""
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-
-
-def centres(seed: int = 0) -> np.ndarray:
-    """Cluster centres inside a narrow cone, as embeddings of pictures lie: mean cosine about 0.5."""
-    rng = np.random.default_rng(seed)
-    axis = unit(rng.standard_normal((1, DIM)))
-    return unit(axis + unit(rng.standard_normal((N_CENTRES, DIM))))
-
-
-def gallery(n: int, seed: int = 0) -> Iterator[np.ndarray]:
-    """Yield blocks of unit vectors: a centre plus a step of about its own length in a random direction."""
-    middle, rng = centres(seed), np.random.default_rng(seed + 1)
-    for start in range(0, n, _BLOCK):
-        size = min(_BLOCK, n - start)
-        noise = unit(rng.standard_normal((size, DIM)))
-        yield unit(middle[rng.integers(0, N_CENTRES, size)] + 0.7 * noise)
-
-
-def picture_like(n: int, seed: int = 0) -> np.ndarray:
-    """Return new pictures: drawn as the gallery is, from other random numbers."""
-    middle, rng = centres(seed), np.random.default_rng(seed + 99)
-    return unit(middle[rng.integers(0, N_CENTRES, n)] + 0.7 * unit(rng.standard_normal((n, DIM))))
-
-
-def text_like(n: int, seed: int = 0) -> np.ndarray:
-    """Texts: about a mixture of two centres, but far off the pictures, in a cone of their own."""
-    middle, rng = centres(seed), np.random.default_rng(seed + 199)
-    cone = unit(np.random.default_rng(seed + 299).standard_normal((1, DIM)))
-    about = middle[rng.integers(0, N_CENTRES, n)] + middle[rng.integers(0, N_CENTRES, n)]
-    return unit(1.2 * cone + 0.35 * unit(about) + 0.5 * unit(rng.standard_normal((n, DIM))))
-
-
 def new_text() -> str:
     """Return a caption that was never asked before."""
     rng = np.random.default_rng(next(_numbers))
     return f"{' '.join(rng.choice(WORDS, 6))} {rng.integers(10**6)}"
 
 
-def build_library(folder: Path, n: int, *, fingerprint: str = "synthetic", model: str = "synthetic") -> None:
+def build_library(
+    folder: Path, embeddings: Embeddings, n: int, *, fingerprint: str = "synthetic", model: str = "synthetic"
+) -> None:
     """Write a library of n synthetic vectors through the store's own commits."""
-    meta = {"dim": DIM, "fingerprint": fingerprint, "model": model}
     done = 0
-    with Store.writer(folder, create=meta) as store:
-        for block in gallery(n):
-            files = [
-                StoredFile(
-                    b"/photos/%04d/%08d.jpg" % (i % 100, i), FileLook(10_000 + i, i, i), b"%032d" % i,
-                    640, 480, "JPEG", None, READING, vector=vector,
-                )
-                for i, vector in enumerate(block, start=done)
-            ]  # fmt: skip
-            store.commit(Changes(stored=files))
-            done += len(block)
+    with Store.writer(folder, create={"dim": DIM, "fingerprint": fingerprint, "model": model}) as store:
+        for block in embeddings.gallery(n):
+            for start in range(0, len(block), _COMMITTED):
+                files = [
+                    StoredFile(
+                        b"/photos/%04d/%08d.jpg" % (i % 100, i), FileLook(10_000 + i, i, i), b"%032d" % i,
+                        640, 480, "JPEG", None, READING, vector=vector,
+                    )
+                    for i, vector in enumerate(block[start : start + _COMMITTED], start=done)
+                ]  # fmt: skip
+                store.commit(Changes(stored=files))
+                done += len(files)
 
 
 def write_photographs(folder: Path, n: int, size: tuple[int, int]) -> None:

@@ -1,4 +1,4 @@
-"""Captions of many kinds from fixed lists of words: the text queries an index is fitted to and measured with."""
+"""Captions of many kinds, made from fixed lists of words: texts to fit an index to and to measure it with."""
 
 from __future__ import annotations
 

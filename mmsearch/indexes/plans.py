@@ -24,7 +24,6 @@ K = 10
 MOST_BEST_MISSED = 0.005
 """Share of the queries that may lose their best hit where an index answers; none may lose all of the best ten."""
 _N_TIMED = 50  # queries timed one by one
-_NEAR_ALL = 0.9995  # recall from which on more effort finds nothing more that counts
 
 
 @dataclass(frozen=True)
@@ -139,14 +138,15 @@ class Probes:
         return cls(queries, expected, round(float(np.median(single_query_ms(exact, queries[:5]))), 4))
 
 
-def measured_efforts(index: SearchableIndex, probes: Probes) -> Ladder:
-    """Return what an index over the same rows reaches, until it finds nearly all or takes longer than the scan."""
+def measured_efforts(index: SearchableIndex, probes: Probes, target: float) -> Ladder:
+    """Return what an index over the same rows reaches, until it is well above a target or as slow as the scan."""
+    well_above = (1 + target) / 2
     rungs = list[tuple[int, Recall, float]]()
     for effort in index.efforts:
         recall = recall_of(index.search(probes.queries, K, effort)[1], probes.expected)
         ms = round(float(np.median(single_query_ms(index, probes.queries[:_N_TIMED], effort))), 4)
         rungs.append((effort, recall, ms))
-        if ms >= probes.exact_ms or (recall.mean >= _NEAR_ALL and recall.reaches(_NEAR_ALL)):
+        if ms >= probes.exact_ms or (recall.reaches(well_above) and recall.best_missed == 0):
             break
     return Ladder(tuple(rungs), probes.exact_ms, len(probes.queries))
 

@@ -71,10 +71,10 @@ class IndexSidecar(Sidecar):
     measured: NotRequired[dict[str, LadderFields]]
 
 
-_N_HELD_OUT = 200  # pictures that stand for new ones when an index is measured
+_N_HELD_OUT = 512  # pictures that stand for new ones when an index is measured
 _HELD_OUT_SHARE = 0.1  # of the pictures at most: the others are left to be found
 _FEWEST_NEW = 50  # else pictures that the index knows stand for them
-_SLOW = 0.5  # of the time of the scan: an index of the same kind that does less for a query is tried
+_CHEAPER = 0.8  # of the time of an index: a finer one, which is larger, is worth it
 _SEED = 7
 _NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
 
@@ -332,19 +332,37 @@ class LibraryIndexes:
             for modality, queries in {"image": pictures, "text": texts}.items()
             if len(queries)
         }
-        while True:
+
+        def measure(index: PublishedIndex) -> PublishedIndex:
             self._take_in(index, on_progress, without=without)
             index.index.delete(held_out.tolist())
             on_progress("calibrate", 0, 1)
-            index.ladders = {name: measured_efforts(index.index, of_name) for name, of_name in probes.items()}
+            index.ladders = {
+                name: measured_efforts(index.index, of_name, settings.recall_target)
+                for name, of_name in probes.items()
+            }
             on_progress("calibrate", 1, 1)
             index.index.restore(held_out.tolist())
-            finer = None if index.kind.finer is None else index.kind.finer(index.index)
-            if finer is None or _finds_enough(index, settings.recall_target, _SLOW):
+            return index
+
+        best = self._cheapest(measure(index), measure, settings.recall_target)
+        best.index.build(matrix)
+        best.index.delete(dead)
+        return best
+
+    def _cheapest(
+        self, index: PublishedIndex, measure: Callable[[PublishedIndex], PublishedIndex], target: float
+    ) -> PublishedIndex:
+        """Return an index, or a finer one of its kind by which queries take clearly less time, or can go at all."""
+        is_first = True
+        while index.kind.finer is not None and (is_first or not _finds_enough(index, target)):
+            finer = index.kind.finer(index.index)
+            if finer is None:
                 break
-            index = PublishedIndex(index.kind, finer, build_seconds=index.build_seconds)
-        index.index.build(matrix)
-        index.index.delete(dead)
+            tried = measure(PublishedIndex(index.kind, finer, build_seconds=index.build_seconds))
+            if _milliseconds(tried, target) > _CHEAPER * _milliseconds(index, target):
+                break
+            index, is_first = tried, False
         return index
 
     def _pictures_of(self, rows: Rows, n: int) -> tuple[Rows, Matrix]:
@@ -435,17 +453,22 @@ def _ladders_of(facts: IndexSidecar) -> dict[str, Ladder]:
 
 
 def _is_measured(index: PublishedIndex, target: float) -> bool:
-    """Return whether it is known what an index finds, and that no other of its kind would find more."""
+    """Return whether it is known what an index finds, as far as that counts for a target."""
     if index.facts is None or not index.ladders:
         return False
     is_fitted = all(fields["target"] == target for fields in index.facts["calibration"].values())
-    return index.kind.finer is None or is_fitted or _finds_enough(index, target)
+    return is_fitted or _finds_enough(index, target)
 
 
-def _finds_enough(index: PublishedIndex, target: float, share: float = 1.0) -> bool:
-    """Return whether queries of every modality can go by an index, in less than a share of the scan's time."""
+def _finds_enough(index: PublishedIndex, target: float) -> bool:
+    """Return whether queries of every modality can go by an index."""
+    return all(ladder.plan(index.kind.name, target).index != EXACT for ladder in index.ladders.values())
+
+
+def _milliseconds(index: PublishedIndex, target: float) -> float:
+    """Return what a query of each modality takes together, by the index or by the scan."""
     plans = [ladder.plan(index.kind.name, target) for ladder in index.ladders.values()]
-    return all(plan.index != EXACT and plan.measured.index_ms < share * plan.measured.exact_ms for plan in plans)
+    return sum(plan.measured.exact_ms if plan.index == EXACT else plan.measured.index_ms for plan in plans)
 
 
 def _cache_of(kind: IndexKind) -> Kind[IndexSidecar]:

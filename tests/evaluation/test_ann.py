@@ -41,7 +41,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def loses_the_best_of_some(index, probes):
+def loses_the_best_of_some(index, probes, target):
     """Say that an index takes no time, and that one query of a hundred loses its best hit."""
     return Ladder(((500, Recall(0.99, 0.98, 1.0, 0.01, 0.0), 0.00001),), exact_ms=1.0, n_queries=100)
 

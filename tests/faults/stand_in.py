@@ -10,7 +10,7 @@ from mmsearch.indexes.plans import Ladder, Recall
 from tests.conftest import random_units
 
 
-def finds_all_at_once(index, probes):
+def finds_all_at_once(index, probes, target):
     """Say that an effort of 1000, with which any index finds all of few rows, takes no time; a scan is faster."""
     return Ladder(((1000, Recall(1.0, 1.0, 1.0, 0.0, 0.0), 0.0001),), exact_ms=1.0, n_queries=len(probes.queries))
 

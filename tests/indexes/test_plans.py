@@ -144,7 +144,7 @@ def test_where_all_plans_are_to_scan_the_one_of_the_best_recall_is_shown():
 def test_efforts_are_measured_against_the_scan_until_one_finds_nearly_all():
     graph, exact = indexes_over(random_units(2000, 16).astype(np.float16), m=4, ef_construction=20)
     queries = random_units(100, 16, seed=3)
-    ladder = measured_efforts(graph, Probes.of(Slow(exact), queries))
+    ladder = measured_efforts(graph, Probes.of(Slow(exact), queries), 1.0)
     assert [effort for effort, _, _ in ladder.efforts] == list(graph.efforts[: len(ladder.efforts)])
     expected = exact.search(queries, 10)[1]
     for effort, recall, ms in ladder.efforts:
@@ -157,7 +157,7 @@ def test_efforts_are_measured_against_the_scan_until_one_finds_nearly_all():
 
 def test_no_effort_is_tried_once_one_takes_longer_than_the_scan():
     graph, exact = indexes_over(random_units(3000, 64).astype(np.float16), m=2, ef_construction=4)
-    ladder = measured_efforts(Slow(graph), Probes.of(exact, random_units(30, 64, seed=3)))
+    ladder = measured_efforts(Slow(graph), Probes.of(exact, random_units(30, 64, seed=3)), 0.5)
     assert [effort for effort, _, _ in ladder.efforts] == [graph.efforts[0]]
     assert ladder.plan("graph", 0.5).index == EXACT
 
@@ -166,6 +166,6 @@ def test_no_effort_is_tried_once_one_takes_longer_than_the_scan():
 def test_of_an_index_and_a_scan_that_find_all_the_faster_is_chosen(is_graph_slow, chosen):
     graph, exact = indexes_over(random_units(100, 16).astype(np.float16))
     graph, exact = (Slow(graph), exact) if is_graph_slow else (graph, Slow(exact))
-    plan = measured_efforts(graph, Probes.of(exact, random_units(20, 16, seed=3))).plan("graph", 1.0)
+    plan = measured_efforts(graph, Probes.of(exact, random_units(20, 16, seed=3)), 1.0).plan("graph", 1.0)
     assert (plan.index, plan.effort) == chosen
     assert (plan.measured.index_ms > 0.5, plan.measured.exact_ms > 0.5) == (is_graph_slow, not is_graph_slow)

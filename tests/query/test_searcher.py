@@ -278,7 +278,7 @@ def test_an_open_searcher_follows_what_is_measured_anew(made, tmp_path, monkeypa
     asked = searcher((folder, vectors))
     assert asked.search(Query(text="v:5")).route == "graph"
     nothing = Ladder(((1000, Recall(0.0, 0.0, 0.0, 1.0, 1.0), 0.0001),), exact_ms=1.0, n_queries=5)
-    monkeypatch.setattr(indexes_module, "measured_efforts", lambda index, probes: nothing)
+    monkeypatch.setattr(indexes_module, "measured_efforts", lambda index, probes, target: nothing)
     with Store.writer(folder) as store:
         store.indexes.update(replace(SETTINGS, tail_share=0.0), random_units(5, DIM, seed=1))
     assert asked.search(Query(text="v:5")).route == "exact"

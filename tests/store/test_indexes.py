@@ -280,9 +280,9 @@ def asked(monkeypatch):
     """What every index that is measured holds and is asked then: (number of rows, probes) in turn."""
     noted = []
 
-    def note(index, probes):
+    def note(index, probes, target):
         noted.append((len(index), probes))
-        return finds_all_at_once(index, probes)
+        return finds_all_at_once(index, probes, target)
 
     monkeypatch.setattr(indexes_module, "measured_efforts", note)
     return noted
@@ -351,7 +351,7 @@ def test_measuring_leaves_removed_pictures_removed(tmp_path):
 
 def test_a_new_recall_target_needs_no_new_measuring_where_that_went_far_enough(tmp_path, monkeypatch):
     rungs = (16, Recall(0.9, 0.88, 0.92, 0.0, 0.0), 0.1), (64, Recall(1.0, 1.0, 1.0, 0.0, 0.0), 0.4)
-    monkeypatch.setattr(indexes_module, "measured_efforts", lambda index, probes: Ladder(rungs, 1.0, 20))
+    monkeypatch.setattr(indexes_module, "measured_efforts", lambda index, probes, target: Ladder(rungs, 1.0, 20))
     filled(tmp_path, 200)
     assert updated(tmp_path)
     for target, effort in ((0.9, 16), (0.91, 64), (1.0, 64)):

@@ -377,7 +377,7 @@ def one_of_each_cell(vectors):
 def test_too_few_that_pass_in_the_cells_of_an_effort_are_no_answer(tmp_path, monkeypatch):
     """With an effort of 3 sixty hits are looked for among about 620 rows, of 14 in a cell: in half of the cells."""
     little = Ladder(((3, Recall(1.0, 1.0, 1.0, 0.0, 0.0), 0.0001),), exact_ms=1.0, n_queries=5)
-    monkeypatch.setattr(indexes_module, "measured_efforts", lambda index, probes: little)
+    monkeypatch.setattr(indexes_module, "measured_efforts", lambda index, probes, target: little)
     monkeypatch.setattr(routes_module, "_FEW", 10)
     vectors, query = random_units(3000, DIM, seed=3), random_units(1, DIM, seed=9)
     passing = set(one_of_each_cell(vectors))
@@ -470,10 +470,10 @@ def test_what_is_removed_stays_away_from_whoever_shares_an_index(tmp_path, kind)
 # -- plans ---------------------------------------------------------------------------------------------
 
 
-def finds_pictures_alone(index, probes):
+def finds_pictures_alone(index, probes, target):
     """Say that an index finds all at once where pictures are asked for, and else nothing."""
     if len(probes.queries) == N // 10:
-        return finds_all_at_once(index, probes)
+        return finds_all_at_once(index, probes, target)
     return Ladder(((1000, Recall(0.0, 0.0, 0.0, 1.0, 1.0), 0.0001),), exact_ms=1.0, n_queries=len(probes.queries))
 
 

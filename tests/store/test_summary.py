@@ -40,7 +40,7 @@ def with_index(folder, kind):
 
 def test_status_says_how_queries_go_and_what_was_measured_of_it(tmp_path, monkeypatch):
     rung = (64, Recall(0.98, 0.97, 0.99, 0.004, 0.0), 0.4)
-    monkeypatch.setattr(indexes_module, "measured_efforts", lambda index, probes: Ladder((rung,), 3.0, 8))
+    monkeypatch.setattr(indexes_module, "measured_efforts", lambda index, probes, target: Ladder((rung,), 3.0, 8))
     with_index(tmp_path, GRAPH)
     status = library_status(Store.open(tmp_path))
     assert (status.n_in_graph, set(status.search)) == (200, {"text", "image"})
@@ -52,7 +52,7 @@ def test_status_says_how_queries_go_and_what_was_measured_of_it(tmp_path, monkey
 
 def test_status_shows_what_the_index_loses_where_searches_are_exact_for_it(tmp_path, monkeypatch):
     rung = (40, Recall(0.97, 0.96, 0.98, 0.006, 0.001), 0.2)
-    monkeypatch.setattr(indexes_module, "measured_efforts", lambda index, probes: Ladder((rung,), 3.0, 8))
+    monkeypatch.setattr(indexes_module, "measured_efforts", lambda index, probes, target: Ladder((rung,), 3.0, 8))
     with_index(tmp_path, CELLS)
     for plan in library_status(Store.open(tmp_path)).search.values():
         assert (plan["route"], plan["ef"], plan["best_missed"], plan["none_found"]) == ("exact", 40, 0.006, 0.001)
