@@ -93,6 +93,8 @@ class CellsIndex:
         dead, self._matrix, self._n_rows, self._waiting = self._dead, matrix, len(matrix), without
         new = np.setdiff1d(new, without)
         if len(new) == 0:
+            self._use(self._cells)
+            self.delete(dead)
             return
         is_outdated = self._learned is None or len(matrix) - self._learned.n_rows > _TOO_NEW * len(matrix)
         if is_outdated:
@@ -100,7 +102,7 @@ class CellsIndex:
         self._take(new, on_progress, is_all=is_outdated)
         if self._learned and self._learned.n_rows < len(matrix) and self._is_uneven:
             self._learned = learned(matrix, self._texts)
-            self._take(new, on_progress, is_all=True)
+            self._take(new, lambda n: None, is_all=True)  # all of it was told
         self.delete(dead)
         on_progress(len(new))
 
@@ -143,7 +145,7 @@ class CellsIndex:
         k = min(k, passing.n)
         if k == 0 or len(queries) == 0:
             return np.zeros((len(queries), 0)), np.zeros((len(queries), 0), np.int64)
-        effort = _EFFORT if effort is None else effort
+        effort = _EFFORT if effort is None else max(0, effort)
         n_refined = _REFINED * k + 5 * effort
         share = effort / 1000 * max(1.0, k / _K) ** 0.3
         n_scanned = max(int(share * self._cells.n_held), n_refined)
