@@ -58,7 +58,7 @@ class CellsIndex:
 
     def __init__(self, dim: int, texts: Matrix, *, width: int = _WIDTH) -> None:
         self.dim, self.width = dim, min(width, dim)
-        self._texts = texts
+        self._texts = texts.astype(np.float16).astype(np.float32)  # as in the file: they teach the same
         self._matrix: HalfRows = np.zeros((0, dim), dtype=np.float16)
         self._n_rows, self._waiting = 0, NO_ROWS
         self._learned: Learned | None = None
@@ -211,7 +211,8 @@ class CellsIndex:
             on_progress(n_done * len(new) // len(rows))
         cells, numbers, sketches = (np.concatenate(parts) for parts in zip(*taken, strict=True))
         n_cells = len(self._learned.centroids)
-        before = Cells.of(numbers[:0], cells[:0], sketches[:0], n_cells) if is_all else self._cells
+        is_first = is_all or not self._cells.n_cells
+        before = Cells.of(numbers[:0], cells[:0], sketches[:0], n_cells) if is_first else self._cells
         self._use(before.joined(cells, numbers, sketches))
 
     def _shortlists(
