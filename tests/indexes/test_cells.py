@@ -206,16 +206,6 @@ def test_rows_that_all_wait_are_not_there_yet_and_the_others_still_are():
     assert index.search(asked(matrix[160:161]), 1)[1].tolist() == [[160]]
 
 
-def test_an_index_all_of_whose_rows_wait_finds_nothing():
-    matrix = clustered(30)
-    index = CellsIndex(DIM, TEXTS)
-    index.build(matrix, without=np.arange(30))
-    index.delete([3])
-    assert (len(index), index.n_rows, index.search(TEXTS, 5)[1].shape) == (0, 30, (40, 0))
-    index.build(matrix)
-    assert len(index) == 30
-
-
 @settings(max_examples=15)
 @given(seed=seeds, k=st.integers(1, 30), share=st.floats(0, 1))
 def test_all_cells_scanned_are_the_scan_whatever_is_dead_and_whatever_passes(seed, k, share):
