@@ -27,7 +27,7 @@ from mmsearch.encoders.onnx import (
     OnnxEncoder,
     file_facts,
 )
-from mmsearch.encoders.probes import probe_texts
+from mmsearch.encoders.probes import N_PROBES, probe_texts
 from mmsearch.encoders.replace import NEW, replace_folder, shared, sync_files
 from mmsearch.encoders.tokens import token_batch
 from mmsearch.errors import EncoderError, StorageError, advice, reason
@@ -111,7 +111,7 @@ def _write(eager: EagerEncoder, folder: Path) -> None:
     _write_spec(folder, spec)
     exported = OnnxEncoder.open(folder)
     if exported.has_words:
-        np.save(folder / PROBES, exported.encode_texts(probe_texts()), allow_pickle=False)
+        np.save(folder / PROBES, exported.encode_texts(probe_texts(N_PROBES)), allow_pickle=False)
     spec["cosine_to_torch"] = _check_parity(eager, exported)
     spec["files"] = {path.name: file_facts(path) for path in folder.iterdir() if path.name != SPEC}
     _write_spec(folder, spec)
