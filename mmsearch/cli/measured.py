@@ -14,7 +14,15 @@ from mmsearch.cli.render import Row, print_table, say, write_rows
 from mmsearch.names import shell_word
 
 if TYPE_CHECKING:
-    from mmsearch.evaluation.records import AnnReport, BenchmarkReport, Comparison, MeasuredReport, Result, Speed
+    from mmsearch.evaluation.records import (
+        AnnReport,
+        BenchmarkReport,
+        Comparison,
+        MeasuredReport,
+        ModalityResult,
+        Result,
+        Speed,
+    )
     from mmsearch.evaluation.report import Report
 
 SIGNIFICANT = 0.05
@@ -42,17 +50,16 @@ def _ann_rows(measured: AnnReport) -> Iterator[Row]:
         yield from ({"queries": modality, "route": at["index"], **at} for at in result["efforts"])
 
 
-def _ann_cells(measured: AnnReport) -> Iterator[list[str]]:
-    for modality, result in measured["results"].items():
-        yield [modality, "exact", "1.000", "", "", "", *_speed_cells(result["exact"])]
-        for at in result["efforts"]:
-            shares = ["" if share is None else f"{share:.2%}" for share in (at["best_missed"], at["none_found"])]
-            recall, interval = f"{at['recall']:.3f}", f"{at['low']:.3f}-{at['high']:.3f}"
-            yield [modality, f"{at['index']}, {at['effort']}", recall, interval, *shares, *_speed_cells(at)]
+def _ann_cells(result: ModalityResult) -> Iterator[list[str]]:
+    yield ["exact", "1.000", "", "", "", *_speed_cells(result["exact"])]
+    for at in result["efforts"]:
+        shares = ["" if share is None else f"{share:.2%}" for share in (at["best_missed"], at["none_found"])]
+        recall, interval = f"{at['recall']:.3f}", f"{at['low']:.3f}-{at['high']:.3f}"
+        yield [f"{at['index']} {at['effort']}", recall, interval, *shares, *_speed_cells(at)]
 
 
 def _speed_cells(speed: Speed) -> list[str]:
-    times = (speed["p50_ms"], speed["p95_ms"], speed["p99_ms"])
+    times = (speed["p50_ms"], speed["p95_ms"])
     return [*("" if ms is None else f"{ms:.3f}" for ms in times), f"{speed['queries_per_s']:.0f}"]
 
 
@@ -68,9 +75,10 @@ def _print_ann(measured: AnnReport) -> None:
             + (f", built in {built:.1f} s" if built is not None else "")
             + (" for this measurement; searches are exact" if index["is_built_for_this_measurement"] else "")
         )
-    columns = [("queries", False), ("route, effort", False), ("recall@10", True), ("95 %", False)]
-    columns += [(name, True) for name in ("best missed", "none", "p50 ms", "p95 ms", "p99 ms", "queries/s")]
-    print_table(None, columns, list(_ann_cells(measured)))
+    columns = [("route", False), ("recall", True), ("95 %", False)]
+    columns += [(name, True) for name in ("best missed", "none", "p50 ms", "p95 ms", "queries/s")]
+    for modality, result in measured["results"].items():
+        print_table(f"{modality} queries: recall@10 of each index and effort", columns, list(_ann_cells(result)))
     for modality, result in measured["results"].items():
         chosen = chosen_effort(result)
         at_effort = "" if chosen is None else f" at effort {chosen[1]}"

@@ -93,17 +93,12 @@ def run_ann(
     asked = {"text": _Asked(texts[:n_queries]), "image": _stored(measured, n_queries, seed)}
     if photographs is not None:
         asked["photograph"] = _Asked(photographs[:n_queries])
-    asked = {modality: queries for modality, queries in asked.items() if len(queries.vectors)}
     results = _results(measured, asked, efforts, seed, on_progress)
     facts: Any = measured.facts
     return {
-        "benchmark": "ann",
-        "set": {"name": store.address, "bad": []},
-        "seed": seed,
-        "definitions": DEFINITIONS,
-        "indexes": facts,
-        "results": results,
-    }
+        "benchmark": "ann", "set": {"name": store.address, "bad": []}, "seed": seed, "definitions": DEFINITIONS,
+        "indexes": facts, "results": results,
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -141,6 +136,7 @@ def _results(
     seed: int,
     on_progress: OnProgress,
 ) -> dict[str, ModalityResult]:
+    asked = {modality: queries for modality, queries in asked.items() if len(queries.vectors)}
     tried = [
         (name, effort)
         for name, index in measured.indexes.items()

@@ -79,8 +79,9 @@ class ExactIndex:
 
     def delete(self, rows: Iterable[int]) -> None:
         """Leave rows out of every later answer; rows not in the matrix are ignored."""
-        rows_ = np.fromiter(rows, dtype=np.int64)
-        self._dead = np.union1d(self._dead, rows_[(rows_ >= 0) & (rows_ < len(self._matrix))])
+        named = np.fromiter(rows, dtype=np.int64)
+        held = np.setdiff1d(named[(named >= 0) & (named < len(self._matrix))], self._waiting)
+        self._dead = np.union1d(self._dead, held)
 
     def restore(self, rows: Iterable[int]) -> None:
         """Let deleted rows come back."""

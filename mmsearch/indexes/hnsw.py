@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
@@ -171,9 +172,20 @@ class HnswIndex:
         return 1 - distances.astype(np.float64), rows.astype(np.int64)
 
     def save(self, path: Path) -> None:
-        """Write the graph; OSError if not all of it is there afterwards, which hnswlib does not notice."""
+        """Write all but which rows are dead.
+
+        Raises
+        ------
+        OSError
+            If not all of it is there afterwards, which hnswlib does not notice.
+        """
         path.open("wb").close()
-        self._graph.save_index(str(path))
+        dead = self.dead
+        self.restore(dead)  # hnswlib writes its marks too, and whoever loads the file could not take them off
+        try:
+            self._graph.save_index(str(path))
+        finally:
+            self.delete(dead)
         n_bytes, n_expected = path.stat().st_size, self.facts.size_bytes
         if n_bytes == n_expected:
             return
@@ -208,6 +220,10 @@ class HnswIndex:
         ef_construction = facts["ef_construction"]
         index = cls.load(path, dim, m=facts["M"], ef_construction=ef_construction, n_nodes=facts["n"])
         index._n_rows = int(facts.get("covered", facts["n"]))  # rows without a direction are covered, and no nodes
+        if "measured" not in facts:  # an older version, which wrote down rows that were dead then
+            for row in index._graph.get_ids_list():
+                with suppress(RuntimeError):  # hnswlib: it is not deleted
+                    index._graph.unmark_deleted(row)
         return index
 
 

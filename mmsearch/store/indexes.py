@@ -72,6 +72,7 @@ class IndexSidecar(Sidecar):
 
 
 _N_HELD_OUT = 200  # pictures that stand for new ones when an index is measured
+_HELD_OUT_SHARE = 0.1  # of the pictures at most: the others are left to be found
 _FEWEST_NEW = 50  # else pictures that the index knows stand for them
 _SLOW = 0.5  # of the time of the scan: an index of the same kind that does less for a query is tried
 _SEED = 7
@@ -177,7 +178,8 @@ class LibraryIndexes:
                 if isinstance(loaded, Unusable):
                     return loaded
                 published = _loaded[key] = loaded
-            return published
+        published.bury(self._store.dead_rows(), self._store.revision)
+        return published
 
     def load(self, kind: IndexKind, *, is_proved: bool = False) -> PublishedIndex | Unusable:
         """Open the current index of a kind, or say why it cannot be used; its dead rows are those of now.
@@ -315,10 +317,12 @@ class LibraryIndexes:
         has indexed: one that an index holds is easier to find the neighbours of.
         """
         known, matrix, dead = index.index.n_rows, self._store.matrix(), self._store.dead_rows()
-        held_out, pictures = self._pictures_of(np.setdiff1d(np.arange(known, len(matrix)), dead))
+        live = np.setdiff1d(np.arange(len(matrix)), dead)
+        n = min(_N_HELD_OUT, max(1, int(_HELD_OUT_SHARE * len(live))))
+        held_out, pictures = self._pictures_of(live[live >= known], n)
         is_held_out = len(held_out) >= _FEWEST_NEW
         if not is_held_out:
-            held_out, pictures = self._pictures_of(np.setdiff1d(np.arange(len(matrix)), dead))
+            held_out, pictures = self._pictures_of(live, n)
         without = held_out if is_held_out else _NO_ROWS
         exact = ExactIndex(matrix, np.union1d(dead, held_out))
         probes = {
@@ -341,10 +345,10 @@ class LibraryIndexes:
         index.index.delete(dead)
         return index
 
-    def _pictures_of(self, rows: Rows) -> tuple[Rows, Matrix]:
-        """Return some of these rows, ascending, and their unit vectors."""
+    def _pictures_of(self, rows: Rows, n: int) -> tuple[Rows, Matrix]:
+        """Return n of these rows at most, ascending, and their unit vectors."""
         rng = np.random.default_rng(_SEED)
-        rows = np.sort(rng.choice(rows, min(len(rows), _N_HELD_OUT), replace=False))
+        rows = np.sort(rng.choice(rows, min(len(rows), n), replace=False))
         places, vectors = unit_rows(self._store.matrix()[rows])
         return rows[places], vectors
 

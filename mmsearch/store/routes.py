@@ -111,7 +111,7 @@ class NearestRows:
         Parameters
         ----------
         queries : float32 array, shape (n_queries, dim)
-            Unit rows; one alone where there is a condition.
+            Unit rows.
         k : int > 0
             Rows wanted.
         condition : SqlCondition
@@ -127,15 +127,24 @@ class NearestRows:
         if not condition.sql:
             return self._among_all(queries, k, way)
         if way is not None and isinstance(way[0], FilteringIndex):
-            return [self._in_part(queries, k, self._part(condition, way[0]), way)]
-        limit = max(_FEW, int(_NARROW * n_live))
+            part = self._part(condition, way[0])
+            return [self._in_part(query[None], k, part, way) for query in queries]
+        rows, is_broad = self._first_passing(condition, _NARROW)
+        answers: list[Nearest | None] = [None] * len(queries)
+        if is_broad and way is not None:
+            answers = [self._filtered_afterwards(query[None], k, condition, way) for query in queries]
+        if is_broad and any(answer is None for answer in answers):
+            rows = self._all_passing(condition)
+        return [answer or self._among(query[None], k, rows) for query, answer in zip(queries, answers, strict=True)]
+
+    def _first_passing(self, condition: SqlCondition, narrow: float) -> tuple[Rows, bool]:
+        """Return the rows that pass a filter, some of them where they are more than a share of all, and whether."""
+        limit = max(_FEW, int(narrow * len(self._exact)))
         passing = self.store.rows_passing(condition, limit=limit)
-        if len(passing) == limit:
-            broad = None if way is None else self._filtered_afterwards(queries, k, condition, way)
-            if broad is not None:
-                return [broad]
-            passing = self.store.rows_passing(condition)
-        return [self._among(queries, k, np.unique(np.asarray(passing, dtype=np.int64)))]
+        return np.unique(np.asarray(passing, dtype=np.int64)), len(passing) == limit
+
+    def _all_passing(self, condition: SqlCondition) -> Rows:
+        return np.unique(np.asarray(self.store.rows_passing(condition), dtype=np.int64))
 
     def _among(self, query: Matrix, k: int, rows: Rows) -> Nearest:
         """Return the k nearest of some rows to a query (1, dim), by scanning them."""
@@ -165,11 +174,8 @@ class NearestRows:
         key = condition.sql, condition.parameters
         part = self._parts.get(key)
         if part is None:
-            limit = max(_FEW, int(_NARROW_IN_PARTS * len(self._exact)))
-            passing = self.store.rows_passing(condition, limit=limit)
-            is_broad = len(passing) == limit
-            passing = self.store.rows_passing(condition) if is_broad else passing
-            rows = np.unique(np.asarray(passing, dtype=np.int64))
+            rows, is_broad = self._first_passing(condition, _NARROW_IN_PARTS)
+            rows = self._all_passing(condition) if is_broad else rows
             part = self._parts[key] = _Part(rows, index.passing(rows) if is_broad else None)
             while len(self._parts) > _KEPT:
                 del self._parts[next(iter(self._parts))]

@@ -263,10 +263,16 @@ def test_bench_ann_measures_and_tunes_the_library(run, twelve, tmp_path):
     assert code == 0, err
     rows = json_lines(out)
     assert {(row["queries"], row["route"]) for row in rows} == {
-        (queries, route) for queries in ("text", "image") for route in ("exact", "graph")
+        (queries, route) for queries in ("text", "image", "photograph") for route in ("exact", "graph", "cells")
     }
-    assert all(0 <= row["recall"] <= 1 for row in rows)
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["index"]["recall_target"] == 0.98
+    for row in rows:
+        if row["route"] != "exact":
+            assert all(0 <= row[part] <= 1 for part in ("recall", "low", "high", "best_missed", "none_found"))
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [index["recall_target"] for index in report["indexes"]] == [0.98, 0.98]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "best missed" in page
+    assert "none" in page
     code, out, _ = run("status", "--format", "json")
     assert json.loads(out)[0]["recall_target"] == 0.98
 
@@ -275,7 +281,8 @@ def test_bench_ann_takes_text_queries_from_a_file(run, twelve, tmp_path):
     (tmp_path / "texts").write_text("a cat\n\ntwo dogs\n")
     code, out, err = run("bench", "ann", "--texts", tmp_path / "texts", "--format", "table")
     assert code == 0, err
-    assert re.search(r"^text +exact +1\.000", out, re.MULTILINE)
+    assert re.search(r"^text queries: recall@10.*\nroute +recall +95 % +best missed +none.*\nexact +1\.000", out)
+    assert re.search(r"^cells 450 +1\.000 +\S+ +0\.00% +0\.00%", out, re.MULTILINE)
     assert "text queries of the library: exact (target 0.95)" in err
     code, out, _ = run("bench", "ann", "--texts", tmp_path / "texts", "--format", "json")
     assert json.loads(out)[0]["results"]["text"]["n_queries"] == 2
@@ -365,7 +372,7 @@ def test_bench_ann_fits_80_columns(run, twelve, tmp_path):
     run.environment["COLUMNS"] = "80"
     _, out, _ = run("bench", "ann", "--format", "table")
     assert all(len(line.rstrip()) <= 80 for line in out.splitlines())
-    assert re.search(r"^text +effort 1024 +\d\.\d{3} +\d", out, re.MULTILINE)
+    assert re.search(r"^graph 1024 +\d\.\d{3} +\d", out, re.MULTILINE)
 
 
 def test_bench_run_tries_the_folder_of_the_report_first(run, tmp_path):

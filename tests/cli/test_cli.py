@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mmsearch import Library, Query
+from mmsearch import GraphSettings, Library, Query
 from mmsearch.samples import sample_folder
 from mmsearch.store.progress import shown_progress
 
@@ -431,6 +431,25 @@ def test_vocabularies_are_learned_exported_described_and_shared(run, tmp_path, c
     code, _, err = run("vocabulary", "info", tmp_path / "nothing")
     assert code == 1
     assert "cannot be read" in err
+
+
+def test_status_shows_three_parts_of_what_the_index_finds_beside_their_targets(indexed, photos, run):
+    indexed.index([photos], local=False, settings=GraphSettings(graph_from=5))
+    _, out, _ = run("status", "--format", "table", "--library", indexed.folder)
+    targets = r"target recall@10 0\.95, best hit missed by at most 0\.5%, all ten by none"
+    assert re.search(rf"^index +8 vectors; {targets}$", out, re.MULTILINE)
+    mean = r"recall@10 [01]\.\d{3} \([01]\.\d{3} to [01]\.\d{3}\) at effort \d+"
+    for modality in ("text", "image"):
+        parts = rf"{mean}, best hit missed by \d+\.\d\d%, all ten by \d+\.\d\d%, of \d+ queries"
+        assert re.search(rf"^{modality} queries +(graph|cells|exact).* {parts}", out, re.MULTILINE)
+
+
+def test_status_says_of_what_an_older_version_measured_that_the_tail_is_not_known(run, tmp_path):
+    shutil.copytree(Path(__file__).parents[1] / "golden" / "library-v2", tmp_path / "library")
+    _, out, _ = run("status", "--format", "table")
+    assert re.search(
+        r"^image queries +graph recall@10 1\.000 at effort 10, the tail was not measured", out, re.MULTILINE
+    )
 
 
 def test_status_shows_how_far_another_process_is(indexed, run):

@@ -39,7 +39,7 @@ class Blocks:
         on_progress(n_new)
 
     def delete(self, rows):
-        self._dead |= {row for row in rows if 0 <= row < self.n_rows}
+        self._dead |= {row for row in rows if 0 <= row < self.n_rows and row not in self._waiting}
 
     def restore(self, rows):
         self._dead -= set(rows)

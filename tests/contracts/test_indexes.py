@@ -232,3 +232,15 @@ def test_rows_that_wait_are_taken_in_by_the_next_call(make):
     index.build(matrix)
     assert (len(index), index.n_rows) == (600, 600)
     assert index.search(asked(matrix[waiting]), 1)[1][:, 0].tolist() == waiting.tolist()
+
+
+def test_rows_can_be_deleted_while_all_that_are_new_wait(make):
+    matrix = clustered(60)
+    index = make(matrix[:0])
+    for n, first in ((40, 0), (60, 40)):
+        waiting = np.arange(first, n)
+        index.build(matrix[:n], without=waiting)
+        index.delete(waiting.tolist())  # it holds none of them
+        assert (len(index), index.n_rows, index.dead) == (first, n, frozenset())
+        index.build(matrix[:n])
+    assert len(index) == 60

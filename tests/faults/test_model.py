@@ -22,13 +22,13 @@ from mmsearch.ingest.pool import Embedded
 from mmsearch.ingest.run import execute
 from mmsearch.ingest.worker import Job, embed_files
 from mmsearch.query.searcher import Searcher
-from mmsearch.store import graph as graph_module
+from mmsearch.store import indexes as indexes_module
 from mmsearch.store.folder import Store
 from mmsearch.store.indexes import GraphSettings
 from mmsearch.store.verify import verify
 from tests import pictures
 from tests.conftest import no_decoder
-from tests.faults.stand_in import plan_for_the_graph
+from tests.faults.stand_in import finds_all_at_once
 
 CONTENTS = [pictures.saved(pictures.photo(24, 18, seed), "PNG") for seed in range(40)]
 BROKEN = b"<html>not a picture</html>"
@@ -81,7 +81,10 @@ class LibraryMachine(RuleBasedStateMachine):
 
     def open(self):
         self.store = Store.open(self.folder)
-        self.searcher = Searcher(self.store, lambda: self.encoder, no_decoder, use_graph=True)
+        self.searchers = [  # one goes by graphs, the other, which is asked once, by cells
+            Searcher(self.store, lambda: self.encoder, no_decoder, is_asked_once=is_asked_once)
+            for is_asked_once in (False, True)
+        ]
 
     def write(self, name, data):
         (self.photos / name).write_bytes(data)
@@ -160,8 +163,9 @@ class LibraryMachine(RuleBasedStateMachine):
     @invariant()
     def search_agrees_with_the_dictionary(self):
         expected = {str(self.photos / name) for name in self.indexed}
-        result = self.searcher.search(Query(text="anything"), SearchOptions(k=max(1, len(expected) + 5)))
-        assert {hit.path for hit in result.hits} == expected
+        for searcher in self.searchers:
+            result = searcher.search(Query(text="anything"), SearchOptions(k=max(1, len(expected) + 5)))
+            assert {hit.path for hit in result.hits} == expected
         if self.indexed:
             name = sorted(self.indexed)[0]
             pixels = decode(self.indexed[name], self.encoder.preprocessing).pixels
@@ -178,7 +182,7 @@ class LibraryMachine(RuleBasedStateMachine):
     ("n", "steps"), [(20, 50), pytest.param(50, 2000, marks=[pytest.mark.full, pytest.mark.timeout(7200)])]
 )
 def test_library_agrees_with_a_dictionary_whatever_is_done(tiny, n, steps, monkeypatch):
-    monkeypatch.setattr(graph_module, "choose_plan", plan_for_the_graph)
+    monkeypatch.setattr(indexes_module, "measured_efforts", finds_all_at_once)
     LibraryMachine.encoder = tiny
     run_state_machine_as_test(
         LibraryMachine,

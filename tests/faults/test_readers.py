@@ -13,17 +13,18 @@ import pytest
 
 from mmsearch import Query, SearchOptions
 from mmsearch.query.searcher import Searcher
-from mmsearch.store import graph as graph_module
+from mmsearch.store import indexes as indexes_module
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.indexes import GraphSettings
 from tests.conftest import no_decoder, random_units
-from tests.faults.stand_in import TextVectors, plan_for_the_graph
+from tests.faults.stand_in import TextVectors, finds_all_at_once
 from tests.store.test_store import DIM, META, file
 
 K = 5
 LEAST = 60  # states, and answers by the route that a reader is to take, however slow the machine is
 FIRST = 10**6
+ROUTES = ["exact", "graph", "cells"]
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -32,8 +33,8 @@ def vector_of(i):
 
 
 def write(folder, seconds):
-    """Add, replace and remove pictures, compact and publish graphs; list the pictures of every state."""
-    graph_module.choose_plan = plan_for_the_graph
+    """Add, replace and remove pictures, compact and publish indexes; list the pictures of every state."""
+    indexes_module.measured_efforts = finds_all_at_once
     rng = np.random.default_rng(0)
     present = {0: FIRST}  # picture -> seed of its vector
     next_seed = 0
@@ -64,15 +65,17 @@ def write(folder, seconds):
 
 
 def read(folder, seconds, seed, out):
-    """Search until the time is over; list every question with its answer. Every other reader goes by the graphs.
+    """Search until the time is over; list every question with its answer. Of three readers each has its own route.
 
-    Those are searched with an effort that leaves nothing of so few vectors out.
+    Indexes are searched with an effort that leaves nothing of so few vectors out; one that is asked once goes by
+    those that open in no time.
     """
-    graph_module.EXACT_TEXTS_BELOW = 0
     store = Store.open(folder)
-    searcher = Searcher(store, lambda: TextVectors(DIM), no_decoder, use_graph=seed % 2 == 1)
+    wanted = ROUTES[seed % len(ROUTES)]
+    options = {"use_graph": wanted != "exact", "is_asked_once": wanted == "cells"}
+    searcher = Searcher(store, lambda: TextVectors(DIM), no_decoder, **options)
     rng = np.random.default_rng(seed)
-    end, wanted, n_wanted = time.monotonic() + seconds, "graph" if seed % 2 else "exact", 0
+    end, n_wanted = time.monotonic() + seconds, 0
     with open(out, "w") as file_:
         while time.monotonic() < end or n_wanted < LEAST:
             text = str(int(rng.integers(0, 50)))
@@ -110,7 +113,7 @@ def is_answer_of(hits, scores):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "n_readers"), [(4, 2), pytest.param(600, 4, marks=[pytest.mark.full, pytest.mark.timeout(3600)])]
+    ("seconds", "n_readers"), [(4, 3), pytest.param(600, 6, marks=[pytest.mark.full, pytest.mark.timeout(3600)])]
 )
 def test_every_answer_is_the_exact_answer_of_a_published_state(tmp_path, seconds, n_readers):
     folder = tmp_path / "library"
@@ -129,9 +132,9 @@ def test_every_answer_is_the_exact_answer_of_a_published_state(tmp_path, seconds
     assert sum(map(len, questions_of)) > 100
     assert len(states) > 20
     for number, questions in enumerate(questions_of):
-        routes = Counter(route for _, _, route in questions)
-        assert set(routes) <= ({"graph", "exact"} if number % 2 else {"exact"})
-        assert number % 2 == 0 or routes["graph"] > 20
+        routes, wanted = Counter(route for _, _, route in questions), ROUTES[number % len(ROUTES)]
+        assert set(routes) <= {wanted, "exact"}
+        assert routes[wanted] > 20
         assert unplaced(questions, States(states)) == []
 
 

@@ -7,7 +7,19 @@ import pytest
 
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.hnsw import HnswIndex
-from mmsearch.indexes.plans import EXACT, ann_recall_at_k, choose_plan, picture_queries
+from mmsearch.indexes.plans import (
+    EXACT,
+    Ladder,
+    Measurement,
+    Plan,
+    Probes,
+    Recall,
+    ann_recall_at_k,
+    cheapest,
+    exact_plan,
+    measured_efforts,
+    recall_of,
+)
 from tests.conftest import random_units
 
 
@@ -40,46 +52,120 @@ def test_ann_recall_is_the_share_of_exact_neighbours_found():
     assert ann_recall_at_k(found, nothing).tolist() == [1, 1]  # there was nothing to be found
 
 
-def test_picture_queries_are_near_a_stored_vector_and_not_equal_to_it():
-    stored = random_units(300, 64)
-    queries = picture_queries(stored.astype(np.float16), 50)
-    best = (queries @ stored.T).max(axis=1)
-    assert np.all((best > 0.9) & (best < 0.99))
-    assert best.mean() == pytest.approx(np.sqrt(0.9), abs=0.01)  # a step of 1/3 across: 1 / sqrt(1 + 1/9)
-    assert len(np.unique((queries @ stored.T).argmax(axis=1))) == 50
+# -- three parts of recall -----------------------------------------------------------------------------
 
 
-def test_there_are_no_more_picture_queries_than_vectors():
-    assert picture_queries(random_units(7, 16).astype(np.float16), 50).shape == (7, 16)
+def test_recall_has_a_mean_with_its_interval_and_shares_of_queries_that_lose_the_best_and_all():
+    expected = np.array([[1, 2], [3, 4], [5, 6], [7, 8]])
+    rows = np.array([[2, 1], [9, 4], [9, 0], [7, 9]])  # both; the second best alone; none; the best alone
+    # Shares 1, 1/2, 0, 1/2: mean 1/2, standard deviation sqrt(1/6), so 1.96 * .4082 / 2 = .4001 to either side.
+    assert recall_of(rows, expected) == Recall(
+        mean=0.5, low=0.0999, high=0.9001, best_missed=0.5, none_found=0.25
+    )  # fmt: skip
 
 
-def test_chosen_effort_is_the_smallest_that_reaches_the_target_against_exact_search():
+def test_recall_of_one_query_says_nothing_of_others():
+    assert recall_of(np.array([[1]]), np.array([[1]])) == Recall(1.0, 0.0, 1.0, 0.0, 0.0)
+
+
+def test_where_there_is_nothing_to_be_found_nothing_is_lost():
+    assert recall_of(np.array([[1], [2]]), np.zeros((2, 0), np.int64)) == Recall(1.0, 1.0, 1.0, 0.0, 0.0)
+
+
+def test_queries_that_an_index_answers_with_nothing_lose_all():
+    recall = recall_of(np.zeros((2, 0), np.int64), np.array([[1, 2], [3, 4]]))
+    assert (recall.mean, recall.best_missed, recall.none_found) == (0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("recall", "is_enough"),
+    [
+        (Recall(0.95, 0.94, 0.96, 0.005, 0.0), True),
+        (Recall(0.9499, 0.94, 0.96, 0.0, 0.0), False),
+        (Recall(0.99, 0.98, 1.0, 0.0051, 0.0), False),
+        (Recall(0.99, 0.98, 1.0, 0.0, 0.0005), False),
+        (Recall(0.99), False),  # an older version measured the mean alone
+    ],
+)
+def test_recall_is_enough_when_all_three_parts_are(recall, is_enough):
+    assert recall.reaches(0.95) == is_enough
+
+
+# -- the plan that a ladder of efforts gives -----------------------------------------------------------
+
+MEAN_ALONE = (10, Recall(0.97, 0.96, 0.98, 0.02, 0.0), 0.1)
+MEAN_AND_BEST = (20, Recall(0.97, 0.96, 0.98, 0.004, 0.001), 0.2)
+ALL_THREE = (40, Recall(0.98, 0.97, 0.99, 0.004, 0.0), 0.4)
+PERFECT = (80, Recall(1.0, 1.0, 1.0, 0.0, 0.0), 0.8)
+
+
+@pytest.mark.parametrize(
+    ("rungs", "target", "exact_ms", "chosen"),
+    [
+        ((MEAN_ALONE, MEAN_AND_BEST, ALL_THREE, PERFECT), 0.95, 1.0, ("cells", 40)),
+        ((MEAN_ALONE, MEAN_AND_BEST, ALL_THREE, PERFECT), 0.99, 1.0, ("cells", 80)),
+        ((MEAN_ALONE, MEAN_AND_BEST, ALL_THREE, PERFECT), 0.95, 0.4, (EXACT, None)),  # a scan is as fast
+        ((MEAN_ALONE, MEAN_AND_BEST), 0.95, 1.0, (EXACT, None)),
+        ((PERFECT,), 0.95, 1.0, ("cells", 80)),
+    ],
+)
+def test_the_plan_is_the_smallest_effort_that_reaches_all_three_parts_faster_than_a_scan(
+    rungs, target, exact_ms, chosen
+):
+    plan = Ladder(rungs, exact_ms, 20).plan("cells", target)
+    assert (plan.index, plan.effort) == chosen
+    assert (plan.measured.target, plan.measured.exact_ms, plan.measured.n_queries) == (target, exact_ms, 20)
+
+
+def test_a_plan_to_scan_says_what_the_index_reached_with_most_effort():
+    effort, recall, ms = MEAN_AND_BEST
+    measured = Measurement(effort, recall, 0.95, ms, 1.0, 20)
+    assert Ladder((MEAN_ALONE, MEAN_AND_BEST), 1.0, 20).plan("graph", 0.95) == Plan(EXACT, None, measured)
+
+
+def plan_of(name, rung):
+    return Ladder((rung,), 1.0, 20).plan(name, 0.95)
+
+
+def test_the_cheapest_plan_is_that_of_the_index_that_answers_fastest():
+    graph, cells = plan_of("graph", PERFECT), plan_of("cells", ALL_THREE)
+    assert cheapest([graph, cells]) is cheapest([cells, graph]) is cells
+    assert cheapest([exact_plan(cells.measured), graph]) is graph
+
+
+def test_where_all_plans_are_to_scan_the_one_of_the_best_recall_is_shown():
+    low, high = plan_of("graph", (10, Recall(0.6), 0.1)), plan_of("cells", (10, Recall(0.9), 0.9))
+    assert cheapest([low, high]) is high
+
+
+# -- measuring an index --------------------------------------------------------------------------------
+
+
+def test_efforts_are_measured_against_the_scan_until_one_finds_nearly_all():
     graph, exact = indexes_over(random_units(2000, 16).astype(np.float16), m=4, ef_construction=20)
     queries = random_units(100, 16, seed=3)
-    plan = choose_plan("graph", graph, Slow(exact), queries, target=0.9)
-    recalls = {
-        effort: ann_recall_at_k(graph.search(queries, 10, effort)[1], exact.search(queries, 10)[1]).mean()
-        for effort in graph.efforts
-    }
-    assert plan.effort == next(effort for effort in graph.efforts if recalls[effort] >= 0.9)
-    assert graph.efforts[0] < plan.effort == plan.measured.effort
-    assert plan.measured.recall == pytest.approx(recalls[plan.effort], abs=1e-4)
-    assert (plan.measured.target, plan.measured.n_queries) == (0.9, 100)
+    ladder = measured_efforts(graph, Probes.of(Slow(exact), queries))
+    assert [effort for effort, _, _ in ladder.efforts] == list(graph.efforts[: len(ladder.efforts)])
+    expected = exact.search(queries, 10)[1]
+    for effort, recall, ms in ladder.efforts:
+        assert recall == recall_of(graph.search(queries, 10, effort)[1], expected)
+        assert ms > 0
+    assert ladder.n_queries == 100
+    assert ladder.exact_ms > 0.5
+    assert all(recall.mean < 0.9995 for _, recall, _ in ladder.efforts[:-1])
 
 
-def test_plan_is_to_scan_where_the_index_cannot_reach_the_target():
+def test_no_effort_is_tried_once_one_takes_longer_than_the_scan():
     graph, exact = indexes_over(random_units(3000, 64).astype(np.float16), m=2, ef_construction=4)
-    plan = choose_plan("graph", graph, Slow(exact), random_units(30, 64, seed=3), target=1.0)
-    assert (plan.index, plan.effort) == (EXACT, None)
-    assert plan.measured.effort == graph.efforts[-1]
-    assert plan.measured.recall < 1
+    ladder = measured_efforts(Slow(graph), Probes.of(exact, random_units(30, 64, seed=3)))
+    assert [effort for effort, _, _ in ladder.efforts] == [graph.efforts[0]]
+    assert ladder.plan("graph", 0.5).index == EXACT
 
 
 @pytest.mark.parametrize(("is_graph_slow", "chosen"), [(False, ("graph", 16)), (True, (EXACT, None))])
-def test_of_two_indexes_that_find_all_the_faster_is_chosen(is_graph_slow, chosen):
+def test_of_an_index_and_a_scan_that_find_all_the_faster_is_chosen(is_graph_slow, chosen):
     graph, exact = indexes_over(random_units(100, 16).astype(np.float16))
     graph, exact = (Slow(graph), exact) if is_graph_slow else (graph, Slow(exact))
-    plan = choose_plan("graph", graph, exact, random_units(20, 16, seed=3), target=1.0)
+    plan = measured_efforts(graph, Probes.of(exact, random_units(20, 16, seed=3))).plan("graph", 1.0)
     assert (plan.index, plan.effort) == chosen
-    assert plan.measured.recall == 1
     assert (plan.measured.index_ms > 0.5, plan.measured.exact_ms > 0.5) == (is_graph_slow, not is_graph_slow)

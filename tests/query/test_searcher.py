@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsearch import Query, SearchOptions, Term
-from mmsearch.indexes.plans import exact_plan
+from mmsearch.indexes.hnsw import GRAPH
+from mmsearch.indexes.plans import Ladder, Recall
 from mmsearch.query.searcher import Searcher
-from mmsearch.store import graph as graph_module
+from mmsearch.store import indexes as indexes_module
 from mmsearch.store import routes as routes_module
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
@@ -23,7 +24,7 @@ from mmsearch.store.indexes import GraphSettings
 from mmsearch.store.summary import library_status
 from mmsearch.store.where import condition_of
 from tests.conftest import no_decoder, random_units
-from tests.faults.stand_in import TextVectors, plan_for_the_graph
+from tests.faults.stand_in import TextVectors, finds_all_at_once
 from tests.store.test_store import DIM, META, file, filled
 
 SETTINGS = GraphSettings(graph_from=50, recall_target=0.5, tail_share=0.5)
@@ -41,20 +42,15 @@ class Exactly(TextVectors):
         return np.stack([self.vectors[int(text.partition(":")[2])] for text in texts])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def texts_by_the_graph():
-    """Let texts go by a graph of so few vectors; what is tested here is the graph."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph_module, "EXACT_TEXTS_BELOW", 0)
-        yield
+of_any_route = pytest.mark.parametrize("route", ["graph", "cells", "exact"])
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A library of 300 vectors in the graph, and a tail of 20; 30 pictures were removed since."""
+    """A library of 300 vectors in a graph and in cells, and a tail of 20; 30 pictures were removed since."""
     folder = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph_module, "choose_plan", plan_for_the_graph)
+        patch.setattr(indexes_module, "measured_efforts", finds_all_at_once)
         vectors = filled(folder, N)
         with Store.writer(folder) as store:
             store.indexes.update(SETTINGS, random_units(5, DIM, seed=1))
@@ -66,8 +62,10 @@ def made(tmp_path_factory):
     return folder, np.concatenate([vectors, tail])
 
 
-def searcher(made, use_graph=True):
-    return Searcher(Store.open(made[0]), lambda: Exactly(made[1]), no_decoder, use_graph=use_graph)
+def searcher(made, route="graph"):
+    """What answers by one route: of indexes as good, that of a searcher that is asked once opens in no time."""
+    options = {"use_graph": route != "exact", "is_asked_once": route == "cells"}
+    return Searcher(Store.open(made[0]), lambda: Exactly(made[1]), no_decoder, **options)
 
 
 def at_unit_length(vectors):
@@ -86,11 +84,11 @@ def expected(made, query, k, keep=lambda i: True):
     return sorted(live, key=lambda i: -float(stored[i] @ made[1][query]))[:k]
 
 
-@pytest.mark.parametrize("use_graph", [True, False])
+@of_any_route
 @given(query=st.integers(0, N + 19), k=st.integers(1, 40))
-def test_every_route_gives_the_best_live_pictures(made, use_graph, query, k):
-    result = searcher(made, use_graph).search(Query(text=f"v:{query}"), SearchOptions(k=k))
-    assert result.route == ("graph" if use_graph else "exact")
+def test_every_route_gives_the_best_live_pictures(made, route, query, k):
+    result = searcher(made, route).search(Query(text=f"v:{query}"), SearchOptions(k=k))
+    assert result.route == route
     assert numbers(result) == expected(made, query, k)
 
 
@@ -125,7 +123,8 @@ def test_filter_never_costs_a_match(made, where, keep):
 
 
 @pytest.mark.parametrize("where", ["size >= 100", "size < 400", "name ~ *7*", "name ~ 1[24]*"])
-def test_broad_filter_over_the_graph_never_costs_a_match(made, where, monkeypatch):
+@pytest.mark.parametrize("route", ["graph", "cells"])
+def test_broad_filter_over_an_index_never_costs_a_match(made, where, monkeypatch, route):
     monkeypatch.setattr(routes_module, "_FEW", 10)
     keep = {
         "size >= 100": lambda i: True,
@@ -135,11 +134,11 @@ def test_broad_filter_over_the_graph_never_costs_a_match(made, where, monkeypatc
     }[where]
     routes = set()
     for k in (1, 5, 15):
-        result = searcher(made).search(Query(text="v:5", where=[where]), SearchOptions(k=k))
+        result = searcher(made, route).search(Query(text="v:5", where=[where]), SearchOptions(k=k))
         assert numbers(result) == expected(made, 5, k, keep)
         routes.add(result.route)
     if where.startswith("size"):
-        assert "graph" in routes
+        assert route in routes
 
 
 def test_too_few_matches_among_the_neighbours_are_not_taken_for_all(made):
@@ -159,18 +158,20 @@ def ids_of(made):
     return {int(Path(image.path).stem): image.image_id for image in Store.open(made[0]).catalog.images()}
 
 
-@pytest.mark.parametrize(("limit", "route"), [(N - 10, "graph"), (N - 9, "exact"), (50_000, "exact")])
-def test_texts_of_fewer_pictures_than_the_limit_are_answered_exactly(made, monkeypatch, limit, route):
-    monkeypatch.setattr(graph_module, "EXACT_TEXTS_BELOW", limit)
-    asked = searcher(made)
-    assert asked.search(Query(text="v:5")).route == route
-    assert asked.search(Query(images=[ids_of(made)[5]])).route == "graph"
+def old_plans(made, tmp_path):
+    """A copy of the library whose graph was measured by an older version: only pictures go by it."""
+    folder, vectors = copy_of(made, tmp_path / "old")
+    with Store.writer(folder) as store:
+        graph, facts = store.indexes.load(GRAPH).index, store.indexes.facts()["graph"]
+        without = {name: facts[name] for name in facts if name != "measured"}
+        store.publish("graph", "hnsw-2", graph.save, without, replaces=["cells"])
+    return folder, vectors
+
+
+def test_route_and_answer_do_not_depend_on_what_was_asked_before(made, tmp_path):
+    made = old_plans(made, tmp_path)
     shown = library_status(Store.open(made[0])).search
-    assert (shown["text"]["route"], shown["image"]["route"]) == (route, "graph")
-
-
-def test_route_and_answer_do_not_depend_on_what_was_asked_before(made, monkeypatch):
-    monkeypatch.setattr(graph_module, "EXACT_TEXTS_BELOW", 50_000)
+    assert (shown["text"]["route"], shown["image"]["route"]) == ("exact", "graph")
     queries = [Query(text="v:5"), Query(images=[ids_of(made)[7]]), Query(text="v:6", where=["size >= 100"])]
     answers = [
         Searcher(Store.open(made[0]), lambda: Exactly(made[1]), no_decoder).search(query, SearchOptions(k=5))
@@ -183,9 +184,9 @@ def test_route_and_answer_do_not_depend_on_what_was_asked_before(made, monkeypat
         assert (again.route, again.hits) == (answers[place].route, answers[place].hits)
 
 
-@pytest.mark.parametrize("use_graph", [True, False])
-def test_queries_answered_together_have_the_bits_of_each_alone(made, use_graph):
-    asked = searcher(made, use_graph)
+@of_any_route
+def test_queries_answered_together_have_the_bits_of_each_alone(made, route):
+    asked = searcher(made, route)
     gone = tuple(ids_of(made)[number] for number in (5, 7))
     queries = [Query(text=f"v:{i}", irrelevant=gone if i % 3 else ()) for i in range(20)]
     options = SearchOptions(k=4)
@@ -250,21 +251,23 @@ def test_queries_that_nobody_waits_for_are_given_up_between_two_of_them(made):
         asked.search_each([Query(text=f"v:{i}", where=["width > 1"]) for i in range(5)])
 
 
-def test_graph_and_scan_give_a_picture_the_same_score_to_the_last_bit(made):
+@pytest.mark.parametrize("route", ["graph", "cells"])
+def test_index_and_scan_give_a_picture_the_same_score_to_the_last_bit(made, route):
     for i in (1, 7, N + 3):
-        graph, exact = (
-            searcher(made, use_graph).search(Query(text=f"v:{i}"), SearchOptions(k=20))
-            for use_graph in (True, False)
+        indexed, exact = (
+            searcher(made, asked).search(Query(text=f"v:{i}"), SearchOptions(k=20)) for asked in (route, "exact")
         )
-        assert (graph.route, exact.route) == ("graph", "exact")
-        assert graph.hits == exact.hits
+        assert (indexed.route, exact.route) == (route, "exact")
+        assert indexed.hits == exact.hits
 
 
-def test_a_picture_that_the_graph_misses_is_first_when_asked_by_itself(made):
-    asked = searcher(made)
+@pytest.mark.parametrize("route", ["graph", "cells"])
+def test_a_picture_that_an_index_misses_is_first_when_asked_by_itself(made, tmp_path, route):
+    made = copy_of(made, tmp_path / "copy")
+    asked = searcher(made, route)
     image_id = ids_of(made)[41]
     asked.search(Query(images=[image_id]))
-    asked._neighbours._rows._published.index.delete([41])  # as if no path led there
+    asked._neighbours._rows._published[route].index.delete([41])  # as if no path led there
     for k in (1, 3):
         assert numbers(asked.search(Query(images=[image_id]), SearchOptions(k=k)))[0] == 41
     assert 41 not in numbers(asked.search(Query(images=[image_id], where=["name != 41.jpg"]), SearchOptions(k=10)))
@@ -274,19 +277,19 @@ def test_an_open_searcher_follows_what_is_measured_anew(made, tmp_path, monkeypa
     folder, vectors = copy_of(made, tmp_path / "copy")
     asked = searcher((folder, vectors))
     assert asked.search(Query(text="v:5")).route == "graph"
-    by_scans = lambda *args, **options: exact_plan(plan_for_the_graph(*args, **options).measured)  # noqa: E731
-    monkeypatch.setattr(graph_module, "choose_plan", by_scans)
+    nothing = Ladder(((1000, Recall(0.0, 0.0, 0.0, 1.0, 1.0), 0.0001),), exact_ms=1.0, n_queries=5)
+    monkeypatch.setattr(indexes_module, "measured_efforts", lambda index, probes: nothing)
     with Store.writer(folder) as store:
-        store.indexes.update(replace(SETTINGS, recall_target=0.6), random_units(5, DIM, seed=1))
+        store.indexes.update(replace(SETTINGS, tail_share=0.0), random_units(5, DIM, seed=1))
     assert asked.search(Query(text="v:5")).route == "exact"
 
 
-@pytest.mark.parametrize("use_graph", [True, False])
+@of_any_route
 @pytest.mark.parametrize("k", [1, 7, 270, 400])
-def test_irrelevant_pictures_leave_the_answer_and_cost_no_other_hit(made, use_graph, k):
+def test_irrelevant_pictures_leave_the_answer_and_cost_no_other_hit(made, route, k):
     irrelevant = expected(made, 5, 6) + expected(made, 11, 6)
     ids = ids_of(made)
-    asked = searcher(made, use_graph)
+    asked = searcher(made, route)
     query = Query(text="v:5", irrelevant=[ids[i] for i in irrelevant])
     answer = asked.search(query, SearchOptions(k=k))
     moved = asked.terms.encode([query])[0].vector
@@ -312,7 +315,7 @@ def test_an_irrelevant_picture_leaves_without_those_that_share_its_vector(tmp_pa
     vectors = random_units(3, DIM, seed=0)
     with Store.writer(tmp_path, create=META) as store:
         store.commit(Changes(stored=[file(i, vectors[i // 2]) for i in range(6)]))
-    asked = searcher((tmp_path, vectors), use_graph=False)
+    asked = searcher((tmp_path, vectors), "exact")
     ids = ids_of((tmp_path, vectors))
     answer = asked.search(Query(text="v:0", irrelevant=[ids[0]]), SearchOptions(k=1))
     assert (numbers(answer), answer.n_candidates) == ([1], 3)
@@ -328,7 +331,7 @@ def test_of_equal_pictures_the_one_that_is_asked_by_its_id_is_first(tmp_path):
     ids = ids_of((tmp_path, vectors))
     for i in range(4):
         ids_of_hits = numbers(
-            searcher((tmp_path, vectors), use_graph=False).search(Query(images=[ids[i]]), SearchOptions(k=4))
+            searcher((tmp_path, vectors), "exact").search(Query(images=[ids[i]]), SearchOptions(k=4))
         )
         assert ids_of_hits == [i, *(j for j in range(4) if j != i)]
 
@@ -358,16 +361,16 @@ def test_explained_scores_are_the_cosines_to_every_term(made):
         assert hit.terms["not v:6"] == pytest.approx(float(stored[i] @ made[1][6]), abs=1e-9)
 
 
-@pytest.mark.parametrize("use_graph", [False, True])
-def test_vectors_cut_and_restored_under_an_open_library_are_noticed_at_the_next_query(made, tmp_path, use_graph):
+@of_any_route
+def test_vectors_cut_and_restored_under_an_open_library_are_noticed_at_the_next_query(made, tmp_path, route):
     shutil.copytree(made[0], tmp_path / "library")
     path, opened_before = (
         tmp_path / "library" / "vectors-0.f16",
-        searcher((tmp_path / "library", made[1]), use_graph),
+        searcher((tmp_path / "library", made[1]), route),
     )
     whole, query = path.read_bytes(), Query(text="v:7")
     before = opened_before.search(query, SearchOptions(k=5))
-    assert (before.route == "graph") == use_graph
+    assert before.route == route
     for n_left in (100, 0):
         os.truncate(path, n_left * 2 * DIM)
         cut = opened_before.search(query, SearchOptions(k=5))

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 
 from mmsearch.errors import LibraryDamagedError
+from mmsearch.indexes.hnsw import GRAPH
 from mmsearch.records import Unusable
 from mmsearch.store import verify as proof
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.indexes import GraphSettings
 from mmsearch.store.history import sidecar_problem
+from mmsearch.store.indexes import GraphSettings
 from mmsearch.store.note import HISTORY
 from mmsearch.store.verify import verify
 from tests.conftest import random_units
@@ -91,10 +92,10 @@ def test_as_many_pictures_as_were_lost_do_not_make_the_old_graph_fit_a_restored_
         store.note_history()
         vectors = random_units(10, DIM, seed=2)
         store.commit(Changes(stored=[file(200 + i, vector) for i, vector in enumerate(vectors)]))
-        assert "is not in the history" in store.indexes.load().reason
+        assert "is not in the history" in store.indexes.load(GRAPH).reason
         assert store.indexes.facts() is None
         store.indexes.update(SETTINGS, random_units(5, DIM, seed=4))
-        graph = store.indexes.load().index
+        graph = store.indexes.load(GRAPH).index
     _, rows = graph.search(vectors, 1)
     assert rows[:, 0].tolist() == list(range(10, 20))
     assert verify(Store.open(folder)).problems == ()
@@ -171,7 +172,7 @@ def test_graph_of_another_library_of_the_same_encoder_is_not_used(tmp_path):
         if path.name.startswith(("hnsw", "manifest")):
             shutil.copyfile(path, tmp_path / "two" / path.name)
     store = Store.open(tmp_path / "two")
-    assert store.indexes.load() == Unusable("the graph was made for another library")
+    assert store.indexes.load(GRAPH) == Unusable("the graph was made for another library")
     assert "the graph was made for another library" in verify(store).problems[0]
 
 
@@ -200,7 +201,7 @@ def test_copy_of_a_library_is_whole_and_its_caches_stay_its_own_as_the_two_part(
     for path in (tmp_path / "one").iterdir():
         if path.name.startswith(("hnsw", "manifest")):
             shutil.copyfile(path, tmp_path / "two" / path.name)
-    assert "is not in the history" in Store.open(tmp_path / "two").graph.load().reason
+    assert "is not in the history" in Store.open(tmp_path / "two").indexes.load(GRAPH).reason
 
 
 def test_older_graph_of_the_same_history_is_used(tmp_path):
@@ -214,7 +215,7 @@ def test_older_graph_of_the_same_history_is_used(tmp_path):
         path.unlink()
     for name, data in kept.items():
         (tmp_path / name).write_bytes(data)
-    assert Store.open(tmp_path).graph.load().index.n_rows == 20
+    assert Store.open(tmp_path).indexes.load(GRAPH).index.n_rows == 20
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"library": 1}', b"\xff\xfe", b'{"number": "x"}'])

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from mmsearch.errors import StorageError
-from mmsearch.indexes.hnsw import HnswIndex
+from mmsearch.indexes.hnsw import GRAPH, HnswIndex
 from mmsearch.records import Unusable
-from mmsearch.store import graph as graph_module
+from mmsearch.store import indexes as indexes_module
 from mmsearch.store import publish as publish_module
 from mmsearch.store.folder import Store
 from mmsearch.store.indexes import GraphSettings
 from mmsearch.store.publish import current, load_matching
 from mmsearch.store.verify import verify
 from tests.conftest import limited, random_units
-from tests.faults.stand_in import plan_for_the_graph
+from tests.faults.stand_in import finds_all_at_once
 from tests.store.test_store import DIM, filled
 from tests.store.test_words import with_words
 
@@ -29,7 +29,7 @@ SETTINGS = GraphSettings(graph_from=10)
 
 @pytest.fixture
 def with_graph(tmp_path, monkeypatch):
-    monkeypatch.setattr(graph_module, "choose_plan", plan_for_the_graph)
+    monkeypatch.setattr(indexes_module, "measured_efforts", finds_all_at_once)
     vectors = filled(tmp_path / "library", 40)
     with Store.writer(tmp_path / "library") as store:
         store.indexes.update(SETTINGS, random_units(5, DIM, seed=1))
@@ -39,7 +39,7 @@ def with_graph(tmp_path, monkeypatch):
 def publish_again(folder):
     """What another process does meanwhile: a new generation of the graph; the one before is deleted."""
     with Store.writer(folder) as store:
-        loaded = store.indexes.load()
+        loaded = store.indexes.load(GRAPH)
         store.graph._publish(loaded)
 
 
@@ -56,7 +56,7 @@ def test_graph_that_a_writer_replaces_between_check_and_load_is_the_one_that_was
         return real(path, *rest, **options)
 
     monkeypatch.setattr(HnswIndex, "load", load)
-    loaded = Store.open(folder).graph.load()
+    loaded = Store.open(folder).indexes.load(GRAPH)
     rows = loaded.index.search(vectors.astype(np.float16).astype(np.float32), 1)[1]
     np.testing.assert_array_equal(rows[:, 0], np.arange(40))
 
@@ -71,7 +71,7 @@ def test_graph_that_a_writer_replaces_before_it_is_opened_is_looked_for_again(wi
         return real(*arguments, **options)
 
     monkeypatch.setattr(publish_module, "_load_named", opened_late)
-    assert Store.open(folder).graph.load().index.n_rows == 40
+    assert Store.open(folder).indexes.load(GRAPH).index.n_rows == 40
 
 
 def test_words_that_a_writer_replaces_between_check_and_opening_are_those_that_were_checked(tmp_path, monkeypatch):
@@ -103,7 +103,7 @@ def test_too_many_open_files_are_no_damage_that_a_repair_would_drop(with_graph, 
         for read in (store.indexes.load, store.words.load, partial(verify, store)):
             with pytest.raises(StorageError, match=r"Too many open files.*ulimit -n"):
                 read()
-    assert store.indexes.load().index.n_rows == 40
+    assert store.indexes.load(GRAPH).index.n_rows == 40
 
 
 def test_segment_of_postings_is_mapped_once(tmp_path):

@@ -18,6 +18,7 @@ from mmsearch import Library, Query
 from mmsearch.indexes.base import unit_rows
 from mmsearch.indexes.cells import CELLS
 from mmsearch.indexes.exact import ExactIndex
+from mmsearch.indexes.hnsw import GRAPH
 from mmsearch.records import Unusable
 from mmsearch.samples import sample_folder
 from mmsearch.store import migrations
@@ -83,7 +84,7 @@ def test_old_library_is_read_as_it_is_without_a_writer(old):
 def test_writer_migrates_an_old_library_which_keeps_vectors_graph_and_words(old):
     before = vectors_of(old)
     with Store.writer(old) as store:
-        assert not isinstance(store.indexes.load(), Unusable)
+        assert not isinstance(store.indexes.load(GRAPH), Unusable)
         assert sorted(store.words.load().inverted.image_ids)[:3] == [1, 2, 3]
     assert schema_of(old) == SCHEMA
     assert vectors_of(old) == before
@@ -165,7 +166,7 @@ def test_caches_put_into_a_migrated_library_from_elsewhere_are_not_adopted(old):
     for name, data in kept.items():
         (old / name).write_bytes(data)
     store = Store.open(old)
-    assert store.indexes.load() == Unusable("the graph says nothing of the library that it was made for")
+    assert store.indexes.load(GRAPH) == Unusable("the graph says nothing of the library that it was made for")
     assert store.words.load() == Unusable("the vocabulary says nothing of the library that it was made for")
 
 
