@@ -29,6 +29,7 @@ _SMALL = (
     "mean", "of_queries", "of_pictures", "steps", "centroids", "learned_rows", "texts", "starts", "rows", "means",
     "variances", "variance_step", "checksums",
 )  # fmt: skip
+_OF_THESE = "checksum"  # the array of their crc32: of what the header says of all arrays, and of these
 _ROWS = 1 << 16  # of which sums are taken at a time
 
 
@@ -188,9 +189,9 @@ def write_cells(path: Path, learned: Learned, texts: Matrix, cells: Cells) -> No
         "starts": cells.starts, "rows": cells.rows, "means": cells.means, "variances": cells.variances,
         "variance_step": np.array([cells.variance_step]), "checksums": cells.checksums,
     }  # fmt: skip
-    checksum = np.array([_checksum(arrays)], dtype=np.uint32)
-    sketches = cells.members.all()
-    write_arrays(path, KIND, {}, {**arrays, "checksum": checksum, "sketches": sketches})
+    arrays["sketches"] = cells.members.all()
+    checksums = np.array([_header_checksum(arrays), _checksum(arrays)], dtype=np.uint32)
+    write_arrays(path, KIND, {}, {**arrays, _OF_THESE: checksums})
 
 
 def read_cells(file: BinaryIO) -> tuple[Learned, Matrix, Cells]:
@@ -204,9 +205,14 @@ def read_cells(file: BinaryIO) -> tuple[Learned, Matrix, Cells]:
         If it cannot be read.
     """
     opened = open_arrays(file, KIND)
+    differs = VocabularyError(f"{Path(file.name).name} differs from its checksum")
+    checksums = opened.pop(_OF_THESE, None)
+    # The header first: by a wrong one, other bytes or another type would be read.
+    if checksums is None or checksums.shape != (2,) or checksums[:1].tolist() != [_header_checksum(opened)]:
+        raise differs
     arrays = {name: opened[name][:] for name in _SMALL}
-    if _checksum(arrays) != opened["checksum"][:].item():
-        raise VocabularyError(f"{Path(file.name).name} differs from its checksum")
+    if checksums[1:].tolist() != [_checksum(arrays)]:
+        raise differs
     projection = Projection(*(arrays[name] for name in ("mean", "of_queries", "of_pictures", "steps")))
     learned = Learned(projection, arrays["centroids"], arrays["learned_rows"].item(), is_cut=True)
     members = Members(opened["sketches"], arrays["starts"], arrays["checksums"])
@@ -217,7 +223,14 @@ def read_cells(file: BinaryIO) -> tuple[Learned, Matrix, Cells]:
     return learned, arrays["texts"].astype(np.float32), cells
 
 
+def _header_checksum(arrays: Mapping[str, NDArray[Any] | FileArray[Any]]) -> int:
+    """Return the crc32 of the names, types and shapes of arrays."""
+    described = sorted((name, array.dtype.str, array.shape) for name, array in arrays.items())
+    return zlib.crc32(repr(described).encode())
+
+
 def _checksum(arrays: Mapping[str, NDArray[Any]]) -> int:
+    """Return the crc32 of the values of all arrays but the sketches."""
     checksum = 0
     for name in _SMALL:
         checksum = zlib.crc32(np.ascontiguousarray(arrays[name]).data, checksum)

@@ -58,7 +58,7 @@ class CellsIndex:
 
     def __init__(self, dim: int, texts: Matrix, *, width: int = _WIDTH) -> None:
         self.dim, self.width = dim, min(width, dim)
-        self._texts = texts
+        self._texts = texts.astype(np.float16).astype(np.float32)  # as in the file: they teach the same
         self._matrix: HalfRows = np.zeros((0, dim), dtype=np.float16)
         self._n_rows, self._waiting = 0, NO_ROWS
         self._learned: Learned | None = None
@@ -102,7 +102,7 @@ class CellsIndex:
         self._take(new, on_progress, is_all=is_outdated)
         if self._learned and self._learned.n_rows < len(matrix) and self._is_uneven:
             self._learned = learned(matrix, self._texts)
-            self._take(new, on_progress, is_all=True)
+            self._take(new, lambda n: None, is_all=True)  # all of it was told
         self.delete(dead)
         on_progress(len(new))
 
@@ -145,7 +145,7 @@ class CellsIndex:
         k = min(k, passing.n)
         if k == 0 or len(queries) == 0:
             return np.zeros((len(queries), 0)), np.zeros((len(queries), 0), np.int64)
-        effort = _EFFORT if effort is None else effort
+        effort = _EFFORT if effort is None else max(0, effort)
         n_refined = _REFINED * k + 5 * effort
         share = effort / 1000 * max(1.0, k / _K) ** 0.3
         n_scanned = max(int(share * self._cells.n_held), n_refined)
@@ -211,7 +211,8 @@ class CellsIndex:
             on_progress(n_done * len(new) // len(rows))
         cells, numbers, sketches = (np.concatenate(parts) for parts in zip(*taken, strict=True))
         n_cells = len(self._learned.centroids)
-        before = Cells.of(numbers[:0], cells[:0], sketches[:0], n_cells) if is_all else self._cells
+        is_first = is_all or not self._cells.n_cells
+        before = Cells.of(numbers[:0], cells[:0], sketches[:0], n_cells) if is_first else self._cells
         self._use(before.joined(cells, numbers, sketches))
 
     def _shortlists(

@@ -22,7 +22,8 @@ LARGEST = 127
 _RIDGE = 1e-4  # of the mean variance of pictures: no direction of theirs is without any
 _SHRINKAGE = 0.02  # of the second moments of queries towards those of queries in any direction
 _ROOM = 1.25  # over the largest value of the sample: what is cut off is lost just where scores are best
-_BITS = 4096  # steps of a map's values: what is left of them is the same however many threads added them up
+_STEPS = 1 << 14  # of a map's largest value: what is left is the same however many threads added it up
+_NEGLIGIBLE = 0.01  # of the ridge: where pictures vary by less, any turn of the axes would be as good
 
 
 @dataclass(frozen=True)
@@ -97,19 +98,22 @@ def fitted(pictures: Matrix, texts: Matrix, width: int) -> Projection:
     # The sign of a pair of singular vectors is free: the largest value is positive.
     signs = np.sign(np.take_along_axis(left, np.abs(left).argmax(axis=0)[None], axis=0))
     root = np.sqrt(values[:width])
-    query_map = _rounded((inverse_of_queries @ (left * signs)[:, :width]) * root)
-    picture_map = _rounded((inverse_of_pictures @ (right.T * signs)[:, :width]) * root)
+    query_map = _rounded_columns((inverse_of_queries @ (left * signs)[:, :width]) * root)
+    picture_map = _rounded_columns((inverse_of_pictures @ (right.T * signs)[:, :width]) * root)
+    variances, squares = np.square(centred @ picture_map).mean(axis=0), np.square(picture_map).sum(axis=0)
+    is_negligible = variances < _NEGLIGIBLE * ridge * squares
+    query_map[:, is_negligible] = picture_map[:, is_negligible] = 0
     rounded_mean = mean.astype(np.float32)
     largest = np.abs((vectors - rounded_mean) @ picture_map).max(axis=0)
-    steps = _rounded(_ROOM * largest / LARGEST)
+    steps = _rounded(_ROOM * largest / LARGEST, largest)
     return Projection(rounded_mean, query_map, picture_map, np.where(steps > 0, steps, 1).astype(np.float32))
 
 
 def _second_moments(pictures: Wide, texts: Wide) -> Wide:
     """Return the second moments (dim, dim) of queries, half of them texts where there are any."""
     dim = pictures.shape[1]
-    moments = [vectors.T @ vectors for vectors in (pictures, texts) if len(vectors)]
-    mixed = np.mean([moment / np.trace(moment) for moment in moments], axis=0)
+    moments = [vectors.T @ vectors for vectors in (pictures, texts) if vectors.any()]
+    mixed = sum((moment / np.trace(moment) for moment in moments), np.zeros((dim, dim))) / max(1, len(moments))
     result: Wide = mixed + _SHRINKAGE * np.eye(dim) / dim
     return result
 
@@ -121,8 +125,13 @@ def _square_roots(matrix: Wide) -> tuple[Wide, Wide]:
     return (vectors * values**0.5) @ vectors.T, (vectors * values**-0.5) @ vectors.T
 
 
-def _rounded(values: Wide) -> Matrix:
-    """Return values with 12 bits each, so that the last bits of a double cannot show."""
-    fractions, exponents = np.frexp(values)
-    rounded: Matrix = np.ldexp(np.rint(fractions * _BITS) / _BITS, exponents).astype(np.float32)
+def _rounded_columns(values: Wide) -> Matrix:
+    """Return values (n, width), each a multiple of a 16,384th of about the largest of its column."""
+    # Not of its own size: what is small beside the others was left over by sums, whose last bits differ.
+    return _rounded(values, np.abs(values).max(axis=0))
+
+
+def _rounded(values: Wide, largest: Wide) -> Matrix:
+    units = np.ldexp(1.0, np.frexp(largest)[1]) / _STEPS
+    rounded: Matrix = (np.rint(values / units) * units).astype(np.float32)
     return rounded

@@ -18,6 +18,8 @@ POINTS = {
     "append": ("mmsearch.store.rows", "append_rows"),
     "sync": ("mmsearch.store.matrix", "sync"),
     "transaction": ("mmsearch.store.changes", "store_image"),
+    "learn": ("mmsearch.indexes.cells", "learned"),
+    "cells": ("mmsearch.indexes.cells", "write_cells"),
     "publish": ("mmsearch.store.folder", "publish"),
     "write_file": ("mmsearch.store.publish", "write_file"),
     "sha256": ("mmsearch.store.publish", "file_sha256"),

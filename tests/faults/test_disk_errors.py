@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import itertools
 import os
 import resource
 import shutil
@@ -16,7 +17,6 @@ import pytest
 
 from mmsearch import Library
 from mmsearch.errors import MmsearchError, StorageError
-from mmsearch.indexes.hnsw import GRAPH
 from mmsearch.ingest.words import Gathered
 from mmsearch.local.extractors import DEFAULT
 from mmsearch.local.packing import Packed
@@ -30,12 +30,14 @@ from tests.conftest import copied_samples, limited, mounted, random_units
 from tests.store.test_store import DIM, file, filled
 from tests.store.test_words import N_WORDS, VOCABULARY, found_by_their_words, words_of
 
-CALLS = ["open", "pwrite", "write", "fdatasync", "fsync", "replace", "ftruncate"]
+CALLS = ["pwrite", "write", "fdatasync", "fsync", "replace", "ftruncate"]
+MANY_CALLS = ["open", "file.write"]  # 30 and more
 SETTINGS = GraphSettings(graph_from=30)
+COVERED = {"graph": 70, "cells": 70}
 
 
 def work(store):
-    """One batch and one publication of the graph."""
+    """One batch, one publication of the graph and one of the cells."""
     store.commit(Changes(stored=[file(500 + i, v) for i, v in enumerate(random_units(30, DIM, seed=3))]))
     store.indexes.update(SETTINGS, random_units(5, DIM, seed=4))
 
@@ -63,10 +65,12 @@ def work_on_words(store):
 
 
 def failing_writes(k, code):
-    """Return an `open` whose files refuse the k-th of all writes, as the disk would."""
+    """Return an `open` whose files refuse the k-th of all writes, as the disk would, and what counts them."""
+
+    refused = failing(io.FileIO.write, k, code)
 
     class Refusing(io.FileIO):
-        write = failing(io.FileIO.write, k, code)
+        write = refused
 
     real = io.open
 
@@ -74,7 +78,7 @@ def failing_writes(k, code):
         is_written = "w" in mode and "b" in mode
         return io.BufferedRandom(Refusing(path, "w+")) if is_written else real(path, mode, *rest, **options)
 
-    return open_
+    return open_, refused
 
 
 WORD_CALLS = ["open", "write", "fdatasync", "fsync", "replace", "unlink"]
@@ -95,7 +99,7 @@ def test_refused_call_while_words_are_published_is_a_sentence_and_no_word_is_wro
         filled(folder, 40)
         with Store.writer(folder) as store, pytest.MonkeyPatch.context() as patch:
             if name == "file.write":
-                patch.setattr(io, "open", failing_writes(k, code))
+                patch.setattr(io, "open", failing_writes(k, code)[0])
             else:
                 patch.setattr(os, name, failing(getattr(os, name), k, code))
             try:
@@ -115,15 +119,25 @@ def test_refused_call_while_words_are_published_is_a_sentence_and_no_word_is_wro
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EMFILE], ids=errno.errorcode.get)
-@pytest.mark.parametrize("name", CALLS)
-def test_refused_call_is_a_sentence_and_nothing_stored_is_lost(tmp_path, name, code):
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        *((name, 1) for name in CALLS), *((name, 5) for name in MANY_CALLS),
+        *(pytest.param(name, 1, marks=pytest.mark.full) for name in MANY_CALLS),
+    ],
+)  # fmt: skip
+def test_refused_call_is_a_sentence_and_nothing_stored_is_lost(tmp_path, name, step, code):
     n_failed = 0
-    for k in range(1, 12):
+    for k in itertools.count(1, step):
         folder = tmp_path / f"{name}-{k}"
         filled(folder, 40)
         with Store.writer(folder) as store, pytest.MonkeyPatch.context() as patch:
-            refused = failing(getattr(os, name), k, code)
-            patch.setattr(os, name, refused)
+            if name == "file.write":  # the cells go by it
+                opened, refused = failing_writes(k, code)
+                patch.setattr(io, "open", opened)
+            else:
+                refused = failing(getattr(os, name), k, code)
+                patch.setattr(os, name, refused)
             try:
                 work(store)
             except StorageError as error:
@@ -137,10 +151,10 @@ def test_refused_call_is_a_sentence_and_nothing_stored_is_lost(tmp_path, name, c
             assert store.catalog.count("image") in (40, 70)
             work(store)
             assert store.catalog.count("image") == 70
-            assert store.indexes.load(GRAPH).index.n_rows == 70
+            assert {kind: facts["covered"] for kind, facts in store.indexes.facts().items()} == COVERED
         if refused.n < k:
             break  # it is not called so often
-    assert n_failed, f"os.{name} is never called; the test shows nothing"
+    assert n_failed, f"{name} is never called; the test shows nothing"
 
 
 def test_full_database_is_a_sentence_and_nothing_stored_is_lost(tmp_path):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mmsearch import Library, Query
+from mmsearch.store.folder import Store
 from tests import pictures
 from tests.conftest import small_samples
 from tests.faults.killed_index import SETTINGS
@@ -26,6 +27,12 @@ POINTS = [
     ("write_file:before", 2), ("write_file:after", 2), ("publish:after", 1), ("create:before", 1),
     ("install:before", 1), ("install:after", 1), ("history:before", 1),
     ("history:after", 1), ("history:before", 2), ("history:after", 3),
+    # The graph is published, the cells are not yet.
+    ("learn:after", 1), ("cells:after", 1),
+    *(pytest.param(*point, marks=pytest.mark.full)
+      for point in [("learn:before", 1), ("cells:before", 1), ("publish:before", 2), ("sha256:after", 2),
+                    ("write_file:before", 3), ("write_file:after", 3), ("write_file:before", 4),
+                    ("write_file:after", 4), ("publish:after", 2)]),
 ]  # fmt: skip
 N_PICTURES = 80
 
@@ -74,7 +81,8 @@ def assert_resumes(library, many, checkpoint, cache, expected):
     assert ranking(library, cache) == expected
     with Library.open(library, cache=cache) as opened:
         assert opened.verify().problems == ()
-        assert opened.status().n_in_graph == N_PICTURES
+    covered = {kind: facts["covered"] for kind, facts in Store.open(library).indexes.facts().items()}
+    assert covered == {"graph": N_PICTURES, "cells": N_PICTURES}
     assert not [*library.glob("*.tmp"), *library.glob("*.old")]
 
 

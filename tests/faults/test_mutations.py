@@ -27,9 +27,9 @@ def run(program, *arguments):
 
 
 @pytest.mark.parametrize("n", [100, FULL])
-def test_mutated_caches_never_crash_and_never_give_a_wrong_answer(tmp_path, n):
-    out = run("mutated_graph", tmp_path, n)
-    assert f"{n} mutations, 0 wrong" in out
+def test_mutated_indexes_never_crash_nor_answer_wrongly_and_verify_names_them(tmp_path, n):
+    out = run("mutated_index", tmp_path, n)
+    assert f"{n} mutations, 0 wrong, 0 unnamed" in out
 
 
 # A mutation of words costs a quarter of a second, as they are asked, verified and made again: of each of the nine

@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 
 from mmsearch import Library, Query
+from mmsearch.indexes.base import unit_rows
+from mmsearch.indexes.cells import CELLS
+from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.hnsw import GRAPH
 from mmsearch.records import Unusable
 from mmsearch.samples import sample_folder
@@ -129,6 +132,28 @@ def test_reader_that_was_open_before_a_migration_sees_the_library_as_it_is_then(
         result = library.search(Query(images=[2]), k=20)
         assert (len(result.hits), result.problems) == (len(PICTURES) - 1, ())
         assert library.reader().catalog.moment() == Store.open(old).catalog.moment()
+
+
+def test_old_library_opens_by_its_graph_and_gets_cells_beside_it_at_the_end_of_the_next_run(old):
+    assert [kind.name for kind in Store.open(old).indexes.kinds()] == ["graph"]
+    hits = []
+    with Library.open(old, use_graph=False) as library:
+        hits.append(library.search(Query(images=[1]), k=5).hits)
+    with Library.open(old) as library:
+        hits.append(library.search(Query(images=[1]), k=5).hits)
+        with Store.writer(old) as store:
+            store.settle(np.zeros((0, store.dim), np.float32), on_progress=lambda *step: None)
+        hits.append(library.search(Query(images=[1]), k=5).hits)
+        assert library.verify().problems == ()
+    assert hits == [hits[0]] * 3
+    store = Store.open(old)
+    n_rows = store.n_rows
+    assert {kind: facts["covered"] for kind, facts in store.indexes.facts().items()} == {
+        "graph": n_rows, "cells": n_rows,
+    }  # fmt: skip
+    queries = unit_rows(store.matrix()[:])[1]
+    _, rows = store.indexes.load(CELLS).index.search(queries, 5)
+    np.testing.assert_array_equal(rows, ExactIndex(store.matrix(), store.dead_rows()).search(queries, 5)[1])
 
 
 @pytest.mark.parametrize("old", [GOLDEN / "library-v1"], indirect=True)  # later caches say whose they are
