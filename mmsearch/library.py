@@ -21,8 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.arguments import (
+    CPU,
+    Device,
     Expand,
     Mode,
+    Precision,
     Rerank,
     as_count,
     as_id,
@@ -90,10 +93,11 @@ class Library:
     ArgumentError, which is a TypeError.
     """
 
-    def __init__(self, place: Place, *, cache: Path | None, use_graph: bool = True) -> None:
+    def __init__(self, place: Place, *, cache: Path | None, use_graph: bool = True, device: Device = CPU) -> None:
         self.place = place
         """Where the library stands."""
         self._installed = place.encoder(cache)
+        self._installed.device = device
         self._use_graph = use_graph
         self._store: LibraryStore | None = None
         self._searcher: Searcher | None = None
@@ -101,7 +105,14 @@ class Library:
         self._check: Callable[[], None] = _quiet
 
     @classmethod
-    def open(cls, path: PathLike, *, cache: PathLike | None = None, use_graph: bool = True) -> Library:
+    def open(
+        cls,
+        path: PathLike,
+        *,
+        cache: PathLike | None = None,
+        use_graph: bool = True,
+        device: Device = CPU,
+    ) -> Library:
         """Return the library at `path`; it need not exist before the first `index`.
 
         Parameters
@@ -113,9 +124,13 @@ class Library:
         use_graph : bool
             False answers every search by an exact scan. True takes the HNSW graph where the library has one and
             the query is of a kind that goes by it (see `status`); it is loaded for the first such query.
+        device : str
+            Where what is searched for is embedded: `cpu`, `cuda`, or `auto`, which is `cuda` where that can be had.
+            A GPU pays for itself in a process that lives long.
         """
         kept = None if cache is None else Path(os.fsdecode(as_path(cache, "cache")))
-        return cls(place_of(path, kept), cache=kept, use_graph=use_graph)
+        one_of(device, "device", Device)
+        return cls(place_of(path, kept), cache=kept, use_graph=use_graph, device=device)
 
     @property
     def address(self) -> str:
@@ -187,6 +202,8 @@ class Library:
         vocabulary: PathLike | None = None,
         remember: bool | None = None,
         re_embed: bool | None = None,
+        precision: Precision | None = None,
+        device: Device = "auto",
         on_progress: OnProgress = _quiet,
         notify: Callable[[str], None] = _quiet,
     ) -> IngestReport:
@@ -198,7 +215,7 @@ class Library:
             Folders, searched through, and pictures. What is known below them and no longer there leaves
             the library; an unreadable or missing folder deletes nothing.
         model, is_dry_run, follow_links, is_recheck, max_megapixels, settings, local, vocabulary, remember, re_embed
-            How that is done: see `mmsearch.ingest.update.IngestOptions`.
+            How that is done: see `mmsearch.ingest.update.IngestOptions`, of `precision` and `device` too.
         on_progress : callable
             Given (stage, done, total) with stage `scan`, `embed`, `vocabulary`, `words`, `graph` or `calibrate`.
         notify : callable
@@ -211,7 +228,9 @@ class Library:
         LibraryNotFoundError
             If there is no library and no picture to make one of.
         FingerprintError
-            If the library was made with another encoder, and is not to be embedded anew.
+            If the library was made with another encoder or in another precision, and is not to be embedded anew.
+        EncoderError
+            If the encoder cannot be had, or another precision agrees too little with fp32.
         LibraryIncompleteError
             If pictures could not be embedded anew; the library is as it was.
         VocabularyError
@@ -226,7 +245,7 @@ class Library:
 
         options = IngestOptions(
             model, is_dry_run, follow_links, is_recheck, max_megapixels, settings, local, vocabulary, remember,
-            re_embed,
+            re_embed, precision, device,
         )  # fmt: skip
         return bring_up_to_date(self.place, self._installed, paths, options, on_progress=on_progress, notify=notify)
 

@@ -57,6 +57,11 @@ def n_cores() -> int:
     return os.cpu_count() or 1
 
 
+def has_nvidia_gpu() -> bool:
+    """Return whether the system shows a GPU of NVIDIA to this process; what is installed to use it is not asked."""
+    return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()  # the second under Windows
+
+
 def memory_in_use() -> int | None:
     """Return the bytes of data that this process has, or None where the system does not say."""
     try:

@@ -9,7 +9,7 @@ and unpacked, so that a single text costs milliseconds. A server reads them into
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from hashlib import file_digest
 from pathlib import Path
@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.arguments import texts_of
+from mmsearch.arguments import CPU, FP32, Device, Precision, one_of, texts_of
 from mmsearch.encoders.base import Tokenizer
-from mmsearch.encoders.runtime import onnx_runtime
+from mmsearch.encoders.runtime import device_for, onnx_runtime, providers_of, require_device
 from mmsearch.encoders.tokens import load_tokenizer, pad, token_ids
 from mmsearch.errors import DimensionError, EncoderError, QueryError, reason, refuse_shortage
 from mmsearch.records import Matrix, Pixels, Preprocessing
@@ -30,6 +30,8 @@ from mmsearch.vectors import l2_normalize
 
 FORMAT = 1
 SPEC, IMAGE, TEXT, TOKENIZER, PROBES = "spec.json", "image.onnx", "text.onnx", "tokenizer.json", "probes.npy"
+IMAGE_OF: Mapping[Precision, str] = {FP32: IMAGE, "int8": "image.int8.onnx"}
+"""The image tower of each precision; that of fp32 is always there."""
 _TEXTS = 32  # texts a run of the text tower
 
 
@@ -40,13 +42,23 @@ class OnnxEncoder:
     """
 
     def __init__(
-        self, folder: Path, spec: dict[str, Any], *, threads: int, unchecked: frozenset[str] = frozenset()
+        self,
+        folder: Path,
+        spec: dict[str, Any],
+        *,
+        threads: int,
+        unchecked: frozenset[str] = frozenset(),
+        is_indexing: bool = False,
+        device: Device = CPU,
     ) -> None:
         self.folder = folder
         self._facts, self._unchecked = dict(spec.get("files", {})), unchecked
         self.name = str(spec["name"])
         self.fingerprint = str(spec["fingerprint"])
         self.dim = int(spec["dim"])
+        self.precision: Precision = one_of(spec["identity"].get("precision", FP32), "precision", Precision)
+        self._device = device_for(device, self.precision if is_indexing else FP32)
+        self._image = IMAGE_OF[self.precision] if is_indexing else IMAGE
         self.logit_scale = float(spec["logit_scale"])
         self.preprocessing = Preprocessing.of_json(spec["preprocessing"])
         self._tokenizer = Tokenizer(json="", **spec["text"]) if "text" in spec else None
@@ -58,7 +70,15 @@ class OnnxEncoder:
         self._fast_tokenizer: Any = None
 
     @classmethod
-    def open(cls, folder: Path, *, threads: int = 1, unchecked: frozenset[str] = frozenset()) -> OnnxEncoder:
+    def open(
+        cls,
+        folder: Path,
+        *,
+        threads: int = 1,
+        unchecked: frozenset[str] = frozenset(),
+        is_indexing: bool = False,
+        device: Device = CPU,
+    ) -> OnnxEncoder:
         """Open an exported encoder; costs one small file.
 
         Parameters
@@ -69,17 +89,24 @@ class OnnxEncoder:
             Threads inside one run of a tower.
         unchecked : frozenset of str
             Files that are compared with their checksums before they are loaded.
+        is_indexing : bool
+            Take the image tower of the encoder's precision; else that of fp32, with which it agrees.
+        device : str
+            Where towers are computed, as of `device_for`.
 
         Raises
         ------
         EncoderError
-            If the folder holds no encoder, or one of another format.
+            If the folder holds no encoder, or one of another format, or the device cannot be had.
         """
         spec = read_spec(folder)
         try:
-            return cls(folder, spec, threads=threads, unchecked=unchecked)
+            encoder = cls(
+                folder, spec, threads=threads, unchecked=unchecked, is_indexing=is_indexing, device=device
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise EncoderError(f"{shown_path(folder / SPEC)} is damaged ({error!r}); {AGAIN}") from error
+        return encoder
 
     def keep_in_memory(self) -> None:
         """Let towers that are not loaded yet be read into memory, which is for processes that live long.
@@ -101,7 +128,7 @@ class OnnxEncoder:
         """Load the image tower, unless it is; `encode_images` does so by itself."""
         with self._loading:
             if self._image_session is None:
-                self._image_session = self._session(IMAGE, is_packed=True)
+                self._image_session = self._session(self._image, is_packed=True)
 
     @property
     def has_words(self) -> bool:
@@ -180,9 +207,11 @@ class OnnxEncoder:
         if self._is_in_memory and (weights := self._weights(name)):
             options.add_external_initializers_from_files_in_memory(*weights)
         try:
-            return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(str(path), options, providers=providers_of(self._device))
         except Exception as error:  # ONNX Runtime's own errors share no base class
             raise EncoderError(f"{shown_path(path)} cannot be loaded ({str(error)[:200]}); {AGAIN}") from error
+        require_device(session, self._device)
+        return session
 
     def _weights(self, tower: str) -> tuple[list[str], list[bytes], list[int]] | None:
         """Return name, contents and length of the weights beside a tower; None for one that holds its own."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmsearch.records import READING, LibraryStatus
 from mmsearch.store.adopt import pending_model
+from mmsearch.store.base import precision_of
 from mmsearch.store.folder import Store
 from mmsearch.store.graph import plan_json, plans_in_use
 from mmsearch.store.private import open_to_others
@@ -40,6 +41,8 @@ def library_status(store: Store) -> LibraryStatus:
             next_model=pending_model(store.folder),
             progress=read_progress(store.folder),
             problems=(*store.problems(), *filter(None, [open_to_others(store.folder)])),
+            precision=precision_of(store),
+            agreement=store.setting("agreement"),
         )
 
 

@@ -1,0 +1,98 @@
+"""Precision: the image tower of an exported encoder once more, in numbers of fewer bits, for indexing.
+
+Such an encoder is the folder of the exported one with one tower more. Texts, and pictures that are searched with,
+go through the towers of fp32: a query takes milliseconds either way, and adds no error of its own to that of the
+pictures. Whether the vectors agree well enough is measured where pictures are at hand (`agreement`).
+
+`int8`: products with constant matrices are computed on whole numbers of 8 bits. Weights have a scale for every
+column, activations one for every run of the tower, found then (dynamic quantisation, as ONNX Runtime has it), so
+that a vector depends a little on the pictures that it is computed with. The last product makes the vector itself
+and stays as it is: a hundredth of the work, a third of the error.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mmsearch.arguments import Precision
+from mmsearch.encoders.export import quietly
+from mmsearch.encoders.onnx import IMAGE, IMAGE_OF, SPEC, file_facts, read_spec
+from mmsearch.encoders.runtime import onnx_quantiser
+from mmsearch.encoders.whole import fingerprint_by, written_whole
+from mmsearch.errors import UnsupportedModelError
+from mmsearch.system import copy_file
+
+
+def write_in_precision(source: Path, folder: Path, precision: Precision) -> None:
+    """Write an exported encoder with an image tower of another precision beside its own.
+
+    Parameters
+    ----------
+    source : Path
+        The encoder in fp32.
+    folder : Path
+        Replaced if it exists; it is whole, or as it was.
+    precision : str
+        That of the tower.
+
+    Raises
+    ------
+    UnsupportedModelError
+        If nothing of the tower could be computed in that precision.
+    EncoderError
+        If the tower cannot be made.
+    StorageError
+        If the disk refuses.
+    """
+    spec = read_spec(source)
+    with written_whole(folder) as temporary:
+        for name in spec["files"]:
+            copy_file(source / name, temporary / name)
+        with quietly(f"{spec['name']} cannot be quantised"):
+            _quantise(temporary / IMAGE, temporary / IMAGE_OF[precision], str(spec["name"]))
+        spec["identity"] = {**spec["identity"], "precision": precision}
+        spec["files"] = {path.name: file_facts(path) for path in sorted(temporary.iterdir())}
+        spec["fingerprint"] = fingerprint_by(spec)
+        (temporary / SPEC).write_text(json.dumps(spec, indent=1), encoding="utf-8")
+
+
+def require_precision(precision: Precision) -> None:
+    """Raise UnsupportedModelError if towers cannot be computed in a precision at all."""
+    if precision == "bf16":
+        raise UnsupportedModelError(
+            "bf16 is not computed by ONNX Runtime on a CPU, whatever the CPU can do; choose fp32 or int8 with "
+            "--precision"
+        )
+
+
+def _quantise(tower: Path, target: Path, name: str) -> None:
+    import onnx
+
+    quantiser = onnx_quantiser()
+    products = _constant_products(onnx.load(tower, load_external_data=False))
+    if len(products) < 2:
+        raise UnsupportedModelError(
+            f"{name} has no products with matrices that int8 would speed up; index it with --precision fp32"
+        )
+    quantiser.quantize_dynamic(
+        tower,
+        target,
+        op_types_to_quantize=["MatMul"],
+        nodes_to_exclude=[products[-1]],
+        per_channel=True,
+        weight_type=quantiser.QuantType.QInt8,
+        use_external_data_format=True,
+    )
+
+
+def _constant_products(model: Any) -> list[str]:
+    """Return the names of the products with a constant matrix, in the order of computation.
+
+    They are those that the quantiser gives them: it takes a Gemm apart, into a product and a sum.
+    """
+    constants = {constant.name for constant in model.graph.initializer}
+    suffix = {"MatMul": "", "Gemm": "_MatMul"}
+    nodes = [node for node in model.graph.node if node.op_type in suffix and node.input[1] in constants]
+    return [node.name + suffix[node.op_type] for node in nodes]
