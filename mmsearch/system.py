@@ -62,6 +62,15 @@ def has_nvidia_gpu() -> bool:
     return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()  # the second under Windows
 
 
+def computes_bf16() -> bool:
+    """Return whether this CPU has instructions for products of bf16; False where the system does not say."""
+    try:
+        words = Path("/proc/cpuinfo").read_text(errors="replace").split()
+    except OSError:
+        return False
+    return not {"amx_bf16", "avx512_bf16", "bf16"}.isdisjoint(words)
+
+
 def memory_in_use() -> int | None:
     """Return the bytes of data that this process has, or None where the system does not say."""
     try:

@@ -62,9 +62,9 @@ PrecisionOption = Annotated[
     Precision | None,
     typer.Option(
         metavar="P",
-        help="In what the image tower computes where pictures are indexed: fp32, or int8, which is faster and is "
-        "taken where it agrees with fp32 on 200 pictures, the samples and the first of yours (default: as before, "
-        "else fp32).",
+        help="In what the image tower computes where pictures are indexed: fp32, or int8 or bf16 (on CPUs that "
+        "have it), which are faster and are taken where they agree with fp32 on 200 pictures, the samples and the "
+        "first of yours (default: as before, else fp32).",
         show_default=False,
     ),
 ]

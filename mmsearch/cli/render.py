@@ -120,10 +120,10 @@ def agreement_text(agreement: Agreement) -> str:
 
     >>> agreement_text({"n_pictures": 200, "cosine": 0.9999, "centred": 0.9988, "neighbours": 0.995,
     ...     "texts": 0.9715, "pictures_per_s": {"fp32": 20.0, "int8": 50.0}})
-    'int8 embeds 50 pictures/s here and fp32 20, with vectors that agree: cosine 0.9999, centred 0.9988, nearest \
+    'int8 embeds 50 pictures/s here and fp32 20, with vectors that agree: cosine 0.99990, centred 0.99880, nearest \
 pictures 0.995, texts 0.972 (200 pictures)'
     """
-    figures = [f"cosine {agreement['cosine']:.4f}, centred {agreement['centred']:.4f}"]
+    figures = [f"cosine {agreement['cosine']:.5f}, centred {agreement['centred']:.5f}"]
     figures.append(f"nearest pictures {agreement['neighbours']:.3f}")
     if agreement["texts"] is not None:
         figures.append(f"texts {agreement['texts']:.3f}")

@@ -9,8 +9,9 @@ and unpacked, so that a single text costs milliseconds. A server reads them into
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from hashlib import file_digest
 from pathlib import Path
 from threading import Lock
@@ -30,9 +31,11 @@ from mmsearch.vectors import l2_normalize
 
 FORMAT = 1
 SPEC, IMAGE, TEXT, TOKENIZER, PROBES = "spec.json", "image.onnx", "text.onnx", "tokenizer.json", "probes.npy"
-IMAGE_OF: Mapping[Precision, str] = {FP32: IMAGE, "int8": "image.int8.onnx"}
+IMAGE_OF: Mapping[Precision, str] = {FP32: IMAGE, "int8": "image.int8.onnx", "bf16": "image.bf16.pt2"}
 """The image tower of each precision; that of fp32 is always there."""
 _TEXTS = 32  # texts a run of the text tower
+
+_Tower = Callable[[NDArray[Any]], Matrix]
 
 
 class OnnxEncoder:
@@ -65,8 +68,8 @@ class OnnxEncoder:
         self._threads = threads
         self._is_in_memory = False
         self._loading = Lock()
-        self._image_session: Any = None
-        self._text_session: Any = None
+        self._image_tower: _Tower | None = None
+        self._text_tower: _Tower | None = None
         self._fast_tokenizer: Any = None
 
     @classmethod
@@ -121,14 +124,19 @@ class OnnxEncoder:
         expected = (*self.preprocessing.size, 3)
         if pixels.shape[1:] != expected:
             raise DimensionError(f"pictures have shape {pixels.shape[1:]}, the image tower takes {expected}")
-        self.load_images()
-        return self._run(self._image_session, pixels)
+        return self._run(self._loaded_image_tower(), pixels)
 
     def load_images(self) -> None:
         """Load the image tower, unless it is; `encode_images` does so by itself."""
+        self._loaded_image_tower()
+
+    def _loaded_image_tower(self) -> _Tower:
         with self._loading:
-            if self._image_session is None:
-                self._image_session = self._session(self._image, is_packed=True)
+            if self._image_tower is None:
+                is_program = self._image == IMAGE_OF["bf16"]
+                load = self._program if is_program else partial(self._session, is_packed=True)
+                self._image_tower = load(self._image)
+            return self._image_tower
 
     @property
     def has_words(self) -> bool:
@@ -154,16 +162,17 @@ class OnnxEncoder:
         """
         texts, tokenizer = texts_of(texts, "texts"), self.require_words()
         with self._loading:
-            if self._fast_tokenizer is None:
-                self._text_session = self._session(TEXT, is_packed=False)
+            if self._text_tower is None:
                 self._fast_tokenizer = load_tokenizer(replace(tokenizer, json=self._read_tokenizer()))
+                self._text_tower = self._session(TEXT, is_packed=False)
+            tower = self._text_tower
         ids = token_ids(tokenizer, self._fast_tokenizer, texts)
         vectors = np.empty((len(ids), self.dim), dtype=np.float32)
         # Texts of about the same length go together, so that little padding is computed.
         order = np.argsort([len(tokens) for tokens in ids], kind="stable")
         for start in range(0, len(order), _TEXTS):
             rows = order[start : start + _TEXTS]
-            vectors[rows] = self._run(self._text_session, pad(tokenizer, [ids[row] for row in rows]))
+            vectors[rows] = self._run(tower, pad(tokenizer, [ids[row] for row in rows]))
         return vectors
 
     def _require_whole(self, name: str) -> None:
@@ -191,7 +200,19 @@ class OnnxEncoder:
             raise unreadable(self.folder / PROBES, error) from error
         return probes
 
-    def _session(self, name: str, *, is_packed: bool) -> Any:
+    def _program(self, name: str) -> _Tower:
+        """Load a tower that torch runs."""
+        from mmsearch.encoders.bf16 import load_bf16
+
+        self._require_whole(name)
+        try:
+            return load_bf16(self.folder / name, self._threads)
+        except Exception as error:  # torch's own errors share no base class
+            raise EncoderError(
+                f"{shown_path(self.folder / name)} cannot be loaded ({str(error)[:200]}); {AGAIN}"
+            ) from error
+
+    def _session(self, name: str, *, is_packed: bool) -> _Tower:
         """Load a tower. Packing weights pays for itself over many pictures, not over one text."""
         self._require_whole(name)
         onnxruntime = onnx_runtime()
@@ -211,7 +232,13 @@ class OnnxEncoder:
         except Exception as error:  # ONNX Runtime's own errors share no base class
             raise EncoderError(f"{shown_path(path)} cannot be loaded ({str(error)[:200]}); {AGAIN}") from error
         require_device(session, self._device)
-        return session
+        given = session.get_inputs()[0].name
+
+        def run(batch: NDArray[Any]) -> Matrix:
+            (vectors,) = session.run(None, {given: batch})
+            return vectors  # type: ignore[no-any-return]
+
+        return run
 
     def _weights(self, tower: str) -> tuple[list[str], list[bytes], list[int]] | None:
         """Return name, contents and length of the weights beside a tower; None for one that holds its own."""
@@ -228,9 +255,9 @@ class OnnxEncoder:
             )
         return [path.name], [contents], [len(contents)]
 
-    def _run(self, session: Any, batch: NDArray[Any]) -> Matrix:
+    def _run(self, tower: _Tower, batch: NDArray[Any]) -> Matrix:
         try:
-            (vectors,) = session.run(None, {session.get_inputs()[0].name: batch})
+            vectors = tower(batch)
         except Exception as error:  # as above
             raise EncoderError(f"{self.name} failed on a batch of {len(batch)}: {str(error)[:300]}") from error
         return l2_normalize(vectors)

@@ -76,10 +76,6 @@ def prepare_encoder(
     EncoderError
         If the model cannot be exported, or others may write to the cache.
     """
-    if precision != FP32:
-        from mmsearch.encoders.precision import require_precision
-
-        require_precision(precision)
     if model != AUTO:
         return _prepared(model, precision, cache, notify, spec)
     try:
@@ -147,7 +143,7 @@ def _prepared(model: str, precision: Precision, cache: Path, notify: Notify, spe
     if precision == FP32:
         _export(model, folder, notify)
     else:
-        _write_in_precision(_prepared(model, FP32, cache, notify), folder, precision, notify)
+        _write_in_precision(model, _prepared(model, FP32, cache, notify), folder, precision, notify)
     return folder
 
 
@@ -159,11 +155,11 @@ def _export(model: str, folder: Path, notify: Notify) -> None:
     export_encoder(eager, folder)
 
 
-def _write_in_precision(source: Path, folder: Path, precision: Precision, notify: Notify) -> None:
+def _write_in_precision(model: str, source: Path, folder: Path, precision: Precision, notify: Notify) -> None:
     from mmsearch.encoders.precision import write_in_precision
 
     notify(f"making the image tower in {precision}, once")
-    write_in_precision(source, folder, precision)
+    write_in_precision(source, folder, precision, lambda: _build(model, notify))
 
 
 def _require_private(cache: Path, *below: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from mmsearch.arguments import FP32, Precision
 from mmsearch.encoders.agreement import N_PICTURES, agreement_of, require_agreement
+from mmsearch.encoders.bf16 import require_bf16
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.errors import EncoderError
@@ -72,16 +73,19 @@ class Trial:
         Raises
         ------
         EncoderError
-            If it agrees too little, or there are too few pictures to tell.
+            If it agrees too little, there are too few pictures to tell, or this CPU cannot compute in it.
         """
+        if precision == "bf16":
+            require_bf16()
         candidates = chain(_samples(), (entry for entry in pictures if isinstance(entry, FoundFile)))
         first = list(islice(candidates, N_PICTURES))
-        _require_enough(len(first), precision)  # before encoders are made, which may take minutes
+        # Before encoders are made, which may take minutes.
+        _require_enough(len(first), precision, f"at most {len(first)}")
         whole = prepare_encoder(model, cache=self.cache, notify=notify)
         fast = prepare_encoder(model, cache=self.cache, notify=notify, precision=precision)
         notify(f"comparing {precision} with {FP32} on {N_PICTURES} pictures")
         files, expected, speed = self._first_pictures(whole, chain(first, candidates))
-        _require_enough(len(files), precision)
+        _require_enough(len(files), precision, str(len(files)))
         given, fast_speed = self._embedded(fast, files)
         pairs = [
             (before.vector, given[file.path].vector)
@@ -90,7 +94,7 @@ class Trial:
         ]
         fp32, ours = (np.stack(vectors) for vectors in zip(*pairs, strict=True))
         measured = agreement_of(fp32, ours, OnnxEncoder.open(whole).text_probes())
-        require_agreement(measured, model, precision)
+        require_agreement(measured, OnnxEncoder.open(whole).name, precision)
         return {**measured, "pictures_per_s": {FP32: speed, precision: fast_speed}}
 
     def _first_pictures(
@@ -124,13 +128,13 @@ class Trial:
         return embedded, _speed(moments)
 
 
-def _require_enough(n: int, precision: Precision) -> None:
+def _require_enough(n: int, precision: Precision, said: str) -> None:
     """Raise EncoderError if there are too few different pictures that can be read."""
     if n < N_PICTURES:
         raise EncoderError(
             f"{precision} is admitted by what it makes of {N_PICTURES} different pictures, and with the samples of "
-            f"mmsearch there are {n}; use --precision {FP32}, and change a library to {precision} with --re-embed "
-            "once there are more"
+            f"mmsearch there are {said}; use --precision {FP32}, and change a library to {precision} with "
+            "--re-embed once there are more"
         )
 
 

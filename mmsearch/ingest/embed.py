@@ -212,14 +212,13 @@ def _encoder_for(source: _Source, folder: Path, notify: Notify) -> tuple[Path, S
     options, held = source.options, _facts_in(folder)
     model = (AUTO if held is None else held.model) if options.model is None else os.fsdecode(options.model)
     precision = options.precision or (FP32 if held is None else held.precision)
-    encoder = prepare_encoder(model, cache=options.cache_folder, notify=notify, precision=precision)
-    facts = ShardFacts.of(OnnxEncoder.open(encoder))
     device_for(options.device, precision)  # said before a folder is made
-    if precision == FP32 or (held is not None and held.fingerprint == facts.fingerprint):
-        return encoder, facts, {}
-    trial = Trial(options.cache_folder, options.image_column, options.max_megapixels)
-    agreement = trial.agreement(facts.model, precision, source.entries(), notify)
-    return encoder, facts, {"agreement": agreement}
+    details: IngestDetails = {}
+    if precision != FP32 and held is None:  # shards of another encoder are refused when the folder is opened
+        trial = Trial(options.cache_folder, options.image_column, options.max_megapixels)
+        details = {"agreement": trial.agreement(model, precision, source.entries(), notify)}
+    encoder = prepare_encoder(model, cache=options.cache_folder, notify=notify, precision=precision)
+    return encoder, ShardFacts.of(OnnxEncoder.open(encoder)), details
 
 
 class _Source:

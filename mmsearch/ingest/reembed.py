@@ -98,14 +98,14 @@ def wanted_for(
     from mmsearch.ingest.admission import Trial  # which imports encoders
 
     model, precision = encoder_for(store, model, precision)
-    wanted = installed.settings_for(model, notify, precision)
-    begun = pending_encoder(store.folder)
-    known = {store.fingerprint(), begun.fingerprint if begun else ""}
-    if precision == FP32 or wanted["fingerprint"] in known:
-        return wanted
-    trial = Trial(installed.cache or default_cache(), max_megapixels=store.accepted_megapixels())
-    pictures = (FoundFile(file.path, file.look) for file in store.known_files(_EVERYWHERE))
-    return {**wanted, "agreement": trial.agreement(str(wanted["model"]), precision, pictures, notify)}
+    begun, measured = pending_encoder(store.folder), {}
+    is_begun = begun is not None and (begun.model, begun.precision) == (model, precision)
+    is_held = (store.setting("model"), precision_of(store)) == (model, precision)
+    if precision != FP32 and not is_begun and not is_held:
+        trial = Trial(installed.cache or default_cache(), max_megapixels=store.accepted_megapixels())
+        pictures = (FoundFile(file.path, file.look) for file in store.known_files(_EVERYWHERE))
+        measured["agreement"] = trial.agreement(model, precision, pictures, notify)
+    return {**installed.settings_for(model, notify, precision), **measured}
 
 
 def re_embed(

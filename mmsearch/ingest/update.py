@@ -78,9 +78,9 @@ class IngestOptions:
         True gives a library that is there the vectors of `model`, whatever it had before, or goes on where a run
         that did so was ended; no path need be given then. False gives up what such a run had made.
     precision : str or None
-        In what the image tower of a new library computes, `fp32` or `int8`, or after `re_embed` that of one that is
-        there; None keeps what the library has, fp32 for a new one. Other precisions than fp32 must agree with it on
-        200 pictures.
+        In what the image tower of a new library computes, `fp32`, `int8` or `bf16`, or after `re_embed` that of one
+        that is there; None keeps what the library has, fp32 for a new one. Other precisions than fp32 must agree
+        with it on 200 pictures, and bf16 is for CPUs that have it.
     device : str
         Where pictures are embedded: `cpu`, `cuda`, or `auto`, which is `cuda` where that can be had for fp32.
 
@@ -255,15 +255,16 @@ def _new_library(
 ) -> dict[str, Any]:
     """Return the settings of a library that is to be made, if there is a picture to make it of."""
     require_pictures(find_files(roots, follow_links=options.follow_links), roots)
-    precision = options.precision or FP32
-    settings = installed.settings_for(options.model_name or "auto", notify, precision)
-    if precision != FP32:
+    precision, model = options.precision or FP32, options.model_name or "auto"
+    measured = {}
+    if precision != FP32 and model != NONE:
         from mmsearch.ingest.admission import Trial  # which imports encoders
 
         trial = Trial(installed.cache or default_cache(), max_megapixels=options.max_megapixels or MAX_MEGAPIXELS)
         pictures = find_files(roots, follow_links=options.follow_links)
-        settings["agreement"] = trial.agreement(settings["model"], precision, pictures, notify)
-    return {**settings, "graph": vars(options.settings or GraphSettings())}
+        measured["agreement"] = trial.agreement(model, precision, pictures, notify)
+    settings = installed.settings_for(model, notify, precision)
+    return {**settings, **measured, "graph": vars(options.settings or GraphSettings())}
 
 
 def _pending(place: Place) -> list[str]:
@@ -292,6 +293,9 @@ def _only_planned(
             notices.append(
                 f"the {store.n_pictures} pictures of the library would be embedded anew by {aim}{how}{unless}"
             )
+        elif options.precision not in (None, precision_of(store)) and place.holds_pictures():
+            held = f"{installed.held(store)}, embedded in {precision_of(store)}"
+            notices.append(f"{held}; `index --precision {options.precision}` is refused without --re-embed")
         elif model not in (None, "auto", store.setting("model")) and place.holds_pictures():
             held = installed.held(store)
             notices.append(f"{held}; `index --model {model}` is refused unless that is the same encoder")

@@ -8,11 +8,13 @@ import numpy as np
 import onnx
 import pytest
 
+from mmsearch.encoders.bf16 import require_bf16, write_bf16
+from mmsearch.encoders.clip import build_clip
 from mmsearch.encoders.onnx import SPEC, OnnxEncoder
 from mmsearch.encoders.precision import write_in_precision
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.encoders.whole import verify_encoder
-from mmsearch.errors import UnsupportedModelError
+from mmsearch.errors import EncoderError, UnsupportedModelError
 from mmsearch.images import decode
 from mmsearch.samples import sample_folder
 
@@ -20,6 +22,10 @@ from mmsearch.samples import sample_folder
 @pytest.fixture(scope="module")
 def int8_folder(checkpoint, tiny_folder, cache):
     return prepare_encoder(str(checkpoint), cache=cache, precision="int8")
+
+
+def not_built():
+    pytest.fail("int8 is made of the exported tower")
 
 
 def sample_pixels(encoder):
@@ -82,7 +88,7 @@ def test_a_last_product_with_a_sum_stays_as_it_is(tmp_path, tiny_folder):
     source = shutil.copytree(tiny_folder, tmp_path / "source")
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
     onnx.save(model, source / "image.onnx")
-    write_in_precision(source, tmp_path / "int8", "int8")
+    write_in_precision(source, tmp_path / "int8", "int8", not_built)
     tower = tmp_path / "int8" / "image.int8.onnx"
     assert [node.name for node in products(tower, "MatMul", "Gemm")] == ["layer1_MatMul"]
     assert len(products(tower, "MatMulInteger")) == 1
@@ -102,18 +108,59 @@ def test_a_prepared_encoder_is_kept_for_each_precision(int8_folder, checkpoint, 
 def test_quantising_is_silent_and_leaves_the_source_as_it_was(tiny_folder, tmp_path, caplog):
     names = sorted(path.name for path in tiny_folder.iterdir())
     with caplog.at_level(logging.INFO):
-        write_in_precision(tiny_folder, tmp_path / "encoder", "int8")
+        write_in_precision(tiny_folder, tmp_path / "encoder", "int8", not_built)
     assert caplog.messages == []
     assert sorted(path.name for path in tiny_folder.iterdir()) == names
     assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
 
 
 def test_an_encoder_without_products_of_matrices_is_not_made_in_int8(gem_folder, cache):
-    with pytest.raises(UnsupportedModelError, match=r"cnn:gem has no products .* index it with --precision fp32"):
+    with pytest.raises(UnsupportedModelError, match=r"cnn:gem has no products .* use --precision fp32"):
         prepare_encoder("cnn:gem", cache=cache, precision="int8")
 
 
-def test_bf16_is_refused_before_anything_is_made(tmp_path):
-    with pytest.raises(UnsupportedModelError, match=r"bf16 is not computed .* choose fp32 or int8"):
-        prepare_encoder("no/such-model", cache=tmp_path / "cache", precision="bf16")
-    assert not (tmp_path / "cache").exists()
+# -- bf16 ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bf16_folder(checkpoint, tiny_folder, cache):
+    return prepare_encoder(str(checkpoint), cache=cache, precision="bf16")
+
+
+def test_an_encoder_in_bf16_is_whole_and_gives_almost_the_vectors_of_fp32(bf16_folder, int8_folder, tiny):
+    encoder, pixels = OnnxEncoder.open(bf16_folder, is_indexing=True), sample_pixels(tiny)
+    assert verify_encoder(bf16_folder) == []
+    assert len({encoder.fingerprint, tiny.fingerprint, OnnxEncoder.open(int8_folder).fingerprint}) == 3
+    vectors, expected = encoder.encode_images(pixels), tiny.encode_images(pixels)
+    assert vectors.dtype == np.float32
+    assert 0.9998 < (vectors * expected).sum(axis=1).min() < 0.9999999
+    np.testing.assert_array_equal(OnnxEncoder.open(bf16_folder).encode_images(pixels), expected)
+
+
+def test_a_vector_in_bf16_depends_little_on_the_pictures_beside_it(bf16_folder, tiny):
+    encoder, pixels = OnnxEncoder.open(bf16_folder, is_indexing=True), sample_pixels(tiny)
+    together, alone = encoder.encode_images(pixels), encoder.encode_images(pixels[3:4])
+    assert (together[3] * alone[0]).sum() > 0.9999
+
+
+def test_making_a_tower_in_bf16_leaves_the_one_in_fp32_as_it_was(checkpoint, tmp_path):
+    eager = build_clip(str(checkpoint))
+    before = [weights.clone() for weights in eager.image_tower.parameters()]
+    assert write_bf16(eager.image_tower, eager.preprocessing.size, tmp_path / "tower.pt2") == 8
+    assert all(a.equal(b) for a, b in zip(before, eager.image_tower.parameters(), strict=True))
+
+
+def test_a_damaged_program_is_a_sentence(bf16_folder, tmp_path):
+    folder = shutil.copytree(bf16_folder, tmp_path / "encoder")
+    (folder / "image.bf16.pt2").write_bytes(b"no program")
+    assert "image.bf16.pt2 differs from its checksum" in verify_encoder(folder)[0]
+    with pytest.raises(EncoderError, match=r"image.bf16.pt2 cannot be loaded .* to make it anew"):
+        OnnxEncoder.open(folder, is_indexing=True).load_images()
+
+
+def test_bf16_is_refused_where_the_cpu_has_none(monkeypatch):
+    monkeypatch.setattr("mmsearch.encoders.bf16.computes_bf16", lambda: False)
+    with pytest.raises(
+        UnsupportedModelError, match=r"this CPU has no instructions for bf16, .* choose fp32 or int8"
+    ):
+        require_bf16()

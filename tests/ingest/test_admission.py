@@ -2,17 +2,21 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from mmsearch import Library, Query
 from mmsearch.encoders.agreement import N_PICTURES
+from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.errors import ArgumentError, EncoderError, FingerprintError, QueryError
-from mmsearch.images import find_files
+from mmsearch.images import decode, find_files
 from mmsearch.ingest.admission import Trial
 from mmsearch.ingest.embed import EmbedOptions, embed_pictures
 from mmsearch.samples import sample_folder
 from tests.conftest import copied_photos, copy_library, small_samples
+from tests.pools import outcomes, pool_of
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +66,7 @@ def test_a_precision_that_changes_the_nearest_pictures_is_refused(checkpoint, ca
 
 def test_too_few_pictures_are_said_before_an_encoder_is_made(tmp_path):
     with pytest.raises(
-        EncoderError, match=r"200 different pictures, and with the samples of mmsearch there are 29;"
+        EncoderError, match=r"200 different pictures, and with the samples of mmsearch there are at most 29;"
     ):
         Trial(tmp_path / "cache").agreement("no/such-model", "int8", [], print)
     assert not (tmp_path / "cache").exists()
@@ -74,6 +78,24 @@ def test_copies_and_files_that_cannot_be_read_do_not_count(checkpoint, cache, cr
         path.write_bytes(b"\xff\xd8\xff\xe0 no picture")
     with pytest.raises(EncoderError, match=r"with the samples of mmsearch there are 178;"):
         Trial(cache).agreement(str(checkpoint), "int8", found(copies, sample_folder()), print)
+
+
+@pytest.mark.parametrize("precision", ["int8", pytest.param("bf16", marks=pytest.mark.slow)])
+def test_workers_embed_in_the_precision_of_the_encoder(precision, checkpoint, cache):
+    file = sample_folder() / "cat.jpg"
+    folder = prepare_encoder(str(checkpoint), cache=cache, precision=precision)
+    encoder = OnnxEncoder.open(folder, is_indexing=True)
+    pixels = decode(file.read_bytes(), encoder.preprocessing).pixels[None]
+    vector = outcomes(pool_of(folder, n_workers=1), [file])[str(file)].vector
+    np.testing.assert_allclose(vector, encoder.encode_images(pixels)[0], atol=1e-3)
+    assert np.abs(vector - OnnxEncoder.open(folder).encode_images(pixels)[0]).max() > 1e-5
+
+
+def test_bf16_is_refused_where_the_cpu_has_none_before_anything_is_made(library, photos, monkeypatch):
+    monkeypatch.setattr("mmsearch.encoders.bf16.computes_bf16", lambda: False)
+    with pytest.raises(EncoderError, match=r"this CPU has no instructions for bf16"):
+        library.index([photos], model="no/such-model", precision="bf16")
+    assert not library.place.folder.exists()
 
 
 def test_offline_is_refused_in_int8_with_the_criterion_that_it_fails(few, offline_folder, cache, tmp_path, photos):
