@@ -93,6 +93,7 @@ def other_precisions(
             continue
         figures[f"index in {precision}, pictures/s"] = round(run["n"] / run["wall"], 1)
         figures[f"index in {precision}, times fp32"] = round(run["n"] / run["wall"] / rate, 2)
+        figures[f"index in {precision}, CPU ms a picture"] = round(1e3 * run["cpu"] / run["n"], 1)
     return figures
 
 

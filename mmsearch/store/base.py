@@ -377,11 +377,13 @@ def precision_of(store: LibraryStore) -> Precision:
 
 def require_precision_of(store: LibraryStore, asked: Precision | None, held: str) -> None:
     """Raise FingerprintError if another precision is asked for than a library has; `held` says what it holds."""
-    if asked is not None and asked != precision_of(store):
-        raise FingerprintError(
-            f"{held}, embedded in {precision_of(store)}, and --precision {asked} was asked for: leave --precision "
-            "out, make all vectors anew with --re-embed, or index into another --library"
-        )
+    if asked is None or asked == precision_of(store):
+        return
+    so_far = f", embedded in {precision_of(store)}" if store.has_vectors else ""
+    raise FingerprintError(
+        f"{held}{so_far}, and --precision {asked} was asked for: leave --precision out, make all vectors anew with "
+        "--re-embed, or index into another --library"
+    )
 
 
 class LibraryEncoder(Protocol):
