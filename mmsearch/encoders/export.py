@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.encoders.base import EagerEncoder, Tokenizer, fingerprint_over
+from mmsearch.encoders.check_pictures import check_pictures
 from mmsearch.encoders.onnx import (
     FORMAT,
     IMAGE,
@@ -29,7 +30,6 @@ from mmsearch.encoders.probes import probe_texts
 from mmsearch.encoders.tokens import token_batch
 from mmsearch.encoders.whole import written_whole
 from mmsearch.errors import EncoderError
-from mmsearch.records import Pixels
 from mmsearch.vectors import l2_normalize
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _check_parity(eager: EagerEncoder, exported: OnnxEncoder) -> dict[str, float
     """Return the smallest cosine between torch's vectors and the exported ones, of pictures and of texts."""
     import torch
 
-    pixels = _check_pictures(eager.preprocessing.size)
+    pixels = check_pictures(eager.preprocessing.size)
     with torch.inference_mode():
         images = eager.image_tower(torch.from_numpy(pixels)).numpy()
         pairs = {"image": (images, exported.encode_images(pixels))}
@@ -172,14 +172,3 @@ def _check_parity(eager: EagerEncoder, exported: OnnxEncoder) -> dict[str, float
                 f"expected above {MIN_COSINE}); another version of torch may export it right"
             )
     return cosines
-
-
-def _check_pictures(size: tuple[int, int]) -> Pixels:
-    """Return uint8 pixels (4, height, width, 3): smooth colour fields with noise, like small photographs."""
-    rng = np.random.default_rng(0)
-    height, width = size
-    coarse = rng.integers(0, 256, (4, 4, 4, 3))
-    rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
-    smooth = coarse[:, rows][:, :, columns]
-    pixels: Pixels = (smooth + rng.integers(-20, 21, smooth.shape)).clip(0, 255).astype(np.uint8)
-    return pixels

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from mmsearch.arguments import CPU, FP32, Device, Precision, one_of, texts_of
 from mmsearch.encoders.base import Tokenizer
+from mmsearch.encoders.check_pictures import check_pictures
 from mmsearch.encoders.runtime import device_for, onnx_runtime, providers_of, require_device
 from mmsearch.encoders.tokens import load_tokenizer, pad, token_ids
 from mmsearch.errors import DimensionError, EncoderError, QueryError, reason, refuse_shortage
@@ -31,8 +32,12 @@ from mmsearch.vectors import l2_normalize
 
 FORMAT = 1
 SPEC, IMAGE, TEXT, TOKENIZER, PROBES = "spec.json", "image.onnx", "text.onnx", "tokenizer.json", "probes.npy"
+CHECKS = "checks.npy"
+"""What an image tower of another precision than fp32 made of `check_pictures` when it was made."""
 IMAGE_OF: Mapping[Precision, str] = {FP32: IMAGE, "int8": "image.int8.onnx", "bf16": "image.bf16.pt2"}
 """The image tower of each precision; that of fp32 is always there."""
+MIN_COSINE = 0.9995
+"""Of a tower to itself on another CPU; of bf16 that is emulated it is far above."""
 _TEXTS = 32  # texts a run of the text tower
 
 _Tower = Callable[[NDArray[Any]], Matrix]
@@ -135,8 +140,31 @@ class OnnxEncoder:
             if self._image_tower is None:
                 is_program = self._image == IMAGE_OF["bf16"]
                 load = self._program if is_program else partial(self._session, is_packed=True)
-                self._image_tower = load(self._image)
+                tower = load(self._image)
+                self._require_same_arithmetic(tower)
+                self._image_tower = tower
             return self._image_tower
+
+    def checks(self) -> Matrix:
+        """Return the unit vectors float32 (n, dim) that the image tower gives `check_pictures`."""
+        return self.encode_images(check_pictures(self.preprocessing.size))
+
+    def _require_same_arithmetic(self, tower: _Tower) -> None:
+        """Raise EncoderError if this CPU computes a tower of few bits in another way than where it was made.
+
+        Some saturate sums of products that others add up.
+        """
+        if self._image == IMAGE or not (self.folder / CHECKS).is_file():
+            return
+        expected = self._array(CHECKS)
+        given = self._run(tower, check_pictures(self.preprocessing.size))
+        cosine = float((given * expected).sum(axis=1).min())
+        if not cosine > MIN_COSINE:
+            raise EncoderError(
+                f"{self.name} in {self.precision} gives other vectors on this CPU than on the one where it was "
+                f"made (cosine {cosine:.4f}, expected above {MIN_COSINE}); index on such a CPU, or change the "
+                "library with --re-embed --precision fp32"
+            )
 
     @property
     def has_words(self) -> bool:
@@ -193,12 +221,19 @@ class OnnxEncoder:
         """Return unit vectors float32 (n, dim) of varied captions, for calibrating an index; none without words."""
         if not self.has_words:
             return np.zeros((0, self.dim), dtype=np.float32)
-        self._require_whole(PROBES)
+        return self._array(PROBES)
+
+    def _array(self, name: str) -> Matrix:
+        """Return vectors that lie in a file of the folder."""
+        self._require_whole(name)
+        path = self.folder / name
         try:
-            probes: Matrix = np.load(self.folder / PROBES, allow_pickle=False)
+            vectors: Matrix = np.load(path, allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise unreadable(self.folder / PROBES, error) from error
-        return probes
+            raise unreadable(path, error) from error
+        except EOFError as error:
+            raise unreadable(path, ValueError("it is empty")) from error
+        return vectors
 
     def _program(self, name: str) -> _Tower:
         """Load a tower that torch runs."""

@@ -19,10 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mmsearch.arguments import Precision
 from mmsearch.encoders.base import EagerEncoder
 from mmsearch.encoders.export import quietly
-from mmsearch.encoders.onnx import IMAGE, IMAGE_OF, SPEC, file_facts, read_spec
+from mmsearch.encoders.onnx import CHECKS, IMAGE, IMAGE_OF, SPEC, OnnxEncoder, file_facts, read_spec
 from mmsearch.encoders.runtime import onnx_quantiser
 from mmsearch.encoders.whole import fingerprint_by, written_whole
 from mmsearch.errors import UnsupportedModelError
@@ -67,7 +69,10 @@ def write_in_precision(source: Path, folder: Path, precision: Precision, build: 
                 "fp32"
             )
         spec["identity"] = {**spec["identity"], "precision": precision}
-        spec["files"] = {path.name: file_facts(path) for path in sorted(temporary.iterdir())}
+        (temporary / SPEC).write_text(json.dumps(spec), encoding="utf-8")
+        np.save(temporary / CHECKS, OnnxEncoder.open(temporary, is_indexing=True).checks(), allow_pickle=False)
+        names = sorted(path.name for path in temporary.iterdir() if path.name != SPEC)
+        spec["files"] = {name: file_facts(temporary / name) for name in names}
         spec["fingerprint"] = fingerprint_by(spec)
         (temporary / SPEC).write_text(json.dumps(spec, indent=1), encoding="utf-8")
 

@@ -7,16 +7,18 @@ import shutil
 import numpy as np
 import onnx
 import pytest
+import torch
 
-from mmsearch.encoders.bf16 import require_bf16, write_bf16
-from mmsearch.encoders.clip import build_clip
+from mmsearch.encoders.bf16 import load_bf16, require_bf16, write_bf16
 from mmsearch.encoders.onnx import SPEC, OnnxEncoder
-from mmsearch.encoders.precision import write_in_precision
+from mmsearch.encoders.precision import _quantise, write_in_precision
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.encoders.whole import verify_encoder
 from mmsearch.errors import EncoderError, UnsupportedModelError
 from mmsearch.images import decode
 from mmsearch.samples import sample_folder
+from mmsearch.vectors import l2_normalize
+from tests.conftest import random_units
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def test_all_products_with_weights_are_in_whole_numbers_but_the_last(int8_folder
     assert len(products(int8_folder / "image.int8.onnx", "MatMulInteger")) == len(before) - 1
 
 
-def test_a_last_product_with_a_sum_stays_as_it_is(tmp_path, tiny_folder):
+def test_a_last_product_with_a_sum_stays_as_it_is(tmp_path):
     rng = np.random.default_rng(0)
     names = ["input", "inner", "vectors"]
     nodes = [
@@ -85,13 +87,11 @@ def test_a_last_product_with_a_sum_stays_as_it_is(tmp_path, tiny_folder):
     ]
     ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 8]) for name in names]
     graph = onnx.helper.make_graph(nodes, "tower", ends[:1], ends[2:], weights)
-    source = shutil.copytree(tiny_folder, tmp_path / "source")
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
-    onnx.save(model, source / "image.onnx")
-    write_in_precision(source, tmp_path / "int8", "int8", not_built)
-    tower = tmp_path / "int8" / "image.int8.onnx"
-    assert [node.name for node in products(tower, "MatMul", "Gemm")] == ["layer1_MatMul"]
-    assert len(products(tower, "MatMulInteger")) == 1
+    onnx.save(model, tmp_path / "tower.onnx")
+    assert _quantise(tmp_path / "tower.onnx", tmp_path / "int8.onnx") == 1
+    assert [node.name for node in products(tmp_path / "int8.onnx", "MatMul", "Gemm")] == ["layer1_MatMul"]
+    assert len(products(tmp_path / "int8.onnx", "MatMulInteger")) == 1
 
 
 def test_the_encoder_in_fp32_keeps_its_fingerprint_and_says_nothing_of_a_precision(tiny_folder):
@@ -119,6 +119,20 @@ def test_an_encoder_without_products_of_matrices_is_not_made_in_int8(gem_folder,
         prepare_encoder("cnn:gem", cache=cache, precision="int8")
 
 
+def test_a_cpu_that_computes_in_another_way_is_said(int8_folder, tmp_path):
+    folder = shutil.copytree(int8_folder, tmp_path / "encoder")
+    OnnxEncoder.open(folder, is_indexing=True).load_images()
+    vectors = np.load(folder / "checks.npy")
+    vectors[2] = l2_normalize(vectors[2:3] + 0.05 * random_units(1, vectors.shape[1]))[0]
+    np.save(folder / "checks.npy", vectors)
+    OnnxEncoder.open(folder).load_images()  # that of fp32
+    with pytest.raises(EncoderError, match=r"in int8 gives other vectors on this CPU .* \(cosine 0\.99"):
+        OnnxEncoder.open(folder, is_indexing=True).load_images()
+    (folder / "checks.npy").write_bytes(b"")
+    with pytest.raises(EncoderError, match=r"checks.npy cannot be read"):
+        OnnxEncoder.open(folder, is_indexing=True).load_images()
+
+
 # -- bf16 ----------------------------------------------------------------------------------------------
 
 
@@ -143,11 +157,31 @@ def test_a_vector_in_bf16_depends_little_on_the_pictures_beside_it(bf16_folder, 
     assert (together[3] * alone[0]).sum() > 0.9999
 
 
-def test_making_a_tower_in_bf16_leaves_the_one_in_fp32_as_it_was(checkpoint, tmp_path):
-    eager = build_clip(str(checkpoint))
-    before = [weights.clone() for weights in eager.image_tower.parameters()]
-    assert write_bf16(eager.image_tower, eager.preprocessing.size, tmp_path / "tower.pt2") == 8
-    assert all(a.equal(b) for a, b in zip(before, eager.image_tower.parameters(), strict=True))
+class Layers(torch.nn.Module):
+    """A tower of two linear layers."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.outer = torch.nn.Linear(12, 8), torch.nn.Linear(8, 4, bias=False)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.outer(self.inner(pixels.flatten(1).float() / 255).relu())
+
+
+def test_a_tower_in_bf16_is_that_of_weights_and_inputs_that_are_rounded(tmp_path):
+    torch.manual_seed(0)
+    tower, pixels = Layers().eval(), torch.arange(36, dtype=torch.uint8).reshape(3, 2, 2, 3) * 7
+    before = [weights.clone() for weights in tower.parameters()]
+    assert write_bf16(tower, (2, 2), tmp_path / "tower.pt2") == 2
+    assert all(a.equal(b) for a, b in zip(before, tower.parameters(), strict=True))
+
+    def rounded(values):
+        return values.bfloat16().float()
+
+    weights, bias, outer = map(rounded, before)
+    inner = rounded(rounded(pixels.flatten(1) / 255) @ weights.T + bias).relu()
+    given = load_bf16(tmp_path / "tower.pt2", 1)(pixels.numpy())
+    np.testing.assert_allclose(given, (inner @ outer.T).detach().numpy(), rtol=0.01, atol=1e-3)
 
 
 def test_a_damaged_program_is_a_sentence(bf16_folder, tmp_path):
