@@ -90,8 +90,9 @@ class Trial:
         pairs = [
             (before.vector, given[file.path].vector)
             for file, before in zip(files, expected, strict=True)
-            if file.path in given and given[file.path].contents == before.contents  # not what was changed meanwhile
+            if file.path in given and given[file.path].contents == before.contents
         ]
+        _require_enough(len(pairs), precision, f"{len(pairs)} that nobody changed meanwhile")
         fp32, ours = (np.stack(vectors) for vectors in zip(*pairs, strict=True))
         measured = agreement_of(fp32, ours, OnnxEncoder.open(whole).text_probes())
         require_agreement(measured, OnnxEncoder.open(whole).name, precision)

@@ -15,8 +15,10 @@ from mmsearch.images import decode, find_files
 from mmsearch.ingest.admission import Trial
 from mmsearch.ingest.embed import EmbedOptions, embed_pictures
 from mmsearch.samples import sample_folder
+from mmsearch.shards.bundles import members_of
 from tests.conftest import copied_photos, copy_library, small_samples
 from tests.pools import outcomes, pool_of
+from tests.shards.bundles import write_tar
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +43,8 @@ def few(monkeypatch):
     monkeypatch.setattr("mmsearch.ingest.admission.N_PICTURES", 10)
 
 
-def found(*folders):
-    return find_files([str(folder).encode() for folder in folders])
+def found(*paths):
+    return find_files([str(path).encode() for path in paths], with_bundles=True)
 
 
 def test_a_precision_is_judged_by_200_different_pictures_the_samples_first(checkpoint, cache, crops, monkeypatch):
@@ -106,6 +108,15 @@ def test_offline_is_refused_in_int8_with_the_criterion_that_it_fails(few, offlin
     ):
         library.index([photos], model="offline", precision="int8", local=False)
     assert not (tmp_path / "library").exists()
+
+
+def test_pictures_in_bundles_count(few, checkpoint, cache, crops, tmp_path):
+    files = [path for path in sorted(crops.glob("*.jpg")) if "broken" not in path.name][:12]
+    write_tar(tmp_path / "set.tar", [(path.name, path.read_bytes()) for path in files])
+    members = members_of(next(iter(found(tmp_path / "set.tar"))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mmsearch.ingest.admission._samples", lambda: iter(()))
+        assert Trial(cache).agreement(str(checkpoint), "int8", members, print)["n_pictures"] == 10
 
 
 # -- libraries -----------------------------------------------------------------------------------------

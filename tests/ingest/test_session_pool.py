@@ -23,7 +23,6 @@ from tests.conftest import exported
 from tests.pools import SABOTAGED, outcomes, pool_of
 
 FILES = sorted(sample_folder().glob("*.jpg"))
-needs_gpu = pytest.mark.skipif(not has_nvidia_gpu(), reason="needs a GPU of NVIDIA, and onnxruntime-gpu")
 
 
 def session_pool(folder, **options):
@@ -170,7 +169,8 @@ def test_other_precisions_than_fp32_stay_on_the_cpu(monkeypatch):
         device_for("cuda", "int8")
 
 
-@needs_gpu
+@pytest.mark.gpu
+@pytest.mark.skipif(not has_nvidia_gpu(), reason="needs a GPU of NVIDIA, and onnxruntime-gpu")
 def test_a_gpu_gives_the_vectors_of_the_cpu(checkpoint, cache):
     folder: Path = exported(str(checkpoint), cache)
     expected, given = outcomes(pool_of(folder), FILES), outcomes(session_pool(folder, device="cuda"), FILES)
