@@ -25,6 +25,7 @@ from platformdirs import user_cache_path
 from synthetic import write_photographs, write_vit_b_32
 
 from mmsearch import Library
+from mmsearch.arguments import Precision
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.errors import EncoderError
@@ -81,10 +82,11 @@ def index(folder: Path, model: str, library: Path, *, precision: str, first: Pat
 
 
 def other_precisions(
-    photographs: Path, model: str, work: Path, precisions: list[str], first: Path, rate: float
+    photographs: Path, model: str, work: Path, precisions: list[Precision], first: Path, rate: float
 ) -> dict[str, Any]:
     """Figures of runs in other precisions than fp32, whose rate is given."""
     figures: dict[str, Any] = {}
+    few = sorted(photographs.iterdir())[:16]
     for precision in precisions:
         try:
             run = index(photographs, model, work / "library", precision=precision, first=first)
@@ -93,6 +95,9 @@ def other_precisions(
             continue
         figures[f"index in {precision}, pictures/s"] = round(run["n"] / run["wall"], 1)
         figures[f"index in {precision}, times fp32"] = round(run["n"] / run["wall"] / rate, 2)
+        folder = prepare_encoder(model, cache=user_cache_path("mmsearch"), precision=precision)
+        forward = parts(OnnxEncoder.open(folder, is_indexing=True), few)["forward"]
+        figures[f"forward alone in {precision}, CPU ms"] = round(forward, 1)
         figures[f"index in {precision}, CPU ms a picture"] = round(1e3 * run["cpu"] / run["n"], 1)
     return figures
 
