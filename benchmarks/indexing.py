@@ -1,9 +1,11 @@
 """Indexing: CPU time a picture against its parts, cores kept busy, and naive loops, all in one run.
 
-    python benchmarks/indexing.py WORK [--model offline|vit-b-32] [--small N] [--large N] [--out FILE]
+    python benchmarks/indexing.py WORK [--model offline|vit-b-32] [--precision int8]... [--pictures DIR] [--small N]
+        [--large N] [--out FILE]
 
 WORK is a folder for the photographs, kept between runs. The naive loops open, transform and encode one
-picture after the other: one on the same ONNX runtime, one with open_clip's eager model.
+picture after the other: one on the same ONNX runtime, one with open_clip's eager model. Precisions besides fp32 are
+admitted by the pictures in DIR, of which there must be 171 at least; one that is refused is said and left out.
 """
 
 from __future__ import annotations
@@ -23,9 +25,12 @@ from platformdirs import user_cache_path
 from synthetic import write_photographs, write_vit_b_32
 
 from mmsearch import Library
+from mmsearch.arguments import Precision
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
+from mmsearch.errors import EncoderError
 from mmsearch.images import decode
+from mmsearch.samples import sample_folder
 
 SIZES = {"0.3 MP": (640, 480), "12 MP": (4000, 3000)}
 
@@ -62,14 +67,39 @@ def cosine_of_draft(encoder: OnnxEncoder, files: list[Path]) -> float:
     return float((vectors[0] * vectors[1]).sum(axis=1).min())
 
 
-def index(folder: Path, model: str, library: Path) -> dict[str, float]:
-    """One whole `index` run: wall and CPU seconds."""
+def index(folder: Path, model: str, library: Path, *, precision: str, first: Path) -> dict[str, float]:
+    """One whole `index` run of a library that is there: wall and CPU seconds.
+
+    It is made of other pictures, so that what admits a precision is not measured.
+    """
     shutil.rmtree(library, ignore_errors=True)
     with Library.open(library) as opened:
+        opened.index([first], model=model, precision=precision, local=False)
         cpu, start = cpu_seconds(), time.perf_counter()
-        done = opened.index([folder], model=model)
+        done = opened.index([folder])
         wall = time.perf_counter() - start
     return {"n": done.new, "wall": wall, "cpu": cpu_seconds() - cpu}
+
+
+def other_precisions(
+    photographs: Path, model: str, work: Path, precisions: list[Precision], first: Path, rate: float
+) -> dict[str, Any]:
+    """Figures of runs in other precisions than fp32, whose rate is given."""
+    figures: dict[str, Any] = {}
+    few = sorted(photographs.iterdir())[:16]
+    for precision in precisions:
+        try:
+            run = index(photographs, model, work / "library", precision=precision, first=first)
+        except EncoderError as error:
+            figures[f"{precision} refused"] = str(error)
+            continue
+        figures[f"index in {precision}, pictures/s"] = round(run["n"] / run["wall"], 1)
+        figures[f"index in {precision}, times fp32"] = round(run["n"] / run["wall"] / rate, 2)
+        folder = prepare_encoder(model, cache=user_cache_path("mmsearch"), precision=precision)
+        forward = parts(OnnxEncoder.open(folder, is_indexing=True), few)["forward"]
+        figures[f"forward alone in {precision}, CPU ms"] = round(forward, 1)
+        figures[f"index in {precision}, CPU ms a picture"] = round(1e3 * run["cpu"] / run["n"], 1)
+    return figures
 
 
 def naive(encoder: OnnxEncoder, files: list[Path]) -> float:
@@ -95,8 +125,9 @@ def naive_open_clip(checkpoint: Path, files: list[Path]) -> float:
     return len(files) / (time.perf_counter() - start)
 
 
-def measure(work: Path, model: str, n: dict[str, int]) -> dict[str, Any]:
+def measure(work: Path, given: argparse.Namespace) -> dict[str, Any]:
     """All figures for one model."""
+    model, n = given.model, {"0.3 MP": given.small, "12 MP": given.large}
     name = str(write_vit_b_32(work / "vit-b-32")) if model == "vit-b-32" else model
     folder = prepare_encoder(name, cache=user_cache_path("mmsearch"))
     cores = len(os.sched_getaffinity(0))
@@ -108,7 +139,7 @@ def measure(work: Path, model: str, n: dict[str, int]) -> dict[str, Any]:
         files = sorted(photographs.iterdir())
         few = files[: max(16, len(files) // 10)]
         alone = parts(OnnxEncoder.open(folder), few)
-        run = index(photographs, name, work / "library")
+        run = index(photographs, name, work / "library", precision="fp32", first=given.pictures)
         assert run["n"] == len(files)
         rate = len(files) / run["wall"]
         cpu_ms = 1e3 * run["cpu"] / len(files)
@@ -124,9 +155,14 @@ def measure(work: Path, model: str, n: dict[str, int]) -> dict[str, Any]:
             "times the naive loop on the same runtime": round(rate / loop, 2),
             "cosine of scaled to full decode, min": round(cosine_of_draft(OnnxEncoder.open(folder), few[:32]), 5),
         }
+        figures[label] |= other_precisions(photographs, name, work, given.precision, given.pictures, rate)
         if model == "vit-b-32":
             eager = naive_open_clip(work / "vit-b-32", few)
-            figures[label]["times the naive open_clip loop"] = round(rate / eager, 2)
+            figures[label]["the naive open_clip loop, pictures/s"] = round(eager, 2)
+            for precision in ("fp32", *given.precision):
+                own = figures[label].get(f"index in {precision}, pictures/s", rate if precision == "fp32" else None)
+                if own is not None:
+                    figures[label][f"{precision}, times the naive open_clip loop"] = round(own / eager, 2)
     return figures
 
 
@@ -135,11 +171,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
     parser.add_argument("--model", choices=["offline", "vit-b-32"], default="offline")
+    parser.add_argument("--precision", action="append", choices=["int8", "bf16"], default=[])
+    parser.add_argument("--pictures", type=Path, default=sample_folder())
     parser.add_argument("--small", type=int, default=1000)
     parser.add_argument("--large", type=int, default=240)
     parser.add_argument("--out")
     arguments = parser.parse_args()
-    figures = measure(arguments.work, arguments.model, {"0.3 MP": arguments.small, "12 MP": arguments.large})
+    figures = measure(arguments.work, arguments)
     report(f"indexing {arguments.model}", figures, arguments.out)
 
 

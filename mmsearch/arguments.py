@@ -22,6 +22,11 @@ Expand: TypeAlias = Literal["none", "average", "alpha"]
 WithoutRelevant: TypeAlias = Literal["skip", "zero", "error"]
 Loss: TypeAlias = Literal["infonce", "contrastive", "triplet"]
 Unfreeze: TypeAlias = Literal["image", "text", "both"]
+Precision: TypeAlias = Literal["fp32", "int8", "bf16"]
+FP32: Precision = "fp32"
+"""What towers compute in unless they are asked for another precision."""
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+CPU: Device = "cpu"
 _SHOWN = 60  # characters of a wrong value in a message
 
 

@@ -21,8 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.arguments import (
+    CPU,
+    Device,
     Expand,
     Mode,
+    Precision,
     Rerank,
     as_count,
     as_id,
@@ -91,11 +94,18 @@ class Library:
     """
 
     def __init__(
-        self, place: Place, *, cache: Path | None, use_graph: bool = True, is_asked_once: bool = False
+        self,
+        place: Place,
+        *,
+        cache: Path | None,
+        use_graph: bool = True,
+        is_asked_once: bool = False,
+        device: Device = CPU,
     ) -> None:
         self.place = place
         """Where the library stands."""
         self._installed = place.encoder(cache)
+        self._installed.device = device
         self._use_graph, self._is_asked_once = use_graph, is_asked_once
         self._store: LibraryStore | None = None
         self._searcher: Searcher | None = None
@@ -103,7 +113,14 @@ class Library:
         self._check: Callable[[], None] = _quiet
 
     @classmethod
-    def open(cls, path: PathLike, *, cache: PathLike | None = None, use_graph: bool = True) -> Library:
+    def open(
+        cls,
+        path: PathLike,
+        *,
+        cache: PathLike | None = None,
+        use_graph: bool = True,
+        device: Device = CPU,
+    ) -> Library:
         """Return the library at `path`; it need not exist before the first `index`.
 
         Parameters
@@ -115,9 +132,13 @@ class Library:
         use_graph : bool
             False answers every search by an exact scan. True takes the index, cells or a graph, by which queries of
             the kind go (see `status`); it is loaded for the first such query, once for all threads.
+        device : str
+            Where what is searched for is embedded: `cpu`, `cuda`, or `auto`, which is `cuda` where that can be had.
+            A GPU pays for itself in a process that lives long.
         """
         kept = None if cache is None else Path(os.fsdecode(as_path(cache, "cache")))
-        return cls(place_of(path, kept), cache=kept, use_graph=use_graph)
+        one_of(device, "device", Device)
+        return cls(place_of(path, kept), cache=kept, use_graph=use_graph, device=device)
 
     @property
     def address(self) -> str:
@@ -189,6 +210,8 @@ class Library:
         vocabulary: PathLike | None = None,
         remember: bool | None = None,
         re_embed: bool | None = None,
+        precision: Precision | None = None,
+        device: Device = "auto",
         on_progress: OnProgress = _quiet,
         notify: Callable[[str], None] = _quiet,
     ) -> IngestReport:
@@ -200,7 +223,7 @@ class Library:
             Folders, searched through, and pictures. What is known below them and no longer there leaves
             the library; an unreadable or missing folder deletes nothing.
         model, is_dry_run, follow_links, is_recheck, max_megapixels, settings, local, vocabulary, remember, re_embed
-            How that is done: see `mmsearch.ingest.update.IngestOptions`.
+            How that is done: see `mmsearch.ingest.update.IngestOptions`, of `precision` and `device` too.
         on_progress : callable
             Given (stage, done, total) with stage `scan`, `embed`, `vocabulary`, `words`, `graph` or `calibrate`.
         notify : callable
@@ -213,7 +236,9 @@ class Library:
         LibraryNotFoundError
             If there is no library and no picture to make one of.
         FingerprintError
-            If the library was made with another encoder, and is not to be embedded anew.
+            If the library was made with another encoder or in another precision, and is not to be embedded anew.
+        EncoderError
+            If the encoder cannot be had, or another precision agrees too little with fp32.
         LibraryIncompleteError
             If pictures could not be embedded anew; the library is as it was.
         VocabularyError
@@ -228,7 +253,7 @@ class Library:
 
         options = IngestOptions(
             model, is_dry_run, follow_links, is_recheck, max_megapixels, settings, local, vocabulary, remember,
-            re_embed,
+            re_embed, precision, device,
         )  # fmt: skip
         return bring_up_to_date(self.place, self._installed, paths, options, on_progress=on_progress, notify=notify)
 

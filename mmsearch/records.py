@@ -546,10 +546,26 @@ class WordsRun(TypedDict):
     problem: NotRequired[str]
 
 
+class Agreement(TypedDict):
+    """How vectors of a library's precision agreed with those of fp32 when it was chosen.
+
+    What is measured: `mmsearch.encoders.agreement`. `pictures_per_s` has what workers embedded in a second, by
+    precision, decoding included.
+    """
+
+    n_pictures: int
+    cosine: float
+    centred: float
+    neighbours: float
+    texts: float | None
+    pictures_per_s: NotRequired[dict[str, float]]
+
+
 class IngestDetails(TypedDict, total=False):
-    """What a run did beside vectors."""
+    """What a run did beside vectors, and how those of a precision that was chosen in it agree with fp32."""
 
     words: WordsRun
+    agreement: Agreement
 
 
 @dataclass(frozen=True)
@@ -633,7 +649,8 @@ class LibraryStatus:
     maps `text` and `image` to what was measured of the graph for them, and the route that they take; `local`
     says what visual words there are, None if there are none; `next_model` of what encoder a run began to make
     vectors anew, None unless one did and was ended; `progress` that of another process, if one is
-    writing; `problems` what can be seen at a glance to be lost or not to belong together.
+    writing; `problems` what can be seen at a glance to be lost or not to belong together. `precision` is that in
+    which pictures are embedded, `agreement` what was measured of it, None for fp32.
     """
 
     folder: str
@@ -655,6 +672,8 @@ class LibraryStatus:
     next_model: str | None = None
     progress: Progress | None = None
     problems: tuple[str, ...] = ()
+    precision: str = "fp32"
+    agreement: Agreement | None = None
 
 
 @dataclass(frozen=True)

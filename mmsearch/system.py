@@ -57,6 +57,20 @@ def n_cores() -> int:
     return os.cpu_count() or 1
 
 
+def has_nvidia_gpu() -> bool:
+    """Return whether the system shows a GPU of NVIDIA to this process; what is installed to use it is not asked."""
+    return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()  # the second under Windows
+
+
+def computes_bf16() -> bool:
+    """Return whether this CPU has instructions for products of bf16; False where the system does not say."""
+    try:
+        words = Path("/proc/cpuinfo").read_text(errors="replace").split()
+    except OSError:
+        return False
+    return not {"amx_bf16", "avx512_bf16", "bf16"}.isdisjoint(words)
+
+
 def memory_in_use() -> int | None:
     """Return the bytes of data that this process has, or None where the system does not say."""
     try:

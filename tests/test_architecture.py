@@ -44,7 +44,8 @@ LAYERS = [
 BORDERS = {  # third-party package -> where it may be imported
     "torch": {"encoders", "training"}, "open_clip": {"encoders"}, "timm": {"encoders"},
     "transformers": {"encoders"}, "safetensors": {"encoders", "training"}, "huggingface_hub": {"encoders"},
-    "onnxruntime": {"encoders"}, "tokenizers": {"encoders"}, "ftfy": {"encoders"}, "hnswlib": {"indexes"},
+    "onnxruntime": {"encoders"}, "onnx": {"encoders"}, "tokenizers": {"encoders"}, "ftfy": {"encoders"},
+    "hnswlib": {"indexes"},
     "PIL": {"images"}, "pillow_heif": {"images"}, "cv2": {"local"}, "typer": {"cli"}, "rich": {"cli"},
     "platformdirs": {"cli", "store"}, "datasets": {"datasets"}, "pyarrow": {"shards"}, "ray": {"ingest"},
     "pymilvus": {"milvus"},

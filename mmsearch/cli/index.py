@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.cli.options import Format, FormatOption, LibraryOption, ModelOption, open_library
-from mmsearch.cli.render import chosen, say, write_rows
+from mmsearch.cli.options import (
+    DeviceOption,
+    Format,
+    FormatOption,
+    LibraryOption,
+    ModelOption,
+    PrecisionOption,
+    open_library,
+)
+from mmsearch.cli.render import agreement_text, chosen, say, write_rows
 from mmsearch.names import quoted
 
 if TYPE_CHECKING:
@@ -60,8 +68,8 @@ ReEmbedOption = Annotated[
     bool | None,
     typer.Option(
         "--re-embed/--no-re-embed",
-        help="Give the pictures of the library vectors of --model instead of those they have, or go on with that "
-        "where a run was ended; --no-re-embed gives up what that run made",
+        help="Give the pictures of the library vectors of --model, or of another --precision, instead of those "
+        "they have, or go on with that where a run was ended; --no-re-embed gives up what that run made",
         show_default=False,
     ),
 ]
@@ -89,6 +97,8 @@ def index(
     ] = None,
     remember: RememberOption = None,
     re_embed: ReEmbedOption = None,
+    precision: PrecisionOption = None,
+    device: DeviceOption = "auto",
     output: FormatOption = None,
 ) -> None:
     """Find pictures below PATH, embed what is new or changed, and forget what is gone.
@@ -113,6 +123,8 @@ def index(
             vocabulary=vocabulary,
             remember=remember,
             re_embed=re_embed,
+            precision=precision,
+            device=device,
             on_progress=progress,
             notify=say,
         )
@@ -151,6 +163,8 @@ def show_report(report: IngestReport, place: str, wanted: Format) -> None:
         say(f"  and {len(report.bad) - _NAMED} more; `mmsearch status --format jsonl` lists all")
     for notice in report.notices:
         say(notice)
+    if agreement := report.details.get("agreement"):
+        say(agreement_text(agreement))
     words = report.details.get("words")
     if words is not None and "n_failed" in words:
         say(f"local features of {words['n_failed']} pictures could not be had: {words.get('problem', '')}")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmsearch.arguments import FP32
 from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library
-from mmsearch.cli.render import chosen, print_table, say, size_text, write_rows
+from mmsearch.cli.render import agreement_text, chosen, print_table, say, size_text, write_rows
 from mmsearch.names import quoted
 
 if TYPE_CHECKING:
@@ -54,8 +55,16 @@ def _encoder_rows(report: LibraryStatus) -> list[list[str]]:
         return [["encoder", "none, local features only"], ["pictures", str(report.n_images)]]
     return [
         ["encoder", f"{report.model}, {report.dim} dimensions, fingerprint {report.fingerprint[:12]}"],
+        *_precision_rows(report),
         ["pictures", f"{report.n_images} ({report.n_vectors} distinct vectors, {report.n_dead} no longer used)"],
     ]
+
+
+def _precision_rows(report: LibraryStatus) -> list[list[str]]:
+    if report.precision == FP32:
+        return []
+    agreement = report.agreement  # of a library of shards it was measured elsewhere
+    return [["precision", report.precision if agreement is None else agreement_text(agreement)]]
 
 
 def _search_rows(report: LibraryStatus) -> list[list[str]]:

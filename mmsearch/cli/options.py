@@ -12,6 +12,8 @@ from unicodedata import category
 
 import typer
 
+from mmsearch.arguments import Device, Precision
+
 if TYPE_CHECKING:
     from mmsearch.library import Library
     from mmsearch.records import Term
@@ -56,6 +58,24 @@ ModelOption = Annotated[
         show_default=False,
     ),
 ]  # fmt: skip
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option(
+        metavar="P",
+        help="In what the image tower computes where pictures are indexed: fp32, or int8 or bf16 (on CPUs that "
+        "have it), which are faster and are taken where they agree with fp32 on 200 pictures, the samples and the "
+        "first of yours (default: as before, else fp32).",
+        show_default=False,
+    ),
+]
+DeviceOption = Annotated[
+    Device,
+    typer.Option(
+        metavar="D",
+        help="Where vectors are computed: cpu, cuda, or auto: cuda where there is a GPU and onnxruntime-gpu is "
+        "installed.",
+    ),
+]
 
 ForceOption = Annotated[
     bool,

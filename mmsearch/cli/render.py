@@ -15,6 +15,8 @@ from mmsearch.names import json_text, quoted, shell_word, visible
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mmsearch.records import Agreement
+
 Row = Mapping[str, object]
 Column = tuple[str, bool]
 """A heading, and whether numbers stand below it."""
@@ -111,6 +113,26 @@ def _aligned(rows: Sequence[Sequence[str]], numbers: Sequence[bool]) -> list[str
 
     gap = " " * _GAP
     return [gap.join(map(padded, row, widths, numbers)).rstrip() for row in rows]
+
+
+def agreement_text(agreement: Agreement) -> str:
+    """Say how well a precision agrees with fp32, and how fast each is.
+
+    >>> agreement_text({"n_pictures": 200, "cosine": 0.9999, "centred": 0.9988, "neighbours": 0.995,
+    ...     "texts": 0.9715, "pictures_per_s": {"fp32": 20.0, "int8": 50.0}})
+    'int8 embeds 50 pictures/s here and fp32 20, with vectors that agree: cosine 0.99990, centred 0.99880, nearest \
+pictures 0.995, texts 0.972 (200 pictures)'
+    """
+    figures = [f"cosine {agreement['cosine']:.5f}, centred {agreement['centred']:.5f}"]
+    figures.append(f"nearest pictures {agreement['neighbours']:.3f}")
+    if agreement["texts"] is not None:
+        figures.append(f"texts {agreement['texts']:.3f}")
+    speeds = agreement["pictures_per_s"]
+    fast, slow = list(speeds)[-1], next(iter(speeds))
+    return (
+        f"{fast} embeds {speeds[fast]:g} pictures/s here and {slow} {speeds[slow]:g}, with vectors that agree: "
+        f"{', '.join(figures)} ({agreement['n_pictures']} pictures)"
+    )
 
 
 def size_text(size_bytes: float) -> str:

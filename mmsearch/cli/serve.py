@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.cli.options import LibraryOption, cache_folder, open_library
+from mmsearch.cli.options import DeviceOption, LibraryOption, cache_folder, open_library
 from mmsearch.cli.render import say
 from mmsearch.system import make_private
 
@@ -35,6 +35,7 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    device: DeviceOption = "auto",
     library: LibraryOption = None,
 ) -> None:
     """Open a page to search with, and answer programs by HTTP, until Ctrl-C.
@@ -57,7 +58,7 @@ def serve(
             _open_browser(_address(access), Path(private))
 
     with open_library(library) as opened, TemporaryDirectory(prefix="mmsearch-") as private:
-        run(opened.place, host=host, port=port, token=token, on_ready=ready, cache=cache_folder())
+        run(opened.place, host=host, port=port, token=token, on_ready=ready, cache=cache_folder(), device=device)
 
 
 def _open_browser(address: str, private: Path) -> None:

@@ -9,7 +9,14 @@ from typing import Annotated
 import typer
 
 from mmsearch.cli.index import EXIT_SOME_BAD, MegapixelsOption, show_report
-from mmsearch.cli.options import FormatOption, LibraryOption, cache_folder, open_library
+from mmsearch.cli.options import (
+    DeviceOption,
+    FormatOption,
+    LibraryOption,
+    PrecisionOption,
+    cache_folder,
+    open_library,
+)
 from mmsearch.cli.render import chosen, say
 
 PANEL = "Between machines"
@@ -36,6 +43,14 @@ BytesColumnOption = Annotated[
         metavar="C", show_default=False,
         help="Column of the pictures, where a SOURCE is a Parquet file: bytes, or a struct that has them "
         "(default: the first that is called image, jpg or the like).",
+    ),
+]  # fmt: skip
+ShardsModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="NAME",
+        help="The encoder, as for `mmsearch index` (default: that of the shards in DIR, else auto).",
+        show_default=False,
     ),
 ]  # fmt: skip
 RayOption = Annotated[
@@ -71,14 +86,7 @@ def embed(
         str, typer.Option(metavar="C", help="Column of the paths, where a list is a Parquet file.")
     ] = "path",
     image_column: BytesColumnOption = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", metavar="NAME",
-            help="The encoder, as for `mmsearch index` (default: that of the shards in DIR, else auto).",
-            show_default=False,
-        ),
-    ] = None,
+    model: ShardsModelOption = None,
     n_workers: Annotated[
         int | None,
         typer.Option("--workers", metavar="N", min=1, help="Processes (default: one a core).", show_default=False),
@@ -86,6 +94,8 @@ def embed(
     ray: RayOption = None,
     follow_links: Annotated[bool, typer.Option("--follow-links", help="Go through symbolic links.")] = False,
     max_megapixels: MegapixelsOption = None,
+    precision: PrecisionOption = None,
+    device: DeviceOption = "auto",
     output: FormatOption = None,
 ) -> None:  # fmt: skip
     """Embed pictures into Parquet shards without a library, which `mmsearch load` fills from them anywhere.
@@ -102,7 +112,15 @@ def embed(
 
     sources: list[str | bytes] = [*(paths or []), *(path for file in lists or () for path in _listed(file, column))]
     options = EmbedOptions(
-        model, follow_links, max_megapixels or MAX_MEGAPIXELS, n_workers, ray, image_column, cache_folder()
+        model,
+        follow_links,
+        max_megapixels or MAX_MEGAPIXELS,
+        n_workers,
+        ray,
+        image_column,
+        cache_folder(),
+        precision,
+        device,
     )
     with run_progress() as progress:
         report = embed_pictures(sources, out, options, on_progress=progress, notify=say)

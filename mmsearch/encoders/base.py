@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mmsearch.arguments import Precision
 from mmsearch.records import Matrix, Pixels, Preprocessing
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ class ImageEncoder(Protocol):
     @property
     def dim(self) -> int:
         """Width of the vectors."""
+
+    @property
+    def precision(self) -> Precision:
+        """In what numbers the image tower computes where pictures are indexed."""
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.encoders.base import EagerEncoder, Tokenizer, fingerprint_over
+from mmsearch.encoders.check_pictures import check_pictures
 from mmsearch.encoders.onnx import (
     FORMAT,
     IMAGE,
@@ -28,10 +27,9 @@ from mmsearch.encoders.onnx import (
     file_facts,
 )
 from mmsearch.encoders.probes import N_PROBES, probe_texts
-from mmsearch.encoders.replace import NEW, replace_folder, shared, sync_files
 from mmsearch.encoders.tokens import token_batch
-from mmsearch.errors import EncoderError, StorageError, advice, reason
-from mmsearch.records import Pixels
+from mmsearch.encoders.whole import written_whole
+from mmsearch.errors import EncoderError
 from mmsearch.vectors import l2_normalize
 
 if TYPE_CHECKING:
@@ -74,23 +72,13 @@ def export_encoder(eager: EagerEncoder, folder: Path) -> None:
     StorageError
         If the disk refuses.
     """
-    temporary = folder.with_name(f"{folder.name}.{os.getpid()}{NEW}")
-    try:
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with shared(folder.parent):
-            temporary.mkdir(mode=0o700)
-            _write(eager, temporary)
-            sync_files(temporary)
-            replace_folder(temporary, folder)
-    except OSError as error:
-        raise StorageError(f"{folder}: could not write the encoder ({reason(error)}); {advice(error)}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with written_whole(folder) as temporary:
+        _write(eager, temporary)
 
 
 def _write(eager: EagerEncoder, folder: Path) -> None:
     height, width = eager.preprocessing.size
-    with _quietly(eager.name):
+    with quietly(f"{eager.name} cannot be exported to ONNX"):
         import torch
 
         pixels = torch.zeros((2, height, width, 3), dtype=torch.uint8)
@@ -141,9 +129,10 @@ def _export_tower(tower: torch.nn.Module, example: torch.Tensor, path: Path, sha
 
 
 @contextmanager
-def _quietly(name: str) -> Iterator[None]:
-    """Silence the exporter's chatter, and name the model when it fails."""
-    loggers = [logging.getLogger(part) for part in ("torch.onnx", "onnxscript", "torch.export", "onnx_ir")]
+def quietly(failure: str) -> Iterator[None]:
+    """Silence the chatter of what makes towers, and say of a failure what could not be done."""
+    names = (None, "torch.onnx", "onnxscript", "torch.export", "onnx_ir")  # the quantiser logs to the root logger
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
@@ -151,11 +140,11 @@ def _quietly(name: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except OSError:
+    except (EncoderError, OSError):
         raise
     except Exception as error:
         raise EncoderError(
-            f"{name} cannot be exported to ONNX ({type(error).__name__}: {str(error)[:300]}); choose another model"
+            f"{failure} ({type(error).__name__}: {str(error)[:300]}); choose another model"
         ) from error
     finally:
         for logger, level in zip(loggers, levels, strict=True):
@@ -166,7 +155,7 @@ def _check_parity(eager: EagerEncoder, exported: OnnxEncoder) -> dict[str, float
     """Return the smallest cosine between torch's vectors and the exported ones, of pictures and of texts."""
     import torch
 
-    pixels = _check_pictures(eager.preprocessing.size)
+    pixels = check_pictures(eager.preprocessing.size)
     with torch.inference_mode():
         images = eager.image_tower(torch.from_numpy(pixels)).numpy()
         pairs = {"image": (images, exported.encode_images(pixels))}
@@ -183,14 +172,3 @@ def _check_parity(eager: EagerEncoder, exported: OnnxEncoder) -> dict[str, float
                 f"expected above {MIN_COSINE}); another version of torch may export it right"
             )
     return cosines
-
-
-def _check_pictures(size: tuple[int, int]) -> Pixels:
-    """Return uint8 pixels (4, height, width, 3): smooth colour fields with noise, like small photographs."""
-    rng = np.random.default_rng(0)
-    height, width = size
-    coarse = rng.integers(0, 256, (4, 4, 4, 3))
-    rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
-    smooth = coarse[:, rows][:, :, columns]
-    pixels: Pixels = (smooth + rng.integers(-20, 21, smooth.shape)).clip(0, 255).astype(np.uint8)
-    return pixels

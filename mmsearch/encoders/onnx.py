@@ -9,8 +9,9 @@ and unpacked, so that a single text costs milliseconds. A server reads them into
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from hashlib import file_digest
 from pathlib import Path
 from threading import Lock
@@ -19,9 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.arguments import texts_of
+from mmsearch.arguments import CPU, FP32, Device, Precision, one_of, texts_of
 from mmsearch.encoders.base import Tokenizer
-from mmsearch.encoders.runtime import onnx_runtime
+from mmsearch.encoders.check_pictures import check_pictures
+from mmsearch.encoders.runtime import device_for, onnx_runtime, providers_of, require_device
 from mmsearch.encoders.tokens import load_tokenizer, pad, token_ids
 from mmsearch.errors import DimensionError, EncoderError, QueryError, reason, refuse_shortage
 from mmsearch.records import Matrix, Pixels, Preprocessing
@@ -30,7 +32,15 @@ from mmsearch.vectors import l2_normalize
 
 FORMAT = 1
 SPEC, IMAGE, TEXT, TOKENIZER, PROBES = "spec.json", "image.onnx", "text.onnx", "tokenizer.json", "probes.npy"
+CHECKS = "checks.npy"
+"""What an image tower of another precision than fp32 made of `check_pictures` when it was made."""
+IMAGE_OF: Mapping[Precision, str] = {FP32: IMAGE, "int8": "image.int8.onnx", "bf16": "image.bf16.pt2"}
+"""The image tower of each precision; that of fp32 is always there."""
+MIN_COSINE = 0.9995
+"""Of a tower to itself on another CPU; of bf16 that is emulated it is far above."""
 _TEXTS = 32  # texts a run of the text tower
+
+_Tower = Callable[[NDArray[Any]], Matrix]
 
 
 class OnnxEncoder:
@@ -40,25 +50,43 @@ class OnnxEncoder:
     """
 
     def __init__(
-        self, folder: Path, spec: dict[str, Any], *, threads: int, unchecked: frozenset[str] = frozenset()
+        self,
+        folder: Path,
+        spec: dict[str, Any],
+        *,
+        threads: int,
+        unchecked: frozenset[str] = frozenset(),
+        is_indexing: bool = False,
+        device: Device = CPU,
     ) -> None:
         self.folder = folder
         self._facts, self._unchecked = dict(spec.get("files", {})), unchecked
         self.name = str(spec["name"])
         self.fingerprint = str(spec["fingerprint"])
         self.dim = int(spec["dim"])
+        self.precision: Precision = one_of(spec["identity"].get("precision", FP32), "precision", Precision)
+        self._device = device_for(device, self.precision if is_indexing else FP32)
+        self._image = IMAGE_OF[self.precision] if is_indexing else IMAGE
         self.logit_scale = float(spec["logit_scale"])
         self.preprocessing = Preprocessing.of_json(spec["preprocessing"])
         self._tokenizer = Tokenizer(json="", **spec["text"]) if "text" in spec else None
         self._threads = threads
         self._is_in_memory = False
         self._loading = Lock()
-        self._image_session: Any = None
-        self._text_session: Any = None
+        self._image_tower: _Tower | None = None
+        self._text_tower: _Tower | None = None
         self._fast_tokenizer: Any = None
 
     @classmethod
-    def open(cls, folder: Path, *, threads: int = 1, unchecked: frozenset[str] = frozenset()) -> OnnxEncoder:
+    def open(
+        cls,
+        folder: Path,
+        *,
+        threads: int = 1,
+        unchecked: frozenset[str] = frozenset(),
+        is_indexing: bool = False,
+        device: Device = CPU,
+    ) -> OnnxEncoder:
         """Open an exported encoder; costs one small file.
 
         Parameters
@@ -69,17 +97,24 @@ class OnnxEncoder:
             Threads inside one run of a tower.
         unchecked : frozenset of str
             Files that are compared with their checksums before they are loaded.
+        is_indexing : bool
+            Take the image tower of the encoder's precision; else that of fp32, with which it agrees.
+        device : str
+            Where towers are computed, as of `device_for`.
 
         Raises
         ------
         EncoderError
-            If the folder holds no encoder, or one of another format.
+            If the folder holds no encoder, or one of another format, or the device cannot be had.
         """
         spec = read_spec(folder)
         try:
-            return cls(folder, spec, threads=threads, unchecked=unchecked)
+            encoder = cls(
+                folder, spec, threads=threads, unchecked=unchecked, is_indexing=is_indexing, device=device
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise EncoderError(f"{shown_path(folder / SPEC)} is damaged ({error!r}); {AGAIN}") from error
+        return encoder
 
     def keep_in_memory(self) -> None:
         """Let towers that are not loaded yet be read into memory, which is for processes that live long.
@@ -94,14 +129,42 @@ class OnnxEncoder:
         expected = (*self.preprocessing.size, 3)
         if pixels.shape[1:] != expected:
             raise DimensionError(f"pictures have shape {pixels.shape[1:]}, the image tower takes {expected}")
-        self.load_images()
-        return self._run(self._image_session, pixels)
+        return self._run(self._loaded_image_tower(), pixels)
 
     def load_images(self) -> None:
         """Load the image tower, unless it is; `encode_images` does so by itself."""
+        self._loaded_image_tower()
+
+    def _loaded_image_tower(self) -> _Tower:
         with self._loading:
-            if self._image_session is None:
-                self._image_session = self._session(IMAGE, is_packed=True)
+            if self._image_tower is None:
+                is_program = self._image == IMAGE_OF["bf16"]
+                load = self._program if is_program else partial(self._session, is_packed=True)
+                tower = load(self._image)
+                self._require_same_arithmetic(tower)
+                self._image_tower = tower
+            return self._image_tower
+
+    def checks(self) -> Matrix:
+        """Return the unit vectors float32 (n, dim) that the image tower gives `check_pictures`."""
+        return self.encode_images(check_pictures(self.preprocessing.size))
+
+    def _require_same_arithmetic(self, tower: _Tower) -> None:
+        """Raise EncoderError if this CPU computes a tower of few bits in another way than where it was made.
+
+        Some saturate sums of products that others add up.
+        """
+        if self._image == IMAGE or not (self.folder / CHECKS).is_file():
+            return
+        expected = self._array(CHECKS)
+        given = self._run(tower, check_pictures(self.preprocessing.size))
+        cosine = float((given * expected).sum(axis=1).min())
+        if not cosine > MIN_COSINE:
+            raise EncoderError(
+                f"{self.name} in {self.precision} gives other vectors on this CPU than on the one where it was "
+                f"made (cosine {cosine:.4f}, expected above {MIN_COSINE}); index on such a CPU, or change the "
+                "library with --re-embed --precision fp32"
+            )
 
     @property
     def has_words(self) -> bool:
@@ -127,16 +190,17 @@ class OnnxEncoder:
         """
         texts, tokenizer = texts_of(texts, "texts"), self.require_words()
         with self._loading:
-            if self._fast_tokenizer is None:
-                self._text_session = self._session(TEXT, is_packed=False)
+            if self._text_tower is None:
                 self._fast_tokenizer = load_tokenizer(replace(tokenizer, json=self._read_tokenizer()))
+                self._text_tower = self._session(TEXT, is_packed=False)
+            tower = self._text_tower
         ids = token_ids(tokenizer, self._fast_tokenizer, texts)
         vectors = np.empty((len(ids), self.dim), dtype=np.float32)
         # Texts of about the same length go together, so that little padding is computed.
         order = np.argsort([len(tokens) for tokens in ids], kind="stable")
         for start in range(0, len(order), _TEXTS):
             rows = order[start : start + _TEXTS]
-            vectors[rows] = self._run(self._text_session, pad(tokenizer, [ids[row] for row in rows]))
+            vectors[rows] = self._run(tower, pad(tokenizer, [ids[row] for row in rows]))
         return vectors
 
     def _require_whole(self, name: str) -> None:
@@ -157,14 +221,33 @@ class OnnxEncoder:
         """Return unit vectors float32 (n, dim) of varied captions, for calibrating an index; none without words."""
         if not self.has_words:
             return np.zeros((0, self.dim), dtype=np.float32)
-        self._require_whole(PROBES)
-        try:
-            probes: Matrix = np.load(self.folder / PROBES, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise unreadable(self.folder / PROBES, error) from error
-        return probes
+        return self._array(PROBES)
 
-    def _session(self, name: str, *, is_packed: bool) -> Any:
+    def _array(self, name: str) -> Matrix:
+        """Return vectors that lie in a file of the folder."""
+        self._require_whole(name)
+        path = self.folder / name
+        try:
+            vectors: Matrix = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise unreadable(path, error) from error
+        except EOFError as error:
+            raise unreadable(path, ValueError("it is empty")) from error
+        return vectors
+
+    def _program(self, name: str) -> _Tower:
+        """Load a tower that torch runs."""
+        from mmsearch.encoders.bf16 import load_bf16
+
+        self._require_whole(name)
+        try:
+            return load_bf16(self.folder / name, self._threads)
+        except Exception as error:  # torch's own errors share no base class
+            raise EncoderError(
+                f"{shown_path(self.folder / name)} cannot be loaded ({str(error)[:200]}); {AGAIN}"
+            ) from error
+
+    def _session(self, name: str, *, is_packed: bool) -> _Tower:
         """Load a tower. Packing weights pays for itself over many pictures, not over one text."""
         self._require_whole(name)
         onnxruntime = onnx_runtime()
@@ -180,9 +263,17 @@ class OnnxEncoder:
         if self._is_in_memory and (weights := self._weights(name)):
             options.add_external_initializers_from_files_in_memory(*weights)
         try:
-            return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(str(path), options, providers=providers_of(self._device))
         except Exception as error:  # ONNX Runtime's own errors share no base class
             raise EncoderError(f"{shown_path(path)} cannot be loaded ({str(error)[:200]}); {AGAIN}") from error
+        require_device(session, self._device)
+        given = session.get_inputs()[0].name
+
+        def run(batch: NDArray[Any]) -> Matrix:
+            (vectors,) = session.run(None, {given: batch})
+            return vectors  # type: ignore[no-any-return]
+
+        return run
 
     def _weights(self, tower: str) -> tuple[list[str], list[bytes], list[int]] | None:
         """Return name, contents and length of the weights beside a tower; None for one that holds its own."""
@@ -199,9 +290,9 @@ class OnnxEncoder:
             )
         return [path.name], [contents], [len(contents)]
 
-    def _run(self, session: Any, batch: NDArray[Any]) -> Matrix:
+    def _run(self, tower: _Tower, batch: NDArray[Any]) -> Matrix:
         try:
-            (vectors,) = session.run(None, {session.get_inputs()[0].name: batch})
+            vectors = tower(batch)
         except Exception as error:  # as above
             raise EncoderError(f"{self.name} failed on a batch of {len(batch)}: {str(error)[:300]}") from error
         return l2_normalize(vectors)

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mmsearch.arguments import FP32, Precision
 from mmsearch.encoders.allowed import read_settings
 from mmsearch.encoders.base import EMBEDDING_VERSION, EagerEncoder
 from mmsearch.encoders.clip_source import config_digest, files_of_checkpoint
@@ -38,7 +39,12 @@ _OFFLINE = {OFFLINE: build_offline, OFFLINE_FEATURES: build_offline_features}
 
 
 def prepare_encoder(
-    model: str, *, cache: Path, notify: Notify = lambda sentence: None, spec: str | None = None
+    model: str,
+    *,
+    cache: Path,
+    notify: Notify = lambda sentence: None,
+    spec: str | None = None,
+    precision: Precision = FP32,
 ) -> Path:
     """Return the folder of an exported encoder.
 
@@ -55,28 +61,31 @@ def prepare_encoder(
         Given sentences worth showing.
     spec : str or None
         Digest of the specification that a kept encoder must have, where a library knows it; else it is made anew.
+    precision : str
+        That of the image tower where pictures are indexed; whether it agrees with fp32 is not looked at here.
 
     Raises
     ------
     ModelNotFoundError
         If there is no such model or checkpoint.
     UnsupportedModelError
-        If the checkpoint does not say how pictures are prepared, or its activation is another.
+        If the checkpoint does not say how pictures are prepared, its activation is another, or it cannot be
+        computed in that precision.
     HubUnreachableError
         If weights would have to be downloaded and cannot.
     EncoderError
         If the model cannot be exported, or others may write to the cache.
     """
     if model != AUTO:
-        return _prepared(model, cache, notify, spec)
+        return _prepared(model, precision, cache, notify, spec)
     try:
-        return _prepared(DEFAULT_CLIP, cache, notify)
+        return _prepared(DEFAULT_CLIP, precision, cache, notify)
     except HubUnreachableError:
         notify(
             f"the weights of {DEFAULT_CLIP} are not on this machine and cannot be fetched: using the "
             "`offline` encoder; `mmsearch index --re-embed --model` switches later"
         )
-    return _prepared(OFFLINE, cache, notify)
+    return _prepared(OFFLINE, precision, cache, notify)
 
 
 def is_built_in(model: str) -> bool:
@@ -121,10 +130,8 @@ def features_model(model: str) -> str:
     return OFFLINE_FEATURES if model == OFFLINE else model
 
 
-def _prepared(model: str, cache: Path, notify: Notify, spec: str | None = None) -> Path:
-    from mmsearch.encoders.export import export_encoder
-
-    folder = cache / "encoders" / _key(model)
+def _prepared(model: str, precision: Precision, cache: Path, notify: Notify, spec: str | None = None) -> Path:
+    folder = cache / "encoders" / _key(model, precision)
     _require_private(cache, folder.parent, folder)
     if (folder / SPEC).is_file():
         problem = why_not_used(model, folder)
@@ -133,10 +140,26 @@ def _prepared(model: str, cache: Path, notify: Notify, spec: str | None = None) 
         if problem is None:
             return folder
         notify(f"the encoder kept for {model} is not used, it is made anew: {problem}")
+    if precision == FP32:
+        _export(model, folder, notify)
+    else:
+        _write_in_precision(model, _prepared(model, FP32, cache, notify), folder, precision, notify)
+    return folder
+
+
+def _export(model: str, folder: Path, notify: Notify) -> None:
+    from mmsearch.encoders.export import export_encoder
+
     eager = _build(model, notify)
     notify(f"exporting {model} to ONNX, once")
     export_encoder(eager, folder)
-    return folder
+
+
+def _write_in_precision(model: str, source: Path, folder: Path, precision: Precision, notify: Notify) -> None:
+    from mmsearch.encoders.precision import write_in_precision
+
+    notify(f"making the image tower in {precision}, once")
+    write_in_precision(source, folder, precision, lambda: _build(model, notify))
 
 
 def _require_private(cache: Path, *below: Path) -> None:
@@ -207,8 +230,10 @@ def _build(model: str, notify: Notify) -> EagerEncoder:
     return build_clip(model, notify=notify)
 
 
-def _key(model: str) -> str:
+def _key(model: str, precision: Precision = FP32) -> str:
     """Return a folder name that changes when another encoder would come out for the same model name."""
+    if precision != FP32:
+        return sha256(f"{_key(model)} {precision}".encode()).hexdigest()[:24]
     sources: list[Any] = [FORMAT, EMBEDDING_VERSION, model]
     if model in _OFFLINE:
         sources += [_stamp(path) for path in vars(offline_files()).values()]

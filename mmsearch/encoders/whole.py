@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from mmsearch.encoders.base import fingerprint_over
 from mmsearch.encoders.onnx import AGAIN, SPEC, TOKENIZER, damage, read_spec
-from mmsearch.encoders.replace import NEW, recover, replace_folder
+from mmsearch.encoders.replace import NEW, recover, replace_folder, shared, sync_files
 from mmsearch.errors import EncoderError, StorageError, advice, reason
 from mmsearch.system import copy_file, shown_path
 
@@ -23,7 +25,7 @@ def verify_encoder(folder: Path) -> list[str]:
         spec, path = read_spec(folder), shown_path(folder / SPEC)
         sentences = [damage(folder / name, expected) for name, expected in sorted(_files(spec, folder).items())]
         problems = [problem for problem in sentences if problem]
-        if not problems and _fingerprint(spec) != spec["fingerprint"]:
+        if not problems and fingerprint_by(spec) != spec["fingerprint"]:
             problems = [f"{path} has a fingerprint that does not follow from what it says; {AGAIN}"]
     except EncoderError as error:
         return [str(error)]
@@ -39,13 +41,33 @@ def _files(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return files
 
 
-def _fingerprint(spec: Mapping[str, Any]) -> str:
+def fingerprint_by(spec: Mapping[str, Any]) -> str:
     """Return the fingerprint that follows from the parts of a specification."""
     text = spec.get("text")
     tokenizer = None if text is None else {**text, "json": spec["files"][TOKENIZER]["sha256"]}
     return fingerprint_over(
         identity=spec["identity"], preprocessing=spec["preprocessing"], tokenizer=tokenizer, dim=spec["dim"]
     )
+
+
+@contextmanager
+def written_whole(folder: Path) -> Iterator[Path]:
+    """Give a folder to write an encoder into, and put it in the place of `folder`: whole, or not at all.
+
+    Several processes may write the same one. Raises StorageError if the disk refuses.
+    """
+    temporary = folder.with_name(f"{folder.name}.{os.getpid()}{NEW}")
+    try:
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with shared(folder.parent):
+            temporary.mkdir(mode=0o700)
+            yield temporary
+            sync_files(temporary)
+            replace_folder(temporary, folder)
+    except OSError as error:
+        raise StorageError(f"{folder}: could not write the encoder ({reason(error)}); {advice(error)}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def copy_encoder(source: Path, target: Path, check: Callable[[], None] = lambda: None) -> None:

@@ -16,9 +16,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeGuard
 
-from mmsearch.arguments import as_count, as_flag, as_path, as_positive, as_text
+from mmsearch.arguments import (
+    FP32,
+    Device,
+    Precision,
+    as_count,
+    as_flag,
+    as_path,
+    as_positive,
+    as_text,
+    one_of,
+)
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import AUTO, prepare_encoder
+from mmsearch.encoders.runtime import device_for
 from mmsearch.errors import QueryError, ShardError
 from mmsearch.images import (
     Found,
@@ -29,17 +40,19 @@ from mmsearch.images import (
     is_named_like_a_bundle,
     passed_over_text,
 )
+from mmsearch.ingest.admission import Trial
 from mmsearch.ingest.feed import Outcome, Passed, look_of, outcomes_of, stored_file
 from mmsearch.ingest.plan import ScanOptions, absolute_roots, contents_of, require_pictures
 from mmsearch.ingest.pool import Embedded, WorkerPool
-from mmsearch.records import MAX_MEGAPIXELS, BadPicture, FileLook, IngestReport, PathLike
+from mmsearch.ingest.session_pool import pool_for
+from mmsearch.records import MAX_MEGAPIXELS, BadPicture, FileLook, IngestDetails, IngestReport, PathLike
 from mmsearch.shards.bundles import members_of
 from mmsearch.shards.errors import read_errors, write_errors
 from mmsearch.shards.folder import Held, ShardFolder
-from mmsearch.shards.format import ShardFacts
+from mmsearch.shards.format import EncoderFacts, ShardFacts
 from mmsearch.shards.members import NO_PICTURE, NO_PICTURES, REPEATED, Member
 from mmsearch.shards.read import ERRORS, Shard, shard_paths
-from mmsearch.store.base import OnProgress
+from mmsearch.store.base import Notify, OnProgress
 from mmsearch.store.changes import UNSEEN, KnownBad, RejectedFile
 from mmsearch.store.encoder import NONE, default_cache
 
@@ -67,6 +80,10 @@ class EmbedOptions:
         Of the pictures in Parquet files; None takes the first that is called as usual (`image`, `jpg`, ...).
     cache : path or None
         Where exported encoders are kept; default the user's cache folder.
+    precision : str or None
+        In what the image tower computes, as for `index`; None goes on with that of the shards that are there.
+    device : str
+        Where pictures are embedded, as for `index`; on a cluster always `cpu`.
 
     Raises
     ------
@@ -83,12 +100,19 @@ class EmbedOptions:
     ray: str | None = None
     image_column: str | None = None
     cache: PathLike | None = None
+    precision: Precision | None = None
+    device: Device = "auto"
 
     def __post_init__(self) -> None:
         as_flag(self.follow_links, "follow_links")
         as_positive(self.max_megapixels, "max_megapixels")
         if self.n_workers is not None:
             as_count(self.n_workers, "n_workers")
+        if self.precision is not None:
+            one_of(self.precision, "precision", Precision)
+        one_of(self.device, "device", Device)
+        if self.ray is not None and self.device == "cuda":
+            raise QueryError("--ray embeds on the CPUs of its machines; leave --device cuda out, or --ray")
         for name in ("ray", "image_column"):
             if getattr(self, name) is not None:
                 as_text(getattr(self, name), name)
@@ -148,7 +172,7 @@ def embed_pictures(
     LibraryLockedError
         If another process writes there.
     EncoderError
-        If the model cannot be used.
+        If the model cannot be used, or its precision agrees too little with fp32.
     ClusterError
         If the Ray cluster cannot be reached or used.
     StorageError
@@ -159,9 +183,7 @@ def embed_pictures(
     options.require_cluster()
     source = _Source(roots, folder, options)
     require_pictures(source.entries(), roots, so="so nothing was embedded")
-    model = _model_of(folder) if options.model is None else os.fsdecode(options.model)
-    encoder_folder = prepare_encoder(model, cache=options.cache_folder, notify=notify)
-    facts = ShardFacts.of(OnnxEncoder.open(encoder_folder))
+    encoder_folder, facts, details = _encoder_for(source, folder, notify)
     with ShardFolder.writer(folder, facts, notify) as shards:
         run = _Run(shards, read_errors(folder, notify), on_progress)
         try:
@@ -169,17 +191,34 @@ def embed_pictures(
             run.embed_by(options, encoder_folder)
         finally:
             run.write_errors()
-    return replace(run.report(), seconds=time.perf_counter() - start)
+    return replace(run.report(), details=details, seconds=time.perf_counter() - start)
 
 
-def _model_of(folder: Path) -> str:
-    """Return the model of the shards in a folder; `auto` if there are none."""
+def _facts_in(folder: Path) -> EncoderFacts | None:
+    """Return what made the shards in a folder; None if there are none."""
     for path in shard_paths(folder) if folder.is_dir() else ():
         try:
-            return Shard.open(path).facts.model
+            return Shard.open(path).facts
         except ShardError:
             continue  # it is named when they are all looked at
-    return AUTO
+    return None
+
+
+def _encoder_for(source: _Source, folder: Path, notify: Notify) -> tuple[Path, ShardFacts, IngestDetails]:
+    """Return the encoder that is asked for, and how a precision that is new in the folder agrees with fp32.
+
+    What is not said is as in the shards that are there. Raises as `prepare_encoder` and `Trial.agreement`.
+    """
+    options, held = source.options, _facts_in(folder)
+    model = (AUTO if held is None else held.model) if options.model is None else os.fsdecode(options.model)
+    precision = options.precision or (FP32 if held is None else held.precision)
+    device_for(options.device, precision)  # said before a folder is made
+    details: IngestDetails = {}
+    if precision != FP32 and held is None:  # shards of another encoder are refused when the folder is opened
+        trial = Trial(options.cache_folder, options.image_column, options.max_megapixels)
+        details = {"agreement": trial.agreement(model, precision, source.entries(), notify)}
+    encoder = prepare_encoder(model, cache=options.cache_folder, notify=notify, precision=precision)
+    return encoder, ShardFacts.of(OnnxEncoder.open(encoder)), details
 
 
 class _Source:
@@ -244,7 +283,9 @@ class _Run:
         """Embed what is to be embedded, here or on a cluster."""
         out, max_megapixels, n_workers = self.shards.folder, options.max_megapixels, options.n_workers
         if options.ray is None:
-            pool = WorkerPool.for_encoder(encoder, cwd=out, max_megapixels=max_megapixels, n_workers=n_workers)
+            pool = pool_for(
+                encoder, device=options.device, cwd=out, max_megapixels=max_megapixels, n_workers=n_workers
+            )
             self._embed_here(pool, options.image_column)
             return
         from mmsearch.ingest.cluster import Setting, embed_on_cluster

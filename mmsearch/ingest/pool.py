@@ -26,7 +26,7 @@ from mmsearch.errors import EncoderError
 from mmsearch.ingest.worker import Answer, BatchRequest, FileFacts, Job
 from mmsearch.local.packing import Packed
 from mmsearch.processes.process import Batch, Ending, WorkerProcess, command_of, not_started
-from mmsearch.records import MAX_MEGAPIXELS, Matrix
+from mmsearch.records import MAX_MEGAPIXELS, Matrix, Pixels
 from mmsearch.system import n_cores
 
 BATCH = 8  # pictures a batch; more brings nothing on a CPU
@@ -51,13 +51,15 @@ class Loose(NamedTuple):
 class Embedded:
     """What a worker says of one file: `facts` of `embed_files`, and what was made of it.
 
-    `vector` (dim,) and `local` are None where they were not asked for or could not be had.
+    `vector` (dim,) and `local` are None where they were not asked for or could not be had. `pixels`
+    (height, width, 3) are there where another process than the worker makes the vector of them.
     """
 
     path: bytes
     facts: FileFacts
     vector: Matrix | None
     local: Packed | None = None
+    pixels: Pixels | None = None
 
 
 class WorkerPool:
@@ -261,14 +263,21 @@ class WorkerPool:
         batch = worker.in_flight.popleft()
         worker.arrives_at(None)
         n_local = sum(_n_bytes(facts) for facts in results)
-        vectors = iter(_rows(payload[: len(payload) - n_local], sum("code" not in facts for facts in results)))
+        n_good = sum("code" not in facts for facts in results)
+        made = iter(self._made(payload[: len(payload) - n_local], n_good) if len(payload) > n_local else ())
         outcomes, at = [], len(payload) - n_local
         for path, facts in zip(batch.paths, results, strict=True):
             end = at + _n_bytes(facts)
             local = Packed.of(facts["local"], payload[at:end]) if "local" in facts else None
-            outcomes.append(Embedded(path, facts, None if "code" in facts else next(vectors, None), local))
+            outcome = Embedded(path, facts, None, local)
+            outcomes.append(outcome if "code" in facts else replace(outcome, **next(made, {})))
             at = end
         return outcomes
+
+    def _made(self, data: bytes, n: int) -> Iterator[dict[str, Any]]:
+        """Yield what workers made of n pictures, as fields of `Embedded`."""
+        for vector in np.frombuffer(data, dtype=np.float32).reshape(n, -1):
+            yield {"vector": vector}
 
     def _look_at(self, worker: _Worker) -> Iterator[list[Embedded]]:
         """Replace a worker that takes too long, unless it has something to say that was not heard yet."""
@@ -362,8 +371,3 @@ class WorkerPool:
 def _n_bytes(facts: FileFacts) -> int:
     """Return how many bytes of a payload are the local features of one file."""
     return int(facts["local"]["n_bytes"]) if "local" in facts else 0
-
-
-def _rows(data: bytes, n: int) -> Matrix | tuple[()]:
-    """Return vectors (n, dim), or nothing if none were asked for."""
-    return np.frombuffer(data, dtype=np.float32).reshape(n, -1) if data else ()

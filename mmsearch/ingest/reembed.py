@@ -14,15 +14,16 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from mmsearch.arguments import FP32, Device, Precision
 from mmsearch.errors import LibraryDamagedError, LibraryIncompleteError, QueryError, StorageError
 from mmsearch.images import FoundFile
 from mmsearch.ingest.plan import Plan
-from mmsearch.ingest.pool import WorkerPool
 from mmsearch.ingest.run import execute
+from mmsearch.ingest.session_pool import pool_for
 from mmsearch.names import quoted, shell_word
 from mmsearch.records import READING
-from mmsearch.store.adopt import NEXT, adopt, pending_model
-from mmsearch.store.base import LibraryEncoder, Notify, OnProgress
+from mmsearch.store.adopt import NEXT, adopt, pending_encoder, pending_model
+from mmsearch.store.base import LibraryEncoder, Notify, OnProgress, precision_of
 from mmsearch.store.changes import KnownFile
 from mmsearch.store.encoder import NONE, InstalledEncoder, default_cache
 from mmsearch.store.folder import Store
@@ -58,22 +59,63 @@ def forget_finished(store: Store) -> None:
         give_up(store)
 
 
-def model_for(folder: Path, model: str | None) -> str:
-    """Return the model that a library is embedded anew by: the one asked for, or that which a run began with.
+def encoder_for(store: Store, model: str | None, precision: Precision | None) -> tuple[str, Precision]:
+    """Return the model and precision that a library is embedded anew by.
+
+    They are what is asked for; else those that a run began with; else, where the other one is asked for, those of
+    the library.
 
     Raises
     ------
     QueryError
-        If there is none, or it is `none`.
+        If nothing says what the vectors are to be of, or the model is `none`.
     """
-    model = model or pending_model(folder)
+    begun = pending_encoder(store.folder)
+    if begun is not None and model in (None, begun.model):
+        model, precision = begun.model, precision or begun.precision
+    if model is None and precision is not None:
+        model = str(store.setting("model"))
     if model is None or model == NONE:
-        raise QueryError("--re-embed needs the encoder that the vectors are to be of; give it with --model")
-    return model
+        raise QueryError(
+            "--re-embed needs the encoder that the vectors are to be of; give it with --model, or another "
+            "--precision of the one that the library has"
+        )
+    return model, precision or precision_of(store)
+
+
+def wanted_for(
+    store: Store, installed: LibraryEncoder, model: str | None, precision: Precision | None, notify: Notify
+) -> dict[str, Any]:
+    """Return the settings of the encoder that a library is embedded anew by, once its precision is admitted.
+
+    Raises
+    ------
+    QueryError
+        As `encoder_for`.
+    EncoderError
+        If the encoder cannot be had, or the precision agrees too little with fp32 on pictures of the library.
+    """
+    from mmsearch.ingest.admission import Trial  # which imports encoders
+
+    model, precision = encoder_for(store, model, precision)
+    begun, measured = pending_encoder(store.folder), {}
+    is_begun = begun is not None and (begun.model, begun.precision) == (model, precision)
+    is_held = (store.setting("model"), precision_of(store)) == (model, precision)
+    if precision != FP32 and not is_begun and not is_held:
+        trial = Trial(installed.cache or default_cache(), max_megapixels=store.accepted_megapixels())
+        pictures = (FoundFile(file.path, file.look) for file in store.known_files(_EVERYWHERE))
+        measured["agreement"] = trial.agreement(model, precision, pictures, notify)
+    return {**installed.settings_for(model, notify, precision), **measured}
 
 
 def re_embed(
-    store: Store, installed: LibraryEncoder, wanted: dict[str, Any], *, on_progress: OnProgress, notify: Notify
+    store: Store,
+    installed: LibraryEncoder,
+    wanted: dict[str, Any],
+    *,
+    device: Device,
+    on_progress: OnProgress,
+    notify: Notify,
 ) -> int:
     """Give a library the vectors of another encoder; returns the number of pictures that have new ones.
 
@@ -84,7 +126,9 @@ def re_embed(
     installed : LibraryEncoder
         Of the library.
     wanted : dict
-        What `InstalledEncoder.settings_for` says of that encoder.
+        What `wanted_for` says of that encoder.
+    device : str
+        Where pictures are embedded, as for `pool_for`.
     on_progress : callable
         Given (`embed`, pictures that have a new vector, pictures to be embedded).
     notify : callable
@@ -119,7 +163,7 @@ def re_embed(
             fresh.drop_rows(damaged)
         cache = installed.cache or default_cache()
         embed_by_features(store, fresh, cache, on_progress=_watched(store, on_progress), notify=notify)
-        _embed_missing(store, fresh, encoder, on_progress)
+        _embed_missing(store, fresh, encoder, device, on_progress)
         _require_all(store, fresh, str(wanted["model"]))
         adopt(store, fresh)
     give_up(store)
@@ -132,14 +176,17 @@ def _is_of(folder: Path, fingerprint: str) -> bool:
         return bool(store.setting("fingerprint") == fingerprint)
 
 
-def _embed_missing(store: Store, fresh: Store, encoder: InstalledEncoder, on_progress: OnProgress) -> None:
+def _embed_missing(
+    store: Store, fresh: Store, encoder: InstalledEncoder, device: Device, on_progress: OnProgress
+) -> None:
     """Embed the pictures that have no new vector yet; of copies one that can be read."""
     told = _watched(store, on_progress)
     n_try = 0
     while plan := _plan(store, fresh, n_try):
-        pool = WorkerPool.for_encoder(
-            encoder.folder_for_workers(fresh), cwd=fresh.folder, max_megapixels=store.accepted_megapixels()
-        )
+        pool = pool_for(
+            encoder.folder_for_workers(fresh), device=device, cwd=fresh.folder,
+            max_megapixels=store.accepted_megapixels(),
+        )  # fmt: skip
         execute(fresh, plan, None, on_progress=told, pool=pool)
         fresh.settle(None, on_progress=told)
         n_try += 1

@@ -10,9 +10,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmsearch.arguments import Device
 from mmsearch.errors import LibraryError
 from mmsearch.ingest.plan import Plan
 from mmsearch.ingest.pool import Embedded, WorkerPool
+from mmsearch.ingest.session_pool import pool_for
 from mmsearch.ingest.words import WordsIntake
 from mmsearch.ingest.worker import Job
 from mmsearch.records import READING, BadPicture, FileLook, IngestReport
@@ -138,6 +140,7 @@ def execute(
     *,
     on_progress: OnProgress = lambda stage, done, total: None,
     pool: WorkerPool | None = None,
+    device: Device = "auto",
     words: WordsIntake | None = None,
 ) -> IngestReport:
     """Carry out a plan; every picture reported by `on_progress` is on disk.
@@ -154,13 +157,15 @@ def execute(
         Given (`embed`, pictures committed, pictures to embed), and `words` where pictures are described only.
     pool : WorkerPool or None
         Default: one worker a core.
+    device : str
+        Where the default pool embeds, as for `pool_for`.
     words : WordsIntake or None
         Takes local features; None leaves them alone.
     """
     run = _Run(store, plan, words, on_progress)
     run.start()
-    pool = pool or WorkerPool.for_encoder(
-        encoder_folder, cwd=store.working_folder, max_megapixels=store.max_megapixels
+    pool = pool or pool_for(
+        encoder_folder, device=device, cwd=store.working_folder, max_megapixels=store.max_megapixels
     )
     with pool as workers:
         try:

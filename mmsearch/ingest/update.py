@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.arguments import as_flag, as_path, as_positive
+from mmsearch.arguments import FP32, Device, Precision, as_flag, as_path, as_positive, one_of
 from mmsearch.errors import LibraryNotFoundError, QueryError
 from mmsearch.images import find_files
 from mmsearch.ingest.plan import (
@@ -23,13 +23,21 @@ from mmsearch.ingest.plan import (
     name_missing_roots,
     require_pictures,
 )
-from mmsearch.ingest.reembed import forget_finished, give_up, model_for, re_embed
+from mmsearch.ingest.reembed import encoder_for, forget_finished, give_up, re_embed, wanted_for
 from mmsearch.ingest.run import execute
 from mmsearch.ingest.words import WordsIntake, given_vocabulary, looks_at_local_features, require_local
-from mmsearch.records import IngestReport, PathLike
+from mmsearch.records import MAX_MEGAPIXELS, IngestDetails, IngestReport, PathLike
 from mmsearch.store.adopt import pending_model, pending_text
-from mmsearch.store.base import LibraryEncoder, LibraryWriter, OnProgress, Place, folder_of, in_folder
-from mmsearch.store.encoder import NONE
+from mmsearch.store.base import (
+    LibraryEncoder,
+    LibraryWriter,
+    OnProgress,
+    Place,
+    folder_of,
+    in_folder,
+    precision_of,
+)
+from mmsearch.store.encoder import NONE, default_cache
 from mmsearch.store.indexes import GraphSettings
 
 if TYPE_CHECKING:
@@ -69,6 +77,12 @@ class IngestOptions:
     re_embed : bool or None
         True gives a library that is there the vectors of `model`, whatever it had before, or goes on where a run
         that did so was ended; no path need be given then. False gives up what such a run had made.
+    precision : str or None
+        In what the image tower of a new library computes, `fp32`, `int8` or `bf16`, or after `re_embed` that of one
+        that is there; None keeps what the library has, fp32 for a new one. Other precisions than fp32 must agree
+        with it on 200 pictures, and bf16 is for CPUs that have it.
+    device : str
+        Where pictures are embedded: `cpu`, `cuda`, or `auto`, which is `cuda` where that can be had for fp32.
 
     Raises
     ------
@@ -88,6 +102,8 @@ class IngestOptions:
     vocabulary: PathLike | None = None
     remember: bool | None = None
     re_embed: bool | None = None
+    precision: Precision | None = None
+    device: Device = "auto"
 
     def __post_init__(self) -> None:
         for name in ("is_dry_run", "follow_links", "is_recheck"):
@@ -99,6 +115,9 @@ class IngestOptions:
             as_positive(self.max_megapixels, "max_megapixels")
         if self.model is not None:
             as_path(self.model, "model")
+        if self.precision is not None:
+            one_of(self.precision, "precision", Precision)
+        one_of(self.device, "device", Device)
 
     @property
     def model_name(self) -> str | None:
@@ -122,6 +141,13 @@ class IngestOptions:
                 f"{named[0]} is about the pictures of folders, and none was given; name at least one folder or "
                 "picture"
             )
+
+    def require_device(self) -> None:
+        """Raise EncoderError if pictures are to be embedded where that cannot be done, before anything is."""
+        if self.device == "cuda":
+            from mmsearch.encoders.runtime import device_for
+
+            device_for(self.device, self.precision or FP32)
 
     def scan(self, *, is_limit_raised: bool = False) -> ScanOptions:
         """Return how files are looked at; `is_limit_raised` says that larger pictures are taken than before."""
@@ -155,39 +181,69 @@ def bring_up_to_date(
     is_known = place.holds_pictures()
     is_anew = options.re_embed is True and is_known
     roots = absolute_roots(paths, is_none_enough=options.re_embed is not None)
-    place.refuse_mixing(roots)
-    if not roots:
-        options.require_paths()
-        place.open().close()  # there must be one
+    _require_possible(place, roots, options)
     if options.is_dry_run:
         return _only_planned(place, installed, roots, options, on_progress)
-    wanted = installed.settings_for(model_for(folder_of(place, _ANEW), model), notify) if is_anew else None
+    wanted = _wanted(place, installed, options, notify) if is_anew else None
     create = None if is_known or not roots else _new_library(installed, roots, options, notify)
     with place.writer(create=create) as store, store.shown_progress(on_progress) as on_progress:
         if store.as_folder is not None:
             forget_finished(store.as_folder)
         given_up = store.give_up_lost(notify)
-        encoder = installed.for_writing(store, None if is_anew else model, notify) if roots else None
+        asked = (None, None) if is_anew else (model, options.precision)
+        encoder = installed.for_writing(store, asked[0], notify, asked[1]) if roots else None
         local = options.local if vocabulary is None else True
         is_local = bool(roots) and looks_at_local_features(store, local, notify)
-        if options.settings is not None:
-            in_folder(store, "settings of an index").indexes.keep(options.settings)
+        _keep_settings(store, options)
         words = _words_intake(store, vocabulary, on_progress) if is_local else None
-        store.remembered.keep(options.remember)
         scan = options.scan(is_limit_raised=store.keep_max_megapixels(options.max_megapixels))
         plan = make_plan(store, roots, scan, on_progress=on_progress)
         encoder_folder = None if encoder is None else installed.folder_for_workers(store)
-        report = execute(store, plan, encoder_folder, on_progress=on_progress, words=words)
+        report = execute(store, plan, encoder_folder, device=options.device, on_progress=on_progress, words=words)
         if options.re_embed is False:
             give_up(in_folder(store, _ANEW))
         n_anew = 0
         if wanted is not None:
-            n_anew = re_embed(in_folder(store, _ANEW), installed, wanted, on_progress=on_progress, notify=notify)
+            n_anew = re_embed(
+                in_folder(store, _ANEW), installed, wanted, device=options.device, on_progress=on_progress,
+                notify=notify,
+            )  # fmt: skip
             encoder = installed.for_writing(store, None, notify)
         store.settle(None if encoder is None else encoder.text_probes(), on_progress=on_progress)
         notices = (*report.notices, *name_missing_roots(store, roots), *_pending(place))
+    details = _with_agreement(report.details, wanted or create or {})
     seconds = time.perf_counter() - start
-    return replace(report, given_up=given_up, re_embedded=n_anew, notices=notices, seconds=seconds)
+    return replace(report, given_up=given_up, re_embedded=n_anew, notices=notices, details=details, seconds=seconds)
+
+
+def _require_possible(place: Place, roots: list[bytes], options: IngestOptions) -> None:
+    """Raise if a run cannot be had with such folders, options and devices."""
+    place.refuse_mixing(roots)
+    options.require_device()
+    if not roots:
+        options.require_paths()
+        place.open().close()  # there must be one
+
+
+def _keep_settings(store: LibraryWriter, options: IngestOptions) -> None:
+    """Keep what is said of graphs and of queries that are remembered."""
+    if options.settings is not None:
+        in_folder(store, "settings of an index").indexes.keep(options.settings)
+    store.remembered.keep(options.remember)
+
+
+def _with_agreement(details: IngestDetails, settings: dict[str, Any]) -> IngestDetails:
+    """Return the details of a run, with what was measured of a precision that was chosen in it."""
+    return {**details, "agreement": settings["agreement"]} if "agreement" in settings else details
+
+
+def _wanted(
+    place: Place, installed: LibraryEncoder, options: IngestOptions, notify: Callable[[str], None]
+) -> dict[str, Any]:
+    """Return the settings of the encoder that a library is embedded anew by."""
+    folder_of(place, _ANEW)
+    with closing(place.open()) as store:
+        return wanted_for(in_folder(store, _ANEW), installed, options.model_name, options.precision, notify)
 
 
 def _words_intake(store: LibraryWriter, vocabulary: Vocabulary | None, on_progress: OnProgress) -> WordsIntake:
@@ -199,8 +255,16 @@ def _new_library(
 ) -> dict[str, Any]:
     """Return the settings of a library that is to be made, if there is a picture to make it of."""
     require_pictures(find_files(roots, follow_links=options.follow_links), roots)
-    settings = installed.settings_for(options.model_name or "auto", notify)
-    return {**settings, "graph": vars(options.settings or GraphSettings())}
+    precision, model = options.precision or FP32, options.model_name or "auto"
+    measured = {}
+    if precision != FP32 and model != NONE:
+        from mmsearch.ingest.admission import Trial  # which imports encoders
+
+        trial = Trial(installed.cache or default_cache(), max_megapixels=options.max_megapixels or MAX_MEGAPIXELS)
+        pictures = find_files(roots, follow_links=options.follow_links)
+        measured["agreement"] = trial.agreement(model, precision, pictures, notify)
+    settings = installed.settings_for(model, notify, precision)
+    return {**settings, **measured, "graph": vars(options.settings or GraphSettings())}
 
 
 def _pending(place: Place) -> list[str]:
@@ -222,11 +286,16 @@ def _only_planned(
         notices = [*report.notices, *name_missing_roots(store, roots), *store.problems()]
         model = options.model_name
         if options.re_embed:
-            aim = model_for(folder_of(place, _ANEW), model)
-            unless = "" if aim != store.setting("model") else ", if that is another encoder by now"
+            aim, precision = encoder_for(in_folder(store, _ANEW), model, options.precision)
+            is_same = (aim, precision) == (store.setting("model"), precision_of(store))
+            unless = ", if that is another encoder by now" if is_same else ""
+            how = "" if precision == FP32 else f" in {precision}, if that agrees with {FP32}"
             notices.append(
-                f"the {store.n_pictures} pictures of the library would be embedded anew by {aim}{unless}"
+                f"the {store.n_pictures} pictures of the library would be embedded anew by {aim}{how}{unless}"
             )
+        elif options.precision not in (None, precision_of(store)) and place.holds_pictures():
+            held = f"{installed.held(store)}, embedded in {precision_of(store)}"
+            notices.append(f"{held}; `index --precision {options.precision}` is refused without --re-embed")
         elif model not in (None, "auto", store.setting("model")) and place.holds_pictures():
             held = installed.held(store)
             notices.append(f"{held}; `index --model {model}` is refused unless that is the same encoder")

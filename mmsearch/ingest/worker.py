@@ -1,12 +1,12 @@
 """One embedding worker: a process that reads, decodes and encodes pictures, and returns only numbers.
 
-Run by `mmsearch.processes.start_worker` with ENCODER_FOLDER MAX_MEGAPIXELS; an empty folder is no encoder, for
-local features alone. Every request is a `BatchRequest`, JSON on a line, followed by the bytes of pictures that are
-no files of their own. The answers are JSON lines: `Begun` before
+Run by `mmsearch.processes.start_worker` with ENCODER_FOLDER MAX_MEGAPIXELS and, if it is not to give vectors,
+`pixels`; an empty folder is no encoder, for local features alone. Every request is a `BatchRequest`, JSON on a
+line, followed by the bytes of pictures that are no files of their own. The answers are JSON lines: `Begun` before
 each file and before the image tower runs, so that the parent knows which file a crash or a hang belongs to, and at
-the end `BatchResults`, followed by as many bytes as its `bytes` says: float32 vectors, one for every file without
-"code" if `embeds`, and then the local features of every file with "local", in order (`mmsearch.local.packing`). A
-decoder that crashes or eats memory takes only this process along.
+the end `BatchResults`, followed by as many bytes as its `bytes` says: float32 vectors or uint8 pixels, of every
+file without "code" if `embeds`, and then the local features of every file with "local", in order
+(`mmsearch.local.packing`). A decoder that crashes or eats memory takes only this process along.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NotRequired, TypeAlias, TypedDict, final
+from typing import BinaryIO, NotRequired, Protocol, TypeAlias, TypedDict, final
 
 import numpy as np
 
@@ -30,12 +30,9 @@ from mmsearch.local.extractors import DEFAULT, EXTRACTORS
 from mmsearch.local.packing import Packed, PackedFacts, packed_features, packed_words
 from mmsearch.processes.child import send
 from mmsearch.processes.messages import Fault, Ready
-from mmsearch.records import MAX_MEGAPIXELS, FileLook, Matrix, Picture, Pixels, Unusable
+from mmsearch.records import MAX_MEGAPIXELS, FileLook, Matrix, Picture, Pixels, Preprocessing, Unusable
 from mmsearch.store.vocabulary import load_vocabulary
 from mmsearch.system import is_out_of_memory, limit_memory, memory_in_use
-
-if TYPE_CHECKING:
-    from mmsearch.encoders.base import ImageEncoder
 
 
 class FileFacts(TypedDict, total=False):
@@ -89,6 +86,31 @@ class BatchResults(TypedDict):
 Answer: TypeAlias = Ready | Begun | BatchResults
 
 
+VECTORS, PIXELS = "vectors", "pixels"
+"""What a worker makes of pictures: with its own image tower, or for one elsewhere that many workers feed."""
+
+
+class Tower(Protocol):
+    """What becomes of decoded pictures."""
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How pictures must be decoded."""
+
+    def encode_images(self, pixels: Pixels) -> Matrix | Pixels:
+        """Return a row for each picture of pixels uint8 (n, height, width, 3)."""
+
+
+@dataclass(frozen=True)
+class _NoTower:
+    """What leaves decoded pictures as they are."""
+
+    preprocessing: Preprocessing
+
+    def encode_images(self, pixels: Pixels) -> Pixels:
+        return pixels
+
+
 @dataclass(frozen=True)
 class Job:
     """What is wanted of pictures: their vectors, and local features `off`, as `features` or as words.
@@ -103,21 +125,21 @@ class Job:
 
 def embed_files(
     paths: list[bytes],
-    encoder: ImageEncoder | None,
+    encoder: Tower | None,
     *,
     job: Job = Job(),
     max_megapixels: float = MAX_MEGAPIXELS,
     on_file: Callable[[int | None], None] = lambda i: None,
     contents: Callable[[int], bytes | None] = lambda i: None,
-) -> tuple[list[FileFacts], Matrix, list[Packed]]:
+) -> tuple[list[FileFacts], Matrix | Pixels, list[Packed]]:
     """Read, decode and encode a batch of files; one decode serves the tower and the local features.
 
     Parameters
     ----------
     paths : list of bytes
         Files, read once each.
-    encoder : ImageEncoder or None
-        Its image tower is run once, on all pictures that could be decoded; None for jobs that do not embed.
+    encoder : Tower or None
+        It is run once, on all pictures that could be decoded; None for jobs that do not embed.
     job : Job
         Whether vectors and local features are wanted.
     max_megapixels : float
@@ -132,7 +154,8 @@ def embed_files(
     results : list of FileFacts
         One per path.
     vectors : float32 array, shape (n_good, dim)
-        Unit rows of the files without `code`, in order; none if the job does not embed.
+        Unit rows of the files without `code`, in order, or what else the tower makes of them; none if the job does
+        not embed.
     local : list of Packed
         Local features of the files with `local`, in order.
 
@@ -159,7 +182,7 @@ def embed_files(
 
 
 def _read(
-    path: bytes, data: bytes | None, tower: ImageEncoder | None, job: Job, max_megapixels: float
+    path: bytes, data: bytes | None, tower: Tower | None, job: Job, max_megapixels: float
 ) -> tuple[FileFacts, Picture | None, Pixels | None]:
     """Return what is to be said of a file, its picture, and grey pixels if local features are wanted.
 
@@ -185,9 +208,7 @@ def _read(
     return result, picture, grey
 
 
-def _decoded(
-    data: bytes, tower: ImageEncoder | None, job: Job, max_megapixels: float
-) -> tuple[Picture, Pixels | None]:
+def _decoded(data: bytes, tower: Tower | None, job: Job, max_megapixels: float) -> tuple[Picture, Pixels | None]:
     """Return the picture for the tower, and grey pixels if local features are wanted; without a tower these."""
     if tower is None:
         picture = decode_grey(data, longer_side=job.extractor.longer_side, max_megapixels=max_megapixels)
@@ -224,13 +245,15 @@ def _vocabulary(folder: str) -> Vocabulary:
     return vocabulary
 
 
-def _loaded_encoder(folder: str) -> ImageEncoder | None:
-    """Return the encoder with its image tower loaded, or None without a folder."""
+def _loaded_encoder(folder: str, gives: str) -> Tower | None:
+    """Return the encoder with its image tower loaded, what gives pixels alone, or None without a folder."""
     if not folder:
         return None
     from mmsearch.encoders.onnx import OnnxEncoder
 
-    encoder = OnnxEncoder.open(Path(folder), threads=1)
+    encoder = OnnxEncoder.open(Path(folder), threads=1, is_indexing=True)
+    if gives == PIXELS:
+        return _NoTower(encoder.preprocessing)
     height, width = encoder.preprocessing.size
     encoder.encode_images(np.zeros((1, height, width, 3), dtype=np.uint8))
     return encoder
@@ -241,9 +264,11 @@ def _sent(requests: BinaryIO, lengths: list[int] | None, position: int) -> bytes
     return None if lengths is None or lengths[position] < 0 else requests.read(lengths[position])
 
 
-def serve(requests: BinaryIO, answers: BinaryIO, encoder_folder: str, max_megapixels: str) -> None:
+def serve(
+    requests: BinaryIO, answers: BinaryIO, encoder_folder: str, max_megapixels: str, gives: str = VECTORS
+) -> None:
     """Answer batches until they end."""
-    encoder, limit = _loaded_encoder(encoder_folder), float(max_megapixels)
+    encoder, limit = _loaded_encoder(encoder_folder, gives), float(max_megapixels)
     in_use = memory_in_use()
     if in_use is not None:  # a picture that eats memory fails in this process alone
         limit_memory(in_use + memory_for(limit))
@@ -258,7 +283,5 @@ def serve(requests: BinaryIO, answers: BinaryIO, encoder_folder: str, max_megapi
             on_file=lambda position: send(answers, Begun(at=position)),
             contents=partial(_sent, requests, request.get("lengths")),
         )
-        payload = np.ascontiguousarray(vectors, dtype=np.float32).tobytes() + b"".join(
-            packed.data for packed in local
-        )
+        payload = np.ascontiguousarray(vectors).tobytes() + b"".join(packed.data for packed in local)
         send(answers, BatchResults(results=results), payload)

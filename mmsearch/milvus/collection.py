@@ -39,6 +39,8 @@ PLACE_BITS = 63
 """Of the numbers that stand for paths."""
 MAX_HEX = 16_384  # characters of a text in hexadecimal digits
 NUMBER = "number"  # of a library in the embedded engine
+OF_THE_ENCODER = ("dim", "model", "fingerprint", "precision")
+"""Settings that never change, in the description."""
 VECTOR_TYPE, HALF = "vector_type", "float16"
 FLOAT16_FROM = (2, 4)  # servers before lack it, and 2.3 ends when it is given one
 FACTS = ("id", "path", "size", "mtime_ns", "width", "height", "format", "taken")
@@ -67,14 +69,14 @@ def create(engine: Engine, collection: str, settings: dict[str, Any]) -> None:
     collection : str
         Its name.
     settings : dict
-        `dim`, `model` and `fingerprint`, which never change.
+        `dim`, `model` and `fingerprint`, which never change, and `precision` where it is not fp32.
     """
     from pymilvus import DataType, MilvusClient
 
     creation = engine.address.creation
     is_lite = engine.address.is_lite
     is_half = engine.version >= FLOAT16_FROM and not is_lite
-    fixed = {key: settings[key] for key in ("dim", "model", "fingerprint")}
+    fixed = {key: settings[key] for key in OF_THE_ENCODER if key in settings}
     marked = {MARK: SCHEMA, **fixed, VECTOR_TYPE: HALF if is_half else "float32"}
     description = json.dumps(marked)
     if is_lite:  # which keeps no descriptions, and gives all collections one number

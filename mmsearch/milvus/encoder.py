@@ -6,8 +6,10 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from mmsearch.arguments import CPU, FP32, Device, Precision
 from mmsearch.errors import EncoderError, FingerprintError, UnsupportedError
-from mmsearch.store.encoder import NONE, default_cache
+from mmsearch.store.base import precision_of, require_precision_of
+from mmsearch.store.encoder import NONE, default_cache, settings_of
 from mmsearch.system import n_cores
 
 if TYPE_CHECKING:
@@ -33,11 +35,12 @@ class CachedEncoder:
     def __init__(self, library: str, cache: Path | None) -> None:
         self.library = library
         self.cache = cache
+        self.device: Device = CPU
         self._opened: OnnxEncoder | None = None
         self._is_in_memory, self._lock = False, Lock()
 
-    def settings_for(self, model: str, notify: Notify) -> dict[str, Any]:
-        """Return what a library of this model is created with; the encoder is in the cache then.
+    def settings_for(self, model: str, notify: Notify, precision: Precision = FP32) -> dict[str, Any]:
+        """Return what a library of this model and precision is created with; the encoder is in the cache then.
 
         Raises
         ------
@@ -49,19 +52,21 @@ class CachedEncoder:
                 f"{self.library}: a library in Milvus holds vectors, and --model none gives none; choose a model, "
                 "or a folder on this machine with --library"
             )
-        encoder = self._prepared(model, notify, threads=1)
-        return {"fingerprint": encoder.fingerprint, "dim": encoder.dim, "model": encoder.name}
+        return settings_of(self._prepared(model, precision, notify, threads=1))
 
-    def for_writing(self, store: LibraryWriter, model: str | None, notify: Notify) -> OnnxEncoder | None:
+    def for_writing(
+        self, store: LibraryWriter, model: str | None, notify: Notify, precision: Precision | None = None
+    ) -> OnnxEncoder | None:
         """Return the library's encoder, ready for workers.
 
         Raises
         ------
         FingerprintError
-            If another model is asked for than the library began with, or the model has changed since.
+            If another model or precision is asked for than the library began with, or the model has changed since.
         EncoderError
             If the encoder cannot be had.
         """
+        require_precision_of(store, precision, self.held(store))
         if model not in (None, "auto") and self._is_other(store, str(model), notify):
             raise FingerprintError(
                 f"{self.held(store)}, {model} was asked for; vectors of two encoders cannot be compared: leave "
@@ -81,14 +86,14 @@ class CachedEncoder:
         """
         with self._lock:  # threads share it, each with a store of its own
             if self._opened is None or self._opened.fingerprint != store.fingerprint():
-                self._opened = self._of_library(store, _quiet, threads=n_cores())
+                self._opened = self._of_library(store, _quiet, threads=n_cores(), device=self.device)
                 if self._is_in_memory:
                     self._opened.keep_in_memory()
             return self._opened
 
     def folder_for_workers(self, store: LibraryStore) -> Path | None:
         """Return where the encoder lies, for other processes."""
-        return self._folder(str(store.setting("model")), _quiet)
+        return self._folder(str(store.setting("model")), precision_of(store), _quiet)
 
     def keep_in_memory(self) -> None:
         """Let what is opened for reading from now on be kept in memory."""
@@ -112,12 +117,14 @@ class CachedEncoder:
         """Return whether a model gives another encoder than the library's, which may have two names."""
         if model == NONE:
             return True
-        return bool(self.settings_for(model, notify)["fingerprint"] != store.fingerprint())
+        return bool(self.settings_for(model, notify, precision_of(store))["fingerprint"] != store.fingerprint())
 
-    def _of_library(self, store: LibraryStore, notify: Notify, *, threads: int) -> OnnxEncoder:
+    def _of_library(
+        self, store: LibraryStore, notify: Notify, *, threads: int, device: Device = CPU
+    ) -> OnnxEncoder:
         name, expected = str(store.setting("model")), store.fingerprint()
         try:
-            encoder = self._prepared(name, notify, threads=threads)
+            encoder = self._prepared(name, precision_of(store), notify, threads=threads, device=device)
         except EncoderError as error:
             raise type(error)(
                 f"{error}; {self.held(store)}, which have to be on this machine too: name them as they were named "
@@ -131,12 +138,15 @@ class CachedEncoder:
             )
         return encoder
 
-    def _folder(self, model: str, notify: Notify) -> Path:
+    def _folder(self, model: str, precision: Precision, notify: Notify) -> Path:
         from mmsearch.encoders.prepare import prepare_encoder
 
-        return prepare_encoder(model, cache=default_cache() if self.cache is None else self.cache, notify=notify)
+        cache = default_cache() if self.cache is None else self.cache
+        return prepare_encoder(model, cache=cache, notify=notify, precision=precision)
 
-    def _prepared(self, model: str, notify: Notify, *, threads: int) -> OnnxEncoder:
+    def _prepared(
+        self, model: str, precision: Precision, notify: Notify, *, threads: int, device: Device = CPU
+    ) -> OnnxEncoder:
         from mmsearch.encoders.onnx import OnnxEncoder
 
-        return OnnxEncoder.open(self._folder(model, notify), threads=threads)
+        return OnnxEncoder.open(self._folder(model, precision, notify), threads=threads, device=device)

@@ -13,7 +13,7 @@ from typing import Any
 from mmsearch.errors import LibraryNotFoundError, UnsupportedError, write_errors
 from mmsearch.milvus.about import about_name
 from mmsearch.milvus.address import Address, token_of
-from mmsearch.milvus.collection import create, create_about, description_of
+from mmsearch.milvus.collection import OF_THE_ENCODER, create, create_about, description_of
 from mmsearch.milvus.encoder import CachedEncoder
 from mmsearch.milvus.engine import Engine
 from mmsearch.milvus.store import MilvusStore
@@ -154,6 +154,6 @@ def _create(engine: Engine, settings: dict[str, Any]) -> None:
         engine.call("drop_collection", about_name(name))
     create_about(engine, about_name(name))
     create(engine, name, settings)
-    others = {key: value for key, value in settings.items() if key not in ("dim", "model", "fingerprint")}
+    others = {key: value for key, value in settings.items() if key not in OF_THE_ENCODER}
     if others and described is None:
         MilvusStore(engine).about.keep(others)

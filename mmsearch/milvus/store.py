@@ -45,7 +45,7 @@ from mmsearch.records import (
     PicturePage,
     VerifyReport,
 )
-from mmsearch.store.base import ALL, Condition, MeasurableIndexes, OnProgress
+from mmsearch.store.base import ALL, Condition, MeasurableIndexes, OnProgress, precision_of
 from mmsearch.store.changes import KnownBad, KnownFile, StoredFile
 from mmsearch.store.facets import Facets
 from mmsearch.store.matrix import Half
@@ -224,6 +224,8 @@ class MilvusStore:
                 recall_target=0.95,
                 n_in_graph=min(n, int(indexed.get("indexed_rows", 0))),
                 search={},
+                precision=precision_of(self),
+                agreement=self.setting("agreement"),
             )
 
     def verify(self, *, is_repair: bool = False) -> VerifyReport:

@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from mmsearch import __version__
+from mmsearch.arguments import CPU, Device
 from mmsearch.errors import MmsearchError
 from mmsearch.library import Library
 from mmsearch.server import page, pictures, problems, search
@@ -31,7 +32,12 @@ DESCRIPTION = (
 
 
 def create_app(
-    place: Place, access: Access, *, cache: Path | None = None, thumbnail_bytes: int = LIMIT_BYTES
+    place: Place,
+    access: Access,
+    *,
+    cache: Path | None = None,
+    device: Device = CPU,
+    thumbnail_bytes: int = LIMIT_BYTES,
 ) -> Guard:
     """Return the server over one library as an ASGI application.
 
@@ -43,10 +49,12 @@ def create_app(
         Secrets, and the names that the server answers to.
     cache : Path or None
         Where exported encoders are kept; default the user's cache folder.
+    device : str
+        Where what is searched for is embedded, as for `Library.open`.
     thumbnail_bytes : int
         Bound of the kept thumbnails on disk.
     """
-    server = Services.open(place, access, cache=cache, thumbnail_bytes=thumbnail_bytes)
+    server = Services.open(place, access, cache=cache, device=device, thumbnail_bytes=thumbnail_bytes)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

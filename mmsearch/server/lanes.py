@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 from starlette.exceptions import HTTPException
 
+from mmsearch.arguments import CPU, Device
 from mmsearch.errors import MmsearchError
 from mmsearch.library import Library
 from mmsearch.query.encode import TEXTS_TOGETHER, n_texts_of
@@ -36,8 +37,8 @@ class Libraries:
     A library that was deleted and made anew is opened again, with its own encoder.
     """
 
-    def __init__(self, place: Place, *, cache: Path | None = None) -> None:
-        self.place, self._cache = place, cache
+    def __init__(self, place: Place, *, cache: Path | None = None, device: Device = CPU) -> None:
+        self.place, self._cache, self._device = place, cache, device
         self._lock, self._mine = Lock(), local()
         self._first: Library | None = None
         self._first_made: object = None
@@ -63,7 +64,7 @@ class Libraries:
     def _sibling(self, made: object) -> Library:
         if self._first is None or self._first_made != made:
             self._release(self._first)
-            self._first = Library(self.place, cache=self._cache)
+            self._first = Library(self.place, cache=self._cache, device=self._device)
             self._first_made = made
             self._opened.append(self._first)
         sibling = self._first.sibling()

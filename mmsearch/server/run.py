@@ -10,6 +10,8 @@ from pathlib import Path
 
 import uvicorn
 
+from mmsearch.arguments import CPU, Device
+from mmsearch.encoders.runtime import device_for
 from mmsearch.errors import ServerError
 from mmsearch.library import Library
 from mmsearch.server.app import create_app
@@ -38,6 +40,7 @@ def serve(
     token: str | None,
     on_ready: Callable[[Access], None],
     cache: Path | None = None,
+    device: Device = CPU,
 ) -> None:
     """Serve one library until the process is interrupted.
 
@@ -53,16 +56,21 @@ def serve(
         Called with the secrets once the port is ours.
     cache : Path or None
         Where exported encoders are kept.
+    device : str
+        Where what is searched for is embedded, as for `Library.open`.
 
     Raises
     ------
     ServerError
         If the port cannot be had or the token is too short.
+    EncoderError
+        If there is no such device.
     LibraryError
         If there is no library that can be read.
     """
     if token is not None and len(token) < MIN_TOKEN:
         raise ServerError(f"the token has {len(token)} characters; give at least {MIN_TOKEN} that nobody guesses")
+    device = device_for(device)
     with Library(place, cache=cache) as library:
         library.status()  # what is wrong with the library is said now
     keep_large_blocks_apart(LARGE_BLOCK)  # pictures that are sent
@@ -71,7 +79,7 @@ def serve(
         access = Access(host, port) if token is None else Access(host, port, token)
         n_connections = allow_open_files(MAX_CONNECTIONS + OTHER_FILES) - OTHER_FILES
         server = server_of(
-            create_app(place, access, cache=cache), n_connections=max(n_connections, MIN_CONNECTIONS)
+            create_app(place, access, cache=cache, device=device), n_connections=max(n_connections, MIN_CONNECTIONS)
         )
         with _ended_by_signal(server), suppress(KeyboardInterrupt):  # how a server is stopped
             on_ready(access)

@@ -12,6 +12,7 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from mmsearch.arguments import CPU, Device
 from mmsearch.server.lanes import Lane, Libraries, TextLane
 from mmsearch.server.metrics import Metrics
 from mmsearch.server.problems import dumped
@@ -44,10 +45,16 @@ class Services:
 
     @classmethod
     def open(
-        cls, place: Place, access: Access, *, cache: Path | None = None, thumbnail_bytes: int = LIMIT_BYTES
+        cls,
+        place: Place,
+        access: Access,
+        *,
+        cache: Path | None = None,
+        device: Device = CPU,
+        thumbnail_bytes: int = LIMIT_BYTES,
     ) -> Services:
         """Return the services over one library; nothing is loaded yet."""
-        metrics, libraries = Metrics(), Libraries(place, cache=cache)
+        metrics, libraries = Metrics(), Libraries(place, cache=cache, device=device)
         words = Lane("words", libraries, metrics)
         return cls(
             access=access,

@@ -8,14 +8,15 @@ the file has a checksum.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import Any
 
 import pyarrow as pa
 
+from mmsearch.arguments import FP32, Precision, one_of
 from mmsearch.encoders.base import ImageEncoder
-from mmsearch.errors import ShardError
+from mmsearch.errors import QueryError, ShardError
 from mmsearch.records import Preprocessing
 
 FORMAT = 1
@@ -47,11 +48,14 @@ class EncoderFacts:
         The name that prepares it.
     dim : int
         Width of the vectors.
+    precision : str
+        In what the image tower computed.
     """
 
     fingerprint: str
     model: str
     dim: int
+    precision: Precision = field(default=FP32, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class ShardFacts(EncoderFacts):
 
     Parameters
     ----------
-    fingerprint, model, dim
+    fingerprint, model, dim, precision
         As of `EncoderFacts`.
     preprocessing : Preprocessing
         How pictures were made ready for its image tower.
@@ -71,7 +75,9 @@ class ShardFacts(EncoderFacts):
     @classmethod
     def of(cls, encoder: ImageEncoder) -> ShardFacts:
         """Return the facts of an encoder."""
-        return cls(encoder.fingerprint, encoder.name, encoder.dim, encoder.preprocessing)
+        return cls(
+            encoder.fingerprint, encoder.name, encoder.dim, encoder.preprocessing, precision=encoder.precision
+        )
 
 
 def picture_id(path: bytes) -> int:
@@ -87,7 +93,10 @@ def schema_of(facts: ShardFacts, n_rows: int) -> pa.Schema:
     """Return the columns of a shard of so many rows, with its metadata."""
     fields = [pa.field(name, kind, nullable=name in OPTIONAL) for name, kind in _FIELDS.items()]
     fields.append(pa.field(VECTOR, pa.list_(_VALUE, facts.dim), nullable=False))
-    return pa.schema(fields, metadata={METADATA: json.dumps({"format": FORMAT, "n_rows": n_rows, **asdict(facts)})})
+    written = {"format": FORMAT, "n_rows": n_rows, **asdict(facts)}
+    if facts.precision == FP32:  # which goes without saying, as it always did
+        del written["precision"]
+    return pa.schema(fields, metadata={METADATA: json.dumps(written)})
 
 
 def facts_of(schema: pa.Schema, n_rows: int) -> ShardFacts:
@@ -134,12 +143,13 @@ def _encoder_in(values: dict[str, Any]) -> ShardFacts:
     fingerprint, model, dim = (values.get(name) for name in ("fingerprint", "model", "dim"))
     try:
         preprocessing = Preprocessing.of_json(values["preprocessing"])
-    except (TypeError, KeyError) as error:
+        precision = one_of(values.get("precision", FP32), "precision", Precision)
+    except (TypeError, KeyError, QueryError) as error:
         raise _damaged("its metadata names no encoder") from error
     is_named = isinstance(fingerprint, str) and isinstance(model, str) and model
     if not (is_named and isinstance(dim, int) and 0 < dim <= MAX_DIM):
         raise _damaged("its metadata names no encoder")
-    return ShardFacts(str(fingerprint), str(model), dim, preprocessing)
+    return ShardFacts(str(fingerprint), str(model), dim, preprocessing, precision=precision)
 
 
 def _require_columns(schema: pa.Schema, facts: ShardFacts) -> None:

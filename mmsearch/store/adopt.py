@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from mmsearch.arguments import Precision
 from mmsearch.errors import LibraryDamagedError, LibraryError
 from mmsearch.records import READING
+from mmsearch.store.base import precision_of
 from mmsearch.store.encoder import install_beside
 from mmsearch.store.folder import Store
 from mmsearch.store.matrix import append_rows, open_rows, row_checksum
@@ -26,8 +29,22 @@ NEXT = "next"
 _BLOCK = 65_536  # rows copied and compared at a time
 
 
+class Begun(NamedTuple):
+    """What a run began to make vectors of."""
+
+    model: str
+    precision: Precision
+    fingerprint: str
+
+
 def pending_model(folder: Path) -> str | None:
-    """Return the model whose vectors a run began to make for the library in a folder, or None.
+    """Return the model of `pending_encoder`, or None."""
+    begun = pending_encoder(folder)
+    return None if begun is None else begun.model
+
+
+def pending_encoder(folder: Path) -> Begun | None:
+    """Return the encoder whose vectors a run began to make for the library in a folder, or None.
 
     None also where those vectors are the library's by now.
     """
@@ -35,8 +52,9 @@ def pending_model(folder: Path) -> str | None:
         if (folder / NEXT).is_symlink() or not is_library(folder / NEXT):
             return None
         with closing(Store.open(folder / NEXT)) as begun, closing(Store.open(folder)) as store:
-            is_over = begun.setting("fingerprint") == store.setting("fingerprint")
-            return None if is_over else str(begun.setting("model"))
+            if begun.setting("fingerprint") == store.setting("fingerprint"):
+                return None
+            return Begun(str(begun.setting("model")), precision_of(begun), str(begun.setting("fingerprint")))
     except LibraryError:
         return None  # it is begun anew
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from mmsearch.errors import UnsupportedError
+from mmsearch.arguments import FP32, Device, Precision, one_of
+from mmsearch.errors import FingerprintError, UnsupportedError
 from mmsearch.predicates import FilterLike, Predicate
 from mmsearch.records import (
     BadPicture,
@@ -377,6 +378,22 @@ class LibraryWriter(LibraryStore, Protocol):
         """Return `on_progress`, such that other processes see what it is told, where they can."""
 
 
+def precision_of(store: LibraryStore) -> Precision:
+    """Return in what precision the pictures of a library are embedded."""
+    return one_of(store.setting("precision") or FP32, "precision", Precision)  # type: ignore[no-any-return]
+
+
+def require_precision_of(store: LibraryStore, asked: Precision | None, held: str) -> None:
+    """Raise FingerprintError if another precision is asked for than a library has; `held` says what it holds."""
+    if asked is None or asked == precision_of(store):
+        return
+    so_far = f", embedded in {precision_of(store)}" if store.has_vectors else ""
+    raise FingerprintError(
+        f"{held}{so_far}, and --precision {asked} was asked for: leave --precision out, make all vectors anew with "
+        "--re-embed, or index into another --library"
+    )
+
+
 class LibraryEncoder(Protocol):
     """The encoder of one library, as it lies on this machine; its towers are loaded when first used.
 
@@ -384,17 +401,21 @@ class LibraryEncoder(Protocol):
     """
 
     cache: Path | None
+    device: Device
+    """Where what is searched for is embedded."""
 
-    def settings_for(self, model: str, notify: Notify) -> dict[str, Any]:
-        """Return what a library of this model is created with; the encoder is in the cache then."""
+    def settings_for(self, model: str, notify: Notify, precision: Precision = FP32) -> dict[str, Any]:
+        """Return what a library of this model and precision is created with; the encoder is in the cache then."""
 
-    def for_writing(self, store: LibraryWriter, model: str | None, notify: Notify) -> OnnxEncoder | None:
+    def for_writing(
+        self, store: LibraryWriter, model: str | None, notify: Notify, precision: Precision | None = None
+    ) -> OnnxEncoder | None:
         """Return the library's encoder, ready for workers, or None if it has none.
 
         Raises
         ------
         FingerprintError
-            If another model is asked for than the library began with, or the model has changed since.
+            If another model or precision is asked for than the library began with, or the model has changed since.
         EncoderError
             If the encoder is damaged, and cannot be made again.
         """

@@ -10,8 +10,16 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.errors import EncoderError, FingerprintError, NoEncoderError
-from mmsearch.store.base import LibraryStore, LibraryWriter, Notify, in_folder
+from mmsearch.arguments import CPU, FP32, Device, Precision
+from mmsearch.errors import EncoderError, FingerprintError, NoEncoderError, QueryError
+from mmsearch.store.base import (
+    LibraryStore,
+    LibraryWriter,
+    Notify,
+    in_folder,
+    precision_of,
+    require_precision_of,
+)
 from mmsearch.store.folder import ENCODER_FOLDER, Store
 from mmsearch.store.publish import storage_errors
 from mmsearch.system import n_cores, shown_path
@@ -41,27 +49,38 @@ class InstalledEncoder:
     def __init__(self, library: Path, cache: Path | None) -> None:
         self.library = library
         self.cache = cache
+        self.device: Device = CPU
         self._opened: OnnxEncoder | None = None
         self._is_in_memory, self._lock = False, Lock()
 
-    def settings_for(self, model: str, notify: Notify) -> dict[str, Any]:
-        """Return what a library of this model is created with; the encoder is in the cache then."""
-        if model == NONE:
-            return {"fingerprint": NONE, "dim": 0, "model": NONE}
-        encoder = _open(self._prepared(model, notify))
-        return {"fingerprint": encoder.fingerprint, "dim": encoder.dim, "model": encoder.name}
+    def settings_for(self, model: str, notify: Notify, precision: Precision = FP32) -> dict[str, Any]:
+        """Return what a library of this model and precision is created with; the encoder is in the cache then.
 
-    def for_writing(self, store: LibraryWriter, model: str | None, notify: Notify) -> OnnxEncoder | None:
+        Raises
+        ------
+        QueryError
+            If the model is `none`, and the precision is not that of all libraries.
+        """
+        if model == NONE:
+            if precision != FP32:
+                raise QueryError(f"--precision {precision} is about vectors, which --model none does not make")
+            return {"fingerprint": NONE, "dim": 0, "model": NONE}
+        return settings_of(_open(self._prepared(model, precision, notify)))
+
+    def for_writing(
+        self, store: LibraryWriter, model: str | None, notify: Notify, precision: Precision | None = None
+    ) -> OnnxEncoder | None:
         """Return the library's encoder, installed in its folder, or None if it has none.
 
         Raises
         ------
         FingerprintError
-            If another model is asked for than the library began with, or the model has changed since.
+            If another model or precision is asked for than the library began with, or the model has changed since.
         EncoderError
             If the encoder is damaged, and cannot be made again.
         """
         store = in_folder(store, _HERE)
+        require_precision_of(store, precision, self.held(store))
         if model not in (None, "auto"):
             held = self.held(store)
             try:
@@ -92,7 +111,7 @@ class InstalledEncoder:
 
         if is_built_in(model) or is_built_in(name):  # that name is their only one: nothing need be prepared
             return True
-        return bool(self.settings_for(model, notify)["fingerprint"] != expected)
+        return bool(self.settings_for(model, notify, precision_of(store))["fingerprint"] != expected)
 
     def _was_trained_again(self, store: Store, name: str) -> bool:
         """Return whether the folder of a training holds another encoder than was installed; others are not read."""
@@ -103,7 +122,8 @@ class InstalledEncoder:
         folder = store.encoder_path
         if name == NONE or not (folder / SPEC).is_file() or not learned_folders(name):
             return False
-        return bool(read_spec(folder)["identity"] != read_learned(Path(name)).identity)
+        identity = {key: value for key, value in read_spec(folder)["identity"].items() if key != "precision"}
+        return bool(identity != read_learned(Path(name)).identity)
 
     def folder_for_workers(self, store: LibraryStore) -> Path | None:
         """Return where the encoder lies, for other processes; None if the library has none."""
@@ -149,7 +169,7 @@ class InstalledEncoder:
                 f"{shown_path(store.encoder_path)}: the encoder {store.setting('model')} is missing; "
                 "run `mmsearch index` on a folder of the library to install it again"
             )
-        return self._checked(store, threads=n_cores())
+        return self._checked(store, threads=n_cores(), device=self.device)
 
     def keep_in_memory(self) -> None:
         """Let what is opened for reading from now on be kept in memory, as `OnnxEncoder.keep_in_memory` does it."""
@@ -198,7 +218,8 @@ class InstalledEncoder:
 
         expected, name = str(store.catalog.meta("fingerprint")), str(store.catalog.meta("model"))
         bound = store.catalog.meta(_BOUND)
-        prepared = self._prepared(name, notify, spec=None if bound is None else bound["spec"])
+        spec = None if bound is None else bound["spec"]
+        prepared = self._prepared(name, precision_of(store), notify, spec)
         made = _open(prepared).fingerprint
         if made != expected:
             raise FingerprintError(
@@ -226,7 +247,7 @@ class InstalledEncoder:
             ]
         return problems
 
-    def _checked(self, store: Store, *, threads: int) -> OnnxEncoder:
+    def _checked(self, store: Store, *, threads: int, device: Device = CPU) -> OnnxEncoder:
         """Return the encoder, opened; files that changed since they were last compared are compared when loaded."""
         from mmsearch.encoders.onnx import SPEC
         from mmsearch.encoders.whole import spec_digest, stamps
@@ -235,7 +256,7 @@ class InstalledEncoder:
         bound, expected = store.catalog.meta(_BOUND), str(store.catalog.meta("fingerprint"))
         known = {} if bound is None else bound["stamps"]
         changed = {name for name, stamp in stamps(folder).items() if known.get(name) != stamp} - {SPEC}
-        encoder = _open(folder, threads=threads, unchecked=frozenset(changed))
+        encoder = _open(folder, threads=threads, unchecked=frozenset(changed), device=device)
         if encoder.fingerprint != expected:
             raise FingerprintError(
                 f"{shown_path(store.encoder_path)} holds an encoder with fingerprint {encoder.fingerprint[:12]}, "
@@ -248,11 +269,17 @@ class InstalledEncoder:
             )
         return encoder
 
-    def _prepared(self, model: str, notify: Notify, spec: str | None = None) -> Path:
+    def _prepared(self, model: str, precision: Precision, notify: Notify, spec: str | None = None) -> Path:
         from mmsearch.encoders.prepare import prepare_encoder
 
         cache = default_cache() if self.cache is None else self.cache
-        return prepare_encoder(model, cache=cache, notify=notify, spec=spec)
+        return prepare_encoder(model, cache=cache, notify=notify, spec=spec, precision=precision)
+
+
+def settings_of(encoder: OnnxEncoder) -> dict[str, Any]:
+    """Return what a library of an encoder is created with; fp32 goes without saying, as it always did."""
+    settings = {"fingerprint": encoder.fingerprint, "dim": encoder.dim, "model": encoder.name}
+    return settings if encoder.precision == FP32 else {**settings, "precision": encoder.precision}
 
 
 def install_beside(store: Store, other: Store, name: str) -> dict[str, Any]:
@@ -272,7 +299,7 @@ def install_beside(store: Store, other: Store, name: str) -> dict[str, Any]:
     folder = store.files / name
     copy_encoder(other.encoder_path, folder, store.check)
     return {
-        **{key: other.setting(key) for key in ("fingerprint", "dim", "model")},
+        **{key: other.setting(key) for key in ("fingerprint", "dim", "model", "precision", "agreement")},
         ENCODER_FOLDER: name, _BOUND: {"spec": spec_digest(folder), "stamps": stamps(folder)},
     }  # fmt: skip
 
@@ -292,7 +319,9 @@ def _recover(store: Store) -> None:
         recover_encoder(store.encoder_path)
 
 
-def _open(folder: Path, *, threads: int = 1, unchecked: frozenset[str] = frozenset()) -> OnnxEncoder:
+def _open(
+    folder: Path, *, threads: int = 1, unchecked: frozenset[str] = frozenset(), device: Device = CPU
+) -> OnnxEncoder:
     from mmsearch.encoders.onnx import OnnxEncoder
 
-    return OnnxEncoder.open(folder, threads=threads, unchecked=unchecked)
+    return OnnxEncoder.open(folder, threads=threads, unchecked=unchecked, device=device)

@@ -9,6 +9,7 @@ from pathlib import Path
 from mmsearch.indexes.kinds import KINDS
 from mmsearch.records import READING, LibraryStatus
 from mmsearch.store.adopt import pending_model
+from mmsearch.store.base import precision_of
 from mmsearch.store.folder import Store
 from mmsearch.store.indexes import plan_json, plans_in_use
 from mmsearch.store.private import open_to_others
@@ -41,6 +42,8 @@ def library_status(store: Store) -> LibraryStatus:
             next_model=pending_model(store.folder),
             progress=read_progress(store.folder),
             problems=(*store.problems(), *filter(None, [open_to_others(store.folder)])),
+            precision=precision_of(store),
+            agreement=store.setting("agreement"),
         )
 
 

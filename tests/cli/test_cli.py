@@ -17,6 +17,8 @@ import pytest
 from mmsearch import GraphSettings, Library, Query
 from mmsearch.samples import sample_folder
 from mmsearch.store.progress import shown_progress
+from mmsearch.system import has_nvidia_gpu
+from tests.conftest import copied_samples
 
 
 @pytest.fixture
@@ -167,6 +169,56 @@ def test_wrong_model_for_the_library_is_refused(ready, photos, tmp_path):
     assert "no model 'offlin'" in err
     assert f"{tmp_path / 'library'} holds vectors of " in err
     assert "leave --model out to go on with it" in err
+
+
+def test_another_precision_than_that_of_the_library_is_refused(ready, photos):
+    code, out, err = ready("index", photos, "--precision", "int8")
+    assert (code, out) == (1, "")
+    assert "embedded in fp32, and --precision int8 was asked for: leave --precision out, " in err
+    _, _, err = ready("index", photos, "--precision", "bf16", "--dry-run")
+    assert "embedded in fp32; `index --precision bf16` is refused without --re-embed\n" in err
+
+
+def test_a_library_in_int8_tells_how_it_agrees_when_it_is_made_and_by_its_status(
+    run, checkpoint, tmp_path, monkeypatch
+):
+    few = "import mmsearch.ingest.admission as a; a.N_PICTURES = 10; from mmsearch.__main__ import main; main()"
+    monkeypatch.setattr(run, "program", ["-c", few])
+    pictures = copied_samples(tmp_path / "pictures", 5)
+    code, out, err = run("index", pictures, "--model", checkpoint, "--precision", "int8", "--no-local")
+    agreement = json.loads(out)["details"]["agreement"]
+    assert (code, agreement["n_pictures"], set(agreement["pictures_per_s"])) == (0, 10, {"fp32", "int8"})
+    said = re.search(r"int8 embeds [0-9.]+ pictures/s here and fp32 [0-9.]+, with vectors that agree: .*", err)[0]
+    assert said.endswith("(10 pictures)")
+    assert said in " ".join(run("status", "--format", "table")[1].replace("│", " ").split())
+    assert json.loads(run("status", "--format", "json")[1])[0]["agreement"] == agreement
+
+
+def test_too_few_pictures_for_a_precision_are_one_sentence_and_nothing_is_written(
+    run, photos, checkpoint, tmp_path
+):
+    code, out, err = run("index", photos, "--model", checkpoint, "--precision", "int8")
+    assert (code, out) == (1, "")
+    assert "there are at most 37; use --precision fp32, and change a library to int8 with --re-embed" in err
+    assert not (tmp_path / "library").exists()
+
+
+@pytest.mark.parametrize("option", [("--precision", "int4"), ("--device", "gpu")])
+def test_a_precision_or_device_that_there_is_not_is_a_mistake_of_usage(ready, photos, option):
+    code, _, err = ready("index", photos, *option)
+    assert code == 2
+    assert f"'{option[1]}' is not one of" in err
+
+
+@pytest.mark.skipif(has_nvidia_gpu(), reason="there is a GPU here")
+@pytest.mark.parametrize(
+    "command", [("index", "photos"), ("embed", "photos", "--out", "shards"), ("serve", "--no-open")]
+)
+def test_cuda_is_one_sentence_where_there_is_none(ready, photos, command):
+    code, out, err = ready(*command, "--device", "cuda", cwd=photos.parent)
+    assert (code, out) == (1, "")
+    assert "--device cuda needs ONNX Runtime with its CUDA provider" in err
+    assert "or choose --device cpu" in err
 
 
 def test_dry_run_says_what_the_library_holds_and_that_nothing_was_written(ready, photos):

@@ -16,7 +16,7 @@ from mmsearch.milvus import engine as milvus_engine
 from mmsearch.places import place_of
 from mmsearch.predicates import And, Comparison, Not, Or
 from mmsearch.records import READING, FileLook
-from mmsearch.store.base import ALL, AskedVector
+from mmsearch.store.base import ALL, AskedVector, precision_of
 from mmsearch.store.changes import Changes, RejectedFile, StoredFile, TouchedFile
 from mmsearch.store.checked import passing
 
@@ -470,3 +470,21 @@ def test_place_knows_its_library(place, writer):
     writer.commit(Changes(stored=[picture(b"/a.jpg")]))
     assert place.holds_pictures()
     assert place.identity() == place.identity() != 0
+
+
+# -- precision -----------------------------------------------------------------------------------------------
+
+
+def test_a_library_knows_its_precision_and_how_that_agreed(tmp_path, place):
+    agreement = {"n_pictures": 200, "cosine": 0.9995, "centred": 0.998, "neighbours": 0.99, "texts": 0.98}
+    of_its_own = place_of(tmp_path / "library" if place.folder is not None else place.address + "_int8")
+    with of_its_own.writer(create={**SETTINGS, "precision": "int8", "agreement": agreement}) as store:
+        assert precision_of(store) == "int8"
+    opened = of_its_own.open()
+    status = opened.status()
+    opened.close()
+    assert (status.precision, status.agreement) == ("int8", agreement)
+
+
+def test_a_library_that_says_nothing_of_a_precision_has_fp32(library):
+    assert (library.status().precision, library.status().agreement) == ("fp32", None)

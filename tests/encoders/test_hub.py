@@ -84,10 +84,10 @@ def test_auto_falls_back_to_offline_with_one_line(monkeypatch, cache, offline_fo
 
     real = prepare._prepared
 
-    def unreachable(model, cache, notify):
+    def unreachable(model, *settings):
         if model == prepare.DEFAULT_CLIP:
             raise HubUnreachableError("no network")
-        return real(model, cache, notify)
+        return real(model, *settings)
 
     monkeypatch.setattr(prepare, "_prepared", unreachable)
     said = []

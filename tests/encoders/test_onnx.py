@@ -33,3 +33,10 @@ def test_weights_of_another_length_than_was_noted_are_an_error(tmp_path, tiny_fo
     os.truncate(folder / "text.onnx.data", 100)
     with pytest.raises(EncoderError, match=r"text.onnx.data has 100 bytes, another length than was noted"):
         encoder.encode_texts(TEXTS)
+
+
+def test_a_file_of_probes_that_is_empty_is_an_error(tmp_path, tiny_folder):
+    folder = shutil.copytree(tiny_folder, tmp_path / "encoder")
+    os.truncate(folder / "probes.npy", 0)
+    with pytest.raises(EncoderError, match=r"probes.npy cannot be read \(it is empty\); delete the folder"):
+        OnnxEncoder.open(folder).text_probes()
