@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -223,35 +222,6 @@ def test_library_that_never_held_pictures_makes_room_for_another_encoder_and_one
     with place.writer(create=SETTINGS) as writer:
         assert writer.fingerprint() == "e" * 64
         assert writer.n_pictures == 1
-
-
-def test_two_that_make_a_library_and_load_the_same_pictures_at_once_store_each_once(made):
-    place = made("both")
-    files = [picture(b"/%04d.jpg" % n) for n in range(600)]
-    errors, barrier = [], threading.Barrier(2)
-
-    def load(step):
-        try:
-            barrier.wait()
-            with place.writer(create=SETTINGS) as writer:
-                for start in range(0, 600, step):
-                    part = files[start : start + step]
-                    known = {file.path for file in writer.files_at([file.path for file in part])}
-                    writer.commit(Changes(stored=[file for file in part if file.path not in known]))
-        except Exception as error:  # noqa: BLE001 - it is looked at below
-            errors.append(error)
-
-    loaders = [threading.Thread(target=load, args=(step,)) for step in (60, 75)]
-    for loader in loaders:
-        loader.start()
-    for loader in loaders:
-        loader.join()
-    assert errors == []
-    store = place.open()
-    assert sorted(file.path for file in store.known_files(b"/")) == [file.path for file in files]
-    assert store.verify().problems == ()
-    assert store.n_pictures == 600
-    store.close()
 
 
 def test_rows_that_are_damaged_or_there_twice_are_named_and_dropped(place):
