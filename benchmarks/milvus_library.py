@@ -42,6 +42,7 @@ K = 10
 N_QUERIES = 200
 N_DELETED, N_CHANGED = 5_000, 1_000
 SIZE = 10_000  # bytes of the first file; each is a byte larger than the one before
+SETTLED_S = 7  # after which a process that has written does not wait for the engine any more, to see what it wrote
 SHARES = (0.5, 0.1, 0.01)
 
 
@@ -89,6 +90,7 @@ def loaded(library: Library, work: Path, name: str, files: Sequence[StoredFile])
         shards.add(files)
     with library.place.writer(create=library.place.encoder(library_cache()).settings_for("offline", print)):
         pass  # the collection that the bare client gets is made beforehand too
+    time.sleep(SETTLED_S)
     start = time.perf_counter()
     library.load(folder, model="offline", on_progress=on_progress)
     return stored_at[-1] - start
@@ -200,7 +202,7 @@ def measured(address: str, work: Path, n: int) -> dict[str, Any]:
         for i in deleted:
             del by_size[SIZE + i]
         figures["after deletes and upserts"] = recalls(library, by_size, queries)
-        time.sleep(7)  # a process that has just written waits for the engine, so that it sees what it wrote
+        time.sleep(SETTLED_S)
         figures["latency"] = latency(library, queries["text"])
         return figures
 

@@ -6,10 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from hashlib import sha256
 
 import numpy as np
@@ -97,16 +97,29 @@ def test_command_says_one_sentence_and_no_secret_when_the_engine_is_away(monkeyp
     assert "pymilvus" not in done.stderr
 
 
-def test_engine_that_answers_no_more_is_a_sentence_and_the_next_call_works_when_it_does(milvus, place):
+def test_engine_that_answers_no_more_is_a_sentence_and_the_next_call_works_when_it_does(milvus, place, monkeypatch):
     store = place.open()
     assert len(nearest(store)) == 5
     commit = Changes(stored=[picture(b"/frozen.jpg")])
-    with place.writer() as writer, milvus.frozen(), ThreadPoolExecutor() as threads:
-        asked = [lambda: nearest(store), lambda: writer.commit(commit)]
-        for said in threads.map(partial(said_in_time, EngineError), asked):
-            assert "does not answer" in said
-    assert len(nearest(store)) in (5, 6)
+    is_begun, is_frozen = threading.Event(), threading.Event()
+    monkeypatch.setattr(milvus_writer, "_BYTES", 20_000)  # many calls, of which few are made at a time
+
+    def commits():
+        yield Changes(stored=[picture(b"/way/%d.jpg" % n) for n in range(400)])
+        is_begun.set()
+        is_frozen.wait()
+        yield commit
+
+    with place.writer() as writer, ThreadPoolExecutor() as threads:
+        storing = threads.submit(said_in_time, EngineError, lambda: list(writer.committing(commits())))
+        is_begun.wait()
+        with milvus.frozen():
+            is_frozen.set()
+            assert "does not answer" in said_in_time(EngineError, lambda: nearest(store))
+            assert "does not answer" in storing.result()
+    assert len(nearest(store)) == 5
     with place.writer() as writer:
+        writer.remove_images([file.image_id for file in writer.known_files(b"/way")])
         writer.commit(commit)
         assert writer.count_below(b"/frozen.jpg") == 1
         writer.remove_images([writer.image_at(b"/frozen.jpg").image_id])
