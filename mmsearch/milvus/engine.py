@@ -225,6 +225,11 @@ class Engine:
                 "while",
                 is_not_loaded=True,
             ) from None
+        if self.address.is_lite and "local milvus failed" in said:
+            raise EngineError(
+                f"{shown}: the file cannot be opened ({said}); end the other process that has it open, make its "
+                "folder if it is missing, or name another file"
+            ) from None
         if _REFUSED.search(said):
             what = (
                 "refuses this user, password or token"
@@ -239,11 +244,6 @@ class Engine:
             raise EngineError(
                 f"{shown}: the engine does not let this user do that ({said}); grant what is missing, or give "
                 f"another user in {TOKEN}"
-            ) from None
-        if self.address.is_lite and "local milvus failed" in said:
-            raise EngineError(
-                f"{shown}: the file cannot be opened ({said}); end the other process that has it open, make its "
-                "folder if it is missing, or name another file"
             ) from None
         if _NOT_LET_IN.search(said) and self._is_something_there():
             raise EngineError(

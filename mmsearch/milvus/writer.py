@@ -236,7 +236,9 @@ class MilvusWriter(MilvusStore):
         self._recent.forget(image_ids)
 
     def give_up_lost(self, notify: Notify) -> int:
-        """Return 0: what the engine has acknowledged it keeps."""
+        """Say what is lost, and return 0: of pictures the engine keeps what it has acknowledged."""
+        for problem in self.problems():
+            notify(problem)
         return 0
 
     def settle(self, text_probes: Matrix | None, *, on_progress: OnProgress) -> None:

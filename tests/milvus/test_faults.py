@@ -199,6 +199,9 @@ def test_library_that_has_lost_the_small_collection_beside_says_so_and_answers_u
         assert problem.startswith("faults__about is lost")
         assert "`mmsearch verify --repair`" in problem
     with place.writer() as writer:
+        told = []
+        assert writer.give_up_lost(told.append) == 0
+        assert told == [problem]
         assert len(writer.verify(is_repair=True).problems) == 1
         assert writer.verify().problems == writer.status().problems == ()
         assert len(nearest(store)) == 5
