@@ -29,6 +29,7 @@ from mmsearch import Library
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.encoders.whole import stamps
+from mmsearch.milvus.address import TOKEN
 from mmsearch.records import FileLook
 from mmsearch.samples import sample_folder
 from tests.programs import path_of
@@ -294,8 +295,12 @@ def sample_crop(folder: Path, name: str, share: float = 0.7) -> Path:
 
 @pytest.fixture(scope="session")
 def milvus(tmp_path_factory, cache) -> Iterator[Server]:
-    """A real Milvus server, one for all tests of this process."""
-    from tests.milvus.server import running
+    """A real Milvus server, one for all tests of this process, which are let in by its password."""
+    from tests.milvus.server import PASSWORD, running
 
-    with running(tmp_path_factory.mktemp("milvus") / "server", cache / "milvus-server") as server:
+    with (
+        running(tmp_path_factory.mktemp("milvus") / "server", cache / "milvus-server") as server,
+        pytest.MonkeyPatch.context() as patched,
+    ):
+        patched.setenv(TOKEN, PASSWORD)
         yield server

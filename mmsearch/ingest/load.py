@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -187,13 +189,18 @@ class _Load:
                 self.bad.append(_bad_shard(shard.path, error))
 
     def _take(self, number: int, shard: PictureRows) -> None:
-        at = 0
-        for rows in shard.rows():
-            files = list(self._counting(number, at, rows, shard))
-            self._commit(files)
-            at += len(rows)
-            self.n_done += len(rows)
+        lengths: deque[int] = deque()  # of the parts that are not kept yet
+        for _ in self.store.committing(self._changes_in(number, shard, lengths)):
+            self.n_done += lengths.popleft()
             self.on_progress("load", self.n_done, self.total)
+
+    def _changes_in(self, number: int, shard: PictureRows, lengths: deque[int]) -> Iterator[Changes]:
+        """Yield what is to be stored of a shard, part by part, with the number of rows that it is about."""
+        at = 0
+        for rows in _ahead(shard.rows()):
+            lengths.append(len(rows))
+            yield self._changes(list(self._counting(number, at, rows, shard)))
+            at += len(rows)
 
     def _counting(self, number: int, at: int, rows: Sequence[Row], shard: PictureRows) -> Iterator[StoredFile]:
         """Yield the pictures of rows that count, and name those that cannot be used."""
@@ -204,8 +211,8 @@ class _Load:
             elif self.last[file.path] == (number, row):
                 yield file
 
-    def _commit(self, files: Sequence[StoredFile]) -> None:
-        """Store what the library does not have, or has in another state."""
+    def _changes(self, files: Sequence[StoredFile]) -> Changes:
+        """Return what the library does not have of some pictures, or has in another state."""
         known = {file.path: file for file in self.store.files_at([file.path for file in files])}
         stored = []
         for file in files:
@@ -218,13 +225,22 @@ class _Load:
             self.n_unknown += file.look.size == 0
             self.n_new += before is None
             self.n_changed += before is not None
-        self.store.commit(Changes(stored=stored))
+        return Changes(stored=stored)
 
     def report(self) -> IngestReport:
         return IngestReport(
             new=self.n_new, changed=self.n_changed, unchanged=self.n_unchanged, bad=tuple(self.bad),
             notices=(_unknown_text(self.n_unknown),) if self.n_unknown else (),
         )  # fmt: skip
+
+
+def _ahead(parts: Iterator[list[Row]]) -> Iterator[list[Row]]:
+    """Yield parts, each of which another thread reads while the one before is stored."""
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, parts, None)
+        while (rows := following.result()) is not None:
+            following = thread.submit(next, parts, None)
+            yield rows
 
 
 def _unknown_text(n: int) -> str:

@@ -1,6 +1,7 @@
 """Where a library in Milvus stands: `milvus://host:port/NAME`, `milvus+https://...`, `milvus-lite:///path/file.db`.
 
-An address holds no secret. What the engine is to be told of who asks comes from the environment or a private file.
+An address holds no secret, and of one that means nothing no part is repeated, as that might hold one. What the
+engine is to be told of who asks comes from the environment or a private file.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ TOKEN_FILE = "MMSEARCH_MILVUS_TOKEN_FILE"
 INDEXES = ("HNSW", "FLAT", "IVF_FLAT", "IVF_SQ8", "SCANN", "DISKANN")
 _DEFAULT_NAME = "mmsearch"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
+_HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+(%[\w.-]+)?")  # a name, or a number with colons
 _PORTS = {"milvus": 19530, "milvus+https": 443}
 _MOST = {"shards": 16, "replicas": 64}
 _EXPECTED = (
@@ -81,11 +83,12 @@ class Address:
         creation = _creation(parts.query)
         if parts.scheme == "milvus-lite":
             return _lite(parts, creation)
-        if not parts.hostname:
+        hostname = parts.hostname or ""
+        if not _HOST.fullmatch(hostname):
             raise QueryError(f"the address of a library names no host; {_EXPECTED}")
         port = port or _PORTS[parts.scheme]
         name = _checked_name(parts.path.strip("/"))
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        host = f"[{hostname}]" if ":" in hostname else hostname
         web = "https" if parts.scheme == "milvus+https" else "http"
         return cls(f"{web}://{host}:{port}", name, f"{parts.scheme}://{host}:{port}/{name}", creation)
 
@@ -112,8 +115,8 @@ def _lite(parts: SplitResult, creation: Creation) -> Address:
 def _checked_name(name: str) -> str:
     if not _NAME.fullmatch(name) or name.endswith("__about"):
         raise QueryError(
-            f"{name!r} is no name of a library in Milvus; expected letters, digits and _, with no digit in front "
-            "and no __about at the end, such as milvus://localhost:19530/photos"
+            "the address ends in what is no name of a library in Milvus; expected letters, digits and _, with no "
+            "digit in front and no __about at the end, such as milvus://localhost:19530/photos"
         )
     return name
 
@@ -126,10 +129,11 @@ def _creation(query: str) -> Creation:
             given[key] = value.upper()
         elif key in _MOST and value.isascii() and value.isdigit() and 1 <= int(value) <= _MOST[key]:
             given[key] = int(value)
-        else:
+        else:  # which may be a secret, and so is not repeated
             raise QueryError(
-                f"the address of a library has ?{key}=...: expected shards=1 to {_MOST['shards']}, replicas=1 to "
-                f"{_MOST['replicas']} or index={', '.join(INDEXES)}, all for a library that is to be made"
+                "the address of a library has an option that means nothing: expected shards=1 to "
+                f"{_MOST['shards']}, replicas=1 to {_MOST['replicas']} or index={', '.join(INDEXES)}, joined by &, "
+                f"all for a library that is to be made; a token or password is given in {TOKEN}, or in a file"
             )
     return Creation(**given)  # type: ignore[arg-type]
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmsearch.errors import EngineError, LibraryVersionError, StorageError
+from mmsearch.errors import EngineError, LibraryNotFoundError, LibraryVersionError, StorageError
 from mmsearch.milvus.about import About, about_name
 from mmsearch.milvus.engine import Engine, Row
 from mmsearch.records import FileLook, ImageRecord, Matrix
@@ -179,9 +179,10 @@ def description_of(engine: Engine, collection: str) -> tuple[int, dict[str, Any]
     """
     if engine.address.is_lite and not Path(engine.address.uri).exists():
         return None  # the embedded engine would make the file
-    if not engine.call("has_collection", collection):
+    try:
+        facts = engine.call("describe_collection", collection)
+    except LibraryNotFoundError:
         return None
-    facts = engine.call("describe_collection", collection)
     description = facts["description"]
     if engine.address.is_lite:
         description = About(engine, about_name(collection)).description()

@@ -67,12 +67,16 @@ class CachedEncoder:
             If the encoder cannot be had.
         """
         require_precision_of(store, precision, self.held(store))
-        if model not in (None, "auto") and self._is_other(store, str(model), notify):
+        if model in (None, "auto"):
+            return self._of_library(store, notify, threads=1)
+        asked = None if model == NONE else self._prepared(str(model), precision_of(store), notify, threads=1)
+        if asked is None or asked.fingerprint != store.fingerprint():
             raise FingerprintError(
                 f"{self.held(store)}, {model} was asked for; vectors of two encoders cannot be compared: leave "
                 "--model out, or index into another --library"
             )
-        return self._of_library(store, notify, threads=1)
+        is_its_name = model == store.setting("model")  # else workers open it by another
+        return asked if is_its_name else self._of_library(store, notify, threads=1)
 
     def for_reading(self, store: LibraryStore) -> OnnxEncoder:
         """Return the library's encoder.
@@ -112,12 +116,6 @@ class CachedEncoder:
     def held(self, store: LibraryStore) -> str:
         """Return the beginning of a sentence: which encoder the library goes by."""
         return f"{self.library} holds vectors of {store.setting('model')}"
-
-    def _is_other(self, store: LibraryStore, model: str, notify: Notify) -> bool:
-        """Return whether a model gives another encoder than the library's, which may have two names."""
-        if model == NONE:
-            return True
-        return bool(self.settings_for(model, notify, precision_of(store))["fingerprint"] != store.fingerprint())
 
     def _of_library(
         self, store: LibraryStore, notify: Notify, *, threads: int, device: Device = CPU

@@ -31,8 +31,9 @@ _NOT_FOUND, _NOT_LOADED = 100, 101
 _NO_DOTENV = "PYTHON_DOTENV_DISABLED"
 _LONGEST = 300  # of what the engine says, in a message
 _LOADING = re.compile(r"not loaded|not fully loaded|no available shard|channel not available", re.IGNORECASE)
-_NOT_LET_IN = re.compile(r"fail connecting", re.IGNORECASE)  # it says no more where a password is wrong
-_REFUSED = re.compile(r"auth check failure|unauthenticated|permission|privilege", re.IGNORECASE)
+_NOT_LET_IN = re.compile(r"fail connecting", re.IGNORECASE)  # it says no more where it speaks otherwise
+_REFUSED = re.compile(r"auth check failure|missing authorization|unauthenticated", re.IGNORECASE)
+_NOT_GRANTED = re.compile(r"permission|privilege", re.IGNORECASE)
 _UNREACHABLE = re.compile(
     r"fail(ed)? connecting|unavailable|deadline|retry (timeout|run out)|connection refused|server is not ready|"
     r"closed channel|closed connection|not healthy|no leader|service not ready",
@@ -211,8 +212,7 @@ class Engine:
             self._raise(error)
 
     def _raise(self, error: Exception) -> NoReturn:
-        said, code = _said(error), getattr(error, "code", None)
-        said = said.replace(self._token, "...") if self._token else said
+        said, code = self._without_secrets(_said(error)), getattr(error, "code", None)
         shown = self.address.shown
         if code == _NOT_FOUND or "collection not found" in said:
             raise LibraryNotFoundError(
@@ -225,21 +225,30 @@ class Engine:
                 "while",
                 is_not_loaded=True,
             ) from None
-        if _REFUSED.search(said):
-            raise EngineError(
-                f"{shown}: the engine refuses this user or token ({said}); give the right one in {TOKEN}, or in a "
-                f"file of mode 0600 that {TOKEN_FILE} names"
-            ) from None
         if self.address.is_lite and "local milvus failed" in said:
             raise EngineError(
                 f"{shown}: the file cannot be opened ({said}); end the other process that has it open, make its "
                 "folder if it is missing, or name another file"
             ) from None
+        if _REFUSED.search(said):
+            what = (
+                "refuses this user, password or token"
+                if self._token
+                else "asks for a user and password, or a token"
+            )
+            raise EngineError(
+                f"{shown}: the engine {what} ({said}); give the right one in {TOKEN}, as user:password or as it "
+                f"is, or in a file of mode 0600 that {TOKEN_FILE} names"
+            ) from None
+        if _NOT_GRANTED.search(said):
+            raise EngineError(
+                f"{shown}: the engine does not let this user do that ({said}); grant what is missing, or give "
+                f"another user in {TOKEN}"
+            ) from None
         if _NOT_LET_IN.search(said) and self._is_something_there():
             raise EngineError(
-                f"{shown}: what is there does not let mmsearch in ({said}); give the right user and password, or "
-                f"token, in {TOKEN} or in a file of mode 0600 that {TOKEN_FILE} names, and see that it is "
-                "Milvus and answers, by TLS at milvus+https:// and without at milvus://",
+                f"{shown}: what is there does not let mmsearch in ({said}); see that it is Milvus and answers, by "
+                f"TLS at milvus+https:// and without at milvus://, and that {TOKEN} is right",
                 is_unreachable=True,
             ) from None
         if _UNREACHABLE.search(said):
@@ -249,6 +258,12 @@ class Engine:
                 is_unreachable=True,
             ) from None
         raise EngineError(f"{shown}: the engine refused ({said}); look into its log") from None
+
+    def _without_secrets(self, said: str) -> str:
+        """Return what the engine says without the token, or the password in it, should it repeat them."""
+        for secret in (self._token, self._token.partition(":")[2]):
+            said = said.replace(secret, "...") if secret else said
+        return said
 
     def _is_something_there(self) -> bool:
         """Return whether anything listens at the host and port."""
@@ -299,7 +314,11 @@ def _is_of_client(error: Exception) -> bool:
 
 
 def _said(error: Exception) -> str:
-    """Return what an error says, on one line and not too long."""
+    """Return what an error says, on one line and not too long; of a refused connection what the engine said."""
+    cause = error.__cause__
+    code = getattr(cause, "code", None)  # of the protocol, where it is a method
+    if isinstance(cause, Exception) and callable(code) and code().name == "UNAUTHENTICATED":
+        error = cause
     said = getattr(error, "message", None) or getattr(error, "details", lambda: None)
     text = said() if callable(said) else said
     line = " ".join(str(text or error or type(error).__name__).split())

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mmsearch.errors import LibraryNotFoundError, UnsupportedError, write_errors
-from mmsearch.milvus.about import about_name
+from mmsearch.milvus.about import REVISION, About, about_name, new_revision
 from mmsearch.milvus.address import Address, token_of
 from mmsearch.milvus.collection import OF_THE_ENCODER, create, create_about, description_of
 from mmsearch.milvus.encoder import CachedEncoder
@@ -152,8 +152,9 @@ def _create(engine: Engine, settings: dict[str, Any]) -> None:
             return  # which is then refused for its fingerprint
         engine.call("drop_collection", name)
         engine.call("drop_collection", about_name(name))
+        described = None
     create_about(engine, about_name(name))
+    if described is None:
+        others = {key: value for key, value in settings.items() if key not in OF_THE_ENCODER}
+        About(engine, about_name(name)).keep({**others, REVISION: new_revision()})
     create(engine, name, settings)
-    others = {key: value for key, value in settings.items() if key not in OF_THE_ENCODER}
-    if others and described is None:
-        MilvusStore(engine).about.keep(others)

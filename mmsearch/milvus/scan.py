@@ -66,6 +66,16 @@ def _in_range(
     yield from _in_range(engine, collection, expression, fields, (along, middle, high))
 
 
+def rows_passing(
+    engine: Engine, collection: str, expression: str, fields: Sequence[str], *, level: str | None = None
+) -> list[Row]:
+    """Return all rows that pass an expression: of one answer, as far behind as a level says, or of a scan."""
+    rows = engine.query(collection, expression, fields, limit=MOST_ROWS, level=level)
+    if len(rows) < MOST_ROWS:
+        return rows
+    return [row for part in scan(engine, collection, expression, fields) for row in part]
+
+
 @dataclass(frozen=True)
 class Ordering:
     """An order of rows: the fields of a key, the key of a row, and the expressions of what is beyond or before."""

@@ -31,7 +31,7 @@ from mmsearch.milvus.measurable import measurable_indexes
 from mmsearch.milvus.neighbours import EngineNeighbours
 from mmsearch.milvus.pages import page_of
 from mmsearch.milvus.queries import QueriesInMemory
-from mmsearch.milvus.scan import scan
+from mmsearch.milvus.scan import rows_passing, scan
 from mmsearch.milvus.verify import verify
 from mmsearch.predicates import FilterLike, all_of, filters_of
 from mmsearch.records import (
@@ -200,8 +200,13 @@ class MilvusStore:
         return read()
 
     def problems(self) -> list[str]:
-        """Return what can be seen at a glance to be missing: nothing, as the engine would have to know."""
-        return []
+        """Return whether the small collection was lost: what is in it is begun when the library is made."""
+        if REVISION in self.state().settings or not self.n_pictures:
+            return []
+        return [
+            f"{self.about.collection} is lost, the collection of the settings, folders and rejected files of the "
+            "library; give `mmsearch index` its folders again, or let `mmsearch verify --repair` begin it anew"
+        ]
 
     def status(self) -> LibraryStatus:
         """Return what is in the library, and how it is searched."""
@@ -226,6 +231,7 @@ class MilvusStore:
                 search={},
                 precision=precision_of(self),
                 agreement=self.setting("agreement"),
+                problems=tuple(self.problems()),
             )
 
     def verify(self, *, is_repair: bool = False) -> VerifyReport:
@@ -382,7 +388,7 @@ class MilvusStore:
 
     def rows(self, expression: str, fields: Sequence[str], *, level: str | None = None) -> list[Row]:
         """Return fields of all rows that pass an expression, as far behind as a level of the engine says."""
-        return self.engine.query(self.collection, expression, fields, level=level)
+        return rows_passing(self.engine, self.collection, expression, fields, level=level)
 
     def rows_among(
         self, field: str, numbers: Sequence[int], fields: Sequence[str], expression: str = EVERYTHING, *,

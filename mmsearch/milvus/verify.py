@@ -44,7 +44,8 @@ def verify(store: MilvusStore, *, is_repair: bool = False) -> VerifyReport:
     # Rows of one path come together, so that what was seen of others need not be kept.
     for rows in scan(store.engine, store.collection, EVERYTHING, _FIELDS, along="place"):
         _look(rows, store.dim, seen)
-    problems = [f"{what}; `mmsearch verify --repair` drops it" for _, what in seen.damaged[:_NAMED]]
+    problems = store.problems()
+    problems += [f"{what}; `mmsearch verify --repair` drops it" for _, what in seen.damaged[:_NAMED]]
     if len(seen.damaged) > _NAMED:
         problems.append(f"{len(seen.damaged) - _NAMED} more pictures are damaged")
     if seen.repeated:

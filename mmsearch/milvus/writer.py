@@ -7,10 +7,11 @@ engine shows what was written a fifth of a second later; until then a writer goe
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,41 @@ _ROWS = 4_000  # of a large commit in memory at a time
 _SETTLED_FROM = 2_000  # pictures of a run that are worth an index at once
 _SETTLE_S, _LOADED_S = 600.0, 60.0
 _PAUSE_S = 0.5
+
+
+@dataclass
+class _Begun:
+    """A commit of which rows may still be on their way to the engine."""
+
+    changes: Changes
+    rows: list[Row] = field(default_factory=list)
+    calls: list[Future[None]] = field(default_factory=list)
+
+
+class _Calls:
+    """Sends rows to the engine, a few calls at a time as they were begun; after one that failed no more.
+
+    A thread that is done takes the next call at once, and each may last until the engine is given up.
+    """
+
+    def __init__(self, engine: Engine, collection: str, threads: ThreadPoolExecutor) -> None:
+        self._engine, self._collection, self._threads = engine, collection, threads
+        self._is_over = False
+
+    def begin(self, rows: Sequence[Row]) -> Future[None]:
+        return self._threads.submit(self._send, rows)
+
+    def give_up(self) -> None:
+        self._is_over = True
+
+    def _send(self, rows: Sequence[Row]) -> None:
+        if self._is_over:
+            raise CancelledError
+        try:
+            self._engine.upsert(self._collection, rows)
+        except BaseException:
+            self._is_over = True
+            raise
 
 
 class _Recent:
@@ -124,7 +160,12 @@ class MilvusWriter(MilvusStore):
         return [known_of(row) for rows in self._looked.values() for row in rows]
 
     def commit(self, changes: Changes) -> None:
-        """Store pictures with their vectors, and forget others; what it returns from is kept.
+        """Store pictures with their vectors, and forget others; what it returns from is kept, as `committing`."""
+        for _ in self.committing([changes]):
+            pass
+
+    def committing(self, several: Iterable[Changes]) -> Iterator[Changes]:
+        """Commit changes that have no path in common, and yield each when it is kept; the next is begun by then.
 
         Raises
         ------
@@ -135,8 +176,29 @@ class MilvusWriter(MilvusStore):
         EngineError
             If the engine does not answer or refuses; what was stored before stays.
         """
+        begun: deque[_Begun] = deque()
+        with ThreadPoolExecutor(_TOGETHER) as threads:  # the engine takes rows in while others are made ready
+            calls = _Calls(self.engine, self.collection, threads)
+            try:
+                for changes in several:
+                    begun.append(self._begun(changes, calls))
+                    if len(begun) > 1:
+                        yield self._finished(begun)
+                while begun:
+                    yield self._finished(begun)
+            except EngineError:
+                begun.clear()
+                calls.give_up()
+                raise
+            finally:  # should the next not be had, or nobody ask for it
+                while begun:
+                    self._finished(begun)
+
+    def _begun(self, changes: Changes, calls: _Calls) -> _Begun:
+        """Begin a commit: all is done but that its last rows are on their way."""
+        begun = _Begun(changes)
         if not len(changes):
-            return
+            return begun
         files = list({file.path: file for file in changes.stored}.values())
         vectors = self._given_vectors(files)
         self.require_same()
@@ -147,11 +209,22 @@ class MilvusWriter(MilvusStore):
         for start in range(0, len(changes.touched), _ROWS):
             self._touch(changes.touched[start : start + _ROWS], moving)
         for start in range(0, len(files), _ROWS):
-            self._store(files[start : start + _ROWS], vectors[start : start + _ROWS])
-        self._reject(changes)
-        held = {HELD: True} if files and not self._has_held else {}
-        self.about.keep({REVISION: new_revision(), **held})
-        self._has_held = self._has_held or bool(held)
+            self._sent(begun)
+            rows = self._rows_to_store(files[start : start + _ROWS], vectors[start : start + _ROWS])
+            begun.rows, begun.calls = rows, self._sending(rows, calls)
+        return begun
+
+    def _finished(self, several: deque[_Begun]) -> Changes:
+        """Finish the first of some commits that were begun."""
+        begun = several.popleft()
+        self._sent(begun)
+        changes = begun.changes
+        if len(changes):
+            self._reject(changes)
+            held = {HELD: True} if changes.stored and not self._has_held else {}
+            self.about.keep({REVISION: new_revision(), **held})
+            self._has_held = self._has_held or bool(held)
+        return changes
 
     def remove_images(self, image_ids: Sequence[int]) -> None:
         """Forget pictures; their files are not touched."""
@@ -163,7 +236,9 @@ class MilvusWriter(MilvusStore):
         self._recent.forget(image_ids)
 
     def give_up_lost(self, notify: Notify) -> int:
-        """Return 0: what the engine has acknowledged it keeps."""
+        """Say what is lost, and return 0: of pictures the engine keeps what it has acknowledged."""
+        for problem in self.problems():
+            notify(problem)
         return 0
 
     def settle(self, text_probes: Matrix | None, *, on_progress: OnProgress) -> None:
@@ -228,8 +303,8 @@ class MilvusWriter(MilvusStore):
         remaining = iter(half)
         return [shared[file.row] if file.vector is None else next(remaining) for file in files]
 
-    def _store(self, files: Sequence[StoredFile], vectors: Sequence[Half]) -> None:
-        """Store pictures: those under their paths with other contents are deleted first."""
+    def _rows_to_store(self, files: Sequence[StoredFile], vectors: Sequence[Half]) -> list[Row]:
+        """Return the rows of pictures; those under their paths with other contents are deleted."""
         paths = [file.path for file in files]
         known = self._looked if all(path in self._looked for path in paths) else self._rows_by_path(paths)
         self._looked = {}
@@ -240,8 +315,7 @@ class MilvusWriter(MilvusStore):
         block = engine_vectors(np.stack(vectors), is_half=self._is_half)
         for file, image_id, vector in zip(files, ids, block, strict=True):
             rows.append(row_of(file, image_id, came.get(image_id) or self._next_added(), vector))
-        self._upsert(rows)
-        self._n_stored += len(rows)
+        return rows
 
     def _ids_for(self, files: Sequence[StoredFile]) -> tuple[list[int], dict[int, int]]:
         """Return the ids of pictures, and when those came that are there already."""
@@ -276,7 +350,8 @@ class MilvusWriter(MilvusStore):
                     "vector": engine_vectors(half, is_half=self._is_half)[0],
                 }
             )  # fmt: skip
-        self._upsert(changed)
+        self.engine.upsert(self.collection, changed)
+        self._recent.store(changed)
 
     def _reject(self, changes: Changes) -> None:
         """Keep why files could not be used; those that went bad for good keep no picture."""
@@ -312,12 +387,20 @@ class MilvusWriter(MilvusStore):
     def _bounded(self, expression: str) -> list[Row]:
         return self.rows(expression, KNOWN, level="Bounded")
 
-    def _upsert(self, rows: Sequence[Row]) -> None:
-        step = max(1, _BYTES // (4 * self.dim + 1_000))
+    def _sending(self, rows: Sequence[Row], calls: _Calls) -> list[Future[None]]:
+        """Begin to store rows."""
+        n_parts = -(-len(rows) * (4 * self.dim + 1_000) // _BYTES)
+        step = max(1, -(-len(rows) // max(1, n_parts)))  # alike, so that none is waited for alone
         parts = [rows[start : start + step] for start in range(0, len(rows), step)]
-        with ThreadPoolExecutor(_TOGETHER) as threads:  # the engine takes one in while the next is made ready
-            list(threads.map(partial(self.engine.upsert, self.collection), parts))
-        self._recent.store(rows)
+        return [calls.begin(part) for part in parts]
+
+    def _sent(self, begun: _Begun) -> None:
+        """Wait until the rows of a commit that are on their way are stored."""
+        for call in begun.calls:
+            call.result()
+        self._recent.store(begun.rows)
+        self._n_stored += len(begun.rows)
+        begun.rows, begun.calls = [], []
 
     def _next_added(self) -> int:
         self._last_added = max(self._last_added + 1, time.time_ns() // 1000)

@@ -190,12 +190,13 @@ def _damage(path: Path, error: Exception) -> tuple[str, str]:
 
 
 def _vectors_of(column: pa.FixedSizeListArray, dim: int) -> list[Matrix | None]:
-    """Return the vectors float32 (dim,) of a column, None where there is none; a missing value is NaN."""
+    """Return the vectors float32 (dim,) of a column, None where there is none, or one without a direction."""
     values = column.values.slice(column.offset * dim, len(column) * dim)
     half: np.ndarray[Any, np.dtype[np.float16]] = values.to_numpy(zero_copy_only=False).reshape(-1, dim)
     wide: Matrix = half.astype(np.float32)
     is_there = column.is_valid().to_numpy(zero_copy_only=False)
-    return [vector if is_given else None for vector, is_given in zip(wide, is_there, strict=True)]
+    is_usable = is_there & np.isfinite(wide).all(axis=1) & wide.any(axis=1)  # a missing value is NaN
+    return [vector if is_used else None for vector, is_used in zip(wide, is_usable, strict=True)]
 
 
 def _row(values: dict[str, Any], vector: Matrix | None) -> Row:
@@ -205,7 +206,7 @@ def _row(values: dict[str, Any], vector: Matrix | None) -> Row:
         return BadRow(path or b"", "it has no whole path, which begins with /")
     if not _makes_sense(values):
         return BadRow(path, "what it says of the picture is missing or makes no sense")
-    if vector is None or not np.isfinite(vector).all() or not vector.any():
+    if vector is None:
         return BadRow(path, NO_DIRECTION)
     look = FileLook(values["size"], values["mtime_ns"], values["ctime_ns"])
     return StoredFile(

@@ -8,7 +8,7 @@ passes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -355,6 +355,13 @@ class LibraryWriter(LibraryStore, Protocol):
             If a vector cannot be used; nothing is stored.
         StorageError
             If the engine refuses; what was committed before stays.
+        """
+
+    def committing(self, several: Iterable[Changes]) -> Iterator[Changes]:
+        """Commit changes that have no path in common, and yield each when it is kept.
+
+        The next may be begun before: an engine takes one in while another is made ready. What was begun is finished
+        also where the next cannot be had.
         """
 
     def remove_images(self, image_ids: Sequence[int]) -> None:

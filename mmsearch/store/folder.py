@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -496,6 +496,12 @@ class Store(Pictures):
     def remove_images(self, image_ids: Sequence[int]) -> None:
         """Forget pictures; their files are not touched."""
         self.commit(Changes(gone=list(image_ids)))
+
+    def committing(self, several: Iterable[Changes]) -> Iterator[Changes]:
+        """Commit one after another, and yield each when it is kept."""
+        for changes in several:
+            self.commit(changes)
+            yield changes
 
     def drop_rows(self, rows: Sequence[int]) -> int:
         """Forget damaged or missing rows with their pictures, so that the next run embeds them again."""

@@ -189,6 +189,41 @@ def test_removed_pictures_are_gone_at_once_and_ten_thousand_at_a_time(writer):
     assert writer.neighbours().shortlists([AskedVector(vectors[0])], 5, ALL, "image")[0].pictures == []
 
 
+def test_commits_that_follow_one_another_are_kept_in_their_order_also_where_the_next_cannot_be_had(writer):
+    files, kept = [picture(b"/row/%d.jpg" % n) for n in range(5)], []
+
+    def several():
+        yield from (Changes(stored=[file]) for file in files)
+        raise OSError("there is no more")
+
+    def keep_all():
+        for changes in writer.committing(several()):
+            kept.extend(file.path for file in changes.stored)
+            assert {known.path for known in writer.files_at(kept)} == set(kept)
+
+    with pytest.raises(OSError, match="there is no more"):
+        keep_all()
+    assert kept == [file.path for file in files][: len(kept)]
+    assert len(kept) >= 4
+    assert writer.count_below(b"/row") == 5
+    assert paths_on_page(writer) == [file.path for file in files]
+
+
+def test_commits_that_nobody_asks_for_any_more_are_kept_if_they_were_begun(writer):
+    begun = []
+
+    def several():
+        for n in range(9):
+            begun.append(b"/row/%d.jpg" % n)
+            yield Changes(stored=[picture(begun[-1])])
+
+    commits = writer.committing(several())
+    next(commits)
+    commits.close()
+    assert len(begun) < 9
+    assert paths_on_page(writer) == begun
+
+
 @pytest.mark.parametrize(("vector", "error"), [(np.zeros(DIM), VectorError), (np.full(DIM, np.nan), VectorError),
                                                (np.ones(DIM + 1), DimensionError)])  # fmt: skip
 def test_vector_that_cannot_be_used_is_refused_and_nothing_of_its_commit_is_stored(writer, vector, error):

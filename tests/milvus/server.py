@@ -16,6 +16,10 @@ import pytest
 from mmsearch.milvus.address import Address
 from mmsearch.milvus.engine import READ_S, Engine
 
+PASSWORD = "root:Milvus"
+"""What it asks for: the one that servers begin with."""
+TICK_MS = 50  # after which what was written is shown; by itself 200
+
 
 class Server:
     """The server of one process of a test run.
@@ -35,6 +39,8 @@ class Server:
         server.webservice_port, peer, *ports = free_ports(2 + len(keys))
         config.configs.update(zip(keys, ports, strict=True))
         self._write_etcd_settings(config.configs["etcd_port"], peer)
+        config.set("authorization_enabled", True)
+        config.set("proxy.timeTickInterval", TICK_MS)
 
     def start(self) -> None:
         with self._lock.open("w") as lock:
@@ -66,7 +72,7 @@ class Server:
         return f"milvus://{self.host}/{name}"
 
     def engine(self, name: str = "any") -> Engine:
-        return Engine(Address.parse(self.address(name)))
+        return Engine(Address.parse(self.address(name)), PASSWORD)
 
     def drop(self, name: str) -> None:
         """Drop the collections of a library."""

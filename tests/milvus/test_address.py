@@ -16,6 +16,12 @@ from mmsearch.places import place_of
         ("milvus://host/photos", "http://host:19530/", "photos", "milvus://host:19530/photos"),
         ("milvus://10.0.0.1:1/a_1/", "http://10.0.0.1:1/", "a_1", "milvus://10.0.0.1:1/a_1"),
         ("milvus://[::1]:19530/p", "http://[::1]:19530/", "p", "milvus://[::1]:19530/p"),
+        (
+            "milvus://b\u00fcro-1.example/p",
+            "http://b\u00fcro-1.example:19530/",
+            "p",
+            "milvus://b\u00fcro-1.example:19530/p",
+        ),
         ("milvus+https://cloud.example/p", "https://cloud.example:443/", "p", "milvus+https://cloud.example:443/p"),
         ("milvus-lite:///tmp/a.db", "/tmp/a.db", "mmsearch", "milvus-lite:///tmp/a.db/mmsearch"),
         ("milvus-lite:///tmp/a.db/p", "/tmp/a.db", "p", "milvus-lite:///tmp/a.db/p"),
@@ -58,6 +64,7 @@ def test_address_says_how_a_collection_is_to_be_made_and_is_shown_without_that()
         ("milvus://host/p?index=best", "index=HNSW"),
         ("milvus://host/p?token=abc", "expected shards"),
         ("milvus://host/p#part", "no address"),
+        ("milvus://ho,st/p", "names no host"),
         ("milvus-lite://tmp/a.db", "names no file"),
         ("milvus-lite:///tmp/a", "names no file"),
         ("milvus-lite:///tmp/a.dbx", "names no file"),
@@ -70,11 +77,20 @@ def test_address_that_means_nothing_is_refused(text, said):
 
 @pytest.mark.parametrize(
     "text",
-    ["milvus://root:s3cret@host/p", "milvus+https://s3cret@host/p", "milvus://root:s3/cret@host/p?token=s3cret"],
-)
+    [
+        "milvus://root:s3cret@host/p", "milvus+https://s3cret@host/p", "milvus://root:s3/cret@host/p?token=s3cret",
+        "milvus://host/p?token=s3cret", "milvus://host/p?s3cret", "milvus://host/p?shards=2&s3cret=1",
+        "milvus://host/p?shards=s3cret", "milvus://host/p?shards=2;token=s3cret", "milvus://host/p#s3cret",
+        "milvus://host/p;token=s3cret", "milvus://host/p&token=s3cret", "milvus://host/p/s3cret/x",
+        "milvus://host:s3cret/p", "milvus://root:s3cret%40host/p", "milvus://host,token=s3cret/p",
+        "milvus://host token=s3cret/p", "milvus-lite:///tmp/a.db?token=s3cret", "milvus-lite://root:s3cret@/a.db",
+        "milvus-lite:///tmp/a.db/p:s3cret", "milvus-lite:///tmp/a.db#s3cret", "https://root:s3cret@host/p",
+        "MILVUS://root:s3cret@host/p",
+    ],
+)  # fmt: skip
 def test_secret_in_an_address_is_refused_and_not_repeated(text):
     with pytest.raises(QueryError) as refused:
-        Address.parse(text)
+        place_of(text)
     assert "s3" not in str(refused.value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -16,19 +17,24 @@ from mmsearch.store.changes import Changes
 from tests.contracts.test_store import SETTINGS, picture, unit
 
 pytest.importorskip("milvus_lite", reason="milvus-lite is not installed")
-N = 2_000
+N, N_COPIES = 700, 20
 VECTORS = unit(N, 9)
 FILES = [picture(b"/%02d/%d.jpg" % (n * 7 % 31, n * 7919 % N), vector=VECTORS[n]) for n in range(N)]
+FILES[:N_COPIES] = [replace(file, content_hash=FILES[0].content_hash) for file in FILES[:N_COPIES]]
 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
+    """More pictures than are sorted here or looked at as a sample: both numbers are made small."""
     place = place_of(f"milvus-lite://{tmp_path_factory.mktemp('scan')}/libraries.db/many")
     with place.writer(create=SETTINGS) as writer:
-        for start in range(0, N, 500):
-            writer.commit(Changes(stored=FILES[start : start + 500]))
+        for start in range(0, N, 200):
+            writer.commit(Changes(stored=FILES[start : start + 200]))
     opened = place.open()
-    yield opened
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scan, "_FEW", 200)
+        patched.setattr(scan, "_SAMPLE", 100)
+        yield opened
     opened.close()
 
 
@@ -71,6 +77,27 @@ def test_scan_gives_every_row_once_though_answers_are_cut(library, monkeypatch, 
     assert max(map(len, parts)) < 100
     numbers = [[row[along] for row in rows] for rows in parts]
     assert all(max(before) < min(after) for before, after in pairwise(numbers))
+
+
+def test_files_of_one_size_or_contents_are_all_given_though_answers_are_cut(library, monkeypatch):
+    query, lengths = library.engine.query, []
+
+    def counted(*arguments, **options):
+        rows = query(*arguments, **options)
+        lengths.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(library.engine, "query", counted)
+    monkeypatch.setattr(scan, "MOST_ROWS", 100)
+    alike = [file.path for file in FILES if file.look.size == 10]
+    assert len(alike) > 100
+    assert sorted(library.paths_of_size(10)) == sorted(alike)
+    assert max(lengths) <= 100
+    monkeypatch.setattr(scan, "MOST_ROWS", 5)
+    lengths.clear()
+    copies = library.images_with_hash(FILES[0].content_hash)
+    assert sorted(os.fsencode(image.path) for image in copies) == sorted(file.path for file in FILES[:N_COPIES])
+    assert max(lengths) <= 5
 
 
 @pytest.mark.parametrize("where", [[], ["width >= 800"], ["folder = /03 or folder = /04", "taken = 2023"]])
