@@ -146,9 +146,8 @@ def measured_efforts(index: SearchableIndex, probes: Probes, target: float) -> L
         recall = recall_of(index.search(probes.queries, K, effort)[1], probes.expected)
         ms = round(float(np.median(single_query_ms(index, probes.queries[:_N_TIMED], effort))), 4)
         rungs.append((effort, recall, ms))
-        if ms >= probes.exact_ms or (
-            recall.reaches(well_above) and (recall.best_missed or 0) <= MOST_BEST_MISSED / 2
-        ):
+        is_tail_short = recall.best_missed is not None and recall.best_missed <= MOST_BEST_MISSED / 2
+        if ms >= probes.exact_ms or (is_tail_short and recall.reaches(well_above)):
             break
     return Ladder(tuple(rungs), probes.exact_ms, len(probes.queries))
 
