@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -46,10 +46,12 @@ from mmsearch.errors import (
 from mmsearch.places import place_of
 from mmsearch.predicates import FilterLike, filters_of
 from mmsearch.query.encode import TEXTS_TOGETHER, as_term
+from mmsearch.query.identify import FALSE_RATE
 from mmsearch.query.searcher import Searcher
 from mmsearch.records import (
     Classification,
     Example,
+    Identification,
     ImageRecord,
     IngestReport,
     LibraryStatus,
@@ -505,6 +507,64 @@ class Library:
             return predict(vectors, classes, labels, encoder.logit_scale, k=k)
 
         return predictions
+
+    def identify(
+        self,
+        images: Example | Term | Iterable[Example | Term],
+        identities: Mapping[str, str] | Mapping[Path, str] | None = None,
+        *,
+        k: int = 3,
+        false_rate: float = FALSE_RATE,
+        is_itself_left_out: bool = False,
+    ) -> list[Identification]:
+        """Return which individual of the library each picture shows, or that it shows none of them.
+
+        Parameters
+        ----------
+        images : path, id, PictureBytes or Term, or several
+            A Term with a box asks for that part of a picture, such as one thing of many.
+        identities : mapping of path to str, or None
+            Whom or what the pictures of the library show; those left out count for nobody. None takes the folders
+            in which they lie; see `mmsearch.query.gallery.identities_of`.
+        k : int > 0
+            How many of the nearest pictures an answer has.
+        false_rate : float
+            In (0, 1): share of pictures of strangers that may be given an identity by their vectors. The threshold
+            is learned on the gallery itself; what local features verify is known in any case.
+        is_itself_left_out : bool
+            Whether a picture that is in the library does not count for itself, as in a measurement.
+
+        Returns
+        -------
+        list of Identification
+            A picture that cannot be read comes back with `error` set; the others are not affected.
+
+        Raises
+        ------
+        QueryError
+            If there are fewer than two identities, or an argument means nothing.
+        NoEncoderError
+            If the library has no vectors.
+        """
+        from mmsearch.query.gallery import LibraryGallery, identities_of
+
+        images, k = several(images, "images", as_example), as_count(k, "k")
+        if not 0 < as_number(false_rate, "false_rate") < 1:
+            raise QueryError(f"the false rate is {false_rate}; expected a share above 0 and below 1")
+        given = {os.path.abspath(os.fsdecode(as_path(path, "a path of identities"))): as_text(name, "an identity")
+                 for path, name in (identities or {}).items()}  # fmt: skip
+        store, searcher = self.reader(), self._search()
+        if not store.has_vectors:
+            self.encoder()  # raises, as there is none
+
+        def read() -> list[Identification]:
+            known = given if identities is not None else identities_of(store)
+            gallery = LibraryGallery(store, searcher, known)
+            return gallery.identify(
+                images, k=k, false_rate=false_rate, is_itself_left_out=is_itself_left_out, check=self._check
+            )
+
+        return store.of_one_encoder(read)
 
     def embed(self, images: Example | Term | Iterable[Example | Term]) -> tuple[list[int], Matrix, dict[int, str]]:
         """Return the embeddings of pictures; those in the library are not decoded again.

@@ -531,6 +531,61 @@ class Classification:
 
 
 @dataclass(frozen=True)
+class GalleryPicture:
+    """A picture of a gallery that is near to one that is to be identified: whom it shows, and how alike they are.
+
+    `score` is the cosine of the two; `n_inliers` counts the places that agree, 0 where local features did not
+    verify it.
+    """
+
+    path: str
+    identity: str
+    score: float
+    is_verified: bool
+    n_inliers: int
+
+
+@dataclass(frozen=True)
+class Identification:
+    """Whom or what one picture shows, or why it could not be read.
+
+    Parameters
+    ----------
+    path : str
+        What the picture is called.
+    identity : str or None
+        None where it is none of the gallery's.
+    best : str or None
+        The nearest identity, believed or not; None only where the picture could not be read.
+    is_verified : bool
+        Whether local features saw pictures of the best identity in its middle, with `n_inliers` places in all.
+    score : float or None
+        Cosine to the nearest picture of the best identity.
+    chance : float or None
+        The share of pictures of strangers, 0 to 1, whose vectors would speak as much for an identity; None where
+        the gallery is too small to know, or where its vectors speak for another identity than the verified one.
+    beside : tuple of str
+        Other identities that local features saw in it, such as those at its edges; ask for a part of the picture to
+        have them in the middle.
+    nearest : tuple of GalleryPicture
+        Verified ones first, then by cosine.
+    error : str or None
+        What is wrong with the picture.
+    """
+
+    path: str
+    identity: str | None = None
+    best: str | None = None
+    is_verified: bool = False
+    n_inliers: int = 0
+    score: float | None = None
+    chance: float | None = None
+    beside: tuple[str, ...] = ()
+    nearest: tuple[GalleryPicture, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True)
 class Unusable:
     """Why something that may be there, such as a published cache, cannot be used; `reason` is for people."""
 

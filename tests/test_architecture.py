@@ -30,11 +30,15 @@ LAYERS = [
     {"places"},
     {"query", "ingest"},
     {"library"},
+    {"galleries"},
     {"evaluation.encode", "evaluation.measures"},
     {"evaluation.ties"},
     {"evaluation.ranking", "evaluation.plots", "evaluation.local", "evaluation.page_parts"},
     {"evaluation.leakage"},
-    {f"evaluation.{name}" for name in ("retrieval", "instance", "classify", "runs", "ann", "trec_out", "page")},
+    {
+        f"evaluation.{name}"
+        for name in ("retrieval", "instance", "classify", "identify", "runs", "ann", "trec_out", "page")
+    },
     {"evaluation.report"},
     {"training"},
     {"server"},
@@ -54,7 +58,8 @@ BORDERS = {  # third-party package -> where it may be imported
               "ingest", "library", "evaluation.metrics",
               "evaluation.cache", "evaluation.encode", "evaluation.measures", "evaluation.ties",
               "evaluation.ranking", "evaluation.leakage",
-              "evaluation.retrieval", "evaluation.instance", "evaluation.classify", "evaluation.ann",
+              "evaluation.retrieval", "evaluation.instance", "evaluation.classify", "evaluation.identify",
+              "evaluation.ann",
               "evaluation.plots", "evaluation.local", "training"},
     "fastapi": {"server"}, "starlette": {"server"}, "uvicorn": {"server"}, "pydantic": {"server"},
     "prometheus_client": {"server"}, "typing_extensions": {"server"}, "python_multipart": {"server"},

@@ -10,6 +10,7 @@ import typer
 from mmsearch.cli.bench import bench
 from mmsearch.cli.classify import classify
 from mmsearch.cli.demo import demo
+from mmsearch.cli.identify import identify
 from mmsearch.cli.index import index
 from mmsearch.cli.manage import rm, status, verify
 from mmsearch.cli.render import say
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (index, search, classify, serve, status, verify, rm, demo):
+for command in (index, search, classify, identify, serve, status, verify, rm, demo):
     app.command()(command)
 app.command(rich_help_panel=PANEL)(embed)
 app.command(rich_help_panel=PANEL)(export)

@@ -169,6 +169,45 @@ def instance(
 
 
 @bench.command()
+def identify(
+    benchmark: Annotated[
+        str,
+        typer.Argument(
+            metavar="SET",
+            help="As for bench instance: pictures that are relevant to one query, or in one group or class, are of "
+            "one identity.",
+        ),
+    ],
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--model", metavar="NAME", help="Encoder, as for index; repeatable (default: cnn:gem)"),
+    ] = None,
+    images: ImagesOption = None,
+    out: OutOption = None,
+    is_forced: ForceOption = False,
+    is_resuming: ResumeOption = True,
+    seed: Annotated[int, typer.Option(min=0, help="Of the half of the identities that is removed.")] = 0,
+    output: FormatOption = None,
+) -> None:
+    """Who is known, and who is taken for another: half of the identities are removed from the gallery.
+
+    Shares of queries whose nearest identity is right, that are given it, and of strangers that are given any; each
+    model beside local features.
+    """
+    from mmsearch.datasets.open_set import SetOptions, open_instances
+    from mmsearch.evaluation.identify import run_identification
+    from mmsearch.galleries import DEFAULT_MODEL
+
+    report = _report(out, is_forced=is_forced)
+    known = open_instances(benchmark, SetOptions(cache_folder(), images))
+    measured = _with_encoders(
+        models or [DEFAULT_MODEL], is_resuming, lambda encoders: run_identification(known, encoders, seed=seed)
+    )
+    show_measured(measured, report, chosen(output), "part")
+    _exit_if_bad(measured)
+
+
+@bench.command()
 def classify(
     benchmark: Annotated[
         str,

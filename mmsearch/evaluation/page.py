@@ -51,6 +51,7 @@ _TITLES = {
     "retrieval": "Text to image and image to text",
     "instance": "Query by example",
     "classify": "Classification",
+    "identify": "Identification",
     "run": "Rankings against ground truth",
     "ann": "Approximate nearest neighbours",
 }
@@ -61,6 +62,7 @@ _METHODS = {
     "instance": _GROUPED,
     "run": _INTERVALS.format("queries"),
     "classify": "In brackets: 95 % intervals over pictures, Wilson's; of the calibration error the bootstrap's.",
+    "identify": "In brackets: 95 % intervals, Wilson's, over queries; those of one identity go together.",
     "ann": _INTERVALS.format("queries"),
 }
 _TESTED = (
@@ -181,7 +183,11 @@ def _measured_parts(report: MeasuredReport) -> Iterator[Part]:
                 _comparison(comparison, report["scales"]) for comparison in report["comparisons"].get(part, [])
             ],
             plot=_plot(report, results),
-            tables=[*_recall_tables(report, results), *_confusion_tables(report, results)],
+            tables=[
+                *_recall_tables(report, results),
+                *_confusion_tables(report, results),
+                *_identity_tables(results),
+            ],
             sheets=list(_sheets(results, shown, is_open=i == 0)),
         )
 
@@ -248,6 +254,29 @@ def _confusion_tables(report: MeasuredReport, results: Mapping[str, Result]) -> 
                 {"true": False, "predicted": False, "pictures": True},
                 [TableRow([names[truth], names[predicted], n]) for truth, predicted, n in wrong[:_MOST_CONFUSIONS]],
             )
+
+
+def _identity_tables(results: Mapping[str, Result]) -> Iterator[Table]:
+    """Yield for each system the identities with queries that went wrong, or that this could not happen to."""
+    for model, result in results.items():
+        if "identities" not in result:
+            continue
+        wrong = [
+            count
+            for count in result["identities"]
+            if (count["n_accepted"] if count["is_removed"] else count["n_queries"] - count["n_identified"])
+        ]
+        rows = [
+            TableRow([
+                count["identity"], "no" if count["is_removed"] else "yes", count["n_queries"], count["n_nearest"],
+                count["n_identified"], count["n_accepted"] - count["n_identified"],
+            ])
+            for count in wrong
+        ]  # fmt: skip
+        if rows:
+            headings = {"identity": False, "in the gallery": False, "queries": True, "nearest": True,
+                        "identified": True, "taken for another": True}  # fmt: skip
+            yield table(f"{model}: identities with queries that went wrong", headings, rows)
 
 
 def _sheets(results: Mapping[str, Result], shown: Callable[[Item], Shown], *, is_open: bool) -> Iterator[Sheet]:

@@ -169,7 +169,29 @@ class ClassResult(TypedDict):
     recall_per_class: list[float]
 
 
-Result: TypeAlias = RankingResult | RunResult | ClassResult
+class IdentityCounts(TypedDict):
+    """Queries that show one identity: how many have it as the nearest, were given it, and were given any."""
+
+    identity: str
+    is_removed: bool
+    n_queries: int
+    n_nearest: int
+    n_identified: int
+    n_accepted: int
+
+
+@final
+class IdentityResult(TypedDict):
+    """How well individuals are known: queries of those in the gallery, and of strangers, who are in none."""
+
+    n_queries: int
+    n_known: int
+    n_strangers: int
+    measures: dict[str, Interval]
+    identities: list[IdentityCounts]
+
+
+Result: TypeAlias = RankingResult | RunResult | ClassResult | IdentityResult
 
 
 class Comparison(TypedDict):
@@ -189,7 +211,7 @@ class MeasuredReport(TypedDict):
     sentences on what was compared.
     """
 
-    benchmark: Literal["retrieval", "instance", "classify", "run"]
+    benchmark: Literal["retrieval", "instance", "classify", "identify", "run"]
     set: SetFacts
     seed: int
     ties: str

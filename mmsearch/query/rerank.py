@@ -72,6 +72,12 @@ class LocalQuery:
     corner: tuple[int, int] = (0, 0)
     content_hash: bytes = b""
 
+    @property
+    def middle(self) -> tuple[float, float]:
+        """The middle of the example, in pixels of the upright original that it is a part of."""
+        (left, top), (width, height) = self.corner, self.features.original_size
+        return left + width / 2, top + height / 2
+
 
 class LocalStage:
     """Scores and verifies the pictures of an inverted file. Immutable, so it may be shared between threads."""

@@ -28,12 +28,14 @@ from mmsearch.query.encode import (
 )
 from mmsearch.query.feedback import ALPHA, expanded
 from mmsearch.records import (
+    Example,
     Hit,
     ImageRecord,
     LocalEvidence,
     Query,
     SearchOptions,
     SearchResult,
+    Term,
 )
 from mmsearch.store.base import ALL, AskedVector, Condition, LibraryStore, Shortlist
 from mmsearch.system import is_gone
@@ -137,6 +139,25 @@ class Searcher:
         ranking = self.store.consistently(rank)
         result = self._result(encoded, ranking, seconds, start=start)
         return replace(result, local=said or (_verified(result.hits) if local else ""))
+
+    def example(self, picture: Example | Term) -> tuple[EncodedQuery, LocalQuery | None, list[Ranked]]:
+        """Return an example picture as a vector and as words, and the pictures that local features looked at.
+
+        It has no words, and none were looked at, where the library has none, or the example too few features.
+
+        Raises
+        ------
+        PictureError
+            If it cannot be read.
+        """
+        query, options = Query(images=[picture]), SearchOptions()
+        local, _ = self._local_query(query, options)
+        (encoded,) = self.terms.encode([query])
+        if local is None:
+            return encoded, None, []
+        asked = replace(options, k=self._local().shortlist)
+        ranking = self.store.consistently(lambda: self._reranked(encoded, ALL, local, asked))
+        return encoded, local, ranking.ranked
 
     def search_each(
         self, queries: Sequence[Query], options: SearchOptions = SearchOptions()
