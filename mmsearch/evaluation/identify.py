@@ -60,8 +60,8 @@ class _OpenSet:
         asked = np.unique(group_of_query[group_of_query >= 0])
         if len(asked) < 2 or len(set(groups)) - len(asked) // 2 < 2:
             raise GroundTruthError(
-                f"{benchmark.name}: its queries show {len(asked)} identities; expected two or more, half of which "
-                "are removed from the gallery, and two that stay"
+                f"{benchmark.name}: number of identities that its queries show: {len(asked)}; expected two or "
+                "more, half of which are removed from the gallery, and two that stay"
             )
         removed = np.random.default_rng(seed).permutation(asked)[: len(asked) // 2]
         return cls(groups, names_of_groups(benchmark.gallery, groups), group_of_query, frozenset(removed.tolist()))
@@ -104,8 +104,14 @@ def run_identification(benchmark: InstanceSet, encoders: Sequence[SetEncoder], *
     refuse_repeated(names_of(encoders))
     open_set = _OpenSet.of(benchmark, seed)
     results, bad = dict[str, dict[str, IdentityResult]](), list[Bad]()
+    notes = [
+        f"removed from the gallery, drawn with seed {seed}: {len(open_set.removed)} of the identities; where "
+        f"nothing is verified, {FALSE_RATE:.0%} of strangers may be taken for known ones"
+    ]
     for encoder in encoders:
-        answers, bad = _answers(benchmark, open_set, encoder)
+        answers, bad, has_words = _answers(benchmark, open_set, encoder)
+        if not has_words:
+            notes.append(f"{encoder.encoder.name}: nothing is verified, as the gallery has too few local features")
         results[encoder.encoder.name] = {"all": measured(answers, open_set.group_of_query, open_set)}
     return {
         "benchmark": "identify",
@@ -122,10 +128,7 @@ def run_identification(benchmark: InstanceSet, encoders: Sequence[SetEncoder], *
         "scales": dict.fromkeys(DEFINITIONS, "share"),
         "encoders": described_encoders(encoders),
         "leakage": leakages_of_encoders(encoders, benchmark.pictures),
-        "notes": [
-            f"{len(open_set.removed)} identities were removed from the gallery, drawn with seed {seed}; where "
-            f"nothing is verified, {FALSE_RATE:.0%} of strangers may be taken for known ones"
-        ],
+        "notes": notes,
         "results": results,
         "comparisons": {},
     }
@@ -133,14 +136,14 @@ def run_identification(benchmark: InstanceSet, encoders: Sequence[SetEncoder], *
 
 def _answers(
     benchmark: InstanceSet, open_set: _OpenSet, encoder: SetEncoder
-) -> tuple[list[Identification], list[Bad]]:
-    """Return whom each query shows by a gallery without those that are removed, and what cannot be read."""
+) -> tuple[list[Identification], list[Bad], bool]:
+    """Return whom each query shows by a gallery without the removed ones, what is bad, and whether it has words."""
     identities = open_set.identities(benchmark.gallery)
     answers: list[Identification] = []
     with words_library(encoder, list(identities), LocalOptions()) as library:
+        status = library.status()
         bad: list[Bad] = [
-            {"path": picture.path, "message": f"{picture.path}: {picture.message}"}
-            for picture in library.status().bad
+            {"path": picture.path, "message": f"{picture.path}: {picture.message}"} for picture in status.bad
         ]
         terms = [Term(path, box=box) for path, box in zip(benchmark.queries, benchmark.boxes, strict=True)]
         for start in range(0, len(terms), _TOGETHER):
@@ -150,7 +153,7 @@ def _answers(
     for path, answer in zip(benchmark.queries, answers, strict=True):
         if answer.error is not None and str(path.absolute()) not in known_bad:
             bad.append({"path": str(path), "message": answer.error})
-    return answers, bad
+    return answers, bad, status.local is not None
 
 
 def measured(answers: Sequence[Identification], group_of_query: Ids, open_set: _OpenSet) -> IdentityResult:

@@ -10,6 +10,7 @@ from mmsearch.cli.options import Format
 from mmsearch.errors import OutputError
 from mmsearch.evaluation.report import Report
 from mmsearch.evaluation.runs import score_runs
+from tests.conftest import small_samples
 
 
 @pytest.fixture
@@ -381,3 +382,22 @@ def test_bench_run_tries_the_folder_of_the_report_first(run, tmp_path):
     code, out, err = run("bench", "run", tmp_path / "qrels", tmp_path / "run", "--out", tmp_path / "file")
     assert (code, out) == (1, "")
     assert "could not be written" in err
+
+
+def test_bench_identify_prints_who_was_known_and_who_was_taken_for_another(run, tmp_path, checkpoint, cache):
+    (tmp_path / "cache").mkdir(mode=0o700)
+    (tmp_path / "cache" / "encoders").symlink_to(cache / "encoders")
+    run.environment["MMSEARCH_CACHE"] = str(tmp_path / "cache")
+    pictures = small_samples(tmp_path / "set", 6, longer_side=100)
+    names = sorted(path.name for path in pictures.iterdir())
+    groups = tmp_path / "set" / "set.json"
+    groups.write_text(json.dumps({"groups": [names[:2], names[2:4], names[4:]]}))
+    code, out, err = run("bench", "identify", groups, "--model", checkpoint, "--out", tmp_path / "report")
+    assert code == 0, err
+    assert [row["measure"] for row in json_lines(out)] == [
+        "rank-1", "identified", "strangers accepted", "identified at 1 % false", "identified at 5 % false",
+    ]  # fmt: skip
+    assert "removed from the gallery, drawn with seed 0: 1 of the identities" in err
+    (result,) = json.loads((tmp_path / "report" / "report.json").read_text())["results"].values()
+    assert [count["n_queries"] for count in result["all"]["identities"]] == [2, 2, 2]
+    assert "in the gallery" in (tmp_path / "report" / "report.html").read_text()

@@ -80,8 +80,8 @@ def test_verified_places_count_before_what_strangers_reach():
 
 @pytest.fixture
 def photographed(tmp_path):
-    """An instance set: twelve small sample photographs, and crops of eight of them as queries."""
-    pictures = small_samples(tmp_path / "set", 12)
+    """An instance set: twenty small sample photographs, and crops of eight of them as queries."""
+    pictures = small_samples(tmp_path / "set", 20, longer_side=400)
     names = sorted(path.name for path in pictures.iterdir())
     crops = [sample_crop(pictures, name.removesuffix(".jpg")).name for name in names[:8]]
     queries = [{"image": crop, "relevant": [name]} for crop, name in zip(crops, names, strict=False)]
@@ -96,6 +96,7 @@ def test_crops_of_the_pictures_that_stay_are_known_and_the_others_are_not(photog
     report = run_identification(known, [set_encoder], seed=3)
     result = report["results"][set_encoder.encoder.name]["all"]
     assert (result["n_known"] + result["n_strangers"], len(report["set"]["bad"])) == (7, 1)
+    assert report["notes"][1:] == []
     assert result["measures"][IDENTIFIED]["value"] == 1
     assert sum(count["is_removed"] for count in result["identities"]) in (3, 4)
     page = page_of(report)
@@ -107,5 +108,7 @@ def test_a_set_with_one_identity_is_refused(tmp_path):
     file = pictures / "set.json"
     file.write_text(json.dumps({"groups": [sorted(path.name for path in pictures.iterdir())]}))
     known = open_instances(str(file), SetOptions(tmp_path / "cache"))
-    with pytest.raises(GroundTruthError, match="its queries show 1 identities; expected two or more"):
+    with pytest.raises(
+        GroundTruthError, match="number of identities that its queries show: 1; expected two or more"
+    ):
         run_identification(known, [])
