@@ -530,7 +530,7 @@ class Library:
             How many of the nearest pictures an answer has.
         false_rate : float
             In (0, 1): share of pictures of strangers that may be given an identity by their vectors. The threshold
-            is learned on the gallery itself; what local features verify is known in any case.
+            is learned on the gallery itself; what local features verify surely is known in any case.
         is_itself_left_out : bool
             Whether a picture that is in the library does not count for itself, as in a measurement.
 

@@ -218,6 +218,7 @@ def test_all_else_that_needs_an_encoder_says_that_there_is_none(plain, folder):
     settings = plain.graph_settings()
     for ask in (
         lambda: plain.classify([folder / "cat.jpg"], ["a cat", "a dog"]),
+        lambda: plain.identify([folder / "cat.jpg"]),
         lambda: plain.embed([folder / "cat.jpg"]),
         lambda: plain.embed([sample_folder() / "rocket.jpg"]),
         lambda: plain.tune(0.9),

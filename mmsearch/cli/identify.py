@@ -103,7 +103,7 @@ def _evidence(result: Identification) -> str:
     '3.1 % of strangers are as near'
     """
     if result.is_verified:
-        said = f"verified, {result.n_inliers} places"
+        said = f"verified, {result.n_inliers} places" + (", too few to be sure" if result.identity is None else "")
     elif result.chance is None:
         said = "not verified, and too few pictures to judge by distance"
     else:

@@ -60,9 +60,15 @@ def test_a_verified_identity_has_no_chance_where_the_descriptors_speak_for_anoth
 def test_a_gallery_that_is_too_small_to_learn_a_threshold_knows_only_what_is_verified():
     gallery = circle_gallery()
     assert gallery.strangers is None
-    alone, verified = gallery.guesses(gallery.cosines(on_circle(0, 0)), [{}, {0: 8}])
+    alone, verified = gallery.guesses(gallery.cosines(on_circle(0, 0)), [{}, {0: 9}])
     assert (alone.identity, alone.chance, alone.is_known) == (0, None, False)
     assert verified.is_known
+
+
+def test_nine_places_make_an_identity_known_and_eight_do_not():
+    gallery = circle_gallery()
+    cosines = gallery.cosines(on_circle(60, 60))
+    assert [guess.is_known for guess in gallery.guesses(cosines, [{0: 8}, {0: 5, 2: 4}])] == [False, True]
 
 
 def test_two_identities_leave_no_second_one_to_learn_from():
