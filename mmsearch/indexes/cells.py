@@ -318,4 +318,6 @@ def _made(dim: int, settings: Mapping[str, Any], texts: Matrix) -> CellsIndex:
     return CellsIndex(dim, texts)
 
 
-CELLS = IndexKind(KIND, KIND, _made, CellsIndex.of_file, finer=CellsIndex.finer, is_read_lazily=True)
+CELLS = IndexKind(
+    KIND, KIND, _made, CellsIndex.of_file, finer=CellsIndex.finer, can_filter=True, is_read_lazily=True
+)
