@@ -10,7 +10,7 @@ from mmsearch.evaluation import ann as ann_module
 from mmsearch.evaluation.ann import run_ann
 from mmsearch.indexes.cells import CELLS
 from mmsearch.indexes.exact import ExactIndex
-from mmsearch.indexes.hnsw import GRAPH
+from mmsearch.indexes.hnsw import GRAPH, HnswIndex
 from mmsearch.indexes.plans import Ladder, Recall, recall_of
 from mmsearch.store import indexes as indexes_module
 from mmsearch.store.folder import Store
@@ -85,6 +85,15 @@ def test_stored_pictures_are_searched_without_themselves(folder):
         shares.append(len(set(expected) & set(found_rows[:10])) / 10)
     at = next(at for at in measured(folder)["results"]["image"]["efforts"] if at["index"] == "cells")
     assert (at["effort"], at["recall"]) == (10, pytest.approx(np.mean(shares), abs=1e-4))
+
+
+def test_a_graph_that_reaches_too_few_rows_finds_nothing(folder, monkeypatch):
+    nothing = np.zeros((197, 0)), np.zeros((197, 0), dtype=np.int64)  # what hnswlib refuses
+    monkeypatch.setattr(HnswIndex, "search", lambda index, queries, k, effort: [a[: len(queries)] for a in nothing])
+    efforts = measured(folder)["results"]["image"]["efforts"]
+    recalls = {at["index"]: (at["recall"], at["none_found"]) for at in efforts}
+    assert recalls["graph"] == (0.0, 1.0)
+    assert recalls["cells"][0] > 0
 
 
 def test_photographs_that_are_not_in_the_library_are_measured_apart(folder):
