@@ -18,7 +18,7 @@ from mmsearch.store.indexes import GraphSettings
 from mmsearch.vectors import l2_normalize
 from tests.conftest import random_units
 from tests.faults.stand_in import finds_all_at_once
-from tests.store.test_store import DIM, filled
+from tests.store.test_store import DIM, filled, flip
 
 of_any_kind = pytest.mark.parametrize("kind", [GRAPH, CELLS], ids=lambda kind: kind.name)
 SETTINGS = GraphSettings(graph_from=50, m=4, ef_construction=10, recall_target=0.9)
@@ -171,3 +171,14 @@ def test_the_route_that_is_given_is_the_one_that_searches_take(tmp_path, monkeyp
         assert [(at["index"], at["effort"]) for at in result["efforts"]] == [
             (name, effort) for name in ("graph", "cells") for effort in EFFORTS
         ]
+
+
+def test_an_index_that_is_damaged_is_not_said_to_be_the_route(tmp_path, monkeypatch):
+    monkeypatch.setattr(indexes_module, "measured_efforts", finds_all_at_once)
+    filled(tmp_path, 200)
+    with Store.writer(tmp_path) as store:
+        store.indexes.update(SETTINGS, TEXTS, kinds=[CELLS])
+    flip(tmp_path / "cells-1.bin", 99)
+    report = measured(tmp_path)
+    assert {result["chosen"]["route"] for result in report["results"].values()} == {"exact"}
+    assert all(index["is_built_for_this_measurement"] for index in report["indexes"])
