@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmsearch.indexes import cell_learning
 from mmsearch.indexes.cell_learning import COARSE, Learned, coarse
 from mmsearch.indexes.cells import CELLS, WIDTHS, CellsIndex
 from mmsearch.indexes.exact import ExactIndex
@@ -317,3 +318,11 @@ def test_finer_cells_have_wider_sketches_of_the_same_learning_as_far_as_there_ar
     assert finest.facts.settings["cells"] == 25
     loaded = saved_and_loaded(built(matrix, TEXTS[:0].reshape(0, 300), width=128), tmp_path, matrix)
     assert loaded.finer() is None  # a file holds what its own width needs
+
+
+def test_sketches_are_fitted_to_pictures_from_first_to_last_where_not_to_all(monkeypatch):
+    monkeypatch.setattr(cell_learning, "_N_FITTED", 100)
+    matrix = np.zeros((190, 4), dtype=np.float16)
+    matrix[:95, 0] = matrix[95:, 1] = 1  # the older half shows one thing, the newer another
+    mean = cell_learning.learned(matrix, np.zeros((0, 4), dtype=np.float32)).projection.mean
+    np.testing.assert_allclose(mean, [0.5, 0.5, 0, 0], atol=0.01)
