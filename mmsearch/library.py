@@ -656,7 +656,7 @@ class Library:
         return self.reader().status()
 
     def verify(self, *, is_repair: bool = False) -> VerifyReport:
-        """Prove the library whole: catalog, every vector, encoder, graph, visual words.
+        """Prove the library whole: catalog, every vector, encoder, indexes, visual words.
 
         Parameters
         ----------

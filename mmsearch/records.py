@@ -498,10 +498,10 @@ class Hit:
 class SearchResult:
     """The answer to one query: hits, best first, and how they were found.
 
-    `route` is `exact`, `graph`, `filtered` (exact over the pictures that pass the filter), `local` (visual words
-    alone) or `empty`, and the same whenever a library in one state is asked the same; `n_candidates` counts the
-    pictures the answer was chosen from; `local` is a sentence on what local features did, empty if they were not
-    asked; `problems` are sentences on what the library has lost, so that pictures may not be found.
+    `route` is `exact`, `cells`, `graph`, `filtered` (exact over the pictures that pass the filter), `local` (visual
+    words alone) or `empty`, and the same whenever a library in one state is asked the same; `n_candidates` counts
+    the pictures the answer was chosen from; `local` is a sentence on what local features did, empty if they were
+    not asked; `problems` are sentences on what the library has lost, so that pictures may not be found.
     """
 
     hits: tuple[Hit, ...]
@@ -701,7 +701,7 @@ class LibraryStatus:
     Without an encoder `model` and `fingerprint` are `none`, and `dim` and the counts of vectors 0.
     `n_read_before` pictures were read by an earlier version in another way than now (`index --recheck` reads
     them anew). `n_remembered` queries are remembered, None if the library is told to remember none. `search`
-    maps `text` and `image` to what was measured of the graph for them, and the route that they take; `local`
+    maps `text` and `image` to what was measured of the best index for them, and the route that they take; `local`
     says what visual words there are, None if there are none; `next_model` of what encoder a run began to make
     vectors anew, None unless one did and was ended; `progress` that of another process, if one is
     writing; `problems` what can be seen at a glance to be lost or not to belong together. `precision` is that in

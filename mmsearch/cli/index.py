@@ -43,7 +43,7 @@ RecallOption = Annotated[
     typer.Option(
         min=0.5,
         max=1.0,
-        help="ANN recall@10 the graph must reach, else search is exact (default: 0.95)",
+        help="Mean ANN recall@10 that an index must reach, else search is exact (default: 0.95)",
         show_default=False,
     ),
 ]

@@ -122,7 +122,7 @@ def verify(
         bool, typer.Option("--repair", help="Forget what is damaged, so that the next index makes it anew.")
     ] = False,
 ) -> None:
-    """Prove the library whole: catalog, every vector, encoder, graph, visual words. Exit code 1 if it is not."""
+    """Prove the library whole: catalog, every vector, encoder, indexes, visual words. Exit code 1 if it is not."""
     from mmsearch.cli.progress import run_progress
 
     with open_library(library) as opened, run_progress():  # a large library takes minutes to read

@@ -65,12 +65,12 @@ def _failures(measured: Agreement) -> Iterator[str]:
         (measured["texts"], MIN_TEXTS, "the share of a text's first ten pictures that stay is {}"),
     ):
         if value is not None and not value >= least:
-            yield f"{what.format(f'{value:.4f}')} (expected {least} at least)"
+            yield f"{what.format(f'{value:g}')} (expected {least} at least)"
 
 
 def _figure(value: np.floating) -> float:
-    """Return a figure with the digits that mean something, never rounded up to a bound."""
-    return math.floor(float(value) * 1e6) / 1e6
+    """Return a figure with the digits that mean something, never rounded up to a bound; NaN as it is."""
+    return math.floor(float(value) * 1e6) / 1e6 if math.isfinite(value) else math.nan
 
 
 def _nearest(vectors: Matrix) -> np.ndarray:

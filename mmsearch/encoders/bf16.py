@@ -1,6 +1,6 @@
 """Image towers in bf16: linear layers computed on numbers of 16 bits, by torch, on CPUs that have them.
 
-ONNX Runtime computes no bf16 on a CPU. The tower is a program that `torch.export` writes, with the weights of its
+ONNX Runtime computes no bf16 on a CPU. The tower is a program of what `torch.export` sees, with the weights of its
 linear layers in bf16, and their inputs rounded to it; sums, norms and all that is between them stays in fp32.
 """
 
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmsearch.encoders.program import load_program, save_program
 from mmsearch.errors import UnsupportedModelError
 from mmsearch.records import Matrix, Pixels
 from mmsearch.system import computes_bf16
@@ -44,9 +45,7 @@ def write_bf16(tower: torch.nn.Module, size: tuple[int, int], path: Path) -> int
     pixels = torch.zeros((2, *size, 3), dtype=torch.uint8)
     module: Any = _exported(tower.eval(), pixels).module()
     n_changed = _round_linear_layers(module)
-    # Exported again, as what each new operation gives is noted then; what nothing uses is left out.
-    smaller = torch.fx.GraphModule(module, module.graph)
-    torch.export.save(_exported(smaller, pixels), path)
+    save_program(module, path)
     return n_changed
 
 
@@ -55,7 +54,7 @@ def load_bf16(path: Path, threads: int) -> Callable[[Pixels], Matrix]:
     import torch
 
     torch.set_num_threads(threads)
-    program = torch.export.load(path).module()
+    program = load_program(path)
 
     def run(pixels: Pixels) -> Matrix:
         with torch.inference_mode():
@@ -100,7 +99,4 @@ def _round_linear_layers(module: Any) -> int:
             result = graph.call_function(cast, (product, torch.float32))
         layer.replace_all_uses_with(result)
         graph.erase_node(layer)
-    graph.eliminate_dead_code()
-    graph.lint()
-    module.recompile()
     return len(layers)

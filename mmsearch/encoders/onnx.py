@@ -34,7 +34,7 @@ FORMAT = 1
 SPEC, IMAGE, TEXT, TOKENIZER, PROBES = "spec.json", "image.onnx", "text.onnx", "tokenizer.json", "probes.npy"
 CHECKS = "checks.npy"
 """What an image tower of another precision than fp32 made of `check_pictures` when it was made."""
-IMAGE_OF: Mapping[Precision, str] = {FP32: IMAGE, "int8": "image.int8.onnx", "bf16": "image.bf16.pt2"}
+IMAGE_OF: Mapping[Precision, str] = {FP32: IMAGE, "int8": "image.int8.onnx", "bf16": "image.bf16.safetensors"}
 """The image tower of each precision; that of fp32 is always there."""
 MIN_COSINE = 0.9995
 """Of a tower to itself on another CPU; of bf16 that is emulated it is far above."""

@@ -24,7 +24,7 @@ from mmsearch.encoders.learned import build_learned, is_learned, read_learned, w
 from mmsearch.encoders.offline import FEATURES as OFFLINE_FEATURES
 from mmsearch.encoders.offline import NAME as OFFLINE
 from mmsearch.encoders.offline import TEXT_WEIGHTS_SHA256, build_offline, build_offline_features, offline_files
-from mmsearch.encoders.onnx import FORMAT, SPEC, file_facts, read_spec
+from mmsearch.encoders.onnx import FORMAT, IMAGE_OF, SPEC, file_facts, read_spec
 from mmsearch.encoders.runtime import forbid_telemetry
 from mmsearch.encoders.whole import spec_digest, verify_encoder
 from mmsearch.errors import EncoderError, HubUnreachableError, ModelNotFoundError, StorageError, advice, reason
@@ -233,7 +233,7 @@ def _build(model: str, notify: Notify) -> EagerEncoder:
 def _key(model: str, precision: Precision = FP32) -> str:
     """Return a folder name that changes when another encoder would come out for the same model name."""
     if precision != FP32:
-        return sha256(f"{_key(model)} {precision}".encode()).hexdigest()[:24]
+        return sha256(f"{_key(model)} {IMAGE_OF[precision]}".encode()).hexdigest()[:24]
     sources: list[Any] = [FORMAT, EMBEDDING_VERSION, model]
     if model in _OFFLINE:
         sources += [_stamp(path) for path in vars(offline_files()).values()]

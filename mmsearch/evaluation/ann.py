@@ -115,7 +115,7 @@ class _Asked:
         rows = index.search(self.vectors, K + 1, effort)[1]
         # One that does not find itself loses the last of its rows.
         is_other = rows != self.rows[:, None]
-        is_other[is_other.all(axis=1), -1] = False
+        is_other[is_other.all(axis=1), -1:] = False
         others: Rows = rows[is_other].reshape(len(rows), -1)
         return others
 

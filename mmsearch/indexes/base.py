@@ -172,6 +172,8 @@ class IndexKind:
         Whose versions are noted beside the file.
     finer : callable, optional
         Given an index of this kind, returns an empty one that finds more with the same effort, or None.
+    can_filter : bool
+        Its indexes are told which rows pass a filter: each is a `FilteringIndex`.
     is_read_lazily : bool
         Opening one takes no time: what is read of the file is read, and compared with a checksum of its own, when
         it is asked for. Else the file that `load` is given was compared as a whole.
@@ -183,6 +185,7 @@ class IndexKind:
     load: Callable[[BinaryIO, HalfRows, Mapping[str, Any]], SavedIndex]
     packages: tuple[str, ...] = ()
     finer: Callable[[Any], SavedIndex | None] | None = None
+    can_filter: bool = False
     is_read_lazily: bool = False
 
 

@@ -70,8 +70,8 @@ def learned(matrix: HalfRows, texts: Matrix) -> Learned:
     n_cells = max(1, min(int(4 * n**0.5), n // _FEWEST_OF_A_CELL))
     rng = np.random.default_rng(_SEED)
     sample = np.sort(rng.choice(n, min(n, max(_N_FITTED, _N_OF_A_CELL * n_cells)), replace=False))
-    step = max(1, len(sample) // _N_FITTED)
-    vectors = unit_rows(matrix[sample[::step][:_N_FITTED]])[1]
+    n_fitted = min(len(sample), _N_FITTED)
+    vectors = unit_rows(matrix[sample[np.arange(n_fitted) * len(sample) // n_fitted]])[1]
     if len(vectors) == 0:
         vectors = np.zeros((1, dim), dtype=np.float32)
     projection = fitted(vectors, texts, min(_WIDEST, dim))

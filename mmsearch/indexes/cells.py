@@ -30,6 +30,7 @@ WIDTHS = (128, 192, 256, 384, 512)
 _WIDTH = 192
 _EFFORT = 40  # of a search that is told none
 _K = 10  # what efforts are measured with
+_GROWTH = 0.3  # power of the depth of an answer that as much more is scanned with
 _REFINED = 10  # rows scored exactly for each that is asked for
 _TOO_NEW = 0.1  # of the rows: cells that were learned without them are learned anew
 _TOO_LARGE = 10  # times the mean: as many rows in a cell that learning did not foresee
@@ -147,7 +148,9 @@ class CellsIndex:
             return np.zeros((len(queries), 0)), np.zeros((len(queries), 0), np.int64)
         effort = _EFFORT if effort is None else max(0, effort)
         n_refined = _REFINED * k + 5 * effort
-        share = effort / 1000 * max(1.0, k / _K) ** 0.3
+        # The ten best of a tenth of all rows lie as far from a query as the hundred best of all.
+        depth = max(1.0, k / _K) * len(self) / passing.n
+        share = effort / 1000 * depth**_GROWTH
         n_scanned = max(int(share * self._cells.n_held), n_refined)
         size = max(1, min(_BATCH, _SCORES // (n_scanned + 1)))
         answers = [
@@ -318,4 +321,6 @@ def _made(dim: int, settings: Mapping[str, Any], texts: Matrix) -> CellsIndex:
     return CellsIndex(dim, texts)
 
 
-CELLS = IndexKind(KIND, KIND, _made, CellsIndex.of_file, finer=CellsIndex.finer, is_read_lazily=True)
+CELLS = IndexKind(
+    KIND, KIND, _made, CellsIndex.of_file, finer=CellsIndex.finer, can_filter=True, is_read_lazily=True
+)

@@ -82,7 +82,8 @@ class Trial:
         # Before encoders are made, which may take minutes.
         _require_enough(len(first), precision, f"at most {len(first)}")
         whole = prepare_encoder(model, cache=self.cache, notify=notify)
-        fast = prepare_encoder(model, cache=self.cache, notify=notify, precision=precision)
+        name = OnnxEncoder.open(whole).name  # `auto` is decided, and said, once
+        fast = prepare_encoder(name, cache=self.cache, notify=notify, precision=precision)
         notify(f"comparing {precision} with {FP32} on {N_PICTURES} pictures")
         files, expected, speed = self._first_pictures(whole, chain(first, candidates))
         _require_enough(len(files), precision, str(len(files)))
@@ -95,7 +96,7 @@ class Trial:
         _require_enough(len(pairs), precision, f"{len(pairs)} that nobody changed meanwhile")
         fp32, ours = (np.stack(vectors) for vectors in zip(*pairs, strict=True))
         measured = agreement_of(fp32, ours, OnnxEncoder.open(whole).text_probes())
-        require_agreement(measured, OnnxEncoder.open(whole).name, precision)
+        require_agreement(measured, name, precision)
         return {**measured, "pictures_per_s": {FP32: speed, precision: fast_speed}}
 
     def _first_pictures(

@@ -22,7 +22,7 @@ from mmsearch.ingest.run import execute
 from mmsearch.ingest.session_pool import pool_for
 from mmsearch.names import quoted, shell_word
 from mmsearch.records import READING
-from mmsearch.store.adopt import NEXT, adopt, pending_encoder, pending_model
+from mmsearch.store.adopt import NEXT, Begun, adopt, pending_encoder, pending_model
 from mmsearch.store.base import LibraryEncoder, Notify, OnProgress, precision_of
 from mmsearch.store.changes import KnownFile
 from mmsearch.store.encoder import NONE, InstalledEncoder, default_cache
@@ -99,13 +99,21 @@ def wanted_for(
 
     model, precision = encoder_for(store, model, precision)
     begun, measured = pending_encoder(store.folder), {}
-    is_begun = begun is not None and (begun.model, begun.precision) == (model, precision)
-    is_held = (store.setting("model"), precision_of(store)) == (model, precision)
-    if precision != FP32 and not is_begun and not is_held:
+    if precision != FP32 and not _is_admitted(store, begun, installed, model, precision, notify):
         trial = Trial(installed.cache or default_cache(), max_megapixels=store.accepted_megapixels())
         pictures = (FoundFile(file.path, file.look) for file in store.known_files(_EVERYWHERE))
         measured["agreement"] = trial.agreement(model, precision, pictures, notify)
     return {**installed.settings_for(model, notify, precision), **measured}
+
+
+def _is_admitted(
+    store: Store, begun: Begun | None, installed: LibraryEncoder, model: str, precision: Precision, notify: Notify
+) -> bool:
+    """Return whether the library, or what a run began, has vectors of this very encoder, not only of its name."""
+    known = [] if begun is None else [begun]
+    known.append(Begun(str(store.setting("model")), precision_of(store), store.fingerprint()))
+    fingerprints = [each.fingerprint for each in known if (each.model, each.precision) == (model, precision)]
+    return bool(fingerprints) and (installed.settings_for(model, notify, precision)["fingerprint"] in fingerprints)
 
 
 def re_embed(

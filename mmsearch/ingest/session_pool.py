@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmsearch.arguments import CPU, Device
-from mmsearch.encoders.base import ImageEncoder
-from mmsearch.encoders.onnx import OnnxEncoder
-from mmsearch.encoders.runtime import device_for
 from mmsearch.ingest.pool import Embedded, Loose, WorkerPool
 from mmsearch.ingest.worker import PIXELS, Job
 from mmsearch.processes.process import command_of
 from mmsearch.records import MAX_MEGAPIXELS
 from mmsearch.system import n_cores
+
+if TYPE_CHECKING:
+    from mmsearch.encoders.base import ImageEncoder
 
 SESSION_BATCH = 64
 """Pictures that the session is given at a time, at least, but for the last."""
@@ -48,7 +48,12 @@ def pool_for(
         If there is no such device, or the system is short of open files or space.
     """
     settings = {"cwd": cwd, "max_megapixels": max_megapixels, **options}
-    if folder is None or device == CPU or device_for(device, OnnxEncoder.open(folder).precision) == CPU:
+    if folder is None or device == CPU:
+        return WorkerPool.for_encoder(folder, **settings)
+    from mmsearch.encoders.onnx import OnnxEncoder
+    from mmsearch.encoders.runtime import device_for
+
+    if device_for(device, OnnxEncoder.open(folder).precision) == CPU:
         return WorkerPool.for_encoder(folder, **settings)
     return SessionPool.for_encoder(folder, device=device, **settings)
 
@@ -71,6 +76,8 @@ class SessionPool(WorkerPool):
         """Return a pool with the image tower of an encoder loaded on a device."""
         if folder is None:
             raise ValueError("a session needs an encoder; expected its folder")
+        from mmsearch.encoders.onnx import OnnxEncoder
+
         encoder = OnnxEncoder.open(folder, threads=n_cores(), is_indexing=True, device=device)
         encoder.load_images()
         command = command_of("ingest.worker", str(folder.absolute()), str(max_megapixels), PIXELS)

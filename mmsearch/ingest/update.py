@@ -65,7 +65,7 @@ class IngestOptions:
         Pictures that take more memory than so many pixels are refused; None keeps what the library does, 64 for a
         new one.
     settings : GraphSettings or None
-        When and how the HNSW graph is built; None keeps those of the library.
+        When and how indexes are built; None keeps those of the library.
     local : bool or None
         Whether local features become visual words; None keeps what the library does, and for a new one means where
         OpenCV is installed. Pictures that have none get them now.
@@ -226,7 +226,7 @@ def _require_possible(place: Place, roots: list[bytes], options: IngestOptions) 
 
 
 def _keep_settings(store: LibraryWriter, options: IngestOptions) -> None:
-    """Keep what is said of graphs and of queries that are remembered."""
+    """Keep what is said of indexes and of queries that are remembered."""
     if options.settings is not None:
         in_folder(store, "settings of an index").indexes.keep(options.settings)
     store.remembered.keep(options.remember)

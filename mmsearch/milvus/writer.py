@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,28 +59,28 @@ class _Begun:
 
 
 class _Calls:
-    """Sends rows to the engine, a few calls at a time as they were begun; after one that failed no more.
+    """Sends rows to the engine, a few calls at a time as they were begun; after one that failed all others fail so.
 
     A thread that is done takes the next call at once, and each may last until the engine is given up.
     """
 
     def __init__(self, engine: Engine, collection: str, threads: ThreadPoolExecutor) -> None:
         self._engine, self._collection, self._threads = engine, collection, threads
-        self._is_over = False
+        self._failure: BaseException | None = None
 
     def begin(self, rows: Sequence[Row]) -> Future[None]:
         return self._threads.submit(self._send, rows)
 
-    def give_up(self) -> None:
-        self._is_over = True
+    def give_up(self, why: BaseException) -> None:
+        self._failure = why
 
     def _send(self, rows: Sequence[Row]) -> None:
-        if self._is_over:
-            raise CancelledError
+        if self._failure is not None:
+            raise self._failure
         try:
             self._engine.upsert(self._collection, rows)
-        except BaseException:
-            self._is_over = True
+        except BaseException as error:
+            self._failure = error
             raise
 
 
@@ -186,9 +186,9 @@ class MilvusWriter(MilvusStore):
                         yield self._finished(begun)
                 while begun:
                     yield self._finished(begun)
-            except EngineError:
+            except EngineError as error:
                 begun.clear()
-                calls.give_up()
+                calls.give_up(error)
                 raise
             finally:  # should the next not be had, or nobody ask for it
                 while begun:

@@ -1,6 +1,6 @@
 """READ PATH: a query in, ranked pictures out. Encode the terms, plan the route, look the pictures up, rerank.
 
-Routes: `exact` scans the vectors; `graph` walks the HNSW graph and scans the rows that are not in it yet;
+Routes: `exact` scans the vectors; `cells` and `graph` ask that index, and scan the rows that are not in it yet;
 `filtered` scans only the pictures that pass the filter. The store of the library chooses; all give min(k, matches)
 hits. Local features may rerank them, or answer alone (`local`), which gives only pictures that share visual words
 with the example.

@@ -271,7 +271,8 @@ class FoundPicture(Picture):
 class SearchAnswer(TypedDict):
     """Hits, best first, and how they were found.
 
-    `route` is exact, graph, filtered, local or empty; `message` is a sentence on what local features did, or empty;
+    `route` is exact, cells, graph, filtered, local or empty; `message` is a sentence on what local features did, or
+    empty;
     `problems` are sentences on what the library has lost; `seconds` has the stages local, encode, search and total.
     """
 

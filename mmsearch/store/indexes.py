@@ -281,14 +281,14 @@ class LibraryIndexes:
         index = self._empty(settings, kind, fitted) if isinstance(loaded, Unusable) else loaded
         n_new = self._store.n_rows - index.index.n_rows
         is_short = n_new > settings.tail_share * self._store.n_rows
-        if not is_short and _is_measured(index, settings.recall_target):
+        is_measured = _is_measured(index, settings.recall_target)
+        if not is_short and is_measured:
             return False
+        # Few rows more do not help an index that never found enough: when they are many it learns by itself.
+        is_hopeful = not is_measured or _finds_enough(index, settings.recall_target)
         measured = self._measured(index, asked, settings, on_progress)
-        if (
-            measured is index is loaded
-            and kind.finer is not None
-            and not _finds_enough(index, settings.recall_target)
-        ):
+        is_old = measured is index is loaded and kind.finer is not None
+        if is_old and is_hopeful and not _finds_enough(index, settings.recall_target):
             measured = self._measured(self._empty(settings, kind, fitted), asked, settings, on_progress)
         self._publish(measured, settings)
         return True

@@ -6,6 +6,7 @@ from typing import Any
 
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.kinds import KINDS
+from mmsearch.indexes.plans import exact_plan
 from mmsearch.records import Matrix, Unusable
 from mmsearch.store.base import MeasurableIndexes, OnProgress
 from mmsearch.store.folder import Store
@@ -16,13 +17,18 @@ def measurable_indexes(store: Store, texts: Matrix, *, on_progress: OnProgress) 
     """Return the published indexes of a library, or some that are built in memory to show what they would do."""
     with store.reading():
         settings, dead = store.indexes.settings, store.dead_rows()
-        loaded = [store.indexes.load(kind) for kind in store.indexes.kinds()]
-        indexes, is_in_memory = [index for index in loaded if not isinstance(index, Unusable)], False
+        loaded = {kind.name: store.indexes.load(kind) for kind in store.indexes.kinds()}
+        indexes, is_in_memory = [index for index in loaded.values() if not isinstance(index, Unusable)], False
         if not indexes:
             indexes, is_in_memory = store.indexes.in_memory(settings, texts, on_progress=on_progress), True
         n_rows = max(index.index.n_rows for index in indexes)
         indexes = [index for index in indexes if index.index.n_rows == n_rows]
-        plans = plans_in_use(store.indexes.facts(), settings.recall_target, KINDS.values())
+        plans = {
+            modality: exact_plan(plan.measured) if isinstance(loaded.get(plan.index), Unusable) else plan
+            for modality, plan in plans_in_use(
+                store.indexes.facts(), settings.recall_target, KINDS.values()
+            ).items()
+        }
         matrix = store.first_rows(n_rows)
         facts = [_facts(store, index, settings, is_in_memory=is_in_memory) for index in indexes]
     by_name = {index.kind.name: index.index for index in indexes}

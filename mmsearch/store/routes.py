@@ -69,6 +69,7 @@ class NearestRows:
         self._exact = self._no_rows()
         self._epoch = -1  # of the vectors
         self._plans: dict[str, Plan] = {}
+        self._plans_of_parts: dict[str, Plan] = {}  # where a filter leaves a part of the rows
         self._facts: dict[str, IndexSidecar] = {}
         self._published: dict[str, PublishedIndex] = {}  # each loaded for the first query that goes by it
         self._unusable = set[str]()
@@ -90,7 +91,9 @@ class NearestRows:
             self._published.clear()
         self._exact.build(matrix)
         leave_out(self._exact, dead)
-        self._plans = plans_in_use(facts, self.store.indexes.settings.recall_target, self._kinds)
+        target = self.store.indexes.settings.recall_target
+        self._plans = plans_in_use(facts, target, self._kinds)
+        self._plans_of_parts = plans_in_use(facts, target, [kind for kind in self._kinds if kind.can_filter])
         for name in [name for name in self._published if facts.get(name) != self._facts.get(name)]:
             del self._published[name]
         for published in self._published.values():
@@ -123,12 +126,13 @@ class NearestRows:
         if n_live == 0:
             nothing = Nearest(np.zeros(0), np.zeros(0, np.int64), "empty", 0)
             return [nothing] * len(queries)
-        way = self._way(modality)
         if not condition.sql:
-            return self._among_all(queries, k, way)
+            return self._among_all(queries, k, self._way(self._plans.get(modality)))
+        way = self._way(self._plans_of_parts.get(modality))
         if way is not None and isinstance(way[0], FilteringIndex):
             part = self._part(condition, way[0])
             return [self._in_part(query[None], k, part, way) for query in queries]
+        way = self._way(self._plans.get(modality))
         rows, is_broad = self._first_passing(condition, _NARROW)
         answers: list[Nearest | None] = [None] * len(queries)
         if is_broad and way is not None:
@@ -214,9 +218,8 @@ class NearestRows:
         keep = np.isin(rows, [image.row for image in images])
         return Nearest(scores[keep], rows[keep], way[1].index, len(self._exact)) if keep.sum() >= k else None
 
-    def _way(self, modality: Modality) -> Way | None:
-        """Return the index that queries of this kind go by, with its plan; None if they are scanned for."""
-        plan = self._plans.get(modality)
+    def _way(self, plan: Plan | None) -> Way | None:
+        """Return the index that a plan names, with the plan; None if queries are scanned for."""
         if plan is None or plan.index == EXACT or plan.index in self._unusable:
             return None
         published = self._published.get(plan.index)

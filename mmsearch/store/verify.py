@@ -33,8 +33,11 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
     if history_problem(store.files, store.catalog) is None:  # else they may have been acknowledged
         problems += _surplus_problems(store)
     if manifest:
-        problems.append(f"no graph and no visual words can be used: {manifest}")
-    problems += [f"the {kind} cannot be used and search is exact: {problem}" for kind, problem in indexes.items()]
+        problems.append(f"no index and no visual words can be used: {manifest}")
+    problems += [
+        f"the index `{kind}` cannot be used, and what went by it is searched exactly: {problem}"
+        for kind, problem in indexes.items()
+    ]
     problems += [f"the visual words are not whole: {problem}" for problem in dict.fromkeys(words.values())]
     n_dropped = 0
     if is_repair:

@@ -53,7 +53,7 @@ def test_a_long_stage_is_named_soon_after_it_began():
     def told(progress, second):
         progress(*(("embed", second, 50) if second < 16 else ("graph", 100 * (second - 16), 0)))
 
-    assert lines(22, told)[2:] == [(21, "Building the graph: 500 vectors, 100 a second")]
+    assert lines(22, told)[2:] == [(21, "Building the index: 500 vectors, 100 a second")]
 
 
 def test_work_that_cannot_be_counted_is_no_silence():

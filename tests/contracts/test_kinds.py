@@ -81,7 +81,10 @@ def test_a_damaged_index_of_the_new_kind_is_named_dropped_and_done_without(folde
     flip(folder / "blocks-1.bin", 99)
     assert Store.open(folder).indexes.load(BLOCKS) == Unusable("blocks-1.bin differs from its checksum")
     assert {answer.route for answer in routes(folder, PROBES)} == {"exact"}
-    reason = "the blocks cannot be used and search is exact: blocks-1.bin differs from its checksum"
+    reason = (
+        "the index `blocks` cannot be used, and what went by it is searched exactly: "
+        "blocks-1.bin differs from its checksum"
+    )
     with Store.writer(folder) as store:
         assert verify(store, is_repair=True).problems == (reason,)
         assert verify(store).problems == ()

@@ -172,7 +172,7 @@ def test_a_tower_in_bf16_is_that_of_weights_and_inputs_that_are_rounded(tmp_path
     torch.manual_seed(0)
     tower, pixels = Layers().eval(), torch.arange(36, dtype=torch.uint8).reshape(3, 2, 2, 3) * 7
     before = [weights.clone() for weights in tower.parameters()]
-    assert write_bf16(tower, (2, 2), tmp_path / "tower.pt2") == 2
+    assert write_bf16(tower, (2, 2), tmp_path / "tower.safetensors") == 2
     assert all(a.equal(b) for a, b in zip(before, tower.parameters(), strict=True))
 
     def rounded(values):
@@ -180,15 +180,15 @@ def test_a_tower_in_bf16_is_that_of_weights_and_inputs_that_are_rounded(tmp_path
 
     weights, bias, outer = map(rounded, before)
     inner = rounded(rounded(pixels.flatten(1) / 255) @ weights.T + bias).relu()
-    given = load_bf16(tmp_path / "tower.pt2", 1)(pixels.numpy())
+    given = load_bf16(tmp_path / "tower.safetensors", 1)(pixels.numpy())
     np.testing.assert_allclose(given, (inner @ outer.T).detach().numpy(), rtol=0.01, atol=1e-3)
 
 
 def test_a_damaged_program_is_a_sentence(bf16_folder, tmp_path):
     folder = shutil.copytree(bf16_folder, tmp_path / "encoder")
-    (folder / "image.bf16.pt2").write_bytes(b"no program")
-    assert "image.bf16.pt2 differs from its checksum" in verify_encoder(folder)[0]
-    with pytest.raises(EncoderError, match=r"image.bf16.pt2 cannot be loaded .* to make it anew"):
+    (folder / "image.bf16.safetensors").write_bytes(b"no program")
+    assert "image.bf16.safetensors differs from its checksum" in verify_encoder(folder)[0]
+    with pytest.raises(EncoderError, match=r"image.bf16.safetensors cannot be loaded .* to make it anew"):
         OnnxEncoder.open(folder, is_indexing=True).load_images()
 
 

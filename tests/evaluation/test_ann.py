@@ -10,7 +10,7 @@ from mmsearch.evaluation import ann as ann_module
 from mmsearch.evaluation.ann import run_ann
 from mmsearch.indexes.cells import CELLS
 from mmsearch.indexes.exact import ExactIndex
-from mmsearch.indexes.hnsw import GRAPH
+from mmsearch.indexes.hnsw import GRAPH, HnswIndex
 from mmsearch.indexes.plans import Ladder, Recall, recall_of
 from mmsearch.store import indexes as indexes_module
 from mmsearch.store.folder import Store
@@ -18,7 +18,7 @@ from mmsearch.store.indexes import GraphSettings
 from mmsearch.vectors import l2_normalize
 from tests.conftest import random_units
 from tests.faults.stand_in import finds_all_at_once
-from tests.store.test_store import DIM, filled
+from tests.store.test_store import DIM, filled, flip
 
 of_any_kind = pytest.mark.parametrize("kind", [GRAPH, CELLS], ids=lambda kind: kind.name)
 SETTINGS = GraphSettings(graph_from=50, m=4, ef_construction=10, recall_target=0.9)
@@ -85,6 +85,15 @@ def test_stored_pictures_are_searched_without_themselves(folder):
         shares.append(len(set(expected) & set(found_rows[:10])) / 10)
     at = next(at for at in measured(folder)["results"]["image"]["efforts"] if at["index"] == "cells")
     assert (at["effort"], at["recall"]) == (10, pytest.approx(np.mean(shares), abs=1e-4))
+
+
+def test_a_graph_that_reaches_too_few_rows_finds_nothing(folder, monkeypatch):
+    nothing = np.zeros((197, 0)), np.zeros((197, 0), dtype=np.int64)  # what hnswlib refuses
+    monkeypatch.setattr(HnswIndex, "search", lambda index, queries, k, effort: [a[: len(queries)] for a in nothing])
+    efforts = measured(folder)["results"]["image"]["efforts"]
+    recalls = {at["index"]: (at["recall"], at["none_found"]) for at in efforts}
+    assert recalls["graph"] == (0.0, 1.0)
+    assert recalls["cells"][0] > 0
 
 
 def test_photographs_that_are_not_in_the_library_are_measured_apart(folder):
@@ -162,3 +171,14 @@ def test_the_route_that_is_given_is_the_one_that_searches_take(tmp_path, monkeyp
         assert [(at["index"], at["effort"]) for at in result["efforts"]] == [
             (name, effort) for name in ("graph", "cells") for effort in EFFORTS
         ]
+
+
+def test_an_index_that_is_damaged_is_not_said_to_be_the_route(tmp_path, monkeypatch):
+    monkeypatch.setattr(indexes_module, "measured_efforts", finds_all_at_once)
+    filled(tmp_path, 200)
+    with Store.writer(tmp_path) as store:
+        store.indexes.update(SETTINGS, TEXTS, kinds=[CELLS])
+    flip(tmp_path / "cells-1.bin", 99)
+    report = measured(tmp_path)
+    assert {result["chosen"]["route"] for result in report["results"].values()} == {"exact"}
+    assert all(index["is_built_for_this_measurement"] for index in report["indexes"])

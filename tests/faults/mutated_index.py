@@ -34,7 +34,7 @@ PROBES = random_units(20, DIM, seed=5)
 Answers = list[list[tuple[str, float]]]
 
 
-def finds_enough_with_least(index, probes) -> Ladder:
+def finds_enough_with_least(index, probes, target) -> Ladder:
     """Say that the least effort is enough: with more, exact scores would hide what is wrong before them."""
     rung = index.efforts[0], Recall(1.0, 1.0, 1.0, 0.0, 0.0), 0.0001
     return Ladder((rung,), exact_ms=1.0, n_queries=len(probes.queries))

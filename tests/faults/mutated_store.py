@@ -20,7 +20,7 @@ from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.verify import verify
 from tests.conftest import no_decoder, random_units
-from tests.faults.mutated_graph import mutate
+from tests.faults.mutated_index import mutate
 from tests.faults.stand_in import TextVectors
 from tests.store.test_store import DIM, file, filled
 

@@ -24,7 +24,7 @@ from mmsearch.store import vocabulary as vocabulary_module
 from mmsearch.store.folder import Store
 from mmsearch.store.publish import MANIFEST
 from mmsearch.store.verify import verify
-from tests.faults.mutated_graph import mutate
+from tests.faults.mutated_index import mutate
 from tests.faults.stand_in import TextVectors
 from tests.store.test_store import DIM, filled
 

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmsearch.indexes import cell_learning
 from mmsearch.indexes.cell_learning import COARSE, Learned, coarse
 from mmsearch.indexes.cells import CELLS, WIDTHS, CellsIndex
 from mmsearch.indexes.exact import ExactIndex
@@ -317,3 +318,27 @@ def test_finer_cells_have_wider_sketches_of_the_same_learning_as_far_as_there_ar
     assert finest.facts.settings["cells"] == 25
     loaded = saved_and_loaded(built(matrix, TEXTS[:0].reshape(0, 300), width=128), tmp_path, matrix)
     assert loaded.finer() is None  # a file holds what its own width needs
+
+
+def test_sketches_are_fitted_to_pictures_from_first_to_last_where_not_to_all(monkeypatch):
+    monkeypatch.setattr(cell_learning, "_N_FITTED", 100)
+    matrix = np.zeros((190, 4), dtype=np.float16)
+    matrix[:95, 0] = matrix[95:, 1] = 1  # the older half shows one thing, the newer another
+    mean = cell_learning.learned(matrix, np.zeros((0, 4), dtype=np.float32)).projection.mean
+    np.testing.assert_allclose(mean, [0.5, 0.5, 0, 0], atol=0.01)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.03])
+def test_a_filter_costs_no_recall_as_more_is_scanned_the_fewer_pass(share):
+    rng = np.random.default_rng(4)
+    matrix, queries = pictures(20_000, 32, seed=1).astype(np.float16), pictures(150, 32, seed=2)
+    index, exact = CellsIndex(32, np.zeros((0, 32), np.float32)), ExactIndex(matrix)
+    index.build(matrix)
+    rows = np.flatnonzero(rng.random(len(matrix)) < share)
+    passing = index.passing(rows)
+    everything = ann_recall_at_k(index.search(queries, 10, 10)[1], exact.search(queries, 10)[1]).mean()
+    filtered = ann_recall_at_k(
+        index.search_among(queries, 10, passing, 10)[1], exact.search_among(queries, 10, rows)[1]
+    ).mean()
+    assert everything < 0.99
+    assert filtered >= everything - 0.02

@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from mmsearch import Library, Query
+from mmsearch.encoders import prepare
 from mmsearch.encoders.agreement import N_PICTURES
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
-from mmsearch.errors import ArgumentError, EncoderError, FingerprintError, QueryError
+from mmsearch.errors import ArgumentError, EncoderError, FingerprintError, HubUnreachableError, QueryError
 from mmsearch.images import decode, find_files
 from mmsearch.ingest.admission import Trial
 from mmsearch.ingest.embed import EmbedOptions, embed_pictures
@@ -110,6 +111,21 @@ def test_offline_is_refused_in_int8_with_the_criterion_that_it_fails(few, offlin
     assert not (tmp_path / "library").exists()
 
 
+def test_what_auto_stands_for_is_said_once(few, offline_folder, cache, crops, monkeypatch):
+    real = prepare._prepared
+
+    def unreachable(model, *settings):
+        if model == prepare.DEFAULT_CLIP:
+            raise HubUnreachableError("no network")
+        return real(model, *settings)
+
+    monkeypatch.setattr(prepare, "_prepared", unreachable)
+    said = []
+    with pytest.raises(EncoderError, match="int8 is refused for offline"):
+        Trial(cache).agreement("auto", "int8", found(crops), said.append)
+    assert sum("using the `offline` encoder" in sentence for sentence in said) == 1
+
+
 def test_pictures_in_bundles_count(few, checkpoint, cache, crops, tmp_path):
     files = [path for path in sorted(crops.glob("*.jpg")) if "broken" not in path.name][:12]
     write_tar(tmp_path / "set.tar", [(path.name, path.read_bytes()) for path in files])
@@ -206,6 +222,14 @@ def test_a_precision_that_agrees_too_little_leaves_the_library_as_it_is(few, ind
     with pytest.raises(EncoderError, match=r"int8 is refused"):
         indexed.index([], precision="int8", re_embed=True)
     assert indexed.status() == before
+
+
+def test_a_model_that_changed_under_its_name_is_judged_again(fast):
+    with fast.place.writer() as store:
+        store.keep({"fingerprint": "0" * 64})  # as if other weights had been there
+    report = fast.index([], precision="int8", model=fast.status().model, re_embed=True)
+    assert report.re_embedded == 8
+    assert report.details["agreement"] == fast.status().agreement
 
 
 def test_a_library_without_vectors_has_no_precision(library, photos):

@@ -102,7 +102,7 @@ def test_pictures_that_wait_for_the_session_are_not_lost_when_a_run_is_ended(tin
 def test_a_library_by_a_session_has_the_pictures_and_vectors_of_one_by_workers(
     indexed, photos, checkpoint, cache, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("mmsearch.ingest.session_pool.device_for", lambda device, precision: "cuda")
+    monkeypatch.setattr("mmsearch.encoders.runtime.device_for", lambda device, precision: "cuda")
     monkeypatch.setattr("mmsearch.encoders.onnx.device_for", lambda device, precision: "cpu")
     with Library.open(tmp_path / "by-session", cache=cache) as library:
         assert library.index([photos], model=str(checkpoint), local=False).new == 8

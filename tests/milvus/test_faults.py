@@ -153,6 +153,23 @@ def test_library_that_was_dropped_while_it_was_open_is_said_to_be_and_nothing_is
     store.close()
 
 
+def test_library_that_is_dropped_while_rows_are_on_their_way_is_said_to_be(milvus, made, monkeypatch):
+    place = made("dropped_on_the_way")
+    monkeypatch.setattr(milvus_writer, "_BYTES", 5_000)  # many calls, of which few are made at a time
+    drop = threading.Timer(0.5, milvus.drop, ["dropped_on_the_way"])
+
+    def commits():
+        yield Changes(stored=[picture(b"/first/%d.jpg" % n) for n in range(2000)])
+        drop.start()
+        yield Changes(stored=[picture(b"/second/%d.jpg" % n) for n in range(2000)])
+
+    with place.writer(create=SETTINGS) as writer:
+        assert "dropped_on_the_way" in said_in_time(
+            (LibraryNotFoundError, EngineError), lambda: list(writer.committing(commits()))
+        )
+    drop.join()
+
+
 def schema_of_others():
     schema = MilvusClient.create_schema(description="of others")
     schema.add_field("key", DataType.INT64, is_primary=True)

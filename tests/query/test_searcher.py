@@ -65,7 +65,10 @@ def made(tmp_path_factory):
 def searcher(made, route="graph"):
     """What answers by one route: of indexes as good, that of a searcher that is asked once opens in no time."""
     options = {"use_graph": route != "exact", "is_asked_once": route == "cells"}
-    return Searcher(Store.open(made[0]), lambda: Exactly(made[1]), no_decoder, **options)
+    asked = Searcher(Store.open(made[0]), lambda: Exactly(made[1]), no_decoder, **options)
+    if route == "graph":  # filters too
+        asked._neighbours._rows._kinds = [GRAPH]
+    return asked
 
 
 def at_unit_length(vectors):
@@ -145,7 +148,7 @@ def test_too_few_matches_among_the_neighbours_are_not_taken_for_all(made):
     neighbours = searcher(made)._neighbours._rows
     with neighbours.store.catalog.reading():
         neighbours.refresh()
-        way = neighbours._way("text")
+        way = neighbours._way(neighbours._plans["text"])
         assert neighbours._filtered_afterwards(made[1][5:6], 2, condition_of(["name = 41.jpg"]), way) is None
 
 

@@ -24,7 +24,10 @@ from tests.store.test_store import DIM, filled
 N, K = 600, 5
 SETTINGS = GraphSettings(graph_from=50)
 PROBES = random_units(20, DIM, seed=5)
-NAMED = "the cells cannot be used and search is exact: cells-1.bin differs from its checksum"
+NAMED = (
+    "the index `cells` cannot be used, and what went by it is searched exactly: "
+    "cells-1.bin differs from its checksum"
+)
 
 
 @pytest.fixture

@@ -363,6 +363,35 @@ def test_a_new_recall_target_needs_no_new_measuring_where_that_went_far_enough(t
             }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("recall_before", "target", "n_measured"), [(0.9, 0.95, 1), (0.96, 0.95, 2), (0.96, 0.97, 2)],
+    ids=["too few before", "enough before", "another target"],
+)  # fmt: skip
+def test_cells_that_lose_more_than_before_are_learned_anew_and_those_that_never_found_enough_are_not(
+    tmp_path, monkeypatch, recall_before, target, n_measured
+):
+    held = []
+
+    def finds(mean):
+        def measure(index, probes, target):
+            held.append(len(index))
+            rung = 100, Recall(mean, mean, mean, 0.0, 0.0), 0.1
+            return Ladder((rung,), 1.0, len(probes.queries))
+
+        monkeypatch.setattr(indexes_module, "measured_efforts", measure)
+
+    filled(tmp_path, 300)
+    finds(recall_before)
+    assert updated(tmp_path, kinds=[CELLS])
+    held.clear()
+    finds(0.8)
+    with Store.writer(tmp_path) as store:
+        store.commit(later(10))
+        assert store.indexes.update(GraphSettings(graph_from=50, recall_target=target), PROBES, kinds=[CELLS])
+    assert len(held) == 2 * n_measured  # texts and pictures
+    assert Store.open(tmp_path).indexes.load(CELLS).index.n_rows == 310
+
+
 def test_what_an_older_version_measured_is_measured_again(tmp_path):
     index_of(tmp_path, GRAPH)
     with Store.writer(tmp_path) as store:

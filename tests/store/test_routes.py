@@ -420,6 +420,18 @@ def test_a_search_from_the_shell_goes_by_cells_and_never_loads_a_graph(tmp_path,
     assert loaded == []
 
 
+def test_where_there_are_both_a_filter_goes_to_the_cells_and_what_is_not_filtered_to_the_graph(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(routes_module, "_FEW", 10)
+    vectors, query = random_units(N, DIM, seed=3), random_units(1, DIM, seed=9)
+    opened = NearestRows(Store.open(with_both(tmp_path, vectors)))
+    assert nearest(opened, query, 5)[0].route == "graph"  # of equals the first
+    (answer,) = nearest(opened, query, 5, where=["size >= 150"])
+    assert answer.rows.tolist() == by_arithmetic(vectors, query[0], 5, lambda row: row >= 50)
+    assert (answer.route, answer.n_candidates) == ("cells", N - 50)
+
+
 @of_any_kind
 def test_all_that_search_in_a_process_share_one_index(tmp_path, loaded, kind):
     vectors = random_units(N, DIM, seed=3)

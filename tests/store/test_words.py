@@ -211,7 +211,7 @@ def test_manifest_with_a_damaged_entry_is_never_taken_for_fewer_words(tmp_path, 
     store = Store.open(tmp_path)
     assert "manifest.json cannot be read or differs from its own checksum" in store.words.load().reason
     (problem,) = verify(store).problems
-    assert problem.startswith("no graph and no visual words can be used: manifest.json")
+    assert problem.startswith("no index and no visual words can be used: manifest.json")
     store.close()
     with Store.writer(tmp_path) as store:
         verify(store, is_repair=True)
