@@ -27,6 +27,8 @@ FP32: Precision = "fp32"
 """What towers compute in unless they are asked for another precision."""
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 CPU: Device = "cpu"
+FALSE_RATE = 0.01
+"""Share of pictures of strangers that may be given an identity by their descriptors."""
 _SHOWN = 60  # characters of a wrong value in a message
 
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from mmsearch.arguments import (
     CPU,
+    FALSE_RATE,
     Device,
     Expand,
     Mode,
@@ -46,7 +47,6 @@ from mmsearch.errors import (
 from mmsearch.places import place_of
 from mmsearch.predicates import FilterLike, filters_of
 from mmsearch.query.encode import TEXTS_TOGETHER, as_term
-from mmsearch.query.identify import FALSE_RATE
 from mmsearch.query.searcher import Searcher
 from mmsearch.records import (
     Classification,

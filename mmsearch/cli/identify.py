@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmsearch.arguments import FALSE_RATE
 from mmsearch.cli.options import Format, FormatOption, LibraryOption, cache_folder, open_library
 from mmsearch.cli.render import chosen, print_table, say, write_rows
-from mmsearch.query.identify import FALSE_RATE
 
 if TYPE_CHECKING:
     from mmsearch.library import Library

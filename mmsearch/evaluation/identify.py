@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmsearch.arguments import FALSE_RATE
 from mmsearch.datasets.identities import groups_of, names_of_groups
 from mmsearch.datasets.sets import InstanceSet
 from mmsearch.errors import GroundTruthError
@@ -17,7 +18,6 @@ from mmsearch.evaluation.local import LocalOptions, words_library
 from mmsearch.evaluation.metrics.ranks import Ids
 from mmsearch.evaluation.metrics.uncertainty import effective_size, wilson_interval
 from mmsearch.evaluation.records import Bad, IdentityCounts, IdentityResult, Interval, MeasuredReport
-from mmsearch.query.identify import FALSE_RATE
 from mmsearch.records import Identification, Term
 
 RANK_1, IDENTIFIED, ACCEPTED = "rank-1", "identified", "strangers accepted"

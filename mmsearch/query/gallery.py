@@ -115,16 +115,20 @@ class LibraryGallery:
         without = [self._rows[i] for i in itself & self._rows.keys()]
         verified: dict[int, int] = {}
         subject: dict[int, int] = {}
+        first: int | None = None
         for _, picture, seen in ranked:
-            if seen is None or not seen.is_verified or picture.image_id not in self._rows.keys() - itself:
+            if seen is None or picture.image_id not in self._rows.keys() - itself:
                 continue
             row = self._rows[picture.image_id]
+            if not seen.is_verified:
+                first = row if first is None else first
+                continue
             verified[row] = seen.n_inliers
             if local is not None and shows_middle(seen, local.middle, (picture.width, picture.height)):
                 subject[row] = seen.n_inliers
         cosines = self.gallery.cosines(encoded.vector[None])  # of one region: a picture, or the part of a Term
         cosines[:, without] = -np.inf
-        (guess,) = self.gallery.guesses(cosines, [subject], false_rate=false_rate)
+        (guess,) = self.gallery.guesses(cosines, [subject], [first], false_rate=false_rate)
         best = self.gallery.names[guess.identity]
         seen_names = dict.fromkeys(self._names[row] for row in verified)
         return Identification(

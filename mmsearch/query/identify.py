@@ -16,12 +16,11 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.arguments import FALSE_RATE
 from mmsearch.errors import QueryError
 from mmsearch.records import Matrix
 from mmsearch.vectors import inner_products, l2_normalize
 
-FALSE_RATE = 0.01
-"""Share of pictures of strangers that may be given an identity by their descriptors."""
 MARGIN = 2.0
 """Of the lead over the second identity beside the score of the first."""
 # Chosen, as was that an identity has the score of its nearest picture, not the mean of more, on the ORL faces, half
@@ -147,7 +146,12 @@ class Gallery:
         return Strangers.of(known)
 
     def guesses(
-        self, cosines: Matrix, inliers: Sequence[Mapping[int, int]], *, false_rate: float = FALSE_RATE
+        self,
+        cosines: Matrix,
+        inliers: Sequence[Mapping[int, int]],
+        firsts: Sequence[int | None] = (),
+        *,
+        false_rate: float = FALSE_RATE,
     ) -> list[Guess]:
         """Return the best identity of each picture, or of each region of pictures.
 
@@ -158,6 +162,9 @@ class Gallery:
         inliers : sequence of mapping
             For every query the rows of the gallery that local features verified in its middle, with the number of
             places that agree.
+        firsts : sequence of int or None
+            For every query the row that comes first by more than its cosine, such as by visual words too; it goes
+            before others that are not verified. None, or no sequence, takes the greatest cosine.
         false_rate : float
             In (0, 1): share of strangers that may be taken for known ones by their descriptors.
 
@@ -169,21 +176,33 @@ class Gallery:
         """
         scores = self.pooled(cosines)
         return [
-            self._guess(scores[query], float(stronger), inliers[query], false_rate)
+            self._guess(
+                scores[query], float(stronger), inliers[query], firsts[query] if firsts else None, false_rate
+            )
             for query, stronger in enumerate(strength(scores))
         ]
 
-    def _guess(self, scores: Matrix, strong: float, verified: Mapping[int, int], false_rate: float) -> Guess:
+    def _guess(
+        self, scores: Matrix, strong: float, verified: Mapping[int, int], first: int | None, false_rate: float
+    ) -> Guess:
         counts = np.zeros(len(self.names), dtype=np.int64)
         for row, n in verified.items():
             counts[self.labels[row]] += n
-        identity = int(np.lexsort((-scores, -counts))[0])
-        chance = None
-        if self.strangers is not None and np.isfinite(strong) and identity == int(scores.argmax()):
-            chance = self.strangers.chance(strong)
+        nearest = int(scores.argmax())
+        chance = self.strangers.chance(strong) if self.strangers is not None and np.isfinite(strong) else None
+        is_near = chance is not None and chance <= false_rate
+        if verified:
+            identity = int(np.lexsort((-scores, -counts))[0])
+        else:
+            identity = nearest if is_near or first is None else int(self.labels[first])
         n_inliers = int(counts[identity])
-        is_known = n_inliers >= MIN_PLACES or (chance is not None and chance <= false_rate)
-        return Guess(identity, max(float(scores[identity]), -1.0), n_inliers, chance, is_known)
+        return Guess(
+            identity,
+            max(float(scores[identity]), -1.0),
+            n_inliers,
+            chance if identity == nearest else None,
+            n_inliers >= MIN_PLACES or (is_near and identity == nearest),
+        )
 
 
 def strength(scores: Matrix) -> Scores:

@@ -65,6 +65,18 @@ def test_a_gallery_that_is_too_small_to_learn_a_threshold_knows_only_what_is_ver
     assert verified.is_known
 
 
+def test_what_comes_first_by_visual_words_goes_before_the_greatest_cosine_that_strangers_have_too():
+    gallery = circle_gallery()
+    (guess,) = gallery.guesses(gallery.cosines(on_circle(60)), [{}], [3])
+    assert (gallery.names[guess.identity], guess.chance, guess.is_known) == ("Cid", None, False)
+
+
+def test_a_cosine_that_strangers_do_not_have_goes_before_visual_words():
+    gallery = many_strangers()
+    (guess,) = gallery.guesses(gallery.cosines(gallery._vectors[7:8]), [{}], [3])
+    assert (guess.identity, guess.is_known) == (7, True)
+
+
 def test_nine_places_make_an_identity_known_and_eight_do_not():
     gallery = circle_gallery()
     cosines = gallery.cosines(on_circle(60, 60))
