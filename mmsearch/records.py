@@ -556,14 +556,14 @@ class Identification:
     identity : str or None
         None where it is none of the gallery's.
     best : str or None
-        The nearest identity, believed or not; None only where the picture could not be read.
+        The likeliest identity, believed or not; None only where the picture could not be read.
     is_verified : bool
         Whether local features saw pictures of the best identity in its middle, with `n_inliers` places in all.
     score : float or None
         Cosine to the nearest picture of the best identity.
     chance : float or None
         The share of pictures of strangers, 0 to 1, whose vectors would speak as much for an identity; None where
-        the gallery is too small to know, or where its vectors speak for another identity than the verified one.
+        the gallery is too small to know, or where its vectors speak for another identity than the best.
     beside : tuple of str
         Other identities that local features saw in it, such as those at its edges; ask for a part of the picture to
         have them in the middle.

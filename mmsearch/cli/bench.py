@@ -191,8 +191,8 @@ def identify(
 ) -> None:
     """Who is known, and who is taken for another: half of the identities are removed from the gallery.
 
-    Shares of queries whose nearest identity is right, that are given it, and of strangers that are given any; each
-    model beside local features.
+    Shares of queries whose likeliest identity is right, that are given it, and of strangers that are given any;
+    each model beside local features.
     """
     from mmsearch.datasets.open_set import SetOptions, open_instances
     from mmsearch.evaluation.identify import run_identification

@@ -105,7 +105,7 @@ def _evidence(result: Identification) -> str:
     if result.is_verified:
         said = f"verified, {result.n_inliers} places" + (", too few to be sure" if result.identity is None else "")
     elif result.chance is None:
-        said = "not verified, and too few pictures to judge by distance"
+        said = "not verified, and distance does not tell"
     else:
         share = f"{100 * result.chance:.1f}" if result.chance >= 0.0005 else "< 0.1"
         said = f"{share} % of strangers are as near"

@@ -23,7 +23,7 @@ from mmsearch.records import Identification, Term
 RANK_1, IDENTIFIED, ACCEPTED = "rank-1", "identified", "strangers accepted"
 AT_FALSE = {"identified at 1 % false": 0.01, "identified at 5 % false": 0.05}
 DEFINITIONS = {
-    RANK_1: "share of queries whose nearest identity, believed or not, is the right one, of those in the gallery",
+    RANK_1: "share of queries whose likeliest identity, believed or not, is the right one, of those in the gallery",
     IDENTIFIED: "share of the same queries that are given the right identity",
     ACCEPTED: "share of queries of identities that were removed from the gallery, or never were in it, that are "
     "given one; lower is better",
@@ -222,7 +222,7 @@ def _counts(
                 "identity": open_set.names[group],
                 "is_removed": group in open_set.removed,
                 "n_queries": int(of.sum()),
-                "n_nearest": int((is_best_right & of).sum()),
+                "n_likeliest": int((is_best_right & of).sum()),
                 "n_identified": int((is_best_right & is_accepted & of).sum()),
                 "n_accepted": int((is_accepted & of).sum()),
             }

@@ -268,13 +268,13 @@ def _identity_tables(results: Mapping[str, Result]) -> Iterator[Table]:
         ]
         rows = [
             TableRow([
-                count["identity"], "no" if count["is_removed"] else "yes", count["n_queries"], count["n_nearest"],
+                count["identity"], "no" if count["is_removed"] else "yes", count["n_queries"], count["n_likeliest"],
                 count["n_identified"], count["n_accepted"] - count["n_identified"],
             ])
             for count in wrong
         ]  # fmt: skip
         if rows:
-            headings = {"identity": False, "in the gallery": False, "queries": True, "nearest": True,
+            headings = {"identity": False, "in the gallery": False, "queries": True, "likeliest": True,
                         "identified": True, "taken for another": True}  # fmt: skip
             yield table(f"{model}: identities with queries that went wrong", headings, rows)
 

@@ -170,12 +170,12 @@ class ClassResult(TypedDict):
 
 
 class IdentityCounts(TypedDict):
-    """Queries that show one identity: how many have it as the nearest, were given it, and were given any."""
+    """Queries that show one identity: how many have it as the likeliest, were given it, and were given any."""
 
     identity: str
     is_removed: bool
     n_queries: int
-    n_nearest: int
+    n_likeliest: int
     n_identified: int
     n_accepted: int
 

@@ -51,7 +51,7 @@ def test_identify_without_a_gallery_asks_the_library(run, indexed, photos):
     assert out.splitlines()[0].split() == [
         "identity", "evidence", "near", "score", "places", "nearest", "picture",
     ]  # fmt: skip
-    assert out.splitlines()[1].startswith("unknown   not verified, and too few pictures to judge by distance  b ")
+    assert out.splitlines()[1].startswith("unknown   not verified, and distance does not tell  b ")
     code, out, _ = run("identify", photos / "b" / "dam.jpg", "--format", "tsv")
     assert out.splitlines()[0].split("\t")[:3] == ["path", "identity", "best"]
     assert out.splitlines()[1].split("\t")[1:3] == ["", "b"]

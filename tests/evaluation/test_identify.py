@@ -50,7 +50,8 @@ def test_measures_are_the_shares_that_one_counts_by_hand():
         RANK_1: 0.75, IDENTIFIED: 0.5, ACCEPTED: 0.5, **dict.fromkeys(AT_FALSE, 0.25),
     }  # fmt: skip
     assert (result["n_queries"], result["n_known"], result["n_strangers"]) == (6, 4, 2)
-    assert [(c["identity"], c["n_nearest"], c["n_identified"], c["n_accepted"]) for c in result["identities"]] == [
+    counts = ("identity", "n_likeliest", "n_identified", "n_accepted")
+    assert [tuple(of[name] for name in counts) for of in result["identities"]] == [
         ("Ann", 2, 1, 1), ("Bob", 1, 1, 2), ("Cid", 0, 0, 1),
     ]  # fmt: skip
 
