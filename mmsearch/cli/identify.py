@@ -109,4 +109,4 @@ def _evidence(result: Identification) -> str:
     else:
         share = f"{100 * result.chance:.1f}" if result.chance >= 0.0005 else "< 0.1"
         said = f"{share} % of strangers are as near"
-    return f"{said}; beside it {', '.join(result.beside)}" if result.beside else said
+    return f"{said}; beside the middle {', '.join(result.beside)}" if result.beside else said

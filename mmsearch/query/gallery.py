@@ -120,12 +120,12 @@ class LibraryGallery:
             if seen is None or picture.image_id not in self._rows.keys() - itself:
                 continue
             row = self._rows[picture.image_id]
-            if not seen.is_verified:
-                first = row if first is None else first
-                continue
-            verified[row] = seen.n_inliers
+            if seen.is_verified:
+                verified[row] = seen.n_inliers
             if local is not None and shows_middle(seen, local.middle, (picture.width, picture.height)):
                 subject[row] = seen.n_inliers
+            elif first is None:  # also what is seen beside the middle: nothing is likelier, but it is not certain
+                first = row
         cosines = self.gallery.cosines(encoded.vector[None])  # of one region: a picture, or the part of a Term
         cosines[:, without] = -np.inf
         (guess,) = self.gallery.guesses(cosines, [subject], [first], false_rate=false_rate)
@@ -157,17 +157,17 @@ class LibraryGallery:
 
 
 def shows_middle(seen: LocalEvidence, middle: tuple[float, float], size: tuple[int, int]) -> bool:
-    """Return whether a verified picture of a size (width, height) shows what is in the middle of the example.
+    """Return whether a picture of a size (width, height) is verified and shows the middle of the example.
 
     What is near the edge of the picture is most likely beside it, as its outline is larger than what is seen of it.
 
     Examples
     --------
-    >>> half = LocalEvidence(1.0, homography=((0.5, 0.0, 0.0), (0.0, 0.5, 0.0), (0.0, 0.0, 1.0)))
+    >>> half = LocalEvidence(1.0, (), True, ((0.5, 0.0, 0.0), (0.0, 0.5, 0.0), (0.0, 0.0, 1.0)))
     >>> shows_middle(half, (100.0, 100.0), (100, 100)), shows_middle(half, (190.0, 100.0), (100, 100))
     (True, False)
     """
-    if seen.homography is None:
+    if not seen.is_verified or seen.homography is None:
         return False
     x, y, depth = np.asarray(seen.homography) @ (*middle, 1.0)
     if depth == 0:
