@@ -568,7 +568,7 @@ class Identification:
         Other identities that local features saw in it, such as those at its edges; ask for a part of the picture to
         have them in the middle.
     nearest : tuple of GalleryPicture
-        Verified ones first, then by cosine.
+        Verified ones first, those of the middle before others, then by cosine.
     error : str or None
         What is wrong with the picture.
     """

@@ -140,13 +140,13 @@ class LibraryGallery:
             score=guess.score,
             chance=guess.chance,
             beside=tuple(name for name in seen_names if name != best or not guess.n_inliers),
-            nearest=self._nearest(cosines[0], verified, k),
+            nearest=self._nearest(cosines[0], subject | verified, k),
         )
 
     def _nearest(self, cosines: Matrix, inliers: Mapping[int, int], k: int) -> tuple[GalleryPicture, ...]:
-        """Return the k nearest pictures that count, verified ones first."""
+        """Return the k nearest pictures that count, verified ones first, in their order."""
         _, best = top_k(cosines[None], np.arange(len(cosines)), k)
-        rows = dict.fromkeys([*sorted(inliers, key=lambda row: (-inliers[row], row)), *best[0].tolist()])
+        rows = dict.fromkeys([*inliers, *best[0].tolist()])
         return tuple(
             GalleryPicture(
                 self.pictures[row].path, self._names[row], float(cosines[row]), row in inliers, inliers.get(row, 0)

@@ -132,6 +132,7 @@ def beside_each_other(folder, left, right, *, share):
 def test_what_lies_beside_the_middle_of_a_picture_is_named_but_is_not_what_it_shows(gallery, tmp_path):
     (answer,) = gallery.identify(beside_each_other(tmp_path, "coffee", "astronaut", share=0.66))
     assert (answer.identity, answer.beside) == ("coffee", ("astronaut",))
+    assert [picture.identity for picture in answer.nearest[:2]] == ["coffee", "astronaut"]
 
 
 def test_what_lies_beside_something_unknown_is_not_what_the_picture_shows(gallery, tmp_path):
