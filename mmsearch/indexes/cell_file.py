@@ -49,12 +49,8 @@ class Members:
     """
 
     def __init__(self, source: Sketches | FileArray[np.int8], starts: Rows, checksums: NDArray[np.uint32]) -> None:
-        self._starts, self._checksums = starts.tolist(), checksums
-        is_file = isinstance(source, FileArray)
-        # Untouched memory takes none; what was read once stays.
-        self._sketches = np.empty(source.shape, dtype=np.int8) if isinstance(source, FileArray) else source
-        self._file = source if isinstance(source, FileArray) else None
-        self._is_read = np.full(len(checksums), not is_file)
+        self._source, self._starts, self._checksums = source, starts.tolist(), checksums
+        self._read: dict[int, Sketches] = {}  # of a file, which is read once
 
     def of(self, cell: int) -> Sketches:
         """Return the sketches of a cell; not to be modified.
@@ -64,22 +60,24 @@ class Members:
         LibraryDamagedError
             If they differ from their checksum, or the file was cut.
         """
-        first, last = self._starts[cell], self._starts[cell + 1]
-        if not self._is_read[cell] and self._file is not None:
-            sketches = self._file[first:last]
+        sketches = self._read.get(cell)
+        if sketches is None:
+            sketches = self._source[self._starts[cell] : self._starts[cell + 1]]
+            if isinstance(self._source, np.ndarray):
+                return sketches
             if zlib.crc32(sketches.data) != self._checksums[cell]:
                 raise LibraryDamagedError(
                     f"cell {cell} of the index differs from its checksum; run `mmsearch index` on the folders again"
                 )
-            self._sketches[first:last] = sketches
-            self._is_read[cell] = True
-        return self._sketches[first:last]
+            self._read[cell] = sketches
+        return sketches
 
     def all(self) -> Sketches:
         """Return the sketches of all cells, read and compared; not to be modified."""
-        for cell in np.flatnonzero(~self._is_read).tolist():
-            self.of(cell)
-        return self._sketches
+        if isinstance(self._source, np.ndarray):
+            return self._source
+        cells = [self.of(cell) for cell in range(len(self._checksums))]
+        return np.concatenate([np.zeros((0, *self._source.shape[1:]), dtype=np.int8), *cells])
 
 
 @dataclass(frozen=True)
