@@ -102,14 +102,15 @@ PERFECT = (80, Recall(1.0, 1.0, 1.0, 0.0, 0.0), 0.8)
 @pytest.mark.parametrize(
     ("rungs", "target", "exact_ms", "chosen"),
     [
-        ((MEAN_ALONE, MEAN_AND_BEST, ALL_THREE, PERFECT), 0.95, 1.0, ("cells", 40)),
-        ((MEAN_ALONE, MEAN_AND_BEST, ALL_THREE, PERFECT), 0.99, 1.0, ("cells", 80)),
-        ((MEAN_ALONE, MEAN_AND_BEST, ALL_THREE, PERFECT), 0.95, 0.4, (EXACT, None)),  # a scan is as fast
-        ((MEAN_ALONE, MEAN_AND_BEST), 0.95, 1.0, (EXACT, None)),
-        ((PERFECT,), 0.95, 1.0, ("cells", 80)),
+        ((MEAN_ALONE, MEAN_AND_BEST, ALL_THREE, PERFECT), 0.95, 10.0, ("cells", 40)),
+        ((MEAN_ALONE, MEAN_AND_BEST, ALL_THREE, PERFECT), 0.99, 10.0, ("cells", 80)),
+        ((MEAN_ALONE, MEAN_AND_BEST, ALL_THREE, PERFECT), 0.95, 3.2, (EXACT, None)),  # no more than 8 times as fast
+        ((MEAN_ALONE, MEAN_AND_BEST, ALL_THREE, PERFECT), 0.95, 3.3, ("cells", 40)),
+        ((MEAN_ALONE, MEAN_AND_BEST), 0.95, 10.0, (EXACT, None)),
+        ((PERFECT,), 0.95, 10.0, ("cells", 80)),
     ],
 )
-def test_the_plan_is_the_smallest_effort_that_reaches_all_three_parts_faster_than_a_scan(
+def test_the_plan_is_the_smallest_effort_that_reaches_all_three_parts_much_faster_than_a_scan(
     rungs, target, exact_ms, chosen
 ):
     plan = Ladder(rungs, exact_ms, 20).plan("cells", target)
@@ -124,7 +125,7 @@ def test_a_plan_to_scan_says_what_the_index_reached_with_most_effort():
 
 
 def plan_of(name, rung):
-    return Ladder((rung,), 1.0, 20).plan(name, 0.95)
+    return Ladder((rung,), 10.0, 20).plan(name, 0.95)
 
 
 def test_the_cheapest_plan_is_that_of_the_index_that_answers_fastest():

@@ -351,7 +351,7 @@ def test_measuring_leaves_removed_pictures_removed(tmp_path):
 
 def test_a_new_recall_target_needs_no_new_measuring_where_that_went_far_enough(tmp_path, monkeypatch):
     rungs = (16, Recall(0.9, 0.88, 0.92, 0.0, 0.0), 0.1), (64, Recall(1.0, 1.0, 1.0, 0.0, 0.0), 0.4)
-    monkeypatch.setattr(indexes_module, "measured_efforts", lambda index, probes, target: Ladder(rungs, 1.0, 20))
+    monkeypatch.setattr(indexes_module, "measured_efforts", lambda index, probes, target: Ladder(rungs, 10.0, 20))
     filled(tmp_path, 200)
     assert updated(tmp_path)
     for target, effort in ((0.9, 16), (0.91, 64), (1.0, 64)):
@@ -413,8 +413,10 @@ LOSES_BEST = (0.96, 0.95, 0.97, 0.006, 0.0)
 
 
 def measured_as(**rungs):
-    """A sidecar, as far as plans follow from it: of each modality one effort; the scan takes 2 ms."""
-    measured = {modality: {"efforts": [rung], "exact_ms": 2.0, "n_queries": 20} for modality, rung in rungs.items()}
+    """A sidecar, as far as plans follow from it: of each modality one effort; the scan takes 20 ms."""
+    measured = {
+        modality: {"efforts": [rung], "exact_ms": 20.0, "n_queries": 20} for modality, rung in rungs.items()
+    }
     return {"calibration": {}, "measured": measured}
 
 

@@ -40,12 +40,12 @@ def with_index(folder, kind):
 
 def test_status_says_how_queries_go_and_what_was_measured_of_it(tmp_path, monkeypatch):
     rung = (64, Recall(0.98, 0.97, 0.99, 0.004, 0.0), 0.4)
-    monkeypatch.setattr(indexes_module, "measured_efforts", lambda index, probes, target: Ladder((rung,), 3.0, 8))
+    monkeypatch.setattr(indexes_module, "measured_efforts", lambda index, probes, target: Ladder((rung,), 4.0, 8))
     with_index(tmp_path, GRAPH)
     status = library_status(Store.open(tmp_path))
     assert (status.n_in_graph, set(status.search)) == (200, {"text", "image"})
     for plan in status.search.values():
-        assert (plan["route"], plan["ef"], plan["graph_ms"], plan["exact_ms"]) == ("graph", 64, 0.4, 3.0)
+        assert (plan["route"], plan["ef"], plan["graph_ms"], plan["exact_ms"]) == ("graph", 64, 0.4, 4.0)
         assert (plan["recall"], plan["recall_low"], plan["recall_high"]) == (0.98, 0.97, 0.99)
         assert (plan["best_missed"], plan["none_found"], plan["n_queries"]) == (0.004, 0.0, 8)
 
