@@ -21,6 +21,7 @@ from mmsearch.file_array import HalfRows
 from mmsearch.indexes.base import NO_ROWS, IndexFacts, IndexKind, Passing, Rows, directed_rows
 from mmsearch.indexes.cell_file import KIND, Cells, read_cells, write_cells
 from mmsearch.indexes.cell_learning import Learned, learned
+from mmsearch.indexes.exact import MARGIN
 from mmsearch.indexes.sketches import largest_of_query
 from mmsearch.records import Cosines, Matrix
 from mmsearch.vectors import check_width, contenders, inverse_lengths, stored_cosines, top_k, widen_f16
@@ -37,7 +38,6 @@ _TOO_LARGE = 10  # times the mean: as many rows in a cell that learning did not 
 _STANDARD_DEVIATIONS = 2.8  # above the mean of a cell: the best score that is expected in it
 _BATCH = 250  # queries at a time
 _SCORES = 1 << 24  # held at a time, 64 MB
-_MARGIN = 2e-5  # ten times what a sum of a few thousand products in float32 is off
 
 
 class CellsIndex:
@@ -300,7 +300,7 @@ class CellsIndex:
         wide = widen_f16(halves, np.empty(halves.shape, dtype=np.float32))
         # Not by BLAS, which would wake its threads for so little: they wait for a core where others are at work.
         roughly = np.einsum("nd,d->n", wide, query) * inverse_lengths(wide)
-        (near,) = contenders(roughly[None], k, _MARGIN)
+        (near,) = contenders(roughly[None], k, MARGIN)
         scores, best = top_k(stored_cosines(query, halves[near])[None], rows[near], k)
         return scores[0], best[0]
 

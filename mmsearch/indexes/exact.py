@@ -29,7 +29,8 @@ _BLOCK = 3 << 15  # values widened at a time: 384 KB, which stay in the cache be
 _BATCH_BLOCK = 1 << 18  # a larger block feeds a matrix product better
 _EXACT_ROWS = 4096  # scored again at a time
 _CANDIDATES = 1 << 24  # scores held at a time, 64 MB
-_MARGIN = 2e-5  # ten times what a sum of a few thousand products in float32 is off
+MARGIN = 2e-5
+"""Ten times what a sum of a few thousand products in float32 is off."""
 
 
 class ExactIndex:
@@ -124,7 +125,7 @@ class ExactIndex:
 
     def _best(self, queries: Matrix, scores: Matrix, rows: Rows, k: int) -> tuple[Cosines, Rows]:
         """Return the k best of rows whose scores (n_queries, n) are known roughly."""
-        places = list(contenders(scores, k, _MARGIN))
+        places = list(contenders(scores, k, MARGIN))
         counts = np.array([len(near_rows) for near_rows in places], dtype=np.int64)
         of_query = np.repeat(np.arange(len(queries)), counts)
         near = rows[np.concatenate([np.zeros(0, np.int64), *places])]

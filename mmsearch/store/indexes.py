@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from mmsearch.indexes.base import IndexKind, Rows, SavedIndex, leave_out, unit_rows
+from mmsearch.indexes.base import NO_ROWS, IndexKind, Rows, SavedIndex, leave_out, unit_rows
 from mmsearch.indexes.cells import CELLS
 from mmsearch.indexes.exact import ExactIndex
 from mmsearch.indexes.hnsw import GRAPH
@@ -33,13 +33,13 @@ from mmsearch.indexes.plans import (
     measured_efforts,
 )
 from mmsearch.records import Matrix, PlanFields, Unusable
+from mmsearch.store.base import OnProgress
 from mmsearch.store.publish import Kind, Sidecar, current, manifest_state, next_name, sidecar_checksum, withdraw
 
 if TYPE_CHECKING:
     from mmsearch.store.folder import Store
 
 RecallFields: TypeAlias = tuple[float, float | None, float | None, float | None, float | None]
-OnProgress: TypeAlias = Callable[[str, int, int], None]
 
 
 class LadderFields(TypedDict):
@@ -76,7 +76,6 @@ _HELD_OUT_SHARE = 0.1  # of the pictures at most: the others are left to be foun
 _FEWEST_NEW = 50  # else pictures that the index knows stand for them
 _CHEAPER = 0.8  # of the time of an index: a finer one, which is larger, is worth it
 _SEED = 7
-_NO_ROWS: Rows = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -301,7 +300,7 @@ class LibraryIndexes:
         remembered = self._store.remembered.vectors(len(text_probes) // 2) if len(text_probes) else text_probes
         return np.concatenate([text_probes[1::2], remembered])
 
-    def _take_in(self, index: PublishedIndex, on_progress: OnProgress, *, without: Rows = _NO_ROWS) -> None:
+    def _take_in(self, index: PublishedIndex, on_progress: OnProgress, *, without: Rows = NO_ROWS) -> None:
         """Take the rows that an index does not know yet into it, but some."""
         start, matrix = time.perf_counter(), self._store.matrix()
         total = len(matrix) - index.index.n_rows
@@ -325,7 +324,7 @@ class LibraryIndexes:
         is_held_out = len(held_out) >= _FEWEST_NEW
         if not is_held_out:
             held_out, pictures = self._pictures_of(live, n)
-        without = held_out if is_held_out else _NO_ROWS
+        without = held_out if is_held_out else NO_ROWS
         exact = ExactIndex(matrix, np.union1d(dead, held_out))
         probes = {
             modality: Probes.of(exact, queries)
