@@ -478,6 +478,8 @@ class Hit:
     Where local features were looked at, verified pictures go first, by their inliers, whatever their cosine; with
     `mode="local"` the score is that of the visual words. `terms` holds the cosine to every single term, in the
     order of the query, and only when asked for. `is_missing` says that there is no file at the path any more.
+    `relevance` is the probability that the picture is what was asked for, from 0 to 1; None where the encoder has
+    no calibration, or the query is more than one text.
     """
 
     rank: int
@@ -492,6 +494,7 @@ class Hit:
     terms: dict[str, float] = field(default_factory=dict)
     local: LocalEvidence | None = None
     is_missing: bool = False
+    relevance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -501,7 +504,8 @@ class SearchResult:
     `route` is `exact`, `cells`, `graph`, `filtered` (exact over the pictures that pass the filter), `local` (visual
     words alone) or `empty`, and the same whenever a library in one state is asked the same; `n_candidates` counts
     the pictures the answer was chosen from; `local` is a sentence on what local features did, empty if they were
-    not asked; `problems` are sentences on what the library has lost, so that pictures may not be found.
+    not asked; `problems` are sentences on what the library has lost, so that pictures may not be found. `relevance`
+    is the probability that the pictures asked among hold what was asked for, None as that of a hit.
     """
 
     hits: tuple[Hit, ...]
@@ -510,6 +514,7 @@ class SearchResult:
     seconds: dict[str, float] = field(default_factory=dict)
     local: str = ""
     problems: tuple[str, ...] = ()
+    relevance: float | None = None
 
 
 @dataclass(frozen=True)

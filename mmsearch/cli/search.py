@@ -215,6 +215,8 @@ class _Given:
 def _record(hit: Hit, result: SearchResult, *, explain: bool) -> Row:
     """Return what programs are told of a hit, in the words of the HTTP API."""
     row: dict[str, object] = asdict(hit)
+    if hit.relevance is None:
+        del row["relevance"]
     if hit.local is not None:
         row["local"] = _local_record(hit.local, explain=explain)
     if explain:
