@@ -184,16 +184,16 @@ def classes_of_captions(captioned: CaptionSet) -> ClassSet:
         If a picture has several captions, or all pictures have the same.
     """
     texts = list(dict.fromkeys(captioned.texts))
-    of_picture = [{captioned.texts[text] for text in own} for own in captioned.texts_of_picture]
-    for picture, own in zip(captioned.pictures, of_picture, strict=True):
-        if len(own) > 1:
+    of_picture = [{captioned.texts[text] for text in texts} for texts in captioned.texts_of_picture]
+    for picture, captions in zip(captioned.pictures, of_picture, strict=True):
+        if len(captions) > 1:
             raise GroundTruthError(
-                f"{captioned.name}: {picture} has {len(own)} captions; expected one, to be the class of the picture"
+                f"{captioned.name}: {picture} has {len(captions)} captions; expected one, to be the class of the picture"
             )
     if len(texts) < 2:
         raise GroundTruthError(f"{captioned.name}: all captions are {texts[0]!r}; expected two or more")
     position = {text: i for i, text in enumerate(texts)}
-    truth = tuple(position[text] for own in of_picture for text in own)
+    truth = tuple(position[text] for captions in of_picture for text in captions)
     return ClassSet(captioned.name, captioned.pictures, truth, tuple(texts))
 
 

@@ -62,7 +62,7 @@ def test_whether_a_set_has_captions_or_classes_is_known_by_its_files(photos, opt
     rows = [{"image": str(photos / name), "caption": name, "label": name[0]} for name in ("cat.jpg", "fig.jpg")]
     table = str(parquet(tmp_path / "table", rows))
     with_images = replace(options, images=photos)
-    assert isinstance(open_captions_or_classes(str(splits / "train"), options), ClassSet)
+    assert isinstance(open_captions_or_classes(str(splits / "val"), options), ClassSet)
     assert isinstance(open_captions_or_classes(table, with_images), CaptionSet)
     labelled = open_captions_or_classes(table, with_images, label_column="label")
     assert isinstance(labelled, ClassSet)
