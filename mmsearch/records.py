@@ -415,13 +415,15 @@ class SearchOptions:
         alike, or each by a power of its cosine (`mmsearch.query.feedback.expanded`).
     explain : bool
         Fill in the cosine of every hit to every term.
+    min_relevance : float from 0 to 1, or None
+        Leave out hits of less relevance; None hides nothing.
 
     Raises
     ------
     ArgumentError
         If a value is of another type.
     QueryError
-        If k is not above 0, or an option is another word.
+        If k is not above 0, an option is another word, or the least relevance is no probability.
     """
 
     k: int = 10
@@ -429,12 +431,15 @@ class SearchOptions:
     rerank: Rerank = "auto"
     expand: Expand = "none"
     explain: bool = False
+    min_relevance: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", as_count(self.k, "k"))
         for name, words in (("mode", Mode), ("rerank", Rerank), ("expand", Expand)):
             object.__setattr__(self, name, one_of(getattr(self, name), name, words))
         as_flag(self.explain, "explain")
+        if self.min_relevance is not None and not 0 <= as_number(self.min_relevance, "min_relevance") <= 1:
+            raise QueryError(f"the least relevance is {self.min_relevance}; expected a probability from 0 to 1")
 
 
 @dataclass(frozen=True)

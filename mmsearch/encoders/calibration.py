@@ -35,10 +35,24 @@ def strength(relevance: float) -> Strength:
 
 @dataclass(frozen=True)
 class RelevanceModel:
-    """Numbers of the model of relevance, see `mmsearch.query.relevance`."""
+    """Numbers of two logistic models, whose use and statistics `mmsearch.query.relevance` describes.
 
-    cosine: float
-    constant: float
+    All but the constants are at least 0, so that relevance never falls as the cosine rises.
+    """
+
+    answer_constant: float
+    answer_best: float
+    answer_familiarity: float
+    answer_size: float
+    hit_constant: float
+    hit_best: float
+    hit_behind: float
+    hit_size: float
+
+    def __post_init__(self) -> None:
+        for known in fields(self):
+            if not known.name.endswith("_constant") and not getattr(self, known.name) >= 0:
+                raise EncoderError(f"{known.name} is {getattr(self, known.name):g}, expected at least 0")
 
 
 @dataclass(frozen=True)
@@ -128,7 +142,10 @@ def _model(kind: type[Model], given: Any, where: str) -> Model | None:
             raise EncoderError(
                 f"{where}: {name} is {str(value)[:40]!r}, expected a finite number, at most 1e9; {_AGAIN}"
             )
-    return kind(**{name: float(value) for name, value in given.items()})
+    try:
+        return kind(**{name: float(value) for name, value in given.items()})
+    except EncoderError as error:
+        raise EncoderError(f"{where}: {error}; {_AGAIN}") from error
 
 
 def _digest(identity: Mapping[str, Any]) -> str:
