@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
@@ -11,7 +11,7 @@ from typing_extensions import TypeAliasType, TypedDict
 
 from mmsearch import predicates
 from mmsearch.arguments import Expand, Mode, Rerank
-from mmsearch.encoders.calibration import Strength, strength
+from mmsearch.encoders.calibration import Strength, answer_strength, strength
 from mmsearch.records import Classification, Hit, ImageRecord, LocalEvidence, SearchResult
 from mmsearch.server.problems import Problem
 
@@ -385,7 +385,7 @@ def search_json(result: SearchResult, *, explain: bool) -> SearchAnswer:
     hits: list[FoundPicture] = [
         {
             **picture_json(hit),
-            "rank": hit.rank, "score": hit.score, **_judged(hit.relevance),
+            "rank": hit.rank, "score": hit.score, **_judged(hit.relevance, strength),
             "terms": [{"term": label, "cosine": cosine} for label, cosine in hit.terms.items()],
             "local": None if hit.local is None else local_json(hit.local, explain=explain),
             "is_missing": hit.is_missing,
@@ -397,13 +397,13 @@ def search_json(result: SearchResult, *, explain: bool) -> SearchAnswer:
         "problems": list(result.problems), "seconds": result.seconds,
     }  # fmt: skip
     if result.relevance is not None:
-        answered["answer"] = _judged(result.relevance)
+        answered["answer"] = _judged(result.relevance, answer_strength)
     return answered
 
 
-def _judged(relevance: float | None) -> Judgement:
+def _judged(relevance: float | None, word: Callable[[float], Strength]) -> Judgement:
     """Return a probability and its word; nothing where it is not known."""
-    return {} if relevance is None else {"relevance": relevance, "strength": strength(relevance)}
+    return {} if relevance is None else {"relevance": relevance, "strength": word(relevance)}
 
 
 def local_json(local: LocalEvidence, *, explain: bool) -> LocalScore:

@@ -67,8 +67,8 @@ def test_relevance_is_that_of_the_hits_with_the_picture_and_without(captioned, c
     assert value(parts[MATCHES], AUROC) == auroc(np.array(there), np.array(gone))
     truth = np.repeat([1.0, 0.0], len(there))
     assert value(parts[MATCHES], CALIBRATION) == pytest.approx(calibration_error(np.array(there + gone), truth))
-    assert value(parts[MATCHES], REJECTED) == np.mean(np.array(gone) < 0.15)
-    assert value(parts[MATCHES], LOST) == np.mean(np.array(there) < 0.15)
+    assert value(parts[MATCHES], REJECTED) == np.mean(np.array(gone) < 1 / 3)
+    assert value(parts[MATCHES], LOST) == np.mean(np.array(there) < 1 / 3)
     assert sum(row["n"] * row["predicted"] for row in parts[HITS]["reliability"]) == pytest.approx(sum(hits))
 
 
