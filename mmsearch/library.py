@@ -72,6 +72,7 @@ from mmsearch.records import (
 from mmsearch.store.base import LibraryStore, OnProgress, Place, folder_of, in_folder
 
 if TYPE_CHECKING:
+    from mmsearch.encoders.calibration import Calibration
     from mmsearch.encoders.classifier import Classifier
     from mmsearch.encoders.onnx import OnnxEncoder
     from mmsearch.encoders.zeroshot import Answer
@@ -395,6 +396,30 @@ class Library:
             indexes.keep(settings)
             indexes.update(settings, probes, on_progress=on_progress)
 
+    def calibrate(self, calibration: Calibration) -> None:
+        """Keep what scores of the library's encoder mean: it is used from the next search on.
+
+        Parameters
+        ----------
+        calibration : Calibration
+            Such as `mmsearch.training.calibrate.calibrate` fits to captioned pictures.
+
+        Raises
+        ------
+        NoEncoderError
+            If the library has none.
+        EncoderError
+            If it is missing.
+        StorageError
+            If the disk refuses; what was kept before stays.
+        """
+        from mmsearch.store.encoder import keep_calibration
+
+        folder = self.encoder().folder
+        with self.place.writer():
+            keep_calibration(folder, calibration)
+        self._installed.forget()
+
     # -- read path -----------------------------------------------------------------------------------
 
     def search(
@@ -406,6 +431,7 @@ class Library:
         mode: Mode = "global",
         rerank: Rerank = "auto",
         expand: Expand = "none",
+        min_relevance: float | None = None,
     ) -> SearchResult:
         """Return the k pictures of the library most similar to a query, best first.
 
@@ -413,19 +439,20 @@ class Library:
         ----------
         query : Query or str
             A string is a text to look for.
-        k, explain, mode, rerank, expand
+        k, explain, mode, rerank, expand, min_relevance
             How it is answered: see `SearchOptions`.
 
         Raises
         ------
         QueryError
             If the query means nothing, has filters that no picture could pass, has words and the library's encoder
-            knows none, asks for local features that cannot be had, k is not above 0, or an option is another word.
+            knows none, asks for local features or relevance that cannot be had, a number is out of its range, or an
+            option is another word.
         EncoderError
             If the library has no encoder, and the query is another than one example picture.
         """
         asked = as_query(query, "query")
-        return self._search().search(asked, SearchOptions(k, mode, rerank, expand, explain))
+        return self._search().search(asked, SearchOptions(k, mode, rerank, expand, explain, min_relevance))
 
     def search_many(
         self, queries: Query | str | Iterable[Query | str], options: SearchOptions = SearchOptions()

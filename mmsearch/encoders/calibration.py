@@ -23,14 +23,29 @@ _MAX_BYTES = 1 << 16
 _MOST = 1e9  # of a number
 _AGAIN = "run `mmsearch calibrate` again, or delete the file"
 Strength: TypeAlias = Literal["strong", "fair", "weak"]
-_STRONG, _FAIR = 0.5, 0.15
+_HITS, _ANSWERS = (0.4, 0.05), (2 / 3, 1 / 3)  # from where they are strong, and fair
 
 
 def strength(relevance: float) -> Strength:
-    """Return the word for a probability that a picture is what was asked for, or that a library holds a match."""
-    if relevance >= _STRONG:
+    """Return the word for the probability that a picture is what was asked for.
+
+    What is asked for is the very picture, of which there may be one in a million, so that one in twenty is fair.
+    """
+    return _word(relevance, _HITS)
+
+
+def answer_strength(relevance: float) -> Strength:
+    """Return the word for the probability that a library holds a match: where it is weak, nothing matches well.
+
+    Of the captions of pictures that are there, one in twenty has a weak answer.
+    """
+    return _word(relevance, _ANSWERS)
+
+
+def _word(relevance: float, bounds: tuple[float, float]) -> Strength:
+    if relevance >= bounds[0]:
         return "strong"
-    return "fair" if relevance >= _FAIR else "weak"
+    return "fair" if relevance >= bounds[1] else "weak"
 
 
 @dataclass(frozen=True)

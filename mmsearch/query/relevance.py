@@ -92,12 +92,48 @@ class Relevance:
         hits : float64 array, shape (n_hits,)
             In [0, answer]; higher for a higher cosine, or equal.
         """
-        scores = np.asarray(cosines, dtype=np.float64)
-        if not len(scores):
-            return 0.0, scores
-        known = familiarity(text, self.probes)
-        answer = answer_relevance(self.model, scores.max(), known, n_pictures)
-        return float(answer), np.minimum(hit_relevance(self.model, scores, n_pictures), answer)
+        if not len(cosines):
+            return 0.0, np.zeros(0)
+        known = np.array([familiarity(text, self.probes)])
+        (answer,), (hits,) = relevance_of(self.model, np.array([cosines], dtype=np.float64), known, n_pictures)
+        return float(answer), hits
+
+
+def relevance_of(
+    model: RelevanceModel, cosines: Cosines, familiar: Cosines, n_pictures: int
+) -> tuple[Cosines, Cosines]:
+    """Return the probabilities that there is a match for each of n texts, and that their hits are.
+
+    Parameters
+    ----------
+    model : RelevanceModel
+    cosines : float64 array, shape (n, n_hits)
+        Of the hits of every text, in any order; -inf where there are no more pictures.
+    familiar : float64 array, shape (n,)
+        The familiarity of every text.
+    n_pictures : int
+        Among how many the hits are the best.
+
+    Returns
+    -------
+    answers : float64 array, shape (n,)
+        In [0, 1].
+    hits : float64 array, shape (n, n_hits)
+        In [0, answer]; 0 where there are no more pictures.
+    """
+    size, best = np.log(n_pictures), cosines.max(axis=1)
+    answers = _probability(
+        model.answer_constant
+        + model.answer_best * best
+        + model.answer_familiarity * familiar
+        - model.answer_size * size
+    )
+    is_hit = np.isfinite(cosines)
+    behind = np.where(is_hit, best[:, None] - cosines, 0)
+    hits = _probability(
+        model.hit_constant + model.hit_best * best[:, None] - model.hit_behind * behind - model.hit_size * size
+    )
+    return answers, np.where(is_hit, np.minimum(hits, answers[:, None]), 0)
 
 
 def familiarity(text: Matrix, probes: Matrix) -> float:
@@ -112,29 +148,6 @@ def familiarity(text: Matrix, probes: Matrix) -> float:
     cosines = (probes @ text).astype(np.float64)  # text by text, so that a batch has the bits of one
     n_near = max(1, len(cosines) // _SHARE)
     return round(float(np.partition(cosines, -n_near)[-n_near:].mean()), 7)
-
-
-def answer_relevance(
-    model: RelevanceModel, best: float | Cosines, familiar: float | Cosines, n_pictures: int
-) -> NDArray[np.float64]:
-    """Return the probability that there is a match, by the cosine of the best hit; arrays (n,) for n texts."""
-    return _probability(
-        model.answer_constant
-        + model.answer_best * np.asarray(best)
-        + model.answer_familiarity * np.asarray(familiar)
-        - model.answer_size * np.log(n_pictures)
-    )
-
-
-def hit_relevance(model: RelevanceModel, cosines: Cosines, n_pictures: int) -> Cosines:
-    """Return the probability that each hit is a match if there is one, (..., n_hits) as the cosines of answers."""
-    best = cosines.max(axis=-1, keepdims=True)
-    return _probability(
-        model.hit_constant
-        + model.hit_best * best
-        - model.hit_behind * (best - cosines)
-        - model.hit_size * np.log(n_pictures)
-    )
 
 
 def _probability(logit: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,12 +12,15 @@ from mmsearch.errors import GroundTruthError, QueryError
 from mmsearch.evaluation.answers import ABSENT, GIBBERISH, HITS, MATCHES, TRANSLATED
 from mmsearch.evaluation.calibration import run_calibration
 from mmsearch.evaluation.encode import SetEncoder
-from mmsearch.evaluation.judged import AT_LOSS, AUROC, CALIBRATION, ERROR
+from mmsearch.evaluation.judged import AT_LOSS, AUROC, CALIBRATION, ERROR, LOST, REJECTED
 from mmsearch.evaluation.labels import CLOSED, OPEN, REMOVED
+from mmsearch.evaluation.metrics.calibration import calibration_error
 from mmsearch.evaluation.metrics.separation import auroc
 from mmsearch.evaluation.page import page_of
 from mmsearch.evaluation.report import finite
+from mmsearch.query.relevance import Relevance
 from mmsearch.vectors import inner_products
+from tests.conftest import small_samples
 
 ABSENT_NAMES = ["lighthouse", "cup", "grand piano"]
 
@@ -46,6 +49,42 @@ def test_every_caption_is_asked_with_its_picture_and_without(captioned, set_enco
     assert value(result, AUROC) == auroc(cosines.max(axis=1), others.max(axis=1))
     assert value(result, ERROR) == 1 - np.mean(cosines.argmax(axis=1) == own) / 2
     assert (result["n_true"], result["n_not_true"]) == (6, 6)
+
+
+def test_relevance_is_that_of_the_hits_with_the_picture_and_without(captioned, calibrated_encoder):
+    known = read_captions(captioned, is_merging=True)
+    report = run_calibration(known, [calibrated_encoder])
+    assert [name.split(", ")[-1] for name in report["results"]] == ["relevance", "cosine"]
+    relevance, texts = Relevance.of(calibrated_encoder.encoder), calibrated_encoder.texts(known.texts)
+    cosines = inner_products(texts, calibrated_encoder.pictures(known.pictures)[1])
+    there, gone, hits = [], [], []
+    for text, of_text, (own,) in zip(texts, cosines, known.pictures_of_text, strict=True):
+        answer, of_hits = relevance.judge(text, of_text, 3)
+        there.append(answer)
+        hits += of_hits.tolist()
+        gone.append(relevance.judge(text, np.delete(of_text, own), 2)[0])
+    parts = system(report, calibrated_encoder, "relevance")
+    assert value(parts[MATCHES], AUROC) == auroc(np.array(there), np.array(gone))
+    truth = np.repeat([1.0, 0.0], len(there))
+    assert value(parts[MATCHES], CALIBRATION) == pytest.approx(calibration_error(np.array(there + gone), truth))
+    assert value(parts[MATCHES], REJECTED) == np.mean(np.array(gone) < 0.15)
+    assert value(parts[MATCHES], LOST) == np.mean(np.array(there) < 0.15)
+    assert sum(row["n"] * row["predicted"] for row in parts[HITS]["reliability"]) == pytest.approx(sum(hits))
+
+
+def test_smaller_libraries_are_parts_of_the_whole(tmp_path, set_encoder):
+    pictures = small_samples(tmp_path / "set", 21)
+    lines = [
+        {"image": path.name, "captions": [f"{name} and {name}", f"a {name}"]}
+        for path in pictures.iterdir()
+        if (name := path.stem)
+    ]
+    (pictures / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    known = read_captions(pictures, is_merging=True)
+    parts = system(run_calibration(known, [set_encoder]), set_encoder, "cosine")
+    assert [part for part in parts if MATCHES in part] == [MATCHES, f"{MATCHES} among 10"]
+    whole, small = parts[MATCHES], parts[f"{MATCHES} among 10"]
+    assert (small["n_true"], small["n_not_true"]) == (whole["n_true"], whole["n_not_true"]) == (42, 42)
 
 
 def test_hits_are_true_where_they_are_the_picture_of_the_caption(captioned, set_encoder):
