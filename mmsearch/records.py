@@ -522,6 +522,10 @@ class SearchResult:
     relevance: float | None = None
 
 
+NONE_OF_THESE = "none of these"
+"""What a picture is called that shows none of the labels."""
+
+
 @dataclass(frozen=True)
 class Prediction:
     """One label of a classified picture with its probability in [0, 1] and cosine."""
@@ -533,11 +537,17 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Classification:
-    """The labels of one picture, most probable first, or why it could not be read."""
+    """The labels of one picture, most probable first, or why it could not be read.
+
+    `none_of_these` is the probability that it shows none of all labels that were asked, which with all of theirs
+    sums to 1; None where that was not asked or is not known. `warnings` are sentences on the labels.
+    """
 
     path: str
     predictions: tuple[Prediction, ...]
     error: str | None = None
+    none_of_these: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

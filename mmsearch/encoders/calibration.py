@@ -75,6 +75,11 @@ class LabelModel:
     """Numbers of the model of labels, see `mmsearch.encoders.zeroshot`."""
 
     logit_scale: float
+    constant: float
+
+    def __post_init__(self) -> None:
+        if not self.logit_scale >= 0:
+            raise EncoderError(f"logit_scale is {self.logit_scale:g}, expected at least 0")
 
 
 Model = TypeVar("Model", RelevanceModel, LabelModel)
