@@ -212,6 +212,12 @@ class ClassifyRequest(_Request):
         list[Text], Field(max_length=100, description="Prompts with {} for the label; empty for the usual ones.")
     ] = []
     k: Annotated[int, Field(ge=1, le=MAX_K)] = 5
+    closed: Annotated[
+        bool, Field(description="One of the labels must be right; else a picture may show none of them.")
+    ] = False
+    multi: Annotated[
+        bool, Field(description="Each label is judged by itself; an error where the encoder is not calibrated.")
+    ] = False
 
 
 class Picture(TypedDict):
@@ -300,7 +306,7 @@ class SearchAnswer(TypedDict):
 
 
 class Label(TypedDict):
-    """One label with its probability among those given, and its cosine."""
+    """One label with its probability, and its cosine."""
 
     label: str
     probability: float
@@ -312,13 +318,17 @@ class Labelled(TypedDict):
 
     picture: str
     labels: list[Label]
+    none_of_these: NotRequired[
+        Annotated[float, Field(description="Probability that it shows none of all labels; absent if not known.")]
+    ]
     error: str | None
 
 
 class ClassifyAnswer(TypedDict):
-    """One entry for each picture, in order."""
+    """One entry for each picture, in order; `warnings` are sentences on labels that the encoder hardly knows."""
 
     pictures: list[Labelled]
+    warnings: list[str]
 
 
 class PictureList(TypedDict):
@@ -419,18 +429,22 @@ def local_json(local: LocalEvidence, *, explain: bool) -> LocalScore:
 
 def classify_json(classifications: list[Classification]) -> ClassifyAnswer:
     """Return the answer to a classification."""
-    pictures: list[Labelled] = [
-        {
-            "picture": picture.path,
-            "labels": [
-                {"label": label.label, "probability": label.probability, "cosine": label.score}
-                for label in picture.predictions
-            ],
-            "error": picture.error,
-        }
-        for picture in classifications
-    ]
-    return {"pictures": pictures}
+    warnings = dict.fromkeys(warning for picture in classifications for warning in picture.warnings)
+    return {"pictures": [_labelled(picture) for picture in classifications], "warnings": list(warnings)}
+
+
+def _labelled(picture: Classification) -> Labelled:
+    labelled: Labelled = {
+        "picture": picture.path,
+        "labels": [
+            {"label": label.label, "probability": label.probability, "cosine": label.score}
+            for label in picture.predictions
+        ],
+        "error": picture.error,
+    }
+    if picture.none_of_these is not None:
+        labelled["none_of_these"] = picture.none_of_these
+    return labelled
 
 
 def request_schemas() -> dict[str, Any]:
