@@ -40,7 +40,7 @@ from mmsearch.training.relevance import Answers, Kind, answers_of, fit_relevance
 LEAST_PICTURES = 20
 CAPTIONS, WORDS, ABSENT, GIBBERISH = "captions", "words", "absent names", "gibberish"
 LABELS = "calibration error of labels"
-_WEIGHTS = {CAPTIONS: (1.0, 1.0), WORDS: (0.5, 0.5), ABSENT: (1.5, 0.5), GIBBERISH: (0.25, 0.1)}
+_WEIGHTS = {CAPTIONS: (1.0, 1.0), WORDS: (0.5, 0.5), ABSENT: (1.0, 0.5), GIBBERISH: (0.5, 0.1)}
 _CHECKED = 5  # one picture in so many
 _FEWEST, _MOST = 3, 4  # pictures that a word names: so many, and one in so many
 _WORD = re.compile(r"[^\W\d_]{3,}")
