@@ -147,7 +147,7 @@ class CellsIndex:
         if k == 0 or len(queries) == 0:
             return np.zeros((len(queries), 0)), np.zeros((len(queries), 0), np.int64)
         effort = _EFFORT if effort is None else max(0, effort)
-        n_refined = _REFINED * k + 5 * effort
+        n_refined = _REFINED * k + effort // 2
         # The ten best of a tenth of all rows lie as far from a query as the hundred best of all.
         depth = max(1.0, k / _K) * len(self) / passing.n
         share = effort / 1000 * depth**_GROWTH
