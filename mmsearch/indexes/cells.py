@@ -36,7 +36,7 @@ _REFINED = 10  # rows scored exactly for each that is asked for
 _TOO_NEW = 0.1  # of the rows: cells that were learned without them are learned anew
 _TOO_LARGE = 10  # times the mean: as many rows in a cell that learning did not foresee
 _STANDARD_DEVIATIONS = 2.8  # above the mean of a cell: the best score that is expected in it
-_BATCH = 250  # queries at a time
+_BATCH = 1000  # queries at a time: each cell that several need is widened once
 _SCORES = 1 << 24  # held at a time, 64 MB
 
 
