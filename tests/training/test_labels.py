@@ -29,10 +29,8 @@ def of_two_labels(pictures):
 
 
 @pytest.fixture
-def set_encoder(checkpoint, cache, tiny_folder, tmp_path):
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "encoders").symlink_to(cache / "encoders")
-    return SetEncoder(str(checkpoint), cache=tmp_path / "cache")
+def set_encoder(checkpoint, calibrated_cache):
+    return SetEncoder(str(checkpoint), cache=calibrated_cache)
 
 
 def test_the_factor_is_how_much_more_likely_a_cosine_is_where_the_label_is_shown():
@@ -87,7 +85,8 @@ def test_the_first_caption_of_each_picture_is_a_label(photos, set_encoder):
 def test_classes_of_the_same_name_are_one_label(photos, set_encoder):
     pictures = tuple(photos / f"{name}.jpg" for name in ("cat", "fig", "dam", "creek"))
     benchmark = ClassSet("photos", pictures, (0, 1, 2, 3), ("animal", "fruit", "water", "water"))
-    labelled = LabelledPictures.by_classes(benchmark, set_encoder)
+    readable, vectors, _ = set_encoder.pictures(pictures)
+    labelled = LabelledPictures.by_classes(benchmark, readable, vectors, set_encoder)
     assert labelled.is_shown.tolist() == [
         [True, False, False], [False, True, False], [False, False, True], [False, False, True],
     ]  # fmt: skip
@@ -102,10 +101,12 @@ def test_the_error_of_labels_is_that_of_the_most_probable_one():
         assert 0 <= label_error(said, np.array([[first, False], [False, second]])) <= 1
 
 
-def test_calibrating_fits_labels_to_captions_and_to_classes(squares, set_encoder):
+def test_calibrating_fits_labels_to_captions_and_to_classes(squares, set_encoder, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"x")
     colours = [path.name.split("-")[0] for path in squares.pictures]
-    names = tuple(dict.fromkeys(colours))
-    classes = ClassSet("colours", squares.pictures, tuple(map(names.index, colours)), names)
+    names = (*dict.fromkeys(colours), "broken")
+    pictures = (*squares.pictures, tmp_path / "broken.png")
+    classes = ClassSet("colours", pictures, tuple(map(names.index, [*colours, "broken"])), names)
     by_captions = calibrate(squares, set_encoder, None)
     by_both = calibrate(squares, set_encoder, by_captions.calibration, classes=classes)
     assert by_captions.calibration.search == by_both.calibration.search
@@ -113,3 +114,4 @@ def test_calibrating_fits_labels_to_captions_and_to_classes(squares, set_encoder
     assert 0 < by_both.measures["before"][ERROR] == by_captions.measures["after"][ERROR] <= 1
     assert set(by_both.measures["softmax"]) == {ERROR}
     assert by_both.to_json()["labels"] == vars(by_both.calibration.labels)
+    assert [bad["path"] for bad in by_both.bad] == [str(tmp_path / "broken.png")]
