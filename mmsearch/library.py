@@ -66,8 +66,8 @@ from mmsearch.records import (
     Term,
     Unusable,
     VerifyReport,
-    as_example,
     as_query,
+    examples_of,
 )
 from mmsearch.store.base import LibraryStore, OnProgress, Place, folder_of, in_folder
 
@@ -470,7 +470,7 @@ class Library:
         """
         from mmsearch.encoders.classifier import Classifier
 
-        images, k = several(images, "images", as_example), as_count(k, "k")
+        images, k = examples_of(images, "images"), as_count(k, "k")
         taught = labels if isinstance(labels, Classifier) else None
         names = [] if isinstance(labels, Classifier) else texts_of(labels, "labels")
         patterns = texts_of(templates, "templates")
@@ -521,8 +521,9 @@ class Library:
 
         Parameters
         ----------
-        images : path, id, PictureBytes or Term, or several
-            A Term with a box asks for that part of a picture, such as one thing of many.
+        images : path, id, picture that is held or Term, or several
+            What may be held: see `Query`. A Term with a box asks for that part of a picture, such as one thing of
+            many.
         identities : mapping of path to str, or None
             Whom or what the pictures of the library show; those left out count for nobody. None takes the folders
             in which they lie; see `mmsearch.query.gallery.identities_of`.
@@ -548,7 +549,7 @@ class Library:
         """
         from mmsearch.query.gallery import LibraryGallery, identities_of
 
-        images, k = several(images, "images", as_example), as_count(k, "k")
+        images, k = examples_of(images, "images"), as_count(k, "k")
         if not 0 < as_number(false_rate, "false_rate") < 1:
             raise QueryError(f"the false rate is {false_rate}; expected a share above 0 and below 1")
         given = {os.path.abspath(os.fsdecode(as_path(path, "a path of identities"))): as_text(name, "an identity")
@@ -578,7 +579,7 @@ class Library:
         errors : dict of int to str
             For every other position what is wrong with the picture.
         """
-        pictures = several(images, "images", as_example)
+        pictures = examples_of(images, "images")
         return self.reader().of_one_encoder(lambda: self._embed(pictures))
 
     def _embed(self, images: Sequence[Example | Term]) -> tuple[list[int], Matrix, dict[int, str]]:

@@ -26,7 +26,8 @@ from mmsearch.arguments import (
     several,
     unfit,
 )
-from mmsearch.errors import QueryError
+from mmsearch.errors import PictureError, QueryError, VectorError
+from mmsearch.held import Held, held_file, is_single
 from mmsearch.predicates import FilterLike, Predicate, filters_of
 
 Matrix: TypeAlias = NDArray[np.float32]
@@ -39,7 +40,7 @@ Order: TypeAlias = Literal["added", "path"]
 ResizeMode: TypeAlias = Literal["shortest", "longest", "squash"]
 Interpolation: TypeAlias = Literal["bicubic", "bilinear"]
 _LATEST = (1 << 63) - 1
-_PICTURE = "a picture: a path, an id (int) or PictureBytes"  # in messages
+_PICTURE = "a picture: a path, an id (int), an image of Pillow, an array, bytes, an open file or PictureBytes"
 MAX_MEGAPIXELS = 64.0
 """Pictures that need memory for more pixels are refused unless it is said otherwise."""
 READING = 2
@@ -48,8 +49,8 @@ pixels or other facts than before, so that `index --recheck` reads those of befo
 took the date of a change for that of the photograph, and showed 10 and 12 bits in 16 as black."""
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right and bottom of a part of a picture, in pixels of the upright original."""
-Example: TypeAlias = "PathLike | int | PictureBytes"
-"""A picture to look for: a file, the id of a picture of the library, or one in memory."""
+Example: TypeAlias = "PathLike | int | PictureBytes | Held"
+"""A picture to look for: a file, the id of a picture of the library, or one that is held (`mmsearch.held`)."""
 
 
 class FileLook(NamedTuple):
@@ -252,10 +253,17 @@ class BadPicture:
 
 @dataclass(frozen=True)
 class PictureBytes:
-    """A picture in memory: a whole file, and the name it goes by in messages."""
+    """A picture in memory: a whole file, and the name it goes by in messages.
+
+    `problem` is raised where the picture is looked at, for one that was held and could not be made into a file.
+
+    >>> PictureBytes(b"...", "cat.jpg")
+    PictureBytes(name='cat.jpg')
+    """
 
     data: bytes = field(repr=False)
     name: str = "the picture"
+    problem: PictureError | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.data, bytes | bytearray | memoryview):
@@ -270,9 +278,9 @@ class Term:
 
     Parameters
     ----------
-    value : str, path, int or PictureBytes
+    value : str, path, int, PictureBytes, or a picture that is held
         A text; or a picture: the path of a file, the id of a picture of the library, or one in memory. Paths are
-        kept as str.
+        kept as str, images of Pillow, arrays, bytes and open files as PictureBytes (see `Query`).
     weight : float > 0
         Relative to the other terms.
     box : four numbers or None
@@ -308,6 +316,9 @@ def _term_value(value: object, name: str, expected: str) -> str | int | PictureB
         return str(value) if isinstance(value, str) else value
     if is_whole(value):
         return as_id(value, name)
+    held = held_file(value, name)
+    if held is not None:
+        return PictureBytes(held.data, held.name or PictureBytes.name, held.problem)
     if isinstance(value, bytes | os.PathLike):
         return os.fsdecode(as_path(value, name))
     raise unfit(name, value, expected)
@@ -326,6 +337,11 @@ def _box(given: object) -> Box:
 def as_example(value: object, name: str) -> str | int | PictureBytes | Term:
     """Return an example picture, its path as str, or raise ArgumentError."""
     return value if isinstance(value, Term) else _term_value(value, name, f"{_PICTURE}, or a Term of one")
+
+
+def examples_of(given: object, name: str) -> tuple[str | int | PictureBytes | Term, ...]:
+    """Return one example picture or several."""
+    return several(given, name, as_example, is_single=is_single)
 
 
 def _as_words(value: object, name: str) -> str | Term:
@@ -348,8 +364,10 @@ class Query:
     ----------
     text : str, Term or None
         Words to look for, taken as they are: only the command line reads a weight in front of them.
-    images : path, int, PictureBytes or Term, or several
-        Example pictures; an int is the id of a picture of the library.
+    images : path, int, image of Pillow, array, bytes, open file, PictureBytes or Term, or several
+        Example pictures; an int is the id of a picture of the library. Arrays are uint8: RGB (height, width, 3),
+        with opacity (height, width, 4), or grey (height, width); one of four axes holds several pictures. Images of
+        Pillow are turned by their EXIF, as files are. Bytes are those of a whole file, unless they can be a path.
     exclude : str or Term, or several
         Words to move away from.
     where : str, Predicate or mapping, or several
@@ -357,11 +375,25 @@ class Query:
         trees as JSON has them, such as `{"or": ["width > 800", {"field": "name", "op": "~", "value": "a*"}]}`.
     relevant, irrelevant : int, or several
         Ids of pictures of the library that are, and that are not, what is looked for; the latter are never hits.
+    vector : array of real numbers, shape (dim,), or None
+        A term of its own: an embedding that the library's encoder made, or another in the same space. Its length
+        does not count; it is kept as a tuple.
 
     Raises
     ------
     ArgumentError
         If a value is of another type.
+    VectorError
+        If the vector is zero or not finite.
+
+    Examples
+    --------
+    >>> Query("a beach", where="width > 1000", exclude=["people", "boats"]).exclude
+    ('people', 'boats')
+    >>> Query(images=np.zeros((4, 6, 3), np.uint8)).images
+    (PictureBytes(name='the picture'),)
+    >>> Query(vector=np.array([0.5, 0.5])).vector
+    (0.5, 0.5)
     """
 
     text: str | Term | None = None
@@ -370,6 +402,7 @@ class Query:
     where: tuple[str | Predicate, ...] = ()
     relevant: tuple[int, ...] = ()
     irrelevant: tuple[int, ...] = ()
+    vector: tuple[float, ...] | None = field(default=None, repr=False)
 
     def __init__(
         self,
@@ -379,13 +412,30 @@ class Query:
         where: FilterLike | Iterable[FilterLike] = (),
         relevant: int | Iterable[int] = (),
         irrelevant: int | Iterable[int] = (),
+        vector: Iterable[float] | None = None,
     ) -> None:
         object.__setattr__(self, "text", None if text is None else _as_words(text, "text"))
-        object.__setattr__(self, "images", several(images, "images", as_example))
+        object.__setattr__(self, "images", examples_of(images, "images"))
         object.__setattr__(self, "exclude", several(exclude, "exclude", _as_words))
         object.__setattr__(self, "where", filters_of(where, "where"))
         object.__setattr__(self, "relevant", ids_of(relevant, "relevant"))
         object.__setattr__(self, "irrelevant", ids_of(irrelevant, "irrelevant"))
+        object.__setattr__(self, "vector", None if vector is None else _as_vector(vector, "vector"))
+
+
+def _as_vector(given: object, name: str) -> tuple[float, ...]:
+    try:
+        values = np.asarray(given)
+    except (ValueError, TypeError):  # lists of lists of different lengths
+        values = np.empty(0, dtype=object)
+    if values.dtype.kind not in "fiu" or values.ndim != 1 or not values.size:
+        expected = "one vector: an array (dim,) of real numbers"
+        is_array = values.dtype.kind != "O"
+        raise unfit(name, given, expected, shown=f"an array of {values.dtype} {values.shape}" if is_array else None)
+    wide = values.astype(np.float64)
+    if not np.isfinite(wide).all() or not wide.any():
+        raise VectorError(f"{name} is zero or not finite, so that it has no direction; look at what made it")
+    return tuple(wide.tolist())
 
 
 def as_query(value: object, name: str) -> Query:

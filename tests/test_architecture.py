@@ -17,7 +17,7 @@ PACKAGE = Path(mmsearch.__file__).parent
 LAYERS = [
     {"errors", "system", "names"},
     {"arguments"},
-    {"predicates"},
+    {"predicates", "held"},
     {"records"},
     {"vectors", "samples", "file_array", "kmeans", "traces"},
     {"array_file"},
@@ -53,7 +53,8 @@ BORDERS = {  # third-party package -> where it may be imported
     "PIL": {"images"}, "pillow_heif": {"images"}, "cv2": {"local"}, "typer": {"cli"}, "rich": {"cli"},
     "platformdirs": {"cli", "store"}, "datasets": {"datasets"}, "pyarrow": {"shards"}, "ray": {"ingest"},
     "pymilvus": {"milvus"},
-    "numpy": {"records", "vectors", "file_array", "array_file", "kmeans", "traces", "images", "encoders", "local",
+    "numpy": {"held", "records", "vectors", "file_array", "array_file", "kmeans", "traces", "images", "encoders",
+              "local",
               "local.packing", "bow", "indexes", "store", "milvus", "datasets", "processes", "shards", "query",
               "ingest", "library", "evaluation.metrics",
               "evaluation.cache", "evaluation.encode", "evaluation.measures", "evaluation.ties",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmsearch import PictureBytes, Query, SearchOptions, Term
-from mmsearch.errors import ArgumentError, QueryError
+from mmsearch.errors import ArgumentError, QueryError, VectorError
 from mmsearch.records import Preprocessing
 
 PICTURE = PictureBytes(b"...", "a.jpg")
@@ -48,7 +48,13 @@ def test_a_query_keeps_what_a_generator_gave():
         ({"images": True}, r"images is True \(bool\)"),
         ({"images": [1.5]}, r"images\[0\] is 1.5 \(float\)"),
         ({"images": {"a.jpg", "b.jpg"}}, "images is a set, which has no order"),
-        ({"images": np.zeros((2, 2, 3), np.uint8)}, r"(?s)images\[0\] is .*ndarray.*expected a picture: a path"),
+        ({"images": [(2, 2)]}, r"images\[0\] is \(2, 2\) \(tuple\); expected a picture: a path"),
+        ({"vector": 5}, r"vector is an array of int64 \(\); expected one vector: an array \(dim,\)"),
+        ({"vector": "12"}, r"vector is an array of <U2 \(\)"),
+        ({"vector": [True, False]}, r"vector is an array of bool \(2,\)"),
+        ({"vector": np.zeros((1, 3))}, r"vector is an array of float64 \(1, 3\)"),
+        ({"vector": [[1], [1, 2]]}, r"vector is \[\[1\], \[1, 2\]\]"),
+        ({"vector": ()}, "vector is an array of float64"),
         ({"where": 5}, "where is 5"),
         ({"relevant": [True]}, r"relevant\[0\] is True"),
         ({"irrelevant": "12"}, "irrelevant is '12'"),
@@ -113,3 +119,16 @@ def test_options_of_a_search_are_checked_where_they_are_made_and_kept_as_those_o
 def test_preprocessing_is_the_same_after_json():
     preprocessing = Preprocessing((384, 256), 400, "longest", "bilinear", 127)
     assert Preprocessing.of_json(json.loads(json.dumps(preprocessing.to_json()))) == preprocessing
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0], [1.0, np.nan], [np.inf, 1.0]])
+def test_a_vector_without_a_direction_is_refused(values):
+    with pytest.raises(VectorError, match="vector is zero or not finite, so that it has no direction"):
+        Query(vector=values)
+
+
+def test_queries_of_equal_vectors_are_equal():
+    query = Query(vector=np.float32([0.5, 2]))
+    assert query == Query(vector=[0.5, 2.0]) == replace(Query(vector=query.vector), text=None)
+    assert hash(query) == hash(Query(vector=(0.5, 2)))
+    assert query != Query(vector=[0.5, 1.0])

@@ -318,7 +318,8 @@ class Searcher:
 
 def _compares_pictures(query: Query) -> bool:
     """Return whether a query is one example picture, which visual words alone can answer."""
-    return len(query.images) == 1 and query.text is None and not (query.exclude or query.relevant)
+    is_picture = len(query.images) == 1 and query.text is None and query.vector is None
+    return is_picture and not (query.exclude or query.relevant)
 
 
 def _itself_first(ranked: list[Ranked], itself: Sequence[int]) -> list[Ranked]:

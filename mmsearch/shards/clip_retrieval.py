@@ -28,6 +28,7 @@ from mmsearch.shards.format import EncoderFacts
 from mmsearch.shards.read import NO_DIRECTION, BadRow, Row
 from mmsearch.store.changes import StoredFile
 from mmsearch.system import is_out_of_memory
+from mmsearch.vectors import unit_vectors
 
 VECTORS, METADATA = "img_emb", "metadata"
 READ_BY_OTHERS = 1
@@ -36,7 +37,6 @@ _NAME = re.compile(r"img_emb_(\d+)\.npy")
 _METADATA_NAME = re.compile(r"metadata_(\d+)\.parquet")
 _NAMING = ("image_path", "url")  # columns that say which picture it is
 _SIZES = ("width", "height")
-_IS_UNIT = 1e-3  # so far from length 1 is a vector that was rounded to float16
 _MAX_PATH = 4096
 _BATCH = 2048  # rows read at a time
 
@@ -152,7 +152,7 @@ class Embeddings:
         with _errors(self.path), self.path.open("rb", buffering=0) as file:
             for start, values in self._metadata():
                 paths = self._paths(start, values)
-                vectors = unit_rows(self.header.block(file.fileno(), start, len(paths)))
+                vectors = unit_vectors(self.header.block(file.fileno(), start, len(paths)))
                 yield [
                     _row(path, {name: values[name][row] for name in _SIZES if name in values}, vector)
                     for row, (path, vector) in enumerate(zip(paths, vectors, strict=True))
@@ -241,26 +241,6 @@ class Header:
             raise ShardError("truncated", "it was cut while it was read")
         values = np.frombuffer(read, self.dtype)
         return values.reshape(self.dim, n).T if self.is_by_columns else values.reshape(n, self.dim)
-
-
-def unit_rows(values: np.ndarray[Any, Any]) -> list[Matrix | None]:
-    """Return rows (n, dim) at unit length as float32, None for those that have no direction.
-
-    One that is as long as rounding leaves a unit vector stays as it is.
-
-    >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))
-    [array([0.6, 0.8], dtype=float32), None]
-    """
-    wide = values.astype(np.float64)
-    peaks = np.abs(wide).max(axis=1)
-    is_good = np.isfinite(peaks) & (peaks > 0)  # a NaN is the largest
-    wide[~is_good] = 1.0
-    wide /= np.where(is_good, peaks, 1.0)[:, None]  # their squares may be too large
-    lengths = np.sqrt((wide * wide).sum(axis=1))
-    is_unit = np.abs(lengths * np.where(is_good, peaks, 1.0) - 1) <= _IS_UNIT
-    units: Matrix = (wide / lengths[:, None]).astype(np.float32)
-    units[is_unit] = values[is_unit]
-    return [unit if is_one else None for unit, is_one in zip(units, is_good, strict=True)]
 
 
 def _whole_path(base: bytes, value: Any, *, is_url: bool) -> bytes | None:
