@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple, NotRequired, TypeAlias, TypedDict, final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Literal, NamedTuple, NotRequired, TypeAlias, TypedDict, final, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,13 @@ from mmsearch.arguments import (
     several,
     unfit,
 )
-from mmsearch.errors import PictureError, QueryError, VectorError
+from mmsearch.errors import OutputError, PictureError, QueryError, VectorError
 from mmsearch.held import Held, held_file, is_single
+from mmsearch.notebook import Card, cards_html
 from mmsearch.predicates import FilterLike, Predicate, filters_of
+
+if TYPE_CHECKING:
+    import pandas
 
 Matrix: TypeAlias = NDArray[np.float32]
 Cosines: TypeAlias = NDArray[np.float64]
@@ -543,6 +547,21 @@ class Hit:
     local: LocalEvidence | None = None
     is_missing: bool = False
 
+    def words(self) -> tuple[str, ...]:
+        """Return what a caption says of the hit besides its name.
+
+        Examples
+        --------
+        >>> Hit(1, 0.5, 7, "/photos/cat.jpg", 640, 480, "JPEG", None, 81_920, {"a cat": 0.5}).words()
+        ('1.  score 0.500', 'a cat: 0.500')
+        """
+        cosines = [f"{label}: {cosine:.3f}" for label, cosine in self.terms.items()]
+        verified = (
+            [f"verified: {self.local.n_inliers} places agree"] if self.local and self.local.is_verified else []
+        )
+        missing = ["the file is not there any more"] if self.is_missing else []
+        return (f"{self.rank}.  score {self.score:.3f}", *cosines, *verified, *missing)
+
 
 @dataclass(frozen=True)
 class SearchResult:
@@ -552,6 +571,16 @@ class SearchResult:
     words alone) or `empty`, and the same whenever a library in one state is asked the same; `n_candidates` counts
     the pictures the answer was chosen from; `local` is a sentence on what local features did, empty if they were
     not asked; `problems` are sentences on what the library has lost, so that pictures may not be found.
+    `thumbnails` gives hits as addresses that hold a small copy each, or None, for notebooks.
+
+    It is a sequence of its hits.
+
+    Examples
+    --------
+    >>> cat = Hit(1, 0.5, 7, "/photos/cat.jpg", 640, 480, "JPEG", None, 81_920)
+    >>> result = SearchResult((cat,), "exact", 1)
+    >>> len(result), result[0].path, [hit.rank for hit in result]
+    (1, '/photos/cat.jpg', [1])
     """
 
     hits: tuple[Hit, ...]
@@ -560,6 +589,64 @@ class SearchResult:
     seconds: dict[str, float] = field(default_factory=dict)
     local: str = ""
     problems: tuple[str, ...] = ()
+    thumbnails: Callable[[Sequence[Hit]], list[str | None]] | None = field(
+        default=None, repr=False, compare=False, kw_only=True
+    )
+
+    def __len__(self) -> int:
+        """Return the number of hits."""
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[Hit]:
+        """Yield the hits, best first."""
+        return iter(self.hits)
+
+    @overload
+    def __getitem__(self, place: int) -> Hit: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Hit, ...]: ...
+    def __getitem__(self, place: int | slice) -> Hit | tuple[Hit, ...]:
+        """Return the hit at a place, which counts from 0, or some of them."""
+        return self.hits[place]
+
+    def _repr_html_(self) -> str:
+        """Return the hits with their thumbnails and scores, as a notebook shows them."""
+        hits = "hit" if len(self) == 1 else "hits"
+        sentences = [f"{len(self)} {hits} of {self.n_candidates:,} pictures", self.local, *self.problems]
+        pictures = self.thumbnails(self.hits) if self.thumbnails and self.hits else [None] * len(self)
+        cards = [Card(hit.path, picture, hit.words()) for hit, picture in zip(self.hits, pictures, strict=True)]
+        return cards_html([sentence for sentence in sentences if sentence], cards)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a table of pandas with a row for each hit, best first.
+
+        Its columns are the fields of `Hit`; the cosine to a term has a column of the term's name behind
+        `cosine: `, and what local features say `is_verified` and `n_inliers`, where any were looked at.
+
+        Raises
+        ------
+        OutputError
+            If pandas is not installed, which is no part of what mmsearch needs.
+
+        Examples
+        --------
+        >>> cat = Hit(1, 0.5, 7, "/photos/cat.jpg", 640, 480, "JPEG", None, 81_920)
+        >>> SearchResult((cat,), "exact", 1).to_pandas()[["rank", "path"]]
+           rank             path
+        0     1  /photos/cat.jpg
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise OutputError("a table needs pandas, which is not installed; run `pip install pandas`") from error
+        names = [each.name for each in fields(Hit) if each.name not in ("terms", "local")]
+        columns: dict[str, list[object]] = {name: [getattr(hit, name) for hit in self] for name in names}
+        for label in dict.fromkeys(label for hit in self for label in hit.terms):
+            columns[f"cosine: {label}"] = [hit.terms.get(label) for hit in self]
+        if any(hit.local is not None for hit in self):
+            columns["is_verified"] = [hit.local is not None and hit.local.is_verified for hit in self]
+            columns["n_inliers"] = [0 if hit.local is None else hit.local.n_inliers for hit in self]
+        return pandas.DataFrame(columns)
 
 
 @dataclass(frozen=True)

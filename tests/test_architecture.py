@@ -17,7 +17,7 @@ PACKAGE = Path(mmsearch.__file__).parent
 LAYERS = [
     {"errors", "system", "names"},
     {"arguments"},
-    {"predicates", "held"},
+    {"predicates", "held", "notebook"},
     {"records"},
     {"vectors", "samples", "file_array", "kmeans", "traces"},
     {"array_file"},
@@ -52,7 +52,7 @@ BORDERS = {  # third-party package -> where it may be imported
     "hnswlib": {"indexes"},
     "PIL": {"images"}, "pillow_heif": {"images"}, "cv2": {"local"}, "typer": {"cli"}, "rich": {"cli"},
     "platformdirs": {"cli", "store"}, "datasets": {"datasets"}, "pyarrow": {"shards"}, "ray": {"ingest"},
-    "pymilvus": {"milvus"},
+    "pymilvus": {"milvus"}, "pandas": {"records"},
     "numpy": {"held", "records", "vectors", "file_array", "array_file", "kmeans", "traces", "images", "encoders",
               "local",
               "local.packing", "bow", "indexes", "store", "milvus", "datasets", "processes", "shards", "query",

@@ -27,6 +27,7 @@ from mmsearch.query.encode import (
     n_texts_of,
 )
 from mmsearch.query.feedback import ALPHA, expanded
+from mmsearch.query.thumbnails import thumbnails_of
 from mmsearch.records import (
     Example,
     Hit,
@@ -126,7 +127,8 @@ class Searcher:
         if options.mode == "local":
             hits, problems = self._hits_by_words(query, local, options.k, condition)
             seconds = {"total": time.perf_counter() - start}
-            return SearchResult(hits, "local", len(hits), seconds, said or _verified(hits), problems)
+            said = said or _verified(hits)
+            return SearchResult(hits, "local", len(hits), seconds, said, problems, thumbnails=thumbnails_of)
         looked = time.perf_counter()
         (encoded,) = self.terms.encode([query])
         seconds = {"local": looked - start, "encode": time.perf_counter() - looked}
@@ -295,8 +297,9 @@ class Searcher:
         total = time.perf_counter() - start
         seconds = seconds | {"search": total - sum(seconds.values()), "total": total}
         return SearchResult(
-            hits, ranking.route, ranking.n_candidates, seconds, problems=self._neighbours.problems()
-        )
+            hits, ranking.route, ranking.n_candidates, seconds, problems=self._neighbours.problems(),
+            thumbnails=thumbnails_of,
+        )  # fmt: skip
 
     def _local_query(self, query: Query, options: SearchOptions) -> tuple[LocalQuery | None, str]:
         """Return the example as words if local features are to be looked at, and why they are not if asked for."""
