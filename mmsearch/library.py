@@ -69,9 +69,11 @@ from mmsearch.records import (
     as_query,
     examples_of,
 )
-from mmsearch.store.base import LibraryStore, OnProgress, Place, folder_of, in_folder
+from mmsearch.store.base import LibraryStore, OnProgress, Place, folder_of, in_folder, is_given
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from mmsearch.encoders.classifier import Classifier
     from mmsearch.encoders.onnx import OnnxEncoder
     from mmsearch.processes.decoder import PictureDecoder
@@ -177,7 +179,7 @@ class Library:
     def sibling(self) -> Library:
         """Return another object over the same library, for another thread; the encoder is loaded once for both."""
         other = Library(self.place, cache=None, use_graph=self._use_graph)
-        if self.reader().has_vectors:
+        if self.reader().has_vectors and not is_given(self.reader()):
             self.encoder()
         self._installed.keep_in_memory()
         other._installed = self._installed
@@ -350,6 +352,71 @@ class Library:
         return load_shards(
             self.place, self._installed, shards, model=name, images=pictures, on_progress=on_progress, notify=notify
         )  # fmt: skip
+
+    def add_vectors(
+        self,
+        paths: PathLike | Iterable[PathLike],
+        vectors: ArrayLike,
+        *,
+        model: str,
+        fingerprint: str | None = None,
+        on_progress: OnProgress = _quiet,
+        notify: Callable[[str], None] = _quiet,
+    ) -> IngestReport:
+        """Add pictures with vectors of your own to the library, which is made if it is not there.
+
+        It is then searched by vectors of the same model (`Query(vector=...)`) and by its own pictures; texts and
+        other pictures would need an encoder, which it has none of. A path that the library has with other contents,
+        or another vector, gets those given; of a path that is given twice the last counts. Files are not decoded,
+        and need not be on this machine.
+
+        Parameters
+        ----------
+        paths : path, or several
+            Of the n pictures.
+        vectors : array of real numbers, shape (n, dim)
+            In the order of the paths; of any length, kept at unit length as float16.
+        model : str
+            What made the vectors, in your words. Vectors of two models never meet in a library.
+        fingerprint : str or None
+            Something that changes when the vectors of the model would; None believes its name. That of the
+            library's encoder (`library.encoder.fingerprint`) adds vectors that it made to those of `index`.
+        on_progress : callable
+            Given (stage, done, total) with stage `load`, `graph` or `calibrate`; what is done is on disk.
+        notify : callable
+            Given sentences worth showing.
+
+        Returns
+        -------
+        IngestReport
+            With every row in `bad` that cannot be used, such as a vector without a direction.
+
+        Raises
+        ------
+        ArgumentError, QueryError
+            If the vectors are no matrix of real numbers, or not as many as the paths.
+        FingerprintError, DimensionError
+            If the library has vectors of another model, fingerprint or width.
+        UnsupportedError
+            If it stands at an address.
+        LibraryLockedError, LibraryLostError
+            If another process writes to the library; if it was removed, moved or replaced meanwhile.
+        StorageError
+            If the disk refuses; everything reported before is stored.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, Library.open(folder) as library:
+        ...     library.add_vectors(["/photos/a.jpg", "/photos/b.jpg"], [[1, 0], [0, 1]], model="mine").new
+        ...     library.search(Query(vector=[0.1, 2]), k=1)[0].path
+        2
+        '/photos/b.jpg'
+        """
+        from mmsearch.ingest.given import GivenVectors, add_vectors
+
+        given = GivenVectors.of(paths, vectors, model=model, fingerprint=fingerprint)
+        return add_vectors(self.place, self._installed, given, on_progress=on_progress, notify=notify)
 
     def remove(self, paths: PathLike | Iterable[PathLike]) -> int:
         """Forget one picture or folder, or several, with all below; returns how many. Files are never deleted."""
@@ -695,6 +762,8 @@ class Library:
 
     def text_probes(self) -> Matrix:
         """Return unit vectors float32 (n, dim) of varied captions, to measure an index with; none without words."""
+        if is_given(self.reader()):
+            return np.zeros((0, self.reader().dim), dtype=np.float32)
         return self.encoder().text_probes()
 
     def photograph_probes(self) -> Matrix:
