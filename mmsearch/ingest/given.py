@@ -164,12 +164,13 @@ class _Addition(Load):
 
     def __init__(self, store: LibraryWriter, *others: Any) -> None:
         super().__init__(store, *others)
+        self._has_encoder = not is_given(store)
         self._stored: dict[bytes, Half] = {}  # the vectors of pictures that the library has, by path
 
     def report(self) -> IngestReport:
         """Return what became of them; that a file is not here matters to nobody who could not embed it."""
         report = super().report()
-        if not (is_given(self.store) and report.notices):
+        if self._has_encoder or not report.notices:
             return report
         n = self.n_unknown
         notice = f"no file is at the {'path of 1 picture' if n == 1 else f'paths of {n} pictures'}"
