@@ -66,12 +66,14 @@ from mmsearch.records import (
     Term,
     Unusable,
     VerifyReport,
-    as_example,
     as_query,
+    examples_of,
 )
-from mmsearch.store.base import LibraryStore, OnProgress, Place, folder_of, in_folder
+from mmsearch.store.base import LibraryStore, OnProgress, Place, folder_of, in_folder, is_given
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from mmsearch.encoders.calibration import Calibration
     from mmsearch.encoders.classifier import Classifier
     from mmsearch.encoders.onnx import OnnxEncoder
@@ -183,7 +185,7 @@ class Library:
     def sibling(self) -> Library:
         """Return another object over the same library, for another thread; the encoder is loaded once for both."""
         other = Library(self.place, cache=None, use_graph=self._use_graph)
-        if self.reader().has_vectors:
+        if self.reader().has_vectors and not is_given(self.reader()):
             self.encoder()
         self._installed.keep_in_memory()
         other._installed = self._installed
@@ -357,6 +359,71 @@ class Library:
             self.place, self._installed, shards, model=name, images=pictures, on_progress=on_progress, notify=notify
         )  # fmt: skip
 
+    def add_vectors(
+        self,
+        paths: PathLike | Iterable[PathLike],
+        vectors: ArrayLike,
+        *,
+        model: str,
+        fingerprint: str | None = None,
+        on_progress: OnProgress = _quiet,
+        notify: Callable[[str], None] = _quiet,
+    ) -> IngestReport:
+        """Add pictures with vectors of your own to the library, which is made if it is not there.
+
+        It is then searched by vectors of the same model (`Query(vector=...)`) and by its own pictures; texts and
+        other pictures would need an encoder, which it has none of. A path that the library has with other contents,
+        or another vector, gets those given; of a path that is given twice the last counts. Files are not decoded,
+        and need not be on this machine.
+
+        Parameters
+        ----------
+        paths : path, or several
+            Of the n pictures.
+        vectors : array of real numbers, shape (n, dim)
+            In the order of the paths; of any length, kept at unit length as float16.
+        model : str
+            What made the vectors, in your words. Vectors of two models never meet in a library.
+        fingerprint : str or None
+            Something that changes when the vectors of the model would; None believes its name. That of the
+            library's encoder (`library.encoder.fingerprint`) adds vectors that it made to those of `index`.
+        on_progress : callable
+            Given (stage, done, total) with stage `load`, `graph` or `calibrate`; what is done is on disk.
+        notify : callable
+            Given sentences worth showing.
+
+        Returns
+        -------
+        IngestReport
+            With every row in `bad` that cannot be used, such as a vector without a direction.
+
+        Raises
+        ------
+        ArgumentError, QueryError
+            If the vectors are no matrix of real numbers, or not as many as the paths.
+        FingerprintError, DimensionError
+            If the library has vectors of another model, fingerprint or width.
+        UnsupportedError
+            If it stands at an address.
+        LibraryLockedError, LibraryLostError
+            If another process writes to the library; if it was removed, moved or replaced meanwhile.
+        StorageError
+            If the disk refuses; everything reported before is stored.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, Library.open(folder) as library:
+        ...     library.add_vectors(["/photos/a.jpg", "/photos/b.jpg"], [[1, 0], [0, 1]], model="mine").new
+        ...     library.search(Query(vector=[0.1, 2]), k=1)[0].path
+        2
+        '/photos/b.jpg'
+        """
+        from mmsearch.ingest.given import GivenVectors, add_vectors
+
+        given = GivenVectors.of(paths, vectors, model=model, fingerprint=fingerprint)
+        return add_vectors(self.place, self._installed, given, on_progress=on_progress, notify=notify)
+
     def remove(self, paths: PathLike | Iterable[PathLike]) -> int:
         """Forget one picture or folder, or several, with all below; returns how many. Files are never deleted."""
         from mmsearch.ingest.plan import absolute_roots
@@ -520,7 +587,7 @@ class Library:
         """
         from mmsearch.encoders.classifier import Classifier
 
-        images, k = several(images, "images", as_example), as_count(k, "k")
+        images, k = examples_of(images, "images"), as_count(k, "k")
         closed, multi = as_flag(closed, "closed"), as_flag(multi, "multi")
         taught = labels if isinstance(labels, Classifier) else None
         names = [] if isinstance(labels, Classifier) else texts_of(labels, "labels")
@@ -597,8 +664,9 @@ class Library:
 
         Parameters
         ----------
-        images : path, id, PictureBytes or Term, or several
-            A Term with a box asks for that part of a picture, such as one thing of many.
+        images : path, id, picture that is held or Term, or several
+            What may be held: see `Query`. A Term with a box asks for that part of a picture, such as one thing of
+            many.
         identities : mapping of path to str, or None
             Whom or what the pictures of the library show; those left out count for nobody. None takes the folders
             in which they lie; see `mmsearch.query.gallery.identities_of`.
@@ -624,7 +692,7 @@ class Library:
         """
         from mmsearch.query.gallery import LibraryGallery, identities_of
 
-        images, k = several(images, "images", as_example), as_count(k, "k")
+        images, k = examples_of(images, "images"), as_count(k, "k")
         if not 0 < as_number(false_rate, "false_rate") < 1:
             raise QueryError(f"the false rate is {false_rate}; expected a share above 0 and below 1")
         given = {os.path.abspath(os.fsdecode(as_path(path, "a path of identities"))): as_text(name, "an identity")
@@ -654,7 +722,7 @@ class Library:
         errors : dict of int to str
             For every other position what is wrong with the picture.
         """
-        pictures = several(images, "images", as_example)
+        pictures = examples_of(images, "images")
         return self.reader().of_one_encoder(lambda: self._embed(pictures))
 
     def _embed(self, images: Sequence[Example | Term]) -> tuple[list[int], Matrix, dict[int, str]]:
@@ -770,6 +838,8 @@ class Library:
 
     def text_probes(self) -> Matrix:
         """Return unit vectors float32 (n, dim) of varied captions, to measure an index with; none without words."""
+        if is_given(self.reader()):
+            return np.zeros((0, self.reader().dim), dtype=np.float32)
         return self.encoder().text_probes()
 
     def photograph_probes(self) -> Matrix:

@@ -31,6 +31,7 @@ from mmsearch.server.schemas import (
 )
 from mmsearch.server.services import answer, services
 from mmsearch.server.thumbnails import Side, blocks, opened_original
+from mmsearch.store.base import is_given
 from mmsearch.store.facets import Facet
 
 router = APIRouter()
@@ -134,7 +135,7 @@ async def show_status(request: Request) -> Response:
 
     def work(library: Library) -> tuple[LibraryStatus, bool, int]:
         status = library.status()
-        has_words = status.dim > 0 and library.encoder().has_words
+        has_words = status.dim > 0 and not is_given(library.reader()) and library.encoder().has_words
         return status, has_words, library.reader().revision
 
     server = services(request)

@@ -63,6 +63,8 @@ class Condition:
         return self.predicate is None and not self.left_out
 
 
+GIVEN = "given:"
+"""What the fingerprint of vectors begins with that were made elsewhere: those of encoders are hexadecimal."""
 ALL = Condition()
 """What every picture passes."""
 
@@ -388,6 +390,20 @@ class LibraryWriter(LibraryStore, Protocol):
 def precision_of(store: LibraryStore) -> Precision:
     """Return in what precision the pictures of a library are embedded."""
     return one_of(store.setting("precision") or FP32, "precision", Precision)  # type: ignore[no-any-return]
+
+
+def given_fingerprint(name: str) -> str:
+    """Return the fingerprint of vectors that somebody made without an encoder of mmsearch, and calls by a name.
+
+    >>> given_fingerprint("dinov2-vitb14")
+    'given:dinov2-vitb14'
+    """
+    return GIVEN + name.removeprefix(GIVEN)
+
+
+def is_given(store: LibraryStore) -> bool:
+    """Return whether the vectors of a library were made elsewhere, so that it has no encoder for what is asked."""
+    return store.fingerprint().startswith(GIVEN)
 
 
 def require_precision_of(store: LibraryStore, asked: Precision | None, held: str) -> None:
