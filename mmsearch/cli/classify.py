@@ -11,7 +11,6 @@ import typer
 
 from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library, read_lines
 from mmsearch.cli.render import chosen, print_table, say, write_rows
-from mmsearch.records import NONE_OF_THESE
 
 if TYPE_CHECKING:
     from mmsearch.encoders.classifier import Classifier
@@ -72,6 +71,8 @@ def classify(
 
 def _show(results: Sequence[Classification], wanted: Format) -> None:
     """Write the labels of pictures; none of these is a line among them, or a number of its own in JSON."""
+    from mmsearch.records import NONE_OF_THESE
+
     if wanted is Format.table:
         cells = []
         for result in results:
@@ -97,6 +98,8 @@ class _Row:
 
 def _rows(result: Classification) -> list[_Row]:
     """Return the labels of a picture and none of these, most probable first."""
+    from mmsearch.records import NONE_OF_THESE
+
     rows = [_Row(label.label, label.probability, label.score) for label in result.predictions]
     if result.none_of_these is not None:
         rows.append(_Row(NONE_OF_THESE, result.none_of_these, None))
