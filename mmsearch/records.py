@@ -234,6 +234,23 @@ class ImageRecord:
     taken_at: str | None
 
 
+class LibraryVectors(NamedTuple):
+    """Pictures of a library with their embeddings, row for row: `ids[i]` and `paths[i]` are those of `matrix[i]`.
+
+    `ids` are int64 (n,), `matrix` is float32 or float16 (n, dim).
+
+    Examples
+    --------
+    >>> ids, paths, matrix = LibraryVectors(np.array([7]), ["/a.jpg"], np.ones((1, 2), np.float32))
+    >>> paths[0], matrix.shape
+    ('/a.jpg', (1, 2))
+    """
+
+    ids: NDArray[np.int64]
+    paths: list[str]
+    matrix: NDArray[np.float32 | np.float16]
+
+
 @dataclass(frozen=True)
 class PicturePage:
     """Some of the pictures that pass filters, `n` in all; the page after begins `after` what `next` says.

@@ -567,8 +567,8 @@ def test_one_value_answers_like_a_list_of_it(indexed, photos):
     assert indexed.search_many("a dog")[0].hits == indexed.search_many([Query("a dog")])[0].hits
     assert indexed.classify(str(cat), "a cat") == indexed.classify([cat], ["a cat"])
     assert indexed.classify(cat, "cat", templates="my {}")[0].predictions[0].label == "cat"
-    assert indexed.embed(str(cat))[0] == [0]
-    np.testing.assert_array_equal(indexed.encoder().encode_texts("ab"), indexed.encoder().encode_texts(["ab"]))
+    assert indexed.encoder.encode_readable(str(cat))[0] == [0]
+    np.testing.assert_array_equal(indexed.encoder.encode_texts("ab"), indexed.encoder.encode_texts(["ab"]))
 
 
 def test_labels_and_pictures_may_come_from_generators(indexed, photos):
