@@ -97,6 +97,50 @@ class Library:
     Reading and writing may go on in several processes at once, one of them writing. One object belongs
     to one thread. Where several values may be given, one may be; an argument of a type that means nothing is an
     ArgumentError, which is a TypeError.
+
+    It has the length of its pictures, and is iterated over them, in the order in which they came into it.
+
+    Examples
+    --------
+    Made of vectors that are there already, which takes no encoder; most libraries are made by `index`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     library = Library.open(folder)
+    ...     report = library.add_vectors(
+    ...         ["/cups/red.jpg", "/cups/blue.jpg", "/hats/red.jpg", "/hats/blue.jpg"],
+    ...         [[1, 0, 0.1], [1, 0, -0.1], [0, 1, 0.1], [0, 1, -0.1]],
+    ...         model="three features",
+    ...     )
+    ...     report.new, len(library), [image.path for image in library][:2]
+    ...
+    ...     cup = library.search(Query(vector=[1, 0.1, 0.2]), k=2)[0]
+    ...     cup.path, library.picture(cup.image_id).path
+    ...     both = [Query(vector=[0, 1, 0], where="name = red.jpg"), Query(images=cup.image_id)]
+    ...     [result[0].path for result in library.search_many(both)]
+    ...     type(library.search_each("a cup")[0]).__name__  # an error in the place of an answer
+    ...
+    ...     library.pictures("folder = /hats", order="path").n, library.facets().n
+    ...     ids, paths, matrix = library.vectors("folder = /hats")
+    ...     paths, matrix.shape
+    ...     [answer.best for answer in library.identify(cup.image_id, is_itself_left_out=True)]
+    ...
+    ...     library.remove("/hats"), library.forget_queries()
+    ...     library.tune(0.99)
+    ...     library.graph_settings().recall_target, library.status().n_images, library.verify().problems
+    ...     with library.sibling() as other:  # for another thread
+    ...         other.reader().n_pictures
+    ...     library.close()
+    (4, 4, ['/cups/red.jpg', '/cups/blue.jpg'])
+    ('/cups/red.jpg', '/cups/red.jpg')
+    ['/hats/red.jpg', '/cups/red.jpg']
+    'NoEncoderError'
+    (2, 4)
+    (['/hats/red.jpg', '/hats/blue.jpg'], (2, 3))
+    ['cups']
+    (2, 0)
+    (0.99, 2, ())
+    2
     """
 
     def __init__(

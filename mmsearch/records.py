@@ -311,6 +311,11 @@ class Term:
     ------
     ArgumentError
         If one of them is of another type.
+
+    Examples
+    --------
+    >>> Term("snow", weight=2), Term("/photos/cat.jpg", box=(0, 0, 64, 64)).label
+    (Term(value='snow', weight=2, box=None), '/photos/cat.jpg (0, 0, 64, 64)')
     """
 
     value: str | int | PictureBytes
@@ -493,6 +498,12 @@ class SearchOptions:
         If a value is of another type.
     QueryError
         If k is not above 0, or an option is another word.
+
+    Examples
+    --------
+    >>> SearchOptions(k=3, rerank="never")
+    Traceback (most recent call last):
+    mmsearch.errors.QueryError: rerank is 'never'; expected 'auto', 'none' or 'local'
     """
 
     k: int = 10
