@@ -41,13 +41,14 @@ from mmsearch.arguments import (
 from mmsearch.encoders.prompts import DEFAULT_TEMPLATES, fill_templates
 from mmsearch.errors import (
     MmsearchError,
-    PictureError,
     QueryError,
     VocabularyError,
 )
 from mmsearch.places import place_of
 from mmsearch.predicates import FilterLike, filters_of
 from mmsearch.query.encode import TEXTS_TOGETHER, as_term
+from mmsearch.query.encoder import Encoder
+from mmsearch.query.listing import pictures_of, vectors_of
 from mmsearch.query.searcher import Searcher
 from mmsearch.records import (
     Classification,
@@ -56,6 +57,7 @@ from mmsearch.records import (
     ImageRecord,
     IngestReport,
     LibraryStatus,
+    LibraryVectors,
     Matrix,
     Order,
     PathLike,
@@ -72,7 +74,7 @@ from mmsearch.records import (
 from mmsearch.store.base import LibraryStore, OnProgress, Place, folder_of, in_folder, is_given
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, DTypeLike
 
     from mmsearch.encoders.calibration import Calibration
     from mmsearch.encoders.classifier import Classifier
@@ -100,6 +102,50 @@ class Library:
     Reading and writing may go on in several processes at once, one of them writing. One object belongs
     to one thread. Where several values may be given, one may be; an argument of a type that means nothing is an
     ArgumentError, which is a TypeError.
+
+    It has the length of its pictures, and is iterated over them, in the order in which they came into it.
+
+    Examples
+    --------
+    Made of vectors that are there already, which takes no encoder; most libraries are made by `index`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     library = Library.open(folder)
+    ...     report = library.add_vectors(
+    ...         ["/cups/red.jpg", "/cups/blue.jpg", "/hats/red.jpg", "/hats/blue.jpg"],
+    ...         [[1, 0, 0.1], [1, 0, -0.1], [0, 1, 0.1], [0, 1, -0.1]],
+    ...         model="three features",
+    ...     )
+    ...     report.new, len(library), [image.path for image in library][:2]
+    ...
+    ...     cup = library.search(Query(vector=[1, 0.1, 0.2]), k=2)[0]
+    ...     cup.path, library.picture(cup.image_id).path
+    ...     both = [Query(vector=[0, 1, 0], where="name = red.jpg"), Query(images=cup.image_id)]
+    ...     [result[0].path for result in library.search_many(both)]
+    ...     type(library.search_each("a cup")[0]).__name__  # an error in the place of an answer
+    ...
+    ...     library.pictures("folder = /hats", order="path").n, library.facets().n
+    ...     ids, paths, matrix = library.vectors("folder = /hats")
+    ...     paths, matrix.shape
+    ...     [answer.best for answer in library.identify(cup.image_id, is_itself_left_out=True)]
+    ...
+    ...     library.remove("/hats"), library.forget_queries()
+    ...     library.tune(0.99)
+    ...     library.graph_settings().recall_target, library.status().n_images, library.verify().problems
+    ...     with library.sibling() as other:  # for another thread
+    ...         other.reader().n_pictures
+    ...     library.close()
+    (4, 4, ['/cups/red.jpg', '/cups/blue.jpg'])
+    ('/cups/red.jpg', '/cups/red.jpg')
+    ['/hats/red.jpg', '/cups/red.jpg']
+    'NoEncoderError'
+    (2, 4)
+    (['/hats/red.jpg', '/hats/blue.jpg'], (2, 3))
+    ['cups']
+    (2, 0)
+    (0.99, 2, ())
+    2
     """
 
     def __init__(
@@ -150,6 +196,18 @@ class Library:
         one_of(device, "device", Device)
         return cls(place_of(path, kept), cache=kept, use_graph=use_graph, device=device)
 
+    def __len__(self) -> int:
+        """Return the number of pictures in the library."""
+        return self.reader().n_pictures
+
+    def __bool__(self) -> bool:
+        """Return True: a library without pictures is one too."""
+        return True
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        """Yield the pictures of the library, in the order in which they came into it."""
+        return pictures_of(self.reader())
+
     @property
     def address(self) -> str:
         """What people call the library: its folder, or its address without secrets."""
@@ -186,7 +244,7 @@ class Library:
         """Return another object over the same library, for another thread; the encoder is loaded once for both."""
         other = Library(self.place, cache=None, use_graph=self._use_graph)
         if self.reader().has_vectors and not is_given(self.reader()):
-            self.encoder()
+            self.installed_encoder()
         self._installed.keep_in_memory()
         other._installed = self._installed
         return other
@@ -299,7 +357,7 @@ class Library:
 
         require_vectors(self.reader())
         out = Path(os.fsdecode(as_path(folder, "folder"))).absolute()
-        facts = ShardFacts.of(self.encoder())
+        facts = ShardFacts.of(self.installed_encoder())
         return export_shards(self.reader(), facts, out, on_progress=on_progress, notify=notify)
 
     def load(
@@ -482,7 +540,7 @@ class Library:
         """
         from mmsearch.store.encoder import keep_calibration
 
-        folder = self.encoder().folder
+        folder = self.installed_encoder().folder
         with self.place.writer():
             keep_calibration(folder, calibration)
         self._installed.forget()
@@ -603,7 +661,7 @@ class Library:
         return self.reader().of_one_encoder(read)
 
     def _classified(self, images: Sequence[Example | Term], answers_of: AnswersOf) -> list[Classification]:
-        readable, vectors, errors = self._embed(images)
+        readable, vectors, errors = self.encoder.encode_readable(images)
         answers, warnings = answers_of(vectors) if readable else ([], ())
         answer_at = dict(zip(readable, answers, strict=True))
         results = []
@@ -615,7 +673,7 @@ class Library:
 
     def _by_classifier(self, classifier: Classifier, k: int) -> AnswersOf:
         """Return what gives unit vectors (n, dim) the labels of a classifier that is for this encoder."""
-        encoder = self.encoder()
+        encoder = self.installed_encoder()
         classifier.check(encoder.name, encoder.fingerprint)
         return lambda vectors: ([(labels, None) for labels in classifier.predict(vectors, k=k)], ())
 
@@ -626,7 +684,7 @@ class Library:
         from mmsearch.encoders.zeroshot import ZeroShotClassifier, class_embeddings, mode_of
 
         fill_templates(labels, templates)  # a label set that means nothing is said before any work
-        encoder = self.encoder()
+        encoder = self.installed_encoder()
         encoder.require_words()
         mode = mode_of(encoder, labels, closed=closed, multi=multi)
 
@@ -641,7 +699,7 @@ class Library:
         """Return sentences on labels that the library's encoder has hardly seen, where that can be told."""
         from mmsearch.encoders.known_words import are_hardly_known, kept_vectors, known_words, warning_of
 
-        labels, encoder = texts_of(labels, "labels"), self.encoder()
+        labels, encoder = texts_of(labels, "labels"), self.installed_encoder()
         words = known_words(encoder)
         if not words:
             return ()
@@ -700,7 +758,7 @@ class Library:
                  for path, name in (identities or {}).items()}  # fmt: skip
         store, searcher = self.reader(), self._search()
         if not store.has_vectors:
-            self.encoder()  # raises, as there is none
+            self.installed_encoder()  # raises, as there is none
 
         def read() -> list[Identification]:
             known = given if identities is not None else identities_of(store)
@@ -711,36 +769,10 @@ class Library:
 
         return store.of_one_encoder(read)
 
-    def embed(self, images: Example | Term | Iterable[Example | Term]) -> tuple[list[int], Matrix, dict[int, str]]:
-        """Return the embeddings of pictures; those in the library are not decoded again.
-
-        Returns
-        -------
-        readable : list of int
-            Positions in `images` of the pictures that could be used.
-        vectors : float32 array, shape (n_readable, dim)
-            Their unit vectors.
-        errors : dict of int to str
-            For every other position what is wrong with the picture.
-        """
-        pictures = examples_of(images, "images")
-        return self.reader().of_one_encoder(lambda: self._embed(pictures))
-
-    def _embed(self, images: Sequence[Example | Term]) -> tuple[list[int], Matrix, dict[int, str]]:
-        terms, vectors, errors = self._search().terms, {}, {}
-        for position, image in enumerate(images):
-            self._check()
-            try:
-                vectors[position] = terms.picture_vector(image)
-            except PictureError as error:
-                errors[position] = str(error)
-        stacked = np.stack(list(vectors.values())) if vectors else np.zeros((0, self.reader().dim), np.float32)
-        return list(vectors), stacked, errors
-
     def _wanted_texts(self, texts: Sequence[str]) -> Matrix:
         """Return the unit vectors float32 (n, dim) of texts, if they are still wanted."""
         self._check()
-        return self.encoder().encode_texts(texts)
+        return self.installed_encoder().encode_texts(texts)
 
     def pictures(
         self,
@@ -778,6 +810,46 @@ class Library:
         filters = filters_of(where, "where")
         offset, limit = as_count(offset, "offset", least=0), as_count(limit, "limit")
         return self.reader().page(filters, order=order, after=after, offset=offset, limit=limit)
+
+    def vectors(
+        self, where: FilterLike | Iterable[FilterLike] = (), *, dtype: DTypeLike = np.float32
+    ) -> LibraryVectors:
+        """Return the embeddings of all pictures that pass all filters, of one state of the library.
+
+        Parameters
+        ----------
+        where : str, Predicate or mapping, or several
+            Filters, as for a search.
+        dtype : float32 or float16
+            float32 are unit vectors, as a search compares them; float16 those that are stored, in half the memory.
+
+        Returns
+        -------
+        LibraryVectors
+            `ids`, `paths` and `matrix`, in the order in which the pictures came into the library.
+
+        Raises
+        ------
+        QueryError
+            If a filter is not understood or no picture could pass it, or the type is another one.
+        NoEncoderError
+            If the library has no vectors.
+        LibraryDamagedError
+            If a vector is lost, or not what was stored.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, Library.open(folder) as library:
+        ...     library.add_vectors(["/photos/a.jpg", "/photos/b.jpg"], [[1, 0], [3, 4]], model="mine").new
+        ...     ids, paths, matrix = library.vectors(where="name = b.jpg")
+        ...     paths, matrix.shape, matrix.dtype.name
+        2
+        (['/photos/b.jpg'], (1, 2), 'float32')
+        """
+        if not self.reader().has_vectors:
+            self.installed_encoder()  # raises, as there is none
+        return vectors_of(self.reader(), filters_of(where, "where"), dtype)
 
     def facets(self, where: FilterLike | Iterable[FilterLike] = ()) -> Facets:
         """Return the pictures that pass all filters in classes: by folder, year, size of the file and format.
@@ -841,14 +913,14 @@ class Library:
         """Return unit vectors float32 (n, dim) of varied captions, to measure an index with; none without words."""
         if is_given(self.reader()):
             return np.zeros((0, self.reader().dim), dtype=np.float32)
-        return self.encoder().text_probes()
+        return self.installed_encoder().text_probes()
 
     def photograph_probes(self) -> Matrix:
         """Return unit vectors float32 (n, dim) of the sample photographs and cut-outs of them, as new pictures."""
         from mmsearch.images.copies import thumbnail
         from mmsearch.samples import sample_folder
 
-        encoder, pixels = self.encoder(), []
+        encoder, pixels = self.installed_encoder(), []
         for path in sorted(sample_folder().glob("*.jpg")):
             data = path.read_bytes()
             width, height = thumbnail(data, 16).original_size
@@ -857,8 +929,15 @@ class Library:
                 pixels.append(self.decoder().pixels(data, encoder.preprocessing, box=box))
         return np.concatenate([encoder.encode_images(picture[None]) for picture in pixels])
 
-    def encoder(self) -> OnnxEncoder:
-        """Return the library's encoder; its towers are loaded when first used.
+    @property
+    def encoder(self) -> Encoder:
+        """What embeds texts and pictures as the library does; see `mmsearch.Encoder`."""
+        return Encoder(
+            self.reader, self.installed_encoder, lambda: self._search().terms, lambda: self._check()
+        )  # which keeps the library
+
+    def installed_encoder(self) -> OnnxEncoder:
+        """Return the towers of the library's encoder, which are loaded when first used; most want `encoder`.
 
         Raises
         ------
@@ -888,7 +967,7 @@ class Library:
         if self._searcher is None:
             library = weakref.proxy(self)  # a circle would keep files and a process until it is found
             self._searcher = Searcher(
-                self.reader(), lambda: library.encoder(), lambda: library.decoder(),
+                self.reader(), lambda: library.installed_encoder(), lambda: library.decoder(),
                 use_graph=self._use_graph, is_asked_once=self._is_asked_once, check=lambda: library._check(),
             )  # fmt: skip
         return self._searcher

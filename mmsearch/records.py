@@ -234,6 +234,23 @@ class ImageRecord:
     taken_at: str | None
 
 
+class LibraryVectors(NamedTuple):
+    """Pictures of a library with their embeddings, row for row: `ids[i]` and `paths[i]` are those of `matrix[i]`.
+
+    `ids` are int64 (n,), `matrix` is float32 or float16 (n, dim).
+
+    Examples
+    --------
+    >>> ids, paths, matrix = LibraryVectors(np.array([7]), ["/a.jpg"], np.ones((1, 2), np.float32))
+    >>> paths[0], matrix.shape
+    ('/a.jpg', (1, 2))
+    """
+
+    ids: NDArray[np.int64]
+    paths: list[str]
+    matrix: NDArray[np.float32 | np.float16]
+
+
 @dataclass(frozen=True)
 class PicturePage:
     """Some of the pictures that pass filters, `n` in all; the page after begins `after` what `next` says.
@@ -294,6 +311,11 @@ class Term:
     ------
     ArgumentError
         If one of them is of another type.
+
+    Examples
+    --------
+    >>> Term("snow", weight=2), Term("/photos/cat.jpg", box=(0, 0, 64, 64)).label
+    (Term(value='snow', weight=2, box=None), '/photos/cat.jpg (0, 0, 64, 64)')
     """
 
     value: str | int | PictureBytes
@@ -478,6 +500,12 @@ class SearchOptions:
         If a value is of another type.
     QueryError
         If k is not above 0, an option is another word, or the least relevance is no probability.
+
+    Examples
+    --------
+    >>> SearchOptions(k=3, rerank="never")
+    Traceback (most recent call last):
+    mmsearch.errors.QueryError: rerank is 'never'; expected 'auto', 'none' or 'local'
     """
 
     k: int = 10

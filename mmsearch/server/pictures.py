@@ -135,7 +135,7 @@ async def show_status(request: Request) -> Response:
 
     def work(library: Library) -> tuple[LibraryStatus, bool, int]:
         status = library.status()
-        has_words = status.dim > 0 and not is_given(library.reader()) and library.encoder().has_words
+        has_words = status.dim > 0 and not is_given(library.reader()) and library.encoder.has_words
         return status, has_words, library.reader().revision
 
     server = services(request)

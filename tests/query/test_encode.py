@@ -137,7 +137,7 @@ def test_a_vector_finds_what_the_text_or_the_picture_finds_that_it_was_made_of(i
     by_text, by_vector = indexed.search("two dogs in the snow", k=8), indexed.search(Query(vector=7 * vector), k=8)
     assert [hit.image_id for hit in by_vector.hits] == [hit.image_id for hit in by_text.hits]
     np.testing.assert_allclose([h.score for h in by_vector.hits], [h.score for h in by_text.hits], atol=1e-6)
-    (hit,) = indexed.search(Query(vector=indexed.embed(photos / "cat.jpg")[1][0].tolist()), k=1).hits
+    (hit,) = indexed.search(Query(vector=indexed.encoder.encode_images(photos / "cat.jpg")[0].tolist()), k=1).hits
     assert (hit.path, hit.score) == (str(photos / "cat.jpg"), pytest.approx(1, abs=1e-6))
 
 
