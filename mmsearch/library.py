@@ -496,7 +496,7 @@ class Library:
         self, labels: Sequence[str], templates: Sequence[str], k: int
     ) -> Callable[[Matrix], list[tuple[Prediction, ...]]]:
         """Return what gives unit vectors (n, dim) the labels whose prompts they are nearest to."""
-        from mmsearch.encoders.zeroshot import class_embeddings, predict
+        from mmsearch.encoders.zeroshot import ZeroShotClassifier, class_embeddings
 
         fill_templates(labels, templates)  # a label set that means nothing is said before any work
         encoder = self.encoder()
@@ -504,7 +504,7 @@ class Library:
 
         def predictions(vectors: Matrix) -> list[tuple[Prediction, ...]]:
             classes = class_embeddings(self._wanted_texts, labels, templates, at_once=TEXTS_TOGETHER)
-            return predict(vectors, classes, labels, encoder.logit_scale, k=k)
+            return ZeroShotClassifier(tuple(labels), classes, encoder.logit_scale).predict(vectors, k=k)
 
         return predictions
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch.encoders.learned import PICTURES
-from mmsearch.encoders.zeroshot import most_probable
+from mmsearch.encoders.zeroshot import most_probable, probabilities
 from mmsearch.errors import EncoderError, FingerprintError, reason
 from mmsearch.records import Matrix, Prediction
 from mmsearch.traces import Traces, are_traces
@@ -54,7 +54,7 @@ class Classifier:
         """Return the k most probable labels of every unit vector; the score is the cosine to a label's weights."""
         lengths = np.linalg.norm(self.weights, axis=1).clip(np.finfo(np.float32).tiny)
         cosines = inner_products(vectors, (self.weights / lengths[:, None]).astype(np.float32))
-        return most_probable(self.logits(vectors), cosines, self.labels, k=k)
+        return most_probable(probabilities(self.logits(vectors)), cosines, self.labels, k=k)
 
     def check(self, model: str, fingerprint: str) -> None:
         """Raise FingerprintError if the vectors are of another encoder."""

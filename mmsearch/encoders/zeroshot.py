@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -34,34 +35,58 @@ def class_embeddings(
     return l2_normalize(np.concatenate(means))
 
 
-def predict(
-    images: Matrix, classes: Matrix, labels: str | Iterable[str], logit_scale: float, *, k: int = 5
-) -> list[tuple[Prediction, ...]]:
-    """Return the k most probable labels of every picture, most probable first; ties by label order.
+@dataclass(frozen=True)
+class LabelProbabilities:
+    """What a classifier says of n pictures.
 
-    Parameters
+    Attributes
     ----------
-    images : float32 array, shape (n_images, dim)
-        Unit rows.
-    classes : float32 array, shape (n_labels, dim)
-        Unit rows of `class_embeddings`.
-    labels : str, or several
-        Names of the classes, in the order of `classes`.
+    labels : float64 array, shape (n, n_labels)
+        In [0, 1], in the order of the labels.
+    none : float64 array, shape (n,), or None
+        Probability that a picture shows none of the labels, which with those of the labels sums to 1; None where
+        that is not asked or not known.
+    """
+
+    labels: NDArray[np.float64]
+    none: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True)
+class ZeroShotClassifier:
+    """Labels as a classifier of the unit vectors of one encoder; threads may share it.
+
+    Attributes
+    ----------
+    labels : tuple of str
+        Their names.
+    vectors : float32 array, shape (n_labels, dim)
+        Unit rows of `class_embeddings`, which are all that the text tower is needed for.
     logit_scale : float > 0
         Multiplier of the cosines before the softmax.
-    k : int > 0
-        Clamped to n_labels.
     """
-    labels, k = texts_of(labels, "labels"), as_count(k, "k")
-    cosines = inner_products(images, classes)
-    return most_probable(logit_scale * cosines.astype(np.float64), cosines, labels, k=k)
+
+    labels: tuple[str, ...]
+    vectors: Matrix
+    logit_scale: float
+
+    def probabilities(self, pictures: Matrix) -> LabelProbabilities:
+        """Return what unit vectors float32 (n, dim) of pictures show; each is judged by itself."""
+        return self._of_cosines(inner_products(pictures, self.vectors))
+
+    def predict(self, pictures: Matrix, *, k: int = 5) -> list[tuple[Prediction, ...]]:
+        """Return the k most probable labels of every unit vector, most probable first; ties by label order."""
+        cosines = inner_products(pictures, self.vectors)
+        return most_probable(self._of_cosines(cosines).labels, cosines, self.labels, k=as_count(k, "k"))
+
+    def _of_cosines(self, cosines: Matrix) -> LabelProbabilities:
+        return LabelProbabilities(probabilities(self.logit_scale * cosines.astype(np.float64)), None)
 
 
 def most_probable(
-    logits: Matrix | NDArray[np.float64], cosines: Matrix, labels: Sequence[str], *, k: int
+    shares: NDArray[np.float64], cosines: Matrix, labels: Sequence[str], *, k: int
 ) -> list[tuple[Prediction, ...]]:
-    """Return the k most probable labels of every row, by the softmax of its logits; arrays (n, n_labels)."""
-    shares = probabilities(logits)
+    """Return the k most probable labels of every row of probabilities; arrays (n, n_labels), ties in order."""
     order = np.argsort(-shares, axis=1, kind="stable")[:, :k]
     return [
         tuple(Prediction(labels[i], float(shares[n, i]), float(cosines[n, i])) for i in best)
