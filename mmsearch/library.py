@@ -51,9 +51,11 @@ from mmsearch.query.searcher import Searcher
 from mmsearch.records import (
     Classification,
     Example,
+    GivenLabel,
     Identification,
     ImageRecord,
     IngestReport,
+    LabelSet,
     LibraryStatus,
     Matrix,
     Order,
@@ -390,6 +392,77 @@ class Library:
             indexes.keep(settings)
             indexes.update(settings, probes, on_progress=on_progress)
 
+    def set_labels(
+        self,
+        name: str,
+        labels: str | Iterable[str],
+        *,
+        templates: str | Iterable[str] = DEFAULT_TEMPLATES,
+        is_multi: bool = False,
+        min_probability: float | None = None,
+        on_progress: OnProgress = _quiet,
+    ) -> LabelSet:
+        """Give all pictures of the library those of some labels that they are likely to show.
+
+        They go by the stored vectors. Filters (`label = dog`, `label = animals/dog`) and `facets` know the labels
+        from then on, and `index` gives them to new pictures. A run that is ended goes on where it was when it is
+        asked the same again, or with the next `index`.
+
+        Parameters
+        ----------
+        name : str
+            Of the label set; letters or digits, with - _ or . among them. One of that name is replaced.
+        labels : str, or several
+            Their names.
+        templates : str, or several
+            Prompts with {} for the label.
+        is_multi, min_probability
+            See `mmsearch.ingest.labels.LabelOptions`; None is 0.5.
+        on_progress : callable
+            Given (`labels`, pictures looked at, pictures to be looked at); what is done is on disk.
+
+        Returns
+        -------
+        LabelSet
+            With the number of labels that were given.
+
+        Raises
+        ------
+        QueryError
+            If name, labels or options mean nothing.
+        EncoderError
+            If the library has no encoder, or one that knows no words.
+        UnsupportedError
+            If the library stands at an address.
+        LibraryLockedError, LibraryLostError
+            If another process writes to the library; if it was removed, moved or replaced meanwhile.
+        LibraryDamagedError
+            If vectors are lost.
+        StorageError
+            If the disk refuses; what was reported before is stored.
+        """
+        from mmsearch.ingest.labels import MIN_PROBABILITY, LabelOptions, set_labels
+
+        least = MIN_PROBABILITY if min_probability is None else min_probability
+        options = LabelOptions(texts_of(templates, "templates"), is_multi, least)
+        names = texts_of(labels, "labels")
+        return set_labels(
+            self.place, self._installed, as_text(name, "name"), names, options, on_progress=on_progress
+        )
+
+    def remove_labels(self, name: str) -> LabelSet:
+        """Forget a label set and all labels that it gave, and return what it was; the pictures stay.
+
+        Raises
+        ------
+        QueryError
+            If there is none of that name.
+        """
+        wanted = as_text(name, "name")
+        folder_of(self.place, "labels")
+        with self.place.writer() as store:
+            return in_folder(store, "labels").labels.remove(wanted)
+
     # -- read path -----------------------------------------------------------------------------------
 
     def search(
@@ -635,7 +708,7 @@ class Library:
         return self.reader().page(filters, order=order, after=after, offset=offset, limit=limit)
 
     def facets(self, where: FilterLike | Iterable[FilterLike] = ()) -> Facets:
-        """Return the pictures that pass all filters in classes: by folder, year, size of the file and format.
+        """Return the pictures that pass all filters in classes: by folder, year, size, format and label.
 
         Every class has the filters that give it. There are none where no picture could pass.
 
@@ -645,6 +718,21 @@ class Library:
             If a filter is not understood.
         """
         return self.reader().facets(filters_of(where, "where"))
+
+    def label_sets(self) -> tuple[LabelSet, ...]:
+        """Return the label sets of the library, by name.
+
+        Raises
+        ------
+        UnsupportedError
+            If it stands at an address.
+        """
+        return in_folder(self.reader(), "labels").label_sets()
+
+    def labels_of(self, image_id: int) -> tuple[GivenLabel, ...]:
+        """Return the labels that the sets of the library gave a picture, most probable first."""
+        wanted = as_id(image_id, "image_id")
+        return self.reader().labels_of([wanted]).get(wanted, ())
 
     def picture(self, image_id: int) -> ImageRecord | None:
         """Return the picture with an id, or None if it is not in the library, or not any more."""
@@ -656,12 +744,12 @@ class Library:
         return self.reader().status()
 
     def verify(self, *, is_repair: bool = False) -> VerifyReport:
-        """Prove the library whole: catalog, every vector, encoder, indexes, visual words.
+        """Prove the library whole: catalog, every vector, labels, encoder, indexes, visual words.
 
         Parameters
         ----------
         is_repair : bool
-            Forget damaged vectors and caches, so that the next `index` makes them anew.
+            Forget damaged vectors and caches, so that the next `index` makes them anew; give missing labels.
         """
 
         def verified(store: LibraryStore) -> VerifyReport:
@@ -673,7 +761,12 @@ class Library:
             return self.reader().of_one_encoder(lambda: verified(self.reader()))
         self.close()
         with self.place.writer() as store:
-            return verified(store)
+            report = verified(store)
+            if store.as_folder is not None:
+                from mmsearch.ingest.labels import repair_labels
+
+                repair_labels(store.as_folder, lambda: self._installed.for_reading(store))
+            return report
 
     def words(self) -> PublishedWords:
         """Return the visual words of the library; what is known of features stays in its files.

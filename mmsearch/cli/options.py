@@ -95,6 +95,16 @@ ImageColumnOption = Annotated[
 TextColumnOption = Annotated[
     str | None, typer.Option(metavar="C", help="Column of the captions in a set of the datasets library.")
 ]
+LabelsOption = Annotated[
+    str | None, typer.Option("--labels", metavar="L,L", help='Comma-separated: "cat,dog,a red car".')
+]
+LabelsFileOption = Annotated[
+    Path | None, typer.Option("--labels-file", metavar="F", help="One label a line; - is standard input.")
+]
+TemplatesOption = Annotated[
+    list[str] | None,
+    typer.Option("--template", metavar="T", help="Prompt with {} for the label; repeatable."),
+]
 
 _WEIGHT = re.compile(r"([0-9]+(?:\.[0-9]+)?):(.+)", re.DOTALL)
 
@@ -144,6 +154,16 @@ def read_lines(file: Path, option: str) -> list[str]:
     if not lines:
         raise typer.BadParameter(f"{name} is empty; expected one a line", param_hint=option)
     return lines
+
+
+def given_labels(labels: str | None, labels_file: Path | None, others: str = "") -> list[str]:
+    """Return the labels that were given in one way or the other; `others` may be given in place of both."""
+    if (labels is None) == (labels_file is None):
+        raise typer.BadParameter(f"give either --labels or --labels-file{others}")
+    if labels is not None:
+        return [label.strip() for label in labels.split(",")]
+    assert labels_file is not None
+    return read_lines(labels_file, "--labels-file")
 
 
 def weighted(value: str, *, is_picture: bool = False) -> Term:

@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 
 from mmsearch.errors import QueryError
 from mmsearch.predicates import FilterLike, Predicate
-from mmsearch.records import BadPicture, ImageRecord, Order, PicturePage
+from mmsearch.records import BadPicture, GivenLabel, ImageRecord, LabelSet, Order, PicturePage
 from mmsearch.store.base import ALL, Condition
 from mmsearch.store.catalog import START, Catalog
 from mmsearch.store.changes import KnownBad, KnownFile
 from mmsearch.store.facets import Facets, count_facets
+from mmsearch.store.label_sets import label_sets, labels_of
 from mmsearch.store.possible import possible_condition
 from mmsearch.store.spelling import spelled
 from mmsearch.store.where import SqlCondition, condition_of
@@ -165,6 +166,16 @@ class Pictures:
     def facets(self, where: Sequence[FilterLike] = ()) -> Facets:
         """Return the classes of the pictures that pass all filters; see `Library.facets`."""
         return count_facets(self.catalog, where)
+
+    def label_sets(self) -> tuple[LabelSet, ...]:
+        """Return the sets of labels that pictures are given, by name."""
+        with self.reading():
+            return label_sets(self.catalog)
+
+    def labels_of(self, image_ids: Sequence[int]) -> dict[int, tuple[GivenLabel, ...]]:
+        """Return the labels of each of some pictures, most probable first; those without any are left out."""
+        with self.reading():
+            return labels_of(self.catalog, image_ids)
 
     # -- for what is indexed -------------------------------------------------------------------------
 

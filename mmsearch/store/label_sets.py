@@ -1,0 +1,77 @@
+"""What a catalog says of labels: which sets there are, and which picture was given what."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+
+from mmsearch.records import GivenLabel, LabelSet
+from mmsearch.store.catalog import Catalog
+
+_CHUNK = 500  # ids of one statement
+
+
+def label_sets(catalog: Catalog) -> tuple[LabelSet, ...]:
+    """Return the label sets, by name; inside `reading()`."""
+    db = catalog.db
+    kept = db.execute("SELECT id, name, facts, done FROM label_set ORDER BY name").fetchall()
+    if not kept:
+        return ()
+    n_labels = Counter(dict(db.execute("SELECT label_set, count(*) FROM label GROUP BY 1")))
+    sets = []
+    for set_id, name, facts, done in kept:
+        # Labels of a set were numbered in one go, so that a range of numbers is all of them.
+        n_given, n_labelled = db.execute(
+            "SELECT count(*), count(DISTINCT image) FROM given WHERE label BETWEEN "
+            "(SELECT min(id) FROM label WHERE label_set = ?1) AND (SELECT max(id) FROM label WHERE label_set = ?1)",
+            (set_id,),
+        ).fetchone()
+        told = json.loads(facts)
+        sets.append(
+            LabelSet(
+                name, n_labels[set_id], n_labelled, n_given, n_left(catalog, done), told["min_probability"],
+                told["is_multi"], tuple(told["templates"]),
+            )
+        )  # fmt: skip
+    return tuple(sets)
+
+
+def n_left(catalog: Catalog, done: int) -> int:
+    """Return how many pictures a set has not looked at yet that is done up to an id."""
+    return catalog.count_where("id > ? AND row >= 0", (done,))
+
+
+def unfinished(catalog: Catalog) -> list[str]:
+    """Return a sentence for each set that has not looked at all pictures; inside `reading()`."""
+    said = []
+    for name, done in catalog.db.execute("SELECT name, done FROM label_set ORDER BY name"):
+        n = n_left(catalog, done)
+        if n:
+            pictures = "picture was" if n == 1 else "pictures were"
+            said.append(
+                f"{n} {pictures} not looked at yet for the label set {name!r}; the next `mmsearch index` goes on "
+                "with them"
+            )
+    return said
+
+
+def labels_called(catalog: Catalog) -> list[tuple[str, str]]:
+    """Return all labels as (set, label), by set and in the order in which they were given; inside `reading()`."""
+    sql = "SELECT label_set.name, label.name FROM label JOIN label_set ON label_set.id = label.label_set"
+    return catalog.db.execute(f"{sql} ORDER BY label_set.name, label.id").fetchall()
+
+
+def labels_of(catalog: Catalog, image_ids: Sequence[int]) -> dict[int, tuple[GivenLabel, ...]]:
+    """Return what each picture was given, most probable first; pictures without labels are left out."""
+    given: dict[int, list[GivenLabel]] = {}
+    for start in range(0, len(image_ids), _CHUNK):
+        chunk = [int(image_id) for image_id in image_ids[start : start + _CHUNK]]
+        for image_id, *label in catalog.db.execute(
+            "SELECT given.image, label_set.name, label.name, given.probability FROM given "
+            "JOIN label ON label.id = given.label JOIN label_set ON label_set.id = label.label_set "
+            f"WHERE given.image IN ({','.join('?' * len(chunk))}) ORDER BY given.probability DESC, given.label",
+            chunk,
+        ):
+            given.setdefault(image_id, []).append(GivenLabel(*label))
+    return {image_id: tuple(labels) for image_id, labels in given.items()}
