@@ -429,9 +429,9 @@ class Library:
         Raises
         ------
         QueryError
-            If name, labels or options mean nothing.
-        EncoderError
-            If the library has no encoder, or one that knows no words.
+            If name, labels or options mean nothing, or the encoder knows no words.
+        NoEncoderError
+            If the library has no encoder.
         UnsupportedError
             If the library stands at an address.
         LibraryLockedError, LibraryLostError

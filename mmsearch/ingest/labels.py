@@ -102,7 +102,7 @@ def labelling_of(encoder: OnnxEncoder, labels: Sequence[str], options: LabelOpti
 
     Raises
     ------
-    EncoderError
+    QueryError
         If it knows no words.
     """
     from mmsearch.encoders.zeroshot import ZeroShotClassifier, class_embeddings

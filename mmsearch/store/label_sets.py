@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from mmsearch.records import GivenLabel, LabelSet
 from mmsearch.store.catalog import Catalog
@@ -27,14 +28,20 @@ def label_sets(catalog: Catalog) -> tuple[LabelSet, ...]:
             "(SELECT min(id) FROM label WHERE label_set = ?1) AND (SELECT max(id) FROM label WHERE label_set = ?1)",
             (set_id,),
         ).fetchone()
-        told = json.loads(facts)
-        sets.append(
-            LabelSet(
-                name, n_labels[set_id], n_labelled, n_given, n_left(catalog, done), told["min_probability"],
-                told["is_multi"], tuple(told["templates"]),
-            )
-        )  # fmt: skip
+        told = facts_of(facts)
+        least, is_multi = told.get("min_probability", 0.0), told.get("is_multi", False)
+        n_waiting, templates = n_left(catalog, done), tuple(told.get("templates", ()))
+        sets.append(LabelSet(name, n_labels[set_id], n_labelled, n_given, n_waiting, least, is_multi, templates))
     return tuple(sets)
+
+
+def facts_of(kept: str) -> dict[str, Any]:
+    """Return what is kept of a set beside its labels; nothing where that is damaged, which `verify` names."""
+    try:
+        told = json.loads(kept)
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def n_left(catalog: Catalog, done: int) -> int:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from mmsearch.errors import LibraryDamagedError, QueryError
 from mmsearch.records import LabelSet
 from mmsearch.store.base import OnProgress
-from mmsearch.store.label_sets import label_sets, n_left, unfinished
+from mmsearch.store.label_sets import facts_of, label_sets, n_left, unfinished
 from mmsearch.store.matrix import Half, row_checksum
 from mmsearch.vectors import l2_normalize, widen_f16
 
@@ -107,11 +107,12 @@ class LibraryLabels:
         raise QueryError(f"the library has no label set {name!r}; expected one of those that it has: {names}")
 
     def kept(self) -> dict[str, tuple[tuple[str, ...], tuple[str, ...], float]]:
-        """Return the labels, templates and least probability of every set: what was asked for."""
-        told = {name: (self._labels(set_id), json.loads(facts)) for set_id, name, facts, _ in self._sets()}
+        """Return the labels, templates and least probability of every set that this is still known of."""
+        told = {name: (self._labels(set_id), facts_of(facts)) for set_id, name, facts, _ in self._sets()}
         return {
             name: (labels, tuple(facts["templates"]), facts["min_probability"])
             for name, (labels, facts) in told.items()
+            if labels and facts.keys() >= {"templates", "min_probability"}
         }
 
     def unusable(self) -> dict[str, str]:
@@ -137,21 +138,21 @@ class LibraryLabels:
         sql = "SELECT name FROM label WHERE label_set = ? ORDER BY id"
         return tuple(name for (name,) in self._catalog.db.execute(sql, (set_id,)))
 
-    def _labelling(self, set_id: int, name: str, facts: str) -> Labelling:
+    def _labelling(self, set_id: int, name: str, kept: str) -> Labelling:
         """Return how a set gives labels, or raise LibraryDamagedError."""
         again = f"`mmsearch verify --repair` or `mmsearch labels set {name}` makes it anew"
-        told, dim = json.loads(facts), self._store.dim
-        if told["fingerprint"] != self._store.setting("fingerprint"):
-            raise LibraryDamagedError(
-                f"the label set {name!r} is for another encoder than the library has; {again}"
-            )
+        facts, dim = facts_of(kept), self._store.dim
+        if facts and facts.get("fingerprint") != self._store.setting("fingerprint"):
+            raise LibraryDamagedError(f"the label set {name!r} is for another encoder than the library's; {again}")
         sql = "SELECT vector FROM label WHERE label_set = ? ORDER BY id"
         data = [vector for (vector,) in self._catalog.db.execute(sql, (set_id,))]
-        if {len(vector) for vector in data} == {4 * dim}:
+        try:
             vectors = np.frombuffer(b"".join(data), dtype="<f4").reshape(-1, dim)
-            if np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3):  # NaN is near nothing
-                return Labelling.of(told, self._labels(set_id), vectors)
-        raise LibraryDamagedError(f"the vectors of the label set {name!r} are damaged; {again}")
+            if np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3) and len(vectors):  # NaN is near nothing
+                return Labelling.of(facts, self._labels(set_id), vectors)
+        except (KeyError, TypeError, ValueError):
+            pass
+        raise LibraryDamagedError(f"what is kept of the label set {name!r} is damaged; {again}")
 
     # -- writing -------------------------------------------------------------------------------------
 

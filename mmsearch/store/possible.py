@@ -243,8 +243,9 @@ def _unknown_label(labels: list[tuple[str, str]], part: Filter) -> str | None:
     if part.operator == "!=" or any(is_called(value, is_glob, *label, names) for label in labels):
         return None
     spelled_so = {name.casefold(): name for _, name in labels}
-    near = get_close_matches(str(part.value).rpartition("/")[2].casefold(), spelled_so, n=_MOST_NAMED)
-    meant = f"; is {' or '.join(repr(spelled_so[name]) for name in near)} meant?" if near else ""
+    asked = str(part.value).casefold()
+    near = [*get_close_matches(asked, spelled_so), *get_close_matches(asked.partition("/")[2], spelled_so)]
+    meant = f"; is {' or '.join(repr(spelled_so[name]) for name in near[:_MOST_NAMED])} meant?" if near else ""
     sets = ", ".join(f"{name} ({n} labels)" for name, n in counts.items())
     return f"{_said(part)}: no label is called so in the label sets of the library: {sets}{meant}"
 

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 from mmsearch import Library, Query
+from mmsearch.encoders.zeroshot import ZeroShotClassifier
+from mmsearch.errors import QueryError
 from mmsearch.indexes.base import unit_rows
 from mmsearch.indexes.cells import CELLS
 from mmsearch.indexes.exact import ExactIndex
@@ -24,6 +26,7 @@ from mmsearch.samples import sample_folder
 from mmsearch.store import migrations
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.folder import Store
+from mmsearch.store.labels import Labelling
 from mmsearch.store.migrations import SCHEMA
 from tests.golden.make_library import PICTURES
 
@@ -81,6 +84,22 @@ def test_old_library_is_read_as_it_is_without_a_writer(old):
         assert library.verify().problems == ()
         assert library.index([sample_folder()], is_dry_run=True).moved == len(PICTURES)
     assert schema_of(old) == before
+
+
+def test_old_library_has_no_labels_until_a_writer_gives_it_some_and_filters_say_so(old):
+    with Library.open(old) as library:
+        assert (library.label_sets(), library.labels_of(1), library.facets().labels) == ((), (), ())
+        with pytest.raises(QueryError, match="the library has no labels; `mmsearch labels set"):
+            library.pictures(["label = cat"])
+        with Store.writer(old) as store:
+            colours = np.eye(store.dim, dtype=np.float32)[:2]
+            classifier = ZeroShotClassifier(("first", "second"), colours, 1.0)
+            store.labels.define("axes", Labelling(classifier, ("{}",), 0.5, store.fingerprint()))
+            store.labels.update(lambda *_: None)
+        (known,) = library.label_sets()
+        assert (known.n_labels, known.n_labelled, known.n_left) == (2, len(PICTURES), 0)
+        assert library.pictures(["label ~ axes/*"]).n == len(PICTURES)
+        assert library.verify().problems == ()
 
 
 def test_writer_migrates_an_old_library_which_keeps_vectors_graph_and_words(old):
