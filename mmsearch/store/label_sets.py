@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,24 +14,30 @@ _CHUNK = 500  # ids of one statement
 
 def label_sets(catalog: Catalog) -> tuple[LabelSet, ...]:
     """Return the label sets, by name; inside `reading()`."""
-    db = catalog.db
-    kept = db.execute("SELECT id, name, facts, done FROM label_set ORDER BY name").fetchall()
-    if not kept:
-        return ()
-    n_labels = Counter(dict(db.execute("SELECT label_set, count(*) FROM label GROUP BY 1")))
+    kept = catalog.db.execute(
+        "SELECT label_set.name, facts, done, count(label.id), min(label.id), max(label.id) FROM label_set "
+        "LEFT JOIN label ON label.label_set = label_set.id GROUP BY label_set.id ORDER BY label_set.name"
+    ).fetchall()
     sets = []
-    for set_id, name, facts, done in kept:
-        # Labels of a set were numbered in one go, so that a range of numbers is all of them.
-        n_given, n_labelled = db.execute(
-            "SELECT count(*), count(DISTINCT image) FROM given WHERE label BETWEEN "
-            "(SELECT min(id) FROM label WHERE label_set = ?1) AND (SELECT max(id) FROM label WHERE label_set = ?1)",
-            (set_id,),
-        ).fetchone()
+    for name, facts, done, n_labels, *numbers in kept:
         told = facts_of(facts)
         least, is_multi = told.get("min_probability", 0.0), told.get("is_multi", False)
         n_waiting, templates = n_left(catalog, done), tuple(told.get("templates", ()))
-        sets.append(LabelSet(name, n_labels[set_id], n_labelled, n_given, n_waiting, least, is_multi, templates))
+        n_labelled, n_given = _counts(catalog, *numbers)
+        sets.append(LabelSet(name, n_labels, n_labelled, n_given, n_waiting, least, is_multi, templates))
     return tuple(sets)
+
+
+def _counts(catalog: Catalog, first: int | None, last: int | None) -> tuple[int, int]:
+    """Return how many pictures a set labelled, and how many labels it gave, by the range of their numbers.
+
+    Labels of a set were numbered in one go. One by one, as different pictures are counted along an index then.
+    """
+    (n_given,) = catalog.db.execute(
+        "SELECT count(*) FROM given WHERE label BETWEEN ? AND ?", (first, last)
+    ).fetchone()
+    sql = "SELECT count(DISTINCT image) FROM given INDEXED BY given_image WHERE +label BETWEEN ? AND ?"
+    return catalog.db.execute(sql, (first, last)).fetchone()[0], n_given
 
 
 def facts_of(kept: str) -> dict[str, Any]:

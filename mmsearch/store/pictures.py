@@ -41,6 +41,7 @@ class Pictures:
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self._compiled: tuple[Predicate | None, int, SqlCondition] = (None, -1, SqlCondition())  # with its revision
+        self._label_sets: tuple[int, tuple[LabelSet, ...]] = (-1, ())  # with their revision
 
     def reading(self) -> AbstractContextManager[None]:
         """Hold one consistent state of the library for what is asked inside."""
@@ -170,7 +171,9 @@ class Pictures:
     def label_sets(self) -> tuple[LabelSet, ...]:
         """Return the sets of labels that pictures are given, by name."""
         with self.reading():
-            return label_sets(self.catalog)
+            if self._label_sets[0] != self.revision:
+                self._label_sets = self.revision, label_sets(self.catalog)
+            return self._label_sets[1]
 
     def labels_of(self, image_ids: Sequence[int]) -> dict[int, tuple[GivenLabel, ...]]:
         """Return the labels of each of some pictures, most probable first; those without any are left out."""

@@ -1,6 +1,6 @@
 // One picture in full: what is known of it, why it was found, the matched places, and what can be done next.
 
-import { original, picture, thumbnail } from "./api.js";
+import { givenLabels, original, picture, thumbnail } from "./api.js";
 import { button, byId, bytes, el, iconButton, openDialog, shown } from "./dom.js";
 import { drawMatches } from "./matches.js";
 import { subjectOf } from "./subject.js";
@@ -257,12 +257,12 @@ function score([words, value]) {
 function labels(hit) {
   const list = el("ul", { class: "given-labels" });
   const section = el("section", { hidden: true }, el("h3", { text: "Labels" }), list);
-  const given = hit.labels ? Promise.resolve(hit) : picture(hit.id);
-  given
-    .then((known) => {
-      section.hidden = !known.labels.length;
+  const asked = hit.labels ? Promise.resolve(hit.labels) : givenLabels(hit.id);
+  asked
+    .then((given) => {
+      section.hidden = !given.length;
       list.replaceChildren(
-        ...known.labels.map(({ label_set: set, label, probability }) =>
+        ...given.map(({ label_set: set, label, probability }) =>
           el(
             "li",
             { title: `given by the label set ${set}` },
