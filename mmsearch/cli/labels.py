@@ -17,7 +17,7 @@ from mmsearch.cli.options import (
     given_labels,
     open_library,
 )
-from mmsearch.cli.render import chosen, say, write_rows
+from mmsearch.cli.render import chosen, print_table, say, write_rows
 
 if TYPE_CHECKING:
     from mmsearch.records import LabelSet
@@ -77,10 +77,18 @@ def list_(library: LibraryOption = None, output: FormatOption = None) -> None:
     if chosen(output) is not Format.table:
         write_rows([asdict(known) for known in sets], _COLUMNS, chosen(output))
         return
-    for known in sets:
-        say(labels_text(known))
     if not sets:
         say("no label sets; `mmsearch labels set NAME --labels-file F` makes one")
+        return
+    columns = [("labels", True), ("pictures", True), ("given", True), ("left", True), ("from", True), ("", False)]
+    rows = [
+        [*map(str, (known.n_labels, known.n_labelled, known.n_given, known.n_left)), f"{known.min_probability:g}",
+         "each by itself" if known.is_multi else ""]
+        for known in sets
+    ]  # fmt: skip
+    print_table(
+        None, [("set", False), *columns], [[known.name, *row] for known, row in zip(sets, rows, strict=True)]
+    )
 
 
 @labels.command()

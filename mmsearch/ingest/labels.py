@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -136,9 +137,10 @@ def renewed(store: Store, encoder: OnnxEncoder) -> dict[str, Labelling]:
 
 def repair_labels(store: Store, encoder: Callable[[], OnnxEncoder]) -> None:
     """Make sets anew that cannot label new pictures, with all that they gave; the caller is the writer."""
-    unusable = store.labels.unusable()
-    for name, (labels, templates, min_probability) in store.labels.kept().items() if unusable else ():
-        if name in unusable:
+    unusable, kept = store.labels.unusable(), store.labels.kept()
+    with suppress(EncoderError):  # which the report names, as it names the sets
+        for name in unusable.keys() & kept.keys():
+            labels, templates, min_probability = kept[name]
             options = LabelOptions(templates, min_probability=min_probability)
             store.labels.define(name, labelling_of(encoder(), labels, options))
     store.labels.update(lambda *_: None)
