@@ -16,6 +16,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import argparse
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,8 @@ from embeddings import Realistic
 from machine import report
 
 from mmsearch.encoders.zeroshot import ZeroShotClassifier
-from mmsearch.store.folder import Store
-from mmsearch.store.label_sets import label_sets
-from mmsearch.store.labels import Labelling
+from mmsearch.store.folder import CATALOG, Store
+from mmsearch.store.labels import Labelling, LabelOptions
 from mmsearch.vectors import l2_normalize
 
 SCALE, LEAST = 100.0, 0.2
@@ -51,6 +51,12 @@ def product_seconds(store: Store, vectors: np.ndarray) -> float:
     return time.perf_counter() - start
 
 
+def told(folder: Path) -> object:
+    """Label sets as a process counts them that has not counted them yet."""
+    with closing(Store.open(folder)) as store:
+        return store.label_sets()
+
+
 def asked(store: Store, name: str) -> dict[str, float]:
     """Milliseconds of what people ask, by a label that many pictures have and by one that few have."""
     labels = store.facets().labels[0].facets
@@ -70,7 +76,7 @@ def asked(store: Store, name: str) -> dict[str, float]:
         ),
         "facets": milliseconds(store.facets, 2),
         "facets of a label": milliseconds(lambda: store.facets([f"label = {common.label}"]), 2),
-        "label sets, as status tells them": milliseconds(lambda: label_sets(store.catalog), 2),
+        "label sets, as status tells them": milliseconds(lambda: told(store.folder), 2),
         "labels of 100 pictures": milliseconds(lambda: store.labels_of(range(1, 101))),
     }
 
@@ -84,11 +90,16 @@ def main() -> None:
     given = parser.parse_args()
     vectors = Realistic().texts("alike", given.labels, seed=11)
     names = tuple(f"label {n}" for n in range(given.labels))
+    catalog = given.library / CATALOG
     with Store.writer(given.library) as store:
         before = milliseconds(store.facets, 2)
         product = product_seconds(store, vectors)
-        size, start = store.catalog.path.stat().st_size, time.perf_counter()
-        labelling = Labelling(ZeroShotClassifier(names, vectors, SCALE), ("{}",), LEAST, store.fingerprint())
+        size, start = catalog.stat().st_size, time.perf_counter()
+        labelling = Labelling(
+            ZeroShotClassifier(names, vectors, SCALE),
+            LabelOptions(("{}",), min_probability=LEAST),
+            store.fingerprint(),
+        )
         store.labels.define("typical", labelling)
         store.labels.update(lambda *_: None)
         seconds = time.perf_counter() - start
@@ -99,7 +110,7 @@ def main() -> None:
             "seconds for a million": round(1e6 * seconds / store.n_pictures),
             "times the bare product": round(seconds / product, 2),
             "bytes of the catalog a label given": round(
-                (store.catalog.path.stat().st_size - size) / max(1, known.n_given), 1
+                (catalog.stat().st_size - size) / max(1, known.n_given), 1
             ),
             "facets before, ms": before, "ms": asked(store, "typical"),
         }  # fmt: skip

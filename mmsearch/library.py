@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from mmsearch.arguments import (
     Precision,
     Rerank,
     as_count,
+    as_flag,
     as_id,
     as_number,
     as_path,
@@ -61,7 +62,6 @@ from mmsearch.records import (
     Order,
     PathLike,
     PicturePage,
-    Prediction,
     Query,
     SearchOptions,
     SearchResult,
@@ -74,12 +74,17 @@ from mmsearch.records import (
 from mmsearch.store.base import LibraryStore, OnProgress, Place, folder_of, in_folder
 
 if TYPE_CHECKING:
+    from mmsearch.encoders.calibration import Calibration
     from mmsearch.encoders.classifier import Classifier
     from mmsearch.encoders.onnx import OnnxEncoder
+    from mmsearch.encoders.zeroshot import Answer
     from mmsearch.processes.decoder import PictureDecoder
     from mmsearch.store.facets import Facets
     from mmsearch.store.indexes import GraphSettings
     from mmsearch.store.words import PublishedWords
+
+    AnswersOf: TypeAlias = Callable[[Matrix], tuple[list[Answer], tuple[str, ...]]]
+    """Gives unit vectors float32 (n, dim) of pictures their labels, and sentences on the labels."""
 
 # The write path, classification and checks are imported where they are used: a search from the shell must
 # not pay for them.
@@ -115,6 +120,7 @@ class Library:
         self._searcher: Searcher | None = None
         self._decoder: PictureDecoder | None = None
         self._check: Callable[[], None] = _quiet
+        self._known_words: tuple[str, Matrix] | None = None  # fingerprint of the encoder, and their vectors
 
     @classmethod
     def open(
@@ -398,9 +404,11 @@ class Library:
         labels: str | Iterable[str],
         *,
         templates: str | Iterable[str] = DEFAULT_TEMPLATES,
-        is_multi: bool = False,
-        min_probability: float | None = None,
+        closed: bool = False,
+        multi: bool = False,
+        min_probability: float = 0.5,
         on_progress: OnProgress = _quiet,
+        notify: Callable[[str], None] = _quiet,
     ) -> LabelSet:
         """Give all pictures of the library those of some labels that they are likely to show.
 
@@ -416,10 +424,15 @@ class Library:
             Their names.
         templates : str, or several
             Prompts with {} for the label.
-        is_multi, min_probability
-            See `mmsearch.ingest.labels.LabelOptions`; None is 0.5.
+        closed, multi : bool
+            As for `classify`: without them a picture may show none of the labels, where the encoder is calibrated.
+        min_probability : float
+            In (0, 1]; labels that are less probable are not given. One of 0.5 is more probable than all others
+            together.
         on_progress : callable
             Given (`labels`, pictures looked at, pictures to be looked at); what is done is on disk.
+        notify : callable
+            Given sentences worth showing, such as which labels the encoder hardly knows.
 
         Returns
         -------
@@ -429,7 +442,8 @@ class Library:
         Raises
         ------
         QueryError
-            If name, labels or options mean nothing, or the encoder knows no words.
+            If name, labels or options mean nothing, the encoder knows no words, or `multi` is wanted of one that is
+            not calibrated.
         NoEncoderError
             If the library has no encoder.
         UnsupportedError
@@ -441,14 +455,16 @@ class Library:
         StorageError
             If the disk refuses; what was reported before is stored.
         """
-        from mmsearch.ingest.labels import MIN_PROBABILITY, LabelOptions, set_labels
+        from mmsearch.ingest.labels import require_labels, set_labels
+        from mmsearch.store.labels import LabelOptions, require_name
 
-        least = MIN_PROBABILITY if min_probability is None else min_probability
-        options = LabelOptions(texts_of(templates, "templates"), is_multi, least)
-        names = texts_of(labels, "labels")
-        return set_labels(
-            self.place, self._installed, as_text(name, "name"), names, options, on_progress=on_progress
-        )
+        options = LabelOptions(texts_of(templates, "templates"), closed, multi, min_probability)
+        wanted, names = require_name(as_text(name, "name")), require_labels(texts_of(labels, "labels"), options)
+        folder_of(self.place, "labels")
+        made = set_labels(self.place, self.encoder(), wanted, names, options, on_progress=on_progress)
+        for warning in () if made.mode == "closed" else self.label_warnings(names):
+            notify(warning)
+        return made
 
     def remove_labels(self, name: str) -> LabelSet:
         """Forget a label set and all labels that it gave, and return what it was; the pictures stay.
@@ -463,6 +479,30 @@ class Library:
         with self.place.writer() as store:
             return in_folder(store, "labels").labels.remove(wanted)
 
+    def calibrate(self, calibration: Calibration) -> None:
+        """Keep what scores of the library's encoder mean: it is used from the next search on.
+
+        Parameters
+        ----------
+        calibration : Calibration
+            Such as `mmsearch.training.calibrate.calibrate` fits to captioned pictures.
+
+        Raises
+        ------
+        NoEncoderError
+            If the library has none.
+        EncoderError
+            If it is missing.
+        StorageError
+            If the disk refuses; what was kept before stays.
+        """
+        from mmsearch.store.encoder import keep_calibration
+
+        folder = self.encoder().folder
+        with self.place.writer():
+            keep_calibration(folder, calibration)
+        self._installed.forget()
+
     # -- read path -----------------------------------------------------------------------------------
 
     def search(
@@ -474,6 +514,7 @@ class Library:
         mode: Mode = "global",
         rerank: Rerank = "auto",
         expand: Expand = "none",
+        min_relevance: float | None = None,
     ) -> SearchResult:
         """Return the k pictures of the library most similar to a query, best first.
 
@@ -481,19 +522,20 @@ class Library:
         ----------
         query : Query or str
             A string is a text to look for.
-        k, explain, mode, rerank, expand
+        k, explain, mode, rerank, expand, min_relevance
             How it is answered: see `SearchOptions`.
 
         Raises
         ------
         QueryError
             If the query means nothing, has filters that no picture could pass, has words and the library's encoder
-            knows none, asks for local features that cannot be had, k is not above 0, or an option is another word.
+            knows none, asks for local features or relevance that cannot be had, a number is out of its range, or an
+            option is another word.
         EncoderError
             If the library has no encoder, and the query is another than one example picture.
         """
         asked = as_query(query, "query")
-        return self._search().search(asked, SearchOptions(k, mode, rerank, expand, explain))
+        return self._search().search(asked, SearchOptions(k, mode, rerank, expand, explain, min_relevance))
 
     def search_many(
         self, queries: Query | str | Iterable[Query | str], options: SearchOptions = SearchOptions()
@@ -528,58 +570,102 @@ class Library:
         *,
         templates: str | Iterable[str] = DEFAULT_TEMPLATES,
         k: int = 5,
+        closed: bool = False,
+        multi: bool = False,
     ) -> list[Classification]:
         """Return the k most probable labels of each picture; pictures in the library are not decoded again.
 
-        A picture that cannot be read comes back with `error` set; the others are not affected. Labels are names, or
-        a classifier that was taught by labelled pictures (`Classifier.load`), which needs no templates.
+        A picture that cannot be read comes back with `error` set; the others are not affected.
+
+        Parameters
+        ----------
+        images : path, id, PictureBytes or Term, or several
+        labels : str, several, or Classifier
+            Names; or a classifier that was taught by labelled pictures (`Classifier.load`), which needs no
+            templates and is always closed.
+        templates : str, or several
+            Prompts with {} for the label.
+        k : int > 0
+            How many labels a picture.
+        closed : bool
+            One of the labels must be right. Else a picture may show none of them, where the encoder is calibrated
+            (`mmsearch calibrate`); where it is not, labels are closed in any case.
+        multi : bool
+            Each label is judged by itself, so that a picture may show several.
 
         Raises
         ------
         QueryError
-            If the labels or templates mean nothing, k is not above 0, or the encoder knows no words.
+            If the labels or templates mean nothing, k is not above 0, the encoder knows no words, or `multi` is
+            wanted of one that is not calibrated.
         FingerprintError
             If the classifier is for another encoder.
         """
         from mmsearch.encoders.classifier import Classifier
 
         images, k = several(images, "images", as_example), as_count(k, "k")
+        closed, multi = as_flag(closed, "closed"), as_flag(multi, "multi")
         taught = labels if isinstance(labels, Classifier) else None
         names = [] if isinstance(labels, Classifier) else texts_of(labels, "labels")
         patterns = texts_of(templates, "templates")
+        if taught is not None and multi:
+            raise QueryError("a classifier chooses one of its labels; leave multi out, or name labels in words")
 
-        def read() -> tuple[dict[int, tuple[Prediction, ...]], dict[int, str]]:
-            predict = self._by_prompts(names, patterns, k) if taught is None else self._by_classifier(taught, k)
+        def read() -> tuple[dict[int, Answer], dict[int, str], tuple[str, ...]]:
+            if taught is not None:
+                answers_of = self._by_classifier(taught, k)
+            else:
+                answers_of = self._by_prompts(names, patterns, k, closed=closed, multi=multi)
             readable, vectors, errors = self._embed(images)
-            return dict(zip(readable, predict(vectors), strict=True)) if readable else {}, errors
+            answers, warnings = answers_of(vectors) if readable else ([], ())
+            return dict(zip(readable, answers, strict=True)), errors, warnings
 
-        predictions, errors = self.reader().of_one_encoder(read)
-        return [
-            Classification(as_term(image).label, predictions.get(position, ()), errors.get(position))
-            for position, image in enumerate(images)
-        ]
+        answers, errors, warnings = self.reader().of_one_encoder(read)
+        results = []
+        for position, image in enumerate(images):
+            predictions, none = answers.get(position, ((), None))
+            error = errors.get(position)
+            results.append(Classification(as_term(image).label, predictions, error, none, warnings))
+        return results
 
-    def _by_classifier(self, classifier: Classifier, k: int) -> Callable[[Matrix], list[tuple[Prediction, ...]]]:
+    def _by_classifier(self, classifier: Classifier, k: int) -> AnswersOf:
         """Return what gives unit vectors (n, dim) the labels of a classifier that is for this encoder."""
         encoder = self.encoder()
         classifier.check(encoder.name, encoder.fingerprint)
-        return lambda vectors: classifier.predict(vectors, k=k)
+        return lambda vectors: ([(found, None) for found in classifier.predict(vectors, k=k)], ())
 
     def _by_prompts(
-        self, labels: Sequence[str], templates: Sequence[str], k: int
-    ) -> Callable[[Matrix], list[tuple[Prediction, ...]]]:
+        self, labels: Sequence[str], templates: Sequence[str], k: int, *, closed: bool, multi: bool
+    ) -> AnswersOf:
         """Return what gives unit vectors (n, dim) the labels whose prompts they are nearest to."""
-        from mmsearch.encoders.zeroshot import ZeroShotClassifier, class_embeddings
+        from mmsearch.encoders.zeroshot import ZeroShotClassifier, class_embeddings, mode_of
 
         fill_templates(labels, templates)  # a label set that means nothing is said before any work
         encoder = self.encoder()
         encoder.require_words()
+        mode = mode_of(encoder, labels, closed=closed, multi=multi)
 
-        def predictions(vectors: Matrix) -> list[tuple[Prediction, ...]]:
+        def answers_of(vectors: Matrix) -> tuple[list[Answer], tuple[str, ...]]:
             classes = class_embeddings(self._wanted_texts, labels, templates, at_once=TEXTS_TOGETHER)
-            return ZeroShotClassifier(tuple(labels), classes, encoder.logit_scale).predict(vectors, k=k)
+            answers = ZeroShotClassifier.of(encoder, labels, classes, mode).predict(vectors, k=k)
+            return answers, () if closed else self.label_warnings(labels)
 
-        return predictions
+        return answers_of
+
+    def label_warnings(self, labels: str | Iterable[str]) -> tuple[str, ...]:
+        """Return sentences on labels that the library's encoder has hardly seen, where that can be told."""
+        from mmsearch.encoders.known_words import are_hardly_known, kept_vectors, known_words, warning_of
+
+        labels, encoder = texts_of(labels, "labels"), self.encoder()
+        words = known_words(encoder)
+        if not words:
+            return ()
+        if self._known_words is None or self._known_words[0] != encoder.fingerprint:
+            file = self.place.kept / f"known-words-{encoder.fingerprint[:24]}.npy"
+            self._known_words = encoder.fingerprint, kept_vectors(file, words, encoder.dim, self._wanted_texts)
+        is_unknown = are_hardly_known(self._wanted_texts(labels), self._known_words[1])
+        unknown = [label for label, is_it in zip(labels, is_unknown, strict=True) if is_it]
+        return (warning_of(encoder, unknown),) if unknown else ()
 
     def identify(
         self,
@@ -766,6 +852,7 @@ class Library:
                 from mmsearch.ingest.labels import repair_labels
 
                 repair_labels(store.as_folder, lambda: self._installed.for_reading(store))
+                self._installed.forget()  # what was opened by the writer is closed with it
             return report
 
     def words(self) -> PublishedWords:

@@ -415,13 +415,15 @@ class SearchOptions:
         alike, or each by a power of its cosine (`mmsearch.query.feedback.expanded`).
     explain : bool
         Fill in the cosine of every hit to every term.
+    min_relevance : float from 0 to 1, or None
+        Leave out hits of less relevance; None hides nothing.
 
     Raises
     ------
     ArgumentError
         If a value is of another type.
     QueryError
-        If k is not above 0, or an option is another word.
+        If k is not above 0, an option is another word, or the least relevance is no probability.
     """
 
     k: int = 10
@@ -429,12 +431,15 @@ class SearchOptions:
     rerank: Rerank = "auto"
     expand: Expand = "none"
     explain: bool = False
+    min_relevance: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", as_count(self.k, "k"))
         for name, words in (("mode", Mode), ("rerank", Rerank), ("expand", Expand)):
             object.__setattr__(self, name, one_of(getattr(self, name), name, words))
         as_flag(self.explain, "explain")
+        if self.min_relevance is not None and not 0 <= as_number(self.min_relevance, "min_relevance") <= 1:
+            raise QueryError(f"the least relevance is {self.min_relevance}; expected a probability from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -478,6 +483,8 @@ class Hit:
     Where local features were looked at, verified pictures go first, by their inliers, whatever their cosine; with
     `mode="local"` the score is that of the visual words. `terms` holds the cosine to every single term, in the
     order of the query, and only when asked for. `is_missing` says that there is no file at the path any more.
+    `relevance` is the probability that the picture is what was asked for, from 0 to 1; None where the encoder has
+    no calibration, or the query is more than one text.
     """
 
     rank: int
@@ -492,6 +499,7 @@ class Hit:
     terms: dict[str, float] = field(default_factory=dict)
     local: LocalEvidence | None = None
     is_missing: bool = False
+    relevance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -501,7 +509,8 @@ class SearchResult:
     `route` is `exact`, `cells`, `graph`, `filtered` (exact over the pictures that pass the filter), `local` (visual
     words alone) or `empty`, and the same whenever a library in one state is asked the same; `n_candidates` counts
     the pictures the answer was chosen from; `local` is a sentence on what local features did, empty if they were
-    not asked; `problems` are sentences on what the library has lost, so that pictures may not be found.
+    not asked; `problems` are sentences on what the library has lost, so that pictures may not be found. `relevance`
+    is the probability that the pictures asked among hold what was asked for, None as that of a hit.
     """
 
     hits: tuple[Hit, ...]
@@ -510,6 +519,11 @@ class SearchResult:
     seconds: dict[str, float] = field(default_factory=dict)
     local: str = ""
     problems: tuple[str, ...] = ()
+    relevance: float | None = None
+
+
+NONE_OF_THESE = "none of these"
+"""What a picture is called that shows none of the labels."""
 
 
 @dataclass(frozen=True)
@@ -523,11 +537,17 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Classification:
-    """The labels of one picture, most probable first, or why it could not be read."""
+    """The labels of one picture, most probable first, or why it could not be read.
+
+    `none_of_these` is the probability that it shows none of all labels that were asked, which with all of theirs
+    sums to 1; None where that was not asked or is not known. `warnings` are sentences on the labels.
+    """
 
     path: str
     predictions: tuple[Prediction, ...]
     error: str | None = None
+    none_of_these: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -535,8 +555,8 @@ class LabelSet:
     """A set of labels that a library gives its pictures, from their stored vectors.
 
     Only labels of a probability of at least `min_probability` are given: `n_given` in all, to `n_labelled`
-    pictures. `n_left` pictures were not looked at yet. With `is_multi` each label is judged by itself, else they
-    exclude each other. `templates` are those of the prompts.
+    pictures. `n_left` pictures were not looked at yet. `mode` is how labels are judged: `closed` (one must be
+    right), `open` (none need be) or `multi` (each by itself). `templates` are those of the prompts.
     """
 
     name: str
@@ -545,7 +565,7 @@ class LabelSet:
     n_given: int
     n_left: int
     min_probability: float
-    is_multi: bool
+    mode: str
     templates: tuple[str, ...]
 
 

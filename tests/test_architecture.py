@@ -33,11 +33,28 @@ LAYERS = [
     {"galleries"},
     {"evaluation.encode", "evaluation.measures"},
     {"evaluation.ties"},
-    {"evaluation.ranking", "evaluation.plots", "evaluation.local", "evaluation.page_parts"},
-    {"evaluation.leakage"},
+    {
+        "evaluation.ranking",
+        "evaluation.plots",
+        "evaluation.local",
+        "evaluation.page_parts",
+        "evaluation.judged",
+        "evaluation.negatives",
+    },
+    {"evaluation.leakage", "evaluation.answers", "evaluation.labels"},
     {
         f"evaluation.{name}"
-        for name in ("retrieval", "instance", "classify", "identify", "runs", "ann", "trec_out", "page")
+        for name in (
+            "retrieval",
+            "instance",
+            "classify",
+            "identify",
+            "calibration",
+            "runs",
+            "ann",
+            "trec_out",
+            "page",
+        )
     },
     {"evaluation.report"},
     {"training"},
@@ -59,7 +76,7 @@ BORDERS = {  # third-party package -> where it may be imported
               "evaluation.cache", "evaluation.encode", "evaluation.measures", "evaluation.ties",
               "evaluation.ranking", "evaluation.leakage",
               "evaluation.retrieval", "evaluation.instance", "evaluation.classify", "evaluation.identify",
-              "evaluation.ann",
+              "evaluation.ann", "evaluation.judged", "evaluation.answers", "evaluation.labels",
               "evaluation.plots", "evaluation.local", "training"},
     "fastapi": {"server"}, "starlette": {"server"}, "uvicorn": {"server"}, "pydantic": {"server"},
     "prometheus_client": {"server"}, "typing_extensions": {"server"}, "python_multipart": {"server"},

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mmsearch.cli.bench import bench
+from mmsearch.cli.calibrate import calibrate
 from mmsearch.cli.classify import classify
 from mmsearch.cli.demo import demo
 from mmsearch.cli.identify import identify
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 for command in (index, search, classify, identify, serve, status, verify, rm, demo):
     app.command()(command)
+app.command()(calibrate)
 app.command(rich_help_panel=PANEL)(embed)
 app.command(rich_help_panel=PANEL)(export)
 app.command(rich_help_panel=PANEL)(load)

@@ -269,6 +269,70 @@ def classify(
 
 
 @bench.command()
+def calibration(
+    benchmark: Annotated[
+        str,
+        typer.Argument(
+            metavar="SET",
+            help="Captioned pictures, as for bench retrieval, or labelled ones, as for bench classify.",
+        ),
+    ],
+    models: ModelsOption = None,
+    images: ImagesOption = None,
+    split: SplitOption = None,
+    image_column: ImageColumnOption = None,
+    text_column: TextColumnOption = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option(metavar="C", help="Column of the classes, in a set of the datasets library that has some."),
+    ] = None,
+    is_by_caption: Annotated[
+        bool, typer.Option("--captions-as-labels", help="Captions, one a picture, are the labels of a classifier.")
+    ] = False,
+    absent: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Names of things that captions may lack, one a line (default: the classes of ImageNet).",
+        ),
+    ] = None,
+    out: OutOption = None,
+    is_forced: ForceOption = False,
+    is_resuming: ResumeOption = True,
+    seed: Annotated[int, typer.Option(min=0, help="Of gibberish and of the intervals.")] = 0,
+    output: FormatOption = None,
+) -> None:
+    """Measure whether scores tell that nothing matches, or no label fits, and whether probabilities come true.
+
+    Captions are asked with their pictures in the library and without them, beside gibberish, other languages (where
+    the set has translations) and absent things; pictures with their label among the labels and without it.
+    """
+    from mmsearch.datasets.open_set import SetOptions, open_captions_or_classes
+    from mmsearch.datasets.sets import CaptionSet
+    from mmsearch.evaluation.calibration import run_calibration
+
+    report = _report(out, is_forced=is_forced)
+    known = open_captions_or_classes(
+        benchmark,
+        SetOptions(cache_folder(), images, split, (image_column, text_column)),
+        label_column=label_column,
+        is_by_caption=is_by_caption,
+    )
+    names = _absent_names(absent) if isinstance(known, CaptionSet) else []
+    measured = _with_encoders(
+        models, is_resuming, lambda encoders: run_calibration(known, encoders, absent_names=names, seed=seed)
+    )
+    show_measured(measured, report, chosen(output), "part")
+    _exit_if_bad(measured)
+
+
+def _absent_names(file: Path | None) -> list[str]:
+    from mmsearch.encoders.templates import imagenet_class_names
+
+    return list(imagenet_class_names()) if file is None else read_lines(file, "--absent")
+
+
+@bench.command()
 def ann(
     library: LibraryOption = None,
     tune: Annotated[

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch.cli.options import (
+    ClosedOption,
     Format,
     FormatOption,
     LabelsFileOption,
     LabelsOption,
     LibraryOption,
+    MultiOption,
     TemplatesOption,
     given_labels,
     open_library,
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 labels = typer.Typer(no_args_is_help=True, help="Labels for all pictures of the library, to filter by.")
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Of the label set, such as animals.")]
-_COLUMNS = ("name", "n_labels", "n_labelled", "n_given", "n_left", "min_probability", "is_multi")
+_COLUMNS = ("name", "n_labels", "n_labelled", "n_given", "n_left", "min_probability", "mode")
 
 
 @labels.command("set")
@@ -32,20 +34,13 @@ def set_(
     name: NameArgument,
     names: LabelsOption = None,
     labels_file: LabelsFileOption = None,
-    is_multi: Annotated[
-        bool,
-        typer.Option("--multi", help="Judge each label by itself, so that a picture may have several."),
-    ] = False,
+    closed: ClosedOption = False,
+    multi: MultiOption = False,
     templates: TemplatesOption = None,
     min_probability: Annotated[
-        float | None,
-        typer.Option(
-            "--min-probability",
-            metavar="P",
-            help="Give no label that is less probable (default: 0.5, more than all others together).",
-            show_default=False,
-        ),
-    ] = None,
+        float,
+        typer.Option("--min-probability", metavar="P", help="Give no label that is less probable."),
+    ] = 0.5,
     library: LibraryOption = None,
     output: FormatOption = None,
 ) -> None:
@@ -61,8 +56,8 @@ def set_(
     wanted = given_labels(names, labels_file)
     with open_library(library) as opened, run_progress() as progress:
         made = opened.set_labels(
-            name, wanted, templates=templates or DEFAULT_TEMPLATES, is_multi=is_multi,
-            min_probability=min_probability, on_progress=progress,
+            name, wanted, templates=templates or DEFAULT_TEMPLATES, closed=closed, multi=multi,
+            min_probability=min_probability, on_progress=progress, notify=say,
         )  # fmt: skip
     if chosen(output) is not Format.table:
         write_rows([asdict(made)], _COLUMNS, chosen(output))
@@ -80,10 +75,16 @@ def list_(library: LibraryOption = None, output: FormatOption = None) -> None:
     if not sets:
         say("no label sets; `mmsearch labels set NAME --labels-file F` makes one")
         return
-    columns = [("labels", True), ("pictures", True), ("given", True), ("left", True), ("from", True), ("", False)]
+    columns = [
+        ("labels", True),
+        ("pictures", True),
+        ("given", True),
+        ("left", True),
+        ("from", True),
+        ("mode", False),
+    ]
     rows = [
-        [*map(str, (known.n_labels, known.n_labelled, known.n_given, known.n_left)), f"{known.min_probability:g}",
-         "each by itself" if known.is_multi else ""]
+        [*map(str, (known.n_labels, known.n_labelled, known.n_given, known.n_left)), f"{known.min_probability:g}", known.mode]
         for known in sets
     ]  # fmt: skip
     print_table(
@@ -103,10 +104,10 @@ def labels_text(known: LabelSet) -> str:
     """Say what a label set gave.
 
     >>> from mmsearch.records import LabelSet
-    >>> labels_text(LabelSet("animals", 97, 5120, 5120, 0, 0.5, False, ("{}",)))
+    >>> labels_text(LabelSet("animals", 97, 5120, 5120, 0, 0.5, "open", ("{}",)))
     'animals: 97 labels, given to 5120 pictures from a probability of 0.5 on'
     """
-    each = ", each judged by itself" if known.is_multi else ""
+    each = ", each judged by itself" if known.mode == "multi" else ""
     left = f"; {known.n_left} pictures not looked at yet" if known.n_left else ""
     labels, pictures = "label" + "s" * (known.n_labels != 1), "picture" + "s" * (known.n_labelled != 1)
     return (

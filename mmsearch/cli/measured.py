@@ -151,12 +151,14 @@ def _rows(measured: MeasuredReport, part: str, *, with_comparisons: bool) -> lis
 
 
 def _n_asked(result: Result) -> int:
+    if "n_true" in result:
+        return result["n_true"] + result["n_not_true"]
     return result["n_pictures"] if "n_pictures" in result else result["n_queries"]
 
 
 def _print(measured: MeasuredReport) -> None:
     """Print a table for each direction or ensemble: a line a measure, a column a model with its interval."""
-    from mmsearch.evaluation.page import counts_text, interval_text
+    from mmsearch.evaluation.page import counts_text, measure_text, measures_of
 
     results, scales = measured["results"], measured["scales"]
     for part in next(iter(results.values())):
@@ -164,9 +166,9 @@ def _print(measured: MeasuredReport) -> None:
         rows = [
             [
                 measure,
-                *(" ".join(interval_text(result["measures"][measure], scales[measure])) for result in of_systems),
+                *(" ".join(measure_text(result, measure, scales)).strip() for result in of_systems),
             ]
-            for measure in of_systems[0]["measures"]
+            for measure in measures_of(of_systems)
         ]
         name = measured["set"]["name"] if part == measured["set"]["name"] else f"{measured['set']['name']}, {part}"
         columns = [("measure", False), *((model, True) for model in results)]

@@ -101,6 +101,12 @@ LabelsOption = Annotated[
 LabelsFileOption = Annotated[
     Path | None, typer.Option("--labels-file", metavar="F", help="One label a line; - is standard input.")
 ]
+ClosedOption = Annotated[
+    bool, typer.Option("--closed", help="One of the labels must be right: never say 'none of these'.")
+]
+MultiOption = Annotated[
+    bool, typer.Option("--multi", help="Judge each label by itself: a picture may show several.")
+]
 TemplatesOption = Annotated[
     list[str] | None,
     typer.Option("--template", metavar="T", help="Prompt with {} for the label; repeatable."),
@@ -156,10 +162,12 @@ def read_lines(file: Path, option: str) -> list[str]:
     return lines
 
 
-def given_labels(labels: str | None, labels_file: Path | None, others: str = "") -> list[str]:
-    """Return the labels that were given in one way or the other; `others` may be given in place of both."""
+def given_labels(
+    labels: str | None, labels_file: Path | None, either: str = "--labels or --labels-file"
+) -> list[str]:
+    """Return the labels that were given in one way or the other; `either` names these and what else there is."""
     if (labels is None) == (labels_file is None):
-        raise typer.BadParameter(f"give either --labels or --labels-file{others}")
+        raise typer.BadParameter(f"give either {either}")
     if labels is not None:
         return [label.strip() for label in labels.split(",")]
     assert labels_file is not None

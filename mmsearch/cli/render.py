@@ -22,6 +22,7 @@ Column = tuple[str, bool]
 """A heading, and whether numbers stand below it."""
 _FORMULA = re.compile(r"'*[=+\-@\uff1d\uff0b\uff0d\uff20]")  # the last four as Japanese spreadsheets read them
 _GAP = 2  # spaces between columns
+_DIVIDER = 24 * "-"
 
 
 def say(text: str) -> None:
@@ -83,10 +84,13 @@ def console(*, is_talk: bool = False) -> Console:
     return Console(stderr=is_talk, highlight=False, soft_wrap=False)
 
 
-def print_table(title: str | None, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+def print_table(
+    title: str | None, columns: Sequence[Column], rows: Sequence[Sequence[str]], *, divided_at: int = 0
+) -> None:
     """Print a table for people, whose lines are as long as they must be: no cell is cut or folded.
 
-    Long cells, such as paths, belong into the last column, where they push no other aside.
+    Long cells, such as paths, belong into the last column, where they push no other aside. A line divides the first
+    `divided_at` rows from the others, where there are both.
     """
     from rich.text import Text
 
@@ -97,7 +101,9 @@ def print_table(title: str | None, columns: Sequence[Column], rows: Sequence[Seq
         out.print(Text(visible(title), style="italic"), soft_wrap=True)
     if header:
         out.print(Text(header, style="bold"), soft_wrap=True)
-    for line in lines:
+    for number, line in enumerate(lines):
+        if number == divided_at > 0:
+            out.print(Text(_DIVIDER), soft_wrap=True)
         out.print(Text(line), soft_wrap=True)  # as Text: brackets in names are no markup
 
 

@@ -13,6 +13,7 @@ import typer
 from mmsearch.arguments import Expand, Mode, Rerank
 from mmsearch.cli.options import ForceOption, Format, FormatOption, LibraryOption, open_library, weighted
 from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
+from mmsearch.encoders.calibration import answer_strength, strength
 
 if TYPE_CHECKING:
     from mmsearch.output import OutputFile
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _COLUMNS = ("rank", "score", "path", "image_id", "width", "height", "taken_at")
 # Those of a tsv that stand inside `local` elsewhere; last, so that who reads by place reads on.
 _LOCAL_COLUMNS = ("is_verified", "n_inliers", "local_score")
+_LAST_COLUMNS = (*_LOCAL_COLUMNS, "relevance")
 
 
 ImagesOption = Annotated[
@@ -71,6 +73,14 @@ ExpandOption = Annotated[
         "their similarity, and ask once more."
     ),
 ]
+MinRelevanceOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P",
+        help="Leave out hits that are less likely than this, 0 to 1, what was asked for; for one text, where the "
+        "encoder is calibrated.",
+    ),
+]
 PageOption = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Also write a page that draws the matches of an example with every hit."),
@@ -87,6 +97,7 @@ def search(
     mode: ModeOption = "global",
     rerank: RerankOption = "auto",
     expand: ExpandOption = "none",
+    min_relevance: MinRelevanceOption = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show the score of every term, of local features, and the route.")
     ] = False,
@@ -96,6 +107,9 @@ def search(
     output: FormatOption = None,
 ) -> None:
     """Rank the library's pictures by words (TEXT), by example (-i), or by both.
+
+    Where the encoder is calibrated, hits of one text are called strong, fair or weak, by the probability that they
+    are what was asked for.
 
     A term may carry a weight in front, if no digit follows the colon: `mmsearch search "2:a dog" -i 0.5:beach.jpg
     --not "1.5:snow"`, but "16:9 photo" is a text. --weight gives weights without that, --explain says them.
@@ -107,7 +121,8 @@ def search(
     from mmsearch.records import SearchOptions
 
     given = _Given([] if text is None else [text], images or [], excluded or [], weights or [])
-    query, options = given.query(where or []), SearchOptions(k, mode, rerank, expand, explain)
+    query = given.query(where or [])
+    options = SearchOptions(k, mode, rerank, expand, explain, min_relevance)
     _search(library, given, query, options, _Answer(chosen(output), html, is_forced))
 
 
@@ -134,13 +149,15 @@ def _search(library: str | None, given: _Given, query: Query, options: SearchOpt
 
 def _write(result: SearchResult, wanted: Format, *, explain: bool) -> None:
     """Write the hits as data, or as a table."""
+    if result.relevance is not None and result.hits and answer_strength(result.relevance) == "weak":
+        say("nothing here matches well")
     if wanted is Format.table:
         _print(result)
         return
     rows = [_record(hit, result, explain=explain) for hit in result.hits]
     if wanted is Format.tsv:
         rows = [_with_columns(row, hit.local) for row, hit in zip(rows, result.hits, strict=True)]
-    write_rows(rows, (*_COLUMNS, *_LOCAL_COLUMNS), wanted)
+    write_rows(rows, (*_COLUMNS, *_LAST_COLUMNS), wanted)
 
 
 def _say(result: SearchResult, given: _Given, options: SearchOptions, *, is_of_this_machine: bool) -> None:
@@ -163,7 +180,8 @@ def _say(result: SearchResult, given: _Given, options: SearchOptions, *, is_of_t
     if result.local and (is_local_asked or not result.hits):
         say(result.local)
     elif not options.explain and not result.hits:
-        say("no picture matches")
+        least = "" if options.min_relevance is None else f" with a relevance of {options.min_relevance:g} or more"
+        say(f"no picture matches{least}")
 
 
 @dataclass(frozen=True)
@@ -216,6 +234,10 @@ class _Given:
 def _record(hit: Hit, result: SearchResult, *, explain: bool) -> Row:
     """Return what programs are told of a hit, in the words of the HTTP API."""
     row: dict[str, object] = asdict(hit)
+    if hit.relevance is None:
+        del row["relevance"]
+    if result.relevance is not None:
+        row["answer"] = {"relevance": result.relevance}
     if hit.local is not None:
         row["local"] = _local_record(hit.local, explain=explain)
     if explain:
@@ -263,6 +285,8 @@ def _print(result: SearchResult) -> None:
     labels = list(result.hits[0].terms)
     is_local = any(hit.local for hit in result.hits)
     columns = [("rank", True), ("score", True), *((label, True) for label in labels)]
+    is_judged = result.relevance is not None
+    columns += [("relevance", False)] if is_judged else []
     columns += [("words", True), ("local", False)] if is_local else []
     is_any_missing = any(hit.is_missing for hit in result.hits)
     columns += [("file", False)] if is_any_missing else []
@@ -271,13 +295,22 @@ def _print(result: SearchResult) -> None:
             str(hit.rank),
             f"{hit.score:.4f}",
             *(f"{hit.terms[label]:+.3f}" for label in labels),
+            *([_relevance_cell(hit)] if is_judged else ()),
             *(_local_cells(hit) if is_local else ()),
             *(["missing" if hit.is_missing else ""] if is_any_missing else ()),
             hit.path,
         ]
         for hit in result.hits
     ]
-    print_table(None, [*columns, ("path", False)], rows)
+    n_before = sum(hit.relevance is None or strength(hit.relevance) != "weak" for hit in result.hits)
+    print_table(None, [*columns, ("path", False)], rows, divided_at=n_before if is_judged else 0)
+
+
+def _relevance_cell(hit: Hit) -> str:
+    """Return in a word and in percent how likely a hit is what was asked for."""
+    if hit.relevance is None:
+        return ""
+    return f"{strength(hit.relevance)}, {hit.relevance:.0%}"
 
 
 def _local_cells(hit: Hit) -> tuple[str, str]:

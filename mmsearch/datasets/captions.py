@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ def read_captions(
     Parameters
     ----------
     path : Path
-        A folder with `captions.jsonl` (`{"image": ..., "captions": [...]}` a line), or that file; the JSON of
+        A folder with `captions.jsonl` (`{"image": ..., "captions": [...]}` a line, and if there are any
+        `"translations": {"fr": ...}`), or that file; the JSON of
         COCO captions (`images`, `annotations`) or of a Karpathy split (`images` with `sentences`); a token
         file of Flickr8k or Flickr30k (`name.jpg#0<TAB>caption`) or its table (`image, caption` or
         `image| number| caption` with a heading).
@@ -61,11 +63,14 @@ def read_captions(
         raise GroundTruthError(f"{file}: there are no pictures{chosen} in it; expected at least one")
     folder = images if images is not None else _folder_of(file, next(iter(named)))
     name = path.name if path.is_dir() else path.stem
-    return caption_set(
+    known = caption_set(
         name if split is None else f"{name} ({Path(split).stem})",
         ((picture_in(str(file), folder, picture), captions) for picture, captions in named.items()),
         is_merging=is_merging,
     )
+    if file.suffix == ".jsonl" and (translated := _translations(file, text)):
+        return replace(known, translations=tuple(translated.get(picture, {}) for picture in named))
+    return known
 
 
 def read_text(file: Path) -> str:
@@ -142,6 +147,18 @@ def _from_jsonl(file: Path, text: str, split: str | None) -> dict[str, list[str]
             captions = _texts(where, field(where, entry, "captions", list))
             _add(named, where, field(where, entry, "image", str), captions)
     return named
+
+
+def _translations(file: Path, text: str) -> dict[str, dict[str, str]]:
+    """Return for the pictures that have any their texts in other languages."""
+    translated: dict[str, dict[str, str]] = {}
+    for where, entry in json_lines(file, text):
+        if "translations" in entry:
+            by_language = field(where, entry, "translations", dict)
+            _texts(where, list(by_language.values()))
+            kept = {language: said.strip() for language, said in by_language.items() if said.strip()}
+            translated[field(where, entry, "image", str)] = kept
+    return translated
 
 
 def _from_json(file: Path, text: str, split: str | None) -> dict[str, list[str]]:

@@ -12,7 +12,14 @@ from mmsearch.datasets.hugging_face import read_dataset_captions, read_dataset_c
 from mmsearch.datasets.hugging_face_load import is_dataset
 from mmsearch.datasets.instances import read_instances
 from mmsearch.datasets.revisited import read_revisited
-from mmsearch.datasets.sets import DATABASE, QUERIES, CaptionSet, ClassSet, InstanceSet
+from mmsearch.datasets.sets import (
+    DATABASE,
+    QUERIES,
+    CaptionSet,
+    ClassSet,
+    InstanceSet,
+    classes_of_captions,
+)
 from mmsearch.errors import GroundTruthError, advice, reason
 
 
@@ -59,6 +66,30 @@ def open_classes(source: str, options: SetOptions) -> ClassSet:
     if split is None:
         return read_classes(path)
     return replace(read_classes(folder_of_split(path, split)), name=f"{path.name} ({split})")
+
+
+def open_captions_or_classes(
+    source: str, options: SetOptions, *, label_column: str | None = None, is_by_caption: bool = False
+) -> CaptionSet | ClassSet:
+    """Return a set of captions, whose equal texts are one, or of classes: whichever it is.
+
+    A folder without captions has classes, and a set of `datasets` has if a column of them is named. With
+    `is_by_caption` the captions of a set are its classes; see `classes_of_captions`.
+
+    Raises
+    ------
+    GroundTruthError
+        If it is neither, or no classes can be made of its captions.
+    """
+    _refuse_impossible(source)
+    path = Path(source)
+    is_of_classes = label_column is not None or (
+        path.is_dir() and not (path / JSONL).is_file() and (not is_dataset(source) or (path / LABELS).is_file())
+    )
+    if is_of_classes and not is_by_caption:
+        return open_classes(source, replace(options, columns=(options.columns[0], label_column)))
+    captioned = open_captions(source, options, is_merging=True)
+    return classes_of_captions(captioned) if is_by_caption else captioned
 
 
 def open_instances(source: str, options: SetOptions, *, by: str | None = None) -> InstanceSet:

@@ -69,12 +69,15 @@ class CaptionSet:
         The captions, those of one picture after one another.
     pictures_of_text : tuple of tuple of int
         For every text the positions of the pictures it describes.
+    translations : tuple of dict of str to str
+        For every picture texts that describe it in other languages, by their codes; empty where the set has none.
     """
 
     name: str
     pictures: tuple[Path, ...]
     texts: tuple[str, ...]
     pictures_of_text: tuple[tuple[int, ...], ...]
+    translations: tuple[dict[str, str], ...] = ()
 
     @property
     def texts_of_picture(self) -> list[list[int]]:
@@ -170,6 +173,28 @@ class ClassSet:
     truth: tuple[int, ...]
     class_names: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+
+
+def classes_of_captions(captioned: CaptionSet) -> ClassSet:
+    """Return a set whose classes are the captions of another, each picture of the class that is its only caption.
+
+    Raises
+    ------
+    GroundTruthError
+        If a picture has several captions, or all pictures have the same.
+    """
+    texts = list(dict.fromkeys(captioned.texts))
+    of_picture = [{captioned.texts[text] for text in texts} for texts in captioned.texts_of_picture]
+    for picture, captions in zip(captioned.pictures, of_picture, strict=True):
+        if len(captions) > 1:
+            raise GroundTruthError(
+                f"{captioned.name}: {picture} has {len(captions)} captions; expected one, to be its class"
+            )
+    if len(texts) < 2:
+        raise GroundTruthError(f"{captioned.name}: all captions are {texts[0]!r}; expected two or more")
+    position = {text: i for i, text in enumerate(texts)}
+    truth = tuple(position[text] for captions in of_picture for text in captions)
+    return ClassSet(captioned.name, captioned.pictures, truth, tuple(texts))
 
 
 @dataclass(frozen=True)

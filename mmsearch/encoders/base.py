@@ -14,6 +14,8 @@ from mmsearch.records import Matrix, Pixels, Preprocessing
 if TYPE_CHECKING:
     import torch
 
+    from mmsearch.encoders.calibration import Calibration
+
 EMBEDDING_VERSION = 1
 """Raised when the same weights would give other vectors than before; part of every fingerprint."""
 
@@ -55,8 +57,15 @@ class DualEncoder(ImageEncoder, Protocol):
     def logit_scale(self) -> float:
         """Multiplier of cosines before the softmax of a zero-shot classifier (1 / temperature)."""
 
+    @property
+    def calibration(self) -> Calibration | None:
+        """What its scores mean, None if nobody has measured it; raises EncoderError if that cannot be used."""
+
     def encode_texts(self, texts: str | Iterable[str]) -> Matrix:
         """Return unit vectors float32 (n, dim) of n texts, or one."""
+
+    def text_probes(self) -> Matrix:
+        """Return unit vectors float32 (n, dim) of `mmsearch.encoders.probes.probe_texts`."""
 
 
 @dataclass(frozen=True)

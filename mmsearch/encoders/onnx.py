@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from hashlib import file_digest
 from pathlib import Path
 from threading import Lock
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from mmsearch.arguments import CPU, FP32, Device, Precision, one_of, texts_of
 from mmsearch.encoders.base import Tokenizer
+from mmsearch.encoders.calibration import Calibration, read_calibration
 from mmsearch.encoders.check_pictures import check_pictures
 from mmsearch.encoders.runtime import device_for, onnx_runtime, providers_of, require_device
 from mmsearch.encoders.tokens import load_tokenizer, pad, token_ids
@@ -60,7 +61,7 @@ class OnnxEncoder:
         device: Device = CPU,
     ) -> None:
         self.folder = folder
-        self._facts, self._unchecked = dict(spec.get("files", {})), unchecked
+        self._facts, self._unchecked, self._spec = dict(spec.get("files", {})), unchecked, spec
         self.name = str(spec["name"])
         self.fingerprint = str(spec["fingerprint"])
         self.dim = int(spec["dim"])
@@ -165,6 +166,17 @@ class OnnxEncoder:
                 f"made (cosine {cosine:.4f}, expected above {MIN_COSINE}); index on such a CPU, or change the "
                 "library with --re-embed --precision fp32"
             )
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What its scores mean: as `mmsearch calibrate` wrote it, or as it ships; None if nobody has measured it.
+
+        Raises
+        ------
+        EncoderError
+            If what was written cannot be used.
+        """
+        return read_calibration(self.folder, self._spec) if self.has_words else None
 
     @property
     def has_words(self) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.encoders.base import fingerprint_over
+from mmsearch.encoders.calibration import CALIBRATION
 from mmsearch.encoders.onnx import AGAIN, SPEC, TOKENIZER, damage, read_spec
 from mmsearch.encoders.replace import NEW, recover, replace_folder, shared, sync_files
 from mmsearch.errors import EncoderError, StorageError, advice, reason
@@ -93,7 +94,8 @@ def copy_encoder(source: Path, target: Path, check: Callable[[], None] = lambda:
     try:
         recover(temporary, target)
         temporary.mkdir(mode=0o700)
-        for name in (*_files(read_spec(source), source), SPEC):
+        is_calibrated = (source / CALIBRATION).is_file()
+        for name in (*_files(read_spec(source), source), SPEC, *([CALIBRATION] if is_calibrated else ())):
             copy_file(source / name, temporary / name)
         if problems := verify_encoder(temporary):
             raise EncoderError(f"copying the encoder from {shown_path(source)} failed: {problems[0]}")
@@ -125,9 +127,12 @@ def spec_digest(folder: Path) -> str:
 
 
 def stamps(folder: Path) -> Stamps:
-    """Return inode, size and times by file name: what changes when somebody writes to a file of a folder."""
+    """Return inode, size and times by file name: what changes when somebody writes to a file of a folder.
+
+    A calibration does not count: vectors do not depend on it, and it may be written at any time.
+    """
     stamp_of = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(CALIBRATION)):
         status = path.stat()
         stamp_of[path.name] = [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
     return stamp_of

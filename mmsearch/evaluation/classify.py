@@ -24,15 +24,15 @@ from mmsearch.evaluation.encode import (
 )
 from mmsearch.evaluation.leakage import leakages, traces_behind
 from mmsearch.evaluation.measures import Measure, compared, per_query
-from mmsearch.evaluation.metrics.classification import (
-    calibration_error,
-    calibration_interval,
-    confusions,
-    recall_per_class,
-    top_k_accuracy,
-)
+from mmsearch.evaluation.metrics.calibration import calibration_error, calibration_error_of_counts
+from mmsearch.evaluation.metrics.classification import confusions, recall_per_class, top_k_accuracy
 from mmsearch.evaluation.metrics.ranks import Ids, Qrels, RankedRelevant, Values, rank_relevant
-from mmsearch.evaluation.metrics.uncertainty import effective_size, mean_interval, wilson_interval
+from mmsearch.evaluation.metrics.uncertainty import (
+    bootstrap_interval,
+    effective_size,
+    mean_interval,
+    wilson_interval,
+)
 from mmsearch.evaluation.ranking import Ranking, examples_of
 from mmsearch.evaluation.records import ClassResult, Comparison, Interval, Leakage, MeasuredReport, SetFacts
 from mmsearch.evaluation.ties import BY_CLASS, ties_of
@@ -315,6 +315,8 @@ def _mean_recall(predicted: Ids, truth: Ids, n_classes: int) -> Interval:
 
 
 def _calibration(shares: NDArray[np.float64], truth: Ids, seed: int) -> Interval:
-    low, high = calibration_interval(shares, truth, seed=seed)
-    value = calibration_error(shares, truth)
+    confidences, is_right = shares.max(axis=1), (shares.argmax(axis=1) == truth).astype(np.float64)
+    value = calibration_error(confidences, is_right)
+    of_counts = calibration_error_of_counts(confidences, is_right)
+    low, high = bootstrap_interval(confidences, of_counts=of_counts, seed=seed)
     return {"value": value, "low": min(low, value), "high": max(high, value)}

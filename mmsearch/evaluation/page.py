@@ -23,7 +23,13 @@ from mmsearch.evaluation.page_parts import (
     table,
     thumbnails,
 )
-from mmsearch.evaluation.plots import ann_plot, confusion_plot, precision_recall_plot
+from mmsearch.evaluation.plots import (
+    ann_plot,
+    confusion_plot,
+    precision_recall_plot,
+    reliability_plot,
+    risk_coverage_plot,
+)
 from mmsearch.evaluation.records import (
     AnnIndex,
     AnnReport,
@@ -52,6 +58,7 @@ _TITLES = {
     "instance": "Query by example",
     "classify": "Classification",
     "identify": "Identification",
+    "calibration": "Calibration",
     "run": "Rankings against ground truth",
     "ann": "Approximate nearest neighbours",
 }
@@ -63,6 +70,7 @@ _METHODS = {
     "run": _INTERVALS.format("queries"),
     "classify": "In brackets: 95 % intervals over pictures, Wilson's; of the calibration error the bootstrap's.",
     "identify": "In brackets: 95 % intervals, Wilson's, over queries; those of one identity go together.",
+    "calibration": "In brackets: 95 % intervals over pictures, the bootstrap's; Wilson's for shares of answers.",
     "ann": _INTERVALS.format("queries"),
 }
 _TESTED = (
@@ -98,6 +106,13 @@ def interval_text(value: Interval, scale: str) -> tuple[str, str]:
     if scale == "share":
         return f"{100 * value['value']:.1f} %", f"({100 * value['low']:.1f} to {100 * value['high']:.1f})"
     return f"{value['value']:.4g}", f"({value['low']:.4g} to {value['high']:.4g})"
+
+
+def measure_text(result: Result, measure: str, scales: Mapping[str, str]) -> tuple[str, str]:
+    """Return a measure of a result and its interval as people read them; nothing where it has no such measure."""
+    if measure not in result["measures"]:
+        return "", ""
+    return interval_text(result["measures"][measure], scales[measure])
 
 
 def ties_texts(report: MeasuredReport) -> list[str]:
@@ -178,11 +193,11 @@ def _measured_parts(report: MeasuredReport) -> Iterator[Part]:
             part,
             counts_text(first),
             models=list(results),
-            rows=[_row(report, measure, results.values()) for measure in first["measures"]],
+            rows=[_row(report, measure, results.values()) for measure in measures_of(results.values())],
             comparisons=[
                 _comparison(comparison, report["scales"]) for comparison in report["comparisons"].get(part, [])
             ],
-            plot=_plot(report, results),
+            plots=list(_plots(report, results)),
             tables=[
                 *_recall_tables(report, results),
                 *_confusion_tables(report, results),
@@ -192,8 +207,13 @@ def _measured_parts(report: MeasuredReport) -> Iterator[Part]:
         )
 
 
+def measures_of(results: Iterable[Result]) -> list[str]:
+    """Return the measures that any of some results has, in their order."""
+    return list(dict.fromkeys(name for result in results for name in result["measures"]))
+
+
 def _row(report: MeasuredReport, measure: str, results: Iterable[Result]) -> Row:
-    cells = [interval_text(result["measures"][measure], report["scales"][measure]) for result in results]
+    cells = [measure_text(result, measure, report["scales"]) for result in results]
     return Row(measure, report["definitions"][measure], [Cell(*texts) for texts in cells])
 
 
@@ -207,6 +227,24 @@ def _comparison(comparison: Comparison, scales: Mapping[str, str]) -> Comparison
         "measure": comparison["measure"], "first": comparison["first"], "second": comparison["second"],
         "difference": difference, "p": p,
     }  # fmt: skip
+
+
+def _plots(report: MeasuredReport, results: Mapping[str, Result]) -> Iterator[Plot]:
+    if report["benchmark"] == "calibration":
+        yield from _calibration_plots(report, results)
+    elif (plot := _plot(report, results)) is not None:
+        yield plot
+
+
+def _calibration_plots(report: MeasuredReport, results: Mapping[str, Result]) -> Iterator[Plot]:
+    diagrams = {model: result["reliability"] for model, result in results.items() if "reliability" in result}
+    if diagrams:
+        caption = "Reliability: the share that is true of what was given a probability; grey is as it should be"
+        yield Plot(inline(reliability_plot(diagrams)), caption)
+    risks = {model: result["risk_at_coverage"] for model, result in results.items() if "risk_at_coverage" in result}
+    if risks:
+        caption = "Risk-coverage: the share of answers that is wrong if only the surest are given"
+        yield Plot(inline(risk_coverage_plot(risks, report["coverage_levels"])), caption)
 
 
 def _plot(report: MeasuredReport, results: Mapping[str, Result]) -> Plot | None:
@@ -311,7 +349,7 @@ def _ann_parts(report: AnnReport) -> Iterator[Part]:
     yield Part(
         "Indexes",
         "Crosses are the exact scan; filled marks and shaded rows are what the library uses.",
-        plot=Plot(inline(ann_plot(timed, target)), caption) if timed else None,
+        plots=[Plot(inline(ann_plot(timed, target)), caption)] if timed else [],
         tables=[
             *(_index_table(index) for index in report["indexes"]),
             *(_modality_table(modality, result) for modality, result in report["results"].items()),

@@ -126,7 +126,7 @@ class Part:
     models: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     comparisons: list[ComparisonTexts] = field(default_factory=list)
-    plot: Plot | None = None
+    plots: list[Plot] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     sheets: list[Sheet] = field(default_factory=list)
 

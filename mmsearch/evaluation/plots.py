@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from mmsearch.evaluation.records import ModalityResult, chosen_effort
+from mmsearch.evaluation.records import ModalityResult, ReliabilityBin, chosen_effort
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette; the dashes tell lines apart without colour.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _DASHES = ("-", "--", "-.", ":")
+_LEAST_MARK, _MARK = 6, 300  # area of a mark, in points, and what is added for the share that it stands for
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # texts stay texts
     "svg.hashsalt": "mmsearch",  # the same plot is the same file
@@ -34,6 +35,36 @@ def precision_recall_plot(curves: Mapping[str, Sequence[float]], levels: Sequenc
         for i, (name, precision) in enumerate(curves.items()):
             axes.plot(levels, precision, label=plain(name), **_line(i))
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+        _finish(axes)
+        return _svg(figure)
+
+
+def reliability_plot(diagrams: Mapping[str, Sequence[ReliabilityBin]]) -> bytes:
+    """Return a plot of the share that is true against the probability, a line for each system.
+
+    The grey line is where probabilities are right; marks are the larger, the more predictions they stand for.
+    """
+    with _styled():
+        figure, axes = _axes(4.6, 4.0)
+        axes.plot([0, 1], [0, 1], color="#777777", linewidth=0.8)
+        for i, (name, bins) in enumerate(diagrams.items()):
+            predicted, observed = [of["predicted"] for of in bins], [of["observed"] for of in bins]
+            n, style = sum(of["n"] for of in bins), _line(i)
+            axes.plot(predicted, observed, label=plain(name), **style)
+            sizes = [_LEAST_MARK + _MARK * of["n"] / n for of in bins]
+            axes.scatter(predicted, observed, s=sizes, color=style["color"], alpha=0.5, linewidths=0)
+        axes.set(xlabel="probability", ylabel="share that is true", xlim=(0, 1), ylim=(0, 1.02))
+        _finish(axes)
+        return _svg(figure)
+
+
+def risk_coverage_plot(curves: Mapping[str, Sequence[float]], levels: Sequence[float]) -> bytes:
+    """Return a plot of the share of answers that is wrong if only the surest are given, a line for each system."""
+    with _styled():
+        figure, axes = _axes(5.2, 3.4)
+        for i, (name, risks) in enumerate(curves.items()):
+            axes.plot(levels, risks, label=plain(name), **_line(i))
+        axes.set(xlabel="share of answers that are given", ylabel="wrong", xlim=(0, 1), ylim=(0, None))
         _finish(axes)
         return _svg(figure)
 

@@ -191,7 +191,32 @@ class IdentityResult(TypedDict):
     identities: list[IdentityCounts]
 
 
-Result: TypeAlias = RankingResult | RunResult | ClassResult | IdentityResult
+class ReliabilityBin(TypedDict):
+    """Predictions with a probability from `low` to `high`: their mean, and the share of them that is true."""
+
+    low: float
+    high: float
+    n: int
+    predicted: float
+    observed: float
+
+
+@final
+class CalibrationResult(TypedDict):
+    """How far a score tells what is true from what is not; measures that it does not have are absent.
+
+    `reliability` has the bins that are not empty, where the score is a probability; `risk_at_coverage` the share of
+    the surest answers that is wrong, at the coverage levels of the report, where there are answers.
+    """
+
+    n_true: int
+    n_not_true: int
+    measures: dict[str, Interval]
+    reliability: NotRequired[list[ReliabilityBin]]
+    risk_at_coverage: NotRequired[list[float]]
+
+
+Result: TypeAlias = RankingResult | RunResult | ClassResult | IdentityResult | CalibrationResult
 
 
 class Comparison(TypedDict):
@@ -207,17 +232,18 @@ class Comparison(TypedDict):
 class MeasuredReport(TypedDict):
     """How good rankings or classes are: `results[system][part]`, and `comparisons[part]` of several systems.
 
-    `definitions` and `scales` are those of the measures by name, `recall_levels` the x axis of the curves, `notes`
-    sentences on what was compared.
+    `definitions` and `scales` are those of the measures by name, `recall_levels` or `coverage_levels` the x axis of
+    the curves, `notes` sentences on what was compared.
     """
 
-    benchmark: Literal["retrieval", "instance", "classify", "identify", "run"]
+    benchmark: Literal["retrieval", "instance", "classify", "identify", "calibration", "run"]
     set: SetFacts
     seed: int
     ties: str
     definitions: dict[str, str]
     scales: dict[str, str]
     recall_levels: NotRequired[list[float]]
+    coverage_levels: NotRequired[list[float]]
     without_relevant: NotRequired[str]
     ensembles: NotRequired[dict[str, list[str]]]
     encoders: NotRequired[dict[str, EncoderFacts]]

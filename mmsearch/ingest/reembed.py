@@ -187,7 +187,7 @@ def _renewed(store: Store, encoder: OnnxEncoder) -> dict[str, Labelling]:
     """Return what gives the labels of the library to the new vectors; what was begun is given up if nothing can."""
     try:
         return renewed(store, encoder)
-    except EncoderError:
+    except (EncoderError, QueryError):
         give_up(store)
         raise
 

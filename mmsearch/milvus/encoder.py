@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mmsearch.arguments import CPU, FP32, Device, Precision
 from mmsearch.errors import EncoderError, FingerprintError, UnsupportedError
 from mmsearch.store.base import precision_of, require_precision_of
-from mmsearch.store.encoder import NONE, default_cache, settings_of
+from mmsearch.store.encoder import NONE, calibration_problems, default_cache, settings_of
 from mmsearch.system import n_cores
 
 if TYPE_CHECKING:
@@ -99,6 +99,11 @@ class CachedEncoder:
         """Return where the encoder lies, for other processes."""
         return self._folder(str(store.setting("model")), precision_of(store), _quiet)
 
+    def forget(self) -> None:
+        """Open the encoder anew when it is next asked for."""
+        with self._lock:
+            self._opened = None
+
     def keep_in_memory(self) -> None:
         """Let what is opened for reading from now on be kept in memory."""
         self._is_in_memory = True
@@ -108,10 +113,10 @@ class CachedEncoder:
     def problems(self, store: LibraryStore, *, is_repair: bool = False) -> list[str]:
         """Return why the encoder cannot be had on this machine; one that is damaged is made anew by itself."""
         try:
-            self._of_library(store, _quiet, threads=1)
+            encoder = self._of_library(store, _quiet, threads=1)
         except (EncoderError, FingerprintError) as error:
             return [str(error)]
-        return []
+        return calibration_problems(encoder.folder, is_repair=is_repair)
 
     def held(self, store: LibraryStore) -> str:
         """Return the beginning of a sentence: which encoder the library goes by."""

@@ -41,13 +41,15 @@ class EncodedQuery:
     """The terms of a query, and the unit vector (dim,) that they and the judged pictures make.
 
     Where the query is one example picture and nothing else, `itself` are the ids of the pictures of the library
-    that it is; `left_out` are those of pictures that are judged not to be what is looked for.
+    that it is; `left_out` are those of pictures that are judged not to be what is looked for. `is_text` says that
+    it is one text and nothing else.
     """
 
     terms: list[EncodedTerm]
     vector: Matrix
     itself: tuple[int, ...] = ()
     left_out: tuple[int, ...] = ()
+    is_text: bool = False
 
     @property
     def modality(self) -> Modality:
@@ -107,7 +109,7 @@ class TermEncoder:
             for image, (vector, _) in zip(images, pictures, strict=True)
         ]
         itself = tuple(image.image_id for image in pictures[0][1]) if is_example(query) else ()
-        return EncodedQuery(terms, self._sum(terms, query), itself, tuple(query.irrelevant))
+        return EncodedQuery(terms, self._sum(terms, query), itself, tuple(query.irrelevant), is_text(query))
 
     def _sum(self, terms: Sequence[EncodedTerm], query: Query) -> Matrix:
         """Return the unit vector (dim,) of terms and judged pictures."""
@@ -209,6 +211,11 @@ def is_example(query: Query) -> bool:
     """Return whether a query is one example picture and nothing else."""
     is_alone = query.text is None and not (query.exclude or query.relevant or query.irrelevant)
     return len(query.images) == 1 and is_alone
+
+
+def is_text(query: Query) -> bool:
+    """Return whether a query is one text and nothing else but filters, whatever its weight."""
+    return query.text is not None and not (query.images or query.exclude or query.relevant or query.irrelevant)
 
 
 def n_texts_of(query: Query) -> int:

@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mmsearch.errors import MmsearchError, QueryError
+from mmsearch.errors import EncoderError, MmsearchError, QueryError
 from mmsearch.query.encode import (
     TEXTS_TOGETHER,
     EncodedQuery,
     TermEncoder,
     as_term,
     is_example,
+    is_text,
     judged_pictures,
     n_texts_of,
 )
 from mmsearch.query.feedback import ALPHA, expanded
+from mmsearch.query.relevance import Relevance
 from mmsearch.records import (
     Example,
     Hit,
@@ -95,6 +97,7 @@ class Searcher:
         self.terms = TermEncoder(store, encoder, self._decoder)
         self._neighbours = store.neighbours(use_index=use_graph, is_asked_once=is_asked_once)
         self._local_reader: LocalReader | None = None
+        self._judging: tuple[DualEncoder, Relevance | None] | None = None
 
     # -- ranking -------------------------------------------------------------------------------------
 
@@ -106,8 +109,8 @@ class Searcher:
         Raises
         ------
         QueryError
-            If the query means nothing, no picture could pass its filters, local features are asked for and cannot
-            be had, or it cannot be expanded.
+            If the query means nothing, no picture could pass its filters, local features or relevance are asked for
+            and cannot be had, or it cannot be expanded.
         NoEncoderError
             If the library has no encoder, and the query is another than one example picture.
         """
@@ -123,6 +126,7 @@ class Searcher:
                 "a query is expanded by pictures that local features verify beside an embedding; ask by one "
                 "example picture in a library with an encoder and visual words, or leave the expansion out"
             )
+        self._require_relevance([query], options)
         if options.mode == "local":
             hits, problems = self._hits_by_words(query, local, options.k, condition)
             seconds = {"total": time.perf_counter() - start}
@@ -137,7 +141,7 @@ class Searcher:
             return self._reranked(encoded, condition, local, options)
 
         ranking = self.store.consistently(rank)
-        result = self._result(encoded, ranking, seconds, start=start)
+        result = self._result(encoded, ranking, options, seconds, start=start)
         return replace(result, local=said or (_verified(result.hits) if local else ""))
 
     def example(self, picture: Example | Term) -> tuple[EncodedQuery, LocalQuery | None, list[Ranked]]:
@@ -206,11 +210,12 @@ class Searcher:
     def _together(self, queries: Sequence[Query], options: SearchOptions) -> list[SearchResult]:
         """Return the answers to queries by words without filters, from one scan for all."""
         start = time.perf_counter()
+        self._require_relevance(queries, options)
         encoded = self.terms.encode(queries)
         seconds = {"encode": time.perf_counter() - start}
         ranked = self.store.consistently(lambda: self._ranked(encoded, ALL, options))
         return [
-            self._result(query, ranking, seconds, start=start)
+            self._result(query, ranking, options, seconds, start=start)
             for query, ranking in zip(encoded, ranked, strict=True)
         ]
 
@@ -279,8 +284,52 @@ class Searcher:
         ranked = self._local().by_words(local, k, condition.without(query.irrelevant), itself)
         return _itself_first(ranked, itself)[:k]
 
+    def _require_relevance(self, queries: Sequence[Query], options: SearchOptions) -> None:
+        """Raise QueryError if a least relevance is asked for where none is known."""
+        if options.min_relevance is None:
+            return
+        if options.mode == "local" or not all(map(is_text, queries)):
+            raise QueryError(
+                "only hits of one text have a relevance, not those of pictures, of excluded texts or of pictures "
+                "that were judged; leave the least relevance out"
+            )
+        relevance, problems = self._relevance()
+        if relevance is None:
+            why = problems[0] if problems else (
+                f"nobody has measured what scores of {self.store.setting('model')} mean; run `mmsearch calibrate` "
+                "with a captioned set"
+            )  # fmt: skip
+            raise QueryError(f"{why}, or leave the least relevance out")
+
+    def _relevance(self) -> tuple[Relevance | None, tuple[str, ...]]:
+        """Return what tells relevance where the encoder is calibrated, and problems: why it cannot be used."""
+        try:
+            encoder = self._encoder()
+            if self._judging is None or self._judging[0] is not encoder:
+                self._judging = encoder, Relevance.of(encoder)
+            return self._judging[1], ()
+        except EncoderError as error:
+            return None, (str(error),)
+
+    def _judged(
+        self, query: EncodedQuery, ranking: _Ranking
+    ) -> tuple[float | None, Sequence[float | None], tuple[str, ...]]:
+        """Return the relevance of an answer and of each hit, None where it is not known; and problems."""
+        relevance, problems = self._relevance() if query.is_text else (None, ())
+        if relevance is None:
+            return None, [None] * len(ranking.ranked), problems
+        cosines = [score for score, _, _ in ranking.ranked]
+        answer, hits = relevance.judge(query.terms[0].vector, cosines, ranking.n_candidates)
+        return answer, hits.tolist(), problems
+
     def _result(
-        self, query: EncodedQuery, ranking: _Ranking, seconds: dict[str, float], *, start: float
+        self,
+        query: EncodedQuery,
+        ranking: _Ranking,
+        options: SearchOptions,
+        seconds: dict[str, float],
+        *,
+        start: float,
     ) -> SearchResult:
         cosines: list[dict[str, float]] = [{} for _ in ranking.ranked]
         if ranking.vectors is not None:
@@ -288,14 +337,23 @@ class Searcher:
                 of_pictures = stored_cosines(term.vector, ranking.vectors).tolist()
                 for cosine_of, cosine in zip(cosines, of_pictures, strict=True):
                     cosine_of[term.label] = cosine
+        relevance, hits_relevance, problems = self._judged(query, ranking)
         hits = tuple(
-            _hit(rank, *answer, terms=cosine_of)
-            for rank, (answer, cosine_of) in enumerate(zip(ranking.ranked, cosines, strict=True), 1)
+            _hit(rank, *answer, terms=cosine_of, relevance=of_hit)
+            for rank, (answer, cosine_of, of_hit) in enumerate(
+                zip(ranking.ranked, cosines, hits_relevance, strict=True), 1
+            )
+            if options.min_relevance is None or (of_hit or 0) >= options.min_relevance
         )
         total = time.perf_counter() - start
         seconds = seconds | {"search": total - sum(seconds.values()), "total": total}
         return SearchResult(
-            hits, ranking.route, ranking.n_candidates, seconds, problems=self._neighbours.problems()
+            hits,
+            ranking.route,
+            ranking.n_candidates,
+            seconds,
+            problems=(*self._neighbours.problems(), *problems),
+            relevance=relevance,
         )
 
     def _local_query(self, query: Query, options: SearchOptions) -> tuple[LocalQuery | None, str]:
@@ -338,10 +396,11 @@ def _hit(
     local: LocalEvidence | None,
     *,
     terms: dict[str, float] | None = None,
+    relevance: float | None = None,
 ) -> Hit:
     return Hit(
         rank, score, image.image_id, image.path, image.width, image.height, image.format,
-        image.taken_at, image.size_bytes, terms or {}, local, _is_missing(os.fsencode(image.path)),
+        image.taken_at, image.size_bytes, terms or {}, local, _is_missing(os.fsencode(image.path)), relevance,
     )  # fmt: skip
 
 

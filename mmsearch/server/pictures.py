@@ -188,7 +188,7 @@ def _counts(facets: tuple[Facet, ...]) -> list[FacetCount]:
 def _label_set(known: LabelSet) -> LabelSetStatus:
     return {
         "name": known.name, "n_labels": known.n_labels, "n_labelled": known.n_labelled, "n_left": known.n_left,
-        "min_probability": known.min_probability, "is_multi": known.is_multi,
+        "min_probability": known.min_probability, "mode": known.mode,
     }  # fmt: skip
 
 

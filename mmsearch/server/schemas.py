@@ -11,6 +11,7 @@ from typing_extensions import TypeAliasType, TypedDict
 
 from mmsearch import predicates
 from mmsearch.arguments import Expand, Mode, Rerank
+from mmsearch.encoders.calibration import Strength, strength
 from mmsearch.records import Classification, Hit, ImageRecord, LocalEvidence, SearchResult
 from mmsearch.server.problems import Problem
 
@@ -191,6 +192,10 @@ class SearchRequest(_Request):
     explain: Annotated[
         bool, Field(description="Also give the cosine to every term, and the matched places of the local stage.")
     ] = False
+    min_relevance: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="Leave out hits of less `relevance`; an error where hits have none."),
+    ] = None
 
     def filters(self) -> list[str | predicates.Predicate]:
         """Return the filters as a search takes them; texts are read later."""
@@ -274,7 +279,14 @@ class LocalScore(TypedDict):
     ]
 
 
-class FoundPicture(Picture):
+class Judgement(TypedDict, total=False):
+    """How likely something is what was asked for: only of a query of one text, where the encoder is calibrated."""
+
+    relevance: Annotated[float, Field(description="Probability, from 0 to 1.")]
+    strength: Annotated[Strength, Field(description="The same as a word.")]
+
+
+class FoundPicture(Picture, Judgement):
     """One hit. `score` is the cosine to the query, at most 1, or that of visual words with mode `local`."""
 
     rank: int
@@ -293,6 +305,9 @@ class SearchAnswer(TypedDict):
     """
 
     hits: list[FoundPicture]
+    answer: NotRequired[
+        Annotated[Judgement, Field(description="Whether there is a match; only where hits have `relevance`.")]
+    ]
     route: str
     n_candidates: int
     message: str
@@ -373,7 +388,9 @@ class LabelSetStatus(TypedDict):
     n_labelled: int
     n_left: int
     min_probability: float
-    is_multi: bool
+    mode: Annotated[
+        str, Field(description="`closed`: one must be right; `open`: none need be; `multi`: each by itself.")
+    ]
 
 
 class StatusAnswer(TypedDict):
@@ -406,17 +423,25 @@ def search_json(result: SearchResult, *, explain: bool) -> SearchAnswer:
     hits: list[FoundPicture] = [
         {
             **picture_json(hit),
-            "rank": hit.rank, "score": hit.score,
+            "rank": hit.rank, "score": hit.score, **_judged(hit.relevance),
             "terms": [{"term": label, "cosine": cosine} for label, cosine in hit.terms.items()],
             "local": None if hit.local is None else local_json(hit.local, explain=explain),
             "is_missing": hit.is_missing,
         }
         for hit in result.hits
     ]  # fmt: skip
-    return {
+    answered: SearchAnswer = {
         "hits": hits, "route": result.route, "n_candidates": result.n_candidates, "message": result.local,
         "problems": list(result.problems), "seconds": result.seconds,
     }  # fmt: skip
+    if result.relevance is not None:
+        answered["answer"] = _judged(result.relevance)
+    return answered
+
+
+def _judged(relevance: float | None) -> Judgement:
+    """Return a probability and its word; nothing where it is not known."""
+    return {} if relevance is None else {"relevance": relevance, "strength": strength(relevance)}
 
 
 def local_json(local: LocalEvidence, *, explain: bool) -> LocalScore:

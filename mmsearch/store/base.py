@@ -458,6 +458,9 @@ class LibraryEncoder(Protocol):
     def folder_for_workers(self, store: LibraryStore) -> Path | None:
         """Return where the encoder lies, for other processes; None if there is none. After `for_writing`."""
 
+    def forget(self) -> None:
+        """Open the encoder anew when it is next asked for."""
+
     def keep_in_memory(self) -> None:
         """Let what is opened for reading from now on be kept in memory."""
 

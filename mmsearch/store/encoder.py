@@ -5,6 +5,7 @@ A library of `--model none` has none: nothing of `encoders/` is imported for it,
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from threading import Lock
@@ -21,10 +22,11 @@ from mmsearch.store.base import (
     require_precision_of,
 )
 from mmsearch.store.folder import ENCODER_FOLDER, Store
-from mmsearch.store.publish import storage_errors
+from mmsearch.store.publish import storage_errors, write_file
 from mmsearch.system import n_cores, shown_path
 
 if TYPE_CHECKING:
+    from mmsearch.encoders.calibration import Calibration
     from mmsearch.encoders.onnx import OnnxEncoder
 
 NONE = "none"
@@ -171,6 +173,11 @@ class InstalledEncoder:
             )
         return self._checked(store, threads=n_cores(), device=self.device)
 
+    def forget(self) -> None:
+        """Open the encoder anew when it is next asked for."""
+        with self._lock:
+            self._opened = None
+
     def keep_in_memory(self) -> None:
         """Let what is opened for reading from now on be kept in memory, as `OnnxEncoder.keep_in_memory` does it."""
         self._is_in_memory = True
@@ -188,7 +195,7 @@ class InstalledEncoder:
         if problems and is_repair:
             store.check()
             shutil.rmtree(store.encoder_path, ignore_errors=True)
-        return problems
+        return problems or calibration_problems(store.encoder_path, is_repair=is_repair)
 
     def _bring_whole(self, store: Store, notify: Notify) -> None:
         """Install the encoder if it is missing or damaged, and let the catalog know its files.
@@ -302,6 +309,36 @@ def install_beside(store: Store, other: Store, name: str) -> dict[str, Any]:
         **{key: other.setting(key) for key in ("fingerprint", "dim", "model", "precision", "agreement")},
         ENCODER_FOLDER: name, _BOUND: {"spec": spec_digest(folder), "stamps": stamps(folder)},
     }  # fmt: skip
+
+
+def keep_calibration(folder: Path, calibration: Calibration) -> None:
+    """Write what scores of an exported encoder mean beside it: whole, or not at all.
+
+    Raises
+    ------
+    EncoderError
+        If the folder holds no whole encoder.
+    StorageError
+        If the disk refuses.
+    """
+    from mmsearch.encoders.calibration import CALIBRATION
+
+    kept = calibration.to_json(_open(folder).fingerprint)
+    with storage_errors(folder / CALIBRATION, "the calibration"):
+        write_file(folder / CALIBRATION, json.dumps(kept, indent=1).encode())
+
+
+def calibration_problems(folder: Path, *, is_repair: bool) -> list[str]:
+    """Return why the calibration beside an encoder cannot be used, if it cannot; `is_repair` deletes it then."""
+    from mmsearch.encoders.calibration import CALIBRATION
+
+    try:
+        _ = _open(folder).calibration
+    except EncoderError as error:
+        if is_repair:
+            (folder / CALIBRATION).unlink(missing_ok=True)
+        return [str(error)]
+    return []
 
 
 def default_cache() -> Path:

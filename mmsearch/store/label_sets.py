@@ -21,10 +21,10 @@ def label_sets(catalog: Catalog) -> tuple[LabelSet, ...]:
     sets = []
     for name, facts, done, n_labels, *numbers in kept:
         told = facts_of(facts)
-        least, is_multi = told.get("min_probability", 0.0), told.get("is_multi", False)
+        least, mode = told.get("min_probability", 0.0), told.get("mode", "")
         n_waiting, templates = n_left(catalog, done), tuple(told.get("templates", ()))
         n_labelled, n_given = _counts(catalog, *numbers)
-        sets.append(LabelSet(name, n_labels, n_labelled, n_given, n_waiting, least, is_multi, templates))
+        sets.append(LabelSet(name, n_labels, n_labelled, n_given, n_waiting, least, mode, templates))
     return tuple(sets)
 
 

@@ -15,13 +15,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.errors import LibraryDamagedError, QueryError
+from mmsearch.arguments import as_flag, as_number, one_of
+from mmsearch.errors import LibraryDamagedError, MmsearchError, QueryError
 from mmsearch.records import LabelSet
 from mmsearch.store.base import OnProgress
 from mmsearch.store.label_sets import facts_of, label_sets, n_left, unfinished
@@ -42,28 +44,66 @@ _ORPHANS = (
 
 
 @dataclass(frozen=True)
+class LabelOptions:
+    """How labels are wanted.
+
+    Parameters
+    ----------
+    templates : tuple of str
+        Prompts with {} for the label.
+    closed, multi : bool
+        Whether one of the labels must be right, and whether each is judged by itself; see `Library.classify`.
+    min_probability : float
+        In (0, 1]; labels that are less probable are not given.
+
+    Raises
+    ------
+    QueryError, ArgumentError
+        If one of them means nothing.
+    """
+
+    templates: tuple[str, ...]
+    closed: bool = False
+    multi: bool = False
+    min_probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        as_flag(self.closed, "closed")
+        as_flag(self.multi, "multi")
+        if not 0 < as_number(self.min_probability, "min_probability") <= 1:
+            raise QueryError(
+                f"the least probability is {self.min_probability}; expected a number above 0 and at most 1"
+            )
+
+
+@dataclass(frozen=True)
 class Labelling:
-    """How a set gives labels: by what classifier, of prompts of which templates, and from what probability on."""
+    """How a set gives labels: by what classifier, made as was wanted for the encoder of a fingerprint."""
 
     classifier: ZeroShotClassifier
-    templates: tuple[str, ...]
-    min_probability: float
+    options: LabelOptions
     fingerprint: str
 
     def facts(self) -> dict[str, Any]:
         """Return what is kept beside the labels and their vectors, fit for JSON."""
-        return {
-            "templates": list(self.templates), "min_probability": self.min_probability, "is_multi": False,
-            "fingerprint": self.fingerprint, "logit_scale": self.classifier.logit_scale,
-        }  # fmt: skip
+        how = self.classifier
+        numbers = {"logit_scale": how.logit_scale, "constant": how.constant, "mode": how.mode}
+        return {**asdict(self.options), **numbers, "fingerprint": self.fingerprint}
 
     @classmethod
     def of(cls, facts: Mapping[str, Any], labels: Sequence[str], vectors: NDArray[np.float32]) -> Labelling:
         """Return what `facts` were kept of."""
-        from mmsearch.encoders.zeroshot import ZeroShotClassifier
+        from mmsearch.encoders.zeroshot import LabelMode, ZeroShotClassifier
 
-        classifier = ZeroShotClassifier(tuple(labels), vectors, float(facts["logit_scale"]))
-        return cls(classifier, tuple(facts["templates"]), facts["min_probability"], facts["fingerprint"])
+        scale, constant = float(facts["logit_scale"]), float(facts["constant"])
+        mode = one_of(facts["mode"], "mode", LabelMode)
+        classifier = ZeroShotClassifier(tuple(labels), vectors, scale, constant, mode)
+        return cls(classifier, options_of(facts), facts["fingerprint"])
+
+
+def options_of(facts: Mapping[str, Any]) -> LabelOptions:
+    """Return how labels were wanted, of what is kept of a set."""
+    return LabelOptions(tuple(facts["templates"]), facts["closed"], facts["multi"], facts["min_probability"])
 
 
 def require_name(name: str) -> str:
@@ -106,14 +146,13 @@ class LibraryLabels:
         names = ", ".join(known.name for known in sets) or "none"
         raise QueryError(f"the library has no label set {name!r}; expected one of those that it has: {names}")
 
-    def kept(self) -> dict[str, tuple[tuple[str, ...], tuple[str, ...], float]]:
-        """Return the labels, templates and least probability of every set that this is still known of."""
-        told = {name: (self._labels(set_id), facts_of(facts)) for set_id, name, facts, _ in self._sets()}
-        return {
-            name: (labels, tuple(facts["templates"]), facts["min_probability"])
-            for name, (labels, facts) in told.items()
-            if labels and facts.keys() >= {"templates", "min_probability"}
-        }
+    def kept(self) -> dict[str, tuple[tuple[str, ...], LabelOptions]]:
+        """Return the labels of every set and how they were wanted, if that is still known."""
+        wanted = {}
+        for set_id, name, facts, _ in self._sets():
+            with suppress(KeyError, TypeError, MmsearchError):
+                wanted[name] = self._labels(set_id), options_of(facts_of(facts))
+        return {name: kept for name, kept in wanted.items() if kept[0]}
 
     def unusable(self) -> dict[str, str]:
         """Return why sets cannot label new pictures: for another encoder, or damaged."""
@@ -150,7 +189,7 @@ class LibraryLabels:
             vectors = np.frombuffer(b"".join(data), dtype="<f4").reshape(-1, dim)
             if np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3) and len(vectors):  # NaN is near nothing
                 return Labelling.of(facts, self._labels(set_id), vectors)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, MmsearchError):
             pass
         raise LibraryDamagedError(f"what is kept of the label set {name!r} is damaged; {again}")
 
@@ -292,6 +331,6 @@ def _probable(labelling: Labelling, vectors: Half) -> Iterator[tuple[int, int, f
         block = vectors[start : start + at_once]
         unit = l2_normalize(widen_f16(block, np.empty(block.shape, dtype=np.float32)))
         shares = labelling.classifier.probabilities(unit).labels
-        places, labels = np.nonzero(shares >= labelling.min_probability)
+        places, labels = np.nonzero(shares >= labelling.options.min_probability)
         probabilities = shares[places, labels].tolist()
         yield from zip((places + start).tolist(), labels.tolist(), probabilities, strict=True)

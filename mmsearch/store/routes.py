@@ -7,6 +7,7 @@ route, scores are cosines to the stored rows at unit length, bit for bit the sam
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -134,11 +135,10 @@ class NearestRows:
             return [self._in_part(query[None], k, part, way) for query in queries]
         way = self._way(self._plans.get(modality))
         rows, is_broad = self._first_passing(condition, _NARROW)
+        rows = self._kept(condition, lambda: _Part(self._all_passing(condition), None)).rows if is_broad else rows
         answers: list[Nearest | None] = [None] * len(queries)
         if is_broad and way is not None:
-            answers = [self._filtered_afterwards(query[None], k, condition, way) for query in queries]
-        if is_broad and any(answer is None for answer in answers):
-            rows = self._all_passing(condition)
+            answers = [self._filtered_afterwards(query[None], k, condition, way, len(rows)) for query in queries]
         return [answer or self._among(query[None], k, rows) for query, answer in zip(queries, answers, strict=True)]
 
     def _first_passing(self, condition: SqlCondition, narrow: float) -> tuple[Rows, bool]:
@@ -174,13 +174,21 @@ class NearestRows:
         return Nearest(scores, near, plan.index, len(part.rows))
 
     def _part(self, condition: SqlCondition, index: FilteringIndex) -> _Part:
+        """Return the rows that pass a filter, as an index is told them."""
+
+        def look() -> _Part:
+            rows, is_broad = self._first_passing(condition, _NARROW_IN_PARTS)
+            rows = self._all_passing(condition) if is_broad else rows
+            return _Part(rows, index.passing(rows) if is_broad else None)
+
+        return self._kept(condition, look)
+
+    def _kept(self, condition: SqlCondition, look: Callable[[], _Part]) -> _Part:
         """Return the rows that pass a filter, kept for the next question until the library changes."""
         key = condition.sql, condition.parameters
         part = self._parts.get(key)
         if part is None:
-            rows, is_broad = self._first_passing(condition, _NARROW_IN_PARTS)
-            rows = self._all_passing(condition) if is_broad else rows
-            part = self._parts[key] = _Part(rows, index.passing(rows) if is_broad else None)
+            part = self._parts[key] = look()
             while len(self._parts) > _KEPT:
                 del self._parts[next(iter(self._parts))]
         return part
@@ -208,7 +216,9 @@ class NearestRows:
         scores = np.stack([self._exact.scores(query, near) for query, near in zip(queries, rows, strict=True)])
         return merge((scores, rows), self._exact.search_tail(queries, k, first_row=index.n_rows), k)
 
-    def _filtered_afterwards(self, query: Matrix, k: int, condition: SqlCondition, way: Way) -> Nearest | None:
+    def _filtered_afterwards(
+        self, query: Matrix, k: int, condition: SqlCondition, way: Way, n_passing: int
+    ) -> Nearest | None:
         """Look among the neighbours of one query (1, dim) for k that pass a broad filter; None if too few do."""
         nearest = self._approximately(query, int(2 * k / _NARROW), way)
         if nearest is None:
@@ -216,7 +226,7 @@ class NearestRows:
         (scores,), (rows,) = nearest
         images = self.store.images_of_rows(rows.tolist(), condition)
         keep = np.isin(rows, [image.row for image in images])
-        return Nearest(scores[keep], rows[keep], way[1].index, len(self._exact)) if keep.sum() >= k else None
+        return Nearest(scores[keep], rows[keep], way[1].index, n_passing) if keep.sum() >= k else None
 
     def _way(self, plan: Plan | None) -> Way | None:
         """Return the index that a plan names, with the plan; None if queries are scanned for."""

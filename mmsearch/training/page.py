@@ -176,7 +176,7 @@ def _distances(distances: Mapping[str, Distances], names: tuple[str, str]) -> Pa
     return Part(
         "Distances",
         "How far similar and dissimilar pairs are apart, before and after",
-        plot=Plot(inline(plot), "Distances of similar and of dissimilar pairs"),
+        plots=[Plot(inline(plot), "Distances of similar and of dissimilar pairs")],
         tables=[
             table("Mean distances", {"": False, names[0]: True, names[1]: True, "AUROC": True}, rows),
         ],
@@ -190,6 +190,8 @@ def _curve(history: Sequence[Epoch]) -> Part:
     return Part(
         "Epochs",
         f"The best of {len(history)} epochs is number {best.number}",
-        plot=Plot(inline(curves_plot(curves, x="epoch", y="held out")), "Measures of what was held out, by epoch"),
+        plots=[
+            Plot(inline(curves_plot(curves, x="epoch", y="held out")), "Measures of what was held out, by epoch")
+        ],
         tables=[table("Training loss", {"epoch": True, "loss": True, "score": True}, rows)],
     )

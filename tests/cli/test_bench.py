@@ -54,6 +54,28 @@ def test_bench_writes_a_report_and_a_table(run, captioned, checkpoint, tmp_path)
     }
 
 
+def test_bench_calibration_asks_captions_and_labels(run, captioned, checkpoint, tmp_path):
+    (tmp_path / "absent").write_text("lighthouse\ncat\ngrand piano\n")
+    options = ("--model", checkpoint, "--absent", tmp_path / "absent", "--out", tmp_path / "out")
+    code, out, err = run("bench", "calibration", captioned, *options, "--format", "tsv")
+    assert code == 0, err
+    rows = [line.split("\t") for line in out.splitlines()]
+    assert rows[0] == ["model", "part", "n", "measure", "value", "low", "high"]
+    assert {(row[1], row[2]) for row in rows[1:]} == {
+        ("matches", "6"), ("hits", "6"), ("gibberish", "5"), ("absent names", "5"),
+    }  # fmt: skip
+    assert "absent names: against the captions with their pictures" in err
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["results"]
+    (captioned / "captions.jsonl").unlink()
+    for name in ("cat", "fig"):
+        (captioned / "set" / name).mkdir(parents=True)
+        (captioned / f"{name}.jpg").rename(captioned / "set" / name / "1.jpg")
+    code, out, err = run("bench", "calibration", captioned / "set", "--model", checkpoint, "--format", "table")
+    assert code == 0, err
+    for title in ("set, labels: ", "set, label removed: 2 true, 2 not true", "set, labels and none of them: "):
+        assert title in out
+
+
 def test_bench_names_a_bad_picture_and_goes_on_and_the_exit_code_says_so(run, captioned, checkpoint):
     (captioned / "fig.jpg").write_bytes(b"<html></html>")
     code, out, err = run("bench", "retrieval", captioned, "--model", checkpoint, "--format", "paths")

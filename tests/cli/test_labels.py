@@ -33,8 +33,8 @@ def test_labels_are_set_listed_filtered_by_and_removed(ready, tmp_path):
     assert n_given == made["n_given"] > 0
     _, table, _ = ready("labels", "list", "--format", "table")
     heading, line = table.splitlines()
-    assert heading.split() == ["set", "labels", "pictures", "given", "left", "from"]
-    assert line.split() == ["things", "3", str(made["n_labelled"]), str(made["n_given"]), "0", "0.3"]
+    assert heading.split() == ["set", "labels", "pictures", "given", "left", "from", "mode"]
+    assert line.split() == ["things", "3", str(made["n_labelled"]), str(made["n_given"]), "0", "0.3", "closed"]
     _, status, _ = ready("status", "--format", "table")
     assert f"labels        {err.strip()}" in status.splitlines()
     code, _, err = ready("labels", "rm", "things")

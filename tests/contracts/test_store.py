@@ -20,7 +20,7 @@ from mmsearch.records import READING, FileLook
 from mmsearch.store.base import ALL, AskedVector, in_folder, precision_of
 from mmsearch.store.changes import Changes, RejectedFile, StoredFile, TouchedFile
 from mmsearch.store.checked import passing
-from mmsearch.store.labels import Labelling
+from mmsearch.store.labels import Labelling, LabelOptions
 
 DIM = 16
 SETTINGS = {"dim": DIM, "model": "none at all", "fingerprint": "f" * 64}
@@ -431,7 +431,9 @@ def test_cursor_that_no_page_gave_is_refused(library, cursor):
 def given_labels(store):
     """Give pictures the labels `left` and `right` of a set, by which side of the first axis they are on."""
     sides = np.eye(DIM, dtype=np.float32)[[0, 0]] * np.float32([[-1], [1]])
-    labelling = Labelling(ZeroShotClassifier(("left", "right"), sides, 3.0), ("{}",), 0.5, SETTINGS["fingerprint"])
+    labelling = Labelling(
+        ZeroShotClassifier(("left", "right"), sides, 3.0), LabelOptions(("{}",)), SETTINGS["fingerprint"]
+    )
     labels = in_folder(store, "labels").labels
     labels.define("sides", labelling)
     labels.update(lambda *_: None)

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from mmsearch import Library
+from mmsearch.encoders.calibration import Calibration, LabelModel
 from mmsearch.errors import ArgumentError, EncoderError, LibraryNotFoundError, NoEncoderError, QueryError
 from mmsearch.samples import sample_folder
 from mmsearch.store.adopt import NEXT
@@ -169,11 +170,37 @@ def test_labels_that_mean_nothing_are_refused_and_nothing_is_kept(indexed, label
     assert indexed.label_sets() == ()
 
 
+def test_labels_by_themselves_are_refused_where_nobody_has_measured_what_cosines_mean(indexed):
+    with pytest.raises(QueryError, match="is not calibrated, so its cosines do not say how probable a label is"):
+        set_things(indexed, multi=True)
+    assert indexed.label_sets() == ()
+
+
+def test_labels_are_judged_as_the_calibration_of_the_encoder_says(indexed, cache):
+    """The set keeps the numbers that it was made with; asked again it takes those of the day."""
+    set_things(indexed)
+    closed = given(indexed)
+    indexed.calibrate(Calibration(labels=LabelModel(5.0, -1.0)))
+    modes = {}
+    for options in ({}, {"multi": True}, {"closed": True}):
+        made = set_things(indexed, **options)
+        modes[made.mode] = given(indexed)
+        pictures = indexed.pictures().pictures
+        classified = indexed.classify([picture.image_id for picture in pictures], NAMES, k=4, **options)
+        assert modes[made.mode] == {
+            picture.path: {each.label: each.probability for each in answer.predictions if each.probability >= LEAST}
+            for picture, answer in zip(pictures, classified, strict=True)
+        }
+    assert modes["closed"] == closed
+    assert modes.keys() == {"open", "multi", "closed"}
+    assert len({str(labels) for labels in modes.values()}) == 3
+
+
 def test_arguments_of_other_types_are_named(indexed):
     with pytest.raises(ArgumentError, match="name"):
         indexed.set_labels(5, ["a"])
-    with pytest.raises(ArgumentError, match="is_multi"):
-        indexed.set_labels("a", ["a"], is_multi="yes")
+    with pytest.raises(ArgumentError, match="multi"):
+        indexed.set_labels("a", ["a"], multi="yes")
 
 
 def test_a_library_that_is_not_there_or_has_no_encoder_gives_no_labels(tmp_path, photos, cache):

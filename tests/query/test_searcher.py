@@ -149,7 +149,7 @@ def test_too_few_matches_among_the_neighbours_are_not_taken_for_all(made):
     with neighbours.store.catalog.reading():
         neighbours.refresh()
         way = neighbours._way(neighbours._plans["text"])
-        assert neighbours._filtered_afterwards(made[1][5:6], 2, condition_of(["name = 41.jpg"]), way) is None
+        assert neighbours._filtered_afterwards(made[1][5:6], 2, condition_of(["name = 41.jpg"]), way, 1) is None
 
 
 def copy_of(made, folder):

@@ -21,7 +21,7 @@ from mmsearch.store.base import AskedVector
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
-from mmsearch.store.labels import Labelling
+from mmsearch.store.labels import Labelling, LabelOptions
 from tests.conftest import random_units
 from tests.store.test_store import DIM, META, file
 
@@ -32,7 +32,7 @@ SCALE = np.log(3)  # of pictures on one of two axes, so that the odds are 3 to 1
 
 def labelling(names, vectors=AXES, *, least=0.5, scale=SCALE, fingerprint=META["fingerprint"]):
     classifier = ZeroShotClassifier(tuple(names), np.ascontiguousarray(vectors[: len(names)]), float(scale))
-    return Labelling(classifier, ("{}",), least, fingerprint)
+    return Labelling(classifier, LabelOptions(("{}",), min_probability=least), fingerprint)
 
 
 def label(store, name, names, *vectors, **options):
@@ -86,7 +86,7 @@ def test_status_and_list_say_what_a_set_gave(store):
     label(store, "axes", ["x", "y"], least=0.25)
     (known,) = store.label_sets()
     assert (known.name, known.n_labels, known.n_labelled, known.n_given, known.n_left) == ("axes", 2, 4, 8, 0)
-    assert (known.min_probability, known.is_multi, known.templates) == (0.25, False, ("{}",))
+    assert (known.min_probability, known.mode, known.templates) == (0.25, "closed", ("{}",))
     assert store.status().labels == (known,)
 
 
@@ -434,6 +434,8 @@ def test_verify_names_labels_that_do_not_belong_together_and_repair_drops_and_gi
         ("UPDATE label_set SET facts = '[]' WHERE id = 1", "what is kept of the label set 'axes' is damaged"),
         ("UPDATE label_set SET facts = 'x' WHERE id = 1", "what is kept of the label set 'axes' is damaged"),
         ("UPDATE label_set SET facts = json_remove(facts, '$.logit_scale') WHERE id = 1", "is damaged"),
+        ("UPDATE label_set SET facts = json_set(facts, '$.min_probability', 'x') WHERE id = 1", "is damaged"),
+        ("UPDATE label_set SET facts = json_set(facts, '$.mode', 5) WHERE id = 1", "is damaged"),
     ],
 )
 def test_a_set_that_cannot_be_used_is_named_and_stops_no_run(labelled, change, sentence):

@@ -26,7 +26,7 @@ from mmsearch.samples import sample_folder
 from mmsearch.store import migrations
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.folder import Store
-from mmsearch.store.labels import Labelling
+from mmsearch.store.labels import Labelling, LabelOptions
 from mmsearch.store.migrations import SCHEMA
 from tests.golden.make_library import PICTURES
 
@@ -94,7 +94,7 @@ def test_old_library_has_no_labels_until_a_writer_gives_it_some_and_filters_say_
         with Store.writer(old) as store:
             colours = np.eye(store.dim, dtype=np.float32)[:2]
             classifier = ZeroShotClassifier(("first", "second"), colours, 1.0)
-            store.labels.define("axes", Labelling(classifier, ("{}",), 0.5, store.fingerprint()))
+            store.labels.define("axes", Labelling(classifier, LabelOptions(("{}",)), store.fingerprint()))
             store.labels.update(lambda *_: None)
         (known,) = library.label_sets()
         assert (known.n_labels, known.n_labelled, known.n_left) == (2, len(PICTURES), 0)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mmsearch.encoders.classifier import Classifier
 from mmsearch.errors import EncoderError, FingerprintError, TrainingError
-from mmsearch.evaluation.metrics.classification import calibration_error
 from mmsearch.output import CLASSIFIER, OutputFile
 from mmsearch.training.few_shot import _calibrated, _fitted, teach_classes
 from mmsearch.vectors import l2_normalize
@@ -125,16 +122,6 @@ def test_logits_that_are_too_sure_are_made_less_so():
 def test_few_pictures_do_not_make_it_sure_of_itself():
     logits = np.array([[5.0, 0.0], [0.0, 5.0]])
     assert _calibrated(logits, np.array([0, 1]))[1] < 1.5
-
-
-@given(st.lists(st.floats(0.5, 1.0), min_size=1, max_size=30))
-def test_the_calibration_error_is_between_zero_and_one(confidences):
-    probabilities = np.array([[c, 1 - c] for c in confidences])
-    assert 0 <= calibration_error(probabilities, np.zeros(len(confidences), dtype=int)) <= 0.5 + 1e-9
-
-
-def test_sure_and_right_answers_have_no_calibration_error():
-    assert calibration_error(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([0, 1])) == 0
 
 
 @pytest.mark.parametrize(

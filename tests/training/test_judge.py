@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
-from mmsearch.errors import GroundTruthError
-from mmsearch.evaluation.metrics.separation import auroc
 from mmsearch.training.judge import distances_of, improvement
 
 
@@ -39,19 +36,3 @@ def test_distances_are_those_of_unit_vectors():
     assert distances.mean_dissimilar == pytest.approx(2**0.5)
     assert distances.auroc == 1
     assert sum(distances.similar) == pytest.approx(1, abs=1e-3)
-
-
-@pytest.mark.parametrize("decimals", [1, 9])
-def test_auroc_is_that_of_scikit_learn(decimals):
-    rng = np.random.default_rng(0)
-    positives, negatives = rng.normal(1, 1, 300).round(decimals), rng.normal(0, 1, 500).round(decimals)
-    truth = np.repeat([1, 0], [300, 500])
-    assert auroc(positives, negatives) == pytest.approx(
-        roc_auc_score(truth, np.concatenate([positives, negatives]))
-    )
-
-
-@pytest.mark.parametrize(("positives", "negatives"), [([], [1.0]), ([1.0], []), ([np.nan], [1.0])])
-def test_auroc_of_nothing_is_refused(positives, negatives):
-    with pytest.raises(GroundTruthError):
-        auroc(np.array(positives), np.array(negatives))

@@ -60,6 +60,17 @@ def test_a_folder_of_captions_is_read_in_its_order(folder):
     assert captions_read.texts_of_picture == [[0, 1], [2]]
 
 
+def test_texts_in_other_languages_are_those_of_their_pictures(folder):
+    write_jsonl(
+        folder,
+        {"image": "images/two.jpg", "captions": ["second"]},
+        {"image": "images/one.jpg", "captions": ["first"], "translations": {"fr": " premier ", "de": ""}},
+    )
+    assert read_captions(folder).translations == ({}, {"fr": "premier"})
+    write_jsonl(folder, {"image": "images/one.jpg", "captions": ["first"]})
+    assert read_captions(folder).translations == ()
+
+
 def test_coco_captions_belong_to_the_image_of_their_id(folder):
     captions_read = read_captions(write(folder, "captions_val2017.json", COCO))
     assert [path.name for path in captions_read.pictures] == ["one.jpg", "two.jpg"]
@@ -130,6 +141,8 @@ GOOD = {"image": "images/one.jpg", "captions": ["a"]}
         ([GOOD, GOOD], "line 2: picture 'images/one.jpg' comes a second time"),
         ([GOOD, {"image": "images/lost.jpg", "captions": ["b"]}], "1 of 2 pictures are not on disk, .*lost.jpg"),
         ([["not", "an", "object"]], "line 1: is list; expected an object"),
+        ([{**GOOD, "translations": ["un"]}], "line 1: field 'translations' is list, expected dict"),
+        ([{**GOOD, "translations": {"fr": 1}}], "line 1: a caption is int, expected str"),
     ],
 )
 def test_what_is_wrong_with_captions_is_named(folder, entries, sentence):

@@ -5,8 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from mmsearch.datasets.open_set import SetOptions, open_captions, open_classes, open_instances
-from mmsearch.datasets.sets import RANKING, REVISITED
+from mmsearch.datasets.open_set import (
+    SetOptions,
+    open_captions,
+    open_captions_or_classes,
+    open_classes,
+    open_instances,
+)
+from mmsearch.datasets.sets import RANKING, REVISITED, CaptionSet, ClassSet
 from mmsearch.errors import GroundTruthError
 
 
@@ -50,6 +56,29 @@ def test_a_set_of_classes_is_known_by_its_files(photos, options, tmp_path):
     assert open_classes(str(tmp_path / "own" / "test"), options).class_names == ("cat", "fig")
     split = SetOptions(options.cache, split="test")
     assert open_classes(str(tmp_path / "own"), split).class_names == ("cat", "fig")
+
+
+def test_whether_a_set_has_captions_or_classes_is_known_by_its_files(photos, options, splits):
+    rows = [{"image": str(photos / name), "caption": name, "label": name[0]} for name in ("cat.jpg", "fig.jpg")]
+    parquet(photos / "table", rows)
+    (photos / "table" / "test.parquet").rename(photos / "table.parquet")
+    table = str(photos / "table.parquet")
+    assert isinstance(open_captions_or_classes(str(splits / "val"), options), ClassSet)
+    assert isinstance(open_captions_or_classes(table, options), CaptionSet)
+    labelled = open_captions_or_classes(table, options, label_column="label")
+    assert isinstance(labelled, ClassSet)
+    assert labelled.class_names == ("c", "f")
+    named = open_captions_or_classes(table, options, is_by_caption=True)
+    assert isinstance(named, ClassSet)
+    assert named.class_names == ("cat.jpg", "fig.jpg")
+
+
+def test_equal_captions_of_a_set_are_one(photos, options):
+    lines = [{"image": name, "captions": ["a thing"]} for name in ("cat.jpg", "fig.jpg")]
+    (photos / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert open_captions_or_classes(str(photos), options).pictures_of_text == ((0, 1),)
+    with pytest.raises(GroundTruthError, match="all captions are 'a thing'; expected two or more"):
+        open_captions_or_classes(str(photos), options, is_by_caption=True)
 
 
 @pytest.fixture

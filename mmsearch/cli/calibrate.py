@@ -1,0 +1,126 @@
+"""`mmsearch calibrate`: learn from captioned pictures what the scores of an encoder mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmsearch.cli.index import EXIT_SOME_BAD
+from mmsearch.cli.options import (
+    Format,
+    FormatOption,
+    ImageColumnOption,
+    ImagesOption,
+    LibraryOption,
+    SplitOption,
+    TextColumnOption,
+    cache_folder,
+    open_library,
+)
+from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
+from mmsearch.cli.trained import say_bad
+
+if TYPE_CHECKING:
+    from mmsearch.datasets.sets import CaptionSet
+    from mmsearch.evaluation.metrics.calibration import Reliability
+    from mmsearch.training.calibrate import CalibrationFit
+
+_WIDTH = 20  # characters of a bar
+
+
+def calibrate(
+    benchmark: Annotated[
+        str, typer.Argument(metavar="SET", help="Captioned pictures, as for bench retrieval: some hundred or more.")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Calibrate this exported encoder, for libraries that are made with it from now on."
+        ),
+    ] = None,
+    library: LibraryOption = None,
+    images: ImagesOption = None,
+    split: SplitOption = None,
+    image_column: ImageColumnOption = None,
+    text_column: TextColumnOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the libraries that are drawn from the set.")] = 0,
+    output: FormatOption = None,
+) -> None:
+    """Learn what the scores of an encoder mean: how likely a hit, or any picture, is what was asked for.
+
+    Without --model it is done for the encoder of a library. Four of five pictures are fitted to; what is shown was
+    measured on the others, before and after. The numbers are kept beside the encoder, whose vectors stay as they
+    are.
+    """
+    from mmsearch.datasets.open_set import SetOptions, open_captions
+
+    wanted = chosen(output)
+    if wanted in (Format.paths, Format.paths0):
+        raise typer.BadParameter("there are no paths; choose table, json, jsonl or tsv", param_hint="--format")
+    options = SetOptions(cache_folder(), images, split, (image_column, text_column))
+    known = open_captions(benchmark, options, is_merging=True)
+    fit = _fit(known, model, library, seed)
+    _show(fit, wanted)
+    say_bad(fit.bad)
+    say(f"{fit.model}: fitted to {fit.n_fitted} pictures, checked by {fit.n_checked} others, and kept")
+    if fit.bad:
+        raise typer.Exit(EXIT_SOME_BAD)
+
+
+def _fit(known: CaptionSet, model: str | None, library: str | None, seed: int) -> CalibrationFit:
+    """Calibrate an encoder of the cache, or that of a library, with progress shown."""
+    from mmsearch.cli.progress import run_progress
+    from mmsearch.evaluation.encode import SetEncoder
+    from mmsearch.training.calibrate import calibrate_library, calibrate_model
+
+    with run_progress() as progress:
+        if model is not None:
+            encoder = SetEncoder(model, cache=cache_folder(), on_progress=progress, notify=say)
+            return calibrate_model(known, encoder, seed=seed)
+        with open_library(library) as opened:
+            opened.encoder().require_words()
+            name = str(opened.reader().setting("model"))
+            encoder = SetEncoder(name, cache=cache_folder(), on_progress=progress, notify=say)
+            return calibrate_library(known, opened, encoder, seed=seed)
+
+
+def _show(fit: CalibrationFit, wanted: Format) -> None:
+    """Write the measures and reliability diagrams: tables for people, records for programs."""
+    if wanted is Format.json:
+        write_rows([fit.to_json()], (), wanted)
+    elif wanted is Format.table:
+        _print(fit)
+    else:
+        rows: list[Row] = [
+            {"model": fit.model, "score": score, "measure": measure, "value": value}
+            for score, measures in fit.measures.items()
+            for measure, value in measures.items()
+        ]
+        write_rows(rows, ("model", "score", "measure", "value"), wanted)
+
+
+def _print(fit: CalibrationFit) -> None:
+    scores = list(fit.measures)
+    names = list(dict.fromkeys(measure for measures in fit.measures.values() for measure in measures))
+    cells = [[name, *(f"{of[name]:.3f}" if name in of else "" for of in fit.measures.values())] for name in names]
+    print_table(
+        f"{fit.model}, on pictures that it was not fitted to",
+        [("measure", False), *((score, True) for score in scores)],
+        cells,
+    )
+    _print_diagram("hits of captions", fit.hits)
+    _print_diagram("answers to captions, and as many to texts without a match", fit.answers)
+
+
+def _print_diagram(title: str, diagram: Reliability) -> None:
+    """Print a reliability diagram: a bar for each bin of probability, as long as it comes true."""
+    rows = [
+        [f"{low:.0%} to {high:.0%}", str(n), f"{predicted:.1%}", f"{observed:.1%}", round(_WIDTH * observed) * "#"]
+        for low, high, n, predicted, observed in zip(
+            diagram.edges, diagram.edges[1:], diagram.counts, diagram.predicted, diagram.observed, strict=False
+        )
+        if n
+    ]
+    columns = [("relevance", True), ("n", True), ("predicted", True), ("true", True), ("", False)]
+    print_table(f"{title}: as predicted, and as true", columns, rows)
