@@ -13,9 +13,9 @@ So a further label takes probability from the others, and never gives them any.
 Chosen on 1,500 Flickr8k training pictures with a caption each as labels, on 500 photographs of the even classes of
 ImageNet, and on these as seen by an `offline` that knows the odd classes alone. One factor fits all three, and its
 scale is that of the best closed softmax. What brought no more, or was worse with labels that are no class of the
-image tower: cosines to background captions and class names as competitors, also weighted by how near they are to the
-label; mean cosines of a label to sample pictures and to captions; the margin to the next label. Where the share of
-each label was (1 - NONE) / n ** power, the best power was 1.0.
+image tower: cosines to background captions and class names as competitors, also weighted by how near they are to
+the label; mean cosines of a label to sample pictures and to captions; the margin to the next label. Where the share
+of each label was (1 - NONE) / n ** power, the best power was 1.0.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class ZeroShotClassifier:
     def of(
         cls, encoder: DualEncoder, labels: Sequence[str], vectors: Matrix, mode: LabelMode
     ) -> ZeroShotClassifier:
-        """Return labels as a classifier in a mode that the encoder has, see `mode_of`; closed as it came."""
+        """Return labels as a classifier; open is closed where the encoder is not calibrated, see `mode_of`."""
         model = None if mode == "closed" else _model_of(encoder)
         if model is None:
             return cls(tuple(labels), vectors, encoder.logit_scale)

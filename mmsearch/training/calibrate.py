@@ -5,21 +5,24 @@ Four of five pictures are fitted to, with their captions; the others check it. A
 - captions, and words that name a few of the pictures: with their pictures in the library, and without;
 - names of things that no caption mentions, every other one to fit to and to check by;
 - words of random letters.
+
+A caption of each picture is a label of it, and none of the others, for what is fitted to labels.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from mmsearch.datasets.sets import CaptionSet
+from mmsearch.datasets.sets import CaptionSet, ClassSet
 from mmsearch.encoders.calibration import Calibration, RelevanceModel
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.probes import N_PROBES
 from mmsearch.encoders.templates import imagenet_class_names
+from mmsearch.encoders.zeroshot import ZeroShotClassifier
 from mmsearch.errors import EncoderError, FingerprintError, GroundTruthError
 from mmsearch.evaluation.encode import SetEncoder, bad_pictures
 from mmsearch.evaluation.metrics.calibration import Reliability, calibration_error, reliability
@@ -31,10 +34,12 @@ from mmsearch.library import Library
 from mmsearch.query.relevance import relevance_of
 from mmsearch.records import Matrix
 from mmsearch.store.encoder import keep_calibration
+from mmsearch.training.labels import LabelledPictures, fit_labels, label_error
 from mmsearch.training.relevance import Answers, Kind, answers_of, fit_relevance
 
 LEAST_PICTURES = 20
 CAPTIONS, WORDS, ABSENT, GIBBERISH = "captions", "words", "absent names", "gibberish"
+LABELS = "calibration error of labels"
 _WEIGHTS = {CAPTIONS: (1.0, 1.0), WORDS: (0.5, 0.5), ABSENT: (1.5, 0.5), GIBBERISH: (0.25, 0.1)}
 _CHECKED = 5  # one picture in so many
 _FEWEST, _MOST = 3, 4  # pictures that a word names: so many, and one in so many
@@ -84,11 +89,17 @@ class CalibrationFit:
                 for name, diagram in diagrams.items()
             },
             "search": None if self.calibration.search is None else asdict(self.calibration.search),
+            "labels": None if self.calibration.labels is None else asdict(self.calibration.labels),
         }  # fmt: skip
 
 
 def calibrate(
-    benchmark: CaptionSet, encoder: SetEncoder, before: Calibration | None, *, seed: int = 0
+    benchmark: CaptionSet,
+    encoder: SetEncoder,
+    before: Calibration | None,
+    *,
+    classes: ClassSet | None = None,
+    seed: int = 0,
 ) -> CalibrationFit:
     """Fit what the scores of an encoder mean to a captioned set.
 
@@ -99,7 +110,9 @@ def calibrate(
     encoder : SetEncoder
         For words and pictures.
     before : Calibration or None
-        What was known of the encoder; what is not fitted here stays.
+        What was known of the encoder.
+    classes : ClassSet or None
+        Labels are fitted to it, too, besides the captions; it may be small.
     seed : int
         Of the libraries that are drawn, and of gibberish.
 
@@ -129,11 +142,17 @@ def calibrate(
     fitted = _Part(benchmark, np.array(readable)[~is_checked], pictures[~is_checked], 0)
     checked = _Part(benchmark, np.array(readable)[is_checked], pictures[is_checked], 1)
     search = fit_relevance(list(fitted.kinds(encoder, probes, seed).values()), fitted.vectors, seed=seed)
-    calibration = replace(before or Calibration(), search=search)
+    of_labels = [LabelledPictures.by_captions(benchmark, fitted.positions, fitted.vectors, encoder)]
+    if classes is not None:
+        of_labels.append(LabelledPictures.by_classes(classes, encoder))
+    calibration = Calibration(search, fit_labels(of_labels))
     asked = checked.asked(encoder, probes, seed)
     known = {"before": None if before is None else before.search, "after": search}
     measures = {"cosine": _measures(asked, None)}
     measures |= {name: _measures(asked, model) for name, model in known.items() if model is not None}
+    asked_labels = LabelledPictures.by_captions(benchmark, checked.positions, checked.vectors, encoder)
+    for name, error in _label_errors(asked_labels, encoder, before, calibration):
+        measures.setdefault(name, {})[LABELS] = error
     return CalibrationFit(
         encoder.encoder.name, calibration, len(fitted.vectors), len(checked.vectors), measures,
         reliability(*_hits(asked, search), n_bins=_N_BINS), reliability(*_answers(asked, search), n_bins=_N_BINS),
@@ -141,7 +160,23 @@ def calibrate(
     )  # fmt: skip
 
 
-def calibrate_model(benchmark: CaptionSet, encoder: SetEncoder, *, seed: int = 0) -> CalibrationFit:
+def _label_errors(
+    asked: LabelledPictures, encoder: SetEncoder, before: Calibration | None, after: Calibration
+) -> Iterator[tuple[str, float]]:
+    """Yield the calibration error of labels: by the softmax as it came, before, and after."""
+    names = [str(label) for label in range(len(asked.labels))]
+    softmax = ZeroShotClassifier(tuple(names), asked.labels, encoder.encoder.logit_scale)
+    yield "softmax", label_error(softmax.probabilities(asked.pictures), asked.is_shown)
+    for name, calibration in (("before", before), ("after", after)):
+        if calibration is not None and calibration.labels is not None:
+            model = calibration.labels
+            fitted = replace(softmax, logit_scale=model.logit_scale, constant=model.constant, mode="open")
+            yield name, label_error(fitted.probabilities(asked.pictures), asked.is_shown)
+
+
+def calibrate_model(
+    benchmark: CaptionSet, encoder: SetEncoder, *, classes: ClassSet | None = None, seed: int = 0
+) -> CalibrationFit:
     """Calibrate an encoder in the cache, which libraries are given from now on; raises as `calibrate` does.
 
     Raises
@@ -149,13 +184,18 @@ def calibrate_model(benchmark: CaptionSet, encoder: SetEncoder, *, seed: int = 0
     StorageError
         If the disk refuses; what was kept before stays.
     """
-    fit = calibrate(benchmark, encoder, _usable(encoder.encoder), seed=seed)
+    fit = calibrate(benchmark, encoder, _usable(encoder.encoder), classes=classes, seed=seed)
     keep_calibration(encoder.encoder.folder, fit.calibration)
     return fit
 
 
 def calibrate_library(
-    benchmark: CaptionSet, library: Library, encoder: SetEncoder, *, seed: int = 0
+    benchmark: CaptionSet,
+    library: Library,
+    encoder: SetEncoder,
+    *,
+    classes: ClassSet | None = None,
+    seed: int = 0,
 ) -> CalibrationFit:
     """Calibrate the encoder of a library; raises as `calibrate_model` does.
 
@@ -166,6 +206,7 @@ def calibrate_library(
         Whose encoder knows words.
     encoder : SetEncoder
         Of the model of the library; in fp32, with which other precisions agree.
+    classes : ClassSet or None
     seed : int
 
     Raises
@@ -180,7 +221,7 @@ def calibrate_library(
             f"{own.fingerprint[:12]}: its weights or settings have changed; make all vectors anew with `mmsearch "
             "index --re-embed` first"
         )
-    fit = calibrate(benchmark, encoder, _usable(own), seed=seed)
+    fit = calibrate(benchmark, encoder, _usable(own), classes=classes, seed=seed)
     library.calibrate(fit.calibration)
     return fit
 
