@@ -410,22 +410,18 @@ class Library:
         on_progress: OnProgress = _quiet,
         notify: Callable[[str], None] = _quiet,
     ) -> LabelSet:
-        """Give all pictures of the library those of some labels that they are likely to show.
+        """Give all pictures of the library those of some labels that they are likely to show, by their vectors.
 
-        They go by the stored vectors. Filters (`label = dog`, `label = animals/dog`) and `facets` know the labels
-        from then on, and `index` gives them to new pictures. A run that is ended goes on where it was when it is
-        asked the same again, or with the next `index`.
+        Filters (`label = dog`, `label = animals/dog`) and `facets` know the labels from then on, and `index` gives
+        them to new pictures. A run that is ended goes on where it was when it is asked the same again, or with the
+        next `index`.
 
         Parameters
         ----------
         name : str
             Of the label set; letters or digits, with - _ or . among them. One of that name is replaced.
-        labels : str, or several
-            Their names.
-        templates : str, or several
-            Prompts with {} for the label.
-        closed, multi : bool
-            As for `classify`: without them a picture may show none of the labels, where the encoder is calibrated.
+        labels, templates, closed, multi
+            As for `classify`.
         min_probability : float
             In (0, 1]; labels that are less probable are not given. One of 0.5 is more probable than all others
             together.
@@ -434,26 +430,16 @@ class Library:
         notify : callable
             Given sentences worth showing, such as which labels the encoder hardly knows.
 
-        Returns
-        -------
-        LabelSet
-            With the number of labels that were given.
-
         Raises
         ------
-        QueryError
-            If name, labels or options mean nothing, the encoder knows no words, or `multi` is wanted of one that is
-            not calibrated.
-        NoEncoderError
-            If the library has no encoder.
+        QueryError, EncoderError
+            If name, labels or options mean nothing, or the library's encoder cannot judge labels so.
         UnsupportedError
             If the library stands at an address.
         LibraryLockedError, LibraryLostError
             If another process writes to the library; if it was removed, moved or replaced meanwhile.
-        LibraryDamagedError
-            If vectors are lost.
-        StorageError
-            If the disk refuses; what was reported before is stored.
+        LibraryDamagedError, StorageError
+            If vectors are lost; if the disk refuses: what was reported before is stored.
         """
         from mmsearch.ingest.labels import require_labels, set_labels
         from mmsearch.store.labels import LabelOptions, require_name

@@ -75,21 +75,12 @@ def list_(library: LibraryOption = None, output: FormatOption = None) -> None:
     if not sets:
         say("no label sets; `mmsearch labels set NAME --labels-file F` makes one")
         return
-    columns = [
-        ("labels", True),
-        ("pictures", True),
-        ("given", True),
-        ("left", True),
-        ("from", True),
-        ("mode", False),
-    ]
-    rows = [
-        [*map(str, (known.n_labels, known.n_labelled, known.n_given, known.n_left)), f"{known.min_probability:g}", known.mode]
-        for known in sets
-    ]  # fmt: skip
-    print_table(
-        None, [("set", False), *columns], [[known.name, *row] for known, row in zip(sets, rows, strict=True)]
-    )
+    headings = ("labels", "pictures", "given", "left", "from")
+    rows = []
+    for known in sets:
+        counts = known.n_labels, known.n_labelled, known.n_given, known.n_left
+        rows.append([known.name, *map(str, counts), f"{known.min_probability:g}", known.mode])
+    print_table(None, [("set", False), *((heading, True) for heading in headings), ("mode", False)], rows)
 
 
 @labels.command()
