@@ -10,6 +10,10 @@ from mmsearch.records import GivenLabel, LabelSet
 from mmsearch.store.catalog import Catalog
 
 _CHUNK = 500  # ids of one statement
+_FACTS = {
+    "templates": list, "closed": bool, "multi": bool, "min_probability": int | float, "mode": str,
+    "logit_scale": int | float, "constant": int | float, "fingerprint": str,
+}  # fmt: skip
 
 
 def label_sets(catalog: Catalog) -> tuple[LabelSet, ...]:
@@ -44,9 +48,10 @@ def facts_of(kept: str) -> dict[str, Any]:
     """Return what is kept of a set beside its labels; nothing where that is damaged, which `verify` names."""
     try:
         told = json.loads(kept)
-    except ValueError:
+        is_whole = all(isinstance(told[name], kind) for name, kind in _FACTS.items())
+        return told if is_whole and all(isinstance(template, str) for template in told["templates"]) else {}
+    except (ValueError, TypeError, KeyError, RecursionError):
         return {}
-    return told if isinstance(told, dict) else {}
 
 
 def n_left(catalog: Catalog, done: int) -> int:

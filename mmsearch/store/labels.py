@@ -95,9 +95,8 @@ class Labelling:
         """Return what `facts` were kept of."""
         from mmsearch.encoders.zeroshot import LabelMode, ZeroShotClassifier
 
-        scale, constant = float(facts["logit_scale"]), float(facts["constant"])
         mode = one_of(facts["mode"], "mode", LabelMode)
-        classifier = ZeroShotClassifier(tuple(labels), vectors, scale, constant, mode)
+        classifier = ZeroShotClassifier(tuple(labels), vectors, facts["logit_scale"], facts["constant"], mode)
         return cls(classifier, options_of(facts), facts["fingerprint"])
 
 
@@ -150,7 +149,7 @@ class LibraryLabels:
         """Return the labels of every set and how they were wanted, if that is still known."""
         wanted = {}
         for set_id, name, facts, _ in self._sets():
-            with suppress(KeyError, TypeError, MmsearchError):
+            with suppress(KeyError, MmsearchError):
                 wanted[name] = self._labels(set_id), options_of(facts_of(facts))
         return {name: kept for name, kept in wanted.items() if kept[0]}
 
@@ -189,7 +188,7 @@ class LibraryLabels:
             vectors = np.frombuffer(b"".join(data), dtype="<f4").reshape(-1, dim)
             if np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3) and len(vectors):  # NaN is near nothing
                 return Labelling.of(facts, self._labels(set_id), vectors)
-        except (KeyError, TypeError, ValueError, MmsearchError):
+        except (KeyError, ValueError, MmsearchError):
             pass
         raise LibraryDamagedError(f"what is kept of the label set {name!r} is damaged; {again}")
 
