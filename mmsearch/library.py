@@ -597,19 +597,20 @@ class Library:
         if taught is not None and multi:
             raise QueryError("a classifier chooses one of its labels; leave multi out, or name labels in words")
 
-        def read() -> tuple[dict[int, Answer], dict[int, str], tuple[str, ...]]:
+        def read() -> list[Classification]:
             if taught is not None:
-                answers_of = self._by_classifier(taught, k)
-            else:
-                answers_of = self._by_prompts(names, patterns, k, closed=closed, multi=multi)
-            readable, vectors, errors = self._embed(images)
-            answers, warnings = answers_of(vectors) if readable else ([], ())
-            return dict(zip(readable, answers, strict=True)), errors, warnings
+                return self._classified(images, self._by_classifier(taught, k))
+            return self._classified(images, self._by_prompts(names, patterns, k, closed=closed, multi=multi))
 
-        answers, errors, warnings = self.reader().of_one_encoder(read)
+        return self.reader().of_one_encoder(read)
+
+    def _classified(self, images: Sequence[Example | Term], answers_of: AnswersOf) -> list[Classification]:
+        readable, vectors, errors = self._embed(images)
+        answers, warnings = answers_of(vectors) if readable else ([], ())
+        answer_at = dict(zip(readable, answers, strict=True))
         results = []
         for position, image in enumerate(images):
-            predictions, none = answers.get(position, ((), None))
+            predictions, none = answer_at.get(position, ((), None))
             error = errors.get(position)
             results.append(Classification(as_term(image).label, predictions, error, none, warnings))
         return results
@@ -618,7 +619,7 @@ class Library:
         """Return what gives unit vectors (n, dim) the labels of a classifier that is for this encoder."""
         encoder = self.encoder()
         classifier.check(encoder.name, encoder.fingerprint)
-        return lambda vectors: ([(found, None) for found in classifier.predict(vectors, k=k)], ())
+        return lambda vectors: ([(labels, None) for labels in classifier.predict(vectors, k=k)], ())
 
     def _by_prompts(
         self, labels: Sequence[str], templates: Sequence[str], k: int, *, closed: bool, multi: bool

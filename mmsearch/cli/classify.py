@@ -22,7 +22,6 @@ from mmsearch.cli.options import (
     open_library,
 )
 from mmsearch.cli.render import chosen, print_table, say, write_rows
-from mmsearch.records import NONE_OF_THESE
 
 if TYPE_CHECKING:
     from mmsearch.encoders.classifier import Classifier
@@ -76,6 +75,8 @@ def classify(
 
 def _show(results: Sequence[Classification], wanted: Format) -> None:
     """Write the labels of pictures; none of these is a line among them, or a number of its own in JSON."""
+    from mmsearch.records import NONE_OF_THESE
+
     if wanted is Format.table:
         cells = []
         for result in results:
@@ -101,6 +102,8 @@ class _Row:
 
 def _rows(result: Classification) -> list[_Row]:
     """Return the labels of a picture and none of these, most probable first."""
+    from mmsearch.records import NONE_OF_THESE
+
     rows = [_Row(label.label, label.probability, label.score) for label in result.predictions]
     if result.none_of_these is not None:
         rows.append(_Row(NONE_OF_THESE, result.none_of_these, None))

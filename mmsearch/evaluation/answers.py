@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from mmsearch.datasets.sets import CaptionSet
-from mmsearch.encoders.calibration import strength
+from mmsearch.encoders.calibration import answer_strength
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.evaluation.judged import Flags, Judged
@@ -91,7 +91,9 @@ class _Score:
             np.arange(len(scores)) < len(there.texts),
             groups,
             is_probability=self.is_probability,
-            is_rejected=np.array([strength(score) == "weak" for score in scores]) if self.is_probability else None,
+            is_rejected=np.array([answer_strength(score) == "weak" for score in scores])
+            if self.is_probability
+            else None,
         )
 
 

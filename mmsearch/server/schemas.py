@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
@@ -11,7 +11,7 @@ from typing_extensions import TypeAliasType, TypedDict
 
 from mmsearch import predicates
 from mmsearch.arguments import Expand, Mode, Rerank
-from mmsearch.encoders.calibration import Strength, strength
+from mmsearch.encoders.calibration import Strength, answer_strength, strength
 from mmsearch.records import Classification, Hit, ImageRecord, LocalEvidence, SearchResult
 from mmsearch.server.problems import Problem
 
@@ -214,6 +214,12 @@ class ClassifyRequest(_Request):
         list[Text], Field(max_length=100, description="Prompts with {} for the label; empty for the usual ones.")
     ] = []
     k: Annotated[int, Field(ge=1, le=MAX_K)] = 5
+    closed: Annotated[
+        bool, Field(description="One of the labels must be right; else a picture may show none of them.")
+    ] = False
+    multi: Annotated[
+        bool, Field(description="Each label is judged by itself; an error where the encoder is not calibrated.")
+    ] = False
 
 
 class PictureLabel(TypedDict):
@@ -316,7 +322,7 @@ class SearchAnswer(TypedDict):
 
 
 class Label(TypedDict):
-    """One label with its probability among those given, and its cosine."""
+    """One label with its probability, and its cosine."""
 
     label: str
     probability: float
@@ -328,13 +334,17 @@ class Labelled(TypedDict):
 
     picture: str
     labels: list[Label]
+    none_of_these: NotRequired[
+        Annotated[float, Field(description="Probability that it shows none of all labels; absent if not known.")]
+    ]
     error: str | None
 
 
 class ClassifyAnswer(TypedDict):
-    """One entry for each picture, in order."""
+    """One entry for each picture, in order; `warnings` are sentences on labels that the encoder hardly knows."""
 
     pictures: list[Labelled]
+    warnings: list[str]
 
 
 class PictureList(TypedDict):
@@ -423,7 +433,7 @@ def search_json(result: SearchResult, *, explain: bool) -> SearchAnswer:
     hits: list[FoundPicture] = [
         {
             **picture_json(hit),
-            "rank": hit.rank, "score": hit.score, **_judged(hit.relevance),
+            "rank": hit.rank, "score": hit.score, **_judged(hit.relevance, strength),
             "terms": [{"term": label, "cosine": cosine} for label, cosine in hit.terms.items()],
             "local": None if hit.local is None else local_json(hit.local, explain=explain),
             "is_missing": hit.is_missing,
@@ -435,13 +445,13 @@ def search_json(result: SearchResult, *, explain: bool) -> SearchAnswer:
         "problems": list(result.problems), "seconds": result.seconds,
     }  # fmt: skip
     if result.relevance is not None:
-        answered["answer"] = _judged(result.relevance)
+        answered["answer"] = _judged(result.relevance, answer_strength)
     return answered
 
 
-def _judged(relevance: float | None) -> Judgement:
+def _judged(relevance: float | None, word: Callable[[float], Strength]) -> Judgement:
     """Return a probability and its word; nothing where it is not known."""
-    return {} if relevance is None else {"relevance": relevance, "strength": strength(relevance)}
+    return {} if relevance is None else {"relevance": relevance, "strength": word(relevance)}
 
 
 def local_json(local: LocalEvidence, *, explain: bool) -> LocalScore:
@@ -457,18 +467,22 @@ def local_json(local: LocalEvidence, *, explain: bool) -> LocalScore:
 
 def classify_json(classifications: list[Classification]) -> ClassifyAnswer:
     """Return the answer to a classification."""
-    pictures: list[Labelled] = [
-        {
-            "picture": picture.path,
-            "labels": [
-                {"label": label.label, "probability": label.probability, "cosine": label.score}
-                for label in picture.predictions
-            ],
-            "error": picture.error,
-        }
-        for picture in classifications
-    ]
-    return {"pictures": pictures}
+    warnings = dict.fromkeys(warning for picture in classifications for warning in picture.warnings)
+    return {"pictures": [_labelled(picture) for picture in classifications], "warnings": list(warnings)}
+
+
+def _labelled(picture: Classification) -> Labelled:
+    labelled: Labelled = {
+        "picture": picture.path,
+        "labels": [
+            {"label": label.label, "probability": label.probability, "cosine": label.score}
+            for label in picture.predictions
+        ],
+        "error": picture.error,
+    }
+    if picture.none_of_these is not None:
+        labelled["none_of_these"] = picture.none_of_these
+    return labelled
 
 
 def request_schemas() -> dict[str, Any]:

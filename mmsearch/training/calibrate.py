@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from mmsearch.datasets.sets import CaptionSet, ClassSet
-from mmsearch.encoders.calibration import Calibration, RelevanceModel
+from mmsearch.encoders.calibration import Calibration, LabelModel, RelevanceModel
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.probes import N_PROBES
 from mmsearch.encoders.templates import imagenet_class_names
@@ -40,7 +40,7 @@ from mmsearch.training.relevance import Answers, Kind, answers_of, fit_relevance
 LEAST_PICTURES = 20
 CAPTIONS, WORDS, ABSENT, GIBBERISH = "captions", "words", "absent names", "gibberish"
 LABELS = "calibration error of labels"
-_WEIGHTS = {CAPTIONS: (1.0, 1.0), WORDS: (0.5, 0.5), ABSENT: (1.5, 0.5), GIBBERISH: (0.25, 0.1)}
+_WEIGHTS = {CAPTIONS: (1.0, 1.0), WORDS: (0.5, 0.5), ABSENT: (1.0, 0.5), GIBBERISH: (0.5, 0.1)}
 _CHECKED = 5  # one picture in so many
 _FEWEST, _MOST = 3, 4  # pictures that a word names: so many, and one in so many
 _WORD = re.compile(r"[^\W\d_]{3,}")
@@ -125,13 +125,7 @@ def calibrate(
     EncoderError
         If it was exported with fewer background captions.
     """
-    encoder.encoder.require_words()
-    probes = encoder.encoder.text_probes()
-    if len(probes) != N_PROBES:
-        raise EncoderError(
-            f"{encoder.encoder.name} was exported by an earlier version, with {len(probes)} background captions; "
-            f"expected {N_PROBES}: delete {encoder.encoder.folder} and run this again"
-        )
+    probes = _probes_of(encoder.encoder)
     readable, pictures, bad = encoder.readable_pictures(benchmark.name, benchmark.pictures)
     if len(readable) < LEAST_PICTURES:
         raise GroundTruthError(
@@ -142,35 +136,51 @@ def calibrate(
     fitted = _Part(benchmark, np.array(readable)[~is_checked], pictures[~is_checked], 0)
     checked = _Part(benchmark, np.array(readable)[is_checked], pictures[is_checked], 1)
     search = fit_relevance(list(fitted.kinds(encoder, probes, seed).values()), fitted.vectors, seed=seed)
-    of_labels = [LabelledPictures.by_captions(benchmark, fitted.positions, fitted.vectors, encoder)]
-    if classes is not None:
-        of_labels.append(LabelledPictures.by_classes(classes, encoder))
-    calibration = Calibration(search, fit_labels(of_labels))
+    labels, bad_of_classes = _fitted_labels(fitted, classes, encoder)
     asked = checked.asked(encoder, probes, seed)
     known = {"before": None if before is None else before.search, "after": search}
     measures = {"cosine": _measures(asked, None)}
     measures |= {name: _measures(asked, model) for name, model in known.items() if model is not None}
-    asked_labels = LabelledPictures.by_captions(benchmark, checked.positions, checked.vectors, encoder)
-    for name, error in _label_errors(asked_labels, encoder, before, calibration):
+    for name, error in _label_errors(checked.labelled(encoder), encoder, before, labels):
         measures.setdefault(name, {})[LABELS] = error
     return CalibrationFit(
-        encoder.encoder.name, calibration, len(fitted.vectors), len(checked.vectors), measures,
+        encoder.encoder.name, Calibration(search, labels), len(fitted.vectors), len(checked.vectors), measures,
         reliability(*_hits(asked, search), n_bins=_N_BINS), reliability(*_answers(asked, search), n_bins=_N_BINS),
-        bad_pictures(benchmark.pictures, bad),
+        [*bad_pictures(benchmark.pictures, bad), *bad_of_classes],
     )  # fmt: skip
 
 
+def _probes_of(encoder: OnnxEncoder) -> Matrix:
+    encoder.require_words()
+    probes = encoder.text_probes()
+    if len(probes) != N_PROBES:
+        raise EncoderError(
+            f"{encoder.name} was exported by an earlier version, with {len(probes)} background captions; expected "
+            f"{N_PROBES}: delete {encoder.folder} and run this again"
+        )
+    return probes
+
+
+def _fitted_labels(fitted: _Part, classes: ClassSet | None, encoder: SetEncoder) -> tuple[LabelModel, list[Bad]]:
+    """Return what is fitted to captions, and to classes where there are any, and pictures of these that are bad."""
+    labelled, bad = [fitted.labelled(encoder)], list[Bad]()
+    if classes is not None:
+        readable, pictures, unread = encoder.readable_pictures(classes.name, classes.pictures)
+        labelled.append(LabelledPictures.by_classes(classes, readable, pictures, encoder))
+        bad = bad_pictures(classes.pictures, unread)
+    return fit_labels(labelled), bad
+
+
 def _label_errors(
-    asked: LabelledPictures, encoder: SetEncoder, before: Calibration | None, after: Calibration
+    asked: LabelledPictures, encoder: SetEncoder, before: Calibration | None, after: LabelModel
 ) -> Iterator[tuple[str, float]]:
     """Yield the calibration error of labels: by the softmax as it came, before, and after."""
-    names = [str(label) for label in range(len(asked.labels))]
-    softmax = ZeroShotClassifier(tuple(names), asked.labels, encoder.encoder.logit_scale)
+    names = tuple(str(label) for label in range(len(asked.labels)))
+    softmax = ZeroShotClassifier(names, asked.labels, encoder.encoder.logit_scale)
     yield "softmax", label_error(softmax.probabilities(asked.pictures), asked.is_shown)
-    for name, calibration in (("before", before), ("after", after)):
-        if calibration is not None and calibration.labels is not None:
-            model = calibration.labels
-            fitted = replace(softmax, logit_scale=model.logit_scale, constant=model.constant, mode="open")
+    for name, model in (("before", None if before is None else before.labels), ("after", after)):
+        if model is not None:
+            fitted = ZeroShotClassifier(names, asked.labels, model.logit_scale, model.constant, "open")
             yield name, label_error(fitted.probabilities(asked.pictures), asked.is_shown)
 
 
@@ -214,14 +224,14 @@ def calibrate_library(
     FingerprintError
         If the model gives another encoder now than the library has.
     """
-    own, made = library.encoder(), encoder.encoder
-    if own.precision == made.precision and own.fingerprint != made.fingerprint:
+    held, made = library.encoder(), encoder.encoder
+    if held.precision == made.precision and held.fingerprint != made.fingerprint:
         raise FingerprintError(
             f"{made.name} gives an encoder with fingerprint {made.fingerprint[:12]} now, {library.address} has "
-            f"{own.fingerprint[:12]}: its weights or settings have changed; make all vectors anew with `mmsearch "
+            f"{held.fingerprint[:12]}: its weights or settings have changed; make all vectors anew with `mmsearch "
             "index --re-embed` first"
         )
-    fit = calibrate(benchmark, encoder, _usable(own), classes=classes, seed=seed)
+    fit = calibrate(benchmark, encoder, _usable(held), classes=classes, seed=seed)
     library.calibrate(fit.calibration)
     return fit
 
@@ -261,6 +271,10 @@ class _Part:
             for kind, (of_kind, rows) in texts.items()
             if of_kind
         }
+
+    def labelled(self, encoder: SetEncoder) -> LabelledPictures:
+        """Return the pictures with a caption of each as labels."""
+        return LabelledPictures.by_captions(self.benchmark, self.positions, self.vectors, encoder)
 
     def _captions(self) -> dict[str, Ids]:
         """Return the rows of the pictures of every caption that has any here."""

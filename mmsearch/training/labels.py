@@ -59,17 +59,12 @@ class LabelledPictures:
         return cls(pictures[kept], labels, is_shown)
 
     @classmethod
-    def by_classes(cls, benchmark: ClassSet, encoder: SetEncoder) -> LabelledPictures:
-        """Return the pictures of a class set that can be read, with the names of their classes as labels.
-
-        Raises
-        ------
-        GroundTruthError
-            If none can be read.
-        """
-        readable, pictures, _ = encoder.readable_pictures(benchmark.name, benchmark.pictures)
-        kept = _evenly(len(readable))
-        shown = [benchmark.class_names[benchmark.truth[readable[row]]] for row in kept]
+    def by_classes(
+        cls, benchmark: ClassSet, positions: Sequence[int] | Ids, pictures: Matrix, encoder: SetEncoder
+    ) -> LabelledPictures:
+        """Return some pictures of a class set, by their positions, with the names of their classes as labels."""
+        kept = _evenly(len(positions))
+        shown = [benchmark.class_names[benchmark.truth[position]] for position in np.asarray(positions)[kept]]
         names = list(dict.fromkeys(shown))
         is_shown = np.array([[name == of_picture for name in names] for of_picture in shown])
         return cls(pictures[kept], class_embeddings(encoder.texts, names), is_shown)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from mmsearch.encoders.calibration import Calibration, RelevanceModel
 from mmsearch.encoders.clip import build_clip
 from mmsearch.encoders.export import export_encoder
-from mmsearch.encoders.probes import N_PROBES
 from mmsearch.evaluation.encode import SetEncoder
-from tests.conftest import exported
 
 CAPTIONS = {
     "astronaut.jpg": ["a woman in a space suit", "an astronaut smiles"],
@@ -55,21 +50,6 @@ def wordless_encoder(wordless_folder, bench_cache, monkeypatch):
 
     monkeypatch.setattr(prepare, "_prepared", lambda *_: wordless_folder)
     return SetEncoder("pictures", cache=bench_cache)
-
-
-CALIBRATION = Calibration(search=RelevanceModel(0, 2, 1, 0.5, -2, 3, 5, 0))
-
-
-@pytest.fixture(scope="session")
-def calibrated_cache(checkpoint, tiny_folder, tmp_path_factory):
-    """A cache folder with the tiny encoder, and a calibration that says something beside it."""
-    cache = tmp_path_factory.mktemp("calibrated") / "cache"
-    if len(np.load(tiny_folder / "probes.npy")) == N_PROBES:
-        shutil.copytree(tiny_folder, cache / "encoders" / tiny_folder.name)
-    folder = exported(str(checkpoint), cache)  # anew where that which is kept is of long ago
-    fingerprint = json.loads((folder / "spec.json").read_text())["fingerprint"]
-    (folder / "calibration.json").write_text(json.dumps(CALIBRATION.to_json(fingerprint)))
-    return cache
 
 
 @pytest.fixture

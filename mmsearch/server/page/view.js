@@ -197,6 +197,7 @@ function scores(hit, { answer, state }) {
   if (!hit.rank) return null;
   const isLocal = answer?.route === "local";
   const rows = [
+    ...(hit.strength ? [[`Probability that it is what was asked for: ${hit.strength}`, hit.relevance]] : []),
     [isLocal ? "Visual words in common" : "Cosine to the query", hit.score],
     ...hit.terms.map(({ term, cosine }) => [`Cosine to ${named(term, state)}`, cosine]),
   ];
