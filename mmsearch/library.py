@@ -214,6 +214,7 @@ class Library:
         is_dry_run: bool = False,
         follow_links: bool = False,
         is_recheck: bool = False,
+        exclude: str | Iterable[str] | None = None,
         max_megapixels: float | None = None,
         settings: GraphSettings | None = None,
         local: bool | None = None,
@@ -232,8 +233,8 @@ class Library:
         paths : path, or several
             Folders, searched through, and pictures. What is known below them and no longer there leaves
             the library; an unreadable or missing folder deletes nothing.
-        model, is_dry_run, follow_links, is_recheck, max_megapixels, settings, local, vocabulary, remember, re_embed
-            How that is done: see `mmsearch.ingest.update.IngestOptions`, of `precision` and `device` too.
+        model, is_dry_run, follow_links, is_recheck, exclude, max_megapixels, settings, local, vocabulary
+            How that is done: see `mmsearch.ingest.update.IngestOptions`, which has the others too.
         on_progress : callable
             Given (stage, done, total) with stage `scan`, `embed`, `vocabulary`, `words`, `graph` or `calibrate`.
         notify : callable
@@ -254,16 +255,15 @@ class Library:
         VocabularyError
             If the vocabulary is of another extractor or the library has another, or OpenCV is missing.
         QueryError
-            If no path is given and nothing is to be embedded anew, `max_megapixels` is not above 0, or `local` is
-            False in a library without an encoder.
+            If no path is given and nothing is to be embedded anew, or an option cannot be followed.
         StorageError
             If the disk refuses; everything reported before is stored.
         """
         from mmsearch.ingest.update import IngestOptions, bring_up_to_date
 
         options = IngestOptions(
-            model, is_dry_run, follow_links, is_recheck, max_megapixels, settings, local, vocabulary, remember,
-            re_embed, precision, device,
+            model, is_dry_run, follow_links, is_recheck, exclude, max_megapixels, settings, local, vocabulary,
+            remember, re_embed, precision, device,
         )  # fmt: skip
         return bring_up_to_date(self.place, self._installed, paths, options, on_progress=on_progress, notify=notify)
 

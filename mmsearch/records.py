@@ -753,7 +753,8 @@ class LibraryStatus:
     says what visual words there are, None if there are none; `next_model` of what encoder a run began to make
     vectors anew, None unless one did and was ended; `progress` that of another process, if one is
     writing; `problems` what can be seen at a glance to be lost or not to belong together. `precision` is that in
-    which pictures are embedded, `agreement` what was measured of it, None for fp32. `labels` are the label sets.
+    which pictures are embedded, `agreement` what was measured of it, None for fp32; `exclude` are the patterns of
+    what `index` leaves out, and `labels` the label sets.
     """
 
     folder: str
@@ -777,6 +778,7 @@ class LibraryStatus:
     problems: tuple[str, ...] = ()
     precision: str = "fp32"
     agreement: Agreement | None = None
+    exclude: tuple[str, ...] = ()
     labels: tuple[LabelSet, ...] = ()
 
 

@@ -69,6 +69,7 @@ BORDERS = {  # third-party package -> where it may be imported
     "hnswlib": {"indexes"},
     "PIL": {"images"}, "pillow_heif": {"images"}, "cv2": {"local"}, "typer": {"cli"}, "rich": {"cli"},
     "platformdirs": {"cli", "store"}, "datasets": {"datasets"}, "pyarrow": {"shards"}, "ray": {"ingest"},
+    "pathspec": {"images"}, "watchfiles": {"ingest"},
     "pymilvus": {"milvus"},
     "numpy": {"records", "vectors", "file_array", "array_file", "kmeans", "traces", "images", "encoders", "local",
               "local.packing", "bow", "indexes", "store", "milvus", "datasets", "processes", "shards", "query",

@@ -30,6 +30,7 @@ def status(library: LibraryOption = None, output: FormatOption = None) -> None:
         ["library", report.folder],
         *_encoder_rows(report),
         ["bad pictures", str(len(report.bad))],
+        *([["excluded", "  ".join(report.exclude)]] if report.exclude else []),
         ["on disk", size_text(report.size_bytes)],
         *_search_rows(report),
         *_local_rows(report),

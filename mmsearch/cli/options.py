@@ -174,6 +174,25 @@ def given_labels(
     return read_lines(labels_file, "--labels-file")
 
 
+def read_paths(file: Path, option: str, *, is_nul: bool) -> list[bytes]:
+    """Return the paths in a file, one a line or each ended by a NUL, as the bytes they are; - is standard input."""
+    from mmsearch.errors import advice, reason
+
+    name = "standard input" if str(file) == "-" else str(file)
+    if str(file) == "-" and sys.stdin is None:
+        raise typer.BadParameter("standard input is closed; expected paths", param_hint=option)
+    try:
+        contents = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(
+            f"{name} cannot be read ({reason(error)}); {advice(error)}", param_hint=option
+        ) from error
+    paths = [path for path in contents.split(b"\0" if is_nul else b"\n") if path]
+    if not paths:
+        raise typer.BadParameter(f"{name} is empty; expected paths", param_hint=option)
+    return paths
+
+
 def weighted(value: str, *, is_picture: bool = False) -> Term:
     """Return a term with the weight of its `2:` prefix.
 

@@ -233,6 +233,7 @@ class MilvusStore:
                 search={},
                 precision=precision_of(self),
                 agreement=self.setting("agreement"),
+                exclude=tuple(self.setting("exclude") or ()),
                 problems=tuple(self.problems()),
             )
 

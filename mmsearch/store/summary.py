@@ -45,6 +45,7 @@ def library_status(store: Store) -> LibraryStatus:
             problems=(*store.problems(), *filter(None, [open_to_others(store.folder)])),
             precision=precision_of(store),
             agreement=store.setting("agreement"),
+            exclude=tuple(store.setting("exclude") or ()),
         )
 
 
