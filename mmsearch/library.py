@@ -53,9 +53,11 @@ from mmsearch.query.searcher import Searcher
 from mmsearch.records import (
     Classification,
     Example,
+    GivenLabel,
     Identification,
     ImageRecord,
     IngestReport,
+    LabelSet,
     LibraryStatus,
     LibraryVectors,
     Matrix,
@@ -521,6 +523,73 @@ class Library:
             indexes.keep(settings)
             indexes.update(settings, probes, on_progress=on_progress)
 
+    def set_labels(
+        self,
+        name: str,
+        labels: str | Iterable[str],
+        *,
+        templates: str | Iterable[str] = DEFAULT_TEMPLATES,
+        closed: bool = False,
+        multi: bool = False,
+        min_probability: float = 0.5,
+        on_progress: OnProgress = _quiet,
+        notify: Callable[[str], None] = _quiet,
+    ) -> LabelSet:
+        """Give all pictures of the library those of some labels that they are likely to show, by their vectors.
+
+        Filters (`label = dog`, `label = animals/dog`) and `facets` know the labels from then on, and `index` gives
+        them to new pictures. A run that is ended goes on where it was when it is asked the same again, or with the
+        next `index`.
+
+        Parameters
+        ----------
+        name : str
+            Of the label set; letters or digits, with - _ or . among them. One of that name is replaced.
+        labels, templates, closed, multi
+            As for `classify`.
+        min_probability : float
+            In (0, 1]; labels that are less probable are not given. One of 0.5 is more probable than all others
+            together.
+        on_progress : callable
+            Given (`labels`, pictures looked at, pictures to be looked at); what is done is on disk.
+        notify : callable
+            Given sentences worth showing, such as which labels the encoder hardly knows.
+
+        Raises
+        ------
+        QueryError, EncoderError
+            If name, labels or options mean nothing, or the library's encoder cannot judge labels so.
+        UnsupportedError
+            If the library stands at an address.
+        LibraryLockedError, LibraryLostError
+            If another process writes to the library; if it was removed, moved or replaced meanwhile.
+        LibraryDamagedError, StorageError
+            If vectors are lost; if the disk refuses: what was reported before is stored.
+        """
+        from mmsearch.ingest.labels import require_labels, set_labels
+        from mmsearch.store.labels import LabelOptions, require_name
+
+        options = LabelOptions(texts_of(templates, "templates"), closed, multi, min_probability)
+        wanted, names = require_name(as_text(name, "name")), require_labels(texts_of(labels, "labels"), options)
+        folder_of(self.place, "labels")
+        made = set_labels(self.place, self.encoder(), wanted, names, options, on_progress=on_progress)
+        for warning in () if made.mode == "closed" else self.label_warnings(names):
+            notify(warning)
+        return made
+
+    def remove_labels(self, name: str) -> LabelSet:
+        """Forget a label set and all labels that it gave, and return what it was; the pictures stay.
+
+        Raises
+        ------
+        QueryError
+            If there is none of that name.
+        """
+        wanted = as_text(name, "name")
+        folder_of(self.place, "labels")
+        with self.place.writer() as store:
+            return in_folder(store, "labels").labels.remove(wanted)
+
     def calibrate(self, calibration: Calibration) -> None:
         """Keep what scores of the library's encoder mean: it is used from the next search on.
 
@@ -852,7 +921,7 @@ class Library:
         return vectors_of(self.reader(), filters_of(where, "where"), dtype)
 
     def facets(self, where: FilterLike | Iterable[FilterLike] = ()) -> Facets:
-        """Return the pictures that pass all filters in classes: by folder, year, size of the file and format.
+        """Return the pictures that pass all filters in classes: by folder, year, size, format and label.
 
         Every class has the filters that give it. There are none where no picture could pass.
 
@@ -862,6 +931,21 @@ class Library:
             If a filter is not understood.
         """
         return self.reader().facets(filters_of(where, "where"))
+
+    def label_sets(self) -> tuple[LabelSet, ...]:
+        """Return the label sets of the library, by name.
+
+        Raises
+        ------
+        UnsupportedError
+            If it stands at an address.
+        """
+        return in_folder(self.reader(), "labels").label_sets()
+
+    def labels_of(self, image_id: int) -> tuple[GivenLabel, ...]:
+        """Return the labels that the sets of the library gave a picture, most probable first."""
+        wanted = as_id(image_id, "image_id")
+        return self.reader().labels_of([wanted]).get(wanted, ())
 
     def picture(self, image_id: int) -> ImageRecord | None:
         """Return the picture with an id, or None if it is not in the library, or not any more."""
@@ -873,12 +957,12 @@ class Library:
         return self.reader().status()
 
     def verify(self, *, is_repair: bool = False) -> VerifyReport:
-        """Prove the library whole: catalog, every vector, encoder, indexes, visual words.
+        """Prove the library whole: catalog, every vector, labels, encoder, indexes, visual words.
 
         Parameters
         ----------
         is_repair : bool
-            Forget damaged vectors and caches, so that the next `index` makes them anew.
+            Forget damaged vectors and caches, so that the next `index` makes them anew; give missing labels.
         """
 
         def verified(store: LibraryStore) -> VerifyReport:
@@ -890,7 +974,13 @@ class Library:
             return self.reader().of_one_encoder(lambda: verified(self.reader()))
         self.close()
         with self.place.writer() as store:
-            return verified(store)
+            report = verified(store)
+            if store.as_folder is not None:
+                from mmsearch.ingest.labels import repair_labels
+
+                repair_labels(store.as_folder, lambda: self._installed.for_reading(store))
+                self._installed.forget()  # what was opened by the writer is closed with it
+            return report
 
     def words(self) -> PublishedWords:
         """Return the visual words of the library; what is known of features stays in its files.

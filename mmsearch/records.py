@@ -717,6 +717,34 @@ class Classification:
 
 
 @dataclass(frozen=True)
+class LabelSet:
+    """A set of labels that a library gives its pictures, from their stored vectors.
+
+    Only labels of a probability of at least `min_probability` are given: `n_given` in all, to `n_labelled`
+    pictures. `n_left` pictures were not looked at yet. `mode` is how labels are judged: `closed` (one must be
+    right), `open` (none need be) or `multi` (each by itself). `templates` are those of the prompts.
+    """
+
+    name: str
+    n_labels: int
+    n_labelled: int
+    n_given: int
+    n_left: int
+    min_probability: float
+    mode: str
+    templates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GivenLabel:
+    """A label that a set gave a picture, with its probability in [0, 1]. No person wrote it."""
+
+    label_set: str
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class GalleryPicture:
     """A picture of a gallery that is near to one that is to be identified: whom it shows, and how alike they are.
 
@@ -892,7 +920,7 @@ class LibraryStatus:
     vectors anew, None unless one did and was ended; `progress` that of another process, if one is
     writing; `problems` what can be seen at a glance to be lost or not to belong together. `precision` is that in
     which pictures are embedded, `agreement` what was measured of it, None for fp32; `exclude` are the patterns of
-    what `index` leaves out.
+    what `index` leaves out, and `labels` the label sets.
     """
 
     folder: str
@@ -917,6 +945,7 @@ class LibraryStatus:
     precision: str = "fp32"
     agreement: Agreement | None = None
     exclude: tuple[str, ...] = ()
+    labels: tuple[LabelSet, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -225,7 +225,7 @@ def bring_up_to_date(
             )  # fmt: skip
             encoder = installed.for_writing(store, None, notify)
         store.settle(None if encoder is None else encoder.text_probes(), on_progress=on_progress)
-        notices = (*report.notices, *name_missing_roots(store, roots), *_pending(place))
+        notices = (*report.notices, *name_missing_roots(store, roots), *_pending(place), *_unusable(store))
     details = _with_agreement(report.details, wanted or create or {})
     seconds = time.perf_counter() - start
     return replace(report, given_up=given_up, re_embedded=n_anew, notices=notices, details=details, seconds=seconds)
@@ -289,6 +289,11 @@ def _pending(place: Place) -> list[str]:
     """Return a sentence if a run that made vectors anew was ended, and none has gone on with it."""
     model = None if place.folder is None else pending_model(place.folder)
     return [] if model is None else [pending_text(model)]
+
+
+def _unusable(store: LibraryWriter) -> list[str]:
+    """Return why sets of labels gave none to new pictures."""
+    return [] if store.as_folder is None else [*store.as_folder.labels.unusable().values()]
 
 
 def _only_planned(
