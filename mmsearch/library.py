@@ -447,10 +447,8 @@ class Library:
         fingerprint : str or None
             Something that changes when the vectors of the model would; None believes its name. That of the
             library's encoder (`library.encoder.fingerprint`) adds vectors that it made to those of `index`.
-        on_progress : callable
-            Given (stage, done, total) with stage `load`, `graph` or `calibrate`; what is done is on disk.
-        notify : callable
-            Given sentences worth showing.
+        on_progress, notify : callable
+            As for `index`, with the stages `load`, `graph` and `calibrate`; what is done is on disk.
 
         Returns
         -------
@@ -465,10 +463,8 @@ class Library:
             If the library has vectors of another model, fingerprint or width.
         UnsupportedError
             If it stands at an address.
-        LibraryLockedError, LibraryLostError
-            If another process writes to the library; if it was removed, moved or replaced meanwhile.
-        StorageError
-            If the disk refuses; everything reported before is stored.
+        LibraryLockedError, LibraryLostError, StorageError
+            As of `index`.
 
         Examples
         --------
@@ -572,7 +568,7 @@ class Library:
         options = LabelOptions(texts_of(templates, "templates"), closed, multi, min_probability)
         wanted, names = require_name(as_text(name, "name")), require_labels(texts_of(labels, "labels"), options)
         folder_of(self.place, "labels")
-        made = set_labels(self.place, self.encoder(), wanted, names, options, on_progress=on_progress)
+        made = set_labels(self.place, self.installed_encoder(), wanted, names, options, on_progress=on_progress)
         for warning in () if made.mode == "closed" else self.label_warnings(names):
             notify(warning)
         return made
