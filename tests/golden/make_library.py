@@ -23,7 +23,7 @@ from mmsearch.samples import sample_folder
 from mmsearch.store.catalog import SCHEMA
 from mmsearch.store.changes import UNSEEN, Changes, RejectedFile
 from mmsearch.store.folder import Store
-from mmsearch.store.labels import LabelOptions, Labelling
+from mmsearch.store.labels import Labelling, LabelOptions
 
 FOLDER = Path("/tmp/mmsearch-golden")
 PICTURES = ("cat", "creek", "dam", "drum", "fig", "great-wall", "louvre", "moose", "panda", "rocket", "two-dogs")
