@@ -461,15 +461,6 @@ class Library:
             If another process writes to the library; if it was removed, moved or replaced meanwhile.
         StorageError
             If the disk refuses; everything reported before is stored.
-
-        Examples
-        --------
-        >>> from tempfile import TemporaryDirectory
-        >>> with TemporaryDirectory() as folder, Library.open(folder) as library:
-        ...     library.add_vectors(["/photos/a.jpg", "/photos/b.jpg"], [[1, 0], [0, 1]], model="mine").new
-        ...     library.search(Query(vector=[0.1, 2]), k=1)[0].path
-        2
-        '/photos/b.jpg'
         """
         from mmsearch.ingest.given import GivenVectors, add_vectors
 
