@@ -10,6 +10,7 @@ import io
 import os
 import struct
 import sys
+import warnings
 import zlib
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -149,9 +150,8 @@ def _of_image(image: PillowImage) -> HeldFile:
     """Return an image of Pillow as a file without loss, which says how it is turned and what its colours mean."""
     name = getattr(image, "filename", None)
     name = os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) and name else None
-    buffer = io.BytesIO()
+    buffer, exif = io.BytesIO(), _exif(image)
     try:
-        exif = image.getexif()  # of the image as it came: a converted one has lost it
         if image.mode in _TIFF_MODES:
             image.save(buffer, "TIFF", exif=exif)
         else:
@@ -161,6 +161,17 @@ def _of_image(image: PillowImage) -> HeldFile:
         words = str(error) or type(error).__name__
         return HeldFile(b"", name, PictureError("corrupt", f"Pillow cannot load this image ({words[:200]})"))
     return HeldFile(buffer.getvalue(), name)
+
+
+def _exif(image: PillowImage) -> bytes:
+    """Return what EXIF says, which is nothing if it is garbage, as where a file is read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of entries that are left out
+        try:
+            exif: bytes = image.getexif().tobytes()
+        except Exception:  # noqa: BLE001 - a damaged EXIF block must not cost the picture
+            return b""
+    return exif
 
 
 def _of_file(file: Any, name: str) -> HeldFile:

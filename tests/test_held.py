@@ -77,6 +77,23 @@ def test_an_image_of_pillow_is_turned_by_its_exif_and_one_that_was_turned_is_lef
     np.testing.assert_array_equal(pixels_of(expected), pixels_of(image))
 
 
+@pytest.mark.parametrize("exif", [b"garbage", b"Exif\0\0garbage", b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01"])
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+def test_a_damaged_exif_block_of_an_image_does_not_cost_the_picture(exif, mode):
+    image = pictures.photo(16, 12, seed=3).convert(mode)
+    expected = pixels_of(image)
+    image.info["exif"] = exif
+    np.testing.assert_array_equal(pixels_of(image), expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "F", "I;16"])
+def test_an_image_of_any_mode_is_turned(mode):
+    image = turned(6, "RGB").convert("L" if mode == "I;16" else mode)
+    image = Image.fromarray(256 * np.asarray(image, np.uint16)) if mode == "I;16" else image
+    image.info["exif"] = turned(6).info["exif"]
+    np.testing.assert_array_equal(pixels_of(image), pixels_of(ImageOps.exif_transpose(image)))
+
+
 @pytest.mark.parametrize(
     "mode", ["1", "L", "LA", "La", "P", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "F"]
 )

@@ -37,6 +37,7 @@ from mmsearch.store.base import (
     Place,
     folder_of,
     in_folder,
+    is_given,
     precision_of,
 )
 from mmsearch.store.encoder import NONE, default_cache
@@ -315,6 +316,10 @@ def _only_planned(
             how = "" if precision == FP32 else f" in {precision}, if that agrees with {FP32}"
             notices.append(
                 f"the {store.n_pictures} pictures of the library would be embedded anew by {aim}{how}{unless}"
+            )
+        elif roots and is_given(store):
+            notices.append(
+                f"{installed.held(store)}, which were added to it; `index` is refused without --re-embed"
             )
         elif options.precision not in (None, precision_of(store)) and place.holds_pictures():
             held = f"{installed.held(store)}, embedded in {precision_of(store)}"

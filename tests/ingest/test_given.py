@@ -77,6 +77,8 @@ def test_what_needs_an_encoder_says_that_there_is_none_and_what_can_be_asked(giv
         ask(given, photos / "cat.jpg")
     with pytest.raises(FingerprintError, match="no other picture can be embedded for it: add its vector too"):
         given.index(photos)
+    (notice,) = given.index(photos, is_dry_run=True).notices
+    assert "vectors of mine, which were added to it; `index` is refused without --re-embed" in notice
     assert given.status().n_images == 3
 
 
