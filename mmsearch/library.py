@@ -41,21 +41,25 @@ from mmsearch.arguments import (
 from mmsearch.encoders.prompts import DEFAULT_TEMPLATES, fill_templates
 from mmsearch.errors import (
     MmsearchError,
-    PictureError,
     QueryError,
     VocabularyError,
 )
 from mmsearch.places import place_of
 from mmsearch.predicates import FilterLike, filters_of
 from mmsearch.query.encode import TEXTS_TOGETHER, as_term
+from mmsearch.query.encoder import Encoder
+from mmsearch.query.listing import pictures_of, vectors_of
 from mmsearch.query.searcher import Searcher
 from mmsearch.records import (
     Classification,
     Example,
+    GivenLabel,
     Identification,
     ImageRecord,
     IngestReport,
+    LabelSet,
     LibraryStatus,
+    LibraryVectors,
     Matrix,
     Order,
     PathLike,
@@ -66,12 +70,14 @@ from mmsearch.records import (
     Term,
     Unusable,
     VerifyReport,
-    as_example,
     as_query,
+    examples_of,
 )
-from mmsearch.store.base import LibraryStore, OnProgress, Place, folder_of, in_folder
+from mmsearch.store.base import LibraryStore, OnProgress, Place, folder_of, in_folder, is_given
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
     from mmsearch.encoders.calibration import Calibration
     from mmsearch.encoders.classifier import Classifier
     from mmsearch.encoders.onnx import OnnxEncoder
@@ -98,6 +104,50 @@ class Library:
     Reading and writing may go on in several processes at once, one of them writing. One object belongs
     to one thread. Where several values may be given, one may be; an argument of a type that means nothing is an
     ArgumentError, which is a TypeError.
+
+    It has the length of its pictures, and is iterated over them, in the order in which they came into it.
+
+    Examples
+    --------
+    Made of vectors that are there already, which takes no encoder; most libraries are made by `index`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     library = Library.open(folder)
+    ...     report = library.add_vectors(
+    ...         ["/cups/red.jpg", "/cups/blue.jpg", "/hats/red.jpg", "/hats/blue.jpg"],
+    ...         [[1, 0, 0.1], [1, 0, -0.1], [0, 1, 0.1], [0, 1, -0.1]],
+    ...         model="three features",
+    ...     )
+    ...     report.new, len(library), [image.path for image in library][:2]
+    ...
+    ...     cup = library.search(Query(vector=[1, 0.1, 0.2]), k=2)[0]
+    ...     cup.path, library.picture(cup.image_id).path
+    ...     both = [Query(vector=[0, 1, 0], where="name = red.jpg"), Query(images=cup.image_id)]
+    ...     [result[0].path for result in library.search_many(both)]
+    ...     type(library.search_each("a cup")[0]).__name__  # an error in the place of an answer
+    ...
+    ...     library.pictures("folder = /hats", order="path").n, library.facets().n
+    ...     ids, paths, matrix = library.vectors("folder = /hats")
+    ...     paths, matrix.shape
+    ...     [answer.best for answer in library.identify(cup.image_id, is_itself_left_out=True)]
+    ...
+    ...     library.remove("/hats"), library.forget_queries()
+    ...     library.tune(0.99)
+    ...     library.graph_settings().recall_target, library.status().n_images, library.verify().problems
+    ...     with library.sibling() as other:  # for another thread
+    ...         other.reader().n_pictures
+    ...     library.close()
+    (4, 4, ['/cups/red.jpg', '/cups/blue.jpg'])
+    ('/cups/red.jpg', '/cups/red.jpg')
+    ['/hats/red.jpg', '/cups/red.jpg']
+    'NoEncoderError'
+    (2, 4)
+    (['/hats/red.jpg', '/hats/blue.jpg'], (2, 3))
+    ['cups']
+    (2, 0)
+    (0.99, 2, ())
+    2
     """
 
     def __init__(
@@ -148,6 +198,18 @@ class Library:
         one_of(device, "device", Device)
         return cls(place_of(path, kept), cache=kept, use_graph=use_graph, device=device)
 
+    def __len__(self) -> int:
+        """Return the number of pictures in the library."""
+        return self.reader().n_pictures
+
+    def __bool__(self) -> bool:
+        """Return True: a library without pictures is one too."""
+        return True
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        """Yield the pictures of the library, in the order in which they came into it."""
+        return pictures_of(self.reader())
+
     @property
     def address(self) -> str:
         """What people call the library: its folder, or its address without secrets."""
@@ -183,8 +245,8 @@ class Library:
     def sibling(self) -> Library:
         """Return another object over the same library, for another thread; the encoder is loaded once for both."""
         other = Library(self.place, cache=None, use_graph=self._use_graph)
-        if self.reader().has_vectors:
-            self.encoder()
+        if self.reader().has_vectors and not is_given(self.reader()):
+            self.installed_encoder()
         self._installed.keep_in_memory()
         other._installed = self._installed
         return other
@@ -297,7 +359,7 @@ class Library:
 
         require_vectors(self.reader())
         out = Path(os.fsdecode(as_path(folder, "folder"))).absolute()
-        facts = ShardFacts.of(self.encoder())
+        facts = ShardFacts.of(self.installed_encoder())
         return export_shards(self.reader(), facts, out, on_progress=on_progress, notify=notify)
 
     def load(
@@ -357,6 +419,67 @@ class Library:
             self.place, self._installed, shards, model=name, images=pictures, on_progress=on_progress, notify=notify
         )  # fmt: skip
 
+    def add_vectors(
+        self,
+        paths: PathLike | Iterable[PathLike],
+        vectors: ArrayLike,
+        *,
+        model: str,
+        fingerprint: str | None = None,
+        on_progress: OnProgress = _quiet,
+        notify: Callable[[str], None] = _quiet,
+    ) -> IngestReport:
+        """Add pictures with vectors of your own to the library, which is made if it is not there.
+
+        It is then searched by vectors of the same model (`Query(vector=...)`) and by its own pictures; texts and
+        other pictures would need an encoder, which it has none of. A path that the library has with other contents,
+        or another vector, gets those given; of a path that is given twice the last counts. Files are not decoded,
+        and need not be on this machine.
+
+        Parameters
+        ----------
+        paths : path, or several
+            Of the n pictures.
+        vectors : array of real numbers, shape (n, dim)
+            In the order of the paths; of any length, kept at unit length as float16.
+        model : str
+            What made the vectors, in your words. Vectors of two models never meet in a library.
+        fingerprint : str or None
+            Something that changes when the vectors of the model would; None believes its name. That of the
+            library's encoder (`library.encoder.fingerprint`) adds vectors that it made to those of `index`.
+        on_progress, notify : callable
+            As for `index`, with the stages `load`, `graph` and `calibrate`; what is done is on disk.
+
+        Returns
+        -------
+        IngestReport
+            With every row in `bad` that cannot be used, such as a vector without a direction.
+
+        Raises
+        ------
+        ArgumentError, QueryError
+            If the vectors are no matrix of real numbers, or not as many as the paths.
+        FingerprintError, DimensionError
+            If the library has vectors of another model, fingerprint or width.
+        UnsupportedError
+            If it stands at an address.
+        LibraryLockedError, LibraryLostError, StorageError
+            As of `index`.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, Library.open(folder) as library:
+        ...     library.add_vectors(["/photos/a.jpg", "/photos/b.jpg"], [[1, 0], [0, 1]], model="mine").new
+        ...     library.search(Query(vector=[0.1, 2]), k=1)[0].path
+        2
+        '/photos/b.jpg'
+        """
+        from mmsearch.ingest.given import GivenVectors, add_vectors
+
+        given = GivenVectors.of(paths, vectors, model=model, fingerprint=fingerprint)
+        return add_vectors(self.place, self._installed, given, on_progress=on_progress, notify=notify)
+
     def remove(self, paths: PathLike | Iterable[PathLike]) -> int:
         """Forget one picture or folder, or several, with all below; returns how many. Files are never deleted."""
         from mmsearch.ingest.plan import absolute_roots
@@ -396,6 +519,73 @@ class Library:
             indexes.keep(settings)
             indexes.update(settings, probes, on_progress=on_progress)
 
+    def set_labels(
+        self,
+        name: str,
+        labels: str | Iterable[str],
+        *,
+        templates: str | Iterable[str] = DEFAULT_TEMPLATES,
+        closed: bool = False,
+        multi: bool = False,
+        min_probability: float = 0.5,
+        on_progress: OnProgress = _quiet,
+        notify: Callable[[str], None] = _quiet,
+    ) -> LabelSet:
+        """Give all pictures of the library those of some labels that they are likely to show, by their vectors.
+
+        Filters (`label = dog`, `label = animals/dog`) and `facets` know the labels from then on, and `index` gives
+        them to new pictures. A run that is ended goes on where it was when it is asked the same again, or with the
+        next `index`.
+
+        Parameters
+        ----------
+        name : str
+            Of the label set; letters or digits, with - _ or . among them. One of that name is replaced.
+        labels, templates, closed, multi
+            As for `classify`.
+        min_probability : float
+            In (0, 1]; labels that are less probable are not given. One of 0.5 is more probable than all others
+            together.
+        on_progress : callable
+            Given (`labels`, pictures looked at, pictures to be looked at); what is done is on disk.
+        notify : callable
+            Given sentences worth showing, such as which labels the encoder hardly knows.
+
+        Raises
+        ------
+        QueryError, EncoderError
+            If name, labels or options mean nothing, or the library's encoder cannot judge labels so.
+        UnsupportedError
+            If the library stands at an address.
+        LibraryLockedError, LibraryLostError
+            If another process writes to the library; if it was removed, moved or replaced meanwhile.
+        LibraryDamagedError, StorageError
+            If vectors are lost; if the disk refuses: what was reported before is stored.
+        """
+        from mmsearch.ingest.labels import require_labels, set_labels
+        from mmsearch.store.labels import LabelOptions, require_name
+
+        options = LabelOptions(texts_of(templates, "templates"), closed, multi, min_probability)
+        wanted, names = require_name(as_text(name, "name")), require_labels(texts_of(labels, "labels"), options)
+        folder_of(self.place, "labels")
+        made = set_labels(self.place, self.installed_encoder(), wanted, names, options, on_progress=on_progress)
+        for warning in () if made.mode == "closed" else self.label_warnings(names):
+            notify(warning)
+        return made
+
+    def remove_labels(self, name: str) -> LabelSet:
+        """Forget a label set and all labels that it gave, and return what it was; the pictures stay.
+
+        Raises
+        ------
+        QueryError
+            If there is none of that name.
+        """
+        wanted = as_text(name, "name")
+        folder_of(self.place, "labels")
+        with self.place.writer() as store:
+            return in_folder(store, "labels").labels.remove(wanted)
+
     def calibrate(self, calibration: Calibration) -> None:
         """Keep what scores of the library's encoder mean: it is used from the next search on.
 
@@ -415,7 +605,7 @@ class Library:
         """
         from mmsearch.store.encoder import keep_calibration
 
-        folder = self.encoder().folder
+        folder = self.installed_encoder().folder
         with self.place.writer():
             keep_calibration(folder, calibration)
         self._installed.forget()
@@ -520,7 +710,7 @@ class Library:
         """
         from mmsearch.encoders.classifier import Classifier
 
-        images, k = several(images, "images", as_example), as_count(k, "k")
+        images, k = examples_of(images, "images"), as_count(k, "k")
         closed, multi = as_flag(closed, "closed"), as_flag(multi, "multi")
         taught = labels if isinstance(labels, Classifier) else None
         names = [] if isinstance(labels, Classifier) else texts_of(labels, "labels")
@@ -536,7 +726,7 @@ class Library:
         return self.reader().of_one_encoder(read)
 
     def _classified(self, images: Sequence[Example | Term], answers_of: AnswersOf) -> list[Classification]:
-        readable, vectors, errors = self._embed(images)
+        readable, vectors, errors = self.encoder.encode_readable(images)
         answers, warnings = answers_of(vectors) if readable else ([], ())
         answer_at = dict(zip(readable, answers, strict=True))
         results = []
@@ -548,7 +738,7 @@ class Library:
 
     def _by_classifier(self, classifier: Classifier, k: int) -> AnswersOf:
         """Return what gives unit vectors (n, dim) the labels of a classifier that is for this encoder."""
-        encoder = self.encoder()
+        encoder = self.installed_encoder()
         classifier.check(encoder.name, encoder.fingerprint)
         return lambda vectors: ([(labels, None) for labels in classifier.predict(vectors, k=k)], ())
 
@@ -559,7 +749,7 @@ class Library:
         from mmsearch.encoders.zeroshot import ZeroShotClassifier, class_embeddings, mode_of
 
         fill_templates(labels, templates)  # a label set that means nothing is said before any work
-        encoder = self.encoder()
+        encoder = self.installed_encoder()
         encoder.require_words()
         mode = mode_of(encoder, labels, closed=closed, multi=multi)
 
@@ -576,7 +766,7 @@ class Library:
         from mmsearch.encoders.zeroshot import class_embeddings
         from mmsearch.store.encoder import default_cache
 
-        labels, encoder = texts_of(labels, "labels"), self.encoder()
+        labels, encoder = texts_of(labels, "labels"), self.installed_encoder()
         words = known_words(encoder)
         if not words:
             return ()
@@ -602,8 +792,9 @@ class Library:
 
         Parameters
         ----------
-        images : path, id, PictureBytes or Term, or several
-            A Term with a box asks for that part of a picture, such as one thing of many.
+        images : path, id, picture that is held or Term, or several
+            What may be held: see `Query`. A Term with a box asks for that part of a picture, such as one thing of
+            many.
         identities : mapping of path to str, or None
             Whom or what the pictures of the library show; those left out count for nobody. None takes the folders
             in which they lie; see `mmsearch.query.gallery.identities_of`.
@@ -629,14 +820,14 @@ class Library:
         """
         from mmsearch.query.gallery import LibraryGallery, identities_of
 
-        images, k = several(images, "images", as_example), as_count(k, "k")
+        images, k = examples_of(images, "images"), as_count(k, "k")
         if not 0 < as_number(false_rate, "false_rate") < 1:
             raise QueryError(f"the false rate is {false_rate}; expected a share above 0 and below 1")
         given = {os.path.abspath(os.fsdecode(as_path(path, "a path of identities"))): as_text(name, "an identity")
                  for path, name in (identities or {}).items()}  # fmt: skip
         store, searcher = self.reader(), self._search()
         if not store.has_vectors:
-            self.encoder()  # raises, as there is none
+            self.installed_encoder()  # raises, as there is none
 
         def read() -> list[Identification]:
             known = given if identities is not None else identities_of(store)
@@ -647,36 +838,10 @@ class Library:
 
         return store.of_one_encoder(read)
 
-    def embed(self, images: Example | Term | Iterable[Example | Term]) -> tuple[list[int], Matrix, dict[int, str]]:
-        """Return the embeddings of pictures; those in the library are not decoded again.
-
-        Returns
-        -------
-        readable : list of int
-            Positions in `images` of the pictures that could be used.
-        vectors : float32 array, shape (n_readable, dim)
-            Their unit vectors.
-        errors : dict of int to str
-            For every other position what is wrong with the picture.
-        """
-        pictures = several(images, "images", as_example)
-        return self.reader().of_one_encoder(lambda: self._embed(pictures))
-
-    def _embed(self, images: Sequence[Example | Term]) -> tuple[list[int], Matrix, dict[int, str]]:
-        terms, vectors, errors = self._search().terms, {}, {}
-        for position, image in enumerate(images):
-            self._check()
-            try:
-                vectors[position] = terms.picture_vector(image)
-            except PictureError as error:
-                errors[position] = str(error)
-        stacked = np.stack(list(vectors.values())) if vectors else np.zeros((0, self.reader().dim), np.float32)
-        return list(vectors), stacked, errors
-
     def _wanted_texts(self, texts: Sequence[str]) -> Matrix:
         """Return the unit vectors float32 (n, dim) of texts, if they are still wanted."""
         self._check()
-        return self.encoder().encode_texts(texts)
+        return self.installed_encoder().encode_texts(texts)
 
     def pictures(
         self,
@@ -715,8 +880,48 @@ class Library:
         offset, limit = as_count(offset, "offset", least=0), as_count(limit, "limit")
         return self.reader().page(filters, order=order, after=after, offset=offset, limit=limit)
 
+    def vectors(
+        self, where: FilterLike | Iterable[FilterLike] = (), *, dtype: DTypeLike = np.float32
+    ) -> LibraryVectors:
+        """Return the embeddings of all pictures that pass all filters, of one state of the library.
+
+        Parameters
+        ----------
+        where : str, Predicate or mapping, or several
+            Filters, as for a search.
+        dtype : float32 or float16
+            float32 are unit vectors, as a search compares them; float16 those that are stored, in half the memory.
+
+        Returns
+        -------
+        LibraryVectors
+            `ids`, `paths` and `matrix`, in the order in which the pictures came into the library.
+
+        Raises
+        ------
+        QueryError
+            If a filter is not understood or no picture could pass it, or the type is another one.
+        NoEncoderError
+            If the library has no vectors.
+        LibraryDamagedError
+            If a vector is lost, or not what was stored.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, Library.open(folder) as library:
+        ...     library.add_vectors(["/photos/a.jpg", "/photos/b.jpg"], [[1, 0], [3, 4]], model="mine").new
+        ...     ids, paths, matrix = library.vectors(where="name = b.jpg")
+        ...     paths, matrix.shape, matrix.dtype.name
+        2
+        (['/photos/b.jpg'], (1, 2), 'float32')
+        """
+        if not self.reader().has_vectors:
+            self.installed_encoder()  # raises, as there is none
+        return vectors_of(self.reader(), filters_of(where, "where"), dtype)
+
     def facets(self, where: FilterLike | Iterable[FilterLike] = ()) -> Facets:
-        """Return the pictures that pass all filters in classes: by folder, year, size of the file and format.
+        """Return the pictures that pass all filters in classes: by folder, year, size, format and label.
 
         Every class has the filters that give it. There are none where no picture could pass.
 
@@ -726,6 +931,21 @@ class Library:
             If a filter is not understood.
         """
         return self.reader().facets(filters_of(where, "where"))
+
+    def label_sets(self) -> tuple[LabelSet, ...]:
+        """Return the label sets of the library, by name.
+
+        Raises
+        ------
+        UnsupportedError
+            If it stands at an address.
+        """
+        return in_folder(self.reader(), "labels").label_sets()
+
+    def labels_of(self, image_id: int) -> tuple[GivenLabel, ...]:
+        """Return the labels that the sets of the library gave a picture, most probable first."""
+        wanted = as_id(image_id, "image_id")
+        return self.reader().labels_of([wanted]).get(wanted, ())
 
     def picture(self, image_id: int) -> ImageRecord | None:
         """Return the picture with an id, or None if it is not in the library, or not any more."""
@@ -737,12 +957,12 @@ class Library:
         return self.reader().status()
 
     def verify(self, *, is_repair: bool = False) -> VerifyReport:
-        """Prove the library whole: catalog, every vector, encoder, indexes, visual words.
+        """Prove the library whole: catalog, every vector, labels, encoder, indexes, visual words.
 
         Parameters
         ----------
         is_repair : bool
-            Forget damaged vectors and caches, so that the next `index` makes them anew.
+            Forget damaged vectors and caches, so that the next `index` makes them anew; give missing labels.
         """
 
         def verified(store: LibraryStore) -> VerifyReport:
@@ -754,7 +974,13 @@ class Library:
             return self.reader().of_one_encoder(lambda: verified(self.reader()))
         self.close()
         with self.place.writer() as store:
-            return verified(store)
+            report = verified(store)
+            if store.as_folder is not None:
+                from mmsearch.ingest.labels import repair_labels
+
+                repair_labels(store.as_folder, lambda: self._installed.for_reading(store))
+                self._installed.forget()  # what was opened by the writer is closed with it
+            return report
 
     def words(self) -> PublishedWords:
         """Return the visual words of the library; what is known of features stays in its files.
@@ -775,14 +1001,16 @@ class Library:
 
     def text_probes(self) -> Matrix:
         """Return unit vectors float32 (n, dim) of varied captions, to measure an index with; none without words."""
-        return self.encoder().text_probes()
+        if is_given(self.reader()):
+            return np.zeros((0, self.reader().dim), dtype=np.float32)
+        return self.installed_encoder().text_probes()
 
     def photograph_probes(self) -> Matrix:
         """Return unit vectors float32 (n, dim) of the sample photographs and cut-outs of them, as new pictures."""
         from mmsearch.images.copies import thumbnail
         from mmsearch.samples import sample_folder
 
-        encoder, pixels = self.encoder(), []
+        encoder, pixels = self.installed_encoder(), []
         for path in sorted(sample_folder().glob("*.jpg")):
             data = path.read_bytes()
             width, height = thumbnail(data, 16).original_size
@@ -791,8 +1019,15 @@ class Library:
                 pixels.append(self.decoder().pixels(data, encoder.preprocessing, box=box))
         return np.concatenate([encoder.encode_images(picture[None]) for picture in pixels])
 
-    def encoder(self) -> OnnxEncoder:
-        """Return the library's encoder; its towers are loaded when first used.
+    @property
+    def encoder(self) -> Encoder:
+        """What embeds texts and pictures as the library does; see `mmsearch.Encoder`."""
+        return Encoder(
+            self.reader, self.installed_encoder, lambda: self._search().terms, lambda: self._check()
+        )  # which keeps the library
+
+    def installed_encoder(self) -> OnnxEncoder:
+        """Return the towers of the library's encoder, which are loaded when first used; most want `encoder`.
 
         Raises
         ------
@@ -822,7 +1057,7 @@ class Library:
         if self._searcher is None:
             library = weakref.proxy(self)  # a circle would keep files and a process until it is found
             self._searcher = Searcher(
-                self.reader(), lambda: library.encoder(), lambda: library.decoder(),
+                self.reader(), lambda: library.installed_encoder(), lambda: library.decoder(),
                 use_graph=self._use_graph, is_asked_once=self._is_asked_once, check=lambda: library._check(),
             )  # fmt: skip
         return self._searcher

@@ -575,7 +575,9 @@ def test_modes_of_labels_that_cannot_be_had_are_refused(indexed, photos):
         indexed.classify(photos / "cat.jpg", LABELS, closed=True, multi=True)
     with pytest.raises(TypeError, match="closed is 'no'"):
         indexed.classify(photos / "cat.jpg", LABELS, closed="no")
-    classifier = Classifier(("x", "y"), random_units(2, 32), indexed.encoder().name, indexed.encoder().fingerprint)
+    classifier = Classifier(
+        ("x", "y"), random_units(2, 32), indexed.installed_encoder().name, indexed.installed_encoder().fingerprint
+    )
     with pytest.raises(QueryError, match="a classifier chooses one of its labels"):
         indexed.classify(photos / "cat.jpg", classifier, multi=True)
     assert indexed.classify(photos / "cat.jpg", classifier)[0].none_of_these is None
@@ -584,7 +586,7 @@ def test_modes_of_labels_that_cannot_be_had_are_refused(indexed, photos):
 def test_labels_that_an_encoder_has_hardly_seen_are_named(indexed, photos, cache, monkeypatch):
     assert indexed.label_warnings(LABELS) == ()
     # The tiny encoder by the name of the one that has a list of words.
-    encoder = indexed.encoder()
+    encoder = indexed.installed_encoder()
     monkeypatch.setattr(encoder, "name", "offline")
     cosines = encoder.encode_texts(LABELS) @ encoder.encode_texts(known_words(encoder)).T
     monkeypatch.setattr("mmsearch.encoders.known_words._LEAST", float(np.sort(cosines.max(axis=1))[1]))
@@ -652,8 +654,8 @@ def test_one_value_answers_like_a_list_of_it(indexed, photos):
     assert indexed.search_many("a dog")[0].hits == indexed.search_many([Query("a dog")])[0].hits
     assert indexed.classify(str(cat), "a cat") == indexed.classify([cat], ["a cat"])
     assert indexed.classify(cat, "cat", templates="my {}")[0].predictions[0].label == "cat"
-    assert indexed.embed(str(cat))[0] == [0]
-    np.testing.assert_array_equal(indexed.encoder().encode_texts("ab"), indexed.encoder().encode_texts(["ab"]))
+    assert indexed.encoder.encode_readable(str(cat))[0] == [0]
+    np.testing.assert_array_equal(indexed.encoder.encode_texts("ab"), indexed.encoder.encode_texts(["ab"]))
 
 
 def test_labels_and_pictures_may_come_from_generators(indexed, photos):

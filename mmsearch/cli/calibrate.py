@@ -89,7 +89,7 @@ def _fit(
             encoder = SetEncoder(model, cache=cache_folder(), on_progress=progress, notify=say)
             return calibrate_model(known, encoder, classes=classes, seed=seed)
         with open_library(library) as opened:
-            opened.encoder().require_words()
+            opened.installed_encoder().require_words()
             name = str(opened.reader().setting("model"))
             encoder = SetEncoder(name, cache=cache_folder(), on_progress=progress, notify=say)
             return calibrate_library(known, opened, encoder, classes=classes, seed=seed)

@@ -9,34 +9,38 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library, read_lines
+from mmsearch.cli.options import (
+    ClosedOption,
+    Format,
+    FormatOption,
+    LabelsFileOption,
+    LabelsOption,
+    LibraryOption,
+    MultiOption,
+    TemplatesOption,
+    given_labels,
+    open_library,
+)
 from mmsearch.cli.render import chosen, print_table, say, write_rows
 
 if TYPE_CHECKING:
     from mmsearch.encoders.classifier import Classifier
     from mmsearch.records import Classification
 
+_EITHER = "--labels, --labels-file or --classifier"
+
 
 def classify(
     images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures, in the library or not.")],
-    labels: Annotated[str | None, typer.Option("--labels", help='Comma-separated: "cat,dog,a red car".')] = None,
-    labels_file: Annotated[
-        Path | None, typer.Option("--labels-file", metavar="F", help="One label a line; - is standard input.")
-    ] = None,
-    templates: Annotated[
-        list[str] | None,
-        typer.Option("--template", metavar="T", help="Prompt with {} for the label; repeatable."),
-    ] = None,
+    labels: LabelsOption = None,
+    labels_file: LabelsFileOption = None,
+    templates: TemplatesOption = None,
     classifier: Annotated[
         Path | None,
         typer.Option("--classifier", metavar="F", help="In place of labels: a file of `mmsearch train classes`."),
     ] = None,
-    closed: Annotated[
-        bool, typer.Option("--closed", help="One of the labels must be right: never say 'none of these'.")
-    ] = False,
-    multi: Annotated[
-        bool, typer.Option("--multi", help="Judge each label by itself: a picture may show several.")
-    ] = False,
+    closed: ClosedOption = False,
+    multi: MultiOption = False,
     k: Annotated[int, typer.Option("-k", min=1, help="How many labels a picture.")] = 5,
     library: LibraryOption = None,
     output: FormatOption = None,
@@ -48,7 +52,7 @@ def classify(
     from mmsearch.encoders.prompts import DEFAULT_TEMPLATES
 
     if classifier is None:
-        wanted_labels: list[str] | Classifier = _labels(labels, labels_file)
+        wanted_labels: list[str] | Classifier = given_labels(labels, labels_file, _EITHER)
     elif labels is not None or labels_file is not None or templates or closed or multi:
         raise typer.BadParameter("a classifier has labels of its own; leave labels, templates and modes out")
     else:
@@ -114,12 +118,3 @@ def _as_json(result: Classification) -> dict[str, object]:
     if not result.warnings:
         del fields["warnings"]
     return fields
-
-
-def _labels(labels: str | None, labels_file: Path | None) -> list[str]:
-    if (labels is None) == (labels_file is None):
-        raise typer.BadParameter("give either --labels, --labels-file or --classifier")
-    if labels is not None:
-        return [label.strip() for label in labels.split(",")]
-    assert labels_file is not None
-    return read_lines(labels_file, "--labels-file")

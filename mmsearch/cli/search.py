@@ -38,9 +38,10 @@ WhereOption = Annotated[
         metavar="EXPR",
         help="FIELD OP VALUE, such as 'taken >= 2023-05', 'folder = ~/photos', or several with and, or, not, "
         "parentheses: 'format = png or not (width > 800 and name ~ img*)'; repeated filters must all hold. "
-        "Fields: path folder name taken width height size format; operators: = != < <= > >= and ~ (glob). A "
-        "folder or path may begin with ~, your home folder. Where there are several, a value in double quotes "
-        "may hold and, or, and parentheses.",
+        "Fields: path folder name taken width height size format label; operators: = != < <= > >= and ~ (glob). A "
+        "folder or path may begin with ~, your home folder. A label is one of `mmsearch labels`, as in 'label = "
+        "dog' or, of one set, 'label = animals/dog'. Where there are several, a value in double quotes may hold "
+        "and, or, and parentheses.",
     ),
 ]
 WeightsOption = Annotated[

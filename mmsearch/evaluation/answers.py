@@ -26,7 +26,8 @@ MATCHES, HITS = "matches", "hits"
 GIBBERISH, TRANSLATED, ABSENT = "gibberish", "other languages", "absent names"
 NOTES = {
     MATCHES: "every caption is asked with its pictures in the library, which is true, and without them, which is "
-    "not; the score is that of the answer, and an answer is wrong if its first hit is not what was asked for",
+    "not; the score is that of the answer, and an answer is wrong if its first hit is not what was asked for: half "
+    "of all at least",
     **{f"{MATCHES} among {n}": f"the same in random parts of the library, {n} pictures each" for n in _SIZES},
     HITS: f"the first {_K} hits of captions, with their pictures in the library; true is a picture of the caption",
     GIBBERISH: "against the captions with their pictures: as many words of as many random letters",
@@ -118,7 +119,9 @@ def judged_answers(
         parts[HITS] = Judged(hits.ravel(), there.is_wanted.ravel(), of_hits, score.is_probability)
         for part, answers in others.items():
             alone = len(pictures) + np.arange(len(answers.texts))
-            parts[part] = score.judged(there, answers, np.concatenate([groups, alone]))
+            # How many are asked is by chance here, and so would be what a probability should be.
+            against = score.judged(there, answers, np.concatenate([groups, alone]))
+            parts[part] = replace(against, is_probability=False)
         judged[score.name] = parts
     return judged, bad
 

@@ -21,7 +21,8 @@ CLOSED, REMOVED, OPEN = "labels", "label removed", "labels and none of them"
 NOTES = {
     CLOSED: "the most probable label of every picture; true if it is the right one",
     REMOVED: "every picture is asked with its label among the labels, which is true, and without it, which is not; "
-    "the score is how sure it is that the picture shows one of the labels",
+    "the score is how sure it is that the picture shows one of the labels; a probability that expects fewer than "
+    "half to be without their label is too high here",
     OPEN: "the same, with the answer that is given, a label or none of them; true if it is right",
 }
 

@@ -37,6 +37,7 @@ from mmsearch.store.base import (
     Place,
     folder_of,
     in_folder,
+    is_given,
     precision_of,
 )
 from mmsearch.store.encoder import NONE, default_cache
@@ -225,7 +226,7 @@ def bring_up_to_date(
             )  # fmt: skip
             encoder = installed.for_writing(store, None, notify)
         store.settle(None if encoder is None else encoder.text_probes(), on_progress=on_progress)
-        notices = (*report.notices, *name_missing_roots(store, roots), *_pending(place))
+        notices = (*report.notices, *name_missing_roots(store, roots), *_pending(place), *_unusable(store))
     details = _with_agreement(report.details, wanted or create or {})
     seconds = time.perf_counter() - start
     return replace(report, given_up=given_up, re_embedded=n_anew, notices=notices, details=details, seconds=seconds)
@@ -291,6 +292,11 @@ def _pending(place: Place) -> list[str]:
     return [] if model is None else [pending_text(model)]
 
 
+def _unusable(store: LibraryWriter) -> list[str]:
+    """Return why sets of labels gave none to new pictures."""
+    return [] if store.as_folder is None else [*store.as_folder.labels.unusable().values()]
+
+
 def _only_planned(
     place: Place, installed: LibraryEncoder, roots: list[bytes], options: IngestOptions, on_progress: OnProgress
 ) -> IngestReport:
@@ -310,6 +316,10 @@ def _only_planned(
             how = "" if precision == FP32 else f" in {precision}, if that agrees with {FP32}"
             notices.append(
                 f"the {store.n_pictures} pictures of the library would be embedded anew by {aim}{how}{unless}"
+            )
+        elif roots and is_given(store):
+            notices.append(
+                f"{installed.held(store)}, which were added to it; `index` is refused without --re-embed"
             )
         elif options.precision not in (None, precision_of(store)) and place.holds_pictures():
             held = f"{installed.held(store)}, embedded in {precision_of(store)}"

@@ -32,10 +32,12 @@ BYTES = "Only where there are bytes that are not UTF-8: all bytes in Base64."
 WHERE = (
     "Filters, all of which must hold, such as `taken >= 2023-05`, `folder = ~/photos/trip` or `format = PNG or not "
     "(width > 800 and name ~ img*)`: `FIELD OP VALUE`, joined by `and`, `or`, `not` and parentheses. Fields: path "
-    "folder name taken width height size format; operators: = != < <= > >= ~ (glob). A value ends before `and` or "
-    "`or` if another `FIELD OP VALUE` follows; where there are several, one in double quotes may hold that. `~` at "
-    "the start of a folder or path is the home folder of the user whom the server runs as. `not` passes just the "
-    "pictures that its filter does not pass; one without a date passes no comparison of `taken`."
+    "folder name taken width height size format label; operators: = != < <= > >= ~ (glob). A value ends before "
+    "`and` or `or` if another `FIELD OP VALUE` follows; where there are several, one in double quotes may hold "
+    "that. `~` at the start of a folder or path is the home folder of the user whom the server runs as. `not` "
+    "passes just the pictures that its filter does not pass; one without a date passes no comparison of `taken`. A "
+    "label is one that a label set of the library gave, as in `label = dog` or, of one set alone, `label = "
+    "animals/dog`."
 )
 ORDER = "`added`: in the order in which they came into the library; `path`: by folder and name."
 AFTER = (
@@ -220,6 +222,14 @@ class ClassifyRequest(_Request):
     ] = False
 
 
+class PictureLabel(TypedDict):
+    """A label that a label set of the library gave a picture, by its vector; no person wrote it."""
+
+    label_set: str
+    label: str
+    probability: float
+
+
 class Picture(TypedDict):
     """A picture of the library; `width` and `height` are those of the upright original in pixels.
 
@@ -237,6 +247,12 @@ class Picture(TypedDict):
     format: str
     taken_at: Annotated[str | None, Field(description="ISO 8601 local time, or the day, month or year alone.")]
     size_bytes: int
+
+
+class DescribedPicture(Picture):
+    """A picture with the labels that it was given, most probable first."""
+
+    labels: list[PictureLabel]
 
 
 class TermScore(TypedDict):
@@ -347,6 +363,13 @@ class FacetCount(TypedDict):
     n: int
 
 
+class LabelCounts(TypedDict):
+    """The labels of one set with their pictures, the most frequent first."""
+
+    label_set: str
+    labels: list[FacetCount]
+
+
 class FacetAnswer(TypedDict):
     """Counts of the pictures that pass the filters; a folder counts all that lies below it."""
 
@@ -355,15 +378,29 @@ class FacetAnswer(TypedDict):
     years: list[FacetCount]
     sizes: list[FacetCount]
     formats: list[FacetCount]
+    labels: list[LabelCounts]
 
 
 class Indexing(TypedDict):
     """How far another process is that indexes now; `total` 0 is not known yet; `started` in seconds since 1970."""
 
-    stage: Literal["scan", "embed", "load", "vocabulary", "words", "graph", "calibrate"]
+    stage: Literal["scan", "embed", "load", "vocabulary", "words", "labels", "graph", "calibrate"]
     done: int
     total: int
     started: float
+
+
+class LabelSetStatus(TypedDict):
+    """A label set: how many labels it has, how many pictures it gave some, and how many it has yet to look at."""
+
+    name: str
+    n_labels: int
+    n_labelled: int
+    n_left: int
+    min_probability: float
+    mode: Annotated[
+        str, Field(description="`closed`: one must be right; `open`: none need be; `multi`: each by itself.")
+    ]
 
 
 class StatusAnswer(TypedDict):
@@ -379,6 +416,7 @@ class StatusAnswer(TypedDict):
     n_in_graph: int
     size_bytes: int
     revision: int
+    labels: list[LabelSetStatus]
     indexing: Indexing | None
 
 

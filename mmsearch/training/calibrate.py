@@ -224,7 +224,7 @@ def calibrate_library(
     FingerprintError
         If the model gives another encoder now than the library has.
     """
-    held, made = library.encoder(), encoder.encoder
+    held, made = library.installed_encoder(), encoder.encoder
     if held.precision == made.precision and held.fingerprint != made.fingerprint:
         raise FingerprintError(
             f"{made.name} gives an encoder with fingerprint {made.fingerprint[:12]} now, {library.address} has "

@@ -70,6 +70,7 @@ def test_relevance_is_that_of_the_hits_with_the_picture_and_without(captioned, c
     assert value(parts[MATCHES], REJECTED) == np.mean(np.array(gone) < 1 / 3)
     assert value(parts[MATCHES], LOST) == np.mean(np.array(there) < 1 / 3)
     assert sum(row["n"] * row["predicted"] for row in parts[HITS]["reliability"]) == pytest.approx(sum(hits))
+    assert list(parts[GIBBERISH]["measures"]) == [AUROC, *AT_LOSS, REJECTED, LOST]
 
 
 def test_smaller_libraries_are_parts_of_the_whole(tmp_path, set_encoder):

@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import TypeAdapter
 
 from mmsearch import Library, Query
 from mmsearch.encoders.calibration import answer_strength, strength
+from mmsearch.server.schemas import Labelled, SearchAnswer
 from tests.server.conftest import hits, names
 
 
@@ -249,6 +251,7 @@ def test_hits_of_a_text_say_how_likely_they_are_where_the_encoder_is_calibrated(
     for hit in answer["hits"]:
         assert hit["strength"] == strength(hit["relevance"])
     assert answer["answer"]["strength"] == answer_strength(answer["answer"]["relevance"])
+    assert TypeAdapter(SearchAnswer).validate_python(answer) == answer
     least = answer["hits"][3]["relevance"]
     assert names(post(calibrated, text="a cat", min_relevance=least)) == [
         hit["name"] for hit in answer["hits"] if hit["relevance"] >= least
@@ -291,6 +294,7 @@ def test_a_picture_shows_none_of_the_labels_with_a_probability_of_its_own(calibr
     (open_labels,) = calibrated.post("/classify", json=asked).json()["pictures"]
     shares = [label["probability"] for label in open_labels["labels"]]
     assert sum(shares) + open_labels["none_of_these"] == pytest.approx(1)
+    assert TypeAdapter(Labelled).validate_python(open_labels) == open_labels
     (closed,) = calibrated.post("/classify", json=asked | {"closed": True}).json()["pictures"]
     assert "none_of_these" not in closed
     assert sum(label["probability"] for label in closed["labels"]) == pytest.approx(1)

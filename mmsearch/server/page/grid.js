@@ -50,6 +50,7 @@ export class Grid {
       link.href = addressOf(hit.id);
       link.setAttribute("aria-label", label(hit));
       link.querySelector(".standing").textContent = hit.strength ?? hit.rank ?? "";
+      this.tiles.get(hit.id).classList.toggle("weak", hit.strength === "weak");
       this.tiles.get(hit.id).classList.toggle("verified", Boolean(hit.local?.is_verified));
       this.tiles.get(hit.id).classList.toggle("missing", Boolean(hit.is_missing));
     }
