@@ -18,7 +18,6 @@ import numpy as np
 from mmsearch.datasets.sets import CaptionSet
 from mmsearch.encoders.calibration import Calibration, RelevanceModel
 from mmsearch.encoders.onnx import OnnxEncoder
-from mmsearch.encoders.probes import N_PROBES
 from mmsearch.encoders.templates import imagenet_class_names
 from mmsearch.errors import EncoderError, FingerprintError, GroundTruthError
 from mmsearch.evaluation.encode import SetEncoder, bad_pictures
@@ -109,16 +108,9 @@ def calibrate(
         If fewer than 20 pictures can be read.
     QueryError
         If the encoder knows no words.
-    EncoderError
-        If it was exported with fewer background captions.
     """
     encoder.encoder.require_words()
-    probes = encoder.encoder.text_probes()
-    if len(probes) != N_PROBES:
-        raise EncoderError(
-            f"{encoder.encoder.name} was exported by an earlier version, with {len(probes)} background captions; "
-            f"expected {N_PROBES}: delete {encoder.encoder.folder} and run this again"
-        )
+    probes = encoder.encoder.background()
     readable, pictures, bad = encoder.readable_pictures(benchmark.name, benchmark.pictures)
     if len(readable) < LEAST_PICTURES:
         raise GroundTruthError(
