@@ -52,10 +52,12 @@ if TYPE_CHECKING:
         BadPicture,
         Classification,
         GalleryPicture,
+        GivenLabel,
         Hit,
         Identification,
         ImageRecord,
         IngestReport,
+        LabelSet,
         LibraryStatus,
         LibraryVectors,
         LocalEvidence,
@@ -68,7 +70,7 @@ if TYPE_CHECKING:
         Term,
         VerifyReport,
     )
-    from mmsearch.store.facets import Facet, Facets
+    from mmsearch.store.facets import Facet, Facets, LabelFacets
     from mmsearch.store.indexes import GraphSettings
 
 __version__ = "0.1.0"
@@ -86,23 +88,24 @@ _NAMES = {
     "mmsearch.predicates": "Predicate",
     "mmsearch.query.encoder": "Encoder",
     "mmsearch.records": """
-        BadPicture Classification GalleryPicture Hit Identification ImageRecord IngestReport LibraryStatus
-        LibraryVectors LocalEvidence PictureBytes PicturePage Prediction Query SearchOptions SearchResult Term
-        VerifyReport
+        BadPicture Classification GalleryPicture GivenLabel Hit Identification ImageRecord IngestReport LabelSet
+        LibraryStatus LibraryVectors LocalEvidence PictureBytes PicturePage Prediction Query SearchOptions
+        SearchResult Term VerifyReport
     """,
-    "mmsearch.store.facets": "Facet Facets",
+    "mmsearch.store.facets": "Facet Facets LabelFacets",
     "mmsearch.store.indexes": "GraphSettings",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "ArgumentError", "BadPicture", "Classification", "Classifier", "ClusterError", "DimensionError", "Encoder",
-    "EncoderError", "EngineError", "Facet", "Facets", "FingerprintError", "GalleryPicture", "GraphSettings",
-    "GroundTruthError", "Hit", "HubUnreachableError", "Identification", "ImageRecord", "IngestReport", "Library",
-    "LibraryDamagedError", "LibraryError", "LibraryIncompleteError", "LibraryLockedError", "LibraryLostError",
-    "LibraryNotFoundError", "LibraryStatus", "LibraryVectors", "LibraryVersionError", "LocalEvidence",
-    "MmsearchError", "ModelNotFoundError", "NoEncoderError", "OutputError", "PictureBytes", "PictureError",
-    "PicturePage", "Predicate", "Prediction", "Query", "QueryError", "SearchOptions", "SearchResult", "ServerError",
+    "EncoderError", "EngineError", "Facet", "Facets", "FingerprintError", "GalleryPicture", "GivenLabel",
+    "GraphSettings", "GroundTruthError", "Hit", "HubUnreachableError", "Identification", "ImageRecord",
+    "IngestReport", "LabelFacets", "LabelSet", "Library", "LibraryDamagedError", "LibraryError",
+    "LibraryIncompleteError", "LibraryLockedError", "LibraryLostError", "LibraryNotFoundError",
+    "LibraryStatus", "LibraryVectors", "LibraryVersionError", "LocalEvidence", "MmsearchError",
+    "ModelNotFoundError", "NoEncoderError", "OutputError", "PictureBytes", "PictureError", "PicturePage",
+    "Predicate", "Prediction", "Query", "QueryError", "SearchOptions", "SearchResult", "ServerError",
     "ShardError", "StorageError", "Term", "TrainingError", "UnsupportedError", "UnsupportedModelError",
     "VectorError", "VerifyReport", "VocabularyError",
 ]  # fmt: skip

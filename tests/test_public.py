@@ -18,14 +18,18 @@ ENCODER = "needs an encoder, which is no thing for an example that runs in a mom
 REASONS = {
     "Classifier": "is taught by `mmsearch train`, of many pictures",
     "Encoder": ENCODER,
+    "Library.calibrate": ENCODER,
     "Library.classify": ENCODER,
     "Library.decoder": "starts a process",
     "Library.export": ENCODER,
     "Library.index": ENCODER,
     "Library.installed_encoder": ENCODER,
     "Library.interruptible": "is about what takes long",
+    "Library.label_warnings": ENCODER,
     "Library.load": ENCODER,
     "Library.photograph_probes": ENCODER,
+    "Library.remove_labels": "takes away what set_labels gave",
+    "Library.set_labels": ENCODER,
     "Library.text_probes": ENCODER,
     "Library.words": "needs visual words, which are learned of many pictures",
 }
