@@ -36,10 +36,12 @@ def changes_below(roots: Sequence[bytes]) -> Iterator[None]:
 
     try:
         for _ in watch(
-            *names, watch_filter=counts, debounce=_LONGEST_MS, step=_QUIET_MS, raise_interrupt=False,
+            *names, watch_filter=counts, debounce=_LONGEST_MS, step=_QUIET_MS,
             ignore_permission_denied=True,
         ):  # fmt: skip
             yield
+    except KeyboardInterrupt:  # how `watch` ends; told not to raise it, it writes words of its own
+        return
     except OSError as error:
         raise QueryError(
             f"the system refuses to watch {names[0]} ({reason(error)}); {advice(error)}, watch fewer "

@@ -451,6 +451,8 @@ def test_an_example_is_read_from_standard_input(ready, photos, tmp_path):
     assert "standard input" in page.read_text()
     code, out, err = ready("search", "-i", "-", input=b"")
     assert (code, out, "standard input is empty; expected a picture" in " ".join(err.split())) == (2, "", True)
+    code, out, err = ready("search", "-i", "-", "-i", "-", input=(photos / "cat.jpg").read_bytes())
+    assert (code, out, "standard input holds one picture; expected -i - once" in " ".join(err.split())) == (2, "", True)
     code, out, err = ready("search", "-i", "-", input=b"<html>")
     assert (code, out) == (1, "")
     assert "error: standard input: " in err
