@@ -191,6 +191,11 @@ def read_paths(file: Path, option: str, *, is_nul: bool) -> list[bytes]:
         raise typer.BadParameter(
             f"{name} cannot be read ({reason(error)}); {advice(error)}", param_hint=option
         ) from error
+    if b"\0" in contents and not is_nul:
+        raise typer.BadParameter(
+            f"{name} holds a NUL; give -0 too if names end with it, or a list of names, one a line",
+            param_hint=option,
+        )
     paths = [path for path in contents.split(b"\0" if is_nul else b"\n") if path]
     if not paths:
         raise typer.BadParameter(f"{name} is empty; expected paths", param_hint=option)
