@@ -131,6 +131,7 @@ class Library:
     ...     ids, paths, matrix = library.vectors("folder = /hats")
     ...     paths, matrix.shape
     ...     [answer.best for answer in library.identify(cup.image_id, is_itself_left_out=True)]
+    ...     library.label_sets(), library.labels_of(cup.image_id)
     ...
     ...     library.remove("/hats"), library.forget_queries()
     ...     library.tune(0.99)
@@ -145,6 +146,7 @@ class Library:
     (2, 4)
     (['/hats/red.jpg', '/hats/blue.jpg'], (2, 3))
     ['cups']
+    ((), ())
     (2, 0)
     (0.99, 2, ())
     2

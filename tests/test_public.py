@@ -16,16 +16,21 @@ PUBLIC = {name: getattr(mmsearch, name) for name in mmsearch.__all__}
 CLASSES = {name: public for name, public in PUBLIC.items() if inspect.isclass(public)}
 ENCODER = "needs an encoder, which is no thing for an example that runs in a moment: the README's runs"
 REASONS = {
+    "Calibration": "is fitted by `mmsearch calibrate`, to many pictures with captions",
     "Classifier": "is taught by `mmsearch train`, of many pictures",
     "Encoder": ENCODER,
+    "Library.calibrate": ENCODER,
     "Library.classify": ENCODER,
     "Library.decoder": "starts a process",
     "Library.export": ENCODER,
     "Library.index": ENCODER,
     "Library.installed_encoder": ENCODER,
     "Library.interruptible": "is about what takes long",
+    "Library.label_warnings": ENCODER,
     "Library.load": ENCODER,
     "Library.photograph_probes": ENCODER,
+    "Library.remove_labels": ENCODER,
+    "Library.set_labels": ENCODER,
     "Library.text_probes": ENCODER,
     "Library.words": "needs visual words, which are learned of many pictures",
 }
