@@ -129,9 +129,9 @@ def judged_answers(
 def _scores(encoder: SetEncoder) -> list[_Score]:
     """Return the scores of an encoder: relevance where it is calibrated, and the cosine, which stands beside it."""
     relevance, name = Relevance.of(encoder.encoder), encoder.encoder.name
-    scores = [_Score(f"{name}, cosine", lambda answers: (answers.cosines[:, 0], answers.cosines), False)]
+    scores = [_Score(f"{name}: cosine", lambda answers: (answers.cosines[:, 0], answers.cosines), False)]
     if relevance is not None:
-        scores.insert(0, _Score(f"{name}, relevance", partial(_by_relevance, relevance), True))
+        scores.insert(0, _Score(f"{name}: relevance", partial(_by_relevance, relevance), True))
     return scores
 
 

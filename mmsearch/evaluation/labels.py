@@ -84,8 +84,8 @@ def _label_scores(encoder: SetEncoder) -> list[_LabelScore]:
     """Return the scores of an encoder: its probabilities, and the cosine, which they are to be compared with."""
     name, calibration = encoder.encoder.name, encoder.encoder.calibration
     modes: list[LabelMode] = ["closed"] if calibration is None or calibration.labels is None else ["open", "closed"]
-    scores = [_LabelScore(f"{name}, {mode}", partial(_by_mode, encoder, mode), True) for mode in modes]
-    return [*scores, _LabelScore(f"{name}, cosine", _by_cosine, False)]
+    scores = [_LabelScore(f"{name}: {mode}", partial(_by_mode, encoder, mode), True) for mode in modes]
+    return [*scores, _LabelScore(f"{name}: cosine", _by_cosine, False)]
 
 
 def _by_mode(

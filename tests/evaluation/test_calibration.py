@@ -30,7 +30,7 @@ def value(result, measure):
 
 
 def system(report, encoder, score):
-    return report["results"][f"{encoder.encoder.name}, {score}"]
+    return report["results"][f"{encoder.encoder.name}: {score}"]
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_every_caption_is_asked_with_its_picture_and_without(captioned, set_enco
 def test_relevance_is_that_of_the_hits_with_the_picture_and_without(captioned, calibrated_encoder):
     known = read_captions(captioned, is_merging=True)
     report = run_calibration(known, [calibrated_encoder])
-    assert [name.split(", ")[-1] for name in report["results"]] == ["relevance", "cosine"]
+    assert [name.split(": ")[-1] for name in report["results"]] == ["relevance", "cosine"]
     relevance, texts = Relevance.of(calibrated_encoder.encoder), calibrated_encoder.texts(known.texts)
     cosines = inner_products(texts, calibrated_encoder.pictures(known.pictures)[1])
     there, gone, hits = [], [], []
@@ -136,7 +136,7 @@ def test_every_picture_is_asked_with_its_label_and_without(classes, set_encoder)
 
 def test_where_an_encoder_is_calibrated_none_of_the_labels_is_an_answer(classes, calibrated_encoder):
     report = run_calibration(classes, [calibrated_encoder])
-    assert [name.split(", ")[-1] for name in report["results"]] == ["open", "closed", "cosine"]
+    assert [name.split(": ")[-1] for name in report["results"]] == ["open", "closed", "cosine"]
     parts = system(report, calibrated_encoder, "open")
     names, truth = ["cat", "fruit", "moon", "dam"], np.array([0, 1, 3, 2, 0])
     vectors = class_embeddings(calibrated_encoder.texts, names)
@@ -179,7 +179,7 @@ def test_models_stand_beside_one_another(classes, set_encoder, bench_cache, othe
     encoders = [set_encoder, SetEncoder(str(other_checkpoint), cache=bench_cache)]
     results = run_calibration(classes, encoders)["results"]
     names = [encoder.encoder.name for encoder in encoders]
-    assert list(results) == [f"{name}, {score}" for name in names for score in ("closed", "cosine")]
+    assert list(results) == [f"{name}: {score}" for name in names for score in ("closed", "cosine")]
 
 
 def test_an_encoder_without_words_is_refused(classes, wordless_encoder):
