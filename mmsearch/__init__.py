@@ -71,7 +71,7 @@ if TYPE_CHECKING:
         Term,
         VerifyReport,
     )
-    from mmsearch.store.facets import Facet, Facets
+    from mmsearch.store.facets import Facet, Facets, LabelFacets
     from mmsearch.store.indexes import GraphSettings
 
 __version__ = "0.1.0"
@@ -94,7 +94,7 @@ _NAMES = {
         LibraryStatus LibraryVectors LocalEvidence PictureBytes PicturePage Prediction Query SearchOptions
         SearchResult Term VerifyReport
     """,
-    "mmsearch.store.facets": "Facet Facets",
+    "mmsearch.store.facets": "Facet Facets LabelFacets",
     "mmsearch.store.indexes": "GraphSettings",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
@@ -103,13 +103,13 @@ __all__ = [
     "ArgumentError", "BadPicture", "Calibration", "Classification", "Classifier", "ClusterError",
     "DimensionError", "Encoder", "EncoderError", "EngineError", "Facet", "Facets", "FingerprintError",
     "GalleryPicture", "GivenLabel", "GraphSettings", "GroundTruthError", "Hit", "HubUnreachableError",
-    "Identification", "ImageRecord", "IngestReport", "LabelSet", "Library", "LibraryDamagedError",
-    "LibraryError", "LibraryIncompleteError", "LibraryLockedError", "LibraryLostError", "LibraryNotFoundError",
-    "LibraryStatus", "LibraryVectors", "LibraryVersionError", "LocalEvidence", "MmsearchError",
-    "ModelNotFoundError", "NoEncoderError", "OutputError", "PictureBytes", "PictureError", "PicturePage",
-    "Predicate", "Prediction", "Query", "QueryError", "SearchOptions", "SearchResult", "ServerError",
-    "ShardError", "StorageError", "Term", "TrainingError", "UnsupportedError", "UnsupportedModelError",
-    "VectorError", "VerifyReport", "VocabularyError",
+    "Identification", "ImageRecord", "IngestReport", "LabelFacets", "LabelSet", "Library",
+    "LibraryDamagedError", "LibraryError", "LibraryIncompleteError", "LibraryLockedError", "LibraryLostError",
+    "LibraryNotFoundError", "LibraryStatus", "LibraryVectors", "LibraryVersionError", "LocalEvidence",
+    "MmsearchError", "ModelNotFoundError", "NoEncoderError", "OutputError", "PictureBytes", "PictureError",
+    "PicturePage", "Predicate", "Prediction", "Query", "QueryError", "SearchOptions", "SearchResult",
+    "ServerError", "ShardError", "StorageError", "Term", "TrainingError", "UnsupportedError",
+    "UnsupportedModelError", "VectorError", "VerifyReport", "VocabularyError",
 ]  # fmt: skip
 
 

@@ -131,7 +131,7 @@ class Library:
     ...     ids, paths, matrix = library.vectors("folder = /hats")
     ...     paths, matrix.shape
     ...     [answer.best for answer in library.identify(cup.image_id, is_itself_left_out=True)]
-    ...     library.label_sets(), library.labels_of(cup.image_id)
+    ...     library.label_sets(), library.labels_of(cup.image_id)  # there are none yet
     ...
     ...     library.remove("/hats"), library.forget_queries()
     ...     library.tune(0.99)
@@ -765,15 +765,19 @@ class Library:
     def label_warnings(self, labels: str | Iterable[str]) -> tuple[str, ...]:
         """Return sentences on labels that the library's encoder has hardly seen, where that can be told."""
         from mmsearch.encoders.known_words import are_hardly_known, kept_vectors, known_words, warning_of
+        from mmsearch.encoders.zeroshot import class_embeddings
+        from mmsearch.store.encoder import default_cache
 
         labels, encoder = texts_of(labels, "labels"), self.installed_encoder()
         words = known_words(encoder)
         if not words:
             return ()
         if self._known_words is None or self._known_words[0] != encoder.fingerprint:
-            file = self.place.kept / f"known-words-{encoder.fingerprint[:24]}.npy"
+            cache = default_cache() if self._installed.cache is None else self._installed.cache
+            file = cache / "known-words" / f"{encoder.fingerprint[:24]}.npy"
             self._known_words = encoder.fingerprint, kept_vectors(file, words, encoder.dim, self._wanted_texts)
-        is_unknown = are_hardly_known(self._wanted_texts(labels), self._known_words[1])
+        texts = class_embeddings(self._wanted_texts, labels, "{}", at_once=TEXTS_TOGETHER)
+        is_unknown = are_hardly_known(texts, self._known_words[1])
         unknown = [label for label, is_it in zip(labels, is_unknown, strict=True) if is_it]
         return (warning_of(encoder, unknown),) if unknown else ()
 

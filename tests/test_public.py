@@ -29,7 +29,7 @@ REASONS = {
     "Library.label_warnings": ENCODER,
     "Library.load": ENCODER,
     "Library.photograph_probes": ENCODER,
-    "Library.remove_labels": ENCODER,
+    "Library.remove_labels": "takes away what set_labels gave",
     "Library.set_labels": ENCODER,
     "Library.text_probes": ENCODER,
     "Library.words": "needs visual words, which are learned of many pictures",

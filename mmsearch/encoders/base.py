@@ -64,8 +64,8 @@ class DualEncoder(ImageEncoder, Protocol):
     def encode_texts(self, texts: str | Iterable[str]) -> Matrix:
         """Return unit vectors float32 (n, dim) of n texts, or one."""
 
-    def text_probes(self) -> Matrix:
-        """Return unit vectors float32 (n, dim) of `mmsearch.encoders.probes.probe_texts`."""
+    def background(self) -> Matrix:
+        """Return unit vectors float32 (1024, dim) of the captions of `mmsearch.encoders.probes`."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from mmsearch.errors import EncoderError, reason, refuse_shortage
 from mmsearch.system import shown_path
 
 CALIBRATION = "calibration.json"
+OF_CALIBRATION = "calibration."
+"""How the names of files begin that may be written beside an encoder at any time."""
 FORMAT = 1
 _MAX_BYTES = 1 << 16
 _MOST = 1e9  # of a number

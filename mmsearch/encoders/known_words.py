@@ -58,14 +58,21 @@ def kept_vectors(
             return kept
     parts = [encode_texts(words[start : start + _TOGETHER]) for start in range(0, len(words), _TOGETHER)]
     vectors = np.concatenate(parts)
-    with suppress(OSError), NamedTemporaryFile(dir=file.parent, prefix=f"{file.name}.", delete=False) as temporary:
+    with suppress(OSError):
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _replace(file, vectors)
+    return vectors
+
+
+def _replace(file: Path, vectors: Matrix) -> None:
+    """Write a file whole, or leave it as it is; others may be writing it."""
+    with NamedTemporaryFile(dir=file.parent, prefix=f"{file.name}.", delete=False) as temporary:
         try:
             np.save(temporary, vectors, allow_pickle=False)
             temporary.close()
             Path(temporary.name).replace(file)
         except OSError:
             Path(temporary.name).unlink(missing_ok=True)
-    return vectors
 
 
 def warning_of(encoder: DualEncoder, unknown: Sequence[str]) -> str:

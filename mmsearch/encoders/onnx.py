@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.arguments import CPU, FP32, Device, Precision, one_of, texts_of
+from mmsearch.encoders.background import background_of
 from mmsearch.encoders.base import Tokenizer
 from mmsearch.encoders.calibration import Calibration, read_calibration
 from mmsearch.encoders.check_pictures import check_pictures
@@ -234,6 +235,10 @@ class OnnxEncoder:
         if not self.has_words:
             return np.zeros((0, self.dim), dtype=np.float32)
         return self._array(PROBES)
+
+    def background(self) -> Matrix:
+        """Return unit vectors float32 (1024, dim) of the background captions, encoded where few were exported."""
+        return background_of(self.folder, self.text_probes(), self.encode_texts)
 
     def _array(self, name: str) -> Matrix:
         """Return vectors that lie in a file of the folder."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmsearch.encoders.base import fingerprint_over
-from mmsearch.encoders.calibration import CALIBRATION
+from mmsearch.encoders.calibration import CALIBRATION, OF_CALIBRATION
 from mmsearch.encoders.onnx import AGAIN, SPEC, TOKENIZER, damage, read_spec
 from mmsearch.encoders.replace import NEW, recover, replace_folder, shared, sync_files
 from mmsearch.errors import EncoderError, StorageError, advice, reason
@@ -132,7 +132,7 @@ def stamps(folder: Path) -> Stamps:
     A calibration does not count: vectors do not depend on it, and it may be written at any time.
     """
     stamp_of = {}
-    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(CALIBRATION)):
+    for path in sorted(path for path in folder.iterdir() if not path.name.startswith(OF_CALIBRATION)):
         status = path.stat()
         stamp_of[path.name] = [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
     return stamp_of

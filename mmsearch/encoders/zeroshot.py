@@ -16,6 +16,20 @@ scale is that of the best closed softmax. What brought no more, or was worse wit
 image tower: cosines to background captions and class names as competitors, also weighted by how near they are to
 the label; mean cosines of a label to sample pictures and to captions; the margin to the next label. Where the share
 of each label was (1 - NONE) / n ** power, the best power was 1.0.
+
+With `offline`, on sets that nothing was chosen on; a picture is called none of these if that is more probable than
+the best label, and lost are those whose label is there:
+
+=============================================  =====  ============  ===========  =======  ====
+set, labels                                    right  error closed  error, open  removed  lost
+=============================================  =====  ============  ===========  =======  ====
+odd classes of ImageNet, 500                    .90   .047          .043         .79      .05
+odd classes of ImageNet among all, 998          .86   .051          .059         .68      .05
+Tux Paint stamps, their captions, 557           .17   .143          .046         .76      .68
+=============================================  =====  ============  ===========  =======  ====
+
+Where few answers are right, none of these cannot be told: a picture that is called something else anyway looks the
+same without its label, so that at most 10 % + 17 % of the stamps could be rejected at 10 % lost. It is 14 %.
 """
 
 from __future__ import annotations

@@ -44,7 +44,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.encoders.calibration import RelevanceModel
-from mmsearch.encoders.probes import N_PROBES
 from mmsearch.records import Cosines, Matrix
 
 if TYPE_CHECKING:
@@ -65,18 +64,17 @@ class Relevance:
 
     @classmethod
     def of(cls, encoder: DualEncoder) -> Relevance | None:
-        """Return that of an encoder; None if it has no calibration, or was exported with fewer captions.
+        """Return that of an encoder; None if it has no calibration.
 
         Raises
         ------
         EncoderError
-            If its calibration cannot be used.
+            If its calibration, or its text tower, cannot be used.
         """
         calibration = encoder.calibration
         if calibration is None or calibration.search is None:
             return None
-        probes = encoder.text_probes()
-        return cls(calibration.search, probes) if len(probes) == N_PROBES else None
+        return cls(calibration.search, encoder.background())
 
     def judge(self, text: Matrix, cosines: Sequence[float] | Cosines, n_pictures: int) -> tuple[float, Cosines]:
         """Return the probabilities that there is a match, and that the hits are.

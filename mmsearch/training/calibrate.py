@@ -20,7 +20,6 @@ import numpy as np
 from mmsearch.datasets.sets import CaptionSet, ClassSet
 from mmsearch.encoders.calibration import Calibration, LabelModel, RelevanceModel
 from mmsearch.encoders.onnx import OnnxEncoder
-from mmsearch.encoders.probes import N_PROBES
 from mmsearch.encoders.templates import imagenet_class_names
 from mmsearch.encoders.zeroshot import ZeroShotClassifier
 from mmsearch.errors import EncoderError, FingerprintError, GroundTruthError
@@ -122,10 +121,9 @@ def calibrate(
         If fewer than 20 pictures can be read.
     QueryError
         If the encoder knows no words.
-    EncoderError
-        If it was exported with fewer background captions.
     """
-    probes = _probes_of(encoder.encoder)
+    encoder.encoder.require_words()
+    probes = encoder.encoder.background()
     readable, pictures, bad = encoder.readable_pictures(benchmark.name, benchmark.pictures)
     if len(readable) < LEAST_PICTURES:
         raise GroundTruthError(
@@ -148,17 +146,6 @@ def calibrate(
         reliability(*_hits(asked, search), n_bins=_N_BINS), reliability(*_answers(asked, search), n_bins=_N_BINS),
         [*bad_pictures(benchmark.pictures, bad), *bad_of_classes],
     )  # fmt: skip
-
-
-def _probes_of(encoder: OnnxEncoder) -> Matrix:
-    encoder.require_words()
-    probes = encoder.text_probes()
-    if len(probes) != N_PROBES:
-        raise EncoderError(
-            f"{encoder.name} was exported by an earlier version, with {len(probes)} background captions; expected "
-            f"{N_PROBES}: delete {encoder.folder} and run this again"
-        )
-    return probes
 
 
 def _fitted_labels(fitted: _Part, classes: ClassSet | None, encoder: SetEncoder) -> tuple[LabelModel, list[Bad]]:

@@ -26,12 +26,13 @@ def test_a_text_far_from_all_known_words_is_hardly_known():
 
 def test_vectors_of_words_are_made_once(tmp_path):
     asked = []
-    made = kept_vectors(tmp_path / "words.npy", WORDS, 16, counting(asked))
+    file = tmp_path / "folder" / "words.npy"
+    made = kept_vectors(file, WORDS, 16, counting(asked))
     assert asked == WORDS
-    assert kept_vectors(tmp_path / "words.npy", WORDS, 16, counting(asked)).tobytes() == made.tobytes()
+    assert kept_vectors(file, WORDS, 16, counting(asked)).tobytes() == made.tobytes()
     assert asked == WORDS
-    assert [path.name for path in tmp_path.iterdir()] == ["words.npy"]
-    assert (tmp_path / "words.npy").stat().st_mode & 0o077 == 0
+    assert [path.name for path in file.parent.iterdir()] == ["words.npy"]
+    assert (file.stat().st_mode | file.parent.stat().st_mode) & 0o077 == 0
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense", None])
@@ -48,9 +49,12 @@ def test_a_damaged_file_of_words_is_made_again(tmp_path, damage):
 
 
 def test_words_that_cannot_be_kept_are_given_all_the_same(tmp_path):
-    vectors = kept_vectors(tmp_path / "no such folder" / "words.npy", WORDS, 16, counting([]))
+    (tmp_path / "taken").write_bytes(b"")
+    vectors = kept_vectors(tmp_path / "taken" / "words.npy", WORDS, 16, counting([]))
     assert vectors.shape == (300, 16)
-    assert not list(tmp_path.iterdir())
+    (tmp_path / "words.npy").mkdir()  # which no file can replace
+    kept_vectors(tmp_path / "words.npy", WORDS, 16, counting([]))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["taken", "words.npy"]
 
 
 def test_only_offline_has_a_list_of_words_that_it_was_taught(tiny, offline_folder):
