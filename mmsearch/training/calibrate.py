@@ -165,14 +165,14 @@ def calibrate_library(
     FingerprintError
         If the model gives another encoder now than the library has.
     """
-    own, made = library.encoder(), encoder.encoder
-    if own.precision == made.precision and own.fingerprint != made.fingerprint:
+    installed, made = library.encoder(), encoder.encoder
+    if installed.precision == made.precision and installed.fingerprint != made.fingerprint:
         raise FingerprintError(
             f"{made.name} gives an encoder with fingerprint {made.fingerprint[:12]} now, {library.address} has "
-            f"{own.fingerprint[:12]}: its weights or settings have changed; make all vectors anew with `mmsearch "
+            f"{installed.fingerprint[:12]}: its weights or settings have changed; make all vectors anew with `mmsearch "
             "index --re-embed` first"
         )
-    fit = calibrate(benchmark, encoder, _usable(own), seed=seed)
+    fit = calibrate(benchmark, encoder, _usable(installed), seed=seed)
     library.calibrate(fit.calibration)
     return fit
 
