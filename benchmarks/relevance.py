@@ -60,7 +60,7 @@ def compared(folder: Path, n_rounds: int) -> dict[str, float]:
 def telling(folder: Path, n_rounds: int) -> float:
     """Return the milliseconds of telling the relevance of one answer of ten hits."""
     with Library.open(folder) as library:
-        encoder = library.encoder()
+        encoder = library.installed_encoder()
         relevance, vector = Relevance.of(encoder), encoder.encode_texts("two dogs in the snow")[0]
         if relevance is None:
             raise SystemExit("offline has no calibration: its weights or settings have changed")

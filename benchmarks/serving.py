@@ -231,7 +231,7 @@ def main() -> None:
 
 def by_words_and_python(work: Path, n_clients: int, seconds: float) -> dict[str, Any]:
     """Return the figures of texts, and of the Python interface before and after."""
-    folder, _ = library_with(work, "offline")
+    folder = library_with(work, "offline")
     python = [python_rate(folder, 10)]
     with serving(folder) as (port, process):
         asked_by_words(port, process.pid, n_clients, 3)  # what is allocated once

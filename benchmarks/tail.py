@@ -47,7 +47,7 @@ def embedded(data: Path, work: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray
         lines = (data / ASKED / "captions.jsonl").read_text(encoding="utf-8").splitlines()
         captions = [caption for line in lines for caption in json.loads(line)["captions"]]
         is_asked = np.array([f"/{ASKED}/" in picture.path for picture in pictures])
-        return vectors, is_asked, library.encoder().encode_texts(captions), library.text_probes()
+        return vectors, is_asked, library.encoder.encode_texts(captions), library.text_probes()
 
 
 def library_of(folder: Path, vectors: np.ndarray) -> Path:

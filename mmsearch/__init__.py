@@ -13,28 +13,103 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmsearch.errors import MmsearchError
+    from mmsearch.encoders.calibration import Calibration
+    from mmsearch.encoders.classifier import Classifier
+    from mmsearch.errors import (
+        ArgumentError,
+        ClusterError,
+        DimensionError,
+        EncoderError,
+        EngineError,
+        FingerprintError,
+        GroundTruthError,
+        HubUnreachableError,
+        LibraryDamagedError,
+        LibraryError,
+        LibraryIncompleteError,
+        LibraryLockedError,
+        LibraryLostError,
+        LibraryNotFoundError,
+        LibraryVersionError,
+        MmsearchError,
+        ModelNotFoundError,
+        NoEncoderError,
+        OutputError,
+        PictureError,
+        QueryError,
+        ServerError,
+        ShardError,
+        StorageError,
+        TrainingError,
+        UnsupportedError,
+        UnsupportedModelError,
+        VectorError,
+        VocabularyError,
+    )
     from mmsearch.library import Library
-    from mmsearch.records import Hit, PictureBytes, Query, SearchOptions, SearchResult, Term
+    from mmsearch.predicates import Predicate
+    from mmsearch.query.encoder import Encoder
+    from mmsearch.records import (
+        BadPicture,
+        Classification,
+        GalleryPicture,
+        GivenLabel,
+        Hit,
+        Identification,
+        ImageRecord,
+        IngestReport,
+        LabelSet,
+        LibraryStatus,
+        LibraryVectors,
+        LocalEvidence,
+        PictureBytes,
+        PicturePage,
+        Prediction,
+        Query,
+        SearchOptions,
+        SearchResult,
+        Term,
+        VerifyReport,
+    )
+    from mmsearch.store.facets import Facet, Facets, LabelFacets
     from mmsearch.store.indexes import GraphSettings
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "GraphSettings": "mmsearch.store.indexes",
-    "Hit": "mmsearch.records",
-    "Library": "mmsearch.library",
-    "MmsearchError": "mmsearch.errors",
-    "PictureBytes": "mmsearch.records",
-    "Query": "mmsearch.records",
-    "SearchOptions": "mmsearch.records",
-    "SearchResult": "mmsearch.records",
-    "Term": "mmsearch.records",
+_NAMES = {
+    "mmsearch.encoders.calibration": "Calibration",
+    "mmsearch.encoders.classifier": "Classifier",
+    "mmsearch.errors": """
+        ArgumentError ClusterError DimensionError EncoderError EngineError FingerprintError GroundTruthError
+        HubUnreachableError LibraryDamagedError LibraryError LibraryIncompleteError LibraryLockedError
+        LibraryLostError LibraryNotFoundError LibraryVersionError MmsearchError ModelNotFoundError NoEncoderError
+        OutputError PictureError QueryError ServerError ShardError StorageError TrainingError UnsupportedError
+        UnsupportedModelError VectorError VocabularyError
+    """,
+    "mmsearch.library": "Library",
+    "mmsearch.predicates": "Predicate",
+    "mmsearch.query.encoder": "Encoder",
+    "mmsearch.records": """
+        BadPicture Classification GalleryPicture GivenLabel Hit Identification ImageRecord IngestReport LabelSet
+        LibraryStatus LibraryVectors LocalEvidence PictureBytes PicturePage Prediction Query SearchOptions
+        SearchResult Term VerifyReport
+    """,
+    "mmsearch.store.facets": "Facet Facets LabelFacets",
+    "mmsearch.store.indexes": "GraphSettings",
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
-    "GraphSettings", "Hit", "Library", "MmsearchError", "PictureBytes", "Query", "SearchOptions", "SearchResult",
-    "Term",
+    "ArgumentError", "BadPicture", "Calibration", "Classification", "Classifier", "ClusterError",
+    "DimensionError", "Encoder", "EncoderError", "EngineError", "Facet", "Facets", "FingerprintError",
+    "GalleryPicture", "GivenLabel", "GraphSettings", "GroundTruthError", "Hit", "HubUnreachableError",
+    "Identification", "ImageRecord", "IngestReport", "LabelFacets", "LabelSet", "Library",
+    "LibraryDamagedError", "LibraryError", "LibraryIncompleteError", "LibraryLockedError", "LibraryLostError",
+    "LibraryNotFoundError", "LibraryStatus", "LibraryVectors", "LibraryVersionError", "LocalEvidence",
+    "MmsearchError", "ModelNotFoundError", "NoEncoderError", "OutputError", "PictureBytes", "PictureError",
+    "PicturePage", "Predicate", "Prediction", "Query", "QueryError", "SearchOptions", "SearchResult",
+    "ServerError", "ShardError", "StorageError", "Term", "TrainingError", "UnsupportedError",
+    "UnsupportedModelError", "VectorError", "VerifyReport", "VocabularyError",
 ]  # fmt: skip
 
 
@@ -43,3 +118,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'mmsearch' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Return all names, those that are not loaded yet too."""
+    return sorted({*globals(), *__all__})

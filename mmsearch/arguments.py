@@ -33,7 +33,12 @@ _SHOWN = 60  # characters of a wrong value in a message
 
 
 def several(
-    given: object, name: str, convert: Callable[[object, str], T], *, has_order: bool = True
+    given: object,
+    name: str,
+    convert: Callable[[object, str], T],
+    *,
+    has_order: bool = True,
+    is_single: Callable[[object], bool] = lambda given: False,
 ) -> tuple[T, ...]:
     """Return one value, or each of several, as `convert` makes of it and its name in messages.
 
@@ -47,6 +52,8 @@ def several(
         Given a value and what to call it, returns it as it is kept, or raises ArgumentError.
     has_order : bool
         Whether the order of the values means something. If not, those of a set are sorted.
+    is_single : callable
+        Tells what could be iterated and is one value all the same, such as an open file.
 
     Raises
     ------
@@ -64,7 +71,7 @@ def several(
     if isinstance(given, Mapping) or (has_order and isinstance(given, set | frozenset)):
         kind = "a mapping" if isinstance(given, Mapping) else "a set, which has no order"
         raise ArgumentError(f"{name} is {kind}; give one value or a list")
-    values = _values(given)
+    values = None if is_single(given) else _values(given)
     if values is None:
         return (convert(given, name),)
     converted = tuple(convert(value, f"{name}[{place}]") for place, value in enumerate(values))
@@ -217,9 +224,9 @@ def one_of(value: object, name: str, words: Any) -> Any:
     return allowed[allowed.index(value)]
 
 
-def unfit(name: str, value: object, expected: str) -> ArgumentError:
-    """Return the error of a value of a type that is not meant."""
-    return ArgumentError(f"{name} is {_shown(value)} ({type(value).__name__}); expected {expected}")
+def unfit(name: str, value: object, expected: str, *, shown: str | None = None) -> ArgumentError:
+    """Return the error of a value of a type that is not meant; `shown` is what to call it if not as Python does."""
+    return ArgumentError(f"{name} is {shown or f'{_shown(value)} ({type(value).__name__})'}; expected {expected}")
 
 
 def _shown(value: object) -> str:

@@ -242,7 +242,7 @@ class ClusterError(MmsearchError, RuntimeError):
 
 
 class OutputError(MmsearchError, RuntimeError):
-    """Results cannot be written to standard output, or must not replace what is there."""
+    """Results cannot be written to standard output, must not replace what is there, or want a package."""
 
 
 class LibraryError(MmsearchError, RuntimeError):

@@ -14,7 +14,6 @@ from mmsearch.errors import GroundTruthError
 from mmsearch.library import Library
 from mmsearch.names import quoted
 from mmsearch.places import place_of
-from mmsearch.query.gallery import pictures_of
 from mmsearch.store.base import OnProgress
 
 DEFAULT_MODEL = "cnn:gem"
@@ -77,7 +76,7 @@ def _bring_up_to_date(
 ) -> None:
     is_local = find_spec("cv2") is not None
     library.index(pictures, model=model, local=is_local, on_progress=on_progress)
-    if gone := [image.path for image in pictures_of(library.reader()) if image.path not in pictures]:
+    if gone := [image.path for image in library if image.path not in pictures]:
         library.remove(gone)
     if library.status().local is None:
         why = "the gallery has too few of them" if is_local else "they need OpenCV: `pip install 'mmsearch[local]'`"

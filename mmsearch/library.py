@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from mmsearch.arguments import (
     Precision,
     Rerank,
     as_count,
+    as_flag,
     as_id,
     as_number,
     as_path,
@@ -40,45 +41,54 @@ from mmsearch.arguments import (
 from mmsearch.encoders.prompts import DEFAULT_TEMPLATES, fill_templates
 from mmsearch.errors import (
     MmsearchError,
-    PictureError,
     QueryError,
     VocabularyError,
 )
 from mmsearch.places import place_of
 from mmsearch.predicates import FilterLike, filters_of
 from mmsearch.query.encode import TEXTS_TOGETHER, as_term
+from mmsearch.query.encoder import Encoder
+from mmsearch.query.listing import pictures_of, vectors_of
 from mmsearch.query.searcher import Searcher
 from mmsearch.records import (
     Classification,
     Example,
+    GivenLabel,
     Identification,
     ImageRecord,
     IngestReport,
+    LabelSet,
     LibraryStatus,
+    LibraryVectors,
     Matrix,
     Order,
     PathLike,
     PicturePage,
-    Prediction,
     Query,
     SearchOptions,
     SearchResult,
     Term,
     Unusable,
     VerifyReport,
-    as_example,
     as_query,
+    examples_of,
 )
-from mmsearch.store.base import LibraryStore, OnProgress, Place, folder_of, in_folder
+from mmsearch.store.base import LibraryStore, OnProgress, Place, folder_of, in_folder, is_given
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
     from mmsearch.encoders.calibration import Calibration
     from mmsearch.encoders.classifier import Classifier
     from mmsearch.encoders.onnx import OnnxEncoder
+    from mmsearch.encoders.zeroshot import Answer
     from mmsearch.processes.decoder import PictureDecoder
     from mmsearch.store.facets import Facets
     from mmsearch.store.indexes import GraphSettings
     from mmsearch.store.words import PublishedWords
+
+    AnswersOf: TypeAlias = Callable[[Matrix], tuple[list[Answer], tuple[str, ...]]]
+    """Gives unit vectors float32 (n, dim) of pictures their labels, and sentences on the labels."""
 
 # The write path, classification and checks are imported where they are used: a search from the shell must
 # not pay for them.
@@ -94,6 +104,52 @@ class Library:
     Reading and writing may go on in several processes at once, one of them writing. One object belongs
     to one thread. Where several values may be given, one may be; an argument of a type that means nothing is an
     ArgumentError, which is a TypeError.
+
+    It has the length of its pictures, and is iterated over them, in the order in which they came into it.
+
+    Examples
+    --------
+    Made of vectors that are there already, which takes no encoder; most libraries are made by `index`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     library = Library.open(folder)
+    ...     report = library.add_vectors(
+    ...         ["/cups/red.jpg", "/cups/blue.jpg", "/hats/red.jpg", "/hats/blue.jpg"],
+    ...         [[1, 0, 0.1], [1, 0, -0.1], [0, 1, 0.1], [0, 1, -0.1]],
+    ...         model="three features",
+    ...     )
+    ...     report.new, len(library), [image.path for image in library][:2]
+    ...
+    ...     cup = library.search(Query(vector=[1, 0.1, 0.2]), k=2)[0]
+    ...     cup.path, library.picture(cup.image_id).path
+    ...     both = [Query(vector=[0, 1, 0], where="name = red.jpg"), Query(images=cup.image_id)]
+    ...     [result[0].path for result in library.search_many(both)]
+    ...     type(library.search_each("a cup")[0]).__name__  # an error in the place of an answer
+    ...
+    ...     library.pictures("folder = /hats", order="path").n, library.facets().n
+    ...     ids, paths, matrix = library.vectors("folder = /hats")
+    ...     paths, matrix.shape
+    ...     [answer.best for answer in library.identify(cup.image_id, is_itself_left_out=True)]
+    ...     library.label_sets(), library.labels_of(cup.image_id)  # there are none yet
+    ...
+    ...     library.remove("/hats"), library.forget_queries()
+    ...     library.tune(0.99)
+    ...     library.graph_settings().recall_target, library.status().n_images, library.verify().problems
+    ...     with library.sibling() as other:  # for another thread
+    ...         other.reader().n_pictures
+    ...     library.close()
+    (4, 4, ['/cups/red.jpg', '/cups/blue.jpg'])
+    ('/cups/red.jpg', '/cups/red.jpg')
+    ['/hats/red.jpg', '/cups/red.jpg']
+    'NoEncoderError'
+    (2, 4)
+    (['/hats/red.jpg', '/hats/blue.jpg'], (2, 3))
+    ['cups']
+    ((), ())
+    (2, 0)
+    (0.99, 2, ())
+    2
     """
 
     def __init__(
@@ -114,6 +170,7 @@ class Library:
         self._searcher: Searcher | None = None
         self._decoder: PictureDecoder | None = None
         self._check: Callable[[], None] = _quiet
+        self._known_words: tuple[str, Matrix] | None = None  # fingerprint of the encoder, and their vectors
 
     @classmethod
     def open(
@@ -142,6 +199,18 @@ class Library:
         kept = None if cache is None else Path(os.fsdecode(as_path(cache, "cache")))
         one_of(device, "device", Device)
         return cls(place_of(path, kept), cache=kept, use_graph=use_graph, device=device)
+
+    def __len__(self) -> int:
+        """Return the number of pictures in the library."""
+        return self.reader().n_pictures
+
+    def __bool__(self) -> bool:
+        """Return True: a library without pictures is one too."""
+        return True
+
+    def __iter__(self) -> Iterator[ImageRecord]:
+        """Yield the pictures of the library, in the order in which they came into it."""
+        return pictures_of(self.reader())
 
     @property
     def address(self) -> str:
@@ -178,8 +247,8 @@ class Library:
     def sibling(self) -> Library:
         """Return another object over the same library, for another thread; the encoder is loaded once for both."""
         other = Library(self.place, cache=None, use_graph=self._use_graph)
-        if self.reader().has_vectors:
-            self.encoder()
+        if self.reader().has_vectors and not is_given(self.reader()):
+            self.installed_encoder()
         self._installed.keep_in_memory()
         other._installed = self._installed
         return other
@@ -207,6 +276,7 @@ class Library:
         is_dry_run: bool = False,
         follow_links: bool = False,
         is_recheck: bool = False,
+        exclude: str | Iterable[str] | None = None,
         max_megapixels: float | None = None,
         settings: GraphSettings | None = None,
         local: bool | None = None,
@@ -225,8 +295,8 @@ class Library:
         paths : path, or several
             Folders, searched through, and pictures. What is known below them and no longer there leaves
             the library; an unreadable or missing folder deletes nothing.
-        model, is_dry_run, follow_links, is_recheck, max_megapixels, settings, local, vocabulary, remember, re_embed
-            How that is done: see `mmsearch.ingest.update.IngestOptions`, of `precision` and `device` too.
+        model, is_dry_run, follow_links, is_recheck, exclude, max_megapixels, settings, local, vocabulary
+            How that is done: see `mmsearch.ingest.update.IngestOptions`, which has the others too.
         on_progress : callable
             Given (stage, done, total) with stage `scan`, `embed`, `vocabulary`, `words`, `graph` or `calibrate`.
         notify : callable
@@ -247,16 +317,15 @@ class Library:
         VocabularyError
             If the vocabulary is of another extractor or the library has another, or OpenCV is missing.
         QueryError
-            If no path is given and nothing is to be embedded anew, `max_megapixels` is not above 0, or `local` is
-            False in a library without an encoder.
+            If no path is given and nothing is to be embedded anew, or an option cannot be followed.
         StorageError
             If the disk refuses; everything reported before is stored.
         """
         from mmsearch.ingest.update import IngestOptions, bring_up_to_date
 
         options = IngestOptions(
-            model, is_dry_run, follow_links, is_recheck, max_megapixels, settings, local, vocabulary, remember,
-            re_embed, precision, device,
+            model, is_dry_run, follow_links, is_recheck, exclude, max_megapixels, settings, local, vocabulary,
+            remember, re_embed, precision, device,
         )  # fmt: skip
         return bring_up_to_date(self.place, self._installed, paths, options, on_progress=on_progress, notify=notify)
 
@@ -292,7 +361,7 @@ class Library:
 
         require_vectors(self.reader())
         out = Path(os.fsdecode(as_path(folder, "folder"))).absolute()
-        facts = ShardFacts.of(self.encoder())
+        facts = ShardFacts.of(self.installed_encoder())
         return export_shards(self.reader(), facts, out, on_progress=on_progress, notify=notify)
 
     def load(
@@ -352,6 +421,67 @@ class Library:
             self.place, self._installed, shards, model=name, images=pictures, on_progress=on_progress, notify=notify
         )  # fmt: skip
 
+    def add_vectors(
+        self,
+        paths: PathLike | Iterable[PathLike],
+        vectors: ArrayLike,
+        *,
+        model: str,
+        fingerprint: str | None = None,
+        on_progress: OnProgress = _quiet,
+        notify: Callable[[str], None] = _quiet,
+    ) -> IngestReport:
+        """Add pictures with vectors of your own to the library, which is made if it is not there.
+
+        It is then searched by vectors of the same model (`Query(vector=...)`) and by its own pictures; texts and
+        other pictures would need an encoder, which it has none of. A path that the library has with other contents,
+        or another vector, gets those given; of a path that is given twice the last counts. Files are not decoded,
+        and need not be on this machine.
+
+        Parameters
+        ----------
+        paths : path, or several
+            Of the n pictures.
+        vectors : array of real numbers, shape (n, dim)
+            In the order of the paths; of any length, kept at unit length as float16.
+        model : str
+            What made the vectors, in your words. Vectors of two models never meet in a library.
+        fingerprint : str or None
+            Something that changes when the vectors of the model would; None believes its name. That of the
+            library's encoder (`library.encoder.fingerprint`) adds vectors that it made to those of `index`.
+        on_progress, notify : callable
+            As for `index`, with the stages `load`, `graph` and `calibrate`; what is done is on disk.
+
+        Returns
+        -------
+        IngestReport
+            With every row in `bad` that cannot be used, such as a vector without a direction.
+
+        Raises
+        ------
+        ArgumentError, QueryError
+            If the vectors are no matrix of real numbers, or not as many as the paths.
+        FingerprintError, DimensionError
+            If the library has vectors of another model, fingerprint or width.
+        UnsupportedError
+            If it stands at an address.
+        LibraryLockedError, LibraryLostError, StorageError
+            As of `index`.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, Library.open(folder) as library:
+        ...     library.add_vectors(["/photos/a.jpg", "/photos/b.jpg"], [[1, 0], [0, 1]], model="mine").new
+        ...     library.search(Query(vector=[0.1, 2]), k=1)[0].path
+        2
+        '/photos/b.jpg'
+        """
+        from mmsearch.ingest.given import GivenVectors, add_vectors
+
+        given = GivenVectors.of(paths, vectors, model=model, fingerprint=fingerprint)
+        return add_vectors(self.place, self._installed, given, on_progress=on_progress, notify=notify)
+
     def remove(self, paths: PathLike | Iterable[PathLike]) -> int:
         """Forget one picture or folder, or several, with all below; returns how many. Files are never deleted."""
         from mmsearch.ingest.plan import absolute_roots
@@ -391,6 +521,73 @@ class Library:
             indexes.keep(settings)
             indexes.update(settings, probes, on_progress=on_progress)
 
+    def set_labels(
+        self,
+        name: str,
+        labels: str | Iterable[str],
+        *,
+        templates: str | Iterable[str] = DEFAULT_TEMPLATES,
+        closed: bool = False,
+        multi: bool = False,
+        min_probability: float = 0.5,
+        on_progress: OnProgress = _quiet,
+        notify: Callable[[str], None] = _quiet,
+    ) -> LabelSet:
+        """Give all pictures of the library those of some labels that they are likely to show, by their vectors.
+
+        Filters (`label = dog`, `label = animals/dog`) and `facets` know the labels from then on, and `index` gives
+        them to new pictures. A run that is ended goes on where it was when it is asked the same again, or with the
+        next `index`.
+
+        Parameters
+        ----------
+        name : str
+            Of the label set; letters or digits, with - _ or . among them. One of that name is replaced.
+        labels, templates, closed, multi
+            As for `classify`.
+        min_probability : float
+            In (0, 1]; labels that are less probable are not given. One of 0.5 is more probable than all others
+            together.
+        on_progress : callable
+            Given (`labels`, pictures looked at, pictures to be looked at); what is done is on disk.
+        notify : callable
+            Given sentences worth showing, such as which labels the encoder hardly knows.
+
+        Raises
+        ------
+        QueryError, EncoderError
+            If name, labels or options mean nothing, or the library's encoder cannot judge labels so.
+        UnsupportedError
+            If the library stands at an address.
+        LibraryLockedError, LibraryLostError
+            If another process writes to the library; if it was removed, moved or replaced meanwhile.
+        LibraryDamagedError, StorageError
+            If vectors are lost; if the disk refuses: what was reported before is stored.
+        """
+        from mmsearch.ingest.labels import require_labels, set_labels
+        from mmsearch.store.labels import LabelOptions, require_name
+
+        options = LabelOptions(texts_of(templates, "templates"), closed, multi, min_probability)
+        wanted, names = require_name(as_text(name, "name")), require_labels(texts_of(labels, "labels"), options)
+        folder_of(self.place, "labels")
+        made = set_labels(self.place, self.installed_encoder(), wanted, names, options, on_progress=on_progress)
+        for warning in () if made.mode == "closed" else self.label_warnings(names):
+            notify(warning)
+        return made
+
+    def remove_labels(self, name: str) -> LabelSet:
+        """Forget a label set and all labels that it gave, and return what it was; the pictures stay.
+
+        Raises
+        ------
+        QueryError
+            If there is none of that name.
+        """
+        wanted = as_text(name, "name")
+        folder_of(self.place, "labels")
+        with self.place.writer() as store:
+            return in_folder(store, "labels").labels.remove(wanted)
+
     def calibrate(self, calibration: Calibration) -> None:
         """Keep what scores of the library's encoder mean: it is used from the next search on.
 
@@ -410,7 +607,7 @@ class Library:
         """
         from mmsearch.store.encoder import keep_calibration
 
-        folder = self.encoder().folder
+        folder = self.installed_encoder().folder
         with self.place.writer():
             keep_calibration(folder, calibration)
         self._installed.forget()
@@ -482,58 +679,107 @@ class Library:
         *,
         templates: str | Iterable[str] = DEFAULT_TEMPLATES,
         k: int = 5,
+        closed: bool = False,
+        multi: bool = False,
     ) -> list[Classification]:
         """Return the k most probable labels of each picture; pictures in the library are not decoded again.
 
-        A picture that cannot be read comes back with `error` set; the others are not affected. Labels are names, or
-        a classifier that was taught by labelled pictures (`Classifier.load`), which needs no templates.
+        A picture that cannot be read comes back with `error` set; the others are not affected.
+
+        Parameters
+        ----------
+        images : path, id, PictureBytes or Term, or several
+        labels : str, several, or Classifier
+            Names; or a classifier that was taught by labelled pictures (`Classifier.load`), which needs no
+            templates and is always closed.
+        templates : str, or several
+            Prompts with {} for the label.
+        k : int > 0
+            How many labels a picture.
+        closed : bool
+            One of the labels must be right. Else a picture may show none of them, where the encoder is calibrated
+            (`mmsearch calibrate`); where it is not, labels are closed in any case.
+        multi : bool
+            Each label is judged by itself, so that a picture may show several.
 
         Raises
         ------
         QueryError
-            If the labels or templates mean nothing, k is not above 0, or the encoder knows no words.
+            If the labels or templates mean nothing, k is not above 0, the encoder knows no words, or `multi` is
+            wanted of one that is not calibrated.
         FingerprintError
             If the classifier is for another encoder.
         """
         from mmsearch.encoders.classifier import Classifier
 
-        images, k = several(images, "images", as_example), as_count(k, "k")
+        images, k = examples_of(images, "images"), as_count(k, "k")
+        closed, multi = as_flag(closed, "closed"), as_flag(multi, "multi")
         taught = labels if isinstance(labels, Classifier) else None
         names = [] if isinstance(labels, Classifier) else texts_of(labels, "labels")
         patterns = texts_of(templates, "templates")
+        if taught is not None and multi:
+            raise QueryError("a classifier chooses one of its labels; leave multi out, or name labels in words")
 
-        def read() -> tuple[dict[int, tuple[Prediction, ...]], dict[int, str]]:
-            predict = self._by_prompts(names, patterns, k) if taught is None else self._by_classifier(taught, k)
-            readable, vectors, errors = self._embed(images)
-            return dict(zip(readable, predict(vectors), strict=True)) if readable else {}, errors
+        def read() -> list[Classification]:
+            if taught is not None:
+                return self._classified(images, self._by_classifier(taught, k))
+            return self._classified(images, self._by_prompts(names, patterns, k, closed=closed, multi=multi))
 
-        predictions, errors = self.reader().of_one_encoder(read)
-        return [
-            Classification(as_term(image).label, predictions.get(position, ()), errors.get(position))
-            for position, image in enumerate(images)
-        ]
+        return self.reader().of_one_encoder(read)
 
-    def _by_classifier(self, classifier: Classifier, k: int) -> Callable[[Matrix], list[tuple[Prediction, ...]]]:
+    def _classified(self, images: Sequence[Example | Term], answers_of: AnswersOf) -> list[Classification]:
+        readable, vectors, errors = self.encoder.encode_readable(images)
+        answers, warnings = answers_of(vectors) if readable else ([], ())
+        answer_at = dict(zip(readable, answers, strict=True))
+        results = []
+        for position, image in enumerate(images):
+            predictions, none = answer_at.get(position, ((), None))
+            error = errors.get(position)
+            results.append(Classification(as_term(image).label, predictions, error, none, warnings))
+        return results
+
+    def _by_classifier(self, classifier: Classifier, k: int) -> AnswersOf:
         """Return what gives unit vectors (n, dim) the labels of a classifier that is for this encoder."""
-        encoder = self.encoder()
+        encoder = self.installed_encoder()
         classifier.check(encoder.name, encoder.fingerprint)
-        return lambda vectors: classifier.predict(vectors, k=k)
+        return lambda vectors: ([(labels, None) for labels in classifier.predict(vectors, k=k)], ())
 
     def _by_prompts(
-        self, labels: Sequence[str], templates: Sequence[str], k: int
-    ) -> Callable[[Matrix], list[tuple[Prediction, ...]]]:
+        self, labels: Sequence[str], templates: Sequence[str], k: int, *, closed: bool, multi: bool
+    ) -> AnswersOf:
         """Return what gives unit vectors (n, dim) the labels whose prompts they are nearest to."""
-        from mmsearch.encoders.zeroshot import ZeroShotClassifier, class_embeddings
+        from mmsearch.encoders.zeroshot import ZeroShotClassifier, class_embeddings, mode_of
 
         fill_templates(labels, templates)  # a label set that means nothing is said before any work
-        encoder = self.encoder()
+        encoder = self.installed_encoder()
         encoder.require_words()
+        mode = mode_of(encoder, labels, closed=closed, multi=multi)
 
-        def predictions(vectors: Matrix) -> list[tuple[Prediction, ...]]:
+        def answers_of(vectors: Matrix) -> tuple[list[Answer], tuple[str, ...]]:
             classes = class_embeddings(self._wanted_texts, labels, templates, at_once=TEXTS_TOGETHER)
-            return ZeroShotClassifier(tuple(labels), classes, encoder.logit_scale).predict(vectors, k=k)
+            answers = ZeroShotClassifier.of(encoder, labels, classes, mode).predict(vectors, k=k)
+            return answers, () if closed else self.label_warnings(labels)
 
-        return predictions
+        return answers_of
+
+    def label_warnings(self, labels: str | Iterable[str]) -> tuple[str, ...]:
+        """Return sentences on labels that the library's encoder has hardly seen, where that can be told."""
+        from mmsearch.encoders.known_words import are_hardly_known, kept_vectors, known_words, warning_of
+        from mmsearch.encoders.zeroshot import class_embeddings
+        from mmsearch.store.encoder import default_cache
+
+        labels, encoder = texts_of(labels, "labels"), self.installed_encoder()
+        words = known_words(encoder)
+        if not words:
+            return ()
+        if self._known_words is None or self._known_words[0] != encoder.fingerprint:
+            cache = default_cache() if self._installed.cache is None else self._installed.cache
+            file = cache / "known-words" / f"{encoder.fingerprint[:24]}.npy"
+            self._known_words = encoder.fingerprint, kept_vectors(file, words, encoder.dim, self._wanted_texts)
+        texts = class_embeddings(self._wanted_texts, labels, "{}", at_once=TEXTS_TOGETHER)
+        is_unknown = are_hardly_known(texts, self._known_words[1])
+        unknown = [label for label, is_it in zip(labels, is_unknown, strict=True) if is_it]
+        return (warning_of(encoder, unknown),) if unknown else ()
 
     def identify(
         self,
@@ -548,8 +794,9 @@ class Library:
 
         Parameters
         ----------
-        images : path, id, PictureBytes or Term, or several
-            A Term with a box asks for that part of a picture, such as one thing of many.
+        images : path, id, picture that is held or Term, or several
+            What may be held: see `Query`. A Term with a box asks for that part of a picture, such as one thing of
+            many.
         identities : mapping of path to str, or None
             Whom or what the pictures of the library show; those left out count for nobody. None takes the folders
             in which they lie; see `mmsearch.query.gallery.identities_of`.
@@ -575,14 +822,14 @@ class Library:
         """
         from mmsearch.query.gallery import LibraryGallery, identities_of
 
-        images, k = several(images, "images", as_example), as_count(k, "k")
+        images, k = examples_of(images, "images"), as_count(k, "k")
         if not 0 < as_number(false_rate, "false_rate") < 1:
             raise QueryError(f"the false rate is {false_rate}; expected a share above 0 and below 1")
         given = {os.path.abspath(os.fsdecode(as_path(path, "a path of identities"))): as_text(name, "an identity")
                  for path, name in (identities or {}).items()}  # fmt: skip
         store, searcher = self.reader(), self._search()
         if not store.has_vectors:
-            self.encoder()  # raises, as there is none
+            self.installed_encoder()  # raises, as there is none
 
         def read() -> list[Identification]:
             known = given if identities is not None else identities_of(store)
@@ -593,36 +840,10 @@ class Library:
 
         return store.of_one_encoder(read)
 
-    def embed(self, images: Example | Term | Iterable[Example | Term]) -> tuple[list[int], Matrix, dict[int, str]]:
-        """Return the embeddings of pictures; those in the library are not decoded again.
-
-        Returns
-        -------
-        readable : list of int
-            Positions in `images` of the pictures that could be used.
-        vectors : float32 array, shape (n_readable, dim)
-            Their unit vectors.
-        errors : dict of int to str
-            For every other position what is wrong with the picture.
-        """
-        pictures = several(images, "images", as_example)
-        return self.reader().of_one_encoder(lambda: self._embed(pictures))
-
-    def _embed(self, images: Sequence[Example | Term]) -> tuple[list[int], Matrix, dict[int, str]]:
-        terms, vectors, errors = self._search().terms, {}, {}
-        for position, image in enumerate(images):
-            self._check()
-            try:
-                vectors[position] = terms.picture_vector(image)
-            except PictureError as error:
-                errors[position] = str(error)
-        stacked = np.stack(list(vectors.values())) if vectors else np.zeros((0, self.reader().dim), np.float32)
-        return list(vectors), stacked, errors
-
     def _wanted_texts(self, texts: Sequence[str]) -> Matrix:
         """Return the unit vectors float32 (n, dim) of texts, if they are still wanted."""
         self._check()
-        return self.encoder().encode_texts(texts)
+        return self.installed_encoder().encode_texts(texts)
 
     def pictures(
         self,
@@ -661,8 +882,48 @@ class Library:
         offset, limit = as_count(offset, "offset", least=0), as_count(limit, "limit")
         return self.reader().page(filters, order=order, after=after, offset=offset, limit=limit)
 
+    def vectors(
+        self, where: FilterLike | Iterable[FilterLike] = (), *, dtype: DTypeLike = np.float32
+    ) -> LibraryVectors:
+        """Return the embeddings of all pictures that pass all filters, of one state of the library.
+
+        Parameters
+        ----------
+        where : str, Predicate or mapping, or several
+            Filters, as for a search.
+        dtype : float32 or float16
+            float32 are unit vectors, as a search compares them; float16 those that are stored, in half the memory.
+
+        Returns
+        -------
+        LibraryVectors
+            `ids`, `paths` and `matrix`, in the order in which the pictures came into the library.
+
+        Raises
+        ------
+        QueryError
+            If a filter is not understood or no picture could pass it, or the type is another one.
+        NoEncoderError
+            If the library has no vectors.
+        LibraryDamagedError
+            If a vector is lost, or not what was stored.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, Library.open(folder) as library:
+        ...     library.add_vectors(["/photos/a.jpg", "/photos/b.jpg"], [[1, 0], [3, 4]], model="mine").new
+        ...     ids, paths, matrix = library.vectors(where="name = b.jpg")
+        ...     paths, matrix.shape, matrix.dtype.name
+        2
+        (['/photos/b.jpg'], (1, 2), 'float32')
+        """
+        if not self.reader().has_vectors:
+            self.installed_encoder()  # raises, as there is none
+        return vectors_of(self.reader(), filters_of(where, "where"), dtype)
+
     def facets(self, where: FilterLike | Iterable[FilterLike] = ()) -> Facets:
-        """Return the pictures that pass all filters in classes: by folder, year, size of the file and format.
+        """Return the pictures that pass all filters in classes: by folder, year, size, format and label.
 
         Every class has the filters that give it. There are none where no picture could pass.
 
@@ -672,6 +933,21 @@ class Library:
             If a filter is not understood.
         """
         return self.reader().facets(filters_of(where, "where"))
+
+    def label_sets(self) -> tuple[LabelSet, ...]:
+        """Return the label sets of the library, by name.
+
+        Raises
+        ------
+        UnsupportedError
+            If it stands at an address.
+        """
+        return in_folder(self.reader(), "labels").label_sets()
+
+    def labels_of(self, image_id: int) -> tuple[GivenLabel, ...]:
+        """Return the labels that the sets of the library gave a picture, most probable first."""
+        wanted = as_id(image_id, "image_id")
+        return self.reader().labels_of([wanted]).get(wanted, ())
 
     def picture(self, image_id: int) -> ImageRecord | None:
         """Return the picture with an id, or None if it is not in the library, or not any more."""
@@ -683,12 +959,12 @@ class Library:
         return self.reader().status()
 
     def verify(self, *, is_repair: bool = False) -> VerifyReport:
-        """Prove the library whole: catalog, every vector, encoder, indexes, visual words.
+        """Prove the library whole: catalog, every vector, labels, encoder, indexes, visual words.
 
         Parameters
         ----------
         is_repair : bool
-            Forget damaged vectors and caches, so that the next `index` makes them anew.
+            Forget damaged vectors and caches, so that the next `index` makes them anew; give missing labels.
         """
 
         def verified(store: LibraryStore) -> VerifyReport:
@@ -700,7 +976,13 @@ class Library:
             return self.reader().of_one_encoder(lambda: verified(self.reader()))
         self.close()
         with self.place.writer() as store:
-            return verified(store)
+            report = verified(store)
+            if store.as_folder is not None:
+                from mmsearch.ingest.labels import repair_labels
+
+                repair_labels(store.as_folder, lambda: self._installed.for_reading(store))
+                self._installed.forget()  # what was opened by the writer is closed with it
+            return report
 
     def words(self) -> PublishedWords:
         """Return the visual words of the library; what is known of features stays in its files.
@@ -721,14 +1003,16 @@ class Library:
 
     def text_probes(self) -> Matrix:
         """Return unit vectors float32 (n, dim) of varied captions, to measure an index with; none without words."""
-        return self.encoder().text_probes()
+        if is_given(self.reader()):
+            return np.zeros((0, self.reader().dim), dtype=np.float32)
+        return self.installed_encoder().text_probes()
 
     def photograph_probes(self) -> Matrix:
         """Return unit vectors float32 (n, dim) of the sample photographs and cut-outs of them, as new pictures."""
         from mmsearch.images.copies import thumbnail
         from mmsearch.samples import sample_folder
 
-        encoder, pixels = self.encoder(), []
+        encoder, pixels = self.installed_encoder(), []
         for path in sorted(sample_folder().glob("*.jpg")):
             data = path.read_bytes()
             width, height = thumbnail(data, 16).original_size
@@ -737,8 +1021,15 @@ class Library:
                 pixels.append(self.decoder().pixels(data, encoder.preprocessing, box=box))
         return np.concatenate([encoder.encode_images(picture[None]) for picture in pixels])
 
-    def encoder(self) -> OnnxEncoder:
-        """Return the library's encoder; its towers are loaded when first used.
+    @property
+    def encoder(self) -> Encoder:
+        """What embeds texts and pictures as the library does; see `mmsearch.Encoder`."""
+        return Encoder(
+            self.reader, self.installed_encoder, lambda: self._search().terms, lambda: self._check()
+        )  # which keeps the library
+
+    def installed_encoder(self) -> OnnxEncoder:
+        """Return the towers of the library's encoder, which are loaded when first used; most want `encoder`.
 
         Raises
         ------
@@ -768,7 +1059,7 @@ class Library:
         if self._searcher is None:
             library = weakref.proxy(self)  # a circle would keep files and a process until it is found
             self._searcher = Searcher(
-                self.reader(), lambda: library.encoder(), lambda: library.decoder(),
+                self.reader(), lambda: library.installed_encoder(), lambda: library.decoder(),
                 use_graph=self._use_graph, is_asked_once=self._is_asked_once, check=lambda: library._check(),
             )  # fmt: skip
         return self._searcher

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple, NotRequired, TypeAlias, TypedDict, final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Literal, NamedTuple, NotRequired, TypeAlias, TypedDict, final, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,13 @@ from mmsearch.arguments import (
     several,
     unfit,
 )
-from mmsearch.errors import QueryError
+from mmsearch.errors import OutputError, PictureError, QueryError, VectorError
+from mmsearch.held import Held, held_file, is_single
+from mmsearch.notebook import Card, cards_html
 from mmsearch.predicates import FilterLike, Predicate, filters_of
+
+if TYPE_CHECKING:
+    import pandas
 
 Matrix: TypeAlias = NDArray[np.float32]
 Cosines: TypeAlias = NDArray[np.float64]
@@ -39,7 +44,7 @@ Order: TypeAlias = Literal["added", "path"]
 ResizeMode: TypeAlias = Literal["shortest", "longest", "squash"]
 Interpolation: TypeAlias = Literal["bicubic", "bilinear"]
 _LATEST = (1 << 63) - 1
-_PICTURE = "a picture: a path, an id (int) or PictureBytes"  # in messages
+_PICTURE = "a picture: a path, an id (int), an image of Pillow, an array, bytes, an open file or PictureBytes"
 MAX_MEGAPIXELS = 64.0
 """Pictures that need memory for more pixels are refused unless it is said otherwise."""
 READING = 2
@@ -48,8 +53,8 @@ pixels or other facts than before, so that `index --recheck` reads those of befo
 took the date of a change for that of the photograph, and showed 10 and 12 bits in 16 as black."""
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right and bottom of a part of a picture, in pixels of the upright original."""
-Example: TypeAlias = "PathLike | int | PictureBytes"
-"""A picture to look for: a file, the id of a picture of the library, or one in memory."""
+Example: TypeAlias = "PathLike | int | PictureBytes | Held"
+"""A picture to look for: a file, the id of a picture of the library, or one that is held (`mmsearch.held`)."""
 
 
 class FileLook(NamedTuple):
@@ -229,6 +234,23 @@ class ImageRecord:
     taken_at: str | None
 
 
+class LibraryVectors(NamedTuple):
+    """Pictures of a library with their embeddings, row for row: `ids[i]` and `paths[i]` are those of `matrix[i]`.
+
+    `ids` are int64 (n,), `matrix` is float32 or float16 (n, dim).
+
+    Examples
+    --------
+    >>> ids, paths, matrix = LibraryVectors(np.array([7]), ["/a.jpg"], np.ones((1, 2), np.float32))
+    >>> paths[0], matrix.shape
+    ('/a.jpg', (1, 2))
+    """
+
+    ids: NDArray[np.int64]
+    paths: list[str]
+    matrix: NDArray[np.float32 | np.float16]
+
+
 @dataclass(frozen=True)
 class PicturePage:
     """Some of the pictures that pass filters, `n` in all; the page after begins `after` what `next` says.
@@ -252,10 +274,17 @@ class BadPicture:
 
 @dataclass(frozen=True)
 class PictureBytes:
-    """A picture in memory: a whole file, and the name it goes by in messages."""
+    """A picture in memory: a whole file, and the name it goes by in messages.
+
+    `problem` is raised where the picture is looked at, for one that was held and could not be made into a file.
+
+    >>> PictureBytes(b"...", "cat.jpg")
+    PictureBytes(name='cat.jpg')
+    """
 
     data: bytes = field(repr=False)
     name: str = "the picture"
+    problem: PictureError | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.data, bytes | bytearray | memoryview):
@@ -270,9 +299,9 @@ class Term:
 
     Parameters
     ----------
-    value : str, path, int or PictureBytes
+    value : str, path, int, PictureBytes, or a picture that is held
         A text; or a picture: the path of a file, the id of a picture of the library, or one in memory. Paths are
-        kept as str.
+        kept as str, images of Pillow, arrays, bytes and open files as PictureBytes (see `Query`).
     weight : float > 0
         Relative to the other terms.
     box : four numbers or None
@@ -282,6 +311,11 @@ class Term:
     ------
     ArgumentError
         If one of them is of another type.
+
+    Examples
+    --------
+    >>> Term("snow", weight=2), Term("/photos/cat.jpg", box=(0, 0, 64, 64)).label
+    (Term(value='snow', weight=2, box=None), '/photos/cat.jpg (0, 0, 64, 64)')
     """
 
     value: str | int | PictureBytes
@@ -308,6 +342,9 @@ def _term_value(value: object, name: str, expected: str) -> str | int | PictureB
         return str(value) if isinstance(value, str) else value
     if is_whole(value):
         return as_id(value, name)
+    held = held_file(value, name)
+    if held is not None:
+        return PictureBytes(held.data, held.name or PictureBytes.name, held.problem)
     if isinstance(value, bytes | os.PathLike):
         return os.fsdecode(as_path(value, name))
     raise unfit(name, value, expected)
@@ -326,6 +363,11 @@ def _box(given: object) -> Box:
 def as_example(value: object, name: str) -> str | int | PictureBytes | Term:
     """Return an example picture, its path as str, or raise ArgumentError."""
     return value if isinstance(value, Term) else _term_value(value, name, f"{_PICTURE}, or a Term of one")
+
+
+def examples_of(given: object, name: str) -> tuple[str | int | PictureBytes | Term, ...]:
+    """Return one example picture or several."""
+    return several(given, name, as_example, is_single=is_single)
 
 
 def _as_words(value: object, name: str) -> str | Term:
@@ -348,8 +390,10 @@ class Query:
     ----------
     text : str, Term or None
         Words to look for, taken as they are: only the command line reads a weight in front of them.
-    images : path, int, PictureBytes or Term, or several
-        Example pictures; an int is the id of a picture of the library.
+    images : path, int, image of Pillow, array, bytes, open file, PictureBytes or Term, or several
+        Example pictures; an int is the id of a picture of the library. Arrays are uint8: RGB (height, width, 3),
+        with opacity (height, width, 4), or grey (height, width); one of four axes holds several pictures. Images of
+        Pillow are turned by their EXIF, as files are. Bytes are those of a whole file, unless they can be a path.
     exclude : str or Term, or several
         Words to move away from.
     where : str, Predicate or mapping, or several
@@ -357,11 +401,25 @@ class Query:
         trees as JSON has them, such as `{"or": ["width > 800", {"field": "name", "op": "~", "value": "a*"}]}`.
     relevant, irrelevant : int, or several
         Ids of pictures of the library that are, and that are not, what is looked for; the latter are never hits.
+    vector : array of real numbers, shape (dim,), or None
+        A term of its own: an embedding that the library's encoder made, or another in the same space. Its length
+        does not count; it is kept as a tuple.
 
     Raises
     ------
     ArgumentError
         If a value is of another type.
+    VectorError
+        If the vector is zero or not finite.
+
+    Examples
+    --------
+    >>> Query("a beach", where="width > 1000", exclude=["people", "boats"]).exclude
+    ('people', 'boats')
+    >>> Query(images=np.zeros((4, 6, 3), np.uint8)).images
+    (PictureBytes(name='the picture'),)
+    >>> Query(vector=np.array([0.5, 0.5])).vector
+    (0.5, 0.5)
     """
 
     text: str | Term | None = None
@@ -370,6 +428,7 @@ class Query:
     where: tuple[str | Predicate, ...] = ()
     relevant: tuple[int, ...] = ()
     irrelevant: tuple[int, ...] = ()
+    vector: tuple[float, ...] | None = field(default=None, repr=False)
 
     def __init__(
         self,
@@ -379,13 +438,30 @@ class Query:
         where: FilterLike | Iterable[FilterLike] = (),
         relevant: int | Iterable[int] = (),
         irrelevant: int | Iterable[int] = (),
+        vector: Iterable[float] | None = None,
     ) -> None:
         object.__setattr__(self, "text", None if text is None else _as_words(text, "text"))
-        object.__setattr__(self, "images", several(images, "images", as_example))
+        object.__setattr__(self, "images", examples_of(images, "images"))
         object.__setattr__(self, "exclude", several(exclude, "exclude", _as_words))
         object.__setattr__(self, "where", filters_of(where, "where"))
         object.__setattr__(self, "relevant", ids_of(relevant, "relevant"))
         object.__setattr__(self, "irrelevant", ids_of(irrelevant, "irrelevant"))
+        object.__setattr__(self, "vector", None if vector is None else _as_vector(vector, "vector"))
+
+
+def _as_vector(given: object, name: str) -> tuple[float, ...]:
+    try:
+        values = np.asarray(given)
+    except (ValueError, TypeError):  # lists of lists of different lengths
+        values = np.empty(0, dtype=object)
+    if values.dtype.kind not in "fiu" or values.ndim != 1 or not values.size:
+        expected = "one vector: an array (dim,) of real numbers"
+        is_array = values.dtype.kind != "O"
+        raise unfit(name, given, expected, shown=f"an array of {values.dtype} {values.shape}" if is_array else None)
+    wide = values.astype(np.float64)
+    if not np.isfinite(wide).all() or not wide.any():
+        raise VectorError(f"{name} is zero or not finite, so that it has no direction; look at what made it")
+    return tuple(wide.tolist())
 
 
 def as_query(value: object, name: str) -> Query:
@@ -424,6 +500,12 @@ class SearchOptions:
         If a value is of another type.
     QueryError
         If k is not above 0, an option is another word, or the least relevance is no probability.
+
+    Examples
+    --------
+    >>> SearchOptions(k=3, rerank="never")
+    Traceback (most recent call last):
+    mmsearch.errors.QueryError: rerank is 'never'; expected 'auto', 'none' or 'local'
     """
 
     k: int = 10
@@ -501,6 +583,22 @@ class Hit:
     is_missing: bool = False
     relevance: float | None = None
 
+    def words(self) -> tuple[str, ...]:
+        """Return what a caption says of the hit besides its name.
+
+        Examples
+        --------
+        >>> Hit(1, 0.5, 7, "/photos/cat.jpg", 640, 480, "JPEG", None, 81_920, {"a cat": 0.5}).words()
+        ('1.  score 0.500', 'a cat: 0.500')
+        """
+        relevance = [] if self.relevance is None else [f"relevance {self.relevance:.0%}"]
+        cosines = [f"{label}: {cosine:.3f}" for label, cosine in self.terms.items()]
+        verified = (
+            [f"verified: {self.local.n_inliers} places agree"] if self.local and self.local.is_verified else []
+        )
+        missing = ["the file is not there any more"] if self.is_missing else []
+        return (f"{self.rank}.  score {self.score:.3f}", *relevance, *cosines, *verified, *missing)
+
 
 @dataclass(frozen=True)
 class SearchResult:
@@ -511,6 +609,16 @@ class SearchResult:
     the pictures the answer was chosen from; `local` is a sentence on what local features did, empty if they were
     not asked; `problems` are sentences on what the library has lost, so that pictures may not be found. `relevance`
     is the probability that the pictures asked among hold what was asked for, None as that of a hit.
+    `thumbnails` gives hits as addresses that hold a small copy each, or None, for notebooks.
+
+    It is a sequence of its hits.
+
+    Examples
+    --------
+    >>> cat = Hit(1, 0.5, 7, "/photos/cat.jpg", 640, 480, "JPEG", None, 81_920)
+    >>> result = SearchResult((cat,), "exact", 1)
+    >>> len(result), result[0].path, [hit.rank for hit in result]
+    (1, '/photos/cat.jpg', [1])
     """
 
     hits: tuple[Hit, ...]
@@ -520,6 +628,68 @@ class SearchResult:
     local: str = ""
     problems: tuple[str, ...] = ()
     relevance: float | None = None
+    thumbnails: Callable[[Sequence[Hit]], list[str | None]] | None = field(
+        default=None, repr=False, compare=False, kw_only=True
+    )
+
+    def __len__(self) -> int:
+        """Return the number of hits."""
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[Hit]:
+        """Yield the hits, best first."""
+        return iter(self.hits)
+
+    @overload
+    def __getitem__(self, place: int) -> Hit: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Hit, ...]: ...
+    def __getitem__(self, place: int | slice) -> Hit | tuple[Hit, ...]:
+        """Return the hit at a place, which counts from 0, or some of them."""
+        return self.hits[place]
+
+    def _repr_html_(self) -> str:
+        """Return the hits with their thumbnails and scores, as a notebook shows them."""
+        hits = "hit" if len(self) == 1 else "hits"
+        sentences = [f"{len(self)} {hits} of {self.n_candidates:,} pictures", self.local, *self.problems]
+        pictures = self.thumbnails(self.hits) if self.thumbnails and self.hits else [None] * len(self)
+        cards = [Card(hit.path, picture, hit.words()) for hit, picture in zip(self.hits, pictures, strict=True)]
+        return cards_html([sentence for sentence in sentences if sentence], cards)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a table of pandas with a row for each hit, best first.
+
+        Its columns are the fields of `Hit`; the cosine to a term has a column of the term's name behind
+        `cosine: `, and what local features say `is_verified` and `n_inliers`, where any were looked at.
+
+        Raises
+        ------
+        OutputError
+            If pandas is not installed, which is no part of what mmsearch needs.
+
+        Examples
+        --------
+        >>> cat = Hit(1, 0.5, 7, "/photos/cat.jpg", 640, 480, "JPEG", None, 81_920)
+        >>> SearchResult((cat,), "exact", 1).to_pandas()[["rank", "path"]]
+           rank             path
+        0     1  /photos/cat.jpg
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise OutputError("a table needs pandas, which is not installed; run `pip install pandas`") from error
+        names = [each.name for each in fields(Hit) if each.name not in ("terms", "local")]
+        columns: dict[str, list[object]] = {name: [getattr(hit, name) for hit in self] for name in names}
+        for label in dict.fromkeys(label for hit in self for label in hit.terms):
+            columns[f"cosine: {label}"] = [hit.terms.get(label) for hit in self]
+        if any(hit.local is not None for hit in self):
+            columns["is_verified"] = [hit.local is not None and hit.local.is_verified for hit in self]
+            columns["n_inliers"] = [0 if hit.local is None else hit.local.n_inliers for hit in self]
+        return pandas.DataFrame(columns)
+
+
+NONE_OF_THESE = "none of these"
+"""What a picture is called that shows none of the labels."""
 
 
 @dataclass(frozen=True)
@@ -533,11 +703,45 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Classification:
-    """The labels of one picture, most probable first, or why it could not be read."""
+    """The labels of one picture, most probable first, or why it could not be read.
+
+    `none_of_these` is the probability that it shows none of all labels that were asked, which with all of theirs
+    sums to 1; None where that was not asked or is not known. `warnings` are sentences on the labels.
+    """
 
     path: str
     predictions: tuple[Prediction, ...]
     error: str | None = None
+    none_of_these: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """A set of labels that a library gives its pictures, from their stored vectors.
+
+    Only labels of a probability of at least `min_probability` are given: `n_given` in all, to `n_labelled`
+    pictures. `n_left` pictures were not looked at yet. `mode` is how labels are judged: `closed` (one must be
+    right), `open` (none need be) or `multi` (each by itself). `templates` are those of the prompts.
+    """
+
+    name: str
+    n_labels: int
+    n_labelled: int
+    n_given: int
+    n_left: int
+    min_probability: float
+    mode: str
+    templates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GivenLabel:
+    """A label that a set gave a picture, with its probability in [0, 1]. No person wrote it."""
+
+    label_set: str
+    label: str
+    probability: float
 
 
 @dataclass(frozen=True)
@@ -715,7 +919,8 @@ class LibraryStatus:
     says what visual words there are, None if there are none; `next_model` of what encoder a run began to make
     vectors anew, None unless one did and was ended; `progress` that of another process, if one is
     writing; `problems` what can be seen at a glance to be lost or not to belong together. `precision` is that in
-    which pictures are embedded, `agreement` what was measured of it, None for fp32.
+    which pictures are embedded, `agreement` what was measured of it, None for fp32; `exclude` are the patterns of
+    what `index` leaves out, and `labels` the label sets.
     """
 
     folder: str
@@ -739,6 +944,8 @@ class LibraryStatus:
     problems: tuple[str, ...] = ()
     precision: str = "fp32"
     agreement: Agreement | None = None
+    exclude: tuple[str, ...] = ()
+    labels: tuple[LabelSet, ...] = ()
 
 
 @dataclass(frozen=True)

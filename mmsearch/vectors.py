@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from mmsearch.records import Cosines, Matrix
 Float = TypeVar("Float", np.float32, np.float64)
 F16_SHRINKING = np.float32(2.0**112)
 """What `shrunk_f16` leaves out: the exponents of float32 begin so much lower than those of float16."""
+_IS_UNIT = 1e-3  # so far from length 1 is a vector that was rounded to float16
 _ROWS = 4096  # stored rows that are widened to float64 at a time
 
 
@@ -22,6 +23,26 @@ def l2_normalize(vectors: Matrix) -> Matrix:
     norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
     result: Matrix = np.asarray(vectors / np.where(norms > 0, norms, 1), dtype=np.float32)
     return result
+
+
+def unit_vectors(values: NDArray[Any]) -> list[Matrix | None]:
+    """Return rows (n, dim) at unit length as float32, None for those that have no direction.
+
+    One that is as long as rounding leaves a unit vector stays as it is.
+
+    >>> unit_vectors(np.array([[3.0, 4.0], [0.0, 0.0]]))
+    [array([0.6, 0.8], dtype=float32), None]
+    """
+    wide = values.astype(np.float64)
+    peaks = np.abs(wide).max(axis=1)
+    is_good = np.isfinite(peaks) & (peaks > 0)  # a NaN is the largest
+    wide[~is_good] = 1.0
+    wide /= np.where(is_good, peaks, 1.0)[:, None]  # their squares may be too large
+    lengths = np.sqrt((wide * wide).sum(axis=1))
+    is_unit = np.abs(lengths * np.where(is_good, peaks, 1.0) - 1) <= _IS_UNIT
+    units: Matrix = (wide / lengths[:, None]).astype(np.float32)
+    units[is_unit] = values[is_unit]
+    return [unit if is_one else None for unit, is_one in zip(units, is_good, strict=True)]
 
 
 def as_stored(vectors: Matrix) -> Matrix:

@@ -26,8 +26,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: threads of torch wo
 
 import mmsearch
 from mmsearch import Library
+from mmsearch.encoders.calibration import Calibration, LabelModel, RelevanceModel
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
+from mmsearch.encoders.probes import N_PROBES
 from mmsearch.encoders.whole import stamps
 from mmsearch.milvus.address import TOKEN
 from mmsearch.records import FileLook
@@ -152,6 +154,21 @@ def other_checkpoint(cache) -> Path:
 def other_folder(other_checkpoint, cache) -> Path:
     """The second tiny CLIP, exported."""
     return exported(str(other_checkpoint), cache)
+
+
+CALIBRATION = Calibration(search=RelevanceModel(0, 2, 1, 0.5, -2, 3, 5, 0), labels=LabelModel(8.0, -2.0))
+
+
+@pytest.fixture(scope="session")
+def calibrated_cache(checkpoint, tiny_folder, tmp_path_factory) -> Path:
+    """A cache folder with the tiny encoder, and a calibration that says something beside it."""
+    cache = tmp_path_factory.mktemp("calibrated") / "cache"
+    if len(np.load(tiny_folder / "probes.npy")) == N_PROBES:
+        shutil.copytree(tiny_folder, cache / "encoders" / tiny_folder.name)
+    folder = exported(str(checkpoint), cache)  # anew where that which is kept is of long ago
+    fingerprint = json.loads((folder / "spec.json").read_text())["fingerprint"]
+    (folder / "calibration.json").write_text(json.dumps(CALIBRATION.to_json(fingerprint)))
+    return cache
 
 
 @pytest.fixture

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 from mmsearch import GraphSettings, Library, Query, Term
+from mmsearch.encoders.calibration import Calibration, LabelModel
+from mmsearch.encoders.classifier import Classifier
+from mmsearch.encoders.known_words import known_words
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import (
     ArgumentError,
@@ -21,6 +24,7 @@ from mmsearch.errors import (
 from mmsearch.images import decode, find
 from mmsearch.samples import sample_folder
 from tests import pictures
+from tests.conftest import random_units
 
 
 def paths(result):
@@ -511,6 +515,89 @@ def test_classification_is_the_softmax_of_scaled_cosines(indexed, photos, tiny):
     assert classification.predictions[0].probability == max(by_label.values())
 
 
+LABELS = ["a cat", "a dog", "a red car"]
+
+
+@pytest.fixture
+def calibrated(indexed):
+    """The library of eight photographs, whose encoder is calibrated for labels."""
+    indexed.calibrate(Calibration(labels=LabelModel(logit_scale=8.0, constant=-3.0)))
+    return indexed
+
+
+def test_a_picture_may_show_none_of_the_labels_where_the_encoder_is_calibrated(indexed, photos):
+    pictures = [photos / "cat.jpg", photos / "fig.jpg"]
+    closed = indexed.classify(pictures, LABELS)
+    assert [result.none_of_these for result in closed] == [None, None]
+    indexed.calibrate(Calibration(labels=LabelModel(logit_scale=8.0, constant=-3.0)))
+    for result, before in zip(indexed.classify(pictures, LABELS), closed, strict=True):
+        scores = np.array([label.score for label in result.predictions])
+        ratios = 0.3 * np.exp(8 * scores - 3)  # three labels share the 90 % that are not none of them
+        expected = [*ratios, 0.1] / (ratios.sum() + 0.1)
+        said = [label.probability for label in result.predictions]
+        np.testing.assert_allclose([*said, result.none_of_these], expected, rtol=1e-5)
+        assert {label.label: label.score for label in result.predictions} == {
+            label.label: label.score for label in before.predictions
+        }
+    assert indexed.classify(pictures, LABELS, closed=True) == closed
+
+
+def test_none_of_these_counts_the_labels_that_are_not_shown(calibrated, photos):
+    (few,), (all_labels,) = (calibrated.classify(photos / "cat.jpg", LABELS, k=k) for k in (1, 3))
+    assert few.predictions == all_labels.predictions[:1]
+    assert few.none_of_these == all_labels.none_of_these
+    assert sum(label.probability for label in all_labels.predictions) + few.none_of_these == pytest.approx(1)
+
+
+def test_several_labels_are_judged_each_by_itself(calibrated, photos):
+    (together,) = calibrated.classify(photos / "cat.jpg", LABELS, multi=True)
+    alone = [calibrated.classify(photos / "cat.jpg", label, multi=True)[0].predictions[0] for label in LABELS]
+    by_label = {label.label: label.probability for label in together.predictions}
+    assert together.none_of_these is None
+    for label in alone:
+        assert by_label[label.label] == pytest.approx(label.probability, rel=1e-5)
+        assert label.probability == pytest.approx(1 / (1 + 9 * np.exp(3 - 8 * label.score)), rel=1e-5)
+
+
+def test_pictures_are_labelled_in_a_batch_as_alone(calibrated, photos):
+    pictures = [photos / f"{name}.jpg" for name in ("cat", "fig", "dam")]
+    together = calibrated.classify(pictures, LABELS)
+    for picture, result in zip(pictures, together, strict=True):
+        (alone,) = calibrated.classify(picture, LABELS)
+        assert [label.label for label in alone.predictions] == [label.label for label in result.predictions]
+        assert alone.none_of_these == pytest.approx(result.none_of_these, rel=1e-4)
+
+
+def test_modes_of_labels_that_cannot_be_had_are_refused(indexed, photos):
+    with pytest.raises(QueryError, match="is not calibrated"):
+        indexed.classify(photos / "cat.jpg", LABELS, multi=True)
+    with pytest.raises(QueryError, match="not both"):
+        indexed.classify(photos / "cat.jpg", LABELS, closed=True, multi=True)
+    with pytest.raises(TypeError, match="closed is 'no'"):
+        indexed.classify(photos / "cat.jpg", LABELS, closed="no")
+    classifier = Classifier(
+        ("x", "y"), random_units(2, 32), indexed.installed_encoder().name, indexed.installed_encoder().fingerprint
+    )
+    with pytest.raises(QueryError, match="a classifier chooses one of its labels"):
+        indexed.classify(photos / "cat.jpg", classifier, multi=True)
+    assert indexed.classify(photos / "cat.jpg", classifier)[0].none_of_these is None
+
+
+def test_labels_that_an_encoder_has_hardly_seen_are_named(indexed, photos, cache, monkeypatch):
+    assert indexed.label_warnings(LABELS) == ()
+    # The tiny encoder by the name of the one that has a list of words.
+    encoder = indexed.installed_encoder()
+    monkeypatch.setattr(encoder, "name", "offline")
+    cosines = encoder.encode_texts(LABELS) @ encoder.encode_texts(known_words(encoder)).T
+    monkeypatch.setattr("mmsearch.encoders.known_words._LEAST", float(np.sort(cosines.max(axis=1))[1]))
+    unknown = LABELS[int(cosines.max(axis=1).argmin())]
+    said = f"offline has hardly seen {unknown!r}: what it says of such a label is little more than a guess"
+    (result,) = indexed.classify(photos / "cat.jpg", LABELS)
+    assert result.warnings == indexed.label_warnings(LABELS) == (said,)
+    assert indexed.classify(photos / "cat.jpg", LABELS, closed=True)[0].warnings == ()
+    assert (cache / "known-words" / f"{encoder.fingerprint[:24]}.npy").is_file()
+
+
 def test_unreadable_picture_is_named_and_the_others_are_classified(indexed, photos, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"x")
     good, bad = indexed.classify([photos / "cat.jpg", tmp_path / "bad.jpg"], ["a", "b"])
@@ -567,8 +654,8 @@ def test_one_value_answers_like_a_list_of_it(indexed, photos):
     assert indexed.search_many("a dog")[0].hits == indexed.search_many([Query("a dog")])[0].hits
     assert indexed.classify(str(cat), "a cat") == indexed.classify([cat], ["a cat"])
     assert indexed.classify(cat, "cat", templates="my {}")[0].predictions[0].label == "cat"
-    assert indexed.embed(str(cat))[0] == [0]
-    np.testing.assert_array_equal(indexed.encoder().encode_texts("ab"), indexed.encoder().encode_texts(["ab"]))
+    assert indexed.encoder.encode_readable(str(cat))[0] == [0]
+    np.testing.assert_array_equal(indexed.encoder.encode_texts("ab"), indexed.encoder.encode_texts(["ab"]))
 
 
 def test_labels_and_pictures_may_come_from_generators(indexed, photos):

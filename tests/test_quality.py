@@ -41,6 +41,7 @@ def test_offline_finds_flickr8k_pictures_by_their_captions(found):
 
 def test_offline_classifies_and_finds_imagenet_pictures_by_class_name(found):
     assert value(found, "imagenet-sample, zero-shot", "templates", "top-1") >= 0.85
+    assert value(found, "imagenet-sample, zero-shot", "templates", "calibration error") <= 0.06
     assert value(found, "imagenet-sample, class names", "text to image", "R@1 (any)") >= 0.90
 
 

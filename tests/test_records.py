@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mmsearch import PictureBytes, Query, SearchOptions, Term
-from mmsearch.errors import ArgumentError, QueryError
-from mmsearch.records import Preprocessing
+from mmsearch import Hit, PictureBytes, Query, SearchOptions, SearchResult, Term
+from mmsearch.errors import ArgumentError, OutputError, QueryError, VectorError
+from mmsearch.records import LocalEvidence, Preprocessing
 
 PICTURE = PictureBytes(b"...", "a.jpg")
 
@@ -48,7 +49,13 @@ def test_a_query_keeps_what_a_generator_gave():
         ({"images": True}, r"images is True \(bool\)"),
         ({"images": [1.5]}, r"images\[0\] is 1.5 \(float\)"),
         ({"images": {"a.jpg", "b.jpg"}}, "images is a set, which has no order"),
-        ({"images": np.zeros((2, 2, 3), np.uint8)}, r"(?s)images\[0\] is .*ndarray.*expected a picture: a path"),
+        ({"images": [(2, 2)]}, r"images\[0\] is \(2, 2\) \(tuple\); expected a picture: a path"),
+        ({"vector": 5}, r"vector is an array of int64 \(\); expected one vector: an array \(dim,\)"),
+        ({"vector": "12"}, r"vector is an array of <U2 \(\)"),
+        ({"vector": [True, False]}, r"vector is an array of bool \(2,\)"),
+        ({"vector": np.zeros((1, 3))}, r"vector is an array of float64 \(1, 3\)"),
+        ({"vector": [[1], [1, 2]]}, r"vector is \[\[1\], \[1, 2\]\]"),
+        ({"vector": ()}, "vector is an array of float64"),
         ({"where": 5}, "where is 5"),
         ({"relevant": [True]}, r"relevant\[0\] is True"),
         ({"irrelevant": "12"}, "irrelevant is '12'"),
@@ -113,3 +120,57 @@ def test_options_of_a_search_are_checked_where_they_are_made_and_kept_as_those_o
 def test_preprocessing_is_the_same_after_json():
     preprocessing = Preprocessing((384, 256), 400, "longest", "bilinear", 127)
     assert Preprocessing.of_json(json.loads(json.dumps(preprocessing.to_json()))) == preprocessing
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0], [1.0, np.nan], [np.inf, 1.0]])
+def test_a_vector_without_a_direction_is_refused(values):
+    with pytest.raises(VectorError, match="vector is zero or not finite, so that it has no direction"):
+        Query(vector=values)
+
+
+def test_queries_of_equal_vectors_are_equal():
+    query = Query(vector=np.float32([0.5, 2]))
+    assert query == Query(vector=[0.5, 2.0]) == replace(Query(vector=query.vector), text=None)
+    assert hash(query) == hash(Query(vector=(0.5, 2)))
+    assert query != Query(vector=[0.5, 1.0])
+
+
+def hits_at(*paths, **fields):
+    return tuple(
+        Hit(rank, 1 / rank, rank, path, 4, 3, "PNG", None, 99, **fields) for rank, path in enumerate(paths, 1)
+    )
+
+
+def test_an_answer_is_the_sequence_of_its_hits():
+    result = SearchResult(hits_at("/a.png", "/b.png", "/c.png"), "exact", 3)
+    assert len(result) == 3
+    assert list(result) == [result[0], result[1], result[-1]] == list(result.hits)
+    assert result[1:] == result.hits[1:]
+    with pytest.raises(IndexError):
+        result[3]
+
+
+def test_an_answer_without_thumbnails_is_shown_by_names_problems_and_scores():
+    result = SearchResult(hits_at("/<b>.png", is_missing=True), "exact", 1_000, problems=("a <file> is lost",))
+    html = result._repr_html_()
+    for text in ("1 hit of 1,000 pictures", "a &lt;file&gt; is lost", "&lt;b&gt;.png", "score 1.000", "no picture"):
+        assert text in html
+    assert "0 hits of 5 pictures" in SearchResult((), "empty", 5)._repr_html_()
+
+
+def test_an_answer_as_a_table_has_a_row_for_each_hit():
+    pytest.importorskip("pandas")
+    local = LocalEvidence(0.9, ((1.0, 2.0, 3.0, 4.0),), True)
+    table = SearchResult(hits_at("/a.png", "/b.png", terms={"cat": 0.25}, local=local), "exact", 2).to_pandas()
+    assert table["path"].tolist() == ["/a.png", "/b.png"]
+    assert table["score"].tolist() == [1.0, 0.5]
+    assert table["cosine: cat"].tolist() == [0.25, 0.25]
+    assert table[["is_verified", "n_inliers"]].values.tolist() == [[True, 1], [True, 1]]
+    empty = SearchResult((), "empty", 0).to_pandas()
+    assert (len(empty), "path" in empty.columns) == (0, True)
+
+
+def test_a_table_without_pandas_is_refused_by_a_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(OutputError, match="a table needs pandas, which is not installed; run `pip install pandas`"):
+        SearchResult((), "empty", 0).to_pandas()

@@ -219,8 +219,8 @@ def test_all_else_that_needs_an_encoder_says_that_there_is_none(plain, folder):
     for ask in (
         lambda: plain.classify([folder / "cat.jpg"], ["a cat", "a dog"]),
         lambda: plain.identify([folder / "cat.jpg"]),
-        lambda: plain.embed([folder / "cat.jpg"]),
-        lambda: plain.embed([sample_folder() / "rocket.jpg"]),
+        lambda: plain.encoder.encode_images([folder / "cat.jpg"]),
+        lambda: plain.encoder.encode_images([sample_folder() / "rocket.jpg"]),
         lambda: plain.tune(0.9),
         plain.text_probes,
     ):

@@ -13,6 +13,7 @@ from mmsearch.cli.classify import classify
 from mmsearch.cli.demo import demo
 from mmsearch.cli.identify import identify
 from mmsearch.cli.index import index
+from mmsearch.cli.labels import labels
 from mmsearch.cli.manage import rm, status, verify
 from mmsearch.cli.render import say
 from mmsearch.cli.search import search
@@ -35,6 +36,7 @@ app.command()(calibrate)
 app.command(rich_help_panel=PANEL)(embed)
 app.command(rich_help_panel=PANEL)(export)
 app.command(rich_help_panel=PANEL)(load)
+app.add_typer(labels, name="labels")
 app.add_typer(bench, name="bench")
 app.add_typer(vocabulary, name="vocabulary")
 app.add_typer(train, name="train")

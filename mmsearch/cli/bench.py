@@ -364,7 +364,7 @@ def ann(
             opened.tune(tune, on_progress=progress)
         probes = opened.text_probes()
         # Indexes are fitted to every other probe; those are no queries.
-        asked = probes[1::2] if texts is None else opened.encoder().encode_texts(read_lines(texts, "--texts"))
+        asked = probes[1::2] if texts is None else opened.encoder.encode_texts(read_lines(texts, "--texts"))
         measured = run_ann(
             opened.reader(), asked, photographs=opened.photograph_probes(), fitted=probes[::2],
             n_queries=n_queries, seed=seed, on_progress=progress,

@@ -22,7 +22,7 @@ from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
 from mmsearch.cli.trained import say_bad
 
 if TYPE_CHECKING:
-    from mmsearch.datasets.sets import CaptionSet
+    from mmsearch.datasets.sets import CaptionSet, ClassSet
     from mmsearch.evaluation.metrics.calibration import Reliability
     from mmsearch.training.calibrate import CalibrationFit
 
@@ -39,6 +39,12 @@ def calibrate(
             metavar="NAME", help="Calibrate this exported encoder, for libraries that are made with it from now on."
         ),
     ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SET", help="A class set as for bench classify, to fit labels to besides the captions."
+        ),
+    ] = None,
     library: LibraryOption = None,
     images: ImagesOption = None,
     split: SplitOption = None,
@@ -47,20 +53,22 @@ def calibrate(
     seed: Annotated[int, typer.Option(min=0, help="Of the libraries that are drawn from the set.")] = 0,
     output: FormatOption = None,
 ) -> None:
-    """Learn what the scores of an encoder mean: how likely a hit, or any picture, is what was asked for.
+    """Learn what the scores of an encoder mean: how likely a hit is what was asked for, and a label what is shown.
 
     Without --model it is done for the encoder of a library. Four of five pictures are fitted to; what is shown was
     measured on the others, before and after. The numbers are kept beside the encoder, whose vectors stay as they
     are.
     """
-    from mmsearch.datasets.open_set import SetOptions, open_captions
+    from mmsearch.datasets.open_set import SetOptions, open_captions, open_classes
 
     wanted = chosen(output)
     if wanted in (Format.paths, Format.paths0):
         raise typer.BadParameter("there are no paths; choose table, json, jsonl or tsv", param_hint="--format")
     options = SetOptions(cache_folder(), images, split, (image_column, text_column))
     known = open_captions(benchmark, options, is_merging=True)
-    fit = _fit(known, model, library, seed)
+    plain = SetOptions(cache_folder(), None, None, (None, None))
+    of_classes = None if classes is None else open_classes(classes, plain)
+    fit = _fit(known, of_classes, model, library, seed)
     _show(fit, wanted)
     say_bad(fit.bad)
     say(f"{fit.model}: fitted to {fit.n_fitted} pictures, checked by {fit.n_checked} others, and kept")
@@ -68,7 +76,9 @@ def calibrate(
         raise typer.Exit(EXIT_SOME_BAD)
 
 
-def _fit(known: CaptionSet, model: str | None, library: str | None, seed: int) -> CalibrationFit:
+def _fit(
+    known: CaptionSet, classes: ClassSet | None, model: str | None, library: str | None, seed: int
+) -> CalibrationFit:
     """Calibrate an encoder of the cache, or that of a library, with progress shown."""
     from mmsearch.cli.progress import run_progress
     from mmsearch.evaluation.encode import SetEncoder
@@ -77,12 +87,12 @@ def _fit(known: CaptionSet, model: str | None, library: str | None, seed: int) -
     with run_progress() as progress:
         if model is not None:
             encoder = SetEncoder(model, cache=cache_folder(), on_progress=progress, notify=say)
-            return calibrate_model(known, encoder, seed=seed)
+            return calibrate_model(known, encoder, classes=classes, seed=seed)
         with open_library(library) as opened:
-            opened.encoder().require_words()
+            opened.installed_encoder().require_words()
             name = str(opened.reader().setting("model"))
             encoder = SetEncoder(name, cache=cache_folder(), on_progress=progress, notify=say)
-            return calibrate_library(known, opened, encoder, seed=seed)
+            return calibrate_library(known, opened, encoder, classes=classes, seed=seed)
 
 
 def _show(fit: CalibrationFit, wanted: Format) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +18,7 @@ from mmsearch.cli.options import (
     ModelOption,
     PrecisionOption,
     open_library,
+    read_paths,
 )
 from mmsearch.cli.render import agreement_text, chosen, say, write_rows
 from mmsearch.names import quoted
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from mmsearch.store.indexes import GraphSettings
 
 _NAMED = 20  # bad pictures named one by one on the terminal
+_LOCKED_SECONDS = 5  # until a library that another process writes to is tried again
 EXIT_SOME_BAD = 3
 
 
@@ -64,6 +68,43 @@ RememberOption = Annotated[
         show_default=False,
     ),
 ]
+PathsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PATH...", readable=False, help="Folders and pictures.", show_default=False),
+]
+NoExcludeOption = Annotated[
+    bool, typer.Option("--no-exclude", help="Forget the patterns of --exclude that the library keeps.")
+]
+WatchOption = Annotated[bool, typer.Option("--watch", help="Go on with what changes in the folders, until Ctrl-C.")]
+RecheckOption = Annotated[
+    bool,
+    typer.Option("--recheck", help="Try rejected files again, and compare the contents of all others."),
+]
+VocabularyOption = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Visual words to use instead of learning them.", show_default=False),
+]
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        metavar="GLOB",
+        help="Leave out pictures and folders, as .gitignore would: *.tmp.jpg, /raw/, '!keep.jpg'; repeatable. The "
+        "library keeps the patterns, and forgets what they leave out. A file .mmsearchignore does the same for its "
+        "folder.",
+        show_default=False,
+    ),
+]
+FilesFromOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--files-from",
+        metavar="F",
+        help="Folders and pictures named in a file, one a line; - is standard input: fd -e jpg | mmsearch index "
+        "--files-from -",
+        show_default=False,
+    ),
+]
 ReEmbedOption = Annotated[
     bool | None,
     typer.Option(
@@ -76,25 +117,21 @@ ReEmbedOption = Annotated[
 
 
 def index(
-    paths: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="PATH...", readable=False, help="Folders and pictures.", show_default=False),
-    ] = None,
+    paths: PathsArgument = None,
+    files_from: FilesFromOption = None,
+    is_nul: Annotated[bool, typer.Option("--null", "-0", help="Names of --files-from end with a NUL.")] = False,
+    exclude: ExcludeOption = None,
+    is_nothing_excluded: NoExcludeOption = False,
+    is_watching: WatchOption = False,
     library: LibraryOption = None,
     model: ModelOption = None,
     is_dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     follow_links: Annotated[bool, typer.Option("--follow-links", help="Go through symbolic links.")] = False,
-    is_recheck: Annotated[
-        bool,
-        typer.Option("--recheck", help="Try rejected files again, and compare the contents of all others."),
-    ] = False,
+    is_recheck: RecheckOption = False,
     max_megapixels: MegapixelsOption = None,
     recall: RecallOption = None,
     local: LocalOption = None,
-    vocabulary: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Visual words to use instead of learning them.", show_default=False),
-    ] = None,
+    vocabulary: VocabularyOption = None,
     remember: RememberOption = None,
     re_embed: ReEmbedOption = None,
     precision: PrecisionOption = None,
@@ -108,29 +145,60 @@ def index(
 
     Exit code 3 says that all is done but some pictures could not be used; each is named.
     """
-    from mmsearch.cli.progress import run_progress
-
-    with open_library(library) as opened, run_progress() as progress:
-        report = opened.index(
-            paths or [],
-            model=model,
-            is_dry_run=is_dry_run,
-            follow_links=follow_links,
-            is_recheck=is_recheck,
-            max_megapixels=max_megapixels,
-            settings=_settings(opened, recall) if recall is not None else None,
-            local=local,
-            vocabulary=vocabulary,
-            remember=remember,
-            re_embed=re_embed,
-            precision=precision,
-            device=device,
-            on_progress=progress,
-            notify=say,
-        )
-    show_report(report, f"library: {opened.address}", chosen(output))
+    if exclude and is_nothing_excluded:
+        raise typer.BadParameter("--exclude gives patterns and --no-exclude forgets them; leave one of them out")
+    if is_watching and is_dry_run:
+        raise typer.BadParameter("--watch writes what --dry-run only says; leave one of them out")
+    places = _places(paths or [], files_from, is_nul=is_nul)
+    every_time = {"follow_links": follow_links, "local": local, "device": device}
+    first_time = {
+        "model": model, "is_dry_run": is_dry_run, "is_recheck": is_recheck, "max_megapixels": max_megapixels,
+        "exclude": [] if is_nothing_excluded else exclude or None, "vocabulary": vocabulary, "remember": remember,
+        "re_embed": re_embed, "precision": precision,
+    }  # fmt: skip
+    with open_library(library) as opened:
+        settings = _settings(opened, recall) if recall is not None else None
+        report = _run(opened, places, settings=settings, **first_time, **every_time)
+        show_report(report, f"library: {opened.address}", chosen(output))
+        if is_watching:
+            _go_on(opened, places, every_time, chosen(output))
     if report.bad:
         raise typer.Exit(EXIT_SOME_BAD)
+
+
+def _places(paths: Sequence[str], files_from: Path | None, *, is_nul: bool) -> list[str | bytes]:
+    """Return the folders and pictures that are named, as arguments and in a file."""
+    if files_from is not None:
+        return [*paths, *read_paths(files_from, "--files-from", is_nul=is_nul)]
+    if is_nul:
+        raise typer.BadParameter("-0 is about the names of --files-from; give that too, or leave -0 out")
+    return [*paths]
+
+
+def _run(opened: Library, places: Sequence[str | bytes], **options: Any) -> IngestReport:
+    from mmsearch.cli.progress import run_progress
+
+    with run_progress() as progress:
+        return opened.index(places, on_progress=progress, notify=say, **options)
+
+
+def _go_on(opened: Library, places: Sequence[str | bytes], options: dict[str, Any], wanted: Format) -> None:
+    """Bring a library up to date after every burst of changes in some folders, until Ctrl-C."""
+    from mmsearch.errors import LibraryLockedError
+    from mmsearch.ingest.plan import absolute_roots
+    from mmsearch.ingest.watch import changes_below
+
+    say("watching for changes; Ctrl-C ends it")
+    for _ in changes_below(absolute_roots(places)):
+        while True:
+            try:
+                report = _run(opened, places, **options)
+                break
+            except LibraryLockedError as error:
+                say(f"{error}; trying again in {_LOCKED_SECONDS} s")
+                time.sleep(_LOCKED_SECONDS)
+        if report.bad or report.new or report.changed or report.moved or report.gone:
+            show_report(report, f"library: {opened.address}", wanted)
 
 
 def _settings(opened: Library, recall: float) -> GraphSettings:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch.arguments import FP32
+from mmsearch.cli.labels import labels_text
 from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library
 from mmsearch.cli.render import agreement_text, chosen, print_table, say, size_text, write_rows
 from mmsearch.names import quoted
@@ -29,9 +30,11 @@ def status(library: LibraryOption = None, output: FormatOption = None) -> None:
         ["library", report.folder],
         *_encoder_rows(report),
         ["bad pictures", str(len(report.bad))],
+        *([["excluded", "  ".join(report.exclude)]] if report.exclude else []),
         ["on disk", size_text(report.size_bytes)],
         *_search_rows(report),
         *_local_rows(report),
+        *(["labels", labels_text(known)] for known in report.labels),
         _query_row(report),
         *_progress_rows(report),
     ]
@@ -119,10 +122,16 @@ def _progress_rows(report: LibraryStatus) -> list[list[str]]:
 def verify(
     library: LibraryOption = None,
     is_repair: Annotated[
-        bool, typer.Option("--repair", help="Forget what is damaged, so that the next index makes it anew.")
+        bool,
+        typer.Option(
+            "--repair", help="Forget what is damaged, so that the next index makes it anew; give missing labels."
+        ),
     ] = False,
 ) -> None:
-    """Prove the library whole: catalog, every vector, encoder, indexes, visual words. Exit code 1 if it is not."""
+    """Prove the library whole: catalog, every vector, labels, encoder, indexes, visual words.
+
+    Exit code 1 if it is not.
+    """
     from mmsearch.cli.progress import run_progress
 
     with open_library(library) as opened, run_progress():  # a large library takes minutes to read

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from mmsearch.errors import PictureError
 from mmsearch.names import page_text, quoted
+from mmsearch.records import PictureBytes
 
 if TYPE_CHECKING:
     from mmsearch.processes.decoder import PictureDecoder
-    from mmsearch.records import Hit, SearchResult
+    from mmsearch.records import Hit, SearchResult, Term
 
 _SIDE = 480  # pixels of the longer side of each picture
 _GAP = 20
 Size = tuple[float, float]
 
 
-def matches_page(example: str, result: SearchResult) -> str:
+def matches_page(example: Term, result: SearchResult) -> str:
     """Return the page of a search by one example picture; it needs nothing else and runs no script."""
     from jinja2 import Environment
 
@@ -28,13 +29,13 @@ def matches_page(example: str, result: SearchResult) -> str:
 
     source = files("mmsearch.cli").joinpath("matches.html.jinja").read_text(encoding="utf-8")
     with closing(PictureDecoder()) as decoder:
-        picture, size, zoom = _shown(decoder, example)
+        picture, size, zoom = _shown(decoder, example.value)
         hits = [_side_by_side(decoder, hit, size, zoom) for hit in result.hits]
     return (
         Environment(autoescape=True, finalize=page_text)
         .from_string(source)
         .render(
-            title=f"Pictures like {quoted(Path(example).name)}",
+            title=f"Pictures like {quoted(Path(example.label).name)}",
             lead=result.local or "Local features were not looked at.",
             example=picture,
             example_size=size,
@@ -72,7 +73,9 @@ def _outline(hit: Hit, size: Size, zoom: float, left: float, own_zoom: float) ->
     return " ".join(points)
 
 
-def _shown(decoder: PictureDecoder, path: str, known: tuple[int, int] = (0, 0)) -> tuple[str | None, Size, float]:
+def _shown(
+    decoder: PictureDecoder, picture: str | int | PictureBytes, known: tuple[int, int] = (0, 0)
+) -> tuple[str | None, Size, float]:
     """Return a picture as an address that holds it, its size in the drawing, and drawing pixels a picture pixel.
 
     Of a picture of the library `known` is the (width, height), which may be above the usual limit.
@@ -81,7 +84,7 @@ def _shown(decoder: PictureDecoder, path: str, known: tuple[int, int] = (0, 0)) 
     from mmsearch.processes.decoder import Limits
 
     try:
-        data, _ = read_file(os.fsencode(path))
+        data = picture.data if isinstance(picture, PictureBytes) else read_file(os.fsencode(str(picture)))[0]
         copy = decoder.thumbnail(data, _SIDE, limits=Limits.of_own(enough_for(*known)))
     except PictureError:
         return None, (_SIDE, _SIDE), 1.0

@@ -95,6 +95,22 @@ ImageColumnOption = Annotated[
 TextColumnOption = Annotated[
     str | None, typer.Option(metavar="C", help="Column of the captions in a set of the datasets library.")
 ]
+LabelsOption = Annotated[
+    str | None, typer.Option("--labels", metavar="L,L", help='Comma-separated: "cat,dog,a red car".')
+]
+LabelsFileOption = Annotated[
+    Path | None, typer.Option("--labels-file", metavar="F", help="One label a line; - is standard input.")
+]
+ClosedOption = Annotated[
+    bool, typer.Option("--closed", help="One of the labels must be right: never say 'none of these'.")
+]
+MultiOption = Annotated[
+    bool, typer.Option("--multi", help="Judge each label by itself: a picture may show several.")
+]
+TemplatesOption = Annotated[
+    list[str] | None,
+    typer.Option("--template", metavar="T", help="Prompt with {} for the label; repeatable."),
+]
 
 _WEIGHT = re.compile(r"([0-9]+(?:\.[0-9]+)?):(.+)", re.DOTALL)
 
@@ -144,6 +160,37 @@ def read_lines(file: Path, option: str) -> list[str]:
     if not lines:
         raise typer.BadParameter(f"{name} is empty; expected one a line", param_hint=option)
     return lines
+
+
+def given_labels(
+    labels: str | None, labels_file: Path | None, either: str = "--labels or --labels-file"
+) -> list[str]:
+    """Return the labels that were given in one way or the other; `either` names these and what else there is."""
+    if (labels is None) == (labels_file is None):
+        raise typer.BadParameter(f"give either {either}")
+    if labels is not None:
+        return [label.strip() for label in labels.split(",")]
+    assert labels_file is not None
+    return read_lines(labels_file, "--labels-file")
+
+
+def read_paths(file: Path, option: str, *, is_nul: bool) -> list[bytes]:
+    """Return the paths in a file, one a line or each ended by a NUL, as the bytes they are; - is standard input."""
+    from mmsearch.errors import advice, reason
+
+    name = "standard input" if str(file) == "-" else str(file)
+    if str(file) == "-" and sys.stdin is None:
+        raise typer.BadParameter("standard input is closed; expected paths", param_hint=option)
+    try:
+        contents = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(
+            f"{name} cannot be read ({reason(error)}); {advice(error)}", param_hint=option
+        ) from error
+    paths = [path for path in contents.split(b"\0" if is_nul else b"\n") if path]
+    if not paths:
+        raise typer.BadParameter(f"{name} is empty; expected paths", param_hint=option)
+    return paths
 
 
 def weighted(value: str, *, is_picture: bool = False) -> Term:

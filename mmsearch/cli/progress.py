@@ -23,6 +23,7 @@ _STAGES = {  # what a stage is called, and what it counts
     "load": ("Loading", "pictures"),
     "export": ("Exporting", "pictures"),
     "shards": ("Embedding", "pictures"),
+    "labels": ("Labelling", "pictures"),
     "graph": ("Building the index", "vectors"),
     "calibrate": ("Calibrating", ""),
     "measure": ("Measuring", "settings"),

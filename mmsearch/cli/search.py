@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+import sys
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,9 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch.arguments import Expand, Mode, Rerank
+from mmsearch.cli.gather import gather, require_empty
+from mmsearch.cli.index import EXIT_SOME_BAD
 from mmsearch.cli.options import ForceOption, Format, FormatOption, LibraryOption, open_library, weighted
 from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
 from mmsearch.encoders.calibration import answer_strength, strength
+from mmsearch.names import quoted
 
 if TYPE_CHECKING:
     from mmsearch.output import OutputFile
@@ -22,11 +26,13 @@ if TYPE_CHECKING:
 _COLUMNS = ("rank", "score", "path", "image_id", "width", "height", "taken_at")
 # Those of a tsv that stand inside `local` elsewhere; last, so that who reads by place reads on.
 _LOCAL_COLUMNS = ("is_verified", "n_inliers", "local_score")
+_STANDARD_INPUT = "-"  # as the name of an example picture
 _LAST_COLUMNS = (*_LOCAL_COLUMNS, "relevance")
 
 
 ImagesOption = Annotated[
-    list[str] | None, typer.Option("-i", "--image", metavar="IMAGE", help="Example picture; repeatable.")
+    list[str] | None,
+    typer.Option("-i", "--image", metavar="IMAGE", help="Example picture, - for standard input; repeatable."),
 ]
 ExcludedOption = Annotated[
     list[str] | None, typer.Option("--not", metavar="TEXT", help="What it should not show; repeatable.")
@@ -38,9 +44,10 @@ WhereOption = Annotated[
         metavar="EXPR",
         help="FIELD OP VALUE, such as 'taken >= 2023-05', 'folder = ~/photos', or several with and, or, not, "
         "parentheses: 'format = png or not (width > 800 and name ~ img*)'; repeated filters must all hold. "
-        "Fields: path folder name taken width height size format; operators: = != < <= > >= and ~ (glob). A "
-        "folder or path may begin with ~, your home folder. Where there are several, a value in double quotes "
-        "may hold and, or, and parentheses.",
+        "Fields: path folder name taken width height size format label; operators: = != < <= > >= and ~ (glob). A "
+        "folder or path may begin with ~, your home folder. A label is one of `mmsearch labels`, as in 'label = "
+        "dog' or, of one set, 'label = animals/dog'. Where there are several, a value in double quotes may hold "
+        "and, or, and parentheses.",
     ),
 ]
 WeightsOption = Annotated[
@@ -82,8 +89,20 @@ MinRelevanceOption = Annotated[
 ]
 PageOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="Also write a page that draws the matches of an example with every hit."),
+    typer.Option(
+        metavar="FILE",
+        help="Also write the hits as a page with small copies of them; for one example that local features look "
+        "at, with its matches drawn.",
+    ),
 ]
+OpenOption = Annotated[bool, typer.Option("--open", help="Open the page of --html in the browser.")]
+CopyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--copy-to", metavar="DIR", help="Copy the hits into a new or empty folder, named by their ranks."
+    ),
+]
+LinkOption = Annotated[Path | None, typer.Option("--link-to", metavar="DIR", help="The same, by links to them.")]
 
 
 def search(
@@ -101,7 +120,10 @@ def search(
         bool, typer.Option("--explain", help="Show the score of every term, of local features, and the route.")
     ] = False,
     html: PageOption = None,
+    is_opened: OpenOption = False,
     is_forced: ForceOption = False,
+    copy_to: CopyOption = None,
+    link_to: LinkOption = None,
     library: LibraryOption = None,
     output: FormatOption = None,
 ) -> None:
@@ -122,28 +144,66 @@ def search(
     given = _Given([] if text is None else [text], images or [], excluded or [], weights or [])
     query = given.query(where or [])
     options = SearchOptions(k, mode, rerank, expand, explain, min_relevance)
-    _search(library, given, query, options, _Answer(chosen(output), html, is_forced))
+    answer = _Answer(chosen(output), html, is_forced, is_opened, copy_to, link_to)
+    if _search(library, given, query, options, answer):
+        raise typer.Exit(EXIT_SOME_BAD)
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """How an answer is written: its format, and the page of its matches if one is wanted."""
+    """Where an answer goes: its format, the page if one is wanted, and the folder that hits are gathered in."""
 
     format: Format
     html: Path | None
     is_forced: bool
+    is_opened: bool
+    copy_to: Path | None
+    link_to: Path | None
+
+    def __post_init__(self) -> None:
+        if self.is_opened and self.html is None:
+            raise typer.BadParameter("there is no page to open; give --html FILE too, or leave --open out")
+        if self.copy_to is not None and self.link_to is not None:
+            raise typer.BadParameter("hits are copied or linked; leave --copy-to or --link-to out")
+
+    @property
+    def folder(self) -> Path | None:
+        return self.link_to if self.copy_to is None else self.copy_to
+
+    def page(self) -> OutputFile | None:
+        """Return the page to write, if there is one; what cannot be written is refused."""
+        from mmsearch.output import PAGE, OutputFile
+
+        if self.folder is not None:
+            require_empty(self.folder)
+        if self.html is None:
+            return None
+        page = OutputFile(self.html, PAGE, is_forced=self.is_forced)
+        page.check()
+        return page
 
 
-def _search(library: str | None, given: _Given, query: Query, options: SearchOptions, answer: _Answer) -> None:
-    """Answer a query; what cannot be written is refused before."""
-    page = None if answer.html is None else _page(answer.html, given, is_forced=answer.is_forced)
+def _search(library: str | None, given: _Given, query: Query, options: SearchOptions, answer: _Answer) -> list[str]:
+    """Answer a query, and return what is wrong with hits that were to be gathered."""
+    page = answer.page()
     # A single search costs less by a scan than by loading a graph, at any size; cells open in no time.
     with open_library(library, is_asked_once=True) as opened:
         (result,) = opened.search_many(query, options)
     _write(result, answer.format, explain=options.explain)
     _say(result, given, options, is_of_this_machine=opened.place.folder is not None)
     if page is not None:
-        _write_page(page, query, result)
+        _write_page(page, given, query, result)
+        if answer.is_opened:
+            import webbrowser
+
+            webbrowser.open(page.path.absolute().as_uri())
+    problems = []
+    if answer.folder is not None:
+        problems = gather(result.hits, answer.folder, is_link=answer.link_to is not None)
+        say(f"folder: {answer.folder}")
+    for problem in problems:
+        say(f"error: {problem}")
+    return problems
 
 
 def _write(result: SearchResult, wanted: Format, *, explain: bool) -> None:
@@ -218,7 +278,21 @@ class _Given:
         n_words = len(self.words)
         n_wanted = n_words + len(self.images)
         text = self.terms[0] if self.words else None
-        return Query(text, self.terms[n_words:n_wanted], self.terms[n_wanted:], where)
+        images = [_with_contents(term) for term in self.terms[n_words:n_wanted]]
+        return Query(text, images, self.terms[n_wanted:], where)
+
+    def title(self) -> str:
+        """Return what is asked for, for people."""
+        first_image = len(self.words)
+        first_excluded = first_image + len(self.images)
+        parts = []
+        for place, term in enumerate(self.terms):
+            is_image = first_image <= place < first_excluded
+            shown = "standard input" if term.value == _STANDARD_INPUT else quoted(Path(term.label).name)
+            name = f"like {shown}" if is_image else term.label
+            what = f"not {name}" if place >= first_excluded else name
+            parts.append(what if term.weight == 1 else f"{term.weight:g} x {what}")
+        return ", ".join(parts)
 
     def weighed(self) -> str:
         """Return the terms with their weights for people, and where they were read from a prefix."""
@@ -228,6 +302,21 @@ class _Given:
             + ("" if term.value == value else f" (from the prefix {value.partition(':')[0]}:)")
             for place, (value, term) in enumerate(zip(self.typed, self.terms, strict=True))
         )
+
+
+def _with_contents(image: Term) -> Term:
+    """Return an example picture with what standard input holds if it is named -."""
+    if image.value != _STANDARD_INPUT:
+        return image
+    from mmsearch.images.read import MAX_FILE_BYTES
+    from mmsearch.records import PictureBytes
+
+    if sys.stdin is None:
+        raise typer.BadParameter("standard input is closed; expected a picture", param_hint="-i")
+    contents = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+    if not contents:
+        raise typer.BadParameter("standard input is empty; expected a picture", param_hint="-i")
+    return replace(image, value=PictureBytes(contents, "standard input"))
 
 
 def _record(hit: Hit, result: SearchResult, *, explain: bool) -> Row:
@@ -259,22 +348,19 @@ def _with_columns(row: Row, local: LocalEvidence | None) -> Row:
     return {**row, **dict(zip(_LOCAL_COLUMNS, values, strict=True))}
 
 
-def _page(file: Path, given: _Given, *, is_forced: bool) -> OutputFile:
-    """Return the page that the matches are drawn on, once it is sure that it can be made."""
-    from mmsearch.output import PAGE, OutputFile
+def _write_page(page: OutputFile, given: _Given, query: Query, result: SearchResult) -> None:
+    """Write the matches of one example that local features looked at, or a contact sheet."""
+    example = query.images[0] if len(query.images) == 1 and query.text is None and not query.exclude else None
+    if example is not None and any(hit.local for hit in result.hits):
+        from mmsearch.cli.matches import matches_page
+        from mmsearch.query.encode import as_term
 
-    if len(given.images) != 1:
-        raise typer.BadParameter("matches are drawn with one example picture; give it with -i", param_hint="--html")
-    page = OutputFile(file, PAGE, is_forced=is_forced)
-    page.check()
-    return page
+        page.write_text(matches_page(as_term(example), result))
+    else:
+        from mmsearch.cli.sheet import sheet_page
 
-
-def _write_page(page: OutputFile, query: Query, result: SearchResult) -> None:
-    from mmsearch.cli.matches import matches_page
-    from mmsearch.query.encode import as_term
-
-    page.write_text(matches_page(as_term(query.images[0]).label, result))
+        sentences = [f"Only pictures with {' and '.join(map(str, query.where))}."] if query.where else []
+        page.write_text(sheet_page(given.title(), sentences, result))
     say(f"page: {page.path}")
 
 

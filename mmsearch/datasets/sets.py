@@ -188,7 +188,7 @@ def classes_of_captions(captioned: CaptionSet) -> ClassSet:
     for picture, captions in zip(captioned.pictures, of_picture, strict=True):
         if len(captions) > 1:
             raise GroundTruthError(
-                f"{captioned.name}: {picture} has {len(captions)} captions; expected one, to be the class of the picture"
+                f"{captioned.name}: {picture} has {len(captions)} captions; expected one, to be its class"
             )
     if len(texts) < 2:
         raise GroundTruthError(f"{captioned.name}: all captions are {texts[0]!r}; expected two or more")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mmsearch.datasets.sets import ClassSet
 from mmsearch.encoders.classifier import Classifier
-from mmsearch.encoders.zeroshot import class_embeddings, probabilities
+from mmsearch.encoders.zeroshot import ZeroShotClassifier, class_embeddings, probabilities
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.encode import (
     SetEncoder,
@@ -126,8 +126,8 @@ def run_classification(
     for system, encoder, scored in _systems(benchmark, encoders, classifiers, ensembles):
         readable, pictures, bad = encoder.readable_pictures(benchmark.name, benchmark.pictures)
         results[system] = {}
-        for name, scores, scale in scored(pictures):
-            result, accuracies = _measured(benchmark, readable, scores, scale, seed)
+        for name, scores, shares in scored(pictures):
+            result, accuracies = _measured(benchmark, readable, scores, shares, seed)
             results[system][name], values[name][system] = result, accuracies
     return {
         "benchmark": "classify",
@@ -145,8 +145,11 @@ def run_classification(
     }
 
 
-Scored: TypeAlias = Callable[[Matrix], Iterator[tuple[str, Matrix, float]]]
-"""Given unit vectors of pictures, yields ensembles, scores float32 (n_pictures, n_classes), their logit scale."""
+Scored: TypeAlias = Callable[[Matrix], Iterator[tuple[str, Matrix, NDArray[np.float64]]]]
+"""Given unit vectors of pictures, yields ensembles, scores and probabilities of classes, (n_pictures, n_classes).
+
+The probabilities are those that people are told: of labels that are open, where the encoder is calibrated.
+"""
 
 
 def _systems(
@@ -158,10 +161,13 @@ def _systems(
     """Yield every system by its name, with the encoder whose vectors it is given."""
     for encoder in encoders:
 
-        def zero_shot(pictures: Matrix, encoder: SetEncoder = encoder) -> Iterator[tuple[str, Matrix, float]]:
+        def zero_shot(
+            pictures: Matrix, encoder: SetEncoder = encoder
+        ) -> Iterator[tuple[str, Matrix, NDArray[np.float64]]]:
             for name, templates in ensembles.items():
-                cosines = inner_products(pictures, _classes(benchmark, encoder, templates))
-                yield name, cosines, encoder.encoder.logit_scale
+                classes = _classes(benchmark, encoder, templates)
+                classifier = ZeroShotClassifier.of(encoder.encoder, benchmark.class_names, classes, "open")
+                yield name, inner_products(pictures, classes), classifier.probabilities(pictures).labels
 
         yield encoder.encoder.name, encoder, zero_shot
     for taught in classifiers:
@@ -169,10 +175,11 @@ def _systems(
 
         def learned(
             pictures: Matrix, taught: Taught = taught, columns: Ids = columns
-        ) -> Iterator[tuple[str, Matrix, float]]:
+        ) -> Iterator[tuple[str, Matrix, NDArray[np.float64]]]:
             logits = taught.classifier.logits(pictures)
             of_classes = np.where(columns >= 0, logits[:, columns], logits.min(axis=1, keepdims=True) - _UNKNOWN)
-            yield from ((name, of_classes, 1.0) for name in ensembles)
+            shares = probabilities(of_classes)
+            yield from ((name, of_classes, shares) for name in ensembles)
 
         yield taught.name, taught.base, learned
 
@@ -256,7 +263,7 @@ def _comparisons(
 
 
 def _measured(
-    benchmark: ClassSet, readable: Sequence[int], scores: Matrix, scale: float, seed: int
+    benchmark: ClassSet, readable: Sequence[int], scores: Matrix, shares: NDArray[np.float64], seed: int
 ) -> tuple[ClassResult, dict[str, Values]]:
     """Return the result of one system and ensemble, and by measure 1 or 0 for every picture."""
     truth, n_classes = np.array(benchmark.truth, dtype=np.int64)[readable], scores.shape[1]
@@ -267,7 +274,7 @@ def _measured(
     accuracies = {name: by_picture for name, by_picture in values.items() if name != MEAN_RECALL}
     intervals = {name: _mean(by_picture, seed) for name, by_picture in accuracies.items()}
     intervals[MEAN_RECALL] = _mean_recall(predicted, truth, n_classes)
-    intervals[CALIBRATION] = _calibration(probabilities(scale * scores.astype(np.float64)), truth, seed)
+    intervals[CALIBRATION] = _calibration(shares, truth, seed)
     ranking = Ranking(
         [{"path": str(benchmark.pictures[position])} for position in readable],
         [{"text": name} for name in benchmark.class_names],

@@ -74,7 +74,7 @@ class SetEncoder:
         """Return positions of the readable pictures, their unit vectors, and what is wrong with the others."""
         with Library.open(self._library, cache=self.cache, use_graph=False) as library:
             self.when_free(lambda: self._bring_up_to_date(library, paths))
-            return library.embed(paths)
+            return library.encoder.encode_readable(paths)
 
     def _bring_up_to_date(self, library: Library, paths: Sequence[Path]) -> None:
         if not self._is_resuming and is_library(library.folder):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from mmsearch.datasets.sets import ClassSet
-from mmsearch.encoders.zeroshot import ZeroShotClassifier, class_embeddings
+from mmsearch.encoders.zeroshot import LabelMode, ZeroShotClassifier, class_embeddings
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.evaluation.judged import Flags, Judged
@@ -20,7 +21,8 @@ CLOSED, REMOVED, OPEN = "labels", "label removed", "labels and none of them"
 NOTES = {
     CLOSED: "the most probable label of every picture; true if it is the right one",
     REMOVED: "every picture is asked with its label among the labels, which is true, and without it, which is not; "
-    "the score is how sure it is that the picture shows one of the labels",
+    "the score is how sure it is that the picture shows one of the labels; a probability that expects fewer than "
+    "half to be without their label is too high here",
     OPEN: "the same, with the answer that is given, a label or none of them; true if it is right",
 }
 
@@ -80,13 +82,17 @@ def judged_labels(benchmark: ClassSet, encoder: SetEncoder) -> tuple[dict[str, d
 
 def _label_scores(encoder: SetEncoder) -> list[_LabelScore]:
     """Return the scores of an encoder: its probabilities, and the cosine, which they are to be compared with."""
-    name, scale = encoder.encoder.name, encoder.encoder.logit_scale
+    name, calibration = encoder.encoder.name, encoder.encoder.calibration
+    modes: list[LabelMode] = ["closed"] if calibration is None or calibration.labels is None else ["open", "closed"]
+    scores = [_LabelScore(f"{name}: {mode}", partial(_by_mode, encoder, mode), True) for mode in modes]
+    return [*scores, _LabelScore(f"{name}: cosine", _by_cosine, False)]
 
-    def by_softmax(pictures: Matrix, labels: Sequence[str], vectors: Matrix) -> _Labelled:
-        shares = ZeroShotClassifier(tuple(labels), vectors, scale).probabilities(pictures)
-        return _Labelled(shares.labels.argmax(axis=1), shares.labels.max(axis=1), shares.none)
 
-    return [_LabelScore(f"{name}, softmax", by_softmax, True), _LabelScore(f"{name}, cosine", _by_cosine, False)]
+def _by_mode(
+    encoder: SetEncoder, mode: LabelMode, pictures: Matrix, labels: Sequence[str], vectors: Matrix
+) -> _Labelled:
+    shares = ZeroShotClassifier.of(encoder.encoder, labels, vectors, mode).probabilities(pictures)
+    return _Labelled(shares.labels.argmax(axis=1), shares.labels.max(axis=1), shares.none)
 
 
 def _by_cosine(pictures: Matrix, labels: Sequence[str], vectors: Matrix) -> _Labelled:

@@ -12,7 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mmsearch.errors import PictureError
+from mmsearch.images.ignore import IGNORE_FILE, Exclusions
 from mmsearch.images.kinds import (
+    EXCLUDED,
     is_left_out,
     is_named_like_a_bundle,
     is_named_like_a_picture,
@@ -43,7 +45,10 @@ class Unreachable:
 
 @dataclass(frozen=True)
 class PassedOver:
-    """A picture or film that is not read, with its kind; or a folder left out by default, with its name."""
+    """A picture or film that is not read, with its kind; or a folder left out by default, with its name.
+
+    What patterns leave out is of the kind `EXCLUDED`.
+    """
 
     path: bytes
     kind: str
@@ -63,13 +68,15 @@ def find_files(
     follow_links: bool = False,
     closed_to_links: bytes | None = None,
     with_bundles: bool = False,
+    exclude: Sequence[str] = (),
 ) -> Iterator[Found]:
     """Yield the candidate pictures at or below the roots, each once, in sorted order, and what is passed over.
 
     A root that is a file is a candidate whatever its name; inside folders the extension decides, and the first
     bytes where it promises a picture that is not read: phones and exporters write JPEG under the name of HEIC.
     Hidden entries inside roots are passed over, links too unless `follow_links`. Folders of copies and refuse, such
-    as `@eaDir` and `$RECYCLE.BIN`, are left out unless they are roots.
+    as `@eaDir` and `$RECYCLE.BIN`, are left out unless they are roots; so is what patterns leave out, those
+    that are given or those of files `.mmsearchignore` at or below the roots.
 
     Parameters
     ----------
@@ -81,8 +88,15 @@ def find_files(
         Real path of a folder: links to it, into it, or to a folder around it are passed over.
     with_bundles : bool
         Yield tars and Parquet files too, which may hold pictures.
+    exclude : sequence of str
+        Patterns as .gitignore has them, relative to each root; they count more than those of files.
+
+    Raises
+    ------
+    QueryError
+        If a line is no pattern, or a file of patterns cannot be read.
     """
-    search = _Search(follow_links, frozenset(roots), closed_to_links, with_bundles)
+    search = _Search(follow_links, frozenset(roots), closed_to_links, with_bundles, tuple(exclude))
     yielded: set[bytes] = set()
     for root in roots:
         for entry in search.from_root(root):
@@ -99,6 +113,7 @@ class _Search:
     roots: frozenset[bytes]
     closed_to_links: bytes | None
     with_bundles: bool
+    exclude: tuple[str, ...]
     seen: set[tuple[int, int]] = field(default_factory=set)
 
     def from_root(self, root: bytes) -> Iterator[Found]:
@@ -113,29 +128,38 @@ class _Search:
             yield _candidate(root, status)
 
     def _walk(self, root: bytes) -> Iterator[Found]:
-        pending = [root]
+        pending = [(root, Exclusions.given(root, self.exclude))]
         while pending:
-            folder = pending.pop()
+            folder, exclusions = pending.pop()
             try:
                 listing = self._listed(folder)
             except OSError as error:
                 yield _unreachable(folder, error, is_folder=True)
                 continue
+            if any(entry.name == IGNORE_FILE for entry in listing):
+                exclusions = exclusions.within(folder)
             folders = []
             for entry in listing:
                 try:
                     if not entry.is_dir(follow_symlinks=self.follow_links):
-                        yield from self._file(entry)
-                    elif is_left_out(entry.name):
-                        if entry.path not in self.roots:  # as a root it has its turn
-                            yield PassedOver(entry.path, os.fsdecode(entry.name), is_folder=True)
-                    elif entry.is_symlink() and self._is_closed(entry.path):
-                        yield PassedOver(entry.path, LINK_ELSEWHERE, is_folder=True)
-                    elif not entry.name.startswith(b"."):
+                        yield from self._file(entry, exclusions)
+                    elif (kind := self._why_not(entry, exclusions)) is None:
                         folders.append(entry.path)
+                    elif kind and entry.path not in self.roots:  # as a root it has its turn
+                        yield PassedOver(entry.path, kind, is_folder=True)
                 except OSError as error:
                     yield _unreachable(entry.path, error, is_folder=False)
-            pending += reversed(folders)
+            pending += [(below, exclusions) for below in reversed(folders)]
+
+    def _why_not(self, folder: os.DirEntry[bytes], exclusions: Exclusions) -> str | None:
+        """Return why a folder is not searched, None for one that is; nothing is said of a hidden one."""
+        if is_left_out(folder.name):
+            return os.fsdecode(folder.name)
+        if folder.is_symlink() and self._is_closed(folder.path):
+            return LINK_ELSEWHERE
+        if folder.name.startswith(b"."):
+            return ""
+        return EXCLUDED if exclusions.leave_out(folder.path, is_folder=True) else None
 
     def _listed(self, folder: bytes) -> list[os.DirEntry[bytes]]:
         """Return what is in a folder, sorted by name; nothing if this search has been there."""
@@ -153,19 +177,23 @@ class _Search:
         real = os.path.realpath(link)
         return os.path.commonpath([real, self.closed_to_links]) in (real, self.closed_to_links)
 
-    def _file(self, entry: os.DirEntry[bytes]) -> Iterator[Found]:
+    def _file(self, entry: os.DirEntry[bytes], exclusions: Exclusions) -> Iterator[Found]:
         """Yield what a file inside a folder is, if it is or promises a picture or film."""
         if entry.name.startswith(b".") or (entry.is_symlink() and not self.follow_links):
             return
         is_bundle = self.with_bundles and is_named_like_a_bundle(entry.name)
-        if is_bundle or is_named_like_a_picture(entry.name):
-            yield _candidate(entry.path, entry.stat(follow_symlinks=self.follow_links))
+        is_candidate = is_bundle or is_named_like_a_picture(entry.name)
+        kind = None if is_candidate else unread_kind_of_name(entry.name)
+        if kind is None and not is_candidate:
             return
-        kind = unread_kind_of_name(entry.name)
-        if kind is None:
+        if exclusions.leave_out(entry.path, is_folder=False):
+            if entry.path not in self.roots:
+                yield PassedOver(entry.path, EXCLUDED, is_folder=False)
             return
         status = entry.stat(follow_symlinks=self.follow_links)
-        if stat.S_ISREG(status.st_mode):
+        if kind is None:
+            yield _candidate(entry.path, status)
+        elif stat.S_ISREG(status.st_mode):
             yield _by_its_bytes(entry.path, status, kind)
 
 

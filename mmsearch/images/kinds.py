@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from mmsearch.errors import PictureError
 
 HEAD_BYTES = 1 << 16  # so much of a file says what it is
+EXCLUDED = "excluded"
+"""Kind of a picture, film or folder that is left out by a pattern."""
 READ_KINDS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 FORMATS = (*READ_KINDS, "HEIF", "MPO")  # as the catalog has them: HEIC is HEIF, JPEGs of several pictures are MPO
 _EXTENSIONS_OF_FORMATS = {
@@ -253,4 +255,5 @@ def passed_over_text(counts: Mapping[str, int]) -> str:
     parts = [f"{counts['HEIC']} HEIC: pip install pillow-heif"] if "HEIC" in counts else []
     parts += [", ".join(files) + " not read"] if files else []
     parts += ["left out: " + ", ".join(folders)] if folders else []
+    parts += [f"{counts[EXCLUDED]} excluded by patterns"] if EXCLUDED in counts else []
     return "; ".join(parts)

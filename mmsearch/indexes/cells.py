@@ -36,7 +36,7 @@ _REFINED = 10  # rows scored exactly for each that is asked for
 _TOO_NEW = 0.1  # of the rows: cells that were learned without them are learned anew
 _TOO_LARGE = 10  # times the mean: as many rows in a cell that learning did not foresee
 _STANDARD_DEVIATIONS = 2.8  # above the mean of a cell: the best score that is expected in it
-_BATCH = 250  # queries at a time
+_BATCH = 1000  # queries at a time: each cell that several need is widened once
 _SCORES = 1 << 24  # held at a time, 64 MB
 
 
@@ -147,7 +147,7 @@ class CellsIndex:
         if k == 0 or len(queries) == 0:
             return np.zeros((len(queries), 0)), np.zeros((len(queries), 0), np.int64)
         effort = _EFFORT if effort is None else max(0, effort)
-        n_refined = _REFINED * k + 5 * effort
+        n_refined = _REFINED * k + effort // 2
         # The ten best of a tenth of all rows lie as far from a query as the hundred best of all.
         depth = max(1.0, k / _K) * len(self) / passing.n
         share = effort / 1000 * depth**_GROWTH

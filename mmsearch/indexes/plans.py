@@ -27,6 +27,7 @@ _WORTH = 8.0
 """Times as fast as the scan for one query an index has to be: a scan for some tens of queries together takes hardly
 longer than for one, so that what is but a little faster alone makes a server slower."""
 _N_TIMED = 50  # queries timed one by one
+_N_ASKED = 128  # at a time, until it is certain that an effort finds too little
 
 
 @dataclass(frozen=True)
@@ -142,17 +143,37 @@ class Probes:
 
 
 def measured_efforts(index: SearchableIndex, probes: Probes, target: float) -> Ladder:
-    """Return what an index over the same rows reaches, until it is well above a target or as slow as the scan."""
-    well_above = (1 + target) / 2
+    """Return what an index over the same rows reaches, up to the first effort that is enough or takes too long.
+
+    Of an effort that is not enough as many probes are asked as it takes to be certain of that.
+    """
     rungs = list[tuple[int, Recall, float]]()
     for effort in index.efforts:
-        recall = recall_of(index.search(probes.queries, K, effort)[1], probes.expected)
+        recall = _recall_at(index, effort, probes, target)
         ms = round(float(np.median(single_query_ms(index, probes.queries[:_N_TIMED], effort))), 4)
         rungs.append((effort, recall, ms))
-        is_tail_short = recall.best_missed is not None and recall.best_missed <= MOST_BEST_MISSED / 2
-        if ms >= probes.exact_ms or (is_tail_short and recall.reaches(well_above)):
+        if recall.reaches(target) or ms >= probes.exact_ms / _WORTH:
             break
     return Ladder(tuple(rungs), probes.exact_ms, len(probes.queries))
+
+
+def _recall_at(index: SearchableIndex, effort: int, probes: Probes, target: float) -> Recall:
+    """Return the recall over all probes, or over a sample of them that makes it certain that a target is missed."""
+    n = len(probes.queries)
+    n_samples = -(-n // _N_ASKED)
+    shares, is_missed = np.zeros(0), np.zeros(0, dtype=bool)
+    for first in range(n_samples):
+        sample = slice(first, None, n_samples)
+        expected = probes.expected[sample]
+        rows = index.search(probes.queries[sample], K, effort)[1]
+        shares = np.concatenate([shares, ann_recall_at_k(rows, expected)])
+        is_missed = np.concatenate([is_missed, _loses_best(rows, expected)])
+        most = Recall(
+            (shares.sum() + n - len(shares)) / n, best_missed=is_missed.sum() / n, none_found=min(shares) == 0
+        )
+        if not most.reaches(target):
+            break
+    return _recall(shares, is_missed)
 
 
 def recall_of(rows: Rows, expected: Rows) -> Recall:
@@ -161,13 +182,21 @@ def recall_of(rows: Rows, expected: Rows) -> Recall:
     >>> recall_of(np.array([[1, 9], [4, 3]]), np.array([[1, 2], [3, 4]])).mean
     0.75
     """
-    shares = ann_recall_at_k(rows, expected)
+    return _recall(ann_recall_at_k(rows, expected), _loses_best(rows, expected))
+
+
+def _recall(shares: NDArray[np.float64], is_missed: NDArray[np.bool_]) -> Recall:
+    """Return the recall of queries that find such shares of their ten, and lose their best hit or not."""
     mean = float(shares.mean())
     error = 1.96 * float(shares.std(ddof=1)) / len(shares) ** 0.5 if len(shares) > 1 else 1.0
-    best_missed = np.mean([len(e) > 0 and e[0] not in r for r, e in zip(rows, expected, strict=True)])
-    values = mean, max(0.0, mean - error), min(1.0, mean + error), best_missed, (shares == 0).mean()
+    values = mean, max(0.0, mean - error), min(1.0, mean + error), is_missed.mean(), (shares == 0).mean()
     mean, low, high, missed, none = (round(float(value), 4) for value in values)
     return Recall(mean, low, high, missed, none)
+
+
+def _loses_best(rows: Rows, expected: Rows) -> NDArray[np.bool_]:
+    """Return for every query whether the nearest of its exact neighbours (n_queries, k) is not among rows."""
+    return np.array([len(e) > 0 and e[0] not in r for r, e in zip(rows, expected, strict=True)], dtype=bool)
 
 
 def ann_recall_at_k(rows: Rows, expected: Rows) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ from mmsearch.shards.folder import require_encoder
 from mmsearch.shards.format import EncoderFacts
 from mmsearch.shards.read import BadRow, PictureRows, Row, Shard, shard_paths
 from mmsearch.store.base import LibraryEncoder, LibraryStore, LibraryWriter, Notify, OnProgress, Place
-from mmsearch.store.changes import Changes, StoredFile
+from mmsearch.store.changes import Changes, KnownFile, StoredFile
 from mmsearch.store.indexes import GraphSettings
 
 Whole = tuple[PictureRows, list[bytes | None]]
@@ -60,7 +60,7 @@ def load_shards(
         given_up = store.give_up_lost(notify)
         usable = list(_of_encoder(whole, store, bad))
         encoder = installed.for_writing(store, model, notify)
-        load = _Load(store, usable, bad, on_progress)
+        load = Load(store, usable, bad, on_progress)
         load.run()
         store.settle(None if encoder is None else encoder.text_probes(), on_progress=on_progress)
     seconds = time.perf_counter() - start
@@ -167,8 +167,20 @@ def _of_encoder(whole: Sequence[Whole], store: LibraryStore, bad: list[BadPictur
         raise refused
 
 
-class _Load:
-    """One load: which rows count, and what became of them."""
+class Load:
+    """One load: which rows count, and what became of them.
+
+    Parameters
+    ----------
+    store : LibraryWriter
+        The library.
+    whole : sequence of Whole
+        What is loaded.
+    bad : list of BadPicture
+        Grows by the rows that cannot be used.
+    on_progress : callable
+        Given (`load`, rows, rows of all).
+    """
 
     def __init__(
         self, store: LibraryWriter, whole: Sequence[Whole], bad: list[BadPicture], on_progress: OnProgress
@@ -182,6 +194,7 @@ class _Load:
         self.total = sum(shard.n_rows for shard in self.shards)
 
     def run(self) -> None:
+        """Bring the pictures into the library."""
         for number, shard in enumerate(self.shards):
             try:
                 self._take(number, shard)
@@ -217,8 +230,7 @@ class _Load:
         stored = []
         for file in files:
             before = known.get(file.path)
-            is_same = before is not None and before.content_hash == file.content_hash
-            if is_same and before is not None and before.reading >= file.reading:
+            if before is not None and self.holds(before, file):
                 self.n_unchanged += 1
                 continue
             stored.append(file)
@@ -227,7 +239,12 @@ class _Load:
             self.n_changed += before is not None
         return Changes(stored=stored)
 
+    def holds(self, known: KnownFile, file: StoredFile) -> bool:
+        """Return whether the library has a picture as it is to be loaded."""
+        return known.content_hash == file.content_hash and known.reading >= file.reading
+
     def report(self) -> IngestReport:
+        """Return what became of them."""
         return IngestReport(
             new=self.n_new, changed=self.n_changed, unchanged=self.n_unchanged, bad=tuple(self.bad),
             notices=(_unknown_text(self.n_unknown),) if self.n_unknown else (),

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from mmsearch.arguments import paths_of
 from mmsearch.errors import LibraryNotFoundError, PictureError, QueryError
 from mmsearch.images import (
+    EXCLUDED,
     Found,
     FoundFile,
     PassedOver,
@@ -88,11 +89,14 @@ class ScanOptions:
         Try rejected files again, and compare the contents of all others with their hashes.
     is_limit_raised : bool
         Larger pictures are taken than by the run before, so that those it refused are tried again.
+    exclude : tuple of str
+        Patterns of what is left out, as for `find_files`.
     """
 
     follow_links: bool = False
     is_recheck: bool = False
     is_limit_raised: bool = False
+    exclude: tuple[str, ...] = ()
 
     def tries_again(self, bad: KnownBad) -> bool:
         """Return whether a rejected file that looks as before is tried again."""
@@ -213,7 +217,8 @@ def make_plan(
     seen: set[bytes] = set()
     protected: set[bytes] = set()  # what could not be looked at is not gone
     candidates: list[FoundFile] = []
-    for entry in find_files(roots, follow_links=options.follow_links):
+    excluded: set[bytes] = set()
+    for entry in find_files(roots, follow_links=options.follow_links, exclude=options.exclude):
         if isinstance(entry, Unreachable):
             protected.add(entry.path)
             plan.rejected.append(RejectedFile(entry.path, UNSEEN, entry.code, entry.message))
@@ -221,10 +226,12 @@ def make_plan(
                 plan.forgotten.append(entry.path)
         elif isinstance(entry, PassedOver):
             plan.passed_over[entry.kind] += 1
-            # What was read once is not gone where a package for it is missing; nor is a folder that is left out
-            # here and was named itself.
-            if not entry.is_folder or entry.path in known.roots:
+            # What was read once is not gone where a package for it is missing; nor is what is left out here and was
+            # named itself.
+            if entry.path in known.roots or not (entry.is_folder or entry.kind == EXCLUDED):
                 protected.add(entry.path)
+            elif entry.kind == EXCLUDED:
+                excluded.add(entry.path)
         else:
             seen.add(entry.path)
             if len(seen) % 1000 == 0:
@@ -237,7 +244,7 @@ def make_plan(
     plan.forgotten += [path for path in known.bad if path not in seen and not _is_below(path, protected)]
     for candidate in candidates:
         _place(candidate, known, plan, gone, is_recheck=options.is_recheck)
-    _name_empty_roots(known, plan, seen, gone)
+    _name_empty_roots(known, plan, seen | excluded, gone)
     plan.gone = [known.files[path].image_id for path in sorted(gone)]
     return plan
 

@@ -12,11 +12,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmsearch.arguments import FP32, Device, Precision
-from mmsearch.errors import LibraryDamagedError, LibraryIncompleteError, QueryError, StorageError
+from mmsearch.errors import EncoderError, LibraryDamagedError, LibraryIncompleteError, QueryError, StorageError
 from mmsearch.images import FoundFile
+from mmsearch.ingest.labels import renewed
 from mmsearch.ingest.plan import Plan
 from mmsearch.ingest.run import execute
 from mmsearch.ingest.session_pool import pool_for
@@ -31,6 +32,10 @@ from mmsearch.store.place import is_library
 from mmsearch.store.publish import storage_errors
 from mmsearch.store.verify import damaged_rows
 from mmsearch.system import shown_path
+
+if TYPE_CHECKING:
+    from mmsearch.encoders.onnx import OnnxEncoder
+    from mmsearch.store.labels import Labelling
 
 _NAMED = 5  # pictures named in an error
 _EVERYWHERE = b"/"
@@ -147,7 +152,7 @@ def re_embed(
     LibraryIncompleteError
         If a picture could not be embedded; the others keep their new vectors for the next run.
     EncoderError
-        If the encoder cannot be installed.
+        If the encoder cannot be installed, or knows no words and the library has label sets.
     """
     from mmsearch.ingest.features import embed_by_features  # which imports encoders
 
@@ -166,16 +171,25 @@ def re_embed(
             raise LibraryDamagedError(f"{folder} was replaced meanwhile; run the same command again")
         encoder = InstalledEncoder(folder, installed.cache)
         encoder.for_writing(fresh, None, notify)
+        cache, labellings = installed.cache or default_cache(), _renewed(store, encoder.for_reading(fresh))
         fresh.give_up_lost_rows()
         if damaged := damaged_rows(fresh):
             fresh.drop_rows(damaged)
-        cache = installed.cache or default_cache()
         embed_by_features(store, fresh, cache, on_progress=_watched(store, on_progress), notify=notify)
         _embed_missing(store, fresh, encoder, device, on_progress)
         _require_all(store, fresh, str(wanted["model"]))
-        adopt(store, fresh)
+        adopt(store, fresh, labellings)
     give_up(store)
     return store.n_pictures
+
+
+def _renewed(store: Store, encoder: OnnxEncoder) -> dict[str, Labelling]:
+    """Return what gives the labels of the library to the new vectors; what was begun is given up if nothing can."""
+    try:
+        return renewed(store, encoder)
+    except (EncoderError, QueryError):
+        give_up(store)
+        raise
 
 
 def _is_of(folder: Path, fingerprint: str) -> bool:

@@ -12,9 +12,10 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.arguments import FP32, Device, Precision, as_flag, as_path, as_positive, one_of
+from mmsearch.arguments import FP32, Device, Precision, as_flag, as_path, as_positive, one_of, texts_of
 from mmsearch.errors import LibraryNotFoundError, QueryError
 from mmsearch.images import find_files
+from mmsearch.images.ignore import patterns
 from mmsearch.ingest.plan import (
     ScanOptions,
     absolute_roots,
@@ -30,11 +31,13 @@ from mmsearch.records import MAX_MEGAPIXELS, IngestDetails, IngestReport, PathLi
 from mmsearch.store.adopt import pending_model, pending_text
 from mmsearch.store.base import (
     LibraryEncoder,
+    LibraryStore,
     LibraryWriter,
     OnProgress,
     Place,
     folder_of,
     in_folder,
+    is_given,
     precision_of,
 )
 from mmsearch.store.encoder import NONE, default_cache
@@ -61,6 +64,10 @@ class IngestOptions:
         Go through symbolic links.
     is_recheck : bool
         Try files again that could not be used, and compare the contents of all others with what was indexed.
+    exclude : str, or several, or None
+        Patterns of pictures and folders to leave out, relative to every folder that is given, as .gitignore has
+        them; the library keeps them, and forgets what they leave out. None keeps those that it has. Files named
+        `.mmsearchignore` have patterns for their own folders.
     max_megapixels : float or None
         Pictures that take more memory than so many pixels are refused; None keeps what the library does, 64 for a
         new one.
@@ -96,6 +103,7 @@ class IngestOptions:
     is_dry_run: bool = False
     follow_links: bool = False
     is_recheck: bool = False
+    exclude: str | Iterable[str] | None = None
     max_megapixels: float | None = None
     settings: GraphSettings | None = None
     local: bool | None = None
@@ -117,6 +125,10 @@ class IngestOptions:
             as_path(self.model, "model")
         if self.precision is not None:
             one_of(self.precision, "precision", Precision)
+        if self.exclude is not None:
+            exclude = texts_of(self.exclude, "exclude")
+            patterns(exclude, "--exclude")
+            object.__setattr__(self, "exclude", exclude)
         one_of(self.device, "device", Device)
 
     @property
@@ -132,8 +144,8 @@ class IngestOptions:
     def require_paths(self) -> None:
         """Raise QueryError if something is asked of folders, for a run that is given none."""
         about_folders = {
-            "recheck": self.is_recheck, "follow links": self.follow_links, "local": self.local is not None,
-            "vocabulary": self.vocabulary is not None,
+            "recheck": self.is_recheck, "follow links": self.follow_links, "exclude": self.exclude is not None,
+            "local": self.local is not None, "vocabulary": self.vocabulary is not None,
         }  # fmt: skip
         named = [name for name, is_asked in about_folders.items() if is_asked]
         if named:
@@ -149,9 +161,13 @@ class IngestOptions:
 
             device_for(self.device, self.precision or FP32)
 
-    def scan(self, *, is_limit_raised: bool = False) -> ScanOptions:
-        """Return how files are looked at; `is_limit_raised` says that larger pictures are taken than before."""
-        return ScanOptions(self.follow_links, self.is_recheck, is_limit_raised)
+    def scan(self, store: LibraryStore | None = None, *, is_limit_raised: bool = False) -> ScanOptions:
+        """Return how files are looked at, for a library that is there, or for a new one.
+
+        `is_limit_raised` says that larger pictures are taken than before.
+        """
+        kept = store.setting("exclude") if store is not None and self.exclude is None else self.exclude
+        return ScanOptions(self.follow_links, self.is_recheck, is_limit_raised, tuple(kept or ()))
 
 
 def bring_up_to_date(
@@ -196,7 +212,7 @@ def bring_up_to_date(
         is_local = bool(roots) and looks_at_local_features(store, local, notify)
         _keep_settings(store, options)
         words = _words_intake(store, vocabulary, on_progress) if is_local else None
-        scan = options.scan(is_limit_raised=store.keep_max_megapixels(options.max_megapixels))
+        scan = options.scan(store, is_limit_raised=store.keep_max_megapixels(options.max_megapixels))
         plan = make_plan(store, roots, scan, on_progress=on_progress)
         encoder_folder = None if encoder is None else installed.folder_for_workers(store)
         report = execute(store, plan, encoder_folder, device=options.device, on_progress=on_progress, words=words)
@@ -210,7 +226,7 @@ def bring_up_to_date(
             )  # fmt: skip
             encoder = installed.for_writing(store, None, notify)
         store.settle(None if encoder is None else encoder.text_probes(), on_progress=on_progress)
-        notices = (*report.notices, *name_missing_roots(store, roots), *_pending(place))
+        notices = (*report.notices, *name_missing_roots(store, roots), *_pending(place), *_unusable(store))
     details = _with_agreement(report.details, wanted or create or {})
     seconds = time.perf_counter() - start
     return replace(report, given_up=given_up, re_embedded=n_anew, notices=notices, details=details, seconds=seconds)
@@ -230,6 +246,8 @@ def _keep_settings(store: LibraryWriter, options: IngestOptions) -> None:
     if options.settings is not None:
         in_folder(store, "settings of an index").indexes.keep(options.settings)
     store.remembered.keep(options.remember)
+    if options.exclude is not None:
+        store.keep({"exclude": list(options.exclude)})
 
 
 def _with_agreement(details: IngestDetails, settings: dict[str, Any]) -> IngestDetails:
@@ -254,14 +272,15 @@ def _new_library(
     installed: LibraryEncoder, roots: list[bytes], options: IngestOptions, notify: Callable[[str], None]
 ) -> dict[str, Any]:
     """Return the settings of a library that is to be made, if there is a picture to make it of."""
-    require_pictures(find_files(roots, follow_links=options.follow_links), roots)
+    scan = options.scan()
+    require_pictures(find_files(roots, follow_links=scan.follow_links, exclude=scan.exclude), roots)
     precision, model = options.precision or FP32, options.model_name or "auto"
     measured = {}
     if precision != FP32 and model != NONE:
         from mmsearch.ingest.admission import Trial  # which imports encoders
 
         trial = Trial(installed.cache or default_cache(), max_megapixels=options.max_megapixels or MAX_MEGAPIXELS)
-        pictures = find_files(roots, follow_links=options.follow_links)
+        pictures = find_files(roots, follow_links=scan.follow_links, exclude=scan.exclude)
         measured["agreement"] = trial.agreement(model, precision, pictures, notify)
     settings = installed.settings_for(model, notify, precision)
     return {**settings, **measured, "graph": vars(options.settings or GraphSettings())}
@@ -273,6 +292,11 @@ def _pending(place: Place) -> list[str]:
     return [] if model is None else [pending_text(model)]
 
 
+def _unusable(store: LibraryWriter) -> list[str]:
+    """Return why sets of labels gave none to new pictures."""
+    return [] if store.as_folder is None else [*store.as_folder.labels.unusable().values()]
+
+
 def _only_planned(
     place: Place, installed: LibraryEncoder, roots: list[bytes], options: IngestOptions, on_progress: OnProgress
 ) -> IngestReport:
@@ -282,7 +306,7 @@ def _only_planned(
     except LibraryNotFoundError:
         return dry_run(make_plan(None, roots, options.scan(), on_progress=on_progress))
     with closing(opened) as store, store.reading():
-        report = dry_run(make_plan(store, roots, options.scan(), on_progress=on_progress))
+        report = dry_run(make_plan(store, roots, options.scan(store), on_progress=on_progress))
         notices = [*report.notices, *name_missing_roots(store, roots), *store.problems()]
         model = options.model_name
         if options.re_embed:
@@ -292,6 +316,10 @@ def _only_planned(
             how = "" if precision == FP32 else f" in {precision}, if that agrees with {FP32}"
             notices.append(
                 f"the {store.n_pictures} pictures of the library would be embedded anew by {aim}{how}{unless}"
+            )
+        elif roots and is_given(store):
+            notices.append(
+                f"{installed.held(store)}, which were added to it; `index` is refused without --re-embed"
             )
         elif options.precision not in (None, precision_of(store)) and place.holds_pictures():
             held = f"{installed.held(store)}, embedded in {precision_of(store)}"

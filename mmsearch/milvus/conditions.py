@@ -94,6 +94,10 @@ class InCollection:
         """Return whether there is a picture at or below a path."""
         return self._has(below(place))
 
+    def labels(self) -> list[tuple[str, str]]:
+        """Return no labels: filters by them are refused before."""
+        return []
+
     def _has(self, expression: str) -> bool:
         return bool(self._engine.query(self._collection, expression, ["id"], limit=1))
 

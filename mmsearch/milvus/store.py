@@ -38,14 +38,16 @@ from mmsearch.records import (
     MAX_MEGAPIXELS,
     READING,
     BadPicture,
+    GivenLabel,
     ImageRecord,
+    LabelSet,
     LibraryStatus,
     Matrix,
     Order,
     PicturePage,
     VerifyReport,
 )
-from mmsearch.store.base import ALL, Condition, MeasurableIndexes, OnProgress, precision_of
+from mmsearch.store.base import ALL, Condition, MeasurableIndexes, OnProgress, precision_of, refuse_labels
 from mmsearch.store.changes import KnownBad, KnownFile, StoredFile
 from mmsearch.store.facets import Facets
 from mmsearch.store.matrix import Half
@@ -231,6 +233,7 @@ class MilvusStore:
                 search={},
                 precision=precision_of(self),
                 agreement=self.setting("agreement"),
+                exclude=tuple(self.setting("exclude") or ()),
                 problems=tuple(self.problems()),
             )
 
@@ -265,11 +268,13 @@ class MilvusStore:
         predicate = all_of(filters_of(where, "where"))
         if predicate is None:
             return ALL
+        refuse_labels(self.address, predicate)
         require_possible(InCollection(self.engine, self.collection, self.roots), predicate)
         return Condition(predicate)
 
     def resolved(self, condition: Condition) -> Resolved:
         """Return a condition as the engine is asked for it now."""
+        refuse_labels(self.address, condition.predicate)
         revision = -1 if condition.is_empty else self.revision
         return self._conditions.resolved(condition, revision)
 
@@ -329,6 +334,14 @@ class MilvusStore:
         if resolved.ids is None and self.count(resolved.expression) > MOST_FETCHED:
             return counted_facets(self, resolved.expression)
         return fetched_facets(self, resolved)
+
+    def label_sets(self) -> tuple[LabelSet, ...]:
+        """Return no label sets: labels are kept in folders only."""
+        return ()
+
+    def labels_of(self, image_ids: Sequence[int]) -> dict[int, tuple[GivenLabel, ...]]:
+        """Return no labels."""
+        return {}
 
     # -- for what is indexed -------------------------------------------------------------------------
 

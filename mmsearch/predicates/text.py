@@ -54,7 +54,7 @@ def parse(text: str) -> Predicate:
         quoted = _QUOTED.fullmatch(value) if field in _WITHOUT_QUOTES else None
         if field not in FIELDS or not value:
             raise not_understood(f"filter {text!r}")
-        return Comparison(field, operator, quoted[1] if quoted else value)
+        return Comparison(field, operator, quoted[1].replace('""', '"') if quoted else value)
     tree = reader.any_of(depth=0)
     if reader.place < len(text):
         raise reader.error()

@@ -11,12 +11,12 @@ from typing import Literal, TypeAlias, get_args
 from mmsearch.arguments import unfit
 from mmsearch.errors import QueryError
 
-Field: TypeAlias = Literal["path", "folder", "name", "taken", "width", "height", "size", "format"]
+Field: TypeAlias = Literal["path", "folder", "name", "taken", "width", "height", "size", "format", "label"]
 Operator: TypeAlias = Literal["=", "!=", "<", "<=", ">", ">=", "~"]
 FIELDS: tuple[str, ...] = get_args(Field)
 OPERATORS: tuple[str, ...] = get_args(Operator)
 NUMBERS = frozenset(("width", "height", "size"))
-_GLOBBED = ("path", "folder", "name", "format")
+_GLOBBED = ("path", "folder", "name", "format", "label")
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", re.IGNORECASE)
 _FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 _LARGEST = 2**62  # beyond what any file has, and within the integers of every engine
@@ -50,7 +50,9 @@ def understood(field: str, operator: str, value: object) -> int | str:
     if field not in FIELDS or operator not in OPERATORS or value == "":
         raise not_understood(said)
     if operator == "~" and field not in _GLOBBED:
-        raise QueryError(f"{said}: ~ (glob) works on path, folder, name and format only")
+        raise QueryError(f"{said}: ~ (glob) works on {', '.join(_GLOBBED[:-1])} and {_GLOBBED[-1]} only")
+    if field == "label" and operator not in ("=", "!=", "~"):
+        raise QueryError(f"{said}: a label is not more or less than another; ask by =, != or ~ (glob)")
     if field in NUMBERS:
         return _whole(field, operator, _number(field, value, said), said)
     if field == "taken" and isinstance(value, int) and not isinstance(value, bool):

@@ -16,7 +16,7 @@ from mmsearch.errors import LibraryDamagedError, PictureError, QueryError
 from mmsearch.query.feedback import rocchio
 from mmsearch.records import Example, FileLook, ImageRecord, Matrix, Modality, PictureBytes, Query, Term
 from mmsearch.store.base import LibraryStore
-from mmsearch.vectors import as_stored, l2_normalize
+from mmsearch.vectors import as_stored, check_width, l2_normalize, unit_vectors
 
 if TYPE_CHECKING:
     from mmsearch.encoders.base import DualEncoder
@@ -86,6 +86,8 @@ class TermEncoder:
         QueryError
             If there is nothing to look for, a weight is not positive, a judged picture is not in the library, or
             the terms cancel.
+        DimensionError
+            If a vector is not as wide as those of the library.
         PictureError
             If an example picture cannot be read.
         """
@@ -108,8 +110,18 @@ class TermEncoder:
             EncodedTerm(image.label, "image", vector, image.weight)
             for image, (vector, _) in zip(images, pictures, strict=True)
         ]
+        if query.vector is not None:  # whether it lies among pictures is not known: what finds texts finds all
+            terms.append(EncodedTerm("the vector", "text", self._unit(query.vector), 1.0))
         itself = tuple(image.image_id for image in pictures[0][1]) if is_example(query) else ()
         return EncodedQuery(terms, self._sum(terms, query), itself, tuple(query.irrelevant), is_text(query))
+
+    def _unit(self, given: Sequence[float]) -> Matrix:
+        """Return a vector that was given at unit length."""
+        values = np.array([given])
+        check_width(values, self.store.dim)
+        (unit,) = unit_vectors(values)
+        assert unit is not None, "the query has looked at it"
+        return unit
 
     def _sum(self, terms: Sequence[EncodedTerm], query: Query) -> Matrix:
         """Return the unit vector (dim,) of terms and judged pictures."""
@@ -209,13 +221,15 @@ class TermEncoder:
 
 def is_example(query: Query) -> bool:
     """Return whether a query is one example picture and nothing else."""
-    is_alone = query.text is None and not (query.exclude or query.relevant or query.irrelevant)
+    is_alone = query.text is None and query.vector is None
+    is_alone = is_alone and not (query.exclude or query.relevant or query.irrelevant)
     return len(query.images) == 1 and is_alone
 
 
 def is_text(query: Query) -> bool:
     """Return whether a query is one text and nothing else but filters, whatever its weight."""
-    return query.text is not None and not (query.images or query.exclude or query.relevant or query.irrelevant)
+    is_alone = query.text is not None and query.vector is None
+    return is_alone and not (query.images or query.exclude or query.relevant or query.irrelevant)
 
 
 def n_texts_of(query: Query) -> int:
@@ -263,6 +277,8 @@ def read_example(store: LibraryStore, term: Term) -> tuple[Source, str]:
         If the file cannot be read.
     """
     if isinstance(term.value, PictureBytes):
+        if term.value.problem is not None:
+            raise PictureError(term.value.problem.code, f"{term.value.name}: {term.value.problem}")
         return term.value.data, term.value.name
     from mmsearch.images import read_file
     from mmsearch.processes.decoder import IndexedFile
@@ -302,7 +318,7 @@ def _words(query: Query) -> list[tuple[Term, int]]:
     """Return the texts of a query with the sign of each; the checks that need no encoder are made here."""
     texts = [] if query.text is None else [(as_term(query.text), 1)]
     texts += [(as_term(text), -1) for text in query.exclude]
-    if query.text is None and not query.images and not query.relevant:
+    if query.text is None and query.vector is None and not query.images and not query.relevant:
         raise QueryError("the query is empty; give a text, an example picture, or both")
     for term, _ in texts:
         if not isinstance(term.value, str) or not term.value.strip():

@@ -11,8 +11,9 @@ from mmsearch.errors import PictureError, QueryError
 from mmsearch.names import quoted
 from mmsearch.query.encode import as_term
 from mmsearch.query.identify import Gallery
+from mmsearch.query.listing import pictures_of
 from mmsearch.query.searcher import Searcher
-from mmsearch.records import Example, GalleryPicture, Identification, ImageRecord, LocalEvidence, Matrix, Term
+from mmsearch.records import Example, GalleryPicture, Identification, LocalEvidence, Matrix, Term
 from mmsearch.store.base import LibraryStore
 from mmsearch.vectors import top_k
 
@@ -20,7 +21,6 @@ EDGE = 0.1
 """Of the sides of a gallery picture: where the middle of an example lies there, the example shows another thing."""
 # Chosen on covers 001-050 of SMVS: the middles of all 100 photographs lie farther inside of their own cover, and 7
 # of 8 other covers, which lie beside it in the photographs, do not hold the middle.
-_PAGE = 10_000
 
 
 def identities_of(store: LibraryStore) -> dict[str, str]:
@@ -48,16 +48,6 @@ def identities_of(store: LibraryStore) -> dict[str, str]:
             f"the first is {quoted(beside[0])}; expected every picture in a folder, or none"
         )
     return {path: os.path.splitext(parts[0])[0] if beside else parts[0] for path, parts in below.items()}
-
-
-def pictures_of(store: LibraryStore) -> list[ImageRecord]:
-    """Return all pictures of a library, by id."""
-    pictures, after = list[ImageRecord](), None
-    while True:
-        page = store.page((), order="added", after=after, offset=0, limit=_PAGE)
-        pictures += page.pictures
-        if (after := page.next) is None:
-            return pictures
 
 
 class LibraryGallery:

@@ -29,6 +29,7 @@ from mmsearch.query.encode import (
 )
 from mmsearch.query.feedback import ALPHA, expanded
 from mmsearch.query.relevance import Relevance
+from mmsearch.query.thumbnails import thumbnails_of
 from mmsearch.records import (
     Example,
     Hit,
@@ -130,7 +131,8 @@ class Searcher:
         if options.mode == "local":
             hits, problems = self._hits_by_words(query, local, options.k, condition)
             seconds = {"total": time.perf_counter() - start}
-            return SearchResult(hits, "local", len(hits), seconds, said or _verified(hits), problems)
+            said = said or _verified(hits)
+            return SearchResult(hits, "local", len(hits), seconds, said, problems, thumbnails=thumbnails_of)
         looked = time.perf_counter()
         (encoded,) = self.terms.encode([query])
         seconds = {"local": looked - start, "encode": time.perf_counter() - looked}
@@ -354,6 +356,7 @@ class Searcher:
             seconds,
             problems=(*self._neighbours.problems(), *problems),
             relevance=relevance,
+            thumbnails=thumbnails_of,
         )
 
     def _local_query(self, query: Query, options: SearchOptions) -> tuple[LocalQuery | None, str]:
@@ -376,7 +379,8 @@ class Searcher:
 
 def _compares_pictures(query: Query) -> bool:
     """Return whether a query is one example picture, which visual words alone can answer."""
-    return len(query.images) == 1 and query.text is None and not (query.exclude or query.relevant)
+    is_picture = len(query.images) == 1 and query.text is None and query.vector is None
+    return is_picture and not (query.exclude or query.relevant)
 
 
 def _itself_first(ranked: list[Ranked], itself: Sequence[int]) -> list[Ranked]:

@@ -80,7 +80,7 @@ async def _warm_up(server: Services) -> None:
     """Load the text tower before the first query needs it."""
 
     def work(library: Library) -> None:
-        encoder = library.encoder()
+        encoder = library.encoder
         if encoder.has_words:
             encoder.encode_texts(["a photograph"])
 

@@ -13,7 +13,7 @@ from mmsearch import __version__
 from mmsearch.errors import PictureError
 from mmsearch.library import Library
 from mmsearch.names import plain
-from mmsearch.records import ImageRecord, LibraryStatus, Order
+from mmsearch.records import GivenLabel, ImageRecord, LabelSet, LibraryStatus, Order
 from mmsearch.server import metrics
 from mmsearch.server.problems import problem, responses
 from mmsearch.server.schemas import (
@@ -22,15 +22,17 @@ from mmsearch.server.schemas import (
     OFFSET,
     ORDER,
     WHERE,
+    DescribedPicture,
     FacetAnswer,
     FacetCount,
-    Picture,
+    LabelSetStatus,
     PictureList,
     StatusAnswer,
     picture_json,
 )
 from mmsearch.server.services import answer, services
 from mmsearch.server.thumbnails import Side, blocks, opened_original
+from mmsearch.store.base import is_given
 from mmsearch.store.facets import Facet
 
 router = APIRouter()
@@ -59,11 +61,18 @@ async def list_pictures(
     return answer(body)
 
 
-@router.get("/pictures/{id}", response_model=Picture, responses=_BY_ID)
+@router.get("/pictures/{id}", response_model=DescribedPicture, responses=_BY_ID)
 async def describe_picture(request: Request, id: Id) -> Response:
-    """Return what is known of a picture."""
-    image = await services(request).pictures.run(lambda library: library.picture(id))
-    return _gone(id) if image is None else answer(picture_json(image))
+    """Return what is known of a picture, with its labels."""
+
+    def work(library: Library) -> tuple[ImageRecord | None, tuple[GivenLabel, ...]]:
+        return library.picture(id), library.labels_of(id)
+
+    image, labels = await services(request).pictures.run(work)
+    if image is None:
+        return _gone(id)
+    body: DescribedPicture = {**picture_json(image), "labels": list(map(vars, labels))}  # type: ignore[arg-type]
+    return answer(body)
 
 
 @router.get(
@@ -116,7 +125,7 @@ async def show_file(request: Request, id: Id) -> Response:
 
 @router.get("/facets", response_model=FacetAnswer, responses=_PROBLEMS)
 async def count_pictures(request: Request, where: WhereParameter = []) -> Response:  # noqa: B006 - as above
-    """Count the pictures that pass all filters, by folder, year, size and format.
+    """Count the pictures that pass all filters, by folder, year, size, format and label.
 
     Every class has the filters that give it, to be added to a search.
     """
@@ -124,6 +133,7 @@ async def count_pictures(request: Request, where: WhereParameter = []) -> Respon
     body: FacetAnswer = {
         "n": facets.n, "folders": _counts(facets.folders), "years": _counts(facets.years),
         "sizes": _counts(facets.sizes), "formats": _counts(facets.formats),
+        "labels": [{"label_set": of.label_set, "labels": _counts(of.facets)} for of in facets.labels],
     }  # fmt: skip
     return answer(body)
 
@@ -134,7 +144,7 @@ async def show_status(request: Request) -> Response:
 
     def work(library: Library) -> tuple[LibraryStatus, bool, int]:
         status = library.status()
-        has_words = status.dim > 0 and library.encoder().has_words
+        has_words = status.dim > 0 and not is_given(library.reader()) and library.encoder.has_words
         return status, has_words, library.reader().revision
 
     server = services(request)
@@ -145,7 +155,8 @@ async def show_status(request: Request) -> Response:
         "version": __version__, "model": status.model, "has_words": has_words,
         "has_local": status.local is not None, "dim": status.dim, "n_pictures": status.n_images,
         "n_bad": len(status.bad), "n_in_graph": status.n_in_graph, "size_bytes": status.size_bytes,
-        "revision": revision, "indexing": None if progress is None else vars(progress),  # type: ignore[typeddict-item]
+        "revision": revision, "labels": list(map(_label_set, status.labels)),
+        "indexing": None if progress is None else vars(progress),  # type: ignore[typeddict-item]
     }  # fmt: skip
     return answer(body)
 
@@ -173,6 +184,13 @@ def _unreadable(error: PictureError) -> Response:
 
 def _counts(facets: tuple[Facet, ...]) -> list[FacetCount]:
     return [{"label": facet.label, "where": list(facet.where), "n": facet.n} for facet in facets]
+
+
+def _label_set(known: LabelSet) -> LabelSetStatus:
+    return {
+        "name": known.name, "n_labels": known.n_labels, "n_labelled": known.n_labelled, "n_left": known.n_left,
+        "min_probability": known.min_probability, "mode": known.mode,
+    }  # fmt: skip
 
 
 def _quoted_name(image: ImageRecord) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NotRequired
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
@@ -11,6 +11,7 @@ from typing_extensions import TypeAliasType, TypedDict
 
 from mmsearch import predicates
 from mmsearch.arguments import Expand, Mode, Rerank
+from mmsearch.encoders.calibration import Strength, answer_strength, strength
 from mmsearch.records import Classification, Hit, ImageRecord, LocalEvidence, SearchResult
 from mmsearch.server.problems import Problem
 
@@ -31,10 +32,12 @@ BYTES = "Only where there are bytes that are not UTF-8: all bytes in Base64."
 WHERE = (
     "Filters, all of which must hold, such as `taken >= 2023-05`, `folder = ~/photos/trip` or `format = PNG or not "
     "(width > 800 and name ~ img*)`: `FIELD OP VALUE`, joined by `and`, `or`, `not` and parentheses. Fields: path "
-    "folder name taken width height size format; operators: = != < <= > >= ~ (glob). A value ends before `and` or "
-    "`or` if another `FIELD OP VALUE` follows; where there are several, one in double quotes may hold that. `~` at "
-    "the start of a folder or path is the home folder of the user whom the server runs as. `not` passes just the "
-    "pictures that its filter does not pass; one without a date passes no comparison of `taken`."
+    "folder name taken width height size format label; operators: = != < <= > >= ~ (glob). A value ends before "
+    "`and` or `or` if another `FIELD OP VALUE` follows; where there are several, one in double quotes may hold "
+    "that. `~` at the start of a folder or path is the home folder of the user whom the server runs as. `not` "
+    "passes just the pictures that its filter does not pass; one without a date passes no comparison of `taken`. A "
+    "label is one that a label set of the library gave, as in `label = dog` or, of one set alone, `label = "
+    "animals/dog`."
 )
 ORDER = "`added`: in the order in which they came into the library; `path`: by folder and name."
 AFTER = (
@@ -189,6 +192,10 @@ class SearchRequest(_Request):
     explain: Annotated[
         bool, Field(description="Also give the cosine to every term, and the matched places of the local stage.")
     ] = False
+    min_relevance: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="Leave out hits of less `relevance`; an error where hits have none."),
+    ] = None
 
     def filters(self) -> list[str | predicates.Predicate]:
         """Return the filters as a search takes them; texts are read later."""
@@ -207,6 +214,20 @@ class ClassifyRequest(_Request):
         list[Text], Field(max_length=100, description="Prompts with {} for the label; empty for the usual ones.")
     ] = []
     k: Annotated[int, Field(ge=1, le=MAX_K)] = 5
+    closed: Annotated[
+        bool, Field(description="One of the labels must be right; else a picture may show none of them.")
+    ] = False
+    multi: Annotated[
+        bool, Field(description="Each label is judged by itself; an error where the encoder is not calibrated.")
+    ] = False
+
+
+class PictureLabel(TypedDict):
+    """A label that a label set of the library gave a picture, by its vector; no person wrote it."""
+
+    label_set: str
+    label: str
+    probability: float
 
 
 class Picture(TypedDict):
@@ -226,6 +247,12 @@ class Picture(TypedDict):
     format: str
     taken_at: Annotated[str | None, Field(description="ISO 8601 local time, or the day, month or year alone.")]
     size_bytes: int
+
+
+class DescribedPicture(Picture):
+    """A picture with the labels that it was given, most probable first."""
+
+    labels: list[PictureLabel]
 
 
 class TermScore(TypedDict):
@@ -258,7 +285,14 @@ class LocalScore(TypedDict):
     ]
 
 
-class FoundPicture(Picture):
+class Judgement(TypedDict, total=False):
+    """How likely something is what was asked for: only of a query of one text, where the encoder is calibrated."""
+
+    relevance: Annotated[float, Field(description="Probability, from 0 to 1.")]
+    strength: Annotated[Strength, Field(description="The same as a word.")]
+
+
+class FoundPicture(Picture, Judgement):
     """One hit. `score` is the cosine to the query, at most 1, or that of visual words with mode `local`."""
 
     rank: int
@@ -277,6 +311,9 @@ class SearchAnswer(TypedDict):
     """
 
     hits: list[FoundPicture]
+    answer: NotRequired[
+        Annotated[Judgement, Field(description="Whether there is a match; only where hits have `relevance`.")]
+    ]
     route: str
     n_candidates: int
     message: str
@@ -285,7 +322,7 @@ class SearchAnswer(TypedDict):
 
 
 class Label(TypedDict):
-    """One label with its probability among those given, and its cosine."""
+    """One label with its probability, and its cosine."""
 
     label: str
     probability: float
@@ -297,13 +334,17 @@ class Labelled(TypedDict):
 
     picture: str
     labels: list[Label]
+    none_of_these: NotRequired[
+        Annotated[float, Field(description="Probability that it shows none of all labels; absent if not known.")]
+    ]
     error: str | None
 
 
 class ClassifyAnswer(TypedDict):
-    """One entry for each picture, in order."""
+    """One entry for each picture, in order; `warnings` are sentences on labels that the encoder hardly knows."""
 
     pictures: list[Labelled]
+    warnings: list[str]
 
 
 class PictureList(TypedDict):
@@ -322,6 +363,13 @@ class FacetCount(TypedDict):
     n: int
 
 
+class LabelCounts(TypedDict):
+    """The labels of one set with their pictures, the most frequent first."""
+
+    label_set: str
+    labels: list[FacetCount]
+
+
 class FacetAnswer(TypedDict):
     """Counts of the pictures that pass the filters; a folder counts all that lies below it."""
 
@@ -330,15 +378,29 @@ class FacetAnswer(TypedDict):
     years: list[FacetCount]
     sizes: list[FacetCount]
     formats: list[FacetCount]
+    labels: list[LabelCounts]
 
 
 class Indexing(TypedDict):
     """How far another process is that indexes now; `total` 0 is not known yet; `started` in seconds since 1970."""
 
-    stage: Literal["scan", "embed", "load", "vocabulary", "words", "graph", "calibrate"]
+    stage: Literal["scan", "embed", "load", "vocabulary", "words", "labels", "graph", "calibrate"]
     done: int
     total: int
     started: float
+
+
+class LabelSetStatus(TypedDict):
+    """A label set: how many labels it has, how many pictures it gave some, and how many it has yet to look at."""
+
+    name: str
+    n_labels: int
+    n_labelled: int
+    n_left: int
+    min_probability: float
+    mode: Annotated[
+        str, Field(description="`closed`: one must be right; `open`: none need be; `multi`: each by itself.")
+    ]
 
 
 class StatusAnswer(TypedDict):
@@ -354,6 +416,7 @@ class StatusAnswer(TypedDict):
     n_in_graph: int
     size_bytes: int
     revision: int
+    labels: list[LabelSetStatus]
     indexing: Indexing | None
 
 
@@ -370,17 +433,25 @@ def search_json(result: SearchResult, *, explain: bool) -> SearchAnswer:
     hits: list[FoundPicture] = [
         {
             **picture_json(hit),
-            "rank": hit.rank, "score": hit.score,
+            "rank": hit.rank, "score": hit.score, **_judged(hit.relevance, strength),
             "terms": [{"term": label, "cosine": cosine} for label, cosine in hit.terms.items()],
             "local": None if hit.local is None else local_json(hit.local, explain=explain),
             "is_missing": hit.is_missing,
         }
         for hit in result.hits
     ]  # fmt: skip
-    return {
+    answered: SearchAnswer = {
         "hits": hits, "route": result.route, "n_candidates": result.n_candidates, "message": result.local,
         "problems": list(result.problems), "seconds": result.seconds,
     }  # fmt: skip
+    if result.relevance is not None:
+        answered["answer"] = _judged(result.relevance, answer_strength)
+    return answered
+
+
+def _judged(relevance: float | None, word: Callable[[float], Strength]) -> Judgement:
+    """Return a probability and its word; nothing where it is not known."""
+    return {} if relevance is None else {"relevance": relevance, "strength": word(relevance)}
 
 
 def local_json(local: LocalEvidence, *, explain: bool) -> LocalScore:
@@ -396,18 +467,22 @@ def local_json(local: LocalEvidence, *, explain: bool) -> LocalScore:
 
 def classify_json(classifications: list[Classification]) -> ClassifyAnswer:
     """Return the answer to a classification."""
-    pictures: list[Labelled] = [
-        {
-            "picture": picture.path,
-            "labels": [
-                {"label": label.label, "probability": label.probability, "cosine": label.score}
-                for label in picture.predictions
-            ],
-            "error": picture.error,
-        }
-        for picture in classifications
-    ]
-    return {"pictures": pictures}
+    warnings = dict.fromkeys(warning for picture in classifications for warning in picture.warnings)
+    return {"pictures": [_labelled(picture) for picture in classifications], "warnings": list(warnings)}
+
+
+def _labelled(picture: Classification) -> Labelled:
+    labelled: Labelled = {
+        "picture": picture.path,
+        "labels": [
+            {"label": label.label, "probability": label.probability, "cosine": label.score}
+            for label in picture.predictions
+        ],
+        "error": picture.error,
+    }
+    if picture.none_of_these is not None:
+        labelled["none_of_these"] = picture.none_of_these
+    return labelled
 
 
 def request_schemas() -> dict[str, Any]:

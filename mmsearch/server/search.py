@@ -41,7 +41,7 @@ async def search(request: Request) -> Response:
         irrelevant=asked.irrelevant,
     )
     server = services(request)
-    options = SearchOptions(asked.k, asked.mode, asked.rerank, asked.expand, asked.explain)
+    options = SearchOptions(asked.k, asked.mode, asked.rerank, asked.expand, asked.explain, asked.min_relevance)
     if query.images or options.mode == "local" or options.rerank == "local" or options.expand != "none":
         answering = server.examples.run(lambda library: library.search_many(query, options)[0])
     else:
@@ -55,7 +55,7 @@ async def search(request: Request) -> Response:
     "/classify", response_model=ClassifyAnswer, responses=_PROBLEMS, openapi_extra=described(ClassifyRequest)
 )
 async def classify(request: Request) -> Response:
-    """Give pictures their most probable labels, without training.
+    """Give pictures their most probable labels, without training, or none of them where the encoder is calibrated.
 
     Send JSON with ids of pictures of the library, or a form as for a search.
     """
@@ -72,6 +72,8 @@ async def classify(request: Request) -> Response:
         )
         raise Unfit([{"loc": ("templates",), "msg": text}])
     classifying = services(request).labels.run(
-        lambda library: library.classify(pictures, asked.labels, templates=templates, k=asked.k)
+        lambda library: library.classify(
+            pictures, asked.labels, templates=templates, k=asked.k, closed=asked.closed, multi=asked.multi
+        )
     )
     return answer(classify_json(await unless_left(request, classifying)))

@@ -1,8 +1,7 @@
 """Embeddings that clip-retrieval wrote, read as shards: `img_emb/img_emb_N.npy`, `metadata/metadata_N.parquet`.
 
-They say neither which model made the vectors nor what the files of the pictures were. The model is named by who
-loads them. Of a picture whose file is on this machine, contents and times are read there, so that a later `index`
-leaves it alone; of others the size is 0, and the hash one that no contents have.
+They say neither which model made the vectors nor what the files of the pictures were (`mmsearch.shards.foreign`).
+The model is named by who loads them.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +19,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmsearch.errors import PictureError, ShardError, advice, reason
-from mmsearch.images import file_digest
-from mmsearch.records import FileLook, Matrix
+from mmsearch.errors import ShardError, advice, reason
+from mmsearch.shards.foreign import SIZES, foreign_row, whole_path
 from mmsearch.shards.format import EncoderFacts
-from mmsearch.shards.read import NO_DIRECTION, BadRow, Row
-from mmsearch.store.changes import StoredFile
+from mmsearch.shards.read import Row
 from mmsearch.system import is_out_of_memory
+from mmsearch.vectors import unit_vectors
 
 VECTORS, METADATA = "img_emb", "metadata"
-READ_BY_OTHERS = 1
-"""The number of the way in which these pictures were read: that of before all others, as it is not known."""
 _NAME = re.compile(r"img_emb_(\d+)\.npy")
 _METADATA_NAME = re.compile(r"metadata_(\d+)\.parquet")
 _NAMING = ("image_path", "url")  # columns that say which picture it is
-_SIZES = ("width", "height")
-_IS_UNIT = 1e-3  # so far from length 1 is a vector that was rounded to float16
-_MAX_PATH = 4096
 _BATCH = 2048  # rows read at a time
 
 
@@ -152,9 +144,9 @@ class Embeddings:
         with _errors(self.path), self.path.open("rb", buffering=0) as file:
             for start, values in self._metadata():
                 paths = self._paths(start, values)
-                vectors = unit_rows(self.header.block(file.fileno(), start, len(paths)))
+                vectors = unit_vectors(self.header.block(file.fileno(), start, len(paths)))
                 yield [
-                    _row(path, {name: values[name][row] for name in _SIZES if name in values}, vector)
+                    foreign_row(path, {name: values[name][row] for name in SIZES if name in values}, vector)
                     for row, (path, vector) in enumerate(zip(paths, vectors, strict=True))
                 ]
 
@@ -163,7 +155,7 @@ class Embeddings:
         start = 0
         with _opened(self.metadata) as table:
             names = set(table.schema_arrow.names)
-            columns = [name for name in (*_NAMING, *_SIZES) if name in names] or table.schema_arrow.names[:1]
+            columns = [name for name in (*_NAMING, *SIZES) if name in names] or table.schema_arrow.names[:1]
             for batch in table.iter_batches(batch_size=_BATCH, columns=columns, use_threads=False):
                 yield start, batch.to_pydict()
                 start += len(batch)
@@ -177,7 +169,7 @@ class Embeddings:
         if naming is None:
             return [os.fsencode(self.path / str(start + row)) for row in range(n_rows)]
         base = os.fsencode(self.images)
-        return [_whole_path(base, value, is_url=naming == "url") for value in values[naming]]
+        return [whole_path(base, value, is_url=naming == "url") for value in values[naming]]
 
 
 @dataclass(frozen=True)
@@ -241,59 +233,6 @@ class Header:
             raise ShardError("truncated", "it was cut while it was read")
         values = np.frombuffer(read, self.dtype)
         return values.reshape(self.dim, n).T if self.is_by_columns else values.reshape(n, self.dim)
-
-
-def unit_rows(values: np.ndarray[Any, Any]) -> list[Matrix | None]:
-    """Return rows (n, dim) at unit length as float32, None for those that have no direction.
-
-    One that is as long as rounding leaves a unit vector stays as it is.
-
-    >>> unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))
-    [array([0.6, 0.8], dtype=float32), None]
-    """
-    wide = values.astype(np.float64)
-    peaks = np.abs(wide).max(axis=1)
-    is_good = np.isfinite(peaks) & (peaks > 0)  # a NaN is the largest
-    wide[~is_good] = 1.0
-    wide /= np.where(is_good, peaks, 1.0)[:, None]  # their squares may be too large
-    lengths = np.sqrt((wide * wide).sum(axis=1))
-    is_unit = np.abs(lengths * np.where(is_good, peaks, 1.0) - 1) <= _IS_UNIT
-    units: Matrix = (wide / lengths[:, None]).astype(np.float32)
-    units[is_unit] = values[is_unit]
-    return [unit if is_one else None for unit, is_one in zip(units, is_good, strict=True)]
-
-
-def _whole_path(base: bytes, value: Any, *, is_url: bool) -> bytes | None:
-    """Return the path of a picture, which is below a folder unless it begins with /; None if it is none."""
-    name = os.fsencode(value) if isinstance(value, str) else value
-    if not isinstance(name, bytes) or not name or b"\0" in name or len(base) + len(name) >= _MAX_PATH:
-        return None
-    return base + b"/" + name if is_url else os.path.normpath(os.path.join(base, name))
-
-
-def _row(path: bytes | None, sizes: Mapping[str, Any], vector: Matrix | None) -> Row:
-    """Return a picture, or why a row is none."""
-    if path is None:
-        return BadRow(b"", "it does not say which picture it is, or by a name that no file can have")
-    if vector is None:
-        return BadRow(path, NO_DIRECTION)
-    look, content_hash = _seen(path)
-    width, height = (_pixels(sizes.get(name)) for name in _SIZES)
-    return StoredFile(path, look, content_hash, width, height, "", None, READ_BY_OTHERS, vector=vector)
-
-
-def _pixels(value: Any) -> int:
-    """Return a number of pixels, 0 if it is not known."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return int(value) if is_number and 0 < value < 1 << 31 else 0
-
-
-def _seen(path: bytes) -> tuple[FileLook, bytes]:
-    """Return the look and hash of a picture's file; where it is not here, those of nothing."""
-    try:
-        return FileLook.of(os.stat(path)), file_digest(path)
-    except (PictureError, OSError):
-        return FileLook(0, 0, None), sha256(b"contents unknown\0" + path).digest()
 
 
 def _opened(path: Path) -> pq.ParquetFile:

@@ -7,7 +7,7 @@ until then, and by the new one after it. What is kept of pictures goes by their 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from mmsearch.records import READING
 from mmsearch.store.base import precision_of
 from mmsearch.store.encoder import install_beside
 from mmsearch.store.folder import Store
+from mmsearch.store.labels import Labelling
 from mmsearch.store.matrix import append_rows, open_rows, row_checksum
 from mmsearch.store.place import is_library
 from mmsearch.system import shown_path, sync_folder
@@ -69,7 +70,7 @@ def pending_text(model: str, *, is_at_work: bool = False) -> str:
     )
 
 
-def adopt(store: Store, other: Store) -> None:
+def adopt(store: Store, other: Store, labellings: Mapping[str, Labelling]) -> None:
     """Replace the encoder of a library and all its vectors by those of another one, in one transaction.
 
     Parameters
@@ -78,6 +79,8 @@ def adopt(store: Store, other: Store) -> None:
         Opened by its writer. Its pictures keep their ids, and all that is known of them besides.
     other : Store
         Opened by its writer; has a picture with the contents of every picture of `store`.
+    labellings : mapping of str to Labelling
+        How each label set of `store` gives labels to the new vectors; those given to the old ones are forgotten.
 
     Raises
     ------
@@ -94,6 +97,7 @@ def adopt(store: Store, other: Store) -> None:
             settings = install_beside(store, other, f"encoder-{epoch}")
             with store.catalog.writing():
                 _take_rows(store)
+                store.labels.renew(labellings)
                 store.catalog.set_meta({**settings, "epoch": epoch, "n_rows": len(rows)})
     finally:
         store.forget_old_epochs()  # where it failed that is what was copied, on a disk that may be full

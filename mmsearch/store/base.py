@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from mmsearch.arguments import FP32, Device, Precision, one_of
 from mmsearch.errors import FingerprintError, UnsupportedError
 from mmsearch.predicates import FilterLike, Predicate
+from mmsearch.predicates.tree import comparisons
 from mmsearch.records import (
     BadPicture,
+    GivenLabel,
     ImageRecord,
+    LabelSet,
     LibraryStatus,
     Matrix,
     Modality,
@@ -63,6 +66,8 @@ class Condition:
         return self.predicate is None and not self.left_out
 
 
+GIVEN = "given:"
+"""What the fingerprint of vectors begins with that were made elsewhere: those of encoders are hexadecimal."""
 ALL = Condition()
 """What every picture passes."""
 
@@ -273,6 +278,12 @@ class LibraryStore(Protocol):
     def facets(self, where: Sequence[FilterLike] = ()) -> Facets:
         """Return the classes of the pictures that pass all filters; see `Library.facets`."""
 
+    def label_sets(self) -> tuple[LabelSet, ...]:
+        """Return the sets of labels that pictures are given, by name; none where labels are not kept."""
+
+    def labels_of(self, image_ids: Sequence[int]) -> dict[int, tuple[GivenLabel, ...]]:
+        """Return the labels of each of some pictures, most probable first; those without any are left out."""
+
     # -- for what is indexed -------------------------------------------------------------------------
 
     def roots(self) -> list[bytes]:
@@ -323,6 +334,12 @@ def folder_of(place: Place, what: str) -> Path:
     return place.folder
 
 
+def refuse_labels(address: str, predicate: Predicate | None) -> None:
+    """Raise UnsupportedError if a filter is by label, for a library that keeps none."""
+    if predicate is not None and any(part.field == "label" for part in comparisons(predicate)):
+        raise _unsupported(address, "labels")
+
+
 def _unsupported(address: str, what: str) -> UnsupportedError:
     return UnsupportedError(
         f"{address} stands at an address, where there is no support for {what} yet; leave that out, or use a "
@@ -365,13 +382,13 @@ class LibraryWriter(LibraryStore, Protocol):
         """
 
     def remove_images(self, image_ids: Sequence[int]) -> None:
-        """Forget pictures; their files are not touched."""
+        """Forget pictures and their labels; their files are not touched."""
 
     def give_up_lost(self, notify: Notify) -> int:
         """Say what the library has lost, and give it up so that it is embedded again; return how many pictures."""
 
     def settle(self, text_probes: Matrix | None, *, on_progress: OnProgress) -> None:
-        """Bring what searches go by up to date with what was committed; None where there is no encoder.
+        """Bring what searches and filters go by up to date with what was committed; None where there is no encoder.
 
         Parameters
         ----------
@@ -388,6 +405,20 @@ class LibraryWriter(LibraryStore, Protocol):
 def precision_of(store: LibraryStore) -> Precision:
     """Return in what precision the pictures of a library are embedded."""
     return one_of(store.setting("precision") or FP32, "precision", Precision)  # type: ignore[no-any-return]
+
+
+def given_fingerprint(name: str) -> str:
+    """Return the fingerprint of vectors that somebody made without an encoder of mmsearch, and calls by a name.
+
+    >>> given_fingerprint("dinov2-vitb14")
+    'given:dinov2-vitb14'
+    """
+    return GIVEN + name.removeprefix(GIVEN)
+
+
+def is_given(store: LibraryStore) -> bool:
+    """Return whether the vectors of a library were made elsewhere, so that it has no encoder for what is asked."""
+    return store.fingerprint().startswith(GIVEN)
 
 
 def require_precision_of(store: LibraryStore, asked: Precision | None, held: str) -> None:

@@ -293,6 +293,11 @@ class Catalog:
             sql = f"SELECT {_COLUMNS} FROM image WHERE {column} IN ({marks})"
             sql += f" AND ({condition})" if condition else ""
             images += [record_of(values) for values in self.db.execute(sql, [*chunk, *parameters])]
+        asked = {int(key) for key in keys}
+        if not all((image.row if column == "row" else image.image_id) in asked for image in images):
+            raise LibraryDamagedError(
+                f"{self.path}: the catalog is damaged (an index does not fit its table); run `mmsearch verify`"
+            )
         return images
 
     def rows_where(self, condition: str, parameters: Sequence[Any], limit: int) -> list[int]:

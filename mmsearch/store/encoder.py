@@ -18,6 +18,7 @@ from mmsearch.store.base import (
     LibraryWriter,
     Notify,
     in_folder,
+    is_given,
     precision_of,
     require_precision_of,
 )
@@ -82,6 +83,12 @@ class InstalledEncoder:
             If the encoder is damaged, and cannot be made again.
         """
         store = in_folder(store, _HERE)
+        if is_given(store):
+            raise FingerprintError(
+                f"{self.held(store)}, which were added to it and made by no encoder of mmsearch, so that no other "
+                "picture can be embedded for it: add its vector too, make all vectors anew with --re-embed "
+                "--model, or index into another --library"
+            )
         require_precision_of(store, precision, self.held(store))
         if model not in (None, "auto"):
             held = self.held(store)
@@ -166,6 +173,11 @@ class InstalledEncoder:
                 "without text, --not or --rerank; for all else give it one with --re-embed --model, or index into "
                 "another --library with a model"
             )
+        if is_given(store):
+            raise NoEncoderError(
+                f"{self.held(store)}, which were added to it and made by no encoder of mmsearch: it is searched by "
+                "vectors (`Query(vector=...)`) and by its own pictures, without texts or other example pictures"
+            )
         if not (store.encoder_path / SPEC).is_file():
             raise EncoderError(
                 f"{shown_path(store.encoder_path)}: the encoder {store.setting('model')} is missing; "
@@ -186,7 +198,7 @@ class InstalledEncoder:
 
     def problems(self, store: LibraryStore, *, is_repair: bool = False) -> list[str]:
         """Return what is wrong with the encoder; `is_repair` deletes a damaged one for `index` to install again."""
-        if not store.has_vectors:
+        if not store.has_vectors or is_given(store):
             return []
         store = in_folder(store, _HERE)
         if is_repair:

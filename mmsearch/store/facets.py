@@ -1,4 +1,4 @@
-"""Counts of the pictures that filters would leave: by folder, year, size of the file and format."""
+"""Counts of the pictures that filters would leave: by folder, year, size of the file, format and label."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mmsearch.predicates import Comparison, FilterLike, written
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.spelling import spelled
-from mmsearch.store.where import condition_of
+from mmsearch.store.where import SqlCondition, condition_of
 
 SIZES = (0, 100_000, 500_000, 1_000_000, 5_000_000, 20_000_000)
 """Where the classes of file sizes begin, in bytes."""
 MAX_FOLDERS = 1_000
+MAX_LABELS = 1_000  # of a set
 _NO_TEXT = re.compile("[\udc80-\udcff]")
 _WILD = re.compile(r"[*?[]")
 _CONNECTIVE = re.compile(r"(?<=\s)[ao](?=(?:nd|r)\b)", re.IGNORECASE)  # by its first letter, for brackets round it
@@ -31,6 +32,14 @@ class Facet:
 
 
 @dataclass(frozen=True)
+class LabelFacets:
+    """The labels that one set gave pictures, the most frequent first; of very many those."""
+
+    label_set: str
+    facets: tuple[Facet, ...]
+
+
+@dataclass(frozen=True)
 class Facets:
     """Pictures that pass some filters, in classes; empty classes are left out.
 
@@ -43,6 +52,7 @@ class Facets:
     years: tuple[Facet, ...]
     sizes: tuple[Facet, ...]
     formats: tuple[Facet, ...]
+    labels: tuple[LabelFacets, ...] = ()
 
 
 def count_facets(catalog: Catalog, where: Sequence[FilterLike] = ()) -> Facets:
@@ -64,7 +74,8 @@ def count_facets(catalog: Catalog, where: Sequence[FilterLike] = ()) -> Facets:
         condition = spelled(catalog, condition)
         folders, sizes = counted("folder_of(path)"), counted(size_class)
         years, formats = counted("substr(taken, 1, 4)"), counted("format")
-    return facets_of(folders, sizes, years, formats)
+        labels = _labels(catalog, condition)
+    return replace(facets_of(folders, sizes, years, formats), labels=labels)
 
 
 def facets_of(
@@ -82,6 +93,25 @@ def facets_of(
         sizes=tuple(_size(low, sizes[low]) for low in SIZES if sizes[low]),
         formats=tuple(Facet(name, (f"format = {name}",), n) for name, n in _sorted(formats)),
     )
+
+
+def _labels(catalog: Catalog, condition: SqlCondition) -> tuple[LabelFacets, ...]:
+    """Return how many of the pictures that pass a condition have each label."""
+    counts = "SELECT label, count(*) AS n FROM given GROUP BY label"
+    if condition.sql:  # from the pictures on, of which few may pass
+        counts = (
+            "SELECT given.label, count(*) AS n FROM image CROSS JOIN given ON given.image = image.id "
+            f"WHERE {condition.sql} GROUP BY given.label"
+        )
+    of_set: dict[str, list[Facet]] = {}
+    for label_set, label, n in catalog.db.execute(
+        f"SELECT label_set.name, label.name, n FROM ({counts}) AS counted JOIN label ON label.id = counted.label "
+        "JOIN label_set ON label_set.id = label.label_set ORDER BY label_set.name, n DESC, label.id",
+        condition.parameters,
+    ):
+        where = written(Comparison("label", "=", f"{label_set}/{label}"))
+        of_set.setdefault(label_set, []).append(Facet(label, (where,), n))
+    return tuple(LabelFacets(name, tuple(facets[:MAX_LABELS])) for name, facets in of_set.items())
 
 
 def _sorted(counts: Counter[object]) -> list[tuple[str, int]]:

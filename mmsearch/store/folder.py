@@ -48,6 +48,7 @@ from mmsearch.system import shown_path, sync_folder
 
 if TYPE_CHECKING:
     from mmsearch.store.indexes import LibraryIndexes
+    from mmsearch.store.labels import LibraryLabels
     from mmsearch.store.neighbours import LibraryNeighbours
     from mmsearch.store.words import LibraryWords
 
@@ -428,6 +429,13 @@ class Store(Pictures):
         return LibraryWords(self)
 
     @property
+    def labels(self) -> LibraryLabels:
+        """The label sets, and what they give pictures."""
+        from mmsearch.store.labels import LibraryLabels
+
+        return LibraryLabels(self)
+
+    @property
     def remembered(self) -> RememberedQueries:
         """The vectors of texts that were looked for."""
         return RememberedQueries(self)
@@ -553,9 +561,10 @@ class Store(Pictures):
         return n_pictures
 
     def settle(self, text_probes: Matrix | None, *, on_progress: OnProgress) -> None:
-        """Rewrite the vectors where too many are dead, bring the indexes up to date; None without an encoder."""
+        """Rewrite the vectors where too many are dead, bring labels and indexes along; None without an encoder."""
         if self.n_dead > _COMPACT_SHARE * self.n_rows:
             self.compact()
+        self.labels.update(on_progress)
         if text_probes is not None:
             self.indexes.update(self.indexes.settings, text_probes, on_progress=on_progress)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mmsearch.store.publish import sidecar_checksums
 
-SCHEMA = 3
+SCHEMA = 4
 
 _STEPS: dict[int, tuple[str, ...]] = {
     1: (
@@ -55,15 +55,40 @@ _STEPS: dict[int, tuple[str, ...]] = {
     ),
     # In which way a picture was read, so that those read in another way than now can be told.
     3: ("ALTER TABLE image ADD COLUMN reading INTEGER NOT NULL DEFAULT 1",),
+    # Sets of labels, and which picture was given which; see `mmsearch.store.labels`.
+    4: (
+        """CREATE TABLE label_set (
+            id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, facts TEXT NOT NULL, done INTEGER NOT NULL)""",
+        """CREATE TABLE label (
+            id INTEGER PRIMARY KEY, label_set INTEGER NOT NULL REFERENCES label_set(id), name TEXT NOT NULL,
+            vector BLOB NOT NULL, UNIQUE (label_set, name))""",
+        """CREATE TABLE given (
+            label INTEGER NOT NULL, image INTEGER NOT NULL, probability REAL NOT NULL,
+            PRIMARY KEY (label, image)) WITHOUT ROWID""",
+        "CREATE INDEX given_image ON given(image)",
+        """CREATE TRIGGER image_with_labels_left AFTER DELETE ON image
+            BEGIN DELETE FROM given WHERE image = OLD.id; END""",
+        # Not where rows are only numbered anew, which goes by way of negative numbers.
+        """CREATE TRIGGER image_with_labels_changed AFTER UPDATE OF row ON image
+            WHEN OLD.row <> NEW.row AND OLD.row >= 0 AND NEW.row >= 0
+            BEGIN UPDATE label_set SET done = OLD.id - 1 WHERE done >= OLD.id; END""",
+    ),
 }
+_WITHOUT_LABELS = (
+    "CREATE TEMP TABLE label_set (id INTEGER PRIMARY KEY, name TEXT, facts TEXT, done INTEGER)",
+    "CREATE TEMP TABLE label (id INTEGER PRIMARY KEY, label_set INTEGER, name TEXT, vector BLOB)",
+    "CREATE TEMP TABLE given (label INTEGER, image INTEGER, probability REAL)",
+)
 _READ_AS_NOW: dict[int, tuple[str, ...]] = {
     1: (
         "CREATE TEMP VIEW image AS SELECT *, NULL AS ctime_ns, 1 AS reading FROM main.image",
         "CREATE TEMP VIEW bad AS SELECT *, NULL AS ctime_ns, 1 AS n_tries FROM main.bad",
         "CREATE TEMP TABLE history (number INTEGER PRIMARY KEY, token BLOB NOT NULL)",
         "CREATE TEMP TABLE root (path BLOB PRIMARY KEY)",
+        *_WITHOUT_LABELS,
     ),
-    2: ("CREATE TEMP VIEW image AS SELECT *, 1 AS reading FROM main.image",),
+    2: ("CREATE TEMP VIEW image AS SELECT *, 1 AS reading FROM main.image", *_WITHOUT_LABELS),
+    3: _WITHOUT_LABELS,
 }
 
 

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mmsearch.predicates import Predicate
+from mmsearch.predicates.tree import comparisons
 from mmsearch.records import ImageRecord, Modality
 from mmsearch.store.base import AskedVector, Condition, Shortlist
 from mmsearch.store.folder import Store
+from mmsearch.store.label_sets import unfinished
 from mmsearch.store.routes import Nearest, NearestRows
 from mmsearch.store.where import SqlCondition
 from mmsearch.vectors import stored_cosines
@@ -31,14 +34,14 @@ class LibraryNeighbours:
         self.store = store
         self._rows = NearestRows(store, use_index=use_index, is_asked_once=is_asked_once)
         self._problems: tuple[str, ...] = ()
-        self._problems_of = -1, range(0)  # the revision, and the rows that are lost
+        self._problems_of = -1, range(0), False  # the revision, the rows that are lost, whether labels matter
 
     def shortlists(
         self, queries: Sequence[AskedVector], k: int, condition: Condition, modality: Modality
     ) -> list[Shortlist]:
         """Return the k nearest pictures that pass a condition for every vector, all of them if there are fewer."""
         self._rows.refresh()
-        self._look_for_problems()
+        self._look_for_problems(condition.predicate)
         compiled = self.store.compiled(condition)
         n_left_out = [self._n_rows_left_out(query, compiled) for query in queries]
         shortlists: dict[int, Shortlist] = {}
@@ -55,11 +58,13 @@ class LibraryNeighbours:
         """Return what had been lost when the last shortlists were made: sentences."""
         return self._problems
 
-    def _look_for_problems(self) -> None:
-        """Ask what the library has lost, once for each state of its catalog and its vectors."""
-        state = self.store.revision, self._rows.lost_rows
+    def _look_for_problems(self, predicate: Predicate | None) -> None:
+        """Ask what the library has lost, or not yet done, once for each state of its catalog and its vectors."""
+        is_by_label = predicate is not None and any(part.field == "label" for part in comparisons(predicate))
+        state = self.store.revision, self._rows.lost_rows, is_by_label
         if state != self._problems_of:
-            self._problems, self._problems_of = tuple(self.store.problems(state[1])), state
+            of_labels = unfinished(self.store.catalog) if is_by_label else []
+            self._problems, self._problems_of = (*self.store.problems(state[1]), *of_labels), state
 
     def _n_rows_left_out(self, query: AskedVector, condition: SqlCondition) -> int:
         """Return how many rows stand for nothing but pictures that pass a filter and are no answer to a query."""

@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 
 from mmsearch.errors import QueryError
 from mmsearch.predicates import FilterLike, Predicate
-from mmsearch.records import BadPicture, ImageRecord, Order, PicturePage
+from mmsearch.records import BadPicture, GivenLabel, ImageRecord, LabelSet, Order, PicturePage
 from mmsearch.store.base import ALL, Condition
 from mmsearch.store.catalog import START, Catalog
 from mmsearch.store.changes import KnownBad, KnownFile
 from mmsearch.store.facets import Facets, count_facets
+from mmsearch.store.label_sets import label_sets, labels_of
 from mmsearch.store.possible import possible_condition
 from mmsearch.store.spelling import spelled
 from mmsearch.store.where import SqlCondition, condition_of
@@ -40,6 +41,7 @@ class Pictures:
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self._compiled: tuple[Predicate | None, int, SqlCondition] = (None, -1, SqlCondition())  # with its revision
+        self._label_sets: tuple[int, tuple[LabelSet, ...]] = (-1, ())  # with their revision
 
     def reading(self) -> AbstractContextManager[None]:
         """Hold one consistent state of the library for what is asked inside."""
@@ -165,6 +167,18 @@ class Pictures:
     def facets(self, where: Sequence[FilterLike] = ()) -> Facets:
         """Return the classes of the pictures that pass all filters; see `Library.facets`."""
         return count_facets(self.catalog, where)
+
+    def label_sets(self) -> tuple[LabelSet, ...]:
+        """Return the sets of labels that pictures are given, by name."""
+        with self.reading():
+            if self._label_sets[0] != self.revision:
+                self._label_sets = self.revision, label_sets(self.catalog)
+            return self._label_sets[1]
+
+    def labels_of(self, image_ids: Sequence[int]) -> dict[int, tuple[GivenLabel, ...]]:
+        """Return the labels of each of some pictures, most probable first; those without any are left out."""
+        with self.reading():
+            return labels_of(self.catalog, image_ids)
 
     # -- for what is indexed -------------------------------------------------------------------------
 

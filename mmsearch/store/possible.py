@@ -10,8 +10,10 @@ A library is asked which names it holds, whatever engine keeps it (`Holdings`).
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice, product
@@ -19,9 +21,11 @@ from typing import Protocol
 
 from mmsearch.errors import QueryError
 from mmsearch.predicates import FIELDS, NUMBERS, OPERATORS, And, Comparison, FilterLike, Not, Predicate, written
+from mmsearch.predicates.tree import comparisons
 from mmsearch.store.catalog import Catalog
+from mmsearch.store.label_sets import labels_called
 from mmsearch.store.spelling import spelled, spelled_filter
-from mmsearch.store.where import Filter, SqlCondition, condition_of, filter_of, place_bounds
+from mmsearch.store.where import Filter, SqlCondition, condition_of, filter_of, is_called, place_bounds
 
 _MOST_NAMED = 3
 _MOST_WAYS = 64  # of passing filters; those that have more are not looked at
@@ -38,6 +42,9 @@ class Holdings(Protocol):
 
     def holds_below(self, place: bytes) -> bool:
         """Return whether there is a picture at or below a path."""
+
+    def labels(self) -> list[tuple[str, str]]:
+        """Return all labels as (set, label)."""
 
     def roots(self) -> list[bytes]:
         """Return the folders and files that were ever given to `index`."""
@@ -61,6 +68,10 @@ class InCatalog:
         """Return whether there is a picture at or below a path."""
         return self._catalog.holds("path = ? OR path >= ? AND path < ?", (place, *place_bounds("folder", place)))
 
+    def labels(self) -> list[tuple[str, str]]:
+        """Return all labels as (set, label)."""
+        return labels_called(self._catalog)
+
 
 def possible_condition(catalog: Catalog, where: FilterLike | Sequence[FilterLike]) -> SqlCondition:
     """Return the condition that all filters hold, with paths as a catalog spells them; inside `reading()`.
@@ -82,15 +93,26 @@ def require_possible(library: Holdings, predicate: Predicate | None) -> None:
     """
     if predicate is None or not library.holds():
         return
+    _require_labels(library, predicate)
     compiled, missing = cache(filter_of), cache(lambda part: _unmeant(library, part) or _unknown(library, part))
     faults: list[str] = []
-    for comparisons in _ways(predicate):
-        parts = [compiled(comparison) for comparison in comparisons]
+    for way in _ways(predicate):
+        parts = [compiled(comparison) for comparison in way]
         fault = _first(map(_unfit, parts)) or _without_overlap(parts) or _first(map(missing, parts))
         if fault is None or len(faults) == _MOST_WAYS:
             return
         faults.append(fault)
     raise QueryError(faults[0])
+
+
+def _require_labels(library: Holdings, predicate: Predicate) -> None:
+    """Raise QueryError if a filter is by label, wherever it stands, and the library has none."""
+    part = next((part for part in comparisons(predicate) if part.field == "label"), None)
+    if part is not None and not library.labels():
+        raise QueryError(
+            f"filter {written(part)!r}: the library has no labels; `mmsearch labels set NAME --labels-file F` "
+            "gives some to its pictures"
+        )
 
 
 def _first(faults: Iterable[str | None]) -> str | None:
@@ -191,7 +213,9 @@ def _unmeant(library: Holdings, part: Filter) -> str | None:
 
 
 def _unknown(library: Holdings, part: Filter) -> str | None:
-    """Return that the library holds nothing of the folder or picture that a comparison names, or None."""
+    """Return that the library holds nothing of the folder, picture or label that a comparison names, or None."""
+    if part.field == "label":
+        return _unknown_label(library.labels(), part)
     if part.operator != "=" or part.field not in ("folder", "path"):
         return None
     if library.holds(part.comparison):
@@ -207,6 +231,23 @@ def _unknown(library: Holdings, part: Filter) -> str | None:
         advice = f"correct it, or index it first; there are pictures in {_named(roots)}"
     what = "picture" if part.field == "path" else "picture below"
     return f"{_said(part)}: the library holds no {what} {os.fsdecode(place)}; {advice}"
+
+
+def _unknown_label(labels: list[tuple[str, str]], part: Filter) -> str | None:
+    """Return that no set has a label that a comparison asks for, or None."""
+    from difflib import get_close_matches
+
+    value, is_glob = os.fsencode(str(part.value)), part.operator == "~"
+    counts = Counter(label_set for label_set, _ in labels)
+    names = json.dumps(list(counts))
+    if part.operator == "!=" or any(is_called(value, is_glob, *label, names) for label in labels):
+        return None
+    spelled_so = {name.casefold(): name for _, name in labels}
+    asked = str(part.value).casefold()
+    near = [*get_close_matches(asked, spelled_so), *get_close_matches(asked.partition("/")[2], spelled_so)]
+    meant = f"; is {' or '.join(repr(spelled_so[name]) for name in near[:_MOST_NAMED])} meant?" if near else ""
+    sets = ", ".join(f"{name} ({n} labels)" for name, n in counts.items())
+    return f"{_said(part)}: no label is called so in the label sets of the library: {sets}{meant}"
 
 
 def _other_names(place: bytes, roots: Iterable[bytes]) -> Iterable[bytes]:

@@ -40,7 +40,7 @@ def sqlite_errors(path: Path) -> Iterator[None]:
         raise LibraryDamagedError(
             f"{shown_path(path)}: the catalog cannot be read ({error}); run `mmsearch verify`"
         ) from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter of a message with damaged text in it
         raise LibraryDamagedError(
             f"{shown_path(path)}: the catalog is damaged ({error}); if it was restored from a copy, move away "
             f"{path.name}-wal and {path.name}-shm beside it, which are of another state; else restore it together "

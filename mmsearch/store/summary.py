@@ -41,9 +41,11 @@ def library_status(store: Store) -> LibraryStatus:
             local=store.words.facts(),
             next_model=pending_model(store.folder),
             progress=read_progress(store.folder),
+            labels=store.label_sets(),
             problems=(*store.problems(), *filter(None, [open_to_others(store.folder)])),
             precision=precision_of(store),
             agreement=store.setting("agreement"),
+            exclude=tuple(store.setting("exclude") or ()),
         )
 
 

@@ -17,15 +17,17 @@ _BLOCK = 65_536  # rows checked at a time
 
 
 def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
-    """Check the catalog's structure and history, every vector, graph and visual words.
+    """Check the catalog's structure and history, every vector, labels, graph and visual words.
 
     With `is_repair` what is damaged or lost is dropped, and the catalog that is there counts from now on. Dropped
     pictures are embedded again by the next `index` of their folder, a dropped graph is rebuilt; until then search
-    is exact. Dropped visual words are made again by the same `index`.
+    is exact. Dropped visual words are made again by the same `index`, and labels of what is not there are dropped.
     """
     problems = _catalog_problems(store)
+    is_at_work = not is_repair and is_being_written(store.folder)
     with store.catalog.reading():
         problems += store.problems()
+        labels = store.labels.problems(is_at_work=is_at_work)
         damaged = damaged_rows(store)
         problems += _vector_problems(store, damaged)
         n_rows, indexes, words = store.n_rows, store.indexes.problems(), store.words.problems()
@@ -38,6 +40,7 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         f"the index `{kind}` cannot be used, and what went by it is searched exactly: {problem}"
         for kind, problem in indexes.items()
     ]
+    problems += labels
     problems += [f"the visual words are not whole: {problem}" for problem in dict.fromkeys(words.values())]
     n_dropped = 0
     if is_repair:
@@ -48,6 +51,8 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         for kind in (*indexes, *words):
             withdraw(store.files, kind)
         store.note_history()
+        if labels:
+            store.labels.drop_orphans()
     notices = tuple(filter(None, [open_to_others(store.folder)]))
     return VerifyReport(n_rows, tuple(problems), n_dropped, notices)
 

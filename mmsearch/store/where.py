@@ -37,6 +37,11 @@ _GLOBS = {  # which compose by themselves
 }
 
 
+_LABELLED = """id IN (SELECT image FROM given WHERE label IN (
+    SELECT label.id FROM label JOIN label_set ON label_set.id = label.label_set
+    WHERE is_called(?, ?, label_set.name, label.name, (SELECT json_group_array(name) FROM label_set))))"""
+
+
 @dataclass(frozen=True)
 class Filter:
     """One comparison: as it was given, with what it compares, as SQL, and the values of its field that it leaves.
@@ -128,6 +133,7 @@ def register_functions(db: sqlite3.Connection) -> None:
     db.create_function("glob_match_any_case", 2, _matches_any_case, deterministic=True)
     db.create_function("composed", 1, composed, deterministic=True)
     db.create_function("folder_of", 1, os.path.dirname, deterministic=True)
+    db.create_function("is_called", 5, is_called, deterministic=True)
     db.create_function("name_of", 1, lambda path: composed(os.path.basename(path)), deterministic=True)
 
 
@@ -137,6 +143,33 @@ def _matches(pattern: bytes, text: bytes) -> bool:
 
 def _matches_any_case(pattern: bytes, text: bytes) -> bool:
     return _matcher(pattern, re.IGNORECASE)(composed_text(os.fsdecode(text))) is not None
+
+
+def is_called(value: bytes, is_glob: bool, label_set: str, label: str, label_sets: str) -> bool:
+    """Return whether a filter by label means a label of a set; `label_sets` are the names of all sets, as JSON.
+
+    What begins with the name of a set and a slash is meant for that set alone, else a label may hold slashes.
+    Case does not count.
+
+    >>> is_called(b"dog", False, "animals", "Dog", '["animals"]')
+    True
+    >>> is_called(b"a*", True, "animals", "Dog", '["animals"]')
+    False
+    >>> is_called(b"animals/*", True, "animals", "Dog", '["animals"]')
+    True
+    """
+    asked, label = composed_text(os.fsdecode(value)).casefold(), composed_text(label).casefold()
+    lead, slash, rest = asked.partition("/")
+    if slash and lead in _folded(label_sets):
+        if lead != label_set.casefold():
+            return False
+        asked = rest
+    return _matcher(os.fsencode(asked), 0)(label) is not None if is_glob else asked == label
+
+
+@lru_cache
+def _folded(names: str) -> frozenset[str]:
+    return frozenset(name.casefold() for name in json.loads(names))
 
 
 @lru_cache
@@ -159,6 +192,9 @@ def filter_of(comparison: Comparison) -> Filter:
         column = f"substr(taken, 1, {len(value)})"
         # Nothing in a date sorts after the tilde.
         return _compared(Filter(comparison, value, column, (value,)), beyond=value + "~")
+    if field == "label":
+        said = "NOT " * (operator == "!=") + _LABELLED
+        return Filter(comparison, value, said, (os.fsencode(value), operator == "~"))
     if field == "format":
         value = _format(comparison, value.upper())
     if field in ("path", "folder"):

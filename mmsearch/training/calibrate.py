@@ -5,20 +5,23 @@ Four of five pictures are fitted to, with their captions; the others check it. A
 - captions, and words that name a few of the pictures: with their pictures in the library, and without;
 - names of things that no caption mentions, every other one to fit to and to check by;
 - words of random letters.
+
+A caption of each picture is a label of it, and none of the others, for what is fitted to labels.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from mmsearch.datasets.sets import CaptionSet
-from mmsearch.encoders.calibration import Calibration, RelevanceModel
+from mmsearch.datasets.sets import CaptionSet, ClassSet
+from mmsearch.encoders.calibration import Calibration, LabelModel, RelevanceModel
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.templates import imagenet_class_names
+from mmsearch.encoders.zeroshot import ZeroShotClassifier
 from mmsearch.errors import EncoderError, FingerprintError, GroundTruthError
 from mmsearch.evaluation.encode import SetEncoder, bad_pictures
 from mmsearch.evaluation.metrics.calibration import Reliability, calibration_error, reliability
@@ -30,10 +33,12 @@ from mmsearch.library import Library
 from mmsearch.query.relevance import relevance_of
 from mmsearch.records import Matrix
 from mmsearch.store.encoder import keep_calibration
+from mmsearch.training.labels import LabelledPictures, fit_labels, label_error
 from mmsearch.training.relevance import Answers, Kind, answers_of, fit_relevance
 
 LEAST_PICTURES = 20
 CAPTIONS, WORDS, ABSENT, GIBBERISH = "captions", "words", "absent names", "gibberish"
+LABELS = "calibration error of labels"
 _WEIGHTS = {CAPTIONS: (1.0, 1.0), WORDS: (0.5, 0.5), ABSENT: (1.0, 0.5), GIBBERISH: (0.5, 0.1)}
 _CHECKED = 5  # one picture in so many
 _FEWEST, _MOST = 3, 4  # pictures that a word names: so many, and one in so many
@@ -83,11 +88,17 @@ class CalibrationFit:
                 for name, diagram in diagrams.items()
             },
             "search": None if self.calibration.search is None else asdict(self.calibration.search),
+            "labels": None if self.calibration.labels is None else asdict(self.calibration.labels),
         }  # fmt: skip
 
 
 def calibrate(
-    benchmark: CaptionSet, encoder: SetEncoder, before: Calibration | None, *, seed: int = 0
+    benchmark: CaptionSet,
+    encoder: SetEncoder,
+    before: Calibration | None,
+    *,
+    classes: ClassSet | None = None,
+    seed: int = 0,
 ) -> CalibrationFit:
     """Fit what the scores of an encoder mean to a captioned set.
 
@@ -98,7 +109,9 @@ def calibrate(
     encoder : SetEncoder
         For words and pictures.
     before : Calibration or None
-        What was known of the encoder; what is not fitted here stays.
+        What was known of the encoder.
+    classes : ClassSet or None
+        Labels are fitted to it, too, besides the captions; it may be small.
     seed : int
         Of the libraries that are drawn, and of gibberish.
 
@@ -121,19 +134,46 @@ def calibrate(
     fitted = _Part(benchmark, np.array(readable)[~is_checked], pictures[~is_checked], 0)
     checked = _Part(benchmark, np.array(readable)[is_checked], pictures[is_checked], 1)
     search = fit_relevance(list(fitted.kinds(encoder, probes, seed).values()), fitted.vectors, seed=seed)
-    calibration = replace(before or Calibration(), search=search)
+    labels, bad_of_classes = _fitted_labels(fitted, classes, encoder)
     asked = checked.asked(encoder, probes, seed)
     known = {"before": None if before is None else before.search, "after": search}
     measures = {"cosine": _measures(asked, None)}
     measures |= {name: _measures(asked, model) for name, model in known.items() if model is not None}
+    for name, error in _label_errors(checked.labelled(encoder), encoder, before, labels):
+        measures.setdefault(name, {})[LABELS] = error
     return CalibrationFit(
-        encoder.encoder.name, calibration, len(fitted.vectors), len(checked.vectors), measures,
+        encoder.encoder.name, Calibration(search, labels), len(fitted.vectors), len(checked.vectors), measures,
         reliability(*_hits(asked, search), n_bins=_N_BINS), reliability(*_answers(asked, search), n_bins=_N_BINS),
-        bad_pictures(benchmark.pictures, bad),
+        [*bad_pictures(benchmark.pictures, bad), *bad_of_classes],
     )  # fmt: skip
 
 
-def calibrate_model(benchmark: CaptionSet, encoder: SetEncoder, *, seed: int = 0) -> CalibrationFit:
+def _fitted_labels(fitted: _Part, classes: ClassSet | None, encoder: SetEncoder) -> tuple[LabelModel, list[Bad]]:
+    """Return what is fitted to captions, and to classes where there are any, and pictures of these that are bad."""
+    labelled, bad = [fitted.labelled(encoder)], list[Bad]()
+    if classes is not None:
+        readable, pictures, unread = encoder.readable_pictures(classes.name, classes.pictures)
+        labelled.append(LabelledPictures.by_classes(classes, readable, pictures, encoder))
+        bad = bad_pictures(classes.pictures, unread)
+    return fit_labels(labelled), bad
+
+
+def _label_errors(
+    asked: LabelledPictures, encoder: SetEncoder, before: Calibration | None, after: LabelModel
+) -> Iterator[tuple[str, float]]:
+    """Yield the calibration error of labels: by the softmax as it came, before, and after."""
+    names = tuple(str(label) for label in range(len(asked.labels)))
+    softmax = ZeroShotClassifier(names, asked.labels, encoder.encoder.logit_scale)
+    yield "softmax", label_error(softmax.probabilities(asked.pictures), asked.is_shown)
+    for name, model in (("before", None if before is None else before.labels), ("after", after)):
+        if model is not None:
+            fitted = ZeroShotClassifier(names, asked.labels, model.logit_scale, model.constant, "open")
+            yield name, label_error(fitted.probabilities(asked.pictures), asked.is_shown)
+
+
+def calibrate_model(
+    benchmark: CaptionSet, encoder: SetEncoder, *, classes: ClassSet | None = None, seed: int = 0
+) -> CalibrationFit:
     """Calibrate an encoder in the cache, which libraries are given from now on; raises as `calibrate` does.
 
     Raises
@@ -141,13 +181,18 @@ def calibrate_model(benchmark: CaptionSet, encoder: SetEncoder, *, seed: int = 0
     StorageError
         If the disk refuses; what was kept before stays.
     """
-    fit = calibrate(benchmark, encoder, _usable(encoder.encoder), seed=seed)
+    fit = calibrate(benchmark, encoder, _usable(encoder.encoder), classes=classes, seed=seed)
     keep_calibration(encoder.encoder.folder, fit.calibration)
     return fit
 
 
 def calibrate_library(
-    benchmark: CaptionSet, library: Library, encoder: SetEncoder, *, seed: int = 0
+    benchmark: CaptionSet,
+    library: Library,
+    encoder: SetEncoder,
+    *,
+    classes: ClassSet | None = None,
+    seed: int = 0,
 ) -> CalibrationFit:
     """Calibrate the encoder of a library; raises as `calibrate_model` does.
 
@@ -158,6 +203,7 @@ def calibrate_library(
         Whose encoder knows words.
     encoder : SetEncoder
         Of the model of the library; in fp32, with which other precisions agree.
+    classes : ClassSet or None
     seed : int
 
     Raises
@@ -165,14 +211,14 @@ def calibrate_library(
     FingerprintError
         If the model gives another encoder now than the library has.
     """
-    installed, made = library.encoder(), encoder.encoder
-    if installed.precision == made.precision and installed.fingerprint != made.fingerprint:
+    held, made = library.installed_encoder(), encoder.encoder
+    if held.precision == made.precision and held.fingerprint != made.fingerprint:
         raise FingerprintError(
             f"{made.name} gives an encoder with fingerprint {made.fingerprint[:12]} now, {library.address} has "
-            f"{installed.fingerprint[:12]}: its weights or settings have changed; make all vectors anew with `mmsearch "
+            f"{held.fingerprint[:12]}: its weights or settings have changed; make all vectors anew with `mmsearch "
             "index --re-embed` first"
         )
-    fit = calibrate(benchmark, encoder, _usable(installed), seed=seed)
+    fit = calibrate(benchmark, encoder, _usable(held), classes=classes, seed=seed)
     library.calibrate(fit.calibration)
     return fit
 
@@ -212,6 +258,10 @@ class _Part:
             for kind, (of_kind, rows) in texts.items()
             if of_kind
         }
+
+    def labelled(self, encoder: SetEncoder) -> LabelledPictures:
+        """Return the pictures with a caption of each as labels."""
+        return LabelledPictures.by_captions(self.benchmark, self.positions, self.vectors, encoder)
 
     def _captions(self) -> dict[str, Ids]:
         """Return the rows of the pictures of every caption that has any here."""

@@ -29,7 +29,6 @@ _SAME = 0.98  # cosine of originals without labels from which they are taken for
 _HEADING = ["a", "b", "y"]
 _SIMILAR = {"1": True, "0": False}
 _BATCH = 8
-_PAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,7 @@ class Shown:
 
 def pictures_of_library(library: Library) -> list[Path]:
     """Return the paths of all pictures of a library, in the order in which they came into it."""
-    pictures: list[Path] = []
-    after = None
-    while True:
-        page = library.pictures(after=after, limit=_PAGE)
-        pictures += [Path(picture.path) for picture in page.pictures]
-        after = page.next
-        if after is None:
-            return pictures
+    return [Path(picture.path) for picture in library]
 
 
 def features_of_instances(known: InstanceSet, encoder: SetEncoder) -> Shown:

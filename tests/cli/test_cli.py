@@ -113,7 +113,7 @@ def test_weight_option_equals_weight_prefix(ready, photos):
     [
         ("json", lambda out: len(json.loads(out)) == 2),
         ("jsonl", lambda out: len(json_lines(out)) == 2),
-        ("tsv", lambda out: [len(line.split("\t")) for line in out.splitlines()] == [10, 10, 10]),
+        ("tsv", lambda out: [len(line.split("\t")) for line in out.splitlines()] == [11, 11, 11]),
         ("paths", lambda out: all(Path(line).is_file() for line in out.splitlines())),
         ("paths0", lambda out: out.count("\0") == 2 and "\n" not in out),
         ("table", lambda out: len(out.splitlines()) == 3 and "score" in out),
@@ -427,10 +427,66 @@ def test_search_by_visual_words_explains_itself_and_draws_its_matches(run, with_
     assert not {"homography", "inliers"} & set(json.loads(out)["local"])
 
 
-def test_matches_are_drawn_with_one_example_only(ready, tmp_path):
-    code, out, err = ready("search", "a cat", "--html", tmp_path / "page.html")
-    assert (code, out) == (2, "")
-    assert "one example picture" in " ".join(err.split())
+def test_any_search_is_written_as_a_contact_sheet(ready, photos, tmp_path):
+    page = tmp_path / "page.html"
+    code, _, err = ready("search", "2:a <cat>", "--not", "snow", "--where", "width > 1", "-k", "3", "--html", page)
+    assert (code, f"page: {page}" in err) == (0, True)
+    sheet = page.read_text()
+    assert "<h1>2 x a &lt;cat&gt;, not snow</h1>" in sheet
+    assert "Only pictures with width &gt; 1." in sheet
+    assert "The best 3 of 8 pictures." in sheet
+    assert sheet.count('<img src="data:image/jpeg;base64,') == 3
+    assert "<script" not in sheet
+    (photos / "cat.jpg").unlink()
+    assert ready("search", "a cat", "-i", photos / "fig.jpg", "-k", "8", "--html", page)[0] == 0
+    sheet = page.read_text()
+    assert "<h1>a cat, like fig.jpg</h1>" in sheet
+    assert (sheet.count("<img "), sheet.count("this picture cannot be shown")) == (7, 1)
+
+
+def test_an_example_is_read_from_standard_input(ready, photos, tmp_path):
+    page = tmp_path / "page.html"
+    code, out, err = ready("search", "-i", "-", "-k", "1", "--html", page, input=(photos / "cat.jpg").read_bytes())
+    assert (code, json.loads(out)["path"]) == (0, str(photos / "cat.jpg")), err
+    assert "standard input" in page.read_text()
+    code, out, err = ready("search", "-i", "-", input=b"")
+    assert (code, out, "standard input is empty; expected a picture" in " ".join(err.split())) == (2, "", True)
+    code, out, err = ready("search", "-i", "-", input=b"<html>")
+    assert (code, out) == (1, "")
+    assert "error: standard input: " in err
+
+
+def test_hits_are_copied_or_linked_into_an_empty_folder_by_rank(ready, photos, tmp_path):
+    hits = ready("search", "a cat", "-k", "8", "--copy-to", tmp_path / "copies" / "of cats")[1].splitlines()
+    originals = [Path(json.loads(hit)["path"]) for hit in hits]
+    names = [f"{rank}_{original.name}" for rank, original in enumerate(originals, 1)]
+    assert sorted(os.listdir(tmp_path / "copies" / "of cats")) == names
+    for name, original in zip(names, originals, strict=True):
+        copy = tmp_path / "copies" / "of cats" / name
+        assert copy.read_bytes() == original.read_bytes()
+        assert not copy.is_symlink()
+        assert copy.stat().st_mtime_ns == original.stat().st_mtime_ns
+    code, out, err = ready("search", "a cat", "--copy-to", tmp_path / "copies" / "of cats")
+    assert (code, out) == (1, "")
+    assert "is not empty: hits would be mixed with what is there; name another" in err
+    (photos / "cat.jpg").unlink()
+    code, _, err = ready("search", "a cat", "-k", "8", "--link-to", tmp_path / "links")
+    assert code == 3
+    assert f"error: {photos / 'cat.jpg'}: there is no such file" in err
+    links = sorted((tmp_path / "links").iterdir())
+    assert [link.name for link in links] == [name for name in names if not name.endswith("_cat.jpg")]
+    assert [link.readlink() for link in links] == [path for path in originals if path.name != "cat.jpg"]
+
+
+def test_what_is_asked_of_pages_and_folders_must_fit_together(ready, tmp_path):
+    for options, said in (
+        (["--open"], "there is no page to open; give --html FILE too, or leave --open out"),
+        (["--copy-to", tmp_path / "a", "--link-to", tmp_path / "b"], "leave --copy-to or --link-to out"),
+    ):
+        code, out, err = ready("search", "a cat", *options)
+        assert (code, out) == (2, "")
+        assert said in " ".join(err.replace("│", " ").split())
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_page_replaces_a_page_and_no_other_file_unless_forced_and_never_a_picture(ready, photos, tmp_path):

@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -77,3 +81,86 @@ def test_demo_of_another_installation_is_not_listed_beside_this_one(library, che
         opened.index([sample_folder()])
         folders = {os.path.dirname(hit.path) for hit in opened.search("a cat", k=100).hits}
     assert folders == {str(sample_folder())}
+
+
+# -- what is left out, what is named in a file, what changes -------------------------------------------
+
+
+def test_what_is_excluded_is_forgotten_stays_out_and_comes_back(ready, photos):
+    code, _, err = ready("index", photos, "--exclude", "c*.jpg", "--exclude", "!cat.jpg")
+    assert code == 0
+    n_gone = len([path for path in photos.glob("c*.jpg") if path.name != "cat.jpg"])
+    assert f"0 new, 0 changed, 0 moved, {n_gone} gone, {8 - n_gone} unchanged, 0 bad" in err
+    assert f"{n_gone} excluded by patterns" in err
+    assert f"0 gone, {8 - n_gone} unchanged" in ready("index", photos)[2]
+    status = ready("status", "--format", "table")[1]
+    assert "c*.jpg  !cat.jpg" in status
+    assert f"{n_gone} new" in ready("index", photos, "--no-exclude", "--dry-run")[2]
+    assert f"{n_gone} new" in ready("index", photos, "--no-exclude")[2]
+    assert "cat.jpg" not in ready("status", "--format", "table")[1]
+
+
+def test_a_folder_whose_pictures_are_all_excluded_is_not_taken_for_a_missing_drive(ready, photos):
+    code, _, err = ready("index", photos, "--exclude", "*")
+    assert code == 0
+    assert "8 gone, 0 unchanged" in err
+    assert "drive" not in err
+
+
+def test_a_new_library_leaves_out_what_is_excluded(run, photos, checkpoint):
+    assert run("index", photos, "--model", checkpoint, "--exclude", "*", "--no-local")[0] == 1
+    code, _, err = run("index", photos, "--model", checkpoint, "--exclude", "/c*", "--no-local")
+    assert code == 0
+    assert f"{8 - len(list(photos.glob('c*')))} new" in err
+
+
+def test_options_that_contradict_each_other_are_refused(ready, photos):
+    for options, said in (
+        (["--exclude", "a", "--no-exclude"], "leave one of them out"),
+        (["-0"], "give that too, or leave -0 out"),
+        (["--watch", "--dry-run"], "leave one of them out"),
+        (["--exclude", "!"], "'!' is no pattern"),
+    ):
+        code, out, err = ready("index", photos, *options)
+        assert (code in (1, 2), out) == (True, ""), options
+        assert said in " ".join(err.replace("│", " ").split()), options
+    assert "exclude is about the pictures of folders" in ready("index", "--re-embed", "--exclude", "a")[2]
+
+
+def test_pictures_are_named_in_a_file_and_on_standard_input(run, photos, checkpoint, tmp_path):
+    odd = photos / "two\nlines.jpg"
+    shutil.copyfile(photos / "cat.jpg", odd)
+    names = [os.fsencode(photos / "cat.jpg"), os.fsencode(odd)]
+    given = b"".join(name + b"\0" for name in names)
+    code, _, err = run("index", "--files-from", "-", "-0", "--model", checkpoint, "--no-local", input=given)
+    assert (code, "2 new" in err) == (0, True)
+    (tmp_path / "names").write_bytes(os.fsencode(photos / "fig.jpg") + b"\n")
+    code, _, err = run("index", photos / "dam.jpg", "--files-from", tmp_path / "names")
+    assert (code, "2 new" in err) == (0, True)
+    code, _, err = run("index", "--files-from", "-", input=b"\n")
+    assert (code, "standard input is empty; expected paths" in err) == (2, True)
+    assert "cannot be read" in run("index", "--files-from", tmp_path / "nowhere")[2]
+
+
+def test_what_changes_in_watched_folders_is_indexed_until_ctrl_c(ready, photos):
+    with subprocess.Popen(
+        [sys.executable, "-m", "mmsearch", "index", photos, "--watch", "--no-local", "--format", "jsonl"],
+        env=ready.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in the background
+    ) as process:  # fmt: skip
+        try:
+            assert json.loads(process.stdout.readline())["unchanged"] == 8
+            for line in process.stderr:
+                if "watching for changes; Ctrl-C ends it" in line:
+                    break
+            time.sleep(1)  # it says so before the system watches
+            shutil.copyfile(photos / "cat.jpg", photos / "another.jpg")
+            assert json.loads(process.stdout.readline())["new"] == 1
+            (photos / ".hidden.jpg").write_bytes(b"x")
+            (photos / "another.jpg").unlink()
+            report = json.loads(process.stdout.readline())
+            assert (report["new"], report["gone"]) == (0, 1)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0, process.stderr.read()
+        finally:
+            process.kill()

@@ -11,14 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmsearch.errors import DimensionError, QueryError, VectorError
+from mmsearch.encoders.zeroshot import ZeroShotClassifier
+from mmsearch.errors import DimensionError, QueryError, UnsupportedError, VectorError
 from mmsearch.milvus import engine as milvus_engine
 from mmsearch.places import place_of
 from mmsearch.predicates import And, Comparison, Not, Or
 from mmsearch.records import READING, FileLook
-from mmsearch.store.base import ALL, AskedVector, precision_of
+from mmsearch.store.base import ALL, AskedVector, in_folder, precision_of
 from mmsearch.store.changes import Changes, RejectedFile, StoredFile, TouchedFile
 from mmsearch.store.checked import passing
+from mmsearch.store.labels import Labelling, LabelOptions
 
 DIM = 16
 SETTINGS = {"dim": DIM, "model": "none at all", "fingerprint": "f" * 64}
@@ -421,6 +423,51 @@ def test_pages_follow_one_another_and_none_is_repeated_or_left_out(library, orde
 def test_cursor_that_no_page_gave_is_refused(library, cursor):
     with pytest.raises(QueryError, match="expected the `next` of a page"):
         library.page([], order="added", after=cursor, offset=0, limit=1)
+
+
+# -- labels --------------------------------------------------------------------------------------------------
+
+
+def given_labels(store):
+    """Give pictures the labels `left` and `right` of a set, by which side of the first axis they are on."""
+    sides = np.eye(DIM, dtype=np.float32)[[0, 0]] * np.float32([[-1], [1]])
+    labelling = Labelling(
+        ZeroShotClassifier(("left", "right"), sides, 3.0), LabelOptions(("{}",)), SETTINGS["fingerprint"]
+    )
+    labels = in_folder(store, "labels").labels
+    labels.define("sides", labelling)
+    labels.update(lambda *_: None)
+
+
+def test_labels_are_kept_and_filtered_by_or_a_sentence_says_that_they_are_not(place, writer):
+    files = [picture(b"/side/%d.jpg" % n, vector=vector) for n, vector in enumerate(unit(9, 5))]
+    writer.commit(Changes(stored=files))
+    ids = [file.image_id for file in writer.known_files(b"/")]
+    if place.folder is None:
+        assert (writer.label_sets(), writer.labels_of(ids), writer.facets().labels) == ((), {}, ())
+        assert writer.status().labels == ()
+        for where in ("label = left", "not label ~ l*", "width > 1 or label != left"):
+            for ask in (writer.condition, writer.facets, paths_on_page):
+                with pytest.raises(
+                    UnsupportedError, match="stands at an address, where there is no support for labels"
+                ):
+                    ask([where]) if ask is not paths_on_page else ask(writer, [where])
+        with pytest.raises(UnsupportedError, match="no support for labels yet"):
+            given_labels(writer)
+        return
+    given_labels(writer)
+    is_left = {file.path: file.vector[0] < 0 for file in files}
+    assert paths_on_page(writer, ["label = left"]) == [path for path in sorted(is_left) if is_left[path]]
+    assert paths_on_page(writer, ["label != sides/left"]) == [path for path in sorted(is_left) if not is_left[path]]
+    assert {image_id: labels[0].label for image_id, labels in writer.labels_of(ids).items()} == {
+        known.image_id: "left" if is_left[known.path] else "right" for known in writer.known_files(b"/")
+    }
+    (facets,) = writer.facets().labels
+    assert {facet.label: facet.n for facet in facets.facets} == {
+        "left": sum(is_left.values()), "right": 9 - sum(is_left.values()),
+    }  # fmt: skip
+    (known,) = writer.label_sets()
+    assert (known.name, known.n_labels, known.n_labelled, known.n_left) == ("sides", 2, 9, 0)
 
 
 # -- neighbours ----------------------------------------------------------------------------------------------

@@ -53,5 +53,10 @@ def wordless_encoder(wordless_folder, bench_cache, monkeypatch):
 
 
 @pytest.fixture
+def calibrated_encoder(checkpoint, calibrated_cache):
+    return SetEncoder(str(checkpoint), cache=calibrated_cache)
+
+
+@pytest.fixture
 def set_encoder(checkpoint, bench_cache):
     return SetEncoder(str(checkpoint), cache=bench_cache)

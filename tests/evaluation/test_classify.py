@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mmsearch.datasets.sets import ClassSet
+from mmsearch.encoders.calibration import Calibration, LabelModel
 from mmsearch.encoders.classifier import Classifier
-from mmsearch.encoders.zeroshot import class_embeddings
+from mmsearch.encoders.zeroshot import ZeroShotClassifier, class_embeddings
 from mmsearch.errors import FingerprintError, GroundTruthError, QueryError
 from mmsearch.evaluation.classify import Taught, run_classification
 from mmsearch.evaluation.encode import SetEncoder
+from mmsearch.evaluation.metrics.calibration import calibration_error
 from mmsearch.vectors import inner_products
 
 NAMES = ("cat", "fruit", "moon", "cat", "dam", "horse")
@@ -126,3 +130,25 @@ def test_a_classifier_whose_base_has_changed_is_refused(set_encoder):
     classifier = replace(classifier_of(set_encoder, ["snow", "ice"]), fingerprint="f" * 64)
     with pytest.raises(FingerprintError, match="the classifier was taught on vectors of"):
         Taught.of("file", classifier, [set_encoder])
+
+
+def test_the_calibration_error_is_that_of_the_probabilities_that_people_are_told(
+    benchmark, checkpoint, tiny_folder, tmp_path
+):
+    folder = tmp_path / "cache" / "encoders" / tiny_folder.name
+    shutil.copytree(tiny_folder, folder)
+    closed = measured(benchmark, SetEncoder(str(checkpoint), cache=tmp_path / "cache"))
+    model = Calibration(labels=LabelModel(logit_scale=5.0, constant=-1.0))
+    fingerprint = json.loads((folder / "spec.json").read_text())["fingerprint"]
+    (folder / "calibration.json").write_text(json.dumps(model.to_json(fingerprint)))
+    encoder = SetEncoder(str(checkpoint), cache=tmp_path / "cache")
+    is_open = measured(benchmark, encoder)
+    classes = np.stack([class_embeddings(encoder.texts, [name], TEMPLATES)[0] for name in NAMES])
+    shares = ZeroShotClassifier(NAMES, classes, 5.0, -1.0, "open").probabilities(
+        encoder.pictures(benchmark.pictures)[1]
+    )
+    is_right = (shares.labels.argmax(axis=1) == np.array(benchmark.truth)).astype(float)
+    expected = calibration_error(shares.labels.max(axis=1), is_right)
+    assert is_open["measures"]["calibration error"]["value"] == pytest.approx(expected, abs=1e-6)
+    assert closed["measures"]["calibration error"] != is_open["measures"]["calibration error"]
+    assert closed["measures"]["top-1"] == is_open["measures"]["top-1"]

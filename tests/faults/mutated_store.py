@@ -22,6 +22,7 @@ from mmsearch.store.verify import verify
 from tests.conftest import no_decoder, random_units
 from tests.faults.mutated_index import mutate
 from tests.faults.stand_in import TextVectors
+from tests.store.test_labels import label
 from tests.store.test_store import DIM, file, filled
 
 N = 60
@@ -37,6 +38,10 @@ def use(folder: Path) -> list[str]:
         searcher = Searcher(store, lambda: TextVectors(DIM), no_decoder)
         searcher.search(Query(text="x", where=["width > 10"]), SearchOptions(k=5))
         searcher.search(Query(text="x"), SearchOptions(k=N))
+        searcher.search(Query(text="x", where=["label = x"]), SearchOptions(k=N))
+        store.status()
+        store.facets(["label ~ axes/*"])
+        store.labels_of(range(1, N))
     except MmsearchError:
         pass
     try:
@@ -52,6 +57,7 @@ def main() -> None:
     filled(folder, N)
     with Store.writer(folder) as store:
         store.commit(Changes(stored=[file(900 + i, v) for i, v in enumerate(random_units(5, DIM, seed=7))]))
+        label(store, "axes", ["x", "y", "z"], least=0.3)
     with closing(sqlite3.connect(folder / "catalog.sqlite")) as db:  # a write-ahead log worth damaging
         db.execute("PRAGMA wal_autocheckpoint = 0")
         db.execute("UPDATE image SET mtime_ns = mtime_ns + 1")

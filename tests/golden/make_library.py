@@ -2,8 +2,8 @@
 
 Run once at a commit that is the last to write a schema; tests only read what it made. The pictures are the sample
 photographs of the package, below FOLDER; the encoder is a convolution with fixed weights, so that the library is
-whole without a model. It holds one of everything: vectors, one of them dead, a graph, a vocabulary with words, and
-files that were rejected.
+whole without a model. It holds one of everything: vectors, one of them dead, a graph, a vocabulary with words,
+labels, and files that were rejected.
 """
 
 from __future__ import annotations
@@ -11,15 +11,19 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
+
 from mmsearch import GraphSettings, Library
 from mmsearch.encoders.base import EagerEncoder
 from mmsearch.encoders.export import export_encoder
 from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.encoders.zeroshot import ZeroShotClassifier
 from mmsearch.records import Preprocessing
 from mmsearch.samples import sample_folder
 from mmsearch.store.catalog import SCHEMA
 from mmsearch.store.changes import UNSEEN, Changes, RejectedFile
 from mmsearch.store.folder import Store
+from mmsearch.store.labels import Labelling, LabelOptions
 
 FOLDER = Path("/tmp/mmsearch-golden")
 PICTURES = ("cat", "creek", "dam", "drum", "fig", "great-wall", "louvre", "moose", "panda", "rocket", "two-dogs")
@@ -27,6 +31,7 @@ GONE = "sunset"  # indexed and deleted again: its row is dead
 DIM = 16
 GRAPH = GraphSettings(graph_from=4, tail_share=0.0)
 N_QUARANTINED, N_BAD = 1, 2
+LABELS = ("first", "second")
 GOLDEN = Path(__file__).parent
 
 
@@ -50,6 +55,9 @@ def main() -> None:
     with Store.writer(library) as store:
         killed = RejectedFile(b"%b/pictures/rocket-2.jpg" % bytes(FOLDER), UNSEEN, "quarantined", "killed twice")
         store.commit(Changes(rejected=[killed]))
+        axes = ZeroShotClassifier(LABELS, np.eye(DIM, dtype=np.float32)[: len(LABELS)], 10.0)
+        store.labels.define("axes", Labelling(axes, LabelOptions(("{}",)), store.fingerprint()))
+        store.labels.update(lambda *_: None)
     with Library.open(library) as opened:
         assert opened.verify().problems == ()
     target = GOLDEN / f"library-v{SCHEMA}"

@@ -156,6 +156,35 @@ def test_efforts_are_measured_against_the_scan_until_one_finds_nearly_all():
     assert all(recall.mean < 0.9995 for _, recall, _ in ladder.efforts[:-1])
 
 
+class Counting(Slow):
+    """An index that notes how many queries were asked together with every effort."""
+
+    def __init__(self, index):
+        super().__init__(index)
+        self.n_asked = {}
+
+    def search(self, queries, k, effort=None):
+        if len(queries) > 1:
+            self.n_asked[effort] = self.n_asked.get(effort, 0) + len(queries)
+        return self._index.search(queries, k, effort)
+
+
+@pytest.mark.parametrize("target", [0.5, 0.9, 0.99])
+def test_few_probes_refuse_an_effort_and_all_probes_accept_one_the_same_that_is_enough_for_all(target):
+    graph, exact = indexes_over(random_units(3000, 32).astype(np.float16), m=6, ef_construction=40)
+    counting, queries = Counting(graph), random_units(500, 32, seed=3)
+    probes = Probes.of(exact, queries)
+    ladder = measured_efforts(counting, Probes(queries, probes.expected, exact_ms=1000.0), target)
+    whole = [(effort, recall_of(graph.search(queries, 10, effort)[1], probes.expected)) for effort in graph.efforts]
+    enough = next(effort for effort, recall in whole if recall.reaches(target))
+    assert ladder.plan("graph", target).effort == enough == ladder.efforts[-1][0]
+    assert ladder.efforts[-1][1] == dict(whole)[enough]
+    assert counting.n_asked[enough] == 500
+    assert counting.n_asked[graph.efforts[0]] <= 128
+    for effort, recall, _ in ladder.efforts[:-1]:
+        assert recall.mean == pytest.approx(dict(whole)[effort].mean, abs=0.1)  # of a fair sample
+
+
 def test_no_effort_is_tried_once_one_takes_longer_than_the_scan():
     graph, exact = indexes_over(random_units(3000, 64).astype(np.float16), m=2, ef_construction=4)
     ladder = measured_efforts(Slow(graph), Probes.of(exact, random_units(30, 64, seed=3)), 0.5)

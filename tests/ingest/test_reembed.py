@@ -189,7 +189,7 @@ def test_a_search_during_which_the_vectors_change_is_asked_again(indexed, fresh,
         given = []
 
         def encoder():
-            given.append(reader.encoder())
+            given.append(reader.installed_encoder())
             if len(given) == 1:
                 re_embed(indexed, wider)
             return given[-1]

@@ -110,6 +110,7 @@ leaves = st.one_of(
     st.builds(
         Comparison, st.sampled_from(["width", "size"]), st.sampled_from(OPERATORS[:-1]), st.integers(0, 10**9)
     ),
+    st.builds(Comparison, st.just("label"), st.sampled_from(["=", "!=", "~"]), values),
     st.builds(Comparison, st.just("taken"), st.sampled_from(OPERATORS[:-1]), st.dates().map(str)),
 )
 trees = st.recursive(

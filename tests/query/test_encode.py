@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from mmsearch import PictureBytes, Query, SearchOptions, Term
-from mmsearch.errors import PictureError, QueryError
+from mmsearch.errors import DimensionError, PictureError, QueryError
+from mmsearch.query.encode import is_example, is_text
 from mmsearch.query.searcher import Searcher
 from mmsearch.store.folder import Store
 from mmsearch.vectors import l2_normalize
@@ -130,3 +131,43 @@ def test_a_picture_above_the_usual_limit_can_be_asked_if_the_library_has_it(inde
         assert terms.picture_vector(Term(value, box=box)).shape == (indexed.reader().dim,)
     with pytest.raises(PictureError, match=r"has 65\.63 megapixels, the limit is 64; --max-megapixels"):
         terms.picture_vector(tmp_path / "other.png")
+
+
+def test_a_vector_finds_what_the_text_or_the_picture_finds_that_it_was_made_of(indexed, photos, tiny):
+    (vector,) = tiny.encode_texts("two dogs in the snow")
+    by_text, by_vector = indexed.search("two dogs in the snow", k=8), indexed.search(Query(vector=7 * vector), k=8)
+    assert [hit.image_id for hit in by_vector.hits] == [hit.image_id for hit in by_text.hits]
+    np.testing.assert_allclose([h.score for h in by_vector.hits], [h.score for h in by_text.hits], atol=1e-6)
+    (hit,) = indexed.search(Query(vector=indexed.encoder.encode_images(photos / "cat.jpg")[0].tolist()), k=1).hits
+    assert (hit.path, hit.score) == (str(photos / "cat.jpg"), pytest.approx(1, abs=1e-6))
+
+
+def test_a_vector_is_a_term_beside_others_and_is_explained(indexed, tiny):
+    cat, snow = tiny.encode_texts(["a cat", "snow"])
+    query = Query(Term("a cat", 2), exclude=Term("snow", 0.5), vector=snow)
+    result = indexed.search(query, k=8, explain=True)
+    total = l2_normalize((2 * cat + 0.5 * snow)[None])[0]
+    alone = indexed.search(Query(vector=total), k=8)
+    assert list(result.hits[0].terms) == ["a cat", "not snow", "the vector"]
+    np.testing.assert_allclose([hit.score for hit in result.hits], [hit.score for hit in alone.hits], atol=1e-6)
+
+
+def test_vectors_are_answered_among_texts_as_alone(indexed):
+    queries = [Query("a dog"), Query(vector=np.arange(32)), Query("snow", vector=np.ones(32)), Query("a cat")]
+    alone = [indexed.search(query).hits for query in queries]
+    assert [result.hits for result in indexed.search_many(queries)] == alone
+
+
+def test_a_vector_of_another_width_is_refused(indexed):
+    with pytest.raises(DimensionError, match="queries have 3 dimensions, the index has 32"):
+        indexed.search(Query(vector=[1, 2, 3]))
+    picture_and_vector = Query(images=indexed.pictures(limit=1).pictures[0].image_id, vector=np.ones(32))
+    with pytest.raises(QueryError, match="local features compare pictures"):
+        indexed.search(picture_and_vector, mode="local")
+
+
+def test_a_query_with_a_vector_is_neither_a_text_nor_an_example_alone():
+    assert is_text(Query("a cat"))
+    assert not is_text(Query("a cat", vector=[1, 2]))
+    assert is_example(Query(images=7))
+    assert not is_example(Query(images=7, vector=[1, 2]))

@@ -70,7 +70,7 @@ def test_a_verified_picture_goes_first_whatever_its_cosine(library, crop):
 def test_the_verified_pictures_are_added_to_the_query(library, crop, folder, expand):
     result = library.search(Query(images=[crop]), k=30, expand=expand)
     paths = [crop, *(hit.path for hit in result.hits)]
-    _, (asked, *vectors), _ = library.embed(paths)
+    asked, *vectors = library.encoder.encode_images(paths)
     (verified,) = [vector for hit, vector in zip(result.hits, vectors, strict=True) if hit.local.is_verified]
     weight = 1 if expand == "average" else float(asked @ verified) ** 3
     moved = asked + weight * verified

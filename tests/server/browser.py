@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
+from mmsearch.encoders.calibration import answer_strength, strength
 from mmsearch.samples import sample_folder
 from tests.programs import path_of
 
@@ -168,6 +169,24 @@ def side_by_side(left, right):
     buffer = io.BytesIO()
     both.save(buffer, "JPEG", quality=95)
     return buffer.getvalue(), images[0].width
+
+
+def judge(page, relevance, *, answer=0.9):
+    """Let hits of searches from now on have these relevances, the last for all others; None for none at all."""
+
+    def judged(route):
+        response = route.fetch()
+        found = {name: value for name, value in response.json().items() if name != "answer"}
+        for place, hit in enumerate(found["hits"]):
+            hit.pop("relevance", None), hit.pop("strength", None)
+            if relevance is not None:
+                of_hit = relevance[min(place, len(relevance) - 1)]
+                hit |= {"relevance": of_hit, "strength": strength(of_hit)}
+        if relevance is not None:
+            found["answer"] = {"relevance": answer, "strength": answer_strength(answer)}
+        route.fulfill(response=response, json=found)
+
+    page.route("**/search", judged)
 
 
 def sample(name):

@@ -20,7 +20,7 @@ from mmsearch.samples import sample_folder
 from mmsearch.server.app import create_app
 from mmsearch.server.run import MAX_CONNECTIONS, server_of
 from mmsearch.server.security import Access
-from tests.conftest import copied_samples
+from tests.conftest import copied_photos, copied_samples
 from tests.programs import path_of
 from tests.server import browser as browsers
 
@@ -103,6 +103,17 @@ def served(checkpoint, cache, tiny_folder, tmp_path_factory):
 def client(served):
     """A program that knows the token."""
     with served.allowed() as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def calibrated(checkpoint, calibrated_cache, tmp_path_factory):
+    """A program that knows the token of a server over eight photographs, whose encoder is calibrated."""
+    base = tmp_path_factory.mktemp("judged")
+    copied_photos(base / "photos")
+    with Library.open(base / "library", cache=calibrated_cache) as library:
+        library.index([base / "photos"], model=str(checkpoint), local=False)
+    with running(base / "library", base / "photos", cache=calibrated_cache) as server, server.allowed() as program:
         yield program
 
 

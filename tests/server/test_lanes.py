@@ -44,7 +44,7 @@ def test_every_thread_has_a_library_and_all_share_one_encoder(lane):
 
     def work(library):
         both_in.wait(10)
-        return threading.get_ident(), id(library), id(library.encoder())
+        return threading.get_ident(), id(library), id(library.installed_encoder())
 
     async def run():
         pictures = lane("pictures", n_threads=2)

@@ -19,6 +19,7 @@ from tests.server.browser import (
     found_by,
     give,
     id_of,
+    judge,
     open_page,
     sample,
     side_by_side,
@@ -72,6 +73,76 @@ def test_what_is_left_out_moves_the_answer_away(page, process, api):
     page.get_by_role("button", name="No longer leave out a cat").click()
     expect(page.locator("#terms")).to_be_hidden()
     assert asked(page) == {"q": ["an animal"]}
+
+
+# -- how likely a hit is what was asked for ------------------------------------------------------------
+
+
+def standings(page):
+    return page.locator("#results .standing").all_text_contents()
+
+
+def test_a_line_stands_between_what_is_likely_and_what_is_weak(page, process, api):
+    judge(page, [0.9, 0.5, 0.1, 0.01])
+    open_page(page, process, "/?q=a+cat")
+    wanted = found_by(api, text="a cat")
+    expect_names(page, wanted)
+    expect(page.locator("#summary")).to_have_text("29 pictures, best first")
+    assert standings(page) == ["strong", "strong", "fair", *["weak"] * 26]
+    expect(page.locator("#results li").nth(3)).to_have_text("Less likely what you asked for")
+    expect(page.locator("#results a").nth(2)).to_have_attribute("aria-label", f"3. {wanted[2]}, fair")
+    tops = page.locator("#results li").evaluate_all("all => all.map(one => one.offsetTop)")
+    assert max(tops[:3]) < tops[3] < min(tops[4:])
+
+
+def test_keys_pass_over_the_line(page, process, api):
+    judge(page, [0.9, 0.5, 0.01])
+    open_page(page, process, "/?q=a+cat")
+    wanted = found_by(api, text="a cat")
+    page.locator("#results a").nth(1).focus()
+    page.keyboard.press("ArrowRight")
+    expect_focus(page, wanted[2])
+    page.keyboard.press("ArrowLeft")
+    expect_focus(page, wanted[1])
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("() => document.activeElement.closest('li').offsetTop") > page.evaluate(
+        "() => document.querySelector('.divider').offsetTop"
+    )
+    page.keyboard.press("End")
+    expect_focus(page, wanted[-1])
+
+
+def test_that_nothing_matches_well_is_said_first_and_the_nearest_are_shown(page, process, api):
+    judge(page, [0.1, 0.01], answer=0.1)
+    open_page(page, process, "/?q=a+cat")
+    expect(page.locator("#summary")).to_have_text("Nothing here matches well")
+    expect(page.locator("#message")).to_have_text(
+        "29 pictures, best first, but most likely none is what you asked for."
+    )
+    expect_names(page, found_by(api, text="a cat"))
+    page.fill("#text", "")
+    expect(page.locator("#summary")).to_have_text("29 pictures")
+    expect(page.locator("#message")).to_be_hidden()
+    assert standings(page) == [""] * 29
+
+
+def test_ranks_stand_on_pictures_where_nobody_knows_how_likely_they_are(page, process):
+    judge(page, None)
+    open_page(page, process, "/?q=a+cat")
+    expect_first(page, "cat.jpg")
+    expect(page.locator(".divider")).to_have_count(0)
+    assert standings(page) == [str(rank) for rank in range(1, 30)]
+    page.locator("#results a").first.click()
+    expect(page.locator(".scores tr").first).to_contain_text("Cosine to the query")
+
+
+def test_the_view_says_how_likely_a_picture_is_what_was_asked_for(page, process):
+    judge(page, [0.9, 0.01])
+    open_page(page, process, "/?q=a+cat")
+    expect_first(page, "cat.jpg")
+    page.locator("#results a").first.click()
+    expect(page.locator(".scores tr").first).to_contain_text("Probability that it is what was asked for: strong")
+    expect(page.locator(".scores tr").first).to_contain_text("0.900")
 
 
 # -- pictures ------------------------------------------------------------------------------------------
@@ -355,9 +426,9 @@ def test_filters_have_counts_and_leave_what_passes(page, process, api):
     where = [*asked(page)["where"]]
     among = api.get("/pictures", params={"where": where}).json()
     assert len(where) == 2
-    expect(page.locator("#results li")).to_have_count(among["n"])
+    expect(page.locator("#results li[data-id]")).to_have_count(among["n"])
     page.get_by_role("button", name="Remove the filter Date: 2021").click()
-    expect(page.locator("#results li")).to_have_count(14)
+    expect(page.locator("#results li[data-id]")).to_have_count(14)
     page.locator("#filters .choice", has_text="up to 100 kB").click()
     expect(page.locator("#chips li")).to_have_text(["Folder: trip", "Size: below 100 kB"])
 
@@ -412,7 +483,8 @@ def test_a_picture_of_the_library_is_classified_by_typed_labels(page, process, a
     open_page(page, process, f"/?view={cat}")
     page.click("#view-classify")
     page.fill("#labels", "a dog, a cat, a rocket")
-    expect(page.locator(".classify-answer tr").first).to_contain_text("a cat")
+    # What the encoder knows is embedded once, to tell labels that it hardly knows.
+    expect(page.locator(".classify-answer tr").first).to_contain_text("a cat", timeout=browsers.TIMEOUT_MS)
     expected = api.post(
         "/classify", json={"labels": ["a dog", "a cat", "a rocket"], "pictures": [{"id": cat}]}
     ).json()
@@ -420,7 +492,7 @@ def test_a_picture_of_the_library_is_classified_by_typed_labels(page, process, a
     expect(page.locator(".classify-answer tr").first).to_contain_text(f"{100 * best['probability']:.1f} %")
     assert asked(page)["label"] == ["a dog", "a cat", "a rocket"]
     page.reload()
-    expect(page.locator(".classify-answer tr")).to_have_count(3)
+    expect(page.locator(".classify-answer tr")).to_have_count(4)  # with none of these
     expect(page.locator("#view-title")).to_have_text("cat.jpg")
     page.click("#classify-close")  # lies above the view
     expect(page).to_have_url(f"{process.address}/?view={cat}")
@@ -434,3 +506,44 @@ def test_a_picture_that_is_brought_is_classified(page, process):
     page.fill("#labels", "a bear\na panda\na car")
     expect(page.locator(".classify-answer tr").first).to_contain_text("a panda")
     assert asked(page) == {}
+
+
+def label(page, **answers):
+    """Let labels be judged so from now on, and return what is asked."""
+    asked = []
+
+    def judged(route):
+        asked.append(route.request.post_data_json)
+        labels = [
+            {"label": label, "probability": share, "cosine": 0.1}
+            for label, share in zip(asked[-1]["labels"], (0.3, 0.2), strict=False)
+        ]
+        answer = {"picture": "picture 1", "labels": labels, "error": None}
+        is_open = not (asked[-1]["closed"] if "closed" in asked[-1] else asked[-1].get("multi"))
+        none = {"none_of_these": 0.25} if is_open else {}
+        route.fulfill(json={"pictures": [answer | none], "warnings": [], **answers})
+
+    page.route("**/classify", judged)
+    return asked
+
+
+def test_none_of_these_is_a_line_among_the_labels(page, process):
+    label(page, warnings=["offline has hardly seen 'euphonium'"])
+    page.goto(process.address + "/?classify=1&label=a+cat&label=euphonium")
+    rows = page.locator(".classify-answer tr")
+    expect(rows).to_have_count(3)
+    assert [row.split("\t")[0] for row in rows.all_inner_texts()] == ["a cat", "none of these", "euphonium"]
+    expect(rows.nth(1)).to_contain_text("25.0 %")
+    expect(page.locator(".classify-answer .note")).to_have_text("offline has hardly seen 'euphonium'")
+
+
+def test_labels_can_be_closed_or_judged_by_themselves(page, process):
+    asked = label(page)
+    page.goto(process.address + "/?classify=1&label=a+cat&label=a+dog")
+    expect(page.locator(".classify-answer tr")).to_have_count(3)
+    for way, more in (("any of these", {"multi": True}), ("one of these", {"closed": True})):
+        page.get_by_label("It is").select_option(way)
+        expect(page.locator(".classify-answer tr")).to_have_count(2)
+        assert asked[-1] == {"labels": ["a cat", "a dog"], "k": 2, "pictures": [{"id": 1}]} | more
+    page.get_by_label("It is").select_option("one of these, or none")
+    expect(page.locator(".classify-answer tr")).to_have_count(3)

@@ -260,6 +260,16 @@ def test_every_state_is_accessible(browser, process, api, shape):
         check(page, "part")
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_weak_is_accessible(browser, process, shape):
+    with browsers.watched(browser, process.address, browsers.TOKEN, **SHAPES[shape]) as page:
+        for answer in (0.9, 0.1):
+            browsers.judge(page, [0.9, 0.1, 0.01], answer=answer)
+            page.goto(process.address + "/?q=a+cat")
+            page.locator(".divider").wait_for()
+            check(page, f"answer of {answer}")
+
+
 def test_the_check_of_accessibility_can_fail(browser, process):
     with browsers.watched(browser, process.address, browsers.TOKEN) as page:
         page.goto(process.address)

@@ -11,8 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import TypeAdapter
 
 from mmsearch import Library, Query
+from mmsearch.encoders.calibration import answer_strength, strength
+from mmsearch.server.schemas import Labelled, SearchAnswer
 from tests.server.conftest import hits, names
 
 
@@ -240,6 +243,75 @@ def test_what_cannot_be_answered_is_a_problem_with_a_sentence(client, asked, sta
 def test_a_request_that_does_not_fit_says_where(client):
     body = post(client, text="a", pictures=[{"id": 0}]).json()
     assert any(error["at"].startswith("pictures.0") for error in body["errors"])
+
+
+def test_hits_of_a_text_say_how_likely_they_are_where_the_encoder_is_calibrated(calibrated):
+    answer = post(calibrated, text="a cat").json()
+    assert answer["answer"]["relevance"] >= answer["hits"][0]["relevance"] > answer["hits"][-1]["relevance"] > 0
+    for hit in answer["hits"]:
+        assert hit["strength"] == strength(hit["relevance"])
+    assert answer["answer"]["strength"] == answer_strength(answer["answer"]["relevance"])
+    assert TypeAdapter(SearchAnswer).validate_python(answer) == answer
+    least = answer["hits"][3]["relevance"]
+    assert names(post(calibrated, text="a cat", min_relevance=least)) == [
+        hit["name"] for hit in answer["hits"] if hit["relevance"] >= least
+    ]
+
+
+def test_what_is_more_than_a_text_or_by_another_encoder_says_nothing_of_relevance(calibrated, client):
+    by_picture = {"pictures": [{"id": 1}]}
+    for answer in (
+        post(calibrated, **by_picture),
+        post(calibrated, text="a", **by_picture),
+        post(client, text="a"),
+    ):
+        assert "answer" not in answer.json()
+        assert not {"relevance", "strength"} & hits(answer)[0].keys()
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "detail"),
+    [
+        ({"text": "a", "pictures": [{"id": 1}], "min_relevance": 0.5}, "query", "only hits of one text have"),
+        ({"text": "a", "min_relevance": 1.5}, "request", "min_relevance"),
+        ({"text": "a", "min_relevance": "much"}, "request", "min_relevance"),
+    ],
+)
+def test_a_least_relevance_that_cannot_be_had_is_a_problem(calibrated, asked, kind, detail):
+    answer = post(calibrated, **asked)
+    assert (answer.status_code, answer.json()["type"]) == (422, f"urn:mmsearch:{kind}")
+    assert detail in answer.json()["detail"]
+
+
+def test_a_least_relevance_needs_a_calibrated_encoder(client):
+    answer = post(client, text="a", min_relevance=0.5)
+    assert answer.status_code == 422
+    assert "run `mmsearch calibrate`" in answer.json()["detail"]
+
+
+def test_a_picture_shows_none_of_the_labels_with_a_probability_of_its_own(calibrated):
+    asked = {"labels": ["a cat", "a fig"], "pictures": [{"id": 1}]}
+    (open_labels,) = calibrated.post("/classify", json=asked).json()["pictures"]
+    shares = [label["probability"] for label in open_labels["labels"]]
+    assert sum(shares) + open_labels["none_of_these"] == pytest.approx(1)
+    assert TypeAdapter(Labelled).validate_python(open_labels) == open_labels
+    (closed,) = calibrated.post("/classify", json=asked | {"closed": True}).json()["pictures"]
+    assert "none_of_these" not in closed
+    assert sum(label["probability"] for label in closed["labels"]) == pytest.approx(1)
+    several = calibrated.post("/classify", json=asked | {"multi": True}).json()
+    one = calibrated.post("/classify", json=asked | {"multi": True, "labels": ["a fig"]}).json()
+    both = {label["label"]: label["probability"] for label in several["pictures"][0]["labels"]}
+    assert one["pictures"][0]["labels"][0]["probability"] == pytest.approx(both["a fig"])
+    assert several["warnings"] == []
+
+
+def test_labels_that_cannot_be_judged_so_are_a_problem(calibrated, client):
+    asked = {"labels": ["a", "b"], "pictures": [{"id": 1}]}
+    both = calibrated.post("/classify", json=asked | {"closed": True, "multi": True})
+    assert (both.status_code, both.json()["type"]) == (422, "urn:mmsearch:query")
+    alone = client.post("/classify", json=asked | {"multi": True})
+    assert alone.status_code == 422
+    assert "is not calibrated" in alone.json()["detail"]
 
 
 def test_labels_of_pictures_by_id_and_of_pictures_that_come_along(client, served, library):

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from mmsearch.errors import ShardError
 from mmsearch.records import FileLook
 from mmsearch.samples import sample_folder
-from mmsearch.shards.clip_retrieval import Embeddings, parts_in, unit_rows
+from mmsearch.shards.clip_retrieval import Embeddings, parts_in
 from mmsearch.shards.format import EncoderFacts
 from mmsearch.shards.read import BadRow
+from mmsearch.vectors import unit_vectors
 from tests.conftest import random_units
 
 DIM = 8
@@ -66,14 +67,14 @@ def test_every_byte_order_and_layout_of_real_numbers_is_read(tmp_path, monkeypat
 @given(st.floats(1e-3, 1e3), st.integers(0, 100))
 def test_vectors_of_any_length_get_length_1_and_keep_their_direction(length, seed):
     vectors = random_units(3, DIM, seed)
-    made = np.stack(unit_rows(vectors * np.float32(length)))
+    made = np.stack(unit_vectors(vectors * np.float32(length)))
     np.testing.assert_allclose(made, vectors, atol=2e-3)
     np.testing.assert_allclose(np.linalg.norm(made, axis=1), 1, atol=1e-3)
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e300])
 def test_vectors_whose_squares_no_number_holds_get_length_1(scale):
-    (made,) = unit_rows(np.array([[3.0, 4.0]]) * scale)
+    (made,) = unit_vectors(np.array([[3.0, 4.0]]) * scale)
     np.testing.assert_allclose(made, [0.6, 0.8], rtol=1e-6)
 
 

@@ -155,7 +155,7 @@ def test_repair_leaves_an_encoder_that_is_whole(made):
 
 
 def test_the_encoder_is_opened_once_for_all_searches(made):
-    assert made.encoder() is made.encoder()
+    assert made.installed_encoder() is made.installed_encoder()
 
 
 def test_tower_planted_with_its_checksum_does_not_get_into_a_library_that_knows_its_own(made, kept, tmp_path):

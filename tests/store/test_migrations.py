@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 from mmsearch import Library, Query
+from mmsearch.encoders.zeroshot import ZeroShotClassifier
+from mmsearch.errors import QueryError
 from mmsearch.indexes.base import unit_rows
 from mmsearch.indexes.cells import CELLS
 from mmsearch.indexes.exact import ExactIndex
@@ -24,6 +26,7 @@ from mmsearch.samples import sample_folder
 from mmsearch.store import migrations
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.folder import Store
+from mmsearch.store.labels import Labelling, LabelOptions
 from mmsearch.store.migrations import SCHEMA
 from tests.golden.make_library import PICTURES
 
@@ -74,11 +77,29 @@ def test_old_library_is_read_as_it_is_without_a_writer(old):
     with Library.open(old, use_graph=True) as library:
         image_id = next(image.image_id for image in library.reader().catalog.images() if "cat" in image.path)
         result = library.search(Query(images=[image_id]), k=3)
-        assert (Path(result.hits[0].path).name, result.route, len(result.hits)) == ("cat.jpg", "graph", 3)
+        # Later ones were measured by those who want an index to pay for itself, which no index of eleven rows does.
+        route = "graph" if before < 3 else "exact"
+        assert (Path(result.hits[0].path).name, result.route, len(result.hits)) == ("cat.jpg", route, 3)
         assert library.status().n_images == len(PICTURES)
         assert library.verify().problems == ()
         assert library.index([sample_folder()], is_dry_run=True).moved == len(PICTURES)
     assert schema_of(old) == before
+
+
+def test_old_library_has_no_labels_until_a_writer_gives_it_some_and_filters_say_so(old):
+    with Library.open(old) as library:
+        assert (library.label_sets(), library.labels_of(1), library.facets().labels) == ((), (), ())
+        with pytest.raises(QueryError, match="the library has no labels; `mmsearch labels set"):
+            library.pictures(["label = cat"])
+        with Store.writer(old) as store:
+            colours = np.eye(store.dim, dtype=np.float32)[:2]
+            classifier = ZeroShotClassifier(("first", "second"), colours, 1.0)
+            store.labels.define("axes", Labelling(classifier, LabelOptions(("{}",)), store.fingerprint()))
+            store.labels.update(lambda *_: None)
+        (known,) = library.label_sets()
+        assert (known.n_labels, known.n_labelled, known.n_left) == (2, len(PICTURES), 0)
+        assert library.pictures(["label ~ axes/*"]).n == len(PICTURES)
+        assert library.verify().problems == ()
 
 
 def test_writer_migrates_an_old_library_which_keeps_vectors_graph_and_words(old):
@@ -104,12 +125,13 @@ def test_index_after_a_migration_embeds_nothing_again(old, tmp_path):
     assert vectors_of(old) == before
 
 
-def test_pictures_of_an_old_library_count_as_read_by_an_earlier_version(old):
+def test_pictures_of_an_old_library_count_as_read_by_an_earlier_version_if_that_read_in_another_way(old):
+    n_before = len(PICTURES) if schema_of(old) < 3 else 0
     with Library.open(old) as library:
-        assert library.status().n_read_before == len(PICTURES)
+        assert library.status().n_read_before == n_before
         with Store.writer(old):
             pass
-        assert library.status().n_read_before == len(PICTURES)
+        assert library.status().n_read_before == n_before
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -134,6 +156,7 @@ def test_reader_that_was_open_before_a_migration_sees_the_library_as_it_is_then(
         assert library.reader().catalog.moment() == Store.open(old).catalog.moment()
 
 
+@pytest.mark.parametrize("old", [GOLDEN / "library-v1", GOLDEN / "library-v2"], indirect=True)  # without cells
 def test_old_library_opens_by_its_graph_and_gets_cells_beside_it_at_the_end_of_the_next_run(old):
     assert [kind.name for kind in Store.open(old).indexes.kinds()] == ["graph"]
     hits = []

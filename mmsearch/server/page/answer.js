@@ -8,6 +8,7 @@ import { uploads } from "./uploads.js";
 const STEPS = [100, 300, 1000]; // hits that are asked for, at first and with "Show more"
 const PAGE = 200;
 const BUSY_AFTER = 250;
+const NOTHING = "Nothing here matches well";
 
 /** Asks for what a state wants and shows it; a newer question always wins. */
 export class Answer {
@@ -98,20 +99,20 @@ export class Answer {
 
   async #search(state, library, signal) {
     const [asked, files] = toRequest(state, uploads, library, this.#k);
-    const counts = this.filters.counts(state.where, library.revision);
-    const [found, { n }] = await Promise.all([api.search(asked, files, signal), counts]);
+    const passing = this.filters.counts(state.where, library.revision);
+    const [found, { n }] = await Promise.all([api.search(asked, files, signal), passing]);
     signal.throwIfAborted(); // the counts may have come after a newer question
     this.#show(found.hits, found);
     const [length, isLocal] = [found.hits.length, found.route === "local"];
-    this.#summary(
-      isLocal
-        ? `${counted(length, "picture")} with details in common`
-        : length < this.#k || length >= n
-          ? `${counted(length, "picture")}, best first`
-          : `The best ${length.toLocaleString("en")} of ${counted(n, "picture")}`,
-    );
+    const isWeak = length > 0 && found.answer?.strength === "weak";
+    const counts = isLocal
+      ? `${counted(length, "picture")} with details in common`
+      : length < this.#k || length >= n
+        ? `${counted(length, "picture")}, best first`
+        : `The best ${length.toLocaleString("en")} of ${counted(n, "picture")}`;
+    this.#summary(isWeak ? NOTHING : counts);
     byId("more").hidden = length < this.#k || this.#k === STEPS.at(-1);
-    this.say(found.message);
+    this.say(isWeak ? `${counts}, but most likely none is what you asked for.` : found.message);
     if (length) return;
     const why = isLocal
       ? "No picture has anything in common with the example."

@@ -84,6 +84,9 @@ export function picture(id) {
   return known.get(id);
 }
 
+/** Returns the labels that a picture of the library was given, which answers leave out. */
+export const givenLabels = async (id) => (await call(`/pictures/${id}`)).labels;
+
 /** Remembers pictures that came with an answer; `null` forgets all. */
 export function remember(found) {
   if (found === null) known.clear();

@@ -8,6 +8,14 @@ import { uploads } from "./uploads.js";
 
 const PAUSE = 400;
 const MOST_SHOWN = 10;
+const NONE = "none of these";
+
+/** How labels are taken: what a request has for it, and what people choose. */
+const WAYS = {
+  open: ["one of these, or none", {}],
+  closed: ["one of these", { closed: true }],
+  multi: ["any of these", { multi: true }],
+};
 
 /** The dialog that classifies. `on` has close, labelled(text) and choose. */
 export class Classifier {
@@ -28,12 +36,19 @@ export class Classifier {
       spellcheck: "false",
     });
     this.answer = el("div", { class: "classify-answer", "aria-live": "polite" });
+    this.way = el(
+      "select",
+      { id: "label-way", on: { change: () => this.#ask() } },
+      ...Object.entries(WAYS).map(([value, [text]]) => el("option", { value, text })),
+    );
+    this.ways = el("label", { class: "small-field", hidden: true }, "It is", this.way);
     this.typed = paused(() => this.#typed(), PAUSE);
     this.labels.addEventListener("input", () => this.typed());
     this.dialog.append(
       el("h2", { id: "classify-title", text: "What is it?" }),
       this.face,
       el("label", { class: "wide" }, "Labels, with commas between them", this.labels),
+      this.ways,
       this.answer,
       el(
         "div",
@@ -85,11 +100,20 @@ export class Classifier {
     const { id, key } = this.#subject ?? {};
     if (!labels.length || !(id || uploads.has(key))) return this.answer.replaceChildren();
     this.dialog.setAttribute("aria-busy", "true");
-    const asked = { labels, k: Math.min(labels.length, MOST_SHOWN), pictures: id ? [{ id }] : [{ upload: 0 }] };
+    const asked = {
+      labels,
+      k: Math.min(labels.length, MOST_SHOWN),
+      pictures: id ? [{ id }] : [{ upload: 0 }],
+      ...WAYS[this.way.value][1],
+    };
     try {
-      const { pictures } = await api.classify(asked, id ? [] : [uploads.get(key).file], signal);
+      const { pictures, warnings } = await api.classify(asked, id ? [] : [uploads.get(key).file], signal);
+      const [picture] = pictures;
+      // Other ways are only there where an encoder is calibrated, and then it says how likely none of these is.
+      if (picture.none_of_these !== undefined) this.ways.hidden = false;
       this.answer.replaceChildren(
-        pictures[0].error ? el("p", { class: "error", text: shown(pictures[0].error) }) : table(pictures[0].labels),
+        picture.error ? el("p", { class: "error", text: shown(picture.error) }) : table(picture),
+        ...warnings.map((text) => el("p", { class: "note", text: shown(text) })),
       );
     } catch (problem) {
       if (problem.name === "AbortError") return undefined;
@@ -100,7 +124,9 @@ export class Classifier {
   }
 }
 
-function table(labels) {
+function table({ labels, none_of_these: none }) {
+  const rows = none === undefined ? labels : [...labels, { probability: none }];
+  rows.sort((one, other) => other.probability - one.probability); // as they are, but for none of these
   return el(
     "table",
     { class: "scores" },
@@ -108,13 +134,13 @@ function table(labels) {
     el(
       "tbody",
       {},
-      ...labels.map(({ label, probability }) => {
+      ...rows.map(({ label, probability }) => {
         const bar = el("i", {});
         bar.style.width = `${probability * 100}%`;
         return el(
           "tr",
           {},
-          el("th", { scope: "row" }, el("bdi", { text: label })),
+          el("th", { scope: "row" }, label === undefined ? el("em", { text: NONE }) : el("bdi", { text: label })),
           el("td", { class: "bar", "aria-hidden": "true" }, bar),
           el("td", { class: "number", text: `${(probability * 100).toFixed(1)} %` }),
         );

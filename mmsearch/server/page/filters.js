@@ -2,13 +2,13 @@
 
 import { facets } from "./api.js";
 import { button, byId, bytes, el, iconButton, shown } from "./dom.js";
-import { fieldOf, withFilter } from "./state.js";
+import { fieldOf, ofLabels, withFilter } from "./state.js";
 
 const GROUPS = [
-  { field: "folder", title: "Folder", of: "folders" },
-  { field: "taken", title: "Date", of: "years" },
-  { field: "size", title: "Size of the file", of: "sizes" },
-  { field: "format", title: "Format", of: "formats" },
+  { field: "folder", title: "Folder", of: (counts) => counts.folders },
+  { field: "taken", title: "Date", of: (counts) => counts.years },
+  { field: "size", title: "Size of the file", of: (counts) => counts.sizes },
+  { field: "format", title: "Format", of: (counts) => counts.formats },
 ];
 const NAMES = {
   folder: "Folder",
@@ -18,7 +18,9 @@ const NAMES = {
   name: "Name",
   width: "Width",
   height: "Height",
+  label: "Label",
 };
+const nameOf = (field) => NAMES[field] ?? field.replace(/^label /, "");
 const SAID = { "=": "", "!=": "not ", "<": "below ", "<=": "to ", ">": "above ", ">=": "from ", "~": "" };
 const FEW = 8;
 const MOST_KEPT = 30;
@@ -77,7 +79,7 @@ export class Filters {
 
   #chip(field, expressions) {
     const told = expressions.filter((one) => one !== "size >= 0").map(said);
-    const words = expressions.includes(field) ? shown(field) : `${NAMES[field] ?? field}: ${told.join(" ")}`;
+    const words = expressions.includes(field) ? shown(field) : `${nameOf(field)}: ${told.join(" ")}`;
     const remove = iconButton(`Remove the filter ${words}`, "close", () => this.#choose(field, []), {
       class: "quiet",
     });
@@ -92,25 +94,31 @@ export class Filters {
     const wanted = JSON.stringify([this.where, this.revision]);
     if (wanted === this.#shownFor) return;
     const where = this.where;
-    const others = await Promise.all(GROUPS.map(({ field }) => this.counts(withFilter(where, field, [])))).catch(
-      () => null,
-    );
-    if (!others || wanted !== JSON.stringify([this.where, this.revision])) return; // a newer one is on its way
+    const [groups, ...others] = await this.#counted(where).catch(() => []);
+    if (!groups || wanted !== JSON.stringify([this.where, this.revision])) return; // a newer one is on its way
     this.#shownFor = wanted;
     const hadFocus = this.panel.contains(document.activeElement) ? document.activeElement.id : null;
-    this.panel.replaceChildren(...GROUPS.map((group, place) => this.#group(group, others[place])), this.#name());
+    this.panel.replaceChildren(...groups.map((group, place) => this.#group(group, others[place])), this.#name());
     if (hadFocus) byId(hadFocus)?.focus();
+  }
+
+  /** Returns the groups of choices, and the counts for each: of the pictures that pass all other filters. */
+  async #counted(where) {
+    const { labels } = await this.counts([]);
+    const groups = [...GROUPS, ...labels.map(({ label_set: set }) => groupOfLabels(set))];
+    return [groups, ...(await Promise.all(groups.map(({ field }) => this.counts(withFilter(where, field, [])))))];
   }
 
   #group({ field, title, of }, counts) {
     const chosen = this.where.filter((one) => fieldOf(one) === field);
     const isChosen = (expressions) => expressions.join("\n") === chosen.join("\n");
-    const known = counts[of].map((one) => ({ ...one, expressions: one.where }));
-    const isTelling = (one) => of !== "folders" || one.n < counts.n || isChosen(one.expressions); // not one that holds all
+    const known = of(counts).map((one) => ({ ...one, expressions: one.where }));
+    const isFolder = field === "folder";
+    const isTelling = (one) => !isFolder || one.n < counts.n || isChosen(one.expressions); // not one that holds all
     const all = known.filter(isTelling);
     const inSight = all.filter((one, place) => place < FEW || this.#opened.has(field) || isChosen(one.expressions));
     const rows = [{ label: "Any", expressions: [], n: counts.n }, ...inSight].map((one, place) =>
-      this.#row(field, place, of === "folders" ? shortened(one, known) : one, isChosen(one.expressions)),
+      this.#row(field, place, isFolder ? shortened(one, known) : one, isChosen(one.expressions)),
     );
     const rest = all.length - inSight.length;
     return el(
@@ -118,7 +126,7 @@ export class Filters {
       {},
       el("legend", { text: title }),
       ...rows,
-      rest > 0 && button(`${rest} more`, { class: "quiet", id: `more-${field}`, onClick: () => this.#open(field) }),
+      rest > 0 && button(`${rest} more`, { class: "quiet", id: `more-${field.replace(" ", "-")}`, onClick: () => this.#open(field) }),
       field === "taken" && this.#dates(chosen),
     );
   }
@@ -127,7 +135,7 @@ export class Filters {
     const input = el("input", {
       type: "radio",
       name: `filter-${field}`,
-      id: `filter-${field}-${place}`,
+      id: `filter-${field.replace(" ", "-")}-${place}`,
       checked: isChosen,
       on: { change: () => this.#choose(field, expressions) },
     });
@@ -192,11 +200,19 @@ export class Filters {
   }
 }
 
+/** Returns the choices among the labels of a set. */
+const groupOfLabels = (set) => ({
+  field: ofLabels(set),
+  title: `Label: ${set}`,
+  of: (counts) => counts.labels.find((one) => one.label_set === set)?.labels ?? [],
+});
+
 /** Returns what a filter asks of its field, in words. */
 function said(expression) {
   const [, field, operator, value] = /^([a-z]+) (!=|<=|>=|=|<|>|~) (.*)$/s.exec(expression) ?? [];
   if (!field) return shown(expression);
   if (field === "size" && /^\d+$/.test(value)) return SAID[operator] + bytes(Number(value));
+  if (field === "label") return SAID[operator] + shown(value.replace(/^"?[\p{L}\p{N}_.-]+\//u, ""));
   const isPath = field === "folder" || field === "path";
   return SAID[operator] + shown(isPath ? value.replace(/\/\*$/, "").split("/").at(-1) || value : value);
 }

@@ -24,10 +24,14 @@ export function justified(ratios, width, height, gap = GAP) {
   return rows;
 }
 
+/** Returns how many hits stand before the weak ones; 0 where there is nothing to divide. */
+const nBeforeWeak = (hits) => Math.max(0, hits.findIndex((hit) => hit.strength === "weak"));
+
 /** A list of pictures. `on` has open(id, event), like(id), mark(id, kind) and again(). */
 export class Grid {
   constructor(list, on) {
     [this.list, this.on, this.hits, this.tiles, this.marks] = [list, on, [], new Map(), new Map()];
+    this.divider = el("li", { class: "divider" }, el("span", { text: "Less likely what you asked for" }));
     list.addEventListener("keydown", (event) => this.#key(event));
     list.addEventListener("focusin", (event) => this.#activate(event.target.closest("li")));
     new ResizeObserver(() => this.#layout()).observe(list);
@@ -39,11 +43,14 @@ export class Grid {
     this.hits = hits;
     const before = this.tiles;
     this.tiles = new Map(hits.map((hit) => [hit.id, before.get(hit.id) ?? this.#tile(hit)]));
-    this.list.replaceChildren(...this.tiles.values());
+    const [n, tiles] = [nBeforeWeak(hits), [...this.tiles.values()]];
+    this.list.replaceChildren(...tiles.slice(0, n), ...(n ? [this.divider] : []), ...tiles.slice(n));
     for (const hit of hits) {
       const link = this.tiles.get(hit.id).firstChild;
       link.href = addressOf(hit.id);
       link.setAttribute("aria-label", label(hit));
+      link.querySelector(".standing").textContent = hit.strength ?? hit.rank ?? "";
+      this.tiles.get(hit.id).classList.toggle("weak", hit.strength === "weak");
       this.tiles.get(hit.id).classList.toggle("verified", Boolean(hit.local?.is_verified));
       this.tiles.get(hit.id).classList.toggle("missing", Boolean(hit.is_missing));
     }
@@ -91,8 +98,13 @@ export class Grid {
         },
       },
       image,
-      el("span", { class: "badge same", text: "same thing" }),
-      el("span", { class: "badge gone", text: "file is gone" }),
+      el(
+        "span",
+        { class: "badges" },
+        el("span", { class: "badge standing" }),
+        el("span", { class: "badge same", text: "same thing" }),
+        el("span", { class: "badge gone", text: "file is gone" }),
+      ),
       el("bdi", { class: "caption", text: shown(hit.name) }),
     );
     const mark = (kind, words, sign) =>
@@ -114,10 +126,15 @@ export class Grid {
     const width = this.list.clientWidth;
     if (!width || width === this.#width) return;
     this.#width = width;
-    const ratios = this.hits.map((hit) => Math.min(3, Math.max(0.45, hit.width / hit.height || 1)));
+    const n = nBeforeWeak(this.hits);
+    for (const hits of [this.hits.slice(0, n), this.hits.slice(n)]) this.#rows(hits, width);
+  }
+
+  #rows(hits, width) {
+    const ratios = hits.map((hit) => Math.min(3, Math.max(0.45, hit.width / hit.height || 1)));
     let place = 0;
     for (const row of justified(ratios, width, width < 520 ? 130 : 210)) {
-      for (const tileWidth of row.widths) this.#place(this.hits[place++], tileWidth, row.height);
+      for (const tileWidth of row.widths) this.#place(hits[place++], tileWidth, row.height);
     }
   }
 
@@ -146,8 +163,8 @@ export class Grid {
       r: () => this.on.mark(id, "relevant"),
       x: () => this.on.mark(id, "irrelevant"),
       s: () => this.on.again(),
-      ArrowRight: () => tile.nextElementSibling,
-      ArrowLeft: () => tile.previousElementSibling,
+      ArrowRight: () => this.#next(tile, 1),
+      ArrowLeft: () => this.#next(tile, -1),
       ArrowDown: () => this.#beside(tile, 1),
       ArrowUp: () => this.#beside(tile, -1),
       Home: () => this.list.firstElementChild,
@@ -159,10 +176,18 @@ export class Grid {
     action()?.querySelector?.("a").focus();
   }
 
+  /** Returns the tile so many places on. */
+  #next(tile, by) {
+    const tiles = [...this.tiles.values()];
+    return tiles[tiles.indexOf(tile) + by];
+  }
+
   /** Returns the tile of the next row in a direction whose middle is nearest. */
   #beside(tile, direction) {
     const middle = (one) => one.offsetLeft + one.offsetWidth / 2;
-    const others = [...this.list.children].filter((one) => Math.sign(one.offsetTop - tile.offsetTop) === direction);
+    const others = [...this.tiles.values()].filter(
+      (one) => Math.sign(one.offsetTop - tile.offsetTop) === direction,
+    );
     const top = direction > 0 ? others[0]?.offsetTop : others.at(-1)?.offsetTop;
     const row = others.filter((one) => one.offsetTop === top);
     const distance = (one) => Math.abs(middle(one) - middle(tile));
@@ -172,7 +197,8 @@ export class Grid {
 
 function label(hit) {
   const place = hit.rank ? `${hit.rank}. ` : "";
+  const strength = hit.strength ? `, ${hit.strength}` : "";
   const local = hit.local?.is_verified ? ", the same thing by its details" : "";
   const gone = hit.is_missing ? ", its file is gone" : "";
-  return `${place}${shown(hit.name)}${local}${gone}`;
+  return `${place}${shown(hit.name)}${strength}${local}${gone}`;
 }

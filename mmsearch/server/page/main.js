@@ -87,6 +87,7 @@ function show() {
 function libraryChanged(status, hasReturned) {
   library = {
     hasWords: status.has_words,
+    hasLabels: status.labels.length > 0,
     hasLocal: status.has_local,
     hasVectors: status.dim > 0,
     n: status.n_pictures,

@@ -19,7 +19,7 @@ export const EMPTY = Object.freeze({
   classify: null,
   labels: "",
 });
-const COMPARISON = "(?:path|folder|name|taken|width|height|size|format)\\s*(?:!=|[<>]=?|[=~])";
+const COMPARISON = "(?:path|folder|name|taken|width|height|size|format|label)\\s*(?:!=|[<>]=?|[=~])";
 const SEVERAL = new RegExp(`^\\s*(?:\\(|not\\b)|\\s(?:and|or)\\b\\s*(?:not\\b\\s*|\\(\\s*)*${COMPARISON}`, "i");
 const RANKS = ["auto", "none", "local", "words"];
 const WORDS = /^(q|not)(?:\*(\d+(?:\.\d+)?))?$/;
@@ -129,12 +129,19 @@ function ranking(state) {
   return { rerank: state.rank };
 }
 
-/** Returns the field that a filter is about; parts of paths are about folders, several comparisons about themselves. */
+/**
+ * Returns the field that a filter is about; parts of paths are about folders, several comparisons about themselves, and
+ * the labels of a set about that set.
+ */
 export function fieldOf(expression) {
   if (SEVERAL.test(expression)) return expression;
-  const field = /^\s*([a-z_]+)/.exec(expression)?.[1] ?? "";
+  const [, field = "", set] = /^\s*([a-z_]+)(?:\s*(?:!=|[=~])\s*"?([\p{L}\p{N}_.-]+)\/)?/u.exec(expression) ?? [];
+  if (field === "label" && set) return ofLabels(set);
   return field === "path" ? "folder" : field;
 }
+
+/** Returns what stands for the field of filters by the labels of a set. */
+export const ofLabels = (set) => `label ${set}`;
 
 /** Returns filters with those of one field replaced. */
 export const withFilter = (where, field, expressions) => [

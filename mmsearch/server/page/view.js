@@ -1,6 +1,6 @@
 // One picture in full: what is known of it, why it was found, the matched places, and what can be done next.
 
-import { original, picture, thumbnail } from "./api.js";
+import { givenLabels, original, picture, thumbnail } from "./api.js";
 import { button, byId, bytes, el, iconButton, openDialog, shown } from "./dom.js";
 import { drawMatches } from "./matches.js";
 import { subjectOf } from "./subject.js";
@@ -122,7 +122,14 @@ export class ResultView {
       "div",
       { class: "view-body" },
       el("div", { class: "view-main" }, choices, figure),
-      el("div", { class: "view-side" }, this.#actions(hit, context), scores(hit, context), facts(hit)),
+      el(
+        "div",
+        { class: "view-side" },
+        this.#actions(hit, context),
+        scores(hit, context),
+        facts(hit),
+        context.abilities.hasLabels && labels(hit),
+      ),
     );
   }
 
@@ -190,6 +197,7 @@ function scores(hit, { answer, state }) {
   if (!hit.rank) return null;
   const isLocal = answer?.route === "local";
   const rows = [
+    ...(hit.strength ? [[`Probability that it is what was asked for: ${hit.strength}`, hit.relevance]] : []),
     [isLocal ? "Visual words in common" : "Cosine to the query", hit.score],
     ...hit.terms.map(({ term, cosine }) => [`Cosine to ${named(term, state)}`, cosine]),
   ];
@@ -244,6 +252,29 @@ function score([words, value]) {
     el("td", { class: "bar", "aria-hidden": "true" }, bar),
     el("td", { class: "number", text: value.toFixed(3) }),
   );
+}
+
+/** Returns the labels that the library gave a picture, which come a moment later for a hit. */
+function labels(hit) {
+  const list = el("ul", { class: "given-labels" });
+  const section = el("section", { hidden: true }, el("h3", { text: "Labels" }), list);
+  const asked = hit.labels ? Promise.resolve(hit.labels) : givenLabels(hit.id);
+  asked
+    .then((given) => {
+      section.hidden = !given.length;
+      list.replaceChildren(
+        ...given.map(({ label_set: set, label, probability }) =>
+          el(
+            "li",
+            { title: `given by the label set ${set}` },
+            el("bdi", { text: shown(label) }),
+            el("span", { class: "count", text: `${Math.round(100 * probability)} %` }),
+          ),
+        ),
+      );
+    })
+    .catch(() => {}); // it left meanwhile
+  return section;
 }
 
 function facts(hit) {

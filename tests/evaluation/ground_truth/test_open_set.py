@@ -58,16 +58,17 @@ def test_a_set_of_classes_is_known_by_its_files(photos, options, tmp_path):
     assert open_classes(str(tmp_path / "own"), split).class_names == ("cat", "fig")
 
 
-def test_whether_a_set_has_captions_or_classes_is_known_by_its_files(photos, options, splits, tmp_path):
+def test_whether_a_set_has_captions_or_classes_is_known_by_its_files(photos, options, splits):
     rows = [{"image": str(photos / name), "caption": name, "label": name[0]} for name in ("cat.jpg", "fig.jpg")]
-    table = str(parquet(tmp_path / "table", rows))
-    with_images = replace(options, images=photos)
+    parquet(photos / "table", rows)
+    (photos / "table" / "test.parquet").rename(photos / "table.parquet")
+    table = str(photos / "table.parquet")
     assert isinstance(open_captions_or_classes(str(splits / "val"), options), ClassSet)
-    assert isinstance(open_captions_or_classes(table, with_images), CaptionSet)
-    labelled = open_captions_or_classes(table, with_images, label_column="label")
+    assert isinstance(open_captions_or_classes(table, options), CaptionSet)
+    labelled = open_captions_or_classes(table, options, label_column="label")
     assert isinstance(labelled, ClassSet)
     assert labelled.class_names == ("c", "f")
-    named = open_captions_or_classes(table, with_images, is_by_caption=True)
+    named = open_captions_or_classes(table, options, is_by_caption=True)
     assert isinstance(named, ClassSet)
     assert named.class_names == ("cat.jpg", "fig.jpg")
 

@@ -1,0 +1,65 @@
+"""The hits of a search as a contact sheet: one HTML page that holds small copies of the pictures, for any query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from mmsearch.encoders.calibration import answer_strength, strength
+from mmsearch.names import page_text, quoted
+from mmsearch.query.thumbnails import thumbnails_of
+from mmsearch.records import Hit, SearchResult
+
+
+def sheet_page(title: str, sentences: Sequence[str], result: SearchResult) -> str:
+    """Return the page of an answer; it needs nothing else and runs no script.
+
+    Parameters
+    ----------
+    title : str
+        What was asked for.
+    sentences : sequence of str
+        What else there is to say of the query, such as its filters.
+    result : SearchResult
+        Its files are read once more for their small copies.
+    """
+    from jinja2 import Environment
+
+    source = files("mmsearch.cli").joinpath("sheet.html.jinja").read_text(encoding="utf-8")
+    cards = [_card(hit, copy) for hit, copy in zip(result.hits, thumbnails_of(result.hits), strict=True)]
+    is_weak = [hit.relevance is not None and strength(hit.relevance) == "weak" for hit in result.hits]
+    n_before = is_weak.index(True) if True in is_weak else len(cards)
+    parts = [("", cards[:n_before]), ("Weak matches", cards[n_before:])]
+    return (
+        Environment(autoescape=True, finalize=page_text)
+        .from_string(source)
+        .render(
+            title=title,
+            sentences=[*sentences, *_said(result)],
+            parts=[(heading, of_part) for heading, of_part in parts if of_part],
+        )
+    )
+
+
+def _said(result: SearchResult) -> list[str]:
+    """Return what the answer says of itself."""
+    if not result.hits:
+        return ["No picture matches."]
+    n = len(result.hits)
+    said = [f"The best {n} of {result.n_candidates:,} pictures." if n > 1 else "The best picture."]
+    if result.relevance is not None and answer_strength(result.relevance) == "weak":
+        said.insert(0, "Nothing here matches well.")
+    return [*said, *([result.local] if result.local else []), *result.problems]
+
+
+def _card(hit: Hit, picture: str | None) -> dict[str, Any]:
+    words = f"score {hit.score:.3f}" if hit.relevance is None else strength(hit.relevance)
+    if hit.local is not None and hit.local.is_verified:
+        words += f", verified: {hit.local.n_inliers} places agree"
+    path = Path(hit.path)
+    return {
+        "rank": hit.rank, "name": quoted(path.name), "folder": quoted(str(path.parent)), "words": words,
+        "picture": picture,
+    }  # fmt: skip

@@ -1,0 +1,108 @@
+"""`mmsearch classify`: what it says of labels, in every format."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from mmsearch.cli.app import app
+from mmsearch.encoders.calibration import Calibration, LabelModel
+
+ASKED = ("--labels", "a cat,a dog,a red car")
+
+
+@pytest.fixture
+def classify(indexed, photos, cache):
+    """Run `classify` on two pictures in this process; returns what it wrote to standard output."""
+    environment = {"MMSEARCH_LIBRARY": str(indexed.folder), "MMSEARCH_CACHE": str(cache), "COLUMNS": "100"}
+
+    def classify(*options):
+        arguments = ["classify", str(photos / "cat.jpg"), str(photos / "fig.jpg"), *ASKED, *options]
+        result = CliRunner().invoke(app, arguments, env=environment)
+        assert (result.exit_code, result.stderr) == (0, "")
+        return result.stdout
+
+    return classify
+
+
+@pytest.fixture
+def calibrated(classify, indexed):
+    """The same, by a library whose encoder is calibrated for labels."""
+    indexed.calibrate(Calibration(labels=LabelModel(logit_scale=8.0, constant=-3.0)))
+    return classify
+
+
+def records(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_classify_says_how_probable_none_of_the_labels_is(calibrated, classify, indexed):
+    for record in records(calibrated("-k", "3")):
+        assert list(record) == ["path", "predictions", "error", "none_of_these"]
+        shares = [label["probability"] for label in record["predictions"]]
+        assert sum(shares) + record["none_of_these"] == pytest.approx(1)
+    (first, second) = json.loads(calibrated("--format", "json"))
+    assert [first["none_of_these"], second["none_of_these"]] == [
+        record["none_of_these"] for record in records(calibrated())
+    ]
+
+
+def test_closed_labels_are_those_of_an_encoder_that_is_not_calibrated(classify, indexed):
+    before = [classify("--format", name) for name in ("jsonl", "tsv", "table")]
+    assert list(records(before[0])[0]) == ["path", "predictions", "error"]
+    assert "none of these" not in "".join(before)
+    indexed.calibrate(Calibration(labels=LabelModel(logit_scale=8.0, constant=-3.0)))
+    assert [classify("--closed", "--format", name) for name in ("jsonl", "tsv", "table")] == before
+
+
+def test_none_of_these_is_a_line_among_the_labels(calibrated):
+    lines = [line.split("\t") for line in calibrated("--format", "tsv", "-k", "3").splitlines()]
+    assert lines[0] == ["path", "label", "probability", "score"]
+    assert len(lines) == 9
+    none = [line for line in lines if line[1] == "none of these"]
+    assert [line[3] for line in none] == ["", ""]
+    for part in (lines[1:5], lines[5:]):
+        shares = [float(line[2]) for line in part]
+        assert shares == sorted(shares, reverse=True)
+        assert sum(shares) == pytest.approx(1)
+    table = calibrated("--format", "table", "-k", "1").splitlines()
+    assert len(table) == 5
+    assert sum("(none of these)" in line for line in table) == 2
+
+
+def test_each_label_is_judged_by_itself(calibrated):
+    for record in records(calibrated("--multi")):
+        assert list(record) == ["path", "predictions", "error"]
+        assert len(record["predictions"]) == 3
+    assert "none of these" not in calibrated("--multi", "--format", "table")
+
+
+def test_labels_that_the_encoder_has_hardly_seen_are_named(run, indexed, photos, checkpoint, cache, monkeypatch):
+    monkeypatch.setattr("mmsearch.encoders.known_words.OFFLINE", str(checkpoint))  # as if it had a list of words
+    monkeypatch.setattr("mmsearch.encoders.known_words._LEAST", 1.1)
+    environment = {"MMSEARCH_LIBRARY": str(indexed.folder), "MMSEARCH_CACHE": str(cache)}
+    result = CliRunner().invoke(app, ["classify", str(photos / "cat.jpg"), *ASKED], env=environment)
+    (record,) = records(result.stdout)
+    assert record["warnings"] == [result.stderr.strip()]
+    assert "has hardly seen 'a cat', 'a dog' and 'a red car': what it says of such labels" in result.stderr
+
+
+def test_a_mode_that_cannot_be_had_is_one_sentence(run, indexed, photos):
+    code, out, err = run("classify", photos / "cat.jpg", *ASKED, "--multi")
+    assert (code, out) == (2, "")
+    assert "is not calibrated, so its cosines do not say how probable a label is by itself" in err
+
+
+def test_a_classifier_has_no_modes():
+    result = CliRunner().invoke(app, ["classify", "cat.jpg", "--classifier", "x", "--closed"])
+    assert result.exit_code == 2
+    assert "leave labels, templates and modes out" in " ".join(result.output.replace("│", " ").split())
+
+
+def test_classification_in_python_has_what_the_command_prints(calibrated, photos, indexed):
+    results = indexed.classify([photos / "cat.jpg", photos / "fig.jpg"], ["a cat", "a dog", "a red car"])
+    assert [record["none_of_these"] for record in records(calibrated())] == [
+        result.none_of_these for result in results
+    ]
