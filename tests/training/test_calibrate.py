@@ -90,7 +90,7 @@ def test_a_library_that_is_made_of_a_calibrated_encoder_has_its_calibration(capt
     fit = calibrate_model(captioned, encoder)
     with Library.open(tmp_path / "library", cache=encoder.cache) as library:
         library.index([sample_folder() / "cat.jpg"], model=encoder.encoder.name, local=False)
-        assert library.encoder().calibration == fit.calibration
+        assert library.installed_encoder().calibration == fit.calibration
 
 
 def test_too_few_pictures_are_refused(encoder, tmp_path):
