@@ -35,7 +35,7 @@ def seconds(run: Callable[[], object]) -> float:
 def compared(folder: Path, n_rounds: int) -> dict[str, float]:
     """Return the ratios of searches with relevance to those without, and milliseconds."""
     with Library.open(folder) as told, Library.open(folder) as untold:
-        untold.encoder().calibration = None  # in place of what is read from the disk
+        untold.installed_encoder().calibration = None  # in place of what is read from the disk
         sides = {"with": told, "without": untold}
         alone: dict[str, list[float]] = {side: [] for side in sides}
         together: dict[str, list[float]] = {side: [] for side in sides}
