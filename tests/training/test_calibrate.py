@@ -56,7 +56,7 @@ def test_a_calibration_is_kept_beside_the_encoder_and_fitted_the_same_every_time
     assert opened.calibration == fit.calibration
     assert opened.fingerprint == encoder.encoder.fingerprint
     assert (fit.n_fitted, fit.n_checked) == (20, 5)
-    assert list(fit.measures) == ["cosine", "after"]
+    assert list(fit.measures) == ["cosine", "after", "softmax"]
     assert fit.hits.counts.sum() == 10 * 5
     assert calibrate(captioned, encoder, None).calibration == fit.calibration
     assert calibrate(captioned, encoder, None, seed=1).calibration != fit.calibration
