@@ -250,6 +250,10 @@ class LibraryVectors(NamedTuple):
     paths: list[str]
     matrix: NDArray[np.float32 | np.float16]
 
+    def __repr__(self) -> str:
+        """Return the numbers of them: a million paths are no line of a notebook."""
+        return f"LibraryVectors({len(self.paths)} pictures, matrix {self.matrix.dtype} {self.matrix.shape})"
+
 
 @dataclass(frozen=True)
 class PicturePage:
