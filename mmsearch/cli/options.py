@@ -156,9 +156,9 @@ def read_lines(file: Path, option: str) -> list[str]:
             f"{name} cannot be read ({reason(error)}); {advice(error)}", param_hint=option
         ) from error
     except UnicodeDecodeError as error:
-        found = f"{error.reason} at byte {error.start}"
+        problem = f"{error.reason} at byte {error.start}"
         raise typer.BadParameter(
-            f"{name} is no text in UTF-8 ({found}); save it as UTF-8, one a line", param_hint=option
+            f"{name} is no text in UTF-8 ({problem}); save it as UTF-8, one a line", param_hint=option
         ) from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
