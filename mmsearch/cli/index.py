@@ -183,21 +183,27 @@ def _run(opened: Library, places: Sequence[str | bytes], **options: Any) -> Inge
 
 
 def _go_on(opened: Library, places: Sequence[str | bytes], options: dict[str, Any], wanted: Format) -> None:
-    """Bring a library up to date after every burst of changes in some folders, until Ctrl-C."""
-    from mmsearch.errors import LibraryLockedError
+    """Bring a library up to date after every burst of changes in some folders, until Ctrl-C.
+
+    What cannot be done, such as by a pattern that is being written, is said and tried again after the next.
+    """
+    from mmsearch.errors import LibraryLockedError, QueryError
     from mmsearch.ingest.plan import absolute_roots
     from mmsearch.ingest.watch import changes_below
 
     say("watching for changes; Ctrl-C ends it")
     for _ in changes_below(absolute_roots(places)):
-        while True:
+        report = None
+        while report is None:
             try:
                 report = _run(opened, places, **options)
-                break
             except LibraryLockedError as error:
                 say(f"{error}; trying again in {_LOCKED_SECONDS} s")
                 time.sleep(_LOCKED_SECONDS)
-        if report.bad or report.new or report.changed or report.moved or report.gone:
+            except QueryError as error:
+                say(f"error: {error}")
+                break
+        if report and (report.bad or report.new or report.changed or report.moved or report.gone):
             show_report(report, f"library: {opened.address}", wanted)
 
 
