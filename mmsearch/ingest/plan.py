@@ -217,6 +217,7 @@ def make_plan(
     seen: set[bytes] = set()
     protected: set[bytes] = set()  # what could not be looked at is not gone
     candidates: list[FoundFile] = []
+    left_out: set[bytes] = set()
     excluded: set[bytes] = set()
     for entry in find_files(roots, follow_links=options.follow_links, exclude=options.exclude):
         if isinstance(entry, Unreachable):
@@ -226,11 +227,11 @@ def make_plan(
                 plan.forgotten.append(entry.path)
         elif isinstance(entry, PassedOver):
             plan.passed_over[entry.kind] += 1
-            # What was read once is not gone where a package for it is missing; nor is what is left out here and was
-            # named itself.
-            if entry.path in known.roots or not (entry.is_folder or entry.kind == EXCLUDED):
+            if entry.is_folder:
+                left_out.add(entry.path)
+            elif entry.kind != EXCLUDED:  # what was read once is not gone where a package for it is missing
                 protected.add(entry.path)
-            elif entry.kind == EXCLUDED:
+            if entry.kind == EXCLUDED:
                 excluded.add(entry.path)
         else:
             seen.add(entry.path)
@@ -239,6 +240,9 @@ def make_plan(
             if not _is_settled(entry, known, plan, options):
                 candidates.append(entry)
     on_progress("scan", len(seen), len(seen))
+    # Nor is a folder gone that was named itself, and is left out here with one that it lies in.
+    places = left_out.union(roots)
+    protected |= {root for root in known.roots if _nearest_above(root, places) in left_out}
     gone = {path for path in known.files if path not in seen and not _is_below(path, protected)}
     gone = {path for path in gone if not is_in_bundle(path)}
     plan.forgotten += [path for path in known.bad if path not in seen and not _is_below(path, protected)]
@@ -326,12 +330,17 @@ def _origin(twins: Sequence[ImageRecord], known: _Known, gone: set[bytes]) -> Im
 
 def _is_below(path: bytes, places: Collection[bytes]) -> bool:
     """Return whether a path is one of the places, or lies below one; best asked of a set."""
+    return _nearest_above(path, places) is not None
+
+
+def _nearest_above(path: bytes, places: Collection[bytes]) -> bytes | None:
+    """Return the place that a path is, or the nearest one that it lies below; best asked of a set."""
     while path not in places:
         parent = os.path.dirname(path)
         if parent == path:
-            return False
+            return None
         path = parent
-    return True
+    return path
 
 
 def _name_empty_roots(known: _Known, plan: Plan, seen: set[bytes], gone: set[bytes]) -> None:
