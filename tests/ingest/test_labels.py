@@ -90,6 +90,18 @@ def test_labels_are_made_anew_with_the_vectors_of_another_encoder(
     assert indexed.verify().problems == ()
 
 
+def test_a_damaged_set_does_not_stop_new_vectors_and_is_named_after_them(indexed, other_checkpoint, other_folder):
+    set_things(indexed)
+    indexed.set_labels("animals", ["cat", "goose"], min_probability=LEAST)
+    with Store.writer(indexed.folder) as store, store.catalog.writing():
+        store.catalog.db.execute("UPDATE label_set SET facts = '{' WHERE name = 'things'")
+    report = indexed.index([], model=str(other_checkpoint), re_embed=True)
+    assert any("what is kept of the label set 'things' is damaged" in notice for notice in report.notices)
+    animals, things = indexed.label_sets()
+    assert (animals.n_left, animals.n_given > 0) == (0, True)
+    assert (things.n_labels, things.n_left, things.n_given) == (4, 8, 0)
+
+
 def test_an_encoder_without_words_is_refused_where_labels_go_by_words(indexed, cache, gem_folder):
     set_things(indexed)
     before = given(indexed)
