@@ -35,7 +35,7 @@ def seconds(run: Callable[[], object]) -> float:
 def compared(folder: Path, n_rounds: int) -> dict[str, float]:
     """Return the ratios of searches with relevance to those without, and milliseconds."""
     with Library.open(folder) as told, Library.open(folder) as untold:
-        untold.encoder().calibration = None  # in place of what is read from the disk
+        untold.installed_encoder().calibration = None  # in place of what is read from the disk
         sides = {"with": told, "without": untold}
         alone: dict[str, list[float]] = {side: [] for side in sides}
         together: dict[str, list[float]] = {side: [] for side in sides}
@@ -60,7 +60,7 @@ def compared(folder: Path, n_rounds: int) -> dict[str, float]:
 def telling(folder: Path, n_rounds: int) -> float:
     """Return the milliseconds of telling the relevance of one answer of ten hits."""
     with Library.open(folder) as library:
-        encoder = library.encoder()
+        encoder = library.installed_encoder()
         relevance, vector = Relevance.of(encoder), encoder.encode_texts("two dogs in the snow")[0]
         if relevance is None:
             raise SystemExit("offline has no calibration: its weights or settings have changed")

@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mmsearch.encoders.calibration import Calibration
     from mmsearch.encoders.classifier import Classifier
     from mmsearch.errors import (
         ArgumentError,
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _NAMES = {
+    "mmsearch.encoders.calibration": "Calibration",
     "mmsearch.encoders.classifier": "Classifier",
     "mmsearch.errors": """
         ArgumentError ClusterError DimensionError EncoderError EngineError FingerprintError GroundTruthError
@@ -98,16 +100,16 @@ _NAMES = {
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
-    "ArgumentError", "BadPicture", "Classification", "Classifier", "ClusterError", "DimensionError", "Encoder",
-    "EncoderError", "EngineError", "Facet", "Facets", "FingerprintError", "GalleryPicture", "GivenLabel",
-    "GraphSettings", "GroundTruthError", "Hit", "HubUnreachableError", "Identification", "ImageRecord",
-    "IngestReport", "LabelFacets", "LabelSet", "Library", "LibraryDamagedError", "LibraryError",
-    "LibraryIncompleteError", "LibraryLockedError", "LibraryLostError", "LibraryNotFoundError",
-    "LibraryStatus", "LibraryVectors", "LibraryVersionError", "LocalEvidence", "MmsearchError",
-    "ModelNotFoundError", "NoEncoderError", "OutputError", "PictureBytes", "PictureError", "PicturePage",
-    "Predicate", "Prediction", "Query", "QueryError", "SearchOptions", "SearchResult", "ServerError",
-    "ShardError", "StorageError", "Term", "TrainingError", "UnsupportedError", "UnsupportedModelError",
-    "VectorError", "VerifyReport", "VocabularyError",
+    "ArgumentError", "BadPicture", "Calibration", "Classification", "Classifier", "ClusterError",
+    "DimensionError", "Encoder", "EncoderError", "EngineError", "Facet", "Facets", "FingerprintError",
+    "GalleryPicture", "GivenLabel", "GraphSettings", "GroundTruthError", "Hit", "HubUnreachableError",
+    "Identification", "ImageRecord", "IngestReport", "LabelFacets", "LabelSet", "Library",
+    "LibraryDamagedError", "LibraryError", "LibraryIncompleteError", "LibraryLockedError", "LibraryLostError",
+    "LibraryNotFoundError", "LibraryStatus", "LibraryVectors", "LibraryVersionError", "LocalEvidence",
+    "MmsearchError", "ModelNotFoundError", "NoEncoderError", "OutputError", "PictureBytes", "PictureError",
+    "PicturePage", "Predicate", "Prediction", "Query", "QueryError", "SearchOptions", "SearchResult",
+    "ServerError", "ShardError", "StorageError", "Term", "TrainingError", "UnsupportedError",
+    "UnsupportedModelError", "VectorError", "VerifyReport", "VocabularyError",
 ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ PUBLIC = {name: getattr(mmsearch, name) for name in mmsearch.__all__}
 CLASSES = {name: public for name, public in PUBLIC.items() if inspect.isclass(public)}
 ENCODER = "needs an encoder, which is no thing for an example that runs in a moment: the README's runs"
 REASONS = {
+    "Calibration": "is fitted by `mmsearch calibrate`, to many pictures with captions",
     "Classifier": "is taught by `mmsearch train`, of many pictures",
     "Encoder": ENCODER,
     "Library.calibrate": ENCODER,

@@ -172,12 +172,12 @@ class _Answer:
 
     def page(self) -> OutputFile | None:
         """Return the page to write, if there is one; what cannot be written is refused."""
-        from mmsearch.output import PAGE, OutputFile
-
         if self.folder is not None:
             require_empty(self.folder)
         if self.html is None:
             return None
+        from mmsearch.output import PAGE, OutputFile  # which loads Pillow
+
         page = OutputFile(self.html, PAGE, is_forced=self.is_forced)
         page.check()
         return page

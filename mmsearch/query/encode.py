@@ -228,7 +228,8 @@ def is_example(query: Query) -> bool:
 
 def is_text(query: Query) -> bool:
     """Return whether a query is one text and nothing else but filters, whatever its weight."""
-    return query.text is not None and not (query.images or query.exclude or query.relevant or query.irrelevant)
+    is_alone = query.text is not None and query.vector is None
+    return is_alone and not (query.images or query.exclude or query.relevant or query.irrelevant)
 
 
 def n_texts_of(query: Query) -> int:

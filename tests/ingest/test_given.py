@@ -48,6 +48,7 @@ def test_a_library_of_given_vectors_ranks_by_their_cosines(tmp_path):
         status = library.status()
         assert (status.model, status.dim, status.n_images, status.n_read_before) == ("mine", 2, 4, 0)
         assert (status.problems, library.verify().problems) == ((), ())
+        assert library.verify(is_repair=True).problems == ()
 
 
 def test_its_own_pictures_can_be_asked_and_their_files_are_not_decoded(tmp_path, photos):
@@ -66,6 +67,7 @@ def test_its_own_pictures_can_be_asked_and_their_files_are_not_decoded(tmp_path,
         lambda library, photo: library.search(Query(images=photo)),
         lambda library, photo: library.search(Query(vector=np.ones(DIM), exclude="cat")),
         lambda library, photo: library.classify(photo, ["cat", "dog"]),
+        lambda library, photo: library.set_labels("animals", ["cat", "dog"]),
         lambda library, photo: library.export(photo.parent / "out"),
     ],
 )

@@ -8,6 +8,7 @@ from PIL import Image
 
 from mmsearch import PictureBytes, Query, SearchOptions, Term
 from mmsearch.errors import DimensionError, PictureError, QueryError
+from mmsearch.query.encode import is_example, is_text
 from mmsearch.query.searcher import Searcher
 from mmsearch.store.folder import Store
 from mmsearch.vectors import l2_normalize
@@ -163,3 +164,10 @@ def test_a_vector_of_another_width_is_refused(indexed):
     picture_and_vector = Query(images=indexed.pictures(limit=1).pictures[0].image_id, vector=np.ones(32))
     with pytest.raises(QueryError, match="local features compare pictures"):
         indexed.search(picture_and_vector, mode="local")
+
+
+def test_a_query_with_a_vector_is_neither_a_text_nor_an_example_alone():
+    assert is_text(Query("a cat"))
+    assert not is_text(Query("a cat", vector=[1, 2]))
+    assert is_example(Query(images=7))
+    assert not is_example(Query(images=7, vector=[1, 2]))

@@ -230,7 +230,7 @@ def test_a_calibration_counts_from_the_next_search_on_and_goes_with_the_encoder(
         assert 0 < after.relevance < 1
         assert [hit.score for hit in after.hits] == [hit.score for hit in before.hits]
         assert library.verify().problems == ()
-        path = library.encoder().folder / CALIBRATION
+        path = library.installed_encoder().folder / CALIBRATION
         path.write_text(path.read_text().replace('"format": 1', '"format": 9'))
     with Library.open(tmp_path / "library", cache=cache) as library:
         assert "calibration of format 9" in library.search("a cat").problems[0]

@@ -56,7 +56,7 @@ def test_a_calibration_is_kept_beside_the_encoder_and_fitted_the_same_every_time
     assert opened.calibration == fit.calibration
     assert opened.fingerprint == encoder.encoder.fingerprint
     assert (fit.n_fitted, fit.n_checked) == (20, 5)
-    assert list(fit.measures) == ["cosine", "after"]
+    assert list(fit.measures) == ["cosine", "after", "softmax"]
     assert fit.hits.counts.sum() == 10 * 5
     assert calibrate(captioned, encoder, None).calibration == fit.calibration
     assert calibrate(captioned, encoder, None, seed=1).calibration != fit.calibration
@@ -90,7 +90,7 @@ def test_a_library_that_is_made_of_a_calibrated_encoder_has_its_calibration(capt
     fit = calibrate_model(captioned, encoder)
     with Library.open(tmp_path / "library", cache=encoder.cache) as library:
         library.index([sample_folder() / "cat.jpg"], model=encoder.encoder.name, local=False)
-        assert library.encoder().calibration == fit.calibration
+        assert library.installed_encoder().calibration == fit.calibration
 
 
 def test_too_few_pictures_are_refused(encoder, tmp_path):
