@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmsearch.errors import OutputError, PictureError, write_errors
+from mmsearch.system import is_gone
 
 if TYPE_CHECKING:
     from mmsearch.records import Hit
@@ -50,7 +51,7 @@ def gather(hits: Sequence[Hit], folder: Path, *, is_link: bool) -> list[str]:
 
 def _cut(name: str) -> str:
     """Return a name that file systems take: what is too long is left out before the extension."""
-    stem, extension = os.path.splitext(name)
+    stem, extension = Path(name).stem, Path(name).suffix
     if len(os.fsencode(extension)) > _LONGEST_EXTENSION:
         stem, extension = name, ""
     while len(os.fsencode(stem + extension)) > _LONGEST_NAME:
@@ -59,7 +60,7 @@ def _cut(name: str) -> str:
 
 
 def _link(path: str, target: Path) -> None:
-    if not os.path.exists(path):
+    if is_gone(os.fsencode(path), follow_links=True):
         raise PictureError("vanished", "there is no such file")
     with write_errors(target):
         target.symlink_to(path)  # which is absolute
