@@ -435,7 +435,10 @@ def test_verify_names_labels_that_do_not_belong_together_and_repair_drops_and_gi
         ("UPDATE label_set SET facts = 'x' WHERE id = 1", "what is kept of the label set 'axes' is damaged"),
         ("UPDATE label_set SET facts = json_remove(facts, '$.logit_scale') WHERE id = 1", "is damaged"),
         ("UPDATE label_set SET facts = json_set(facts, '$.logit_scale', 1e999) WHERE id = 1", "is damaged"),
-        ('UPDATE label_set SET facts = replace(facts, \'"constant"\', \'"constant": NaN, "x"\')', "is damaged"),
+        (
+            "UPDATE label_set SET facts = replace(facts, 'constant', 'constant\": NaN, \"x') WHERE id = 1",
+            "is damaged",
+        ),
         ("UPDATE label_set SET facts = json_set(facts, '$.min_probability', 'x') WHERE id = 1", "is damaged"),
         ("UPDATE label_set SET facts = json_set(facts, '$.mode', 5) WHERE id = 1", "is damaged"),
     ],
