@@ -8,6 +8,9 @@ from pathlib import Path
 import public_sets
 import pytest
 
+from mmsearch.datasets.open_set import SetOptions, open_captions
+from mmsearch.encoders.templates import imagenet_class_names
+from mmsearch.evaluation.calibration import run_calibration
 from mmsearch.evaluation.encode import SetEncoder
 
 DATA = Path(os.environ.get("MMSEARCH_TEST_DATA", "/nonexistent"))
@@ -43,6 +46,16 @@ def test_offline_classifies_and_finds_imagenet_pictures_by_class_name(found):
     assert value(found, "imagenet-sample, zero-shot", "templates", "top-1") >= 0.85
     assert value(found, "imagenet-sample, zero-shot", "templates", "calibration error") <= 0.06
     assert value(found, "imagenet-sample, class names", "text to image", "R@1 (any)") >= 0.90
+
+
+def test_relevance_of_offline_comes_true_and_tells_that_nothing_matches(cache, offline_folder):
+    known = open_captions(str(DATA / "flickr8k-test"), SetOptions(cache), is_merging=True)
+    measured = run_calibration(known, [SetEncoder("offline", cache=cache)], absent_names=imagenet_class_names())
+    of_parts = measured["results"]["offline: relevance"]
+    measures = {part: result["measures"] for part, result in of_parts.items()}
+    assert measures["hits"]["calibration error"]["value"] <= 0.03
+    assert measures["gibberish"]["AUROC"]["value"] >= 0.97
+    assert measures["absent names"]["AUROC"]["value"] >= 0.90
 
 
 def test_pooled_maps_find_photographed_covers(found):

@@ -29,13 +29,13 @@ def test_calibrate_shows_what_it_fitted_and_keeps_it(run, own_cache, checkpoint,
     code, out, err = run("calibrate", captioned, "--model", checkpoint, "--format", "table")
     assert code == 0, err
     assert "on pictures that it was not fitted to" in out.splitlines()[0]
-    assert out.splitlines()[1].split() == ["measure", "cosine", "after"]
+    assert out.splitlines()[1].split()[:3] == ["measure", "cosine", "after"]
     assert "hits of captions: as predicted, and as true" in out
     assert "fitted to 20 pictures, checked by 5 others, and kept" in err
     folder = own_cache / "encoders" / tiny_folder.name
     assert OnnxEncoder.open(folder).calibration.search is not None
     code, out, _ = run("calibrate", captioned, "--model", checkpoint, "--format", "jsonl")
-    assert {json.loads(line)["score"] for line in out.splitlines()} == {"cosine", "before", "after"}
+    assert {json.loads(line)["score"] for line in out.splitlines()} >= {"cosine", "before", "after"}
     (captioned / "images" / "cat.jpg").write_bytes(b"no picture")
     code, out, err = run("calibrate", captioned, "--model", checkpoint, "--format", "json")
     assert code == 3

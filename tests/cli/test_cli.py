@@ -565,3 +565,16 @@ def test_status_shows_how_far_another_process_is(indexed, run):
         on_progress("embed", 120, 300)
         _, out, _ = run("status", "--format", "table", "--library", indexed.folder)
     assert re.search(r"being indexed +embed, 120 of 300", out)
+
+
+def test_demo_tries_words_an_example_a_filter_labels_and_a_crop_that_is_verified(run, offline_folder, cache):
+    code, out, err = run("demo")
+    assert code == 0, err
+    said = [line.strip()[:2] for line in err.splitlines() if re.match(r"\d\. mmsearch ", line)]
+    assert said == ["1.", "2.", "3.", "4.", "5.", "6."]
+    for name in ("mountain-path.jpg", "cat.jpg", "two-dogs.jpg", "astronaut.jpg"):
+        assert name in out
+    assert "1 of 3 hits verified by local features; see " in err
+    page = cache / "demo-crop.html"
+    assert "<polygon " in page.read_text()
+    page.unlink()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsearch import Library, Query, SearchOptions
-from mmsearch.encoders.calibration import CALIBRATION, Calibration, RelevanceModel
+from mmsearch.encoders.calibration import CALIBRATION, Calibration, RelevanceModel, strength
 from mmsearch.encoders.probes import N_PROBES
 from mmsearch.errors import EncoderError, QueryError
 from mmsearch.places import place_of
@@ -207,7 +207,7 @@ def test_offline_tells_what_is_there_from_what_is_not(tmp_path, cache, offline_f
         gone = library.search_many(["hjkq wrtp zzk", "ein Regenschirm am Bahnhof", "xylophone"])
         assert min(answer.relevance for answer in there) > 0.6 > max(answer.relevance for answer in gone)
         assert min(answer.hits[0].relevance for answer in there) > 0.3
-        assert max(answer.hits[0].relevance for answer in gone) < 0.3
+        assert "strong" not in {strength(answer.hits[0].relevance) for answer in gone}
         (once,) = library.search_many("a cat")
         assert (once.relevance, once.hits) == (there[1].relevance, there[1].hits)
 
