@@ -116,6 +116,21 @@ def test_an_encoder_without_words_is_refused_where_labels_go_by_words(indexed, c
         set_things(indexed)
 
 
+def test_vectors_that_were_made_before_such_a_set_are_kept_for_when_it_is_gone(indexed, gem_folder, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mmsearch.ingest.reembed.adopt", stop)
+        with pytest.raises(KeyboardInterrupt):
+            indexed.index([], model="cnn:gem", re_embed=True)
+    assert indexed.status().next_model == "cnn:gem"
+    set_things(indexed)
+    with pytest.raises(EncoderError, match="`mmsearch labels rm` removes those first"):
+        indexed.index([], model="cnn:gem", re_embed=True)
+    assert indexed.status().next_model == "cnn:gem"
+
+
 def test_a_run_that_was_ended_goes_on_with_the_same_command_or_with_index(indexed, photos, monkeypatch):
     monkeypatch.setattr("mmsearch.store.labels._CHUNK", 3)
 
