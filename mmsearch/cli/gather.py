@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmsearch.errors import OutputError, PictureError, write_errors
+from mmsearch.system import is_gone
 
 if TYPE_CHECKING:
     from mmsearch.records import Hit
+
+_LONGEST_NAME, _LONGEST_EXTENSION = 255, 16  # bytes
 
 
 def require_empty(folder: Path) -> None:
@@ -25,7 +28,8 @@ def require_empty(folder: Path) -> None:
 def gather(hits: Sequence[Hit], folder: Path, *, is_link: bool) -> list[str]:
     """Copy the files of hits into a folder, or link to them, and return sentences on those that cannot be had.
 
-    Rank 7 of 100 is called `007_` and its name. Nothing that came there meanwhile is replaced.
+    Rank 7 of 100 is called `007_` and its name, which is cut where that is too long. Nothing that came there
+    meanwhile is replaced.
 
     Raises
     ------
@@ -34,7 +38,7 @@ def gather(hits: Sequence[Hit], folder: Path, *, is_link: bool) -> list[str]:
     """
     problems, n_digits = [], len(str(len(hits)))
     for hit in hits:
-        target = folder / f"{hit.rank:0{n_digits}d}_{Path(hit.path).name}"
+        target = folder / _cut(f"{hit.rank:0{n_digits}d}_{Path(hit.path).name}")
         try:
             if is_link:
                 _link(hit.path, target)
@@ -45,8 +49,18 @@ def gather(hits: Sequence[Hit], folder: Path, *, is_link: bool) -> list[str]:
     return problems
 
 
+def _cut(name: str) -> str:
+    """Return a name that file systems take: what is too long is left out before the extension."""
+    stem, extension = Path(name).stem, Path(name).suffix
+    if len(os.fsencode(extension)) > _LONGEST_EXTENSION:
+        stem, extension = name, ""
+    while len(os.fsencode(stem + extension)) > _LONGEST_NAME:
+        stem = stem[:-1]
+    return stem + extension
+
+
 def _link(path: str, target: Path) -> None:
-    if not Path(path).exists():
+    if is_gone(os.fsencode(path), follow_links=True):
         raise PictureError("vanished", "there is no such file")
     with write_errors(target):
         target.symlink_to(path)  # which is absolute

@@ -10,14 +10,13 @@ below the threshold, and of those 44 % have their own picture among the nearest 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.encoders.kept import kept_units
 from mmsearch.encoders.offline import NAME as OFFLINE
 from mmsearch.encoders.templates import imagenet_class_names
 from mmsearch.records import Matrix
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 _LEAST = 0.4
 """Cosine of a text to the nearest known word, below which it is hardly known."""
 _TOGETHER = 256  # texts that are encoded at a time
-_TOLERANCE = 1e-3  # of a square of a length
 _N_NAMED = 10
 
 
@@ -47,32 +45,13 @@ def are_hardly_known(texts: Matrix, words: Matrix) -> NDArray[np.bool_]:
 def kept_vectors(
     file: Path, words: Sequence[str], dim: int, encode_texts: Callable[[Sequence[str]], Matrix]
 ) -> Matrix:
-    """Return the unit vectors float32 (n_words, dim) of words, which take seconds, from a file if they are there.
+    """Return the unit vectors float32 (n_words, dim) of words, from a file if they are there (`kept_units`)."""
 
-    One that is missing or damaged is made again; where it cannot be written, the vectors are not kept.
-    """
-    with suppress(OSError, ValueError, EOFError):
-        kept: Matrix = np.load(file, allow_pickle=False)
-        is_whole = kept.shape == (len(words), dim) and kept.dtype == np.float32
-        if is_whole and np.abs(np.einsum("ij,ij->i", kept, kept) - 1).max() < _TOLERANCE:
-            return kept
-    parts = [encode_texts(words[start : start + _TOGETHER]) for start in range(0, len(words), _TOGETHER)]
-    vectors = np.concatenate(parts)
-    with suppress(OSError):
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _replace(file, vectors)
-    return vectors
+    def made() -> Matrix:
+        parts = [encode_texts(words[start : start + _TOGETHER]) for start in range(0, len(words), _TOGETHER)]
+        return np.concatenate(parts)
 
-
-def _replace(file: Path, vectors: Matrix) -> None:
-    """Write a file whole, or leave it as it is; others may be writing it."""
-    with NamedTemporaryFile(dir=file.parent, prefix=f"{file.name}.", delete=False) as temporary:
-        try:
-            np.save(temporary, vectors, allow_pickle=False)
-            temporary.close()
-            Path(temporary.name).replace(file)
-        except OSError:
-            Path(temporary.name).unlink(missing_ok=True)
+    return kept_units(file, (len(words), dim), made, is_right=lambda _: True)
 
 
 def warning_of(encoder: DualEncoder, unknown: Sequence[str]) -> str:

@@ -94,4 +94,5 @@ def _lines(path: bytes) -> list[str]:
         raise QueryError(
             f"{shown} cannot be read ({error}), and says what is not to be indexed; make it readable, or remove it"
         ) from error
-    return os.fsdecode(contents.removeprefix(b"\xef\xbb\xbf")).splitlines()
+    lines = contents.removeprefix(b"\xef\xbb\xbf").split(b"\n")  # alone: names may hold all else
+    return [os.fsdecode(line.removesuffix(b"\r")) for line in lines]

@@ -217,7 +217,7 @@ def make_plan(
     seen: set[bytes] = set()
     protected: set[bytes] = set()  # what could not be looked at is not gone
     candidates: list[FoundFile] = []
-    excluded: set[bytes] = set()
+    passed_over: list[PassedOver] = []
     for entry in find_files(roots, follow_links=options.follow_links, exclude=options.exclude):
         if isinstance(entry, Unreachable):
             protected.add(entry.path)
@@ -226,12 +226,7 @@ def make_plan(
                 plan.forgotten.append(entry.path)
         elif isinstance(entry, PassedOver):
             plan.passed_over[entry.kind] += 1
-            # What was read once is not gone where a package for it is missing; nor is what is left out here and was
-            # named itself.
-            if entry.path in known.roots or not (entry.is_folder or entry.kind == EXCLUDED):
-                protected.add(entry.path)
-            elif entry.kind == EXCLUDED:
-                excluded.add(entry.path)
+            passed_over.append(entry)
         else:
             seen.add(entry.path)
             if len(seen) % 1000 == 0:
@@ -239,11 +234,13 @@ def make_plan(
             if not _is_settled(entry, known, plan, options):
                 candidates.append(entry)
     on_progress("scan", len(seen), len(seen))
+    protected |= _kept(passed_over, known.roots, roots)
     gone = {path for path in known.files if path not in seen and not _is_below(path, protected)}
     gone = {path for path in gone if not is_in_bundle(path)}
     plan.forgotten += [path for path in known.bad if path not in seen and not _is_below(path, protected)]
     for candidate in candidates:
         _place(candidate, known, plan, gone, is_recheck=options.is_recheck)
+    excluded = {entry.path for entry in passed_over if entry.kind == EXCLUDED}
     _name_empty_roots(known, plan, seen | excluded, gone)
     plan.gone = [known.files[path].image_id for path in sorted(gone)]
     return plan
@@ -326,12 +323,29 @@ def _origin(twins: Sequence[ImageRecord], known: _Known, gone: set[bytes]) -> Im
 
 def _is_below(path: bytes, places: Collection[bytes]) -> bool:
     """Return whether a path is one of the places, or lies below one; best asked of a set."""
+    return _nearest_above(path, places) is not None
+
+
+def _kept(passed_over: Sequence[PassedOver], known_roots: set[bytes], roots: Sequence[bytes]) -> set[bytes]:
+    """Return the places that are not gone although this run passes them over.
+
+    They are files that were read once, where a package for them is missing, and folders that were named in another
+    run and are left out in this one, with what lies around them or alone.
+    """
+    unread = {entry.path for entry in passed_over if not entry.is_folder and entry.kind != EXCLUDED}
+    left_out = {entry.path for entry in passed_over if entry.is_folder}
+    places = left_out.union(roots)
+    return unread | {root for root in known_roots if _nearest_above(root, places) in left_out}
+
+
+def _nearest_above(path: bytes, places: Collection[bytes]) -> bytes | None:
+    """Return the place that a path is, or the nearest one that it lies below; best asked of a set."""
     while path not in places:
         parent = os.path.dirname(path)
         if parent == path:
-            return False
+            return None
         path = parent
-    return True
+    return path
 
 
 def _name_empty_roots(known: _Known, plan: Plan, seen: set[bytes], gone: set[bytes]) -> None:

@@ -171,7 +171,7 @@ def re_embed(
             raise LibraryDamagedError(f"{folder} was replaced meanwhile; run the same command again")
         encoder = InstalledEncoder(folder, installed.cache)
         encoder.for_writing(fresh, None, notify)
-        cache, labellings = installed.cache or default_cache(), _renewed(store, encoder.for_reading(fresh))
+        cache, labellings = installed.cache or default_cache(), _renewed(store, fresh, encoder.for_reading(fresh))
         fresh.give_up_lost_rows()
         if damaged := damaged_rows(fresh):
             fresh.drop_rows(damaged)
@@ -183,12 +183,16 @@ def re_embed(
     return store.n_pictures
 
 
-def _renewed(store: Store, encoder: OnnxEncoder) -> dict[str, Labelling]:
-    """Return what gives the labels of the library to the new vectors; what was begun is given up if nothing can."""
+def _renewed(store: Store, fresh: Store, encoder: OnnxEncoder) -> dict[str, Labelling]:
+    """Return what gives the labels of the library to the new vectors.
+
+    Where nothing can, what was begun is given up if there are no vectors yet; those of a run before this stay.
+    """
     try:
         return renewed(store, encoder)
     except (EncoderError, QueryError):
-        give_up(store)
+        if not fresh.n_pictures:
+            give_up(store)
         raise
 
 

@@ -291,7 +291,8 @@ class Catalog:
             chunk = [int(key) for key in keys[start : start + _CHUNK] if abs(int(key)) < 1 << 63]  # as SQLite holds
             marks = ",".join("?" * len(chunk))
             sql = f"SELECT {_COLUMNS} FROM image WHERE {column} IN ({marks})"
-            sql += f" AND ({condition})" if condition else ""
+            # By the sign no index is taken for the condition: it is asked of these pictures alone.
+            sql += f" AND +({condition})" if condition else ""
             images += [record_of(values) for values in self.db.execute(sql, [*chunk, *parameters])]
         asked = {int(key) for key in keys}
         if not all((image.row if column == "row" else image.image_id) in asked for image in images):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from math import isfinite
 from typing import Any
 
 from mmsearch.records import GivenLabel, LabelSet
@@ -49,8 +50,9 @@ def facts_of(kept: str) -> dict[str, Any]:
     try:
         told = json.loads(kept)
         is_whole = all(isinstance(told[name], kind) for name, kind in _FACTS.items())
+        is_whole = is_whole and all(isfinite(told[name]) for name in ("min_probability", "logit_scale", "constant"))
         return told if is_whole and all(isinstance(template, str) for template in told["templates"]) else {}
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return {}
 
 

@@ -241,12 +241,18 @@ class LibraryLabels:
         db.execute("DELETE FROM label_set WHERE id = ?", (set_id,))
 
     def renew(self, labellings: Mapping[str, Labelling]) -> None:
-        """Give all sets the prompts of another encoder, and forget what they gave; inside a transaction."""
+        """Give sets the prompts of another encoder, and forget what all of them gave; inside a transaction.
+
+        Those without, of which is not known any more how they were wanted, are kept for `unusable` to name.
+        """
         db = self._catalog.db
         db.execute("DELETE FROM given")
+        db.execute("UPDATE label_set SET done = 0")
         for set_id, name, _, _ in self._sets():
+            if name not in labellings:
+                continue
             facts = json.dumps(labellings[name].facts())
-            db.execute("UPDATE label_set SET facts = ?, done = 0 WHERE id = ?", (facts, set_id))
+            db.execute("UPDATE label_set SET facts = ? WHERE id = ?", (facts, set_id))
             db.executemany(
                 "UPDATE label SET vector = ? WHERE label_set = ? AND name = ?",
                 ((vector, set_id, label) for label, vector in _with_bytes(labellings[name].classifier)),

@@ -138,7 +138,7 @@ class NearestRows:
         rows = self._kept(condition, lambda: _Part(self._all_passing(condition), None)).rows if is_broad else rows
         answers: list[Nearest | None] = [None] * len(queries)
         if is_broad and way is not None:
-            answers = [self._filtered_afterwards(query[None], k, condition, way, len(rows)) for query in queries]
+            answers = [self._filtered_afterwards(query[None], k, rows, way) for query in queries]
         return [answer or self._among(query[None], k, rows) for query, answer in zip(queries, answers, strict=True)]
 
     def _first_passing(self, condition: SqlCondition, narrow: float) -> tuple[Rows, bool]:
@@ -216,17 +216,14 @@ class NearestRows:
         scores = np.stack([self._exact.scores(query, near) for query, near in zip(queries, rows, strict=True)])
         return merge((scores, rows), self._exact.search_tail(queries, k, first_row=index.n_rows), k)
 
-    def _filtered_afterwards(
-        self, query: Matrix, k: int, condition: SqlCondition, way: Way, n_passing: int
-    ) -> Nearest | None:
-        """Look among the neighbours of one query (1, dim) for k that pass a broad filter; None if too few do."""
+    def _filtered_afterwards(self, query: Matrix, k: int, passing: Rows, way: Way) -> Nearest | None:
+        """Look among the neighbours of one query (1, dim) for k of the rows that pass; None if too few do."""
         nearest = self._approximately(query, int(2 * k / _NARROW), way)
         if nearest is None:
             return None
         (scores,), (rows,) = nearest
-        images = self.store.images_of_rows(rows.tolist(), condition)
-        keep = np.isin(rows, [image.row for image in images])
-        return Nearest(scores[keep], rows[keep], way[1].index, n_passing) if keep.sum() >= k else None
+        keep = passing[np.searchsorted(passing[:-1], rows)] == rows
+        return Nearest(scores[keep], rows[keep], way[1].index, len(passing)) if keep.sum() >= k else None
 
     def _way(self, plan: Plan | None) -> Way | None:
         """Return the index that a plan names, with the plan; None if queries are scanned for."""

@@ -86,6 +86,14 @@ def test_names_that_are_not_utf_8_are_left_out_by_their_bytes(tree):
     assert pictures_below(tree) == ALL
 
 
+@pytest.mark.parametrize("character", ["\u2028", "\x85", "\x0c", "\x1c", "\x0b"])
+def test_a_line_of_patterns_ends_where_one_of_a_file_does_and_nowhere_else(tree, character):
+    name = f"one{character}other.jpg"
+    (tree / name).write_bytes(b"x")
+    (tree / ".mmsearchignore").write_text(f"#\r\n{name[:-9]}*.jpg\r\n", newline="")
+    assert pictures_below(tree) == ALL
+
+
 @pytest.mark.parametrize("line", ["!", "[z-a].jpg"])
 def test_what_is_no_pattern_is_refused_before_anything_is_found(tree, line):
     with pytest.raises(

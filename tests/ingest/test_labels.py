@@ -90,6 +90,18 @@ def test_labels_are_made_anew_with_the_vectors_of_another_encoder(
     assert indexed.verify().problems == ()
 
 
+def test_a_damaged_set_does_not_stop_new_vectors_and_is_named_after_them(indexed, other_checkpoint, other_folder):
+    set_things(indexed)
+    indexed.set_labels("animals", ["cat", "goose"], min_probability=LEAST)
+    with Store.writer(indexed.folder) as store, store.catalog.writing():
+        store.catalog.db.execute("UPDATE label_set SET facts = '{' WHERE name = 'things'")
+    report = indexed.index([], model=str(other_checkpoint), re_embed=True)
+    assert any("what is kept of the label set 'things' is damaged" in notice for notice in report.notices)
+    animals, things = indexed.label_sets()
+    assert (animals.n_left, animals.n_given > 0) == (0, True)
+    assert (things.n_labels, things.n_left, things.n_given) == (4, 8, 0)
+
+
 def test_an_encoder_without_words_is_refused_where_labels_go_by_words(indexed, cache, gem_folder):
     set_things(indexed)
     before = given(indexed)
@@ -102,6 +114,21 @@ def test_an_encoder_without_words_is_refused_where_labels_go_by_words(indexed, c
     assert indexed.status().model == "cnn:gem"
     with pytest.raises(QueryError, match="it knows no words"):
         set_things(indexed)
+
+
+def test_vectors_that_were_made_before_such_a_set_are_kept_for_when_it_is_gone(indexed, gem_folder, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mmsearch.ingest.reembed.adopt", stop)
+        with pytest.raises(KeyboardInterrupt):
+            indexed.index([], model="cnn:gem", re_embed=True)
+    assert indexed.status().next_model == "cnn:gem"
+    set_things(indexed)
+    with pytest.raises(EncoderError, match="`mmsearch labels rm` removes those first"):
+        indexed.index([], model="cnn:gem", re_embed=True)
+    assert indexed.status().next_model == "cnn:gem"
 
 
 def test_a_run_that_was_ended_goes_on_with_the_same_command_or_with_index(indexed, photos, monkeypatch):

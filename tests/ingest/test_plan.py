@@ -115,6 +115,19 @@ def test_folder_reached_by_a_link_that_leads_nowhere_is_named(indexed, photos, t
     assert any(f"`mmsearch rm {link}` forgets them" in notice for notice in notices)
 
 
+def test_folder_that_was_named_itself_stays_where_one_around_it_is_left_out(indexed, photos):
+    best = photos / "raw" / "best"
+    best.mkdir(parents=True)
+    shutil.copyfile(photos / "cat.jpg", photos / "raw" / "tabby.jpg")
+    shutil.copyfile(photos / "cat.jpg", best / "tom.jpg")
+    shutil.copyfile(photos / "cat.jpg", best / "tim.jpg")
+    assert counts(indexed.index([photos, best], exclude=[])) == {"new": 3, "unchanged": 8}
+    assert counts(indexed.index([photos], exclude=["raw/"])) == {"gone": 1, "unchanged": 8}
+    (best / "tim.jpg").unlink()
+    assert counts(indexed.index([photos])) == {"unchanged": 8}
+    assert counts(indexed.index([photos, best])) == {"gone": 1, "unchanged": 9}
+
+
 def test_folder_that_is_left_out_by_default_stays_where_it_was_named_itself(indexed, photos):
     (photos / "@eaDir").mkdir()
     pictures.photo(40, 30, 3).save(photos / "@eaDir" / "a.png")

@@ -149,7 +149,9 @@ def test_too_few_matches_among_the_neighbours_are_not_taken_for_all(made):
     with neighbours.store.catalog.reading():
         neighbours.refresh()
         way = neighbours._way(neighbours._plans["text"])
-        assert neighbours._filtered_afterwards(made[1][5:6], 2, condition_of(["name = 41.jpg"]), way, 1) is None
+        passing = neighbours._all_passing(condition_of(["name = 41.jpg"]))
+        assert len(passing) == 1
+        assert neighbours._filtered_afterwards(made[1][5:6], 2, passing, way) is None
 
 
 def copy_of(made, folder):

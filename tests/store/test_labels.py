@@ -22,6 +22,7 @@ from mmsearch.store.catalog import Catalog
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.labels import Labelling, LabelOptions
+from mmsearch.store.where import condition_of
 from tests.conftest import random_units
 from tests.store.test_store import DIM, META, file
 
@@ -436,6 +437,11 @@ def test_verify_names_labels_that_do_not_belong_together_and_repair_drops_and_gi
         ("UPDATE label_set SET facts = '[]' WHERE id = 1", "what is kept of the label set 'axes' is damaged"),
         ("UPDATE label_set SET facts = 'x' WHERE id = 1", "what is kept of the label set 'axes' is damaged"),
         ("UPDATE label_set SET facts = json_remove(facts, '$.logit_scale') WHERE id = 1", "is damaged"),
+        ("UPDATE label_set SET facts = json_set(facts, '$.logit_scale', 1e999) WHERE id = 1", "is damaged"),
+        (
+            "UPDATE label_set SET facts = replace(facts, 'constant', 'constant\": NaN, \"x') WHERE id = 1",
+            "is damaged",
+        ),
         ("UPDATE label_set SET facts = json_set(facts, '$.min_probability', 'x') WHERE id = 1", "is damaged"),
         ("UPDATE label_set SET facts = json_set(facts, '$.mode', 5) WHERE id = 1", "is damaged"),
     ],
@@ -470,3 +476,17 @@ def test_library_object_lists_label_sets_and_labels_of_a_picture(labelled):
         assert [known.name for known in library.label_sets()] == ["More", "axes"]
         assert {each.label for each in library.labels_of(1)} == {"x"}
         assert library.labels_of(99) == ()
+
+
+def test_a_filter_by_a_label_of_many_pictures_is_asked_of_the_rows_that_are_wanted_alone(tmp_path):
+    """Not of every picture that has the label, which costs as much as a scan."""
+    with Store.writer(tmp_path / "library", create=META) as store:
+        store.commit(Changes(stored=[file(n, vector) for n, vector in enumerate(random_units(2000, DIM))]))
+        label(store, "axes", ["x"], least=0.01)
+        condition = condition_of("label = x")
+        steps = []
+        store.catalog.db.set_progress_handler(lambda: steps.append(1), 100)
+        with store.reading():
+            assert len(store.images_of_rows([3, 5, 8], condition)) == 3
+        store.catalog.db.set_progress_handler(None, 0)
+    assert 100 * len(steps) < 12 * 2000
