@@ -166,6 +166,5 @@ def test_what_changes_in_watched_folders_is_indexed_until_ctrl_c(ready, photos):
             assert (report["new"], report["gone"]) == (0, 1)
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 0, process.stderr.read()
-            assert "KeyboardInterrupt" not in process.stderr.read()
         finally:
             process.kill()
