@@ -164,7 +164,13 @@ def test_what_changes_in_watched_folders_is_indexed_until_ctrl_c(ready, photos):
             (photos / "another.jpg").unlink()
             report = json.loads(process.stdout.readline())
             assert (report["new"], report["gone"]) == (0, 1)
+            patterns = photos / ".mmsearchignore"
+            patterns.write_text("[z-a].jpg\n")
+            assert "is no pattern" in next(line for line in process.stderr if "mmsearchignore" in line)
+            patterns.write_text("cat.jpg\n")
+            assert json.loads(process.stdout.readline())["gone"] == 1
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 0, process.stderr.read()
+            assert "KeyboardInterrupt" not in process.stderr.read()
         finally:
             process.kill()
