@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -169,6 +170,9 @@ def test_what_changes_in_watched_folders_is_indexed_until_ctrl_c(ready, photos):
             assert "is no pattern" in next(line for line in process.stderr if "mmsearchignore" in line)
             patterns.write_text("cat.jpg\n")
             assert json.loads(process.stdout.readline())["gone"] == 1
+            next(line for line in process.stderr if "1 gone" in line)
+            next(line for line in process.stderr if line.startswith("library: "))  # all of the report is said
+            time.sleep(0.5)
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 0, process.stderr.read()
             assert "KeyboardInterrupt" not in process.stderr.read()
