@@ -200,6 +200,10 @@ class Library:
         one_of(device, "device", Device)
         return cls(place_of(path, kept), cache=kept, use_graph=use_graph, device=device)
 
+    def __repr__(self) -> str:
+        """Return where the library is; it need not be there."""
+        return f"Library({self.address!r})"
+
     def __len__(self) -> int:
         """Return the number of pictures in the library."""
         return self.reader().n_pictures

@@ -250,6 +250,10 @@ class LibraryVectors(NamedTuple):
     paths: list[str]
     matrix: NDArray[np.float32 | np.float16]
 
+    def __repr__(self) -> str:
+        """Return the numbers of them: a million paths are no line of a notebook."""
+        return f"LibraryVectors({len(self.paths)} pictures, matrix {self.matrix.dtype} {self.matrix.shape})"
+
 
 @dataclass(frozen=True)
 class PicturePage:
@@ -521,7 +525,9 @@ class SearchOptions:
             object.__setattr__(self, name, one_of(getattr(self, name), name, words))
         as_flag(self.explain, "explain")
         if self.min_relevance is not None and not 0 <= as_number(self.min_relevance, "min_relevance") <= 1:
-            raise QueryError(f"the least relevance is {self.min_relevance}; expected a probability from 0 to 1")
+            raise QueryError(
+                f"min_relevance (--min-relevance) is {self.min_relevance}; expected a probability from 0 to 1"
+            )
 
 
 @dataclass(frozen=True)

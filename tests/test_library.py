@@ -35,6 +35,12 @@ def stored_paths(library):
     return sorted(hit.path for hit in library.search(Query(text="x"), k=1000).hits)
 
 
+def test_library_and_its_vectors_are_shown_in_a_line(indexed):
+    assert repr(indexed) == f"Library({str(indexed.folder)!r})"
+    vectors = indexed.vectors()
+    assert repr(vectors) == f"LibraryVectors(8 pictures, matrix float32 (8, {vectors.matrix.shape[1]}))"
+
+
 # -- index ---------------------------------------------------------------------------------------------
 
 
@@ -328,7 +334,7 @@ def test_weights_only_matter_relative_to_each_other(indexed):
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        (Query(), "the query is empty; give a text, an example picture, or both"),
+        (Query(), "the query is empty; give a text, an example picture, a vector, or several of them"),
         (Query(text="  "), "a text of the query is empty"),
         (Query(text=Term("a", 0)), "the weight of 'a' is 0; expected a number above 0"),
         (Query(text="a", exclude=["a"]), "cancel each other out"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +21,8 @@ from mmsearch.cli.options import (
 )
 from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
 from mmsearch.cli.trained import say_bad
+from mmsearch.encoders.calibration import CALIBRATION
+from mmsearch.names import quoted
 
 if TYPE_CHECKING:
     from mmsearch.datasets.sets import CaptionSet, ClassSet
@@ -68,18 +71,19 @@ def calibrate(
     known = open_captions(benchmark, options, is_merging=True)
     plain = SetOptions(cache_folder(), None, None, (None, None))
     of_classes = None if classes is None else open_classes(classes, plain)
-    fit = _fit(known, of_classes, model, library, seed)
+    fit, folder = _fit(known, of_classes, model, library, seed)
     _show(fit, wanted)
     say_bad(fit.bad)
-    say(f"{fit.model}: fitted to {fit.n_fitted} pictures, checked by {fit.n_checked} others, and kept")
+    say(f"{fit.model}: fitted to {fit.n_fitted} pictures, checked by {fit.n_checked} others")
+    say(f"kept in {quoted(str(folder / CALIBRATION))}; without this file it is as before any `mmsearch calibrate`")
     if fit.bad:
         raise typer.Exit(EXIT_SOME_BAD)
 
 
 def _fit(
     known: CaptionSet, classes: ClassSet | None, model: str | None, library: str | None, seed: int
-) -> CalibrationFit:
-    """Calibrate an encoder of the cache, or that of a library, with progress shown."""
+) -> tuple[CalibrationFit, Path]:
+    """Calibrate an encoder of the cache, or that of a library, with progress shown; return its folder too."""
     from mmsearch.cli.progress import run_progress
     from mmsearch.evaluation.encode import SetEncoder
     from mmsearch.training.calibrate import calibrate_library, calibrate_model
@@ -87,12 +91,13 @@ def _fit(
     with run_progress() as progress:
         if model is not None:
             encoder = SetEncoder(model, cache=cache_folder(), on_progress=progress, notify=say)
-            return calibrate_model(known, encoder, classes=classes, seed=seed)
+            return calibrate_model(known, encoder, classes=classes, seed=seed), encoder.encoder.folder
         with open_library(library) as opened:
-            opened.installed_encoder().require_words()
+            installed = opened.installed_encoder()
+            installed.require_words()
             name = str(opened.reader().setting("model"))
             encoder = SetEncoder(name, cache=cache_folder(), on_progress=progress, notify=say)
-            return calibrate_library(known, opened, encoder, classes=classes, seed=seed)
+            return calibrate_library(known, opened, encoder, classes=classes, seed=seed), installed.folder
 
 
 def _show(fit: CalibrationFit, wanted: Format) -> None:

@@ -187,24 +187,30 @@ def _go_on(opened: Library, places: Sequence[str | bytes], options: dict[str, An
 
     What cannot be done, such as by a pattern that is being written, is said and tried again after the next.
     """
-    from mmsearch.errors import LibraryLockedError, QueryError
+    from mmsearch.errors import QueryError
     from mmsearch.ingest.plan import absolute_roots
     from mmsearch.ingest.watch import changes_below
 
     say("watching for changes; Ctrl-C ends it")
     for _ in changes_below(absolute_roots(places)):
-        report = None
-        while report is None:
-            try:
-                report = _run(opened, places, **options)
-            except LibraryLockedError as error:
-                say(f"{error}; trying again in {_LOCKED_SECONDS} s")
-                time.sleep(_LOCKED_SECONDS)
-            except QueryError as error:
-                say(f"error: {error}")
-                break
-        if report and (report.bad or report.new or report.changed or report.moved or report.gone):
+        try:
+            report = _run_when_free(opened, places, options)
+        except QueryError as error:  # in a file of patterns, as one is that is being written
+            say(f"{error}; the library stays as it is until something changes")
+            continue
+        if report.bad or report.new or report.changed or report.moved or report.gone:
             show_report(report, f"library: {opened.address}", wanted)
+
+
+def _run_when_free(opened: Library, places: Sequence[str | bytes], options: dict[str, Any]) -> IngestReport:
+    from mmsearch.errors import LibraryLockedError
+
+    while True:
+        try:
+            return _run(opened, places, **options)
+        except LibraryLockedError as error:
+            say(f"{error}; trying again in {_LOCKED_SECONDS} s")
+            time.sleep(_LOCKED_SECONDS)
 
 
 def _settings(opened: Library, recall: float) -> GraphSettings:

@@ -142,7 +142,7 @@ def cache_folder() -> Path:
 
 
 def read_lines(file: Path, option: str) -> list[str]:
-    """Return the lines of a text file that are not blank; - is standard input."""
+    """Return the lines of a text file in UTF-8 that are not blank; - is standard input."""
     from mmsearch.errors import advice, reason
 
     name = "standard input" if str(file) == "-" else str(file)
@@ -150,12 +150,16 @@ def read_lines(file: Path, option: str) -> list[str]:
         raise typer.BadParameter("standard input is closed; expected one a line", param_hint=option)
     try:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        text = text.removeprefix("\ufeff")  # as Windows begins files
     except OSError as error:
         raise typer.BadParameter(
             f"{name} cannot be read ({reason(error)}); {advice(error)}", param_hint=option
         ) from error
     except UnicodeDecodeError as error:
-        raise typer.BadParameter(f"{name} cannot be read: {error}", param_hint=option) from error
+        found = f"{error.reason} at byte {error.start}"
+        raise typer.BadParameter(
+            f"{name} is no text in UTF-8 ({found}); save it as UTF-8, one a line", param_hint=option
+        ) from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         raise typer.BadParameter(f"{name} is empty; expected one a line", param_hint=option)
@@ -187,6 +191,11 @@ def read_paths(file: Path, option: str, *, is_nul: bool) -> list[bytes]:
         raise typer.BadParameter(
             f"{name} cannot be read ({reason(error)}); {advice(error)}", param_hint=option
         ) from error
+    if b"\0" in contents and not is_nul:
+        raise typer.BadParameter(
+            f"{name} holds a NUL; give -0 too if names end with it, or a list of names, one a line",
+            param_hint=option,
+        )
     paths = [path for path in contents.split(b"\0" if is_nul else b"\n") if path]
     if not paths:
         raise typer.BadParameter(f"{name} is empty; expected paths", param_hint=option)

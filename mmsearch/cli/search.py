@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from mmsearch.names import quoted
 
 if TYPE_CHECKING:
     from mmsearch.output import OutputFile
-    from mmsearch.records import Hit, LocalEvidence, Query, SearchOptions, SearchResult, Term
+    from mmsearch.records import Hit, LocalEvidence, PictureBytes, Query, SearchOptions, SearchResult, Term
 
 _COLUMNS = ("rank", "score", "path", "image_id", "width", "height", "taken_at")
 # Those of a tsv that stand inside `local` elsewhere; last, so that who reads by place reads on.
@@ -163,6 +164,10 @@ class _Answer:
     def __post_init__(self) -> None:
         if self.is_opened and self.html is None:
             raise typer.BadParameter("there is no page to open; give --html FILE too, or leave --open out")
+        if self.html is not None and str(self.html) == "-":
+            raise typer.BadParameter(
+                "the page is no standard output, which has the hits; name a file", param_hint="--html"
+            )
         if self.copy_to is not None and self.link_to is not None:
             raise typer.BadParameter("hits are copied or linked; leave --copy-to or --link-to out")
 
@@ -278,7 +283,7 @@ class _Given:
         n_words = len(self.words)
         n_wanted = n_words + len(self.images)
         text = self.terms[0] if self.words else None
-        images = [_with_contents(term) for term in self.terms[n_words:n_wanted]]
+        images = _with_contents(self.terms[n_words:n_wanted])
         return Query(text, images, self.terms[n_wanted:], where)
 
     def title(self) -> str:
@@ -304,10 +309,16 @@ class _Given:
         )
 
 
-def _with_contents(image: Term) -> Term:
-    """Return an example picture with what standard input holds if it is named -."""
-    if image.value != _STANDARD_INPUT:
-        return image
+def _with_contents(images: Sequence[Term]) -> list[Term]:
+    """Return example pictures, the one that is named - with what standard input holds."""
+    if sum(image.value == _STANDARD_INPUT for image in images) > 1:
+        raise typer.BadParameter("standard input holds one picture; expected -i - once", param_hint="-i")
+    return [
+        replace(image, value=_standard_input()) if image.value == _STANDARD_INPUT else image for image in images
+    ]
+
+
+def _standard_input() -> PictureBytes:
     from mmsearch.images.read import MAX_FILE_BYTES
     from mmsearch.records import PictureBytes
 
@@ -316,7 +327,7 @@ def _with_contents(image: Term) -> Term:
     contents = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
     if not contents:
         raise typer.BadParameter("standard input is empty; expected a picture", param_hint="-i")
-    return replace(image, value=PictureBytes(contents, "standard input"))
+    return PictureBytes(contents, "standard input")
 
 
 def _record(hit: Hit, result: SearchResult, *, explain: bool) -> Row:

@@ -35,11 +35,13 @@ def changes_below(roots: Sequence[bytes]) -> Iterator[None]:
     try:
         for changes in watch(
             *names, watch_filter=_filter(roots), debounce=_LONGEST_MS, step=_QUIET_MS,
-            rust_timeout=_QUIET_MS, yield_on_timeout=True, raise_interrupt=False, ignore_permission_denied=True,
+            rust_timeout=_QUIET_MS, yield_on_timeout=True, ignore_permission_denied=True,
         ):  # fmt: skip
             if changes or not is_watching:
                 is_watching = True
                 yield
+    except KeyboardInterrupt:  # how `watch` ends; told not to raise it, it writes words of its own
+        return
     except OSError as error:
         raise QueryError(
             f"the system refuses to watch {names[0]} ({reason(error)}); {advice(error)}, watch fewer "

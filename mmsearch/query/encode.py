@@ -319,7 +319,7 @@ def _words(query: Query) -> list[tuple[Term, int]]:
     texts = [] if query.text is None else [(as_term(query.text), 1)]
     texts += [(as_term(text), -1) for text in query.exclude]
     if query.text is None and query.vector is None and not query.images and not query.relevant:
-        raise QueryError("the query is empty; give a text, an example picture, or both")
+        raise QueryError("the query is empty; give a text, an example picture, a vector, or several of them")
     for term, _ in texts:
         if not isinstance(term.value, str) or not term.value.strip():
             raise QueryError("a text of the query is empty; write what the picture should show")

@@ -244,8 +244,11 @@ def _unknown_label(labels: list[tuple[str, str]], part: Filter) -> str | None:
         return None
     spelled_so = {name.casefold(): name for _, name in labels}
     asked = str(part.value).casefold()
-    near = [*get_close_matches(asked, spelled_so), *get_close_matches(asked.partition("/")[2], spelled_so)]
+    spellings = (asked, asked.strip("'"), asked.partition("/")[2])
+    near = list(dict.fromkeys(name for spelling in spellings for name in get_close_matches(spelling, spelled_so)))
     meant = f"; is {' or '.join(repr(spelled_so[name]) for name in near[:_MOST_NAMED])} meant?" if near else ""
+    if near and asked != asked.strip("'"):
+        meant += " (without single quotes)"
     sets = ", ".join(f"{name} ({n} labels)" for name, n in counts.items())
     return f"{_said(part)}: no label is called so in the label sets of the library: {sets}{meant}"
 

@@ -31,8 +31,9 @@ def test_calibrate_shows_what_it_fitted_and_keeps_it(run, own_cache, checkpoint,
     assert "on pictures that it was not fitted to" in out.splitlines()[0]
     assert out.splitlines()[1].split()[:3] == ["measure", "cosine", "after"]
     assert "hits of captions: as predicted, and as true" in out
-    assert "fitted to 20 pictures, checked by 5 others, and kept" in err
     folder = own_cache / "encoders" / tiny_folder.name
+    assert "fitted to 20 pictures, checked by 5 others" in err
+    assert f"kept in {folder / CALIBRATION}; without this file it is as before any `mmsearch calibrate`" in err
     assert OnnxEncoder.open(folder).calibration.search is not None
     code, out, _ = run("calibrate", captioned, "--model", checkpoint, "--format", "jsonl")
     assert {json.loads(line)["score"] for line in out.splitlines()} >= {"cosine", "before", "after"}

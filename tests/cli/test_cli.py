@@ -451,9 +451,19 @@ def test_an_example_is_read_from_standard_input(ready, photos, tmp_path):
     assert "standard input" in page.read_text()
     code, out, err = ready("search", "-i", "-", input=b"")
     assert (code, out, "standard input is empty; expected a picture" in " ".join(err.split())) == (2, "", True)
+    code, out, err = ready("search", "-i", "-", "-i", "-", input=(photos / "cat.jpg").read_bytes())
+    said = "standard input holds one picture; expected -i - once"
+    assert (code, out, said in " ".join(err.split())) == (2, "", True)
     code, out, err = ready("search", "-i", "-", input=b"<html>")
     assert (code, out) == (1, "")
     assert "error: standard input: " in err
+
+
+def test_a_page_of_hits_is_no_standard_output(ready, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = ready("search", "a cat", "--html", "-")
+    assert (code, out, "name a file" in err) == (2, "", True)
+    assert list(tmp_path.glob("-")) == []
 
 
 def test_hits_are_copied_or_linked_into_an_empty_folder_by_rank(ready, photos, tmp_path):

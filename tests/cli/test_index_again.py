@@ -139,6 +139,9 @@ def test_pictures_are_named_in_a_file_and_on_standard_input(run, photos, checkpo
     code, _, err = run("index", "--files-from", "-", input=b"\n")
     assert (code, "standard input is empty; expected paths" in err) == (2, True)
     assert "cannot be read" in run("index", "--files-from", tmp_path / "nowhere")[2]
+    code, _, err = run("index", "--files-from", "-", input=given)
+    assert (code, "standard input holds a NUL; give -0 too" in " ".join(err.split())) == (2, True)
+    assert len(run("index", "--files-from", photos / "cat.jpg")[2]) < 1000  # not what the picture holds
 
 
 def test_what_changes_in_watched_folders_is_indexed_until_ctrl_c(ready, photos):
@@ -161,7 +164,13 @@ def test_what_changes_in_watched_folders_is_indexed_until_ctrl_c(ready, photos):
             (photos / "another.jpg").unlink()
             report = json.loads(process.stdout.readline())
             assert (report["new"], report["gone"]) == (0, 1)
+            patterns = photos / ".mmsearchignore"
+            patterns.write_text("[z-a].jpg\n")
+            assert "is no pattern" in next(line for line in process.stderr if "mmsearchignore" in line)
+            patterns.write_text("cat.jpg\n")
+            assert json.loads(process.stdout.readline())["gone"] == 1
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 0, process.stderr.read()
+            assert "KeyboardInterrupt" not in process.stderr.read()
         finally:
             process.kill()

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import pytest
+import typer
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mmsearch import Term
-from mmsearch.cli.options import weighted
+from mmsearch.cli.options import read_lines, weighted
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,15 @@ def test_a_picture_of_that_name_wins_over_a_weight(tmp_path, monkeypatch):
     assert weighted("2:cat.jpg", is_picture=True) == Term("2:cat.jpg")
     assert weighted("2:cat.jpg") == Term("cat.jpg", 2)
     assert weighted("2:dog.jpg", is_picture=True) == Term("dog.jpg", 2)
+
+
+def test_lines_are_read_as_editors_of_windows_write_them(tmp_path):
+    (tmp_path / "labels.txt").write_bytes("\ufeffcat\r\n\r\n a red car \r\n".encode())
+    assert read_lines(tmp_path / "labels.txt", "--labels-file") == ["cat", "a red car"]
+
+
+@pytest.mark.parametrize("contents", [b"\xff\xd8\xff\xe0", "\ufeffcat".encode("utf-16"), b"caf\xe9\n"])
+def test_a_file_of_lines_in_another_encoding_is_told_in_a_sentence(tmp_path, contents):
+    (tmp_path / "labels.txt").write_bytes(contents)
+    with pytest.raises(typer.BadParameter, match=r"labels\.txt is no text in UTF-8 \(.*\); save it as UTF-8"):
+        read_lines(tmp_path / "labels.txt", "--labels-file")

@@ -179,7 +179,7 @@ def test_a_calibration_that_cannot_be_used_is_said_with_the_answer(made):  # noq
     asked._encoder = asked.terms._encoder = lambda: Damaged(made[1])
     answer = asked.search(Query(text="v:1"))
     assert (answer.relevance, answer.problems) == (None, ("the calibration is damaged; make it again",))
-    with pytest.raises(QueryError, match="make it again, or leave the least relevance out"):
+    with pytest.raises(QueryError, match="make it again, or leave out min_relevance"):
         asked.search(Query(text="v:1"), SearchOptions(min_relevance=0.1))
 
 

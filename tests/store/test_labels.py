@@ -292,6 +292,8 @@ def test_filters_by_label_pass_the_pictures_that_were_given_it(labelled, where, 
         ("label = more/a/b", "no label is called so .*; is 'a/b' meant"),
         ("label ~ axes/g*", "no label is called so"),
         ("label = groesse", "is 'Größe' meant"),
+        ("label = fo/größe", r"\(3 labels\); is 'Größe' meant\?$"),  # named once
+        ("label = 'x'", r"is 'x' meant\? \(without single quotes\)$"),
         ("label < x", "a label is not more or less than another"),
     ],
 )
