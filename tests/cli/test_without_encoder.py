@@ -97,5 +97,6 @@ def test_neither_index_nor_its_workers_nor_search_import_an_encoder(folder, tmp_
     ):
         assert not loaded & (HEAVY - {"cv2"} | set(FORBIDDEN))
         encoders = {name for name in loaded if name.startswith("mmsearch.encoders")}
-        assert encoders <= {"mmsearch.encoders", "mmsearch.encoders.prompts"}  # which are texts, and no encoder
+        # Texts, and what scores mean, are no encoder.
+        assert encoders <= {"mmsearch.encoders", "mmsearch.encoders.prompts", "mmsearch.encoders.calibration"}
         assert "mmsearch.images.decode" in loaded  # it did run

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mmsearch import GraphSettings, Library, Query, Term
+from mmsearch import Encoder, GraphSettings, Library, Query, Term
 from mmsearch.encoders.clip import build_clip
 from mmsearch.encoders.cnn import DESCRIPTORS, PREFIX, build_cnn, common_activations
 from mmsearch.encoders.efficientnet import (
@@ -228,7 +228,7 @@ def test_words_are_refused_before_any_picture_is_read(made, query):
 
 
 def test_labels_are_refused_before_any_picture_is_read(made, monkeypatch):
-    monkeypatch.setattr(Library, "embed", lambda self, images: pytest.fail("a picture was read"))
+    monkeypatch.setattr(Encoder, "encode_readable", lambda self, images: pytest.fail("a picture was read"))
     with pytest.raises(QueryError, match=NO_WORDS):
         made.classify([sample_folder() / "cat.jpg"], ["a cat", "a dog"])
 
