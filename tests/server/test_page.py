@@ -542,7 +542,8 @@ def test_labels_can_be_closed_or_judged_by_themselves(page, process):
     page.goto(process.address + "/?classify=1&label=a+cat&label=a+dog")
     expect(page.locator(".classify-answer tr")).to_have_count(3)
     for way, more in (("any of these", {"multi": True}), ("one of these", {"closed": True})):
-        page.get_by_label("It is").select_option(way)
+        with page.expect_response("**/classify"):
+            page.get_by_label("It is").select_option(way)
         expect(page.locator(".classify-answer tr")).to_have_count(2)
         assert asked[-1] == {"labels": ["a cat", "a dog"], "k": 2, "pictures": [{"id": 1}]} | more
     page.get_by_label("It is").select_option("one of these, or none")
