@@ -12,6 +12,7 @@ search, 2011.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from math import isqrt
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -147,11 +148,13 @@ class CellsIndex:
         if k == 0 or len(queries) == 0:
             return np.zeros((len(queries), 0)), np.zeros((len(queries), 0), np.int64)
         effort = _EFFORT if effort is None else max(0, effort)
-        n_refined = _REFINED * k + effort // 2
         # The ten best of a tenth of all rows lie as far from a query as the hundred best of all.
         depth = max(1.0, k / _K) * len(self) / passing.n
         share = effort / 1000 * depth**_GROWTH
-        n_scanned = max(int(share * self._cells.n_held), n_refined)
+        n_scanned = int(share * self._cells.n_held)
+        # Of more rows, more have sketches of about the same score.
+        n_refined = _REFINED * k + max(effort // 2, isqrt(n_scanned))
+        n_scanned = max(n_scanned, n_refined)
         size = max(1, min(_BATCH, _SCORES // (n_scanned + 1)))
         answers = [
             self._refined(query, rows, k)
