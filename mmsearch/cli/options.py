@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -141,20 +143,32 @@ def cache_folder() -> Path:
     return Path(named).absolute() if named else default_cache()
 
 
-def read_lines(file: Path, option: str) -> list[str]:
-    """Return the lines of a text file in UTF-8 that are not blank; - is standard input."""
+def _input_name(file: Path) -> str:
+    return "standard input" if str(file) == "-" else str(file)
+
+
+@contextmanager
+def _input_errors(file: Path, option: str, expected: str) -> Iterator[None]:
+    """Refuse a closed standard input, and say of an error of the system which file cannot be read."""
     from mmsearch.errors import advice, reason
 
-    name = "standard input" if str(file) == "-" else str(file)
     if str(file) == "-" and sys.stdin is None:
-        raise typer.BadParameter("standard input is closed; expected one a line", param_hint=option)
+        raise typer.BadParameter(f"standard input is closed; expected {expected}", param_hint=option)
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-        text = text.removeprefix("\ufeff")  # as Windows begins files
+        yield
     except OSError as error:
         raise typer.BadParameter(
-            f"{name} cannot be read ({reason(error)}); {advice(error)}", param_hint=option
+            f"{_input_name(file)} cannot be read ({reason(error)}); {advice(error)}", param_hint=option
         ) from error
+
+
+def read_lines(file: Path, option: str) -> list[str]:
+    """Return the lines of a text file in UTF-8 that are not blank; - is standard input."""
+    name = _input_name(file)
+    try:
+        with _input_errors(file, option, "one a line"):
+            text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+        text = text.removeprefix("\ufeff")  # as Windows begins files
     except UnicodeDecodeError as error:
         problem = f"{error.reason} at byte {error.start}"
         raise typer.BadParameter(
@@ -180,17 +194,9 @@ def given_labels(
 
 def read_paths(file: Path, option: str, *, is_nul: bool) -> list[bytes]:
     """Return the paths in a file, one a line or each ended by a NUL, as the bytes they are; - is standard input."""
-    from mmsearch.errors import advice, reason
-
-    name = "standard input" if str(file) == "-" else str(file)
-    if str(file) == "-" and sys.stdin is None:
-        raise typer.BadParameter("standard input is closed; expected paths", param_hint=option)
-    try:
+    name = _input_name(file)
+    with _input_errors(file, option, "paths"):
         contents = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-    except OSError as error:
-        raise typer.BadParameter(
-            f"{name} cannot be read ({reason(error)}); {advice(error)}", param_hint=option
-        ) from error
     if b"\0" in contents and not is_nul:
         raise typer.BadParameter(
             f"{name} holds a NUL; give -0 too if names end with it, or a list of names, one a line",
