@@ -8,16 +8,17 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 
 from mmsearch import __version__
 from mmsearch.arguments import CPU, Device
 from mmsearch.errors import MmsearchError
 from mmsearch.library import Library
-from mmsearch.server import page, pictures, problems, search
+from mmsearch.server import health, page, pictures, problems, search
 from mmsearch.server.connections import Shortages
 from mmsearch.server.limits import BodyLimits
-from mmsearch.server.metrics import Counted
+from mmsearch.server.observed import Observed
 from mmsearch.server.schemas import request_schemas
 from mmsearch.server.security import Access, Guard
 from mmsearch.server.services import Services
@@ -38,7 +39,7 @@ def create_app(
     cache: Path | None = None,
     device: Device = CPU,
     thumbnail_bytes: int = LIMIT_BYTES,
-) -> Guard:
+) -> Observed:
     """Return the server over one library as an ASGI application.
 
     Parameters
@@ -69,11 +70,20 @@ def create_app(
         lifespan=lifespan, redirect_slashes=False,
     )  # fmt: skip
     app.state.services, app.state.thumbnails, app.state.page = server, Thumbnails(server), page.page_files()
-    for router in (search.router, pictures.router, page.router):
+    app.state.health = health.Health(server)
+    for router in (search.router, pictures.router, health.router, page.router):
         app.include_router(router)
+        _answer_head(app, router)
     problems.install(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-    return Guard(Counted(BodyLimits(app), server.metrics), access, server.stop)
+    return Observed(Guard(BodyLimits(app), access, server.stop), server.metrics)
+
+
+def _answer_head(app: FastAPI, router: APIRouter) -> None:
+    """Let HEAD be asked wherever GET is; of the answer uvicorn sends the header alone."""
+    for route in router.routes:
+        if isinstance(route, APIRoute) and "GET" in route.methods:
+            app.add_api_route(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
 
 
 async def _warm_up(server: Services) -> None:

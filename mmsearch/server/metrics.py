@@ -1,18 +1,17 @@
-"""What the server counts, for Prometheus: requests, stages of searches, batches, thumbnails."""
+"""What the server counts, for Prometheus: requests, stages of searches, batches, thumbnails; and what it takes."""
 
 from __future__ import annotations
 
-import time
+import platform
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 
+from mmsearch import __version__
+from mmsearch.names import plain
 from mmsearch.records import SearchResult
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-
-_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 
 class Metrics:
@@ -20,6 +19,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # nothing where a system does not say
         self.requests = Counter(
             "mmsearch_requests", "Requests answered.", ["endpoint", "method", "status"], registry=self.registry
         )
@@ -40,6 +40,13 @@ class Metrics:
         )
         self.pictures = Gauge("mmsearch_pictures", "Pictures in the library.", registry=self.registry)
         self.waiting = Gauge("mmsearch_waiting", "Requests that wait for a lane.", ["lane"], registry=self.registry)
+        self.build = Info("mmsearch_build", "What answers.", registry=self.registry)
+
+    def noted(self, *, n_pictures: int, model: str | None) -> None:
+        """Note what the library holds, and the encoder that it goes by."""
+        self.pictures.set(n_pictures)
+        python = platform.python_version()
+        self.build.info({"version": __version__, "model": plain(model or "none"), "python": python})
 
     def searched(self, result: SearchResult) -> None:
         """Count a search and the time of its stages."""
@@ -50,32 +57,3 @@ class Metrics:
     def text(self) -> bytes:
         """Return all counters in the text format of Prometheus."""
         return generate_latest(self.registry)
-
-
-class Counted:
-    """ASGI application round another: counts what it answers."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app, self.metrics = app, metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        start, status = time.perf_counter(), 500
-
-        async def noted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, noted)
-        finally:
-            # The template of the path, and a method that exists: what clients make up must not become labels.
-            endpoint = getattr(scope.get("route"), "path", "none")
-            method = "none" if endpoint == "none" else scope["method"] if scope["method"] in _METHODS else "other"
-            self.metrics.requests.labels(endpoint, method, status).inc()
-            self.metrics.seconds.labels(endpoint).observe(time.perf_counter() - start)

@@ -1,7 +1,8 @@
-"""The page: files of the package, read once, and the link that lets a browser in."""
+"""The page, and that of the API: files of the package, read once; and the link that lets a browser in."""
 
 from __future__ import annotations
 
+from hashlib import sha256
 from importlib.resources import files
 from mimetypes import guess_type
 from typing import Annotated
@@ -10,23 +11,27 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import RedirectResponse, Response
 
+from mmsearch.server.conditional import not_modified
 from mmsearch.server.problems import problem
 from mmsearch.server.security import STATIC, Access
 from mmsearch.server.services import services
 
 router = APIRouter(include_in_schema=False)
-INDEX = "index.html"
+INDEX, DOCS = "index.html", "docs.html"
 
 
 def page_files() -> dict[str, Response]:
-    """Return the answer for each file of the page, by its name."""
+    """Return the answer for each file of the pages, by its name."""
     answers = {}
-    for entry in files("mmsearch.server").joinpath("page").iterdir():
-        if entry.is_file():
-            media_type = guess_type(entry.name)[0] or "application/octet-stream"
-            answers[entry.name] = Response(
-                entry.read_bytes(), media_type=media_type, headers={"cache-control": "no-cache"}
-            )
+    for folder in ("page", "docs"):
+        for entry in files("mmsearch.server").joinpath(folder).iterdir():
+            if entry.is_file():
+                data = entry.read_bytes()
+                answers[entry.name] = Response(
+                    data,
+                    media_type=guess_type(entry.name)[0] or "application/octet-stream",
+                    headers={"cache-control": "no-cache", "etag": f'"{sha256(data).hexdigest()}"'},
+                )
     return answers
 
 
@@ -34,6 +39,12 @@ def page_files() -> dict[str, Response]:
 async def show_page(request: Request) -> Response:
     """Return the page."""
     return _file(request, INDEX)
+
+
+@router.get("/docs")
+async def show_docs(request: Request) -> Response:
+    """Return the page that describes the API, and lets it be tried."""
+    return _file(request, DOCS)
 
 
 @router.get(STATIC + "{name}")
@@ -63,6 +74,8 @@ async def start(request: Request, key: str = "") -> Response:
 
     It may come from anywhere: a browser that follows the link in a mail, or in our own file, says `cross-site`.
     """
+    if request.method == "HEAD":  # of programs that look where a link leads
+        return RedirectResponse("/", 303)
     access = services(request).access
     if not access.take_key(key):
         return problem(403, "this link was used or is of another start; start `mmsearch serve` again for a new one")
@@ -76,4 +89,7 @@ def _let_in(response: Response, access: Access) -> Response:
 
 def _file(request: Request, name: str) -> Response:
     answers: dict[str, Response] = request.app.state.page
-    return answers.get(name) or problem(404, "there is no such file of the page")
+    if name not in answers:
+        return problem(404, "there is no such file of the page")
+    headers = {kind: answers[name].headers[kind] for kind in ("cache-control", "etag")}
+    return not_modified(request, headers) or answers[name]

@@ -15,6 +15,7 @@ from mmsearch.library import Library
 from mmsearch.names import plain
 from mmsearch.records import GivenLabel, ImageRecord, LabelSet, LibraryStatus, Order
 from mmsearch.server import metrics
+from mmsearch.server.conditional import not_modified, part_asked
 from mmsearch.server.problems import problem, responses
 from mmsearch.server.schemas import (
     AFTER,
@@ -39,6 +40,7 @@ router = APIRouter()
 _PROBLEMS = responses(400, 401, 403, 422, 503)
 _BY_ID = _PROBLEMS | responses(404)
 _FILE = _BY_ID | responses(410)
+_SAME = {"description": "The one you have is right."}
 _MEDIA_TYPES = {"HEIF": "image/heic"}
 Id = Annotated[int, Path(ge=1, le=LARGEST_ID, description="The `id` of a hit.")]
 WhereParameter = Annotated[list[str], Query(max_length=20, description=WHERE)]
@@ -78,7 +80,7 @@ async def describe_picture(request: Request, id: Id) -> Response:
 @router.get(
     "/pictures/{id}/thumbnail",
     response_class=Response,
-    responses=_FILE | {200: {"content": {"image/jpeg": {}}}, 304: {"description": "The one you have is right."}},
+    responses=_FILE | {200: {"content": {"image/jpeg": {}}}, 304: _SAME},
 )
 async def show_thumbnail(
     request: Request,
@@ -91,8 +93,8 @@ async def show_thumbnail(
         return _gone(id)
     image, content_hash = original
     headers = {"etag": f'"{content_hash.hex()[:32]}-{side}"', "cache-control": "private, no-cache"}
-    if request.headers.get("if-none-match") == headers["etag"]:
-        return Response(status_code=304, headers=headers)
+    if same := not_modified(request, headers):
+        return same
     try:
         jpeg = await request.app.state.thumbnails.get(image, content_hash, side)
     except PictureError as error:
@@ -100,26 +102,56 @@ async def show_thumbnail(
     return Response(jpeg, media_type="image/jpeg", headers=headers)
 
 
-@router.get("/pictures/{id}/file", response_class=Response, responses=_FILE | {200: {"content": {"image/*": {}}}})
+@router.get(
+    "/pictures/{id}/file",
+    response_class=Response,
+    responses=_FILE
+    | responses(416)
+    | {
+        200: {"content": {"image/*": {}}},
+        206: {"description": "The part that `Range` asks for.", "content": {"image/*": {}}},
+        304: _SAME,
+    },
+)
 async def show_file(request: Request, id: Id) -> Response:
-    """Return the original file of a picture, if it still is what was indexed."""
+    """Return the original file of a picture, or a part of it, if it still is what was indexed.
+
+    Its entity tag is the sha256 of its bytes.
+    """
     original = await _original(request, id)
     if original is None:
         return _gone(id)
     image, content_hash = original
+    headers = {"etag": f'"{content_hash.hex()}"', "cache-control": "private, no-cache"}
+    if same := not_modified(request, headers):
+        return same
+    # Only GET has parts.
+    part = part_asked(request.headers, headers["etag"], image.size_bytes) if request.method == "GET" else None
+    start, end = part or (0, image.size_bytes)
+    if part is not None and start == end:
+        sentence = f"the file has {image.size_bytes} bytes, none of which are in the range that was asked for"
+        return problem(416, sentence, headers={"content-range": f"bytes */{image.size_bytes}"})
     try:
         file = await services(request).pictures.run(lambda _: opened_original(image, content_hash))
     except PictureError as error:
         return _unreadable(error)
-    headers = {
+    headers |= {
+        "accept-ranges": "bytes",
         "content-disposition": f"inline; filename*=UTF-8''{_quoted_name(image)}",
-        "content-length": str(image.size_bytes),
+        "content-length": str(end - start),
         "content-security-policy": "default-src 'none'; sandbox",
-        "cache-control": "private, no-cache",
+        "content-type": _MEDIA_TYPES.get(image.format, f"image/{image.format.lower()}"),
     }
-    media_type = _MEDIA_TYPES.get(image.format, f"image/{image.format.lower()}")
+    if request.method == "HEAD":
+        file.close()
+        return Response(headers=headers)
+    if part is not None:
+        headers["content-range"] = f"bytes {start}-{end - 1}/{image.size_bytes}"
     return StreamingResponse(
-        blocks(file), media_type=media_type, headers=headers, background=BackgroundTask(file.close)
+        blocks(file, start, end),
+        status_code=200 if part is None else 206,
+        headers=headers,
+        background=BackgroundTask(file.close),
     )
 
 
@@ -149,7 +181,7 @@ async def show_status(request: Request) -> Response:
 
     server = services(request)
     status, has_words, revision = await server.pictures.run(work)
-    server.metrics.pictures.set(status.n_images)
+    server.metrics.noted(n_pictures=status.n_images, model=status.model)
     progress = status.progress
     body: StatusAnswer = {
         "version": __version__, "model": status.model, "has_words": has_words,
@@ -165,8 +197,13 @@ async def show_status(request: Request) -> Response:
 async def show_metrics(request: Request) -> Response:
     """Return what the server has counted, in the text format of Prometheus."""
     server = services(request)
-    n = await server.pictures.run(lambda library: library.reader().n_pictures)
-    server.metrics.pictures.set(n)
+
+    def work(library: Library) -> tuple[int, str | None]:
+        store = library.reader()
+        return store.n_pictures, store.setting("model")
+
+    n_pictures, model = await server.pictures.run(work)
+    server.metrics.noted(n_pictures=n_pictures, model=model)
     return Response(server.metrics.text(), headers={"content-type": metrics.MEDIA_TYPE})
 
 

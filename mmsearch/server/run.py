@@ -16,7 +16,8 @@ from mmsearch.errors import ServerError
 from mmsearch.library import Library
 from mmsearch.server.app import create_app
 from mmsearch.server.connections import TimedProtocol
-from mmsearch.server.security import Access, Guard
+from mmsearch.server.observed import Observed
+from mmsearch.server.security import Access
 from mmsearch.store.base import Place
 from mmsearch.system import allow_open_files, keep_large_blocks_apart
 
@@ -126,7 +127,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def server_of(app: Guard, *, n_connections: int = MAX_CONNECTIONS) -> uvicorn.Server:
+def server_of(app: Observed, *, n_connections: int = MAX_CONNECTIONS) -> uvicorn.Server:
     """Return the server of an application, with the limits of ours."""
     # Where uvloop is installed uvicorn alone would take it, whose transports TimedProtocol does not know.
     config = uvicorn.Config(

@@ -27,7 +27,7 @@ from mmsearch.server.guesses import Guesses
 from mmsearch.server.problems import of_http, problem
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-PUBLIC = ("/", "/start", "/session", "/openapi.json", "/favicon.ico")
+PUBLIC = ("/", "/start", "/session", "/openapi.json", "/favicon.ico", "/health", "/docs")
 """Paths that say nothing of the library, besides those of the page's own files."""
 STATIC = "/static/"
 _HEADERS = {

@@ -76,7 +76,7 @@ class Thumbnails:
 
 
 def opened_original(image: ImageRecord, content_hash: bytes) -> BufferedReader:
-    """Return the file of a picture, open at its start, after comparing it with what was indexed.
+    """Return the file of a picture, open, after comparing all of it with what was indexed.
 
     Raises
     ------
@@ -97,7 +97,6 @@ def opened_original(image: ImageRecord, content_hash: bytes) -> BufferedReader:
             n_bytes += len(block)
         if digest.digest() != content_hash:
             raise PictureError("changed", CHANGED)
-        file.seek(0)
     except OSError as error:
         file.close()
         raise PictureError("changed", CHANGED) from error
@@ -107,8 +106,9 @@ def opened_original(image: ImageRecord, content_hash: bytes) -> BufferedReader:
     return file
 
 
-def blocks(file: BufferedReader) -> Iterator[bytes]:
-    """Yield the bytes of a file, and close it."""
+def blocks(file: BufferedReader, start: int, end: int) -> Iterator[bytes]:
+    """Yield the bytes of a file from `start` to before `end`, and close it."""
     with file:
-        while block := file.read(_BLOCK):
+        file.seek(start)
+        while block := file.read(min(_BLOCK, end - file.tell())):
             yield block
