@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import sys
 import threading
 import time
@@ -260,6 +261,16 @@ def how_others_may_write(path: Path) -> str | None:
     if status.st_mode & 0o022:
         return f"may be written to by others (mode {status.st_mode & 0o777:o})"
     return None
+
+
+def why_not_private(status: os.stat_result) -> str:
+    """Return why an open file may be known to others than this user, or nothing."""
+    if not stat.S_ISREG(status.st_mode):
+        return "is no regular file"
+    if status.st_uid != os.geteuid():
+        return "belongs to another user"
+    mode = stat.S_IMODE(status.st_mode)
+    return "" if mode == 0o600 else f"has mode {mode:04o}, where 0600 is expected, so that nobody else reads it"
 
 
 def leave_no_core_file() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +18,15 @@ from mmsearch.system import make_private
 
 if TYPE_CHECKING:
     from mmsearch.server.security import Access
+
+
+class LogLevel(StrEnum):
+    """From which importance on something is logged."""
+
+    info = "info"
+    warning = "warning"
+    error = "error"
+
 
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
 
@@ -35,34 +46,83 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    is_kept: Annotated[
+        bool,
+        typer.Option("--keep-token", help="Keep the token beside the library, so that later starts have it too."),
+    ] = False,
+    is_renewed: Annotated[
+        bool, typer.Option("--new-token", help="Keep a new token in place of the one before.")
+    ] = False,
+    public_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where browsers reach it through a reverse proxy, such as https://pictures.example.",
+            show_default=False,
+        ),
+    ] = None,
+    log_level: Annotated[
+        LogLevel, typer.Option(help="What is logged on standard error; info: a line for every request.")
+    ] = LogLevel.warning,
     device: DeviceOption = "auto",
     library: LibraryOption = None,
 ) -> None:
     """Open a page to search with, and answer programs by HTTP, until Ctrl-C.
 
     The link that is printed lets one browser in, once. Programs send the token as `Authorization: Bearer TOKEN`;
-    /openapi.json describes what they may ask.
+    /docs describes what they may ask.
     """
     from mmsearch.errors import ServerError
+
+    if token is not None and (is_kept or is_renewed):
+        raise typer.BadParameter(
+            "a given token is not kept; leave out --keep-token and --new-token, or --token and MMSEARCH_TOKEN"
+        )
 
     # Scans are bound by memory, and other requests want the other cores: a batch of 32 took 17 times as long with
     # two threads on two busy cores as with one.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if any(find_spec(name) is None for name in _NEEDED):
         raise ServerError("the server is not installed; install it with `pip install 'mmsearch[serve]'`")
+    from mmsearch.server.kept_token import NAME
+    from mmsearch.server.origin import Origin
+    from mmsearch.server.run import Entrance
     from mmsearch.server.run import serve as run
 
+    entrance = Entrance(
+        host, port, token, is_kept or is_renewed, is_renewed,
+        public=None if public_url is None else Origin.parse(public_url),
+    )  # fmt: skip
+    _log(log_level)
+
     def ready(access: Access) -> None:
-        _announce(access, is_token_known=token is not None)
-        if is_opened:
-            _open_browser(_address(access), Path(private))
+        _announce(access, shown_token(access))
+        if is_opened and not _open_browser(access.address + access.start_path(), Path(private)):
+            say("no browser could be started here; open the link yourself, or give --no-open")
+
+    def shown_token(access: Access) -> str:
+        if access.kept_token:
+            return f"in {opened.place.kept / NAME}"
+        return access.token if token is None else "as given"
 
     with open_library(library) as opened, TemporaryDirectory(prefix="mmsearch-") as private:
-        run(opened.place, host=host, port=port, token=token, on_ready=ready, cache=cache_folder(), device=device)
+        run(opened.place, entrance, on_ready=ready, cache=cache_folder(), device=device)
 
 
-def _open_browser(address: str, private: Path) -> None:
-    """Open the page by a file that only this user can read: what is given to a browser, every user can list."""
+def _log(level: LogLevel) -> None:
+    """Write what is logged to standard error, a line each with its time; of the server itself from this level."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    handler.setLevel(level.upper())
+    logging.getLogger().addHandler(handler)
+    logging.getLogger("mmsearch").setLevel(level.upper())
+
+
+def _open_browser(address: str, private: Path) -> bool:
+    """Open the page, and return whether that began.
+
+    It goes by a file that only this user can read: what is given to a browser, every user can list.
+    """
     import webbrowser
     from html import escape
 
@@ -72,19 +132,14 @@ def _open_browser(address: str, private: Path) -> None:
         f'<!doctype html><meta http-equiv="refresh" content="0; url={escape(address)}">'
         f'<title>mmsearch</title><a href="{escape(address)}">to the page</a>'
     )
-    webbrowser.open(page.as_uri())
+    return webbrowser.open(page.as_uri())
 
 
-def _announce(access: Access, *, is_token_known: bool) -> None:
+def _announce(access: Access, token: str) -> None:
     if not access.is_loopback:
         say(
             f"warning: {access.host} can be reached from other machines, and what is sent is not encrypted; "
             "whoever has the link or the token sees all pictures of the library"
         )
-    say(f"page:  {_address(access)}   (once)")
-    say(f"token: {'as given' if is_token_known else access.token}")
-
-
-def _address(access: Access) -> str:
-    name = "127.0.0.1" if access.host in ("0.0.0.0", "::") else access.host
-    return f"http://{f'[{name}]' if ':' in name else name}:{access.port}{access.start_path()}"
+    say(f"page:  {access.address}{access.start_path()}   (once)")
+    say(f"token: {token}")

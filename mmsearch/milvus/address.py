@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from mmsearch.errors import QueryError, StorageError, advice, reason
+from mmsearch.system import why_not_private
 
 SCHEMES = ("milvus://", "milvus+https://", "milvus-lite://")
 TOKEN = "MMSEARCH_MILVUS_TOKEN"
@@ -155,7 +155,7 @@ def token_of(environment: Mapping[str, str]) -> str:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            problem = _why_not_private(os.fstat(handle))
+            problem = why_not_private(os.fstat(handle))
             secret = b"" if problem else os.read(handle, 65_536)
         finally:
             os.close(handle)
@@ -167,12 +167,3 @@ def token_of(environment: Mapping[str, str]) -> str:
         return secret.decode().strip()
     except UnicodeDecodeError:
         raise StorageError(f"{path}, which {TOKEN_FILE} names, holds no text; write the token into it") from None
-
-
-def _why_not_private(status: os.stat_result) -> str:
-    if not stat.S_ISREG(status.st_mode):
-        return "is no regular file"
-    if status.st_uid != os.geteuid():
-        return "belongs to another user"
-    mode = stat.S_IMODE(status.st_mode)
-    return "" if mode == 0o600 else f"has mode {mode:04o}, where 0600 is expected, so that nobody else reads it"

@@ -82,7 +82,7 @@ def create_app(
 def _answer_head(app: FastAPI, router: APIRouter) -> None:
     """Let HEAD be asked wherever GET is; of the answer uvicorn sends the header alone."""
     for route in router.routes:
-        if isinstance(route, APIRoute) and "GET" in route.methods:
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
             app.add_api_route(route.path, route.endpoint, methods=["HEAD"], include_in_schema=False)
 
 

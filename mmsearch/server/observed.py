@@ -46,11 +46,11 @@ class Observed:
         finally:
             seconds = time.perf_counter() - start
             self._count(scope, status, seconds)
+            client = scope["client"][0] if scope["client"] else "none"
+            words = map(_word, (scope["method"], scope["raw_path"].decode("latin-1"), client))
             ACCESS.info(
-                "method=%s path=%s status=%d ms=%.1f bytes=%d client=%s",
-                _shown(scope["method"]), _shown(scope["raw_path"].decode("latin-1")), status, 1000 * seconds, n_bytes,
-                _shown(str(scope["client"][0]) if scope["client"] else "none"),
-            )  # fmt: skip
+                "method=%s path=%s client=%s status=%d ms=%.1f bytes=%d", *words, status, 1000 * seconds, n_bytes
+            )
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         # The template of the path, and a method that exists: what clients make up must not become labels.
@@ -60,6 +60,6 @@ class Observed:
         self.metrics.seconds.labels(endpoint).observe(seconds)
 
 
-def _shown(text: str) -> str:
-    """Return what a client sent as one short word of a line."""
+def _word(text: str) -> str:
+    """Return what a client sent as one word of a line."""
     return visible(text[:_MAX_SHOWN].replace(" ", "%20")) + ("…" if len(text) > _MAX_SHOWN else "")

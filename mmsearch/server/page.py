@@ -83,7 +83,10 @@ async def start(request: Request, key: str = "") -> Response:
 
 
 def _let_in(response: Response, access: Access) -> Response:
-    response.set_cookie(access.cookie, access.browser_secret, httponly=True, samesite="strict", path="/")
+    is_encrypted = access.public is not None and access.public.scheme == "https"
+    response.set_cookie(
+        access.cookie, access.browser_secret, httponly=True, samesite="strict", path="/", secure=is_encrypted
+    )
     return response
 
 

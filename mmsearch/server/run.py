@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
@@ -16,7 +17,9 @@ from mmsearch.errors import ServerError
 from mmsearch.library import Library
 from mmsearch.server.app import create_app
 from mmsearch.server.connections import TimedProtocol
+from mmsearch.server.kept_token import kept_token
 from mmsearch.server.observed import Observed
+from mmsearch.server.origin import Origin
 from mmsearch.server.security import Access
 from mmsearch.store.base import Place
 from mmsearch.system import allow_open_files, keep_large_blocks_apart
@@ -33,12 +36,41 @@ LARGE_BLOCK = 4 << 20
 MIN_TOKEN = 16
 
 
+@dataclass(frozen=True)
+class Entrance:
+    """Where a server listens, and what lets programs in.
+
+    Attributes
+    ----------
+    host, port : str, int
+        Where to listen; port 0 takes a free one.
+    token : str or None
+        Of programs; None makes one.
+    is_kept : bool
+        Whether the token that is made is kept beside the library for later starts.
+    is_renewed : bool
+        Whether a new one takes the place of the kept one.
+    public : Origin or None
+        Where a reverse proxy serves it, for browsers.
+    """
+
+    host: str
+    port: int
+    token: str | None = None
+    is_kept: bool = False
+    is_renewed: bool = False
+    public: Origin | None = None
+
+    def access(self, place: Place, port: int) -> Access:
+        """Return the secrets of a start at a port."""
+        kept = kept_token(place.kept, is_renewed=self.is_renewed) if self.is_kept else ""
+        return Access(self.host, port, self.token or "", kept, self.public)
+
+
 def serve(
     place: Place,
+    entrance: Entrance,
     *,
-    host: str,
-    port: int,
-    token: str | None,
     on_ready: Callable[[Access], None],
     cache: Path | None = None,
     device: Device = CPU,
@@ -49,10 +81,8 @@ def serve(
     ----------
     place : Place
         Of the library.
-    host, port : str, int
-        Where to listen; port 0 takes a free one.
-    token : str or None
-        Of programs; None makes one.
+    entrance : Entrance
+        Where to listen, and what lets programs in.
     on_ready : callable
         Called with the secrets once the port is ours.
     cache : Path or None
@@ -63,21 +93,21 @@ def serve(
     Raises
     ------
     ServerError
-        If the port cannot be had or the token is too short.
+        If the port cannot be had, or the token is too short or, kept, not to be believed.
     EncoderError
         If there is no such device.
     LibraryError
         If there is no library that can be read.
     """
+    token = entrance.token
     if token is not None and len(token) < MIN_TOKEN:
         raise ServerError(f"the token has {len(token)} characters; give at least {MIN_TOKEN} that nobody guesses")
     device = device_for(device)
     with Library(place, cache=cache) as library:
         library.status()  # what is wrong with the library is said now
     keep_large_blocks_apart(LARGE_BLOCK)  # pictures that are sent
-    with _listening(host, port) as listener:
-        port = listener.getsockname()[1]
-        access = Access(host, port) if token is None else Access(host, port, token)
+    with _listening(entrance.host, entrance.port) as listener:
+        access = entrance.access(place, listener.getsockname()[1])
         n_connections = allow_open_files(MAX_CONNECTIONS + OTHER_FILES) - OTHER_FILES
         server = server_of(
             create_app(place, access, cache=cache, device=device), n_connections=max(n_connections, MIN_CONNECTIONS)

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mmsearch.server.connections import connection_of
 from mmsearch.server.guesses import Guesses
+from mmsearch.server.origin import Origin
 from mmsearch.server.problems import of_http, problem
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -61,7 +62,11 @@ class Access:
     port : int
         As it stands in addresses.
     token : str
-        Of programs, as a user chose it; left out, one is made that nobody guesses.
+        Of programs, as a user chose it.
+    kept_token : str
+        Of programs, as it was made for an earlier start. Without either one is made that nobody guesses.
+    public : Origin or None
+        Where a reverse proxy serves it, for browsers.
 
     Attributes
     ----------
@@ -74,13 +79,15 @@ class Access:
     host: str
     port: int
     token: str = field(default="", repr=False)
+    kept_token: str = field(default="", repr=False)
+    public: Origin | None = None
     browser_secret: str = field(default_factory=_made, init=False, repr=False)
     guesses: Guesses = field(default_factory=Guesses, init=False, repr=False)
     _key: str | None = field(default_factory=_made, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._is_chosen = bool(self.token)
-        self.token = self.token or _made()
+        self.token = self.token or self.kept_token or _made()
 
     @property
     def cookie(self) -> str:
@@ -91,6 +98,14 @@ class Access:
     def is_loopback(self) -> bool:
         """True if only this machine can ask."""
         return self.host == "localhost" or _is_loopback_address(self.host)
+
+    @property
+    def address(self) -> str:
+        """Where browsers reach the server."""
+        if self.public is not None:
+            return str(self.public)
+        name = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        return f"http://{_in_brackets(name)}:{self.port}"
 
     def start_path(self) -> str:
         """Return the path of the link that opens the page, once."""
@@ -126,6 +141,8 @@ class Access:
 
     def answers_to(self, host: str) -> bool:
         """Return whether a Host header names this server."""
+        if self.public is not None and self.public.is_named_by(host.lower()):
+            return True
         name, colon, port = host.lower().rpartition(":")
         if not colon or "]" in port:
             name, port = host.lower(), "80"
@@ -136,6 +153,16 @@ class Access:
         # A name may be made to point anywhere, an address may not.
         is_anywhere = self.host in ("0.0.0.0", "::")
         return is_anywhere and (_is_address(name) or name == socket.gethostname().lower())
+
+    def is_ours(self, origin: str, host: str, scheme: str) -> bool:
+        """Return whether an Origin header names the server that a Host header names, or the one before it.
+
+        A proxy may ask by the address that it has for us, and not by its own name.
+        """
+        origin, host = origin.lower(), host.lower()
+        if self.public is not None and origin == str(self.public):
+            return True
+        return origin == f"{scheme}://{host}" and not (self.public and self.public.is_named_by(host))
 
 
 class Guard:
@@ -184,25 +211,24 @@ class Guard:
         )
         connection.is_let_in |= is_known
         if path == "/session":  # a page of another site must not guess by the user's browser
-            return None if _is_from_here(headers, hosts[0], scope, is_program=True) else _foreign()
+            return None if self._is_from_here(headers, scope, is_program=True) else _foreign()
         if path in PUBLIC or path.startswith(STATIC):
             return None
-        if is_known and _is_from_here(headers, hosts[0], scope, is_program=False):
+        if is_known and self._is_from_here(headers, scope, is_program=False):
             return None
         if await self.access.allows(_bearer(headers), scope):
             connection.is_let_in = True
-            return None if _is_from_here(headers, hosts[0], scope, is_program=True) else _foreign()
+            return None if self._is_from_here(headers, scope, is_program=True) else _foreign()
         return _foreign() if is_known else _unknown()
 
-
-def _is_from_here(headers: Headers, host: str, scope: Scope, *, is_program: bool) -> bool:
-    """Return whether a request comes from our page, or from a program, which names no origin."""
-    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        return False
-    origins = headers.getlist("origin")
-    if origins:
-        return [origin.lower() for origin in origins] == [f"{scope['scheme']}://{host.lower()}"]
-    return is_program or scope["method"] in ("GET", "HEAD", "OPTIONS")
+    def _is_from_here(self, headers: Headers, scope: Scope, *, is_program: bool) -> bool:
+        """Return whether a request comes from our page, or from a program, which names no origin."""
+        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+            return False
+        origins = headers.getlist("origin")
+        if origins:
+            return len(origins) == 1 and self.access.is_ours(origins[0], headers["host"], scope["scheme"])
+        return is_program or scope["method"] in ("GET", "HEAD", "OPTIONS")
 
 
 def _foreign() -> Response:

@@ -70,10 +70,10 @@ def hastily(coroutine):
 
 
 @contextmanager
-def running(folder, photos, *, n_connections=MAX_CONNECTIONS, token="", **options):
+def running(folder, photos, *, n_connections=MAX_CONNECTIONS, token="", public=None, **options):
     """Serve a library until the end of the block."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        access = Access("127.0.0.1", listener.getsockname()[1], token)
+        access = Access("127.0.0.1", listener.getsockname()[1], token, public=public)
         app = create_app(place_of(folder), access, **options)
         server = server_of(app, n_connections=n_connections)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -19,11 +19,13 @@ def docs(chromium, browser, served):
         yield page
 
 
-def answer_of(page, operation):
-    """Try an operation as it is filled in, and return the body of its answer."""
-    block = page.locator(f"#operations-{operation}")
-    block.get_by_role("button", expanded=False).first.click()
+def answer_of(page, path, *, body=None):
+    """Try an operation, and return the body of its answer."""
+    block = page.locator(f'.opblock:has([data-path="{path}"])')
+    block.locator(".opblock-summary-control").click()
     block.get_by_role("button", name="Try it out").click()
+    if body is not None:
+        block.locator("textarea.body-param__text").fill(json.dumps(body))
     block.get_by_role("button", name="Execute").click()
     expect(block.locator(".live-responses-table .response-col_status").last).to_have_text(re.compile("^200"))
     return json.loads(block.locator(".live-responses-table .highlight-code code").first.inner_text())
@@ -33,6 +35,18 @@ def test_all_operations_are_described_and_can_be_tried_with_the_cookie(docs, ser
     described = docs.request.get(f"{served.address}/openapi.json").json()
     n_operations = sum(len(path) for path in described["paths"].values())
     expect(docs.locator(".opblock")).to_have_count(n_operations)
-    docs.screenshot(path="/tmp/docs1.png", full_page=True)
-    assert answer_of(docs, "server-show_health") == {"status": "ok"}
-    docs.screenshot(path="/tmp/docs2.png", full_page=True)
+    assert answer_of(docs, "/status")["n_pictures"] == 29
+    assert len(answer_of(docs, "/search", body={"text": "a cat", "k": 3})["hits"]) == 3
+
+
+def test_what_is_tried_may_have_the_token_instead(chromium, browser, served):
+    with browsers.watched(browser, served.address, "no cookie", expected=("401",)) as page:
+        page.goto(f"{served.address}/docs")
+        page.get_by_role("button", name="Authorize").click()
+        page.locator(".auth-container input").fill(served.access.token)
+        page.locator(".auth-container").get_by_role("button", name="Apply").or_(
+            page.locator(".auth-btn-wrapper .authorize")
+        ).first.click()
+        page.locator(".btn-done").click()
+        assert answer_of(page, "/status")["n_pictures"] == 29
+        page.screenshot(path="/tmp/docs3.png", full_page=True)

@@ -25,7 +25,7 @@ SHARES = {"POST /search": 9, "POST /classify": 4}  # of the others 1
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 OPERATIONS = (
     "POST /search", "POST /classify", "GET /pictures", "GET /pictures/{id}", "GET /pictures/{id}/thumbnail",
-    "GET /pictures/{id}/file", "GET /facets", "GET /status", "GET /metrics",
+    "GET /pictures/{id}/file", "GET /facets", "GET /status", "GET /metrics", "GET /health",
 )  # fmt: skip
 TOTAL_SHARES = sum(SHARES.get(name, 1) for name in OPERATIONS)
 
@@ -109,11 +109,12 @@ def test_the_description_is_complete(client):
     text = json.dumps(described)
     for name in re.findall(r"#/components/schemas/(\w+)", text):
         assert name in described["components"]["schemas"]
-    for path in described["paths"].values():
+    for name, path in described["paths"].items():
         for operation in path.values():
             assert operation["summary"]
             assert operation["description"]
-            assert {"401", "422"} <= operation["responses"].keys()
+            assert operation.get("security") == ([] if name == "/health" else None)
+            assert name == "/health" or {"401", "422"} <= operation["responses"].keys()
             for status, response in operation["responses"].items():
                 if int(status) >= 400:
                     assert list(response["content"]) == ["application/problem+json"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import platform
+import re
+
 
 def series(client):
     text = client.get("/metrics").text
@@ -28,3 +31,12 @@ def test_methods_that_exist_are_counted_by_name(client):
     for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
         client.request(method, "/facets")
         assert any(f'endpoint="/facets",method="{method}"' in line for line in series(client))
+
+
+def test_what_answers_and_what_it_takes_is_counted_too(client):
+    text = client.get("/metrics").text
+    status = client.get("/status").json()
+    assert f'mmsearch_build_info{{model="{status["model"]}",python="{platform.python_version()}"' in text
+    assert f'version="{status["version"]}"' in text
+    for name in ("cpu_seconds_total", "resident_memory_bytes", "open_fds", "start_time_seconds"):
+        assert float(re.search(rf"^process_{name} (\S+)$", text, re.MULTILINE)[1]) > 0
