@@ -28,7 +28,7 @@ from mmsearch.store.thumbnails import LIMIT_BYTES
 
 DESCRIPTION = (
     "Find pictures of one library by words, by example, or by both. Programs send `Authorization: Bearer TOKEN`; "
-    "errors are problem details (RFC 9457)."
+    "errors are problem details (RFC 9457). HEAD is answered wherever GET is."
 )
 
 

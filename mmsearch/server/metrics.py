@@ -42,7 +42,7 @@ class Metrics:
         self.waiting = Gauge("mmsearch_waiting", "Requests that wait for a lane.", ["lane"], registry=self.registry)
         self.build = Info("mmsearch_build", "What answers.", registry=self.registry)
 
-    def noted(self, *, n_pictures: int, model: str | None) -> None:
+    def note(self, *, n_pictures: int, model: str | None) -> None:
         """Note what the library holds, and the encoder that it goes by."""
         self.pictures.set(n_pictures)
         python = platform.python_version()

@@ -181,7 +181,7 @@ async def show_status(request: Request) -> Response:
 
     server = services(request)
     status, has_words, revision = await server.pictures.run(work)
-    server.metrics.noted(n_pictures=status.n_images, model=status.model)
+    server.metrics.note(n_pictures=status.n_images, model=status.model)
     progress = status.progress
     body: StatusAnswer = {
         "version": __version__, "model": status.model, "has_words": has_words,
@@ -203,7 +203,7 @@ async def show_metrics(request: Request) -> Response:
         return store.n_pictures, store.setting("model")
 
     n_pictures, model = await server.pictures.run(work)
-    server.metrics.noted(n_pictures=n_pictures, model=model)
+    server.metrics.note(n_pictures=n_pictures, model=model)
     return Response(server.metrics.text(), headers={"content-type": metrics.MEDIA_TYPE})
 
 

@@ -122,7 +122,10 @@ def install(app: FastAPI) -> None:
 
     async def http_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return of_http(error)
+        response = of_http(error)
+        if response.headers.get("allow") == "GET":  # beside each route of GET there is one of HEAD
+            response.headers["allow"] = "GET, HEAD"
+        return response
 
     async def validation_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError | Unfit)

@@ -99,6 +99,40 @@ def test_browser_is_started_without_the_key_by_a_file_that_only_this_user_can_re
     assert not page.parent.exists()
 
 
+def test_what_an_operator_wants_is_said(indexed, started, tmp_path):
+    options = ("--keep-token", "--log-level", "info", "--public-url", "https://pictures.example")
+    (tmp_path / "nothing").mkdir()
+    nowhere = {"BROWSER": "no-browser", "PATH": str(tmp_path / "nothing"), "DISPLAY": "", "WAYLAND_DISPLAY": ""}
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server, said = started("--port", str(port), "--library", str(indexed.folder), *options, **nowhere)
+    assert re.search(r"page:  https://pictures\.example/start\?key=\S+   \(once\)\n", said)
+    kept = Path(re.search(r"token: in (\S+)", said)[1])
+    token = kept.read_text().strip()
+    assert (kept.parent, token in said) == (indexed.folder, False)
+    assert server.stderr.readline() == (
+        "no browser could be started here; open the link yourself, or give --no-open\n"
+    )
+    answer = httpx.get(f"http://127.0.0.1:{port}/status", headers={"authorization": f"Bearer {token}"})
+    assert answer.status_code == 200
+    server.send_signal(signal.SIGINT)
+    _, logged = server.communicate(timeout=20)
+    time_of_line = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}"
+    assert re.fullmatch(rf"{time_of_line} INFO method=GET path=/status client=127\.0\.0\.1 status=200 .*\n", logged)
+
+
+def test_a_token_is_either_given_or_kept(run):
+    code, _, said = run("serve", "--no-open", "--token", "a token that is long", "--new-token")
+    assert code == 2
+    assert "a given token is not kept" in said
+
+
+def test_no_token_is_kept_where_there_is_no_library(run, tmp_path):
+    code, _, said = run("serve", "--no-open", "--keep-token", "--library", tmp_path / "nothing")
+    assert (code, "no library found" in said) == (1, True)
+    assert not (tmp_path / "nothing").exists()
+
+
 def test_a_port_that_is_taken_is_a_sentence(indexed, run):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

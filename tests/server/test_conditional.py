@@ -39,6 +39,11 @@ def test_head_is_answered_as_get_without_a_body(client, path):
     }
 
 
+def test_a_method_that_is_not_allowed_is_answered_with_those_that_are(client):
+    answer = client.post("/status")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
 def test_head_of_the_link_does_not_use_it_up(served):
     with served.client() as client:
         head = client.head("/start?key=anything")

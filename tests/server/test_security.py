@@ -175,7 +175,16 @@ def test_no_answer_lets_other_sites_read_it(client, served):
 
 
 def test_every_answer_is_marked(client, served):
-    for path in ("/", "/status", "/pictures/1/thumbnail", "/pictures/999999", "/nowhere", "/openapi.json"):
+    for path in (
+        "/",
+        "/status",
+        "/pictures/1/thumbnail",
+        "/pictures/999999",
+        "/nowhere",
+        "/openapi.json",
+        "/docs",
+        "/health",
+    ):
         headers = client.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["content-security-policy"].startswith("default-src 'self'")
