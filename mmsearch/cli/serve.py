@@ -28,6 +28,21 @@ class LogLevel(StrEnum):
     error = "error"
 
 
+KeepOption = Annotated[
+    bool, typer.Option("--keep-token", help="Keep the token beside the library, so that later starts have it too.")
+]
+RenewOption = Annotated[bool, typer.Option("--new-token", help="Keep a new token in place of the one before.")]
+PublicOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Where browsers reach it through a reverse proxy, such as https://pictures.example.",
+        show_default=False,
+    ),
+]
+LogLevelOption = Annotated[
+    LogLevel, typer.Option(help="What is logged on standard error; info: a line for every request.")
+]
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "python_multipart")
 
 
@@ -46,24 +61,10 @@ def serve(
             show_default=False,
         ),
     ] = None,
-    is_kept: Annotated[
-        bool,
-        typer.Option("--keep-token", help="Keep the token beside the library, so that later starts have it too."),
-    ] = False,
-    is_renewed: Annotated[
-        bool, typer.Option("--new-token", help="Keep a new token in place of the one before.")
-    ] = False,
-    public_url: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Where browsers reach it through a reverse proxy, such as https://pictures.example.",
-            show_default=False,
-        ),
-    ] = None,
-    log_level: Annotated[
-        LogLevel, typer.Option(help="What is logged on standard error; info: a line for every request.")
-    ] = LogLevel.warning,
+    is_kept: KeepOption = False,
+    is_renewed: RenewOption = False,
+    public_url: PublicOption = None,
+    log_level: LogLevelOption = LogLevel.warning,
     device: DeviceOption = "auto",
     library: LibraryOption = None,
 ) -> None:
@@ -89,10 +90,8 @@ def serve(
     from mmsearch.server.run import Entrance
     from mmsearch.server.run import serve as run
 
-    entrance = Entrance(
-        host, port, token, is_kept or is_renewed, is_renewed,
-        public=None if public_url is None else Origin.parse(public_url),
-    )  # fmt: skip
+    public = None if public_url is None else Origin.parse(public_url)
+    entrance = Entrance(host, port, token, is_kept or is_renewed, is_renewed, public)
     _log(log_level)
 
     def ready(access: Access) -> None:
