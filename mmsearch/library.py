@@ -628,6 +628,7 @@ class Library:
         rerank: Rerank = "auto",
         expand: Expand = "none",
         min_relevance: float | None = None,
+        after: str | None = None,
     ) -> SearchResult:
         """Return the k pictures of the library most similar to a query, best first.
 
@@ -635,20 +636,21 @@ class Library:
         ----------
         query : Query or str
             A string is a text to look for.
-        k, explain, mode, rerank, expand, min_relevance
-            How it is answered: see `SearchOptions`.
+        k, explain, mode, rerank, expand, min_relevance, after
+            How it is answered: see `SearchOptions`. The pictures after these k are those `after` the `next` of the
+            result.
 
         Raises
         ------
         QueryError
             If the query means nothing, has filters that no picture could pass, has words and the library's encoder
-            knows none, asks for local features or relevance that cannot be had, a number is out of its range, or an
-            option is another word.
+            knows none, asks for local features or relevance that cannot be had, a number is out of its range, an
+            option is another word, or `after` is of another query.
         EncoderError
             If the library has no encoder, and the query is another than one example picture.
         """
         asked = as_query(query, "query")
-        return self._search().search(asked, SearchOptions(k, mode, rerank, expand, explain, min_relevance))
+        return self._search().search(asked, SearchOptions(k, mode, rerank, expand, explain, min_relevance, after))
 
     def search_many(
         self, queries: Query | str | Iterable[Query | str], options: SearchOptions = SearchOptions()

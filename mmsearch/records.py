@@ -497,6 +497,10 @@ class SearchOptions:
         Fill in the cosine of every hit to every term.
     min_relevance : float from 0 to 1, or None
         Leave out hits of less relevance; None hides nothing.
+    after : str or None
+        Go on after a page: its `next`, with the same query. Every later page is an exact scan, in the order of the
+        cosines: whatever comes or leaves meanwhile, no picture comes twice, and none that stays is left out, nor
+        one that an index missed on the first page. Local features look at the first page alone.
 
     Raises
     ------
@@ -518,12 +522,15 @@ class SearchOptions:
     expand: Expand = "none"
     explain: bool = False
     min_relevance: float | None = None
+    after: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", as_count(self.k, "k"))
         for name, words in (("mode", Mode), ("rerank", Rerank), ("expand", Expand)):
             object.__setattr__(self, name, one_of(getattr(self, name), name, words))
         as_flag(self.explain, "explain")
+        if self.after is not None:
+            as_text(self.after, "after")
         if self.min_relevance is not None and not 0 <= as_number(self.min_relevance, "min_relevance") <= 1:
             raise QueryError(
                 f"min_relevance (--min-relevance) is {self.min_relevance}; expected a probability from 0 to 1"
@@ -568,11 +575,11 @@ class LocalEvidence:
 class Hit:
     """One returned picture. `rank` counts from 1; `score` is the cosine to the query, higher is better.
 
-    Where local features were looked at, verified pictures go first, by their inliers, whatever their cosine; with
-    `mode="local"` the score is that of the visual words. `terms` holds the cosine to every single term, in the
-    order of the query, and only when asked for. `is_missing` says that there is no file at the path any more.
-    `relevance` is the probability that the picture is what was asked for, from 0 to 1; None where the encoder has
-    no calibration, or the query is more than one text.
+    Ranks go on from page to page. Where local features were looked at, verified pictures go first, by their
+    inliers, whatever their cosine; with `mode="local"` the score is that of the visual words. `terms` holds the
+    cosine to every single term, in the order of the query, and only when asked for. `is_missing` says that there is
+    no file at the path any more. `relevance` is the probability that the picture is what was asked for, from 0 to
+    1; None where the encoder has no calibration, or the query is more than one text.
     """
 
     rank: int
@@ -614,7 +621,8 @@ class SearchResult:
     words alone) or `empty`, and the same whenever a library in one state is asked the same; `n_candidates` counts
     the pictures the answer was chosen from; `local` is a sentence on what local features did, empty if they were
     not asked; `problems` are sentences on what the library has lost, so that pictures may not be found. `relevance`
-    is the probability that the pictures asked among hold what was asked for, None as that of a hit.
+    is the probability that the pictures asked among hold what was asked for, None as that of a hit. `next` is the
+    `after` of the page that follows; None where no more pictures pass, and with `mode="local"`, which has one page.
     `thumbnails` gives hits as addresses that hold a small copy each, or None, for notebooks.
 
     It is a sequence of its hits.
@@ -634,6 +642,7 @@ class SearchResult:
     local: str = ""
     problems: tuple[str, ...] = ()
     relevance: float | None = None
+    next: str | None = field(default=None, repr=False, kw_only=True)
     thumbnails: Callable[[Sequence[Hit]], list[str | None]] | None = field(
         default=None, repr=False, compare=False, kw_only=True
     )

@@ -7,6 +7,7 @@ again in double precision: the answer is the same bits whatever block, batch or 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -92,8 +93,13 @@ class ExactIndex:
         """Return the min(k, len) best rows of every query, whatever the effort; ties go to the smaller row."""
         return self.search_tail(queries, k, first_row=0)
 
-    def search_tail(self, queries: Matrix, k: int, *, first_row: int) -> tuple[Cosines, Rows]:
-        """Search only the rows from `first_row` on: those that another index does not know yet."""
+    def search_tail(
+        self, queries: Matrix, k: int, *, first_row: int, ceiling: float = math.inf
+    ) -> tuple[Cosines, Rows]:
+        """Search only the rows from `first_row` on: those that another index does not know yet.
+
+        With a ceiling, which one query may have, only those of cosines that are not above it.
+        """
         check_width(queries, self._matrix.shape[1])
         best = np.zeros((len(queries), 0)), np.zeros((len(queries), 0), np.int64)
         width = max(1, _CANDIDATES // max(1, len(queries)))
@@ -103,17 +109,25 @@ class ExactIndex:
             hidden = self._hidden[(self._hidden >= rows.start) & (self._hidden < rows.stop)]
             scores[:, hidden - start] = -np.inf
             n_live = len(rows) - len(hidden)
-            best_here = self._best(queries, scores, np.arange(rows.start, rows.stop), min(k, n_live))
+            numbers = np.arange(rows.start, rows.stop)
+            n_live = min(n_live, self._lowered(queries, scores, numbers, ceiling))
+            best_here = self._best(queries, scores, numbers, min(k, n_live))
             best = merge(best, best_here, k)
         return best
 
-    def search_among(self, queries: Matrix, k: int, rows: Rows) -> tuple[Cosines, Rows]:
-        """Search only the given rows, each named once, in any order; dead ones and those not there are left out."""
+    def search_among(
+        self, queries: Matrix, k: int, rows: Rows, *, ceiling: float = math.inf
+    ) -> tuple[Cosines, Rows]:
+        """Search only the given rows, each named once, in any order; dead ones and those not there are left out.
+
+        A ceiling is as that of `search_tail`.
+        """
         check_width(queries, self._matrix.shape[1])
         rows = rows[rows < len(self._matrix)]
         if len(self._hidden):
             rows = rows[~np.isin(rows, self._hidden)]
-        return self._best(queries, self._scan(queries, rows), rows, k)
+        scores = self._scan(queries, rows)
+        return self._best(queries, scores, rows, min(k, self._lowered(queries, scores, rows, ceiling)))
 
     def scores(self, query: Matrix, rows: Rows) -> Cosines:
         """Return the cosines (n,) of one query (dim,) to rows: what every search gives for them."""
@@ -122,6 +136,18 @@ class ExactIndex:
     @property
     def _hidden(self) -> Rows:
         return np.union1d(self._dead, self._waiting) if len(self._waiting) else self._dead
+
+    def _lowered(self, queries: Matrix, scores: Matrix, rows: Rows, ceiling: float) -> int:
+        """Return how many rows are not above a ceiling, and lower the rough scores (1, n) of all others."""
+        if ceiling == math.inf:
+            return len(rows)
+        (of_query,) = scores
+        near = np.flatnonzero(np.abs(of_query - ceiling) <= MARGIN)
+        of_query[of_query > ceiling + MARGIN] = -np.inf
+        for start in range(0, len(near), _EXACT_ROWS):
+            part = near[start : start + _EXACT_ROWS]
+            of_query[part[stored_cosines(queries[0], self._matrix[rows[part]]) > ceiling]] = -np.inf
+        return int(np.isfinite(of_query).sum())
 
     def _best(self, queries: Matrix, scores: Matrix, rows: Rows, k: int) -> tuple[Cosines, Rows]:
         """Return the k best of rows whose scores (n_queries, n) are known roughly."""

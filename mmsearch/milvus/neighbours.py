@@ -7,8 +7,9 @@ apart, they are computed here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from heapq import nsmallest
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +21,17 @@ from mmsearch.milvus.collection import FACTS, record_of, stored_vectors
 from mmsearch.milvus.conditions import Resolved
 from mmsearch.milvus.engine import Row
 from mmsearch.milvus.measurable import MOST_FETCHED, all_vectors
-from mmsearch.milvus.scan import scan
+from mmsearch.milvus.scan import MOST_ROWS, scan
 from mmsearch.milvus.searches import Searches
 from mmsearch.records import ImageRecord, Matrix, Modality
-from mmsearch.store.base import AskedVector, Condition, Shortlist
+from mmsearch.store.base import AskedVector, Condition, Passed, RankKey, Shortlist
 from mmsearch.vectors import check_width, stored_cosines
 
 if TYPE_CHECKING:
     from mmsearch.milvus.store import MilvusStore
 
 MOST = 16_000
-"""Pictures of one shortlist; the engine gives 16,384 at most."""
+"""Pictures of one shortlist; the engine gives a few more."""
 _SPARE, _MANY_SPARE = 8, 300  # asked for beyond k, so that equal scores at the end are seen
 _CLOSE = 2e-6  # cosines nearer than this are computed again
 _FEW = 1_000  # pictures that pass a filter are all compared
@@ -67,7 +68,7 @@ class EngineNeighbours:
         self._searches = Searches(store)
 
     def problems(self) -> tuple[str, ...]:
-        """Return sentences: what was missing when the last shortlists were made."""
+        """Return sentences: what was missing when it was last asked."""
         return ()
 
     def shortlists(
@@ -95,31 +96,57 @@ class EngineNeighbours:
             shortlists |= dict(zip(places, answers, strict=True))
         return [shortlists[place] for place in range(len(queries))]
 
+    def following(self, query: AskedVector, k: int, condition: Condition, passed: Passed) -> Shortlist:
+        """Return the k nearest pictures that pass a condition and were not given yet, by a scan of all vectors.
+
+        They are fetched some at a time, and only the k best are kept.
+
+        Raises
+        ------
+        DimensionError
+            If the vector has another width.
+        """
+        check_width(query.vector[None], self.store.dim)
+        condition = condition.without(query.left_out)
+        resolved = self.store.resolved(condition)
+        ranked = nsmallest(k + 1, self._left_of(query, resolved, passed), key=lambda answer: answer[0])
+        pictures = [(-negative, record_of(row)) for (_, negative, _), row in ranked]
+        n = self._n_answers(condition, resolved)
+        return Shortlist.of(pictures, k, _scan_route(condition), n)
+
+    def _left_of(self, query: AskedVector, resolved: Resolved, passed: Passed) -> Iterator[tuple[RankKey, Row]]:
+        """Yield all pictures that were not given yet, with what they are sorted by."""
+        fields = (*FACTS, "vector")
+        for rows in scan(self.store.engine, self.store.collection, resolved.expression, fields):
+            scores = stored_cosines(query.vector, stored_vectors([row["vector"] for row in rows], self.store.dim))
+            for row, score in zip(rows, scores.tolist(), strict=True):
+                key = query.key(score, row["id"])
+                if passed.leaves(key) and (resolved.ids is None or row["id"] in resolved.ids):
+                    yield key, row
+
     def _alike(
         self, queries: Sequence[AskedVector], k: int, condition: Condition, modality: Modality
     ) -> list[Shortlist]:
         """Return the shortlists of queries that leave out the same pictures."""
         vectors = np.stack([query.vector for query in queries]).astype(np.float32)
         check_width(vectors, self.store.dim)
-        n = self.store.n_pictures
-        if n == 0:
+        if self.store.n_pictures == 0:
             return [Shortlist([], "empty", 0) for _ in queries]
         resolved = self.store.resolved(condition)
-        if condition.predicate is not None:
-            n = self._n_passing(resolved)
-            if 0 < n <= _FEW:
-                return self._among_few(queries, vectors, k, resolved, n)
-        else:
-            n -= len(condition.left_out)
+        n = self._n_answers(condition, resolved)
+        if condition.predicate is not None and 0 < n <= _FEW:
+            return self._among_few(queries, vectors, k, resolved, n)
         if self._use_index:
             answers = self._searched(vectors, k, resolved, self._effort(modality, k, n), n)
-            is_full = all(len(answer) >= min(k, n) for answer in answers)
+            is_full = all(len(answer) >= min(k + 1, n) for answer in answers)
             if is_full or self.store.n_pictures > MOST_FETCHED:
                 return self._finished(queries, answers, k, resolved, ("graph", n))
-        route = "exact" if condition.predicate is None else "filtered"
-        return self._finished(queries, self._scanned(vectors, k, condition, resolved), k, resolved, (route, n))
+        scanned = self._scanned(vectors, k + 1, condition, resolved)
+        return self._finished(queries, scanned, k, resolved, (_scan_route(condition), n))
 
-    def _n_passing(self, resolved: Resolved) -> int:
+    def _n_answers(self, condition: Condition, resolved: Resolved) -> int:
+        if condition.predicate is None:
+            return self.store.n_pictures - len(condition.left_out)
         return self.store.count(resolved.expression) if resolved.ids is None else len(resolved.ids)
 
     def _effort(self, modality: Modality, k: int, n_passing: int) -> int:
@@ -137,7 +164,7 @@ class EngineNeighbours:
         if not resolved.is_exact:  # more than pass are let through
             share = n_passing / max(1, self.store.count(resolved.expression)) / 1.5
         for spare in (_SPARE, _MANY_SPARE):
-            limit = min(MOST, int((k + spare) / share))
+            limit = min(MOST_ROWS, int((k + spare) / share))
             hits = self._searches.nearest(vectors, limit, effort, expression=resolved.expression, fields=FACTS)
             answers = [_scored(of_query, resolved) for of_query in hits]
             if not any(len(of_query) == limit and _is_open(of_query, k) for of_query in answers):
@@ -164,7 +191,7 @@ class EngineNeighbours:
         shortlists = []
         for query, vector in zip(queries, vectors, strict=True):
             scored = list(zip(stored_cosines(vector, half).tolist(), images, strict=True))
-            shortlists.append(Shortlist(_best(scored, query.itself, k), "filtered", len(rows)))
+            shortlists.append(Shortlist.of(_ranked(scored, query), k, "filtered", len(rows)))
         return shortlists
 
     def _scanned(self, vectors: Matrix, k: int, condition: Condition, resolved: Resolved) -> list[list[Scored]]:
@@ -228,7 +255,7 @@ class EngineNeighbours:
                 half = np.stack([vectors[image_id] for image_id in known])
                 for image_id, score in zip(known, stored_cosines(query.vector, half).tolist(), strict=True):
                     images[image_id] = (score, images[image_id][1])
-            shortlists.append(Shortlist(_best(images.values(), query.itself, k), route, n))
+            shortlists.append(Shortlist.of(_ranked(images.values(), query), k, route, n))
         return shortlists
 
     def _rows_of_missing(self, image_ids: Sequence[int], resolved: Resolved) -> list[Row]:
@@ -258,9 +285,12 @@ def _is_open(answer: Sequence[Scored], k: int) -> bool:
     return len(answer) > k and answer[k - 1][0] - answer[-1][0] < _CLOSE
 
 
-def _best(scored: Iterable[Scored], itself: Sequence[int], k: int) -> list[Scored]:
-    """Return the k best: what the vector is, then by score, then by id."""
-    return sorted(scored, key=lambda pair: (pair[1].image_id not in itself, -pair[0], pair[1].image_id))[:k]
+def _ranked(scored: Iterable[Scored], query: AskedVector) -> list[Scored]:
+    return sorted(scored, key=lambda pair: query.key(pair[0], pair[1].image_id))
+
+
+def _scan_route(condition: Condition) -> str:
+    return "exact" if condition.predicate is None else "filtered"
 
 
 def _close(answer: Sequence[Scored], k: int) -> set[int]:

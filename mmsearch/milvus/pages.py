@@ -31,34 +31,37 @@ def page_of(
     with store.reading():
         resolved = store.resolved(store.condition(where))
         n = store.count(resolved.expression) if resolved.ids is None else len(resolved.ids)
-        rows = _rows(store, resolved, _ORDERS[order], start, min(offset, _MOST), min(limit, n) + 1)
-    images = tuple(map(record_of, rows[:limit]))
-    following = _cursor(rows[limit - 1], images[-1]) if len(rows) > limit else None
+        rows, has_more = [], True
+        while has_more and not rows:  # all of a page may leave while it is looked up
+            rows, has_more = _rows(store, resolved, _ORDERS[order], start, min(offset, _MOST), limit)
+    images = tuple(map(record_of, rows))
+    following = _cursor(rows[-1], images[-1]) if has_more else None
     return PicturePage(images, n, following)
 
 
 def _rows(
     store: MilvusStore, resolved: Resolved, order: Ordering, start: tuple[int, int, bytes] | None, offset: int,
     limit: int,
-) -> list[Row]:  # fmt: skip
-    """Return the rows of a page in their order."""
+) -> tuple[list[Row], bool]:  # fmt: skip
+    """Return the rows of a page in their order, and whether others follow."""
     expression = resolved.expression
     if start is not None:
         added, image_id, path = start
         key: Key = (added, image_id) if order is ADDED else (path.hex(),)
         expression = both(expression, order.after(key))
     if resolved.is_exact:
-        keys = first_keys(store.engine, store.collection, expression, order, offset=offset, limit=limit)
+        keys = first_keys(store.engine, store.collection, expression, order, offset=offset, limit=limit + 1)
     else:
-        keys = _keys_among(store, resolved, expression, order)[offset : offset + limit]
+        keys = _keys_among(store, resolved, expression, order)[offset : offset + limit + 1]
+    keys, has_more = keys[:limit], len(keys) > limit
     if not keys:
-        return []
+        return [], False
     fields = (*FACTS, "added")
     if order is ADDED:
         rows = store.rows_among("id", [key[1] for key in keys], fields)
     else:
         rows = store.rows_at([bytes.fromhex(key[0]) for key in keys], fields)
-    return sorted(rows, key=order.key)
+    return sorted(rows, key=order.key)[:limit], has_more
 
 
 def _keys_among(store: MilvusStore, resolved: Resolved, expression: str, order: Ordering) -> list[Key]:

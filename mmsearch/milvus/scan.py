@@ -106,10 +106,10 @@ def first_keys(
     engine: Engine, collection: str, expression: str, order: Ordering, *, offset: int, limit: int
 ) -> list[Key]:
     """Return the keys of the rows from `offset` to `offset + limit` in an order that pass an expression."""
-    bounds, n_before = [expression], _END
+    bounds, n_before, first = [expression], _END, offset
     while True:
         n = engine.count(collection, both(*bounds))
-        if n <= offset or limit < 1:
+        if limit < 1 or (n <= offset and len(bounds) == 1):
             return []
         if n <= _FEW or n > 0.9 * n_before:  # the part that is wanted is itself large, or samples say nothing
             break
@@ -117,8 +117,10 @@ def first_keys(
         keys = _sample(engine, collection, both(*bounds), order)
         bounds, offset = _narrowed(engine, collection, bounds, order, keys, (offset, limit, n))
     parts = scan(engine, collection, both(*bounds), ["id", *order.fields])
-    keys = sorted(order.key(row) for part in parts for row in part)
-    return keys[offset : offset + limit]
+    keys = sorted(order.key(row) for part in parts for row in part)[offset : offset + limit]
+    if len(keys) < limit and engine.count(collection, expression) > first + len(keys):  # some left meanwhile
+        return first_keys(engine, collection, expression, order, offset=first, limit=limit)
+    return keys
 
 
 def _sample(engine: Engine, collection: str, expression: str, order: Ordering) -> list[Key]:

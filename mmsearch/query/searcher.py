@@ -3,7 +3,7 @@
 Routes: `exact` scans the vectors; `cells` and `graph` ask that index, and scan the rows that are not in it yet;
 `filtered` scans only the pictures that pass the filter. The store of the library chooses; all give min(k, matches)
 hits. Local features may rerank them, or answer alone (`local`), which gives only pictures that share visual words
-with the example.
+with the example. Pages after the first are exact scans for what the first left (`mmsearch.query.cursor`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmsearch.errors import EncoderError, MmsearchError, QueryError
+from mmsearch.query.cursor import Cursor, read, written
 from mmsearch.query.encode import (
     TEXTS_TOGETHER,
     EncodedQuery,
@@ -53,12 +54,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Ranking:
-    """The pictures that answer a query, best first, and how they were found; their vectors if they are wanted."""
+    """The pictures that answer a query, best first, and how they were found; their vectors if they are wanted.
+
+    `end` is where the page ends, `next_score` the cosine of the picture that comes after it, if any does.
+    """
 
     ranked: list[Ranked]
     vectors: Half | None
     route: str
     n_candidates: int
+    end: Cursor
+    next_score: float | None
 
 
 class Searcher:
@@ -121,6 +127,8 @@ class Searcher:
         start = time.perf_counter()
         condition = self.store.condition(query.where)
         options = self._within_reach(query, options)
+        if options.after is not None:
+            return self._answer_after(options.after, query, options, condition, start)
         local, said = self._local_query(query, options)
         if options.expand != "none" and (options.mode == "local" or not (local or said)):
             raise QueryError(
@@ -143,8 +151,33 @@ class Searcher:
             return self._reranked(encoded, condition, local, options)
 
         ranking = self.store.consistently(rank)
-        result = self._result(encoded, ranking, options, seconds, start=start)
+        result = self._result(query, encoded, ranking, options, seconds, start=start)
         return replace(result, local=said or (_verified(result.hits) if local else ""))
+
+    def _answer_after(
+        self, after: str, query: Query, options: SearchOptions, condition: Condition, start: float
+    ) -> SearchResult:
+        """Return a later page; its vector came with the cursor, and only what hits say is encoded again."""
+        if options.mode == "local":
+            raise QueryError("visual words alone answer in one page; leave `after` out, and ask for more hits (k)")
+        before = read(after, query, self.store.fingerprint(), self.store.dim)
+        self._require_relevance([query], options)
+        terms, is_judged = [], is_text(query)
+        if options.explain or is_judged:
+            terms = self.terms.encode([query])[0].terms
+        encoded = EncodedQuery(terms, before.vector, (), tuple(query.irrelevant), is_judged)
+        seconds = {"local": 0.0, "encode": time.perf_counter() - start}
+
+        def rank() -> _Ranking:
+            copies = self.store.images_with_hash(before.example) if before.example else []
+            asked = replace(encoded, itself=tuple(image.image_id for image in copies))
+            shortlist = self._neighbours.following(_asked(asked), options.k, condition, before.passed)
+            ranked: list[Ranked] = [(score, image, None) for score, image in shortlist.pictures]
+            return self._ranking(asked, ranked, shortlist, options, before)
+
+        result = self._result(query, encoded, self.store.consistently(rank), options, seconds, start=start)
+        is_local = options.rerank == "local" or options.expand != "none"
+        return replace(result, local="local features look at the first page alone" if is_local else "")
 
     def example(self, picture: Example | Term) -> tuple[EncodedQuery, LocalQuery | None, list[Ranked]]:
         """Return an example picture as a vector and as words, and the pictures that local features looked at.
@@ -182,6 +215,7 @@ class Searcher:
     def _sharing(self, queries: Sequence[Query], options: SearchOptions) -> list[list[int]]:
         """Return the places of queries in groups, each of which one scan answers."""
         is_plain = options.mode == "global" and options.rerank != "local" and options.expand == "none"
+        is_plain = is_plain and options.after is None
         groups: list[list[int]] = []
         n_texts = TEXTS_TOGETHER  # of the last group that takes more
         together: list[int] = []
@@ -217,8 +251,8 @@ class Searcher:
         seconds = {"encode": time.perf_counter() - start}
         ranked = self.store.consistently(lambda: self._ranked(encoded, ALL, options))
         return [
-            self._result(query, ranking, options, seconds, start=start)
-            for query, ranking in zip(encoded, ranked, strict=True)
+            self._result(*answer, options, seconds, start=start)
+            for answer in zip(queries, encoded, ranked, strict=True)
         ]
 
     def _within_reach(self, query: Query, options: SearchOptions) -> SearchOptions:
@@ -231,17 +265,16 @@ class Searcher:
 
     def _shortlists(self, queries: Sequence[EncodedQuery], k: int, condition: Condition) -> list[Shortlist]:
         """Return the k best pictures for each of queries of one modality."""
-        asked = [AskedVector(query.vector, query.itself, query.left_out) for query in queries]
-        return self._neighbours.shortlists(asked, k, condition, queries[0].modality)
+        return self._neighbours.shortlists(list(map(_asked, queries)), k, condition, queries[0].modality)
 
     def _ranked(
         self, queries: Sequence[EncodedQuery], condition: Condition, options: SearchOptions
     ) -> list[_Ranking]:
         """Return the best pictures for queries of one modality."""
         rankings = []
-        for shortlist in self._shortlists(queries, options.k, condition):
+        for query, shortlist in zip(queries, self._shortlists(queries, options.k, condition), strict=True):
             ranked: list[Ranked] = [(score, image, None) for score, image in shortlist.pictures]
-            rankings.append(self._ranking(ranked, shortlist, options))
+            rankings.append(self._ranking(query, ranked, shortlist, options))
         return rankings
 
     def _reranked(
@@ -258,16 +291,40 @@ class Searcher:
             moved = expanded(query.vector, vectors, alpha=ALPHA if options.expand == "alpha" else 0)
             asked = replace(query, vector=l2_normalize(moved[None])[0])
             return self._reranked(asked, condition, local, replace(options, expand="none"))
-        return self._ranking(_itself_first(reranked, query.itself)[: options.k], shortlist, options)
+        ranked = _itself_first(reranked, query.itself)
+        if len(ranked) > options.k:
+            shortlist = replace(shortlist, next_score=ranked[options.k][0])
+        return self._ranking(query, ranked[: options.k], shortlist, options)
 
-    def _ranking(self, ranked: list[Ranked], shortlist: Shortlist, options: SearchOptions) -> _Ranking:
+    def _ranking(
+        self,
+        query: EncodedQuery,
+        ranked: list[Ranked],
+        shortlist: Shortlist,
+        options: SearchOptions,
+        before: Cursor | None = None,
+    ) -> _Ranking:
         """Return what is answered, once the vectors that it goes by are known to be whole."""
         images, vectors = [image for _, image, _ in ranked], None
         if options.explain:
             vectors = self.store.vectors_of(images)
         else:
             self.store.require_whole(images)
-        return _Ranking(ranked, vectors, shortlist.route, shortlist.n_candidates)
+        end = self._end(query, ranked, before)
+        return _Ranking(ranked, vectors, shortlist.route, shortlist.n_candidates, end, shortlist.next_score)
+
+    def _end(self, query: EncodedQuery, ranked: Sequence[Ranked], before: Cursor | None) -> Cursor:
+        """Return where a page ends, of which `before` is where the page before ended; None for the first."""
+        best = max((score for score, _, _ in ranked), default=-1.0)
+        if before is not None:
+            best, n_hits, last = max(best, before.best), before.n_hits + len(ranked), before.last
+            if ranked:
+                score, image, _ = ranked[-1]
+                last = _asked(query).key(score, image.image_id)
+            return replace(before, n_hits=n_hits, best=best, last=last)
+        ids = frozenset(image.image_id for _, image, _ in ranked)
+        original = self.store.original(query.itself[0]) if not ids.issuperset(query.itself) else None
+        return Cursor(query.vector, ids, len(ranked), best, example=b"" if original is None else original[1])
 
     def _hits_by_words(
         self, query: Query, local: LocalQuery | None, k: int, condition: Condition
@@ -316,16 +373,20 @@ class Searcher:
     def _judged(
         self, query: EncodedQuery, ranking: _Ranking
     ) -> tuple[float | None, Sequence[float | None], tuple[str, ...]]:
-        """Return the relevance of an answer and of each hit, None where it is not known; and problems."""
+        """Return the relevance of an answer, those of its hits and the next, None if not known, and problems."""
         relevance, problems = self._relevance() if query.is_text else (None, ())
-        if relevance is None:
-            return None, [None] * len(ranking.ranked), problems
-        cosines = [score for score, _, _ in ranking.ranked]
-        answer, hits = relevance.judge(query.terms[0].vector, cosines, ranking.n_candidates)
-        return answer, hits.tolist(), problems
+        scores = [score for score, _, _ in ranking.ranked]
+        scores.append(-1.0 if ranking.next_score is None else ranking.next_score)
+        if relevance is None or not ranking.end.n_hits:
+            return None if relevance is None else 0.0, [None] * len(scores), problems
+        # The best of all pages is among them: a hit is as likely as it would be if they were one.
+        cosines = [*scores, ranking.end.best]
+        answer, hits = relevance.judge(query.terms[0].vector, cosines, max(1, ranking.n_candidates))
+        return answer, hits[:-1].tolist(), problems
 
     def _result(
         self,
+        asked: Query,
         query: EncodedQuery,
         ranking: _Ranking,
         options: SearchOptions,
@@ -339,14 +400,16 @@ class Searcher:
                 of_pictures = stored_cosines(term.vector, ranking.vectors).tolist()
                 for cosine_of, cosine in zip(cosines, of_pictures, strict=True):
                     cosine_of[term.label] = cosine
-        relevance, hits_relevance, problems = self._judged(query, ranking)
+        relevance, (*hits_relevance, of_next), problems = self._judged(query, ranking)
+        least, end = options.min_relevance, ranking.end
         hits = tuple(
             _hit(rank, *answer, terms=cosine_of, relevance=of_hit)
             for rank, (answer, cosine_of, of_hit) in enumerate(
-                zip(ranking.ranked, cosines, hits_relevance, strict=True), 1
+                zip(ranking.ranked, cosines, hits_relevance, strict=True), end.n_hits - len(ranking.ranked) + 1
             )
-            if options.min_relevance is None or (of_hit or 0) >= options.min_relevance
+            if least is None or (of_hit or 0) >= least
         )
+        is_last = ranking.next_score is None or (least is not None and (of_next or 0) < least)
         total = time.perf_counter() - start
         seconds = seconds | {"search": total - sum(seconds.values()), "total": total}
         return SearchResult(
@@ -356,6 +419,7 @@ class Searcher:
             seconds,
             problems=(*self._neighbours.problems(), *problems),
             relevance=relevance,
+            next=None if is_last else written(end, asked, str(self.store.setting("fingerprint"))),
             thumbnails=thumbnails_of,
         )
 
@@ -381,6 +445,10 @@ def _compares_pictures(query: Query) -> bool:
     """Return whether a query is one example picture, which visual words alone can answer."""
     is_picture = len(query.images) == 1 and query.text is None and query.vector is None
     return is_picture and not (query.exclude or query.relevant)
+
+
+def _asked(query: EncodedQuery) -> AskedVector:
+    return AskedVector(query.vector, query.itself, query.left_out)
 
 
 def _itself_first(ranked: list[Ranked], itself: Sequence[int]) -> list[Ranked]:

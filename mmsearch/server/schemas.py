@@ -19,6 +19,7 @@ MAX_TEXT = 1_000
 MAX_K = 1_000
 MAX_PICTURES = 8
 MAX_PROMPTS = 10_000
+MAX_CURSOR = 100_000  # 1,000 ids of 8 bytes and 16,000 dimensions, in Base64
 LARGEST_ID = 2**63 - 1
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
@@ -43,6 +44,11 @@ ORDER = "`added`: in the order in which they came into the library; `path`: by f
 AFTER = (
     "Begin after a page: its `next`. No picture comes twice or is left out then, whatever comes or leaves "
     "meanwhile. In the order `added`, that also holds for those that are renamed."
+)
+NEXT_HITS = (
+    "Go on after an answer: its `next`, with the same query, filters and pictures. No hit comes twice, and none "
+    "that stays is left out, whatever comes or leaves meanwhile. Local features look at the first answer alone; "
+    "there is no `next` with mode `local`."
 )
 OFFSET = (
     "Pass over so many pictures. In the order `added`, what comes meanwhile does not shift pages, but what leaves "
@@ -196,6 +202,7 @@ class SearchRequest(_Request):
         float | None,
         Field(ge=0, le=1, description="Leave out hits of less `relevance`; an error where hits have none."),
     ] = None
+    after: Annotated[str | None, Field(max_length=MAX_CURSOR, description=NEXT_HITS)] = None
 
     def filters(self) -> list[str | predicates.Predicate]:
         """Return the filters as a search takes them; texts are read later."""
@@ -319,6 +326,7 @@ class SearchAnswer(TypedDict):
     message: str
     problems: list[str]
     seconds: dict[str, float]
+    next: Annotated[str | None, Field(description="The `after` of the hits that follow; null where none do.")]
 
 
 class Label(TypedDict):
@@ -442,7 +450,7 @@ def search_json(result: SearchResult, *, explain: bool) -> SearchAnswer:
     ]  # fmt: skip
     answered: SearchAnswer = {
         "hits": hits, "route": result.route, "n_candidates": result.n_candidates, "message": result.local,
-        "problems": list(result.problems), "seconds": result.seconds,
+        "problems": list(result.problems), "seconds": result.seconds, "next": result.next,
     }  # fmt: skip
     if result.relevance is not None:
         answered["answer"] = _judged(result.relevance, answer_strength)

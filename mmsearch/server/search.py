@@ -41,7 +41,9 @@ async def search(request: Request) -> Response:
         irrelevant=asked.irrelevant,
     )
     server = services(request)
-    options = SearchOptions(asked.k, asked.mode, asked.rerank, asked.expand, asked.explain, asked.min_relevance)
+    options = SearchOptions(
+        asked.k, asked.mode, asked.rerank, asked.expand, asked.explain, asked.min_relevance, asked.after
+    )
     if query.images or options.mode == "local" or options.rerank == "local" or options.expand != "none":
         answering = server.examples.run(lambda library: library.search_many(query, options)[0])
     else:

@@ -8,11 +8,12 @@ passes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from mmsearch.arguments import FP32, Device, Precision, one_of
 from mmsearch.errors import FingerprintError, UnsupportedError
@@ -84,14 +85,48 @@ class AskedVector:
     itself: tuple[int, ...] = ()
     left_out: tuple[int, ...] = ()
 
+    def key(self, score: float, image_id: int) -> RankKey:
+        """Return what pictures are sorted by: those that the vector is, then by cosine, then by id."""
+        return image_id not in self.itself, -score, image_id
+
+
+RankKey: TypeAlias = tuple[bool, float, int]
+"""Whether a picture is another than the vector was made of, its cosine with the sign changed, and its id."""
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What pages of an answer have given: the pictures of the first, in whatever order, and all up to a key."""
+
+    image_ids: frozenset[int]
+    last: RankKey | None = None
+
+    def leaves(self, key: RankKey) -> bool:
+        """Return whether a picture with this key is still to come."""
+        return key[2] not in self.image_ids and (self.last is None or key > self.last)
+
+    @property
+    def ceiling(self) -> float:
+        """No picture that is still to come has a higher cosine, but for those that the vector was made of."""
+        return math.inf if self.last is None or not self.last[0] else -self.last[1]
+
 
 @dataclass(frozen=True)
 class Shortlist:
-    """The best (cosine, picture) for a vector, the route to them, and how many vectors they were chosen from."""
+    """The best (cosine, picture) for a vector, the route to them, and how many vectors they were chosen from.
+
+    `next_score` is the cosine of the picture that comes after them, None where there are no more.
+    """
 
     pictures: list[tuple[float, ImageRecord]]
     route: str
     n_candidates: int
+    next_score: float | None = None
+
+    @classmethod
+    def of(cls, ranked: list[tuple[float, ImageRecord]], k: int, route: str, n_candidates: int) -> Shortlist:
+        """Return the k first of ranked pictures, which are more if there are more."""
+        return cls(ranked[:k], route, n_candidates, ranked[k][0] if len(ranked) > k else None)
 
 
 @dataclass(frozen=True)
@@ -123,8 +158,15 @@ class Neighbours(Protocol):
         `LibraryStore.consistently`.
         """
 
+    def following(self, query: AskedVector, k: int, condition: Condition, passed: Passed) -> Shortlist:
+        """Return the k nearest pictures that pass a condition and were not given yet, from a scan of all vectors.
+
+        Their order is that of `shortlists`, and so is what they are counted among. Asked inside
+        `LibraryStore.consistently`.
+        """
+
     def problems(self) -> tuple[str, ...]:
-        """Return sentences: what was missing when the last shortlists were made."""
+        """Return sentences: what was missing when it was last asked."""
 
 
 class QueryCache(Protocol):

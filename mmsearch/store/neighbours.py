@@ -9,7 +9,7 @@ import numpy as np
 from mmsearch.predicates import Predicate
 from mmsearch.predicates.tree import comparisons
 from mmsearch.records import ImageRecord, Modality
-from mmsearch.store.base import AskedVector, Condition, Shortlist
+from mmsearch.store.base import AskedVector, Condition, Passed, Shortlist
 from mmsearch.store.folder import Store
 from mmsearch.store.label_sets import unfinished
 from mmsearch.store.routes import Nearest, NearestRows
@@ -48,14 +48,39 @@ class LibraryNeighbours:
         for n in set(n_left_out):  # one scan for all that want as many rows
             places = [place for place, n_rows in enumerate(n_left_out) if n_rows == n]
             vectors = np.stack([queries[place].vector for place in places])
-            answers = self._rows.of(vectors, k + n, compiled, modality)
+            answers = self._rows.of(vectors, k + n + 1, compiled, modality)
             for place, nearest in zip(places, answers, strict=True):
-                pictures = self._pictures(queries[place], nearest, k, compiled)
-                shortlists[place] = Shortlist(pictures, nearest.route, nearest.n_candidates - n)
+                query, n_rows = queries[place], k + n + 1
+                ranked = self._pictures(query, nearest, compiled)
+                while len(nearest.rows) >= n_rows and _is_cut_among_equals(query, ranked, k, nearest):
+                    n_rows *= 4
+                    (nearest,) = self._rows.of(query.vector[None], n_rows, compiled, modality)
+                    ranked = self._pictures(query, nearest, compiled)
+                shortlists[place] = Shortlist.of(ranked, k, nearest.route, nearest.n_candidates - n)
         return [shortlists[place] for place in range(len(queries))]
 
+    def following(self, query: AskedVector, k: int, condition: Condition, passed: Passed) -> Shortlist:
+        """Return the k nearest pictures that pass a condition and were not given yet, by a scan of all vectors."""
+        self._rows.refresh()
+        self._look_for_problems(condition.predicate)
+        compiled = self.store.compiled(condition)
+        n_rows = k + 1 + len(passed.image_ids) + len(query.left_out)
+        while True:
+            nearest = self._rows.below(query.vector, n_rows, compiled, passed.ceiling)
+            ranked = [
+                (score, image)
+                for score, image in self._pictures(query, nearest, compiled)
+                if passed.leaves(query.key(score, image.image_id))
+            ]
+            is_enough = len(ranked) > k and not _is_cut_among_equals(query, ranked, k, nearest)
+            if is_enough or len(nearest.rows) < n_rows:
+                break
+            n_rows *= 4
+        n_candidates = nearest.n_candidates - self._n_rows_left_out(query, compiled)
+        return Shortlist.of(ranked, k, nearest.route, n_candidates)
+
     def problems(self) -> tuple[str, ...]:
-        """Return what had been lost when the last shortlists were made: sentences."""
+        """Return what had been lost when this was last asked: sentences."""
         return self._problems
 
     def _look_for_problems(self, predicate: Predicate | None) -> None:
@@ -76,9 +101,9 @@ class LibraryNeighbours:
         return len(rows) - len({image.row for image in shared})
 
     def _pictures(
-        self, query: AskedVector, nearest: Nearest, k: int, condition: SqlCondition
+        self, query: AskedVector, nearest: Nearest, condition: SqlCondition
     ) -> list[tuple[float, ImageRecord]]:
-        """Return the k best (score, picture) of the nearest rows; a row may stand for several pictures."""
+        """Return the (score, picture) of the nearest rows, best first; a row may stand for several pictures."""
         condition = condition.without(query.left_out)
         score_of = dict(zip(nearest.rows.tolist(), nearest.scores.tolist(), strict=True))
         # A graph may miss the picture that is asked for, and of equal scores the row of another may go before it.
@@ -87,7 +112,15 @@ class LibraryNeighbours:
         scores = stored_cosines(query.vector, self.store.checked_rows(rows))
         score_of |= dict(zip(rows, scores.tolist(), strict=True))
         images = self.store.images_of_rows(list(score_of), condition)
-        ranked = sorted(
-            images, key=lambda image: (image.image_id not in query.itself, -score_of[image.row], image.image_id)
-        )
-        return [(score_of[image.row], image) for image in ranked[:k]]
+        ranked = sorted(images, key=lambda image: query.key(score_of[image.row], image.image_id))
+        return [(score_of[image.row], image) for image in ranked]
+
+
+def _is_cut_among_equals(
+    query: AskedVector, ranked: Sequence[tuple[float, ImageRecord]], k: int, nearest: Nearest
+) -> bool:
+    """Return whether rows that are left out may be as near as the k-th picture, and stand for one of a lower id."""
+    if len(ranked) <= k:
+        return False
+    score, image = ranked[k - 1]
+    return image.image_id not in query.itself and score <= nearest.scores[-1]

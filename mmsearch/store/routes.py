@@ -141,6 +141,21 @@ class NearestRows:
             answers = [self._filtered_afterwards(query[None], k, rows, way) for query in queries]
         return [answer or self._among(query[None], k, rows) for query, answer in zip(queries, answers, strict=True)]
 
+    def below(self, query: Matrix, k: int, condition: SqlCondition, ceiling: float) -> Nearest:
+        """Return the k nearest rows of a query (dim,) whose cosines are not above a ceiling, by a scan.
+
+        There are fewer only where there are no more. Rows that no picture passes are left out.
+        """
+        if not len(self._exact):
+            return Nearest(np.zeros(0), np.zeros(0, np.int64), "empty", 0)
+        if not condition.sql:
+            scores, near = self._exact.search_tail(query[None], k, first_row=0, ceiling=ceiling)
+            return Nearest(scores[0], near[0], EXACT, len(self._exact))
+        kept = self._parts.get((condition.sql, condition.parameters))
+        rows = self._all_passing(condition) if kept is None else kept.rows
+        scores, near = self._exact.search_among(query[None], k, rows, ceiling=ceiling)
+        return Nearest(scores[0], near[0], "filtered", len(rows))
+
     def _first_passing(self, condition: SqlCondition, narrow: float) -> tuple[Rows, bool]:
         """Return the rows that pass a filter, some of them where they are more than a share of all, and whether."""
         limit = max(_FEW, int(narrow * len(self._exact)))

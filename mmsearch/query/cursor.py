@@ -1,0 +1,159 @@
+"""CURSOR: where a page of an answer ended, as text and back, so that the next page begins there.
+
+The first page may come by any route, in any order: its pictures are named. Later pages are in the order of the
+exact scan, so that the last hit says what came before. The vector of the query travels along: a text that is
+encoded among others, an expansion by other pictures and an example whose file has changed would each give another
+order, in which pictures come twice or not at all.
+
+A cursor comes back from strangers: it is as long as what it holds, and every part of it is checked.
+"""
+
+from __future__ import annotations
+
+import struct
+from base64 import b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from hashlib import sha256
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.errors import QueryError
+from mmsearch.predicates import all_of
+from mmsearch.records import Example, Matrix, PictureBytes, Query, Term
+from mmsearch.store.base import Passed, RankKey
+
+_VERSION = 1
+_HEAD = struct.Struct("<B16s8sQdI??dQ32sB")  # what stands before the vector and the ids
+_CHECKSUM = struct.Struct("<I")
+_NO_EXAMPLE = bytes(32)
+_LARGEST_ID = (1 << 63) - 1
+_UNIT = 1e-3  # how far the length of a unit vector may be from 1
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where a page of an answer ended.
+
+    Parameters
+    ----------
+    vector : float32 array, shape (dim,)
+        The unit vector that pictures are compared with.
+    first_page : frozenset of int
+        Ids of the pictures of the first page.
+    n_hits : int
+        Of this page and all before.
+    best : float
+        The highest cosine of all of them.
+    last : RankKey or None
+        Of the last hit, in the exact order; None where the first page is all that was given.
+    example : bytes
+        The sha256 of the example that the query is, where more copies of it are in the library than came on the
+        first page; else empty.
+    """
+
+    vector: Matrix
+    first_page: frozenset[int]
+    n_hits: int
+    best: float
+    last: RankKey | None = None
+    example: bytes = b""
+
+    @property
+    def passed(self) -> Passed:
+        """What was given."""
+        return Passed(self.first_page, self.last)
+
+
+def written(cursor: Cursor, query: Query, fingerprint: str) -> str:
+    """Return a cursor as text that goes with one query to vectors of one encoder."""
+    is_other, negative, image_id = cursor.last or (False, 0.0, 0)
+    ids = np.array(sorted(cursor.first_page), dtype=np.uint64)
+    steps = np.diff(ids, prepend=np.uint64(0))
+    width = (int(steps.max(initial=0)).bit_length() + 7) // 8
+    head = _HEAD.pack(
+        _VERSION, _digest(query), _short(fingerprint), cursor.n_hits, cursor.best, len(cursor.vector),
+        cursor.last is not None, is_other, negative, image_id, cursor.example or _NO_EXAMPLE, width,
+    )  # fmt: skip
+    narrow = steps.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :width]
+    said = head + cursor.vector.astype("<f4").tobytes() + narrow.tobytes()
+    return urlsafe_b64encode(said + _CHECKSUM.pack(crc32(said))).decode()
+
+
+def read(text: str, query: Query, fingerprint: str, dim: int) -> Cursor:
+    """Return the cursor that `written` made for the same query and encoder, whose vectors have a width.
+
+    Raises
+    ------
+    QueryError
+        If it is none, or goes with another query, other filters or another encoder.
+    """
+    try:
+        asked, encoder, cursor = _parsed(b64decode(text.encode("ascii"), altchars=b"-_", validate=True))
+    except (ValueError, struct.error) as error:
+        shown = text if len(text) <= 60 else f"{text[:57]}..."
+        raise QueryError(f"after is {shown!r}; expected the `next` of a search, as it was given") from error
+    if asked != _digest(query):
+        raise QueryError(
+            "after is the `next` of another query, or of other filters; ask the same as before, or leave it out"
+        )
+    if encoder != _short(fingerprint) or len(cursor.vector) != dim:
+        raise QueryError(
+            "the library has vectors of another encoder than when `after` was given; leave it out, and begin anew"
+        )
+    return cursor
+
+
+def _parsed(given: bytes) -> tuple[bytes, bytes, Cursor]:
+    """Return the digests of a query and an encoder, and the cursor between them; ValueError if it is none."""
+    said, checksum = given[: -_CHECKSUM.size], given[-_CHECKSUM.size :]
+    (
+        version, asked, encoder, n_hits, best, dim, is_later, is_other, negative, image_id, example, width,
+    ) = _HEAD.unpack(said[: _HEAD.size])  # fmt: skip
+    end = _HEAD.size + 4 * dim
+    if version != _VERSION or _CHECKSUM.pack(crc32(said)) != checksum or end > len(said):
+        raise ValueError("not a cursor")
+    vector = np.frombuffer(said[_HEAD.size : end], dtype="<f4").astype(np.float32)
+    numbers = np.array([best, negative, np.linalg.norm(vector.astype(np.float64)) - 1])
+    if not (np.isfinite(numbers).all() and abs(numbers[2]) <= _UNIT):
+        raise ValueError("not a cursor")
+    last = (is_other, negative, image_id) if is_later else None
+    ids = frozenset(_ids(said[end:], width).tolist())
+    return asked, encoder, Cursor(vector, ids, n_hits, best, last, b"" if example == _NO_EXAMPLE else example)
+
+
+def _ids(narrow: bytes, width: int) -> NDArray[np.uint64]:
+    """Return ascending ids of which each is so many bytes' worth above the one before."""
+    if width > 8:
+        raise ValueError("not a cursor")
+    steps = np.frombuffer(narrow, dtype=np.uint8).reshape(-1, max(1, width))
+    wide = np.zeros((len(steps), 8), dtype=np.uint8)
+    wide[:, : steps.shape[1]] = steps
+    ids = np.cumsum(wide.view("<u8")[:, 0], dtype=np.uint64)
+    if len(ids) and (ids[0] == 0 or (ids[1:] <= ids[:-1]).any() or ids[-1] > _LARGEST_ID):
+        raise ValueError("not a cursor")
+    return ids
+
+
+def _short(fingerprint: str) -> bytes:
+    return sha256(fingerprint.encode("utf-8", "surrogatepass")).digest()[:8]
+
+
+def _digest(query: Query) -> bytes:
+    """Return what tells a query with its filters from others."""
+    texts = (() if query.text is None else (query.text,), query.exclude)
+    said = (
+        [[_term(term) for term in terms] for terms in (*texts, query.images)],
+        all_of(query.where),
+        sorted(set(query.relevant)),
+        sorted(set(query.irrelevant)),
+        query.vector,
+    )
+    return sha256(repr(said).encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def _term(given: Example | Term) -> tuple[object, ...]:
+    term = given if isinstance(given, Term) else Term(given)
+    value = sha256(term.value.data).digest() if isinstance(term.value, PictureBytes) else term.value
+    return value, float(term.weight), term.box
