@@ -470,6 +470,24 @@ def test_pictures_are_listed_in_pages_that_follow_one_another(indexed, order, ke
     assert indexed.pictures(offset=2**70, limit=2**70).pictures == ()
 
 
+def test_a_search_goes_on_while_index_runs_and_neither_repeats_nor_leaves_out_what_stays(indexed, photos):
+    def index(come, leave):
+        shutil.copy(sample_folder() / f"{come}.jpg", photos)
+        (photos / f"{leave}.jpg").unlink()
+        indexed.index(photos)
+
+    changes, pages = [("panda", "cat"), ("rocket", "fig")], [indexed.search("a cat", k=2)]
+    while pages[-1].next is not None:
+        if changes:
+            index(*changes.pop())
+        pages.append(indexed.search("a cat", k=2, after=pages[-1].next))
+    names = [Path(hit.path).stem for page in pages for hit in page]
+    assert len(set(names)) == len(names)
+    assert {"astronaut", "coffee", "creek", "dam", "goldfish", "moose"} <= set(names)
+    assert not changes
+    assert [hit.rank for page in pages for hit in page] == list(range(1, len(names) + 1))
+
+
 def test_pictures_are_listed_by_filters(indexed, photos):
     page = indexed.pictures(f"folder = {photos / 'trip'}", order="path")
     assert [image.path for image in page.pictures] == [

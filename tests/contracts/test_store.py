@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from hashlib import sha256
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from mmsearch.milvus import engine as milvus_engine
 from mmsearch.places import place_of
 from mmsearch.predicates import And, Comparison, Not, Or
 from mmsearch.records import READING, FileLook
-from mmsearch.store.base import ALL, AskedVector, in_folder, precision_of
+from mmsearch.store.base import ALL, AskedVector, Passed, in_folder, precision_of
 from mmsearch.store.changes import Changes, RejectedFile, StoredFile, TouchedFile
 from mmsearch.store.checked import passing
 from mmsearch.store.labels import Labelling, LabelOptions
@@ -419,6 +420,39 @@ def test_pages_follow_one_another_and_none_is_repeated_or_left_out(library, orde
     assert library.page(where, order=order, after=None, offset=10_000, limit=5).pictures == ()
 
 
+def test_pages_neither_repeat_nor_leave_out_what_stays_while_pictures_come_and_leave(writer):
+    def name(number):
+        return b"/%03d.jpg" % number
+
+    def change(come, leave):
+        id_at = {known.path: known.image_id for known in writer.known_files(b"/")}
+        writer.remove_images([id_at[name(number)] for number in leave])
+        writer.commit(Changes(stored=[picture(name(number)) for number in come]))
+        gone.update(map(name, leave))
+
+    gone, first = set(), range(0, 60, 2)
+    change(first, [])
+    changes = [
+        (range(1, 20, 2), [6, 8, 10]),  # the last of the first page, and what comes then
+        ([21, 59, 99], range(40, 60, 2)),
+        ([], range(16, 38, 2)),
+    ]
+    listed, after = {"added": [], "path": []}, {"added": None, "path": None}
+    while after:
+        for order in list(after):
+            page = writer.page([], order=order, after=after.pop(order), offset=0, limit=5)
+            listed[order] += [os.fsencode(image.path) for image in page.pictures]
+            if page.next is not None:
+                after[order] = page.next
+        if changes:
+            change(*changes.pop(0))
+    assert not changes
+    for paths in listed.values():
+        assert len(set(paths)) == len(paths)
+        assert set(map(name, first)) - gone <= set(paths)
+        assert name(99) in paths
+
+
 @pytest.mark.parametrize("cursor", ["x", "!!!!", "Pz8/Pw=="])
 def test_cursor_that_no_page_gave_is_refused(library, cursor):
     with pytest.raises(QueryError, match="expected the `next` of a page"):
@@ -536,6 +570,110 @@ def test_equal_scores_go_by_id_whatever_is_asked_for(writer):
         (answer,) = writer.neighbours().shortlists([AskedVector(same)], k, ALL, "image")
         assert [image.image_id for _, image in answer.pictures] == ids[:k]
         assert len({score for score, _ in answer.pictures}) == 1
+
+
+DIRECTIONS = [(1, 0), (0, 1), (1, 1), (-1, 0), (0, -1), (2, 1), (1, -1)]  # many at one angle to each of them
+
+
+@pytest.fixture
+def ties(writer):
+    """A library of 61 pictures, of which many have one vector, and many others are as near to what is asked."""
+    chance, files = random.Random(5), []
+    for n in range(60):
+        vector = np.zeros(DIM, np.float32)
+        axis = chance.choice([0, 2, 4])
+        vector[axis : axis + 2] = chance.choice(DIRECTIONS)
+        files.append(picture(b"/tie/%02d.%s" % (n, chance.choice([b"jpg", b"png"])), vector=vector))
+    writer.commit(Changes(stored=files))
+    writer.commit(Changes(stored=[picture(b"/tie/again.jpg", vector=files[0].vector)]))
+    return writer
+
+
+def all_pages(store, query, k, condition, *, neighbours):
+    """Everything that passes, the first page as it is asked for and the others after it."""
+    with store.reading():
+        (page,) = neighbours.shortlists([query], k, condition, "image")
+        pages, passed = [page], Passed(frozenset(image.image_id for _, image in page.pictures))
+        while page.next_score is not None:
+            page = neighbours.following(query, k, condition, passed)
+            assert 0 < len(page.pictures) <= k
+            score, image = page.pictures[-1]
+            pages.append(page)
+            passed = Passed(passed.image_ids, query.key(score, image.image_id))
+    return pages
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    k=st.integers(4, 30), axis=st.sampled_from([0, 2, 4]), towards=st.sampled_from(DIRECTIONS),
+    where=st.sampled_from([[], ["name ~ *.jpg"], ["width >= 800"]]),
+    itself=st.lists(st.integers(0, 60), max_size=5), left_out=st.lists(st.integers(0, 60), max_size=5),
+)  # fmt: skip
+def test_pages_together_are_the_shortlist_of_all_of_them(ties, k, axis, towards, where, itself, left_out):
+    vector = np.zeros(DIM, np.float32)
+    vector[axis : axis + 2] = towards
+    ids = sorted(known.image_id for known in ties.known_files(b"/"))
+    itself, left_out = (tuple(ids[place] for place in places) for places in (itself, left_out))
+    query = AskedVector(vector / np.linalg.norm(vector), itself, left_out)
+    condition, neighbours = ties.condition(where), ties.neighbours(use_index=False)
+    with ties.reading():
+        (whole,) = neighbours.shortlists([query], 61, condition, "image")
+    pages = all_pages(ties, query, k, condition, neighbours=neighbours)
+    together = [pair for page in pages for pair in page.pictures]
+    assert [image for _, image in together] == [image for _, image in whole.pictures]
+    assert [score for score, _ in together] == pytest.approx([score for score, _ in whole.pictures], abs=1e-6)
+    assert {page.n_candidates for page in pages} == {whole.n_candidates}
+    assert {page.route for page in pages} <= {"exact", "filtered"}
+    assert whole.next_score is None
+    for page, following in pairwise(pages):
+        assert page.next_score == pytest.approx(following.pictures[0][0], abs=1e-6)
+
+
+def test_what_the_first_page_missed_comes_on_the_second(library):
+    query, neighbours = AskedVector(unit(1, 31)[0]), library.neighbours()
+    with library.reading():
+        (whole,) = neighbours.shortlists([query], 20, ALL, "image")
+        given = frozenset(image.image_id for _, image in whole.pictures[5:10])
+        page = neighbours.following(query, 5, ALL, Passed(given))
+        last = query.key(page.pictures[-1][0], page.pictures[-1][1].image_id)
+        third = neighbours.following(query, 10, ALL, Passed(given, last))
+    assert [image for _, image in page.pictures] == [image for _, image in whole.pictures[:5]]
+    assert [image for _, image in third.pictures] == [image for _, image in whole.pictures[10:]]
+
+
+def test_later_pages_neither_repeat_nor_leave_out_what_stays_while_pictures_come_and_leave(writer):
+    vectors, query = unit(90, 41), AskedVector(unit(1, 42)[0])
+    nearest = np.argsort(-(vectors @ query.vector)).tolist()
+    names = {number: b"/%02d.jpg" % number for number in range(90)}
+
+    def store(places):
+        numbers = [nearest[place] for place in places]
+        writer.commit(Changes(stored=[picture(names[number], vector=vectors[number]) for number in numbers]))
+
+    def remove(places):
+        writer.remove_images([image_at(writer, names[nearest[place]]).image_id for place in places])
+
+    def page_after(passed):
+        with writer.reading():
+            neighbours = writer.neighbours()
+            if passed is None:
+                return neighbours.shortlists([query], 10, ALL, "image")[0].pictures
+            return neighbours.following(query, 10, ALL, passed).pictures
+
+    store(range(0, 90, 2))
+    first = page_after(None)
+    passed = Passed(frozenset(image.image_id for _, image in first))
+    store([1, 3, 25, 27])  # two before what was given, and two after it
+    remove([18, 20, 22, 88])  # what was given last, and what would come
+    second = page_after(passed)
+    passed = Passed(passed.image_ids, query.key(second[-1][0], second[-1][1].image_id))
+    remove([0, 34])
+    store([29, 45])
+    third = page_after(passed)
+    given = [os.fsencode(image.path) for page in (first, second, third) for _, image in page]
+    assert given == [names[nearest[place]] for place in (
+        *range(0, 20, 2), 1, 3, 24, 25, 26, 27, 28, 30, 32, 34, 36, 38, 40, 42, 44, 45, 46, 48, 50, 52,
+    )]  # fmt: skip
 
 
 def test_whole_library_verifies_and_says_what_it_holds(library):

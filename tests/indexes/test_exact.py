@@ -111,6 +111,30 @@ def test_answer_has_the_same_bits_alone_in_a_batch_and_among_given_rows(seed, n,
             np.testing.assert_array_equal(again_scores[0], own_scores)
 
 
+@pytest.mark.parametrize("n_at_a_time", [100, 10_000])
+def test_under_a_ceiling_the_ranking_goes_on_where_it_was_cut_to_the_last_bit(monkeypatch, n_at_a_time):
+    monkeypatch.setattr("mmsearch.indexes.exact._CANDIDATES", n_at_a_time)
+    monkeypatch.setattr("mmsearch.indexes.exact._EXACT_ROWS", 7)
+    rows = np.concatenate([unit_halves(8, 200, dim=64), burst(8, 200), burst(8, 200, step=1e-6)])
+    matrix, query = np.concatenate([rows, rows[:50]]), burst(8, 1).astype(np.float32)
+    index, among = ExactIndex(matrix, dead=[3, 300]), np.arange(0, 650, 2)
+    for ranking, search in (
+        (index.search(query, 650), lambda k, ceiling: index.search_tail(query, k, first_row=0, ceiling=ceiling)),
+        (
+            index.search_among(query, 650, among),
+            lambda k, ceiling: index.search_among(query, k, among, ceiling=ceiling),
+        ),
+    ):
+        (scores,), (ranked,) = ranking
+        for place in (0, 1, 50, 199, 250, len(scores) - 1):
+            (first, *_) = np.flatnonzero(scores <= scores[place])
+            for k in (1, 7, 1_000):
+                below, near = search(k, scores[place])
+                np.testing.assert_array_equal(near[0], ranked[first : first + k])
+                np.testing.assert_array_equal(below[0], scores[first : first + k])
+    assert index.search_tail(query, 5, first_row=0, ceiling=-2)[1].shape == (1, 0)
+
+
 @pytest.mark.parametrize("factor", [2, 0.01])
 def test_rows_count_at_unit_length_whatever_theirs_is(factor):
     matrix, query = unit_halves(6, 500), unit_halves(7, 1).astype(np.float32)

@@ -68,6 +68,30 @@ def test_page_far_into_a_library_is_counted_to_and_not_fetched_to(library, monke
     assert sum(fetched) < N
 
 
+@pytest.mark.parametrize("moment", ["as it is counted", "as it is fetched"])
+def test_pictures_that_leave_while_a_page_is_looked_up_end_no_list(tmp_path, monkeypatch, moment):
+    def leave(*arguments, **options):
+        writer.remove_images(leaving)
+        leaving.clear()
+        return answer(*arguments, **options)
+
+    monkeypatch.setattr(scan, "_FEW", 50)
+    monkeypatch.setattr(scan, "_SAMPLE", 50)
+    with place_of(f"milvus-lite://{tmp_path}/libraries.db/leaving").writer(create=SETTINGS) as writer:
+        writer.commit(Changes(stored=FILES[:300]))
+        images = writer.page([], order="added", after=None, offset=0, limit=N).pictures
+        first = writer.page([], order="added", after=None, offset=0, limit=10)
+        leaving = [image.image_id for image in images[10:110]]
+        asked, name = (scan, "scan") if moment == "as it is counted" else (writer, "rows_among")
+        answer = getattr(asked, name)
+        monkeypatch.setattr(asked, name, leave)
+        second = writer.page([], order="added", after=first.next, offset=0, limit=10)
+        third = writer.page([], order="added", after=second.next, offset=0, limit=N)
+    assert not leaving
+    assert [*second.pictures, *third.pictures] == list(images[110:])
+    assert third.next is None
+
+
 @pytest.mark.parametrize("along", ["id", "place"])
 def test_scan_gives_every_row_once_though_answers_are_cut(library, monkeypatch, along):
     monkeypatch.setattr(scan, "MOST_ROWS", 100)

@@ -21,7 +21,7 @@ from mmsearch.query.searcher import Searcher
 from mmsearch.samples import sample_folder
 from mmsearch.store.folder import Store
 from tests.conftest import copy_library, no_decoder, random_units
-from tests.query.test_searcher import Exactly, ids_of, made, of_any_route, searcher  # noqa: F401
+from tests.query.test_searcher import Exactly, all_pages, ids_of, made, of_any_route, searcher  # noqa: F401
 from tests.store.test_store import DIM
 
 MODEL = RelevanceModel(-4.0, 5.0, 8.0, 0.25, -1.0, 8.0, 16.0, 0.75)
@@ -139,6 +139,20 @@ def test_hits_below_the_least_relevance_are_left_out_and_none_by_default(made): 
     assert some == every[: len(some)]
     assert [hit.relevance >= least for hit in every] == [True] * len(some) + [False] * (len(every) - len(some))
     assert asked.search(Query(text="v:1"), SearchOptions(min_relevance=1.0)).hits == ()
+
+
+@of_any_route
+def test_hits_of_later_pages_are_as_relevant_as_on_one_and_end_where_too_little_is(made, route):  # noqa: F811
+    asked, query = measured(made, route), Query(text="v:1")
+    every = measured(made).search(query, SearchOptions(k=300))
+    pages = all_pages(asked, query, SearchOptions(k=41))
+    assert tuple(hit for page in pages for hit in page) == every.hits
+    assert {page.relevance for page in pages} == {every.relevance}
+    for place in (40, 41, 59):
+        least = every[place].relevance
+        expected = tuple(hit for hit in every if hit.relevance >= least)
+        pages = all_pages(asked, query, SearchOptions(k=41, min_relevance=least))
+        assert tuple(hit for page in pages for hit in page) == expected
 
 
 def test_a_weight_of_a_single_text_changes_no_relevance(made):  # noqa: F811

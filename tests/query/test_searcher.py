@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmsearch import Query, SearchOptions, Term
+from mmsearch import PictureBytes, Query, SearchOptions, Term
+from mmsearch.errors import QueryError
 from mmsearch.indexes.hnsw import GRAPH
 from mmsearch.indexes.plans import Ladder, Recall
 from mmsearch.query.searcher import Searcher
@@ -339,6 +341,87 @@ def test_of_equal_pictures_the_one_that_is_asked_by_its_id_is_first(tmp_path):
             searcher((tmp_path, vectors), "exact").search(Query(images=[ids[i]]), SearchOptions(k=4))
         )
         assert ids_of_hits == [i, *(j for j in range(4) if j != i)]
+
+
+def all_pages(asked, query, options):
+    """The answers of all pages, one after the other."""
+    pages = [asked.search(query, options)]
+    while pages[-1].next is not None:
+        pages.append(asked.search(query, replace(options, after=pages[-1].next)))
+        assert pages[-1].hits
+    return pages
+
+
+@of_any_route
+@pytest.mark.parametrize("where", [[], ["name ~ *7*"]])
+def test_pages_of_any_route_are_one_ranking(made, route, where):
+    asked, exact = searcher(made, route), searcher(made, "exact")
+    ids = ids_of(made)
+    for query in (Query(text="v:5", where=where), Query(images=[ids[7]], where=where, irrelevant=[ids[17]])):
+        whole = exact.search(query, SearchOptions(k=1_000, explain=True))
+        pages = all_pages(asked, query, SearchOptions(k=47, explain=True))
+        assert tuple(hit for page in pages for hit in page) == whole.hits
+        assert pages[0].route in (route, "filtered")
+        assert {page.route for page in pages[1:]} <= {"exact", "filtered"}
+        assert {page.n_candidates for page in pages} == {whole.n_candidates}
+        assert whole.next is None
+
+
+@pytest.mark.parametrize("route", ["graph", "cells"])
+def test_what_an_index_misses_comes_on_the_second_page(made, tmp_path, route):
+    made = copy_of(made, tmp_path / "copy")
+    asked, query = searcher(made, route), Query(text="v:41")
+    asked.search(query)
+    asked._neighbours._rows._published[route].index.delete([41])  # as if no path led there
+    pages = [numbers(page) for page in all_pages(asked, query, SearchOptions(k=100))]
+    whole = expected(made, 41, 1_000)
+    assert whole[0] == 41
+    assert pages == [whole[1:101], [41, *whole[101:200]], whole[200:]]
+
+
+def test_copies_of_an_example_come_before_all_others_on_every_page(tmp_path):
+    vectors = random_units(2, DIM, seed=0)
+    with Store.writer(tmp_path, create=META) as store:
+        files = [file(i, vectors[i // 9]) for i in range(12)]  # nine look alike
+        same = sha256(b"contents").digest()
+        store.commit(Changes(stored=[replace(each, content_hash=same) if i in (2, 5, 8) else each
+                                     for i, each in enumerate(files)]))  # fmt: skip
+    asked, query = searcher((tmp_path, vectors), "exact"), Query(images=PictureBytes(b"contents"))
+    for k in (1, 2, 3, 5, 20):
+        pages = [numbers(page) for page in all_pages(asked, query, SearchOptions(k=k))]
+        assert [number for page in pages for number in page] == [2, 5, 8, 0, 1, 3, 4, 6, 7, 9, 10, 11]
+        assert {len(page) for page in pages[:-1]} <= {k}
+
+
+def test_a_page_after_another_asks_for_no_picture_that_the_query_was_made_of(made, tmp_path):
+    folder, vectors = copy_of(made, tmp_path / "copy")
+    ids = ids_of(made)
+    queries = [Query(images=[ids[7]]), Query(text="v:5", relevant=[ids[8]], irrelevant=[ids[9]])]
+    asked, options = searcher((folder, vectors), "exact"), SearchOptions(k=100)
+    whole = [asked.search(query, SearchOptions(k=1_000)) for query in queries]
+    first = [asked.search(query, options) for query in queries]
+    with Store.writer(folder) as store:
+        store.remove_images([ids[7], ids[8], ids[9]])
+    for query, before, after in zip(queries, whole, first, strict=True):
+        rest = asked.search(query, replace(options, k=1_000, after=after.next))
+        later = [n for n in numbers(before)[100:] if n not in (7, 8, 9)]
+        assert numbers(rest) == later
+        assert [hit.rank for hit in rest] == list(range(101, 101 + len(later)))
+
+
+def test_a_page_of_another_query_or_of_visual_words_alone_is_refused(made):
+    asked = searcher(made, "exact")
+    after = asked.search(Query(text="v:5")).next
+    for query, options, sentence in (
+        (Query(text="v:6"), SearchOptions(after=after), "after is the `next` of another query"),
+        (Query(text="v:5"), SearchOptions(after="x"), "after is 'x'; expected the `next` of a search"),
+        (Query(text="v:5"), SearchOptions(after=after, mode="local"), "visual words alone answer in one page"),
+    ):
+        with pytest.raises(QueryError, match=sentence):
+            asked.search(query, options)
+    first, second = asked.search_each([Query(text="v:5"), Query(text="v:6")], SearchOptions(after=after))
+    assert len(first.hits) == 10
+    assert "another query" in str(second)
 
 
 def test_damaged_graph_means_exact_search_at_once(made, tmp_path):

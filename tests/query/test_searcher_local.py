@@ -102,6 +102,25 @@ def test_a_picture_that_the_embedding_has_far_down_joins_a_short_answer(library,
     assert names(library.search(Query(images=[crop]), k=1)) == ["astronaut.jpg"]
 
 
+@pytest.mark.parametrize("options", [{}, {"expand": "alpha"}, {"rerank": "local"}])
+def test_pages_after_a_reranked_one_give_all_others_once_by_their_cosines(library, crop, options):
+    query = Query(images=[crop])
+    whole = library.search(query, k=100, **options)
+    page = library.search(query, k=9, **options)
+    assert page.hits == whole.hits[:9]
+    cosine = {hit.path: hit.score for hit in whole}
+    crop.unlink()  # it is not asked again
+    hits = []
+    while page.next is not None:
+        page = library.search(query, k=9, after=page.next, **options)
+        hits += page.hits
+        assert page.local == ("local features look at the first page alone" if options else "")
+    others = sorted(whole.hits[9:], key=lambda hit: (-hit.score, hit.image_id))
+    assert [hit.path for hit in hits] == [hit.path for hit in others]
+    assert [hit.score for hit in hits] == [cosine[hit.path] for hit in hits]
+    assert {hit.local for hit in hits} == {None}
+
+
 def test_filters_hold_for_both_stages(library, crop):
     for options in ({"mode": "local"}, {"rerank": "local"}):
         result = library.search(Query(images=[crop], where=["name != astronaut.jpg"]), **options)
