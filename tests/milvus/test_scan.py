@@ -79,14 +79,14 @@ def test_pictures_that_leave_while_a_page_is_looked_up_end_no_list(tmp_path, mon
     monkeypatch.setattr(scan, "_SAMPLE", 50)
     with place_of(f"milvus-lite://{tmp_path}/libraries.db/leaving").writer(create=SETTINGS) as writer:
         writer.commit(Changes(stored=FILES[:300]))
-        images = writer.page([], order="added", after=None, offset=0, limit=N).pictures
-        first = writer.page([], order="added", after=None, offset=0, limit=10)
+        images = writer.page([], order="path", after=None, offset=0, limit=N).pictures
+        first = writer.page([], order="path", after=None, offset=0, limit=10)
         leaving = [image.image_id for image in images[10:110]]
         asked, name = (scan, "scan") if moment == "as it is counted" else (writer, "rows_among")
         answer = getattr(asked, name)
         monkeypatch.setattr(asked, name, leave)
-        second = writer.page([], order="added", after=first.next, offset=0, limit=10)
-        third = writer.page([], order="added", after=second.next, offset=0, limit=N)
+        second = writer.page([], order="path", after=first.next, offset=0, limit=10)
+        third = writer.page([], order="path", after=second.next, offset=0, limit=N)
     assert not leaving
     assert [*second.pictures, *third.pictures] == list(images[110:])
     assert third.next is None

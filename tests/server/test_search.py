@@ -186,6 +186,23 @@ def test_a_tree_that_means_nothing_is_a_problem(client, tree, kind, sentence):
     assert sentence in answer.text
 
 
+def test_an_answer_goes_on_after_the_one_before(client, served):
+    moose = ("moose.jpg", (served.photos / "moose.jpg").read_bytes())
+    for ask in (
+        lambda **asked: post(client, text="a cat", where=["width > 1"], **asked),
+        lambda **asked: post(client, text="a cat", **asked),
+        lambda **asked: send(client, moose, rerank="none", **asked),
+    ):
+        whole, answer = hits(ask(k=100)), ask(k=12)
+        assert ask(k=100).json()["next"] is None
+        ranked = hits(answer)
+        while answer.json()["next"] is not None:
+            assert TypeAdapter(SearchAnswer).validate_python(answer.json()) == answer.json()
+            answer = ask(k=12, after=answer.json()["next"])
+            ranked += hits(answer)
+        assert [(hit["id"], hit["rank"]) for hit in ranked] == [(hit["id"], hit["rank"]) for hit in whole]
+
+
 def test_many_at_once_get_the_answers_that_they_get_alone(client, served):
     texts = [f"text number {i}" for i in range(24)]
     alone = {text: hits(post(client, text=text, k=5)) for text in texts}
@@ -221,6 +238,9 @@ PROBLEMS = [
     ({"text": "a", "k": 0}, 422, "request", "k"),
     ({"text": "a", "k": "5"}, 422, "request", "k"),
     ({"text": "a", "colour": "red"}, 422, "request", "colour"),
+    ({"text": "a", "after": "here"}, 422, "query", "after is 'here'; expected the `next` of a search"),
+    ({"text": "a", "after": "A" * 99_999}, 422, "query", "expected the `next` of a search"),
+    ({"text": "a", "after": "A" * 100_001}, 422, "request", "after"),
     ({"text": "a", "text_weight": -1}, 422, "request", "text_weight"),
     ({"pictures": [{"id": 1, "box": [0, 0, -5, -5]}]}, 422, "picture", "lies outside of a picture"),
     ({"text": "a", "mode": "local"}, 422, "query", "local features compare pictures"),
