@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from mmsearch.errors import QueryError
 from mmsearch.predicates import all_of
+from mmsearch.query.encode import as_term
 from mmsearch.records import Example, Matrix, PictureBytes, Query, Term
 from mmsearch.store.base import Passed, RankKey
 
@@ -69,15 +70,15 @@ class Cursor:
 def written(cursor: Cursor, query: Query, fingerprint: str) -> str:
     """Return a cursor as text that goes with one query to vectors of one encoder."""
     is_other, negative, image_id = cursor.last or (False, 0.0, 0)
-    ids = np.array(sorted(cursor.first_page), dtype=np.uint64)
-    steps = np.diff(ids, prepend=np.uint64(0))
-    width = (int(steps.max(initial=0)).bit_length() + 7) // 8
+    steps = np.fromiter(cursor.first_page, np.uint64, len(cursor.first_page))
+    steps.sort()
+    steps[1:] -= steps[:-1].copy()
+    width = np.min_scalar_type(steps.max(initial=0)).itemsize
     head = _HEAD.pack(
         _VERSION, _digest(query), _short(fingerprint), cursor.n_hits, cursor.best, len(cursor.vector),
         cursor.last is not None, is_other, negative, image_id, cursor.example or _NO_EXAMPLE, width,
     )  # fmt: skip
-    narrow = steps.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :width]
-    said = head + cursor.vector.astype("<f4").tobytes() + narrow.tobytes()
+    said = head + cursor.vector.astype("<f4").tobytes() + steps.astype(f"<u{width}").tobytes()
     return urlsafe_b64encode(said + _CHECKSUM.pack(crc32(said))).decode()
 
 
@@ -124,13 +125,10 @@ def _parsed(given: bytes) -> tuple[bytes, bytes, Cursor]:
 
 
 def _ids(narrow: bytes, width: int) -> NDArray[np.uint64]:
-    """Return ascending ids of which each is so many bytes' worth above the one before."""
-    if width > 8:
+    """Return ascending ids, given as their distances from one to the next, each in so many bytes."""
+    if width not in (1, 2, 4, 8):
         raise ValueError("not a cursor")
-    steps = np.frombuffer(narrow, dtype=np.uint8).reshape(-1, max(1, width))
-    wide = np.zeros((len(steps), 8), dtype=np.uint8)
-    wide[:, : steps.shape[1]] = steps
-    ids = np.cumsum(wide.view("<u8")[:, 0], dtype=np.uint64)
+    ids = np.cumsum(np.frombuffer(narrow, dtype=f"<u{width}"), dtype=np.uint64)
     if len(ids) and (ids[0] == 0 or (ids[1:] <= ids[:-1]).any() or ids[-1] > _LARGEST_ID):
         raise ValueError("not a cursor")
     return ids
@@ -154,6 +152,6 @@ def _digest(query: Query) -> bytes:
 
 
 def _term(given: Example | Term) -> tuple[object, ...]:
-    term = given if isinstance(given, Term) else Term(given)
+    term = as_term(given)
     value = sha256(term.value.data).digest() if isinstance(term.value, PictureBytes) else term.value
     return value, float(term.weight), term.box

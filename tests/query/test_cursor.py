@@ -108,6 +108,7 @@ def made_by_hand(**changes):
         {"version": 2}, {"dim": 2**32 - 1}, {"width": 255}, {"width": 3}, {"best": np.nan},
         {"negative": np.inf, "is_later": True}, {"vector": b"\xff" * 32}, {"vector": bytes(32)},
         {"vector": np.full(8, 1e38, np.float32).tobytes()}, {"steps": bytes(5)}, {"steps": b"\x01\x00"},
+        {"steps": bytes(5), "width": 2},
         {"steps": b"\xff" * 16, "width": 8}, {"steps": bytes(7) + b"\x80", "width": 8},
     ],
 )  # fmt: skip
