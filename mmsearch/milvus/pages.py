@@ -31,7 +31,8 @@ def page_of(
     with store.reading():
         resolved = store.resolved(store.condition(where))
         n = store.count(resolved.expression) if resolved.ids is None else len(resolved.ids)
-        rows, has_more = [], True
+        rows: list[Row] = []
+        has_more = True
         while has_more and not rows:  # all of a page may leave while it is looked up
             rows, has_more = _rows(store, resolved, _ORDERS[order], start, min(offset, _MOST), limit)
     images = tuple(map(record_of, rows))

@@ -214,8 +214,8 @@ class Searcher:
 
     def _sharing(self, queries: Sequence[Query], options: SearchOptions) -> list[list[int]]:
         """Return the places of queries in groups, each of which one scan answers."""
-        is_plain = options.mode == "global" and options.rerank != "local" and options.expand == "none"
-        is_plain = is_plain and options.after is None
+        is_first = options.after is None
+        is_plain = is_first and options.mode == "global" and options.rerank != "local" and options.expand == "none"
         groups: list[list[int]] = []
         n_texts = TEXTS_TOGETHER  # of the last group that takes more
         together: list[int] = []
@@ -323,7 +323,8 @@ class Searcher:
                 last = _asked(query).key(score, image.image_id)
             return replace(before, n_hits=n_hits, best=best, last=last)
         ids = frozenset(image.image_id for _, image, _ in ranked)
-        original = self.store.original(query.itself[0]) if not ids.issuperset(query.itself) else None
+        has_copies_left = len(query.itself) > 1 and not ids.issuperset(query.itself)
+        original = self.store.original(query.itself[0]) if has_copies_left else None
         return Cursor(query.vector, ids, len(ranked), best, example=b"" if original is None else original[1])
 
     def _hits_by_words(
