@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -10,6 +11,8 @@ import typer
 from mmsearch.cli.bench import bench
 from mmsearch.cli.calibrate import calibrate
 from mmsearch.cli.classify import classify
+from mmsearch.cli.completion import PROGRAM, VARIABLE, prepare_completion
+from mmsearch.cli.configuration import defaults_of
 from mmsearch.cli.demo import demo
 from mmsearch.cli.identify import identify
 from mmsearch.cli.index import index
@@ -25,7 +28,6 @@ from mmsearch.cli.vocabulary import vocabulary
 INTERRUPTED = 130
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -70,7 +72,10 @@ def main() -> None:
     own_streams()
     try:
         try:
-            app()
+            command = typer.main.get_command(app)
+            if is_completing := VARIABLE in os.environ:
+                prepare_completion()
+            command(prog_name=PROGRAM, default_map={} if is_completing else defaults_of(command))
         finally:
             sys.stdout.flush()
     except QueryError as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmsearch.cli.completion import complete_models
 from mmsearch.cli.index import EXIT_SOME_BAD
 from mmsearch.cli.options import (
     Format,
@@ -39,7 +40,9 @@ def calibrate(
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Calibrate this exported encoder, for libraries that are made with it from now on."
+            metavar="NAME",
+            autocompletion=complete_models,
+            help="Calibrate this exported encoder, for libraries that are made with it from now on.",
         ),
     ] = None,
     classes: Annotated[
