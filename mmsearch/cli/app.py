@@ -14,6 +14,7 @@ from mmsearch.cli.classify import classify
 from mmsearch.cli.completion import PROGRAM, VARIABLE, prepare_completion
 from mmsearch.cli.configuration import defaults_of
 from mmsearch.cli.demo import demo
+from mmsearch.cli.examples import add_examples
 from mmsearch.cli.identify import identify
 from mmsearch.cli.index import index
 from mmsearch.cli.labels import labels
@@ -42,6 +43,7 @@ app.add_typer(labels, name="labels")
 app.add_typer(bench, name="bench")
 app.add_typer(vocabulary, name="vocabulary")
 app.add_typer(train, name="train")
+add_examples(app)
 
 
 def _show_version(is_wanted: bool) -> None:

@@ -9,7 +9,6 @@ import sys
 import pytest
 import typer
 
-from mmsearch import Library
 from mmsearch.cli import completion
 from mmsearch.cli.app import app
 from mmsearch.cli.configuration import configuration
