@@ -74,7 +74,7 @@ def _one_of(*words: str) -> Callable[[object], str]:
     return chosen
 
 
-_SETTINGS: dict[str, Callable[[object], Any]] = {
+SETTINGS: dict[str, Callable[[object], Any]] = {
     "library": _place,
     "cache": _folder,
     "model": _text,
@@ -85,6 +85,7 @@ _SETTINGS: dict[str, Callable[[object], Any]] = {
     "device": _one_of(*get_args(Device)),
     "port": _port,
 }
+"""What may stand in the file, and what makes a value of it or raises ValueError with what was expected."""
 _PARAMETERS = {"library": "library", "format": "output", "device": "device", "port": "port"}  # of all commands
 _APART = "demo"  # which has a library of its own
 
@@ -124,10 +125,10 @@ def _default_file() -> Path:
 def _settings(file: Path, written: bytes) -> dict[str, Any]:
     values = {}
     for name, value in _parsed(file, written).items():
-        if name not in _SETTINGS:
+        if name not in SETTINGS:
             raise QueryError(f"{file}: {_unknown(name)}")
         try:
-            values[name] = _SETTINGS[name](value)
+            values[name] = SETTINGS[name](value)
         except ValueError as error:
             raise QueryError(f"{file}: {name} is {_shown(value)}; expected {error}") from error
     return values
@@ -153,9 +154,9 @@ def _parsed(file: Path, written: bytes) -> dict[str, Any]:
 def _unknown(name: str) -> str:
     from difflib import get_close_matches
 
-    near = get_close_matches(name, _SETTINGS, n=1)
+    near = get_close_matches(name, SETTINGS, n=1)
     meant = f"did you mean {near[0]}? " if near else ""
-    return f"there is no setting {_shown(name)}; {meant}expected {', '.join(_SETTINGS)}"
+    return f"there is no setting {_shown(name)}; {meant}expected {', '.join(SETTINGS)}"
 
 
 def _shown(value: object) -> str:

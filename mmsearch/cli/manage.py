@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def status(ctx: typer.Context, library: LibraryOption = None, output: FormatOption = None) -> None:
-    """Say what is in the library, how well and by which route it is searched, and which settings are yours."""
+    """Say what is in the library, how well and by which route it is searched, and what your settings are."""
     with open_library(library) as opened:
         report = opened.status()
     wanted = chosen(output)

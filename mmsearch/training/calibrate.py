@@ -37,8 +37,8 @@ from mmsearch.training.labels import LabelledPictures, fit_labels, label_error
 from mmsearch.training.relevance import Answers, Kind, answers_of, fit_relevance
 
 LEAST_PICTURES = 100
-"""With 100 of Flickr8k's training part probabilities of hits were off by .013 to .038 in its test part, with 20 by .025
-to .076, with 200 by .016 to .025; those of `offline` as it comes are off by .012."""
+"""With 100 of Flickr8k's training part, probabilities of hits were off by .013 to .038 in its test part, with 20 by
+.025 to .076, with 200 by .016 to .025; those of `offline` as it comes are off by .012."""
 FEWEST_PICTURES = 20
 """With which something can be fitted at all."""
 CAPTIONS, WORDS, ABSENT, GIBBERISH = "captions", "words", "absent names", "gibberish"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
 import typer
 
 from mmsearch.cli.app import app
-from mmsearch.cli.configuration import configuration, defaults_of
+from mmsearch.cli.configuration import SETTINGS, configuration, defaults_of
 from mmsearch.errors import QueryError
+from tests.test_readme import README
 
 COMMAND = typer.main.get_command(app)
 
@@ -53,6 +55,12 @@ def test_without_a_file_nothing_is_set(monkeypatch, tmp_path):
     configuration.cache_clear()
     assert defaults_of(COMMAND)["index"] == {"device": "cpu"}
     configuration.cache_clear()
+
+
+def test_the_readme_has_every_setting_and_its_lines_are_understood(written):
+    (block,) = re.findall(r"```toml\n(.*?)\n```", README, re.DOTALL)
+    written(block)
+    assert configuration().values.keys() == SETTINGS.keys()
 
 
 @pytest.mark.parametrize(
