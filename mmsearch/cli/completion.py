@@ -57,8 +57,7 @@ def complete_label_sets(ctx: typer.Context, incomplete: str) -> list[str]:
 def complete_where(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return filters that begin like one: fields, then operators, then the labels or formats that are known."""
     match = _COMPARISON.fullmatch(incomplete)
-    if match is None:
-        return []
+    assert match is not None  # as its end takes anything
     field, space, operator, _, value = match.groups()
     if operator:
         lead = incomplete[: match.start(5)]
@@ -105,16 +104,18 @@ def _configured() -> Mapping[str, Any]:
 
 
 def _exported() -> Iterator[str]:
-    """Yield the names of the encoders in the cache."""
+    """Yield the names of the encoders in the cache, but for what trainings make of `offline`."""
     from platformdirs import user_cache_path
 
     cache = os.environ.get(CACHE_VARIABLE) or _configured().get("cache") or user_cache_path("mmsearch")
     for spec in Path(cache).glob("encoders/*/spec.json"):
         try:
             with spec.open("rb") as file:
-                yield str(json.loads(file.read(_MAX_SPEC_BYTES))["name"])
+                name = str(json.loads(file.read(_MAX_SPEC_BYTES))["name"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
+        if not name.startswith("offline:"):
+            yield name
 
 
 def _offered(values: Iterable[str], incomplete: str) -> list[str]:

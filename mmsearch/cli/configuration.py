@@ -79,9 +79,7 @@ SETTINGS: dict[str, Callable[[object], Any]] = {
     "cache": _folder,
     "model": _text,
     "exclude": _patterns,
-    "format": _one_of(
-        "table", "json", "jsonl", "tsv"
-    ),  # lists of paths are for pipes, and not every command has them
+    "format": _one_of("table", "json", "jsonl", "tsv"),  # lists of paths are not for every command
     "device": _one_of(*get_args(Device)),
     "port": _port,
 }
@@ -145,7 +143,7 @@ def _parsed(file: Path, written: bytes) -> dict[str, Any]:
         raise QueryError(
             f"{file} is no text in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
         ) from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # also of a number that is too long
         raise QueryError(f'{file} is no TOML: {error}; expected lines such as format = "json"') from error
     except RecursionError as error:
         raise QueryError(f'{file} is nested too deeply; expected lines such as format = "json"') from error
@@ -160,7 +158,10 @@ def _unknown(name: str) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number that is so long
+        return "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

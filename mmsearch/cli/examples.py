@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import typer
+from typing import Any
 
 _EXAMPLES = {
     "": """
@@ -134,8 +134,8 @@ _EXAMPLES = {
 }
 
 
-def add_examples(app: typer.Typer, name: str = "") -> None:
-    """End the help of the program, and of every command, with its examples."""
+def add_examples(app: Any, name: str = "") -> None:
+    """End the help of the program, an application of typer, and of every command with examples."""
     if not name:
         app.info.epilog = _shown(name)
     for command in app.registered_commands:

@@ -146,9 +146,9 @@ def test_what_cannot_be_read_is_not_offered_and_not_talked_about(offered, tmp_pa
     (tmp_path / "broken.toml").write_text("= 1")
     (tmp_path / "library").mkdir()
     (tmp_path / "library" / "catalog.sqlite").write_bytes(b"no database")
-    spec = tmp_path / "cache" / "encoders" / "a" / "spec.json"
-    spec.parent.mkdir(parents=True)
-    spec.write_text("[")
+    for name, spec in (("a", "["), ("b", '{"name": "offline:features"}'), ("c", "[]")):
+        (tmp_path / "cache" / "encoders" / name).mkdir(parents=True)
+        (tmp_path / "cache" / "encoders" / name / "spec.json").write_text(spec)
     assert offered("mmsearch|labels|rm|") == []
     assert offered("mmsearch|index|--model|o") == ["offline"]
 

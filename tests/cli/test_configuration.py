@@ -80,6 +80,8 @@ def test_the_readme_has_every_setting_and_its_lines_are_understood(written):
         ("port = true", "port is True; expected a number from 0 to 65535"),
         ("port = 65536", "port is 65536; expected a number from 0 to 65535"),
         ("port 9", "is no TOML: "),
+        ("port = " + 5000 * "9", "is no TOML: "),
+        ("port = 0x" + 5000 * "9", "port is a number of thousands of digits; expected a number from 0 to 65535"),
         (b"model = '\xff'", "is no text in UTF-8 (invalid start byte at byte 9); save it as UTF-8"),
         ("#" * (1 << 16) + "#", "has more than 65536 bytes"),
         ("a = " + 30_000 * "[", "is nested too deeply"),
