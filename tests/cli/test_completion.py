@@ -114,6 +114,12 @@ def test_labels_of_the_library_are_offered_unless_a_shell_could_take_them_for_so
     assert "a red car" in "".join(values)
 
 
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_shells_that_tell_a_line_are_offered_whole_words(offered, shell):
+    assert any(line.startswith(("jsonl", '"jsonl"')) for line in offered("mmsearch|search|--format|", shell))
+    assert "--format=table" in "".join(offered("mmsearch|search|--format=ta", shell))
+
+
 def test_labels_of_the_library_that_is_named_are_offered_by_set_and_in_every_quoting(
     offered, labelled, monkeypatch
 ):
