@@ -135,14 +135,14 @@ def _configuration_record(ctx: typer.Context) -> dict[str, object] | None:
 
 def _configuration_rows(ctx: typer.Context) -> list[list[str]]:
     said = configuration()
-    if said.file is None:
+    if not said.values:
         return []
     idle = overridden(ctx)
     values = (
         f"{name} {'  '.join(value) if isinstance(value, tuple) else value}{' (given otherwise)' * (name in idle)}"
         for name, value in said.values.items()
     )
-    return [["configuration", "; ".join((os.fspath(said.file), *values))]]
+    return [["settings", "; ".join((str(said.file), *values))]]
 
 
 def verify(

@@ -118,9 +118,10 @@ def test_option_wins_over_environment_over_file_and_status_says_what_counts(writ
     }
     run.environment["MMSEARCH_LIBRARY"] = str(tmp_path / "none")
     assert f"{tmp_path / 'none'}: no library found" in run("status")[2]
-    _, out, _ = run("status", "--library", library, "--format", "table")
+    run.environment["MMSEARCH_LIBRARY"] = library
+    _, out, _ = run("status", "--format", "table")
     said = f"library {library} (given otherwise); format json (given otherwise); port 9"
-    assert f"{run.environment['MMSEARCH_CONFIG']}; {said}" in out
+    assert f"settings     {run.environment['MMSEARCH_CONFIG']}; {said}" in re.sub("  +", 5 * " ", out)
 
 
 def test_a_new_library_has_the_model_and_patterns_of_the_file_and_an_old_one_its_own(
