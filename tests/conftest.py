@@ -41,7 +41,11 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """Compile the package once: tests start it in hundreds of processes, which may write no bytecode themselves."""
+    """Leave out the configuration of whoever runs the tests, and compile the package once.
+
+    Tests start it in hundreds of processes, which may write no bytecode themselves.
+    """
+    os.environ["MMSEARCH_CONFIG"] = os.devnull
     if "PYTEST_XDIST_WORKER" not in os.environ:
         compile_dir(Path(mmsearch.__file__).parent, quiet=2)
 

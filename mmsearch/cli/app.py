@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -10,7 +11,10 @@ import typer
 from mmsearch.cli.bench import bench
 from mmsearch.cli.calibrate import calibrate
 from mmsearch.cli.classify import classify
+from mmsearch.cli.completion import PROGRAM, VARIABLE, prepare_completion
+from mmsearch.cli.configuration import defaults_of
 from mmsearch.cli.demo import demo
+from mmsearch.cli.examples import add_examples
 from mmsearch.cli.identify import identify
 from mmsearch.cli.index import index
 from mmsearch.cli.labels import labels
@@ -25,7 +29,6 @@ from mmsearch.cli.vocabulary import vocabulary
 INTERRUPTED = 130
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -40,6 +43,7 @@ app.add_typer(labels, name="labels")
 app.add_typer(bench, name="bench")
 app.add_typer(vocabulary, name="vocabulary")
 app.add_typer(train, name="train")
+add_examples(app)
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -70,7 +74,10 @@ def main() -> None:
     own_streams()
     try:
         try:
-            app()
+            command = typer.main.get_command(app)
+            if is_completing := VARIABLE in os.environ:
+                prepare_completion()
+            command(prog_name=PROGRAM, default_map={} if is_completing else defaults_of(command))
         finally:
             sys.stdout.flush()
     except QueryError as error:

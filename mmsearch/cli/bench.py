@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch.arguments import WithoutRelevant
+from mmsearch.cli.completion import complete_models, complete_templates
 from mmsearch.cli.index import EXIT_SOME_BAD
 from mmsearch.cli.measured import show_ann, show_measured
 from mmsearch.cli.options import (
@@ -43,7 +44,12 @@ bench = typer.Typer(
 
 ModelsOption = Annotated[
     list[str] | None,
-    typer.Option("--model", metavar="NAME", help="Encoder, as for index; several are compared (default: auto)"),
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        autocompletion=complete_models,
+        help="Encoder, as for index; several are compared (default: auto)",
+    ),
 ]
 OutOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Write report.json and report.html there.")]
 TrecOption = Annotated[
@@ -180,7 +186,12 @@ def identify(
     ],
     models: Annotated[
         list[str] | None,
-        typer.Option("--model", metavar="NAME", help="Encoder, as for index; repeatable (default: cnn:gem)"),
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            autocompletion=complete_models,
+            help="Encoder, as for index; repeatable (default: cnn:gem)",
+        ),
     ] = None,
     images: ImagesOption = None,
     out: OutOption = None,
@@ -233,7 +244,7 @@ def classify(
     templates: Annotated[
         list[str] | None,
         typer.Option(
-            "--templates", metavar="NAME",
+            "--templates", metavar="NAME", autocompletion=complete_templates,
             help="Prompt ensemble: names, default, simple (7) or openai (80); repeatable (default: default)",
         ),
     ] = None,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmsearch.cli.completion import complete_models
 from mmsearch.cli.index import EXIT_SOME_BAD
 from mmsearch.cli.options import (
     Format,
@@ -34,12 +35,14 @@ _WIDTH = 20  # characters of a bar
 
 def calibrate(
     benchmark: Annotated[
-        str, typer.Argument(metavar="SET", help="Captioned pictures, as for bench retrieval: some hundred or more.")
+        str, typer.Argument(metavar="SET", help="Captioned pictures, as for bench retrieval: 100 or more.")
     ],
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Calibrate this exported encoder, for libraries that are made with it from now on."
+            metavar="NAME",
+            autocompletion=complete_models,
+            help="Calibrate this exported encoder, for libraries that are made with it from now on.",
         ),
     ] = None,
     classes: Annotated[
@@ -54,6 +57,10 @@ def calibrate(
     image_column: ImageColumnOption = None,
     text_column: TextColumnOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the libraries that are drawn from the set.")] = 0,
+    is_forced: Annotated[
+        bool,
+        typer.Option("--force", help="Take fewer than 100 pictures, 20 at least; the numbers say little then."),
+    ] = False,
     output: FormatOption = None,
 ) -> None:
     """Learn what the scores of an encoder mean: how likely a hit is what was asked for, and a label what is shown.
@@ -63,6 +70,7 @@ def calibrate(
     are.
     """
     from mmsearch.datasets.open_set import SetOptions, open_captions, open_classes
+    from mmsearch.training.calibrate import ERROR_OF_HITS
 
     wanted = chosen(output)
     if wanted in (Format.paths, Format.paths0):
@@ -71,33 +79,43 @@ def calibrate(
     known = open_captions(benchmark, options, is_merging=True)
     plain = SetOptions(cache_folder(), None, None, (None, None))
     of_classes = None if classes is None else open_classes(classes, plain)
-    fit, folder = _fit(known, of_classes, model, library, seed)
+    fit, folder = _fit(known, of_classes, model, library, seed=seed, is_forced=is_forced)
     _show(fit, wanted)
     say_bad(fit.bad)
     say(f"{fit.model}: fitted to {fit.n_fitted} pictures, checked by {fit.n_checked} others")
+    if "before" in fit.measures:
+        before, after = (fit.measures[name][ERROR_OF_HITS] for name in ("before", "after"))
+        say(f"what was there before is replaced: hits of these others were off by {before:.3f}, now by {after:.3f}")
     say(f"kept in {quoted(str(folder / CALIBRATION))}; without this file it is as before any `mmsearch calibrate`")
     if fit.bad:
         raise typer.Exit(EXIT_SOME_BAD)
 
 
 def _fit(
-    known: CaptionSet, classes: ClassSet | None, model: str | None, library: str | None, seed: int
+    known: CaptionSet,
+    classes: ClassSet | None,
+    model: str | None,
+    library: str | None,
+    *,
+    seed: int,
+    is_forced: bool,
 ) -> tuple[CalibrationFit, Path]:
     """Calibrate an encoder of the cache, or that of a library, with progress shown; return its folder too."""
     from mmsearch.cli.progress import run_progress
     from mmsearch.evaluation.encode import SetEncoder
     from mmsearch.training.calibrate import calibrate_library, calibrate_model
 
+    options: dict[str, Any] = {"classes": classes, "seed": seed, "is_forced": is_forced}
     with run_progress() as progress:
         if model is not None:
             encoder = SetEncoder(model, cache=cache_folder(), on_progress=progress, notify=say)
-            return calibrate_model(known, encoder, classes=classes, seed=seed), encoder.encoder.folder
+            return calibrate_model(known, encoder, **options), encoder.encoder.folder
         with open_library(library) as opened:
             installed = opened.installed_encoder()
             installed.require_words()
             name = str(opened.reader().setting("model"))
             encoder = SetEncoder(name, cache=cache_folder(), on_progress=progress, notify=say)
-            return calibrate_library(known, opened, encoder, classes=classes, seed=seed), installed.folder
+            return calibrate_library(known, opened, encoder, **options), installed.folder
 
 
 def _show(fit: CalibrationFit, wanted: Format) -> None:

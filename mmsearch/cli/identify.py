@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch.arguments import FALSE_RATE
+from mmsearch.cli.completion import complete_models
 from mmsearch.cli.options import Format, FormatOption, LibraryOption, cache_folder, open_library
 from mmsearch.cli.render import chosen, print_table, say, write_rows
 
@@ -33,7 +34,11 @@ def identify(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Encoder of a gallery that is no library, as for index; else cnn:gem."),
+        typer.Option(
+            metavar="NAME",
+            autocompletion=complete_models,
+            help="Encoder of a gallery that is no library, as for index; else cnn:gem.",
+        ),
     ] = None,
     false_rate: Annotated[
         float,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mmsearch.cli.configuration import configuration
 from mmsearch.cli.options import (
     DeviceOption,
     Format,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _NAMED = 20  # bad pictures named one by one on the terminal
 _LOCKED_SECONDS = 5  # until a library that another process writes to is tried again
 EXIT_SOME_BAD = 3
+_OF_NEW_LIBRARY = ("model", "exclude")  # settings of the user's configuration
 
 
 MegapixelsOption = Annotated[
@@ -157,6 +159,7 @@ def index(
         "re_embed": re_embed, "precision": precision,
     }  # fmt: skip
     with open_library(library) as opened:
+        first_time |= _configured(opened, first_time)
         settings = _settings(opened, recall) if recall is not None else None
         report = _run(opened, places, settings=settings, **first_time, **every_time)
         show_report(report, f"library: {opened.address}", chosen(output))
@@ -211,6 +214,26 @@ def _run_when_free(opened: Library, places: Sequence[str | bytes], options: dict
         except LibraryLockedError as error:
             say(f"{error}; trying again in {_LOCKED_SECONDS} s")
             time.sleep(_LOCKED_SECONDS)
+
+
+def _configured(opened: Library, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the user's configuration says of a new library and no option does; others keep what they have."""
+    said = {
+        name: value
+        for name, value in configuration().values.items()
+        if name in _OF_NEW_LIBRARY and options[name] is None
+    }
+    return said if said and _is_new(opened) else {}
+
+
+def _is_new(opened: Library) -> bool:
+    from mmsearch.errors import LibraryNotFoundError
+
+    try:
+        opened.reader()
+    except LibraryNotFoundError:
+        return True
+    return False
 
 
 def _settings(opened: Library, recall: float) -> GraphSettings:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmsearch.cli.completion import complete_label_sets
 from mmsearch.cli.options import (
     ClosedOption,
     Format,
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from mmsearch.records import LabelSet
 
 labels = typer.Typer(no_args_is_help=True, help="Labels for all pictures of the library, to filter by.")
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Of the label set, such as animals.")]
+NameArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME", autocompletion=complete_label_sets, help="Of the label set, such as animals."),
+]
 _COLUMNS = ("name", "n_labels", "n_labelled", "n_given", "n_left", "min_probability", "mode")
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmsearch.arguments import FP32
+from mmsearch.cli.configuration import configuration, overridden
 from mmsearch.cli.labels import labels_text
 from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library
 from mmsearch.cli.render import agreement_text, chosen, print_table, say, size_text, write_rows
@@ -17,13 +20,14 @@ if TYPE_CHECKING:
     from mmsearch.records import LibraryStatus, PlanFields
 
 
-def status(library: LibraryOption = None, output: FormatOption = None) -> None:
-    """Say what is in the library, and how well and by which route it is searched."""
+def status(ctx: typer.Context, library: LibraryOption = None, output: FormatOption = None) -> None:
+    """Say what is in the library, how well and by which route it is searched, and what your settings are."""
     with open_library(library) as opened:
         report = opened.status()
     wanted = chosen(output)
     if wanted is not Format.table:
-        rows = [asdict(bad) for bad in report.bad] if wanted in (Format.paths, Format.paths0) else [asdict(report)]
+        told = {**asdict(report), "configuration": _configuration_record(ctx)}
+        rows = [asdict(bad) for bad in report.bad] if wanted in (Format.paths, Format.paths0) else [told]
         write_rows(rows, ("folder", "model", "dim", "n_images", "n_vectors", "n_in_graph", "size_bytes"), wanted)
         return
     rows_for_people = [
@@ -37,6 +41,7 @@ def status(library: LibraryOption = None, output: FormatOption = None) -> None:
         *(["labels", labels_text(known)] for known in report.labels),
         _query_row(report),
         *_progress_rows(report),
+        *_configuration_rows(ctx),
     ]
     print_table(None, [("", False), ("", False)], rows_for_people)
     for problem in report.problems:
@@ -117,6 +122,27 @@ def _progress_rows(report: LibraryStatus) -> list[list[str]]:
         return []
     of = f" of {report.progress.total}" if report.progress.total else ""
     return [["being indexed", f"{report.progress.stage}, {report.progress.done}{of}"]]
+
+
+def _configuration_record(ctx: typer.Context) -> dict[str, object] | None:
+    """Return which file was read, what it says, and what of it does not count as it was given otherwise."""
+    said = configuration()
+    if said.file is None:
+        return None
+    values = {name: os.fspath(value) if isinstance(value, Path) else value for name, value in said.values.items()}
+    return {"file": os.fspath(said.file), "values": values, "overridden": overridden(ctx)}
+
+
+def _configuration_rows(ctx: typer.Context) -> list[list[str]]:
+    said = configuration()
+    if not said.values:
+        return []
+    idle = overridden(ctx)
+    values = (
+        f"{name} {'  '.join(value) if isinstance(value, tuple) else value}{' (given otherwise)' * (name in idle)}"
+        for name, value in said.values.items()
+    )
+    return [["settings", "; ".join((str(said.file), *values))]]
 
 
 def verify(

@@ -15,6 +15,8 @@ from unicodedata import category
 import typer
 
 from mmsearch.arguments import Device, Precision
+from mmsearch.cli.completion import complete_models
+from mmsearch.cli.configuration import default_library, named_cache
 
 if TYPE_CHECKING:
     from mmsearch.library import Library
@@ -54,7 +56,7 @@ FormatOption = Annotated[
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        "--model", metavar="NAME",
+        "--model", metavar="NAME", autocompletion=complete_models,
         help="Encoder of a new library: auto, offline, cnn:NAME (pictures only), an open_clip MODEL/TAG, "
         "hf-hub:ORG/NAME, a checkpoint folder, or none (local features only). An existing library keeps its own.",
         show_default=False,
@@ -126,11 +128,8 @@ def open_library(name: str | Path | None, *, is_asked_once: bool = False) -> Lib
     from mmsearch.places import place_of
 
     if name is None:
-        from platformdirs import user_data_path
-
-        name = user_data_path("mmsearch") / "library"
-    named = os.environ.get("MMSEARCH_CACHE")
-    cache = Path(named) if named else None
+        name = default_library()
+    cache = named_cache()
     place = place_of(name, cache)
     return Library(place, cache=cache, is_asked_once=is_asked_once)
 
@@ -139,8 +138,8 @@ def cache_folder() -> Path:
     """Return where exported encoders and the vectors of benchmarks are kept."""
     from mmsearch.store.encoder import default_cache
 
-    named = os.environ.get("MMSEARCH_CACHE")
-    return Path(named).absolute() if named else default_cache()
+    named = named_cache()
+    return default_cache() if named is None else named.absolute()
 
 
 def _input_name(file: Path) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmsearch.arguments import Expand, Mode, Rerank
+from mmsearch.cli.completion import complete_where
 from mmsearch.cli.gather import gather, require_empty
 from mmsearch.cli.index import EXIT_SOME_BAD
 from mmsearch.cli.options import ForceOption, Format, FormatOption, LibraryOption, open_library, weighted
@@ -43,6 +44,7 @@ WhereOption = Annotated[
     typer.Option(
         "--where",
         metavar="EXPR",
+        autocompletion=complete_where,
         help="FIELD OP VALUE, such as 'taken >= 2023-05', 'folder = ~/photos', or several with and, or, not, "
         "parentheses: 'format = png or not (width > 800 and name ~ img*)'; repeated filters must all hold. "
         "Fields: path folder name taken width height size format label; operators: = != < <= > >= and ~ (glob). A "

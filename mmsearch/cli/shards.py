@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mmsearch.cli.completion import complete_models
 from mmsearch.cli.index import EXIT_SOME_BAD, MegapixelsOption, show_report
 from mmsearch.cli.options import (
     DeviceOption,
@@ -48,7 +49,7 @@ BytesColumnOption = Annotated[
 ShardsModelOption = Annotated[
     str | None,
     typer.Option(
-        "--model", metavar="NAME",
+        "--model", metavar="NAME", autocompletion=complete_models,
         help="The encoder, as for `mmsearch index` (default: that of the shards in DIR, else auto).",
         show_default=False,
     ),
@@ -159,7 +160,7 @@ def load(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", metavar="NAME",
+            "--model", metavar="NAME", autocompletion=complete_models,
             help="What the encoder of the shards is called on this machine, if not as where they were made. What "
             "clip-retrieval wrote does not say, so that it must be named.",
             show_default=False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmsearch.arguments import Loss, Unfreeze
+from mmsearch.cli.completion import complete_models
 from mmsearch.cli.measured import command_line
 from mmsearch.cli.options import (
     ForceOption,
@@ -45,7 +46,13 @@ train = typer.Typer(
 )
 
 BaseOption = Annotated[
-    str, typer.Option("--base", metavar="MODEL", help="Encoder to begin with, as --model of index.")
+    str,
+    typer.Option(
+        "--base",
+        metavar="MODEL",
+        autocompletion=complete_models,
+        help="Encoder to begin with, as --model of index.",
+    ),
 ]
 FolderOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for what is learned.")]
 ValidationOption = Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import pytest
@@ -26,7 +27,7 @@ def own_cache(run, tmp_path, tiny_folder):
 
 def test_calibrate_shows_what_it_fitted_and_keeps_it(run, own_cache, checkpoint, tiny_folder, tmp_path):
     captioned = write_set(tmp_path / "set")
-    code, out, err = run("calibrate", captioned, "--model", checkpoint, "--format", "table")
+    code, out, err = run("calibrate", captioned, "--force", "--model", checkpoint, "--format", "table")
     assert code == 0, err
     assert "on pictures that it was not fitted to" in out.splitlines()[0]
     assert out.splitlines()[1].split()[:3] == ["measure", "cosine", "after"]
@@ -35,10 +36,14 @@ def test_calibrate_shows_what_it_fitted_and_keeps_it(run, own_cache, checkpoint,
     assert "fitted to 20 pictures, checked by 5 others" in err
     assert f"kept in {folder / CALIBRATION}; without this file it is as before any `mmsearch calibrate`" in err
     assert OnnxEncoder.open(folder).calibration.search is not None
-    code, out, _ = run("calibrate", captioned, "--model", checkpoint, "--format", "jsonl")
+    assert "replaced" not in err
+    code, out, err = run("calibrate", captioned, "--force", "--model", checkpoint, "--format", "jsonl")
+    assert re.search(
+        r"what was there before is replaced: hits of these others were off by (0\.\d{3}), now by \1\n", err
+    )
     assert {json.loads(line)["score"] for line in out.splitlines()} >= {"cosine", "before", "after"}
     (captioned / "images" / "cat.jpg").write_bytes(b"no picture")
-    code, out, err = run("calibrate", captioned, "--model", checkpoint, "--format", "json")
+    code, out, err = run("calibrate", captioned, "--force", "--model", checkpoint, "--format", "json")
     assert code == 3
     assert "cat.jpg" in err
     (fit,) = json.loads(out)
@@ -51,7 +56,7 @@ def test_calibrate_refuses_what_cannot_be_fitted_to(run, own_cache, checkpoint, 
     assert (code, "error: " in err) == (1, True)
     code, _, err = run("calibrate", write_set(tmp_path / "few", 3), "--model", checkpoint)
     assert code == 1
-    assert "3 of its pictures can be read; expected 20 or more" in err
+    assert "3 of its pictures can be read; expected 100 or more" in err
     code, _, err = run("calibrate", tmp_path / "few", "--format", "paths")
     assert code == 2
     assert not (own_cache / "encoders" / tiny_folder.name / CALIBRATION).exists()

@@ -51,27 +51,27 @@ def encoder(own_cache, checkpoint, tiny_folder):
 
 
 def test_a_calibration_is_kept_beside_the_encoder_and_fitted_the_same_every_time(captioned, encoder):
-    fit = calibrate_model(captioned, encoder)
+    fit = calibrate_model(captioned, encoder, is_forced=True)
     opened = OnnxEncoder.open(encoder.encoder.folder)
     assert opened.calibration == fit.calibration
     assert opened.fingerprint == encoder.encoder.fingerprint
     assert (fit.n_fitted, fit.n_checked) == (20, 5)
     assert list(fit.measures) == ["cosine", "after", "softmax"]
     assert fit.hits.counts.sum() == 10 * 5
-    assert calibrate(captioned, encoder, None).calibration == fit.calibration
-    assert calibrate(captioned, encoder, None, seed=1).calibration != fit.calibration
+    assert calibrate(captioned, encoder, None, is_forced=True).calibration == fit.calibration
+    assert calibrate(captioned, encoder, None, seed=1, is_forced=True).calibration != fit.calibration
 
 
 def test_what_was_there_is_measured_before(captioned, encoder):
-    first = calibrate_model(captioned, encoder)
-    again = calibrate_model(captioned, SetEncoder(encoder.encoder.name, cache=encoder.cache))
+    first = calibrate_model(captioned, encoder, is_forced=True)
+    again = calibrate_model(captioned, SetEncoder(encoder.encoder.name, cache=encoder.cache), is_forced=True)
     assert again.measures["before"] == first.measures["after"]
     json.dumps(again.to_json(), allow_nan=False)
 
 
 def test_a_damaged_calibration_is_replaced(captioned, encoder):
     (encoder.encoder.folder / CALIBRATION).write_text("{")
-    fit = calibrate_model(captioned, encoder)
+    fit = calibrate_model(captioned, encoder, is_forced=True)
     assert OnnxEncoder.open(encoder.encoder.folder).calibration == fit.calibration
 
 
@@ -79,7 +79,7 @@ def test_a_library_is_given_a_calibration_of_its_own(captioned, encoder, tmp_pat
     with Library.open(tmp_path / "library", cache=encoder.cache) as library:
         library.index([sample_folder() / "cat.jpg"], model=encoder.encoder.name, local=False)
         assert library.search("a cat").relevance is None
-        calibrate_library(captioned, library, encoder)
+        calibrate_library(captioned, library, encoder, is_forced=True)
         assert library.search("a cat").relevance is not None
         assert encoder.encoder.calibration is None
         library.index([sample_folder() / "fig.jpg"])
@@ -87,7 +87,7 @@ def test_a_library_is_given_a_calibration_of_its_own(captioned, encoder, tmp_pat
 
 
 def test_a_library_that_is_made_of_a_calibrated_encoder_has_its_calibration(captioned, encoder, tmp_path):
-    fit = calibrate_model(captioned, encoder)
+    fit = calibrate_model(captioned, encoder, is_forced=True)
     with Library.open(tmp_path / "library", cache=encoder.cache) as library:
         library.index([sample_folder() / "cat.jpg"], model=encoder.encoder.name, local=False)
         assert library.installed_encoder().calibration == fit.calibration
@@ -95,6 +95,10 @@ def test_a_library_that_is_made_of_a_calibrated_encoder_has_its_calibration(capt
 
 def test_too_few_pictures_are_refused(encoder, tmp_path):
     few = open_captions(str(write_set(tmp_path / "few", 19)), SetOptions(tmp_path), is_merging=True)
-    with pytest.raises(GroundTruthError, match="19 of its pictures can be read; expected 20 or more"):
+    with pytest.raises(
+        GroundTruthError, match=r"19 of its pictures can be read; expected 100 or more .* \(--force"
+    ):
         calibrate_model(few, encoder)
+    with pytest.raises(GroundTruthError, match="19 of its pictures can be read; expected 20 or more"):
+        calibrate_model(few, encoder, is_forced=True)
     assert not (encoder.encoder.folder / CALIBRATION).exists()

@@ -107,8 +107,8 @@ def test_calibrating_fits_labels_to_captions_and_to_classes(squares, set_encoder
     names = (*dict.fromkeys(colours), "broken")
     pictures = (*squares.pictures, tmp_path / "broken.png")
     classes = ClassSet("colours", pictures, tuple(map(names.index, [*colours, "broken"])), names)
-    by_captions = calibrate(squares, set_encoder, None)
-    by_both = calibrate(squares, set_encoder, by_captions.calibration, classes=classes)
+    by_captions = calibrate(squares, set_encoder, None, is_forced=True)
+    by_both = calibrate(squares, set_encoder, by_captions.calibration, classes=classes, is_forced=True)
     assert by_captions.calibration.search == by_both.calibration.search
     assert by_captions.calibration.labels != by_both.calibration.labels
     assert 0 < by_both.measures["before"][ERROR] == by_captions.measures["after"][ERROR] <= 1
