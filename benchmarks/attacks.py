@@ -133,11 +133,11 @@ def attacked(folder: Path) -> Iterator[Server]:
 # -- pictures --------------------------------------------------------------------------------------------------
 
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
-    "search": ("/search", {"k": 5, "rerank": "none"}),
-    "rerank": ("/search", {"k": 5, "rerank": "local"}),
-    "box": ("/search", {"k": 5, "pictures": [{"upload": 0, "box": [0, 0, 100_000, 100_000]}]}),
-    "classify": ("/classify", {"labels": ["cat", "dog"]}),
-    "words": ("/search", {"k": 5, "mode": "local"}),
+    "search": ("/search/upload", {"k": 5, "rerank": "none"}),
+    "rerank": ("/search/upload", {"k": 5, "rerank": "local"}),
+    "box": ("/search/upload", {"k": 5, "pictures": [{"upload": 0, "box": [0, 0, 100_000, 100_000]}]}),
+    "classify": ("/classify/upload", {"labels": ["cat", "dog"]}),
+    "words": ("/search/upload", {"k": 5, "mode": "local"}),
 }
 
 
@@ -238,14 +238,14 @@ def _large_pictures(server: Server, turn: int) -> Answers:
     """Send 40 small photographs at once, each with much behind its end."""
     picture = made("jpeg, 60000 x 900")
     body = form({"k": 5}, picture + bytes(BODY_BYTES - 1_000 - len(picture)))
-    return _together(lambda _: server.ask("POST", "/search", body, **{"Content-Type": FORM})[0], range(40))
+    return _together(lambda _: server.ask("POST", "/search/upload", body, **{"Content-Type": FORM})[0], range(40))
 
 
 def _form_of_many_parts(server: Server, turn: int) -> Answers:
     """Send a form of 20 MiB whose parts are empty."""
     part = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="a"\r\n\r\n\r\n'.encode()
     body = part * (BODY_BYTES // len(part) - 1) + f"--{BOUNDARY}--\r\n".encode()
-    return Counter([server.ask("POST", "/search", body, **{"Content-Type": FORM})[0]])
+    return Counter([server.ask("POST", "/search/upload", body, **{"Content-Type": FORM})[0]])
 
 
 # -- without a token ---------------------------------------------------------------------------------------------

@@ -128,13 +128,13 @@ class Mixture:
 
     def _upload(self) -> Request:
         asked = {"k": 10, "mode": self._any_of(("global", *self._local))}
-        return Request("upload", "POST", "/search", form(asked, as_new(self._any_of(self._samples))), FORM)
+        return Request("upload", "POST", "/search/upload", form(asked, as_new(self._any_of(self._samples))), FORM)
 
     def _bad_upload(self) -> Request:
         cheap = self._any_of(("webp of 40 bytes", "gif, large screen", "jpeg, 60000 x 900"))
         sample = self._any_of(self._samples)
         picture = self._any_of((sample[: len(sample) // 2], b"<html>", b"", sample[:40], PICTURES[cheap]()))
-        return Request("bad upload", "POST", "/search", form({"k": 5}, as_new(picture)), FORM, _OK | _UNFIT)
+        return Request("bad upload", "POST", "/search/upload", form({"k": 5}, as_new(picture)), FORM, _OK | _UNFIT)
 
     def _filter(self) -> Request:
         where = self._any_of(("width > 400", "name = *.jpg", "name ~ *a*", "size < 100kB", "format = PNG"))
@@ -148,7 +148,9 @@ class Mixture:
         labels = [new_text() for _ in range(int(self._rng.integers(1, 6)))]
         if self._rng.random() < 0.5:
             picture = self._any_of(self._samples)
-            return Request("classify upload", "POST", "/classify", form({"labels": labels}, as_new(picture)), FORM)
+            return Request(
+                "classify upload", "POST", "/classify/upload", form({"labels": labels}, as_new(picture)), FORM
+            )
         asked = {"labels": labels, "pictures": [{"id": int(self._any_of(self._ids))}]}
         return _json("classify", "/classify", asked)
 
@@ -166,7 +168,7 @@ class Mixture:
             Request("cut JSON", "POST", "/search", b'{"text": ', JSON, _UNFIT),
             Request("unknown member", "POST", "/search", b'{"txt": "a"}', JSON, _UNFIT),
             Request("nested JSON", "POST", "/search", b"[" * 5_000, JSON, _UNFIT),
-            Request("no form", "POST", "/search", b"x", FORM, frozenset({"400"})),
+            Request("no form", "POST", "/search/upload", b"x", FORM, frozenset({"400"})),
             Request("other kind", "POST", "/search", b"x", "text/plain", frozenset({"415"})),
             Request("no such picture", "GET", "/pictures/999999999", expected=frozenset({"404"})),
             Request("no such path", "GET", "/..%2f..%2fetc%2fpasswd", expected=frozenset({"404"})),

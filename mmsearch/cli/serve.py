@@ -55,6 +55,7 @@ def serve(
     token: Annotated[
         str | None,
         typer.Option(
+            "--token",  # typer 0.27 would take the metavar for it
             envvar="MMSEARCH_TOKEN",
             metavar="TOKEN",
             help="What programs must send; a new one for every start if left out.",

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
@@ -15,21 +14,16 @@ from mmsearch import __version__
 from mmsearch.arguments import CPU, Device
 from mmsearch.errors import MmsearchError
 from mmsearch.library import Library
-from mmsearch.server import health, page, pictures, problems, search
+from mmsearch.server import embed, health, page, pictures, problems, search
 from mmsearch.server.connections import Shortages
+from mmsearch.server.description import ABOUT, TAGS, describe, operation_id
 from mmsearch.server.limits import BodyLimits
 from mmsearch.server.observed import Observed
-from mmsearch.server.schemas import request_schemas
 from mmsearch.server.security import Access, Guard
 from mmsearch.server.services import Services
 from mmsearch.server.thumbnails import Thumbnails
 from mmsearch.store.base import Place
 from mmsearch.store.thumbnails import LIMIT_BYTES
-
-DESCRIPTION = (
-    "Find pictures of one library by words, by example, or by both. Programs send `Authorization: Bearer TOKEN`; "
-    "errors are problem details (RFC 9457). HEAD is answered wherever GET is."
-)
 
 
 def create_app(
@@ -66,16 +60,16 @@ def create_app(
         await asyncio.get_running_loop().run_in_executor(None, server.close)
 
     app = FastAPI(
-        title="mmsearch", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None,
-        lifespan=lifespan, redirect_slashes=False,
+        title="mmsearch", version=__version__, description=ABOUT, docs_url=None, redoc_url=None,
+        lifespan=lifespan, redirect_slashes=False, openapi_tags=TAGS, generate_unique_id_function=operation_id,
     )  # fmt: skip
     app.state.services, app.state.thumbnails, app.state.page = server, Thumbnails(server), page.page_files()
     app.state.health = health.Health(server)
-    for router in (search.router, pictures.router, health.router, page.router):
+    for router in (search.router, embed.router, pictures.router, health.router, page.router):
         app.include_router(router)
         _answer_head(app, router)
     problems.install(app)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: describe(app, access.address)  # type: ignore[method-assign]
     return Observed(Guard(BodyLimits(app), access, server.stop), server.metrics)
 
 
@@ -96,15 +90,3 @@ async def _warm_up(server: Services) -> None:
 
     with suppress(MmsearchError, OSError):  # the first query will say what is wrong
         await server.words.run(work)
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """Return the description of the API, with the bodies that FastAPI does not read itself."""
-    if app.openapi_schema is None:
-        described = FastAPI.openapi(app)
-        components = described.setdefault("components", {})
-        components["schemas"] = components.get("schemas", {}) | request_schemas()
-        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        described["security"] = [{"token": []}]
-        app.openapi_schema = described
-    return app.openapi_schema

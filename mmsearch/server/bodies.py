@@ -1,4 +1,4 @@
-"""Bodies of requests: JSON, or a form with pictures and the same JSON as its field `query`.
+"""Bodies of requests: JSON; at paths of their own, forms with pictures and the same JSON as their field `query`.
 
 The event loop reads them itself while all others wait. So the elements of JSON are counted before it is parsed, and
 a form is parsed piece by piece.
@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import Request
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from mmsearch.records import PictureBytes, Term
-from mmsearch.server.limits import MAX_BODY, MAX_JSON
+from mmsearch.server.limits import MAX_BODY, MAX_JSON, UPLOAD, WITH_UPLOADS
 from mmsearch.server.problems import Unfit
-from mmsearch.server.schemas import MAX_PICTURES, AnyPicture, ClassifyRequest, LibraryPicture, SearchRequest
+from mmsearch.server.schemas import MAX_PICTURES, AnyPicture, LibraryPicture
 
-R = TypeVar("R", SearchRequest, ClassifyRequest)
+R = TypeVar("R", bound=BaseModel)
 MAX_ELEMENTS = 5_000
 MAX_DEPTH = 16
 _MAX_KIND = 1_000
@@ -31,8 +31,25 @@ _PIECE = 16 << 10
 _NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
 
 
-async def read_body(request: Request, model: type[R]) -> tuple[R, list[PictureBytes]]:
-    """Return what a request asks, and the pictures that came with it.
+async def read_json(request: Request, model: type[R]) -> R:
+    """Return what a request asks in JSON.
+
+    Raises
+    ------
+    HTTPException
+        413 or 415 if the body cannot be read.
+    Unfit
+        If it does not fit the description.
+    """
+    kind, path = _kind(request), request.scope["path"]
+    if kind != "application/json":
+        forms = f"; a form with pictures goes to {path}{UPLOAD}" if path in WITH_UPLOADS else ""
+        raise HTTPException(415, f"the body is {kind or 'of no kind'}; send application/json{forms}")
+    return _fitting(await request.body(), model)
+
+
+async def read_form(request: Request, model: type[R]) -> tuple[R, list[PictureBytes]]:
+    """Return what a form asks, and the pictures that came with it: one at least.
 
     Raises
     ------
@@ -41,21 +58,31 @@ async def read_body(request: Request, model: type[R]) -> tuple[R, list[PictureBy
     Unfit
         If it does not fit the description.
     """
+    kind, path = _kind(request), request.scope["path"].removesuffix(UPLOAD)
+    if kind != "multipart/form-data":
+        sentence = f"the body is {kind or 'of no kind'}; send multipart/form-data, or application/json to {path}"
+        raise HTTPException(415, sentence)
+    body, uploads = await _read_form(request)
+    asked = _fitting(body, model)
+    if not uploads:
+        text = f"there is none; send a file with its name as the part `picture`, or application/json to {path}"
+        raise Unfit([{"loc": ("picture",), "msg": text}])
+    return asked, uploads
+
+
+def _kind(request: Request) -> str:
+    """Return the media type of a body, without its parameters."""
     header = request.headers.get("content-type", "")
     if len(header) > _MAX_KIND:
         raise HTTPException(415, f"the content type has {len(header)} characters, which is no type of a body")
-    kind = header.partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
-        body, uploads = await _read_form(request)
-    elif kind == "application/json":
-        body, uploads = await request.body(), []
-    else:
-        raise HTTPException(
-            415, f"the body is {kind or 'of no kind'}; send application/json or multipart/form-data"
-        )
+    return header.partition(";")[0].strip().lower()
+
+
+def _fitting(body: bytes, model: type[R]) -> R:
+    """Return what JSON says, if it fits."""
     require_modest(body)
     try:
-        return model.model_validate_json(body), uploads
+        return model.model_validate_json(body)
     except ValidationError as error:
         raise Unfit(error.errors(include_url=False, include_context=False, include_input=False)) from None
 
@@ -129,7 +156,7 @@ async def _pieces(request: Request, delimiter: bytes) -> AsyncGenerator[bytes, N
             await asyncio.sleep(0)
 
 
-def terms_of(named: Sequence[AnyPicture], uploads: Sequence[PictureBytes]) -> list[Term]:
+def terms_of(named: Sequence[AnyPicture], uploads: Sequence[PictureBytes] = ()) -> list[Term]:
     """Return the example pictures of a request; uploads that are not named come last with weight 1."""
     terms, taken = [], set()
     for picture in named:
@@ -142,23 +169,3 @@ def terms_of(named: Sequence[AnyPicture], uploads: Sequence[PictureBytes]) -> li
             text = f"picture {picture.upload} did not come with the request, which has {len(uploads)}"
             raise Unfit([{"loc": ("pictures",), "msg": text}])
     return terms + [Term(upload) for place, upload in enumerate(uploads) if place not in taken]
-
-
-def described(model: type[R]) -> dict[str, Any]:
-    """Return the OpenAPI description of a body that `read_body` reads."""
-    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    form = {
-        "type": "object",
-        "properties": {
-            "query": schema,
-            "picture": {
-                "type": "array", "maxItems": MAX_PICTURES, "items": {"type": "string", "format": "binary"},
-                "description": "Pictures that go with the query.",
-            },
-        },
-    }  # fmt: skip
-    content = {
-        "application/json": {"schema": schema},
-        "multipart/form-data": {"schema": form, "encoding": {"query": {"contentType": "application/json"}}},
-    }
-    return {"requestBody": {"required": True, "content": content}}

@@ -52,13 +52,12 @@ class Health:
 
 @router.get(
     "/health",
-    operation_id="show_health",
     tags=["server"],
     response_model=HealthAnswer,
     responses=responses(400, 503),
     openapi_extra={"security": []},
 )
-async def show_health(request: Request) -> Response:
+async def get_health(request: Request) -> Response:
     """Say whether the server answers and the library can be read, and nothing else; needs no token."""
     if await request.app.state.health.is_readable():
         body: HealthAnswer = {"status": "ok"}

@@ -36,19 +36,23 @@ class _Limit(NamedTuple):
         return HTTPException(413, f"the request is larger than {size}; {self.advice}")
 
 
+WITH_UPLOADS = ("/search", "/classify", "/embed")
+"""Paths that take JSON; with `UPLOAD` behind, those that take a form with pictures."""
+UPLOAD = "/upload"
 _FORM = _Limit(MAX_BODY, "send a smaller picture")
-_JSON = _Limit(MAX_JSON, "send pictures as a form, as multipart/form-data")
+_JSON = {path: _Limit(MAX_JSON, f"send pictures as a form, to {path}{UPLOAD}") for path in WITH_UPLOADS}
+_JSON["/searches"] = _Limit(MAX_JSON, "send fewer searches at once")
 _TOKEN = _Limit(4 << 10, "send the token alone")
 _NOTHING = _Limit(SMALL, "nothing is read here")
 
 
-def limit_of(path: str, kind: str) -> _Limit:
-    """Return the limit of a body by where it goes and its media type."""
+def limit_of(path: str) -> _Limit:
+    """Return the limit of a body by where it goes."""
     if path == "/session":
         return _TOKEN
-    if path not in ("/search", "/classify"):
-        return _NOTHING
-    return _FORM if kind.lower().startswith("multipart/") else _JSON
+    if path.endswith(UPLOAD) and path.removesuffix(UPLOAD) in WITH_UPLOADS:
+        return _FORM
+    return _JSON.get(path, _NOTHING)
 
 
 class Budget:
@@ -180,7 +184,7 @@ class BodyLimits:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        limit = limit_of(scope["path"], headers.get("content-type", ""))
+        limit = limit_of(scope["path"])
         has_end = "transfer-encoding" not in headers
         declared = headers.get("content-length", "0") if has_end else str(limit.n_bytes)
         if not declared.isdecimal() or len(declared) > 18 or int(declared) > limit.n_bytes:

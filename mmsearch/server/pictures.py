@@ -16,13 +16,14 @@ from mmsearch.names import plain
 from mmsearch.records import GivenLabel, ImageRecord, LabelSet, LibraryStatus, Order
 from mmsearch.server import metrics
 from mmsearch.server.conditional import not_modified, part_asked
+from mmsearch.server.description import binary
+from mmsearch.server.filters import WHERE
 from mmsearch.server.problems import problem, responses
 from mmsearch.server.schemas import (
     AFTER,
     LARGEST_ID,
     OFFSET,
     ORDER,
-    WHERE,
     DescribedPicture,
     FacetAnswer,
     FacetCount,
@@ -41,12 +42,15 @@ _PROBLEMS = responses(400, 401, 403, 422, 503)
 _BY_ID = _PROBLEMS | responses(404)
 _FILE = _BY_ID | responses(410)
 _SAME = {"description": "The one you have is right."}
+_KEPT = {"cache-control": "private, no-cache", "vary": "accept"}
 _MEDIA_TYPES = {"HEIF": "image/heic"}
+OCTETS = "application/octet-stream"
+"""What pictures come as where only that is accepted; generated clients know no type of pictures as bytes."""
 Id = Annotated[int, Path(ge=1, le=LARGEST_ID, description="The `id` of a hit.")]
 WhereParameter = Annotated[list[str], Query(max_length=20, description=WHERE)]
 
 
-@router.get("/pictures", response_model=PictureList, responses=_PROBLEMS)
+@router.get("/pictures", tags=["pictures"], response_model=PictureList, responses=_PROBLEMS)
 async def list_pictures(
     request: Request,
     where: WhereParameter = [],  # noqa: B006 - FastAPI copies it
@@ -63,8 +67,8 @@ async def list_pictures(
     return answer(body)
 
 
-@router.get("/pictures/{id}", response_model=DescribedPicture, responses=_BY_ID)
-async def describe_picture(request: Request, id: Id) -> Response:
+@router.get("/pictures/{id}", tags=["pictures"], response_model=DescribedPicture, responses=_BY_ID)
+async def get_picture(request: Request, id: Id) -> Response:
     """Return what is known of a picture, with its labels."""
 
     def work(library: Library) -> tuple[ImageRecord | None, tuple[GivenLabel, ...]]:
@@ -79,10 +83,11 @@ async def describe_picture(request: Request, id: Id) -> Response:
 
 @router.get(
     "/pictures/{id}/thumbnail",
+    tags=["pictures"],
     response_class=Response,
-    responses=_FILE | {200: {"content": {"image/jpeg": {}}}, 304: _SAME},
+    responses=_FILE | {200: binary("image/jpeg", OCTETS), 304: _SAME},
 )
-async def show_thumbnail(
+async def get_thumbnail(
     request: Request,
     id: Id,
     side: Annotated[Side, Query(description="Pixels that the longer side has at most.")] = Side.usual,
@@ -92,28 +97,29 @@ async def show_thumbnail(
     if original is None:
         return _gone(id)
     image, content_hash = original
-    headers = {"etag": f'"{content_hash.hex()[:32]}-{side}"', "cache-control": "private, no-cache"}
+    headers = {"etag": f'"{content_hash.hex()[:32]}-{side}"', **_KEPT}
     if same := not_modified(request, headers):
         return same
     try:
         jpeg = await request.app.state.thumbnails.get(image, content_hash, side)
     except PictureError as error:
         return _unreadable(error)
-    return Response(jpeg, media_type="image/jpeg", headers=headers)
+    return Response(jpeg, media_type=_accepted(request, "image/jpeg"), headers=headers)
 
 
 @router.get(
     "/pictures/{id}/file",
+    tags=["pictures"],
     response_class=Response,
     responses=_FILE
     | responses(416)
     | {
-        200: {"content": {"image/*": {}}},
-        206: {"description": "The part that `Range` asks for.", "content": {"image/*": {}}},
+        200: binary("image/*", OCTETS),
+        206: {"description": "The part that `Range` asks for.", **binary("image/*", OCTETS)},
         304: _SAME,
     },
 )
-async def show_file(request: Request, id: Id) -> Response:
+async def get_file(request: Request, id: Id) -> Response:
     """Return the original file of a picture, or a part of it, if it still is what was indexed.
 
     Its entity tag is the sha256 of its bytes.
@@ -122,7 +128,7 @@ async def show_file(request: Request, id: Id) -> Response:
     if original is None:
         return _gone(id)
     image, content_hash = original
-    headers = {"etag": f'"{content_hash.hex()}"', "cache-control": "private, no-cache"}
+    headers = {"etag": f'"{content_hash.hex()}"', **_KEPT}
     if same := not_modified(request, headers):
         return same
     # Only GET has parts.
@@ -140,7 +146,7 @@ async def show_file(request: Request, id: Id) -> Response:
         "content-disposition": f"inline; filename*=UTF-8''{_quoted_name(image)}",
         "content-length": str(end - start),
         "content-security-policy": "default-src 'none'; sandbox",
-        "content-type": _MEDIA_TYPES.get(image.format, f"image/{image.format.lower()}"),
+        "content-type": _accepted(request, _MEDIA_TYPES.get(image.format, f"image/{image.format.lower()}")),
     }
     if request.method == "HEAD":
         file.close()
@@ -155,7 +161,7 @@ async def show_file(request: Request, id: Id) -> Response:
     )
 
 
-@router.get("/facets", response_model=FacetAnswer, responses=_PROBLEMS)
+@router.get("/facets", tags=["pictures"], response_model=FacetAnswer, responses=_PROBLEMS)
 async def count_pictures(request: Request, where: WhereParameter = []) -> Response:  # noqa: B006 - as above
     """Count the pictures that pass all filters, by folder, year, size, format and label.
 
@@ -170,8 +176,8 @@ async def count_pictures(request: Request, where: WhereParameter = []) -> Respon
     return answer(body)
 
 
-@router.get("/status", response_model=StatusAnswer, responses=_PROBLEMS)
-async def show_status(request: Request) -> Response:
+@router.get("/status", tags=["server"], response_model=StatusAnswer, responses=_PROBLEMS)
+async def get_status(request: Request) -> Response:
     """Say what is in the library, and how far another process is that indexes now; cheap enough to poll."""
 
     def work(library: Library) -> tuple[LibraryStatus, bool, int]:
@@ -193,8 +199,13 @@ async def show_status(request: Request) -> Response:
     return answer(body)
 
 
-@router.get("/metrics", response_class=Response, responses=_PROBLEMS | {200: {"content": {"text/plain": {}}}})
-async def show_metrics(request: Request) -> Response:
+@router.get(
+    "/metrics",
+    tags=["server"],
+    response_class=Response,
+    responses=_PROBLEMS | {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def get_metrics(request: Request) -> Response:
     """Return what the server has counted, in the text format of Prometheus."""
     server = services(request)
 
@@ -209,6 +220,11 @@ async def show_metrics(request: Request) -> Response:
 
 async def _original(request: Request, image_id: int) -> tuple[ImageRecord, bytes] | None:
     return await services(request).pictures.run(lambda library: library.reader().original(image_id))
+
+
+def _accepted(request: Request, media_type: str) -> str:
+    """Return the type that a picture is sent as."""
+    return OCTETS if request.headers.get("accept") == OCTETS else media_type
 
 
 def _gone(image_id: int) -> Response:

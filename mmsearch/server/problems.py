@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from typing import Any, NotRequired, TypeAlias
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -30,7 +30,14 @@ class Unfit(Exception):
         self.errors: Details = errors
 
 
-class Problem(TypedDict, total=False):
+class Misfit(TypedDict):
+    """Where a request does not fit, and why."""
+
+    at: str
+    message: str
+
+
+class Problem(TypedDict):
     """Why a request was not answered (RFC 9457).
 
     `type` is `about:blank` where the status says all, or `urn:mmsearch:` and one of `query`, `picture`, `library`,
@@ -42,9 +49,19 @@ class Problem(TypedDict, total=False):
     title: str
     status: int
     detail: str
-    code: str
-    errors: list[dict[str, str]]
-    n_more: int
+    code: NotRequired[str]
+    errors: NotRequired[list[Misfit]]
+    n_more: NotRequired[int]
+
+
+class ProblemResponse(Response):
+    """The answer for a request that cannot be fulfilled; `problem` is its body."""
+
+    media_type = MEDIA_TYPE
+
+    def __init__(self, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(dumped(problem), problem["status"], headers)
+        self.problem = problem
 
 
 def dumped(value: Any) -> bytes:
@@ -54,7 +71,7 @@ def dumped(value: Any) -> bytes:
 
 def problem(
     status: int, detail: str, *, kind: str = "", headers: dict[str, str] | None = None, **more: Any
-) -> Response:
+) -> ProblemResponse:
     """Return the answer for a request that cannot be fulfilled.
 
     Parameters
@@ -70,11 +87,11 @@ def problem(
     **more
         Further members.
     """
-    body = {
+    body: Problem = {
         "type": f"urn:mmsearch:{kind}" if kind else "about:blank",
-        "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more,
+        "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **more,  # type: ignore[typeddict-item]
     }  # fmt: skip
-    return Response(dumped(body), status, headers=headers, media_type=MEDIA_TYPE)
+    return ProblemResponse(body, headers)
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -83,8 +100,23 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
 
 
-def of_error(error: MmsearchError) -> Response:
-    """Return the problem that an expected error is."""
+def problem_of(error: BaseException) -> ProblemResponse:
+    """Return the problem that an error is; one that nobody expects is raised."""
+    if isinstance(error, HTTPException):
+        return of_http(error)
+    if isinstance(error, RequestValidationError):
+        return invalid(error.errors())
+    if isinstance(error, Unfit):
+        return invalid(error.errors)
+    if isinstance(error, MmsearchError):
+        return of_error(error)
+    if isinstance(error, OSError):
+        return problem(503, sentence(error), kind="library")
+    raise error
+
+
+def of_error(error: MmsearchError) -> ProblemResponse:
+    """Return the problem that an error of the library is."""
     if isinstance(error, PictureError):
         status = 503 if error.code == "killed" else 422  # which is not the fault of the picture
         return problem(status, str(error), kind="picture", code=error.code)
@@ -93,13 +125,13 @@ def of_error(error: MmsearchError) -> Response:
     return problem(422, str(error), kind="query")
 
 
-def of_http(error: HTTPException) -> Response:
+def of_http(error: HTTPException) -> ProblemResponse:
     """Return the problem that a status with a sentence is."""
     headers = dict(error.headers) if error.headers else None
     return problem(error.status_code, str(error.detail), headers=headers)
 
 
-def invalid(errors: Details) -> Response:
+def invalid(errors: Details) -> ProblemResponse:
     """Return the problem of a request that does not fit its description; `errors` are like those of pydantic.
 
     Only the first are named, and names and sentences are cut: both may hold what the request said.
@@ -120,24 +152,11 @@ def _cut(text: str) -> str:
 def install(app: FastAPI) -> None:
     """Let an app answer with problem details whatever goes wrong."""
 
-    async def http_error(_: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)
-        response = of_http(error)
+    async def expected_error(_: Request, error: Exception) -> Response:
+        response = problem_of(error)
         if response.headers.get("allow") == "GET":  # beside each route of GET there is one of HEAD
             response.headers["allow"] = "GET, HEAD"
         return response
-
-    async def validation_error(_: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError | Unfit)
-        return invalid(error.errors if isinstance(error, Unfit) else error.errors())
-
-    async def expected_error(_: Request, error: Exception) -> Response:
-        assert isinstance(error, MmsearchError)
-        return of_error(error)
-
-    async def refusal(_: Request, error: Exception) -> Response:
-        assert isinstance(error, OSError)
-        return problem(503, sentence(error), kind="library")
 
     async def left(_: Request, __: Exception) -> Response:
         return Response(status_code=499)  # for the metrics: nobody reads it
@@ -147,10 +166,7 @@ def install(app: FastAPI) -> None:
         close = {"connection": "close"}
         return problem(500, "something went wrong in the server; its terminal says what", headers=close)
 
-    app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(RequestValidationError, validation_error)
-    app.add_exception_handler(Unfit, validation_error)
-    app.add_exception_handler(MmsearchError, expected_error)
+    for kind in (HTTPException, RequestValidationError, Unfit, MmsearchError, OSError):
+        app.add_exception_handler(kind, expected_error)
     app.add_exception_handler(ClientDisconnect, left)
-    app.add_exception_handler(OSError, refusal)
     app.add_exception_handler(Exception, unexpected_error)

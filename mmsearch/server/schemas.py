@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, NotRequired
+from collections.abc import Callable
+from typing import Annotated, Literal, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
-from pydantic.json_schema import models_json_schema
+from pydantic import BaseModel, Field, StringConstraints
 from typing_extensions import TypeAliasType, TypedDict
 
 from mmsearch import predicates
 from mmsearch.arguments import Expand, Mode, Rerank
 from mmsearch.encoders.calibration import Strength, answer_strength, strength
 from mmsearch.records import Classification, Hit, ImageRecord, LocalEvidence, SearchResult
+from mmsearch.server.filters import STRICT, WHERE, Where
 from mmsearch.server.problems import Problem
 
 MAX_TEXT = 1_000
@@ -20,26 +20,20 @@ MAX_K = 1_000
 MAX_PICTURES = 8
 MAX_PROMPTS = 10_000
 MAX_CURSOR = 100_000  # 1,000 ids of 8 bytes and 16,000 dimensions, in Base64
+MAX_EMBEDDED = 64
+MAX_QUERIES = 64
+MAX_HITS = 5_000
+"""Of all searches that are asked together: the event loop writes their answers."""
 LARGEST_ID = 2**63 - 1
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
 Weight = Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]
 PictureId = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
-FilterText = Annotated[str, StringConstraints(max_length=5_000)]
 Ids = Annotated[list[PictureId], Field(max_length=200)]
 BOX = "Left, top, right and bottom of the part that is meant, in pixels of the upright original; null for all."
+Box = Annotated[list[Coordinate], Field(min_length=4, max_length=4)]  # a tuple has no type in generated clients
 BYTES = "Only where there are bytes that are not UTF-8: all bytes in Base64."
-WHERE = (
-    "Filters, all of which must hold, such as `taken >= 2023-05`, `folder = ~/photos/trip` or `format = PNG or not "
-    "(width > 800 and name ~ img*)`: `FIELD OP VALUE`, joined by `and`, `or`, `not` and parentheses. Fields: path "
-    "folder name taken width height size format label; operators: = != < <= > >= ~ (glob). A value ends before "
-    "`and` or `or` if another `FIELD OP VALUE` follows; where there are several, one in double quotes may hold "
-    "that. `~` at the start of a folder or path is the home folder of the user whom the server runs as. `not` "
-    "passes just the pictures that its filter does not pass; one without a date passes no comparison of `taken`. A "
-    "label is one that a label set of the library gave, as in `label = dog` or, of one set alone, `label = "
-    "animals/dog`."
-)
 ORDER = "`added`: in the order in which they came into the library; `path`: by folder and name."
 AFTER = (
     "Begin after a page: its `next`. No picture comes twice or is left out then, whatever comes or leaves "
@@ -57,78 +51,7 @@ OFFSET = (
 
 
 class _Request(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-
-class ComparisonFilter(_Request):
-    """A filter as data: one field compared with a value, a text being exact here; sizes may have k, M or G."""
-
-    field: predicates.Field
-    op: predicates.Operator
-    value: (
-        Annotated[str, StringConstraints(min_length=1, max_length=5_000)]
-        | Annotated[int, Field(ge=0)]
-        | Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    )
-
-    def tree(self) -> predicates.Predicate:
-        """Return it as a search takes it."""
-        return predicates.Comparison(self.field, self.op, self.value)  # type: ignore[arg-type]
-
-
-class AndFilter(_Request):
-    """Passed by the pictures that pass all of these."""
-
-    terms: Filters = Field(alias="and", min_length=1)
-
-    def tree(self) -> predicates.Predicate:
-        """Return it as a search takes it."""
-        return predicates.And(tuple(map(_tree, self.terms)))
-
-
-class OrFilter(_Request):
-    """Passed by the pictures that pass any of these."""
-
-    terms: Filters = Field(alias="or", min_length=1)
-
-    def tree(self) -> predicates.Predicate:
-        """Return it as a search takes it."""
-        return predicates.Or(tuple(map(_tree, self.terms)))
-
-
-class NotFilter(_Request):
-    """Passed by the pictures that do not pass this."""
-
-    term: AnyFilter = Field(alias="not")
-
-    def tree(self) -> predicates.Predicate:
-        """Return it as a search takes it."""
-        return predicates.Not(_tree(self.term))
-
-
-def _tree(given: AnyFilter) -> predicates.Predicate:
-    return predicates.parse(given) if isinstance(given, str) else given.tree()
-
-
-def _kind_of_filter(value: object) -> str:
-    if not isinstance(value, Mapping):
-        return "text"
-    return next((kind for kind in ("and", "or", "not") if kind in value), "comparison")
-
-
-AnyFilter = TypeAliasType(  # a name of its own in the description, as it holds itself
-    "AnyFilter",
-    Annotated[
-        Annotated[FilterText, Tag("text")]
-        | Annotated[ComparisonFilter, Tag("comparison")]
-        | Annotated[AndFilter, Tag("and")]
-        | Annotated[OrFilter, Tag("or")]
-        | Annotated[NotFilter, Tag("not")],
-        Discriminator(_kind_of_filter),
-    ],
-)
-Filters = Annotated[list[AnyFilter], Field(max_length=100)]
-Where = Annotated[list[AnyFilter], Field(max_length=20)]
+    model_config = STRICT
 
 
 class LibraryPicture(_Request):
@@ -136,18 +59,18 @@ class LibraryPicture(_Request):
 
     id: PictureId
     weight: Weight = 1.0
-    box: Annotated[tuple[Coordinate, Coordinate, Coordinate, Coordinate] | None, Field(description=BOX)] = None
+    box: Annotated[Box | None, Field(description=BOX)] = None
 
 
 class UploadedPicture(_Request):
-    """An example picture that comes with the request, as the part `picture` with this place, counted from 0."""
+    """An example picture that comes with the form, as the part `picture` with this place, counted from 0."""
 
     upload: Annotated[int, Field(ge=0, lt=MAX_PICTURES)]
     weight: Weight = 1.0
-    box: Annotated[tuple[Coordinate, Coordinate, Coordinate, Coordinate] | None, Field(description=BOX)] = None
+    box: Annotated[Box | None, Field(description=BOX)] = None
 
 
-AnyPicture = LibraryPicture | UploadedPicture
+AnyPicture = TypeAliasType("AnyPicture", LibraryPicture | UploadedPicture)  # a name for generated clients
 Pictures = Annotated[list[AnyPicture], Field(max_length=MAX_PICTURES)]
 
 
@@ -163,8 +86,8 @@ class SearchRequest(_Request):
 
     Terms are unit vectors, weighted, summed and normalised; `exclude` is subtracted. `relevant` and `irrelevant`
     move the sum by Rocchio's formula, and irrelevant pictures are never among the hits. At least one text, picture
-    or relevant picture is needed. Pictures that come with the request and are not named in `pictures` count as
-    named with weight 1.
+    or relevant picture is needed. Pictures that come with a form and are not named in `pictures` count as named
+    with weight 1.
     """
 
     text: Text | None = None
@@ -210,7 +133,7 @@ class SearchRequest(_Request):
 
 
 class ClassifyRequest(_Request):
-    """Pictures to be labelled. Without `pictures`, all that come with the request.
+    """Pictures to be labelled. Those that come with a form need not be named in `pictures`.
 
     Labels times templates, the prompts that are encoded, may be 10,000.
     """
@@ -227,6 +150,22 @@ class ClassifyRequest(_Request):
     multi: Annotated[
         bool, Field(description="Each label is judged by itself; an error where the encoder is not calibrated.")
     ] = False
+
+
+class EmbedRequest(_Request):
+    """Texts and pictures to be embedded, at least one. Those that come with a form need not be named in `pictures`.
+
+    Weights of pictures mean nothing here.
+    """
+
+    texts: Annotated[list[Text], Field(max_length=MAX_EMBEDDED)] = []
+    pictures: Pictures = []
+
+
+class SearchesRequest(_Request):
+    """Searches to be answered together; the `k` of all add up to 5,000 at most."""
+
+    queries: Annotated[list[SearchRequest], Field(min_length=1, max_length=MAX_QUERIES)]
 
 
 class PictureLabel(TypedDict):
@@ -353,6 +292,40 @@ class ClassifyAnswer(TypedDict):
 
     pictures: list[Labelled]
     warnings: list[str]
+
+
+class EmbeddedPicture(TypedDict):
+    """The unit vector of one picture, or why it could not be read."""
+
+    picture: str
+    vector: list[float] | None
+    error: str | None
+
+
+class EmbedAnswer(TypedDict):
+    """Unit vectors of `dim` numbers in float32, in the order of the texts and of the pictures.
+
+    Those of two fingerprints cannot be compared: the encoder has changed.
+    """
+
+    model: str
+    fingerprint: str
+    dim: int
+    texts: list[list[float]]
+    pictures: list[EmbeddedPicture]
+
+
+class SearchOutcome(TypedDict):
+    """What became of one search: its result, or the problem that it would have had alone."""
+
+    result: SearchAnswer | None
+    problem: Problem | None
+
+
+class SearchesAnswer(TypedDict):
+    """One outcome for each query, in order."""
+
+    outcomes: list[SearchOutcome]
 
 
 class PictureList(TypedDict):
@@ -491,15 +464,3 @@ def _labelled(picture: Classification) -> Labelled:
     if picture.none_of_these is not None:
         labelled["none_of_these"] = picture.none_of_these
     return labelled
-
-
-def request_schemas() -> dict[str, Any]:
-    """Return the JSON schemas that endpoints refer to by name."""
-    from pydantic import TypeAdapter
-
-    _, described = models_json_schema(
-        [(SearchRequest, "validation"), (ClassifyRequest, "validation")],
-        ref_template="#/components/schemas/{model}",
-    )
-    schemas: dict[str, Any] = described["$defs"]
-    return schemas | {"Problem": TypeAdapter(Problem).json_schema()}

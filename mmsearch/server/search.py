@@ -1,37 +1,90 @@
-"""Endpoints that compute: search and classify."""
+"""Endpoints that compare: searches and classification."""
 
 from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from mmsearch.encoders.prompts import DEFAULT_TEMPLATES
-from mmsearch.records import Query, SearchOptions, Term
-from mmsearch.server.bodies import described, read_body, terms_of
-from mmsearch.server.problems import Unfit, responses
+from mmsearch.records import PictureBytes, Query, SearchOptions, SearchResult, Term
+from mmsearch.server.bodies import read_form, read_json, terms_of
+from mmsearch.server.description import form_body, json_body
+from mmsearch.server.problems import Unfit, dumped, problem_of, responses
 from mmsearch.server.schemas import (
+    MAX_HITS,
     MAX_PROMPTS,
     ClassifyAnswer,
     ClassifyRequest,
     SearchAnswer,
+    SearchesAnswer,
+    SearchesRequest,
+    SearchOutcome,
     SearchRequest,
     classify_json,
     search_json,
 )
-from mmsearch.server.services import answer, services, unless_left
+from mmsearch.server.services import Services, answer, services, unless_left
 
 router = APIRouter()
 _PROBLEMS = responses(400, 401, 403, 408, 413, 415, 422, 503)
 
 
-@router.post("/search", response_model=SearchAnswer, responses=_PROBLEMS, openapi_extra=described(SearchRequest))
-async def search(request: Request) -> Response:
-    """Rank the pictures of the library by words, by example pictures, by judged pictures, or by all together.
+@router.post(
+    "/search",
+    tags=["search"],
+    response_model=SearchAnswer,
+    responses=_PROBLEMS,
+    openapi_extra=json_body(SearchRequest),
+)
+async def search_pictures(request: Request) -> Response:
+    """Rank the pictures of the library by words, by example pictures, by judged pictures, or by all together."""
+    asked = await read_json(request, SearchRequest)
+    result = await unless_left(request, _result(services(request), asked))
+    return answer(search_json(result, explain=asked.explain))
 
-    Send JSON; or, with pictures that are not in the library, a form with the same JSON as its field `query` and
-    the pictures as fields `picture`.
-    """
-    asked, uploads = await read_body(request, SearchRequest)
+
+@router.post(
+    "/search/upload",
+    tags=["search"],
+    response_model=SearchAnswer,
+    responses=_PROBLEMS,
+    openapi_extra=form_body(SearchRequest),
+)
+async def search_with_uploads(request: Request) -> Response:
+    """Search with pictures that are not in the library: a form with what `/search` takes as its field `query`."""
+    asked, uploads = await read_form(request, SearchRequest)
+    result = await unless_left(request, _result(services(request), asked, uploads))
+    return answer(search_json(result, explain=asked.explain))
+
+
+@router.post(
+    "/searches",
+    tags=["search"],
+    response_model=SearchesAnswer,
+    responses=_PROBLEMS,
+    openapi_extra=json_body(SearchesRequest),
+)
+async def search_many(request: Request) -> Response:
+    """Answer several searches together, those by words by one scan; a problem of one is its own."""
+    asked = await read_json(request, SearchesRequest)
+    n_hits = sum(query.k for query in asked.queries)
+    if n_hits > MAX_HITS:
+        text = f"the k of all add up to {n_hits:,}; at most {MAX_HITS:,} hits are given at once: ask for fewer"
+        raise Unfit([{"loc": ("queries",), "msg": text}])
+    server = services(request)
+    searching = asyncio.gather(*(_result(server, query) for query in asked.queries), return_exceptions=True)
+    outcomes = []
+    for query, result in zip(asked.queries, await unless_left(request, searching), strict=True):
+        outcomes.append(dumped(_outcome(query, result)))
+        await asyncio.sleep(0)  # others have their turn
+    return Response(b'{"outcomes":[' + b",".join(outcomes) + b"]}", media_type="application/json")
+
+
+async def _result(server: Services, asked: SearchRequest, uploads: Sequence[PictureBytes] = ()) -> SearchResult:
+    """Return the result of one search, given by the lane for its kind."""
     query = Query(
         text=None if asked.text is None else Term(asked.text, asked.text_weight),
         images=terms_of(asked.pictures, uploads),
@@ -40,28 +93,48 @@ async def search(request: Request) -> Response:
         relevant=asked.relevant,
         irrelevant=asked.irrelevant,
     )
-    server = services(request)
     options = SearchOptions(
         asked.k, asked.mode, asked.rerank, asked.expand, asked.explain, asked.min_relevance, asked.after
     )
     if query.images or options.mode == "local" or options.rerank == "local" or options.expand != "none":
-        answering = server.examples.run(lambda library: library.search_many(query, options)[0])
+        result = await server.examples.run(lambda library: library.search_many(query, options)[0])
     else:
-        answering = server.texts.search(query, options)
-    result = await unless_left(request, answering)
+        result = await server.texts.search(query, options)
     server.metrics.searched(result)
-    return answer(search_json(result, explain=options.explain))
+    return result
+
+
+def _outcome(asked: SearchRequest, result: SearchResult | BaseException) -> SearchOutcome:
+    if isinstance(result, SearchResult):
+        return {"result": search_json(result, explain=asked.explain), "problem": None}
+    return {"result": None, "problem": problem_of(result).problem}
 
 
 @router.post(
-    "/classify", response_model=ClassifyAnswer, responses=_PROBLEMS, openapi_extra=described(ClassifyRequest)
+    "/classify",
+    tags=["classification"],
+    response_model=ClassifyAnswer,
+    responses=_PROBLEMS,
+    openapi_extra=json_body(ClassifyRequest),
 )
-async def classify(request: Request) -> Response:
-    """Give pictures their most probable labels, without training, or none of them where the encoder is calibrated.
+async def classify_pictures(request: Request) -> Response:
+    """Give pictures their most probable labels without training, or none where the encoder is calibrated."""
+    return await _classified(request, await read_json(request, ClassifyRequest))
 
-    Send JSON with ids of pictures of the library, or a form as for a search.
-    """
-    asked, uploads = await read_body(request, ClassifyRequest)
+
+@router.post(
+    "/classify/upload",
+    tags=["classification"],
+    response_model=ClassifyAnswer,
+    responses=_PROBLEMS,
+    openapi_extra=form_body(ClassifyRequest),
+)
+async def classify_uploads(request: Request) -> Response:
+    """Classify pictures that are not in the library: a form with what `/classify` takes as its field `query`."""
+    return await _classified(request, *await read_form(request, ClassifyRequest))
+
+
+async def _classified(request: Request, asked: ClassifyRequest, uploads: Sequence[PictureBytes] = ()) -> Response:
     pictures = terms_of(asked.pictures, uploads)
     if not pictures:
         raise Unfit([{"loc": ("pictures",), "msg": "there is none; name one by its id, or send one"}])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,15 +22,15 @@ from mmsearch.store.thumbnails import LIMIT_BYTES, KeptThumbnails
 
 T = TypeVar("T")
 EXAMPLES_S = 30.0
-"""A search by examples that is not done by then is given up, as others wait for its thread."""
+"""A search by examples, or an embedding, that is not done by then is given up, as others wait for its thread."""
 
 
 @dataclass
 class Services:
     """One of each, made by `Services.open` and closed when the server ends.
 
-    Searches by words, searches by example, classification and looks at pictures have threads of their own, so that
-    none waits for another kind.
+    Searches by words, searches by example, classification, embedding and looks at pictures have threads of their
+    own, so that none waits for another kind.
     """
 
     access: Access
@@ -39,6 +39,7 @@ class Services:
     words: Lane
     examples: Lane
     labels: Lane
+    embeddings: Lane
     pictures: Lane
     texts: TextLane
     thumbnails: KeptThumbnails
@@ -63,6 +64,7 @@ class Services:
             words=words,
             examples=Lane("examples", libraries, metrics, seconds=EXAMPLES_S),
             labels=Lane("labels", libraries, metrics),
+            embeddings=Lane("embeddings", libraries, metrics, seconds=EXAMPLES_S),
             pictures=Lane("pictures", libraries, metrics, n_threads=2),
             texts=TextLane(words, metrics),
             thumbnails=KeptThumbnails(place.kept / "thumbnails.sqlite", limit_bytes=thumbnail_bytes),
@@ -76,7 +78,7 @@ class Services:
 
     @property
     def _lanes(self) -> tuple[Lane, ...]:
-        return self.words, self.examples, self.labels, self.pictures
+        return self.words, self.examples, self.labels, self.embeddings, self.pictures
 
     def close(self) -> None:
         """End all threads and release all files."""
@@ -91,7 +93,7 @@ def services(request: Request) -> Services:
     return held
 
 
-async def unless_left(request: Request, answering: Coroutine[Any, Any, T]) -> T:
+async def unless_left(request: Request, answering: Awaitable[T]) -> T:
     """Return what answers a request whose body was read; it is cancelled when the client leaves before.
 
     Raises

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from mmsearch.server import bodies
-from mmsearch.server.bodies import read_body, require_modest
+from mmsearch.server.bodies import read_form, read_json, require_modest
 from mmsearch.server.problems import Unfit
 from mmsearch.server.schemas import ClassifyRequest, SearchRequest
 
@@ -50,7 +50,7 @@ async def asked(body, kind, model=SearchRequest, *, in_chunks_of=1 << 16):
     await asyncio.sleep(0.02)
     scope = {"type": "http", "method": "POST", "path": "/search", "headers": [(b"content-type", kind.encode())]}
     try:
-        result = await read_body(Request(scope, receive), model)
+        result = await (read_json if kind == JSON else read_form)(Request(scope, receive), model)
     except (HTTPException, Unfit) as error:
         result = error
     await asyncio.sleep(0.02)
@@ -133,7 +133,8 @@ def test_a_form_in_another_encoding_is_refused_before_it_is_decoded(charset):
 
 @pytest.mark.parametrize("charset", ["utf-8", "UTF-8", '"utf8"'])
 def test_a_form_may_say_that_it_is_utf_8(charset):
-    (request, _), _ = asyncio.run(asked(part("query", b'{"text": "\xc3\xa9"}') + END, f"{FORM}; charset={charset}"))
+    body = part("query", b'{"text": "\xc3\xa9"}') + part("picture", b"x", '; filename="a"') + END
+    (request, _), _ = asyncio.run(asked(body, f"{FORM}; charset={charset}"))
     assert request.text == "é"
 
 
@@ -164,7 +165,7 @@ def test_the_largest_requests_that_fit_are_read():
     }  # fmt: skip
     classify = {"labels": ['\\",[' * 100] * 1_000, "templates": ["{}" + "[" * 900] * 100, "pictures": [example] * 8}
     for body, model in ((search, SearchRequest), (classify, ClassifyRequest)):
-        (request, _), _ = asyncio.run(asked(json.dumps(body, indent=4).encode(), JSON, model))
+        request, _ = asyncio.run(asked(json.dumps(body, indent=4).encode(), JSON, model))
         assert json.loads(request.model_dump_json(exclude_unset=True)) == body
 
 
@@ -211,5 +212,21 @@ def test_the_sentence_names_the_limit(client, body, sentence):
     answer = client.post("/search", content=body, headers={"content-type": JSON})
     assert answer.status_code == 422
     assert answer.json()["detail"] == f"the request does not fit: {sentence}"
-    form = client.post("/search", files={"query": (None, body)})
+    form = client.post("/search/upload", files={"query": (None, body)})
     assert (form.status_code, form.json()["detail"]) == (422, answer.json()["detail"])
+
+
+@pytest.mark.parametrize("path", ["/search", "/classify", "/embed"])
+def test_forms_and_json_have_paths_of_their_own_which_a_refusal_names(client, path):
+    form = client.post(path, files={"picture": b"x"})
+    assert (form.status_code, form.json()["detail"]) == (
+        415, f"the body is multipart/form-data; send application/json; a form with pictures goes to {path}/upload"
+    )  # fmt: skip
+    data = client.post(f"{path}/upload", json={})
+    assert (data.status_code, data.json()["detail"]) == (
+        415, f"the body is application/json; send multipart/form-data, or application/json to {path}"
+    )  # fmt: skip
+    bare = client.post(
+        f"{path}/upload", files={"query": (None, b'{"labels": ["a"]}' if "classify" in path else b"{}")}
+    )
+    assert (bare.status_code, bare.json()["errors"][0]["at"]) == (422, "picture")

@@ -39,9 +39,10 @@ def test_all_operations_are_described_and_can_be_tried_with_the_cookie(docs, ser
     assert len(answer_of(docs, "/search", body={"text": "a cat", "k": 3})["hits"]) == 3
 
 
-def test_what_is_tried_may_have_the_token_instead(chromium, browser, served):
-    with browsers.watched(browser, served.address, "no cookie", expected=("401",)) as page:
-        page.goto(f"{served.address}/docs")
+def test_what_is_tried_may_have_the_token_instead_and_goes_to_the_name_in_the_address(chromium, browser, served):
+    address = served.address.replace("127.0.0.1", "localhost")
+    with browsers.watched(browser, address, "no cookie", expected=("401",)) as page:
+        page.goto(f"{address}/docs")
         page.get_by_role("button", name="Authorize").click()
         page.locator(".auth-container input").fill(served.access.token)
         page.locator(".auth-btn-wrapper .authorize").click()

@@ -21,10 +21,11 @@ from schemathesis.specs.openapi.checks import negative_data_rejection as refuses
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 FAST, FULL = 300, 5_000
-SHARES = {"POST /search": 9, "POST /classify": 4}  # of the others 1
+SHARES = {"POST /search": 9, "POST /classify": 4, "POST /search/upload": 4, "POST /searches": 4}  # of the others 1
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 OPERATIONS = (
-    "POST /search", "POST /classify", "GET /pictures", "GET /pictures/{id}", "GET /pictures/{id}/thumbnail",
+    "POST /search", "POST /search/upload", "POST /searches", "POST /classify", "POST /classify/upload",
+    "POST /embed", "POST /embed/upload", "GET /pictures", "GET /pictures/{id}", "GET /pictures/{id}/thumbnail",
     "GET /pictures/{id}/file", "GET /facets", "GET /status", "GET /metrics", "GET /health",
 )  # fmt: skip
 CASES = [

@@ -51,14 +51,14 @@ def test_a_body_is_counted_while_it_comes(client, path):
     part = b'--b\r\nContent-Disposition: form-data; name="picture"; filename="a.jpg"\r\n\r\n'
     kind = {"content-type": "multipart/form-data; boundary=b"}
     with suppress(httpx.WriteError):
-        answer = client.post(path, content=chunks(40 * MIB, part), headers=kind)
+        answer = client.post(f"{path}/upload", content=chunks(40 * MIB, part), headers=kind)
     assert answer is None or answer.status_code == 413
     assert client.get("/status").status_code == 200
 
 
 def test_a_picture_of_nearly_the_limit_is_taken(client, served):
     data = (served.photos / "moose.jpg").read_bytes() + b"\0" * (19 * MIB)
-    assert names(client.post("/search", files={"picture": data}))[0] == "moose.jpg"
+    assert names(client.post("/search/upload", files={"picture": data}))[0] == "moose.jpg"
 
 
 @pytest.mark.parametrize(("n_bytes", "status"), [(4_096, 403), (4_097, 413)])
@@ -71,7 +71,11 @@ def test_a_session_is_asked_for_with_four_kilobytes_at_most(served, n_bytes, sta
     assert status == 403 or answer.json()["detail"] == "the request is larger than 4 KiB; send the token alone"
 
 
-@pytest.mark.parametrize("path", ["/search", "/classify"])
+ADVICE = {path: f"send pictures as a form, to {path}/upload" for path in ("/search", "/classify", "/embed")}
+ADVICE["/searches"] = "send fewer searches at once"
+
+
+@pytest.mark.parametrize("path", ADVICE)
 def test_json_has_a_limit_of_its_own(client, path):
     body = b'{"text": "a", "labels": ["a"]}'
     kind = {"content-type": "application/json"}
@@ -79,9 +83,7 @@ def test_json_has_a_limit_of_its_own(client, path):
     for content in (body.ljust(2 * MIB + 1), iter([body.ljust(MIB), b" " * MIB, b" "])):
         answer = client.post(path, content=content, headers=kind)
         assert answer.status_code == 413
-        assert answer.json()["detail"] == (
-            "the request is larger than 2 MiB; send pictures as a form, as multipart/form-data"
-        )
+        assert answer.json()["detail"] == f"the request is larger than 2 MiB; {ADVICE[path]}"
 
 
 @pytest.mark.parametrize("path", ["/", "/start", "/static/main.js", "/status", "/pictures/1/file"])
@@ -165,7 +167,7 @@ class Uploads:
         """Send a body of so many bytes, and return the status of the answer."""
         headers = [(b"content-type", kind.encode())]
         headers += [(b"content-length", b"%d" % n_bytes) if says_length else (b"transfer-encoding", b"chunked")]
-        scope = {"type": "http", "method": "POST", "path": "/search", "headers": headers}
+        scope = {"type": "http", "method": "POST", "path": "/search/upload", "headers": headers}
         n_sent, statuses, block = 0, [], b"x" * BLOCK
 
         async def receive():
@@ -365,7 +367,7 @@ def test_a_file_that_is_no_usable_picture_is_a_problem_with_its_reason(client, n
     data, code = REJECTED[name]
     if len(data) > 20 * MIB:
         pytest.fail("the fixture is larger than a request may be")
-    answer = client.post("/search", files={"picture": ("it.jpg", data)})
+    answer = client.post("/search/upload", files={"picture": ("it.jpg", data)})
     assert answer.status_code == 422
     assert answer.json()["code"] == code
     assert answer.json()["detail"].startswith("it.jpg: ")
@@ -373,7 +375,7 @@ def test_a_file_that_is_no_usable_picture_is_a_problem_with_its_reason(client, n
 
 @pytest.mark.parametrize("name", sorted(pictures.accepted()))
 def test_every_kind_of_picture_is_taken(client, name):
-    assert client.post("/search", files={"picture": pictures.accepted()[name]}).status_code == 200
+    assert client.post("/search/upload", files={"picture": pictures.accepted()[name]}).status_code == 200
 
 
 BODIES = [
@@ -399,7 +401,8 @@ BODIES = [
 
 @pytest.mark.parametrize(("body", "kind", "status"), BODIES, ids=range(len(BODIES)))
 def test_a_body_that_cannot_be_read_is_a_problem(client, body, kind, status):
-    answer = client.post("/search", content=body, headers={"content-type": kind} if kind else {})
+    path = "/search/upload" if kind.startswith("multipart") else "/search"
+    answer = client.post(path, content=body, headers={"content-type": kind} if kind else {})
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
 

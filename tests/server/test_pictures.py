@@ -129,6 +129,15 @@ def test_a_thumbnail_that_the_browser_has_is_not_sent_again(client):
     assert again.content == b""
 
 
+@pytest.mark.parametrize(("accept", "kind"), [("application/octet-stream", "application/octet-stream"),
+                                              ("image/*", "image/jpeg"), ("*/*", "image/jpeg")])  # fmt: skip
+def test_a_picture_is_of_its_type_unless_bytes_alone_are_accepted(client, accept, kind):
+    for what in ("thumbnail", "file"):
+        answer = client.get(f"/pictures/1/{what}", headers={"accept": accept})
+        assert (answer.headers["content-type"], answer.headers["vary"]) == (kind, "accept")
+        assert answer.content.startswith(b"\xff\xd8\xff")
+
+
 def test_a_thumbnail_is_made_once(changeable):
     _, client = changeable
     with ThreadPoolExecutor(8) as pool:

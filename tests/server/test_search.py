@@ -1,4 +1,4 @@
-"""`POST /search` and `/classify` as other programs use them."""
+"""`POST /search`, `/searches` and `/classify` as other programs use them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def post(client, **asked):
     return client.post("/search", json=asked)
 
 
-def send(client, *pictures, path="/search", **asked):
+def send(client, *pictures, path="/search/upload", **asked):
     files = [("picture", (name, data)) for name, data in pictures]
     return client.post(path, data={"query": json.dumps(asked)}, files=files)
 
@@ -77,7 +77,7 @@ def test_a_picture_that_comes_with_the_request_is_found_by_its_contents(client, 
 
 
 def test_a_form_needs_no_query(client, served):
-    answer = client.post("/search", files={"picture": (served.photos / "moose.jpg").read_bytes()})
+    answer = client.post("/search/upload", files={"picture": (served.photos / "moose.jpg").read_bytes()})
     assert names(answer)[0] == "moose.jpg"
 
 
@@ -146,7 +146,7 @@ def test_a_picture_judged_irrelevant_is_never_a_hit(client):
 def test_a_picture_is_first_when_it_is_sent_and_no_score_exceeds_one(client, served, name):
     data = (served.photos / f"{name}.jpg").read_bytes()
     form = {"query": (None, json.dumps({"k": 3, "rerank": "none"})), "picture": (f"{name}.jpg", data)}
-    ranked = hits(client.post("/search", files=form))
+    ranked = hits(client.post("/search/upload", files=form))
     assert ranked[0]["name"] == f"{name}.jpg"
     assert 1 - 1e-6 < ranked[0]["score"] <= 1 + 1e-6
 
@@ -334,11 +334,57 @@ def test_labels_that_cannot_be_judged_so_are_a_problem(calibrated, client):
     assert "is not calibrated" in alone.json()["detail"]
 
 
+def test_searches_together_give_what_each_gives_alone_and_words_share_a_scan(client):
+    cat, batches = id_of(client, "cat.jpg"), "mmsearch_text_batch_queries_count"
+    queries = [
+        {"text": "a cat", "k": 3}, {"text": "a rocket", "k": 5, "exclude": [{"text": "snow"}], "explain": True},
+        {"pictures": [{"id": cat}], "k": 2}, {"text": "a", "where": ["name ~ c*"], "k": 4},
+    ]  # fmt: skip
+    before = counted(client, batches)
+    outcomes = client.post("/searches", json={"queries": queries}).json()["outcomes"]
+    assert counted(client, batches) == before + 1
+    for query, outcome in zip(queries, outcomes, strict=True):
+        assert outcome["problem"] is None
+        assert outcome["result"]["hits"] == hits(post(client, **query))
+
+
+def counted(client, name):
+    """Return the value of a counter of the server."""
+    (line,) = (line for line in client.get("/metrics").text.splitlines() if line.startswith(f"{name} "))
+    return float(line.rpartition(" ")[2])
+
+
+def test_a_search_among_others_has_the_problem_that_it_has_alone(client):
+    queries = [
+        {"text": "a", "where": ["nonsense"]}, {}, {"pictures": [{"id": 10**6}]}, {"pictures": [{"upload": 0}]},
+        {"text": "a cat", "k": 1},
+    ]  # fmt: skip
+    outcomes = client.post("/searches", json={"queries": queries}).json()["outcomes"]
+    for query, outcome in zip(queries[:-1], outcomes, strict=False):
+        assert outcome == {"result": None, "problem": post(client, **query).json()}
+    assert len(outcomes[-1]["result"]["hits"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("queries", "sentence"),
+    [
+        ([], "queries: List should have at least 1 item"),
+        ([{"text": "a"}] * 65, "queries: List should have at most 64 items"),
+        ([{"text": "a", "k": 1_000}] * 6, "the k of all add up to 6,000; at most 5,000 hits are given at once"),
+        ([{"text": "a"}, {"k": 0}], "queries.1.k: Input should be greater than or equal to 1"),
+    ],
+)  # fmt: skip
+def test_searches_are_asked_together_within_limits(client, queries, sentence):
+    answer = client.post("/searches", json={"queries": queries})
+    assert answer.status_code == 422
+    assert sentence in answer.json()["detail"]
+
+
 def test_labels_of_pictures_by_id_and_of_pictures_that_come_along(client, served, library):
     data = (served.photos / "fig.jpg").read_bytes()
     cat = id_of(client, "cat.jpg")
     asked = {"labels": ["a cat", "a fig", "a car"], "k": 2, "pictures": [{"id": cat}, {"upload": 0}]}
-    body = send(client, ("f.jpg", data), ("broken.jpg", b"nonsense" * 4), path="/classify", **asked).json()[
+    body = send(client, ("f.jpg", data), ("broken.jpg", b"nonsense" * 4), path="/classify/upload", **asked).json()[
         "pictures"
     ]
     assert [entry["picture"] for entry in body] == [f"picture {cat}", "f.jpg", "broken.jpg"]

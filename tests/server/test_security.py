@@ -150,7 +150,7 @@ def test_a_search_with_the_cookie_needs_our_own_origin(visited, served):
 
 
 def test_a_form_of_another_site_is_refused(visited):
-    answer = visited.post("/search", files={"picture": b"x"}, headers={"origin": "http://evil.example"})
+    answer = visited.post("/search/upload", files={"picture": b"x"}, headers={"origin": "http://evil.example"})
     assert answer.status_code == 403
 
 

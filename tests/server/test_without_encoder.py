@@ -31,7 +31,7 @@ def test_a_picture_finds_itself_by_its_words(client):
     first = hits(client.post("/search", json={"pictures": [{"id": cat}], "explain": True}))[0]
     assert (first["id"], first["local"]["is_verified"]) == (cat, True)
     file = (sample_folder() / "cat.jpg").read_bytes()
-    assert hits(client.post("/search", files={"picture": ("x.jpg", file)}))[0]["id"] == cat
+    assert hits(client.post("/search/upload", files={"picture": ("x.jpg", file)}))[0]["id"] == cat
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,9 @@ def test_a_picture_finds_itself_by_its_words(client):
         ("/search", {"text": "a cat"}),
         ("/search", {"relevant": [1]}),
         ("/classify", {"labels": ["a", "b"], "pictures": [{"id": 1}]}),
+        ("/embed", {"pictures": [{"id": 1}]}),
     ],
-    ids=["text", "judgement", "labels"],
+    ids=["text", "judgement", "labels", "embedding"],
 )
 def test_what_needs_an_encoder_is_refused_with_the_reason(client, path, body):
     answer = client.post(path, json=body)

@@ -58,14 +58,14 @@ function postJson(path, asked, signal) {
   });
 }
 
-/** Returns the answer to a search or a classification; files go with it as they are. */
+/** Returns the answer to a search or a classification; files go with it as they are, to a path of their own. */
 async function post(path, asked, files, signal) {
   if (!files.length) return postJson(path, asked, signal);
   if (files.reduce((sum, file) => sum + file.size, 0) > MOST_BYTES) throw new Problem(TOO_LARGE, "request");
   const form = new FormData();
   form.append("query", JSON.stringify(asked));
   for (const file of files) form.append("picture", file, "your picture");
-  return call(path, { method: "POST", body: form, signal });
+  return call(`${path}/upload`, { method: "POST", body: form, signal });
 }
 
 export const search = (asked, files, signal) => post("/search", asked, files, signal);
