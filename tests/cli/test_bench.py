@@ -33,7 +33,7 @@ def test_bench_prints_a_line_a_measure_and_direction(run, captioned, checkpoint)
     assert code == 0, err
     rows = json_lines(out)
     assert len(rows) == 28
-    assert rows[0].keys() == {"model", "direction", "n", "measure", "value", "low", "high"}
+    assert rows[0].keys() == {"format_version", "model", "direction", "n", "measure", "value", "low", "high"}
     assert [row["n"] for row in rows] == [3] * 14 + [2] * 14
     assert {row["direction"] for row in rows} == {"text to image", "image to text"}
 
@@ -245,7 +245,7 @@ def test_bench_instance_measures_a_set_and_writes_runs(run, photos, checkpoint, 
     assert (code, out) == (1, "")
     assert "all.qrels is there and is not qrels of mmsearch; choose another name, or replace it with --force" in err
     assert (tmp_path / "out" / "all.qrels").read_text() == "cat.jpg 0 cat.jpg 1\n"
-    assert run("bench", "instance", photos / "set.json", *options, "--force")[0] == 0
+    assert run("bench", "instance", photos / "set.json", *options, "--force", "--format", "json")[0] == 0
     assert "<title>Query by example: set</title>" in (tmp_path / "out" / "report.html").read_text()
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["command"].startswith("mmsearch bench instance")
@@ -297,7 +297,7 @@ def test_bench_ann_measures_and_tunes_the_library(run, twelve, tmp_path):
     assert "best missed" in page
     assert "none" in page
     code, out, _ = run("status", "--format", "json")
-    assert json.loads(out)[0]["recall_target"] == 0.98
+    assert json.loads(out)["recall_target"] == 0.98
 
 
 def test_bench_ann_takes_text_queries_from_a_file(run, twelve, tmp_path):
@@ -308,7 +308,7 @@ def test_bench_ann_takes_text_queries_from_a_file(run, twelve, tmp_path):
     assert re.search(r"^cells 450 +1\.000 +\S+ +0\.00% +0\.00%", out, re.MULTILINE)
     assert "text queries of the library: exact (target 0.95)" in err
     code, out, _ = run("bench", "ann", "--texts", tmp_path / "texts", "--format", "json")
-    assert json.loads(out)[0]["results"]["text"]["n_queries"] == 2
+    assert json.loads(out)["results"]["text"]["n_queries"] == 2
     (tmp_path / "texts").write_text("\n")
     assert run("bench", "ann", "--texts", tmp_path / "texts")[0] == 2
 
