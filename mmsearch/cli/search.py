@@ -205,7 +205,8 @@ def _search(library: str | None, given: _Given, query: Query, options: SearchOpt
         if answer.is_opened:
             import webbrowser
 
-            webbrowser.open(page.path.absolute().as_uri())
+            if not webbrowser.open(page.path.absolute().as_uri()):
+                say(f"no browser could be started here; open {page.path} in one yourself")
     problems = []
     if answer.folder is not None:
         problems = gather(result.hits, answer.folder, is_link=answer.link_to is not None)

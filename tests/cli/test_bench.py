@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
+from typer.testing import CliRunner
 
+from mmsearch.cli.app import app
 from mmsearch.cli.measured import show_measured
 from mmsearch.cli.options import Format
 from mmsearch.errors import OutputError
 from mmsearch.evaluation.report import Report
 from mmsearch.evaluation.runs import score_runs
 from tests.conftest import small_samples
+from tests.forms import check_form
 
 
 @pytest.fixture
@@ -98,6 +102,34 @@ def test_bench_says_what_is_wrong_with_a_set(run, captioned, content, sentence):
     assert sentence in err
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("retrieval", ["."]),
+        ("calibration", [".", "--absent", "names"]),
+        ("classify", ["set"]),
+        ("identify", ["set"]),
+        ("instance", ["set"]),
+        ("run", ["qrels", "ranking"]),
+    ],
+)
+def test_a_report_on_standard_output_follows_the_schema_of_its_benchmark(
+    captioned, checkpoint, cache, name, arguments, monkeypatch
+):
+    for place in ("cat/1", "cat/2", "fig/1", "fig/2"):
+        (captioned / "set" / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(captioned / f"{place[:3]}.jpg", captioned / "set" / f"{place}.jpg")
+    (captioned / "names").write_text("lighthouse\ngrand piano\n")
+    (captioned / "qrels").write_text("q1 0 a 1\n")
+    (captioned / "ranking").write_text("q1 Q0 b 1 9 x\n")
+    monkeypatch.chdir(captioned)
+    model = [] if name == "run" else ["--model", str(checkpoint)]
+    command = ["bench", name, *arguments, *model, "--format", "json"]
+    done = CliRunner().invoke(app, command, env={"MMSEARCH_CACHE": str(cache)})
+    assert done.exit_code == 0, (done.stderr, done.exception)
+    check_form(f"bench {name}", done.stdout)
+
+
 def test_bench_without_a_job_shows_its_help(run):
     code, out, err = run("bench")
     assert code == 2
@@ -139,7 +171,8 @@ def test_bench_classify_compares_a_classifier_with_the_prompts_of_its_base(run, 
         (photos / "set" / kind).mkdir(parents=True, exist_ok=True)
         next(photos.rglob(f"{name}.jpg")).rename(photos / "set" / kind / f"{name}.jpg")
     file = tmp_path / "classifier"
-    code, _, err = run("train", "classes", photos / "set", "--base", checkpoint, "--out", file)
+    options = ("--base", checkpoint, "--out", file, "--format", "json")
+    code, _, err = run("train", "classes", photos / "set", *options)
     assert code == 0, err
     (photos / "set" / "water").rename(photos / "set" / "moon")
     code, out, err = run("bench", "classify", photos / "set", "--classifier", file, "--out", tmp_path / "out")
