@@ -116,9 +116,10 @@ def test_bench_says_what_is_wrong_with_a_set(run, captioned, content, sentence):
 def test_a_report_on_standard_output_follows_the_schema_of_its_benchmark(
     captioned, checkpoint, cache, name, arguments, monkeypatch
 ):
-    for place in ("cat/1", "cat/2", "fig/1", "fig/2"):
-        (captioned / "set" / place).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(captioned / f"{place[:3]}.jpg", captioned / "set" / f"{place}.jpg")
+    for label in ("cat", "fig", "dam"):
+        (captioned / "set" / label).mkdir(parents=True)
+        for number in (1, 2):
+            shutil.copyfile(captioned / f"{label}.jpg", captioned / "set" / label / f"{number}.jpg")
     (captioned / "names").write_text("lighthouse\ngrand piano\n")
     (captioned / "qrels").write_text("q1 0 a 1\n")
     (captioned / "ranking").write_text("q1 Q0 b 1 9 x\n")
