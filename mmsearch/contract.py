@@ -1,8 +1,8 @@
-"""CONTRACT: what programs are told of pictures and searches, in JSON, by the command line and by HTTP alike.
+"""CONTRACT: what programs are told of pictures and searches, in JSON, by command line and HTTP alike.
 
-Every JSON object that is printed or answered carries `format_version`. A field may come at any time and leaves the
-version as it is; one that goes, or comes to mean something else, makes it rise. What goes is named as deprecated in
-CHANGELOG.md one minor version before.
+Every JSON object that is printed carries `format_version`; every answer by HTTP has it as a header. A field may come
+at any time and leaves the version as it is; one that goes, or comes to mean something else, makes it rise. What goes
+is named as deprecated in CHANGELOG.md one minor version before.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from mmsearch.encoders.calibration import Strength, answer_strength, strength
 from mmsearch.records import Hit, ImageRecord, LocalEvidence, SearchResult
 
 FORMAT_VERSION = 1
+FORMAT_HEADER = "Mmsearch-Format-Version"
 
 
 def versioned(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,6 +124,7 @@ class SearchAnswer(TypedDict):
     message: str
     problems: list[str]
     seconds: dict[str, float]
+    next: Annotated[str | None, Described("The `after` of the hits that follow; null where none do.")]
 
 
 def picture_json(image: ImageRecord | Hit) -> Picture:
@@ -147,7 +149,7 @@ def search_json(result: SearchResult, *, explain: bool) -> SearchAnswer:
     ]  # fmt: skip
     answered: SearchAnswer = {
         "hits": hits, "route": result.route, "n_candidates": result.n_candidates, "message": result.local,
-        "problems": list(result.problems), "seconds": result.seconds,
+        "problems": list(result.problems), "seconds": result.seconds, "next": result.next,
     }  # fmt: skip
     if result.relevance is not None:
         answered["answer"] = _judged(result.relevance, answer_strength)

@@ -624,8 +624,8 @@ class SearchResult:
     did, empty if they were not asked; `problems` are sentences on what the library has lost, so that pictures may
     not be found. `relevance` is the probability that the pictures asked among hold what was asked for, None as that
     of a hit. `next` is the `after` of the page that follows; None where no more pictures pass, and with
-    `mode="local"`, which has one page. `thumbnails` gives hits as addresses that hold a small copy each, or None, for
-    notebooks.
+    `mode="local"`, which has one page. `thumbnails` gives hits as addresses that hold a small copy each, or None,
+    for notebooks.
 
     It is a sequence of its hits.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from typing import Any, NamedTuple, NotRequired, TypeAlias, TypedDict
 
 from mmsearch.contract import FORMAT_VERSION, FoundPicture, SearchAnswer
@@ -58,6 +59,21 @@ class Verified(TypedDict):
     n_dropped: int
     notices: list[str]
     proof: str
+
+
+class ConfigurationFacts(TypedDict):
+    """The file of settings that was read, what it says, and the names that were given otherwise."""
+
+    file: str
+    values: dict[str, Any]
+    overridden: list[str]
+
+
+@dataclass(frozen=True)
+class Status(LibraryStatus):
+    """What is in a library, and the settings that a file gives."""
+
+    configuration: ConfigurationFacts | None = None
 
 
 class ForgottenPicture(TypedDict):
@@ -196,7 +212,7 @@ FORMS = {
     "search": Form(SearchAnswer, FoundPicture),
     "classify": Form(ClassifiedPictures, ClassifiedPicture),
     "identify": Form(IdentifiedPictures, Identification),
-    "status": Form(LibraryStatus),
+    "status": Form(Status),
     "verify": Form(Verified, Fault),
     "rm": Form(Forgotten, ForgottenPicture),
     "labels set": Form(LabelSet),

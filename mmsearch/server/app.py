@@ -13,6 +13,7 @@ from fastapi.routing import APIRoute
 
 from mmsearch import __version__
 from mmsearch.arguments import CPU, Device
+from mmsearch.contract import FORMAT_HEADER, FORMAT_VERSION
 from mmsearch.errors import MmsearchError
 from mmsearch.library import Library
 from mmsearch.server import health, page, pictures, problems, search
@@ -30,6 +31,12 @@ DESCRIPTION = (
     "Find pictures of one library by words, by example, or by both. Programs send `Authorization: Bearer TOKEN`; "
     "errors are problem details (RFC 9457). HEAD is answered wherever GET is."
 )
+
+_VERSION_HEADER = {
+    "description": f"Of JSON: {FORMAT_VERSION}. It rises when a field goes or comes to mean something else; new "
+    "fields may come without that.",
+    "schema": {"type": "integer"},
+}
 
 
 def create_app(
@@ -67,7 +74,7 @@ def create_app(
 
     app = FastAPI(
         title="mmsearch", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None,
-        lifespan=lifespan, redirect_slashes=False,
+        lifespan=lifespan, redirect_slashes=False, responses={200: {"headers": {FORMAT_HEADER: _VERSION_HEADER}}},
     )  # fmt: skip
     app.state.services, app.state.thumbnails, app.state.page = server, Thumbnails(server), page.page_files()
     app.state.health = health.Health(server)

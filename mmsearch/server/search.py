@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from mmsearch.contract import SearchAnswer, search_json
 from mmsearch.encoders.prompts import DEFAULT_TEMPLATES
 from mmsearch.records import Query, SearchOptions, Term
 from mmsearch.server.bodies import described, read_body, terms_of
@@ -13,10 +14,8 @@ from mmsearch.server.schemas import (
     MAX_PROMPTS,
     ClassifyAnswer,
     ClassifyRequest,
-    SearchAnswer,
     SearchRequest,
     classify_json,
-    search_json,
 )
 from mmsearch.server.services import answer, services, unless_left
 

@@ -152,7 +152,7 @@ def test_too_few_matches_among_the_neighbours_are_not_taken_for_all(made):
         neighbours.refresh()
         way = neighbours._way(neighbours._plans["text"])
         passing = neighbours._all_passing(condition_of(["name = 41.jpg"]))
-        assert len(passing) == 1
+        assert (len(passing.rows), passing.n_pictures) == (1, 1)
         assert neighbours._filtered_afterwards(made[1][5:6], 2, passing, way) is None
 
 
