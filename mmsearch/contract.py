@@ -1,8 +1,8 @@
 """CONTRACT: what programs are told of pictures and searches, in JSON, by command line and HTTP alike.
 
-Every JSON object that is printed carries `format_version`; every answer by HTTP has it as a header. A field may come
-at any time and leaves the version as it is; one that goes, or comes to mean something else, makes it rise. What goes
-is named as deprecated in CHANGELOG.md one minor version before.
+Every JSON object that is printed carries `format_version`; every answer by HTTP has it as a header. A field may
+come at any time and leaves the version as it is; one that goes, or comes to mean something else, makes it rise.
+What goes is named as deprecated in CHANGELOG.md one minor version before.
 """
 
 from __future__ import annotations
