@@ -38,7 +38,6 @@ def check_form(command, printed, *, is_lines=False):
 def check_run(arguments, printed):
     """The same of all that `mmsearch ARGUMENTS` printed into a pipe, where that is JSON."""
     words = [str(argument) for argument in arguments]
-    wanted = words[words.index("--format") + 1] if "--format" in words else "jsonl"
     command = next((name for name in (" ".join(words[:2]), *words[:1]) if name in FORMS), None)
-    if command is not None and printed and wanted in ("json", "jsonl") and "--watch" not in words:
-        check_form(command, printed, is_lines=wanted == "jsonl")
+    if command is not None and printed.startswith("{"):
+        check_form(command, printed, is_lines=not printed.startswith("{\n"))
