@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from mmsearch.records import (
         BadPicture,
         Classification,
+        Fault,
         GalleryPicture,
         GivenLabel,
         Hit,
@@ -90,8 +91,8 @@ _NAMES = {
     "mmsearch.predicates": "Predicate",
     "mmsearch.query.encoder": "Encoder",
     "mmsearch.records": """
-        BadPicture Classification GalleryPicture GivenLabel Hit Identification ImageRecord IngestReport LabelSet
-        LibraryStatus LibraryVectors LocalEvidence PictureBytes PicturePage Prediction Query SearchOptions
+        BadPicture Classification Fault GalleryPicture GivenLabel Hit Identification ImageRecord IngestReport
+        LabelSet LibraryStatus LibraryVectors LocalEvidence PictureBytes PicturePage Prediction Query SearchOptions
         SearchResult Term VerifyReport
     """,
     "mmsearch.store.facets": "Facet Facets LabelFacets",
@@ -101,7 +102,7 @@ _HOME = {name: module for module, names in _NAMES.items() for name in names.spli
 
 __all__ = [
     "ArgumentError", "BadPicture", "Calibration", "Classification", "Classifier", "ClusterError",
-    "DimensionError", "Encoder", "EncoderError", "EngineError", "Facet", "Facets", "FingerprintError",
+    "DimensionError", "Encoder", "EncoderError", "EngineError", "Facet", "Facets", "Fault", "FingerprintError",
     "GalleryPicture", "GivenLabel", "GraphSettings", "GroundTruthError", "Hit", "HubUnreachableError",
     "Identification", "ImageRecord", "IngestReport", "LabelFacets", "LabelSet", "Library",
     "LibraryDamagedError", "LibraryError", "LibraryIncompleteError", "LibraryLockedError", "LibraryLostError",

@@ -53,6 +53,7 @@ from mmsearch.query.searcher import Searcher
 from mmsearch.records import (
     Classification,
     Example,
+    Fault,
     GivenLabel,
     Identification,
     ImageRecord,
@@ -486,15 +487,20 @@ class Library:
         given = GivenVectors.of(paths, vectors, model=model, fingerprint=fingerprint)
         return add_vectors(self.place, self._installed, given, on_progress=on_progress, notify=notify)
 
-    def remove(self, paths: PathLike | Iterable[PathLike]) -> int:
-        """Forget one picture or folder, or several, with all below; returns how many. Files are never deleted."""
+    def remove(self, paths: PathLike | Iterable[PathLike], *, on_removed: Callable[[str], object] = _quiet) -> int:
+        """Forget one picture or folder, or several, with all below; returns how many. Files are never deleted.
+
+        `on_removed` is given the path of each, by path, once all are forgotten.
+        """
         from mmsearch.ingest.plan import absolute_roots
 
         roots = absolute_roots(paths)
         with self.place.writer() as store:
-            ids = {file.image_id for root in roots for file in store.known_files(root)}
-            store.remove_images(sorted(ids))
-        return len(ids)
+            forgotten = {file.image_id: file.path for root in roots for file in store.known_files(root)}
+            store.remove_images(sorted(forgotten))
+        for path in sorted(forgotten.values()):
+            on_removed(os.fsdecode(path))
+        return len(forgotten)
 
     def forget_queries(self) -> int:
         """Forget the texts that were looked for; returns how many. Their vectors are only kept to save time."""
@@ -975,8 +981,9 @@ class Library:
 
         def verified(store: LibraryStore) -> VerifyReport:
             report = store.verify(is_repair=is_repair)
-            problems = (*report.problems, *self._installed.problems(store, is_repair=is_repair))
-            return replace(report, problems=problems)
+            problems = self._installed.problems(store, is_repair=is_repair)
+            of_encoder = [Fault("damaged_encoder", problem) for problem in problems]
+            return replace(report, faults=(*report.faults, *of_encoder))
 
         if not is_repair:
             return self.reader().of_one_encoder(lambda: verified(self.reader()))

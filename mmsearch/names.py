@@ -51,6 +51,20 @@ def shell_word(name: str) -> str:
     return shlex.quote(name) if all(map(_is_seen, name)) else quoted(name)
 
 
+def listed_names(lines: bytes) -> list[bytes]:
+    r"""Return the names in a list, one a line, without empty ones.
+
+    Where all lines end as those of Windows do, that is no part of the names; else a name may end with a CR.
+
+    >>> listed_names(b"a.jpg\r\n\r\nb.jpg\r\n"), listed_names(b"a.jpg\r\nb.jpg\n")
+    ([b'a.jpg', b'b.jpg'], [b'a.jpg\r', b'b.jpg'])
+    """
+    names = lines.split(b"\n")
+    if all(name.endswith(b"\r") for name in names if name):
+        names = [name.removesuffix(b"\r") for name in names]
+    return [name for name in names if name]
+
+
 def page_text(value: Any) -> Any:
     """Return what a page shows of a value: text as `visible` makes it, but for ends of lines; all else as it is.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Literal, NamedTuple, NotRequired, TypeAlias, TypedDict, final, overload
 
 import numpy as np
@@ -619,11 +620,12 @@ class SearchResult:
 
     `route` is `exact`, `cells`, `graph`, `filtered` (exact over the pictures that pass the filter), `local` (visual
     words alone) or `empty`, and the same whenever a library in one state is asked the same; `n_candidates` counts
-    the pictures the answer was chosen from; `local` is a sentence on what local features did, empty if they were
-    not asked; `problems` are sentences on what the library has lost, so that pictures may not be found. `relevance`
-    is the probability that the pictures asked among hold what was asked for, None as that of a hit. `next` is the
-    `after` of the page that follows; None where no more pictures pass, and with `mode="local"`, which has one page.
-    `thumbnails` gives hits as addresses that hold a small copy each, or None, for notebooks.
+    the pictures, copies among them, that the answer was chosen from; `local` is a sentence on what local features
+    did, empty if they were not asked; `problems` are sentences on what the library has lost, so that pictures may
+    not be found. `relevance` is the probability that the pictures asked among hold what was asked for, None as that
+    of a hit. `next` is the `after` of the page that follows; None where no more pictures pass, and with
+    `mode="local"`, which has one page. `thumbnails` gives hits as addresses that hold a small copy each, or None,
+    for notebooks.
 
     It is a sequence of its hits.
 
@@ -963,15 +965,55 @@ class LibraryStatus:
     labels: tuple[LabelSet, ...] = ()
 
 
+FaultCode = Literal[
+    "damaged_catalog", "wrong_catalog", "lost_vectors", "damaged_vector", "unused_vectors", "surplus_vectors",
+    "damaged_manifest", "damaged_index", "damaged_labels", "damaged_words", "damaged_encoder", "lost_settings",
+    "damaged_picture", "repeated_pictures", "wrong_count",
+]  # fmt: skip
+_NAMED = 5  # damaged vectors and pictures that sentences name
+_MORE = {
+    "damaged_vector": "more vectors differ from their checksums",
+    "damaged_picture": "more pictures are damaged",
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a library: its kind, a sentence, and the picture or file that it is about.
+
+    `path` is None where it is about no single one; a vector that several pictures share is a fault of each.
+    """
+
+    code: FaultCode
+    what: str
+    path: str | None = None
+
+
 @dataclass(frozen=True)
 class VerifyReport:
-    """The result of a full check: how much was read, one sentence for each problem, and what is not damage.
+    """The result of a full check: how much was read, what is wrong, and what is worth knowing but no damage.
 
-    `proof` says what holds where there are no problems.
+    `proof` says what holds where there are no faults.
+
+    Examples
+    --------
+    >>> damaged = [Fault("damaged_vector", f"vector {row} is damaged", f"{row}.jpg") for row in range(7)]
+    >>> VerifyReport(9, tuple(damaged)).problems[4:]
+    ('vector 4 is damaged', '2 more vectors differ from their checksums')
     """
 
     n_vectors: int
-    problems: tuple[str, ...]
+    faults: tuple[Fault, ...]
     n_dropped: int = 0
     notices: tuple[str, ...] = ()
     proof: str = "the catalog and its caches match their checksums"
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """The faults as sentences; of many damaged vectors or pictures the first are named."""
+        sentences: list[str] = []
+        for code, faults in groupby(self.faults, key=lambda fault: fault.code):
+            told = list(dict.fromkeys(fault.what for fault in faults))
+            n_more = len(told) - _NAMED if code in _MORE else 0
+            sentences += [*told[:_NAMED], f"{n_more} {_MORE[code]}"] if n_more > 0 else told
+        return tuple(sentences)

@@ -24,7 +24,7 @@ LAYERS = [
     {"images", "encoders", "local", "bow", "indexes", "evaluation.metrics", "evaluation.cache"},
     {"evaluation.records"},
     {"local.packing"},
-    {"store", "datasets", "output", "processes"},
+    {"store", "datasets", "output", "processes", "contract"},
     {"milvus"},
     {"shards"},
     {"places"},
@@ -69,7 +69,7 @@ BORDERS = {  # third-party package -> where it may be imported
     "hnswlib": {"indexes"},
     "PIL": {"images"}, "pillow_heif": {"images"}, "cv2": {"local"}, "typer": {"cli"}, "rich": {"cli"},
     "platformdirs": {"cli", "store"}, "datasets": {"datasets"}, "pyarrow": {"shards"}, "ray": {"ingest"},
-    "pathspec": {"images"}, "watchfiles": {"ingest"}, "pandas": {"records"},
+    "pathspec": {"images"}, "mashumaro": {"cli"}, "watchfiles": {"ingest"}, "pandas": {"records"},
     "pymilvus": {"milvus"},
     "numpy": {"held", "records", "vectors", "file_array", "array_file", "kmeans", "traces", "images", "encoders",
               "local",
@@ -81,7 +81,7 @@ BORDERS = {  # third-party package -> where it may be imported
               "evaluation.ann", "evaluation.judged", "evaluation.answers", "evaluation.labels",
               "evaluation.plots", "evaluation.local", "training"},
     "fastapi": {"server"}, "starlette": {"server"}, "uvicorn": {"server"}, "pydantic": {"server"},
-    "prometheus_client": {"server"}, "typing_extensions": {"server"}, "python_multipart": {"server"},
+    "prometheus_client": {"server"}, "typing_extensions": {"server", "contract"}, "python_multipart": {"server"},
     "matplotlib": {"evaluation.plots"}, "jinja2": {"evaluation.page_parts", "cli"},
 }  # fmt: skip
 LINUX_ONLY = re.compile(

@@ -20,6 +20,7 @@ from mmsearch.cli.index import index
 from mmsearch.cli.labels import labels
 from mmsearch.cli.manage import rm, status, verify
 from mmsearch.cli.render import say
+from mmsearch.cli.schema import schema
 from mmsearch.cli.search import search
 from mmsearch.cli.serve import serve
 from mmsearch.cli.shards import PANEL, embed, export, load
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (index, search, classify, identify, serve, status, verify, rm, demo):
+for command in (index, search, classify, identify, serve, status, verify, rm, demo, schema):
     app.command()(command)
 app.command()(calibrate)
 app.command(rich_help_panel=PANEL)(embed)

@@ -20,7 +20,7 @@ from mmsearch.cli.options import (
     cache_folder,
     open_library,
 )
-from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
+from mmsearch.cli.render import Row, chosen, print_table, say, write_answer
 from mmsearch.cli.trained import say_bad
 from mmsearch.encoders.calibration import CALIBRATION
 from mmsearch.names import quoted
@@ -120,9 +120,7 @@ def _fit(
 
 def _show(fit: CalibrationFit, wanted: Format) -> None:
     """Write the measures and reliability diagrams: tables for people, records for programs."""
-    if wanted is Format.json:
-        write_rows([fit.to_json()], (), wanted)
-    elif wanted is Format.table:
+    if wanted is Format.table:
         _print(fit)
     else:
         rows: list[Row] = [
@@ -130,7 +128,7 @@ def _show(fit: CalibrationFit, wanted: Format) -> None:
             for score, measures in fit.measures.items()
             for measure, value in measures.items()
         ]
-        write_rows(rows, ("model", "score", "measure", "value"), wanted)
+        write_answer(fit.to_json(), ("model", "score", "measure", "value"), wanted, records=rows)
 
 
 def _print(fit: CalibrationFit) -> None:

@@ -21,7 +21,7 @@ from mmsearch.cli.options import (
     given_labels,
     open_library,
 )
-from mmsearch.cli.render import chosen, print_table, say, write_rows
+from mmsearch.cli.render import chosen, print_table, say, write_answer
 
 if TYPE_CHECKING:
     from mmsearch.encoders.classifier import Classifier
@@ -86,9 +86,10 @@ def _show(results: Sequence[Classification], wanted: Format) -> None:
         print_table(None, [("label", False), ("probability", True), ("picture", False)], cells)
     elif wanted is Format.tsv:
         flat = [{"path": result.path, **asdict(row)} for result in results for row in _rows(result)]
-        write_rows(flat, ("path", "label", "probability", "score"), wanted)
+        write_answer({}, ("path", "label", "probability", "score"), wanted, records=flat)
     else:
-        write_rows([_as_json(result) for result in results], (), wanted)
+        pictures = [_as_json(result) for result in results]
+        write_answer({"pictures": pictures}, (), wanted, records=pictures)
 
 
 @dataclass(frozen=True)

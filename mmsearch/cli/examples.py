@@ -67,6 +67,10 @@ _EXAMPLES = {
         mmsearch load shards
         mmsearch load shards --library ~/library
     """,
+    "schema": """
+        mmsearch schema search
+        mmsearch schema labels list --line
+    """,
     "labels set": """
         mmsearch labels set animals --labels "cat,dog,moose"
         mmsearch labels set places --labels-file places.txt --multi

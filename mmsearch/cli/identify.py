@@ -11,7 +11,7 @@ import typer
 from mmsearch.arguments import FALSE_RATE
 from mmsearch.cli.completion import complete_models
 from mmsearch.cli.options import Format, FormatOption, LibraryOption, cache_folder, open_library
-from mmsearch.cli.render import chosen, print_table, say, write_rows
+from mmsearch.cli.render import chosen, print_table, say, write_answer
 
 if TYPE_CHECKING:
     from mmsearch.library import Library
@@ -63,7 +63,8 @@ def identify(
         columns = [("identity", False), ("evidence", False), ("near", False), ("score", True), ("places", True)]
         print_table(None, [*columns, ("nearest", False), ("picture", False)], list(_cells(results)))
     else:
-        write_rows([asdict(result) for result in results], _COLUMNS, wanted)
+        pictures = [asdict(result) for result in results]
+        write_answer({"pictures": pictures}, _COLUMNS, wanted, records=pictures)
     bad = [result for result in results if result.error]
     for result in bad:
         say(f"error: {result.error}")

@@ -21,7 +21,7 @@ from mmsearch.cli.options import (
     open_library,
     read_paths,
 )
-from mmsearch.cli.render import agreement_text, chosen, say, write_rows
+from mmsearch.cli.render import agreement_text, chosen, say, write_answer
 from mmsearch.names import quoted
 
 if TYPE_CHECKING:
@@ -255,10 +255,8 @@ def show_report(report: IngestReport, place: str, wanted: Format) -> None:
     """
     if wanted is not Format.table:
         columns = ("new", "changed", "moved", "gone", "unchanged", "known_bad", "seconds")
-        if wanted in (Format.paths, Format.paths0):
-            write_rows([asdict(bad) for bad in report.bad], ("path",), wanted)
-        else:
-            write_rows([asdict(report)], columns, wanted)
+        bad_records = [asdict(bad) for bad in report.bad] if wanted in (Format.paths, Format.paths0) else None
+        write_answer(asdict(report), columns, wanted, records=bad_records)
     say(_summary(report))
     for bad in report.bad[:_NAMED]:
         say(f"  {bad.code}: {quoted(bad.path)}: {bad.message}")

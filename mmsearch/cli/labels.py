@@ -20,7 +20,7 @@ from mmsearch.cli.options import (
     given_labels,
     open_library,
 )
-from mmsearch.cli.render import chosen, print_table, say, write_rows
+from mmsearch.cli.render import chosen, print_table, say, write_answer
 
 if TYPE_CHECKING:
     from mmsearch.records import LabelSet
@@ -64,7 +64,7 @@ def set_(
             min_probability=min_probability, on_progress=progress, notify=say,
         )  # fmt: skip
     if chosen(output) is not Format.table:
-        write_rows([asdict(made)], _COLUMNS, chosen(output))
+        write_answer(asdict(made), _COLUMNS, chosen(output))
     say(labels_text(made))
 
 
@@ -74,7 +74,8 @@ def list_(library: LibraryOption = None, output: FormatOption = None) -> None:
     with open_library(library) as opened:
         sets = opened.label_sets()
     if chosen(output) is not Format.table:
-        write_rows([asdict(known) for known in sets], _COLUMNS, chosen(output))
+        records = [asdict(known) for known in sets]
+        write_answer({"label_sets": records}, _COLUMNS, chosen(output), records=records)
         return
     if not sets:
         say("no label sets; `mmsearch labels set NAME --labels-file F` makes one")
@@ -88,10 +89,12 @@ def list_(library: LibraryOption = None, output: FormatOption = None) -> None:
 
 
 @labels.command()
-def rm(name: NameArgument, library: LibraryOption = None) -> None:
+def rm(name: NameArgument, library: LibraryOption = None, output: FormatOption = None) -> None:
     """Forget a label set and all labels that it gave; pictures stay."""
     with open_library(library) as opened:
         gone = opened.remove_labels(name)
+    if chosen(output) is not Format.table:
+        write_answer(asdict(gone), _COLUMNS, chosen(output))
     say(f"forgotten: {labels_text(gone)}")
 
 

@@ -13,7 +13,7 @@ from mmsearch.arguments import FP32
 from mmsearch.cli.configuration import configuration, overridden
 from mmsearch.cli.labels import labels_text
 from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library
-from mmsearch.cli.render import agreement_text, chosen, print_table, say, size_text, write_rows
+from mmsearch.cli.render import agreement_text, chosen, print_table, say, size_text, write_answer
 from mmsearch.names import quoted
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ def status(ctx: typer.Context, library: LibraryOption = None, output: FormatOpti
         report = opened.status()
     wanted = chosen(output)
     if wanted is not Format.table:
+        bad_records = [asdict(bad) for bad in report.bad] if wanted in (Format.paths, Format.paths0) else None
+        columns = ("folder", "model", "dim", "n_images", "n_vectors", "n_in_graph", "size_bytes")
         told = {**asdict(report), "configuration": _configuration_record(ctx)}
-        rows = [asdict(bad) for bad in report.bad] if wanted in (Format.paths, Format.paths0) else [told]
-        write_rows(rows, ("folder", "model", "dim", "n_images", "n_vectors", "n_in_graph", "size_bytes"), wanted)
+        write_answer(told, columns, wanted, records=bad_records)
         return
     rows_for_people = [
         ["library", report.folder],
@@ -153,6 +154,7 @@ def verify(
             "--repair", help="Forget what is damaged, so that the next index makes it anew; give missing labels."
         ),
     ] = False,
+    output: FormatOption = None,
 ) -> None:
     """Prove the library whole: catalog, every vector, labels, encoder, indexes, visual words.
 
@@ -162,6 +164,12 @@ def verify(
 
     with open_library(library) as opened, run_progress():  # a large library takes minutes to read
         report = opened.verify(is_repair=is_repair)
+    wanted, faults = chosen(output), [asdict(fault) for fault in report.faults]
+    if wanted is not Format.table:
+        answer = {"is_whole": not faults, "is_repaired": is_repair, **asdict(report)}
+        with_path = [fault for fault in faults if fault["path"] is not None]
+        records = with_path if wanted in (Format.paths, Format.paths0) else faults
+        write_answer(answer, ("code", "what", "path"), wanted, records=records)
     for problem in report.problems:
         say(f"problem: {problem}")
     for notice in report.notices:
@@ -184,18 +192,27 @@ def rm(
     ] = None,
     library: LibraryOption = None,
     is_queries: Annotated[bool, typer.Option("--queries", help="Forget the texts that were looked for.")] = False,
+    output: FormatOption = None,
 ) -> None:
     """Forget pictures. Files are never deleted; the next index of their folder finds them again."""
     if not paths and not is_queries:
         raise typer.BadParameter("give at least one PATH, or --queries")
+    forgotten: list[str] = []
+    n_queries, problems = 0, tuple[str, ...]()
     with open_library(library) as opened:
         if is_queries:
             n_queries = opened.forget_queries()
             say(f"{n_queries} remembered {'query' if n_queries == 1 else 'queries'} forgotten")
-        if not paths:
-            return
-        n = opened.remove(paths)
-        problems = opened.status().problems
+        if paths:
+            opened.remove(paths, on_removed=forgotten.append)
+            problems = opened.status().problems
+    wanted, n = chosen(output), len(forgotten)
+    if wanted is not Format.table:
+        pictures = [{"path": path} for path in forgotten]
+        answer = {"n_pictures": n, "n_queries": n_queries, "pictures": pictures, "problems": problems}
+        write_answer(answer, ("path",), wanted, records=pictures)
+    if not paths:
+        return
     say(f"{n} picture{'s' * (n != 1)} forgotten")
     for problem in problems:
         say(f"problem: {problem}")

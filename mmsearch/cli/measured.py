@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from mmsearch.cli.options import Format
-from mmsearch.cli.render import Row, print_table, say, write_rows
+from mmsearch.cli.render import Row, print_table, say, write_answer
 from mmsearch.names import shell_word
 
 if TYPE_CHECKING:
@@ -32,12 +32,10 @@ def show_ann(measured: AnnReport, report: Report | None, wanted: Format) -> None
     """Write what was measured of indexes: the scan and a line for each effort; the report, if it is wanted."""
     if wanted in (Format.paths, Format.paths0):
         raise typer.BadParameter("an index has no paths; choose table, json, jsonl or tsv", param_hint="--format")
-    if wanted is Format.json:
-        write_rows([measured], (), wanted)
-    elif wanted is not Format.table:
+    if wanted is not Format.table:
         speed = ("p50_ms", "p95_ms", "p99_ms", "queries_per_s")
         columns = ("queries", "route", "effort", "recall", "low", "high", "best_missed", "none_found", *speed)
-        write_rows(list(_ann_rows(measured)), columns, wanted)
+        write_answer(measured, columns, wanted, records=list(_ann_rows(measured)))
     else:
         _print_ann(measured)
     _write_if_wanted(measured, report)
@@ -108,17 +106,15 @@ def show_measured(measured: MeasuredReport, report: Report | None, wanted: Forma
     from mmsearch.evaluation.page import leakage_texts, ties_texts
 
     if wanted in (Format.paths, Format.paths0):
-        write_rows(measured["set"]["bad"], ("path",), wanted)
+        write_answer(measured, ("path",), wanted, records=measured["set"]["bad"])
     elif wanted is Format.table:
         _print(measured)
     else:
         from mmsearch.evaluation.report import finite
 
-        rows = (
-            [measured] if wanted is Format.json else _rows(measured, part, with_comparisons=wanted is Format.jsonl)
-        )
+        records = _rows(measured, part, with_comparisons=wanted is Format.jsonl)
         columns = ("model", part, "n", "measure", "value", "low", "high")
-        write_rows([finite(row) for row in rows], columns, wanted)
+        write_answer(finite(measured), columns, wanted, records=finite(records))
     for bad in measured["set"]["bad"]:
         say(f"  {bad['message']}")
     for sentence in leakage_texts(measured):

@@ -17,6 +17,7 @@ import typer
 from mmsearch.arguments import Device, Precision
 from mmsearch.cli.completion import complete_models
 from mmsearch.cli.configuration import default_library, named_cache
+from mmsearch.names import listed_names
 
 if TYPE_CHECKING:
     from mmsearch.library import Library
@@ -201,7 +202,7 @@ def read_paths(file: Path, option: str, *, is_nul: bool) -> list[bytes]:
             f"{name} holds a NUL; give -0 too if names end with it, or a list of names, one a line",
             param_hint=option,
         )
-    paths = [path for path in contents.split(b"\0" if is_nul else b"\n") if path]
+    paths = [path for path in contents.split(b"\0") if path] if is_nul else listed_names(contents)
     if not paths:
         raise typer.BadParameter(f"{name} is empty; expected paths", param_hint=option)
     return paths

@@ -36,13 +36,27 @@ def chosen(wanted: Format | None) -> Format:
     return wanted or (Format.table if sys.stdout.isatty() else Format.jsonl)
 
 
-def write_rows(rows: Sequence[Row], columns: Sequence[str], wanted: Format) -> None:
-    """Write records in a machine format; `columns` are those of the tsv, `path` that of the path lists."""
-    out = sys.stdout.buffer
+def write_answer(
+    answer: Row, columns: Sequence[str], wanted: Format, *, records: Sequence[Row] | None = None
+) -> None:
+    """Write an answer in a machine format: json has all of it as one object, the others a line for each record.
+
+    Parameters
+    ----------
+    answer : mapping
+        The whole answer.
+    columns : sequence of str
+        Of the tsv; the path lists have `path`.
+    records : sequence of mappings, optional
+        What the answer lists; by default the answer is the one record.
+    """
+    from mmsearch.contract import versioned
+
+    out, rows = sys.stdout.buffer, [answer] if records is None else records
     if wanted is Format.json:
-        out.write(json_text(list(rows), indent=1).encode() + b"\n")
+        out.write(json_text(versioned(answer), indent=1).encode() + b"\n")
     elif wanted is Format.jsonl:
-        out.writelines(json_text(row).encode() + b"\n" for row in rows)
+        out.writelines(json_text(versioned(row)).encode() + b"\n" for row in rows)
     elif wanted is Format.tsv:
         out.write("\t".join(columns).encode() + b"\n")
         lines = ("\t".join(tsv_cell(row.get(column)) for column in columns) for row in rows)

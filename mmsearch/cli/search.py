@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,15 +17,17 @@ from mmsearch.cli.completion import complete_where
 from mmsearch.cli.gather import gather, require_empty
 from mmsearch.cli.index import EXIT_SOME_BAD
 from mmsearch.cli.options import ForceOption, Format, FormatOption, LibraryOption, open_library, weighted
-from mmsearch.cli.render import Row, chosen, print_table, say, write_rows
+from mmsearch.cli.render import chosen, print_table, say, write_answer
 from mmsearch.encoders.calibration import answer_strength, strength
 from mmsearch.names import quoted
 
 if TYPE_CHECKING:
+    from mmsearch.cli.render import Row
+    from mmsearch.contract import FoundPicture
     from mmsearch.output import OutputFile
-    from mmsearch.records import Hit, LocalEvidence, PictureBytes, Query, SearchOptions, SearchResult, Term
+    from mmsearch.records import Hit, PictureBytes, Query, SearchOptions, SearchResult, Term
 
-_COLUMNS = ("rank", "score", "path", "image_id", "width", "height", "taken_at")
+_COLUMNS = ("rank", "score", "path", "id", "width", "height", "taken_at")
 # Those of a tsv that stand inside `local` elsewhere; last, so that who reads by place reads on.
 _LOCAL_COLUMNS = ("is_verified", "n_inliers", "local_score")
 _STANDARD_INPUT = "-"  # as the name of an example picture
@@ -203,7 +205,8 @@ def _search(library: str | None, given: _Given, query: Query, options: SearchOpt
         if answer.is_opened:
             import webbrowser
 
-            webbrowser.open(page.path.absolute().as_uri())
+            if not webbrowser.open(page.path.absolute().as_uri()):
+                say(f"no browser could be started here; open {page.path} in one yourself")
     problems = []
     if answer.folder is not None:
         problems = gather(result.hits, answer.folder, is_link=answer.link_to is not None)
@@ -220,10 +223,11 @@ def _write(result: SearchResult, wanted: Format, *, explain: bool) -> None:
     if wanted is Format.table:
         _print(result)
         return
-    rows = [_record(hit, result, explain=explain) for hit in result.hits]
-    if wanted is Format.tsv:
-        rows = [_with_columns(row, hit.local) for row, hit in zip(rows, result.hits, strict=True)]
-    write_rows(rows, (*_COLUMNS, *_LAST_COLUMNS), wanted)
+    from mmsearch.contract import search_json
+
+    answer = search_json(result, explain=explain)
+    records = answer["hits"] if wanted is not Format.tsv else list(map(_with_local_columns, answer["hits"]))
+    write_answer(answer, (*_COLUMNS, *_LAST_COLUMNS), wanted, records=records)
 
 
 def _say(result: SearchResult, given: _Given, options: SearchOptions, *, is_of_this_machine: bool) -> None:
@@ -332,33 +336,11 @@ def _standard_input() -> PictureBytes:
     return PictureBytes(contents, "standard input")
 
 
-def _record(hit: Hit, result: SearchResult, *, explain: bool) -> Row:
-    """Return what programs are told of a hit, in the words of the HTTP API."""
-    row: dict[str, object] = asdict(hit)
-    if hit.relevance is None:
-        del row["relevance"]
-    if result.relevance is not None:
-        row["answer"] = {"relevance": result.relevance}
-    if hit.local is not None:
-        row["local"] = _local_record(hit.local, explain=explain)
-    if explain:
-        return {**row, "route": result.route}
-    del row["terms"]
-    return row
-
-
-def _local_record(local: LocalEvidence, *, explain: bool) -> Row:
-    row: dict[str, object] = asdict(local)
-    del row["inliers"]  # hundreds of places: those are for --html
-    row["n_inliers"] = local.n_inliers
-    if not explain:
-        del row["homography"]
-    return row
-
-
-def _with_columns(row: Row, local: LocalEvidence | None) -> Row:
-    values = (None, None, None) if local is None else (local.is_verified, local.n_inliers, local.score)
-    return {**row, **dict(zip(_LOCAL_COLUMNS, values, strict=True))}
+def _with_local_columns(hit: FoundPicture) -> Row:
+    """Return a hit with what a tsv says of local features."""
+    local = hit["local"]
+    values = (None, None, None) if local is None else (local["is_verified"], local["n_inliers"], local["score"])
+    return {**hit, **dict(zip(_LOCAL_COLUMNS, values, strict=True))}
 
 
 def _write_page(page: OutputFile, given: _Given, query: Query, result: SearchResult) -> None:

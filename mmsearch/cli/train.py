@@ -24,7 +24,7 @@ from mmsearch.cli.options import (
     open_library,
     read_lines,
 )
-from mmsearch.cli.render import chosen, say, write_rows
+from mmsearch.cli.render import chosen, say, write_answer
 from mmsearch.cli.trained import caption_sentences, end, pair_sentences, say_bad, show
 
 if TYPE_CHECKING:
@@ -329,7 +329,7 @@ def classes(
     file.write(lambda path: path.write_bytes(taught.classifier.to_bytes()))
     wanted = chosen(output)
     if wanted is not Format.table:
-        write_rows([taught.to_json()], ("n_labels", "n_pictures", "penalty", "loss_before", "loss_after"), wanted)
+        write_answer(taught.to_json(), ("n_labels", "n_pictures", "penalty", "loss_before", "loss_after"), wanted)
     certainty = f"gain {taught.gain.value:.3f}, {taught.gain.low:.3f} to {taught.gain.high:.3f}"
     change = (
         f"the prompts alone, as pictures left out are not labelled better beyond the interval ({certainty})"

@@ -10,7 +10,7 @@ import typer
 
 from mmsearch.cli.measured import say_written
 from mmsearch.cli.options import Format
-from mmsearch.cli.render import Row, print_table, say, write_rows
+from mmsearch.cli.render import Row, print_table, say, write_answer
 
 if TYPE_CHECKING:
     from mmsearch.evaluation.records import Bad, Origin
@@ -28,15 +28,13 @@ def show(report: CaptionReport | PairReport, title: str, wanted: Format) -> None
             for measure, values in report.measures.items()
         ]
         print_table(title, [("measure", False), *((name, True) for name in systems)], rows)
-    elif wanted is Format.json:
-        write_rows([report.to_json()], (), wanted)
     else:
         records: list[Row] = [
             {"measure": measure, "system": name, **vars(value)}
             for measure, values in report.measures.items()
             for name, value in values.items()
         ]
-        write_rows(records, ("measure", "system", "value", "low", "high"), wanted)
+        write_answer(report.to_json(), ("measure", "system", "value", "low", "high"), wanted, records=records)
 
 
 def say_bad(bad: Sequence[Bad]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mmsearch.cli.options import ForceOption, Format, FormatOption, LibraryOption, open_library
-from mmsearch.cli.render import chosen, print_table, say, write_rows
+from mmsearch.cli.render import chosen, print_table, say, write_answer
 from mmsearch.names import quoted
 
 vocabulary = typer.Typer(no_args_is_help=True, help="Visual words as files that libraries can share.")
@@ -80,4 +80,4 @@ def info(
     if wanted is Format.table:
         print_table(None, [("", False), ("", False)], [[name, f"{value}"] for name, value in facts.items()])
     else:
-        write_rows([facts], tuple(facts), wanted)
+        write_answer(facts, tuple(facts), wanted)

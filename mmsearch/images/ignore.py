@@ -45,6 +45,17 @@ def patterns(lines: Sequence[str], source: str) -> GitIgnoreSpec:
     return GitIgnoreSpec.from_lines(lines)
 
 
+def require_patterns(exclude: Sequence[str]) -> None:
+    """Raise QueryError if a pattern that was given is none, or leaves out nothing, as an empty one or a comment."""
+    patterns(exclude, "--exclude")
+    for pattern in exclude:
+        if not pattern.strip() or pattern.startswith("#"):
+            raise QueryError(
+                f"--exclude: {pattern!r} leaves out nothing; expected a pattern as .gitignore has them, such as "
+                "*.tmp.jpg or /raw/ (--no-exclude forgets those of before)"
+            )
+
+
 @dataclass(frozen=True)
 class Exclusions:
     """Which entries at and below one folder are left out.

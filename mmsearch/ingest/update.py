@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mmsearch.arguments import FP32, Device, Precision, as_flag, as_path, as_positive, one_of, texts_of
 from mmsearch.errors import LibraryNotFoundError, QueryError
 from mmsearch.images import find_files
-from mmsearch.images.ignore import patterns
+from mmsearch.images.ignore import require_patterns
 from mmsearch.ingest.plan import (
     ScanOptions,
     absolute_roots,
@@ -127,7 +127,7 @@ class IngestOptions:
             one_of(self.precision, "precision", Precision)
         if self.exclude is not None:
             exclude = texts_of(self.exclude, "exclude")
-            patterns(exclude, "--exclude")
+            require_patterns(exclude)
             object.__setattr__(self, "exclude", exclude)
         one_of(self.device, "device", Device)
 

@@ -14,12 +14,11 @@ from mmsearch.milvus.collection import path_fields, place_of, stored_vectors
 from mmsearch.milvus.engine import Row
 from mmsearch.milvus.expression import EVERYTHING
 from mmsearch.milvus.scan import scan
-from mmsearch.records import VerifyReport
+from mmsearch.records import Fault, VerifyReport
 
 if TYPE_CHECKING:
     from mmsearch.milvus.store import MilvusStore
 
-_NAMED = 5  # pictures named in full
 _FIELDS = ("id", "path", "composed", "name", "place", "added", "vector")
 _PROOF = "every path is there once with fields that fit it, every vector has unit length"
 _LENGTHS = 0.99, 1.01  # of vectors that were unit before they were rounded
@@ -30,7 +29,7 @@ class _Seen:
     """What a pass over all rows has found."""
 
     n: int = 0
-    damaged: list[tuple[int, str]] = field(default_factory=list)  # ids, and what is wrong
+    damaged: list[tuple[int, Fault]] = field(default_factory=list)  # ids, and what is wrong
     repeated: list[int] = field(default_factory=list)  # ids of older rows under a path
 
 
@@ -44,24 +43,22 @@ def verify(store: MilvusStore, *, is_repair: bool = False) -> VerifyReport:
     # Rows of one path come together, so that what was seen of others need not be kept.
     for rows in scan(store.engine, store.collection, EVERYTHING, _FIELDS, along="place"):
         _look(rows, store.dim, seen)
-    problems = store.problems()
-    problems += [f"{what}; `mmsearch verify --repair` drops it" for _, what in seen.damaged[:_NAMED]]
-    if len(seen.damaged) > _NAMED:
-        problems.append(f"{len(seen.damaged) - _NAMED} more pictures are damaged")
+    faults = [Fault("lost_settings", problem) for problem in store.problems()]
+    faults += [fault for _, fault in seen.damaged]
     if seen.repeated:
-        problems.append(f"{len(seen.repeated)} pictures are older ones of paths that are there again")
+        what = f"{len(seen.repeated)} pictures are older ones of paths that are there again"
+        faults.append(Fault("repeated_pictures", what))
     n_counted = store.count()
     if n_counted != seen.n:
-        problems.append(
-            f"the engine counts {n_counted} pictures and gives {seen.n}; is something being written? Try again"
-        )
+        what = f"the engine counts {n_counted} pictures and gives {seen.n}; is something being written? Try again"
+        faults.append(Fault("wrong_count", what))
     n_dropped = 0
     if is_repair:
         doomed = sorted({*(image_id for image_id, _ in seen.damaged), *seen.repeated})
         store.forget(doomed)
         store.about.keep({REVISION: new_revision()})
         n_dropped = len(doomed)
-    return VerifyReport(seen.n, tuple(problems), n_dropped, proof=_PROOF)
+    return VerifyReport(seen.n, tuple(faults), n_dropped, proof=_PROOF)
 
 
 def _look(rows: list[Row], dim: int, seen: _Seen) -> None:
@@ -81,14 +78,20 @@ def _look(rows: list[Row], dim: int, seen: _Seen) -> None:
         latest[key] = came if before is None else max(before, came)
 
 
-def _wrong(row: Row, length: float) -> Iterator[str]:
+def _wrong(row: Row, length: float) -> Iterator[Fault]:
     """Yield what is wrong with a row."""
     try:
         path = bytes.fromhex(row["path"])
     except ValueError:
-        yield f"picture {row['id']} has no path"
+        yield _damaged(f"picture {row['id']} has no path")
         return
     if any(row[name] != value for name, value in path_fields(path).items()) or row["place"] != place_of(path):
-        yield f"picture {row['id']} has fields that do not fit its path {os.fsdecode(path)!r}"
+        what = f"picture {row['id']} has fields that do not fit its path {os.fsdecode(path)!r}"
+        yield _damaged(what, os.fsdecode(path))
     if not _LENGTHS[0] <= length <= _LENGTHS[1]:
-        yield f"the vector of {os.fsdecode(path)!r} is not finite, or not of unit length"
+        what = f"the vector of {os.fsdecode(path)!r} is not finite, or not of unit length"
+        yield _damaged(what, os.fsdecode(path))
+
+
+def _damaged(what: str, path: str | None = None) -> Fault:
+    return Fault("damaged_picture", f"{what}; `mmsearch verify --repair` drops it", path)

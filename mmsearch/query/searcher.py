@@ -140,7 +140,8 @@ class Searcher:
             hits, problems = self._hits_by_words(query, local, options.k, condition)
             seconds = {"total": time.perf_counter() - start}
             said = said or _verified(hits)
-            return SearchResult(hits, "local", len(hits), seconds, said, problems, thumbnails=thumbnails_of)
+            n = 0 if local is None else self._n_passing(query, condition)
+            return SearchResult(hits, "local", n, seconds, said, problems, thumbnails=thumbnails_of)
         looked = time.perf_counter()
         (encoded,) = self.terms.encode([query])
         seconds = {"local": looked - start, "encode": time.perf_counter() - looked}
@@ -337,6 +338,11 @@ class Searcher:
         with self.store.reading():
             problems = tuple(self.store.problems())
         return tuple(_hit(rank, *answer) for rank, answer in enumerate(ranked, start=1)), problems
+
+    def _n_passing(self, query: Query, condition: Condition) -> int:
+        """Return how many pictures pass the filters of a query and were not judged irrelevant."""
+        n = self.store.page(query.where, order="added", after=None, offset=0, limit=1).n
+        return n - len(self.store.images_of_ids(query.irrelevant, condition))
 
     def _ranked_by_words(self, query: Query, local: LocalQuery, k: int, condition: Condition) -> list[Ranked]:
         judged_pictures(self.store, query.irrelevant)

@@ -16,7 +16,7 @@ from mmsearch.errors import MmsearchError
 from mmsearch.library import Library
 from mmsearch.server import embed, health, page, pictures, problems, search
 from mmsearch.server.connections import Shortages
-from mmsearch.server.description import ABOUT, TAGS, describe, operation_id
+from mmsearch.server.description import ABOUT, TAGS, VERSIONED, describe, operation_id
 from mmsearch.server.limits import BodyLimits
 from mmsearch.server.observed import Observed
 from mmsearch.server.security import Access, Guard
@@ -62,6 +62,7 @@ def create_app(
     app = FastAPI(
         title="mmsearch", version=__version__, description=ABOUT, docs_url=None, redoc_url=None,
         lifespan=lifespan, redirect_slashes=False, openapi_tags=TAGS, generate_unique_id_function=operation_id,
+        responses=VERSIONED,
     )  # fmt: skip
     app.state.services, app.state.thumbnails, app.state.page = server, Thumbnails(server), page.page_files()
     app.state.health = health.Health(server)

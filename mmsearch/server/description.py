@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from mmsearch.contract import FORMAT_HEADER, FORMAT_VERSION
 from mmsearch.server.schemas import MAX_PICTURES, ClassifyRequest, EmbedRequest, SearchesRequest, SearchRequest
 
 ABOUT = (
@@ -22,6 +23,18 @@ TAGS = [
     {"name": "pictures", "description": "What is in the library."},
     {"name": "server", "description": "How the library and its server are."},
 ]
+VERSIONED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "headers": {
+            FORMAT_HEADER: {
+                "description": f"Of JSON: {FORMAT_VERSION}. It rises when a field goes or comes to mean something "
+                "else; new fields may come without that.",
+                "schema": {"type": "integer"},
+            }
+        }
+    }
+}
+"""What every answer says of its form."""
 _REF = "#/components/schemas/{model}"
 _BODIES = (SearchRequest, SearchesRequest, ClassifyRequest, EmbedRequest)
 _BINARY = {"type": "string", "format": "binary"}

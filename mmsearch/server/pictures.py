@@ -10,6 +10,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import Response, StreamingResponse
 
 from mmsearch import __version__
+from mmsearch.contract import picture_json
 from mmsearch.errors import PictureError
 from mmsearch.library import Library
 from mmsearch.names import plain
@@ -30,7 +31,6 @@ from mmsearch.server.schemas import (
     LabelSetStatus,
     PictureList,
     StatusAnswer,
-    picture_json,
 )
 from mmsearch.server.services import answer, services
 from mmsearch.server.thumbnails import Side, blocks, opened_original

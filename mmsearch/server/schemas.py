@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Literal, NotRequired
 
 from pydantic import BaseModel, Field, StringConstraints
@@ -10,8 +9,8 @@ from typing_extensions import TypeAliasType, TypedDict
 
 from mmsearch import predicates
 from mmsearch.arguments import Expand, Mode, Rerank
-from mmsearch.encoders.calibration import Strength, answer_strength, strength
-from mmsearch.records import Classification, Hit, ImageRecord, LocalEvidence, SearchResult
+from mmsearch.contract import Picture, SearchAnswer
+from mmsearch.records import Classification
 from mmsearch.server.filters import STRICT, WHERE, Where
 from mmsearch.server.problems import Problem
 
@@ -33,7 +32,6 @@ Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Ids = Annotated[list[PictureId], Field(max_length=200)]
 BOX = "Left, top, right and bottom of the part that is meant, in pixels of the upright original; null for all."
 Box = Annotated[list[Coordinate], Field(min_length=4, max_length=4)]  # a tuple has no type in generated clients
-BYTES = "Only where there are bytes that are not UTF-8: all bytes in Base64."
 ORDER = "`added`: in the order in which they came into the library; `path`: by folder and name."
 AFTER = (
     "Begin after a page: its `next`. No picture comes twice or is left out then, whatever comes or leaves "
@@ -176,96 +174,10 @@ class PictureLabel(TypedDict):
     probability: float
 
 
-class Picture(TypedDict):
-    """A picture of the library; `width` and `height` are those of the upright original in pixels.
-
-    A name is bytes that need not be UTF-8. Those that are not are U+FFFD in `path` and `name`, and then all bytes
-    of each are beside it in Base64; so it is with every other text in an answer.
-    """
-
-    id: int
-    path: str
-    path_base64: NotRequired[Annotated[str, Field(description=BYTES)]]
-    name: str
-    name_base64: NotRequired[Annotated[str, Field(description=BYTES)]]
-    width: int
-    height: int
-    format: str
-    taken_at: Annotated[str | None, Field(description="ISO 8601 local time, or the day, month or year alone.")]
-    size_bytes: int
-
-
 class DescribedPicture(Picture):
     """A picture with the labels that it was given, most probable first."""
 
     labels: list[PictureLabel]
-
-
-class TermScore(TypedDict):
-    """The cosine of a picture to one term of the query; excluded terms begin with `not `."""
-
-    term: str
-    cosine: float
-
-
-class LocalScore(TypedDict):
-    """What local features say of a picture beside the example."""
-
-    score: Annotated[float, Field(description="Of the visual words in common; about 1 for the same picture.")]
-    is_verified: bool
-    n_inliers: int
-    reason: Annotated[str, Field(description="Why it is not verified.")]
-    is_mark: Annotated[
-        bool, Field(description="All that agrees is taken for a mark on both pictures, such as a caption.")
-    ]
-    inliers: Annotated[
-        list[list[float]],
-        Field(
-            description="With `explain`: lists of four: x, y in the example and x, y in the picture, in pixels of "
-            "the upright originals."
-        ),
-    ]
-    homography: Annotated[
-        list[list[float]] | None,
-        Field(description="With `explain`: 3 x 3, takes pixels of the example to pixels of the picture."),
-    ]
-
-
-class Judgement(TypedDict, total=False):
-    """How likely something is what was asked for: only of a query of one text, where the encoder is calibrated."""
-
-    relevance: Annotated[float, Field(description="Probability, from 0 to 1.")]
-    strength: Annotated[Strength, Field(description="The same as a word.")]
-
-
-class FoundPicture(Picture, Judgement):
-    """One hit. `score` is the cosine to the query, at most 1, or that of visual words with mode `local`."""
-
-    rank: int
-    score: float
-    terms: Annotated[list[TermScore], Field(description="With `explain`.")]
-    local: LocalScore | None
-    is_missing: Annotated[bool, Field(description="There is no file at the path any more.")]
-
-
-class SearchAnswer(TypedDict):
-    """Hits, best first, and how they were found.
-
-    `route` is exact, cells, graph, filtered, local or empty; `message` is a sentence on what local features did, or
-    empty;
-    `problems` are sentences on what the library has lost; `seconds` has the stages local, encode, search and total.
-    """
-
-    hits: list[FoundPicture]
-    answer: NotRequired[
-        Annotated[Judgement, Field(description="Whether there is a match; only where hits have `relevance`.")]
-    ]
-    route: str
-    n_candidates: int
-    message: str
-    problems: list[str]
-    seconds: dict[str, float]
-    next: Annotated[str | None, Field(description="The `after` of the hits that follow; null where none do.")]
 
 
 class Label(TypedDict):
@@ -399,51 +311,6 @@ class StatusAnswer(TypedDict):
     revision: int
     labels: list[LabelSetStatus]
     indexing: Indexing | None
-
-
-def picture_json(image: ImageRecord | Hit) -> Picture:
-    """Return what answers say of a picture."""
-    return {
-        "id": image.image_id, "path": image.path, "name": image.path.rpartition("/")[2], "width": image.width,
-        "height": image.height, "format": image.format, "taken_at": image.taken_at, "size_bytes": image.size_bytes,
-    }  # fmt: skip
-
-
-def search_json(result: SearchResult, *, explain: bool) -> SearchAnswer:
-    """Return the answer to a search."""
-    hits: list[FoundPicture] = [
-        {
-            **picture_json(hit),
-            "rank": hit.rank, "score": hit.score, **_judged(hit.relevance, strength),
-            "terms": [{"term": label, "cosine": cosine} for label, cosine in hit.terms.items()],
-            "local": None if hit.local is None else local_json(hit.local, explain=explain),
-            "is_missing": hit.is_missing,
-        }
-        for hit in result.hits
-    ]  # fmt: skip
-    answered: SearchAnswer = {
-        "hits": hits, "route": result.route, "n_candidates": result.n_candidates, "message": result.local,
-        "problems": list(result.problems), "seconds": result.seconds, "next": result.next,
-    }  # fmt: skip
-    if result.relevance is not None:
-        answered["answer"] = _judged(result.relevance, answer_strength)
-    return answered
-
-
-def _judged(relevance: float | None, word: Callable[[float], Strength]) -> Judgement:
-    """Return a probability and its word; nothing where it is not known."""
-    return {} if relevance is None else {"relevance": relevance, "strength": word(relevance)}
-
-
-def local_json(local: LocalEvidence, *, explain: bool) -> LocalScore:
-    """Return the evidence of local features, with all places where they are asked for."""
-    homography = [list(row) for row in local.homography] if explain and local.homography else None
-    return {
-        "score": local.score, "is_verified": local.is_verified, "n_inliers": local.n_inliers,
-        "reason": local.reason, "is_mark": local.is_mark,
-        "inliers": [[round(value, 1) for value in pair] for pair in local.inliers] if explain else [],
-        "homography": homography,
-    }  # fmt: skip
 
 
 def classify_json(classifications: list[Classification]) -> ClassifyAnswer:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from mmsearch.contract import SearchAnswer, search_json
 from mmsearch.encoders.prompts import DEFAULT_TEMPLATES
 from mmsearch.records import PictureBytes, Query, SearchOptions, SearchResult, Term
 from mmsearch.server.bodies import read_form, read_json, terms_of
@@ -18,13 +19,11 @@ from mmsearch.server.schemas import (
     MAX_PROMPTS,
     ClassifyAnswer,
     ClassifyRequest,
-    SearchAnswer,
     SearchesAnswer,
     SearchesRequest,
     SearchOutcome,
     SearchRequest,
     classify_json,
-    search_json,
 )
 from mmsearch.server.services import Services, answer, services, unless_left
 

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from mmsearch.arguments import CPU, Device
+from mmsearch.contract import FORMAT_HEADER, FORMAT_VERSION
 from mmsearch.server.lanes import Lane, Libraries, TextLane
 from mmsearch.server.metrics import Metrics
 from mmsearch.server.problems import dumped
@@ -118,5 +119,6 @@ async def _left(request: Request) -> None:
 
 
 def answer(value: Any) -> Response:
-    """Return a JSON answer."""
-    return Response(dumped(value), media_type="application/json")
+    """Return a JSON answer, with the version of its form."""
+    headers = {FORMAT_HEADER: str(FORMAT_VERSION)}
+    return Response(dumped(value), media_type="application/json", headers=headers)

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmsearch.errors import QueryError
+from mmsearch.names import listed_names
 
 PATH_COLUMN = "path"
 _PARQUET = b"PAR1"  # how a file begins
@@ -38,7 +39,7 @@ def listed_paths(written: bytes, name: str, column: str = PATH_COLUMN) -> list[b
     if written.startswith(_PARQUET):
         listed = _column(written, name, column)
     else:
-        listed = written.split(b"\0" if b"\0" in written else b"\n")
+        listed = written.split(b"\0") if b"\0" in written else listed_names(written)
     paths = [path for path in listed if path]
     if not paths:
         raise QueryError(f"{name} is empty; expected paths of pictures or folders")

@@ -113,7 +113,7 @@ class Passed:
 
 @dataclass(frozen=True)
 class Shortlist:
-    """The best (cosine, picture) for a vector, the route to them, and how many vectors they were chosen from.
+    """The best (cosine, picture) for a vector, the route to them, and how many pictures they were chosen from.
 
     `next_score` is the cosine of the picture that comes after them, None where there are no more.
     """

@@ -43,10 +43,10 @@ class LibraryNeighbours:
         self._rows.refresh()
         self._look_for_problems(condition.predicate)
         compiled = self.store.compiled(condition)
-        n_left_out = [self._n_rows_left_out(query, compiled) for query in queries]
+        left_out = [self._left_out(query, compiled) for query in queries]
         shortlists: dict[int, Shortlist] = {}
-        for n in set(n_left_out):  # one scan for all that want as many rows
-            places = [place for place, n_rows in enumerate(n_left_out) if n_rows == n]
+        for n in {n_rows for n_rows, _ in left_out}:  # one scan for all that want as many rows
+            places = [place for place, (n_rows, _) in enumerate(left_out) if n_rows == n]
             vectors = np.stack([queries[place].vector for place in places])
             answers = self._rows.of(vectors, k + n + 1, compiled, modality)
             for place, nearest in zip(places, answers, strict=True):
@@ -56,7 +56,8 @@ class LibraryNeighbours:
                     n_rows *= 4
                     (nearest,) = self._rows.of(query.vector[None], n_rows, compiled, modality)
                     ranked = self._pictures(query, nearest, compiled)
-                shortlists[place] = Shortlist.of(ranked, k, nearest.route, nearest.n_candidates - n)
+                n_candidates = nearest.n_candidates - left_out[place][1]
+                shortlists[place] = Shortlist.of(ranked, k, nearest.route, n_candidates)
         return [shortlists[place] for place in range(len(queries))]
 
     def following(self, query: AskedVector, k: int, condition: Condition, passed: Passed) -> Shortlist:
@@ -76,7 +77,7 @@ class LibraryNeighbours:
             if is_enough or len(nearest.rows) < n_rows:
                 break
             n_rows *= 4
-        n_candidates = nearest.n_candidates - self._n_rows_left_out(query, compiled)
+        n_candidates = nearest.n_candidates - self._left_out(query, compiled)[1]
         return Shortlist.of(ranked, k, nearest.route, n_candidates)
 
     def problems(self) -> tuple[str, ...]:
@@ -91,14 +92,14 @@ class LibraryNeighbours:
             of_labels = unfinished(self.store.catalog) if is_by_label else []
             self._problems, self._problems_of = (*self.store.problems(state[1]), *of_labels), state
 
-    def _n_rows_left_out(self, query: AskedVector, condition: SqlCondition) -> int:
-        """Return how many rows stand for nothing but pictures that pass a filter and are no answer to a query."""
+    def _left_out(self, query: AskedVector, condition: SqlCondition) -> tuple[int, int]:
+        """Return how many pictures pass a filter and are no answer, behind how many rows stand for these alone."""
         if not query.left_out:
-            return 0
+            return 0, 0
         passing = self.store.catalog.images_of_ids(query.left_out, condition.sql, condition.parameters)
         rows = {image.row for image in passing}
         shared = self.store.images_of_rows(list(rows), condition.without(query.left_out)) if rows else []
-        return len(rows) - len({image.row for image in shared})
+        return len(rows) - len({image.row for image in shared}), len(passing)
 
     def _pictures(
         self, query: AskedVector, nearest: Nearest, condition: SqlCondition

@@ -8,7 +8,7 @@ route, scores are cosines to the stored rows at unit length, bit for bit the sam
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -34,7 +34,7 @@ Way: TypeAlias = "tuple[VectorIndex, Plan]"
 
 @dataclass(frozen=True)
 class Nearest:
-    """The answer to one query: rows (n,) with their cosines (n,), the route, and the rows it was chosen from."""
+    """The answer to one query: rows (n,) with their cosines (n,), the route, and from how many pictures it is."""
 
     scores: Cosines
     rows: Rows
@@ -44,9 +44,13 @@ class Nearest:
 
 @dataclass(frozen=True)
 class _Part:
-    """The rows (n,) that pass a filter, and how an index is told; None where they are few enough to be scanned."""
+    """The rows (n,) of the pictures that pass a filter, how many these are, and how an index is told of the rows.
+
+    That is None where they are few enough to be scanned.
+    """
 
     rows: Rows
+    n_pictures: int
     passing: Passing | None
 
 
@@ -68,6 +72,7 @@ class NearestRows:
         kinds = KINDS.values() if use_index else ()
         self._kinds = [kind for kind in kinds if kind.is_read_lazily or not is_asked_once]
         self._exact = self._no_rows()
+        self._n_pictures = 0  # whose rows are there
         self._epoch = -1  # of the vectors
         self._plans: dict[str, Plan] = {}
         self._plans_of_parts: dict[str, Plan] = {}  # where a filter leaves a part of the rows
@@ -91,6 +96,9 @@ class NearestRows:
             self._exact = self._no_rows()
             self._published.clear()
         self._exact.build(matrix)
+        lost = self.lost_rows
+        n_lost = self.store.catalog.count_where("row >= ?", (lost.start,)) if lost else 0
+        self._n_pictures = self.store.n_pictures - n_lost
         leave_out(self._exact, dead)
         target = self.store.indexes.settings.recall_target
         self._plans = plans_in_use(facts, target, self._kinds)
@@ -134,12 +142,13 @@ class NearestRows:
             part = self._part(condition, way[0])
             return [self._in_part(query[None], k, part, way) for query in queries]
         way = self._way(self._plans.get(modality))
-        rows, is_broad = self._first_passing(condition, _NARROW)
-        rows = self._kept(condition, lambda: _Part(self._all_passing(condition), None)).rows if is_broad else rows
+        part, is_broad = self._first_passing(condition, _NARROW)
+        if is_broad:
+            part = self._kept(condition, lambda: self._all_passing(condition))
         answers: list[Nearest | None] = [None] * len(queries)
         if is_broad and way is not None:
-            answers = [self._filtered_afterwards(query[None], k, rows, way) for query in queries]
-        return [answer or self._among(query[None], k, rows) for query, answer in zip(queries, answers, strict=True)]
+            answers = [self._filtered_afterwards(query[None], k, part, way) for query in queries]
+        return [answer or self._among(query[None], k, part) for query, answer in zip(queries, answers, strict=True)]
 
     def below(self, query: Matrix, k: int, condition: SqlCondition, ceiling: float) -> Nearest:
         """Return the k nearest rows of a query (dim,) whose cosines are not above a ceiling, by a scan.
@@ -150,51 +159,53 @@ class NearestRows:
             return Nearest(np.zeros(0), np.zeros(0, np.int64), "empty", 0)
         if not condition.sql:
             scores, near = self._exact.search_tail(query[None], k, first_row=0, ceiling=ceiling)
-            return Nearest(scores[0], near[0], EXACT, len(self._exact))
-        kept = self._parts.get((condition.sql, condition.parameters))
-        rows = self._all_passing(condition) if kept is None else kept.rows
-        scores, near = self._exact.search_among(query[None], k, rows, ceiling=ceiling)
-        return Nearest(scores[0], near[0], "filtered", len(rows))
+            return Nearest(scores[0], near[0], EXACT, self._n_pictures)
+        part = self._parts.get((condition.sql, condition.parameters)) or self._all_passing(condition)
+        scores, near = self._exact.search_among(query[None], k, part.rows, ceiling=ceiling)
+        return Nearest(scores[0], near[0], "filtered", part.n_pictures)
 
-    def _first_passing(self, condition: SqlCondition, narrow: float) -> tuple[Rows, bool]:
-        """Return the rows that pass a filter, some of them where they are more than a share of all, and whether."""
+    def _first_passing(self, condition: SqlCondition, narrow: float) -> tuple[_Part, bool]:
+        """Return what passes a filter, some of it where that is more than a share of all, and whether it is."""
         limit = max(_FEW, int(narrow * len(self._exact)))
-        passing = self.store.rows_passing(condition, limit=limit)
-        return np.unique(np.asarray(passing, dtype=np.int64)), len(passing) == limit
+        part = self._all_passing(condition, limit=limit)
+        return part, part.n_pictures == limit
 
-    def _all_passing(self, condition: SqlCondition) -> Rows:
-        return np.unique(np.asarray(self.store.rows_passing(condition), dtype=np.int64))
+    def _all_passing(self, condition: SqlCondition, *, limit: int | None = None) -> _Part:
+        rows = self.store.rows_passing(condition, limit=limit)
+        return _Part(np.unique(np.asarray(rows, dtype=np.int64)), len(rows), None)
 
-    def _among(self, query: Matrix, k: int, rows: Rows) -> Nearest:
-        """Return the k nearest of some rows to a query (1, dim), by scanning them."""
-        scores, near = self._exact.search_among(query, k, rows)
-        return Nearest(scores[0], near[0], "filtered", len(rows))
+    def _among(self, query: Matrix, k: int, part: _Part) -> Nearest:
+        """Return the k nearest of the rows that pass to a query (1, dim), by scanning them."""
+        scores, near = self._exact.search_among(query, k, part.rows)
+        return Nearest(scores[0], near[0], "filtered", part.n_pictures)
 
     def _in_part(self, query: Matrix, k: int, part: _Part, way: Way) -> Nearest:
         """Return the k nearest of the rows that pass a filter, by an index where they are many."""
         index, plan = way
         assert isinstance(index, FilteringIndex)
         if part.passing is None:
-            return self._among(query, k, part.rows)
+            return self._among(query, k, part)
         try:
             _, near = index.search_among(query, k, part.passing, plan.effort)
         except LibraryDamagedError:
             self._unusable.add(plan.index)
-            return self._among(query, k, part.rows)
+            return self._among(query, k, part)
         if near.shape[1] < min(k, part.passing.n):
-            return self._among(query, k, part.rows)
+            return self._among(query, k, part)
         scores = self._exact.scores(query[0], near[0])
         tail = self._exact.search_among(query, k, part.rows[part.rows >= index.n_rows])
         (scores,), (near,) = merge((scores[None], near), tail, k)
-        return Nearest(scores, near, plan.index, len(part.rows))
+        return Nearest(scores, near, plan.index, part.n_pictures)
 
     def _part(self, condition: SqlCondition, index: FilteringIndex) -> _Part:
         """Return the rows that pass a filter, as an index is told them."""
 
         def look() -> _Part:
-            rows, is_broad = self._first_passing(condition, _NARROW_IN_PARTS)
-            rows = self._all_passing(condition) if is_broad else rows
-            return _Part(rows, index.passing(rows) if is_broad else None)
+            part, is_broad = self._first_passing(condition, _NARROW_IN_PARTS)
+            if not is_broad:
+                return part
+            part = self._all_passing(condition)
+            return replace(part, passing=index.passing(part.rows))
 
         return self._kept(condition, look)
 
@@ -216,7 +227,7 @@ class NearestRows:
             return [answer for query in queries for answer in self._among_all(query[None], k, way)]
         route = EXACT if nearest is None or way is None else way[1].index
         scores, rows = nearest or self._exact.search(queries, k)
-        return [Nearest(*best, route, len(self._exact)) for best in zip(scores, rows, strict=True)]
+        return [Nearest(*best, route, self._n_pictures) for best in zip(scores, rows, strict=True)]
 
     def _approximately(self, queries: Matrix, k: int, way: Way) -> tuple[Cosines, Rows] | None:
         """Return the k nearest rows by an index and by a scan of what it does not know; None if it has too few."""
@@ -231,14 +242,15 @@ class NearestRows:
         scores = np.stack([self._exact.scores(query, near) for query, near in zip(queries, rows, strict=True)])
         return merge((scores, rows), self._exact.search_tail(queries, k, first_row=index.n_rows), k)
 
-    def _filtered_afterwards(self, query: Matrix, k: int, passing: Rows, way: Way) -> Nearest | None:
+    def _filtered_afterwards(self, query: Matrix, k: int, part: _Part, way: Way) -> Nearest | None:
         """Look among the neighbours of one query (1, dim) for k of the rows that pass; None if too few do."""
+        passing = part.rows
         nearest = self._approximately(query, int(2 * k / _NARROW), way)
         if nearest is None:
             return None
         (scores,), (rows,) = nearest
         keep = passing[np.searchsorted(passing[:-1], rows)] == rows
-        return Nearest(scores[keep], rows[keep], way[1].index, len(passing)) if keep.sum() >= k else None
+        return Nearest(scores[keep], rows[keep], way[1].index, part.n_pictures) if keep.sum() >= k else None
 
     def _way(self, plan: Plan | None) -> Way | None:
         """Return the index that a plan names, with the plan; None if queries are scanned for."""

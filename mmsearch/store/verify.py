@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from mmsearch.indexes.hnsw import GRAPH
-from mmsearch.records import VerifyReport
+from mmsearch.records import Fault, VerifyReport
 from mmsearch.store.folder import Store
 from mmsearch.store.history import history_problem
 from mmsearch.store.lock import is_being_written
 from mmsearch.store.matrix import row_checksum, stored_rows
 from mmsearch.store.private import open_to_others
-from mmsearch.store.publish import manifest_problem, withdraw
+from mmsearch.store.publish import MANIFEST, manifest_problem, withdraw
 from mmsearch.store.sqlite_errors import sqlite_errors
 
-_NAMED = 5  # damaged pictures named in full
 _BLOCK = 65_536  # rows checked at a time
 
 
@@ -23,25 +22,36 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
     pictures are embedded again by the next `index` of their folder, a dropped graph is rebuilt; until then search
     is exact. Dropped visual words are made again by the same `index`, and labels of what is not there are dropped.
     """
-    problems = _catalog_problems(store)
+    faults = _catalog_faults(store)
     is_at_work = not is_repair and is_being_written(store.folder)
     with store.catalog.reading():
-        problems += store.problems()
+        history = history_problem(store.files, store.catalog)
+        faults += [
+            Fault("wrong_catalog" if problem == history else "lost_vectors", problem)
+            for problem in store.problems()
+        ]
         labels = store.labels.problems(is_at_work=is_at_work)
         damaged = damaged_rows(store)
-        problems += _vector_problems(store, damaged)
+        faults += _vector_faults(store, damaged)
         n_rows, indexes, words = store.n_rows, store.indexes.problems(), store.words.problems()
         manifest = manifest_problem(store.files)
     if history_problem(store.files, store.catalog) is None:  # else they may have been acknowledged
-        problems += _surplus_problems(store)
+        faults += _surplus_faults(store)
     if manifest:
-        problems.append(f"no index and no visual words can be used: {manifest}")
-    problems += [
-        f"the index `{kind}` cannot be used, and what went by it is searched exactly: {problem}"
+        what = f"no index and no visual words can be used: {manifest}"
+        faults.append(Fault("damaged_manifest", what, str(store.files / MANIFEST)))
+    faults += [
+        Fault(
+            "damaged_index",
+            f"the index `{kind}` cannot be used, and what went by it is searched exactly: {problem}",
+        )
         for kind, problem in indexes.items()
     ]
-    problems += labels
-    problems += [f"the visual words are not whole: {problem}" for problem in dict.fromkeys(words.values())]
+    faults += [Fault("damaged_labels", problem) for problem in labels]
+    faults += [
+        Fault("damaged_words", f"the visual words are not whole: {problem}")
+        for problem in dict.fromkeys(words.values())
+    ]
     n_dropped = 0
     if is_repair:
         n_dropped = store.drop_rows(damaged) if damaged else 0
@@ -54,7 +64,7 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         if labels:
             store.labels.drop_orphans()
     notices = tuple(filter(None, [open_to_others(store.folder)]))
-    return VerifyReport(n_rows, tuple(problems), n_dropped, notices)
+    return VerifyReport(n_rows, tuple(faults), n_dropped, notices)
 
 
 def damaged_rows(store: Store) -> list[int]:
@@ -70,38 +80,43 @@ def damaged_rows(store: Store) -> list[int]:
     return damaged
 
 
-def _vector_problems(store: Store, damaged: list[int]) -> list[str]:
-    """Return a sentence for each thing that is wrong with the vector file."""
-    problems = []
+def _vector_faults(store: Store, damaged: list[int]) -> list[Fault]:
+    """Return what is wrong with the vector file: a fault for each picture of a damaged row, and what is counted."""
+    faults = []
     unused = set(store.catalog.dead_rows()).intersection(damaged)
     used = [row for row in damaged if row not in unused]
-    for row in used[:_NAMED]:
-        paths = [image.path for image in store.catalog.images_of_rows([row])]
-        problems.append(f"vector {row} differs from its checksum; it belongs to {', '.join(map(repr, paths))}")
-    if len(used) > _NAMED:
-        problems.append(f"{len(used) - _NAMED} more vectors differ from their checksums")
+    paths_of: dict[int, list[str]] = {row: [] for row in used}
+    for image in store.catalog.images_of_rows(used):
+        paths_of[image.row].append(image.path)
+    for row, paths in paths_of.items():
+        what = f"vector {row} differs from its checksum; it belongs to {', '.join(map(repr, paths))}"
+        faults += [Fault("damaged_vector", what, path) for path in paths or (None,)]
+    file = str(store.vectors_path(store.epoch))
     if unused:
-        problems.append(f"{len(unused)} vectors that no picture uses any more differ from their checksums")
+        what = f"{len(unused)} vectors that no picture uses any more differ from their checksums"
+        faults.append(Fault("unused_vectors", what, file))
     n_lost = len(store.lost_rows())
     if n_lost:
-        problems.append(f"the vector file holds {store.n_rows - n_lost} of {store.n_rows} vectors")
-    return problems
+        what = f"the vector file holds {store.n_rows - n_lost} of {store.n_rows} vectors"
+        faults.append(Fault("lost_vectors", what, file))
+    return faults
 
 
-def _surplus_problems(store: Store) -> list[str]:
-    """Return a sentence if there are more vectors than the catalog lists by now; outside of `reading()`."""
+def _surplus_faults(store: Store) -> list[Fault]:
+    """Return a fault if there are more vectors than the catalog lists by now; outside of `reading()`."""
     is_at_work = is_being_written(store.folder)
-    n_listed, n_stored = store.n_rows, stored_rows(store.vectors_path(store.epoch), store.dim)
-    problems = []
-    if n_stored > n_listed and not is_at_work:
-        problems.append(
-            f"the vector file holds {n_stored - n_listed} vectors more than the catalog lists: left by a run that "
-            "was ended before it acknowledged them; the next `mmsearch index` cuts them off"
-        )
-    return problems
+    file = store.vectors_path(store.epoch)
+    n_listed, n_stored = store.n_rows, stored_rows(file, store.dim)
+    if n_stored <= n_listed or is_at_work:
+        return []
+    what = (
+        f"the vector file holds {n_stored - n_listed} vectors more than the catalog lists: left by a run that was "
+        "ended before it acknowledged them; the next `mmsearch index` cuts them off"
+    )
+    return [Fault("surplus_vectors", what, str(file))]
 
 
-def _catalog_problems(store: Store) -> list[str]:
+def _catalog_faults(store: Store) -> list[Fault]:
     with sqlite_errors(store.catalog.path):
         said = [text for (text,) in store.catalog.db.execute("PRAGMA integrity_check(5)")]
         problems = [] if said == ["ok"] else [f"the catalog is damaged: {text}" for text in said]
@@ -109,4 +124,5 @@ def _catalog_problems(store: Store) -> list[str]:
             "SELECT count(*) FROM image WHERE row NOT IN (SELECT row FROM vector UNION SELECT -1 WHERE ?)",
             (not store.has_vectors,),
         ).fetchone()[0]
-    return [*problems, *([f"{orphans} pictures name vectors that are not listed"] if orphans else [])]
+    problems += [f"{orphans} pictures name vectors that are not listed"] if orphans else []
+    return [Fault("damaged_catalog", problem, str(store.catalog.path)) for problem in problems]

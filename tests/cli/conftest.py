@@ -8,10 +8,15 @@ import sys
 
 import pytest
 
+from tests.forms import check_run
+
 
 @pytest.fixture
 def run(tmp_path, cache, tiny_folder):
-    """Run `mmsearch ARGUMENTS`; returns exit code, standard output and standard error."""
+    """Run `mmsearch ARGUMENTS`; returns exit code, standard output and standard error.
+
+    Whatever JSON it prints follows the schema of the command.
+    """
     environment = {
         **os.environ, "MMSEARCH_LIBRARY": str(tmp_path / "library"), "MMSEARCH_CACHE": str(cache),
         "COLUMNS": "100", "TERM": "dumb", "HF_HUB_OFFLINE": "1",
@@ -21,7 +26,9 @@ def run(tmp_path, cache, tiny_folder):
         command = [sys.executable, *run.program, *map(os.fspath, arguments)]
         done = subprocess.run(command, capture_output=True, env=environment, timeout=120, **options)
         assert b"Traceback" not in done.stderr, done.stderr.decode()
-        return done.returncode, done.stdout.decode(errors="surrogateescape"), done.stderr.decode()
+        printed = done.stdout.decode(errors="surrogateescape")
+        check_run(arguments, printed)
+        return done.returncode, printed, done.stderr.decode()
 
     run.program, run.environment = ["-m", "mmsearch"], environment
     return run

@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import pytest
+from typer.testing import CliRunner
 
+from mmsearch.cli.app import app
 from mmsearch.cli.measured import show_measured
 from mmsearch.cli.options import Format
 from mmsearch.errors import OutputError
 from mmsearch.evaluation.report import Report
 from mmsearch.evaluation.runs import score_runs
 from tests.conftest import small_samples
+from tests.forms import check_form
 
 
 @pytest.fixture
@@ -33,7 +37,7 @@ def test_bench_prints_a_line_a_measure_and_direction(run, captioned, checkpoint)
     assert code == 0, err
     rows = json_lines(out)
     assert len(rows) == 28
-    assert rows[0].keys() == {"model", "direction", "n", "measure", "value", "low", "high"}
+    assert rows[0].keys() == {"format_version", "model", "direction", "n", "measure", "value", "low", "high"}
     assert [row["n"] for row in rows] == [3] * 14 + [2] * 14
     assert {row["direction"] for row in rows} == {"text to image", "image to text"}
 
@@ -98,6 +102,35 @@ def test_bench_says_what_is_wrong_with_a_set(run, captioned, content, sentence):
     assert sentence in err
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("retrieval", ["."]),
+        ("calibration", [".", "--absent", "names"]),
+        ("classify", ["set"]),
+        ("identify", ["set"]),
+        ("instance", ["set"]),
+        ("run", ["qrels", "ranking"]),
+    ],
+)
+def test_a_report_on_standard_output_follows_the_schema_of_its_benchmark(
+    captioned, checkpoint, cache, name, arguments, monkeypatch
+):
+    for label in ("cat", "fig", "dam"):
+        (captioned / "set" / label).mkdir(parents=True)
+        for number in (1, 2):
+            shutil.copyfile(captioned / f"{label}.jpg", captioned / "set" / label / f"{number}.jpg")
+    (captioned / "names").write_text("lighthouse\ngrand piano\n")
+    (captioned / "qrels").write_text("q1 0 a 1\n")
+    (captioned / "ranking").write_text("q1 Q0 b 1 9 x\n")
+    monkeypatch.chdir(captioned)
+    model = [] if name == "run" else ["--model", str(checkpoint)]
+    command = ["bench", name, *arguments, *model, "--format", "json"]
+    done = CliRunner().invoke(app, command, env={"MMSEARCH_CACHE": str(cache)})
+    assert done.exit_code == 0, (done.stderr, done.exception)
+    check_form(f"bench {name}", done.stdout)
+
+
 def test_bench_without_a_job_shows_its_help(run):
     code, out, err = run("bench")
     assert code == 2
@@ -139,7 +172,8 @@ def test_bench_classify_compares_a_classifier_with_the_prompts_of_its_base(run, 
         (photos / "set" / kind).mkdir(parents=True, exist_ok=True)
         next(photos.rglob(f"{name}.jpg")).rename(photos / "set" / kind / f"{name}.jpg")
     file = tmp_path / "classifier"
-    code, _, err = run("train", "classes", photos / "set", "--base", checkpoint, "--out", file)
+    options = ("--base", checkpoint, "--out", file, "--format", "json")
+    code, _, err = run("train", "classes", photos / "set", *options)
     assert code == 0, err
     (photos / "set" / "water").rename(photos / "set" / "moon")
     code, out, err = run("bench", "classify", photos / "set", "--classifier", file, "--out", tmp_path / "out")
@@ -245,7 +279,7 @@ def test_bench_instance_measures_a_set_and_writes_runs(run, photos, checkpoint, 
     assert (code, out) == (1, "")
     assert "all.qrels is there and is not qrels of mmsearch; choose another name, or replace it with --force" in err
     assert (tmp_path / "out" / "all.qrels").read_text() == "cat.jpg 0 cat.jpg 1\n"
-    assert run("bench", "instance", photos / "set.json", *options, "--force")[0] == 0
+    assert run("bench", "instance", photos / "set.json", *options, "--force", "--format", "json")[0] == 0
     assert "<title>Query by example: set</title>" in (tmp_path / "out" / "report.html").read_text()
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["command"].startswith("mmsearch bench instance")
@@ -297,7 +331,7 @@ def test_bench_ann_measures_and_tunes_the_library(run, twelve, tmp_path):
     assert "best missed" in page
     assert "none" in page
     code, out, _ = run("status", "--format", "json")
-    assert json.loads(out)[0]["recall_target"] == 0.98
+    assert json.loads(out)["recall_target"] == 0.98
 
 
 def test_bench_ann_takes_text_queries_from_a_file(run, twelve, tmp_path):
@@ -308,7 +342,7 @@ def test_bench_ann_takes_text_queries_from_a_file(run, twelve, tmp_path):
     assert re.search(r"^cells 450 +1\.000 +\S+ +0\.00% +0\.00%", out, re.MULTILINE)
     assert "text queries of the library: exact (target 0.95)" in err
     code, out, _ = run("bench", "ann", "--texts", tmp_path / "texts", "--format", "json")
-    assert json.loads(out)[0]["results"]["text"]["n_queries"] == 2
+    assert json.loads(out)["results"]["text"]["n_queries"] == 2
     (tmp_path / "texts").write_text("\n")
     assert run("bench", "ann", "--texts", tmp_path / "texts")[0] == 2
 

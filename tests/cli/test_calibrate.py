@@ -46,7 +46,7 @@ def test_calibrate_shows_what_it_fitted_and_keeps_it(run, own_cache, checkpoint,
     code, out, err = run("calibrate", captioned, "--force", "--model", checkpoint, "--format", "json")
     assert code == 3
     assert "cat.jpg" in err
-    (fit,) = json.loads(out)
+    fit = json.loads(out)
     assert fit["search"]["hit_behind"] >= 0
     assert len(fit["hits"]["edges"]) == 11
 
@@ -92,13 +92,9 @@ def test_a_search_that_holds_no_match_says_so_first_and_is_no_error(run, told):
 def test_programs_are_told_relevance_where_it_is_known(run, told):
     _, out, _ = run("search", "a cat", "-k", "2")
     first, second = map(json.loads, out.splitlines())
-    assert (
-        0
-        < second["relevance"]
-        <= first["relevance"]
-        <= first["answer"]["relevance"]
-        == second["answer"]["relevance"]
-    )
+    answer = json.loads(run("search", "a cat", "-k", "2", "--format", "json")[1])
+    assert [{"format_version": 1, **hit} for hit in answer["hits"]] == [first, second]
+    assert 0 < second["relevance"] <= first["relevance"] <= answer["answer"]["relevance"]
     _, out, _ = run("search", "a cat", "-k", "2", "--format", "tsv")
     header, *rows = (line.split("\t") for line in out.splitlines())
     assert header[-1] == "relevance"

@@ -40,10 +40,10 @@ def records(text):
 
 def test_classify_says_how_probable_none_of_the_labels_is(calibrated, classify, indexed):
     for record in records(calibrated("-k", "3")):
-        assert list(record) == ["path", "predictions", "error", "none_of_these"]
+        assert list(record) == ["format_version", "path", "predictions", "error", "none_of_these"]
         shares = [label["probability"] for label in record["predictions"]]
         assert sum(shares) + record["none_of_these"] == pytest.approx(1)
-    (first, second) = json.loads(calibrated("--format", "json"))
+    first, second = json.loads(calibrated("--format", "json"))["pictures"]
     assert [first["none_of_these"], second["none_of_these"]] == [
         record["none_of_these"] for record in records(calibrated())
     ]
@@ -51,7 +51,7 @@ def test_classify_says_how_probable_none_of_the_labels_is(calibrated, classify, 
 
 def test_closed_labels_are_those_of_an_encoder_that_is_not_calibrated(classify, indexed):
     before = [classify("--format", name) for name in ("jsonl", "tsv", "table")]
-    assert list(records(before[0])[0]) == ["path", "predictions", "error"]
+    assert list(records(before[0])[0]) == ["format_version", "path", "predictions", "error"]
     assert "none of these" not in "".join(before)
     indexed.calibrate(Calibration(labels=LabelModel(logit_scale=8.0, constant=-3.0)))
     assert [classify("--closed", "--format", name) for name in ("jsonl", "tsv", "table")] == before
@@ -74,7 +74,7 @@ def test_none_of_these_is_a_line_among_the_labels(calibrated):
 
 def test_each_label_is_judged_by_itself(calibrated):
     for record in records(calibrated("--multi")):
-        assert list(record) == ["path", "predictions", "error"]
+        assert list(record) == ["format_version", "path", "predictions", "error"]
         assert len(record["predictions"]) == 3
     assert "none of these" not in calibrated("--multi", "--format", "table")
 

@@ -110,7 +110,7 @@ def test_a_broken_file_stops_commands_and_no_help(written, run, tmp_path):
 def test_option_wins_over_environment_over_file_and_status_says_what_counts(written, run, indexed, tmp_path):
     run.environment["MMSEARCH_CONFIG"] = str(written(f'library = "{indexed.folder}"\nformat = "json"\nport = 9\n'))
     library = run.environment.pop("MMSEARCH_LIBRARY")
-    (status,) = json.loads(run("status")[1])
+    status = json.loads(run("status")[1])
     assert status["configuration"] == {
         "file": run.environment["MMSEARCH_CONFIG"],
         "values": {"library": str(indexed.folder), "format": "json", "port": 9},

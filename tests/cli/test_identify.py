@@ -55,6 +55,8 @@ def test_identify_without_a_gallery_asks_the_library(run, indexed, photos):
     code, out, _ = run("identify", photos / "b" / "dam.jpg", "--format", "tsv")
     assert out.splitlines()[0].split("\t")[:3] == ["path", "identity", "best"]
     assert out.splitlines()[1].split("\t")[1:3] == ["", "b"]
+    _, out, _ = run("identify", photos / "b" / "dam.jpg", "--format", "json", "-k", "1")
+    assert [picture["best"] for picture in json.loads(out)["pictures"]] == ["b"]
 
 
 @pytest.mark.parametrize(

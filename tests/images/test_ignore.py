@@ -6,6 +6,7 @@ import pytest
 
 from mmsearch.errors import QueryError
 from mmsearch.images import EXCLUDED, FoundFile, PassedOver, find_files
+from mmsearch.images.ignore import require_patterns
 
 
 @pytest.fixture
@@ -113,3 +114,9 @@ def test_a_file_of_patterns_that_cannot_be_read_is_said_and_nothing_is_indexed_i
     (tree / ".mmsearchignore").write_bytes(b"*" * (1 << 21))
     with pytest.raises(QueryError, match="has 2097152 bytes; expected patterns, 1048576 at most"):
         pictures_below(tree)
+
+
+@pytest.mark.parametrize("pattern", ["", " ", "# raw"])
+def test_a_pattern_that_leaves_out_nothing_is_a_mistake(pattern):
+    with pytest.raises(QueryError, match=rf"--exclude: '{pattern}' leaves out nothing; expected a pattern"):
+        require_patterns(["*.tmp.jpg", pattern])

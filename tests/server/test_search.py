@@ -14,8 +14,10 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from mmsearch import Library, Query
+from mmsearch.contract import FORMAT_HEADER, FORMAT_VERSION, SearchAnswer, versioned
 from mmsearch.encoders.calibration import answer_strength, strength
-from mmsearch.server.schemas import Labelled, SearchAnswer
+from mmsearch.server.schemas import Labelled
+from tests.forms import check_form
 from tests.server.conftest import hits, names
 
 
@@ -276,6 +278,15 @@ def test_hits_of_a_text_say_how_likely_they_are_where_the_encoder_is_calibrated(
     assert names(post(calibrated, text="a cat", min_relevance=least)) == [
         hit["name"] for hit in answer["hits"] if hit["relevance"] >= least
     ]
+
+
+def test_an_answer_has_the_form_and_the_version_that_the_command_line_has(client):
+    answer = post(client, text="a cat", explain=True)
+    check_form("search", json.dumps(versioned(answer.json())))
+    assert answer.headers[FORMAT_HEADER] == str(FORMAT_VERSION)
+    described = client.get("/openapi.json").json()["paths"]["/search"]["post"]["responses"]["200"]
+    assert list(described["headers"]) == [FORMAT_HEADER]
+    assert described["content"]["application/json"]["schema"]["$ref"].endswith("/SearchAnswer")
 
 
 def test_what_is_more_than_a_text_or_by_another_encoder_says_nothing_of_relevance(calibrated, client):

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from mmsearch import Library, Query
+from mmsearch.cli.options import Format
+from mmsearch.cli.trained import show
 from mmsearch.datasets.sets import ClassSet, InstanceSet, Task, caption_set
 from mmsearch.encoders.learned import CONFIG, STATE, is_learned, read_learned
 from mmsearch.encoders.onnx import OnnxEncoder
@@ -25,6 +27,7 @@ from mmsearch.training.captions import CaptionOptions
 from mmsearch.training.folder import TrainingFolder
 from mmsearch.training.page import caption_page
 from mmsearch.training.setting import Setting
+from tests.forms import check_form
 
 OPTIONS = CaptionOptions(epochs=15, batch=16, rate=3e-3, dropout=0.1, hidden=128, patience=30, validation=0.4)
 
@@ -33,6 +36,12 @@ OPTIONS = CaptionOptions(epochs=15, batch=16, rate=3e-3, dropout=0.1, hidden=128
 def trained(squares, checkpoint, cache, tmp_path_factory):
     folder = TrainingFolder(tmp_path_factory.mktemp("trained") / "squares")
     return folder, adapt_to_captions(squares, str(checkpoint), folder, OPTIONS, Setting(cache))
+
+
+def test_what_is_printed_of_it_follows_its_schema(trained, capfdbinary):
+    for wanted in (Format.json, Format.jsonl):
+        show(trained[1], "", wanted)
+        check_form("train captions", capfdbinary.readouterr().out, is_lines=wanted is Format.jsonl)
 
 
 def test_held_out_pictures_find_their_captions_better(trained):

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from mmsearch import Library, Query
+from mmsearch.cli.options import Format
+from mmsearch.cli.trained import show
 from mmsearch.datasets.classes import read_classes
 from mmsearch.datasets.instances import read_instances
 from mmsearch.encoders.classifier import Classifier
@@ -29,6 +31,7 @@ from mmsearch.training.project import adapt_to_pairs
 from mmsearch.training.setting import Setting
 from mmsearch.training.things import Shown, WarpedPictures, features_of_instances, pictures_of_library
 from tests.conftest import copied_samples
+from tests.forms import check_form
 from tests.training.test_pairs import disturbed
 
 
@@ -47,6 +50,12 @@ def trained(checkpoint, cache, tmp_path_factory):
         "known", lambda encoder: Shown(features, no_traces(), {}), str(checkpoint), folder, options, Setting(cache)
     )
     return folder, report
+
+
+def test_what_is_printed_of_it_follows_its_schema(trained, capfdbinary):
+    for wanted in (Format.json, Format.jsonl):
+        show(trained[1], "", wanted)
+        check_form("train pairs", capfdbinary.readouterr().out, is_lines=wanted is Format.jsonl)
 
 
 def test_things_that_were_held_out_are_found_better(trained):

@@ -1,0 +1,172 @@
+"""CONTRACT: what programs are told of pictures and searches, in JSON, by command line and HTTP alike.
+
+Every JSON object that is printed carries `format_version`; every answer by HTTP has it as a header. A field may
+come at any time and leaves the version as it is; one that goes, or comes to mean something else, makes it rise.
+What goes is named as deprecated in CHANGELOG.md one minor version before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, NotRequired
+
+from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
+
+from mmsearch.encoders.calibration import Strength, answer_strength, strength
+from mmsearch.records import Hit, ImageRecord, LocalEvidence, SearchResult
+
+FORMAT_VERSION = 1
+FORMAT_HEADER = "Mmsearch-Format-Version"
+
+
+def versioned(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object as programs are given it, the version of its form first.
+
+    >>> versioned({"n": 3})
+    {'format_version': 1, 'n': 3}
+    """
+    return {"format_version": FORMAT_VERSION, **value}
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a field means, for the schemas that pydantic makes."""
+
+    text: str
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Callable[[Any], dict[str, Any]]) -> Any:
+        """Return the schema of the field with these words."""
+        return {**handler(core_schema), "description": self.text}
+
+
+_BYTES = Described("Only where there are bytes that are not UTF-8: all bytes in Base64.")
+
+
+class Picture(TypedDict):
+    """A picture of the library; `width` and `height` are those of the upright original in pixels.
+
+    A name is bytes that need not be UTF-8. Those that are not are U+FFFD in `path` and `name`, and then all bytes
+    of each are beside it in Base64; so it is with every other text in an answer.
+    """
+
+    id: int
+    path: str
+    path_base64: NotRequired[Annotated[str, _BYTES]]
+    name: str
+    name_base64: NotRequired[Annotated[str, _BYTES]]
+    width: int
+    height: int
+    format: str
+    taken_at: Annotated[str | None, Described("ISO 8601 local time, or the day, month or year alone.")]
+    size_bytes: int
+
+
+class TermScore(TypedDict):
+    """The cosine of a picture to one term of the query; excluded terms begin with `not `."""
+
+    term: str
+    cosine: float
+
+
+class LocalScore(TypedDict):
+    """What local features say of a picture beside the example."""
+
+    score: Annotated[float, Described("Of the visual words in common; about 1 for the same picture.")]
+    is_verified: bool
+    n_inliers: int
+    reason: Annotated[str, Described("Why it is not verified.")]
+    is_mark: Annotated[bool, Described("All that agrees is taken for a mark on both pictures, such as a caption.")]
+    inliers: Annotated[
+        list[list[float]],
+        Described(
+            "With `explain`: lists of four: x, y in the example and x, y in the picture, in pixels of the upright "
+            "originals."
+        ),
+    ]
+    homography: Annotated[
+        list[list[float]] | None,
+        Described("With `explain`: 3 x 3, takes pixels of the example to pixels of the picture."),
+    ]
+
+
+class Judgement(TypedDict, total=False):
+    """How likely something is what was asked for: only of a query of one text, where the encoder is calibrated."""
+
+    relevance: Annotated[float, Described("Probability, from 0 to 1.")]
+    strength: Annotated[Strength, Described("The same as a word.")]
+
+
+class FoundPicture(Picture, Judgement):
+    """One hit. `score` is the cosine to the query, at most 1, or that of visual words with mode `local`."""
+
+    rank: int
+    score: float
+    terms: Annotated[list[TermScore], Described("With `explain`.")]
+    local: LocalScore | None
+    is_missing: Annotated[bool, Described("There is no file at the path any more.")]
+
+
+class SearchAnswer(TypedDict):
+    """Hits, best first, and how they were found.
+
+    `route` is exact, cells, graph, filtered, local or empty; `message` is a sentence on what local features did, or
+    empty; `problems` are sentences on what the library has lost; `seconds` has the stages local, encode, search and
+    total.
+    """
+
+    hits: list[FoundPicture]
+    answer: NotRequired[
+        Annotated[Judgement, Described("Whether there is a match; only where hits have `relevance`.")]
+    ]
+    route: str
+    n_candidates: Annotated[int, Described("From how many pictures the hits were chosen.")]
+    message: str
+    problems: list[str]
+    seconds: dict[str, float]
+    next: Annotated[str | None, Described("The `after` of the hits that follow; null where none do.")]
+
+
+def picture_json(image: ImageRecord | Hit) -> Picture:
+    """Return what programs are told of a picture."""
+    return {
+        "id": image.image_id, "path": image.path, "name": image.path.rpartition("/")[2], "width": image.width,
+        "height": image.height, "format": image.format, "taken_at": image.taken_at, "size_bytes": image.size_bytes,
+    }  # fmt: skip
+
+
+def search_json(result: SearchResult, *, explain: bool) -> SearchAnswer:
+    """Return the answer to a search."""
+    hits: list[FoundPicture] = [
+        {
+            **picture_json(hit),
+            "rank": hit.rank, "score": hit.score, **_judged(hit.relevance, strength),
+            "terms": [{"term": label, "cosine": cosine} for label, cosine in hit.terms.items()],
+            "local": None if hit.local is None else local_json(hit.local, explain=explain),
+            "is_missing": hit.is_missing,
+        }
+        for hit in result.hits
+    ]  # fmt: skip
+    answered: SearchAnswer = {
+        "hits": hits, "route": result.route, "n_candidates": result.n_candidates, "message": result.local,
+        "problems": list(result.problems), "seconds": result.seconds, "next": result.next,
+    }  # fmt: skip
+    if result.relevance is not None:
+        answered["answer"] = _judged(result.relevance, answer_strength)
+    return answered
+
+
+def _judged(relevance: float | None, word: Callable[[float], Strength]) -> Judgement:
+    """Return a probability and its word; nothing where it is not known."""
+    return {} if relevance is None else {"relevance": relevance, "strength": word(relevance)}
+
+
+def local_json(local: LocalEvidence, *, explain: bool) -> LocalScore:
+    """Return the evidence of local features, with all places where they are asked for."""
+    homography = [list(row) for row in local.homography] if explain and local.homography else None
+    return {
+        "score": local.score, "is_verified": local.is_verified, "n_inliers": local.n_inliers,
+        "reason": local.reason, "is_mark": local.is_mark,
+        "inliers": [[round(value, 1) for value in pair] for pair in local.inliers] if explain else [],
+        "homography": homography,
+    }  # fmt: skip
