@@ -125,8 +125,9 @@ def kept_checkpoint(cache: Path, config: dict = TINY, *, seed: int = 0) -> Path:
 
 
 def exported(model: str, cache: Path) -> Path:
-    """Export an encoder; of several processes that want the same at once, one does."""
-    with (cache.parent / "exporting").open("w") as lock:
+    """Export an encoder; of several processes that want the same at once, one does, and another takes another."""
+    name = sha256(f"{model} {cache}".encode()).hexdigest()[:12]
+    with (cache.parent / f"exporting-{name}").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         return prepare_encoder(model, cache=cache)
 

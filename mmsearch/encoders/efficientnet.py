@@ -78,6 +78,9 @@ def load_classifier(weights: Path) -> torch.nn.Module:
     model: torch.nn.Module = timm.create_model("tf_efficientnet_lite2", pretrained=False)
     tensors = torch.load(weights, map_location="cpu", weights_only=True)
     model.load_state_dict(dict(zip(model.state_dict(), tensors.values(), strict=True)))
+    for module in model.modules():
+        if isinstance(module, torch.nn.ReLU6):
+            module.inplace = False  # what changes its input is exported in many small steps
     return model.eval()
 
 

@@ -18,7 +18,7 @@ from mmsearch import GraphSettings, Library, Query
 from mmsearch.samples import sample_folder
 from mmsearch.store.progress import shown_progress
 from mmsearch.system import has_nvidia_gpu
-from tests.conftest import copied_samples
+from tests.conftest import copied_samples, small_samples
 
 
 @pytest.fixture
@@ -530,10 +530,11 @@ def test_forgetting_an_empty_path_forgets_nothing(ready, photos):
 
 
 def test_vocabularies_are_learned_exported_described_and_shared(run, tmp_path, checkpoint):
-    code, _, err = run("vocabulary", "train", sample_folder(), "--words", "64", "--out", tmp_path / "words")
+    pictures = small_samples(tmp_path / "pictures")
+    code, _, err = run("vocabulary", "train", pictures, "--words", "64", "--out", tmp_path / "words")
     assert code == 0, err
     assert f"64 words: {tmp_path / 'words'}" in err
-    code, _, err = run("index", sample_folder(), "--model", checkpoint, "--vocabulary", tmp_path / "words")
+    code, _, err = run("index", pictures, "--model", checkpoint, "--vocabulary", tmp_path / "words")
     assert code == 0, err
     code, out, _ = run("vocabulary", "info")
     facts = json.loads(out)
@@ -541,7 +542,7 @@ def test_vocabularies_are_learned_exported_described_and_shared(run, tmp_path, c
     assert run("vocabulary", "export", tmp_path / "again")[0] == 0
     assert run("vocabulary", "export", tmp_path / "again")[0] == 0
     victim = shutil.copyfile(sample_folder() / "cat.jpg", tmp_path / "victim.jpg")
-    for command in (("export", victim, "--force"), ("train", sample_folder(), "--out", victim, "--force")):
+    for command in (("export", victim, "--force"), ("train", pictures, "--out", victim, "--force")):
         code, _, err = run("vocabulary", *command)
         assert code == 1
         assert f"{victim} is a picture or film, which is never replaced" in err

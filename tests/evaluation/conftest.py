@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
-from mmsearch.encoders.clip import build_clip
-from mmsearch.encoders.export import export_encoder
 from mmsearch.evaluation.encode import SetEncoder
+from tests.golden.make_library import GOLDEN
 
 CAPTIONS = {
     "astronaut.jpg": ["a woman in a space suit", "an astronaut smiles"],
@@ -35,21 +33,13 @@ def bench_cache(tmp_path, cache, tiny_folder):
     return folder
 
 
-@pytest.fixture(scope="session")
-def wordless_folder(checkpoint, tmp_path_factory):
-    """The tiny encoder without its text tower, exported."""
-    folder = tmp_path_factory.mktemp("wordless") / "pictures"
-    export_encoder(replace(build_clip(str(checkpoint)), name="pictures", text_tower=None, tokenizer=None), folder)
-    return folder
-
-
 @pytest.fixture
-def wordless_encoder(wordless_folder, bench_cache, monkeypatch):
-    """The tiny encoder without its text tower."""
+def wordless_encoder(bench_cache, monkeypatch):
+    """An encoder without a text tower: that of a golden library, which need not be exported."""
     from mmsearch.encoders import prepare
 
-    monkeypatch.setattr(prepare, "_prepared", lambda *_: wordless_folder)
-    return SetEncoder("pictures", cache=bench_cache)
+    monkeypatch.setattr(prepare, "_prepared", lambda *_: GOLDEN / "library-v3" / "encoder")
+    return SetEncoder("golden", cache=bench_cache)
 
 
 @pytest.fixture

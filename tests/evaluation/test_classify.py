@@ -66,7 +66,7 @@ def test_a_set_without_a_readable_picture_is_refused(benchmark, set_encoder):
 
 def test_an_encoder_without_words_is_refused_before_any_picture_is_read(benchmark, wordless_encoder, monkeypatch):
     monkeypatch.setattr(SetEncoder, "pictures", lambda self, paths: pytest.fail("pictures were read"))
-    with pytest.raises(QueryError, match="pictures is an image encoder: it knows no words"):
+    with pytest.raises(QueryError, match="golden is an image encoder: it knows no words"):
         run_classification(benchmark, [wordless_encoder], {"one": ("{}",)})
 
 

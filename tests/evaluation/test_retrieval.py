@@ -96,5 +96,5 @@ def test_measures_of_no_queries_are_not_a_number():
 
 def test_an_encoder_without_words_is_refused_before_any_picture_is_read(captioned, wordless_encoder, monkeypatch):
     monkeypatch.setattr(SetEncoder, "pictures", lambda self, paths: pytest.fail("pictures were read"))
-    with pytest.raises(QueryError, match="pictures is an image encoder: it knows no words"):
+    with pytest.raises(QueryError, match="golden is an image encoder: it knows no words"):
         run_retrieval(read_captions(captioned), [wordless_encoder])

@@ -21,14 +21,16 @@ from tests.faults.killed_index import SETTINGS
 
 PROGRAM = Path(__file__).parent / "killed_index.py"
 POINTS = [
-    ("append:before", 1), ("append:before", 3), ("append:after", 2), ("sync:before", 2), ("sync:after", 3),
-    ("transaction:before", 5), ("transaction:after", 40), ("sync_folder:before", 1), ("publish:before", 1),
-    ("sha256:before", 1), ("sha256:after", 1), ("write_file:before", 1), ("write_file:after", 1),
-    ("write_file:before", 2), ("write_file:after", 2), ("publish:after", 1), ("create:before", 1),
-    ("install:before", 1), ("install:after", 1), ("history:before", 1),
+    ("append:before", 1), ("append:before", 3), ("append:after", 2), ("transaction:before", 5),
+    ("transaction:after", 40), ("sync_folder:before", 1), ("publish:before", 1), ("sha256:after", 1),
+    ("write_file:before", 1), ("write_file:after", 1), ("write_file:after", 2), ("publish:after", 1),
+    ("create:before", 1), ("install:before", 1), ("install:after", 1), ("history:before", 1),
     ("history:after", 1), ("history:before", 2), ("history:after", 3),
     # The graph is published, the cells are not yet.
     ("learn:after", 1), ("cells:after", 1),
+    # A kill here leaves the files that one above leaves, or does after another batch: to sync or hash changes none.
+    *(pytest.param(*point, marks=pytest.mark.full)
+      for point in [("sync:before", 2), ("sync:after", 3), ("sha256:before", 1), ("write_file:before", 2)]),
     *(pytest.param(*point, marks=pytest.mark.full)
       for point in [("learn:before", 1), ("cells:before", 1), ("publish:before", 2), ("sha256:after", 2),
                     ("write_file:before", 3), ("write_file:after", 3), ("write_file:before", 4),
@@ -134,15 +136,15 @@ def kill_at_random(seed, tmp_path, many, checkpoint, cache, expected):
     assert_resumes(library, many, checkpoint, cache, expected)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))  # with the points above; 198 more in the long tier
 def test_kill_at_a_random_time_loses_nothing_acknowledged(seed, tmp_path, many, checkpoint, cache, expected):
     kill_at_random(seed, tmp_path, many, checkpoint, cache, expected)
 
 
 @pytest.mark.full
 @pytest.mark.timeout(3600)
-def test_200_kills_lose_nothing_acknowledged(tmp_path, many, checkpoint, cache, expected):
-    for seed in range(5, 185):
+def test_198_kills_lose_nothing_acknowledged(tmp_path, many, checkpoint, cache, expected):
+    for seed in range(2, 200):
         kill_at_random(seed, tmp_path, many, checkpoint, cache, expected)
 
 

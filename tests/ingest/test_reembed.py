@@ -12,7 +12,6 @@ import pytest
 
 from mmsearch import GraphSettings, Library, Query
 from mmsearch.encoders.onnx import OnnxEncoder
-from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.errors import (
     FingerprintError,
     LibraryDamagedError,
@@ -39,8 +38,9 @@ TEXTS = ("a cat", "a fig on a table", "an astronaut")
 
 @pytest.fixture(scope="module")
 def wider(cache):
-    """A checkpoint whose vectors have 48 dimensions, not 32."""
-    config = {**TINY, "model_cfg": {**TINY["model_cfg"], "embed_dim": 48}}
+    """A checkpoint of a layer a tower, exported sooner, whose vectors have 48 dimensions, not 32."""
+    vision, text = ({**TINY["model_cfg"][tower], "layers": 1} for tower in ("vision_cfg", "text_cfg"))
+    config = {**TINY, "model_cfg": {"embed_dim": 48, "vision_cfg": vision, "text_cfg": text}}
     checkpoint = kept_checkpoint(cache, config, seed=2)
     exported(str(checkpoint), cache)
     return checkpoint
@@ -101,11 +101,13 @@ def test_pictures_keep_their_ids_and_get_the_vectors_of_the_other_encoder(indexe
     assert indexed.verify().problems == ()
 
 
-@pytest.fixture
-def taught(checkpoint, cache, tmp_path):
-    """A folder of heads on the encoder of `indexed`."""
-    fingerprint = OnnxEncoder.open(prepare_encoder(str(checkpoint), cache=cache)).fingerprint
-    return written(tmp_path / "taught", checkpoint, fingerprint, heads())
+@pytest.fixture(scope="module")
+def taught(checkpoint, cache, tiny_folder, tmp_path_factory):
+    """A folder of heads on the encoder of `indexed`, exported."""
+    fingerprint = OnnxEncoder.open(tiny_folder).fingerprint
+    folder = written(tmp_path_factory.mktemp("heads") / "taught", checkpoint, fingerprint, heads())
+    exported(str(folder), cache)
+    return folder
 
 
 @pytest.fixture
