@@ -28,6 +28,16 @@ class LogLevel(StrEnum):
     error = "error"
 
 
+TokenOption = Annotated[
+    str | None,
+    typer.Option(
+        "--token",  # typer 0.27 would take the metavar for it
+        envvar="MMSEARCH_TOKEN",
+        metavar="TOKEN",
+        help="What programs must send; a new one for every start if left out.",
+        show_default=False,
+    ),
+]
 KeepOption = Annotated[
     bool, typer.Option("--keep-token", help="Keep the token beside the library, so that later starts have it too.")
 ]
@@ -52,16 +62,7 @@ def serve(
         str, typer.Option(metavar="NAME", help="Who can ask: this machine alone, or all that reach this address.")
     ] = "127.0.0.1",
     is_opened: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            "--token",  # typer 0.27 would take the metavar for it
-            envvar="MMSEARCH_TOKEN",
-            metavar="TOKEN",
-            help="What programs must send; a new one for every start if left out.",
-            show_default=False,
-        ),
-    ] = None,
+    token: TokenOption = None,
     is_kept: KeepOption = False,
     is_renewed: RenewOption = False,
     public_url: PublicOption = None,
