@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     from mmsearch.encoders.onnx import OnnxEncoder
     from mmsearch.encoders.zeroshot import Answer
     from mmsearch.processes.decoder import PictureDecoder
-    from mmsearch.store.facets import Facets
+    from mmsearch.store.facets import Facet, Facets
     from mmsearch.store.indexes import GraphSettings
     from mmsearch.store.words import PublishedWords
 
@@ -872,11 +872,12 @@ class Library:
         ----------
         where : str, Predicate or mapping, or several
             Filters, as for a search.
-        order : "added" or "path"
-            By id, which is the order in which they came into the library, or by folder and name.
+        order : "added", "path" or "taken"
+            By id, which is the order in which they came into the library, by folder and name, or the newest first:
+            by date and, where that is the same, what came last; pictures without a date come at the end.
         after : str or None
             Begin after a page: its `next`. No picture comes twice or is left out then, whatever comes or leaves
-            meanwhile; in the order `added`, that also holds for those that are renamed.
+            meanwhile; but for the order `path`, that also holds for those that are renamed.
         offset : int >= 0
             Pictures passed over.
         limit : int > 0
@@ -945,6 +946,27 @@ class Library:
             If a filter is not understood.
         """
         return self.reader().facets(filters_of(where, "where"))
+
+    def timeline(self, where: FilterLike | Iterable[FilterLike] = ()) -> tuple[Facet, ...]:
+        """Return the months of the pictures that pass all filters, the newest first, with counts and filters.
+
+        In the order `taken` of `pictures`, they follow one another. Pictures of which only the year is known are a
+        class of their own at its end, and those without a date the last.
+
+        Raises
+        ------
+        QueryError
+            If a filter is not understood or no picture could pass it.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, Library.open(folder) as library:
+        ...     _ = library.add_vectors(["/photos/a.jpg", "/photos/b.jpg"], [[1, 0], [3, 4]], model="mine")
+        ...     library.timeline("name = b.jpg")
+        (Facet(label='without a date', where=('not taken >= 0000',), n=1),)
+        """
+        return self.reader().timeline(filters_of(where, "where"))
 
     def label_sets(self) -> tuple[LabelSet, ...]:
         """Return the label sets of the library, by name.

@@ -40,8 +40,8 @@ Cosines: TypeAlias = NDArray[np.float64]
 Pixels: TypeAlias = NDArray[np.uint8]
 PathLike: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
 Modality: TypeAlias = Literal["text", "image"]
-Order: TypeAlias = Literal["added", "path"]
-"""Of pictures: that in which they came into the library, or that of folders and names."""
+Order: TypeAlias = Literal["added", "path", "taken"]
+"""Of pictures: that in which they came into the library, that of folders and names, or the newest first."""
 ResizeMode: TypeAlias = Literal["shortest", "longest", "squash"]
 Interpolation: TypeAlias = Literal["bicubic", "bilinear"]
 _LATEST = (1 << 63) - 1

@@ -454,7 +454,12 @@ def test_classification_and_decoding_are_given_up_when_the_check_says_so(indexed
 
 
 @pytest.mark.parametrize(
-    ("order", "key"), [("added", lambda image: image.image_id), ("path", lambda image: image.path)]
+    ("order", "key"),
+    [
+        ("added", lambda image: image.image_id),
+        ("path", lambda image: image.path),
+        ("taken", lambda image: -image.image_id),  # none has a date
+    ],
 )
 def test_pictures_are_listed_in_pages_that_follow_one_another(indexed, order, key):
     listed, after = [], None
@@ -500,7 +505,7 @@ def test_pictures_are_listed_by_filters(indexed, photos):
 
 def test_a_list_of_pictures_that_means_nothing_is_refused(indexed):
     for options, sentence in (
-        ({"order": "name"}, "order is 'name'; expected 'added' or 'path'"),
+        ({"order": "name"}, "order is 'name'; expected 'added', 'path' or 'taken'"),
         ({"offset": -1}, "offset is -1; expected at least 0"),
         ({"limit": 0}, "limit is 0; expected at least 1"),
         ({"after": "x"}, "after is 'x'; expected the `next` of a page"),

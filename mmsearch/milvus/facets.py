@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mmsearch.milvus.engine import Row
 from mmsearch.milvus.expression import NOTHING, both, dated, in_folder
 from mmsearch.milvus.scan import MOST_ROWS, scan
-from mmsearch.store.facets import SIZES, Facets, facets_of
+from mmsearch.store.facets import SIZES, Facet, Facets, facets_of, months_of
 
 if TYPE_CHECKING:
     from mmsearch.milvus.conditions import Resolved
@@ -45,6 +45,20 @@ def counted_facets(store: MilvusStore, expression: str) -> Facets:
     years = _counted(store, both(expression, 'taken != ""'), "taken", _year_of, _in_year)
     formats = _counted(store, expression, "format", _format_of, _of_format)
     return facets_of(_folders(store, expression), sizes, years, formats)
+
+
+def fetched_months(store: MilvusStore, resolved: Resolved) -> tuple[Facet, ...]:
+    """Return the months of the pictures that pass a condition, each of which is looked at."""
+    parts = scan(store.engine, store.collection, resolved.expression, ("id", "taken"))
+    rows = (row for part in parts for row in part if resolved.ids is None or row["id"] in resolved.ids)
+    return months_of(Counter(map(_month_of, rows)))
+
+
+def counted_months(store: MilvusStore, expression: str) -> tuple[Facet, ...]:
+    """Return the months of the pictures that pass an expression."""
+    counts = _counted(store, both(expression, 'taken != ""'), "taken", _month_of, _in_month)
+    n_undated = store.count(both(expression, 'taken == ""'))
+    return months_of({str(month): n for month, n in {**counts, "": n_undated}.items() if n})
 
 
 def _counted(
@@ -99,6 +113,14 @@ def _folder_of(row: Row) -> bytes:
 
 def _year_of(row: Row) -> str:
     return str(row["taken"][:4])
+
+
+def _month_of(row: Row) -> str:
+    return str(row["taken"][:7])
+
+
+def _in_month(month: str) -> str:
+    return dated("=", month) if "-" in month else f'taken == "{month}"'
 
 
 def _in_year(year: str) -> str:

@@ -8,7 +8,7 @@ value that a sample suggests is never fetched.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -78,12 +78,16 @@ def rows_passing(
 
 @dataclass(frozen=True)
 class Ordering:
-    """An order of rows: the fields of a key, the key of a row, and the expressions of what is beyond or before."""
+    """An order of rows: the fields of a key, the key of a row, and the expressions of what is beyond or before.
+
+    Where it `is_reversed`, keys are followed from the greatest down.
+    """
 
     fields: tuple[str, ...]
     key: Callable[[Row], Key]
     after: Callable[[Key], str]
     up_to: Callable[[Key], str]
+    is_reversed: bool = False
 
 
 ADDED = Ordering(
@@ -100,12 +104,25 @@ PATH = Ordering(
     lambda key: f'path <= "{key[0]}"',
 )
 """By the bytes of their paths."""
+TAKEN = Ordering(
+    ("taken", "added", "id"),
+    lambda row: (row["taken"], row["added"], row["id"]),
+    lambda key: f'taken > "{key[0]}" or (taken == "{key[0]}" and ({ADDED.after(key[1:])}))',
+    lambda key: f'taken < "{key[0]}" or (taken == "{key[0]}" and ({ADDED.up_to(key[1:])}))',
+    is_reversed=True,
+)
+"""The newest first; the empty text of what has no date is the least."""
 
 
 def first_keys(
     engine: Engine, collection: str, expression: str, order: Ordering, *, offset: int, limit: int
 ) -> list[Key]:
     """Return the keys of the rows from `offset` to `offset + limit` in an order that pass an expression."""
+    if order.is_reversed:
+        n = engine.count(collection, expression)
+        limit = max(0, min(limit, n - offset))
+        forwards = replace(order, is_reversed=False)
+        return first_keys(engine, collection, expression, forwards, offset=n - offset - limit, limit=limit)[::-1]
     bounds, n_before, first = [expression], _END, offset
     while True:
         n = engine.count(collection, both(*bounds))

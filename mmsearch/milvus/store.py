@@ -26,7 +26,7 @@ from mmsearch.milvus.collection import (
 from mmsearch.milvus.conditions import Conditions, InCollection, Resolved
 from mmsearch.milvus.engine import Engine, Row
 from mmsearch.milvus.expression import EVERYTHING, among, below, both
-from mmsearch.milvus.facets import counted_facets, fetched_facets
+from mmsearch.milvus.facets import counted_facets, counted_months, fetched_facets, fetched_months
 from mmsearch.milvus.measurable import measurable_indexes
 from mmsearch.milvus.neighbours import EngineNeighbours
 from mmsearch.milvus.pages import page_of
@@ -49,7 +49,7 @@ from mmsearch.records import (
 )
 from mmsearch.store.base import ALL, Condition, MeasurableIndexes, OnProgress, precision_of, refuse_labels
 from mmsearch.store.changes import KnownBad, KnownFile, StoredFile
-from mmsearch.store.facets import Facets
+from mmsearch.store.facets import Facet, Facets
 from mmsearch.store.matrix import Half
 from mmsearch.store.possible import require_possible
 
@@ -334,6 +334,14 @@ class MilvusStore:
         if resolved.ids is None and self.count(resolved.expression) > MOST_FETCHED:
             return counted_facets(self, resolved.expression)
         return fetched_facets(self, resolved)
+
+    def timeline(self, where: Sequence[FilterLike] = ()) -> tuple[Facet, ...]:
+        """Return the months of the pictures that pass all filters; see `Library.timeline`."""
+        with self.reading():
+            resolved = self.resolved(self.condition(where))
+        if resolved.ids is None and self.count(resolved.expression) > MOST_FETCHED:
+            return counted_months(self, resolved.expression)
+        return fetched_months(self, resolved)
 
     def label_sets(self) -> tuple[LabelSet, ...]:
         """Return no label sets: labels are kept in folders only."""

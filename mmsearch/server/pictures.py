@@ -31,6 +31,7 @@ from mmsearch.server.schemas import (
     LabelSetStatus,
     PictureList,
     StatusAnswer,
+    TimelineAnswer,
 )
 from mmsearch.server.services import answer, services
 from mmsearch.server.thumbnails import Side, blocks, opened_original
@@ -173,6 +174,17 @@ async def count_pictures(request: Request, where: WhereParameter = []) -> Respon
         "sizes": _counts(facets.sizes), "formats": _counts(facets.formats),
         "labels": [{"label_set": of.label_set, "labels": _counts(of.facets)} for of in facets.labels],
     }  # fmt: skip
+    return answer(body)
+
+
+@router.get("/timeline", tags=["pictures"], response_model=TimelineAnswer, responses=_PROBLEMS)
+async def count_months(request: Request, where: WhereParameter = []) -> Response:  # noqa: B006 - as above
+    """Count the pictures that pass all filters by the month in which they were taken, with its filters.
+
+    With these, a page of the list may begin in any month, at any `offset`.
+    """
+    months = await services(request).pictures.run(lambda library: library.timeline(where))
+    body: TimelineAnswer = {"n": sum(month.n for month in months), "months": _counts(months)}
     return answer(body)
 
 

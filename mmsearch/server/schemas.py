@@ -32,10 +32,13 @@ Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Ids = Annotated[list[PictureId], Field(max_length=200)]
 BOX = "Left, top, right and bottom of the part that is meant, in pixels of the upright original; null for all."
 Box = Annotated[list[Coordinate], Field(min_length=4, max_length=4)]  # a tuple has no type in generated clients
-ORDER = "`added`: in the order in which they came into the library; `path`: by folder and name."
+ORDER = (
+    "`added`: in the order in which they came into the library; `path`: by folder and name; `taken`: the newest "
+    "first, and at the end what has no date."
+)
 AFTER = (
     "Begin after a page: its `next`. No picture comes twice or is left out then, whatever comes or leaves "
-    "meanwhile. In the order `added`, that also holds for those that are renamed."
+    "meanwhile. But for the order `path`, that also holds for those that are renamed."
 )
 NEXT_HITS = (
     "Go on after an answer: its `next`, with the same query, filters and pictures. No hit comes twice, and none "
@@ -272,6 +275,16 @@ class FacetAnswer(TypedDict):
     sizes: list[FacetCount]
     formats: list[FacetCount]
     labels: list[LabelCounts]
+
+
+class TimelineAnswer(TypedDict):
+    """Counts of the pictures that pass the filters by month, the newest first, as the order `taken` lists them.
+
+    A month is called `2023-05`, `2023` where only the year is known, and `without a date`.
+    """
+
+    n: int
+    months: list[FacetCount]
 
 
 class Indexing(TypedDict):

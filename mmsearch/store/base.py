@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mmsearch.indexes.base import SearchableIndex
     from mmsearch.indexes.plans import Plan
     from mmsearch.store.changes import Changes, KnownBad, KnownFile, StoredFile
-    from mmsearch.store.facets import Facets
+    from mmsearch.store.facets import Facet, Facets
     from mmsearch.store.folder import Store
     from mmsearch.store.matrix import Half
 
@@ -319,6 +319,9 @@ class LibraryStore(Protocol):
 
     def facets(self, where: Sequence[FilterLike] = ()) -> Facets:
         """Return the classes of the pictures that pass all filters; see `Library.facets`."""
+
+    def timeline(self, where: Sequence[FilterLike] = ()) -> tuple[Facet, ...]:
+        """Return the months of the pictures that pass all filters; see `Library.timeline`."""
 
     def label_sets(self) -> tuple[LabelSet, ...]:
         """Return the sets of labels that pictures are given, by name; none where labels are not kept."""

@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmsearch.errors import (
     LibraryDamagedError,
@@ -36,9 +36,27 @@ _COLUMNS = "id, path, row, size, mtime_ns, width, height, format, taken"
 _KNOWN = "id, hash, reading, path, size, mtime_ns, ctime_ns"
 _CHUNK = 500  # bound parameters of one statement
 _HOLDS_VECTOR = "substr(digest, 1, 8) <> CAST('dropped-' AS BLOB)"
-START = 0, b""
-"""Comes before every id and path."""
 _BELOW = "(path = ? OR (path >= ? AND path < ?))"
+
+
+class PageEnd(NamedTuple):
+    """The picture at which a page ended, in whichever order; its date is empty where that is not known."""
+
+    image_id: int
+    path: bytes
+    taken: str
+
+
+_ORDERS: dict[Order, tuple[str, str, str, Callable[[PageEnd], tuple[Any, ...]]]] = {
+    # What is read, what comes after the end of a page, the order, and the end's values.
+    # Passing over what a narrow filter stops takes less than sorting all that a broad one lets through.
+    "added": ("image NOT INDEXED", "id > ?", "id", lambda end: (end.image_id,)),
+    "path": ("image", "path > ?", "path", lambda end: (end.path,)),
+    "taken": (
+        "image", "(ifnull(taken, ''), id) < (?, ?)", "ifnull(taken, '') DESC, id DESC",
+        lambda end: (end.taken, end.image_id),
+    ),
+}  # fmt: skip
 
 
 def _nothing() -> None:
@@ -311,22 +329,23 @@ class Catalog:
         return map(record_of, self.db.execute(f"SELECT {_COLUMNS} FROM image ORDER BY path"))
 
     def page(
-        self, condition: SqlCondition, *, order: Order = "added", after: tuple[int, bytes] = START, offset: int = 0,
+        self, condition: SqlCondition, *, order: Order = "added", after: PageEnd | None = None, offset: int = 0,
         limit: int,
     ) -> list[ImageRecord]:  # fmt: skip
-        """Return up to `limit` pictures that pass a condition and come after the one of this id and path.
+        """Return up to `limit` pictures that pass a condition, from the first on or after one.
 
-        They are by id, which is the order in which they were added, or by path. Pages that begin after the last
-        picture of the one before neither repeat a picture nor leave one out, whatever comes or leaves between them;
-        by id also where it is renamed.
+        They are by id, which is the order in which they were added, by path, or the newest first: by the date when
+        they were taken, and by id where that is the same or not known; what has no date is last. Pages that begin
+        after the last picture of the one before neither repeat a picture nor leave one out, whatever comes or
+        leaves between them; but for the order of paths also where it is renamed.
         """
-        # Passing over what a narrow filter stops takes less than sorting all that a broad one lets through.
-        source, key, last = (
-            ("image NOT INDEXED", "id", after[0]) if order == "added" else ("image", "path", after[1])
+        source, is_after, key, values_of = _ORDERS[order]
+        values = () if after is None else values_of(after)
+        sql = (
+            f"SELECT {_COLUMNS} FROM {source} WHERE {is_after if values else 1} AND ({condition.sql or 1}) "
+            f"ORDER BY {key} LIMIT ? OFFSET ?"
         )
-        sql = f"SELECT {_COLUMNS} FROM {source} WHERE {key} > ? AND ({condition.sql or 1}) ORDER BY {key}"
-        parameters = (last, *condition.parameters, limit, offset)
-        return list(map(record_of, self.db.execute(sql + " LIMIT ? OFFSET ?", parameters)))
+        return list(map(record_of, self.db.execute(sql, (*values, *condition.parameters, limit, offset))))
 
     def count_where(self, condition: str, parameters: Sequence[Any]) -> int:
         """Return the number of pictures that pass the SQL condition."""

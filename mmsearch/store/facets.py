@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mmsearch.predicates import Comparison, FilterLike, written
@@ -93,6 +93,36 @@ def facets_of(
         sizes=tuple(_size(low, sizes[low]) for low in SIZES if sizes[low]),
         formats=tuple(Facet(name, (f"format = {name}",), n) for name, n in _sorted(formats)),
     )
+
+
+def count_months(catalog: Catalog, condition: SqlCondition) -> tuple[Facet, ...]:
+    """Return the months of the pictures that pass a condition; inside `catalog.reading()`."""
+    sql = f"SELECT ifnull(substr(taken, 1, 7), ''), count(*) FROM image WHERE {condition.sql or '1'} GROUP BY 1"
+    return months_of(dict(catalog.db.execute(sql, condition.parameters)))
+
+
+def months_of(counts: Mapping[str, int]) -> tuple[Facet, ...]:
+    """Return the months of which so many pictures are, the newest first: the order in which pictures are listed.
+
+    A month is the beginning of a date, `2023-05`; where only the year is known it is that alone, and empty
+    where nothing is known.
+
+    >>> for month in months_of({"": 1, "2023": 2, "2023-05": 3}):
+    ...     print(month.label, month.n, *month.where, sep=", ")
+    2023-05, 3, taken = 2023-05
+    2023, 2, taken = 2023, not taken >= 2023-01
+    without a date, 1, not taken >= 0000
+    """
+    return tuple(
+        Facet(month or "without a date", _month_filters(month), counts[month])
+        for month in sorted(counts, reverse=True)
+    )
+
+
+def _month_filters(month: str) -> tuple[str, ...]:
+    if not month:
+        return ("not taken >= 0000",)
+    return (f"taken = {month}",) if "-" in month else (f"taken = {month}", f"not taken >= {month}-01")
 
 
 def _labels(catalog: Catalog, condition: SqlCondition) -> tuple[LabelFacets, ...]:

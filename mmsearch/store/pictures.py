@@ -16,9 +16,9 @@ from mmsearch.errors import QueryError
 from mmsearch.predicates import FilterLike, Predicate
 from mmsearch.records import BadPicture, GivenLabel, ImageRecord, LabelSet, Order, PicturePage
 from mmsearch.store.base import ALL, Condition
-from mmsearch.store.catalog import START, Catalog
+from mmsearch.store.catalog import Catalog, PageEnd
 from mmsearch.store.changes import KnownBad, KnownFile
-from mmsearch.store.facets import Facets, count_facets
+from mmsearch.store.facets import Facet, Facets, count_facets, count_months
 from mmsearch.store.label_sets import label_sets, labels_of
 from mmsearch.store.possible import possible_condition
 from mmsearch.store.spelling import spelled
@@ -154,11 +154,11 @@ class Pictures:
         self, where: Sequence[FilterLike], *, order: Order, after: str | None, offset: int, limit: int
     ) -> PicturePage:
         """Return some of the pictures that pass all filters; see `Library.pictures`."""
-        start = START if after is None else _place_of(after)
+        end = None if after is None else _end_of(after)
         with self.reading():
             condition = self.compiled(self.condition(where))
             images = self.catalog.page(
-                condition, order=order, after=start, offset=min(offset, _MOST), limit=min(limit + 1, _MOST)
+                condition, order=order, after=end, offset=min(offset, _MOST), limit=min(limit + 1, _MOST)
             )
             n = self.catalog.count_where(condition.sql or "1", condition.parameters)
         following = _cursor(images[limit - 1]) if len(images) > limit else None
@@ -167,6 +167,11 @@ class Pictures:
     def facets(self, where: Sequence[FilterLike] = ()) -> Facets:
         """Return the classes of the pictures that pass all filters; see `Library.facets`."""
         return count_facets(self.catalog, where)
+
+    def timeline(self, where: Sequence[FilterLike] = ()) -> tuple[Facet, ...]:
+        """Return the months of the pictures that pass all filters; see `Library.timeline`."""
+        with self.reading():
+            return count_months(self.catalog, self.compiled(self.condition(where)))
 
     def label_sets(self) -> tuple[LabelSet, ...]:
         """Return the sets of labels that pictures are given, by name."""
@@ -221,14 +226,16 @@ class Pictures:
 
 def _cursor(image: ImageRecord) -> str:
     """Return what says where a page ended, in each order."""
-    return urlsafe_b64encode(b"%d" % image.image_id + os.fsencode(image.path)).decode()
+    said = f"{image.image_id}@{image.taken_at or ''}".encode()
+    return urlsafe_b64encode(said + os.fsencode(image.path)).decode()
 
 
-def _place_of(cursor: str) -> tuple[int, bytes]:
-    """Return the id and path at which a page ended."""
+def _end_of(cursor: str) -> PageEnd:
+    """Return where a page ended."""
     try:
-        image_id, slash, path = urlsafe_b64decode(cursor).partition(b"/")
-        return min(int(image_id), _MOST), slash + path
+        said, slash, path = urlsafe_b64decode(cursor).partition(b"/")
+        image_id, _, taken = said.decode().partition("@")
+        return PageEnd(min(int(image_id), _MOST), slash + path, taken)
     except ValueError as error:
         shown = cursor if len(cursor) <= 60 else f"{cursor[:57]}..."
         raise QueryError(f"after is {shown!r}; expected the `next` of a page, as it was given") from error

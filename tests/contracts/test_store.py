@@ -399,13 +399,18 @@ def test_facets_count_what_passes(library, where, tmp_path_factory):
         assert [facet.label for facet in facets.folders][:3] == ["/", "/p", "/p/e\u0301te\u0301"]
 
 
-@pytest.mark.parametrize("order", ["added", "path"])
+@pytest.mark.parametrize("order", ["added", "path", "taken"])
 @pytest.mark.parametrize("where", [[], ["width >= 800"], ["name ~ *.jpg"]])
 def test_pages_follow_one_another_and_none_is_repeated_or_left_out(library, order, where):
     condition = library.condition(where)
     files = [PICTURES[place] for place in passing(condition.predicate, FACTS)] if where else PICTURES
     expected = [file.path for file in files]
-    expected = expected if order == "added" else sorted(expected)
+    if order == "path":
+        expected.sort()
+    elif order == "taken":  # what came last first, where dates are the same
+        expected = [
+            file.path for file in sorted(reversed(files), key=lambda file: file.taken_at or "", reverse=True)
+        ]
     paths, after = [], None
     while True:
         page = library.page(where, order=order, after=after, offset=0, limit=13)
@@ -437,7 +442,8 @@ def test_pages_neither_repeat_nor_leave_out_what_stays_while_pictures_come_and_l
         ([21, 59, 99], range(40, 60, 2)),
         ([], range(16, 38, 2)),
     ]
-    listed, after = {"added": [], "path": []}, {"added": None, "path": None}
+    listed: dict = {order: [] for order in ("added", "path", "taken")}
+    after = dict.fromkeys(listed)
     while after:
         for order in list(after):
             page = writer.page([], order=order, after=after.pop(order), offset=0, limit=5)
@@ -447,16 +453,49 @@ def test_pages_neither_repeat_nor_leave_out_what_stays_while_pictures_come_and_l
         if changes:
             change(*changes.pop(0))
     assert not changes
-    for paths in listed.values():
+    for order, paths in listed.items():
         assert len(set(paths)) == len(paths)
         assert set(map(name, first)) - gone <= set(paths)
-        assert name(99) in paths
+        assert name(99) in paths or order == "taken"  # where it is newer than the page on which it came
 
 
-@pytest.mark.parametrize("cursor", ["x", "!!!!", "Pz8/Pw=="])
-def test_cursor_that_no_page_gave_is_refused(library, cursor):
+@pytest.mark.parametrize("order", ["added", "taken"])
+@pytest.mark.parametrize("cursor", ["x", "!!!!", "Pz8/Pw==", "/w=="])
+def test_cursor_that_no_page_gave_is_refused(library, order, cursor):
     with pytest.raises(QueryError, match="expected the `next` of a page"):
-        library.page([], order="added", after=cursor, offset=0, limit=1)
+        library.page([], order=order, after=cursor, offset=0, limit=1)
+
+
+@pytest.mark.parametrize("where", [[], ["width >= 800"], ["name ~ *.jpg", "not taken = 1985"]])
+def test_months_hold_the_pictures_of_the_newest_first_in_their_order(library, where):
+    months = library.timeline(where)
+    labels = [month.label for month in months]
+    dated = sorted((label for label in labels if label[0].isdigit()), reverse=True)
+    assert labels == [*dated, "without a date"]
+    assert set(dated) == {"2024-01", "2023-05", "1985"} - {"1985" if len(where) == 2 else ""}
+    whole = library.page(where, order="taken", after=None, offset=0, limit=1000)
+    listed = []
+    for month in months:
+        page = library.page([*where, *month.where], order="taken", after=None, offset=0, limit=1000)
+        assert page.n == len(page.pictures) == month.n
+        listed += page.pictures
+        if month.n > 3:
+            part = library.page([*where, *month.where], order="taken", after=None, offset=month.n - 3, limit=9)
+            assert part.pictures == page.pictures[-3:]
+    assert tuple(listed) == whole.pictures
+
+
+def test_month_is_not_the_year_of_which_no_month_is_known(writer):
+    dates = ["2023", "2023-01", "2023-12-31T23:59:59", "2024", None, "0999-01-01"]
+    writer.commit(Changes(stored=[picture(b"/%d.jpg" % n, taken_at=date) for n, date in enumerate(dates)]))
+    months = [(month.label, month.n) for month in writer.timeline()]
+    assert months == [
+        ("2024", 1), ("2023-12", 1), ("2023-01", 1), ("2023", 1), ("0999-01", 1), ("without a date", 1),
+    ]  # fmt: skip
+    for month in writer.timeline():
+        assert writer.page(month.where, order="taken", after=None, offset=0, limit=9).n == 1
+    with pytest.raises(QueryError, match="nowhere"):
+        writer.timeline(["folder = /nowhere"])
 
 
 # -- labels --------------------------------------------------------------------------------------------------

@@ -38,14 +38,16 @@ def library(tmp_path_factory):
     opened.close()
 
 
-@pytest.mark.parametrize("order", ["added", "path"])
+@pytest.mark.parametrize("order", ["added", "path", "taken"])
 @pytest.mark.parametrize("where", [[], ["width >= 800"], ["name ~ *7.jpg"]])
 def test_page_anywhere_in_a_large_library_is_that_of_the_whole_order(library, order, where):
     page = library.page(where, order=order, after=None, offset=0, limit=N)
     paths = [os.fsencode(image.path) for image in page.pictures]
     assert len(set(paths)) == page.n
     if not where:
-        assert paths == [file.path for file in FILES] if order == "added" else sorted(paths)
+        newest = sorted(reversed(FILES), key=lambda file: file.taken_at or "", reverse=True)
+        of_order = {"added": FILES, "path": sorted(FILES, key=lambda file: file.path), "taken": newest}
+        assert paths == [file.path for file in of_order[order]]
     for offset in (0, 1, page.n // 3, page.n - 5):
         part = library.page(where, order=order, after=None, offset=offset, limit=20)
         assert [os.fsencode(image.path) for image in part.pictures] == paths[offset : offset + 20]
@@ -129,6 +131,14 @@ def test_facets_of_more_pictures_than_are_fetched_are_counted(library, monkeypat
     expected = library.facets(where)
     monkeypatch.setattr(store, "MOST_FETCHED", 0)
     assert library.facets(where) == expected
+
+
+@pytest.mark.parametrize("where", [[], ["width >= 800"]])
+def test_months_of_more_pictures_than_are_fetched_are_counted(library, monkeypatch, where):
+    expected = library.timeline(where)
+    assert len(expected) == 4
+    monkeypatch.setattr(store, "MOST_FETCHED", 0)
+    assert library.timeline(where) == expected
 
 
 def test_more_than_the_engine_gives_is_refused(library):

@@ -45,17 +45,17 @@ def pages(client, **parameters):
         following = None if body["next"] is None else {"after": body["next"]}
 
 
-@pytest.mark.parametrize(("order", "key"), [("added", "id"), ("path", "path")])
+@pytest.mark.parametrize(("order", "key"), [("added", "id"), ("path", "path"), ("taken", "id")])
 def test_pictures_are_listed_in_pages(client, order, key):
     pages_of_list = list(pages(client, limit=20, order=order))
     assert [(page["n"], len(page["pictures"])) for page in pages_of_list] == [(29, 20), (29, 9)]
     keys = [picture[key] for page in pages_of_list for picture in page["pictures"]]
-    assert keys == sorted(set(keys))
+    assert keys == sorted(set(keys), reverse=order == "taken")
     assert client.get("/pictures", params={"limit": 20, "order": order, "offset": 20}).json() == pages_of_list[1]
     assert [len(page["pictures"]) for page in pages(client, limit=29, order=order)] == [29]
 
 
-@pytest.mark.parametrize("order", ["added", "path"])
+@pytest.mark.parametrize("order", ["added", "path", "taken"])
 def test_pages_neither_repeat_nor_leave_out_a_picture_while_others_come_and_leave(
     changeable, photos, indexed, order
 ):
@@ -67,7 +67,7 @@ def test_pages_neither_repeat_nor_leave_out_a_picture_while_others_come_and_leav
             continue
         gone, renamed = page["pictures"][-1], page["pictures"][0]  # the page after begins where one was
         os.unlink(gone["path"])
-        if order == "added":
+        if order != "path":
             os.rename(renamed["path"], photos / "zzz.jpg")
         pictures.photo(seed=1).save(photos / "aaa.jpg")
         indexed.index([photos], local=False)
@@ -281,6 +281,13 @@ def test_pictures_are_counted_by_year(changeable, photos, indexed):
     assert [(facet["label"], facet["n"]) for facet in years] == [("2021", 1), ("2023", 2)]
     among = client.get("/facets", params={"where": "taken >= 2022"}).json()
     assert among["n"] == 2
+    assert client.get("/timeline", params={"where": "name ~ dated*"}).json() == {
+        "n": 3,
+        "months": [
+            {"label": "2023-05", "where": ["taken = 2023-05"], "n": 2},
+            {"label": "2021-05", "where": ["taken = 2021-05"], "n": 1},
+        ],
+    }
 
 
 def test_a_folder_whose_name_is_no_text_has_a_filter_that_is(tmp_path):

@@ -1,0 +1,118 @@
+// One picture of the grid as an element: a link with the picture, its signs, and buttons that mark it.
+
+import { thumbnail } from "./api.js";
+import { el, iconButton, shown } from "./dom.js";
+
+const PAUSES = [2_000, 10_000]; // before a thumbnail that did not come is asked for again
+
+const mark = (kind, words, sign) =>
+  iconButton(words, sign, null, { tabindex: "-1", "aria-pressed": "false", class: kind });
+const TEMPLATE = el(
+  "li",
+  {},
+  el(
+    "a",
+    { tabindex: "-1", draggable: "false" },
+    el("img", { alt: "", loading: "lazy", decoding: "async", draggable: "false" }),
+    el(
+      "span",
+      { class: "badges" },
+      el("span", { class: "badge standing" }),
+      el("span", { class: "badge same", text: "same thing" }),
+      el("span", { class: "badge gone", text: "file is gone" }),
+    ),
+    el("bdi", { class: "caption" }),
+  ),
+  el("div", { class: "judge" }, mark("relevant", "Relevant", "yes"), mark("irrelevant", "Not relevant", "no")),
+);
+
+/** The element of one picture. */
+export class Tile {
+  #address = "";
+  #place = "";
+  #timer;
+  #n = 0;
+
+  constructor(id) {
+    this.element = TEMPLATE.cloneNode(true);
+    this.element.dataset.id = id;
+    [this.id, this.link] = [id, this.element.firstChild];
+    this.image = this.link.firstChild;
+    this.image.addEventListener("load", () => this.#loaded());
+  }
+
+  /** Shows what is known of the picture; `place` counts from 0 among `n`, of which -1 are not known yet. */
+  show(picture, { address, place, n }) {
+    const { classList } = this.element;
+    this.link.href = address;
+    this.link.setAttribute("aria-label", label(picture));
+    this.element.setAttribute("aria-posinset", place + 1);
+    this.element.setAttribute("aria-setsize", n);
+    this.link.querySelector(".caption").textContent = shown(picture.name);
+    this.link.querySelector(".standing").textContent = picture.strength ?? picture.rank ?? "";
+    classList.toggle("weak", picture.strength === "weak");
+    classList.toggle("verified", Boolean(picture.local?.is_verified));
+    classList.toggle("missing", Boolean(picture.is_missing));
+  }
+
+  /** Stands at a place of the grid, in pixels. */
+  stand(left, top, width, height) {
+    const place = `${left} ${top} ${width} ${height}`;
+    if (place === this.#place) return;
+    this.#place = place;
+    Object.assign(this.element.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
+    const pixels = Math.max(width, height) * window.devicePixelRatio;
+    this.#address ||= thumbnail(this.id, pixels > 340 ? 640 : 320);
+  }
+
+  /** Asks for the thumbnail, if it was not asked for before. */
+  load() {
+    if (!this.image.hasAttribute("src")) this.image.src = this.#address;
+  }
+
+  /** Shows that there is no thumbnail, and asks for it again some times: a server may be busy, or gone for a moment. */
+  fail() {
+    this.element.classList.add("broken");
+    if (this.#n < PAUSES.length) this.#timer = setTimeout(() => this.again(), PAUSES[this.#n++]);
+  }
+
+  /** Asks again for a thumbnail that did not come. */
+  again() {
+    clearTimeout(this.#timer);
+    if (this.element.classList.contains("broken")) this.image.src = this.#address;
+  }
+
+  /** Leaves the page: what is still on its way need not come. */
+  remove() {
+    clearTimeout(this.#timer);
+    if (!this.image.complete) this.image.removeAttribute("src");
+    this.element.remove();
+  }
+
+  /** Shows how the picture is marked: relevant, irrelevant or not. */
+  mark(mark = "") {
+    this.element.dataset.mark = mark;
+    const [yes, no] = this.element.lastChild.children;
+    yes.setAttribute("aria-pressed", mark === "relevant");
+    no.setAttribute("aria-pressed", mark === "irrelevant");
+  }
+
+  /** Is the one that the Tab key reaches, or not. */
+  set isActive(isActive) {
+    for (const control of this.element.querySelectorAll("a, button")) control.tabIndex = isActive ? 0 : -1;
+  }
+
+  #loaded() {
+    this.#n = 0;
+    this.element.classList.add("loaded");
+    this.element.classList.remove("broken");
+  }
+}
+
+function label(picture) {
+  const place = picture.rank ? `${picture.rank}. ` : "";
+  const strength = picture.strength ? `, ${picture.strength}` : "";
+  const local = picture.local?.is_verified ? ", the same thing by its details" : "";
+  const gone = picture.is_missing ? ", its file is gone" : "";
+  return `${place}${shown(picture.name)}${strength}${local}${gone}`;
+}
