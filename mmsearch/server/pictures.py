@@ -48,7 +48,7 @@ _MEDIA_TYPES = {"HEIF": "image/heic"}
 OCTETS = "application/octet-stream"
 """What pictures come as where only that is accepted; generated clients know no type of pictures as bytes."""
 Id = Annotated[int, Path(ge=1, le=LARGEST_ID, description="The `id` of a hit.")]
-WhereParameter = Annotated[list[str], Query(max_length=20, description=WHERE)]
+WhereParameter = Annotated[list[str], Query(max_length=24, description=WHERE)]
 
 
 @router.get("/pictures", tags=["pictures"], response_model=PictureList, responses=_PROBLEMS)

@@ -266,7 +266,7 @@ def test_matched_regions_are_computed_right(page, process):
         """async () => {
             const { hull, mapped } = await import("/static/matches.js");
             const { dragged } = await import("/static/crop.js");
-            const { justified } = await import("/static/grid.js");
+            const { justified } = await import("/static/layout.js");
             return [
                 hull([[0, 0], [2, 0], [1, 1], [2, 2], [0, 2]]),
                 mapped([[2, 0, 1], [0, 2, 3], [0, 0, 2]], [5, 6]),
@@ -284,7 +284,8 @@ def test_matched_regions_are_computed_right(page, process):
 
 
 def test_rows_of_the_grid_fill_its_width(page, process):
-    open_page(page, process)
+    judge(page, None)
+    open_page(page, process, "/?q=a")
     rows = page.evaluate(
         """() => Object.values(Object.groupBy(document.querySelectorAll("#results li"), (tile) => tile.offsetTop))
             .map((tiles) => tiles.at(-1).getBoundingClientRect().right)"""
@@ -459,20 +460,14 @@ def test_a_filter_of_several_comparisons_stands_by_itself(page, process, api):
     expect(page.locator("#results li")).to_have_count(29)
 
 
-def test_more_of_the_library_follows_what_is_shown(page, process, api):
-    def shortened(route):
-        route.continue_(url=route.request.url.replace("limit=200", "limit=10"))
-
-    page.route("**/pictures?*", shortened)
+def test_the_library_is_shown_as_a_whole_the_newest_first(page, process, api):
     open_page(page, process)
-    for n in (10, 20, 29):
-        expect(page.locator("#results li")).to_have_count(n)
-        if n < 29:
-            page.click("#more")
-    expect(page.locator("#more")).to_be_hidden()
+    expect(page.locator("#results li")).to_have_count(29)
     shown = page.locator("#results li a").evaluate_all("links => links.map(link => link.ariaLabel)")
-    wanted = [picture["name"] for picture in api.get("/pictures", params={"order": "path"}).json()["pictures"]]
-    assert [label.partition(",")[0] for label in shown] == wanted
+    assert shown == [picture["name"] for picture in api.get("/pictures", params={"order": "taken"}).json()["pictures"]]
+    titles = page.locator("#results h3").all_inner_texts()
+    assert titles[0].startswith("May 2022")
+    assert titles[-1].startswith("Without a date")
 
 
 # -- labels ----------------------------------------------------------------------------------------------

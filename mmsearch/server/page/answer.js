@@ -2,33 +2,39 @@
 
 import * as api from "./api.js";
 import { button, byId, counted, el, prose } from "./dom.js";
+import { byMonth } from "./months.js";
 import { isBrowsing, toAddress, toRequest } from "./state.js";
 import { uploads } from "./uploads.js";
 
-const STEPS = [100, 300, 1000]; // hits that are asked for, at first and with "Show more"
-const PAGE = 200;
+const STEPS = [100, 300, 1000]; // hits that are asked for, at first and when more come into sight
 const BUSY_AFTER = 250;
 const NOTHING = "Nothing here matches well";
 
 /** Asks for what a state wants and shows it; a newer question always wins. */
 export class Answer {
-  hits = [];
   found = null;
   #wanted = "";
+  #shownFor = null; // what was wanted of the list that is shown
+  #isStale = false;
   #revision = null;
   #k = STEPS[0];
-  #after = null; // where the next page of the library begins, when it is shown as it is
   #next = api.newest();
+  #signal;
+  #growing = null;
   #isFirstFocused = false;
   #busyTimer;
 
   constructor(grid, filters, on) {
     [this.grid, this.filters, this.on] = [grid, filters, on];
-    byId("more").addEventListener("click", () => this.#more());
   }
 
-  /** Makes sure that the answer to a state is shown, or will be. */
-  want(state, library) {
+  /** True if the list that is shown is the one that is wanted. */
+  get isShown() {
+    return this.#shownFor === this.#wanted;
+  }
+
+  /** Makes sure that the answer to a state is shown, or will be; another list than before begins at a place. */
+  want(state, library, place) {
     [this.state, this.library] = [state, library];
     const wanted = JSON.stringify([
       toAddress({ ...state, view: null, classify: null, keepsMarks: false }),
@@ -36,16 +42,21 @@ export class Answer {
       library.hasLocal,
       state.pictures.map(({ key }) => uploads.has(key)),
     ]);
-    const isSame = wanted === this.#wanted;
-    if (isSame && this.#revision === library.revision) return;
-    if (!isSame) this.#k = STEPS[0];
-    this.#wanted = wanted;
-    this.#run();
+    if (wanted === this.#wanted && this.#revision === library.revision && !this.#isStale) return;
+    if (wanted !== this.#wanted) this.#k = stepFor(place);
+    [this.#wanted, this.#isStale] = [wanted, false];
+    this.#run(place);
   }
 
-  /** Forgets what is shown, so that it is asked for again. */
+  /** Takes what is shown for old, so that it is asked for again. */
   forget() {
-    this.#wanted = "";
+    this.#isStale = true;
+  }
+
+  /** Asks for the hits that follow those that are shown. */
+  more() {
+    this.#growing ??= this.#grow().finally(() => (this.#growing = null));
+    return this.#growing;
   }
 
   /** Moves the focus to the first picture of the next answer. */
@@ -59,8 +70,9 @@ export class Answer {
     byId("message").textContent = sentence;
   }
 
-  async #run() {
-    const signal = this.#next();
+  async #run(place) {
+    const signal = (this.#signal = this.#next());
+    const at = this.isShown ? undefined : (place ?? null);
     this.#revision = this.library.revision;
     this.#busy(true);
     try {
@@ -73,8 +85,8 @@ export class Answer {
         this.#askAgain();
       else
         await (isBrowsing(state) || !library.n
-          ? this.#browse(state, signal)
-          : this.#search(state, library, signal));
+          ? this.#browse(state, { signal, at })
+          : this.#search(state, library, { signal, at }));
     } catch (problem) {
       if (problem.name === "AbortError") return;
       this.#fail(problem);
@@ -82,36 +94,35 @@ export class Answer {
     this.#busy(false);
   }
 
-  async #browse(state, signal) {
-    const n = Math.max(PAGE, this.found === null ? this.hits.length : 0);
-    const { pictures, n: total, next } = await api.pictures(state.where, Math.min(n, 1000), null, signal);
-    this.#show(pictures, null);
-    this.#after = next;
+  async #browse(state, options) {
+    const { n, months } = await api.timeline(state.where, options.signal);
+    const { sections, load } = byMonth(months, state.where, options.signal);
+    this.found = null;
+    await this.#show(sections, { ...options, load });
     const all = this.library.n;
-    this.#summary(
-      total === all ? counted(all, "picture") : `${total.toLocaleString("en")} of ${counted(all, "picture")}`,
-    );
-    byId("more").hidden = next === null;
+    this.#summary(n === all ? counted(all, "picture") : `${n.toLocaleString("en")} of ${counted(all, "picture")}`);
     this.say("");
     if (!all) this.#empty();
-    else if (!total) this.#nothing("No picture passes these filters.");
+    else if (!n) this.#nothing("No picture passes these filters.");
   }
 
-  async #search(state, library, signal) {
-    const [asked, files] = toRequest(state, uploads, library, this.#k);
+  async #search(state, library, { signal, at, k = this.#k }) {
+    const [asked, files] = toRequest(state, uploads, library, k);
     const passing = this.filters.counts(state.where, library.revision);
     const [found, { n }] = await Promise.all([api.search(asked, files, signal), passing]);
     signal.throwIfAborted(); // the counts may have come after a newer question
-    this.#show(found.hits, found);
+    [this.#k, this.found] = [k, found];
     const [length, isLocal] = [found.hits.length, found.route === "local"];
+    const hasMore = length >= k && k < STEPS.at(-1);
+    api.remember(found.hits);
+    await this.#show(byStrength(found.hits, hasMore), { at, signal, hasMore });
     const isWeak = length > 0 && found.answer?.strength === "weak";
     const counts = isLocal
       ? `${counted(length, "picture")} with details in common`
-      : length < this.#k || length >= n
+      : length < k || length >= n
         ? `${counted(length, "picture")}, best first`
         : `The best ${length.toLocaleString("en")} of ${counted(n, "picture")}`;
     this.#summary(isWeak ? NOTHING : counts);
-    byId("more").hidden = length < this.#k || this.#k === STEPS.at(-1);
     this.say(isWeak ? `${counts}, but most likely none is what you asked for.` : found.message);
     if (length) return;
     const why = isLocal
@@ -120,30 +131,27 @@ export class Answer {
     this.#nothing(n ? why : "No picture passes these filters.");
   }
 
-  async #more() {
-    if (this.found) {
-      this.#k = STEPS.find((step) => step > this.#k) ?? this.#k;
-      this.#run();
-      return;
-    }
-    const signal = this.#next();
+  async #grow() {
+    const k = STEPS.find((step) => step > this.#k);
+    if (!k || !this.isShown) return;
     try {
-      const { pictures, next } = await api.pictures(this.state.where, PAGE, this.#after, signal);
-      this.#show([...this.hits, ...pictures], null);
-      this.#after = next;
-      byId("more").hidden = next === null;
+      await this.#search(this.state, this.library, { signal: this.#signal, k });
     } catch (problem) {
-      if (problem.name !== "AbortError") this.#fail(problem);
+      if (problem.name === "AbortError") return;
+      if (problem.kind === "stopped" || problem.kind === "expired") this.on.fail(problem);
+      else this.say(problem.message);
+      this.grid.hasMore = false; // until it is asked for again
     }
   }
 
-  #show(hits, found) {
-    [this.hits, this.found] = [[...new Map(hits.map((hit) => [hit.id, hit])).values()], found];
-    api.remember(this.hits);
+  async #show(sections, options) {
+    const wanted = this.#wanted;
     byId("state").hidden = true;
-    this.grid.show(this.hits, this.on.addressOf);
+    await this.grid.show(sections, options);
+    this.#shownFor = wanted;
+    this.on.sections(sections.filter(({ title }) => title));
     this.on.showView();
-    if (this.#isFirstFocused && !this.state.view) this.grid.focus(this.hits[0]?.id);
+    if (this.#isFirstFocused && !this.state.view) this.grid.focus(0);
     this.#isFirstFocused = false;
   }
 
@@ -206,13 +214,27 @@ export class Answer {
 
   /** Shows a sentence and what can be done in the place of pictures. */
   #instead(summary, sentence, ...actions) {
-    if (this.hits.length) this.#show([], null);
+    this.found = null;
+    if (this.grid.n) this.#show([], { at: null });
     this.#summary(summary);
-    byId("more").hidden = true;
     byId("state").hidden = false;
     byId("state").replaceChildren(
       el("p", {}, ...prose(sentence)),
       el("div", { class: "dialog-actions" }, ...actions),
     );
   }
+}
+
+/** Returns how many hits are asked for where the list is to begin at a place. */
+const stepFor = (place) => STEPS.find((step) => step > (place?.nth ?? 0)) ?? STEPS.at(-1);
+
+/** Returns hits in the sections of the grid: those that are weak stand below a line, if there are others. */
+function byStrength(hits, isOpen) {
+  const distinct = [...new Map(hits.map((hit) => [hit.id, hit])).values()];
+  const n = Math.max(0, distinct.findIndex((hit) => hit.strength === "weak"));
+  const [strong, weak] = [distinct.slice(0, n), distinct.slice(n)];
+  return [
+    { key: "hits", n, pictures: strong },
+    { key: n ? "weak" : "all", isWeak: n > 0, n: weak.length, pictures: weak, isOpen },
+  ].filter((section) => section.n);
 }

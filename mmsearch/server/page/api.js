@@ -73,9 +73,11 @@ export const classify = (asked, files, signal) => post("/classify", asked, files
 export const letIn = (token) => postJson("/session", { token });
 export const status = (signal) => call("/status", { signal });
 export const facets = (where, signal) => call(`/facets?${withWhere(where)}`, { signal });
-export const pictures = (where, limit, after, signal) =>
-  call(`/pictures?${withWhere(where, { order: "path", limit, ...(after && { after }) })}`, { signal });
+export const timeline = (where, signal) => call(`/timeline?${withWhere(where)}`, { signal });
+export const pictures = (where, { offset, limit }, signal) =>
+  call(`/pictures?${withWhere(where, { order: "taken", offset, limit })}`, { signal });
 
+const MOST_KNOWN = 10_000;
 const known = new Map();
 
 /** Returns what is known of a picture of the library; asked once. */
@@ -89,8 +91,9 @@ export const givenLabels = async (id) => (await call(`/pictures/${id}`)).labels;
 
 /** Remembers pictures that came with an answer; `null` forgets all. */
 export function remember(found) {
-  if (found === null) known.clear();
-  else for (const one of found) known.set(one.id, Promise.resolve(one));
+  if (found === null || known.size > MOST_KNOWN) known.clear();
+  if (found === null) return;
+  for (const one of found) known.set(one.id, Promise.resolve(one));
 }
 
 export const thumbnail = (id, side) => `/pictures/${id}/thumbnail?side=${side}`;

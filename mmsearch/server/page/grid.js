@@ -1,204 +1,386 @@
-// The grid of pictures: rows of one height that fill the width, loaded as they come into sight, moved in by keys.
+// The grid of pictures: only those near to what is seen are in the document, are loaded as they come into sight, and
+// moved among by keys.
 
-import { thumbnail } from "./api.js";
-import { el, iconButton, shown } from "./dom.js";
+import { blocksOf, found, runFrom } from "./blocks.js";
+import { Groups } from "./groups.js";
+import { lay, lefts, placeAt, rowOf } from "./layout.js";
+import { Tile } from "./tile.js";
 
-const GAP = 6;
+const MOST_ASKED = 3; // times at once
+const MOST_LOADED = 60; // blocks
+const MOST_TILES = 420;
+const NEW_TILES = 24; // in one frame
+const NEW_THUMBNAILS = 12;
+const FAST = 0.5; // windows in one frame: nobody sees what passes by then
+const SETTLED = 120; // milliseconds without scrolling
+const HIDDEN_TOP = 72; // pixels under what stays in view
 
-/** Returns rows of widths and a height: every full row is as wide as the grid, the last one keeps the usual height. */
-export function justified(ratios, width, height, gap = GAP) {
-  const rows = [];
-  let row = [];
-  let sum = 0;
-  const close = (rowHeight) => {
-    rows.push({ height: rowHeight, widths: row.map((ratio) => Math.floor(ratio * rowHeight * 100) / 100) });
-    [row, sum] = [[], 0];
-  };
-  for (const ratio of ratios) {
-    row.push(ratio);
-    sum += ratio;
-    const fitting = (width - gap * (row.length - 1)) / sum;
-    if (fitting <= height) close(fitting);
-  }
-  if (row.length) close(Math.min(height, (width - gap * (row.length - 1)) / sum));
-  return rows;
-}
-
-/** Returns how many hits stand before the weak ones; 0 where there is nothing to divide. */
-const nBeforeWeak = (hits) => Math.max(0, hits.findIndex((hit) => hit.strength === "weak"));
-
-/** A list of pictures. `on` has open(id, event), like(id), mark(id, kind) and again(). */
+/**
+ * Sections of pictures, some of which are loaded when they are needed. `on` has open(id), like(id), mark(id, kind),
+ * again(), addressOf(id), more(), arrived(pictures), moved(y, height) and failed(problem), null where a thumbnail did not come.
+ */
 export class Grid {
+  blocks = []; // of key, title, isWeak, offset in the section, n, first in the grid, isLast, pictures and its layout
+  n = 0;
+  hasMore = false;
+  marks = new Map();
+  #tiles = new Map();
+  #load = null;
+  #nAsked = 0;
+  #width = 0;
+  #frame = 0;
+  #lastY = 0;
+  #isFast = false;
+  #settled;
+  #wantedFocus;
+
   constructor(list, on) {
-    [this.list, this.on, this.hits, this.tiles, this.marks] = [list, on, [], new Map(), new Map()];
-    this.divider = el("li", { class: "divider" }, el("span", { text: "Less likely what you asked for" }));
+    [this.list, this.on, this.groups] = [list, on, new Groups(list)];
     list.addEventListener("keydown", (event) => this.#key(event));
-    list.addEventListener("focusin", (event) => this.#activate(event.target.closest("li")));
-    new ResizeObserver(() => this.#layout()).observe(list);
+    list.addEventListener("click", (event) => this.#click(event));
+    list.addEventListener("focusin", ({ target }) => {
+      const tile = this.#tileOf(target);
+      if (tile) this.#activate(tile);
+    });
+    list.addEventListener("error", (event) => this.#failed(event.target), true);
+    window.addEventListener("scroll", () => this.#draw(), { passive: true });
+    window.addEventListener("resize", () => this.#draw());
+    new ResizeObserver(() => this.#resized()).observe(list);
   }
 
-  /** Shows these pictures; tiles of pictures that stay are kept, so that they do not flicker. */
-  show(hits, addressOf) {
-    const held = Number(document.activeElement.closest(".grid > li")?.dataset.id);
-    this.hits = hits;
-    const before = this.tiles;
-    this.tiles = new Map(hits.map((hit) => [hit.id, before.get(hit.id) ?? this.#tile(hit)]));
-    const [n, tiles] = [nBeforeWeak(hits), [...this.tiles.values()]];
-    this.list.replaceChildren(...tiles.slice(0, n), ...(n ? [this.divider] : []), ...tiles.slice(n));
-    for (const hit of hits) {
-      const link = this.tiles.get(hit.id).firstChild;
-      link.href = addressOf(hit.id);
-      link.setAttribute("aria-label", label(hit));
-      link.querySelector(".standing").textContent = hit.strength ?? hit.rank ?? "";
-      this.tiles.get(hit.id).classList.toggle("weak", hit.strength === "weak");
-      this.tiles.get(hit.id).classList.toggle("verified", Boolean(hit.local?.is_verified));
-      this.tiles.get(hit.id).classList.toggle("missing", Boolean(hit.is_missing));
+  /**
+   * Shows sections, each of a key, a title or null, n pictures, and these if they are there; others are had from
+   * `load(blocks)`. Without `at` it is the same list as before, and stays where it is; null is its beginning.
+   */
+  async show(sections, { load = null, hasMore = false, at, signal } = {}) {
+    const isSame = at === undefined;
+    const kept = new Map(isSame ? this.blocks.map((block) => [`${block.key} ${block.offset}`, block]) : []);
+    const blocks = sections.flatMap((section) => blocksOf(section, kept));
+    blocks.reduce((first, block) => ((block.first = first), first + block.n), 0);
+    if (load && !isSame && blocks.length) {
+      const begin = Math.max(0, blocks.indexOf(found(blocks, at)?.block));
+      const run = runFrom(blocks, begin);
+      const pictures = await load(run);
+      signal?.throwIfAborted();
+      run.forEach((block, place) => (block.pictures = pictures[place]));
     }
-    this.#activate(this.tiles.get(held) ?? this.list.firstElementChild);
-    this.showMarks(this.marks);
-    this.#width = 0;
-    this.#layout();
-    if (held) this.focus(this.tiles.has(held) ? held : hits[0]?.id); // moving a tile takes the focus from it
+    const [anchor, held] = [isSame ? this.place() : at, this.#tileOf(document.activeElement)?.id];
+    [this.blocks, this.n, this.hasMore, this.#load] = [blocks, blocks.reduce((n, one) => n + one.n, 0), hasMore, load];
+    this.#layAll();
+    if (anchor) this.#scrollTo(anchor);
+    else if (!isSame && this.#y() > 0) window.scrollTo({ top: 0 });
+    if (held && !isSame && this.indexOf(held) < 0) this.#tiles.get(held).link.blur(); // it need not stay
+    if (!isSame) this.#activate(null);
+    this.#render();
+    const isLost = held && this.#tileOf(document.activeElement)?.id !== held; // moving a tile takes the focus from it
+    if (isLost) (this.#tiles.get(held) ?? this.#tiles.get(this.active))?.link.focus({ preventScroll: true });
   }
 
   /** Shows which pictures are marked. */
   showMarks(marks) {
     this.marks = marks;
-    for (const [id, tile] of this.tiles) {
-      const mark = marks.get(id) ?? "";
-      tile.dataset.mark = mark;
-      const [yes, no] = tile.querySelectorAll("button");
-      yes.setAttribute("aria-pressed", mark === "relevant");
-      no.setAttribute("aria-pressed", mark === "irrelevant");
+    for (const tile of this.#tiles.values()) tile.mark(marks.get(tile.id));
+  }
+
+  /** Asks again for what did not come. */
+  retry() {
+    for (const block of this.blocks) block.isFailed = false;
+    for (const tile of this.#tiles.values()) tile.again();
+    this.#draw();
+  }
+
+  // -- places ---------------------------------------------------------------------------------------
+
+  /** Returns which picture is first in sight, and how far from the edge; null at the beginning. */
+  place() {
+    const y = this.#y();
+    if (y <= 0 || !this.blocks.length) return null;
+    const block = this.#blockAt(y);
+    const place = placeAt(block, y - block.top);
+    const offset = block.top + rowOf(block, place).top - y;
+    const id = block.pictures?.[place]?.id;
+    return { key: block.key, index: block.offset + place, nth: block.first + place, id, offset };
+  }
+
+  /** Returns the number, from 0, of a picture that is loaded; -1 for others. */
+  indexOf(id) {
+    for (const block of this.blocks) {
+      const place = block.pictures?.findIndex((picture) => picture.id === id) ?? -1;
+      if (place >= 0) return block.first + place;
     }
+    return -1;
   }
 
-  /** Moves the focus to a picture. */
-  focus(id) {
-    (this.tiles.get(id) ?? this.list).querySelector("a")?.focus();
+  /** Returns the picture of a number, if it is loaded. */
+  pictureAt(index) {
+    const block = this.#blockOf(index);
+    return block?.pictures?.[index - block.first];
   }
 
-  #width = 0;
+  /** Returns the picture of a number when it is loaded, or undefined beyond both ends. */
+  async reach(index) {
+    for (let n = -1; index >= this.n && this.hasMore && n !== this.n; ) {
+      n = this.n;
+      await this.on.more();
+    }
+    const block = this.#blockOf(index);
+    if (block && !block.pictures) await this.#fill([block]);
+    return this.pictureAt(index);
+  }
 
-  #tile(hit) {
-    const image = el("img", { alt: "", loading: "lazy", decoding: "async", draggable: "false" });
-    image.addEventListener("error", () => image.src && tile.classList.add("broken"));
-    image.addEventListener("load", () => tile.classList.add("loaded"));
-    const link = el(
-      "a",
-      {
-        tabindex: "-1",
-        draggable: "false",
-        on: {
-          click: (event) => {
-            if (event.ctrlKey || event.metaKey || event.shiftKey) return;
-            event.preventDefault();
-            this.on.open(hit.id);
-          },
-        },
-      },
-      image,
-      el(
-        "span",
-        { class: "badges" },
-        el("span", { class: "badge standing" }),
-        el("span", { class: "badge same", text: "same thing" }),
-        el("span", { class: "badge gone", text: "file is gone" }),
-      ),
-      el("bdi", { class: "caption", text: shown(hit.name) }),
-    );
-    const mark = (kind, words, sign) =>
-      iconButton(words, sign, () => this.on.mark(hit.id, kind), {
-        tabindex: "-1",
-        "aria-pressed": "false",
-        class: kind,
+  /** Moves the focus to the picture of a number, and what is seen with it. */
+  async focus(index) {
+    const wanted = (this.#wantedFocus = {});
+    const picture = this.pictureAt(index) ?? (await this.reach(index));
+    if (!picture || wanted !== this.#wantedFocus) return;
+    this.bringIntoView(index);
+    this.#render(Infinity);
+    this.#tiles.get(picture.id)?.link.focus({ preventScroll: true });
+  }
+
+  /** Scrolls no farther than it takes to see a picture. */
+  bringIntoView(index, { isFirst = false } = {}) {
+    const block = this.#blockOf(index);
+    if (!block) return;
+    const row = rowOf(block, index - block.first);
+    const [top, bottom] = [block.top + row.top - this.#y(), block.top + row.bottom - this.#y()];
+    const head = index === block.first ? block.head : 0;
+    if (isFirst || top - head < HIDDEN_TOP) window.scrollBy({ top: top - head - HIDDEN_TOP });
+    else if (bottom > window.innerHeight) window.scrollBy({ top: bottom + 12 - window.innerHeight });
+  }
+
+  #y = () => -this.list.getBoundingClientRect().top;
+  #blockOf = (index) => (index < 0 ? undefined : this.blocks.find((block) => index < block.first + block.n));
+  #blockAt = (y) => this.blocks.find((block) => y < block.top + block.height) ?? this.blocks.at(-1);
+  #tileOf = (element) => this.#tiles.get(Number(element?.closest?.("#results li[data-id]")?.dataset.id));
+
+  #scrollTo(place) {
+    const at = found(this.blocks, place);
+    if (!at) return;
+    const y = at.block.top + rowOf(at.block, at.place).top - place.offset;
+    if (Math.abs(y - this.#y()) >= 1) window.scrollBy({ top: y - this.#y() });
+    this.#lastY = this.#y();
+  }
+
+  // -- layout ---------------------------------------------------------------------------------------
+
+  #resized() {
+    if (this.list.clientWidth === this.#width) return;
+    const place = this.#width ? this.place() : null;
+    this.#layAll();
+    if (place) this.#scrollTo(place);
+    this.#render();
+  }
+
+  #layAll() {
+    this.#width = this.list.clientWidth;
+    let top = 0;
+    for (const block of this.blocks) {
+      if (block.laidAt !== this.#width || Boolean(block.rows) !== Boolean(block.pictures)) lay(block, this.#width);
+      block.top = top;
+      top += block.height;
+    }
+    this.list.style.height = `${top}px`;
+  }
+
+  // -- what is in the document ----------------------------------------------------------------------
+
+  #draw() {
+    this.#frame ||= requestAnimationFrame(() => this.#render());
+  }
+
+  #render(most = NEW_TILES) {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+    const [top, height] = [this.#y(), window.innerHeight];
+    this.#isFast = Math.abs(top - this.#lastY) > FAST * height && most !== Infinity;
+    this.#lastY = top;
+    const margin = Math.max(700, height);
+    const near = this.blocks.filter((one) => one.top < top + height + margin && one.top + one.height > top - margin);
+    const distance = (y, bottom) => Math.abs((y + bottom) / 2 - top - height / 2);
+    const rows = near
+      .flatMap((block) => (block.rows ?? []).map((row) => ({ block, row, y: block.top + row.top })))
+      .map((one) => ({ ...one, away: distance(one.y, one.y + one.row.height) }))
+      .filter((one) => one.away < height / 2 + margin + one.row.height / 2)
+      .sort((a, b) => a.away - b.away);
+    const isWhole = this.#stand(rows, near, most);
+    const unloaded = near.filter((one) => (!one.pictures || one.isStale) && !one.asked && !one.isFailed);
+    clearTimeout(this.#settled);
+    if (this.#isFast) this.#settled = setTimeout(() => this.#draw(), SETTLED);
+    else this.#ask(unloaded.sort((a, b) => distance(a.top, a.top + a.height) - distance(b.top, b.top + b.height)));
+    if (!isWhole) this.#draw();
+    const end = this.blocks.at(-1);
+    if (this.hasMore && !this.#isFast && end && end.top + end.height < top + height + margin) this.on.more();
+    this.on.moved(top, end ? end.top + end.height : 0);
+  }
+
+  /** Makes the tiles of some rows, the nearest first, and takes the others away; returns whether all are there. */
+  #stand(rows, near, most) {
+    const wanted = new Map();
+    const held = this.#tileOf(document.activeElement);
+    let nNew = 0;
+    for (const one of held ? [...rows, ...this.#rowOfHeld(held.id)] : rows) {
+      if (wanted.size + one.row.widths.length > MOST_TILES && one.away) break;
+      lefts(one.row).forEach((left, nth) => {
+        const place = one.row.first + nth;
+        const picture = one.block.pictures[place];
+        const isNew = !this.#tiles.has(picture.id);
+        if (isNew && nNew++ >= most) return;
+        if (!wanted.has(picture.id)) wanted.set(picture.id, { ...one, place, left, picture });
       });
-    const tile = el(
-      "li",
-      { "data-id": hit.id },
-      link,
-      el("div", { class: "judge" }, mark("relevant", "Relevant", "yes"), mark("irrelevant", "Not relevant", "no")),
-    );
-    return tile;
+    }
+    for (const [id, tile] of this.#tiles) {
+      if (wanted.has(id) || tile.element.contains(document.activeElement)) continue;
+      tile.remove();
+      this.#tiles.delete(id);
+    }
+    const blocks = new Set([...near, ...[...wanted.values()].map(({ block }) => block)]);
+    this.groups.stand([...blocks].sort((a, b) => a.first - b.first));
+    const inOrder = [...wanted.values()].sort((a, b) => a.block.first + a.place - b.block.first - b.place);
+    for (const one of inOrder) this.#standTile(one);
+    const inSight = inOrder.find(({ y, row }) => y + row.height / 2 > this.#lastY) ?? inOrder[0];
+    if (!held && inSight && !this.#tiles.has(this.active)) this.#activate(this.#tiles.get(inSight.picture.id));
+    let nAsked = 0;
+    if (!this.#isFast)
+      for (const id of wanted.keys()) if (nAsked < NEW_THUMBNAILS) nAsked += this.#tiles.get(id)?.load() ?? 0;
+    return nNew <= most && nAsked < NEW_THUMBNAILS;
   }
 
-  #layout() {
-    const width = this.list.clientWidth;
-    if (!width || width === this.#width) return;
-    this.#width = width;
-    const n = nBeforeWeak(this.hits);
-    for (const hits of [this.hits.slice(0, n), this.hits.slice(n)]) this.#rows(hits, width);
+  /** Returns the row of the picture that has the focus, wherever it is: it stays in the document. */
+  #rowOfHeld(id) {
+    const index = this.indexOf(id);
+    const block = this.#blockOf(index);
+    const row = block?.rows.findLast((one) => one.first <= index - block.first);
+    return row ? [{ block, row, y: block.top + row.top, away: 0 }] : [];
   }
 
-  #rows(hits, width) {
-    const ratios = hits.map((hit) => Math.min(3, Math.max(0.45, hit.width / hit.height || 1)));
-    let place = 0;
-    for (const row of justified(ratios, width, width < 520 ? 130 : 210)) {
-      for (const tileWidth of row.widths) this.#place(hits[place++], tileWidth, row.height);
+  #standTile({ block, place, left, y, row, picture }) {
+    let tile = this.#tiles.get(picture.id);
+    if (!tile) {
+      tile = new Tile(picture.id);
+      this.#tiles.set(picture.id, tile);
+      tile.mark(this.marks.get(picture.id));
+    }
+    const of = { address: this.on.addressOf(picture.id), place: block.offset + place, n: block.isOpen ? -1 : block.nAll };
+    if (tile.picture !== picture || tile.of.address !== of.address || tile.of.n !== of.n || tile.of.place !== of.place)
+      tile.show(picture, of);
+    [tile.picture, tile.of] = [picture, of];
+    tile.stand(left, y, row.widths[place - row.first], row.height);
+    this.groups.add(block, tile.element);
+  }
+
+  // -- loading --------------------------------------------------------------------------------------
+
+  #ask(unloaded) {
+    for (const block of unloaded) {
+      if (this.#nAsked >= MOST_ASKED) return;
+      if (!block.asked) this.#fill(runFrom(this.blocks, this.blocks.indexOf(block)));
     }
   }
 
-  #place(hit, width, height) {
-    const tile = this.tiles.get(hit.id);
-    tile.style.width = `${width}px`;
-    tile.style.height = `${height}px`;
-    const image = tile.querySelector("img");
-    if (image.src) return;
-    const pixels = Math.max(width, height) * window.devicePixelRatio;
-    image.src = thumbnail(hit.id, pixels > 340 ? 640 : 320);
+  /** Loads blocks that follow one another. */
+  #fill(run) {
+    const asked = run.find((block) => block.asked)?.asked ?? this.#filled(run);
+    for (const block of run) block.asked ??= asked;
+    return asked;
   }
 
+  async #filled(run) {
+    const blocks = this.blocks;
+    this.#nAsked += 1;
+    try {
+      const pictures = await this.#load(run);
+      if (blocks === this.blocks) this.#take(run, pictures);
+    } catch (problem) {
+      for (const block of run) block.isFailed = true;
+      if (problem.name !== "AbortError") this.on.failed(problem);
+    } finally {
+      this.#nAsked -= 1;
+      for (const block of run) block.asked = null;
+      this.#draw();
+    }
+  }
+
+  #take(run, pictures) {
+    const place = this.place();
+    run.forEach((block, nth) =>
+      Object.assign(block, { pictures: pictures[nth].slice(0, block.n), isStale: false, laidAt: 0 }),
+    );
+    const active = this.#blockOf(this.indexOf(this.active));
+    const loaded = this.blocks.filter((block) => block.pictures && block !== active && !run.includes(block));
+    const away = (block) => Math.abs(block.top - this.#lastY);
+    loaded.sort((a, b) => away(a) - away(b));
+    for (const block of loaded.slice(MOST_LOADED)) [block.pictures, block.rows] = [null, null]; // it keeps its height
+    this.#layAll();
+    if (place) this.#scrollTo(place);
+    this.on.arrived(pictures.flat());
+  }
+
+  // -- mouse and keys -------------------------------------------------------------------------------
+
+  #failed(image) {
+    const tile = this.#tileOf(image);
+    if (!tile || !image.hasAttribute("src")) return;
+    tile.fail();
+    this.on.failed(null);
+  }
+
+  #click(event) {
+    const tile = this.#tileOf(event.target);
+    const button = event.target.closest("button");
+    if (!tile || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (button) this.on.mark(tile.id, button.classList.contains("relevant") ? "relevant" : "irrelevant");
+    else if (event.target.closest("a")) {
+      event.preventDefault();
+      this.on.open(tile.id);
+    }
+  }
+
+  /** Lets the Tab key reach one picture, and no other. */
   #activate(tile) {
-    if (!tile) return;
-    for (const one of this.list.querySelectorAll("[tabindex='0']")) one.tabIndex = -1;
-    for (const one of tile.querySelectorAll("a, button")) one.tabIndex = 0;
+    const before = this.#tiles.get(this.active);
+    if (before) before.isActive = false;
+    if (tile) tile.isActive = true;
+    this.active = tile?.id;
   }
 
   #key(event) {
-    const tile = event.target.closest("li");
+    const tile = this.#tileOf(event.target);
     if (!tile || event.ctrlKey || event.metaKey || event.altKey) return;
-    const id = Number(tile.dataset.id);
+    const { id } = tile;
     const actions = {
       m: () => this.on.like(id),
       r: () => this.on.mark(id, "relevant"),
       x: () => this.on.mark(id, "irrelevant"),
       s: () => this.on.again(),
-      ArrowRight: () => this.#next(tile, 1),
-      ArrowLeft: () => this.#next(tile, -1),
-      ArrowDown: () => this.#beside(tile, 1),
-      ArrowUp: () => this.#beside(tile, -1),
-      Home: () => this.list.firstElementChild,
-      End: () => this.list.lastElementChild,
+      ArrowRight: () => this.focus(this.indexOf(id) + 1),
+      ArrowLeft: () => this.focus(this.indexOf(id) - 1),
+      ArrowDown: () => this.#beside(id, 1),
+      ArrowUp: () => this.#beside(id, -1),
+      Home: () => this.focus(0),
+      End: () => this.focus(this.n - 1),
     };
     const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!action) return;
     event.preventDefault();
-    action()?.querySelector?.("a").focus();
+    action();
   }
 
-  /** Returns the tile so many places on. */
-  #next(tile, by) {
-    const tiles = [...this.tiles.values()];
-    return tiles[tiles.indexOf(tile) + by];
+  /** Moves to the picture of the next row in a direction whose middle is nearest. */
+  async #beside(id, direction) {
+    const index = this.indexOf(id);
+    const block = this.#blockOf(index);
+    const at = block.rows.findLastIndex((row) => row.first <= index - block.first);
+    const middles = (row) => lefts(row).map((left, place) => left + row.widths[place] / 2);
+    const middle = middles(block.rows[at])[index - block.first - block.rows[at].first];
+    let [other, row] = [block, block.rows[at + direction]];
+    if (!row) {
+      const edge = direction > 0 ? block.first + block.n : block.first - 1;
+      if (!(await this.reach(edge))) return;
+      other = this.#blockOf(edge);
+      row = other.rows.at(direction > 0 ? 0 : -1);
+    }
+    const away = middles(row).map((one) => Math.abs(one - middle));
+    this.focus(other.first + row.first + away.indexOf(Math.min(...away)));
   }
-
-  /** Returns the tile of the next row in a direction whose middle is nearest. */
-  #beside(tile, direction) {
-    const middle = (one) => one.offsetLeft + one.offsetWidth / 2;
-    const others = [...this.tiles.values()].filter(
-      (one) => Math.sign(one.offsetTop - tile.offsetTop) === direction,
-    );
-    const top = direction > 0 ? others[0]?.offsetTop : others.at(-1)?.offsetTop;
-    const row = others.filter((one) => one.offsetTop === top);
-    const distance = (one) => Math.abs(middle(one) - middle(tile));
-    return row.reduce((best, one) => (!best || distance(one) < distance(best) ? one : best), null);
-  }
-}
-
-function label(hit) {
-  const place = hit.rank ? `${hit.rank}. ` : "";
-  const strength = hit.strength ? `, ${hit.strength}` : "";
-  const local = hit.local?.is_verified ? ", the same thing by its details" : "";
-  const gone = hit.is_missing ? ", its file is gone" : "";
-  return `${place}${shown(hit.name)}${strength}${local}${gone}`;
 }

@@ -56,7 +56,8 @@ function estimated(block, width) {
 
 /** Gives a block its height at a width and, if it has pictures, its rows: `top`, `height`, `first` and `widths`. */
 export function lay(block, width) {
-  const head = block.title ? HEAD.title : block.isWeak ? HEAD.divider : 0;
+  const isFirst = block.offset === 0;
+  const head = isFirst && block.title ? HEAD.title : isFirst && block.isWeak ? HEAD.divider : 0;
   block.head = head;
   if (!block.pictures) {
     block.rows = null;

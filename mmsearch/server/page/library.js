@@ -25,6 +25,7 @@ export class LibraryWatch {
   #last = null;
   #told = null;
   #toldAt = 0;
+  #doubtedAt = -OFTEN;
   #begun = null;
   #problem = "";
   #sentence = "";
@@ -49,6 +50,15 @@ export class LibraryWatch {
     clearTimeout(this.#timer);
     const pause = this.#problem === "expired" ? SELDOM : this.#problem || this.#last?.indexing ? OFTEN : CALM;
     if (!document.hidden) this.#timer = setTimeout(() => this.look(), pause);
+  }
+
+  /** Looks soon what may be wrong, or says what is known to be. */
+  doubt(problem) {
+    if (problem) this.fail(problem);
+    else if (performance.now() - this.#doubtedAt > OFTEN) {
+      this.#doubtedAt = performance.now();
+      this.look();
+    }
   }
 
   /** Says what is wrong with the server or the library, until it answers again. */

@@ -9,6 +9,7 @@ import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { LibraryWatch } from "./library.js";
 import { Marks } from "./marks.js";
+import { Timeline } from "./timeline.js";
 import { QueryForm } from "./query.js";
 import { asksAnew, EMPTY, fitting, fromAddress, isBrowsing, toAddress } from "./state.js";
 import { subjectOf } from "./subject.js";
@@ -17,6 +18,7 @@ import { ResultView } from "./view.js";
 
 let state = fromAddress(location.search);
 let library = null;
+let place = history.state?.place; // where the list is to begin that the address is of
 let brought = null; // the key of a picture that is classified and not of the library
 
 const form = new QueryForm(go, bring);
@@ -32,9 +34,15 @@ const grid = new Grid(byId("results"), {
   like,
   mark: (id, kind) => marks.toggle(id, kind),
   again: searchAgain,
-});
-const answer = new Answer(grid, filters, {
   addressOf,
+  more: () => answer.more(),
+  arrived,
+  moved,
+  failed: (problem) => watch.doubt(problem),
+});
+const timeline = new Timeline(byId("timeline"), grid);
+const answer = new Answer(grid, filters, {
+  sections: (sections) => timeline.show(sections),
   showView,
   clear,
   forgetMarks,
@@ -61,11 +69,14 @@ function go(change, how = "push", remembered = {}) {
     Object.assign(next, next.keepsMarks ? marks.asState() : { relevant: [], irrelevant: [] });
     marks.startAnew();
   }
+  keepPlace();
+  const isSameList = Object.keys(change).every((name) => ["view", "classify", "labels"].includes(name));
+  place = isSameList ? history.state?.place : null;
   state = fitted(next);
   const address = toAddress(state);
   if (address !== location.pathname + location.search) {
-    if (how === "push") history.pushState(remembered, "", address);
-    else history.replaceState(history.state, "", address);
+    if (how === "push") history.pushState({ ...remembered, place }, "", address);
+    else history.replaceState({ ...history.state, place }, "", address);
   }
   show();
 }
@@ -80,7 +91,7 @@ function show() {
   form.render(state, library);
   filters.render(state, library.revision);
   marks.follow(state, library);
-  answer.want(state, library);
+  answer.want(state, library, place);
   showView().then(showClassifier); // which lies above
 }
 
@@ -96,8 +107,35 @@ function libraryChanged(status, hasReturned) {
   api.remember(null);
   byId("open-classify").hidden = !library.hasWords;
   byId("results").classList.toggle("without-marks", !library.hasVectors);
-  if (hasReturned) answer.forget();
+  if (hasReturned) {
+    answer.forget();
+    grid.retry();
+  }
   show();
+}
+
+// -- where the list is ------------------------------------------------------------------------------
+
+const KEPT_EVERY = 400; // a browser lets a page do this a hundred times in half a minute
+let keeping = null;
+let lastY = 0;
+
+/** Notes in the history where the list is, for who comes back or loads the page again. */
+function keepPlace() {
+  clearTimeout(keeping);
+  keeping = null;
+  if (answer.isShown) history.replaceState({ ...history.state, place: grid.place() }, "");
+}
+
+function moved(y, height) {
+  timeline.follow(y, height);
+  if (y !== lastY) keeping ??= setTimeout(keepPlace, KEPT_EVERY);
+  lastY = y;
+}
+
+function arrived(pictures) {
+  api.remember(pictures);
+  if (state.view) showView();
 }
 
 // -- one picture ------------------------------------------------------------------------------------
@@ -113,17 +151,17 @@ function open(id) {
 async function showView() {
   if (!state.view) {
     const last = view.hide();
-    if (last !== null) grid.focus(last);
+    if (last !== null) grid.focus(grid.indexOf(last));
     return;
   }
-  const place = answer.hits.findIndex((hit) => hit.id === state.view);
+  const index = grid.indexOf(state.view);
   await view.show(state.view, {
-    hit: answer.hits[place],
+    hit: grid.pictureAt(index),
     state,
     abilities: library,
     answer: answer.found,
-    place,
-    n: answer.hits.length,
+    place: index,
+    n: grid.n + grid.hasMore,
     mark: marks.of(state.view),
     isAgain: marks.isChanged,
   });
@@ -136,10 +174,13 @@ function closeView() {
   else go({ view: null }, "replace");
 }
 
-function step(by) {
-  const place = answer.hits.findIndex((hit) => hit.id === state.view);
-  const next = place < 0 ? undefined : answer.hits[place + by];
-  if (next) go({ view: next.id }, "replace");
+async function step(by) {
+  const from = state.view;
+  const index = grid.indexOf(from) + by;
+  const next = index < by ? undefined : await grid.reach(index);
+  if (!next || state.view !== from) return;
+  grid.bringIntoView(index);
+  go({ view: next.id }, "replace");
 }
 
 // -- what can be done next ----------------------------------------------------------------------------
@@ -152,7 +193,6 @@ const asked = (pictures) => {
 function like(id) {
   answer.focusFirst();
   go(asked([{ id, weight: 1, box: null }]));
-  window.scrollTo({ top: 0 });
 }
 
 async function part(hit) {
@@ -237,7 +277,13 @@ function openClassifier() {
 
 // -- the page as a whole ------------------------------------------------------------------------------
 
-window.addEventListener("popstate", () => {
+history.scrollRestoration = "manual"; // the list is not there yet when the browser would scroll
+window.addEventListener("scroll", () => timeline.wake(), { passive: true });
+window.addEventListener("pagehide", keepPlace);
+window.addEventListener("popstate", (event) => {
+  clearTimeout(keeping); // that was another list
+  keeping = null;
+  place = event.state?.place;
   form.forget();
   brought = null;
   const next = fromAddress(location.search);

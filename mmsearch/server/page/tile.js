@@ -65,9 +65,11 @@ export class Tile {
     this.#address ||= thumbnail(this.id, pixels > 340 ? 640 : 320);
   }
 
-  /** Asks for the thumbnail, if it was not asked for before. */
+  /** Asks for the thumbnail, and returns whether it was not asked for before. */
   load() {
-    if (!this.image.hasAttribute("src")) this.image.src = this.#address;
+    if (this.image.hasAttribute("src")) return false;
+    this.image.src = this.#address;
+    return true;
   }
 
   /** Shows that there is no thumbnail, and asks for it again some times: a server may be busy, or gone for a moment. */
