@@ -284,6 +284,19 @@ def test_the_view_goes_on_past_the_hundredth_hit(page, many):
     expect(page.locator("#results a:focus")).to_have_attribute("aria-label", re.compile(r"^102\. "))
 
 
+def test_the_view_knows_what_stands_beside_a_picture_that_was_not_scrolled_to(page, many):
+    before, picture, after = listed(many, offset=900, limit=3)
+    page.goto(f"{many.address}/?view={picture['id']}")
+    expect(page.locator("#view-title")).to_have_text(picture["name"])
+    page.click("#view-next")
+    expect(page.locator("#view-title")).to_have_text(after["name"])
+    page.click("#view-previous")
+    page.click("#view-previous")
+    expect(page.locator("#view-title")).to_have_text(before["name"])
+    page.keyboard.press("Escape")
+    expect(page.locator("#results a:focus")).to_have_attribute("aria-label", before["name"])
+
+
 # -- when the server is away -----------------------------------------------------------------------------
 
 

@@ -194,7 +194,7 @@ def test_a_library_without_words_offers_pictures_only(browser, photos, cache, ge
         for gone in ("#text", "#exclude", "#open-classify", "#rank"):
             expect(page.locator(gone)).to_be_hidden()
         expect(page.locator("#choose")).to_have_text("Drop, paste or choose a picture to find others like it")
-        page.locator("#results a").nth(2).focus()
+        page.locator("#results a[aria-label='coffee.jpg']").focus()
         page.keyboard.press("m")
         expect(page.locator("#results a").first).to_have_attribute("aria-label", "1. coffee.jpg")
 

@@ -147,9 +147,9 @@ export class Answer {
   async #show(sections, options) {
     const wanted = this.#wanted;
     byId("state").hidden = true;
-    await this.grid.show(sections, options);
+    const ready = () => this.on.sections(sections.filter(({ title }) => title)); // which may leave the grid less room
+    await this.grid.show(sections, { ...options, ready });
     this.#shownFor = wanted;
-    this.on.sections(sections.filter(({ title }) => title));
     this.on.showView();
     if (this.#isFirstFocused && !this.state.view) this.grid.focus(0);
     this.#isFirstFocused = false;

@@ -7,12 +7,14 @@ import { lay, lefts, placeAt, rowOf } from "./layout.js";
 import { Tile } from "./tile.js";
 
 const MOST_ASKED = 3; // times at once
+const MOST_SOUGHT = 20; // blocks
 const MOST_LOADED = 60; // blocks
 const MOST_TILES = 420;
 const NEW_TILES = 24; // in one frame
 const NEW_THUMBNAILS = 12;
 const FAST = 0.5; // windows in one frame: nobody sees what passes by then
 const SETTLED = 120; // milliseconds without scrolling
+const FAILED = 5_000; // until what could not be loaded is asked for again
 const HIDDEN_TOP = 72; // pixels under what stays in view
 
 /**
@@ -28,6 +30,7 @@ export class Grid {
   #load = null;
   #nAsked = 0;
   #width = 0;
+  #height = 0;
   #frame = 0;
   #lastY = 0;
   #isFast = false;
@@ -39,8 +42,7 @@ export class Grid {
     list.addEventListener("keydown", (event) => this.#key(event));
     list.addEventListener("click", (event) => this.#click(event));
     list.addEventListener("focusin", ({ target }) => {
-      const tile = this.#tileOf(target);
-      if (tile) this.#activate(tile);
+      if (this.#tileOf(target)) this.#activate(this.#tileOf(target));
     });
     list.addEventListener("error", (event) => this.#failed(event.target), true);
     window.addEventListener("scroll", () => this.#draw(), { passive: true });
@@ -51,8 +53,9 @@ export class Grid {
   /**
    * Shows sections, each of a key, a title or null, n pictures, and these if they are there; others are had from
    * `load(blocks)`. Without `at` it is the same list as before, and stays where it is; null is its beginning.
+   * `ready()` is called when the first are loaded, just before they are shown.
    */
-  async show(sections, { load = null, hasMore = false, at, signal } = {}) {
+  async show(sections, { load = null, hasMore = false, at, signal, ready }) {
     const isSame = at === undefined;
     const kept = new Map(isSame ? this.blocks.map((block) => [`${block.key} ${block.offset}`, block]) : []);
     const blocks = sections.flatMap((section) => blocksOf(section, kept));
@@ -64,6 +67,7 @@ export class Grid {
       signal?.throwIfAborted();
       run.forEach((block, place) => (block.pictures = pictures[place]));
     }
+    ready();
     const [anchor, held] = [isSame ? this.place() : at, this.#tileOf(document.activeElement)?.id];
     [this.blocks, this.n, this.hasMore, this.#load] = [blocks, blocks.reduce((n, one) => n + one.n, 0), hasMore, load];
     this.#layAll();
@@ -84,9 +88,8 @@ export class Grid {
 
   /** Asks again for what did not come. */
   retry() {
-    for (const block of this.blocks) block.isFailed = false;
     for (const tile of this.#tiles.values()) tile.again();
-    this.#draw();
+    this.#retry(this.blocks);
   }
 
   // -- places ---------------------------------------------------------------------------------------
@@ -112,10 +115,7 @@ export class Grid {
   }
 
   /** Returns the picture of a number, if it is loaded. */
-  pictureAt(index) {
-    const block = this.#blockOf(index);
-    return block?.pictures?.[index - block.first];
-  }
+  pictureAt = (index) => this.#blockOf(index)?.pictures?.[index - this.#blockOf(index).first];
 
   /** Returns the picture of a number when it is loaded, or undefined beyond both ends. */
   async reach(index) {
@@ -123,9 +123,16 @@ export class Grid {
       n = this.n;
       await this.on.more();
     }
-    const block = this.#blockOf(index);
-    if (block && !block.pictures) await this.#fill([block]);
+    if (this.#blockOf(index) && !this.pictureAt(index)) await this.#fill([this.#blockOf(index)]);
     return this.pictureAt(index);
+  }
+
+  /** Loads the beginning of a section as far as some picture, if that is in it. */
+  async seek(id, key) {
+    for (const block of this.blocks.filter((one) => one.key === key).slice(0, MOST_SOUGHT)) {
+      if (this.indexOf(id) >= 0) return;
+      if (!block.pictures) await this.#fill([block]);
+    }
   }
 
   /** Moves the focus to the picture of a number, and what is seen with it. */
@@ -180,6 +187,7 @@ export class Grid {
       block.top = top;
       top += block.height;
     }
+    this.#height = top;
     this.list.style.height = `${top}px`;
   }
 
@@ -209,9 +217,8 @@ export class Grid {
     if (this.#isFast) this.#settled = setTimeout(() => this.#draw(), SETTLED);
     else this.#ask(unloaded.sort((a, b) => distance(a.top, a.top + a.height) - distance(b.top, b.top + b.height)));
     if (!isWhole) this.#draw();
-    const end = this.blocks.at(-1);
-    if (this.hasMore && !this.#isFast && end && end.top + end.height < top + height + margin) this.on.more();
-    this.on.moved(top, end ? end.top + end.height : 0);
+    if (this.hasMore && !this.#isFast && this.#height < top + height + margin) this.on.more();
+    this.on.moved(top, this.#height);
   }
 
   /** Makes the tiles of some rows, the nearest first, and takes the others away; returns whether all are there. */
@@ -220,7 +227,7 @@ export class Grid {
     const held = this.#tileOf(document.activeElement);
     let nNew = 0;
     for (const one of held ? [...rows, ...this.#rowOfHeld(held.id)] : rows) {
-      if (wanted.size + one.row.widths.length > MOST_TILES && one.away) break;
+      if (wanted.size + one.row.widths.length > MOST_TILES && one.away) continue;
       lefts(one.row).forEach((left, nth) => {
         const place = one.row.first + nth;
         const picture = one.block.pictures[place];
@@ -271,6 +278,11 @@ export class Grid {
 
   // -- loading --------------------------------------------------------------------------------------
 
+  #retry(blocks) {
+    for (const block of blocks) block.isFailed = false;
+    this.#draw();
+  }
+
   #ask(unloaded) {
     for (const block of unloaded) {
       if (this.#nAsked >= MOST_ASKED) return;
@@ -293,6 +305,7 @@ export class Grid {
       if (blocks === this.blocks) this.#take(run, pictures);
     } catch (problem) {
       for (const block of run) block.isFailed = true;
+      setTimeout(() => this.#retry(run), FAILED);
       if (problem.name !== "AbortError") this.on.failed(problem);
     } finally {
       this.#nAsked -= 1;
@@ -307,9 +320,10 @@ export class Grid {
       Object.assign(block, { pictures: pictures[nth].slice(0, block.n), isStale: false, laidAt: 0 }),
     );
     const active = this.#blockOf(this.indexOf(this.active));
-    const loaded = this.blocks.filter((block) => block.pictures && block !== active && !run.includes(block));
     const away = (block) => Math.abs(block.top - this.#lastY);
-    loaded.sort((a, b) => away(a) - away(b));
+    const loaded = this.blocks
+      .filter((block) => block.pictures && block !== active && !run.includes(block))
+      .sort((a, b) => away(a) - away(b));
     for (const block of loaded.slice(MOST_LOADED)) [block.pictures, block.rows] = [null, null]; // it keeps its height
     this.#layAll();
     if (place) this.#scrollTo(place);

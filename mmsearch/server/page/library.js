@@ -52,9 +52,9 @@ export class LibraryWatch {
     if (!document.hidden) this.#timer = setTimeout(() => this.look(), pause);
   }
 
-  /** Looks soon what may be wrong, or says what is known to be. */
+  /** Says what is known to be wrong, or looks whether something is: the library may have changed. */
   doubt(problem) {
-    if (problem) this.fail(problem);
+    if (problem?.kind === "stopped" || problem?.kind === "expired") this.fail(problem);
     else if (performance.now() - this.#doubtedAt > OFTEN) {
       this.#doubtedAt = performance.now();
       this.look();

@@ -9,6 +9,7 @@ import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { LibraryWatch } from "./library.js";
 import { Marks } from "./marks.js";
+import { monthOf } from "./months.js";
 import { Timeline } from "./timeline.js";
 import { QueryForm } from "./query.js";
 import { asksAnew, EMPTY, fitting, fromAddress, isBrowsing, toAddress } from "./state.js";
@@ -155,6 +156,7 @@ async function showView() {
     return;
   }
   const index = grid.indexOf(state.view);
+  if (index < 0 && isBrowsing(state)) seek(state.view);
   await view.show(state.view, {
     hit: grid.pictureAt(index),
     state,
@@ -165,6 +167,12 @@ async function showView() {
     mark: marks.of(state.view),
     isAgain: marks.isChanged,
   });
+}
+
+/** Loads what stands beside a picture that was not scrolled to. */
+async function seek(id) {
+  const picture = await api.picture(id).catch(() => null); // the view says why there is none
+  if (picture) grid.seek(id, monthOf(picture));
 }
 
 function closeView() {

@@ -19,7 +19,8 @@ export function byMonth(months, where, signal) {
   return { sections, load };
 }
 
-const monthOf = ({ taken_at: taken }) => taken?.slice(0, 7) ?? UNDATED;
+/** Returns the key of the section that a picture is in. */
+export const monthOf = ({ taken_at: taken }) => taken?.slice(0, 7) ?? UNDATED;
 // A picture without a date is not after anything, nor is one without a month after its year.
 const notAfter = (key) => [key.includes("-") ? `not taken > ${key}` : `not taken >= ${key}-01`];
 const notBefore = (key) => (key === UNDATED ? [] : [`taken >= ${key}`]);
