@@ -464,7 +464,9 @@ def test_the_library_is_shown_as_a_whole_the_newest_first(page, process, api):
     open_page(page, process)
     expect(page.locator("#results li")).to_have_count(29)
     shown = page.locator("#results li a").evaluate_all("links => links.map(link => link.ariaLabel)")
-    assert shown == [picture["name"] for picture in api.get("/pictures", params={"order": "taken"}).json()["pictures"]]
+    assert shown == [
+        picture["name"] for picture in api.get("/pictures", params={"order": "taken"}).json()["pictures"]
+    ]
     titles = page.locator("#results h3").all_inner_texts()
     assert titles[0].startswith("May 2022")
     assert titles[-1].startswith("Without a date")

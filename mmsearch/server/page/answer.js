@@ -6,7 +6,9 @@ import { byMonth } from "./months.js";
 import { isBrowsing, toAddress, toRequest } from "./state.js";
 import { uploads } from "./uploads.js";
 
-const STEPS = [100, 300, 1000]; // hits that are asked for, at first and when more come into sight
+const FIRST_HITS = 100;
+const MORE_HITS = 200; // when the last of before come into sight
+const MOST_HITS = 1_000; // of one answer
 const BUSY_AFTER = 250;
 const NOTHING = "Nothing here matches well";
 
@@ -17,9 +19,8 @@ export class Answer {
   #shownFor = null; // what was wanted of the list that is shown
   #isStale = false;
   #revision = null;
-  #k = STEPS[0];
+  #hits = null; // those of a search that are there, and how others are had
   #next = api.newest();
-  #signal;
   #growing = null;
   #isFirstFocused = false;
   #busyTimer;
@@ -43,7 +44,6 @@ export class Answer {
       state.pictures.map(({ key }) => uploads.has(key)),
     ]);
     if (wanted === this.#wanted && this.#revision === library.revision && !this.#isStale) return;
-    if (wanted !== this.#wanted) this.#k = stepFor(place);
     [this.#wanted, this.#isStale] = [wanted, false];
     this.#run(place);
   }
@@ -71,7 +71,7 @@ export class Answer {
   }
 
   async #run(place) {
-    const signal = (this.#signal = this.#next());
+    const signal = this.#next();
     const at = this.isShown ? undefined : (place ?? null);
     this.#revision = this.library.revision;
     this.#busy(true);
@@ -97,7 +97,7 @@ export class Answer {
   async #browse(state, options) {
     const { n, months } = await api.timeline(state.where, options.signal);
     const { sections, load } = byMonth(months, state.where, options.signal);
-    this.found = null;
+    [this.found, this.#hits] = [null, null];
     await this.#show(sections, { ...options, load });
     const all = this.library.n;
     this.#summary(n === all ? counted(all, "picture") : `${n.toLocaleString("en")} of ${counted(all, "picture")}`);
@@ -106,36 +106,49 @@ export class Answer {
     else if (!n) this.#nothing("No picture passes these filters.");
   }
 
-  async #search(state, library, { signal, at, k = this.#k }) {
-    const [asked, files] = toRequest(state, uploads, library, k);
+  async #search(state, library, { signal, at }) {
+    const ask = (k, after) => {
+      const [asked, files] = toRequest(state, uploads, library, k);
+      return api.search(after ? { ...asked, after } : asked, files, signal);
+    };
+    const wanted = at === undefined ? this.grid.n : at ? at.nth + MORE_HITS : 0; // with what is seen below
     const passing = this.filters.counts(state.where, library.revision);
-    const [found, { n }] = await Promise.all([api.search(asked, files, signal), passing]);
+    const [found, { n }] = await Promise.all([ask(FIRST_HITS), passing]);
+    const hits = { all: found.hits, next: found.next, n, ask };
+    while (hits.next && hits.all.length < wanted) await follow(hits, Math.min(MOST_HITS, wanted - hits.all.length));
     signal.throwIfAborted(); // the counts may have come after a newer question
-    [this.#k, this.found] = [k, found];
-    const [length, isLocal] = [found.hits.length, found.route === "local"];
-    const hasMore = length >= k && k < STEPS.at(-1);
-    api.remember(found.hits);
-    await this.#show(byStrength(found.hits, hasMore), { at, signal, hasMore });
-    const isWeak = length > 0 && found.answer?.strength === "weak";
-    const counts = isLocal
-      ? `${counted(length, "picture")} with details in common`
-      : length < k || length >= n
-        ? `${counted(length, "picture")}, best first`
-        : `The best ${length.toLocaleString("en")} of ${counted(n, "picture")}`;
-    this.#summary(isWeak ? NOTHING : counts);
-    this.say(isWeak ? `${counts}, but most likely none is what you asked for.` : found.message);
-    if (length) return;
-    const why = isLocal
-      ? "No picture has anything in common with the example."
-      : "All pictures that are left are marked as not relevant.";
+    [this.found, this.#hits] = [found, hits];
+    await this.#showHits({ at, signal });
+    if (hits.all.length) return;
+    const why =
+      found.route === "local"
+        ? "No picture has anything in common with the example."
+        : "All pictures that are left are marked as not relevant.";
     this.#nothing(n ? why : "No picture passes these filters.");
   }
 
+  async #showHits(options) {
+    const { found } = this;
+    const { all, next, n } = this.#hits;
+    api.remember(all);
+    await this.#show(byStrength(all, Boolean(next)), { ...options, hasMore: Boolean(next) });
+    const isWeak = all.length > 0 && found.answer?.strength === "weak";
+    const counts =
+      found.route === "local"
+        ? `${counted(all.length, "picture")} with details in common`
+        : next
+          ? `The best ${all.length.toLocaleString("en")} of ${counted(n, "picture")}`
+          : `${counted(all.length, "picture")}, best first`;
+    this.#summary(isWeak ? NOTHING : counts);
+    this.say(isWeak ? `${counts}, but most likely none is what you asked for.` : found.message);
+  }
+
   async #grow() {
-    const k = STEPS.find((step) => step > this.#k);
-    if (!k || !this.isShown) return;
+    const hits = this.#hits;
+    if (!this.isShown || !hits?.next) return;
     try {
-      await this.#search(this.state, this.library, { signal: this.#signal, k });
+      await follow(hits, MORE_HITS);
+      if (this.isShown && hits === this.#hits) await this.#showHits({});
     } catch (problem) {
       if (problem.name === "AbortError") return;
       if (problem.kind === "stopped" || problem.kind === "expired") this.on.fail(problem);
@@ -214,7 +227,7 @@ export class Answer {
 
   /** Shows a sentence and what can be done in the place of pictures. */
   #instead(summary, sentence, ...actions) {
-    this.found = null;
+    [this.found, this.#hits] = [null, null];
     if (this.grid.n) this.#show([], { at: null });
     this.#summary(summary);
     byId("state").hidden = false;
@@ -225,8 +238,11 @@ export class Answer {
   }
 }
 
-/** Returns how many hits are asked for where the list is to begin at a place. */
-const stepFor = (place) => STEPS.find((step) => step > (place?.nth ?? 0)) ?? STEPS.at(-1);
+/** Asks for some of the hits that follow, and adds them. */
+async function follow(hits, k) {
+  const page = await hits.ask(k, hits.next);
+  [hits.all, hits.next] = [[...hits.all, ...page.hits], page.next];
+}
 
 /** Returns hits in the sections of the grid: those that are weak stand below a line, if there are others. */
 function byStrength(hits, isOpen) {
