@@ -12,7 +12,8 @@ from starlette.datastructures import Headers
 from mmsearch.server.conditional import part_asked
 
 READABLE = (
-    "/", "/docs", "/health", "/status", "/metrics", "/facets", "/pictures", "/pictures/1", "/pictures/1/thumbnail",
+    "/", "/docs", "/health", "/status", "/metrics", "/facets", "/timeline", "/pictures", "/pictures/1",
+    "/pictures/1/thumbnail",
     "/pictures/1/file", "/static/style.css", "/openapi.json", "/pictures/999", "/nowhere",
 )  # fmt: skip
 FILE = "/pictures/1/file"

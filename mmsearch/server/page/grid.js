@@ -65,7 +65,7 @@ export class Grid {
       const run = runFrom(blocks, begin);
       const pictures = await load(run);
       signal?.throwIfAborted();
-      run.forEach((block, place) => (block.pictures = pictures[place]));
+      run.forEach((block, place) => (block.pictures = pictures[place].slice(0, block.n)));
     }
     ready();
     const [anchor, held] = [isSame ? this.place() : at, this.#tileOf(document.activeElement)?.id];

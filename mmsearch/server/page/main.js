@@ -10,10 +10,10 @@ import { Grid } from "./grid.js";
 import { LibraryWatch } from "./library.js";
 import { Marks } from "./marks.js";
 import { monthOf } from "./months.js";
-import { Timeline } from "./timeline.js";
 import { QueryForm } from "./query.js";
 import { asksAnew, EMPTY, fitting, fromAddress, isBrowsing, toAddress } from "./state.js";
 import { subjectOf } from "./subject.js";
+import { Timeline } from "./timeline.js";
 import { keep, uploads, watchTransfers } from "./uploads.js";
 import { ResultView } from "./view.js";
 
