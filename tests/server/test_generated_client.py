@@ -16,8 +16,8 @@ from PIL import Image
 
 OPERATIONS = (
     "search_pictures", "search_with_uploads", "search_many", "classify_pictures", "classify_uploads", "embed",
-    "embed_uploads", "list_pictures", "get_picture", "get_thumbnail", "get_file", "count_pictures", "get_status",
-    "get_metrics", "get_health",
+    "embed_uploads", "list_pictures", "get_picture", "get_thumbnail", "get_file", "count_pictures", "count_months",
+    "get_status", "get_metrics", "get_health",
 )  # fmt: skip
 
 
@@ -157,6 +157,7 @@ def test_pictures_are_listed_counted_and_shown(call, models, served):
         assert (shown.format, max(shown.size)) == ("JPEG", 160)
     assert call("get_file", picture.id).payload.read() == (served.photos / picture.name).read_bytes()
     assert call("count_pictures", where=["name ~ c*"]).n < 29
+    assert call("count_months", where=["name ~ c*"]).months[-1].label == "without a date"
 
 
 def test_the_state_of_the_server_is_told(call):
