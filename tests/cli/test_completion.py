@@ -19,7 +19,6 @@ from mmsearch.predicates import filters_of
 from tests.test_architecture import HEAVY
 
 COMMAND = typer.main.get_command(app)
-completion.prepare_completion()
 
 
 @pytest.fixture
@@ -27,6 +26,7 @@ def offered(monkeypatch, capsys, tmp_path):
     """Ask what a shell is offered for a line with `|` between its words, of which the last is completed."""
     monkeypatch.setenv("MMSEARCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MMSEARCH_LIBRARY", str(tmp_path / "library"))
+    completion.prepare_completion()  # each command that typer makes, in any test, brings its own completion back
 
     def ask(line, shell="bash"):
         monkeypatch.setenv("_MMSEARCH_COMPLETE", f"complete_{shell}")
