@@ -29,8 +29,8 @@ _VERSION = 1
 _HEAD = struct.Struct("<B16s8sQdI??dQ32sB")  # what stands before the vector and the ids
 _CHECKSUM = struct.Struct("<I")
 _NO_EXAMPLE = bytes(32)
-_LARGEST_ID = (1 << 63) - 1
-_UNIT = 1e-3  # how far the length of a unit vector may be from 1
+_LARGEST = (1 << 63) - 1  # of ids and counts
+_UNIT = 1e-3  # how far the length of a unit vector, and thus a cosine, may be from 1
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,9 @@ def _parsed(given: bytes) -> tuple[bytes, bytes, Cursor]:
     if version != _VERSION or _CHECKSUM.pack(crc32(said)) != checksum or end > len(said):
         raise ValueError("not a cursor")
     vector = np.frombuffer(said[_HEAD.size : end], dtype="<f4").astype(np.float32)
-    numbers = np.array([best, negative, np.linalg.norm(vector.astype(np.float64)) - 1])
-    if not (np.isfinite(numbers).all() and abs(numbers[2]) <= _UNIT):
+    length = np.linalg.norm(vector.astype(np.float64))
+    are_cosines = abs(best) <= 1 + _UNIT and abs(negative) <= 1 + _UNIT  # False for what is no number
+    if not (are_cosines and abs(length - 1) <= _UNIT and n_hits <= _LARGEST and image_id <= _LARGEST):
         raise ValueError("not a cursor")
     last = (is_other, negative, image_id) if is_later else None
     ids = frozenset(_ids(said[end:], width).tolist())
@@ -129,7 +130,7 @@ def _ids(narrow: bytes, width: int) -> NDArray[np.uint64]:
     if width not in (1, 2, 4, 8):
         raise ValueError("not a cursor")
     ids = np.cumsum(np.frombuffer(narrow, dtype=f"<u{width}"), dtype=np.uint64)
-    if len(ids) and (ids[0] == 0 or (ids[1:] <= ids[:-1]).any() or ids[-1] > _LARGEST_ID):
+    if len(ids) and (ids[0] == 0 or (ids[1:] <= ids[:-1]).any() or ids[-1] > _LARGEST):
         raise ValueError("not a cursor")
     return ids
 

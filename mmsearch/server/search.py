@@ -25,7 +25,7 @@ from mmsearch.server.schemas import (
     SearchRequest,
     classify_json,
 )
-from mmsearch.server.services import Services, answer, services, unless_left
+from mmsearch.server.services import Services, answer, json_answer, services, unless_left
 
 router = APIRouter()
 _PROBLEMS = responses(400, 401, 403, 408, 413, 415, 422, 503)
@@ -79,7 +79,7 @@ async def search_many(request: Request) -> Response:
     for query, result in zip(asked.queries, await unless_left(request, searching), strict=True):
         outcomes.append(dumped(_outcome(query, result)))
         await asyncio.sleep(0)  # others have their turn
-    return Response(b'{"outcomes":[' + b",".join(outcomes) + b"]}", media_type="application/json")
+    return json_answer(b'{"outcomes":[' + b",".join(outcomes) + b"]}")
 
 
 async def _result(server: Services, asked: SearchRequest, uploads: Sequence[PictureBytes] = ()) -> SearchResult:

@@ -119,6 +119,10 @@ async def _left(request: Request) -> None:
 
 
 def answer(value: Any) -> Response:
-    """Return a JSON answer, with the version of its form."""
-    headers = {FORMAT_HEADER: str(FORMAT_VERSION)}
-    return Response(dumped(value), media_type="application/json", headers=headers)
+    """Return a value as a JSON answer."""
+    return json_answer(dumped(value))
+
+
+def json_answer(body: bytes) -> Response:
+    """Return an answer whose JSON is written already, with the version of its form."""
+    return Response(body, media_type="application/json", headers={FORMAT_HEADER: str(FORMAT_VERSION)})

@@ -105,8 +105,9 @@ def made_by_hand(**changes):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"version": 2}, {"dim": 2**32 - 1}, {"width": 255}, {"width": 3}, {"best": np.nan},
-        {"negative": np.inf, "is_later": True}, {"vector": b"\xff" * 32}, {"vector": bytes(32)},
+        {"version": 2}, {"dim": 2**32 - 1}, {"width": 255}, {"width": 3}, {"best": np.nan}, {"best": 1e308},
+        {"negative": np.inf, "is_later": True}, {"negative": -1.1, "is_later": True}, {"n_hits": 2**64 - 1},
+        {"image_id": 2**63, "is_later": True}, {"vector": b"\xff" * 32}, {"vector": bytes(32)},
         {"vector": np.full(8, 1e38, np.float32).tobytes()}, {"steps": bytes(5)}, {"steps": b"\x01\x00"},
         {"steps": bytes(5), "width": 2},
         {"steps": b"\xff" * 16, "width": 8}, {"steps": bytes(7) + b"\x80", "width": 8},
