@@ -31,7 +31,7 @@ def versioned(value: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Described:
-    """What a field means, for the schemas that pydantic makes."""
+    """What a field means, for the schemas of HTTP, which pydantic makes, and of the command line."""
 
     text: str
 

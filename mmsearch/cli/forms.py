@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NotRequired, TypeAlias, TypedDict
 
-from mmsearch.contract import FORMAT_VERSION, FoundPicture, SearchAnswer
+from mashumaro.jsonschema import build_json_schema
+from mashumaro.jsonschema.models import Context, JSONSchema
+from mashumaro.jsonschema.plugins import BasePlugin
+from mashumaro.jsonschema.schema import Instance
+
+from mmsearch.contract import FORMAT_VERSION, Described, FoundPicture, SearchAnswer
 from mmsearch.encoders.calibration import LabelModel, RelevanceModel
 from mmsearch.evaluation.records import AnnIndex, AnnReport, Bad, Comparison, Interval, MeasuredReport, Speed
 from mmsearch.records import Fault, Identification, IngestReport, LabelSet, LibraryStatus, Prediction
@@ -235,11 +241,9 @@ def schema_of(command: str, *, is_line: bool = False) -> Schema:
 
     Objects may have members that it does not name: a later version may print more.
     """
-    from mashumaro.jsonschema import build_json_schema
-
     form = FORMS[command]
     printed = form.line if is_line and form.line is not None else form.answer
-    of_type = build_json_schema(printed).to_dict()
+    of_type = build_json_schema(printed, plugins=[_Descriptions()]).to_dict()
     schema = _as_printed(of_type, is_finite=form.is_finite)
     constants: Schema = {"format_version": FORMAT_VERSION}
     if form.training is not None and printed is form.answer:
@@ -249,8 +253,21 @@ def schema_of(command: str, *, is_line: bool = False) -> Schema:
         alternative["properties"] = of_constants | alternative["properties"]
         alternative["required"] = [*constants, *alternative["required"]]
     title = f"mmsearch {command} --format {'jsonl, a line' if is_line else 'json'}"
-    said = {"description": inspect.getdoc(printed)} if isinstance(printed, type) else {}
-    return {"$schema": DRAFT, "title": title, **said, **schema}
+    return {"$schema": DRAFT, "title": title, **schema}
+
+
+class _Descriptions(BasePlugin):
+    """Describes fields by what is said beside their types, and objects by their docstrings, in words of JSON."""
+
+    def get_schema(self, instance: Instance, ctx: Context, schema: JSONSchema | None = None) -> None:
+        """Add a description to a schema, where there is one."""
+        if schema is None:
+            return
+        of_field = next((note.text for note in instance.annotations if isinstance(note, Described)), None)
+        if of_field is None and getattr(instance.type, "__module__", "").startswith("mmsearch."):
+            of_field = (inspect.getdoc(instance.type) or "").partition("\n\nParameters\n")[0]
+        if of_field:
+            schema.description = re.sub(r"\bNone\b", "null", of_field)
 
 
 def _as_printed(schema: Schema, *, is_finite: bool) -> Schema:

@@ -12,7 +12,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from mmsearch.cli.app import app
-from mmsearch.cli.forms import FORMS
+from mmsearch.cli.forms import FORMS, schema_of
 from mmsearch.contract import FORMAT_VERSION
 from mmsearch.encoders.calibration import Calibration, LabelModel, RelevanceModel
 from tests.forms import check_form, check_run
@@ -132,6 +132,17 @@ def test_a_schema_is_printed_and_an_unknown_command_is_a_sentence(told):
     code, printed, err = told("schema", "serve")
     assert (code, printed) == (2, "")
     assert "no command 'serve' prints JSON; expected one of index, " in " ".join(err.replace("│", " ").split())
+
+
+def test_schemas_say_what_objects_and_fields_mean_in_words_of_json():
+    search = schema_of("search")
+    assert search["properties"]["n_candidates"]["description"] == "From how many pictures the hits were chosen."
+    assert search["properties"]["hits"]["items"]["description"].startswith("One hit. `score` is the cosine")
+    assert "`path` is null where" in schema_of("verify", is_line=True)["description"]
+    for command in FORMS:
+        schema = json.dumps(schema_of(command))
+        assert "None" not in schema
+        assert "Parameters" not in schema
 
 
 def test_copies_count_among_the_pictures_that_an_answer_is_chosen_from(told, indexed, photos):
