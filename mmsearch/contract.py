@@ -1,8 +1,9 @@
 """CONTRACT: what programs are told of pictures and searches, in JSON, by command line and HTTP alike.
 
-Every JSON object that is printed carries `format_version`; every answer by HTTP has it as a header. A field may
-come at any time and leaves the version as it is; one that goes, or comes to mean something else, makes it rise.
-What goes is named as deprecated in CHANGELOG.md one minor version before.
+Every JSON object that is printed carries `format_version`; every JSON answer by HTTP has it as a header, but for
+problem details, whose form is that of RFC 9457. A field may come at any time and leaves the version as it is; one
+that goes, or comes to mean something else, makes it rise. What goes is named as deprecated in CHANGELOG.md one
+minor version before.
 """
 
 from __future__ import annotations

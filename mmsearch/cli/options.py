@@ -39,8 +39,8 @@ LibraryOption = Annotated[
     str | None,
     typer.Option(
         "--library", metavar="DIR", envvar="MMSEARCH_LIBRARY",
-        help="The library folder, or an address such as milvus://host:19530/NAME; by default a folder in your user "
-        "data folder.",
+        help="The library folder, by default one in your user data folder; or an address, milvus://host/NAME for "
+        "one in Milvus.",
     ),
 ]  # fmt: skip
 FormatOption = Annotated[

@@ -46,7 +46,7 @@ PublicOption = Annotated[
     str | None,
     typer.Option(
         metavar="URL",
-        help="Where browsers reach it through a reverse proxy, such as https://pictures.example.",
+        help="Where browsers reach it through a reverse proxy, such as https://pics.example.",
         show_default=False,
     ),
 ]

@@ -34,7 +34,7 @@ VERSIONED: dict[int | str, dict[str, Any]] = {
         }
     }
 }
-"""What every answer says of its form."""
+"""What answers in JSON say of their form."""
 _REF = "#/components/schemas/{model}"
 _BODIES = (SearchRequest, SearchesRequest, ClassifyRequest, EmbedRequest)
 _BINARY = {"type": "string", "format": "binary"}

@@ -175,4 +175,5 @@ def _listening(host: str, port: int) -> socket.socket:
         ]
         return socket.create_server(address[:2], family=family, backlog=MAX_WAITING)
     except (OSError, OverflowError) as error:
-        raise ServerError(f"cannot listen on {host} port {port} ({error}); choose another with --port") from error
+        advice = "choose another with --port, or another address with --host"
+        raise ServerError(f"cannot listen on {host} port {port} ({error}); {advice}") from error

@@ -12,6 +12,7 @@ from mmsearch.store.private import open_to_others
 from mmsearch.store.publish import MANIFEST, manifest_problem, withdraw
 from mmsearch.store.sqlite_errors import sqlite_errors
 
+_NAMED = 5  # pictures of one vector named in full
 _BLOCK = 65_536  # rows checked at a time
 
 
@@ -89,7 +90,7 @@ def _vector_faults(store: Store, damaged: list[int]) -> list[Fault]:
     for image in store.catalog.images_of_rows(used):
         paths_of[image.row].append(image.path)
     for row, paths in paths_of.items():
-        what = f"vector {row} differs from its checksum; it belongs to {', '.join(map(repr, paths))}"
+        what = f"vector {row} differs from its checksum; it belongs to {_listed(paths)}"
         faults += [Fault("damaged_vector", what, path) for path in paths or (None,)]
     file = str(store.vectors_path(store.epoch))
     if unused:
@@ -100,6 +101,13 @@ def _vector_faults(store: Store, damaged: list[int]) -> list[Fault]:
         what = f"the vector file holds {store.n_rows - n_lost} of {store.n_rows} vectors"
         faults.append(Fault("lost_vectors", what, file))
     return faults
+
+
+def _listed(paths: list[str]) -> str:
+    """Return names for a sentence, which each of as many faults has."""
+    n_more = len(paths) - _NAMED
+    named = ", ".join(map(repr, paths[:_NAMED]))
+    return f"{named} and {n_more} more" if n_more > 0 else named
 
 
 def _surplus_faults(store: Store) -> list[Fault]:

@@ -43,6 +43,14 @@ def test_examples_fit_into_a_terminal(name):
     assert "[" not in EPILOGS[name]  # which rich takes for markup
 
 
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_nothing_that_help_says_is_cut_off_in_a_terminal_of_80_columns(name, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    COMMANDS[name].main(["--help"], prog_name=name, standalone_mode=False)
+    cut = [word for word in capsys.readouterr().out.split() if word.endswith("…")]
+    assert not [word for word in cut if not word.startswith("--")]  # names of options have a narrow column
+
+
 def test_the_check_of_examples_can_fail():
     with pytest.raises(Exception, match="nonsense"):
         parsed(["search", "x", "--nonsense"])

@@ -139,7 +139,7 @@ def test_a_port_that_is_taken_is_a_sentence(indexed, run):
         code, _, said = run("serve", "--no-open", "--port", str(port), "--library", indexed.folder)
     assert code == 1
     assert f"error: cannot listen on 127.0.0.1 port {port}" in said
-    assert "choose another with --port" in said
+    assert "choose another with --port, or another address with --host" in said
 
 
 def test_a_token_that_is_too_short_is_a_sentence(indexed, run):

@@ -283,6 +283,16 @@ def test_repair_names_five_damaged_pictures_counts_the_others_and_gives_up_those
     assert others == ["1 more vectors differ from their checksums"] * (n_damaged - 5)
 
 
+def test_a_damaged_vector_of_many_pictures_is_a_fault_of_each_that_names_a_few(tmp_path):
+    filled(tmp_path, 1)
+    with Store.writer(tmp_path) as store:
+        store.commit(Changes(stored=[file(i, row=0) for i in range(1, 7)]))
+    flip(tmp_path / "vectors-0.f16", 0)
+    faults = verify(Store.open(tmp_path)).faults
+    assert [fault.path for fault in faults] == [f"/photos/{i}.jpg" for i in range(7)]
+    assert {fault.what.partition("'/photos/3.jpg', ")[2] for fault in faults} == {"'/photos/4.jpg' and 2 more"}
+
+
 def test_library_of_a_newer_format_is_refused(tmp_path):
     filled(tmp_path)
     catalog = Catalog.open(tmp_path / "catalog.sqlite", write=True)
