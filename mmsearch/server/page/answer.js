@@ -140,7 +140,7 @@ export class Answer {
           ? `The best ${all.length.toLocaleString("en")} of ${counted(n, "picture")}`
           : `${counted(all.length, "picture")}, best first`;
     this.#summary(isWeak ? NOTHING : counts);
-    this.say(isWeak ? `${counts}, but most likely none is what you asked for.` : found.message);
+    this.say(isWeak ? `${counts}, but most likely none is what you asked for.` : sameThing(all, found));
   }
 
   async #grow() {
@@ -253,4 +253,15 @@ function byStrength(hits, isOpen) {
     { key: "hits", n, pictures: strong },
     { key: n ? "weak" : "all", isWeak: n > 0, n: weak.length, pictures: weak, isOpen },
   ].filter((section) => section.n);
+}
+
+/** Returns what local features found, in words; the answer says it in numbers. */
+function sameThing(hits, { message }) {
+  if (!message) return "";
+  const n = hits.filter(({ local }) => local?.is_verified).length;
+  if (n) return `${counted(n, "picture shows", "pictures show")} the same thing as the example.`;
+  const isCompared = hits.some(({ local }) => local);
+  return isCompared
+    ? "No picture shows the very same thing for certain; the most alike come first."
+    : "The example has too little detail to tell the same thing by it; the most alike come first.";
 }
