@@ -260,6 +260,26 @@ def test_every_state_is_accessible(browser, process, api, shape):
         check(page, "part")
 
 
+def test_light_and_dark_can_be_chosen_and_are_kept(browser, process):
+    background = "() => getComputedStyle(document.body).backgroundColor"
+    light, dark = "rgb(250, 249, 247)", "rgb(21, 21, 20)"
+    with browsers.watched(browser, process.address, browsers.TOKEN, color_scheme="dark") as page:
+        page.goto(process.address)
+        theme = page.locator("#theme")
+        assert page.evaluate(background) == dark
+        for words, seen in (("light", light), ("dark", dark)):
+            theme.press("Enter")
+            expect(theme).to_have_accessible_name(f"Light or dark: {words}")
+            page.emulate_media(color_scheme="light" if words == "dark" else "dark")
+            assert page.evaluate(background) == seen
+        page.reload()
+        assert page.evaluate(background) == dark
+        assert findings(page, "color-contrast") == []
+        theme.click()
+        expect(theme).to_have_accessible_name("Light or dark: as the system has it")
+        assert page.evaluate(background) == light
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_is_weak_is_accessible(browser, process, shape):
     with browsers.watched(browser, process.address, browsers.TOKEN, **SHAPES[shape]) as page:
