@@ -14,8 +14,9 @@ from mmsearch.server import misfits
 WHERE = (
     "Filters, all of which must hold, such as `taken >= 2023-05`, `folder = ~/photos/trip` or `format = PNG or not "
     "(width > 800 and name ~ img*)`: `FIELD OP VALUE`, joined by `and`, `or`, `not` and parentheses. Fields: path "
-    "folder name taken width height size format label; operators: = != < <= > >= ~ (glob). A value ends before "
-    "`and` or `or` if another `FIELD OP VALUE` follows; where there are several, one in double quotes may hold "
+    "folder name taken width height orientation (landscape, portrait or square) size format label; operators: = != "
+    "< <= > >= ~ (glob). A value ends before `and` or `or` if another `FIELD OP VALUE` follows; where there are "
+    "several, one in double quotes may hold "
     "that. `~` at the start of a folder or path is the home folder of the user whom the server runs as. `not` "
     "passes just the pictures that its filter does not pass; one without a date passes no comparison of `taken`. A "
     "label is one that a label set of the library gave, as in `label = dog` or, of one set alone, `label = "

@@ -288,6 +288,8 @@ class FacetAnswer(TypedDict):
     years: list[FacetCount]
     sizes: list[FacetCount]
     formats: list[FacetCount]
+    widths: list[FacetCount]
+    orientations: list[FacetCount]
     labels: list[LabelCounts]
 
 
