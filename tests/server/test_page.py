@@ -450,6 +450,56 @@ def test_filters_have_counts_and_leave_what_passes(page, process, api):
     expect(page.locator("#results li[data-id]")).to_have_count(14)
     page.locator("#filters .choice", has_text="up to 100 kB").click()
     expect(page.locator("#chips li")).to_have_text(["Folder: trip", "Size: below 100 kB"])
+    small = api.get("/pictures", params={"where": [where[0], "size < 100000"]}).json()
+    expect(page.locator("#results li[data-id]")).to_have_count(small["n"])
+
+
+def test_several_choices_of_one_kind_are_alternatives_and_what_is_left_of_others_follows(page, process, api):
+    open_page(page, process)
+    page.click("#toggle-filters")
+    choice = lambda words: page.locator("#filters .choice", has_text=words)  # noqa: E731
+    years = api.get("/facets").json()["years"]
+    choice("2020").click()
+    expect(page.locator("#summary")).to_have_text(f"{years[0]['n']} of 29 pictures")
+    expect(choice("2021").locator(".count")).to_have_text(str(years[1]["n"]))  # as if no year was chosen
+    home = choice("home").locator("input")
+    expect(home).to_be_disabled()  # none of it has a date
+    choice("2021").click()
+    expect(page.locator("#summary")).to_have_text(f"{years[0]['n'] + years[1]['n']} of 29 pictures")
+    expect(page.locator("#chips li")).to_have_text(["Date: 2020 or 2021"])
+    assert asked(page) == {"where": ["taken = 2020 or taken = 2021"]}
+    expect(page.locator("#filters input:focus")).to_have_count(1)
+    choice("2020").click()
+    expect(page.locator("#chips li")).to_have_text(["Date: 2021"])
+    choice("2021").click()
+    choice("portrait").click()
+    choice("up to 1,000 px").click()
+    n = api.get("/pictures", params={"where": ["orientation = portrait", "width < 1000"]}).json()["n"]
+    expect(page.locator("#summary")).to_have_text(f"{n} of 29 pictures")
+    expect(page.locator("#chips li")).to_have_text(["Shape: portrait", "Width: below 1,000 px"])
+
+
+def test_folders_are_a_tree_of_which_any_may_be_chosen(page, process):
+    computed = page.goto(process.address) and page.evaluate(
+        """async () => {
+            const { treeOf } = await import("/static/folders.js");
+            const { fieldOf, alternativesOf } = await import("/static/state.js");
+            const paths = ["/p/b", "/p/a-b", "/p/a/c", "/p/a", "/p/a/c/d"];
+            const brief = (nodes) => nodes.map(({ name, below }) => (below.length ? [name, brief(below)] : name));
+            return [
+                brief(treeOf(paths.map((path) => ({ path })))),
+                ["folder = /a or path ~ */b/*", "width >= 1 and width < 5 or width > 9", "name ~ a or width > 1",
+                 '(folder = "/a or b (2)")', "not width > 1", "name ~ a or (name ~ b)"].map(fieldOf),
+                alternativesOf(["size >= 1", "size < 9", "folder = /a or folder = /b or c"], "size"),
+                alternativesOf(["size >= 1", "size < 9", "folder = /a or folder = /b or c"], "folder"),
+            ];
+        }"""
+    )
+    assert computed[0] == [["a", [["c", ["d"]]]], "a-b", "b"]
+    assert computed[1] == [
+        "folder", "width", "name ~ a or width > 1", "folder", "not width > 1", "name ~ a or (name ~ b)",
+    ]  # fmt: skip
+    assert computed[2:] == [["size >= 1 and size < 9"], ["folder = /a", "folder = /b or c"]]
 
 
 def test_dates_and_names_are_filters(page, process, api):

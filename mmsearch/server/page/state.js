@@ -19,8 +19,10 @@ export const EMPTY = Object.freeze({
   classify: null,
   labels: "",
 });
-const COMPARISON = "(?:path|folder|name|taken|width|height|size|format|label)\\s*(?:!=|[<>]=?|[=~])";
+const COMPARISON = "(?:path|folder|name|taken|width|height|orientation|size|format|label)\\s*(?:!=|[<>]=?|[=~])";
 const SEVERAL = new RegExp(`^\\s*(?:\\(|not\\b)|\\s(?:and|or)\\b\\s*(?:not\\b\\s*|\\(\\s*)*${COMPARISON}`, "i");
+const JOINTS = { or: new RegExp(`\\s+or\\s+(?=${COMPARISON})`, "i"), and: new RegExp(`\\s+and\\s+(?=${COMPARISON})`, "i") };
+const QUOTED = new RegExp(`^\\((${COMPARISON}\\s*)"((?:[^"]|"")*)"\\)$`);
 const RANKS = ["auto", "none", "local", "words"];
 const WORDS = /^(q|not)(?:\*(\d+(?:\.\d+)?))?$/;
 const PICTURE = /^([\w-]+)(?:@(-?[\d.]+),(-?[\d.]+),(-?[\d.]+),(-?[\d.]+))?(?:\*(\d+(?:\.\d+)?))?$/;
@@ -130,14 +132,39 @@ function ranking(state) {
 }
 
 /**
- * Returns the field that a filter is about; parts of paths are about folders, several comparisons about themselves, and
- * the labels of a set about that set.
+ * Returns the field that a filter is about; parts of paths are about folders, and the labels of a set about that set.
+ * Several comparisons of one field, joined by `and` and `or` alone, are about it; others about themselves.
  */
 export function fieldOf(expression) {
-  if (SEVERAL.test(expression)) return expression;
+  const parts = split(expression, "or").flatMap((one) => split(one, "and"));
+  const fields = new Set(parts.map(fieldOfOne));
+  const [field] = fields;
+  return fields.size === 1 && field !== null ? field : expression;
+}
+
+/** Returns the field of one comparison, or null. */
+function fieldOfOne(given) {
+  const expression = bare(given);
+  if (SEVERAL.test(expression)) return null;
   const [, field = "", set] = /^\s*([a-z_]+)(?:\s*(?:!=|[=~])\s*"?([\p{L}\p{N}_.-]+)\/)?/u.exec(expression) ?? [];
   if (field === "label" && set) return ofLabels(set);
   return field === "path" ? "folder" : field;
+}
+
+/** Returns one comparison without the parentheses and quotes round a value that needs them. */
+export function bare(expression) {
+  const [, start, value] = QUOTED.exec(expression) ?? [];
+  return start ? start + value.replaceAll('""', '"') : expression;
+}
+
+/** Returns the parts of a filter that a word, `or` or `and`, joins; the parts of `or` are looked at first. */
+export const split = (expression, word) => expression.split(JOINTS[word]);
+
+/** Returns the alternatives that the filters of a field leave: any of them may hold, and all parts of each. */
+export function alternativesOf(where, field) {
+  const own = where.filter((one) => fieldOf(one) === field);
+  if (!own.length) return [];
+  return own.length === 1 ? split(own[0], "or") : [own.join(" and ")]; // several, as addresses of old have them
 }
 
 /** Returns what stands for the field of filters by the labels of a set. */
