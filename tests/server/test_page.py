@@ -65,12 +65,12 @@ def test_what_is_left_out_moves_the_answer_away(page, process, api):
     open_page(page, process, "/?q=an+animal")
     page.fill("#exclude", "a cat")
     page.press("#exclude", "Enter")
-    expect(page.locator(".term.not")).to_contain_text("not a cat")
+    expect(page.locator(".term.not")).to_have_text("less ofa cat")
     page.wait_for_function("() => location.search.includes('not=')")
     expected = found_by(api, text="an animal", exclude=[{"text": "a cat"}])
     assert expected != found_by(api, text="an animal")
     expect_names(page, expected)
-    page.get_by_role("button", name="No longer leave out a cat").click()
+    page.get_by_role("button", name="No longer less of a cat").click()
     expect(page.locator("#terms")).to_be_hidden()
     assert asked(page) == {"q": ["an animal"]}
 
@@ -185,7 +185,7 @@ def test_a_part_drawn_on_a_picture_is_what_is_looked_for(page, process):
     data, middle = side_by_side("cat", "great-wall")
     open_page(page, process)
     give(page, "drop", data)
-    page.get_by_role("button", name="Choose a part of Your picture").click()
+    page.get_by_role("button", name="Choose a part of mine").click()
     stage = page.locator(".crop-stage").bounding_box()
     share = middle / Image.open(io.BytesIO(data)).width
     page.mouse.move(stage["x"] + stage["width"] * (share + 0.01), stage["y"] + 2)
@@ -222,6 +222,9 @@ def test_words_and_a_picture_go_together_with_their_weights(page, process, api):
     open_page(page, process, f"/?like={cat}")
     page.fill("#text", "a rocket")
     sliders = page.locator("#terms input[type=range]")
+    expect(page.locator("#weights")).to_be_visible()
+    expect(sliders).to_have_count(0)
+    page.locator("#weights").press("Enter")
     expect(sliders).to_have_count(2)
     page.get_by_label("Weight of the words").press("End")
     page.get_by_label("Weight of cat.jpg").press("Home")
@@ -229,16 +232,45 @@ def test_words_and_a_picture_go_together_with_their_weights(page, process, api):
     page.wait_for_function("() => location.search.includes('*0.1')")
     assert asked(page) == {"q*3": ["a rocket"], "like": [f"{cat}*0.1"]}
     query = {"text": "a rocket", "text_weight": 3, "pictures": [{"id": cat, "weight": 0.1}], "rerank": "auto"}
-    expect_names(page, found_by(api, **query))
+    expect_names(page, [name for name in found_by(api, **query) if name != "cat.jpg"])
+    page.locator("#weights").press("Enter")
+    expect(sliders).to_have_count(0)
+    assert asked(page) == {"q": ["a rocket"], "like": [str(cat)]}
 
 
 def test_more_like_this_searches_by_the_picture(page, process, api):
     open_page(page, process, "/?q=a+dog")
     page.locator("#results li", has=page.get_by_label(re.compile("two-dogs"))).locator("a").click()
     page.click("#view-like")
-    expect_first(page, "two-dogs.jpg")
-    assert asked(page) == {"like": [str(id_of(api, "two-dogs.jpg"))]}
-    expect_focus(page, "two-dogs.jpg")
+    dogs = id_of(api, "two-dogs.jpg")
+    like = found_by(api, pictures=[{"id": dogs}])
+    assert like[0] == "two-dogs.jpg"
+    expect_names(page, like[1:])  # nobody looks for what they have
+    assert asked(page) == {"like": [str(dogs)]}
+    expect(page.locator("#terms .term-text")).to_have_text("two-dogs.jpg")
+    expect_focus(page, like[1])
+
+
+def test_a_search_can_go_on_from_what_shows_the_same_thing(page, process, api):
+    wall = id_of(api, "great-wall.jpg")
+    open_page(page, process, f"/?like={wall}@40,20,300,220")
+    with page.expect_request("**/search") as request:
+        page.locator("#expand").press("Space")
+    assert request.value.post_data_json["expand"] == "average"
+    page.wait_for_function("() => location.search.includes('expand=1')")
+    expect_names(page, found_by(api, pictures=[{"id": wall, "box": [40, 20, 300, 220]}], expand="average", k=100))
+    page.reload()
+    expect(page.locator("#expand")).to_be_checked()
+
+
+def test_an_empty_box_has_examples_to_try(page, process, api):
+    open_page(page, process)
+    page.get_by_role("group", name="Examples").get_by_role("button", name="a cat").click()
+    expect_first(page, "cat.jpg")
+    expect(page.locator("#text")).to_have_value("a cat")
+    expect(page.locator("#text")).to_be_focused()
+    expect(page.locator("#examples")).to_be_hidden()
+    assert asked(page) == {"q": ["a cat"]}
 
 
 def test_a_file_that_is_called_a_picture_and_is_none_is_said(browser, process):

@@ -27,8 +27,8 @@ export function scores(hit, { answer, state }) {
   if (!hit.rank) return null;
   const details = el(
     "details",
-    { class: "numbers", open: isOpened, on: { toggle: () => (isOpened = details.open) } },
-    el("summary", { text: "Details of the score" }),
+    { class: "numbers", open: isOpened },
+    el("summary", { text: "Details of the score", on: { click: () => (isOpened = !details.open) } }),
     el("table", { class: "scores" }, el("tbody", {}, ...numbers(hit, answer, state).map(row))),
     hit.local?.reason && el("p", { class: "note", text: `Not taken for the same thing: ${hit.local.reason}.` }),
     answer && el("p", { class: "note", text: course(answer) }),

@@ -1,6 +1,6 @@
 // What is looked for, as the address holds it. A state is a plain object that is never changed, only replaced.
 //
-// ?q=WORDS &like=ID &upload=KEY &not=WORDS &yes=IDS &no=IDS &keep=1 &where=FILTER &rank=WAY &view=ID &classify=ID
+// ?q=WORDS &like=ID &upload=KEY &not=WORDS &yes=IDS &no=IDS &keep=1 &where=FILTER &rank=WAY &expand=1 &view=ID &classify=ID
 // &label=WORDS
 // Words are taken as they are and have their weight in the name, as in `q*2=a beach`; pictures take a part and a
 // weight as in `12@10,20,300,400*2`.
@@ -15,6 +15,7 @@ export const EMPTY = Object.freeze({
   keepsMarks: false,
   where: [],
   rank: "auto",
+  expands: false,
   view: null,
   classify: null,
   labels: "",
@@ -48,6 +49,7 @@ export function fromAddress(query) {
     keepsMarks: parameters.get("keep") === "1",
     where: parameters.getAll("where").slice(0, 20),
     rank: RANKS.includes(rank) ? rank : "auto",
+    expands: parameters.get("expand") === "1",
     view: id(parameters.get("view")),
     classify: id(parameters.get("classify")),
     labels: parameters.getAll("label").join(", "),
@@ -65,6 +67,7 @@ export function toAddress(state) {
   if (state.keepsMarks) parameters.append("keep", "1");
   for (const one of state.where) parameters.append("where", one);
   if (state.rank !== "auto") parameters.append("rank", state.rank);
+  if (state.expands) parameters.append("expand", "1");
   if (state.view) parameters.append("view", state.view);
   if (state.classify) parameters.append("classify", state.classify);
   if (state.classify) for (const label of labelsOf(state.labels)) parameters.append("label", label);
@@ -87,6 +90,9 @@ export function fitting(state, { hasWords, hasVectors }) {
   const fit = hasWords ? state : { ...state, text: "", exclude: [] };
   return hasVectors ? fit : { ...fit, pictures: fit.pictures.slice(-1), relevant: [], irrelevant: [], keepsMarks: false };
 }
+
+/** Returns the ids of the pictures that a search is by as they are: nobody looks for what they have. */
+export const examplesOf = ({ pictures }) => pictures.filter((one) => one.id && !one.box).map((one) => one.id);
 
 /** Returns whether nothing is looked for, so that the library is shown as it is. */
 export const isBrowsing = (state) => !state.text.trim() && !state.pictures.length && !state.relevant.length;
@@ -128,7 +134,7 @@ export function toRequest(state, uploads, abilities, k) {
 
 function ranking(state) {
   if (state.rank === "words") return isOneExample(state) ? { mode: "local" } : {};
-  return { rerank: state.rank };
+  return { rerank: state.rank, expand: state.expands ? "average" : "none" };
 }
 
 /**
