@@ -533,9 +533,7 @@ class SearchOptions:
         if self.after is not None:
             as_text(self.after, "after")
         if self.min_relevance is not None and not 0 <= as_number(self.min_relevance, "min_relevance") <= 1:
-            raise QueryError(
-                f"min_relevance (--min-relevance) is {self.min_relevance}; expected a probability from 0 to 1"
-            )
+            raise QueryError(f"min_relevance is {self.min_relevance}; expected a probability from 0 to 1")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typer._completion_classes import BashComplete, FishComplete, ZshComplete
 
 from mmsearch.cli.configuration import CACHE_VARIABLE, configuration, default_library
 from mmsearch.errors import QueryError
-from mmsearch.predicates.values import FIELDS, OPERATORS, understood
+from mmsearch.predicates.values import FIELDS, OPERATORS, ORIENTATIONS, understood
 
 PROGRAM, VARIABLE = "mmsearch", "_MMSEARCH_COMPLETE"
 """What the program is called, and what is set in its environment where the shell asks what to offer."""
@@ -73,7 +73,7 @@ def _operators(field: str) -> Iterator[str]:
     """Yield the operators that mean something for a field."""
     for operator in OPERATORS:
         try:
-            understood(field, operator, "2023")
+            understood(field, operator, ORIENTATIONS[0] if field == "orientation" else "2023")
         except QueryError:
             continue
         yield operator
@@ -83,6 +83,8 @@ def _values(ctx: typer.Context, field: str, begun: str) -> Iterable[str]:
     """Return values of a field; a label comes with its set where a slash was typed."""
     if field == "format":
         return FORMATS if begun.isupper() else map(str.lower, FORMATS)
+    if field == "orientation":
+        return ORIENTATIONS
     if field != "label":
         return ()
     labels = _labels(ctx)

@@ -176,14 +176,14 @@ def mode_of(encoder: DualEncoder, labels: Sequence[str], *, closed: bool, multi:
     if multi and not is_calibrated:
         raise QueryError(
             f"{encoder.name} is not calibrated, so its cosines do not say how probable a label is by itself; fit "
-            "it with `mmsearch calibrate`, or leave --multi out"
+            "it with `mmsearch calibrate`, or leave multi out"
         )
     if closed or not is_calibrated:
         return "closed"
     if not multi and NONE_OF_THESE in (label.strip() for label in labels):
         raise QueryError(
             f"label {NONE_OF_THESE!r} is what pictures are called that show none of the labels; leave it out, or "
-            "close the labels (--closed)"
+            "close the labels (closed)"
         )
     return "multi" if multi else "open"
 

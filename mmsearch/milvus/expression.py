@@ -18,6 +18,7 @@ from mmsearch.store.where import Filter, filter_of, place_bounds
 
 EVERYTHING, NOTHING = "id >= 0", "id < 0"
 _WILD = re.compile(r"[*?\[]")
+_SHAPES = {"landscape": "width > height", "portrait": "width < height", "square": "width == height"}
 _OPPOSITE = {"=": "==", "!=": "!="}
 
 
@@ -99,6 +100,11 @@ def dated(operator: str, value: str) -> str:
     }[operator]  # fmt: skip
 
 
+def shaped(orientation: str) -> str:
+    """Return the expression of all pictures with an orientation."""
+    return _SHAPES[orientation]
+
+
 def _exactly(expression: str) -> Expression:
     return Expression(expression, expression)
 
@@ -122,6 +128,9 @@ def _comparison(part: Filter) -> Expression:
         return _exactly(f"{field} {_OPPOSITE.get(operator, operator)} {int(part.value)}")
     if field == "taken":
         return _exactly(dated(operator, str(part.value)))
+    if field == "orientation":
+        shape = shaped(str(part.value))
+        return _exactly(shape if operator == "=" else f"not ({shape})")
     if operator == "~":
         return _glob(part)
     if field in ("path", "folder"):

@@ -4,47 +4,62 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from mmsearch.milvus.engine import Row
-from mmsearch.milvus.expression import NOTHING, both, dated, in_folder
+from mmsearch.milvus.expression import NOTHING, both, dated, in_folder, shaped
 from mmsearch.milvus.scan import MOST_ROWS, scan
-from mmsearch.store.facets import SIZES, Facet, Facets, facets_of, months_of
+from mmsearch.predicates import ORIENTATIONS
+from mmsearch.store.facets import SIZES, WIDTHS, Counts, Facet, Facets, facets_of, months_of
 
 if TYPE_CHECKING:
     from mmsearch.milvus.conditions import Resolved
     from mmsearch.milvus.store import MilvusStore
 
-_FIELDS = ("id", "path", "size", "taken", "format")
+_FIELDS = ("id", "path", "size", "taken", "format", "width", "height")
 _ROUNDS = 20  # of samples, each of what those before did not show
 _MOST_FOLDERS = 100  # that are counted
 
 
 def fetched_facets(store: MilvusStore, resolved: Resolved) -> Facets:
     """Return the classes of the pictures that pass a condition, each of which is looked at."""
-    folders, sizes = Counter[object](), Counter[object]()
-    years, formats = Counter[object](), Counter[object]()
+    counts = Counts()
     for rows in scan(store.engine, store.collection, resolved.expression, _FIELDS):
         for row in rows:
             if resolved.ids is None or row["id"] in resolved.ids:
-                folders[_folder_of(row)] += 1
-                sizes[max((low for low in SIZES if low <= row["size"]), default=None)] += 1
-                years[_year_of(row) or None] += 1
-                formats[_format_of(row)] += 1
-    return facets_of(folders, sizes, years, formats)
+                counts.folders[_folder_of(row)] += 1
+                counts.sizes[_class(row["size"], SIZES)] += 1
+                counts.years[_year_of(row) or None] += 1
+                counts.formats[_format_of(row)] += 1
+                counts.widths[_class(row["width"], WIDTHS)] += 1
+                counts.orientations[_orientation_of(row)] += 1
+    return facets_of(counts)
 
 
 def counted_facets(store: MilvusStore, expression: str) -> Facets:
     """Return the classes of the pictures that pass an expression; of very many folders those that samples show."""
-    sizes = Counter[object]()
-    for low, high in pairwise((*SIZES, None)):
-        bound = f"size >= {low}" if high is None else f"size >= {low} and size < {high}"
-        sizes[low] = store.count(both(expression, bound))
-    years = _counted(store, both(expression, 'taken != ""'), "taken", _year_of, _in_year)
-    formats = _counted(store, expression, "format", _format_of, _of_format)
-    return facets_of(_folders(store, expression), sizes, years, formats)
+    orientations = {name: store.count(both(expression, shaped(name))) for name in ORIENTATIONS}
+    return facets_of(
+        Counts(
+            folders=_folders(store, expression),
+            sizes=_in_classes(store, expression, "size", SIZES),
+            years=_counted(store, both(expression, 'taken != ""'), "taken", _year_of, _in_year),
+            formats=_counted(store, expression, "format", _format_of, _of_format),
+            widths=_in_classes(store, expression, "width", WIDTHS),
+            orientations=Counter[object](orientations),
+        )
+    )
+
+
+def _in_classes(store: MilvusStore, expression: str, field: str, lows: Sequence[int]) -> Counter[object]:
+    """Count the pictures that pass an expression by the classes of a number."""
+    counts = Counter[object]()
+    for low, high in pairwise((*lows, None)):
+        bound = f"{field} >= {low}" if high is None else f"{field} >= {low} and {field} < {high}"
+        counts[low] = store.count(both(expression, bound))
+    return counts
 
 
 def fetched_months(store: MilvusStore, resolved: Resolved) -> tuple[Facet, ...]:
@@ -105,6 +120,16 @@ def _upwards(folder: bytes) -> Iterator[bytes]:
     while folder != (above := os.path.dirname(folder)):
         yield above
         folder = above
+
+
+def _class(number: int, lows: Sequence[int]) -> int | None:
+    return max((low for low in lows if low <= number), default=None)
+
+
+def _orientation_of(row: Row) -> str:
+    if row["width"] == row["height"]:
+        return "square"
+    return "landscape" if row["width"] > row["height"] else "portrait"
 
 
 def _folder_of(row: Row) -> bytes:

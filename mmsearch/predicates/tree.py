@@ -20,8 +20,9 @@ class Comparison:
 
     A picture without a date fails every comparison of `taken`, `!=` too. A date is compared at the precision it is
     given in, so `taken = 2023-05` is any time in that month. A folder is equal to itself and to all that lies below
-    it. `~` is a glob over characters, for names without regard to case. A label is one that a label set of the
-    library gave the picture, whatever its case, and of one set alone as `SET/LABEL`; `!=` passes the pictures that
+    it. An orientation is `landscape` where a picture is wider than high, `portrait` where it is higher than wide,
+    else `square`. `~` is a glob over characters, for names without regard to case. A label is one that a label set
+    of the library gave the picture, whatever its case, and of one set alone as `SET/LABEL`; `!=` passes those that
     were not given it.
 
     Parameters

@@ -11,11 +11,14 @@ from typing import Literal, TypeAlias, get_args
 from mmsearch.arguments import unfit
 from mmsearch.errors import QueryError
 
-Field: TypeAlias = Literal["path", "folder", "name", "taken", "width", "height", "size", "format", "label"]
+Field: TypeAlias = Literal[
+    "path", "folder", "name", "taken", "width", "height", "orientation", "size", "format", "label"
+]
 Operator: TypeAlias = Literal["=", "!=", "<", "<=", ">", ">=", "~"]
 FIELDS: tuple[str, ...] = get_args(Field)
 OPERATORS: tuple[str, ...] = get_args(Operator)
 NUMBERS = frozenset(("width", "height", "size"))
+ORIENTATIONS = ("landscape", "portrait", "square")
 _GLOBBED = ("path", "folder", "name", "format", "label")
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", re.IGNORECASE)
 _FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
@@ -53,6 +56,8 @@ def understood(field: str, operator: str, value: object) -> int | str:
         raise QueryError(f"{said}: ~ (glob) works on {', '.join(_GLOBBED[:-1])} and {_GLOBBED[-1]} only")
     if field == "label" and operator not in ("=", "!=", "~"):
         raise QueryError(f"{said}: a label is not more or less than another; ask by =, != or ~ (glob)")
+    if field == "orientation":
+        return _orientation(operator, value, said)
     if field in NUMBERS:
         return _whole(field, operator, _number(field, value, said), said)
     if field == "taken" and isinstance(value, int) and not isinstance(value, bool):
@@ -68,6 +73,14 @@ def not_understood(said: str) -> QueryError:
         f"{said} is not understood; expected FIELD OP VALUE with FIELD one of {', '.join(FIELDS)} and OP one of "
         f"{' '.join(OPERATORS)}, for instance 'width >= 800', or several such with and, or, not and parentheses"
     )
+
+
+def _orientation(operator: str, value: object, said: str) -> str:
+    if operator not in ("=", "!="):
+        raise QueryError(f"{said}: an orientation is not more or less than another; ask by = or !=")
+    if not isinstance(value, str) or value.lower() not in ORIENTATIONS:
+        raise QueryError(f"{said}: expected {', '.join(ORIENTATIONS[:-1])} or {ORIENTATIONS[-1]}")
+    return value.lower()
 
 
 def _number(field: str, value: object, said: str) -> Decimal:

@@ -357,7 +357,7 @@ class Searcher:
         if options.mode == "local" or not all(map(is_text, queries)):
             raise QueryError(
                 "only hits of one text have a relevance, not those of pictures, of excluded texts or of pictures "
-                "that were judged; leave out min_relevance (--min-relevance)"
+                "that were judged; leave out min_relevance"
             )
         relevance, problems = self._relevance()
         if relevance is None:
@@ -365,7 +365,7 @@ class Searcher:
                 f"nobody has measured what scores of {self.store.setting('model')} mean; run `mmsearch calibrate` "
                 "with a captioned set"
             )  # fmt: skip
-            raise QueryError(f"{why}, or leave out min_relevance (--min-relevance)")
+            raise QueryError(f"{why}, or leave out min_relevance")
 
     def _relevance(self) -> tuple[Relevance | None, tuple[str, ...]]:
         """Return what tells relevance where the encoder is calibrated, and problems: why it cannot be used."""

@@ -84,7 +84,7 @@ def _fitting(body: bytes, model: type[R]) -> R:
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise Unfit(error.errors(include_url=False, include_context=False, include_input=False)) from None
+        raise Unfit(error.errors(include_url=False)) from None
 
 
 def require_modest(body: bytes) -> None:

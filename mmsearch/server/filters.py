@@ -9,12 +9,14 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstrai
 from typing_extensions import TypeAliasType
 
 from mmsearch import predicates
+from mmsearch.server import misfits
 
 WHERE = (
     "Filters, all of which must hold, such as `taken >= 2023-05`, `folder = ~/photos/trip` or `format = PNG or not "
     "(width > 800 and name ~ img*)`: `FIELD OP VALUE`, joined by `and`, `or`, `not` and parentheses. Fields: path "
-    "folder name taken width height size format label; operators: = != < <= > >= ~ (glob). A value ends before "
-    "`and` or `or` if another `FIELD OP VALUE` follows; where there are several, one in double quotes may hold "
+    "folder name taken width height orientation (landscape, portrait or square) size format label; operators: = != "
+    "< <= > >= ~ (glob). A value ends before `and` or `or` if another `FIELD OP VALUE` follows; where there are "
+    "several, one in double quotes may hold "
     "that. `~` at the start of a folder or path is the home folder of the user whom the server runs as. `not` "
     "passes just the pictures that its filter does not pass; one without a date passes no comparison of `taken`. A "
     "label is one that a label set of the library gave, as in `label = dog` or, of one set alone, `label = "
@@ -84,18 +86,18 @@ def _tree(given: AnyFilter) -> predicates.Predicate:
 
 def _kind_of_filter(value: object) -> str:
     if not isinstance(value, Mapping):
-        return "text"
-    return next((kind for kind in ("and", "or", "not") if kind in value), "comparison")
+        return misfits.kind("text")
+    return misfits.kind(next((word for word in ("and", "or", "not") if word in value), "comparison"))
 
 
 AnyFilter = TypeAliasType(  # a name of its own in the description, as it holds itself
     "AnyFilter",
     Annotated[
-        Annotated[FilterText, Tag("text")]
-        | Annotated[ComparisonFilter, Tag("comparison")]
-        | Annotated[AndFilter, Tag("and")]
-        | Annotated[OrFilter, Tag("or")]
-        | Annotated[NotFilter, Tag("not")],
+        Annotated[FilterText, Tag(misfits.kind("text"))]
+        | Annotated[ComparisonFilter, Tag(misfits.kind("comparison"))]
+        | Annotated[AndFilter, Tag(misfits.kind("and"))]
+        | Annotated[OrFilter, Tag(misfits.kind("or"))]
+        | Annotated[NotFilter, Tag(misfits.kind("not"))],
         Discriminator(_kind_of_filter),
     ],
 )

@@ -77,6 +77,8 @@ async def start(request: Request, key: str = "") -> Response:
     if request.method == "HEAD":  # of programs that look where a link leads
         return RedirectResponse("/", 303)
     access = services(request).access
+    if access.is_browser_secret(request.cookies.get(access.cookie, "")):
+        return RedirectResponse("/", 303)  # a browser that was let in opens its link again
     if not access.take_key(key):
         return problem(403, "this link was used or is of another start; start `mmsearch serve` again for a new one")
     return _let_in(RedirectResponse("/", 303), access)

@@ -164,7 +164,7 @@ async def get_file(request: Request, id: Id) -> Response:
 
 @router.get("/facets", tags=["pictures"], response_model=FacetAnswer, responses=_PROBLEMS)
 async def count_pictures(request: Request, where: WhereParameter = []) -> Response:  # noqa: B006 - as above
-    """Count the pictures that pass all filters, by folder, year, size, format and label.
+    """Count the pictures that pass all filters, by folder, year, size, format, width, orientation and label.
 
     Every class has the filters that give it, to be added to a search.
     """
@@ -172,6 +172,7 @@ async def count_pictures(request: Request, where: WhereParameter = []) -> Respon
     body: FacetAnswer = {
         "n": facets.n, "folders": _counts(facets.folders), "years": _counts(facets.years),
         "sizes": _counts(facets.sizes), "formats": _counts(facets.formats),
+        "widths": _counts(facets.widths), "orientations": _counts(facets.orientations),
         "labels": [{"label_set": of.label_set, "labels": _counts(of.facets)} for of in facets.labels],
     }  # fmt: skip
     return answer(body)

@@ -11,10 +11,12 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 from typing_extensions import TypedDict
 
 from mmsearch.errors import EncoderError, LibraryError, MmsearchError, NoEncoderError, PictureError, sentence
 from mmsearch.names import json_text
+from mmsearch.server import misfits, navigation
 
 Details: TypeAlias = Sequence[Mapping[str, Any]]
 MEDIA_TYPE = "application/problem+json"
@@ -55,13 +57,21 @@ class Problem(TypedDict):
 
 
 class ProblemResponse(Response):
-    """The answer for a request that cannot be fulfilled; `problem` is its body."""
+    """The answer for a request that cannot be fulfilled: `problem` for programs, a page for who went there."""
 
     media_type = MEDIA_TYPE
 
     def __init__(self, problem: Problem, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(dumped(problem), problem["status"], headers)
         self.problem = problem
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if navigation.is_navigation(scope):
+            body = navigation.page_of(self.status_code, self.problem["detail"])
+            self.body = body
+            self.headers["content-length"], self.headers["content-type"] = str(len(body)), navigation.MEDIA_TYPE
+        await super().__call__(scope, receive, send)
 
 
 def dumped(value: Any) -> bytes:
@@ -131,18 +141,35 @@ def of_http(error: HTTPException) -> ProblemResponse:
     return problem(error.status_code, str(error.detail), headers=headers)
 
 
+def _of_framework(error: HTTPException, method: str) -> ProblemResponse:
+    """Return the problem that a status without a sentence is."""
+    headers = dict(error.headers or {})
+    if headers.get("Allow") == "GET":  # beside each route of GET there is one of HEAD
+        headers["Allow"] = "GET, HEAD"
+    sentences = {
+        404: "there is nothing at this address",
+        405: f"this address does not take {method}; it takes {headers.get('Allow')}",
+    }
+    return problem(error.status_code, sentences.get(error.status_code, error.detail), headers=headers)
+
+
 def invalid(errors: Details) -> ProblemResponse:
     """Return the problem of a request that does not fit its description; `errors` are like those of pydantic.
 
     Only the first are named, and names and sentences are cut: both may hold what the request said.
     """
     shown = [
-        {"at": _cut(".".join(map(str, error["loc"]))), "message": _cut(str(error["msg"]))}
+        {"at": _cut(misfits.place(error)), "message": _cut(misfits.sentence(error))}
         for error in errors[:MAX_ERRORS]
     ]
-    first = "".join(f": {text}" for text in shown[0].values() if text) if shown else ""
+    first = f": {_said(**shown[0])}" if shown else ""
     rest: dict[str, Any] = {"n_more": len(errors) - MAX_ERRORS} if len(errors) > MAX_ERRORS else {}
     return problem(422, f"the request does not fit{first}", kind="request", errors=shown, **rest)
+
+
+def _said(at: str, message: str) -> str:
+    joint = "" if not at else " " if message.startswith("is ") else ": "
+    return f"{at}{joint}{message}"
 
 
 def _cut(text: str) -> str:
@@ -152,11 +179,10 @@ def _cut(text: str) -> str:
 def install(app: FastAPI) -> None:
     """Let an app answer with problem details whatever goes wrong."""
 
-    async def expected_error(_: Request, error: Exception) -> Response:
-        response = problem_of(error)
-        if response.headers.get("allow") == "GET":  # beside each route of GET there is one of HEAD
-            response.headers["allow"] = "GET, HEAD"
-        return response
+    async def expected_error(request: Request, error: Exception) -> Response:
+        if isinstance(error, HTTPException) and error.detail == HTTPStatus(error.status_code).phrase:
+            return _of_framework(error, request.method)
+        return problem_of(error)
 
     async def left(_: Request, __: Exception) -> Response:
         return Response(status_code=499)  # for the metrics: nobody reads it

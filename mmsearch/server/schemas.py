@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, NotRequired
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag
 from typing_extensions import TypeAliasType, TypedDict
 
 from mmsearch import predicates
 from mmsearch.arguments import Expand, Mode, Rerank
 from mmsearch.contract import Picture, SearchAnswer
 from mmsearch.records import Classification
+from mmsearch.server import misfits
 from mmsearch.server.filters import STRICT, WHERE, Where
 from mmsearch.server.problems import Problem
 
@@ -71,7 +73,19 @@ class UploadedPicture(_Request):
     box: Annotated[Box | None, Field(description=BOX)] = None
 
 
-AnyPicture = TypeAliasType("AnyPicture", LibraryPicture | UploadedPicture)  # a name for generated clients
+def _kind_of_picture(value: object) -> str:
+    is_upload = isinstance(value, UploadedPicture) or (isinstance(value, Mapping) and "upload" in value)
+    return misfits.kind("upload" if is_upload else "library")
+
+
+AnyPicture = TypeAliasType(  # a name for generated clients
+    "AnyPicture",
+    Annotated[
+        Annotated[LibraryPicture, Tag(misfits.kind("library"))]
+        | Annotated[UploadedPicture, Tag(misfits.kind("upload"))],
+        Discriminator(_kind_of_picture),
+    ],
+)
 Pictures = Annotated[list[AnyPicture], Field(max_length=MAX_PICTURES)]
 
 
@@ -274,6 +288,8 @@ class FacetAnswer(TypedDict):
     years: list[FacetCount]
     sizes: list[FacetCount]
     formats: list[FacetCount]
+    widths: list[FacetCount]
+    orientations: list[FacetCount]
     labels: list[LabelCounts]
 
 

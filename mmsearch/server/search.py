@@ -142,7 +142,7 @@ async def _classified(request: Request, asked: ClassifyRequest, uploads: Sequenc
     if n_prompts > MAX_PROMPTS:
         text = (
             f"{n_prompts} prompts, of {len(asked.labels)} labels in {len(templates)} templates each; at most "
-            f"{MAX_PROMPTS} are encoded for a request: give fewer templates, or run `mmsearch classify`"
+            f"{MAX_PROMPTS} are encoded for a request: give fewer of either"
         )
         raise Unfit([{"loc": ("templates",), "msg": text}])
     classifying = services(request).labels.run(

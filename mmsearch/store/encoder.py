@@ -169,9 +169,9 @@ class InstalledEncoder:
 
         if not store.has_vectors:
             raise NoEncoderError(
-                f"{self.library} has no encoder (--model none): it is searched by one example picture (-i), "
-                "without text, --not or --rerank; for all else give it one with --re-embed --model, or index into "
-                "another --library with a model"
+                f"{self.library} has no encoder: it is searched by one example picture, without text, excluded "
+                "words or reranking; for all else give it one with `mmsearch index --re-embed --model`, or index "
+                "into another library with a model"
             )
         if is_given(store):
             raise NoEncoderError(

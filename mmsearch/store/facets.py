@@ -1,20 +1,22 @@
-"""Counts of the pictures that filters would leave: by folder, year, size of the file, format and label."""
+"""Counts of the pictures that filters would leave: by folder, year, size of the file, format, shape and label."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from mmsearch.predicates import Comparison, FilterLike, written
+from mmsearch.predicates import ORIENTATIONS, Comparison, FilterLike, written
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.spelling import spelled
-from mmsearch.store.where import SqlCondition, condition_of
+from mmsearch.store.where import ORIENTATION, SqlCondition, condition_of
 
 SIZES = (0, 100_000, 500_000, 1_000_000, 5_000_000, 20_000_000)
 """Where the classes of file sizes begin, in bytes."""
+WIDTHS = (0, 1_000, 2_000, 4_000)
+"""Where the classes of widths begin, in pixels."""
 MAX_FOLDERS = 1_000
 MAX_LABELS = 1_000  # of a set
 _NO_TEXT = re.compile("[\udc80-\udcff]")
@@ -52,6 +54,8 @@ class Facets:
     years: tuple[Facet, ...]
     sizes: tuple[Facet, ...]
     formats: tuple[Facet, ...]
+    widths: tuple[Facet, ...]
+    orientations: tuple[Facet, ...]
     labels: tuple[LabelFacets, ...] = ()
 
 
@@ -69,29 +73,54 @@ def count_facets(catalog: Catalog, where: Sequence[FilterLike] = ()) -> Facets:
         sql = f"SELECT {expression}, count(*) FROM image WHERE {condition.sql or '1'} GROUP BY 1"
         return Counter(dict(catalog.db.execute(sql, condition.parameters)))
 
-    size_class = f"CASE {' '.join(f'WHEN size >= {low} THEN {low}' for low in reversed(SIZES))} END"
     with catalog.reading():
         condition = spelled(catalog, condition)
-        folders, sizes = counted("folder_of(path)"), counted(size_class)
-        years, formats = counted("substr(taken, 1, 4)"), counted("format")
+        counts = Counts(
+            folders=counted("folder_of(path)"),
+            sizes=counted(_class("size", SIZES)),
+            years=counted("substr(taken, 1, 4)"),
+            formats=counted("format"),
+            widths=counted(_class("width", WIDTHS)),
+            orientations=counted(ORIENTATION),
+        )
         labels = _labels(catalog, condition)
-    return replace(facets_of(folders, sizes, years, formats), labels=labels)
+    return replace(facets_of(counts), labels=labels)
 
 
-def facets_of(
-    folders: Counter[object], sizes: Counter[object], years: Counter[object], formats: Counter[object]
-) -> Facets:
-    """Return the classes of pictures of which so many lie right in each folder, and have each size, year, format.
+def _class(column: str, lows: Sequence[int]) -> str:
+    """Return the SQL of the beginning of the class that a number is in."""
+    return f"CASE {' '.join(f'WHEN {column} >= {low} THEN {low}' for low in reversed(lows))} END"
 
-    Folders are bytes, sizes the beginnings of their classes (`SIZES`), a year that is not known is any that is no
-    text.
+
+@dataclass(frozen=True)
+class Counts:
+    """How many pictures lie right in each folder, and have each size, year, format, width and orientation.
+
+    Folders are bytes, sizes and widths the beginnings of their classes (`SIZES`, `WIDTHS`), a year that is not
+    known is any that is no text.
     """
+
+    folders: Counter[object] = field(default_factory=Counter)
+    sizes: Counter[object] = field(default_factory=Counter)
+    years: Counter[object] = field(default_factory=Counter)
+    formats: Counter[object] = field(default_factory=Counter)
+    widths: Counter[object] = field(default_factory=Counter)
+    orientations: Counter[object] = field(default_factory=Counter)
+
+
+def facets_of(counts: Counts) -> Facets:
+    """Return the classes of pictures of which there are so many."""
+    shapes = counts.orientations
     return Facets(
-        n=sum(formats.values()),
-        folders=_folders({path: n for path, n in folders.items() if isinstance(path, bytes)}),
-        years=tuple(Facet(year, (f"taken = {year}",), n) for year, n in _sorted(years)),
-        sizes=tuple(_size(low, sizes[low]) for low in SIZES if sizes[low]),
-        formats=tuple(Facet(name, (f"format = {name}",), n) for name, n in _sorted(formats)),
+        n=sum(counts.formats.values()),
+        folders=_folders({path: n for path, n in counts.folders.items() if isinstance(path, bytes)}),
+        years=tuple(Facet(year, (f"taken = {year}",), n) for year, n in _sorted(counts.years)),
+        sizes=_ranges("size", SIZES, counts.sizes, _bytes),
+        formats=tuple(Facet(name, (f"format = {name}",), n) for name, n in _sorted(counts.formats)),
+        widths=_ranges("width", WIDTHS, counts.widths, _pixels),
+        orientations=tuple(
+            Facet(name, (f"orientation = {name}",), shapes[name]) for name in ORIENTATIONS if shapes[name]
+        ),
     )
 
 
@@ -171,9 +200,26 @@ def _folder_filter(path: str) -> str:
     return f"path ~ {_NO_TEXT.sub('?', literal)}/*"
 
 
-def _size(low: int, n: int) -> Facet:
-    after = [size for size in SIZES if size > low]
-    where = (f"size >= {low}", *(f"size < {high}" for high in after[:1]))
-    names = [f"{size / 1e6:g} MB" if size >= 1e6 else f"{size // 1000} kB" for size in (low, *after[:1])]
-    label = f"from {names[0]}" if not after else f"{names[0]} to {names[1]}"
-    return Facet(label if low else f"up to {names[1]}", where, n)
+def _ranges(
+    name: str, lows: Sequence[int], counts: Counter[object], said: Callable[[int], str]
+) -> tuple[Facet, ...]:
+    """Return the classes of a number that have pictures; `lows` are where they begin."""
+    facets: list[Facet] = []
+    where: tuple[str, ...]
+    for low, high in zip(lows, (*lows[1:], None), strict=True):
+        if high is None:
+            label, where = f"from {said(low)}", (f"{name} >= {low}",)
+        else:
+            label = f"{said(low)} to {said(high)}" if low else f"up to {said(high)}"
+            where = (f"{name} >= {low}", f"{name} < {high}")
+        if counts[low]:
+            facets.append(Facet(label, where, counts[low]))
+    return tuple(facets)
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:g} MB" if size >= 1e6 else f"{size // 1000} kB"
+
+
+def _pixels(width: int) -> str:
+    return f"{width:,} px"

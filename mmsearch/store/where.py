@@ -42,6 +42,9 @@ _LABELLED = """id IN (SELECT image FROM given WHERE label IN (
     WHERE is_called(?, ?, label_set.name, label.name, (SELECT json_group_array(name) FROM label_set))))"""
 
 
+ORIENTATION = "CASE WHEN width > height THEN 'landscape' WHEN width < height THEN 'portrait' ELSE 'square' END"
+
+
 @dataclass(frozen=True)
 class Filter:
     """One comparison: as it was given, with what it compares, as SQL, and the values of its field that it leaves.
@@ -192,6 +195,8 @@ def filter_of(comparison: Comparison) -> Filter:
         column = f"substr(taken, 1, {len(value)})"
         # Nothing in a date sorts after the tilde.
         return _compared(Filter(comparison, value, column, (value,)), beyond=value + "~")
+    if field == "orientation":
+        return _compared(Filter(comparison, value, ORIENTATION, (value,)), beyond=value + "\0")
     if field == "label":
         said = "NOT " * (operator == "!=") + _LABELLED
         return Filter(comparison, value, said, (os.fsencode(value), operator == "~"))

@@ -42,7 +42,7 @@ def picture(path: bytes, *, contents: bytes = b"", vector: np.ndarray | None = N
     chance = random.Random(path)
     look = FileLook(chance.choice([10, 100_000, 2_000_000, 30_000_000]), 5, chance.choice([None, 7]))
     known = {
-        "width": chance.choice([10, 800, 3000]), "height": 600,
+        "width": chance.choice([10, 600, 800, 3000]), "height": 600,
         "format": chance.choice(["JPEG", "PNG", "GIF", "WEBP"]), "reading": READING,
         "taken_at": chance.choice([None, "2023-05-01T12:00:00", "2023-05", "1985", "2024-01-01"]),
     }  # fmt: skip
@@ -344,6 +344,7 @@ ANY, GLOB = EQUAL | ORDER, st.just("~")
 COMPARISONS = st.one_of(
     st.builds(Comparison, st.sampled_from(["width", "height", "size"]), ANY, NUMBERS),
     st.builds(Comparison, st.just("taken"), ANY, DATES),
+    st.builds(Comparison, st.just("orientation"), EQUAL, st.sampled_from(["landscape", "Portrait", "square"])),
     st.builds(Comparison, st.just("format"), EQUAL, st.sampled_from(["jpg", "PNG", "gif", "webp"])),
     st.builds(Comparison, st.just("format"), ORDER, st.sampled_from(["JPEG", "Q"])),
     st.builds(Comparison, st.just("format"), GLOB, st.sampled_from(["J*", "*", "?NG"])),
@@ -373,6 +374,17 @@ def test_filter_passes_what_the_conditions_of_the_local_catalog_pass(library, tr
         assert expected == []
 
 
+def test_orientation_is_that_of_width_and_height(library):
+    wanted = {
+        "orientation = landscape": [file.path for file in PICTURES if file.width > file.height],
+        "orientation = portrait": [file.path for file in PICTURES if file.width < file.height],
+        "not orientation != square": [file.path for file in PICTURES if file.width == file.height],
+    }
+    assert all(wanted.values())
+    for where, paths in wanted.items():
+        assert paths_on_page(library, [where]) == sorted(paths)
+
+
 @pytest.mark.parametrize(
     "comparison", ["path = /p", "folder = /nowhere", "width < 1", "name = a/b", "folder ~ sub"]
 )
@@ -389,11 +401,13 @@ def test_facets_count_what_passes(library, where, tmp_path_factory):
     expected = passing(condition.predicate, FACTS) if condition.predicate else range(len(PICTURES))
     facets = library.facets(where)
     assert facets.n == sum(facet.n for facet in facets.formats) == len(expected)
-    assert sum(facet.n for facet in facets.sizes) == facets.n
+    for classes in (facets.sizes, facets.widths, facets.orientations):
+        assert sum(facet.n for facet in classes) == facets.n
     years = {facet.label: facet.n for facet in facets.years}
     assert sum(years.values()) == sum(PICTURES[place].taken_at is not None for place in expected)
     folders = [facet for facet in facets.folders if facet.label.isascii()]  # others may have two spellings
-    for facet in (*folders, *facets.years, *facets.sizes, *facets.formats):
+    shapes = (*facets.widths, *facets.orientations)
+    for facet in (*folders, *facets.years, *facets.sizes, *facets.formats, *shapes):
         assert library.page([*where, *facet.where], order="path", after=None, offset=0, limit=1).n == facet.n
     if not where:
         assert [facet.label for facet in facets.folders][:3] == ["/", "/p", "/p/e\u0301te\u0301"]

@@ -148,7 +148,7 @@ def test_a_calibration_of_searches_alone_says_nothing_of_labels(calibrated, tiny
 def test_modes_that_mean_nothing_are_refused(calibrated, tiny):
     with pytest.raises(QueryError, match=r"closed, or each is judged by itself \(multi\), not both"):
         mode_of(calibrated, ["a"], closed=True, multi=True)
-    with pytest.raises(QueryError, match=r"not calibrated.*mmsearch calibrate.*leave --multi out"):
+    with pytest.raises(QueryError, match=r"not calibrated.*mmsearch calibrate.*leave multi out"):
         mode_of(tiny, ["a"], closed=False, multi=True)
     with pytest.raises(QueryError, match="label 'none of these' is what pictures are called that show none"):
         mode_of(calibrated, ["a", " none of these "], closed=False, multi=False)

@@ -26,6 +26,18 @@ def test_a_number_is_whole_pixels_or_bytes(field, value, kept):
     assert Comparison(field, "=", value).value == kept
 
 
+def test_an_orientation_is_one_of_three():
+    assert Comparison("orientation", "!=", "Portrait").value == "portrait"
+    for operator, value, said in (
+        ("=", "tall", "expected landscape, portrait or square"),
+        ("=", 1, "expected landscape, portrait or square"),
+        ("<", "square", "ask by = or !="),
+        ("~", "s*", "works on path"),
+    ):
+        with pytest.raises(QueryError, match=said):
+            Comparison("orientation", operator, value)
+
+
 @given(
     number=st.decimals(0, 50, places=2),
     pixels=st.integers(0, 60),

@@ -100,5 +100,5 @@ def test_the_page_shows_no_labels_where_there_are_none(page, process):
     browsers.open_page(page, process)
     page.click("#toggle-filters")
     expect(page.locator("#filters legend")).to_have_text(
-        ["Folder", "Date", "Size of the file", "Format", "Name of the file"]
+        ["Folder", "Date", "Shape", "Width", "Size of the file", "Format", "Name of the file"]
     )

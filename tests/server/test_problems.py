@@ -50,6 +50,77 @@ def test_what_the_framework_refuses_is_a_problem_too(client, method, path, statu
     assert {"type", "title", "status", "detail"} <= answer.json().keys()
 
 
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"k": 0}, "k is 0; expected at least 1"),
+        ({"k": "ten"}, 'k is "ten"; expected a whole number'),
+        ({"colour": "red"}, "colour is not known here; correct its name, or leave it out"),
+        ({"text": ""}, 'text is ""; expected a text that is not empty'),
+        ({"mode": "lokal"}, "mode is \"lokal\"; expected 'global' or 'local'"),
+        ({"pictures": [{"id": 1}, {}]}, "pictures.1.id is missing; give it"),
+        ({"pictures": [{"upload": 9}]}, "pictures.0.upload is 9; expected less than 8"),
+        ({"pictures": [{"id": 1, "box": [1, 2]}]}, "pictures.0.box is a list of 2; expected at least 4"),
+        ({"where": [{"field": "width", "op": "is", "value": 5}]}, "where.0.op is \"is\"; expected '='"),
+        ({"where": [{"not": {"and": []}}]}, "where.0.not.and is a list of 0; expected at least 1"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_the_words_of_the_api(client, asked, sentence):
+    answer = client.post("/search", json=asked).json()
+    assert answer["detail"].startswith(f"the request does not fit: {sentence}")
+    assert answer["errors"][0]["at"] == sentence.split()[0]
+
+
+def test_parameters_and_json_that_cannot_be_read_are_said_so_too(client):
+    answers = [client.get("/pictures", params={"limit": "many"}), client.get("/pictures/x")]
+    answers.append(client.post("/search", content=b"{", headers={"content-type": "application/json"}))
+    assert [answer.json()["detail"].partition(": ")[2] for answer in answers] == [
+        'query.limit is "many"; expected a whole number',
+        'path.id is "x"; expected a whole number',
+        "the JSON cannot be read: EOF while parsing an object at line 1 column 1",
+    ]
+
+
+def test_sentences_of_the_api_name_its_fields_and_no_options_of_commands(client, calibrated):
+    for program, asked in ((client, {"labels": ["a"], "multi": True}), (calibrated, {"labels": ["none of these"]})):
+        answer = program.post("/classify", json=asked | {"pictures": [{"id": 1}]})
+        assert answer.status_code == 422
+        assert "--" not in answer.text
+    assert "--" not in client.post("/search", json={"text": "a", "min_relevance": 0.5}).text
+
+
+PEOPLE = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("/nowhere", 404, "There is nothing at this address."),
+        ("/pictures/999/file", 404, "There is no picture 999 in the library"),
+        ("/pictures/x", 422, "expected a whole number"),
+    ],
+)
+def test_who_goes_to_an_address_without_an_answer_sees_a_page_with_a_way_home(client, path, status, said):
+    page = client.get(path, headers=PEOPLE)
+    assert (page.status_code, page.headers["content-type"]) == (status, "text/html; charset=utf-8")
+    assert said in page.text
+    assert '<a href="/">' in page.text
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    head = client.head(path, headers=PEOPLE)
+    assert head.headers["content-length"] == page.headers["content-length"]
+
+
+def test_a_page_of_an_error_shows_what_was_asked_as_text(served):
+    with served.client(**PEOPLE) as stranger:
+        page = stranger.get("/pictures")
+        assert (page.status_code, "<code>mmsearch serve</code>" in page.text) == (401, True)
+        assert "Authorization" not in page.text
+    with served.allowed() as program:
+        page = program.get("/pictures", params={"where": "<script>alert(1)</script>"}, headers=PEOPLE)
+    assert "&lt;script&gt;alert(1)" in page.text
+    assert "<script>" not in page.text
+
+
 def test_a_refusal_of_the_system_is_its_sentence(changeable, monkeypatch):
     def fail(*_):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))

@@ -101,6 +101,11 @@ def test_the_link_works_once(visited, served):
     assert Access("localhost", 1).take_key("") is False
 
 
+def test_a_browser_that_was_let_in_may_open_its_link_again(visited, served):
+    again = visited.get(served.access.start_path())
+    assert (again.status_code, again.headers["location"]) == (303, "/")
+
+
 def test_every_start_has_its_own_secrets_which_are_not_shown():
     first, second = Access("localhost", 1), Access("localhost", 1)
     assert first.token != second.token

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { button, byId, counted, el, prose } from "./dom.js";
 import { byMonth } from "./months.js";
-import { isBrowsing, toAddress, toRequest } from "./state.js";
+import { examplesOf, isBrowsing, toAddress, toRequest } from "./state.js";
 import { uploads } from "./uploads.js";
 
 const FIRST_HITS = 100;
@@ -114,7 +114,9 @@ export class Answer {
     const wanted = at === undefined ? this.grid.n : at ? at.nth + MORE_HITS : 0; // with what is seen below
     const passing = this.filters.counts(state.where, library.revision);
     const [found, { n }] = await Promise.all([ask(FIRST_HITS), passing]);
-    const hits = { all: found.hits, next: found.next, n, ask };
+    const examples = examplesOf(state);
+    const all = ranked(found.hits, examples);
+    const hits = { all, next: found.next, n: n - (found.hits.length - all.length), ask, examples };
     while (hits.next && hits.all.length < wanted) await follow(hits, Math.min(MOST_HITS, wanted - hits.all.length));
     signal.throwIfAborted(); // the counts may have come after a newer question
     [this.found, this.#hits] = [found, hits];
@@ -140,7 +142,7 @@ export class Answer {
           ? `The best ${all.length.toLocaleString("en")} of ${counted(n, "picture")}`
           : `${counted(all.length, "picture")}, best first`;
     this.#summary(isWeak ? NOTHING : counts);
-    this.say(isWeak ? `${counts}, but most likely none is what you asked for.` : found.message);
+    this.say(isWeak ? `${counts}, but most likely none is what you asked for.` : sameThing(all, found));
   }
 
   async #grow() {
@@ -241,8 +243,12 @@ export class Answer {
 /** Asks for some of the hits that follow, and adds them. */
 async function follow(hits, k) {
   const page = await hits.ask(k, hits.next);
-  [hits.all, hits.next] = [[...hits.all, ...page.hits], page.next];
+  [hits.all, hits.next] = [ranked([...hits.all, ...page.hits], hits.examples), page.next];
 }
+
+/** Returns hits without some pictures, and with the ranks that they have then. */
+const ranked = (hits, leftOut) =>
+  hits.filter(({ id }) => !leftOut.includes(id)).map((hit, place) => ({ ...hit, rank: place + 1 }));
 
 /** Returns hits in the sections of the grid: those that are weak stand below a line, if there are others. */
 function byStrength(hits, isOpen) {
@@ -253,4 +259,15 @@ function byStrength(hits, isOpen) {
     { key: "hits", n, pictures: strong },
     { key: n ? "weak" : "all", isWeak: n > 0, n: weak.length, pictures: weak, isOpen },
   ].filter((section) => section.n);
+}
+
+/** Returns what local features found, in words; the answer says it in numbers. */
+function sameThing(hits, { message }) {
+  if (!message) return "";
+  const n = hits.filter(({ local }) => local?.is_verified).length;
+  if (n) return `${counted(n, "picture shows", "pictures show")} the same thing as the example.`;
+  const isCompared = hits.some(({ local }) => local);
+  return isCompared
+    ? "No picture shows the very same thing for certain; the most alike come first."
+    : "The example has too little detail to tell the same thing by it; the most alike come first.";
 }

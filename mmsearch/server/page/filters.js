@@ -1,18 +1,23 @@
-// Filters with counts: every choice says how many pictures it would leave beside the other filters.
+// Filters with counts: every choice says how many pictures it would leave beside the other filters. Several choices of
+// one kind are alternatives; those of different kinds must all hold.
 
 import { facets } from "./api.js";
 import { button, byId, bytes, el, iconButton, shown } from "./dom.js";
-import { fieldOf, ofLabels, withFilter } from "./state.js";
+import { treeOf, within } from "./folders.js";
+import { alternativesOf, bare, fieldOf, ofLabels, split, withFilter } from "./state.js";
 
 const GROUPS = [
   { field: "folder", title: "Folder", of: (counts) => counts.folders },
   { field: "taken", title: "Date", of: (counts) => counts.years },
+  { field: "orientation", title: "Shape", of: (counts) => counts.orientations },
+  { field: "width", title: "Width", of: (counts) => counts.widths },
   { field: "size", title: "Size of the file", of: (counts) => counts.sizes },
   { field: "format", title: "Format", of: (counts) => counts.formats },
 ];
 const NAMES = {
   folder: "Folder",
   taken: "Date",
+  orientation: "Shape",
   size: "Size",
   format: "Format",
   name: "Name",
@@ -29,7 +34,7 @@ const MOST_KEPT = 30;
 export class Filters {
   #kept = new Map();
   #shownFor = "";
-  #opened = new Set();
+  #opened = new Set(); // groups of which all is shown, and folders by their path
 
   constructor(go) {
     [this.go, this.where, this.revision] = [go, [], null]; // until the library has said what it holds
@@ -60,84 +65,122 @@ export class Filters {
   /** Shows the filters of a state. */
   render(state, revision) {
     [this.where, this.revision] = [state.where, revision];
-    const count = byId("n-filters");
-    count.hidden = !state.where.length;
-    count.textContent = state.where.length;
-    const chips = byId("chips");
-    chips.hidden = !state.where.length;
     const fields = [...new Set(state.where.map(fieldOf))];
-    chips.replaceChildren(
-      ...fields.map((field) =>
-        this.#chip(
-          field,
-          state.where.filter((one) => fieldOf(one) === field),
-        ),
-      ),
-    );
+    const count = byId("n-filters");
+    count.hidden = !fields.length;
+    count.textContent = fields.length;
+    byId("chips").hidden = !fields.length;
+    byId("chips").replaceChildren(...fields.map((field) => this.#chip(field)));
     if (!this.panel.hidden) this.#refresh();
   }
 
-  #chip(field, expressions) {
-    const told = expressions.filter((one) => one !== "size >= 0").map(said);
-    const words = expressions.includes(field) ? shown(field) : `${nameOf(field)}: ${told.join(" ")}`;
+  #chip(field) {
+    const alternatives = alternativesOf(this.where, field);
+    const isWhole = this.where.includes(field); // of several fields, which nothing shorter says
+    const words = isWhole ? shown(field) : `${nameOf(field)}: ${alternatives.map(said).join(" or ")}`;
     const remove = iconButton(`Remove the filter ${words}`, "close", () => this.#choose(field, []), {
       class: "quiet",
     });
-    return el("li", { title: expressions.map(shown).join(", ") }, el("bdi", { text: words }), remove);
+    const title = alternatives.map(shown).join(" or ");
+    return el("li", { title }, el("bdi", { class: "chip-text", text: words }), remove);
   }
 
-  #choose(field, expressions) {
-    this.go({ where: withFilter(this.where, field, expressions) });
+  /** Lets the alternatives of a field be these. */
+  #choose(field, alternatives) {
+    this.go({ where: withFilter(this.where, field, alternatives.length ? [alternatives.join(" or ")] : []) });
   }
 
   async #refresh() {
     const wanted = JSON.stringify([this.where, this.revision]);
     if (wanted === this.#shownFor) return;
-    const where = this.where;
-    const [groups, ...others] = await this.#counted(where).catch(() => []);
+    const [groups, ...counts] = await this.#counted(this.where).catch(() => []);
     if (!groups || wanted !== JSON.stringify([this.where, this.revision])) return; // a newer one is on its way
     this.#shownFor = wanted;
-    const hadFocus = this.panel.contains(document.activeElement) ? document.activeElement.id : null;
-    this.panel.replaceChildren(...groups.map((group, place) => this.#group(group, others[place])), this.#name());
-    if (hadFocus) byId(hadFocus)?.focus();
+    const held = this.panel.contains(document.activeElement) ? document.activeElement.id : null;
+    this.panel.replaceChildren(...groups.map((group, place) => this.#group(group, counts[place])), this.#name());
+    if (held) byId(held)?.focus();
   }
 
-  /** Returns the groups of choices, and the counts for each: of the pictures that pass all other filters. */
+  /** Returns the groups with all their choices, and the counts for each: of what passes all other filters. */
   async #counted(where) {
-    const { labels } = await this.counts([]);
-    const groups = [...GROUPS, ...labels.map(({ label_set: set }) => groupOfLabels(set))];
+    const all = await this.counts([]);
+    const groups = [...GROUPS, ...all.labels.map(({ label_set: set }) => groupOfLabels(set))]
+      .map((group) => ({ ...group, n: all.n, choices: group.of(all).map(asChoice) }))
+      .filter(({ choices }) => choices.length);
     return [groups, ...(await Promise.all(groups.map(({ field }) => this.counts(withFilter(where, field, [])))))];
   }
 
-  #group({ field, title, of }, counts) {
-    const chosen = this.where.filter((one) => fieldOf(one) === field);
-    const isChosen = (expressions) => expressions.join("\n") === chosen.join("\n");
-    const known = of(counts).map((one) => ({ ...one, expressions: one.where }));
-    const isFolder = field === "folder";
-    const isTelling = (one) => !isFolder || one.n < counts.n || isChosen(one.expressions); // not one that holds all
-    const all = known.filter(isTelling);
-    const inSight = all.filter((one, place) => place < FEW || this.#opened.has(field) || isChosen(one.expressions));
-    const rows = [{ label: "Any", expressions: [], n: counts.n }, ...inSight].map((one, place) =>
-      this.#row(field, place, isFolder ? shortened(one, known) : one, isChosen(one.expressions)),
-    );
-    const rest = all.length - inSight.length;
+  #group(group, counts) {
+    const { field, title, of } = group;
+    const chosen = alternativesOf(this.where, field);
+    const left = new Map(of(counts).map((one) => [asChoice(one).key, one.n]));
+    const choices = group.choices.map((one, place) => ({
+      ...one,
+      id: `filter-${field.replace(" ", "-")}-${place}`,
+      n: left.get(one.key) ?? 0,
+      isChosen: chosen.includes(one.key),
+    }));
+    const rows = field === "folder" ? this.#folders(group, choices) : this.#rows(field, choices);
     return el(
       "fieldset",
       {},
       el("legend", { text: title }),
       ...rows,
-      rest > 0 && button(`${rest} more`, { class: "quiet", id: `more-${field.replace(" ", "-")}`, onClick: () => this.#open(field) }),
       field === "taken" && this.#dates(chosen),
     );
   }
 
-  #row(field, place, { label, title, expressions, n }, isChosen) {
+  #rows(field, choices) {
+    const isInSight = (one, place) => place < FEW || this.#opened.has(field) || one.isChosen;
+    const rest = choices.filter((one, place) => !isInSight(one, place)).length;
+    const more = rest > 0 && this.#more(rest, field);
+    return [...choices.filter(isInSight).map((one) => this.#row(field, one, choices)), more];
+  }
+
+  /** Returns the folders as a tree, of which as much is open as was opened or holds what is chosen. */
+  #folders({ n }, choices) {
+    const known = choices.map((one, place) => ({ ...one, place }));
+    const telling = known.filter((one) => one.all < n || one.isChosen); // not one that holds all
+    return [this.#branch("", treeOf(telling), choices)];
+  }
+
+  #branch(path, nodes, choices) {
+    const isInSight = ({ one }, place) => place < FEW || this.#opened.has(`${path} `) || one.isChosen;
+    const rest = nodes.filter((node, place) => !isInSight(node, place)).length;
+    const leaves = nodes.filter(isInSight).map(({ one, name, below }) => {
+      const isOpen = this.#opened.has(one.label) || holdsChosen(below);
+      const twisty =
+        below.length > 0 &&
+        iconButton(`Folders in ${shown(name)}`, isOpen ? "down" : "right", () => this.#turn(one.label), {
+          id: `${one.id}-open`,
+          class: "quiet twisty",
+          "aria-expanded": String(isOpen),
+          disabled: holdsChosen(below),
+        });
+      const row = this.#row("folder", { ...one, label: name, title: one.label }, choices);
+      return el(
+        "li",
+        {},
+        el("div", { class: "folder" }, twisty, row),
+        isOpen && below.length > 0 && this.#branch(one.label, below, choices),
+      );
+    });
+    return el("ul", { class: "tree", role: "list" }, ...leaves, rest > 0 && el("li", {}, this.#more(rest, `${path} `)));
+  }
+
+  #row(field, { id, label, title, key, n, isChosen, path }, choices) {
+    const chosen = choices.filter((one) => one.isChosen);
+    const isWithin = field === "folder" && chosen.some((one) => within(path, one.path));
+    const change = () => {
+      const others = chosen.filter((one) => one.key !== key && !(field === "folder" && within(one.path, path)));
+      this.#choose(field, [...others.map((one) => one.key), ...(isChosen ? [] : [key])]);
+    };
     const input = el("input", {
-      type: "radio",
-      name: `filter-${field}`,
-      id: `filter-${field.replace(" ", "-")}-${place}`,
-      checked: isChosen,
-      on: { change: () => this.#choose(field, expressions) },
+      type: "checkbox",
+      id,
+      checked: isChosen || isWithin,
+      disabled: isWithin || (!n && !isChosen),
+      on: { change },
     });
     return el(
       "label",
@@ -148,14 +191,20 @@ export class Filters {
     );
   }
 
-  #open(field) {
-    this.#opened.add(field);
+  #more(n, name) {
+    return button(`${n} more`, { class: "quiet", id: `more-${name.trim().replace(/\W+/g, "-")}`, onClick: () => this.#turn(name) });
+  }
+
+  /** Opens what is closed, and closes what is open. */
+  #turn(name) {
+    if (!this.#opened.delete(name)) this.#opened.add(name);
     this.#shownFor = "";
     this.#refresh();
   }
 
   #dates(chosen) {
-    const bound = (operator) => chosen.find((one) => one.startsWith(`taken ${operator} `))?.slice(9) ?? "";
+    const bounds = chosen.length === 1 ? split(chosen[0], "and") : [];
+    const bound = (operator) => bounds.find((one) => one.startsWith(`taken ${operator} `))?.slice(9) ?? "";
     const field = (words, operator) =>
       el(
         "label",
@@ -173,7 +222,8 @@ export class Filters {
 
   #dated() {
     const [from, to] = [byId("taken-from").value, byId("taken-to").value];
-    this.#choose("taken", [...(from ? [`taken >= ${from}`] : []), ...(to ? [`taken <= ${to}`] : [])]);
+    const bounds = [from && `taken >= ${from}`, to && `taken <= ${to}`].filter(Boolean);
+    this.#choose("taken", bounds.length ? [bounds.join(" and ")] : []);
   }
 
   #name() {
@@ -200,6 +250,9 @@ export class Filters {
   }
 }
 
+/** Returns a class of pictures as it can be chosen: `key` is its filter, `all` how many there are in the library. */
+const asChoice = ({ label, where, n }) => ({ label, path: label, key: where.join(" and "), all: n });
+
 /** Returns the choices among the labels of a set. */
 const groupOfLabels = (set) => ({
   field: ofLabels(set),
@@ -207,24 +260,21 @@ const groupOfLabels = (set) => ({
   of: (counts) => counts.labels.find((one) => one.label_set === set)?.labels ?? [],
 });
 
-/** Returns what a filter asks of its field, in words. */
-function said(expression) {
-  const [, field, operator, value] = /^([a-z]+) (!=|<=|>=|=|<|>|~) (.*)$/s.exec(expression) ?? [];
-  if (!field) return shown(expression);
+const holdsChosen = (nodes) => nodes.some(({ one, below }) => one.isChosen || holdsChosen(below));
+
+/** Returns what an alternative asks of its field, in words. */
+function said(alternative) {
+  const parts = split(alternative, "and").filter((one) => !/^(size|width) >= 0$/.test(one));
+  return parts.map(saidOfOne).join(" ");
+}
+
+function saidOfOne(comparison) {
+  const [, field, operator, value] = /^([a-z]+) (!=|<=|>=|=|<|>|~) (.*)$/s.exec(bare(comparison)) ?? [];
+  if (!field) return shown(comparison);
   if (field === "size" && /^\d+$/.test(value)) return SAID[operator] + bytes(Number(value));
+  if ((field === "width" || field === "height") && /^\d+$/.test(value))
+    return `${SAID[operator]}${Number(value).toLocaleString("en")} px`;
   if (field === "label") return SAID[operator] + shown(value.replace(/^"?[\p{L}\p{N}_.-]+\//u, ""));
   const isPath = field === "folder" || field === "path";
   return SAID[operator] + shown(isPath ? value.replace(/\/\*$/, "").split("/").at(-1) || value : value);
-}
-
-/** Returns a folder by its path from the folder that holds all. */
-function shortened(one, all) {
-  if (!one.where || all.length < 2) return one;
-  const root = all.reduce((common, { label }) => (label.length < common.length ? label : common), all[0].label);
-  const isBelow = one.label.startsWith(`${root}/`);
-  return {
-    ...one,
-    title: one.label,
-    label: isBelow ? one.label.slice(root.length + 1) : one.label.split("/").at(-1) || one.label,
-  };
 }

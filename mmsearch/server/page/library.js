@@ -7,10 +7,10 @@ const STAGES = {
   scan: "Looking for pictures",
   embed: "Describing pictures",
   load: "Loading pictures",
-  vocabulary: "Learning visual words",
-  words: "Writing visual words",
+  vocabulary: "Learning what details look like",
+  words: "Noting the details of pictures",
   graph: "Building the index",
-  calibrate: "Measuring the index",
+  calibrate: "Testing the index",
 };
 const OFTEN = 1_000;
 const CALM = 5_000;
@@ -121,9 +121,9 @@ export class LibraryWatch {
   #showFacts(found) {
     byId("about-summary").textContent = counted(found.n_pictures, "picture");
     const facts = {
-      Model: shown(found.model),
       Words: found.has_words ? "understood" : "not understood: search by a picture",
-      Details: found.has_local ? "visual words of local features" : "none; `mmsearch index --local` adds them",
+      "The same thing": found.has_local ? "found by its details" : "not looked for; `mmsearch index --local` adds it",
+      Model: shown(found.model),
       "On disk": bytes(found.size_bytes),
       ...(found.n_bad && { Unreadable: `${counted(found.n_bad, "file")}; \`mmsearch status\` names them` }),
       mmsearch: found.version,

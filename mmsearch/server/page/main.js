@@ -194,8 +194,8 @@ async function step(by) {
 // -- what can be done next ----------------------------------------------------------------------------
 
 const asked = (pictures) => {
-  const { where, rank, keepsMarks } = state;
-  return { ...EMPTY, where, rank, keepsMarks, pictures };
+  const { where, rank, expands, keepsMarks } = state;
+  return { ...EMPTY, where, rank, expands, keepsMarks, pictures };
 };
 
 function like(id) {

@@ -14,6 +14,7 @@ export class QueryForm {
   #structure = "";
   #isTyping = false;
   #heavier = null;
+  #hasWeights = false; // shown, also where all weigh the same
 
   constructor(go, bring) {
     [this.go, this.bring, this.state] = [go, bring, EMPTY];
@@ -27,6 +28,10 @@ export class QueryForm {
     byId("exclude").addEventListener("keydown", (event) => event.key === "Enter" && this.#exclude(event));
     byId("exclude").addEventListener("change", (event) => this.#exclude(event));
     byId("rank").addEventListener("change", (event) => this.go({ rank: event.target.value }));
+    byId("expand").addEventListener("change", (event) => this.go({ expands: event.target.checked }));
+    byId("weights").addEventListener("click", () => this.#toggleWeights());
+    byId("examples").addEventListener("click", ({ target }) => target.matches("button") && this.#try(target.textContent));
+    byId("text-field").addEventListener("click", ({ target }) => target === byId("text-field") && this.text.focus());
     byId("choose").addEventListener("click", () => byId("file").click());
     byId("file").addEventListener("change", (event) => {
       this.bring([...event.target.files]);
@@ -38,7 +43,11 @@ export class QueryForm {
   render(state, abilities) {
     this.state = state;
     if (this.text.value !== state.text && !this.#isPending()) this.text.value = state.text;
-    byId("text-field").hidden = !abilities.hasWords;
+    this.abilities = abilities;
+    const isEmpty = isBrowsing(state) && !state.where.length;
+    this.text.hidden = !abilities.hasWords;
+    byId("text-field").hidden = !abilities.hasWords && isEmpty;
+    byId("examples").hidden = !abilities.hasWords || !isEmpty || !abilities.n;
     byId("choose").classList.toggle("alone", !abilities.hasWords);
     byId("choose-words").textContent = abilities.hasWords
       ? "Picture"
@@ -46,8 +55,11 @@ export class QueryForm {
     byId("exclude-field").hidden = !abilities.hasWords || isBrowsing(state);
     byId("rank-field").hidden = !abilities.hasLocal || !abilities.hasVectors || state.pictures.length !== 1;
     byId("rank").value = state.rank;
+    byId("expand-field").hidden = byId("rank-field").hidden;
+    byId("expand").checked = state.expands;
+    byId("expand").disabled = state.rank === "words" && isOneExample(state);
     byId("rank").querySelector("[value='words']").disabled = !isOneExample(state);
-    byId("clear").hidden = isBrowsing(state) && !state.where.length;
+    byId("clear").hidden = isEmpty;
     byId("upload-note").hidden = !state.pictures.some((picture) => picture.key);
     this.#renderTerms(state, abilities);
   }
@@ -60,6 +72,22 @@ export class QueryForm {
 
   #isPending() {
     return document.activeElement === this.text && this.#isTyping;
+  }
+
+  #try(words) {
+    this.text.value = words;
+    this.forget();
+    this.go({ text: words });
+    this.text.focus();
+  }
+
+  #toggleWeights() {
+    this.#hasWeights = !this.#hasWeights;
+    const { pictures, exclude } = this.state;
+    const alike = (parts) => parts.map((one) => ({ ...one, weight: 1 }));
+    if (!this.#hasWeights && areDifferent(this.state))
+      this.go({ textWeight: 1, pictures: alike(pictures), exclude: alike(exclude) });
+    else this.#renderTerms(this.state, this.abilities);
   }
 
   #take() {
@@ -83,20 +111,22 @@ export class QueryForm {
 
   /** Rebuilds the parts only when others have come: a slider must not be replaced under a finger. */
   #renderTerms(state, abilities) {
-    const parts = [
-      ...(state.text.trim() && (state.pictures.length || state.exclude.length) ? [{ words: true }] : []),
-      ...state.pictures,
-      ...state.exclude,
-    ];
+    const hasWords = state.text.trim() !== "";
+    const n = state.pictures.length + state.exclude.length + hasWords;
+    const canWeigh = abilities.hasVectors && n > 1;
+    if (areDifferent(state)) this.#hasWeights = true;
+    const hasWeights = canWeigh && this.#hasWeights;
+    byId("weights").hidden = !canWeigh;
+    byId("weights").setAttribute("aria-pressed", String(hasWeights));
+    const parts = [...(hasWords && hasWeights ? [{ words: true }] : []), ...state.pictures, ...state.exclude];
     const structure = JSON.stringify([
       parts.map(({ weight, ...part }) => [part, uploads.has(part.key)]),
-      abilities.hasVectors,
+      hasWeights,
     ]);
     const list = byId("terms");
     list.hidden = !parts.length;
     if (structure !== this.#structure) {
       this.#structure = structure;
-      const hasWeights = abilities.hasVectors && parts.length > 1;
       list.replaceChildren(
         ...[
           parts[0]?.words && this.#card("words", "the words", hasWeights && "textWeight"),
@@ -112,13 +142,13 @@ export class QueryForm {
   }
 
   #card(kind, text, weightName, ...children) {
-    const label = kind === "not" ? `without ${text}` : text;
+    const label = kind === "not" ? `less of ${text}` : text;
     return el(
       "li",
       { class: `term ${kind}` },
-      kind === "not" && icon("no"),
       ...children,
-      el("bdi", { class: "term-text", text: kind === "not" ? `not ${text}` : text }),
+      kind === "not" && el("span", { class: "less", text: "less of" }),
+      el("bdi", { class: "term-text", text }),
       weightName && this.#slider(weightName, label),
     );
   }
@@ -164,7 +194,7 @@ export class QueryForm {
   #excludeCard(one, place, hasWeights) {
     const remove = () => this.go({ exclude: this.state.exclude.filter((_, other) => other !== place) });
     const card = this.#card("not", one.text, hasWeights && `exclude.${place}`);
-    card.append(iconButton(`No longer leave out ${one.text}`, "close", remove, { class: "quiet" }));
+    card.append(iconButton(`No longer less of ${one.text}`, "close", remove, { class: "quiet" }));
     return card;
   }
 
@@ -192,6 +222,9 @@ export class QueryForm {
     this.weighed();
   }
 }
+
+const areDifferent = ({ textWeight, pictures, exclude }) =>
+  textWeight !== 1 || [...pictures, ...exclude].some(({ weight }) => weight !== 1);
 
 function weightAt(state, name) {
   const [kind, place] = name.split(".");

@@ -1,6 +1,6 @@
 // What is looked for, as the address holds it. A state is a plain object that is never changed, only replaced.
 //
-// ?q=WORDS &like=ID &upload=KEY &not=WORDS &yes=IDS &no=IDS &keep=1 &where=FILTER &rank=WAY &view=ID &classify=ID
+// ?q=WORDS &like=ID &upload=KEY &not=WORDS &yes=IDS &no=IDS &keep=1 &where=FILTER &rank=WAY &expand=1 &view=ID &classify=ID
 // &label=WORDS
 // Words are taken as they are and have their weight in the name, as in `q*2=a beach`; pictures take a part and a
 // weight as in `12@10,20,300,400*2`.
@@ -15,12 +15,15 @@ export const EMPTY = Object.freeze({
   keepsMarks: false,
   where: [],
   rank: "auto",
+  expands: false,
   view: null,
   classify: null,
   labels: "",
 });
-const COMPARISON = "(?:path|folder|name|taken|width|height|size|format|label)\\s*(?:!=|[<>]=?|[=~])";
+const COMPARISON = "(?:path|folder|name|taken|width|height|orientation|size|format|label)\\s*(?:!=|[<>]=?|[=~])";
 const SEVERAL = new RegExp(`^\\s*(?:\\(|not\\b)|\\s(?:and|or)\\b\\s*(?:not\\b\\s*|\\(\\s*)*${COMPARISON}`, "i");
+const JOINTS = { or: new RegExp(`\\s+or\\s+(?=${COMPARISON})`, "i"), and: new RegExp(`\\s+and\\s+(?=${COMPARISON})`, "i") };
+const QUOTED = new RegExp(`^\\((${COMPARISON}\\s*)"((?:[^"]|"")*)"\\)$`);
 const RANKS = ["auto", "none", "local", "words"];
 const WORDS = /^(q|not)(?:\*(\d+(?:\.\d+)?))?$/;
 const PICTURE = /^([\w-]+)(?:@(-?[\d.]+),(-?[\d.]+),(-?[\d.]+),(-?[\d.]+))?(?:\*(\d+(?:\.\d+)?))?$/;
@@ -46,6 +49,7 @@ export function fromAddress(query) {
     keepsMarks: parameters.get("keep") === "1",
     where: parameters.getAll("where").slice(0, 20),
     rank: RANKS.includes(rank) ? rank : "auto",
+    expands: parameters.get("expand") === "1",
     view: id(parameters.get("view")),
     classify: id(parameters.get("classify")),
     labels: parameters.getAll("label").join(", "),
@@ -63,6 +67,7 @@ export function toAddress(state) {
   if (state.keepsMarks) parameters.append("keep", "1");
   for (const one of state.where) parameters.append("where", one);
   if (state.rank !== "auto") parameters.append("rank", state.rank);
+  if (state.expands) parameters.append("expand", "1");
   if (state.view) parameters.append("view", state.view);
   if (state.classify) parameters.append("classify", state.classify);
   if (state.classify) for (const label of labelsOf(state.labels)) parameters.append("label", label);
@@ -85,6 +90,9 @@ export function fitting(state, { hasWords, hasVectors }) {
   const fit = hasWords ? state : { ...state, text: "", exclude: [] };
   return hasVectors ? fit : { ...fit, pictures: fit.pictures.slice(-1), relevant: [], irrelevant: [], keepsMarks: false };
 }
+
+/** Returns the ids of the pictures that a search is by as they are: nobody looks for what they have. */
+export const examplesOf = ({ pictures }) => pictures.filter((one) => one.id && !one.box).map((one) => one.id);
 
 /** Returns whether nothing is looked for, so that the library is shown as it is. */
 export const isBrowsing = (state) => !state.text.trim() && !state.pictures.length && !state.relevant.length;
@@ -126,18 +134,43 @@ export function toRequest(state, uploads, abilities, k) {
 
 function ranking(state) {
   if (state.rank === "words") return isOneExample(state) ? { mode: "local" } : {};
-  return { rerank: state.rank };
+  return { rerank: state.rank, expand: state.expands ? "average" : "none" };
 }
 
 /**
- * Returns the field that a filter is about; parts of paths are about folders, several comparisons about themselves, and
- * the labels of a set about that set.
+ * Returns the field that a filter is about; parts of paths are about folders, and the labels of a set about that set.
+ * Several comparisons of one field, joined by `and` and `or` alone, are about it; others about themselves.
  */
 export function fieldOf(expression) {
-  if (SEVERAL.test(expression)) return expression;
+  const parts = split(expression, "or").flatMap((one) => split(one, "and"));
+  const fields = new Set(parts.map(fieldOfOne));
+  const [field] = fields;
+  return fields.size === 1 && field !== null ? field : expression;
+}
+
+/** Returns the field of one comparison, or null. */
+function fieldOfOne(given) {
+  const expression = bare(given);
+  if (SEVERAL.test(expression)) return null;
   const [, field = "", set] = /^\s*([a-z_]+)(?:\s*(?:!=|[=~])\s*"?([\p{L}\p{N}_.-]+)\/)?/u.exec(expression) ?? [];
   if (field === "label" && set) return ofLabels(set);
   return field === "path" ? "folder" : field;
+}
+
+/** Returns one comparison without the parentheses and quotes round a value that needs them. */
+export function bare(expression) {
+  const [, start, value] = QUOTED.exec(expression) ?? [];
+  return start ? start + value.replaceAll('""', '"') : expression;
+}
+
+/** Returns the parts of a filter that a word, `or` or `and`, joins; the parts of `or` are looked at first. */
+export const split = (expression, word) => expression.split(JOINTS[word]);
+
+/** Returns the alternatives that the filters of a field leave: any of them may hold, and all parts of each. */
+export function alternativesOf(where, field) {
+  const own = where.filter((one) => fieldOf(one) === field);
+  if (!own.length) return [];
+  return own.length === 1 ? split(own[0], "or") : [own.join(" and ")]; // several, as addresses of old have them
 }
 
 /** Returns what stands for the field of filters by the labels of a set. */

@@ -12,7 +12,7 @@ export async function subjectOf({ id, key, box }) {
   }
   const upload = uploads.get(key);
   if (!upload) return null;
-  return { name: "Your picture", href: upload.href, width: upload.width, height: upload.height, box };
+  return { name: shown(upload.file.name) || "Your picture", href: upload.href, width: upload.width, height: upload.height, box };
 }
 
 /** Returns a small drawing of an example, cut to the part that is meant. */

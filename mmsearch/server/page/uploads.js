@@ -1,7 +1,8 @@
-// Pictures that the user brings: chosen, dropped or pasted. They live as long as the page; an address holds only a key.
+// Pictures that the user brings: chosen, dropped or pasted. They live as long as the tab; an address holds only a key.
 
 import { MOST_BYTES } from "./api.js";
 import { el } from "./dom.js";
+import { keepForTab, restored } from "./kept.js";
 
 const SIDE = 2048;
 
@@ -13,11 +14,12 @@ export async function keep(file) {
   const key = crypto.getRandomValues(new Uint32Array(2)).join("-");
   let size = await measured(file);
   if (file.size > MOST_BYTES && size.width) {
-    file = await smaller(size);
+    file = new File([await smaller(size)], file.name, { type: "image/jpeg" });
     URL.revokeObjectURL(size.href);
     size = await measured(file);
   }
   uploads.set(key, { key, file, ...size });
+  keepForTab(key, file);
   return key;
 }
 
@@ -75,3 +77,5 @@ async function smaller({ href, width, height }) {
   canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
   return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.92));
 }
+
+for (const [key, file] of await restored()) uploads.set(key, { key, file, ...(await measured(file)) });

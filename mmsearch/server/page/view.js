@@ -3,6 +3,7 @@
 import { givenLabels, original, picture, thumbnail } from "./api.js";
 import { button, byId, bytes, el, iconButton, openDialog, shown } from "./dom.js";
 import { drawMatches } from "./matches.js";
+import { scores } from "./scores.js";
 import { subjectOf } from "./subject.js";
 
 const MOST_ZOOM = 1.6; // of small pictures
@@ -190,68 +191,6 @@ export class ResultView {
       }),
     );
   }
-}
-
-/** Returns the scores of a hit, stage by stage. */
-function scores(hit, { answer, state }) {
-  if (!hit.rank) return null;
-  const isLocal = answer?.route === "local";
-  const rows = [
-    ...(hit.strength ? [[`Probability that it is what was asked for: ${hit.strength}`, hit.relevance]] : []),
-    [isLocal ? "Visual words in common" : "Cosine to the query", hit.score],
-    ...hit.terms.map(({ term, cosine }) => [`Cosine to ${named(term, state)}`, cosine]),
-  ];
-  if (hit.local && !isLocal) rows.push(["Details: visual words in common", hit.local.score]);
-  const verdict =
-    hit.local &&
-    (hit.local.is_verified
-      ? `${hit.local.n_inliers} places agree with the example: the same thing.`
-      : `Not confirmed by its details${hit.local.reason ? `: ${hit.local.reason}` : ""}.`);
-  const { total, ...stages } = answer?.seconds ?? {};
-  const times = Object.entries(Object.keys(stages).length ? stages : { total });
-  return el(
-    "section",
-    {},
-    el("h3", { text: `Why it is number ${hit.rank}` }),
-    el("table", { class: "scores" }, el("tbody", {}, ...rows.map(score))),
-    verdict && el("p", { class: hit.local.is_verified ? "verdict good" : "verdict", text: verdict }),
-    answer &&
-      el("p", {
-        class: "note",
-        text:
-          `Search by ${ROUTES[answer.route] ?? answer.route}; ` +
-          times
-            .map(([stage, seconds]) => `${stage} ${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms`)
-            .join(", "),
-      }),
-  );
-}
-
-/** Returns what a term is called here: an answer names parts by their pixels, and pictures by their number. */
-function named(term, { pictures }) {
-  const [, name, part] = /^(.*?)( \(-?[\d.]+(?:, -?[\d.]+){3}\))?$/s.exec(term);
-  const isPicture = name.startsWith("your picture") || /^picture \d+$/.test(name);
-  const words = isPicture && pictures.length === 1 ? "the example" : `“${shown(name)}”`;
-  return part && isPicture ? `the part of ${words}` : words;
-}
-
-const ROUTES = {
-  exact: "comparison with all",
-  graph: "the graph",
-  filtered: "comparison with all that pass the filters",
-  local: "visual words",
-};
-
-function score([words, value]) {
-  const bar = el("i", {});
-  bar.style.width = `${Math.min(1, Math.max(0, value)) * 100}%`;
-  return el(
-    "tr",
-    {},
-    el("th", { scope: "row" }, el("bdi", { text: words })),
-    el("td", { class: "bar", "aria-hidden": "true" }, bar),
-    el("td", { class: "number", text: value.toFixed(3) }),
-  );
 }
 
 /** Returns the labels that the library gave a picture, which come a moment later for a hit. */
