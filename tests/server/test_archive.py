@@ -11,8 +11,11 @@ from zipfile import ZIP_STORED, ZipFile
 
 import pytest
 
+from mmsearch.records import ImageRecord
 from mmsearch.server import archive as archives
 from mmsearch.server.archive import LEFT_OUT, Names
+from mmsearch.server.schemas import MAX_ARCHIVED
+from tests.server import browser as browsers
 from tests.server.test_pictures import listed, outside
 
 
@@ -111,14 +114,14 @@ def test_names_in_an_archive_are_safe_on_every_system(path, name):
     assert Names().of(path) == name
 
 
-def test_an_archive_holds_one_block_of_its_files_at_a_time(served, client):
-    store = [(picture["id"], picture) for picture in listed(client).values()]
-    assert store
-    with_hashes = []
-    for image_id, picture in store:
-        path = Path(picture["path"])
-        record = archives.ImageRecord(
-            image_id, str(path), 0, path.stat().st_size, path.stat().st_mtime_ns, 1, 1, "JPEG", None
-        )
-        with_hashes.append((image_id, (record, sha256(path.read_bytes()).digest())))
-    assert max(map(len, archives.archive(with_hashes))) < (1 << 16) + 10_000
+def test_an_archive_holds_one_block_of_its_files_at_a_time(served):
+    paths = sorted(served.photos.glob("*.jpg"))
+    records = [ImageRecord(1, str(path), 0, path.stat().st_size, 0, 1, 1, "JPEG", None) for path in paths]
+    wanted = [(1, (record, sha256(Path(record.path).read_bytes()).digest())) for record in records]
+    assert max(map(len, archives.archive(wanted))) < (1 << 16) + 10_000  # with the list of all at the end
+
+
+def test_the_page_has_the_bounds_of_the_server():
+    code = (browsers.PAGE / "selection.js").read_text(encoding="utf-8")
+    assert f"const MOST = {MAX_ARCHIVED};" in code
+    assert f"const MOST_BYTES = 2 ** {archives.MAX_BYTES.bit_length() - 1};" in code
