@@ -84,7 +84,7 @@ def open_upright(
     if not is_jpeg:
         # Before EXIF is asked for: a PNG loads its pixels for that, and a second load hides what is broken.
         image.load()
-    exif = _exif(image)
+    exif = exif_of(image)
     orientation, taken_at = _orientation(exif), date_taken(exif, image.info.get("xmp"))
     if orientation >= 5:
         width, height = height, width
@@ -100,7 +100,7 @@ def open_upright(
     return Upright(plain(image), width, height, "JPEG" if format_ == "MPO" else format_, taken_at, profile)
 
 
-def _exif(image: Image.Image) -> Image.Exif:
+def exif_of(image: Image.Image) -> Image.Exif:
     """Return what EXIF says, which is nothing if it is garbage."""
     from PIL import Image as pillow
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from mmsearch.errors import PictureError
-from mmsearch.images import decode, decode_grey, part_of_picture, read_indexed
+from mmsearch.images import decode, decode_grey, part_of_picture, photo_facts, read_indexed
 from mmsearch.images.copies import thumbnail
 from mmsearch.local.extractors import EXTRACTORS
 from mmsearch.processes.child import send
@@ -59,6 +59,8 @@ def _done(request: DecodeRequest, data: bytes) -> Answer:
     box = request["box"] and (*request["box"],)
     if file is not None:
         data = read_indexed(os.fsencode(file["path"]), bytes.fromhex(file["hash"]))
+    if task["wanted"] == "facts":
+        return {"photo": photo_facts(data, max_megapixels=limit)}, b""
     if task["wanted"] == "thumbnail":
         copy = thumbnail(data, task["side"], box=box, max_megapixels=limit)
         return {"original_size": copy.original_size}, copy.jpeg

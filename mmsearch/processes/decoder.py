@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from mmsearch.errors import EncoderError, PictureError
+from mmsearch.images import PhotoFacts
 from mmsearch.images.copies import Thumbnail
 from mmsearch.images.limits import memory_for
 from mmsearch.local.base import LocalExtractor
@@ -122,6 +123,11 @@ class PictureDecoder:
         """Return a JPEG of a picture whose longer side has at most `side` pixels; errors as for `pixels`."""
         facts, jpeg = self._answer(source, {"wanted": "thumbnail", "side": side}, None, limits)
         return Thumbnail(jpeg, (*facts["original_size"],))
+
+    def photo_facts(self, source: Source, *, limits: Limits = Limits()) -> PhotoFacts:
+        """Return what the file says of how and where a picture was taken; errors as for `pixels`."""
+        facts, _ = self._answer(source, {"wanted": "facts"}, None, limits)
+        return facts["photo"]
 
     # -- asking it -----------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NotRequired, TypeAlias, TypedDict, final
 
+from mmsearch.images import PhotoFacts
 from mmsearch.records import Box, PreprocessingFields
 
 
@@ -47,7 +48,13 @@ class ThumbnailTask(TypedDict):
     side: int
 
 
-Task: TypeAlias = PixelsTask | FeaturesTask | ThumbnailTask
+class FactsTask(TypedDict):
+    """What the file says of how and where the picture was taken."""
+
+    wanted: Literal["facts"]
+
+
+Task: TypeAlias = PixelsTask | FeaturesTask | ThumbnailTask | FactsTask
 
 
 class FileOfLibrary(TypedDict):
@@ -78,3 +85,4 @@ class Decoded(TypedDict):
     n: NotRequired[int]
     size: NotRequired[tuple[int, int]]
     original_size: NotRequired[tuple[int, int]]
+    photo: NotRequired[PhotoFacts]

@@ -10,7 +10,14 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from mmsearch.contract import FORMAT_HEADER, FORMAT_VERSION
-from mmsearch.server.schemas import MAX_PICTURES, ClassifyRequest, EmbedRequest, SearchesRequest, SearchRequest
+from mmsearch.server.schemas import (
+    MAX_PICTURES,
+    ArchiveRequest,
+    ClassifyRequest,
+    EmbedRequest,
+    SearchesRequest,
+    SearchRequest,
+)
 
 ABOUT = (
     "Find pictures of one library by words, by example, or by both. Programs send `Authorization: Bearer TOKEN`; "
@@ -36,7 +43,8 @@ VERSIONED: dict[int | str, dict[str, Any]] = {
 }
 """What answers in JSON say of their form."""
 _REF = "#/components/schemas/{model}"
-_BODIES = (SearchRequest, SearchesRequest, ClassifyRequest, EmbedRequest)
+_WITH_FORMS = (SearchRequest, ClassifyRequest, EmbedRequest)
+_BODIES = (*_WITH_FORMS, SearchesRequest, ArchiveRequest)
 _BINARY = {"type": "string", "format": "binary"}
 
 
@@ -81,7 +89,7 @@ def describe(app: FastAPI, address: str) -> dict[str, Any]:
 def _body_schemas() -> dict[str, Any]:
     """Return the schemas of the bodies that FastAPI does not read itself, and of what they refer to."""
     _, described = models_json_schema([(model, "validation") for model in _BODIES], ref_template=_REF)
-    forms = {_form_name(model): _form(model) for model in _BODIES if model is not SearchesRequest}
+    forms = {_form_name(model): _form(model) for model in _WITH_FORMS}
     schemas: dict[str, Any] = described["$defs"] | forms
     return schemas
 

@@ -43,6 +43,7 @@ _FORM = _Limit(MAX_BODY, "send a smaller picture")
 _JSON = {path: _Limit(MAX_JSON, f"send pictures as a form, to {path}{UPLOAD}") for path in WITH_UPLOADS}
 _JSON["/searches"] = _Limit(MAX_JSON, "send fewer searches at once")
 _TOKEN = _Limit(4 << 10, "send the token alone")
+_IDS = _Limit(SMALL, "ask for fewer pictures at once")
 _NOTHING = _Limit(SMALL, "nothing is read here")
 
 
@@ -50,6 +51,8 @@ def limit_of(path: str) -> _Limit:
     """Return the limit of a body by where it goes."""
     if path == "/session":
         return _TOKEN
+    if path == "/archive":
+        return _IDS
     if path.endswith(UPLOAD) and path.removesuffix(UPLOAD) in WITH_UPLOADS:
         return _FORM
     return _JSON.get(path, _NOTHING)

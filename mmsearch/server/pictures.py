@@ -6,8 +6,7 @@ from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request
-from starlette.background import BackgroundTask
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from mmsearch import __version__
 from mmsearch.contract import picture_json
@@ -29,12 +28,13 @@ from mmsearch.server.schemas import (
     FacetAnswer,
     FacetCount,
     LabelSetStatus,
+    PictureFacts,
     PictureList,
     StatusAnswer,
     TimelineAnswer,
 )
 from mmsearch.server.services import answer, services
-from mmsearch.server.thumbnails import Side, blocks, opened_original
+from mmsearch.server.thumbnails import Side, Stream, blocks, opened_original, photo_facts_of
 from mmsearch.store.base import is_given
 from mmsearch.store.facets import Facet
 
@@ -105,7 +105,7 @@ async def get_thumbnail(
         jpeg = await request.app.state.thumbnails.get(image, content_hash, side)
     except PictureError as error:
         return _unreadable(error)
-    return Response(jpeg, media_type=_accepted(request, "image/jpeg"), headers=headers)
+    return Response(jpeg, media_type=accepted(request, "image/jpeg"), headers=headers)
 
 
 @router.get(
@@ -147,19 +147,32 @@ async def get_file(request: Request, id: Id) -> Response:
         "content-disposition": f"inline; filename*=UTF-8''{_quoted_name(image)}",
         "content-length": str(end - start),
         "content-security-policy": "default-src 'none'; sandbox",
-        "content-type": _accepted(request, _MEDIA_TYPES.get(image.format, f"image/{image.format.lower()}")),
+        "content-type": accepted(request, _MEDIA_TYPES.get(image.format, f"image/{image.format.lower()}")),
     }
     if request.method == "HEAD":
         file.close()
         return Response(headers=headers)
     if part is not None:
         headers["content-range"] = f"bytes {start}-{end - 1}/{image.size_bytes}"
-    return StreamingResponse(
-        blocks(file, start, end),
-        status_code=200 if part is None else 206,
-        headers=headers,
-        background=BackgroundTask(file.close),
-    )
+    return Stream(blocks(file, start, end), file.close, status_code=200 if part is None else 206, headers=headers)
+
+
+@router.get("/pictures/{id}/facts", tags=["pictures"], response_model=PictureFacts, responses=_FILE | {304: _SAME})
+async def get_picture_facts(request: Request, id: Id) -> Response:
+    """Return what the file of a picture says of how and where it was taken; it is read for every request."""
+    original = await _original(request, id)
+    if original is None:
+        return _gone(id)
+    headers = {"etag": f'"{original[1].hex()[:32]}-facts"', **_KEPT}
+    if same := not_modified(request, headers):
+        return same
+    try:
+        facts = await services(request).pictures.run(lambda library: photo_facts_of(library, *original))
+    except PictureError as error:
+        return _unreadable(error)
+    described = answer(facts)
+    described.headers.update(headers)
+    return described
 
 
 @router.get("/facets", tags=["pictures"], response_model=FacetAnswer, responses=_PROBLEMS)
@@ -235,8 +248,8 @@ async def _original(request: Request, image_id: int) -> tuple[ImageRecord, bytes
     return await services(request).pictures.run(lambda library: library.reader().original(image_id))
 
 
-def _accepted(request: Request, media_type: str) -> str:
-    """Return the type that a picture is sent as."""
+def accepted(request: Request, media_type: str) -> str:
+    """Return the type that a file is sent as."""
     return OCTETS if request.headers.get("accept") == OCTETS else media_type
 
 

@@ -22,6 +22,7 @@ MAX_PICTURES = 8
 MAX_PROMPTS = 10_000
 MAX_CURSOR = 100_000  # 1,000 ids of 8 bytes and 16,000 dimensions, in Base64
 MAX_EMBEDDED = 64
+MAX_ARCHIVED = 1_000
 MAX_QUERIES = 64
 MAX_HITS = 5_000
 """Of all searches that are asked together: the event loop writes their answers."""
@@ -177,6 +178,12 @@ class EmbedRequest(_Request):
     pictures: Pictures = []
 
 
+class ArchiveRequest(_Request):
+    """Pictures whose files are to be in an archive, by their ids."""
+
+    ids: Annotated[list[PictureId], Field(min_length=1, max_length=MAX_ARCHIVED)]
+
+
 class SearchesRequest(_Request):
     """Searches to be answered together; the `k` of all add up to 5,000 at most."""
 
@@ -195,6 +202,19 @@ class DescribedPicture(Picture):
     """A picture with the labels that it was given, most probable first."""
 
     labels: list[PictureLabel]
+
+
+class PictureFacts(TypedDict, total=False):
+    """What the file of a picture says of its photograph; what it does not say, or not as it should, is left out."""
+
+    camera: Annotated[str, Field(description="Maker and model.")]
+    lens: str
+    exposure_s: Annotated[float, Field(description="Exposure time in seconds.")]
+    f_number: float
+    iso: int
+    focal_length_mm: Annotated[float, Field(description="As it is, not as on 35 mm film.")]
+    latitude: Annotated[float, Field(ge=-90, le=90, description="Degrees; north is positive.")]
+    longitude: Annotated[float, Field(ge=-180, le=180, description="Degrees; east is positive.")]
 
 
 class Label(TypedDict):

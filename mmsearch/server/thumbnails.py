@@ -1,4 +1,4 @@
-"""Pictures as they may be shown: thumbnails, made once and kept, and originals; only what was indexed, ever.
+"""Pictures as they may be shown: thumbnails, made once and kept, originals and facts; only what was indexed, ever.
 
 The bytes of a file are compared with the hash that was stored when it was indexed. Whatever has come in its place
 since, a link to a file elsewhere included, is not shown.
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from hashlib import sha256
 from io import BufferedReader
 
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
 from mmsearch.errors import PictureError
-from mmsearch.images import CHANGED, enough_for
+from mmsearch.images import CHANGED, PhotoFacts, enough_for
 from mmsearch.library import Library
 from mmsearch.processes.decoder import IndexedFile, Limits
 from mmsearch.records import ImageRecord
@@ -24,12 +27,13 @@ _BLOCK = 1 << 16
 
 
 class Side(IntEnum):
-    """Sizes of thumbnails that can be asked: in a grid, for twice as dense a screen, in a view."""
+    """Sizes of thumbnails that can be asked: in a grid, for twice as dense a screen, in a view, a large one."""
 
     small = 160
     usual = 320
     large = 640
     view = 1280
+    screen = 2560
 
 
 class Thumbnails:
@@ -65,14 +69,28 @@ class Thumbnails:
         kept = self._server.thumbnails.get(content_hash, side)
         if kept is not None:
             return kept, "kept"
-        file = IndexedFile(os.fsencode(image.path), content_hash)
-        jpeg = (
-            library.decoder()
-            .thumbnail(file, side, limits=Limits.of_own(enough_for(image.width, image.height)))
-            .jpeg
-        )
+        jpeg = library.decoder().thumbnail(_file(image, content_hash), side, limits=_limits(image)).jpeg
         self._server.thumbnails.put(content_hash, side, jpeg)
         return jpeg, "made"
+
+
+def photo_facts_of(library: Library, image: ImageRecord, content_hash: bytes) -> PhotoFacts:
+    """Return what the file of a picture says of how and where it was taken.
+
+    Raises
+    ------
+    PictureError
+        If the file has gone, changed or cannot be read.
+    """
+    return library.decoder().photo_facts(_file(image, content_hash), limits=_limits(image))
+
+
+def _file(image: ImageRecord, content_hash: bytes) -> IndexedFile:
+    return IndexedFile(os.fsencode(image.path), content_hash)
+
+
+def _limits(image: ImageRecord) -> Limits:
+    return Limits.of_own(enough_for(image.width, image.height))
 
 
 def opened_original(image: ImageRecord, content_hash: bytes) -> BufferedReader:
@@ -112,3 +130,20 @@ def blocks(file: BufferedReader, start: int, end: int) -> Iterator[bytes]:
         file.seek(start)
         while block := file.read(min(_BLOCK, end - file.tell())):
             yield block
+
+
+class Stream(StreamingResponse):
+    """An answer that is made while it is sent; `end` is called after it, also where the client has left before."""
+
+    def __init__(
+        self, pieces: Iterator[bytes], end: Callable[[], None], *, status_code: int = 200, headers: dict[str, str]
+    ) -> None:
+        super().__init__(pieces, status_code, headers)
+        self._end = end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._end()

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmsearch.errors import EncoderError, PictureError
-from mmsearch.images import decode, decode_grey, part_of_picture
+from mmsearch.images import decode, decode_grey, part_of_picture, photo_facts
 from mmsearch.images.copies import thumbnail
 from mmsearch.local.extractors import DEFAULT
 from mmsearch.processes import decoder as decoders
@@ -95,6 +96,13 @@ def test_picture_without_corners_has_no_features(shared):
 
 def test_thumbnail_is_that_made_here(shared):
     assert shared.thumbnail(CAT, 160) == thumbnail(CAT, 160)
+
+
+def test_facts_of_a_photograph_are_those_read_here(shared):
+    exif = Image.Exif()
+    exif[0x0110] = "X-T3"
+    data = pictures.saved(pictures.photo(), "JPEG", exif=exif)
+    assert shared.photo_facts(data) == photo_facts(data) == {"camera": "X-T3"}
 
 
 @pytest.mark.parametrize("name", sorted(REJECTED))

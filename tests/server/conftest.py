@@ -152,7 +152,10 @@ def gallery(offline_folder, cache, tmp_path_factory):
         folder.mkdir(parents=True, exist_ok=True)
         exif = Image.Exif()
         if folder.name == "trip":
-            exif.get_ifd(0x8769)[0x9003] = f"20{20 + len(path.name) % 3}:05:01 10:00:00"
+            exif[0x010F], exif[0x0110] = "FUJIFILM", "X-T3"
+            taken = f"20{20 + len(path.name) % 3}:05:01 10:00:00"
+            exif.get_ifd(0x8769).update({0x9003: taken, 0x829A: 0.004, 0x829D: 2.8, 0x8827: 400, 0x920A: 35.0})
+            exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 22.0, 12.9), 3: "W", 4: (4.0, 53.0, 42.6)})
         with Image.open(path) as image:
             image.save(folder / path.name, quality=95, exif=exif)
     with Library.open(base / "library", cache=cache) as library:

@@ -26,7 +26,8 @@ MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 OPERATIONS = (
     "POST /search", "POST /search/upload", "POST /searches", "POST /classify", "POST /classify/upload",
     "POST /embed", "POST /embed/upload", "GET /pictures", "GET /pictures/{id}", "GET /pictures/{id}/thumbnail",
-    "GET /pictures/{id}/file", "GET /facets", "GET /timeline", "GET /status", "GET /metrics", "GET /health",
+    "GET /pictures/{id}/file", "GET /pictures/{id}/facts", "POST /archive", "GET /facets", "GET /timeline",
+    "GET /status", "GET /metrics", "GET /health",
 )  # fmt: skip
 CASES = [
     pytest.param(name, mode, id=f"{name}-{mode.value}")

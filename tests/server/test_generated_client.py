@@ -6,6 +6,7 @@ import io
 import sys
 from importlib import import_module
 from types import SimpleNamespace
+from zipfile import ZipFile
 
 import httpx
 import numpy as np
@@ -16,8 +17,8 @@ from PIL import Image
 
 OPERATIONS = (
     "search_pictures", "search_with_uploads", "search_many", "classify_pictures", "classify_uploads", "embed",
-    "embed_uploads", "list_pictures", "get_picture", "get_thumbnail", "get_file", "count_pictures", "count_months",
-    "get_status", "get_metrics", "get_health",
+    "embed_uploads", "list_pictures", "get_picture", "get_picture_facts", "get_thumbnail", "get_file",
+    "get_archive", "count_pictures", "count_months", "get_status", "get_metrics", "get_health",
 )  # fmt: skip
 
 
@@ -155,7 +156,11 @@ def test_pictures_are_listed_counted_and_shown(call, models, served):
     thumbnail = call("get_thumbnail", picture.id, side=models.Side.VALUE_160)
     with Image.open(thumbnail.payload) as shown:
         assert (shown.format, max(shown.size)) == ("JPEG", 160)
-    assert call("get_file", picture.id).payload.read() == (served.photos / picture.name).read_bytes()
+    original = (served.photos / picture.name).read_bytes()
+    assert call("get_file", picture.id).payload.read() == original
+    with ZipFile(call("get_archive", body=models.ArchiveRequest(ids=[picture.id])).payload) as archive:
+        assert archive.read(picture.name) == original
+    assert not call("get_picture_facts", picture.id).to_dict()
     assert call("count_pictures", where=["name ~ c*"]).n < 29
     assert call("count_months", where=["name ~ c*"]).months[-1].label == "without a date"
 

@@ -98,7 +98,7 @@ def test_an_offset_is_not_shifted_by_what_comes(changeable, photos, indexed):
 
 
 def test_a_picture_that_is_not_there_is_not_found(client):
-    for path in ("/pictures/999", "/pictures/999/thumbnail", "/pictures/999/file"):
+    for path in ("/pictures/999", "/pictures/999/thumbnail", "/pictures/999/file", "/pictures/999/facts"):
         answer = client.get(path)
         assert answer.status_code == 404
         assert answer.json()["detail"].startswith("there is no picture 999 in the library")
@@ -165,6 +165,20 @@ def test_an_original_is_given_byte_for_byte(client, served):
     assert answer.headers["content-type"] == "image/jpeg"
 
 
+def test_facts_of_a_photograph_are_read_from_its_file(changeable, photos, indexed):
+    _, client = changeable
+    exif = Image.Exif()
+    exif[0x0110] = "X-T3"
+    exif.get_ifd(0x8825).update({1: "S", 2: (33.0, 51.0, 0.0), 3: "E", 4: (151.0, 12.0, 36.0)})
+    pictures.photo(seed=1).save(photos / "sydney.jpg", exif=exif)
+    indexed.index([photos], local=False)
+    path = f"/pictures/{listed(client)['sydney.jpg']['id']}/facts"
+    first = client.get(path)
+    assert first.json() == {"camera": "X-T3", "latitude": -33.85, "longitude": 151.21}
+    assert client.get(path, headers={"if-none-match": first.headers["etag"]}).status_code == 304
+    assert client.get(f"/pictures/{listed(client)['cat.jpg']['id']}/facts").json() == {}
+
+
 def outside(tmp_path):
     """A picture that was never indexed."""
     path = tmp_path / "outside.jpg"
@@ -188,7 +202,7 @@ def test_what_came_in_the_place_of_a_picture_is_never_shown(changeable, photos, 
     (photos / "coffee.jpg").unlink()
     (photos / "coffee.jpg").symlink_to("/dev/zero")
     for name in ("cat.jpg", "fig.jpg", "moose.jpg", "dam.jpg", "coffee.jpg"):
-        for what in ("thumbnail", "file"):
+        for what in ("thumbnail", "file", "facts"):
             answer = client.get(f"/pictures/{known[name]['id']}/{what}")
             assert answer.status_code == 410, name
             assert answer.json()["code"] in ("changed", "not_a_file"), answer.json()

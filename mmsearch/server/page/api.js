@@ -17,7 +17,7 @@ const EXPIRED =
 const TOO_LARGE = "The pictures are larger than 20 MB together; bring fewer or smaller ones.";
 export const MOST_BYTES = 20e6; // a little less than the server takes, for the rest of the request
 
-async function call(path, options) {
+async function call(path, { read = "json", ...options } = {}) {
   let response;
   try {
     response = await fetch(path, { credentials: "same-origin", ...options });
@@ -26,11 +26,11 @@ async function call(path, options) {
     throw new Problem(STOPPED, "stopped");
   }
   if (response.status === 204) return null;
-  const body = await response.json().catch((error) => {
+  const body = await response[response.ok ? read : "json"]().catch((error) => {
     if (error.name === "AbortError") throw error;
     return null;
   });
-  options?.signal?.throwIfAborted();
+  options.signal?.throwIfAborted();
   if (response.ok && body !== null) return body;
   if (response.status === 401) throw new Problem(EXPIRED, "expired", 401);
   const kind = body?.type?.startsWith("urn:mmsearch:") ? body.type.slice("urn:mmsearch:".length) : "other";
@@ -49,12 +49,13 @@ const withWhere = (where, more = {}) => {
   return parameters.toString();
 };
 
-function postJson(path, asked, signal) {
+function postJson(path, asked, signal, read) {
   return call(path, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify(asked),
     signal,
+    read,
   });
 }
 
@@ -76,6 +77,12 @@ export const facets = (where, signal) => call(`/facets?${withWhere(where)}`, { s
 export const timeline = (where, signal) => call(`/timeline?${withWhere(where)}`, { signal });
 export const pictures = (where, { offset, limit }, signal) =>
   call(`/pictures?${withWhere(where, { order: "taken", offset, limit })}`, { signal });
+
+/** Returns an archive of the files of pictures, as a blob, which a browser keeps on the disk if it is large. */
+export const archive = (ids, signal) => postJson("/archive", { ids }, signal, "blob");
+
+/** Returns what the file of a picture says of its photograph. */
+export const photoFacts = (id) => call(`/pictures/${id}/facts`);
 
 const MOST_KNOWN = 10_000;
 const known = new Map();

@@ -1,13 +1,14 @@
-// Labels that the user types, and how probable each is for one picture.
+// Labels that the user types, and how probable each is for one picture, or which is the most probable of several.
 
 import * as api from "./api.js";
-import { button, byId, el, openDialog, paused, shown } from "./dom.js";
+import { button, byId, counted, el, openDialog, paused, shown } from "./dom.js";
 import { labelsOf } from "./state.js";
 import { drawSubject, subjectOf } from "./subject.js";
 import { uploads } from "./uploads.js";
 
 const PAUSE = 400;
 const MOST_SHOWN = 10;
+const TOGETHER = 8; // pictures of one request
 const NONE = "none of these";
 
 /** How labels are taken: what a request has for it, and what people choose. */
@@ -63,7 +64,7 @@ export class Classifier {
     return this.dialog.open;
   }
 
-  /** Shows a picture by `{id}` or `{key}`, or asks for one if it is `{}`. */
+  /** Shows a picture by `{id}` or `{key}`, or several of the library by `{chosen}`, or asks for one if it is `{}`. */
   async show(subject, labels) {
     const isOther = JSON.stringify(subject) !== JSON.stringify(this.#subject);
     this.#subject = subject;
@@ -71,10 +72,12 @@ export class Classifier {
     openDialog(this.dialog);
     if (!isOther) return;
     this.face.replaceChildren();
+    const words = subject.chosen && counted(subject.chosen.length, "selected picture");
     const found = (subject.id || subject.key) && (await subjectOf(subject).catch(() => null));
     if (this.#subject !== subject) return;
     if (found)
       this.face.replaceChildren(...(found.width ? [drawSubject(found)] : []), el("bdi", { text: found.name }));
+    else if (words) this.face.replaceChildren(el("p", { text: words }));
     else
       this.face.replaceChildren(
         el("p", { class: "note", text: "Drop, paste or choose the picture that is to be labelled." }),
@@ -97,24 +100,13 @@ export class Classifier {
   async #ask() {
     const signal = this.#next();
     const labels = labelsOf(this.labels.value);
-    const { id, key } = this.#subject ?? {};
-    if (!labels.length || !(id || uploads.has(key))) return this.answer.replaceChildren();
+    const { id, key, chosen } = this.#subject ?? {};
+    this.answer.setAttribute("aria-live", chosen ? "off" : "polite"); // a line a picture is too much to be read aloud
+    if (!labels.length || !(id || chosen || uploads.has(key))) return this.answer.replaceChildren();
     this.dialog.setAttribute("aria-busy", "true");
-    const asked = {
-      labels,
-      k: Math.min(labels.length, MOST_SHOWN),
-      pictures: id ? [{ id }] : [{ upload: 0 }],
-      ...WAYS[this.way.value][1],
-    };
+    const asked = { labels, ...WAYS[this.way.value][1] };
     try {
-      const { pictures, warnings } = await api.classify(asked, id ? [] : [uploads.get(key).file], signal);
-      const [picture] = pictures;
-      // Other ways are only there where an encoder is calibrated, and then it says how likely none of these is.
-      if (picture.none_of_these !== undefined) this.ways.hidden = false;
-      this.answer.replaceChildren(
-        picture.error ? el("p", { class: "error", text: shown(picture.error) }) : table(picture),
-        ...warnings.map((text) => el("p", { class: "note", text: shown(text) })),
-      );
+      await (chosen ? this.#askSeveral(chosen, asked, signal) : this.#askOne({ id, key }, asked, signal));
     } catch (problem) {
       if (problem.name === "AbortError") return undefined;
       this.answer.replaceChildren(el("p", { class: "error", text: problem.message }));
@@ -122,6 +114,59 @@ export class Classifier {
     this.dialog.removeAttribute("aria-busy");
     return undefined;
   }
+
+  async #askOne({ id, key }, asked, signal) {
+    const of = { k: Math.min(asked.labels.length, MOST_SHOWN), pictures: id ? [{ id }] : [{ upload: 0 }] };
+    const { pictures, warnings } = await api.classify({ ...asked, ...of }, id ? [] : [uploads.get(key).file], signal);
+    const [picture] = pictures;
+    this.#showWays(picture);
+    this.answer.replaceChildren(
+      picture.error ? el("p", { class: "error", text: shown(picture.error) }) : table(picture),
+      ...warnings.map(note),
+    );
+  }
+
+  async #askSeveral(chosen, asked, signal) {
+    const rows = el("tbody", {});
+    const progress = el("p", { class: "note", role: "status" });
+    const caption = el("caption", { class: "unseen", text: "The most probable label of each picture" });
+    const scores = el("table", { class: "scores several" }, caption, rows);
+    this.answer.replaceChildren(progress, scores);
+    for (let start = 0; start < chosen.length; start += TOGETHER) {
+      const some = chosen.slice(start, start + TOGETHER);
+      const of = { k: 1, pictures: some.map(({ id }) => ({ id })) };
+      const { pictures, warnings } = await api.classify({ ...asked, ...of }, [], signal);
+      this.#showWays(pictures[0]);
+      rows.append(...pictures.map((picture, nth) => pictureRow(some[nth], picture)));
+      progress.textContent = `${start + some.length} of ${counted(chosen.length, "picture")}`;
+      if (!start) this.answer.append(...warnings.map(note));
+    }
+  }
+
+  /** Lets people choose a way: others are only there where an encoder is calibrated, and knows how likely none is. */
+  #showWays(picture) {
+    if (picture.none_of_these !== undefined) this.ways.hidden = false;
+  }
+}
+
+const note = (text) => el("p", { class: "note", text: shown(text) });
+
+const percent = (probability) => `${(probability * 100).toFixed(1)} %`;
+const labelText = (label) => (label === undefined ? el("em", { text: NONE }) : el("bdi", { text: label }));
+
+/** Returns a row with a picture and its most probable label. */
+function pictureRow({ id, name }, { labels, none_of_these: none = 0, error }) {
+  const [best] = labels;
+  const isNoneOfThem = !error && none > best.probability;
+  const probability = isNoneOfThem ? none : best?.probability;
+  return el(
+    "tr",
+    {},
+    el("td", {}, el("img", { class: "thumb", src: api.thumbnail(id, 320), alt: "" })),
+    el("th", { scope: "row" }, el("bdi", { text: shown(name) })),
+    el("td", { class: error && "error" }, error ? shown(error) : labelText(isNoneOfThem ? undefined : best.label)),
+    el("td", { class: "number", text: error ? "" : percent(probability) }),
+  );
 }
 
 function table({ labels, none_of_these: none }) {
@@ -140,9 +185,9 @@ function table({ labels, none_of_these: none }) {
         return el(
           "tr",
           {},
-          el("th", { scope: "row" }, label === undefined ? el("em", { text: NONE }) : el("bdi", { text: label })),
+          el("th", { scope: "row" }, labelText(label)),
           el("td", { class: "bar", "aria-hidden": "true" }, bar),
-          el("td", { class: "number", text: `${(probability * 100).toFixed(1)} %` }),
+          el("td", { class: "number", text: percent(probability) }),
         );
       }),
     ),

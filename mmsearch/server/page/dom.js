@@ -41,7 +41,7 @@ export function iconButton(label, sign, onClick, attributes = {}) {
   const classes = `icon-only ${attributes.class ?? ""}`.trim();
   return el(
     "button",
-    { type: "button", "aria-label": label, title: label, on: { click: onClick }, ...attributes, class: classes },
+    { type: "button", "aria-label": label, title: label, on: onClick ? { click: onClick } : {}, ...attributes, class: classes },
     icon(sign),
   );
 }

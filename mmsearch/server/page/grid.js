@@ -19,7 +19,7 @@ const HIDDEN_TOP = 72; // pixels under what stays in view
 
 /**
  * Sections of pictures, some of which are loaded when they are needed. `on` has open(id), like(id), mark(id, kind),
- * again(), addressOf(id), more(), arrived(pictures), moved(y, height) and failed(problem), null where a thumbnail did not come.
+ * again(), isChosen(id), addressOf(id), more(), arrived(pictures), moved(y, height) and failed(problem), null where a thumbnail did not come.
  */
 export class Grid {
   blocks = []; // of key, title, isWeak, offset in the section, n, first in the grid, isLast, pictures and its layout
@@ -264,7 +264,7 @@ export class Grid {
   #standTile({ block, place, left, y, row, picture }) {
     let tile = this.#tiles.get(picture.id);
     if (!tile) {
-      tile = new Tile(picture.id);
+      tile = new Tile(picture.id, this.on.isChosen(picture.id));
       this.#tiles.set(picture.id, tile);
       tile.mark(this.marks.get(picture.id));
     }

@@ -5,12 +5,14 @@ import { Answer } from "./answer.js";
 import { Classifier } from "./classify.js";
 import { askPart } from "./crop.js";
 import { byId, openDialog } from "./dom.js";
+import { letDrag } from "./drag.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
 import { LibraryWatch } from "./library.js";
 import { Marks } from "./marks.js";
 import { monthOf } from "./months.js";
 import { QueryForm } from "./query.js";
+import { Selection } from "./selection.js";
 import { asksAnew, EMPTY, fitting, fromAddress, isBrowsing, toAddress } from "./state.js";
 import { subjectOf } from "./subject.js";
 import { Timeline } from "./timeline.js";
@@ -21,6 +23,7 @@ let state = fromAddress(location.search);
 let library = null;
 let place = history.state?.place; // where the list is to begin that the address is of
 let brought = null; // the key of a picture that is classified and not of the library
+let several = null; // the selected pictures that are classified
 
 const form = new QueryForm(go, bring);
 const filters = new Filters(go);
@@ -35,6 +38,7 @@ const grid = new Grid(byId("results"), {
   like,
   mark: (id, kind) => marks.toggle(id, kind),
   again: searchAgain,
+  isChosen: (id) => selection.chosen.has(id),
   addressOf,
   more: () => answer.more(),
   arrived,
@@ -50,11 +54,19 @@ const answer = new Answer(grid, filters, {
   clearFilters: () => go({ where: [] }),
   fail: (problem) => watch.fail(problem),
 });
+const selection = new Selection(byId("results"), {
+  indexOf: (id) => grid.indexOf(id),
+  reach: (index) => grid.reach(index),
+  n: () => grid.n,
+  classify: classifySeveral,
+  like: likeAll,
+});
 const view = new ResultView({
+  pictureAt: (index) => grid.pictureAt(index),
   close: closeView,
   step,
   like,
-  add,
+  add: (id) => addAll([id]),
   part,
   again: searchAgain,
   classify,
@@ -92,6 +104,7 @@ function show() {
   form.render(state, library);
   filters.render(state, library.revision);
   marks.follow(state, library);
+  selection.render(library);
   answer.want(state, library, place);
   showView().then(showClassifier); // which lies above
 }
@@ -198,9 +211,15 @@ const asked = (pictures) => {
   return { ...EMPTY, where, rank, expands, keepsMarks, pictures };
 };
 
+const example = (id) => ({ id, weight: 1, box: null });
+
 function like(id) {
+  likeAll([id]);
+}
+
+function likeAll(ids) {
   answer.focusFirst();
-  go(asked([{ id, weight: 1, box: null }]));
+  go(asked(ids.map(example)));
 }
 
 async function part(hit) {
@@ -210,16 +229,16 @@ async function part(hit) {
   go(asked([{ id: hit.id, weight: 1, box }]));
 }
 
-function add(id) {
-  const others = state.pictures.filter((one) => one.id !== id);
-  go({ pictures: [...others, { id, weight: 1, box: null }].slice(-8), view: null });
+function addAll(ids) {
+  const others = state.pictures.filter((one) => !ids.includes(one.id));
+  go({ pictures: [...others, ...ids.map(example)].slice(-8), view: null });
 }
 
 async function bring(files) {
   const keys = await Promise.all(files.slice(0, 8).map(keep));
   if (!keys.length) return;
   if (classifier.isOpen) {
-    brought = keys[0];
+    [brought, several] = [keys[0], null];
     go({ classify: null }, "replace");
     return;
   }
@@ -258,18 +277,24 @@ function classify(id) {
   go({ classify: id }, "push", { isOpened: true });
 }
 
+function classifySeveral(chosen) {
+  several = chosen;
+  showClassifier();
+}
+
 function labelled(labels) {
   go({ labels }, "replace");
 }
 
 function closeClassifier() {
-  brought = null;
+  brought = several = null;
   if (state.classify && history.state?.isOpened) history.back();
   else go({ classify: null }, "replace");
 }
 
 function showClassifier() {
-  const subject = state.classify ? { id: state.classify } : brought !== null && { key: brought };
+  const given = several ? { chosen: several } : brought !== null && { key: brought };
+  const subject = state.classify ? { id: state.classify } : given;
   if (subject && library.hasWords) classifier.show(subject, state.labels);
   else classifier.hide();
 }
@@ -293,7 +318,7 @@ window.addEventListener("popstate", (event) => {
   keeping = null;
   place = event.state?.place;
   form.forget();
-  brought = null;
+  brought = several = null;
   const next = fromAddress(location.search);
   if (asksAnew(state, next)) marks.startAnew();
   state = next;
@@ -319,5 +344,9 @@ document.addEventListener(
   (event) => !byId("about").contains(event.target) && (byId("about").open = false),
 );
 byId("about").addEventListener("keydown", (event) => event.key === "Escape" && (byId("about").open = false));
+letDrag(byId("results"), byId("query"), {
+  idsOf: (id) => (selection.chosen.has(id) ? [...selection.chosen.keys()] : [id]),
+  drop: addAll,
+});
 watchTransfers(byId("drop"), bring, () => answer.say("What was dropped is not a picture that can be read."));
 watch.look();

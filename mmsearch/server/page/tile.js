@@ -12,7 +12,7 @@ const TEMPLATE = el(
   {},
   el(
     "a",
-    { tabindex: "-1", draggable: "false" },
+    { tabindex: "-1" },
     el("img", { alt: "", loading: "lazy", decoding: "async", draggable: "false" }),
     el(
       "span",
@@ -23,6 +23,7 @@ const TEMPLATE = el(
     ),
     el("bdi", { class: "caption" }),
   ),
+  iconButton("Select", "yes", null, { tabindex: "-1", "aria-pressed": "false", class: "check" }),
   el("div", { class: "judge" }, mark("relevant", "Relevant", "yes"), mark("irrelevant", "Not relevant", "no")),
 );
 
@@ -33,8 +34,9 @@ export class Tile {
   #timer;
   #n = 0;
 
-  constructor(id) {
+  constructor(id, isChosen) {
     this.element = TEMPLATE.cloneNode(true);
+    this.element.querySelector(".check").setAttribute("aria-pressed", isChosen);
     this.element.dataset.id = id;
     [this.id, this.link] = [id, this.element.firstChild];
     this.image = this.link.firstChild;

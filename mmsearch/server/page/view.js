@@ -1,22 +1,32 @@
-// One picture in full: what is known of it, why it was found, the matched places, and what can be done next.
+// One picture in full: close to, among its neighbours, what is known of it, the matched places, and what can be done next.
 
-import { givenLabels, original, picture, thumbnail } from "./api.js";
-import { button, byId, bytes, el, iconButton, openDialog, shown } from "./dom.js";
+import { original, picture, thumbnail } from "./api.js";
+import { copied } from "./export.js";
+import { facts, labels } from "./details.js";
+import { button, byId, el, icon, iconButton, openDialog, shown } from "./dom.js";
+import { Filmstrip } from "./filmstrip.js";
 import { drawMatches } from "./matches.js";
 import { scores } from "./scores.js";
 import { subjectOf } from "./subject.js";
+import { Stage } from "./zoom.js";
 
-const MOST_ZOOM = 1.6; // of small pictures
-
-/** The dialog of one picture. `on` has close, step(by), like, add, part, mark(id, kind), again, classify. */
+/**
+ * The dialog of one picture. `on` has close, step(by), like, add, part, mark(id, kind), again, classify, and
+ * pictureAt(index), undefined where it is not loaded.
+ */
 export class ResultView {
   #id = null;
   #shown = "";
   #isMatches = true;
+  #hasDetails = true;
+  #stage = null;
 
   constructor(on) {
     this.on = on;
     this.dialog = byId("view");
+    this.strip = new Filmstrip(on);
+    this.said = el("span", { class: "unseen", role: "status" });
+    this.zoomed = el("output", { class: "zoomed count" });
     this.dialog.addEventListener("close", () => this.#id !== null && this.on.close());
     this.dialog.addEventListener("keydown", (event) => this.#key(event));
   }
@@ -28,15 +38,19 @@ export class ResultView {
     const hit = context.hit ?? (await picture(id).catch((problem) => ({ problem })));
     if (this.#id !== id) return; // another one, or none, was asked for meanwhile
     const { state, abilities, place, n } = context;
+    this.strip.show(place, n);
     const shownNow = JSON.stringify([id, hit, place, n, abilities.hasWords, abilities.hasVectors, state.pictures]);
     if (this.#shown === shownNow && this.dialog.open) return this.#showMark(context);
     this.#shown = shownNow;
     const held = isOther ? null : this.dialog.querySelector(":focus")?.id;
+    this.#endStage();
     this.dialog.replaceChildren(
       this.#bar(hit, context),
       hit.problem ? el("p", { class: "state", text: hit.problem.message }) : this.#body(hit, context),
+      this.said,
     );
     this.#showMark(context);
+    this.#showDetails();
     openDialog(this.dialog);
     if (held) byId(held)?.focus();
     else if (isOther) byId("view-title").focus();
@@ -48,28 +62,53 @@ export class ResultView {
     if (byId("view-again")) byId("view-again").hidden = !isAgain;
   }
 
+  #endStage() {
+    this.#stage?.end();
+    this.#stage = null;
+  }
+
+  #showDetails() {
+    this.dialog.classList.toggle("bare", !this.#hasDetails);
+    byId("view-details")?.setAttribute("aria-pressed", String(this.#hasDetails));
+  }
+
   /** Closes the dialog if it is open. */
   hide() {
     const id = this.#id;
     this.#id = null;
+    this.#endStage();
     if (this.dialog.open) this.dialog.close();
     return id;
   }
 
   #key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select")) return;
+    const arrow = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     const actions = {
       ArrowLeft: () => this.on.step(-1),
       ArrowRight: () => this.on.step(1),
+      "+": () => this.#stage?.zoom(1),
+      "=": () => this.#stage?.zoom(1), // where + needs the shift key
+      "-": () => this.#stage?.zoom(-1),
+      0: () => this.#stage?.zoom(0),
+      i: () => this.#toggleDetails(),
       m: () => this.on.like(this.#id),
       r: () => this.on.mark(this.#id, "relevant"),
       x: () => this.on.mark(this.#id, "irrelevant"),
       s: () => this.on.again(),
     };
-    const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    const action =
+      arrow && event.shiftKey
+        ? () => this.#stage?.pan(...arrow)
+        : actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!action) return;
     event.preventDefault();
     action();
+  }
+
+  #toggleDetails() {
+    this.#hasDetails = !this.#hasDetails;
+    this.#showDetails();
   }
 
   #bar(hit, { place, n }) {
@@ -78,6 +117,8 @@ export class ResultView {
       { id: "view-title", tabindex: "-1" },
       el("bdi", { text: hit.problem ? "This picture is not here" : shown(hit.name) }),
     );
+    const zoom = (words, sign, direction) =>
+      iconButton(words, sign, () => this.#stage?.zoom(direction), { id: `view-${sign}` });
     return el(
       "div",
       { class: "view-bar" },
@@ -90,6 +131,16 @@ export class ResultView {
         disabled: place < 0 || place >= n - 1,
       }),
       title,
+      !hit.problem &&
+        el(
+          "div",
+          { class: "zooms", role: "group", "aria-label": "Zoom" },
+          this.zoomed,
+          zoom("Farther away", "minus", -1),
+          zoom("Closer", "plus", 1),
+        ),
+      !hit.problem &&
+        iconButton("Details", "info", () => this.#toggleDetails(), { id: "view-details", "aria-pressed": "true" }),
       iconButton("Close", "close", () => this.dialog.close(), { id: "view-close" }),
     );
   }
@@ -119,42 +170,44 @@ export class ResultView {
         ),
       );
     this.#draw(figure, hit, context, hasMatches);
+    this.side = el(
+      "div",
+      { class: "view-side" },
+      this.#actions(hit, context),
+      scores(hit, context),
+      facts(hit),
+      context.abilities.hasLabels && labels(hit),
+    );
     return el(
       "div",
       { class: "view-body" },
-      el("div", { class: "view-main" }, choices, figure),
-      el(
-        "div",
-        { class: "view-side" },
-        this.#actions(hit, context),
-        scores(hit, context),
-        facts(hit),
-        context.abilities.hasLabels && labels(hit),
-      ),
+      el("div", { class: "view-main" }, choices, figure, this.strip.element),
+      this.side,
     );
   }
 
   async #draw(figure, hit, context, hasMatches) {
-    const whole = el("img", {
-      src: thumbnail(hit.id, 1280),
-      alt: shown(hit.name),
-      width: hit.width,
-      height: hit.height,
-    });
-    whole.style.width = `${hit.width * MOST_ZOOM}px`;
-    whole.addEventListener("error", () =>
-      figure.replaceChildren(
-        el("p", {
-          class: "state",
-          text: "The file is gone, or is not what was indexed any more. Index its folder again.",
-        }),
-      ),
-    );
+    this.#endStage();
+    this.dialog.classList.toggle("matching", hasMatches && this.#isMatches);
     const example = hasMatches && this.#isMatches && (await subjectOf(context.state.pictures[0]).catch(() => null));
-    if (!example || !example.width) return figure.replaceChildren(whole);
+    if (this.#id !== hit.id) return;
+    if (!example || !example.width) {
+      this.#stage = new Stage(figure, hit, {
+        step: (by) => this.on.step(by),
+        close: () => this.dialog.close(),
+        details: () => this.#bringDetails(),
+        zoomed: (percent) => (this.zoomed.textContent = `${percent} %`),
+      });
+      return;
+    }
     const found = { href: thumbnail(hit.id, 1280), width: hit.width, height: hit.height };
     const isWide = window.innerWidth > 700;
-    return figure.replaceChildren(drawMatches(example, found, hit.local, isWide));
+    figure.replaceChildren(drawMatches(example, found, hit.local, isWide));
+  }
+
+  #bringDetails() {
+    if (!this.#hasDetails) this.#toggleDetails();
+    this.side.scrollIntoView({ block: "start" });
   }
 
   #actions(hit, { abilities }) {
@@ -189,52 +242,25 @@ export class ResultView {
         hidden: true,
         onClick: () => this.on.again(),
       }),
+      button("Copy path", { sign: "copy", id: "view-copy", onClick: (event) => this.#copy(hit, event.currentTarget) }),
+      el(
+        "a",
+        { class: "button", id: "view-download", href: original(hit.id), download: hit.name },
+        icon("download"),
+        "Download",
+      ),
+      el(
+        "a",
+        { class: "button whole", id: "view-file", href: original(hit.id), target: "_blank", rel: "noopener" },
+        icon("picture"),
+        "Open the file",
+      ),
     );
   }
-}
 
-/** Returns the labels that the library gave a picture, which come a moment later for a hit. */
-function labels(hit) {
-  const list = el("ul", { class: "given-labels" });
-  const section = el("section", { hidden: true }, el("h3", { text: "Labels" }), list);
-  const asked = hit.labels ? Promise.resolve(hit.labels) : givenLabels(hit.id);
-  asked
-    .then((given) => {
-      section.hidden = !given.length;
-      list.replaceChildren(
-        ...given.map(({ label_set: set, label, probability }) =>
-          el(
-            "li",
-            { title: `given by the label set ${set}` },
-            el("bdi", { text: shown(label) }),
-            el("span", { class: "count", text: `${Math.round(100 * probability)} %` }),
-          ),
-        ),
-      );
-    })
-    .catch(() => {}); // it left meanwhile
-  return section;
-}
-
-function facts(hit) {
-  const rows = {
-    Size: `${hit.width} × ${hit.height}, ${bytes(hit.size_bytes)}, ${hit.format}`,
-    Taken: hit.taken_at ? hit.taken_at.replace("T", " ") : "not known",
-    Where: shown(hit.path),
-  };
-  const link = el("a", { href: original(hit.id), target: "_blank", rel: "noopener", text: "Open the file" });
-  return el(
-    "section",
-    {},
-    el("h3", { text: "The picture" }),
-    el(
-      "dl",
-      { class: "facts" },
-      ...Object.entries(rows).flatMap(([name, value]) => [
-        el("dt", { text: name }),
-        el("dd", {}, el("bdi", { text: value })),
-      ]),
-    ),
-    link,
-  );
+  async #copy(hit, copying) {
+    const sentence = await copied([hit]);
+    this.said.textContent = "";
+    this.said.textContent = copying.lastChild.textContent = sentence;
+  }
 }

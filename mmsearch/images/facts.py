@@ -1,0 +1,105 @@
+"""How and where a picture was taken, as the EXIF of its file says it; what makes no sense there is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from mmsearch.images.formats import open_lazily
+from mmsearch.images.upright import exif_of, named_errors
+from mmsearch.records import MAX_MEGAPIXELS
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_MAKE, _MODEL, _PHOTO_IFD, _GPS_IFD = 0x010F, 0x0110, 0x8769, 0x8825
+_EXPOSURE, _F_NUMBER, _ISO, _FOCAL_LENGTH, _LENS = 0x829A, 0x829D, 0x8827, 0x920A, 0xA434
+_LATITUDE, _LONGITUDE, _GPS_STATUS = (1, 2), (3, 4), 9  # tags of direction and angle
+_MAX_TEXT = 100
+
+
+class PhotoFacts(TypedDict, total=False):
+    """What a file says of its photograph; angles in degrees, those to the north and east are positive."""
+
+    camera: str
+    lens: str
+    exposure_s: float
+    f_number: float
+    iso: int
+    focal_length_mm: float
+    latitude: float
+    longitude: float
+
+
+def photo_facts(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> PhotoFacts:
+    """Return what the EXIF of a picture says, each fact by itself: a damaged one does not hide the others.
+
+    Raises
+    ------
+    PictureError
+        If the header of the picture cannot be read.
+    """
+    with named_errors():
+        image = open_lazily(data, max_megapixels)
+        exif = exif_of(image)
+        photo, gps = _directory(exif, _PHOTO_IFD), _directory(exif, _GPS_IFD)
+        facts: dict[str, Any] = {
+            "camera": _either(lambda: _camera(exif)),
+            "lens": _either(lambda: _text(photo.get(_LENS))),
+            "exposure_s": _either(lambda: _number(photo.get(_EXPOSURE), 1e-7, 1e6)),
+            "f_number": _either(lambda: _number(photo.get(_F_NUMBER), 0.1, 1e3)),
+            "iso": _either(lambda: round(_number(photo.get(_ISO), 1, 1e7))),
+            "focal_length_mm": _either(lambda: _number(photo.get(_FOCAL_LENGTH), 0.1, 1e5)),
+            **(_either(lambda: _position(gps)) or {}),
+        }
+        return {name: value for name, value in facts.items() if value is not None}  # type: ignore[return-value]
+
+
+def _either(read: Callable[[], Any]) -> Any:
+    """Return a fact, or None where it is not there or damaged."""
+    try:
+        return read()
+    except Exception:  # noqa: BLE001 - EXIF is written by strangers; one damaged fact must not cost the others
+        return None
+
+
+def _directory(exif: Image.Exif, tag: int) -> dict[int, Any]:
+    return _either(lambda: exif.get_ifd(tag)) or {}
+
+
+def _camera(exif: Image.Exif) -> str:
+    """Return maker and model; most makers repeat their name in the model."""
+    make, model = _either(lambda: _text(exif.get(_MAKE))), _text(exif.get(_MODEL))
+    return model if make is None or model.lower().startswith(make.split()[0].lower()) else f"{make} {model}"
+
+
+def _text(value: Any) -> str:
+    text = value.decode("utf-8") if isinstance(value, bytes) else value
+    text = " ".join(text.partition("\0")[0].split())
+    if not text:
+        raise ValueError("nothing is written")
+    return str(text[:_MAX_TEXT])
+
+
+def _number(value: Any, least: float, most: float) -> float:
+    number = float(value[0] if isinstance(value, tuple) else value)
+    if not least <= number <= most:
+        raise ValueError("this is no such number")
+    return number
+
+
+def _position(gps: dict[int, Any]) -> dict[str, float]:
+    """Return where it was; cameras that do not know write that their position is void, or zeros."""
+    latitude, longitude = _angle(gps, *_LATITUDE, most=90), _angle(gps, *_LONGITUDE, most=180)
+    if gps.get(_GPS_STATUS) == "V" or latitude == longitude == 0:
+        raise ValueError("the position is not known")
+    return {"latitude": latitude, "longitude": longitude}
+
+
+def _angle(gps: dict[int, Any], direction: int, tag: int, *, most: float) -> float:
+    sign = {"N": 1, "E": 1, "S": -1, "W": -1}[_text(gps[direction]).upper()]
+    degrees, minutes, seconds = map(float, gps[tag])
+    angle = degrees + minutes / 60 + seconds / 3600
+    if not 0 <= angle <= most:
+        raise ValueError("this is no angle")
+    return round(sign * angle, 6)
