@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -44,6 +45,8 @@ def _read(path: Path) -> str:
         finally:
             os.close(handle)
     except OSError as error:
+        if error.errno == errno.ELOOP:  # what O_NOFOLLOW makes of a link
+            raise ServerError(f"{path} is a symbolic link, which may lead to a file of others; {_RENEW}") from error
         raise ServerError(f"{path}: the token cannot be read ({reason(error)}); {advice(error)}") from error
     if problem:
         raise ServerError(f"{path} {problem}, so others may know the token; {_RENEW}")
