@@ -47,7 +47,7 @@ def sentence(error: Mapping[str, Any]) -> str:
     >>> sentence({"type": "greater_than_equal", "input": 0, "ctx": {"ge": 1}})
     'is 0; expected at least 1'
     """
-    what, found = error.get("type", ""), error.get("input")
+    what = error.get("type", "")
     if what == "missing":
         return "is missing; give it"
     if what == "extra_forbidden":
@@ -57,7 +57,7 @@ def sentence(error: Mapping[str, Any]) -> str:
     if what not in _EXPECTED:
         return str(error["msg"])
     expected = f"expected {_EXPECTED[what].format_map(error.get('ctx', {}))}"
-    return f"is {_shown(found)}; {expected}"
+    return f"is {_shown(error.get('input'))}; {expected}"
 
 
 def _shown(value: Any) -> str:

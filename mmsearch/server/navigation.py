@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
+from html import escape
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from string import Template
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from mmsearch.names import page_text
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 MEDIA_TYPE = "text/html; charset=utf-8"
 _NOT_LET_IN = (
@@ -46,14 +44,13 @@ def page_of(status: int, sentence: str) -> bytes:
     """
     said = _NOT_LET_IN if status == 401 else sentence
     title = _TITLES.get(status, "The server cannot answer now" if status >= 500 else "This cannot be done")
-    parts = (said[:1].upper() + said[1:]).rstrip(".").split("`")
+    parts = escape(page_text((said[:1].upper() + said[1:]).rstrip("."))).split("`")
+    shown = "".join(f"<code>{part}</code>" if place % 2 else part for place, part in enumerate(parts))
     # The name in a refused Host header is not ours: no link leads on from there.
-    return _template().render(title=title, parts=parts, has_way_home=status != 400).encode()
+    way_home = "" if status == 400 else '<p><a href="/">Go to your pictures</a></p>'
+    return _template().substitute(title=title, sentence=shown, way_home=way_home).encode()
 
 
 @cache
 def _template() -> Template:
-    from jinja2 import Environment
-
-    source = files("mmsearch.server").joinpath("problem.html.jinja").read_text(encoding="utf-8")
-    return Environment(autoescape=True, finalize=page_text).from_string(source)
+    return Template(files("mmsearch.server").joinpath("problem.html").read_text(encoding="utf-8"))
