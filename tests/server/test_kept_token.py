@@ -65,7 +65,7 @@ def test_a_token_of_another_user_is_not_believed(tmp_path):
 def test_neither_links_nor_pipes_are_followed_or_waited_for(tmp_path):
     kept_token(tmp_path / "other")
     (tmp_path / NAME).symlink_to(tmp_path / "other" / NAME)
-    with pytest.raises(ServerError, match="serve-token is a symbolic link.*--new-token"):
+    with pytest.raises(ServerError, match=r"serve-token is a symbolic link.*--new-token"):
         kept_token(tmp_path)
     assert kept_token(tmp_path, is_renewed=True) != kept_token(tmp_path / "other")
     (tmp_path / NAME).unlink()
