@@ -46,9 +46,9 @@ def test_pictures_that_are_sent_are_embedded_and_a_broken_one_is_named(client, s
     ("asked", "sentence"),
     [
         ({}, "there is nothing to embed; give texts, or pictures by their ids"),
-        ({"texts": ["a"] * 65}, "texts: List should have at most 64 items"),
-        ({"pictures": [{"id": 1}] * 9}, "pictures: List should have at most 8 items"),
-        ({"texts": ["x" * 1001]}, "texts.0: String should have at most 1000 characters"),
+        ({"texts": ["a"] * 65}, "texts is a list of 65; expected at most 64"),
+        ({"pictures": [{"id": 1}] * 9}, "pictures is a list of 9; expected at most 8"),
+        ({"texts": ["x" * 1001]}, "texts.0 is a text of 1,001 characters"),
         ({"pictures": [{"upload": 0}]}, "picture 0 did not come with the request, which has 0"),
         ({"pictures": [{"id": 10**6}]}, "there is no picture 1000000 in the library"),
     ],

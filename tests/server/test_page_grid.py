@@ -243,7 +243,7 @@ def test_reloading_and_going_back_lead_to_the_same_pictures(page, many):
     browsers.expect_first(page, "IMG_")
     assert page.evaluate("() => scrollY") == 0
     scroll_to(page, 0.9)  # where more hits are loaded
-    expect(page.locator("#summary")).to_contain_text("The best 300")
+    expect(page.locator("#summary")).to_contain_text("The best 299")  # an example is none of its hits
     scroll_to(page, 0.9)
     in_search = first_in_sight(page)
     page.go_back()
@@ -287,7 +287,7 @@ def test_the_view_goes_on_past_the_hundredth_hit(page, many):
         page.click("#view-next")
     expect(page.locator("#view-title")).not_to_have_text(found[100]["name"])
     page.keyboard.press("Escape")
-    expect(page.locator("#results a:focus")).to_have_attribute("aria-label", re.compile(r"^102\. "))
+    expect(page.locator("#results a:focus")).to_have_attribute("aria-label", re.compile(r"^101\. "))
 
 
 def test_the_view_knows_what_stands_beside_a_picture_that_was_not_scrolled_to(page, many):

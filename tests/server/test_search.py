@@ -174,9 +174,9 @@ def test_filters_may_be_trees(client):
         ({"field": "colour", "op": "=", "value": "red"}, "request", "'path', 'folder'"),
         ({"field": "width", "op": "~", "value": 5}, "query", "~ (glob) works on path"),
         ({"field": "taken", "op": ">", "value": "2023-15"}, "query", "there is no such date"),
-        ({"and": []}, "request", "at least 1 item"),
-        ({"and": ["width > 1"], "or": []}, "request", "not permitted"),
-        ({"not": ["width > 1"]}, "request", "valid string"),
+        ({"and": []}, "request", "is a list of 0; expected at least 1"),
+        ({"and": ["width > 1"], "or": []}, "request", "is not known here"),
+        ({"not": ["width > 1"]}, "request", "is a list of 1; expected a text"),
         ({"or": [{"or": ["width > 1"] * 100}] * 3}, "query", "300 comparisons in the filters; at most 200"),
         (json.loads('{"not":' * 15 + '"width > 1"' + "}" * 15), "request", "nested more than 16 deep"),
     ],
@@ -380,10 +380,10 @@ def test_a_search_among_others_has_the_problem_that_it_has_alone(client):
 @pytest.mark.parametrize(
     ("queries", "sentence"),
     [
-        ([], "queries: List should have at least 1 item"),
-        ([{"text": "a"}] * 65, "queries: List should have at most 64 items"),
+        ([], "queries is a list of 0; expected at least 1"),
+        ([{"text": "a"}] * 65, "queries is a list of 65; expected at most 64"),
         ([{"text": "a", "k": 1_000}] * 6, "the k of all add up to 6,000; at most 5,000 hits are given at once"),
-        ([{"text": "a"}, {"k": 0}], "queries.1.k: Input should be greater than or equal to 1"),
+        ([{"text": "a"}, {"k": 0}], "queries.1.k is 0; expected at least 1"),
     ],
 )  # fmt: skip
 def test_searches_are_asked_together_within_limits(client, queries, sentence):

@@ -47,4 +47,4 @@ def test_a_picture_finds_itself_by_its_words(client):
 def test_what_needs_an_encoder_is_refused_with_the_reason(client, path, body):
     answer = client.post(path, json=body)
     assert (answer.status_code, answer.json()["type"]) == (422, "urn:mmsearch:query")
-    assert "has no encoder (--model none)" in answer.json()["detail"]
+    assert "has no encoder: it is searched by one example picture" in answer.json()["detail"]
