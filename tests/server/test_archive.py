@@ -75,7 +75,7 @@ def opened(path):
 def test_a_client_that_leaves_in_the_middle_leaves_no_file_open(changeable, photos, indexed):
     _, client = changeable
     data = (photos / "cat.jpg").read_bytes()
-    (photos / "long.jpg").write_bytes(data + bytes(16 << 20))  # more than the buffers of a connection
+    (photos / "long.jpg").write_bytes(data + bytes(64 << 20))  # more than the buffers of a connection hold
     indexed.index([photos], local=False)
     with client.stream("POST", "/archive", json={"ids": [listed(client)["long.jpg"]["id"]]}) as answer:
         next(answer.iter_raw())
