@@ -93,6 +93,15 @@ MinRelevanceOption = Annotated[
         "encoder is calibrated.",
     ),
 ]
+AfterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--after",
+        metavar="NEXT",
+        help="Go on after an answer: its `next` in --format json, with the same query and filters.",
+        show_default=False,
+    ),
+]
 PageOption = Annotated[
     Path | None,
     typer.Option(
@@ -122,6 +131,7 @@ def search(
     rerank: RerankOption = "auto",
     expand: ExpandOption = "none",
     min_relevance: MinRelevanceOption = None,
+    after: AfterOption = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show the score of every term, of local features, and the route.")
     ] = False,
@@ -149,7 +159,7 @@ def search(
 
     given = _Given([] if text is None else [text], images or [], excluded or [], weights or [])
     query = given.query(where or [])
-    options = SearchOptions(k, mode, rerank, expand, explain, min_relevance)
+    options = SearchOptions(k, mode, rerank, expand, explain, min_relevance, after)
     answer = _Answer(chosen(output), html, is_forced, is_opened, copy_to, link_to)
     if _search(library, given, query, options, answer):
         raise typer.Exit(EXIT_SOME_BAD)

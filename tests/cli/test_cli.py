@@ -70,6 +70,22 @@ def test_search_prints_one_json_object_per_hit(ready):
     assert [hit["score"] for hit in hits] == sorted((hit["score"] for hit in hits), reverse=True)
 
 
+def test_search_goes_on_after_an_answer(ready):
+    def asked(*options):
+        code, out, err = ready("search", "two dogs in the snow", "--format", "json", *options)
+        assert (code, err) == (0, "")
+        return json.loads(out)
+
+    first = asked("-k", "3")
+    second = asked("-k", "5", "--after", first["next"])
+    assert [hit["rank"] for hit in second["hits"]] == [4, 5, 6, 7, 8]
+    assert [hit["id"] for hit in first["hits"] + second["hits"]] == [hit["id"] for hit in asked("-k", "8")["hits"]]
+    assert second["next"] is None
+    code, out, err = ready("search", "a cat", "--after", first["next"])
+    assert (code, out) == (2, "")
+    assert "after is the `next` of another query" in err
+
+
 def test_search_from_the_shell_is_exact_also_where_longer_processes_take_the_graph(run, tmp_path):
     shutil.copytree(Path(__file__).parents[1] / "golden" / "library-v2", tmp_path / "library")
     with Library.open(tmp_path / "library") as library:
