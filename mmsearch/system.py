@@ -263,7 +263,25 @@ def how_others_may_write(path: Path) -> str | None:
     return None
 
 
-def why_not_private(status: os.stat_result) -> str:
+def read_private(path: Path, n_bytes: int, *, follows_links: bool = True) -> tuple[bytes, str]:
+    """Return the first bytes of a file, or none of them and why others than this user may know it.
+
+    What is no file is not waited for.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read; with the number ELOOP if it is a link that is not to be followed.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follows_links else os.O_NOFOLLOW))
+    try:
+        problem = _why_not_private(os.fstat(handle))
+        return (b"" if problem else os.read(handle, n_bytes)), problem
+    finally:
+        os.close(handle)
+
+
+def _why_not_private(status: os.stat_result) -> str:
     """Return why an open file may be known to others than this user, or nothing."""
     if not stat.S_ISREG(status.st_mode):
         return "is no regular file"

@@ -6,7 +6,6 @@ engine is to be told of who asks comes from the environment or a private file.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from mmsearch.errors import QueryError, StorageError, advice, reason
-from mmsearch.system import why_not_private
+from mmsearch.system import read_private
 
 SCHEMES = ("milvus://", "milvus+https://", "milvus-lite://")
 TOKEN = "MMSEARCH_MILVUS_TOKEN"
@@ -153,12 +152,7 @@ def token_of(environment: Mapping[str, str]) -> str:
         return ""
     path = Path(named)
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            problem = why_not_private(os.fstat(handle))
-            secret = b"" if problem else os.read(handle, 65_536)
-        finally:
-            os.close(handle)
+        secret, problem = read_private(path, 65_536)
     except OSError as error:
         raise StorageError(f"{path}, which {TOKEN_FILE} names: {reason(error)}; {advice(error)}") from error
     if problem:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmsearch.errors import ServerError, advice, reason
 from mmsearch.store.publish import storage_errors, write_file
-from mmsearch.system import why_not_private
+from mmsearch.system import read_private
 
 NAME = "serve-token"
 _TOKEN = re.compile(rb"[A-Za-z0-9_-]{43}\n?")
@@ -37,15 +37,9 @@ def kept_token(folder: Path, *, is_renewed: bool = False) -> str:
 
 def _read(path: Path) -> str:
     try:
-        # What others put there must neither be waited for nor lead elsewhere.
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
-        try:
-            problem = why_not_private(os.fstat(handle))
-            data = b"" if problem else os.read(handle, 100)
-        finally:
-            os.close(handle)
+        data, problem = read_private(path, 100, follows_links=False)
     except OSError as error:
-        if error.errno == errno.ELOOP:  # what O_NOFOLLOW makes of a link
+        if error.errno == errno.ELOOP:
             raise ServerError(f"{path} is a symbolic link, which may lead to a file of others; {_RENEW}") from error
         raise ServerError(f"{path}: the token cannot be read ({reason(error)}); {advice(error)}") from error
     if problem:
