@@ -40,9 +40,7 @@ _PROBLEMS = responses(400, 401, 403, 408, 413, 415, 422, 503)
 )
 async def search_pictures(request: Request) -> Response:
     """Rank the pictures of the library by words, by example pictures, by judged pictures, or by all together."""
-    asked = await read_json(request, SearchRequest)
-    result = await unless_left(request, _result(services(request), asked))
-    return answer(search_json(result, explain=asked.explain))
+    return await _searched(request, await read_json(request, SearchRequest))
 
 
 @router.post(
@@ -54,7 +52,10 @@ async def search_pictures(request: Request) -> Response:
 )
 async def search_with_uploads(request: Request) -> Response:
     """Search with pictures that are not in the library: a form with what `/search` takes as its field `query`."""
-    asked, uploads = await read_form(request, SearchRequest)
+    return await _searched(request, *await read_form(request, SearchRequest))
+
+
+async def _searched(request: Request, asked: SearchRequest, uploads: Sequence[PictureBytes] = ()) -> Response:
     result = await unless_left(request, _result(services(request), asked, uploads))
     return answer(search_json(result, explain=asked.explain))
 

@@ -80,7 +80,7 @@ def test_a_picture_is_zoomed_and_moved_by_wheel_mouse_and_keys(page, process, ap
     expect(page.locator("#view figure > img")).to_have_attribute("style", re.compile(r"scale\(1\)"))
 
 
-def test_the_thumbnail_of_the_grid_is_shown_until_a_sharper_one_is_there(browser, process, api):
+def test_the_thumbnail_of_the_grid_is_shown_until_a_sharper_one_is_there(browser, process):
     with browsers.watched(browser, process.address, browsers.TOKEN, **PHONE) as page:
         held = []
         page.route("**/thumbnail?side=640", lambda route: held.append(route))

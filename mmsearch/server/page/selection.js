@@ -2,7 +2,7 @@
 // bar with what can be done with them. They stay chosen when something else is looked for.
 
 import * as api from "./api.js";
-import { button, byId, bytes, counted, el, iconButton } from "./dom.js";
+import { button, byId, bytes, el, iconButton } from "./dom.js";
 import { asJson, asTable, copied, save } from "./export.js";
 
 const MOST = 1000; // that an archive may have
