@@ -51,6 +51,25 @@ def without_long_texts(data: bytes) -> bytes:
     return b"".join([*parts, data[start:]]) if parts else data
 
 
+def texts_and_exif(data: bytes) -> tuple[dict[str, bytes], bytes]:
+    """Return the texts of a PNG by their keywords, wherever they stand, and its EXIF.
+
+    Of texts with one keyword the first counts. A text that is packed is unpacked to 4 MB; after 16 MB in all, no
+    more is read.
+    """
+    texts: dict[str, bytes] = {}
+    exif, n_kept = b"", 0
+    for kind, at, end in _chunks(data):
+        if kind == b"eXIf":
+            exif = exif or data[at + 8 : end - 4]
+        elif kind in (b"tEXt", b"zTXt", b"iTXt") and n_kept < _MAX_KEPT:
+            key, packed, text = _split(kind, data[at + 8 : end - 4])
+            text = _beginning(packed) if packed else text[:MAX_BYTES]
+            texts.setdefault(key.decode("latin-1"), text)
+            n_kept += len(text)
+    return texts, exif or _raw_profile(texts.get("Raw profile type exif", b""))
+
+
 def significant_bits(data: bytes) -> int | None:
     """Return how many bits of a sample mean something, if the file says so (sBIT); the most of any colour."""
     for kind, at, end in _chunks(data):
@@ -95,6 +114,24 @@ def _unpacked(packed: bytes) -> Iterator[bytes]:
             packed = unpacker.unconsumed_tail
     except zlib.error:
         return
+
+
+def _beginning(packed: bytes) -> bytes:
+    """Return what packed text unpacks to, up to the length of the longest XMP packet that is read."""
+    text = bytearray()
+    for block in _unpacked(packed):
+        text += block
+        if len(text) >= MAX_BYTES:
+            break
+    return bytes(text[:MAX_BYTES])
+
+
+def _raw_profile(text: bytes) -> bytes:
+    """Return what ImageMagick wrote in hexadecimal digits, below a line with its name and one with its length."""
+    try:
+        return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
+    except ValueError:
+        return b""
 
 
 def _size_and_xmp(blocks: Iterable[bytes], keyword: bytes) -> tuple[int, _Xmp]:
