@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import Literal
 
@@ -18,7 +19,8 @@ _WINDOWS = (
 # What cameras and programs write into every description and comment says nothing of the picture.
 _BY_CAMERAS = re.compile(
     r"(?:olympus|konica minolta|minolta|samsung|pentax|vivitar|kodak|casio)?\s*digital camera|sony dsc"
-    r"|exif_jpeg_\w+|dcim[/\\].*|<?(?:digimax|kenox).*|default|untitled|image description|binary comment|charset=\w+|ascii"
+    r"|exif_jpeg_\w+|dcim[/\\].*|<?(?:digimax|kenox).*|default|untitled|image description|binary comment"
+    r"|charset=\w+|ascii"
     r"|(?:created|processed|edited|made) with .*|file written by .*|(?:oppo|vivo|mtk)_\w*"
     r"|\{.*\}|filter: ?\d+;.*",  # settings of a program
     re.IGNORECASE | re.DOTALL,
@@ -57,13 +59,22 @@ def user_comment(value: bytes, byte_order: Literal["<", ">"]) -> str:
 
 
 def _utf_16(data: bytes, byte_order: Literal["<", ">"]) -> str:
-    """Return text in a byte order that files seldom say rightly: the upper bytes are those with fewer values."""
+    """Return text in the byte order in which it looks like text; if that does not show, in the one of the file."""
     data = data[: len(data) // 2 * 2]
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return decoded(data).partition("\0")[0]
-    n_even, n_odd = len(set(data[::2])), len(set(data[1::2]))
-    is_big = n_even < n_odd if n_even != n_odd else byte_order == ">"
-    return data.decode("utf-16-be" if is_big else "utf-16-le", "replace").partition("\0")[0]
+    # A text keeps to few blocks of characters: its upper bytes have few values, and the names of its letters few
+    # first words, such as LATIN.
+    upper = len(set(data[::2])), len(set(data[1::2]))  # if it is big-endian, if it is little-endian
+    texts = [data.decode(encoding, "replace").partition("\0")[0] for encoding in ("utf-16-be", "utf-16-le")]
+    n_big, n_little = upper if max(upper) >= 2 * min(upper) else map(_n_scripts, texts)
+    is_big = n_big < n_little if n_big != n_little else byte_order == ">"
+    return texts[0] if is_big else texts[1]
+
+
+def _n_scripts(text: str) -> int:
+    """Return how many scripts the first letters of a text are from; what has no name is from one of its own."""
+    return len({unicodedata.name(letter, letter).partition(" ")[0] for letter in text[:200]})
 
 
 def _first_that_decodes(data: bytes) -> str:

@@ -36,9 +36,8 @@ def iptc_annotations(block: bytes) -> Iterator[Annotation]:
             is_utf_8 = value == _UTF_8
         elif field in _FIELDS:
             name, kind = _FIELDS[field]
-            yield from annotation(
-                kind, f"iptc:{name}", value.decode("utf-8", "ignore") if is_utf_8 else decoded(value)
-            )
+            text = value.decode("utf-8", "ignore") if is_utf_8 else decoded(value)
+            yield from annotation(kind, f"iptc:{name}", text)
 
 
 def _datasets(block: bytes) -> Iterator[tuple[tuple[int, int], bytes]]:

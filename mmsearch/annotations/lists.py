@@ -63,7 +63,7 @@ def _json_rows(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def _picture(row: Mapping[str, Any]) -> bytes:
-    """Return the path of the picture that a row is about; nothing if it names none, or one outside of the folder."""
+    """Return the path of the picture that a row is about; nothing for none, or for one elsewhere."""
     name = next((value for field in _NAME_FIELDS if isinstance(value := row.get(field), str)), "")
     try:
         path = os.path.normpath(os.fsencode(name))

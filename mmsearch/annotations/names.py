@@ -16,7 +16,7 @@ _NOT_WORDS = tuple(
         r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
         # Cameras: IMG_1234, _DSC0012, PXL_2023, IMG-2023..-WA0001, P1010001, GX010123, folders 100CANON and DCIM.
         r"(?<![a-z0-9])_?(?:fb_img|img[_-]?e?|imgp|imag|_?mg|dsc[nf]?|_dsf|cimg|hpim|pict|sany|sam|sdc|kif|mvi|mvimg"
-        r"|pxl|vid|dji|gopr|burst|wa|wp|dscpdc|ptdc)[_-]*(?=\d{3})",
+        r"|pxl|vid|dji|gopr|burst|wa|wp|dscpdc|ptdc)[_-]*(?:\d{3,5}(?!\d)|(?=\d{3}))",
         r"(?<![a-z0-9])(?:_[a-z0-9]{3}\d{4}|[a-z]\d{7}|g[hxlps]\d{6})(?![a-z0-9])",
         r"^(?:\d{3}[a-z_]{5}|dcim)$",
         r"\.mp$",  # of Pixel's moving pictures
@@ -29,7 +29,7 @@ _NOT_WORDS = tuple(
 )
 _HASH = re.compile(r"(?=.*\d)(?=.*[a-f])[0-9a-f]{8,}", re.IGNORECASE)
 _NUMBER = re.compile(r"[1-9]\d{0,3}")  # such as a year; a longer one, or with zeros before it, counts pictures
-_JOINERS = "'’\u200c\u200d"
+_JOINERS = "'\u2019\u200c\u200d"
 
 
 def of_path(path: bytes) -> tuple[Annotation, ...]:

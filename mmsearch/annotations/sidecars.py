@@ -27,7 +27,7 @@ _TEXT_SUFFIXES = (b".txt", b".caption")
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """A file beside a picture that says something of it; another size or time means that it may say something else."""
+    """A file beside a picture; of another size or time it may say something else."""
 
     path: bytes
     size: int
@@ -101,8 +101,8 @@ class Folder:
     def _json(self, name: bytes) -> Iterator[Sidecar]:
         """Yield the file of Google's Takeout, the likeliest, and the one that is named like the picture."""
         plain = os.path.splitext(name)[0] + b".json"
-        exported = map(os.fsencode, json_names(os.fsdecode(name)))
-        yield from islice((sidecar for sidecar in self._sidecars(*exported) if sidecar.path != plain), 1)
+        exported = (other for other in map(os.fsencode, json_names(os.fsdecode(name))) if other != plain)
+        yield from islice(self._sidecars(*exported), 1)
         yield from self._sidecars(plain)
 
     def _upwards(self, name: bytes) -> Iterator[tuple[Folder, bytes]]:

@@ -36,7 +36,7 @@ def _names(name: str) -> Iterator[str]:
 
 
 def _lengths(name: str, number: str) -> Iterator[str]:
-    """Yield names with the suffix whole, absent, or cut off anywhere: the limit counts what no two systems agree on."""
+    """Yield names with the suffix absent, whole, or cut off anywhere: limits count letters, units or bytes."""
     for n in (0, *range(len(_SUFFIX), 0, -1)):
         yield f"{name}{_SUFFIX[:n]}{number}.json"
     if len(name) > _MAX_LENGTH:

@@ -87,8 +87,8 @@ _WANTED = {
 def xmp_annotations(packet: bytes, *, lead: str = "") -> Annotations:
     """Return what a packet says.
 
-    A tag with levels, such as `Places|France|Paris`, keeps them, as `Places > France > Paris`: each is a word of it,
-    and programs that spell levels in other ways say the same.
+    A tag with levels, such as `Places|France|Paris`, keeps them as `Places > France > Paris`: each can be searched
+    for, and what programs separate in other ways is the same tag.
 
     Parameters
     ----------

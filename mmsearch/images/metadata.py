@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mmsearch.images.formats import open_lazily
 from mmsearch.images.png import texts_and_exif
 from mmsearch.images.upright import exif_of, named_errors
+from mmsearch.images.xmp import MAX_BYTES
 from mmsearch.records import MAX_MEGAPIXELS
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _PHOTO_IFD, _GPS_IFD = 0x8769, 0x8825
 _IPTC_TAG, _IPTC_RESOURCE = 0x83BB, 0x0404
+_XMP_IN_GIF = b"!\xff\x0bXMP DataXMP"
 # Description, make, model, artist, comment; title, comment, author, keywords and subject as Windows writes them.
 _MAIN_TAGS = (0x010E, 0x010F, 0x0110, 0x013B, 0x9286, 0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E, 0x9C9F)
 
@@ -58,8 +60,8 @@ def metadata(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> Metadata
             photo=_directory(exif, _PHOTO_IFD),
             gps=_directory(exif, _GPS_IFD),
             byte_order=">" if exif.endian == ">" else "<",
-            iptc=_iptc(image, exif),
-            xmp=texts.get("XML:com.adobe.xmp") or _bytes(image.info.get("xmp")),
+            iptc=_iptc(image),
+            xmp=_xmp(image, data, texts),
             texts=texts,
         )
 
@@ -81,19 +83,23 @@ def _directory(exif: Image.Exif, tag: int) -> dict[int, Any]:
         return {}
 
 
-def _iptc(image: Image.Image, exif: Image.Exif) -> bytes:
-    """Return the IPTC of a JPEG or TIFF; the latter has bytes, or words of four in either order."""
+def _iptc(image: Image.Image) -> bytes:
+    """Return the IPTC of a JPEG or TIFF."""
     resources = image.info.get("photoshop")
     if isinstance(resources, dict):
         return _bytes(resources.get(_IPTC_RESOURCE))
-    try:
-        value = exif.get(_IPTC_TAG)
-        if isinstance(value, tuple):
-            words = b"".join(word.to_bytes(4, "big") for word in value)
-            return words if words[:1] == b"\x1c" else b"".join(word.to_bytes(4, "little") for word in value)
-        return _bytes(value)
-    except Exception:  # noqa: BLE001 - as above
-        return b""
+    # As Pillow's own reader of IPTC does: the tag is one of bytes, and programs write it as one of numbers.
+    directory = getattr(image, "tag_v2", None)
+    return b"" if directory is None else _bytes(directory._tagdata.get(_IPTC_TAG))
+
+
+def _xmp(image: Image.Image, data: bytes, texts: Mapping[str, bytes]) -> bytes:
+    if image.format == "PNG":
+        return texts.get("XML:com.adobe.xmp", b"")
+    if image.format == "GIF":  # the packet is no chain of blocks there; what stands behind it is no XML
+        start = data.find(_XMP_IN_GIF)
+        return b"" if start < 0 else data[start + len(_XMP_IN_GIF) : start + MAX_BYTES]
+    return _bytes(image.info.get("xmp"))
 
 
 def _bytes(value: object) -> bytes:
