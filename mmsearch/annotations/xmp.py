@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from mmsearch.annotations.base import Annotation, Annotations, Kind, annotation, merge, position_at
 from mmsearch.images.xmp import PropertyText, property_texts
@@ -61,6 +60,7 @@ _STRUCTURES = {  # property -> its fields, where it is not a plain one
     "mwg-rs:Regions": ("mwg-rs:Name", "mwg-rs:Type"),
     "MP:RegionInfo": ("MPReg:PersonDisplayName",),
 }
+_PERSON_TYPES = ("Face", "Pet")  # of regions; others mark what the camera focused on, or a bar code
 _LEVELS = {"lr:hierarchicalSubject": "|", "digiKam:TagsList": "/", "MicrosoftPhoto:LastKeywordXMP": "/"}
 _LATITUDE, _LONGITUDE = "exif:GPSLatitude", "exif:GPSLongitude"
 _ANGLE = re.compile(r"(\d{1,3}),(\d{1,2}(?:\.\d{1,12})?)(?:,(\d{1,2}(?:\.\d{1,12})?))?([NSEW])", re.ASCII)
@@ -77,6 +77,7 @@ _SHORT = {
     for name in (*_KINDS, _LATITUDE, _LONGITUDE, *(field for fields in _STRUCTURES.values() for field in fields))
     for expanded in _expanded(name)
 }
+_REGION_TYPE = _expanded("mwg-rs:Type")[0]
 _WANTED = {
     expanded: [long for field in _STRUCTURES.get(name, (name,)) for long in _expanded(field)]
     for name in (*_KINDS, _LATITUDE, _LONGITUDE)
@@ -99,33 +100,30 @@ def xmp_annotations(packet: bytes, *, lead: str = "") -> Annotations:
     """
     if not packet:
         return Annotations()
-    texts = [written._replace(field=_SHORT[written.field]) for written in property_texts(packet, _WANTED)]
-    not_faces = _regions_without_person(texts)
+    texts = property_texts(packet, _WANTED)
+    not_persons = {text.item for text in texts if text.field == _REGION_TYPE and text.text not in _PERSON_TYPES}
     annotations: list[Annotation] = []
     angles: dict[str, float] = {}
     for text in texts:
         name = _SHORT[text.property]
         if name in _KINDS:
-            annotations += _annotations(name, text, lead, is_person=text.item not in not_faces)
+            annotations += _annotation(name, text, lead, is_person=text.item not in not_persons)
         elif (angle := _angle(text.text)) is not None:
             angles.setdefault(name, angle)
     position = position_at(angles.get(_LATITUDE), angles.get(_LONGITUDE))
     return merge(Annotations(tuple(annotations), position=position))
 
 
-def _regions_without_person(texts: list[PropertyText]) -> set[int]:
-    """Return the items of regions that are marked for something else than a face or a pet."""
-    regions = (text for text in texts if text.field == "mwg-rs:Type")
-    return {text.item for text in regions if text.text not in ("Face", "Pet")}
-
-
-def _annotations(name: str, text: PropertyText, lead: str, *, is_person: bool) -> Iterator[Annotation]:
-    if text.field == "mwg-rs:Type":
-        return
-    kind = Kind.TAG if text.field == "mwg-rs:Name" and not is_person else _KINDS[name]
-    source = name if text.field == name else f"{name}:{text.field.partition(':')[2]}"
-    levels = text.text.split(_LEVELS[name]) if name in _LEVELS else [text.text]
-    yield from annotation(kind, f"{lead}xmp:{source}", " > ".join(filter(None, map(str.strip, levels))))
+def _annotation(name: str, text: PropertyText, lead: str, *, is_person: bool) -> tuple[Annotation, ...]:
+    if text.field == _REGION_TYPE:
+        return ()
+    source, kind, said = f"{lead}xmp:{name}", _KINDS[name], text.text
+    if text.field != text.property:
+        source += ":" + _SHORT[text.field].partition(":")[2]
+        kind = kind if is_person else Kind.TAG
+    if name in _LEVELS:
+        said = " > ".join(filter(None, map(str.strip, said.split(_LEVELS[name]))))
+    return annotation(kind, source, said)
 
 
 def _angle(text: str) -> float | None:

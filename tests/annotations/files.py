@@ -36,7 +36,7 @@ def items(name: str, *texts: str, kind: str = "Bag") -> str:
 
 
 def exif(*entries: tuple[int, bytes], order: str = "<", photo: tuple[tuple[int, bytes], ...] = ()) -> bytes:
-    """An EXIF block of texts (tag, bytes): in the main directory ASCII, or bytes where Windows writes; else undefined.
+    """An EXIF block of texts (tag, bytes): ASCII, or bytes where Windows writes; undefined for the photograph.
 
     Pillow writes no ASCII but ASCII.
     """

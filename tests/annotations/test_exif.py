@@ -1,4 +1,4 @@
-"""Texts of EXIF are read in the encodings that cameras and programs really use; what cameras write by rote is not."""
+"""Texts of EXIF are read in the encodings that programs really use; what cameras write by rote is not."""
 
 from __future__ import annotations
 
@@ -99,7 +99,8 @@ def test_windows_writes_utf_16_whose_last_byte_may_be_missing():
         (TITLE, written("Köln\0")), (SUBJECT, written("a walk\0")), (AUTHOR, written("Anna") + b"\0"),
         (KEYWORDS, written("dog;snow; two\ndogs ;;")[:-1]), (WINDOWS_COMMENT, b"\x41"),
     ) == [
-        ("title", "exif:XPTitle", "Köln"), ("caption", "exif:XPSubject", "a walk"), ("tag", "exif:XPKeywords", "dog"),
+        ("title", "exif:XPTitle", "Köln"), ("caption", "exif:XPSubject", "a walk"),
+        ("tag", "exif:XPKeywords", "dog"),
         ("tag", "exif:XPKeywords", "snow"), ("tag", "exif:XPKeywords", "two dogs"),
         ("creator", "exif:XPAuthor", "Anna"),
     ]  # fmt: skip

@@ -57,7 +57,7 @@ def test_names_that_cameras_and_programs_give_have_no_words(name):
 
 
 def test_path_has_the_words_of_the_file_first_and_then_of_every_folder():
-    assert of_path("Reisen/DCIM/Rom_2019/IMG_1234-Trevi.jpg".encode()) == (
+    assert of_path(b"Reisen/DCIM/Rom_2019/IMG_1234-Trevi.jpg") == (
         Annotation(Kind.NAME, "file name", "Trevi"),
         Annotation(Kind.FOLDER, "folder", "Rom 2019"),
         Annotation(Kind.FOLDER, "folder", "Reisen"),

@@ -20,14 +20,17 @@ def texts(packet):
 def region(name, kind, *, is_short):
     """A region of a picture, as Lightroom writes it, or as ExifTool and digiKam do."""
     if is_short:
-        return f'<rdf:li><rdf:Description mwg-rs:Name="{name}" mwg-rs:Type="{kind}"><mwg-rs:Area/></rdf:Description></rdf:li>'
-    return f"<rdf:li {RESOURCE}><mwg-rs:Area/><mwg-rs:Name>{name}</mwg-rs:Name><mwg-rs:Type>{kind}</mwg-rs:Type></rdf:li>"
+        attributes = f'mwg-rs:Name="{name}" mwg-rs:Type="{kind}"'
+        return f"<rdf:li><rdf:Description {attributes}><mwg-rs:Area/></rdf:Description></rdf:li>"
+    elements = f"<mwg-rs:Area/><mwg-rs:Name>{name}</mwg-rs:Name><mwg-rs:Type>{kind}</mwg-rs:Type>"
+    return f"<rdf:li {RESOURCE}>{elements}</rdf:li>"
 
 
 def test_title_and_description_are_read_in_all_their_languages():
     description = (
         '<dc:description><rdf:Alt><rdf:li xml:lang="x-default">two dogs</rdf:li>'
-        '<rdf:li xml:lang="de">zwei\nHunde</rdf:li><rdf:li xml:lang="en">two dogs</rdf:li></rdf:Alt></dc:description>'
+        '<rdf:li xml:lang="de">zwei\nHunde</rdf:li><rdf:li xml:lang="en">two dogs</rdf:li>'
+        "</rdf:Alt></dc:description>"
     )
     assert texts(xmp(elements=items("dc:title", "A walk", kind="Alt") + description)) == [
         ("title", "xmp:dc:title", "A walk"), ("caption", "xmp:dc:description", "two dogs"),
@@ -86,7 +89,8 @@ def test_persons_are_read_in_both_forms_and_as_windows_writes_them():
     details = f"<rdf:Bag><rdf:li {RESOURCE}>{name}</rdf:li></rdf:Bag>"
     windows = (
         "<rdf:Description><MPRI:Regions><rdf:Bag><rdf:li><rdf:Description "
-        'MPReg:Rectangle="0, 0, 1, 1" MPReg:PersonDisplayName="Cara"/></rdf:li></rdf:Bag></MPRI:Regions></rdf:Description>'
+        'MPReg:Rectangle="0, 0, 1, 1" MPReg:PersonDisplayName="Cara"/></rdf:li></rdf:Bag></MPRI:Regions>'
+        "</rdf:Description>"
     )
     elements = (
         items("Iptc4xmpExt:PersonInImage", "Anna")
