@@ -11,9 +11,10 @@ from mmsearch.annotations.text import decoded
 from mmsearch.annotations.xmp import xmp_annotations
 from mmsearch.errors import PictureError
 from mmsearch.images import Metadata, facts_in, metadata
+from mmsearch.images.metadata import PNG_KEYWORDS
 from mmsearch.records import MAX_MEGAPIXELS
 
-_PNG_KINDS = {"Title": Kind.TITLE, "Description": Kind.CAPTION, "Author": Kind.CREATOR}
+_PNG_KINDS = dict(zip(PNG_KEYWORDS, (Kind.TITLE, Kind.CAPTION, Kind.CREATOR), strict=True))
 
 
 def embedded(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> Annotations:
@@ -26,7 +27,7 @@ def embedded(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> Annotati
     data : bytes
         The whole file. Its pixels are not decoded.
     max_megapixels : float
-        Larger pictures say nothing, as they are refused too.
+        A TIFF, AVIF or HEIC of more pixels says nothing: what opens it is what would refuse it.
 
     Raises
     ------
@@ -47,5 +48,5 @@ def embedded(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> Annotati
 
 
 def _png_texts(written: Metadata) -> Iterator[Annotation]:
-    for key, kind in _PNG_KINDS.items():
-        yield from annotation(kind, f"png:{key}", decoded(written.texts.get(key, b"")))
+    for keyword, kind in _PNG_KINDS.items():
+        yield from annotation(kind, f"png:{keyword.decode()}", decoded(written.texts.get(keyword, b"")))

@@ -55,6 +55,7 @@ def user_comment(value: bytes, byte_order: Literal["<", ">"]) -> str:
     if code not in (b"", b"ASCII"):
         body = value  # a program left the code out
     text = decoded(body.rstrip(b"\0"))
+    text = text.partition("\0")[0] if code == b"ASCII" else text
     return "" if _CONTROLS.search(text) else text  # the settings of a camera, in bytes
 
 

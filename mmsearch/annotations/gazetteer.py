@@ -54,7 +54,8 @@ def _package() -> ModuleType | None:
         return None
     finally:
         csv.field_size_limit(limit)  # it takes the limit away for the whole process
-    return reverse_geocode
+    package: ModuleType = reverse_geocode
+    return package
 
 
 def _distance_km(here: tuple[float, float], there: tuple[float, float]) -> float:

@@ -41,17 +41,13 @@ def read_list(path: bytes) -> dict[bytes, list[Annotation]]:
 
 def _lines(file: BinaryIO) -> Iterator[str]:
     """Yield the lines of a text file; what is no UTF-8 becomes U+FFFD."""
-    n_read = 0
+    n_read, is_beginning = 0, True
     while n_read < _MAX_BYTES and (line := file.readline(_MAX_LINE)):
-        n_whole = len(line)
-        while not line.endswith(b"\n") and len(line) == _MAX_LINE:  # the rest of one that is too long
-            line = file.readline(_MAX_LINE)
-            n_whole += len(line)
-            if n_read + n_whole > _MAX_BYTES:
-                return
-        if n_whole <= _MAX_LINE:
+        is_end = line.endswith(b"\n")
+        if is_beginning and (is_end or len(line) < _MAX_LINE):
             yield line.removeprefix(codecs.BOM_UTF8 if n_read == 0 else b"").decode("utf-8", "replace")
-        n_read += n_whole
+        n_read += len(line)
+        is_beginning = is_end
 
 
 def _json_rows(lines: Iterable[str]) -> Iterator[dict[str, Any]]:

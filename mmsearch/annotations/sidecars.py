@@ -22,6 +22,7 @@ from mmsearch.images import first_bytes
 from mmsearch.images.kinds import is_named_like_a_picture_or_film
 
 _MAX_BYTES = 1 << 20  # of a file beside a picture; of lists, see there
+_MAX_NAME = 1_000  # characters of a name in Google's Takeout
 _TEXT_SUFFIXES = (b".txt", b".caption")
 
 
@@ -110,7 +111,7 @@ class Folder:
         folder: Folder | None = self
         while folder is not None:
             yield folder, name
-            name = os.path.join(os.path.basename(folder.path), name)
+            name = os.path.join(os.path.basename(os.path.normpath(folder.path)), name)
             folder = folder._above
 
     def _list(self, path: bytes) -> dict[bytes, list[Annotation]]:
@@ -142,6 +143,7 @@ def _from_text(sidecar: Sidecar) -> Annotations:
 
 
 def _from_json(sidecar: Sidecar, name: bytes) -> Annotations:
+    """Return what a JSON object says; a title that names a file is the whole name of a picture that was cut off."""
     try:
         entry = json.loads(decoded(_beginning(sidecar)))
     except (ValueError, RecursionError):
@@ -149,9 +151,10 @@ def _from_json(sidecar: Sidecar, name: bytes) -> Annotations:
     if not isinstance(entry, dict):
         return Annotations()
     texts = list(field_annotations(entry, "json"))
-    title = str(entry.get("title", "")).encode("utf-8", "replace")
-    if is_named_like_a_picture_or_film(title):  # a name, and whole where that of the picture was cut off
+    title = entry.get("title")
+    whole_name = title[-_MAX_NAME:].encode("utf-8", "replace") if isinstance(title, str) else b""
+    if is_named_like_a_picture_or_film(whole_name):
         texts = [text for text in texts if text.kind is not Kind.TITLE]
-        words = words_in(os.path.splitext(title)[0])
-        texts += annotation(Kind.NAME, "json:title", "" if words == words_in(os.path.splitext(name)[0]) else words)
+        words, known = (words_in(os.path.splitext(part)[0]) for part in (whole_name, name))
+        texts += annotation(Kind.NAME, "json:title", words if words != known else "")
     return Annotations(tuple(texts), position=field_position(entry))

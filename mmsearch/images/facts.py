@@ -33,7 +33,7 @@ def photo_facts(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo
     Raises
     ------
     PictureError
-        If the header of the picture cannot be read.
+        As from `metadata`.
     """
     return facts_in(metadata(data, max_megapixels=max_megapixels))
 

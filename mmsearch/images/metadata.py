@@ -21,12 +21,16 @@ from mmsearch.records import MAX_MEGAPIXELS
 if TYPE_CHECKING:
     from PIL import Image
 
+PNG_KEYWORDS = (b"Title", b"Description", b"Author")
 _PHOTO_IFD, _GPS_IFD = 0x8769, 0x8825
 # Description, make, model, artist, comment; title, comment, author, keywords and subject as Windows writes them.
 _MAIN_TAGS = (0x010E, 0x010F, 0x0110, 0x013B, 0x9286, 0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E, 0x9C9F)
 _IPTC_TAG, _IPTC_RESOURCE = 0x83BB, 0x0404
 _APP1, _APP13 = 0xE1, 0xED
 _EXIF, _XMP, _PHOTOSHOP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"Photoshop 3.0\0"
+_MAX_EXIF = 1 << 20
+_MAX_CHUNKS = 100_000  # an animation has one for every frame
+_XMP_IN_PNG = b"XML:com.adobe.xmp"
 _XMP_IN_GIF = b"!\xff\x0bXMP DataXMP"
 
 
@@ -35,6 +39,7 @@ class Metadata:
     """What a file says beside the pixels of its picture, as strangers wrote it; empty where it says nothing.
 
     `main`, `photo` and `gps` are directories of EXIF; of the first only what is written for people.
+    `texts` are those of a PNG by `PNG_KEYWORDS`.
     """
 
     main: Mapping[int, Any]
@@ -43,7 +48,7 @@ class Metadata:
     byte_order: Literal["<", ">"]
     iptc: bytes
     xmp: bytes
-    texts: Mapping[str, bytes]
+    texts: Mapping[bytes, bytes]
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class _Blocks:
     exif: bytes | Image.Exif = b""
     iptc: bytes = b""
     xmp: bytes = b""
-    texts: Mapping[str, bytes] = field(default_factory=dict)
+    texts: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
 def metadata(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> Metadata:
@@ -85,7 +90,7 @@ def metadata(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> Metadata
 def _jpeg(data: bytes) -> _Blocks:
     exif = iptc = xmp = b""
     for code, body in segments(data):
-        if code == _APP1 and body.startswith(_EXIF):
+        if code == _APP1 and body.startswith(_EXIF) and len(exif) < _MAX_EXIF:
             exif += body[len(_EXIF) :]  # one that is longer than a segment goes on in the next
         elif code == _APP1 and body.startswith(_XMP):
             xmp = xmp or body[len(_XMP) :]
@@ -106,14 +111,16 @@ def _resources(body: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _png(data: bytes) -> _Blocks:
-    texts, exif = texts_and_exif(data)
-    return _Blocks(exif, xmp=texts.get("XML:com.adobe.xmp", b""), texts=texts)
+    texts, exif = texts_and_exif(data, (_XMP_IN_PNG, *PNG_KEYWORDS))
+    return _Blocks(exif, xmp=texts.get(_XMP_IN_PNG, b""), texts=texts)
 
 
 def _webp(data: bytes) -> _Blocks:
     chunks: dict[bytes, bytes] = {}
     at = 12
-    while at + 8 <= len(data):
+    for _ in range(_MAX_CHUNKS):
+        if at + 8 > len(data):
+            break
         kind, length = struct.unpack_from("<4sI", data, at)
         if kind in (b"EXIF", b"XMP "):
             chunks.setdefault(kind, data[at + 8 : at + 8 + length])

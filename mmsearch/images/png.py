@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from mmsearch.errors import PictureError
@@ -18,6 +18,7 @@ _MAX_KEPT = 16 << 20  # of all texts; Pillow gives up at four times as much
 _MAX_UNPACKED = 64 << 20  # beyond, a text was made to exhaust memory
 _BLOCK = 1 << 18
 _XMP = b"XML:com.adobe.xmp"
+_RAW_EXIF = b"Raw profile type exif"
 _ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)[0-9]')
 
 
@@ -51,23 +52,21 @@ def without_long_texts(data: bytes) -> bytes:
     return b"".join([*parts, data[start:]]) if parts else data
 
 
-def texts_and_exif(data: bytes) -> tuple[dict[str, bytes], bytes]:
-    """Return the texts of a PNG by their keywords, wherever they stand, and its EXIF.
+def texts_and_exif(data: bytes, keywords: Collection[bytes]) -> tuple[dict[bytes, bytes], bytes]:
+    """Return the texts of a PNG that have these keywords, wherever they stand, and its EXIF.
 
-    Of texts with one keyword the first counts. A text that is packed is unpacked to 4 MB; after 16 MB in all, no
-    more is read.
+    Of several texts with a keyword the first counts, and the first 4 MB of it.
     """
-    texts: dict[str, bytes] = {}
-    exif, n_kept = b"", 0
+    texts: dict[bytes, bytes] = {}
+    exif = b""
     for kind, at, end in _chunks(data):
         if kind == b"eXIf":
             exif = exif or data[at + 8 : end - 4]
-        elif kind in (b"tEXt", b"zTXt", b"iTXt") and n_kept < _MAX_KEPT:
-            key, packed, text = _split(kind, data[at + 8 : end - 4])
-            text = _beginning(packed) if packed else text[:MAX_BYTES]
-            texts.setdefault(key.decode("latin-1"), text)
-            n_kept += len(text)
-    return texts, exif or _raw_profile(texts.get("Raw profile type exif", b""))
+        elif kind in (b"tEXt", b"zTXt", b"iTXt"):
+            keyword, packed, text = _split(kind, data[at + 8 : end - 4])
+            if keyword not in texts and (keyword in keywords or keyword == _RAW_EXIF):
+                texts[keyword] = _beginning(packed) if packed else text[:MAX_BYTES]
+    return texts, exif or _raw_profile(texts.get(_RAW_EXIF, b""))
 
 
 def significant_bits(data: bytes) -> int | None:

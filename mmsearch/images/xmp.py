@@ -88,8 +88,9 @@ class _Reader:
         elif self._n_documents != 1:
             return
         elif self._path[-2:] == _TOP_LEVEL:
-            for key in self._fields.keys() & attributes.keys():
-                self._add(key, key, attributes[key], 0)
+            for key, value in attributes.items():
+                if key in self._fields.get(key, ()):
+                    self._add(key, key, value, 0)
         elif name in self._fields and self._path[-3:-1] == _TOP_LEVEL:
             self._property = name
             self._open.append((name, 0, []))

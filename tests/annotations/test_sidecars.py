@@ -162,10 +162,8 @@ def test_json_that_is_none_or_something_else_says_nothing(tmp_path, write, conte
 
 
 def test_fields_of_json_may_be_lists_and_hold_halves_of_surrogate_pairs(tmp_path, write):
-    write(
-        "a.json",
-        b'{"captions": ["two dogs", 3, "half \\ud800 a pair"], "tags": "dog, snow;ice", "geoData": {"latitude": 1e400}}',
-    )
+    captions = b'"captions": ["two dogs", 3, "half \\ud800 a pair"]'
+    write("a.json", b"{" + captions + b', "tags": "dog, snow;ice", "geoData": {"latitude": 1e400, "longitude": 1}}')
     assert [text for _, _, text in texts(tmp_path, b"a.jpg")] == ["two dogs", "half a pair", "dog", "snow", "ice"]
 
 
