@@ -71,7 +71,7 @@ BORDERS = {  # third-party package -> where it may be imported
     "PIL": {"images"}, "pillow_heif": {"images"}, "cv2": {"local"}, "typer": {"cli"}, "rich": {"cli"},
     "platformdirs": {"cli", "store"}, "datasets": {"datasets"}, "pyarrow": {"shards"}, "ray": {"ingest"},
     "pathspec": {"images"}, "mashumaro": {"cli"}, "watchfiles": {"ingest"}, "pandas": {"records"},
-    "pymilvus": {"milvus"},
+    "pymilvus": {"milvus"}, "reverse_geocode": {"annotations"},
     "numpy": {"held", "records", "vectors", "file_array", "array_file", "kmeans", "traces", "images", "encoders",
               "local",
               "local.packing", "bow", "indexes", "store", "milvus", "datasets", "processes", "shards", "query",

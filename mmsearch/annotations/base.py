@@ -12,7 +12,6 @@ Each source has one spelling:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -54,10 +53,10 @@ class Annotations:
     position: tuple[float, float] | None = None
 
 
-def annotation(kind: Kind, source: str, text: str) -> Iterable[Annotation]:
-    """Yield an annotation with a text as strangers wrote it; nothing if it has no letter and no digit."""
-    if text := cleaned(text):
-        yield Annotation(kind, source, text)
+def annotation(kind: Kind, source: str, text: str) -> tuple[Annotation, ...]:
+    """Return an annotation with a text as strangers wrote it; none if nothing is left of it, see `cleaned`."""
+    text = cleaned(text)
+    return (Annotation(kind, source, text),) if text else ()
 
 
 def merge(*parts: Annotations) -> Annotations:
@@ -67,16 +66,18 @@ def merge(*parts: Annotations) -> Annotations:
     lens and position count. A text that is there with the same kind is dropped, and so is one that is too long for
     what is left of the limit; shorter ones behind it are kept.
     """
-    texts: dict[tuple[Kind, str], Annotation] = {}
+    texts: list[Annotation] = []
+    kinds: dict[str, list[Kind]] = {}  # of every text
     n_left = LIMIT_BYTES
     for part in parts:
         for text in part.texts:
-            key, n_bytes = (text.kind, text.text), len(text.text.encode())
-            if key not in texts and n_bytes <= n_left:
-                texts[key] = text
+            n_bytes, known = len(text.text.encode()), kinds.setdefault(text.text, [])
+            if n_bytes <= n_left and text.kind not in known:
+                texts.append(text)
+                known.append(text.kind)
                 n_left -= n_bytes
     return Annotations(
-        tuple(texts.values()),
+        tuple(texts),
         next((part.camera for part in parts if part.camera is not None), None),
         next((part.lens for part in parts if part.lens is not None), None),
         next((part.position for part in parts if part.position is not None), None),
