@@ -16,6 +16,7 @@ from mmsearch.arguments import FP32, Device, Precision, as_flag, as_path, as_pos
 from mmsearch.errors import LibraryNotFoundError, QueryError
 from mmsearch.images import find_files
 from mmsearch.images.ignore import require_patterns
+from mmsearch.ingest.beside import Beside
 from mmsearch.ingest.plan import (
     ScanOptions,
     absolute_roots,
@@ -213,9 +214,13 @@ def bring_up_to_date(
         _keep_settings(store, options)
         words = _words_intake(store, vocabulary, on_progress) if is_local else None
         scan = options.scan(store, is_limit_raised=store.keep_max_megapixels(options.max_megapixels))
-        plan = make_plan(store, roots, scan, on_progress=on_progress)
+        beside = None if store.as_folder is None else Beside([*store.roots(), *roots])
+        plan = make_plan(store, roots, scan, beside=beside, on_progress=on_progress)
         encoder_folder = None if encoder is None else installed.folder_for_workers(store)
-        report = execute(store, plan, encoder_folder, device=options.device, on_progress=on_progress, words=words)
+        report = execute(
+            store, plan, encoder_folder, device=options.device, on_progress=on_progress, words=words,
+            beside=beside,
+        )  # fmt: skip
         if options.re_embed is False:
             give_up(in_folder(store, _ANEW))
         n_anew = 0
