@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypedDict
 
 from mmsearch.annotations.text import cleaned
 
@@ -43,6 +44,15 @@ class Annotation:
     text: str
 
 
+class AnnotationFields(TypedDict):
+    """`Annotations` in JSON; a text is its kind, its source and what it says."""
+
+    texts: list[tuple[str, str, str]]
+    camera: str | None
+    lens: str | None
+    position: tuple[float, float] | None
+
+
 @dataclass(frozen=True, slots=True)
 class Annotations:
     """All that is written about a picture; `position` is latitude and longitude in degrees, WGS 84."""
@@ -51,6 +61,20 @@ class Annotations:
     camera: str | None = None
     lens: str | None = None
     position: tuple[float, float] | None = None
+
+    @classmethod
+    def of_json(cls, fields: AnnotationFields) -> Annotations:
+        """Return what was written as JSON, which has made lists of tuples."""
+        texts = tuple(Annotation(Kind(kind), source, text) for kind, source, text in fields["texts"])
+        position = None if fields["position"] is None else (fields["position"][0], fields["position"][1])
+        return cls(texts, fields["camera"], fields["lens"], position)
+
+    def to_json(self) -> AnnotationFields:
+        """Return the fields, fit for JSON."""
+        return {
+            "texts": [(text.kind.value, text.source, text.text) for text in self.texts],
+            "camera": self.camera, "lens": self.lens, "position": self.position,
+        }  # fmt: skip
 
 
 def annotation(kind: Kind, source: str, text: str) -> tuple[Annotation, ...]:

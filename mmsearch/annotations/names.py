@@ -38,7 +38,7 @@ def of_path(path: bytes) -> tuple[Annotation, ...]:
     Parameters
     ----------
     path : bytes
-        Below the folder that is indexed, as what that folder is called says nothing of a single picture.
+        From the folder that is indexed on; those above it were not meant by who indexed it.
 
     Examples
     --------

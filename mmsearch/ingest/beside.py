@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Iterable
+from hashlib import blake2b
 
 from mmsearch.annotations.base import Annotations, merge
 from mmsearch.annotations.names import of_path
@@ -25,12 +26,15 @@ class Beside:
     Parameters
     ----------
     roots : iterable of bytes
-        Absolute paths of folders that were ever indexed: the names of a picture's folders count from the outermost
-        of those that it lies below, that one included.
+        Absolute paths of folders that were ever indexed: a picture's folders, and lists in them, count from the
+        outermost of those that it lies below, that one included.
+    follow_links : bool
+        As for `mmsearch.images.find_files`.
     """
 
-    def __init__(self, roots: Iterable[bytes]) -> None:
+    def __init__(self, roots: Iterable[bytes], *, follow_links: bool = False) -> None:
         self._roots = sorted(set(roots), key=len)
+        self._follow_links = follow_links
         self._folders: OrderedDict[bytes, Folder] = OrderedDict()
 
     def is_as_noted(self, file: KnownFile) -> bool:
@@ -39,25 +43,32 @@ class Beside:
 
     def look(self, path: bytes) -> bytes | None:
         """Return what tells whether the files beside a picture changed; None where there are none."""
-        return self._folder(path).look(os.path.basename(path))
+        sidecars = self._folder(os.path.dirname(path)).beside(os.path.basename(path))
+        looks = "".join(f"{sidecar.path!r} {sidecar.size} {sidecar.mtime_ns}\n" for sidecar in sidecars)
+        return blake2b(looks.encode(), digest_size=16).digest() if sidecars else None
 
     def annotations(self, path: bytes, inside: Annotations) -> Annotations:
         """Return all annotations of a picture, given those inside its file."""
         names = Annotations(of_path(self._below_root(path)))
-        return merge(names, self._folder(path).read(os.path.basename(path)), inside)
+        return merge(names, self._folder(os.path.dirname(path)).read(os.path.basename(path)), inside)
 
     def _folder(self, path: bytes) -> Folder:
-        name = os.path.dirname(path)
-        if name not in self._folders:
-            self._folders[name] = Folder(name)
+        if path not in self._folders:
+            root = self._root_of(path)
+            above = None if root is None or path == root else self._folder(os.path.dirname(path))
+            self._folders[path] = Folder(path, above=above, follow_links=self._follow_links)
             if len(self._folders) > _N_FOLDERS:
                 self._folders.popitem(last=False)
-        self._folders.move_to_end(name)
-        return self._folders[name]
+        self._folders.move_to_end(path)
+        return self._folders[path]
+
+    def _root_of(self, path: bytes) -> bytes | None:
+        """Return the outermost root that a path is or lies below."""
+        return next(
+            (root for root in self._roots if os.path.join(path, b"").startswith(os.path.join(root, b""))), None
+        )
 
     def _below_root(self, path: bytes) -> bytes:
-        """Return a path from the folder that holds its outermost root, or its last name without any."""
-        for root in self._roots:
-            if path.startswith(os.path.join(root, b"")):
-                return os.path.relpath(path, os.path.dirname(root))
-        return os.path.basename(path)
+        """Return a path from the name of its outermost root on, or its last name without any."""
+        root = self._root_of(path)
+        return os.path.basename(path) if root in (None, path) else os.path.relpath(path, os.path.dirname(root))

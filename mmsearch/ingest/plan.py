@@ -273,9 +273,7 @@ def _is_settled(candidate: FoundFile, known: _Known, plan: Plan, options: ScanOp
     return True
 
 
-def _to_annotate(
-    plan: Plan, known: Mapping[bytes, KnownFile], seen: set[bytes], beside: Beside
-) -> list[bytes]:
+def _to_annotate(plan: Plan, known: Mapping[bytes, KnownFile], seen: set[bytes], beside: Beside) -> list[bytes]:
     """Return the pictures that are not embedded, and whose annotations are not known as they are by now."""
     anew = [file.path for file in (*plan.copies, *plan.moved)]
     others = (seen & known.keys()).difference(anew, (file.path for file in plan.to_embed))

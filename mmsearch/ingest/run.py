@@ -142,7 +142,6 @@ class _Run:
         else:
             self.n_new += 1
 
-
     def _annotated(self, file: StoredFile, outcome: Embedded) -> StoredFile:
         """Return a picture that was read with what is written about it, for a library that keeps that."""
         if self.beside is None:

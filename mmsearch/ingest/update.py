@@ -214,7 +214,9 @@ def bring_up_to_date(
         _keep_settings(store, options)
         words = _words_intake(store, vocabulary, on_progress) if is_local else None
         scan = options.scan(store, is_limit_raised=store.keep_max_megapixels(options.max_megapixels))
-        beside = None if store.as_folder is None else Beside([*store.roots(), *roots])
+        beside = (
+            None if store.as_folder is None else Beside([*store.roots(), *roots], follow_links=scan.follow_links)
+        )
         plan = make_plan(store, roots, scan, beside=beside, on_progress=on_progress)
         encoder_folder = None if encoder is None else installed.folder_for_workers(store)
         report = execute(

@@ -300,9 +300,7 @@ def serve(
         results, vectors, local = embed_files(
             [os.fsencode(path) for path in request["paths"]],
             encoder,
-            job=Job(
-                request["embeds"], request["local"], EXTRACTORS[request["extractor"]], request["annotates"]
-            ),
+            job=Job(request["embeds"], request["local"], EXTRACTORS[request["extractor"]], request["annotates"]),
             max_megapixels=limit,
             on_file=lambda position: send(answers, Begun(at=position)),
             contents=partial(_sent, requests, request.get("lengths")),
