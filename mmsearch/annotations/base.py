@@ -20,6 +20,8 @@ from mmsearch.annotations.text import cleaned
 
 LIMIT_BYTES = 64 * 1024
 """Of UTF-8, for all annotations of a picture."""
+LEVELS = " > "
+"""Between the levels of a tag, from the widest to the narrowest: `Places > France > Paris`."""
 
 
 class Kind(StrEnum):

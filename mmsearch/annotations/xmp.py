@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from mmsearch.annotations.base import Annotation, Annotations, Kind, annotation, merge, position_at
+from mmsearch.annotations.base import LEVELS, Annotation, Annotations, Kind, annotation, merge, position_at
 from mmsearch.images.xmp import PropertyText, property_texts
 
-_NAMESPACES = {
+NAMESPACES = {
     "dc": "http://purl.org/dc/elements/1.1/",
     "lr": "http://ns.adobe.com/lightroom/1.0/",
     "digiKam": "http://www.digikam.org/ns/1.0/",
@@ -22,7 +22,7 @@ _NAMESPACES = {
     "MP": "http://ns.microsoft.com/photo/1.2/",
     "MPReg": "http://ns.microsoft.com/photo/1.2/t/Region#",
 }
-_PREFIXES = {address: prefix for prefix, address in _NAMESPACES.items()} | {
+_PREFIXES = {address: prefix for prefix, address in NAMESPACES.items()} | {
     "http://ns.microsoft.com/photo/1.0": "MicrosoftPhoto"  # as ExifTool writes it
 }
 _PLACE_FIELDS = ("Sublocation", "City", "ProvinceState", "CountryName", "LocationName")
@@ -122,7 +122,7 @@ def _annotation(name: str, text: PropertyText, lead: str, *, is_person: bool) ->
         source += ":" + _SHORT[text.field].partition(":")[2]
         kind = kind if is_person else Kind.TAG
     if name in _LEVELS:
-        said = " > ".join(filter(None, map(str.strip, said.split(_LEVELS[name]))))
+        said = LEVELS.join(filter(None, map(str.strip, said.split(_LEVELS[name]))))
     return annotation(kind, source, said)
 
 
