@@ -24,6 +24,7 @@ from mmsearch.cli.schema import schema
 from mmsearch.cli.search import search
 from mmsearch.cli.serve import serve
 from mmsearch.cli.shards import PANEL, embed, export, load
+from mmsearch.cli.tag import caption, tag
 from mmsearch.cli.train import train
 from mmsearch.cli.vocabulary import vocabulary
 
@@ -40,6 +41,8 @@ app.command()(calibrate)
 app.command(rich_help_panel=PANEL)(embed)
 app.command(rich_help_panel=PANEL)(export)
 app.command(rich_help_panel=PANEL)(load)
+app.command()(caption)
+app.add_typer(tag, name="tag")
 app.add_typer(labels, name="labels")
 app.add_typer(bench, name="bench")
 app.add_typer(vocabulary, name="vocabulary")

@@ -47,6 +47,21 @@ _EXAMPLES = {
         mmsearch rm ~/photos/old    # forget pictures; files are never deleted
         mmsearch rm --queries       # forget the texts that were looked for
     """,
+    "tag add": """
+        mmsearch tag add ~/photos/2019/wedding --tag wedding --tag "Places > Italy"
+        mmsearch search "Anna laughs" --where "tag = wedding"
+    """,
+    "tag rm": """
+        mmsearch tag rm ~/photos/2019/wedding/cat.jpg --tag wedding
+    """,
+    "tag list": """
+        mmsearch tag list
+        mmsearch tag list ~/photos/cat.jpg
+    """,
+    "caption": """
+        mmsearch caption ~/photos/cat.jpg "Mimi sleeps on the warm stove"
+        mmsearch caption ~/photos/cat.jpg --rm
+    """,
     "demo": """
         mmsearch demo
         mmsearch demo --library ~/library
@@ -62,6 +77,7 @@ _EXAMPLES = {
     "export": """
         mmsearch export --out shards
         mmsearch export --out shards --library ~/library
+        mmsearch export --sidecars ~/sidecars    # your tags and captions, for other programs
     """,
     "load": """
         mmsearch load shards
