@@ -53,6 +53,12 @@ class LibraryAnnotations:
         with self._catalog.reading():
             return annotations_of(self._catalog.db, image_ids)
 
+    def typed_images(self) -> list[int]:
+        """Return the pictures that the user typed something for, by id."""
+        with self._catalog.reading():
+            sql = "SELECT DISTINCT image FROM typed WHERE image IS NOT NULL ORDER BY image"
+            return [image_id for (image_id,) in self._catalog.db.execute(sql)]
+
     # -- what the user types -------------------------------------------------------------------------
 
     def type(self, image_ids: Sequence[int], kind: Kind, texts: Sequence[str]) -> int:

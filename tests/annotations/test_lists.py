@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsearch.annotations import lists
-from mmsearch.annotations.sidecars import Folder
 from mmsearch.annotations.lists import read_list
+from mmsearch.annotations.sidecars import Folder
 
 
 def texts(listed, name):

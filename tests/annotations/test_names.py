@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsearch.annotations import Annotation, Kind
-from mmsearch.annotations.names import of_path
-from mmsearch.annotations.names import words_in
+from mmsearch.annotations.names import of_path, words_in
 
 
 @pytest.mark.parametrize(
