@@ -86,7 +86,7 @@ def test_tags_are_taken_from_pictures_and_counted(indexed, photos):
 
 
 def test_only_pictures_of_the_library_are_tagged(indexed, photos):
-    with pytest.raises(QueryError, match="the library has no picture at or below .*none; index it first"):
+    with pytest.raises(QueryError, match=r"the library has no picture at or below .*none; index it first"):
         indexed.tag(photos / "none", "x")
     with pytest.raises(QueryError, match="has no letter and no digit"):
         indexed.tag(photos, "...")
