@@ -393,7 +393,7 @@ class Library:
         StorageError
             If the disk refuses.
         """
-        from mmsearch.store.sidecars import write_sidecars
+        from mmsearch.sidecars import write_sidecars
 
         out = Path(os.fsdecode(as_path(folder, "folder"))).absolute()
         store = in_folder(self.reader(), _ANNOTATIONS)
@@ -617,7 +617,7 @@ class Library:
             pictures = _pictures_below(store, paths)
             texts = in_folder(store, _ANNOTATIONS).annotations_of(list(pictures))
             return {
-                path: tuple(dict.fromkeys(one.text for one in texts.get(image_id, ()) if one.kind is Kind.TAG))
+                path: tuple(dict.fromkeys(text.text for text in texts.get(image_id, ()) if text.kind is Kind.TAG))
                 for image_id, path in sorted(pictures.items(), key=lambda picture: picture[1])
             }
 

@@ -27,7 +27,7 @@ LAYERS = [
     {"local.packing"},
     {"store", "datasets", "output", "processes", "contract"},
     {"milvus"},
-    {"shards"},
+    {"shards", "sidecars"},
     {"places"},
     {"query", "ingest"},
     {"library"},

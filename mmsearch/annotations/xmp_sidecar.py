@@ -22,8 +22,8 @@ def xmp_sidecar(annotations: Iterable[Annotation]) -> bytes:
     know levels, and by their last level for the others. Names of files and folders are left out.
     """
     texts: dict[Kind, list[str]] = {kind: [] for kind in Kind}
-    for one in annotations:
-        texts[one.kind].append(one.text)
+    for annotation in annotations:
+        texts[annotation.kind].append(annotation.text)
     leaves = [tag.rpartition(LEVELS)[2] for tag in texts[Kind.TAG]]
     paths = [tag.replace(LEVELS, "|") for tag in texts[Kind.TAG] if LEVELS in tag]
     ElementTree.register_namespace("x", _META)

@@ -53,6 +53,7 @@ _EXAMPLES = {
     """,
     "tag rm": """
         mmsearch tag rm ~/photos/2019/wedding/cat.jpg --tag wedding
+        mmsearch tag rm ~/photos --tag old --tag wrong
     """,
     "tag list": """
         mmsearch tag list
@@ -77,7 +78,7 @@ _EXAMPLES = {
     "export": """
         mmsearch export --out shards
         mmsearch export --out shards --library ~/library
-        mmsearch export --sidecars ~/sidecars    # your tags and captions, for other programs
+        mmsearch export --sidecars ~/sidecars    # your tags and captions
     """,
     "load": """
         mmsearch load shards

@@ -82,15 +82,15 @@ def export(
     from mmsearch.cli.progress import run_progress
     from mmsearch.records import IngestReport
 
-    if (out is None) == (sidecars is None):
-        raise typer.BadParameter("give --out DIR for shards, or --sidecars DIR for tags and captions")
     with open_library(library) as opened, run_progress() as progress:
-        if sidecars is not None:
-            n_written = opened.export_sidecars(sidecars, on_progress=progress)
-            show_report(IngestReport(new=n_written), f"sidecars: {Path(sidecars).absolute()}", chosen(output))
-            return
-        report = opened.export(out, on_progress=progress, notify=say)
-    show_report(report, f"shards: {Path(out).absolute()}", chosen(output))
+        if out is not None and sidecars is None:
+            report, place = opened.export(out, on_progress=progress, notify=say), f"shards: {Path(out).absolute()}"
+        elif sidecars is not None and out is None:
+            report = IngestReport(new=opened.export_sidecars(sidecars, on_progress=progress))
+            place = f"sidecars: {Path(sidecars).absolute()}"
+        else:
+            raise typer.BadParameter("give --out DIR for shards, or --sidecars DIR for tags and captions")
+    show_report(report, place, chosen(output))
 
 
 def embed(

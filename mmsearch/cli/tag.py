@@ -11,7 +11,9 @@ from mmsearch.cli.render import chosen, print_table, say, write_answer
 from mmsearch.names import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from mmsearch.store.facets import Facet
 
 tag = typer.Typer(no_args_is_help=True, help="Your own tags for pictures; files are never written.")
 PicturesArgument = Annotated[
@@ -57,27 +59,29 @@ def rm(
 @tag.command("list")
 def list_(paths: SomePicturesArgument = None, library: LibraryOption = None, output: FormatOption = None) -> None:
     """Name the tags of pictures, yours and those of their files; without PATH all tags, with counts."""
-    wanted = chosen(output)
     with open_library(library) as opened:
-        if not paths:
-            tags = [{"tag": facet.label, "n_pictures": facet.n} for facet in opened.tags()]
+        if paths:
+            _show_pictures(opened.tags_of(paths), chosen(output))
         else:
-            pictures = [{"path": path, "tags": list(names)} for path, names in opened.tags_of(paths).items()]
-    if paths:
-        if wanted is not Format.table:
-            write_answer({"pictures": pictures}, _PICTURE_COLUMNS, wanted, records=pictures)
-            return
-        print_table(
-            None, [("picture", False), ("tags", False)],
-            [[quoted(str(picture["path"])), ", ".join(picture["tags"])] for picture in pictures],
-        )  # fmt: skip
-        return
+            _show_tags(opened.tags(), chosen(output))
+
+
+def _show_pictures(tags_of: Mapping[str, Sequence[str]], wanted: Format) -> None:
     if wanted is not Format.table:
+        pictures = [{"path": path, "tags": list(names)} for path, names in tags_of.items()]
+        write_answer({"pictures": pictures}, _PICTURE_COLUMNS, wanted, records=pictures)
+        return
+    rows = [[quoted(path), ", ".join(names)] for path, names in tags_of.items()]
+    print_table(None, [("picture", False), ("tags", False)], rows)
+
+
+def _show_tags(counted: Sequence[Facet], wanted: Format) -> None:
+    if wanted is not Format.table:
+        tags = [{"tag": facet.label, "n_pictures": facet.n} for facet in counted]
         write_answer({"tags": tags}, _TAG_COLUMNS, wanted, records=tags)
-    elif tags:
-        print_table(
-            None, [("tag", False), ("pictures", True)], [[one["tag"], str(one["n_pictures"])] for one in tags]
-        )
+    elif counted:
+        rows = [[facet.label, str(facet.n)] for facet in counted]
+        print_table(None, [("tag", False), ("pictures", True)], rows)
     else:
         say("no tags; `mmsearch tag add PATH --tag WORD` gives one")
 

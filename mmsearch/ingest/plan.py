@@ -61,6 +61,7 @@ class Plan:
     n_read_anew: int = 0  # of those of changed, with the contents that are known
     n_read_before: int = 0  # of those unchanged, by an earlier version
     roots: Sequence[bytes] = ()
+    beside: Beside | None = None  # the pictures; None for a library that keeps no annotations
     passed_over: Counter[str] = field(default_factory=Counter)
     notices: list[str] = field(default_factory=list)
 
@@ -218,7 +219,7 @@ def make_plan(
     on_progress : callable
         Given (`scan`, files seen, 0).
     """
-    known, plan = _Known(store, roots), Plan(roots=roots)
+    known, plan = _Known(store, roots), Plan(roots=roots, beside=beside)
     seen: set[bytes] = set()
     protected: set[bytes] = set()  # what could not be looked at is not gone
     candidates: list[FoundFile] = []
@@ -275,7 +276,7 @@ def _is_settled(candidate: FoundFile, known: _Known, plan: Plan, options: ScanOp
 
 def _to_annotate(plan: Plan, known: Mapping[bytes, KnownFile], seen: set[bytes], beside: Beside) -> list[bytes]:
     """Return the pictures that are not embedded, and whose annotations are not known as they are by now."""
-    anew = [file.path for file in (*plan.copies, *plan.moved)]
+    anew = [file.path for file in plan.copies] + [file.path for file in plan.moved]
     others = (seen & known.keys()).difference(anew, (file.path for file in plan.to_embed))
     return anew + [path for path in sorted(others) if not beside.is_as_noted(known[path])]
 

@@ -15,7 +15,6 @@ from mmsearch.annotations.base import Annotations
 from mmsearch.arguments import Device
 from mmsearch.errors import LibraryError
 from mmsearch.ingest.annotate import annotate
-from mmsearch.ingest.beside import Beside
 from mmsearch.ingest.plan import Plan
 from mmsearch.ingest.pool import Embedded, WorkerPool
 from mmsearch.ingest.session_pool import pool_for
@@ -33,15 +32,9 @@ class _Run:
     """The execution of a plan: gathers outcomes and commits them in time."""
 
     def __init__(
-        self,
-        store: LibraryWriter,
-        plan: Plan,
-        words: WordsIntake | None,
-        beside: Beside | None,
-        on_progress: OnProgress,
+        self, store: LibraryWriter, plan: Plan, words: WordsIntake | None, on_progress: OnProgress
     ) -> None:
-        self.store, self.plan, self.words, self.beside = store, plan, words, beside
-        self.on_progress = on_progress
+        self.store, self.plan, self.words, self.on_progress = store, plan, words, on_progress
         self.pending = Changes()
         self.described: list[Embedded] = []  # of pending, whose ids are not known yet
         self.to_embed = {file.path: file for file in plan.to_embed}
@@ -69,7 +62,7 @@ class _Run:
     def job(self) -> Job:
         """Return what workers are to do with new pictures now."""
         job = Job() if self.words is None else self.words.job(embeds=self.store.has_vectors)
-        return replace(job, annotates=self.beside is not None)
+        return replace(job, annotates=self.plan.beside is not None)
 
     def add(self, outcomes: Sequence[Embedded]) -> None:
         for outcome in outcomes:
@@ -144,10 +137,11 @@ class _Run:
 
     def _annotated(self, file: StoredFile, outcome: Embedded) -> StoredFile:
         """Return a picture that was read with what is written about it, for a library that keeps that."""
-        if self.beside is None:
+        beside = self.plan.beside
+        if beside is None:
             return file
-        look, inside = self.beside.look(file.path), Annotations.of_json(outcome.facts["annotations"])
-        return replace(file, annotations=self.beside.annotations(file.path, inside), beside=look)
+        look, inside = beside.look(file.path), Annotations.of_json(outcome.facts["annotations"])
+        return replace(file, annotations=beside.annotations(file.path, inside), beside=look)
 
 
 def execute(
@@ -159,7 +153,6 @@ def execute(
     pool: WorkerPool | None = None,
     device: Device = "auto",
     words: WordsIntake | None = None,
-    beside: Beside | None = None,
 ) -> IngestReport:
     """Carry out a plan; every picture reported by `on_progress` is on disk.
 
@@ -179,10 +172,8 @@ def execute(
         Where the default pool embeds, as for `pool_for`.
     words : WordsIntake or None
         Takes local features; None leaves them alone.
-    beside : Beside or None
-        What stands beside the pictures; None for a library that keeps no annotations.
     """
-    run = _Run(store, plan, words, beside, on_progress)
+    run = _Run(store, plan, words, on_progress)
     run.start()
     pool = pool or pool_for(
         encoder_folder, device=device, cwd=store.working_folder, max_megapixels=store.max_megapixels
@@ -196,10 +187,9 @@ def execute(
         finally:
             if words is not None:
                 words.close()
-    n_annotated = 0 if beside is None else annotate(store, plan.to_annotate, beside, on_progress=on_progress)
     details: IngestDetails = {"words": words.report.to_json()} if words is not None else {}
-    if n_annotated:
-        details["annotated"] = n_annotated
+    if plan.beside is not None and plan.to_annotate:
+        details["annotated"] = annotate(store, plan.to_annotate, plan.beside, on_progress=on_progress)
     return IngestReport(
         new=run.n_new,
         changed=run.n_changed,

@@ -18,6 +18,7 @@ from mmsearch.images import find_files
 from mmsearch.images.ignore import require_patterns
 from mmsearch.ingest.beside import Beside
 from mmsearch.ingest.plan import (
+    Plan,
     ScanOptions,
     absolute_roots,
     dry_run,
@@ -213,16 +214,9 @@ def bring_up_to_date(
         is_local = bool(roots) and looks_at_local_features(store, local, notify)
         _keep_settings(store, options)
         words = _words_intake(store, vocabulary, on_progress) if is_local else None
-        scan = options.scan(store, is_limit_raised=store.keep_max_megapixels(options.max_megapixels))
-        beside = (
-            None if store.as_folder is None else Beside([*store.roots(), *roots], follow_links=scan.follow_links)
-        )
-        plan = make_plan(store, roots, scan, beside=beside, on_progress=on_progress)
+        plan = _planned(store, roots, options, on_progress)
         encoder_folder = None if encoder is None else installed.folder_for_workers(store)
-        report = execute(
-            store, plan, encoder_folder, device=options.device, on_progress=on_progress, words=words,
-            beside=beside,
-        )  # fmt: skip
+        report = execute(store, plan, encoder_folder, device=options.device, on_progress=on_progress, words=words)
         if options.re_embed is False:
             give_up(in_folder(store, _ANEW))
         n_anew = 0
@@ -246,6 +240,14 @@ def _require_possible(place: Place, roots: list[bytes], options: IngestOptions) 
     if not roots:
         options.require_paths()
         place.open().close()  # there must be one
+
+
+def _planned(store: LibraryWriter, roots: list[bytes], options: IngestOptions, on_progress: OnProgress) -> Plan:
+    """Return what a run will do."""
+    scan = options.scan(store, is_limit_raised=store.keep_max_megapixels(options.max_megapixels))
+    keeps_annotations = store.as_folder is not None
+    beside = Beside([*store.roots(), *roots], follow_links=scan.follow_links) if keeps_annotations else None
+    return make_plan(store, roots, scan, beside=beside, on_progress=on_progress)
 
 
 def _keep_settings(store: LibraryWriter, options: IngestOptions) -> None:

@@ -44,7 +44,6 @@ def write_sidecars(store: Store, out: Path, on_progress: Callable[[str, int, int
             sidecar = sidecar.with_name(sidecar.name + ".xmp")
             with write_errors(sidecar):
                 sidecar.parent.mkdir(parents=True, exist_ok=True)
-            document = xmp_sidecar(texts)
-            OutputFile(sidecar, _SIDECAR).write(lambda whole, document=document: whole.write_bytes(document))
+            OutputFile(sidecar, _SIDECAR).write_text(xmp_sidecar(texts).decode())
         on_progress("export", min(start + _TOGETHER, len(ids)), len(ids))
     return len(paths)
