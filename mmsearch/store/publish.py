@@ -47,7 +47,13 @@ class _Entry(TypedDict):
 
 MANIFEST = "manifest.json"
 _CACHE_FILE = re.compile(r"[a-z]+-\d+\.(bin|json)(\.tmp)?|(manifest|history)\.json\.tmp")
-_WORDS = {"words": "visual words", "fresh": "visual words", "centres": "graph of visual words"}  # for people
+_WORDS = {
+    "texts": "index of annotations",
+    "captions": "vectors of captions",
+    "words": "visual words",
+    "fresh": "visual words",
+    "centres": "graph of visual words",
+}  # for people
 
 
 def sync(handle: int) -> None:
