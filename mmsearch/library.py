@@ -579,7 +579,7 @@ class Library:
             in_folder(store, _ANNOTATIONS).annotations.untype(list(pictures), Kind.TAG, names)
         return sorted(pictures.values())
 
-    def caption(self, path: PathLike, text: str | None) -> None:
+    def caption(self, path: PathLike, text: str | None, *, notify: Callable[[str], None] = _quiet) -> None:
         """Write a caption for a picture, in place of one that was written so before; None takes that away.
 
         Raises
@@ -589,6 +589,8 @@ class Library:
         UnsupportedError
             If the library stands at an address.
         """
+        from mmsearch.ingest.annotate import embed_captions
+
         with self.place.writer() as store:
             annotations = in_folder(store, _ANNOTATIONS).annotations
             image = store.image_at(os.path.abspath(os.fsencode(as_path(path, "path"))))
@@ -598,6 +600,9 @@ class Library:
                 annotations.untype([image.image_id], Kind.CAPTION)
             else:
                 annotations.type([image.image_id], Kind.CAPTION, [as_text(text, "the caption")])
+                if annotations.captions_to_embed(1) is not None:
+                    embed_captions(store, self._installed.for_writing(store, None, notify), _quiet)
+            annotations.settle()
 
     def tags(self, where: FilterLike | Iterable[FilterLike] = ()) -> tuple[Facet, ...]:
         """Return all tags, the user's and those of files, with their numbers of pictures, most frequent first."""

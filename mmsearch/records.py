@@ -886,8 +886,8 @@ class IngestReport:
 class Progress:
     """How far a run of `index` is: `done` of `total` in a stage, and when it started, in seconds since 1970.
 
-    The stages are `scan`, `embed`, `annotate`, `load`, `vocabulary`, `words`, `graph` and `calibrate`; a total of 0
-    is not known yet.
+    The stages are `scan`, `embed`, `annotate`, `captions`, `load`, `vocabulary`, `words`, `graph` and `calibrate`;
+    a total of 0 is not known yet.
     """
 
     stage: str

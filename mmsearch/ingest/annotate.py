@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mmsearch.annotations.base import Annotations
 from mmsearch.ingest.beside import Beside
@@ -10,6 +11,9 @@ from mmsearch.ingest.pool import WorkerPool
 from mmsearch.ingest.worker import Job
 from mmsearch.store.base import LibraryWriter, OnProgress
 from mmsearch.store.changes import AnnotatedFile, Changes
+
+if TYPE_CHECKING:
+    from mmsearch.encoders.onnx import OnnxEncoder
 
 _TOGETHER = 256  # pictures of one transaction
 
@@ -55,3 +59,9 @@ def annotate(store: LibraryWriter, paths: Sequence[bytes], beside: Beside, *, on
                 pending = []
                 on_progress("annotate", n_done, len(known))
     return n_read
+
+
+def embed_captions(store: LibraryWriter, encoder: OnnxEncoder | None, on_progress: OnProgress) -> None:
+    """Give captions that have none their vectors; they have none without a text tower, or at an address."""
+    if encoder is not None and encoder.has_words and store.as_folder is not None:
+        store.as_folder.annotations.embed_captions(encoder.encode_texts, on_progress)

@@ -16,6 +16,7 @@ from mmsearch.arguments import FP32, Device, Precision, as_flag, as_path, as_pos
 from mmsearch.errors import LibraryNotFoundError, QueryError
 from mmsearch.images import find_files
 from mmsearch.images.ignore import require_patterns
+from mmsearch.ingest.annotate import embed_captions
 from mmsearch.ingest.beside import Beside
 from mmsearch.ingest.plan import (
     Plan,
@@ -226,6 +227,7 @@ def bring_up_to_date(
                 notify=notify,
             )  # fmt: skip
             encoder = installed.for_writing(store, None, notify)
+        embed_captions(store, encoder, on_progress)
         store.settle(None if encoder is None else encoder.text_probes(), on_progress=on_progress)
         notices = (*report.notices, *name_missing_roots(store, roots), *_pending(place), *_unusable(store))
     details = _with_agreement(report.details, wanted or create or {})

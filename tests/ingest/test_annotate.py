@@ -76,6 +76,18 @@ def test_what_was_typed_stays_with_a_picture_that_is_renamed_or_rewritten(indexe
     assert said(indexed, renamed)[1][:2] == typed
 
 
+def test_captions_of_files_and_users_have_vectors_beside_their_pictures(indexed, photos):
+    (photos / "cat.txt").write_text("a cat sleeps on a stove")
+    (photos / "dam.txt").write_text("two words")
+    indexed.index([photos])
+    indexed.caption(photos / "dam.jpg", "a high wall before a lake")
+    with closing(Store.open(indexed.folder)) as store:
+        image_ids, vectors = store.annotations.caption_vectors()
+        paths = [store.image_at(os.fsencode(photos / name)).image_id for name in ("cat.jpg", "dam.jpg")]
+    assert sorted(image_ids.tolist()) == sorted(paths)
+    assert len(vectors) == 2
+
+
 def test_tags_are_taken_from_pictures_and_counted(indexed, photos):
     n = len(indexed)
     indexed.tag(photos, ["holiday", "Places > France"])
