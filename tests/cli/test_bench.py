@@ -334,6 +334,7 @@ def test_bench_ann_measures_and_tunes_the_library(run, twelve, tmp_path):
     assert json.loads(out)["recall_target"] == 0.98
 
 
+@pytest.mark.full
 def test_bench_ann_takes_text_queries_from_a_file(run, twelve, tmp_path):
     (tmp_path / "texts").write_text("a cat\n\ntwo dogs\n")
     code, out, err = run("bench", "ann", "--texts", tmp_path / "texts", "--format", "table")
@@ -353,6 +354,7 @@ def test_bench_ann_of_no_library_says_so(run):
     assert "no library found" in err
 
 
+@pytest.mark.full
 def test_bench_reads_a_set_of_the_datasets_library_and_names_its_columns(run, photos, checkpoint, tmp_path):
     from datasets import Dataset, Image
 

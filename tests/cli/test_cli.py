@@ -199,6 +199,7 @@ def test_another_precision_than_that_of_the_library_is_refused(ready, photos):
     assert "embedded in fp32; `index --precision bf16` is refused without --re-embed\n" in err
 
 
+@pytest.mark.full
 def test_a_library_in_int8_tells_how_it_agrees_when_it_is_made_and_by_its_status(
     run, checkpoint, tmp_path, monkeypatch
 ):
@@ -326,6 +327,7 @@ def test_odd_names_reach_a_terminal_escaped_and_a_list_of_paths_as_they_are(read
     assert set(found.encode(errors="surrogateescape").split(b"\0")[:-1]) == expected
 
 
+@pytest.mark.full
 def test_queries_are_forgotten_on_request_and_the_next_ones_are_not_remembered(ready, photos):
     ready("search", "a cat")
     assert "queries" in ready("status", "--format", "table")[1]
@@ -545,6 +547,7 @@ def test_forgetting_an_empty_path_forgets_nothing(ready, photos):
     assert json.loads(ready("status")[1])["n_images"] == 8
 
 
+@pytest.mark.full
 def test_vocabularies_are_learned_exported_described_and_shared(run, tmp_path, checkpoint):
     pictures = small_samples(tmp_path / "pictures")
     code, _, err = run("vocabulary", "train", pictures, "--words", "64", "--out", tmp_path / "words")

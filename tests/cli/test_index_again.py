@@ -62,6 +62,7 @@ def test_recheck_is_an_option_of_index(ready, photos):
     assert ready("index", photos, "--recheck")[0] == 3
 
 
+@pytest.mark.full
 def test_lost_vectors_are_said_by_status_and_search_and_given_up_by_index_alone(ready, photos, tmp_path):
     os.truncate(tmp_path / "library" / "vectors-0.f16", 0)
     for command in (("status", "--format", "table"), ("search", "a cat", "--format", "table")):
@@ -86,6 +87,7 @@ def test_demo_of_another_installation_is_not_listed_beside_this_one(library, che
 # -- what is left out, what is named in a file, what changes -------------------------------------------
 
 
+@pytest.mark.full
 def test_what_is_excluded_is_forgotten_stays_out_and_comes_back(ready, photos):
     code, _, err = ready("index", photos, "--exclude", "c*.jpg", "--exclude", "!cat.jpg")
     assert code == 0
@@ -107,6 +109,7 @@ def test_a_folder_whose_pictures_are_all_excluded_is_not_taken_for_a_missing_dri
     assert "drive" not in err
 
 
+@pytest.mark.full
 def test_a_new_library_leaves_out_what_is_excluded(run, photos, checkpoint):
     assert run("index", photos, "--model", checkpoint, "--exclude", "*", "--no-local")[0] == 1
     code, _, err = run("index", photos, "--model", checkpoint, "--exclude", "/c*", "--no-local")

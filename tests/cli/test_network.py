@@ -99,6 +99,7 @@ def serving(indexed, traced_run, tmp_path):
     server.communicate(timeout=20)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_no_command_asks_another_machine_for_anything(serving, traced_run, indexed, photos, checkpoint, tmp_path):
     address, token, end = serving

@@ -45,6 +45,7 @@ def bare(run, tmp_path):
     return run
 
 
+@pytest.mark.full
 def test_all_commands_work_on_a_machine_without_models(bare, folder, tmp_path):
     (folder / "broken.jpg").write_bytes(b"<html></html>")
     code, out, err = bare("index", folder, "--model", "none")

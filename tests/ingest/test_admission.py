@@ -101,6 +101,7 @@ def test_bf16_is_refused_where_the_cpu_has_none_before_anything_is_made(library,
     assert not library.place.folder.exists()
 
 
+@pytest.mark.full
 def test_offline_is_refused_in_int8_with_the_criterion_that_it_fails(few, offline_folder, cache, tmp_path, photos):
     refusal = r"int8 is refused for offline: on 10 pictures a vector has a cosine of 0\.99\d+ to that of fp32 "
     with (

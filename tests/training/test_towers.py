@@ -115,12 +115,14 @@ def test_all_of_the_base_kept_is_the_base(parts, checkpoint):
         np.testing.assert_allclose(vectors, base, atol=1e-5)
 
 
+@pytest.mark.full
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(parts, checkpoint):
     first, again, other = (taught(parts, checkpoint, epochs=2, seed=seed) for seed in (0, 0, 1))
     assert all(torch.equal(first.learned[name], weight) for name, weight in again.learned.items())
     assert not all(torch.equal(first.learned[name], weight) for name, weight in other.learned.items())
 
 
+@pytest.mark.full
 def test_a_run_that_was_killed_and_resumed_ends_as_one_that_was_not(parts, checkpoint, tmp_path):
     def kill(done, total):
         if done == 2:
@@ -234,6 +236,7 @@ def test_a_checkpoint_that_was_changed_is_refused(adapted, tmp_path, name):
         read_learned(folder)
 
 
+@pytest.mark.full
 def test_another_training_into_the_folder_leaves_nothing_of_the_first(adapted, tmp_path, checkpoint):
     folder = tmp_path / "again"
     shutil.copytree(adapted[0].path, folder)
