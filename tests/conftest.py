@@ -315,9 +315,9 @@ def sample_crop(folder: Path, name: str, share: float = 0.7) -> Path:
     return folder / f"{name}-crop.jpg"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def milvus(tmp_path_factory, cache) -> Iterator[Server]:
-    """A real Milvus server, one for all tests of this process, which are let in by its password."""
+    """A real Milvus server for the tests of a file, which are let in by its password; it works also when idle."""
     from tests.milvus.server import PASSWORD, running
 
     with (

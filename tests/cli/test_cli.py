@@ -522,6 +522,7 @@ def test_what_is_asked_of_pages_and_folders_must_fit_together(ready, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.full
 def test_a_page_replaces_a_page_and_no_other_file_unless_forced_and_never_a_picture(ready, photos, tmp_path):
     example, page, picture = photos / "cat.jpg", tmp_path / "page.html", photos / "fig.jpg"
     before = picture.read_bytes()

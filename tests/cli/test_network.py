@@ -100,7 +100,6 @@ def serving(indexed, traced_run, tmp_path):
 
 
 @pytest.mark.full
-@pytest.mark.slow
 def test_no_command_asks_another_machine_for_anything(serving, traced_run, indexed, photos, checkpoint, tmp_path):
     address, token, end = serving
     ask = partial(httpx.post, f"{address}/search", headers={"authorization": f"Bearer {token}"})

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 from tests import pictures
 
 COMMANDS = [
@@ -32,6 +34,7 @@ def snapshot(folder):
     return found
 
 
+@pytest.mark.full
 def test_pictures_are_the_same_before_and_after_every_command(tmp_path, photos, checkpoint, cache, tiny_folder):
     pictures.write_all(photos / "odd")
     shutil.copyfile(photos / "odd" / "hidden.png", photos / "hidden.png")

@@ -232,6 +232,7 @@ def test_extractor_that_ends_its_worker_twice_is_given_up_where_nothing_else_is_
     assert embedded_of[str(bad)].facts["code"] == "quarantined"
 
 
+@pytest.mark.full
 def test_time_that_the_caller_takes_is_not_held_against_the_workers(tiny_folder):
     files = sorted(sample_folder().glob("*.jpg"))[:20]
     n_good = 0
