@@ -316,7 +316,6 @@ def twelve(photos, run, checkpoint):
     run.program = ["-c", HASTY]
 
 
-@pytest.mark.full
 def test_bench_ann_measures_and_tunes_the_library(run, twelve, tmp_path):
     code, out, err = run("bench", "ann", "--tune", "0.98", "--queries", "20", "--out", tmp_path / "out")
     assert code == 0, err
@@ -408,7 +407,6 @@ def test_what_was_measured_is_shown_even_if_the_report_cannot_be_written_by_then
     assert (tmp_path / "out" / "report.json").read_text() == "mine"
 
 
-@pytest.mark.full
 def test_a_report_replaces_a_report_and_nothing_else(run, tmp_path):
     for name, line in (("qrels", "q 0 a 1\n"), ("run", "q Q0 a 1 1 x\n")):
         (tmp_path / name).write_text(line)

@@ -89,7 +89,6 @@ def test_a_search_that_holds_no_match_says_so_first_and_is_no_error(run, told):
     assert out.count("weak, 0%") == 2
 
 
-@pytest.mark.full
 def test_programs_are_told_relevance_where_it_is_known(run, told):
     _, out, _ = run("search", "a cat", "-k", "2")
     first, second = map(json.loads, out.splitlines())
@@ -104,7 +103,6 @@ def test_programs_are_told_relevance_where_it_is_known(run, told):
     assert not {"relevance", "answer"} & json.loads(out).keys()
 
 
-@pytest.mark.full
 def test_hits_of_less_relevance_than_asked_for_are_left_out(run, told):
     _, out, _ = run("search", "a cat", "-k", "5")
     relevances = [json.loads(line)["relevance"] for line in out.splitlines()]

@@ -327,7 +327,6 @@ def test_odd_names_reach_a_terminal_escaped_and_a_list_of_paths_as_they_are(read
     assert set(found.encode(errors="surrogateescape").split(b"\0")[:-1]) == expected
 
 
-@pytest.mark.full
 def test_queries_are_forgotten_on_request_and_the_next_ones_are_not_remembered(ready, photos):
     ready("search", "a cat")
     assert "queries" in ready("status", "--format", "table")[1]
@@ -522,7 +521,6 @@ def test_what_is_asked_of_pages_and_folders_must_fit_together(ready, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-@pytest.mark.full
 def test_a_page_replaces_a_page_and_no_other_file_unless_forced_and_never_a_picture(ready, photos, tmp_path):
     example, page, picture = photos / "cat.jpg", tmp_path / "page.html", photos / "fig.jpg"
     before = picture.read_bytes()
@@ -548,7 +546,6 @@ def test_forgetting_an_empty_path_forgets_nothing(ready, photos):
     assert json.loads(ready("status")[1])["n_images"] == 8
 
 
-@pytest.mark.full
 def test_vocabularies_are_learned_exported_described_and_shared(run, tmp_path, checkpoint):
     pictures = small_samples(tmp_path / "pictures")
     code, _, err = run("vocabulary", "train", pictures, "--words", "64", "--out", tmp_path / "words")

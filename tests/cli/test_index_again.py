@@ -74,7 +74,6 @@ def test_lost_vectors_are_said_by_status_and_search_and_given_up_by_index_alone(
     assert ready("verify")[0] == 0
 
 
-@pytest.mark.full
 def test_demo_of_another_installation_is_not_listed_beside_this_one(library, checkpoint, tmp_path):
     other = shutil.copytree(sample_folder(), tmp_path / "other")
     library.index([other], model=str(checkpoint), local=False)
@@ -110,7 +109,6 @@ def test_a_folder_whose_pictures_are_all_excluded_is_not_taken_for_a_missing_dri
     assert "drive" not in err
 
 
-@pytest.mark.full
 def test_a_new_library_leaves_out_what_is_excluded(run, photos, checkpoint):
     assert run("index", photos, "--model", checkpoint, "--exclude", "*", "--no-local")[0] == 1
     code, _, err = run("index", photos, "--model", checkpoint, "--exclude", "/c*", "--no-local")
@@ -118,7 +116,6 @@ def test_a_new_library_leaves_out_what_is_excluded(run, photos, checkpoint):
     assert f"{8 - len(list(photos.glob('c*')))} new" in err
 
 
-@pytest.mark.full
 def test_options_that_contradict_each_other_are_refused(ready, photos):
     for options, said in (
         (["--exclude", "a", "--no-exclude"], "leave one of them out"),

@@ -543,6 +543,7 @@ def given_labels(store):
     labels.update(lambda *_: None)
 
 
+@pytest.mark.core
 def test_labels_are_kept_and_filtered_by_or_a_sentence_says_that_they_are_not(place, writer):
     files = [picture(b"/side/%d.jpg" % n, vector=vector) for n, vector in enumerate(unit(9, 5))]
     writer.commit(Changes(stored=files))

@@ -346,7 +346,6 @@ main()
 """
 
 
-@pytest.mark.full
 def test_a_server_talks_to_nobody_but_those_who_ask(indexed, cache, tmp_path):
     environment = {**os.environ, "MMSEARCH_TOKEN": "t" * 20, "MMSEARCH_CACHE": str(cache)}
     command = [sys.executable, "-c", WATCHED, "serve", "--port", "0", "--no-open", "--library", indexed.folder]
