@@ -149,6 +149,7 @@ def test_pictures_are_named_in_a_file_and_on_standard_input(run, photos, checkpo
     assert len(run("index", "--files-from", photos / "cat.jpg")[2]) < 1000  # not what the picture holds
 
 
+@pytest.mark.full
 def test_what_changes_in_watched_folders_is_indexed_until_ctrl_c(ready, photos):
     command = ["index", photos, "--watch", "--no-local", "--format", "jsonl"]
     with subprocess.Popen(

@@ -10,9 +10,7 @@ from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(
-    ["tests.cli.warm", "mmsearch.cli.app", "mmsearch.library", "numpy", "PIL.Image", "onnxruntime", "tokenizers"]
-)
+PROCESSES.set_forkserver_preload(["tests.cli.loaded"])
 
 
 def run_warm(

@@ -15,6 +15,7 @@ from mmsearch.samples import sample_folder
 from mmsearch.store.progress import shown_progress
 from tests.server import browser as browsers
 from tests.server.conftest import running
+from tests.tiers import tiered
 
 REFUSED = "Failed to load resource"
 LOOK_AGAIN = "() => document.dispatchEvent(new Event('visibilitychange'))"
@@ -241,8 +242,17 @@ def check(page, state):
     page.emulate_media(color_scheme="light")
 
 
-@pytest.mark.parametrize("shape", ["wide", pytest.param("phone", marks=pytest.mark.full)])
-def test_every_state_is_accessible(browser, process, api, shape):
+@pytest.mark.parametrize(
+    ("shape", "shown"),
+    tiered(
+        [
+            ("wide", ("all parts", "matches", "error")), ("wide", ("first", "labels", "missing")),
+            ("phone", ("all parts", "matches")),  # what is laid out in another way there
+        ],
+        [("wide", ("all parts", "matches", "error"))],
+    ),
+)  # fmt: skip
+def test_every_state_is_accessible(browser, process, api, shape, shown):
     wall = browsers.id_of(api, "great-wall.jpg")
     with browsers.watched(browser, process.address, browsers.TOKEN, expected=(REFUSED,), **SHAPES[shape]) as page:
         states = {
@@ -253,9 +263,8 @@ def test_every_state_is_accessible(browser, process, api, shape):
             "error": ("/?q=a&where=colour+%3D+red", "#state p"),
             "missing": ("/?upload=1-2", "#state p"),
         }
-        if shape == "phone":  # what is laid out in another way there
-            states = {name: states[name] for name in ("all parts", "matches")}
-        for name, (address, awaited) in states.items():
+        for name in shown:
+            address, awaited = states[name]
             page.goto(process.address + address)
             if name == "all parts":
                 page.click("#toggle-filters")
