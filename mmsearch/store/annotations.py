@@ -157,7 +157,9 @@ class LibraryAnnotations:
         """Keep the vectors (n, dim) of texts of `captions_to_embed`, in their order, in one transaction."""
         self._captions.keep(captions, vectors)
 
-    def embed_captions(self, encode: Callable[[Sequence[str]], Matrix], on_progress: OnProgress) -> int:
+    def embed_captions(
+        self, encode: Callable[[Sequence[str]], Matrix], on_progress: OnProgress, *, limit: int = 256
+    ) -> int:
         """Give all captions that have none their vectors, and return how many texts were embedded.
 
         Parameters
@@ -166,8 +168,10 @@ class LibraryAnnotations:
             Given texts, returns their vectors (n, dim).
         on_progress : callable
             Given (`captions`, pictures looked at, pictures to be looked at).
+        limit : int
+            Pictures of one transaction.
         """
-        return self._captions.embed(encode, on_progress)
+        return self._captions.embed(encode, on_progress, limit=limit)
 
     # -- what the user types -------------------------------------------------------------------------
 
