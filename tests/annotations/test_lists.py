@@ -69,6 +69,12 @@ def test_damaged_and_long_lines_cost_no_others(listed):
     assert texts(listed("metadata.jsonl", b"\n".join(lines)), b"a.jpg") == [("metadata.jsonl:text", "dogs")]
 
 
+def test_end_of_a_long_line_is_no_line_of_its_own(listed):
+    sound = b'{"file_name": "a.jpg", "text": "dogs"}\n'
+    assert listed("metadata.jsonl", b" " * (1 << 20) + sound) == {}
+    assert set(listed("metadata.jsonl", b" " * (1 << 20) + b"\n" + sound)) == {b"a.jpg"}
+
+
 def test_list_is_read_up_to_a_length(listed, monkeypatch):
     line = b'{"file_name": "%d.jpg", "text": "dogs"}\n'
     monkeypatch.setattr(lists, "_MAX_BYTES", 100)

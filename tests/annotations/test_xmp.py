@@ -146,8 +146,9 @@ def test_packet_with_entities_says_nothing():
     laughs = '<!ENTITY a "dog">' + "".join(
         f'<!ENTITY {name} "{f"&{before};" * 10}">' for before, name in zip("abcdefghij", "bcdefghijk", strict=True)
     )
-    packet = xmp(elements=items("dc:subject", "&k;"), before=f"<!DOCTYPE x [{laughs}]>")
-    assert texts(packet) == []
+    for used in "ak":
+        packet = xmp(elements=items("dc:subject", f"&{used};"), before=f"<!DOCTYPE x [{laughs}]>")
+        assert texts(packet) == []
 
 
 def test_markup_controls_and_signs_in_tags_stay_text_on_one_line():
