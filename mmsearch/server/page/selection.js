@@ -13,7 +13,7 @@ const STILL = 10; // pixels
 
 /**
  * The chosen pictures of a list. `on` has indexOf(id) and reach(index), a promise of a picture, of the list; n(), how many
- * it has; classify(pictures) and like(ids).
+ * it has; changed(), classify(pictures) and like(ids).
  */
 export class Selection {
   chosen = new Map();
@@ -91,8 +91,7 @@ export class Selection {
     this.examples.disabled = n > MOST_EXAMPLES;
     this.examples.title = n > MOST_EXAMPLES ? `At most ${MOST_EXAMPLES} pictures are examples of a query` : "";
     this.#say("");
-    for (const tile of this.list.querySelectorAll("li[data-id]"))
-      tile.querySelector(".check").setAttribute("aria-pressed", this.chosen.has(Number(tile.dataset.id)));
+    this.on.changed();
   }
 
   // -- the bar ----------------------------------------------------------------------------------------
