@@ -10,6 +10,7 @@ const MOST_BYTES = 2 ** 31; // the same
 const MOST_EXAMPLES = 8;
 const LONG = 500; // milliseconds
 const STILL = 10; // pixels
+const KEPT = "mmsearch-chosen";
 
 /**
  * The chosen pictures of a list. `on` has indexOf(id) and reach(index), a promise of a picture, of the list; n(), how many
@@ -35,6 +36,8 @@ export class Selection {
     for (const name of ["pointerup", "pointercancel", "scroll"]) listen(name, () => this.#release(), window);
     listen("contextmenu", (event) => event.pointerType === "touch" && event.preventDefault());
     listen("keydown", (event) => this.#escape(event), document);
+    listen("pagehide", () => this.#keep(), window);
+    this.#restore();
   }
 
   /** Chooses a picture, or no longer. */
@@ -92,6 +95,23 @@ export class Selection {
     this.examples.title = n > MOST_EXAMPLES ? `At most ${MOST_EXAMPLES} pictures are examples of a query` : "";
     this.#say("");
     this.on.changed();
+  }
+
+  /** Keeps what is chosen in the tab, so that it is there when the page is loaded again. */
+  #keep() {
+    try {
+      sessionStorage.setItem(KEPT, JSON.stringify([...this.chosen.values()]));
+    } catch {
+      // it lives as long as the page
+    }
+  }
+
+  #restore() {
+    try {
+      this.#add(JSON.parse(sessionStorage.getItem(KEPT)) ?? []);
+    } catch {
+      // nothing was kept
+    }
   }
 
   // -- the bar ----------------------------------------------------------------------------------------
