@@ -78,6 +78,26 @@ def test_pictures_that_were_brought_are_bounded_and_those_of_closed_tabs_leave(p
     assert kept == [sorted(f"1-{n}" for n in range(5, 20)), 0, 0]
 
 
+def test_pictures_that_were_brought_leave_when_the_next_tab_opens_after_theirs_is_closed(page, process):
+    open_page(page, process)
+    give(page, "drop", sample("fig"))
+    expect_first(page, "fig.jpg")
+    n_kept = """async () => (await new Promise((done) => {
+        const opening = indexedDB.open("mmsearch-brought", 1);
+        opening.onsuccess = () => {
+            const counting = opening.result.transaction("files").objectStore("files").count();
+            counting.onsuccess = () => done([counting.result, opening.result.close()]);
+        };
+    }))[0]"""
+    other = page.context.new_page()
+    open_page(other, process)
+    assert other.evaluate(n_kept) == 1
+    page.close()
+    other.reload()
+    expect(other.locator("#results li a").first).to_be_visible()
+    assert other.evaluate(n_kept) == 0
+
+
 def test_back_and_forward_restore_each_step(page, process):
     open_page(page, process)
     page.locator("#text").press_sequentially("a cat", delay=20)

@@ -23,6 +23,17 @@ STEP = """by => new Promise((done) => {
     scrollBy(0, by);
     requestAnimationFrame(() => setTimeout(() => done(document.querySelectorAll("#results li").length)));
 })"""
+# 6,000 pixels in a second; returns what fills the window at the end.
+RUSH = """() => new Promise((done) => {
+    const begun = performance.now();
+    const goOn = (now) => {
+        scrollTo(0, 6 * (now - begun));
+        if (now - begun < 1000) return requestAnimationFrame(goOn);
+        const isSeen = (one) => one.getBoundingClientRect().top < innerHeight && one.getBoundingClientRect().bottom > 0;
+        done(["li[data-id]", ".cells"].map((kind) => [...document.querySelectorAll(`#results ${kind}`)].some(isSeen)));
+    };
+    requestAnimationFrame(goOn);
+})"""
 FIRST_IN_SIGHT = """() => {
     const isSeen = (tile) => tile.getBoundingClientRect().top >= 0;
     const tile = [...document.querySelectorAll("#results li[data-id]")].find(isSeen);
@@ -111,6 +122,16 @@ def test_few_pictures_are_in_the_document_and_frames_are_short_however_far_one_s
     assert shown[-20:] == [picture["name"] for picture in last]
     assert page.locator("#results li[data-id]").last.get_attribute("aria-setsize") == str(months(many)[-1]["n"])
     assert page.locator("#results li[data-id]").last.get_attribute("aria-posinset") == str(months(many)[-1]["n"])
+
+
+def test_what_passes_by_too_fast_to_be_seen_is_neither_made_nor_asked_for(page, many):
+    browsers.open_page(page, many)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    assert page.evaluate(RUSH) == [False, True]  # no pictures, but where they stand
+    assert len(asked) < 60  # those round the first window; twice as many went by
+    settled(page)
+    assert len(page.locator("#results li.loaded").all()) > 10
 
 
 @pytest.mark.full

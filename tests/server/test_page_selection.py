@@ -67,6 +67,18 @@ def test_pictures_are_selected_by_check_marks_clicks_and_keys(page, process, api
     expect(page.locator("#view")).to_be_visible()
 
 
+def test_a_selection_is_there_when_the_page_is_loaded_again(page, process, api):
+    open_page(page, process)
+    for name in ("cat.jpg", "fig.jpg"):
+        tile(page, api, name).locator("a").press("Space")
+    page.reload()
+    expect_selected(page, "cat.jpg", "fig.jpg")
+    page.locator("#selection-clear").click()
+    page.reload()
+    expect(page.locator("#results li a").first).to_be_visible()
+    expect_selected(page)
+
+
 @pytest.mark.full
 def test_a_long_press_selects_and_a_short_one_opens(browser, process, api):
     with browsers.watched(browser, process.address, browsers.TOKEN, **SHAPES["phone"]) as page:
