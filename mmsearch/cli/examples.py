@@ -47,6 +47,14 @@ _EXAMPLES = {
         mmsearch rm ~/photos/old    # forget pictures; files are never deleted
         mmsearch rm --queries       # forget the texts that were looked for
     """,
+    "backup": """
+        mmsearch backup photos.backup
+        mmsearch backup /media/disk/small.backup --no-vectors
+    """,
+    "restore": """
+        mmsearch restore photos.backup --library ~/restored
+        mmsearch restore photos.backup --move /old/photos=/new/photos
+    """,
     "demo": """
         mmsearch demo
         mmsearch demo --library ~/library
