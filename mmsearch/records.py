@@ -880,7 +880,8 @@ class IngestReport:
 class BackupReport:
     """What was written into a backup, and where: pictures, and vectors where it has them.
 
-    `created` is a time in UTC, `notices` are sentences on what is worth knowing besides.
+    `created` is a time in UTC, `n_typed` counts tags and captions of the user's own, and `notices` are sentences on
+    what is worth knowing besides.
     """
 
     path: str
@@ -888,6 +889,7 @@ class BackupReport:
     created: str
     n_pictures: int
     n_vectors: int
+    n_typed: int
     has_vectors: bool
     has_encoder: bool
     size_bytes: int
@@ -898,8 +900,9 @@ class BackupReport:
 class RestoreReport:
     """What came out of a backup into a library, and how many of the paths in it were moved.
 
-    `created` is when the backup was made, in UTC. `roots` are the folders to give to `index`, which makes anew what
-    a backup does not hold; `notices` are sentences on what is worth knowing besides.
+    `created` is when the backup was made, in UTC; `n_typed` counts tags and captions of the user's own. `roots` are
+    the folders to give to `index`, which makes anew what a backup does not hold; `notices` are sentences on what is
+    worth knowing besides.
     """
 
     path: str
@@ -907,6 +910,7 @@ class RestoreReport:
     created: str
     n_pictures: int
     n_vectors: int
+    n_typed: int
     has_vectors: bool
     n_moved: int
     roots: tuple[str, ...]

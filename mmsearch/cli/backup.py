@@ -46,7 +46,8 @@ def backup(
     for notice in report.notices:
         say(notice)
     vectors = f"{report.n_vectors} vectors" if report.has_vectors else "without vectors"
-    say(f"{report.n_pictures} pictures, {vectors}, {size_text(report.size_bytes)}: {shell_word(report.path)}")
+    pictures = f"{report.n_pictures} pictures, {vectors}{_typed_text(report.n_typed)}"
+    say(f"{pictures}, {size_text(report.size_bytes)}: {shell_word(report.path)}")
 
 
 def restore(
@@ -75,10 +76,15 @@ def restore(
     for notice in report.notices:
         say(notice)
     moved = f", {report.n_moved} of them moved" if report.n_moved else ""
-    say(f"{report.n_pictures} pictures{moved}, {report.n_vectors} vectors: {report.library}")
+    vectors = f"{report.n_vectors} vectors{_typed_text(report.n_typed)}"
+    say(f"{report.n_pictures} pictures{moved}, {vectors}: {report.library}")
     if report.roots:
         made = "the indexes anew" if report.has_vectors else "vectors and indexes anew"
         say(f"`mmsearch index {' '.join(map(shell_word, report.roots))}` makes {made}")
+
+
+def _typed_text(n: int) -> str:
+    return f", {n} tags and captions of your own" if n else ""
 
 
 def _moves(given: list[str]) -> dict[str, str]:

@@ -65,6 +65,7 @@ class _Moment:
     schema: int
     n_pictures: int
     n_vectors: int
+    n_typed: int
     vectors: HalfRows | None
     encoder: LastingFiles
     encoder_files: tuple[BinaryIO, ...]
@@ -122,8 +123,9 @@ def _moment(store: Store, folder: Path, *, with_vectors: bool) -> _Moment:
     n_vectors = 0 if vectors is None else store.n_rows - store.n_dead
     encoder = lasting_files(store)
     return _Moment(
-        copy, int(store.setting("schema")), store.n_pictures, n_vectors, vectors, encoder, _opened(encoder.paths)
-    )
+        copy, int(store.setting("schema")), store.n_pictures, n_vectors, store.catalog.count("typed"), vectors,
+        encoder, _opened(encoder.paths),
+    )  # fmt: skip
 
 
 def _opened(paths: Iterable[Path]) -> tuple[BinaryIO, ...]:
@@ -174,8 +176,8 @@ def _written(store: Store, moment: _Moment, target: Path, on_progress: OnProgres
         writing.add(archive, MANIFEST, [json.dumps(manifest, indent=1).encode()])
     problem = moment.encoder.problem
     return BackupReport(
-        str(target), store.address, created, moment.n_pictures, moment.n_vectors, moment.vectors is not None,
-        moment.encoder.is_whole, target.stat().st_size,
+        str(target), store.address, created, moment.n_pictures, moment.n_vectors, moment.n_typed,
+        moment.vectors is not None, moment.encoder.is_whole, target.stat().st_size,
         (f"the encoder is not whole, and is left out: {problem}",) if problem else (),
     )  # fmt: skip
 

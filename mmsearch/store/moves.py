@@ -11,7 +11,8 @@ from mmsearch.errors import QueryError
 from mmsearch.names import shell_word
 from mmsearch.store.catalog import Catalog
 
-_TABLES = ("image", "bad", "root")  # of a catalog that have a path
+_TABLES = {"image": "UPDATE", "typed": "UPDATE", "bad": "UPDATE OR REPLACE", "root": "UPDATE OR REPLACE"}
+"""What has a path in a catalog, and how it is given another one."""
 _PARKED = b"\0"  # in front of a path: no path of a system begins so
 _NAMED = 5  # folders named in a sentence
 
@@ -85,16 +86,17 @@ def move_paths(catalog: Catalog, moves: Moves) -> int:
     db.create_function("moved", 1, moves.moved, deterministic=True)
     db.create_function("parked", 1, lambda path: _PARKED + moves.moved(path), deterministic=True)
     _refuse_meeting(db)
-    n_moved = 0
-    for table in _TABLES:
-        # By way of paths that no picture has: two folders may change places. Of two rejected files, or two folders,
-        # that have one path now, one stays.
-        verb = "UPDATE" if table == "image" else "UPDATE OR REPLACE"
-        n = db.execute(f"{verb} {table} SET path = parked(path) WHERE moved(path) <> path").rowcount
+    _keep_equal_texts_once(db)
+    # By way of paths that no file has: two folders may change places. What was typed goes with its picture, by
+    # triggers; of two rejected files, or two folders, that have one path now, one stays.
+    n_moved = {
+        table: db.execute(f"{verb} {table} SET path = parked(path) WHERE moved(path) <> path").rowcount
+        for table, verb in _TABLES.items()
+    }
+    for table, verb in _TABLES.items():
         db.execute(f"{verb} {table} SET path = substr(path, 2) WHERE substr(path, 1, 1) = x'00'")
-        n_moved += n if table == "image" else 0
     db.execute("DELETE FROM bad WHERE path IN (SELECT path FROM image)")
-    return n_moved
+    return n_moved["image"]
 
 
 def _refuse_idle(db: sqlite3.Connection, moves: Moves) -> None:
@@ -113,10 +115,18 @@ def _refuse_idle(db: sqlite3.Connection, moves: Moves) -> None:
 
 
 def _refuse_meeting(db: sqlite3.Connection) -> None:
-    """Raise QueryError if two pictures would have one path."""
-    meeting = db.execute(
-        "SELECT min(path), max(path), moved(path) FROM image GROUP BY moved(path) HAVING count(*) > 1 LIMIT 1"
-    ).fetchone()
-    if meeting is not None:
-        first, second, new = (shell_word(os.fsdecode(path)) for path in meeting)
-        raise QueryError(f"{first} and {second} would both be {new}; move them to different places")
+    """Raise QueryError if two pictures, or what was typed of two as their caption, would have one path."""
+    for rows, what in (("image", ""), ("typed WHERE kind = 'caption'", "the captions of ")):
+        sql = f"SELECT min(path), max(path), moved(path) FROM {rows} GROUP BY moved(path) HAVING count(*) > 1"
+        meeting = db.execute(sql).fetchone()
+        if meeting is not None:
+            first, second, new = (shell_word(os.fsdecode(path)) for path in meeting)
+            raise QueryError(f"{what}{first} and {second} would both be {new}; move them to different places")
+
+
+def _keep_equal_texts_once(db: sqlite3.Connection) -> None:
+    """Forget what was typed of a file that is not in the library, and again of the picture that gets its path."""
+    db.execute(
+        "DELETE FROM typed WHERE image IS NULL AND id IN (SELECT id FROM (SELECT id, row_number() OVER "
+        "(PARTITION BY moved(path), kind, text ORDER BY image IS NULL, id) AS place FROM typed) WHERE place > 1)"
+    )

@@ -288,7 +288,8 @@ def _settled(place: Place, backup: Backup, staging: Path, held: HeldFolder, move
         catalog.note(staging)
         report = RestoreReport(
             str(backup.path), place.address, backup.manifest["created"], store.n_pictures,
-            store.n_rows - store.n_dead, backup.manifest["has_vectors"], n_moved, tuple(map(os.fsdecode, roots)),
+            store.n_rows - store.n_dead, catalog.count("typed"), backup.manifest["has_vectors"], n_moved,
+            tuple(map(os.fsdecode, roots)),
         )  # fmt: skip
         vectors, encoder = store.vectors_path(store.epoch).name, store.encoder_path.name
         catalog.db.execute("PRAGMA journal_mode=WAL")
