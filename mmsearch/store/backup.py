@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -69,6 +69,7 @@ class _Moment:
     vectors: HalfRows | None
     encoder: LastingFiles
     encoder_files: tuple[BinaryIO, ...]
+    notices: tuple[str, ...]
 
 
 def write_backup(store: Store, target: Path, *, with_vectors: bool, on_progress: OnProgress) -> BackupReport:
@@ -79,7 +80,7 @@ def write_backup(store: Store, target: Path, *, with_vectors: bool, on_progress:
     store : Store
         Opened; others may write to it.
     target : Path
-        In a folder of its own, which takes the copy of the catalog.
+        In a folder of its own, which the copy of the catalog is put into, too.
     with_vectors : bool
         False leaves out the vectors, and with them the pictures, which the next `index` embeds.
     on_progress : callable
@@ -99,47 +100,48 @@ def write_backup(store: Store, target: Path, *, with_vectors: bool, on_progress:
             f"{store.folder} holds vectors that were added to it and made by no encoder of mmsearch: no `index` "
             "makes them again, so that a backup cannot be without them"
         )
-    moment = store.consistently(lambda: _moment(store, target.parent, with_vectors=with_vectors))
-    try:
-        _check_copy(moment.catalog, store.catalog.path)
+    copy = target.with_name(CATALOG)
+    with ExitStack() as opened:
+        moment = store.consistently(lambda: _moment(store, copy, opened, with_vectors=with_vectors))
+        _check_copy(copy, store.catalog.path)
         if not with_vectors and store.has_vectors:
-            _forget_pictures(moment.catalog)
+            _forget_pictures(copy)
         return _written(store, moment, target, on_progress)
-    finally:
-        for file in moment.encoder_files:
-            file.close()
-        moment.catalog.unlink(missing_ok=True)
 
 
-def _moment(store: Store, folder: Path, *, with_vectors: bool) -> _Moment:
-    """Copy the catalog and open what goes with it; inside `consistently`."""
-    copy = folder / CATALOG
+def _moment(store: Store, copy: Path, opened: ExitStack, *, with_vectors: bool) -> _Moment:
+    """Copy the catalog and open what goes with it, for as long as is said; inside `consistently`."""
     copy.unlink(missing_ok=True)
     make_private(copy)
     with sqlite_errors(copy), closing(sqlite3.connect(copy, isolation_level=None)) as db:
         store.catalog.db.backup(db)
         db.execute("PRAGMA journal_mode=DELETE")  # one file, whoever reads it
     vectors = store.first_rows(store.n_rows) if with_vectors and store.has_vectors else None
-    n_vectors = 0 if vectors is None else store.n_rows - store.n_dead
-    encoder = lasting_files(store)
+    n_pictures, n_vectors = store.n_pictures, store.n_rows - store.n_dead
+    encoder, notices = lasting_files(store), []
+    if encoder.problem:
+        notices.append(f"the encoder is not whole, and is left out: {encoder.problem}")
+    if vectors is None and store.has_vectors:
+        notices.append(
+            f"{n_pictures} pictures are left out with their vectors; `mmsearch index` of their folders embeds them "
+            "again"
+        )
+        n_pictures = n_vectors = 0
     return _Moment(
-        copy, int(store.setting("schema")), store.n_pictures, n_vectors, store.catalog.count("typed"), vectors,
-        encoder, _opened(encoder.paths),
+        copy, int(store.setting("schema")), n_pictures, n_vectors, store.catalog.count("typed"), vectors, encoder,
+        _opened(encoder.paths, opened), tuple(notices),
     )  # fmt: skip
 
 
-def _opened(paths: Iterable[Path]) -> tuple[BinaryIO, ...]:
+def _opened(paths: Iterable[Path], opened: ExitStack) -> tuple[BinaryIO, ...]:
     """Open files of the library for reading; what is gone may have been replaced, and is damage if it was not."""
-    files: list[BinaryIO] = []
-    try:
-        for path in paths:
-            files.append(path.open("rb"))
-    except OSError as error:
-        for file in files:
-            file.close()
-        raise LibraryDamagedError(
-            f"{shown_path(path)} cannot be read ({reason(error)}); {advice(error)}"
-        ) from error
+    files = []
+    for path in paths:
+        try:
+            files.append(opened.enter_context(path.open("rb")))
+        except OSError as error:
+            why = f"cannot be read ({reason(error)}); {advice(error)}"
+            raise LibraryDamagedError(f"{shown_path(path)} {why}") from error
     return tuple(files)
 
 
@@ -174,11 +176,9 @@ def _written(store: Store, moment: _Moment, target: Path, on_progress: OnProgres
             has_vectors=moment.vectors is not None, members=facts,
         )  # fmt: skip
         writing.add(archive, MANIFEST, [json.dumps(manifest, indent=1).encode()])
-    problem = moment.encoder.problem
     return BackupReport(
         str(target), store.address, created, moment.n_pictures, moment.n_vectors, moment.n_typed,
-        moment.vectors is not None, moment.encoder.is_whole, target.stat().st_size,
-        (f"the encoder is not whole, and is left out: {problem}",) if problem else (),
+        moment.vectors is not None, moment.encoder.is_whole, target.stat().st_size, moment.notices,
     )  # fmt: skip
 
 
