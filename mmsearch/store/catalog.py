@@ -33,7 +33,7 @@ from mmsearch.system import make_private, sync_folder
 
 CATALOG = "catalog.sqlite"
 _COLUMNS = "id, path, row, size, mtime_ns, width, height, format, taken"
-_KNOWN = "id, hash, reading, path, size, mtime_ns, ctime_ns"
+_KNOWN = "id, hash, reading, annotated, beside, path, size, mtime_ns, ctime_ns"
 _CHUNK = 500  # bound parameters of one statement
 _MOST = (1 << 63) - 1
 _HOLDS_VECTOR = "substr(digest, 1, 8) <> CAST('dropped-' AS BLOB)"
@@ -83,8 +83,8 @@ def record_of(values: Sequence[Any]) -> ImageRecord:
 
 def _known_file(values: Sequence[Any]) -> KnownFile:
     """Return what one row of `_KNOWN` says."""
-    image_id, content_hash, reading, path, *look = values
-    return KnownFile(path, FileLook(*look), image_id, content_hash, reading)
+    image_id, content_hash, reading, annotated, beside, path, *look = values
+    return KnownFile(path, FileLook(*look), image_id, content_hash, reading, annotated, beside)
 
 
 def _bounds(root: bytes) -> tuple[bytes, bytes, bytes]:

@@ -47,6 +47,7 @@ from mmsearch.store.sqlite_errors import sqlite_errors
 from mmsearch.system import shown_path, sync_folder
 
 if TYPE_CHECKING:
+    from mmsearch.store.annotations import LibraryAnnotations
     from mmsearch.store.indexes import LibraryIndexes
     from mmsearch.store.labels import LibraryLabels
     from mmsearch.store.neighbours import LibraryNeighbours
@@ -77,6 +78,7 @@ class Store(Pictures):
         """The same for this process; for a writer the folder that it locked, whatever lies under its path."""
         super().__init__(catalog)
         self._held = held
+        self._annotations: LibraryAnnotations | None = None
         self._matrix: HalfRows | None = None
         self._matrix_state: tuple[int, int, tuple[int, ...]] = (-1, -1, ())
 
@@ -438,6 +440,15 @@ class Store(Pictures):
         return LibraryLabels(self)
 
     @property
+    def annotations(self) -> LibraryAnnotations:
+        """What files and users say of pictures, and searches in it."""
+        if self._annotations is None:
+            from mmsearch.store.annotations import LibraryAnnotations
+
+            self._annotations = LibraryAnnotations(self)
+        return self._annotations
+
+    @property
     def remembered(self) -> RememberedQueries:
         """The vectors of texts that were looked for."""
         return RememberedQueries(self)
@@ -567,6 +578,7 @@ class Store(Pictures):
         if self.n_dead > _COMPACT_SHARE * self.n_rows:
             self.compact()
         self.labels.update(on_progress)
+        self.annotations.settle()
         if text_probes is not None:
             self.indexes.update(self.indexes.settings, text_probes, on_progress=on_progress)
 

@@ -113,11 +113,11 @@ _STEPS: dict[int, tuple[str, ...]] = {
             DELETE FROM document WHERE image = OLD.id;
             DELETE FROM item WHERE image = OLD.id;
             UPDATE typed SET image = NULL WHERE image = OLD.id; END""",
-        # By the path before the contents. What is there already is not kept twice: the other waits where it was.
+        # By the contents only where nothing was typed for the path: of copies each has its own then.
         """CREATE TRIGGER typed_image_added AFTER INSERT ON image BEGIN
-            UPDATE typed SET image = NEW.id, hash = NEW.hash WHERE image IS NULL AND path = NEW.path;
-            UPDATE OR IGNORE typed SET image = NEW.id, path = NEW.path
-                WHERE image IS NULL AND hash = NEW.hash; END""",
+            UPDATE OR IGNORE typed SET image = NEW.id, path = NEW.path WHERE image IS NULL AND hash = NEW.hash
+                AND NOT EXISTS (SELECT 1 FROM typed WHERE path = NEW.path);
+            UPDATE typed SET image = NEW.id, hash = NEW.hash WHERE image IS NULL AND path = NEW.path; END""",
         """CREATE TRIGGER typed_image_moved AFTER UPDATE OF path ON image WHEN OLD.path <> NEW.path
             BEGIN UPDATE OR IGNORE typed SET path = NEW.path WHERE image = NEW.id; END""",
         """CREATE TRIGGER typed_image_changed AFTER UPDATE OF hash ON image WHEN OLD.hash <> NEW.hash
