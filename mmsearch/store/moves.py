@@ -87,6 +87,7 @@ def move_paths(catalog: Catalog, moves: Moves) -> int:
     db.create_function("parked", 1, lambda path: _PARKED + moves.moved(path), deterministic=True)
     _refuse_meeting(db)
     _keep_equal_texts_once(db)
+    db.execute("UPDATE image SET annotated = 0 WHERE moved(path) <> path")  # names of folders are annotations too
     # By way of paths that no file has: two folders may change places. What was typed goes with its picture, by
     # triggers; of two rejected files, or two folders, that have one path now, one stays.
     n_moved = {

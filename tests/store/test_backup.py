@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from mmsearch import Library, Query
+from mmsearch.annotations import Kind
 from mmsearch.errors import (
     BackupError,
     LibraryDamagedError,
@@ -66,12 +67,9 @@ def contents(library):
         return rows, vectors
 
 
-def type_words(library, path, text, kind="tag"):
+def type_words(library, path, *words):
     with Store.writer(library) as store:
-        image = store.catalog.db.execute("SELECT id, path, hash FROM image WHERE path = ?", (path,)).fetchone()
-        with store.catalog.writing():
-            sql = "INSERT INTO typed (image, path, hash, kind, text) VALUES (?, ?, ?, ?, ?)"
-            store.catalog.db.execute(sql, (*image, kind, text))
+        store.annotations.type([store.image_at(path).image_id], Kind.TAG, words)
 
 
 def typed(library):
@@ -164,6 +162,7 @@ def test_without_vectors_pictures_wait_for_the_next_index_and_what_was_typed_wai
         assert verify(store).problems == ()
         store.commit(Changes(stored=[elsewhere]))
         (image,) = store.catalog.images()
+        assert store.annotations.matches("ours").image_ids.tolist() == [image.image_id]
     assert typed(tmp_path / "back") == [(image.image_id, b"/elsewhere/3.jpg", "ours")]
 
 
