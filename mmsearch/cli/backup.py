@@ -19,7 +19,7 @@ _COLUMNS = ("path", "library", "created", "n_pictures", "n_vectors")
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where it is written; nobody else may read it.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Where it is written; nobody else may read it.")],
     library: LibraryOption = None,
     no_vectors: Annotated[
         bool,
@@ -51,7 +51,7 @@ def backup(
 
 
 def restore(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What mmsearch backup wrote.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What mmsearch backup wrote.")],
     library: LibraryOption = None,
     moves: Annotated[
         list[str] | None,

@@ -23,7 +23,7 @@ PROGRAM = Path(__file__).parent / "killed_backup.py"
 BACKUP = [("link:before", 1), ("link:after", 1), ("copy:before", 1), ("member:before", 2), ("report:before", 1)]
 RESTORE = [
     ("replace:before", 4), ("replace:after", 4), ("sync:before", 1), ("sync:after", 2), ("catalog:after", 1),
-    ("move:after", 1), ("note:before", 2), ("note:after", 2), ("replace:after", 2), ("replace:after", 3),
+    ("move:after", 1), ("note:before", 1), ("note:after", 1), ("replace:after", 2), ("replace:after", 3),
     ("folder:before", 1), ("folder:after", 1),
 ]  # fmt: skip
 CALLS = ["fdatasync", "fsync", "replace", "mkdir", "open"]

@@ -18,6 +18,8 @@ import pytest
 
 from mmsearch import Library, Query
 from mmsearch.annotations import Kind
+from mmsearch.encoders.onnx import OnnxEncoder
+from mmsearch.encoders.whole import copy_encoder
 from mmsearch.errors import (
     BackupError,
     LibraryDamagedError,
@@ -37,7 +39,7 @@ from mmsearch.store.moves import Moves
 from mmsearch.store.place import is_library
 from mmsearch.store.restore import restore
 from mmsearch.store.verify import verify
-from tests.conftest import random_units
+from tests.conftest import CALIBRATION, random_units
 from tests.store.test_store import DIM, file, filled, flip
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -267,6 +269,44 @@ def test_a_library_at_an_address_has_no_backups_yet(kept, tmp_path):
             library.backup(tmp_path / "a.backup")
         with pytest.raises(UnsupportedError, match="no support for restoring a backup yet"):
             library.restore(kept / "ours.backup")
+
+
+# -- encoders ------------------------------------------------------------------------------------------
+
+
+def test_an_encoder_that_lies_nowhere_else_comes_along_with_what_its_scores_mean(indexed, tmp_path):
+    indexed.calibrate(CALIBRATION)
+    with closing(Store.open(indexed.folder)) as store:
+        (store.encoder_path / "of-others").write_bytes(b"")
+    assert indexed.backup(tmp_path / "a.backup").has_encoder
+    with Library.open(tmp_path / "back", cache=tmp_path / "empty") as back:
+        assert back.restore(tmp_path / "a.backup").notices == ()
+        assert back.search("a cat").hits == indexed.search("a cat").hits
+        assert back.search("a cat")[0].relevance is not None
+        assert back.verify().problems == ()
+    assert not (tmp_path / "empty").exists()
+    assert not (tmp_path / "back" / "encoder" / "of-others").exists()
+
+
+def test_of_an_encoder_that_can_be_had_anywhere_only_what_its_scores_mean_comes_along(
+    indexed, tiny_folder, tmp_path
+):
+    indexed.calibrate(CALIBRATION)
+    with Store.writer(indexed.folder) as store:
+        store.keep({"model": "ViT-tiny/tag"})
+    report = backed_up(indexed.folder, tmp_path / "small" / "a.backup")
+    assert (report.has_encoder, report.notices) == (False, ())
+    restored(tmp_path / "small" / "a.backup", tmp_path / "back")
+    assert os.listdir(tmp_path / "back" / "encoder") == ["calibration.json"]
+    copy_encoder(tiny_folder, tmp_path / "back" / "encoder")  # as the next `index` does
+    assert OnnxEncoder.open(tmp_path / "back" / "encoder").calibration == CALIBRATION
+
+
+def test_a_damaged_encoder_is_left_out_and_named(indexed, tmp_path):
+    flip(indexed.folder / "encoder" / "spec.json", 10)
+    report = indexed.backup(tmp_path / "a.backup")
+    assert (report.has_encoder, len(report.notices)) == (False, 1)
+    assert report.notices[0].startswith("the encoder is not whole, and is left out: ")
 
 
 # -- files that are not ours ---------------------------------------------------------------------------
