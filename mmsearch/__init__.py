@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mmsearch.encoders.classifier import Classifier
     from mmsearch.errors import (
         ArgumentError,
+        BackupError,
         ClusterError,
         DimensionError,
         EncoderError,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from mmsearch.predicates import Predicate
     from mmsearch.query.encoder import Encoder
     from mmsearch.records import (
+        BackupReport,
         BadPicture,
         Classification,
         Fault,
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
         PicturePage,
         Prediction,
         Query,
+        RestoreReport,
         SearchOptions,
         SearchResult,
         Term,
@@ -81,19 +84,19 @@ _NAMES = {
     "mmsearch.encoders.calibration": "Calibration",
     "mmsearch.encoders.classifier": "Classifier",
     "mmsearch.errors": """
-        ArgumentError ClusterError DimensionError EncoderError EngineError FingerprintError GroundTruthError
-        HubUnreachableError LibraryDamagedError LibraryError LibraryIncompleteError LibraryLockedError
-        LibraryLostError LibraryNotFoundError LibraryVersionError MmsearchError ModelNotFoundError NoEncoderError
-        OutputError PictureError QueryError ServerError ShardError StorageError TrainingError UnsupportedError
-        UnsupportedModelError VectorError VocabularyError
+        ArgumentError BackupError ClusterError DimensionError EncoderError EngineError FingerprintError
+        GroundTruthError HubUnreachableError LibraryDamagedError LibraryError LibraryIncompleteError
+        LibraryLockedError LibraryLostError LibraryNotFoundError LibraryVersionError MmsearchError
+        ModelNotFoundError NoEncoderError OutputError PictureError QueryError ServerError ShardError StorageError
+        TrainingError UnsupportedError UnsupportedModelError VectorError VocabularyError
     """,
     "mmsearch.library": "Library",
     "mmsearch.predicates": "Predicate",
     "mmsearch.query.encoder": "Encoder",
     "mmsearch.records": """
-        BadPicture Classification Fault GalleryPicture GivenLabel Hit Identification ImageRecord IngestReport
-        LabelSet LibraryStatus LibraryVectors LocalEvidence PictureBytes PicturePage Prediction Query SearchOptions
-        SearchResult Term VerifyReport
+        BackupReport BadPicture Classification Fault GalleryPicture GivenLabel Hit Identification ImageRecord
+        IngestReport LabelSet LibraryStatus LibraryVectors LocalEvidence PictureBytes PicturePage Prediction Query
+        RestoreReport SearchOptions SearchResult Term VerifyReport
     """,
     "mmsearch.store.facets": "Facet Facets LabelFacets",
     "mmsearch.store.indexes": "GraphSettings",
@@ -101,15 +104,15 @@ _NAMES = {
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
-    "ArgumentError", "BadPicture", "Calibration", "Classification", "Classifier", "ClusterError",
-    "DimensionError", "Encoder", "EncoderError", "EngineError", "Facet", "Facets", "Fault", "FingerprintError",
-    "GalleryPicture", "GivenLabel", "GraphSettings", "GroundTruthError", "Hit", "HubUnreachableError",
-    "Identification", "ImageRecord", "IngestReport", "LabelFacets", "LabelSet", "Library",
+    "ArgumentError", "BackupError", "BackupReport", "BadPicture", "Calibration", "Classification", "Classifier",
+    "ClusterError", "DimensionError", "Encoder", "EncoderError", "EngineError", "Facet", "Facets", "Fault",
+    "FingerprintError", "GalleryPicture", "GivenLabel", "GraphSettings", "GroundTruthError", "Hit",
+    "HubUnreachableError", "Identification", "ImageRecord", "IngestReport", "LabelFacets", "LabelSet", "Library",
     "LibraryDamagedError", "LibraryError", "LibraryIncompleteError", "LibraryLockedError", "LibraryLostError",
     "LibraryNotFoundError", "LibraryStatus", "LibraryVectors", "LibraryVersionError", "LocalEvidence",
     "MmsearchError", "ModelNotFoundError", "NoEncoderError", "OutputError", "PictureBytes", "PictureError",
-    "PicturePage", "Predicate", "Prediction", "Query", "QueryError", "SearchOptions", "SearchResult",
-    "ServerError", "ShardError", "StorageError", "Term", "TrainingError", "UnsupportedError",
+    "PicturePage", "Predicate", "Prediction", "Query", "QueryError", "RestoreReport", "SearchOptions",
+    "SearchResult", "ServerError", "ShardError", "StorageError", "Term", "TrainingError", "UnsupportedError",
     "UnsupportedModelError", "VectorError", "VerifyReport", "VocabularyError",
 ]  # fmt: skip
 

@@ -11,6 +11,7 @@
     ├── TrainingError (ValueError)          a training that cannot begin, go on, or does not help
     ├── PictureError (ValueError)          one picture that cannot be used; carries a reason code
     ├── ShardError (ValueError)            a shard of vectors that cannot be used; carries a reason code
+    ├── BackupError (ValueError)           a backup of a library that cannot be restored
     ├── VocabularyError (ValueError)       visual words, or a file of them, that cannot be used
     ├── EncoderError (RuntimeError)        an encoder that cannot be built or used
     │   ├── ModelNotFoundError             no such model, tag or checkpoint
@@ -207,6 +208,10 @@ class ShardError(MmsearchError, ValueError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class BackupError(MmsearchError, ValueError):
+    """A file is no whole backup of a library, or holds what no library of mmsearch does."""
 
 
 class VocabularyError(MmsearchError, ValueError):

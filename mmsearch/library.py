@@ -38,9 +38,12 @@ from mmsearch.arguments import (
     one_of,
     several,
     texts_of,
+    unfit,
 )
 from mmsearch.encoders.prompts import DEFAULT_TEMPLATES, fill_templates
 from mmsearch.errors import (
+    EncoderError,
+    FingerprintError,
     MmsearchError,
     QueryError,
     VocabularyError,
@@ -53,6 +56,7 @@ from mmsearch.query.encoder import Encoder
 from mmsearch.query.listing import pictures_of, vectors_of
 from mmsearch.query.searcher import Searcher
 from mmsearch.records import (
+    BackupReport,
     Classification,
     Example,
     Fault,
@@ -68,6 +72,7 @@ from mmsearch.records import (
     PathLike,
     PicturePage,
     Query,
+    RestoreReport,
     SearchOptions,
     SearchResult,
     Term,
@@ -455,6 +460,123 @@ class Library:
         return load_shards(
             self.place, self._installed, shards, model=name, images=pictures, on_progress=on_progress, notify=notify
         )  # fmt: skip
+
+    def backup(
+        self,
+        path: PathLike,
+        *,
+        vectors: bool = True,
+        is_forced: bool = False,
+        on_progress: OnProgress = _quiet,
+    ) -> BackupReport:
+        """Write what cannot be made again of the library into one file, as it is at one moment.
+
+        That is all but indexes, visual words, thumbnails, remembered queries, and encoders that can be had
+        anywhere. Others may search and write meanwhile.
+
+        Parameters
+        ----------
+        path : path
+            Of the file, which nobody but its user may read.
+        vectors : bool
+            False leaves out the vectors: pictures come back, with labels, when `index` embeds them.
+        is_forced : bool
+            Replace a file that is there, but no picture.
+        on_progress : callable
+            Given (`backup`, MiB written, MiB to be written).
+
+        Raises
+        ------
+        OutputError
+            If there is a file that must not be replaced.
+        QueryError
+            If vectors are to be left out that nothing makes again.
+        UnsupportedError
+            If the library stands at an address.
+        LibraryDamagedError
+            If the catalog or a vector is damaged or lost.
+        StorageError
+            If the disk refuses; nothing has the name then.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, Library.open(f"{folder}/library") as library:
+        ...     report = library.add_vectors(["/old/a.jpg", "/old/b.jpg"], [[1, 0], [0, 1]], model="mine")
+        ...     library.backup(f"{folder}/library.backup").n_pictures
+        ...     with Library.open(f"{folder}/other") as other:
+        ...         other.restore(f"{folder}/library.backup", move={"/old": "/new"}).n_moved
+        ...         [image.path for image in other]
+        2
+        2
+        ['/new/a.jpg', '/new/b.jpg']
+        """
+        from mmsearch.output import BACKUP, OutputFile
+        from mmsearch.store.backup import write_backup
+
+        folder_of(self.place, "backups")
+        with_vectors, target = as_flag(vectors, "vectors"), Path(os.fsdecode(as_path(path, "path"))).absolute()
+        file = OutputFile(target, BACKUP, is_forced=as_flag(is_forced, "is_forced"))
+        file.check()
+        store = in_folder(self.reader(), "backups")
+        return file.write(
+            lambda whole: replace(
+                write_backup(store, whole, with_vectors=with_vectors, on_progress=on_progress), path=str(file.path)
+            )
+        )
+
+    def restore(
+        self,
+        path: PathLike,
+        *,
+        move: Mapping[Any, PathLike] | None = None,
+        on_progress: OnProgress = _quiet,
+        notify: Callable[[str], None] = _quiet,
+    ) -> RestoreReport:
+        """Make the library of a backup, where there is none yet, or none that ever held a picture.
+
+        Parameters
+        ----------
+        path : path
+            A file that `backup` wrote.
+        move : mapping of path to path, optional
+            New places of folders and pictures, by those of before; of several that hold a path the longest counts.
+        on_progress : callable
+            Given (`restore`, MiB read, MiB to be read).
+        notify : callable
+            Given sentences worth showing, such as that an encoder is made again.
+
+        Raises
+        ------
+        BackupError, LibraryVersionError
+            If the file is no whole backup of a library, or one of a newer mmsearch.
+        QueryError
+            If there is a library, nothing is at an old path, two pictures would have one path, or the library would
+            lie among its pictures.
+        UnsupportedError
+            If the library would stand at an address.
+        LibraryLockedError
+            If another process writes there.
+        StorageError
+            If the disk refuses; there is no library then.
+        """
+        from mmsearch.store.moves import Moves
+        from mmsearch.store.restore import restore
+
+        if not isinstance(move, Mapping | None):
+            raise unfit("move", move, "a mapping of old paths to new ones")
+        moves = Moves.of({as_path(old, "move"): as_path(new, "move") for old, new in (move or {}).items()})
+        file = Path(os.fsdecode(as_path(path, "path"))).absolute()
+        self.close()
+        report = restore(self.place, file, moves, on_progress=on_progress)
+        with self.place.writer() as store:
+            if not store.has_vectors or is_given(store):
+                return report
+            try:
+                self._installed.for_writing(store, None, notify)
+            except (EncoderError, FingerprintError) as error:
+                return replace(report, notices=(f"the library has no encoder yet: {error}",))
+        return report
 
     def add_vectors(
         self,

@@ -16,18 +16,26 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from mmsearch.errors import OutputError, write_errors
 from mmsearch.images.kinds import HEAD_BYTES, is_named_like_a_picture_or_film, is_picture_or_film
 from mmsearch.system import sync_folder
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file that is written: what it is called, and how one begins."""
+    """A kind of file that is written: what it is called, and how one begins.
+
+    What is `precious` cannot be made again: another one is replaced only if the caller insists, and nobody but the
+    user may read it.
+    """
 
     words: str
     start: re.Pattern[bytes]
+    is_precious: bool = False
 
 
 VOCABULARY = Kind("a vocabulary of mmsearch", re.compile(rb"mmsearch vocabulary \d+\n"))
@@ -40,6 +48,7 @@ REPORT = Kind("a report of mmsearch", re.compile(rb'\{\s*"generator": "mmsearch"
 CLASSIFIER = Kind("a classifier of mmsearch", re.compile(rb'(?s).{8}\{"__metadata__":\{"mmsearch classifier \d+":'))
 RUN = Kind("a run of mmsearch", re.compile(rb"\S+ Q0 \S+ \d+ \S+ mmsearch\."))
 QRELS = Kind("qrels of mmsearch", re.compile(rb"\S+ mmsearch \S+ \S+\n"))
+BACKUP = Kind("a backup of mmsearch", re.compile(rb"(?s)PK\x03\x04.{26}catalog\.sqlite"), is_precious=True)
 
 
 @dataclass(frozen=True)
@@ -77,8 +86,10 @@ class OutputFile:
                 with tempfile.TemporaryFile(dir=target.parent):
                     pass
 
-    def write(self, save: Callable[[Path], object]) -> None:
-        """Write the file with `save`, which is given a path to write to; errors are those of `check`.
+    def write(self, save: Callable[[Path], T]) -> T:
+        """Write the file with `save`, which is given a path to write to, and return its answer.
+
+        Errors are those of `check`.
 
         What came there meanwhile is looked at like what was there before.
         """
@@ -87,11 +98,14 @@ class OutputFile:
             beside = None if is_stream else target.parent
             with tempfile.TemporaryDirectory(prefix=".mmsearch-", dir=beside) as folder:
                 whole = Path(folder, "whole")
-                save(whole)
+                answer = save(whole)
+                if self.kind.is_precious:
+                    whole.chmod(0o600)
                 if is_stream:
                     self._pour(whole)
                 else:
                     self._place(whole, target)
+        return answer
 
     def write_text(self, text: str) -> None:
         """Write text as UTF-8; names that are not are written as `mmsearch.names` does before."""
@@ -127,8 +141,9 @@ class OutputFile:
             os.link(whole, target)  # which never replaces anything
         except OSError:  # there is something, or the file system has no hard links
             self._refuse_others(target)
-            with suppress(FileNotFoundError):
-                shutil.copymode(target, whole)
+            if not self.kind.is_precious:
+                with suppress(FileNotFoundError):
+                    shutil.copymode(target, whole)
             whole.replace(target)
         sync_folder(target.parent)
 
@@ -143,13 +158,12 @@ class OutputFile:
             raise OutputError(f"{self.path} is {what}; expected the name of a file to write")
         with target.open("rb") as file:
             head = file.read(HEAD_BYTES)
-        if self.kind.start.match(head):
+        is_ours = self.kind.start.match(head) is not None
+        if is_ours and (self.is_forced or not self.kind.is_precious):
             return
         # Some kinds cannot be told by their first bytes, and a damaged file may still be mended.
         if is_picture_or_film(head) or is_named_like_a_picture_or_film(os.fsencode(target.name)):
             raise OutputError(f"{self.path} is a picture or film, which is never replaced; choose another name")
         if not self.is_forced:
-            raise OutputError(
-                f"{self.path} is there and is not {self.kind.words}; choose another name, or replace it with "
-                "--force"
-            )
+            what = "is there" if is_ours else f"is there and is not {self.kind.words}"
+            raise OutputError(f"{self.path} {what}; choose another name, or replace it with --force")

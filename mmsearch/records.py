@@ -883,6 +883,47 @@ class IngestReport:
 
 
 @dataclass(frozen=True)
+class BackupReport:
+    """What was written into a backup, and where: pictures, and vectors where it has them.
+
+    `created` is a time in UTC, `n_typed` counts tags and captions of the user's own, and `notices` are sentences on
+    what is worth knowing besides.
+    """
+
+    path: str
+    library: str
+    created: str
+    n_pictures: int
+    n_vectors: int
+    n_typed: int
+    has_vectors: bool
+    has_encoder: bool
+    size_bytes: int
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RestoreReport:
+    """What came out of a backup into a library, and how many of the paths in it were moved.
+
+    `created` is when the backup was made, in UTC; `n_typed` counts tags and captions of the user's own. `roots` are
+    the folders to give to `index`, which makes anew what a backup does not hold; `notices` are sentences on what is
+    worth knowing besides.
+    """
+
+    path: str
+    library: str
+    created: str
+    n_pictures: int
+    n_vectors: int
+    n_typed: int
+    has_vectors: bool
+    n_moved: int
+    roots: tuple[str, ...]
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far a run of `index` is: `done` of `total` in a stage, and when it started, in seconds since 1970.
 

@@ -11,7 +11,7 @@ import pytest
 
 from mmsearch.errors import OutputError, StorageError
 from mmsearch.images.kinds import kind_of_bytes
-from mmsearch.output import PAGE, QRELS, REPORT, RUN, VOCABULARY, OutputFile
+from mmsearch.output import BACKUP, PAGE, QRELS, REPORT, RUN, VOCABULARY, OutputFile
 from mmsearch.samples import sample_folder
 from tests import pictures
 
@@ -34,6 +34,16 @@ def written(file, text="new"):
     file.check()
     file.write_text(text)
     return file.path.read_text()
+
+
+def test_what_cannot_be_made_again_is_replaced_only_by_force_and_is_for_the_user_alone(tmp_path):
+    for content in (b"PK\x03\x04" + bytes(26) + b"catalog.sqlite", b"notes"):
+        (tmp_path / "file").write_bytes(content)
+        (tmp_path / "file").chmod(0o644)
+        with pytest.raises(OutputError, match=r"is there(;| and is not a backup of mmsearch;) choose another name"):
+            written(OutputFile(tmp_path / "file", BACKUP))
+        assert written(OutputFile(tmp_path / "file", BACKUP, is_forced=True)) == "new"
+        assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
 
 
 @KINDS

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mmsearch.cli.backup import backup, restore
 from mmsearch.cli.bench import bench
 from mmsearch.cli.calibrate import calibrate
 from mmsearch.cli.classify import classify
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (index, search, classify, identify, serve, status, verify, rm, demo, schema):
+for command in (index, search, classify, identify, serve, status, verify, rm, backup, restore, demo, schema):
     app.command()(command)
 app.command()(calibrate)
 app.command(rich_help_panel=PANEL)(embed)

@@ -63,6 +63,14 @@ _EXAMPLES = {
         mmsearch caption ~/photos/cat.jpg "Mimi sleeps on the warm stove"
         mmsearch caption ~/photos/cat.jpg --rm
     """,
+    "backup": """
+        mmsearch backup photos.backup
+        mmsearch backup /media/disk/small.backup --no-vectors
+    """,
+    "restore": """
+        mmsearch restore photos.backup --library ~/restored
+        mmsearch restore photos.backup --move /old/photos=/new/photos
+    """,
     "demo": """
         mmsearch demo
         mmsearch demo --library ~/library

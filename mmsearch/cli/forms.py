@@ -15,7 +15,16 @@ from mashumaro.jsonschema.schema import Instance
 from mmsearch.contract import FORMAT_VERSION, Described, FoundPicture, SearchAnswer
 from mmsearch.encoders.calibration import LabelModel, RelevanceModel
 from mmsearch.evaluation.records import AnnIndex, AnnReport, Bad, Comparison, Interval, MeasuredReport, Speed
-from mmsearch.records import Fault, Identification, IngestReport, LabelSet, LibraryStatus, Prediction
+from mmsearch.records import (
+    BackupReport,
+    Fault,
+    Identification,
+    IngestReport,
+    LabelSet,
+    LibraryStatus,
+    Prediction,
+    RestoreReport,
+)
 from mmsearch.training.adapt import CaptionReport
 from mmsearch.training.judge import Improvement
 from mmsearch.training.project import PairReport
@@ -262,6 +271,8 @@ FORMS = {
     "rm": Form(Forgotten, ForgottenPicture),
     **dict.fromkeys(("tag add", "tag rm", "caption"), Form(AnnotatedPictures, AnnotatedPicture)),
     "tag list": Form(TaggedPictures | CountedTags, TaggedPicture | CountedTag),
+    "backup": Form(BackupReport),
+    "restore": Form(RestoreReport),
     "labels set": Form(LabelSet),
     "labels list": Form(LabelSets, LabelSet),
     "labels rm": Form(LabelSet),

@@ -24,6 +24,8 @@ _STAGES = {  # what a stage is called, and what it counts
     "texts": ("Embedding texts", "texts"),
     "load": ("Loading", "pictures"),
     "export": ("Exporting", "pictures"),
+    "backup": ("Writing the backup", "MiB"),
+    "restore": ("Reading the backup", "MiB"),
     "shards": ("Embedding", "pictures"),
     "labels": ("Labelling", "pictures"),
     "graph": ("Building the index", "vectors"),

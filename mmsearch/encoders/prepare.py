@@ -93,6 +93,16 @@ def is_built_in(model: str) -> bool:
     return model in _OFFLINE or model.startswith(CNN)
 
 
+def is_found_anywhere(model: str) -> bool:
+    """Return whether a model can be had on any machine: one of mmsearch's own, or of a hub, but no files.
+
+    >>> is_found_anywhere("ViT-B-32/openai"), is_found_anywhere("/models/mine"), is_found_anywhere("mine")
+    (True, False, False)
+    """
+    is_path = Path(model).is_absolute() or Path(model).exists()
+    return is_built_in(model) or (not is_path and "/" in model)
+
+
 def lasting_name(model: str) -> str:
     """Return a name that means the same model in any working directory: of files the whole path."""
     is_path = not is_built_in(model) and Path(model).exists()

@@ -42,6 +42,12 @@ def _files(spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return files
 
 
+def encoder_files(folder: Path) -> list[Path]:
+    """Return the files of an exported encoder: those of its specification, that itself, and its calibration."""
+    paths = [folder / name for name in (*_files(read_spec(folder), folder), SPEC, CALIBRATION)]
+    return [path for path in paths if path.name != CALIBRATION or path.is_file()]
+
+
 def fingerprint_by(spec: Mapping[str, Any]) -> str:
     """Return the fingerprint that follows from the parts of a specification."""
     text = spec.get("text")
@@ -94,9 +100,11 @@ def copy_encoder(source: Path, target: Path, check: Callable[[], None] = lambda:
     try:
         recover(temporary, target)
         temporary.mkdir(mode=0o700)
-        is_calibrated = (source / CALIBRATION).is_file()
-        for name in (*_files(read_spec(source), source), SPEC, *([CALIBRATION] if is_calibrated else ())):
+        for name in (*_files(read_spec(source), source), SPEC):
             copy_file(source / name, temporary / name)
+        calibrated = next((folder for folder in (target, source) if (folder / CALIBRATION).is_file()), None)
+        if calibrated is not None:  # that which is there was fitted for this library, and may lie nowhere else
+            copy_file(calibrated / CALIBRATION, temporary / CALIBRATION)
         if problems := verify_encoder(temporary):
             raise EncoderError(f"copying the encoder from {shown_path(source)} failed: {problems[0]}")
         replace_folder(temporary, target, check)

@@ -9,7 +9,7 @@ import json
 import shutil
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmsearch.arguments import CPU, FP32, Device, Precision
 from mmsearch.errors import EncoderError, FingerprintError, NoEncoderError, QueryError
@@ -293,6 +293,34 @@ class InstalledEncoder:
 
         cache = default_cache() if self.cache is None else self.cache
         return prepare_encoder(model, cache=cache, notify=notify, spec=spec, precision=precision)
+
+
+class LastingFiles(NamedTuple):
+    """Files of a library's encoder that can be had nowhere else.
+
+    `is_whole` says whether the encoder is among them, `problem` why it cannot be although it should.
+    """
+
+    paths: tuple[Path, ...] = ()
+    is_whole: bool = False
+    problem: str = ""
+
+
+def lasting_files(store: Store) -> LastingFiles:
+    """Return what cannot be made again of a library's encoder: all of one of files, else what its scores mean."""
+    if not store.has_vectors or is_given(store):
+        return LastingFiles()
+    from mmsearch.encoders.calibration import CALIBRATION
+    from mmsearch.encoders.prepare import is_found_anywhere
+    from mmsearch.encoders.whole import encoder_files, verify_encoder
+
+    folder, problem = store.encoder_path, ""
+    if not is_found_anywhere(str(store.setting("model"))):
+        problem = next(iter(verify_encoder(folder)), "")
+        if not problem:
+            return LastingFiles(tuple(encoder_files(folder)), is_whole=True)
+    calibration = folder / CALIBRATION
+    return LastingFiles((calibration,) if calibration.is_file() else (), problem=problem)
 
 
 def settings_of(encoder: OnnxEncoder) -> dict[str, Any]:

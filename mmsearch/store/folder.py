@@ -55,6 +55,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ENCODER_FOLDER = "encoder_folder"  # setting: the name of the encoder's folder after the first encoder
+RESTORING = "restoring"
+"""The folder in that of a library in which a backup is unpacked."""
 _ENCODER = "encoder"
 _ENCODER_NAME, _VECTORS = re.compile(r"encoder(-\d+)?"), re.compile(r"vectors-\d+\.f16")
 _MAX_MEGAPIXELS = "max_megapixels"  # setting
@@ -607,6 +609,7 @@ class Store(Pictures):
     def _recover(self) -> None:
         """Undo what a killed writer left: files without a name, vectors that were never acknowledged."""
         self.check()
+        shutil.rmtree(self.files / RESTORING, ignore_errors=True)
         remove_unnamed(self.files)
         if history_problem(self.files, self.catalog) is not None:
             return  # what the catalog does not know may have been acknowledged: only `note_history` forgets it

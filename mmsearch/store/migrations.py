@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from mmsearch.store.publish import sidecar_checksums
@@ -177,6 +178,25 @@ def migrate(db: sqlite3.Connection, folder: Path, *, schema: int = 0) -> None:
         # Caches of before say nothing of the history; those that are there now are known by their checksums.
         db.execute("INSERT INTO meta VALUES ('adopted', ?)", (json.dumps(sidecar_checksums(folder)),))
     db.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", (json.dumps(SCHEMA),))
+
+
+def foreign_object(db: sqlite3.Connection, *, schema: int) -> str | None:
+    """Return what a database has that no catalog of a schema has, or lacks that every one has; None if nothing.
+
+    Tables, views and triggers are compared word for word: those of a stranger may do anything when they are used.
+    """
+    with closing(sqlite3.connect(":memory:")) as ours:
+        for number in range(1, schema + 1):
+            for statement in _STEPS[number]:
+                ours.execute(statement)
+        differing = sorted(_objects(db) ^ _objects(ours))
+    return f"{differing[0][0]} {differing[0][1]}" if differing else None
+
+
+def _objects(db: sqlite3.Connection) -> set[tuple[str, str, str]]:
+    """Return the kind, the name and the words of all that a database is made of."""
+    listed = db.execute("SELECT type, name, tbl_name, ifnull(sql, '') FROM sqlite_master")
+    return {(kind, name, " ".join((table, *sql.split()))) for kind, name, table, sql in listed}
 
 
 def read_as_now(db: sqlite3.Connection, *, schema: int) -> None:

@@ -67,12 +67,16 @@ def test_every_object_has_the_version_of_its_form(told):
         ("rm", "--queries"),
         ("labels", "set", "things", "--labels", "cat,fig", "--min-probability", "0.1"),
         ("export", "--out", "shards"),
+        ("backup", "a.backup"),
+        ("restore", "a.backup", "--library", "back"),
     ],
     ids=lambda arguments: " ".join(arguments[:3]) if isinstance(arguments, tuple) else arguments,
 )
 def test_what_is_printed_is_what_the_schema_says_and_nothing_besides(told, indexed, photos, arguments, format_):
     indexed.calibrate(Calibration(RelevanceModel(-4.0, 5.0, 8.0, 0.25, 6.0, 8.0, 60.0, 0.0), LabelModel(8.0, -3.0)))
     asked = [word.replace("PHOTOS", str(photos)) for word in arguments]
+    if "restore" in asked:
+        indexed.backup("a.backup")
     code, printed, err = told(*asked, "--format", format_)
     assert code == 0, err
     if format_ == "json":
