@@ -150,8 +150,10 @@ def calibrate(
     measures |= {name: _measures(asked, model) for name, model in known.items() if model is not None}
     for name, error in _label_errors(checked.labelled(encoder), encoder, before, labels):
         measures.setdefault(name, {})[LABELS] = error
+    weights = None if before is None else before.join  # which are not fitted here
     return CalibrationFit(
-        encoder.encoder.name, Calibration(search, labels), len(fitted.vectors), len(checked.vectors), measures,
+        encoder.encoder.name, Calibration(search, labels, weights), len(fitted.vectors), len(checked.vectors),
+        measures,
         reliability(*_hits(asked, search), n_bins=_N_BINS), reliability(*_answers(asked, search), n_bins=_N_BINS),
         [*bad_pictures(benchmark.pictures, bad), *bad_of_classes],
     )  # fmt: skip
