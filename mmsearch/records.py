@@ -52,6 +52,8 @@ READING = 2
 """The number of the way in which pictures are read, stored with each. It is raised when the same bytes give other
 pixels or other facts than before, so that `index --recheck` reads those of before anew. 1 left colour profiles out,
 took the date of a change for that of the photograph, and showed 10 and 12 bits in 16 as black."""
+ANNOTATING = 1
+"""The number of the way in which the words that stand beside pictures are read, as `READING` is of the pictures."""
 Box: TypeAlias = tuple[float, float, float, float]
 """Left, top, right and bottom of a part of a picture, in pixels of the upright original."""
 Example: TypeAlias = "PathLike | int | PictureBytes | Held"

@@ -22,7 +22,7 @@ LAYERS = [
     {"vectors", "samples", "file_array", "kmeans", "traces"},
     {"array_file"},
     {"images", "encoders", "local", "bow", "indexes", "evaluation.metrics", "evaluation.cache"},
-    {"evaluation.records"},
+    {"evaluation.records", "annotations"},
     {"local.packing"},
     {"store", "datasets", "output", "processes", "contract"},
     {"milvus"},

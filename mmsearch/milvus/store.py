@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from mmsearch.annotations import Annotation
 from mmsearch.errors import LibraryDamagedError, LibraryLostError, LibraryNotFoundError
 from mmsearch.milvus.about import HELD, REVISION, About, about_name
 from mmsearch.milvus.collection import (
@@ -349,6 +350,10 @@ class MilvusStore:
 
     def labels_of(self, image_ids: Sequence[int]) -> dict[int, tuple[GivenLabel, ...]]:
         """Return no labels."""
+        return {}
+
+    def annotations_of(self, image_ids: Sequence[int]) -> dict[int, tuple[Annotation, ...]]:
+        """Return no annotations: they are kept in folders only."""
         return {}
 
     # -- for what is indexed -------------------------------------------------------------------------

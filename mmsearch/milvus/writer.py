@@ -35,7 +35,7 @@ from mmsearch.milvus.engine import Engine, Row
 from mmsearch.milvus.expression import among
 from mmsearch.milvus.store import MilvusStore
 from mmsearch.records import Matrix
-from mmsearch.store.base import Notify, OnProgress
+from mmsearch.store.base import Notify, OnProgress, refuse_annotations
 from mmsearch.store.changes import BY_CHANCE, MAX_RUNS, TRANSIENT, Changes, KnownFile, StoredFile, TouchedFile
 from mmsearch.store.matrix import Half
 from mmsearch.vectors import check_directions
@@ -199,6 +199,7 @@ class MilvusWriter(MilvusStore):
         begun = _Begun(changes)
         if not len(changes):
             return begun
+        refuse_annotations(self.address, changes)
         files = list({file.path: file for file in changes.stored}.values())
         vectors = self._given_vectors(files)
         self.require_same()

@@ -33,6 +33,7 @@ from mmsearch.records import (
 )
 
 if TYPE_CHECKING:
+    from mmsearch.annotations import Annotation
     from mmsearch.encoders.onnx import OnnxEncoder
     from mmsearch.file_array import HalfRows
     from mmsearch.indexes.base import SearchableIndex
@@ -329,6 +330,12 @@ class LibraryStore(Protocol):
     def labels_of(self, image_ids: Sequence[int]) -> dict[int, tuple[GivenLabel, ...]]:
         """Return the labels of each of some pictures, most probable first; those without any are left out."""
 
+    def annotations_of(self, image_ids: Sequence[int]) -> dict[int, tuple[Annotation, ...]]:
+        """Return what files and users say of some pictures, the user's first; none where annotations are not kept.
+
+        Pictures of which nothing is said are left out.
+        """
+
     # -- for what is indexed -------------------------------------------------------------------------
 
     def roots(self) -> list[bytes]:
@@ -379,6 +386,12 @@ def folder_of(place: Place, what: str) -> Path:
     return place.folder
 
 
+def refuse_annotations(address: str, changes: Changes) -> None:
+    """Raise UnsupportedError if changes have annotations, for a library that keeps none."""
+    if changes.annotated or any(file.annotations is not None for file in changes.stored):
+        raise _unsupported(address, "annotations")
+
+
 def refuse_labels(address: str, predicate: Predicate | None) -> None:
     """Raise UnsupportedError if a filter is by label, for a library that keeps none."""
     if predicate is not None and any(part.field == "label" for part in comparisons(predicate)):
@@ -413,6 +426,8 @@ class LibraryWriter(LibraryStore, Protocol):
 
         Raises
         ------
+        UnsupportedError
+            If there are annotations, where they are not kept; nothing is stored.
         VectorError, DimensionError
             If a vector cannot be used; nothing is stored.
         StorageError

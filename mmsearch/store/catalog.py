@@ -33,8 +33,9 @@ from mmsearch.system import make_private, sync_folder
 
 CATALOG = "catalog.sqlite"
 _COLUMNS = "id, path, row, size, mtime_ns, width, height, format, taken"
-_KNOWN = "id, hash, reading, path, size, mtime_ns, ctime_ns"
+_KNOWN = "id, hash, reading, annotated, beside, path, size, mtime_ns, ctime_ns"
 _CHUNK = 500  # bound parameters of one statement
+_MOST = (1 << 63) - 1
 _HOLDS_VECTOR = "substr(digest, 1, 8) <> CAST('dropped-' AS BLOB)"
 _BELOW = "(path = ? OR (path >= ? AND path < ?))"
 
@@ -47,16 +48,27 @@ class PageEnd(NamedTuple):
     taken: str
 
 
-_ORDERS: dict[Order, tuple[str, str, str, Callable[[PageEnd], tuple[Any, ...]]]] = {
-    # What is read, what comes after the end of a page, the order, and the end's values.
-    # Passing over what a narrow filter stops takes less than sorting all that a broad one lets through.
-    "added": ("image NOT INDEXED", "id > ?", "id", lambda end: (end.image_id,)),
-    "path": ("image", "path > ?", "path", lambda end: (end.path,)),
-    "taken": (
-        "image", "(ifnull(taken, ''), id) < (?, ?)", "ifnull(taken, '') DESC, id DESC",
-        lambda end: (end.taken, end.image_id),
-    ),
-}  # fmt: skip
+_Part = tuple[str, tuple[Any, ...], str]
+"""Where pictures stand that come one after another, as SQL with its parameters, and their order."""
+
+
+def _parts(order: Order, end: PageEnd | None) -> list[_Part]:
+    """Return what comes after the end of a page, each part in the order of an index."""
+    if order == "added":
+        # Passing over what a narrow filter stops takes less than sorting all that a broad one lets through.
+        return [("image NOT INDEXED WHERE id > ?", (-1 if end is None else end.image_id,), "id")]
+    if order == "path":
+        return [("image WHERE path > ?", (b"" if end is None else end.path,), "path")]
+    dated = "image WHERE taken <= ? AND (taken < ? OR id < ?)"
+    undated = "image WHERE taken IS NULL AND id < ?"
+    if end is None:
+        return [("image WHERE taken >= ?", ("",), "taken DESC, id DESC"), (undated, (_MOST,), "id DESC")]
+    if not end.taken:
+        return [(undated, (end.image_id,), "id DESC")]
+    return [
+        (dated, (end.taken, end.taken, end.image_id), "taken DESC, id DESC"),
+        (undated, (_MOST,), "id DESC"),
+    ]
 
 
 def _nothing() -> None:
@@ -71,8 +83,8 @@ def record_of(values: Sequence[Any]) -> ImageRecord:
 
 def _known_file(values: Sequence[Any]) -> KnownFile:
     """Return what one row of `_KNOWN` says."""
-    image_id, content_hash, reading, path, *look = values
-    return KnownFile(path, FileLook(*look), image_id, content_hash, reading)
+    image_id, content_hash, reading, annotated, beside, path, *look = values
+    return KnownFile(path, FileLook(*look), image_id, content_hash, reading, annotated, beside)
 
 
 def _bounds(root: bytes) -> tuple[bytes, bytes, bytes]:
@@ -339,13 +351,22 @@ class Catalog:
         after the last picture of the one before neither repeat a picture nor leave one out, whatever comes or
         leaves between them; but for the order of paths also where it is renamed.
         """
-        source, is_after, key, values_of = _ORDERS[order]
-        values = () if after is None else values_of(after)
-        sql = (
-            f"SELECT {_COLUMNS} FROM {source} WHERE {is_after if values else 1} AND ({condition.sql or 1}) "
-            f"ORDER BY {key} LIMIT ? OFFSET ?"
-        )
-        return list(map(record_of, self.db.execute(sql, (*values, *condition.parameters, limit, offset))))
+        pictures: list[ImageRecord] = []
+        passing, parameters = condition.sql or "1", condition.parameters
+        for source, values, key in _parts(order, after):
+            sql = f"SELECT {_COLUMNS} FROM {source} AND ({passing}) ORDER BY {key} LIMIT ? OFFSET ?"
+            part = self.db.execute(sql, (*values, *parameters, limit - len(pictures), offset)).fetchall()
+            pictures += map(record_of, part)
+            if len(pictures) == limit:
+                break
+            if offset and not part:
+                (n,) = self.db.execute(
+                    f"SELECT count(*) FROM {source} AND ({passing})", (*values, *parameters)
+                ).fetchone()
+                offset -= n
+            else:
+                offset = 0
+        return pictures
 
     def count_where(self, condition: str, parameters: Sequence[Any]) -> int:
         """Return the number of pictures that pass the SQL condition."""

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from mmsearch.annotations import Annotations
 from mmsearch.records import FileLook, Matrix
+from mmsearch.store.documents import annotate, write_documents
 
 TRANSIENT = ("permission", "vanished", "changed", "unreadable")
 """Reasons to reject a file that say nothing of its contents, so that a stored vector stays: tried at every run."""
@@ -43,13 +45,18 @@ def read_before_text(n: int, folders: str) -> str:
 
 
 class KnownFile(NamedTuple):
-    """What the catalog knows of the file of a picture."""
+    """What the catalog knows of the file of a picture, and in which way its annotations were read: 0 for never.
+
+    `beside` is what the files beside it looked like that were read for them, None without any.
+    """
 
     path: bytes
     look: FileLook
     image_id: int
     content_hash: bytes
     reading: int
+    annotated: int = 0
+    beside: bytes | None = None
 
 
 class KnownBad(NamedTuple):
@@ -65,7 +72,9 @@ class KnownBad(NamedTuple):
 class StoredFile:
     """One picture to be committed: what the file is, and its vector (dim,), an existing row, or neither.
 
-    `reading` is the number of the way in which it was read (`mmsearch.records.READING`).
+    `reading` is the number of the way in which it was read (`mmsearch.records.READING`). `annotations` of None are
+    not read yet, and leave those of a picture that stays as they are; `beside` is what the files beside it looked
+    like that were read for them.
     """
 
     path: bytes
@@ -78,6 +87,8 @@ class StoredFile:
     reading: int
     vector: Matrix | None = None
     row: int = -1
+    annotations: Annotations | None = None
+    beside: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +111,15 @@ class TouchedFile:
     look: FileLook
 
 
+@dataclass(frozen=True)
+class AnnotatedFile:
+    """A picture whose annotations were read again, and what the files beside it looked like then."""
+
+    image_id: int
+    annotations: Annotations
+    beside: bytes | None = None
+
+
 @dataclass
 class Changes:
     """What one transaction does to the catalog."""
@@ -107,6 +127,7 @@ class Changes:
     stored: list[StoredFile] = field(default_factory=list)
     rejected: list[RejectedFile] = field(default_factory=list)
     touched: list[TouchedFile] = field(default_factory=list)
+    annotated: list[AnnotatedFile] = field(default_factory=list)
     gone: list[int] = field(default_factory=list)  # ids
     forgotten: list[bytes] = field(default_factory=list)  # paths of rejected files that left
     roots: list[bytes] = field(default_factory=list)  # given to `index`
@@ -127,14 +148,19 @@ def apply_changes(db: sqlite3.Connection, changes: Changes, rows: Sequence[int])
             "UPDATE image SET path = ?, size = ?, mtime_ns = ?, ctime_ns = ? WHERE id = ?",
             (touched.path, *touched.look, touched.image_id),
         )
-    for file, row in zip(changes.stored, rows, strict=True):
+    stored = [
         store_image(db, file, row if file.vector is not None else file.row)
+        for file, row in zip(changes.stored, rows, strict=True)
+    ]
+    for file in changes.annotated:
+        annotate(db, file.image_id, file.annotations, file.beside)
     for bad in changes.rejected:
         _reject(db, bad)
+    write_documents(db, dict.fromkeys([*stored, *(file.image_id for file in changes.annotated)]))
 
 
-def store_image(db: sqlite3.Connection, file: StoredFile, row: int) -> None:
-    """List one picture under the row of its vector."""
+def store_image(db: sqlite3.Connection, file: StoredFile, row: int) -> int:
+    """List one picture under the row of its vector with its annotations, documents apart, and return its id."""
     db.execute("DELETE FROM bad WHERE path = ?", (file.path,))
     # Contents that changed, or were read in another way, get a new id, and ids are never used twice: what is
     # known of an id stays true.
@@ -153,6 +179,10 @@ def store_image(db: sqlite3.Connection, file: StoredFile, row: int) -> None:
             file.reading,
         ),
     )  # fmt: skip
+    image_id: int = db.execute("SELECT id FROM image WHERE path = ?", (file.path,)).fetchone()[0]
+    if file.annotations is not None:
+        annotate(db, image_id, file.annotations, file.beside)
+    return image_id
 
 
 def _reject(db: sqlite3.Connection, bad: RejectedFile) -> None:

@@ -47,6 +47,7 @@ from mmsearch.store.sqlite_errors import sqlite_errors
 from mmsearch.system import shown_path, sync_folder
 
 if TYPE_CHECKING:
+    from mmsearch.store.annotations import LibraryAnnotations
     from mmsearch.store.indexes import LibraryIndexes
     from mmsearch.store.labels import LibraryLabels
     from mmsearch.store.neighbours import LibraryNeighbours
@@ -75,6 +76,7 @@ class Store(Pictures):
         """The same for this process; for a writer the folder that it locked, whatever lies under its path."""
         super().__init__(catalog)
         self._held = held
+        self._annotations: LibraryAnnotations | None = None
         self._matrix: HalfRows | None = None
         self._matrix_state: tuple[int, int, tuple[int, ...]] = (-1, -1, ())
 
@@ -434,6 +436,15 @@ class Store(Pictures):
         from mmsearch.store.labels import LibraryLabels
 
         return LibraryLabels(self)
+
+    @property
+    def annotations(self) -> LibraryAnnotations:
+        """What files and users say of pictures, and searches in it."""
+        if self._annotations is None:
+            from mmsearch.store.annotations import LibraryAnnotations
+
+            self._annotations = LibraryAnnotations(self)
+        return self._annotations
 
     @property
     def remembered(self) -> RememberedQueries:

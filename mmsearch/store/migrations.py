@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mmsearch.store.publish import sidecar_checksums
 
-SCHEMA = 4
+SCHEMA = 5
 
 _STEPS: dict[int, tuple[str, ...]] = {
     1: (
@@ -73,22 +73,90 @@ _STEPS: dict[int, tuple[str, ...]] = {
             WHEN OLD.row <> NEW.row AND OLD.row >= 0 AND NEW.row >= 0
             BEGIN UPDATE label_set SET done = OLD.id - 1 WHERE done >= OLD.id; END""",
     ),
+    # What stands beside pictures in words, what the user typed, what is searched of both, and further vectors; see
+    # `mmsearch.store.annotations`. What was typed is kept whatever becomes of the picture, and found again by the
+    # path or the contents.
+    5: (
+        "ALTER TABLE image ADD COLUMN camera TEXT",
+        "ALTER TABLE image ADD COLUMN lens TEXT",
+        "ALTER TABLE image ADD COLUMN latitude REAL",
+        "ALTER TABLE image ADD COLUMN longitude REAL",
+        "ALTER TABLE image ADD COLUMN annotated INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE image ADD COLUMN beside BLOB",
+        "CREATE INDEX image_taken ON image(taken, id)",
+        "CREATE INDEX image_latitude ON image(latitude) WHERE latitude IS NOT NULL",
+        """CREATE TABLE annotation (
+            id INTEGER PRIMARY KEY, image INTEGER NOT NULL, kind TEXT NOT NULL, source TEXT NOT NULL,
+            text TEXT NOT NULL)""",
+        "CREATE INDEX annotation_image ON annotation(image)",
+        """CREATE INDEX annotation_named ON annotation(kind, text, image)
+            WHERE kind IN ('tag', 'person', 'place')""",
+        """CREATE TABLE typed (
+            id INTEGER PRIMARY KEY, image INTEGER, path BLOB NOT NULL, hash BLOB NOT NULL, kind TEXT NOT NULL,
+            text TEXT NOT NULL, UNIQUE (path, kind, text))""",
+        "CREATE UNIQUE INDEX typed_caption ON typed(path) WHERE kind = 'caption'",
+        "CREATE INDEX typed_image ON typed(image)",
+        "CREATE INDEX typed_hash ON typed(hash)",
+        """CREATE VIEW said AS SELECT image, kind, source, text FROM annotation
+            UNION ALL SELECT image, kind, 'user', text FROM typed WHERE image IS NOT NULL""",
+        "CREATE TABLE document (image INTEGER PRIMARY KEY, text TEXT NOT NULL, revision INTEGER NOT NULL)",
+        "CREATE INDEX document_revision ON document(revision)",
+        "CREATE TABLE channel (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, facts TEXT NOT NULL)",
+        """CREATE TABLE item (
+            id INTEGER PRIMARY KEY, channel INTEGER NOT NULL REFERENCES channel(id), image INTEGER NOT NULL,
+            part INTEGER NOT NULL, start REAL, "end" REAL, box BLOB, made_of BLOB NOT NULL, crc32 INTEGER NOT NULL,
+            vector BLOB NOT NULL, UNIQUE (channel, image, part))""",
+        "CREATE INDEX item_image ON item(image)",
+        """CREATE TRIGGER annotated_image_left AFTER DELETE ON image BEGIN
+            DELETE FROM annotation WHERE image = OLD.id;
+            DELETE FROM document WHERE image = OLD.id;
+            DELETE FROM item WHERE image = OLD.id;
+            UPDATE typed SET image = NULL WHERE image = OLD.id; END""",
+        # By the contents only where nothing was typed for the path: of copies each has its own then.
+        """CREATE TRIGGER typed_image_added AFTER INSERT ON image BEGIN
+            UPDATE OR IGNORE typed SET image = NEW.id, path = NEW.path WHERE image IS NULL AND hash = NEW.hash
+                AND NOT EXISTS (SELECT 1 FROM typed WHERE path = NEW.path);
+            UPDATE typed SET image = NEW.id, hash = NEW.hash WHERE image IS NULL AND path = NEW.path; END""",
+        """CREATE TRIGGER typed_image_moved AFTER UPDATE OF path ON image WHEN OLD.path <> NEW.path
+            BEGIN UPDATE OR IGNORE typed SET path = NEW.path WHERE image = NEW.id; END""",
+        """CREATE TRIGGER typed_image_changed AFTER UPDATE OF hash ON image WHEN OLD.hash <> NEW.hash
+            BEGIN UPDATE typed SET hash = NEW.hash WHERE image = NEW.id; END""",
+    ),
 }
 _WITHOUT_LABELS = (
     "CREATE TEMP TABLE label_set (id INTEGER PRIMARY KEY, name TEXT, facts TEXT, done INTEGER)",
     "CREATE TEMP TABLE label (id INTEGER PRIMARY KEY, label_set INTEGER, name TEXT, vector BLOB)",
     "CREATE TEMP TABLE given (label INTEGER, image INTEGER, probability REAL)",
 )
+_UNANNOTATED = (
+    "NULL AS camera, NULL AS lens, NULL AS latitude, NULL AS longitude, 0 AS annotated, NULL AS beside "
+    "FROM main.image"
+)
+_WITHOUT_ANNOTATIONS = (
+    "CREATE TEMP TABLE annotation (id INTEGER PRIMARY KEY, image INTEGER, kind TEXT, source TEXT, text TEXT)",
+    "CREATE TEMP TABLE typed (id INTEGER PRIMARY KEY, image INTEGER, path BLOB, hash BLOB, kind TEXT, text TEXT)",
+    "CREATE TEMP TABLE said (image INTEGER, kind TEXT, source TEXT, text TEXT)",
+    "CREATE TEMP TABLE document (image INTEGER PRIMARY KEY, text TEXT, revision INTEGER)",
+    "CREATE TEMP TABLE channel (id INTEGER PRIMARY KEY, name TEXT, facts TEXT)",
+    """CREATE TEMP TABLE item (id INTEGER PRIMARY KEY, channel INTEGER, image INTEGER, part INTEGER, start REAL,
+        "end" REAL, box BLOB, made_of BLOB, crc32 INTEGER, vector BLOB)""",
+)
 _READ_AS_NOW: dict[int, tuple[str, ...]] = {
     1: (
-        "CREATE TEMP VIEW image AS SELECT *, NULL AS ctime_ns, 1 AS reading FROM main.image",
+        f"CREATE TEMP VIEW image AS SELECT *, NULL AS ctime_ns, 1 AS reading, {_UNANNOTATED}",
         "CREATE TEMP VIEW bad AS SELECT *, NULL AS ctime_ns, 1 AS n_tries FROM main.bad",
         "CREATE TEMP TABLE history (number INTEGER PRIMARY KEY, token BLOB NOT NULL)",
         "CREATE TEMP TABLE root (path BLOB PRIMARY KEY)",
         *_WITHOUT_LABELS,
+        *_WITHOUT_ANNOTATIONS,
     ),
-    2: ("CREATE TEMP VIEW image AS SELECT *, 1 AS reading FROM main.image", *_WITHOUT_LABELS),
-    3: _WITHOUT_LABELS,
+    2: (
+        f"CREATE TEMP VIEW image AS SELECT *, 1 AS reading, {_UNANNOTATED}",
+        *_WITHOUT_LABELS,
+        *_WITHOUT_ANNOTATIONS,
+    ),
+    3: (f"CREATE TEMP VIEW image AS SELECT *, {_UNANNOTATED}", *_WITHOUT_LABELS, *_WITHOUT_ANNOTATIONS),
+    4: (f"CREATE TEMP VIEW image AS SELECT *, {_UNANNOTATED}", *_WITHOUT_ANNOTATIONS),
 }
 
 

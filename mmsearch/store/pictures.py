@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
+from mmsearch.annotations import Annotation
 from mmsearch.errors import QueryError
 from mmsearch.predicates import FilterLike, Predicate
 from mmsearch.records import BadPicture, GivenLabel, ImageRecord, LabelSet, Order, PicturePage
 from mmsearch.store.base import ALL, Condition
 from mmsearch.store.catalog import Catalog, PageEnd
 from mmsearch.store.changes import KnownBad, KnownFile
+from mmsearch.store.documents import annotations_of
 from mmsearch.store.facets import Facet, Facets, count_facets, count_months
 from mmsearch.store.label_sets import label_sets, labels_of
 from mmsearch.store.possible import possible_condition
@@ -184,6 +186,11 @@ class Pictures:
         """Return the labels of each of some pictures, most probable first; those without any are left out."""
         with self.reading():
             return labels_of(self.catalog, image_ids)
+
+    def annotations_of(self, image_ids: Sequence[int]) -> dict[int, tuple[Annotation, ...]]:
+        """Return what files and users say of some pictures, the user's first; others are left out."""
+        with self.reading():
+            return annotations_of(self.catalog.db, image_ids)
 
     # -- for what is indexed -------------------------------------------------------------------------
 

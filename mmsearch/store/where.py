@@ -192,9 +192,8 @@ def filter_of(comparison: Comparison) -> Filter:
     if isinstance(value, int):
         return _compared(Filter(comparison, value, field, (value,)), beyond=value + 1)
     if field == "taken":
-        column = f"substr(taken, 1, {len(value)})"
         # Nothing in a date sorts after the tilde.
-        return _compared(Filter(comparison, value, column, (value,)), beyond=value + "~")
+        return _dated(_compared(Filter(comparison, value, "taken", (value,)), beyond=value + "~"))
     if field == "orientation":
         return _compared(Filter(comparison, value, ORIENTATION, (value,)), beyond=value + "\0")
     if field == "label":
@@ -233,6 +232,17 @@ def _compared(column: Filter, *, beyond: Any) -> Filter:
     low = {"=": equal, "!=": equal, ">=": equal, ">": beyond}.get(column.operator)
     high = {"=": beyond, "!=": beyond, "<=": beyond, "<": equal}.get(column.operator)
     return dataclasses.replace(column, sql=f"{column.sql} {column.operator} ?", low=low, high=high)
+
+
+def _dated(part: Filter) -> Filter:
+    """Return the filter by a date as a range of all dates that begin so, which their index finds."""
+    if part.operator == "!=":
+        return dataclasses.replace(part, sql="taken < ? OR taken >= ?", parameters=(part.low, part.high))
+    bounds = (("taken >= ?", part.low), ("taken < ?", part.high))
+    said = [(sql, bound) for sql, bound in bounds if bound is not None]
+    return dataclasses.replace(
+        part, sql=" AND ".join(sql for sql, _ in said), parameters=tuple(bound for _, bound in said)
+    )
 
 
 def _with_home(value: str, *, is_glob: bool) -> str:

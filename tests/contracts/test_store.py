@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from dataclasses import replace
 from hashlib import sha256
 from itertools import pairwise
 
@@ -12,14 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mmsearch.annotations import Annotation, Annotations, Kind
 from mmsearch.encoders.zeroshot import ZeroShotClassifier
 from mmsearch.errors import DimensionError, QueryError, UnsupportedError, VectorError
 from mmsearch.milvus import engine as milvus_engine
 from mmsearch.places import place_of
 from mmsearch.predicates import And, Comparison, Not, Or
-from mmsearch.records import READING, FileLook
+from mmsearch.records import ANNOTATING, READING, FileLook
 from mmsearch.store.base import ALL, AskedVector, Passed, in_folder, precision_of
-from mmsearch.store.changes import Changes, RejectedFile, StoredFile, TouchedFile
+from mmsearch.store.changes import AnnotatedFile, Changes, RejectedFile, StoredFile, TouchedFile
 from mmsearch.store.checked import passing
 from mmsearch.store.labels import Labelling, LabelOptions
 
@@ -555,6 +557,32 @@ def test_labels_are_kept_and_filtered_by_or_a_sentence_says_that_they_are_not(pl
     }  # fmt: skip
     (known,) = writer.label_sets()
     assert (known.name, known.n_labels, known.n_labelled, known.n_left) == ("sides", 2, 9, 0)
+
+
+# -- annotations ---------------------------------------------------------------------------------------------
+
+
+def test_annotations_are_kept_or_a_sentence_says_that_they_are_not(place, writer):
+    said = Annotations((Annotation(Kind.TAG, "xmp:dc:subject", "dog"),))
+    writer.commit(Changes(stored=[picture(b"/plain.jpg")]))
+    plain = image_at(writer, b"/plain.jpg").image_id
+    annotated = replace(picture(b"/annotated.jpg"), annotations=said, beside=b"look")
+    if place.folder is None:
+        for changes in (Changes(stored=[annotated]), Changes(annotated=[AnnotatedFile(plain, said)])):
+            with pytest.raises(UnsupportedError, match="address, where there is no support for annotations yet"):
+                writer.commit(changes)
+        with pytest.raises(UnsupportedError, match="no support for annotations yet"):
+            in_folder(writer, "annotations").annotations.type([plain], Kind.TAG, ["mine"])
+        assert writer.annotations_of([plain]) == {}
+        assert [(known.annotated, known.beside) for known in writer.known_files(b"/")] == [(0, None)]
+        return
+    writer.commit(Changes(stored=[annotated]))
+    known = {file.path: (file.image_id, file.annotated, file.beside) for file in writer.known_files(b"/")}
+    assert known[b"/plain.jpg"] == (plain, 0, None)
+    assert known[b"/annotated.jpg"][1:] == (ANNOTATING, b"look")
+    writer.commit(Changes(annotated=[AnnotatedFile(plain, said)]))
+    ids = [plain, known[b"/annotated.jpg"][0]]
+    assert writer.annotations_of([*ids, 99]) == dict.fromkeys(ids, said.texts)
 
 
 # -- neighbours ----------------------------------------------------------------------------------------------

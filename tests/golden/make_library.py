@@ -3,7 +3,7 @@
 Run once at a commit that is the last to write a schema; tests only read what it made. The pictures are the sample
 photographs of the package, below FOLDER; the encoder is a convolution with fixed weights, so that the library is
 whole without a model. It holds one of everything: vectors, one of them dead, a graph, a vocabulary with words,
-labels, and files that were rejected.
+labels, annotations, and files that were rejected.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch import GraphSettings, Library
+from mmsearch.annotations import Annotation, Annotations, Kind
 from mmsearch.encoders.base import EagerEncoder
 from mmsearch.encoders.export import export_encoder
 from mmsearch.encoders.onnx import OnnxEncoder
@@ -21,7 +22,7 @@ from mmsearch.encoders.zeroshot import ZeroShotClassifier
 from mmsearch.records import Preprocessing
 from mmsearch.samples import sample_folder
 from mmsearch.store.catalog import SCHEMA
-from mmsearch.store.changes import UNSEEN, Changes, RejectedFile
+from mmsearch.store.changes import UNSEEN, AnnotatedFile, Changes, RejectedFile
 from mmsearch.store.folder import Store
 from mmsearch.store.labels import Labelling, LabelOptions
 
@@ -58,6 +59,11 @@ def main() -> None:
         axes = ZeroShotClassifier(LABELS, np.eye(DIM, dtype=np.float32)[: len(LABELS)], 10.0)
         store.labels.define("axes", Labelling(axes, LabelOptions(("{}",)), store.fingerprint()))
         store.labels.update(lambda *_: None)
+        ids = {Path(image.path).stem: image.image_id for image in store.catalog.images()}
+        caption = Annotation(Kind.CAPTION, "exif:ImageDescription", "A cat looks up.")
+        annotations = Annotations((caption,), "Canon EOS R5", None, (48.85, 2.35))
+        store.commit(Changes(annotated=[AnnotatedFile(ids["cat"], annotations)]))
+        store.annotations.type([ids["cat"], ids["dam"]], Kind.TAG, ["typed"])
     with Library.open(library) as opened:
         assert opened.verify().problems == ()
     target = GOLDEN / f"library-v{SCHEMA}"

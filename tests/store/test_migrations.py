@@ -86,6 +86,10 @@ def test_old_library_is_read_as_it_is_without_a_writer(old):
     assert schema_of(old) == before
 
 
+WITHOUT_LABELS = [GOLDEN / f"library-v{n}" for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("old", WITHOUT_LABELS, ids=lambda path: path.name, indirect=True)
 def test_old_library_has_no_labels_until_a_writer_gives_it_some_and_filters_say_so(old):
     with Library.open(old) as library:
         assert (library.label_sets(), library.labels_of(1), library.facets().labels) == ((), (), ())
@@ -100,6 +104,20 @@ def test_old_library_has_no_labels_until_a_writer_gives_it_some_and_filters_say_
         assert (known.n_labels, known.n_labelled, known.n_left) == (2, len(PICTURES), 0)
         assert library.pictures(["label ~ axes/*"]).n == len(PICTURES)
         assert library.verify().problems == ()
+
+
+@pytest.mark.parametrize("old", [GOLDEN / "library-v4"], indirect=True)
+def test_labels_of_an_old_library_are_those_that_it_was_given_before_and_after_a_writer(old):
+    def given(library):
+        ids = [image.image_id for image in library.reader().catalog.images()]
+        return library.label_sets(), [library.labels_of(image_id) for image_id in ids]
+
+    with Library.open(old) as library:
+        before = given(library)
+        assert [(known.name, known.n_labelled) for known in before[0]] == [("axes", len(PICTURES))]
+        with Store.writer(old):
+            pass
+        assert given(library) == before
 
 
 def test_writer_migrates_an_old_library_which_keeps_vectors_graph_and_words(old):

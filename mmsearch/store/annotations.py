@@ -1,0 +1,154 @@
+"""ANNOTATIONS of a library folder: what files and users say of its pictures, and which pictures a text is about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mmsearch.annotations import Annotation, Kind
+from mmsearch.annotations.text import cleaned
+from mmsearch.annotations.tokens import folded
+from mmsearch.errors import QueryError
+from mmsearch.store.documents import annotations_of, write_documents
+
+if TYPE_CHECKING:
+    from mmsearch.store.folder import Store
+
+TYPED = (Kind.TAG, Kind.CAPTION)
+"""What users type: any number of tags, and one caption a picture."""
+_LONGEST = {Kind.TAG: 200, Kind.CAPTION: 5_000}  # characters
+
+
+class LibraryAnnotations:
+    """The annotations of one open library folder, as `Store.annotations` gives them.
+
+    Parameters
+    ----------
+    store : Store
+        Opened for reading; by its writer for all that changes something.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._catalog = store, store.catalog
+
+    # -- what is said --------------------------------------------------------------------------------
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is said of any picture."""
+        with self._catalog.reading():
+            return self._catalog.db.execute("SELECT 1 FROM document LIMIT 1").fetchone() is None
+
+    @property
+    def n_documents(self) -> int:
+        """How many pictures something is said of."""
+        with self._catalog.reading():
+            return self._catalog.count("document")
+
+    def of(self, image_ids: Sequence[int]) -> dict[int, tuple[Annotation, ...]]:
+        """Return all that is said of some pictures, what the user typed first; others are left out.
+
+        The source of what the user typed is `user`.
+        """
+        with self._catalog.reading():
+            return annotations_of(self._catalog.db, image_ids)
+
+    # -- what the user types -------------------------------------------------------------------------
+
+    def type(self, image_ids: Sequence[int], kind: Kind, texts: Sequence[str]) -> int:
+        """Keep tags, or a caption in place of the one before, for each of some pictures.
+
+        They stay with a picture when it is moved, and come back with it when it was removed and is indexed again.
+
+        Returns
+        -------
+        int
+            How many texts pictures did not have before.
+
+        Raises
+        ------
+        QueryError
+            If a text says nothing or is too long, there is more than one caption, or a picture is not there.
+        """
+        texts = [_typed(kind, text) for text in dict.fromkeys(texts)]
+        if kind is Kind.CAPTION and len(texts) != 1:
+            raise QueryError(f"{len(texts)} captions were given; expected one, as a picture has one of the user")
+        ids, db = self._known(image_ids), self._catalog.db
+        with self._catalog.writing():
+            if kind is Kind.CAPTION:
+                db.executemany(
+                    "DELETE FROM typed WHERE kind = 'caption' AND text <> ? AND "
+                    "(image = ? OR path = (SELECT path FROM image WHERE id = ?))",
+                    [(texts[0], image_id, image_id) for image_id in ids],
+                )
+            n_before = db.total_changes
+            db.executemany(
+                "INSERT INTO typed (image, path, hash, kind, text) "
+                "SELECT id, path, hash, ?, ? FROM image WHERE id = ? "
+                "ON CONFLICT DO UPDATE SET image = excluded.image, hash = excluded.hash WHERE image IS NULL",
+                [(kind.value, text, image_id) for image_id in ids for text in texts],
+            )
+            n_typed = db.total_changes - n_before
+            write_documents(db, ids)
+        return n_typed
+
+    def untype(self, image_ids: Sequence[int], kind: Kind, texts: Sequence[str] | None = None) -> int:
+        """Forget tags or captions that the user typed for some pictures; None for all of a kind.
+
+        Case and accents do not count. What files say stays.
+
+        Returns
+        -------
+        int
+            How many texts were forgotten.
+
+        Raises
+        ------
+        QueryError
+            If a picture is not there, or nothing of this kind is typed.
+        """
+        _require_typed(kind)
+        ids, db = self._known(image_ids), self._catalog.db
+        asked = None if texts is None else {folded(cleaned(text)) for text in texts}
+        with self._catalog.writing():
+            typed = [
+                (row_id,)
+                for image_id in ids
+                for row_id, text in db.execute(
+                    "SELECT id, text FROM typed WHERE image = ? AND kind = ?", (image_id, kind.value)
+                )
+                if asked is None or folded(text) in asked
+            ]
+            db.executemany("DELETE FROM typed WHERE id = ?", typed)
+            write_documents(db, ids)
+        return len(typed)
+
+    @property
+    def n_waiting(self) -> int:
+        """How many typed texts are of pictures that are not there, with which they would come back."""
+        return self._catalog.db.execute("SELECT count(*) FROM typed WHERE image IS NULL").fetchone()[0]  # type: ignore[no-any-return]
+
+    def _known(self, image_ids: Sequence[int]) -> list[int]:
+        """Return ids, each once, or raise QueryError if one is of no picture."""
+        ids = list(dict.fromkeys(int(image_id) for image_id in image_ids))
+        known = {image.image_id for image in self._store.images_of_ids(ids)}
+        missing = [image_id for image_id in ids if image_id not in known]
+        if missing:
+            raise QueryError(f"there is no picture with the id {missing[0]} in the library; it may have left")
+        return ids
+
+
+def _require_typed(kind: Kind) -> None:
+    if kind not in TYPED:
+        raise QueryError(f"a {kind.value} is read from files; expected {' or '.join(each.value for each in TYPED)}")
+
+
+def _typed(kind: Kind, text: str) -> str:
+    """Return a text as it is kept, or raise QueryError."""
+    _require_typed(kind)
+    kept = cleaned(text)
+    if not kept:
+        raise QueryError(f"the {kind.value} {text!r} has no letter and no digit, so that nothing could find it")
+    if len(kept) > _LONGEST[kind]:
+        raise QueryError(f"a {kind.value} of {len(kept)} characters; expected at most {_LONGEST[kind]}")
+    return kept

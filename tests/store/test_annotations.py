@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import pytest
+
+from mmsearch.annotations import Annotation, Annotations, Kind
+from mmsearch.errors import QueryError
+from mmsearch.records import ANNOTATING, READING, FileLook
+from mmsearch.store.changes import AnnotatedFile, Changes, RejectedFile, StoredFile, TouchedFile
+from mmsearch.store.documents import USER
+from mmsearch.store.folder import Store
+
+DOG = Annotations(
+    (
+        Annotation(Kind.TAG, "xmp:dc:subject", "dog"),
+        Annotation(Kind.CAPTION, "exif:ImageDescription", "A dog runs."),
+    ),
+    camera="Canon EOS R5",
+    position=(48.85, 2.35),
+)
+CAT = Annotations((Annotation(Kind.TAG, "xmp:dc:subject", "cat"),))
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.writer(tmp_path / "library", create={"dim": 0, "fingerprint": "none", "model": "none"}) as writer:
+        yield writer
+
+
+def file(path, contents=None, annotations=None, **facts):
+    look, content_hash = FileLook(1, 2, 3), (contents or path).ljust(32)[:32]
+    return StoredFile(
+        path, look, content_hash, 1, 1, "JPEG", None, READING, annotations=annotations, **facts
+    )  # fmt: skip
+
+
+def ids(store):
+    return {known.path: known.image_id for known in store.known_files(b"/")}
+
+
+def documents(store):
+    sql = "SELECT path, text FROM document JOIN image ON image.id = document.image"
+    return {path: text.split(" \ue000 ") for path, text in store.catalog.db.execute(sql)}
+
+
+def typed(store):
+    sql = "SELECT image, path, text FROM typed ORDER BY id"
+    return store.catalog.db.execute(sql).fetchall()
+
+
+def add(store, *files):
+    store.commit(Changes(stored=list(files)))
+    return [ids(store)[file.path] for file in files]
+
+
+# -- what files say ------------------------------------------------------------------------------------------
+
+
+def test_annotations_are_kept_with_their_picture_and_searched_as_one_document(store):
+    (dog,) = add(store, file(b"/dog.jpg", annotations=DOG, beside=b"look"))
+    assert store.annotations.of([dog]) == store.annotations_of([dog, 99]) == {dog: DOG.texts}
+    assert documents(store) == {b"/dog.jpg": ["dog", "a dog runs"]}
+    (known,) = store.known_files(b"/")
+    assert (known.annotated, known.beside) == (ANNOTATING, b"look")
+    facts = store.catalog.db.execute("SELECT camera, lens, latitude, longitude FROM image").fetchone()
+    assert facts == ("Canon EOS R5", None, 48.85, 2.35)
+
+
+def test_picture_without_annotations_is_known_to_have_none_read_and_has_no_document(store):
+    (dog,) = add(store, file(b"/dog.jpg"))
+    (known,) = store.known_files(b"/")
+    assert (known.annotated, known.beside) == (0, None)
+    assert store.annotations.of([dog]) == {}
+    assert (store.annotations.is_empty, store.annotations.n_documents) == (True, 0)
+
+
+def test_annotations_that_are_read_again_replace_those_of_before_whole(store):
+    (dog,) = add(store, file(b"/dog.jpg", annotations=DOG, beside=b"look"))
+    store.commit(Changes(annotated=[AnnotatedFile(dog, CAT, b"other"), AnnotatedFile(dog + 1, CAT)]))
+    assert store.annotations.of([dog, dog + 1]) == {dog: CAT.texts}
+    assert documents(store) == {b"/dog.jpg": ["cat"]}
+    assert store.catalog.db.execute("SELECT camera, beside FROM image").fetchone() == (None, b"other")
+    store.commit(Changes(annotated=[AnnotatedFile(dog, Annotations())]))
+    assert (store.annotations.of([dog]), documents(store)) == ({}, {})
+
+
+def test_picture_that_is_stored_again_keeps_its_annotations_unless_its_contents_are_others(store):
+    (dog,) = add(store, file(b"/dog.jpg", annotations=DOG))
+    assert add(store, file(b"/dog.jpg")) == [dog]
+    assert store.annotations.of([dog]) == {dog: DOG.texts}
+    (other,) = add(store, file(b"/dog.jpg", b"edited"))
+    assert (store.annotations.of([dog, other]), documents(store)) == ({}, {})
+
+
+def test_what_is_kept_of_a_picture_leaves_with_it(store):
+    (dog,) = add(store, file(b"/dog.jpg", annotations=DOG))
+    store.remove_images([dog])
+    for table in ("annotation", "document", "item"):
+        assert store.catalog.count(table) == 0
+
+
+def test_document_that_stays_as_it_was_keeps_the_number_of_its_commit(store):
+    (dog,) = add(store, file(b"/dog.jpg", annotations=DOG))
+    revision = store.catalog.db.execute("SELECT revision FROM document").fetchone()
+    assert revision == (store.revision,)
+    store.commit(Changes(annotated=[AnnotatedFile(dog, DOG)]))
+    assert store.catalog.db.execute("SELECT revision FROM document").fetchone() == revision
+    store.annotations.type([dog], Kind.TAG, ["new"])
+    assert store.catalog.db.execute("SELECT revision FROM document").fetchone() == (store.revision,)
+
+
+# -- what the user types -------------------------------------------------------------------------------------
+
+
+def test_tags_are_added_and_a_caption_takes_the_place_of_the_one_before(store):
+    dog, cat = add(store, file(b"/dog.jpg", annotations=DOG), file(b"/cat.jpg"))
+    assert store.annotations.type([dog, cat], Kind.TAG, ["Summer", " two\nwords "]) == 4
+    assert store.annotations.type([dog], Kind.TAG, ["Summer", "more"]) == 1
+    assert store.annotations.type([dog], Kind.CAPTION, ["First."]) == 1
+    assert store.annotations.type([dog], Kind.CAPTION, ["Second."]) == 1
+    assert store.annotations.type([dog], Kind.CAPTION, ["Second."]) == 0
+    said = store.annotations.of([dog])[dog]
+    assert [(each.kind, each.text) for each in said if each.source == USER] == [
+        (Kind.TAG, "Summer"), (Kind.TAG, "two words"), (Kind.TAG, "more"), (Kind.CAPTION, "Second."),
+    ]  # fmt: skip
+    assert said[4:] == DOG.texts
+    assert documents(store)[b"/cat.jpg"] == ["summer", "two words"]
+
+
+def test_what_was_typed_is_forgotten_by_its_words_whatever_their_case_and_what_files_say_stays(store):
+    (dog,) = add(store, file(b"/dog.jpg", annotations=DOG))
+    store.annotations.type([dog], Kind.TAG, ["Été", "dog", "other"])
+    assert store.annotations.untype([dog], Kind.TAG, ["ete", "DOG", "nothing"]) == 2
+    assert documents(store) == {b"/dog.jpg": ["other", "dog", "a dog runs"]}
+    assert store.annotations.untype([dog], Kind.TAG) == 1
+    assert store.annotations.of([dog]) == {dog: DOG.texts}
+
+
+@pytest.mark.parametrize(
+    ("kind", "texts", "message"),
+    [
+        (Kind.TAG, ["..."], "the tag '...' has no letter and no digit"),
+        (Kind.TAG, ["x" * 201], "a tag of 201 characters; expected at most 200"),
+        (Kind.CAPTION, ["One.", "Two."], "2 captions were given; expected one"),
+        (Kind.PERSON, ["Ann"], "a person is read from files; expected tag or caption"),
+    ],
+)
+def test_what_cannot_be_typed_is_a_sentence(store, kind, texts, message):
+    (dog,) = add(store, file(b"/dog.jpg"))
+    with pytest.raises(QueryError, match=message):
+        store.annotations.type([dog], kind, texts)
+    with pytest.raises(QueryError, match="no picture with the id 77"):
+        store.annotations.type([dog, 77], Kind.TAG, ["fine"])
+    assert typed(store) == []
+
+
+def test_typed_texts_wait_for_a_picture_that_was_removed_and_come_back_with_it(store):
+    (dog,) = add(store, file(b"/dog.jpg"))
+    store.annotations.type([dog], Kind.TAG, ["mine"])
+    store.remove_images([dog])
+    assert typed(store) == [(None, b"/dog.jpg", "mine")]
+    assert (store.annotations.n_waiting, store.annotations.is_empty) == (1, True)
+    (again,) = add(store, file(b"/dog.jpg"))
+    assert documents(store) == {b"/dog.jpg": ["mine"]}
+    assert [each.text for each in store.annotations.of([again])[again]] == ["mine"]
+    assert store.annotations.n_waiting == 0
+
+
+def test_typed_texts_follow_a_picture_that_is_moved_or_comes_back_elsewhere(store):
+    (dog,) = add(store, file(b"/dog.jpg", b"dog"))
+    store.annotations.type([dog], Kind.TAG, ["mine"])
+    store.commit(Changes(touched=[TouchedFile(dog, b"/moved.jpg", FileLook(1, 1, 1))]))
+    assert typed(store) == [(dog, b"/moved.jpg", "mine")]
+    store.remove_images([dog])
+    add(store, file(b"/other.jpg", b"other"))
+    assert store.annotations.n_waiting == 1
+    (back,) = add(store, file(b"/back.jpg", b"dog"))
+    assert typed(store) == [(back, b"/back.jpg", "mine")]
+
+
+def test_typed_texts_stay_with_a_picture_that_was_edited_or_could_not_be_read_for_a_while(store):
+    (dog,) = add(store, file(b"/dog.jpg", b"dog"))
+    store.annotations.type([dog], Kind.CAPTION, ["Mine."])
+    (edited,) = add(store, file(b"/dog.jpg", b"edited"))
+    store.commit(Changes(rejected=[RejectedFile(b"/dog.jpg", FileLook(1, 1, 1), "corrupt", "")]))
+    assert store.n_pictures == 0
+    (back,) = add(store, file(b"/elsewhere.jpg", b"edited"))
+    assert len({dog, edited, back}) == 3
+    assert typed(store) == [(back, b"/elsewhere.jpg", "Mine.")]
+
+
+def test_copies_keep_what_was_typed_of_each_and_a_picture_has_one_caption_whatever_comes_back(store):
+    one, other = add(store, file(b"/1.jpg", b"same"), file(b"/2.jpg", b"same"))
+    store.annotations.type([one], Kind.CAPTION, ["One."])
+    store.annotations.type([other], Kind.CAPTION, ["Other."])
+    store.annotations.type([other], Kind.TAG, ["second"])
+    store.remove_images([one, other])
+    back, second = add(store, file(b"/1.jpg", b"same"), file(b"/2.jpg", b"same"))
+    assert [each.text for each in store.annotations.of([back])[back]] == ["One."]
+    assert [each.text for each in store.annotations.of([second])[second]] == ["Other.", "second"]
+    store.remove_images([back, second])
+    (third,) = add(store, file(b"/3.jpg", b"same"))
+    assert [each.text for each in store.annotations.of([third])[third]] == ["One.", "second"]
+    assert store.annotations.n_waiting == 1
