@@ -27,6 +27,15 @@ _ACCENTS = re.compile("[\u0300-\u036f\u0591-\u05c7\u0640\u064b-\u065f\u0670\ufe0
 _LETTERS = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "\u0131": "i", "æ": "ae", "œ": "oe", "þ": "th"}
 )
+_FUNCTION_WORDS = (
+    "a about above after all also am an and any are as at be been before being below between both but by can could "
+    "d did do does for from had has have he her here him his how i if in into is it its just ll m me more most my "
+    "no nor not of off on or other our out over own re s same she should so some such t than that the their them "
+    "then there these they this those through to too under up ve very was we were what when where which while who "
+    "whom why will with would you your"
+)
+FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
+"""Of English: alone they say nothing of a picture."""
 _QUOTED = re.compile(r'"([^"]*)"')
 
 
@@ -110,7 +119,7 @@ def _single(text: str) -> list[Term]:
 
 def _runs(text: str) -> Iterator[str]:
     """Yield words, what is written without spaces, and signs such as emoji, each folded."""
-    for kind, characters in groupby(folded(text), _kind_of):
+    for kind, characters in groupby(folded(text), kind_of):
         if kind == "sign":
             yield from characters
         elif kind:
@@ -127,7 +136,8 @@ def _is_spaceless(run: str) -> bool:
 
 
 @lru_cache(maxsize=1 << 14)
-def _kind_of(character: str) -> str:
+def kind_of(character: str) -> str:
+    """Return what a character belongs to: `word`, `spaceless` where words have no spaces, `sign`, or nothing."""
     category = unicodedata.category(character)
     if category == "So":
         return "sign"

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmsearch.annotations import Annotation, Kind
+from mmsearch.annotations.highlights import Span, spans_of
 from mmsearch.annotations.text import cleaned
-from mmsearch.annotations.tokens import folded
+from mmsearch.annotations.tokens import folded, terms_of
 from mmsearch.errors import QueryError
 from mmsearch.store.documents import annotations_of, write_documents
+from mmsearch.store.text_index import TextIndex, TextMatches
 
 if TYPE_CHECKING:
     from mmsearch.store.folder import Store
@@ -30,6 +32,7 @@ class LibraryAnnotations:
 
     def __init__(self, store: Store) -> None:
         self._store, self._catalog = store, store.catalog
+        self._index = TextIndex(store)
 
     # -- what is said --------------------------------------------------------------------------------
 
@@ -52,6 +55,30 @@ class LibraryAnnotations:
         """
         with self._catalog.reading():
             return annotations_of(self._catalog.db, image_ids)
+
+    def matches(self, text: str, *, is_typing: bool = False) -> TextMatches:
+        """Return the pictures beside which something of a text stands, and how much of it.
+
+        Double quotes hold what must follow one another; nothing else in the text is an operator. English function
+        words and what stands beside more than half of the pictures that anything is said of carry no weight.
+
+        Parameters
+        ----------
+        text : str
+        is_typing : bool
+            Whether the last word may go on.
+        """
+        return self._index.matches(text, is_typing=is_typing)
+
+    def highlights(self, image_id: int, text: str) -> tuple[tuple[Annotation, tuple[Span, ...]], ...]:
+        """Return the annotations of a picture in which something of a text stands, each with where."""
+        terms = terms_of(text)
+        spans = ((said, spans_of(said.text, terms)) for said in self.of([image_id]).get(image_id, ()))
+        return tuple((said, where) for said, where in spans if where)
+
+    def settle(self) -> None:
+        """Publish what texts are searched with, if that is worth it; the caller is the writer."""
+        self._index.publish()
 
     # -- what the user types -------------------------------------------------------------------------
 

@@ -576,6 +576,7 @@ class Store(Pictures):
         if self.n_dead > _COMPACT_SHARE * self.n_rows:
             self.compact()
         self.labels.update(on_progress)
+        self.annotations.settle()
         if text_probes is not None:
             self.indexes.update(self.indexes.settings, text_probes, on_progress=on_progress)
 

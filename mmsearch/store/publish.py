@@ -47,7 +47,12 @@ class _Entry(TypedDict):
 
 MANIFEST = "manifest.json"
 _CACHE_FILE = re.compile(r"[a-z]+-\d+\.(bin|json)(\.tmp)?|(manifest|history)\.json\.tmp")
-_WORDS = {"words": "visual words", "fresh": "visual words", "centres": "graph of visual words"}  # for people
+_WORDS = {
+    "texts": "index of annotations",
+    "words": "visual words",
+    "fresh": "visual words",
+    "centres": "graph of visual words",
+}  # for people
 
 
 def sync(handle: int) -> None:
