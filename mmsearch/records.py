@@ -967,8 +967,8 @@ class LibraryStatus:
 
 FaultCode = Literal[
     "damaged_catalog", "wrong_catalog", "lost_vectors", "damaged_vector", "unused_vectors", "surplus_vectors",
-    "damaged_manifest", "damaged_index", "damaged_labels", "damaged_words", "damaged_encoder", "lost_settings",
-    "damaged_picture", "repeated_pictures", "wrong_count",
+    "damaged_manifest", "damaged_index", "damaged_labels", "damaged_annotations", "damaged_words",
+    "damaged_encoder", "lost_settings", "damaged_picture", "repeated_pictures", "wrong_count",
 ]  # fmt: skip
 _NAMED = 5  # damaged vectors and pictures that sentences name
 _MORE = {

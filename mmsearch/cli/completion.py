@@ -21,7 +21,7 @@ from typer._completion_classes import BashComplete, FishComplete, ZshComplete
 
 from mmsearch.cli.configuration import CACHE_VARIABLE, configuration, default_library
 from mmsearch.errors import QueryError
-from mmsearch.predicates.values import FIELDS, OPERATORS, ORIENTATIONS, understood
+from mmsearch.predicates.values import FIELDS, HAD, OPERATORS, ORIENTATIONS, understood
 
 PROGRAM, VARIABLE = "mmsearch", "_MMSEARCH_COMPLETE"
 """What the program is called, and what is set in its environment where the shell asks what to offer."""
@@ -30,6 +30,7 @@ MODELS = (
     "cnn:rmac", "cnn:gem+middle", "cnn:rmac+middle", "cnn:windows",
 )  # fmt: skip
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "MPO")
+_EXAMPLES = {"orientation": ORIENTATIONS[0], "has": HAD[0], "near": "0,0,1"}  # of fields that take no text
 TEMPLATES = ("names", "default", "simple", "openai")
 _MAX_SPEC_BYTES = 1 << 20
 _COMPARISON = re.compile(r"(?:.*(?:\b(?:and|or|not)\s+|\())?([a-z]*)(\s*)([!<>=~]*)(\s*)(.*)", re.DOTALL)
@@ -73,7 +74,7 @@ def _operators(field: str) -> Iterator[str]:
     """Yield the operators that mean something for a field."""
     for operator in OPERATORS:
         try:
-            understood(field, operator, ORIENTATIONS[0] if field == "orientation" else "2023")
+            understood(field, operator, _EXAMPLES.get(field, "2023"))
         except QueryError:
             continue
         yield operator
@@ -83,8 +84,8 @@ def _values(ctx: typer.Context, field: str, begun: str) -> Iterable[str]:
     """Return values of a field; a label comes with its set where a slash was typed."""
     if field == "format":
         return FORMATS if begun.isupper() else map(str.lower, FORMATS)
-    if field == "orientation":
-        return ORIENTATIONS
+    if field in ("orientation", "has"):
+        return ORIENTATIONS if field == "orientation" else HAD
     if field != "label":
         return ()
     labels = _labels(ctx)

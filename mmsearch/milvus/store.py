@@ -48,7 +48,7 @@ from mmsearch.records import (
     PicturePage,
     VerifyReport,
 )
-from mmsearch.store.base import ALL, Condition, MeasurableIndexes, OnProgress, precision_of, refuse_labels
+from mmsearch.store.base import ALL, Condition, MeasurableIndexes, OnProgress, precision_of, refuse_filters
 from mmsearch.store.changes import KnownBad, KnownFile, StoredFile
 from mmsearch.store.facets import Facet, Facets
 from mmsearch.store.matrix import Half
@@ -269,13 +269,13 @@ class MilvusStore:
         predicate = all_of(filters_of(where, "where"))
         if predicate is None:
             return ALL
-        refuse_labels(self.address, predicate)
+        refuse_filters(self.address, predicate)
         require_possible(InCollection(self.engine, self.collection, self.roots), predicate)
         return Condition(predicate)
 
     def resolved(self, condition: Condition) -> Resolved:
         """Return a condition as the engine is asked for it now."""
-        refuse_labels(self.address, condition.predicate)
+        refuse_filters(self.address, condition.predicate)
         revision = -1 if condition.is_empty else self.revision
         return self._conditions.resolved(condition, revision)
 

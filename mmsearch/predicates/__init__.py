@@ -3,9 +3,18 @@
 from mmsearch.predicates.data import FilterLike, all_of, filters_of
 from mmsearch.predicates.text import parse, written
 from mmsearch.predicates.tree import And, Comparison, Not, Or, Predicate
-from mmsearch.predicates.values import FIELDS, NUMBERS, OPERATORS, ORIENTATIONS, Field, Operator
+from mmsearch.predicates.values import (
+    ANNOTATED,
+    FIELDS,
+    HAD,
+    NUMBERS,
+    OPERATORS,
+    ORIENTATIONS,
+    Field,
+    Operator,
+)
 
 __all__ = [
-    "FIELDS", "NUMBERS", "OPERATORS", "ORIENTATIONS", "And", "Comparison", "Field", "FilterLike", "Not", "Operator",
-    "Or", "Predicate", "all_of", "filters_of", "parse", "written",
+    "ANNOTATED", "FIELDS", "HAD", "NUMBERS", "OPERATORS", "ORIENTATIONS", "And", "Comparison", "Field",
+    "FilterLike", "Not", "Operator", "Or", "Predicate", "all_of", "filters_of", "parse", "written",
 ]  # fmt: skip

@@ -12,16 +12,25 @@ from mmsearch.arguments import unfit
 from mmsearch.errors import QueryError
 
 Field: TypeAlias = Literal[
-    "path", "folder", "name", "taken", "width", "height", "orientation", "size", "format", "label"
-]
+    "path", "folder", "name", "taken", "width", "height", "orientation", "size", "format", "label", "tag",
+    "caption", "person", "place", "camera", "lens", "near", "has",
+]  # fmt: skip
 Operator: TypeAlias = Literal["=", "!=", "<", "<=", ">", ">=", "~"]
 FIELDS: tuple[str, ...] = get_args(Field)
 OPERATORS: tuple[str, ...] = get_args(Operator)
 NUMBERS = frozenset(("width", "height", "size"))
 ORIENTATIONS = ("landscape", "portrait", "square")
-_GLOBBED = ("path", "folder", "name", "format", "label")
+ANNOTATED = frozenset(("tag", "caption", "person", "place", "camera", "lens", "near", "has"))
+"""What is said of pictures by their files, by files beside them, or by the user."""
+HAD = ("tag", "caption", "person", "place", "position", "words")
+"""What a picture may have: one of a kind, a position on earth, or any words beside it."""
+_GLOBBED = ("path", "folder", "name", "format", "label", "tag", "caption", "person", "place", "camera", "lens")
+_UNORDERED = frozenset(("label", "tag", "caption", "person", "place", "camera", "lens"))
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?", re.IGNORECASE)
 _FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+_POSITION = re.compile(
+    r"\s*([-+]?\d+(?:\.\d+)?)\s*,\s*([-+]?\d+(?:\.\d+)?)\s*,\s*(\d+(?:\.\d+)?)\s*(?:km)?\s*", re.ASCII
+)
 _LARGEST = 2**62  # beyond what any file has, and within the integers of every engine
 _DATE = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:[T ](\d\d)(?::(\d\d)(?::(\d\d))?)?)?)?)?", re.ASCII)
 
@@ -54,8 +63,12 @@ def understood(field: str, operator: str, value: object) -> int | str:
         raise not_understood(said)
     if operator == "~" and field not in _GLOBBED:
         raise QueryError(f"{said}: ~ (glob) works on {', '.join(_GLOBBED[:-1])} and {_GLOBBED[-1]} only")
-    if field == "label" and operator not in ("=", "!=", "~"):
-        raise QueryError(f"{said}: a label is not more or less than another; ask by =, != or ~ (glob)")
+    if field in _UNORDERED and operator not in ("=", "!=", "~"):
+        raise QueryError(f"{said}: a {field} is not more or less than another; ask by =, != or ~ (glob)")
+    if field == "near":
+        return _circle(operator, value, said)
+    if field == "has":
+        return _had(operator, value, said)
     if field == "orientation":
         return _orientation(operator, value, said)
     if field in NUMBERS:
@@ -73,6 +86,31 @@ def not_understood(said: str) -> QueryError:
         f"{said} is not understood; expected FIELD OP VALUE with FIELD one of {', '.join(FIELDS)} and OP one of "
         f"{' '.join(OPERATORS)}, for instance 'width >= 800', or several such with and, or, not and parentheses"
     )
+
+
+def circle_of(value: str) -> tuple[float, float, float]:
+    """Return latitude and longitude in degrees, and kilometres, of a value of `near`."""
+    latitude, longitude, kilometres = map(float, value.split(","))
+    return latitude, longitude, kilometres
+
+
+def _circle(operator: str, value: object, said: str) -> str:
+    if operator != "=":
+        raise QueryError(f"{said}: a picture is near or not; ask by =, or by not near = ...")
+    match = _POSITION.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise QueryError(f"{said}: expected latitude, longitude and kilometres, such as near = 48.86,2.35,10")
+    if abs(float(match[1])) > 90 or abs(float(match[2])) > 180:
+        raise QueryError(f"{said}: a latitude is at most 90 degrees and a longitude at most 180; correct it")
+    return ",".join(match.groups())
+
+
+def _had(operator: str, value: object, said: str) -> str:
+    if operator not in ("=", "!="):
+        raise QueryError(f"{said}: a picture has it or not; ask by = or !=")
+    if not isinstance(value, str) or value.lower() not in HAD:
+        raise QueryError(f"{said}: expected {', '.join(HAD[:-1])} or {HAD[-1]}")
+    return value.lower()
 
 
 def _orientation(operator: str, value: object, said: str) -> str:

@@ -18,6 +18,7 @@ from mmsearch.arguments import Precision
 from mmsearch.errors import LibraryDamagedError, LibraryError
 from mmsearch.records import READING
 from mmsearch.store.base import precision_of
+from mmsearch.store.captions import forget_captions
 from mmsearch.store.encoder import install_beside
 from mmsearch.store.folder import Store
 from mmsearch.store.labels import Labelling
@@ -98,6 +99,7 @@ def adopt(store: Store, other: Store, labellings: Mapping[str, Labelling]) -> No
             with store.catalog.writing():
                 _take_rows(store)
                 store.labels.renew(labellings)
+                forget_captions(store.catalog.db)
                 store.catalog.set_meta({**settings, "epoch": epoch, "n_rows": len(rows)})
     finally:
         store.forget_old_epochs()  # where it failed that is what was copied, on a disk that may be full

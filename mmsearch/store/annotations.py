@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from mmsearch.annotations import Annotation, Kind
@@ -10,14 +10,23 @@ from mmsearch.annotations.highlights import Span, spans_of
 from mmsearch.annotations.text import cleaned
 from mmsearch.annotations.tokens import folded, terms_of
 from mmsearch.errors import QueryError
-from mmsearch.store.documents import annotations_of, write_documents
-from mmsearch.store.text_index import TextIndex, TextMatches
+from mmsearch.file_array import HalfRows
+from mmsearch.records import Matrix
+from mmsearch.store.base import OnProgress
+from mmsearch.store.captions import CAPTIONS, CaptionsToEmbed, CaptionVectors
+from mmsearch.store.documents import annotations_of, stale_documents, write_documents
+from mmsearch.store.postings import Ids
+from mmsearch.store.text_index import TEXTS, TextIndex, TextMatches
 
 if TYPE_CHECKING:
     from mmsearch.store.folder import Store
 
 TYPED = (Kind.TAG, Kind.CAPTION)
 """What users type: any number of tags, and one caption a picture."""
+_OF_IMAGES = {
+    "annotation": "annotations", "document": "documents", "item": "further vectors", "typed": "typed texts",
+}  # fmt: skip
+_MOST_COMPARED = 5_000  # documents
 _LONGEST = {Kind.TAG: 200, Kind.CAPTION: 5_000}  # characters
 
 
@@ -32,7 +41,7 @@ class LibraryAnnotations:
 
     def __init__(self, store: Store) -> None:
         self._store, self._catalog = store, store.catalog
-        self._index = TextIndex(store)
+        self._index, self._captions = TextIndex(store), CaptionVectors(store)
 
     # -- what is said --------------------------------------------------------------------------------
 
@@ -79,6 +88,80 @@ class LibraryAnnotations:
     def settle(self) -> None:
         """Publish what texts are searched with, if that is worth it; the caller is the writer."""
         self._index.publish()
+        self._captions.publish()
+
+    def problems(self) -> dict[str, str]:
+        """Return what is wrong with each cache that there is, by reading all of it."""
+        problems: dict[str, str | None] = {TEXTS: self._index.problem(), CAPTIONS: self._captions.problem()}
+        return {kind: problem for kind, problem in problems.items() if problem is not None}
+
+    # -- proof ---------------------------------------------------------------------------------------
+
+    def faults(self) -> list[str]:
+        """Return what of the annotations in the catalog does not belong together: sentences; inside `reading()`.
+
+        Of very many documents some thousands are compared with what is said.
+        """
+        db = self._catalog.db
+        counts = {
+            f"{texts} are of pictures that are not there": db.execute(
+                f"SELECT count(*) FROM {table} WHERE image NOT NULL AND image NOT IN (SELECT id FROM image)"
+            ).fetchone()[0]
+            for table, texts in _OF_IMAGES.items()
+        }
+        counts["documents are not what is said of their pictures"] = len(stale_documents(db, _MOST_COMPARED))
+        counts["vectors of captions differ from their checksums"] = len(self._captions.damaged())
+        return [f"{n} {what}" for what, n in counts.items() if n]
+
+    def repair(self) -> None:
+        """Drop what belongs to no picture and vectors that are damaged, and write documents that differ anew."""
+        damaged, db = self._captions.damaged(), self._catalog.db
+        with self._catalog.writing():
+            for table in ("annotation", "document", "item"):
+                db.execute(f"DELETE FROM {table} WHERE image NOT IN (SELECT id FROM image)")
+            db.execute("UPDATE typed SET image = NULL WHERE image NOT IN (SELECT id FROM image)")
+            write_documents(db, stale_documents(db, None))
+            if damaged:
+                db.executemany("DELETE FROM item WHERE id = ?", [(item_id,) for item_id in damaged])
+                self._captions.look_again()
+
+    # -- captions as vectors -------------------------------------------------------------------------
+
+    def caption_vectors(self) -> tuple[Ids, HalfRows]:
+        """Return whose captions have vectors, and these: the same objects until one changes.
+
+        Returns
+        -------
+        image_ids : int64 array, shape (m,)
+            A picture may have several captions.
+        vectors : float16 array or array in a file, shape (m, dim)
+            Of the text tower of the library's encoder, of unit length.
+        """
+        return self._captions.load()
+
+    def captions_to_embed(self, limit: int) -> CaptionsToEmbed | None:
+        """Return captions without vectors of so many pictures at most; None if all have theirs.
+
+        The caller is the writer, and gives their vectors to `store_caption_vectors`, or all goes by
+        `embed_captions`. Captions, and titles, are embedded that have three words or more.
+        """
+        return self._captions.to_embed(limit)
+
+    def store_caption_vectors(self, captions: CaptionsToEmbed, vectors: Matrix) -> None:
+        """Keep the vectors (n, dim) of texts of `captions_to_embed`, in their order, in one transaction."""
+        self._captions.keep(captions, vectors)
+
+    def embed_captions(self, encode: Callable[[Sequence[str]], Matrix], on_progress: OnProgress) -> int:
+        """Give all captions that have none their vectors, and return how many texts were embedded.
+
+        Parameters
+        ----------
+        encode : callable
+            Given texts, returns their vectors (n, dim).
+        on_progress : callable
+            Given (`captions`, pictures looked at, pictures to be looked at).
+        """
+        return self._captions.embed(encode, on_progress)
 
     # -- what the user types -------------------------------------------------------------------------
 

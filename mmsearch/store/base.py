@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from mmsearch.arguments import FP32, Device, Precision, one_of
 from mmsearch.errors import FingerprintError, UnsupportedError
-from mmsearch.predicates import FilterLike, Predicate
+from mmsearch.predicates import ANNOTATED, FilterLike, Predicate
 from mmsearch.predicates.tree import comparisons
 from mmsearch.records import (
     BadPicture,
@@ -392,10 +392,11 @@ def refuse_annotations(address: str, changes: Changes) -> None:
         raise _unsupported(address, "annotations")
 
 
-def refuse_labels(address: str, predicate: Predicate | None) -> None:
-    """Raise UnsupportedError if a filter is by label, for a library that keeps none."""
-    if predicate is not None and any(part.field == "label" for part in comparisons(predicate)):
-        raise _unsupported(address, "labels")
+def refuse_filters(address: str, predicate: Predicate | None) -> None:
+    """Raise UnsupportedError if a filter is by label or annotation, for a library that keeps none."""
+    for part in () if predicate is None else comparisons(predicate):
+        if part.field == "label" or part.field in ANNOTATED:
+            raise _unsupported(address, "labels" if part.field == "label" else f"filters by {part.field}")
 
 
 def _unsupported(address: str, what: str) -> UnsupportedError:

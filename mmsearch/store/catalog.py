@@ -34,6 +34,7 @@ from mmsearch.system import make_private, sync_folder
 CATALOG = "catalog.sqlite"
 _COLUMNS = "id, path, row, size, mtime_ns, width, height, format, taken"
 _KNOWN = "id, hash, reading, annotated, beside, path, size, mtime_ns, ctime_ns"
+_BROAD = 10_000  # pictures that pass a filter: passing over others takes less than sorting so many
 _CHUNK = 500  # bound parameters of one statement
 _MOST = (1 << 63) - 1
 _HOLDS_VECTOR = "substr(digest, 1, 8) <> CAST('dropped-' AS BLOB)"
@@ -342,7 +343,7 @@ class Catalog:
 
     def page(
         self, condition: SqlCondition, *, order: Order = "added", after: PageEnd | None = None, offset: int = 0,
-        limit: int,
+        limit: int, n_passing: int = 0,
     ) -> list[ImageRecord]:  # fmt: skip
         """Return up to `limit` pictures that pass a condition, from the first on or after one.
 
@@ -350,9 +351,12 @@ class Catalog:
         they were taken, and by id where that is the same or not known; what has no date is last. Pages that begin
         after the last picture of the one before neither repeat a picture nor leave one out, whatever comes or
         leaves between them; but for the order of paths also where it is renamed.
+        `n_passing` pictures pass in all, if that is known.
         """
         pictures: list[ImageRecord] = []
         passing, parameters = condition.sql or "1", condition.parameters
+        if order == "taken" and n_passing > _BROAD and "taken" not in passing:
+            passing = f"+({passing})"  # by the sign no other index is taken, after which all would be sorted
         for source, values, key in _parts(order, after):
             sql = f"SELECT {_COLUMNS} FROM {source} AND ({passing}) ORDER BY {key} LIMIT ? OFFSET ?"
             part = self.db.execute(sql, (*values, *parameters, limit - len(pictures), offset)).fetchall()

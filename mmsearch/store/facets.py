@@ -1,24 +1,27 @@
-"""Counts of the pictures that filters would leave: by folder, year, size of the file, format, shape and label."""
+"""Counts of the pictures that filters would leave: by folder, year, size, format, shape, label and tag."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from mmsearch.annotations.tokens import folded
 from mmsearch.predicates import ORIENTATIONS, Comparison, FilterLike, written
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.spelling import spelled
-from mmsearch.store.where import ORIENTATION, SqlCondition, condition_of
+from mmsearch.store.where import ORIENTATION, SqlCondition, condition_of, said_by_kind
 
 SIZES = (0, 100_000, 500_000, 1_000_000, 5_000_000, 20_000_000)
 """Where the classes of file sizes begin, in bytes."""
 WIDTHS = (0, 1_000, 2_000, 4_000)
 """Where the classes of widths begin, in pixels."""
 MAX_FOLDERS = 1_000
-MAX_LABELS = 1_000  # of a set
+MAX_LABELS = 1_000  # of a set, and tags
+_MOST_LEVELS = 10
 _EVERY_MONTH = """WITH RECURSIVE month(name) AS (
     SELECT substr(max(taken), 1, 7) FROM image
     UNION ALL SELECT (SELECT substr(max(taken), 1, 7) FROM image WHERE taken < name) FROM month WHERE name NOTNULL)
@@ -64,6 +67,7 @@ class Facets:
     widths: tuple[Facet, ...]
     orientations: tuple[Facet, ...]
     labels: tuple[LabelFacets, ...] = ()
+    tags: tuple[Facet, ...] = ()
 
 
 def count_facets(catalog: Catalog, where: Sequence[FilterLike] = ()) -> Facets:
@@ -90,8 +94,8 @@ def count_facets(catalog: Catalog, where: Sequence[FilterLike] = ()) -> Facets:
             widths=counted(_class("width", WIDTHS)),
             orientations=counted(ORIENTATION),
         )
-        labels = _labels(catalog, condition)
-    return replace(facets_of(counts), labels=labels)
+        labels, tags = _labels(catalog, condition), _tags(catalog, condition)
+    return replace(facets_of(counts), labels=labels, tags=tags)
 
 
 def _class(column: str, lows: Sequence[int]) -> str:
@@ -181,6 +185,43 @@ def _labels(catalog: Catalog, condition: SqlCondition) -> tuple[LabelFacets, ...
         where = written(Comparison("label", "=", f"{label_set}/{label}"))
         of_set.setdefault(label_set, []).append(Facet(label, (where,), n))
     return tuple(LabelFacets(name, tuple(facets[:MAX_LABELS])) for name, facets in of_set.items())
+
+
+def _tags(catalog: Catalog, condition: SqlCondition) -> tuple[Facet, ...]:
+    """Return how many of the pictures that pass a condition have each tag, the most frequent first.
+
+    A tag counts what the filter by it passes: its other spellings, and what has it among its levels.
+    """
+    tagged = " UNION ALL ".join(f"SELECT text, image FROM {said}" for said in said_by_kind("tag"))
+    tagged = f"FROM ({tagged}) WHERE "
+    tagged += f"image IN (SELECT id FROM image WHERE {condition.sql})" if condition.sql else "1"
+    counts = dict(
+        catalog.db.execute(f"SELECT text, count(DISTINCT image) {tagged} GROUP BY text", condition.parameters)
+    )
+    alike: dict[str, list[str]] = {}
+    for tag in sorted(counts, key=lambda tag: (-counts[tag], tag)):
+        for levels in _runs_of_levels(folded(tag)):
+            alike.setdefault(levels, []).append(tag)
+    facets: dict[str, Facet] = {}
+    for tag in sorted(counts, key=lambda tag: (-counts[tag], tag))[:MAX_LABELS]:
+        name = folded(tag).strip("/")
+        if name and name not in facets:
+            n, all_such = counts[tag], alike[name]
+            if len(all_such) > 1:
+                sql = f"SELECT count(DISTINCT image) {tagged} AND text IN (SELECT value FROM json_each(?))"
+                (n,) = catalog.db.execute(sql, (*condition.parameters, json.dumps(all_such))).fetchone()
+            facets[name] = Facet(tag, (written(Comparison("tag", "=", tag)),), n)
+    return tuple(sorted(facets.values(), key=lambda facet: (-facet.n, facet.label)))
+
+
+def _runs_of_levels(tag: str) -> set[str]:
+    """Return what a tag is found by: its levels that follow one another.
+
+    >>> sorted(_runs_of_levels("a/b/c"))
+    ['a', 'a/b', 'a/b/c', 'b', 'b/c', 'c']
+    """
+    levels = tag.strip("/").split("/")[:_MOST_LEVELS]
+    return {"/".join(levels[i:j]) for i in range(len(levels)) for j in range(i + 1, len(levels) + 1)}
 
 
 def _sorted(counts: Counter[object]) -> list[tuple[str, int]]:

@@ -97,15 +97,14 @@ _STEPS: dict[int, tuple[str, ...]] = {
         "CREATE UNIQUE INDEX typed_caption ON typed(path) WHERE kind = 'caption'",
         "CREATE INDEX typed_image ON typed(image)",
         "CREATE INDEX typed_hash ON typed(hash)",
-        """CREATE VIEW said AS SELECT image, kind, source, text FROM annotation
-            UNION ALL SELECT image, kind, 'user', text FROM typed WHERE image IS NOT NULL""",
+        "CREATE INDEX typed_text ON typed(kind, text, image)",
         "CREATE TABLE document (image INTEGER PRIMARY KEY, text TEXT NOT NULL, revision INTEGER NOT NULL)",
         "CREATE INDEX document_revision ON document(revision)",
         "CREATE TABLE channel (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, facts TEXT NOT NULL)",
         """CREATE TABLE item (
-            id INTEGER PRIMARY KEY, channel INTEGER NOT NULL REFERENCES channel(id), image INTEGER NOT NULL,
-            part INTEGER NOT NULL, start REAL, "end" REAL, box BLOB, made_of BLOB NOT NULL, crc32 INTEGER NOT NULL,
-            vector BLOB NOT NULL, UNIQUE (channel, image, part))""",
+            id INTEGER PRIMARY KEY AUTOINCREMENT, channel INTEGER NOT NULL REFERENCES channel(id),
+            image INTEGER NOT NULL, part INTEGER NOT NULL, start REAL, "end" REAL, box BLOB, made_of BLOB NOT NULL,
+            crc32 INTEGER NOT NULL, vector BLOB NOT NULL, UNIQUE (channel, image, part))""",
         "CREATE INDEX item_image ON item(image)",
         """CREATE TRIGGER annotated_image_left AFTER DELETE ON image BEGIN
             DELETE FROM annotation WHERE image = OLD.id;
@@ -135,7 +134,6 @@ _UNANNOTATED = (
 _WITHOUT_ANNOTATIONS = (
     "CREATE TEMP TABLE annotation (id INTEGER PRIMARY KEY, image INTEGER, kind TEXT, source TEXT, text TEXT)",
     "CREATE TEMP TABLE typed (id INTEGER PRIMARY KEY, image INTEGER, path BLOB, hash BLOB, kind TEXT, text TEXT)",
-    "CREATE TEMP TABLE said (image INTEGER, kind TEXT, source TEXT, text TEXT)",
     "CREATE TEMP TABLE document (image INTEGER PRIMARY KEY, text TEXT, revision INTEGER)",
     "CREATE TEMP TABLE channel (id INTEGER PRIMARY KEY, name TEXT, facts TEXT)",
     """CREATE TEMP TABLE item (id INTEGER PRIMARY KEY, channel INTEGER, image INTEGER, part INTEGER, start REAL,

@@ -159,10 +159,15 @@ class Pictures:
         end = None if after is None else _end_of(after)
         with self.reading():
             condition = self.compiled(self.condition(where))
-            images = self.catalog.page(
-                condition, order=order, after=end, offset=min(offset, _MOST), limit=min(limit + 1, _MOST)
-            )
             n = self.catalog.count_where(condition.sql or "1", condition.parameters)
+            images = self.catalog.page(
+                condition,
+                order=order,
+                after=end,
+                offset=min(offset, _MOST),
+                limit=min(limit + 1, _MOST),
+                n_passing=n,
+            )
         following = _cursor(images[limit - 1]) if len(images) > limit else None
         return PicturePage(tuple(images[:limit]), n, following)
 

@@ -115,7 +115,7 @@ class Postings:
 
     def save(self, path: Path) -> None:
         """Write the postings to a file."""
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "image_ids": self.image_ids, "lengths": self.lengths, "starts": self.starts, "places": self.places[:],
             "counts": self.counts[:], "tokens": np.frombuffer(b"\n".join(self.tokens), dtype=np.uint8),
         }  # fmt: skip

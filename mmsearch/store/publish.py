@@ -49,6 +49,7 @@ MANIFEST = "manifest.json"
 _CACHE_FILE = re.compile(r"[a-z]+-\d+\.(bin|json)(\.tmp)?|(manifest|history)\.json\.tmp")
 _WORDS = {
     "texts": "index of annotations",
+    "captions": "vectors of captions",
     "words": "visual words",
     "fresh": "visual words",
     "centres": "graph of visual words",

@@ -17,11 +17,12 @@ _BLOCK = 65_536  # rows checked at a time
 
 
 def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
-    """Check the catalog's structure and history, every vector, labels, graph and visual words.
+    """Check the catalog's structure and history, every vector, labels, annotations, graph and visual words.
 
     With `is_repair` what is damaged or lost is dropped, and the catalog that is there counts from now on. Dropped
     pictures are embedded again by the next `index` of their folder, a dropped graph is rebuilt; until then search
-    is exact. Dropped visual words are made again by the same `index`, and labels of what is not there are dropped.
+    is exact. Dropped visual words are made again by the same `index`, and labels and annotations of what is not
+    there are dropped.
     """
     faults = _catalog_faults(store)
     is_at_work = not is_repair and is_being_written(store.folder)
@@ -32,6 +33,8 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
             for problem in store.problems()
         ]
         labels = store.labels.problems(is_at_work=is_at_work)
+        annotations, n_waiting = store.annotations.faults(), store.annotations.n_waiting
+        texts = store.annotations.problems()
         damaged = damaged_rows(store)
         faults += _vector_faults(store, damaged)
         n_rows, indexes, words = store.n_rows, store.indexes.problems(), store.words.problems()
@@ -49,6 +52,11 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         for kind, problem in indexes.items()
     ]
     faults += [Fault("damaged_labels", problem) for problem in labels]
+    faults += [Fault("damaged_annotations", f"the annotations are not whole: {problem}") for problem in annotations]
+    faults += [
+        Fault("damaged_annotations", f"{kind} are searched without their cache, which cannot be used: {problem}")
+        for kind, problem in texts.items()
+    ]
     faults += [
         Fault("damaged_words", f"the visual words are not whole: {problem}")
         for problem in dict.fromkeys(words.values())
@@ -59,13 +67,23 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         n_dropped += store.give_up_lost_rows()
         if manifest:
             withdraw(store.files, GRAPH.name)  # one that is damaged goes altogether
-        for kind in (*indexes, *words):
+        for kind in (*indexes, *words, *texts):
             withdraw(store.files, kind)
         store.note_history()
         if labels:
             store.labels.drop_orphans()
-    notices = tuple(filter(None, [open_to_others(store.folder)]))
+        if annotations:
+            store.annotations.repair()
+    notices = tuple(filter(None, [open_to_others(store.folder), _waiting(n_waiting)]))
     return VerifyReport(n_rows, tuple(faults), n_dropped, notices)
+
+
+def _waiting(n: int) -> str | None:
+    """Return what is worth knowing of typed texts whose pictures left; None without any."""
+    if n == 0:
+        return None
+    texts, they = ("typed text is", "it comes") if n == 1 else ("typed texts are", "they come")
+    return f"{n} {texts} kept of pictures that left, with which {they} back"
 
 
 def damaged_rows(store: Store) -> list[int]:

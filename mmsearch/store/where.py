@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import json
+import math
 import os
 import re
 import sqlite3
@@ -18,8 +19,10 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import Any
 
+from mmsearch.annotations.tokens import folded
 from mmsearch.errors import QueryError
-from mmsearch.predicates import And, Comparison, FilterLike, Not, Predicate, all_of, filters_of, written
+from mmsearch.predicates import ANNOTATED, And, Comparison, FilterLike, Not, Predicate, all_of, filters_of, written
+from mmsearch.predicates.values import circle_of
 from mmsearch.store.normal_form import common_lead, composed, composed_text, has_one_form
 
 _BRACKETS = re.compile(r"\[\^(\]?[^\]]*\])")  # shells take ^ for ! there, Python does not
@@ -40,6 +43,17 @@ _GLOBS = {  # which compose by themselves
 _LABELLED = """id IN (SELECT image FROM given WHERE label IN (
     SELECT label.id FROM label JOIN label_set ON label_set.id = label.label_set
     WHERE is_called(?, ?, label_set.name, label.name, (SELECT json_group_array(name) FROM label_set))))"""
+
+
+_MEANT = "(SELECT text FROM (SELECT DISTINCT text FROM {said} LIMIT -1) WHERE is_said(?, ?, ?, text))"
+_NAMED = ("tag", "person", "place")  # which have an index, and levels
+_HAS = {
+    "position": "latitude IS NOT NULL",
+    "words": "id IN (SELECT image FROM document)",
+}
+_INDEXED = "('tag', 'person', 'place')"
+_ROUNDING = 1e-6  # degrees
+_EARTH_KM = 6371.009  # mean radius
 
 
 ORIENTATION = "CASE WHEN width > height THEN 'landscape' WHEN width < height THEN 'portrait' ELSE 'square' END"
@@ -137,6 +151,8 @@ def register_functions(db: sqlite3.Connection) -> None:
     db.create_function("composed", 1, composed, deterministic=True)
     db.create_function("folder_of", 1, os.path.dirname, deterministic=True)
     db.create_function("is_called", 5, is_called, deterministic=True)
+    db.create_function("is_said", 4, is_said, deterministic=True)
+    db.create_function("kilometres", 4, _kilometres, deterministic=True)
     db.create_function("name_of", 1, lambda path: composed(os.path.basename(path)), deterministic=True)
 
 
@@ -170,6 +186,35 @@ def is_called(value: bytes, is_glob: bool, label_set: str, label: str, label_set
     return _matcher(os.fsencode(asked), 0)(label) is not None if is_glob else asked == label
 
 
+def is_said(value: str, is_glob: bool, has_levels: bool, text: str | None) -> bool:
+    """Return whether a filter with a folded value means what is said of a picture.
+
+    >>> is_said("france", False, True, "Places/France/Paris"), is_said("fran*", True, True, "Places/France")
+    (True, True)
+    >>> is_said("canon", False, False, "Canon EOS"), is_said("canon*", True, False, "Canon EOS")
+    (False, True)
+    """
+    if text is None:
+        return False
+    told = folded(text)
+    if not is_glob:
+        return f"/{value.strip('/')}/" in f"/{told.strip('/')}/" if has_levels else value == told
+    match = _matcher(os.fsencode(value), 0)
+    return any(map(match, (told, *told.split("/")))) if has_levels else match(told) is not None
+
+
+def _kilometres(
+    latitude: float | None, longitude: float | None, other_latitude: float, other_longitude: float
+) -> float | None:
+    """Return the distance of two places, given in degrees, along the surface of the earth (haversine)."""
+    if latitude is None or longitude is None:
+        return None
+    a, b = math.radians(latitude), math.radians(other_latitude)
+    d = math.radians(longitude - other_longitude)
+    chord = math.sin((a - b) / 2) ** 2 + math.cos(a) * math.cos(b) * math.sin(d / 2) ** 2
+    return 2 * _EARTH_KM * math.asin(min(1.0, math.sqrt(chord)))
+
+
 @lru_cache
 def _folded(names: str) -> frozenset[str]:
     return frozenset(name.casefold() for name in json.loads(names))
@@ -199,6 +244,8 @@ def filter_of(comparison: Comparison) -> Filter:
     if field == "label":
         said = "NOT " * (operator == "!=") + _LABELLED
         return Filter(comparison, value, said, (os.fsencode(value), operator == "~"))
+    if field in ANNOTATED:
+        return _annotated(comparison, value)
     if field == "format":
         value = _format(comparison, value.upper())
     if field in ("path", "folder"):
@@ -210,6 +257,47 @@ def filter_of(comparison: Comparison) -> Filter:
     if operator == "~":
         return Filter(comparison, value, _GLOBS[field], (encoded,))
     return _compared(Filter(comparison, value, _TEXTS[field], (encoded,)), beyond=encoded + b"\0")
+
+
+def _annotated(comparison: Comparison, value: str) -> Filter:
+    """Return the filter by what is said of a picture; `!=` passes where it is not said."""
+    field, is_denied = comparison.field, comparison.operator == "!="
+    parameters: tuple[Any, ...] = (folded(value), comparison.operator == "~", field in _NAMED)
+    if field == "near":
+        sql, parameters = _near(*circle_of(value))
+    elif field == "has":
+        by_kind = " UNION ALL ".join(f"SELECT image FROM {said}" for said in said_by_kind(value))
+        sql, parameters = _HAS.get(value, f"id IN ({by_kind})"), ()
+    elif field in ("camera", "lens"):
+        sql = f"is_said(?, ?, ?, {field})"
+    else:
+        parts = (f"SELECT image FROM {said} AND text IN {_MEANT.format(said=said)}" for said in said_by_kind(field))
+        sql, parameters = f"id IN ({' UNION ALL '.join(parts)})", (*parameters, *parameters)
+    return Filter(comparison, value, f"NOT ({sql})" if is_denied else sql, parameters)
+
+
+def said_by_kind(kind: str) -> tuple[str, str]:
+    """Return where what files and users say of a kind stands, as the end of SQL that may go on with AND."""
+    indexed = f"kind IN {_INDEXED} AND " if kind in _NAMED else ""  # by these words the index is known
+    return f"annotation WHERE {indexed}kind = '{kind}'", f"typed WHERE image IS NOT NULL AND kind = '{kind}'"
+
+
+def _near(latitude: float, longitude: float, kilometres: float) -> tuple[str, tuple[float, ...]]:
+    """Return the condition that a picture was taken in a circle: in the box around it first, by an index."""
+    angle = kilometres / _EARTH_KM
+    height = math.degrees(angle) + _ROUNDING
+    has_pole = abs(latitude) + height >= 90
+    width = 360.0
+    if not has_pole:
+        width = math.degrees(math.asin(min(1.0, math.sin(angle) / math.cos(math.radians(latitude))))) + _ROUNDING
+    box = "latitude BETWEEN ? AND ? AND (abs(longitude - ?) <= ? OR abs(longitude - ?) >= ?)"
+    return (
+        f"{box} AND kilometres(latitude, longitude, ?, ?) <= ?",
+        (
+            latitude - height, latitude + height, longitude, width, longitude, 360 - width,
+            latitude, longitude, kilometres,
+        ),
+    )  # fmt: skip
 
 
 def _format(comparison: Comparison, value: str) -> str:

@@ -573,6 +573,9 @@ def test_annotations_are_kept_or_a_sentence_says_that_they_are_not(place, writer
                 writer.commit(changes)
         with pytest.raises(UnsupportedError, match="no support for annotations yet"):
             in_folder(writer, "annotations").annotations.type([plain], Kind.TAG, ["mine"])
+        for where in ("tag = dog", "not has = position", "width > 1 or near = 1,2,3"):
+            with pytest.raises(UnsupportedError, match=r"no support for filters by (tag|has|near) yet"):
+                writer.condition([where])
         assert writer.annotations_of([plain]) == {}
         assert [(known.annotated, known.beside) for known in writer.known_files(b"/")] == [(0, None)]
         return
@@ -583,6 +586,8 @@ def test_annotations_are_kept_or_a_sentence_says_that_they_are_not(place, writer
     writer.commit(Changes(annotated=[AnnotatedFile(plain, said)]))
     ids = [plain, known[b"/annotated.jpg"][0]]
     assert writer.annotations_of([*ids, 99]) == dict.fromkeys(ids, said.texts)
+    assert paths_on_page(writer, ["tag = DOG"]) == [b"/annotated.jpg", b"/plain.jpg"]
+    assert paths_on_page(writer, ["tag != dog"]) == []
 
 
 # -- neighbours ----------------------------------------------------------------------------------------------

@@ -201,3 +201,39 @@ def test_copies_keep_what_was_typed_of_each_and_a_picture_has_one_caption_whatev
     (third,) = add(store, file(b"/3.jpg", b"same"))
     assert [each.text for each in store.annotations.of([third])[third]] == ["One.", "second"]
     assert store.annotations.n_waiting == 1
+
+
+# -- proof ---------------------------------------------------------------------------------------------------
+
+
+def test_whole_annotations_have_no_faults_and_what_waits_for_its_picture_is_a_notice(store):
+    (dog,) = add(store, file(b"/dog.jpg", annotations=DOG))
+    store.annotations.type([dog], Kind.TAG, ["mine"])
+    assert (store.verify().faults, store.verify().notices) == ((), ())
+    store.remove_images([dog])
+    report = store.verify()
+    assert report.faults == ()
+    assert report.notices == ("1 typed text is kept of pictures that left, with which it comes back",)
+
+
+@pytest.mark.parametrize(
+    ("sql", "problem"),
+    [
+        ("UPDATE document SET text = 'other'", "1 documents are not what is said of their pictures"),
+        ("DELETE FROM document", "1 documents are not what is said of their pictures"),
+        ("INSERT INTO document VALUES (77, 'a', 1)", "1 documents are of pictures that are not there"),
+        (
+            "INSERT INTO annotation VALUES (77, 77, 'tag', 'x', 'a')",
+            "1 annotations are of pictures that are not there",
+        ),
+        ("UPDATE typed SET image = 77", "1 typed texts are of pictures that are not there"),
+    ],
+)
+def test_annotations_that_do_not_belong_together_are_a_fault_that_a_repair_mends(store, sql, problem):
+    (dog,) = add(store, file(b"/dog.jpg", annotations=DOG))
+    store.annotations.type([dog], Kind.TAG, ["mine"])
+    with store.catalog.writing():
+        store.catalog.db.execute(sql)
+    assert any(problem in found for found in store.verify(is_repair=True).problems)
+    assert store.verify().faults == ()
+    assert documents(store)[b"/dog.jpg"][-1] == "a dog runs"

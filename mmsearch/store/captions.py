@@ -1,0 +1,300 @@
+"""CAPTIONS: sentences beside pictures as vectors of the text tower, a channel of the catalog.
+
+The vectors in the catalog are the truth; most of them are published as one matrix besides. Which pictures were
+looked at is known by the number of the commit that wrote their documents, so a run that is ended goes on where it
+was. What is not said of a picture any more leaves with its document.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmsearch.array_file import arrays_in_pieces, open_arrays
+from mmsearch.errors import DimensionError
+from mmsearch.file_array import HalfRows
+from mmsearch.records import Matrix, Unusable
+from mmsearch.store.base import OnProgress
+from mmsearch.store.documents import CHANNEL, captions_of, digest_of, said_of
+from mmsearch.store.publish import Kind, Sidecar, current, next_name
+from mmsearch.vectors import check_directions, l2_normalize
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mmsearch.store.folder import Store
+
+Ids = NDArray[np.int64]
+
+
+class CaptionsSidecar(Sidecar):
+    """What is noted of published vectors: of which encoder they are, how wide, and the last that are among them."""
+
+    fingerprint: str
+    dim: int
+    last: int
+
+
+CAPTIONS: Final[Kind[CaptionsSidecar]] = Kind(CHANNEL)
+_BLOCK = 8_192  # vectors that are written at a time
+_LEAST, _SHARE = 1_000, 0.02  # vectors made or gone since they were published that are worth it, as of postings
+
+
+@dataclass(frozen=True)
+class CaptionsToEmbed:
+    """Captions of some pictures without vectors: the texts, each once, and which of them each picture has.
+
+    `mark` is where who looks for the next goes on.
+    """
+
+    texts: tuple[str, ...]
+    of_images: Mapping[int, tuple[str, ...]]
+    mark: tuple[int, int]
+
+
+def forget_captions(db: sqlite3.Connection) -> None:
+    """Forget all vectors of captions, which are made again; inside a transaction of the writer."""
+    db.execute("DELETE FROM item WHERE channel IN (SELECT id FROM channel WHERE name = ?)", (CHANNEL,))
+    db.execute("DELETE FROM channel WHERE name = ?", (CHANNEL,))
+
+
+class CaptionVectors:
+    """The vectors of captions of one open library folder; keeps those that it has loaded.
+
+    Parameters
+    ----------
+    store : Store
+        Opened for reading; by its writer for all that changes something.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._catalog = store, store.catalog
+        self._loaded: tuple[Ids, HalfRows] = (np.zeros(0, np.int64), np.zeros((0, 0), np.float16))
+        self._state: object = None  # of the library and of the vectors when they were loaded
+        self._revision: object = None
+
+    # -- reading -------------------------------------------------------------------------------------
+
+    def load(self) -> tuple[Ids, HalfRows]:
+        """Return whose captions there are and their vectors, the same objects until one changes."""
+        with self._catalog.reading():
+            revision = self._store.revision, self._store.setting("library")
+            if revision != self._revision:
+                state = self._state_now()
+                if state != self._state:
+                    self._loaded = self._vectors(state[0])
+                self._state, self._revision = state, revision
+        return self._loaded
+
+    def _state_now(self) -> tuple[int | None, int, int, object, object]:
+        channel, facts = self._channel()
+        n, last = self._catalog.db.execute(
+            "SELECT count(*), ifnull(max(id), 0) FROM item WHERE channel = ?", (channel,)
+        ).fetchone()
+        return channel, n, last, facts.get("fingerprint"), self._store.setting("library")
+
+    def _channel(self) -> tuple[int | None, dict[str, Any]]:
+        """Return the number of the channel with what is kept of it, if it is of the library's encoder."""
+        kept = self._catalog.db.execute("SELECT id, facts FROM channel WHERE name = ?", (CHANNEL,)).fetchone()
+        facts: dict[str, Any] = {} if kept is None else json.loads(kept[1])
+        is_fit = (facts.get("fingerprint"), facts.get("dim")) == (self._store.fingerprint(), self._store.dim)
+        return (kept[0], facts) if is_fit else (None, {})
+
+    def _vectors(self, channel: int | None) -> tuple[Ids, HalfRows]:
+        published = self._published()
+        item_ids, image_ids, matrix, last = published
+        ids = self._catalog.db.execute("SELECT id FROM item WHERE channel = ?", (channel,)).fetchall()
+        there = np.isin(item_ids, np.array([item_id for (item_id,) in ids], dtype=np.int64))
+        fresh = [*self._items(channel, after=last)]
+        if there.all() and not fresh:
+            return image_ids, matrix
+        dim = self._store.dim
+        added = np.frombuffer(b"".join(vector for _, _, vector in fresh), dtype="<f2").reshape(-1, dim)
+        fresh_ids = np.array([image_id for _, image_id, _ in fresh], dtype=np.int64)
+        return np.concatenate([image_ids[there], fresh_ids]), np.concatenate([matrix[:][there], added])
+
+    def _published(self) -> tuple[Ids, Ids, HalfRows, int]:
+        """Return the published items: their ids, those of their pictures, their vectors, and the last id."""
+        expected = {"fingerprint": self._store.fingerprint(), "dim": self._store.dim}
+        opened = self._store.load_matching(CAPTIONS, expected, _opened, is_stamp_enough=True)
+        if isinstance(opened, Unusable):
+            nothing = np.zeros(0, np.int64)
+            return nothing, nothing, np.zeros((0, self._store.dim), np.float16), 0
+        return opened
+
+    def _items(self, channel: int | None, *, after: int) -> Iterator[tuple[int, int, bytes]]:
+        """Yield (id, picture, vector) of the items that come after an id and are whole."""
+        sql = "SELECT id, image, vector, crc32 FROM item WHERE channel = ? AND id > ? ORDER BY id"
+        for item_id, image_id, vector, crc in self._catalog.db.execute(sql, (channel, after)):
+            if zlib.crc32(vector) == crc and len(vector) == 2 * self._store.dim:
+                yield item_id, image_id, vector
+
+    # -- writing -------------------------------------------------------------------------------------
+
+    def embed(self, encode: Callable[[Sequence[str]], Matrix], on_progress: OnProgress, *, limit: int = 256) -> int:
+        """Give captions that have none their vectors, and return how many texts were embedded.
+
+        Parameters
+        ----------
+        encode : callable
+            Given texts, returns their vectors (n, dim).
+        on_progress : callable
+            Given (`captions`, pictures looked at, pictures to be looked at).
+        limit : int
+            Pictures of one transaction.
+        """
+        n_texts, n_done, n = 0, 0, self.n_left
+        while (captions := self.to_embed(limit)) is not None:
+            self.keep(captions, encode(captions.texts))
+            n_texts, n_done = n_texts + len(captions.texts), min(n_done + len(captions.of_images), n)
+            on_progress(CHANNEL, n_done, n)
+        return n_texts
+
+    @property
+    def n_left(self) -> int:
+        """How many documents were not looked at yet."""
+        mark = self._mark()
+        sql = "SELECT count(*) FROM document WHERE revision >= ? AND (revision, image) > (?, ?)"
+        return int(self._catalog.db.execute(sql, (mark[0], *mark)).fetchone()[0])
+
+    def _mark(self) -> tuple[int, int]:
+        _, facts = self._channel()
+        return facts.get("revision", -1), facts.get("image", -1)
+
+    def to_embed(self, limit: int) -> CaptionsToEmbed | None:
+        """Return the next captions without vectors, of as many pictures at most, or None if all have theirs.
+
+        Pictures that have nothing to embed are passed over for good.
+        """
+        while True:
+            mark, db = self._mark(), self._catalog.db
+            looked_at = db.execute(
+                "SELECT image, revision FROM document WHERE revision >= ? AND (revision, image) > (?, ?) "
+                "ORDER BY revision, image LIMIT ?",
+                (mark[0], *mark, limit),
+            ).fetchall()
+            if not looked_at:
+                return None
+            ids = [image_id for image_id, _ in looked_at]
+            missing = self._missing(ids)
+            texts = tuple(dict.fromkeys(text for of_image in missing.values() for text in of_image))
+            captions = CaptionsToEmbed(texts, missing, (looked_at[-1][1], ids[-1]))
+            if texts:
+                return captions
+            self.keep(captions, np.zeros((0, self._store.dim), np.float32))
+
+    def _missing(self, image_ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
+        """Return the captions without vectors of each of some pictures."""
+        channel, _ = self._channel()
+        missing: dict[int, tuple[str, ...]] = {}
+        for image_id, said in said_of(self._catalog.db, image_ids).items():
+            sql = "SELECT made_of FROM item WHERE channel = ? AND image = ?"
+            made = {digest for (digest,) in self._catalog.db.execute(sql, (channel, image_id))}
+            missing[image_id] = tuple(text for text in captions_of(said) if digest_of(text) not in made)
+        return missing
+
+    def keep(self, captions: CaptionsToEmbed, vectors: Matrix) -> None:
+        """Keep the vectors (n, dim) of texts that `to_embed` gave, in its order, in one transaction.
+
+        Raises
+        ------
+        VectorError, DimensionError
+            If a vector cannot be used; nothing is kept.
+        """
+        dim = self._store.dim
+        if vectors.shape != (len(captions.texts), dim):
+            raise DimensionError(
+                f"the vectors of {len(captions.texts)} captions have the shape {vectors.shape}, expected "
+                f"{(len(captions.texts), dim)}"
+            )
+        check_directions(vectors, "vectors of captions")
+        halves = l2_normalize(vectors).astype("<f2")
+        bytes_of = {text: half.tobytes() for text, half in zip(captions.texts, halves, strict=True)}
+        with self._catalog.writing():
+            channel, db = self._writable_channel(captions.mark), self._catalog.db
+            for image_id, texts in captions.of_images.items():
+                (first,) = db.execute(
+                    "SELECT ifnull(max(part), -1) + 1 FROM item WHERE channel = ? AND image = ?",
+                    (channel, image_id),
+                ).fetchone()
+                db.executemany(
+                    "INSERT INTO item (channel, image, part, made_of, crc32, vector) VALUES (?, ?, ?, ?, ?, ?)",
+                    [
+                        (channel, image_id, part, digest_of(text), zlib.crc32(bytes_of[text]), bytes_of[text])
+                        for part, text in enumerate(texts, first)
+                    ],
+                )
+
+    def _writable_channel(self, mark: tuple[int, int]) -> int:
+        """Return the number of the channel, made anew where it was of another encoder, with a mark."""
+        db, (channel, _) = self._catalog.db, self._channel()
+        if channel is None:
+            forget_captions(db)
+        fingerprint, dim = self._store.fingerprint(), self._store.dim
+        facts = {"dtype": "float16", "dim": dim, "fingerprint": fingerprint, "revision": mark[0], "image": mark[1]}
+        db.execute(
+            "INSERT INTO channel (name, facts) VALUES (?, ?) ON CONFLICT DO UPDATE SET facts = excluded.facts",
+            (CHANNEL, json.dumps(facts)),
+        )
+        return int(db.execute("SELECT id FROM channel WHERE name = ?", (CHANNEL,)).fetchone()[0])
+
+    def look_again(self) -> None:
+        """Let the captions of all pictures be looked at again; inside a transaction of the writer."""
+        self._writable_channel((-1, -1))
+
+    def publish(self) -> None:
+        """Publish the vectors as one matrix, if many changed since they last were; the caller is the writer."""
+        with self._catalog.reading():
+            channel, n, last, fingerprint, _ = self._state_now()
+            item_ids, _, _, last_published = self._published()
+            sql = "SELECT count(*) FROM item WHERE channel = ? AND id <= ?"
+            (n_kept,) = self._catalog.db.execute(sql, (channel, last_published)).fetchone()
+            if len(item_ids) - n_kept + n - n_kept <= max(_LEAST, _SHARE * len(item_ids)):
+                return
+            facts = {"fingerprint": fingerprint, "dim": self._store.dim, "last": last}
+            name = next_name(self._store.files, CAPTIONS)
+            self._store.publish(CAPTIONS, name, lambda path: self._save(path, channel, n), facts)
+
+    def _save(self, path: Path, channel: int | None, n: int) -> None:
+        """Write n items, less those that are damaged, to a file."""
+        described: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+            "item_ids": (np.dtype(np.int64), (n,)), "image_ids": (np.dtype(np.int64), (n,)),
+            "vectors": (np.dtype(np.float16), (n, self._store.dim)),
+        }  # fmt: skip
+        n_written = 0
+        with arrays_in_pieces(path, CHANNEL, {}, described) as put:
+            items = self._items(channel, after=0)
+            while block := list(islice(items, _BLOCK)):
+                item_ids, image_ids, vectors = zip(*block, strict=True)
+                put("item_ids", n_written, np.array(item_ids, dtype=np.int64))
+                put("image_ids", n_written, np.array(image_ids, dtype=np.int64))
+                halves = np.frombuffer(b"".join(vectors), dtype="<f2").reshape(len(block), -1)
+                put("vectors", n_written, halves)
+                n_written += len(block)
+
+    # -- proof ---------------------------------------------------------------------------------------
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the published vectors, by reading all of them; None where there are none."""
+        if current(self._store.files, CAPTIONS) is None:
+            return None
+        opened = self._store.load_matching(CAPTIONS, {}, _opened)
+        return opened.reason if isinstance(opened, Unusable) else None
+
+    def damaged(self) -> list[int]:
+        """Return the ids of items whose vectors differ from their checksums."""
+        sql = "SELECT id, vector, crc32 FROM item"
+        return [item_id for item_id, vector, crc in self._catalog.db.execute(sql) if zlib.crc32(vector) != crc]
+
+
+def _opened(file: BinaryIO, facts: CaptionsSidecar) -> tuple[Ids, Ids, HalfRows, int]:
+    arrays = open_arrays(file, CHANNEL)
+    return arrays["item_ids"][:], arrays["image_ids"][:], arrays["vectors"], facts["last"]
