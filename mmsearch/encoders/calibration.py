@@ -105,7 +105,7 @@ class JoinModel:
     def unrelated(self, share: float) -> float:
         """Return up to which cosine captions say nothing, where this share of the pictures has any.
 
-        >>> JoinModel(0.6, 3.0, 0.6, 0.4).unrelated(0.5)
+        >>> JoinModel(0.5, 3.0, 0.6, 0.4).unrelated(0.5)
         0.5
         """
         return self.unrelated_of_few + share * (self.unrelated_of_all - self.unrelated_of_few)
@@ -220,7 +220,7 @@ _OFFLINE = Calibration(
         hit_size=0.72222,
     ),
     labels=LabelModel(logit_scale=15.872, constant=-3.3271),
-    join=JoinModel(words=0.6, captions=3.0, unrelated_of_few=0.6, unrelated_of_all=0.35),
+    join=JoinModel(words=0.5, captions=3.0, unrelated_of_few=0.65, unrelated_of_all=0.3),
 )
 """`mmsearch calibrate flickr8k-train --model offline --classes imagenet-even`.
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 WORDS_ALONE = JoinModel(words=1.0, captions=0.0, unrelated_of_few=1.0, unrelated_of_all=1.0)
 """Where there is no encoder, and nothing that words are weighed against."""
-_WORDS, _CAPTIONS = 12.0, 39.0  # in logits: of all words of a query, and of a caption that is the query
-_FEW, _ALL = 99.5, 97.5  # percentiles of the cosines of background captions to one another
+_WORDS, _CAPTIONS = 10.0, 42.0  # in logits: of all words of a query, and of a caption that is the query
+_FEW, _ALL = 99.6, 96.5  # percentiles of the cosines of background captions to one another
 Ids: TypeAlias = NDArray[np.int64]
 CosinesOf: TypeAlias = Callable[[Ids], "tuple[Ids, Cosines]"]
 """Gives of some pictures those that may be an answer, and their cosines by pixels."""

@@ -80,6 +80,11 @@ def test_the_best_by_a_shortlist_and_bonuses_are_the_best_of_all_pictures(data):
     assert best.cosines.tolist() == [cosines[i] for i in best.image_ids.tolist()]
 
 
+def test_of_equal_scores_the_smaller_id_is_found_outside_the_shortlist():
+    best = joined((ids(9, 2), np.array([0.5, 0.25])), 0.25, bonuses({3: 0.5}), lambda of: (of, np.array([0.25])), 1)
+    assert (best.image_ids.tolist(), best.scores.tolist()) == ([3], [0.5])
+
+
 def test_pictures_whose_texts_cannot_make_up_for_what_they_show_are_not_looked_at(monkeypatch):
     monkeypatch.setattr(join, "_AT_ONCE", 1)
     asked = []
