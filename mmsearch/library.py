@@ -463,12 +463,7 @@ class Library:
         )  # fmt: skip
 
     def backup(
-        self,
-        path: PathLike,
-        *,
-        vectors: bool = True,
-        is_forced: bool = False,
-        on_progress: OnProgress = _quiet,
+        self, path: PathLike, *, vectors: bool = True, is_forced: bool = False, on_progress: OnProgress = _quiet
     ) -> BackupReport:
         """Write what cannot be made again of the library into one file, as it is at one moment.
 

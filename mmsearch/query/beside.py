@@ -124,8 +124,8 @@ class TextsBeside:
 
     def matched(self, image_id: int, text: str) -> tuple[MatchedText, ...]:
         """Return the texts beside a picture in which words of a query stand."""
-        found = self.store.annotations.highlights(image_id, text)
-        return tuple(MatchedText(said.kind, said.source, said.text, tuple(spans)) for said, spans in found)
+        highlights = self.store.annotations.highlights(image_id, text)
+        return tuple(MatchedText(said.kind, said.source, said.text, tuple(spans)) for said, spans in highlights)
 
     def _shortlist(
         self, best: Joined, k: int, known: dict[int, ImageRecord], route: str, n_candidates: int
