@@ -11,6 +11,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -104,7 +105,10 @@ class CaptionVectors:
     def _channel(self) -> tuple[int | None, dict[str, Any]]:
         """Return the number of the channel with what is kept of it, if it is of the library's encoder."""
         kept = self._catalog.db.execute("SELECT id, facts FROM channel WHERE name = ?", (CHANNEL,)).fetchone()
-        facts: dict[str, Any] = {} if kept is None else json.loads(kept[1])
+        facts: dict[str, Any] = {}
+        if kept is not None:
+            with suppress(ValueError, TypeError):  # damaged: as of another encoder
+                facts = dict(json.loads(kept[1]))
         is_fit = (facts.get("fingerprint"), facts.get("dim")) == (self._store.fingerprint(), self._store.dim)
         return (kept[0], facts) if is_fit else (None, {})
 

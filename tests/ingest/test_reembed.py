@@ -169,8 +169,13 @@ def test_a_picture_whose_kept_features_are_damaged_is_read_again(indexed, taught
         assert_as_embedded(library, taught, tmp_path, bare_cache)
 
 
-def test_nothing_of_the_old_epoch_stays_on_the_disk(indexed, wider):
+def test_nothing_of_the_old_epoch_stays_and_captions_are_embedded_anew_too(indexed, wider):
+    (path, image_id), *_ = ids(indexed).items()
+    indexed.caption(path, "A dog runs along the beach.")
+    assert indexed.reader().annotations.caption_vectors()[1].shape == (1, 32)
     re_embed(indexed, wider)
+    captioned, vectors = indexed.reader().annotations.caption_vectors()
+    assert (captioned.tolist(), vectors.shape) == ([image_id], (1, 48))
     names = sorted(os.listdir(indexed.folder))
     assert [name for name in names if name.startswith(("vectors-", "encoder", NEXT))] == [
         "encoder-1",

@@ -128,6 +128,16 @@ def test_vectors_of_another_encoder_are_none_and_all_are_made_again(store):
     assert kept(store) == kept(Store.open(store.folder)) == expected(_1=SENTENCES[:1])
 
 
+@pytest.mark.parametrize("facts", ["{", "[1]", "7"])
+def test_vectors_of_which_nothing_is_known_any_more_are_none_and_all_are_made_again(store, facts):
+    add(store, captions_of(SENTENCES[0]))
+    embed(store)
+    with store.catalog.writing():
+        store.catalog.db.execute("UPDATE channel SET facts = ?", (facts,))
+    assert kept(store) == []
+    assert (embed(store), kept(store)) == (1, expected(_1=SENTENCES[:1]))
+
+
 @pytest.mark.parametrize(
     ("vectors", "error"),
     [
