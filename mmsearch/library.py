@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from mmsearch.annotations import Kind
 from mmsearch.arguments import (
     CPU,
     FALSE_RATE,
@@ -47,6 +48,7 @@ from mmsearch.errors import (
     QueryError,
     VocabularyError,
 )
+from mmsearch.names import quoted
 from mmsearch.places import place_of
 from mmsearch.predicates import FilterLike, filters_of
 from mmsearch.query.encode import TEXTS_TOGETHER, as_term
@@ -95,6 +97,8 @@ if TYPE_CHECKING:
 
     AnswersOf: TypeAlias = Callable[[Matrix], tuple[list[Answer], tuple[str, ...]]]
     """Gives unit vectors float32 (n, dim) of pictures their labels, and sentences on the labels."""
+
+_ANNOTATIONS = "tags and captions of one's own"
 
 # The write path, classification and checks are imported where they are used: a search from the shell must
 # not pay for them.
@@ -374,6 +378,32 @@ class Library:
         facts = ShardFacts.of(self.installed_encoder())
         return export_shards(self.reader(), facts, out, on_progress=on_progress, notify=notify)
 
+    def export_sidecars(self, folder: PathLike, *, on_progress: OnProgress = _quiet) -> int:
+        """Write what `tag` and `caption` were given as XMP sidecars, for other programs; returns how many.
+
+        Parameters
+        ----------
+        folder : path
+            Where they are written, in folders like those of the pictures: `a.jpg.xmp` for `a.jpg`. Each says all
+            that is known of its picture. Those that mmsearch wrote are replaced, and nothing else.
+        on_progress : callable
+            Given (`export`, sidecars, sidecars of all).
+
+        Raises
+        ------
+        OutputError
+            If a sidecar of another program is there.
+        UnsupportedError
+            If the library stands at an address.
+        StorageError
+            If the disk refuses.
+        """
+        from mmsearch.sidecars import write_sidecars
+
+        out = Path(os.fsdecode(as_path(folder, "folder"))).absolute()
+        store = in_folder(self.reader(), _ANNOTATIONS)
+        return store.consistently(lambda: write_sidecars(store, out, on_progress))
+
     def load(
         self,
         folder: PathLike,
@@ -633,6 +663,102 @@ class Library:
         for path in sorted(forgotten.values()):
             on_removed(os.fsdecode(path))
         return len(forgotten)
+
+    def tag(self, paths: PathLike | Iterable[PathLike], tags: str | Iterable[str]) -> list[str]:
+        """Give tags to pictures, which keep them when they are renamed, changed or indexed again.
+
+        Parameters
+        ----------
+        paths : path or several
+            Pictures of the library, or folders: all pictures at or below them.
+        tags : str or several
+            Levels are written as in `Places > France`.
+
+        Returns
+        -------
+        list of str
+            Paths of the pictures, sorted.
+
+        Raises
+        ------
+        QueryError
+            If a path holds no picture of the library, or a tag has no letter and no digit.
+        UnsupportedError
+            If the library stands at an address.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, Library.open(folder) as library:
+        ...     library.add_vectors(["/photos/a.jpg"], [[1, 0]], model="mine").new
+        ...     library.tag("/photos", "wedding")
+        ...     library.tags()
+        1
+        ['/photos/a.jpg']
+        (Facet(label='wedding', where=('tag = wedding',), n=1),)
+        """
+        names = texts_of(tags, "tags")
+        with self.place.writer() as store:
+            pictures = _pictures_below(store, paths)
+            in_folder(store, _ANNOTATIONS).annotations.type(list(pictures), Kind.TAG, names)
+        return sorted(pictures.values())
+
+    def untag(self, paths: PathLike | Iterable[PathLike], tags: str | Iterable[str]) -> list[str]:
+        """Take tags from pictures that `tag` gave; those that stand in files stay. As `tag` in all else."""
+        names = texts_of(tags, "tags")
+        with self.place.writer() as store:
+            pictures = _pictures_below(store, paths)
+            in_folder(store, _ANNOTATIONS).annotations.untype(list(pictures), Kind.TAG, names)
+        return sorted(pictures.values())
+
+    def caption(self, path: PathLike, text: str | None, *, notify: Callable[[str], None] = _quiet) -> None:
+        """Write a caption for a picture, in place of one that was written so before; None takes that away.
+
+        Raises
+        ------
+        QueryError
+            If the path is no picture of the library, or the caption has no letter and no digit.
+        UnsupportedError
+            If the library stands at an address.
+        """
+        from mmsearch.ingest.annotate import embed_captions
+
+        with self.place.writer() as store:
+            annotations = in_folder(store, _ANNOTATIONS).annotations
+            image = store.image_at(os.path.abspath(os.fsencode(as_path(path, "path"))))
+            if image is None:
+                raise _not_there(os.fsencode(path))
+            if text is None:
+                annotations.untype([image.image_id], Kind.CAPTION)
+            else:
+                annotations.type([image.image_id], Kind.CAPTION, [as_text(text, "the caption")])
+                if annotations.captions_to_embed(1) is not None:
+                    embed_captions(store, self._installed.for_writing(store, None, notify), _quiet)
+            annotations.settle()
+
+    def tags(self, where: FilterLike | Iterable[FilterLike] = ()) -> tuple[Facet, ...]:
+        """Return all tags, the user's and those of files, with their numbers of pictures, most frequent first."""
+        return self.facets(where).tags
+
+    def tags_of(self, paths: PathLike | Iterable[PathLike]) -> dict[str, tuple[str, ...]]:
+        """Return the tags of every picture at or below some paths, the user's first, by path.
+
+        Raises
+        ------
+        QueryError
+            If a path holds no picture of the library.
+        """
+        store = self.reader()
+
+        def read() -> dict[str, tuple[str, ...]]:
+            pictures = _pictures_below(store, paths)
+            texts = in_folder(store, _ANNOTATIONS).annotations_of(list(pictures))
+            return {
+                path: tuple(dict.fromkeys(text.text for text in texts.get(image_id, ()) if text.kind is Kind.TAG))
+                for image_id, path in sorted(pictures.items(), key=lambda picture: picture[1])
+            }
+
+        return store.consistently(read)
 
     def forget_queries(self) -> int:
         """Forget the texts that were looked for; returns how many. Their vectors are only kept to save time."""
@@ -1230,3 +1356,29 @@ class Library:
                 use_graph=self._use_graph, is_asked_once=self._is_asked_once, check=lambda: library._check(),
             )  # fmt: skip
         return self._searcher
+
+
+def _pictures_below(store: LibraryStore, paths: PathLike | Iterable[PathLike]) -> dict[int, str]:
+    """Return the pictures at or below some paths, by id, with their paths.
+
+    Raises
+    ------
+    QueryError
+        If there is none at or below one of them.
+    """
+    from mmsearch.ingest.plan import absolute_roots
+
+    pictures: dict[int, str] = {}
+    for root in absolute_roots(paths):
+        below = {file.image_id: os.fsdecode(file.path) for file in store.known_files(root)}
+        if not below:
+            raise _not_there(root)
+        pictures |= below
+    return pictures
+
+
+def _not_there(path: bytes) -> QueryError:
+    return QueryError(
+        f"the library has no picture at or below {quoted(os.fsdecode(os.path.abspath(path)))}; index it first, or "
+        "correct the path"
+    )

@@ -848,10 +848,14 @@ class Agreement(TypedDict):
 
 
 class IngestDetails(TypedDict, total=False):
-    """What a run did beside vectors, and how those of a precision that was chosen in it agree with fp32."""
+    """What a run did beside vectors, and how those of a precision that was chosen in it agree with fp32.
+
+    `annotated` are the pictures that were not embedded, and whose annotations were read anew.
+    """
 
     words: WordsRun
     agreement: Agreement
+    annotated: int
 
 
 @dataclass(frozen=True)
@@ -923,8 +927,8 @@ class RestoreReport:
 class Progress:
     """How far a run of `index` is: `done` of `total` in a stage, and when it started, in seconds since 1970.
 
-    The stages are `scan`, `embed`, `load`, `vocabulary`, `words`, `graph` and `calibrate`; a total of 0 is not
-    known yet.
+    The stages are `scan`, `embed`, `annotate`, `captions`, `load`, `vocabulary`, `words`, `graph` and `calibrate`;
+    a total of 0 is not known yet.
     """
 
     stage: str

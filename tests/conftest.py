@@ -40,18 +40,23 @@ if TYPE_CHECKING:
     from tests.milvus.server import Server
 
 
-def pytest_configure() -> None:
+for _profile, _n in (("short", 25), ("thorough", 100)):
+    settings.register_profile(_profile, deadline=None, derandomize=True, max_examples=_n)
+settings.load_profile("short")
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Leave out the configuration of whoever runs the tests, and compile the package once.
 
-    Tests start it in hundreds of processes, which may write no bytecode themselves.
+    Tests start it in hundreds of processes, which may write no bytecode themselves. Laws are tried on more examples
+    where the long tests run, too.
     """
+    if config.option.markexpr != "not full":
+        settings.load_profile("thorough")
     os.environ["MMSEARCH_CONFIG"] = os.devnull
     if "PYTEST_XDIST_WORKER" not in os.environ:
         compile_dir(Path(mmsearch.__file__).parent, quiet=2)
 
-
-settings.register_profile("tests", deadline=None, derandomize=True)
-settings.load_profile("tests")
 
 TINY = {
     "model_cfg": {
@@ -315,9 +320,9 @@ def sample_crop(folder: Path, name: str, share: float = 0.7) -> Path:
     return folder / f"{name}-crop.jpg"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def milvus(tmp_path_factory, cache) -> Iterator[Server]:
-    """A real Milvus server, one for all tests of this process, which are let in by its password."""
+    """A real Milvus server for the tests of a file, which are let in by its password; it works also when idle."""
     from tests.milvus.server import PASSWORD, running
 
     with (

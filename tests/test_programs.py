@@ -26,6 +26,7 @@ def test_a_test_fails_for_want_of_a_program_that_was_promised():
         path_of("no-such-program", required=True)
 
 
+@pytest.mark.full
 def test_tests_of_the_page_the_network_and_power_loss_fail_for_want_of_a_program_that_was_promised(tmp_path):
     tests = (
         "server/test_page.py::test_the_right_picture_is_first_when_typing_pauses",

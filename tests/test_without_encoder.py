@@ -111,6 +111,7 @@ def test_later_runs_go_on_without_an_encoder(plain, folder):
     assert plain.verify().problems == ()
 
 
+@pytest.mark.full
 def test_a_library_emptied_and_filled_again_has_no_dead_vectors(plain, folder):
     assert plain.remove([folder]) == 16
     assert (plain.status().n_images, plain.status().n_dead) == (0, 0)
@@ -136,6 +137,7 @@ def test_a_picture_without_features_is_indexed_and_a_broken_one_is_named(library
     assert (found.hits, "0 local features, at least 15" in found.local) == ((), True)
 
 
+@pytest.mark.full
 def test_interrupted_run_keeps_what_is_done_and_the_next_makes_the_rest(library, folder, monkeypatch):
     monkeypatch.setattr("mmsearch.ingest.run.COMMIT_PICTURES", 8)
 

@@ -12,14 +12,16 @@ Each source has one spelling:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypedDict
 
 from mmsearch.annotations.text import cleaned
 
 LIMIT_BYTES = 64 * 1024
 """Of UTF-8, for all annotations of a picture."""
+LEVELS = " > "
+"""Between the levels of a tag, from the widest to the narrowest: `Places > France > Paris`."""
 
 
 class Kind(StrEnum):
@@ -44,6 +46,15 @@ class Annotation:
     text: str
 
 
+class AnnotationFields(TypedDict):
+    """`Annotations` in JSON; a text is its kind, its source and what it says."""
+
+    texts: list[tuple[str, str, str]]
+    camera: str | None
+    lens: str | None
+    position: tuple[float, float] | None
+
+
 @dataclass(frozen=True, slots=True)
 class Annotations:
     """All that is written about a picture; `position` is latitude and longitude in degrees, WGS 84."""
@@ -53,11 +64,25 @@ class Annotations:
     lens: str | None = None
     position: tuple[float, float] | None = None
 
+    @classmethod
+    def of_json(cls, fields: AnnotationFields) -> Annotations:
+        """Return what was written as JSON, which has made lists of tuples."""
+        texts = tuple(Annotation(Kind(kind), source, text) for kind, source, text in fields["texts"])
+        position = None if fields["position"] is None else (fields["position"][0], fields["position"][1])
+        return cls(texts, fields["camera"], fields["lens"], position)
 
-def annotation(kind: Kind, source: str, text: str) -> Iterable[Annotation]:
-    """Yield an annotation with a text as strangers wrote it; nothing if it has no letter and no digit."""
-    if text := cleaned(text):
-        yield Annotation(kind, source, text)
+    def to_json(self) -> AnnotationFields:
+        """Return the fields, fit for JSON."""
+        return {
+            "texts": [(text.kind.value, text.source, text.text) for text in self.texts],
+            "camera": self.camera, "lens": self.lens, "position": self.position,
+        }  # fmt: skip
+
+
+def annotation(kind: Kind, source: str, text: str) -> tuple[Annotation, ...]:
+    """Return an annotation with a text as strangers wrote it; none if nothing is left of it, see `cleaned`."""
+    text = cleaned(text)
+    return (Annotation(kind, source, text),) if text else ()
 
 
 def merge(*parts: Annotations) -> Annotations:
@@ -67,16 +92,18 @@ def merge(*parts: Annotations) -> Annotations:
     lens and position count. A text that is there with the same kind is dropped, and so is one that is too long for
     what is left of the limit; shorter ones behind it are kept.
     """
-    texts: dict[tuple[Kind, str], Annotation] = {}
+    texts: list[Annotation] = []
+    kinds: dict[str, list[Kind]] = {}  # of every text
     n_left = LIMIT_BYTES
     for part in parts:
         for text in part.texts:
-            key, n_bytes = (text.kind, text.text), len(text.text.encode())
-            if key not in texts and n_bytes <= n_left:
-                texts[key] = text
+            n_bytes, known = len(text.text.encode()), kinds.setdefault(text.text, [])
+            if n_bytes <= n_left and text.kind not in known:
+                texts.append(text)
+                known.append(text.kind)
                 n_left -= n_bytes
     return Annotations(
-        tuple(texts.values()),
+        tuple(texts),
         next((part.camera for part in parts if part.camera is not None), None),
         next((part.lens for part in parts if part.lens is not None), None),
         next((part.position for part in parts if part.position is not None), None),

@@ -21,8 +21,11 @@ def cleaned(text: str) -> str:
     >>> cleaned(" <b>two\n\ndogs</b>\x1b[31m\0 \ud800"), cleaned("...")
     ('<b>two dogs</b> [31m', '')
     """
-    line = unicodedata.normalize("NFC", _BLANK.sub(" ", text).strip())
-    return line if line.isalnum() or any(map(_says_something, line)) else ""
+    if text.isascii() and text.isprintable():  # most are, and there are many
+        line = " ".join(text.split())
+    else:
+        line = unicodedata.normalize("NFC", _BLANK.sub(" ", text).strip())
+    return line if line[:1].isalnum() or any(map(_says_something, line)) else ""
 
 
 def _says_something(character: str) -> bool:

@@ -25,6 +25,7 @@ from mmsearch.cli.schema import schema
 from mmsearch.cli.search import search
 from mmsearch.cli.serve import serve
 from mmsearch.cli.shards import PANEL, embed, export, load
+from mmsearch.cli.tag import caption, tag
 from mmsearch.cli.train import train
 from mmsearch.cli.vocabulary import vocabulary
 
@@ -41,6 +42,8 @@ app.command()(calibrate)
 app.command(rich_help_panel=PANEL)(embed)
 app.command(rich_help_panel=PANEL)(export)
 app.command(rich_help_panel=PANEL)(load)
+app.command()(caption)
+app.add_typer(tag, name="tag")
 app.add_typer(labels, name="labels")
 app.add_typer(bench, name="bench")
 app.add_typer(vocabulary, name="vocabulary")

@@ -47,6 +47,22 @@ _EXAMPLES = {
         mmsearch rm ~/photos/old    # forget pictures; files are never deleted
         mmsearch rm --queries       # forget the texts that were looked for
     """,
+    "tag add": """
+        mmsearch tag add ~/photos/2019/wedding --tag wedding --tag "Places > Italy"
+        mmsearch search "Anna laughs" --where "tag = wedding"
+    """,
+    "tag rm": """
+        mmsearch tag rm ~/photos/2019/wedding/cat.jpg --tag wedding
+        mmsearch tag rm ~/photos --tag old --tag wrong
+    """,
+    "tag list": """
+        mmsearch tag list
+        mmsearch tag list ~/photos/cat.jpg
+    """,
+    "caption": """
+        mmsearch caption ~/photos/cat.jpg "Mimi sleeps on the warm stove"
+        mmsearch caption ~/photos/cat.jpg --rm
+    """,
     "backup": """
         mmsearch backup photos.backup
         mmsearch backup /media/disk/small.backup --no-vectors
@@ -70,6 +86,7 @@ _EXAMPLES = {
     "export": """
         mmsearch export --out shards
         mmsearch export --out shards --library ~/library
+        mmsearch export --sidecars ~/sidecars    # your tags and captions
     """,
     "load": """
         mmsearch load shards

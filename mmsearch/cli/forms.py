@@ -106,6 +106,45 @@ class Forgotten(TypedDict):
     problems: list[str]
 
 
+class AnnotatedPicture(TypedDict):
+    """A picture whose tags or caption were changed."""
+
+    path: str
+
+
+class AnnotatedPictures(TypedDict):
+    """The pictures whose tags or caption were changed."""
+
+    n_pictures: int
+    pictures: list[AnnotatedPicture]
+
+
+class TaggedPicture(TypedDict):
+    """A picture with its tags, the user's and those of its file."""
+
+    path: str
+    tags: list[str]
+
+
+class CountedTag(TypedDict):
+    """A tag, and how many pictures have it."""
+
+    tag: str
+    n_pictures: int
+
+
+class TaggedPictures(TypedDict):
+    """Pictures with their tags."""
+
+    pictures: list[TaggedPicture]
+
+
+class CountedTags(TypedDict):
+    """All tags of a library."""
+
+    tags: list[CountedTag]
+
+
 class VocabularyFacts(TypedDict):
     """A vocabulary and, of that of a library, how evenly its words are used."""
 
@@ -230,6 +269,8 @@ FORMS = {
     "status": Form(Status),
     "verify": Form(Verified, Fault),
     "rm": Form(Forgotten, ForgottenPicture),
+    **dict.fromkeys(("tag add", "tag rm", "caption"), Form(AnnotatedPictures, AnnotatedPicture)),
+    "tag list": Form(TaggedPictures | CountedTags, TaggedPicture | CountedTag),
     "backup": Form(BackupReport),
     "restore": Form(RestoreReport),
     "labels set": Form(LabelSet),

@@ -269,6 +269,8 @@ def show_report(report: IngestReport, place: str, wanted: Format) -> None:
     words = report.details.get("words")
     if words is not None and "n_failed" in words:
         say(f"local features of {words['n_failed']} pictures could not be had: {words.get('problem', '')}")
+    if n := report.details.get("annotated"):
+        say(f"what is written beside {n} {'picture' if n == 1 else 'pictures'} was read anew")
     if not report.dry_run:
         say(place)
 

@@ -17,6 +17,8 @@ _STAGES = {  # what a stage is called, and what it counts
     "": ("Working", ""),  # between two others, such as while a model is exported
     "scan": ("Scanning", "files"),
     "embed": ("Indexing", "pictures"),
+    "annotate": ("Reading captions and tags", "pictures"),
+    "captions": ("Embedding captions", "pictures"),
     "vocabulary": ("Learning visual words", "rounds"),
     "words": ("Looking for visual words", "pictures"),
     "texts": ("Embedding texts", "texts"),

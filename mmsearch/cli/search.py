@@ -49,8 +49,9 @@ WhereOption = Annotated[
         autocompletion=complete_where,
         help="FIELD OP VALUE, such as 'taken >= 2023-05', 'folder = ~/photos', or several with and, or, not, "
         "parentheses: 'format = png or not (width > 800 and name ~ img*)'; repeated filters must all hold. "
-        "Fields: path folder name taken width height orientation size format label; operators: = != < <= > >= and "
-        "~ (glob). An orientation is landscape, portrait or square. A "
+        "Fields: path folder name taken width height orientation size format label tag caption person place camera "
+        "lens near has; operators: = != < <= > >= and ~ (glob). An orientation is landscape, portrait or square; "
+        "near is LATITUDE,LONGITUDE,KM; has is tag, caption, person, place, position or words. A "
         "folder or path may begin with ~, your home folder. A label is one of `mmsearch labels`, as in 'label = "
         "dog' or, of one set, 'label = animals/dog'. Where there are several, a value in double quotes may hold "
         "and, or, and parentheses.",

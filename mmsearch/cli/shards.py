@@ -22,14 +22,13 @@ from mmsearch.cli.render import chosen, say
 
 PANEL = "Between machines"
 """Under which heading of `mmsearch --help` these commands stand."""
-OutOption = Annotated[
-    str,
-    typer.Option(
-        "--out", metavar="DIR", help="Where the shards go: a folder that is made, or that holds shards of the same "
-        "encoder. A finished shard is never touched again, and what it holds is not written again.",
-        show_default=False,
-    ),
-]  # fmt: skip
+_OUT = typer.Option(
+    "--out", metavar="DIR", help="Where the shards go: a folder that is made, or that holds shards of the same "
+    "encoder. A finished shard is never touched again, and what it holds is not written again.",
+    show_default=False,
+)  # fmt: skip
+OutOption = Annotated[str, _OUT]
+SomeOutOption = Annotated[str | None, _OUT]
 SourceArgument = Annotated[
     list[str] | None,
     typer.Argument(
@@ -64,13 +63,34 @@ RayOption = Annotated[
 ]  # fmt: skip
 
 
-def export(out: OutOption, library: LibraryOption = None, output: FormatOption = None) -> None:
+SidecarsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR", show_default=False,
+        help="Write your tags and captions as XMP sidecars instead, in folders like those of the pictures.",
+    ),
+]  # fmt: skip
+
+
+def export(
+    out: SomeOutOption = None,
+    sidecars: SidecarsOption = None,
+    library: LibraryOption = None,
+    output: FormatOption = None,
+) -> None:
     """Write the library as Parquet shards: pictures, what is known of them, and their vectors."""
     from mmsearch.cli.progress import run_progress
+    from mmsearch.records import IngestReport
 
     with open_library(library) as opened, run_progress() as progress:
-        report = opened.export(out, on_progress=progress, notify=say)
-    show_report(report, f"shards: {Path(out).absolute()}", chosen(output))
+        if out is not None and sidecars is None:
+            report, place = opened.export(out, on_progress=progress, notify=say), f"shards: {Path(out).absolute()}"
+        elif sidecars is not None and out is None:
+            report = IngestReport(new=opened.export_sidecars(sidecars, on_progress=progress))
+            place = f"sidecars: {Path(sidecars).absolute()}"
+        else:
+            raise typer.BadParameter("give --out DIR for shards, or --sidecars DIR for tags and captions")
+    show_report(report, place, chosen(output))
 
 
 def embed(

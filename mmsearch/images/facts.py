@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypedDict
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict
 
-from mmsearch.images.formats import open_lazily
-from mmsearch.images.upright import exif_of, named_errors
+from mmsearch.images.metadata import Metadata, metadata
 from mmsearch.records import MAX_MEGAPIXELS
 
-if TYPE_CHECKING:
-    from PIL import Image
-
-_MAKE, _MODEL, _PHOTO_IFD, _GPS_IFD = 0x010F, 0x0110, 0x8769, 0x8825
+_MAKE, _MODEL = 0x010F, 0x0110
 _EXPOSURE, _F_NUMBER, _ISO, _FOCAL_LENGTH, _LENS = 0x829A, 0x829D, 0x8827, 0x920A, 0xA434
 _LATITUDE, _LONGITUDE, _GPS_STATUS = (1, 2), (3, 4), 9  # tags of direction and angle
 _MAX_TEXT = 100
@@ -32,27 +28,29 @@ class PhotoFacts(TypedDict, total=False):
 
 
 def photo_facts(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> PhotoFacts:
-    """Return what the EXIF of a picture says, each fact by itself: a damaged one does not hide the others.
+    """Return what the EXIF of a picture says; see `facts_in`.
 
     Raises
     ------
     PictureError
-        If the header of the picture cannot be read.
+        As from `metadata`.
     """
-    with named_errors():
-        image = open_lazily(data, max_megapixels)
-        exif = exif_of(image)
-        photo, gps = _directory(exif, _PHOTO_IFD), _directory(exif, _GPS_IFD)
-        facts: dict[str, Any] = {
-            "camera": _either(lambda: _camera(exif)),
-            "lens": _either(lambda: _text(photo.get(_LENS))),
-            "exposure_s": _either(lambda: _number(photo.get(_EXPOSURE), 1e-7, 1e6)),
-            "f_number": _either(lambda: _number(photo.get(_F_NUMBER), 0.1, 1e3)),
-            "iso": _either(lambda: round(_number(photo.get(_ISO), 1, 1e7))),
-            "focal_length_mm": _either(lambda: _number(photo.get(_FOCAL_LENGTH), 0.1, 1e5)),
-            **(_either(lambda: _position(gps)) or {}),
-        }
-        return {name: value for name, value in facts.items() if value is not None}  # type: ignore[return-value]
+    return facts_in(metadata(data, max_megapixels=max_megapixels))
+
+
+def facts_in(written: Metadata) -> PhotoFacts:
+    """Return what EXIF says, each fact by itself: a damaged one does not hide the others."""
+    photo = written.photo
+    facts: dict[str, Any] = {
+        "camera": _either(lambda: _camera(written.main)),
+        "lens": _either(lambda: _text(photo.get(_LENS))),
+        "exposure_s": _either(lambda: _number(photo.get(_EXPOSURE), 1e-7, 1e6)),
+        "f_number": _either(lambda: _number(photo.get(_F_NUMBER), 0.1, 1e3)),
+        "iso": _either(lambda: round(_number(photo.get(_ISO), 1, 1e7))),
+        "focal_length_mm": _either(lambda: _number(photo.get(_FOCAL_LENGTH), 0.1, 1e5)),
+        **(_either(lambda: _position(written.gps)) or {}),
+    }
+    return {name: value for name, value in facts.items() if value is not None}  # type: ignore[return-value]
 
 
 def _either(read: Callable[[], Any]) -> Any:
@@ -63,11 +61,7 @@ def _either(read: Callable[[], Any]) -> Any:
         return None
 
 
-def _directory(exif: Image.Exif, tag: int) -> dict[int, Any]:
-    return _either(lambda: exif.get_ifd(tag)) or {}
-
-
-def _camera(exif: Image.Exif) -> str:
+def _camera(exif: Mapping[int, Any]) -> str:
     """Return maker and model; most makers repeat their name in the model."""
     make, model = _either(lambda: _text(exif.get(_MAKE))), _text(exif.get(_MODEL))
     return model if make is None or model.lower().startswith(make.split()[0].lower()) else f"{make} {model}"
@@ -88,7 +82,7 @@ def _number(value: Any, least: float, most: float) -> float:
     return number
 
 
-def _position(gps: dict[int, Any]) -> dict[str, float]:
+def _position(gps: Mapping[int, Any]) -> dict[str, float]:
     """Return where it was; cameras that do not know write that their position is void, or zeros."""
     latitude, longitude = _angle(gps, *_LATITUDE, most=90), _angle(gps, *_LONGITUDE, most=180)
     if gps.get(_GPS_STATUS) == "V" or latitude == longitude == 0:
@@ -96,7 +90,7 @@ def _position(gps: dict[int, Any]) -> dict[str, float]:
     return {"latitude": latitude, "longitude": longitude}
 
 
-def _angle(gps: dict[int, Any], direction: int, tag: int, *, most: float) -> float:
+def _angle(gps: Mapping[int, Any], direction: int, tag: int, *, most: float) -> float:
     sign = {"N": 1, "E": 1, "S": -1, "W": -1}[_text(gps[direction]).upper()]
     degrees, minutes, seconds = map(float, gps[tag])
     angle = degrees + minutes / 60 + seconds / 3600

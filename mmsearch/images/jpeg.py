@@ -1,9 +1,10 @@
-"""The frame header of a JPEG: what its manner of coding asks of a decoder."""
+"""The segments of a JPEG, and its frame header: what its manner of coding asks of a decoder."""
 
 from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _FRAMES = frozenset((*range(0xC0, 0xD0), 0xDE, 0xF7)) - {0xC4, 0xC8, 0xCC}
@@ -72,21 +73,26 @@ def n_scans(data: bytes, at_most: int) -> int:
 
 def jpeg_frame(data: bytes) -> JpegFrame | None:
     """Return the first frame of a JPEG, or None if its headers are not sound."""
-    header, at = b"", 2
-    marker = 0
-    while (match := _MARKER.search(data, at)) and (at := match.start()) + 4 <= len(data):
+    header, marker = b"", 0
+    for code, body in segments(data):
+        if code in _FRAMES and not header:
+            header, marker = body, code
+        if code == _START_OF_SCAN:
+            return _frame(marker, header, n_first=body[0]) if header and body else None
+    return None
+
+
+def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the code and the body of every segment of a JPEG, up to the header of its first scan."""
+    at, code = 2, 0
+    while code != _START_OF_SCAN and (match := _MARKER.search(data, at)) and (at := match.start()) + 4 <= len(data):
         code = data[at + 1]
         if code in _WITHOUT_BODY:
             at += 2
             continue
         (length,) = struct.unpack_from(">H", data, at + 2)
-        body = data[at + 4 : at + 2 + length]
-        if code in _FRAMES and not header:
-            header, marker = body, code
-        if code == _START_OF_SCAN:
-            return _frame(marker, header, n_first=body[0]) if header and body else None
+        yield code, data[at + 4 : at + 2 + length]
         at += 2 + length
-    return None
 
 
 def _frame(marker: int, header: bytes, *, n_first: int) -> JpegFrame | None:

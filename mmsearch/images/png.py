@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from mmsearch.errors import PictureError
@@ -18,6 +18,7 @@ _MAX_KEPT = 16 << 20  # of all texts; Pillow gives up at four times as much
 _MAX_UNPACKED = 64 << 20  # beyond, a text was made to exhaust memory
 _BLOCK = 1 << 18
 _XMP = b"XML:com.adobe.xmp"
+_RAW_EXIF = b"Raw profile type exif"
 _ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)[0-9]')
 
 
@@ -49,6 +50,23 @@ def without_long_texts(data: bytes) -> bytes:
         else:
             n_kept += size
     return b"".join([*parts, data[start:]]) if parts else data
+
+
+def texts_and_exif(data: bytes, keywords: Collection[bytes]) -> tuple[dict[bytes, bytes], bytes]:
+    """Return the texts of a PNG that have these keywords, wherever they stand, and its EXIF.
+
+    Of several texts with a keyword the first counts, and the first 4 MB of it.
+    """
+    texts: dict[bytes, bytes] = {}
+    exif = b""
+    for kind, at, end in _chunks(data):
+        if kind == b"eXIf":
+            exif = exif or data[at + 8 : end - 4]
+        elif kind in (b"tEXt", b"zTXt", b"iTXt"):
+            keyword, packed, text = _split(kind, data[at + 8 : end - 4])
+            if keyword not in texts and (keyword in keywords or keyword == _RAW_EXIF):
+                texts[keyword] = _beginning(packed) if packed else text[:MAX_BYTES]
+    return texts, exif or _raw_profile(texts.get(_RAW_EXIF, b""))
 
 
 def significant_bits(data: bytes) -> int | None:
@@ -95,6 +113,24 @@ def _unpacked(packed: bytes) -> Iterator[bytes]:
             packed = unpacker.unconsumed_tail
     except zlib.error:
         return
+
+
+def _beginning(packed: bytes) -> bytes:
+    """Return what packed text unpacks to, up to the length of the longest XMP packet that is read."""
+    text = bytearray()
+    for block in _unpacked(packed):
+        text += block
+        if len(text) >= MAX_BYTES:
+            break
+    return bytes(text[:MAX_BYTES])
+
+
+def _raw_profile(text: bytes) -> bytes:
+    """Return what ImageMagick wrote in hexadecimal digits, below a line with its name and one with its length."""
+    try:
+        return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
+    except ValueError:
+        return b""
 
 
 def _size_and_xmp(blocks: Iterable[bytes], keyword: bytes) -> tuple[int, _Xmp]:

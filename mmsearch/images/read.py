@@ -71,8 +71,8 @@ def file_digest(path: bytes) -> bytes:
     return digest.digest()
 
 
-def first_bytes(path: bytes) -> bytes:
-    """Return the first bytes of a regular file, enough to say what it is.
+def first_bytes(path: bytes, n_bytes: int = 512) -> bytes:
+    """Return the first bytes of a regular file; the default is enough to say what it is.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def first_bytes(path: bytes) -> bytes:
         `not_a_file`, `permission`, `vanished` or `unreadable`.
     """
     with open_regular(path) as (handle, _):
-        return os.pread(handle, 512, 0)
+        return os.pread(handle, n_bytes, 0)
 
 
 @contextmanager

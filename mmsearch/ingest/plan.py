@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mmsearch.arguments import paths_of
@@ -21,6 +21,7 @@ from mmsearch.images import (
     is_in_bundle,
     passed_over_text,
 )
+from mmsearch.ingest.beside import Beside
 from mmsearch.names import shell_word
 from mmsearch.records import READING, BadPicture, ImageRecord, IngestReport, PathLike
 from mmsearch.store.base import LibraryStore, OnProgress
@@ -53,12 +54,14 @@ class Plan:
     gone: list[int] = field(default_factory=list)
     forgotten: list[bytes] = field(default_factory=list)
     rejected: list[RejectedFile] = field(default_factory=list)
+    to_annotate: list[bytes] = field(default_factory=list)  # paths of pictures that are not embedded
     tries: dict[bytes, int] = field(default_factory=dict)  # of those of to_embed that were rejected before
     n_unchanged: int = 0
     n_known_bad: int = 0
     n_read_anew: int = 0  # of those of changed, with the contents that are known
     n_read_before: int = 0  # of those unchanged, by an earlier version
     roots: Sequence[bytes] = ()
+    beside: Beside | None = None  # the pictures; None for a library that keeps no annotations
     passed_over: Counter[str] = field(default_factory=Counter)
     notices: list[str] = field(default_factory=list)
 
@@ -198,6 +201,7 @@ def make_plan(
     roots: Sequence[bytes],
     options: ScanOptions = ScanOptions(),
     *,
+    beside: Beside | None = None,
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Plan:
     """Compare what is on disk below the roots with the catalog; reads files only where that may tell something.
@@ -210,10 +214,12 @@ def make_plan(
         Absolute paths of folders and files.
     options : ScanOptions
         How closely to look.
+    beside : Beside or None
+        What stands beside the pictures; None for a library that keeps no annotations.
     on_progress : callable
         Given (`scan`, files seen, 0).
     """
-    known, plan = _Known(store, roots), Plan(roots=roots)
+    known, plan = _Known(store, roots), Plan(roots=roots, beside=beside)
     seen: set[bytes] = set()
     protected: set[bytes] = set()  # what could not be looked at is not gone
     candidates: list[FoundFile] = []
@@ -243,6 +249,8 @@ def make_plan(
     excluded = {entry.path for entry in passed_over if entry.kind == EXCLUDED}
     _name_empty_roots(known, plan, seen | excluded, gone)
     plan.gone = [known.files[path].image_id for path in sorted(gone)]
+    if beside is not None:
+        plan.to_annotate = _to_annotate(plan, known.files, seen, beside)
     return plan
 
 
@@ -264,6 +272,13 @@ def _is_settled(candidate: FoundFile, known: _Known, plan: Plan, options: ScanOp
         return False
     plan.n_known_bad += 1
     return True
+
+
+def _to_annotate(plan: Plan, known: Mapping[bytes, KnownFile], seen: set[bytes], beside: Beside) -> list[bytes]:
+    """Return the pictures that are not embedded, and whose annotations are not known as they are by now."""
+    anew = [file.path for file in plan.copies] + [file.path for file in plan.moved]
+    others = (seen & known.keys()).difference(anew, (file.path for file in plan.to_embed))
+    return anew + [path for path in sorted(others) if not beside.is_as_noted(known[path])]
 
 
 def _touched(image_id: int, file: FoundFile) -> TouchedFile:

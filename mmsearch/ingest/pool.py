@@ -229,6 +229,7 @@ class WorkerPool:
                 "embeds": job.embeds,
                 "local": "off" if batch.is_plain and job.embeds else job.local,
                 "extractor": job.extractor.name,
+                "annotates": job.annotates,
             },
             b"".join(filter(None, sent)),
         )

@@ -8,16 +8,19 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from mmsearch.annotations.base import Annotations
 from mmsearch.arguments import Device
 from mmsearch.errors import LibraryError
+from mmsearch.ingest.annotate import annotate
 from mmsearch.ingest.plan import Plan
 from mmsearch.ingest.pool import Embedded, WorkerPool
 from mmsearch.ingest.session_pool import pool_for
 from mmsearch.ingest.words import WordsIntake
 from mmsearch.ingest.worker import Job
-from mmsearch.records import READING, BadPicture, FileLook, IngestReport
+from mmsearch.records import READING, BadPicture, FileLook, IngestDetails, IngestReport
 from mmsearch.store.base import LibraryWriter, OnProgress
 from mmsearch.store.changes import ENDED_WORKER, UNSEEN, Changes, RejectedFile, StoredFile, then_what
 
@@ -58,7 +61,8 @@ class _Run:
 
     def job(self) -> Job:
         """Return what workers are to do with new pictures now."""
-        return Job() if self.words is None else self.words.job(embeds=self.store.has_vectors)
+        job = Job() if self.words is None else self.words.job(embeds=self.store.has_vectors)
+        return replace(job, annotates=self.plan.beside is not None)
 
     def add(self, outcomes: Sequence[Embedded]) -> None:
         for outcome in outcomes:
@@ -121,16 +125,23 @@ class _Run:
             return
         if self.words is not None:
             self.described.append(outcome)
-        self.pending.stored.append(
-            StoredFile(
-                outcome.path, look, bytes.fromhex(facts["hash"]), facts["width"], facts["height"],
-                facts["format"], facts["taken_at"], READING, vector=outcome.vector,
-            )
+        stored = StoredFile(
+            outcome.path, look, bytes.fromhex(facts["hash"]), facts["width"], facts["height"], facts["format"],
+            facts["taken_at"], READING, vector=outcome.vector,
         )  # fmt: skip
+        self.pending.stored.append(self._annotated(stored, outcome))
         if outcome.path in self.plan.changed:
             self.n_changed += 1
         else:
             self.n_new += 1
+
+    def _annotated(self, file: StoredFile, outcome: Embedded) -> StoredFile:
+        """Return a picture that was read with what is written about it, for a library that keeps that."""
+        beside = self.plan.beside
+        if beside is None:
+            return file
+        look, inside = beside.look(file.path), Annotations.of_json(outcome.facts["annotations"])
+        return replace(file, annotations=beside.annotations(file.path, inside), beside=look)
 
 
 def execute(
@@ -176,6 +187,9 @@ def execute(
         finally:
             if words is not None:
                 words.close()
+    details: IngestDetails = {"words": words.report.to_json()} if words is not None else {}
+    if plan.beside is not None and plan.to_annotate:
+        details["annotated"] = annotate(store, plan.to_annotate, plan.beside, on_progress=on_progress)
     return IngestReport(
         new=run.n_new,
         changed=run.n_changed,
@@ -185,7 +199,7 @@ def execute(
         bad=tuple(run.bad),
         known_bad=plan.n_known_bad,
         notices=plan.all_notices(),
-        details={"words": words.report.to_json()} if words is not None else {},
+        details=details,
     )
 
 

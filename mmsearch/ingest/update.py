@@ -16,7 +16,10 @@ from mmsearch.arguments import FP32, Device, Precision, as_flag, as_path, as_pos
 from mmsearch.errors import LibraryNotFoundError, QueryError
 from mmsearch.images import find_files
 from mmsearch.images.ignore import require_patterns
+from mmsearch.ingest.annotate import embed_captions
+from mmsearch.ingest.beside import Beside
 from mmsearch.ingest.plan import (
+    Plan,
     ScanOptions,
     absolute_roots,
     dry_run,
@@ -212,8 +215,7 @@ def bring_up_to_date(
         is_local = bool(roots) and looks_at_local_features(store, local, notify)
         _keep_settings(store, options)
         words = _words_intake(store, vocabulary, on_progress) if is_local else None
-        scan = options.scan(store, is_limit_raised=store.keep_max_megapixels(options.max_megapixels))
-        plan = make_plan(store, roots, scan, on_progress=on_progress)
+        plan = _planned(store, roots, options, on_progress)
         encoder_folder = None if encoder is None else installed.folder_for_workers(store)
         report = execute(store, plan, encoder_folder, device=options.device, on_progress=on_progress, words=words)
         if options.re_embed is False:
@@ -225,6 +227,7 @@ def bring_up_to_date(
                 notify=notify,
             )  # fmt: skip
             encoder = installed.for_writing(store, None, notify)
+        embed_captions(store, encoder, on_progress)
         store.settle(None if encoder is None else encoder.text_probes(), on_progress=on_progress)
         notices = (*report.notices, *name_missing_roots(store, roots), *_pending(place), *_unusable(store))
     details = _with_agreement(report.details, wanted or create or {})
@@ -239,6 +242,14 @@ def _require_possible(place: Place, roots: list[bytes], options: IngestOptions) 
     if not roots:
         options.require_paths()
         place.open().close()  # there must be one
+
+
+def _planned(store: LibraryWriter, roots: list[bytes], options: IngestOptions, on_progress: OnProgress) -> Plan:
+    """Return what a run will do."""
+    scan = options.scan(store, is_limit_raised=store.keep_max_megapixels(options.max_megapixels))
+    keeps_annotations = store.as_folder is not None
+    beside = Beside([*store.roots(), *roots], follow_links=scan.follow_links) if keeps_annotations else None
+    return make_plan(store, roots, scan, beside=beside, on_progress=on_progress)
 
 
 def _keep_settings(store: LibraryWriter, options: IngestOptions) -> None:

@@ -22,6 +22,8 @@ from typing import BinaryIO, NotRequired, Protocol, TypeAlias, TypedDict, final
 
 import numpy as np
 
+from mmsearch.annotations.base import AnnotationFields
+from mmsearch.annotations.embedded import embedded
 from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.errors import PictureError, VocabularyError
 from mmsearch.images import decode, decode_for_both, decode_grey, memory_for, read_file
@@ -40,7 +42,8 @@ class FileFacts(TypedDict, total=False):
 
     `look`, what the file looked like when it was read, is there where it could be opened, and `size` where its
     bytes came along. Where local features were wanted, `local` is what their bytes are, or `local_error` why there
-    are none.
+    are none. Where annotations were wanted, they are those inside the file; if nothing else was, it is not decoded,
+    and there is no `width` and what follows it.
     """
 
     look: FileLook
@@ -54,6 +57,7 @@ class FileFacts(TypedDict, total=False):
     taken_at: str | None
     local: PackedFacts
     local_error: Fault
+    annotations: AnnotationFields
 
 
 class BatchRequest(TypedDict):
@@ -67,6 +71,7 @@ class BatchRequest(TypedDict):
     embeds: bool
     local: str
     extractor: str
+    annotates: bool
 
 
 @final
@@ -113,7 +118,7 @@ class _NoTower:
 
 @dataclass(frozen=True)
 class Job:
-    """What is wanted of pictures: their vectors, and local features `off`, as `features` or as words.
+    """What is wanted of pictures: their vectors, local features `off`, as `features` or as words, and annotations.
 
     For words `local` is the folder of a library that has a vocabulary.
     """
@@ -121,6 +126,12 @@ class Job:
     embeds: bool = True
     local: str = "off"
     extractor: LocalExtractor = DEFAULT
+    annotates: bool = False
+
+    @property
+    def decodes(self) -> bool:
+        """Whether pixels are looked at."""
+        return self.embeds or self.local != "off"
 
 
 def embed_files(
@@ -195,17 +206,28 @@ def _read(
             result["look"] = FileLook.of(status)
         else:
             result["size"] = len(data)
-        picture, grey = _decoded(data, tower, job, max_megapixels)
+        said = _said(data, job)
+        picture, grey = _decoded(data, tower, job, max_megapixels) if job.decodes else (None, None)
     except PictureError as error:
         if error.code == "out_of_memory":
             raise MemoryError(str(error)) from error
         result.update({"code": error.code, "message": str(error)})
         return result, None, None
-    result.update({
-        "hash": sha256(data).hexdigest(), "width": picture.width, "height": picture.height,
-        "format": picture.format, "taken_at": picture.taken_at,
-    })  # fmt: skip
+    result.update(said)
+    if picture is not None:
+        result.update({
+            "width": picture.width, "height": picture.height, "format": picture.format,
+            "taken_at": picture.taken_at,
+        })  # fmt: skip
     return result, picture, grey
+
+
+def _said(data: bytes, job: Job) -> FileFacts:
+    """Return what is to be said of the bytes of a file, without its pixels."""
+    said: FileFacts = {"hash": sha256(data).hexdigest()}
+    if job.annotates:
+        said["annotations"] = embedded(data).to_json()
+    return said
 
 
 def _decoded(data: bytes, tower: Tower | None, job: Job, max_megapixels: float) -> tuple[Picture, Pixels | None]:
@@ -278,7 +300,7 @@ def serve(
         results, vectors, local = embed_files(
             [os.fsencode(path) for path in request["paths"]],
             encoder,
-            job=Job(request["embeds"], request["local"], EXTRACTORS[request["extractor"]]),
+            job=Job(request["embeds"], request["local"], EXTRACTORS[request["extractor"]], request["annotates"]),
             max_megapixels=limit,
             on_file=lambda position: send(answers, Begun(at=position)),
             contents=partial(_sent, requests, request.get("lengths")),

@@ -65,6 +65,12 @@ class LibraryAnnotations:
         with self._catalog.reading():
             return annotations_of(self._catalog.db, image_ids)
 
+    def typed_images(self) -> list[int]:
+        """Return the pictures that the user typed something for, by id."""
+        with self._catalog.reading():
+            sql = "SELECT DISTINCT image FROM typed WHERE image IS NOT NULL ORDER BY image"
+            return [image_id for (image_id,) in self._catalog.db.execute(sql)]
+
     def matches(self, text: str, *, is_typing: bool = False) -> TextMatches:
         """Return the pictures beside which something of a text stands, and how much of it.
 
@@ -151,7 +157,9 @@ class LibraryAnnotations:
         """Keep the vectors (n, dim) of texts of `captions_to_embed`, in their order, in one transaction."""
         self._captions.keep(captions, vectors)
 
-    def embed_captions(self, encode: Callable[[Sequence[str]], Matrix], on_progress: OnProgress) -> int:
+    def embed_captions(
+        self, encode: Callable[[Sequence[str]], Matrix], on_progress: OnProgress, *, limit: int = 256
+    ) -> int:
         """Give all captions that have none their vectors, and return how many texts were embedded.
 
         Parameters
@@ -160,8 +168,10 @@ class LibraryAnnotations:
             Given texts, returns their vectors (n, dim).
         on_progress : callable
             Given (`captions`, pictures looked at, pictures to be looked at).
+        limit : int
+            Pictures of one transaction.
         """
-        return self._captions.embed(encode, on_progress)
+        return self._captions.embed(encode, on_progress, limit=limit)
 
     # -- what the user types -------------------------------------------------------------------------
 

@@ -139,7 +139,7 @@ class CaptionVectors:
 
     # -- writing -------------------------------------------------------------------------------------
 
-    def embed(self, encode: Callable[[Sequence[str]], Matrix], on_progress: OnProgress, *, limit: int = 256) -> int:
+    def embed(self, encode: Callable[[Sequence[str]], Matrix], on_progress: OnProgress, *, limit: int) -> int:
         """Give captions that have none their vectors, and return how many texts were embedded.
 
         Parameters

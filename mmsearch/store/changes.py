@@ -144,9 +144,11 @@ def apply_changes(db: sqlite3.Connection, changes: Changes, rows: Sequence[int])
     db.executemany("INSERT OR IGNORE INTO root VALUES (?)", [(root,) for root in changes.roots])
     for touched in changes.touched:
         db.execute("DELETE FROM bad WHERE path = ?", (touched.path,))
+        # Names of files and folders are annotations, too: they are read again where the picture lies elsewhere.
         db.execute(
-            "UPDATE image SET path = ?, size = ?, mtime_ns = ?, ctime_ns = ? WHERE id = ?",
-            (touched.path, *touched.look, touched.image_id),
+            "UPDATE image SET annotated = annotated * (path = ?), path = ?, size = ?, mtime_ns = ?, ctime_ns = ? "
+            "WHERE id = ?",
+            (touched.path, touched.path, *touched.look, touched.image_id),
         )
     stored = [
         store_image(db, file, row if file.vector is not None else file.row)

@@ -8,27 +8,35 @@ import sys
 
 import pytest
 
+from tests.cli.warm import run_warm
 from tests.forms import check_run
 
 
 @pytest.fixture
-def run(tmp_path, cache, tiny_folder):
+def run(tmp_path, cache, tiny_folder, tmp_path_factory):
     """Run `mmsearch ARGUMENTS`; returns exit code, standard output and standard error.
 
-    Whatever JSON it prints follows the schema of the command.
+    Whatever JSON it prints follows the schema of the command. It is a process that had loaded the program before it
+    began; with a `run.program` it is a fresh Python with these arguments before ours.
     """
     environment = {
         **os.environ, "MMSEARCH_LIBRARY": str(tmp_path / "library"), "MMSEARCH_CACHE": str(cache),
         "COLUMNS": "100", "TERM": "dumb", "HF_HUB_OFFLINE": "1",
     }  # fmt: skip
 
+    streams = tmp_path_factory.mktemp("streams")
+
     def run(*arguments, **options):
-        command = [sys.executable, *run.program, *map(os.fspath, arguments)]
-        done = subprocess.run(command, capture_output=True, env=environment, timeout=120, **options)
+        arguments = [*map(os.fspath, arguments)]
+        options |= {"env": environment, "timeout": 120}
+        if run.program is None:
+            done = run_warm(arguments, streams, **options)
+        else:
+            done = subprocess.run([sys.executable, *run.program, *arguments], capture_output=True, **options)
         assert b"Traceback" not in done.stderr, done.stderr.decode()
         printed = done.stdout.decode(errors="surrogateescape")
         check_run(arguments, printed)
         return done.returncode, printed, done.stderr.decode()
 
-    run.program, run.environment = ["-m", "mmsearch"], environment
+    run.program, run.environment = None, environment
     return run

@@ -167,6 +167,7 @@ def test_bench_classify_counts_pictures_below_the_folder_of_a_class_and_says_wha
     assert sentence in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.full
 def test_bench_classify_compares_a_classifier_with_the_prompts_of_its_base(run, photos, checkpoint, tmp_path):
     for name, kind in (("cat", "animal"), ("goldfish", "animal"), ("dam", "building"), ("creek", "water")):
         (photos / "set" / kind).mkdir(parents=True, exist_ok=True)
@@ -334,6 +335,7 @@ def test_bench_ann_measures_and_tunes_the_library(run, twelve, tmp_path):
     assert json.loads(out)["recall_target"] == 0.98
 
 
+@pytest.mark.full
 def test_bench_ann_takes_text_queries_from_a_file(run, twelve, tmp_path):
     (tmp_path / "texts").write_text("a cat\n\ntwo dogs\n")
     code, out, err = run("bench", "ann", "--texts", tmp_path / "texts", "--format", "table")
@@ -353,6 +355,7 @@ def test_bench_ann_of_no_library_says_so(run):
     assert "no library found" in err
 
 
+@pytest.mark.full
 def test_bench_reads_a_set_of_the_datasets_library_and_names_its_columns(run, photos, checkpoint, tmp_path):
     from datasets import Dataset, Image
 

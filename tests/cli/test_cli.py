@@ -199,6 +199,7 @@ def test_another_precision_than_that_of_the_library_is_refused(ready, photos):
     assert "embedded in fp32; `index --precision bf16` is refused without --re-embed\n" in err
 
 
+@pytest.mark.full
 def test_a_library_in_int8_tells_how_it_agrees_when_it_is_made_and_by_its_status(
     run, checkpoint, tmp_path, monkeypatch
 ):

@@ -62,6 +62,7 @@ def test_recheck_is_an_option_of_index(ready, photos):
     assert ready("index", photos, "--recheck")[0] == 3
 
 
+@pytest.mark.full
 def test_lost_vectors_are_said_by_status_and_search_and_given_up_by_index_alone(ready, photos, tmp_path):
     os.truncate(tmp_path / "library" / "vectors-0.f16", 0)
     for command in (("status", "--format", "table"), ("search", "a cat", "--format", "table")):
@@ -86,6 +87,7 @@ def test_demo_of_another_installation_is_not_listed_beside_this_one(library, che
 # -- what is left out, what is named in a file, what changes -------------------------------------------
 
 
+@pytest.mark.full
 def test_what_is_excluded_is_forgotten_stays_out_and_comes_back(ready, photos):
     code, _, err = ready("index", photos, "--exclude", "c*.jpg", "--exclude", "!cat.jpg")
     assert code == 0
@@ -147,6 +149,7 @@ def test_pictures_are_named_in_a_file_and_on_standard_input(run, photos, checkpo
     assert len(run("index", "--files-from", photos / "cat.jpg")[2]) < 1000  # not what the picture holds
 
 
+@pytest.mark.full
 def test_what_changes_in_watched_folders_is_indexed_until_ctrl_c(ready, photos):
     command = ["index", photos, "--watch", "--no-local", "--format", "jsonl"]
     with subprocess.Popen(

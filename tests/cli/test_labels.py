@@ -64,6 +64,7 @@ def test_what_means_nothing_is_a_sentence_of_usage(ready, arguments, sentence):
     assert sentence in " ".join(err.replace("│", " ").split())
 
 
+@pytest.mark.full
 def test_a_library_at_an_address_says_that_it_has_no_labels_yet(run, milvus, checkpoint, photos):
     address = milvus.address("labels_of_cli")
     assert run("index", photos, "--model", checkpoint, "--library", address)[0] == 0

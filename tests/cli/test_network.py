@@ -99,7 +99,7 @@ def serving(indexed, traced_run, tmp_path):
     server.communicate(timeout=20)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_no_command_asks_another_machine_for_anything(serving, traced_run, indexed, photos, checkpoint, tmp_path):
     address, token, end = serving
     ask = partial(httpx.post, f"{address}/search", headers={"authorization": f"Bearer {token}"})

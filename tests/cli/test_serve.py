@@ -158,6 +158,7 @@ def test_serve_says_what_to_install_when_the_server_is_not(run, tmp_path):
         "import importlib.util as u\nfind = u.find_spec\n"
         "u.find_spec = lambda name, *rest: None if name == 'fastapi' else find(name, *rest)\n"
     )
+    run.program = ["-m", "mmsearch"]
     run.environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     code, _, said = run("serve", "--no-open")
     assert code == 1

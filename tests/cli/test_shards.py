@@ -100,6 +100,7 @@ def test_embed_takes_folders_and_lists_and_a_library_is_filled_from_what_it_wrot
     assert os.fsdecode(strange) in out.split("\0")
 
 
+@pytest.mark.full
 def test_pictures_in_a_tar_are_found_and_not_called_gone_while_it_is_there(run, photos, checkpoint, tmp_path):
     write_tar(tmp_path / "a.tar", [("cat.jpg", (photos / "cat.jpg").read_bytes())])
     run("embed", "a.tar", "--out", "shards", "--model", checkpoint, "--workers", "1", cwd=tmp_path)

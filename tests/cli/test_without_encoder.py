@@ -41,10 +41,12 @@ def bare(run, tmp_path):
         (tmp_path / "bare" / name).mkdir(parents=True)
         (tmp_path / "bare" / name / "__init__.py").write_text(f"raise SystemExit('{name} was loaded')")
     path = os.pathsep.join([str(tmp_path / "bare"), os.environ.get("PYTHONPATH", "")])
+    run.program = ["-m", "mmsearch"]
     run.environment.update(PYTHONPATH=path, MMSEARCH_CACHE=str(tmp_path / "no-cache"))
     return run
 
 
+@pytest.mark.full
 def test_all_commands_work_on_a_machine_without_models(bare, folder, tmp_path):
     (folder / "broken.jpg").write_bytes(b"<html></html>")
     code, out, err = bare("index", folder, "--model", "none")

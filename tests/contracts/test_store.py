@@ -24,6 +24,7 @@ from mmsearch.store.base import ALL, AskedVector, Passed, in_folder, precision_o
 from mmsearch.store.changes import AnnotatedFile, Changes, RejectedFile, StoredFile, TouchedFile
 from mmsearch.store.checked import passing
 from mmsearch.store.labels import Labelling, LabelOptions
+from tests.tiers import tiered
 
 DIM = 16
 SETTINGS = {"dim": DIM, "model": "none at all", "fingerprint": "f" * 64}
@@ -59,7 +60,15 @@ FACTS = [
 ]
 
 
-@pytest.fixture(scope="module", params=["folder", "milvus", pytest.param("milvus-lite", marks=pytest.mark.full)])
+def pytest_generate_tests(metafunc):
+    """Ask every store by default if a test is of the core, and a folder alone if it is not."""
+    if "place" in metafunc.fixturenames:
+        is_core = metafunc.definition.get_closest_marker("core") is not None
+        stores = tiered(["folder", "milvus", "milvus-lite"], ["folder", "milvus"] if is_core else ["folder"])
+        metafunc.parametrize("place", stores, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def place(request, tmp_path_factory):
     if request.param == "folder":
         return place_of(tmp_path_factory.mktemp("libraries") / "library")
@@ -107,6 +116,7 @@ def image_at(store, path):
 # -- commits -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_committed_picture_is_there_with_all_that_is_known_of_it(writer):
     file = picture(b"/a/\xff 'x\".jpg", taken_at=None)
     before = writer.revision
@@ -125,6 +135,7 @@ def test_committed_picture_is_there_with_all_that_is_known_of_it(writer):
     np.testing.assert_array_equal(writer.vectors_of([image])[0], file.vector.astype(np.float16))
 
 
+@pytest.mark.core
 def test_picture_with_other_contents_takes_the_place_of_the_one_before_under_a_new_id(writer):
     writer.commit(Changes(stored=[picture(b"/a.jpg")]))
     before = image_at(writer, b"/a.jpg")
@@ -147,6 +158,7 @@ def test_picture_that_was_read_in_another_way_has_a_new_id_and_one_that_was_not_
     assert writer.n_pictures == 1
 
 
+@pytest.mark.core
 def test_moved_and_touched_pictures_keep_their_ids_and_vectors(writer):
     writer.commit(Changes(stored=[picture(b"/a.jpg"), picture(b"/b.jpg")]))
     a, b = image_at(writer, b"/a.jpg"), image_at(writer, b"/b.jpg")
@@ -229,6 +241,7 @@ def test_commits_that_nobody_asks_for_any_more_are_kept_if_they_were_begun(write
     assert paths_on_page(writer) == begun
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(("vector", "error"), [(np.zeros(DIM), VectorError), (np.full(DIM, np.nan), VectorError),
                                                (np.ones(DIM + 1), DimensionError)])  # fmt: skip
 def test_vector_that_cannot_be_used_is_refused_and_nothing_of_its_commit_is_stored(writer, vector, error):
@@ -239,6 +252,7 @@ def test_vector_that_cannot_be_used_is_refused_and_nothing_of_its_commit_is_stor
     assert writer.n_pictures == 0
 
 
+@pytest.mark.core
 def test_rejected_files_are_known_until_they_are_accepted_or_forgotten(writer):
     look = FileLook(1, 2, 3)
     bad = [RejectedFile(b"/bad/%d 'x\".jpg" % n, look, "corrupt", 'it is "bad"', 2) for n in range(3)]
@@ -261,6 +275,7 @@ def test_file_that_went_bad_keeps_its_picture_only_where_that_may_pass(writer, c
     writer.commit(Changes(forgotten=[b"/went/bad.jpg"]))
 
 
+@pytest.mark.core
 def test_settings_and_roots_stay(place, writer):
     writer.keep({"answer": {"of": [1, "\u00e9"]}})
     writer.commit(Changes(roots=[b"/z\xff", b"/b"]))
@@ -376,6 +391,7 @@ def test_filter_passes_what_the_conditions_of_the_local_catalog_pass(library, tr
         assert expected == []
 
 
+@pytest.mark.core
 def test_orientation_is_that_of_width_and_height(library):
     wanted = {
         "orientation = landscape": [file.path for file in PICTURES if file.width > file.height],
@@ -397,6 +413,7 @@ def test_filter_that_no_picture_could_pass_is_refused(library, comparison):
         library.page([comparison], order="added", after=None, offset=0, limit=1)
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("where", [[], ["width >= 800"], ["name ~ *.jpg", "not taken = 1985"], ["folder = /p/sub"]])
 def test_facets_count_what_passes(library, where, tmp_path_factory):
     condition = library.condition(where)
@@ -528,6 +545,7 @@ def given_labels(store):
     labels.update(lambda *_: None)
 
 
+@pytest.mark.core
 def test_labels_are_kept_and_filtered_by_or_a_sentence_says_that_they_are_not(place, writer):
     files = [picture(b"/side/%d.jpg" % n, vector=vector) for n, vector in enumerate(unit(9, 5))]
     writer.commit(Changes(stored=files))
@@ -600,6 +618,7 @@ def exact(query, places, k):
     return [PICTURES[place].path for place in best], scores[best]
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("use_index", [True, False])
 @pytest.mark.parametrize("where", [[], ["width >= 800"], ["name ~ *.jpg"], ["taken = 1985 or not format = PNG"]])
 def test_shortlists_are_the_nearest_that_pass_with_their_cosines(library, use_index, where):
@@ -618,6 +637,7 @@ def test_shortlists_are_the_nearest_that_pass_with_their_cosines(library, use_in
         assert answer.route in ("exact", "graph", "filtered")
 
 
+@pytest.mark.core
 def test_more_than_there_are_gives_all_that_there_are(library):
     (answer,) = library.neighbours().shortlists([AskedVector(unit(1, 1)[0])], 1_000, ALL, "text")
     assert len({image.image_id for _, image in answer.pictures}) == len(PICTURES)
@@ -762,6 +782,7 @@ def test_later_pages_neither_repeat_nor_leave_out_what_stays_while_pictures_come
     )]  # fmt: skip
 
 
+@pytest.mark.core
 def test_whole_library_verifies_and_says_what_it_holds(library):
     report = library.verify()
     assert (report.problems, report.n_dropped) == ((), 0)
@@ -771,6 +792,7 @@ def test_whole_library_verifies_and_says_what_it_holds(library):
     assert status.folder == library.address
 
 
+@pytest.mark.core
 def test_place_knows_its_library(place, writer):
     assert place.holds_library()
     writer.commit(Changes(stored=[picture(b"/a.jpg")]))
@@ -792,5 +814,6 @@ def test_a_library_knows_its_precision_and_how_that_agreed(tmp_path, place):
     assert (status.precision, status.agreement) == ("int8", agreement)
 
 
+@pytest.mark.core
 def test_a_library_that_says_nothing_of_a_precision_has_fp32(library):
     assert (library.status().precision, library.status().agreement) == ("fp32", None)

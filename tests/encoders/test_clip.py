@@ -58,7 +58,6 @@ def test_vectors_differ_between_pictures_and_between_texts(tiny):
 
 
 @pytest.mark.full  # the tiny models below are compared by default
-@pytest.mark.slow
 def test_vectors_of_vit_b_32_equal_those_of_open_clip(tmp_path):
     name = "ViT-B-32"
     config = {"model_cfg": open_clip.get_model_config(name), "preprocess_cfg": TINY["preprocess_cfg"]}
@@ -69,13 +68,14 @@ def test_vectors_of_vit_b_32_equal_those_of_open_clip(tmp_path):
     assert_same_directions(our_vectors(encoder, CAPTIONS, files), theirs)
 
 
-# The causal one is in the long tier: an export takes seconds, and the first test compares one that is causal too.
+# An export takes seconds; the first test compares a model that is causal, too.
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("change", "is_cut"),
     [
-        pytest.param({}, True, marks=pytest.mark.full),
+        ({}, True),
         ({"no_causal_mask": True, "pool_type": "last"}, False),
-        pytest.param({"pool_type": "eos"}, None, marks=pytest.mark.full),
+        ({"pool_type": "eos"}, None),
     ],
     ids=["causal", "bidirectional", "eos"],
 )

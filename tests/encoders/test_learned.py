@@ -97,6 +97,7 @@ def test_a_projection_turns_the_vectors_of_the_base(tmp_path, checkpoint, eager,
     assert [tower.text_tower for tower in towers] == [None, None]
 
 
+@pytest.mark.full
 def test_it_is_exported_and_kept_as_others_are_and_a_report_beside_it_changes_nothing(folder, cache, eager, pixels):
     exported = OnnxEncoder.open(prepare_encoder(str(folder), cache=cache))
     with torch.inference_mode():

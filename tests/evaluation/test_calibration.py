@@ -73,6 +73,7 @@ def test_relevance_is_that_of_the_hits_with_the_picture_and_without(captioned, c
     assert list(parts[GIBBERISH]["measures"]) == [AUROC, *AT_LOSS, REJECTED, LOST]
 
 
+@pytest.mark.full
 def test_smaller_libraries_are_parts_of_the_whole(tmp_path, set_encoder):
     pictures = small_samples(tmp_path / "set", 21)
     lines = [
@@ -116,6 +117,7 @@ def test_a_caption_of_all_pictures_has_nothing_to_be_told_from(photos, set_encod
         run_calibration(read_captions(photos, is_merging=True), [set_encoder])
 
 
+@pytest.mark.full
 def test_every_picture_is_asked_with_its_label_and_without(classes, set_encoder):
     parts = system(run_calibration(classes, [set_encoder]), set_encoder, "closed")
     names, truth = ["cat", "fruit", "moon", "dam"], np.array([0, 1, 3, 2, 0])  # two classes have one name
@@ -134,6 +136,7 @@ def test_every_picture_is_asked_with_its_label_and_without(classes, set_encoder)
     assert CALIBRATION not in parts[REMOVED]["measures"]
 
 
+@pytest.mark.full
 def test_where_an_encoder_is_calibrated_none_of_the_labels_is_an_answer(classes, calibrated_encoder):
     report = run_calibration(classes, [calibrated_encoder])
     assert [name.split(": ")[-1] for name in report["results"]] == ["open", "closed", "cosine"]
@@ -159,6 +162,7 @@ def test_where_an_encoder_is_calibrated_none_of_the_labels_is_an_answer(classes,
     assert CALIBRATION in parts[REMOVED]["measures"]
 
 
+@pytest.mark.full
 def test_the_cosine_stays_beside_probabilities(classes, set_encoder):
     result = system(run_calibration(classes, [set_encoder]), set_encoder, "cosine")[CLOSED]
     assert result.keys() == {"n_true", "n_not_true", "measures", "risk_at_coverage"}
@@ -175,6 +179,7 @@ def test_captions_of_one_picture_each_can_be_labels(captioned, set_encoder):
     assert (labelled.class_names, labelled.truth) == (("a cat", "a fig"), (0, 1))
 
 
+@pytest.mark.full
 def test_models_stand_beside_one_another(classes, set_encoder, bench_cache, other_checkpoint, other_folder):
     encoders = [set_encoder, SetEncoder(str(other_checkpoint), cache=bench_cache)]
     results = run_calibration(classes, encoders)["results"]
@@ -187,6 +192,7 @@ def test_an_encoder_without_words_is_refused(classes, wordless_encoder):
         run_calibration(classes, [wordless_encoder])
 
 
+@pytest.mark.full
 def test_the_page_shows_the_diagram_the_curve_and_what_was_asked(classes, set_encoder):
     classes.pictures[1].write_bytes(b"")
     report = run_calibration(classes, [set_encoder])

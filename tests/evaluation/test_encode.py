@@ -65,6 +65,7 @@ def test_a_run_that_does_not_resume_encodes_its_own_set_again_and_no_other(
     assert len(counted) == 2 * len(TEXTS) + 1
 
 
+@pytest.mark.full
 def test_a_run_waits_for_another_that_is_encoding_and_says_so(checkpoint, bench_cache, photos):
     told = []
     encoder = SetEncoder(str(checkpoint), cache=bench_cache, notify=told.append)

@@ -91,6 +91,7 @@ def photographed(tmp_path):
     return file
 
 
+@pytest.mark.full
 def test_crops_of_the_pictures_that_stay_are_known_and_the_others_are_not(photographed, set_encoder, tmp_path):
     known = open_instances(str(photographed), SetOptions(tmp_path / "cache"))
     (photographed.parent / "cat-crop.jpg").write_bytes(b"")

@@ -144,6 +144,7 @@ def test_a_set_in_which_nothing_can_be_asked_is_refused(gallery, set_encoder):
         results(instance_set(gallery, gallery[:1], ((1,),)), set_encoder)
 
 
+@pytest.mark.full
 def test_with_local_features_every_encoder_is_also_reranked_and_words_stand_alone(photos, set_encoder, tmp_path):
     pictures = sorted(sample_folder().glob("*.jpg"))[:12]
     with Image.open(pictures[0]) as whole:

@@ -133,6 +133,7 @@ def test_the_page_of_an_index_has_a_row_an_effort_and_marks_what_is_used(tmp_pat
     assert len(re.findall(r"<tr class=chosen><td>exact</td>", page)) == 2
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("n_queries", "n_plotted"), [(1, 0), (20, 1)])
 def test_an_index_that_was_asked_too_little_for_a_latency_is_shown_without_it(n_queries, n_plotted, tmp_path):
     filled(tmp_path, 60)

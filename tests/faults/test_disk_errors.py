@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from itertools import product
 
 import pytest
 
@@ -29,6 +30,7 @@ from mmsearch.store.verify import verify
 from tests.conftest import copied_samples, limited, mounted, random_units
 from tests.store.test_store import DIM, file, filled
 from tests.store.test_words import N_WORDS, VOCABULARY, found_by_their_words, words_of
+from tests.tiers import tiered
 
 CALLS = ["pwrite", "write", "fdatasync", "fsync", "replace", "ftruncate"]
 MANY_CALLS = ["open", "file.write"]  # 30 and more
@@ -82,12 +84,13 @@ def failing_writes(k, code):
 
 
 WORD_CALLS = ["open", "write", "fdatasync", "fsync", "replace", "unlink"]
-IN_FULL = [pytest.param(code, marks=pytest.mark.full) for code in (errno.EIO, errno.EMFILE)]
+CODES = tiered([errno.ENOSPC, errno.EIO, errno.EMFILE], [errno.ENOSPC])
+NAMES = ["ENOSPC", "EIO", "EMFILE"]
 EVERY = pytest.param(1, marks=[pytest.mark.full, pytest.mark.timeout(3600)])
 
 
 @pytest.mark.parametrize("step", [6, EVERY])
-@pytest.mark.parametrize("code", [errno.ENOSPC, *IN_FULL], ids=["ENOSPC", "EIO", "EMFILE"])
+@pytest.mark.parametrize("code", CODES, ids=NAMES)
 @pytest.mark.parametrize("name", ["file.write", *WORD_CALLS])
 def test_refused_call_while_words_are_published_is_a_sentence_and_no_word_is_wrong(
     tmp_path, monkeypatch, name, code, step
@@ -118,14 +121,14 @@ def test_refused_call_while_words_are_published_is_a_sentence_and_no_word_is_wro
     assert n_failed, f"{name} is never called; the test shows nothing"
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EMFILE], ids=errno.errorcode.get)
+@pytest.mark.parametrize("code", CODES, ids=NAMES)
 @pytest.mark.parametrize(
     ("name", "step"),
-    [
-        *((name, 1) for name in CALLS), *((name, 5) for name in MANY_CALLS),
-        *(pytest.param(name, 1, marks=pytest.mark.full) for name in MANY_CALLS),
-    ],
-)  # fmt: skip
+    tiered(
+        [*product(CALLS + MANY_CALLS, [1]), *product(MANY_CALLS, [5])],
+        [*product(CALLS, [1]), *product(MANY_CALLS, [5])],
+    ),
+)
 def test_refused_call_is_a_sentence_and_nothing_stored_is_lost(tmp_path, name, step, code):
     n_failed = 0
     for k in itertools.count(1, step):
@@ -170,7 +173,7 @@ def test_full_database_is_a_sentence_and_nothing_stored_is_lost(tmp_path):
         assert store.catalog.count("image") == 40
 
 
-@pytest.mark.parametrize("limit_kb", [64, 256, 700])
+@pytest.mark.parametrize("limit_kb", tiered([64, 256, 700], [256]))
 def test_file_size_limit_ends_index_with_one_sentence(tmp_path, photos, checkpoint, cache, tiny_folder, limit_kb):
     library = tmp_path / "library"
     command = [
@@ -233,7 +236,7 @@ def test_disk_that_fills_while_words_are_made_ends_index_with_one_sentence(tmp_p
             assert library.verify().problems == ()
 
 
-@pytest.mark.parametrize("n_files", [16, *(pytest.param(n, marks=pytest.mark.full) for n in (5, 8, 12, 24))])
+@pytest.mark.parametrize("n_files", tiered([16, 5, 8, 12, 24], [16]))
 def test_too_few_open_files_end_every_command_with_one_sentence(tmp_path, n_files):
     library = tmp_path / "library"
     with Library.open(library) as opened:
@@ -260,7 +263,7 @@ def test_too_few_open_files_end_every_command_with_one_sentence(tmp_path, n_file
         assert opened.status().local["n_images"] == 12
 
 
-@pytest.mark.parametrize("size_kb", range(40, 200, 16))
+@pytest.mark.parametrize("size_kb", tiered(range(40, 200, 16), [40, 104, 184]))
 def test_catalog_that_a_full_disk_let_begin_is_whole_or_not_there(tmp_path, size_kb):
     with mounted(tmp_path / "mount", f"{size_kb}k") as mount:
         with contextlib.suppress(StorageError):

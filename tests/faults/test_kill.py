@@ -18,6 +18,7 @@ from mmsearch.store.folder import Store
 from tests import pictures
 from tests.conftest import small_samples
 from tests.faults.killed_index import SETTINGS
+from tests.tiers import tiered
 
 PROGRAM = Path(__file__).parent / "killed_index.py"
 POINTS = [
@@ -29,12 +30,9 @@ POINTS = [
     # The graph is published, the cells are not yet.
     ("learn:after", 1), ("cells:after", 1),
     # A kill here leaves the files that one above leaves, or does after another batch: to sync or hash changes none.
-    *(pytest.param(*point, marks=pytest.mark.full)
-      for point in [("sync:before", 2), ("sync:after", 3), ("sha256:before", 1), ("write_file:before", 2)]),
-    *(pytest.param(*point, marks=pytest.mark.full)
-      for point in [("learn:before", 1), ("cells:before", 1), ("publish:before", 2), ("sha256:after", 2),
-                    ("write_file:before", 3), ("write_file:after", 3), ("write_file:before", 4),
-                    ("write_file:after", 4), ("publish:after", 2)]),
+    ("sync:before", 2), ("sync:after", 3), ("sha256:before", 1), ("write_file:before", 2),
+    ("learn:before", 1), ("cells:before", 1), ("publish:before", 2), ("sha256:after", 2), ("write_file:before", 3),
+    ("write_file:after", 3), ("write_file:before", 4), ("write_file:after", 4), ("publish:after", 2),
 ]  # fmt: skip
 N_PICTURES = 80
 
@@ -93,7 +91,9 @@ def acknowledged_in(out):
     return max(numbers, default=0)
 
 
-@pytest.mark.parametrize(("point", "count"), POINTS, ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("point", "count"), tiered(POINTS, [("append:after", 2), ("learn:after", 1)]), ids=lambda value: str(value)
+)
 def test_kill_at_a_named_point_loses_nothing_acknowledged(
     tmp_path, many, checkpoint, cache, expected, point, count
 ):
@@ -104,7 +104,7 @@ def test_kill_at_a_named_point_loses_nothing_acknowledged(
     assert_resumes(library, many, checkpoint, cache, expected)
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", tiered([1, 2], [2]))
 def test_kill_while_compacting_loses_nothing(tmp_path, many, checkpoint, cache, expected, count):
     library, gallery = tmp_path / "library", tmp_path / "gallery"
     gallery.mkdir()
@@ -136,7 +136,8 @@ def kill_at_random(seed, tmp_path, many, checkpoint, cache, expected):
     assert_resumes(library, many, checkpoint, cache, expected)
 
 
-@pytest.mark.parametrize("seed", range(2))  # with the points above; 198 more in the long tier
+@pytest.mark.full
+@pytest.mark.parametrize("seed", range(2))
 def test_kill_at_a_random_time_loses_nothing_acknowledged(seed, tmp_path, many, checkpoint, cache, expected):
     kill_at_random(seed, tmp_path, many, checkpoint, cache, expected)
 
@@ -150,11 +151,11 @@ def test_198_kills_lose_nothing_acknowledged(tmp_path, many, checkpoint, cache, 
 
 @pytest.mark.parametrize(
     ("point", "count"),
-    [
-        ("sync_folder:before", 1), ("transaction:after", 20), ("sha256:before", 2),
-        *(pytest.param(*point, marks=pytest.mark.full)
-          for point in [("transaction:before", 5), ("write_file:after", 1), ("sync_folder:after", 5)]),
-    ],
+    tiered(
+        [("sync_folder:before", 1), ("transaction:after", 20), ("sha256:before", 2), ("transaction:before", 5),
+         ("write_file:after", 1), ("sync_folder:after", 5)],
+        [("transaction:after", 20)],
+    ),
 )  # fmt: skip
 def test_kill_of_a_run_without_an_encoder_loses_nothing_acknowledged(tmp_path, point, count):
     library, folder, cache = tmp_path / "library", small_samples(tmp_path / "photos"), tmp_path / "no-cache"
@@ -172,10 +173,8 @@ def test_kill_of_a_run_without_an_encoder_loses_nothing_acknowledged(tmp_path, p
 
 ANEW_POINTS = [
     ("append:after", 3), ("copy:after", 1), ("beside:after", 1), ("take:after", 1), ("adopt:after", 1),
-    ("publish:before", 1),
-    *(pytest.param(*point, marks=pytest.mark.full)
-      for point in [("append:before", 2), ("install:after", 1), ("copy:before", 1), ("beside:before", 1),
-                    ("move:before", 2), ("take:before", 1), ("tidy:before", 2), ("publish:after", 1)]),
+    ("publish:before", 1), ("append:before", 2), ("install:after", 1), ("copy:before", 1), ("beside:before", 1),
+    ("move:before", 2), ("take:before", 1), ("tidy:before", 2), ("publish:after", 1),
 ]  # fmt: skip
 
 
@@ -208,7 +207,9 @@ def becomes_new(library, checkpoint, cache, expected):
     assert names & {"encoder", "vectors-0.f16", "next"} == set()
 
 
-@pytest.mark.parametrize(("point", "count"), ANEW_POINTS, ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("point", "count"), tiered(ANEW_POINTS, [("adopt:after", 1)]), ids=lambda value: str(value)
+)
 def test_kill_while_vectors_are_made_anew_leaves_those_of_before_or_after(
     tmp_path, with_old_vectors, checkpoint, cache, expected, point, count
 ):

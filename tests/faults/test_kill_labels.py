@@ -14,15 +14,15 @@ from mmsearch import Library
 from tests import pictures
 from tests.faults.killed_labels import LEAST, NAMES
 from tests.faults.test_kill import acknowledged_in
+from tests.tiers import tiered
 
 PROGRAM = Path(__file__).parent / "killed_labels.py"
 N_PICTURES = 30
 POINTS = [
     ("define:before", 1), ("look:after", 9), ("give:before", 1), ("give:after", 2), ("note:before", 1),
     ("note:before", 2), ("note:after", 3), ("sets:before", 1),
-    *(pytest.param(*point, marks=pytest.mark.full)
-      for point in [("define:after", 1), ("look:before", 30), ("give:before", 4), ("note:after", 1),
-                    ("note:before", 5), ("note:after", 5)]),
+    ("define:after", 1), ("look:before", 30), ("give:before", 4), ("note:after", 1), ("note:before", 5),
+    ("note:after", 5),
 ]  # fmt: skip
 
 
@@ -64,8 +64,8 @@ def given(library, cache):
     }, left
 
 
-@pytest.mark.parametrize("then", ["set", "index"])
-@pytest.mark.parametrize(("point", "count"), POINTS, ids=lambda value: str(value))
+@pytest.mark.parametrize("then", tiered(["set", "index"], ["set"]))
+@pytest.mark.parametrize(("point", "count"), tiered(POINTS, [("give:after", 2)]), ids=lambda value: str(value))
 def test_kill_while_labels_are_given_loses_none_that_was_acknowledged(
     tmp_path, plain, labelled, cache, point, count, then
 ):
@@ -91,7 +91,9 @@ def test_kill_while_labels_are_given_loses_none_that_was_acknowledged(
         assert opened.verify().problems == ()
 
 
-@pytest.mark.parametrize(("point", "count"), [("sets:before", 1), ("note:before", 1), ("note:after", 1)])
+@pytest.mark.parametrize(
+    ("point", "count"), tiered([("sets:before", 1), ("note:before", 1), ("note:after", 1)], [("note:before", 1)])
+)
 def test_kill_while_a_set_is_removed_leaves_all_of_it_or_nothing(tmp_path, labelled, cache, point, count):
     library = shutil.copytree(labelled, tmp_path / "library")
     done = run(library, cache, "rm", point, count)
@@ -103,7 +105,9 @@ def test_kill_while_a_set_is_removed_leaves_all_of_it_or_nothing(tmp_path, label
         assert labels == (expected if opened.label_sets() else {image_id: {} for image_id in expected})
 
 
-@pytest.mark.parametrize(("point", "count"), [("define:before", 1), ("adopt:after", 1), ("give:before", 2)])
+@pytest.mark.parametrize(
+    ("point", "count"), tiered([("define:before", 1), ("adopt:after", 1), ("give:before", 2)], [("adopt:after", 1)])
+)
 def test_kill_while_labels_are_made_anew_with_vectors_leaves_those_of_before_or_the_rest_to_be_given(
     tmp_path, labelled, cache, other_checkpoint, other_folder, point, count
 ):

@@ -15,6 +15,7 @@ from mmsearch.errors import QueryError
 from tests.conftest import small_samples
 from tests.faults.killed_words import STEPS
 from tests.faults.test_kill import acknowledged_in
+from tests.tiers import tiered
 
 PROGRAM = Path(__file__).parent / "killed_words.py"
 N_BASE, N_FRESH, N_ALL = 12, 2, 18  # of a base, of a fresh segment beside it, and so many that they are merged
@@ -99,16 +100,7 @@ def assert_nothing_is_lost(run, cache, pictures, library, n, point, allowed, exp
     assert sorted(kinds) == sorted(set(kinds)), "generations were left behind"
 
 
-def tiers(points, chosen):
-    """Return all points, those that are not chosen for the long tier only."""
-    assert chosen <= set(points)
-    return [point if point in chosen else pytest.param(*point, marks=pytest.mark.full) for point in points]
-
-
-QUICK = {("vocabulary", "published"), ("centres", "half-written"), ("words", "manifest")}
-
-
-@pytest.mark.parametrize(("kind", "step"), tiers(FIRST, QUICK))
+@pytest.mark.parametrize(("kind", "step"), tiered(FIRST, [("words", "manifest")]))
 def test_kill_while_the_first_words_are_published_loses_nothing(
     run, cache, pictures, tmp_path, first_run, kind, step
 ):
@@ -118,10 +110,7 @@ def test_kill_while_the_first_words_are_published_loses_nothing(
     assert_nothing_is_lost(run, cache, pictures, tmp_path / "library", N_BASE, (kind, step), allowed, first_run)
 
 
-QUICK_LATER = {("fresh", "manifest-rename"), ("words", "clean-up")}
-
-
-@pytest.mark.parametrize(("kind", "step"), tiers(LATER, QUICK_LATER))
+@pytest.mark.parametrize(("kind", "step"), tiered(LATER, [("fresh", "manifest-rename")]))
 def test_kill_while_words_are_merged_leaves_the_answers_of_before_or_after(
     run, cache, pictures, small, later_run, tmp_path, kind, step
 ):

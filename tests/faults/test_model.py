@@ -179,7 +179,7 @@ class LibraryMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    ("n", "steps"), [(20, 50), pytest.param(50, 2000, marks=[pytest.mark.full, pytest.mark.timeout(7200)])]
+    ("n", "steps"), [(4, 50), pytest.param(50, 2000, marks=[pytest.mark.full, pytest.mark.timeout(7200)])]
 )
 def test_library_agrees_with_a_dictionary_whatever_is_done(tiny, n, steps, monkeypatch):
     monkeypatch.setattr(indexes_module, "measured_efforts", finds_all_at_once)

@@ -26,7 +26,7 @@ def run(program, *arguments):
     return done.stdout
 
 
-@pytest.mark.parametrize("n", [100, FULL])
+@pytest.mark.parametrize("n", [20, FULL])
 def test_mutated_indexes_never_crash_nor_answer_wrongly_and_verify_names_them(tmp_path, n):
     out = run("mutated_index", tmp_path, n)
     assert f"{n} mutations, 0 wrong, 0 unnamed" in out
@@ -34,19 +34,19 @@ def test_mutated_indexes_never_crash_nor_answer_wrongly_and_verify_names_them(tm
 
 # A mutation of words costs a quarter of a second, as they are asked, verified and made again: of each of the nine
 # files the first five are tried by default, and all thousand, these among them, in the long tier.
-@pytest.mark.parametrize("n", [30, FULL])
+@pytest.mark.parametrize("n", [7, FULL])
 def test_mutated_words_never_crash_nor_answer_wrongly_and_verify_names_the_file(tmp_path, n):
     out = run("mutated_words", tmp_path, n)
     assert f"{n} mutations, 0 wrong, 0 unnamed, 0 not made again, " in out
 
 
-@pytest.mark.parametrize("n", [100, FULL])
+@pytest.mark.parametrize("n", [40, FULL])
 def test_mutated_store_never_crashes_and_verify_finds_every_changed_vector(tmp_path, n):
     out = run("mutated_store", tmp_path, n)
     assert f"{n} mutations, 0 missed" in out
 
 
-@pytest.mark.parametrize("n", [20, FULL])
+@pytest.mark.parametrize("n", [5, FULL])
 @pytest.mark.parametrize("program", ["cut_store", "cut_words"])
 def test_files_that_are_cut_and_restored_under_a_reader_never_end_it_nor_make_it_answer_wrongly(
     tmp_path, program, n

@@ -113,7 +113,7 @@ def is_answer_of(hits, scores):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "n_readers"), [(4, 3), pytest.param(600, 6, marks=[pytest.mark.full, pytest.mark.timeout(3600)])]
+    ("seconds", "n_readers"), [(2, 2), pytest.param(600, 6, marks=[pytest.mark.full, pytest.mark.timeout(3600)])]
 )
 def test_every_answer_is_the_exact_answer_of_a_published_state(tmp_path, seconds, n_readers):
     folder = tmp_path / "library"

@@ -110,6 +110,7 @@ def test_killed_file_keeps_its_local_features(tmp_path, tiny_folder):
     assert outcomes(sabotaged(tiny_folder), files, lambda: Job(local="features"))[bad].local.n > 0
 
 
+@pytest.mark.full
 def test_several_bad_files_are_each_given_up_and_the_run_is_committed(tmp_path, tiny, tiny_folder):
     folder = copied_samples(tmp_path / "photos")
     for name in ("crash1", "crash2", "abort1", "exit1"):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmsearch.images.xmp import top_level_values
+from mmsearch.images.xmp import property_texts, top_level_values
 from tests.pictures import xmp
 
 CREATED = "http://ns.adobe.com/xap/1.0/ CreateDate"
@@ -56,6 +56,16 @@ def test_long_packet_is_read_at_its_beginning():
     filler = "<!-- " + "x" * (5 << 20) + " -->"
     assert created(xmp('xmp:CreateDate="2005-01-01"', filler)) == "2005-01-01"
     assert created(xmp(elements=filler + "<xmp:CreateDate>2005-01-01</xmp:CreateDate>")) is None
+
+
+def test_of_many_texts_the_first_ten_thousand_are_read():
+    packet = xmp(elements="<xmp:CreateDate><rdf:Bag>" + "<rdf:li>2005</rdf:li>" * 20_000)
+    assert len(property_texts(packet, {CREATED: (CREATED,)})) == 10_000
+
+
+def test_attributes_and_elements_of_a_property_are_read_in_their_order():
+    packet = xmp('xmp:CreateDate="2005-01-01"', "<xmp:CreateDate>2006-01-01</xmp:CreateDate>")
+    assert created(packet) == "2005-01-01"
 
 
 @given(st.binary(max_size=60), st.integers(0, len(ELEMENT)))

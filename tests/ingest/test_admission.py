@@ -83,7 +83,7 @@ def test_copies_and_files_that_cannot_be_read_do_not_count(checkpoint, cache, cr
         Trial(cache).agreement(str(checkpoint), "int8", found(copies, sample_folder()), print)
 
 
-@pytest.mark.parametrize("precision", ["int8", pytest.param("bf16", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("precision", ["int8", pytest.param("bf16", marks=pytest.mark.full)])
 def test_workers_embed_in_the_precision_of_the_encoder(precision, checkpoint, cache):
     file = sample_folder() / "cat.jpg"
     folder = prepare_encoder(str(checkpoint), cache=cache, precision=precision)
@@ -101,6 +101,7 @@ def test_bf16_is_refused_where_the_cpu_has_none_before_anything_is_made(library,
     assert not library.place.folder.exists()
 
 
+@pytest.mark.full
 def test_offline_is_refused_in_int8_with_the_criterion_that_it_fails(few, offline_folder, cache, tmp_path, photos):
     refusal = r"int8 is refused for offline: on 10 pictures a vector has a cosine of 0\.99\d+ to that of fp32 "
     with (
@@ -200,6 +201,7 @@ def test_the_precision_of_the_library_may_be_named(fast, indexed, photos):
     assert indexed.index([photos], precision="fp32").unchanged == 8
 
 
+@pytest.mark.full
 def test_re_embedding_changes_the_precision_and_back(few, indexed):
     before = indexed.status()
     report = indexed.index([], precision="int8", re_embed=True)
@@ -254,6 +256,7 @@ def test_a_precision_that_there_is_not_is_refused_by_index_and_embed(precision, 
 # -- shards --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_embed_and_load_carry_the_precision(few, tmp_path, checkpoint, cache, fast):
     pictures, out = small_samples(tmp_path / "pictures", 6), tmp_path / "shards"
     report = embed_pictures(pictures, out, EmbedOptions(str(checkpoint), cache=cache, precision="int8"))

@@ -77,6 +77,7 @@ def test_index_gives_labels_to_new_and_changed_pictures_without_a_text_tower(ind
     assert indexed.label_sets()[0].n_given == sum(map(len, given(indexed).values()))
 
 
+@pytest.mark.full
 def test_labels_are_made_anew_with_the_vectors_of_another_encoder(
     indexed, photos, cache, tmp_path, other_checkpoint, other_folder
 ):
@@ -102,6 +103,7 @@ def test_a_damaged_set_does_not_stop_new_vectors_and_is_named_after_them(indexed
     assert (things.n_labels, things.n_left, things.n_given) == (4, 8, 0)
 
 
+@pytest.mark.full
 def test_an_encoder_without_words_is_refused_where_labels_go_by_words(indexed, cache, gem_folder):
     set_things(indexed)
     before = given(indexed)
@@ -116,6 +118,7 @@ def test_an_encoder_without_words_is_refused_where_labels_go_by_words(indexed, c
         set_things(indexed)
 
 
+@pytest.mark.full
 def test_vectors_that_were_made_before_such_a_set_are_kept_for_when_it_is_gone(indexed, gem_folder, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt

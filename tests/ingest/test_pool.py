@@ -87,6 +87,7 @@ def test_a_batch_of_large_pictures_is_full_before_it_has_eight(tiny_folder, monk
     assert sizes == [1, 1, 1]
 
 
+@pytest.mark.full
 def test_time_that_reading_a_bundle_takes_is_not_held_against_the_workers(tiny_folder):
     cat = (sample_folder() / "cat.jpg").read_bytes()
 
@@ -231,6 +232,7 @@ def test_extractor_that_ends_its_worker_twice_is_given_up_where_nothing_else_is_
     assert embedded_of[str(bad)].facts["code"] == "quarantined"
 
 
+@pytest.mark.full
 def test_time_that_the_caller_takes_is_not_held_against_the_workers(tiny_folder):
     files = sorted(sample_folder().glob("*.jpg"))[:20]
     n_good = 0

@@ -132,6 +132,7 @@ def assert_as_embedded(library, model, tmp_path, cache):
     assert all(vector @ expected[name] > 0.9999 for name, vector in made.items())
 
 
+@pytest.mark.full
 def test_vectors_of_a_taught_encoder_are_made_of_the_library_s_own_where_those_are_of_its_base(
     indexed, photos, taught, tmp_path, cache
 ):
@@ -143,6 +144,7 @@ def test_vectors_of_a_taught_encoder_are_made_of_the_library_s_own_where_those_a
     assert_as_embedded(indexed, taught, tmp_path, cache)
 
 
+@pytest.mark.full
 def test_vectors_of_a_taught_encoder_are_made_of_what_its_training_kept(
     fresh, photos, taught, checkpoint, tmp_path, bare_cache
 ):
@@ -157,6 +159,7 @@ def test_vectors_of_a_taught_encoder_are_made_of_what_its_training_kept(
         assert_as_embedded(library, taught, tmp_path, bare_cache)
 
 
+@pytest.mark.full
 def test_a_picture_whose_kept_features_are_damaged_is_read_again(indexed, taught, tmp_path, bare_cache):
     flip(indexed.folder / "vectors-0.f16", 5)
     said = []
@@ -175,6 +178,7 @@ def test_nothing_of_the_old_epoch_stays_on_the_disk(indexed, wider):
     ]
 
 
+@pytest.mark.full
 def test_searches_answer_from_the_old_vectors_until_all_new_ones_count(indexed, fresh, wider, cache, small_commits):
     with Library.open(indexed.folder, cache=cache) as reader:
         old, seen = answers(reader), []
@@ -240,6 +244,7 @@ def test_what_an_ended_run_made_can_be_given_up(indexed, photos, wider, small_co
     assert indexed.status().next_model is None
 
 
+@pytest.mark.full
 def test_a_run_to_a_third_encoder_begins_anew(indexed, wider, other_checkpoint, small_commits):
     with pytest.raises(Stopped):
         re_embed(indexed, wider, on_progress=stop_after(3))
@@ -292,6 +297,7 @@ def test_new_vectors_that_were_damaged_before_they_counted_are_made_again(indexe
     assert answers(indexed) == answers(fresh)
 
 
+@pytest.mark.full
 def test_new_vectors_that_were_cut_off_before_they_counted_are_made_again(indexed, fresh, wider, small_commits):
     with pytest.raises(Stopped):
         re_embed(indexed, wider, on_progress=stop_after(4))

@@ -24,6 +24,7 @@ from mmsearch.samples import sample_folder
 from mmsearch.store.folder import Store
 from tests.conftest import copied_samples
 from tests.faults.test_model import InProcess
+from tests.tiers import tiered
 
 
 @pytest.fixture
@@ -51,6 +52,7 @@ def first(library, picture, **options):
     return hit.path.rpartition("/")[2]
 
 
+@pytest.mark.full
 def test_a_vocabulary_is_learned_once_there_is_enough_to_learn_from(library, folder, checkpoint, tmp_path):
     few = tmp_path / "few"
     few.mkdir()
@@ -69,6 +71,7 @@ def test_a_vocabulary_is_learned_once_there_is_enough_to_learn_from(library, fol
         assert first(library, picture) == picture.name
 
 
+@pytest.mark.full
 def test_a_library_may_get_words_later(library, folder, checkpoint):
     library.index([folder], model=str(checkpoint), local=False)
     assert words_of(library) is None
@@ -79,6 +82,7 @@ def test_a_library_may_get_words_later(library, folder, checkpoint):
     assert first(library, picture) == "cat.jpg"
 
 
+@pytest.mark.full
 def test_changed_moved_and_gone_pictures_change_their_words(library, folder, checkpoint, vocabulary):
     library.index([folder], model=str(checkpoint), vocabulary=vocabulary)
     shutil.copyfile(sample_folder() / "rocket.jpg", folder / "cat.jpg")
@@ -141,7 +145,7 @@ with Library.open(library, cache=cache) as opened:
 """
 
 
-@pytest.mark.parametrize("stage", ["embed", "vocabulary", "words"])
+@pytest.mark.parametrize("stage", tiered(["embed", "vocabulary", "words"], ["words"]))
 def test_a_kill_loses_no_embedding_and_the_next_run_makes_the_words(library, folder, checkpoint, cache, stage):
     arguments = [stage, folder, library.folder, cache, checkpoint]
     done = subprocess.run([sys.executable, "-c", KILLED, *map(str, arguments)], capture_output=True)

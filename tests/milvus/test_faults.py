@@ -97,6 +97,7 @@ def test_command_says_one_sentence_and_no_secret_when_the_engine_is_away(monkeyp
     assert "pymilvus" not in done.stderr
 
 
+@pytest.mark.full
 def test_engine_that_answers_no_more_is_a_sentence_and_the_next_call_works_when_it_does(milvus, place, monkeypatch):
     store = place.open()
     assert len(nearest(store)) == 5
@@ -126,6 +127,7 @@ def test_engine_that_answers_no_more_is_a_sentence_and_the_next_call_works_when_
     store.close()
 
 
+@pytest.mark.full
 def test_library_that_is_not_in_the_engines_memory_is_loaded(milvus, place):
     store = place.open()
     milvus.engine().client.release_collection("faults")
@@ -133,6 +135,7 @@ def test_library_that_is_not_in_the_engines_memory_is_loaded(milvus, place):
     store.close()
 
 
+@pytest.mark.full
 def test_library_that_was_dropped_while_it_was_open_is_said_to_be_and_nothing_is_stored_in_what_came_after(
     milvus, made
 ):
@@ -153,6 +156,7 @@ def test_library_that_was_dropped_while_it_was_open_is_said_to_be_and_nothing_is
     store.close()
 
 
+@pytest.mark.full
 def test_library_that_is_dropped_while_rows_are_on_their_way_is_said_to_be(milvus, made, monkeypatch):
     place = made("dropped_on_the_way")
     monkeypatch.setattr(milvus_writer, "_BYTES", 5_000)  # many calls, of which few are made at a time
@@ -177,6 +181,7 @@ def schema_of_others():
     return schema
 
 
+@pytest.mark.full
 def test_foreign_collection_of_the_name_of_the_small_one_is_refused_before_anything_is_made(milvus, made):
     client, place = milvus.engine().client, made("beside")
     client.create_collection("beside__about", schema=schema_of_others())
@@ -185,6 +190,7 @@ def test_foreign_collection_of_the_name_of_the_small_one_is_refused_before_anyth
     assert not client.has_collection("beside")
 
 
+@pytest.mark.full
 def test_foreign_collection_is_refused_and_left_as_it_is(milvus, made):
     client = milvus.engine().client
     place = made("foreign")
@@ -195,6 +201,7 @@ def test_foreign_collection_is_refused_and_left_as_it_is(milvus, made):
     assert not client.has_collection("foreign__about")
 
 
+@pytest.mark.full
 def test_library_of_a_newer_schema_is_refused(milvus, made):
     schema = MilvusClient.create_schema(description=json.dumps({"mmsearch": 99}))
     schema.add_field("id", DataType.INT64, is_primary=True)
@@ -205,6 +212,7 @@ def test_library_of_a_newer_schema_is_refused(milvus, made):
     assert "update mmsearch" in said_in_time(LibraryVersionError, lambda: place.writer(create=SETTINGS).__enter__())
 
 
+@pytest.mark.full
 def test_library_that_has_lost_the_small_collection_beside_says_so_and_answers_until_it_is_begun_anew(
     milvus, place
 ):
@@ -257,6 +265,7 @@ def test_library_that_never_held_pictures_makes_room_for_another_encoder_and_one
         assert writer.n_pictures == 1
 
 
+@pytest.mark.full
 def test_rows_that_are_damaged_or_there_twice_are_named_and_dropped(place):
     with place.writer() as writer:
         (row,) = writer.rows_at([b"/0.jpg"], ("*",))
@@ -277,6 +286,7 @@ def test_rows_that_are_damaged_or_there_twice_are_named_and_dropped(place):
         writer.commit(Changes(stored=FIVE[1:3]))
 
 
+@pytest.mark.full
 def test_encoder_of_the_cache_is_refused_where_it_is_another_than_made_the_library(place, offline_folder, cache):
     encoder = place.encoder(cache)
     store = place.open()
@@ -309,6 +319,7 @@ def test_engine_that_is_restarted_is_found_again(milvus, place):
     store.close()
 
 
+@pytest.mark.full
 def test_picture_of_another_machine_stays_where_it_is_when_this_one_indexes_a_copy(place, tmp_path):
     contents = b"the bytes of a picture"
     here = tmp_path / "here.jpg"
@@ -336,6 +347,7 @@ def test_more_bad_files_than_one_message_holds_are_kept_and_said(made):
         assert store.bad_pictures() == []
 
 
+@pytest.mark.full
 def test_pictures_that_take_the_places_of_one_another_are_all_kept_however_many_are_written_at_once(
     place, monkeypatch
 ):

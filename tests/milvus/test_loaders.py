@@ -94,7 +94,8 @@ def assert_load_goes_on(address, shards, cache, acknowledged):
     assert_all_is_there_once(address, cache)
 
 
-@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.full) for seed in range(2, 20))])
+@pytest.mark.full
+@pytest.mark.parametrize("seed", range(20))
 def test_load_that_is_killed_loses_nothing_acknowledged_and_once_more_every_picture_is_there_once(
     library, shards, checkpoint, cache, seed
 ):
@@ -117,6 +118,7 @@ def test_load_that_is_killed_while_it_makes_a_library_leaves_one_that_is_loaded_
     assert_all_is_there_once(new, cache)
 
 
+@pytest.mark.full
 def test_processes_that_make_a_library_and_load_the_same_pictures_at_once_store_each_once(
     new, shards, checkpoint, cache
 ):

@@ -82,6 +82,7 @@ def assert_refused(command, wrong, run, address):
     assert "wr0ng" not in said
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("command", "wrong"), ALWAYS)
 def test_command_without_the_right_password_is_refused_by_a_sentence_that_repeats_none(
     command, wrong, run, address
@@ -105,6 +106,7 @@ def test_password_from_a_private_file_lets_a_command_in_and_is_not_repeated(run,
     assert PASSWORD not in printed + said
 
 
+@pytest.mark.full
 def test_server_whose_password_the_engine_takes_no_more_says_so_and_recovers_when_it_does(
     address, milvus, photos, cache, monkeypatch, caplog, capfd
 ):
@@ -134,6 +136,7 @@ def test_server_whose_password_the_engine_takes_no_more_says_so_and_recovers_whe
 READING = [("Global", "DescribeCollection", "*"), *(("Collection", name, "*") for name in _OF_ALL)]
 
 
+@pytest.mark.full
 def test_user_who_may_only_read_searches_a_library_and_is_told_what_is_not_granted(
     address, milvus, photos, monkeypatch, cache
 ):

@@ -214,6 +214,7 @@ def test_a_least_relevance_that_is_no_probability_is_refused(least):
 # -- real encoders -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_offline_tells_what_is_there_from_what_is_not(tmp_path, cache, offline_folder):
     with Library.open(tmp_path / "library", cache=cache) as library:
         library.index([sample_folder()], model="offline", local=False)
@@ -254,6 +255,7 @@ def test_a_calibration_counts_from_the_next_search_on_and_goes_with_the_encoder(
         assert library.search("a cat").relevance is None
 
 
+@pytest.mark.full
 def test_a_library_in_milvus_has_the_relevance_of_one_in_a_folder(
     milvus, indexed_once, tmp_path, cache, tiny_folder
 ):

@@ -251,6 +251,7 @@ def test_an_example_by_its_id_is_reranked_like_its_file_and_abstains_without_it(
         (folder / "coffee.away").rename(path)
 
 
+@pytest.mark.full
 def test_a_picture_is_before_all_of_its_copies_when_asked_by_itself(folder, tmp_path):
     copies = copied_samples(tmp_path / "copies", 12)
     for number in range(5):
@@ -286,6 +287,7 @@ def captioned_library(folder, checkpoint, cache, tiny_folder, tmp_path_factory):
         yield opened
 
 
+@pytest.mark.full
 def test_photographs_that_share_only_a_caption_are_not_verified_and_keep_their_order(
     captioned_library, folder, tmp_path
 ):
@@ -303,6 +305,7 @@ def test_photographs_that_share_only_a_caption_are_not_verified_and_keep_their_o
     )
 
 
+@pytest.mark.full
 def test_a_part_of_a_captioned_photograph_with_a_caption_of_its_own_is_verified(
     captioned_library, folder, tmp_path
 ):

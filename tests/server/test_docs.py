@@ -39,6 +39,7 @@ def test_all_operations_are_described_and_can_be_tried_with_the_cookie(docs, ser
     assert len(answer_of(docs, "/search", body={"text": "a cat", "k": 3})["hits"]) == 3
 
 
+@pytest.mark.full
 def test_what_is_tried_may_have_the_token_instead_and_goes_to_the_name_in_the_address(chromium, browser, served):
     address = served.address.replace("127.0.0.1", "localhost")
     with browsers.watched(browser, address, "no cookie", expected=("401",)) as page:

@@ -309,6 +309,7 @@ def test_whoever_holds_the_cookie_cannot_find_out_the_token_any_faster():
     assert hastily(run()) == (403, 1)
 
 
+@pytest.mark.full
 def test_pages_of_others_that_try_keys_keep_nobody_out(indexed, photos, cache):
     with running(indexed.folder, photos, cache=cache) as served, served.allowed() as client:
         is_over = threading.Event()

@@ -73,6 +73,7 @@ def test_status_names_the_label_sets(client):
     assert 0 < things["n_labelled"] < 29
 
 
+@pytest.mark.full
 def test_the_page_filters_by_labels_set_by_set_and_shows_those_of_a_picture(browser, labelled, client):
     counts = client.get("/facets").json()["labels"]
     (n_cats,) = (each["n"] for each in counts[1]["labels"] if each["label"] == "cat")
@@ -96,6 +97,7 @@ def test_the_page_filters_by_labels_set_by_set_and_shows_those_of_a_picture(brow
         expect(given).to_have_text([re.compile(r"cat\s*\d+ %"), re.compile(r"cat\s*\d+ %")])
 
 
+@pytest.mark.full
 def test_the_page_shows_no_labels_where_there_are_none(page, process):
     browsers.open_page(page, process)
     page.click("#toggle-filters")

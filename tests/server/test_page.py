@@ -48,6 +48,7 @@ def test_the_right_picture_is_first_when_typing_pauses(page, process, api):
     expect_names(page, found_by(api, text="a cat"))
 
 
+@pytest.mark.full
 def test_a_late_answer_never_takes_the_place_of_a_newer_one(page, process):
     open_page(page, process)
     held = []
@@ -61,6 +62,7 @@ def test_a_late_answer_never_takes_the_place_of_a_newer_one(page, process):
     expect_first(page, "cat.jpg")
 
 
+@pytest.mark.full
 def test_what_is_left_out_moves_the_answer_away(page, process, api):
     open_page(page, process, "/?q=an+animal")
     page.fill("#exclude", "a cat")
@@ -95,6 +97,7 @@ def test_a_line_stands_between_what_is_likely_and_what_is_weak(page, process, ap
     assert max(tops[:3]) < tops[3] < min(tops[4:])
 
 
+@pytest.mark.full
 def test_keys_pass_over_the_line(page, process, api):
     judge(page, [0.9, 0.5, 0.01])
     open_page(page, process, "/?q=a+cat")
@@ -112,6 +115,7 @@ def test_keys_pass_over_the_line(page, process, api):
     expect_focus(page, wanted[-1])
 
 
+@pytest.mark.full
 def test_that_nothing_matches_well_is_said_first_and_the_nearest_are_shown(page, process, api):
     judge(page, [0.1, 0.01], answer=0.1)
     open_page(page, process, "/?q=a+cat")
@@ -126,6 +130,7 @@ def test_that_nothing_matches_well_is_said_first_and_the_nearest_are_shown(page,
     expect(page.locator("#results .standing")).to_have_text([""] * 29)
 
 
+@pytest.mark.full
 def test_ranks_stand_on_pictures_where_nobody_knows_how_likely_they_are(page, process):
     judge(page, None)
     open_page(page, process, "/?q=a+cat")
@@ -137,6 +142,7 @@ def test_ranks_stand_on_pictures_where_nobody_knows_how_likely_they_are(page, pr
     expect(page.locator("#view .verdict")).to_have_count(0)
 
 
+@pytest.mark.full
 def test_the_view_says_how_likely_a_picture_is_what_was_asked_for(page, process):
     judge(page, [0.9, 0.01])
     open_page(page, process, "/?q=a+cat")
@@ -151,6 +157,7 @@ def test_the_view_says_how_likely_a_picture_is_what_was_asked_for(page, process)
     expect(page.locator("#view .scores")).to_be_visible()
 
 
+@pytest.mark.full
 def test_no_words_of_engineers_stand_on_the_page(page, process, api):
     wall = id_of(api, "great-wall.jpg")
     for address in ("/", f"/?like={wall}@40,20,300,220&view={wall}"):
@@ -165,7 +172,7 @@ def test_no_words_of_engineers_stand_on_the_page(page, process, api):
 # -- pictures ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["drop", "paste"])
+@pytest.mark.parametrize("kind", ["drop", pytest.param("paste", marks=pytest.mark.full)])
 def test_a_picture_that_is_brought_is_searched_by(page, process, kind):
     open_page(page, process)
     give(page, kind, sample("goldfish"))
@@ -174,6 +181,7 @@ def test_a_picture_that_is_brought_is_searched_by(page, process, kind):
     expect(page.locator("#upload-note")).to_contain_text("cannot be part of the address")
 
 
+@pytest.mark.full
 def test_what_is_no_picture_is_not_searched_by(page, process):
     open_page(page, process)
     give(page, "drop", b"notes", "text/plain")
@@ -201,6 +209,7 @@ def test_a_part_drawn_on_a_picture_is_what_is_looked_for(page, process):
     assert (top, bottom) == pytest.approx((0, 300), abs=8)
 
 
+@pytest.mark.full
 def test_a_part_can_be_given_in_numbers_and_taken_back(page, process, api):
     wall = id_of(api, "great-wall.jpg")
     open_page(page, process, f"/?like={wall}")
@@ -217,6 +226,7 @@ def test_a_part_can_be_given_in_numbers_and_taken_back(page, process, api):
     assert asked(page)["like"] == [str(wall)]
 
 
+@pytest.mark.full
 def test_words_and_a_picture_go_together_with_their_weights(page, process, api):
     cat = id_of(api, "cat.jpg")
     open_page(page, process, f"/?like={cat}")
@@ -251,6 +261,7 @@ def test_more_like_this_searches_by_the_picture(page, process, api):
     expect_focus(page, like[1])
 
 
+@pytest.mark.full
 def test_a_search_can_go_on_from_what_shows_the_same_thing(page, process, api):
     wall = id_of(api, "great-wall.jpg")
     open_page(page, process, f"/?like={wall}@40,20,300,220")
@@ -263,6 +274,7 @@ def test_a_search_can_go_on_from_what_shows_the_same_thing(page, process, api):
     expect(page.locator("#expand")).to_be_checked()
 
 
+@pytest.mark.full
 def test_an_empty_box_has_examples_to_try(page, process, api):
     open_page(page, process)
     page.get_by_role("group", name="Examples").get_by_role("button", name="a cat").click()
@@ -273,6 +285,7 @@ def test_an_empty_box_has_examples_to_try(page, process, api):
     assert asked(page) == {"q": ["a cat"]}
 
 
+@pytest.mark.full
 def test_a_file_that_is_called_a_picture_and_is_none_is_said(browser, process):
     expected = ("Failed to load resource",)
     with browsers.watched(browser, process.address, browsers.TOKEN, expected=expected) as page:
@@ -286,6 +299,7 @@ def test_a_file_that_is_called_a_picture_and_is_none_is_said(browser, process):
 # -- the view of one picture -----------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_the_view_shows_scores_by_stage_and_the_matched_places_on_both_pictures(page, process, api):
     wall = id_of(api, "great-wall.jpg")
     part = {"pictures": [{"id": wall, "box": [40, 20, 300, 220]}], "explain": True, "k": 1}
@@ -333,6 +347,7 @@ def test_matched_regions_are_computed_right(page, process):
     assert computed[4] == [{"height": 100, "widths": [100, 100, 100]}, {"height": 100, "widths": [200]}]
 
 
+@pytest.mark.full
 def test_rows_of_the_grid_fill_its_width(page, process):
     judge(page, None)
     open_page(page, process, "/?q=a")
@@ -346,6 +361,7 @@ def test_rows_of_the_grid_fill_its_width(page, process):
     assert page.locator("#results img:not([loading=lazy])").count() == 0
 
 
+@pytest.mark.full
 def test_pictures_can_be_ranked_by_their_details_alone(page, process, api):
     wall = id_of(api, "great-wall.jpg")
     open_page(page, process, f"/?like={wall}@40,20,300,220")
@@ -389,6 +405,7 @@ def mark(page, api, name, kind):
     tile.get_by_role("button", name=kind, exact=True).click()
 
 
+@pytest.mark.full
 def test_a_picture_that_is_not_relevant_leaves_and_comes_back_when_marks_are_forgotten(page, process, api):
     open_page(page, process, "/?q=a+cat")
     mark(page, api, "cat.jpg", "Not relevant")
@@ -399,6 +416,7 @@ def test_a_picture_that_is_not_relevant_leaves_and_comes_back_when_marks_are_for
     expect_first(page, "cat.jpg")
 
 
+@pytest.mark.full
 def test_an_answer_of_which_all_is_marked_as_not_relevant_says_so(page, process, api):
     open_page(page, process, "/?q=a+cat&where=name+%3D+cat.jpg")
     mark(page, api, "cat.jpg", "Not relevant")
@@ -406,6 +424,7 @@ def test_an_answer_of_which_all_is_marked_as_not_relevant_says_so(page, process,
     expect(page.locator("#state")).to_contain_text("All pictures that are left are marked as not relevant.")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("is_searched_with", [True, False])
 def test_other_words_and_another_picture_start_without_marks(page, process, api, is_searched_with):
     for change in (
@@ -426,6 +445,7 @@ def test_other_words_and_another_picture_start_without_marks(page, process, api,
         expect(page.locator("#results [aria-pressed=true]")).to_have_count(0)
 
 
+@pytest.mark.full
 def test_what_is_the_same_question_keeps_its_marks(page, process, api):
     open_page(page, process, "/?q=a+building")
     mark(page, api, "winter-palace.jpg", "Relevant")
@@ -436,6 +456,7 @@ def test_what_is_the_same_question_keeps_its_marks(page, process, api):
     assert asked(page)["yes"] == [str(id_of(api, "winter-palace.jpg"))]
 
 
+@pytest.mark.full
 def test_marks_that_are_kept_go_along_with_the_next_question(page, process, api):
     palace = id_of(api, "winter-palace.jpg")
     open_page(page, process, "/?q=a+building")
@@ -486,6 +507,7 @@ def test_filters_have_counts_and_leave_what_passes(page, process, api):
     expect(page.locator("#results li[data-id]")).to_have_count(small["n"])
 
 
+@pytest.mark.full
 def test_several_choices_of_one_kind_are_alternatives_and_what_is_left_of_others_follows(page, process, api):
     open_page(page, process)
     page.click("#toggle-filters")
@@ -511,6 +533,7 @@ def test_several_choices_of_one_kind_are_alternatives_and_what_is_left_of_others
     expect(page.locator("#chips li")).to_have_text(["Shape: portrait", "Width: below 1,000 px"])
 
 
+@pytest.mark.full
 def test_folders_are_a_tree_of_which_any_may_be_chosen(page, process):
     computed = page.goto(process.address) and page.evaluate(
         """async () => {
@@ -534,6 +557,7 @@ def test_folders_are_a_tree_of_which_any_may_be_chosen(page, process):
     assert computed[2:] == [["size >= 1 and size < 9"], ["folder = /a", "folder = /b or c"]]
 
 
+@pytest.mark.full
 def test_dates_and_names_are_filters(page, process, api):
     open_page(page, process)
     page.click("#toggle-filters")
@@ -548,6 +572,7 @@ def test_dates_and_names_are_filters(page, process, api):
     assert asked(page) == {"where": ["name ~ *windmill*"]}
 
 
+@pytest.mark.full
 def test_a_filter_of_several_comparisons_stands_by_itself(page, process, api):
     where = "name ~ *wood* or (name ~ *stone* and width > 1)"
     open_page(page, process, f"/?where={quote_plus(where)}&where=name+~+windmill*")
@@ -596,6 +621,7 @@ def test_a_picture_of_the_library_is_classified_by_typed_labels(page, process, a
     expect(page.locator("#classify")).to_be_hidden()
 
 
+@pytest.mark.full
 def test_a_picture_that_is_brought_is_classified(page, process):
     open_page(page, process)
     page.click("#open-classify")
@@ -624,6 +650,7 @@ def label(page, **answers):
     return asked
 
 
+@pytest.mark.full
 def test_none_of_these_is_a_line_among_the_labels(page, process):
     label(page, warnings=["offline has hardly seen 'euphonium'"])
     page.goto(process.address + "/?classify=1&label=a+cat&label=euphonium")
@@ -634,6 +661,7 @@ def test_none_of_these_is_a_line_among_the_labels(page, process):
     expect(page.locator(".classify-answer .note")).to_have_text("offline has hardly seen 'euphonium'")
 
 
+@pytest.mark.full
 def test_labels_can_be_closed_or_judged_by_themselves(page, process):
     asked = label(page)
     page.goto(process.address + "/?classify=1&label=a+cat&label=a+dog")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.server.browser import expect_first, expect_focus, expect_names, found_by, give, id_of, open_page, sample
@@ -19,6 +20,7 @@ def test_an_address_restores_a_search(page, process, api):
     expect_names(page, found_by(api, **query))
 
 
+@pytest.mark.full
 def test_addresses_and_states_are_the_same_thing(page, process):
     open_page(page, process)
     addresses = [
@@ -38,6 +40,7 @@ def test_addresses_and_states_are_the_same_thing(page, process):
     assert page.evaluate(script, odd) == ["/?yes=1", "/"]
 
 
+@pytest.mark.full
 def test_an_address_cannot_hold_a_picture_that_was_brought_and_says_so(page, process):
     open_page(page, process)
     give(page, "drop", sample("fig"))
@@ -53,6 +56,7 @@ def test_an_address_cannot_hold_a_picture_that_was_brought_and_says_so(page, pro
     expect(page.locator("#terms li")).to_have_count(1)
 
 
+@pytest.mark.full
 def test_pictures_that_were_brought_are_bounded_and_those_of_closed_tabs_leave(page, process):
     open_page(page, process)
     kept = page.evaluate(
@@ -72,6 +76,26 @@ def test_pictures_that_were_brought_are_bounded_and_those_of_closed_tabs_leave(p
         }"""
     )
     assert kept == [sorted(f"1-{n}" for n in range(5, 20)), 0, 0]
+
+
+def test_pictures_that_were_brought_leave_when_the_next_tab_opens_after_theirs_is_closed(page, process):
+    open_page(page, process)
+    give(page, "drop", sample("fig"))
+    expect_first(page, "fig.jpg")
+    n_kept = """async () => (await new Promise((done) => {
+        const opening = indexedDB.open("mmsearch-brought", 1);
+        opening.onsuccess = () => {
+            const counting = opening.result.transaction("files").objectStore("files").count();
+            counting.onsuccess = () => done([counting.result, opening.result.close()]);
+        };
+    }))[0]"""
+    other = page.context.new_page()
+    open_page(other, process)
+    assert other.evaluate(n_kept) == 1
+    page.close()
+    other.reload()
+    expect(other.locator("#results li a").first).to_be_visible()
+    assert other.evaluate(n_kept) == 0
 
 
 def test_back_and_forward_restore_each_step(page, process):
@@ -102,6 +126,7 @@ def test_back_and_forward_restore_each_step(page, process):
     expect(page.locator(".term.missing")).to_have_count(0)
 
 
+@pytest.mark.full
 def test_back_and_forward_have_the_marks_of_each_question(page, process, api):
     palace = id_of(api, "winter-palace.jpg")
     open_page(page, process, f"/?q=a+building&yes={palace}")
@@ -120,6 +145,7 @@ def test_back_and_forward_have_the_marks_of_each_question(page, process, api):
     expect(page.locator("#marks")).to_be_hidden()
 
 
+@pytest.mark.full
 def test_everything_goes_by_keys(page, process, api):
     open_page(page, process)
     page.keyboard.press("/")

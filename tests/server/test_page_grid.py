@@ -23,6 +23,17 @@ STEP = """by => new Promise((done) => {
     scrollBy(0, by);
     requestAnimationFrame(() => setTimeout(() => done(document.querySelectorAll("#results li").length)));
 })"""
+# 6,000 pixels in a second; returns what fills the window at the end.
+RUSH = """() => new Promise((done) => {
+    const begun = performance.now();
+    const goOn = (now) => {
+        scrollTo(0, 6 * (now - begun));
+        if (now - begun < 1000) return requestAnimationFrame(goOn);
+        const isSeen = (one) => one.getBoundingClientRect().top < innerHeight && one.getBoundingClientRect().bottom > 0;
+        done(["li[data-id]", ".cells"].map((kind) => [...document.querySelectorAll(`#results ${kind}`)].some(isSeen)));
+    };
+    requestAnimationFrame(goOn);
+})"""
 FIRST_IN_SIGHT = """() => {
     const isSeen = (tile) => tile.getBoundingClientRect().top >= 0;
     const tile = [...document.querySelectorAll("#results li[data-id]")].find(isSeen);
@@ -98,6 +109,7 @@ def scrolled(browser, page, n_steps):
     return n_tiles, max(tasks) / 1000
 
 
+@pytest.mark.full
 def test_few_pictures_are_in_the_document_and_frames_are_short_however_far_one_scrolls(browser, page, many):
     browsers.open_page(page, many)
     n_tiles, longest = scrolled(browser, page, 12)
@@ -110,6 +122,16 @@ def test_few_pictures_are_in_the_document_and_frames_are_short_however_far_one_s
     assert shown[-20:] == [picture["name"] for picture in last]
     assert page.locator("#results li[data-id]").last.get_attribute("aria-setsize") == str(months(many)[-1]["n"])
     assert page.locator("#results li[data-id]").last.get_attribute("aria-posinset") == str(months(many)[-1]["n"])
+
+
+def test_what_passes_by_too_fast_to_be_seen_is_neither_made_nor_asked_for(page, many):
+    browsers.open_page(page, many)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    assert page.evaluate(RUSH) == [False, True]  # no pictures, but where they stand
+    assert len(asked) < 60  # those round the first window; twice as many went by
+    settled(page)
+    assert len(page.locator("#results li.loaded").all()) > 10
 
 
 @pytest.mark.full
@@ -149,6 +171,7 @@ def test_months_stand_above_their_pictures_the_newest_first_and_what_has_no_date
     expect(page.locator("#results h3").last).to_have_accessible_name(f"Without a date {counted[-1]['n']}")
 
 
+@pytest.mark.full
 def test_the_timeline_leads_to_any_month_by_keys_and_by_the_pointer(page, many):
     browsers.open_page(page, many)
     slider = page.get_by_role("slider", name="Timeline")
@@ -172,6 +195,7 @@ def test_the_timeline_leads_to_any_month_by_keys_and_by_the_pointer(page, many):
     expect(page.locator("#results h3", has_text=re.compile(r" 201[3-6]")).first).to_be_visible()
 
 
+@pytest.mark.full
 def test_filters_leave_the_months_that_pass_them_and_in_these_what_passes(page, many):
     where = ["taken = 2010", "width > 450"]
     browsers.open_page(page, many, f"/?where={quote_plus(where[0])}&where={quote_plus(where[1])}")
@@ -184,6 +208,7 @@ def test_filters_leave_the_months_that_pass_them_and_in_these_what_passes(page, 
     assert shown == [picture["name"] for picture in passing][-len(shown) :]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("width", [1280, 390])
 def test_months_and_the_timeline_are_accessible(browser, many, width):
     viewport = {"viewport": {"width": width, "height": 780}}
@@ -200,6 +225,7 @@ def focused(page):
     return page.evaluate("() => document.activeElement.closest('#results li')?.dataset.id")
 
 
+@pytest.mark.full
 def test_keys_go_on_to_pictures_that_are_not_loaded_yet(page, many):
     pictures = [str(picture["id"]) for picture in listed(many)]
     browsers.open_page(page, many)
@@ -231,6 +257,7 @@ def test_the_picture_that_has_the_focus_stays_however_far_one_scrolls(page, many
 # -- where one is ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_reloading_and_going_back_lead_to_the_same_pictures(page, many):
     browsers.open_page(page, many)
     scroll_to(page, 0.4)
@@ -256,6 +283,7 @@ def test_reloading_and_going_back_lead_to_the_same_pictures(page, many):
     assert first_in_sight(page) == in_search
 
 
+@pytest.mark.full
 def test_what_comes_to_the_library_does_not_move_what_is_seen(browser, chromium, tmp_path):
     folder = tmp_path / "library"
     with (
@@ -278,6 +306,7 @@ def test_what_comes_to_the_library_does_not_move_what_is_seen(browser, chromium,
 # -- hits ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_the_view_goes_on_past_the_hundredth_hit(page, many):
     with many.allowed() as client:
         found = client.post("/search", json={"pictures": [{"id": 5}], "k": 101}).json()["hits"]
@@ -290,6 +319,7 @@ def test_the_view_goes_on_past_the_hundredth_hit(page, many):
     expect(page.locator("#results a:focus")).to_have_attribute("aria-label", re.compile(r"^101\. "))
 
 
+@pytest.mark.full
 def test_the_view_knows_what_stands_beside_a_picture_that_was_not_scrolled_to(page, many):
     before, picture, after = listed(many, offset=900, limit=3)
     page.goto(f"{many.address}/?view={picture['id']}")
@@ -306,6 +336,7 @@ def test_the_view_knows_what_stands_beside_a_picture_that_was_not_scrolled_to(pa
 # -- when the server is away -----------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_pictures_that_failed_come_when_the_server_is_back_and_what_is_wrong_stays_in_view(browser, many):
     expected = (REFUSED,)
     with browsers.watched(browser, many.address, many.access.token, expected=expected) as page:

@@ -67,6 +67,19 @@ def test_pictures_are_selected_by_check_marks_clicks_and_keys(page, process, api
     expect(page.locator("#view")).to_be_visible()
 
 
+def test_a_selection_is_there_when_the_page_is_loaded_again(page, process, api):
+    open_page(page, process)
+    for name in ("cat.jpg", "fig.jpg"):
+        tile(page, api, name).locator("a").press("Space")
+    page.reload()
+    expect_selected(page, "cat.jpg", "fig.jpg")
+    page.locator("#selection-clear").click()
+    page.reload()
+    expect(page.locator("#results li a").first).to_be_visible()
+    expect_selected(page)
+
+
+@pytest.mark.full
 def test_a_long_press_selects_and_a_short_one_opens(browser, process, api):
     with browsers.watched(browser, process.address, browsers.TOKEN, **SHAPES["phone"]) as page:
         open_page(page, process)
@@ -88,6 +101,7 @@ def saved(page, press):
     return download.value.suggested_filename, download.value.path().read_bytes()
 
 
+@pytest.mark.full
 def test_the_selection_is_copied_exported_and_downloaded(browser, process, api):
     permissions = ["clipboard-read", "clipboard-write"]
     with browsers.watched(browser, process.address, browsers.TOKEN, permissions=permissions) as page:
@@ -119,6 +133,7 @@ def test_the_selection_is_copied_exported_and_downloaded(browser, process, api):
             assert rows == [{name: str(one[name] or "") for name in columns} for one in known]
 
 
+@pytest.mark.full
 def test_tables_hold_any_name_and_no_formula(page, process):
     open_page(page, process)
     odd = [{"path": '=a,"b"\nc\td', "width": 1}, {"path": "/\ufffd", "path_base64": "L/8="}]
@@ -135,6 +150,7 @@ def test_tables_hold_any_name_and_no_formula(page, process):
         assert [row["path_base64"] for row in rows] == ["", "L/8="]
 
 
+@pytest.mark.full
 def test_the_selection_is_classified_and_is_an_example_of_a_query(page, process, api):
     open_page(page, process)
     names = ("cat.jpg", "rocket.jpg")
@@ -155,6 +171,7 @@ def test_the_selection_is_classified_and_is_an_example_of_a_query(page, process,
     expect_selected(page)
 
 
+@pytest.mark.full
 def test_a_picture_is_dragged_into_the_query_with_all_that_are_selected(page, process):
     open_page(page, process)
     tiles = page.locator("#results li")  # the first, as the query is in sight then
@@ -173,6 +190,7 @@ def test_a_picture_is_dragged_into_the_query_with_all_that_are_selected(page, pr
     assert asked(page) == {"like": [first, *others]}
 
 
+@pytest.mark.full
 def test_an_archive_that_cannot_be_had_is_a_sentence(browser, process, api):
     with browsers.watched(browser, process.address, browsers.TOKEN, expected=("Failed to load resource",)) as page:
         page.route("**/archive", lambda route: route.continue_(post_data='{"ids": []}'))
@@ -183,6 +201,7 @@ def test_an_archive_that_cannot_be_had_is_a_sentence(browser, process, api):
         expect(page.locator("#selection-download")).to_be_enabled()
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_selection_and_a_picture_close_to_are_accessible(browser, process, shape):
     with browsers.watched(browser, process.address, browsers.TOKEN, **SHAPES[shape]) as page:

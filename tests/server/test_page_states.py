@@ -15,6 +15,7 @@ from mmsearch.samples import sample_folder
 from mmsearch.store.progress import shown_progress
 from tests.server import browser as browsers
 from tests.server.conftest import running
+from tests.tiers import tiered
 
 REFUSED = "Failed to load resource"
 LOOK_AGAIN = "() => document.dispatchEvent(new Event('visibilitychange'))"
@@ -74,6 +75,7 @@ def test_names_of_files_are_shown_as_text_whatever_they_hold(browser, hostile):
         assert dialogs == []
 
 
+@pytest.mark.full
 def test_a_folder_whose_name_is_no_text_can_be_a_filter_and_an_address(browser, hostile):
     with opened(browser, hostile) as page:
         page.goto(hostile.address)
@@ -104,6 +106,7 @@ def test_a_browser_that_is_not_known_is_told_what_to_do_and_let_in_with_the_toke
         expect(page.locator("#text")).to_have_value("a cat")
 
 
+@pytest.mark.full
 def test_a_server_that_was_stopped_is_said_and_its_return_noticed(browser, indexed, cache):
     server = browsers.start(indexed.folder, cache)
     with browsers.watched(browser, server.address, browsers.TOKEN, expected=(REFUSED,)) as page:
@@ -122,6 +125,7 @@ def test_a_server_that_was_stopped_is_said_and_its_return_noticed(browser, index
         again.stop()
 
 
+@pytest.mark.full
 def test_a_query_that_makes_no_sense_is_a_sentence_with_a_way_out(browser, hostile):
     with opened(browser, hostile, expected=(REFUSED,)) as page:
         page.goto(hostile.address + "/?q=a&where=colour+%3D+red")
@@ -139,6 +143,7 @@ def test_a_query_that_makes_no_sense_is_a_sentence_with_a_way_out(browser, hosti
         expect(page.locator("#view")).to_contain_text("There is no picture 999 in the library")
 
 
+@pytest.mark.full
 def test_a_library_that_is_emptied_and_filled_again_is_followed(browser, changeable, indexed, photos):
     server, _ = changeable
     with opened(browser, server, expected=(REFUSED,)) as page:
@@ -174,6 +179,7 @@ def test_the_progress_of_indexing_is_shown_while_it_lasts(browser, changeable):
         expect(page.locator("#indexing")).to_be_hidden()
 
 
+@pytest.mark.full
 def test_a_file_that_is_gone_is_said_in_its_place(browser, changeable, photos):
     server, _ = changeable
     (photos / "cat.jpg").unlink()
@@ -185,6 +191,7 @@ def test_a_file_that_is_gone_is_said_in_its_place(browser, changeable, photos):
         expect(page.locator("#view figure")).to_contain_text("The file is gone, or is not what was indexed")
 
 
+@pytest.mark.full
 def test_a_library_without_words_offers_pictures_only(browser, photos, cache, gem_folder, tmp_path):
     with Library.open(tmp_path / "library", cache=cache) as library:
         library.index([photos], model="cnn:gem", local=False)
@@ -235,8 +242,17 @@ def check(page, state):
     page.emulate_media(color_scheme="light")
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_every_state_is_accessible(browser, process, api, shape):
+@pytest.mark.parametrize(
+    ("shape", "shown"),
+    tiered(
+        [
+            ("wide", ("all parts", "matches", "error")), ("wide", ("first", "labels", "missing")),
+            ("phone", ("all parts", "matches")),  # what is laid out in another way there
+        ],
+        [("wide", ("all parts", "matches", "error"))],
+    ),
+)  # fmt: skip
+def test_every_state_is_accessible(browser, process, api, shape, shown):
     wall = browsers.id_of(api, "great-wall.jpg")
     with browsers.watched(browser, process.address, browsers.TOKEN, expected=(REFUSED,), **SHAPES[shape]) as page:
         states = {
@@ -247,9 +263,8 @@ def test_every_state_is_accessible(browser, process, api, shape):
             "error": ("/?q=a&where=colour+%3D+red", "#state p"),
             "missing": ("/?upload=1-2", "#state p"),
         }
-        if shape == "phone":  # what is laid out in another way there
-            states = {name: states[name] for name in ("all parts", "matches")}
-        for name, (address, awaited) in states.items():
+        for name in shown:
+            address, awaited = states[name]
             page.goto(process.address + address)
             if name == "all parts":
                 page.click("#toggle-filters")
@@ -261,6 +276,7 @@ def test_every_state_is_accessible(browser, process, api, shape):
         check(page, "part")
 
 
+@pytest.mark.full
 def test_light_and_dark_can_be_chosen_and_are_kept(browser, process):
     background = "() => getComputedStyle(document.body).backgroundColor"
     light, dark = "rgb(250, 249, 247)", "rgb(21, 21, 20)"
@@ -281,6 +297,7 @@ def test_light_and_dark_can_be_chosen_and_are_kept(browser, process):
         assert page.evaluate(background) == light
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_is_weak_is_accessible(browser, process, shape):
     with browsers.watched(browser, process.address, browsers.TOKEN, **SHAPES[shape]) as page:
@@ -291,6 +308,7 @@ def test_what_is_weak_is_accessible(browser, process, shape):
             check(page, f"answer of {answer}")
 
 
+@pytest.mark.full
 def test_the_check_of_accessibility_can_fail(browser, process):
     with browsers.watched(browser, process.address, browsers.TOKEN) as page:
         page.goto(process.address)
@@ -298,6 +316,7 @@ def test_the_check_of_accessibility_can_fail(browser, process):
         assert [finding.partition(":")[0] for finding in findings(page)] == ["button-name"]
 
 
+@pytest.mark.full
 def test_nothing_moves_for_those_who_do_not_want_it(browser, process):
     with browsers.watched(browser, process.address, browsers.TOKEN, reduced_motion="reduce") as page:
         page.goto(process.address)

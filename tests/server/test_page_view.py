@@ -80,6 +80,7 @@ def test_a_picture_is_zoomed_and_moved_by_wheel_mouse_and_keys(page, process, ap
     expect(page.locator("#view figure > img")).to_have_attribute("style", re.compile(r"scale\(1\)"))
 
 
+@pytest.mark.full
 def test_the_thumbnail_of_the_grid_is_shown_until_a_sharper_one_is_there(browser, process):
     with browsers.watched(browser, process.address, browsers.TOKEN, **PHONE) as page:
         held = []
@@ -137,6 +138,7 @@ def fingers(page):
     return put
 
 
+@pytest.mark.full
 def test_fingers_swipe_pinch_and_tap(browser, process, api):
     with browsers.watched(browser, process.address, browsers.TOKEN, **PHONE) as page:
         names = opened(page, process, api)
@@ -177,6 +179,7 @@ def test_fingers_swipe_pinch_and_tap(browser, process, api):
 # -- among others ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_the_filmstrip_has_what_is_before_and_after(page, process, api):
     names = opened(page, process, api)
     strip = page.locator(".filmstrip")
@@ -192,6 +195,7 @@ def test_the_filmstrip_has_what_is_before_and_after(page, process, api):
     assert shown == names[: len(shown)]
 
 
+@pytest.mark.full
 def test_a_click_beside_the_picture_closes_and_the_grid_has_the_focus_again(page, process, api):
     opened(page, process, api)
     box = picture_box(page)
@@ -202,6 +206,7 @@ def test_a_click_beside_the_picture_closes_and_the_grid_has_the_focus_again(page
     expect_focus(page, "cat.jpg")
 
 
+@pytest.mark.full
 def test_the_picture_takes_the_width_of_a_large_screen(browser, process, api):
     with browsers.watched(
         browser, process.address, browsers.TOKEN, viewport={"width": 2560, "height": 1300}
@@ -217,6 +222,7 @@ def test_the_picture_takes_the_width_of_a_large_screen(browser, process, api):
 # -- what it says and gives ----------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_the_view_says_what_the_file_says_of_its_photograph(page, process, api):
     open_page(page, process, f"/?view={id_of(api, 'windmill-stone.jpg')}")
     facts = page.locator(".facts")
@@ -228,6 +234,7 @@ def test_the_view_says_what_the_file_says_of_its_photograph(page, process, api):
     }  # fmt: skip
 
 
+@pytest.mark.full
 def test_the_path_is_copied_and_the_file_downloaded(browser, process, api):
     permissions = ["clipboard-read", "clipboard-write"]
     with browsers.watched(browser, process.address, browsers.TOKEN, permissions=permissions) as page:

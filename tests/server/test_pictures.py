@@ -432,6 +432,7 @@ def test_new_pictures_are_found_and_old_ones_leave_while_the_server_answers(chan
     assert client.get("/status").json()["revision"] > revision
 
 
+@pytest.mark.full
 def test_nothing_fails_while_the_library_is_indexed(changeable, photos, cache):
     server, client = changeable
     for n in range(60):
@@ -459,6 +460,7 @@ def test_nothing_fails_while_the_library_is_indexed(changeable, photos, cache):
     assert client.get("/status").json()["has_local"]
 
 
+@pytest.mark.full
 def test_every_answer_is_by_one_encoder_while_a_library_changes_its_own(
     changeable, checkpoint, other_checkpoint, other_folder, cache
 ):

@@ -83,6 +83,17 @@ def test_annotations_that_are_read_again_replace_those_of_before_whole(store):
     assert (store.annotations.of([dog]), documents(store)) == ({}, {})
 
 
+def test_annotations_of_a_picture_that_is_moved_are_to_be_read_again_and_those_of_one_that_is_touched_are_not(
+    store,
+):
+    dog, cat = add(store, file(b"/dog.jpg", annotations=DOG), file(b"/cat.jpg", annotations=CAT))
+    look = FileLook(7, 7, 7)
+    store.commit(Changes(touched=[TouchedFile(dog, b"/x/dog.jpg", look), TouchedFile(cat, b"/cat.jpg", look)]))
+    annotated = {known.image_id: known.annotated for known in store.known_files(b"/")}
+    assert annotated == {dog: 0, cat: ANNOTATING}
+    assert store.annotations.of([dog]) == {dog: DOG.texts}
+
+
 def test_picture_that_is_stored_again_keeps_its_annotations_unless_its_contents_are_others(store):
     (dog,) = add(store, file(b"/dog.jpg", annotations=DOG))
     assert add(store, file(b"/dog.jpg")) == [dog]

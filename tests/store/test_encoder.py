@@ -135,6 +135,7 @@ def modes(*paths):
     return {path.stat().st_mode & 0o777 for path in paths}
 
 
+@pytest.mark.full
 def test_repair_and_index_end_with_a_good_encoder_even_if_the_kept_one_is_damaged(made, kept, tmp_path, open_umask):
     turn_a_byte(kept / "image.onnx.data")
     turn_a_byte(made.folder / "encoder" / "image.onnx.data")
@@ -158,6 +159,7 @@ def test_the_encoder_is_opened_once_for_all_searches(made):
     assert made.installed_encoder() is made.installed_encoder()
 
 
+@pytest.mark.full
 def test_tower_planted_with_its_checksum_does_not_get_into_a_library_that_knows_its_own(made, kept, tmp_path):
     tower = made.folder / "encoder" / TOWERS[0]
     before = tower.read_bytes()
@@ -196,6 +198,7 @@ with Store.writer(Path(library)) as store:
 """
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("point", ["move:before", "move:after"])
 def test_kill_while_hard_links_are_copied_loses_no_encoder_that_cannot_be_made_again(made, tmp_path, point, count):
@@ -221,6 +224,7 @@ def test_another_model_is_refused_by_name_and_one_of_ours_before_it_is_made(made
         made.index([tmp_path / "pictures"], model="offlin")
 
 
+@pytest.mark.full
 def test_model_that_has_become_another_is_refused_and_what_is_installed_stays(made, tmp_path):
     set_meta(made, fingerprint="f" * 64)
     turn_a_byte(made.folder / "encoder" / "image.onnx.data")

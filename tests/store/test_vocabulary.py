@@ -35,6 +35,7 @@ def damage(path):
     path.write_bytes(data)
 
 
+@pytest.mark.full
 def test_a_graph_over_the_centroids_agrees_with_99_percent_of_exact_words():
     vocabulary, points = words_at(5, 8192), descriptors(6, 2000)
     faster = on_graph(vocabulary, graph_of(vocabulary))

@@ -64,6 +64,7 @@ def test_what_it_learned_is_an_encoder_for_every_command(trained, squares, cache
         assert len(hits) == 64
 
 
+@pytest.mark.full
 def test_a_library_does_not_take_an_encoder_that_was_trained_again_for_its_own(trained, squares, cache, tmp_path):
     pictures = squares.pictures[:2]
     with Library.open(tmp_path / "library", cache=cache) as library:

@@ -101,6 +101,7 @@ def test_the_error_of_labels_is_that_of_the_most_probable_one():
         assert 0 <= label_error(said, np.array([[first, False], [False, second]])) <= 1
 
 
+@pytest.mark.full
 def test_calibrating_fits_labels_to_captions_and_to_classes(squares, set_encoder, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"x")
     colours = [path.name.split("-")[0] for path in squares.pictures]

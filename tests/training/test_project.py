@@ -52,12 +52,14 @@ def trained(checkpoint, cache, tmp_path_factory):
     return folder, report
 
 
+@pytest.mark.full
 def test_what_is_printed_of_it_follows_its_schema(trained, capfdbinary):
     for wanted in (Format.json, Format.jsonl):
         show(trained[1], "", wanted)
         check_form("train pairs", capfdbinary.readouterr().out, is_lines=wanted is Format.jsonl)
 
 
+@pytest.mark.full
 def test_things_that_were_held_out_are_found_better(trained):
     _, report = trained
     assert (report.n_pictures, report.n_things, report.n_validation) == (240, 60, 12)
@@ -66,12 +68,14 @@ def test_things_that_were_held_out_are_found_better(trained):
     assert report.improvement.is_certain
 
 
+@pytest.mark.full
 def test_the_report_shows_distances_and_curves(trained):
     page = pair_page(trained[1], origin_of("mmsearch train pairs"))
     assert "Training by pairs: known" in page
     assert page.count("data:image/svg+xml") == 2
 
 
+@pytest.mark.full
 def test_what_is_learned_is_an_image_encoder_for_a_library(trained, pictures, cache, tmp_path):
     folder, report = trained
     exported = OnnxEncoder.open(prepare_encoder(str(folder.path), cache=cache))
@@ -129,6 +133,7 @@ def test_pictures_of_a_class_are_one_thing(labelled, checkpoint, cache, monkeypa
     assert features.is_gallery.all()
 
 
+@pytest.mark.full
 def test_a_classifier_of_labelled_pictures_classifies_those_of_a_library(
     labelled, checkpoint, cache, indexed, photos
 ):

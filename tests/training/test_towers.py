@@ -78,7 +78,7 @@ def changed_weights(towers, weights):
     return {name for name, array in towers.clip.arrays().items() if not np.array_equal(array, weights[name])}
 
 
-@pytest.mark.parametrize("unfreeze", ["both", "text"])
+@pytest.mark.parametrize("unfreeze", ["both", pytest.param("text", marks=pytest.mark.full)])
 def test_what_was_held_out_is_found_far_above_chance(parts, checkpoint, unfreeze):
     towers = taught(parts, checkpoint, unfreeze=unfreeze)
     hits = retrieval_hits(*towers.vectors(parts[1]), parts[1].picture_of_text)
@@ -109,18 +109,21 @@ def test_kept_weights_lie_between_those_of_base_and_learned(parts, checkpoint, w
         np.testing.assert_allclose(mixed, 0.25 * weights[name] + 0.75 * learned[name], atol=1e-6)
 
 
+@pytest.mark.full
 def test_all_of_the_base_kept_is_the_base(parts, checkpoint):
     towers = taught(parts, checkpoint, epochs=1)
     for vectors, base in zip(towers.vectors(parts[1], keep=1.0), parts[1].base_vectors(), strict=True):
         np.testing.assert_allclose(vectors, base, atol=1e-5)
 
 
+@pytest.mark.full
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(parts, checkpoint):
     first, again, other = (taught(parts, checkpoint, epochs=2, seed=seed) for seed in (0, 0, 1))
     assert all(torch.equal(first.learned[name], weight) for name, weight in again.learned.items())
     assert not all(torch.equal(first.learned[name], weight) for name, weight in other.learned.items())
 
 
+@pytest.mark.full
 def test_a_run_that_was_killed_and_resumed_ends_as_one_that_was_not(parts, checkpoint, tmp_path):
     def kill(done, total):
         if done == 2:
@@ -141,6 +144,7 @@ def test_a_rate_that_is_too_high_is_a_sentence(parts, checkpoint):
         taught(parts, checkpoint, rate=1e30)
 
 
+@pytest.mark.full
 def test_steps_are_told_and_an_early_end(parts, checkpoint):
     told = []
     options = replace(OPTIONS, epochs=9, patience=1, rate=1e-12)  # too slow for anything to become better
@@ -179,6 +183,7 @@ def test_towers_below_heads_are_refused(tmp_path, checkpoint, eager):
         require_open_clip(str(tmp_path))
 
 
+@pytest.mark.full
 def test_a_training_of_towers_helps_and_says_how_much(adapted):
     _, report = adapted
     assert report.improvement.low > 0
@@ -186,6 +191,7 @@ def test_a_training_of_towers_helps_and_says_how_much(adapted):
     assert report.forgetting is not None
 
 
+@pytest.mark.full
 def test_the_encoder_needs_no_base_and_is_the_model_in_torch(adapted, squares, cache):
     folder, report = adapted
     exported = OnnxEncoder.open(prepare_encoder(str(folder.path), cache=cache))
@@ -203,6 +209,7 @@ def test_the_encoder_needs_no_base_and_is_the_model_in_torch(adapted, squares, c
     assert learned_folders(str(folder.path)) == [folder.path.resolve()]
 
 
+@pytest.mark.full
 def test_open_clip_itself_loads_the_checkpoint(adapted, squares):
     import open_clip
 
@@ -218,12 +225,14 @@ def test_open_clip_itself_loads_the_checkpoint(adapted, squares):
         assert (theirs * eager.image_tower(pixels)).sum(dim=1).min() > 0.99999
 
 
+@pytest.mark.full
 def test_towers_that_were_taught_can_be_taught_again(adapted):
     folder = adapted[0].path
     assert require_open_clip(str(folder)) == str(read_learned(folder).weights)
     assert read_learned(folder).kind == TOWERS
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("name", [WEIGHTS, "open_clip_config.json"])
 def test_a_checkpoint_that_was_changed_is_refused(adapted, tmp_path, name):
     folder = tmp_path / "changed"
@@ -234,6 +243,7 @@ def test_a_checkpoint_that_was_changed_is_refused(adapted, tmp_path, name):
         read_learned(folder)
 
 
+@pytest.mark.full
 def test_another_training_into_the_folder_leaves_nothing_of_the_first(adapted, tmp_path, checkpoint):
     folder = tmp_path / "again"
     shutil.copytree(adapted[0].path, folder)

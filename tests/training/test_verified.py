@@ -11,6 +11,7 @@ from mmsearch.training.verified import verified_links
 from tests.conftest import small_samples
 
 
+@pytest.mark.full
 def test_a_turned_copy_is_linked_to_its_picture_and_others_are_not(tmp_path, cache):
     folder = small_samples(tmp_path / "photos")
     with Image.open(folder / "cat.jpg") as image:

@@ -3,6 +3,8 @@
 import { givenLabels, photoFacts } from "./api.js";
 import { bytes, el, shown } from "./dom.js";
 
+const WHEN = new Intl.DateTimeFormat("en-GB", { dateStyle: "long", timeStyle: "short", timeZone: "UTC" });
+
 /** Returns the labels that the library gave a picture, which come a moment later for a hit. */
 export function labels(hit) {
   const list = el("ul", { class: "given-labels" });
@@ -38,11 +40,17 @@ export function facts(hit) {
     );
   add({
     Size: `${hit.width} × ${hit.height}, ${bytes(hit.size_bytes)}, ${hit.format}`,
-    Taken: hit.taken_at ? hit.taken_at.replace("T", " ") : "not known",
+    Taken: inWords(hit.taken_at),
     Path: shown(hit.path),
   });
   photoFacts(hit.id).then((said) => add(photographed(said)), () => {}); // the picture itself says what is wrong
   return el("section", {}, el("h3", { text: "The picture" }), list);
+}
+
+/** Returns when a picture was taken, by the clock of its camera. */
+function inWords(taken) {
+  if (!taken) return "not known";
+  return taken.includes("T") ? WHEN.format(new Date(`${taken}Z`)) : taken; // it may be a year alone
 }
 
 /** Returns what a file says of its photograph, in words. */

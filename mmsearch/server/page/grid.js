@@ -2,19 +2,17 @@
 // moved among by keys.
 
 import { blocksOf, found, runFrom } from "./blocks.js";
-import { Groups } from "./groups.js";
 import { lay, lefts, placeAt, rowOf } from "./layout.js";
-import { Tile } from "./tile.js";
+import { isWanting, Loading } from "./loading.js";
+import { Pace } from "./pace.js";
+import { Tiles } from "./tiles.js";
 
-const MOST_ASKED = 3; // times at once
 const MOST_SOUGHT = 20; // blocks
 const MOST_LOADED = 60; // blocks
-const MOST_TILES = 420;
 const NEW_TILES = 10; // in one frame
-const NEW_THUMBNAILS = 5;
-const FAST = 0.5; // windows in one frame: nobody sees what passes by then
+const STEP = 60; // pixels that one scrolls before something is done
+const FAST = 2_500; // pixels a second: nobody sees what passes by then
 const SETTLED = 120; // milliseconds without scrolling
-const FAILED = 5_000; // until what could not be loaded is asked for again
 const HIDDEN_TOP = 72; // pixels under what stays in view
 
 /**
@@ -25,27 +23,31 @@ export class Grid {
   blocks = []; // of key, title, isWeak, offset in the section, n, first in the grid, isLast, pictures and its layout
   n = 0;
   hasMore = false;
-  marks = new Map();
-  #tiles = new Map();
-  #load = null;
-  #nAsked = 0;
+  #pace = new Pace();
   #width = 0;
   #height = 0;
   #frame = 0;
-  #lastY = 0;
-  #isFast = false;
+  #isDue = false; // to be drawn, even if nothing moved
+  #drawnY = 0;
+  #isMoving = false;
   #settled;
   #wantedFocus;
 
   constructor(list, on) {
-    [this.list, this.on, this.groups] = [list, on, new Groups(list)];
+    [this.list, this.on, this.tiles] = [list, on, new Tiles(list, on)];
+    this.loading = new Loading({
+      came: (run, pictures) => this.#take(run, pictures),
+      failed: on.failed,
+      changed: () => this.#draw(),
+    });
     list.addEventListener("keydown", (event) => this.#key(event));
     list.addEventListener("click", (event) => this.#click(event));
     list.addEventListener("focusin", ({ target }) => {
-      if (this.#tileOf(target)) this.#activate(this.#tileOf(target));
+      if (this.tiles.of(target)) this.tiles.activate(this.tiles.of(target));
     });
+    list.addEventListener("pointerover", ({ target }) => this.tiles.of(target)?.finish());
     list.addEventListener("error", (event) => this.#failed(event.target), true);
-    window.addEventListener("scroll", () => this.#draw(), { passive: true });
+    window.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     window.addEventListener("resize", () => this.#draw());
     new ResizeObserver(() => this.#resized()).observe(list);
   }
@@ -68,28 +70,23 @@ export class Grid {
       run.forEach((block, place) => (block.pictures = pictures[place].slice(0, block.n)));
     }
     ready();
-    const [anchor, held] = [isSame ? this.place() : at, this.#tileOf(document.activeElement)?.id];
-    [this.blocks, this.n, this.hasMore, this.#load] = [blocks, blocks.reduce((n, one) => n + one.n, 0), hasMore, load];
+    const [anchor, held] = [isSame ? this.place() : at, this.tiles.held?.id];
+    [this.blocks, this.n, this.hasMore] = [blocks, blocks.reduce((n, one) => n + one.n, 0), hasMore];
+    this.loading.start(load);
     this.#layAll();
     if (anchor) this.#scrollTo(anchor);
     else if (!isSame && this.#y() > 0) window.scrollTo({ top: 0 });
-    if (held && !isSame && this.indexOf(held) < 0) this.#tiles.get(held).link.blur(); // it need not stay
-    if (!isSame) this.#activate(null);
+    if (held && !isSame && this.indexOf(held) < 0) this.tiles.get(held).link.blur(); // it need not stay
+    if (!isSame) this.tiles.activate(null);
     this.#render();
-    const isLost = held && this.#tileOf(document.activeElement)?.id !== held; // moving a tile takes the focus from it
-    if (isLost) (this.#tiles.get(held) ?? this.#tiles.get(this.active))?.link.focus({ preventScroll: true });
-  }
-
-  /** Shows which pictures are marked. */
-  showMarks(marks) {
-    this.marks = marks;
-    for (const tile of this.#tiles.values()) tile.mark(marks.get(tile.id));
+    const isLost = held && this.tiles.held?.id !== held; // moving a tile takes the focus from it
+    if (isLost) (this.tiles.get(held) ?? this.tiles.get(this.tiles.active))?.link.focus({ preventScroll: true });
   }
 
   /** Asks again for what did not come. */
   retry() {
-    for (const tile of this.#tiles.values()) tile.again();
-    this.#retry(this.blocks);
+    this.tiles.retry();
+    this.loading.retry(this.blocks);
   }
 
   // -- places ---------------------------------------------------------------------------------------
@@ -123,7 +120,7 @@ export class Grid {
       n = this.n;
       await this.on.more();
     }
-    if (this.#blockOf(index) && !this.pictureAt(index)) await this.#fill([this.#blockOf(index)]);
+    if (this.#blockOf(index) && !this.pictureAt(index)) await this.loading.fill([this.#blockOf(index)]);
     return this.pictureAt(index);
   }
 
@@ -131,7 +128,7 @@ export class Grid {
   async seek(id, key) {
     for (const block of this.blocks.filter((one) => one.key === key).slice(0, MOST_SOUGHT)) {
       if (this.indexOf(id) >= 0) return;
-      if (!block.pictures) await this.#fill([block]);
+      if (!block.pictures) await this.loading.fill([block]);
     }
   }
 
@@ -141,8 +138,8 @@ export class Grid {
     const picture = this.pictureAt(index) ?? (await this.reach(index));
     if (!picture || wanted !== this.#wantedFocus) return;
     this.bringIntoView(index);
-    this.#render(Infinity);
-    this.#tiles.get(picture.id)?.link.focus({ preventScroll: true });
+    this.#render({ most: Infinity });
+    this.tiles.get(picture.id)?.link.focus({ preventScroll: true });
   }
 
   /** Scrolls no farther than it takes to see a picture. */
@@ -159,14 +156,13 @@ export class Grid {
   #y = () => -this.list.getBoundingClientRect().top;
   #blockOf = (index) => (index < 0 ? undefined : this.blocks.find((block) => index < block.first + block.n));
   #blockAt = (y) => this.blocks.find((block) => y < block.top + block.height) ?? this.blocks.at(-1);
-  #tileOf = (element) => this.#tiles.get(Number(element?.closest?.("#results li[data-id]")?.dataset.id));
 
   #scrollTo(place) {
     const at = found(this.blocks, place);
     if (!at) return;
     const y = at.block.top + rowOf(at.block, at.place).top - place.offset;
     if (Math.abs(y - this.#y()) >= 1) window.scrollBy({ top: y - this.#y() });
-    this.#lastY = this.#y();
+    this.#pace.rest(); // nobody scrolled
   }
 
   // -- layout ---------------------------------------------------------------------------------------
@@ -194,15 +190,37 @@ export class Grid {
   // -- what is in the document ----------------------------------------------------------------------
 
   #draw() {
-    this.#frame ||= requestAnimationFrame(() => this.#render());
+    this.#isDue = true;
+    this.#frame ||= requestAnimationFrame(() => this.#follow());
   }
 
-  #render(most = NEW_TILES) {
+  #scrolled() {
+    clearTimeout(this.#settled);
+    this.#settled = setTimeout(() => this.#rest(), SETTLED);
+    this.#isMoving = true;
+    this.#frame ||= requestAnimationFrame(() => this.#follow());
+  }
+
+  #rest() {
+    this.#isMoving = false;
+    this.#pace.rest();
+    this.#draw();
+  }
+
+  #follow() {
+    this.#frame = 0;
+    const top = this.#y();
+    const isFast = this.#pace.at(top) > FAST;
+    if (this.#isDue || Math.abs(top - this.#drawnY) >= STEP) this.#render({ isFast });
+    else this.on.moved(top, this.#height);
+  }
+
+  /** Has what is near to the window in the document, and asks for what is missing. */
+  #render({ most = NEW_TILES, isFast = false } = {}) {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
     const [top, height] = [this.#y(), window.innerHeight];
-    this.#isFast = Math.abs(top - this.#lastY) > FAST * height && most !== Infinity;
-    this.#lastY = top;
+    [this.#drawnY, this.#isDue] = [top, false];
     const margin = Math.max(700, height);
     const near = this.blocks.filter((one) => one.top < top + height + margin && one.top + one.height > top - margin);
     const distance = (y, bottom) => Math.abs((y + bottom) / 2 - top - height / 2);
@@ -211,46 +229,15 @@ export class Grid {
       .map((one) => ({ ...one, away: distance(one.y, one.y + one.row.height) }))
       .filter((one) => one.away < height / 2 + margin + one.row.height / 2)
       .sort((a, b) => a.away - b.away);
-    const isWhole = this.#stand(rows, near, most);
-    const unloaded = near.filter((one) => (!one.pictures || one.isStale) && !one.asked && !one.isFailed);
-    clearTimeout(this.#settled);
-    if (this.#isFast) this.#settled = setTimeout(() => this.#draw(), SETTLED);
-    else this.#ask(unloaded.sort((a, b) => distance(a.top, a.top + a.height) - distance(b.top, b.top + b.height)));
-    if (!isWhole) this.#draw();
-    if (this.hasMore && !this.#isFast && this.#height < top + height + margin) this.on.more();
+    const { held } = this.tiles;
+    if (held) rows.push(...this.#rowOfHeld(held.id));
+    const how = { y: top, most, isFast, isAtRest: !this.#isMoving };
+    if (!this.tiles.stand(rows, near, how)) this.#draw();
     this.on.moved(top, this.#height);
-  }
-
-  /** Makes the tiles of some rows, the nearest first, and takes the others away; returns whether all are there. */
-  #stand(rows, near, most) {
-    const wanted = new Map();
-    const held = this.#tileOf(document.activeElement);
-    let nNew = 0;
-    for (const one of held ? [...rows, ...this.#rowOfHeld(held.id)] : rows) {
-      if (wanted.size + one.row.widths.length > MOST_TILES && one.away) continue;
-      lefts(one.row).forEach((left, nth) => {
-        const place = one.row.first + nth;
-        const picture = one.block.pictures[place];
-        const isNew = !this.#tiles.has(picture.id);
-        if (isNew && nNew++ >= most) return;
-        if (!wanted.has(picture.id)) wanted.set(picture.id, { ...one, place, left, picture });
-      });
-    }
-    for (const [id, tile] of this.#tiles) {
-      if (wanted.has(id) || tile.element.contains(document.activeElement)) continue;
-      tile.remove();
-      this.#tiles.delete(id);
-    }
-    const blocks = new Set([...near, ...[...wanted.values()].map(({ block }) => block)]);
-    this.groups.stand([...blocks].sort((a, b) => a.first - b.first));
-    const inOrder = [...wanted.values()].sort((a, b) => a.block.first + a.place - b.block.first - b.place);
-    for (const one of inOrder) this.#standTile(one);
-    const inSight = inOrder.find(({ y, row }) => y + row.height / 2 > this.#lastY) ?? inOrder[0];
-    if (!held && inSight && !this.#tiles.has(this.active)) this.#activate(this.#tiles.get(inSight.picture.id));
-    let nAsked = 0;
-    if (!this.#isFast)
-      for (const id of wanted.keys()) if (nAsked < NEW_THUMBNAILS) nAsked += this.#tiles.get(id)?.load() ?? 0;
-    return nNew <= most && nAsked < NEW_THUMBNAILS;
+    if (isFast) return;
+    const away = new Map(near.map((block) => [block, distance(block.top, block.top + block.height)]));
+    this.loading.ask(near.filter(isWanting).sort((a, b) => away.get(a) - away.get(b)), this.blocks);
+    if (this.hasMore && this.#height < top + height + margin) this.on.more();
   }
 
   /** Returns the row of the picture that has the focus, wherever it is: it stays in the document. */
@@ -261,66 +248,15 @@ export class Grid {
     return row ? [{ block, row, y: block.top + row.top, away: 0 }] : [];
   }
 
-  #standTile({ block, place, left, y, row, picture }) {
-    let tile = this.#tiles.get(picture.id);
-    if (!tile) {
-      tile = new Tile(picture.id, this.on.isChosen(picture.id));
-      this.#tiles.set(picture.id, tile);
-      tile.mark(this.marks.get(picture.id));
-    }
-    const of = { address: this.on.addressOf(picture.id), place: block.offset + place, n: block.isOpen ? -1 : block.nAll };
-    if (tile.picture !== picture || tile.of.address !== of.address || tile.of.n !== of.n || tile.of.place !== of.place)
-      tile.show(picture, of);
-    [tile.picture, tile.of] = [picture, of];
-    tile.stand(left, y, row.widths[place - row.first], row.height);
-    this.groups.add(block, tile.element);
-  }
-
   // -- loading --------------------------------------------------------------------------------------
-
-  #retry(blocks) {
-    for (const block of blocks) block.isFailed = false;
-    this.#draw();
-  }
-
-  #ask(unloaded) {
-    for (const block of unloaded) {
-      if (this.#nAsked >= MOST_ASKED) return;
-      if (!block.asked) this.#fill(runFrom(this.blocks, this.blocks.indexOf(block)));
-    }
-  }
-
-  /** Loads blocks that follow one another. */
-  #fill(run) {
-    const asked = run.find((block) => block.asked)?.asked ?? this.#filled(run);
-    for (const block of run) block.asked ??= asked;
-    return asked;
-  }
-
-  async #filled(run) {
-    const blocks = this.blocks;
-    this.#nAsked += 1;
-    try {
-      const pictures = await this.#load(run);
-      if (blocks === this.blocks) this.#take(run, pictures);
-    } catch (problem) {
-      for (const block of run) block.isFailed = true;
-      setTimeout(() => this.#retry(run), FAILED);
-      if (problem.name !== "AbortError") this.on.failed(problem);
-    } finally {
-      this.#nAsked -= 1;
-      for (const block of run) block.asked = null;
-      this.#draw();
-    }
-  }
 
   #take(run, pictures) {
     const place = this.place();
     run.forEach((block, nth) =>
       Object.assign(block, { pictures: pictures[nth].slice(0, block.n), isStale: false, laidAt: 0 }),
     );
-    const active = this.#blockOf(this.indexOf(this.active));
-    const away = (block) => Math.abs(block.top - this.#lastY);
+    const active = this.#blockOf(this.indexOf(this.tiles.active));
+    const away = (block) => Math.abs(block.top - this.#drawnY);
     const loaded = this.blocks
       .filter((block) => block.pictures && block !== active && !run.includes(block))
       .sort((a, b) => away(a) - away(b));
@@ -333,14 +269,14 @@ export class Grid {
   // -- mouse and keys -------------------------------------------------------------------------------
 
   #failed(image) {
-    const tile = this.#tileOf(image);
+    const tile = this.tiles.of(image);
     if (!tile || !image.hasAttribute("src")) return;
     tile.fail();
     this.on.failed(null);
   }
 
   #click(event) {
-    const tile = this.#tileOf(event.target);
+    const tile = this.tiles.of(event.target);
     const button = event.target.closest("button");
     if (!tile || event.ctrlKey || event.metaKey || event.shiftKey) return;
     if (button) this.on.mark(tile.id, button.classList.contains("relevant") ? "relevant" : "irrelevant");
@@ -350,16 +286,8 @@ export class Grid {
     }
   }
 
-  /** Lets the Tab key reach one picture, and no other. */
-  #activate(tile) {
-    const before = this.#tiles.get(this.active);
-    if (before) before.isActive = false;
-    if (tile) tile.isActive = true;
-    this.active = tile?.id;
-  }
-
   #key(event) {
-    const tile = this.#tileOf(event.target);
+    const tile = this.tiles.of(event.target);
     if (!tile || event.ctrlKey || event.metaKey || event.altKey) return;
     const { id } = tile;
     const actions = {

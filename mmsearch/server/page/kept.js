@@ -4,20 +4,22 @@
 const NAME = "mmsearch-brought";
 const MOST = 16;
 const MOST_BYTES = 100e6;
-const LONGEST = 24 * 3600e3; // of a tab that was closed without a word
+const LONGEST = 24 * 3600e3; // where a browser does not tell which tabs are open
 const SESSION = "mmsearch-brought";
 
 /** Returns the files of this tab by their keys, and forgets those of tabs that are closed. */
 export async function restored() {
   const own = keys();
+  own.forEach(hold);
   const files = new Map();
   if (own.length === 0 && !(await databases())) return files;
+  const open = await held();
   await using("readwrite", (store) => {
     store.openCursor().onsuccess = ({ target: { result: cursor } }) => {
       if (!cursor) return;
       const { file, at } = cursor.value;
       if (own.includes(cursor.key)) files.set(cursor.key, file);
-      else if (Date.now() - at > LONGEST) cursor.delete();
+      else if (!(open?.has(cursor.key) ?? true) || Date.now() - at > LONGEST) cursor.delete();
       cursor.continue();
     };
   });
@@ -28,6 +30,7 @@ export async function restored() {
 export async function keepForTab(key, file) {
   const own = [...keys(), key];
   const left = own.splice(0, Math.max(0, own.length - MOST));
+  hold(key);
   await using("readwrite", (store) => {
     left.forEach((one) => store.delete(one));
     if (file.size <= MOST_BYTES / MOST) store.put({ file, at: Date.now() }, key);
@@ -37,6 +40,18 @@ export async function keepForTab(key, file) {
   } catch {
     // it lives as long as the page
   }
+}
+
+/** Holds a lock until the tab is closed: by it other tabs know that a picture is of one that is open. */
+function hold(key) {
+  const forever = () => new Promise(() => {});
+  globalThis.navigator.locks?.request(`${NAME} ${key}`, { mode: "shared" }, forever).catch(() => {});
+}
+
+/** Returns the keys of all tabs that are open, or undefined where a browser does not tell. */
+async function held() {
+  const known = await globalThis.navigator.locks?.query();
+  return known && new Set(known.held.map(({ name }) => name.slice(NAME.length + 1)));
 }
 
 function keys() {

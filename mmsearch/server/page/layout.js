@@ -88,6 +88,24 @@ export function lefts(row) {
   });
 }
 
+/** Returns left, top, width and height of each picture of a block; of one that is not loaded, about. */
+export function cellsOf(block) {
+  if (block.rows)
+    return block.rows.flatMap((row) =>
+      lefts(row).map((left, nth) => [left, row.top, row.widths[nth], row.height]),
+    );
+  const { nRows, perRow } = estimated(block, block.laidAt);
+  const n = Math.ceil(perRow);
+  const width = fitting(1, n, block.laidAt, GAP) / n;
+  const height = (block.height - block.head) / nRows;
+  return Array.from({ length: nRows * n }, (_, nth) => [
+    (nth % n) * (width + GAP),
+    block.head + Math.floor(nth / n) * height,
+    width,
+    height - GAP,
+  ]);
+}
+
 /** Returns where, in a block, the row of one of its pictures begins and ends. */
 export function rowOf(block, place) {
   if (block.rows) {

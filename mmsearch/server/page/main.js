@@ -58,6 +58,7 @@ const selection = new Selection(byId("results"), {
   indexOf: (id) => grid.indexOf(id),
   reach: (index) => grid.reach(index),
   n: () => grid.n,
+  changed: () => grid.tiles.showChosen(),
   classify: classifySeveral,
   like: likeAll,
 });
@@ -130,7 +131,7 @@ function libraryChanged(status, hasReturned) {
 
 // -- where the list is ------------------------------------------------------------------------------
 
-const KEPT_EVERY = 400; // a browser lets a page do this a hundred times in half a minute
+const KEPT_AFTER = 300; // milliseconds without scrolling: it takes a while, and browsers let a page do it seldom
 let keeping = null;
 let lastY = 0;
 
@@ -143,8 +144,10 @@ function keepPlace() {
 
 function moved(y, height) {
   timeline.follow(y, height);
-  if (y !== lastY) keeping ??= setTimeout(keepPlace, KEPT_EVERY);
+  if (y === lastY) return;
   lastY = y;
+  clearTimeout(keeping);
+  keeping = setTimeout(keepPlace, KEPT_AFTER);
 }
 
 function arrived(pictures) {
@@ -154,8 +157,12 @@ function arrived(pictures) {
 
 // -- one picture ------------------------------------------------------------------------------------
 
+let listed = { state: null, address: "" };
+
+/** Returns the address of a picture in the list; it is asked for all that are shown, again and again. */
 function addressOf(id) {
-  return toAddress({ ...state, view: id });
+  if (listed.state !== state) listed = { state, address: toAddress({ ...state, view: null, classify: null }) };
+  return `${listed.address}${listed.address === "/" ? "?" : "&"}view=${id}`;
 }
 
 function open(id) {
@@ -257,7 +264,7 @@ function clear() {
 // -- marks --------------------------------------------------------------------------------------------
 
 function showMarks() {
-  grid.showMarks(marks.all);
+  grid.tiles.showMarks(marks.all);
   if (state.view) showView();
 }
 

@@ -10,10 +10,11 @@ const MOST_BYTES = 2 ** 31; // the same
 const MOST_EXAMPLES = 8;
 const LONG = 500; // milliseconds
 const STILL = 10; // pixels
+const KEPT = "mmsearch-chosen";
 
 /**
  * The chosen pictures of a list. `on` has indexOf(id) and reach(index), a promise of a picture, of the list; n(), how many
- * it has; classify(pictures) and like(ids).
+ * it has; changed(), classify(pictures) and like(ids).
  */
 export class Selection {
   chosen = new Map();
@@ -35,6 +36,8 @@ export class Selection {
     for (const name of ["pointerup", "pointercancel", "scroll"]) listen(name, () => this.#release(), window);
     listen("contextmenu", (event) => event.pointerType === "touch" && event.preventDefault());
     listen("keydown", (event) => this.#escape(event), document);
+    listen("pagehide", () => this.#keep(), window);
+    this.#restore();
   }
 
   /** Chooses a picture, or no longer. */
@@ -91,8 +94,24 @@ export class Selection {
     this.examples.disabled = n > MOST_EXAMPLES;
     this.examples.title = n > MOST_EXAMPLES ? `At most ${MOST_EXAMPLES} pictures are examples of a query` : "";
     this.#say("");
-    for (const tile of this.list.querySelectorAll("li[data-id]"))
-      tile.querySelector(".check").setAttribute("aria-pressed", this.chosen.has(Number(tile.dataset.id)));
+    this.on.changed();
+  }
+
+  /** Keeps what is chosen in the tab, so that it is there when the page is loaded again. */
+  #keep() {
+    try {
+      sessionStorage.setItem(KEPT, JSON.stringify([...this.chosen.values()]));
+    } catch {
+      // it lives as long as the page
+    }
+  }
+
+  #restore() {
+    try {
+      this.#add(JSON.parse(sessionStorage.getItem(KEPT)) ?? []);
+    } catch {
+      // nothing was kept
+    }
   }
 
   // -- the bar ----------------------------------------------------------------------------------------

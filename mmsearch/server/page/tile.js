@@ -1,4 +1,5 @@
-// One picture of the grid as an element: a link with the picture, its signs, and buttons that mark it.
+// One picture of the grid as an element: a link with the picture, and its signs and the buttons that mark it, which are
+// added when there is time: while one scrolls, they would be most of the work.
 
 import { thumbnail } from "./api.js";
 import { el, iconButton, shown } from "./dom.js";
@@ -7,36 +8,37 @@ const PAUSES = [2_000, 10_000]; // before a thumbnail that did not come is asked
 
 const mark = (kind, words, sign) =>
   iconButton(words, sign, null, { tabindex: "-1", "aria-pressed": "false", class: kind });
-const TEMPLATE = el(
+const TILE = el(
   "li",
   {},
-  el(
-    "a",
-    { tabindex: "-1" },
-    el("img", { alt: "", loading: "lazy", decoding: "async", draggable: "false" }),
-    el(
-      "span",
-      { class: "badges" },
-      el("span", { class: "badge standing" }),
-      el("span", { class: "badge same", text: "same thing" }),
-      el("span", { class: "badge gone", text: "file is gone" }),
-    ),
-    el("bdi", { class: "caption" }),
-  ),
-  iconButton("Select", "yes", null, { tabindex: "-1", "aria-pressed": "false", class: "check" }),
-  el("div", { class: "judge" }, mark("relevant", "Relevant", "yes"), mark("irrelevant", "Not relevant", "no")),
+  el("a", { tabindex: "-1" }, el("img", { alt: "", loading: "lazy", decoding: "async", draggable: "false" })),
 );
+const BADGES = el(
+  "span",
+  { class: "badges" },
+  el("span", { class: "badge standing" }),
+  el("span", { class: "badge same", text: "same thing" }),
+  el("span", { class: "badge gone", text: "file is gone" }),
+);
+const CAPTION = el("bdi", { class: "caption" });
+const CHECK = iconButton("Select", "yes", null, { tabindex: "-1", "aria-pressed": "false", class: "check" });
+const JUDGE = el("div", { class: "judge" }, mark("relevant", "Relevant", "yes"), mark("irrelevant", "Not relevant", "no"));
 
 /** The element of one picture. */
 export class Tile {
-  #address = "";
+  #picture = null;
+  #said = "";
   #place = "";
+  #address = "";
+  #badges = null;
+  #controls = null; // the caption, the check mark and the buttons
+  #isChosen = false;
+  #isActive = false;
   #timer;
   #n = 0;
 
-  constructor(id, isChosen) {
-    this.element = TEMPLATE.cloneNode(true);
-    this.element.querySelector(".check").setAttribute("aria-pressed", isChosen);
+  constructor(id) {
+    this.element = TILE.cloneNode(true);
     this.element.dataset.id = id;
     [this.id, this.link] = [id, this.element.firstChild];
     this.image = this.link.firstChild;
@@ -44,17 +46,34 @@ export class Tile {
   }
 
   /** Shows what is known of the picture; `place` counts from 0 among `n`, of which -1 are not known yet. */
-  show(picture, { address, place, n }) {
+  show(picture, address, place, n) {
+    const said = `${place} ${n} ${address}`;
+    if (picture === this.#picture && said === this.#said) return;
+    [this.#picture, this.#said] = [picture, said];
     const { classList } = this.element;
     this.link.href = address;
     this.link.setAttribute("aria-label", label(picture));
     this.element.setAttribute("aria-posinset", place + 1);
     this.element.setAttribute("aria-setsize", n);
-    this.link.querySelector(".caption").textContent = shown(picture.name);
-    this.link.querySelector(".standing").textContent = picture.strength ?? picture.rank ?? "";
     classList.toggle("weak", picture.strength === "weak");
     classList.toggle("verified", Boolean(picture.local?.is_verified));
     classList.toggle("missing", Boolean(picture.is_missing));
+    if (this.#badges || picture.rank || picture.is_missing) this.#showBadges();
+    if (this.#controls) this.#controls.caption.textContent = shown(picture.name);
+  }
+
+  /** Adds what a tile has besides its picture, and returns whether that was missing. */
+  finish() {
+    if (this.#controls) return false;
+    const [caption, check, judge] = [CAPTION, CHECK, JUDGE].map((one) => one.cloneNode(true));
+    this.#controls = { caption, check, judge };
+    caption.textContent = shown(this.#picture?.name ?? "");
+    this.#showBadges();
+    this.link.append(caption);
+    this.element.append(check, judge);
+    this.#showPressed();
+    this.isActive = this.#isActive;
+    return true;
   }
 
   /** Stands at a place of the grid, in pixels. */
@@ -77,6 +96,7 @@ export class Tile {
   /** Shows that there is no thumbnail, and asks for it again some times: a server may be busy, or gone for a moment. */
   fail() {
     this.element.classList.add("broken");
+    this.finish();
     if (this.#n < PAUSES.length) this.#timer = setTimeout(() => this.again(), PAUSES[this.#n++]);
   }
 
@@ -96,14 +116,37 @@ export class Tile {
   /** Shows how the picture is marked: relevant, irrelevant or not. */
   mark(mark = "") {
     this.element.dataset.mark = mark;
-    const [yes, no] = this.element.lastChild.children;
-    yes.setAttribute("aria-pressed", mark === "relevant");
-    no.setAttribute("aria-pressed", mark === "irrelevant");
+    this.#pressed(Boolean(mark));
+  }
+
+  /** Shows whether the picture is chosen. */
+  choose(isChosen) {
+    this.#isChosen = isChosen;
+    this.element.classList.toggle("chosen", isChosen);
+    this.#pressed(isChosen);
   }
 
   /** Is the one that the Tab key reaches, or not. */
   set isActive(isActive) {
+    this.#isActive = isActive;
     for (const control of this.element.querySelectorAll("a, button")) control.tabIndex = isActive ? 0 : -1;
+    if (isActive) this.finish();
+  }
+
+  #pressed(isPressed) {
+    if (isPressed) this.finish();
+    if (this.#controls) this.#showPressed();
+  }
+
+  #showPressed() {
+    const { check, judge } = this.#controls;
+    check.setAttribute("aria-pressed", this.#isChosen);
+    for (const one of judge.children) one.setAttribute("aria-pressed", one.classList.contains(this.element.dataset.mark));
+  }
+
+  #showBadges() {
+    if (!this.#badges) this.link.append((this.#badges = BADGES.cloneNode(true)));
+    this.#badges.firstChild.textContent = this.#picture?.strength ?? this.#picture?.rank ?? "";
   }
 
   #loaded() {

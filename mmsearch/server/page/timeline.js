@@ -41,9 +41,10 @@ export class Timeline {
   follow(y, height) {
     if (this.track.hidden || !this.grid.blocks.length) return;
     const top = Math.max(MARGIN, -y);
-    this.track.style.top = `${top}px`; // nothing is read after this: the layout of the page is done once
-    this.#drawYears(height, window.innerHeight - top - MARGIN);
-    this.thumb.style.top = `${(100 * Math.min(height, Math.max(0, y))) / height}%`;
+    const length = window.innerHeight - top - MARGIN; // nothing is read after this: the layout of the page is done once
+    this.track.style.top = `${top}px`;
+    this.#drawYears(height, length);
+    this.thumb.style.transform = `translateY(${(length * Math.min(height, Math.max(0, y))) / height}px)`;
     const place = this.#placeAt(y);
     const title = this.#sections[place]?.title ?? "";
     if (this.track.getAttribute("aria-valuetext") === title) return;

@@ -1,0 +1,74 @@
+"""BESIDE: what stands beside a picture: in its name, in those of its folders, and in files next to it.
+
+What those files look like is kept with the picture, so that a change of them is noticed without reading anything.
+Files that cannot be read are no error of the picture.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterable
+from hashlib import blake2b
+
+from mmsearch.annotations.base import Annotations, merge
+from mmsearch.annotations.names import of_path
+from mmsearch.annotations.sidecars import Folder
+from mmsearch.records import ANNOTATING
+from mmsearch.store.changes import KnownFile
+
+_N_FOLDERS = 16  # whose listings are held at a time; pictures come folder by folder, from several workers
+
+
+class Beside:
+    """What stands beside pictures.
+
+    Parameters
+    ----------
+    roots : iterable of bytes
+        Absolute paths of folders that were ever indexed: a picture's folders, and lists in them, count from the
+        outermost of those that it lies below, that one included.
+    follow_links : bool
+        As for `mmsearch.images.find_files`.
+    """
+
+    def __init__(self, roots: Iterable[bytes], *, follow_links: bool = False) -> None:
+        self._roots = sorted(set(roots), key=len)
+        self._follow_links = follow_links
+        self._folders: OrderedDict[bytes, Folder] = OrderedDict()
+
+    def is_as_noted(self, file: KnownFile) -> bool:
+        """Return whether annotations of a picture whose file did not change are those that the library has."""
+        return file.annotated == ANNOTATING and file.beside == self.look(file.path)
+
+    def look(self, path: bytes) -> bytes | None:
+        """Return what tells whether the files beside a picture changed; None where there are none."""
+        sidecars = self._folder(os.path.dirname(path)).beside(os.path.basename(path))
+        looks = "".join(f"{sidecar.path!r} {sidecar.size} {sidecar.mtime_ns}\n" for sidecar in sidecars)
+        return blake2b(looks.encode(), digest_size=16).digest() if sidecars else None
+
+    def annotations(self, path: bytes, inside: Annotations) -> Annotations:
+        """Return all annotations of a picture, given those inside its file."""
+        names = Annotations(of_path(self._below_root(path)))
+        return merge(names, self._folder(os.path.dirname(path)).read(os.path.basename(path)), inside)
+
+    def _folder(self, path: bytes) -> Folder:
+        if path not in self._folders:
+            root = self._root_of(path)
+            above = None if root is None or path == root else self._folder(os.path.dirname(path))
+            self._folders[path] = Folder(path, above=above, follow_links=self._follow_links)
+            if len(self._folders) > _N_FOLDERS:
+                self._folders.popitem(last=False)
+        self._folders.move_to_end(path)
+        return self._folders[path]
+
+    def _root_of(self, path: bytes) -> bytes | None:
+        """Return the outermost root that a path is or lies below."""
+        return next(
+            (root for root in self._roots if os.path.join(path, b"").startswith(os.path.join(root, b""))), None
+        )
+
+    def _below_root(self, path: bytes) -> bytes:
+        """Return a path from the name of its outermost root on, or its last name without any."""
+        root = self._root_of(path)
+        return os.path.basename(path) if root in (None, path) else os.path.relpath(path, os.path.dirname(root))

@@ -1,0 +1,153 @@
+"""What is written beside pictures: read with them, and anew where it changed and they did not."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+
+import pytest
+
+from mmsearch.annotations import Annotation, Annotations, Kind
+from mmsearch.annotations.xmp_sidecar import xmp_sidecar
+from mmsearch.errors import QueryError
+from mmsearch.ingest.beside import Beside
+from mmsearch.store.changes import KnownFile
+from mmsearch.store.folder import Store
+
+NAME = Annotation(Kind.NAME, "file name", "cat")
+
+
+def said(library, path):
+    """Return the id of the picture at a path, and all that is written about it but for the names of folders."""
+    with closing(Store.open(library.folder)) as store:
+        image = store.image_at(os.fsencode(path))
+        texts = store.annotations.of([image.image_id]).get(image.image_id, ())
+        return image.image_id, [text for text in texts if text.kind is not Kind.FOLDER]
+
+
+def tag(text, source="sidecar:xmp:dc:subject"):
+    return Annotation(Kind.TAG, source, text)
+
+
+def write_tag(path, text):
+    path.write_bytes(xmp_sidecar([tag(text)]))
+
+
+def test_a_sidecar_that_comes_changes_and_leaves_is_noticed_without_embedding_its_picture(indexed, photos):
+    image_id, before = said(indexed, photos / "cat.jpg")
+    assert before == [NAME]
+    sidecar = photos / "cat.jpg.xmp"
+    for text, expected in (("Mimi", [NAME, tag("Mimi")]), ("Felix", [NAME, tag("Felix")]), (None, [NAME])):
+        sidecar.unlink() if text is None else write_tag(sidecar, text)
+        report = indexed.index([photos])
+        assert (report.new, report.changed, report.details["annotated"]) == (0, 0, 1)
+        assert said(indexed, photos / "cat.jpg") == (image_id, expected)
+    assert "annotated" not in indexed.index([photos]).details
+
+
+def test_new_pictures_and_copies_have_their_own_names_and_sidecars(indexed, photos):
+    below = photos / "Rome 2019"
+    below.mkdir()
+    (below / "Anna laughs.jpg").write_bytes((photos / "cat.jpg").read_bytes())  # a copy
+    write_tag(below / "Anna laughs.xmp", "wedding")
+    report = indexed.index([photos])
+    assert (report.new, report.details["annotated"]) == (1, 1)
+    _, texts = said(indexed, below / "Anna laughs.jpg")
+    assert texts == [Annotation(Kind.NAME, "file name", "Anna laughs"), tag("wedding")]
+    assert said(indexed, photos / "cat.jpg")[1] == [NAME]
+
+
+def test_what_was_typed_stays_with_a_picture_that_is_renamed_or_rewritten(indexed, photos):
+    assert indexed.tag(photos / "cat.jpg", "Mimi") == [str(photos / "cat.jpg")]
+    indexed.caption(photos / "cat.jpg", "sleeps on the stove")
+    typed = [tag("Mimi", "user"), Annotation(Kind.CAPTION, "user", "sleeps on the stove")]
+    renamed = (photos / "cat.jpg").rename(photos / "mimi at home.jpg")
+    indexed.index([photos])
+    image_id, texts = said(indexed, renamed)
+    assert texts == [*typed, Annotation(Kind.NAME, "file name", "mimi at home")]
+    with renamed.open("ab") as file:
+        file.write(b"rewritten by another program")
+    assert indexed.index([photos]).changed == 1
+    new_id, texts = said(indexed, renamed)
+    assert new_id != image_id
+    assert texts[:2] == typed
+    indexed.remove(renamed)
+    indexed.index([photos])
+    assert said(indexed, renamed)[1][:2] == typed
+
+
+def test_captions_of_files_and_users_have_vectors_beside_their_pictures(indexed, photos):
+    (photos / "cat.txt").write_text("a cat sleeps on a stove")
+    (photos / "dam.txt").write_text("two words")
+    indexed.index([photos])
+    indexed.caption(photos / "dam.jpg", "a high wall before a lake")
+    with closing(Store.open(indexed.folder)) as store:
+        image_ids, vectors = store.annotations.caption_vectors()
+        paths = [store.image_at(os.fsencode(photos / name)).image_id for name in ("cat.jpg", "dam.jpg")]
+    assert sorted(image_ids.tolist()) == sorted(paths)
+    assert len(vectors) == 2
+
+
+def test_tags_are_taken_from_pictures_and_counted(indexed, photos):
+    n = len(indexed)
+    indexed.tag(photos, ["holiday", "Places > France"])
+    indexed.untag(photos / "cat.jpg", "HOLIDAY")
+    assert indexed.tags_of(photos / "cat.jpg") == {str(photos / "cat.jpg"): ("Places > France",)}
+    counts = {facet.label: facet.n for facet in indexed.tags()}
+    assert counts["holiday"] == n - 1
+
+
+def test_only_pictures_of_the_library_are_tagged(indexed, photos):
+    with pytest.raises(QueryError, match=r"the library has no picture at or below .*none; index it first"):
+        indexed.tag(photos / "none", "x")
+    with pytest.raises(QueryError, match="has no letter and no digit"):
+        indexed.tag(photos, "...")
+    with pytest.raises(QueryError, match="no picture at or below"):
+        indexed.caption(photos, "a folder")
+
+
+def test_sidecars_are_written_for_what_was_typed_and_read_again(indexed, photos, tmp_path):
+    write_tag(photos / "cat.jpg.xmp", "from another program")
+    indexed.index([photos])
+    indexed.tag([photos / "cat.jpg", photos / "coffee.jpg"], "mine")
+    out = tmp_path / "sidecars"
+    assert indexed.export_sidecars(out) == 2
+    assert sorted(path.name for path in out.iterdir()) == ["cat.jpg.xmp", "coffee.jpg.xmp"]
+    beside = Beside([os.fsencode(out)])
+    texts = beside.annotations(os.fsencode(out / "cat.jpg"), Annotations()).texts
+    assert [text.text for text in texts if text.kind is Kind.TAG] == ["mine", "from another program"]
+
+
+def test_a_picture_of_an_older_library_is_annotated_by_the_next_run(indexed, photos):
+    with Store.writer(indexed.folder) as store, store.catalog.writing():
+        store.catalog.db.execute("UPDATE image SET annotated = 0")
+        store.catalog.db.execute("DELETE FROM annotation")
+    assert said(indexed, photos / "cat.jpg")[1] == []
+    assert indexed.index([photos]).details["annotated"] == len(indexed)
+    assert said(indexed, photos / "cat.jpg")[1] == [NAME]
+
+
+# -- what stands beside ----------------------------------------------------------------------------------------
+
+
+def test_names_and_lists_count_from_the_outermost_folder_that_was_indexed(tmp_path):
+    root, path = tmp_path / "holidays", tmp_path / "holidays" / "Rome" / "day 1" / "cat.jpg"
+    path.parent.mkdir(parents=True)
+    (root / "captions.jsonl").write_text('{"image": "Rome/day 1/cat.jpg", "captions": ["Mimi sleeps"]}')
+    beside = Beside([os.fsencode(path.parent), os.fsencode(root)])
+    texts = beside.annotations(os.fsencode(path), Annotations()).texts
+    assert [text.text for text in texts if text.kind is Kind.FOLDER] == ["day 1", "Rome", "holidays"]
+    assert [text.text for text in texts if text.kind is Kind.CAPTION] == ["Mimi sleeps"]
+
+
+def test_only_what_stands_beside_a_picture_makes_it_look_different(tmp_path):
+    picture = os.fsencode(tmp_path / "cat.jpg")
+    write_tag(tmp_path / "dog.jpg.xmp", "dog")
+    assert Beside([]).look(picture) is None
+    write_tag(tmp_path / "cat.jpg.xmp", "cat")
+    look = Beside([]).look(picture)
+    known = KnownFile(picture, None, 1, b"", 1, annotated=1, beside=look)
+    assert Beside([]).is_as_noted(known)
+    os.utime(tmp_path / "cat.jpg.xmp", (1, 1))
+    assert not Beside([]).is_as_noted(known)
+    assert not Beside([]).is_as_noted(known._replace(annotated=0))
