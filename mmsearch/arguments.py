@@ -19,6 +19,8 @@ T = TypeVar("T")
 Mode: TypeAlias = Literal["global", "local"]
 Rerank: TypeAlias = Literal["auto", "none", "local"]
 Expand: TypeAlias = Literal["none", "average", "alpha"]
+WordsUse: TypeAlias = Literal["auto", "none", "only"]
+"""Whether the texts that stand beside pictures have a say in a search by words."""
 WithoutRelevant: TypeAlias = Literal["skip", "zero", "error"]
 Loss: TypeAlias = Literal["infonce", "contrastive", "triplet"]
 Unfreeze: TypeAlias = Literal["image", "text", "both"]

@@ -98,8 +98,35 @@ class Judgement(TypedDict, total=False):
     strength: Annotated[Strength, Described("The same as a word.")]
 
 
-class FoundPicture(Picture, Judgement):
-    """One hit. `score` is the cosine to the query, at most 1, or that of visual words with mode `local`."""
+class JoinedParts(TypedDict):
+    """What a joined score is the sum of."""
+
+    pixels: Annotated[float, Described("The cosine to the query; 0 with words `only`.")]
+    words: Annotated[float, Described("Added for words of the query that stand beside the picture.")]
+    captions: Annotated[float, Described("Added for a caption that says what the query says.")]
+
+
+class TextBeside(TypedDict):
+    """A text beside a picture in which words of the query stand."""
+
+    kind: str
+    source: Annotated[str, Described("The field or the file that it comes from.")]
+    text: str
+    spans: Annotated[
+        list[list[int]], Described("Lists of two: from where and to where a word stands, in characters from 0.")
+    ]
+
+
+class _Joined(TypedDict, total=False):
+    parts: Annotated[JoinedParts, Described("Only where texts beside pictures had a say.")]
+    texts: Annotated[list[TextBeside], Described("Only with `parts`.")]
+
+
+class FoundPicture(Picture, Judgement, _Joined):
+    """One hit. `score` is the cosine to the query, at most 1, or that of visual words with mode `local`.
+
+    Where texts beside pictures had a say, it is the sum of `parts`, which may be above 1.
+    """
 
     rank: int
     score: float
@@ -111,9 +138,9 @@ class FoundPicture(Picture, Judgement):
 class SearchAnswer(TypedDict):
     """Hits, best first, and how they were found.
 
-    `route` is exact, cells, graph, filtered, local or empty; `message` is a sentence on what local features did, or
-    empty; `problems` are sentences on what the library has lost; `seconds` has the stages local, encode, search and
-    total.
+    `route` is exact, cells, graph, filtered, local, words or empty; `message` is a sentence on what local features
+    did, or empty; `problems` are sentences on what the library has lost; `seconds` has the stages local, encode,
+    search and total.
     """
 
     hits: list[FoundPicture]
@@ -141,7 +168,7 @@ def search_json(result: SearchResult, *, explain: bool) -> SearchAnswer:
     hits: list[FoundPicture] = [
         {
             **picture_json(hit),
-            "rank": hit.rank, "score": hit.score, **_judged(hit.relevance, strength),
+            "rank": hit.rank, "score": hit.score, **_joined(hit), **_judged(hit.relevance, strength),
             "terms": [{"term": label, "cosine": cosine} for label, cosine in hit.terms.items()],
             "local": None if hit.local is None else local_json(hit.local, explain=explain),
             "is_missing": hit.is_missing,
@@ -155,6 +182,20 @@ def search_json(result: SearchResult, *, explain: bool) -> SearchAnswer:
     if result.relevance is not None:
         answered["answer"] = _judged(result.relevance, answer_strength)
     return answered
+
+
+def _joined(hit: Hit) -> _Joined:
+    """Return what a joined score is made of, and where words of the query stand; nothing of another score."""
+    if hit.parts is None:
+        return {}
+    texts: list[TextBeside] = [
+        {"kind": text.kind, "source": text.source, "text": text.text, "spans": [list(span) for span in text.spans]}
+        for text in hit.texts
+    ]
+    parts: JoinedParts = {
+        "pixels": hit.parts.pixels, "words": hit.parts.words, "captions": hit.parts.captions
+    }  # fmt: skip
+    return {"parts": parts, "texts": texts}
 
 
 def _judged(relevance: float | None, word: Callable[[float], Strength]) -> Judgement:

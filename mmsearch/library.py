@@ -29,6 +29,7 @@ from mmsearch.arguments import (
     Mode,
     Precision,
     Rerank,
+    WordsUse,
     as_count,
     as_flag,
     as_id,
@@ -893,6 +894,7 @@ class Library:
         expand: Expand = "none",
         min_relevance: float | None = None,
         after: str | None = None,
+        words: WordsUse = "auto",
     ) -> SearchResult:
         """Return the k pictures of the library most similar to a query, best first.
 
@@ -900,7 +902,7 @@ class Library:
         ----------
         query : Query or str
             A string is a text to look for.
-        k, explain, mode, rerank, expand, min_relevance, after
+        k, explain, mode, rerank, expand, min_relevance, after, words
             How it is answered: see `SearchOptions`. The pictures after these k are those `after` the `next` of the
             result.
 
@@ -908,13 +910,14 @@ class Library:
         ------
         QueryError
             If the query means nothing, has filters that no picture could pass, has words and the library's encoder
-            knows none, asks for local features or relevance that cannot be had, a number is out of its range, an
-            option is another word, or `after` is of another query.
+            knows none, asks for local features, texts beside pictures or relevance that cannot be had, a number is
+            out of its range, an option is another word, or `after` is of another query.
         EncoderError
-            If the library has no encoder, and the query is another than one example picture.
+            If the library has no encoder, and the query is another than one example picture, or one text where
+            texts stand beside its pictures.
         """
-        asked = as_query(query, "query")
-        return self._search().search(asked, SearchOptions(k, mode, rerank, expand, explain, min_relevance, after))
+        options = SearchOptions(k, mode, rerank, expand, explain, min_relevance, after, words)
+        return self._search().search(as_query(query, "query"), options)
 
     def search_many(
         self, queries: Query | str | Iterable[Query | str], options: SearchOptions = SearchOptions()

@@ -15,6 +15,7 @@ from mmsearch.arguments import (
     Expand,
     Mode,
     Rerank,
+    WordsUse,
     as_count,
     as_flag,
     as_id,
@@ -502,8 +503,13 @@ class SearchOptions:
         Leave out hits of less relevance; None hides nothing.
     after : str or None
         Go on after a page: its `next`, with the same query. Every later page is an exact scan, in the order of the
-        cosines: whatever comes or leaves meanwhile, no picture comes twice, and none that stays is left out, nor
-        one that an index missed on the first page. Local features look at the first page alone.
+        scores: whatever comes or leaves meanwhile, no picture comes twice, and none that stays is left out, nor
+        one that an index missed on the first page. Local features look at the first page alone; texts beside
+        pictures have the say that they had on it.
+    words : "auto", "none" or "only"
+        Whether the texts that stand beside pictures join the score of what they show (`mmsearch.query.join`), where
+        the query is one text and nothing else but filters, and the library has any; `only` leaves out what they
+        show, and pictures of which no text says anything. In a library without an encoder `auto` is this.
 
     Raises
     ------
@@ -526,10 +532,11 @@ class SearchOptions:
     explain: bool = False
     min_relevance: float | None = None
     after: str | None = None
+    words: WordsUse = "auto"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", as_count(self.k, "k"))
-        for name, words in (("mode", Mode), ("rerank", Rerank), ("expand", Expand)):
+        for name, words in (("mode", Mode), ("rerank", Rerank), ("expand", Expand), ("words", WordsUse)):
             object.__setattr__(self, name, one_of(getattr(self, name), name, words))
         as_flag(self.explain, "explain")
         if self.after is not None:
@@ -573,6 +580,31 @@ class LocalEvidence:
 
 
 @dataclass(frozen=True)
+class ScoreParts:
+    """What the joined score of a picture is the sum of: its cosine by pixels, and what texts beside it add to that.
+
+    `words` is added for words of the query that stand there, `captions` for one that says what the query says.
+    """
+
+    pixels: float
+    words: float
+    captions: float
+
+
+@dataclass(frozen=True)
+class MatchedText:
+    """A text beside a picture in which words of a query stand, with where from and to each of them does.
+
+    `kind` is that of the annotation, `source` the field or the file that it comes from.
+    """
+
+    kind: str
+    source: str
+    text: str
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
 class Hit:
     """One returned picture. `rank` counts from 1; `score` is the cosine to the query, higher is better.
 
@@ -581,6 +613,9 @@ class Hit:
     cosine to every single term, in the order of the query, and only when asked for. `is_missing` says that there is
     no file at the path any more. `relevance` is the probability that the picture is what was asked for, from 0 to
     1; None where the encoder has no calibration, or the query is more than one text.
+
+    Where texts beside pictures had a say, the score is the joined one, which may be above 1: the sum of `parts`;
+    `texts` are those in which words of the query stand.
     """
 
     rank: int
@@ -596,6 +631,8 @@ class Hit:
     local: LocalEvidence | None = None
     is_missing: bool = False
     relevance: float | None = None
+    parts: ScoreParts | None = None
+    texts: tuple[MatchedText, ...] = ()
 
     def words(self) -> tuple[str, ...]:
         """Return what a caption says of the hit besides its name.
@@ -619,8 +656,9 @@ class SearchResult:
     """The answer to one query: hits, best first, and how they were found.
 
     `route` is `exact`, `cells`, `graph`, `filtered` (exact over the pictures that pass the filter), `local` (visual
-    words alone) or `empty`, and the same whenever a library in one state is asked the same; `n_candidates` counts
-    the pictures, copies among them, that the answer was chosen from; `local` is a sentence on what local features
+    words alone), `words` (texts beside pictures alone) or `empty`, and the same whenever a library in one state is
+    asked the same; `n_candidates` counts the pictures, copies among them, that the answer was chosen from; `local`
+    is a sentence on what local features
     did, empty if they were not asked; `problems` are sentences on what the library has lost, so that pictures may
     not be found. `relevance` is the probability that the pictures asked among hold what was asked for, None as that
     of a hit. `next` is the `after` of the page that follows; None where no more pictures pass, and with
@@ -677,7 +715,8 @@ class SearchResult:
         """Return a table of pandas with a row for each hit, best first.
 
         Its columns are the fields of `Hit`; the cosine to a term has a column of the term's name behind
-        `cosine: `, and what local features say `is_verified` and `n_inliers`, where any were looked at.
+        `cosine: `, what local features say `is_verified` and `n_inliers`, where any were looked at, and the parts
+        of a joined score `score of pixels`, `score of words` and `score of captions`.
 
         Raises
         ------
@@ -695,13 +734,18 @@ class SearchResult:
             import pandas
         except ImportError as error:
             raise OutputError("a table needs pandas, which is not installed; run `pip install pandas`") from error
-        names = [each.name for each in fields(Hit) if each.name not in ("terms", "local")]
+        names = [each.name for each in fields(Hit) if each.name not in ("terms", "local", "parts", "texts")]
         columns: dict[str, list[object]] = {name: [getattr(hit, name) for hit in self] for name in names}
         for label in dict.fromkeys(label for hit in self for label in hit.terms):
             columns[f"cosine: {label}"] = [hit.terms.get(label) for hit in self]
         if any(hit.local is not None for hit in self):
             columns["is_verified"] = [hit.local is not None and hit.local.is_verified for hit in self]
             columns["n_inliers"] = [0 if hit.local is None else hit.local.n_inliers for hit in self]
+        if any(hit.parts is not None for hit in self):
+            columns |= {
+                f"score of {each.name}": [getattr(hit.parts, each.name, None) for hit in self]
+                for each in fields(ScoreParts)
+            }
         return pandas.DataFrame(columns)
 
 

@@ -7,7 +7,9 @@ Each source has one spelling:
   it, whatever prefix the file has for it; a field in a property stands behind it, as in `xmp:mwg-rs:Regions:Name`;
 - `sidecar:xmp:PREFIX:PROPERTY`: such a field of an XMP file beside it;
 - `text:.SUFFIX`: a line of a text beside it; `json:FIELD`: a field of a JSON file beside it;
-- `LIST:FIELD`: a field of `captions.jsonl`, `metadata.jsonl` or `metadata.csv`.
+- `LIST:FIELD`: a field of `captions.jsonl`, `metadata.jsonl` or `metadata.csv`;
+- `position`: a name of where it was taken, which stands nowhere but in a gazetteer;
+- `user`: what was typed into the library.
 """
 
 from __future__ import annotations

@@ -80,7 +80,10 @@ NoExcludeOption = Annotated[
 WatchOption = Annotated[bool, typer.Option("--watch", help="Go on with what changes in the folders, until Ctrl-C.")]
 RecheckOption = Annotated[
     bool,
-    typer.Option("--recheck", help="Try rejected files again, and compare the contents of all others."),
+    typer.Option(
+        "--recheck",
+        help="Try rejected files again, compare the contents of all others, and read what is written beside them.",
+    ),
 ]
 VocabularyOption = Annotated[
     Path | None,

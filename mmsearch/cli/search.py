@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.arguments import Expand, Mode, Rerank
+from mmsearch.arguments import Expand, Mode, Rerank, WordsUse
 from mmsearch.cli.completion import complete_where
 from mmsearch.cli.gather import gather, require_empty
 from mmsearch.cli.index import EXIT_SOME_BAD
@@ -103,6 +103,14 @@ AfterOption = Annotated[
         show_default=False,
     ),
 ]
+WordsOption = Annotated[
+    WordsUse,
+    typer.Option(
+        "--words",
+        help="Whether texts beside pictures join the score of what they show, where TEXT is all that is asked for; "
+        "only: they answer alone.",
+    ),
+]
 PageOption = Annotated[
     Path | None,
     typer.Option(
@@ -133,6 +141,7 @@ def search(
     expand: ExpandOption = "none",
     min_relevance: MinRelevanceOption = None,
     after: AfterOption = None,
+    words: WordsOption = "auto",
     explain: Annotated[
         bool, typer.Option("--explain", help="Show the score of every term, of local features, and the route.")
     ] = False,
@@ -160,7 +169,7 @@ def search(
 
     given = _Given([] if text is None else [text], images or [], excluded or [], weights or [])
     query = given.query(where or [])
-    options = SearchOptions(k, mode, rerank, expand, explain, min_relevance, after)
+    options = SearchOptions(k, mode, rerank, expand, explain, min_relevance, after, words)
     answer = _Answer(chosen(output), html, is_forced, is_opened, copy_to, link_to)
     if _search(library, given, query, options, answer):
         raise typer.Exit(EXIT_SOME_BAD)
@@ -233,7 +242,7 @@ def _write(result: SearchResult, wanted: Format, *, explain: bool) -> None:
     if result.relevance is not None and result.hits and answer_strength(result.relevance) == "weak":
         say("nothing here matches well")
     if wanted is Format.table:
-        _print(result)
+        _print(result, explain=explain)
         return
     from mmsearch.contract import search_json
 
@@ -371,7 +380,7 @@ def _write_page(page: OutputFile, given: _Given, query: Query, result: SearchRes
     say(f"page: {page.path}")
 
 
-def _print(result: SearchResult) -> None:
+def _print(result: SearchResult, *, explain: bool) -> None:
     if not result.hits:
         return
     labels = list(result.hits[0].terms)
@@ -380,6 +389,8 @@ def _print(result: SearchResult) -> None:
     is_judged = result.relevance is not None
     columns += [("relevance", False)] if is_judged else []
     columns += [("words", True), ("local", False)] if is_local else []
+    is_joined = explain and any(hit.parts for hit in result.hits)
+    columns += [("pixels", True), ("words", True), ("captions", True), ("text", False)] if is_joined else []
     is_any_missing = any(hit.is_missing for hit in result.hits)
     columns += [("file", False)] if is_any_missing else []
     rows = [
@@ -389,6 +400,7 @@ def _print(result: SearchResult) -> None:
             *(f"{hit.terms[label]:+.3f}" for label in labels),
             *([_relevance_cell(hit)] if is_judged else ()),
             *(_local_cells(hit) if is_local else ()),
+            *(_joined_cells(hit) if is_joined else ()),
             *(["missing" if hit.is_missing else ""] if is_any_missing else ()),
             hit.path,
         ]
@@ -403,6 +415,14 @@ def _relevance_cell(hit: Hit) -> str:
     if hit.relevance is None:
         return ""
     return f"{strength(hit.relevance)}, {hit.relevance:.0%}"
+
+
+def _joined_cells(hit: Hit) -> tuple[str, str, str, str]:
+    """Return the parts of a joined score, and the first text in which words of the query stand."""
+    if hit.parts is None:
+        return "", "", "", ""
+    text = f"{hit.texts[0].kind}: {hit.texts[0].text}" if hit.texts else ""
+    return f"{hit.parts.pixels:.3f}", f"+{hit.parts.words:.3f}", f"+{hit.parts.captions:.3f}", text
 
 
 def _local_cells(hit: Hit) -> tuple[str, str]:

@@ -84,15 +84,46 @@ class LabelModel:
             raise EncoderError(f"logit_scale is {self.logit_scale:g}, expected at least 0")
 
 
-Model = TypeVar("Model", RelevanceModel, LabelModel)
+@dataclass(frozen=True)
+class JoinModel:
+    """Weights of the texts that stand beside pictures in a joined score, see `mmsearch.query.join`.
+
+    `words` is what all words of a query add. A caption adds `captions` times what its cosine is above that of
+    unrelated ones: `unrelated_of_few` where hardly any picture has a caption, `unrelated_of_all` where all do.
+    """
+
+    words: float
+    captions: float
+    unrelated_of_few: float
+    unrelated_of_all: float
+
+    def __post_init__(self) -> None:
+        for name in ("words", "captions"):
+            if not getattr(self, name) >= 0:
+                raise EncoderError(f"{name} is {getattr(self, name):g}, expected at least 0")
+
+    def unrelated(self, share: float) -> float:
+        """Return up to which cosine captions say nothing, where this share of the pictures has any.
+
+        >>> JoinModel(0.5, 3.0, 0.6, 0.4).unrelated(0.5)
+        0.5
+        """
+        return self.unrelated_of_few + share * (self.unrelated_of_all - self.unrelated_of_few)
+
+
+Model = TypeVar("Model", RelevanceModel, LabelModel, JoinModel)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What the scores of one encoder mean in searches, and for labels; None where that was not fitted."""
+    """What the scores of one encoder mean in searches, and for labels; None where that was not fitted.
+
+    `join` has the weights by which texts beside pictures join them.
+    """
 
     search: RelevanceModel | None = None
     labels: LabelModel | None = None
+    join: JoinModel | None = None
 
     @classmethod
     def from_json(cls, given: Any, where: str, fingerprint: str) -> Calibration:
@@ -111,11 +142,12 @@ class Calibration:
         return cls(
             _model(RelevanceModel, given.get("search"), f"{where}, search"),
             _model(LabelModel, given.get("labels"), f"{where}, labels"),
+            _model(JoinModel, given.get("join"), f"{where}, join"),
         )
 
     def to_json(self, fingerprint: str) -> dict[str, Any]:
         """Return the numbers as JSON has them, for the encoder of a fingerprint."""
-        parts = {"search": self.search, "labels": self.labels}
+        parts = {"search": self.search, "labels": self.labels, "join": self.join}
         numbers = {name: asdict(model) for name, model in parts.items() if model is not None}
         return {"format": FORMAT, "fingerprint": fingerprint, **numbers}
 
@@ -188,11 +220,12 @@ _OFFLINE = Calibration(
         hit_size=0.72222,
     ),
     labels=LabelModel(logit_scale=15.872, constant=-3.3271),
+    join=JoinModel(words=0.5, captions=3.0, unrelated_of_few=0.65, unrelated_of_all=0.3),
 )
 """`mmsearch calibrate flickr8k-train --model offline --classes imagenet-even`.
 
 Of the pictures the first 1,500 with 5 captions each; of the classes of ImageNet every other one, the first among
-them, with a photograph each.
+them, with a photograph each. The weights of texts beside pictures: `benchmarks/words_beside.py`.
 """
 _SHIPPED: Mapping[str, Calibration] = {
     "cd22beed7f2822f9f1db97408d96a6923438db0d1cc21f0578e2f7ec9527ac67": _OFFLINE,

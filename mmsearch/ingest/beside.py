@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
 
-from mmsearch.annotations.base import Annotations, merge
+from mmsearch.annotations.base import Annotation, Annotations, Kind, merge
+from mmsearch.annotations.gazetteer import named
 from mmsearch.annotations.names import of_path
 from mmsearch.annotations.sidecars import Folder
 from mmsearch.records import ANNOTATING
@@ -48,9 +50,10 @@ class Beside:
         return blake2b(looks.encode(), digest_size=16).digest() if sidecars else None
 
     def annotations(self, path: bytes, inside: Annotations) -> Annotations:
-        """Return all annotations of a picture, given those inside its file."""
+        """Return all annotations of a picture, given those inside its file; the names of its position are last."""
         names = Annotations(of_path(self._below_root(path)))
-        return merge(names, self._folder(os.path.dirname(path)).read(os.path.basename(path)), inside)
+        written = merge(names, self._folder(os.path.dirname(path)).read(os.path.basename(path)), inside)
+        return merge(written, Annotations(_places_at(written.position)))
 
     def _folder(self, path: bytes) -> Folder:
         if path not in self._folders:
@@ -72,3 +75,10 @@ class Beside:
         """Return a path from the name of its outermost root on, or its last name without any."""
         root = self._root_of(path)
         return os.path.basename(path) if root in (None, path) else os.path.relpath(path, os.path.dirname(root))
+
+
+@lru_cache(maxsize=4096)
+def _places_at(position: tuple[float, float] | None) -> tuple[Annotation, ...]:
+    """Return the names of a position, where the package that knows them is installed."""
+    names = None if position is None else named(*position)
+    return tuple(Annotation(Kind.PLACE, "position", name) for name in names or ())

@@ -250,7 +250,7 @@ def make_plan(
     _name_empty_roots(known, plan, seen | excluded, gone)
     plan.gone = [known.files[path].image_id for path in sorted(gone)]
     if beside is not None:
-        plan.to_annotate = _to_annotate(plan, known.files, seen, beside)
+        plan.to_annotate = _to_annotate(plan, known.files, seen, is_all=options.is_recheck)
     return plan
 
 
@@ -274,11 +274,12 @@ def _is_settled(candidate: FoundFile, known: _Known, plan: Plan, options: ScanOp
     return True
 
 
-def _to_annotate(plan: Plan, known: Mapping[bytes, KnownFile], seen: set[bytes], beside: Beside) -> list[bytes]:
-    """Return the pictures that are not embedded, and whose annotations are not known as they are by now."""
+def _to_annotate(plan: Plan, known: Mapping[bytes, KnownFile], seen: set[bytes], *, is_all: bool) -> list[bytes]:
+    """Return the pictures that are not embedded, all or those whose annotations may be others by now."""
     anew = [file.path for file in plan.copies] + [file.path for file in plan.moved]
     others = (seen & known.keys()).difference(anew, (file.path for file in plan.to_embed))
-    return anew + [path for path in sorted(others) if not beside.is_as_noted(known[path])]
+    beside = plan.beside
+    return anew + [path for path in sorted(others) if is_all or not (beside and beside.is_as_noted(known[path]))]
 
 
 def _touched(image_id: int, file: FoundFile) -> TouchedFile:

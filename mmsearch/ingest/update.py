@@ -66,7 +66,8 @@ class IngestOptions:
     follow_links : bool
         Go through symbolic links.
     is_recheck : bool
-        Try files again that could not be used, and compare the contents of all others with what was indexed.
+        Try files again that could not be used, compare the contents of all others with what was indexed, and read
+        what is written beside them.
     exclude : str, or several, or None
         Patterns of pictures and folders to leave out, relative to every folder that is given, as .gitignore has
         them; the library keeps them, and forgets what they leave out. None keeps those that it has. Files named

@@ -19,17 +19,21 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.arguments import WordsUse
 from mmsearch.errors import QueryError
 from mmsearch.predicates import all_of
 from mmsearch.query.encode import as_term
 from mmsearch.records import Example, Matrix, PictureBytes, Query, Term
 from mmsearch.store.base import Passed, RankKey
 
-_VERSION = 1
+_VERSIONS: tuple[WordsUse, ...] = ("none", "auto", "only")
+"""By what say texts beside pictures had, versions from 1 on; behind the head of the others stands `_JOINED`."""
+_JOINED = struct.Struct("<d")
 _HEAD = struct.Struct("<B16s8sQdI??dQ32sB")  # what stands before the vector and the ids
 _CHECKSUM = struct.Struct("<I")
 _NO_EXAMPLE = bytes(32)
 _LARGEST = (1 << 63) - 1  # of ids and counts
+_HIGHEST = 1e10  # of joined scores
 _UNIT = 1e-3  # how far the length of a unit vector, and thus a cosine, may be from 1
 
 
@@ -52,6 +56,8 @@ class Cursor:
     example : bytes
         The sha256 of the example that the query is, where more copies of it are in the library than came on the
         first page; else empty.
+    words : WordsUse
+        What say the texts beside pictures had; where they had any, `best_score` is the highest joined score.
     """
 
     vector: Matrix
@@ -60,6 +66,8 @@ class Cursor:
     best: float
     last: RankKey | None = None
     example: bytes = b""
+    words: WordsUse = "none"
+    best_score: float | None = None
 
     @property
     def passed(self) -> Passed:
@@ -75,9 +83,12 @@ def written(cursor: Cursor, query: Query, fingerprint: str) -> str:
     steps[1:] -= steps[:-1].copy()
     width = np.min_scalar_type(steps.max(initial=0)).itemsize
     head = _HEAD.pack(
-        _VERSION, _digest(query), _short(fingerprint), cursor.n_hits, cursor.best, len(cursor.vector),
-        cursor.last is not None, is_other, negative, image_id, cursor.example or _NO_EXAMPLE, width,
+        1 + _VERSIONS.index(cursor.words), _digest(query), _short(fingerprint), cursor.n_hits, cursor.best,
+        len(cursor.vector), cursor.last is not None, is_other, negative, image_id, cursor.example or _NO_EXAMPLE,
+        width,
     )  # fmt: skip
+    if cursor.best_score is not None:
+        head += _JOINED.pack(cursor.best_score)
     said = head + cursor.vector.astype("<f4").tobytes() + steps.astype(f"<u{width}").tobytes()
     return urlsafe_b64encode(said + _CHECKSUM.pack(crc32(said))).decode()
 
@@ -112,17 +123,23 @@ def _parsed(given: bytes) -> tuple[bytes, bytes, Cursor]:
     (
         version, asked, encoder, n_hits, best, dim, is_later, is_other, negative, image_id, example, width,
     ) = _HEAD.unpack(said[: _HEAD.size])  # fmt: skip
-    end = _HEAD.size + 4 * dim
-    if version != _VERSION or _CHECKSUM.pack(crc32(said)) != checksum or end > len(said):
+    start, best_score, highest = _HEAD.size, None, 1 + _UNIT
+    if version > 1:
+        (best_score,), start, highest = _JOINED.unpack_from(said, start), start + _JOINED.size, _HIGHEST
+    end = start + 4 * dim
+    if not 1 <= version <= len(_VERSIONS) or _CHECKSUM.pack(crc32(said)) != checksum or end > len(said):
         raise ValueError("not a cursor")
-    vector = np.frombuffer(said[_HEAD.size : end], dtype="<f4").astype(np.float32)
+    vector = np.frombuffer(said[start:end], dtype="<f4").astype(np.float32)
     length = np.linalg.norm(vector.astype(np.float64))
-    are_cosines = abs(best) <= 1 + _UNIT and abs(negative) <= 1 + _UNIT  # False for what is no number
-    if not (are_cosines and abs(length - 1) <= _UNIT and n_hits <= _LARGEST and image_id <= _LARGEST):
+    bounded = ((best, 1 + _UNIT), (negative, highest), (best_score or 0.0, highest))
+    are_scores = all(abs(score) <= most for score, most in bounded)  # False for what is no number
+    is_unit = abs(length - 1) <= _UNIT or (dim == 0 and version == len(_VERSIONS))
+    if not (are_scores and is_unit and n_hits <= _LARGEST and image_id <= _LARGEST):
         raise ValueError("not a cursor")
     last = (is_other, negative, image_id) if is_later else None
     ids = frozenset(_ids(said[end:], width).tolist())
-    return asked, encoder, Cursor(vector, ids, n_hits, best, last, b"" if example == _NO_EXAMPLE else example)
+    example = b"" if example == _NO_EXAMPLE else example
+    return asked, encoder, Cursor(vector, ids, n_hits, best, last, example, _VERSIONS[version - 1], best_score)
 
 
 def _ids(narrow: bytes, width: int) -> NDArray[np.uint64]:

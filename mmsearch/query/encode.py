@@ -41,15 +41,20 @@ class EncodedQuery:
     """The terms of a query, and the unit vector (dim,) that they and the judged pictures make.
 
     Where the query is one example picture and nothing else, `itself` are the ids of the pictures of the library
-    that it is; `left_out` are those of pictures that are judged not to be what is looked for. `is_text` says that
-    it is one text and nothing else.
+    that it is; `left_out` are those of pictures that are judged not to be what is looked for. `text` is the query
+    where it is one text and nothing else, else None.
     """
 
     terms: list[EncodedTerm]
     vector: Matrix
     itself: tuple[int, ...] = ()
     left_out: tuple[int, ...] = ()
-    is_text: bool = False
+    text: str | None = None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is one text and nothing else."""
+        return self.text is not None
 
     @property
     def modality(self) -> Modality:
@@ -91,7 +96,7 @@ class TermEncoder:
         PictureError
             If an example picture cannot be read.
         """
-        asked = [_words(query) for query in queries]
+        asked = [texts_in(query) for query in queries]
         texts = list(dict.fromkeys(str(term.value) for terms in asked for term, _ in terms))
         known = dict(zip(texts, self.text_vectors(texts), strict=True))
         return [self._encoded(query, words, known) for query, words in zip(queries, asked, strict=True)]
@@ -113,7 +118,7 @@ class TermEncoder:
         if query.vector is not None:  # whether it lies among pictures is not known: what finds texts finds all
             terms.append(EncodedTerm("the vector", "text", self._unit(query.vector), 1.0))
         itself = tuple(image.image_id for image in pictures[0][1]) if is_example(query) else ()
-        return EncodedQuery(terms, self._sum(terms, query), itself, tuple(query.irrelevant), is_text(query))
+        return EncodedQuery(terms, self._sum(terms, query), itself, tuple(query.irrelevant), text_of(query))
 
     def _unit(self, given: Sequence[float]) -> Matrix:
         """Return a vector that was given at unit length."""
@@ -232,6 +237,11 @@ def is_text(query: Query) -> bool:
     return is_alone and not (query.images or query.exclude or query.relevant or query.irrelevant)
 
 
+def text_of(query: Query) -> str | None:
+    """Return the text of a query that is one and nothing else but filters; None for any other."""
+    return str(as_term(query.text).value) if query.text is not None and is_text(query) else None
+
+
 def n_texts_of(query: Query) -> int:
     """Return how many texts of a query are to be encoded."""
     return int(query.text is not None) + len(query.exclude)
@@ -314,8 +324,14 @@ def limits_of(store: LibraryStore, term: Term) -> Limits:
     return Limits.of_own(max(store.max_megapixels, 0 if known is None else enough_for(known.width, known.height)))
 
 
-def _words(query: Query) -> list[tuple[Term, int]]:
-    """Return the texts of a query with the sign of each; the checks that need no encoder are made here."""
+def texts_in(query: Query) -> list[tuple[Term, int]]:
+    """Return the texts of a query with the sign of each; the checks that need no encoder are made here.
+
+    Raises
+    ------
+    QueryError
+        If there is nothing to look for, or a weight is not positive.
+    """
     texts = [] if query.text is None else [(as_term(query.text), 1)]
     texts += [(as_term(text), -1) for text in query.exclude]
     if query.text is None and query.vector is None and not query.images and not query.relevant:

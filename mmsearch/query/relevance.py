@@ -13,6 +13,10 @@ Two logistic models of few statistics say what it means for one encoder (`mmsear
 They depend on the answer and on nothing else of the library, so that they are the same by every route, in every
 store, alone and in a batch. They know nothing of example pictures, of sums of terms and of judgements.
 
+Where texts beside pictures join the score, it stands in place of the cosine, so that no picture is called weak for
+being found by what is written about it; but hits are behind the best cosine by pixels, not behind the best joined
+score: that one picture has the right caption makes others, which have none, no worse.
+
 Chosen on Flickr8k training pictures: AUROC of answers to captions, among 1,500 pictures, against those to names
 of classes that no caption mentions (every other one of ImageNet's), to words of random letters, and to captions in
 14 languages that `offline` does not know:
@@ -76,7 +80,9 @@ class Relevance:
             return None
         return cls(calibration.search, encoder.background())
 
-    def judge(self, text: Matrix, cosines: Sequence[float] | Cosines, n_pictures: int) -> tuple[float, Cosines]:
+    def judge(
+        self, text: Matrix, cosines: Sequence[float] | Cosines, n_pictures: int, *, best: float | None = None
+    ) -> tuple[float, Cosines]:
         """Return the probabilities that there is a match, and that the hits are.
 
         Parameters
@@ -84,9 +90,11 @@ class Relevance:
         text : float32 array, shape (dim,)
             Unit vector of the text.
         cosines : float64 array, shape (n_hits,)
-            Of the hits, in any order; the best is among them.
+            Of the hits, in any order; the best is among them. Or their joined scores (`mmsearch.query.join`).
         n_pictures : int
             Among how many they are the best.
+        best : float or None
+            The highest cosine by pixels, where scores are joined.
 
         Returns
         -------
@@ -98,12 +106,20 @@ class Relevance:
         if not len(cosines):
             return 0.0, np.zeros(0)
         known = np.array([familiarity(text, self.probes)])
-        (answer,), (hits,) = relevance_of(self.model, np.array([cosines], dtype=np.float64), known, n_pictures)
+        of_pixels = None if best is None else np.array([best])
+        (answer,), (hits,) = relevance_of(
+            self.model, np.array([cosines], dtype=np.float64), known, n_pictures, best=of_pixels
+        )
         return float(answer), hits
 
 
 def relevance_of(
-    model: RelevanceModel, cosines: Cosines, familiar: Cosines, n_pictures: int
+    model: RelevanceModel,
+    cosines: Cosines,
+    familiar: Cosines,
+    n_pictures: int,
+    *,
+    best: Cosines | None = None,
 ) -> tuple[Cosines, Cosines]:
     """Return the probabilities that there is a match for each of n texts, and that their hits are.
 
@@ -116,6 +132,9 @@ def relevance_of(
         The familiarity of every text.
     n_pictures : int
         Among how many the hits are the best.
+    best : float64 array, shape (n,), or None
+        The cosine that hits are measured by; the highest of each where there is none. A hit above it counts as the
+        best itself.
 
     Returns
     -------
@@ -124,17 +143,21 @@ def relevance_of(
     hits : float64 array, shape (n, n_hits)
         In [0, answer]; 0 where there are no more pictures.
     """
-    size, best = np.log(n_pictures), cosines.max(axis=1)
+    size, highest = np.log(n_pictures), cosines.max(axis=1)
+    best = (highest if best is None else best)[:, None]
     answers = _probability(
         model.answer_constant
-        + model.answer_best * best
+        + model.answer_best * highest
         + model.answer_familiarity * familiar
         - model.answer_size * size
     )
     is_hit = np.isfinite(cosines)
-    behind = np.where(is_hit, best[:, None] - cosines, 0)
+    behind = np.where(is_hit, np.maximum(0, best - cosines), 0)
     hits = _probability(
-        model.hit_constant + model.hit_best * best[:, None] - model.hit_behind * behind - model.hit_size * size
+        model.hit_constant
+        + model.hit_best * np.maximum(best, cosines)
+        - model.hit_behind * behind
+        - model.hit_size * size
     )
     return answers, np.where(is_hit, np.minimum(hits, answers[:, None]), 0)
 

@@ -3,20 +3,23 @@
 Routes: `exact` scans the vectors; `cells` and `graph` ask that index, and scan the rows that are not in it yet;
 `filtered` scans only the pictures that pass the filter. The store of the library chooses; all give min(k, matches)
 hits. Local features may rerank them, or answer alone (`local`), which gives only pictures that share visual words
-with the example. Pages after the first are exact scans for what the first left (`mmsearch.query.cursor`).
+with the example. Texts that stand beside pictures join the score of a query of one text (`mmsearch.query.join`), or
+answer alone (`words`). Pages after the first are exact scans for what the first left (`mmsearch.query.cursor`).
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mmsearch.arguments import WordsUse
 from mmsearch.errors import EncoderError, MmsearchError, QueryError
+from mmsearch.query.beside import TextsBeside
 from mmsearch.query.cursor import Cursor, read, written
 from mmsearch.query.encode import (
     TEXTS_TOGETHER,
@@ -27,8 +30,11 @@ from mmsearch.query.encode import (
     is_text,
     judged_pictures,
     n_texts_of,
+    text_of,
+    texts_in,
 )
 from mmsearch.query.feedback import ALPHA, expanded
+from mmsearch.query.join import WORDS_ALONE, Bonuses, weights_of
 from mmsearch.query.relevance import Relevance
 from mmsearch.query.thumbnails import thumbnails_of
 from mmsearch.records import (
@@ -36,17 +42,20 @@ from mmsearch.records import (
     Hit,
     ImageRecord,
     LocalEvidence,
+    MatchedText,
     Query,
+    ScoreParts,
     SearchOptions,
     SearchResult,
     Term,
 )
-from mmsearch.store.base import ALL, AskedVector, Condition, LibraryStore, Shortlist
+from mmsearch.store.base import ALL, AskedVector, Condition, LibraryStore, Shortlist, in_folder
 from mmsearch.system import is_gone
 from mmsearch.vectors import l2_normalize, stored_cosines
 
 if TYPE_CHECKING:
     from mmsearch.encoders.base import DualEncoder
+    from mmsearch.encoders.calibration import JoinModel
     from mmsearch.processes.decoder import PictureDecoder
     from mmsearch.query.rerank import LocalQuery, LocalReader, Ranked
     from mmsearch.store.matrix import Half
@@ -56,7 +65,8 @@ if TYPE_CHECKING:
 class _Ranking:
     """The pictures that answer a query, best first, and how they were found; their vectors if they are wanted.
 
-    `end` is where the page ends, `next_score` the cosine of the picture that comes after it, if any does.
+    `end` is where the page ends, `next_score` the score of the picture that comes after it, if any does. By picture
+    `parts` are those of joined scores, and `texts` what stands beside it and holds words of the query.
     """
 
     ranked: list[Ranked]
@@ -65,6 +75,8 @@ class _Ranking:
     n_candidates: int
     end: Cursor
     next_score: float | None
+    parts: Mapping[int, ScoreParts] = field(default_factory=dict)
+    texts: Mapping[int, tuple[MatchedText, ...]] = field(default_factory=dict)
 
 
 class Searcher:
@@ -103,8 +115,11 @@ class Searcher:
         self._decoder = decoder
         self.terms = TermEncoder(store, encoder, self._decoder)
         self._neighbours = store.neighbours(use_index=use_graph, is_asked_once=is_asked_once)
+        folder = store.as_folder
+        self._beside = None if folder is None else TextsBeside(folder, self._neighbours)
         self._local_reader: LocalReader | None = None
         self._judging: tuple[DualEncoder, Relevance | None] | None = None
+        self._weighing: tuple[DualEncoder, JoinModel] | None = None
 
     # -- ranking -------------------------------------------------------------------------------------
 
@@ -116,8 +131,8 @@ class Searcher:
         Raises
         ------
         QueryError
-            If the query means nothing, no picture could pass its filters, local features or relevance are asked for
-            and cannot be had, or it cannot be expanded.
+            If the query means nothing, no picture could pass its filters, local features, texts beside pictures or
+            relevance are asked for and cannot be had, or it cannot be expanded.
         NoEncoderError
             If the library has no encoder, and the query is another than one example picture.
         """
@@ -143,7 +158,7 @@ class Searcher:
             n = 0 if local is None else self._n_passing(query, condition)
             return SearchResult(hits, "local", n, seconds, said, problems, thumbnails=thumbnails_of)
         looked = time.perf_counter()
-        (encoded,) = self.terms.encode([query])
+        encoded = self._encoded(query)
         seconds = {"local": looked - start, "encode": time.perf_counter() - looked}
 
         def rank() -> _Ranking:
@@ -162,14 +177,18 @@ class Searcher:
         if options.mode == "local":
             raise QueryError("visual words alone answer in one page; leave `after` out, and ask for more hits (k)")
         before = read(after, query, self.store.fingerprint(), self.store.dim)
+        options = replace(options, words=before.words)
         self._require_relevance([query], options)
-        terms, is_judged = [], is_text(query)
-        if options.explain or is_judged:
-            terms = self.terms.encode([query])[0].terms
-        encoded = EncodedQuery(terms, before.vector, (), tuple(query.irrelevant), is_judged)
+        terms, text = [], text_of(query)
+        if options.explain or text is not None:
+            terms = self._encoded(query).terms
+        encoded = EncodedQuery(terms, before.vector, (), tuple(query.irrelevant), text)
         seconds = {"local": 0.0, "encode": time.perf_counter() - start}
 
         def rank() -> _Ranking:
+            if before.words != "none":
+                (bonuses,) = self._bonuses([encoded], before.words)
+                return self._joined(encoded, bonuses or Bonuses.none(), condition, options, before)
             copies = self.store.images_with_hash(before.example) if before.example else []
             asked = replace(encoded, itself=tuple(image.image_id for image in copies))
             shortlist = self._neighbours.following(_asked(asked), options.k, condition, before.passed)
@@ -216,7 +235,8 @@ class Searcher:
     def _sharing(self, queries: Sequence[Query], options: SearchOptions) -> list[list[int]]:
         """Return the places of queries in groups, each of which one scan answers."""
         is_first = options.after is None
-        is_plain = is_first and options.mode == "global" and options.rerank != "local" and options.expand == "none"
+        is_by_pixels = options.mode == "global" and options.words != "only" and self.store.has_vectors
+        is_plain = is_first and is_by_pixels and options.rerank != "local" and options.expand == "none"
         groups: list[list[int]] = []
         n_texts = TEXTS_TOGETHER  # of the last group that takes more
         together: list[int] = []
@@ -257,9 +277,19 @@ class Searcher:
         ]
 
     def _within_reach(self, query: Query, options: SearchOptions) -> SearchOptions:
-        """Return the options with the mode that the library has."""
+        """Return the options with the mode that the library has, and the say of texts that the query can have."""
+        if options.words == "only":
+            in_folder(self.store, "texts beside pictures")
+            if options.mode == "local" or not is_text(query):
+                raise QueryError(
+                    "texts beside pictures alone answer one text, without examples, exclusions or judged pictures; "
+                    "leave those out, or words=only"
+                )
+            return options
         if options.mode == "local" or self.store.has_vectors:
             return options
+        if is_text(query) and options.words == "auto" and self._beside is not None and not self._beside.is_empty:
+            return replace(options, words="only")
         if options.rerank != "auto" or not _compares_pictures(query):
             self._encoder()  # raises, as there is none
         return replace(options, mode="local")
@@ -272,11 +302,76 @@ class Searcher:
         self, queries: Sequence[EncodedQuery], condition: Condition, options: SearchOptions
     ) -> list[_Ranking]:
         """Return the best pictures for queries of one modality."""
+        bonuses = self._bonuses(queries, options.words)
+        by_pixels = [query for query, added in zip(queries, bonuses, strict=True) if added is None]
+        shortlists = iter(self._shortlists(by_pixels, options.k, condition) if by_pixels else ())
         rankings = []
-        for query, shortlist in zip(queries, self._shortlists(queries, options.k, condition), strict=True):
+        for query, added in zip(queries, bonuses, strict=True):
+            if added is not None:
+                rankings.append(self._joined(query, added, condition, options))
+                continue
+            shortlist = next(shortlists)
             ranked: list[Ranked] = [(score, image, None) for score, image in shortlist.pictures]
             rankings.append(self._ranking(query, ranked, shortlist, options))
         return rankings
+
+    def _encoded(self, query: Query) -> EncodedQuery:
+        """Return a query as one vector; without an encoder it is a text, and looked for as that."""
+        if self.store.has_vectors:
+            return self.terms.encode([query])[0]
+        texts_in(query)
+        return EncodedQuery([], np.zeros(0, np.float32), text=text_of(query))
+
+    def _bonuses(self, queries: Sequence[EncodedQuery], words: WordsUse) -> list[Bonuses | None]:
+        """Return what texts beside pictures add to their scores, None for a query in which they have no say."""
+        texts = [query.text for query in queries if query.text is not None]
+        if words == "none" or self._beside is None or not texts or (words == "auto" and self._beside.is_empty):
+            return [None] * len(queries)
+        vectors = np.stack([query.vector for query in queries if query.text is not None])
+        try:
+            bonuses = iter(self._beside.bonuses(texts, vectors, self._weights))
+        except EncoderError:
+            if words == "only":
+                raise
+            return [None] * len(queries)  # a remembered text is found without the encoder; `_judged` says why
+        added = [None if query.text is None else next(bonuses) for query in queries]
+        return [given if words == "only" or (given is not None and len(given)) else None for given in added]
+
+    def _weights(self) -> JoinModel:
+        """Return the weights of texts beside pictures; what nobody measured is made once for each encoder."""
+        if not self.store.has_vectors:
+            return WORDS_ALONE
+        encoder = self._encoder()
+        if self._weighing is None or self._weighing[0] is not encoder:
+            self._weighing = encoder, weights_of(encoder)
+        return self._weighing[1]
+
+    def _joined(
+        self,
+        query: EncodedQuery,
+        bonuses: Bonuses,
+        condition: Condition,
+        options: SearchOptions,
+        before: Cursor | None = None,
+    ) -> _Ranking:
+        """Return the best pictures by pixels and texts together, or by texts alone."""
+        assert self._beside is not None
+        assert query.text is not None
+        passed = None if before is None else before.passed
+        if options.words == "only":
+            page = self._beside.alone(bonuses, options.k, condition, passed)
+        else:
+            page = self._beside.joined(_asked(query), bonuses, options.k, condition, passed)
+        ranked: list[Ranked] = [(score, image, None) for score, image in page.shortlist.pictures]
+        ranking = self._ranking(query, ranked, page.shortlist, options, before)
+        of_pixels = page.best_cosine if before is None else before.best
+        best_score = max([score for score, _, _ in ranked], default=0.0)
+        if before is not None and before.best_score is not None:
+            best_score = max(best_score, before.best_score)
+        end = replace(ranking.end, best=of_pixels, words=options.words, best_score=best_score)
+        has_words = [image.image_id for _, image, _ in ranked if page.parts[image.image_id].words]
+        texts = {image_id: self._beside.matched(image_id, query.text) for image_id in has_words}
+        return replace(ranking, end=end, parts=page.parts, texts=texts)
 
     def _reranked(
         self, query: EncodedQuery, condition: Condition, local: LocalQuery, options: SearchOptions
@@ -307,9 +402,9 @@ class Searcher:
     ) -> _Ranking:
         """Return what is answered, once the vectors that it goes by are known to be whole."""
         images, vectors = [image for _, image, _ in ranked], None
-        if options.explain:
+        if options.explain and self.store.has_vectors:
             vectors = self.store.vectors_of(images)
-        else:
+        elif options.words != "only":
             self.store.require_whole(images)
         end = self._end(query, ranked, before)
         return _Ranking(ranked, vectors, shortlist.route, shortlist.n_candidates, end, shortlist.next_score)
@@ -354,10 +449,10 @@ class Searcher:
         """Raise QueryError if a least relevance is asked for where none is known."""
         if options.min_relevance is None:
             return
-        if options.mode == "local" or not all(map(is_text, queries)):
+        if options.mode == "local" or options.words == "only" or not all(map(is_text, queries)):
             raise QueryError(
                 "only hits of one text have a relevance, not those of pictures, of excluded texts or of pictures "
-                "that were judged; leave out min_relevance"
+                "that were judged, nor what texts beside pictures find alone; leave out min_relevance"
             )
         relevance, problems = self._relevance()
         if relevance is None:
@@ -381,14 +476,18 @@ class Searcher:
         self, query: EncodedQuery, ranking: _Ranking
     ) -> tuple[float | None, Sequence[float | None], tuple[str, ...]]:
         """Return the relevance of an answer, those of its hits and the next, None if not known, and problems."""
-        relevance, problems = self._relevance() if query.is_text else (None, ())
+        end = ranking.end
+        relevance, problems = self._relevance() if query.is_text and end.words != "only" else (None, ())
         scores = [score for score, _, _ in ranking.ranked]
         scores.append(-1.0 if ranking.next_score is None else ranking.next_score)
-        if relevance is None or not ranking.end.n_hits:
+        if relevance is None or not end.n_hits:
             return None if relevance is None else 0.0, [None] * len(scores), problems
         # The best of all pages is among them: a hit is as likely as it would be if they were one.
-        cosines = [*scores, ranking.end.best]
-        answer, hits = relevance.judge(query.terms[0].vector, cosines, max(1, ranking.n_candidates))
+        is_joined = end.best_score is not None
+        cosines = [*scores, end.best if end.best_score is None else end.best_score]
+        answer, hits = relevance.judge(
+            query.terms[0].vector, cosines, max(1, ranking.n_candidates), best=end.best if is_joined else None
+        )
         return answer, hits[:-1].tolist(), problems
 
     def _result(
@@ -410,7 +509,11 @@ class Searcher:
         relevance, (*hits_relevance, of_next), problems = self._judged(query, ranking)
         least, end = options.min_relevance, ranking.end
         hits = tuple(
-            _hit(rank, *answer, terms=cosine_of, relevance=of_hit)
+            replace(
+                _hit(rank, *answer, terms=cosine_of, relevance=of_hit),
+                parts=ranking.parts.get(answer[1].image_id),
+                texts=ranking.texts.get(answer[1].image_id, ()),
+            )
             for rank, (answer, cosine_of, of_hit) in enumerate(
                 zip(ranking.ranked, cosines, hits_relevance, strict=True), end.n_hits - len(ranking.ranked) + 1
             )

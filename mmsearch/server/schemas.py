@@ -9,7 +9,7 @@ from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag
 from typing_extensions import TypeAliasType, TypedDict
 
 from mmsearch import predicates
-from mmsearch.arguments import Expand, Mode, Rerank
+from mmsearch.arguments import Expand, Mode, Rerank, WordsUse
 from mmsearch.contract import Picture, SearchAnswer
 from mmsearch.records import Classification
 from mmsearch.server import misfits
@@ -142,6 +142,13 @@ class SearchRequest(_Request):
         Field(ge=0, le=1, description="Leave out hits of less `relevance`; an error where hits have none."),
     ] = None
     after: Annotated[str | None, Field(max_length=MAX_CURSOR, description=NEXT_HITS)] = None
+    words: Annotated[
+        WordsUse,
+        Field(
+            description="Whether texts that stand beside pictures join the score of what they show, where one text "
+            "is asked for and nothing else but filters; `only`: they answer alone."
+        ),
+    ] = "auto"
 
     def filters(self) -> list[str | predicates.Predicate]:
         """Return the filters as a search takes them; texts are read later."""

@@ -332,6 +332,18 @@ class Catalog:
             )
         return images
 
+    def rows_of_ids(
+        self, image_ids: Sequence[int], condition: str = "", parameters: Sequence[Any] = ()
+    ) -> list[tuple[int, int]]:
+        """Return (id, row) of the pictures with these ids that pass the SQL condition, in no special order."""
+        pairs: list[tuple[int, int]] = []
+        for start in range(0, len(image_ids), _CHUNK):
+            chunk = image_ids[start : start + _CHUNK]
+            sql = f"SELECT id, row FROM image WHERE id IN ({','.join('?' * len(chunk))})"
+            sql += f" AND +({condition})" if condition else ""  # by the sign, as above
+            pairs += self.db.execute(sql, [*chunk, *parameters])
+        return pairs
+
     def rows_where(self, condition: str, parameters: Sequence[Any], limit: int) -> list[int]:
         """Return up to `limit` rows of pictures that pass the SQL condition, possibly repeated."""
         sql = f"SELECT row FROM image WHERE {condition} LIMIT ?"

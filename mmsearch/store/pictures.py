@@ -127,6 +127,11 @@ class Pictures:
         """Return the pictures that refer to these rows and pass a condition, in no special order."""
         return self.catalog.images_of_rows(rows, condition.sql, condition.parameters)
 
+    def rows_of_ids(self, image_ids: Sequence[int], condition: Condition) -> list[tuple[int, int]]:
+        """Return (id, row) of the pictures with these ids that pass a condition, in no special order."""
+        sql = self.compiled(condition)
+        return self.catalog.rows_of_ids(image_ids, sql.sql, sql.parameters)
+
     def rows_passing(self, condition: SqlCondition, *, limit: int | None = None) -> list[int]:
         """Return the rows of pictures that pass a condition, possibly repeated, up to a limit."""
         return self.catalog.rows_where(condition.sql, condition.parameters, -1 if limit is None else limit)

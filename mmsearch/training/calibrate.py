@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -150,8 +150,9 @@ def calibrate(
     measures |= {name: _measures(asked, model) for name, model in known.items() if model is not None}
     for name, error in _label_errors(checked.labelled(encoder), encoder, before, labels):
         measures.setdefault(name, {})[LABELS] = error
+    calibration = replace(before or Calibration(), search=search, labels=labels)
     return CalibrationFit(
-        encoder.encoder.name, Calibration(search, labels), len(fitted.vectors), len(checked.vectors), measures,
+        encoder.encoder.name, calibration, len(fitted.vectors), len(checked.vectors), measures,
         reliability(*_hits(asked, search), n_bins=_N_BINS), reliability(*_answers(asked, search), n_bins=_N_BINS),
         [*bad_pictures(benchmark.pictures, bad), *bad_of_classes],
     )  # fmt: skip

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from mmsearch import GraphSettings, Library, Query
+from mmsearch.annotations import Kind
 from mmsearch.samples import sample_folder
+from mmsearch.store.folder import Store
 from mmsearch.store.progress import shown_progress
 from mmsearch.system import has_nvidia_gpu
 from tests.conftest import copied_samples, small_samples
@@ -108,6 +110,17 @@ def test_search_by_picture_and_text_with_weights_explains_every_term(ready, phot
         f"terms: 'a dog' with weight 2 (from the prefix 2:), '{photos / 'cat.jpg'}' with weight 1, "
         "not 'snow' with weight 0.5 (from the prefix 0.5:)" in err
     )
+
+
+def test_search_goes_by_what_stands_beside_pictures_and_explains_it(ready, indexed):
+    with Store.writer(indexed.folder) as store:
+        store.annotations.type([3], Kind.TAG, ["harbour"])
+    _, out, _ = ready("search", "the harbour", "--explain", "--format", "table", "-k", "2")
+    assert re.search(r"^ +1 .* \+0\.\d+ +\+0\.000 +tag: harbour ", out, re.MULTILINE), out
+    _, out, err = ready("search", "the harbour", "--words", "only", "--explain")
+    (hit,) = json_lines(out)
+    assert (hit["id"], hit["parts"]["pixels"]) == (3, 0)
+    assert "route: words, 1 candidates" in err
 
 
 def test_a_ratio_or_a_time_is_a_text_and_no_weight(ready):

@@ -13,6 +13,7 @@ from mmsearch.encoders.background import BACKGROUND
 from mmsearch.encoders.calibration import (
     CALIBRATION,
     Calibration,
+    JoinModel,
     RelevanceModel,
     answer_strength,
     read_calibration,
@@ -39,7 +40,7 @@ def write(folder, text):
 
 def test_a_calibration_comes_back_as_it_was_written(tiny_folder, folder):
     fingerprint = OnnxEncoder.open(folder).fingerprint
-    kept = Calibration(search=MODEL)
+    kept = Calibration(search=MODEL, join=JoinModel(0.5, 3.0, 0.6, 0.3))
     write(folder, json.dumps(kept.to_json(fingerprint)))
     opened = OnnxEncoder.open(folder)
     assert opened.calibration == kept

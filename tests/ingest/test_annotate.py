@@ -127,6 +127,10 @@ def test_a_picture_of_an_older_library_is_annotated_by_the_next_run(indexed, pho
     assert said(indexed, photos / "cat.jpg")[1] == [NAME]
 
 
+def test_a_recheck_reads_what_is_written_beside_all_pictures_again(indexed, photos):
+    assert indexed.index([photos], is_recheck=True).details["annotated"] == len(indexed)
+
+
 # -- what stands beside ----------------------------------------------------------------------------------------
 
 
@@ -138,6 +142,13 @@ def test_names_and_lists_count_from_the_outermost_folder_that_was_indexed(tmp_pa
     texts = beside.annotations(os.fsencode(path), Annotations()).texts
     assert [text.text for text in texts if text.kind is Kind.FOLDER] == ["day 1", "Rome", "holidays"]
     assert [text.text for text in texts if text.kind is Kind.CAPTION] == ["Mimi sleeps"]
+
+
+def test_the_position_of_a_picture_has_names(tmp_path):
+    picture = Annotations(position=(48.85837, 2.294481))  # the Eiffel Tower
+    texts = Beside([]).annotations(os.fsencode(tmp_path / "1.jpg"), picture).texts
+    assert [(text.kind, text.source) for text in texts] == [(Kind.PLACE, "position")] * len(texts)
+    assert {"Paris", "France"} <= {text.text for text in texts}
 
 
 def test_only_what_stands_beside_a_picture_makes_it_look_different(tmp_path):

@@ -44,6 +44,15 @@ def test_the_relevance_of_an_answer_is_that_of_the_formula():
     )
 
 
+def test_a_joined_score_above_the_best_cosine_stands_in_its_place_and_those_below_are_behind_that_cosine():
+    answers, hits = relevance_of(MODEL, np.array([[0.9, 0.4]]), np.array([0.5]), 100, best=np.array([0.5]))
+    size = math.log(100)
+    assert answers == pytest.approx([sigmoid(-4 + 5 * 0.9 + 8 * 0.5 - 0.25 * size)])
+    assert hits == pytest.approx(
+        np.array([[sigmoid(-1 + 8 * 0.9 - 0.75 * size), sigmoid(-1 + 8 * 0.5 - 16 * 0.1 - 0.75 * size)]])
+    )
+
+
 def test_a_hit_is_never_likelier_than_that_there_is_a_match():
     answers, hits = relevance_of(MODEL, np.array([[0.9]]), np.array([-0.5]), 1)
     assert hits[0, 0] == answers[0] == pytest.approx(sigmoid(-4 + 5 * 0.9 - 8 * 0.5))

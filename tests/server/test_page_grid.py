@@ -29,8 +29,12 @@ RUSH = """() => new Promise((done) => {
     const goOn = (now) => {
         scrollTo(0, 6 * (now - begun));
         if (now - begun < 1000) return requestAnimationFrame(goOn);
-        const isSeen = (one) => one.getBoundingClientRect().top < innerHeight && one.getBoundingClientRect().bottom > 0;
-        done(["li[data-id]", ".cells"].map((kind) => [...document.querySelectorAll(`#results ${kind}`)].some(isSeen)));
+        const isSeen = (one) => {
+            const { top, bottom } = one.getBoundingClientRect();
+            return top < innerHeight && bottom > 0;
+        };
+        const seen = (kind) => [...document.querySelectorAll(`#results ${kind}`)].some(isSeen);
+        done(["li[data-id]", ".cells"].map(seen));
     };
     requestAnimationFrame(goOn);
 })"""

@@ -42,6 +42,12 @@ def library(served, cache):
         yield opened
 
 
+def test_texts_beside_pictures_can_be_asked_alone(client):
+    answer = post(client, text="a cat", words="only").json()
+    assert (answer["route"], answer["hits"]) == ("words", [])  # none stand beside any
+    assert post(client, text="a cat", words="never").status_code == 422
+
+
 def test_a_text_is_answered_as_by_the_python_interface(client, library):
     ranked = hits(post(client, text="a cat", k=7, exclude=[{"text": "snow", "weight": 0.5}], explain=True))
     from mmsearch import Term

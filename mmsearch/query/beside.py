@@ -1,0 +1,185 @@
+"""BESIDE: a query of one text in, the pictures out that are best by pixels and by the texts that stand beside them.
+
+The texts of a library are asked twice: which of them hold words of the query, and which captions say what it says.
+How that joins the cosines of pixels: `mmsearch.query.join`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmsearch.encoders.calibration import JoinModel
+from mmsearch.indexes.exact import ExactIndex
+from mmsearch.query.join import Bonuses, Ids, Joined, joined
+from mmsearch.records import Cosines, ImageRecord, MatchedText, Matrix, ScoreParts
+from mmsearch.store.base import AskedVector, Condition, Neighbours, Passed, Shortlist
+from mmsearch.store.folder import Store
+from mmsearch.vectors import stored_cosines
+
+_DEEP = 100  # pictures of the shortlist by pixels: the deeper, the fewer others have to be looked at
+_NEAR = 1024  # captions looked for, four times as many where all of them are near
+
+
+@dataclass(frozen=True)
+class JoinedPage:
+    """Pictures with their joined scores, what these are made of by id, and the highest cosine by pixels."""
+
+    shortlist: Shortlist
+    parts: dict[int, ScoreParts]
+    best_cosine: float
+
+
+class TextsBeside:
+    """What stands beside the pictures of a library folder; one thread at a time, inside `consistently`.
+
+    Parameters
+    ----------
+    store : Store
+        Opened for reading.
+    neighbours : Neighbours
+        What finds its nearest pictures.
+    """
+
+    def __init__(self, store: Store, neighbours: Neighbours) -> None:
+        self.store = store
+        self._neighbours = neighbours
+        self._captions: tuple[Ids, object, ExactIndex, int] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no text stands beside any picture."""
+        return self.store.annotations.is_empty
+
+    def bonuses(self, texts: Sequence[str], vectors: Matrix, model: Callable[[], JoinModel]) -> list[Bonuses]:
+        """Return what the texts beside pictures add to their scores for each of n queries.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        vectors : float32 array, shape (n, dim)
+            Unit vectors of the texts; no columns in a library without an encoder, whose captions have none.
+        model : callable
+            Returns the weights of the encoder; only called where there is something to be weighed.
+        """
+        shares = [self.store.annotations.matches(text) for text in texts]
+        caption_ids, index, n_captioned = self._caption_index() if vectors.shape[1] else (None, None, 0)
+        if not (n_captioned or any(len(match.image_ids) for match in shares)):
+            return [Bonuses.none()] * len(texts)
+        weights = model()
+        unrelated = weights.unrelated(n_captioned / self.store.n_pictures) if n_captioned else math.inf
+        near = [(np.zeros(0, np.int64), np.zeros(0))] * len(texts)
+        if index is not None and caption_ids is not None and n_captioned:
+            near = [(caption_ids[rows], cosines) for rows, cosines in _above(index, vectors, unrelated)]
+        return [
+            Bonuses.of(weights, unrelated, (match.image_ids, match.shares), captions)
+            for match, captions in zip(shares, near, strict=True)
+        ]
+
+    def joined(
+        self, asked: AskedVector, bonuses: Bonuses, k: int, condition: Condition, passed: Passed | None
+    ) -> JoinedPage:
+        """Return the k pictures that pass a condition and are best by pixels and texts together.
+
+        After the first page `passed` says what was given; the others come from a scan of all vectors then.
+        """
+        n_wanted = max(k + 1, _DEEP)
+        while True:
+            if passed is None:
+                (near,) = self._neighbours.shortlists([asked], n_wanted, condition, "text")
+            else:
+                near = self._neighbours.following(asked, n_wanted, condition, passed)
+            image_of = {image.image_id: image for _, image in near.pictures}
+            ids = np.fromiter(image_of, np.int64, len(image_of))
+            cosines = np.array([cosine for cosine, _ in near.pictures], dtype=np.float64)
+            is_left = _leaves(passed)
+            n_left = int(is_left(ids, cosines + sum(bonuses.added(ids))).sum())
+            # What texts have brought forward to earlier pages is on the shortlist again.
+            if near.next_score is None or n_left > k:
+                break
+            n_wanted *= 4
+        ceiling = -math.inf if near.next_score is None else near.next_score
+        best = joined(
+            (ids, cosines), ceiling, bonuses, lambda asked_ids: self._cosines(asked.vector, asked_ids, condition),
+            k + 1, is_left=is_left,
+        )  # fmt: skip
+        shortlist = self._shortlist(best, k, image_of, near.route, near.n_candidates)
+        words, captions = bonuses.added(best.image_ids)
+        parts = _parts(best.image_ids, best.cosines, words, captions)
+        return JoinedPage(shortlist, parts, float(cosines.max(initial=-1.0)))
+
+    def alone(self, bonuses: Bonuses, k: int, condition: Condition, passed: Passed | None) -> JoinedPage:
+        """Return the k pictures that pass a condition and are best by the texts beside them alone."""
+        passing, _ = self._passing(bonuses.image_ids, condition)
+        words, captions = bonuses.added(passing)
+        left = _leaves(passed)(passing, words + captions)
+        order = np.lexsort((passing[left], -(words + captions)[left]))[: k + 1]
+        ids, words, captions = passing[left][order], words[left][order], captions[left][order]
+        nothing = np.zeros(len(ids))
+        shortlist = self._shortlist(Joined(ids, words + captions, nothing), k, {}, "words", len(passing))
+        return JoinedPage(shortlist, _parts(ids, nothing, words, captions), -1.0)
+
+    def matched(self, image_id: int, text: str) -> tuple[MatchedText, ...]:
+        """Return the texts beside a picture in which words of a query stand."""
+        found = self.store.annotations.highlights(image_id, text)
+        return tuple(MatchedText(said.kind, said.source, said.text, tuple(spans)) for said, spans in found)
+
+    def _shortlist(
+        self, best: Joined, k: int, known: dict[int, ImageRecord], route: str, n_candidates: int
+    ) -> Shortlist:
+        ids: list[int] = best.image_ids.tolist()
+        others = self.store.images_of_ids([image_id for image_id in ids if image_id not in known])
+        image_of = known | {image.image_id: image for image in others}
+        ranked = [(score, image_of[image_id]) for score, image_id in zip(best.scores.tolist(), ids, strict=True)]
+        return Shortlist.of(ranked, k, route, n_candidates)
+
+    def _cosines(self, vector: Matrix, image_ids: Ids, condition: Condition) -> tuple[Ids, Cosines]:
+        """Return the pictures with these ids that pass a condition and have vectors, and their cosines to one."""
+        ids, rows = self._passing(image_ids, condition)
+        matrix = self.store.matrix()
+        is_there = rows < len(matrix)
+        return ids[is_there], stored_cosines(vector, matrix[rows[is_there]])
+
+    def _passing(self, image_ids: Ids, condition: Condition) -> tuple[Ids, Ids]:
+        """Return the ids of those pictures that pass a condition, and their rows."""
+        pairs = self.store.rows_of_ids(image_ids.tolist(), condition)
+        ids, rows = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+        return ids, rows
+
+    def _caption_index(self) -> tuple[Ids, ExactIndex, int]:
+        """Return the pictures of all captions, what finds captions, and how many pictures have any."""
+        ids, vectors = self.store.annotations.caption_vectors()
+        if self._captions is None or self._captions[1] is not vectors:
+            self._captions = ids, vectors, ExactIndex(vectors), len(np.unique(ids))
+        return self._captions[0], self._captions[2], self._captions[3]
+
+
+def _above(index: ExactIndex, queries: Matrix, floor: float) -> list[tuple[Ids, Cosines]]:
+    """Return for each query (n, dim) the rows whose cosines are above a floor, and these."""
+    k = _NEAR
+    while True:
+        scores, rows = index.search(queries, k)
+        if scores.shape[1] < k or (scores[:, -1] <= floor).all():
+            break
+        k *= 4
+    return [(near[of > floor], of[of > floor]) for of, near in zip(scores, rows, strict=True)]
+
+
+def _leaves(passed: Passed | None) -> Callable[[Ids, Cosines], np.ndarray[tuple[int], np.dtype[np.bool_]]]:
+    """Return what tells which pictures are still to come, by their ids and scores."""
+
+    def is_left(ids: Ids, scores: Cosines) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        if passed is None:
+            return np.ones(len(ids), dtype=np.bool_)
+        of_all = zip(ids.tolist(), scores.tolist(), strict=True)
+        return np.array([passed.leaves((True, -score, image_id)) for image_id, score in of_all], dtype=np.bool_)
+
+    return is_left
+
+
+def _parts(ids: Ids, cosines: Cosines, words: Cosines, captions: Cosines) -> dict[int, ScoreParts]:
+    numbers = zip(cosines.tolist(), words.tolist(), captions.tolist(), strict=True)
+    return {image_id: ScoreParts(*parts) for image_id, parts in zip(ids.tolist(), numbers, strict=True)}
