@@ -500,12 +500,7 @@ class Library:
         >>> with TemporaryDirectory() as folder, Library.open(f"{folder}/library") as library:
         ...     report = library.add_vectors(["/old/a.jpg", "/old/b.jpg"], [[1, 0], [0, 1]], model="mine")
         ...     library.backup(f"{folder}/library.backup").n_pictures
-        ...     with Library.open(f"{folder}/other") as other:
-        ...         other.restore(f"{folder}/library.backup", move={"/old": "/new"}).n_moved
-        ...         [image.path for image in other]
         2
-        2
-        ['/new/a.jpg', '/new/b.jpg']
         """
         from mmsearch.output import BACKUP, OutputFile
         from mmsearch.store.backup import write_backup
@@ -555,6 +550,18 @@ class Library:
             If another process writes there.
         StorageError
             If the disk refuses; there is no library then.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, Library.open(f"{folder}/new") as library:
+        ...     with Library.open(f"{folder}/old") as old:
+        ...         added = old.add_vectors(["/old/a.jpg", "/old/b.jpg"], [[1, 0], [0, 1]], model="mine")
+        ...         report = old.backup(f"{folder}/library.backup")
+        ...     library.restore(f"{folder}/library.backup", move={"/old": "/new"}).n_moved
+        ...     [image.path for image in library]
+        2
+        ['/new/a.jpg', '/new/b.jpg']
         """
         from mmsearch.store.moves import Moves
         from mmsearch.store.restore import restore
@@ -565,14 +572,17 @@ class Library:
         file = Path(os.fsdecode(as_path(path, "path"))).absolute()
         self.close()
         report = restore(self.place, file, moves, on_progress=on_progress)
+        return replace(report, notices=(*report.notices, *self._without_encoder(notify)))
+
+    def _without_encoder(self, notify: Callable[[str], None]) -> tuple[str, ...]:
+        """Install the encoder of a restored library, or say why it has none."""
         with self.place.writer() as store:
-            if not store.has_vectors or is_given(store):
-                return report
-            try:
-                self._installed.for_writing(store, None, notify)
-            except (EncoderError, FingerprintError) as error:
-                return replace(report, notices=(f"the library has no encoder yet: {error}",))
-        return report
+            if store.has_vectors and not is_given(store):
+                try:
+                    self._installed.for_writing(store, None, notify)
+                except (EncoderError, FingerprintError) as error:
+                    return (f"the library has no encoder yet: {error}",)
+        return ()
 
     def add_vectors(
         self,

@@ -109,15 +109,17 @@ def test_a_library_of_every_schema_comes_back_with_the_same_answers_bit_for_bit(
     assert contents(back) == contents(library)
 
 
-def test_settings_history_and_identity_come_along_and_caches_do_not(kept, tmp_path):
-    (kept / "library" / "serve-token").write_text("secret")
-    (kept / "library" / "queries.sqlite").write_bytes(b"")
-    report = restored(kept / "ours.backup", tmp_path / "back")
+def test_settings_history_and_identity_come_along_and_neither_caches_nor_secrets(kept, tmp_path):
+    library = Path(shutil.copytree(kept / "library", tmp_path / "library"))
+    for name in ("serve-token", "queries.sqlite", "thumbnails.sqlite", "manifest.json", "progress"):
+        (library / name).write_bytes(b"secret")
+    backed_up(library, tmp_path / "files" / "a.backup")
+    with zipfile.ZipFile(tmp_path / "files" / "a.backup") as archive:
+        assert archive.namelist() == ["catalog.sqlite", "vectors.f16", "backup.json"]
+    report = restored(tmp_path / "files" / "a.backup", tmp_path / "back")
     assert (report.n_pictures, report.n_vectors, report.n_typed, report.roots) == (8, 8, 1, ("/photos",))
     assert sorted(os.listdir(tmp_path / "back")) == ["catalog.sqlite", "history.json", "lock", "vectors-0.f16"]
     assert contents(tmp_path / "back") == contents(kept / "library")
-    with zipfile.ZipFile(kept / "ours.backup") as archive:
-        assert archive.namelist() == ["catalog.sqlite", "vectors.f16", "backup.json"]
     with closing(Store.open(tmp_path / "back")) as back, closing(Store.open(kept / "library")) as store:
         assert [back.setting(name) for name in ("library", "model")] == [
             store.setting(name) for name in ("library", "model")
