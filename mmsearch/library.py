@@ -144,6 +144,10 @@ class Library:
     ...     [answer.best for answer in library.identify(cup.image_id, is_itself_left_out=True)]
     ...     library.label_sets(), library.labels_of(cup.image_id)  # there are none yet
     ...
+    ...     library.tag("/cups", ["china", "mine"]), library.untag("/cups/blue.jpg", "mine")
+    ...     library.caption("/cups/red.jpg", "red china")
+    ...     library.tags_of("/cups"), [(facet.label, facet.n) for facet in library.tags()]
+    ...
     ...     library.remove("/hats"), library.forget_queries()
     ...     library.tune(0.99)
     ...     library.graph_settings().recall_target, library.status().n_images, library.verify().problems
@@ -158,6 +162,8 @@ class Library:
     (['/hats/red.jpg', '/hats/blue.jpg'], (2, 3))
     ['cups']
     ((), ())
+    (['/cups/blue.jpg', '/cups/red.jpg'], ['/cups/blue.jpg'])
+    ({'/cups/blue.jpg': ('china',), '/cups/red.jpg': ('china', 'mine')}, [('china', 2), ('mine', 1)])
     (2, 0)
     (0.99, 2, ())
     2
@@ -398,6 +404,15 @@ class Library:
             If the library stands at an address.
         StorageError
             If the disk refuses.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, Library.open(f"{folder}/library") as library:
+        ...     report = library.add_vectors(["/photos/2019/a.jpg", "/photos/b.jpg"], [[1, 0], [0, 1]], model="mine")
+        ...     tagged = library.tag("/photos", "wedding")
+        ...     library.export_sidecars(f"{folder}/xmp")  # 2019/a.jpg.xmp and b.jpg.xmp
+        2
         """
         from mmsearch.sidecars import write_sidecars
 
@@ -682,16 +697,6 @@ class Library:
         UnsupportedError
             If the library stands at an address.
 
-        Examples
-        --------
-        >>> from tempfile import TemporaryDirectory
-        >>> with TemporaryDirectory() as folder, Library.open(folder) as library:
-        ...     library.add_vectors(["/photos/a.jpg"], [[1, 0]], model="mine").new
-        ...     library.tag("/photos", "wedding")
-        ...     library.tags()
-        1
-        ['/photos/a.jpg']
-        (Facet(label='wedding', where=('tag = wedding',), n=1),)
         """
         names = texts_of(tags, "tags")
         with self.place.writer() as store:

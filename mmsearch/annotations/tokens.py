@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby, pairwise
 
+from mmsearch.annotations.base import LEVELS
+
 SEPARATOR = "\ue000"
 """Stands between two annotations, so that no phrase is found across them; in no token."""
 _LONGEST = 40  # characters of a token: what is longer is no word
@@ -37,6 +39,15 @@ _FUNCTION_WORDS = (
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 """Of English: alone they say nothing of a picture."""
 _QUOTED = re.compile(r'"([^"]*)"')
+
+
+def levels_of(tag: str) -> list[str]:
+    """Return the levels of a tag, person or place, which stand between ` > `, or as many people write it, `/`.
+
+    >>> levels_of("places > france/paris/"), levels_of("wedding")
+    (['places', 'france', 'paris'], ['wedding'])
+    """
+    return tag.replace(LEVELS, "/").strip("/").split("/")
 
 
 def folded(text: str) -> str:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mmsearch.annotations.tokens import folded
+from mmsearch.annotations.tokens import folded, levels_of
 from mmsearch.predicates import ORIENTATIONS, Comparison, FilterLike, written
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.spelling import spelled
@@ -204,7 +204,7 @@ def _tags(catalog: Catalog, condition: SqlCondition) -> tuple[Facet, ...]:
             alike.setdefault(levels, []).append(tag)
     facets: dict[str, Facet] = {}
     for tag in sorted(counts, key=lambda tag: (-counts[tag], tag))[:MAX_LABELS]:
-        name = folded(tag).strip("/")
+        name = "/".join(levels_of(folded(tag)))
         if name and name not in facets:
             n, all_such = counts[tag], alike[name]
             if len(all_such) > 1:
@@ -217,10 +217,10 @@ def _tags(catalog: Catalog, condition: SqlCondition) -> tuple[Facet, ...]:
 def _runs_of_levels(tag: str) -> set[str]:
     """Return what a tag is found by: its levels that follow one another.
 
-    >>> sorted(_runs_of_levels("a/b/c"))
+    >>> sorted(_runs_of_levels("a > b > c"))
     ['a', 'a/b', 'a/b/c', 'b', 'b/c', 'c']
     """
-    levels = tag.strip("/").split("/")[:_MOST_LEVELS]
+    levels = levels_of(tag)[:_MOST_LEVELS]
     return {"/".join(levels[i:j]) for i in range(len(levels)) for j in range(i + 1, len(levels) + 1)}
 
 

@@ -19,7 +19,7 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import Any
 
-from mmsearch.annotations.tokens import folded
+from mmsearch.annotations.tokens import folded, levels_of
 from mmsearch.errors import QueryError
 from mmsearch.predicates import ANNOTATED, And, Comparison, FilterLike, Not, Predicate, all_of, filters_of, written
 from mmsearch.predicates.values import circle_of
@@ -189,7 +189,7 @@ def is_called(value: bytes, is_glob: bool, label_set: str, label: str, label_set
 def is_said(value: str, is_glob: bool, has_levels: bool, text: str | None) -> bool:
     """Return whether a filter with a folded value means what is said of a picture.
 
-    >>> is_said("france", False, True, "Places/France/Paris"), is_said("fran*", True, True, "Places/France")
+    >>> is_said("france", False, True, "Places > France > Paris"), is_said("fran*", True, True, "Places/France")
     (True, True)
     >>> is_said("canon", False, False, "Canon EOS"), is_said("canon*", True, False, "Canon EOS")
     (False, True)
@@ -197,10 +197,12 @@ def is_said(value: str, is_glob: bool, has_levels: bool, text: str | None) -> bo
     if text is None:
         return False
     told = folded(text)
+    levels = levels_of(told) if has_levels else [told]
+    whole, asked = "/".join(levels), "/".join(levels_of(value)) if has_levels else value
     if not is_glob:
-        return f"/{value.strip('/')}/" in f"/{told.strip('/')}/" if has_levels else value == told
-    match = _matcher(os.fsencode(value), 0)
-    return any(map(match, (told, *told.split("/")))) if has_levels else match(told) is not None
+        return f"/{asked}/" in f"/{whole}/" if has_levels else asked == whole
+    match = _matcher(os.fsencode(asked), 0)
+    return any(map(match, (whole, *levels)))
 
 
 def _kilometres(

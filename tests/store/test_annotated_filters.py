@@ -22,8 +22,10 @@ def said(*texts, **facts):
 
 
 SAID = {
-    "paris": said((Kind.TAG, "Places/France/Paris"), (Kind.TAG, "Été"), (Kind.PERSON, "Ann Lee"), position=PARIS,
-                  camera="Canon EOS R5", lens="RF 24-105mm"),
+    "paris": said(
+        (Kind.TAG, "Places > France > Paris"), (Kind.TAG, "Été"), (Kind.PERSON, "Ann Lee"), position=PARIS,
+        camera="Canon EOS R5", lens="RF 24-105mm",
+    ),
     "france": said((Kind.TAG, "places/FRANCE"), (Kind.CAPTION, "A dog by the sea."), camera="NIKON Z 6"),
     "iceland": said((Kind.TAG, "ete"), (Kind.PLACE, "Reykjavík"), position=REYKJAVIK),
     "fiji": said((Kind.PERSON, "Bob"), position=FIJI),
@@ -134,8 +136,8 @@ def test_filter_that_means_nothing_is_a_sentence(store, where, sentence):
 def test_tags_are_counted_as_their_filters_pass_them_and_spellings_together(store, where):
     tags = store.facets(where).tags
     assert [tag.n for tag in tags] == [len(passing(store, *where, *tag.where).split()) for tag in tags]
-    labels = {"Places/France/Paris", "ete", "places/FRANCE", "France/Nice", "mine"}
-    assert {tag.label for tag in tags} == (labels if not where else {"Places/France/Paris", "ete"})
+    labels = {"Places > France > Paris", "ete", "places/FRANCE", "France/Nice", "mine"}
+    assert {tag.label for tag in tags} == (labels if not where else {"Places > France > Paris", "ete"})
 
 
 def test_filter_by_a_tag_goes_by_the_index_of_tags(store):
