@@ -409,9 +409,9 @@ class Library:
         --------
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder, Library.open(f"{folder}/library") as library:
-        ...     report = library.add_vectors(["/photos/2019/a.jpg", "/photos/b.jpg"], [[1, 0], [0, 1]], model="mine")
+        ...     report = library.add_vectors(["/photos/a.jpg", "/photos/b.jpg"], [[1, 0], [0, 1]], model="mine")
         ...     tagged = library.tag("/photos", "wedding")
-        ...     library.export_sidecars(f"{folder}/xmp")  # 2019/a.jpg.xmp and b.jpg.xmp
+        ...     library.export_sidecars(f"{folder}/xmp")  # a.jpg.xmp and b.jpg.xmp
         2
         """
         from mmsearch.sidecars import write_sidecars

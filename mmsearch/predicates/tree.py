@@ -26,9 +26,9 @@ class Comparison:
     were not given it.
 
     A tag, person or place is equal to one that a picture has, to what is above it in one with levels such as
-    `Places > France > Paris` (or `Places/France/Paris`), and to any level of it; a caption, camera or lens to the whole of it. Neither case nor
-    accents count, and `!=` passes pictures that have no such one. `near` is latitude, longitude and kilometres, and
-    `has` says what a picture has at all.
+    `Places > France > Paris` (or `Places/France/Paris`), and to any level of it; a caption, camera or lens to the
+    whole of it. Neither case nor accents count, and `!=` passes pictures that have no such one. `near` is latitude,
+    longitude and kilometres, and `has` says what a picture has at all.
 
     Parameters
     ----------
