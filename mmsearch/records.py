@@ -658,12 +658,11 @@ class SearchResult:
     `route` is `exact`, `cells`, `graph`, `filtered` (exact over the pictures that pass the filter), `local` (visual
     words alone), `words` (texts beside pictures alone) or `empty`, and the same whenever a library in one state is
     asked the same; `n_candidates` counts the pictures, copies among them, that the answer was chosen from; `local`
-    is a sentence on what local features
-    did, empty if they were not asked; `problems` are sentences on what the library has lost, so that pictures may
-    not be found. `relevance` is the probability that the pictures asked among hold what was asked for, None as that
-    of a hit. `next` is the `after` of the page that follows; None where no more pictures pass, and with
-    `mode="local"`, which has one page. `thumbnails` gives hits as addresses that hold a small copy each, or None,
-    for notebooks.
+    is a sentence on what local features did, empty if they were not asked; `problems` are sentences on what the
+    library has lost, so that pictures may not be found. `relevance` is the probability that the pictures asked
+    among hold what was asked for, None as that of a hit. `next` is the `after` of the page that follows; None where
+    no more pictures pass, and with `mode="local"`, which has one page. `thumbnails` gives hits as addresses that
+    hold a small copy each, or None, for notebooks.
 
     It is a sequence of its hits.
 

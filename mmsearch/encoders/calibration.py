@@ -90,15 +90,18 @@ class JoinModel:
 
     `words` is what all words of a query add. A caption adds `captions` times what its cosine is above that of
     unrelated ones: `unrelated_of_few` where hardly any picture has a caption, `unrelated_of_all` where all do.
+    `n_leading` is how many of the first dimensions of the query captions are compared with, 0 for all: some spaces
+    tell texts apart by a part that was made for that.
     """
 
     words: float
     captions: float
     unrelated_of_few: float
     unrelated_of_all: float
+    n_leading: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("words", "captions"):
+        for name in ("words", "captions", "n_leading"):
             if not getattr(self, name) >= 0:
                 raise EncoderError(f"{name} is {getattr(self, name):g}, expected at least 0")
 
@@ -220,7 +223,7 @@ _OFFLINE = Calibration(
         hit_size=0.72222,
     ),
     labels=LabelModel(logit_scale=15.872, constant=-3.3271),
-    join=JoinModel(words=0.5, captions=3.0, unrelated_of_few=0.65, unrelated_of_all=0.3),
+    join=JoinModel(words=0.5, captions=3.5, unrelated_of_few=0.55, unrelated_of_all=0.22, n_leading=384),
 )
 """`mmsearch calibrate flickr8k-train --model offline --classes imagenet-even`.
 

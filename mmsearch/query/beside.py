@@ -14,7 +14,7 @@ import numpy as np
 
 from mmsearch.encoders.calibration import JoinModel
 from mmsearch.indexes.exact import ExactIndex
-from mmsearch.query.join import Bonuses, Ids, Joined, joined
+from mmsearch.query.join import Bonuses, Ids, Joined, compared_with_captions, joined
 from mmsearch.records import Cosines, ImageRecord, MatchedText, Matrix, ScoreParts
 from mmsearch.store.base import AskedVector, Condition, Neighbours, Passed, Shortlist
 from mmsearch.store.folder import Store
@@ -73,7 +73,8 @@ class TextsBeside:
         unrelated = weights.unrelated(n_captioned / self.store.n_pictures) if n_captioned else math.inf
         near = [(np.zeros(0, np.int64), np.zeros(0))] * len(texts)
         if index is not None and caption_ids is not None and n_captioned:
-            near = [(caption_ids[rows], cosines) for rows, cosines in _above(index, vectors, unrelated)]
+            queries = compared_with_captions(weights, vectors)
+            near = [(caption_ids[rows], cosines) for rows, cosines in _above(index, queries, unrelated)]
         return [
             Bonuses.of(weights, unrelated, (match.image_ids, match.shares), captions)
             for match, captions in zip(shares, near, strict=True)
