@@ -21,7 +21,7 @@ from mmsearch.store.folder import Store
 from mmsearch.vectors import stored_cosines
 
 _DEEP = 100  # pictures of the shortlist by pixels: the deeper, the fewer others have to be looked at
-_NEAR = 1024  # captions looked for, four times as many where all of them are near
+_NEAR = 2048  # captions have a say at most: with more, what is near tells little
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,13 @@ class TextsBeside:
             return [Bonuses.none()] * len(texts)
         weights = model()
         unrelated = weights.unrelated(n_captioned / self.store.n_pictures) if n_captioned else math.inf
-        near = [(np.zeros(0, np.int64), np.zeros(0))] * len(texts)
+        near = [(np.zeros(0, np.int64), np.zeros(0), unrelated)] * len(texts)
         if index is not None and caption_ids is not None and n_captioned:
             queries = compared_with_captions(weights, vectors)
-            near = [(caption_ids[rows], cosines) for rows, cosines in _above(index, queries, unrelated)]
+            near = [(caption_ids[rows], cosines, of) for rows, cosines, of in _above(index, queries, unrelated)]
         return [
-            Bonuses.of(weights, unrelated, (match.image_ids, match.shares), captions)
-            for match, captions in zip(shares, near, strict=True)
+            Bonuses.of(weights, floor, (match.image_ids, match.shares), (ids, cosines))
+            for match, (ids, cosines, floor) in zip(shares, near, strict=True)
         ]
 
     def joined(
@@ -158,15 +158,15 @@ class TextsBeside:
         return self._captions[0], self._captions[2], self._captions[3]
 
 
-def _above(index: ExactIndex, queries: Matrix, floor: float) -> list[tuple[Ids, Cosines]]:
-    """Return for each query (n, dim) the rows whose cosines are above a floor, and these."""
-    k = _NEAR
-    while True:
-        scores, rows = index.search(queries, k)
-        if scores.shape[1] < k or (scores[:, -1] <= floor).all():
-            break
-        k *= 4
-    return [(near[of > floor], of[of > floor]) for of, near in zip(scores, rows, strict=True)]
+def _above(index: ExactIndex, queries: Matrix, floor: float) -> list[tuple[Ids, Cosines, float]]:
+    """Return for each query (n, dim) the rows whose cosines are above a floor, these, and the floor.
+
+    It is higher where more are above it than have a say.
+    """
+    scores, rows = index.search(queries, _NEAR + 1)
+    floors = np.maximum(floor, scores[:, _NEAR] if scores.shape[1] > _NEAR else floor)
+    of_queries = zip(scores, rows, np.broadcast_to(floors, len(queries)).tolist(), strict=True)
+    return [(near[of > least], of[of > least], least) for of, near, least in of_queries]
 
 
 def _leaves(passed: Passed | None) -> Callable[[Ids, Cosines], np.ndarray[tuple[int], np.dtype[np.bool_]]]:

@@ -144,6 +144,16 @@ def test_pages_are_one_ranking(library, route, words, monkeypatch):
     assert {page.relevance for page in pages} == {whole.relevance}
 
 
+def test_of_many_captions_that_are_near_the_nearest_have_a_say(library, monkeypatch):
+    monkeypatch.setattr(beside, "_NEAR", 3)
+    query, options = Query(text=SENTENCES[0]), SearchOptions(k=N)
+    hits = searcher(library).search(query, options).hits
+    said = sorted((hit.parts.captions for hit in hits), reverse=True)
+    monkeypatch.undo()
+    of_all = sorted((hit.parts.captions for hit in searcher(library).search(query, options)), reverse=True)
+    assert sum(added > 0 for added in of_all) > 3 >= sum(added > 0 for added in said)
+
+
 def test_queries_answered_together_have_the_bits_of_each_alone(library):
     asked, options = searcher(library), SearchOptions(k=9, explain=True)
     queries = [Query(text=text) for text in (*WORDS, *SENTENCES, "nothing")]
