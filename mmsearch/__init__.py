@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mmsearch.annotations import Annotation
     from mmsearch.encoders.calibration import Calibration
     from mmsearch.encoders.classifier import Classifier
     from mmsearch.errors import (
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
         Prediction,
         Query,
         RestoreReport,
+        Retagged,
         SearchOptions,
         SearchResult,
         Term,
@@ -81,6 +83,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _NAMES = {
+    "mmsearch.annotations": "Annotation",
     "mmsearch.encoders.calibration": "Calibration",
     "mmsearch.encoders.classifier": "Classifier",
     "mmsearch.errors": """
@@ -96,7 +99,7 @@ _NAMES = {
     "mmsearch.records": """
         BackupReport BadPicture Classification Fault GalleryPicture GivenLabel Hit Identification ImageRecord
         IngestReport LabelSet LibraryStatus LibraryVectors LocalEvidence PictureBytes PicturePage Prediction Query
-        RestoreReport SearchOptions SearchResult Term VerifyReport
+        RestoreReport Retagged SearchOptions SearchResult Term VerifyReport
     """,
     "mmsearch.store.facets": "Facet Facets LabelFacets",
     "mmsearch.store.indexes": "GraphSettings",
@@ -104,16 +107,16 @@ _NAMES = {
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
-    "ArgumentError", "BackupError", "BackupReport", "BadPicture", "Calibration", "Classification", "Classifier",
-    "ClusterError", "DimensionError", "Encoder", "EncoderError", "EngineError", "Facet", "Facets", "Fault",
-    "FingerprintError", "GalleryPicture", "GivenLabel", "GraphSettings", "GroundTruthError", "Hit",
+    "Annotation", "ArgumentError", "BackupError", "BackupReport", "BadPicture", "Calibration", "Classification",
+    "Classifier", "ClusterError", "DimensionError", "Encoder", "EncoderError", "EngineError", "Facet", "Facets",
+    "Fault", "FingerprintError", "GalleryPicture", "GivenLabel", "GraphSettings", "GroundTruthError", "Hit",
     "HubUnreachableError", "Identification", "ImageRecord", "IngestReport", "LabelFacets", "LabelSet", "Library",
     "LibraryDamagedError", "LibraryError", "LibraryIncompleteError", "LibraryLockedError", "LibraryLostError",
     "LibraryNotFoundError", "LibraryStatus", "LibraryVectors", "LibraryVersionError", "LocalEvidence",
     "MmsearchError", "ModelNotFoundError", "NoEncoderError", "OutputError", "PictureBytes", "PictureError",
-    "PicturePage", "Predicate", "Prediction", "Query", "QueryError", "RestoreReport", "SearchOptions",
-    "SearchResult", "ServerError", "ShardError", "StorageError", "Term", "TrainingError", "UnsupportedError",
-    "UnsupportedModelError", "VectorError", "VerifyReport", "VocabularyError",
+    "PicturePage", "Predicate", "Prediction", "Query", "QueryError", "RestoreReport", "Retagged",
+    "SearchOptions", "SearchResult", "ServerError", "ShardError", "StorageError", "Term", "TrainingError",
+    "UnsupportedError", "UnsupportedModelError", "VectorError", "VerifyReport", "VocabularyError",
 ]  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from mmsearch.annotations import Kind
+from mmsearch.annotations import Annotation, Kind
 from mmsearch.arguments import (
     CPU,
     FALSE_RATE,
@@ -36,6 +36,8 @@ from mmsearch.arguments import (
     as_number,
     as_path,
     as_text,
+    ids_of,
+    is_whole,
     one_of,
     several,
     texts_of,
@@ -74,6 +76,7 @@ from mmsearch.records import (
     PicturePage,
     Query,
     RestoreReport,
+    Retagged,
     SearchOptions,
     SearchResult,
     Term,
@@ -145,7 +148,8 @@ class Library:
     ...     library.label_sets(), library.labels_of(cup.image_id)  # there are none yet
     ...
     ...     library.tag("/cups", ["china", "mine"]), library.untag("/cups/blue.jpg", "mine")
-    ...     library.caption("/cups/red.jpg", "red china")
+    ...     library.caption("/cups/red.jpg", "a cup of china")
+    ...     [said.text for said in library.annotations_of(1)][:3]
     ...     library.tags_of("/cups"), [(facet.label, facet.n) for facet in library.tags()]
     ...
     ...     library.remove("/hats"), library.forget_queries()
@@ -163,6 +167,7 @@ class Library:
     ['cups']
     ((), ())
     (['/cups/blue.jpg', '/cups/red.jpg'], ['/cups/blue.jpg'])
+    ['china', 'mine', 'a cup of china']
     ({'/cups/blue.jpg': ('china',), '/cups/red.jpg': ('china', 'mine')}, [('china', 2), ('mine', 1)])
     (2, 0)
     (0.99, 2, ())
@@ -712,30 +717,93 @@ class Library:
             in_folder(store, _ANNOTATIONS).annotations.untype(list(pictures), Kind.TAG, names)
         return sorted(pictures.values())
 
-    def caption(self, path: PathLike, text: str | None, *, notify: Callable[[str], None] = _quiet) -> None:
-        """Write a caption for a picture, in place of one that was written so before; None takes that away.
+    def retag(
+        self, image_ids: int | Iterable[int], *, add: str | Iterable[str] = (), remove: str | Iterable[str] = ()
+    ) -> Retagged:
+        """Take tags from pictures as `untag`, then give them tags as `tag`, by ids; those that left are left out.
 
         Raises
         ------
         QueryError
-            If the path is no picture of the library, or the caption has no letter and no digit.
+            If a tag to be given has no letter and no digit, or is too long; nothing is changed then.
+        LibraryLockedError
+            If another process writes to the library.
+        UnsupportedError
+            If the library stands at an address.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, Library.open(folder) as library:
+        ...     _ = library.add_vectors(["/photos/a.jpg"], [[1, 0]], model="mine")
+        ...     library.retag([1, 2], add=["beach", "2024"]), library.retag(1, add="sea", remove="Beach")
+        ...     [said.text for said in library.annotations_of(1) if said.source == "user"]
+        (Retagged(n_added=2, n_removed=0, missing=(2,)), Retagged(n_added=1, n_removed=1, missing=()))
+        ['2024', 'sea']
+        """
+        from mmsearch.store.annotations import kept_text
+
+        wanted = ids_of(image_ids, "image_ids")
+        fresh = [kept_text(Kind.TAG, text) for text in texts_of(add, "add")]
+        stale = texts_of(remove, "remove")
+        folder_of(self.place, _ANNOTATIONS)
+        with self.place.writer() as store:
+            annotations = in_folder(store, _ANNOTATIONS).annotations
+            known = [image.image_id for image in store.images_of_ids(wanted)]
+            n_removed = annotations.untype(known, Kind.TAG, stale) if stale else 0
+            n_added = annotations.type(known, Kind.TAG, fresh) if fresh else 0
+        return Retagged(n_added, n_removed, tuple(sorted(set(wanted) - set(known))))
+
+    def caption(self, picture: PathLike | int, text: str | None) -> None:
+        """Write a caption for a picture, in place of one that was written so before; None takes that away.
+
+        Parameters
+        ----------
+        picture : path or int
+            A picture of the library, by its path or id.
+        text : str or None
+            What it shows.
+
+        Raises
+        ------
+        QueryError
+            If there is no such picture in the library, or the caption has no letter and no digit.
+        LibraryLockedError
+            If another process writes to the library.
+        EncoderError
+            If the encoder is missing; the caption is written, and `index` makes its vector.
         UnsupportedError
             If the library stands at an address.
         """
         from mmsearch.ingest.annotate import embed_captions
 
+        folder_of(self.place, _ANNOTATIONS)
         with self.place.writer() as store:
             annotations = in_folder(store, _ANNOTATIONS).annotations
-            image = store.image_at(os.path.abspath(os.fsencode(as_path(path, "path"))))
-            if image is None:
-                raise _not_there(os.fsencode(path))
-            if text is None:
-                annotations.untype([image.image_id], Kind.CAPTION)
+            if is_whole(picture):
+                image_id = int(picture)
             else:
-                annotations.type([image.image_id], Kind.CAPTION, [as_text(text, "the caption")])
-                if annotations.captions_to_embed(1) is not None:
-                    embed_captions(store, self._installed.for_writing(store, None, notify), _quiet)
+                path = as_path(picture, "picture")
+                image = store.image_at(os.path.abspath(path))
+                if image is None:
+                    raise _not_there(path)
+                image_id = image.image_id
+            if text is None:
+                annotations.untype([image_id], Kind.CAPTION)
+            else:
+                annotations.type([image_id], Kind.CAPTION, [as_text(text, "the caption")])
+                has_encoder = store.has_vectors and not is_given(store)
+                if has_encoder and annotations.captions_to_embed(1) is not None:
+                    embed_captions(store, self.installed_encoder(), _quiet)  # which a server keeps in memory
             annotations.settle()
+
+    def annotations_of(self, image_id: int) -> tuple[Annotation, ...]:
+        """Return all that is written about a picture, the user's tags and captions (source `user`) first.
+
+        Nothing is, of a picture that is not in the library, and where the library stands at an address.
+        """
+        wanted = as_id(image_id, "image_id")
+        return self.reader().annotations_of([wanted]).get(wanted, ())
 
     def tags(self, where: FilterLike | Iterable[FilterLike] = ()) -> tuple[Facet, ...]:
         """Return all tags, the user's and those of files, with their numbers of pictures, most frequent first."""

@@ -804,6 +804,14 @@ class GivenLabel:
     probability: float
 
 
+class Retagged(NamedTuple):
+    """How many tags pictures got that they did not have, how many they lost, and the ids that are of no picture."""
+
+    n_added: int
+    n_removed: int
+    missing: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class GalleryPicture:
     """A picture of a gallery that is near to one that is to be identified: whom it shows, and how alike they are.

@@ -103,7 +103,7 @@ def caption(
     if (text is None) != is_removed:
         raise typer.BadParameter("give a TEXT, or --rm and none")
     with open_library(library) as opened:
-        opened.caption(path, text, notify=say)
+        opened.caption(path, text)
     _show_changed([path], "captioned" if text is not None else "without your caption", output)
 
 

@@ -15,6 +15,7 @@ from mmsearch.arguments import CPU, Device
 from mmsearch.errors import MmsearchError
 from mmsearch.library import Library
 from mmsearch.server import archive, embed, health, page, pictures, problems, search
+from mmsearch.server.annotations import router as annotations_router
 from mmsearch.server.connections import Shortages
 from mmsearch.server.description import ABOUT, TAGS, VERSIONED, describe, operation_id
 from mmsearch.server.limits import BodyLimits
@@ -66,7 +67,15 @@ def create_app(
     )  # fmt: skip
     app.state.services, app.state.thumbnails, app.state.page = server, Thumbnails(server), page.page_files()
     app.state.health = health.Health(server)
-    for router in (search.router, embed.router, pictures.router, archive.router, health.router, page.router):
+    for router in (
+        search.router,
+        embed.router,
+        pictures.router,
+        annotations_router,
+        archive.router,
+        health.router,
+        page.router,
+    ):
         app.include_router(router)
         _answer_head(app, router)
     problems.install(app)

@@ -9,6 +9,10 @@ from fastapi import Request
 from starlette.datastructures import Headers
 from starlette.responses import Response
 
+KEPT = {"cache-control": "private, no-cache", "vary": "accept"}
+"""Of an answer with an entity tag."""
+SAME = {"description": "The one you have is right."}
+"""What 304 means."""
 _TAG = re.compile(r'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 _RANGE = re.compile(r"bytes[ \t]*=[ \t]*(?:(\d{1,18})-(\d{1,18})?|-(\d{1,18}))[ \t]*", re.ASCII | re.IGNORECASE)
 

@@ -13,10 +13,12 @@ from mmsearch.contract import FORMAT_HEADER, FORMAT_VERSION
 from mmsearch.server.schemas import (
     MAX_PICTURES,
     ArchiveRequest,
+    CaptionRequest,
     ClassifyRequest,
     EmbedRequest,
     SearchesRequest,
     SearchRequest,
+    TagsRequest,
 )
 
 ABOUT = (
@@ -44,7 +46,7 @@ VERSIONED: dict[int | str, dict[str, Any]] = {
 """What answers in JSON say of their form."""
 _REF = "#/components/schemas/{model}"
 _WITH_FORMS = (SearchRequest, ClassifyRequest, EmbedRequest)
-_BODIES = (*_WITH_FORMS, SearchesRequest, ArchiveRequest)
+_BODIES = (*_WITH_FORMS, SearchesRequest, ArchiveRequest, TagsRequest, CaptionRequest)
 _BINARY = {"type": "string", "format": "binary"}
 
 

@@ -44,6 +44,7 @@ _JSON = {path: _Limit(MAX_JSON, f"send pictures as a form, to {path}{UPLOAD}") f
 _JSON["/searches"] = _Limit(MAX_JSON, "send fewer searches at once")
 _TOKEN = _Limit(4 << 10, "send the token alone")
 _IDS = _Limit(SMALL, "ask for fewer pictures at once")
+_CAPTION = _Limit(SMALL, "send a shorter text")
 _NOTHING = _Limit(SMALL, "nothing is read here")
 
 
@@ -51,8 +52,10 @@ def limit_of(path: str) -> _Limit:
     """Return the limit of a body by where it goes."""
     if path == "/session":
         return _TOKEN
-    if path == "/archive":
+    if path in ("/archive", "/tags"):
         return _IDS
+    if path.startswith("/pictures/") and path.endswith("/caption"):
+        return _CAPTION
     if path.endswith(UPLOAD) and path.removesuffix(UPLOAD) in WITH_UPLOADS:
         return _FORM
     return _JSON.get(path, _NOTHING)

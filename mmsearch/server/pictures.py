@@ -15,7 +15,7 @@ from mmsearch.library import Library
 from mmsearch.names import plain
 from mmsearch.records import GivenLabel, ImageRecord, LabelSet, LibraryStatus, Order
 from mmsearch.server import metrics
-from mmsearch.server.conditional import not_modified, part_asked
+from mmsearch.server.conditional import KEPT, SAME, not_modified, part_asked
 from mmsearch.server.description import binary
 from mmsearch.server.filters import WHERE
 from mmsearch.server.problems import problem, responses
@@ -42,8 +42,6 @@ router = APIRouter()
 _PROBLEMS = responses(400, 401, 403, 422, 503)
 _BY_ID = _PROBLEMS | responses(404)
 _FILE = _BY_ID | responses(410)
-_SAME = {"description": "The one you have is right."}
-_KEPT = {"cache-control": "private, no-cache", "vary": "accept"}
 _MEDIA_TYPES = {"HEIF": "image/heic"}
 OCTETS = "application/octet-stream"
 """What pictures come as where only that is accepted; generated clients know no type of pictures as bytes."""
@@ -77,7 +75,7 @@ async def get_picture(request: Request, id: Id) -> Response:
 
     image, labels = await services(request).pictures.run(work)
     if image is None:
-        return _gone(id)
+        return gone(id)
     body: DescribedPicture = {**picture_json(image), "labels": list(map(vars, labels))}  # type: ignore[arg-type]
     return answer(body)
 
@@ -86,7 +84,7 @@ async def get_picture(request: Request, id: Id) -> Response:
     "/pictures/{id}/thumbnail",
     tags=["pictures"],
     response_class=Response,
-    responses=_FILE | {200: binary("image/jpeg", OCTETS), 304: _SAME},
+    responses=_FILE | {200: binary("image/jpeg", OCTETS), 304: SAME},
 )
 async def get_thumbnail(
     request: Request,
@@ -96,9 +94,9 @@ async def get_thumbnail(
     """Return a small JPEG of a picture: upright, and without what the file says of place and time."""
     original = await _original(request, id)
     if original is None:
-        return _gone(id)
+        return gone(id)
     image, content_hash = original
-    headers = {"etag": f'"{content_hash.hex()[:32]}-{side}"', **_KEPT}
+    headers = {"etag": f'"{content_hash.hex()[:32]}-{side}"', **KEPT}
     if same := not_modified(request, headers):
         return same
     try:
@@ -117,7 +115,7 @@ async def get_thumbnail(
     | {
         200: binary("image/*", OCTETS),
         206: {"description": "The part that `Range` asks for.", **binary("image/*", OCTETS)},
-        304: _SAME,
+        304: SAME,
     },
 )
 async def get_file(request: Request, id: Id) -> Response:
@@ -127,9 +125,9 @@ async def get_file(request: Request, id: Id) -> Response:
     """
     original = await _original(request, id)
     if original is None:
-        return _gone(id)
+        return gone(id)
     image, content_hash = original
-    headers = {"etag": f'"{content_hash.hex()}"', **_KEPT}
+    headers = {"etag": f'"{content_hash.hex()}"', **KEPT}
     if same := not_modified(request, headers):
         return same
     # Only GET has parts.
@@ -157,13 +155,13 @@ async def get_file(request: Request, id: Id) -> Response:
     return Stream(blocks(file, start, end), file.close, status_code=200 if part is None else 206, headers=headers)
 
 
-@router.get("/pictures/{id}/facts", tags=["pictures"], response_model=PictureFacts, responses=_FILE | {304: _SAME})
+@router.get("/pictures/{id}/facts", tags=["pictures"], response_model=PictureFacts, responses=_FILE | {304: SAME})
 async def get_picture_facts(request: Request, id: Id) -> Response:
     """Return what the file of a picture says of how and where it was taken; it is read for every request."""
     original = await _original(request, id)
     if original is None:
-        return _gone(id)
-    headers = {"etag": f'"{original[1].hex()[:32]}-facts"', **_KEPT}
+        return gone(id)
+    headers = {"etag": f'"{original[1].hex()[:32]}-facts"', **KEPT}
     if same := not_modified(request, headers):
         return same
     try:
@@ -177,7 +175,7 @@ async def get_picture_facts(request: Request, id: Id) -> Response:
 
 @router.get("/facets", tags=["pictures"], response_model=FacetAnswer, responses=_PROBLEMS)
 async def count_pictures(request: Request, where: WhereParameter = []) -> Response:  # noqa: B006 - as above
-    """Count the pictures that pass all filters, by folder, year, size, format, width, orientation and label.
+    """Count the pictures that pass all filters, by folder, year, size, format, width, orientation, label and tag.
 
     Every class has the filters that give it, to be added to a search.
     """
@@ -187,6 +185,7 @@ async def count_pictures(request: Request, where: WhereParameter = []) -> Respon
         "sizes": _counts(facets.sizes), "formats": _counts(facets.formats),
         "widths": _counts(facets.widths), "orientations": _counts(facets.orientations),
         "labels": [{"label_set": of.label_set, "labels": _counts(of.facets)} for of in facets.labels],
+        "tags": _counts(facets.tags),
     }  # fmt: skip
     return answer(body)
 
@@ -220,6 +219,7 @@ async def get_status(request: Request) -> Response:
         "has_local": status.local is not None, "dim": status.dim, "n_pictures": status.n_images,
         "n_bad": len(status.bad), "n_in_graph": status.n_in_graph, "size_bytes": status.size_bytes,
         "revision": revision, "labels": list(map(_label_set, status.labels)),
+        "keeps_annotations": server.libraries.place.folder is not None,
         "indexing": None if progress is None else vars(progress),  # type: ignore[typeddict-item]
     }  # fmt: skip
     return answer(body)
@@ -253,7 +253,8 @@ def accepted(request: Request, media_type: str) -> str:
     return OCTETS if request.headers.get("accept") == OCTETS else media_type
 
 
-def _gone(image_id: int) -> Response:
+def gone(image_id: int) -> Response:
+    """Return the answer for a picture that is not in the library."""
     return problem(404, f"there is no picture {image_id} in the library; it may have left since it was found")
 
 

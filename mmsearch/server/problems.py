@@ -14,7 +14,16 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from typing_extensions import TypedDict
 
-from mmsearch.errors import EncoderError, LibraryError, MmsearchError, NoEncoderError, PictureError, sentence
+from mmsearch.errors import (
+    EncoderError,
+    LibraryError,
+    LibraryLockedError,
+    MmsearchError,
+    NoEncoderError,
+    PictureError,
+    UnsupportedError,
+    sentence,
+)
 from mmsearch.names import json_text
 from mmsearch.server import misfits, navigation
 
@@ -22,6 +31,7 @@ Details: TypeAlias = Sequence[Mapping[str, Any]]
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 20
 MAX_TEXT = 500
+_WRITER_SECONDS = "5"  # after which it is worth while to look again whether another process still writes
 
 
 class Unfit(Exception):
@@ -130,6 +140,10 @@ def of_error(error: MmsearchError) -> ProblemResponse:
     if isinstance(error, PictureError):
         status = 503 if error.code == "killed" else 422  # which is not the fault of the picture
         return problem(status, str(error), kind="picture", code=error.code)
+    if isinstance(error, LibraryLockedError):
+        return problem(409, str(error), kind="library", headers={"retry-after": _WRITER_SECONDS})
+    if isinstance(error, UnsupportedError):
+        return problem(501, str(error), kind="library")
     if isinstance(error, LibraryError | EncoderError) and not isinstance(error, NoEncoderError):
         return problem(503, str(error), kind="library")
     return problem(422, str(error), kind="query")

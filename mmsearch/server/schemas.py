@@ -9,6 +9,7 @@ from pydantic import BaseModel, Discriminator, Field, StringConstraints, Tag
 from typing_extensions import TypeAliasType, TypedDict
 
 from mmsearch import predicates
+from mmsearch.annotations import Kind
 from mmsearch.arguments import Expand, Mode, Rerank, WordsUse
 from mmsearch.contract import Picture, SearchAnswer
 from mmsearch.records import Classification
@@ -23,6 +24,10 @@ MAX_PROMPTS = 10_000
 MAX_CURSOR = 100_000  # 1,000 ids of 8 bytes and 16,000 dimensions, in Base64
 MAX_EMBEDDED = 64
 MAX_ARCHIVED = 1_000
+MAX_TAGGED = 1_000
+MAX_TAGS = 20
+MAX_TAG = 200
+MAX_CAPTION = 5_000
 MAX_QUERIES = 64
 MAX_HITS = 5_000
 """Of all searches that are asked together: the event loop writes their answers."""
@@ -33,6 +38,8 @@ Weight = Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)]
 PictureId = Annotated[int, Field(ge=1, le=LARGEST_ID)]
 Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 Ids = Annotated[list[PictureId], Field(max_length=200)]
+TagText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TAG)]
+Tags = Annotated[list[TagText], Field(max_length=MAX_TAGS)]
 BOX = "Left, top, right and bottom of the part that is meant, in pixels of the upright original; null for all."
 Box = Annotated[list[Coordinate], Field(min_length=4, max_length=4)]  # a tuple has no type in generated clients
 ORDER = (
@@ -191,6 +198,23 @@ class ArchiveRequest(_Request):
     ids: Annotated[list[PictureId], Field(min_length=1, max_length=MAX_ARCHIVED)]
 
 
+class TagsRequest(_Request):
+    """Tags for pictures by their ids: those in `remove` are taken away, then those in `add` are given.
+
+    Case and accents do not count in `remove`. Levels are written as in `Places > France`.
+    """
+
+    ids: Annotated[list[PictureId], Field(min_length=1, max_length=MAX_TAGGED)]
+    add: Tags = []
+    remove: Tags = []
+
+
+class CaptionRequest(_Request):
+    """What a picture shows, in a sentence; null takes the caption away."""
+
+    text: Annotated[str, StringConstraints(min_length=1, max_length=MAX_CAPTION)] | None
+
+
 class SearchesRequest(_Request):
     """Searches to be answered together; the `k` of all add up to 5,000 at most."""
 
@@ -222,6 +246,28 @@ class PictureFacts(TypedDict, total=False):
     focal_length_mm: Annotated[float, Field(description="As it is, not as on 35 mm film.")]
     latitude: Annotated[float, Field(ge=-90, le=90, description="Degrees; north is positive.")]
     longitude: Annotated[float, Field(ge=-180, le=180, description="Degrees; east is positive.")]
+
+
+class PictureAnnotation(TypedDict):
+    """A text about a picture; its source is `user` where it was typed, or a field such as `iptc:Keywords`."""
+
+    kind: Kind
+    source: str
+    text: str
+
+
+class PictureAnnotations(TypedDict):
+    """All that is written about a picture, what users typed first."""
+
+    annotations: list[PictureAnnotation]
+
+
+class TagsAnswer(TypedDict):
+    """How many tags pictures got that they did not have, how many they lost, and which ids are of no picture."""
+
+    n_added: int
+    n_removed: int
+    missing: list[int]
 
 
 class Label(TypedDict):
@@ -318,6 +364,7 @@ class FacetAnswer(TypedDict):
     widths: list[FacetCount]
     orientations: list[FacetCount]
     labels: list[LabelCounts]
+    tags: Annotated[list[FacetCount], Field(description="The most frequent first; a tag counts those below it.")]
 
 
 class TimelineAnswer(TypedDict):
@@ -333,7 +380,7 @@ class TimelineAnswer(TypedDict):
 class Indexing(TypedDict):
     """How far another process is that indexes now; `total` 0 is not known yet; `started` in seconds since 1970."""
 
-    stage: Literal["scan", "embed", "load", "vocabulary", "words", "labels", "graph", "calibrate"]
+    stage: Literal["scan", "embed", "annotate", "load", "vocabulary", "words", "labels", "graph", "calibrate"]
     done: int
     total: int
     started: float
@@ -366,6 +413,7 @@ class StatusAnswer(TypedDict):
     size_bytes: int
     revision: int
     labels: list[LabelSetStatus]
+    keeps_annotations: Annotated[bool, Field(description="Whether tags and captions may be written: in a folder.")]
     indexing: Indexing | None
 
 

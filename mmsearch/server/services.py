@@ -30,8 +30,8 @@ EXAMPLES_S = 30.0
 class Services:
     """One of each, made by `Services.open` and closed when the server ends.
 
-    Searches by words, searches by example, classification, embedding and looks at pictures have threads of their
-    own, so that none waits for another kind.
+    Searches by words, searches by example, classification, embedding, looks at pictures and changes have threads of
+    their own, so that none waits for another kind. Changes have one, as a library has one writer.
     """
 
     access: Access
@@ -42,6 +42,7 @@ class Services:
     labels: Lane
     embeddings: Lane
     pictures: Lane
+    changes: Lane
     texts: TextLane
     thumbnails: KeptThumbnails
 
@@ -67,6 +68,7 @@ class Services:
             labels=Lane("labels", libraries, metrics),
             embeddings=Lane("embeddings", libraries, metrics, seconds=EXAMPLES_S),
             pictures=Lane("pictures", libraries, metrics, n_threads=2),
+            changes=Lane("changes", libraries, metrics),
             texts=TextLane(words, metrics),
             thumbnails=KeptThumbnails(place.kept / "thumbnails.sqlite", limit_bytes=thumbnail_bytes),
         )
@@ -79,7 +81,7 @@ class Services:
 
     @property
     def _lanes(self) -> tuple[Lane, ...]:
-        return self.words, self.examples, self.labels, self.embeddings, self.pictures
+        return self.words, self.examples, self.labels, self.embeddings, self.pictures, self.changes
 
     def close(self) -> None:
         """End all threads and release all files."""

@@ -190,7 +190,7 @@ class LibraryAnnotations:
         QueryError
             If a text says nothing or is too long, there is more than one caption, or a picture is not there.
         """
-        texts = [_typed(kind, text) for text in dict.fromkeys(texts)]
+        texts = [kept_text(kind, text) for text in dict.fromkeys(texts)]
         if kind is Kind.CAPTION and len(texts) != 1:
             raise QueryError(f"{len(texts)} captions were given; expected one, as a picture has one of the user")
         ids, db = self._known(image_ids), self._catalog.db
@@ -263,8 +263,8 @@ def _require_typed(kind: Kind) -> None:
         raise QueryError(f"a {kind.value} is read from files; expected {' or '.join(each.value for each in TYPED)}")
 
 
-def _typed(kind: Kind, text: str) -> str:
-    """Return a text as it is kept, or raise QueryError."""
+def kept_text(kind: Kind, text: str) -> str:
+    """Return what a user typed as it is kept, or raise QueryError."""
     _require_typed(kind)
     kept = cleaned(text)
     if not kept:

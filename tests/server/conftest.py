@@ -21,7 +21,7 @@ from mmsearch.samples import sample_folder
 from mmsearch.server.app import create_app
 from mmsearch.server.run import MAX_CONNECTIONS, server_of
 from mmsearch.server.security import Access
-from tests.conftest import copied_photos, copied_samples
+from tests.conftest import copied_photos, copied_samples, copy_library
 from tests.programs import path_of
 from tests.server import browser as browsers
 
@@ -129,6 +129,16 @@ def changeable(indexed, photos, cache):
         server.allowed() as client,
     ):
         yield server, client
+
+
+@pytest.fixture(scope="session")
+def writable(indexed_once, cache, tmp_path_factory):
+    """A server over eight photographs; tests may write about them, each what no other one looks for."""
+    base = tmp_path_factory.mktemp("writable")
+    photos = copied_photos(base / "photos")
+    copy_library(indexed_once / "library", base / "library", indexed_once / "photos", photos)
+    with running(base / "library", photos, cache=cache) as server:
+        yield server
 
 
 def hits(response):

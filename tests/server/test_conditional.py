@@ -13,10 +13,14 @@ from mmsearch.server.conditional import part_asked
 
 READABLE = (
     "/", "/docs", "/health", "/status", "/metrics", "/facets", "/timeline", "/pictures", "/pictures/1",
-    "/pictures/1/thumbnail", "/pictures/1/file", "/static/style.css", "/openapi.json", "/pictures/999", "/nowhere",
+    "/pictures/1/thumbnail", "/pictures/1/file", "/pictures/1/annotations",
+    "/static/style.css", "/openapi.json", "/pictures/999", "/nowhere",
 )  # fmt: skip
 FILE = "/pictures/1/file"
-KINDS = {"thumbnail": "/pictures/1/thumbnail", "file": FILE, "static": "/static/style.css"}
+KINDS = {
+    "thumbnail": "/pictures/1/thumbnail", "file": FILE, "static": "/static/style.css",
+    "annotations": "/pictures/1/annotations",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

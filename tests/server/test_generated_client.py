@@ -18,7 +18,8 @@ from PIL import Image
 OPERATIONS = (
     "search_pictures", "search_with_uploads", "search_many", "classify_pictures", "classify_uploads", "embed",
     "embed_uploads", "list_pictures", "get_picture", "get_picture_facts", "get_thumbnail", "get_file",
-    "get_archive", "count_pictures", "count_months", "get_status", "get_metrics", "get_health",
+    "get_picture_annotations", "change_tags", "write_caption", "get_archive",
+    "count_pictures", "count_months", "get_status", "get_metrics", "get_health",
 )  # fmt: skip
 
 
@@ -163,6 +164,20 @@ def test_pictures_are_listed_counted_and_shown(call, models, served):
     assert not call("get_picture_facts", picture.id).to_dict()
     assert call("count_pictures", where=["name ~ c*"]).n < 29
     assert call("count_months", where=["name ~ c*"]).months[-1].label == "without a date"
+
+
+def test_tags_and_captions_are_written_and_told(call, models, generated, writable):
+    client = generated.package.AuthenticatedClient(base_url=writable.address, token=writable.access.token)
+    with client as program:
+        asked = models.TagsRequest(ids=[1, 999], add=["beach"])
+        changed = call("change_tags", program=program, body=asked)
+        assert (changed.n_added, changed.n_removed, changed.missing) == (1, 0, [999])
+        written = call("write_caption", 1, program=program, body=models.CaptionRequest(text="by the sea"))
+        assert written == call("get_picture_annotations", 1, program=program)
+        typed = {(said.kind, said.text) for said in written.annotations if said.source == "user"}
+        assert {(models.Kind.TAG, "beach"), (models.Kind.CAPTION, "by the sea")} <= typed
+        gone = call("write_caption", 999, program=program, body=models.CaptionRequest(text=None))
+        assert gone.status == 404
 
 
 def test_the_state_of_the_server_is_told(call):

@@ -25,6 +25,7 @@ def expect_selected(page, *names):
     else:
         expect(bar.locator(".selected")).to_have_text(re.compile(rf"^{len(names)} selected, "))
     chosen = page.locator("#results li:has(.check[aria-pressed=true]) .caption")
+    expect(chosen).to_have_count(len(names))  # after a reload, the list comes after the bar
     assert sorted(chosen.all_text_contents()) == sorted(names)
 
 

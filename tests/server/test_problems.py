@@ -12,7 +12,14 @@ from types import SimpleNamespace
 import pytest
 
 from mmsearch import Library
-from mmsearch.errors import EncoderError, LibraryDamagedError, PictureError, QueryError
+from mmsearch.errors import (
+    EncoderError,
+    LibraryDamagedError,
+    LibraryLockedError,
+    PictureError,
+    QueryError,
+    UnsupportedError,
+)
 from mmsearch.server.connections import Shortages
 from mmsearch.server.problems import invalid, of_error
 
@@ -23,6 +30,8 @@ from mmsearch.server.problems import invalid, of_error
         (QueryError("a sentence"), 422, "urn:mmsearch:query"),
         (PictureError("corrupt", "a sentence"), 422, "urn:mmsearch:picture"),
         (LibraryDamagedError("a sentence"), 503, "urn:mmsearch:library"),
+        (LibraryLockedError("a sentence"), 409, "urn:mmsearch:library"),
+        (UnsupportedError("a sentence"), 501, "urn:mmsearch:library"),
         (EncoderError("a sentence"), 503, "urn:mmsearch:library"),
     ],
     ids=lambda value: type(value).__name__,

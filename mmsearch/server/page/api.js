@@ -49,9 +49,11 @@ const withWhere = (where, more = {}) => {
   return parameters.toString();
 };
 
-function postJson(path, asked, signal, read) {
+const postJson = (...asked) => sendJson("POST", ...asked);
+
+function sendJson(method, path, asked, signal, read) {
   return call(path, {
-    method: "POST",
+    method,
     headers: { "content-type": "application/json" },
     body: JSON.stringify(asked),
     signal,
@@ -80,6 +82,11 @@ export const pictures = (where, { offset, limit }, signal) =>
 
 /** Returns an archive of the files of pictures, as a blob, which a browser keeps on the disk if it is large. */
 export const archive = (ids, signal) => postJson("/archive", { ids }, signal, "blob");
+
+/** Returns what is written about a picture. */
+export const annotations = (id) => call(`/pictures/${id}/annotations`);
+export const changeTags = (asked) => postJson("/tags", asked);
+export const writeCaption = (id, text) => sendJson("PUT", `/pictures/${id}/caption`, { text });
 
 /** Returns what the file of a picture says of its photograph. */
 export const photoFacts = (id) => call(`/pictures/${id}/facts`);

@@ -66,6 +66,20 @@ export function bytes(n) {
   return `${size < 10 ? size.toFixed(1) : Math.round(size)} ${unit}`;
 }
 
+/** Returns a button that opens what is in a menu; Escape and a click beside it close it. */
+export function menu(words, id, ...content) {
+  const opener = el("summary", { class: "button", id, text: words });
+  const opened = el("details", { class: "menu" }, opener, el("div", {}, ...content));
+  opened.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !opened.open) return;
+    event.stopPropagation();
+    opened.open = false;
+    opener.focus();
+  });
+  document.addEventListener("click", ({ target }) => !opened.contains(target) && (opened.open = false));
+  return opened;
+}
+
 /** Returns a function that calls another once, some time after the last call; `.now()` does not wait. */
 export function paused(action, milliseconds) {
   let timer;

@@ -8,6 +8,7 @@ import { alternativesOf, bare, fieldOf, ofLabels, split, withFilter } from "./st
 
 const GROUPS = [
   { field: "folder", title: "Folder", of: (counts) => counts.folders },
+  { field: "tag", title: "Tag", of: (counts) => counts.tags },
   { field: "taken", title: "Date", of: (counts) => counts.years },
   { field: "orientation", title: "Shape", of: (counts) => counts.orientations },
   { field: "width", title: "Width", of: (counts) => counts.widths },
@@ -24,6 +25,14 @@ const NAMES = {
   width: "Width",
   height: "Height",
   label: "Label",
+  tag: "Tag",
+  caption: "Caption",
+  person: "Person",
+  place: "Place",
+  camera: "Camera",
+  lens: "Lens",
+  near: "Near",
+  has: "Has",
 };
 const nameOf = (field) => NAMES[field] ?? field.replace(/^label /, "");
 const SAID = { "=": "", "!=": "not ", "<": "below ", "<=": "to ", ">": "above ", ">=": "from ", "~": "" };
@@ -60,6 +69,11 @@ export class Filters {
       this.#kept.set(key, asked);
     }
     return this.#kept.get(key);
+  }
+
+  /** Returns all tags, those of most pictures first. */
+  async tags() {
+    return (await this.counts([])).tags.map(({ label }) => label);
   }
 
   /** Shows the filters of a state. */

@@ -6,6 +6,7 @@ import { byId, button, bytes, counted, el, prose, shown } from "./dom.js";
 const STAGES = {
   scan: "Looking for pictures",
   embed: "Describing pictures",
+  annotate: "Reading what is written about pictures",
   load: "Loading pictures",
   vocabulary: "Learning what details look like",
   words: "Noting the details of pictures",

@@ -61,6 +61,8 @@ const selection = new Selection(byId("results"), {
   changed: () => grid.tiles.showChosen(),
   classify: classifySeveral,
   like: likeAll,
+  tags: () => filters.tags(),
+  tagged: () => watch.look(),
 });
 const view = new ResultView({
   pictureAt: (index) => grid.pictureAt(index),
@@ -72,6 +74,9 @@ const view = new ResultView({
   again: searchAgain,
   classify,
   mark: (id, kind) => marks.toggle(id, kind),
+  tags: () => filters.tags(),
+  withTag,
+  changed: () => watch.look(),
 });
 const classifier = new Classifier({ close: closeClassifier, labelled, choose: () => byId("file").click() });
 const watch = new LibraryWatch(libraryChanged);
@@ -116,6 +121,7 @@ function libraryChanged(status, hasReturned) {
     hasLabels: status.labels.length > 0,
     hasLocal: status.has_local,
     hasVectors: status.dim > 0,
+    keepsAnnotations: status.keeps_annotations,
     n: status.n_pictures,
     revision: status.revision,
   };
@@ -227,6 +233,13 @@ function like(id) {
 function likeAll(ids) {
   answer.focusFirst();
   go(asked(ids.map(example)));
+}
+
+/** Shows all pictures that have a tag. */
+async function withTag(tag) {
+  const known = await filters.counts([]);
+  const facet = known.tags.find(({ label }) => label === tag);
+  go({ ...EMPTY, where: facet ? facet.where : [`tag = ${tag}`] });
 }
 
 async function part(hit) {

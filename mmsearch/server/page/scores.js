@@ -13,6 +13,7 @@ const ROUTES = {
   graph: "followed from picture to picture",
   filtered: "compared with all that pass the filters",
   local: "compared by small details",
+  words: "by the texts beside pictures alone",
 };
 const STAGES = {
   local: "looking at details",
@@ -58,12 +59,20 @@ function numbers(hit, answer, state) {
   const isLocal = answer?.route === "local";
   return [
     ...(hit.strength ? [["Probability that it is what you asked for", hit.relevance]] : []),
-    [isLocal ? "Details in common" : "Likeness to the search", hit.score],
+    ...(hit.parts ? joined(hit) : [[isLocal ? "Details in common" : "Likeness to the search", hit.score]]),
     ...hit.terms.map(({ term, cosine }) => [`Likeness to ${named(term, state)}`, cosine]),
     ...(hit.local && !isLocal ? [["Details in common", hit.local.score]] : []),
     ...(hit.local ? [["Places that agree with the example", hit.local.n_inliers]] : []),
   ];
 }
+
+/** Returns what a score is the sum of, where texts beside pictures have a say. */
+const joined = ({ score, parts }) => [
+  ["Score", score],
+  ["of it: likeness to the search", parts.pixels],
+  ["of it: words beside it", parts.words],
+  ["of it: captions that say the same", parts.captions],
+];
 
 /** Returns what a term is called here: an answer names parts by their pixels, and pictures by their number. */
 function named(term, { pictures }) {

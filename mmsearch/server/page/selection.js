@@ -2,8 +2,9 @@
 // bar with what can be done with them. They stay chosen when something else is looked for.
 
 import * as api from "./api.js";
-import { button, byId, bytes, el, iconButton } from "./dom.js";
+import { button, byId, bytes, el, iconButton, menu } from "./dom.js";
 import { asJson, asTable, copied, save } from "./export.js";
+import { tagMenu } from "./tags.js";
 
 const MOST = 1000; // that an archive may have
 const MOST_BYTES = 2 ** 31; // the same
@@ -14,7 +15,7 @@ const KEPT = "mmsearch-chosen";
 
 /**
  * The chosen pictures of a list. `on` has indexOf(id) and reach(index), a promise of a picture, of the list; n(), how many
- * it has; changed(), classify(pictures) and like(ids).
+ * it has; changed(), classify(pictures), like(ids), tags(), a promise of those that are known, and tagged().
  */
 export class Selection {
   chosen = new Map();
@@ -132,32 +133,25 @@ export class Selection {
       CSV: () => save("pictures.csv", asTable(pictures(), ","), "text/csv"),
       TSV: () => save("pictures.tsv", asTable(pictures(), "\t"), "text/tab-separated-values"),
     };
-    const menu = el(
-      "details",
-      { class: "menu" },
-      el("summary", { class: "button", id: "selection-export", text: "Export" }),
-      el(
-        "div",
-        {},
-        ...Object.entries(tables).map(([name, give]) =>
-          button(name, {
-            onClick: () => {
-              give();
-              menu.open = false;
-              menu.firstChild.focus();
-            },
-          }),
-        ),
+    const exporting = menu(
+      "Export",
+      "selection-export",
+      ...Object.entries(tables).map(([name, give]) =>
+        button(name, {
+          onClick: () => {
+            give();
+            exporting.open = false;
+            exporting.firstChild.focus();
+          },
+        }),
       ),
     );
-    menu.addEventListener("keydown", (event) => {
-      if (event.key !== "Escape" || !menu.open) return;
-      event.stopPropagation();
-      menu.open = false;
-      menu.firstChild.focus();
+    this.tagging = tagMenu({
+      ids: () => [...this.chosen.keys()],
+      known: this.on.tags,
+      say: (sentence) => this.#say(sentence),
+      changed: this.on.tagged,
     });
-    document.addEventListener("click", (event) => !menu.contains(event.target) && (menu.open = false));
-    this.menu = menu;
     this.bar.replaceChildren(
       iconButton("Select nothing", "close", () => this.clear(), { id: "selection-clear", class: "quiet" }),
       this.count,
@@ -167,7 +161,8 @@ export class Selection {
         onClick: async () => this.#say(await copied(pictures())),
       }),
       this.download,
-      menu,
+      this.tagging,
+      exporting,
       this.classify,
       this.examples,
       this.said,
@@ -175,7 +170,8 @@ export class Selection {
   }
 
   /** Shows what a library is able to do with several pictures. */
-  render({ hasWords, hasVectors }) {
+  render({ hasWords, hasVectors, keepsAnnotations }) {
+    this.tagging.hidden = !keepsAnnotations;
     this.classify.hidden = !hasWords;
     this.examples.hidden = !hasVectors;
   }
@@ -265,6 +261,6 @@ export class Selection {
 
   #escape(event) {
     if (event.key !== "Escape" || !this.chosen.size || document.querySelector("dialog[open]")) return;
-    if (!event.target.matches("input, textarea, select") && !this.menu.open) this.clear();
+    if (!event.target.matches("input, textarea, select") && !this.bar.querySelector("details[open]")) this.clear();
   }
 }

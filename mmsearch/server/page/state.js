@@ -20,7 +20,9 @@ export const EMPTY = Object.freeze({
   classify: null,
   labels: "",
 });
-const COMPARISON = "(?:path|folder|name|taken|width|height|orientation|size|format|label)\\s*(?:!=|[<>]=?|[=~])";
+const FIELDS =
+  "path|folder|name|taken|width|height|orientation|size|format|label|tag|caption|person|place|camera|lens|near|has";
+const COMPARISON = `(?:${FIELDS})\\s*(?:!=|[<>]=?|[=~])`;
 const SEVERAL = new RegExp(`^\\s*(?:\\(|not\\b)|\\s(?:and|or)\\b\\s*(?:not\\b\\s*|\\(\\s*)*${COMPARISON}`, "i");
 const JOINTS = { or: new RegExp(`\\s+or\\s+(?=${COMPARISON})`, "i"), and: new RegExp(`\\s+and\\s+(?=${COMPARISON})`, "i") };
 const QUOTED = new RegExp(`^\\((${COMPARISON}\\s*)"((?:[^"]|"")*)"\\)$`);

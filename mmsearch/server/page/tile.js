@@ -3,6 +3,7 @@
 
 import { thumbnail } from "./api.js";
 import { el, iconButton, shown } from "./dom.js";
+import { excerpt } from "./matched.js";
 
 const PAUSES = [2_000, 10_000]; // before a thumbnail that did not come is asked for again
 
@@ -20,6 +21,7 @@ const BADGES = el(
   el("span", { class: "badge same", text: "same thing" }),
   el("span", { class: "badge gone", text: "file is gone" }),
 );
+const MATCHED = el("bdi", { class: "matched" });
 const CAPTION = el("bdi", { class: "caption" });
 const CHECK = iconButton("Select", "yes", null, { tabindex: "-1", "aria-pressed": "false", class: "check" });
 const JUDGE = el("div", { class: "judge" }, mark("relevant", "Relevant", "yes"), mark("irrelevant", "Not relevant", "no"));
@@ -31,6 +33,7 @@ export class Tile {
   #place = "";
   #address = "";
   #badges = null;
+  #matched = null;
   #controls = null; // the caption, the check mark and the buttons
   #isChosen = false;
   #isActive = false;
@@ -52,13 +55,15 @@ export class Tile {
     [this.#picture, this.#said] = [picture, said];
     const { classList } = this.element;
     this.link.href = address;
-    this.link.setAttribute("aria-label", label(picture));
+    const words = excerpt(picture.texts);
+    this.link.setAttribute("aria-label", label(picture, words));
     this.element.setAttribute("aria-posinset", place + 1);
     this.element.setAttribute("aria-setsize", n);
     classList.toggle("weak", picture.strength === "weak");
     classList.toggle("verified", Boolean(picture.local?.is_verified));
     classList.toggle("missing", Boolean(picture.is_missing));
     if (this.#badges || picture.rank || picture.is_missing) this.#showBadges();
+    if (this.#matched || words.length) this.#showMatched(words);
     if (this.#controls) this.#controls.caption.textContent = shown(picture.name);
   }
 
@@ -149,6 +154,11 @@ export class Tile {
     this.#badges.firstChild.textContent = this.#picture?.strength ?? this.#picture?.rank ?? "";
   }
 
+  #showMatched(words) {
+    if (!this.#matched) this.link.append((this.#matched = MATCHED.cloneNode(true)));
+    this.#matched.replaceChildren(...words);
+  }
+
   #loaded() {
     this.#n = 0;
     this.element.classList.add("loaded");
@@ -156,10 +166,11 @@ export class Tile {
   }
 }
 
-function label(picture) {
+function label(picture, words) {
   const place = picture.rank ? `${picture.rank}. ` : "";
   const strength = picture.strength ? `, ${picture.strength}` : "";
   const local = picture.local?.is_verified ? ", the same thing by its details" : "";
   const gone = picture.is_missing ? ", its file is gone" : "";
-  return `${place}${shown(picture.name)}${strength}${local}${gone}`;
+  const beside = words.length ? `, beside it: ${words.map((part) => part.textContent ?? part).join("")}` : "";
+  return `${place}${shown(picture.name)}${strength}${local}${gone}${beside}`;
 }

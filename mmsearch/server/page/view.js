@@ -1,5 +1,6 @@
 // One picture in full: close to, among its neighbours, what is known of it, the matched places, and what can be done next.
 
+import { Annotations } from "./annotations.js";
 import { original, picture, thumbnail } from "./api.js";
 import { copied } from "./export.js";
 import { facts, labels } from "./details.js";
@@ -11,8 +12,8 @@ import { subjectOf } from "./subject.js";
 import { Stage } from "./zoom.js";
 
 /**
- * The dialog of one picture. `on` has close, step(by), like, add, part, mark(id, kind), again, classify, and
- * pictureAt(index), undefined where it is not loaded.
+ * The dialog of one picture. `on` has close, step(by), like, add, part, mark(id, kind), again, classify, tags(), a
+ * promise of those that are known, withTag(tag), changed(), and pictureAt(index), undefined where it is not loaded.
  */
 export class ResultView {
   #id = null;
@@ -26,6 +27,7 @@ export class ResultView {
     this.dialog = byId("view");
     this.strip = new Filmstrip(on);
     this.said = el("span", { class: "unseen", role: "status" });
+    this.written = new Annotations({ known: on.tags, changed: on.changed, filter: on.withTag });
     this.zoomed = el("output", { class: "zoomed count" });
     this.dialog.addEventListener("close", () => this.#id !== null && this.on.close());
     this.dialog.addEventListener("keydown", (event) => this.#key(event));
@@ -82,7 +84,7 @@ export class ResultView {
   }
 
   #key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select, textarea")) return;
     const arrow = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     const actions = {
       ArrowLeft: () => this.on.step(-1),
@@ -175,6 +177,7 @@ export class ResultView {
       { class: "view-side" },
       this.#actions(hit, context),
       scores(hit, context),
+      this.written.of(hit, context.abilities.keepsAnnotations),
       facts(hit),
       context.abilities.hasLabels && labels(hit),
     );
