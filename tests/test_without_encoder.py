@@ -202,8 +202,6 @@ def test_filters_and_a_k_above_the_number_of_pictures_work_as_in_local_mode(plai
 @pytest.mark.parametrize(
     ("query", "rerank"),
     [
-        (Query(text="a dog"), "auto"),
-        (Query(text="a dog"), "local"),
         (Query(text="a dog", images=["cat.jpg"]), "auto"),
         (Query(images=["cat.jpg"], exclude=["snow"]), "auto"),
         (Query(images=["cat.jpg", "fig.jpg"]), "auto"),
@@ -214,6 +212,13 @@ def test_filters_and_a_k_above_the_number_of_pictures_work_as_in_local_mode(plai
 def test_a_query_that_needs_an_encoder_says_that_there_is_none(plain, query, rerank):
     with pytest.raises(EncoderError, match=r"has no encoder.* one example picture.* index into another"):
         plain.search(query, rerank=rerank)
+
+
+def test_a_text_is_answered_by_what_is_written_beside_pictures_or_not_at_all(plain):
+    found = plain.search("a cat")
+    assert (found.route, names(found)) == ("words", ["cat.jpg"])
+    with pytest.raises(QueryError, match="local features compare pictures"):
+        plain.search("a cat", rerank="local")
 
 
 def test_all_else_that_needs_an_encoder_says_that_there_is_none(plain, folder):
