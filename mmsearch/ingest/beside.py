@@ -35,7 +35,7 @@ class Beside:
     """
 
     def __init__(self, roots: Iterable[bytes], *, follow_links: bool = False) -> None:
-        self._roots = sorted(set(roots), key=len)
+        self._roots = frozenset(roots)
         self._follow_links = follow_links
         self._folders: OrderedDict[bytes, Folder] = OrderedDict()
 
@@ -67,9 +67,10 @@ class Beside:
 
     def _root_of(self, path: bytes) -> bytes | None:
         """Return the outermost root that a path is or lies below."""
-        return next(
-            (root for root in self._roots if os.path.join(path, b"").startswith(os.path.join(root, b""))), None
-        )
+        # Pictures may be named one by one, so there may be as many roots as pictures.
+        parts = path.split(b"/")
+        ancestors = (b"/".join(parts[:n]) or b"/" for n in range(1, len(parts) + 1))
+        return next((folder for folder in ancestors if folder in self._roots), None)
 
     def _below_root(self, path: bytes) -> bytes:
         """Return a path from the name of its outermost root on, or its last name without any."""

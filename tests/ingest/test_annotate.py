@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import closing
 
 import pytest
@@ -142,6 +143,14 @@ def test_names_and_lists_count_from_the_outermost_folder_that_was_indexed(tmp_pa
     texts = beside.annotations(os.fsencode(path), Annotations()).texts
     assert [text.text for text in texts if text.kind is Kind.FOLDER] == ["day 1", "Rome", "holidays"]
     assert [text.text for text in texts if text.kind is Kind.CAPTION] == ["Mimi sleeps"]
+
+
+def test_the_folder_of_a_picture_is_found_as_quickly_where_all_pictures_were_named_one_by_one():
+    pictures = [b"/photos/%d.jpg" % n for n in range(3_000)]
+    beside = Beside(pictures)
+    start = time.process_time()
+    assert all(beside.annotations(path, Annotations()).texts == () for path in pictures)
+    assert time.process_time() - start < 1.5  # by each of all that were named it takes seconds
 
 
 def test_the_position_of_a_picture_has_names(tmp_path):
