@@ -706,16 +706,23 @@ class Library:
         names = texts_of(tags, "tags")
         with self.place.writer() as store:
             pictures = _pictures_below(store, paths)
-            in_folder(store, _ANNOTATIONS).annotations.type(list(pictures), Kind.TAG, names)
+            annotations = in_folder(store, _ANNOTATIONS).annotations
+            annotations.type(list(pictures), Kind.TAG, names)
+            annotations.settle()
         return sorted(pictures.values())
 
     def untag(self, paths: PathLike | Iterable[PathLike], tags: str | Iterable[str]) -> list[str]:
-        """Take tags from pictures that `tag` gave; those that stand in files stay. As `tag` in all else."""
+        """Take tags from pictures that `tag` gave, and return those that had one; as `tag` in all else.
+
+        Tags that stand in files stay.
+        """
         names = texts_of(tags, "tags")
         with self.place.writer() as store:
             pictures = _pictures_below(store, paths)
-            in_folder(store, _ANNOTATIONS).annotations.untype(list(pictures), Kind.TAG, names)
-        return sorted(pictures.values())
+            annotations = in_folder(store, _ANNOTATIONS).annotations
+            changed = annotations.untype(list(pictures), Kind.TAG, names)
+            annotations.settle()
+        return sorted({pictures[image_id] for image_id in changed})
 
     def retag(
         self, image_ids: int | Iterable[int], *, add: str | Iterable[str] = (), remove: str | Iterable[str] = ()
@@ -750,7 +757,7 @@ class Library:
         with self.place.writer() as store:
             annotations = in_folder(store, _ANNOTATIONS).annotations
             known = [image.image_id for image in store.images_of_ids(wanted)]
-            n_removed = annotations.untype(known, Kind.TAG, stale) if stale else 0
+            n_removed = len(annotations.untype(known, Kind.TAG, stale)) if stale else 0
             n_added = annotations.type(known, Kind.TAG, fresh) if fresh else 0
         return Retagged(n_added, n_removed, tuple(sorted(set(wanted) - set(known))))
 
@@ -786,7 +793,10 @@ class Library:
                 path = as_path(picture, "picture")
                 image = store.image_at(os.path.abspath(path))
                 if image is None:
-                    raise _not_there(path)
+                    raise QueryError(
+                        f"{quoted(os.fsdecode(os.path.abspath(path)))} is no picture of the library, and a caption "
+                        "is of one; index it first, or correct the path"
+                    )
                 image_id = image.image_id
             if text is None:
                 annotations.untype([image_id], Kind.CAPTION)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -54,6 +56,8 @@ def rm(
     with open_library(library) as opened:
         changed = opened.untag(paths, tags)
     _show_changed(changed, "untagged", output)
+    if not changed:
+        say("none has such a tag of yours; `mmsearch tag list PATH` names all, and those of files stay there")
 
 
 @tag.command("list")
@@ -104,7 +108,11 @@ def caption(
         raise typer.BadParameter("give a TEXT, or --rm and none")
     with open_library(library) as opened:
         opened.caption(path, text)
-    _show_changed([path], "captioned" if text is not None else "without your caption", output)
+    _show_changed(
+        [os.path.normpath(Path(path).absolute())],
+        "captioned" if text is not None else "without your caption",
+        output,
+    )
 
 
 def _show_changed(changed: Sequence[str], how: str, output: Format | None) -> None:

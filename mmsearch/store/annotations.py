@@ -212,15 +212,15 @@ class LibraryAnnotations:
             write_documents(db, ids)
         return n_typed
 
-    def untype(self, image_ids: Sequence[int], kind: Kind, texts: Sequence[str] | None = None) -> int:
+    def untype(self, image_ids: Sequence[int], kind: Kind, texts: Sequence[str] | None = None) -> list[int]:
         """Forget tags or captions that the user typed for some pictures; None for all of a kind.
 
         Case and accents do not count. What files say stays.
 
         Returns
         -------
-        int
-            How many texts were forgotten.
+        list of int
+            The id of the picture of each text that was forgotten.
 
         Raises
         ------
@@ -232,16 +232,16 @@ class LibraryAnnotations:
         asked = None if texts is None else {folded(cleaned(text)) for text in texts}
         with self._catalog.writing():
             typed = [
-                (row_id,)
+                (row_id, image_id)
                 for image_id in ids
                 for row_id, text in db.execute(
                     "SELECT id, text FROM typed WHERE image = ? AND kind = ?", (image_id, kind.value)
                 )
                 if asked is None or folded(text) in asked
             ]
-            db.executemany("DELETE FROM typed WHERE id = ?", typed)
+            db.executemany("DELETE FROM typed WHERE id = ?", [(row_id,) for row_id, _ in typed])
             write_documents(db, ids)
-        return len(typed)
+        return [image_id for _, image_id in typed]
 
     @property
     def n_waiting(self) -> int:

@@ -92,10 +92,21 @@ def test_captions_of_files_and_users_have_vectors_beside_their_pictures(indexed,
 def test_tags_are_taken_from_pictures_and_counted(indexed, photos):
     n = len(indexed)
     indexed.tag(photos, ["holiday", "Places > France"])
-    indexed.untag(photos / "cat.jpg", "HOLIDAY")
+    assert indexed.untag(photos / "cat.jpg", "HOLIDAY") == [str(photos / "cat.jpg")]
+    assert indexed.untag(photos / "cat.jpg", "holiday") == []
     assert indexed.tags_of(photos / "cat.jpg") == {str(photos / "cat.jpg"): ("Places > France",)}
     counts = {facet.label: facet.n for facet in indexed.tags()}
     assert counts["holiday"] == n - 1
+
+
+def test_tags_are_published_when_they_are_typed_so_that_no_search_reads_them_all_again(
+    indexed, photos, monkeypatch
+):
+    monkeypatch.setattr("mmsearch.store.text_index._LEAST", 0)
+    for change in (indexed.tag, indexed.untag):
+        before = set(indexed.folder.glob("texts-*.bin"))
+        change(photos, "holiday")
+        assert set(indexed.folder.glob("texts-*.bin")) - before
 
 
 def test_only_pictures_of_the_library_are_tagged(indexed, photos):
@@ -103,7 +114,7 @@ def test_only_pictures_of_the_library_are_tagged(indexed, photos):
         indexed.tag(photos / "none", "x")
     with pytest.raises(QueryError, match="has no letter and no digit"):
         indexed.tag(photos, "...")
-    with pytest.raises(QueryError, match="no picture at or below"):
+    with pytest.raises(QueryError, match=r"photos is no picture of the library, and a caption is of one"):
         indexed.caption(photos, "a folder")
 
 

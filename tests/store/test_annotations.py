@@ -140,9 +140,10 @@ def test_tags_are_added_and_a_caption_takes_the_place_of_the_one_before(store):
 def test_what_was_typed_is_forgotten_by_its_words_whatever_their_case_and_what_files_say_stays(store):
     (dog,) = add(store, file(b"/dog.jpg", annotations=DOG))
     store.annotations.type([dog], Kind.TAG, ["Été", "dog", "other"])
-    assert store.annotations.untype([dog], Kind.TAG, ["ete", "DOG", "nothing"]) == 2
+    assert store.annotations.untype([dog], Kind.TAG, ["ete", "DOG", "nothing"]) == [dog, dog]
     assert documents(store) == {b"/dog.jpg": ["other", "dog", "a dog runs"]}
-    assert store.annotations.untype([dog], Kind.TAG) == 1
+    assert store.annotations.untype([dog], Kind.TAG) == [dog]
+    assert store.annotations.untype([dog], Kind.TAG) == []
     assert store.annotations.of([dog]) == {dog: DOG.texts}
 
 
