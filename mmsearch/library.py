@@ -759,6 +759,7 @@ class Library:
             known = [image.image_id for image in store.images_of_ids(wanted)]
             n_removed = len(annotations.untype(known, Kind.TAG, stale)) if stale else 0
             n_added = annotations.type(known, Kind.TAG, fresh) if fresh else 0
+            annotations.settle()
         return Retagged(n_added, n_removed, tuple(sorted(set(wanted) - set(known))))
 
     def caption(self, picture: PathLike | int, text: str | None) -> None:

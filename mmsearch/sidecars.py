@@ -23,8 +23,8 @@ def write_sidecars(store: Store, out: Path, on_progress: Callable[[str, int, int
     """Write a sidecar for every picture that the user tagged or captioned, and return how many.
 
     It says what stands in the picture's file too, as programs take a sidecar for the whole. It is called like the
-    picture with `.xmp` behind, in the same folders below `out` as that is in below the folder that holds all of
-    these pictures.
+    picture with `.xmp` behind, in the same folders below `out` as that is in below the folder that was indexed, or
+    below the one that holds all that were.
 
     Raises
     ------
@@ -37,13 +37,17 @@ def write_sidecars(store: Store, out: Path, on_progress: Callable[[str, int, int
     paths = {image.image_id: Path(image.path) for image in store.images_of_ids(ids)}
     if not paths:
         return 0
-    above = Path(os.path.commonpath([path.parent for path in paths.values()]))
+    roots = sorted((Path(os.fsdecode(root)) for root in store.roots()), key=lambda root: len(root.parts))
+    tops = {next((root for root in roots if root in path.parents), path.parent) for path in paths.values()}
+    above = Path(os.path.commonpath(tops))
     for start in range(0, len(ids), _TOGETHER):
         for image_id, texts in store.annotations.of(ids[start : start + _TOGETHER]).items():
             sidecar = out / paths[image_id].relative_to(above)
             sidecar = sidecar.with_name(sidecar.name + ".xmp")
             with write_errors(sidecar):
                 sidecar.parent.mkdir(parents=True, exist_ok=True)
-            OutputFile(sidecar, _SIDECAR).write_text(xmp_sidecar(texts).decode())
+            is_beside = sidecar.parent == paths[image_id].parent  # then it is what was read, and written over
+            kept = (text for text in texts if not (is_beside and text.source.startswith("sidecar:xmp:")))
+            OutputFile(sidecar, _SIDECAR).write_text(xmp_sidecar(kept).decode())
         on_progress("export", min(start + _TOGETHER, len(ids)), len(ids))
     return len(paths)

@@ -49,7 +49,7 @@ from mmsearch.records import (
     SearchResult,
     Term,
 )
-from mmsearch.store.base import ALL, AskedVector, Condition, LibraryStore, Shortlist, in_folder
+from mmsearch.store.base import ALL, AskedVector, Condition, LibraryStore, Shortlist, in_folder, is_given
 from mmsearch.system import is_gone
 from mmsearch.vectors import l2_normalize, stored_cosines
 
@@ -286,13 +286,18 @@ class Searcher:
                     "leave those out, or words=only"
                 )
             return options
-        if options.mode == "local" or self.store.has_vectors:
+        if options.mode == "local" or self._embeds_texts or (self.store.has_vectors and not is_text(query)):
             return options
         if is_text(query) and options.words == "auto" and self._beside is not None and not self._beside.is_empty:
             return replace(options, words="only")
         if options.rerank != "auto" or not _compares_pictures(query):
             self._encoder()  # raises, as there is none
         return replace(options, mode="local")
+
+    @property
+    def _embeds_texts(self) -> bool:
+        """Whether the vectors of the library come from an encoder, which texts are asked by."""
+        return self.store.has_vectors and not is_given(self.store)
 
     def _shortlists(self, queries: Sequence[EncodedQuery], k: int, condition: Condition) -> list[Shortlist]:
         """Return the k best pictures for each of queries of one modality."""
@@ -316,8 +321,8 @@ class Searcher:
         return rankings
 
     def _encoded(self, query: Query) -> EncodedQuery:
-        """Return a query as one vector; without an encoder it is a text, and looked for as that."""
-        if self.store.has_vectors:
+        """Return a query as one vector; a text without an encoder is looked for as that."""
+        if self._embeds_texts or not is_text(query):
             return self.terms.encode([query])[0]
         texts_in(query)
         return EncodedQuery([], np.zeros(0, np.float32), text=text_of(query))
@@ -339,7 +344,7 @@ class Searcher:
 
     def _weights(self) -> JoinModel:
         """Return the weights of texts beside pictures; what nobody measured is made once for each encoder."""
-        if not self.store.has_vectors:
+        if not self._embeds_texts:
             return WORDS_ALONE
         encoder = self._encoder()
         if self._weighing is None or self._weighing[0] is not encoder:
@@ -402,7 +407,7 @@ class Searcher:
     ) -> _Ranking:
         """Return what is answered, once the vectors that it goes by are known to be whole."""
         images, vectors = [image for _, image, _ in ranked], None
-        if options.explain and self.store.has_vectors:
+        if options.explain and len(query.vector):
             vectors = self.store.vectors_of(images)
         elif options.words != "only":
             self.store.require_whole(images)

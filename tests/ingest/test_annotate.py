@@ -8,9 +8,10 @@ from contextlib import closing
 
 import pytest
 
+from mmsearch import Library, Query
 from mmsearch.annotations import Annotation, Annotations, Kind
 from mmsearch.annotations.xmp_sidecar import xmp_sidecar
-from mmsearch.errors import QueryError
+from mmsearch.errors import NoEncoderError, QueryError
 from mmsearch.ingest.beside import Beside
 from mmsearch.store.changes import KnownFile
 from mmsearch.store.folder import Store
@@ -121,13 +122,37 @@ def test_only_pictures_of_the_library_are_tagged(indexed, photos):
 def test_sidecars_are_written_for_what_was_typed_and_read_again(indexed, photos, tmp_path):
     write_tag(photos / "cat.jpg.xmp", "from another program")
     indexed.index([photos])
-    indexed.tag([photos / "cat.jpg", photos / "coffee.jpg"], "mine")
+    below = photos / "trip" / "goldfish.jpg"
+    indexed.tag([photos / "cat.jpg", below], "mine")
     out = tmp_path / "sidecars"
     assert indexed.export_sidecars(out) == 2
-    assert sorted(path.name for path in out.iterdir()) == ["cat.jpg.xmp", "coffee.jpg.xmp"]
+    sidecars = [path.relative_to(out).as_posix() for path in sorted(out.rglob("*.xmp"))]
+    assert sidecars == ["cat.jpg.xmp", "trip/goldfish.jpg.xmp"]
     beside = Beside([os.fsencode(out)])
     texts = beside.annotations(os.fsencode(out / "cat.jpg"), Annotations()).texts
     assert [text.text for text in texts if text.kind is Kind.TAG] == ["mine", "from another program"]
+
+
+def test_a_library_of_vectors_without_an_encoder_is_searched_by_its_tags(tmp_path):
+    with Library.open(tmp_path / "library") as library:
+        library.add_vectors(["/photos/a.jpg", "/photos/b.jpg"], [[1, 0], [0, 1]], model="mine")
+        with pytest.raises(NoEncoderError):
+            library.search("wedding")
+        library.tag("/photos/b.jpg", "wedding")
+        for words in ("auto", "only"):
+            result = library.search("wedding", words=words, explain=True)
+            assert (result.route, [hit.path for hit in result]) == ("words", ["/photos/b.jpg"])
+        assert library.search(Query(vector=[1, 0.1]), k=1, explain=True)[0].path == "/photos/a.jpg"
+
+
+def test_a_tag_that_was_written_beside_its_picture_can_be_taken_away(indexed, photos):
+    indexed.tag(photos / "cat.jpg", ["right", "wrong"])
+    indexed.export_sidecars(photos)
+    indexed.index([photos])
+    indexed.untag(photos / "cat.jpg", "wrong")
+    indexed.export_sidecars(photos)
+    indexed.index([photos])
+    assert indexed.tags_of(photos / "cat.jpg") == {str(photos / "cat.jpg"): ("right",)}
 
 
 def test_a_picture_of_an_older_library_is_annotated_by_the_next_run(indexed, photos):
