@@ -29,8 +29,9 @@ def test_a_library_goes_to_another_by_shards_and_is_searched_there(ready, tmp_pa
     assert (code, json.loads(out)["new"]) == (0, 8)
     assert "8 new, 0 changed, 0 moved, 0 gone, 0 unchanged, 0 bad in" in err
     assert err.endswith(f"library: {tmp_path / 'other'}\n")
-    code, there, _ = ready("search", "a cat", "--format", "paths")
-    _, here, _ = ready("search", "a cat", "--format", "paths", "--library", tmp_path / "library")
+    by_pixels = ("search", "a cat", "--words", "none", "--format", "paths")
+    code, there, _ = ready(*by_pixels)
+    _, here, _ = ready(*by_pixels, "--library", tmp_path / "library")
     assert (code, there) == (0, here)
     assert ready("verify")[0] == 0
 
@@ -53,7 +54,7 @@ def test_a_bad_shard_is_named_and_the_exit_code_is_3(ready, tmp_path):
         (("load", "photos"), 1, "holds no shards"),
         (("load", ""), 2, "is an empty path"),
         (("load",), 2, "Missing argument 'DIR'"),
-        (("export",), 2, "Missing option '--out'"),
+        (("export",), 2, "give --out DIR for shards, or --sidecars DIR for tags and captions"),
         (("export", "--out", ""), 2, "is an empty path"),
         (("export", "--out", "library"), 1, "is a library; choose another folder"),
         (("export", "--out", "photos/cat.jpg"), 1, "could not write the folder of shards"),

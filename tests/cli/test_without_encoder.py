@@ -86,7 +86,10 @@ def test_neither_index_nor_its_workers_nor_search_import_an_encoder(folder, tmp_
         library.index([folder], model="none")
     shutil.copyfile(sample_folder() / "rocket.jpg", folder / "rocket.jpg")
     (vocabulary,) = library.folder.glob("vocabulary-*.bin")
-    job = {"paths": [str(folder / "cat.jpg")], "embeds": False, "local": str(vocabulary), "extractor": DEFAULT.name}
+    job = {
+        "paths": [str(folder / "cat.jpg")], "embeds": False, "local": str(vocabulary), "extractor": DEFAULT.name,
+        "annotates": True,
+    }  # fmt: skip
     for loaded in (
         loaded_by(
             "import sys; from mmsearch.ingest.worker import serve; from mmsearch.processes.child import run; "

@@ -34,10 +34,15 @@ def test_a_picture_finds_itself_by_its_words(client):
     assert hits(client.post("/search/upload", files={"picture": ("x.jpg", file)}))[0]["id"] == cat
 
 
+def test_a_text_is_answered_by_the_names_of_files(client):
+    answer = client.post("/search", json={"text": "a cat"})
+    assert (answer.json()["route"], [hit["name"] for hit in hits(answer)]) == ("words", ["cat.jpg"])
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
-        ("/search", {"text": "a cat"}),
+        ("/search", {"text": "a cat", "words": "none"}),
         ("/search", {"relevant": [1]}),
         ("/classify", {"labels": ["a", "b"], "pictures": [{"id": 1}]}),
         ("/embed", {"pictures": [{"id": 1}]}),

@@ -22,6 +22,7 @@ from mmsearch.store.catalog import Catalog
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.labels import Labelling, LabelOptions
+from mmsearch.store.migrations import SCHEMA
 from mmsearch.store.where import condition_of
 from tests.conftest import random_units
 from tests.store.test_store import DIM, META, file
@@ -468,7 +469,7 @@ def test_a_set_that_cannot_be_used_is_named_and_stops_no_run(labelled, change, s
 def test_new_catalog_without_labels_counts_none(tmp_path):
     Catalog.create(tmp_path / "catalog.sqlite", META)
     with closing(sqlite3.connect(tmp_path / "catalog.sqlite")) as db:
-        assert json.loads(db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()[0]) == 4
+        assert json.loads(db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()[0]) == SCHEMA
 
 
 def test_library_object_lists_label_sets_and_labels_of_a_picture(labelled):
