@@ -330,7 +330,10 @@ def test_a_sign_of_an_older_character_set_finds_the_name_that_has_it():
         ("width > many", "expected a number, found 'many'"),
         ("width > 5k", "expected a number"),
         ("taken = yesterday", "expected a date such as 2023"),
-        ("width ~ 5", "works on path, folder, name, format, label, tag, caption, person, place, camera and lens only"),
+        (
+            "width ~ 5",
+            "works on path, folder, name, format, label, tag, caption, person, place, camera and lens only",
+        ),
         ("width > 1; DROP TABLE image", "expected a number"),
         ("name = \ud800", "holds half a character"),
         ("folder = \ud800", "holds half a character"),
