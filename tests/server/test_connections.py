@@ -324,10 +324,14 @@ def test_a_new_connection_is_told_where_nobody_can_make_room(indexed, photos, ca
         busy = [stack.enter_context(socket.create_connection(address, timeout=10)) for _ in range(3)]
         for connection in busy:
             connection.sendall(head_of(served, "POST", "/search", n_bytes=len(body), token=served.access.token))
-        time.sleep(0.2)
-        for path in ("/", "/status"):
+
+        def asked_anew(path):
             with served.allowed() as client:
-                answer = client.get(path)
+                return client.get(path)
+
+        wait_until(lambda: asked_anew("/status").status_code == 503)  # it has heard from all that are busy
+        for path in ("/", "/status"):
+            answer = asked_anew(path)
             assert answer.status_code == 503
             assert answer.headers["retry-after"] == "1"
             assert answer.headers["content-type"] == "application/problem+json"
