@@ -144,10 +144,17 @@ class TimedProtocol(H11Protocol):
         if self._address != THIS_MACHINE:  # all users of this machine have that one, and proxies
             neighbours = [other for other in others if other._address == self._address]
             if len(neighbours) >= self._n_most // 2:
-                return _ended_for_another(neighbours)
-        if len(others) >= self._n_most:
-            return _ended_for_another(others)
-        return len(self.tasks) < self._n_most  # requests whose clients have left are counted too
+                return self._has_room_among(neighbours, self._n_most // 2)
+        return self._has_room_among(others, self._n_most)
+
+    def _has_room_among(self, others: list[TimedProtocol], n_most: int) -> bool:
+        """Return whether this connection may be beside others, once one of them was ended where that is needed."""
+        kept = [other for other in others if not other._connection.is_surplus]
+        if len(others) > len(kept) and len(others) >= n_most:
+            _ended_for_another([other for other in others if other._connection.is_surplus])
+        if len(kept) >= n_most:
+            return _ended_for_another(kept)
+        return len(self.tasks) < cast(int, self._n_most)  # requests whose clients have left are counted too
 
     def _is_busy(self) -> bool:
         """Return whether a client that was let in waits for an answer, or takes it."""

@@ -325,18 +325,24 @@ def test_a_new_connection_is_told_where_nobody_can_make_room(indexed, photos, ca
         for connection in busy:
             connection.sendall(head_of(served, "POST", "/search", n_bytes=len(body), token=served.access.token))
 
-        def asked_anew(path):
-            with served.allowed() as client:
-                return client.get(path)
-
-        wait_until(lambda: asked_anew("/status").status_code == 503)  # it has heard from all that are busy
+        # A connection from which the server has not heard yet would make room, and one of the three is lost.
+        state = served.server.server_state
+        wait_until(lambda: sum(connection._is_busy() for connection in set(state.connections)) == 3)
         for path in ("/", "/status"):
-            answer = asked_anew(path)
+            with served.allowed() as client:
+                answer = client.get(path)
             assert answer.status_code == 503
             assert answer.headers["retry-after"] == "1"
             assert answer.headers["content-type"] == "application/problem+json"
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert answer.json()["detail"] == "the server has as many connections as it can; try again in a moment"
+        # Neither do those that are refused: no other has the place of one of them.
+        refused = [stack.enter_context(socket.create_connection(address, timeout=10)) for _ in range(4)]
+        wait_until(lambda: sum(map(is_ended, refused)) == 3)
+        (last,) = [connection for connection in refused if not is_ended(connection)]
+        last.setblocking(True)
+        last.sendall(head_of(served, "GET", "/status", token=served.access.token))
+        assert status_of_answer(last) == 503
         for connection in busy:
             connection.sendall(body)
             assert b"200 OK" in connection.recv(65_536)
