@@ -38,10 +38,11 @@ from mmsearch.evaluation.metrics.average_precision import average_precision
 from mmsearch.evaluation.metrics.ranks import Qrels, rank_relevant
 from mmsearch.evaluation.metrics.recall import hit_at_k, recall_at_k
 from mmsearch.evaluation.metrics.uncertainty import bootstrap_interval
-from mmsearch.query.join import compared_with_captions, weights_of
+from mmsearch.query.join import weights_of
 from mmsearch.records import READING, FileLook
 from mmsearch.store.changes import Changes, StoredFile
 from mmsearch.store.folder import Store
+from mmsearch.vectors import leading
 
 COUNTRIES = ("france", "japan", "brazil", "kenya", "norway", "india", "canada", "greece")
 AROUND = {
@@ -134,7 +135,7 @@ class Captioned:
         self.truth = np.array([i for i, of_picture in enumerate(texts) for _ in of_picture[1:]])
         vectors = encoder.texts(self.queries)
         self.pixels = vectors @ encoder.pictures(captions.pictures)[1].T
-        self.near = compared_with_captions(weights_of(encoder.encoder), vectors) @ encoder.texts(self.kept).T
+        self.near = leading(vectors, int(weights_of(encoder.encoder).n_leading)) @ encoder.texts(self.kept).T
 
     def with_captions(self, owners: dict[int, int]) -> Asked:
         """Return the queries where these pictures have the captions of these."""
@@ -213,7 +214,7 @@ def stamps(data: Path, encoder: SetEncoder) -> dict[str, object]:
             if language in said:
                 relevant[said[language]].append(i)
         vectors, near = encoder.texts(list(relevant)), np.full((len(relevant), len(kept)), -1, dtype=np.float32)
-        np.maximum.at(near.T, owners, kept_vectors @ compared_with_captions(model, vectors).T)
+        np.maximum.at(near.T, owners, kept_vectors @ leading(vectors, int(model.n_leading)).T)
         asked = Asked(
             vectors @ pictures.T, shares(kept, Kind.CAPTION, list(relevant)), near,
             Qrels.from_lists(list(relevant.values())), np.arange(len(relevant)),

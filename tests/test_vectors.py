@@ -9,6 +9,7 @@ from mmsearch.vectors import (
     contenders,
     inner_products,
     l2_normalize,
+    leading,
     stored_cosines,
     top_k,
     widen_f16,
@@ -102,3 +103,10 @@ def test_a_stored_cosine_of_any_row_is_a_number_of_at_most_one(value):
     row[0, 1] = value
     for query in np.eye(2, 4, dtype=np.float32):
         assert stored_cosines(query, row)[0] in (0, 1)
+
+
+def test_leading_part_of_unit_vectors_has_unit_length_and_all_of_them_are_themselves():
+    vectors = np.float32([[0.6, 0, 0.8], [0, 1, 0]])
+    assert leading(vectors, 0) is vectors
+    np.testing.assert_array_equal(leading(vectors, 2), np.float32([[1, 0, 0], [0, 1, 0]]))
+    assert vectors[0, 2] == np.float32(0.8)

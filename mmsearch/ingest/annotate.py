@@ -11,6 +11,7 @@ from mmsearch.ingest.pool import WorkerPool
 from mmsearch.ingest.worker import Job
 from mmsearch.store.base import LibraryWriter, OnProgress
 from mmsearch.store.changes import AnnotatedFile, Changes
+from mmsearch.vectors import leading
 
 if TYPE_CHECKING:
     from mmsearch.encoders.onnx import OnnxEncoder
@@ -64,4 +65,7 @@ def annotate(store: LibraryWriter, paths: Sequence[bytes], beside: Beside, *, on
 def embed_captions(store: LibraryWriter, encoder: OnnxEncoder | None, on_progress: OnProgress) -> None:
     """Give captions that have none their vectors; they have none without a text tower, or at an address."""
     if encoder is not None and encoder.has_words and store.as_folder is not None:
-        store.as_folder.annotations.embed_captions(encoder.encode_texts, on_progress)
+        annotations, join = store.as_folder.annotations, encoder.calibration and encoder.calibration.join
+        annotations.embed_captions(encoder.encode_texts, on_progress)
+        probes = encoder.text_probes()
+        annotations.index_captions(leading(probes, int(join.n_leading)) if join else probes)

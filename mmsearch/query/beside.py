@@ -13,15 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmsearch.encoders.calibration import JoinModel
-from mmsearch.indexes.exact import ExactIndex
-from mmsearch.query.join import Bonuses, Ids, Joined, compared_with_captions, joined
+from mmsearch.query.join import Bonuses, Ids, Joined, joined
 from mmsearch.records import Cosines, ImageRecord, MatchedText, Matrix, ScoreParts
 from mmsearch.store.base import AskedVector, Condition, Neighbours, Passed, Shortlist
+from mmsearch.store.captions import NearCaptions
 from mmsearch.store.folder import Store
-from mmsearch.vectors import stored_cosines
+from mmsearch.vectors import leading, stored_cosines
 
 _DEEP = 100  # pictures of the shortlist by pixels: the deeper, the fewer others have to be looked at
-_NEAR = 2048  # captions have a say at most: with more, what is near tells little
+_NEAR = 256  # captions have a say at most: what is further tells little; 64 were as good on 1,500 photographs
+_NEAR_OF_PART = 2048  # the same where a filter leaves a part of the library: fewer of these are in it
+_FEW = 5_000  # pictures that pass a filter, whose captions are scanned
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,15 @@ class TextsBeside:
     def __init__(self, store: Store, neighbours: Neighbours) -> None:
         self.store = store
         self._neighbours = neighbours
-        self._captions: tuple[Ids, object, ExactIndex, int] | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether no text stands beside any picture."""
         return self.store.annotations.is_empty
 
-    def bonuses(self, texts: Sequence[str], vectors: Matrix, model: Callable[[], JoinModel]) -> list[Bonuses]:
+    def bonuses(
+        self, texts: Sequence[str], vectors: Matrix, model: Callable[[], JoinModel], condition: Condition
+    ) -> list[Bonuses]:
         """Return what the texts beside pictures add to their scores for each of n queries.
 
         Parameters
@@ -64,17 +67,20 @@ class TextsBeside:
             Unit vectors of the texts; no columns in a library without an encoder, whose captions have none.
         model : callable
             Returns the weights of the encoder; only called where there is something to be weighed.
+        condition : Condition
+            What the pictures must pass that are asked for.
         """
         shares = [self.store.annotations.matches(text) for text in texts]
-        caption_ids, index, n_captioned = self._caption_index() if vectors.shape[1] else (None, None, 0)
-        if not (n_captioned or any(len(match.image_ids) for match in shares)):
+        captions = self.store.annotations.near_captions() if vectors.shape[1] else None
+        if not ((captions and captions.n_pictures) or any(len(match.image_ids) for match in shares)):
             return [Bonuses.none()] * len(texts)
         weights = model()
-        unrelated = weights.unrelated(n_captioned / self.store.n_pictures) if n_captioned else math.inf
-        near = [(np.zeros(0, np.int64), np.zeros(0), unrelated)] * len(texts)
-        if index is not None and caption_ids is not None and n_captioned:
-            queries = compared_with_captions(weights, vectors)
-            near = [(caption_ids[rows], cosines, of) for rows, cosines, of in _above(index, queries, unrelated)]
+        near = [(np.zeros(0, np.int64), np.zeros(0), math.inf)] * len(texts)
+        if captions and captions.n_pictures:
+            unrelated = weights.unrelated(captions.n_pictures / self.store.n_pictures)
+            near = _above(
+                captions, leading(vectors, int(weights.n_leading)), unrelated, self._asked_captions(condition)
+            )
         return [
             Bonuses.of(weights, floor, (match.image_ids, match.shares), (ids, cosines))
             for match, (ids, cosines, floor) in zip(shares, near, strict=True)
@@ -150,22 +156,25 @@ class TextsBeside:
         ids, rows = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
         return ids, rows
 
-    def _caption_index(self) -> tuple[Ids, ExactIndex, int]:
-        """Return the pictures of all captions, what finds captions, and how many pictures have any."""
-        ids, vectors = self.store.annotations.caption_vectors()
-        if self._captions is None or self._captions[1] is not vectors:
-            self._captions = ids, vectors, ExactIndex(vectors), len(np.unique(ids))
-        return self._captions[0], self._captions[2], self._captions[3]
+    def _asked_captions(self, condition: Condition) -> tuple[int, Ids | None]:
+        """Return how many captions have a say at most, and the pictures that pass a filter if they are few."""
+        if condition.predicate is None:
+            return _NEAR, None
+        ids = self.store.ids_passing(self.store.compiled(condition), limit=_FEW + 1)
+        return _NEAR_OF_PART, None if len(ids) > _FEW else np.array(ids, dtype=np.int64)
 
 
-def _above(index: ExactIndex, queries: Matrix, floor: float) -> list[tuple[Ids, Cosines, float]]:
-    """Return for each query (n, dim) the rows whose cosines are above a floor, these, and the floor.
+def _above(
+    captions: NearCaptions, queries: Matrix, floor: float, asked: tuple[int, Ids | None]
+) -> list[tuple[Ids, Cosines, float]]:
+    """Return for each query (n, dim) whose captions have cosines above a floor, these, and the floor.
 
     It is higher where more are above it than have a say.
     """
-    scores, rows = index.search(queries, _NEAR + 1)
-    floors = np.maximum(floor, scores[:, _NEAR] if scores.shape[1] > _NEAR else floor)
-    of_queries = zip(scores, rows, np.broadcast_to(floors, len(queries)).tolist(), strict=True)
+    most, among = asked
+    scores, ids = captions.search(queries, most + 1, among=among)
+    floors = np.maximum(floor, scores[:, most] if scores.shape[1] > most else floor)
+    of_queries = zip(scores, ids, np.broadcast_to(floors, len(queries)).tolist(), strict=True)
     return [(near[of > least], of[of > least], least) for of, near, least in of_queries]
 
 

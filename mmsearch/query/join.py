@@ -27,8 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.encoders.calibration import JoinModel
-from mmsearch.records import Cosines, Matrix
-from mmsearch.vectors import l2_normalize
+from mmsearch.records import Cosines
 
 if TYPE_CHECKING:
     from mmsearch.encoders.base import DualEncoder
@@ -59,15 +58,6 @@ def weights_of(encoder: DualEncoder) -> JoinModel:
     few, of_all = np.percentile(pairs, (_FEW, _ALL)).tolist()
     scale = max(encoder.logit_scale, 1.0)
     return JoinModel(_WORDS / scale, _CAPTIONS / scale / max(1 - of_all, 0.1), few, of_all)
-
-
-def compared_with_captions(model: JoinModel, vectors: Matrix) -> Matrix:
-    """Return the unit vectors (n, dim) whose cosines to captions count for queries of these vectors."""
-    if not model.n_leading:
-        return vectors
-    leading = vectors.copy()
-    leading[:, int(model.n_leading) :] = 0
-    return l2_normalize(leading)
 
 
 @dataclass(frozen=True)

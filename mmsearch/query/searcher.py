@@ -187,7 +187,7 @@ class Searcher:
 
         def rank() -> _Ranking:
             if before.words != "none":
-                (bonuses,) = self._bonuses([encoded], before.words)
+                (bonuses,) = self._bonuses([encoded], before.words, condition)
                 return self._joined(encoded, bonuses or Bonuses.none(), condition, options, before)
             copies = self.store.images_with_hash(before.example) if before.example else []
             asked = replace(encoded, itself=tuple(image.image_id for image in copies))
@@ -307,7 +307,7 @@ class Searcher:
         self, queries: Sequence[EncodedQuery], condition: Condition, options: SearchOptions
     ) -> list[_Ranking]:
         """Return the best pictures for queries of one modality."""
-        bonuses = self._bonuses(queries, options.words)
+        bonuses = self._bonuses(queries, options.words, condition)
         by_pixels = [query for query, added in zip(queries, bonuses, strict=True) if added is None]
         shortlists = iter(self._shortlists(by_pixels, options.k, condition) if by_pixels else ())
         rankings = []
@@ -327,14 +327,16 @@ class Searcher:
         texts_in(query)
         return EncodedQuery([], np.zeros(0, np.float32), text=text_of(query))
 
-    def _bonuses(self, queries: Sequence[EncodedQuery], words: WordsUse) -> list[Bonuses | None]:
+    def _bonuses(
+        self, queries: Sequence[EncodedQuery], words: WordsUse, condition: Condition
+    ) -> list[Bonuses | None]:
         """Return what texts beside pictures add to their scores, None for a query in which they have no say."""
         texts = [query.text for query in queries if query.text is not None]
         if words == "none" or self._beside is None or not texts or (words == "auto" and self._beside.is_empty):
             return [None] * len(queries)
         vectors = np.stack([query.vector for query in queries if query.text is not None])
         try:
-            bonuses = iter(self._beside.bonuses(texts, vectors, self._weights))
+            bonuses = iter(self._beside.bonuses(texts, vectors, self._weights, condition))
         except EncoderError:
             if words == "only":
                 raise

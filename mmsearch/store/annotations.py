@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mmsearch.annotations import Annotation, Kind
 from mmsearch.annotations.highlights import Span, spans_of
 from mmsearch.annotations.text import cleaned
 from mmsearch.annotations.tokens import folded, terms_of
 from mmsearch.errors import QueryError
-from mmsearch.file_array import HalfRows
 from mmsearch.records import Matrix
 from mmsearch.store.base import OnProgress
-from mmsearch.store.captions import CAPTIONS, CaptionsToEmbed, CaptionVectors
+from mmsearch.store.captions import CaptionsToEmbed, CaptionVectors, NearCaptions
 from mmsearch.store.documents import annotations_of, stale_documents, write_documents
 from mmsearch.store.postings import Ids
 from mmsearch.store.text_index import TEXTS, TextIndex, TextMatches
@@ -98,8 +100,8 @@ class LibraryAnnotations:
 
     def problems(self) -> dict[str, str]:
         """Return what is wrong with each cache that there is, by reading all of it."""
-        problems: dict[str, str | None] = {TEXTS: self._index.problem(), CAPTIONS: self._captions.problem()}
-        return {kind: problem for kind, problem in problems.items() if problem is not None}
+        problem = self._index.problem()
+        return self._captions.problems() | ({} if problem is None else {TEXTS: problem})
 
     # -- proof ---------------------------------------------------------------------------------------
 
@@ -133,17 +135,32 @@ class LibraryAnnotations:
 
     # -- captions as vectors -------------------------------------------------------------------------
 
-    def caption_vectors(self) -> tuple[Ids, HalfRows]:
-        """Return whose captions have vectors, and these: the same objects until one changes.
+    def near_captions(self) -> NearCaptions:
+        """Return what finds the captions nearest to texts, the same object until one changes."""
+        return self._captions.near()
+
+    def caption_vectors(self) -> tuple[Ids, NDArray[np.float16]]:
+        """Return whose captions have vectors, and a copy of these.
 
         Returns
         -------
         image_ids : int64 array, shape (m,)
             A picture may have several captions.
-        vectors : float16 array or array in a file, shape (m, dim)
+        vectors : float16 array, shape (m, dim)
             Of the text tower of the library's encoder, of unit length.
         """
-        return self._captions.load()
+        return self._captions.vectors()
+
+    def index_captions(self, asked: Matrix) -> None:
+        """Publish the vectors of captions and an index of them, where that is worth it; the caller is the writer.
+
+        Parameters
+        ----------
+        asked : float32 array, shape (n_queries, dim)
+            Typical texts as captions are compared with them, unit rows.
+        """
+        self._captions.publish()
+        self._captions.update_index(asked)
 
     def captions_to_embed(self, limit: int) -> CaptionsToEmbed | None:
         """Return captions without vectors of so many pictures at most; None if all have theirs.

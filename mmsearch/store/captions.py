@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 from mmsearch.array_file import arrays_in_pieces, open_arrays
 from mmsearch.errors import DimensionError
 from mmsearch.file_array import HalfRows
-from mmsearch.records import Matrix, Unusable
+from mmsearch.indexes.exact import ExactIndex, merge
+from mmsearch.records import Cosines, Matrix, Unusable
 from mmsearch.store.base import OnProgress
+from mmsearch.store.channel_index import ChannelIndexSidecar, PublishedRows, channel_index, update_channel_index
 from mmsearch.store.documents import CHANNEL, captions_of, digest_of, said_of
-from mmsearch.store.publish import Kind, Sidecar, current, next_name
+from mmsearch.store.publish import Kind, Sidecar, current, manifest_state, next_name, sidecar_checksum
 from mmsearch.vectors import check_directions, l2_normalize
 
 if TYPE_CHECKING:
@@ -45,8 +47,32 @@ class CaptionsSidecar(Sidecar):
 
 
 CAPTIONS: Final[Kind[CaptionsSidecar]] = Kind(CHANNEL)
+CAPTION_CELLS: Final[Kind[ChannelIndexSidecar]] = Kind("captioncells")
+_PUBLISHED: Final[tuple[Kind[Any], ...]] = (CAPTIONS, CAPTION_CELLS)
 _BLOCK = 8_192  # vectors that are written at a time
 _LEAST, _SHARE = 1_000, 0.02  # vectors made or gone since they were published that are worth it, as of postings
+
+
+@dataclass(frozen=True)
+class _Published:
+    """Published items: their ids, those of their pictures, their vectors, the last id, the sha256 of the file."""
+
+    item_ids: Ids
+    image_ids: Ids
+    vectors: HalfRows
+    last: int
+    of: str
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """All vectors: whose they are, the published ones, of which file, those since, which of the first are gone."""
+
+    image_ids: Ids
+    published: HalfRows
+    of: str
+    fresh: NDArray[np.float16]
+    dead: Ids
 
 
 @dataclass(frozen=True)
@@ -59,6 +85,45 @@ class CaptionsToEmbed:
     texts: tuple[str, ...]
     of_images: Mapping[int, tuple[str, ...]]
     mark: tuple[int, int]
+
+
+class NearCaptions:
+    """Finds the captions nearest to texts in one state of a library.
+
+    Parameters
+    ----------
+    image_ids : int64 array, shape (n,)
+        Whose captions they are; a picture may have several.
+    published : PublishedRows
+        Finds the first of them.
+    fresh : float16 array, shape (m, dim)
+        The vectors of the m others.
+    dead : int64 array
+        Which of the first are none any more.
+    """
+
+    def __init__(self, image_ids: Ids, published: PublishedRows, fresh: NDArray[np.float16], dead: Ids) -> None:
+        self._image_ids, self._published, self._fresh = image_ids, published, ExactIndex(fresh)
+        self._n_published = len(image_ids) - len(fresh)
+        self._is_alive = np.ones(len(image_ids), dtype=np.bool_)
+        self._is_alive[dead] = False
+        self.n_pictures = len(np.unique(image_ids[self._is_alive]))
+        """How many pictures have captions."""
+
+    def search(self, queries: Matrix, k: int, *, among: Ids | None = None) -> tuple[Cosines, Ids]:
+        """Return the cosines of the k nearest captions of every query, and whose they are; all if there are fewer.
+
+        With `among` they are the exact nearest of those of some pictures, else as an index finds them.
+        """
+        if among is None:
+            first, others = self._published.search(queries, k), self._fresh.search(queries, k)
+        else:
+            rows = np.flatnonzero(self._is_alive & np.isin(self._image_ids, among))
+            is_first = rows < self._n_published
+            first = self._published.search_among(queries, k, rows[is_first])
+            others = self._fresh.search_among(queries, k, rows[~is_first] - self._n_published)
+        scores, nearest = merge(first, (others[0], others[1] + self._n_published), k)
+        return scores, self._image_ids[nearest]
 
 
 def forget_captions(db: sqlite3.Connection) -> None:
@@ -78,22 +143,31 @@ class CaptionVectors:
 
     def __init__(self, store: Store) -> None:
         self._store, self._catalog = store, store.catalog
-        self._loaded: tuple[Ids, HalfRows] = (np.zeros(0, np.int64), np.zeros((0, 0), np.float16))
-        self._state: object = None  # of the library and of the vectors when they were loaded
+        self._near: NearCaptions | None = None
+        self._state: object = None  # of the library and of what is published when they were loaded
         self._revision: object = None
 
     # -- reading -------------------------------------------------------------------------------------
 
-    def load(self) -> tuple[Ids, HalfRows]:
-        """Return whose captions there are and their vectors, the same objects until one changes."""
+    def near(self) -> NearCaptions:
+        """Return what finds captions, the same object until one changes."""
         with self._catalog.reading():
-            revision = self._store.revision, self._store.setting("library")
-            if revision != self._revision:
-                state = self._state_now()
-                if state != self._state:
-                    self._loaded = self._vectors(state[0])
+            revision = self._store.revision, self._store.setting("library"), manifest_state(self._store.files)
+            if self._near is None or revision != self._revision:
+                state = self._state_now(), *(sidecar_checksum(self._store.files, kind) for kind in _PUBLISHED)
+                if self._near is None or state != self._state:
+                    self._near = self._loaded(state[0][0])
                 self._state, self._revision = state, revision
-        return self._loaded
+        return self._near
+
+    def vectors(self) -> tuple[Ids, NDArray[np.float16]]:
+        """Return a copy of all vectors (n, dim), and whose they are."""
+        with self._catalog.reading():
+            rows = self._rows(self._channel()[0])
+        live = np.setdiff1d(np.arange(len(rows.published)), rows.dead)
+        is_alive = np.ones(len(rows.image_ids), dtype=np.bool_)
+        is_alive[rows.dead] = False
+        return rows.image_ids[is_alive], np.concatenate([rows.published[live], rows.fresh])
 
     def _state_now(self) -> tuple[int | None, int, int, object, object]:
         channel, facts = self._channel()
@@ -112,26 +186,31 @@ class CaptionVectors:
         is_fit = (facts.get("fingerprint"), facts.get("dim")) == (self._store.fingerprint(), self._store.dim)
         return (kept[0], facts) if is_fit else (None, {})
 
-    def _vectors(self, channel: int | None) -> tuple[Ids, HalfRows]:
-        published = self._published()
-        item_ids, image_ids, matrix, last = published
-        ids = self._catalog.db.execute("SELECT id FROM item WHERE channel = ?", (channel,)).fetchall()
-        there = np.isin(item_ids, np.array([item_id for (item_id,) in ids], dtype=np.int64))
-        fresh = [*self._items(channel, after=last)]
-        if there.all() and not fresh:
-            return image_ids, matrix
-        dim = self._store.dim
-        added = np.frombuffer(b"".join(vector for _, _, vector in fresh), dtype="<f2").reshape(-1, dim)
-        fresh_ids = np.array([image_id for _, image_id, _ in fresh], dtype=np.int64)
-        return np.concatenate([image_ids[there], fresh_ids]), np.concatenate([matrix[:][there], added])
+    def _loaded(self, channel: int | None) -> NearCaptions:
+        rows = self._rows(channel)
+        cells = channel_index(self._store, CAPTION_CELLS, rows.published, rows.of) if rows.of else None
+        published = PublishedRows(rows.published, rows.dead, cells)
+        return NearCaptions(rows.image_ids, published, rows.fresh, rows.dead)
 
-    def _published(self) -> tuple[Ids, Ids, HalfRows, int]:
-        """Return the published items: their ids, those of their pictures, their vectors, and the last id."""
+    def _rows(self, channel: int | None) -> _Rows:
+        opened = self._published()
+        ids = self._catalog.db.execute("SELECT id FROM item WHERE channel = ?", (channel,)).fetchall()
+        there = np.isin(opened.item_ids, np.array([item_id for (item_id,) in ids], dtype=np.int64))
+        fresh = [*self._items(channel, after=opened.last)]
+        halves = np.frombuffer(b"".join(vector for _, _, vector in fresh), dtype="<f2")
+        fresh_ids = np.array([image_id for _, image_id, _ in fresh], dtype=np.int64)
+        image_ids = np.concatenate([opened.image_ids, fresh_ids])
+        return _Rows(
+            image_ids, opened.vectors, opened.of, halves.reshape(-1, self._store.dim), np.flatnonzero(~there)
+        )
+
+    def _published(self) -> _Published:
+        """Return the published vectors; none where they cannot be used."""
         expected = {"fingerprint": self._store.fingerprint(), "dim": self._store.dim}
         opened = self._store.load_matching(CAPTIONS, expected, _opened, is_stamp_enough=True)
         if isinstance(opened, Unusable):
             nothing = np.zeros(0, np.int64)
-            return nothing, nothing, np.zeros((0, self._store.dim), np.float16), 0
+            return _Published(nothing, nothing, np.zeros((0, self._store.dim), np.float16), 0, "")
         return opened
 
     def _items(self, channel: int | None, *, after: int) -> Iterator[tuple[int, int, bytes]]:
@@ -258,14 +337,26 @@ class CaptionVectors:
         """Publish the vectors as one matrix, if many changed since they last were; the caller is the writer."""
         with self._catalog.reading():
             channel, n, last, fingerprint, _ = self._state_now()
-            item_ids, _, _, last_published = self._published()
+            published = self._published()
+            n_before = len(published.item_ids)
             sql = "SELECT count(*) FROM item WHERE channel = ? AND id <= ?"
-            (n_kept,) = self._catalog.db.execute(sql, (channel, last_published)).fetchone()
-            if len(item_ids) - n_kept + n - n_kept <= max(_LEAST, _SHARE * len(item_ids)):
+            (n_kept,) = self._catalog.db.execute(sql, (channel, published.last)).fetchone()
+            if n_before - n_kept + n - n_kept <= max(_LEAST, _SHARE * n_before):
                 return
             facts = {"fingerprint": fingerprint, "dim": self._store.dim, "last": last}
             name = next_name(self._store.files, CAPTIONS)
             self._store.publish(CAPTIONS, name, lambda path: self._save(path, channel, n), facts)
+
+    def update_index(self, asked: Matrix) -> None:
+        """Publish an index of the published vectors, if that is worth it; the caller is the writer.
+
+        Parameters
+        ----------
+        asked : float32 array, shape (n_queries, dim)
+            Typical texts as captions are compared with them, unit rows.
+        """
+        published = self._published()
+        update_channel_index(self._store, CAPTION_CELLS, published.vectors, published.of, asked)
 
     def _save(self, path: Path, channel: int | None, n: int) -> None:
         """Write n items, less those that are damaged, to a file."""
@@ -286,12 +377,15 @@ class CaptionVectors:
 
     # -- proof ---------------------------------------------------------------------------------------
 
-    def problem(self) -> str | None:
-        """Return what is wrong with the published vectors, by reading all of them; None where there are none."""
-        if current(self._store.files, CAPTIONS) is None:
-            return None
-        opened = self._store.load_matching(CAPTIONS, {}, _opened)
-        return opened.reason if isinstance(opened, Unusable) else None
+    def problems(self) -> dict[str, str]:
+        """Return what is wrong with the published vectors and their index, by reading all of both."""
+        problems = {}
+        for kind in _PUBLISHED:
+            if current(self._store.files, kind) is not None:
+                opened = self._store.load_matching(kind, {}, lambda file, facts: None)
+                if isinstance(opened, Unusable):
+                    problems[str(kind)] = opened.reason
+        return problems
 
     def damaged(self) -> list[int]:
         """Return the ids of items whose vectors differ from their checksums."""
@@ -299,6 +393,8 @@ class CaptionVectors:
         return [item_id for item_id, vector, crc in self._catalog.db.execute(sql) if zlib.crc32(vector) != crc]
 
 
-def _opened(file: BinaryIO, facts: CaptionsSidecar) -> tuple[Ids, Ids, HalfRows, int]:
+def _opened(file: BinaryIO, facts: CaptionsSidecar) -> _Published:
     arrays = open_arrays(file, CHANNEL)
-    return arrays["item_ids"][:], arrays["image_ids"][:], arrays["vectors"], facts["last"]
+    return _Published(
+        arrays["item_ids"][:], arrays["image_ids"][:], arrays["vectors"], facts["last"], facts["sha256"]
+    )

@@ -349,6 +349,11 @@ class Catalog:
         sql = f"SELECT row FROM image WHERE {condition} LIMIT ?"
         return [row for (row,) in self.db.execute(sql, [*parameters, limit])]
 
+    def ids_where(self, condition: str, parameters: Sequence[Any], limit: int) -> list[int]:
+        """Return the ids of up to `limit` pictures that pass the SQL condition."""
+        sql = f"SELECT id FROM image WHERE {condition} LIMIT ?"
+        return [image_id for (image_id,) in self.db.execute(sql, [*parameters, limit])]
+
     def images(self) -> Iterator[ImageRecord]:
         """Yield all pictures, by path."""
         return map(record_of, self.db.execute(f"SELECT {_COLUMNS} FROM image ORDER BY path"))

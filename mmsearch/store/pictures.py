@@ -136,6 +136,10 @@ class Pictures:
         """Return the rows of pictures that pass a condition, possibly repeated, up to a limit."""
         return self.catalog.rows_where(condition.sql, condition.parameters, -1 if limit is None else limit)
 
+    def ids_passing(self, condition: SqlCondition, *, limit: int) -> list[int]:
+        """Return the ids of up to so many pictures that pass a condition."""
+        return self.catalog.ids_where(condition.sql, condition.parameters, limit)
+
     def dead_rows(self) -> list[int]:
         """Return the rows that no picture refers to any more."""
         return self.catalog.dead_rows()

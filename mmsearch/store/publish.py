@@ -50,6 +50,7 @@ _CACHE_FILE = re.compile(r"[a-z]+-\d+\.(bin|json)(\.tmp)?|(manifest|history)\.js
 _WORDS = {
     "texts": "index of annotations",
     "captions": "vectors of captions",
+    "captioncells": "index of captions",
     "words": "visual words",
     "fresh": "visual words",
     "centres": "graph of visual words",

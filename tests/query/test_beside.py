@@ -131,6 +131,18 @@ def test_a_filter_leaves_out_what_texts_find(library):
     assert answered(result)[0] == [image_id for _, image_id in scored(library, "dog snow", keep)]
 
 
+def test_captions_of_what_passes_a_filter_have_their_say_however_near_others_are(library, monkeypatch):
+    monkeypatch.setattr(beside, "_NEAR", 1)
+    query = Query(text=SENTENCES[0], where="name ~ *7*")
+    expected = [image_id for _, image_id in scored(library, SENTENCES[0], lambda i: "7" in str(i))]
+    asked = searcher(library)
+    assert answered(asked.search(query, SearchOptions(k=N)))[0] == expected
+    monkeypatch.setattr(beside, "_FEW", 1)  # not by a scan of what passes, but of more of all
+    assert answered(asked.search(query, SearchOptions(k=N)))[0] == expected
+    monkeypatch.setattr(beside, "_NEAR_OF_PART", 1)
+    assert answered(asked.search(query, SearchOptions(k=N)))[0] != expected
+
+
 @of_any_route
 @pytest.mark.parametrize("words", ["auto", "only"])
 def test_pages_are_one_ranking(library, route, words, monkeypatch):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 
 from mmsearch.encoders.calibration import JoinModel
 from mmsearch.query import join
-from mmsearch.query.join import Bonuses, compared_with_captions, joined
+from mmsearch.query.join import Bonuses, joined
 
 MODEL = JoinModel(words=0.5, captions=2.0, unrelated_of_few=0.75, unrelated_of_all=0.5)
 NOTHING = np.zeros(0, np.int64), np.zeros(0, np.float32)
@@ -34,14 +32,6 @@ def test_a_picture_is_added_its_share_of_the_words_and_its_nearest_caption_beyon
     assert both.words.tolist() == [0, 0.5, 0.25]
     assert both.captions.tolist() == [1.0, 0, 0.5]
     assert [added.tolist() for added in both.added(ids(7, 8, 2))] == [[0.25, 0, 0], [0.5, 0, 1.0]]
-
-
-def test_captions_are_compared_with_the_leading_part_of_a_query_where_that_is_made_for_it():
-    vectors = np.float32([[0.6, 0, 0.8], [0, 1, 0]])
-    assert compared_with_captions(MODEL, vectors) is vectors
-    leading = compared_with_captions(replace(MODEL, n_leading=2), vectors)
-    np.testing.assert_array_equal(leading, np.float32([[1, 0, 0], [0, 1, 0]]))
-    assert vectors[0, 2] == np.float32(0.8)
 
 
 def test_a_text_that_stands_nowhere_adds_nothing():

@@ -5,6 +5,7 @@ import pytest
 
 from mmsearch.annotations import Annotation, Annotations, Kind
 from mmsearch.errors import DimensionError, VectorError
+from mmsearch.file_array import FileArray
 from mmsearch.records import READING, FileLook, Unusable
 from mmsearch.store import captions
 from mmsearch.store.captions import CAPTIONS
@@ -109,13 +110,14 @@ def test_answer_is_the_same_object_until_a_caption_changes_and_the_same_from_the
     store.annotations.settle()
     assert store.sidecar(CAPTIONS)["last"] == 4
     reader = Store.open(store.folder)
-    _, vectors = reader.annotations.caption_vectors()
-    assert not isinstance(vectors, np.ndarray)  # it stays in the file
+    near = reader.annotations.near_captions()
+    assert isinstance(near._published._exact._matrix, FileArray)  # they stay there
     assert kept(reader) == in_memory
     store.annotations.type([1], Kind.TAG, ["more"])
-    assert reader.annotations.caption_vectors()[1] is vectors
+    assert reader.annotations.near_captions() is near
     store.remove_images([1])
     assert kept(reader) == [of_image for of_image in in_memory if of_image[0] != 1]
+    assert reader.annotations.near_captions().n_pictures == 3
 
 
 def test_vectors_of_another_encoder_are_none_and_all_are_made_again(store):
