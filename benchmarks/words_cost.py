@@ -4,8 +4,9 @@
 
 One thread; DATA holds flickr8k-test. CPU time, of this process and its workers, as other work may go on beside.
 Indexed are copies of the sample photographs, each with an XMP sidecar of 20 words, by a run that keeps annotations
-and by one that does not. Searched are made-up vectors with 20 words each: 20 tags, or 10 tags and a caption of 10,
-which has a vector. Captions of Flickr8k are asked, with words and without in turns.
+and by one that does not. Searched are vectors near to those of the 1,000 photographs of the set, each with 20 words
+of the captions of its photograph: 20 tags, or 10 tags and a caption of 10, whose vector is near to that of the
+photograph's first caption. The captions are asked, with words and without in turns.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from embeddings import Realistic
+from embeddings import unit
 from machine import report
 from platformdirs import user_cache_path
 
@@ -33,14 +34,16 @@ from mmsearch.annotations import Annotation, Annotations, Kind
 from mmsearch.annotations.xmp_sidecar import xmp_sidecar
 from mmsearch.datasets.captions import read_captions
 from mmsearch.encoders.onnx import OnnxEncoder
-from mmsearch.encoders.prepare import prepare_encoder
+from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.ingest.beside import Beside
 from mmsearch.ingest.plan import make_plan
 from mmsearch.ingest.pool import WorkerPool
 from mmsearch.ingest.run import execute
+from mmsearch.query.join import weights_of
 from mmsearch.samples import sample_folder
 from mmsearch.store.changes import AnnotatedFile, Changes
 from mmsearch.store.folder import CATALOG, Store
+from mmsearch.vectors import leading
 
 N_TOGETHER = 2_000
 N_TURNS = 3
@@ -59,13 +62,13 @@ def said(words: Sequence[str], *, is_captioned: bool = True) -> Annotations:
     return Annotations((*tags[:10], caption) if is_captioned else tuple(tags))
 
 
-def written(folder: Path, n: int, draws: Iterator[Sequence[str]]) -> None:
+def written(folder: Path, n: int, photographs: Photographs) -> None:
     """Write n pictures that no two are alike, each with a sidecar."""
     samples = sorted(sample_folder().glob("*.jpg"))
     for number in range(n):
         name = folder / f"{number:05}.jpg"
         name.write_bytes(samples[number % len(samples)].read_bytes() + str(number).encode())
-        Path(f"{name}.xmp").write_bytes(xmp_sidecar(said(next(draws)).texts))
+        Path(f"{name}.xmp").write_bytes(xmp_sidecar(said(photographs.words(number)).texts))
 
 
 def index_seconds(photos: Path, encoder: OnnxEncoder, *, is_annotated: bool) -> float:
@@ -81,32 +84,63 @@ def index_seconds(photos: Path, encoder: OnnxEncoder, *, is_annotated: bool) -> 
             return cpu_seconds() - start
 
 
-def filled(folder: Path, n: int, encoder: OnnxEncoder, cache: Path) -> None:
-    """Make a library of n made-up vectors."""
-    source = Realistic()
+class Photographs:
+    """Photographs with captions, and as many variations of them as are wanted."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        encoder, captions = SetEncoder("offline", cache=cache), read_captions(folder)
+        self.encoder = encoder.encoder
+        self.texts = list(captions.texts)
+        self.pictures = encoder.pictures(captions.pictures)[1]
+        self.captions = encoder.texts([captions.texts[of_picture[0]] for of_picture in captions.texts_of_picture])
+        self._words = [
+            [word for place in of_picture for word in captions.texts[place].split()]
+            for of_picture in captions.texts_of_picture
+        ]
+
+    def varied(self, vectors: np.ndarray, rows: range) -> np.ndarray:
+        """Return unit vectors near to those of photographs, at a cosine of .8: as another photograph of the same."""
+        rng = np.random.default_rng(rows.start)
+        near = vectors[np.array(rows) % len(vectors)]
+        away = rng.standard_normal(near.shape)
+        return unit(near + 0.75 * away / np.linalg.norm(away, axis=1, keepdims=True)).astype(np.float32)
+
+    def words(self, row: int) -> list[str]:
+        """Return 20 words of the captions of a photograph."""
+        return np.random.default_rng(row).choice(self._words[row % len(self._words)], 20).tolist()
+
+
+def filled(folder: Path, n: int, photographs: Photographs, cache: Path) -> None:
+    """Make a library of n variations of photographs."""
     with Library.open(folder, cache=cache) as library:
         library.index(sample_folder(), model="offline", local=False, remember=False)
         for start in range(0, n, 10 * N_TOGETHER):
-            rows = min(10 * N_TOGETHER, n - start)
-            paths = [f"/made-up/{number:07}.jpg" for number in range(start, start + rows)]
-            library.add_vectors(
-                paths, source.pictures(rows, seed=start + 1), model="offline", fingerprint=encoder.fingerprint
-            )
+            rows = range(start, min(n, start + 10 * N_TOGETHER))
+            paths = [f"/made-up/{number:07}.jpg" for number in rows]
+            vectors = photographs.varied(photographs.pictures, rows)
+            fingerprint = photographs.encoder.fingerprint
+            library.add_vectors(paths, vectors, model="offline", fingerprint=fingerprint)
 
 
-def annotate(folder: Path, draws: Iterator[Sequence[str]], encoder: OnnxEncoder, *, is_captioned: bool) -> None:
+def annotate(folder: Path, photographs: Photographs, *, is_captioned: bool) -> None:
     """Give every picture of a library 20 words, and captions vectors of their own."""
-    rng = np.random.default_rng(0)
     with Store.writer(folder) as store:
-        ids = [file.image_id for file in store.known_files(b"/made-up")]
+        ids = [file.image_id for file in sorted(store.known_files(b"/made-up"), key=lambda file: file.path)]
         for start in range(0, len(ids), N_TOGETHER):
-            texts = [said(next(draws), is_captioned=is_captioned) for _ in ids[start : start + N_TOGETHER]]
-            files = map(AnnotatedFile, ids[start : start + N_TOGETHER], texts)
-            store.commit(Changes(annotated=list(files)))
-        store.annotations.embed_captions(
-            lambda texts: rng.standard_normal((len(texts), encoder.dim)).astype(np.float32), lambda *_: None
-        )
-        store.settle(encoder.text_probes(), on_progress=lambda *_: None)
+            rows = range(start, min(len(ids), start + N_TOGETHER))
+            texts = [said(photographs.words(row), is_captioned=is_captioned) for row in rows]
+            store.commit(Changes(annotated=list(map(AnnotatedFile, ids[start : rows.stop], texts))))
+        given = iter(range(0, len(ids), 256))
+
+        def encoded(texts: Sequence[str]) -> np.ndarray:
+            start = next(given)
+            return photographs.varied(photographs.captions, range(start, start + len(texts)))
+
+        if is_captioned:
+            store.annotations.embed_captions(encoded, lambda *_: None)
+        probes, join = photographs.encoder.text_probes(), weights_of(photographs.encoder)
+        store.annotations.index_captions(leading(probes, int(join.n_leading)))
+        store.settle(probes, on_progress=lambda *_: None)
 
 
 def search_ms(library: Library, texts: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -132,29 +166,30 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=user_cache_path("mmsearch"))
     parser.add_argument("--out")
     options = parser.parse_args()
-    texts = read_captions(options.data / "flickr8k-test").texts
-    vocabulary = [word for text in texts for word in text.split()]  # as often as they are
+    photographs = Photographs(options.data / "flickr8k-test", options.cache)
     rng = np.random.default_rng(1)
-    draws = ([vocabulary[at] for at in rng.integers(0, len(vocabulary), 20)] for _ in iter(int, 1))
-    encoder = OnnxEncoder.open(prepare_encoder("offline", cache=options.cache))
     figures: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as work:
         photos = Path(work, "photos")
         photos.mkdir()
-        written(photos, options.pictures, draws)
+        written(photos, options.pictures, photographs)
         pairs = [
-            tuple(index_seconds(photos, encoder, is_annotated=is_annotated) for is_annotated in (False, True))
+            tuple(
+                index_seconds(photos, photographs.encoder, is_annotated=is_annotated)
+                for is_annotated in (False, True)
+            )
             for _ in range(N_TURNS)
         ]
         shutil.rmtree(photos)
         figures["CPU seconds of indexing, without and with"] = [[round(s, 2) for s in pair] for pair in pairs]
         figures["indexing, ratio"] = round(float(np.median([with_words / plain for plain, with_words in pairs])), 3)
         folder = Path(work, "library")
-        filled(folder, options.rows, encoder, options.cache)
+        filled(folder, options.rows, photographs, options.cache)
         bare = (folder / CATALOG).stat().st_size
+        texts = photographs.texts
         asked = [texts[at] for at in rng.integers(0, len(texts), 150)]
         for is_captioned, what in ((False, "20 tags"), (True, "10 tags and a caption")):
-            annotate(folder, draws, encoder, is_captioned=is_captioned)
+            annotate(folder, photographs, is_captioned=is_captioned)
             with Library.open(folder, cache=options.cache) as library:
                 search_ms(library, asked[:20])  # loads what is loaded once
                 of_searches = search_ms(library, asked[20:])

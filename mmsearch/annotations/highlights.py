@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import groupby
 
 from mmsearch.annotations.tokens import FUNCTION_WORDS, Term, folded, kind_of, tokens_of
 
+_ASCII_WORDS = re.compile("[A-Za-z0-9]+")
 Span = tuple[int, int]
 """Where a part of a text begins, and where it has ended, in characters."""
 
@@ -18,12 +21,13 @@ def spans_of(text: str, terms: Sequence[Term]) -> tuple[Span, ...]:
     >>> spans_of("Cafés: a café", terms_of("a CAFE"))
     ((9, 13),)
     """
+    sought, begins = _sought(tuple(terms))
+    if not sought or (text.isascii() and not begins.search(text.lower())):
+        return ()  # as in most annotations
     document = f" {' '.join(tokens_of(text))} "
-    standing = [term for term in terms if f" {' '.join(term.tokens)}{' ' * (not term.is_prefix)}" in document]
+    standing = [term for term in sought if f" {' '.join(term.tokens)}{' ' * (not term.is_prefix)}" in document]
     whole = {token for term in standing for token in term.tokens[: len(term.tokens) - term.is_prefix]}
     begun = tuple(term.tokens[-1] for term in standing if term.is_prefix)
-    if len(terms) > 1:
-        whole -= {term.tokens[0] for term in terms if len(term.tokens) == 1} & FUNCTION_WORDS
     spans: list[Span] = []
     for start, end in _pieces(text):
         tokens = tokens_of(text[start:end])
@@ -34,8 +38,21 @@ def spans_of(text: str, terms: Sequence[Term]) -> tuple[Span, ...]:
     return tuple(spans)
 
 
+@lru_cache(maxsize=64)
+def _sought(terms: tuple[Term, ...]) -> tuple[tuple[Term, ...], re.Pattern[str]]:
+    """Return the terms that are marked, and what finds where one may begin in a text of small ASCII letters."""
+    unmarked = FUNCTION_WORDS if len(terms) > 1 else frozenset()
+    sought = tuple(
+        term for term in terms if term.is_prefix or len(term.tokens) > 1 or term.tokens[0] not in unmarked
+    )
+    return sought, re.compile(rf"\b(?:{'|'.join(re.escape(term.tokens[0]) for term in sought)})")
+
+
 def _pieces(text: str) -> Iterator[Span]:
     """Yield where words and signs stand, and the pairs of what is written without spaces."""
+    if text.isascii():
+        yield from (word.span() for word in _ASCII_WORDS.finditer(text))
+        return
     start = 0
     for kind, characters in groupby(text, kind_of):
         end = start + sum(1 for _ in characters)

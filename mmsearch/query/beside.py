@@ -20,8 +20,8 @@ from mmsearch.store.captions import NearCaptions
 from mmsearch.store.folder import Store
 from mmsearch.vectors import leading, stored_cosines
 
-_DEEP = 100  # pictures of the shortlist by pixels: the deeper, the fewer others have to be looked at
-_NEAR = 256  # captions have a say at most: what is further tells little; 64 were as good on 1,500 photographs
+_DEEP = 48  # pictures of the shortlist by pixels: the deeper, the fewer others have to be looked at
+_NEAR = 128  # captions have a say at most: what is further tells little; 64 were as good on 1,500 photographs
 _NEAR_OF_PART = 2048  # the same where a filter leaves a part of the library: fewer of these are in it
 _FEW = 5_000  # pictures that pass a filter, whose captions are scanned
 
@@ -129,10 +129,12 @@ class TextsBeside:
         shortlist = self._shortlist(Joined(ids, words + captions, nothing), k, {}, "words", len(passing))
         return JoinedPage(shortlist, _parts(ids, nothing, words, captions), -1.0)
 
-    def matched(self, image_id: int, text: str) -> tuple[MatchedText, ...]:
-        """Return the texts beside a picture in which words of a query stand."""
-        highlights = self.store.annotations.highlights(image_id, text)
-        return tuple(MatchedText(said.kind, said.source, said.text, tuple(spans)) for said, spans in highlights)
+    def matched(self, image_ids: Sequence[int], text: str) -> dict[int, tuple[MatchedText, ...]]:
+        """Return the texts beside each of some pictures in which words of a query stand."""
+        return {
+            image_id: tuple(MatchedText(said.kind, said.source, said.text, spans) for said, spans in highlights)
+            for image_id, highlights in self.store.annotations.highlights(image_ids, text).items()
+        }
 
     def _shortlist(
         self, best: Joined, k: int, known: dict[int, ImageRecord], route: str, n_candidates: int

@@ -40,7 +40,7 @@ Ids: TypeAlias = NDArray[np.int64]
 CosinesOf: TypeAlias = Callable[[Ids], "tuple[Ids, Cosines]"]
 """Gives of some pictures those that may be an answer, and their cosines by pixels."""
 IsLeft: TypeAlias = Callable[[Ids, Cosines], NDArray[np.bool_]]
-_AT_ONCE = 256  # pictures outside the shortlist that are looked at together, twice as many each time
+_AT_ONCE = 64  # pictures outside the shortlist that are looked at together, twice as many each time
 
 
 def weights_of(encoder: DualEncoder) -> JoinModel:
@@ -88,16 +88,19 @@ class Bonuses:
         unrelated : float
             Captions whose cosines are not above it say nothing.
         shares : int64 and float32 arrays, shape (n,)
-            Pictures, each once, with the shares in [0, 1] that their texts have of the words of the query.
+            Pictures, ascending, with the shares in [0, 1] that their texts have of the words of the query.
         captions : int64 and float64 arrays, shape (m,)
             A picture and the cosine of a caption of it to the query; the best one of a picture counts.
         """
         is_near = captions[1] > unrelated
-        ids = np.union1d(shares[0], captions[0][is_near])
-        words, near = np.zeros(len(ids)), np.zeros(len(ids))
-        words[np.searchsorted(ids, shares[0])] = model.words * shares[1].astype(np.float64)
-        beyond = model.captions * (captions[1][is_near] - unrelated)
-        np.maximum.at(near, np.searchsorted(ids, captions[0][is_near]), beyond)
+        near_ids, cosines = captions[0][is_near], captions[1][is_near]
+        # Those with words are many, and in order: nothing is sorted but the few others.
+        others = np.unique(near_ids[~_looked_up(shares[0], near_ids)[1]])
+        at = np.searchsorted(shares[0], others)
+        ids = np.insert(shares[0], at, others)
+        words = np.insert(model.words * shares[1].astype(np.float64), at, 0.0)
+        near = np.zeros(len(ids))
+        np.maximum.at(near, np.searchsorted(ids, near_ids), model.captions * (cosines - unrelated))
         kept = words + near > 0
         return cls(ids[kept], words[kept], near[kept])
 
@@ -117,11 +120,19 @@ class Bonuses:
 
     def added(self, image_ids: Ids) -> tuple[Cosines, Cosines]:
         """Return what words and what captions add to the scores of pictures (m,), 0 for those without any."""
-        if not len(self):
-            return np.zeros(len(image_ids)), np.zeros(len(image_ids))
-        place = np.minimum(np.searchsorted(self.image_ids, image_ids), len(self) - 1)
-        has_any = self.image_ids[place] == image_ids
-        return np.where(has_any, self.words[place], 0.0), np.where(has_any, self.captions[place], 0.0)
+        place, has_any = _looked_up(self.image_ids, image_ids)
+        words, captions = np.zeros(len(image_ids)), np.zeros(len(image_ids))
+        words[has_any], captions[has_any] = self.words[place[has_any]], self.captions[place[has_any]]
+        return words, captions
+
+
+def _looked_up(ids: Ids, wanted: Ids) -> tuple[Ids, NDArray[np.bool_]]:
+    """Return where in ascending ids (n,) each of some others (m,) would stand, and whether it stands there."""
+    place = np.searchsorted(ids, wanted)
+    is_there = np.zeros(len(wanted), dtype=np.bool_)
+    is_inside = place < len(ids)
+    is_there[is_inside] = ids[place[is_inside]] == wanted[is_inside]
+    return place, is_there
 
 
 @dataclass(frozen=True)
@@ -161,17 +172,21 @@ def joined(
         Tells of pictures, by their ids and joined scores, which are still to be answered.
     """
     best = _first([_left(*shortlist, bonuses, is_left)], k)
-    is_outside = ~np.isin(bonuses.image_ids, shortlist[0])
-    ids, total = bonuses.image_ids[is_outside], bonuses.total[is_outside]
-    order = np.argsort(-total, kind="stable")
+    if ceiling == -np.inf:
+        return best
+    place, has_any = _looked_up(bonuses.image_ids, shortlist[0])
+    total = bonuses.total
+    total[place[has_any]] = -np.inf  # those are looked at
     n_at_once = _AT_ONCE
-    while len(order) and ceiling > -np.inf:
+    while True:
         least = best.scores[-1] if len(best.scores) == k else -np.inf
-        looked_at = order[:n_at_once][ceiling + total[order[:n_at_once]] >= least]
-        if not len(looked_at):
+        (left,) = np.nonzero(np.isfinite(total) & (ceiling + total >= least))
+        if not len(left):
             break
-        best = _first([best, _left(*cosines_of(ids[looked_at]), bonuses, is_left)], k)
-        order, n_at_once = order[len(looked_at) :], 2 * n_at_once
+        looked_at = left[np.argsort(-total[left], kind="stable")[:n_at_once]]
+        best = _first([best, _left(*cosines_of(bonuses.image_ids[looked_at]), bonuses, is_left)], k)
+        total[looked_at] = -np.inf
+        n_at_once *= 2
     return best
 
 

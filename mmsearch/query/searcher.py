@@ -377,7 +377,7 @@ class Searcher:
             best_score = max(best_score, before.best_score)
         end = replace(ranking.end, best=of_pixels, words=options.words, best_score=best_score)
         has_words = [image.image_id for _, image, _ in ranked if page.parts[image.image_id].words]
-        texts = {image_id: self._beside.matched(image_id, query.text) for image_id in has_words}
+        texts = self._beside.matched(has_words, query.text)
         return replace(ranking, end=end, parts=page.parts, texts=texts)
 
     def _reranked(

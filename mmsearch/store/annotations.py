@@ -87,11 +87,17 @@ class LibraryAnnotations:
         """
         return self._index.matches(text, is_typing=is_typing)
 
-    def highlights(self, image_id: int, text: str) -> tuple[tuple[Annotation, tuple[Span, ...]], ...]:
-        """Return the annotations of a picture in which something of a text stands, each with where."""
-        terms = terms_of(text)
-        spans = ((said, spans_of(said.text, terms)) for said in self.of([image_id]).get(image_id, ()))
-        return tuple((said, where) for said, where in spans if where)
+    def highlights(
+        self, image_ids: Sequence[int], text: str
+    ) -> dict[int, tuple[tuple[Annotation, tuple[Span, ...]], ...]]:
+        """Return the annotations of each of some pictures in which something of a text stands, each with where."""
+        terms, said_of_image = terms_of(text), self.of(image_ids)
+        return {
+            image_id: tuple(
+                (said, spans) for said in said_of_image.get(image_id, ()) if (spans := spans_of(said.text, terms))
+            )
+            for image_id in image_ids
+        }
 
     def settle(self) -> None:
         """Publish what texts are searched with, if that is worth it; the caller is the writer."""

@@ -154,9 +154,10 @@ class CaptionVectors:
         with self._catalog.reading():
             revision = self._store.revision, self._store.setting("library"), manifest_state(self._store.files)
             if self._near is None or revision != self._revision:
-                state = self._state_now(), *(sidecar_checksum(self._store.files, kind) for kind in _PUBLISHED)
+                of_items = self._state_now()
+                state = of_items, [sidecar_checksum(self._store.files, kind) for kind in _PUBLISHED]
                 if self._near is None or state != self._state:
-                    self._near = self._loaded(state[0][0])
+                    self._near = self._loaded(of_items[0])
                 self._state, self._revision = state, revision
         return self._near
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from mmsearch.store.folder import Store
 
 
+_WORTH = 2.0  # times as fast as a scan: that of a file takes longer than that of the pictures, which many share
+
+
 class ChannelIndexSidecar(Sidecar):
     """What is noted of cells: the sha256 of the file of vectors that they are of, and what they find."""
 
@@ -96,7 +99,7 @@ def update_channel_index(
     index, target = CellsIndex(matrix.shape[1], asked[::2]), settings.recall_target
     while True:
         index.build(matrix)
-        plan = measured_efforts(index, probes, target).plan(CELLS.name, target)
+        plan = measured_efforts(index, probes, target, worth=_WORTH).plan(CELLS.name, target, worth=_WORTH)
         finer = index.finer()
         if plan.effort is not None or finer is None:
             break

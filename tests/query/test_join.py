@@ -23,7 +23,8 @@ def ids(*values):
 def bonuses(shares, captions=()):
     """Bonuses of shares by picture, and of (picture, cosine) of captions."""
     near = ids(*(image_id for image_id, _ in captions)), np.array([cosine for _, cosine in captions], dtype=float)
-    return Bonuses.of(MODEL, 0.5, (ids(*shares), np.float32(list(shares.values()))), near)
+    ascending = sorted(shares)
+    return Bonuses.of(MODEL, 0.5, (ids(*ascending), np.float32([shares[i] for i in ascending])), near)
 
 
 def test_a_picture_is_added_its_share_of_the_words_and_its_nearest_caption_beyond_an_unrelated_one():

@@ -7,9 +7,8 @@ import zlib
 import numpy as np
 import pytest
 
-from mmsearch.indexes import plans
 from mmsearch.indexes.cells import CellsIndex
-from mmsearch.store import captions
+from mmsearch.store import captions, channel_index
 from mmsearch.store.captions import CAPTION_CELLS, CAPTIONS
 from mmsearch.store.folder import Store
 from mmsearch.store.indexes import GraphSettings
@@ -30,7 +29,7 @@ ASKED = encode([f"a question about {n} things" for n in range(40)])
 def store(tmp_path, monkeypatch):
     """A library of as many captions as are worth cells, which are as fast as need be."""
     monkeypatch.setattr(captions, "_LEAST", 0)
-    monkeypatch.setattr(plans, "_WORTH", 1e-9)
+    monkeypatch.setattr(channel_index, "_WORTH", 1e-9)
     with Store.writer(tmp_path / "library", create={"dim": DIM, "fingerprint": "f" * 64, "model": "any"}) as writer:
         writer.indexes.keep(GraphSettings(graph_from=100))
         captioned(writer, range(1, 41))
@@ -117,7 +116,7 @@ def test_cells_are_made_once_and_none_where_they_are_no_faster_than_a_scan(store
     state = store.indexes.state()
     store.annotations.index_captions(ASKED)
     assert store.indexes.state() == state
-    monkeypatch.setattr(plans, "_WORTH", 1e9)
+    monkeypatch.setattr(channel_index, "_WORTH", 1e9)
     captioned(store, range(41, 61))
     store.annotations.index_captions(ASKED)
     by_cells = asked_by_cells(store, monkeypatch)

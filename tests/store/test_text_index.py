@@ -186,9 +186,12 @@ def test_highlights_are_the_annotations_in_which_something_stands_and_where(stor
     store.commit(
         Changes(annotated=[AnnotatedFile(one, Annotations((*tags, *said("the ETE, l'été 東京都").texts)))])
     )
-    assert store.annotations.highlights(one, "the ete") == (
-        (tags[0], ((0, 3),)), (said("the ETE, l'été 東京都").texts[0], ((4, 7), (11, 14))),
-    )  # fmt: skip
-    assert [spans for _, spans in store.annotations.highlights(one, "京都")] == [((16, 18),)]
-    assert store.annotations.highlights(one, '"ete winter"') == store.annotations.highlights(one, "dog") == ()
-    assert store.annotations.highlights(99, "dog") == ()
+
+    def standing(text):
+        return store.annotations.highlights([one, 99], text)
+
+    assert standing("the ete") == {
+        one: ((tags[0], ((0, 3),)), (said("the ETE, l'été 東京都").texts[0], ((4, 7), (11, 14)))), 99: ()
+    }  # fmt: skip
+    assert [spans for _, spans in standing("京都")[one]] == [((16, 18),)]
+    assert standing('"ete winter"') == standing("dog") == {one: (), 99: ()}
