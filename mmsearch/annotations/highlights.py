@@ -21,10 +21,11 @@ def spans_of(text: str, terms: Sequence[Term]) -> tuple[Span, ...]:
     >>> spans_of("Cafés: a café", terms_of("a CAFE"))
     ((9, 13),)
     """
-    sought, begins = _sought(tuple(terms))
-    if not sought or (text.isascii() and not begins.search(text.lower())):
+    sought, first_tokens = _sought(tuple(terms))
+    tokens = tokens_of(text)
+    if first_tokens.isdisjoint(tokens) and not any(term.is_prefix for term in sought):
         return ()  # as in most annotations
-    document = f" {' '.join(tokens_of(text))} "
+    document = f" {' '.join(tokens)} "
     standing = [term for term in sought if f" {' '.join(term.tokens)}{' ' * (not term.is_prefix)}" in document]
     whole = {token for term in standing for token in term.tokens[: len(term.tokens) - term.is_prefix]}
     begun = tuple(term.tokens[-1] for term in standing if term.is_prefix)
@@ -39,13 +40,13 @@ def spans_of(text: str, terms: Sequence[Term]) -> tuple[Span, ...]:
 
 
 @lru_cache(maxsize=64)
-def _sought(terms: tuple[Term, ...]) -> tuple[tuple[Term, ...], re.Pattern[str]]:
-    """Return the terms that are marked, and what finds where one may begin in a text of small ASCII letters."""
+def _sought(terms: tuple[Term, ...]) -> tuple[tuple[Term, ...], frozenset[str]]:
+    """Return the terms that are marked, and the tokens that they begin with."""
     unmarked = FUNCTION_WORDS if len(terms) > 1 else frozenset()
     sought = tuple(
         term for term in terms if term.is_prefix or len(term.tokens) > 1 or term.tokens[0] not in unmarked
     )
-    return sought, re.compile(rf"\b(?:{'|'.join(re.escape(term.tokens[0]) for term in sought)})")
+    return sought, frozenset(term.tokens[0] for term in sought)
 
 
 def _pieces(text: str) -> Iterator[Span]:

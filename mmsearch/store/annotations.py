@@ -92,9 +92,11 @@ class LibraryAnnotations:
     ) -> dict[int, tuple[tuple[Annotation, tuple[Span, ...]], ...]]:
         """Return the annotations of each of some pictures in which something of a text stands, each with where."""
         terms, said_of_image = terms_of(text), self.of(image_ids)
+        texts = {said.text for of_image in said_of_image.values() for said in of_image}  # many say the same
+        spans_in = {said: spans for said in texts if (spans := spans_of(said, terms))}
         return {
             image_id: tuple(
-                (said, spans) for said in said_of_image.get(image_id, ()) if (spans := spans_of(said.text, terms))
+                (said, spans_in[said.text]) for said in said_of_image.get(image_id, ()) if said.text in spans_in
             )
             for image_id in image_ids
         }
