@@ -30,7 +30,10 @@ def part(name, content, more="", *, n=1):
 
 
 async def asked(body, kind, model=SearchRequest, *, in_chunks_of=1 << 16):
-    """Read a body that comes in chunks, and return what was read or the error, and the longest wait of others."""
+    """Read a body that comes in chunks, and return what was read or the error, and the longest wait of others.
+
+    Waits are the seconds of the processor that the loop took meanwhile: other programs do not count.
+    """
     places = iter(range(0, max(len(body), 1), in_chunks_of))
 
     async def receive():
@@ -38,13 +41,13 @@ async def asked(body, kind, model=SearchRequest, *, in_chunks_of=1 << 16):
         end = place + in_chunks_of
         return {"type": "http.request", "body": body[place:end], "more_body": end < len(body)}
 
-    longest, last = 0.0, time.perf_counter()
+    longest, last = 0.0, time.thread_time()
 
     async def tick():
         nonlocal longest, last
         while True:
             await asyncio.sleep(0.01)
-            longest, last = max(longest, time.perf_counter() - last - 0.01), time.perf_counter()
+            longest, last = max(longest, time.thread_time() - last), time.thread_time()
 
     ticking = asyncio.create_task(tick())
     await asyncio.sleep(0.02)
@@ -115,10 +118,10 @@ FORMS_OF_STRANGERS = {
 @pytest.mark.parametrize("name", FORMS_OF_STRANGERS)
 def test_no_form_keeps_the_event_loop(name):
     body = FORMS_OF_STRANGERS[name]()
-    start = time.perf_counter()
+    start = time.thread_time()
     _, longest = asyncio.run(asked(body, FORM))
     assert longest < LONGEST_SECONDS
-    assert time.perf_counter() - start < 2
+    assert time.thread_time() - start < 2
 
 
 @pytest.mark.parametrize("charset", ["punycode", "idna", "utf-7", "unicode_escape", "latin-1"])

@@ -123,7 +123,7 @@ def open_originals():
     return names_of_files.count("moose.jpg")
 
 
-def wait_until(holds, seconds=10):
+def wait_until(holds, seconds=30):
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
