@@ -12,12 +12,14 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from machine import report
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 from serving import TOKEN, serving
 
 from mmsearch import Library
@@ -42,21 +44,28 @@ SHOWN = """async () => {
 }"""
 
 
-def typed(browser: Browser, address: str, texts: list[str]) -> dict[str, Any]:
-    """Type texts into a new window; return medians and maxima of both times."""
+@contextmanager
+def opened(browser: Browser, address: str) -> Iterator[Page]:
+    """Open the page in a new window that the server lets in."""
     context = browser.new_context(viewport={"width": 1280, "height": 860}, base_url=address)
     context.request.post("/session", data={"token": TOKEN}, headers={"origin": address})
     page = context.new_page()
     page.goto("/")
     page.wait_for_selector("#results img")
-    page.evaluate(WATCH)
-    times = []
-    for text in texts:
-        page.evaluate("() => { window.changes.length = 0; performance.clearResourceTimings(); }")  # it holds 250
-        with page.expect_response("**/search"):
-            page.fill("#text", text)
-        times.append(page.evaluate(SHOWN))
+    yield page
     context.close()
+
+
+def typed(browser: Browser, address: str, texts: list[str]) -> dict[str, Any]:
+    """Type texts into a new window; return medians and maxima of both times."""
+    with opened(browser, address) as page:
+        page.evaluate(WATCH)
+        times = []
+        for text in texts:
+            page.evaluate("() => { window.changes.length = 0; performance.clearResourceTimings(); }")  # holds 250
+            with page.expect_response("**/search"):
+                page.fill("#text", text)
+            times.append(page.evaluate(SHOWN))
     tiles, drawn = np.array(times).T
     return {
         name: {"median ms": round(float(np.median(column))), "most ms": round(float(column.max()))}

@@ -205,18 +205,21 @@ async def count_months(request: Request, where: WhereParameter = []) -> Response
 async def get_status(request: Request) -> Response:
     """Say what is in the library, and how far another process is that indexes now; cheap enough to poll."""
 
-    def work(library: Library) -> tuple[LibraryStatus, bool, int]:
-        status = library.status()
-        has_words = status.dim > 0 and not is_given(library.reader()) and library.encoder.has_words
-        return status, has_words, library.reader().revision
+    def work(library: Library) -> tuple[LibraryStatus, bool, bool, int]:
+        status, store = library.status(), library.reader()
+        has_encoder = status.dim > 0 and not is_given(store)
+        has_words = has_encoder and library.encoder.has_words
+        has_texts = store.as_folder is not None and not store.as_folder.annotations.is_empty
+        return status, has_words, has_words or (has_texts and not has_encoder), store.revision
 
     server = services(request)
-    status, has_words, revision = await server.pictures.run(work)
+    status, has_words, answers_texts, revision = await server.pictures.run(work)
     server.metrics.note(n_pictures=status.n_images, model=status.model)
     progress = status.progress
     body: StatusAnswer = {
         "version": __version__, "model": status.model, "has_words": has_words,
-        "has_local": status.local is not None, "dim": status.dim, "n_pictures": status.n_images,
+        "answers_texts": answers_texts, "has_local": status.local is not None, "dim": status.dim,
+        "n_pictures": status.n_images,
         "n_bad": len(status.bad), "n_in_graph": status.n_in_graph, "size_bytes": status.size_bytes,
         "revision": revision, "labels": list(map(_label_set, status.labels)),
         "keeps_annotations": server.libraries.place.folder is not None,

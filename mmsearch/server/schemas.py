@@ -405,6 +405,9 @@ class StatusAnswer(TypedDict):
     version: str
     model: str
     has_words: Annotated[bool, Field(description="False if the encoder knows pictures only: no texts, no labels.")]
+    answers_texts: Annotated[
+        bool, Field(description="Whether texts are searched by: as `has_words`, or beside pictures alone.")
+    ]
     has_local: Annotated[bool, Field(description="Whether there are visual words.")]
     dim: int
     n_pictures: int

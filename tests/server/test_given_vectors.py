@@ -28,6 +28,13 @@ def test_its_pictures_are_asked_and_shown_and_texts_are_refused_with_the_reason(
     first = hits(client.post("/search", json={"pictures": [{"id": 2}]}))[0]
     assert first["id"] == 2
     assert client.get(f"/pictures/{first['id']}/thumbnail").headers["content-type"] == "image/jpeg"
-    refused = client.post("/search", json={"text": "a cat"})
+    refused = client.post("/search", json={"text": "a cat", "words": "none"})
     assert refused.status_code == 422
     assert "made by no encoder of mmsearch" in refused.json()["detail"]
+
+
+def test_status_says_that_texts_are_answered_once_something_is_written_about_a_picture(client):
+    assert not client.get("/status").json()["answers_texts"]
+    client.post("/tags", json={"ids": [3], "add": ["wedding"]})
+    assert client.get("/status").json()["answers_texts"]
+    assert [hit["id"] for hit in hits(client.post("/search", json={"text": "wedding"}))] == [3]

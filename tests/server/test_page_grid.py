@@ -13,7 +13,7 @@ from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from tests.server import browser as browsers
 from tests.server.many import made, serving_many
-from tests.server.test_page_states import LOOK_AGAIN, REFUSED, check
+from tests.server.test_page_states import LOOK_AGAIN, REFUSED, SHAPES, check
 
 N = 2_000
 MOST_TILES = 500
@@ -256,6 +256,75 @@ def test_the_picture_that_has_the_focus_stays_however_far_one_scrolls(page, many
     page.keyboard.press("ArrowLeft")
     expect(page.locator("#results a:focus")).to_be_in_viewport()
     assert focused(page) == str(listed(many)[2]["id"])
+
+
+# -- the bar to search by ---------------------------------------------------------------------------------
+
+EDGES = """selector => {
+    const { top, bottom } = document.querySelector(selector).getBoundingClientRect();
+    return [top, bottom];
+}"""
+BEGINNING = "() => scrollY + document.querySelector('#results').getBoundingClientRect().top"
+
+
+def edges(page, selector):
+    """Where something begins and ends, in pixels from the top of the window."""
+    return page.evaluate(EDGES, selector)
+
+
+def test_the_bar_stays_in_view_and_hides_no_picture_that_keys_lead_to(page, many):
+    browsers.open_page(page, many)
+    beginning = page.evaluate(BEGINNING)
+    scroll_to(page, 0.3)
+    top, bottom = edges(page, "#bar")
+    assert (top, 50 < bottom < 70) == (0, True)
+    assert page.evaluate(BEGINNING) == beginning
+    image_id, _ = first_in_sight(page)
+    page.locator(f"#results li[data-id='{image_id}'] a").focus()
+    for _ in range(6):
+        before = focused(page)
+        page.keyboard.press("ArrowUp")
+        page.wait_for_function("id => document.activeElement.closest('li').dataset.id !== id", arg=before)
+        assert edges(page, "#results a:focus")[0] > bottom
+    assert edges(page, "#timeline")[0] > bottom
+
+
+@pytest.mark.full
+def test_filters_and_what_is_wrong_stand_below_each_other_and_below_the_bar(browser, many):
+    with browsers.watched(browser, many.address, many.access.token, expected=(REFUSED,)) as page:
+        browsers.open_page(page, many)
+        scroll_to(page, 0.3)
+        page.click("#toggle-filters")
+        expect(page.locator("#filters legend").first).to_be_in_viewport()
+        page.context.set_offline(True)
+        page.evaluate(LOOK_AGAIN)
+        expect(page.locator("#banner")).to_be_visible()
+        page.wait_for_function("() => document.querySelector('#bar').getBoundingClientRect().top > 20")
+        banner, bar, filters = [edges(page, selector) for selector in ("#banner", "#bar", "#filters")]
+        assert (banner[0], banner[1]) == (0, bar[0])
+        assert bar[1] < filters[0]
+        assert filters[1] < page.viewport_size["height"]
+        page.context.set_offline(False)
+
+
+@pytest.mark.full
+def test_on_a_phone_the_box_alone_stays_in_view_and_what_has_the_focus(browser, many):
+    with browsers.watched(browser, many.address, many.access.token, **SHAPES["phone"]) as page:
+        page.route("**/facts", lambda route: route.fulfill(json={}))
+        page.route("**/status", lambda route: route.fulfill(json=route.fetch().json() | {"answers_texts": True}))
+        browsers.open_page(page, many, "/?like=3&like=4&where=width+%3E+300")
+        expect(page.locator("#terms li")).to_have_count(2)
+        scroll_to(page, 0.5)
+        for seen in ("#text", "#choose", "#toggle-filters"):
+            expect(page.locator(seen)).to_be_in_viewport(ratio=1)
+        expect(page.locator("#terms li").first).not_to_be_in_viewport()
+        assert edges(page, "#bar")[1] < 70
+        check(page, "a phone that scrolls")
+        page.locator("#text").focus()
+        page.keyboard.press("Shift+Tab")
+        expect(page.locator("#chips button:focus")).to_be_in_viewport(ratio=1)
+        page.locator("#toggle-filters").press("Enter")
+        expect(page.locator("#filters legend").first).to_be_in_viewport(ratio=1)
 
 
 # -- where one is ----------------------------------------------------------------------------------------

@@ -177,7 +177,7 @@ def test_a_picture_is_dragged_into_the_query_with_all_that_are_selected(page, pr
     open_page(page, process)
     tiles = page.locator("#results li")  # the first, as the query is in sight then
     first = tiles.first.get_attribute("data-id")
-    tiles.first.drag_to(page.locator("#query"))
+    tiles.first.drag_to(page.locator("#bar"))
     page.wait_for_function("() => location.search.includes('like=')")
     assert asked(page) == {"like": [first]}
     expect(page.locator("#summary")).to_have_text("28 pictures, best first")  # the answer stands
@@ -186,7 +186,7 @@ def test_a_picture_is_dragged_into_the_query_with_all_that_are_selected(page, pr
         tiles.nth(place).locator("a").press("Space")
     others = [tiles.nth(place).get_attribute("data-id") for place in (1, 2)]
     tiles.nth(3).drag_to(page.locator("#summary"))  # nothing takes it there
-    tiles.nth(2).drag_to(page.locator("#query"))
+    tiles.nth(2).drag_to(page.locator("#bar"))
     expect(page.locator("#terms li")).to_have_count(3)
     assert asked(page) == {"like": [first, *others]}
 

@@ -13,11 +13,13 @@ from playwright.sync_api import expect
 from mmsearch import Library
 from mmsearch.samples import sample_folder
 from mmsearch.store.progress import shown_progress
+from tests.conftest import random_units
 from tests.server import browser as browsers
 from tests.server.conftest import running
 from tests.tiers import tiered
 
 REFUSED = "Failed to load resource"
+SHAPES = {"wide": {}, "phone": {"viewport": {"width": 375, "height": 740}, "is_mobile": True, "has_touch": True}}
 LOOK_AGAIN = "() => document.dispatchEvent(new Event('visibilitychange'))"
 
 
@@ -207,10 +209,43 @@ def test_a_library_without_words_offers_pictures_only(browser, photos, cache, ge
         wait_for_pictures(page, 7)  # but for the example itself
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_library_without_an_encoder_is_searched_by_what_is_written_about_its_pictures(
+    browser, photos, tmp_path, shape
+):
+    paths = sorted(photos.glob("*.jpg"))
+    with Library.open(tmp_path / "library") as library:
+        library.add_vectors(paths, random_units(len(paths), 4), model="mine")
+        with (
+            running(library.folder, photos) as server,
+            opened(browser, server, **SHAPES[shape]) as page,
+        ):
+            page.goto(server.address + "/?q=mimi")
+            wait_for_pictures(page, len(paths))
+            box = page.locator("#text")
+            expect(box).to_be_hidden()  # as nothing is written yet
+            library.tag(photos / "cat.jpg", "Mimi")
+            page.evaluate(LOOK_AGAIN)
+            expect(box).to_be_visible()
+            expect(box).to_have_attribute("placeholder", "Search captions, tags and other texts")
+            page.keyboard.press("/")
+            page.keyboard.type("mimi")
+            browsers.expect_names(page, ["cat.jpg"])
+            expect(page.locator("#summary")).to_have_text("1 picture found by these words")
+            check(page, "found by its tag")
+            page.locator("#results a").press("Enter")
+            expect(page.locator("#view-relevant")).to_have_count(0)  # a mark would move nothing
+            page.click("#view-add")
+            expect(page.locator("#terms .term-text")).to_have_text("cat.jpg")
+            expect(box).to_have_value("")
+            wait_for_pictures(page, len(paths) - 1)
+            page.fill("#text", "a dog")  # words stand alone
+            expect(page.locator("#state")).to_contain_text("These words stand beside no picture")
+            expect(page.locator("#terms")).to_be_hidden()
+
+
 # -- for whom it is to work --------------------------------------------------------------------------------------
-
-SHAPES = {"wide": {}, "phone": {"viewport": {"width": 375, "height": 740}, "is_mobile": True, "has_touch": True}}
-
 
 IS_WITHIN = "() => document.documentElement.scrollWidth <= document.documentElement.clientWidth"
 MOVING = """all => all.map(one => getComputedStyle(one))

@@ -389,6 +389,7 @@ def test_status_says_what_is_there(client):
     body = client.get("/status").json()
     assert body["n_pictures"] == 29
     assert body["has_words"]
+    assert body["answers_texts"]
     assert body["has_local"]
     assert body["indexing"] is None
 

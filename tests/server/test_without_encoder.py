@@ -37,6 +37,7 @@ def test_a_picture_finds_itself_by_its_words(client):
 def test_a_text_is_answered_by_the_names_of_files(client):
     answer = client.post("/search", json={"text": "a cat"})
     assert (answer.json()["route"], [hit["name"] for hit in hits(answer)]) == ("words", ["cat.jpg"])
+    assert client.get("/status").json()["answers_texts"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,10 @@ const MORE_HITS = 200; // when the last of before come into sight
 const MOST_HITS = 1_000; // of one answer
 const BUSY_AFTER = 250;
 const NOTHING = "Nothing here matches well";
+const NONE = {
+  local: "No picture has anything in common with the example.",
+  words: "These words stand beside no picture.",
+};
 
 /** Asks for what a state wants and shows it; a newer question always wins. */
 export class Answer {
@@ -122,10 +126,7 @@ export class Answer {
     [this.found, this.#hits] = [found, hits];
     await this.#showHits({ at, signal });
     if (hits.all.length) return;
-    const why =
-      found.route === "local"
-        ? "No picture has anything in common with the example."
-        : "All pictures that are left are marked as not relevant.";
+    const why = NONE[found.route] ?? "All pictures that are left are marked as not relevant.";
     this.#nothing(n ? why : "No picture passes these filters.");
   }
 
@@ -135,12 +136,12 @@ export class Answer {
     api.remember(all);
     await this.#show(byStrength(all, Boolean(next)), { ...options, hasMore: Boolean(next) });
     const isWeak = all.length > 0 && found.answer?.strength === "weak";
-    const counts =
-      found.route === "local"
-        ? `${counted(all.length, "picture")} with details in common`
-        : next
-          ? `The best ${all.length.toLocaleString("en")} of ${counted(n, "picture")}`
-          : `${counted(all.length, "picture")}, best first`;
+    const together = { local: "with details in common", words: "found by these words" }[found.route];
+    const counts = together
+      ? `${next ? "The best " : ""}${counted(all.length, "picture")} ${together}`
+      : next
+        ? `The best ${all.length.toLocaleString("en")} of ${counted(n, "picture")}`
+        : `${counted(all.length, "picture")}, best first`;
     this.#summary(isWeak ? NOTHING : counts);
     this.say(isWeak ? `${counts}, but most likely none is what you asked for.` : sameThing(all, found));
   }

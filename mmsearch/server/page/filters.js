@@ -56,7 +56,9 @@ export class Filters {
     this.panel.hidden = !this.panel.hidden;
     byId("toggle-filters").setAttribute("aria-expanded", String(!this.panel.hidden));
     byId("body").classList.toggle("with-filters", !this.panel.hidden);
-    if (!this.panel.hidden) this.#refresh();
+    if (this.panel.hidden) return;
+    this.#refresh();
+    if (this.panel.getBoundingClientRect().top < 0) this.panel.scrollIntoView(); // the button stays in view, far below
   }
 
   /** Returns the counts of the pictures that pass some filters, asked once for each state of the library. */

@@ -5,6 +5,7 @@ import { blocksOf, found, runFrom } from "./blocks.js";
 import { lay, lefts, placeAt, rowOf } from "./layout.js";
 import { isWanting, Loading } from "./loading.js";
 import { Pace } from "./pace.js";
+import { covered } from "./sticky.js";
 import { Tiles } from "./tiles.js";
 
 const MOST_SOUGHT = 20; // blocks
@@ -13,7 +14,7 @@ const NEW_TILES = 10; // in one frame
 const STEP = 60; // pixels that one scrolls before something is done
 const FAST = 2_500; // pixels a second: nobody sees what passes by then
 const SETTLED = 120; // milliseconds without scrolling
-const HIDDEN_TOP = 72; // pixels under what stays in view
+const APART = 8; // pixels between what stays in view and a picture that is moved to
 
 /**
  * Sections of pictures, some of which are loaded when they are needed. `on` has open(id), like(id), mark(id, kind),
@@ -50,6 +51,7 @@ export class Grid {
     window.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     window.addEventListener("resize", () => this.#draw());
     new ResizeObserver(() => this.#resized()).observe(list);
+    new ResizeObserver(() => this.#draw()).observe(document.body); // what is above may have moved the list
   }
 
   /**
@@ -75,7 +77,7 @@ export class Grid {
     this.loading.start(load);
     this.#layAll();
     if (anchor) this.#scrollTo(anchor);
-    else if (!isSame && this.#y() > 0) window.scrollTo({ top: 0 });
+    else if (!isSame && this.#y() > -covered()) window.scrollTo({ top: 0 });
     if (held && !isSame && this.indexOf(held) < 0) this.tiles.get(held).link.blur(); // it need not stay
     if (!isSame) this.tiles.activate(null);
     this.#render();
@@ -149,7 +151,8 @@ export class Grid {
     const row = rowOf(block, index - block.first);
     const [top, bottom] = [block.top + row.top - this.#y(), block.top + row.bottom - this.#y()];
     const head = index === block.first ? block.head : 0;
-    if (isFirst || top - head < HIDDEN_TOP) window.scrollBy({ top: top - head - HIDDEN_TOP });
+    const least = covered() + APART;
+    if (isFirst || top - head < least) window.scrollBy({ top: top - head - least });
     else if (bottom > window.innerHeight) window.scrollBy({ top: bottom + 12 - window.innerHeight });
   }
 

@@ -122,7 +122,7 @@ export class LibraryWatch {
   #showFacts(found) {
     byId("about-summary").textContent = counted(found.n_pictures, "picture");
     const facts = {
-      Words: found.has_words ? "understood" : "not understood: search by a picture",
+      Words: wordsOf(found),
       "The same thing": found.has_local ? "found by its details" : "not looked for; `mmsearch index --local` adds it",
       Model: shown(found.model),
       "On disk": bytes(found.size_bytes),
@@ -166,3 +166,6 @@ export class LibraryWatch {
     return left < 60 ? " · less than a minute left" : ` · about ${counted(Math.round(left / 60), "minute")} left`;
   }
 }
+
+const wordsOf = ({ has_words: areUnderstood, answers_texts: areFound }) =>
+  areUnderstood ? "understood" : areFound ? "found in captions, tags and other texts" : "not understood: search by a picture";

@@ -13,6 +13,7 @@ import { Marks } from "./marks.js";
 import { monthOf } from "./months.js";
 import { QueryForm } from "./query.js";
 import { Selection } from "./selection.js";
+import { stick } from "./sticky.js";
 import { asksAnew, EMPTY, fitting, fromAddress, isBrowsing, toAddress } from "./state.js";
 import { subjectOf } from "./subject.js";
 import { Timeline } from "./timeline.js";
@@ -91,7 +92,7 @@ function go(change, how = "push", remembered = {}) {
   keepPlace();
   const isSameList = Object.keys(change).every((name) => ["view", "classify", "labels"].includes(name));
   place = isSameList ? history.state?.place : null;
-  state = fitted(next);
+  state = fitted(next, change);
   const address = toAddress(state);
   if (address !== location.pathname + location.search) {
     if (how === "push") history.pushState({ ...remembered, place }, "", address);
@@ -100,7 +101,7 @@ function go(change, how = "push", remembered = {}) {
   show();
 }
 
-const fitted = (wanted) => (library ? fitting(wanted, library) : wanted);
+const fitted = (wanted, change) => (library ? fitting(wanted, library, change) : wanted);
 
 function show() {
   if (!library) return;
@@ -110,6 +111,7 @@ function show() {
   form.render(state, library);
   filters.render(state, library.revision);
   marks.follow(state, library);
+  byId("results").classList.toggle("without-marks", !marks.isPossible);
   selection.render(library);
   answer.want(state, library, place);
   showView().then(showClassifier); // which lies above
@@ -118,6 +120,7 @@ function show() {
 function libraryChanged(status, hasReturned) {
   library = {
     hasWords: status.has_words,
+    answersTexts: status.answers_texts,
     hasLabels: status.labels.length > 0,
     hasLocal: status.has_local,
     hasVectors: status.dim > 0,
@@ -127,7 +130,6 @@ function libraryChanged(status, hasReturned) {
   };
   api.remember(null);
   byId("open-classify").hidden = !library.hasWords;
-  byId("results").classList.toggle("without-marks", !library.hasVectors);
   if (hasReturned) {
     answer.forget();
     grid.retry();
@@ -330,6 +332,7 @@ function openClassifier() {
 
 // -- the page as a whole ------------------------------------------------------------------------------
 
+stick();
 history.scrollRestoration = "manual"; // the list is not there yet when the browser would scroll
 window.addEventListener("scroll", () => timeline.wake(), { passive: true });
 window.addEventListener("pagehide", keepPlace);
@@ -350,7 +353,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "?") openDialog(byId("help"));
   if (event.key !== "/") return;
   event.preventDefault();
-  byId(library?.hasWords ? "text" : "choose").focus();
+  byId(library?.answersTexts ? "text" : "choose").focus();
 });
 byId("home").addEventListener("click", (event) => {
   event.preventDefault();
@@ -364,7 +367,7 @@ document.addEventListener(
   (event) => !byId("about").contains(event.target) && (byId("about").open = false),
 );
 byId("about").addEventListener("keydown", (event) => event.key === "Escape" && (byId("about").open = false));
-letDrag(byId("results"), byId("query"), {
+letDrag(byId("results"), byId("bar"), {
   idsOf: (id) => (selection.chosen.has(id) ? [...selection.chosen.keys()] : [id]),
   drop: addAll,
 });

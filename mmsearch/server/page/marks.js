@@ -2,7 +2,7 @@
 // one question, and the next starts without them unless they are kept.
 
 import { button, byId, el } from "./dom.js";
-import { isBrowsing, MOST_JUDGED } from "./state.js";
+import { canMark, isBrowsing, MOST_JUDGED } from "./state.js";
 
 /** The marks of this search, and the bar that says what they do. `on` has again, forget, keep and changed. */
 export class Marks {
@@ -31,7 +31,7 @@ export class Marks {
 
   /** Takes the marks of a state, if the state has other ones than before. */
   follow(state, abilities) {
-    this.isPossible = abilities.hasVectors;
+    this.isPossible = canMark(state, abilities);
     this.isKept = state.keepsMarks;
     this.hasQuery = !isBrowsing({ ...state, relevant: [] });
     if (this.#text(state) === this.#applied) return this.#render();

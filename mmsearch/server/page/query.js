@@ -8,6 +8,8 @@ import { drawSubject, subjectOf } from "./subject.js";
 import { uploads } from "./uploads.js";
 
 const PAUSE = 250;
+const BY_LOOKS = ["What should the pictures show?", "What the pictures should show"]; // what is asked, and its name
+const BESIDE = ["Search captions, tags and other texts", "What captions, tags and other texts say"];
 
 /** The form above the pictures. `go(change, how)` carries a change out, `bring(files)` takes pictures. */
 export class QueryForm {
@@ -45,14 +47,15 @@ export class QueryForm {
     if (this.text.value !== state.text && !this.#isPending()) this.text.value = state.text;
     this.abilities = abilities;
     const isEmpty = isBrowsing(state) && !state.where.length;
-    this.text.hidden = !abilities.hasWords;
-    byId("text-field").hidden = !abilities.hasWords && isEmpty;
-    byId("examples").hidden = !abilities.hasWords || !isEmpty || !abilities.n;
-    byId("choose").classList.toggle("alone", !abilities.hasWords);
-    byId("choose-words").textContent = abilities.hasWords
-      ? "Picture"
-      : "Drop, paste or choose a picture to find others like it";
-    byId("exclude-field").hidden = !abilities.hasWords || isBrowsing(state);
+    const { hasWords, answersTexts } = abilities;
+    this.text.hidden = !answersTexts;
+    [this.text.placeholder, this.text.ariaLabel] = hasWords ? BY_LOOKS : BESIDE;
+    byId("text-field").hidden = !answersTexts && isEmpty;
+    byId("examples").hidden = !hasWords || !isEmpty || !abilities.n;
+    const isAlone = !answersTexts && isEmpty;
+    byId("choose").classList.toggle("alone", isAlone);
+    byId("choose-words").textContent = isAlone ? "Drop, paste or choose a picture to find others like it" : "Picture";
+    byId("exclude-field").hidden = !hasWords || isBrowsing(state);
     byId("rank-field").hidden = !abilities.hasLocal || !abilities.hasVectors || state.pictures.length !== 1;
     byId("rank").value = state.rank;
     byId("expand-field").hidden = byId("rank-field").hidden;

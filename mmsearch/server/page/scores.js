@@ -59,7 +59,7 @@ function numbers(hit, answer, state) {
   const isLocal = answer?.route === "local";
   return [
     ...(hit.strength ? [["Probability that it is what you asked for", hit.relevance]] : []),
-    ...(hit.parts ? joined(hit) : [[isLocal ? "Details in common" : "Likeness to the search", hit.score]]),
+    ...(hit.parts ? joined(hit, answer) : [[isLocal ? "Details in common" : "Likeness to the search", hit.score]]),
     ...hit.terms.map(({ term, cosine }) => [`Likeness to ${named(term, state)}`, cosine]),
     ...(hit.local && !isLocal ? [["Details in common", hit.local.score]] : []),
     ...(hit.local ? [["Places that agree with the example", hit.local.n_inliers]] : []),
@@ -67,12 +67,15 @@ function numbers(hit, answer, state) {
 }
 
 /** Returns what a score is the sum of, where texts beside pictures have a say. */
-const joined = ({ score, parts }) => [
-  ["Score", score],
-  ["of it: likeness to the search", parts.pixels],
-  ["of it: words beside it", parts.words],
-  ["of it: captions that say the same", parts.captions],
-];
+const joined = ({ score, parts }, answer) =>
+  answer?.route === "words"
+    ? [["Words beside it", score]]
+    : [
+        ["Score", score],
+        ["of it: likeness to the search", parts.pixels],
+        ["of it: words beside it", parts.words],
+        ["of it: captions that say the same", parts.captions],
+      ];
 
 /** Returns what a term is called here: an answer names parts by their pixels, and pictures by their number. */
 function named(term, { pictures }) {

@@ -87,9 +87,14 @@ export const labelsOf = (typed) => [
   ),
 ];
 
-/** Returns a state without what a library cannot answer: words that it does not know, examples that it cannot add up. */
-export function fitting(state, { hasWords, hasVectors }) {
-  const fit = hasWords ? state : { ...state, text: "", exclude: [] };
+/**
+ * Returns a state without what a library cannot answer: words that it does not know, examples that it cannot add up.
+ * Words that are only looked for beside pictures stand alone, unless pictures are the last `change`.
+ */
+export function fitting(state, { hasWords, answersTexts, hasVectors }, change = {}) {
+  const isByText = answersTexts && state.text.trim() && !change.pictures?.length;
+  const alone = isByText ? { pictures: [], relevant: [], irrelevant: [], keepsMarks: false } : { text: "" };
+  const fit = hasWords ? state : { ...state, ...alone, textWeight: 1, exclude: [] };
   return hasVectors ? fit : { ...fit, pictures: fit.pictures.slice(-1), relevant: [], irrelevant: [], keepsMarks: false };
 }
 
@@ -105,6 +110,9 @@ export function asksAnew(before, after) {
   const known = before.pictures.map(key);
   return before.text.trim() !== after.text.trim() || after.pictures.some((picture) => !known.includes(key(picture)));
 }
+
+/** Returns whether pictures can be marked: what is marked moves a vector. */
+export const canMark = (state, { hasWords, hasVectors }) => hasVectors && (hasWords || !state.text.trim());
 
 /** Returns whether the query is one picture, from which some answers may be left out: what local features can answer. */
 export const isOneExample = (state) =>
@@ -127,7 +135,7 @@ export function toRequest(state, uploads, abilities, k) {
     return upload ? [{ upload: files.push(upload.file) - 1, weight, box }] : [];
   });
   const asked = { pictures, where: state.where, k, explain: true };
-  if (!abilities.hasVectors) return [{ ...asked, mode: "local" }, files];
+  if (!abilities.hasVectors && pictures.length) return [{ ...asked, mode: "local" }, files];
   if (state.text.trim()) Object.assign(asked, { text: state.text, text_weight: state.textWeight });
   Object.assign(asked, { exclude: state.exclude, relevant: state.relevant, irrelevant: state.irrelevant });
   if (abilities.hasLocal && pictures.length === 1) Object.assign(asked, ranking(state));

@@ -1,6 +1,7 @@
 // The months of the library along the edge of the window: where one is, and a way to any of them.
 
 import { el } from "./dom.js";
+import { covered } from "./sticky.js";
 
 const FEWEST = 100; // pictures that take more than a look
 const MARGIN = 12;
@@ -40,7 +41,7 @@ export class Timeline {
   /** Shows where the grid is, `y` pixels of whose `height` are above the window. */
   follow(y, height) {
     if (this.track.hidden || !this.grid.blocks.length) return;
-    const top = Math.max(MARGIN, -y);
+    const top = Math.max(covered() + MARGIN, -y);
     const length = window.innerHeight - top - MARGIN; // nothing is read after this: the layout of the page is done once
     this.track.style.top = `${top}px`;
     this.#drawYears(height, length);
@@ -69,7 +70,7 @@ export class Timeline {
     return this.#firstBlocks;
   }
 
-  #placeAt = (y) => Math.max(0, this.#beginnings().findLastIndex((block) => block.top <= y + 80)); // what stays in view
+  #placeAt = (y) => Math.max(0, this.#beginnings().findLastIndex((block) => block.top <= y + covered() + MARGIN));
 
   #drawYears(height, length) {
     const wanted = `${Math.round(height)} ${length}`;

@@ -8,6 +8,7 @@ import { button, byId, el, icon, iconButton, openDialog, shown } from "./dom.js"
 import { Filmstrip } from "./filmstrip.js";
 import { drawMatches } from "./matches.js";
 import { scores } from "./scores.js";
+import { canMark } from "./state.js";
 import { subjectOf } from "./subject.js";
 import { Stage } from "./zoom.js";
 
@@ -213,7 +214,8 @@ export class ResultView {
     this.side.scrollIntoView({ block: "start" });
   }
 
-  #actions(hit, { abilities }) {
+  #actions(hit, { state, abilities }) {
+    const isMarkable = canMark(state, abilities);
     const judge = (kind, words, sign) =>
       button(words, {
         sign,
@@ -236,8 +238,8 @@ export class ResultView {
         button("Add to search", { sign: "picture", id: "view-add", onClick: () => this.on.add(hit.id) }),
       abilities.hasWords &&
         button("Classify", { sign: "label", id: "view-classify", onClick: () => this.on.classify(hit.id) }),
-      abilities.hasVectors && judge("relevant", "Relevant", "yes"),
-      abilities.hasVectors && judge("irrelevant", "Not relevant", "no"),
+      isMarkable && judge("relevant", "Relevant", "yes"),
+      isMarkable && judge("irrelevant", "Not relevant", "no"),
       button("Search again with the marks", {
         sign: "search",
         id: "view-again",
