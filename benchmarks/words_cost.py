@@ -99,7 +99,7 @@ class Photographs:
         ]
 
     def varied(self, vectors: np.ndarray, rows: range) -> np.ndarray:
-        """Return unit vectors near to those of photographs, at a cosine of .8: as another photograph of the same."""
+        """Return unit vectors at a cosine of .8 to those of photographs, as of another photograph of the same."""
         rng = np.random.default_rng(rows.start)
         near = vectors[np.array(rows) % len(vectors)]
         away = rng.standard_normal(near.shape)
