@@ -74,6 +74,7 @@ if TYPE_CHECKING:
         Retagged,
         SearchOptions,
         SearchResult,
+        SidecarsReport,
         Term,
         VerifyReport,
     )
@@ -99,7 +100,7 @@ _NAMES = {
     "mmsearch.records": """
         BackupReport BadPicture Classification Fault GalleryPicture GivenLabel Hit Identification ImageRecord
         IngestReport LabelSet LibraryStatus LibraryVectors LocalEvidence PictureBytes PicturePage Prediction Query
-        RestoreReport Retagged SearchOptions SearchResult Term VerifyReport
+        RestoreReport Retagged SearchOptions SearchResult SidecarsReport Term VerifyReport
     """,
     "mmsearch.store.facets": "Facet Facets LabelFacets",
     "mmsearch.store.indexes": "GraphSettings",
@@ -115,8 +116,8 @@ __all__ = [
     "LibraryNotFoundError", "LibraryStatus", "LibraryVectors", "LibraryVersionError", "LocalEvidence",
     "MmsearchError", "ModelNotFoundError", "NoEncoderError", "OutputError", "PictureBytes", "PictureError",
     "PicturePage", "Predicate", "Prediction", "Query", "QueryError", "RestoreReport", "Retagged",
-    "SearchOptions", "SearchResult", "ServerError", "ShardError", "StorageError", "Term", "TrainingError",
-    "UnsupportedError", "UnsupportedModelError", "VectorError", "VerifyReport", "VocabularyError",
+    "SearchOptions", "SearchResult", "ServerError", "ShardError", "SidecarsReport", "StorageError", "Term",
+    "TrainingError", "UnsupportedError", "UnsupportedModelError", "VectorError", "VerifyReport", "VocabularyError",
 ]  # fmt: skip
 
 

@@ -79,6 +79,7 @@ from mmsearch.records import (
     Retagged,
     SearchOptions,
     SearchResult,
+    SidecarsReport,
     Term,
     Unusable,
     VerifyReport,
@@ -390,16 +391,21 @@ class Library:
         facts = ShardFacts.of(self.installed_encoder())
         return export_shards(self.reader(), facts, out, on_progress=on_progress, notify=notify)
 
-    def export_sidecars(self, folder: PathLike, *, on_progress: OnProgress = _quiet) -> int:
-        """Write what `tag` and `caption` were given as XMP sidecars, for other programs; returns how many.
+    def export_sidecars(self, folder: PathLike, *, on_progress: OnProgress = _quiet) -> SidecarsReport:
+        """Write what `tag` and `caption` were given as XMP sidecars, for other programs.
 
         Parameters
         ----------
         folder : path
             Where they are written, in folders like those of the pictures: `a.jpg.xmp` for `a.jpg`. Each says all
-            that is known of its picture. Those that mmsearch wrote are replaced, and nothing else.
+            that is known of its picture. Those that mmsearch wrote are replaced, and removed where a picture has no
+            tag or caption of yours any more; nothing else is.
         on_progress : callable
             Given (`export`, sidecars, sidecars of all).
+
+        Returns
+        -------
+        SidecarsReport
 
         Raises
         ------
@@ -416,7 +422,7 @@ class Library:
         >>> with TemporaryDirectory() as folder, Library.open(f"{folder}/library") as library:
         ...     report = library.add_vectors(["/photos/a.jpg", "/photos/b.jpg"], [[1, 0], [0, 1]], model="mine")
         ...     tagged = library.tag("/photos", "wedding")
-        ...     library.export_sidecars(f"{folder}/xmp")  # a.jpg.xmp and b.jpg.xmp
+        ...     library.export_sidecars(f"{folder}/xmp").n_written  # a.jpg.xmp and b.jpg.xmp
         2
         """
         from mmsearch.sidecars import write_sidecars

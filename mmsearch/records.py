@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Literal, NamedTuple, NotRequired, TypeAlias, TypedDict, final, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NotRequired, TypeAlias, TypedDict, final, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,7 +132,8 @@ class Picture:
 
     The pixels are RGB (height, width, 3) at the tower's size, or grey (height, width) for local features.
     `width` and `height` are those of the upright original in pixels; `taken_at` is ISO 8601 local time, as precise
-    as the file says it (`2023-05-01T12:00:00`, `2023-05-01`, `1985`), or None.
+    as the file says it (`2023-05-01T12:00:00`, `2023-05-01`, `1985`), or None. `exif` is what the decoder
+    read of the EXIF, for whoever wants more of it: see `mmsearch.images.metadata`.
     """
 
     pixels: Pixels
@@ -140,6 +141,7 @@ class Picture:
     height: int
     format: str
     taken_at: str | None
+    exif: Any = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -505,7 +507,7 @@ class SearchOptions:
         Go on after a page: its `next`, with the same query. Every later page is an exact scan, in the order of the
         scores: whatever comes or leaves meanwhile, no picture comes twice, and none that stays is left out, nor
         one that an index missed on the first page. Local features look at the first page alone; texts beside
-        pictures have the say that they had on it.
+        pictures have the say that they had on it, which `words` must not contradict.
     words : "auto", "none" or "only"
         Whether the texts that stand beside pictures join the score of what they show (`mmsearch.query.join`), where
         the query is one text and nothing else but filters, and the library has any; `only` leaves out what they
@@ -954,6 +956,18 @@ class BackupReport:
 
 
 @dataclass(frozen=True)
+class SidecarsReport:
+    """How many sidecars were written below a folder, and how many of before were removed.
+
+    Those are removed whose pictures have nothing any more that the user wrote.
+    """
+
+    folder: str
+    n_written: int
+    n_removed: int
+
+
+@dataclass(frozen=True)
 class RestoreReport:
     """What came out of a backup into a library, and how many of the paths in it were moved.
 
@@ -1026,14 +1040,14 @@ class LibraryStatus:
     """What is in a library.
 
     Without an encoder `model` and `fingerprint` are `none`, and `dim` and the counts of vectors 0.
-    `n_read_before` pictures were read by an earlier version in another way than now (`index --recheck` reads
-    them anew). `n_remembered` queries are remembered, None if the library is told to remember none. `search`
-    maps `text` and `image` to what was measured of the best index for them, and the route that they take; `local`
-    says what visual words there are, None if there are none; `next_model` of what encoder a run began to make
-    vectors anew, None unless one did and was ended; `progress` that of another process, if one is
-    writing; `problems` what can be seen at a glance to be lost or not to belong together. `precision` is that in
-    which pictures are embedded, `agreement` what was measured of it, None for fp32; `exclude` are the patterns of
-    what `index` leaves out, and `labels` the label sets.
+    `n_read_before` pictures were read by an earlier version in another way than now (`index --recheck` reads them
+    anew); what is written beside `n_unread_words` was not read yet. `n_remembered` queries are remembered, None if
+    the library is told to remember none. `search` maps `text` and `image` to what was measured of the best index
+    for them, and the route that they take; `local` says what visual words there are, None if there are none;
+    `next_model` of what encoder a run began to make vectors anew, None unless one did and was ended; `progress`
+    that of another process, if one is writing; `problems` what can be seen at a glance to be lost or not to belong
+    together. `precision` is that in which pictures are embedded, `agreement` what was measured of it, None for
+    fp32; `exclude` are the patterns of what `index` leaves out, and `labels` the label sets.
     """
 
     folder: str
@@ -1059,6 +1073,7 @@ class LibraryStatus:
     agreement: Agreement | None = None
     exclude: tuple[str, ...] = ()
     labels: tuple[LabelSet, ...] = ()
+    n_unread_words: int = 0
 
 
 FaultCode = Literal[

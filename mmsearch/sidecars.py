@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmsearch.annotations.names import outermost_root
 from mmsearch.annotations.xmp_sidecar import BEGIN, xmp_sidecar
 from mmsearch.errors import write_errors
 from mmsearch.output import Kind, OutputFile
+from mmsearch.records import SidecarsReport
 
 if TYPE_CHECKING:
     from mmsearch.store.folder import Store
 
 _SIDECAR = Kind("an XMP sidecar of mmsearch", re.compile(re.escape(BEGIN.encode())))
+_SUFFIX = ".xmp"
 _TOGETHER = 500
 
 
-def write_sidecars(store: Store, out: Path, on_progress: Callable[[str, int, int], object]) -> int:
-    """Write a sidecar for every picture that the user tagged or captioned, and return how many.
+def write_sidecars(store: Store, out: Path, on_progress: Callable[[str, int, int], object]) -> SidecarsReport:
+    """Write a sidecar for every picture that the user tagged or captioned.
 
     It says what stands in the picture's file too, as programs take a sidecar for the whole. It is called like the
     picture with `.xmp` behind, in the same folders below `out` as that is in below the folder that was indexed, or
-    below the one that holds all that were.
+    below the one that holds all that were. Sidecars of before are removed where nothing is left of what the user
+    wrote.
 
     Raises
     ------
@@ -35,19 +40,58 @@ def write_sidecars(store: Store, out: Path, on_progress: Callable[[str, int, int
     """
     ids = store.annotations.typed_images()
     paths = {image.image_id: Path(image.path) for image in store.images_of_ids(ids)}
-    if not paths:
-        return 0
-    roots = sorted((Path(os.fsdecode(root)) for root in store.roots()), key=lambda root: len(root.parts))
-    tops = {next((root for root in roots if root in path.parents), path.parent) for path in paths.values()}
-    above = Path(os.path.commonpath(tops))
+    places = _places(store, out, paths)
     for start in range(0, len(ids), _TOGETHER):
         for image_id, texts in store.annotations.of(ids[start : start + _TOGETHER]).items():
-            sidecar = out / paths[image_id].relative_to(above)
-            sidecar = sidecar.with_name(sidecar.name + ".xmp")
+            sidecar = places[image_id]
             with write_errors(sidecar):
                 sidecar.parent.mkdir(parents=True, exist_ok=True)
             is_beside = sidecar.parent == paths[image_id].parent  # then it is what was read, and written over
             kept = (text for text in texts if not (is_beside and text.source.startswith("sidecar:xmp:")))
             OutputFile(sidecar, _SIDECAR).write_text(xmp_sidecar(kept).decode())
         on_progress("export", min(start + _TOGETHER, len(ids)), len(ids))
-    return len(paths)
+    left = set(_of_pictures(store, out)).difference(places.values())
+    for file in left:
+        with write_errors(file):
+            file.unlink(missing_ok=True)
+    return SidecarsReport(os.fspath(out), len(paths), len(left))
+
+
+def _places(store: Store, out: Path, paths: Mapping[int, Path]) -> dict[int, Path]:
+    """Return where the sidecar of each picture goes."""
+    if not paths:
+        return {}
+    roots = frozenset(store.roots())
+    tops = {
+        path.parent if root is None else Path(os.fsdecode(root))
+        for path in paths.values()
+        for root in [outermost_root(os.fsencode(path.parent), roots)]
+    }
+    above = Path(os.path.commonpath(tops))
+    return {image_id: out / f"{path.relative_to(above)}{_SUFFIX}" for image_id, path in paths.items()}
+
+
+def _of_pictures(store: Store, out: Path) -> Iterator[Path]:
+    """Yield the files at or below a folder that mmsearch wrote as sidecars of pictures of a library.
+
+    Whether one is of a picture is told by the end of its path, as the same picture may have been elsewhere below
+    `out` when fewer folders were indexed.
+    """
+    named: dict[bytes, list[tuple[bytes, Path]]] = defaultdict(list)
+    for folder, _, names in os.walk(out):
+        for file in (Path(folder, name) for name in names if name.endswith(_SUFFIX)):
+            if _is_ours(file):
+                picture = os.fsencode(file.relative_to(out))[: -len(_SUFFIX)]
+                named[picture.rpartition(b"/")[2]].append((b"/" + picture, file))
+    for known in store.known_files(b"/") if named else ():
+        candidates = named.get(known.path.rpartition(b"/")[2], [])
+        for candidate in [each for each in candidates if known.path.endswith(each[0])]:
+            candidates.remove(candidate)
+            yield candidate[1]
+
+
+def _is_ours(file: Path) -> bool:
+    if file.is_symlink() or not file.is_file():
+        return False
+    with write_errors(file), file.open("rb") as opened:
+        return _SIDECAR.start.match(opened.read(len(BEGIN.encode()))) is not None

@@ -90,9 +90,10 @@ def annotation(kind: Kind, source: str, text: str) -> tuple[Annotation, ...]:
 def merge(*parts: Annotations) -> Annotations:
     """Return all annotations of a picture, in order, within `LIMIT_BYTES`.
 
-    Give first what the user wrote last: names, then files beside the picture, then its own file. The first camera,
-    lens and position count. A text that is there with the same kind is dropped, and so is one that is too long for
-    what is left of the limit; shorter ones behind it are kept.
+    Give first what the user wrote last: names, then files beside the picture, then its own file. The first position
+    counts, and the last camera and lens, which a camera writes and programs copy. A text that is there with the
+    same kind is dropped, and so is one that is too long for what is left of the limit; shorter ones behind it are
+    kept.
     """
     texts: list[Annotation] = []
     kinds: dict[str, list[Kind]] = {}  # of every text
@@ -106,8 +107,8 @@ def merge(*parts: Annotations) -> Annotations:
                 n_left -= n_bytes
     return Annotations(
         tuple(texts),
-        next((part.camera for part in parts if part.camera is not None), None),
-        next((part.lens for part in parts if part.lens is not None), None),
+        next((part.camera for part in reversed(parts) if part.camera is not None), None),
+        next((part.lens for part in reversed(parts) if part.lens is not None), None),
         next((part.position for part in parts if part.position is not None), None),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from mmsearch.annotations.base import Annotation, Annotations, Kind, annotation, merge
 from mmsearch.annotations.exif import exif_annotations
@@ -17,7 +18,7 @@ from mmsearch.records import MAX_MEGAPIXELS
 _PNG_KINDS = dict(zip(PNG_KEYWORDS, (Kind.TITLE, Kind.CAPTION, Kind.CREATOR), strict=True))
 
 
-def embedded(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> Annotations:
+def embedded(data: bytes, *, exif: Any = None, max_megapixels: float = MAX_MEGAPIXELS) -> Annotations:
     """Return what the file of a picture says in XMP, IPTC, EXIF and the texts of a PNG.
 
     What is malformed is left out. A file that is no picture says nothing: whoever decodes it names its fault.
@@ -26,6 +27,8 @@ def embedded(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> Annotati
     ----------
     data : bytes
         The whole file. Its pixels are not decoded.
+    exif : Any
+        `Picture.exif`, if the file was decoded; it saves reading that again.
     max_megapixels : float
         A TIFF, AVIF or HEIC of more pixels says nothing: what opens it is what would refuse it.
 
@@ -35,7 +38,7 @@ def embedded(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> Annotati
         `out_of_memory`: it may say more when there is memory again.
     """
     try:
-        written = metadata(data, max_megapixels=max_megapixels)
+        written = metadata(data, exif=exif, max_megapixels=max_megapixels)
     except PictureError as error:
         if error.code == "out_of_memory":
             raise
@@ -43,10 +46,11 @@ def embedded(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> Annotati
     facts = facts_in(written)
     position = (facts["latitude"], facts["longitude"]) if "latitude" in facts else None
     texts = (*iptc_annotations(written.iptc), *exif_annotations(written), *_png_texts(written))
-    exif = Annotations(texts, facts.get("camera"), facts.get("lens"), position)
-    return merge(xmp_annotations(written.xmp), exif)
+    others = Annotations(texts, facts.get("camera"), facts.get("lens"), position)
+    return merge(xmp_annotations(written.xmp), others)
 
 
 def _png_texts(written: Metadata) -> Iterator[Annotation]:
     for keyword, kind in _PNG_KINDS.items():
-        yield from annotation(kind, f"png:{keyword.decode()}", decoded(written.texts.get(keyword, b"")))
+        if keyword in written.texts:
+            yield from annotation(kind, f"png:{keyword.decode()}", decoded(written.texts[keyword]))

@@ -32,6 +32,8 @@ _CONTROLS = re.compile("[\0-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 def exif_annotations(written: Metadata) -> Iterator[Annotation]:
     """Yield the texts of EXIF; a damaged one is left out by itself."""
     main = written.main
+    if not (main or written.photo):
+        return
     comment = written.photo.get(_USER_COMMENT, main.get(_USER_COMMENT))
     for tag, source, kind in _WINDOWS:
         for text in _windows_texts(main.get(tag), is_list=kind is Kind.TAG):

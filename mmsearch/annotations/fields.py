@@ -22,6 +22,8 @@ _KINDS = {
     "label": Kind.TAG,
     "people": Kind.PERSON,
 }
+FIELDS = frozenset(_KINDS)
+"""Those that may say something of a picture."""
 _SEPARATORS = re.compile("[,;]")  # of tags in one text
 _POSITIONS = "geoData", "geoDataExif"  # the first is where the user put a picture
 
@@ -31,8 +33,9 @@ def field_annotations(entry: Mapping[str, Any], source: str) -> Iterator[Annotat
 
     A value is a text, a list of texts, a list of objects with the field `raw` or `name`, or an object of texts.
     """
-    for field, kind in _KINDS.items():
-        for text in _texts(entry.get(field)):
+    for field in [field for field in _KINDS if field in entry]:  # of which most have one or two
+        kind = _KINDS[field]
+        for text in _texts(entry[field]):
             for part in _SEPARATORS.split(text) if kind is Kind.TAG else [text]:
                 yield from annotation(kind, f"{source}:{field}", part)
 

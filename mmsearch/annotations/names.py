@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from mmsearch.annotations.base import Annotation, Kind, annotation
 from mmsearch.annotations.text import cleaned, decoded
@@ -32,23 +32,37 @@ _NUMBER = re.compile(r"[1-9]\d{0,3}")  # such as a year; a longer one, or with z
 _JOINERS = "'\u2019\u200c\u200d"
 
 
-def of_path(path: bytes) -> tuple[Annotation, ...]:
-    r"""Return the words of a file's name and of its folders, from the nearest folder outwards.
+def of_file(name: bytes) -> tuple[Annotation, ...]:
+    """Return the words of a file's name; none if no word is there."""
+    return annotation(Kind.NAME, "file name", words_in(os.path.splitext(name)[0]))
+
+
+def of_folder(path: bytes, roots: Collection[bytes]) -> tuple[Annotation, ...]:
+    r"""Return the words of a folder's name and of those that it is in, from the nearest outwards.
 
     Parameters
     ----------
     path : bytes
-        From the folder that is indexed on; those above it were not meant by who indexed it.
+        Absolute.
+    roots : collection of bytes
+        Folders that were ever indexed: names above the outermost were not meant by who indexed it.
 
     Examples
     --------
-    >>> [text.text for text in of_path(b"Italy 2019/2019-07-02 day 3/IMG_1234_sunsetOverRome.jpg")]
-    ['sunset Over Rome', 'day 3', 'Italy 2019']
+    >>> [text.text for text in of_folder(b"/home/anna/Italy 2019/2019-07-02 day 3", {b"/home/anna/Italy 2019"})]
+    ['day 3', 'Italy 2019']
     """
-    *folders, name = path.split(b"/")
-    named = [(Kind.NAME, "file name", os.path.splitext(name)[0])]
-    named += [(Kind.FOLDER, "folder", folder) for folder in reversed(folders)]
-    return tuple(text for kind, source, part in named for text in annotation(kind, source, words_in(part)))
+    root = outermost_root(path, roots)
+    names = [] if root is None else os.path.relpath(path, os.path.dirname(root)).split(b"/")
+    return tuple(text for name in reversed(names) for text in annotation(Kind.FOLDER, "folder", words_in(name)))
+
+
+def outermost_root(path: bytes, roots: Collection[bytes]) -> bytes | None:
+    """Return the outermost of some folders that a path is or lies below."""
+    # Pictures may be named one by one, so there may be as many roots as pictures.
+    parts = path.split(b"/")
+    ancestors = (b"/".join(parts[:n]) or b"/" for n in range(1, len(parts) + 1))
+    return next((folder for folder in ancestors if folder in roots), None)
 
 
 def words_in(name: bytes) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
-from mmsearch.annotations.base import Annotation, Annotations, Kind, annotation, merge
+from mmsearch.annotations.base import Annotations, Kind, annotation, merge
 from mmsearch.annotations.fields import field_annotations, field_position
-from mmsearch.annotations.lists import NAMES, read_list
+from mmsearch.annotations.lists import NAMES, Listed, read_list
 from mmsearch.annotations.names import words_in
 from mmsearch.annotations.takeout import json_names
 from mmsearch.annotations.text import decoded
@@ -35,6 +36,14 @@ class Sidecar:
     mtime_ns: int
 
 
+class _List(NamedTuple):
+    """A list for many pictures, the folder that it is in, and from there the path of the folder of a picture."""
+
+    sidecar: Sidecar
+    folder: Folder
+    below: bytes
+
+
 class Folder:
     """The files of one folder by their names, looked at once and shared by all of its pictures.
 
@@ -54,22 +63,24 @@ class Folder:
     """
 
     def __init__(self, path: bytes, *, above: Folder | None = None, follow_links: bool = False) -> None:
-        self.path = path
-        self._above = above
         self._follow_links = follow_links
         self._entries: dict[bytes, os.DirEntry[bytes]] = {}
         with suppress(OSError), os.scandir(path) as entries:
             self._entries = {entry.name: entry for entry in entries}
         self._lower = {name.lower(): entry for name, entry in self._entries.items()}
-        self._listed: dict[bytes, dict[bytes, list[Annotation]]] = {}  # by the paths of lists that were read
+        self._suffixes = {os.path.splitext(name)[1] for name in self._lower}
+        self._listed: dict[bytes, Listed] = {}  # by the paths of lists that were read
+        self._lists: list[_List] = [_List(sidecar, self, b"") for sidecar in self._sidecars(*NAMES)]
+        if above is not None:
+            name = os.path.basename(os.path.normpath(path))
+            self._lists += [_List(file, folder, os.path.join(below, name)) for file, folder, below in above._lists]
 
     def beside(self, name: bytes) -> tuple[Sidecar, ...]:
         """Return the files that may say something of a picture, without reading them, in the order of `read`.
 
         Ask before `read`: a file that changes between them has another time at the next look.
         """
-        lists = (sidecar for folder, _ in self._upwards(name) for sidecar in folder._sidecars(*NAMES))
-        return (*self._xmp(name), *self._texts(name), *self._json(name), *lists)
+        return (*self._xmp(name), *self._texts(name), *self._json(name), *(each.sidecar for each in self._lists))
 
     def read(self, name: bytes) -> Annotations:
         """Return what stands beside a picture; XMP first, lists last. What is malformed is left out."""
@@ -77,9 +88,8 @@ class Folder:
         parts += [_from_text(sidecar) for sidecar in self._texts(name)]
         parts += [_from_json(sidecar, name) for sidecar in self._json(name)]
         parts += [
-            Annotations(tuple(folder._list(sidecar.path).get(path, ())))
-            for folder, path in self._upwards(name)
-            for sidecar in folder._sidecars(*NAMES)
+            Annotations(tuple(folder._list(sidecar.path).get(os.path.join(below, name), ())))
+            for sidecar, folder, below in self._lists
         ]
         return merge(*parts)
 
@@ -101,20 +111,14 @@ class Folder:
 
     def _json(self, name: bytes) -> Iterator[Sidecar]:
         """Yield the file of Google's Takeout, the likeliest, and the one that is named like the picture."""
+        if b".json" not in self._suffixes:
+            return  # the names that Takeout gives are many
         plain = os.path.splitext(name)[0] + b".json"
         exported = (other for other in map(os.fsencode, json_names(os.fsdecode(name))) if other != plain)
         yield from islice(self._sidecars(*exported), 1)
         yield from self._sidecars(plain)
 
-    def _upwards(self, name: bytes) -> Iterator[tuple[Folder, bytes]]:
-        """Yield this folder and those above it, each with the path of a picture below it."""
-        folder: Folder | None = self
-        while folder is not None:
-            yield folder, name
-            name = os.path.join(os.path.basename(os.path.normpath(folder.path)), name)
-            folder = folder._above
-
-    def _list(self, path: bytes) -> dict[bytes, list[Annotation]]:
+    def _list(self, path: bytes) -> Listed:
         if path not in self._listed:
             self._listed[path] = read_list(path)
         return self._listed[path]

@@ -92,11 +92,11 @@ class Term:
     is_prefix: bool = False
 
 
-def terms_of(text: str, *, is_typing: bool = False) -> tuple[Term, ...]:
+def terms_of(text: str) -> tuple[Term, ...]:
     """Return what a text looks for, each term once.
 
     Tokens in double quotes follow one another; quotes without a partner, and all else, are no operators. What is
-    written without spaces is looked for as a whole, pair by pair. With `is_typing` the last token may go on.
+    written without spaces is looked for as a whole, pair by pair.
 
     >>> [term.tokens for term in terms_of('"New York" or nothing')]
     [('new', 'york'), ('or',), ('nothing',)]
@@ -109,10 +109,7 @@ def terms_of(text: str, *, is_typing: bool = False) -> tuple[Term, ...]:
         if parts:
             terms.append(Term(tuple(t for term in parts for t in term.tokens), parts[-1].is_prefix))
         start = quoted.end()
-    rest = _single(text[start:])
-    if rest and is_typing:
-        rest[-1] = Term(rest[-1].tokens, is_prefix=True)
-    return tuple(dict.fromkeys([*terms, *rest]))
+    return tuple(dict.fromkeys([*terms, *_single(text[start:])]))
 
 
 def _single(text: str) -> list[Term]:

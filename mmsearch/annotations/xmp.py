@@ -1,10 +1,11 @@
-"""The texts in an XMP packet: titles, captions in every language, tags, people and places; and a position."""
+"""The texts in an XMP packet: titles, captions, tags, people and places; and of facts camera, lens and position."""
 
 from __future__ import annotations
 
 import re
 
 from mmsearch.annotations.base import LEVELS, Annotation, Annotations, Kind, annotation, merge, position_at
+from mmsearch.images.facts import camera_named, lens_named
 from mmsearch.images.xmp import PropertyText, property_texts
 
 NAMESPACES = {
@@ -14,6 +15,8 @@ NAMESPACES = {
     "MicrosoftPhoto": "http://ns.microsoft.com/photo/1.0/",
     "photoshop": "http://ns.adobe.com/photoshop/1.0/",
     "exif": "http://ns.adobe.com/exif/1.0/",
+    "exifEX": "http://cipa.jp/exif/1.0/",
+    "aux": "http://ns.adobe.com/exif/1.0/aux/",
     "tiff": "http://ns.adobe.com/tiff/1.0/",
     "Iptc4xmpCore": "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/",
     "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
@@ -62,7 +65,9 @@ _STRUCTURES = {  # property -> its fields, where it is not a plain one
 }
 _PERSON_TYPES = ("Face", "Pet")  # of regions; others mark what the camera focused on, or a bar code
 _LEVELS = {"lr:hierarchicalSubject": "|", "digiKam:TagsList": "/", "MicrosoftPhoto:LastKeywordXMP": "/"}
-_LATITUDE, _LONGITUDE = "exif:GPSLatitude", "exif:GPSLongitude"
+_ANGLES = _LATITUDE, _LONGITUDE = "exif:GPSLatitude", "exif:GPSLongitude"
+_MAKE, _MODEL, _LENSES = "tiff:Make", "tiff:Model", ("exifEX:LensModel", "aux:Lens")
+_FACTS = (*_ANGLES, _MAKE, _MODEL, *_LENSES)
 _ANGLE = re.compile(r"(\d{1,3}),(\d{1,2}(?:\.\d{1,12})?)(?:,(\d{1,2}(?:\.\d{1,12})?))?([NSEW])", re.ASCII)
 
 
@@ -74,13 +79,13 @@ def _expanded(name: str) -> list[str]:
 
 _SHORT = {
     expanded: name
-    for name in (*_KINDS, _LATITUDE, _LONGITUDE, *(field for fields in _STRUCTURES.values() for field in fields))
+    for name in (*_KINDS, *_FACTS, *(field for fields in _STRUCTURES.values() for field in fields))
     for expanded in _expanded(name)
 }
 _REGION_TYPE = _expanded("mwg-rs:Type")[0]
 _WANTED = {
     expanded: [long for field in _STRUCTURES.get(name, (name,)) for long in _expanded(field)]
-    for name in (*_KINDS, _LATITUDE, _LONGITUDE)
+    for name in (*_KINDS, *_FACTS)
     for expanded in _expanded(name)
 }
 
@@ -103,15 +108,17 @@ def xmp_annotations(packet: bytes, *, lead: str = "") -> Annotations:
     texts = property_texts(packet, _WANTED)
     not_persons = {text.item for text in texts if text.field == _REGION_TYPE and text.text not in _PERSON_TYPES}
     annotations: list[Annotation] = []
-    angles: dict[str, float] = {}
+    facts: dict[str, str] = {}
     for text in texts:
         name = _SHORT[text.property]
         if name in _KINDS:
             annotations += _annotation(name, text, lead, is_person=text.item not in not_persons)
-        elif (angle := _angle(text.text)) is not None:
-            angles.setdefault(name, angle)
-    position = position_at(angles.get(_LATITUDE), angles.get(_LONGITUDE))
-    return merge(Annotations(tuple(annotations), position=position))
+        elif name not in _ANGLES or _angle(text.text) is not None:
+            facts.setdefault(name, text.text)
+    camera = camera_named(facts.get(_MAKE), facts.get(_MODEL))
+    lens = next(filter(None, (lens_named(facts.get(name)) for name in _LENSES)), None)
+    position = position_at(_angle(facts.get(_LATITUDE, "")), _angle(facts.get(_LONGITUDE, "")))
+    return merge(Annotations(tuple(annotations), camera, lens, position))
 
 
 def _annotation(name: str, text: PropertyText, lead: str, *, is_person: bool) -> tuple[Annotation, ...]:

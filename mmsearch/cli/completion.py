@@ -1,4 +1,4 @@
-"""What the shell offers behind Tab: names that are known without a library, and the labels of one.
+"""What the shell offers behind Tab: names that are known without a library, and labels and tags of one.
 
 Nothing heavy is loaded, no library is opened, and what cannot be read is not offered: a sentence would be in the
 way of the line that is typed.
@@ -55,8 +55,18 @@ def complete_label_sets(ctx: typer.Context, incomplete: str) -> list[str]:
     return _offered(dict.fromkeys(label_set for label_set, _ in _labels(ctx)), incomplete)
 
 
+def complete_tags(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the tags of the library."""
+    return _offered(_said(ctx, "tag"), incomplete)
+
+
+def complete_own_tags(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the tags of the library that are the user's own."""
+    return _offered(_said(ctx, "tag", are_own=True), incomplete)
+
+
 def complete_where(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return filters that begin like one: fields, then operators, then the labels or formats that are known."""
+    """Return filters that begin like one: fields, then operators, then labels, tags or formats."""
     match = _COMPARISON.fullmatch(incomplete)
     assert match is not None  # as its end takes anything
     field, space, operator, _, value = match.groups()
@@ -86,6 +96,8 @@ def _values(ctx: typer.Context, field: str, begun: str) -> Iterable[str]:
         return FORMATS if begun.isupper() else map(str.lower, FORMATS)
     if field in ("orientation", "has"):
         return ORIENTATIONS if field == "orientation" else HAD
+    if field in ("tag", "person", "place"):
+        return _said(ctx, field)
     if field != "label":
         return ()
     labels = _labels(ctx)
@@ -93,10 +105,23 @@ def _values(ctx: typer.Context, field: str, begun: str) -> Iterable[str]:
 
 
 def _labels(ctx: typer.Context) -> Sequence[tuple[str, str]]:
-    from mmsearch.store.label_names import label_names
+    from mmsearch.store.known_names import label_names
 
+    folder = _folder(ctx)
+    return [] if folder is None else label_names(folder)
+
+
+def _said(ctx: typer.Context, kind: str, *, are_own: bool = False) -> Sequence[str]:
+    from mmsearch.store.known_names import texts_said
+
+    folder = _folder(ctx)
+    return [] if folder is None else texts_said(folder, kind, are_own=are_own)
+
+
+def _folder(ctx: typer.Context) -> str | None:
+    """Return the folder of the library that is meant; None for one at an address."""
     library = ctx.params.get("library") or _configured().get("library") or default_library()
-    return [] if "://" in str(library) else label_names(os.fspath(library))
+    return None if "://" in str(library) else os.fspath(library)
 
 
 def _configured() -> Mapping[str, Any]:

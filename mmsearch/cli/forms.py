@@ -24,6 +24,7 @@ from mmsearch.records import (
     LibraryStatus,
     Prediction,
     RestoreReport,
+    SidecarsReport,
 )
 from mmsearch.training.adapt import CaptionReport
 from mmsearch.training.judge import Improvement
@@ -262,7 +263,8 @@ class Form(NamedTuple):
 
 _BENCH = Form(MeasuredReport, BenchMeasure | BenchComparison, is_finite=True)
 FORMS = {
-    **dict.fromkeys(("index", "embed", "load", "export"), Form(IngestReport)),
+    **dict.fromkeys(("index", "embed", "load"), Form(IngestReport)),
+    "export": Form(IngestReport | SidecarsReport),
     "search": Form(SearchAnswer, FoundPicture),
     "classify": Form(ClassifiedPictures, ClassifiedPicture),
     "identify": Form(IdentifiedPictures, Identification),

@@ -55,6 +55,10 @@ def status(ctx: typer.Context, library: LibraryOption = None, output: FormatOpti
         from mmsearch.store.changes import read_before_text
 
         say(read_before_text(report.n_read_before, "FOLDER"))
+    if report.n_unread_words:
+        from mmsearch.store.changes import unread_words_text
+
+        say(unread_words_text(report.n_unread_words))
     for bad in report.bad:
         say(f"  {bad.code}: {quoted(bad.path)}: {bad.message}")
 

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from mmsearch.records import Hit, PictureBytes, Query, SearchOptions, SearchResult, Term
 
 _COLUMNS = ("rank", "score", "path", "id", "width", "height", "taken_at")
-# Those of a tsv that stand inside `local` elsewhere; last, so that who reads by place reads on.
+# Those of a tsv that stand inside `local`, `parts` and `texts` elsewhere; last, so that places in a row stay.
 _LOCAL_COLUMNS = ("is_verified", "n_inliers", "local_score")
+_JOINED_COLUMNS = ("pixels", "words", "captions", "text")
 _STANDARD_INPUT = "-"  # as the name of an example picture
-_LAST_COLUMNS = (*_LOCAL_COLUMNS, "relevance")
+_LAST_COLUMNS = (*_LOCAL_COLUMNS, "relevance", *_JOINED_COLUMNS)
 
 
 ImagesOption = Annotated[
@@ -219,8 +220,14 @@ def _search(library: str | None, given: _Given, query: Query, options: SearchOpt
     # A single search costs less by a scan than by loading a graph, at any size; cells open in no time.
     with open_library(library, is_asked_once=True) as opened:
         (result,) = opened.search_many(query, options)
+        store = opened.reader().as_folder if given.words and options.words != "none" else None
+        has_unread_words = store is not None and store.annotations.are_unread
     _write(result, answer.format, explain=options.explain)
     _say(result, given, options, is_of_this_machine=opened.place.folder is not None)
+    if has_unread_words:
+        from mmsearch.store.changes import unread_words_text
+
+        say(unread_words_text())
     if page is not None:
         _write_page(page, given, query, result)
         if answer.is_opened:
@@ -247,7 +254,7 @@ def _write(result: SearchResult, wanted: Format, *, explain: bool) -> None:
     from mmsearch.contract import search_json
 
     answer = search_json(result, explain=explain)
-    records = answer["hits"] if wanted is not Format.tsv else list(map(_with_local_columns, answer["hits"]))
+    records = answer["hits"] if wanted is not Format.tsv else list(map(_with_inner_columns, answer["hits"]))
     write_answer(answer, (*_COLUMNS, *_LAST_COLUMNS), wanted, records=records)
 
 
@@ -357,11 +364,16 @@ def _standard_input() -> PictureBytes:
     return PictureBytes(contents, "standard input")
 
 
-def _with_local_columns(hit: FoundPicture) -> Row:
-    """Return a hit with what a tsv says of local features."""
-    local = hit["local"]
-    values = (None, None, None) if local is None else (local["is_verified"], local["n_inliers"], local["score"])
-    return {**hit, **dict(zip(_LOCAL_COLUMNS, values, strict=True))}
+def _with_inner_columns(hit: FoundPicture) -> Row:
+    """Return a hit with what a tsv says of local features, and of the first text that has a say."""
+    of_local: Row = {}
+    if (local := hit["local"]) is not None:
+        values = local["is_verified"], local["n_inliers"], local["score"]
+        of_local = dict(zip(_LOCAL_COLUMNS, values, strict=True))
+    of_texts: Row = {}
+    if "parts" in hit:
+        of_texts = {**hit["parts"], "text": next((text["text"] for text in hit["texts"]), None)}
+    return {**hit, **of_local, **of_texts}
 
 
 def _write_page(page: OutputFile, given: _Given, query: Query, result: SearchResult) -> None:

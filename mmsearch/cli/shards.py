@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,13 +13,18 @@ from mmsearch.cli.completion import complete_models
 from mmsearch.cli.index import EXIT_SOME_BAD, MegapixelsOption, show_report
 from mmsearch.cli.options import (
     DeviceOption,
+    Format,
     FormatOption,
     LibraryOption,
     PrecisionOption,
     cache_folder,
     open_library,
 )
-from mmsearch.cli.render import chosen, say
+from mmsearch.cli.render import chosen, say, write_answer
+from mmsearch.names import quoted
+
+if TYPE_CHECKING:
+    from mmsearch.records import SidecarsReport
 
 PANEL = "Between machines"
 """Under which heading of `mmsearch --help` these commands stand."""
@@ -80,17 +86,22 @@ def export(
 ) -> None:
     """Write the library as Parquet shards: pictures, what is known of them, and their vectors."""
     from mmsearch.cli.progress import run_progress
-    from mmsearch.records import IngestReport
 
     with open_library(library) as opened, run_progress() as progress:
         if out is not None and sidecars is None:
-            report, place = opened.export(out, on_progress=progress, notify=say), f"shards: {Path(out).absolute()}"
+            report = opened.export(out, on_progress=progress, notify=say)
+            show_report(report, f"shards: {Path(out).absolute()}", chosen(output))
         elif sidecars is not None and out is None:
-            report = IngestReport(new=opened.export_sidecars(sidecars, on_progress=progress))
-            place = f"sidecars: {Path(sidecars).absolute()}"
+            _show_sidecars(opened.export_sidecars(sidecars, on_progress=progress), chosen(output))
         else:
             raise typer.BadParameter("give --out DIR for shards, or --sidecars DIR for tags and captions")
-    show_report(report, place, chosen(output))
+
+
+def _show_sidecars(report: SidecarsReport, wanted: Format) -> None:
+    if wanted is not Format.table:
+        write_answer(asdict(report), ("folder", "n_written", "n_removed"), wanted)
+    removed = f", {report.n_removed} removed, as nothing is left of what you wrote" if report.n_removed else ""
+    say(f"{report.n_written} sidecar{'s' * (report.n_written != 1)} written{removed}: {quoted(report.folder)}")
 
 
 def embed(

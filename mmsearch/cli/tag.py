@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmsearch.cli.completion import complete_own_tags, complete_tags
 from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library
 from mmsearch.cli.render import chosen, print_table, say, write_answer
 from mmsearch.names import quoted
@@ -26,9 +27,12 @@ SomePicturesArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="[PATH]...", readable=False, help="Pictures of the library, or folders of them."),
 ]
+_TAG_HELP = "A word or a few, levels as in 'Places > France'; repeatable."
 TagsOption = Annotated[
-    list[str],
-    typer.Option("--tag", metavar="WORD", help="A word or a few, levels as in 'Places > France'; repeatable."),
+    list[str], typer.Option("--tag", metavar="WORD", autocompletion=complete_tags, help=_TAG_HELP)
+]
+OwnTagsOption = Annotated[
+    list[str], typer.Option("--tag", metavar="WORD", autocompletion=complete_own_tags, help=_TAG_HELP)
 ]
 _PICTURE_COLUMNS, _TAG_COLUMNS = ("path", "tags"), ("tag", "n_pictures")
 
@@ -50,7 +54,7 @@ def add(
 
 @tag.command()
 def rm(
-    paths: PicturesArgument, tags: TagsOption, library: LibraryOption = None, output: FormatOption = None
+    paths: PicturesArgument, tags: OwnTagsOption, library: LibraryOption = None, output: FormatOption = None
 ) -> None:
     """Take tags that you gave from pictures; those that stand in files stay."""
     with open_library(library) as opened:

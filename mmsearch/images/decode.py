@@ -115,7 +115,7 @@ def _at_longer_side(size: tuple[int, int], longer_side: int) -> tuple[int, int]:
 
 
 def _picture(upright: Upright, pixels: Pixels) -> Picture:
-    return Picture(pixels, upright.width, upright.height, upright.format, upright.taken_at)
+    return Picture(pixels, upright.width, upright.height, upright.format, upright.taken_at, upright.exif)
 
 
 def _fitted(upright: Upright, preprocessing: Preprocessing) -> Pixels:

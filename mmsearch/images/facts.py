@@ -41,9 +41,11 @@ def photo_facts(data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS) -> Photo
 def facts_in(written: Metadata) -> PhotoFacts:
     """Return what EXIF says, each fact by itself: a damaged one does not hide the others."""
     photo = written.photo
+    if not (written.main or photo or written.gps):
+        return {}
     facts: dict[str, Any] = {
-        "camera": _either(lambda: _camera(written.main)),
-        "lens": _either(lambda: _text(photo.get(_LENS))),
+        "camera": camera_named(written.main.get(_MAKE), written.main.get(_MODEL)),
+        "lens": lens_named(photo.get(_LENS)),
         "exposure_s": _either(lambda: _number(photo.get(_EXPOSURE), 1e-7, 1e6)),
         "f_number": _either(lambda: _number(photo.get(_F_NUMBER), 0.1, 1e3)),
         "iso": _either(lambda: round(_number(photo.get(_ISO), 1, 1e7))),
@@ -61,10 +63,17 @@ def _either(read: Callable[[], Any]) -> Any:
         return None
 
 
-def _camera(exif: Mapping[int, Any]) -> str:
-    """Return maker and model; most makers repeat their name in the model."""
-    make, model = _either(lambda: _text(exif.get(_MAKE))), _text(exif.get(_MODEL))
-    return model if make is None or model.lower().startswith(make.split()[0].lower()) else f"{make} {model}"
+def camera_named(make: object, model: object) -> str | None:
+    """Return maker and model, as most makers repeat their name in the model; None without a model."""
+    maker, name = _either(lambda: _text(make)), _either(lambda: _text(model))
+    if maker is None or name is None or name.lower().startswith(maker.split()[0].lower()):
+        return name  # type: ignore[no-any-return]
+    return f"{maker} {name}"
+
+
+def lens_named(model: object) -> str | None:
+    """Return the model of a lens; None where nothing is written."""
+    return _either(lambda: _text(model))  # type: ignore[no-any-return]
 
 
 def _text(value: Any) -> str:

@@ -41,6 +41,7 @@ class Upright:
     format: str
     taken_at: str | None
     profile: bytes | None
+    exif: Image.Exif
 
     def in_srgb(self, copy: Image.Image, *, longer_side: int | None = None) -> Image.Image:
         """Return a copy or a part of the image in the colours that its profile means; see `colours.in_srgb`."""
@@ -97,7 +98,8 @@ def open_upright(
     image = in_eight_bits(image, data, lambda: open_lazily(data, max_megapixels))
     if orientation > 1:
         image = _turned(image, orientation)
-    return Upright(plain(image), width, height, "JPEG" if format_ == "MPO" else format_, taken_at, profile)
+    format_ = "JPEG" if format_ == "MPO" else format_
+    return Upright(plain(image), width, height, format_, taken_at, profile, exif)
 
 
 def exif_of(image: Image.Image) -> Image.Exif:

@@ -28,7 +28,7 @@ def annotate(store: LibraryWriter, paths: Sequence[bytes], beside: Beside, *, on
     ----------
     store : LibraryWriter
     paths : sequence of bytes
-        Under which they are stored; there may be none.
+        Under which they are stored.
     beside : Beside
         What stands beside them.
     on_progress : callable
@@ -40,9 +40,7 @@ def annotate(store: LibraryWriter, paths: Sequence[bytes], beside: Beside, *, on
         How many were read.
     """
     n_done = n_read = 0
-    if not paths:
-        return 0
-    with WorkerPool.for_encoder(None, cwd=store.working_folder) as workers:
+    with WorkerPool.for_encoder(None, cwd=store.working_folder, max_megapixels=store.max_megapixels) as workers:
         known = {file.path: file for file in store.files_at(paths)}
         pending: list[AnnotatedFile] = []
         for outcomes in workers.run(list(known), job=lambda: Job(embeds=False, annotates=True)):

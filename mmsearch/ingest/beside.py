@@ -11,10 +11,11 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 from mmsearch.annotations.base import Annotation, Annotations, Kind, merge
 from mmsearch.annotations.gazetteer import named
-from mmsearch.annotations.names import of_path
+from mmsearch.annotations.names import of_file, of_folder, outermost_root
 from mmsearch.annotations.sidecars import Folder
 from mmsearch.records import ANNOTATING
 from mmsearch.store.changes import KnownFile
@@ -37,7 +38,7 @@ class Beside:
     def __init__(self, roots: Iterable[bytes], *, follow_links: bool = False) -> None:
         self._roots = frozenset(roots)
         self._follow_links = follow_links
-        self._folders: OrderedDict[bytes, Folder] = OrderedDict()
+        self._folders: OrderedDict[bytes, _KnownFolder] = OrderedDict()
 
     def is_as_noted(self, file: KnownFile) -> bool:
         """Return whether annotations of a picture whose file did not change are those that the library has."""
@@ -45,37 +46,36 @@ class Beside:
 
     def look(self, path: bytes) -> bytes | None:
         """Return what tells whether the files beside a picture changed; None where there are none."""
-        sidecars = self._folder(os.path.dirname(path)).beside(os.path.basename(path))
+        folder, name = os.path.split(path)
+        sidecars = self._folder(folder).files.beside(name)
         looks = "".join(f"{sidecar.path!r} {sidecar.size} {sidecar.mtime_ns}\n" for sidecar in sidecars)
         return blake2b(looks.encode(), digest_size=16).digest() if sidecars else None
 
     def annotations(self, path: bytes, inside: Annotations) -> Annotations:
         """Return all annotations of a picture, given those inside its file; the names of its position are last."""
-        names = Annotations(of_path(self._below_root(path)))
-        written = merge(names, self._folder(os.path.dirname(path)).read(os.path.basename(path)), inside)
-        return merge(written, Annotations(_places_at(written.position)))
+        folder_path, name = os.path.split(path)
+        folder = self._folder(folder_path)
+        written = merge(Annotations((*of_file(name), *folder.names)), folder.files.read(name), inside)
+        places = _places_at(written.position)
+        return merge(written, Annotations(places)) if places else written
 
-    def _folder(self, path: bytes) -> Folder:
+    def _folder(self, path: bytes) -> _KnownFolder:
         if path not in self._folders:
-            root = self._root_of(path)
-            above = None if root is None or path == root else self._folder(os.path.dirname(path))
-            self._folders[path] = Folder(path, above=above, follow_links=self._follow_links)
+            root = outermost_root(path, self._roots)
+            above = None if root is None or path == root else self._folder(os.path.dirname(path)).files
+            files = Folder(path, above=above, follow_links=self._follow_links)
+            self._folders[path] = _KnownFolder(files, of_folder(path, self._roots))
             if len(self._folders) > _N_FOLDERS:
                 self._folders.popitem(last=False)
         self._folders.move_to_end(path)
         return self._folders[path]
 
-    def _root_of(self, path: bytes) -> bytes | None:
-        """Return the outermost root that a path is or lies below."""
-        # Pictures may be named one by one, so there may be as many roots as pictures.
-        parts = path.split(b"/")
-        ancestors = (b"/".join(parts[:n]) or b"/" for n in range(1, len(parts) + 1))
-        return next((folder for folder in ancestors if folder in self._roots), None)
 
-    def _below_root(self, path: bytes) -> bytes:
-        """Return a path from the name of its outermost root on, or its last name without any."""
-        root = self._root_of(path)
-        return os.path.basename(path) if root in (None, path) else os.path.relpath(path, os.path.dirname(root))
+class _KnownFolder(NamedTuple):
+    """What is the same for all pictures of a folder: the files in it, and the words of its path."""
+
+    files: Folder
+    names: tuple[Annotation, ...]
 
 
 @lru_cache(maxsize=4096)

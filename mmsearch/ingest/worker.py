@@ -206,27 +206,28 @@ def _read(
             result["look"] = FileLook.of(status)
         else:
             result["size"] = len(data)
-        said = _said(data, job)
         picture, grey = _decoded(data, tower, job, max_megapixels) if job.decodes else (None, None)
+        said = _said(data, picture, job, max_megapixels)
     except PictureError as error:
         if error.code == "out_of_memory":
             raise MemoryError(str(error)) from error
         result.update({"code": error.code, "message": str(error)})
         return result, None, None
     result.update(said)
-    if picture is not None:
-        result.update({
-            "width": picture.width, "height": picture.height, "format": picture.format,
-            "taken_at": picture.taken_at,
-        })  # fmt: skip
     return result, picture, grey
 
 
-def _said(data: bytes, job: Job) -> FileFacts:
-    """Return what is to be said of the bytes of a file, without its pixels."""
+def _said(data: bytes, picture: Picture | None, job: Job, max_megapixels: float) -> FileFacts:
+    """Return what is to be said of the bytes of a file, given the picture if it was decoded."""
     said: FileFacts = {"hash": sha256(data).hexdigest()}
+    if picture is not None:
+        said.update({
+            "width": picture.width, "height": picture.height, "format": picture.format,
+            "taken_at": picture.taken_at,
+        })  # fmt: skip
     if job.annotates:
-        said["annotations"] = embedded(data).to_json()
+        exif = None if picture is None else picture.exif
+        said["annotations"] = embedded(data, exif=exif, max_megapixels=max_megapixels).to_json()
     return said
 
 

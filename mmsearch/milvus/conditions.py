@@ -98,6 +98,10 @@ class InCollection:
         """Return no labels: filters by them are refused before."""
         return []
 
+    def texts_near(self, kind: str, text: str) -> list[str]:
+        """Return no texts: filters by them are refused before."""
+        return []
+
     def _has(self, expression: str) -> bool:
         return bool(self._engine.query(self._collection, expression, ["id"], limit=1))
 

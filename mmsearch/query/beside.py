@@ -55,6 +55,11 @@ class TextsBeside:
         """Whether no text stands beside any picture."""
         return self.store.annotations.is_empty
 
+    @property
+    def has_vectors(self) -> bool:
+        """Whether any caption has a vector."""
+        return self.store.annotations.near_captions().n_pictures > 0
+
     def bonuses(
         self, texts: Sequence[str], vectors: Matrix, model: Callable[[], JoinModel], condition: Condition
     ) -> list[Bonuses]:
@@ -64,7 +69,7 @@ class TextsBeside:
         ----------
         texts : sequence of str
         vectors : float32 array, shape (n, dim)
-            Unit vectors of the texts; no columns in a library without an encoder, whose captions have none.
+            Unit vectors of the texts; no columns where captions have none.
         model : callable
             Returns the weights of the encoder; only called where there is something to be weighed.
         condition : Condition

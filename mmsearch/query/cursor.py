@@ -44,7 +44,7 @@ class Cursor:
     Parameters
     ----------
     vector : float32 array, shape (dim,)
-        The unit vector that pictures are compared with.
+        The unit vector that pictures are compared with; without columns where texts alone answered by their words.
     first_page : frozenset of int
         Ids of the pictures of the first page.
     n_hits : int
@@ -110,7 +110,8 @@ def read(text: str, query: Query, fingerprint: str, dim: int) -> Cursor:
         raise QueryError(
             "after is the `next` of another query, or of other filters; ask the same as before, or leave it out"
         )
-    if encoder != _short(fingerprint) or len(cursor.vector) != dim:
+    is_of_texts_alone = cursor.words == "only" and not len(cursor.vector)
+    if encoder != _short(fingerprint) or (len(cursor.vector) != dim and not is_of_texts_alone):
         raise QueryError(
             "the library has vectors of another encoder than when `after` was given; leave it out, and begin anew"
         )

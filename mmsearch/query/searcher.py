@@ -158,7 +158,7 @@ class Searcher:
             n = 0 if local is None else self._n_passing(query, condition)
             return SearchResult(hits, "local", n, seconds, said, problems, thumbnails=thumbnails_of)
         looked = time.perf_counter()
-        encoded = self._encoded(query)
+        encoded = self._encoded(query, options)
         seconds = {"local": looked - start, "encode": time.perf_counter() - looked}
 
         def rank() -> _Ranking:
@@ -177,11 +177,16 @@ class Searcher:
         if options.mode == "local":
             raise QueryError("visual words alone answer in one page; leave `after` out, and ask for more hits (k)")
         before = read(after, query, self.store.fingerprint(), self.store.dim)
+        if options.words not in ("auto", before.words):
+            raise QueryError(
+                f"after is the `next` of an answer by words={before.words}, and words is {options.words}; ask the "
+                "same as before, or leave it out"
+            )
         options = replace(options, words=before.words)
         self._require_relevance([query], options)
         terms, text = [], text_of(query)
         if options.explain or text is not None:
-            terms = self._encoded(query).terms
+            terms = self._encoded(query, options).terms
         encoded = EncodedQuery(terms, before.vector, (), tuple(query.irrelevant), text)
         seconds = {"local": 0.0, "encode": time.perf_counter() - start}
 
@@ -320,12 +325,18 @@ class Searcher:
             rankings.append(self._ranking(query, ranked, shortlist, options))
         return rankings
 
-    def _encoded(self, query: Query) -> EncodedQuery:
-        """Return a query as one vector; a text without an encoder is looked for as that."""
-        if self._embeds_texts or not is_text(query):
+    def _encoded(self, query: Query, options: SearchOptions) -> EncodedQuery:
+        """Return a query as one vector; a text that no vector is compared with is looked for as it is."""
+        if not is_text(query) or (self._embeds_texts and self._compares_vectors(options)):
             return self.terms.encode([query])[0]
         texts_in(query)
         return EncodedQuery([], np.zeros(0, np.float32), text=text_of(query))
+
+    def _compares_vectors(self, options: SearchOptions) -> bool:
+        """Return whether anything is compared with the vector of a text, in a library of vectors."""
+        if options.words != "only" or options.explain:
+            return True
+        return self._beside is not None and self._beside.has_vectors
 
     def _bonuses(
         self, queries: Sequence[EncodedQuery], words: WordsUse, condition: Condition

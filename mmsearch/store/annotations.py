@@ -14,7 +14,7 @@ from mmsearch.annotations.text import cleaned
 from mmsearch.annotations.tokens import folded, terms_of
 from mmsearch.errors import QueryError
 from mmsearch.records import Matrix
-from mmsearch.store.base import OnProgress
+from mmsearch.store.base import OnProgress, is_given
 from mmsearch.store.captions import CaptionsToEmbed, CaptionVectors, NearCaptions
 from mmsearch.store.documents import annotations_of, stale_documents, write_documents
 from mmsearch.store.postings import Ids
@@ -54,6 +54,13 @@ class LibraryAnnotations:
             return self._catalog.db.execute("SELECT 1 FROM document LIMIT 1").fetchone() is None
 
     @property
+    def are_unread(self) -> bool:
+        """Whether nothing that is written beside pictures seems to have been read yet, by an earlier version."""
+        with self._catalog.reading():
+            last = self._catalog.db.execute("SELECT annotated FROM image ORDER BY id DESC LIMIT 1").fetchone()
+            return self.is_empty and last == (0,) and not is_given(self._store)
+
+    @property
     def n_documents(self) -> int:
         """How many pictures something is said of."""
         with self._catalog.reading():
@@ -73,19 +80,13 @@ class LibraryAnnotations:
             sql = "SELECT DISTINCT image FROM typed WHERE image IS NOT NULL ORDER BY image"
             return [image_id for (image_id,) in self._catalog.db.execute(sql)]
 
-    def matches(self, text: str, *, is_typing: bool = False) -> TextMatches:
+    def matches(self, text: str) -> TextMatches:
         """Return the pictures beside which something of a text stands, and how much of it.
 
         Double quotes hold what must follow one another; nothing else in the text is an operator. English function
         words and what stands beside more than half of the pictures that anything is said of carry no weight.
-
-        Parameters
-        ----------
-        text : str
-        is_typing : bool
-            Whether the last word may go on.
         """
-        return self._index.matches(text, is_typing=is_typing)
+        return self._index.matches(text)
 
     def highlights(
         self, image_ids: Sequence[int], text: str

@@ -35,6 +35,12 @@ def then_what(code: str, n_tries: int) -> str:
     return LEFT_OUT if code in (*BY_CHANCE, "quarantined") else ""
 
 
+def unread_words_text(n: int | None = None) -> str:
+    """Say that what is written beside so many pictures, or beside all, was not read yet, and what reads it."""
+    pictures = "the pictures" if n is None else f"{n} picture{'s' * (n != 1)}"
+    return f"what is written beside {pictures} was not read yet; `mmsearch index FOLDER` reads it"
+
+
 def read_before_text(n: int, folders: str) -> str:
     """Say what may be wrong with pictures that an earlier version read, and what reads those of folders anew."""
     pictures, them = ("picture was", "it") if n == 1 else ("pictures were", "them")

@@ -19,15 +19,27 @@ from functools import cache
 from itertools import islice, product
 from typing import Protocol
 
+from mmsearch.annotations.tokens import folded, levels_of
 from mmsearch.errors import QueryError
 from mmsearch.predicates import FIELDS, NUMBERS, OPERATORS, And, Comparison, FilterLike, Not, Predicate, written
 from mmsearch.predicates.tree import comparisons
 from mmsearch.store.catalog import Catalog
 from mmsearch.store.label_sets import labels_called
 from mmsearch.store.spelling import spelled, spelled_filter
-from mmsearch.store.where import Filter, SqlCondition, condition_of, filter_of, is_called, place_bounds
+from mmsearch.store.where import (
+    NAMED,
+    Filter,
+    SqlCondition,
+    condition_of,
+    filter_of,
+    is_called,
+    place_bounds,
+    said_by_kind,
+)
 
 _MOST_NAMED = 3
+_MOST_COMPARED = 20_000  # texts, when one is looked for that may be misspelt
+_LONGEST_LEAD = 40  # characters of the levels above the one that is meant
 _MOST_WAYS = 64  # of passing filters; those that have more are not looked at
 _LEAST = 1  # pixels of a side, and bytes of a file
 _QUOTED = re.compile(r"""(["']).*\1""", re.DOTALL)
@@ -46,6 +58,9 @@ class Holdings(Protocol):
     def labels(self) -> list[tuple[str, str]]:
         """Return all labels as (set, label)."""
 
+    def texts_near(self, kind: str, text: str) -> list[str]:
+        """Return tags, persons or places of about the length of one: some thousands, if there are as many."""
+
     def roots(self) -> list[bytes]:
         """Return the folders and files that were ever given to `index`."""
 
@@ -61,6 +76,8 @@ class InCatalog:
         """Return whether there is a picture that passes a comparison, or any at all."""
         if comparison is None:
             return self._catalog.holds("1")
+        if comparison.field in NAMED and comparison.operator == "=" and self._says(comparison):
+            return True  # which takes no time, while other spellings do
         part = spelled_filter(self._catalog, comparison)
         return self._catalog.holds(part.sql, part.parameters)
 
@@ -71,6 +88,20 @@ class InCatalog:
     def labels(self) -> list[tuple[str, str]]:
         """Return all labels as (set, label)."""
         return labels_called(self._catalog)
+
+    def texts_near(self, kind: str, text: str) -> list[str]:
+        """Return tags, persons or places of about the length of one: some thousands, if there are as many."""
+        sql = " UNION ".join(f"SELECT text FROM {said}" for said in said_by_kind(kind))
+        sql = f"SELECT text FROM ({sql}) WHERE length(text) BETWEEN ? AND ? LIMIT ?"
+        shortest, longest = len(text) // 2, 2 * len(text) + _LONGEST_LEAD
+        return [near for (near,) in self._catalog.db.execute(sql, (shortest, longest, _MOST_COMPARED))]
+
+    def _says(self, comparison: Comparison) -> bool:
+        """Return whether a tag, person or place of a picture is spelled as in a comparison."""
+        return any(
+            self._catalog.db.execute(f"SELECT 1 FROM {said} AND text = ? LIMIT 1", (comparison.value,)).fetchone()
+            for said in said_by_kind(comparison.field)
+        )
 
 
 def possible_condition(catalog: Catalog, where: FilterLike | Sequence[FilterLike]) -> SqlCondition:
@@ -216,6 +247,8 @@ def _unknown(library: Holdings, part: Filter) -> str | None:
     """Return that the library holds nothing of the folder, picture or label that a comparison names, or None."""
     if part.field == "label":
         return _unknown_label(library.labels(), part)
+    if part.operator == "=" and part.field in NAMED:
+        return None if library.holds(part.comparison) else _misspelt(library, part)
     if part.operator != "=" or part.field not in ("folder", "path"):
         return None
     if library.holds(part.comparison):
@@ -251,6 +284,23 @@ def _unknown_label(labels: list[tuple[str, str]], part: Filter) -> str | None:
         meant += " (without single quotes)"
     sets = ", ".join(f"{name} ({n} labels)" for name, n in counts.items())
     return f"{_said(part)}: no label is called so in the label sets of the library: {sets}{meant}"
+
+
+def _misspelt(library: Holdings, part: Filter) -> str | None:
+    """Return which tags, persons or places are called nearly as one that there is not, or None."""
+    from difflib import get_close_matches
+
+    asked = "/".join(levels_of(folded(str(part.value))))
+    spelled_so: dict[str, str] = {}
+    for text in library.texts_near(part.field, asked):
+        whole = levels_of(folded(text))
+        for name, of_it in zip(("/".join(whole), *whole), (text, *levels_of(text)), strict=False):
+            spelled_so.setdefault(name, of_it.strip())
+    near = [spelled_so[name] for name in get_close_matches(asked, spelled_so, _MOST_NAMED)]
+    if not near:
+        return None
+    meant = " or ".join(map(repr, dict.fromkeys(near)))
+    return f"{_said(part)}: no picture has this {part.field}; is {meant} meant?"
 
 
 def _other_names(place: bytes, roots: Iterable[bytes]) -> Iterable[bytes]:

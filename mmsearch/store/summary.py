@@ -9,7 +9,7 @@ from pathlib import Path
 from mmsearch.indexes.kinds import KINDS
 from mmsearch.records import READING, LibraryStatus
 from mmsearch.store.adopt import pending_model
-from mmsearch.store.base import precision_of
+from mmsearch.store.base import is_given, precision_of
 from mmsearch.store.folder import Store
 from mmsearch.store.indexes import plan_json, plans_in_use
 from mmsearch.store.private import open_to_others
@@ -46,6 +46,7 @@ def library_status(store: Store) -> LibraryStatus:
             precision=precision_of(store),
             agreement=store.setting("agreement"),
             exclude=tuple(store.setting("exclude") or ()),
+            n_unread_words=0 if is_given(store) else store.catalog.count_where("annotated = 0", ()),
         )
 
 

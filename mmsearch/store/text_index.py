@@ -88,9 +88,9 @@ class TextIndex:
 
     # -- searching -----------------------------------------------------------------------------------
 
-    def matches(self, text: str, *, is_typing: bool = False) -> TextMatches:
+    def matches(self, text: str) -> TextMatches:
         """Return which pictures something of a text stands beside; see `LibraryAnnotations.matches`."""
-        terms = terms_of(text, is_typing=is_typing)
+        terms = terms_of(text)
         with self._catalog.reading():
             self._refresh()
             scores = [np.zeros(len(part.postings), dtype=np.float32) for part in self._parts]

@@ -46,7 +46,8 @@ _LABELLED = """id IN (SELECT image FROM given WHERE label IN (
 
 
 _MEANT = "(SELECT text FROM (SELECT DISTINCT text FROM {said} LIMIT -1) WHERE is_said(?, ?, ?, text))"
-_NAMED = ("tag", "person", "place")  # which have an index, and levels
+NAMED = ("tag", "person", "place")
+"""What of what is said has an index, and levels."""
 _HAS = {
     "position": "latitude IS NOT NULL",
     "words": "id IN (SELECT image FROM document)",
@@ -264,7 +265,7 @@ def filter_of(comparison: Comparison) -> Filter:
 def _annotated(comparison: Comparison, value: str) -> Filter:
     """Return the filter by what is said of a picture; `!=` passes where it is not said."""
     field, is_denied = comparison.field, comparison.operator == "!="
-    parameters: tuple[Any, ...] = (folded(value), comparison.operator == "~", field in _NAMED)
+    parameters: tuple[Any, ...] = (folded(value), comparison.operator == "~", field in NAMED)
     if field == "near":
         sql, parameters = _near(*circle_of(value))
     elif field == "has":
@@ -280,7 +281,7 @@ def _annotated(comparison: Comparison, value: str) -> Filter:
 
 def said_by_kind(kind: str) -> tuple[str, str]:
     """Return where what files and users say of a kind stands, as the end of SQL that may go on with AND."""
-    indexed = f"kind IN {_INDEXED} AND " if kind in _NAMED else ""  # by these words the index is known
+    indexed = f"kind IN {_INDEXED} AND " if kind in NAMED else ""  # by these words the index is known
     return f"annotation WHERE {indexed}kind = '{kind}'", f"typed WHERE image IS NOT NULL AND kind = '{kind}'"
 
 

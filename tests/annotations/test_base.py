@@ -51,9 +51,9 @@ def test_merge_drops_the_same_text_of_the_same_kind_and_keeps_the_first_source()
     assert merge(tags("dog"), Annotations((title, again))).texts == (*tags("dog").texts, title)
 
 
-def test_merge_takes_the_first_camera_lens_and_position_that_are_there():
-    first = Annotations(position=(1.0, 2.0))
-    second = Annotations(camera="X-T3", lens="35 mm", position=(3.0, 4.0))
+def test_merge_takes_the_first_position_and_the_last_camera_and_lens_that_are_there():
+    first = Annotations(camera="X-T3 of a copy", lens="35 mm", position=(1.0, 2.0))
+    second = Annotations(camera="X-T3", position=(3.0, 4.0))
     assert merge(first, second) == Annotations((), "X-T3", "35 mm", (1.0, 2.0))
 
 

@@ -12,6 +12,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from mmsearch.annotations import Annotations
 from mmsearch.annotations.embedded import embedded
+from mmsearch.images import decode_grey
 from tests import pictures
 from tests.annotations.files import UTF_8, dataset, exif, items, with_iptc, with_xmp
 
@@ -46,6 +47,26 @@ def test_every_format_has_its_xmp_and_its_exif(format_):
     assert texts(data) == [("xmp:dc:subject", "dog"), ("exif:ImageDescription", "two dogs")]
 
 
+def test_exif_that_was_read_already_is_not_read_again():
+    other = Image.Exif()
+    other[DESCRIPTION] = "three dogs"
+    said = embedded(JPEG, exif=other)
+    assert [text.text for text in said.texts] == ["dog", "three dogs"]
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_file_says_the_same_by_the_exif_of_its_decoded_picture(format_):
+    tags = Image.Exif()
+    tags[DESCRIPTION] = "two dogs"
+    tags.get_ifd(0x8769)[0xA434] = "a lens"
+    tags.get_ifd(0x8825).update({1: "N", 2: (52.0, 22.0, 0.0), 3: "E", 4: (4.0, 54.0, 0.0)})
+    data = pictures.saved(pictures.photo(32, 24), format_, exif=tags.tobytes())
+    said = embedded(data)
+    assert said.lens == "a lens"
+    assert said.position == (pytest.approx(52.366667), 4.9)
+    assert embedded(data, exif=decode_grey(data, longer_side=32).exif) == said
+
+
 def test_gif_has_its_xmp():
     data = pictures.saved(Image.new("P", (8, 8)), "GIF")
     at = 13 + 3 * 2 ** ((data[10] & 7) + 1)  # behind the colours
@@ -63,6 +84,26 @@ def test_tiff_has_its_iptc_whether_as_bytes_or_as_numbers():
     assert data.count(as_bytes) == 1
     for written in (data, data.replace(as_bytes, as_numbers)):
         assert texts(written) == [("iptc:Keywords", "snow"), ("iptc:Keywords", "dog")]
+
+
+def test_tiff_has_its_iptc_among_what_photoshop_keeps():
+    jpeg = with_iptc(JPEG, BLOCK)
+    resources = jpeg[jpeg.index(b"8BIM") : jpeg.index(BLOCK) + len(BLOCK) + len(BLOCK) % 2]
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[34377] = resources
+    tags.tagtype[34377] = 1
+    data = pictures.saved(pictures.photo(32, 24), "TIFF", tiffinfo=tags)
+    assert texts(data) == [("iptc:Keywords", "snow"), ("iptc:Keywords", "dog")]
+    assert texts(data.replace(b"8BIM", b"8BXX")) == []
+
+
+def test_camera_of_exif_counts_before_that_of_xmp_and_each_where_it_is_alone():
+    packet = pictures.xmp('tiff:Model="of a program" aux:Lens="35 mm"')
+    tags = Image.Exif()
+    tags[0x0110] = "X-T3"
+    for options, camera in (({}, "of a program"), ({"exif": tags.tobytes()}, "X-T3")):
+        said = embedded(pictures.saved(pictures.photo(32, 24), "JPEG", xmp=packet, **options))
+        assert (said.camera, said.lens) == (camera, "35 mm")
 
 
 def test_texts_of_a_png_are_read_wherever_they_stand_and_its_pixels_are_not():

@@ -86,6 +86,13 @@ def test_table_without_an_end_to_its_quotes_is_read_before_them(listed):
     assert set(said) == {b"a.jpg"}
 
 
+def test_rows_are_kept_as_they_were_written_until_their_picture_is_asked_for(listed):
+    row = b'{"image": "a.jpg", "text": "dogs"}\n'
+    said = listed("captions.jsonl", row * 2)
+    assert said.rows == {b"a.jpg": [row.decode()] * 2}
+    assert texts(said, b"a.jpg") == [("captions.jsonl:text", "dogs")] * 2
+
+
 def test_lists_of_folders_above_name_pictures_in_those_below(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "captions.jsonl").write_bytes(b'{"image": "images/a.jpg", "captions": ["two dogs"]}\n')

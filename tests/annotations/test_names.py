@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsearch.annotations import Annotation, Kind
-from mmsearch.annotations.names import of_path, words_in
+from mmsearch.annotations.names import of_file, of_folder, words_in
 
 
 @pytest.mark.parametrize(
@@ -56,16 +56,21 @@ def test_names_that_cameras_and_programs_give_have_no_words(name):
     assert words_in(name.encode()) == ""
 
 
-def test_path_has_the_words_of_the_file_first_and_then_of_every_folder():
-    assert of_path(b"Reisen/DCIM/Rom_2019/IMG_1234-Trevi.jpg") == (
-        Annotation(Kind.NAME, "file name", "Trevi"),
+def test_file_has_the_words_of_its_name():
+    assert of_file(b"IMG_1234-Trevi.jpg") == (Annotation(Kind.NAME, "file name", "Trevi"),)
+
+
+def test_folder_has_the_words_of_its_path_from_the_outermost_root_on():
+    roots = {b"/home/Anna/Reisen", b"/home/Anna/Reisen/DCIM"}
+    assert of_folder(b"/home/Anna/Reisen/DCIM/Rom_2019", roots) == (
         Annotation(Kind.FOLDER, "folder", "Rom 2019"),
         Annotation(Kind.FOLDER, "folder", "Reisen"),
     )
+    assert of_folder(b"/home/Anna/elsewhere", roots) == ()
 
 
 def test_name_that_is_not_utf_8_is_read_as_latin_1():
-    assert [text.text for text in of_path("Café/Grüße.jpg".encode("latin-1"))] == ["Grüße", "Café"]
+    assert [text.text for text in of_file("Grüße.jpg".encode("latin-1"))] == ["Grüße"]
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(os.fsdecode))

@@ -48,11 +48,9 @@ def test_query_looks_for_words_and_for_what_stands_in_quotes_and_knows_no_other_
     assert [term.tokens for term in terms_of(text)] == expected
 
 
-def test_last_word_may_go_on_only_while_it_is_typed_and_a_character_without_spaces_always():
-    assert terms_of("two do", is_typing=True) == (Term(("two",)), Term(("do",), is_prefix=True))
+def test_only_a_single_character_without_spaces_may_go_on():
     assert terms_of("two do") == (Term(("two",)), Term(("do",)))
     assert terms_of("東") == (Term(("東",), is_prefix=True),)
-    assert terms_of('"two do"', is_typing=True) == (Term(("two", "do")),)
 
 
 @given(st.text(max_size=60))

@@ -134,6 +134,24 @@ def test_position_is_read_as_xmp_writes_angles(latitude, longitude, position):
     assert xmp_annotations(packet).position == position
 
 
+@pytest.mark.parametrize(
+    ("attributes", "camera", "lens"),
+    [
+        ('tiff:Make="Canon" tiff:Model="Canon EOS R5" aux:Lens="RF35mm"', "Canon EOS R5", "RF35mm"),
+        (
+            'tiff:Make="FUJIFILM" tiff:Model="X-T3" aux:Lens="35" exifEX:LensModel="XF35mm"',
+            "FUJIFILM X-T3",
+            "XF35mm",
+        ),
+        ('tiff:Make="Canon" aux:Lens=" "', None, None),
+        (f'tiff:Model="{"x" * 5_000}"', "x" * 100, None),
+    ],
+)
+def test_camera_and_lens_are_read_as_exif_has_them(attributes, camera, lens):
+    said = xmp_annotations(xmp(attributes))
+    assert (said.camera, said.lens, said.texts) == (camera, lens, ())
+
+
 def test_texts_of_other_documents_in_a_packet_do_not_count():
     inner = (
         f'<rdf:li><rdf:Description photoshop:City="Rome">{items("dc:subject", "cat")}</rdf:Description></rdf:li>'

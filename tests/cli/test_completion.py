@@ -9,6 +9,8 @@ import sys
 import pytest
 import typer
 
+from mmsearch.annotations import Annotation, Kind
+from mmsearch.annotations.xmp_sidecar import xmp_sidecar
 from mmsearch.cli import completion
 from mmsearch.cli.app import app
 from mmsearch.cli.configuration import configuration
@@ -130,6 +132,18 @@ def test_labels_of_the_library_that_is_named_are_offered_by_set_and_in_every_quo
     assert offered(f"{line}nimals/c") == ["animals/cat"]
     assert offered(f"mmsearch|labels|rm|--library|{library}|") == ["animals"]
     assert offered("mmsearch|labels|rm|--library|milvus|:|//host/name|") == []
+
+
+def test_tags_are_offered_of_the_library_and_the_own_ones_where_they_are_taken_away(offered, indexed, photos):
+    (photos / "cat.jpg.xmp").write_bytes(xmp_sidecar([Annotation(Kind.TAG, "file", "sleeping")]))
+    indexed.index([photos], local=False)
+    indexed.tag(photos / "cat.jpg", ["Mimi", "sister"])
+    asked = f"mmsearch|VERB|--library|{indexed.folder}"
+    where = f"{asked.replace('VERB', 'search')}|--where|"
+    assert offered(f'{where}"tag ~ s') == ["tag ~ sister", "tag ~ sleeping"]
+    assert offered(f'{where}"place ~ ') == []
+    assert offered(f"{asked.replace('VERB', 'tag|add')}|--tag|s") == ["sister", "sleeping"]
+    assert offered(f"{asked.replace('VERB', 'tag|rm')}|--tag|s") == ["sister"]
 
 
 def test_a_label_is_offered_while_it_is_in_the_log_alone_and_nothing_is_written_or_made(offered, labelled):

@@ -67,6 +67,7 @@ def test_every_object_has_the_version_of_its_form(told):
         ("rm", "--queries"),
         ("labels", "set", "things", "--labels", "cat,fig", "--min-probability", "0.1"),
         ("export", "--out", "shards"),
+        ("export", "--sidecars", "sidecars"),
         ("backup", "a.backup"),
         ("restore", "a.backup", "--library", "back"),
     ],

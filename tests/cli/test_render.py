@@ -98,7 +98,8 @@ def test_json_says_without_being_asked_to_explain_which_hits_are_verified_in_the
 def test_a_tsv_says_it_in_columns_behind_the_others(odd):
     lines = [line.split("\t") for line in searched(odd[0], "tsv")[0].decode().splitlines()]
     assert lines[0][:7] == ["rank", "score", "path", "id", "width", "height", "taken_at"]
-    assert lines[0][7:] == ["is_verified", "n_inliers", "local_score", "relevance"]
+    assert lines[0][7:11] == ["is_verified", "n_inliers", "local_score", "relevance"]
+    assert lines[0][11:] == ["pixels", "words", "captions", "text"]
     assert [line[7] for line in lines[1:]] == ["true"] * 5 + ["false"]
     assert int(lines[1][8]) > 10
 

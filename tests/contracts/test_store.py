@@ -19,11 +19,13 @@ from mmsearch.errors import DimensionError, QueryError, UnsupportedError, Vector
 from mmsearch.milvus import engine as milvus_engine
 from mmsearch.places import place_of
 from mmsearch.predicates import And, Comparison, Not, Or
-from mmsearch.records import ANNOTATING, READING, FileLook
+from mmsearch.query.searcher import Searcher
+from mmsearch.records import ANNOTATING, READING, FileLook, Query, SearchOptions
 from mmsearch.store.base import ALL, AskedVector, Passed, in_folder, precision_of
 from mmsearch.store.changes import AnnotatedFile, Changes, RejectedFile, StoredFile, TouchedFile
 from mmsearch.store.checked import passing
 from mmsearch.store.labels import Labelling, LabelOptions
+from tests.conftest import no_decoder
 from tests.tiers import tiered
 
 DIM = 16
@@ -594,6 +596,8 @@ def test_annotations_are_kept_or_a_sentence_says_that_they_are_not(place, writer
         for where in ("tag = dog", "not has = position", "width > 1 or near = 1,2,3"):
             with pytest.raises(UnsupportedError, match=r"no support for filters by (tag|has|near) yet"):
                 writer.condition([where])
+        with pytest.raises(UnsupportedError, match="no support for texts beside pictures yet"):
+            Searcher(writer, None, no_decoder).search(Query(text="dog"), SearchOptions(words="only"))
         assert writer.annotations_of([plain]) == {}
         assert [(known.annotated, known.beside) for known in writer.known_files(b"/")] == [(0, None)]
         return

@@ -8,11 +8,14 @@ from contextlib import closing
 
 import pytest
 
-from mmsearch import Library, Query
+from mmsearch import Library, Query, SidecarsReport
 from mmsearch.annotations import Annotation, Annotations, Kind
 from mmsearch.annotations.xmp_sidecar import xmp_sidecar
 from mmsearch.errors import NoEncoderError, QueryError
+from mmsearch.ingest import annotate, pool
 from mmsearch.ingest.beside import Beside
+from mmsearch.ingest.plan import make_plan
+from mmsearch.records import ANNOTATING
 from mmsearch.store.changes import KnownFile
 from mmsearch.store.folder import Store
 
@@ -125,12 +128,27 @@ def test_sidecars_are_written_for_what_was_typed_and_read_again(indexed, photos,
     below = photos / "trip" / "goldfish.jpg"
     indexed.tag([photos / "cat.jpg", below], "mine")
     out = tmp_path / "sidecars"
-    assert indexed.export_sidecars(out) == 2
+    assert indexed.export_sidecars(out).n_written == 2
     sidecars = [path.relative_to(out).as_posix() for path in sorted(out.rglob("*.xmp"))]
     assert sidecars == ["cat.jpg.xmp", "trip/goldfish.jpg.xmp"]
     beside = Beside([os.fsencode(out)])
     texts = beside.annotations(os.fsencode(out / "cat.jpg"), Annotations()).texts
     assert [text.text for text in texts if text.kind is Kind.TAG] == ["mine", "from another program"]
+
+
+def test_a_sidecar_goes_when_nothing_is_left_of_what_was_typed_and_no_other_file_does(indexed, photos, tmp_path):
+    out = tmp_path / "sidecars"
+    indexed.tag([photos / "cat.jpg", photos / "dam.jpg", photos / "trip" / "goldfish.jpg"], "mine")
+    indexed.export_sidecars(out)
+    (out / "elsewhere.jpg.xmp").write_bytes((out / "cat.jpg.xmp").read_bytes())  # of no picture of the library
+    (out / "dam.jpg.xmp").write_text("of another program by now")
+    (out / "cat.jpg.xmp").with_suffix(".txt").write_text("notes")
+    indexed.untag([photos / "dam.jpg", photos / "trip" / "goldfish.jpg"], "mine")
+    assert indexed.export_sidecars(out) == SidecarsReport(str(out), 1, 1)
+    indexed.untag(photos / "cat.jpg", "mine")
+    assert indexed.export_sidecars(out) == SidecarsReport(str(out), 0, 1)
+    left = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert left == ["cat.jpg.txt", "dam.jpg.xmp", "elsewhere.jpg.xmp"]
 
 
 def test_a_library_of_vectors_without_an_encoder_is_searched_by_its_tags(tmp_path):
@@ -164,6 +182,28 @@ def test_a_picture_of_an_older_library_is_annotated_by_the_next_run(indexed, pho
     assert said(indexed, photos / "cat.jpg")[1] == [NAME]
 
 
+def test_what_is_not_read_when_a_run_is_ended_is_read_by_the_next(indexed, photos, monkeypatch):
+    indexed.tag(photos / "cat.jpg", "Mimi")
+    monkeypatch.setattr(pool, "BATCH", 2)
+    monkeypatch.setattr(annotate, "_TOGETHER", 2)
+    roots = [os.fsencode(photos)]
+
+    def end(stage, done, total):
+        raise KeyboardInterrupt
+
+    with Store.writer(indexed.folder) as store:
+        with store.catalog.writing():
+            store.catalog.db.execute("UPDATE image SET annotated = 0")
+        paths = make_plan(store, roots, beside=Beside(roots)).to_annotate
+        with pytest.raises(KeyboardInterrupt):
+            annotate.annotate(store, paths, Beside(roots), on_progress=end)
+        left = make_plan(store, roots, beside=Beside(roots)).to_annotate
+        assert 0 < len(left) < len(paths) == len(indexed)
+        assert not store.verify().faults
+    assert indexed.status().n_unread_words == len(left)
+    assert tag("Mimi", "user") in said(indexed, photos / "cat.jpg")[1]
+
+
 def test_a_recheck_reads_what_is_written_beside_all_pictures_again(indexed, photos):
     assert indexed.index([photos], is_recheck=True).details["annotated"] == len(indexed)
 
@@ -179,6 +219,20 @@ def test_names_and_lists_count_from_the_outermost_folder_that_was_indexed(tmp_pa
     texts = beside.annotations(os.fsencode(path), Annotations()).texts
     assert [text.text for text in texts if text.kind is Kind.FOLDER] == ["day 1", "Rome", "holidays"]
     assert [text.text for text in texts if text.kind is Kind.CAPTION] == ["Mimi sleeps"]
+
+
+@pytest.mark.parametrize("is_read_first", [False, True])
+def test_a_sidecar_that_changes_while_it_is_read_is_read_again_by_the_next_run(tmp_path, is_read_first):
+    picture, sidecar = os.fsencode(tmp_path / "cat.jpg"), tmp_path / "cat.txt"
+    sidecar.write_text("asleep")
+    beside = Beside([os.fsencode(tmp_path)])
+    look = beside.look(picture)
+    if not is_read_first:
+        sidecar.write_text("asleep on the stove")
+    assert "asleep" in beside.annotations(picture, Annotations()).texts[-1].text
+    sidecar.write_text("asleep on the stove")
+    file = KnownFile(picture, None, 1, b"", 0, ANNOTATING, look)
+    assert not Beside([os.fsencode(tmp_path)]).is_as_noted(file)
 
 
 def test_the_folder_of_a_picture_is_found_as_quickly_where_all_pictures_were_named_one_by_one():

@@ -219,6 +219,37 @@ def test_only_texts_are_asked_where_that_is_said(library):
     assert not searcher(library).search(Query(text="zeppelin"), SearchOptions(words="only"))
 
 
+def test_words_alone_are_found_without_a_vector_of_the_text_where_captions_have_none(library, tmp_path):
+    with Store.writer(tmp_path / "library", create=META) as store:
+        vectors = random_units(N, DIM, seed=5)
+        store.commit(Changes(stored=[file(i, v, annotations=annotations(i)) for i, v in enumerate(vectors)]))
+
+    class Mute(Encoder):
+        def encode_texts(self, texts):
+            raise AssertionError("a text was encoded")
+
+    asked, options = Searcher(Store.open(tmp_path / "library"), lambda: Mute(DIM), no_decoder), SearchOptions(k=7)
+    whole = asked.search(Query(text="red dog"), replace(options, k=N, words="only"))
+    pages = all_pages(asked, Query(text="red dog"), replace(options, words="only"))
+    assert tuple(hit for page in pages for hit in page) == whole.hits
+    assert len(whole) > 7
+    with pytest.raises(AssertionError, match="a text was encoded"):
+        asked.search(Query(text="red dog"), options)
+
+
+@pytest.mark.parametrize(
+    ("first", "then"), [("only", "none"), ("auto", "none"), ("auto", "only"), ("none", "only")]
+)
+def test_a_page_by_other_texts_than_the_one_before_is_refused(library, first, then):
+    query = Query(text="dog")
+    page = searcher(library).search(query, SearchOptions(k=3, words=first))
+    with pytest.raises(
+        QueryError, match=rf"an answer by words={first}, and words is {then}; ask the same as before"
+    ):
+        searcher(library).search(query, SearchOptions(k=3, words=then, after=page.next))
+    assert searcher(library).search(query, SearchOptions(k=3, after=page.next)).hits
+
+
 @pytest.mark.parametrize(
     "query", [Query(images=[1]), Query(text="dog", exclude="snow"), Query(text="dog", relevant=1)]
 )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 from mmsearch.annotations import Annotation, Annotations, Kind
@@ -135,6 +137,32 @@ def test_tags_are_added_and_a_caption_takes_the_place_of_the_one_before(store):
     ]  # fmt: skip
     assert said[4:] == DOG.texts
     assert documents(store)[b"/cat.jpg"] == ["summer", "two words"]
+
+
+def test_tags_of_many_pictures_are_typed_for_all_or_for_none(store, monkeypatch):
+    image_ids = add(store, *(file(b"/%d.jpg" % n) for n in range(3)))
+
+    def end(db, of_images):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mmsearch.store.annotations.write_documents", end)
+    with pytest.raises(KeyboardInterrupt):
+        store.annotations.type(image_ids, Kind.TAG, ["mine"])
+    monkeypatch.undo()
+    assert (typed(store), documents(store)) == ([], {})
+    assert store.annotations.type(image_ids, Kind.TAG, ["mine"]) == 3
+
+
+def test_who_searches_while_tags_are_typed_finds_each_for_all_of_its_pictures(store):
+    image_ids = add(store, *(file(b"/%d.jpg" % n) for n in range(3)))
+    with closing(Store.open(store.folder)) as reader:
+        for n in range(5):
+            store.annotations.type(image_ids, Kind.TAG, [f"tag{n}"])
+            assert reader.annotations.matches(f"tag{n}").image_ids.tolist() == image_ids
+            with reader.reading():
+                said = reader.annotations.of(image_ids)
+                store.annotations.untype(image_ids, Kind.TAG, [f"tag{n}"])
+                assert reader.annotations.of(image_ids) == said
 
 
 def test_what_was_typed_is_forgotten_by_its_words_whatever_their_case_and_what_files_say_stays(store):

@@ -140,13 +140,14 @@ def test_index_after_a_migration_embeds_nothing_again(old, tmp_path):
     with Library.open(old) as library:
         report = library.index([pictures])
         assert (report.new, report.moved, report.details["words"]["n_described"]) == (0, len(PICTURES), 0)
+        assert library.status().n_unread_words == 0
     assert vectors_of(old) == before
 
 
 def test_pictures_of_an_old_library_count_as_read_by_an_earlier_version_if_that_read_in_another_way(old):
     n_before = len(PICTURES) if schema_of(old) < 3 else 0
     with Library.open(old) as library:
-        assert library.status().n_read_before == n_before
+        assert (library.status().n_read_before, library.status().n_unread_words) == (n_before, len(PICTURES))
         with Store.writer(old):
             pass
         assert library.status().n_read_before == n_before

@@ -93,6 +93,39 @@ def test_filter_that_passes_no_picture_today_is_no_error(listed, where):
     check(listed, *where)
 
 
+@pytest.mark.parametrize("table", ["annotation", "typed"])
+@pytest.mark.parametrize(
+    ("where", "meant"),
+    [
+        ("tag = weding", "no picture has this tag; is 'wedding' meant?"),
+        ("tag = Pariss", "is 'Paris' meant?"),
+        ("tag = places/frence", "is 'Places > France' or"),
+        ("tag = zeppelin", None),
+        ("tag = WEDDING", None),
+        ("tag = france", None),
+        ("tag != weding", None),
+        ("tag ~ weding*", None),
+        ("person = weding", None),
+        ("place = weding", None),
+        ("tag = weding or name ~ *", None),
+    ],
+)
+def test_a_misspelt_tag_is_a_sentence_with_those_that_there_are(listed, table, where, meant):
+    tags = [("wedding",), ("Places > France > Paris",), ("Places > France",)]
+    columns, values = "image, kind, source, text", "id, 'tag', 'xmp:dc:subject', ?"
+    if table == "typed":
+        columns, values = "image, path, hash, kind, text", "id, path, hash, 'tag', ?"
+    with listed.writing():
+        listed.db.execute("DELETE FROM annotation")
+        listed.db.execute("DELETE FROM typed")
+        listed.db.executemany(f"INSERT INTO {table} ({columns}) SELECT {values} FROM image LIMIT 1", tags)
+    if meant is None:
+        check(listed, where)
+    else:
+        with pytest.raises(QueryError, match=re.escape(meant)):
+            check(listed, where)
+
+
 @pytest.mark.parametrize(
     ("where", "sentence"),
     [

@@ -119,10 +119,8 @@ def test_what_is_in_double_quotes_must_follow_one_another_within_one_annotation(
     assert set(shares(store, '"york new')) == set(shares(store, "york new"))
 
 
-def test_last_word_may_go_on_while_it_is_typed(store):
-    one, other = add(store, ["bicycle bike", "a boat"])
-    assert set(shares(store, "b", is_typing=True)) == {one, other}
-    assert set(shares(store, "bik", is_typing=True)) == {one}
+def test_the_beginning_of_a_word_is_another_word(store):
+    add(store, ["bicycle bike", "a boat"])
     assert shares(store, "bik") == {}
 
 
@@ -149,6 +147,8 @@ def test_postings_that_are_damaged_or_gone_are_made_of_the_documents_again(store
     (path,) = store.folder.glob("texts-*.bin")
     path.write_bytes(path.read_bytes()[:-40] + b"x" * 40)
     assert shares(Store.open(store.folder), "dog") == expected
+    (fault,) = store.verify().faults
+    assert (fault.code, "texts" in fault.what) == ("damaged_annotations", True)
     path.unlink()
     assert shares(Store.open(store.folder), "dog") == expected
     store.annotations.settle()
