@@ -202,7 +202,11 @@ class CaptionVectors:
         fresh_ids = np.array([image_id for _, image_id, _ in fresh], dtype=np.int64)
         image_ids = np.concatenate([opened.image_ids, fresh_ids])
         return _Rows(
-            image_ids, opened.vectors, opened.of, halves.reshape(-1, self._store.dim), np.flatnonzero(~there)
+            image_ids,
+            opened.vectors,
+            opened.of,
+            halves.reshape(len(fresh), self._store.dim),
+            np.flatnonzero(~there),
         )
 
     def _published(self) -> _Published:

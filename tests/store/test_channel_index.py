@@ -141,3 +141,8 @@ def test_damaged_cells_are_named_and_the_captions_are_scanned(store):
         assert nearest(Store.open(store.folder), ASKED[0]) == expected
         assert near.search(ASKED[:1], 10)[1][0].tolist() == [image_id for _, image_id in expected]
     assert "captioncells" in " ".join(store.verify().problems)
+
+
+def test_a_library_without_vectors_has_no_captions_to_find(tmp_path):
+    with Store.writer(tmp_path / "library", create={"dim": 0, "fingerprint": "none", "model": "none"}) as store:
+        assert store.annotations.near_captions().n_pictures == 0
