@@ -28,7 +28,7 @@ from synthetic import write_photographs, write_vit_b_32
 from mmsearch import GraphSettings, Library
 from mmsearch.file_array import HalfRows
 from mmsearch.indexes.hnsw import GRAPH
-from mmsearch.records import READING, FileLook
+from mmsearch.records import READING, FileLook, Preprocessing
 from mmsearch.shards.folder import ShardFolder
 from mmsearch.shards.format import ShardFacts
 from mmsearch.store.changes import StoredFile
@@ -121,7 +121,7 @@ def bytes_of_shards(work: Path) -> float:
         )
         for i, vector in enumerate(vectors)
     ]  # fmt: skip
-    facts = ShardFacts("0" * 64, "ViT-B-32", DIM, None)  # type: ignore[arg-type]
+    facts = ShardFacts("0" * 64, "ViT-B-32", DIM, Preprocessing((224, 224), 224))
     with ShardFolder.writer(folder, facts, print) as shards:
         shards.add(files)
     return sum(path.stat().st_size for path in folder.glob("*.parquet")) / N_ROWS

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
-from typing import Any, Literal, TypeAlias, TypeGuard, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard, TypeVar, get_args
 
 from mmsearch.errors import ArgumentError, QueryError
 
@@ -27,11 +27,25 @@ Unfreeze: TypeAlias = Literal["image", "text", "both"]
 Precision: TypeAlias = Literal["fp32", "int8", "bf16"]
 FP32: Precision = "fp32"
 """What towers compute in unless they are asked for another precision."""
+Views: TypeAlias = Literal[1, 5]
+"""How often an image tower looks at a picture: at the whole, or at four windows of it too."""
+AskedViews: TypeAlias = Literal[1, 5, "auto"]
+AUTO: AskedViews = "auto"
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 CPU: Device = "cpu"
 FALSE_RATE = 0.01
 """Share of pictures of strangers that may be given an identity by their descriptors."""
 _SHOWN = 60  # characters of a wrong value in a message
+
+
+class Variant(NamedTuple):
+    """Which vectors of an encoder are meant; what is None is as it was before, or as it is usual."""
+
+    precision: Precision | None = None
+    views: AskedViews | None = None
+
+
+USUAL = Variant()
 
 
 def several(

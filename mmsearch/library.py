@@ -24,6 +24,7 @@ from mmsearch.annotations import Annotation, Kind
 from mmsearch.arguments import (
     CPU,
     FALSE_RATE,
+    AskedViews,
     Device,
     Expand,
     Mode,
@@ -312,6 +313,7 @@ class Library:
         re_embed: bool | None = None,
         precision: Precision | None = None,
         device: Device = "auto",
+        views: AskedViews | None = None,
         on_progress: OnProgress = _quiet,
         notify: Callable[[str], None] = _quiet,
     ) -> IngestReport:
@@ -335,12 +337,10 @@ class Library:
             If another process writes to the library; if it was removed, moved or replaced meanwhile.
         LibraryNotFoundError
             If there is no library and no picture to make one of.
-        FingerprintError
-            If the library was made with another encoder or in another precision, and is not to be embedded anew.
+        FingerprintError, LibraryIncompleteError
+            If the library has vectors of another encoder, precision or views; if they could not be made anew.
         EncoderError
             If the encoder cannot be had, or another precision agrees too little with fp32.
-        LibraryIncompleteError
-            If pictures could not be embedded anew; the library is as it was.
         VocabularyError
             If the vocabulary is of another extractor or the library has another, or OpenCV is missing.
         QueryError
@@ -352,7 +352,7 @@ class Library:
 
         options = IngestOptions(
             model, is_dry_run, follow_links, is_recheck, exclude, max_megapixels, settings, local, vocabulary,
-            remember, re_embed, precision, device,
+            remember, re_embed, precision, device, views,
         )  # fmt: skip
         return bring_up_to_date(self.place, self._installed, paths, options, on_progress=on_progress, notify=notify)
 

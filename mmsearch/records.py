@@ -15,6 +15,7 @@ from mmsearch.arguments import (
     Expand,
     Mode,
     Rerank,
+    Views,
     WordsUse,
     as_count,
     as_flag,
@@ -96,6 +97,7 @@ class PreprocessingFields(TypedDict):
     mode: ResizeMode
     interpolation: Interpolation
     fill: int
+    views: NotRequired[Views]
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Preprocessing:
 
     `resize` is the target of the resize in pixels: of the shorter side (`shortest`), of the longer side
     before padding (`longest`) or of both sides (`squash`). `size` is (height, width) of the result, cut
-    from or padded round the centre.
+    from or padded round the centre. `views` is how often the tower looks at it: once, or at four windows too.
     """
 
     size: tuple[int, int]
@@ -112,25 +114,35 @@ class Preprocessing:
     mode: ResizeMode = "shortest"
     interpolation: Interpolation = "bicubic"
     fill: int = 0
+    views: Views = 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the pixels of a picture: (height, width, 3), or (views, height, width, 3) of several views."""
+        return (*self.size, 3) if self.views == 1 else (self.views, *self.size, 3)
 
     @classmethod
     def of_json(cls, fields: PreprocessingFields) -> Preprocessing:
         """Return what was written as JSON, which has made a list of `size`."""
-        return replace(cls(**fields), size=(*fields["size"],))
+        given = cls(**fields)
+        return replace(given, size=(*given.size,), views=one_of(given.views, "views", Views))
 
     def to_json(self) -> PreprocessingFields:
         """Return the fields, fit for JSON."""
-        return {
+        fields: PreprocessingFields = {
             "size": self.size, "resize": self.resize, "mode": self.mode, "interpolation": self.interpolation,
             "fill": self.fill,
         }  # fmt: skip
+        if self.views != 1:  # one view goes without saying, as it always did
+            fields["views"] = self.views
+        return fields
 
 
 @dataclass(frozen=True)
 class Picture:
     """One decoded picture: uint8 pixels, and what the file says.
 
-    The pixels are RGB (height, width, 3) at the tower's size, or grey (height, width) for local features.
+    The pixels are RGB, of the shape that the tower takes, or grey (height, width) for local features.
     `width` and `height` are those of the upright original in pixels; `taken_at` is ISO 8601 local time, as precise
     as the file says it (`2023-05-01T12:00:00`, `2023-05-01`, `1985`), or None. `exif` is what the decoder
     read of the EXIF, for whoever wants more of it: see `mmsearch.images.metadata`.
@@ -1047,7 +1059,8 @@ class LibraryStatus:
     `next_model` of what encoder a run began to make vectors anew, None unless one did and was ended; `progress`
     that of another process, if one is writing; `problems` what can be seen at a glance to be lost or not to belong
     together. `precision` is that in which pictures are embedded, `agreement` what was measured of it, None for
-    fp32; `exclude` are the patterns of what `index` leaves out, and `labels` the label sets.
+    fp32; `views` is how often a picture is looked at; `exclude` are the patterns of what `index` leaves out, and
+    `labels` the label sets.
     """
 
     folder: str
@@ -1074,6 +1087,7 @@ class LibraryStatus:
     exclude: tuple[str, ...] = ()
     labels: tuple[LabelSet, ...] = ()
     n_unread_words: int = 0
+    views: Views = 1
 
 
 FaultCode = Literal[

@@ -117,8 +117,10 @@ def test_options_of_a_search_are_checked_where_they_are_made_and_kept_as_those_o
             SearchOptions(**wrong)
 
 
-def test_preprocessing_is_the_same_after_json():
-    preprocessing = Preprocessing((384, 256), 400, "longest", "bilinear", 127)
+@pytest.mark.parametrize("views", [1, 5])
+def test_preprocessing_is_the_same_after_json(views):
+    preprocessing = Preprocessing((384, 256), 400, "longest", "bilinear", 127, views)
+    assert ("views" in preprocessing.to_json()) == (views == 5)  # fingerprints of one view stay as they were
     assert Preprocessing.of_json(json.loads(json.dumps(preprocessing.to_json()))) == preprocessing
 
 

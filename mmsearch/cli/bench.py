@@ -20,7 +20,9 @@ from mmsearch.cli.options import (
     LibraryOption,
     SplitOption,
     TextColumnOption,
+    ViewsOption,
     cache_folder,
+    given_views,
     open_library,
     read_lines,
 )
@@ -78,6 +80,7 @@ def retrieval(
         ),
     ],
     models: ModelsOption = None,
+    views: ViewsOption = None,
     images: ImagesOption = None,
     split: SplitOption = None,
     image_column: ImageColumnOption = None,
@@ -110,7 +113,7 @@ def retrieval(
             runs.check([encoder.encoder.name for encoder in encoders], (TEXT_TO_IMAGE, IMAGE_TO_TEXT))
         return run_retrieval(known, encoders, seed=seed, on_ranking=runs or _unwritten)
 
-    measured = _with_encoders(models, is_resuming, measure)
+    measured = _with_encoders(models, is_resuming, measure, views)
     show_measured(measured, report, chosen(output), "direction")
     _exit_if_bad(measured)
 
@@ -126,6 +129,7 @@ def instance(
         ),
     ],
     models: ModelsOption = None,
+    views: ViewsOption = None,
     images: ImagesOption = None,
     by: Annotated[
         str | None, typer.Option(metavar="FIELD", help="Results for each value of this field of the queries too.")
@@ -169,7 +173,7 @@ def instance(
             on_ranking=runs or _unwritten,
         )
 
-    measured = _with_encoders(models, is_resuming, measure)
+    measured = _with_encoders(models, is_resuming, measure, views)
     show_measured(measured, report, chosen(output), "task")
     _exit_if_bad(measured)
 
@@ -229,6 +233,7 @@ def classify(
         ),
     ],
     models: ModelsOption = None,
+    views: ViewsOption = None,
     split: SplitOption = None,
     image_column: ImageColumnOption = None,
     label_column: Annotated[
@@ -274,7 +279,7 @@ def classify(
         taught = [Taught.of(*named, encoders) for named in loaded.items()]
         return run_classification(known, encoders, ensembles, classifiers=taught, seed=seed)
 
-    measured = _with_encoders(_with_bases(models, loaded.values()), is_resuming, measure)
+    measured = _with_encoders(_with_bases(models, loaded.values()), is_resuming, measure, views)
     show_measured(measured, report, chosen(output), "templates")
     _exit_if_bad(measured)
 
@@ -289,6 +294,7 @@ def calibration(
         ),
     ],
     models: ModelsOption = None,
+    views: ViewsOption = None,
     images: ImagesOption = None,
     split: SplitOption = None,
     image_column: ImageColumnOption = None,
@@ -331,7 +337,7 @@ def calibration(
     )
     names = _absent_names(absent) if isinstance(known, CaptionSet) else []
     measured = _with_encoders(
-        models, is_resuming, lambda encoders: run_calibration(known, encoders, absent_names=names, seed=seed)
+        models, is_resuming, lambda encoders: run_calibration(known, encoders, absent_names=names, seed=seed), views
     )
     show_measured(measured, report, chosen(output), "part")
     _exit_if_bad(measured)
@@ -459,15 +465,18 @@ def _with_bases(models: list[str] | None, classifiers: Iterable[Classifier]) -> 
 
 
 def _with_encoders(
-    models: list[str] | None, is_resuming: bool, run: Callable[[list[SetEncoder]], MeasuredReport]
+    models: list[str] | None,
+    is_resuming: bool,
+    run: Callable[[list[SetEncoder]], MeasuredReport],
+    views: str | None = None,
 ) -> MeasuredReport:
     """Return what a run finds, with progress shown."""
     from mmsearch.cli.progress import run_progress
     from mmsearch.evaluation.encode import SetEncoder
 
-    cache = cache_folder()
+    cache, asked = cache_folder(), given_views(views) or 1
     with run_progress() as progress:
         return run([
-            SetEncoder(model, cache=cache, is_resuming=is_resuming, on_progress=progress, notify=say)
+            SetEncoder(model, cache=cache, is_resuming=is_resuming, on_progress=progress, notify=say, views=asked)
             for model in models or ["auto"]
         ])  # fmt: skip

@@ -18,6 +18,8 @@ from mmsearch.cli.options import (
     LibraryOption,
     ModelOption,
     PrecisionOption,
+    ViewsOption,
+    given_views,
     open_library,
     read_paths,
 )
@@ -114,8 +116,8 @@ ReEmbedOption = Annotated[
     bool | None,
     typer.Option(
         "--re-embed/--no-re-embed",
-        help="Give the pictures of the library vectors of --model, or of another --precision, instead of those "
-        "they have, or go on with that where a run was ended; --no-re-embed gives up what that run made",
+        help="Give the pictures of the library vectors of --model, or of another --precision or --views, instead "
+        "of those they have, or go on with that where a run was ended; --no-re-embed gives up what that run made",
         show_default=False,
     ),
 ]
@@ -140,6 +142,7 @@ def index(
     remember: RememberOption = None,
     re_embed: ReEmbedOption = None,
     precision: PrecisionOption = None,
+    views: ViewsOption = None,
     device: DeviceOption = "auto",
     output: FormatOption = None,
 ) -> None:
@@ -159,7 +162,7 @@ def index(
     first_time = {
         "model": model, "is_dry_run": is_dry_run, "is_recheck": is_recheck, "max_megapixels": max_megapixels,
         "exclude": [] if is_nothing_excluded else exclude or None, "vocabulary": vocabulary, "remember": remember,
-        "re_embed": re_embed, "precision": precision,
+        "re_embed": re_embed, "precision": precision, "views": given_views(views),
     }  # fmt: skip
     with open_library(library) as opened:
         first_time |= _configured(opened, first_time)

@@ -69,6 +69,7 @@ def _encoder_rows(report: LibraryStatus) -> list[list[str]]:
     return [
         ["encoder", f"{report.model}, {report.dim} dimensions, fingerprint {report.fingerprint[:12]}"],
         *_precision_rows(report),
+        *([["views", f"{report.views} of a picture, the whole and its corners"]] if report.views > 1 else []),
         ["pictures", f"{report.n_images} ({report.n_vectors} distinct vectors, {report.n_dead} no longer used)"],
     ]
 

@@ -17,7 +17,9 @@ from mmsearch.cli.options import (
     FormatOption,
     LibraryOption,
     PrecisionOption,
+    ViewsOption,
     cache_folder,
+    given_views,
     open_library,
 )
 from mmsearch.cli.render import chosen, say, write_answer
@@ -127,6 +129,7 @@ def embed(
     follow_links: Annotated[bool, typer.Option("--follow-links", help="Go through symbolic links.")] = False,
     max_megapixels: MegapixelsOption = None,
     precision: PrecisionOption = None,
+    views: ViewsOption = None,
     device: DeviceOption = "auto",
     output: FormatOption = None,
 ) -> None:  # fmt: skip
@@ -153,6 +156,7 @@ def embed(
         cache_folder(),
         precision,
         device,
+        given_views(views),
     )
     with run_progress() as progress:
         report = embed_pictures(sources, out, options, on_progress=progress, notify=say)

@@ -47,7 +47,7 @@ class ImageEncoder(Protocol):
         """Load the image tower now; `encode_images` does so by itself."""
 
     def encode_images(self, pixels: Pixels) -> Matrix:
-        """Return unit vectors float32 (n, dim) of upright RGB pixels uint8 (n, height, width, 3)."""
+        """Return unit vectors float32 (n, dim) of upright RGB pixels uint8 (n, *preprocessing.shape)."""
 
 
 class DualEncoder(ImageEncoder, Protocol):

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mmsearch.arguments import FP32, Precision
+from mmsearch.arguments import FP32, USUAL, Precision, Variant, Views
 from mmsearch.encoders.allowed import read_settings
 from mmsearch.encoders.base import EMBEDDING_VERSION, EagerEncoder
 from mmsearch.encoders.clip_source import config_digest, files_of_checkpoint
@@ -24,9 +24,9 @@ from mmsearch.encoders.learned import build_learned, is_learned, read_learned, w
 from mmsearch.encoders.offline import FEATURES as OFFLINE_FEATURES
 from mmsearch.encoders.offline import NAME as OFFLINE
 from mmsearch.encoders.offline import TEXT_WEIGHTS_SHA256, build_offline, build_offline_features, offline_files
-from mmsearch.encoders.onnx import FORMAT, IMAGE_OF, SPEC, file_facts, read_spec
+from mmsearch.encoders.onnx import FORMAT, IMAGE_OF, SPEC, OnnxEncoder, file_facts, read_spec
 from mmsearch.encoders.runtime import forbid_telemetry
-from mmsearch.encoders.whole import spec_digest, verify_encoder
+from mmsearch.encoders.whole import spec_digest, verify_encoder, write_with_views
 from mmsearch.errors import EncoderError, HubUnreachableError, ModelNotFoundError, StorageError, advice, reason
 from mmsearch.system import how_others_may_write
 
@@ -44,7 +44,7 @@ def prepare_encoder(
     cache: Path,
     notify: Notify = lambda sentence: None,
     spec: str | None = None,
-    precision: Precision = FP32,
+    variant: Variant = USUAL,
 ) -> Path:
     """Return the folder of an exported encoder.
 
@@ -61,8 +61,10 @@ def prepare_encoder(
         Given sentences worth showing.
     spec : str or None
         Digest of the specification that a kept encoder must have, where a library knows it; else it is made anew.
-    precision : str
-        That of the image tower where pictures are indexed; whether it agrees with fp32 is not looked at here.
+    variant : Variant
+        In what the image tower computes where pictures are indexed, usually fp32; whether another precision agrees
+        with that is not looked at here. How often it looks at a picture, usually once; `auto` is five times where
+        the calibration of the encoder says that pictures are found better by it.
 
     Raises
     ------
@@ -76,6 +78,20 @@ def prepare_encoder(
     EncoderError
         If the model cannot be exported, or others may write to the cache.
     """
+    precision, views = variant.precision or FP32, variant.views or 1
+    of_one_view = _of_one_view(model, precision, cache, notify, spec if views == 1 else None)
+    if views == "auto":
+        views = _best_views(_prepared(read_spec(of_one_view)["name"], FP32, cache, notify))
+    return of_one_view if views == 1 else _of_views(of_one_view, views, notify, spec)
+
+
+def _best_views(folder: Path) -> Views:
+    """Return how often the encoder in a folder, of one view and fp32, had best look at pictures."""
+    calibration = OnnxEncoder.open(folder).calibration
+    return 1 if calibration is None else calibration.best_views
+
+
+def _of_one_view(model: str, precision: Precision, cache: Path, notify: Notify, spec: str | None) -> Path:
     if model != AUTO:
         return _prepared(model, precision, cache, notify, spec)
     try:
@@ -143,18 +159,34 @@ def features_model(model: str) -> str:
 def _prepared(model: str, precision: Precision, cache: Path, notify: Notify, spec: str | None = None) -> Path:
     folder = cache / "encoders" / _key(model, precision)
     _require_private(cache, folder.parent, folder)
-    if (folder / SPEC).is_file():
-        problem = why_not_used(model, folder)
-        if problem is None and spec not in (None, spec_digest(folder)):
-            problem = "the library had another one"
-        if problem is None:
-            return folder
-        notify(f"the encoder kept for {model} is not used, it is made anew: {problem}")
+    if _is_kept(model, folder, notify, spec):
+        return folder
     if precision == FP32:
         _export(model, folder, notify)
     else:
         _write_in_precision(model, _prepared(model, FP32, cache, notify), folder, precision, notify)
     return folder
+
+
+def _of_views(source: Path, views: int, notify: Notify, spec: str | None) -> Path:
+    """Return the folder beside that of an encoder of one view in which it has several."""
+    model, folder = read_spec(source)["name"], source.with_name(_digest(f"{source.name} views {views}"))
+    _require_private(source.parent, folder)
+    if not _is_kept(model, folder, notify, spec):
+        write_with_views(source, folder, views)
+    return folder
+
+
+def _is_kept(model: str, folder: Path, notify: Notify, spec: str | None) -> bool:
+    """Return whether a folder of the cache holds an encoder that can be used; `spec` as of `prepare_encoder`."""
+    if not (folder / SPEC).is_file():
+        return False
+    problem = why_not_used(model, folder)
+    if problem is None and spec not in (None, spec_digest(folder)):
+        problem = "the library had another one"
+    if problem is not None:
+        notify(f"the encoder kept for {model} is not used, it is made anew: {problem}")
+    return problem is None
 
 
 def _export(model: str, folder: Path, notify: Notify) -> None:
@@ -243,7 +275,7 @@ def _build(model: str, notify: Notify) -> EagerEncoder:
 def _key(model: str, precision: Precision = FP32) -> str:
     """Return a folder name that changes when another encoder would come out for the same model name."""
     if precision != FP32:
-        return sha256(f"{_key(model)} {IMAGE_OF[precision]}".encode()).hexdigest()[:24]
+        return _digest(f"{_key(model)} {IMAGE_OF[precision]}")
     sources: list[Any] = [FORMAT, EMBEDDING_VERSION, model]
     if model in _OFFLINE:
         sources += [_stamp(path) for path in vars(offline_files()).values()]
@@ -258,7 +290,11 @@ def _key(model: str, precision: Precision = FP32) -> str:
     elif (path := Path(model)).exists():
         folder = path if path.is_dir() else path.parent
         sources += [str(path.resolve()), *(_stamp(file) for file in sorted(folder.iterdir()) if file.is_file())]
-    return sha256(json.dumps(sources).encode()).hexdigest()[:24]
+    return _digest(json.dumps(sources))
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:24]
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -118,6 +119,32 @@ def copy_encoder(source: Path, target: Path, check: Callable[[], None] = lambda:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_with_views(source: Path, folder: Path, views: int) -> None:
+    """Write an exported encoder that looks at pictures in so many views: the same files, another specification.
+
+    Parameters
+    ----------
+    source : Path
+        The encoder of one view.
+    folder : Path
+        Replaced if it exists; it is whole, or as it was.
+    views : int
+        Of a picture.
+
+    Raises
+    ------
+    StorageError
+        If the disk refuses.
+    """
+    spec = read_spec(source)
+    with written_whole(folder) as temporary:
+        for name in _files(spec, source):
+            copy_file(source / name, temporary / name)
+        spec["preprocessing"]["views"] = views
+        spec["fingerprint"] = fingerprint_by(spec)
+        (temporary / SPEC).write_text(json.dumps(spec, indent=1), encoding="utf-8")
 
 
 def recover_encoder(target: Path) -> None:

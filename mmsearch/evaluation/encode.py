@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmsearch.arguments import AskedViews, Variant
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.errors import GroundTruthError, LibraryLockedError, PictureError
@@ -52,6 +53,8 @@ class SetEncoder:
         Given (stage, done, total) with stage `scan`, `embed`, `texts` or `copies`.
     notify : callable
         Given sentences worth showing.
+    views : int
+        How often pictures are looked at, as for `Library.index`.
     """
 
     def __init__(
@@ -62,8 +65,9 @@ class SetEncoder:
         is_resuming: bool = True,
         on_progress: OnProgress = lambda stage, done, total: None,
         notify: Callable[[str], None] = lambda sentence: None,
+        views: AskedViews = 1,
     ) -> None:
-        folder = prepare_encoder(model, cache=cache, notify=notify)
+        folder = prepare_encoder(model, cache=cache, notify=notify, variant=Variant(views=views))
         self.encoder = OnnxEncoder.open(folder, threads=n_cores())
         self.cache, self.on_progress = cache, on_progress
         self._library = vectors_folder(cache, self.encoder.fingerprint)
@@ -79,7 +83,10 @@ class SetEncoder:
     def _bring_up_to_date(self, library: Library, paths: Sequence[Path]) -> None:
         if not self._is_resuming and is_library(library.folder):
             library.remove(paths)
-        library.index(paths, model=self.encoder.name, settings=NO_GRAPH, local=False, on_progress=self.on_progress)
+        library.index(
+            paths, model=self.encoder.name, views=self.encoder.preprocessing.views, settings=NO_GRAPH, local=False,
+            on_progress=self.on_progress,
+        )  # fmt: skip
 
     def when_free(self, write: Callable[[], object]) -> None:
         """Write to a library of benchmarks, after another one that is doing so."""

@@ -65,7 +65,7 @@ def run_retrieval(
     scored: dict[str, dict[str, Scored]] = {}
     bad: dict[int, str] = {}
     for encoder in encoders:
-        rankings, bad = _rankings(benchmark, encoder)
+        rankings, bad = rankings_of(benchmark, encoder)
         name = encoder.encoder.name
         scored[name] = {}
         for part, ranking in rankings.items():
@@ -96,7 +96,8 @@ def _set_facts(benchmark: CaptionSet, bad: dict[int, str]) -> SetFacts:
     }
 
 
-def _rankings(benchmark: CaptionSet, encoder: SetEncoder) -> tuple[dict[str, Ranking], dict[int, str]]:
+def rankings_of(benchmark: CaptionSet, encoder: SetEncoder) -> tuple[dict[str, Ranking], dict[int, str]]:
+    """Return the rankings of both directions by name, and what is wrong with pictures that cannot be read."""
     readable, pictures, bad = encoder.readable_pictures(benchmark.name, benchmark.pictures)
     texts = encoder.texts(benchmark.texts)
     row_of = {position: row for row, position in enumerate(readable)}

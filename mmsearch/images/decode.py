@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from mmsearch.images.fit import fit, resized
 from mmsearch.images.upright import Upright, named_errors, open_upright
+from mmsearch.images.windows import CORNER_SHARE, grid_windows, in_pixels
 from mmsearch.records import MAX_MEGAPIXELS, Picture, Pixels, Preprocessing
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_LEAST_SIDE = 10  # a thinner picture has no windows: they would be the whole of it, but for a pixel or two
 
 
 def decode(
@@ -20,7 +29,8 @@ def decode(
 
     Frame 0, turned by its EXIF orientation, hidden colours composited on white, deeper samples scaled to 8 bits,
     then resized, brought from the colours of its profile to sRGB, cut or padded as `preprocessing` says. Without
-    draft the pixels of an sRGB picture equal those of open_clip's own transform.
+    draft the pixels of an sRGB picture equal those of open_clip's own transform. Of five views the whole is the
+    first, and four windows in the corners follow; a picture of fewer than 10 pixels on a side is seen whole in all.
 
     Parameters
     ----------
@@ -38,7 +48,7 @@ def decode(
     Returns
     -------
     Picture
-        `pixels` uint8 (height, width, 3) with `preprocessing.size`.
+        `pixels` uint8 of `preprocessing.shape`.
 
     Raises
     ------
@@ -104,9 +114,10 @@ def decode_grey(data: bytes, *, longer_side: int, max_megapixels: float = MAX_ME
 
 
 def _twice(size: tuple[int, int], wanted: Preprocessing) -> tuple[int, int]:
-    """Return the smallest size that is reduced to a tower's without harm."""
+    """Return the smallest size that is reduced to a tower's without harm, windows of it too."""
+    share = 1.0 if wanted.views == 1 else CORNER_SHARE
     width, height = resized(size, wanted)
-    return 2 * width, 2 * height
+    return math.ceil(2 * width / share), math.ceil(2 * height / share)
 
 
 def _at_longer_side(size: tuple[int, int], longer_side: int) -> tuple[int, int]:
@@ -119,7 +130,19 @@ def _picture(upright: Upright, pixels: Pixels) -> Picture:
 
 
 def _fitted(upright: Upright, preprocessing: Preprocessing) -> Pixels:
-    return np.asarray(fit(upright.image, preprocessing, upright.in_srgb).convert("RGB"), dtype=np.uint8)
+    image = upright.image
+    whole = _as_taken(image, upright, preprocessing)
+    if preprocessing.views == 1:
+        return whole
+    if min(upright.width, upright.height) < _LEAST_SIDE:
+        return np.stack([whole] * preprocessing.views)
+    windows = [image.crop(in_pixels(window, image.size)) for window in grid_windows(CORNER_SHARE, 2)]
+    return np.stack([whole, *(_as_taken(window, upright, preprocessing) for window in windows)])
+
+
+def _as_taken(image: Image.Image, upright: Upright, preprocessing: Preprocessing) -> Pixels:
+    """Return the whole or a part of a picture as an image tower takes it: uint8 (height, width, 3)."""
+    return np.asarray(fit(image, preprocessing, upright.in_srgb).convert("RGB"), dtype=np.uint8)
 
 
 def _grey(upright: Upright, longer_side: int) -> Pixels:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmsearch.arguments import FP32, Precision
+from mmsearch.arguments import FP32, Precision, Variant
 from mmsearch.encoders.agreement import N_PICTURES, agreement_of, require_agreement
 from mmsearch.encoders.bf16 import require_bf16
 from mmsearch.encoders.onnx import OnnxEncoder
@@ -83,7 +83,7 @@ class Trial:
         _require_enough(len(first), precision, f"at most {len(first)}")
         whole = prepare_encoder(model, cache=self.cache, notify=notify)
         name = OnnxEncoder.open(whole).name  # `auto` is decided, and said, once
-        fast = prepare_encoder(name, cache=self.cache, notify=notify, precision=precision)
+        fast = prepare_encoder(name, cache=self.cache, notify=notify, variant=Variant(precision))
         notify(f"comparing {precision} with {FP32} on {N_PICTURES} pictures")
         files, expected, speed = self._first_pictures(whole, chain(first, candidates))
         _require_enough(len(files), precision, str(len(files)))

@@ -18,8 +18,11 @@ from typing import TypeGuard
 
 from mmsearch.arguments import (
     FP32,
+    USUAL,
+    AskedViews,
     Device,
     Precision,
+    Variant,
     as_count,
     as_flag,
     as_path,
@@ -84,6 +87,8 @@ class EmbedOptions:
         In what the image tower computes, as for `index`; None goes on with that of the shards that are there.
     device : str
         Where pictures are embedded, as for `index`; on a cluster always `cpu`.
+    views : int or str or None
+        How often a picture is looked at, as for `index`; None goes on with that of the shards that are there.
 
     Raises
     ------
@@ -102,6 +107,7 @@ class EmbedOptions:
     cache: PathLike | None = None
     precision: Precision | None = None
     device: Device = "auto"
+    views: AskedViews | None = None
 
     def __post_init__(self) -> None:
         as_flag(self.follow_links, "follow_links")
@@ -110,6 +116,8 @@ class EmbedOptions:
             as_count(self.n_workers, "n_workers")
         if self.precision is not None:
             one_of(self.precision, "precision", Precision)
+        if self.views is not None:
+            object.__setattr__(self, "views", one_of(self.views, "views", AskedViews))
         one_of(self.device, "device", Device)
         if self.ray is not None and self.device == "cuda":
             raise QueryError("--ray embeds on the CPUs of its machines; leave --device cuda out, or --ray")
@@ -211,13 +219,15 @@ def _encoder_for(source: _Source, folder: Path, notify: Notify) -> tuple[Path, S
     """
     options, held = source.options, _facts_in(folder)
     model = (AUTO if held is None else held.model) if options.model is None else os.fsdecode(options.model)
-    precision = options.precision or (FP32 if held is None else held.precision)
+    known = USUAL if held is None else held.variant
+    precision = options.precision or known.precision or FP32
     device_for(options.device, precision)  # said before a folder is made
     details: IngestDetails = {}
     if precision != FP32 and held is None:  # shards of another encoder are refused when the folder is opened
         trial = Trial(options.cache_folder, options.image_column, options.max_megapixels)
         details = {"agreement": trial.agreement(model, precision, source.entries(), notify)}
-    encoder = prepare_encoder(model, cache=options.cache_folder, notify=notify, precision=precision)
+    variant = Variant(precision, options.views or known.views)
+    encoder = prepare_encoder(model, cache=options.cache_folder, notify=notify, variant=variant)
     return encoder, ShardFacts.of(OnnxEncoder.open(encoder)), details
 
 

@@ -21,7 +21,7 @@ from mmsearch.encoders.prepare import features_model, learned_folders, prepare_e
 from mmsearch.errors import EncoderError, LibraryError
 from mmsearch.evaluation.cache import vectors_folder
 from mmsearch.records import READING, Matrix
-from mmsearch.store.base import Notify, OnProgress
+from mmsearch.store.base import Notify, OnProgress, views_of
 from mmsearch.store.changes import Changes, KnownFile, StoredFile
 from mmsearch.store.folder import Store
 from mmsearch.store.place import is_library
@@ -48,7 +48,7 @@ def embed_by_features(store: Store, fresh: Store, cache: Path, *, on_progress: O
         Given a sentence if there were any.
     """
     learned = _learned(str(fresh.setting("model")))
-    if learned is None:
+    if learned is None or views_of(fresh) != 1:  # features of windows are not kept
         return 0
     n_made = 0
     with closing(_Sources(store, cache, _fingerprint_of_features(learned, cache, notify))) as sources:

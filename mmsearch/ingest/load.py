@@ -131,7 +131,7 @@ def _settings_for(
     """
     name = model or facts.model
     try:
-        settings = installed.settings_for(name, notify, facts.precision)
+        settings = installed.settings_for(name, notify, facts.variant)
     except EncoderError as error:
         hint = "" if model else "; if it has another name on this machine, give that with --model"
         raise type(error)(f"the shards hold vectors of {facts.model}: {error}{hint}") from error

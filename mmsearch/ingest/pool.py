@@ -51,8 +51,8 @@ class Loose(NamedTuple):
 class Embedded:
     """What a worker says of one file: `facts` of `embed_files`, and what was made of it.
 
-    `vector` (dim,) and `local` are None where they were not asked for or could not be had. `pixels`
-    (height, width, 3) are there where another process than the worker makes the vector of them.
+    `vector` (dim,) and `local` are None where they were not asked for or could not be had. `pixels`, of the shape
+    that the tower takes, are there where another process than the worker makes the vector of them.
     """
 
     path: bytes

@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.arguments import FP32, Device, Precision
+from mmsearch.arguments import FP32, USUAL, Device, Variant
 from mmsearch.errors import EncoderError, LibraryDamagedError, LibraryIncompleteError, QueryError, StorageError
 from mmsearch.images import FoundFile
 from mmsearch.ingest.labels import renewed
@@ -24,7 +24,7 @@ from mmsearch.ingest.session_pool import pool_for
 from mmsearch.names import quoted, shell_word
 from mmsearch.records import READING
 from mmsearch.store.adopt import NEXT, Begun, adopt, pending_encoder, pending_model
-from mmsearch.store.base import LibraryEncoder, Notify, OnProgress, precision_of
+from mmsearch.store.base import LibraryEncoder, Notify, OnProgress, variant_of
 from mmsearch.store.changes import KnownFile
 from mmsearch.store.encoder import NONE, InstalledEncoder, default_cache
 from mmsearch.store.folder import Store
@@ -64,8 +64,8 @@ def forget_finished(store: Store) -> None:
         give_up(store)
 
 
-def encoder_for(store: Store, model: str | None, precision: Precision | None) -> tuple[str, Precision]:
-    """Return the model and precision that a library is embedded anew by.
+def encoder_for(store: Store, model: str | None, asked: Variant) -> tuple[str, Variant]:
+    """Return the model and variant that a library is embedded anew by.
 
     They are what is asked for; else those that a run began with; else, where the other one is asked for, those of
     the library.
@@ -76,20 +76,21 @@ def encoder_for(store: Store, model: str | None, precision: Precision | None) ->
         If nothing says what the vectors are to be of, or the model is `none`.
     """
     begun = pending_encoder(store.folder)
+    known = variant_of(store)
     if begun is not None and model in (None, begun.model):
-        model, precision = begun.model, precision or begun.precision
-    if model is None and precision is not None:
+        model, known = begun.model, begun.variant
+    if model is None and asked != USUAL:
         model = str(store.setting("model"))
     if model is None or model == NONE:
         raise QueryError(
             "--re-embed needs the encoder that the vectors are to be of; give it with --model, or another "
-            "--precision of the one that the library has"
+            "--precision or --views of the one that the library has"
         )
-    return model, precision or precision_of(store)
+    return model, Variant(asked.precision or known.precision, asked.views or known.views)
 
 
 def wanted_for(
-    store: Store, installed: LibraryEncoder, model: str | None, precision: Precision | None, notify: Notify
+    store: Store, installed: LibraryEncoder, model: str | None, asked: Variant, notify: Notify
 ) -> dict[str, Any]:
     """Return the settings of the encoder that a library is embedded anew by, once its precision is admitted.
 
@@ -102,23 +103,23 @@ def wanted_for(
     """
     from mmsearch.ingest.admission import Trial  # which imports encoders
 
-    model, precision = encoder_for(store, model, precision)
-    begun, measured = pending_encoder(store.folder), {}
-    if precision != FP32 and not _is_admitted(store, begun, installed, model, precision, notify):
+    model, variant = encoder_for(store, model, asked)
+    begun, measured, precision = pending_encoder(store.folder), {}, variant.precision or FP32
+    if precision != FP32 and not _is_admitted(store, begun, installed, model, variant, notify):
         trial = Trial(installed.cache or default_cache(), max_megapixels=store.accepted_megapixels())
         pictures = (FoundFile(file.path, file.look) for file in store.known_files(_EVERYWHERE))
         measured["agreement"] = trial.agreement(model, precision, pictures, notify)
-    return {**installed.settings_for(model, notify, precision), **measured}
+    return {**installed.settings_for(model, notify, variant), **measured}
 
 
 def _is_admitted(
-    store: Store, begun: Begun | None, installed: LibraryEncoder, model: str, precision: Precision, notify: Notify
+    store: Store, begun: Begun | None, installed: LibraryEncoder, model: str, variant: Variant, notify: Notify
 ) -> bool:
     """Return whether the library, or what a run began, has vectors of this very encoder, not only of its name."""
     known = [] if begun is None else [begun]
-    known.append(Begun(str(store.setting("model")), precision_of(store), store.fingerprint()))
-    fingerprints = [each.fingerprint for each in known if (each.model, each.precision) == (model, precision)]
-    return bool(fingerprints) and (installed.settings_for(model, notify, precision)["fingerprint"] in fingerprints)
+    known.append(Begun(str(store.setting("model")), variant_of(store), store.fingerprint()))
+    fingerprints = [each.fingerprint for each in known if (each.model, each.variant) == (model, variant)]
+    return bool(fingerprints) and (installed.settings_for(model, notify, variant)["fingerprint"] in fingerprints)
 
 
 def re_embed(

@@ -115,5 +115,5 @@ class SessionPool(WorkerPool):
 
     def _made(self, data: bytes, n: int) -> Iterator[dict[str, Any]]:
         """Yield the pixels of n pictures, as fields of `Embedded`."""
-        for pixels in np.frombuffer(data, dtype=np.uint8).reshape(n, *self._encoder.preprocessing.size, 3):
+        for pixels in np.frombuffer(data, dtype=np.uint8).reshape(n, *self._encoder.preprocessing.shape):
             yield {"pixels": pixels}

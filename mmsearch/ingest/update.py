@@ -12,7 +12,20 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.arguments import FP32, Device, Precision, as_flag, as_path, as_positive, one_of, texts_of
+from mmsearch.arguments import (
+    AUTO,
+    FP32,
+    USUAL,
+    AskedViews,
+    Device,
+    Precision,
+    Variant,
+    as_flag,
+    as_path,
+    as_positive,
+    one_of,
+    texts_of,
+)
 from mmsearch.errors import LibraryNotFoundError, QueryError
 from mmsearch.images import find_files
 from mmsearch.images.ignore import require_patterns
@@ -41,7 +54,8 @@ from mmsearch.store.base import (
     folder_of,
     in_folder,
     is_given,
-    precision_of,
+    other_variant,
+    variant_of,
 )
 from mmsearch.store.encoder import NONE, default_cache
 from mmsearch.store.indexes import GraphSettings
@@ -94,6 +108,11 @@ class IngestOptions:
         with it on 200 pictures, and bf16 is for CPUs that have it.
     device : str
         Where pictures are embedded: `cpu`, `cuda`, or `auto`, which is `cuda` where that can be had for fp32.
+    views : int or str or None
+        How often the image tower of a new library looks at a picture, or after `re_embed` that of one that is
+        there: 1, or 5, at four windows too, which makes small things count for more, and indexing take four to five
+        times as long; `auto` is 5 where the calibration of the encoder says that pictures are found better by it.
+        None keeps what the library has, 1 for a new one.
 
     Raises
     ------
@@ -116,6 +135,7 @@ class IngestOptions:
     re_embed: bool | None = None
     precision: Precision | None = None
     device: Device = "auto"
+    views: AskedViews | None = None
 
     def __post_init__(self) -> None:
         for name in ("is_dry_run", "follow_links", "is_recheck"):
@@ -129,11 +149,18 @@ class IngestOptions:
             as_path(self.model, "model")
         if self.precision is not None:
             one_of(self.precision, "precision", Precision)
+        if self.views is not None:
+            object.__setattr__(self, "views", one_of(self.views, "views", AskedViews))
         if self.exclude is not None:
             exclude = texts_of(self.exclude, "exclude")
             require_patterns(exclude)
             object.__setattr__(self, "exclude", exclude)
         one_of(self.device, "device", Device)
+
+    @property
+    def variant(self) -> Variant:
+        """Which vectors of the model are asked for."""
+        return Variant(self.precision, self.views)
 
     @property
     def model_name(self) -> str | None:
@@ -210,7 +237,7 @@ def bring_up_to_date(
         if store.as_folder is not None:
             forget_finished(store.as_folder)
         given_up = store.give_up_lost(notify)
-        asked = (None, None) if is_anew else (model, options.precision)
+        asked = (None, USUAL) if is_anew else (model, options.variant)
         encoder = installed.for_writing(store, asked[0], notify, asked[1]) if roots else None
         local = options.local if vocabulary is None else True
         is_local = bool(roots) and looks_at_local_features(store, local, notify)
@@ -273,7 +300,7 @@ def _wanted(
     """Return the settings of the encoder that a library is embedded anew by."""
     folder_of(place, _ANEW)
     with closing(place.open()) as store:
-        return wanted_for(in_folder(store, _ANEW), installed, options.model_name, options.precision, notify)
+        return wanted_for(in_folder(store, _ANEW), installed, options.model_name, options.variant, notify)
 
 
 def _words_intake(store: LibraryWriter, vocabulary: Vocabulary | None, on_progress: OnProgress) -> WordsIntake:
@@ -294,7 +321,7 @@ def _new_library(
         trial = Trial(installed.cache or default_cache(), max_megapixels=options.max_megapixels or MAX_MEGAPIXELS)
         pictures = find_files(roots, follow_links=scan.follow_links, exclude=scan.exclude)
         measured["agreement"] = trial.agreement(model, precision, pictures, notify)
-    settings = installed.settings_for(model, notify, precision)
+    settings = installed.settings_for(model, notify, options.variant)
     return {**settings, **measured, "graph": vars(options.settings or GraphSettings())}
 
 
@@ -322,10 +349,11 @@ def _only_planned(
         notices = [*report.notices, *name_missing_roots(store, roots), *store.problems()]
         model = options.model_name
         if options.re_embed:
-            aim, precision = encoder_for(in_folder(store, _ANEW), model, options.precision)
-            is_same = (aim, precision) == (store.setting("model"), precision_of(store))
+            aim, (precision, views) = encoder_for(in_folder(store, _ANEW), model, options.variant)
+            is_same = (aim, (precision, views)) == (store.setting("model"), variant_of(store))
             unless = ", if that is another encoder by now" if is_same else ""
-            how = "" if precision == FP32 else f" in {precision}, if that agrees with {FP32}"
+            how = {1: "", 5: " in 5 views", AUTO: ", in 5 views if those find more"}[views or 1]
+            how += "" if precision == FP32 else f" in {precision}, if that agrees with {FP32}"
             notices.append(
                 f"the {store.n_pictures} pictures of the library would be embedded anew by {aim}{how}{unless}"
             )
@@ -333,9 +361,9 @@ def _only_planned(
             notices.append(
                 f"{installed.held(store)}, which were added to it; `index` is refused without --re-embed"
             )
-        elif options.precision not in (None, precision_of(store)) and place.holds_pictures():
-            held = f"{installed.held(store)}, embedded in {precision_of(store)}"
-            notices.append(f"{held}; `index --precision {options.precision}` is refused without --re-embed")
+        elif (other := other_variant(store, options.variant)) is not None and place.holds_pictures():
+            option, so_far = other
+            notices.append(f"{installed.held(store)}, {so_far}; `index {option}` is refused without --re-embed")
         elif model not in (None, "auto", store.setting("model")) and place.holds_pictures():
             held = installed.held(store)
             notices.append(f"{held}; `index --model {model}` is refused unless that is the same encoder")

@@ -103,7 +103,7 @@ class Tower(Protocol):
         """How pictures must be decoded."""
 
     def encode_images(self, pixels: Pixels) -> Matrix | Pixels:
-        """Return a row for each picture of pixels uint8 (n, height, width, 3)."""
+        """Return a row for each picture of pixels uint8 (n, *preprocessing.shape)."""
 
 
 @dataclass(frozen=True)
@@ -277,8 +277,7 @@ def _loaded_encoder(folder: str, gives: str) -> Tower | None:
     encoder = OnnxEncoder.open(Path(folder), threads=1, is_indexing=True)
     if gives == PIXELS:
         return _NoTower(encoder.preprocessing)
-    height, width = encoder.preprocessing.size
-    encoder.encode_images(np.zeros((1, height, width, 3), dtype=np.uint8))
+    encoder.encode_images(np.zeros((1, *encoder.preprocessing.shape), dtype=np.uint8))
     return encoder
 
 

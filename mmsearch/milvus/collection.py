@@ -39,7 +39,7 @@ PLACE_BITS = 63
 """Of the numbers that stand for paths."""
 MAX_HEX = 16_384  # characters of a text in hexadecimal digits
 NUMBER = "number"  # of a library in the embedded engine
-OF_THE_ENCODER = ("dim", "model", "fingerprint", "precision")
+OF_THE_ENCODER = ("dim", "model", "fingerprint", "precision", "views")
 """Settings that never change, in the description."""
 VECTOR_TYPE, HALF = "vector_type", "float16"
 FLOAT16_FROM = (2, 4)  # servers before lack it, and 2.3 ends when it is given one
@@ -69,7 +69,7 @@ def create(engine: Engine, collection: str, settings: dict[str, Any]) -> None:
     collection : str
         Its name.
     settings : dict
-        `dim`, `model` and `fingerprint`, which never change, and `precision` where it is not fp32.
+        `dim`, `model` and `fingerprint`, which never change, and `precision` and `views` where they are not usual.
     """
     from pymilvus import DataType, MilvusClient
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from mmsearch.arguments import CPU, FP32, Device, Precision
+from mmsearch.arguments import CPU, USUAL, Device, Variant
 from mmsearch.errors import EncoderError, FingerprintError, UnsupportedError
-from mmsearch.store.base import precision_of, require_precision_of
+from mmsearch.store.base import require_variant_of, variant_of
 from mmsearch.store.encoder import NONE, calibration_problems, default_cache, settings_of
 from mmsearch.system import n_cores
 
@@ -39,8 +39,8 @@ class CachedEncoder:
         self._opened: OnnxEncoder | None = None
         self._is_in_memory, self._lock = False, Lock()
 
-    def settings_for(self, model: str, notify: Notify, precision: Precision = FP32) -> dict[str, Any]:
-        """Return what a library of this model and precision is created with; the encoder is in the cache then.
+    def settings_for(self, model: str, notify: Notify, variant: Variant = USUAL) -> dict[str, Any]:
+        """Return what a library of such vectors is created with; the encoder is in the cache then.
 
         Raises
         ------
@@ -52,24 +52,24 @@ class CachedEncoder:
                 f"{self.library}: a library in Milvus holds vectors, and --model none gives none; choose a model, "
                 "or a folder on this machine with --library"
             )
-        return settings_of(self._prepared(model, precision, notify, threads=1))
+        return settings_of(self._prepared(model, variant, notify, threads=1))
 
     def for_writing(
-        self, store: LibraryWriter, model: str | None, notify: Notify, precision: Precision | None = None
+        self, store: LibraryWriter, model: str | None, notify: Notify, variant: Variant = USUAL
     ) -> OnnxEncoder | None:
         """Return the library's encoder, ready for workers.
 
         Raises
         ------
         FingerprintError
-            If another model or precision is asked for than the library began with, or the model has changed since.
+            If another model or variant is asked for than the library began with, or the model has changed since.
         EncoderError
             If the encoder cannot be had.
         """
-        require_precision_of(store, precision, self.held(store))
+        require_variant_of(store, variant, self.held(store))
         if model in (None, "auto"):
             return self._of_library(store, notify, threads=1)
-        asked = None if model == NONE else self._prepared(str(model), precision_of(store), notify, threads=1)
+        asked = None if model == NONE else self._prepared(str(model), variant_of(store), notify, threads=1)
         if asked is None or asked.fingerprint != store.fingerprint():
             raise FingerprintError(
                 f"{self.held(store)}, {model} was asked for; vectors of two encoders cannot be compared: leave "
@@ -97,7 +97,7 @@ class CachedEncoder:
 
     def folder_for_workers(self, store: LibraryStore) -> Path | None:
         """Return where the encoder lies, for other processes."""
-        return self._folder(str(store.setting("model")), precision_of(store), _quiet)
+        return self._folder(str(store.setting("model")), variant_of(store), _quiet)
 
     def forget(self) -> None:
         """Open the encoder anew when it is next asked for."""
@@ -127,7 +127,7 @@ class CachedEncoder:
     ) -> OnnxEncoder:
         name, expected = str(store.setting("model")), store.fingerprint()
         try:
-            encoder = self._prepared(name, precision_of(store), notify, threads=threads, device=device)
+            encoder = self._prepared(name, variant_of(store), notify, threads=threads, device=device)
         except EncoderError as error:
             raise type(error)(
                 f"{error}; {self.held(store)}, which have to be on this machine too: name them as they were named "
@@ -141,15 +141,15 @@ class CachedEncoder:
             )
         return encoder
 
-    def _folder(self, model: str, precision: Precision, notify: Notify) -> Path:
+    def _folder(self, model: str, variant: Variant, notify: Notify) -> Path:
         from mmsearch.encoders.prepare import prepare_encoder
 
         cache = default_cache() if self.cache is None else self.cache
-        return prepare_encoder(model, cache=cache, notify=notify, precision=precision)
+        return prepare_encoder(model, cache=cache, notify=notify, variant=variant)
 
     def _prepared(
-        self, model: str, precision: Precision, notify: Notify, *, threads: int, device: Device = CPU
+        self, model: str, variant: Variant, notify: Notify, *, threads: int, device: Device = CPU
     ) -> OnnxEncoder:
         from mmsearch.encoders.onnx import OnnxEncoder
 
-        return OnnxEncoder.open(self._folder(model, precision, notify), threads=threads, device=device)
+        return OnnxEncoder.open(self._folder(model, variant, notify), threads=threads, device=device)

@@ -48,7 +48,15 @@ from mmsearch.records import (
     PicturePage,
     VerifyReport,
 )
-from mmsearch.store.base import ALL, Condition, MeasurableIndexes, OnProgress, precision_of, refuse_filters
+from mmsearch.store.base import (
+    ALL,
+    Condition,
+    MeasurableIndexes,
+    OnProgress,
+    precision_of,
+    refuse_filters,
+    views_of,
+)
 from mmsearch.store.changes import KnownBad, KnownFile, StoredFile
 from mmsearch.store.facets import Facet, Facets
 from mmsearch.store.matrix import Half
@@ -233,6 +241,7 @@ class MilvusStore:
                 n_in_graph=min(n, int(indexed.get("indexed_rows", 0))),
                 search={},
                 precision=precision_of(self),
+                views=views_of(self),
                 agreement=self.setting("agreement"),
                 exclude=tuple(self.setting("exclude") or ()),
                 problems=tuple(self.problems()),

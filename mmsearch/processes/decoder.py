@@ -94,7 +94,7 @@ class PictureDecoder:
     def pixels(
         self, source: Source, preprocessing: Preprocessing, *, box: Box | None = None, limits: Limits = Limits()
     ) -> Pixels:
-        """Return a picture, or a part of it, for an image tower: uint8 (height, width, 3) of `preprocessing.size`.
+        """Return a picture, or a part of it, for an image tower: uint8 of `preprocessing.shape`.
 
         Raises
         ------
@@ -106,7 +106,7 @@ class PictureDecoder:
         """
         task: Task = {"wanted": "pixels", "preprocessing": preprocessing.to_json()}
         _, values = self._answer(source, task, box, limits)
-        return np.frombuffer(values, np.uint8).reshape(*preprocessing.size, 3)
+        return np.frombuffer(values, np.uint8).reshape(preprocessing.shape)
 
     def local_features(
         self, source: Source, extractor: LocalExtractor, *, box: Box | None = None, limits: Limits = Limits()

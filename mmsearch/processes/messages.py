@@ -28,7 +28,7 @@ class Ready(TypedDict):
 
 
 class PixelsTask(TypedDict):
-    """Those of an image tower: uint8 (height, width, 3), of the size that the preprocessing names."""
+    """Those of an image tower: uint8, of the shape that the preprocessing has."""
 
     wanted: Literal["pixels"]
     preprocessing: PreprocessingFields

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mmsearch.arguments import FP32, Precision, one_of
+from mmsearch.arguments import FP32, Precision, Variant, one_of
 from mmsearch.encoders.base import ImageEncoder
 from mmsearch.errors import QueryError, ShardError
 from mmsearch.records import Preprocessing
@@ -57,6 +57,11 @@ class EncoderFacts:
     dim: int
     precision: Precision = field(default=FP32, kw_only=True)
 
+    @property
+    def variant(self) -> Variant:
+        """Which of the vectors that the model can make they are."""
+        return Variant(self.precision)
+
 
 @dataclass(frozen=True)
 class ShardFacts(EncoderFacts):
@@ -71,6 +76,11 @@ class ShardFacts(EncoderFacts):
     """
 
     preprocessing: Preprocessing
+
+    @property
+    def variant(self) -> Variant:
+        """Which of the vectors that the model can make they are."""
+        return Variant(self.precision, self.preprocessing.views)
 
     @classmethod
     def of(cls, encoder: ImageEncoder) -> ShardFacts:
@@ -93,7 +103,7 @@ def schema_of(facts: ShardFacts, n_rows: int) -> pa.Schema:
     """Return the columns of a shard of so many rows, with its metadata."""
     fields = [pa.field(name, kind, nullable=name in OPTIONAL) for name, kind in _FIELDS.items()]
     fields.append(pa.field(VECTOR, pa.list_(_VALUE, facts.dim), nullable=False))
-    written = {"format": FORMAT, "n_rows": n_rows, **asdict(facts)}
+    written = {"format": FORMAT, "n_rows": n_rows, **asdict(facts), "preprocessing": facts.preprocessing.to_json()}
     if facts.precision == FP32:  # which goes without saying, as it always did
         del written["precision"]
     return pa.schema(fields, metadata={METADATA: json.dumps(written)})

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmsearch.arguments import Precision
+from mmsearch.arguments import Variant
 from mmsearch.errors import LibraryDamagedError, LibraryError
 from mmsearch.records import READING
-from mmsearch.store.base import precision_of
+from mmsearch.store.base import variant_of
 from mmsearch.store.captions import forget_captions
 from mmsearch.store.encoder import install_beside
 from mmsearch.store.folder import Store
@@ -35,7 +35,7 @@ class Begun(NamedTuple):
     """What a run began to make vectors of."""
 
     model: str
-    precision: Precision
+    variant: Variant
     fingerprint: str
 
 
@@ -56,7 +56,7 @@ def pending_encoder(folder: Path) -> Begun | None:
         with closing(Store.open(folder / NEXT)) as begun, closing(Store.open(folder)) as store:
             if begun.setting("fingerprint") == store.setting("fingerprint"):
                 return None
-            return Begun(str(begun.setting("model")), precision_of(begun), str(begun.setting("fingerprint")))
+            return Begun(str(begun.setting("model")), variant_of(begun), str(begun.setting("fingerprint")))
     except LibraryError:
         return None  # it is begun anew
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from mmsearch.arguments import FP32, Device, Precision, one_of
+from mmsearch.arguments import AUTO, FP32, USUAL, Device, Precision, Variant, Views, one_of
 from mmsearch.errors import FingerprintError, UnsupportedError
 from mmsearch.predicates import ANNOTATED, FilterLike, Predicate
 from mmsearch.predicates.tree import comparisons
@@ -468,6 +468,16 @@ def precision_of(store: LibraryStore) -> Precision:
     return one_of(store.setting("precision") or FP32, "precision", Precision)  # type: ignore[no-any-return]
 
 
+def views_of(store: LibraryStore) -> Views:
+    """Return how often an image tower looks at a picture of a library."""
+    return one_of(store.setting("views") or 1, "views", Views)  # type: ignore[no-any-return]
+
+
+def variant_of(store: LibraryStore) -> Variant:
+    """Return which vectors of its encoder a library has."""
+    return Variant(precision_of(store), views_of(store))
+
+
 def given_fingerprint(name: str) -> str:
     """Return the fingerprint of vectors that somebody made without an encoder of mmsearch, and calls by a name.
 
@@ -482,13 +492,23 @@ def is_given(store: LibraryStore) -> bool:
     return store.fingerprint().startswith(GIVEN)
 
 
-def require_precision_of(store: LibraryStore, asked: Precision | None, held: str) -> None:
-    """Raise FingerprintError if another precision is asked for than a library has; `held` says what it holds."""
-    if asked is None or asked == precision_of(store):
+def other_variant(store: LibraryStore, asked: Variant) -> tuple[str, str] | None:
+    """Return the option by which other vectors are asked for than a library has, and how its own are; or None."""
+    if asked.precision not in (None, precision_of(store)):
+        return f"--precision {asked.precision}", f"embedded in {precision_of(store)}"
+    if asked.views not in (None, AUTO, views_of(store)):
+        return f"--views {asked.views}", f"of {views_of(store)} view{'s' if views_of(store) > 1 else ''} a picture"
+    return None
+
+
+def require_variant_of(store: LibraryStore, asked: Variant, held: str) -> None:
+    """Raise FingerprintError if other vectors are asked for than a library has; `held` says what it holds."""
+    other = other_variant(store, asked)
+    if other is None:
         return
-    so_far = f", embedded in {precision_of(store)}" if store.has_vectors else ""
+    option, so_far = other[0], f", {other[1]}" if store.has_vectors else ""
     raise FingerprintError(
-        f"{held}{so_far}, and --precision {asked} was asked for: leave --precision out, make all vectors anew with "
+        f"{held}{so_far}, and {option} was asked for: leave {option.split()[0]} out, make all vectors anew with "
         "--re-embed, or index into another --library"
     )
 
@@ -503,18 +523,18 @@ class LibraryEncoder(Protocol):
     device: Device
     """Where what is searched for is embedded."""
 
-    def settings_for(self, model: str, notify: Notify, precision: Precision = FP32) -> dict[str, Any]:
-        """Return what a library of this model and precision is created with; the encoder is in the cache then."""
+    def settings_for(self, model: str, notify: Notify, variant: Variant = USUAL) -> dict[str, Any]:
+        """Return what a library of such vectors is created with; the encoder is in the cache then."""
 
     def for_writing(
-        self, store: LibraryWriter, model: str | None, notify: Notify, precision: Precision | None = None
+        self, store: LibraryWriter, model: str | None, notify: Notify, variant: Variant = USUAL
     ) -> OnnxEncoder | None:
         """Return the library's encoder, ready for workers, or None if it has none.
 
         Raises
         ------
         FingerprintError
-            If another model or precision is asked for than the library began with, or the model has changed since.
+            If another model or variant is asked for than the library began with, or the model has changed since.
         EncoderError
             If the encoder is damaged, and cannot be made again.
         """

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mmsearch.arguments import CPU, FP32, Device, Precision
+from mmsearch.arguments import CPU, FP32, USUAL, Device, Variant
 from mmsearch.errors import EncoderError, FingerprintError, NoEncoderError, QueryError
 from mmsearch.store.base import (
     LibraryStore,
@@ -19,8 +19,8 @@ from mmsearch.store.base import (
     Notify,
     in_folder,
     is_given,
-    precision_of,
-    require_precision_of,
+    require_variant_of,
+    variant_of,
 )
 from mmsearch.store.folder import ENCODER_FOLDER, Store
 from mmsearch.store.publish import storage_errors, write_file
@@ -56,29 +56,30 @@ class InstalledEncoder:
         self._opened: OnnxEncoder | None = None
         self._is_in_memory, self._lock = False, Lock()
 
-    def settings_for(self, model: str, notify: Notify, precision: Precision = FP32) -> dict[str, Any]:
-        """Return what a library of this model and precision is created with; the encoder is in the cache then.
+    def settings_for(self, model: str, notify: Notify, variant: Variant = USUAL) -> dict[str, Any]:
+        """Return what a library of such vectors is created with; the encoder is in the cache then.
 
         Raises
         ------
         QueryError
-            If the model is `none`, and the precision is not that of all libraries.
+            If the model is `none`, and the variant is not that of all libraries.
         """
         if model == NONE:
-            if precision != FP32:
-                raise QueryError(f"--precision {precision} is about vectors, which --model none does not make")
+            for name, value, usual in (("precision", variant.precision, FP32), ("views", variant.views, 1)):
+                if value not in (None, usual):
+                    raise QueryError(f"--{name} {value} is about vectors, which --model none does not make")
             return {"fingerprint": NONE, "dim": 0, "model": NONE}
-        return settings_of(_open(self._prepared(model, precision, notify)))
+        return settings_of(_open(self._prepared(model, variant, notify)))
 
     def for_writing(
-        self, store: LibraryWriter, model: str | None, notify: Notify, precision: Precision | None = None
+        self, store: LibraryWriter, model: str | None, notify: Notify, variant: Variant = USUAL
     ) -> OnnxEncoder | None:
         """Return the library's encoder, installed in its folder, or None if it has none.
 
         Raises
         ------
         FingerprintError
-            If another model or precision is asked for than the library began with, or the model has changed since.
+            If another model or variant is asked for than the library began with, or the model has changed since.
         EncoderError
             If the encoder is damaged, and cannot be made again.
         """
@@ -89,7 +90,7 @@ class InstalledEncoder:
                 "picture can be embedded for it: add its vector too, make all vectors anew with --re-embed "
                 "--model, or index into another --library"
             )
-        require_precision_of(store, precision, self.held(store))
+        require_variant_of(store, variant, self.held(store))
         if model not in (None, "auto"):
             held = self.held(store)
             try:
@@ -120,7 +121,7 @@ class InstalledEncoder:
 
         if is_built_in(model) or is_built_in(name):  # that name is their only one: nothing need be prepared
             return True
-        return bool(self.settings_for(model, notify, precision_of(store))["fingerprint"] != expected)
+        return bool(self.settings_for(model, notify, variant_of(store))["fingerprint"] != expected)
 
     def _was_trained_again(self, store: Store, name: str) -> bool:
         """Return whether the folder of a training holds another encoder than was installed; others are not read."""
@@ -238,7 +239,7 @@ class InstalledEncoder:
         expected, name = str(store.catalog.meta("fingerprint")), str(store.catalog.meta("model"))
         bound = store.catalog.meta(_BOUND)
         spec = None if bound is None else bound["spec"]
-        prepared = self._prepared(name, precision_of(store), notify, spec)
+        prepared = self._prepared(name, variant_of(store), notify, spec)
         made = _open(prepared).fingerprint
         if made != expected:
             raise FingerprintError(
@@ -288,11 +289,11 @@ class InstalledEncoder:
             )
         return encoder
 
-    def _prepared(self, model: str, precision: Precision, notify: Notify, spec: str | None = None) -> Path:
+    def _prepared(self, model: str, variant: Variant, notify: Notify, spec: str | None = None) -> Path:
         from mmsearch.encoders.prepare import prepare_encoder
 
         cache = default_cache() if self.cache is None else self.cache
-        return prepare_encoder(model, cache=cache, notify=notify, spec=spec, precision=precision)
+        return prepare_encoder(model, cache=cache, notify=notify, spec=spec, variant=variant)
 
 
 class LastingFiles(NamedTuple):
@@ -324,9 +325,13 @@ def lasting_files(store: Store) -> LastingFiles:
 
 
 def settings_of(encoder: OnnxEncoder) -> dict[str, Any]:
-    """Return what a library of an encoder is created with; fp32 goes without saying, as it always did."""
+    """Return what a library of an encoder is created with; fp32 and one view go without saying."""
     settings = {"fingerprint": encoder.fingerprint, "dim": encoder.dim, "model": encoder.name}
-    return settings if encoder.precision == FP32 else {**settings, "precision": encoder.precision}
+    if encoder.precision != FP32:
+        settings["precision"] = encoder.precision
+    if encoder.preprocessing.views != 1:
+        settings["views"] = encoder.preprocessing.views
+    return settings
 
 
 def install_beside(store: Store, other: Store, name: str) -> dict[str, Any]:
@@ -346,7 +351,7 @@ def install_beside(store: Store, other: Store, name: str) -> dict[str, Any]:
     folder = store.files / name
     copy_encoder(other.encoder_path, folder, store.check)
     return {
-        **{key: other.setting(key) for key in ("fingerprint", "dim", "model", "precision", "agreement")},
+        **{key: other.setting(key) for key in ("fingerprint", "dim", "model", "precision", "views", "agreement")},
         ENCODER_FOLDER: name, _BOUND: {"spec": spec_digest(folder), "stamps": stamps(folder)},
     }  # fmt: skip
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from mmsearch.indexes.kinds import KINDS
 from mmsearch.records import READING, LibraryStatus
 from mmsearch.store.adopt import pending_model
-from mmsearch.store.base import is_given, precision_of
+from mmsearch.store.base import is_given, precision_of, views_of
 from mmsearch.store.folder import Store
 from mmsearch.store.indexes import plan_json, plans_in_use
 from mmsearch.store.private import open_to_others
@@ -44,6 +44,7 @@ def library_status(store: Store) -> LibraryStatus:
             labels=store.label_sets(),
             problems=(*store.problems(), *filter(None, [open_to_others(store.folder)])),
             precision=precision_of(store),
+            views=views_of(store),
             agreement=store.setting("agreement"),
             exclude=tuple(store.setting("exclude") or ()),
             n_unread_words=0 if is_given(store) else store.catalog.count_where("annotated = 0", ()),

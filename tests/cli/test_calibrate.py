@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,26 @@ def test_calibrate_shows_what_it_fitted_and_keeps_it(run, own_cache, checkpoint,
     fit = json.loads(out)
     assert fit["search"]["hit_behind"] >= 0
     assert len(fit["hits"]["edges"]) == 11
+
+
+@pytest.mark.full
+def test_calibrate_of_five_views_says_what_they_are_worth(run, own_cache, checkpoint, tiny_folder, tmp_path):
+    captioned = write_set(tmp_path / "set")
+    code, _, err = run("calibrate", captioned, "--force", "--model", checkpoint, "--views", "5")
+    assert code == 0, err
+    said = re.search(r"among the first ten: ([+-]\d+\.\d)% by 5 views instead of 1, [+-]\d+\.\d% at least", err)
+    worth = OnnxEncoder.open(own_cache / "encoders" / tiny_folder.name).calibration.views
+    assert float(said[1]) == pytest.approx(100 * worth.gain, abs=0.06)
+    kept = re.search(r"kept in (.*calibration.json); without", err)[1]  # beside the encoder of five views
+    assert json.loads(Path(kept).read_text())["search"] is not None
+    assert Path(kept).parent.name != tiny_folder.name
+
+
+def test_views_of_a_library_are_its_own(run, tmp_path):
+    captioned = write_set(tmp_path / "set", 3)
+    code, _, err = run("calibrate", captioned, "--views", "5")
+    assert code == 2
+    assert "a library has its own number of views" in re.sub(r"[\s│]+", " ", err)
 
 
 def test_calibrate_refuses_what_cannot_be_fitted_to(run, own_cache, checkpoint, tiny_folder, tmp_path):

@@ -212,6 +212,17 @@ def test_another_precision_than_that_of_the_library_is_refused(ready, photos):
     assert "embedded in fp32; `index --precision bf16` is refused without --re-embed\n" in err
 
 
+def test_five_views_are_asked_for_by_an_option_and_shown_by_status(run, photos, checkpoint):
+    code, _, err = run("index", photos / "trip", "--model", checkpoint, "--views", "5", "--no-local")
+    assert code == 0, err
+    rows = " ".join(run("status", "--format", "table")[1].split())
+    assert "views 5 of a picture, the whole and its corners" in rows
+    assert json.loads(run("status", "--format", "json")[1])["views"] == 5
+    code, _, err = run("index", photos / "trip", "--views", "1")
+    assert code == 1
+    assert "of 5 views a picture, and --views 1 was asked for: leave --views out, make all vectors anew" in err
+
+
 @pytest.mark.full
 def test_a_library_in_int8_tells_how_it_agrees_when_it_is_made_and_by_its_status(
     run, checkpoint, tmp_path, monkeypatch
@@ -237,7 +248,7 @@ def test_too_few_pictures_for_a_precision_are_one_sentence_and_nothing_is_writte
     assert not (tmp_path / "library").exists()
 
 
-@pytest.mark.parametrize("option", [("--precision", "int4"), ("--device", "gpu")])
+@pytest.mark.parametrize("option", [("--precision", "int4"), ("--device", "gpu"), ("--views", "2")])
 def test_a_precision_or_device_that_there_is_not_is_a_mistake_of_usage(ready, photos, option):
     code, _, err = ready("index", photos, *option)
     assert code == 2

@@ -63,6 +63,7 @@ def labelled(indexed):
         ('mmsearch|search|"a cat"|--format|json', ["json", "jsonl"]),
         ("mmsearch|search|--rerank|", ["auto", "none", "local"]),
         ("mmsearch|index|--precision|b", ["bf16"]),
+        ("mmsearch|index|--views|", ["1", "5", "auto"]),
         ("mmsearch|serve|--device|", ["auto", "cpu", "cuda"]),
         ("mmsearch|index|--model|off", ["offline"]),
         ("mmsearch|train|captions|--base|off", ["offline"]),

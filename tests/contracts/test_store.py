@@ -21,7 +21,7 @@ from mmsearch.places import place_of
 from mmsearch.predicates import And, Comparison, Not, Or
 from mmsearch.query.searcher import Searcher
 from mmsearch.records import ANNOTATING, READING, FileLook, Query, SearchOptions
-from mmsearch.store.base import ALL, AskedVector, Passed, in_folder, precision_of
+from mmsearch.store.base import ALL, AskedVector, Passed, in_folder, variant_of
 from mmsearch.store.changes import AnnotatedFile, Changes, RejectedFile, StoredFile, TouchedFile
 from mmsearch.store.checked import passing
 from mmsearch.store.labels import Labelling, LabelOptions
@@ -804,20 +804,20 @@ def test_place_knows_its_library(place, writer):
     assert place.identity() == place.identity() != 0
 
 
-# -- precision -----------------------------------------------------------------------------------------------
+# -- precision and views -------------------------------------------------------------------------------------
 
 
-def test_a_library_knows_its_precision_and_how_that_agreed(tmp_path, place):
+def test_a_library_knows_its_precision_and_views_and_how_they_agreed(tmp_path, place):
     agreement = {"n_pictures": 200, "cosine": 0.9995, "centred": 0.998, "neighbours": 0.99, "texts": 0.98}
     of_its_own = place_of(tmp_path / "library" if place.folder is not None else place.address + "_int8")
-    with of_its_own.writer(create={**SETTINGS, "precision": "int8", "agreement": agreement}) as store:
-        assert precision_of(store) == "int8"
+    with of_its_own.writer(create={**SETTINGS, "precision": "int8", "views": 5, "agreement": agreement}) as store:
+        assert variant_of(store) == ("int8", 5)
     opened = of_its_own.open()
     status = opened.status()
     opened.close()
-    assert (status.precision, status.agreement) == ("int8", agreement)
+    assert (status.precision, status.views, status.agreement) == ("int8", 5, agreement)
 
 
 @pytest.mark.core
-def test_a_library_that_says_nothing_of_a_precision_has_fp32(library):
-    assert (library.status().precision, library.status().agreement) == ("fp32", None)
+def test_a_library_that_says_nothing_of_a_precision_and_views_has_fp32_and_one(library):
+    assert (library.status().precision, library.status().views, library.status().agreement) == ("fp32", 1, None)

@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 
+from mmsearch.arguments import Variant
 from mmsearch.encoders.bf16 import load_bf16, require_bf16, write_bf16
 from mmsearch.encoders.onnx import SPEC, OnnxEncoder
 from mmsearch.encoders.precision import _quantise, write_in_precision
@@ -23,7 +24,7 @@ from tests.conftest import random_units
 
 @pytest.fixture(scope="module")
 def int8_folder(checkpoint, tiny_folder, cache):
-    return prepare_encoder(str(checkpoint), cache=cache, precision="int8")
+    return prepare_encoder(str(checkpoint), cache=cache, variant=Variant("int8"))
 
 
 def not_built():
@@ -100,7 +101,7 @@ def test_the_encoder_in_fp32_keeps_its_fingerprint_and_says_nothing_of_a_precisi
 
 def test_a_prepared_encoder_is_kept_for_each_precision(int8_folder, checkpoint, tiny_folder, cache):
     said = []
-    assert prepare_encoder(str(checkpoint), cache=cache, precision="int8", notify=said.append) == int8_folder
+    assert prepare_encoder(str(checkpoint), cache=cache, variant=Variant("int8"), notify=said.append) == int8_folder
     assert prepare_encoder(str(checkpoint), cache=cache, notify=said.append) == tiny_folder
     assert said == []
 
@@ -116,7 +117,7 @@ def test_quantising_is_silent_and_leaves_the_source_as_it_was(tiny_folder, tmp_p
 
 def test_an_encoder_without_products_of_matrices_is_not_made_in_int8(gem_folder, cache):
     with pytest.raises(UnsupportedModelError, match=r"cnn:gem has no products .* use --precision fp32"):
-        prepare_encoder("cnn:gem", cache=cache, precision="int8")
+        prepare_encoder("cnn:gem", cache=cache, variant=Variant("int8"))
 
 
 def test_a_cpu_that_computes_in_another_way_is_said(int8_folder, tmp_path):
@@ -138,7 +139,7 @@ def test_a_cpu_that_computes_in_another_way_is_said(int8_folder, tmp_path):
 
 @pytest.fixture(scope="module")
 def bf16_folder(checkpoint, tiny_folder, cache):
-    return prepare_encoder(str(checkpoint), cache=cache, precision="bf16")
+    return prepare_encoder(str(checkpoint), cache=cache, variant=Variant("bf16"))
 
 
 def test_an_encoder_in_bf16_is_whole_and_gives_almost_the_vectors_of_fp32(bf16_folder, int8_folder, tiny):

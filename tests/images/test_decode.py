@@ -4,6 +4,7 @@ import io
 import re
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -232,3 +233,38 @@ def test_picture_that_is_bad_for_one_is_bad_for_both():
             with pytest.raises(PictureError) as caught:
                 read(data, longer_side=640)
             assert caught.value.code == code
+
+
+# -- views ---------------------------------------------------------------------------------------------------
+
+FIVE = replace(SQUARE, views=5)
+
+
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+def test_five_views_are_the_whole_and_four_windows_as_if_they_were_pictures(mode):
+    photo, wanted = pictures.photo(200, 100), replace(SQUARE, mode=mode)
+    boxes = [(0, 0, 140, 70), (60, 0, 200, 70), (0, 30, 140, 100), (60, 30, 200, 100)]
+    alone = [decode(pictures.saved(part, "PNG"), wanted).pixels for part in (photo, *map(photo.crop, boxes))]
+    views = decode(pictures.saved(photo, "PNG"), replace(wanted, views=5)).pixels
+    np.testing.assert_array_equal(views, np.stack(alone))
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_windows_are_those_of_the_upright_picture(orientation):
+    given, upright = (decode(pictures.turned(o), FIVE, use_draft=False).pixels for o in (orientation, 1))
+    assert np.abs(given.astype(float) - upright).mean() < 3  # JPEG blocks lie otherwise
+
+
+def test_a_window_of_a_large_photograph_is_decoded_at_twice_its_size_too():
+    data = pictures.saved(pictures.photo(1600, 1200), "JPEG")
+    at_half, whole = (decode(data, FIVE, use_draft=use).pixels.astype(float) for use in (True, False))
+    assert [decode_for_both(data, SQUARE, longer_side=1)[1].shape] == [(150, 200)]
+    assert [decode_for_both(data, FIVE, longer_side=1)[1].shape] == [(300, 400)]
+    assert np.abs(at_half - whole).mean() < 2
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 20_000), (20_000, 1), (9, 50)])
+def test_a_picture_too_thin_for_windows_is_seen_whole_each_time(size):
+    data = pictures.saved(pictures.photo(*size), "PNG")
+    whole = decode(data, SQUARE).pixels
+    np.testing.assert_array_equal(decode(data, FIVE).pixels, np.stack([whole] * 5))

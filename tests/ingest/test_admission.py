@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from mmsearch import Library, Query
+from mmsearch.arguments import Variant
 from mmsearch.encoders import prepare
 from mmsearch.encoders.agreement import N_PICTURES
 from mmsearch.encoders.onnx import OnnxEncoder
@@ -86,7 +87,7 @@ def test_copies_and_files_that_cannot_be_read_do_not_count(checkpoint, cache, cr
 @pytest.mark.parametrize("precision", ["int8", pytest.param("bf16", marks=pytest.mark.full)])
 def test_workers_embed_in_the_precision_of_the_encoder(precision, checkpoint, cache):
     file = sample_folder() / "cat.jpg"
-    folder = prepare_encoder(str(checkpoint), cache=cache, precision=precision)
+    folder = prepare_encoder(str(checkpoint), cache=cache, variant=Variant(precision))
     encoder = OnnxEncoder.open(folder, is_indexing=True)
     pixels = decode(file.read_bytes(), encoder.preprocessing).pixels[None]
     vector = outcomes(pool_of(folder, n_workers=1), [file])[str(file)].vector

@@ -122,10 +122,10 @@ def vectors_by_path(library):
         return {file.path: file.vector / np.linalg.norm(file.vector) for _, file in store.stored_files(0, 100)}
 
 
-def assert_as_embedded(library, model, tmp_path, cache):
+def assert_as_embedded(library, model, tmp_path, cache, views=1):
     """The vectors are those of an index of the same pictures, but for the rounding of what they were made of."""
     with Library.open(tmp_path / "embedded", cache=cache) as embedded:
-        embedded.index([sample_folder()], model=str(model), local=False)
+        embedded.index([sample_folder()], model=str(model), views=views, local=False)
         expected = {os.path.basename(path): vector for path, vector in vectors_by_path(embedded).items()}
     made = {os.path.basename(path): vector for path, vector in vectors_by_path(library).items()}
     assert made
@@ -157,6 +157,32 @@ def test_vectors_of_a_taught_encoder_are_made_of_what_its_training_kept(
         re_embed(library, taught, notify=said.append)
         assert any(sentence.startswith("5 pictures got their vectors from features") for sentence in said)
         assert_as_embedded(library, taught, tmp_path, bare_cache)
+
+
+@pytest.mark.full
+def test_vectors_of_five_views_of_a_taught_encoder_are_made_of_pictures(indexed, taught, tmp_path, cache):
+    said = []
+    assert re_embed(indexed, taught, views=5, notify=said.append).re_embedded == 8
+    assert not any("features" in sentence for sentence in said)
+    assert_as_embedded(indexed, taught, tmp_path, cache, views=5)
+
+
+def test_pictures_are_embedded_anew_in_other_views_of_the_same_encoder(indexed, checkpoint):
+    of_one = indexed.status().fingerprint
+    assert re_embed(indexed, None, views=5).re_embedded == 8
+    of_five = indexed.status()
+    assert (of_five.views, of_five.model, of_five.fingerprint != of_one) == (5, str(checkpoint), True)
+
+
+@pytest.mark.full
+def test_views_stay_where_the_encoder_changes_and_nothing_is_said_of_them(indexed, checkpoint, wider):
+    of_one = indexed.status().fingerprint
+    re_embed(indexed, None, views=5)
+    assert re_embed(indexed, checkpoint).re_embedded == 0
+    re_embed(indexed, wider)
+    assert (indexed.status().views, indexed.status().model) == (5, str(wider))
+    re_embed(indexed, checkpoint, views=1)
+    assert (indexed.status().views, indexed.status().fingerprint) == (1, of_one)
 
 
 @pytest.mark.full

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from mmsearch import Library
+from mmsearch.arguments import Variant
+from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.encoders.runtime import device_for
 from mmsearch.errors import EncoderError, QueryError
 from mmsearch.ingest.embed import EmbedOptions, embed_pictures
@@ -41,6 +43,14 @@ def test_pictures_that_workers_decode_have_the_vectors_that_workers_make(tiny_fo
     for path, outcome in given.items():
         np.testing.assert_allclose(outcome.vector, expected[path].vector, atol=1e-5)
         assert (outcome.facts, outcome.pixels) == (expected[path].facts, None)
+
+
+def test_all_views_of_a_picture_go_to_the_session(checkpoint, tiny_folder, cache):
+    folder = prepare_encoder(str(checkpoint), cache=cache, variant=Variant(views=5))
+    expected, given = outcomes(pool_of(folder), FILES[:3]), outcomes(session_pool(folder), FILES[:3])
+    assert len(given) == 3
+    for path, outcome in given.items():
+        np.testing.assert_allclose(outcome.vector, expected[path].vector, atol=1e-5)
 
 
 def test_the_session_is_given_large_batches_of_what_all_workers_decode(tiny_folder):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from mmsearch import Library
 from mmsearch.datasets.open_set import SetOptions, open_captions
-from mmsearch.encoders.calibration import CALIBRATION
+from mmsearch.encoders.calibration import CALIBRATION, ViewsModel
 from mmsearch.encoders.onnx import OnnxEncoder
 from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.samples import sample_folder
 from mmsearch.training.calibrate import calibrate, calibrate_library, calibrate_model
+from mmsearch.training.views import keep_worth_of_views
 from tests.conftest import small_samples
 
 
@@ -91,6 +94,26 @@ def test_a_library_that_is_made_of_a_calibrated_encoder_has_its_calibration(capt
     with Library.open(tmp_path / "library", cache=encoder.cache) as library:
         library.index([sample_folder() / "cat.jpg"], model=encoder.encoder.name, local=False)
         assert library.installed_encoder().calibration == fit.calibration
+
+
+def test_what_five_views_are_worth_is_kept_beside_the_encoder_of_one(captioned, encoder):
+    fit = calibrate_model(captioned, encoder, is_forced=True)
+    again = SetEncoder(encoder.encoder.name, cache=encoder.cache)
+    of_five = SetEncoder(encoder.encoder.name, cache=encoder.cache, views=5)
+    hits = []
+    for each in (again, of_five):
+        scores = each.texts(captioned.texts) @ each.pictures(captioned.pictures)[1].T
+        answers = scores[np.arange(len(scores)), [pictures[0] for pictures in captioned.pictures_of_text]]
+        hits.append((scores > answers[:, None]).sum(axis=1) < 10)
+    worth = keep_worth_of_views(captioned, again, of_five)
+    assert worth.gain == pytest.approx(hits[1].mean() - hits[0].mean())
+    assert worth.gain_low < worth.gain
+    assert OnnxEncoder.open(encoder.encoder.folder).calibration == replace(fit.calibration, views=worth)
+
+
+def test_the_same_views_are_worth_nothing(captioned, encoder):
+    assert keep_worth_of_views(captioned, encoder, encoder) == ViewsModel(0, 0)
+    assert OnnxEncoder.open(encoder.encoder.folder).calibration.best_views == 1
 
 
 def test_too_few_pictures_are_refused(encoder, tmp_path):
