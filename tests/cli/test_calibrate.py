@@ -118,8 +118,8 @@ def test_programs_are_told_relevance_where_it_is_known(run, told):
     assert 0 < second["relevance"] <= first["relevance"] <= answer["answer"]["relevance"]
     _, out, _ = run("search", "a cat", "-k", "2", "--format", "tsv")
     header, *rows = (line.split("\t") for line in out.splitlines())
-    assert header[-1] == "relevance"
-    assert [float(row[-1]) for row in rows] == [first["relevance"], second["relevance"]]
+    told_as = header.index("relevance")
+    assert [float(row[told_as]) for row in rows] == [first["relevance"], second["relevance"]]
     _, out, _ = run("search", "-i", told.pictures().pictures[0].path, "-k", "1")
     assert not {"relevance", "answer"} & json.loads(out).keys()
 
