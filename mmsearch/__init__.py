@@ -55,6 +55,9 @@ if TYPE_CHECKING:
         BackupReport,
         BadPicture,
         Classification,
+        Duplicate,
+        DuplicateGroup,
+        DuplicateReport,
         Fault,
         GalleryPicture,
         GivenLabel,
@@ -98,9 +101,10 @@ _NAMES = {
     "mmsearch.predicates": "Predicate",
     "mmsearch.query.encoder": "Encoder",
     "mmsearch.records": """
-        BackupReport BadPicture Classification Fault GalleryPicture GivenLabel Hit Identification ImageRecord
-        IngestReport LabelSet LibraryStatus LibraryVectors LocalEvidence PictureBytes PicturePage Prediction Query
-        RestoreReport Retagged SearchOptions SearchResult SidecarsReport Term VerifyReport
+        BackupReport BadPicture Classification Duplicate DuplicateGroup DuplicateReport Fault GalleryPicture
+        GivenLabel Hit Identification ImageRecord IngestReport LabelSet LibraryStatus LibraryVectors LocalEvidence
+        PictureBytes PicturePage Prediction Query RestoreReport Retagged SearchOptions SearchResult SidecarsReport
+        Term VerifyReport
     """,
     "mmsearch.store.facets": "Facet Facets LabelFacets",
     "mmsearch.store.indexes": "GraphSettings",
@@ -109,15 +113,16 @@ _HOME = {name: module for module, names in _NAMES.items() for name in names.spli
 
 __all__ = [
     "Annotation", "ArgumentError", "BackupError", "BackupReport", "BadPicture", "Calibration", "Classification",
-    "Classifier", "ClusterError", "DimensionError", "Encoder", "EncoderError", "EngineError", "Facet", "Facets",
-    "Fault", "FingerprintError", "GalleryPicture", "GivenLabel", "GraphSettings", "GroundTruthError", "Hit",
-    "HubUnreachableError", "Identification", "ImageRecord", "IngestReport", "LabelFacets", "LabelSet", "Library",
-    "LibraryDamagedError", "LibraryError", "LibraryIncompleteError", "LibraryLockedError", "LibraryLostError",
-    "LibraryNotFoundError", "LibraryStatus", "LibraryVectors", "LibraryVersionError", "LocalEvidence",
-    "MmsearchError", "ModelNotFoundError", "NoEncoderError", "OutputError", "PictureBytes", "PictureError",
-    "PicturePage", "Predicate", "Prediction", "Query", "QueryError", "RestoreReport", "Retagged",
-    "SearchOptions", "SearchResult", "ServerError", "ShardError", "SidecarsReport", "StorageError", "Term",
-    "TrainingError", "UnsupportedError", "UnsupportedModelError", "VectorError", "VerifyReport", "VocabularyError",
+    "Classifier", "ClusterError", "DimensionError", "Duplicate", "DuplicateGroup", "DuplicateReport", "Encoder",
+    "EncoderError", "EngineError", "Facet", "Facets", "Fault", "FingerprintError", "GalleryPicture", "GivenLabel",
+    "GraphSettings", "GroundTruthError", "Hit", "HubUnreachableError", "Identification", "ImageRecord",
+    "IngestReport", "LabelFacets", "LabelSet", "Library", "LibraryDamagedError", "LibraryError",
+    "LibraryIncompleteError", "LibraryLockedError", "LibraryLostError", "LibraryNotFoundError", "LibraryStatus",
+    "LibraryVectors", "LibraryVersionError", "LocalEvidence", "MmsearchError", "ModelNotFoundError",
+    "NoEncoderError", "OutputError", "PictureBytes", "PictureError", "PicturePage", "Predicate", "Prediction",
+    "Query", "QueryError", "RestoreReport", "Retagged", "SearchOptions", "SearchResult", "ServerError",
+    "ShardError", "SidecarsReport", "StorageError", "Term", "TrainingError", "UnsupportedError",
+    "UnsupportedModelError", "VectorError", "VerifyReport", "VocabularyError",
 ]  # fmt: skip
 
 

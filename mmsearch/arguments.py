@@ -21,6 +21,12 @@ Rerank: TypeAlias = Literal["auto", "none", "local"]
 Expand: TypeAlias = Literal["none", "average", "alpha"]
 WordsUse: TypeAlias = Literal["auto", "none", "only"]
 """Whether the texts that stand beside pictures have a say in a search by words."""
+Duplicates: TypeAlias = Literal["same-file", "same-picture", "look-alike"]
+"""Equal bytes; one picture in several forms; several pictures of one moment."""
+SAME: tuple[Duplicates, ...] = ("same-file", "same-picture")
+"""Kinds of which one picture is enough."""
+Keep: TypeAlias = Literal["largest", "least-compressed", "dated", "oldest"]
+"""Which picture of a group is proposed to be kept."""
 WithoutRelevant: TypeAlias = Literal["skip", "zero", "error"]
 Loss: TypeAlias = Literal["infonce", "contrastive", "triplet"]
 Unfreeze: TypeAlias = Literal["image", "text", "both"]

@@ -14,8 +14,9 @@ from typing import Annotated, Any, NotRequired
 
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
+from mmsearch.arguments import Duplicates
 from mmsearch.encoders.calibration import Strength, answer_strength, strength
-from mmsearch.records import Hit, ImageRecord, LocalEvidence, SearchResult
+from mmsearch.records import Change, DuplicateReport, Evidence, Hit, ImageRecord, LocalEvidence, SearchResult
 
 FORMAT_VERSION = 1
 FORMAT_HEADER = "Mmsearch-Format-Version"
@@ -155,6 +156,50 @@ class SearchAnswer(TypedDict):
     next: Annotated[str | None, Described("The `after` of the hits that follow; null where none do.")]
 
 
+class DuplicatePicture(Picture):
+    """A picture of a group beside the one that is proposed to be kept."""
+
+    changes: Annotated[list[Change], Described("What was done to the one to make the other.")]
+    evidence: Annotated[
+        Evidence,
+        Described(
+            "How that is known: equal `bytes`; the `signature`, a coarse grid of light; `pixels` that agree; or, "
+            "of a look-alike, `vectors` and the time taken."
+        ),
+    ]
+    score: Annotated[float, Described("The cosine or correlation that decided; 1 for equal bytes.")]
+
+
+class DuplicatePictures(TypedDict):
+    """Pictures that belong together."""
+
+    kind: Annotated[
+        Duplicates,
+        Described(
+            "`same-file`: equal bytes; `same-picture`: one picture in several forms; `look-alike`: several "
+            "pictures of one moment, which are no duplicates."
+        ),
+    ]
+    keeper: Annotated[Picture, Described("The one that is proposed to be kept.")]
+    reason: Annotated[str, Described("Why it is.")]
+    others: list[DuplicatePicture]
+    size_bytes: Annotated[int, Described("What the others take on the disk.")]
+
+
+class DuplicateAnswer(TypedDict):
+    """Groups of pictures, those first whose others take most on the disk."""
+
+    groups: list[DuplicatePictures]
+    n_groups: int
+    size_bytes: Annotated[int, Described("What the others of all groups take on the disk.")]
+    n_pictures: Annotated[int, Described("How many were compared.")]
+    n_unsigned: Annotated[
+        int, Described("How many of them only by their bytes: no signature of them was made yet.")
+    ]
+    n_missing: Annotated[int, Described("How many others are not where they were indexed, or not as they were.")]
+    seconds: float
+
+
 def picture_json(image: ImageRecord | Hit) -> Picture:
     """Return what programs are told of a picture."""
     return {
@@ -182,6 +227,28 @@ def search_json(result: SearchResult, *, explain: bool) -> SearchAnswer:
     if result.relevance is not None:
         answered["answer"] = _judged(result.relevance, answer_strength)
     return answered
+
+
+def duplicates_json(report: DuplicateReport, *, limit: int | None = None) -> DuplicateAnswer:
+    """Return groups of duplicates, the first so many or all."""
+    groups: list[DuplicatePictures] = [
+        {
+            "kind": group.kind, "keeper": picture_json(group.keeper), "reason": group.reason,
+            "others": [
+                {
+                    **picture_json(other.image), "changes": list(other.changes), "evidence": other.evidence,
+                    "score": other.score,
+                }
+                for other in group.others
+            ],
+            "size_bytes": group.size_bytes,
+        }
+        for group in report.groups[:limit]
+    ]  # fmt: skip
+    return {
+        "groups": groups, "n_groups": len(report), "size_bytes": report.size_bytes, "n_pictures": report.n_pictures,
+        "n_unsigned": report.n_unsigned, "n_missing": report.n_missing, "seconds": report.seconds,
+    }  # fmt: skip
 
 
 def _joined(hit: Hit) -> _Joined:

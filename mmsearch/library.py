@@ -24,9 +24,12 @@ from mmsearch.annotations import Annotation, Kind
 from mmsearch.arguments import (
     CPU,
     FALSE_RATE,
+    SAME,
     AskedViews,
     Device,
+    Duplicates,
     Expand,
+    Keep,
     Mode,
     Precision,
     Rerank,
@@ -62,6 +65,7 @@ from mmsearch.query.searcher import Searcher
 from mmsearch.records import (
     BackupReport,
     Classification,
+    DuplicateReport,
     Example,
     Fault,
     GivenLabel,
@@ -1197,6 +1201,67 @@ class Library:
             )
 
         return store.of_one_encoder(read)
+
+    def duplicates(
+        self,
+        paths: PathLike | Iterable[PathLike] = (),
+        *,
+        kinds: Duplicates | Iterable[Duplicates] = SAME,
+        keep: Keep = "largest",
+        sign: bool = True,
+        on_progress: OnProgress = _quiet,
+        notify: Callable[[str], None] = _quiet,
+    ) -> DuplicateReport:
+        """Return groups of pictures that are the same, each with one that is proposed to be kept, and why.
+
+        Nothing is deleted. Files that are not what was indexed are left out, and one of several paths counts once.
+
+        Parameters
+        ----------
+        paths : path, or several
+            Only pictures at or below these are compared, with one another; without any all are.
+        kinds : str, or several
+            `same-file`: equal bytes. `same-picture`: encoded anew, resized, re-toned, in a plain frame, lightly
+            cropped, mirrored or turned. `look-alike`: several pictures of one moment, which are no duplicates.
+        keep : str
+            What is kept: the `largest` (inside of a frame), the `least-compressed` (bytes a pixel), one that is
+            `dated` or the `oldest` file. Where this tells nothing, the others do, in this order.
+        sign : bool
+            Whether pictures that were indexed before there were signatures are read once for theirs, as the writer;
+            otherwise they are compared by their bytes alone.
+        on_progress : callable
+            Given (stage, done, total) with stage `sign`, `compare` or `align`.
+        notify : callable
+            Given sentences worth showing.
+
+        Raises
+        ------
+        UnsupportedError, LibraryLockedError
+            If the library stands at an address; if another process writes to it, and pictures are to be signed.
+        LibraryDamagedError
+            If a vector is lost, or not what was stored.
+
+        Examples
+        --------
+        >>> import shutil
+        >>> from tempfile import TemporaryDirectory
+        >>> from mmsearch.samples import sample_folder
+        >>> with TemporaryDirectory() as folder, Library.open(f"{folder}/library") as library:
+        ...     copies = [shutil.copy(sample_folder() / "cat.jpg", f"{folder}/{name}.jpg") for name in "ab"]
+        ...     report = library.add_vectors(copies, [[1, 0], [1, 0]], model="mine")
+        ...     group = library.duplicates(kinds="same-file", sign=False)[0]
+        ...     group.keeper.path == copies[0], group.reason, [other.evidence for other in group.others]
+        (True, 'oldest file', ['bytes'])
+        """
+        from mmsearch.duplicates.find import DuplicateOptions, find_duplicates
+        from mmsearch.ingest.sign import sign_missing
+
+        options = DuplicateOptions.of(paths, kinds, keep)
+        folder_of(self.place, "duplicates")
+        if as_flag(sign, "sign") and options.kinds != ("same-file",):
+            sign_missing(self.place, in_folder(self.reader(), "duplicates"), options.roots, on_progress, notify)
+        store = in_folder(self.reader(), "duplicates")
+        return find_duplicates(store, options, on_progress=on_progress, check=self._check)
 
     def _wanted_texts(self, texts: Sequence[str]) -> Matrix:
         """Return the unit vectors float32 (n, dim) of texts, if they are still wanted."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.arguments import (
+    Duplicates,
     Expand,
     Mode,
     Rerank,
@@ -138,6 +139,21 @@ class Preprocessing:
         return fields
 
 
+SIGNATURE_SIDE = 16
+"""Cells of a side of the grid of luminances by which copies of a picture are looked for."""
+
+
+def luminance_layout(side: int) -> np.dtype[Any]:
+    """Return what the bytes of `mmsearch.images.luminances` are.
+
+    They are a record of the whole picture and, if it has a plain frame, one of what is inside. `grid` int8
+    (side, side) has a mean of about 0, and -127 or 127 where it is strongest. `box` is the part of the upright
+    picture: left, top, right and bottom in 65,535ths of its sides. `tone` are mean, contrast
+    (standard deviation) and colour (mean difference of the strongest channel and the weakest) in there, of 255.
+    """
+    return np.dtype([("grid", np.int8, (side, side)), ("box", "<u2", 4), ("tone", np.uint8, 3)])
+
+
 @dataclass(frozen=True)
 class Picture:
     """One decoded picture: uint8 pixels, and what the file says.
@@ -145,7 +161,8 @@ class Picture:
     The pixels are RGB, of the shape that the tower takes, or grey (height, width) for local features.
     `width` and `height` are those of the upright original in pixels; `taken_at` is ISO 8601 local time, as precise
     as the file says it (`2023-05-01T12:00:00`, `2023-05-01`, `1985`), or None. `exif` is what the decoder
-    read of the EXIF, for whoever wants more of it: see `mmsearch.images.metadata`.
+    read of the EXIF, for whoever wants more of it: see `mmsearch.images.metadata`. `luminances` are those that were
+    asked for, as `luminance_layout` has them.
     """
 
     pixels: Pixels
@@ -154,6 +171,7 @@ class Picture:
     format: str
     taken_at: str | None
     exif: Any = field(default=None, repr=False, compare=False)
+    luminances: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -915,12 +933,14 @@ class Agreement(TypedDict):
 class IngestDetails(TypedDict, total=False):
     """What a run did beside vectors, and how those of a precision that was chosen in it agree with fp32.
 
-    `annotated` are the pictures that were not embedded, and whose annotations were read anew.
+    `annotated` are the pictures that were not embedded, and whose annotations were read anew, and `signed` those
+    that had been indexed before copies were looked for.
     """
 
     words: WordsRun
     agreement: Agreement
     annotated: int
+    signed: int
 
 
 @dataclass(frozen=True)
@@ -945,6 +965,83 @@ class IngestReport:
     dry_run: bool = False
     notices: tuple[str, ...] = ()
     details: IngestDetails = field(default_factory=lambda: IngestDetails())
+
+
+Evidence: TypeAlias = Literal["bytes", "signature", "pixels", "vectors"]
+Change: TypeAlias = Literal["re-encoded", "resized", "re-toned", "border", "cropped", "mirrored", "turned"]
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """A picture of a group of duplicates beside the one that is proposed to be kept.
+
+    `changes` say what was done to the one to make the other, `evidence` how that is known: by equal `bytes`, by the
+    `signature` (a coarse grid of light), by `pixels` that agree once they lie on each other, or, of a look-alike,
+    by `vectors` and the time taken. `score` is the cosine or correlation that decided, 1 for equal bytes.
+    """
+
+    image: ImageRecord
+    changes: tuple[Change, ...]
+    evidence: Evidence
+    score: float
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """Pictures of one kind that belong together: the one that is proposed to be kept, why, and the others.
+
+    `kind` is `same-file` (equal bytes), `same-picture` (one picture in several forms) or `look-alike` (several
+    pictures of one moment, which are no duplicates); `size_bytes` is what the others take on the disk.
+    """
+
+    kind: Duplicates
+    keeper: ImageRecord
+    reason: str
+    others: tuple[Duplicate, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that the others take on the disk."""
+        return sum(other.image.size_bytes for other in self.others)
+
+
+@dataclass(frozen=True)
+class DuplicateReport:
+    """The groups of duplicates of a library, those that take most on the disk first.
+
+    `n_pictures` were compared; `n_unsigned` of them could not be looked at and were only compared by their bytes,
+    and `n_missing` others are not where they were indexed.
+
+    It is a sequence of its groups.
+
+    Examples
+    --------
+    >>> len(DuplicateReport((), n_pictures=3))
+    0
+    """
+
+    groups: tuple[DuplicateGroup, ...]
+    n_pictures: int
+    n_unsigned: int = 0
+    n_missing: int = 0
+    seconds: float = 0.0
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that the others of all groups take on the disk."""
+        return sum(group.size_bytes for group in self.groups)
+
+    def __len__(self) -> int:
+        """Return the number of groups."""
+        return len(self.groups)
+
+    def __iter__(self) -> Iterator[DuplicateGroup]:
+        """Yield the groups."""
+        return iter(self.groups)
+
+    def __getitem__(self, place: int) -> DuplicateGroup:
+        """Return the group at a place."""
+        return self.groups[place]
 
 
 @dataclass(frozen=True)
@@ -1004,8 +1101,8 @@ class RestoreReport:
 class Progress:
     """How far a run of `index` is: `done` of `total` in a stage, and when it started, in seconds since 1970.
 
-    The stages are `scan`, `embed`, `annotate`, `captions`, `load`, `vocabulary`, `words`, `graph` and `calibrate`;
-    a total of 0 is not known yet.
+    The stages are `scan`, `embed`, `annotate`, `sign`, `captions`, `load`, `vocabulary`, `words`, `graph` and
+    `calibrate`; a total of 0 is not known yet.
     """
 
     stage: str

@@ -15,6 +15,7 @@ from mmsearch.cli.classify import classify
 from mmsearch.cli.completion import PROGRAM, VARIABLE, prepare_completion
 from mmsearch.cli.configuration import defaults_of
 from mmsearch.cli.demo import demo
+from mmsearch.cli.duplicates import duplicates
 from mmsearch.cli.examples import add_examples
 from mmsearch.cli.identify import identify
 from mmsearch.cli.index import index
@@ -36,7 +37,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (index, search, classify, identify, serve, status, verify, rm, backup, restore, demo, schema):
+for command in (
+    index,
+    search,
+    classify,
+    identify,
+    duplicates,
+    serve,
+    status,
+    verify,
+    rm,
+    backup,
+    restore,
+    demo,
+    schema,
+):
     app.command()(command)
 app.command()(calibrate)
 app.command(rich_help_panel=PANEL)(embed)

@@ -31,6 +31,11 @@ _EXAMPLES = {
         mmsearch identify ~/photos/cat.jpg    # among the folders of the library
         mmsearch identify ~/photos/ann.jpg --gallery ~/people
     """,
+    "duplicates": """
+        mmsearch duplicates
+        mmsearch duplicates ~/photos --class same-file --format paths0    # for xargs
+        mmsearch duplicates --keep oldest --html duplicates.html
+    """,
     "serve": """
         mmsearch serve
         mmsearch serve --port 9000 --no-open --library ~/library

@@ -12,7 +12,14 @@ from mashumaro.jsonschema.models import Context, JSONSchema
 from mashumaro.jsonschema.plugins import BasePlugin
 from mashumaro.jsonschema.schema import Instance
 
-from mmsearch.contract import FORMAT_VERSION, Described, FoundPicture, SearchAnswer
+from mmsearch.contract import (
+    FORMAT_VERSION,
+    Described,
+    DuplicateAnswer,
+    DuplicatePictures,
+    FoundPicture,
+    SearchAnswer,
+)
 from mmsearch.encoders.calibration import LabelModel, RelevanceModel
 from mmsearch.evaluation.records import AnnIndex, AnnReport, Bad, Comparison, Interval, MeasuredReport, Speed
 from mmsearch.records import (
@@ -268,6 +275,7 @@ FORMS = {
     "search": Form(SearchAnswer, FoundPicture),
     "classify": Form(ClassifiedPictures, ClassifiedPicture),
     "identify": Form(IdentifiedPictures, Identification),
+    "duplicates": Form(DuplicateAnswer, DuplicatePictures),
     "status": Form(Status),
     "verify": Form(Verified, Fault),
     "rm": Form(Forgotten, ForgottenPicture),

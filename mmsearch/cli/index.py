@@ -277,6 +277,8 @@ def show_report(report: IngestReport, place: str, wanted: Format) -> None:
         say(f"local features of {words['n_failed']} pictures could not be had: {words.get('problem', '')}")
     if n := report.details.get("annotated"):
         say(f"what is written beside {n} {'picture' if n == 1 else 'pictures'} was read anew")
+    if n := report.details.get("signed"):
+        say(f"copies of {n} {'picture' if n == 1 else 'pictures'} of before can be found now")
     if not report.dry_run:
         say(place)
 

@@ -13,6 +13,25 @@ from mmsearch.query.thumbnails import thumbnails_of
 from mmsearch.records import Hit, SearchResult
 
 
+def rendered(title: str, sentences: Sequence[str], parts: Sequence[tuple[str, Sequence[dict[str, Any]]]]) -> str:
+    """Return a page with parts, each a heading and its cards, which `card` makes; empty ones are left out."""
+    from jinja2 import Environment
+
+    source = files("mmsearch.cli").joinpath("sheet.html.jinja").read_text(encoding="utf-8")
+    shown = [(heading, cards) for heading, cards in parts if cards]
+    environment = Environment(autoescape=True, finalize=page_text)
+    return environment.from_string(source).render(title=title, sentences=sentences, parts=shown)
+
+
+def card(rank: int, path: str, words: str, picture: str | None) -> dict[str, Any]:
+    """Return what a page shows of a picture: `words` stand below its name, `picture` is an address or None."""
+    place = Path(path)
+    return {
+        "rank": rank, "name": quoted(place.name), "folder": quoted(str(place.parent)), "words": words,
+        "picture": picture,
+    }  # fmt: skip
+
+
 def sheet_page(title: str, sentences: Sequence[str], result: SearchResult) -> str:
     """Return the page of an answer; it needs nothing else and runs no script.
 
@@ -25,22 +44,11 @@ def sheet_page(title: str, sentences: Sequence[str], result: SearchResult) -> st
     result : SearchResult
         Its files are read once more for their small copies.
     """
-    from jinja2 import Environment
-
-    source = files("mmsearch.cli").joinpath("sheet.html.jinja").read_text(encoding="utf-8")
     cards = [_card(hit, copy) for hit, copy in zip(result.hits, thumbnails_of(result.hits), strict=True)]
     is_weak = [hit.relevance is not None and strength(hit.relevance) == "weak" for hit in result.hits]
     n_before = is_weak.index(True) if True in is_weak else len(cards)
     parts = [("", cards[:n_before]), ("Weak matches", cards[n_before:])]
-    return (
-        Environment(autoescape=True, finalize=page_text)
-        .from_string(source)
-        .render(
-            title=title,
-            sentences=[*sentences, *_said(result)],
-            parts=[(heading, of_part) for heading, of_part in parts if of_part],
-        )
-    )
+    return rendered(title, [*sentences, *_said(result)], parts)
 
 
 def _said(result: SearchResult) -> list[str]:
@@ -58,8 +66,4 @@ def _card(hit: Hit, picture: str | None) -> dict[str, Any]:
     words = f"score {hit.score:.3f}" if hit.relevance is None else strength(hit.relevance)
     if hit.local is not None and hit.local.is_verified:
         words += f", verified: {hit.local.n_inliers} places agree"
-    path = Path(hit.path)
-    return {
-        "rank": hit.rank, "name": quoted(path.name), "folder": quoted(str(path.parent)), "words": words,
-        "picture": picture,
-    }  # fmt: skip
+    return card(hit.rank, hit.path, words, picture)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmsearch.images.fit import fit, resized
+from mmsearch.images.luminances import luminances
 from mmsearch.images.upright import Upright, named_errors, open_upright
 from mmsearch.images.windows import CORNER_SHARE, grid_windows, in_pixels
 from mmsearch.records import MAX_MEGAPIXELS, Picture, Pixels, Preprocessing
@@ -24,6 +25,7 @@ def decode(
     *,
     use_draft: bool = True,
     max_megapixels: float = MAX_MEGAPIXELS,
+    luminance_side: int = 0,
 ) -> Picture:
     """Decode one picture for an image tower.
 
@@ -44,6 +46,8 @@ def decode(
     max_megapixels : float
         What would be decoded to more pixels is refused before, as are sides above 32,768 pixels. A JPEG may be
         larger, as far as it is decoded at a smaller scale.
+    luminance_side : int
+        So many cells of light a side are given besides, unless it is 0.
 
     Returns
     -------
@@ -61,11 +65,16 @@ def decode(
 
     with named_errors():
         upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
-        return _picture(upright, _fitted(upright, preprocessing))
+        return _picture(upright, _fitted(upright, preprocessing), luminance_side)
 
 
 def decode_for_both(
-    data: bytes, preprocessing: Preprocessing, *, longer_side: int, max_megapixels: float = MAX_MEGAPIXELS
+    data: bytes,
+    preprocessing: Preprocessing,
+    *,
+    longer_side: int,
+    max_megapixels: float = MAX_MEGAPIXELS,
+    luminance_side: int = 0,
 ) -> tuple[Picture, Pixels]:
     """Decode one picture once, for an image tower and for local features.
 
@@ -74,7 +83,7 @@ def decode_for_both(
 
     Parameters
     ----------
-    data, preprocessing, max_megapixels
+    data, preprocessing, max_megapixels, luminance_side
         As for `decode`, with the same errors.
     longer_side : int
         At least so many pixels of the longer side are kept for local features, if the picture has them.
@@ -93,11 +102,14 @@ def decode_for_both(
 
     with named_errors():
         upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
-        return _picture(upright, _fitted(upright, preprocessing)), _grey(upright, longer_side)
+        picture = _picture(upright, _fitted(upright, preprocessing), luminance_side)
+        return picture, _grey(upright, longer_side)
 
 
-def decode_grey(data: bytes, *, longer_side: int, max_megapixels: float = MAX_MEGAPIXELS) -> Picture:
-    """Decode one picture for local features alone; see `decode_for_both`.
+def decode_grey(
+    data: bytes, *, longer_side: int, max_megapixels: float = MAX_MEGAPIXELS, luminance_side: int = 0
+) -> Picture:
+    """Decode one picture for local features or its light alone; see `decode_for_both`.
 
     Returns
     -------
@@ -110,7 +122,7 @@ def decode_grey(data: bytes, *, longer_side: int, max_megapixels: float = MAX_ME
 
     with named_errors():
         upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
-        return _picture(upright, _grey(upright, longer_side))
+        return _picture(upright, _grey(upright, longer_side), luminance_side)
 
 
 def _twice(size: tuple[int, int], wanted: Preprocessing) -> tuple[int, int]:
@@ -125,8 +137,9 @@ def _at_longer_side(size: tuple[int, int], longer_side: int) -> tuple[int, int]:
     return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))
 
 
-def _picture(upright: Upright, pixels: Pixels) -> Picture:
-    return Picture(pixels, upright.width, upright.height, upright.format, upright.taken_at, upright.exif)
+def _picture(upright: Upright, pixels: Pixels, luminance_side: int) -> Picture:
+    light = luminances(upright, luminance_side) if luminance_side else b""
+    return Picture(pixels, upright.width, upright.height, upright.format, upright.taken_at, upright.exif, light)
 
 
 def _fitted(upright: Upright, preprocessing: Preprocessing) -> Pixels:

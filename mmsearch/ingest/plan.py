@@ -241,9 +241,9 @@ def make_plan(
                 candidates.append(entry)
     on_progress("scan", len(seen), len(seen))
     protected |= _kept(passed_over, known.roots, roots)
-    gone = {path for path in known.files if path not in seen and not _is_below(path, protected)}
+    gone = {path for path in known.files if path not in seen and not is_below(path, protected)}
     gone = {path for path in gone if not is_in_bundle(path)}
-    plan.forgotten += [path for path in known.bad if path not in seen and not _is_below(path, protected)]
+    plan.forgotten += [path for path in known.bad if path not in seen and not is_below(path, protected)]
     for candidate in candidates:
         _place(candidate, known, plan, gone, is_recheck=options.is_recheck)
     excluded = {entry.path for entry in passed_over if entry.kind == EXCLUDED}
@@ -337,7 +337,7 @@ def _origin(twins: Sequence[ImageRecord], known: _Known, gone: set[bytes]) -> Im
     return None
 
 
-def _is_below(path: bytes, places: Collection[bytes]) -> bool:
+def is_below(path: bytes, places: Collection[bytes]) -> bool:
     """Return whether a path is one of the places, or lies below one; best asked of a set."""
     return _nearest_above(path, places) is not None
 
@@ -367,8 +367,8 @@ def _nearest_above(path: bytes, places: Collection[bytes]) -> bytes | None:
 def _name_empty_roots(known: _Known, plan: Plan, seen: set[bytes], gone: set[bytes]) -> None:
     """Keep the pictures of a root that has none left at all: it may be a drive that is not mounted."""
     for root in plan.roots:
-        missing = {path for path in gone if _is_below(path, [root])}
-        if missing and not any(_is_below(path, [root]) for path in seen):
+        missing = {path for path in gone if is_below(path, [root])}
+        if missing and not any(is_below(path, [root]) for path in seen):
             gone -= missing
             plan.notices.append(_missing_text(root, len(missing)))
 
@@ -377,7 +377,7 @@ def name_missing_roots(store: LibraryStore, roots: Sequence[bytes]) -> list[str]
     """Return a sentence for every folder that was indexed once, is not there, and has pictures in the library."""
     missing: dict[bytes, int] = {}
     for root in sorted({*store.roots(), *roots}):  # a folder before those below it
-        if is_gone(root, follow_links=True) and not _is_below(root, missing) and (n := store.count_below(root)):
+        if is_gone(root, follow_links=True) and not is_below(root, missing) and (n := store.count_below(root)):
             missing[root] = n
     return [_missing_text(root, n) for root, n in missing.items()]
 

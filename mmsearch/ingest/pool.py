@@ -230,6 +230,7 @@ class WorkerPool:
                 "local": "off" if batch.is_plain and job.embeds else job.local,
                 "extractor": job.extractor.name,
                 "annotates": job.annotates,
+                "luminance_side": job.luminance_side,
             },
             b"".join(filter(None, sent)),
         )

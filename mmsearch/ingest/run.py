@@ -18,9 +18,10 @@ from mmsearch.ingest.annotate import annotate
 from mmsearch.ingest.plan import Plan
 from mmsearch.ingest.pool import Embedded, WorkerPool
 from mmsearch.ingest.session_pool import pool_for
+from mmsearch.ingest.sign import sign, signature_in
 from mmsearch.ingest.words import WordsIntake
 from mmsearch.ingest.worker import Job
-from mmsearch.records import READING, BadPicture, FileLook, IngestDetails, IngestReport
+from mmsearch.records import READING, SIGNATURE_SIDE, BadPicture, FileLook, IngestDetails, IngestReport
 from mmsearch.store.base import LibraryWriter, OnProgress
 from mmsearch.store.changes import ENDED_WORKER, UNSEEN, Changes, RejectedFile, StoredFile, then_what
 
@@ -62,7 +63,8 @@ class _Run:
     def job(self) -> Job:
         """Return what workers are to do with new pictures now."""
         job = Job() if self.words is None else self.words.job(embeds=self.store.has_vectors)
-        return replace(job, annotates=self.plan.beside is not None)
+        luminance_side = SIGNATURE_SIDE if self.store.as_folder is not None else 0
+        return replace(job, annotates=self.plan.beside is not None, luminance_side=luminance_side)
 
     def add(self, outcomes: Sequence[Embedded]) -> None:
         for outcome in outcomes:
@@ -127,7 +129,7 @@ class _Run:
             self.described.append(outcome)
         stored = StoredFile(
             outcome.path, look, bytes.fromhex(facts["hash"]), facts["width"], facts["height"], facts["format"],
-            facts["taken_at"], READING, vector=outcome.vector,
+            facts["taken_at"], READING, vector=outcome.vector, signature=signature_in(facts),
         )  # fmt: skip
         self.pending.stored.append(self._annotated(stored, outcome))
         if outcome.path in self.plan.changed:
@@ -190,6 +192,9 @@ def execute(
     details: IngestDetails = {"words": words.report.to_json()} if words is not None else {}
     if plan.beside is not None and plan.to_annotate:
         details["annotated"] = annotate(store, plan.to_annotate, plan.beside, on_progress=on_progress)
+    if store.as_folder is not None and plan.roots:
+        n_signed = sign(store.as_folder, plan.roots, on_progress=on_progress)
+        details |= {"signed": n_signed} if n_signed else {}
     return IngestReport(
         new=run.n_new,
         changed=run.n_changed,

@@ -27,6 +27,7 @@ from mmsearch.annotations.embedded import embedded
 from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.errors import PictureError, VocabularyError
 from mmsearch.images import decode, decode_for_both, decode_grey, memory_for, read_file
+from mmsearch.images.luminances import LONGER_SIDE
 from mmsearch.local.base import LocalExtractor
 from mmsearch.local.extractors import DEFAULT, EXTRACTORS
 from mmsearch.local.packing import Packed, PackedFacts, packed_features, packed_words
@@ -43,7 +44,7 @@ class FileFacts(TypedDict, total=False):
     `look`, what the file looked like when it was read, is there where it could be opened, and `size` where its
     bytes came along. Where local features were wanted, `local` is what their bytes are, or `local_error` why there
     are none. Where annotations were wanted, they are those inside the file; if nothing else was, it is not decoded,
-    and there is no `width` and what follows it.
+    and there is no `width` and what follows it. `luminances` are hexadecimal, and empty for one colour.
     """
 
     look: FileLook
@@ -58,6 +59,7 @@ class FileFacts(TypedDict, total=False):
     local: PackedFacts
     local_error: Fault
     annotations: AnnotationFields
+    luminances: str
 
 
 class BatchRequest(TypedDict):
@@ -72,6 +74,7 @@ class BatchRequest(TypedDict):
     local: str
     extractor: str
     annotates: bool
+    luminance_side: int
 
 
 @final
@@ -120,18 +123,20 @@ class _NoTower:
 class Job:
     """What is wanted of pictures: their vectors, local features `off`, as `features` or as words, and annotations.
 
-    For words `local` is the folder of a library that has a vocabulary.
+    For words `local` is the folder of a library that has a vocabulary. `luminance_side` are the cells of a side of
+    `mmsearch.images.luminances`, 0 for none.
     """
 
     embeds: bool = True
     local: str = "off"
     extractor: LocalExtractor = DEFAULT
     annotates: bool = False
+    luminance_side: int = 0
 
     @property
     def decodes(self) -> bool:
         """Whether pixels are looked at."""
-        return self.embeds or self.local != "off"
+        return self.embeds or self.local != "off" or self.luminance_side > 0
 
 
 def embed_files(
@@ -225,6 +230,8 @@ def _said(data: bytes, picture: Picture | None, job: Job, max_megapixels: float)
             "width": picture.width, "height": picture.height, "format": picture.format,
             "taken_at": picture.taken_at,
         })  # fmt: skip
+        if job.luminance_side:
+            said["luminances"] = picture.luminances.hex()
     if job.annotates:
         exif = None if picture is None else picture.exif
         said["annotations"] = embedded(data, exif=exif, max_megapixels=max_megapixels).to_json()
@@ -233,13 +240,16 @@ def _said(data: bytes, picture: Picture | None, job: Job, max_megapixels: float)
 
 def _decoded(data: bytes, tower: Tower | None, job: Job, max_megapixels: float) -> tuple[Picture, Pixels | None]:
     """Return the picture for the tower, and grey pixels if local features are wanted; without a tower these."""
+    is_local, light = job.local != "off", job.luminance_side
+    side = job.extractor.longer_side if is_local else LONGER_SIDE
     if tower is None:
-        picture = decode_grey(data, longer_side=job.extractor.longer_side, max_megapixels=max_megapixels)
-        return picture, picture.pixels
-    if job.local == "off":
-        return decode(data, tower.preprocessing, max_megapixels=max_megapixels), None
-    side = job.extractor.longer_side
-    return decode_for_both(data, tower.preprocessing, longer_side=side, max_megapixels=max_megapixels)
+        picture = decode_grey(data, longer_side=side, max_megapixels=max_megapixels, luminance_side=light)
+        return picture, picture.pixels if is_local else None
+    if not is_local:
+        return decode(data, tower.preprocessing, max_megapixels=max_megapixels, luminance_side=light), None
+    return decode_for_both(
+        data, tower.preprocessing, longer_side=side, max_megapixels=max_megapixels, luminance_side=light
+    )
 
 
 def _described(grey: Pixels, job: Job, described: list[Packed]) -> FileFacts:
@@ -300,7 +310,13 @@ def serve(
         results, vectors, local = embed_files(
             [os.fsencode(path) for path in request["paths"]],
             encoder,
-            job=Job(request["embeds"], request["local"], EXTRACTORS[request["extractor"]], request["annotates"]),
+            job=Job(
+                request["embeds"],
+                request["local"],
+                EXTRACTORS[request["extractor"]],
+                request["annotates"],
+                request["luminance_side"],
+            ),
             max_megapixels=limit,
             on_file=lambda position: send(answers, Begun(at=position)),
             contents=partial(_sent, requests, request.get("lengths")),

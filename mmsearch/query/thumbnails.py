@@ -8,7 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from mmsearch.errors import EncoderError, PictureError
-from mmsearch.records import Hit
+from mmsearch.records import Hit, ImageRecord
 
 if TYPE_CHECKING:
     from mmsearch.processes.decoder import PictureDecoder
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SIDE = 320  # pixels of the longer side: sharp on dense screens where it is shown at half of that
 
 
-def thumbnails_of(hits: Sequence[Hit]) -> list[str | None]:
+def thumbnails_of(hits: Sequence[Hit | ImageRecord]) -> list[str | None]:
     """Return for each hit an address that holds a small JPEG of its file, or None where that cannot be read.
 
     The files are decoded in a process of its own, which is started for this and ended, so that an answer can be
@@ -28,7 +28,7 @@ def thumbnails_of(hits: Sequence[Hit]) -> list[str | None]:
         return [_thumbnail(decoder, hit) for hit in hits]
 
 
-def _thumbnail(decoder: PictureDecoder, hit: Hit) -> str | None:
+def _thumbnail(decoder: PictureDecoder, hit: Hit | ImageRecord) -> str | None:
     from mmsearch.images import enough_for, read_file
     from mmsearch.processes.decoder import Limits
 

@@ -18,6 +18,7 @@ from mmsearch.server import archive, embed, health, page, pictures, problems, se
 from mmsearch.server.annotations import router as annotations_router
 from mmsearch.server.connections import Shortages
 from mmsearch.server.description import ABOUT, TAGS, VERSIONED, describe, operation_id
+from mmsearch.server.duplicates import router as duplicates_router
 from mmsearch.server.limits import BodyLimits
 from mmsearch.server.observed import Observed
 from mmsearch.server.security import Access, Guard
@@ -72,6 +73,7 @@ def create_app(
         embed.router,
         pictures.router,
         annotations_router,
+        duplicates_router,
         archive.router,
         health.router,
         page.router,

@@ -380,7 +380,9 @@ class TimelineAnswer(TypedDict):
 class Indexing(TypedDict):
     """How far another process is that indexes now; `total` 0 is not known yet; `started` in seconds since 1970."""
 
-    stage: Literal["scan", "embed", "annotate", "load", "vocabulary", "words", "labels", "graph", "calibrate"]
+    stage: Literal[
+        "scan", "embed", "annotate", "sign", "load", "vocabulary", "words", "labels", "graph", "calibrate"
+    ]
     done: int
     total: int
     started: float

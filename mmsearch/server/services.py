@@ -22,6 +22,8 @@ from mmsearch.store.base import Place
 from mmsearch.store.thumbnails import LIMIT_BYTES, KeptThumbnails
 
 T = TypeVar("T")
+DUPLICATES_S = 600.0
+"""A search for duplicates that is not done by then is given up."""
 EXAMPLES_S = 30.0
 """A search by examples, or an embedding, that is not done by then is given up, as others wait for its thread."""
 
@@ -30,8 +32,9 @@ EXAMPLES_S = 30.0
 class Services:
     """One of each, made by `Services.open` and closed when the server ends.
 
-    Searches by words, searches by example, classification, embedding, looks at pictures and changes have threads of
-    their own, so that none waits for another kind. Changes have one, as a library has one writer.
+    Searches by words, searches by example, classification, embedding, looks at pictures, searches for duplicates
+    and changes have threads of their own, so that none waits for another kind. Changes have one, as a library has
+    one writer.
     """
 
     access: Access
@@ -42,6 +45,7 @@ class Services:
     labels: Lane
     embeddings: Lane
     pictures: Lane
+    duplicates: Lane
     changes: Lane
     texts: TextLane
     thumbnails: KeptThumbnails
@@ -68,6 +72,7 @@ class Services:
             labels=Lane("labels", libraries, metrics),
             embeddings=Lane("embeddings", libraries, metrics, seconds=EXAMPLES_S),
             pictures=Lane("pictures", libraries, metrics, n_threads=2),
+            duplicates=Lane("duplicates", libraries, metrics, seconds=DUPLICATES_S),
             changes=Lane("changes", libraries, metrics),
             texts=TextLane(words, metrics),
             thumbnails=KeptThumbnails(place.kept / "thumbnails.sqlite", limit_bytes=thumbnail_bytes),
@@ -81,7 +86,8 @@ class Services:
 
     @property
     def _lanes(self) -> tuple[Lane, ...]:
-        return self.words, self.examples, self.labels, self.embeddings, self.pictures, self.changes
+        looks = self.pictures, self.duplicates
+        return self.words, self.examples, self.labels, self.embeddings, *looks, self.changes
 
     def close(self) -> None:
         """End all threads and release all files."""

@@ -127,7 +127,7 @@ class LibraryAnnotations:
             for table, texts in _OF_IMAGES.items()
         }
         counts["documents are not what is said of their pictures"] = len(stale_documents(db, _MOST_COMPARED))
-        counts["vectors of captions differ from their checksums"] = len(self._captions.damaged())
+        counts["further vectors differ from their checksums"] = len(self._captions.damaged())
         return [f"{n} {what}" for what, n in counts.items() if n]
 
     def repair(self) -> None:

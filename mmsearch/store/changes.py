@@ -10,6 +10,7 @@ from typing import NamedTuple
 from mmsearch.annotations import Annotations
 from mmsearch.records import FileLook, Matrix
 from mmsearch.store.documents import annotate, write_documents
+from mmsearch.store.signatures import sign_image
 
 TRANSIENT = ("permission", "vanished", "changed", "unreadable")
 """Reasons to reject a file that say nothing of its contents, so that a stored vector stays: tried at every run."""
@@ -80,7 +81,7 @@ class StoredFile:
 
     `reading` is the number of the way in which it was read (`mmsearch.records.READING`). `annotations` of None are
     not read yet, and leave those of a picture that stays as they are; `beside` is what the files beside it looked
-    like that were read for them.
+    like that were read for them. `signature` of None is not made yet (`mmsearch.images.luminances`).
     """
 
     path: bytes
@@ -95,6 +96,7 @@ class StoredFile:
     row: int = -1
     annotations: Annotations | None = None
     beside: bytes | None = None
+    signature: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def apply_changes(db: sqlite3.Connection, changes: Changes, rows: Sequence[int])
 
 
 def store_image(db: sqlite3.Connection, file: StoredFile, row: int) -> int:
-    """List one picture under the row of its vector with its annotations, documents apart, and return its id."""
+    """List one picture under the row of its vector with all that is known, documents apart, and return its id."""
     db.execute("DELETE FROM bad WHERE path = ?", (file.path,))
     # Contents that changed, or were read in another way, get a new id, and ids are never used twice: what is
     # known of an id stays true.
@@ -190,6 +192,7 @@ def store_image(db: sqlite3.Connection, file: StoredFile, row: int) -> int:
     image_id: int = db.execute("SELECT id FROM image WHERE path = ?", (file.path,)).fetchone()[0]
     if file.annotations is not None:
         annotate(db, image_id, file.annotations, file.beside)
+    sign_image(db, image_id, file.content_hash, file.signature)
     return image_id
 
 

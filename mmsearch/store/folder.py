@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from mmsearch.store.indexes import LibraryIndexes
     from mmsearch.store.labels import LibraryLabels
     from mmsearch.store.neighbours import LibraryNeighbours
+    from mmsearch.store.signatures import LibrarySignatures
     from mmsearch.store.words import LibraryWords
 
 T = TypeVar("T")
@@ -447,6 +448,13 @@ class Store(Pictures):
 
             self._annotations = LibraryAnnotations(self)
         return self._annotations
+
+    @property
+    def signatures(self) -> LibrarySignatures:
+        """The light of the pictures in coarse grids, by which copies are found."""
+        from mmsearch.store.signatures import LibrarySignatures
+
+        return LibrarySignatures(self.catalog)
 
     @property
     def remembered(self) -> RememberedQueries:

@@ -12,6 +12,7 @@ import pytest
 
 from mmsearch import Library
 from mmsearch.local.extractors import DEFAULT
+from mmsearch.records import SIGNATURE_SIDE
 from mmsearch.samples import sample_folder
 from tests.conftest import copied_samples, sample_crop
 from tests.test_architecture import COMMAND, HEAVY, loaded_by
@@ -88,7 +89,7 @@ def test_neither_index_nor_its_workers_nor_search_import_an_encoder(folder, tmp_
     (vocabulary,) = library.folder.glob("vocabulary-*.bin")
     job = {
         "paths": [str(folder / "cat.jpg")], "embeds": False, "local": str(vocabulary), "extractor": DEFAULT.name,
-        "annotates": True,
+        "annotates": True, "luminance_side": SIGNATURE_SIDE,
     }  # fmt: skip
     for loaded in (
         loaded_by(

@@ -29,7 +29,7 @@ OPERATIONS = (
     "POST /search", "POST /search/upload", "POST /searches", "POST /classify", "POST /classify/upload",
     "POST /embed", "POST /embed/upload", "GET /pictures", "GET /pictures/{id}", "GET /pictures/{id}/thumbnail",
     "GET /pictures/{id}/file", "GET /pictures/{id}/facts", "GET /pictures/{id}/annotations",
-    *CHANGES, "POST /archive", "GET /facets", "GET /timeline",
+    *CHANGES, "POST /archive", "GET /facets", "GET /timeline", "GET /duplicates",
     "GET /status", "GET /metrics", "GET /health",
 )  # fmt: skip
 CASES = [

@@ -177,6 +177,6 @@ def test_vector_that_differs_from_its_checksum_is_a_fault_and_is_made_again_afte
         store.catalog.db.execute("UPDATE item SET vector = zeroblob(16) WHERE id = 2")
     reader = Store.open(store.folder)
     assert len(kept(reader)) == 3
-    assert "1 vectors of captions differ from their checksums" in store.verify(is_repair=True).problems[0]
+    assert "1 further vectors differ from their checksums" in store.verify(is_repair=True).problems[0]
     assert store.verify().faults == ()
     assert (embed(store), kept(store)) == (1, before)
