@@ -4,9 +4,10 @@
 
 N pictures are drawn from all sets below DATA and changed in ten named ways; as many bystanders as are asked for, of
 all sets, and the pictures changed in one way are compared, way by way. Thresholds were chosen on other draws, which
-shared some pictures with this one; figures are those of the pictures with odd numbers: how many copies are in a group with their original (recall), and
-of all copies in groups how many are with their own original (precision). Groups of pictures that nobody changed are
-printed, to be looked at: some are true. imagededup is measured beside it where it is installed.
+shared some pictures with this one; figures are those of the pictures with odd numbers: how many copies are in a
+group with their original (recall), and of all copies in groups how many are with their own original (precision).
+Groups of pictures that nobody changed are printed, to be looked at: some are true. imagededup is measured beside it
+where it is installed.
 `--join` times the comparison of so many signatures, windows of the pictures.
 """
 

@@ -25,7 +25,7 @@ Duplicates: TypeAlias = Literal["same-file", "same-picture", "look-alike"]
 """Equal bytes; one picture in several forms; several pictures of one moment."""
 SAME: tuple[Duplicates, ...] = ("same-file", "same-picture")
 """Kinds of which one picture is enough."""
-Keep: TypeAlias = Literal["largest", "least-compressed", "dated", "oldest"]
+Keep: TypeAlias = Literal["largest", "coloured", "dated", "least-compressed", "oldest"]
 """Which picture of a group is proposed to be kept."""
 WithoutRelevant: TypeAlias = Literal["skip", "zero", "error"]
 Loss: TypeAlias = Literal["infonce", "contrastive", "triplet"]

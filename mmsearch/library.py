@@ -1224,8 +1224,9 @@ class Library:
             `same-file`: equal bytes. `same-picture`: encoded anew, resized, re-toned, in a plain frame, lightly
             cropped, mirrored or turned. `look-alike`: several pictures of one moment, which are no duplicates.
         keep : str
-            What is kept: the `largest` (inside of a frame), the `least-compressed` (bytes a pixel), one that is
-            `dated` or the `oldest` file. Where this tells nothing, the others do, in this order.
+            What is kept: the `largest` (inside of a frame), one that is `coloured` or `dated`, the
+            `least-compressed` (bytes a pixel) or the `oldest` file. Where this tells nothing, the others do, in
+            this order.
         sign : bool
             Whether pictures that were indexed before there were signatures are read once for theirs, as the writer;
             otherwise they are compared by their bytes alone.
@@ -1238,6 +1239,8 @@ class Library:
         ------
         UnsupportedError, LibraryLockedError
             If the library stands at an address; if another process writes to it, and pictures are to be signed.
+        QueryError
+            If there is no picture at or below one of the paths.
         LibraryDamagedError
             If a vector is lost, or not what was stored.
 
@@ -1258,6 +1261,8 @@ class Library:
 
         options = DuplicateOptions.of(paths, kinds, keep)
         folder_of(self.place, "duplicates")
+        if options.roots:
+            _pictures_below(self.reader(), paths)
         if as_flag(sign, "sign") and options.kinds != ("same-file",):
             sign_missing(self.place, in_folder(self.reader(), "duplicates"), options.roots, on_progress, notify)
         store = in_folder(self.reader(), "duplicates")

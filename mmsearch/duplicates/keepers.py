@@ -15,6 +15,7 @@ from mmsearch.arguments import Keep
 from mmsearch.records import ImageRecord
 
 _FRAMED = 0.97  # the inside of a frame is known to a 256th of each side, and the picture without it is rather kept
+_GREY = 2  # of 255: the colour of a grey picture that was encoded, at most
 WHOLE = 65_535
 """A side, in boxes of luminances."""
 
@@ -59,6 +60,11 @@ class Candidate:
         return self.signature is not None and len(self.signature) > 1
 
     @property
+    def is_grey(self) -> bool:
+        """Whether it is known to have no colours."""
+        return self.signature is not None and self.part(-1).tone[-1] <= _GREY
+
+    @property
     def n_pixels(self) -> int:
         """Pixels inside of a plain frame."""
         width, height = self.content_size
@@ -83,13 +89,15 @@ _RULES: dict[Keep, _Rule] = {
         lambda picture: -picture.n_pixels * (_FRAMED if picture.is_framed else 1),
         lambda picture: f"largest: {picture.image.width} x {picture.image.height}",
     ),
-    "least-compressed": _Rule(
-        lambda picture: -picture.bits_a_pixel,
-        lambda picture: f"least compressed: {picture.bits_a_pixel:.1f} bits a pixel",
-    ),
+    "coloured": _Rule(lambda picture: picture.is_grey, lambda picture: "has its colours"),
     "dated": _Rule(
         lambda picture: picture.image.taken_at is None,
         lambda picture: f"has its date: {picture.image.taken_at}",
+    ),
+    # Last but one, as a file in a format that loses nothing may be of one that did.
+    "least-compressed": _Rule(
+        lambda picture: -picture.bits_a_pixel,
+        lambda picture: f"least compressed: {picture.bits_a_pixel:.1f} bits a pixel",
     ),
     "oldest": _Rule(lambda picture: picture.image.mtime_ns, lambda picture: "oldest file"),
 }

@@ -25,8 +25,8 @@ WINDOW = 0.92
 """The signature of a copy and that of what it shows of its original correlate so much."""
 AGREEING, AGREEING_PARTLY = 0.92, 0.87
 """The fine light of both does, less what is coarse, of whole pictures and where a window is shown."""
-# Chosen on other draws of `benchmarks/duplicates.py`, in which some of the pictures it reports were, too, so that no
-# two other photographs are one.
+# Chosen on other draws of `benchmarks/duplicates.py`, with some of the pictures that it reports, so that no two
+# other photographs are one.
 FINE_SIDE = 64
 """Cells of a side of that."""
 _HARDLY_ALIKE = 0.45  # a copy that is lightly cropped is hardly ever less alike by its signature

@@ -4,7 +4,7 @@ from mmsearch.duplicates.groups import Groups, Verdict
 from mmsearch.duplicates.keepers import preference, reason
 from mmsearch.duplicates.moments import SECONDS, moments
 from tests.conftest import random_units
-from tests.duplicates.pictures import candidate
+from tests.duplicates.pictures import candidate, light
 
 SAME = Verdict("signature", 1.0)
 
@@ -26,16 +26,17 @@ def test_a_keeper_joins_another_group_once_its_own_is_dissolved():
     assert groups.is_open.tolist() == [True, False, True, True]
 
 
-def test_the_largest_is_kept_then_the_least_compressed_then_the_dated_then_the_oldest():
+def test_the_largest_is_kept_then_the_coloured_the_dated_the_least_compressed_and_the_oldest():
     large, full = candidate("/large", size=(200, 100)), candidate("/full", size_bytes=2_000)
+    grey = candidate("/grey", size_bytes=9_000, taken="2020", signature=light(0, tone=(100, 50, 2)))
     dated, old, plain = candidate("/dated", taken="2020"), candidate("/old", mtime_ns=1), candidate("/b")
     first = candidate("/a")
-    order = [large, full, dated, old, first, plain]
+    order = [large, dated, full, old, first, plain, grey]
     assert sorted(reversed(order), key=lambda picture: preference(picture, "largest")) == order
-    said = [reason(order[at], order[at + 1 :], "largest") for at in range(5)]
+    said = [reason(order[at], order[at + 1 :], "largest") for at in range(6)]
     assert said == [
-        "largest: 200 x 100", "least compressed: 2.0 bits a pixel", "has its date: 2020", "oldest file",
-        "first by path",
+        "largest: 200 x 100", "has its date: 2020", "least compressed: 2.0 bits a pixel", "oldest file",
+        "first by path", "has its colours",
     ]  # fmt: skip
 
 

@@ -51,9 +51,9 @@ def test_texts_have_the_vectors_of_one_view(five, tiny):
     np.testing.assert_array_equal(five.encode_texts(texts), tiny.encode_texts(texts))
 
 
-@pytest.mark.parametrize("picture", [pictures.photo(1, 1), pictures.photo(5, 300)], ids=str)
-def test_a_picture_without_windows_has_the_vector_of_its_one_view(five, tiny, picture):
-    data = pictures.saved(picture, "PNG")
+@pytest.mark.parametrize("size", [(1, 1), (5, 300)])
+def test_a_picture_without_windows_has_the_vector_of_its_one_view(five, tiny, size):
+    data = pictures.saved(pictures.photo(*size), "PNG")
     given, expected = (
         encoder.encode_images(decode(data, encoder.preprocessing).pixels[None]) for encoder in (five, tiny)
     )
