@@ -40,12 +40,6 @@ def test_the_paths_are_those_that_would_go_and_never_the_keeper_and_nothing_goes
     assert sorted(os.listdir(os.fsencode(photos))) == before
 
 
-def test_paths_at_which_nothing_is_are_an_error_in_one_sentence(told, tmp_path):
-    code, out, err = told(tmp_path / "nowhere")
-    assert (code, out) == (1, b"")
-    assert "the library has no picture at or below" in err
-
-
 def test_programs_are_told_groups_with_keepers_and_reasons(told, photos):
     answer = json.loads(told("--format", "json")[1])
     assert (answer["n_groups"], answer["n_pictures"], answer["n_missing"]) == (1, 10, 0)

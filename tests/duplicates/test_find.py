@@ -117,6 +117,12 @@ def test_the_keeper_follows_the_rule_that_is_asked_for(library, small):
     assert (os.path.basename(group.keeper.path), group.reason) == ("low.jpg", "oldest file")
 
 
+def test_paths_at_which_nothing_is_are_an_error_in_one_sentence(library, small):
+    add(library, small)
+    with pytest.raises(QueryError, match="the library has no picture at or below"):
+        library.duplicates([small / "dam.jpg", small / "nowhere"], sign=False)
+
+
 def test_files_that_are_gone_or_changed_keep_nothing_and_a_file_of_two_paths_is_no_duplicate(library, small):
     for name in ("one", "two", "three"):
         shutil.copyfile(small / "cat.jpg", small / f"{name}.jpg")
