@@ -402,8 +402,8 @@ class Library:
         ----------
         folder : path
             Where they are written, in folders like those of the pictures: `a.jpg.xmp` for `a.jpg`. Each says all
-            that is known of its picture. Those that mmsearch wrote are replaced, and removed where a picture has no
-            tag or caption of yours any more; nothing else is.
+            that is known of its picture. Those that mmsearch wrote are replaced; those of this library are removed
+            where a picture has no tag or caption of yours any more. Nothing else is, nor what was changed since.
         on_progress : callable
             Given (`export`, sidecars, sidecars of all).
 
@@ -414,7 +414,7 @@ class Library:
         Raises
         ------
         OutputError
-            If a sidecar of another program is there.
+            If a sidecar of another program is there, or one that was changed since mmsearch wrote it.
         UnsupportedError
             If the library stands at an address.
         StorageError
@@ -433,7 +433,8 @@ class Library:
 
         out = Path(os.fsdecode(as_path(folder, "folder"))).absolute()
         store = in_folder(self.reader(), _ANNOTATIONS)
-        return store.consistently(lambda: write_sidecars(store, out, on_progress))
+        with store.reading():
+            return write_sidecars(store, out, on_progress)
 
     def load(
         self,

@@ -33,7 +33,7 @@ _WIDTH = 192
 _EFFORT = 40  # of a search that is told none
 _K = 10  # what efforts are measured with
 _GROWTH = 0.3  # power of the depth of an answer that as much more is scanned with
-_REFINED = 10  # rows scored exactly for each of the first ten that are asked for, and less for each further one
+_REFINED = 10  # rows scored exactly for each of the first ten that are asked for, half as many for each further one
 _TOO_NEW = 0.1  # of the rows: cells that were learned without them are learned anew
 _TOO_LARGE = 10  # times the mean: as many rows in a cell that learning did not foresee
 _STANDARD_DEVIATIONS = 2.8  # above the mean of a cell: the best score that is expected in it
@@ -153,8 +153,9 @@ class CellsIndex:
         share = effort / 1000 * depth**_GROWTH
         n_scanned = int(share * self._cells.n_held)
         # Of more rows, more have sketches of about the same score.
-        n_refined = k + isqrt((_REFINED - 1) ** 2 * _K * k) + max(effort // 2, isqrt(n_scanned))
-        n_scanned = max(n_scanned, n_refined)
+        n_further = max(0, k - _K)
+        n_refined = _REFINED * (k - n_further) + _REFINED // 2 * n_further + max(effort // 2, isqrt(n_scanned))
+        n_scanned = max(n_scanned, n_refined, _REFINED * k)
         size = max(1, min(_BATCH, _SCORES // (n_scanned + 1)))
         answers = [
             self._refined(query, rows, k)

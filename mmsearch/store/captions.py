@@ -27,6 +27,7 @@ from mmsearch.records import Cosines, Matrix, Unusable
 from mmsearch.store.base import OnProgress
 from mmsearch.store.channel_index import ChannelIndexSidecar, PublishedRows, channel_index, update_channel_index
 from mmsearch.store.documents import CHANNEL, captions_of, digest_of, said_of
+from mmsearch.store.matrix import look_of
 from mmsearch.store.publish import Kind, Sidecar, current, manifest_state, next_name, sidecar_checksum
 from mmsearch.vectors import check_directions, l2_normalize
 
@@ -152,10 +153,12 @@ class CaptionVectors:
     def near(self) -> NearCaptions:
         """Return what finds captions, the same object until one changes."""
         with self._catalog.reading():
-            revision = self._store.revision, self._store.setting("library"), manifest_state(self._store.files)
+            files = self._store.files
+            look = look_of(files / f"{current(files, CAPTIONS)}.bin")
+            revision = self._store.revision, self._store.setting("library"), manifest_state(files), look
             if self._near is None or revision != self._revision:
                 of_items = self._state_now()
-                state = of_items, [sidecar_checksum(self._store.files, kind) for kind in _PUBLISHED]
+                state = of_items, [sidecar_checksum(files, kind) for kind in _PUBLISHED], look
                 if self._near is None or state != self._state:
                     self._near = self._loaded(of_items[0])
                 self._state, self._revision = state, revision
@@ -195,9 +198,13 @@ class CaptionVectors:
 
     def _rows(self, channel: int | None) -> _Rows:
         opened = self._published()
-        ids = self._catalog.db.execute("SELECT id FROM item WHERE channel = ?", (channel,)).fetchall()
-        there = np.isin(opened.item_ids, np.array([item_id for (item_id,) in ids], dtype=np.int64))
+        kept = self._catalog.db.execute("SELECT id FROM item WHERE channel = ?", (channel,)).fetchall()
+        ids = np.array([item_id for (item_id,) in kept], dtype=np.int64)
+        there = np.isin(opened.item_ids, ids)
         fresh = [*self._items(channel, after=opened.last)]
+        # A file that was published after the state that is read lacks what has gone since.
+        for item_id in np.setdiff1d(ids[ids <= opened.last], opened.item_ids).tolist():
+            fresh += self._items(channel, after=item_id - 1, limit=1)
         halves = np.frombuffer(b"".join(vector for _, _, vector in fresh), dtype="<f2")
         fresh_ids = np.array([image_id for _, image_id, _ in fresh], dtype=np.int64)
         image_ids = np.concatenate([opened.image_ids, fresh_ids])
@@ -218,10 +225,10 @@ class CaptionVectors:
             return _Published(nothing, nothing, np.zeros((0, self._store.dim), np.float16), 0, "")
         return opened
 
-    def _items(self, channel: int | None, *, after: int) -> Iterator[tuple[int, int, bytes]]:
-        """Yield (id, picture, vector) of the items that come after an id and are whole."""
-        sql = "SELECT id, image, vector, crc32 FROM item WHERE channel = ? AND id > ? ORDER BY id"
-        for item_id, image_id, vector, crc in self._catalog.db.execute(sql, (channel, after)):
+    def _items(self, channel: int | None, *, after: int, limit: int = -1) -> Iterator[tuple[int, int, bytes]]:
+        """Yield (id, picture, vector) of so many items after an id, or of all, as far as they are whole."""
+        sql = "SELECT id, image, vector, crc32 FROM item WHERE channel = ? AND id > ? ORDER BY id LIMIT ?"
+        for item_id, image_id, vector, crc in self._catalog.db.execute(sql, (channel, after, limit)):
             if zlib.crc32(vector) == crc and len(vector) == 2 * self._store.dim:
                 yield item_id, image_id, vector
 

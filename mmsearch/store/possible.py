@@ -19,6 +19,7 @@ from functools import cache
 from itertools import islice, product
 from typing import Protocol
 
+from mmsearch.annotations.text import cleaned
 from mmsearch.annotations.tokens import folded, levels_of
 from mmsearch.errors import QueryError
 from mmsearch.predicates import FIELDS, NUMBERS, OPERATORS, And, Comparison, FilterLike, Not, Predicate, written
@@ -98,8 +99,9 @@ class InCatalog:
 
     def _says(self, comparison: Comparison) -> bool:
         """Return whether a tag, person or place of a picture is spelled as in a comparison."""
+        text = cleaned(str(comparison.value))
         return any(
-            self._catalog.db.execute(f"SELECT 1 FROM {said} AND text = ? LIMIT 1", (comparison.value,)).fetchone()
+            self._catalog.db.execute(f"SELECT 1 FROM {said} AND text = ? LIMIT 1", (text,)).fetchone()
             for said in said_by_kind(comparison.field)
         )
 

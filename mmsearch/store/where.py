@@ -265,7 +265,8 @@ def filter_of(comparison: Comparison) -> Filter:
 def _annotated(comparison: Comparison, value: str) -> Filter:
     """Return the filter by what is said of a picture; `!=` passes where it is not said."""
     field, is_denied = comparison.field, comparison.operator == "!="
-    parameters: tuple[Any, ...] = (folded(value), comparison.operator == "~", field in NAMED)
+    asked = value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")  # as bytes of a terminal may be none
+    parameters: tuple[Any, ...] = (folded(asked), comparison.operator == "~", field in NAMED)
     if field == "near":
         sql, parameters = _near(*circle_of(value))
     elif field == "has":

@@ -279,6 +279,12 @@ def test_more_that_are_asked_for_have_more_cells_scanned(tmp_path):
     assert shares == pytest.approx([0.1, 0.1, 0.1 * 4**0.3, 0.3], abs=0.01)
 
 
+def test_deep_answers_find_almost_all_where_little_is_scanned():
+    matrix, k = clustered(6000), 100
+    expected, rows = ExactIndex(matrix).search(TEXTS, k)[1], built(matrix).search(TEXTS, k, 10)[1]
+    assert ann_recall_at_k(rows, expected).mean() >= 0.99
+
+
 @pytest.mark.parametrize("effort", [-1000, -1, 0])
 def test_any_number_is_an_effort(effort):
     matrix = clustered(600)

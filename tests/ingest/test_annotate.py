@@ -11,7 +11,7 @@ import pytest
 from mmsearch import Library, Query, SidecarsReport
 from mmsearch.annotations import Annotation, Annotations, Kind
 from mmsearch.annotations.xmp_sidecar import xmp_sidecar
-from mmsearch.errors import NoEncoderError, QueryError
+from mmsearch.errors import NoEncoderError, OutputError, QueryError
 from mmsearch.ingest import annotate, pool
 from mmsearch.ingest.beside import Beside
 from mmsearch.ingest.plan import make_plan
@@ -149,6 +149,35 @@ def test_a_sidecar_goes_when_nothing_is_left_of_what_was_typed_and_no_other_file
     assert indexed.export_sidecars(out) == SidecarsReport(str(out), 0, 1)
     left = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
     assert left == ["cat.jpg.txt", "dam.jpg.xmp", "elsewhere.jpg.xmp"]
+
+
+def test_no_sidecar_is_replaced_that_was_changed_nor_removed_that_another_library_wrote(indexed, photos, tmp_path):
+    out = tmp_path / "sidecars"
+    indexed.tag([photos / "cat.jpg", photos / "trip" / "goldfish.jpg"], "mine")
+    indexed.export_sidecars(out)
+    changed = (out / "cat.jpg.xmp").read_bytes().replace(b"mine", b"mine, and more")
+    (out / "cat.jpg.xmp").write_bytes(changed)
+    with pytest.raises(OutputError, match=r"cat.jpg.xmp was changed since mmsearch wrote it; move it away"):
+        indexed.export_sidecars(out)
+    with Library.open(tmp_path / "other") as other:
+        other.add_vectors([photos / "dam.jpg"], [[1, 0]], model="theirs")
+        other.tag(photos / "dam.jpg", "theirs")
+        other.export_sidecars(out)
+    indexed.untag(photos, "mine")
+    assert indexed.export_sidecars(out).n_removed == 1
+    assert sorted(path.name for path in out.rglob("*.xmp")) == ["cat.jpg.xmp", "dam.jpg.xmp"]
+    assert (out / "cat.jpg.xmp").read_bytes() == changed
+
+
+def test_a_sidecar_that_was_written_through_a_link_stays(indexed, photos, tmp_path):
+    out = tmp_path / "sidecars"
+    indexed.tag([photos / "cat.jpg", photos / "dam.jpg"], "mine")
+    indexed.export_sidecars(out)
+    (out / "cat.jpg.xmp").unlink()
+    (out / "cat.jpg.xmp").symlink_to("dam.jpg.xmp")
+    indexed.untag(photos / "dam.jpg", "mine")
+    assert indexed.export_sidecars(out) == SidecarsReport(str(out), 1, 0)
+    assert (out / "cat.jpg.xmp").exists()
 
 
 def test_a_library_of_vectors_without_an_encoder_is_searched_by_its_tags(tmp_path):

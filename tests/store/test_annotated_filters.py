@@ -67,7 +67,7 @@ def passing(store, *where):
         ("tag = places", "paris france"),
         ("tag = France", "paris france nothing"),
         ("tag = France/Paris", "paris"),
-        ("tag = par", ""),
+        ("tag = pa", ""),
         ("tag ~ par*", "paris"),
         ("tag ~ places/*/paris", "paris"),
         ("tag ~ e?e", "paris iceland"),

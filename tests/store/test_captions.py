@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -167,6 +169,32 @@ def test_published_vectors_that_are_damaged_are_read_from_the_catalog(store):
     assert "captions" in store.annotations.problems()
     assert kept(Store.open(store.folder)) == before
     assert not isinstance(store.sidecar(CAPTIONS), Unusable)
+
+
+def test_published_vectors_that_are_cut_while_they_are_open_are_read_from_the_catalog(store):
+    add(store, *map(captions_of, SENTENCES))
+    embed(store)
+    store.annotations.settle()
+    reader, asked = Store.open(store.folder), encode(SENTENCES)
+    before = reader.annotations.near_captions().search(asked, 4)
+    (path,) = store.folder.glob("captions-*.bin")
+    os.truncate(path, 9)
+    after = reader.annotations.near_captions().search(asked, 4)
+    assert [part.tolist() for part in after] == [part.tolist() for part in before]
+
+
+def test_who_reads_a_state_of_before_misses_no_caption_that_has_gone_since_in_what_was_published(store):
+    ids = add(store, *map(captions_of, SENTENCES))
+    embed(store)
+    reader = Store.open(store.folder)
+    with reader.reading():
+        before = kept(reader)
+        store.remove_images(ids[1:2])
+        store.annotations.settle()
+        assert store.sidecar(CAPTIONS)["last"] == 4
+        assert kept(reader) == before
+        assert reader.annotations.near_captions().n_pictures == 4
+    assert kept(reader) == [each for each in before if each[0] != ids[1]]
 
 
 def test_vector_that_differs_from_its_checksum_is_a_fault_and_is_made_again_after_a_repair(store):

@@ -100,6 +100,8 @@ def test_filter_that_passes_no_picture_today_is_no_error(listed, where):
         ("tag = weding", "no picture has this tag; is 'wedding' meant?"),
         ("tag = Pariss", "is 'Paris' meant?"),
         ("tag = places/frence", "is 'Places > France' or"),
+        ("tag = wed\udcffing", "is 'wedding' meant?"),
+        ("tag = \udcff", None),
         ("tag = zeppelin", None),
         ("tag = WEDDING", None),
         ("tag = france", None),
