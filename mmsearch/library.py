@@ -1225,16 +1225,11 @@ class Library:
             `same-file`: equal bytes. `same-picture`: encoded anew, resized, re-toned, in a plain frame, lightly
             cropped, mirrored or turned. `look-alike`: several pictures of one moment, which are no duplicates.
         keep : str
-            What is kept: the `largest` (inside of a frame), one that is `coloured` or `dated`, the
-            `least-compressed` (bytes a pixel) or the `oldest` file. Where this tells nothing, the others do, in
-            this order.
+            The `largest`, `coloured`, `dated`, `least-compressed` or `oldest`; where it tells nothing, the others.
         sign : bool
-            Whether pictures that were indexed before there were signatures are read once for theirs, as the writer;
-            otherwise they are compared by their bytes alone.
-        on_progress : callable
-            Given (stage, done, total) with stage `sign`, `compare` or `align`.
-        notify : callable
-            Given sentences worth showing.
+            Whether pictures without a signature are read for theirs, as the writer, or compared by bytes alone.
+        on_progress, notify : callable
+            Given (`sign`, `compare` or `align`, done, total); sentences worth showing.
 
         Raises
         ------
@@ -1253,9 +1248,8 @@ class Library:
         >>> with TemporaryDirectory() as folder, Library.open(f"{folder}/library") as library:
         ...     copies = [shutil.copy(sample_folder() / "cat.jpg", f"{folder}/{name}.jpg") for name in "ab"]
         ...     report = library.add_vectors(copies, [[1, 0], [1, 0]], model="mine")
-        ...     group = library.duplicates(kinds="same-file", sign=False)[0]
-        ...     group.keeper.path == copies[0], group.reason, [other.evidence for other in group.others]
-        (True, 'oldest file', ['bytes'])
+        ...     [(group.reason, group.others[0].evidence) for group in library.duplicates(kinds="same-file")]
+        [('oldest file', 'bytes')]
         """
         from mmsearch.duplicates.find import DuplicateOptions, find_duplicates
         from mmsearch.ingest.sign import sign_missing

@@ -43,6 +43,7 @@ _MOST_COMPARED = 20_000  # texts, when one is looked for that may be misspelt
 _LONGEST_LEAD = 40  # characters of the levels above the one that is meant
 _MOST_WAYS = 64  # of passing filters; those that have more are not looked at
 _LEAST = 1  # pixels of a side, and bytes of a file
+_DIGITS = re.compile(r"\d+")
 _QUOTED = re.compile(r"""(["']).*\1""", re.DOTALL)
 _OTHER_FILTER = re.compile(r"\s(?:and|or)\s+(?:not\s+)?\(?([a-z_]+)\s*(?:[<>~]|!?=)", re.IGNORECASE)
 
@@ -298,7 +299,9 @@ def _misspelt(library: Holdings, part: Filter) -> str | None:
         whole = levels_of(folded(text))
         for name, of_it in zip(("/".join(whole), *whole), (text, *levels_of(text)), strict=False):
             spelled_so.setdefault(name, of_it.strip())
-    near = [spelled_so[name] for name in get_close_matches(asked, spelled_so, _MOST_NAMED)]
+    # Another number is no other spelling: where there is 2019, nobody meant it who asks for 2018.
+    alike = [name for name in spelled_so if _DIGITS.findall(name) == _DIGITS.findall(asked)]
+    near = [spelled_so[name] for name in get_close_matches(asked, alike, _MOST_NAMED)]
     if not near:
         return None
     meant = " or ".join(map(repr, dict.fromkeys(near)))

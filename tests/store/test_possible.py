@@ -103,6 +103,9 @@ def test_filter_that_passes_no_picture_today_is_no_error(listed, where):
         ("tag = wed\udcffing", "is 'wedding' meant?"),
         ("tag = \udcff", None),
         ("tag = zeppelin", None),
+        ("tag = 2018", None),
+        ("tag = may 2018", None),
+        ("tag = mya 2019", "is 'May 2019' or"),
         ("tag = WEDDING", None),
         ("tag = france", None),
         ("tag != weding", None),
@@ -113,7 +116,7 @@ def test_filter_that_passes_no_picture_today_is_no_error(listed, where):
     ],
 )
 def test_a_misspelt_tag_is_a_sentence_with_those_that_there_are(listed, table, where, meant):
-    tags = [("wedding",), ("Places > France > Paris",), ("Places > France",)]
+    tags = [("wedding",), ("2019",), ("May 2019",), ("Places > France > Paris",), ("Places > France",)]
     columns, values = "image, kind, source, text", "id, 'tag', 'xmp:dc:subject', ?"
     if table == "typed":
         columns, values = "image, path, hash, kind, text", "id, path, hash, 'tag', ?"
