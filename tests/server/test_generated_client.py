@@ -19,7 +19,7 @@ OPERATIONS = (
     "search_pictures", "search_with_uploads", "search_many", "classify_pictures", "classify_uploads", "embed",
     "embed_uploads", "list_pictures", "get_picture", "get_picture_facts", "get_thumbnail", "get_file",
     "get_picture_annotations", "change_tags", "write_caption", "get_archive",
-    "count_pictures", "count_months", "get_status", "get_metrics", "get_health",
+    "count_pictures", "count_months", "find_duplicates", "get_status", "get_metrics", "get_health",
 )  # fmt: skip
 
 
@@ -97,6 +97,12 @@ def test_a_search_with_filters_of_every_kind_is_answered(call, models):
     assert [hit.rank for hit in answer.hits] == [1, 2, 3]
     assert all(name.startswith("c") and name != "cat.jpg" for name in names(answer))
     assert answer.seconds["total"] > 0
+
+
+def test_duplicates_are_groups_of_a_known_class(call, models):
+    answer = call("find_duplicates", kind=[models.FindDuplicatesKindItem.SAME_FILE])
+    assert isinstance(answer, models.DuplicateAnswer)
+    assert (answer.groups, answer.n_unsigned) == ([], 0)
 
 
 def test_a_part_of_a_picture_that_is_sent_is_found_with_its_places(call, models, generated, served):
