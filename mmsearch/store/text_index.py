@@ -182,7 +182,8 @@ class TextIndex:
         self._parts, self._seen, self._n_published = [], -1, 0
         opened = self._store.load_matching(TEXTS, {}, lambda file, facts: (Postings.open(file), facts["revision"]),
                                            is_stamp_enough=True)  # fmt: skip
-        if not isinstance(opened, Unusable):
+        # What was published since this state began has later documents: then all are read from the catalog.
+        if not isinstance(opened, Unusable) and opened[1] <= self._store.revision:
             postings, self._seen = opened
             self._parts, self._n_published = [_Part(postings)], len(postings)
 

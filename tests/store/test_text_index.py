@@ -180,6 +180,20 @@ def test_merged_postings_are_those_of_all_documents_that_are_kept():
     assert list(merged.tokens) == list(expected.tokens) == sorted(expected.tokens)
 
 
+def test_who_reads_a_state_of_before_is_told_what_was_said_then_though_a_later_one_is_published(store, monkeypatch):
+    monkeypatch.setattr(text_index, "_LEAST", 0)
+    one, two = add(store, ["a red dog", "a dog in the snow"])
+    reader = Store.open(store.folder)
+    with reader.reading():
+        assert reader.revision == store.revision  # from here on it sees this state
+        store.commit(Changes(annotated=[AnnotatedFile(one, said("a cat"))], gone=[two]))
+        store.annotations.settle()
+        assert not isinstance(store.sidecar(TEXTS), Unusable)
+        assert sorted(shares(reader, "dog")) == [one, two]
+    assert shares(reader, "dog") == {}
+    assert sorted(shares(reader, "cat")) == [one]
+
+
 def test_highlights_are_the_annotations_in_which_something_stands_and_where(store):
     (one,) = add(store, [""])
     tags = (Annotation(Kind.TAG, "xmp:dc:subject", "Été"), Annotation(Kind.TAG, "xmp:dc:subject", "winter"))
