@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mmsearch.arguments import Variant
-from mmsearch.encoders.calibration import CALIBRATION, Calibration, ViewsModel, read_calibration
+from mmsearch.encoders.calibration import Calibration, ViewsModel, read_calibration
 from mmsearch.encoders.onnx import SPEC, OnnxEncoder, read_spec
 from mmsearch.encoders.prepare import prepare_encoder
 from mmsearch.encoders.whole import verify_encoder, write_with_views
@@ -82,30 +83,35 @@ def test_a_precision_and_views_go_together(checkpoint, tiny_folder, views_folder
     encoder.load_images()  # and agrees with what it made of the pictures that check it
 
 
-def test_a_kept_encoder_is_used_again_and_made_anew_where_it_is_damaged(calibrated_cache, checkpoint):
+@pytest.fixture
+def own_cache(calibrated_cache, tmp_path):
+    """A cache that the test may change, as others go by that which they share."""
+    return shutil.copytree(calibrated_cache, tmp_path / "cache")
+
+
+def test_a_kept_encoder_is_used_again_and_made_anew_where_it_is_damaged(own_cache, checkpoint):
     said = []
-    folder = prepare_encoder(str(checkpoint), cache=calibrated_cache, variant=FIVE)
+    folder = prepare_encoder(str(checkpoint), cache=own_cache, variant=FIVE)
     made = (folder / SPEC).stat().st_mtime_ns
-    assert prepare_encoder(str(checkpoint), cache=calibrated_cache, variant=FIVE, notify=said.append) == folder
+    assert prepare_encoder(str(checkpoint), cache=own_cache, variant=FIVE, notify=said.append) == folder
     assert ((folder / SPEC).stat().st_mtime_ns, said) == (made, [])
     (folder / "image.onnx.data").write_bytes(b"")
-    prepare_encoder(str(checkpoint), cache=calibrated_cache, variant=FIVE, notify=said.append)
+    prepare_encoder(str(checkpoint), cache=own_cache, variant=FIVE, notify=said.append)
     assert verify_encoder(folder) == []
     assert "is made anew" in said[0]
 
 
-def test_auto_takes_as_many_views_as_were_found_to_find_more(calibrated_cache, checkpoint):
-    folder = prepare_encoder(str(checkpoint), cache=calibrated_cache)
+def test_auto_takes_as_many_views_as_were_found_to_find_more(own_cache, checkpoint):
+    folder = prepare_encoder(str(checkpoint), cache=own_cache)
     chosen = {}
     for low in (None, -0.01, 0.01):
         worth = None if low is None else ViewsModel(gain=0.02, gain_low=low)
         keep_calibration(folder, Calibration(views=worth))
-        prepared = prepare_encoder(str(checkpoint), cache=calibrated_cache, variant=Variant(views="auto"))
+        prepared = prepare_encoder(str(checkpoint), cache=own_cache, variant=Variant(views="auto"))
         chosen[low] = OnnxEncoder.open(prepared).preprocessing.views
     assert chosen == {None: 1, -0.01: 1, 0.01: 5}
-    in_int8 = prepare_encoder(str(checkpoint), cache=calibrated_cache, variant=Variant("int8", "auto"))
+    in_int8 = prepare_encoder(str(checkpoint), cache=own_cache, variant=Variant("int8", "auto"))
     assert OnnxEncoder.open(in_int8).preprocessing.views == 5
-    (folder / CALIBRATION).unlink()
 
 
 def test_what_scores_of_one_view_mean_is_not_taken_for_those_of_five(offline_folder, tmp_path):
