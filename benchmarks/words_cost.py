@@ -139,7 +139,7 @@ def annotate(folder: Path, photographs: Photographs, *, is_captioned: bool) -> N
         if is_captioned:
             store.annotations.embed_captions(encoded, lambda *_: None)
         probes, join = photographs.encoder.text_probes(), weights_of(photographs.encoder)
-        store.annotations.index_captions(leading(probes, int(join.n_leading)))
+        store.annotations.index_captions(lambda: leading(probes, int(join.n_leading)))
         store.settle(probes, on_progress=lambda *_: None)
 
 

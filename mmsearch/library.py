@@ -1256,8 +1256,9 @@ class Library:
 
         options = DuplicateOptions.of(paths, kinds, keep)
         folder_of(self.place, "duplicates")
-        if options.roots:
-            _pictures_below(self.reader(), paths)
+        for root in options.roots:
+            if not self.reader().count_below(root):
+                raise _not_there(root)
         if as_flag(sign, "sign") and options.kinds != ("same-file",):
             sign_missing(self.place, in_folder(self.reader(), "duplicates"), options.roots, on_progress, notify)
         store = in_folder(self.reader(), "duplicates")

@@ -92,7 +92,7 @@ class Ladder:
     exact_ms: float
     n_queries: int
 
-    def plan(self, name: str, target: float, *, worth: float | None = None) -> Plan:
+    def plan(self, name: str, target: float, *, worth: float = _WORTH) -> Plan:
         """Return the plan with the smallest effort that finds enough, much faster than the scan; else to scan.
 
         `worth` is as for `measured_efforts`.
@@ -100,7 +100,7 @@ class Ladder:
         chosen = next((rung for rung in self.efforts if rung[1].reaches(target)), self.efforts[-1])
         effort, recall, index_ms = chosen
         measured = Measurement(effort, recall, target, index_ms, self.exact_ms, self.n_queries)
-        is_good = recall.reaches(target) and index_ms < self.exact_ms / (worth or _WORTH)
+        is_good = recall.reaches(target) and index_ms < self.exact_ms / worth
         return Plan(name, effort, measured) if is_good else exact_plan(measured)
 
 
@@ -145,9 +145,7 @@ class Probes:
         return cls(queries, expected, round(float(np.median(single_query_ms(exact, queries[:5]))), 4))
 
 
-def measured_efforts(
-    index: SearchableIndex, probes: Probes, target: float, *, worth: float | None = None
-) -> Ladder:
+def measured_efforts(index: SearchableIndex, probes: Probes, target: float, *, worth: float = _WORTH) -> Ladder:
     """Return what an index over the same rows reaches, up to the first effort that is enough or takes too long.
 
     Of an effort that is not enough as many probes are asked as it takes to be certain of that. `worth` is how many
@@ -158,7 +156,7 @@ def measured_efforts(
         recall = _recall_at(index, effort, probes, target)
         ms = round(float(np.median(single_query_ms(index, probes.queries[:_N_TIMED], effort))), 4)
         rungs.append((effort, recall, ms))
-        if recall.reaches(target) or ms >= probes.exact_ms / (worth or _WORTH):
+        if recall.reaches(target) or ms >= probes.exact_ms / worth:
             break
     return Ladder(tuple(rungs), probes.exact_ms, len(probes.queries))
 

@@ -65,5 +65,4 @@ def embed_captions(store: LibraryWriter, encoder: OnnxEncoder | None, on_progres
     if encoder is not None and encoder.has_words and store.as_folder is not None:
         annotations, join = store.as_folder.annotations, encoder.calibration and encoder.calibration.join
         annotations.embed_captions(encoder.encode_texts, on_progress)
-        probes = encoder.text_probes()
-        annotations.index_captions(leading(probes, int(join.n_leading)) if join else probes)
+        annotations.index_captions(lambda: leading(encoder.text_probes(), int(join.n_leading) if join else 0))

@@ -160,13 +160,14 @@ class LibraryAnnotations:
         """
         return self._captions.vectors()
 
-    def index_captions(self, asked: Matrix) -> None:
+    def index_captions(self, asked: Callable[[], Matrix]) -> None:
         """Publish the vectors of captions and an index of them, where that is worth it; the caller is the writer.
 
         Parameters
         ----------
-        asked : float32 array, shape (n_queries, dim)
-            Typical texts as captions are compared with them, unit rows.
+        asked : callable
+            Returns typical texts float32 (n_queries, dim) as captions are compared with them, unit rows; only
+            called where an index is made.
         """
         self._captions.publish()
         self._captions.update_index(asked)

@@ -359,13 +359,13 @@ class CaptionVectors:
             name = next_name(self._store.files, CAPTIONS)
             self._store.publish(CAPTIONS, name, lambda path: self._save(path, channel, n), facts)
 
-    def update_index(self, asked: Matrix) -> None:
+    def update_index(self, asked: Callable[[], Matrix]) -> None:
         """Publish an index of the published vectors, if that is worth it; the caller is the writer.
 
         Parameters
         ----------
-        asked : float32 array, shape (n_queries, dim)
-            Typical texts as captions are compared with them, unit rows.
+        asked : callable
+            Returns typical texts float32 (n_queries, dim) as captions are compared with them, unit rows.
         """
         published = self._published()
         update_channel_index(self._store, CAPTION_CELLS, published.vectors, published.of, asked)

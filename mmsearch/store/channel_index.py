@@ -6,6 +6,7 @@ faster than a scan, there are none.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
 from mmsearch.errors import LibraryDamagedError
@@ -71,7 +72,7 @@ class PublishedRows:
 
 
 def update_channel_index(
-    store: Store, kind: Kind[ChannelIndexSidecar], matrix: HalfRows, of: str, asked: Matrix
+    store: Store, kind: Kind[ChannelIndexSidecar], matrix: HalfRows, of: str, asked: Callable[[], Matrix]
 ) -> None:
     """Publish cells over vectors, if there are many and they have none; the caller is the writer.
 
@@ -84,19 +85,23 @@ def update_channel_index(
         The published vectors.
     of : str
         The sha256 of their file.
-    asked : float32 array, shape (n_queries, dim)
-        Typical queries, unit rows: half of them to fit cells to, half to measure them with.
+    asked : callable
+        Returns typical queries float32 (n_queries, dim), unit rows: half of them to fit cells to, half to measure
+        them with. Only called where there are to be cells.
     """
     settings: GraphSettings = store.indexes.settings
     facts = store.sidecar(kind)
-    if len(matrix) < settings.graph_from or len(asked) < 2:
+    if len(matrix) < settings.graph_from:
         if current(store.files, kind) is not None:
             withdraw(store.files, kind)
         return
     if not isinstance(facts, Unusable) and facts["of"] == of:
         return
-    probes = Probes.of(ExactIndex(matrix), asked[1::2])
-    index, target = CellsIndex(matrix.shape[1], asked[::2]), settings.recall_target
+    queries, target = asked(), settings.recall_target
+    if len(queries) < 2:
+        return
+    probes = Probes.of(ExactIndex(matrix), queries[1::2])
+    index = CellsIndex(matrix.shape[1], queries[::2])
     while True:
         index.build(matrix)
         plan = measured_efforts(index, probes, target, worth=_WORTH).plan(CELLS.name, target, worth=_WORTH)

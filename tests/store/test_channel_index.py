@@ -33,7 +33,7 @@ def store(tmp_path, monkeypatch):
     with Store.writer(tmp_path / "library", create={"dim": DIM, "fingerprint": "f" * 64, "model": "any"}) as writer:
         writer.indexes.keep(GraphSettings(graph_from=100))
         captioned(writer, range(1, 41))
-        writer.annotations.index_captions(ASKED)
+        writer.annotations.index_captions(lambda: ASKED)
         yield writer
 
 
@@ -105,7 +105,7 @@ def test_cells_of_vectors_of_before_are_left_alone_and_made_anew(store, monkeypa
     reader, by_cells = Store.open(store.folder), asked_by_cells(store, monkeypatch)
     assert nearest(reader, ASKED[2]) == scanned(reader, ASKED[2])
     assert not by_cells
-    store.annotations.index_captions(ASKED)
+    store.annotations.index_captions(lambda: ASKED)
     assert before["of"] != store.sidecar(CAPTION_CELLS)["of"] == store.sidecar(CAPTIONS)["sha256"]
     by_cells.clear()
     nearest(reader, ASKED[2])  # it sees what was published
@@ -114,19 +114,19 @@ def test_cells_of_vectors_of_before_are_left_alone_and_made_anew(store, monkeypa
 
 def test_cells_are_made_once_and_none_where_they_are_no_faster_than_a_scan(store, monkeypatch):
     state = store.indexes.state()
-    store.annotations.index_captions(ASKED)
+    store.annotations.index_captions(lambda: ASKED)
     assert store.indexes.state() == state
     monkeypatch.setattr(channel_index, "_WORTH", 1e9)
     captioned(store, range(41, 61))
-    store.annotations.index_captions(ASKED)
+    store.annotations.index_captions(lambda: ASKED)
     by_cells = asked_by_cells(store, monkeypatch)
     assert nearest(store, ASKED[2]) == scanned(store, ASKED[2])
     assert not by_cells
     state = store.indexes.state()
-    store.annotations.index_captions(ASKED)
+    store.annotations.index_captions(lambda: ASKED)
     assert store.indexes.state() == state  # nobody tries again
     store.remove_images(list(range(1, 55)))
-    store.annotations.index_captions(ASKED)
+    store.annotations.index_captions(lambda: ASKED)
     assert not list(store.folder.glob("captioncells-*"))
 
 
