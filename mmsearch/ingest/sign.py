@@ -30,12 +30,8 @@ def sign_missing(
     n = len(_to_sign(store, roots))
     if n == 0:
         return
-    them = (
-        "1 picture was indexed before copies were looked for, and is"
-        if n == 1
-        else (f"{n} pictures were indexed before copies were looked for, and are")
-    )
-    notify(f"{them} read once now")
+    pictures, were, are = ("1 picture", "was", "is") if n == 1 else (f"{n} pictures", "were", "are")
+    notify(f"{pictures} {were} indexed before copies were looked for, and {are} read once now")
     with place.writer() as writer, writer.shown_progress(on_progress) as on_progress:
         sign(in_folder(writer, "duplicates"), roots, on_progress=on_progress)
 
