@@ -19,7 +19,7 @@ import numpy as np
 from machine import report
 from platformdirs import user_cache_path
 
-from mmsearch import Library, Query
+from mmsearch import Library, Query, SearchOptions
 from mmsearch.evaluation.metrics.average_precision import average_precision
 from mmsearch.evaluation.metrics.ranks import Qrels, rank_relevant
 from mmsearch.evaluation.metrics.recall import recall_at_k
@@ -44,7 +44,8 @@ def measured(library: Library, files: list[Path], shown: np.ndarray, expand: Any
     place = {str(file.absolute()): i for i, file in enumerate(files)}
     scores = np.zeros((len(asked), len(files)), np.float32)
     for row, query in enumerate(asked):
-        answer = library.search(Query(images=[files[query]]), k=len(files), rerank="local", expand=expand)
+        options = SearchOptions(k=len(files), rerank="local", expand=expand, collapse="none")
+        (answer,) = library.search_many(Query(images=[files[query]]), options)
         scores[row, [place[hit.path] for hit in answer.hits]] = np.arange(len(answer.hits), 0, -1)
     relevant = [np.flatnonzero((shown == shown[query]) & (np.arange(len(files)) != query)) for query in asked]
     ranked = rank_relevant(scores, Qrels.from_lists(relevant, junk=asked[:, None]))

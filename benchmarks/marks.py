@@ -188,7 +188,7 @@ def answers(library: Library, folder: Path) -> list[tuple[str, list[Hit], Hit]]:
     answered = []
     for file in sorted(folder.iterdir()):
         query = Query(images=[file])
-        hits = list(library.search(query, k=len(list(folder.iterdir())), rerank="local").hits)
+        hits = list(library.search(query, k=len(list(folder.iterdir())), rerank="local", collapse="none").hits)
         answered.append((file.name, hits, library.search(query, k=1, rerank="none").hits[0]))
     return answered
 

@@ -185,7 +185,8 @@ def asked_all(work: Path, n_clients: int, n_requests: int, seconds: float, addre
     """Return the figures of clients that ask this and that."""
     name = library_of_samples(work, address=address)
     with Library.open(name) as library:
-        ids = {hit.path.rpartition("/")[2]: hit.image_id for hit in library.search("a picture", k=1_000).hits}
+        hits = library.search("a picture", k=1_000, collapse="none").hits
+        ids = {hit.path.rpartition("/")[2]: hit.image_id for hit in hits}
     with serving(name) as (port, process):
         each = -(-n_requests // n_clients)
         clients = [

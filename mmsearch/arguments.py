@@ -23,6 +23,8 @@ WordsUse: TypeAlias = Literal["auto", "none", "only"]
 """Whether the texts that stand beside pictures have a say in a search by words."""
 Duplicates: TypeAlias = Literal["same-file", "same-picture", "look-alike"]
 """Equal bytes; one picture in several forms; several pictures of one moment."""
+Collapse: TypeAlias = Literal["none", "same-file", "same-picture", "look-alike"]
+"""Up to which of these classes the pictures of an answer are one hit; a class includes those before it."""
 SAME: tuple[Duplicates, ...] = ("same-file", "same-picture")
 """Kinds of which one picture is enough."""
 Keep: TypeAlias = Literal["largest", "coloured", "dated", "least-compressed", "oldest"]

@@ -45,6 +45,12 @@ class Described:
 _BYTES = Described("Only where there are bytes that are not UTF-8: all bytes in Base64.")
 
 
+_KINDS = (
+    "`same-file`: equal bytes; `same-picture`: one picture in several forms; `look-alike`: several pictures of one "
+    "moment, which are no duplicates."
+)
+
+
 class Picture(TypedDict):
     """A picture of the library; `width` and `height` are those of the upright original in pixels.
 
@@ -123,7 +129,31 @@ class _Joined(TypedDict, total=False):
     texts: Annotated[list[TextBeside], Described("Only with `parts`.")]
 
 
-class FoundPicture(Picture, Judgement, _Joined):
+class FoldedPicture(TypedDict):
+    """A picture that a hit stands for; `/pictures/{id}` says more of it."""
+
+    id: int
+    path: str
+    path_base64: NotRequired[Annotated[str, _BYTES]]
+    name: str
+    name_base64: NotRequired[Annotated[str, _BYTES]]
+    kind: Annotated[Duplicates, Described(_KINDS)]
+
+
+class FoldedPictures(TypedDict):
+    """The pictures that a hit stands for besides its own."""
+
+    n_same_file: int
+    n_same_picture: int
+    n_look_alike: int
+    pictures: Annotated[list[FoldedPicture], Described("The first 20 of each kind.")]
+
+
+class _Folded(TypedDict, total=False):
+    folded: Annotated[FoldedPictures, Described("Only where the hit stands for other pictures, such as copies.")]
+
+
+class FoundPicture(Picture, Judgement, _Joined, _Folded):
     """One hit. `score` is the cosine to the query, at most 1, or that of visual words with mode `local`.
 
     Where texts beside pictures had a say, it is the sum of `parts`, which may be above 1.
@@ -173,13 +203,7 @@ class DuplicatePicture(Picture):
 class DuplicatePictures(TypedDict):
     """Pictures that belong together."""
 
-    kind: Annotated[
-        Duplicates,
-        Described(
-            "`same-file`: equal bytes; `same-picture`: one picture in several forms; `look-alike`: several "
-            "pictures of one moment, which are no duplicates."
-        ),
-    ]
+    kind: Annotated[Duplicates, Described(_KINDS)]
     keeper: Annotated[Picture, Described("The one that is proposed to be kept.")]
     reason: Annotated[str, Described("Why it is.")]
     others: list[DuplicatePicture]
@@ -214,6 +238,7 @@ def search_json(result: SearchResult, *, explain: bool) -> SearchAnswer:
         {
             **picture_json(hit),
             "rank": hit.rank, "score": hit.score, **_joined(hit), **_judged(hit.relevance, strength),
+            **_folded(hit),
             "terms": [{"term": label, "cosine": cosine} for label, cosine in hit.terms.items()],
             "local": None if hit.local is None else local_json(hit.local, explain=explain),
             "is_missing": hit.is_missing,
@@ -263,6 +288,22 @@ def _joined(hit: Hit) -> _Joined:
         "pixels": hit.parts.pixels, "words": hit.parts.words, "captions": hit.parts.captions
     }  # fmt: skip
     return {"parts": parts, "texts": texts}
+
+
+def _folded(hit: Hit) -> _Folded:
+    """Return what a hit stands for; nothing of one that stands for itself alone."""
+    if hit.folded is None:
+        return {}
+    pictures: list[FoldedPicture] = [
+        {"id": each.image_id, "path": each.path, "name": each.path.rpartition("/")[2], "kind": each.kind}
+        for each in hit.folded.pictures
+    ]
+    return {
+        "folded": {
+            "n_same_file": hit.folded.n_same_file, "n_same_picture": hit.folded.n_same_picture,
+            "n_look_alike": hit.folded.n_look_alike, "pictures": pictures,
+        }
+    }  # fmt: skip
 
 
 def _judged(relevance: float | None, word: Callable[[float], Strength]) -> Judgement:

@@ -26,6 +26,7 @@ from mmsearch.arguments import (
     FALSE_RATE,
     SAME,
     AskedViews,
+    Collapse,
     Device,
     Duplicates,
     Expand,
@@ -985,14 +986,15 @@ class Library:
         min_relevance: float | None = None,
         after: str | None = None,
         words: WordsUse = "auto",
+        collapse: Collapse = "same-file",
     ) -> SearchResult:
-        """Return the k pictures of the library most similar to a query, best first.
+        """Return the k pictures of the library most similar to a query, best first; copies are one hit.
 
         Parameters
         ----------
         query : Query or str
             A string is a text to look for.
-        k, explain, mode, rerank, expand, min_relevance, after, words
+        k, explain, mode, rerank, expand, min_relevance, after, words, collapse
             How it is answered: see `SearchOptions`. The pictures after these k are those `after` the `next` of the
             result.
 
@@ -1005,8 +1007,10 @@ class Library:
         EncoderError
             If the library has no encoder, and the query is another than one example picture, or one text where
             texts stand beside its pictures.
+        UnsupportedError
+            If pictures that look alike are to be one hit, and the library stands at an address.
         """
-        options = SearchOptions(k, mode, rerank, expand, explain, min_relevance, after, words)
+        options = SearchOptions(k, mode, rerank, expand, explain, min_relevance, after, words, collapse)
         return self._search().search(as_query(query, "query"), options)
 
     def search_many(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.arguments import (
+    Collapse,
     Duplicates,
     Expand,
     Mode,
@@ -542,6 +543,14 @@ class SearchOptions:
         Whether the texts that stand beside pictures join the score of what they show (`mmsearch.query.join`), where
         the query is one text and nothing else but filters, and the library has any; `only` leaves out what they
         show, and pictures of which no text says anything. In a library without an encoder `auto` is this.
+    collapse : "none", "same-file", "same-picture" or "look-alike"
+        Up to which class pictures are one hit: the best ranked of them, of equal scores the first by id, which
+        lists the others (`Hit.folded`). `same-file` folds equal bytes wherever they rank: k hits are k different
+        files, all pages together have each once, and no copy of a picture that was judged irrelevant comes. The
+        coarser classes also fold, among the pictures of a page, the forms of one picture, as far as their
+        signatures tell without a look at the files, and pictures of one moment. A later page knows nothing of
+        these, so it may have a hit that looks like one before. At most 1,000 files are looked at for a page, or k
+        if that is more.
 
     Raises
     ------
@@ -565,10 +574,12 @@ class SearchOptions:
     min_relevance: float | None = None
     after: str | None = None
     words: WordsUse = "auto"
+    collapse: Collapse = "same-file"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", as_count(self.k, "k"))
-        for name, words in (("mode", Mode), ("rerank", Rerank), ("expand", Expand), ("words", WordsUse)):
+        options = {"mode": Mode, "rerank": Rerank, "expand": Expand, "words": WordsUse, "collapse": Collapse}
+        for name, words in options.items():
             object.__setattr__(self, name, one_of(getattr(self, name), name, words))
         as_flag(self.explain, "explain")
         if self.after is not None:
@@ -637,6 +648,38 @@ class MatchedText:
 
 
 @dataclass(frozen=True)
+class FoldedPicture:
+    """A picture that a hit stands for, and of which class they are: `same-file`, `same-picture` or `look-alike`."""
+
+    image_id: int
+    path: str
+    kind: Duplicates
+
+
+@dataclass(frozen=True)
+class Folded:
+    """The pictures that a hit stands for besides its own: how many of each class, and the first 20 of each."""
+
+    pictures: tuple[FoldedPicture, ...]
+    n_same_file: int = 0
+    n_same_picture: int = 0
+    n_look_alike: int = 0
+
+    def words(self) -> str:
+        """Return how many there are, for people; a copy is one picture of several, itself among them.
+
+        Examples
+        --------
+        >>> Folded((), n_same_file=2, n_look_alike=5).words()
+        '3 copies, 5 look-alikes'
+        """
+        n_copies = self.n_same_file + self.n_same_picture
+        copies = [f"{1 + n_copies:,} copies"] if n_copies else []
+        alike = "look-alike" if self.n_look_alike == 1 else "look-alikes"
+        return ", ".join([*copies, *([f"{self.n_look_alike:,} {alike}"] if self.n_look_alike else [])])
+
+
+@dataclass(frozen=True)
 class Hit:
     """One returned picture. `rank` counts from 1; `score` is the cosine to the query, higher is better.
 
@@ -648,6 +691,8 @@ class Hit:
 
     Where texts beside pictures had a say, the score is the joined one, which may be above 1: the sum of `parts`;
     `texts` are those in which words of the query stand.
+
+    `folded` has the other pictures that the hit stands for, such as its copies; None if there are none.
     """
 
     rank: int
@@ -665,6 +710,13 @@ class Hit:
     relevance: float | None = None
     parts: ScoreParts | None = None
     texts: tuple[MatchedText, ...] = ()
+    folded: Folded | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths of all files of the same bytes, its own first; of many copies the first 20."""
+        copies = () if self.folded is None else self.folded.pictures
+        return (self.path, *(copy.path for copy in copies if copy.kind == "same-file"))
 
     def words(self) -> tuple[str, ...]:
         """Return what a caption says of the hit besides its name.
@@ -680,7 +732,8 @@ class Hit:
             [f"verified: {self.local.n_inliers} places agree"] if self.local and self.local.is_verified else []
         )
         missing = ["the file is not there any more"] if self.is_missing else []
-        return (f"{self.rank}.  score {self.score:.3f}", *relevance, *cosines, *verified, *missing)
+        folded = [] if self.folded is None else [self.folded.words()]
+        return (f"{self.rank}.  score {self.score:.3f}", *relevance, *cosines, *verified, *folded, *missing)
 
 
 @dataclass(frozen=True)
@@ -746,8 +799,9 @@ class SearchResult:
         """Return a table of pandas with a row for each hit, best first.
 
         Its columns are the fields of `Hit`; the cosine to a term has a column of the term's name behind
-        `cosine: `, what local features say `is_verified` and `n_inliers`, where any were looked at, and the parts
-        of a joined score `score of pixels`, `score of words` and `score of captions`.
+        `cosine: `, what local features say `is_verified` and `n_inliers`, where any were looked at, the parts of
+        a joined score `score of pixels`, `score of words` and `score of captions`, and how many other pictures hits
+        stand for `n_same_file`, `n_same_picture` and `n_look_alike`, where there are any.
 
         Raises
         ------
@@ -765,7 +819,8 @@ class SearchResult:
             import pandas
         except ImportError as error:
             raise OutputError("a table needs pandas, which is not installed; run `pip install pandas`") from error
-        names = [each.name for each in fields(Hit) if each.name not in ("terms", "local", "parts", "texts")]
+        inner = ("terms", "local", "parts", "texts", "folded")
+        names = [each.name for each in fields(Hit) if each.name not in inner]
         columns: dict[str, list[object]] = {name: [getattr(hit, name) for hit in self] for name in names}
         for label in dict.fromkeys(label for hit in self for label in hit.terms):
             columns[f"cosine: {label}"] = [hit.terms.get(label) for hit in self]
@@ -777,6 +832,9 @@ class SearchResult:
                 f"score of {each.name}": [getattr(hit.parts, each.name, None) for hit in self]
                 for each in fields(ScoreParts)
             }
+        if any(hit.folded is not None for hit in self):
+            counts = [each.name for each in fields(Folded) if each.name != "pictures"]
+            columns |= {name: [getattr(hit.folded, name, 0) for hit in self] for name in counts}
         return pandas.DataFrame(columns)
 
 

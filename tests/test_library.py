@@ -32,7 +32,7 @@ def paths(result):
 
 
 def stored_paths(library):
-    return sorted(hit.path for hit in library.search(Query(text="x"), k=1000).hits)
+    return sorted(hit.path for hit in library.search(Query(text="x"), k=1000, collapse="none").hits)
 
 
 def test_library_and_its_vectors_are_shown_in_a_line(indexed):
@@ -86,7 +86,7 @@ def test_copies_share_a_vector_and_are_all_found(indexed, photos):
         shutil.copyfile(photos / "cat.jpg", photos / f"{name}.jpg")
     assert indexed.index([photos]).new == 2
     assert indexed.status().n_vectors == 8
-    result = indexed.search(Query(images=[photos / "cat.jpg"]), k=3)
+    result = indexed.search(Query(images=[photos / "cat.jpg"]), k=3, collapse="none")
     assert sorted(paths(result)) == ["cat", "one", "two"]
 
 

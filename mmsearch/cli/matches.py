@@ -57,6 +57,7 @@ def _side_by_side(decoder: PictureDecoder, hit: Hit, size: Size, zoom: float) ->
         "rank": hit.rank, "name": quoted(Path(hit.path).name), "score": hit.score, "local": local,
         "picture": picture, "size": own_size, "left": left, "lines": lines,
         "outline": _outline(hit, size, zoom, left, own_zoom),
+        "folded": "" if hit.folded is None else hit.folded.words(),
         "width": left + own_size[0], "height": max(size[1], own_size[1]),
     }  # fmt: skip
 

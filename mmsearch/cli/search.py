@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmsearch.arguments import Expand, Mode, Rerank, WordsUse
+from mmsearch.arguments import Collapse, Expand, Mode, Rerank, WordsUse
 from mmsearch.cli.completion import complete_where
 from mmsearch.cli.gather import gather, require_empty
 from mmsearch.cli.index import EXIT_SOME_BAD
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from mmsearch.records import Hit, PictureBytes, Query, SearchOptions, SearchResult, Term
 
 _COLUMNS = ("rank", "score", "path", "id", "width", "height", "taken_at")
-# Those of a tsv that stand inside `local`, `parts` and `texts` elsewhere; last, so that places in a row stay.
+# Those of a tsv that stand inside `local`, `parts`, `texts` and `folded` elsewhere; last, so that places stay.
 _LOCAL_COLUMNS = ("is_verified", "n_inliers", "local_score")
 _JOINED_COLUMNS = ("pixels", "words", "captions", "text")
 _STANDARD_INPUT = "-"  # as the name of an example picture
-_LAST_COLUMNS = (*_LOCAL_COLUMNS, "relevance", *_JOINED_COLUMNS)
+_FOLDED_COLUMNS = ("n_same_file", "n_same_picture", "n_look_alike")
+_LAST_COLUMNS = (*_LOCAL_COLUMNS, "relevance", *_JOINED_COLUMNS, *_FOLDED_COLUMNS)
 
 
 ImagesOption = Annotated[
@@ -112,6 +113,14 @@ WordsOption = Annotated[
         "only: they answer alone.",
     ),
 ]
+CollapseOption = Annotated[
+    Collapse,
+    typer.Option(
+        help="Up to which class pictures are one hit, which lists the others: same-file (equal bytes), "
+        "same-picture (and one picture in several forms), look-alike (and pictures of one moment). --format paths "
+        "has the best ranked of them alone; none: all are hits."
+    ),
+]
 PageOption = Annotated[
     Path | None,
     typer.Option(
@@ -143,6 +152,7 @@ def search(
     min_relevance: MinRelevanceOption = None,
     after: AfterOption = None,
     words: WordsOption = "auto",
+    collapse: CollapseOption = "same-file",
     explain: Annotated[
         bool, typer.Option("--explain", help="Show the score of every term, of local features, and the route.")
     ] = False,
@@ -170,7 +180,7 @@ def search(
 
     given = _Given([] if text is None else [text], images or [], excluded or [], weights or [])
     query = given.query(where or [])
-    options = SearchOptions(k, mode, rerank, expand, explain, min_relevance, after, words)
+    options = SearchOptions(k, mode, rerank, expand, explain, min_relevance, after, words, collapse)
     answer = _Answer(chosen(output), html, is_forced, is_opened, copy_to, link_to)
     if _search(library, given, query, options, answer):
         raise typer.Exit(EXIT_SOME_BAD)
@@ -365,7 +375,7 @@ def _standard_input() -> PictureBytes:
 
 
 def _with_inner_columns(hit: FoundPicture) -> Row:
-    """Return a hit with what a tsv says of local features, and of the first text that has a say."""
+    """Return a hit with what a tsv says of local features, of the first text that has a say, and of copies."""
     of_local: Row = {}
     if (local := hit["local"]) is not None:
         values = local["is_verified"], local["n_inliers"], local["score"]
@@ -373,7 +383,8 @@ def _with_inner_columns(hit: FoundPicture) -> Row:
     of_texts: Row = {}
     if "parts" in hit:
         of_texts = {**hit["parts"], "text": next((text["text"] for text in hit["texts"]), None)}
-    return {**hit, **of_local, **of_texts}
+    counts = {name: value for name, value in hit.get("folded", {}).items() if name in _FOLDED_COLUMNS}
+    return {**hit, **of_local, **of_texts, **counts}
 
 
 def _write_page(page: OutputFile, given: _Given, query: Query, result: SearchResult) -> None:
@@ -403,6 +414,8 @@ def _print(result: SearchResult, *, explain: bool) -> None:
     columns += [("words", True), ("local", False)] if is_local else []
     is_joined = explain and any(hit.parts for hit in result.hits)
     columns += [("pixels", True), ("words", True), ("captions", True), ("text", False)] if is_joined else []
+    is_any_folded = any(hit.folded for hit in result.hits)
+    columns += [("copies", False)] if is_any_folded else []
     is_any_missing = any(hit.is_missing for hit in result.hits)
     columns += [("file", False)] if is_any_missing else []
     rows = [
@@ -413,6 +426,7 @@ def _print(result: SearchResult, *, explain: bool) -> None:
             *([_relevance_cell(hit)] if is_judged else ()),
             *(_local_cells(hit) if is_local else ()),
             *(_joined_cells(hit) if is_joined else ()),
+            *(["" if hit.folded is None else hit.folded.words()] if is_any_folded else ()),
             *(["missing" if hit.is_missing else ""] if is_any_missing else ()),
             hit.path,
         ]

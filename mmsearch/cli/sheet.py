@@ -66,4 +66,6 @@ def _card(hit: Hit, picture: str | None) -> dict[str, Any]:
     words = f"score {hit.score:.3f}" if hit.relevance is None else strength(hit.relevance)
     if hit.local is not None and hit.local.is_verified:
         words += f", verified: {hit.local.n_inliers} places agree"
+    if hit.folded is not None:
+        words += f", {hit.folded.words()}"
     return card(hit.rank, hit.path, words, picture)

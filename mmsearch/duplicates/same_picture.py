@@ -68,6 +68,19 @@ def same_pictures(
     return search.groups
 
 
+def nearly_equal(candidates: Sequence[Candidate]) -> Groups:
+    """Return the groups of candidates, all with a signature, that are one picture by these alone.
+
+    The first of each is its keeper. No file is read, so that pairs which are only alike stay apart.
+    """
+    if len(candidates) < 2:
+        return Groups(len(candidates))
+    search = _Search(candidates, lambda numbers: {}, lambda stage, done, total: None)
+    for _ in search.alike():
+        pass
+    return search.groups
+
+
 class _Search:
     """What is known of the candidates while they are put into groups.
 

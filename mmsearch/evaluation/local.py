@@ -48,7 +48,7 @@ def scores_by_search(
     """
     place_of = {os.fspath(path.absolute()): place for place, path in enumerate(gallery)}
     scores = np.zeros((len(queries), len(gallery)), dtype=np.float32)
-    options = SearchOptions(k=len(gallery), mode=mode, rerank="local")
+    options = SearchOptions(k=len(gallery), mode=mode, rerank="local", collapse="none")
     falling = 1 - np.arange(len(gallery), dtype=np.float32) / len(gallery)
     for row, query in enumerate(queries):
         (result,) = library.search_many(Query(images=[query]), options)

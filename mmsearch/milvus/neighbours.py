@@ -61,6 +61,8 @@ class EngineNeighbours:
         False answers everything by exact scans, for which all vectors are fetched and kept.
     """
 
+    most: int | None = MOST
+
     def __init__(self, store: MilvusStore, *, use_index: bool = True) -> None:
         self.store = store
         self._use_index = use_index

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ from mmsearch.milvus.collection import (
 )
 from mmsearch.milvus.conditions import Conditions, InCollection, Resolved
 from mmsearch.milvus.engine import Engine, Row
-from mmsearch.milvus.expression import EVERYTHING, among, below, both
+from mmsearch.milvus.expression import EVERYTHING, among, among_texts, below, both
 from mmsearch.milvus.facets import counted_facets, counted_months, fetched_facets, fetched_months
 from mmsearch.milvus.measurable import measurable_indexes
 from mmsearch.milvus.neighbours import EngineNeighbours
@@ -51,6 +52,7 @@ from mmsearch.records import (
 from mmsearch.store.base import (
     ALL,
     Condition,
+    Copies,
     MeasurableIndexes,
     OnProgress,
     precision_of,
@@ -324,6 +326,29 @@ class MilvusStore:
         """Return the pictures that were made of files of these contents, as they came."""
         rows = self.rows(f'content_hash == "{content_hash.hex()}"', (*FACTS, "added"))
         return [record_of(row) for row in sorted(rows, key=lambda row: (row["added"], row["id"]))]
+
+    def hashes_of(self, image_ids: Sequence[int]) -> dict[int, bytes]:
+        """Return the sha256 of the file that each of some pictures was made of."""
+        rows = self.rows_among("id", image_ids, ("id", "content_hash"))
+        return {row["id"]: bytes.fromhex(row["content_hash"]) for row in rows}
+
+    def copies_of(
+        self, content_hashes: Iterable[bytes], condition: Condition = ALL, *, limit: int
+    ) -> dict[bytes, Copies]:
+        """Return the pictures of the same contents that pass a condition, where there are several of them."""
+        asked, resolved = list(content_hashes), self.resolved(condition)
+        rows_of: dict[bytes, list[Row]] = defaultdict(list)
+        for start in range(0, len(asked), _CHUNK):
+            expression = both(among_texts("content_hash", asked[start : start + _CHUNK]), resolved.expression)
+            for row in self.rows(expression, (*FACTS, "added", "content_hash")):
+                if resolved.ids is None or row["id"] in resolved.ids:
+                    rows_of[bytes.fromhex(row["content_hash"])].append(row)
+        copies = {}
+        for content_hash, rows in rows_of.items():
+            if len(rows) > 1:
+                first = sorted(rows, key=lambda row: (row["added"], row["id"]))[:limit]
+                copies[content_hash] = Copies(len(rows), list(map(record_of, first)))
+        return copies
 
     def original(self, image_id: int) -> tuple[ImageRecord, bytes] | None:
         """Return a picture and the sha256 of the file that it was made of, or None if there is no such picture."""

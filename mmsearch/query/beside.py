@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmsearch.encoders.calibration import JoinModel
-from mmsearch.query.join import Bonuses, Ids, Joined, joined
+from mmsearch.query.join import Bonuses, FilesOf, Ids, Joined, joined
 from mmsearch.records import Cosines, ImageRecord, MatchedText, Matrix, ScoreParts
 from mmsearch.store.base import AskedVector, Condition, Neighbours, Passed, Shortlist
 from mmsearch.store.captions import NearCaptions
@@ -92,11 +92,18 @@ class TextsBeside:
         ]
 
     def joined(
-        self, asked: AskedVector, bonuses: Bonuses, k: int, condition: Condition, passed: Passed | None
+        self,
+        asked: AskedVector,
+        bonuses: Bonuses,
+        k: int,
+        condition: Condition,
+        passed: Passed | None,
+        files_of: FilesOf,
     ) -> JoinedPage:
         """Return the k pictures that pass a condition and are best by pixels and texts together.
 
-        After the first page `passed` says what was given; the others come from a scan of all vectors then.
+        After the first page `passed` says what was given; the others come from a scan of all vectors then. Pictures
+        of which `files_of` gives equal numbers are copies, of which one is enough.
         """
         n_wanted = max(k + 1, _DEEP)
         while True:
@@ -113,15 +120,30 @@ class TextsBeside:
             if near.next_score is None or n_left > k:
                 break
             n_wanted *= 4
+        if asked.is_one_enough:  # of its copies another may be the best by its texts
+            more = self._copies_with_texts(near.pictures, bonuses, condition)
+            ids, cosines = np.append(ids, more[0]), np.append(cosines, more[1])
         ceiling = -math.inf if near.next_score is None else near.next_score
         best = joined(
             (ids, cosines), ceiling, bonuses, lambda asked_ids: self._cosines(asked.vector, asked_ids, condition),
-            k + 1, is_left=is_left,
+            k + 1, is_left=is_left, files_of=files_of,
         )  # fmt: skip
         shortlist = self._shortlist(best, k, image_of, near.route, near.n_candidates)
         words, captions = bonuses.added(best.image_ids)
         parts = _parts(best.image_ids, best.cosines, words, captions)
         return JoinedPage(shortlist, parts, float(cosines.max(initial=-1.0)))
+
+    def _copies_with_texts(
+        self, pictures: Sequence[tuple[float, ImageRecord]], bonuses: Bonuses, condition: Condition
+    ) -> tuple[Ids, Cosines]:
+        """Return other pictures that share the vectors of some and are added something, and their cosines."""
+        cosine_of = {image.row: cosine for cosine, image in pictures}
+        pairs = self.store.ids_of_rows(list(cosine_of), condition)
+        ids, rows = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+        is_other = np.isin(ids, bonuses.image_ids)
+        is_other &= ~np.isin(ids, [image.image_id for _, image in pictures])
+        cosines = np.array([cosine_of[row] for row in rows[is_other].tolist()], dtype=np.float64)
+        return ids[is_other], cosines
 
     def alone(self, bonuses: Bonuses, k: int, condition: Condition, passed: Passed | None) -> JoinedPage:
         """Return the k pictures that pass a condition and are best by the texts beside them alone."""

@@ -39,6 +39,7 @@ _FEW, _ALL = 99.6, 96.5  # percentiles of the cosines of background captions to 
 Ids: TypeAlias = NDArray[np.int64]
 CosinesOf: TypeAlias = Callable[[Ids], "tuple[Ids, Cosines]"]
 """Gives of some pictures those that may be an answer, and their cosines by pixels."""
+FilesOf: TypeAlias = Callable[[Ids], Ids]
 IsLeft: TypeAlias = Callable[[Ids, Cosines], NDArray[np.bool_]]
 _AT_ONCE = 64  # pictures outside the shortlist that are looked at together, twice as many each time
 
@@ -152,6 +153,7 @@ def joined(
     k: int,
     *,
     is_left: IsLeft = lambda ids, scores: np.ones(len(ids), dtype=np.bool_),
+    files_of: FilesOf = lambda ids: ids,
 ) -> Joined:
     """Return the k pictures with the highest joined scores, all of them if there are fewer.
 
@@ -170,8 +172,10 @@ def joined(
     k : int > 0
     is_left : callable
         Tells of pictures, by their ids and joined scores, which are still to be answered.
+    files_of : callable
+        Tells pictures of one file by equal numbers: the best of them is enough.
     """
-    best = _first([_left(*shortlist, bonuses, is_left)], k)
+    best = _first([_left(*shortlist, bonuses, is_left)], k, files_of)
     if ceiling == -np.inf:
         return best
     place, has_any = _looked_up(bonuses.image_ids, shortlist[0])
@@ -184,7 +188,7 @@ def joined(
         if not len(left):
             break
         looked_at = left[np.argsort(-total[left], kind="stable")[:n_at_once]]
-        best = _first([best, _left(*cosines_of(bonuses.image_ids[looked_at]), bonuses, is_left)], k)
+        best = _first([best, _left(*cosines_of(bonuses.image_ids[looked_at]), bonuses, is_left)], k, files_of)
         total[looked_at] = -np.inf
         n_at_once *= 2
     return best
@@ -198,9 +202,16 @@ def _left(ids: Ids, cosines: Cosines, bonuses: Bonuses, is_left: IsLeft) -> Join
     return Joined(ids[left], scores[left], cosines[left])
 
 
-def _first(parts: Sequence[Joined], k: int) -> Joined:
+def _first(parts: Sequence[Joined], k: int, files_of: FilesOf) -> Joined:
+    """Return the k best of some pictures, of each file one."""
     ids = np.concatenate([part.image_ids for part in parts])
     scores = np.concatenate([part.scores for part in parts])
     cosines = np.concatenate([part.cosines for part in parts])
-    order = np.lexsort((ids, -scores))[:k]
+    order, n = np.lexsort((ids, -scores)), k
+    while True:  # most are never looked up
+        _, firsts = np.unique(files_of(ids[order[:n]]), return_index=True)
+        if len(firsts) >= k or n >= len(order):
+            break
+        n *= 4
+    order = order[np.sort(firsts)[:k]]
     return Joined(ids[order], scores[order], cosines[order])

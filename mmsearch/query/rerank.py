@@ -61,6 +61,8 @@ N_WORDS = 5
 Scores: TypeAlias = dict[int, float]
 """By image id; higher is better."""
 Ranked: TypeAlias = tuple[float, ImageRecord, LocalEvidence | None]
+Others: TypeAlias = Callable[[Sequence[ImageRecord], Sequence[ImageRecord]], list[ImageRecord]]
+"""Leaves of some pictures those that are wanted beside others, such as one of those that are of equal bytes."""
 
 
 @dataclass(frozen=True)
@@ -199,24 +201,27 @@ class LocalReader:
         digest = sha256(source).digest() if isinstance(source, bytes) else source.content_hash
         return replace(query, content_hash=digest), ""
 
-    def by_words(self, query: LocalQuery, k: int, condition: Condition, itself: Sequence[int] = ()) -> list[Ranked]:
+    def by_words(
+        self, query: LocalQuery, k: int, condition: Condition, itself: Sequence[int], *, others: Others
+    ) -> list[Ranked]:
         """Return at least the k best pictures by visual words alone that pass the filter, verified ones first.
 
         Those that the example is, by their ids in `itself`, are among them however many copies share their score.
+        All are what `others` leaves.
         """
         stage = self._current()
         if isinstance(stage, Unusable):  # it was there when the example was read
             raise QueryError(stage.reason)
         scores = stage.scores(query)
         wanted = max(k, N_VERIFIED)
+        asked = others(self.store.images_of_ids(itself, condition), ())
         n = wanted
         while True:  # a filter may leave few of the best
             n *= 10
             best = stage.best(scores, n)
-            passing = self.store.images_of_ids(list(best), condition)
+            passing = others(self.store.images_of_ids(list(best), condition), asked)
             if len(passing) >= wanted or len(best) < n:
                 break
-        asked = self.store.images_of_ids(itself, condition)
         image_of = {image.image_id: image for image in (*passing, *asked)}
         local_scores = stage.of(scores, image_of)
         evidence = _looked_at(stage, query, dict.fromkeys(local_scores, 0.0), local_scores, local_scores, image_of)
@@ -229,15 +234,20 @@ class LocalReader:
         vector: Matrix,
         condition: Condition,
         query: LocalQuery,
+        *,
+        others: Others,
     ) -> list[Ranked]:
-        """Return a shortlist (cosine, picture) and the best by visual words in their final order, with cosines."""
+        """Return a shortlist (cosine, picture) and the best by visual words in their final order, with cosines.
+
+        Of the best by visual words those join it that `others` leaves, given them and those of the shortlist.
+        """
         stage = self._current()
         if isinstance(stage, Unusable):
             return [(score, image, None) for score, image in shortlist]
         scores = stage.scores(query)
         cosines = {image.image_id: score for score, image in shortlist}
         missing = [image_id for image_id in stage.best(scores, N_OWN) if image_id not in cosines]
-        joined = self.store.images_of_ids(missing, condition)
+        joined = others(self.store.images_of_ids(missing, condition), [image for _, image in shortlist])
         if joined:
             joined_cosines = stored_cosines(vector, self.store.vectors_of(joined))
             cosines |= dict(zip((image.image_id for image in joined), joined_cosines.tolist(), strict=True))

@@ -4,14 +4,15 @@ Routes: `exact` scans the vectors; `cells` and `graph` ask that index, and scan 
 `filtered` scans only the pictures that pass the filter. The store of the library chooses; all give min(k, matches)
 hits. Local features may rerank them, or answer alone (`local`), which gives only pictures that share visual words
 with the example. Texts that stand beside pictures join the score of a query of one text (`mmsearch.query.join`), or
-answer alone (`words`). Pages after the first are exact scans for what the first left (`mmsearch.query.cursor`).
+answer alone (`words`). Pages after the first are exact scans for what the first left (`mmsearch.query.cursor`). Of
+files of equal bytes one is ranked (`mmsearch.query.copies`).
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,8 @@ import numpy as np
 
 from mmsearch.arguments import WordsUse
 from mmsearch.errors import EncoderError, MmsearchError, QueryError
-from mmsearch.query.beside import TextsBeside
+from mmsearch.query.beside import JoinedPage, TextsBeside
+from mmsearch.query.copies import COARSE, MOST_LOOKED_AT, EqualFiles, alike, one_more, with_alike
 from mmsearch.query.cursor import Cursor, read, written
 from mmsearch.query.encode import (
     TEXTS_TOGETHER,
@@ -39,6 +41,7 @@ from mmsearch.query.relevance import Relevance
 from mmsearch.query.thumbnails import thumbnails_of
 from mmsearch.records import (
     Example,
+    Folded,
     Hit,
     ImageRecord,
     LocalEvidence,
@@ -49,7 +52,16 @@ from mmsearch.records import (
     SearchResult,
     Term,
 )
-from mmsearch.store.base import ALL, AskedVector, Condition, LibraryStore, Shortlist, in_folder, is_given
+from mmsearch.store.base import (
+    ALL,
+    AskedVector,
+    Condition,
+    LibraryStore,
+    RankKey,
+    Shortlist,
+    in_folder,
+    is_given,
+)
 from mmsearch.system import is_gone
 from mmsearch.vectors import l2_normalize, stored_cosines
 
@@ -66,7 +78,8 @@ class _Ranking:
     """The pictures that answer a query, best first, and how they were found; their vectors if they are wanted.
 
     `end` is where the page ends, `next_score` the score of the picture that comes after it, if any does. By picture
-    `parts` are those of joined scores, and `texts` what stands beside it and holds words of the query.
+    `parts` are those of joined scores, `texts` what stands beside it and holds words of the query, and `folded` the
+    others that it stands for.
     """
 
     ranked: list[Ranked]
@@ -77,6 +90,7 @@ class _Ranking:
     next_score: float | None
     parts: Mapping[int, ScoreParts] = field(default_factory=dict)
     texts: Mapping[int, tuple[MatchedText, ...]] = field(default_factory=dict)
+    folded: Mapping[int, Folded] = field(default_factory=dict)
 
 
 class Searcher:
@@ -152,7 +166,7 @@ class Searcher:
             )
         self._require_relevance([query], options)
         if options.mode == "local":
-            hits, problems = self._hits_by_words(query, local, options.k, condition)
+            hits, problems = self._hits_by_words(query, local, options, condition)
             seconds = {"total": time.perf_counter() - start}
             said = said or _verified(hits)
             n = 0 if local is None else self._n_passing(query, condition)
@@ -161,12 +175,12 @@ class Searcher:
         encoded = self._encoded(query, options)
         seconds = {"local": looked - start, "encode": time.perf_counter() - looked}
 
-        def rank() -> _Ranking:
+        def rank(k: int) -> _Ranking:
             if local is None:
-                return self._ranked([encoded], condition, options)[0]
-            return self._reranked(encoded, condition, local, options)
+                return self._ranked([encoded], condition, replace(options, k=k))[0]
+            return self._reranked(encoded, condition, local, replace(options, k=k))
 
-        ranking = self.store.consistently(rank)
+        ranking = self.store.consistently(lambda: self._collapsed(rank, options))
         result = self._result(query, encoded, ranking, options, seconds, start=start)
         return replace(result, local=said or (_verified(result.hits) if local else ""))
 
@@ -190,17 +204,22 @@ class Searcher:
         encoded = EncodedQuery(terms, before.vector, (), tuple(query.irrelevant), text)
         seconds = {"local": 0.0, "encode": time.perf_counter() - start}
 
-        def rank() -> _Ranking:
+        def rank(k: int) -> _Ranking:
             if before.words != "none":
                 (bonuses,) = self._bonuses([encoded], before.words, condition)
-                return self._joined(encoded, bonuses or Bonuses.none(), condition, options, before)
+                return self._joined(encoded, bonuses or Bonuses.none(), condition, replace(options, k=k), before)
             copies = self.store.images_with_hash(before.example) if before.example else []
             asked = replace(encoded, itself=tuple(image.image_id for image in copies))
-            shortlist = self._neighbours.following(_asked(asked), options.k, condition, before.passed)
-            ranked: list[Ranked] = [(score, image, None) for score, image in shortlist.pictures]
-            return self._ranking(asked, ranked, shortlist, options, before)
+            files = self._files(asked, condition, options, before)
+            wanted = replace(_asked(asked), is_one_enough=files.is_wanted)
+            shortlist = files.shortlist(
+                lambda n: self._neighbours.following(wanted, n, condition, before.passed),
+                k, passed=before.passed, keys=lambda images: self._keys(asked, images),
+            )  # fmt: skip
+            return self._ranking(asked, shortlist, options, before=before, files=files)
 
-        result = self._result(query, encoded, self.store.consistently(rank), options, seconds, start=start)
+        ranking = self.store.consistently(lambda: self._collapsed(rank, options))
+        result = self._result(query, encoded, ranking, options, seconds, start=start)
         is_local = options.rerank == "local" or options.expand != "none"
         return replace(result, local="local features look at the first page alone" if is_local else "")
 
@@ -214,7 +233,7 @@ class Searcher:
         PictureError
             If it cannot be read.
         """
-        query, options = Query(images=[picture]), SearchOptions()
+        query, options = Query(images=[picture]), SearchOptions(collapse="none")
         local, _ = self._local_query(query, options)
         (encoded,) = self.terms.encode([query])
         if local is None:
@@ -242,6 +261,7 @@ class Searcher:
         is_first = options.after is None
         is_by_pixels = options.mode == "global" and options.words != "only" and self.store.has_vectors
         is_plain = is_first and is_by_pixels and options.rerank != "local" and options.expand == "none"
+        is_plain = is_plain and options.collapse not in COARSE
         groups: list[list[int]] = []
         n_texts = TEXTS_TOGETHER  # of the last group that takes more
         together: list[int] = []
@@ -304,9 +324,12 @@ class Searcher:
         """Whether the vectors of the library come from an encoder, which texts are asked by."""
         return self.store.has_vectors and not is_given(self.store)
 
-    def _shortlists(self, queries: Sequence[EncodedQuery], k: int, condition: Condition) -> list[Shortlist]:
-        """Return the k best pictures for each of queries of one modality."""
-        return self._neighbours.shortlists(list(map(_asked, queries)), k, condition, queries[0].modality)
+    def _shortlists(
+        self, queries: Sequence[EncodedQuery], k: int, condition: Condition, *, is_one_enough: bool
+    ) -> list[Shortlist]:
+        """Return the k best pictures for each of queries of one modality; of copies one may be enough."""
+        asked = [replace(_asked(query), is_one_enough=is_one_enough) for query in queries]
+        return self._neighbours.shortlists(asked, k, condition, queries[0].modality)
 
     def _ranked(
         self, queries: Sequence[EncodedQuery], condition: Condition, options: SearchOptions
@@ -314,16 +337,91 @@ class Searcher:
         """Return the best pictures for queries of one modality."""
         bonuses = self._bonuses(queries, options.words, condition)
         by_pixels = [query for query, added in zip(queries, bonuses, strict=True) if added is None]
-        shortlists = iter(self._shortlists(by_pixels, options.k, condition) if by_pixels else ())
+        firsts: Iterator[Shortlist] = iter(())
+        if by_pixels:
+            is_one_enough = options.collapse != "none"
+            n = one_more(options.k, self._neighbours.most) if is_one_enough else options.k
+            firsts = iter(self._shortlists(by_pixels, n, condition, is_one_enough=is_one_enough))
         rankings = []
         for query, added in zip(queries, bonuses, strict=True):
             if added is not None:
                 rankings.append(self._joined(query, added, condition, options))
                 continue
-            shortlist = next(shortlists)
-            ranked: list[Ranked] = [(score, image, None) for score, image in shortlist.pictures]
-            rankings.append(self._ranking(query, ranked, shortlist, options))
+            files = self._files(query, condition, options)
+            shortlist = self._different(files, query, options.k, condition, next(firsts))
+            rankings.append(self._ranking(query, shortlist, options, files=files))
         return rankings
+
+    def _files(
+        self, query: EncodedQuery, condition: Condition, options: SearchOptions, before: Cursor | None = None
+    ) -> EqualFiles:
+        """Return what tells the pictures of a page that are of equal bytes, or copies of what is no answer."""
+        given = () if before is None else before.first_page
+        return EqualFiles(
+            self.store,
+            condition.without(query.left_out),
+            is_wanted=options.collapse != "none",
+            ended=(*given, *query.left_out),
+        )
+
+    def _different(
+        self, files: EqualFiles, query: EncodedQuery, k: int, condition: Condition, first: Shortlist | None = None
+    ) -> Shortlist:
+        """Return the k best different files by their vectors; `first` is what is asked for first if known."""
+        known = [] if first is None else [first]
+
+        def fetch(n: int) -> Shortlist:
+            if known:
+                return known.pop()
+            return self._shortlists([query], n, condition, is_one_enough=files.is_wanted)[0]
+
+        return files.shortlist(fetch, k, most=self._neighbours.most)
+
+    def _keys(
+        self, query: EncodedQuery, images: Sequence[ImageRecord], bonuses: Bonuses | None = None
+    ) -> list[RankKey]:
+        """Return what pictures are ranked by: cosines, if the query has a vector, and what is added to them."""
+        cosine_of = dict.fromkeys((image.row for image in images), 0.0)
+        if len(query.vector):
+            image_of = {image.row: image for image in images}
+            cosines = stored_cosines(query.vector, self.store.vectors_of(list(image_of.values())))
+            cosine_of = dict(zip(image_of, cosines.tolist(), strict=True))
+        words, captions = (bonuses or Bonuses.none()).added(
+            np.array([image.image_id for image in images], dtype=np.int64)
+        )
+        asked = _asked(query)
+        return [
+            asked.key(cosine_of[image.row] + more, image.image_id)
+            for image, more in zip(images, (words + captions).tolist(), strict=True)
+        ]
+
+    def _collapsed(self, rank: Callable[[int], _Ranking], options: SearchOptions) -> _Ranking:
+        """Return a page of a ranking of different files; those that are alike are one hit if that is asked for.
+
+        The page ends before the first picture that would be one hit too many.
+        """
+        if options.collapse not in COARSE:
+            return rank(options.k)
+        most = max(options.k, MOST_LOOKED_AT)
+        n, is_cut = min(2 * options.k, most), False
+        while True:
+            ranking = rank(n)
+            images = [image for _, image, _ in ranking.ranked]
+            members = alike(self.store, images, options.collapse)
+            heads = [place for place in range(len(images)) if place not in members]
+            is_whole = len(heads) <= options.k and (ranking.next_score is None or n == most)
+            if is_cut or is_whole:
+                break
+            is_cut = len(heads) > options.k
+            n = heads[options.k] if is_cut else min(2 * n, most)
+        folded = with_alike(ranking.folded, images, members)
+        return replace(
+            ranking,
+            ranked=[ranking.ranked[place] for place in heads],
+            vectors=None if ranking.vectors is None else ranking.vectors[heads],
+            end=replace(ranking.end, n_hits=ranking.end.n_hits - len(members)),
+            folded=folded,
+        )
 
     def _encoded(self, query: Query, options: SearchOptions) -> EncodedQuery:
         """Return a query as one vector; a text that no vector is compared with is looked for as it is."""
@@ -373,32 +471,44 @@ class Searcher:
         before: Cursor | None = None,
     ) -> _Ranking:
         """Return the best pictures by pixels and texts together, or by texts alone."""
-        assert self._beside is not None
-        assert query.text is not None
+        beside, text = self._beside, query.text
+        assert beside is not None
+        assert text is not None
         passed = None if before is None else before.passed
-        if options.words == "only":
-            page = self._beside.alone(bonuses, options.k, condition, passed)
-        else:
-            page = self._beside.joined(_asked(query), bonuses, options.k, condition, passed)
-        ranked: list[Ranked] = [(score, image, None) for score, image in page.shortlist.pictures]
-        ranking = self._ranking(query, ranked, page.shortlist, options, before)
+        pages: list[JoinedPage] = []
+        ranked_by = query if options.words != "only" else replace(query, vector=np.zeros(0, np.float32))
+
+        def fetch(n: int) -> Shortlist:
+            if options.words == "only":
+                pages.append(beside.alone(bonuses, n, condition, passed))
+            else:
+                pages.append(beside.joined(asked, bonuses, n, condition, passed, files.numbers))
+            return pages[-1].shortlist
+
+        files = self._files(query, condition, options, before)
+        asked = replace(_asked(query), is_one_enough=files.is_wanted)
+        shortlist = files.shortlist(
+            fetch, options.k, passed=passed, keys=lambda images: self._keys(ranked_by, images, bonuses)
+        )
+        ranking = self._ranking(query, shortlist, options, before=before, files=files)
+        page, ranked = pages[-1], ranking.ranked
         of_pixels = page.best_cosine if before is None else before.best
         best_score = max([score for score, _, _ in ranked], default=0.0)
         if before is not None and before.best_score is not None:
             best_score = max(best_score, before.best_score)
         end = replace(ranking.end, best=of_pixels, words=options.words, best_score=best_score)
         has_words = [image.image_id for _, image, _ in ranked if page.parts[image.image_id].words]
-        texts = self._beside.matched(has_words, query.text)
+        texts = beside.matched(has_words, text)
         return replace(ranking, end=end, parts=page.parts, texts=texts)
 
     def _reranked(
         self, query: EncodedQuery, condition: Condition, local: LocalQuery, options: SearchOptions
     ) -> _Ranking:
         """Return the best pictures after local features have looked at a shortlist; see `search`."""
-        n_wanted = max(options.k, self._local().shortlist)
-        (shortlist,) = self._shortlists([query], n_wanted, condition)
+        files = self._files(query, condition, options)
+        shortlist = self._different(files, query, max(options.k, self._local().shortlist), condition)
         answers = condition.without(query.left_out)
-        reranked = self._local().reranked(shortlist.pictures, query.vector, answers, local)
+        reranked = self._local().reranked(shortlist.pictures, query.vector, answers, local, others=files.others)
         verified = [image for _, image, seen in reranked if seen is not None and seen.is_verified]
         if verified and options.expand != "none":
             vectors = l2_normalize(self.store.vectors_of(verified).astype(np.float32))
@@ -408,24 +518,31 @@ class Searcher:
         ranked = _itself_first(reranked, query.itself)
         if len(ranked) > options.k:
             shortlist = replace(shortlist, next_score=ranked[options.k][0])
-        return self._ranking(query, ranked[: options.k], shortlist, options)
+        return self._ranking(query, shortlist, options, ranked=ranked[: options.k], files=files)
 
     def _ranking(
         self,
         query: EncodedQuery,
-        ranked: list[Ranked],
         shortlist: Shortlist,
         options: SearchOptions,
+        *,
+        files: EqualFiles,
+        ranked: list[Ranked] | None = None,
         before: Cursor | None = None,
     ) -> _Ranking:
-        """Return what is answered, once the vectors that it goes by are known to be whole."""
+        """Return what is answered, a shortlist or what became of it, once its vectors are known to be whole."""
+        if ranked is None:
+            ranked = [(score, image, None) for score, image in shortlist.pictures]
         images, vectors = [image for _, image, _ in ranked], None
         if options.explain and len(query.vector):
             vectors = self.store.vectors_of(images)
         elif options.words != "only":
             self.store.require_whole(images)
         end = self._end(query, ranked, before)
-        return _Ranking(ranked, vectors, shortlist.route, shortlist.n_candidates, end, shortlist.next_score)
+        return _Ranking(
+            ranked, vectors, shortlist.route, shortlist.n_candidates, end, shortlist.next_score,
+            folded=files.folded(images),
+        )  # fmt: skip
 
     def _end(self, query: EncodedQuery, ranked: Sequence[Ranked], before: Cursor | None) -> Cursor:
         """Return where a page ends, of which `before` is where the page before ended; None for the first."""
@@ -442,26 +559,49 @@ class Searcher:
         return Cursor(query.vector, ids, len(ranked), best, example=b"" if original is None else original[1])
 
     def _hits_by_words(
-        self, query: Query, local: LocalQuery | None, k: int, condition: Condition
+        self, query: Query, local: LocalQuery | None, options: SearchOptions, condition: Condition
     ) -> tuple[tuple[Hit, ...], tuple[str, ...]]:
         """Return the k best pictures by visual words alone, none for an example that says nothing, and problems."""
         ranked: list[Ranked] = []
+        folded: Mapping[int, Folded] = {}
         if local is not None:
-            ranked = self.store.consistently(lambda: self._ranked_by_words(query, local, k, condition))
+
+            def rank(k: int) -> _Ranking:
+                return self._ranked_by_words(query, local, replace(options, k=k), condition)
+
+            ranking = self.store.consistently(lambda: self._collapsed(rank, options))
+            ranked, folded = ranking.ranked, ranking.folded
         with self.store.reading():
             problems = tuple(self.store.problems())
-        return tuple(_hit(rank, *answer) for rank, answer in enumerate(ranked, start=1)), problems
+        hits = [_hit(rank, *answer) for rank, answer in enumerate(ranked, start=1)]
+        return tuple(replace(hit, folded=folded.get(hit.image_id)) for hit in hits), problems
 
     def _n_passing(self, query: Query, condition: Condition) -> int:
         """Return how many pictures pass the filters of a query and were not judged irrelevant."""
         n = self.store.page(query.where, order="added", after=None, offset=0, limit=1).n
         return n - len(self.store.images_of_ids(query.irrelevant, condition))
 
-    def _ranked_by_words(self, query: Query, local: LocalQuery, k: int, condition: Condition) -> list[Ranked]:
+    def _ranked_by_words(
+        self, query: Query, local: LocalQuery, options: SearchOptions, condition: Condition
+    ) -> _Ranking:
         judged_pictures(self.store, query.irrelevant)
         itself = [image.image_id for image in self.terms.stored_as(query.images[0], local.content_hash)]
-        ranked = self._local().by_words(local, k, condition.without(query.irrelevant), itself)
-        return _itself_first(ranked, itself)[:k]
+        asked = EncodedQuery([], np.zeros(0, np.float32), tuple(itself), tuple(query.irrelevant))
+        seen_of: dict[int, LocalEvidence | None] = {}
+
+        def fetch(n: int) -> Shortlist:
+            answers = condition.without(query.irrelevant)
+            ranked = self._local().by_words(local, n + 1, answers, itself, others=files.others)
+            seen_of.update((image.image_id, seen) for _, image, seen in ranked)
+            pictures = [(score, image) for score, image, _ in _itself_first(ranked, itself)]
+            return Shortlist.of(pictures, n, "local", 0)
+
+        files = self._files(asked, condition, options)
+        shortlist = files.shortlist(fetch, options.k)
+        ranked: list[Ranked] = [(score, image, seen_of[image.image_id]) for score, image in shortlist.pictures]
+        end = Cursor(asked.vector, frozenset(), len(ranked), 0.0)
+        folded = files.folded([image for _, image in shortlist.pictures])
+        return _Ranking(ranked, None, "local", 0, end, shortlist.next_score, folded=folded)
 
     def _require_relevance(self, queries: Sequence[Query], options: SearchOptions) -> None:
         """Raise QueryError if a least relevance is asked for where none is known."""
@@ -531,6 +671,7 @@ class Searcher:
                 _hit(rank, *answer, terms=cosine_of, relevance=of_hit),
                 parts=ranking.parts.get(answer[1].image_id),
                 texts=ranking.texts.get(answer[1].image_id, ()),
+                folded=ranking.folded.get(answer[1].image_id),
             )
             for rank, (answer, cosine_of, of_hit) in enumerate(
                 zip(ranking.ranked, cosines, hits_relevance, strict=True), end.n_hits - len(ranking.ranked) + 1

@@ -10,7 +10,7 @@ from typing_extensions import TypeAliasType, TypedDict
 
 from mmsearch import predicates
 from mmsearch.annotations import Kind
-from mmsearch.arguments import Expand, Mode, Rerank, WordsUse
+from mmsearch.arguments import Collapse, Expand, Mode, Rerank, WordsUse
 from mmsearch.contract import Picture, SearchAnswer
 from mmsearch.records import Classification
 from mmsearch.server import misfits
@@ -156,6 +156,15 @@ class SearchRequest(_Request):
             "is asked for and nothing else but filters; `only`: they answer alone."
         ),
     ] = "auto"
+    collapse: Annotated[
+        Collapse,
+        Field(
+            description="Up to which class pictures are one hit, which lists the others: `same-file` (equal bytes, "
+            "of which all pages together have one hit), and, among the pictures of a page, `same-picture` (one in "
+            "several forms, as far as signatures tell) and `look-alike` (of one moment). A class includes those "
+            "before it."
+        ),
+    ] = "same-file"
 
     def filters(self) -> list[str | predicates.Predicate]:
         """Return the filters as a search takes them; texts are read later."""

@@ -95,7 +95,7 @@ async def _result(server: Services, asked: SearchRequest, uploads: Sequence[Pict
     )
     options = SearchOptions(
         asked.k, asked.mode, asked.rerank, asked.expand, asked.explain, asked.min_relevance, asked.after,
-        asked.words,
+        asked.words, asked.collapse,
     )  # fmt: skip
     if query.images or options.mode == "local" or options.rerank == "local" or options.expand != "none":
         result = await server.examples.run(lambda library: library.search_many(query, options)[0])

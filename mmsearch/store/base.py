@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from mmsearch.arguments import AUTO, FP32, USUAL, Device, Precision, Variant, Views, one_of
 from mmsearch.errors import FingerprintError, UnsupportedError
@@ -79,12 +79,13 @@ class AskedVector:
     """A unit vector float32 (dim,) whose nearest pictures are wanted.
 
     The pictures with the ids `itself` are what it was made of alone: they come first. Those `left_out` are no
-    answer.
+    answer. Where pictures of equal bytes share a vector, all but the first of them may be missing if one is enough.
     """
 
     vector: Matrix
     itself: tuple[int, ...] = ()
     left_out: tuple[int, ...] = ()
+    is_one_enough: bool = False
 
     def key(self, score: float, image_id: int) -> RankKey:
         """Return what pictures are sorted by: those that the vector is, then by cosine, then by id."""
@@ -130,6 +131,13 @@ class Shortlist:
         return cls(ranked[:k], route, n_candidates, ranked[k][0] if len(ranked) > k else None)
 
 
+class Copies(NamedTuple):
+    """Pictures that were made of files of the same contents: how many there are, and the first of them."""
+
+    n: int
+    images: list[ImageRecord]
+
+
 @dataclass(frozen=True)
 class MeasurableIndexes:
     """The indexes of a library, by name, beside the exact scan of the same vectors, for who compares them.
@@ -149,6 +157,10 @@ class MeasurableIndexes:
 
 class Neighbours(Protocol):
     """Finds the nearest pictures of one open library; one thread at a time. It may keep what it has loaded."""
+
+    @property
+    def most(self) -> int | None:
+        """The highest k of `shortlists`, None if there is none."""
 
     def shortlists(
         self, queries: Sequence[AskedVector], k: int, condition: Condition, modality: Modality
@@ -307,6 +319,17 @@ class LibraryStore(Protocol):
 
     def images_with_hash(self, content_hash: bytes) -> list[ImageRecord]:
         """Return the pictures that were made of files of these contents, by id."""
+
+    def hashes_of(self, image_ids: Sequence[int]) -> dict[int, bytes]:
+        """Return the sha256 of the file that each of some pictures was made of."""
+
+    def copies_of(
+        self, content_hashes: Iterable[bytes], condition: Condition = ALL, *, limit: int
+    ) -> dict[bytes, Copies]:
+        """Return the pictures of the same contents that pass a condition, where there are several of them.
+
+        Of each the first so many are named, as they came.
+        """
 
     def original(self, image_id: int) -> tuple[ImageRecord, bytes] | None:
         """Return a picture and the sha256 of the file that it was made of, or None if there is no such picture."""

@@ -305,25 +305,39 @@ class Catalog:
 
     # -- reading -------------------------------------------------------------------------------------
 
-    def images_of_rows(self, rows: Sequence[int], condition: str = "", parameters: Sequence[Any] = ()
-                       ) -> list[ImageRecord]:  # fmt: skip
-        """Return the pictures that refer to the rows and pass the SQL condition, in no special order."""
-        return self._images_in("row", rows, condition, parameters)
+    def images_of_rows(
+        self,
+        rows: Sequence[int],
+        condition: str = "",
+        parameters: Sequence[Any] = (),
+        *,
+        is_one_enough: bool = False,
+    ) -> list[ImageRecord]:
+        """Return the pictures that refer to the rows and pass the SQL condition, in no special order.
+
+        If one is enough, it is the first of those that share their contents and a row.
+        """
+        return self._images_in("row", rows, condition, parameters, is_one_enough=is_one_enough)
 
     def images_of_ids(self, ids: Sequence[int], condition: str = "", parameters: Sequence[Any] = ()
                       ) -> list[ImageRecord]:  # fmt: skip
         """Return the pictures with these ids that pass the SQL condition, in no special order."""
         return self._images_in("id", ids, condition, parameters)
 
-    def _images_in(self, column: str, keys: Sequence[int], condition: str, parameters: Sequence[Any]
-                   ) -> list[ImageRecord]:  # fmt: skip
+    def _images_in(
+        self, column: str, keys: Sequence[int], condition: str, parameters: Sequence[Any], *,
+        is_one_enough: bool = False,
+    ) -> list[ImageRecord]:  # fmt: skip
         images = []
+        # SQLite takes the other columns from the row of the least id.
+        columns = _COLUMNS.replace("id", "min(id)", 1) if is_one_enough else _COLUMNS
         for start in range(0, len(keys), _CHUNK):
             chunk = [int(key) for key in keys[start : start + _CHUNK] if abs(int(key)) < 1 << 63]  # as SQLite holds
             marks = ",".join("?" * len(chunk))
-            sql = f"SELECT {_COLUMNS} FROM image WHERE {column} IN ({marks})"
+            sql = f"SELECT {columns} FROM image WHERE {column} IN ({marks})"
             # By the sign no index is taken for the condition: it is asked of these pictures alone.
             sql += f" AND +({condition})" if condition else ""
+            sql += " GROUP BY row, hash" if is_one_enough else ""
             images += [record_of(values) for values in self.db.execute(sql, [*chunk, *parameters])]
         asked = {int(key) for key in keys}
         if not all((image.row if column == "row" else image.image_id) in asked for image in images):
@@ -340,6 +354,18 @@ class Catalog:
         for start in range(0, len(image_ids), _CHUNK):
             chunk = image_ids[start : start + _CHUNK]
             sql = f"SELECT id, row FROM image WHERE id IN ({','.join('?' * len(chunk))})"
+            sql += f" AND +({condition})" if condition else ""  # by the sign, as above
+            pairs += self.db.execute(sql, [*chunk, *parameters])
+        return pairs
+
+    def ids_of_rows(
+        self, rows: Sequence[int], condition: str = "", parameters: Sequence[Any] = ()
+    ) -> list[tuple[int, int]]:
+        """Return (id, row) of the pictures that refer to these rows and pass the SQL condition."""
+        pairs: list[tuple[int, int]] = []
+        for start in range(0, len(rows), _CHUNK):
+            chunk = rows[start : start + _CHUNK]
+            sql = f"SELECT id, row FROM image WHERE row IN ({','.join('?' * len(chunk))})"
             sql += f" AND +({condition})" if condition else ""  # by the sign, as above
             pairs += self.db.execute(sql, [*chunk, *parameters])
         return pairs
@@ -404,20 +430,39 @@ class Catalog:
         row = self.db.execute(f"SELECT {_COLUMNS} FROM image WHERE path = ?", (path,)).fetchone()
         return None if row is None else record_of(row)
 
-    def hash_of(self, image_id: int) -> bytes | None:
-        """Return the sha256 of the file that a picture was made of, or None if there is no such picture."""
-        row = self.db.execute("SELECT hash FROM image WHERE id = ?", (image_id,)).fetchone()
-        return None if row is None else bytes(row[0])
+    def hashes_of(self, image_ids: Sequence[int]) -> dict[int, bytes]:
+        """Return the sha256 of the file that each of some pictures was made of."""
+        hash_of: dict[int, bytes] = {}
+        for start in range(0, len(image_ids), _CHUNK):
+            chunk = [int(key) for key in image_ids[start : start + _CHUNK] if abs(int(key)) < 1 << 63]
+            sql = f"SELECT id, hash FROM image WHERE id IN ({','.join('?' * len(chunk))})"
+            hash_of.update(self.db.execute(sql, chunk))
+        return hash_of
+
+    def count_copies(
+        self, content_hashes: Sequence[bytes], condition: str = "", parameters: Sequence[Any] = ()
+    ) -> dict[bytes, int]:
+        """Return how many pictures that pass the SQL condition have each of some contents, if there are several."""
+        counts: dict[bytes, int] = {}
+        for start in range(0, len(content_hashes), _CHUNK):
+            chunk = content_hashes[start : start + _CHUNK]
+            sql = f"SELECT hash, count(*) FROM image WHERE hash IN ({','.join('?' * len(chunk))})"
+            sql += f" AND +({condition})" if condition else ""  # by the sign, as above
+            counts.update(self.db.execute(f"{sql} GROUP BY hash HAVING count(*) > 1", [*chunk, *parameters]))
+        return counts
 
     def reading_of(self, image_id: int) -> int:
         """Return the number of the way in which a picture was read."""
         reading: int = self.db.execute("SELECT reading FROM image WHERE id = ?", (image_id,)).fetchone()[0]
         return reading
 
-    def images_with_hash(self, content_hash: bytes) -> list[ImageRecord]:
-        """Return the pictures with these file contents, by id."""
-        sql = f"SELECT {_COLUMNS} FROM image WHERE hash = ? ORDER BY id"
-        return [record_of(values) for values in self.db.execute(sql, (content_hash,))]
+    def images_with_hash(
+        self, content_hash: bytes, condition: str = "", parameters: Sequence[Any] = (), *, limit: int = -1
+    ) -> list[ImageRecord]:
+        """Return the pictures with these file contents that pass the SQL condition, by id; -1 is no limit."""
+        passing = f" AND +({condition})" if condition else ""
+        sql = f"SELECT {_COLUMNS} FROM image WHERE hash = ?{passing} ORDER BY id LIMIT ?"
+        return [record_of(values) for values in self.db.execute(sql, (content_hash, *parameters, limit))]
 
     def paths_of_size(self, size: int) -> list[bytes]:
         """Return the paths of all pictures whose files have so many bytes."""

@@ -30,6 +30,8 @@ class LibraryNeighbours:
         Only indexes that open in no time are worth it.
     """
 
+    most: int | None = None
+
     def __init__(self, store: Store, *, use_index: bool = True, is_asked_once: bool = False) -> None:
         self.store = store
         self._rows = NearestRows(store, use_index=use_index, is_asked_once=is_asked_once)
@@ -112,7 +114,10 @@ class LibraryNeighbours:
         rows = [row for row in {image.row for image in itself} if row not in score_of]
         scores = stored_cosines(query.vector, self.store.checked_rows(rows))
         score_of |= dict(zip(rows, scores.tolist(), strict=True))
-        images = self.store.images_of_rows(list(score_of), condition)
+        images = self.store.images_of_rows(list(score_of), condition, is_one_enough=query.is_one_enough)
+        if query.is_one_enough:  # of what is asked for, that is another than the first of its copies
+            first = min(itself, key=lambda image: image.image_id, default=None)
+            images += [first] if first is not None and first not in images else []
         ranked = sorted(images, key=lambda image: query.key(score_of[image.row], image.image_id))
         return [(score_of[image.row], image) for image in ranked]
 

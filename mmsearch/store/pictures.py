@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from mmsearch.annotations import Annotation
 from mmsearch.errors import QueryError
 from mmsearch.predicates import FilterLike, Predicate
 from mmsearch.records import BadPicture, GivenLabel, ImageRecord, LabelSet, Order, PicturePage
-from mmsearch.store.base import ALL, Condition
+from mmsearch.store.base import ALL, Condition, Copies
 from mmsearch.store.catalog import Catalog, PageEnd
 from mmsearch.store.changes import KnownBad, KnownFile
 from mmsearch.store.documents import annotations_of
@@ -123,14 +123,24 @@ class Pictures:
             sql = self.compiled(condition)
             return self.catalog.images_of_ids(image_ids, sql.sql, sql.parameters)
 
-    def images_of_rows(self, rows: Sequence[int], condition: SqlCondition = _ALL_ROWS) -> list[ImageRecord]:
-        """Return the pictures that refer to these rows and pass a condition, in no special order."""
-        return self.catalog.images_of_rows(rows, condition.sql, condition.parameters)
+    def images_of_rows(
+        self, rows: Sequence[int], condition: SqlCondition = _ALL_ROWS, *, is_one_enough: bool = False
+    ) -> list[ImageRecord]:
+        """Return the pictures that refer to these rows and pass a condition, in no special order.
+
+        If one is enough, it is the first of those that share their contents and a row.
+        """
+        return self.catalog.images_of_rows(rows, condition.sql, condition.parameters, is_one_enough=is_one_enough)
 
     def rows_of_ids(self, image_ids: Sequence[int], condition: Condition) -> list[tuple[int, int]]:
         """Return (id, row) of the pictures with these ids that pass a condition, in no special order."""
         sql = self.compiled(condition)
         return self.catalog.rows_of_ids(image_ids, sql.sql, sql.parameters)
+
+    def ids_of_rows(self, rows: Sequence[int], condition: Condition) -> list[tuple[int, int]]:
+        """Return (id, row) of the pictures that refer to these rows and pass a condition, in no special order."""
+        sql = self.compiled(condition)
+        return self.catalog.ids_of_rows(rows, sql.sql, sql.parameters)
 
     def rows_passing(self, condition: SqlCondition, *, limit: int | None = None) -> list[int]:
         """Return the rows of pictures that pass a condition, possibly repeated, up to a limit."""
@@ -152,12 +162,33 @@ class Pictures:
         """Return the pictures that were made of files of these contents, by id."""
         return self.catalog.images_with_hash(content_hash)
 
+    def hashes_of(self, image_ids: Sequence[int]) -> dict[int, bytes]:
+        """Return the sha256 of the file that each of some pictures was made of."""
+        return self.catalog.hashes_of(image_ids)
+
+    def copies_of(
+        self, content_hashes: Iterable[bytes], condition: Condition = ALL, *, limit: int
+    ) -> dict[bytes, Copies]:
+        """Return the pictures of the same contents that pass a condition, where there are several of them."""
+        with self.reading():
+            counts = self.catalog.count_copies(list(content_hashes))  # without a filter, in an index alone
+            if not counts:
+                return {}
+            sql = self.compiled(condition)
+            if sql.sql:
+                counts = self.catalog.count_copies(list(counts), sql.sql, sql.parameters)
+            return {
+                content_hash: Copies(
+                    n, self.catalog.images_with_hash(content_hash, sql.sql, sql.parameters, limit=limit)
+                )
+                for content_hash, n in counts.items()
+            }
+
     def original(self, image_id: int) -> tuple[ImageRecord, bytes] | None:
         """Return a picture and the sha256 of the file that it was made of, or None if there is no such picture."""
         with self.reading():
             images = self.images_of_ids([image_id])
-            content_hash = self.catalog.hash_of(image_id) if images else None
-        return None if content_hash is None else (images[0], content_hash)
+            return (images[0], self.hashes_of([image_id])[image_id]) if images else None
 
     # -- to be shown ---------------------------------------------------------------------------------
 

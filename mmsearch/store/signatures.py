@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -76,16 +76,18 @@ class LibrarySignatures:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    def load(self) -> dict[int, NDArray[Any]]:
-        """Return the signatures by the ids of their pictures, as `mmsearch.records.luminance_layout` has them.
+    def load(self, image_ids: Sequence[int] | None = None) -> dict[int, NDArray[Any]]:
+        """Return the signatures of some pictures, or all, by id, as `mmsearch.records.luminance_layout` has them.
 
         Those of pictures of one colour, and damaged ones, are left out.
         """
-        sql = f"SELECT image, vector, crc32 FROM item WHERE {_OF_CHANNEL} AND part = 0 ORDER BY image"
+        wanted = "" if image_ids is None else "AND image IN (SELECT value FROM json_each(?)) "
+        asked = _KEY if image_ids is None else (*_KEY, json.dumps(list(image_ids)))
+        sql = f"SELECT image, vector, crc32 FROM item WHERE {_OF_CHANNEL} {wanted}AND part = 0 ORDER BY image"
         with self._catalog.reading():
             return {
                 image_id: np.frombuffer(vector, _LAYOUT)
-                for image_id, vector, crc in self._catalog.db.execute(sql, _KEY)
+                for image_id, vector, crc in self._catalog.db.execute(sql, asked)
                 if vector and len(vector) % _LAYOUT.itemsize == 0 and zlib.crc32(vector) == crc
             }
 

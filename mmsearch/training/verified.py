@@ -48,7 +48,7 @@ def verified_links(
     verified: set[tuple[int, int]] = set()
     for position, path in enumerate(pictures):
         try:
-            hits = library.search(Query(images=[path]), k=_N_LOOKED_AT, mode="local").hits
+            hits = library.search(Query(images=[path]), k=_N_LOOKED_AT, mode="local", collapse="none").hits
         except PictureError:
             continue  # whoever embeds it says why
         verified |= {

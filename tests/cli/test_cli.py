@@ -146,7 +146,7 @@ def test_weight_option_equals_weight_prefix(ready, photos):
     [
         ("json", lambda out: len(json.loads(out)["hits"]) == 2),
         ("jsonl", lambda out: len(json_lines(out)) == 2),
-        ("tsv", lambda out: [len(line.split("\t")) for line in out.splitlines()] == [15, 15, 15]),
+        ("tsv", lambda out: [len(line.split("\t")) for line in out.splitlines()] == [18, 18, 18]),
         ("paths", lambda out: all(Path(line).is_file() for line in out.splitlines())),
         ("paths0", lambda out: out.count("\0") == 2 and "\n" not in out),
         ("table", lambda out: len(out.splitlines()) == 3 and "score" in out),
@@ -342,7 +342,7 @@ def test_odd_names_reach_a_terminal_escaped_and_a_list_of_paths_as_they_are(read
     for name in names:
         shutil.copyfile(sample_folder() / "rocket.jpg", os.path.join(os.fsencode(photos), name))
     assert ready("index", photos)[0] == 0
-    arguments = ("search", "-i", sample_folder() / "rocket.jpg", "-k", "4", "--format")
+    arguments = ("search", "-i", sample_folder() / "rocket.jpg", "-k", "4", "--collapse", "none", "--format")
     table = ready(*arguments, "table")[1]
     assert "\x1b" not in table
     assert "[bold]x.jpg" in table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import webbrowser
+from pathlib import Path
 
 import pytest
 from jsonschema import ValidationError
@@ -154,11 +155,37 @@ def test_copies_count_among_the_pictures_that_an_answer_is_chosen_from(told, ind
     shutil.copyfile(photos / "cat.jpg", photos / "copy.jpg")
     indexed.index([photos], local=False)
     for options in ((), ("--where", "width > 1")):
-        answer = json.loads(told("search", "a cat", "-k", "20", "--format", "json", *options)[1])
-        assert answer["n_candidates"] == len(answer["hits"]) == 9
+        asked = ("search", "a cat", "-k", "20", "--format", "json", *options)
+        answer, of_all = (json.loads(told(*asked, *collapse)[1]) for collapse in ((), ("--collapse", "none")))
+        assert answer["n_candidates"] == of_all["n_candidates"] == len(of_all["hits"]) == 9
+        assert len(answer["hits"]) == 8
     assert told("search", "a cat", "-k", "8", "--html", "page.html")[0] == 0
     with open("page.html") as page:
         assert "The best 8 of 9 pictures." in page.read()
+
+
+def test_every_form_says_what_a_hit_stands_for_and_paths_have_one_of_it(told, indexed, photos):
+    shutil.copyfile(photos / "cat.jpg", photos / "copy.jpg")
+    indexed.index([photos], local=False)
+    asked = ("search", "-i", str(photos / "cat.jpg"), "-k", "2", "--format")
+    first, other = json.loads(told(*asked, "json")[1])["hits"]
+    assert "folded" not in other
+    assert {name: first["folded"][name] for name in ("n_same_file", "n_same_picture", "n_look_alike")} == {
+        "n_same_file": 1, "n_same_picture": 0, "n_look_alike": 0
+    }  # fmt: skip
+    (copy,) = first["folded"]["pictures"]
+    assert (copy["path"], copy["name"], copy["kind"]) == (str(photos / "copy.jpg"), "copy.jpg", "same-file")
+    table, tsv = (told(*asked, form)[1].splitlines() for form in ("table", "tsv"))
+    assert ("copies" in table[0], "2 copies" in table[1], "2 copies" in table[2]) == (True, True, False)
+    assert (tsv[0].split("\t")[-3:], tsv[1].split("\t")[-3:]) == (
+        ["n_same_file", "n_same_picture", "n_look_alike"], ["1", "0", "0"]
+    )  # fmt: skip
+    assert told(*asked, "paths")[1].splitlines() == [first["path"], other["path"]]
+    assert told(*asked, "paths", "--collapse", "none", "--html", "page.html")[1].splitlines() == [
+        first["path"], copy["path"]
+    ]  # fmt: skip
+    assert told(*asked, "paths", "--rerank", "none", "--html", "sheet.html")[0] == 0
+    assert ", 2 copies" in Path("sheet.html").read_text()
 
 
 def test_a_browser_that_is_not_there_is_said(told, monkeypatch):

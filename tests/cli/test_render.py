@@ -40,8 +40,8 @@ def odd(tmp_path_factory):
 
 def command(library, format_):
     example = str(sample_folder() / "cat.jpg")
-    arguments = ["search", "-i", example, "-k", str(N), "--format", format_, "--library", str(library)]
-    return [sys.executable, "-m", "mmsearch", *arguments]
+    arguments = ["search", "-i", example, "-k", str(N), "--collapse", "none", "--format", format_]
+    return [sys.executable, "-m", "mmsearch", *arguments, "--library", str(library)]
 
 
 @cache
@@ -99,7 +99,8 @@ def test_a_tsv_says_it_in_columns_behind_the_others(odd):
     lines = [line.split("\t") for line in searched(odd[0], "tsv")[0].decode().splitlines()]
     assert lines[0][:7] == ["rank", "score", "path", "id", "width", "height", "taken_at"]
     assert lines[0][7:11] == ["is_verified", "n_inliers", "local_score", "relevance"]
-    assert lines[0][11:] == ["pixels", "words", "captions", "text"]
+    assert lines[0][11:15] == ["pixels", "words", "captions", "text"]
+    assert lines[0][15:] == ["n_same_file", "n_same_picture", "n_look_alike"]
     assert [line[7] for line in lines[1:]] == ["true"] * 5 + ["false"]
     assert int(lines[1][8]) > 10
 
@@ -146,7 +147,8 @@ def test_no_path_is_folded_or_cut_on_a_narrow_terminal(odd):
 
 def test_a_page_of_matches_has_no_control_in_it(odd, tmp_path):
     example = os.path.join(odd[1], b"esc\x1b]0;x\x07.jpg")
-    arguments = ["-i", example, "-k", "5", "--html", tmp_path / "page.html", "--library", odd[0]]
+    arguments = ["-i", example, "-k", "5", "--html", tmp_path / "page.html", "--collapse", "none"]
+    arguments += ["--library", odd[0]]
     done = subprocess.run([sys.executable, "-m", "mmsearch", "search", *arguments], capture_output=True)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "page.html").read_text(encoding="utf-8")

@@ -192,6 +192,30 @@ def test_copy_has_the_vector_of_the_picture_that_it_is_a_copy_of(writer):
     np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.core
+def test_copies_are_counted_and_named_as_they_came_and_are_one_hit(writer):
+    near, far = unit(2, 31)
+    files = [picture(b"/c/%d.jpg" % i, vector=near, width=600 + i) for i in range(12)]
+    files = [replace(file, content_hash=files[0].content_hash) for file in files]
+    others = [picture(b"/o/%d.jpg" % i, vector=far + i * near) for i in range(5)]
+    for file in (*files, *others):
+        writer.commit(Changes(stored=[file]))
+    ids = [image_at(writer, file.path).image_id for file in (*files, *others)]
+    hash_of = writer.hashes_of(ids)
+    assert [hash_of[image_id] for image_id in ids] == [file.content_hash for file in (*files, *others)]
+    assert writer.hashes_of([*ids[:1], 1 << 62]) == {ids[0]: files[0].content_hash}
+    for where, kept in (((), files), (("width >= 604", "width < 610"), files[4:10]), (("width = 604",), [])):
+        copies = writer.copies_of(set(hash_of.values()), writer.condition(where), limit=3)
+        named = [(n, [os.fsencode(image.path) for image in images]) for n, images in copies.values()]
+        assert named == ([(len(kept), [file.path for file in kept[:3]])] if kept else [])
+    searcher = Searcher(writer, lambda: pytest.fail("no text is asked"), no_decoder)
+    result = searcher.search(Query(vector=near), SearchOptions(k=3))
+    assert [hit.path[:3] for hit in result] == ["/c/", "/o/", "/o/"]
+    assert (result[0].folded.n_same_file, len(result[0].paths), result.n_candidates) == (11, 12, 17)
+    following = searcher.search(Query(vector=near), SearchOptions(k=10, after=result.next))
+    assert ([hit.path[:3] for hit in following], following.next) == (["/o/"] * 3, None)
+
+
 def test_removed_pictures_are_gone_at_once_and_ten_thousand_at_a_time(writer):
     vectors = unit(10_500, 3)
     files = [picture(b"/many/%05d.jpg" % n, vector=vectors[n]) for n in range(10_500)]

@@ -388,7 +388,7 @@ def test_copies_of_an_example_come_before_all_others_on_every_page(tmp_path):
                                      for i, each in enumerate(files)]))  # fmt: skip
     asked, query = searcher((tmp_path, vectors), "exact"), Query(images=PictureBytes(b"contents"))
     for k in (1, 2, 3, 5, 20):
-        pages = [numbers(page) for page in all_pages(asked, query, SearchOptions(k=k))]
+        pages = [numbers(page) for page in all_pages(asked, query, SearchOptions(k=k, collapse="none"))]
         assert [number for page in pages for number in page] == [2, 5, 8, 0, 1, 3, 4, 6, 7, 9, 10, 11]
         assert {len(page) for page in pages[:-1]} <= {k}
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from contextlib import closing
+from sqlite3 import connect
 
 import numpy as np
 import pytest
@@ -262,8 +265,23 @@ def test_a_picture_is_before_all_of_its_copies_when_asked_by_itself(folder, tmp_
         (tmp_path / "coffee.jpg").rename(copies / "coffee.jpg")
         changed.index([copies])  # last, so that of equal ones it is behind
         for k in (1, 3):
-            result = changed.search(Query(images=[copies / "coffee.jpg"]), k=k)
+            result = changed.search(Query(images=[copies / "coffee.jpg"]), k=k, collapse="none")
             assert (names(result)[0], len(result.hits)) == ("coffee.jpg", k)
+
+
+@pytest.mark.parametrize("options", [{"mode": "local"}, {"rerank": "local"}], ids=["alone", "reranked"])
+def test_copies_are_one_hit_however_local_features_rank_them(library, folder, crop, cache, tmp_path, options):
+    shutil.copytree(library.folder, tmp_path / "library")
+    with closing(connect(tmp_path / "library" / "catalog.sqlite")) as db, db:  # what is verified, and another
+        of_path = dict(db.execute("SELECT path, hash FROM image"))
+        paths = [os.fsencode(folder / name) for name in ("astronaut.jpg", "coffee.jpg")]
+        db.execute("UPDATE image SET hash = ? WHERE path = ?", (of_path[paths[0]], paths[1]))
+    with Library.open(tmp_path / "library", cache=cache) as copied:
+        result = copied.search(Query(images=[crop]), k=30, **options)
+    assert names(result)[0] == "astronaut.jpg"
+    assert [path.rpartition("/")[2] for path in result[0].paths] == ["astronaut.jpg", "coffee.jpg"]
+    assert "coffee.jpg" not in names(result)
+    assert [hit.rank for hit in result] == list(range(1, len(result) + 1))
 
 
 def captioned(image):

@@ -35,6 +35,20 @@ def test_groups_are_given_with_what_would_be_kept_and_as_many_as_are_asked_for(c
     assert group["size_bytes"] == group["others"][0]["size_bytes"]
 
 
+def test_copies_are_one_hit_of_a_search_unless_that_is_not_asked_for(client):
+    answer = client.post("/search", json={"text": "a cat", "k": 20}).json()
+    assert (len(answer["hits"]), answer["n_candidates"]) == (8, 10)
+    folded = {hit["name"]: hit["folded"] for hit in answer["hits"] if "folded" in hit}
+    assert sorted(folded) == ["cat.jpg", "dam.jpg"]
+    (copy,) = folded["cat.jpg"]["pictures"]
+    assert (copy["name"], copy["kind"], folded["cat.jpg"]["n_same_file"]) == ("cat-copy.jpg", "same-file", 1)
+    for collapse, n in (("none", 10), ("same-picture", 8), ("look-alike", 8)):
+        asked = {"text": "a cat", "k": 20, "collapse": collapse}
+        (outcome,) = client.post("/searches", json={"queries": [asked]}).json()["outcomes"]
+        assert len(outcome["result"]["hits"]) == n
+    assert client.post("/search", json={"text": "a cat", "collapse": "all"}).status_code == 422
+
+
 def test_only_the_kinds_that_are_asked_for_are_given_and_others_are_refused(client):
     assert client.get("/duplicates", params={"kind": ["same-picture", "look-alike"]}).json()["groups"] == []
     for wrong in ({"kind": "same"}, {"keep": "newest"}, {"limit": 0}):

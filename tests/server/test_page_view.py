@@ -258,3 +258,46 @@ def test_the_path_is_copied_and_the_file_downloaded(browser, process, api):
         original = api.get(f"/pictures/{id_of(api, 'cat.jpg')}/file").content
         assert download.value.path().read_bytes() == original
         assert original[:2] == (sample_folder() / "cat.jpg").read_bytes()[:2]
+
+
+def test_a_hit_says_what_it_stands_for_and_links_to_each(page, process, api):
+    wanted = found_by(api, text="a cat")
+    others = [api.get(f"/pictures/{id_of(api, name)}").json() for name in wanted[1:3]]
+
+    def folded(route):
+        response = route.fetch()
+        found = response.json()
+        kinds = zip(others, ("same-file", "look-alike"), strict=True)
+        pictures = [
+            {"id": one["id"], "path": one["path"], "name": one["name"], "kind": kind} for one, kind in kinds
+        ]
+        found["hits"][0]["folded"] = {
+            "n_same_file": 1, "n_same_picture": 0, "n_look_alike": 5, "pictures": pictures
+        }  # fmt: skip
+        route.fulfill(response=response, json=found)
+
+    page.route("**/search", folded)
+    open_page(page, process, "/?q=a+cat&collapse=look-alike")
+    expect(page.locator("#collapse")).to_have_value("look-alike")
+    first = page.locator("#results li a").first
+    expect(first.locator(".badge.folded")).to_have_text("2 copies, 5 similar")
+    expect(first).to_have_attribute("aria-label", re.compile(r"^1\. .*, 2 copies, 5 similar"))
+    expect(page.locator("#results .badge.folded").nth(1)).to_be_hidden()
+    first.click()
+    expect(page.locator("#view-folded h3")).to_have_text(["Copies of the file", "Pictures that look alike"])
+    expect(page.locator("#view-folded li")).to_have_text([*(one["path"] for one in others), "and 4 more"])
+    page.click("#view-folded a")
+    expect_title(page, wanted[1])
+    page.go_back()
+    expect_title(page, wanted[0])
+
+
+@pytest.mark.full
+def test_what_is_one_hit_is_chosen_beside_the_search(page, process):
+    open_page(page, process)
+    expect(page.locator("#collapse-field")).to_be_hidden()
+    open_page(page, process, "/?q=a+cat")
+    with page.expect_request("**/search") as asked:
+        page.select_option("#collapse", "same-picture")
+    assert asked.value.post_data_json["collapse"] == "same-picture"
+    expect(page).to_have_url(re.compile(r"[?&]collapse=same-picture$"))

@@ -247,9 +247,11 @@ async function follow(hits, k) {
   [hits.all, hits.next] = [ranked([...hits.all, ...page.hits], hits.examples), page.next];
 }
 
-/** Returns hits without some pictures, and with the ranks that they have then. */
+/** Returns hits without some pictures that stand for copies at most, and with the ranks that they have then. */
 const ranked = (hits, leftOut) =>
-  hits.filter(({ id }) => !leftOut.includes(id)).map((hit, place) => ({ ...hit, rank: place + 1 }));
+  hits.filter((hit) => !leftOut.includes(hit.id) || hasForms(hit)).map((hit, place) => ({ ...hit, rank: place + 1 }));
+
+const hasForms = ({ folded }) => Boolean(folded?.n_same_picture || folded?.n_look_alike);
 
 /** Returns hits in the sections of the grid: those that are weak stand below a line, if there are others. */
 function byStrength(hits, isOpen) {

@@ -66,6 +66,8 @@ const selection = new Selection(byId("results"), {
   tagged: () => watch.look(),
 });
 const view = new ResultView({
+  addressOf,
+  open: (id) => go({ view: id }),
   pictureAt: (index) => grid.pictureAt(index),
   close: closeView,
   step,
@@ -222,8 +224,8 @@ async function step(by) {
 // -- what can be done next ----------------------------------------------------------------------------
 
 const asked = (pictures) => {
-  const { where, rank, expands, keepsMarks } = state;
-  return { ...EMPTY, where, rank, expands, keepsMarks, pictures };
+  const { where, rank, expands, collapse, keepsMarks } = state;
+  return { ...EMPTY, where, rank, expands, collapse, keepsMarks, pictures };
 };
 
 const example = (id) => ({ id, weight: 1, box: null });

@@ -3,7 +3,7 @@
 import { Problem } from "./api.js";
 import { askPart } from "./crop.js";
 import { byId, el, icon, iconButton, paused } from "./dom.js";
-import { EMPTY, isBrowsing, isOneExample } from "./state.js";
+import { EMPTY, canCollapse, isBrowsing, isOneExample } from "./state.js";
 import { drawSubject, subjectOf } from "./subject.js";
 import { uploads } from "./uploads.js";
 
@@ -30,6 +30,7 @@ export class QueryForm {
     byId("exclude").addEventListener("keydown", (event) => event.key === "Enter" && this.#exclude(event));
     byId("exclude").addEventListener("change", (event) => this.#exclude(event));
     byId("rank").addEventListener("change", (event) => this.go({ rank: event.target.value }));
+    byId("collapse").addEventListener("change", (event) => this.go({ collapse: event.target.value }));
     byId("expand").addEventListener("change", (event) => this.go({ expands: event.target.checked }));
     byId("weights").addEventListener("click", () => this.#toggleWeights());
     byId("examples").addEventListener("click", ({ target }) => target.matches("button") && this.#try(target.textContent));
@@ -58,6 +59,8 @@ export class QueryForm {
     byId("exclude-field").hidden = !hasWords || isBrowsing(state);
     byId("rank-field").hidden = !abilities.hasLocal || !abilities.hasVectors || state.pictures.length !== 1;
     byId("rank").value = state.rank;
+    byId("collapse-field").hidden = isBrowsing(state) || !canCollapse(abilities);
+    byId("collapse").value = state.collapse;
     byId("expand-field").hidden = byId("rank-field").hidden;
     byId("expand").checked = state.expands;
     byId("expand").disabled = state.rank === "words" && isOneExample(state);

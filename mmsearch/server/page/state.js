@@ -1,7 +1,7 @@
 // What is looked for, as the address holds it. A state is a plain object that is never changed, only replaced.
 //
-// ?q=WORDS &like=ID &upload=KEY &not=WORDS &yes=IDS &no=IDS &keep=1 &where=FILTER &rank=WAY &expand=1 &view=ID &classify=ID
-// &label=WORDS
+// ?q=WORDS &like=ID &upload=KEY &not=WORDS &yes=IDS &no=IDS &keep=1 &where=FILTER &rank=WAY &expand=1 &collapse=CLASS
+// &view=ID &classify=ID &label=WORDS
 // Words are taken as they are and have their weight in the name, as in `q*2=a beach`; pictures take a part and a
 // weight as in `12@10,20,300,400*2`.
 
@@ -16,6 +16,7 @@ export const EMPTY = Object.freeze({
   where: [],
   rank: "auto",
   expands: false,
+  collapse: "same-file",
   view: null,
   classify: null,
   labels: "",
@@ -27,6 +28,7 @@ const SEVERAL = new RegExp(`^\\s*(?:\\(|not\\b)|\\s(?:and|or)\\b\\s*(?:not\\b\\s
 const JOINTS = { or: new RegExp(`\\s+or\\s+(?=${COMPARISON})`, "i"), and: new RegExp(`\\s+and\\s+(?=${COMPARISON})`, "i") };
 const QUOTED = new RegExp(`^\\((${COMPARISON}\\s*)"((?:[^"]|"")*)"\\)$`);
 const RANKS = ["auto", "none", "local", "words"];
+const CLASSES = ["none", "same-file", "same-picture", "look-alike"];
 const WORDS = /^(q|not)(?:\*(\d+(?:\.\d+)?))?$/;
 const PICTURE = /^([\w-]+)(?:@(-?[\d.]+),(-?[\d.]+),(-?[\d.]+),(-?[\d.]+))?(?:\*(\d+(?:\.\d+)?))?$/;
 const MOST_PICTURES = 8;
@@ -40,7 +42,7 @@ export function fromAddress(query) {
   const { text, weight: textWeight } = words.find(({ name }) => name === "q") ?? { text: "", weight: 1 };
   const pictures = [...parameters].map(picture).filter(Boolean).slice(0, MOST_PICTURES);
   const exclude = words.filter(({ name, text: own }) => name === "not" && own.trim());
-  const rank = parameters.get("rank");
+  const [rank, collapse] = [parameters.get("rank"), parameters.get("collapse")];
   return {
     text,
     textWeight,
@@ -52,6 +54,7 @@ export function fromAddress(query) {
     where: parameters.getAll("where").slice(0, 20),
     rank: RANKS.includes(rank) ? rank : "auto",
     expands: parameters.get("expand") === "1",
+    collapse: CLASSES.includes(collapse) ? collapse : EMPTY.collapse,
     view: id(parameters.get("view")),
     classify: id(parameters.get("classify")),
     labels: parameters.getAll("label").join(", "),
@@ -70,6 +73,7 @@ export function toAddress(state) {
   for (const one of state.where) parameters.append("where", one);
   if (state.rank !== "auto") parameters.append("rank", state.rank);
   if (state.expands) parameters.append("expand", "1");
+  if (state.collapse !== EMPTY.collapse) parameters.append("collapse", state.collapse);
   if (state.view) parameters.append("view", state.view);
   if (state.classify) parameters.append("classify", state.classify);
   if (state.classify) for (const label of labelsOf(state.labels)) parameters.append("label", label);
@@ -111,6 +115,9 @@ export function asksAnew(before, after) {
   return before.text.trim() !== after.text.trim() || after.pictures.some((picture) => !known.includes(key(picture)));
 }
 
+/** Returns whether pictures that look alike can be one hit: a folder knows them, a library at an address does not. */
+export const canCollapse = ({ keepsAnnotations }) => keepsAnnotations;
+
 /** Returns whether pictures can be marked: what is marked moves a vector. */
 export const canMark = (state, { hasWords, hasVectors }) => hasVectors && (hasWords || !state.text.trim());
 
@@ -134,7 +141,8 @@ export function toRequest(state, uploads, abilities, k) {
     const upload = uploads.get(key);
     return upload ? [{ upload: files.push(upload.file) - 1, weight, box }] : [];
   });
-  const asked = { pictures, where: state.where, k, explain: true };
+  const collapse = canCollapse(abilities) ? state.collapse : EMPTY.collapse;
+  const asked = { pictures, where: state.where, k, explain: true, collapse };
   if (!abilities.hasVectors && pictures.length) return [{ ...asked, mode: "local" }, files];
   if (state.text.trim()) Object.assign(asked, { text: state.text, text_weight: state.textWeight });
   Object.assign(asked, { exclude: state.exclude, relevant: state.relevant, irrelevant: state.irrelevant });

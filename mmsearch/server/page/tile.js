@@ -3,6 +3,7 @@
 
 import { thumbnail } from "./api.js";
 import { el, iconButton, shown } from "./dom.js";
+import { standsFor } from "./folded.js";
 import { excerpt } from "./matched.js";
 
 const PAUSES = [2_000, 10_000]; // before a thumbnail that did not come is asked for again
@@ -18,6 +19,7 @@ const BADGES = el(
   "span",
   { class: "badges" },
   el("span", { class: "badge standing" }),
+  el("span", { class: "badge folded" }),
   el("span", { class: "badge same", text: "same thing" }),
   el("span", { class: "badge gone", text: "file is gone" }),
 );
@@ -151,7 +153,9 @@ export class Tile {
 
   #showBadges() {
     if (!this.#badges) this.link.append((this.#badges = BADGES.cloneNode(true)));
-    this.#badges.firstChild.textContent = this.#picture?.strength ?? this.#picture?.rank ?? "";
+    const [standing, folded] = this.#badges.children;
+    standing.textContent = this.#picture?.strength ?? this.#picture?.rank ?? "";
+    folded.textContent = standsFor(this.#picture ?? {});
   }
 
   #showMatched(words) {
@@ -170,7 +174,8 @@ function label(picture, words) {
   const place = picture.rank ? `${picture.rank}. ` : "";
   const strength = picture.strength ? `, ${picture.strength}` : "";
   const local = picture.local?.is_verified ? ", the same thing by its details" : "";
+  const folded = picture.folded ? `, ${standsFor(picture)}` : "";
   const gone = picture.is_missing ? ", its file is gone" : "";
   const beside = words.length ? `, beside it: ${words.map((part) => part.textContent ?? part).join("")}` : "";
-  return `${place}${shown(picture.name)}${strength}${local}${gone}${beside}`;
+  return `${place}${shown(picture.name)}${strength}${local}${folded}${gone}${beside}`;
 }

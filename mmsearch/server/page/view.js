@@ -5,6 +5,7 @@ import { original, picture, thumbnail } from "./api.js";
 import { copied } from "./export.js";
 import { facts, labels } from "./details.js";
 import { button, byId, el, icon, iconButton, openDialog, shown } from "./dom.js";
+import { foldedPictures } from "./folded.js";
 import { Filmstrip } from "./filmstrip.js";
 import { drawMatches } from "./matches.js";
 import { scores } from "./scores.js";
@@ -13,7 +14,7 @@ import { subjectOf } from "./subject.js";
 import { Stage } from "./zoom.js";
 
 /**
- * The dialog of one picture. `on` has close, step(by), like, add, part, mark(id, kind), again, classify, tags(), a
+ * The dialog of one picture. `on` has addressOf(id), open(id), close, step(by), like, add, part, mark(id, kind), again, classify, tags(), a
  * promise of those that are known, withTag(tag), changed(), and pictureAt(index), undefined where it is not loaded.
  */
 export class ResultView {
@@ -180,6 +181,7 @@ export class ResultView {
       scores(hit, context),
       this.written.of(hit, context.abilities.keepsAnnotations),
       facts(hit),
+      hit.folded && foldedPictures(hit, this.on),
       context.abilities.hasLabels && labels(hit),
     );
     return el(
