@@ -20,10 +20,10 @@ LAYERS = [
     {"arguments"},
     {"predicates", "held", "notebook"},
     {"records"},
-    {"vectors", "samples", "file_array", "kmeans", "traces"},
+    {"vectors", "samples", "file_array", "kmeans", "logistic", "traces"},
     {"array_file"},
     {"images", "encoders", "local", "bow", "indexes", "evaluation.metrics", "evaluation.cache"},
-    {"evaluation.records", "annotations"},
+    {"evaluation.records", "annotations", "faces"},
     {"local.packing"},
     {"store", "datasets", "output", "processes", "contract"},
     {"milvus"},
@@ -31,7 +31,7 @@ LAYERS = [
     {"places"},
     {"duplicates"},
     {"query", "ingest"},
-    {"duplicates.find"},
+    {"duplicates.find", "faces.thresholds"},
     {"library"},
     {"galleries"},
     {"evaluation.encode", "evaluation.measures"},
@@ -70,12 +70,13 @@ BORDERS = {  # third-party package -> where it may be imported
     "transformers": {"encoders"}, "safetensors": {"encoders", "training"}, "huggingface_hub": {"encoders"},
     "onnxruntime": {"encoders"}, "onnx": {"encoders"}, "tokenizers": {"encoders"}, "ftfy": {"encoders"},
     "hnswlib": {"indexes"},
-    "PIL": {"images"}, "pillow_heif": {"images"}, "cv2": {"local"}, "typer": {"cli"}, "rich": {"cli"},
+    "PIL": {"images", "faces"}, "pillow_heif": {"images"}, "cv2": {"local"}, "dlib": {"faces"},
+    "typer": {"cli"}, "rich": {"cli"},
     "platformdirs": {"cli", "store"}, "datasets": {"datasets"}, "pyarrow": {"shards"}, "ray": {"ingest"},
     "pathspec": {"images"}, "mashumaro": {"cli"}, "watchfiles": {"ingest"}, "pandas": {"records"},
     "pymilvus": {"milvus"}, "reverse_geocode": {"annotations"},
-    "numpy": {"held", "records", "vectors", "file_array", "array_file", "kmeans", "traces", "images", "encoders",
-              "local",
+    "numpy": {"held", "records", "vectors", "file_array", "array_file", "kmeans", "logistic", "traces", "images",
+              "encoders", "local", "faces", "faces.thresholds",
               "local.packing", "bow", "indexes", "store", "milvus", "datasets", "processes", "shards", "query",
               "ingest", "duplicates", "duplicates.find", "library", "evaluation.metrics",
               "evaluation.cache", "evaluation.encode", "evaluation.measures", "evaluation.ties",
@@ -339,7 +340,7 @@ get_command(app)(sys.argv[1:], standalone_mode=False)
 """
 HEAVY = {
     "torch", "open_clip", "timm", "transformers", "torchvision", "onnxscript", "datasets", "pyarrow", "pandas",
-    "cv2", "fastapi", "starlette", "uvicorn", "pydantic", "prometheus_client",
+    "cv2", "dlib", "fastapi", "starlette", "uvicorn", "pydantic", "prometheus_client",
 }  # fmt: skip
 
 

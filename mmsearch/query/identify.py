@@ -7,11 +7,11 @@ gallery learns its own threshold.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import exp, expm1, pi, sqrt
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +102,8 @@ class Gallery:
     Holds 4 * n * dim bytes.
     """
 
+    margin: ClassVar[float] = MARGIN
+
     def __init__(self, vectors: NDArray[np.float16] | Matrix, labels: Iterable[int], names: Sequence[str]) -> None:
         if len(names) < 2:
             there = f"one identity, {names[0]!r}" if names else "no identity"
@@ -112,7 +114,11 @@ class Gallery:
         self.names = tuple(names)
         self._order = np.argsort(self.labels, kind="stable")
         self._starts = np.searchsorted(self.labels[self._order], np.arange(len(self.names)))
-        self._vectors = l2_normalize(vectors.astype(np.float32))
+        self._vectors = self._compared(vectors.astype(np.float32))
+
+    def _compared(self, vectors: Matrix) -> Matrix:
+        """Return vectors as `cosines` wants them."""
+        return l2_normalize(vectors)
 
     def cosines(self, queries: Matrix) -> Matrix:
         """Return the cosines float32 (n_queries, n) of unit vectors (n_queries, dim) to the gallery."""
@@ -132,18 +138,24 @@ class Gallery:
 
         None where fewer than `MIN_STRANGERS` pictures have two identities beside their own, or all are as strong.
         """
-        n = len(self.labels)
-        rows = np.unique(np.linspace(0, n - 1, min(n, _MOST_STRANGERS)).round().astype(np.int64))
+        known = self._strengths_of_strangers()
+        return Strangers.of(known) if len(known) >= MIN_STRANGERS and np.ptp(known) > 0 else None
+
+    def _strengths_of_strangers(self) -> Scores:
+        """Return how strong the best identity is of pictures without their own, where two others are left."""
         strengths = [np.zeros(0)]
-        for start in range(0, len(rows), _TOGETHER):
-            asked = rows[start : start + _TOGETHER]
+        for asked in self._parts() if len(self.names) > 2 else ():
             scores = self.pooled(self.cosines(self._vectors[asked]))
             scores[np.arange(len(asked)), self.labels[asked]] = -np.inf
-            strengths.append(strength(scores))
-        known = np.concatenate(strengths)
-        if len(self.names) < 3 or len(known) < MIN_STRANGERS or np.ptp(known) == 0:
-            return None
-        return Strangers.of(known)
+            strengths.append(strength(scores, self.margin))
+        return np.concatenate(strengths)
+
+    def _parts(self) -> Iterator[Rows]:
+        """Yield rows of the gallery to be looked at together, spread over all."""
+        n = len(self.labels)
+        rows = np.unique(np.linspace(0, n - 1, min(n, _MOST_STRANGERS)).round().astype(np.int64))
+        for start in range(0, len(rows), _TOGETHER):
+            yield rows[start : start + _TOGETHER]
 
     def guesses(
         self,
@@ -179,7 +191,7 @@ class Gallery:
             self._guess(
                 scores[query], float(stronger), inliers[query], firsts[query] if firsts else None, false_rate
             )
-            for query, stronger in enumerate(strength(scores))
+            for query, stronger in enumerate(strength(scores, self.margin))
         ]
 
     def _guess(
@@ -205,13 +217,15 @@ class Gallery:
         )
 
 
-def strength(scores: Matrix) -> Scores:
-    """Return how much speaks for the best of identities: its score, and `MARGIN` of its lead over the second.
+def strength(scores: Matrix, margin: float = MARGIN) -> Scores:
+    """Return how much speaks for the best of identities: its score, and the margin times its lead over the second.
 
     Parameters
     ----------
     scores : float32 array, shape (n_queries, n_identities)
         Of two identities or more; minus infinity for one that does not count. Not modified.
+    margin : float
+        See `MARGIN`.
 
     Returns
     -------
@@ -226,5 +240,5 @@ def strength(scores: Matrix) -> Scores:
     ordered = np.sort(scores.astype(np.float64), axis=1)
     best, second = ordered[:, -1], ordered[:, -2]
     lead = np.subtract(best, second, out=np.zeros_like(best), where=np.isfinite(second))
-    stronger: Scores = best + MARGIN * lead
+    stronger: Scores = best + margin * lead
     return stronger

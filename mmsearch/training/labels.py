@@ -21,8 +21,8 @@ from mmsearch.errors import GroundTruthError
 from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.evaluation.metrics.calibration import calibration_error
 from mmsearch.evaluation.metrics.ranks import Ids
+from mmsearch.logistic import fit_logistic
 from mmsearch.records import Matrix
-from mmsearch.training.relevance import fit_logistic
 from mmsearch.vectors import inner_products
 
 _MOST = 2_000  # pictures of a set, and labels: more pairs take memory, and change nothing
