@@ -91,7 +91,8 @@ class Photographs:
         encoder, captions = SetEncoder("offline", cache=cache), read_captions(folder)
         self.encoder = encoder.encoder
         self.texts = list(captions.texts)
-        self.pictures = encoder.pictures(captions.pictures)[1]
+        self.paths = list(captions.pictures)
+        self.pictures = encoder.pictures(self.paths)[1]
         self.captions = encoder.texts([captions.texts[of_picture[0]] for of_picture in captions.texts_of_picture])
         self._words = [
             [word for place in of_picture for word in captions.texts[place].split()]

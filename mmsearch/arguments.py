@@ -38,6 +38,8 @@ FP32: Precision = "fp32"
 Views: TypeAlias = Literal[1, 5]
 """How often an image tower looks at a picture: at the whole, or at four windows of it too."""
 AskedViews: TypeAlias = Literal[1, 5, "auto"]
+PartsMost: TypeAlias = Literal[0, 4, 13]
+"""How many parts of a picture get a vector at most."""
 AUTO: AskedViews = "auto"
 Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 CPU: Device = "cpu"

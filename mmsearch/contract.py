@@ -129,6 +129,24 @@ class _Joined(TypedDict, total=False):
     texts: Annotated[list[TextBeside], Described("Only with `parts`.")]
 
 
+SHARES = "Left, top, right and bottom, in shares of the sides of the upright picture."
+
+
+class PartOfPicture(TypedDict):
+    """The part of a picture that is nearest to the query, where it is nearer than the whole."""
+
+    box: Annotated[list[float], Described(SHARES)]
+    cosine: Annotated[float, Described("To the query.")]
+    whole: Annotated[float, Described("The cosine of the whole picture.")]
+
+
+class _OfPart(TypedDict, total=False):
+    part: Annotated[
+        PartOfPicture,
+        Described("Only in a library with parts of pictures, where the part is nearer than the whole."),
+    ]
+
+
 class FoldedPicture(TypedDict):
     """A picture that a hit stands for; `/pictures/{id}` says more of it."""
 
@@ -153,10 +171,11 @@ class _Folded(TypedDict, total=False):
     folded: Annotated[FoldedPictures, Described("Only where the hit stands for other pictures, such as copies.")]
 
 
-class FoundPicture(Picture, Judgement, _Joined, _Folded):
+class FoundPicture(Picture, Judgement, _Joined, _OfPart, _Folded):
     """One hit. `score` is the cosine to the query, at most 1, or that of visual words with mode `local`.
 
-    Where texts beside pictures had a say, it is the sum of `parts`, which may be above 1.
+    Where texts beside pictures had a say, it is the sum of `parts`, which may be above 1. With a `part` it lies
+    between the cosine of the whole and that of the part.
     """
 
     rank: int
@@ -237,7 +256,8 @@ def search_json(result: SearchResult, *, explain: bool) -> SearchAnswer:
     hits: list[FoundPicture] = [
         {
             **picture_json(hit),
-            "rank": hit.rank, "score": hit.score, **_joined(hit), **_judged(hit.relevance, strength),
+            "rank": hit.rank, "score": hit.score, **_joined(hit), **_of_part(hit),
+            **_judged(hit.relevance, strength),
             **_folded(hit),
             "terms": [{"term": label, "cosine": cosine} for label, cosine in hit.terms.items()],
             "local": None if hit.local is None else local_json(hit.local, explain=explain),
@@ -288,6 +308,12 @@ def _joined(hit: Hit) -> _Joined:
         "pixels": hit.parts.pixels, "words": hit.parts.words, "captions": hit.parts.captions
     }  # fmt: skip
     return {"parts": parts, "texts": texts}
+
+
+def _of_part(hit: Hit) -> _OfPart:
+    """Return the part that is nearer to a query than the whole; nothing where none is."""
+    part = hit.part
+    return {} if part is None else {"part": {"box": [*part.box], "cosine": part.cosine, "whole": part.whole}}
 
 
 def _folded(hit: Hit) -> _Folded:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from itertools import repeat
 from math import prod
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,5 +124,19 @@ class FileArray(Generic[Scalar]):
         return np.empty((n, *self.shape[1:]), dtype=self.dtype)
 
 
-HalfRows: TypeAlias = "NDArray[np.float16] | FileArray[np.float16]"
-"""Vectors (n, dim), in memory or in their file."""
+class RowSource(Protocol):
+    """Vectors float16 (n, dim) that are made of what lies elsewhere when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Their number, and their width."""
+
+    def __len__(self) -> int:
+        """Return their number."""
+
+    def __getitem__(self, rows: slice | NDArray[np.integer]) -> NDArray[np.float16]:
+        """Return a copy of rows: a slice without steps, or their numbers (n,) in any order."""
+
+
+HalfRows: TypeAlias = "NDArray[np.float16] | FileArray[np.float16] | RowSource"
+"""Vectors (n, dim), in memory, in their file or made of what lies elsewhere."""

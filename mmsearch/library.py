@@ -32,6 +32,7 @@ from mmsearch.arguments import (
     Expand,
     Keep,
     Mode,
+    PartsMost,
     Precision,
     Rerank,
     WordsUse,
@@ -80,6 +81,7 @@ from mmsearch.records import (
     Order,
     PathLike,
     PicturePage,
+    PictureParts,
     Query,
     RestoreReport,
     Retagged,
@@ -106,8 +108,8 @@ if TYPE_CHECKING:
     from mmsearch.store.indexes import GraphSettings
     from mmsearch.store.words import PublishedWords
 
-    AnswersOf: TypeAlias = Callable[[Matrix], tuple[list[Answer], tuple[str, ...]]]
-    """Gives unit vectors float32 (n, dim) of pictures their labels, and sentences on the labels."""
+    AnswersOf: TypeAlias = Callable[[Matrix, Sequence[PictureParts] | None], tuple[list[Answer], tuple[str, ...]]]
+    """Gives unit vectors float32 (n, dim) of pictures, and their parts if wanted, labels and sentences on these."""
 
 _ANNOTATIONS = "tags and captions of one's own"
 
@@ -319,6 +321,7 @@ class Library:
         precision: Precision | None = None,
         device: Device = "auto",
         views: AskedViews | None = None,
+        parts: PartsMost | None = None,
         on_progress: OnProgress = _quiet,
         notify: Callable[[str], None] = _quiet,
     ) -> IngestReport:
@@ -332,7 +335,7 @@ class Library:
         model, is_dry_run, follow_links, is_recheck, exclude, max_megapixels, settings, local, vocabulary
             How that is done: see `mmsearch.ingest.update.IngestOptions`, which has the others too.
         on_progress : callable
-            Given (stage, done, total) with stage `scan`, `embed`, `vocabulary`, `words`, `graph` or `calibrate`.
+            Given (stage, done, total), as by `scan`, `embed`, `vocabulary`, `words`, `parts`, `graph`, `calibrate`.
         notify : callable
             Given sentences worth showing, such as which encoder was chosen.
 
@@ -357,7 +360,7 @@ class Library:
 
         options = IngestOptions(
             model, is_dry_run, follow_links, is_recheck, exclude, max_megapixels, settings, local, vocabulary,
-            remember, re_embed, precision, device, views,
+            remember, re_embed, precision, device, views, parts,
         )  # fmt: skip
         return bring_up_to_date(self.place, self._installed, paths, options, on_progress=on_progress, notify=notify)
 
@@ -1048,6 +1051,7 @@ class Library:
         k: int = 5,
         closed: bool = False,
         multi: bool = False,
+        parts: bool = False,
     ) -> list[Classification]:
         """Return the k most probable labels of each picture; pictures in the library are not decoded again.
 
@@ -1068,6 +1072,9 @@ class Library:
             (`mmsearch calibrate`); where it is not, labels are closed in any case.
         multi : bool
             Each label is judged by itself, so that a picture may show several.
+        parts : bool
+            Each part is judged by itself as well, so that small things are named: those of the library, else of 13
+            windows. A label is as probable as where it is most, which is no distribution (`Classification`).
 
         Raises
         ------
@@ -1080,7 +1087,7 @@ class Library:
         from mmsearch.encoders.classifier import Classifier
 
         images, k = examples_of(images, "images"), as_count(k, "k")
-        closed, multi = as_flag(closed, "closed"), as_flag(multi, "multi")
+        closed, multi, parts = as_flag(closed, "closed"), as_flag(multi, "multi"), as_flag(parts, "parts")
         taught = labels if isinstance(labels, Classifier) else None
         names = [] if isinstance(labels, Classifier) else texts_of(labels, "labels")
         patterns = texts_of(templates, "templates")
@@ -1089,14 +1096,22 @@ class Library:
 
         def read() -> list[Classification]:
             if taught is not None:
-                return self._classified(images, self._by_classifier(taught, k))
-            return self._classified(images, self._by_prompts(names, patterns, k, closed=closed, multi=multi))
+                answers_of = self._by_classifier(taught, k)
+            else:
+                answers_of = self._by_prompts(names, patterns, k, closed=closed, multi=multi)
+            return self._classified(images, answers_of, in_parts=parts)
 
         return self.reader().of_one_encoder(read)
 
-    def _classified(self, images: Sequence[Example | Term], answers_of: AnswersOf) -> list[Classification]:
-        readable, vectors, errors = self.encoder.encode_readable(images)
-        answers, warnings = answers_of(vectors) if readable else ([], ())
+    def _classified(
+        self, images: Sequence[Example | Term], answers_of: AnswersOf, *, in_parts: bool
+    ) -> list[Classification]:
+        parts: list[PictureParts] | None = None
+        if in_parts:
+            readable, vectors, parts, errors = self.encoder.encode_readable_parts(images)
+        else:
+            readable, vectors, errors = self.encoder.encode_readable(images)
+        answers, warnings = answers_of(vectors, parts) if readable else ([], ())
         answer_at = dict(zip(readable, answers, strict=True))
         results = []
         for position, image in enumerate(images):
@@ -1107,24 +1122,40 @@ class Library:
 
     def _by_classifier(self, classifier: Classifier, k: int) -> AnswersOf:
         """Return what gives unit vectors (n, dim) the labels of a classifier that is for this encoder."""
+        from mmsearch.encoders.zeroshot import in_parts
+
         encoder = self.installed_encoder()
         classifier.check(encoder.name, encoder.fingerprint)
-        return lambda vectors: ([(labels, None) for labels in classifier.predict(vectors, k=k)], ())
+
+        def answers_of(
+            vectors: Matrix, parts: Sequence[PictureParts] | None
+        ) -> tuple[list[Answer], tuple[str, ...]]:
+            if parts is None:
+                return [(labels, None) for labels in classifier.predict(vectors, k=k)], ()
+            return in_parts(classifier.judge, classifier.labels, vectors, parts, k=k), ()
+
+        return answers_of
 
     def _by_prompts(
         self, labels: Sequence[str], templates: Sequence[str], k: int, *, closed: bool, multi: bool
     ) -> AnswersOf:
         """Return what gives unit vectors (n, dim) the labels whose prompts they are nearest to."""
-        from mmsearch.encoders.zeroshot import ZeroShotClassifier, class_embeddings, mode_of
+        from mmsearch.encoders.zeroshot import ZeroShotClassifier, class_embeddings, in_parts, mode_of
 
         fill_templates(labels, templates)  # a label set that means nothing is said before any work
         encoder = self.installed_encoder()
         encoder.require_words()
         mode = mode_of(encoder, labels, closed=closed, multi=multi)
 
-        def answers_of(vectors: Matrix) -> tuple[list[Answer], tuple[str, ...]]:
+        def answers_of(
+            vectors: Matrix, parts: Sequence[PictureParts] | None
+        ) -> tuple[list[Answer], tuple[str, ...]]:
             classes = class_embeddings(self._wanted_texts, labels, templates, at_once=TEXTS_TOGETHER)
-            answers = ZeroShotClassifier.of(encoder, labels, classes, mode).predict(vectors, k=k)
+            classifier = ZeroShotClassifier.of(encoder, labels, classes, mode)
+            if parts is None:
+                answers = classifier.predict(vectors, k=k)
+            else:
+                answers = in_parts(classifier.judge, labels, vectors, parts, k=k)
             return answers, () if closed else self.label_warnings(labels)
 
         return answers_of

@@ -140,6 +140,31 @@ class Preprocessing:
         return fields
 
 
+LEAST_WINDOWED = 10
+"""Pixels of both sides of a picture with windows: those of a thinner one would be the whole, but for a pixel."""
+RelativeBox: TypeAlias = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part of the upright picture, from 0 to 1."""
+_CENTRED = 0.01  # of a side: margins that differ by less are alike
+BOX_STEPS = 65_535
+"""Of a side of the picture, as boxes are stored."""
+
+
+class PictureParts(NamedTuple):
+    """The parts of a picture: where they are, and their unit vectors float32 (n, dim)."""
+
+    boxes: list[RelativeBox]
+    vectors: Matrix
+
+
+def parts_layout(dim: int) -> np.dtype[Any]:
+    """Return what the bytes of the parts of a picture are, a record of each, the first taken first.
+
+    `box` is a `RelativeBox` in steps, of which a side has `BOX_STEPS`. The unit vector of
+    the part is `vector` int8 (dim,) times `scale`.
+    """
+    return np.dtype([("box", "<u2", (4,)), ("scale", "<f4"), ("vector", "i1", (dim,))])
+
+
 SIGNATURE_SIDE = 16
 """Cells of a side of the grid of luminances by which copies of a picture are looked for."""
 
@@ -622,6 +647,18 @@ class LocalEvidence:
         return len(self.inliers)
 
 
+def place_text(box: RelativeBox) -> str:
+    """Return where a part of a picture is, in words.
+
+    >>> place_text((0.5, 0.0, 1.0, 0.5)), place_text((0.25, 0.25, 0.75, 0.75)), place_text((0.0, 0.25, 0.5, 0.75))
+    ('top right', 'middle', 'left')
+    """
+    left, top, right, bottom = box
+    down = "" if abs(top - (1 - bottom)) < _CENTRED else "top" if top < 1 - bottom else "bottom"
+    across = "" if abs(left - (1 - right)) < _CENTRED else "left" if left < 1 - right else "right"
+    return f"{down} {across}".strip() or "middle"
+
+
 @dataclass(frozen=True)
 class ScoreParts:
     """What the joined score of a picture is the sum of: its cosine by pixels, and what texts beside it add to that.
@@ -632,6 +669,19 @@ class ScoreParts:
     pixels: float
     words: float
     captions: float
+
+
+@dataclass(frozen=True)
+class MatchedPart:
+    """The part of a picture that is nearest to a query, where it is nearer than the whole.
+
+    `box` is left, top, right and bottom in shares of the sides of the upright picture; `cosine` is that of the
+    part, `whole` that of the whole picture.
+    """
+
+    box: RelativeBox
+    cosine: float
+    whole: float
 
 
 @dataclass(frozen=True)
@@ -690,7 +740,8 @@ class Hit:
     1; None where the encoder has no calibration, or the query is more than one text.
 
     Where texts beside pictures had a say, the score is the joined one, which may be above 1: the sum of `parts`;
-    `texts` are those in which words of the query stand.
+    `texts` are those in which words of the query stand. In a library with parts of pictures, the score by pixels is
+    that of the whole, raised where a part is nearer: `part` is the nearest one then.
 
     `folded` has the other pictures that the hit stands for, such as its copies; None if there are none.
     """
@@ -710,6 +761,7 @@ class Hit:
     relevance: float | None = None
     parts: ScoreParts | None = None
     texts: tuple[MatchedText, ...] = ()
+    part: MatchedPart | None = None
     folded: Folded | None = None
 
     @property
@@ -731,9 +783,10 @@ class Hit:
         verified = (
             [f"verified: {self.local.n_inliers} places agree"] if self.local and self.local.is_verified else []
         )
+        part = [f"by its part: {place_text(self.part.box)}"] if self.part else []
         missing = ["the file is not there any more"] if self.is_missing else []
         folded = [] if self.folded is None else [self.folded.words()]
-        return (f"{self.rank}.  score {self.score:.3f}", *relevance, *cosines, *verified, *folded, *missing)
+        return (f"{self.rank}.  score {self.score:.3f}", *relevance, *cosines, *verified, *part, *folded, *missing)
 
 
 @dataclass(frozen=True)
@@ -843,12 +896,31 @@ NONE_OF_THESE = "none of these"
 
 
 @dataclass(frozen=True)
+class LabelledPart:
+    """The part of a picture in which a label is most probable, with that probability in [0, 1] and its cosine."""
+
+    box: RelativeBox
+    probability: float
+    score: float
+
+
+@dataclass(frozen=True)
 class Prediction:
-    """One label of a classified picture with its probability in [0, 1] and cosine."""
+    """One label of a classified picture with its probability in [0, 1] and cosine.
+
+    Where parts were looked at, `part` is the one in which the label is most probable, be that more or less than in
+    the whole, of which the other numbers are; None of a picture without parts.
+    """
 
     label: str
     probability: float
     score: float
+    part: LabelledPart | None = None
+
+    @property
+    def best(self) -> float:
+        """The higher of the probabilities in the whole and in the part."""
+        return self.probability if self.part is None else max(self.probability, self.part.probability)
 
 
 @dataclass(frozen=True)
@@ -856,7 +928,9 @@ class Classification:
     """The labels of one picture, most probable first, or why it could not be read.
 
     `none_of_these` is the probability that it shows none of all labels that were asked, which with all of theirs
-    sums to 1; None where that was not asked or is not known. `warnings` are sentences on the labels.
+    sums to 1; None where that was not asked or is not known. Where parts were looked at, the order of the labels is
+    that of the higher of their two probabilities, and `none_of_these` the lowest of the whole and all parts: they
+    sum to nothing then. `warnings` are sentences on the labels.
     """
 
     path: str
@@ -991,14 +1065,15 @@ class Agreement(TypedDict):
 class IngestDetails(TypedDict, total=False):
     """What a run did beside vectors, and how those of a precision that was chosen in it agree with fp32.
 
-    `annotated` are the pictures that were not embedded, and whose annotations were read anew, and `signed` those
-    that had been indexed before copies were looked for.
+    `annotated` are the pictures that were not embedded, and whose annotations were read anew, `signed` those that
+    had been indexed before copies were looked for, and `parts` those that were read again for their parts.
     """
 
     words: WordsRun
     agreement: Agreement
     annotated: int
     signed: int
+    parts: int
 
 
 @dataclass(frozen=True)
@@ -1203,6 +1278,20 @@ class WordsFacts(TypedDict):
 
 
 @dataclass(frozen=True)
+class PartsFacts:
+    """What a library has of parts: up to how many a picture, of how many pictures, and how many together.
+
+    `n_without` of the pictures have none, as no window of theirs says what the whole does not: one colour, a
+    pattern, or a side of fewer pixels than `LEAST_WINDOWED`.
+    """
+
+    most: int
+    n_images: int
+    n_parts: int
+    n_without: int
+
+
+@dataclass(frozen=True)
 class LibraryStatus:
     """What is in a library.
 
@@ -1214,8 +1303,8 @@ class LibraryStatus:
     `next_model` of what encoder a run began to make vectors anew, None unless one did and was ended; `progress`
     that of another process, if one is writing; `problems` what can be seen at a glance to be lost or not to belong
     together. `precision` is that in which pictures are embedded, `agreement` what was measured of it, None for
-    fp32; `views` is how often a picture is looked at; `exclude` are the patterns of what `index` leaves out, and
-    `labels` the label sets.
+    fp32; `views` is how often a picture is looked at, and `parts` are those that pictures have besides; `exclude`
+    are the patterns of what `index` leaves out, and `labels` the label sets.
     """
 
     folder: str
@@ -1243,12 +1332,13 @@ class LibraryStatus:
     labels: tuple[LabelSet, ...] = ()
     n_unread_words: int = 0
     views: Views = 1
+    parts: PartsFacts | None = None
 
 
 FaultCode = Literal[
     "damaged_catalog", "wrong_catalog", "lost_vectors", "damaged_vector", "unused_vectors", "surplus_vectors",
     "damaged_manifest", "damaged_index", "damaged_labels", "damaged_annotations", "damaged_words",
-    "damaged_encoder", "lost_settings", "damaged_picture", "repeated_pictures", "wrong_count",
+    "damaged_parts", "damaged_encoder", "lost_settings", "damaged_picture", "repeated_pictures", "wrong_count",
 ]  # fmt: skip
 _NAMED = 5  # damaged vectors and pictures that sentences name
 _MORE = {

@@ -239,6 +239,17 @@ def indexed(indexed_once, tmp_path, photos, cache) -> Library:
         yield opened
 
 
+@pytest.fixture(scope="session")
+def parted(indexed_once, cache, tmp_path_factory) -> Path:
+    """A folder with the eight photographs and a library of them and of up to four parts each; it stays as it is."""
+    folder = tmp_path_factory.mktemp("parted")
+    copied_photos(folder / "photos")
+    copy_library(indexed_once / "library", folder / "library", indexed_once / "photos", folder / "photos")
+    with Library.open(folder / "library", cache=cache) as library:
+        library.index([folder / "photos"], parts=4)
+    return folder
+
+
 def copy_library(library: Path, target: Path, folder: Path, copies: Path) -> None:
     """Copy a library of one folder, and list its pictures where copies of them are.
 

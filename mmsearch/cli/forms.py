@@ -27,9 +27,9 @@ from mmsearch.records import (
     Fault,
     Identification,
     IngestReport,
+    LabelledPart,
     LabelSet,
     LibraryStatus,
-    Prediction,
     RestoreReport,
     SidecarsReport,
 )
@@ -41,11 +41,20 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 Schema: TypeAlias = dict[str, Any]
 
 
+class LabelOfPicture(TypedDict):
+    """A label with its probability in the whole picture and its cosine; with --parts where it is most probable."""
+
+    label: str
+    probability: float
+    score: float
+    part: NotRequired[LabelledPart]
+
+
 class ClassifiedPicture(TypedDict):
     """The labels of one picture, most probable first, or why it could not be read."""
 
     path: str
-    predictions: list[Prediction]
+    predictions: list[LabelOfPicture]
     error: str | None
     none_of_these: NotRequired[float]
     warnings: NotRequired[list[str]]

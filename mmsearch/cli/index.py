@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -121,6 +121,17 @@ ReEmbedOption = Annotated[
         show_default=False,
     ),
 ]
+PartsOption = Annotated[
+    Literal["0", "4", "13"] | None,
+    typer.Option(
+        "--parts",
+        metavar="N",
+        help="Up to how many parts of a picture get vectors of their own, so that small things in it are found, in "
+        "some fourteen times the time: 4, which are enough for words, 13, which find crops better, or 0. Pictures "
+        "of before are read again for it, and no PATH need be given (default: as before, else 0).",
+        show_default=False,
+    ),
+]
 
 
 def index(
@@ -143,6 +154,7 @@ def index(
     re_embed: ReEmbedOption = None,
     precision: PrecisionOption = None,
     views: ViewsOption = None,
+    parts: PartsOption = None,
     device: DeviceOption = "auto",
     output: FormatOption = None,
 ) -> None:
@@ -163,6 +175,7 @@ def index(
         "model": model, "is_dry_run": is_dry_run, "is_recheck": is_recheck, "max_megapixels": max_megapixels,
         "exclude": [] if is_nothing_excluded else exclude or None, "vocabulary": vocabulary, "remember": remember,
         "re_embed": re_embed, "precision": precision, "views": given_views(views),
+        "parts": None if parts is None else int(parts),
     }  # fmt: skip
     with open_library(library) as opened:
         first_time |= _configured(opened, first_time)
@@ -275,10 +288,14 @@ def show_report(report: IngestReport, place: str, wanted: Format) -> None:
     words = report.details.get("words")
     if words is not None and "n_failed" in words:
         say(f"local features of {words['n_failed']} pictures could not be had: {words.get('problem', '')}")
-    if n := report.details.get("annotated"):
-        say(f"what is written beside {n} {'picture' if n == 1 else 'pictures'} was read anew")
-    if n := report.details.get("signed"):
-        say(f"copies of {n} {'picture' if n == 1 else 'pictures'} of before can be found now")
+    counts = {
+        "what is written beside {} was read anew": report.details.get("annotated"),
+        "parts of {} of before can be found now": report.details.get("parts"),
+        "copies of {} of before can be found now": report.details.get("signed"),
+    }
+    for sentence, n in counts.items():
+        if n:
+            say(sentence.format("1 picture" if n == 1 else f"{n} pictures"))
     if not report.dry_run:
         say(place)
 

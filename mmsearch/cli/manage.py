@@ -17,7 +17,7 @@ from mmsearch.cli.render import agreement_text, chosen, print_table, say, size_t
 from mmsearch.names import quoted
 
 if TYPE_CHECKING:
-    from mmsearch.records import LibraryStatus, PlanFields
+    from mmsearch.records import LibraryStatus, PartsFacts, PlanFields
 
 
 def status(ctx: typer.Context, library: LibraryOption = None, output: FormatOption = None) -> None:
@@ -70,8 +70,14 @@ def _encoder_rows(report: LibraryStatus) -> list[list[str]]:
         ["encoder", f"{report.model}, {report.dim} dimensions, fingerprint {report.fingerprint[:12]}"],
         *_precision_rows(report),
         *([["views", f"{report.views} of a picture, the whole and its corners"]] if report.views > 1 else []),
+        *([["parts", _parts_text(report.parts)]] if report.parts else []),
         ["pictures", f"{report.n_images} ({report.n_vectors} distinct vectors, {report.n_dead} no longer used)"],
     ]
+
+
+def _parts_text(parts: PartsFacts) -> str:
+    text = f"{parts.n_parts} of {parts.n_images} pictures, up to {parts.most} of each"
+    return text + (f"; {parts.n_without} have none, as all of them looks alike" if parts.n_without else "")
 
 
 def _precision_rows(report: LibraryStatus) -> list[list[str]]:

@@ -8,9 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmsearch.cli.sheet import frame_of
 from mmsearch.errors import PictureError
 from mmsearch.names import page_text, quoted
-from mmsearch.records import PictureBytes
+from mmsearch.records import PictureBytes, place_text
 
 if TYPE_CHECKING:
     from mmsearch.processes.decoder import PictureDecoder
@@ -58,6 +59,8 @@ def _side_by_side(decoder: PictureDecoder, hit: Hit, size: Size, zoom: float) ->
         "picture": picture, "size": own_size, "left": left, "lines": lines,
         "outline": _outline(hit, size, zoom, left, own_zoom),
         "folded": "" if hit.folded is None else hit.folded.words(),
+        "part": None if hit.part is None else frame_of(hit.part.box, own_size, left),
+        "part_place": "" if hit.part is None else place_text(hit.part.box),
         "width": left + own_size[0], "height": max(size[1], own_size[1]),
     }  # fmt: skip
 

@@ -414,6 +414,8 @@ def _print(result: SearchResult, *, explain: bool) -> None:
     columns += [("words", True), ("local", False)] if is_local else []
     is_joined = explain and any(hit.parts for hit in result.hits)
     columns += [("pixels", True), ("words", True), ("captions", True), ("text", False)] if is_joined else []
+    is_by_part = explain and any(hit.part for hit in result.hits)
+    columns += [("part", False)] if is_by_part else []
     is_any_folded = any(hit.folded for hit in result.hits)
     columns += [("copies", False)] if is_any_folded else []
     is_any_missing = any(hit.is_missing for hit in result.hits)
@@ -426,6 +428,7 @@ def _print(result: SearchResult, *, explain: bool) -> None:
             *([_relevance_cell(hit)] if is_judged else ()),
             *(_local_cells(hit) if is_local else ()),
             *(_joined_cells(hit) if is_joined else ()),
+            *([_part_cell(hit)] if is_by_part else ()),
             *(["" if hit.folded is None else hit.folded.words()] if is_any_folded else ()),
             *(["missing" if hit.is_missing else ""] if is_any_missing else ()),
             hit.path,
@@ -449,6 +452,14 @@ def _joined_cells(hit: Hit) -> tuple[str, str, str, str]:
         return "", "", "", ""
     text = f"{hit.texts[0].kind}: {hit.texts[0].text}" if hit.texts else ""
     return f"{hit.parts.pixels:.3f}", f"+{hit.parts.words:.3f}", f"+{hit.parts.captions:.3f}", text
+
+
+def _part_cell(hit: Hit) -> str:
+    """Return the cosine of the part that raised a score, where it is, and the cosine of the whole."""
+    from mmsearch.records import place_text
+
+    part = hit.part
+    return "" if part is None else f"{part.cosine:.3f} {place_text(part.box)}, whole {part.whole:.3f}"
 
 
 def _local_cells(hit: Hit) -> tuple[str, str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from mmsearch.encoders.calibration import answer_strength, strength
 from mmsearch.names import page_text, quoted
-from mmsearch.query.thumbnails import thumbnails_of
-from mmsearch.records import Hit, SearchResult
+from mmsearch.query.thumbnails import THUMBNAIL_SIDE, thumbnails_of
+from mmsearch.records import Hit, RelativeBox, SearchResult, place_text
 
 
 def rendered(title: str, sentences: Sequence[str], parts: Sequence[tuple[str, Sequence[dict[str, Any]]]]) -> str:
@@ -23,12 +23,17 @@ def rendered(title: str, sentences: Sequence[str], parts: Sequence[tuple[str, Se
     return environment.from_string(source).render(title=title, sentences=sentences, parts=shown)
 
 
-def card(rank: int, path: str, words: str, picture: str | None) -> dict[str, Any]:
-    """Return what a page shows of a picture: `words` stand below its name, `picture` is an address or None."""
+def card(
+    rank: int, path: str, words: str, picture: str | None, framed: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return what a page shows of a picture: `words` stand below its name, `picture` is an address or None.
+
+    `framed` is the size of the picture with a part of it that has a frame, in the same pixels.
+    """
     place = Path(path)
     return {
         "rank": rank, "name": quoted(place.name), "folder": quoted(str(place.parent)), "words": words,
-        "picture": picture,
+        "picture": picture, "framed": framed,
     }  # fmt: skip
 
 
@@ -68,4 +73,24 @@ def _card(hit: Hit, picture: str | None) -> dict[str, Any]:
         words += f", verified: {hit.local.n_inliers} places agree"
     if hit.folded is not None:
         words += f", {hit.folded.words()}"
-    return card(hit.rank, hit.path, words, picture)
+    if hit.part is None:
+        return card(hit.rank, hit.path, words, picture)
+    size = _fitted(hit.width, hit.height)
+    framed = {"size": size, "part": frame_of(hit.part.box, size)}
+    return card(hit.rank, hit.path, f"{words}, by its part: {place_text(hit.part.box)}", picture, framed)
+
+
+def _fitted(width: int, height: int) -> tuple[int, int]:
+    """Return the size of the small copy of a picture."""
+    zoom = min(1.0, THUMBNAIL_SIDE / max(width, height))
+    return max(1, round(width * zoom)), max(1, round(height * zoom))
+
+
+def frame_of(box: RelativeBox, size: tuple[float, float], left: float = 0.0) -> tuple[float, float, float, float]:
+    """Return left, top, width and height of a part of a picture that is drawn in a size, with its left edge there.
+
+    >>> frame_of((0.5, 0.0, 1.0, 0.7), (200, 100), left=300)
+    (400.0, 0.0, 100.0, 70.0)
+    """
+    x, y, right, bottom = (round(share * side, 1) for share, side in zip(box, (*size, *size), strict=True))
+    return left + x, y, right - x, bottom - y

@@ -49,6 +49,9 @@ class ImageEncoder(Protocol):
     def encode_images(self, pixels: Pixels) -> Matrix:
         """Return unit vectors float32 (n, dim) of upright RGB pixels uint8 (n, *preprocessing.shape)."""
 
+    def encode_windows(self, pixels: Pixels) -> tuple[Matrix, Matrix]:
+        """Return those of pixels (n, 1 + windows, height, width, 3), and vectors (n, 1 + windows, dim) of each."""
+
 
 class DualEncoder(ImageEncoder, Protocol):
     """An image tower and a text tower that share one joint space."""

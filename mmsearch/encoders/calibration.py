@@ -127,20 +127,37 @@ class ViewsModel:
     gain_low: float
 
 
-Model = TypeVar("Model", RelevanceModel, LabelModel, JoinModel, ViewsModel)
+@dataclass(frozen=True)
+class PartsModel:
+    """Weights of parts of pictures in their scores, see `mmsearch.query.parts`: for texts, and for examples."""
+
+    texts: float
+    examples: float
+
+    def __post_init__(self) -> None:
+        for known in fields(self):
+            if not 0 <= getattr(self, known.name) <= 1:
+                raise EncoderError(f"{known.name} is {getattr(self, known.name):g}, expected from 0 to 1")
+
+
+OTHER_PARTS = PartsModel(texts=0.5, examples=0.95)
+"""Where nobody has measured them: the weights of `offline`."""
+Model = TypeVar("Model", RelevanceModel, LabelModel, JoinModel, ViewsModel, PartsModel)
 
 
 @dataclass(frozen=True)
 class Calibration:
     """What the scores of one encoder mean in searches, and for labels; None where that was not fitted.
 
-    `join` has the weights by which texts beside pictures join them, `views` what more views of pictures bring.
+    `join` has the weights by which texts beside pictures join them, `views` what more views of pictures bring, and
+    `parts` the weights of their parts.
     """
 
     search: RelevanceModel | None = None
     labels: LabelModel | None = None
     join: JoinModel | None = None
     views: ViewsModel | None = None
+    parts: PartsModel | None = None
 
     @property
     def best_views(self) -> Views:
@@ -166,6 +183,7 @@ class Calibration:
             _model(LabelModel, given.get("labels"), f"{where}, labels"),
             _model(JoinModel, given.get("join"), f"{where}, join"),
             _model(ViewsModel, given.get("views"), f"{where}, views"),
+            _model(PartsModel, given.get("parts"), f"{where}, parts"),
         )
 
     def to_json(self, fingerprint: str) -> dict[str, Any]:
@@ -244,12 +262,13 @@ _OFFLINE = Calibration(
     labels=LabelModel(logit_scale=15.872, constant=-3.3271),
     join=JoinModel(words=0.5, captions=3.5, unrelated_of_few=0.55, unrelated_of_all=0.22, n_leading=384),
     views=ViewsModel(gain=0.0108, gain_low=0.0054),
+    parts=PartsModel(texts=0.5, examples=0.95),
 )
 """`mmsearch calibrate flickr8k-train --model offline --classes imagenet-even`.
 
 Of the pictures the first 1,500 with 5 captions each; of the classes of ImageNet every other one, the first among
 them, with a photograph each. What five views are worth: the same captions. The weights of texts beside pictures:
-`benchmarks/words_beside.py`.
+`benchmarks/words_beside.py`; those of parts: `benchmarks/parts.py`.
 """
 _OFFLINE_OF_FIVE_VIEWS = Calibration(
     search=RelevanceModel(
@@ -264,8 +283,9 @@ _OFFLINE_OF_FIVE_VIEWS = Calibration(
     ),
     labels=LabelModel(logit_scale=16.122, constant=-3.4879),
     join=_OFFLINE.join,
+    parts=_OFFLINE.parts,
 )
-"""The same with `--views 5`; texts beside pictures weigh as with one view."""
+"""The same with `--views 5`; texts beside pictures, and parts, weigh as with one view."""
 _OF_OFFLINE = "cd22beed7f2822f9f1db97408d96a6923438db0d1cc21f0578e2f7ec9527ac67"
 _SHIPPED: Mapping[tuple[str, int], Calibration] = {
     (_OF_OFFLINE, 1): _OFFLINE,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mmsearch.encoders.learned import PICTURES
-from mmsearch.encoders.zeroshot import most_probable, probabilities
+from mmsearch.encoders.zeroshot import Judged, LabelProbabilities, most_probable, probabilities
 from mmsearch.errors import EncoderError, FingerprintError, reason
 from mmsearch.records import Matrix, Prediction
 from mmsearch.traces import Traces, are_traces
@@ -52,9 +52,14 @@ class Classifier:
 
     def predict(self, vectors: Matrix, *, k: int = 5) -> list[tuple[Prediction, ...]]:
         """Return the k most probable labels of every unit vector; the score is the cosine to a label's weights."""
+        said, cosines = self.judge(vectors)
+        return most_probable(said.labels, cosines, self.labels, k=k)
+
+    def judge(self, vectors: Matrix) -> Judged:
+        """Return what unit vectors (n, dim) show, with their cosines to the weights of the labels."""
         lengths = np.linalg.norm(self.weights, axis=1).clip(np.finfo(np.float32).tiny)
         cosines = inner_products(vectors, (self.weights / lengths[:, None]).astype(np.float32))
-        return most_probable(probabilities(self.logits(vectors)), cosines, self.labels, k=k)
+        return Judged(LabelProbabilities(probabilities(self.logits(vectors)), None), cosines)
 
     def check(self, model: str, fingerprint: str) -> None:
         """Raise FingerprintError if the vectors are of another encoder."""

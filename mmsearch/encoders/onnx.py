@@ -138,6 +138,29 @@ class OnnxEncoder:
         # A view at a time, as a batch of all takes five times the memory and is no faster.
         return joined_views(np.stack([self._run(tower, pixels[:, v]) for v in range(self.preprocessing.views)]))
 
+    def encode_windows(self, pixels: Pixels) -> tuple[Matrix, Matrix]:
+        """Return unit vectors of pictures as `encode_images` gives them, and those of all their windows.
+
+        Parameters
+        ----------
+        pixels : uint8 array, shape (n, 1 + windows, height, width, 3)
+            The whole of every picture first, then its windows, those of its views before the others.
+
+        Returns
+        -------
+        vectors : float32 array, shape (n, dim)
+            Of several views where the encoder has several.
+        views : float32 array, shape (n, 1 + windows, dim)
+            Of the whole and of every window alone.
+        """
+        size = *self.preprocessing.size, 3
+        if pixels.shape[2:] != size:
+            raise DimensionError(f"windows have shape {pixels.shape[2:]}, the image tower takes {size}")
+        tower, n_views = self._loaded_image_tower(), self.preprocessing.views
+        views = np.stack([self._run(tower, pixels[:, view]) for view in range(pixels.shape[1])])
+        vectors = views[0] if n_views == 1 else joined_views(views[:n_views])
+        return vectors, views.transpose(1, 0, 2)
+
     def load_images(self) -> None:
         """Load the image tower, unless it is; `encode_images` does so by itself."""
         self._loaded_image_tower()

@@ -19,8 +19,7 @@ from PIL import Image
 
 from mmsearch.faces.detect import detect_faces
 from mmsearch.faces.models import ALONE, DESCRIPTOR, LANDMARKS, model_file
-from mmsearch.images.windows import RelativeBox
-from mmsearch.records import Matrix, Pixels
+from mmsearch.records import Matrix, Pixels, RelativeBox
 
 DIM = 128
 LEAST_SIDE = 16

@@ -18,8 +18,7 @@ import numpy as np
 from PIL import Image
 
 from mmsearch.faces.models import ALONE, require_faces
-from mmsearch.images.windows import RelativeBox
-from mmsearch.records import Pixels
+from mmsearch.records import Pixels, RelativeBox
 
 LEAST_PIXELS, MOST_PIXELS = 200_000, 1_050_000
 """Of a frame, at least and at most, which take 24 ms and 110 ms."""

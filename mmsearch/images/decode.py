@@ -10,13 +10,11 @@ import numpy as np
 from mmsearch.images.fit import fit, resized
 from mmsearch.images.luminances import luminances
 from mmsearch.images.upright import Upright, named_errors, open_upright
-from mmsearch.images.windows import CORNER_SHARE, grid_windows, in_pixels
-from mmsearch.records import MAX_MEGAPIXELS, Picture, Pixels, Preprocessing
+from mmsearch.images.windows import CORNERS, PART_WINDOWS, in_pixels, smallest_share
+from mmsearch.records import LEAST_WINDOWED, MAX_MEGAPIXELS, Picture, Pixels, Preprocessing, RelativeBox
 
 if TYPE_CHECKING:
     from PIL import Image
-
-_LEAST_SIDE = 10  # a thinner picture has no windows: they would be the whole of it, but for a pixel or two
 
 
 def decode(
@@ -26,13 +24,15 @@ def decode(
     use_draft: bool = True,
     max_megapixels: float = MAX_MEGAPIXELS,
     luminance_side: int = 0,
+    with_parts: bool = False,
 ) -> Picture:
     """Decode one picture for an image tower.
 
     Frame 0, turned by its EXIF orientation, hidden colours composited on white, deeper samples scaled to 8 bits,
     then resized, brought from the colours of its profile to sRGB, cut or padded as `preprocessing` says. Without
     draft the pixels of an sRGB picture equal those of open_clip's own transform. Of five views the whole is the
-    first, and four windows in the corners follow; a picture of fewer than 10 pixels on a side is seen whole in all.
+    first, and four windows in the corners follow; a picture of fewer than 10 pixels on a side (`LEAST_WINDOWED`) is
+    seen whole in all.
 
     Parameters
     ----------
@@ -48,11 +48,13 @@ def decode(
         larger, as far as it is decoded at a smaller scale.
     luminance_side : int
         So many cells of light a side are given besides, unless it is 0.
+    with_parts : bool
+        Give all windows of which parts are chosen behind the whole, whatever the number of views.
 
     Returns
     -------
     Picture
-        `pixels` uint8 of `preprocessing.shape`.
+        `pixels` uint8 of `preprocessing.shape`, or (1 + windows, height, width, 3) with parts.
 
     Raises
     ------
@@ -61,11 +63,12 @@ def decode(
     """
 
     def at_least(size: tuple[int, int]) -> tuple[int, int] | None:
-        return _twice(size, preprocessing) if use_draft else None
+        return _twice(size, preprocessing, windows) if use_draft else None
 
+    windows = _windows(preprocessing, with_parts=with_parts)
     with named_errors():
         upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
-        return _picture(upright, _fitted(upright, preprocessing), luminance_side)
+        return _picture(upright, _fitted(upright, preprocessing, windows), luminance_side)
 
 
 def decode_for_both(
@@ -75,6 +78,7 @@ def decode_for_both(
     longer_side: int,
     max_megapixels: float = MAX_MEGAPIXELS,
     luminance_side: int = 0,
+    with_parts: bool = False,
 ) -> tuple[Picture, Pixels]:
     """Decode one picture once, for an image tower and for local features.
 
@@ -83,7 +87,7 @@ def decode_for_both(
 
     Parameters
     ----------
-    data, preprocessing, max_megapixels, luminance_side
+    data, preprocessing, max_megapixels, luminance_side, with_parts
         As for `decode`, with the same errors.
     longer_side : int
         At least so many pixels of the longer side are kept for local features, if the picture has them.
@@ -97,12 +101,13 @@ def decode_for_both(
     """
 
     def at_least(size: tuple[int, int]) -> tuple[int, int]:
-        tower, local = _twice(size, preprocessing), _at_longer_side(size, longer_side)
+        tower, local = _twice(size, preprocessing, windows), _at_longer_side(size, longer_side)
         return max(tower[0], local[0]), max(tower[1], local[1])
 
+    windows = _windows(preprocessing, with_parts=with_parts)
     with named_errors():
         upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
-        picture = _picture(upright, _fitted(upright, preprocessing), luminance_side)
+        picture = _picture(upright, _fitted(upright, preprocessing, windows), luminance_side)
         return picture, _grey(upright, longer_side)
 
 
@@ -125,9 +130,16 @@ def decode_grey(
         return _picture(upright, _grey(upright, longer_side), luminance_side)
 
 
-def _twice(size: tuple[int, int], wanted: Preprocessing) -> tuple[int, int]:
+def _windows(preprocessing: Preprocessing, *, with_parts: bool) -> tuple[RelativeBox, ...]:
+    """Return what is looked at beside the whole."""
+    if with_parts:
+        return PART_WINDOWS
+    return () if preprocessing.views == 1 else CORNERS
+
+
+def _twice(size: tuple[int, int], wanted: Preprocessing, windows: tuple[RelativeBox, ...]) -> tuple[int, int]:
     """Return the smallest size that is reduced to a tower's without harm, windows of it too."""
-    share = 1.0 if wanted.views == 1 else CORNER_SHARE
+    share = smallest_share(windows)
     width, height = resized(size, wanted)
     return math.ceil(2 * width / share), math.ceil(2 * height / share)
 
@@ -142,15 +154,15 @@ def _picture(upright: Upright, pixels: Pixels, luminance_side: int) -> Picture:
     return Picture(pixels, upright.width, upright.height, upright.format, upright.taken_at, upright.exif, light)
 
 
-def _fitted(upright: Upright, preprocessing: Preprocessing) -> Pixels:
+def _fitted(upright: Upright, preprocessing: Preprocessing, windows: tuple[RelativeBox, ...]) -> Pixels:
     image = upright.image
     whole = _as_taken(image, upright, preprocessing)
-    if preprocessing.views == 1:
+    if not windows:
         return whole
-    if min(upright.width, upright.height) < _LEAST_SIDE:
-        return np.stack([whole] * preprocessing.views)
-    windows = [image.crop(in_pixels(window, image.size)) for window in grid_windows(CORNER_SHARE, 2)]
-    return np.stack([whole, *(_as_taken(window, upright, preprocessing) for window in windows)])
+    if min(upright.width, upright.height) < LEAST_WINDOWED:
+        return np.stack([whole] * (1 + len(windows)))
+    parts = [image.crop(in_pixels(window, image.size)) for window in windows]
+    return np.stack([whole, *(_as_taken(part, upright, preprocessing) for part in parts)])
 
 
 def _as_taken(image: Image.Image, upright: Upright, preprocessing: Preprocessing) -> Pixels:

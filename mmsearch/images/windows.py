@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Sequence
 
-RelativeBox: TypeAlias = tuple[float, float, float, float]
-"""Left, top, right and bottom of a part of the upright picture, from 0 to 1."""
+from mmsearch.records import RelativeBox
 
-CORNER_SHARE = 0.7
-"""Of both sides of a picture, that a window in a corner takes up."""
+_CORNER_SHARE, _GRID_SHARE = 0.7, 0.5  # of both sides of a picture
 
 
 def grid_windows(share: float, n: int) -> list[RelativeBox]:
@@ -39,3 +37,14 @@ def in_pixels(window: RelativeBox, size: tuple[int, int]) -> tuple[int, int, int
     width, height = size
     left, top, right, bottom = window
     return round(left * width), round(top * height), round(right * width), round(bottom * height)
+
+
+CORNERS = tuple(grid_windows(_CORNER_SHARE, 2))
+"""The windows of five views, beside the whole."""
+PART_WINDOWS = (*CORNERS, *grid_windows(_GRID_SHARE, 3))
+"""The windows of which parts of a picture are chosen; those of its views come first."""
+
+
+def smallest_share(windows: Sequence[RelativeBox]) -> float:
+    """Return which share of the sides the narrowest window takes up, 1 where there are none."""
+    return min((min(right - left, bottom - top) for left, top, right, bottom in windows), default=1.0)

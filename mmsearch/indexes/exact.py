@@ -133,6 +133,12 @@ class ExactIndex:
         """Return the cosines (n,) of one query (dim,) to rows: what every search gives for them."""
         return stored_cosines(query, self._matrix[rows])
 
+    def rough_scores(self, query: Matrix) -> Matrix:
+        """Return the cosines float32 (n_rows,) of a query (dim,), off by `MARGIN` at most; -inf of dead rows."""
+        scores: Matrix = self._scan(query[None], range(len(self._matrix)))[0]
+        scores[self._hidden] = -np.inf
+        return scores
+
     @property
     def _hidden(self) -> Rows:
         return np.union1d(self._dead, self._waiting) if len(self._waiting) else self._dead

@@ -30,6 +30,8 @@ from mmsearch.records import MAX_MEGAPIXELS, Matrix, Pixels
 from mmsearch.system import n_cores
 
 BATCH = 8  # pictures a batch; more brings nothing on a CPU
+_BATCH_OF_PARTS = 2  # the same of pictures whose windows are looked at, too
+_LONGER = 4  # times as long as without parts may a run of the tower take then
 _BATCH_BYTES = 1 << 25  # of pictures whose bytes go along: a batch that has so many is full
 MAX_TRIES = 2
 MAX_KILLS = 3
@@ -103,6 +105,7 @@ class WorkerPool:
         self._queue: deque[Batch] = deque()
         self._source: Iterator[bytes | Loose] = iter(())
         self._job: Callable[[], Job] = Job
+        self._most_parts = 0  # that the last batch was asked for
         self._workers: list[_Worker] = []
         self._looked = time.monotonic()
         self._n_failed_starts = self._n_killed_starts = 0
@@ -189,8 +192,9 @@ class WorkerPool:
         if self._queue:
             return self._queue.popleft()
         batch, n_bytes = Batch([]), 0
+        size = _BATCH_OF_PARTS if self._most_parts else BATCH
         with self._away():
-            while len(batch.paths) < BATCH and n_bytes < _BATCH_BYTES:
+            while len(batch.paths) < size and n_bytes < _BATCH_BYTES:
                 item = next(self._source, None)
                 if item is None:
                     break
@@ -221,6 +225,7 @@ class WorkerPool:
             worker.heard = time.monotonic()
         worker.in_flight.append(batch)
         job = self._job()
+        self._most_parts = job.parts
         sent = [batch.contents.get(path) for path in batch.paths]
         worker.ask(
             {
@@ -231,6 +236,7 @@ class WorkerPool:
                 "extractor": job.extractor.name,
                 "annotates": job.annotates,
                 "luminance_side": job.luminance_side,
+                "parts": job.parts,
             },
             b"".join(filter(None, sent)),
         )
@@ -296,7 +302,8 @@ class WorkerPool:
         if not worker.in_flight:
             return None
         if worker.at is None:
-            return f"{self._tower_timeout_s:g} s" if worker.silent_s() > self._tower_timeout_s else None
+            limit_s = self._tower_timeout_s * (_LONGER if self._most_parts else 1)
+            return f"{limit_s:g} s" if worker.silent_s() > limit_s else None
         if worker.computed_s() > self._cpu_timeout_s:
             return f"{self._cpu_timeout_s:g} s of computing"
         return f"{self._file_timeout_s:g} s" if worker.silent_s() > self._file_timeout_s else None

@@ -15,6 +15,7 @@ from mmsearch.annotations.base import Annotations
 from mmsearch.arguments import Device
 from mmsearch.errors import LibraryError
 from mmsearch.ingest.annotate import annotate
+from mmsearch.ingest.parts import parts_in
 from mmsearch.ingest.plan import Plan
 from mmsearch.ingest.pool import Embedded, WorkerPool
 from mmsearch.ingest.session_pool import pool_for
@@ -63,8 +64,9 @@ class _Run:
     def job(self) -> Job:
         """Return what workers are to do with new pictures now."""
         job = Job() if self.words is None else self.words.job(embeds=self.store.has_vectors)
-        luminance_side = SIGNATURE_SIDE if self.store.as_folder is not None else 0
-        return replace(job, annotates=self.plan.beside is not None, luminance_side=luminance_side)
+        job = replace(job, annotates=self.plan.beside is not None)
+        folder = self.store.as_folder
+        return job if folder is None else replace(job, luminance_side=SIGNATURE_SIDE, parts=folder.parts.most)
 
     def add(self, outcomes: Sequence[Embedded]) -> None:
         for outcome in outcomes:
@@ -130,6 +132,7 @@ class _Run:
         stored = StoredFile(
             outcome.path, look, bytes.fromhex(facts["hash"]), facts["width"], facts["height"], facts["format"],
             facts["taken_at"], READING, vector=outcome.vector, signature=signature_in(facts),
+            parts=parts_in(facts),
         )  # fmt: skip
         self.pending.stored.append(self._annotated(stored, outcome))
         if outcome.path in self.plan.changed:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.arguments import CPU, Device
+from mmsearch.images.windows import PART_WINDOWS
 from mmsearch.ingest.pool import Embedded, Loose, WorkerPool
-from mmsearch.ingest.worker import PIXELS, Job
+from mmsearch.ingest.worker import PIXELS, Job, parts_of
 from mmsearch.processes.process import command_of
 from mmsearch.records import MAX_MEGAPIXELS
 from mmsearch.system import n_cores
@@ -105,15 +106,29 @@ class SessionPool(WorkerPool):
                 yield self._encoded(waiting)
 
     def _encoded(self, outcomes: Sequence[Embedded]) -> list[Embedded]:
-        """Return outcomes with the vectors of their pixels."""
-        vectors = self._encoder.encode_images(
-            np.stack([outcome.pixels for outcome in outcomes if outcome.pixels is not None])
-        )
+        """Return outcomes with the vectors of their pixels, and with parts if those are wanted."""
+        pixels = np.stack([outcome.pixels for outcome in outcomes if outcome.pixels is not None])
+        if not self._most_parts:
+            vectors = self._encoder.encode_images(pixels)
+            return [
+                replace(outcome, vector=vector, pixels=None)
+                for outcome, vector in zip(outcomes, vectors, strict=True)
+            ]
+        vectors, views = self._encoder.encode_windows(pixels)
         return [
-            replace(outcome, vector=vector, pixels=None) for outcome, vector in zip(outcomes, vectors, strict=True)
+            replace(
+                outcome,
+                vector=vector,
+                pixels=None,
+                facts={**outcome.facts, "parts": parts_of(of_picture, self._most_parts)},
+            )
+            for outcome, vector, of_picture in zip(outcomes, vectors, views, strict=True)
         ]
 
     def _made(self, data: bytes, n: int) -> Iterator[dict[str, Any]]:
         """Yield the pixels of n pictures, as fields of `Embedded`."""
-        for pixels in np.frombuffer(data, dtype=np.uint8).reshape(n, *self._encoder.preprocessing.shape):
+        shape = self._encoder.preprocessing.shape
+        if self._most_parts:
+            shape = 1 + len(PART_WINDOWS), *shape[-3:]
+        for pixels in np.frombuffer(data, dtype=np.uint8).reshape(n, *shape):
             yield {"pixels": pixels}

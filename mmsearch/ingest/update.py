@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmsearch.arguments import (
@@ -18,6 +19,7 @@ from mmsearch.arguments import (
     USUAL,
     AskedViews,
     Device,
+    PartsMost,
     Precision,
     Variant,
     as_flag,
@@ -31,6 +33,7 @@ from mmsearch.images import find_files
 from mmsearch.images.ignore import require_patterns
 from mmsearch.ingest.annotate import embed_captions
 from mmsearch.ingest.beside import Beside
+from mmsearch.ingest.parts import make_missing_parts, planned_parts_text
 from mmsearch.ingest.plan import (
     Plan,
     ScanOptions,
@@ -113,6 +116,10 @@ class IngestOptions:
         there: 1, or 5, at four windows too, which makes small things count for more, and indexing take four to five
         times as long; `auto` is 5 where the calibration of the encoder says that pictures are found better by it.
         None keeps what the library has, 1 for a new one.
+    parts : int or None
+        How many parts of a picture at most get vectors of their own, 0, 4 or 13, so that what is small in it is
+        found by words and by examples. Pictures that have none, or had another number, are read again then; no path
+        need be given. None keeps what the library has, 0 for a new one.
 
     Raises
     ------
@@ -136,6 +143,7 @@ class IngestOptions:
     precision: Precision | None = None
     device: Device = "auto"
     views: AskedViews | None = None
+    parts: PartsMost | None = None
 
     def __post_init__(self) -> None:
         for name in ("is_dry_run", "follow_links", "is_recheck"):
@@ -151,11 +159,18 @@ class IngestOptions:
             one_of(self.precision, "precision", Precision)
         if self.views is not None:
             object.__setattr__(self, "views", one_of(self.views, "views", AskedViews))
+        if self.parts is not None:
+            object.__setattr__(self, "parts", one_of(self.parts, "parts", PartsMost))
         if self.exclude is not None:
             exclude = texts_of(self.exclude, "exclude")
             require_patterns(exclude)
             object.__setattr__(self, "exclude", exclude)
         one_of(self.device, "device", Device)
+
+    @property
+    def is_about_all(self) -> bool:
+        """Whether something is asked of all pictures of a library, so that no path need be given."""
+        return self.re_embed is not None or self.parts is not None
 
     @property
     def variant(self) -> Variant:
@@ -227,21 +242,20 @@ def bring_up_to_date(
         require_local(options.local)
     is_known = place.holds_pictures()
     is_anew = options.re_embed is True and is_known
-    roots = absolute_roots(paths, is_none_enough=options.re_embed is not None)
+    roots = absolute_roots(paths, is_none_enough=options.is_about_all)
     _require_possible(place, roots, options)
     if options.is_dry_run:
         return _only_planned(place, installed, roots, options, on_progress)
     wanted = _wanted(place, installed, options, notify) if is_anew else None
     create = None if is_known or not roots else _new_library(installed, roots, options, notify)
     with place.writer(create=create) as store, store.shown_progress(on_progress) as on_progress:
-        if store.as_folder is not None:
-            forget_finished(store.as_folder)
-        given_up = store.give_up_lost(notify)
+        given_up = _given_up(store, notify)
         asked = (None, USUAL) if is_anew else (model, options.variant)
-        encoder = installed.for_writing(store, asked[0], notify, asked[1]) if roots else None
+        is_encoder_used = bool(roots) or options.parts is not None
+        encoder = installed.for_writing(store, asked[0], notify, asked[1]) if is_encoder_used else None
         local = options.local if vocabulary is None else True
         is_local = bool(roots) and looks_at_local_features(store, local, notify)
-        _keep_settings(store, options)
+        _keep_settings(store, options, notify)
         words = _words_intake(store, vocabulary, on_progress) if is_local else None
         plan = _planned(store, roots, options, on_progress)
         encoder_folder = None if encoder is None else installed.folder_for_workers(store)
@@ -249,18 +263,46 @@ def bring_up_to_date(
         if options.re_embed is False:
             give_up(in_folder(store, _ANEW))
         n_anew = 0
+        how: dict[str, Any] = {"device": options.device, "on_progress": on_progress, "notify": notify}
         if wanted is not None:
-            n_anew = re_embed(
-                in_folder(store, _ANEW), installed, wanted, device=options.device, on_progress=on_progress,
-                notify=notify,
-            )  # fmt: skip
+            n_anew = re_embed(in_folder(store, _ANEW), installed, wanted, **how)
             encoder = installed.for_writing(store, None, notify)
+        if encoder is not None:
+            encoder_folder = installed.folder_for_workers(store)
+        n_parts = _update_parts(store, encoder_folder, [] if is_anew or options.parts is not None else roots, **how)
         embed_captions(store, encoder, on_progress)
         store.settle(None if encoder is None else encoder.text_probes(), on_progress=on_progress)
         notices = (*report.notices, *name_missing_roots(store, roots), *_pending(place), *_unusable(store))
-    details = _with_agreement(report.details, wanted or create or {})
+    details = _with_agreement(report.details, wanted or create or {}, n_parts)
     seconds = time.perf_counter() - start
     return replace(report, given_up=given_up, re_embedded=n_anew, notices=notices, details=details, seconds=seconds)
+
+
+def _keep_most_parts(store: LibraryWriter, asked: PartsMost | None, notify: Callable[[str], None]) -> None:
+    """Keep how many parts a picture may have, if that is said, and drop those of another number or encoder."""
+    folder = store.as_folder
+    if folder is not None:
+        n = folder.parts.keep_most(folder.parts.most if asked is None else asked)
+        if n and asked == 0:
+            notify(f"the parts of {n} picture{'s' * (n != 1)} are dropped")
+
+
+def _update_parts(store: LibraryWriter, encoder_folder: Path | None, roots: list[bytes], **how: Any) -> int:
+    """Make the parts that pictures lack, in a library that keeps any; return how many contents have them now."""
+    folder = store.as_folder
+    if encoder_folder is None or folder is None or not folder.parts.most:
+        return 0
+    folder.parts.keep_most(folder.parts.most)  # those of another encoder go
+    return make_missing_parts(folder, encoder_folder, roots, **how)
+
+
+def _given_up(store: LibraryWriter, notify: Callable[[str], None]) -> int:
+    """Give up what the library has lost; return how many pictures that are."""
+    if store.as_folder is not None:
+        forget_finished(store.as_folder)
+        if n := store.as_folder.parts.give_up_lost():
+            notify(f"the parts of {n} picture{'s' * (n > 1)} were lost, and are made again")
+    return store.give_up_lost(notify)
 
 
 def _require_possible(place: Place, roots: list[bytes], options: IngestOptions) -> None:
@@ -270,6 +312,19 @@ def _require_possible(place: Place, roots: list[bytes], options: IngestOptions) 
     if not roots:
         options.require_paths()
         place.open().close()  # there must be one
+    if options.parts:
+        _require_parts_possible(place, options)
+
+
+def _require_parts_possible(place: Place, options: IngestOptions) -> None:
+    """Raise if pictures of a library, or of one that is to be made, can have no parts."""
+    folder_of(place, "parts of pictures")
+    has_vectors = options.model_name != NONE
+    if place.holds_pictures():
+        with closing(place.open()) as store, store.reading():
+            has_vectors = store.has_vectors or options.re_embed is True
+    if not has_vectors:
+        raise QueryError("parts of pictures are vectors of an encoder, and this library has none; leave parts out")
 
 
 def _planned(store: LibraryWriter, roots: list[bytes], options: IngestOptions, on_progress: OnProgress) -> Plan:
@@ -280,8 +335,9 @@ def _planned(store: LibraryWriter, roots: list[bytes], options: IngestOptions, o
     return make_plan(store, roots, scan, beside=beside, on_progress=on_progress)
 
 
-def _keep_settings(store: LibraryWriter, options: IngestOptions) -> None:
-    """Keep what is said of indexes and of queries that are remembered."""
+def _keep_settings(store: LibraryWriter, options: IngestOptions, notify: Callable[[str], None]) -> None:
+    """Keep what is said of indexes, of queries that are remembered, of what is left out and of parts."""
+    _keep_most_parts(store, options.parts, notify)
     if options.settings is not None:
         in_folder(store, "settings of an index").indexes.keep(options.settings)
     store.remembered.keep(options.remember)
@@ -289,8 +345,10 @@ def _keep_settings(store: LibraryWriter, options: IngestOptions) -> None:
         store.keep({"exclude": list(options.exclude)})
 
 
-def _with_agreement(details: IngestDetails, settings: dict[str, Any]) -> IngestDetails:
-    """Return the details of a run, with what was measured of a precision that was chosen in it."""
+def _with_agreement(details: IngestDetails, settings: dict[str, Any], n_parts: int) -> IngestDetails:
+    """Return the details of a run, with what was measured of a precision, and how many were given parts."""
+    if n_parts:
+        details = {**details, "parts": n_parts}
     return {**details, "agreement": settings["agreement"]} if "agreement" in settings else details
 
 
@@ -357,7 +415,7 @@ def _only_planned(
             notices.append(
                 f"the {store.n_pictures} pictures of the library would be embedded anew by {aim}{how}{unless}"
             )
-        elif roots and is_given(store):
+        elif (roots or options.parts) and is_given(store):
             notices.append(
                 f"{installed.held(store)}, which were added to it; `index` is refused without --re-embed"
             )
@@ -367,4 +425,6 @@ def _only_planned(
         elif model not in (None, "auto", store.setting("model")) and place.holds_pictures():
             held = installed.held(store)
             notices.append(f"{held}; `index --model {model}` is refused unless that is the same encoder")
+        if store.as_folder is not None and (of_parts := planned_parts_text(store.as_folder, options.parts, roots)):
+            notices.append(of_parts)
         return replace(report, notices=tuple(notices))

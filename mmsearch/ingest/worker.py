@@ -25,9 +25,11 @@ import numpy as np
 from mmsearch.annotations.base import AnnotationFields
 from mmsearch.annotations.embedded import embedded
 from mmsearch.bow.vocabulary import Vocabulary
+from mmsearch.encoders.parts import packed_parts
 from mmsearch.errors import PictureError, VocabularyError
 from mmsearch.images import decode, decode_for_both, decode_grey, memory_for, read_file
 from mmsearch.images.luminances import LONGER_SIDE
+from mmsearch.images.windows import PART_WINDOWS
 from mmsearch.local.base import LocalExtractor
 from mmsearch.local.extractors import DEFAULT, EXTRACTORS
 from mmsearch.local.packing import Packed, PackedFacts, packed_features, packed_words
@@ -44,7 +46,8 @@ class FileFacts(TypedDict, total=False):
     `look`, what the file looked like when it was read, is there where it could be opened, and `size` where its
     bytes came along. Where local features were wanted, `local` is what their bytes are, or `local_error` why there
     are none. Where annotations were wanted, they are those inside the file; if nothing else was, it is not decoded,
-    and there is no `width` and what follows it. `luminances` are hexadecimal, and empty for one colour.
+    and there is no `width` and what follows it. `luminances` are hexadecimal, and empty for one colour; so are
+    `parts`, of a picture whose windows say nothing that the whole does not.
     """
 
     look: FileLook
@@ -60,6 +63,7 @@ class FileFacts(TypedDict, total=False):
     local_error: Fault
     annotations: AnnotationFields
     luminances: str
+    parts: str
 
 
 class BatchRequest(TypedDict):
@@ -75,6 +79,7 @@ class BatchRequest(TypedDict):
     extractor: str
     annotates: bool
     luminance_side: int
+    parts: int
 
 
 @final
@@ -108,6 +113,12 @@ class Tower(Protocol):
     def encode_images(self, pixels: Pixels) -> Matrix | Pixels:
         """Return a row for each picture of pixels uint8 (n, *preprocessing.shape)."""
 
+    def encode_windows(self, pixels: Pixels) -> tuple[Matrix | Pixels, Matrix]:
+        """Return a row for each picture, and the vectors of the whole and of all its windows, none where not made.
+
+        `pixels` are uint8 (n, 1 + windows, height, width, 3).
+        """
+
 
 @dataclass(frozen=True)
 class _NoTower:
@@ -118,13 +129,16 @@ class _NoTower:
     def encode_images(self, pixels: Pixels) -> Pixels:
         return pixels
 
+    def encode_windows(self, pixels: Pixels) -> tuple[Pixels, Matrix]:
+        return pixels, np.zeros((0, 0, 0), np.float32)
+
 
 @dataclass(frozen=True)
 class Job:
     """What is wanted of pictures: their vectors, local features `off`, as `features` or as words, and annotations.
 
     For words `local` is the folder of a library that has a vocabulary. `luminance_side` are the cells of a side of
-    `mmsearch.images.luminances`, 0 for none.
+    `mmsearch.images.luminances`, 0 for none; `parts` is how many parts of a picture at most get a vector, too.
     """
 
     embeds: bool = True
@@ -132,6 +146,7 @@ class Job:
     extractor: LocalExtractor = DEFAULT
     annotates: bool = False
     luminance_side: int = 0
+    parts: int = 0
 
     @property
     def decodes(self) -> bool:
@@ -193,8 +208,25 @@ def embed_files(
         if grey is not None:
             result.update(_described(grey, job, local))
     on_file(None)
-    vectors = tower.encode_images(np.stack(pixels)) if tower and pixels else np.zeros((0, 0), np.float32)
-    return results, vectors, local
+    if tower is None or not pixels:
+        return results, np.zeros((0, 0), np.float32), local
+    good = [result for result in results if "code" not in result]
+    return results, _encoded(np.stack(pixels), tower, job, good), local
+
+
+def _encoded(pixels: Pixels, tower: Tower, job: Job, results: list[FileFacts]) -> Matrix | Pixels:
+    """Return what a tower makes of pictures, and add their parts to what is said of each, if they are wanted."""
+    if not job.parts:
+        return tower.encode_images(pixels)
+    vectors, views = tower.encode_windows(pixels)
+    for result, of_picture in zip(results, views, strict=False):  # there are none where another process makes them
+        result["parts"] = parts_of(of_picture, job.parts)
+    return vectors
+
+
+def parts_of(views: Matrix, most: int) -> str:
+    """Return the parts of a picture, hexadecimal, by the vectors (1 + windows, dim) of whole and windows."""
+    return packed_parts(views[0], views[1:], PART_WINDOWS, most).hex()
 
 
 def _read(
@@ -246,10 +278,15 @@ def _decoded(data: bytes, tower: Tower | None, job: Job, max_megapixels: float) 
         picture = decode_grey(data, longer_side=side, max_megapixels=max_megapixels, luminance_side=light)
         return picture, picture.pixels if is_local else None
     if not is_local:
-        return decode(data, tower.preprocessing, max_megapixels=max_megapixels, luminance_side=light), None
+        picture = decode(
+            data, tower.preprocessing, max_megapixels=max_megapixels, luminance_side=light,
+            with_parts=job.parts > 0,
+        )  # fmt: skip
+        return picture, None
     return decode_for_both(
-        data, tower.preprocessing, longer_side=side, max_megapixels=max_megapixels, luminance_side=light
-    )
+        data, tower.preprocessing, longer_side=side, max_megapixels=max_megapixels, luminance_side=light,
+        with_parts=job.parts > 0,
+    )  # fmt: skip
 
 
 def _described(grey: Pixels, job: Job, described: list[Packed]) -> FileFacts:
@@ -316,6 +353,7 @@ def serve(
                 EXTRACTORS[request["extractor"]],
                 request["annotates"],
                 request["luminance_side"],
+                request["parts"],
             ),
             max_megapixels=limit,
             on_file=lambda position: send(answers, Begun(at=position)),

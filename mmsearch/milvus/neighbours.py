@@ -98,7 +98,9 @@ class EngineNeighbours:
             shortlists |= dict(zip(places, answers, strict=True))
         return [shortlists[place] for place in range(len(queries))]
 
-    def following(self, query: AskedVector, k: int, condition: Condition, passed: Passed) -> Shortlist:
+    def following(
+        self, query: AskedVector, k: int, condition: Condition, passed: Passed, modality: Modality = "text"
+    ) -> Shortlist:
         """Return the k nearest pictures that pass a condition and were not given yet, by a scan of all vectors.
 
         They are fetched some at a time, and only the k best are kept.

@@ -69,7 +69,8 @@ def _done(request: DecodeRequest, data: bytes) -> Answer:
     if task["wanted"] == "features":
         return _features(data, task["extractor"], limit)
     preprocessing = Preprocessing.of_json(task["preprocessing"])
-    return {}, decode(data, preprocessing, max_megapixels=limit).pixels.tobytes()
+    picture = decode(data, preprocessing, max_megapixels=limit, with_parts=task["with_parts"])
+    return {}, picture.pixels.tobytes()
 
 
 def _features(data: bytes, name: str, max_megapixels: float) -> Answer:

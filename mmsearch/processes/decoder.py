@@ -92,9 +92,17 @@ class PictureDecoder:
     # -- what can be asked ---------------------------------------------------------------------------
 
     def pixels(
-        self, source: Source, preprocessing: Preprocessing, *, box: Box | None = None, limits: Limits = Limits()
+        self,
+        source: Source,
+        preprocessing: Preprocessing,
+        *,
+        box: Box | None = None,
+        limits: Limits = Limits(),
+        with_parts: bool = False,
     ) -> Pixels:
         """Return a picture, or a part of it, for an image tower: uint8 of `preprocessing.shape`.
+
+        With parts it is (1 + windows, height, width, 3), see `mmsearch.images.decode`.
 
         Raises
         ------
@@ -104,9 +112,10 @@ class PictureDecoder:
         EncoderError
             If no process can be started.
         """
-        task: Task = {"wanted": "pixels", "preprocessing": preprocessing.to_json()}
+        task: Task = {"wanted": "pixels", "preprocessing": preprocessing.to_json(), "with_parts": with_parts}
         _, values = self._answer(source, task, box, limits)
-        return np.frombuffer(values, np.uint8).reshape(preprocessing.shape)
+        shape = (-1, *preprocessing.size, 3) if with_parts else preprocessing.shape
+        return np.frombuffer(values, np.uint8).reshape(shape)
 
     def local_features(
         self, source: Source, extractor: LocalExtractor, *, box: Box | None = None, limits: Limits = Limits()

@@ -28,10 +28,11 @@ class Ready(TypedDict):
 
 
 class PixelsTask(TypedDict):
-    """Those of an image tower: uint8, of the shape that the preprocessing has."""
+    """Those of an image tower: uint8, of the shape that the preprocessing has, or of the whole and all windows."""
 
     wanted: Literal["pixels"]
     preprocessing: PreprocessingFields
+    with_parts: bool
 
 
 class FeaturesTask(TypedDict):

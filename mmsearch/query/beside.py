@@ -14,11 +14,12 @@ import numpy as np
 
 from mmsearch.encoders.calibration import JoinModel
 from mmsearch.query.join import Bonuses, FilesOf, Ids, Joined, joined
+from mmsearch.query.parts import NeighboursByParts
 from mmsearch.records import Cosines, ImageRecord, MatchedText, Matrix, ScoreParts
-from mmsearch.store.base import AskedVector, Condition, Neighbours, Passed, Shortlist
+from mmsearch.store.base import AskedVector, Condition, Passed, Shortlist
 from mmsearch.store.captions import NearCaptions
 from mmsearch.store.folder import Store
-from mmsearch.vectors import leading, stored_cosines
+from mmsearch.vectors import leading
 
 _DEEP = 48  # pictures of the shortlist by pixels: the deeper, the fewer others have to be looked at
 _NEAR = 128  # captions have a say at most: what is further tells little; 64 were as good on 1,500 photographs
@@ -42,11 +43,11 @@ class TextsBeside:
     ----------
     store : Store
         Opened for reading.
-    neighbours : Neighbours
+    neighbours : NeighboursByParts
         What finds its nearest pictures.
     """
 
-    def __init__(self, store: Store, neighbours: Neighbours) -> None:
+    def __init__(self, store: Store, neighbours: NeighboursByParts) -> None:
         self.store = store
         self._neighbours = neighbours
 
@@ -121,11 +122,12 @@ class TextsBeside:
                 break
             n_wanted *= 4
         if asked.is_one_enough:  # of its copies another may be the best by its texts
-            more = self._copies_with_texts(near.pictures, bonuses, condition)
+            copies = self._copies_with_texts([image for _, image in near.pictures], bonuses, condition)
+            more = self._by_pixels(asked.vector, copies, condition)
             ids, cosines = np.append(ids, more[0]), np.append(cosines, more[1])
         ceiling = -math.inf if near.next_score is None else near.next_score
         best = joined(
-            (ids, cosines), ceiling, bonuses, lambda asked_ids: self._cosines(asked.vector, asked_ids, condition),
+            (ids, cosines), ceiling, bonuses, lambda asked_ids: self._by_pixels(asked.vector, asked_ids, condition),
             k + 1, is_left=is_left, files_of=files_of,
         )  # fmt: skip
         shortlist = self._shortlist(best, k, image_of, near.route, near.n_candidates)
@@ -133,17 +135,12 @@ class TextsBeside:
         parts = _parts(best.image_ids, best.cosines, words, captions)
         return JoinedPage(shortlist, parts, float(cosines.max(initial=-1.0)))
 
-    def _copies_with_texts(
-        self, pictures: Sequence[tuple[float, ImageRecord]], bonuses: Bonuses, condition: Condition
-    ) -> tuple[Ids, Cosines]:
-        """Return other pictures that share the vectors of some and are added something, and their cosines."""
-        cosine_of = {image.row: cosine for cosine, image in pictures}
-        pairs = self.store.ids_of_rows(list(cosine_of), condition)
-        ids, rows = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
-        is_other = np.isin(ids, bonuses.image_ids)
-        is_other &= ~np.isin(ids, [image.image_id for _, image in pictures])
-        cosines = np.array([cosine_of[row] for row in rows[is_other].tolist()], dtype=np.float64)
-        return ids[is_other], cosines
+    def _copies_with_texts(self, images: Sequence[ImageRecord], bonuses: Bonuses, condition: Condition) -> Ids:
+        """Return the ids of other pictures that share the vectors of some and are added something."""
+        pairs = self.store.ids_of_rows(list({image.row for image in images}), condition)
+        ids, _ = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+        is_other = np.isin(ids, bonuses.image_ids) & ~np.isin(ids, [image.image_id for image in images])
+        return ids[is_other]
 
     def alone(self, bonuses: Bonuses, k: int, condition: Condition, passed: Passed | None) -> JoinedPage:
         """Return the k pictures that pass a condition and are best by the texts beside them alone."""
@@ -172,12 +169,10 @@ class TextsBeside:
         ranked = [(score, image_of[image_id]) for score, image_id in zip(best.scores.tolist(), ids, strict=True)]
         return Shortlist.of(ranked, k, route, n_candidates)
 
-    def _cosines(self, vector: Matrix, image_ids: Ids, condition: Condition) -> tuple[Ids, Cosines]:
-        """Return the pictures with these ids that pass a condition and have vectors, and their cosines to one."""
-        ids, rows = self._passing(image_ids, condition)
-        matrix = self.store.matrix()
-        is_there = rows < len(matrix)
-        return ids[is_there], stored_cosines(vector, matrix[rows[is_there]])
+    def _by_pixels(self, vector: Matrix, image_ids: Ids, condition: Condition) -> tuple[Ids, Cosines]:
+        """Return the pictures with these ids that pass a condition and have vectors, and their scores by pixels."""
+        scores = self._neighbours.scores(vector, image_ids, condition, "text")
+        return np.fromiter(scores, np.int64, len(scores)), np.fromiter(scores.values(), np.float64, len(scores))
 
     def _passing(self, image_ids: Ids, condition: Condition) -> tuple[Ids, Ids]:
         """Return the ids of those pictures that pass a condition, and their rows."""

@@ -14,7 +14,18 @@ import numpy as np
 from mmsearch.arguments import as_positive
 from mmsearch.errors import LibraryDamagedError, PictureError, QueryError
 from mmsearch.query.feedback import rocchio
-from mmsearch.records import Example, FileLook, ImageRecord, Matrix, Modality, PictureBytes, Query, Term
+from mmsearch.records import (
+    Example,
+    FileLook,
+    ImageRecord,
+    Matrix,
+    Modality,
+    PictureBytes,
+    PictureParts,
+    Pixels,
+    Query,
+    Term,
+)
 from mmsearch.store.base import LibraryStore
 from mmsearch.vectors import as_stored, check_width, l2_normalize, unit_vectors
 
@@ -172,6 +183,26 @@ class TermEncoder:
         """
         return self._picture(as_term(picture))[0]
 
+    def picture_with_parts(self, picture: Example | Term) -> tuple[Matrix, PictureParts]:
+        """Return the unit vector (dim,) of a picture and its parts, as the library has them or would have them.
+
+        A picture whose parts the library does not have is read for them: as many as it keeps, else all that say
+        something new. Of a `Term` with a box they are parts of that.
+        """
+        from mmsearch.encoders.parts import packed_parts, unpacked_parts
+        from mmsearch.images.windows import PART_WINDOWS
+
+        term = as_term(picture)
+        known, read = self._looked_up(term)
+        if known is not None and (parts := self._parts_of(known[1])) is not None:
+            return known[0], parts
+        pixels = self._pixels(term, read or read_example(self.store, term), with_parts=True)
+        vectors, views = self._encoder().encode_windows(pixels[None])
+        folder = self.store.as_folder
+        most = (folder.parts.most if folder is not None else 0) or len(PART_WINDOWS)
+        packed = packed_parts(views[0, 0], views[0, 1:], PART_WINDOWS, most)
+        return as_stored(vectors)[0] if known is None else known[0], unpacked_parts(packed, self.store.dim)
+
     def stored_as(self, picture: Example | Term, content_hash: bytes) -> list[ImageRecord]:
         """Return the pictures of the library that an example is: the one it names, or those of the same contents.
 
@@ -186,21 +217,40 @@ class TermEncoder:
 
     def _picture(self, term: Term) -> tuple[Matrix, list[ImageRecord]]:
         """Return the unit vector (dim,) of a picture, and the pictures of the library that it is."""
+        known, read = self._looked_up(term)
+        if known is not None:
+            return known
+        pixels = self._pixels(term, read or read_example(self.store, term))
+        return as_stored(self._encoder().encode_images(pixels[None]))[0], []
+
+    def _looked_up(self, term: Term) -> tuple[tuple[Matrix, list[ImageRecord]] | None, tuple[Source, str] | None]:
+        """Return the vector that the library has of a picture, with the pictures that it is, and what was read.
+
+        Either is None: the library does not have the picture, or it was not read to tell.
+        """
         stored = self.store.consistently(lambda: self._stored(self._named(term), term))
         if stored is not None:
-            return stored
-        source, name = read_example(self.store, term)
-        if isinstance(source, bytes) and term.box is None:
-            digest = sha256(source).digest()
-            known = self.store.consistently(lambda: self._stored(self.store.images_with_hash(digest), term))
-            if known is not None:
-                return known
-        encoder, limits = self._encoder(), limits_of(self.store, term)
+            return stored, None
+        read = source, _ = read_example(self.store, term)
+        if not isinstance(source, bytes) or term.box is not None:
+            return None, read
+        digest = sha256(source).digest()
+        return self.store.consistently(lambda: self._stored(self.store.images_with_hash(digest), term)), read
+
+    def _pixels(self, term: Term, read: tuple[Source, str], *, with_parts: bool = False) -> Pixels:
+        """Return what was read of a picture as pixels for the image tower."""
+        (source, name), encoder, limits = read, self._encoder(), limits_of(self.store, term)
         self._decoder().start()
         encoder.load_images()  # meanwhile
         with named(name):
-            pixels = self._decoder().pixels(source, encoder.preprocessing, box=term.box, limits=limits)
-        return as_stored(encoder.encode_images(pixels[None]))[0], []
+            return self._decoder().pixels(
+                source, encoder.preprocessing, box=term.box, limits=limits, with_parts=with_parts
+            )
+
+    def _parts_of(self, images: list[ImageRecord]) -> PictureParts | None:
+        """Return the parts that the library has of a picture; None if it was not looked at for them."""
+        folder, (image, *_) = self.store.as_folder, images
+        return None if folder is None else folder.parts.of([image.image_id]).get(image.image_id)
 
     def _named(self, term: Term) -> list[ImageRecord]:
         """Return the picture of the library that a term names: by its id, or by the path of a file as indexed."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 
 from mmsearch.arguments import texts_of
 from mmsearch.errors import PictureError
 from mmsearch.query.encode import TEXTS_TOGETHER, TermEncoder
-from mmsearch.records import Example, Matrix, PictureBytes, Term, examples_of
+from mmsearch.records import Example, Matrix, PictureBytes, PictureParts, Term, examples_of
 from mmsearch.store.base import LibraryStore
 
 if TYPE_CHECKING:
     from mmsearch.encoders.onnx import OnnxEncoder
 
     Picture: TypeAlias = str | int | PictureBytes | Term
+T = TypeVar("T")
 
 
 class Encoder:
@@ -149,17 +150,38 @@ class Encoder:
         readable, vectors, errors = self._encoded(examples_of(images, "images"))
         return readable, vectors, {position: str(error) for position, error in errors.items()}
 
-    def _encoded(self, images: Sequence[Picture]) -> tuple[list[int], Matrix, dict[int, PictureError]]:
-        return self._store().of_one_encoder(lambda: self._of_one_encoder(images))
+    def encode_readable_parts(
+        self, images: Example | Term | Iterable[Example | Term]
+    ) -> tuple[list[int], Matrix, list[PictureParts], dict[int, str]]:
+        """Return what `encode_readable` does, and after the vectors the parts of each of these pictures.
 
-    def _of_one_encoder(self, images: Sequence[Picture]) -> tuple[list[int], Matrix, dict[int, PictureError]]:
-        terms = self._terms()
-        vectors, errors = dict[int, Matrix](), dict[int, PictureError]()
-        for position, image in enumerate(images):
-            self._check()
-            try:
-                vectors[position] = terms.picture_vector(image)
-            except PictureError as error:
-                errors[position] = error
-        stacked = np.stack(list(vectors.values())) if vectors else np.zeros((0, self._store().dim), np.float32)
-        return list(vectors), stacked, errors
+        Parts that the library has are taken from it; other pictures are decoded, and looked at 14 times.
+        """
+        encoded, errors = self._each(examples_of(images, "images"), TermEncoder.picture_with_parts)
+        vectors = self._stacked([vector for vector, _ in encoded.values()])
+        parts = [parts for _, parts in encoded.values()]
+        return list(encoded), vectors, parts, {position: str(error) for position, error in errors.items()}
+
+    def _encoded(self, images: Sequence[Picture]) -> tuple[list[int], Matrix, dict[int, PictureError]]:
+        vectors, errors = self._each(images, TermEncoder.picture_vector)
+        return list(vectors), self._stacked(list(vectors.values())), errors
+
+    def _stacked(self, vectors: Sequence[Matrix]) -> Matrix:
+        return np.stack(vectors) if vectors else np.zeros((0, self._store().dim), np.float32)
+
+    def _each(
+        self, images: Sequence[Picture], encode: Callable[[TermEncoder, Picture], T]
+    ) -> tuple[dict[int, T], dict[int, PictureError]]:
+        """Return what one encoder makes of pictures, and the errors of those that cannot be used, by position."""
+
+        def encoded() -> tuple[dict[int, T], dict[int, PictureError]]:
+            terms, vectors, errors = self._terms(), dict[int, T](), dict[int, PictureError]()
+            for position, image in enumerate(images):
+                self._check()
+                try:
+                    vectors[position] = encode(terms, image)
+                except PictureError as error:
+                    errors[position] = error
+            return vectors, errors
+
+        return self._store().of_one_encoder(encoded)

@@ -35,7 +35,7 @@ from mmsearch.records import (
     Verification,
 )
 from mmsearch.store.base import Condition, LibraryStore
-from mmsearch.vectors import stored_cosines, top_k
+from mmsearch.vectors import top_k
 
 SHORTLIST = 100
 """Pictures of the global ranking that are looked at again."""
@@ -231,15 +231,16 @@ class LocalReader:
     def reranked(
         self,
         shortlist: Sequence[tuple[float, ImageRecord]],
-        vector: Matrix,
+        scores_of: Callable[[Sequence[ImageRecord]], list[float]],
         condition: Condition,
         query: LocalQuery,
         *,
         others: Others,
     ) -> list[Ranked]:
-        """Return a shortlist (cosine, picture) and the best by visual words in their final order, with cosines.
+        """Return a shortlist (score, picture) and the best by visual words in their final order, with scores.
 
-        Of the best by visual words those join it that `others` leaves, given them and those of the shortlist.
+        Of the best by visual words those join it that `others` leaves, given them and those of the shortlist;
+        `scores_of` gives their scores by pixels.
         """
         stage = self._current()
         if isinstance(stage, Unusable):
@@ -249,8 +250,7 @@ class LocalReader:
         missing = [image_id for image_id in stage.best(scores, N_OWN) if image_id not in cosines]
         joined = others(self.store.images_of_ids(missing, condition), [image for _, image in shortlist])
         if joined:
-            joined_cosines = stored_cosines(vector, self.store.vectors_of(joined))
-            cosines |= dict(zip((image.image_id for image in joined), joined_cosines.tolist(), strict=True))
+            cosines |= dict(zip((image.image_id for image in joined), scores_of(joined), strict=True))
         image_of = {image.image_id: image for image in (*(image for _, image in shortlist), *joined)}
         above = stage.of(stage.above_chance(scores), cosines)
         evidence = _looked_at(stage, query, cosines, above, stage.of(scores, cosines), image_of)

@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +38,7 @@ from mmsearch.query.encode import (
 )
 from mmsearch.query.feedback import ALPHA, expanded
 from mmsearch.query.join import WORDS_ALONE, Bonuses, weights_of
+from mmsearch.query.parts import NeighboursByParts
 from mmsearch.query.relevance import Relevance
 from mmsearch.query.thumbnails import thumbnails_of
 from mmsearch.records import (
@@ -45,7 +47,10 @@ from mmsearch.records import (
     Hit,
     ImageRecord,
     LocalEvidence,
+    MatchedPart,
     MatchedText,
+    Matrix,
+    Modality,
     Query,
     ScoreParts,
     SearchOptions,
@@ -67,7 +72,7 @@ from mmsearch.vectors import l2_normalize, stored_cosines
 
 if TYPE_CHECKING:
     from mmsearch.encoders.base import DualEncoder
-    from mmsearch.encoders.calibration import JoinModel
+    from mmsearch.encoders.calibration import JoinModel, PartsModel
     from mmsearch.processes.decoder import PictureDecoder
     from mmsearch.query.rerank import LocalQuery, LocalReader, Ranked
     from mmsearch.store.matrix import Half
@@ -90,6 +95,7 @@ class _Ranking:
     next_score: float | None
     parts: Mapping[int, ScoreParts] = field(default_factory=dict)
     texts: Mapping[int, tuple[MatchedText, ...]] = field(default_factory=dict)
+    regions: Mapping[int, MatchedPart] = field(default_factory=dict)
     folded: Mapping[int, Folded] = field(default_factory=dict)
 
 
@@ -130,7 +136,11 @@ class Searcher:
         self.terms = TermEncoder(store, encoder, self._decoder)
         self._neighbours = store.neighbours(use_index=use_graph, is_asked_once=is_asked_once)
         folder = store.as_folder
-        self._beside = None if folder is None else TextsBeside(folder, self._neighbours)
+        self._by_parts: NeighboursByParts | None = None
+        self._beside: TextsBeside | None = None
+        if folder is not None:
+            self._neighbours = self._by_parts = NeighboursByParts(folder, self._neighbours, self._weights_of_parts)
+            self._beside = TextsBeside(folder, self._by_parts)
         self._local_reader: LocalReader | None = None
         self._judging: tuple[DualEncoder, Relevance | None] | None = None
         self._weighing: tuple[DualEncoder, JoinModel] | None = None
@@ -210,11 +220,13 @@ class Searcher:
                 return self._joined(encoded, bonuses or Bonuses.none(), condition, replace(options, k=k), before)
             copies = self.store.images_with_hash(before.example) if before.example else []
             asked = replace(encoded, itself=tuple(image.image_id for image in copies))
+            is_off_pictures = query.text is not None or query.vector is not None or bool(query.exclude)
+            modality: Modality = "text" if is_off_pictures else "image"  # as that of the first page
             files = self._files(asked, condition, options, before)
             wanted = replace(_asked(asked), is_one_enough=files.is_wanted)
             shortlist = files.shortlist(
-                lambda n: self._neighbours.following(wanted, n, condition, before.passed),
-                k, passed=before.passed, keys=lambda images: self._keys(asked, images),
+                lambda n: self._neighbours.following(wanted, n, condition, before.passed, modality),
+                k, passed=before.passed, keys=lambda images: self._keys(asked, images, modality),
             )  # fmt: skip
             return self._ranking(asked, shortlist, options, before=before, files=files)
 
@@ -378,22 +390,34 @@ class Searcher:
         return files.shortlist(fetch, k, most=self._neighbours.most)
 
     def _keys(
-        self, query: EncodedQuery, images: Sequence[ImageRecord], bonuses: Bonuses | None = None
+        self,
+        query: EncodedQuery,
+        images: Sequence[ImageRecord],
+        modality: Modality,
+        bonuses: Bonuses | None = None,
     ) -> list[RankKey]:
-        """Return what pictures are ranked by: cosines, if the query has a vector, and what is added to them."""
-        cosine_of = dict.fromkeys((image.row for image in images), 0.0)
+        """Return what pictures are ranked by: scores by pixels, if the query has a vector, and what is added."""
+        score_of = dict.fromkeys((image.row for image in images), 0.0)
         if len(query.vector):
             image_of = {image.row: image for image in images}
-            cosines = stored_cosines(query.vector, self.store.vectors_of(list(image_of.values())))
-            cosine_of = dict(zip(image_of, cosines.tolist(), strict=True))
+            scores = self._by_pixels(query.vector, modality, list(image_of.values()))
+            score_of = dict(zip(image_of, scores, strict=True))
         words, captions = (bonuses or Bonuses.none()).added(
             np.array([image.image_id for image in images], dtype=np.int64)
         )
         asked = _asked(query)
         return [
-            asked.key(cosine_of[image.row] + more, image.image_id)
+            asked.key(score_of[image.row] + more, image.image_id)
             for image, more in zip(images, (words + captions).tolist(), strict=True)
         ]
+
+    def _by_pixels(self, vector: Matrix, modality: Modality, images: Sequence[ImageRecord]) -> list[float]:
+        """Return the scores of some pictures by pixels, after comparing their vectors with what was stored."""
+        if self._by_parts is None:
+            return [*map(float, stored_cosines(vector, self.store.vectors_of(images)))]
+        self.store.require_whole(images)
+        scores = self._by_parts.scores(vector, [image.image_id for image in images], ALL, modality)
+        return [scores[image.image_id] for image in images]
 
     def _collapsed(self, rank: Callable[[int], _Ranking], options: SearchOptions) -> _Ranking:
         """Return a page of a ranking of different files; those that are alike are one hit if that is asked for.
@@ -462,6 +486,16 @@ class Searcher:
             self._weighing = encoder, weights_of(encoder)
         return self._weighing[1]
 
+    def _weights_of_parts(self) -> PartsModel:
+        """Return the weights of parts beside wholes; a remembered text is found without the encoder."""
+        from mmsearch.encoders.calibration import OTHER_PARTS
+
+        try:
+            calibration = self._encoder().calibration
+        except EncoderError:  # `_judged` says why
+            return OTHER_PARTS
+        return OTHER_PARTS if calibration is None or calibration.parts is None else calibration.parts
+
     def _joined(
         self,
         query: EncodedQuery,
@@ -488,7 +522,7 @@ class Searcher:
         files = self._files(query, condition, options, before)
         asked = replace(_asked(query), is_one_enough=files.is_wanted)
         shortlist = files.shortlist(
-            fetch, options.k, passed=passed, keys=lambda images: self._keys(ranked_by, images, bonuses)
+            fetch, options.k, passed=passed, keys=lambda images: self._keys(ranked_by, images, "text", bonuses)
         )
         ranking = self._ranking(query, shortlist, options, before=before, files=files)
         page, ranked = pages[-1], ranking.ranked
@@ -508,7 +542,8 @@ class Searcher:
         files = self._files(query, condition, options)
         shortlist = self._different(files, query, max(options.k, self._local().shortlist), condition)
         answers = condition.without(query.left_out)
-        reranked = self._local().reranked(shortlist.pictures, query.vector, answers, local, others=files.others)
+        scores_of = partial(self._by_pixels, query.vector, query.modality)
+        reranked = self._local().reranked(shortlist.pictures, scores_of, answers, local, others=files.others)
         verified = [image for _, image, seen in reranked if seen is not None and seen.is_verified]
         if verified and options.expand != "none":
             vectors = l2_normalize(self.store.vectors_of(verified).astype(np.float32))
@@ -538,10 +573,12 @@ class Searcher:
             vectors = self.store.vectors_of(images)
         elif options.words != "only":
             self.store.require_whole(images)
-        end = self._end(query, ranked, before)
+        end, regions = self._end(query, ranked, before), {}
+        if self._by_parts is not None and len(query.vector) and options.words != "only":
+            regions = self._by_parts.evidence(query.vector, [image.image_id for image in images])
         return _Ranking(
             ranked, vectors, shortlist.route, shortlist.n_candidates, end, shortlist.next_score,
-            folded=files.folded(images),
+            regions=regions, folded=files.folded(images),
         )  # fmt: skip
 
     def _end(self, query: EncodedQuery, ranked: Sequence[Ranked], before: Cursor | None) -> Cursor:
@@ -671,6 +708,7 @@ class Searcher:
                 _hit(rank, *answer, terms=cosine_of, relevance=of_hit),
                 parts=ranking.parts.get(answer[1].image_id),
                 texts=ranking.texts.get(answer[1].image_id, ()),
+                part=ranking.regions.get(answer[1].image_id),
                 folded=ranking.folded.get(answer[1].image_id),
             )
             for rank, (answer, cosine_of, of_hit) in enumerate(

@@ -13,7 +13,8 @@ from mmsearch.records import Hit, ImageRecord
 if TYPE_CHECKING:
     from mmsearch.processes.decoder import PictureDecoder
 
-_SIDE = 320  # pixels of the longer side: sharp on dense screens where it is shown at half of that
+THUMBNAIL_SIDE = 320
+"""Pixels of the longer side: sharp on dense screens where it is shown at half of that."""
 
 
 def thumbnails_of(hits: Sequence[Hit | ImageRecord]) -> list[str | None]:
@@ -34,6 +35,8 @@ def _thumbnail(decoder: PictureDecoder, hit: Hit | ImageRecord) -> str | None:
 
     try:
         data, _ = read_file(os.fsencode(hit.path))
-        return decoder.thumbnail(data, _SIDE, limits=Limits.of_own(enough_for(hit.width, hit.height))).address()
+        return decoder.thumbnail(
+            data, THUMBNAIL_SIDE, limits=Limits.of_own(enough_for(hit.width, hit.height))
+        ).address()
     except (PictureError, EncoderError):  # the latter if no process can be started
         return None

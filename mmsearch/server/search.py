@@ -149,7 +149,13 @@ async def _classified(request: Request, asked: ClassifyRequest, uploads: Sequenc
         raise Unfit([{"loc": ("templates",), "msg": text}])
     classifying = services(request).labels.run(
         lambda library: library.classify(
-            pictures, asked.labels, templates=templates, k=asked.k, closed=asked.closed, multi=asked.multi
+            pictures,
+            asked.labels,
+            templates=templates,
+            k=asked.k,
+            closed=asked.closed,
+            multi=asked.multi,
+            parts=asked.parts,
         )
     )
     return answer(classify_json(await unless_left(request, classifying)))

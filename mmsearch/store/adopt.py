@@ -23,6 +23,7 @@ from mmsearch.store.encoder import install_beside
 from mmsearch.store.folder import Store
 from mmsearch.store.labels import Labelling
 from mmsearch.store.matrix import append_rows, open_rows, row_checksum
+from mmsearch.store.part_items import forget_parts
 from mmsearch.store.place import is_library
 from mmsearch.system import shown_path, sync_folder
 
@@ -100,6 +101,7 @@ def adopt(store: Store, other: Store, labellings: Mapping[str, Labelling]) -> No
                 _take_rows(store)
                 store.labels.renew(labellings)
                 forget_captions(store.catalog.db)
+                forget_parts(store.catalog.db)
                 store.catalog.set_meta({**settings, "epoch": epoch, "n_rows": len(rows)})
     finally:
         store.forget_old_epochs()  # where it failed that is what was copied, on a disk that may be full

@@ -1,10 +1,11 @@
 """BACKUP: a library in, one file out with what cannot be made again, as it is at one moment.
 
-An uncompressed ZIP: a copy of the catalog, the rows of vectors that it lists, an encoder that can be had nowhere
-else, and last `backup.json` with the length and the sha256 of each. Others may write to the library meanwhile: the
-catalog is copied in one transaction, in which the files that go with it are opened, so that they stay what they
-were although a writer may remove their names. Left out is what can be made again, such as indexes, visual words and
-thumbnails, and what is nobody's business: the texts that were looked for, and the token of a server.
+An uncompressed ZIP: a copy of the catalog, the vectors that it lists, also those of parts, an encoder that can be
+had nowhere else, and last `backup.json` with the length and the sha256 of each. Others may write to the library
+meanwhile: the catalog is copied in one transaction, in which the files that go with it are opened, so that they
+stay what they were although a writer may remove their names. Left out is what can be made again, such as indexes,
+visual words and thumbnails, and what is nobody's business: the texts that were looked for, and the token of a
+server.
 """
 
 from __future__ import annotations
@@ -20,19 +21,23 @@ from pathlib import Path
 from typing import BinaryIO, TypedDict
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mmsearch.errors import LibraryDamagedError, QueryError, advice, reason
-from mmsearch.file_array import HalfRows
+from mmsearch.file_array import FileArray, HalfRows
 from mmsearch.records import BackupReport
 from mmsearch.store.base import OnProgress, is_given
 from mmsearch.store.catalog import CATALOG, Catalog
 from mmsearch.store.encoder import LastingFiles, lasting_files
 from mmsearch.store.folder import Store
 from mmsearch.store.matrix import row_checksum
+from mmsearch.store.part_items import forget_parts
 from mmsearch.store.sqlite_errors import sqlite_errors
 from mmsearch.system import make_private, shown_path
 
 FORMAT = 1
-MANIFEST, VECTORS, ENCODER = "backup.json", "vectors.f16", "encoder/"
+MANIFEST, VECTORS, PARTS, ENCODER = "backup.json", "vectors.f16", "parts.i8", "encoder/"
 """What is in a backup beside the catalog; the files of an encoder have its name in front."""
 CHUNK = 1 << 20
 """Bytes read at a time."""
@@ -67,6 +72,7 @@ class _Moment:
     n_vectors: int
     n_typed: int
     vectors: HalfRows | None
+    parts: FileArray[np.int8] | NDArray[np.int8] | None
     encoder: LastingFiles
     encoder_files: tuple[BinaryIO, ...]
     notices: tuple[str, ...]
@@ -117,6 +123,7 @@ def _moment(store: Store, copy: Path, opened: ExitStack, *, with_vectors: bool) 
         store.catalog.db.backup(db)
         db.execute("PRAGMA journal_mode=DELETE")  # one file, whoever reads it
     vectors = store.first_rows(store.n_rows) if with_vectors and store.has_vectors else None
+    parts = store.parts.rows() if with_vectors and store.parts.most else None
     n_pictures, n_vectors = store.n_pictures, store.n_rows - store.n_dead
     encoder, notices = lasting_files(store), []
     if encoder.problem:
@@ -128,8 +135,8 @@ def _moment(store: Store, copy: Path, opened: ExitStack, *, with_vectors: bool) 
         )
         n_pictures = n_vectors = 0
     return _Moment(
-        copy, int(store.setting("schema")), n_pictures, n_vectors, store.catalog.count("typed"), vectors, encoder,
-        _opened(encoder.paths, opened), tuple(notices),
+        copy, int(store.setting("schema")), n_pictures, n_vectors, store.catalog.count("typed"), vectors, parts,
+        encoder, _opened(encoder.paths, opened), tuple(notices),
     )  # fmt: skip
 
 
@@ -157,6 +164,7 @@ def _forget_pictures(copy: Path) -> None:
     """Leave in a copied catalog what does not go by the rows of vectors."""
     with sqlite_errors(copy), closing(sqlite3.connect(copy, isolation_level=None)) as db:
         db.execute("BEGIN")
+        forget_parts(db)
         for table in ("image", "dead", "vector"):  # what leaves with a picture leaves by triggers
             db.execute(f"DELETE FROM {table}")
         db.execute("UPDATE meta SET value = '0' WHERE key = 'n_rows'")
@@ -189,6 +197,10 @@ def _members(store: Store, moment: _Moment) -> dict[str, tuple[int, Iterable[byt
     if moment.vectors is not None:
         n_rows, dim = moment.vectors.shape
         members[VECTORS] = (2 * n_rows * dim, _checked_rows(moment.vectors, catalog, store.address))
+    if moment.parts is not None:
+        parts = moment.parts
+        blocks = (parts[start : start + _ROWS].tobytes() for start in range(0, len(parts), _ROWS))
+        members[PARTS] = (len(parts) * parts.shape[1], blocks)
     for file in moment.encoder_files:
         size = file.seek(0, 2)
         file.seek(0)

@@ -171,7 +171,9 @@ class Neighbours(Protocol):
         `LibraryStore.consistently`.
         """
 
-    def following(self, query: AskedVector, k: int, condition: Condition, passed: Passed) -> Shortlist:
+    def following(
+        self, query: AskedVector, k: int, condition: Condition, passed: Passed, modality: Modality = "text"
+    ) -> Shortlist:
         """Return the k nearest pictures that pass a condition and were not given yet, from a scan of all vectors.
 
         Their order is that of `shortlists`, and so is what they are counted among. Asked inside

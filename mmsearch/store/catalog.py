@@ -358,6 +358,11 @@ class Catalog:
             pairs += self.db.execute(sql, [*chunk, *parameters])
         return pairs
 
+    def rows_of_passing(self, condition: str, parameters: Sequence[Any]) -> list[tuple[int, int]]:
+        """Return (id, row) of all pictures that pass the SQL condition, by id."""
+        sql = f"SELECT id, row FROM image WHERE {condition or 'TRUE'} ORDER BY id"
+        return self.db.execute(sql, parameters).fetchall()
+
     def ids_of_rows(
         self, rows: Sequence[int], condition: str = "", parameters: Sequence[Any] = ()
     ) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from mmsearch.annotations import Annotations
 from mmsearch.records import FileLook, Matrix
 from mmsearch.store.documents import annotate, write_documents
+from mmsearch.store.part_items import keep_parts
 from mmsearch.store.signatures import sign_image
 
 TRANSIENT = ("permission", "vanished", "changed", "unreadable")
@@ -81,7 +82,8 @@ class StoredFile:
 
     `reading` is the number of the way in which it was read (`mmsearch.records.READING`). `annotations` of None are
     not read yet, and leave those of a picture that stays as they are; `beside` is what the files beside it looked
-    like that were read for them. `signature` of None is not made yet (`mmsearch.images.luminances`).
+    like that were read for them. `signature` (`mmsearch.images.luminances`) and `parts`
+    (`mmsearch.records.parts_layout`) of None are not made yet.
     """
 
     path: bytes
@@ -97,6 +99,7 @@ class StoredFile:
     annotations: Annotations | None = None
     beside: bytes | None = None
     signature: bytes | None = None
+    parts: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -145,8 +148,10 @@ class Changes:
         return sum(len(entries) for entries in vars(self).values())
 
 
-def apply_changes(db: sqlite3.Connection, changes: Changes, rows: Sequence[int]) -> None:
-    """Change the catalog; inside a transaction. `rows` are those of `changes.stored`."""
+def apply_changes(
+    db: sqlite3.Connection, changes: Changes, rows: Sequence[int], parts: Sequence[bytes | None]
+) -> None:
+    """Change the catalog; inside a transaction. `rows` and the items of `parts` are those of `changes.stored`."""
     db.executemany("DELETE FROM image WHERE id = ?", [(image_id,) for image_id in changes.gone])
     db.executemany("DELETE FROM bad WHERE path = ?", [(path,) for path in changes.forgotten])
     db.executemany("INSERT OR IGNORE INTO root VALUES (?)", [(root,) for root in changes.roots])
@@ -159,8 +164,8 @@ def apply_changes(db: sqlite3.Connection, changes: Changes, rows: Sequence[int])
             (touched.path, touched.path, *touched.look, touched.image_id),
         )
     stored = [
-        store_image(db, file, row if file.vector is not None else file.row)
-        for file, row in zip(changes.stored, rows, strict=True)
+        store_image(db, file, row if file.vector is not None else file.row, of_parts)
+        for file, row, of_parts in zip(changes.stored, rows, parts, strict=True)
     ]
     for file in changes.annotated:
         annotate(db, file.image_id, file.annotations, file.beside)
@@ -169,8 +174,11 @@ def apply_changes(db: sqlite3.Connection, changes: Changes, rows: Sequence[int])
     write_documents(db, dict.fromkeys([*stored, *(file.image_id for file in changes.annotated)]))
 
 
-def store_image(db: sqlite3.Connection, file: StoredFile, row: int) -> int:
-    """List one picture under the row of its vector with all that is known, documents apart, and return its id."""
+def store_image(db: sqlite3.Connection, file: StoredFile, row: int, parts: bytes | None = None) -> int:
+    """List one picture under the row of its vector with all that is known, documents apart, and return its id.
+
+    `parts` is the item of its parts, None where they were not made.
+    """
     db.execute("DELETE FROM bad WHERE path = ?", (file.path,))
     # Contents that changed, or were read in another way, get a new id, and ids are never used twice: what is
     # known of an id stays true.
@@ -193,6 +201,7 @@ def store_image(db: sqlite3.Connection, file: StoredFile, row: int) -> int:
     if file.annotations is not None:
         annotate(db, image_id, file.annotations, file.beside)
     sign_image(db, image_id, file.content_hash, file.signature)
+    keep_parts(db, image_id, file.content_hash, parts)
     return image_id
 
 

@@ -53,6 +53,11 @@ class PublishedRows:
         if cells is not None:
             leave_out(cells[0], dead.tolist())
 
+    @property
+    def is_scanned(self) -> bool:
+        """Whether all rows are looked at for each search."""
+        return self._cells is None
+
     def search(self, queries: Matrix, k: int) -> tuple[Cosines, Rows]:
         """Return the k best rows of every query, all of them if there are fewer."""
         if self._cells is not None:
@@ -65,6 +70,10 @@ class PublishedRows:
                 if rows.shape[1] == min(k, len(index)):
                     return scores, rows
         return self._exact.search(queries, k)
+
+    def rough_scores(self, query: Matrix) -> Matrix:
+        """Return the cosines float32 (n,) of a query (dim,) to all rows, nearly; -inf of dead ones."""
+        return self._exact.rough_scores(query)
 
     def search_among(self, queries: Matrix, k: int, rows: Rows) -> tuple[Cosines, Rows]:
         """Return the k best of some rows for every query, by scanning them."""

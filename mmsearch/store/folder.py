@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from mmsearch.store.indexes import LibraryIndexes
     from mmsearch.store.labels import LibraryLabels
     from mmsearch.store.neighbours import LibraryNeighbours
+    from mmsearch.store.parts import LibraryParts
     from mmsearch.store.signatures import LibrarySignatures
     from mmsearch.store.words import LibraryWords
 
@@ -59,7 +60,7 @@ ENCODER_FOLDER = "encoder_folder"  # setting: the name of the encoder's folder a
 RESTORING = "restoring"
 """The folder in that of a library in which a backup is unpacked."""
 _ENCODER = "encoder"
-_ENCODER_NAME, _VECTORS = re.compile(r"encoder(-\d+)?"), re.compile(r"vectors-\d+\.f16")
+_ENCODER_NAME, _VECTORS = re.compile(r"encoder(-\d+)?"), re.compile(r"vectors-\d+\.f16|parts-\d+\.i8")
 _MAX_MEGAPIXELS = "max_megapixels"  # setting
 _BLOCK = 65_536  # rows copied or checked at a time
 _N_SAMPLED = 9  # rows compared with their checksums when a vector file is opened
@@ -80,6 +81,7 @@ class Store(Pictures):
         super().__init__(catalog)
         self._held = held
         self._annotations: LibraryAnnotations | None = None
+        self._parts: LibraryParts | None = None
         self._matrix: HalfRows | None = None
         self._matrix_state: tuple[int, int, tuple[int, ...]] = (-1, -1, ())
 
@@ -231,9 +233,9 @@ class Store(Pictures):
     def consistently(self, read: Callable[[], T]) -> T:
         """Return what `read` finds in one state of the library.
 
-        A writer that compacts removes the vector file of the epoch before; a reader that was about to open
-        it starts again on the new state. One that finds damage, or whose vectors are written over meanwhile, starts
-        again once: what was cut is known by then, and is left out.
+        A writer that compacts removes the vector file of the epoch before, or that of parts; a reader that was
+        about to open it starts again on the new state. One that finds damage, or whose vectors are written over
+        meanwhile, starts again once: what was cut is known by then, and is left out.
 
         Raises
         ------
@@ -244,23 +246,23 @@ class Store(Pictures):
         while True:
             problem = None
             with self.catalog.reading():
-                epoch, before = self.epoch, self.vectors_look()
+                files, before = (self.epoch, self.parts.path), self.vectors_look()
                 try:
                     answer = read()
                 except LibraryDamagedError as error:
                     problem = error
-                after, is_cut = self.vectors_look(), bool(self.lost_rows())
+                after, is_cut = self.vectors_look(), bool(self.lost_rows()) or self.parts.is_cut
             is_steady = problem is None and _is_as_before_or_longer(before, after)
             if is_steady and not is_cut:
                 return answer
             with self.catalog.reading():
-                is_replaced = self.epoch != epoch
+                is_replaced = (self.epoch, self.parts.path) != files
             if is_replaced:
                 continue
             if is_steady:
                 return answer
             if is_again:
-                raise problem or self._is_written_to(epoch)
+                raise problem or self._is_written_to(files[0])
             is_again = True
 
     def _is_written_to(self, epoch: int) -> LibraryDamagedError:
@@ -457,6 +459,15 @@ class Store(Pictures):
         return LibrarySignatures(self.catalog)
 
     @property
+    def parts(self) -> LibraryParts:
+        """Further vectors of the pictures, of parts of them."""
+        if self._parts is None:
+            from mmsearch.store.parts import LibraryParts
+
+            self._parts = LibraryParts(self)
+        return self._parts
+
+    @property
     def remembered(self) -> RememberedQueries:
         """The vectors of texts that were looked for."""
         return RememberedQueries(self)
@@ -520,7 +531,8 @@ class Store(Pictures):
             return
         with self.catalog.writing():
             rows = append_vectors(self, changes.stored)
-            apply_changes(self.catalog.db, changes, rows)
+            placed = self.parts.append([file.parts for file in changes.stored])
+            apply_changes(self.catalog.db, changes, rows, placed)
 
     def remove_images(self, image_ids: Sequence[int]) -> None:
         """Forget pictures; their files are not touched."""
@@ -588,6 +600,7 @@ class Store(Pictures):
         self.labels.update(on_progress)
         self.annotations.settle()
         if text_probes is not None:
+            self.parts.settle(lambda: text_probes)
             self.indexes.update(self.indexes.settings, text_probes, on_progress=on_progress)
 
     def shown_progress(self, on_progress: OnProgress) -> AbstractContextManager[OnProgress]:
@@ -627,6 +640,7 @@ class Store(Pictures):
         with storage_errors(path, "the vectors"):
             if path.is_file() and path.stat().st_size > size:
                 os.truncate(path, size)
+        self.parts.recover()
 
     def note_history(self) -> None:
         """Let the catalog that is there count as the latest, whatever was acknowledged before."""
@@ -639,9 +653,9 @@ class Store(Pictures):
 
     def forget_old_epochs(self) -> None:
         """Delete the vectors and encoders that do not count any more, and those that never did."""
-        vectors, encoder = self.vectors_path(self.epoch).name, self.encoder_path.name
+        kept, encoder = {self.vectors_path(self.epoch).name, self.parts.path.name}, self.encoder_path.name
         for path in self.files.iterdir():
-            if _VECTORS.fullmatch(path.name) and path.name != vectors and not path.is_dir():
+            if _VECTORS.fullmatch(path.name) and path.name not in kept and not path.is_dir():
                 path.unlink(missing_ok=True)
             # A name with `.tmp` or `.old` behind it is of one that was being replaced.
             elif _ENCODER_NAME.fullmatch(path.stem) and path.stem != encoder and not path.is_symlink():

@@ -32,7 +32,7 @@ def row_digest(row: Half) -> bytes:
     return blake2b(row.tobytes(), digest_size=16).digest()
 
 
-def append_rows(path: Path, rows: Half, *, at: int) -> None:
+def append_rows(path: Path, rows: Half | NDArray[np.int8], *, at: int) -> None:
     """Write rows (n, dim) behind the first `at` rows of the file and force them to disk.
 
     Whatever an interrupted run left behind row `at` is overwritten or cut off.
@@ -42,8 +42,8 @@ def append_rows(path: Path, rows: Half, *, at: int) -> None:
     StorageError
         If the disk refuses; the rows before `at` are untouched.
     """
-    data = memoryview(np.ascontiguousarray(rows, dtype="<f2").tobytes())
-    start = at * rows.shape[1] * 2
+    data = memoryview(np.ascontiguousarray(rows, dtype=rows.dtype.newbyteorder("<")).tobytes())
+    start = at * rows.shape[1] * rows.itemsize
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -61,13 +61,16 @@ def append_rows(path: Path, rows: Half, *, at: int) -> None:
         ) from error
 
 
-def stored_rows(path: Path, dim: int) -> int:
-    """Return how many whole rows the file holds; 0 if there is none, or if rows have no width."""
+def stored_rows(path: Path, dim: int, *, itemsize: int = 2) -> int:
+    """Return how many whole rows the file holds; 0 if there is none, or if rows have no width.
+
+    `itemsize` are the bytes of a number.
+    """
     try:
         status = path.stat()
     except FileNotFoundError:
         return 0
-    return status.st_size // (2 * dim) if dim and stat.S_ISREG(status.st_mode) else 0
+    return status.st_size // (itemsize * dim) if dim and stat.S_ISREG(status.st_mode) else 0
 
 
 def look_of(path: Path) -> tuple[int, ...]:

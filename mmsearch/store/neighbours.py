@@ -62,7 +62,9 @@ class LibraryNeighbours:
                 shortlists[place] = Shortlist.of(ranked, k, nearest.route, n_candidates)
         return [shortlists[place] for place in range(len(queries))]
 
-    def following(self, query: AskedVector, k: int, condition: Condition, passed: Passed) -> Shortlist:
+    def following(
+        self, query: AskedVector, k: int, condition: Condition, passed: Passed, modality: Modality = "text"
+    ) -> Shortlist:
         """Return the k nearest pictures that pass a condition and were not given yet, by a scan of all vectors."""
         self._rows.refresh()
         self._look_for_problems(condition.predicate)

@@ -137,6 +137,11 @@ class Pictures:
         sql = self.compiled(condition)
         return self.catalog.rows_of_ids(image_ids, sql.sql, sql.parameters)
 
+    def rows_of_passing(self, condition: Condition) -> list[tuple[int, int]]:
+        """Return (id, row) of all pictures that pass a condition, by id."""
+        sql = self.compiled(condition)
+        return self.catalog.rows_of_passing(sql.sql, sql.parameters)
+
     def ids_of_rows(self, rows: Sequence[int], condition: Condition) -> list[tuple[int, int]]:
         """Return (id, row) of the pictures that refer to these rows and pass a condition, in no special order."""
         sql = self.compiled(condition)

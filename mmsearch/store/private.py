@@ -13,7 +13,7 @@ from pathlib import Path
 
 _OTHERS = 0o077
 _ENTRY = re.compile(
-    r"(catalog|queries|thumbnails)\.sqlite.*|vectors-\d+\.f16|[a-z]+-\d+\.(bin|json)(\.tmp)?|"
+    r"(catalog|queries|thumbnails)\.sqlite.*|vectors-\d+\.f16|parts-\d+\.i8|[a-z]+-\d+\.(bin|json)(\.tmp)?|"
     r"(manifest|history)\.json(\.tmp)?|lock|progress|encoder(-\d+)?(\..+)?|next|restoring"
 )
 

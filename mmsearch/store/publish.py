@@ -51,6 +51,8 @@ _WORDS = {
     "texts": "index of annotations",
     "captions": "vectors of captions",
     "captioncells": "index of captions",
+    "parts": "list of parts",
+    "partcells": "index of parts",
     "words": "visual words",
     "fresh": "visual words",
     "centres": "graph of visual words",

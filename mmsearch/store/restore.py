@@ -32,7 +32,7 @@ from mmsearch.errors import (
     reason,
 )
 from mmsearch.records import RestoreReport
-from mmsearch.store.backup import CHUNK, ENCODER, FORMAT, MANIFEST, VECTORS, Manifest
+from mmsearch.store.backup import CHUNK, ENCODER, FORMAT, MANIFEST, PARTS, VECTORS, Manifest
 from mmsearch.store.base import OnProgress, Place, folder_of
 from mmsearch.store.catalog import CATALOG, Catalog
 from mmsearch.store.connect import connect
@@ -47,7 +47,9 @@ from mmsearch.store.publish import remove_unnamed, storage_errors, sync
 from mmsearch.store.sqlite_errors import sqlite_errors
 from mmsearch.system import sync_folder
 
-_MEMBER = re.compile(rf"{re.escape(CATALOG)}|{re.escape(VECTORS)}|{ENCODER}[A-Za-z0-9_-][A-Za-z0-9._-]*")
+_MEMBER = re.compile(
+    "|".join([*map(re.escape, (CATALOG, VECTORS, PARTS)), f"{ENCODER}[A-Za-z0-9_-][A-Za-z0-9._-]*"])
+)
 _FACTS: dict[str, type] = {
     "format": int, "created": str, "schema": int, "n_pictures": int, "has_vectors": bool, "members": dict,
 }  # fmt: skip
@@ -281,6 +283,7 @@ def _settled(place: Place, backup: Backup, staging: Path, held: HeldFolder, move
     with closing(Catalog.open(staging / CATALOG, write=True)) as catalog, sqlite_errors(backup.path):
         store = Store(staging, catalog)
         _check_vectors(store, backup)
+        _check_parts(store, backup)
         with catalog.writing():  # also without moves: what was made of a later state is not of this one
             n_moved = move_paths(catalog, moves)
         roots = catalog.roots()
@@ -292,9 +295,12 @@ def _settled(place: Place, backup: Backup, staging: Path, held: HeldFolder, move
             tuple(map(os.fsdecode, roots)),
         )  # fmt: skip
         vectors, encoder = store.vectors_path(store.epoch).name, store.encoder_path.name
+        parts = store.parts.path.name
         catalog.db.execute("PRAGMA journal_mode=WAL")
     _place_files(
-        staging, held, {VECTORS: vectors, ENCODER.rstrip("/"): encoder, HISTORY: HISTORY, CATALOG: CATALOG}
+        staging,
+        held,
+        {VECTORS: vectors, PARTS: parts, ENCODER.rstrip("/"): encoder, HISTORY: HISTORY, CATALOG: CATALOG},
     )
     return report
 
@@ -331,6 +337,15 @@ def _check_vectors(store: Store, backup: Backup) -> None:
             raise _Unfit(
                 f"{size} bytes of vectors in it, its catalog lists {store.n_rows} of {store.dim} dimensions"
             )
+
+
+def _check_parts(store: Store, backup: Backup) -> None:
+    """Raise BackupError unless the vectors of parts are as many as the catalog lists."""
+    member = backup.manifest["members"].get(PARTS)
+    with _reading_errors(backup.path):
+        size, n_rows = 0 if member is None else member["size"], store.parts.n_rows
+        if size != store.dim * n_rows or n_rows < 0:
+            raise _Unfit(f"{size} bytes of parts in it, its catalog lists {n_rows} of {store.dim} dimensions")
 
 
 def _place_files(staging: Path, held: HeldFolder, names: Mapping[str, str]) -> None:

@@ -45,6 +45,7 @@ def library_status(store: Store) -> LibraryStatus:
             problems=(*store.problems(), *filter(None, [open_to_others(store.folder)])),
             precision=precision_of(store),
             views=views_of(store),
+            parts=store.parts.facts(),
             agreement=store.setting("agreement"),
             exclude=tuple(store.setting("exclude") or ()),
             n_unread_words=0 if is_given(store) else store.catalog.count_where("annotated = 0", ()),

@@ -34,23 +34,17 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         ]
         labels = store.labels.problems(is_at_work=is_at_work)
         annotations, n_waiting = store.annotations.faults(), store.annotations.n_waiting
-        texts = store.annotations.problems()
-        damaged = damaged_rows(store)
-        faults += _vector_faults(store, damaged)
-        n_rows, indexes, words = store.n_rows, store.indexes.problems(), store.words.problems()
-        manifest = manifest_problem(store.files)
+        texts, damaged, damaged_parts = store.annotations.problems(), damaged_rows(store), store.parts.damaged()
+        faults += _vector_faults(store, damaged) + _part_faults(store, damaged_parts)
+        n_rows, words = store.n_rows, store.words.problems()
+        indexes, manifest = store.indexes.problems() | store.parts.problems(), manifest_problem(store.files)
     if history_problem(store.files, store.catalog) is None:  # else they may have been acknowledged
         faults += _surplus_faults(store)
     if manifest:
         what = f"no index and no visual words can be used: {manifest}"
         faults.append(Fault("damaged_manifest", what, str(store.files / MANIFEST)))
-    faults += [
-        Fault(
-            "damaged_index",
-            f"the index `{kind}` cannot be used, and what went by it is searched exactly: {problem}",
-        )
-        for kind, problem in indexes.items()
-    ]
+    exactly = "cannot be used, and what went by it is searched exactly"
+    faults += [Fault("damaged_index", f"the index `{kind}` {exactly}: {why}") for kind, why in indexes.items()]
     faults += [Fault("damaged_labels", problem) for problem in labels]
     faults += [Fault("damaged_annotations", f"the annotations are not whole: {problem}") for problem in annotations]
     faults += [
@@ -74,6 +68,7 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
             store.labels.drop_orphans()
         if annotations:
             store.annotations.repair()
+        store.parts.forget(damaged_parts)
     notices = tuple(filter(None, [open_to_others(store.folder), _waiting(n_waiting)]))
     return VerifyReport(n_rows, tuple(faults), n_dropped, notices)
 
@@ -119,6 +114,14 @@ def _vector_faults(store: Store, damaged: list[int]) -> list[Fault]:
         what = f"the vector file holds {store.n_rows - n_lost} of {store.n_rows} vectors"
         faults.append(Fault("lost_vectors", what, file))
     return faults
+
+
+def _part_faults(store: Store, damaged: list[int]) -> list[Fault]:
+    """Return a fault if the parts of pictures are damaged, with how many items these are."""
+    if not damaged:
+        return []
+    what = f"the parts of {len(damaged)} pictures differ from their checksums, or are lost"
+    return [Fault("damaged_parts", what, str(store.parts.path))]
 
 
 def _listed(paths: list[str]) -> str:

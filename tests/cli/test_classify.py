@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
 
+from mmsearch import Library
 from mmsearch.cli.app import app
 from mmsearch.encoders.calibration import Calibration, LabelModel
+from mmsearch.records import place_text
+from tests.forms import check_run
 
 ASKED = ("--labels", "a cat,a dog,a red car")
 
@@ -106,3 +110,60 @@ def test_classification_in_python_has_what_the_command_prints(calibrated, photos
     assert [record["none_of_these"] for record in records(calibrated())] == [
         result.none_of_these for result in results
     ]
+
+
+@pytest.fixture
+def in_parts(parted, cache):
+    """Run `classify --parts` on a picture of a library with parts; returns what it wrote to standard output."""
+    environment = {"MMSEARCH_LIBRARY": str(parted / "library"), "MMSEARCH_CACHE": str(cache), "COLUMNS": "200"}
+
+    def classify(*options):
+        arguments = ["classify", str(parted / "photos" / "cat.jpg"), *ASKED, "--parts", *options]
+        result = CliRunner().invoke(app, arguments, env=environment)
+        assert (result.exit_code, result.stderr) == (0, "")
+        check_run(arguments, result.stdout)
+        return result.stdout
+
+    return classify
+
+
+def test_labels_say_in_which_part_they_are_most_probable(in_parts, parted, cache):
+    (record,) = records(in_parts())
+    with Library.open(parted / "library", cache=cache) as library:
+        (whole,) = library.classify(parted / "photos" / "cat.jpg", ["a cat", "a dog", "a red car"])
+    of_whole = {label.label: label.probability for label in whole.predictions}
+    best = []
+    for label in record["predictions"]:
+        assert label["probability"] == pytest.approx(of_whole[label["label"]])
+        left, top, right, bottom = label["part"]["box"]
+        assert (right - left, bottom - top) in ((0.7, 0.7), (0.5, 0.5))
+        best.append(max(label["probability"], label["part"]["probability"]))
+    assert best == sorted(best, reverse=True)
+    assert any(label["part"]["probability"] > label["probability"] for label in record["predictions"])
+    lines = [line.split("\t") for line in in_parts("--format", "tsv").splitlines()]
+    assert lines[0][4:] == ["part_probability", "part_score", "part_box"]
+    assert [(line[1], json.loads(line[6])) for line in lines[1:]] == [
+        (label["label"], label["part"]["box"]) for label in record["predictions"]
+    ]
+    first = record["predictions"][0]["part"]
+    head, line, *_ = in_parts("--format", "table").splitlines()
+    assert head.split() == ["label", "probability", "best", "part", "picture"]
+    assert f"{100 * first['probability']:.1f} % {place_text(first['box'])}" in line
+
+
+def test_a_contact_sheet_has_a_frame_round_the_part_that_answered(parted, cache, tmp_path):
+    arguments = ["search", "a cat", "--words", "none", "--html", str(tmp_path / "page.html"), "--format", "json"]
+    environment = {"MMSEARCH_LIBRARY": str(parted / "library"), "MMSEARCH_CACHE": str(cache)}
+    result = CliRunner().invoke(app, arguments, env=environment)
+    hits = [hit for hit in json.loads(result.stdout)["hits"] if "part" in hit]
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<svg") == len(hits) > 0
+    drawn = re.findall(r'<svg .*?<rect x="(.*?)" y="(.*?)" width="(.*?)" height="(.*?)"/>', page, re.DOTALL)
+    frames = [tuple(map(float, numbers)) for numbers in drawn]
+    for hit in hits:
+        assert f"by its part: {place_text(hit['part']['box'])}" in page
+        zoom = min(1, 320 / max(hit["width"], hit["height"]))
+        width, height = round(hit["width"] * zoom), round(hit["height"] * zoom)
+        left, top, right, bottom = hit["part"]["box"]
+        across, down = (right - left) * width - 5, (bottom - top) * height - 5  # the line lies within
+        assert pytest.approx((left * width + 2.5, top * height + 2.5, across, down), abs=0.2) in frames

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmsearch.encoders.calibration import Calibration, LabelModel, RelevanceModel
+from mmsearch.encoders.classifier import Classifier
 from mmsearch.encoders.onnx import OnnxEncoder
-from mmsearch.encoders.zeroshot import ZeroShotClassifier, mode_of
+from mmsearch.encoders.zeroshot import ZeroShotClassifier, in_parts, mode_of
 from mmsearch.errors import QueryError
-from mmsearch.records import Prediction
+from mmsearch.records import PictureParts, Prediction
 from tests.conftest import random_units
 
 AXES = np.eye(3, dtype=np.float32)
@@ -64,6 +65,53 @@ def test_most_probable_labels_come_first_and_ties_stay_in_the_order_of_the_label
     np.testing.assert_allclose([label.probability for label in predictions], [0.5, 0.25])
     assert isinstance(predictions[0], Prediction)
     assert none is None
+
+
+BOXES = [(0.0, 0.0, 0.7, 0.7), (0.5, 0.5, 1.0, 1.0)]
+
+
+def test_labels_are_ordered_by_where_they_are_most_probable_and_the_best_part_is_told():
+    # A cosine of 1 is nine times as probable as one of 0, and one label in ten is shown beforehand.
+    classifier = ZeroShotClassifier(("a", "b", "c"), AXES, logit_scale=NINE, mode="multi")
+    parts = PictureParts(BOXES, np.float32([[0.5, 0, np.sqrt(0.75)], [0, 0, 1]]))
+    ((predictions, none),) = in_parts(classifier.judge, classifier.labels, AXES[:1], [parts], k=2)
+    assert [label.label for label in predictions] == ["a", "c"]  # ties in order
+    a, c = predictions
+    assert (a.part.box, c.part.box) == tuple(BOXES)
+    assert (a.probability, a.part.probability, a.part.score) == pytest.approx((0.5, 0.25, 0.5))
+    assert (c.probability, c.part.probability, c.part.score) == pytest.approx((0.1, 0.5, 1))
+    assert [label.best for label in predictions] == pytest.approx([0.5, 0.5])
+    assert none is None
+
+
+def test_none_of_the_labels_is_as_probable_as_where_it_is_least():
+    classifier = ZeroShotClassifier(("a", "b"), AXES[:2], logit_scale=NINE, constant=np.log(2), mode="open")
+    parts = PictureParts(BOXES, AXES[[0, 2]])
+    ((_, none), (_, alone)) = in_parts(
+        classifier.judge, classifier.labels, AXES[[2, 2]], [parts, PictureParts([], AXES[:0])], k=2
+    )
+    assert (none, alone) == pytest.approx((0.1 / 9.1, 0.1 / 1.9))
+
+
+def test_a_classifier_that_was_taught_looks_at_parts_too():
+    classifier = Classifier(("a", "b"), np.log(3) * AXES[:2], "model", "fingerprint")
+    parts = PictureParts(BOXES, AXES[[2, 1]])
+    (((b, a), none),) = in_parts(classifier.judge, classifier.labels, AXES[[2]], [parts], k=2)
+    assert [label.label for label in (b, a)] == ["b", "a"]
+    assert (b.probability, b.part.probability, b.part.score, b.part.box) == (
+        pytest.approx(0.5), pytest.approx(0.75), 1, BOXES[1],
+    )  # fmt: skip
+    assert (a.part.probability, a.part.box, none) == (pytest.approx(0.5), BOXES[0], None)
+
+
+@given(seed=seeds, n_labels=st.integers(1, 9))
+def test_a_picture_without_parts_has_the_answer_of_the_whole(seed, n_labels):
+    classifier, wholes = classifier_of(seed, n_labels, "open"), random_units(3, 8, seed + 1)
+    answers = in_parts(classifier.judge, classifier.labels, wholes, [PictureParts([], wholes[:0])] * 3, k=4)
+    for (labels, none), (expected, of_whole) in zip(answers, classifier.predict(wholes, k=4), strict=True):
+        assert [(one.label, one.part) for one in labels] == [(one.label, None) for one in expected]
+        assert [one.probability for one in labels] == pytest.approx([one.probability for one in expected], abs=1e-6)
+        assert none == pytest.approx(of_whole, abs=1e-6)
 
 
 @given(seed=seeds, n_labels=st.integers(1, 9))

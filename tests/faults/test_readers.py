@@ -13,12 +13,17 @@ import pytest
 
 from mmsearch import Query, SearchOptions
 from mmsearch.query.searcher import Searcher
+from mmsearch.store import channel_index
 from mmsearch.store import indexes as indexes_module
+from mmsearch.store import parts as parts_module
+from mmsearch.store.base import ALL, AskedVector
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from mmsearch.store.indexes import GraphSettings
 from tests.conftest import no_decoder, random_units
 from tests.faults.stand_in import TextVectors, finds_all_at_once
+from tests.query.test_parts import WEIGHTS, assert_is, ranked_by, searcher, stored_in
+from tests.store.test_parts import packed
 from tests.store.test_store import DIM, META, file
 
 K = 5
@@ -154,3 +159,59 @@ def unplaced(questions, states):
             if len(wrong) == 3:  # each was compared with every state
                 break
     return wrong
+
+
+def write_parts(folder, ready):
+    """Add, change and remove pictures with parts, and publish rows and cells of them: many states."""
+    indexes_module.measured_efforts = finds_all_at_once
+    channel_index.measured_efforts = lambda *arguments, worth: finds_all_at_once(*arguments)
+    parts_module._LEAST = 8
+    rng = np.random.default_rng(0)
+    with Store.writer(folder) as store:
+        store.indexes.keep(GraphSettings(graph_from=40, recall_target=0.5))
+        ready.set()
+        for n in range(2 * LEAST):
+            seeds = {int(i): 1000 * n + int(i) for i in rng.choice(150, 8, replace=False)}
+            pictures = [
+                file(seed, vector_of(seed), path=b"/photos/%d.jpg" % i, parts=packed(i % 5, seed))
+                for i, seed in seeds.items()
+            ]
+            store.commit(Changes(stored=pictures))
+            store.remove_images([image.image_id for image in store.catalog.images() if rng.random() < 0.04])
+            if n % 7 == 0:
+                store.settle(random_units(8, DIM, seed=1), on_progress=lambda *_: None)
+            if n == LEAST:
+                store.parts.keep_most(13)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("route", ROUTES)
+def test_answers_by_parts_are_exact_answers_of_the_state_that_is_read_beside_a_writer(tmp_path, route):
+    folder = tmp_path / "library"
+    with Store.writer(folder, create=META) as store:
+        store.parts.keep_most(4)
+        store.commit(Changes(stored=[file(i, vector_of(i), parts=packed(i % 5, i)) for i in range(60)]))
+    ready, n_states = SPAWN.Event(), Counter()
+    writer = SPAWN.Process(target=write_parts, args=(folder, ready))
+    writer.start()
+    ready.wait()
+    asked = searcher(folder, route)
+    query = AskedVector(vector_of(7))
+
+    def answers():
+        near = asked.store.parts.near()
+        has_cells = near is not None and near._published._cells is not None
+        (shortlist,) = asked._neighbours.shortlists([query], K, ALL, "text")
+        try:
+            expected = ranked_by(stored_in(asked.store), query, WEIGHTS.texts)
+        except (IndexError, ValueError):  # vectors were moved meanwhile: it is asked again
+            expected = []
+        return shortlist, expected, has_cells
+
+    while writer.is_alive():
+        shortlist, expected, has_cells = asked.store.consistently(answers)
+        assert_is(shortlist, expected, K)
+        n_states[has_cells] += 1
+    writer.join()
+    assert writer.exitcode == 0
+    assert min(n_states[True], n_states[False]) > 5

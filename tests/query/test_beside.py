@@ -86,7 +86,7 @@ def _searcher(folder, route):
     encoder, options = Encoder(DIM), {"use_graph": route != "exact", "is_asked_once": route == "cells"}
     asked = Searcher(Store.open(folder), lambda: encoder, no_decoder, **options)
     if route == "graph":
-        asked._neighbours._rows._kinds = [GRAPH]
+        asked._neighbours.wholes._rows._kinds = [GRAPH]
     return asked
 
 

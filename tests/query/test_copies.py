@@ -104,14 +104,15 @@ def test_a_picture_that_is_asked_by_its_id_stands_for_its_copies(asked):
 def test_an_engine_that_gives_no_more_ends_a_page_early_and_the_next_goes_on(asked, monkeypatch):
     query = Query(images=[id_of(asked, 3)])
     expected = [hit.path for hit in asked.search(query, SearchOptions(k=100))]
-    given = asked._neighbours.shortlists
+    wholes = asked._neighbours.wholes
+    given = wholes.shortlists
 
     def shortlists(queries, k, condition, modality):  # as Milvus: it leaves no copies out
         return given([replace(query, is_one_enough=False) for query in queries], k, condition, modality)
 
-    monkeypatch.setattr(asked._neighbours, "shortlists", shortlists)
+    monkeypatch.setattr(wholes, "shortlists", shortlists)
     for most in (None, 20):
-        monkeypatch.setattr(asked._neighbours, "most", most, raising=False)
+        monkeypatch.setattr(wholes, "most", most, raising=False)
         pages = all_pages(asked, query, SearchOptions(k=10))
         assert [hit.path for page in pages for hit in page] == expected
     assert len(pages[0]) < 10

@@ -8,6 +8,7 @@ from PIL import Image
 
 from mmsearch import Library, Query, Term
 from mmsearch.errors import NoEncoderError, PictureError, QueryError
+from mmsearch.query.encode import TermEncoder
 from mmsearch.samples import sample_folder
 from tests import pictures
 from tests.conftest import random_units
@@ -47,6 +48,51 @@ def test_all_pictures_that_cannot_be_used_are_named_and_the_others_can_be_had(in
     assert (readable, sorted(errors)) == ([0, 2], [1, 3])
     np.testing.assert_array_equal(vectors, indexed.encoder.encode_images([given[0], given[2]]))
     assert "bad.jpg" in errors[1]
+
+
+@pytest.fixture(scope="module")
+def with_parts(parted, cache):
+    with Library.open(parted / "library", cache=cache) as library:
+        yield library
+
+
+def test_parts_of_pictures_are_those_of_the_library_or_what_they_would_be(with_parts, parted, tmp_path):
+    cat = parted / "photos" / "cat.jpg"
+    with Image.open(cat) as image:
+        image.save(tmp_path / "same.bmp")
+        pixels = Image.open(cat).convert("RGB")
+    (tmp_path / "bad.jpg").write_bytes(b"x")
+    given = [cat, tmp_path / "bad.jpg", tmp_path / "same.bmp", pixels]
+    readable, vectors, parts, errors = with_parts.encoder.encode_readable_parts(given)
+    assert (readable, list(errors)) == ([0, 2, 3], [1])
+    np.testing.assert_array_equal(vectors, with_parts.encoder.encode_readable(given)[1])
+    stored, read, held = parts
+    assert len(stored.boxes) == 4
+    assert stored.boxes == read.boxes == held.boxes
+    np.testing.assert_allclose(np.linalg.norm(stored.vectors, axis=1), 1, atol=1e-6)
+    assert ((stored.vectors * read.vectors).sum(axis=1) > 0.99).all()  # a JPEG is decoded at a smaller scale
+    np.testing.assert_array_equal(read.vectors, held.vectors)
+
+
+def test_parts_of_the_library_are_not_made_again(with_parts, parted, monkeypatch):
+    monkeypatch.setattr(TermEncoder, "_pixels", lambda *args, **options: pytest.fail("a picture was decoded"))
+    _, _, (parts,), _ = with_parts.encoder.encode_readable_parts(parted / "photos" / "fig.jpg")
+    assert 0 < len(parts.boxes) <= 4
+
+
+def test_a_library_that_keeps_no_parts_gives_all_that_say_something_new(indexed, photos):
+    with Image.open(photos / "cat.jpg") as image:
+        _, _, (whole, box), _ = indexed.encoder.encode_readable_parts(
+            [photos / "cat.jpg", Term(image, box=(0, 0, 200, 200))]
+        )
+    assert 4 < len(whole.boxes) <= 13
+    assert not np.allclose(whole.vectors[:4], box.vectors[:4], atol=0.01)  # parts of a part
+
+
+def test_a_thin_picture_has_no_parts(indexed):
+    line = pictures.photo(200, 3, seed=1)
+    _, _, (parts,), _ = indexed.encoder.encode_readable_parts(line)
+    assert (parts.boxes, parts.vectors.shape) == ([], (0, 32))
 
 
 def test_an_encoder_says_what_it_is(indexed, tiny, checkpoint):

@@ -69,7 +69,7 @@ def searcher(made, route="graph"):
     options = {"use_graph": route != "exact", "is_asked_once": route == "cells"}
     asked = Searcher(Store.open(made[0]), lambda: Exactly(made[1]), no_decoder, **options)
     if route == "graph":  # filters too
-        asked._neighbours._rows._kinds = [GRAPH]
+        asked._neighbours.wholes._rows._kinds = [GRAPH]
     return asked
 
 
@@ -147,7 +147,7 @@ def test_broad_filter_over_an_index_never_costs_a_match(made, where, monkeypatch
 
 
 def test_too_few_matches_among_the_neighbours_are_not_taken_for_all(made):
-    neighbours = searcher(made)._neighbours._rows
+    neighbours = searcher(made)._neighbours.wholes._rows
     with neighbours.store.catalog.reading():
         neighbours.refresh()
         way = neighbours._way(neighbours._plans["text"])
@@ -274,7 +274,7 @@ def test_a_picture_that_an_index_misses_is_first_when_asked_by_itself(made, tmp_
     asked = searcher(made, route)
     image_id = ids_of(made)[41]
     asked.search(Query(images=[image_id]))
-    asked._neighbours._rows._published[route].index.delete([41])  # as if no path led there
+    asked._neighbours.wholes._rows._published[route].index.delete([41])  # as if no path led there
     for k in (1, 3):
         assert numbers(asked.search(Query(images=[image_id]), SearchOptions(k=k)))[0] == 41
     assert 41 not in numbers(asked.search(Query(images=[image_id], where=["name != 41.jpg"]), SearchOptions(k=10)))
@@ -372,7 +372,7 @@ def test_what_an_index_misses_comes_on_the_second_page(made, tmp_path, route):
     made = copy_of(made, tmp_path / "copy")
     asked, query = searcher(made, route), Query(text="v:41")
     asked.search(query)
-    asked._neighbours._rows._published[route].index.delete([41])  # as if no path led there
+    asked._neighbours.wholes._rows._published[route].index.delete([41])  # as if no path led there
     pages = [numbers(page) for page in all_pages(asked, query, SearchOptions(k=100))]
     whole = expected(made, 41, 1_000)
     assert whole[0] == 41

@@ -18,7 +18,7 @@ from mmsearch.contract import FORMAT_HEADER, FORMAT_VERSION, SearchAnswer, versi
 from mmsearch.encoders.calibration import answer_strength, strength
 from mmsearch.server.schemas import Labelled
 from tests.forms import check_form
-from tests.server.conftest import hits, names
+from tests.server.conftest import hits, names, running
 
 
 def post(client, **asked):
@@ -410,6 +410,40 @@ def test_labels_of_pictures_by_id_and_of_pictures_that_come_along(client, served
     expected = library.classify([served.photos / "cat.jpg"], ["a cat", "a fig", "a car"], k=2)[0]
     assert [entry["label"] for entry in body[0]["labels"]] == [entry.label for entry in expected.predictions]
     assert body[0]["labels"][0]["probability"] == pytest.approx(expected.predictions[0].probability, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def with_parts(parted, cache):
+    """A program that knows the token of a server over a library with parts of pictures."""
+    with (
+        running(parted / "library", parted / "photos", cache=cache) as server,
+        server.allowed() as program,
+    ):
+        yield program
+
+
+def test_a_hit_has_the_part_that_answered_which_can_be_asked_for_in_pixels(with_parts):
+    ranked = hits(post(with_parts, text="a cat", k=8, words="none"))
+    by_part = [hit for hit in ranked if "part" in hit]
+    assert by_part
+    for hit in by_part:
+        part = hit["part"]
+        assert part["cosine"] > part["whole"]
+        assert hit["score"] == pytest.approx((part["cosine"] + part["whole"]) / 2, abs=1e-6)  # the weight of texts
+        box = [share * hit[side] for share, side in zip(part["box"], ("width", "height") * 2, strict=True)]
+        first, *_ = hits(post(with_parts, pictures=[{"id": hit["id"], "box": box}], k=8))
+        assert (first["id"], first["part"]["box"]) == (hit["id"], part["box"])
+    part = with_parts.get("/openapi.json").json()["components"]["schemas"]["FoundPicture"]["properties"]["part"]
+    assert part["description"].startswith("Only in a library with parts")
+
+
+def test_labels_are_told_with_the_part_they_are_most_probable_in(with_parts):
+    asked = {"labels": ["a cat", "a dog"], "pictures": [{"id": id_of(with_parts, "cat.jpg")}], "parts": True}
+    (entry,) = with_parts.post("/classify", json=asked).json()["pictures"]
+    TypeAdapter(Labelled).validate_python(entry)
+    assert all(label["part"]["box"][2] <= 1 for label in entry["labels"])
+    (whole,) = with_parts.post("/classify", json=asked | {"parts": False}).json()["pictures"]
+    assert [set(label) for label in whole["labels"]] == [{"label", "probability", "cosine"}] * 2
 
 
 def test_labelling_needs_a_picture_and_labels(client):

@@ -144,6 +144,35 @@ def test_index_after_a_migration_embeds_nothing_again(old, tmp_path):
     assert vectors_of(old) == before
 
 
+def test_an_old_library_has_no_parts_until_they_are_asked_for(old, tmp_path):
+    store = Store.open(old)
+    assert (store.parts.most, store.parts.facts(), store.parts.near()) == (0, None, None)
+    assert (store.parts.missing(), store.parts.of([1])) == ([], {})
+    store.close()
+    with Store.writer(old) as writer:
+        assert writer.parts.keep_most(4) == 0
+        assert len(writer.parts.missing()) == len(PICTURES)
+        assert writer.parts.near().n_parts == 0
+    with Library.open(old) as library:
+        assert library.verify().problems == ()
+
+
+@pytest.mark.full
+def test_an_old_library_is_given_parts(old, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name in PICTURES:
+        shutil.copyfile(sample_folder() / f"{name}.jpg", pictures / f"{name}.jpg")
+    with Library.open(old) as library:
+        report = library.index([pictures], parts=4)
+        assert (report.new, report.moved, report.details["parts"]) == (0, len(PICTURES), len(PICTURES))
+        parts = library.status().parts
+        assert (parts.n_images, parts.n_parts > len(PICTURES)) == (len(PICTURES), True)
+        best = library.search(Query(images=[pictures / "cat.jpg"]), k=3)
+        assert best[0].path == str(pictures / "cat.jpg")
+        assert library.verify().problems == ()
+
+
 def test_pictures_of_an_old_library_count_as_read_by_an_earlier_version_if_that_read_in_another_way(old):
     n_before = len(PICTURES) if schema_of(old) < 3 else 0
     with Library.open(old) as library:

@@ -17,8 +17,8 @@ const SETTLED = 120; // milliseconds without scrolling
 const APART = 8; // pixels between what stays in view and a picture that is moved to
 
 /**
- * Sections of pictures, some of which are loaded when they are needed. `on` has open(id), like(id), mark(id, kind),
- * again(), isChosen(id), addressOf(id), more(), arrived(pictures), moved(y, height) and failed(problem), null where a thumbnail did not come.
+ * Sections of pictures, some of which are loaded when they are needed. `on` has open(id), like(id), byPart(id),
+ * mark(id, kind), again(), isChosen(id), addressOf(id), more(), arrived(pictures), moved(y, height) and failed(problem), null where a thumbnail did not come.
  */
 export class Grid {
   blocks = []; // of key, title, isWeak, offset in the section, n, first in the grid, isLast, pictures and its layout
@@ -282,7 +282,8 @@ export class Grid {
     const tile = this.tiles.of(event.target);
     const button = event.target.closest("button");
     if (!tile || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    if (button) this.on.mark(tile.id, button.classList.contains("relevant") ? "relevant" : "irrelevant");
+    if (button?.matches(".frame")) this.on.byPart(tile.id);
+    else if (button) this.on.mark(tile.id, button.classList.contains("relevant") ? "relevant" : "irrelevant");
     else if (event.target.closest("a")) {
       event.preventDefault();
       this.on.open(tile.id);
@@ -295,6 +296,7 @@ export class Grid {
     const { id } = tile;
     const actions = {
       m: () => this.on.like(id),
+      p: () => this.on.byPart(id),
       r: () => this.on.mark(id, "relevant"),
       x: () => this.on.mark(id, "irrelevant"),
       s: () => this.on.again(),

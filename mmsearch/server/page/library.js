@@ -7,6 +7,8 @@ const STAGES = {
   scan: "Looking for pictures",
   embed: "Describing pictures",
   annotate: "Reading what is written about pictures",
+  sign: "Noting how pictures look, to find copies",
+  parts: "Describing parts of pictures",
   load: "Loading pictures",
   vocabulary: "Learning what details look like",
   words: "Noting the details of pictures",

@@ -11,6 +11,7 @@ import { Grid } from "./grid.js";
 import { LibraryWatch } from "./library.js";
 import { Marks } from "./marks.js";
 import { monthOf } from "./months.js";
+import { boxOf } from "./part.js";
 import { QueryForm } from "./query.js";
 import { Selection } from "./selection.js";
 import { stick } from "./sticky.js";
@@ -37,6 +38,7 @@ const marks = new Marks({
 const grid = new Grid(byId("results"), {
   open,
   like,
+  byPart,
   mark: (id, kind) => marks.toggle(id, kind),
   again: searchAgain,
   isChosen: (id) => selection.chosen.has(id),
@@ -74,6 +76,7 @@ const view = new ResultView({
   like,
   add: (id) => addAll([id]),
   part,
+  byPart,
   again: searchAgain,
   classify,
   mark: (id, kind) => marks.toggle(id, kind),
@@ -248,9 +251,18 @@ async function withTag(tag) {
 
 async function part(hit) {
   const box = await askPart(await subjectOf({ id: hit.id, box: null }));
-  if (box === undefined) return;
+  if (box !== undefined) likePart(hit.id, box);
+}
+
+/** Searches by the part by which a picture was found. */
+function byPart(id) {
+  const hit = grid.pictureAt(grid.indexOf(id));
+  if (hit?.part) likePart(id, boxOf(hit));
+}
+
+function likePart(id, box) {
   answer.focusFirst();
-  go(asked([{ id: hit.id, weight: 1, box }]));
+  go(asked([{ id, weight: 1, box }]));
 }
 
 function addAll(ids) {

@@ -1,6 +1,7 @@
 // Why a picture was found: in words, and for who wants to know, in numbers.
 
-import { el, shown } from "./dom.js";
+import { button, el, shown } from "./dom.js";
+import { placeOf } from "./part.js";
 
 const STRENGTHS = {
   strong: "A strong match: most likely what you asked for.",
@@ -23,8 +24,8 @@ const STAGES = {
 };
 let isOpened = false; // also for the picture that is looked at next
 
-/** Returns the section that says why a hit was found. */
-export function scores(hit, { answer, state }) {
+/** Returns the section that says why a hit was found; `byPart()` searches by the part of it that was. */
+export function scores(hit, { answer, state }, byPart) {
   if (!hit.rank) return null;
   const details = el(
     "details",
@@ -41,17 +42,19 @@ export function scores(hit, { answer, state }) {
     ...verdicts(hit).map(({ words, isGood }) =>
       el("p", { class: isGood ? "verdict good" : "verdict", text: words }),
     ),
+    hit.part && button("Search by this part", { sign: "search", id: "view-by-part", onClick: byPart }),
     details,
   );
 }
 
 /** Returns what can be said of a hit in words; of a probability only where somebody has measured what scores mean. */
-function verdicts({ strength, local }) {
+function verdicts({ strength, local, part }) {
   const same = { words: "The same thing as in the example, by many small details.", isGood: true };
   const unlike = { words: "Its small details do not show the same thing as the example." };
   return [
     ...(strength ? [{ words: STRENGTHS[strength], isGood: strength === "strong" }] : []),
     ...(local ? [local.is_verified ? same : unlike] : []),
+    ...(part ? [{ words: `A part of it is nearer to the search than the whole: ${placeOf(part.box)}.` }] : []),
   ];
 }
 
@@ -60,6 +63,7 @@ function numbers(hit, answer, state) {
   return [
     ...(hit.strength ? [["Probability that it is what you asked for", hit.relevance]] : []),
     ...(hit.parts ? joined(hit, answer) : [[isLocal ? "Details in common" : "Likeness to the search", hit.score]]),
+    ...(hit.part ? [["Likeness of the whole picture", hit.part.whole], ["Likeness of its part", hit.part.cosine]] : []),
     ...hit.terms.map(({ term, cosine }) => [`Likeness to ${named(term, state)}`, cosine]),
     ...(hit.local && !isLocal ? [["Details in common", hit.local.score]] : []),
     ...(hit.local ? [["Places that agree with the example", hit.local.n_inliers]] : []),

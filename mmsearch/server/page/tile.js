@@ -5,6 +5,7 @@ import { thumbnail } from "./api.js";
 import { el, iconButton, shown } from "./dom.js";
 import { standsFor } from "./folded.js";
 import { excerpt } from "./matched.js";
+import { framed, placeOf } from "./part.js";
 
 const PAUSES = [2_000, 10_000]; // before a thumbnail that did not come is asked for again
 
@@ -37,6 +38,7 @@ export class Tile {
   #badges = null;
   #matched = null;
   #controls = null; // the caption, the check mark and the buttons
+  #framed = null;
   #isChosen = false;
   #isActive = false;
   #timer;
@@ -66,7 +68,9 @@ export class Tile {
     classList.toggle("missing", Boolean(picture.is_missing));
     if (this.#badges || picture.rank || picture.is_missing) this.#showBadges();
     if (this.#matched || words.length) this.#showMatched(words);
-    if (this.#controls) this.#controls.caption.textContent = shown(picture.name);
+    if (!this.#controls) return;
+    this.#controls.caption.textContent = shown(picture.name);
+    this.#showFrame();
   }
 
   /** Adds what a tile has besides its picture, and returns whether that was missing. */
@@ -78,6 +82,7 @@ export class Tile {
     this.#showBadges();
     this.link.append(caption);
     this.element.append(check, judge);
+    this.#showFrame();
     this.#showPressed();
     this.isActive = this.#isActive;
     return true;
@@ -158,6 +163,12 @@ export class Tile {
     folded.textContent = standsFor(this.#picture ?? {});
   }
 
+  #showFrame() {
+    this.#framed?.remove();
+    this.#framed = this.#picture?.part ? framed(this.#picture, { tabindex: this.#isActive ? "0" : "-1" }) : null;
+    if (this.#framed) this.link.after(this.#framed);
+  }
+
   #showMatched(words) {
     if (!this.#matched) this.link.append((this.#matched = MATCHED.cloneNode(true)));
     this.#matched.replaceChildren(...words);
@@ -174,8 +185,9 @@ function label(picture, words) {
   const place = picture.rank ? `${picture.rank}. ` : "";
   const strength = picture.strength ? `, ${picture.strength}` : "";
   const local = picture.local?.is_verified ? ", the same thing by its details" : "";
+  const part = picture.part ? `, by its part: ${placeOf(picture.part.box)}` : "";
   const folded = picture.folded ? `, ${standsFor(picture)}` : "";
   const gone = picture.is_missing ? ", its file is gone" : "";
   const beside = words.length ? `, beside it: ${words.map((part) => part.textContent ?? part).join("")}` : "";
-  return `${place}${shown(picture.name)}${strength}${local}${folded}${gone}${beside}`;
+  return `${place}${shown(picture.name)}${strength}${local}${part}${folded}${gone}${beside}`;
 }

@@ -14,8 +14,9 @@ import { subjectOf } from "./subject.js";
 import { Stage } from "./zoom.js";
 
 /**
- * The dialog of one picture. `on` has addressOf(id), open(id), close, step(by), like, add, part, mark(id, kind), again, classify, tags(), a
- * promise of those that are known, withTag(tag), changed(), and pictureAt(index), undefined where it is not loaded.
+ * The dialog of one picture. `on` has addressOf(id), open(id), close, step(by), like, add, part, byPart, mark(id, kind),
+ * again, classify, tags(), a promise of those that are known, withTag(tag), changed(), and pictureAt(index), undefined
+ * where it is not loaded.
  */
 export class ResultView {
   #id = null;
@@ -97,6 +98,7 @@ export class ResultView {
       0: () => this.#stage?.zoom(0),
       i: () => this.#toggleDetails(),
       m: () => this.on.like(this.#id),
+      p: () => this.on.byPart(this.#id),
       r: () => this.on.mark(this.#id, "relevant"),
       x: () => this.on.mark(this.#id, "irrelevant"),
       s: () => this.on.again(),
@@ -178,7 +180,7 @@ export class ResultView {
       "div",
       { class: "view-side" },
       this.#actions(hit, context),
-      scores(hit, context),
+      scores(hit, context, () => this.on.byPart(hit.id)),
       this.written.of(hit, context.abilities.keepsAnnotations),
       facts(hit),
       hit.folded && foldedPictures(hit, this.on),
@@ -202,6 +204,7 @@ export class ResultView {
         step: (by) => this.on.step(by),
         close: () => this.dialog.close(),
         details: () => this.#bringDetails(),
+        byPart: () => this.on.byPart(hit.id),
         zoomed: (percent) => (this.zoomed.textContent = `${percent} %`),
       });
       return;

@@ -3,6 +3,7 @@
 
 import { original, thumbnail } from "./api.js";
 import { el, shown } from "./dom.js";
+import { framed } from "./part.js";
 
 const ENLARGED = 1.6; // at most, where all of it is seen
 const STEP = 1.4;
@@ -36,7 +37,7 @@ export function sideFor(pixels, { width, height, format }) {
   return side ?? (SHOWN_BY_BROWSERS.includes(format) ? Infinity : SIDES.at(-1));
 }
 
-/** One picture in a figure. `on` has step(by), close(), details() and zoomed(percent). */
+/** One picture in a figure. `on` has step(by), close(), details(), byPart() and zoomed(percent). */
 export class Stage {
   #view = { zoom: 1, x: 0, y: 0 };
   #pointers = new Map();
@@ -49,7 +50,10 @@ export class Stage {
     const near = document.querySelector(`#results li[data-id="${picture.id}"] img`);
     this.image = this.#image(near?.complete && near.naturalWidth ? near.currentSrc : thumbnail(picture.id, SIDES[0]));
     figure.classList.add("stage");
-    figure.replaceChildren(this.image);
+    this.framed = picture.part ? framed(picture, { id: "view-frame" }) : el("div", { hidden: true });
+    this.framed.addEventListener("pointerdown", (event) => event.stopPropagation()); // it would be the figure's
+    this.framed.addEventListener("click", () => on.byPart());
+    figure.replaceChildren(this.image, this.framed);
     this.listening = new AbortController();
     for (const [name, listener] of Object.entries({
       wheel: (event) => this.#wheel(event),
@@ -118,7 +122,11 @@ export class Stage {
   }
 
   #place(x, y) {
-    this.image.style.transform = `translate(${x}px, ${y}px) scale(${this.#view.zoom})`;
+    const { zoom } = this.#view;
+    const [width, height] = this.#fitted;
+    this.image.style.transform = `translate(${x}px, ${y}px) scale(${zoom})`;
+    const transform = `translate(-50%, -50%) translate(${x}px, ${y}px)`; // its lines are as thin as ever
+    Object.assign(this.framed.style, { width: `${width * zoom}px`, height: `${height * zoom}px`, transform });
   }
 
   /** Loads the picture with as many pixels as are seen, and puts it into the place of the one before. */
