@@ -1,14 +1,15 @@
 """Copies of pictures found among others: by `mmsearch duplicates`, and by the perceptual hash of imagededup.
 
-    python benchmarks/duplicates.py DATA [--pictures N] [--bystanders N] [--model NAME] [--join N]... [--out FILE]
+    python benchmarks/duplicates.py DATA [--half HALF] [--pictures N] [--bystanders N] [--side N] [--model NAME]
+        [--join N]... [--out FILE]
 
-N pictures are drawn from all sets below DATA and changed in ten named ways; as many bystanders as are asked for, of
-all sets, and the pictures changed in one way are compared, way by way. Thresholds were chosen on other draws, which
-shared some pictures with this one; figures are those of the pictures with odd numbers: how many copies are in a
-group with their original (recall), and of all copies in groups how many are with their own original (precision).
-Groups of pictures that nobody changed are printed, to be looked at: some are true. imagededup is measured beside it
-where it is installed.
-`--join` times the comparison of so many signatures, windows of the pictures.
+The pictures of all sets below DATA are of two halves by the hash of their files. N of one half are drawn and
+changed in ten named ways; they, the bystanders, and the copies made in one way are compared, way by way. All
+thresholds were chosen on the choosing half, which is compared with itself alone; the reported half is among both.
+Figures are how many copies are in a group with their original (recall), and of all copies in groups how many are
+with their own original (precision). Groups of pictures that nobody changed are printed, to be looked at: some are
+true. imagededup is measured beside it where it is installed. `--side` makes the originals so small first.
+`--join` times the comparison of so many signatures, windows of the pictures, and of so many vectors.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import io
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,11 +33,11 @@ from platformdirs import user_cache_path
 from mmsearch import Library
 from mmsearch.duplicates.join import near_pairs
 from mmsearch.duplicates.same_picture import ALIKE
+from mmsearch.duplicates.vectors import nearest_pairs
 from mmsearch.images.kinds import is_named_like_a_picture
 
 Way = Callable[[Image.Image, np.random.Generator], Image.Image]
-MEASURED = ("quality 30", "third", "grey", "tone", "border", "crop", "mirrored", "turned")
-"""Ways whose copies are to be found; pasted text and a frame of another picture are reported besides."""
+HALVES = CHOOSING, REPORTED = "choosing", "reported"
 LEAST_SIDE = 96
 """Of pictures that are changed: of a third of less little is left."""
 FRAME_SHARE, CROP, COLOURS, QUARTERS = 0.08, 0.9, ("white", "black", "#a06030"), (90, 180, 270)
@@ -97,28 +100,46 @@ def jpeg(image: Image.Image, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def write_set(folder: Path, data: Path, n_pictures: int, n_bystanders: int) -> None:
-    """Write originals and bystanders as NAME.EXT, and the copies of original NUMBER as NUMBER-WAY.jpg."""
-    rng = np.random.default_rng(0)
+def pictures_of(data: Path, half: str = "") -> list[Path]:
+    """Return the pictures below a folder whose contents belong to a half, or all, in an order drawn once."""
     files = sorted(
         path for path in data.rglob("*.*") if is_named_like_a_picture(path.name.encode()) or path.suffix == ".pgm"
     )
-    drawn = [files[place] for place in rng.permutation(len(files))]
-    used = iter(drawn)
-    frame = Image.open(next(used)).convert("RGB")
+    order = np.random.default_rng(0).permutation(len(files))
+    return [files[place] for place in order if half in ("", half_of(files[place]))]
+
+
+def half_of(path: Path) -> str:
+    """Return which half a picture belongs to, by the hash of its file: equal files are never in both."""
+    return HALVES[sha256(path.read_bytes()).digest()[0] % 2]
+
+
+def write_set(folder: Path, data: Path, half: str, n_pictures: int, n_bystanders: int, side: int = 0) -> None:
+    """Write originals and bystanders as NAME.EXT, and the copies of original NUMBER as NUMBER-WAY.jpg.
+
+    The choosing half is alone with itself; the reported half is among all. A side makes originals so small.
+    """
+    rng = np.random.default_rng(0)
+    large = (path for path in pictures_of(data, half) if min(Image.open(path).size) >= LEAST_SIDE)
+    around, *drawn = islice(large, n_pictures + 1)
+    frame = Image.open(around).convert("RGB")
     originals = folder / "originals"
     originals.mkdir()
-    for number in range(n_pictures):
-        path = next(path for path in used if min(Image.open(path).size) >= LEAST_SIDE)
+    for number, path in enumerate(drawn):
         image = Image.open(path).convert("RGB")
-        write_original(path, originals / f"{number}{path.suffix}")
+        if side:
+            image.thumbnail((side, side))
+            image.save(originals / f"{number}.png")
+        else:
+            write_original(path, originals / f"{number}{path.suffix}")
         for way, changed in ways(frame).items():
             (folder / f"{number}-{way}.jpg").write_bytes(
                 jpeg(changed(image, rng), 30 if way == "quality 30" else 90)
             )
     bystanders = folder / "bystanders"
     bystanders.mkdir()
-    for _, path in zip(range(n_bystanders), used, strict=False):
+    others = (path for path in pictures_of(data, half if half == CHOOSING else "") if path not in set(drawn))
+    for path in islice(others, n_bystanders):
         write_original(path, bystanders / "-".join(path.relative_to(data).parts))
 
 
@@ -142,7 +163,7 @@ Groups = list[list[str]]
 
 
 def measure(groups_of: Mapping[str, Groups], n_pictures: int) -> dict[str, object]:
-    """Return recall by way and precision of the odd pictures, and the groups of what nobody changed."""
+    """Return recall by way, precision, and the groups of what nobody changed."""
     recall, n_right, n_grouped, unchanged = dict[str, float](), 0, 0, set[tuple[str, ...]]()
     for way, groups in groups_of.items():
         n_found = 0
@@ -152,11 +173,11 @@ def measure(groups_of: Mapping[str, Groups], n_pictures: int) -> dict[str, objec
             if len(plain) > 1:
                 unchanged.add(tuple(plain))
             held = {name for name, made in sources if not made}
-            copies = [name for name, made in sources if made and int(name) % 2]
+            copies = [name for name, made in sources if made]
             n_found += sum(name in held for name in copies)
             n_grouped += len(copies)
         n_right += n_found
-        recall[way] = n_found / (n_pictures // 2)
+        recall[way] = n_found / n_pictures
     return {"recall": recall, "precision": n_right / max(1, n_grouped), "unchanged": sorted(unchanged)}
 
 
@@ -169,7 +190,9 @@ def files_of(folder: Path, way: str) -> list[Path]:
 def of_mmsearch(folder: Path, model: str, cache: Path) -> tuple[dict[str, Groups], float]:
     """Return the groups of the files by way, from one library, and the seconds that one way takes."""
     with TemporaryDirectory() as place, Library.open(place, cache=cache) as library:
-        library.index(folder, model=model, local=False)
+        library.index([folder / "originals", folder / "bystanders"], model=model, local=False)
+        library.duplicates()  # what is kept of this is not compared way by way
+        library.index(folder, local=False)
         return groups_in(library, folder)
 
 
@@ -202,7 +225,7 @@ def of_imagededup(folder: Path) -> tuple[dict[str, Groups], float]:
 
 
 def seconds_of_join(n: int, folder: Path) -> float:
-    """Return how long it takes to compare so many signatures, of windows of the pictures."""
+    """Return how many seconds of all cores it takes to compare so many signatures, of windows of the pictures."""
     rng, grids = np.random.default_rng(0), []
     files = sorted((folder / "bystanders").iterdir()) + sorted((folder / "originals").iterdir())
     for place in range(n):
@@ -217,10 +240,22 @@ def seconds_of_join(n: int, folder: Path) -> float:
         cells = np.asarray(window.resize((16, 16), Image.Resampling.BOX))
         cells = cells - cells.mean()
         cut[place] = np.rint(cells * 127 / max(1.0, float(np.abs(cells).max())))
-    start = time.perf_counter()
+    start = time.process_time()
     for _ in near_pairs(cut, ALIKE, is_open=np.ones(n, dtype=bool)):
         pass
-    return time.perf_counter() - start
+    return time.process_time() - start
+
+
+def seconds_of_vectors(n: int) -> float:
+    """Return how long it takes to find the nearest of so many vectors, in a thousand clusters, on one core."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(1_000, 512)).astype(np.float32)
+    vectors = centres[rng.integers(0, len(centres), n)] + rng.normal(size=(n, 512)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    start = time.process_time()
+    for _ in nearest_pairs(vectors.astype(np.float16)):
+        pass
+    return time.process_time() - start
 
 
 def lines(figures: Mapping[str, Mapping[str, object]]) -> Iterator[str]:
@@ -245,8 +280,10 @@ def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--half", choices=HALVES, default=REPORTED)
     parser.add_argument("--pictures", type=int, default=300)
     parser.add_argument("--bystanders", type=int, default=100_000)
+    parser.add_argument("--side", type=int, default=0)
     parser.add_argument("--model", default="offline")
     parser.add_argument("--cache", type=Path, default=user_cache_path("mmsearch"))
     parser.add_argument("--join", type=int, action="append", default=[], metavar="N")
@@ -256,17 +293,17 @@ def main() -> None:
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / "pictures"
         folder.mkdir()
-        write_set(folder, arguments.data, arguments.pictures, arguments.bystanders)
+        write_set(folder, arguments.data, arguments.half, arguments.pictures, arguments.bystanders, arguments.side)
         systems = {"mmsearch": lambda: of_mmsearch(folder, arguments.model, arguments.cache)}
         if find_spec("imagededup") is not None:
             systems["imagededup, PHash"] = lambda: of_imagededup(folder)
         for system, grouped in systems.items():
             groups, seconds = grouped()
             figures[system] = {**measure(groups, arguments.pictures), "seconds": seconds}
-        joins = {str(n): seconds_of_join(n, folder) for n in arguments.join}
+        joins = {str(n): (seconds_of_join(n, folder), seconds_of_vectors(n)) for n in arguments.join}
     print("\n".join(lines(figures)))
-    for n, seconds in joins.items():
-        print(f"{n} signatures compared in {seconds:.1f} s")
+    for n, (of_signatures, of_vectors) in joins.items():
+        print(f"{n} signatures compared in {of_signatures:.1f} s and vectors in {of_vectors:.1f} s of all cores")
     report("duplicates", {**figures, "join_s": joins}, arguments.out)
 
 

@@ -212,8 +212,8 @@ class DuplicatePicture(Picture):
     evidence: Annotated[
         Evidence,
         Described(
-            "How that is known: equal `bytes`; the `signature`, a coarse grid of light; `pixels` that agree; or, "
-            "of a look-alike, `vectors` and the time taken."
+            "How that is known: equal `bytes`; the `signature`, a coarse grid of light; `pixels` that agree; "
+            "`local` features and pixels beside what was pasted; or, of a look-alike, `vectors` and the time taken."
         ),
     ]
     score: Annotated[float, Described("The cosine or correlation that decided; 1 for equal bytes.")]

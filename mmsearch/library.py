@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -1257,12 +1258,12 @@ class Library:
         paths : path, or several
             Only pictures at or below these are compared, with one another; without any all are.
         kinds : str, or several
-            `same-file`: equal bytes. `same-picture`: encoded anew, resized, re-toned, in a plain frame, lightly
-            cropped, mirrored or turned. `look-alike`: several pictures of one moment, which are no duplicates.
+            `same-file`: equal bytes. `same-picture`: encoded anew, resized, re-toned, framed, lightly cropped,
+            mirrored, turned, or pasted on. `look-alike`: several pictures of one moment, which are no duplicates.
         keep : str
             The `largest`, `coloured`, `dated`, `least-compressed` or `oldest`; where it tells nothing, the others.
         sign : bool
-            Whether pictures without a signature are read for theirs, as the writer, or compared by bytes alone.
+            Whether, as the writer, pictures without a signature are read for theirs and what is compared is kept.
         on_progress, notify : callable
             Given (`sign`, `compare` or `align`, done, total); sentences worth showing.
 
@@ -1286,18 +1287,18 @@ class Library:
         ...     [(group.reason, group.others[0].evidence) for group in library.duplicates(kinds="same-file")]
         [('oldest file', 'bytes')]
         """
-        from mmsearch.duplicates.find import DuplicateOptions, find_duplicates
+        from mmsearch.duplicates.find import DuplicateOptions, find_duplicates, keep_comparisons
         from mmsearch.ingest.sign import sign_missing
 
         options = DuplicateOptions.of(paths, kinds, keep)
         folder_of(self.place, "duplicates")
-        for root in options.roots:
-            if not self.reader().count_below(root):
-                raise _not_there(root)
+        for root in (root for root in options.roots if not self.reader().count_below(root)):
+            raise _not_there(root)
         if as_flag(sign, "sign") and options.kinds != ("same-file",):
             sign_missing(self.place, in_folder(self.reader(), "duplicates"), options.roots, on_progress, notify)
         store = in_folder(self.reader(), "duplicates")
-        return find_duplicates(store, options, on_progress=on_progress, check=self._check)
+        keeping = partial(keep_comparisons, self.place, notify) if sign else _quiet
+        return find_duplicates(store, options, keeping, on_progress=on_progress, check=self._check)
 
     def _wanted_texts(self, texts: Sequence[str]) -> Matrix:
         """Return the unit vectors float32 (n, dim) of texts, if they are still wanted."""

@@ -1100,8 +1100,10 @@ class IngestReport:
     details: IngestDetails = field(default_factory=lambda: IngestDetails())
 
 
-Evidence: TypeAlias = Literal["bytes", "signature", "pixels", "vectors"]
-Change: TypeAlias = Literal["re-encoded", "resized", "re-toned", "border", "cropped", "mirrored", "turned"]
+Evidence: TypeAlias = Literal["bytes", "signature", "pixels", "local", "vectors"]
+Change: TypeAlias = Literal[
+    "re-encoded", "resized", "re-toned", "border", "cropped", "mirrored", "turned", "pasted"
+]
 
 
 @dataclass(frozen=True)
@@ -1109,8 +1111,9 @@ class Duplicate:
     """A picture of a group of duplicates beside the one that is proposed to be kept.
 
     `changes` say what was done to the one to make the other, `evidence` how that is known: by equal `bytes`, by the
-    `signature` (a coarse grid of light), by `pixels` that agree once they lie on each other, or, of a look-alike,
-    by `vectors` and the time taken. `score` is the cosine or correlation that decided, 1 for equal bytes.
+    `signature` (a coarse grid of light), by `pixels` that agree once they lie on each other, by `local` features
+    and pixels beside what was pasted, or, of a look-alike, by `vectors` and the time taken. `score` is the cosine
+    or correlation that decided, 1 for equal bytes.
     """
 
     image: ImageRecord
@@ -1338,7 +1341,8 @@ class LibraryStatus:
 FaultCode = Literal[
     "damaged_catalog", "wrong_catalog", "lost_vectors", "damaged_vector", "unused_vectors", "surplus_vectors",
     "damaged_manifest", "damaged_index", "damaged_labels", "damaged_annotations", "damaged_words",
-    "damaged_parts", "damaged_encoder", "lost_settings", "damaged_picture", "repeated_pictures", "wrong_count",
+    "damaged_parts", "damaged_comparisons", "damaged_encoder", "lost_settings", "damaged_picture",
+    "repeated_pictures", "wrong_count",
 ]  # fmt: skip
 _NAMED = 5  # damaged vectors and pictures that sentences name
 _MORE = {

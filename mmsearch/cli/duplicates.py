@@ -51,7 +51,8 @@ def duplicates(
 
     --format paths and paths0 print those that would go, never one that is to be kept: hand them to a program of
     your own. A picture that was encoded anew, resized, in other tones, in a plain border, lightly cropped, mirrored
-    or turned is the same.
+    or turned is the same, and so is a photograph on which something was pasted. What was compared is kept: the next
+    time only new pictures are.
     """
     from mmsearch.cli.progress import run_progress
     from mmsearch.contract import duplicates_json

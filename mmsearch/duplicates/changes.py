@@ -36,6 +36,9 @@ def _changes(keeper: Candidate, other: Candidate, verdict: Verdict) -> Iterator[
         yield "resized"
     if abs(first.share - second.share) > SAME_SHARE:
         yield "border"
+    if verdict.evidence == "local":
+        yield "pasted"
+        return  # it has tones of its own
     light, contrast, colour = (float(value) for value in first.tone)
     other_light, other_contrast, other_colour = (float(value) for value in second.tone)
     if is_cropped:

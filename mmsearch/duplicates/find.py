@@ -2,7 +2,7 @@
 
 Files of equal bytes are told by their hashes, and the one of them that is kept goes on. What goes on is compared by
 light and vectors (`same_picture`), and what is left of that by moments. Files are read once more where pairs are
-looked at closely; nothing is written, and no file is ever deleted.
+looked at closely. No file is ever deleted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,21 +22,26 @@ from mmsearch.duplicates.changes import changes
 from mmsearch.duplicates.groups import Groups
 from mmsearch.duplicates.keepers import Candidate, preference, reason
 from mmsearch.duplicates.moments import moments
-from mmsearch.duplicates.same_picture import FINE_SIDE, same_pictures
+from mmsearch.duplicates.same_picture import Compared, same_pictures
+from mmsearch.duplicates.verdicts import FINE_SIDE
+from mmsearch.errors import LibraryError
 from mmsearch.ingest.plan import absolute_roots, is_below
-from mmsearch.ingest.pool import WorkerPool
+from mmsearch.ingest.pool import Embedded, WorkerPool
 from mmsearch.ingest.worker import Job
+from mmsearch.local.extractors import DEFAULT
 from mmsearch.records import (
     Duplicate,
     DuplicateGroup,
     DuplicateReport,
     FileLook,
     ImageRecord,
+    LocalFeatures,
     PathLike,
     luminance_layout,
 )
-from mmsearch.store.base import OnProgress
+from mmsearch.store.base import Notify, OnProgress, Place, in_folder
 from mmsearch.store.changes import StoredFile
+from mmsearch.store.comparisons import Comparisons
 
 if TYPE_CHECKING:
     from mmsearch.store.folder import Store
@@ -72,12 +77,18 @@ class _Pictures:
 
 
 def find_duplicates(
-    store: Store, options: DuplicateOptions, *, on_progress: OnProgress, check: Callable[[], None] = lambda: None
+    store: Store,
+    options: DuplicateOptions,
+    keep: Callable[[Comparisons], object],
+    *,
+    on_progress: OnProgress,
+    check: Callable[[], None] = lambda: None,
 ) -> DuplicateReport:
     """Return the groups of duplicates of a library; see `Library.duplicates`.
 
-    `on_progress` is given (`compare` or `align`, done, total); `check` is called as often, and what it raises ends
-    the search.
+    What was compared before is used; where all of the library is looked at, `keep` is given what is known now if
+    that is more. `on_progress` is given (`compare` or `align`, done, total); `check` is called as often, and
+    what it raises ends the search.
     """
 
     def progress(stage: str, done: int, total: int) -> None:
@@ -86,15 +97,26 @@ def find_duplicates(
 
     start = time.perf_counter()
     pictures = store.consistently(lambda: _read(store, options.roots))
-    groups = _groups(store, pictures, options, progress)
+    search = _Search(store, pictures, options, progress)
     wanted = sorted(
-        (group for group in groups if group.kind in options.kinds),
+        (group for group in search.groups() if group.kind in options.kinds),
         key=lambda group: (-group.size_bytes, group.keeper.path),
     )
     seconds = time.perf_counter() - start
+    if search.to_keep is not None:
+        keep(search.to_keep)
     return DuplicateReport(
         tuple(wanted), len(pictures.candidates), pictures.n_unsigned, pictures.n_missing, seconds
     )
+
+
+def keep_comparisons(place: Place, notify: Notify, comparisons: Comparisons) -> None:
+    """Keep what was compared, as the writer; where that cannot be, the next search compares again."""
+    try:
+        with place.writer() as writer:
+            in_folder(writer, "duplicates").comparisons.keep(comparisons)
+    except LibraryError as error:
+        notify(f"what was compared is not kept, and is compared again the next time: {error}")
 
 
 def _read(store: Store, roots: Sequence[bytes]) -> _Pictures:
@@ -136,33 +158,57 @@ def _record(image_id: int, file: StoredFile) -> ImageRecord:
     )  # fmt: skip
 
 
-def _groups(
-    store: Store, pictures: _Pictures, options: DuplicateOptions, on_progress: OnProgress
-) -> Iterator[DuplicateGroup]:
-    """Yield all groups, of the kinds that are wanted and of those before, whose others take no further part."""
-    by_hash: dict[bytes, list[Candidate]] = defaultdict(list)
-    for picture in pictures.candidates:
-        by_hash[picture.content_hash].append(picture)
-    left = []
-    for equal in by_hash.values():
-        equal.sort(key=lambda picture: preference(picture, options.keep))
-        left.append(equal[0])
-        if len(equal) > 1:
-            others = tuple(Duplicate(other.image, (), "bytes", 1.0) for other in equal[1:])
-            yield DuplicateGroup("same-file", equal[0].image, reason(equal[0], equal[1:], options.keep), others)
-    if not {"same-picture", "look-alike"}.intersection(options.kinds):
-        return
-    left.sort(key=lambda picture: preference(picture, options.keep))
-    signed = [picture for picture in left if picture.signature is not None]
-    with _FineGrids(store, signed) as fine_grids:
-        same = same_pictures(signed, _vectors(pictures, signed), fine_grids.of, on_progress)
-    yield from _described("same-picture", same, signed, options.keep)
-    if "look-alike" in options.kinds:
-        gone = {signed[other].image.image_id for other in np.flatnonzero(~same.is_open).tolist()}
-        left = [picture for picture in left if picture.image.image_id not in gone]
-        vectors = _vectors(pictures, left)
-        if vectors is not None:
-            yield from _described("look-alike", moments(left, vectors), left, options.keep)
+class _Search:
+    """A search among some pictures; `to_keep` is there when it is done, if more is known then than was kept."""
+
+    def __init__(
+        self, store: Store, pictures: _Pictures, options: DuplicateOptions, on_progress: OnProgress
+    ) -> None:
+        self._store, self._pictures, self._options = store, pictures, options
+        self._on_progress = on_progress
+        self.to_keep: Comparisons | None = None
+
+    def groups(self) -> Iterator[DuplicateGroup]:
+        """Yield all groups, of the kinds that are wanted and of those before, whose others take no further part."""
+        keep, kinds = self._options.keep, self._options.kinds
+        by_hash: dict[bytes, list[Candidate]] = defaultdict(list)
+        for picture in self._pictures.candidates:
+            by_hash[picture.content_hash].append(picture)
+        left = []
+        for equal in by_hash.values():
+            equal.sort(key=lambda picture: preference(picture, keep))
+            left.append(equal[0])
+            if len(equal) > 1:
+                others = tuple(Duplicate(other.image, (), "bytes", 1.0) for other in equal[1:])
+                yield DuplicateGroup("same-file", equal[0].image, reason(equal[0], equal[1:], keep), others)
+        if not {"same-picture", "look-alike"}.intersection(kinds):
+            return
+        left.sort(key=lambda picture: preference(picture, keep))
+        same, compared = self._same_pictures([picture for picture in left if picture.signature is not None])
+        yield from _described("same-picture", same, compared, keep)
+        if "look-alike" in kinds:
+            gone = {compared[other].image.image_id for other in np.flatnonzero(~same.is_open).tolist()}
+            left = [picture for picture in left if picture.image.image_id not in gone]
+            vectors = _vectors(self._pictures, left)
+            if vectors is not None:
+                yield from _described("look-alike", moments(left, vectors), left, keep)
+
+    def _same_pictures(self, signed: list[Candidate]) -> tuple[Groups, list[Candidate]]:
+        """Return the groups of one picture among candidates in the order in which they are kept.
+
+        And the candidates as they are numbered in the groups.
+        """
+        hashes = [picture.content_hash for picture in signed]
+        kept = self._store.comparisons.load()
+        compared = Compared.of(kept, hashes)
+        candidates = [signed[number] for number in compared.order]
+        with _Looks(self._store, candidates) as looks:
+            vectors = _vectors(self._pictures, candidates)
+            same = same_pictures(candidates, compared, vectors, looks, self._on_progress)
+        comparisons = compared.comparisons(hashes)
+        if not self._options.roots and not comparisons.is_as(kept):
+            self.to_keep = comparisons
+        return same, candidates
 
 
 def _vectors(pictures: _Pictures, candidates: Sequence[Candidate]) -> NDArray[np.float16] | None:
@@ -185,48 +231,62 @@ def _described(
                 verdict.evidence,
                 verdict.score,
             )
-            for other, verdict in sorted(verdicts.items())
+            for other, verdict in verdicts.items()
         ]
         if others:
             why = reason(keeper, [candidates[other] for other in verdicts], keep)
             yield DuplicateGroup(kind, keeper.image, why, tuple(others))
 
 
-class _FineGrids:
-    """The light of candidates in fine cells, of which each is decoded once; workers start when first needed."""
+class _Looks:
+    """What is seen of candidates when their files are decoded, once each; workers start when first needed."""
 
     def __init__(self, store: Store, candidates: Sequence[Candidate]) -> None:
         self._store, self._candidates = store, candidates
         self._lights: dict[int, NDArray[Any]] = {}
-        self._looked_at: set[int] = set()
+        self._features: dict[int, LocalFeatures] = {}
+        self._looked_at: set[tuple[Job, int]] = set()
         self._workers: WorkerPool | None = None
 
-    def __enter__(self) -> _FineGrids:
+    def __enter__(self) -> _Looks:
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._workers is not None:
             self._workers.__exit__(None, None, None)
 
-    def of(self, numbers: Sequence[int]) -> Mapping[int, NDArray[Any]]:
-        """Return the light of those numbers, and of others, whose files are still what was indexed."""
-        numbers_of = {
-            os.fsencode(self._candidates[number].image.path): number
-            for number in numbers
-            if number not in self._looked_at
+    def fine_lights(self, places: Sequence[int]) -> Mapping[int, NDArray[Any]]:
+        """Return the light of candidates in fine cells, whose files are still what was indexed."""
+        for place, outcome in self._seen(places, Job(embeds=False, luminance_side=FINE_SIDE)):
+            if outcome.facts["luminances"]:
+                self._lights[place] = np.frombuffer(bytes.fromhex(outcome.facts["luminances"]), _FINE)
+        return self._lights
+
+    def local_features(self, places: Sequence[int]) -> Mapping[int, LocalFeatures]:
+        """Return the local features of candidates, whose files are still what was indexed."""
+        for place, outcome in self._seen(places, Job(embeds=False, local="features")):
+            if outcome.local is not None:
+                size = outcome.facts["width"], outcome.facts["height"]
+                features = outcome.local.features(DEFAULT.dim)
+                self._features[place] = replace(features, size=DEFAULT.frame(size), original_size=size)
+        return self._features
+
+    def _seen(self, places: Sequence[int], job: Job) -> Iterator[tuple[int, Embedded]]:
+        """Yield those of candidates that were not looked at for this and whose files are still what was indexed."""
+        place_of = {
+            os.fsencode(self._candidates[place].image.path): place
+            for place in places
+            if (job, place) not in self._looked_at
         }
-        self._looked_at.update(numbers_of.values())
-        if not numbers_of:
-            return self._lights
+        self._looked_at.update((job, place) for place in place_of.values())
+        if not place_of:
+            return
         if self._workers is None:
             self._workers = WorkerPool.for_encoder(
                 None, cwd=self._store.working_folder, max_megapixels=self._store.accepted_megapixels()
             )
-        job = Job(embeds=False, luminance_side=FINE_SIDE)
-        for outcomes in self._workers.run(list(numbers_of), job=lambda: job):
+        for outcomes in self._workers.run(list(place_of), job=lambda: job):
             for outcome in outcomes:
-                number, facts = numbers_of[outcome.path], outcome.facts
-                is_same = facts.get("hash") == self._candidates[number].content_hash.hex()
-                if is_same and facts.get("luminances"):
-                    self._lights[number] = np.frombuffer(bytes.fromhex(facts["luminances"]), _FINE)
-        return self._lights
+                place = place_of[outcome.path]
+                if outcome.facts.get("hash") == self._candidates[place].content_hash.hex():
+                    yield place, outcome

@@ -46,6 +46,15 @@ class Pairs:
         """Return some of the pairs, by their places or as a mask."""
         return Pairs(self.first[chosen], self.second[chosen], self.cosines[chosen], self.turns[chosen])
 
+    def and_those(self, others: Pairs) -> Pairs:
+        """Return these pairs and then others."""
+        return Pairs(
+            np.concatenate([self.first, others.first]),
+            np.concatenate([self.second, others.second]),
+            np.concatenate([self.cosines, others.cosines]),
+            np.concatenate([self.turns, others.turns]),
+        )
+
     def columns(self) -> tuple[list[int], list[int], list[float], list[int]]:
         """Return all as lists."""
         return self.first.tolist(), self.second.tolist(), self.cosines.tolist(), self.turns.tolist()
@@ -67,9 +76,12 @@ def near_pairs(
     least: float,
     *,
     is_open: NDArray[np.bool_],
+    n_known: int = 0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[Pairs]:
     """Yield the pairs of grids whose cosine is at least so much, each once, in order of the first.
+
+    The first `n_known` grids are not compared with one another.
 
     Parameters
     ----------
@@ -82,11 +94,13 @@ def near_pairs(
         Given (rows done, rows); what it raises ends the join.
     """
     n = len(grids)
+    if n_known == n:
+        return
     coarse = [_coarse(grids, number) for number in range(N_TURNS)]
 
     def of_turn(rows: Places, number: int) -> list[Pairs]:
         pairs = []
-        for start in range(int(rows[0]) // _COLUMNS * _COLUMNS, n, _COLUMNS):
+        for start in range(max(int(rows[0]), n_known), n, _COLUMNS):
             columns = coarse[number][start : start + _COLUMNS]
             near = np.flatnonzero(coarse[0][rows] @ columns.T >= least - _SLACK)
             first, second = rows[near // len(columns)], start + near % len(columns)
@@ -117,8 +131,20 @@ def best_turns(parts: list[Pairs]) -> Pairs:
 
 
 def best_cosines(grids: NDArray[np.int8], first: Places, second: Places) -> Pairs:
-    """Return given pairs with their cosines in the turn in which these are highest."""
-    return best_turns([_exact(grids, first, second, number, -1.0) for number in range(N_TURNS)])
+    """Return given pairs, in their order, with their cosines in the turn in which these are highest."""
+    cosines = np.zeros((N_TURNS, len(first)), np.float32)
+    for start in range(0, len(first), _COLUMNS):
+        block = slice(start, start + _COLUMNS)
+        units, others = unit_rows(grids[first[block]]), grids[second[block]]
+        for number in range(N_TURNS):
+            cosines[number, block] = np.einsum("ij,ij->i", units, unit_rows(turned(others, number)))
+    turns = cosines.argmax(axis=0)
+    return Pairs(first, second, np.take_along_axis(cosines, turns[None], axis=0)[0], turns)
+
+
+def cosines_as_they_lie(grids: NDArray[np.int8], pairs: Pairs) -> Pairs:
+    """Return pairs in no turn, with their cosines in that."""
+    return _exact(grids, pairs.first, pairs.second, 0, -2.0)
 
 
 def _exact(grids: NDArray[np.int8], first: Places, second: Places, number: int, least: float) -> Pairs:

@@ -32,9 +32,10 @@ async def find_duplicates(
     keep: Annotated[Keep, Query(description=_KEEP)] = "largest",
     limit: Annotated[int, Query(ge=1, le=1_000, description="Groups that are given at most.")] = 100,
 ) -> Response:
-    """Find pictures that are the same; nothing is deleted. One search goes on at a time, and each takes a while.
+    """Find pictures that are the same; nothing is deleted. One search goes on at a time.
 
-    Pictures that have no signature yet are compared by their bytes alone: `mmsearch duplicates` makes those.
+    What `mmsearch duplicates` compared is answered at once, and pictures that came since are compared with all,
+    which takes a while. Those without a signature are compared by their bytes alone: that command makes them.
     """
     report = await services(request).duplicates.run(
         lambda library: library.duplicates(kinds=kind, keep=keep, sign=False)

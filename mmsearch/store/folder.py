@@ -48,6 +48,7 @@ from mmsearch.system import shown_path, sync_folder
 
 if TYPE_CHECKING:
     from mmsearch.store.annotations import LibraryAnnotations
+    from mmsearch.store.comparisons import LibraryComparisons
     from mmsearch.store.indexes import LibraryIndexes
     from mmsearch.store.labels import LibraryLabels
     from mmsearch.store.neighbours import LibraryNeighbours
@@ -466,6 +467,13 @@ class Store(Pictures):
 
             self._parts = LibraryParts(self)
         return self._parts
+
+    @property
+    def comparisons(self) -> LibraryComparisons:
+        """Which pictures were compared for duplicates, and what came of it."""
+        from mmsearch.store.comparisons import LibraryComparisons
+
+        return LibraryComparisons(self)
 
     @property
     def remembered(self) -> RememberedQueries:

@@ -56,6 +56,7 @@ _WORDS = {
     "words": "visual words",
     "fresh": "visual words",
     "centres": "graph of visual words",
+    "comparisons": "comparisons of pictures",
 }  # for people
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mmsearch.indexes.hnsw import GRAPH
 from mmsearch.records import Fault, VerifyReport
 from mmsearch.store.folder import Store
@@ -36,7 +38,7 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         annotations, n_waiting = store.annotations.faults(), store.annotations.n_waiting
         texts, damaged, damaged_parts = store.annotations.problems(), damaged_rows(store), store.parts.damaged()
         faults += _vector_faults(store, damaged) + _part_faults(store, damaged_parts)
-        n_rows, words = store.n_rows, store.words.problems()
+        n_rows, words, compared = store.n_rows, store.words.problems(), store.comparisons.problems()
         indexes, manifest = store.indexes.problems() | store.parts.problems(), manifest_problem(store.files)
     if history_problem(store.files, store.catalog) is None:  # else they may have been acknowledged
         faults += _surplus_faults(store)
@@ -51,17 +53,14 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         Fault("damaged_annotations", f"{kind} are searched without their cache, which cannot be used: {problem}")
         for kind, problem in texts.items()
     ]
-    faults += [
-        Fault("damaged_words", f"the visual words are not whole: {problem}")
-        for problem in dict.fromkeys(words.values())
-    ]
+    faults += _cache_faults(words, compared)
     n_dropped = 0
     if is_repair:
         n_dropped = store.drop_rows(damaged) if damaged else 0
         n_dropped += store.give_up_lost_rows()
         if manifest:
             withdraw(store.files, GRAPH.name)  # one that is damaged goes altogether
-        for kind in (*indexes, *words, *texts):
+        for kind in (*indexes, *words, *texts, *compared):
             withdraw(store.files, kind)
         store.note_history()
         if labels:
@@ -71,6 +70,16 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         store.parts.forget(damaged_parts)
     notices = tuple(filter(None, [open_to_others(store.folder), _waiting(n_waiting)]))
     return VerifyReport(n_rows, tuple(faults), n_dropped, notices)
+
+
+def _cache_faults(words: Mapping[str, str], compared: Mapping[str, str]) -> list[Fault]:
+    """Return a fault for what is wrong with visual words, and with what was compared."""
+    faults = [
+        Fault("damaged_words", f"the visual words are not whole: {problem}")
+        for problem in dict.fromkeys(words.values())
+    ]
+    anew = "`mmsearch duplicates` compares all pictures anew, as what was kept cannot be used"
+    return faults + [Fault("damaged_comparisons", f"{anew}: {problem}") for problem in compared.values()]
 
 
 def _waiting(n: int) -> str | None:

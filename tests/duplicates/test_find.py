@@ -7,10 +7,10 @@ import shutil
 from hashlib import sha256
 
 import pytest
-from PIL import Image, ImageEnhance, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from mmsearch import Library
-from mmsearch.duplicates.find import DuplicateOptions, _groups, _Pictures
+from mmsearch.duplicates.find import DuplicateOptions, _Pictures, _Search
 from mmsearch.errors import LibraryLockedError, QueryError
 from mmsearch.images import decode_grey
 from mmsearch.records import READING, SIGNATURE_SIDE, FileLook
@@ -155,11 +155,10 @@ def test_pictures_of_one_colour_are_no_duplicates_of_each_other(library, small):
     assert len(library.duplicates(sign=False)) == 0
 
 
-def test_ten_thousand_copies_of_a_file_are_one_group_at_once(monkeypatch):
+def test_ten_thousand_copies_of_a_file_are_one_group_at_once():
     copies = [candidate(f"/{n:05}.jpg", number=n) for n in range(10_000)]
     copies = [type(each)(each.image, b"same") for each in copies]
-    monkeypatch.setattr("mmsearch.duplicates.find._FineGrids.of", None)
-    (group,) = _groups(None, _Pictures(copies), DuplicateOptions(), lambda *_: None)
+    (group,) = _Search(None, _Pictures(copies), DuplicateOptions(kinds=("same-file",)), lambda *_: None).groups()
     assert (group.keeper.path, len(group.others)) == ("/00000.jpg", 9_999)
 
 
@@ -180,20 +179,60 @@ def test_what_was_indexed_before_is_signed_first_and_says_so(indexed, tmp_path):
     assert said == []
 
 
+def test_a_second_search_compares_nothing_and_a_new_picture_is_compared_with_all(library, small):
+    picture(small).save(small / "low.jpg", quality=30)
+    add(library, small)
+    steps = []
+    first = library.duplicates(on_progress=lambda *step: steps.append(step[0]))
+    assert told(first) == {"same-picture": {"dam.jpg": {"low.jpg": ("re-encoded",)}}}
+    assert "compare" in steps
+    steps.clear()
+    again = library.duplicates(on_progress=lambda *step: steps.append(step[0]))
+    assert (again.groups, steps) == (first.groups, [])
+    assert [path.name for path in library.folder.glob("comparisons-*.bin")] == ["comparisons-1.bin"]
+    assert library.duplicates([small / "dam.jpg", small / "low.jpg"]).groups == first.groups
+    ImageOps.mirror(picture(small, "fig")).save(small / "mirrored.jpg", quality=75)
+    add(library, small)
+    assert told(library.duplicates(sign=False)) == {
+        "same-picture": {"dam.jpg": {"low.jpg": ("re-encoded",)}, "fig.jpg": {"mirrored.jpg": ("mirrored",)}}
+    }
+    # Who does not sign, or looks at some paths alone, does not write.
+    assert len(library.reader().comparisons.load().contents) == 5
+    library.remove([small / "dam.jpg"])
+    assert told(library.duplicates()) == {"same-picture": {"fig.jpg": {"mirrored.jpg": ("mirrored",)}}}
+    kept = {bytes(each) for each in library.reader().comparisons.load().contents}
+    assert sha256((small / "dam.jpg").read_bytes()).digest() not in kept
+    assert len(kept) == 5
+
+
+def test_what_was_compared_while_another_process_writes_is_not_kept_and_says_so(library, small):
+    add(library, small)
+    said = []
+    with Store.writer(library.folder):
+        assert len(library.duplicates(notify=said.append)) == 0
+    (sentence,) = said
+    assert sentence.startswith("what was compared is not kept, and is compared again the next time: ")
+    assert len(library.reader().comparisons.load().contents) == 0
+
+
 @pytest.mark.full
-def test_crops_frames_and_tones_are_known_by_pixels_and_other_pictures_are_not(library, tmp_path):
+def test_crops_frames_tones_and_what_was_pasted_are_known_by_pixels_and_other_pictures_are_not(library, tmp_path):
     photos = small_samples(tmp_path / "all")
     forms = {
         "dam-crop": picture(photos).crop((8, 5, 225, 150)),
         "cat-framed": ImageOps.expand(picture(photos, "cat"), 20, "white"),
         "fig-toned": ImageEnhance.Brightness(ImageEnhance.Color(picture(photos, "fig")).enhance(0.5)).enhance(1.3),
+        "moose-pasted": picture(photos, "moose"),
     }
+    ImageDraw.Draw(forms["moose-pasted"]).rectangle((10, 10, 110, 40), fill="white")
     for name, image in forms.items():
         image.save(photos / f"{name}.jpg", quality=70)
-    add(library, photos, dict.fromkeys(("dam.jpg", "dam-crop.jpg"), random_units(1, 16, seed=1)[0]))
+    near = dict.fromkeys(("dam.jpg", "dam-crop.jpg"), random_units(1, 16, seed=1)[0])
+    near |= dict.fromkeys(("moose.jpg", "moose-pasted.jpg"), random_units(1, 16, seed=2)[0])
+    add(library, photos, near)
     assert told(library.duplicates(sign=False)) == {
         "same-picture": {
             "dam.jpg": {"dam-crop.jpg": ("cropped",)}, "cat.jpg": {"cat-framed.jpg": ("border",)},
-            "fig.jpg": {"fig-toned.jpg": ("re-toned",)},
+            "fig.jpg": {"fig-toned.jpg": ("re-toned",)}, "moose.jpg": {"moose-pasted.jpg": ("pasted",)},
         }
     }  # fmt: skip

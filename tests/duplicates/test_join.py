@@ -49,6 +49,14 @@ def test_the_pairs_are_those_of_comparing_all_with_all_in_all_turns(small_blocks
         assert found[key] == (pytest.approx(cosine, abs=1e-5), turns)
 
 
+@pytest.mark.parametrize("n_known", [1, 20, 41, 60])
+def test_what_was_compared_is_not_compared_with_itself_again(small_blocks, n_known):
+    grids = smooth_grids(60)
+    new = [pair for pair in brute(grids, 0.5) if pair[1] >= n_known]
+    parts = list(near_pairs(grids, 0.5, is_open=np.ones(60, bool), n_known=n_known))
+    assert sorted(pair for part in parts for pair in zip(*part.columns()[:2], strict=True)) == sorted(new)
+
+
 def test_the_turns_bring_the_second_to_the_first():
     grid = smooth_grids(1)[0]
     for number in range(N_TURNS):
@@ -79,17 +87,19 @@ def test_a_caller_may_end_the_join():
 
 
 @pytest.mark.parametrize("n", [2, 5, 300])
-def test_every_vector_is_paired_with_its_nearest(n):
+def test_every_vector_is_paired_with_the_nearest_of_those_before_it(n):
     vectors = random_units(n, 24).astype(np.float16)
-    pairs = {
-        pair
-        for first, second in nearest_pairs(vectors)
-        for pair in zip(first.tolist(), second.tolist(), strict=True)
-    }
     cosines = vectors.astype(np.float32) @ vectors.astype(np.float32).T
-    cosines[np.arange(n), np.arange(n)] = -2
-    expected = set()
-    for row in range(n):
-        nearest = np.argsort(-cosines[row])[: min(N_NEAREST, n - 1)]
-        expected |= {(min(row, other), max(row, other)) for other in nearest.tolist()}
-    assert pairs == expected
+    expected = {(other, row) for row in range(n) for other in np.argsort(-cosines[row, :row])[:N_NEAREST].tolist()}
+    pairs = [*listed(nearest_pairs(vectors))]
+    assert set(pairs) == expected
+    assert len(pairs) == len(expected)  # each comes once
+    n_known = n // 2
+    assert {*listed(nearest_pairs(vectors, n_known=n_known))} == {pair for pair in expected if pair[1] >= n_known}
+    assert [*listed(nearest_pairs(vectors, n_known=n))] == []
+
+
+def listed(blocks):
+    """The pairs of all blocks one by one."""
+    for first, second in blocks:
+        yield from zip(first.tolist(), second.tolist(), strict=True)
