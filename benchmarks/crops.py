@@ -1,11 +1,12 @@
-"""Crops of photographs searched among the photographs: embeddings, CNN descriptors, and local features on top.
+"""Crops of photographs searched among the photographs: embeddings, CNN descriptors, parts, local features on top.
 
     python benchmarks/crops.py DATA [--vocabulary FILE] [--model NAME]... [--cache DIR] [--out FILE]
 
 DATA holds imagenet-sample, and flickr8k-train, on whose pictures, which are in no gallery, the vocabulary is
 learned unless FILE is one. Every fourth picture of imagenet-sample and all sample photographs are asked for, among
 all of both, by a window of 60 % of both sides; of 45 %, turned by 30 degrees; of 35 %, turned by 90 degrees with
-noise. Prints a table in Markdown with 95 % intervals, and the figures as JSON.
+noise. Parts are those of libraries with five views, asked by vectors alone. Prints a table in Markdown with 95 %
+intervals, and the figures as JSON.
 """
 
 from __future__ import annotations
@@ -21,19 +22,26 @@ from machine import report
 from PIL import Image
 from platformdirs import user_cache_path
 
+from mmsearch import Library, Query
+from mmsearch.arguments import PartsMost, Views
 from mmsearch.datasets.instances import read_instances
 from mmsearch.evaluation.encode import SetEncoder
 from mmsearch.evaluation.instance import run_instance
 from mmsearch.evaluation.local import LocalOptions
+from mmsearch.evaluation.metrics.ranks import Qrels
 from mmsearch.evaluation.page import interval_text
+from mmsearch.evaluation.ranking import Ranking, Scored, results_of, score
 from mmsearch.evaluation.records import Result
 from mmsearch.ingest.train_vocabulary import train_vocabulary
+from mmsearch.records import SearchOptions
 from mmsearch.samples import sample_folder
 
 CROPS = {"60 %": (0.6, 0, 0), "45 %, 30 degrees": (0.45, 30, 0), "35 %, 90 degrees, noise": (0.35, 90, 12)}
 RERANKED = "offline"
 OTHERS = ("cnn:codes", "cnn:gem", "cnn:rmac")
 MEASURES = ("R@1 (any)", "mAP")
+VIEWS: Views = 5
+PARTS: tuple[PartsMost, ...] = (13, 4)  # the second are cut from the first
 
 
 def crop(image: Image.Image, rng: np.random.Generator, share: float, degrees: int, noise: float) -> Image.Image:
@@ -82,6 +90,34 @@ def write_set(folder: Path, data: Path) -> None:
     (folder / "queries.jsonl").write_text("\n".join(queries))
 
 
+def by_parts(folder: Path, model: str, cache: Path) -> dict[str, dict[str, Result]]:
+    """Return the figures of searches by vectors alone in a library with views and parts of the set in a folder."""
+    gallery = [folder / json.loads(line)["image"] for line in (folder / "database.jsonl").open()]
+    asked = [json.loads(line) for line in (folder / "queries.jsonl").open()]
+    place_of = {str(path): place for place, path in enumerate(gallery)}
+    scored: dict[str, dict[str, Scored]] = {}
+    with tempfile.TemporaryDirectory() as work, Library.open(Path(work, "library"), cache=cache) as library:
+        for most in PARTS:
+            paths = gallery if most == PARTS[0] else []
+            library.index(paths, model=model, views=VIEWS, parts=most)
+            for kind in CROPS:
+                queries = [each for each in asked if each["kind"] == kind]
+                scores = np.zeros((len(queries), len(gallery)), dtype=np.float32)
+                options = SearchOptions(len(gallery), rerank="none", collapse="none")
+                for row, each in enumerate(queries):
+                    hits = library.search_many(Query(images=[folder / each["query"]]), options)[0].hits
+                    scores[row, [place_of[hit.path] for hit in hits]] = 1 / np.arange(1, len(hits) + 1)
+                ranking = Ranking(
+                    [{"path": each["query"]} for each in queries],
+                    [{"path": str(path)} for path in gallery],
+                    scores.__getitem__,
+                    Qrels.from_lists([each["relevant"] for each in queries]),
+                    np.arange(len(queries)),
+                )
+                scored.setdefault(f"{model}, {VIEWS} views, {most} parts", {})[f"kind={kind}"] = score(ranking)
+    return results_of(scored, seed=0)
+
+
 def table(results: Mapping[str, Mapping[str, Result]], scales: dict[str, str]) -> str:
     """Return the figures as a table in Markdown: a line a system, columns for every kind of crop."""
     lines = [f"| system | {' | '.join(f'{kind}, {name}' for kind in CROPS for name in MEASURES)} |"]
@@ -116,7 +152,8 @@ def main() -> None:
         reranked = [SetEncoder(name, cache=arguments.cache) for name in arguments.model or [RERANKED]]
         first = run_instance(benchmark, others)
         second = run_instance(benchmark, reranked, local=LocalOptions(arguments.vocabulary or learned))
-    results = {**first["results"], **second["results"]}
+        of_parts = by_parts(folder, RERANKED, arguments.cache)
+    results = {**first["results"], **second["results"], **of_parts}
     print(table(results, first["scales"]))
     figures = {
         system: {part: result["measures"] for part, result in parts.items()} for system, parts in results.items()
