@@ -426,7 +426,7 @@ def test_new_pictures_are_found_and_old_ones_leave_while_the_server_answers(chan
     gone = listed(client)["fig.jpg"]["id"]
     with Library.open(server.folder, cache=cache) as writer:
         writer.index([photos], local=False)
-    ranked = names(client.post("/search", json={"text": "a", "k": 100}))
+    ranked = names(client.post("/search", json={"text": "a", "k": 100, "collapse": "none"}))
     assert "rocket.jpg" in ranked
     assert "fig.jpg" not in ranked
     assert client.get(f"/pictures/{gone}").status_code == 404
