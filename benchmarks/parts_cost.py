@@ -134,11 +134,14 @@ def main() -> None:
         filled(plain, options.rows, photographs, options.cache)
         shutil.copytree(plain, folder)
         add_parts(folder, photographs, parts_of(paths, photographs.encoder))
-        figures["bytes a picture, for 1,024 of its vector"] = round(
-            ((folder / CATALOG).stat().st_size - (plain / CATALOG).stat().st_size) / options.rows
-        )
-        caches = sum(file.stat().st_size for file in folder.glob("part*")) / options.rows
-        figures["bytes a picture, of caches of parts"] = round(caches)
+        sizes = {
+            "the catalog": (folder / CATALOG).stat().st_size - (plain / CATALOG).stat().st_size,
+            "vectors": sum(file.stat().st_size for file in folder.glob("parts-*.i8")),
+            "caches": sum(file.stat().st_size for file in folder.glob("part*.bin")),
+        }
+        figures["bytes a picture, for 1,024 of its vector"] = {
+            where: round(size / options.rows) for where, size in sizes.items()
+        }
         with (
             Library.open(plain, cache=options.cache) as without,
             Library.open(folder, cache=options.cache) as with_parts,

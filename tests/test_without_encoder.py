@@ -105,7 +105,7 @@ def test_later_runs_go_on_without_an_encoder(plain, folder):
         assert found == ((1, 1, 1, 1, 13) if model is None else (0, 0, 0, 0, 16)), model
     assert first(plain, folder / "tom.jpg") == ["tom.jpg"]
     assert first(plain, sample_folder() / "rocket.jpg") == ["creek.jpg"]
-    both = names(plain.search(Query(images=[folder / "coffee.jpg"]), k=2))
+    both = names(plain.search(Query(images=[folder / "coffee.jpg"]), k=2, collapse="none"))
     assert sorted(both) == ["coffee.jpg", "copy.jpg"]
     assert "dam.jpg" not in names(plain.search(Query(images=[sample_folder() / "dam.jpg"]), k=99))
     assert plain.verify().problems == ()
