@@ -69,7 +69,9 @@ if TYPE_CHECKING:
         LibraryStatus,
         LibraryVectors,
         LocalEvidence,
+        Person,
         PictureBytes,
+        PictureFace,
         PicturePage,
         Prediction,
         Query,
@@ -103,8 +105,8 @@ _NAMES = {
     "mmsearch.records": """
         BackupReport BadPicture Classification Duplicate DuplicateGroup DuplicateReport Fault GalleryPicture
         GivenLabel Hit Identification ImageRecord IngestReport LabelSet LibraryStatus LibraryVectors LocalEvidence
-        PictureBytes PicturePage Prediction Query RestoreReport Retagged SearchOptions SearchResult SidecarsReport
-        Term VerifyReport
+        Person PictureBytes PictureFace PicturePage Prediction Query RestoreReport Retagged SearchOptions
+        SearchResult SidecarsReport Term VerifyReport
     """,
     "mmsearch.store.facets": "Facet Facets LabelFacets",
     "mmsearch.store.indexes": "GraphSettings",
@@ -119,9 +121,9 @@ __all__ = [
     "IngestReport", "LabelFacets", "LabelSet", "Library", "LibraryDamagedError", "LibraryError",
     "LibraryIncompleteError", "LibraryLockedError", "LibraryLostError", "LibraryNotFoundError", "LibraryStatus",
     "LibraryVectors", "LibraryVersionError", "LocalEvidence", "MmsearchError", "ModelNotFoundError",
-    "NoEncoderError", "OutputError", "PictureBytes", "PictureError", "PicturePage", "Predicate", "Prediction",
-    "Query", "QueryError", "RestoreReport", "Retagged", "SearchOptions", "SearchResult", "ServerError",
-    "ShardError", "SidecarsReport", "StorageError", "Term", "TrainingError", "UnsupportedError",
+    "NoEncoderError", "OutputError", "Person", "PictureBytes", "PictureError", "PictureFace", "PicturePage",
+    "Predicate", "Prediction", "Query", "QueryError", "RestoreReport", "Retagged", "SearchOptions", "SearchResult",
+    "ServerError", "ShardError", "SidecarsReport", "StorageError", "Term", "TrainingError", "UnsupportedError",
     "UnsupportedModelError", "VectorError", "VerifyReport", "VocabularyError",
 ]  # fmt: skip
 

@@ -104,6 +104,7 @@ if TYPE_CHECKING:
     from mmsearch.encoders.classifier import Classifier
     from mmsearch.encoders.onnx import OnnxEncoder
     from mmsearch.encoders.zeroshot import Answer
+    from mmsearch.ingest.people import People
     from mmsearch.processes.decoder import PictureDecoder
     from mmsearch.store.facets import Facet, Facets
     from mmsearch.store.indexes import GraphSettings
@@ -323,6 +324,7 @@ class Library:
         device: Device = "auto",
         views: AskedViews | None = None,
         parts: PartsMost | None = None,
+        faces: bool | None = None,
         on_progress: OnProgress = _quiet,
         notify: Callable[[str], None] = _quiet,
     ) -> IngestReport:
@@ -348,12 +350,11 @@ class Library:
             If there is no library and no picture to make one of.
         FingerprintError, LibraryIncompleteError
             If the library has vectors of another encoder, precision or views; if they could not be made anew.
-        EncoderError
-            If the encoder cannot be had, or another precision agrees too little with fp32.
-        VocabularyError
-            If the vocabulary is of another extractor or the library has another, or OpenCV is missing.
+        EncoderError, ModelNotFoundError, VocabularyError
+            If the encoder, what finds faces, or OpenCV cannot be had, another precision agrees too little with
+            fp32, or the vocabulary is of another extractor or the library has another.
         QueryError
-            If no path is given and nothing is to be embedded anew, or an option cannot be followed.
+            If no path is given and nothing is asked of all pictures, or an option cannot be followed.
         StorageError
             If the disk refuses; everything reported before is stored.
         """
@@ -361,7 +362,7 @@ class Library:
 
         options = IngestOptions(
             model, is_dry_run, follow_links, is_recheck, exclude, max_megapixels, settings, local, vocabulary,
-            remember, re_embed, precision, device, views, parts,
+            remember, re_embed, precision, device, views, parts, faces,
         )  # fmt: skip
         return bring_up_to_date(self.place, self._installed, paths, options, on_progress=on_progress, notify=notify)
 
@@ -1435,6 +1436,22 @@ class Library:
         """Return the picture with an id, or None if it is not in the library, or not any more."""
         original = self.reader().original(as_id(image_id, "image_id"))
         return None if original is None else original[0]
+
+    @property
+    def people(self) -> People:
+        """The groups of faces, in a library that was indexed with `faces`, with what you decide of them.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, Library.open(folder) as library:
+        ...     _ = library.add_vectors(["/photos/a.jpg"], [[1, 0]], model="mine")
+        ...     library.people.list()
+        ()
+        """
+        from mmsearch.ingest.people import People
+
+        return People(self.place, self.reader)
 
     def status(self) -> LibraryStatus:
         """Return what is in the library, and how well and by which route it is searched."""

@@ -188,7 +188,8 @@ class Picture:
     `width` and `height` are those of the upright original in pixels; `taken_at` is ISO 8601 local time, as precise
     as the file says it (`2023-05-01T12:00:00`, `2023-05-01`, `1985`), or None. `exif` is what the decoder
     read of the EXIF, for whoever wants more of it: see `mmsearch.images.metadata`. `luminances` are those that were
-    asked for, as `luminance_layout` has them.
+    asked for, as `luminance_layout` has them, and `copy` is a further copy, uint8 (height, width, 3), None if none
+    was asked for.
     """
 
     pixels: Pixels
@@ -198,6 +199,7 @@ class Picture:
     taken_at: str | None
     exif: Any = field(default=None, repr=False, compare=False)
     luminances: bytes = b""
+    copy: Pixels | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -1066,7 +1068,7 @@ class IngestDetails(TypedDict, total=False):
     """What a run did beside vectors, and how those of a precision that was chosen in it agree with fp32.
 
     `annotated` are the pictures that were not embedded, and whose annotations were read anew, `signed` those that
-    had been indexed before copies were looked for, and `parts` those that were read again for their parts.
+    had been indexed before copies were looked for, and `parts` and `faces` those that were read again for these.
     """
 
     words: WordsRun
@@ -1074,6 +1076,7 @@ class IngestDetails(TypedDict, total=False):
     annotated: int
     signed: int
     parts: int
+    faces: int
 
 
 @dataclass(frozen=True)
@@ -1295,6 +1298,42 @@ class PartsFacts:
 
 
 @dataclass(frozen=True)
+class FacesFacts:
+    """What a library has of faces: of how many pictures, how many, and how many more that are too small."""
+
+    n_images: int
+    n_faces: int
+    n_too_small: int
+
+
+@dataclass(frozen=True)
+class PictureFace:
+    """A face in a picture of a library: whose picture, where in it, and how well it can be seen, from 0 to 1.
+
+    `box` is left, top, right and bottom in shares of the sides of the upright picture.
+    """
+
+    image: ImageRecord
+    box: RelativeBox
+    quality: float
+
+
+@dataclass(frozen=True)
+class Person:
+    """A group of faces that are taken for one person: its number, its name if a user gave one, and its best face.
+
+    Copies of a picture are counted once in `n_faces`, and each in `n_pictures`.
+    """
+
+    group: int
+    name: str | None
+    is_hidden: bool
+    n_faces: int
+    n_pictures: int
+    best: PictureFace
+
+
+@dataclass(frozen=True)
 class LibraryStatus:
     """What is in a library.
 
@@ -1306,8 +1345,8 @@ class LibraryStatus:
     `next_model` of what encoder a run began to make vectors anew, None unless one did and was ended; `progress`
     that of another process, if one is writing; `problems` what can be seen at a glance to be lost or not to belong
     together. `precision` is that in which pictures are embedded, `agreement` what was measured of it, None for
-    fp32; `views` is how often a picture is looked at, and `parts` are those that pictures have besides; `exclude`
-    are the patterns of what `index` leaves out, and `labels` the label sets.
+    fp32; `views` is how often a picture is looked at, and `parts` and `faces` are those that pictures have besides;
+    `exclude` are the patterns of what `index` leaves out, and `labels` the label sets.
     """
 
     folder: str
@@ -1336,13 +1375,14 @@ class LibraryStatus:
     n_unread_words: int = 0
     views: Views = 1
     parts: PartsFacts | None = None
+    faces: FacesFacts | None = None
 
 
 FaultCode = Literal[
     "damaged_catalog", "wrong_catalog", "lost_vectors", "damaged_vector", "unused_vectors", "surplus_vectors",
     "damaged_manifest", "damaged_index", "damaged_labels", "damaged_annotations", "damaged_words",
-    "damaged_parts", "damaged_comparisons", "damaged_encoder", "lost_settings", "damaged_picture",
-    "repeated_pictures", "wrong_count",
+    "damaged_parts", "damaged_comparisons", "kept_faces", "damaged_encoder", "lost_settings",
+    "damaged_picture", "repeated_pictures", "wrong_count",
 ]  # fmt: skip
 _NAMED = 5  # damaged vectors and pictures that sentences name
 _MORE = {

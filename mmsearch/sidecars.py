@@ -16,6 +16,7 @@ from mmsearch.annotations.xmp_sidecar import BEGIN, xmp_sidecar
 from mmsearch.errors import OutputError, write_errors
 from mmsearch.output import Kind, OutputFile
 from mmsearch.records import SidecarsReport
+from mmsearch.store.documents import FACE
 
 if TYPE_CHECKING:
     from mmsearch.store.folder import Store
@@ -51,7 +52,9 @@ def write_sidecars(store: Store, out: Path, on_progress: Callable[[str, int, int
             with write_errors(sidecar):
                 sidecar.parent.mkdir(parents=True, exist_ok=True)
             is_beside = sidecar.parent == paths[image_id].parent  # then it is what was read, and written over
-            kept = (text for text in texts if not (is_beside and text.source.startswith("sidecar:xmp:")))
+            # Whom faces are is nobody's business elsewhere.
+            said = [text for text in texts if text.source != FACE]
+            kept = (text for text in said if not (is_beside and text.source.startswith("sidecar:xmp:")))
             if _writer_of(sidecar) == "":
                 raise OutputError(
                     f"{sidecar} was changed since mmsearch wrote it; move it away, or choose another folder"

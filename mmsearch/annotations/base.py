@@ -9,7 +9,8 @@ Each source has one spelling:
 - `text:.SUFFIX`: a line of a text beside it; `json:FIELD`: a field of a JSON file beside it;
 - `LIST:FIELD`: a field of `captions.jsonl`, `metadata.jsonl` or `metadata.csv`;
 - `position`: a name of where it was taken, which stands nowhere but in a gazetteer;
-- `user`: what was typed into the library.
+- `user`: what was typed into the library;
+- `face`: a name that was given to a group of faces, one of which is in the picture.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from mmsearch.cli.identify import identify
 from mmsearch.cli.index import index
 from mmsearch.cli.labels import labels
 from mmsearch.cli.manage import rm, status, verify
+from mmsearch.cli.people import people
 from mmsearch.cli.render import say
 from mmsearch.cli.schema import schema
 from mmsearch.cli.search import search
@@ -60,6 +61,7 @@ app.command(rich_help_panel=PANEL)(load)
 app.command()(caption)
 app.add_typer(tag, name="tag")
 app.add_typer(labels, name="labels")
+app.add_typer(people, name="people")
 app.add_typer(bench, name="bench")
 app.add_typer(vocabulary, name="vocabulary")
 app.add_typer(train, name="train")

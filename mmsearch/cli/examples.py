@@ -113,6 +113,30 @@ _EXAMPLES = {
         mmsearch labels rm animals
         mmsearch labels rm animals --library ~/library
     """,
+    "people list": """
+        mmsearch people list
+        mmsearch people list 7    # the faces of a group
+    """,
+    "people name": """
+        mmsearch people name 7 Anna
+        mmsearch people name 7 --rm
+    """,
+    "people merge": """
+        mmsearch people merge 7 12
+        mmsearch people merge 7 12 31 --library ~/library
+    """,
+    "people split": """
+        mmsearch people split 7 ~/photos/somebody-else.jpg
+        mmsearch people split 7 ~/photos/2019
+    """,
+    "people hide": """
+        mmsearch people hide 7
+        mmsearch people hide 7 --undo
+    """,
+    "people forget": """
+        mmsearch people forget 7
+        mmsearch people forget --all
+    """,
     "bench retrieval": """
         mmsearch bench retrieval ~/captioned --model offline
         mmsearch bench retrieval ~/captioned --split test --out report

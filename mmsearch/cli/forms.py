@@ -78,6 +78,49 @@ class LabelSets(TypedDict):
     label_sets: list[LabelSet]
 
 
+class ListedPerson(TypedDict):
+    """A group of faces that are taken for one person; where the best of them is, and how well it can be seen.
+
+    `box` is left, top, right and bottom in shares of the sides of the upright picture, `quality` from 0 to 1.
+    """
+
+    group: int
+    name: str | None
+    is_hidden: bool
+    n_faces: int
+    n_pictures: int
+    path: str
+    box: list[float]
+    quality: float
+
+
+class ListedPeople(TypedDict):
+    """The groups of faces, those of most faces first."""
+
+    people: list[ListedPerson]
+
+
+class ListedFace(TypedDict):
+    """A face of a group: in which picture, where in it, and how well it can be seen."""
+
+    group: int
+    path: str
+    box: list[float]
+    quality: float
+
+
+class ListedFaces(TypedDict):
+    """The faces of a group, those that can be seen best first; of copies one."""
+
+    faces: list[ListedFace]
+
+
+class ErasedFaces(TypedDict):
+    """How many faces were erased."""
+
+    n_faces: int
+
+
 class Verified(TypedDict):
     """Whether a library is whole, and every fault if not; with `is_repaired` what was wrong is forgotten now.
 
@@ -295,6 +338,9 @@ FORMS = {
     "labels set": Form(LabelSet),
     "labels list": Form(LabelSets, LabelSet),
     "labels rm": Form(LabelSet),
+    "people list": Form(ListedPeople | ListedFaces, ListedPerson | ListedFace),
+    **dict.fromkeys((f"people {name}" for name in ("name", "merge", "split", "hide")), Form(ListedPerson)),
+    "people forget": Form(ErasedFaces),
     "vocabulary info": Form(VocabularyFacts),
     "calibrate": Form(Calibrated, CalibratedMeasure),
     **{f"bench {name}": _BENCH for name in ("retrieval", "instance", "identify", "classify", "calibration", "run")},

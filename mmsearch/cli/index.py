@@ -132,6 +132,15 @@ PartsOption = Annotated[
         show_default=False,
     ),
 ]
+FacesOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--faces/--no-faces",
+        help="Find faces and group them, for `mmsearch people`; pictures of before are read again for it, and no "
+        "PATH need be given. --no-faces erases all, with the names (default: as before, else no).",
+        show_default=False,
+    ),
+]
 
 
 def index(
@@ -155,6 +164,7 @@ def index(
     precision: PrecisionOption = None,
     views: ViewsOption = None,
     parts: PartsOption = None,
+    faces: FacesOption = None,
     device: DeviceOption = "auto",
     output: FormatOption = None,
 ) -> None:
@@ -175,7 +185,7 @@ def index(
         "model": model, "is_dry_run": is_dry_run, "is_recheck": is_recheck, "max_megapixels": max_megapixels,
         "exclude": [] if is_nothing_excluded else exclude or None, "vocabulary": vocabulary, "remember": remember,
         "re_embed": re_embed, "precision": precision, "views": given_views(views),
-        "parts": None if parts is None else int(parts),
+        "parts": None if parts is None else int(parts), "faces": faces,
     }  # fmt: skip
     with open_library(library) as opened:
         first_time |= _configured(opened, first_time)
@@ -291,6 +301,7 @@ def show_report(report: IngestReport, place: str, wanted: Format) -> None:
     counts = {
         "what is written beside {} was read anew": report.details.get("annotated"),
         "parts of {} of before can be found now": report.details.get("parts"),
+        "faces were looked for in {} of before": report.details.get("faces"),
         "copies of {} of before can be found now": report.details.get("signed"),
     }
     for sentence, n in counts.items():

@@ -17,7 +17,7 @@ from mmsearch.cli.render import agreement_text, chosen, print_table, say, size_t
 from mmsearch.names import quoted
 
 if TYPE_CHECKING:
-    from mmsearch.records import LibraryStatus, PartsFacts, PlanFields
+    from mmsearch.records import FacesFacts, LibraryStatus, PartsFacts, PlanFields
 
 
 def status(ctx: typer.Context, library: LibraryOption = None, output: FormatOption = None) -> None:
@@ -39,6 +39,7 @@ def status(ctx: typer.Context, library: LibraryOption = None, output: FormatOpti
         ["on disk", size_text(report.size_bytes)],
         *_search_rows(report),
         *_local_rows(report),
+        *([["faces", _faces_text(report.faces)]] if report.faces else []),
         *(["labels", labels_text(known)] for known in report.labels),
         _query_row(report),
         *_progress_rows(report),
@@ -78,6 +79,11 @@ def _encoder_rows(report: LibraryStatus) -> list[list[str]]:
 def _parts_text(parts: PartsFacts) -> str:
     text = f"{parts.n_parts} of {parts.n_images} pictures, up to {parts.most} of each"
     return text + (f"; {parts.n_without} have none, as all of them looks alike" if parts.n_without else "")
+
+
+def _faces_text(faces: FacesFacts) -> str:
+    too_small = f", and {faces.n_too_small} that are too small" if faces.n_too_small else ""
+    return f"{faces.n_faces} in {faces.n_images} pictures{too_small}; `mmsearch people list` shows whose"
 
 
 def _precision_rows(report: LibraryStatus) -> list[list[str]]:

@@ -19,11 +19,11 @@ from PIL import Image
 
 from mmsearch.faces.detect import detect_faces
 from mmsearch.faces.models import ALONE, DESCRIPTOR, LANDMARKS, model_file
+from mmsearch.faces.packing import CHIP, DIM, quality
 from mmsearch.records import Matrix, Pixels, RelativeBox
 
-DIM = 128
 LEAST_SIDE = 16
-_CHIP, _PADDING = 150, 0.25  # pixels of a side, and the share round the face, that the network was taught with
+_PADDING = 0.25  # the share round the face that the network was taught with
 _SOFT = 0.01  # of the contrast: faces of 18, 43 and 86 pixels have a sharpness of about 0.2, 0.5 and 0.8
 _TOGETHER = 8  # faces, which take no longer one by one, and more take memory
 _AROUND = 0.75  # of the sides of a box, that is looked at on each side of it
@@ -59,7 +59,7 @@ class Face:
     @property
     def quality(self) -> float:
         """How well the face can be seen, from 0 to 1: by it the best face of a person is chosen."""
-        return self.sharpness * self.frontality * min(1.0, self.size / _CHIP)
+        return float(quality(self.sharpness, self.frontality, self.size))
 
 
 class FacesOfPicture(NamedTuple):
@@ -153,7 +153,7 @@ def _view(pixels: Pixels, box: RelativeBox) -> _View:
     rectangle = dlib.rectangle(*np.rint((corners - first) * ratio + before).astype(int).ravel().tolist())
     with ALONE:
         shape = _networks()[0](padded, rectangle)
-    chip = dlib.get_face_chip(padded, shape, size=_CHIP, padding=_PADDING)
+    chip = dlib.get_face_chip(padded, shape, size=CHIP, padding=_PADDING)
     return _View(chip, _frontality(np.array([(point.x, point.y) for point in shape.parts()], dtype=np.float64)))
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -16,6 +17,10 @@ from mmsearch.records import LEAST_WINDOWED, MAX_MEGAPIXELS, Picture, Pixels, Pr
 if TYPE_CHECKING:
     from PIL import Image
 
+Size: TypeAlias = tuple[int, int]
+CopySize: TypeAlias = Callable[[Size], Size]
+"""Given the (width, height) of an upright picture, the least that a further copy has, if the picture does."""
+
 
 def decode(
     data: bytes,
@@ -25,6 +30,7 @@ def decode(
     max_megapixels: float = MAX_MEGAPIXELS,
     luminance_side: int = 0,
     with_parts: bool = False,
+    copy_size: CopySize | None = None,
 ) -> Picture:
     """Decode one picture for an image tower.
 
@@ -50,6 +56,8 @@ def decode(
         So many cells of light a side are given besides, unless it is 0.
     with_parts : bool
         Give all windows of which parts are chosen behind the whole, whatever the number of views.
+    copy_size : callable, optional
+        Give a copy in the colours of sRGB besides, of this size at least, and mostly less than twice that.
 
     Returns
     -------
@@ -62,13 +70,13 @@ def decode(
         `not_an_image`, `unsupported`, `truncated`, `corrupt`, `too_large`, `metadata_bomb` or `out_of_memory`.
     """
 
-    def at_least(size: tuple[int, int]) -> tuple[int, int] | None:
-        return _twice(size, preprocessing, windows) if use_draft else None
+    def at_least(size: Size) -> Size | None:
+        return _larger(_twice(size, preprocessing, windows), _of_copy(size, copy_size)) if use_draft else None
 
     windows = _windows(preprocessing, with_parts=with_parts)
     with named_errors():
         upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
-        return _picture(upright, _fitted(upright, preprocessing, windows), luminance_side)
+        return _picture(upright, _fitted(upright, preprocessing, windows), luminance_side, copy_size)
 
 
 def decode_for_both(
@@ -79,6 +87,7 @@ def decode_for_both(
     max_megapixels: float = MAX_MEGAPIXELS,
     luminance_side: int = 0,
     with_parts: bool = False,
+    copy_size: CopySize | None = None,
 ) -> tuple[Picture, Pixels]:
     """Decode one picture once, for an image tower and for local features.
 
@@ -87,7 +96,7 @@ def decode_for_both(
 
     Parameters
     ----------
-    data, preprocessing, max_megapixels, luminance_side, with_parts
+    data, preprocessing, max_megapixels, luminance_side, with_parts, copy_size
         As for `decode`, with the same errors.
     longer_side : int
         At least so many pixels of the longer side are kept for local features, if the picture has them.
@@ -100,21 +109,22 @@ def decode_for_both(
         Upright; reducing it further is left to the extractor.
     """
 
-    def at_least(size: tuple[int, int]) -> tuple[int, int]:
-        tower, local = _twice(size, preprocessing, windows), _at_longer_side(size, longer_side)
-        return max(tower[0], local[0]), max(tower[1], local[1])
+    def at_least(size: Size) -> Size:
+        both = _larger(_twice(size, preprocessing, windows), _at_longer_side(size, longer_side))
+        return _larger(both, _of_copy(size, copy_size))
 
     windows = _windows(preprocessing, with_parts=with_parts)
     with named_errors():
         upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
-        picture = _picture(upright, _fitted(upright, preprocessing, windows), luminance_side)
+        picture = _picture(upright, _fitted(upright, preprocessing, windows), luminance_side, copy_size)
         return picture, _grey(upright, longer_side)
 
 
 def decode_grey(
-    data: bytes, *, longer_side: int, max_megapixels: float = MAX_MEGAPIXELS, luminance_side: int = 0
-) -> Picture:
-    """Decode one picture for local features or its light alone; see `decode_for_both`.
+    data: bytes, *, longer_side: int, max_megapixels: float = MAX_MEGAPIXELS, luminance_side: int = 0,
+    copy_size: CopySize | None = None,
+) -> Picture:  # fmt: skip
+    """Decode one picture for local features, its light or a copy alone; see `decode_for_both`.
 
     Returns
     -------
@@ -122,12 +132,12 @@ def decode_grey(
         `pixels` uint8 (height, width) grey, the longer side at least `longer_side` if the picture's is.
     """
 
-    def at_least(size: tuple[int, int]) -> tuple[int, int]:
-        return _at_longer_side(size, longer_side)
+    def at_least(size: Size) -> Size:
+        return _larger(_at_longer_side(size, longer_side), _of_copy(size, copy_size))
 
     with named_errors():
         upright = open_upright(data, at_least=at_least, max_megapixels=max_megapixels)
-        return _picture(upright, _grey(upright, longer_side), luminance_side)
+        return _picture(upright, _grey(upright, longer_side), luminance_side, copy_size)
 
 
 def _windows(preprocessing: Preprocessing, *, with_parts: bool) -> tuple[RelativeBox, ...]:
@@ -149,9 +159,32 @@ def _at_longer_side(size: tuple[int, int], longer_side: int) -> tuple[int, int]:
     return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))
 
 
-def _picture(upright: Upright, pixels: Pixels, luminance_side: int) -> Picture:
+def _larger(size: Size, other: Size) -> Size:
+    return max(size[0], other[0]), max(size[1], other[1])
+
+
+def _of_copy(size: Size, copy_size: CopySize | None) -> Size:
+    """Return the size of a copy, which is not above that of the picture; nothing where none is wanted."""
+    if copy_size is None:
+        return 0, 0
+    width, height = copy_size(size)
+    return min(width, size[0]), min(height, size[1])
+
+
+def _picture(upright: Upright, pixels: Pixels, luminance_side: int, copy_size: CopySize | None) -> Picture:
     light = luminances(upright, luminance_side) if luminance_side else b""
-    return Picture(pixels, upright.width, upright.height, upright.format, upright.taken_at, upright.exif, light)
+    copy = None if copy_size is None else _copy(upright, copy_size)
+    return Picture(
+        pixels, upright.width, upright.height, upright.format, upright.taken_at, upright.exif, light, copy
+    )
+
+
+def _copy(upright: Upright, copy_size: CopySize) -> Pixels:
+    """Return a copy in RGB that is as large as asked for, at least, and less than twice that."""
+    width, height = _of_copy((upright.width, upright.height), copy_size)
+    image = upright.image
+    by = max(1, min(image.width // max(1, width), image.height // max(1, height)))
+    return np.asarray(upright.in_srgb(image.reduce(by) if by > 1 else image).convert("RGB"), dtype=np.uint8)
 
 
 def _fitted(upright: Upright, preprocessing: Preprocessing, windows: tuple[RelativeBox, ...]) -> Pixels:

@@ -32,6 +32,7 @@ from mmsearch.system import n_cores
 BATCH = 8  # pictures a batch; more brings nothing on a CPU
 _BATCH_OF_PARTS = 2  # the same of pictures whose windows are looked at, too
 _LONGER = 4  # times as long as without parts may a run of the tower take then
+_LONGER_WITH_FACES = 6  # times as long as without may a picture take: 200 faces are described in 26 s
 _BATCH_BYTES = 1 << 25  # of pictures whose bytes go along: a batch that has so many is full
 MAX_TRIES = 2
 MAX_KILLS = 3
@@ -105,7 +106,7 @@ class WorkerPool:
         self._queue: deque[Batch] = deque()
         self._source: Iterator[bytes | Loose] = iter(())
         self._job: Callable[[], Job] = Job
-        self._most_parts = 0  # that the last batch was asked for
+        self._most_parts, self._has_faces = 0, False  # what the last batch was asked for
         self._workers: list[_Worker] = []
         self._looked = time.monotonic()
         self._n_failed_starts = self._n_killed_starts = 0
@@ -225,7 +226,7 @@ class WorkerPool:
             worker.heard = time.monotonic()
         worker.in_flight.append(batch)
         job = self._job()
-        self._most_parts = job.parts
+        self._most_parts, self._has_faces = job.parts, job.faces
         sent = [batch.contents.get(path) for path in batch.paths]
         worker.ask(
             {
@@ -237,6 +238,7 @@ class WorkerPool:
                 "annotates": job.annotates,
                 "luminance_side": job.luminance_side,
                 "parts": job.parts,
+                "faces": job.faces and not (batch.is_plain and job.embeds),
             },
             b"".join(filter(None, sent)),
         )
@@ -304,9 +306,11 @@ class WorkerPool:
         if worker.at is None:
             limit_s = self._tower_timeout_s * (_LONGER if self._most_parts else 1)
             return f"{limit_s:g} s" if worker.silent_s() > limit_s else None
-        if worker.computed_s() > self._cpu_timeout_s:
-            return f"{self._cpu_timeout_s:g} s of computing"
-        return f"{self._file_timeout_s:g} s" if worker.silent_s() > self._file_timeout_s else None
+        longer = _LONGER_WITH_FACES if self._has_faces else 1
+        cpu_limit_s, limit_s = self._cpu_timeout_s * longer, self._file_timeout_s * longer
+        if worker.computed_s() > cpu_limit_s:
+            return f"{cpu_limit_s:g} s of computing"
+        return f"{limit_s:g} s" if worker.silent_s() > limit_s else None
 
     # -- replacing a worker --------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from mmsearch.annotations.base import Annotations
 from mmsearch.arguments import Device
 from mmsearch.errors import LibraryError
 from mmsearch.ingest.annotate import annotate
+from mmsearch.ingest.faces import faces_in
 from mmsearch.ingest.parts import parts_in
 from mmsearch.ingest.plan import Plan
 from mmsearch.ingest.pool import Embedded, WorkerPool
@@ -66,7 +67,9 @@ class _Run:
         job = Job() if self.words is None else self.words.job(embeds=self.store.has_vectors)
         job = replace(job, annotates=self.plan.beside is not None)
         folder = self.store.as_folder
-        return job if folder is None else replace(job, luminance_side=SIGNATURE_SIDE, parts=folder.parts.most)
+        if folder is None:
+            return job
+        return replace(job, luminance_side=SIGNATURE_SIDE, parts=folder.parts.most, faces=folder.faces.are_wanted)
 
     def add(self, outcomes: Sequence[Embedded]) -> None:
         for outcome in outcomes:
@@ -132,7 +135,7 @@ class _Run:
         stored = StoredFile(
             outcome.path, look, bytes.fromhex(facts["hash"]), facts["width"], facts["height"], facts["format"],
             facts["taken_at"], READING, vector=outcome.vector, signature=signature_in(facts),
-            parts=parts_in(facts),
+            parts=parts_in(facts), faces=faces_in(facts),
         )  # fmt: skip
         self.pending.stored.append(self._annotated(stored, outcome))
         if outcome.path in self.plan.changed:

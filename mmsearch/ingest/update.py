@@ -33,6 +33,8 @@ from mmsearch.images import find_files
 from mmsearch.images.ignore import require_patterns
 from mmsearch.ingest.annotate import embed_captions
 from mmsearch.ingest.beside import Beside
+from mmsearch.ingest.faces import WHAT as FACES
+from mmsearch.ingest.faces import FacesRun, keep_wanted, planned_faces, require_models, update_faces
 from mmsearch.ingest.parts import make_missing_parts, planned_parts_text
 from mmsearch.ingest.plan import (
     Plan,
@@ -120,6 +122,10 @@ class IngestOptions:
         How many parts of a picture at most get vectors of their own, 0, 4 or 13, so that what is small in it is
         found by words and by examples. Pictures that have none, or had another number, are read again then; no path
         need be given. None keeps what the library has, 0 for a new one.
+    faces : bool or None
+        Whether faces are found, described and put into groups (`Library.people`), with the extra `faces`; pictures
+        of before are looked at then, too, and no path need be given. False erases them, with groups and names. None
+        keeps what the library does, and a new one does not.
 
     Raises
     ------
@@ -144,11 +150,12 @@ class IngestOptions:
     device: Device = "auto"
     views: AskedViews | None = None
     parts: PartsMost | None = None
+    faces: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("is_dry_run", "follow_links", "is_recheck"):
             as_flag(getattr(self, name), name)
-        for name in ("local", "remember", "re_embed"):
+        for name in ("local", "remember", "re_embed", "faces"):
             if getattr(self, name) is not None:
                 as_flag(getattr(self, name), name)
         if self.max_megapixels is not None:
@@ -170,7 +177,7 @@ class IngestOptions:
     @property
     def is_about_all(self) -> bool:
         """Whether something is asked of all pictures of a library, so that no path need be given."""
-        return self.re_embed is not None or self.parts is not None
+        return self.re_embed is not None or self.parts is not None or self.faces is not None
 
     @property
     def variant(self) -> Variant:
@@ -253,8 +260,7 @@ def bring_up_to_date(
         asked = (None, USUAL) if is_anew else (model, options.variant)
         is_encoder_used = bool(roots) or options.parts is not None
         encoder = installed.for_writing(store, asked[0], notify, asked[1]) if is_encoder_used else None
-        local = options.local if vocabulary is None else True
-        is_local = bool(roots) and looks_at_local_features(store, local, notify)
+        is_local = bool(roots) and looks_at_local_features(store, vocabulary is not None or options.local, notify)
         _keep_settings(store, options, notify)
         words = _words_intake(store, vocabulary, on_progress) if is_local else None
         plan = _planned(store, roots, options, on_progress)
@@ -270,10 +276,11 @@ def bring_up_to_date(
         if encoder is not None:
             encoder_folder = installed.folder_for_workers(store)
         n_parts = _update_parts(store, encoder_folder, [] if is_anew or options.parts is not None else roots, **how)
+        faces = update_faces(store, [] if options.faces else roots, on_progress=on_progress, notify=notify)
         embed_captions(store, encoder, on_progress)
         store.settle(None if encoder is None else encoder.text_probes(), on_progress=on_progress)
-        notices = (*report.notices, *name_missing_roots(store, roots), *_pending(place), *_unusable(store))
-    details = _with_agreement(report.details, wanted or create or {}, n_parts)
+        notices = (*report.notices, *name_missing_roots(store, roots), *_pending(place), *_unusable(store, faces))
+    details = _with_agreement(report.details, wanted or create or {}, n_parts, faces)
     seconds = time.perf_counter() - start
     return replace(report, given_up=given_up, re_embedded=n_anew, notices=notices, details=details, seconds=seconds)
 
@@ -309,6 +316,9 @@ def _require_possible(place: Place, roots: list[bytes], options: IngestOptions) 
     """Raise if a run cannot be had with such folders, options and devices."""
     place.refuse_mixing(roots)
     options.require_device()
+    if options.faces:
+        folder_of(place, FACES)
+        require_models()
     if not roots:
         options.require_paths()
         place.open().close()  # there must be one
@@ -336,8 +346,9 @@ def _planned(store: LibraryWriter, roots: list[bytes], options: IngestOptions, o
 
 
 def _keep_settings(store: LibraryWriter, options: IngestOptions, notify: Callable[[str], None]) -> None:
-    """Keep what is said of indexes, of queries that are remembered, of what is left out and of parts."""
+    """Keep what is said of indexes, of queries that are remembered, of what is left out, of parts and of faces."""
     _keep_most_parts(store, options.parts, notify)
+    keep_wanted(store, options.faces, notify)
     if options.settings is not None:
         in_folder(store, "settings of an index").indexes.keep(options.settings)
     store.remembered.keep(options.remember)
@@ -345,10 +356,14 @@ def _keep_settings(store: LibraryWriter, options: IngestOptions, notify: Callabl
         store.keep({"exclude": list(options.exclude)})
 
 
-def _with_agreement(details: IngestDetails, settings: dict[str, Any], n_parts: int) -> IngestDetails:
-    """Return the details of a run, with what was measured of a precision, and how many were given parts."""
+def _with_agreement(
+    details: IngestDetails, settings: dict[str, Any], n_parts: int, faces: FacesRun
+) -> IngestDetails:
+    """Return the details of a run, with what was measured of a precision, and how many were read again for what."""
     if n_parts:
         details = {**details, "parts": n_parts}
+    if faces.n:
+        details = {**details, "faces": faces.n}
     return {**details, "agreement": settings["agreement"]} if "agreement" in settings else details
 
 
@@ -389,9 +404,10 @@ def _pending(place: Place) -> list[str]:
     return [] if model is None else [pending_text(model)]
 
 
-def _unusable(store: LibraryWriter) -> list[str]:
-    """Return why sets of labels gave none to new pictures."""
-    return [] if store.as_folder is None else [*store.as_folder.labels.unusable().values()]
+def _unusable(store: LibraryWriter, faces: FacesRun) -> list[str]:
+    """Return why sets of labels gave none to new pictures, and why faces were not looked for in some."""
+    unusable = [] if store.as_folder is None else [*store.as_folder.labels.unusable().values()]
+    return [*unusable, *faces.problems]
 
 
 def _only_planned(
@@ -427,4 +443,6 @@ def _only_planned(
             notices.append(f"{held}; `index --model {model}` is refused unless that is the same encoder")
         if store.as_folder is not None and (of_parts := planned_parts_text(store.as_folder, options.parts, roots)):
             notices.append(of_parts)
+        if options.faces is not None and store.as_folder is not None:
+            notices += filter(None, [planned_faces(store.as_folder, options.faces)])
         return replace(report, notices=tuple(notices))

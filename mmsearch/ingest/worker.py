@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO, NotRequired, Protocol, TypeAlias, TypedDict, final
+from typing import Any, BinaryIO, NotRequired, Protocol, TypeAlias, TypedDict, final
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from mmsearch.annotations.embedded import embedded
 from mmsearch.bow.vocabulary import Vocabulary
 from mmsearch.encoders.parts import packed_parts
 from mmsearch.errors import PictureError, VocabularyError
+from mmsearch.faces.describe import find_faces
+from mmsearch.faces.detect import frame_size
+from mmsearch.faces.packing import packed_faces
 from mmsearch.images import decode, decode_for_both, decode_grey, memory_for, read_file
 from mmsearch.images.luminances import LONGER_SIDE
 from mmsearch.images.windows import PART_WINDOWS
@@ -47,7 +50,8 @@ class FileFacts(TypedDict, total=False):
     bytes came along. Where local features were wanted, `local` is what their bytes are, or `local_error` why there
     are none. Where annotations were wanted, they are those inside the file; if nothing else was, it is not decoded,
     and there is no `width` and what follows it. `luminances` are hexadecimal, and empty for one colour; so are
-    `parts`, of a picture whose windows say nothing that the whole does not.
+    `parts`, of a picture whose windows say nothing that the whole does not. Where faces were wanted, `faces` are
+    they (`mmsearch.faces.packing`), hexadecimal, or `faces_error` is why there are none.
     """
 
     look: FileLook
@@ -64,6 +68,8 @@ class FileFacts(TypedDict, total=False):
     annotations: AnnotationFields
     luminances: str
     parts: str
+    faces: str
+    faces_error: Fault
 
 
 class BatchRequest(TypedDict):
@@ -80,6 +86,7 @@ class BatchRequest(TypedDict):
     annotates: bool
     luminance_side: int
     parts: int
+    faces: bool
 
 
 @final
@@ -138,7 +145,8 @@ class Job:
     """What is wanted of pictures: their vectors, local features `off`, as `features` or as words, and annotations.
 
     For words `local` is the folder of a library that has a vocabulary. `luminance_side` are the cells of a side of
-    `mmsearch.images.luminances`, 0 for none; `parts` is how many parts of a picture at most get a vector, too.
+    `mmsearch.images.luminances`, 0 for none; `parts` is how many parts of a picture at most get a vector, too;
+    `faces` says whether faces are found and described.
     """
 
     embeds: bool = True
@@ -147,11 +155,12 @@ class Job:
     annotates: bool = False
     luminance_side: int = 0
     parts: int = 0
+    faces: bool = False
 
     @property
     def decodes(self) -> bool:
         """Whether pixels are looked at."""
-        return self.embeds or self.local != "off" or self.luminance_side > 0
+        return self.embeds or self.local != "off" or self.luminance_side > 0 or self.faces
 
 
 def embed_files(
@@ -207,6 +216,8 @@ def embed_files(
             pixels.append(picture.pixels)
         if grey is not None:
             result.update(_described(grey, job, local))
+        if picture is not None and picture.copy is not None:
+            result.update(_faces_of(picture.copy, (picture.width, picture.height)))
     on_file(None)
     if tower is None or not pixels:
         return results, np.zeros((0, 0), np.float32), local
@@ -272,21 +283,19 @@ def _said(data: bytes, picture: Picture | None, job: Job, max_megapixels: float)
 
 def _decoded(data: bytes, tower: Tower | None, job: Job, max_megapixels: float) -> tuple[Picture, Pixels | None]:
     """Return the picture for the tower, and grey pixels if local features are wanted; without a tower these."""
-    is_local, light = job.local != "off", job.luminance_side
+    is_local = job.local != "off"
     side = job.extractor.longer_side if is_local else LONGER_SIDE
+    wanted: dict[str, Any] = {
+        "max_megapixels": max_megapixels, "luminance_side": job.luminance_side,
+        "copy_size": frame_size if job.faces else None,
+    }  # fmt: skip
     if tower is None:
-        picture = decode_grey(data, longer_side=side, max_megapixels=max_megapixels, luminance_side=light)
+        picture = decode_grey(data, longer_side=side, **wanted)
         return picture, picture.pixels if is_local else None
+    wanted["with_parts"] = job.parts > 0
     if not is_local:
-        picture = decode(
-            data, tower.preprocessing, max_megapixels=max_megapixels, luminance_side=light,
-            with_parts=job.parts > 0,
-        )  # fmt: skip
-        return picture, None
-    return decode_for_both(
-        data, tower.preprocessing, longer_side=side, max_megapixels=max_megapixels, luminance_side=light,
-        with_parts=job.parts > 0,
-    )  # fmt: skip
+        return decode(data, tower.preprocessing, **wanted), None
+    return decode_for_both(data, tower.preprocessing, longer_side=side, **wanted)
 
 
 def _described(grey: Pixels, job: Job, described: list[Packed]) -> FileFacts:
@@ -305,6 +314,17 @@ def _described(grey: Pixels, job: Job, described: list[Packed]) -> FileFacts:
         return {"local_error": {"code": "failed", "message": f"{type(error).__name__}: {error}"}}
     described.append(packed)
     return {"local": packed.facts()}
+
+
+def _faces_of(copy: Pixels, original_size: tuple[int, int]) -> FileFacts:
+    """Say which faces are in a picture, or why that cannot be said."""
+    try:
+        return {"faces": packed_faces(find_faces(copy, original_size=original_size)).hex()}
+    except Exception as error:  # noqa: BLE001 - whatever it is, the picture keeps its embedding
+        if is_out_of_memory(error):
+            message = "looking for faces needs more memory than a worker may take"
+            return {"faces_error": {"code": "out_of_memory", "message": message}}
+        return {"faces_error": {"code": "failed", "message": f"{type(error).__name__}: {error}"}}
 
 
 @lru_cache(maxsize=1)
@@ -354,6 +374,7 @@ def serve(
                 request["annotates"],
                 request["luminance_side"],
                 request["parts"],
+                request["faces"],
             ),
             max_megapixels=limit,
             on_file=lambda position: send(answers, Begun(at=position)),

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from mmsearch.annotations import Annotations
 from mmsearch.records import FileLook, Matrix
 from mmsearch.store.documents import annotate, write_documents
+from mmsearch.store.faces import keep_faces
 from mmsearch.store.part_items import keep_parts
 from mmsearch.store.signatures import sign_image
 
@@ -82,8 +83,8 @@ class StoredFile:
 
     `reading` is the number of the way in which it was read (`mmsearch.records.READING`). `annotations` of None are
     not read yet, and leave those of a picture that stays as they are; `beside` is what the files beside it looked
-    like that were read for them. `signature` (`mmsearch.images.luminances`) and `parts`
-    (`mmsearch.records.parts_layout`) of None are not made yet.
+    like that were read for them. `signature` (`mmsearch.images.luminances`), `parts`
+    (`mmsearch.records.parts_layout`) and `faces` (`mmsearch.faces.packing`) of None are not made yet.
     """
 
     path: bytes
@@ -100,6 +101,7 @@ class StoredFile:
     beside: bytes | None = None
     signature: bytes | None = None
     parts: bytes | None = None
+    faces: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,7 @@ def store_image(db: sqlite3.Connection, file: StoredFile, row: int, parts: bytes
         annotate(db, image_id, file.annotations, file.beside)
     sign_image(db, image_id, file.content_hash, file.signature)
     keep_parts(db, image_id, file.content_hash, parts)
+    keep_faces(db, image_id, file.content_hash, file.faces)
     return image_id
 
 

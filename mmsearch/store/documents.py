@@ -19,6 +19,8 @@ from mmsearch.records import ANNOTATING
 
 USER = "user"
 """The source of what the user typed."""
+FACE = "face"
+"""The source of the names that the user gave to groups of faces (`mmsearch.store.people`)."""
 CHANNEL = "captions"
 """The channel of the vectors of captions; see `mmsearch.store.captions`."""
 _CHUNK = 500  # ids of one statement
@@ -37,7 +39,7 @@ def annotate(db: sqlite3.Connection, image_id: int, annotations: Annotations, be
     ).rowcount
     if n == 0:
         return  # it left meanwhile
-    db.execute("DELETE FROM annotation WHERE image = ?", (image_id,))
+    db.execute("DELETE FROM annotation WHERE image = ? AND source <> ?", (image_id, FACE))
     db.executemany(
         "INSERT INTO annotation (image, kind, source, text) VALUES (?, ?, ?, ?)",
         [(image_id, said.kind.value, said.source, said.text) for said in annotations.texts],

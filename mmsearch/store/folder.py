@@ -49,10 +49,12 @@ from mmsearch.system import shown_path, sync_folder
 if TYPE_CHECKING:
     from mmsearch.store.annotations import LibraryAnnotations
     from mmsearch.store.comparisons import LibraryComparisons
+    from mmsearch.store.faces import LibraryFaces
     from mmsearch.store.indexes import LibraryIndexes
     from mmsearch.store.labels import LibraryLabels
     from mmsearch.store.neighbours import LibraryNeighbours
     from mmsearch.store.parts import LibraryParts
+    from mmsearch.store.people import LibraryPeople
     from mmsearch.store.signatures import LibrarySignatures
     from mmsearch.store.words import LibraryWords
 
@@ -474,6 +476,20 @@ class Store(Pictures):
         from mmsearch.store.comparisons import LibraryComparisons
 
         return LibraryComparisons(self)
+
+    @property
+    def faces(self) -> LibraryFaces:
+        """The faces in the pictures."""
+        from mmsearch.store.faces import LibraryFaces
+
+        return LibraryFaces(self)
+
+    @property
+    def people(self) -> LibraryPeople:
+        """The groups of faces, and what the user decided of them."""
+        from mmsearch.store.people import LibraryPeople
+
+        return LibraryPeople(self)
 
     @property
     def remembered(self) -> RememberedQueries:

@@ -46,6 +46,7 @@ def library_status(store: Store) -> LibraryStatus:
             precision=precision_of(store),
             views=views_of(store),
             parts=store.parts.facts(),
+            faces=store.faces.facts(),
             agreement=store.setting("agreement"),
             exclude=tuple(store.setting("exclude") or ()),
             n_unread_words=0 if is_given(store) else store.catalog.count_where("annotated = 0", ()),

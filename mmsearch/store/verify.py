@@ -37,7 +37,7 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         labels = store.labels.problems(is_at_work=is_at_work)
         annotations, n_waiting = store.annotations.faults(), store.annotations.n_waiting
         texts, damaged, damaged_parts = store.annotations.problems(), damaged_rows(store), store.parts.damaged()
-        faults += _vector_faults(store, damaged) + _part_faults(store, damaged_parts)
+        faults += _vector_faults(store, damaged) + _further_faults(store, damaged_parts)
         n_rows, words, compared = store.n_rows, store.words.problems(), store.comparisons.problems()
         indexes, manifest = store.indexes.problems() | store.parts.problems(), manifest_problem(store.files)
     if history_problem(store.files, store.catalog) is None:  # else they may have been acknowledged
@@ -125,12 +125,13 @@ def _vector_faults(store: Store, damaged: list[int]) -> list[Fault]:
     return faults
 
 
-def _part_faults(store: Store, damaged: list[int]) -> list[Fault]:
-    """Return a fault if the parts of pictures are damaged, with how many items these are."""
-    if not damaged:
-        return []
-    what = f"the parts of {len(damaged)} pictures differ from their checksums, or are lost"
-    return [Fault("damaged_parts", what, str(store.parts.path))]
+def _further_faults(store: Store, damaged: list[int]) -> list[Fault]:
+    """Return a fault if parts of pictures are damaged, with how many these are, and for faces that are left."""
+    faults = [Fault("kept_faces", problem, str(store.catalog.path)) for problem in store.faces.left_behind()]
+    if damaged:
+        what = f"the parts of {len(damaged)} pictures differ from their checksums, or are lost"
+        faults.append(Fault("damaged_parts", what, str(store.parts.path)))
+    return faults
 
 
 def _listed(paths: list[str]) -> str:

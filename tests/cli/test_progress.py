@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 from itertools import pairwise
+from typing import get_args, get_type_hints
 
-from mmsearch.cli.progress import ProgressLines
+from mmsearch.cli.progress import _STAGES, ProgressLines
 from mmsearch.samples import sample_folder
+from mmsearch.server.schemas import Indexing
 
 
 class Clock:
@@ -95,3 +97,9 @@ def test_a_run_with_nothing_to_show_leaves_standard_error_alone(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == "29 new; nothing was written\n"
+
+
+def test_every_stage_that_a_library_tells_others_of_has_words_for_a_terminal():
+    told = get_args(get_type_hints(Indexing)["stage"])
+    assert "faces" in told
+    assert set(told) <= set(_STAGES)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 
-from mmsearch.faces.describe import DIM, find_faces
+from mmsearch.faces.describe import find_faces
+from mmsearch.faces.packing import DIM
 from tests.faces.conftest import FACE
 from tests.faces.test_detect import overlap
 

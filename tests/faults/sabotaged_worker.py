@@ -1,7 +1,8 @@
 """The embedding worker, but a picture named crash, eat, hang and so on does that to whoever decodes it.
 
 One named once-kill or once-stop does it to the first alone. One named sift-crash or sift-raise does it to whoever
-describes it by local features, sift-missing as if there were no OpenCV, sift-eat as if memory were short.
+describes it by local features, sift-missing as if there were no OpenCV, sift-eat as if memory were short. One named
+face-crash or face-eat does it to whoever looks for faces in it.
 Bytes that come along with a request do what they say, such as `crash`.
 """
 
@@ -20,7 +21,7 @@ from mmsearch.ingest import worker
 from mmsearch.local.extractors import DEFAULT, EXTRACTORS
 from mmsearch.processes import child
 
-_read, _sent, _extract = worker.read_file, worker._sent, DEFAULT.extract
+_read, _sent, _extract, _find_faces = worker.read_file, worker._sent, DEFAULT.extract, worker.find_faces
 _last = b""
 _hoard = []
 _SIGNALS = {
@@ -73,7 +74,15 @@ def extract(pixels):
     return _extract(pixels)
 
 
+def find_faces(*given, **options):
+    if _last.startswith(b"face-crash"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if _last.startswith(b"face-eat"):
+        raise MemoryError
+    return _find_faces(*given, **options)
+
+
 if __name__ == "__main__":
-    worker.read_file, worker._sent = read_file, sent
+    worker.read_file, worker._sent, worker.find_faces = read_file, sent, find_faces
     EXTRACTORS[DEFAULT.name] = replace(DEFAULT, extract=extract)
     child.run(worker.serve, sys.argv[1:])

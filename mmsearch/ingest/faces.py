@@ -1,0 +1,154 @@
+"""FACES: looked for in pictures that the library had before it looked for any, and all put into groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mmsearch.faces.describe import FacesOfPicture
+from mmsearch.faces.models import DESCRIPTOR, LANDMARKS, model_file
+from mmsearch.faces.packing import packed_faces
+from mmsearch.ingest.plan import is_below
+from mmsearch.ingest.pool import WorkerPool
+from mmsearch.ingest.worker import FileFacts, Job
+from mmsearch.store.base import LibraryWriter, Notify, OnProgress, in_folder
+from mmsearch.store.changes import BY_CHANCE, ENDED_WORKER
+from mmsearch.system import is_gone
+
+if TYPE_CHECKING:
+    from mmsearch.store.folder import Store
+
+WHAT = "faces in pictures"
+_TOGETHER = 256  # pictures of one transaction
+_NONE = packed_faces(FacesOfPicture((), 0))
+
+
+def faces_in(facts: FileFacts) -> bytes | None:
+    """Return the faces that a worker found in a picture, or None if it was not asked for any, or failed."""
+    return bytes.fromhex(facts["faces"]) if "faces" in facts else None
+
+
+def keep_wanted(store: LibraryWriter, asked: bool | None, notify: Notify) -> None:
+    """Keep whether faces are looked for, if that is said, and erase those that are not wanted any more.
+
+    Raises
+    ------
+    ModelNotFoundError, EncoderError
+        If they are to be, and what finds and describes them is not installed, or is another.
+    UnsupportedError
+        If they are to be, and the library stands at an address.
+    """
+    if store.as_folder is None and not asked:
+        return
+    faces = in_folder(store, WHAT).faces
+    are_wanted = faces.are_wanted if asked is None else asked
+    if are_wanted:
+        require_models()
+    n = faces.want(are_wanted)
+    if n:
+        what = (
+            "1 face is erased, with its group and name"
+            if n == 1
+            else f"{n} faces are erased, with groups and names"
+        )
+        notify(f"{what}: they were described in another way" if are_wanted else what)
+
+
+def planned_faces(store: Store, are_wanted: bool) -> str | None:
+    """Say what a run would do with the faces in pictures of before; None if nothing."""
+    if are_wanted:
+        n = len(store.faces.missing())
+        return f"{n} pictures of the library would be looked at for faces" if n else None
+    facts = store.faces.facts()
+    return f"{facts.n_faces} faces would be erased, with groups and names" if facts else None
+
+
+def require_models() -> None:
+    """Raise ModelNotFoundError or EncoderError if faces cannot be found and described here."""
+    for name in (LANDMARKS, DESCRIPTOR):
+        model_file(name)
+
+
+@dataclass(frozen=True)
+class FacesRun:
+    """How many contents of before were looked at for faces, and sentences on those that could not be."""
+
+    n: int = 0
+    problems: tuple[str, ...] = ()
+
+
+def update_faces(
+    store: LibraryWriter, roots: Sequence[bytes], *, on_progress: OnProgress, notify: Notify
+) -> FacesRun:
+    """Look for faces in pictures at or below some paths (all without any) that were not looked at, and group all.
+
+    The caller is the writer. What is not as it was indexed is left out: the next `index` sees to it.
+    """
+    folder = store.as_folder
+    if folder is None or not folder.faces.are_wanted:
+        return FacesRun()
+    run = _look(folder, roots, on_progress, notify)
+    folder.people.group(on_progress)
+    return run
+
+
+def _look(store: Store, roots: Sequence[bytes], on_progress: OnProgress, notify: Notify) -> FacesRun:
+    hash_of = _to_look_at(store, roots)
+    if not hash_of:
+        return FacesRun()
+    pictures, were, are = (
+        ("1 picture", "was", "is") if len(hash_of) == 1 else (f"{len(hash_of)} pictures", "were", "are")
+    )
+    notify(f"{pictures} {were} not looked at for faces yet, and {are} read again for them")
+    job = Job(embeds=False, faces=True)
+    pending: dict[bytes, bytes] = {}
+    problems: list[str] = []
+    n_done = n_kept = 0
+    on_progress("faces", 0, len(hash_of))
+    with WorkerPool.for_encoder(
+        None, cwd=store.working_folder, max_megapixels=store.accepted_megapixels()
+    ) as workers:
+        for outcomes in workers.run(list(hash_of), job=lambda: job):
+            for outcome in outcomes:
+                packed, problem = _faces_of(outcome.facts, hash_of[outcome.path])
+                if packed is not None:
+                    pending[hash_of[outcome.path]] = packed
+                if problem is not None:
+                    problems.append(problem)
+            n_done += len(outcomes)
+            if len(pending) >= _TOGETHER or n_done == len(hash_of):
+                store.faces.keep(pending)
+                n_kept, pending = n_kept + len(pending), {}
+                on_progress("faces", n_done, len(hash_of))
+    return FacesRun(n_kept, (_problem_text(problems),) if problems else ())
+
+
+def _faces_of(facts: FileFacts, content_hash: bytes) -> tuple[bytes | None, str | None]:
+    """Return the faces of a picture, None where it is to be looked at again, and what went wrong.
+
+    One over which workers crash is not tried for ever: it has no faces until it changes.
+    """
+    if facts.get("code") in ENDED_WORKER:
+        return None if facts["code"] in BY_CHANCE else _NONE, facts["message"]
+    if facts.get("hash") != content_hash.hex():
+        return None, None
+    if "faces_error" in facts:
+        return None, facts["faces_error"]["message"]
+    return faces_in(facts), None
+
+
+def _problem_text(problems: Sequence[str]) -> str:
+    pictures = "1 picture" if len(problems) == 1 else f"{len(problems)} pictures"
+    return f"faces in {pictures} could not be looked for: {problems[0]}"
+
+
+def _to_look_at(store: Store, roots: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Return the contents that were not looked at, each by the path of a file of them that is there."""
+    places = set(roots)
+    paths_of = {
+        content_hash: path
+        for path, content_hash in store.faces.missing()
+        if (not places or is_below(path, places)) and not is_gone(path)
+    }
+    return {path: content_hash for content_hash, path in paths_of.items()}
