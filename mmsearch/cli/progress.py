@@ -39,6 +39,8 @@ _STAGES = {  # what a stage is called, and what it counts
     "train": ("Training", "epochs"),
     "steps": ("Training", "steps"),
     "copies": ("Looking for copies", "pictures"),
+    "compare": ("Comparing pictures", "comparisons"),
+    "align": ("Laying pictures on each other", "pairs"),
     "warps": ("Warping", "pictures"),
     "verify": ("Verifying", "pictures"),
     "folds": ("Training", "parts"),

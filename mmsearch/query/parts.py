@@ -181,8 +181,11 @@ class NeighboursByParts:
         """Return one more than the best of the pictures that are near, and what no other is better than."""
         cosines, ids = near_parts
         of_wholes = {image.image_id: cosine for cosine, image in near.pictures}
-        others = [image_id for image_id in dict.fromkeys(ids.tolist()) if image_id not in of_wholes]
-        condition = asked.condition.without(query.left_out)
+        of_near = np.fromiter(of_wholes, np.int64, len(of_wholes))
+        others, condition = np.setdiff1d(ids, of_near), asked.condition.without(query.left_out)
+        if query.is_one_enough:
+            passing = [image_id for image_id, _ in self.store.rows_of_ids(others.tolist(), condition)]
+            others = asked.parts.without_copies(np.array(passing, dtype=np.int64), of_near)
         scores = self._scores(query.vector, others, condition, asked.parts, asked.weight)
         scores |= _joined(of_wholes, query.vector, asked.parts, asked.weight)
         best = self._pictures(query, scores, asked.k + 1, [image for _, image in near.pictures])

@@ -433,11 +433,11 @@ class Searcher:
             images = [image for _, image, _ in ranking.ranked]
             members = alike(self.store, images, options.collapse)
             heads = [place for place in range(len(images)) if place not in members]
-            is_whole = len(heads) <= options.k and (ranking.next_score is None or n == most)
-            if is_cut or is_whole:
+            is_too_many = len(heads) > options.k
+            if not is_too_many and (is_cut or ranking.next_score is None or n == most):
                 break
-            is_cut = len(heads) > options.k
-            n = heads[options.k] if is_cut else min(2 * n, most)
+            is_cut |= is_too_many  # and again where fewer are in another order, as local features look at them
+            n = heads[options.k] if is_too_many else min(2 * n, most)
         folded = with_alike(ranking.folded, images, members)
         return replace(
             ranking,

@@ -415,8 +415,8 @@ class Indexing(TypedDict):
     """How far another process is that indexes now; `total` 0 is not known yet; `started` in seconds since 1970."""
 
     stage: Literal[
-        "scan", "embed", "annotate", "sign", "parts", "faces", "people", "load", "vocabulary", "words", "labels",
-        "graph", "calibrate",
+        "scan", "embed", "annotate", "sign", "parts", "faces", "people", "captions", "load", "vocabulary", "words",
+        "labels", "graph", "calibrate",
     ]  # fmt: skip
     done: int
     total: int

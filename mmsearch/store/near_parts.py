@@ -19,6 +19,8 @@ from mmsearch.vectors import stored_cosines
 
 Ids = NDArray[np.int64]
 Signs = NDArray[np.int8]
+_HALVES = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.float16)
+"""Numbers by their bytes: to look them up takes .4 of the time of a cast."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,7 @@ class AsHalves:
             signs = self._rows[first + self._first : max(first, last) + self._first]
         else:
             signs = self._rows[rows + self._first]
-        halves = np.empty(signs.shape, dtype=np.float16)
-        np.copyto(halves, signs)
+        halves: NDArray[np.float16] = np.take(_HALVES, signs.view(np.uint8))
         return halves
 
 
@@ -144,6 +145,21 @@ class NearParts:
             image_ids, places = self._listed.images_of(nearest)
             answers.append((cosines[places], image_ids))
         return answers
+
+    def without_copies(self, image_ids: Ids, beside: Ids) -> Ids:
+        """Return of pictures that share their parts the one of the least id, none that shares those of others."""
+        image_ids = np.intersect1d(image_ids, self._image_ids)
+        first_rows, firsts = np.unique(self._first_rows(image_ids), return_index=True)
+        left: Ids = image_ids[firsts[~np.isin(first_rows, self._first_rows(beside))]]
+        return left
+
+    def _first_rows(self, image_ids: Ids) -> Ids:
+        """Return the first rows of those of some pictures that have parts."""
+        if not len(self._image_ids):
+            return np.zeros(0, dtype=np.int64)
+        places = np.minimum(np.searchsorted(self._image_ids, image_ids), len(self._image_ids) - 1)
+        rows: Ids = self._listed.rows[self._by_image[places[self._image_ids[places] == image_ids]]]
+        return rows
 
     def best(self, query: Matrix, image_ids: Ids) -> Cosines:
         """Return the cosines (n,) of a query (dim,) to the nearest part of each picture, -inf without any."""

@@ -37,7 +37,7 @@ from mmsearch.store.publish import (
     storage_errors,
     withdraw,
 )
-from mmsearch.system import shown_path
+from mmsearch.system import shown_path, sync_folder
 from mmsearch.vectors import stored_cosines
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class LibraryParts:
         Raises
         ------
         LibraryDamagedError
-            If the file of the vectors is gone.
+            If the file of the vectors cannot be opened.
         """
         if not self.most:
             return None
@@ -182,11 +182,7 @@ class LibraryParts:
                 return []
             rows = self._rows(facts)
             read = [(image_id, item, rows[item.row : item.row + len(item.boxes)]) for _, image_id, item in items]
-        return [
-            (image_id, item, signs)
-            for image_id, item, signs in read
-            if not len(item.boxes) or zlib.crc32(signs.tobytes()) == item.crc
-        ]
+        return [(image_id, item, signs) for image_id, item, signs in read if _are_whole(signs, item)]
 
     def facts(self) -> PartsFacts | None:
         """Return what the library has of parts; None if it keeps none."""
@@ -250,9 +246,10 @@ class LibraryParts:
 
     def _rows(self, facts: Mapping[str, Any]) -> FileArray[np.int8] | Signs:
         """Return all rows that are there, read when they are asked for."""
-        path, dim, n_rows = self._path(facts["epoch"]), self._store.dim, self._n_there(facts)
+        dim, n_rows = self._store.dim, self._n_there(facts)
         if not n_rows:
             return np.zeros((0, dim), dtype=np.int8)
+        path = self._path(facts["epoch"])
         try:
             handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -316,8 +313,8 @@ class LibraryParts:
         StorageError
             If the disk refuses.
         """
-        number, facts = self._kept_facts()
-        if number is None:
+        _, facts = self._kept_facts()
+        if not facts:
             return [None] * len(parts_of)
         layout, row = parts_layout(self._store.dim), int(facts["n_rows"])
         items: list[bytes | None] = []
@@ -375,7 +372,7 @@ class LibraryParts:
         """
         db, identity = self._catalog.db, self._identity(most)
         number, facts = self._kept_facts()
-        if facts | identity == facts if most else number is None:
+        if facts | identity == facts if most else number is None and not self.most:
             return 0
         n = 0
         with self._catalog.writing():
@@ -398,7 +395,10 @@ class LibraryParts:
         return epoch
 
     def _rewrite(self, facts: Mapping[str, Any], most: int) -> None:
-        """Write the rows of items, so many of each at most, as a new epoch; inside a transaction of the writer."""
+        """Write the rows of items, so many of each at most, as a new epoch; inside a transaction of the writer.
+
+        Items whose rows are damaged are forgotten: with a checksum of what is there now nobody would see it again.
+        """
         db, rows, epoch = self._catalog.db, self._rows(facts), self._new_epoch()
         items = self._items(self._kept_facts()[0])
         path, pending = self._path(epoch), [np.zeros((0, self._store.dim), np.int8)]
@@ -407,7 +407,10 @@ class LibraryParts:
         for _, _, item in sorted(items, key=lambda each: each[2].row):
             if item.row in moved or not len(item.boxes):
                 continue
-            signs = rows[item.row : item.row + min(most, len(item.boxes))]
+            signs = rows[item.row : item.row + len(item.boxes)]
+            if not _are_whole(signs, item):
+                continue
+            signs = signs[:most]
             moved[item.row] = n_rows + n_pending, zlib.crc32(signs.tobytes())
             pending.append(signs)
             n_pending += len(signs)
@@ -415,8 +418,11 @@ class LibraryParts:
                 append_rows(path, np.concatenate(pending), at=n_rows)
                 n_rows, n_pending, pending = n_rows + n_pending, 0, pending[:1]
         append_rows(path, np.concatenate(pending), at=n_rows)
+        sync_folder(self._store.files)
         for item_id, _, item in items:
-            if len(item.boxes):
+            if len(item.boxes) and item.row not in moved:
+                db.execute("DELETE FROM item WHERE id = ?", (item_id,))
+            elif len(item.boxes):
                 data = PartsItem(*moved[item.row], item.boxes[:most]).packed()
                 # Under a new id, as what is published of the old one is not true any more.
                 db.execute(
@@ -499,7 +505,7 @@ class LibraryParts:
             return [
                 item_id
                 for item_id, _, item in self._items(channel)
-                if len(item.boxes) and zlib.crc32(rows[item.row : item.row + len(item.boxes)].tobytes()) != item.crc
+                if not _are_whole(rows[item.row : item.row + len(item.boxes)], item)
             ]
 
     def forget(self, item_ids: Sequence[int]) -> None:
@@ -516,6 +522,11 @@ class LibraryParts:
                 if isinstance(opened, Unusable):
                     problems[str(kind)] = opened.reason
         return problems
+
+
+def _are_whole(signs: Signs, item: PartsItem) -> bool:
+    """Return whether the vectors of the parts of a picture are what was stored."""
+    return not len(item.boxes) or zlib.crc32(signs.tobytes()) == item.crc
 
 
 def _opened(file: BinaryIO, facts: PartsSidecar) -> _Published:

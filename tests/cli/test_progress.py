@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 from typing import get_args, get_type_hints
 
-from mmsearch.cli.progress import _STAGES, ProgressLines
+import mmsearch
+from mmsearch.cli.progress import _STAGES, ProgressLines, progress_line
 from mmsearch.samples import sample_folder
 from mmsearch.server.schemas import Indexing
 
@@ -103,3 +106,22 @@ def test_every_stage_that_a_library_tells_others_of_has_words_for_a_terminal():
     told = get_args(get_type_hints(Indexing)["stage"])
     assert "faces" in told
     assert set(told) <= set(_STAGES)
+
+
+def stages_told():
+    """The names of stages that modules call `on_progress` with, or hand on with it."""
+    for path in Path(mmsearch.__file__).parent.rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(call, ast.Call):
+                first, *others = [call.func, *call.args]
+                for told, stage in zip([first, *others], others, strict=False):
+                    is_named = isinstance(stage, ast.Constant) and isinstance(stage.value, str)
+                    if is_named and ast.unparse(told).endswith("on_progress"):
+                        yield stage.value
+
+
+def test_every_stage_has_a_name_for_people():
+    stages = set(stages_told())
+    assert {"scan", "parts", "sign", "align"} <= stages
+    for stage in stages:
+        assert progress_line(stage, 0, 1, 7.0).endswith(": 7 s so far")

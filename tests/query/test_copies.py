@@ -12,6 +12,7 @@ from mmsearch.errors import UnsupportedError
 from mmsearch.query import copies
 from mmsearch.query.searcher import Searcher
 from mmsearch.records import SIGNATURE_SIDE, luminance_layout
+from mmsearch.store.base import ALL
 from mmsearch.store.changes import Changes
 from mmsearch.store.folder import Store
 from tests.conftest import no_decoder, random_units
@@ -192,6 +193,21 @@ def test_a_page_after_another_goes_on_and_knows_nothing_of_what_was_one_hit_ther
     shown = [picture.image_id for hit in first for picture in (hit.folded.pictures if hit.folded else ())]
     shown += [hit.image_id for page in (first, *others) for hit in page]
     assert sorted(shown) == list(range(1, 33))
+
+
+def test_a_page_has_no_more_hits_than_asked_for_where_fewer_pictures_are_in_another_order(alike):
+    options = SearchOptions(k=4, collapse="same-picture")
+    (query,) = alike.terms.encode([Query("x")])
+
+    def rank(n):  # as if local features had put the forms of a picture to the front of eight
+        (ranking,) = alike._ranked([query], ALL, replace(options, k=max(8, n)))
+        is_left = [n >= 8 or number_of(image.path) not in (1, 4, 6) for _, image, _ in ranking.ranked]
+        return replace(
+            ranking, ranked=[each for each, is_in in zip(ranking.ranked, is_left, strict=True) if is_in][:n]
+        )
+
+    with alike.store.reading():
+        assert [number_of(image.path) for _, image, _ in alike._collapsed(rank, options).ranked] == [0, 2, 3, 5]
 
 
 def test_of_more_than_can_be_looked_at_a_page_has_fewer_hits_and_the_next_goes_on(alike, monkeypatch):

@@ -256,6 +256,27 @@ def test_parts_and_wholes_that_are_damaged_cost_no_picture_its_place(tmp_path):
             ]
 
 
+def test_of_copies_that_share_their_parts_one_is_ranked_where_one_is_enough(tmp_path):
+    vectors = random_units(30, DIM, seed=2)
+    with Store.writer(tmp_path, create=META) as store:
+        store.parts.keep_most(4)
+        first = [file(i, vectors[i], parts=packed(3, seed=i)) for i in range(10)]
+        copies = [replace(first[4], path=b"/copies/%d.jpg" % i, parts=None) for i in range(20)]
+        store.commit(Changes(stored=[*first, *copies]))
+        asked = NeighboursByParts(store, store.neighbours(use_index=False), lambda: WEIGHTS)
+        part = at_unit_length(np.frombuffer(packed(3, seed=4), parts_layout(DIM))["vector"].astype(np.float32))[1]
+        query = AskedVector(part.astype(np.float32), is_one_enough=True)
+        for where, n in (([], 10), (["path ~ /copies/*"], 1), (["path != /photos/4.jpg"], 10)):
+            condition = store.condition(where)
+            (shortlist,) = asked.shortlists([query], 50, condition, "image")
+            whole = ranked_by(stored_in(store), query, WEIGHTS.examples)
+            passing = [image_id for _, image_id in whole if store.images_of_ids([image_id], condition)]
+            hash_of = store.hashes_of(passing)
+            firsts = list({hash_of[image_id]: image_id for image_id in reversed(passing)}.values())[::-1]
+            assert [image.image_id for _, image in shortlist.pictures] == firsts
+            assert len(firsts) == n
+
+
 # -- through the searcher -------------------------------------------------------------------------------
 
 

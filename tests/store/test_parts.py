@@ -220,12 +220,24 @@ def test_a_backup_without_pictures_keeps_how_many_parts_they_have_once_they_are_
         assert kept(again) == {one: packed(3, 1)}
 
 
+def test_parts_that_are_all_forgotten_but_still_wanted_are_backed_up_as_none_and_can_be_given_up(store, tmp_path):
+    with store.catalog.writing():
+        part_items.forget_parts(store.catalog.db)  # as vectors of another encoder leave a library
+    assert (store.parts.most, store.parts.rows().shape) == (4, (0, DIM))
+    backed_up(store.folder, tmp_path / "kept" / "backup")
+    restored(tmp_path / "kept" / "backup", tmp_path / "again")
+    with Store.writer(tmp_path / "again") as again:
+        assert (again.parts.keep_most(0), again.parts.most) == (0, 0)
+
+
 @pytest.mark.parametrize("facts", ["{", "[1]", "7"])
 def test_parts_of_which_nothing_is_known_any_more_are_none_and_all_are_made_again(store, facts):
     add(store, picture(1, 3))
     with store.catalog.writing():
         store.catalog.db.execute("UPDATE channel SET facts = ? WHERE name = 'parts'", (facts,))
     assert (store.parts.near(), len(store.parts.missing())) == (None, 1)
+    add(store, picture(2, 3))
+    assert len(store.parts.missing()) == 2
     assert store.parts.keep_most(4) == 1
     store.parts.keep({b"%032d" % 1: packed(3, 1)})
     assert_answers(Store.open(store.folder), {1: packed(3, 1)})
@@ -422,6 +434,20 @@ def test_vectors_of_parts_that_are_damaged_are_named_and_made_again(store, with_
     assert_answers(reader, parts_of)
     settle(store)
     assert_answers(Store.open(store.folder), parts_of)
+
+
+@pytest.mark.parametrize("rewrite", [settle, lambda store: store.parts.keep_most(3)], ids=["settle", "fewer"])
+def test_vectors_that_are_damaged_are_not_taken_along_as_whole_and_are_made_again(store, rewrite):
+    parts_of = filled(store)
+    flip(store.parts.path, 5 * DIM)  # of the third picture
+    store.remove_images([4, 9, 12])
+    before = store.parts.path
+    rewrite(store)
+    assert store.parts.path != before
+    assert 3 not in kept(store)
+    assert store.parts.missing() == [(b"/photos/3.jpg", b"%032d" % 3)]
+    assert kept(store).keys() >= parts_of.keys() - {3, 4, 9, 12}
+    assert store.verify().faults == ()
 
 
 def test_cells_are_made_of_what_is_whole(store, with_cells):

@@ -9,6 +9,7 @@ const STAGES = {
   annotate: "Reading what is written about pictures",
   sign: "Noting how pictures look, to find copies",
   parts: "Describing parts of pictures",
+  captions: "Describing captions",
   load: "Loading pictures",
   vocabulary: "Learning what details look like",
   words: "Noting the details of pictures",
