@@ -469,15 +469,21 @@ class LibraryParts:
                 update_channel_index(self._store, PART_CELLS, first, published.of, asked)
 
     def _n_dead(self, channel: int | None, facts: Mapping[str, Any]) -> int:
-        """Return how many rows are of no picture."""
-        n_rows = int(facts["n_rows"])
+        """Return how many rows are of no picture; 0 where no item has left since they were published."""
+        published, n_rows = self._listed(facts), int(facts["n_rows"])
+        if published.of and self._n_kept(channel, published.last) == published.n_items:
+            return 0
         return n_rows - int(ListedParts.of(self._items(channel)).is_alive(n_rows).sum())
+
+    def _n_kept(self, channel: int | None, last: int) -> int:
+        """Return how many items there are up to an id."""
+        sql = "SELECT count(*) FROM item WHERE channel = ? AND id <= ?"
+        return int(self._catalog.db.execute(sql, (channel, last)).fetchone()[0])
 
     def _publish(self, channel: int | None, facts: Mapping[str, Any]) -> None:
         _, n, last = self._counts(channel)
         published = self._listed(facts)
-        sql = "SELECT count(*) FROM item WHERE channel = ? AND id <= ?"
-        (n_kept,) = self._catalog.db.execute(sql, (channel, published.last)).fetchone()
+        n_kept = self._n_kept(channel, published.last)
         n_before = published.n_items
         if n_before - n_kept + n - n_kept <= max(_LEAST, _SHARE * n_before):
             return

@@ -9,6 +9,8 @@ const STAGES = {
   annotate: "Reading what is written about pictures",
   sign: "Noting how pictures look, to find copies",
   parts: "Describing parts of pictures",
+  faces: "Looking for faces",
+  people: "Grouping faces",
   captions: "Describing captions",
   load: "Loading pictures",
   vocabulary: "Learning what details look like",
