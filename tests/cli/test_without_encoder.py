@@ -89,7 +89,7 @@ def test_neither_index_nor_its_workers_nor_search_import_an_encoder(folder, tmp_
     (vocabulary,) = library.folder.glob("vocabulary-*.bin")
     job = {
         "paths": [str(folder / "cat.jpg")], "embeds": False, "local": str(vocabulary), "extractor": DEFAULT.name,
-        "annotates": True, "luminance_side": SIGNATURE_SIDE,
+        "annotates": True, "luminance_side": SIGNATURE_SIDE, "parts": 0, "faces": False,
     }  # fmt: skip
     for loaded in (
         loaded_by(
@@ -103,6 +103,7 @@ def test_neither_index_nor_its_workers_nor_search_import_an_encoder(folder, tmp_
     ):
         assert not loaded & (HEAVY - {"cv2"} | set(FORBIDDEN))
         encoders = {name for name in loaded if name.startswith("mmsearch.encoders")}
-        # Texts, and what scores mean, are no encoder.
-        assert encoders <= {"mmsearch.encoders", "mmsearch.encoders.prompts", "mmsearch.encoders.calibration"}
+        # Texts, what scores mean, and which windows are parts, are no encoder.
+        of_numbers = {"prompts", "calibration", "parts"}
+        assert encoders <= {"mmsearch.encoders", *(f"mmsearch.encoders.{name}" for name in of_numbers)}
         assert "mmsearch.images.decode" in loaded  # it did run
