@@ -191,7 +191,7 @@ def test_a_library_without_an_encoder_keeps_its_pictures_either_way(tmp_path):
 def test_backups_are_whole_while_a_writer_commits_and_compacts(tmp_path):
     library = tmp_path / "library"
     filled(library, 20)
-    is_over = threading.Event()
+    is_over, has_compacted = threading.Event(), threading.Event()
 
     def write():
         with Store.writer(library) as store:
@@ -201,12 +201,15 @@ def test_backups_are_whole_while_a_writer_commits_and_compacts(tmp_path):
                 store.commit(Changes(stored=[file(first + i, vector) for i, vector in enumerate(vectors)]))
                 store.remove_images([image.image_id for image in store.catalog.images()][:40])
                 store.compact()
+                has_compacted.set()
 
     writer = threading.Thread(target=write)
     writer.start()
     epochs = set()
     try:
         for i in range(6):
+            has_compacted.clear()
+            assert has_compacted.wait(60)
             backed_up(library, tmp_path / f"{i}" / "a.backup")
     finally:
         is_over.set()
@@ -217,7 +220,7 @@ def test_backups_are_whole_while_a_writer_commits_and_compacts(tmp_path):
             assert verify(store).problems == ()
             assert store.n_pictures in (20, 60)
             epochs.add(store.epoch)
-    assert len(epochs) > 1  # it did compact between them
+    assert len(epochs) == 6  # it compacted before each
 
 
 def test_damage_is_named_and_no_file_is_left(tmp_path):
