@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 from mmsearch.faces.describe import FacesOfPicture
 from mmsearch.faces.models import DESCRIPTOR, LANDMARKS, model_file
 from mmsearch.faces.packing import packed_faces
-from mmsearch.ingest.plan import is_below
-from mmsearch.ingest.pool import WorkerPool
+from mmsearch.ingest.again import files_to_read, is_as_indexed, numbered, read_again
+from mmsearch.ingest.pool import Embedded, WorkerPool
 from mmsearch.ingest.worker import FileFacts, Job
 from mmsearch.store.base import LibraryWriter, Notify, OnProgress, in_folder
 from mmsearch.store.changes import BY_CHANCE, ENDED_WORKER
-from mmsearch.system import is_gone
 
 if TYPE_CHECKING:
     from mmsearch.store.folder import Store
@@ -94,44 +93,34 @@ def update_faces(
 
 
 def _look(store: Store, roots: Sequence[bytes], on_progress: OnProgress, notify: Notify) -> FacesRun:
-    hash_of = _to_look_at(store, roots)
+    hash_of = files_to_read(store.faces.missing(), roots)
     if not hash_of:
         return FacesRun()
-    pictures, were, are = (
-        ("1 picture", "was", "is") if len(hash_of) == 1 else (f"{len(hash_of)} pictures", "were", "are")
-    )
+    pictures, were, are = numbered(len(hash_of))
     notify(f"{pictures} {were} not looked at for faces yet, and {are} read again for them")
-    job = Job(embeds=False, faces=True)
-    pending: dict[bytes, bytes] = {}
     problems: list[str] = []
-    n_done = n_kept = 0
-    on_progress("faces", 0, len(hash_of))
-    with WorkerPool.for_encoder(
-        None, cwd=store.working_folder, max_megapixels=store.accepted_megapixels()
-    ) as workers:
-        for outcomes in workers.run(list(hash_of), job=lambda: job):
-            for outcome in outcomes:
-                packed, problem = _faces_of(outcome.facts, hash_of[outcome.path])
-                if packed is not None:
-                    pending[hash_of[outcome.path]] = packed
-                if problem is not None:
-                    problems.append(problem)
-            n_done += len(outcomes)
-            if len(pending) >= _TOGETHER or n_done == len(hash_of):
-                store.faces.keep(pending)
-                n_kept, pending = n_kept + len(pending), {}
-                on_progress("faces", n_done, len(hash_of))
-    return FacesRun(n_kept, (_problem_text(problems),) if problems else ())
+
+    def take(outcome: Embedded, content_hash: bytes) -> bytes | None:
+        packed, problem = _faces_of(outcome, content_hash)
+        if problem is not None:
+            problems.append(problem)
+        return packed
+
+    pool = WorkerPool.for_encoder(None, cwd=store.working_folder, max_megapixels=store.accepted_megapixels())
+    job = Job(embeds=False, faces=True)
+    n = read_again(pool, hash_of, job, on_progress, "faces", take=take, keep=store.faces.keep, together=_TOGETHER)
+    return FacesRun(n, (_problem_text(problems),) if problems else ())
 
 
-def _faces_of(facts: FileFacts, content_hash: bytes) -> tuple[bytes | None, str | None]:
+def _faces_of(outcome: Embedded, content_hash: bytes) -> tuple[bytes | None, str | None]:
     """Return the faces of a picture, None where it is to be looked at again, and what went wrong.
 
     One over which workers crash is not tried for ever: it has no faces until it changes.
     """
+    facts = outcome.facts
     if facts.get("code") in ENDED_WORKER:
         return None if facts["code"] in BY_CHANCE else _NONE, facts["message"]
-    if facts.get("hash") != content_hash.hex():
+    if not is_as_indexed(outcome, content_hash):
         return None, None
     if "faces_error" in facts:
         return None, facts["faces_error"]["message"]
@@ -139,16 +128,5 @@ def _faces_of(facts: FileFacts, content_hash: bytes) -> tuple[bytes | None, str 
 
 
 def _problem_text(problems: Sequence[str]) -> str:
-    pictures = "1 picture" if len(problems) == 1 else f"{len(problems)} pictures"
+    pictures, _, _ = numbered(len(problems))
     return f"faces in {pictures} could not be looked for: {problems[0]}"
-
-
-def _to_look_at(store: Store, roots: Sequence[bytes]) -> dict[bytes, bytes]:
-    """Return the contents that were not looked at, each by the path of a file of them that is there."""
-    places = set(roots)
-    paths_of = {
-        content_hash: path
-        for path, content_hash in store.faces.missing()
-        if (not places or is_below(path, places)) and not is_gone(path)
-    }
-    return {path: content_hash for content_hash, path in paths_of.items()}

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mmsearch.ingest.plan import is_below
-from mmsearch.ingest.pool import WorkerPool
+from mmsearch.ingest.again import files_to_read, is_as_indexed, numbered, read_again
+from mmsearch.ingest.pool import Embedded, WorkerPool
 from mmsearch.ingest.worker import FileFacts, Job
 from mmsearch.records import SIGNATURE_SIDE
 from mmsearch.store.base import Notify, OnProgress, Place, in_folder
-from mmsearch.system import is_gone
 
 if TYPE_CHECKING:
     from mmsearch.store.folder import Store
@@ -27,24 +26,13 @@ def sign_missing(
     place: Place, store: Store, roots: Sequence[bytes], on_progress: OnProgress, notify: Notify
 ) -> None:
     """Make the signatures that pictures of a library lack, those at or below some paths, or all without any."""
-    n = len(_to_sign(store, roots))
-    if n == 0:
+    hash_of = files_to_read(store.signatures.unsigned(), roots)
+    if not hash_of:
         return
-    pictures, were, are = ("1 picture", "was", "is") if n == 1 else (f"{n} pictures", "were", "are")
+    pictures, were, are = numbered(len(hash_of))
     notify(f"{pictures} {were} indexed before copies were looked for, and {are} read once now")
     with place.writer() as writer, writer.shown_progress(on_progress) as on_progress:
         sign(in_folder(writer, "duplicates"), roots, on_progress=on_progress)
-
-
-def _to_sign(store: Store, roots: Sequence[bytes]) -> dict[bytes, bytes]:
-    """Return the contents that have no signature, each by the path of a file of them that is there."""
-    places = set(roots)
-    paths_of = {
-        content_hash: path
-        for path, content_hash in store.signatures.unsigned()
-        if (not places or is_below(path, places)) and not is_gone(path)
-    }
-    return {path: content_hash for content_hash, path in paths_of.items()}
 
 
 def sign(store: Store, roots: Sequence[bytes], *, on_progress: OnProgress) -> int:
@@ -57,25 +45,16 @@ def sign(store: Store, roots: Sequence[bytes], *, on_progress: OnProgress) -> in
     int
         How many contents have one now.
     """
-    hash_of = _to_sign(store, roots)
+    hash_of = files_to_read(store.signatures.unsigned(), roots)
     if not hash_of:
         return 0
+    pool = WorkerPool.for_encoder(None, cwd=store.working_folder, max_megapixels=store.accepted_megapixels())
     job = Job(embeds=False, luminance_side=SIGNATURE_SIDE)
-    pending: dict[bytes, bytes] = {}
-    n_done = n_signed = 0
-    on_progress("sign", 0, len(hash_of))
-    with WorkerPool.for_encoder(
-        None, cwd=store.working_folder, max_megapixels=store.accepted_megapixels()
-    ) as workers:
-        for outcomes in workers.run(list(hash_of), job=lambda: job):
-            for outcome in outcomes:
-                content_hash, signature = hash_of[outcome.path], signature_in(outcome.facts)
-                if signature is not None and outcome.facts.get("hash") == content_hash.hex():
-                    pending[content_hash] = signature
-            n_done += len(outcomes)
-            if len(pending) >= _TOGETHER or n_done == len(hash_of):
-                store.signatures.keep(pending)
-                n_signed += len(pending)
-                pending = {}
-                on_progress("sign", n_done, len(hash_of))
-    return n_signed
+    return read_again(
+        pool, hash_of, job, on_progress, "sign", take=_signature_of, keep=store.signatures.keep, together=_TOGETHER
+    )
+
+
+def _signature_of(outcome: Embedded, content_hash: bytes) -> bytes | None:
+    """Return the signature of a picture, None where it is not as it was indexed."""
+    return signature_in(outcome.facts) if is_as_indexed(outcome, content_hash) else None

@@ -11,7 +11,6 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -26,6 +25,7 @@ from mmsearch.indexes.exact import ExactIndex, merge
 from mmsearch.records import Cosines, Matrix, Unusable
 from mmsearch.store.base import OnProgress
 from mmsearch.store.channel_index import ChannelIndexSidecar, PublishedRows, channel_index, update_channel_index
+from mmsearch.store.channels import Loaded, cache_problems, count_items, forget_channel, kept_channel
 from mmsearch.store.documents import CHANNEL, captions_of, digest_of, said_of
 from mmsearch.store.matrix import look_of
 from mmsearch.store.publish import Kind, Sidecar, current, manifest_state, next_name, sidecar_checksum
@@ -129,8 +129,7 @@ class NearCaptions:
 
 def forget_captions(db: sqlite3.Connection) -> None:
     """Forget all vectors of captions, which are made again; inside a transaction of the writer."""
-    db.execute("DELETE FROM item WHERE channel IN (SELECT id FROM channel WHERE name = ?)", (CHANNEL,))
-    db.execute("DELETE FROM channel WHERE name = ?", (CHANNEL,))
+    forget_channel(db, CHANNEL)
 
 
 class CaptionVectors:
@@ -144,9 +143,7 @@ class CaptionVectors:
 
     def __init__(self, store: Store) -> None:
         self._store, self._catalog = store, store.catalog
-        self._near: NearCaptions | None = None
-        self._state: object = None  # of the library and of what is published when they were loaded
-        self._revision: object = None
+        self._near: Loaded[NearCaptions] = Loaded()
 
     # -- reading -------------------------------------------------------------------------------------
 
@@ -156,13 +153,11 @@ class CaptionVectors:
             files = self._store.files
             look = look_of(files / f"{current(files, CAPTIONS)}.bin")
             revision = self._store.revision, self._store.setting("library"), manifest_state(files), look
-            if self._near is None or revision != self._revision:
-                of_items = self._state_now()
-                state = of_items, [sidecar_checksum(files, kind) for kind in _PUBLISHED], look
-                if self._near is None or state != self._state:
-                    self._near = self._loaded(of_items[0])
-                self._state, self._revision = state, revision
-        return self._near
+            return self._near.at(
+                revision,
+                lambda: (self._state_now(), [sidecar_checksum(files, kind) for kind in _PUBLISHED], look),
+                lambda: self._loaded(self._channel()[0]),
+            )
 
     def vectors(self) -> tuple[Ids, NDArray[np.float16]]:
         """Return a copy of all vectors (n, dim), and whose they are."""
@@ -175,20 +170,14 @@ class CaptionVectors:
 
     def _state_now(self) -> tuple[int | None, int, int, object, object]:
         channel, facts = self._channel()
-        n, last = self._catalog.db.execute(
-            "SELECT count(*), ifnull(max(id), 0) FROM item WHERE channel = ?", (channel,)
-        ).fetchone()
+        n, last = count_items(self._catalog.db, channel)
         return channel, n, last, facts.get("fingerprint"), self._store.setting("library")
 
     def _channel(self) -> tuple[int | None, dict[str, Any]]:
         """Return the number of the channel with what is kept of it, if it is of the library's encoder."""
-        kept = self._catalog.db.execute("SELECT id, facts FROM channel WHERE name = ?", (CHANNEL,)).fetchone()
-        facts: dict[str, Any] = {}
-        if kept is not None:
-            with suppress(ValueError, TypeError):  # damaged: as of another encoder
-                facts = dict(json.loads(kept[1]))
+        number, facts = kept_channel(self._catalog.db, CHANNEL)
         is_fit = (facts.get("fingerprint"), facts.get("dim")) == (self._store.fingerprint(), self._store.dim)
-        return (kept[0], facts) if is_fit else (None, {})
+        return (number, facts) if is_fit else (None, {})
 
     def _loaded(self, channel: int | None) -> NearCaptions:
         rows = self._rows(channel)
@@ -391,13 +380,7 @@ class CaptionVectors:
 
     def problems(self) -> dict[str, str]:
         """Return what is wrong with the published vectors and their index, by reading all of both."""
-        problems = {}
-        for kind in _PUBLISHED:
-            if current(self._store.files, kind) is not None:
-                opened = self._store.load_matching(kind, {}, lambda file, facts: None)
-                if isinstance(opened, Unusable):
-                    problems[str(kind)] = opened.reason
-        return problems
+        return cache_problems(self._store, _PUBLISHED)
 
     def damaged(self) -> list[int]:
         """Return the ids of items whose vectors differ from their checksums."""

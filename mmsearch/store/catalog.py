@@ -350,10 +350,21 @@ class Catalog:
         self, image_ids: Sequence[int], condition: str = "", parameters: Sequence[Any] = ()
     ) -> list[tuple[int, int]]:
         """Return (id, row) of the pictures with these ids that pass the SQL condition, in no special order."""
+        return self._pairs_in("id", image_ids, condition, parameters)
+
+    def ids_of_rows(
+        self, rows: Sequence[int], condition: str = "", parameters: Sequence[Any] = ()
+    ) -> list[tuple[int, int]]:
+        """Return (id, row) of the pictures that refer to these rows and pass the SQL condition."""
+        return self._pairs_in("row", rows, condition, parameters)
+
+    def _pairs_in(
+        self, column: str, keys: Sequence[int], condition: str, parameters: Sequence[Any]
+    ) -> list[tuple[int, int]]:
         pairs: list[tuple[int, int]] = []
-        for start in range(0, len(image_ids), _CHUNK):
-            chunk = image_ids[start : start + _CHUNK]
-            sql = f"SELECT id, row FROM image WHERE id IN ({','.join('?' * len(chunk))})"
+        for start in range(0, len(keys), _CHUNK):
+            chunk = keys[start : start + _CHUNK]
+            sql = f"SELECT id, row FROM image WHERE {column} IN ({','.join('?' * len(chunk))})"
             sql += f" AND +({condition})" if condition else ""  # by the sign, as above
             pairs += self.db.execute(sql, [*chunk, *parameters])
         return pairs
@@ -362,18 +373,6 @@ class Catalog:
         """Return (id, row) of all pictures that pass the SQL condition, by id."""
         sql = f"SELECT id, row FROM image WHERE {condition or 'TRUE'} ORDER BY id"
         return self.db.execute(sql, parameters).fetchall()
-
-    def ids_of_rows(
-        self, rows: Sequence[int], condition: str = "", parameters: Sequence[Any] = ()
-    ) -> list[tuple[int, int]]:
-        """Return (id, row) of the pictures that refer to these rows and pass the SQL condition."""
-        pairs: list[tuple[int, int]] = []
-        for start in range(0, len(rows), _CHUNK):
-            chunk = rows[start : start + _CHUNK]
-            sql = f"SELECT id, row FROM image WHERE row IN ({','.join('?' * len(chunk))})"
-            sql += f" AND +({condition})" if condition else ""  # by the sign, as above
-            pairs += self.db.execute(sql, [*chunk, *parameters])
-        return pairs
 
     def rows_where(self, condition: str, parameters: Sequence[Any], limit: int) -> list[int]:
         """Return up to `limit` rows of pictures that pass the SQL condition, possibly repeated."""

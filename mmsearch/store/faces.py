@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mmsearch.errors import LibraryLockedError
 from mmsearch.faces.packing import FACE, kind_of_faces, unpacked_faces
 from mmsearch.records import FacesFacts
+from mmsearch.store.channels import Unread, forget_channel
 from mmsearch.store.documents import FACE as SOURCE
 from mmsearch.store.documents import write_documents
 from mmsearch.store.publish import withdraw
@@ -44,13 +45,6 @@ _IS_WHOLE = (
     "AND hex(substr(mark.vector, 1, 4)) = printf('%08X', (SELECT count(*) FROM item AS face "
     "WHERE face.channel = mark.channel AND face.image = image.id AND face.part > 0)))"
 )
-
-
-class WithoutFaces(NamedTuple):
-    """A picture that was not looked at for faces: where its file is, and of which contents it was made."""
-
-    path: bytes
-    content_hash: bytes
 
 
 class StoredFaces(NamedTuple):
@@ -139,11 +133,11 @@ class LibraryFaces:
             counts = np.frombuffer(b"".join(mark for (mark,) in marks if len(mark) == _MARK.itemsize), _MARK)
             return FacesFacts(len(marks), int(counts["n_faces"].sum()), int(counts["n_too_small"].sum()))
 
-    def missing(self) -> list[WithoutFaces]:
+    def missing(self) -> list[Unread]:
         """Return the pictures that were not looked at for faces, or lost some, as they came into the library."""
         sql = f"SELECT path, hash FROM image WHERE NOT {_IS_WHOLE} ORDER BY id"
         with self._catalog.reading():
-            return [WithoutFaces(*values) for values in self._catalog.db.execute(sql, (CHANNEL,))]
+            return [Unread(*values) for values in self._catalog.db.execute(sql, (CHANNEL,))]
 
     def load(self) -> StoredFaces:
         """Return all faces, by picture and number; damaged ones are left out."""
@@ -244,8 +238,7 @@ class LibraryFaces:
         db.execute("DELETE FROM annotation WHERE source = ?", (SOURCE,))
         write_documents(db, [image_id for (image_id,) in named])
         for name in (CHANNEL, GROUPS):
-            db.execute(f"DELETE FROM item WHERE channel = {_ID}", (name,))
-            db.execute("DELETE FROM channel WHERE name = ?", (name,))
+            forget_channel(db, name)
         self._catalog.set_meta({_TO_ERASE: True})
         return int(n)
 

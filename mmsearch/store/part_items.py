@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.store.channels import forget_channel
+
 CHANNEL: Final = "parts"
 HEAD = np.dtype([("row", "<i8"), ("crc32", "<u4")])  # of an item: its first row, and the checksum of all its rows
 BOX = np.dtype([("box", "<u2", (4,)), ("scale", "<f4")])  # and then one of these for each
@@ -40,10 +42,7 @@ def forget_parts(db: sqlite3.Connection) -> int:
 
     Inside a transaction of the writer.
     """
-    of_channel = "(SELECT id FROM channel WHERE name = ?)"
-    n = db.execute(f"DELETE FROM item WHERE channel = {of_channel}", (CHANNEL,)).rowcount
-    db.execute("DELETE FROM channel WHERE name = ?", (CHANNEL,))
-    return n
+    return forget_channel(db, CHANNEL)
 
 
 class PartsItem(NamedTuple):

@@ -12,7 +12,6 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
@@ -24,6 +23,7 @@ from mmsearch.errors import LibraryDamagedError, advice, reason
 from mmsearch.file_array import FileArray, OpenFile
 from mmsearch.records import Matrix, PartsFacts, PictureParts, RelativeBox, Unusable, parts_layout
 from mmsearch.store.channel_index import ChannelIndexSidecar, PublishedRows, channel_index, update_channel_index
+from mmsearch.store.channels import Loaded, Unread, cache_problems, count_items, kept_channel
 from mmsearch.store.matrix import append_rows, look_of, stored_rows
 from mmsearch.store.near_parts import AsHalves, ListedParts, NearParts, Signs
 from mmsearch.store.part_items import BOX, CHANNEL, HEAD, PartsItem, forget_parts, keep_parts
@@ -73,13 +73,6 @@ class Part(NamedTuple):
     cosine: float
 
 
-class WithoutParts(NamedTuple):
-    """A picture that was not looked at for parts: where its file is, and of which contents it was made."""
-
-    path: bytes
-    content_hash: bytes
-
-
 class _Published(NamedTuple):
     """Published items: which rows they are, of how many, how many items there were, the last, and their sha256."""
 
@@ -101,9 +94,7 @@ class LibraryParts:
 
     def __init__(self, store: Store) -> None:
         self._store, self._catalog = store, store.catalog
-        self._near: NearParts | None = None
-        self._state: object = None
-        self._revision: object = None
+        self._near: Loaded[NearParts | None] = Loaded()
 
     # -- reading -------------------------------------------------------------------------------------
 
@@ -125,7 +116,8 @@ class LibraryParts:
     @property
     def is_cut(self) -> bool:
         """Whether vectors that the catalog lists are not there."""
-        return self._n_there(self._kept_facts()[1]) < self.n_rows
+        _, facts = self._kept_facts()
+        return bool(facts) and self._n_there(facts) < int(facts["n_rows"])
 
     def _path(self, epoch: int) -> Path:
         return self._store.files / f"{CHANNEL}-{epoch}.i8"
@@ -144,13 +136,7 @@ class LibraryParts:
             files = self._store.files
             look = look_of(files / f"{current(files, PARTS)}.bin"), self._n_there(self._kept_facts()[1])
             revision = self._store.revision, self._store.setting("library"), manifest_state(files), look
-            if revision != self._revision:
-                channel, facts = self._channel()
-                state = self._counts(channel), facts, [sidecar_checksum(files, kind) for kind in _PUBLISHED], look
-                if state != self._state:
-                    self._near = None if channel is None else self._loaded(channel, facts)
-                self._state, self._revision = state, revision
-        return self._near
+            return self._near.at(revision, lambda: (self._state_now(), look), self._loaded)
 
     def nearest(self, query: Matrix, image_ids: Sequence[int]) -> dict[int, Part]:
         """Return the part nearest to a query (dim,) of each of a few pictures that have any, and where it is.
@@ -196,7 +182,7 @@ class LibraryParts:
             values = (HEAD.itemsize, BOX.itemsize, self._channel()[0])
             return PartsFacts(self.most, *self._catalog.db.execute(sql, values).fetchone())
 
-    def missing(self) -> list[WithoutParts]:
+    def missing(self) -> list[Unread]:
         """Return the pictures that were not looked at for parts, in the order they came; none without parts."""
         if not self.most:
             return []
@@ -205,7 +191,7 @@ class LibraryParts:
             "(SELECT 1 FROM item WHERE image = image.id AND channel = ?) ORDER BY id"
         )
         with self._catalog.reading():
-            return [WithoutParts(*row) for row in self._catalog.db.execute(sql, (self._channel()[0],))]
+            return [Unread(*row) for row in self._catalog.db.execute(sql, (self._channel()[0],))]
 
     def _channel(self) -> tuple[int | None, dict[str, Any]]:
         """Return the number of the channel with what is kept of it, if it is of the library's encoder."""
@@ -214,25 +200,15 @@ class LibraryParts:
 
     def _kept_facts(self) -> tuple[int | None, dict[str, Any]]:
         """Return the number of the channel with what is kept of it, whatever it is of."""
-        kept = self._catalog.db.execute("SELECT id, facts FROM channel WHERE name = ?", (CHANNEL,)).fetchone()
-        facts: dict[str, Any] = {}
-        if kept is not None:
-            with suppress(ValueError, TypeError):  # damaged: as of another encoder
-                facts = dict(json.loads(kept[1]))
-        if not all(type(facts.get(name)) is int and facts[name] >= 0 for name in _NUMBERS):
-            facts = {}
-        return (None if kept is None else kept[0]), facts
+        number, facts = kept_channel(self._catalog.db, CHANNEL)
+        is_whole = all(type(facts.get(name)) is int and facts[name] >= 0 for name in _NUMBERS)
+        return number, facts if is_whole else {}
 
     def _identity(self, most: int) -> dict[str, Any]:
         return {
             "version": _VERSION, "dtype": "int8", "dim": self._store.dim, "most": most,
             "fingerprint": self._store.fingerprint(),
         }  # fmt: skip
-
-    def _counts(self, channel: int | None) -> tuple[int | None, int, int]:
-        sql = "SELECT count(*), ifnull(max(id), 0) FROM item WHERE channel = ?"
-        n, last = self._catalog.db.execute(sql, (channel,)).fetchone()
-        return channel, n, last
 
     def _items(self, channel: int | None, where: str = "", ids: Sequence[int] | None = None) -> list[Any]:
         """Return (id, picture, what it says) of items that are whole, those of some pictures or ids, or all."""
@@ -278,7 +254,15 @@ class LibraryParts:
             )
         return self._rows(facts)
 
-    def _loaded(self, channel: int, facts: Mapping[str, Any]) -> NearParts:
+    def _state_now(self) -> tuple[object, ...]:
+        channel, facts = self._channel()
+        caches = [sidecar_checksum(self._store.files, kind) for kind in _PUBLISHED]
+        return channel, count_items(self._catalog.db, channel), facts, caches
+
+    def _loaded(self) -> NearParts | None:
+        channel, facts = self._channel()
+        if channel is None:
+            return None
         rows, (listed, n_published, _, last, of) = self._rows(facts), self._listed(facts)
         sql = "SELECT id FROM item WHERE channel = ?"
         ids = np.array([item_id for (item_id,) in self._catalog.db.execute(sql, (channel,))], dtype=np.int64)
@@ -481,7 +465,7 @@ class LibraryParts:
         return int(self._catalog.db.execute(sql, (channel, last)).fetchone()[0])
 
     def _publish(self, channel: int | None, facts: Mapping[str, Any]) -> None:
-        _, n, last = self._counts(channel)
+        n, last = count_items(self._catalog.db, channel)
         published = self._listed(facts)
         n_kept = self._n_kept(channel, published.last)
         n_before = published.n_items
@@ -521,13 +505,7 @@ class LibraryParts:
 
     def problems(self) -> dict[str, str]:
         """Return what is wrong with each cache that there is, by reading all of it."""
-        problems = {}
-        for kind in _PUBLISHED:
-            if current(self._store.files, kind) is not None:
-                opened = self._store.load_matching(kind, {}, lambda file, facts: None)
-                if isinstance(opened, Unusable):
-                    problems[str(kind)] = opened.reason
-        return problems
+        return cache_problems(self._store, _PUBLISHED)
 
 
 def _are_whole(signs: Signs, item: PartsItem) -> bool:

@@ -10,12 +10,13 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.records import SIGNATURE_SIDE, luminance_layout
+from mmsearch.store.channels import Unread
 
 if TYPE_CHECKING:
     from mmsearch.store.catalog import Catalog
@@ -25,13 +26,6 @@ _LAYOUT = luminance_layout(SIGNATURE_SIDE)
 _FACTS = json.dumps({"version": 1, "bytes": _LAYOUT.itemsize})  # others are of another way to make them
 _OF_CHANNEL = "channel = (SELECT id FROM channel WHERE name = ? AND facts = ?)"
 _KEY = CHANNEL, _FACTS
-
-
-class Unsigned(NamedTuple):
-    """A picture without a signature: where its file is, and of which contents it was made."""
-
-    path: bytes
-    content_hash: bytes
 
 
 def sign_image(db: sqlite3.Connection, image_id: int, content_hash: bytes, signature: bytes | None) -> None:
@@ -91,14 +85,14 @@ class LibrarySignatures:
                 if vector and len(vector) % _LAYOUT.itemsize == 0 and zlib.crc32(vector) == crc
             }
 
-    def unsigned(self) -> list[Unsigned]:
+    def unsigned(self) -> list[Unread]:
         """Return the pictures that have no signature, in the order in which they came into the library."""
         sql = (
             "SELECT path, hash FROM image WHERE NOT EXISTS "
             f"(SELECT 1 FROM item WHERE image = image.id AND {_OF_CHANNEL}) ORDER BY id"
         )
         with self._catalog.reading():
-            return [Unsigned(path, content_hash) for path, content_hash in self._catalog.db.execute(sql, _KEY)]
+            return [Unread(*values) for values in self._catalog.db.execute(sql, _KEY)]
 
     def keep(self, signatures: Mapping[bytes, bytes]) -> None:
         """Keep the signatures of contents, by their hashes, for all pictures that were made of them."""
