@@ -1,6 +1,6 @@
 """Faces: how many are found, whose they are, and which are of one person; what that costs.
 
-    python benchmarks/faces.py DATA [--faces 100000] [--pictures 20] [--out FILE]
+    python benchmarks/faces.py DATA [--faces 100000] [--pictures 20] [--only PART]... [--out FILE]
 
 DATA holds orl-faces, 40 people with 10 pictures each. Of the faces of a picture the largest counts. One half of the
 people chooses the distance with which the other half is grouped, and the other way round. Of one half the first
@@ -9,27 +9,43 @@ three pictures of each are a gallery, which learns its threshold from them; the 
 Synthetic faces are drawn around synthetic people, with the covariances between and within the people of the set.
 The former is mixed with noise in all directions and the latter scaled face by face, until distances have about
 the quantiles of the real ones; both are printed. Times are of one thread (OMP_NUM_THREADS=1), but for groups.
+
+The part `command` asks as `mmsearch identify` does: the gallery is a folder of folders, and pictures are decoded
+and looked at apart. The part `library` stores synthetic faces in a library, groups and names them there.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import numpy as np
 from machine import report
 from numpy.typing import NDArray
 from PIL import Image
 
-from mmsearch.faces.describe import find_faces
+from mmsearch import Library
+from mmsearch.faces.describe import Face, FacesOfPicture, find_faces
 from mmsearch.faces.groups import DISTANCE, group_faces
+from mmsearch.faces.packing import packed_faces
 from mmsearch.faces.thresholds import FALSE_RATE, FaceGallery
-from mmsearch.records import Matrix
+from mmsearch.galleries import open_gallery
+from mmsearch.records import READING, FileLook, Matrix
 from mmsearch.samples import sample_folder
+from mmsearch.store.changes import Changes, StoredFile
+from mmsearch.store.encoder import default_cache
+from mmsearch.store.folder import Store
 
-N_ENROLLED = 3
+Answer = TypeVar("Answer")
+N_ENROLLED, N_ASKED = 3, 2
+"""Pictures of each person in the gallery, and of those that are asked by the command."""
+TOGETHER = 1000
+"""Pictures that are stored in one transaction."""
 FALSE_RATES = (0.01, 0.02, FALSE_RATE, 0.05)
 DISTANCES = np.arange(0.40, 0.6001, 0.02)
 ONE_MEGAPIXEL = (1155, 866)
@@ -171,6 +187,91 @@ def grouped(vectors: Matrix, people: Numbers, n: int) -> dict[str, object]:
     }  # fmt: skip
 
 
+def identified(folder: Path, cache: Path) -> dict[str, object]:
+    """Return what becomes of pictures of known people and strangers, as `mmsearch identify --gallery` answers."""
+    with TemporaryDirectory() as temporary:
+        pictures = _copied(folder, Path(temporary) / "pictures")
+        names = sorted(pictures)
+        enrolled = names[: len(names) // 2]
+        for name in enrolled:
+            (Path(temporary) / "gallery").mkdir(exist_ok=True)
+            (Path(temporary) / "gallery" / name).mkdir()
+            for path in pictures[name][:N_ENROLLED]:
+                path.rename(Path(temporary) / "gallery" / name / path.name)
+        asked = [path for name in names for path in pictures[name][N_ENROLLED : N_ENROLLED + N_ASKED]]
+        start = time.perf_counter()
+        library, identities = open_gallery(f"{temporary}/gallery", cache=cache)
+        with library:
+            seconds = time.perf_counter() - start
+            answers = library.identify(asked, identities)
+            again = time.perf_counter() - start - seconds
+        shutil.rmtree(library.folder)
+    truth = np.array([path.parent.name for path in asked])
+    is_known, given = np.isin(truth, enrolled), np.array([answer.identity or "" for answer in answers])
+    return {
+        "known asked": int(is_known.sum()), "strangers asked": int((~is_known).sum()),
+        "answered by faces": float(np.mean([answer.answered_by == "faces" for answer in answers])),
+        "named right": float((given == truth)[is_known].mean()),
+        "named wrong": float(((given != truth) & (given != ""))[is_known].mean()),
+        "strangers named": float((given != "")[~is_known].mean()),
+        "seconds to open the gallery": seconds, "seconds a picture": again / len(asked),
+    }  # fmt: skip
+
+
+def _copied(folder: Path, to: Path) -> dict[str, list[Path]]:
+    """Write the pictures of a set in a format that is indexed; return them by their people."""
+    for path in sorted(folder.glob("*/*.pgm")):
+        (to / path.parent.name).mkdir(parents=True, exist_ok=True)
+        Image.open(path).save(to / path.parent.name / f"{path.stem}.png")
+    return {person.name: sorted(person.iterdir()) for person in sorted(to.iterdir())}
+
+
+def in_library(vectors: Matrix, people: Numbers, n: int) -> dict[str, object]:
+    """Return the CPU seconds that n synthetic faces, two a picture, take in a library: stored, grouped, named."""
+    faces, labels = synthetic_faces(vectors, people, n, PEOPLE_SEED)
+    settings = {"dim": 0, "fingerprint": "none", "model": "none"}
+    seconds = {}
+    with TemporaryDirectory() as temporary, Library.open(temporary) as library:
+        with Store.writer(Path(temporary), create=settings) as store:
+            store.faces.want(True)
+            start = time.process_time()
+            for first in range(0, n, 2 * TOGETHER):
+                store.commit(
+                    Changes(stored=[_picture(row, faces) for row in range(first, min(n, first + 2 * TOGETHER), 2)])
+                )
+            seconds["store"] = time.process_time() - start
+            start = time.process_time()
+            store.people.group(lambda *_: None)
+            seconds["group"] = time.process_time() - start
+        groups = library.reader().faces.load().groups
+        (largest, *_) = _timed(seconds, "list", library.people.list)
+        _timed(seconds, "name", lambda: library.people.name(largest.group, "Anna"))
+        n_named = _timed(seconds, "filter by the name", lambda: library.pictures("person = Anna")).n
+        _timed(seconds, "identify a picture of the library", lambda: library.identify(1))
+        with Store.writer(Path(temporary)) as store:
+            store.commit(Changes(stored=[_picture(0, faces, name="new")]))
+            _timed(seconds, "group 2 new faces", lambda: store.people.group(lambda *_: None))
+    return {
+        "faces": n, "groups": len(np.unique(groups)), **pairwise(groups, labels),
+        "pictures of the largest": n_named, "cpu_s": seconds,
+    }  # fmt: skip
+
+
+def _picture(row: int, faces: Matrix, name: str | None = None) -> StoredFile:
+    """Return a picture of two faces, which were large and sharp."""
+    shown = tuple(Face((0.1, 0.1, 0.4, 0.5), face, 100, 0.5, 0.9, 1.0) for face in faces[row : row + 2])
+    path = f"/{name or row}.jpg".encode()
+    packed = packed_faces(FacesOfPicture(shown, 0))
+    return StoredFile(path, FileLook(1, 2, 3), path, 900, 600, "JPEG", None, READING, faces=packed)
+
+
+def _timed(seconds: dict[str, float], what: str, do: Callable[[], Answer]) -> Answer:
+    start = time.process_time()
+    answer = do()
+    seconds[what] = time.process_time() - start
+    return answer
+
+
 def ms_without_faces(n: int) -> dict[str, float]:
     """Return the CPU time that a picture of 1 megapixel without a face takes, beside decoding it."""
     times = []
@@ -195,8 +296,27 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=100_000)
     parser.add_argument("--pictures", type=int, default=20)
     parser.add_argument("--out")
+    parser.add_argument("--only", action="append", choices=("set", "command", "synthetic", "library"))
     arguments = parser.parse_args()
-    vectors, people, places, found = described(arguments.data / "orl-faces" / "images")
+    parts = arguments.only or ("set", "command", "synthetic", "library")
+    folder = arguments.data / "orl-faces" / "images"
+    figures: dict[str, object] = {}
+    if "command" in parts:
+        figures["as `mmsearch identify` answers"] = identified(folder, default_cache())
+    if set(parts) - {"command"}:
+        vectors, people, places, found = described(folder)
+        figures["faces"] = found
+    if "set" in parts:
+        figures |= of_set(vectors, people, places, arguments.pictures)
+    if "synthetic" in parts:
+        figures[f"synthetic faces, seed {PEOPLE_SEED}"] = grouped(vectors, people, arguments.faces)
+    if "library" in parts:
+        figures["synthetic faces in a library"] = in_library(vectors, people, arguments.faces)
+    report("faces", figures, arguments.out)
+
+
+def of_set(vectors: Matrix, people: Numbers, places: Numbers, n_pictures: int) -> dict[str, object]:
+    """Return what becomes of the faces of the set."""
     nearest = distances_of(vectors).argmin(axis=1)
     halves = {"people 1-20": people <= 20, "people 21-40": people > 20}
     enrolments = {f"{name} enrolled": open_set(vectors, people, places, half) for name, half in halves.items()}
@@ -208,16 +328,13 @@ def main() -> None:
         )
         groups[f"{DISTANCE}, {chosen_on}"] = pairwise(group_faces(vectors[half]), people[half])
     groups[f"{DISTANCE}, all"] = pairwise(group_faces(vectors), people)
-    figures = {
-        "faces": found,
+    return {
         "rank-1 of the found": float((people[nearest] == people).mean()),
         "open set": enrolments,
         "groups": groups,
         "quantiles": {"at": QUANTILES, **quantiles(vectors, people)},
-        "ms a picture of 1 megapixel without a face": ms_without_faces(arguments.pictures),
-        f"synthetic faces, seed {PEOPLE_SEED}": grouped(vectors, people, arguments.faces),
+        "ms a picture of 1 megapixel without a face": ms_without_faces(n_pictures),
     }
-    report("faces", figures, arguments.out)
 
 
 if __name__ == "__main__":

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         GivenLabel,
         Hit,
         Identification,
+        IdentifiedFace,
         ImageRecord,
         IngestReport,
         LabelSet,
@@ -104,9 +105,9 @@ _NAMES = {
     "mmsearch.query.encoder": "Encoder",
     "mmsearch.records": """
         BackupReport BadPicture Classification Duplicate DuplicateGroup DuplicateReport Fault GalleryPicture
-        GivenLabel Hit Identification ImageRecord IngestReport LabelSet LibraryStatus LibraryVectors LocalEvidence
-        Person PictureBytes PictureFace PicturePage Prediction Query RestoreReport Retagged SearchOptions
-        SearchResult SidecarsReport Term VerifyReport
+        GivenLabel Hit Identification IdentifiedFace ImageRecord IngestReport LabelSet LibraryStatus LibraryVectors
+        LocalEvidence Person PictureBytes PictureFace PicturePage Prediction Query RestoreReport Retagged
+        SearchOptions SearchResult SidecarsReport Term VerifyReport
     """,
     "mmsearch.store.facets": "Facet Facets LabelFacets",
     "mmsearch.store.indexes": "GraphSettings",
@@ -117,8 +118,8 @@ __all__ = [
     "Annotation", "ArgumentError", "BackupError", "BackupReport", "BadPicture", "Calibration", "Classification",
     "Classifier", "ClusterError", "DimensionError", "Duplicate", "DuplicateGroup", "DuplicateReport", "Encoder",
     "EncoderError", "EngineError", "Facet", "Facets", "Fault", "FingerprintError", "GalleryPicture", "GivenLabel",
-    "GraphSettings", "GroundTruthError", "Hit", "HubUnreachableError", "Identification", "ImageRecord",
-    "IngestReport", "LabelFacets", "LabelSet", "Library", "LibraryDamagedError", "LibraryError",
+    "GraphSettings", "GroundTruthError", "Hit", "HubUnreachableError", "Identification", "IdentifiedFace",
+    "ImageRecord", "IngestReport", "LabelFacets", "LabelSet", "Library", "LibraryDamagedError", "LibraryError",
     "LibraryIncompleteError", "LibraryLockedError", "LibraryLostError", "LibraryNotFoundError", "LibraryStatus",
     "LibraryVectors", "LibraryVersionError", "LocalEvidence", "MmsearchError", "ModelNotFoundError",
     "NoEncoderError", "OutputError", "Person", "PictureBytes", "PictureError", "PictureFace", "PicturePage",

@@ -24,7 +24,6 @@ import numpy as np
 from mmsearch.annotations import Annotation, Kind
 from mmsearch.arguments import (
     CPU,
-    FALSE_RATE,
     SAME,
     AskedViews,
     Collapse,
@@ -1187,26 +1186,32 @@ class Library:
         identities: Mapping[str, str] | Mapping[Path, str] | None = None,
         *,
         k: int = 3,
-        false_rate: float = FALSE_RATE,
+        false_rate: float | None = None,
         is_itself_left_out: bool = False,
+        faces: bool | None = None,
+        strangers: Library | None = None,
     ) -> list[Identification]:
         """Return which individual of the library each picture shows, or that it shows none of them.
 
         Parameters
         ----------
         images : path, id, picture that is held or Term, or several
-            What may be held: see `Query`. A Term with a box asks for that part of a picture, such as one thing of
-            many.
+            What may be held: see `Query`. A Term with a box asks for that part of a picture.
         identities : mapping of path to str, or None
-            Whom or what the pictures of the library show; those left out count for nobody. None takes the folders
-            in which they lie; see `mmsearch.query.gallery.identities_of`.
+            Whom or what the pictures of the library show, of several faces the largest; others count for nobody.
+            None takes the names that people gave to groups of faces, otherwise the folders; see `identities_of`.
         k : int > 0
             How many of the nearest pictures an answer has.
-        false_rate : float
-            In (0, 1): share of pictures of strangers that may be given an identity by their vectors. The threshold
-            is learned on the gallery itself; what local features verify surely is known in any case.
+        false_rate : float or None
+            In (0, 1): share of pictures, or faces, of strangers that may be given an identity by their vectors, as
+            learned on the gallery; None is 0.01 for pictures and 0.03 for faces.
         is_itself_left_out : bool
             Whether a picture that is in the library does not count for itself, as in a measurement.
+        faces : bool or None
+            Whether the faces in a picture answer, where it has any. None: in a library with faces, if people were
+            given names, or two thirds of the identities show a face, which in a folder is mostly of one person.
+        strangers : Library or None
+            Another one, whose faces teach how near strangers come; any that may be of known people do not count.
 
         Returns
         -------
@@ -1216,29 +1221,23 @@ class Library:
         Raises
         ------
         QueryError
-            If there are fewer than two identities, or an argument means nothing.
+            If there are too few identities, or faces are asked for and there are none.
         NoEncoderError
-            If the library has no vectors.
+            If the library has no vectors, and faces do not answer.
+        ModelNotFoundError, UnsupportedError
+            If faces are asked for, and the extra is not installed, or the library stands at an address.
         """
-        from mmsearch.query.gallery import LibraryGallery, identities_of
+        from mmsearch.faces.gallery import identify
+        from mmsearch.faces.known import WHAT, Asked
 
-        images, k = examples_of(images, "images"), as_count(k, "k")
-        if not 0 < as_number(false_rate, "false_rate") < 1:
-            raise QueryError(f"the false rate is {false_rate}; expected a share above 0 and below 1")
-        given = {os.path.abspath(os.fsdecode(as_path(path, "a path of identities"))): as_text(name, "an identity")
-                 for path, name in (identities or {}).items()}  # fmt: skip
-        store, searcher = self.reader(), self._search()
-        if not store.has_vectors:
-            self.installed_encoder()  # raises, as there is none
-
-        def read() -> list[Identification]:
-            known = given if identities is not None else identities_of(store)
-            gallery = LibraryGallery(store, searcher, known)
-            return gallery.identify(
-                images, k=k, false_rate=false_rate, is_itself_left_out=is_itself_left_out, check=self._check
-            )
-
-        return store.of_one_encoder(read)
+        others = None if strangers is None else strangers.reader
+        asked = Asked.of(identities, k, false_rate, is_itself_left_out, faces, others)
+        if asked.faces:
+            folder_of(self.place, WHAT)
+        pictures, store = examples_of(images, "images"), self.reader()
+        return store.of_one_encoder(
+            lambda: identify(store, self._search(), self.decoder, pictures, asked, self._check)
+        )
 
     def duplicates(
         self,

@@ -994,8 +994,43 @@ class GalleryPicture:
 
 
 @dataclass(frozen=True)
+class IdentifiedFace:
+    """Whose one face of a picture is.
+
+    Parameters
+    ----------
+    box : tuple of four floats
+        Where it is: left, top, right and bottom in shares of the sides of the upright picture, or of the part of it
+        that was asked for.
+    identity : str or None
+        None is unknown: nobody of the gallery, as far as can be told.
+    best : str
+        The likeliest person, believed or not.
+    distance : float
+        Euclidean, to their nearest face; lower is nearer.
+    chance : float or None
+        The share of faces of strangers, 0 to 1, that would come as near; None where it could not be learned.
+    probability : float or None
+        That it is the likeliest person's, if every other face asked is a stranger's; None where nobody of the
+        gallery has two faces, or the chance is not known.
+    nearest : tuple of GalleryPicture
+        Those with the nearest faces. The `score` is 1 less half the squared distance.
+    """
+
+    box: RelativeBox
+    identity: str | None
+    best: str
+    distance: float
+    chance: float | None
+    probability: float | None
+    nearest: tuple[GalleryPicture, ...] = ()
+
+
+@dataclass(frozen=True)
 class Identification:
     """Whom or what one picture shows, or why it could not be read.
+
+    Where faces answered, what is said of the picture is said of its largest face that is known, or of its largest.
 
     Parameters
     ----------
@@ -1004,21 +1039,30 @@ class Identification:
     identity : str or None
         None where it is none of the gallery's.
     best : str or None
-        The likeliest identity, believed or not; None only where the picture could not be read.
+        The likeliest identity, believed or not; None where the picture could not be read, or nothing in it could be
+        compared.
     is_verified : bool
         Whether local features saw pictures of the best identity in its middle, with `n_inliers` places in all.
     score : float or None
-        Cosine to the nearest picture of the best identity.
+        Cosine to the nearest picture of the best identity; for faces 1 less half the squared distance.
     chance : float or None
         The share of pictures of strangers, 0 to 1, whose vectors would speak as much for an identity; None where
         the gallery is too small to know, or where its vectors speak for another identity than the best.
     beside : tuple of str
         Other identities that local features saw in it, such as those at its edges; ask for a part of the picture to
-        have them in the middle.
+        have them in the middle. For faces the others that are known.
     nearest : tuple of GalleryPicture
         Verified ones first, those of the middle before others, then by cosine.
     error : str or None
         What is wrong with the picture.
+    answered_by : "picture" or "faces"
+        What was compared.
+    faces : tuple of IdentifiedFace
+        All of the picture, the largest first; none where these did not answer.
+    n_too_small : int
+        How many more faces are too small to tell whose they are; 0 where none were looked for.
+    warnings : tuple of str
+        Sentences on what makes the answer doubtful.
     """
 
     path: str
@@ -1031,6 +1075,10 @@ class Identification:
     beside: tuple[str, ...] = ()
     nearest: tuple[GalleryPicture, ...] = ()
     error: str | None = None
+    answered_by: Literal["picture", "faces"] = "picture"
+    faces: tuple[IdentifiedFace, ...] = ()
+    n_too_small: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,16 @@ import json
 import shutil
 
 import pytest
+from PIL import Image, ImageOps
 
 from mmsearch.errors import GroundTruthError
+from mmsearch.faces import models
 from mmsearch.galleries import open_gallery
+from mmsearch.processes.decoder import PictureDecoder
 from tests.conftest import small_samples
+from tests.faces.conftest import portrait
+
+__all__ = ["portrait"]  # a fixture
 
 
 @pytest.fixture
@@ -20,13 +26,16 @@ def gallery_cache(tmp_path, cache, tiny_folder):
 
 @pytest.fixture
 def opened(gallery_cache, checkpoint):
-    """Open a gallery with the tiny encoder; returns its library, its identities and what was said."""
+    """Open a gallery with the tiny encoder; returns its library, its identities and what was said.
+
+    No look is taken at whether it is one of people, unless that is what a test is about.
+    """
     libraries = []
 
-    def opened(source):
+    def opened(source, faces=False):
         said = []
         library, identities = open_gallery(
-            str(source), cache=gallery_cache, model=str(checkpoint), notify=said.append
+            str(source), cache=gallery_cache, model=str(checkpoint), faces=faces, notify=said.append
         )
         libraries.append(library)
         return library, identities, said
@@ -105,3 +114,52 @@ def test_the_pictures_of_groups_are_of_one_identity(opened, tmp_path):
         str(pictures / "astronaut.jpg"): "cat",
         str(pictures / "bucket.jpg"): "bucket",
     }
+
+
+@pytest.fixture
+def two_portraits(tmp_path, portrait):
+    """A gallery of two identities, both of whom show a face."""
+    for name, picture in (("Ann", portrait), ("Bob", ImageOps.mirror(portrait))):
+        (tmp_path / "people" / name).mkdir(parents=True)
+        picture.save(tmp_path / "people" / name / "1.png")
+    return tmp_path / "people"
+
+
+def test_a_gallery_of_people_answers_by_faces_and_says_so_and_who_has_none(
+    opened, two_portraits, portrait, monkeypatch
+):
+    Image.new("RGB", (60, 60), "grey").save(two_portraits / "Ann" / "2.png")
+    (two_portraits / "Cid").mkdir()
+    Image.new("RGB", (60, 60), "grey").save(two_portraits / "Cid" / "1.png")
+    library, identities, said = opened(two_portraits, faces=None)
+    assert said[-2:] == [
+        "faces answer where a picture has any; with --no-faces whole pictures are compared",
+        "no face was found in the pictures of Cid",
+    ]
+    (answer,) = library.identify(two_portraits / "Ann" / "1.png", identities)
+    assert (answer.answered_by, answer.best, answer.faces[0].distance) == (
+        "faces",
+        "Ann",
+        pytest.approx(0, abs=2e-3),
+    )
+    assert "Ann and Bob may be one person: some of their faces are alike" in answer.warnings
+    (faceless,) = library.identify(two_portraits / "Ann" / "2.png", identities)
+    assert (faceless.answered_by, faceless.best) == ("picture", "Ann")
+    library.close()
+    monkeypatch.setattr(models, "find_spec", lambda name: None)
+    library, _, said = opened(two_portraits, faces=None)
+    assert said[0].startswith("no faces are compared: faces need dlib and its networks; install them with")
+    assert library.status().faces is None
+
+
+@pytest.mark.full
+def test_a_gallery_of_things_is_looked_at_for_faces_once(opened, tmp_path, monkeypatch):
+    looks = []
+    look = PictureDecoder.faces
+    monkeypatch.setattr(PictureDecoder, "faces", lambda *given, **more: looks.append(1) or look(*given, **more))
+    pictures = small_samples(tmp_path / "samples", 3, longer_side=120)
+    for _ in range(2):
+        library = opened(pictures, faces=None)[0]
+        assert library.status().faces is None
+        library.close()
+    assert len(looks) == 3

@@ -28,7 +28,7 @@ _EXAMPLES = {
         mmsearch classify ~/photos/*.jpg --labels "indoors,outdoors" --closed
     """,
     "identify": """
-        mmsearch identify ~/photos/cat.jpg    # among the folders of the library
+        mmsearch identify ~/photos/cat.jpg    # among named people, or folders
         mmsearch identify ~/photos/ann.jpg --gallery ~/people
     """,
     "duplicates": """

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmsearch.cli.options import Format, FormatOption, LibraryOption, open_library
-from mmsearch.cli.render import chosen, print_table, say, write_answer
+from mmsearch.cli.render import box_text, chosen, print_table, say, write_answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mmsearch.library import Library
-    from mmsearch.records import Person, PictureFace, RelativeBox
+    from mmsearch.records import Person, PictureFace
 
 people = typer.Typer(
     no_args_is_help=True, help="The people in the pictures, by their faces, after `mmsearch index --faces`."
@@ -57,7 +57,7 @@ def _show_people(persons: Sequence[Person], wanted: Format) -> None:
     rows = [
         [
             str(person.group), f"{person.name or ''}{' (hidden)' * person.is_hidden}", str(person.n_faces),
-            str(person.n_pictures), _box_text(person.best.box), person.best.image.path,
+            str(person.n_pictures), box_text(person.best.box), person.best.image.path,
         ]
         for person in persons
     ]  # fmt: skip
@@ -69,7 +69,7 @@ def _show_faces(group: int, faces: Sequence[PictureFace], wanted: Format) -> Non
         records = [{"group": group, **_face_record(face)} for face in faces]
         write_answer({"faces": records}, _FACE_COLUMNS, wanted, records=records)
         return
-    rows = [[f"{face.quality:.2f}", _box_text(face.box), face.image.path] for face in faces]
+    rows = [[f"{face.quality:.2f}", box_text(face.box), face.image.path] for face in faces]
     print_table(None, [("quality", True), ("box", False), ("picture", False)], rows)
 
 
@@ -82,10 +82,6 @@ def _record(person: Person) -> dict[str, Any]:
 
 def _face_record(face: PictureFace) -> dict[str, Any]:
     return {"path": face.image.path, "box": [round(side, 4) for side in face.box], "quality": face.quality}
-
-
-def _box_text(box: RelativeBox) -> str:
-    return ",".join(f"{side:.2f}" for side in box)
 
 
 @people.command()

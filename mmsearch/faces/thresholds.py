@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from math import exp, sqrt
+from math import comb, exp, sqrt
 from typing import ClassVar
 
 import numpy as np
@@ -70,7 +70,7 @@ class FaceGallery(Gallery):
     Raises
     ------
     QueryError
-        If there are fewer than two people.
+        If there are fewer than two people; beside strangers one is enough.
     VectorError
         If a vector is not finite, or zero.
     """
@@ -82,8 +82,8 @@ class FaceGallery(Gallery):
         self, vectors: Matrix, labels: Iterable[int], names: Sequence[str], strangers: Matrix | None = None
     ) -> None:
         check_directions(vectors, "faces of the gallery")
-        super().__init__(vectors, labels, names)
         self._strange = vectors[:0] if strangers is None else strangers.astype(np.float32)
+        super().__init__(vectors, labels, names, at_least=1 if len(self._strange) else 2)
         check_directions(self._strange, "faces of strangers")
 
     def _compared(self, vectors: Matrix) -> Matrix:
@@ -116,6 +116,13 @@ class FaceGallery(Gallery):
         counts = [count for labels in self._labels_of_groups for count in labels.items()]
         several = [label for label, n_faces in counts if n_faces > 1]
         return tuple(self.names[label] for label in sorted(set(several)) if several.count(label) > 1)
+
+    @property
+    def share_together(self) -> float:
+        """Of the pairs of faces under one name the share that is in one group; 0 without any."""
+        n_together = sum(comb(n, 2) for labels in self._labels_of_groups for n in labels.values())
+        n_pairs = sum(comb(n, 2) for n in np.bincount(self.labels).tolist())
+        return n_together / max(1, n_pairs)
 
     @cached_property
     def _labels_of_groups(self) -> list[dict[int, int]]:
@@ -163,13 +170,17 @@ class FaceGallery(Gallery):
         shares = np.concatenate([np.full(len(known), 0.5 / len(known)), np.full(len(strange), 0.5 / len(strange))])
         return fit_logistic(np.concatenate([known, strange])[:, None], truths, shares)
 
-    def identify(self, vectors: Matrix, *, false_rate: float = FALSE_RATE) -> list[FaceGuess]:
+    def identify(
+        self, vectors: Matrix, *, without: Sequence[int] = (), false_rate: float = FALSE_RATE
+    ) -> list[FaceGuess]:
         """Return whose each of some faces is.
 
         Parameters
         ----------
         vectors : float32 array, shape (n, 128)
             Finite. Not modified.
+        without : sequence of int
+            Rows of the gallery that do not count, such as those of the picture itself; not all of them.
         false_rate : float
             In (0, 1): share of strangers that may be given a name.
 
@@ -184,6 +195,7 @@ class FaceGallery(Gallery):
         if not len(vectors):
             return []
         cosines = self.cosines(vectors)
+        cosines[:, list(without)] = -np.inf
         guesses = self.guesses(cosines, [{}] * len(vectors), false_rate=false_rate)
         strengths, odds = strength(self.pooled(cosines), self.margin), self._odds
         nearest = super().pooled(cosines)

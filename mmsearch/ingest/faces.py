@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmsearch.faces.describe import FacesOfPicture
-from mmsearch.faces.models import DESCRIPTOR, LANDMARKS, model_file
+from mmsearch.faces.models import require_models
 from mmsearch.faces.packing import packed_faces
 from mmsearch.ingest.again import files_to_read, is_as_indexed, numbered, read_again
 from mmsearch.ingest.pool import Embedded, WorkerPool
@@ -61,12 +61,6 @@ def planned_faces(store: Store, are_wanted: bool) -> str | None:
         return f"{n} pictures of the library would be looked at for faces" if n else None
     facts = store.faces.facts()
     return f"{facts.n_faces} faces would be erased, with groups and names" if facts else None
-
-
-def require_models() -> None:
-    """Raise ModelNotFoundError or EncoderError if faces cannot be found and described here."""
-    for name in (LANDMARKS, DESCRIPTOR):
-        model_file(name)
 
 
 @dataclass(frozen=True)

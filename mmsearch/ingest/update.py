@@ -29,12 +29,13 @@ from mmsearch.arguments import (
     texts_of,
 )
 from mmsearch.errors import LibraryNotFoundError, QueryError
+from mmsearch.faces.models import require_models
 from mmsearch.images import find_files
 from mmsearch.images.ignore import require_patterns
 from mmsearch.ingest.annotate import embed_captions
 from mmsearch.ingest.beside import Beside
 from mmsearch.ingest.faces import WHAT as FACES
-from mmsearch.ingest.faces import FacesRun, keep_wanted, planned_faces, require_models, update_faces
+from mmsearch.ingest.faces import FacesRun, keep_wanted, planned_faces, update_faces
 from mmsearch.ingest.parts import make_missing_parts, planned_parts_text
 from mmsearch.ingest.plan import (
     Plan,

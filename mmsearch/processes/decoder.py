@@ -22,7 +22,7 @@ from mmsearch.images import PhotoFacts
 from mmsearch.images.copies import Thumbnail
 from mmsearch.images.limits import memory_for
 from mmsearch.local.base import LocalExtractor
-from mmsearch.processes.messages import Decoded, DecodeRequest, Fault, FileOfLibrary, Ready, Task
+from mmsearch.processes.messages import Decoded, DecodeRequest, Fault, FileOfLibrary, Looking, Ready, Task
 from mmsearch.processes.process import Ending, WorkerProcess, command_of, not_started
 from mmsearch.records import MAX_MEGAPIXELS, Box, LocalFeatures, Pixels, Preprocessing
 
@@ -30,6 +30,8 @@ COMPUTING_S = 10.0
 """A picture on which the process computes longer is given up."""
 WAITING_S = 60.0
 """The same by the clock, for a process that is stopped or gets no time."""
+FACES_COMPUTING_S, FACES_WAITING_S = 60.0, 360.0
+"""The same for faces, once the picture is decoded: the 150 for which a frame has room take 20 s."""
 STRANGERS_MEMORY = 448 << 20  # 512 MB with what the process needs itself
 _LOOK_S = 0.05  # between two looks at whether the picture is still wanted, and at the time it takes
 _MAX_KILLS = 2  # from outside, for which a picture is less to blame
@@ -60,7 +62,7 @@ class IndexedFile:
         return {"path": os.fsdecode(self.path), "hash": self.content_hash.hex()}
 
 
-_Worker: TypeAlias = WorkerProcess[DecodeRequest, Ready | Decoded | Fault]
+_Worker: TypeAlias = WorkerProcess[DecodeRequest, Ready | Looking | Decoded | Fault]
 Source: TypeAlias = bytes | IndexedFile
 """A picture file, in memory or on the disk."""
 
@@ -133,6 +135,14 @@ class PictureDecoder:
         facts, jpeg = self._answer(source, {"wanted": "thumbnail", "side": side}, None, limits)
         return Thumbnail(jpeg, (*facts["original_size"],))
 
+    def faces(self, source: Source, *, box: Box | None = None, limits: Limits = Limits()) -> bytes:
+        """Return the faces in a picture, or in a part of it, packed; errors as for `pixels`.
+
+        Whether they can be found and described here is to be asked before (`mmsearch.faces.models`).
+        """
+        _, packed = self._answer(source, {"wanted": "faces"}, box, limits)
+        return packed
+
     def photo_facts(self, source: Source, *, limits: Limits = Limits()) -> PhotoFacts:
         """Return what the file says of how and where a picture was taken; errors as for `pixels`."""
         facts, _ = self._answer(source, {"wanted": "facts"}, None, limits)
@@ -171,6 +181,7 @@ class PictureDecoder:
         worker = self._running()
         worker.ask(request, data)
         worker.arrives_at(0)
+        is_looking = False
         with selectors.DefaultSelector() as selector:
             selector.register(worker.answers, selectors.EVENT_READ)
             selector.register(worker.requests, selectors.EVENT_WRITE)
@@ -183,13 +194,17 @@ class PictureDecoder:
                     if messages is None:
                         return self._ended(worker)
                     for facts, values in messages:
-                        if "ready" not in facts:
+                        if "looking" in facts:
+                            worker.arrives_at(0)
+                            is_looking = True
+                        elif "ready" in facts:
+                            worker.is_ready = True
+                        else:
                             return facts, values
-                        worker.is_ready = True
                 if not worker.is_owed and worker.requests in selector.get_map():
                     selector.unregister(worker.requests)
                 self._check()
-                _require_in_time(worker)
+                _require_in_time(worker, is_looking=is_looking)
 
     def _running(self) -> _Worker:
         """Return the process, started anew if there is none: the thread that started it may have ended."""
@@ -212,12 +227,13 @@ class PictureDecoder:
         return ending
 
 
-def _require_in_time(worker: _Worker) -> None:
+def _require_in_time(worker: _Worker, *, is_looking: bool) -> None:
     """Raise if a picture takes too long."""
-    if worker.computed_s() > COMPUTING_S:
-        raise PictureError("timeout", f"decoding this picture took longer than {COMPUTING_S:g} s of computing")
-    if worker.silent_s() > WAITING_S:
-        raise PictureError("timeout", f"decoding this picture took longer than {WAITING_S:g} s")
+    computing_s, waiting_s = (FACES_COMPUTING_S, FACES_WAITING_S) if is_looking else (COMPUTING_S, WAITING_S)
+    if worker.computed_s() > computing_s:
+        raise PictureError("timeout", f"decoding this picture took longer than {computing_s:g} s of computing")
+    if worker.silent_s() > waiting_s:
+        raise PictureError("timeout", f"decoding this picture took longer than {waiting_s:g} s")
 
 
 def _given_up(ending: Ending, limits: Limits) -> PictureError:

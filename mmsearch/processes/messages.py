@@ -27,6 +27,13 @@ class Ready(TypedDict):
     ready: Literal[True]
 
 
+@final
+class Looking(TypedDict):
+    """That a picture is decoded, and that faces are looked for in it now, which may take longer."""
+
+    looking: Literal[True]
+
+
 class PixelsTask(TypedDict):
     """Those of an image tower: uint8, of the shape that the preprocessing has, or of the whole and all windows."""
 
@@ -55,7 +62,13 @@ class FactsTask(TypedDict):
     wanted: Literal["facts"]
 
 
-Task: TypeAlias = PixelsTask | FeaturesTask | ThumbnailTask | FactsTask
+class FacesTask(TypedDict):
+    """The faces in it, as `mmsearch.faces.packing` has them."""
+
+    wanted: Literal["faces"]
+
+
+Task: TypeAlias = PixelsTask | FeaturesTask | ThumbnailTask | FactsTask | FacesTask
 
 
 class FileOfLibrary(TypedDict):

@@ -104,8 +104,15 @@ class Gallery:
 
     margin: ClassVar[float] = MARGIN
 
-    def __init__(self, vectors: NDArray[np.float16] | Matrix, labels: Iterable[int], names: Sequence[str]) -> None:
-        if len(names) < 2:
+    def __init__(
+        self,
+        vectors: NDArray[np.float16] | Matrix,
+        labels: Iterable[int],
+        names: Sequence[str],
+        *,
+        at_least: int = 2,
+    ) -> None:
+        if len(names) < at_least:
             there = f"one identity, {names[0]!r}" if names else "no identity"
             raise QueryError(
                 f"the gallery has {there}; expected two or more: a folder of pictures for each, or one picture each"
@@ -223,7 +230,7 @@ def strength(scores: Matrix, margin: float = MARGIN) -> Scores:
     Parameters
     ----------
     scores : float32 array, shape (n_queries, n_identities)
-        Of two identities or more; minus infinity for one that does not count. Not modified.
+        Minus infinity for an identity that does not count. Not modified.
     margin : float
         See `MARGIN`.
 
@@ -238,7 +245,7 @@ def strength(scores: Matrix, margin: float = MARGIN) -> Scores:
     array([1.25, 0.5 ])
     """
     ordered = np.sort(scores.astype(np.float64), axis=1)
-    best, second = ordered[:, -1], ordered[:, -2]
+    best, second = ordered[:, -1], ordered[:, -2] if ordered.shape[1] > 1 else np.full(len(ordered), -np.inf)
     lead = np.subtract(best, second, out=np.zeros_like(best), where=np.isfinite(second))
     stronger: Scores = best + margin * lead
     return stronger

@@ -235,6 +235,10 @@ class Searcher:
         is_local = options.rerank == "local" or options.expand != "none"
         return replace(result, local="local features look at the first page alone" if is_local else "")
 
+    def require_encoder(self) -> None:
+        """Raise EncoderError if the library has no encoder, or it is missing."""
+        self._encoder()
+
     def example(self, picture: Example | Term) -> tuple[EncodedQuery, LocalQuery | None, list[Ranked]]:
         """Return an example picture as a vector and as words, and the pictures that local features looked at.
 

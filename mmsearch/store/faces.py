@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -165,6 +165,18 @@ class LibraryFaces:
             np.frombuffer(b"".join(data), FACE), np.array(groups, dtype=np.int64),
         )  # fmt: skip
 
+    def of_picture(self, image_id: int) -> tuple[NDArray[Any], int] | None:
+        """Return the `FACE` records of a picture, and how many faces in it are too small.
+
+        None if it was not looked at for faces, or some are damaged.
+        """
+        sql = f"SELECT vector, crc32 FROM item WHERE channel = {_ID} AND image = ? ORDER BY part"
+        kept = self._catalog.db.execute(sql, (CHANNEL, image_id)).fetchall()
+        if not kept or any(zlib.crc32(data) != crc for data, crc in kept) or len(kept[0][0]) != _MARK.itemsize:
+            return None
+        (mark,), records = np.frombuffer(kept[0][0], _MARK), np.frombuffer(b"".join(d for d, _ in kept[1:]), FACE)
+        return (records, int(mark["n_too_small"])) if len(records) == mark["n_faces"] else None
+
     def n_alone(self) -> int:
         """Return how many faces are in no group yet."""
         sql = (
@@ -180,6 +192,18 @@ class LibraryFaces:
             (image_id, int.from_bytes(data, "little", signed=True))
             for image_id, data in self._catalog.db.execute(sql, (GROUPS,))
         }
+
+    def placed_in(self, image_ids: Sequence[int]) -> list[tuple[bytes, int, int]]:
+        """Return the faces in some pictures that are in groups: hash of the contents, number there, group."""
+        sql = (
+            "SELECT image.hash, item.part, item.vector FROM item JOIN image ON image.id = item.image "
+            f"WHERE item.channel = {_ID} AND item.image = ?"
+        )
+        return [
+            (content_hash, part, int.from_bytes(data, "little", signed=True))
+            for image_id in image_ids
+            for content_hash, part, data in self._catalog.db.execute(sql, (GROUPS, image_id))
+        ]
 
     def left_behind(self) -> list[str]:
         """Return what is still there of faces in a library that is not to have any: sentences."""

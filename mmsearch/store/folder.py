@@ -554,13 +554,20 @@ class Store(Pictures):
         if not len(changes):
             return
         with self.catalog.writing():
-            rows = append_vectors(self, changes.stored)
-            placed = self.parts.append([file.parts for file in changes.stored])
-            apply_changes(self.catalog.db, changes, rows, placed)
+            if changes.gone:
+                self.people.note_gone(changes.gone)
+            self._apply(changes)
+
+    def _apply(self, changes: Changes) -> None:
+        """Change the catalog; inside a transaction."""
+        rows = append_vectors(self, changes.stored)
+        placed = self.parts.append([file.parts for file in changes.stored])
+        apply_changes(self.catalog.db, changes, rows, placed)
 
     def remove_images(self, image_ids: Sequence[int]) -> None:
-        """Forget pictures; their files are not touched."""
-        self.commit(Changes(gone=list(image_ids)))
+        """Forget pictures, and whom they show; their files are not touched."""
+        with self.catalog.writing():
+            self._apply(Changes(gone=list(image_ids)))
 
     def committing(self, several: Iterable[Changes]) -> Iterator[Changes]:
         """Commit one after another, and yield each when it is kept."""

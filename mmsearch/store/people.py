@@ -44,35 +44,43 @@ class _Decided:
 class _Decisions:
     """All that was decided: of groups, and of faces that were taken out of them; and the number of the next group.
 
-    A face is the hexadecimal hash of the contents of its picture, and its number there.
+    A face is the hexadecimal hash of the contents of its picture, and its number there. `gone` are those of groups
+    on which was decided whose pictures left the library: they are of the same group if they come back.
     """
 
     groups: dict[int, _Decided] = field(default_factory=dict)
     apart: list[tuple[str, int, int]] = field(default_factory=list)
+    gone: list[tuple[str, int, int]] = field(default_factory=list)
     next_number: int = 1
 
     @classmethod
     def of_json(cls, text: str) -> _Decisions:
         """Return what `to_json` wrote."""
         facts = json.loads(text)
-        return cls(
-            {int(number): _Decided(**decided) for number, decided in facts["groups"].items()},
-            [(str(face), int(part), int(number)) for face, part, number in facts["apart"]],
-            int(facts["next"]),
+        apart, gone = (
+            [(str(face), int(part), int(number)) for face, part, number in entries]
+            for entries in (facts["apart"], facts.get("gone", ()))  # which earlier versions did not keep
         )
+        groups = {int(number): _Decided(**decided) for number, decided in facts["groups"].items()}
+        return cls(groups, apart, gone, int(facts["next"]))
 
     def to_json(self) -> str:
         groups = {str(number): vars(decided) for number, decided in self.groups.items()}
-        return json.dumps({"groups": groups, "apart": self.apart, "next": self.next_number})
+        return json.dumps({"groups": groups, "apart": self.apart, "gone": self.gone, "next": self.next_number})
 
     def of(self, number: int) -> _Decided:
         """Return what was decided of a group."""
         return self.groups.get(number, _Decided())
 
+    def names(self) -> dict[int, str]:
+        """Return the names of groups, by their numbers."""
+        return {number: decided.name for number, decided in self.groups.items() if decided.name}
+
     def without(self, number: int) -> None:
         """Forget all that was decided of a group."""
         self.groups.pop(number, None)
         self.apart = [entry for entry in self.apart if entry[2] != number]
+        self.gone = [entry for entry in self.gone if entry[2] != number]
 
 
 class LibraryPeople:
@@ -123,6 +131,10 @@ class LibraryPeople:
             rows = _distinct(faces, _rows_of(faces, number))
             return self._shown(faces, rows[np.argsort(-_qualities(faces)[rows], kind="stable")])
 
+    def names(self) -> dict[int, str]:
+        """Return the names that were given to groups, by their numbers."""
+        return self._decisions().names()
+
     def _shown(self, faces: StoredFaces, rows: Sequence[int] | Numbers) -> list[PictureFace]:
         """Return some faces, in their order, for people."""
         images = {image.image_id: image for image in self._store.images_of_ids(faces.image_ids[rows].tolist())}
@@ -155,7 +167,7 @@ class LibraryPeople:
         faces = self._store.faces.load() if self._store.faces.n_alone() else None
         n = 0 if faces is None else int((faces.groups == ALONE).sum())
         if faces is not None and n:
-            numbers = _grouped(faces, decisions, on_progress)
+            numbers = _grouped(_come_back(faces, decisions), decisions, on_progress)
             changed = np.flatnonzero(numbers != faces.groups)
             with self._catalog.writing():
                 decisions.next_number = max(decisions.next_number, int(numbers.max()) + 1)
@@ -169,6 +181,20 @@ class LibraryPeople:
                 self._write_names(decisions)
         return n
 
+    def note_gone(self, image_ids: Sequence[int]) -> None:
+        """Keep of which groups the faces in pictures are that leave; inside a transaction of the writer."""
+        decisions = self._decisions()
+        if not decisions.groups:
+            return
+        gone = [
+            (content_hash.hex(), part, number)
+            for content_hash, part, number in self._store.faces.placed_in(image_ids)
+            if number in decisions.groups
+        ]
+        if gone:
+            decisions.gone = sorted({*decisions.gone, *gone})
+            self._note(decisions)
+
     def _note(self, decisions: _Decisions) -> None:
         """Keep what was decided; inside a transaction of the writer."""
         self._catalog.db.execute(
@@ -178,7 +204,7 @@ class LibraryPeople:
 
     def _differing_names(self, decisions: _Decisions) -> tuple[list[tuple[int, int]], list[tuple[int, str]]]:
         """Return (id, picture) of names that are kept and are none, and (picture, name) of those that are not."""
-        names = {number: decided.name for number, decided in decisions.groups.items() if decided.name}
+        names = decisions.names()
         groups = self._store.faces.groups_in() if names else ()
         wanted = {(image_id, names[number]) for image_id, number in groups if number in names}
         sql = "SELECT id, image, text FROM annotation WHERE kind = 'person' AND source = ?"
@@ -233,7 +259,10 @@ class LibraryPeople:
             groups = [decisions.of(other) for other in [number, *others]]
             name = next((decided.name for decided in groups if decided.name), None)
             here = {(faces.hashes[row].hex(), int(faces.parts[row])) for row in rows}
-            apart = [(face, part, number if of in others else of) for face, part, of in decisions.apart]
+            apart, decisions.gone = (
+                [(face, part, number if of in others else of) for face, part, of in entries]
+                for entries in (decisions.apart, decisions.gone)
+            )
             for other in others:
                 decisions.without(other)
             decisions.apart = sorted({entry for entry in apart if entry[2] != number or entry[:2] not in here})
@@ -288,8 +317,9 @@ class LibraryPeople:
             If another process reads all the time, so that nothing can be erased yet.
         """
         with self._catalog.writing():
-            _rows_of(self._store.faces.load(), number)
             decisions = self._decisions()
+            if number not in decisions.groups:  # of which all pictures may have left
+                _rows_of(self._store.faces.load(), number)
             decisions.without(number)
             n = self._store.faces.forget_group(number)
             self._note(decisions)
@@ -306,11 +336,29 @@ class LibraryPeople:
             self._write_names(decisions)
 
 
+def _come_back(faces: StoredFaces, decisions: _Decisions) -> StoredFaces:
+    """Return the faces in the groups that they had when their pictures left, of which nothing is kept any more."""
+    group_of = {(face, part): number for face, part, number in decisions.gone if number in decisions.groups}
+    groups, back = faces.groups.copy(), set()
+    for row, key in enumerate(_keys(faces)):
+        if key in group_of:
+            back.add(key)
+            if groups[row] == ALONE:
+                groups[row] = group_of[key]
+    decisions.gone = [entry for entry in decisions.gone if entry[:2] not in back]
+    return faces._replace(groups=groups)
+
+
+def _keys(faces: StoredFaces) -> list[tuple[str, int]]:
+    """Return what names each face, which those of copies share."""
+    return list(zip((content_hash.hex() for content_hash in faces.hashes), faces.parts.tolist(), strict=True))
+
+
 def _grouped(faces: StoredFaces, decisions: _Decisions, on_progress: OnProgress) -> Numbers:
     """Return the group of every face; faces of the same contents are in one."""
     from mmsearch.faces.groups import group_faces
 
-    keys = list(zip((content_hash.hex() for content_hash in faces.hashes), faces.parts.tolist(), strict=True))
+    keys = _keys(faces)
     place_of = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     places = np.array([place_of[key] for key in keys])
     firsts = np.unique(places, return_index=True)[1]

@@ -73,6 +73,26 @@ def test_groups_are_split_merged_hidden_and_forgotten(told, photos):
     assert told("people", "list", "--format", "table")[1].startswith("no people; `mmsearch index --faces`")
 
 
+def test_identify_without_a_gallery_answers_by_the_names_that_people_gave(told, photos):
+    told("people", "name", 1, "Anna")
+    told("people", "name", 2, "Berta")
+    out, err = told("identify", photos / "cat.jpg", photos / "creek.jpg", "--format", "json")
+    anna, berta = json.loads(out)["pictures"]
+    assert [(said["best"], said["answered_by"]) for said in (anna, berta)] == [
+        ("Anna", "faces"),
+        ("Berta", "faces"),
+    ]
+    assert anna["faces"][0]["box"] == [pytest.approx(side, abs=1e-4) for side in (0.25, 0.125, 0.75, 0.5)]
+    assert err.startswith("nobody is named, as too few faces are known")
+    assert err.count("\n") == 1
+    table, _ = told("identify", photos / "cat.jpg", "--format", "table", "-k", 1)
+    assert table.splitlines()[1].startswith(
+        "unknown   face at 0.25,0.13,0.75,0.50: distance does not tell  Anna  1.000"
+    )
+    tsv, _ = told("identify", photos / "cat.jpg", "--format", "tsv")
+    assert dict(zip(*(line.split("\t") for line in tsv.splitlines()), strict=True))["answered_by"] == "faces"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

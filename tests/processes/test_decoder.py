@@ -8,6 +8,7 @@ import signal
 import threading
 import weakref
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,8 +17,10 @@ import pytest
 from PIL import Image
 
 from mmsearch.errors import EncoderError, PictureError
+from mmsearch.faces.packing import unpacked_faces
 from mmsearch.images import decode, decode_grey, part_of_picture, photo_facts
 from mmsearch.images.copies import thumbnail
+from mmsearch.ingest.worker import Job, embed_files
 from mmsearch.local.extractors import DEFAULT
 from mmsearch.processes import decoder as decoders
 from mmsearch.processes import process as worker_process
@@ -98,6 +101,14 @@ def test_thumbnail_is_that_made_here(shared):
     assert shared.thumbnail(CAT, 160) == thumbnail(CAT, 160)
 
 
+def test_faces_are_those_found_where_pictures_are_indexed(shared):
+    path = sample_folder() / "astronaut.jpg"
+    ((facts,), _, _) = embed_files([os.fsencode(path)], None, job=Job(embeds=False, faces=True))
+    packed = shared.faces(path.read_bytes())
+    assert packed.hex() == facts["faces"]
+    assert len(unpacked_faces(packed)[0]) > 0
+
+
 def test_facts_of_a_photograph_are_those_read_here(shared):
     exif = Image.Exif()
     exif[0x0110] = "X-T3"
@@ -146,11 +157,18 @@ def test_picture_of_ones_own_may_take_what_indexing_it_may():
 
 def test_picture_that_takes_too_long_is_given_up(decoder, monkeypatch):
     monkeypatch.setattr(decoders, "COMPUTING_S", 0.1)
-    with pytest.raises(PictureError, match=r"took longer than 0.1 s of computing") as raised:
-        decoder.pixels(SLOW, TOWER)
-    assert raised.value.code == "timeout"
+    for look in (partial(decoder.pixels, preprocessing=TOWER), decoder.faces):
+        with pytest.raises(PictureError, match=r"took longer than 0.1 s of computing") as raised:
+            look(SLOW)
+        assert raised.value.code == "timeout"
     monkeypatch.undo()
     assert decoder.pixels(CAT, TOWER).shape == (64, 48, 3)
+
+
+def test_faces_that_take_too_long_are_given_up_after_the_picture_was_decoded(shared, monkeypatch):
+    monkeypatch.setattr(decoders, "FACES_COMPUTING_S", -1.0)
+    with pytest.raises(PictureError, match=r"took longer than -1 s of computing"):
+        shared.faces((sample_folder() / "astronaut.jpg").read_bytes())
 
 
 def test_process_that_says_nothing_is_given_up_by_the_clock(monkeypatch):

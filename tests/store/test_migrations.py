@@ -28,6 +28,7 @@ from mmsearch.store.catalog import Catalog
 from mmsearch.store.folder import Store
 from mmsearch.store.labels import Labelling, LabelOptions
 from mmsearch.store.migrations import SCHEMA
+from tests.faces.packed import face, packed
 from tests.golden.make_library import PICTURES
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -104,6 +105,23 @@ def test_old_library_has_no_labels_until_a_writer_gives_it_some_and_filters_say_
         assert (known.n_labels, known.n_labelled, known.n_left) == (2, len(PICTURES), 0)
         assert library.pictures(["label ~ axes/*"]).n == len(PICTURES)
         assert library.verify().problems == ()
+
+
+def test_old_library_is_given_faces_groups_and_names(old):
+    with Library.open(old) as library:
+        assert (library.people.list(), library.status().faces) == ((), None)
+        with library.place.writer() as store:
+            hashes = store.hashes_of([1, 2])
+            store.faces.want(True)
+            assert len(store.faces.missing()) == len(PICTURES)
+            store.faces.keep({hashes[n]: packed(face(1, n)) for n in hashes})
+            store.people.group(lambda *_: None)
+        library.people.name(1, "Anna")
+        assert [(person.name, person.n_pictures) for person in library.people.list()] == [("Anna", 2)]
+        assert library.pictures("person = Anna").n == 2
+        assert library.verify().problems == ()
+        assert library.people.forget() == 2
+        assert (library.people.list(), library.verify().problems) == ((), ())
 
 
 @pytest.mark.parametrize("old", [GOLDEN / "library-v4"], indirect=True)

@@ -139,6 +139,49 @@ def test_a_face_that_was_split_off_does_not_come_back_when_its_group_is_lost(sto
     assert groups(store) == {1: ["/1a", "/both"], 2: TWO, 4: ["/1b"]}
 
 
+def leave(store, *paths):
+    """Let `index` find that the files of pictures are gone."""
+    store.commit(Changes(gone=ids(store, *paths)))
+
+
+def test_a_named_group_whose_pictures_left_and_came_back_keeps_its_name(store):
+    store.people.name(1, "Anna")
+    store.people.merge(1, [2])
+    leave(store, *ONE, "/2a", "/2b")
+    assert groups(store) == {}
+    for path, of in (("/1a", 1), ("/2b", 2)):
+        add(store, path, face(of, 1))
+    assert groups(store) == {1: ["/1a", "/2b"]}  # which are not alike, but were merged
+    assert answering(store, "person = Anna") == ["/1a", "/2b"]
+    assert store.verify().problems == ()
+
+
+def test_of_a_group_that_was_forgotten_or_whose_pictures_were_removed_nothing_comes_back(store):
+    store.people.name(1, "Anna")
+    store.people.name(2, "Berta")
+    leave(store, "/1a", "/2a")
+    store.people.forget(1)
+    store.remove_images(ids(store, "/2b", "/both"))
+    assert [number for _, _, number in store.people._decisions().gone] == [2]
+    for path, of in (("/1a", 1), ("/2b", 2)):
+        add(store, path, face(of, 1))
+    assert groups(store) == {3: ["/1a"], 4: ["/2b"]}
+    leave(store, "/1a")
+    store.people.forget(2)  # of which no picture is left
+    assert (store.people.names(), store.people._decisions().gone) == ({}, [])
+    with pytest.raises(QueryError, match="there is no group 2"):
+        store.people.forget(2)
+
+
+def test_decisions_of_an_earlier_version_are_read(store):
+    store.people.name(1, "Anna")
+    with store.catalog.writing():
+        store.catalog.db.execute("UPDATE channel SET facts = json_remove(facts, '$.gone') WHERE name = 'people'")
+    leave(store, "/1a")
+    add(store, "/1a", face(1, 1))
+    assert answering(store, "person = Anna") == ONE
+
+
 def test_a_group_is_split_only_in_part(store):
     for paths, which in ((["/2a"], "none of the faces of group 1"), (ONE, "all faces of group 1")):
         with pytest.raises(QueryError, match=f"{which} are in these pictures; expected some"):
