@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         EngineError,
         FingerprintError,
         GroundTruthError,
+        GroupNotFoundError,
         HubUnreachableError,
         LibraryDamagedError,
         LibraryError,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         Duplicate,
         DuplicateGroup,
         DuplicateReport,
+        FaceInPicture,
         Fault,
         GalleryPicture,
         GivenLabel,
@@ -95,19 +97,19 @@ _NAMES = {
     "mmsearch.encoders.classifier": "Classifier",
     "mmsearch.errors": """
         ArgumentError BackupError ClusterError DimensionError EncoderError EngineError FingerprintError
-        GroundTruthError HubUnreachableError LibraryDamagedError LibraryError LibraryIncompleteError
-        LibraryLockedError LibraryLostError LibraryNotFoundError LibraryVersionError MmsearchError
-        ModelNotFoundError NoEncoderError OutputError PictureError QueryError ServerError ShardError StorageError
-        TrainingError UnsupportedError UnsupportedModelError VectorError VocabularyError
+        GroundTruthError GroupNotFoundError HubUnreachableError LibraryDamagedError LibraryError
+        LibraryIncompleteError LibraryLockedError LibraryLostError LibraryNotFoundError LibraryVersionError
+        MmsearchError ModelNotFoundError NoEncoderError OutputError PictureError QueryError ServerError ShardError
+        StorageError TrainingError UnsupportedError UnsupportedModelError VectorError VocabularyError
     """,
     "mmsearch.library": "Library",
     "mmsearch.predicates": "Predicate",
     "mmsearch.query.encoder": "Encoder",
     "mmsearch.records": """
-        BackupReport BadPicture Classification Duplicate DuplicateGroup DuplicateReport Fault GalleryPicture
-        GivenLabel Hit Identification IdentifiedFace ImageRecord IngestReport LabelSet LibraryStatus LibraryVectors
-        LocalEvidence Person PictureBytes PictureFace PicturePage Prediction Query RestoreReport Retagged
-        SearchOptions SearchResult SidecarsReport Term VerifyReport
+        BackupReport BadPicture Classification Duplicate DuplicateGroup DuplicateReport FaceInPicture Fault
+        GalleryPicture GivenLabel Hit Identification IdentifiedFace ImageRecord IngestReport LabelSet LibraryStatus
+        LibraryVectors LocalEvidence Person PictureBytes PictureFace PicturePage Prediction Query RestoreReport
+        Retagged SearchOptions SearchResult SidecarsReport Term VerifyReport
     """,
     "mmsearch.store.facets": "Facet Facets LabelFacets",
     "mmsearch.store.indexes": "GraphSettings",
@@ -117,15 +119,16 @@ _HOME = {name: module for module, names in _NAMES.items() for name in names.spli
 __all__ = [
     "Annotation", "ArgumentError", "BackupError", "BackupReport", "BadPicture", "Calibration", "Classification",
     "Classifier", "ClusterError", "DimensionError", "Duplicate", "DuplicateGroup", "DuplicateReport", "Encoder",
-    "EncoderError", "EngineError", "Facet", "Facets", "Fault", "FingerprintError", "GalleryPicture", "GivenLabel",
-    "GraphSettings", "GroundTruthError", "Hit", "HubUnreachableError", "Identification", "IdentifiedFace",
-    "ImageRecord", "IngestReport", "LabelFacets", "LabelSet", "Library", "LibraryDamagedError", "LibraryError",
-    "LibraryIncompleteError", "LibraryLockedError", "LibraryLostError", "LibraryNotFoundError", "LibraryStatus",
-    "LibraryVectors", "LibraryVersionError", "LocalEvidence", "MmsearchError", "ModelNotFoundError",
-    "NoEncoderError", "OutputError", "Person", "PictureBytes", "PictureError", "PictureFace", "PicturePage",
-    "Predicate", "Prediction", "Query", "QueryError", "RestoreReport", "Retagged", "SearchOptions", "SearchResult",
-    "ServerError", "ShardError", "SidecarsReport", "StorageError", "Term", "TrainingError", "UnsupportedError",
-    "UnsupportedModelError", "VectorError", "VerifyReport", "VocabularyError",
+    "EncoderError", "EngineError", "FaceInPicture", "Facet", "Facets", "Fault", "FingerprintError",
+    "GalleryPicture", "GivenLabel", "GraphSettings", "GroundTruthError", "GroupNotFoundError", "Hit",
+    "HubUnreachableError", "Identification", "IdentifiedFace", "ImageRecord", "IngestReport", "LabelFacets",
+    "LabelSet", "Library", "LibraryDamagedError", "LibraryError", "LibraryIncompleteError", "LibraryLockedError",
+    "LibraryLostError", "LibraryNotFoundError", "LibraryStatus", "LibraryVectors", "LibraryVersionError",
+    "LocalEvidence", "MmsearchError", "ModelNotFoundError", "NoEncoderError", "OutputError", "Person",
+    "PictureBytes", "PictureError", "PictureFace", "PicturePage", "Predicate", "Prediction", "Query", "QueryError",
+    "RestoreReport", "Retagged", "SearchOptions", "SearchResult", "ServerError", "ShardError", "SidecarsReport",
+    "StorageError", "Term", "TrainingError", "UnsupportedError", "UnsupportedModelError", "VectorError",
+    "VerifyReport", "VocabularyError",
 ]  # fmt: skip
 
 

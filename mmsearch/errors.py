@@ -7,6 +7,7 @@
     ├── VectorError (ValueError)           NaN, infinite or zero vectors
     ├── ArgumentError (TypeError)          an argument of a type that means nothing there
     ├── QueryError (ValueError)            a query, filter, option or label set that means nothing
+    │   └── GroupNotFoundError             no group of faces has this number
     ├── GroundTruthError (ValueError)      a benchmark set, its known answers or a run that cannot be used
     ├── TrainingError (ValueError)          a training that cannot begin, go on, or does not help
     ├── PictureError (ValueError)          one picture that cannot be used; carries a reason code
@@ -150,6 +151,10 @@ class ArgumentError(MmsearchError, TypeError):
 
 class QueryError(MmsearchError, ValueError):
     """A query, filter, option or label set cannot be understood."""
+
+
+class GroupNotFoundError(QueryError):
+    """No group of faces has this number, or none has it any more."""
 
 
 class GroundTruthError(MmsearchError, ValueError):

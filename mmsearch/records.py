@@ -1367,6 +1367,20 @@ class PictureFace:
 
 
 @dataclass(frozen=True)
+class FaceInPicture:
+    """One of the faces in a picture: whose it is taken for, where it is, and how well it can be seen, from 0 to 1.
+
+    `group` is None until faces are grouped again; `box` is as that of a `PictureFace`.
+    """
+
+    group: int | None
+    name: str | None
+    is_hidden: bool
+    box: RelativeBox
+    quality: float
+
+
+@dataclass(frozen=True)
 class Person:
     """A group of faces that are taken for one person: its number, its name if a user gave one, and its best face.
 

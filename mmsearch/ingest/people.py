@@ -10,7 +10,7 @@ from mmsearch.arguments import as_id, as_text, ids_of
 from mmsearch.errors import QueryError
 from mmsearch.ingest.faces import WHAT
 from mmsearch.ingest.plan import absolute_roots
-from mmsearch.records import PathLike, Person, PictureFace
+from mmsearch.records import FaceInPicture, PathLike, Person, PictureFace
 from mmsearch.store.base import LibraryStore, Place, folder_of, in_folder
 
 if TYPE_CHECKING:
@@ -37,15 +37,23 @@ class People:
         """Return the groups, those of most faces first; hidden ones only if they are wanted."""
         return tuple(self._store().people.all(with_hidden=with_hidden))
 
-    def faces(self, group: int) -> tuple[PictureFace, ...]:
-        """Return the faces of a group, those that can be seen best first; of copies one.
+    def person(self, group: int) -> Person:
+        """Return one group.
 
         Raises
         ------
-        QueryError
+        GroupNotFoundError
             If there is no such group, as in all that follow.
         """
+        return self._store().people.person(as_id(group, "group"))
+
+    def faces(self, group: int) -> tuple[PictureFace, ...]:
+        """Return the faces of a group, those that can be seen best first; of copies one."""
         return tuple(self._store().people.faces_of(as_id(group, "group")))
+
+    def in_picture(self, image_id: int) -> tuple[FaceInPicture, ...]:
+        """Return the faces of a picture, with whom they are taken for; none of one that is not in the library."""
+        return tuple(self._store().people.in_picture(as_id(image_id, "image_id")))
 
     def name(self, group: int, name: str | None) -> None:
         """Give a group a name, in place of that which it has; None takes it away.
@@ -69,22 +77,26 @@ class People:
         wanted = ids_of(others, "others")
         self._change(lambda store: store.people.merge(as_id(group, "group"), wanted))
 
-    def split(self, group: int, paths: PathLike | Iterable[PathLike]) -> int:
-        """Take the faces that a group has in some pictures, or folders of them, out of it; return their new group.
+    def split(
+        self, group: int, paths: PathLike | Iterable[PathLike] = (), *, image_ids: int | Iterable[int] = ()
+    ) -> int:
+        """Take the faces that a group has in some pictures out of it; return their new group.
 
-        They never come back by themselves.
+        Pictures are named by their paths, by folders of them, or by their ids. The faces never come back by
+        themselves.
 
         Raises
         ------
         QueryError
             Also if none of its faces is there, or all are.
         """
-        roots = absolute_roots(paths)
+        named = ids_of(image_ids, "image_ids")
+        roots = absolute_roots(paths, is_none_enough=len(named) > 0)
 
         def split(store: Store) -> int:
-            ids = [file.image_id for root in roots for file in store.known_files(root)]
+            ids = [*named, *(file.image_id for root in roots for file in store.known_files(root))]
             if not ids:
-                shown = os.fsdecode(roots[0]) if roots else ""
+                shown = os.fsdecode(roots[0])
                 raise QueryError(f"{shown!r} is no picture of the library and no folder of any; name some of them")
             return store.people.split(as_id(group, "group"), ids)
 

@@ -130,9 +130,14 @@ class PictureDecoder:
         sizes = (*facts["size"],), (*facts["original_size"],)
         return LocalFeatures(positions.reshape(n, 2), scales, angles, descriptors.reshape(n, extractor.dim), *sizes)
 
-    def thumbnail(self, source: Source, side: int, *, limits: Limits = Limits()) -> Thumbnail:
-        """Return a JPEG of a picture whose longer side has at most `side` pixels; errors as for `pixels`."""
-        facts, jpeg = self._answer(source, {"wanted": "thumbnail", "side": side}, None, limits)
+    def thumbnail(
+        self, source: Source, side: int, *, box: Box | None = None, limits: Limits = Limits()
+    ) -> Thumbnail:
+        """Return a JPEG of a picture, or of a part of it, whose longer side has at most `side` pixels.
+
+        Errors are those of `pixels`.
+        """
+        facts, jpeg = self._answer(source, {"wanted": "thumbnail", "side": side}, box, limits)
         return Thumbnail(jpeg, (*facts["original_size"],))
 
     def faces(self, source: Source, *, box: Box | None = None, limits: Limits = Limits()) -> bytes:

@@ -21,6 +21,7 @@ from mmsearch.server.description import ABOUT, TAGS, VERSIONED, describe, operat
 from mmsearch.server.duplicates import router as duplicates_router
 from mmsearch.server.limits import BodyLimits
 from mmsearch.server.observed import Observed
+from mmsearch.server.people import router as people_router
 from mmsearch.server.security import Access, Guard
 from mmsearch.server.services import Services
 from mmsearch.server.thumbnails import Thumbnails
@@ -73,6 +74,7 @@ def create_app(
         embed.router,
         pictures.router,
         annotations_router,
+        people_router,
         duplicates_router,
         archive.router,
         health.router,

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from mmsearch.contract import FORMAT_HEADER, FORMAT_VERSION
+from mmsearch.server.people_schemas import HideRequest, MergeRequest, NameRequest, SplitRequest
 from mmsearch.server.schemas import (
     MAX_PICTURES,
     ArchiveRequest,
@@ -30,6 +31,7 @@ TAGS = [
     {"name": "classification", "description": "Label pictures by words, without training."},
     {"name": "embedding", "description": "Vectors of texts and pictures, as the library compares them."},
     {"name": "pictures", "description": "What is in the library."},
+    {"name": "people", "description": "Whom the faces in the pictures show."},
     {"name": "server", "description": "How the library and its server are."},
 ]
 VERSIONED: dict[int | str, dict[str, Any]] = {
@@ -46,7 +48,8 @@ VERSIONED: dict[int | str, dict[str, Any]] = {
 """What answers in JSON say of their form."""
 _REF = "#/components/schemas/{model}"
 _WITH_FORMS = (SearchRequest, ClassifyRequest, EmbedRequest)
-_BODIES = (*_WITH_FORMS, SearchesRequest, ArchiveRequest, TagsRequest, CaptionRequest)
+_OF_PEOPLE = (NameRequest, HideRequest, MergeRequest, SplitRequest)
+_BODIES = (*_WITH_FORMS, SearchesRequest, ArchiveRequest, TagsRequest, CaptionRequest, *_OF_PEOPLE)
 _BINARY = {"type": "string", "format": "binary"}
 
 

@@ -44,7 +44,8 @@ _JSON = {path: _Limit(MAX_JSON, f"send pictures as a form, to {path}{UPLOAD}") f
 _JSON["/searches"] = _Limit(MAX_JSON, "send fewer searches at once")
 _TOKEN = _Limit(4 << 10, "send the token alone")
 _IDS = _Limit(SMALL, "ask for fewer pictures at once")
-_CAPTION = _Limit(SMALL, "send a shorter text")
+_SHORT_TEXT = _Limit(SMALL, "send a shorter text")
+_GROUPS = _Limit(SMALL, "name fewer groups or pictures at once")
 _NOTHING = _Limit(SMALL, "nothing is read here")
 
 
@@ -55,7 +56,9 @@ def limit_of(path: str) -> _Limit:
     if path in ("/archive", "/tags"):
         return _IDS
     if path.startswith("/pictures/") and path.endswith("/caption"):
-        return _CAPTION
+        return _SHORT_TEXT
+    if path.startswith("/people/"):
+        return _SHORT_TEXT if path.endswith("/name") else _GROUPS
     if path.endswith(UPLOAD) and path.removesuffix(UPLOAD) in WITH_UPLOADS:
         return _FORM
     return _JSON.get(path, _NOTHING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Annotated
 from urllib.parse import quote
 
@@ -13,23 +14,25 @@ from mmsearch.contract import picture_json
 from mmsearch.errors import PictureError
 from mmsearch.library import Library
 from mmsearch.names import plain
-from mmsearch.records import GivenLabel, ImageRecord, LabelSet, LibraryStatus, Order
+from mmsearch.records import Box, GivenLabel, ImageRecord, LabelSet, LibraryStatus, Order
 from mmsearch.server import metrics
 from mmsearch.server.conditional import KEPT, SAME, not_modified, part_asked
 from mmsearch.server.description import binary
 from mmsearch.server.filters import WHERE
-from mmsearch.server.problems import problem, responses
+from mmsearch.server.problems import Unfit, problem, responses
 from mmsearch.server.schemas import (
     AFTER,
     LARGEST_ID,
     OFFSET,
     ORDER,
+    PART,
     DescribedPicture,
     FacetAnswer,
     FacetCount,
     LabelSetStatus,
     PictureFacts,
     PictureList,
+    Share,
     StatusAnswer,
     TimelineAnswer,
 )
@@ -90,17 +93,20 @@ async def get_thumbnail(
     request: Request,
     id: Id,
     side: Annotated[Side, Query(description="Pixels that the longer side has at most.")] = Side.usual,
+    box: Annotated[list[Share], Query(max_length=4, description=PART)] = [],  # noqa: B006 - as above
 ) -> Response:
-    """Return a small JPEG of a picture: upright, and without what the file says of place and time."""
+    """Return a small JPEG of a picture or a part of it: upright, without what the file says of place and time."""
+    _require_part(box)
     original = await _original(request, id)
     if original is None:
         return gone(id)
     image, content_hash = original
-    headers = {"etag": f'"{content_hash.hex()[:32]}-{side}"', **KEPT}
+    part = "".join(f"-{share:.6f}" for share in box)
+    headers = {"etag": f'"{content_hash.hex()[:32]}-{side}{part}"', **KEPT}
     if same := not_modified(request, headers):
         return same
     try:
-        jpeg = await request.app.state.thumbnails.get(image, content_hash, side)
+        jpeg = await request.app.state.thumbnails.get(image, content_hash, side, _pixels(box, image))
     except PictureError as error:
         return _unreadable(error)
     return Response(jpeg, media_type=accepted(request, "image/jpeg"), headers=headers)
@@ -218,7 +224,9 @@ async def get_status(request: Request) -> Response:
     progress = status.progress
     body: StatusAnswer = {
         "version": __version__, "model": status.model, "has_words": has_words,
-        "answers_texts": answers_texts, "has_local": status.local is not None, "dim": status.dim,
+        "answers_texts": answers_texts, "has_local": status.local is not None,
+        "has_parts": status.parts is not None,
+        "has_faces": status.faces is not None and status.faces.n_faces > 0, "dim": status.dim,
         "n_pictures": status.n_images,
         "n_bad": len(status.bad), "n_in_graph": status.n_in_graph, "size_bytes": status.size_bytes,
         "revision": revision, "labels": list(map(_label_set, status.labels)),
@@ -249,6 +257,22 @@ async def get_metrics(request: Request) -> Response:
 
 async def _original(request: Request, image_id: int) -> tuple[ImageRecord, bytes] | None:
     return await services(request).pictures.run(lambda library: library.reader().original(image_id))
+
+
+def _require_part(box: list[float]) -> None:
+    if box and not (len(box) == 4 and box[0] < box[2] and box[1] < box[3]):
+        raise Unfit(
+            [{"loc": ("query", "box"), "msg": f"is {box}; expected left < right and top < bottom, or none"}]
+        )
+
+
+def _pixels(box: list[float], image: ImageRecord) -> Box | None:
+    """Return a part, given in shares of the sides, in whole pixels: one at least across and down."""
+    if not box:
+        return None
+    left, top = int(box[0] * image.width), int(box[1] * image.height)
+    left, top = min(left, image.width - 1), min(top, image.height - 1)
+    return left, top, max(left + 1, ceil(box[2] * image.width)), max(top + 1, ceil(box[3] * image.height))
 
 
 def accepted(request: Request, media_type: str) -> str:

@@ -16,6 +16,7 @@ from typing_extensions import TypedDict
 
 from mmsearch.errors import (
     EncoderError,
+    GroupNotFoundError,
     LibraryError,
     LibraryLockedError,
     MmsearchError,
@@ -146,7 +147,7 @@ def of_error(error: MmsearchError) -> ProblemResponse:
         return problem(501, str(error), kind="library")
     if isinstance(error, LibraryError | EncoderError) and not isinstance(error, NoEncoderError):
         return problem(503, str(error), kind="library")
-    return problem(422, str(error), kind="query")
+    return problem(404 if isinstance(error, GroupNotFoundError) else 422, str(error), kind="query")
 
 
 def of_http(error: HTTPException) -> ProblemResponse:

@@ -41,6 +41,8 @@ Ids = Annotated[list[PictureId], Field(max_length=200)]
 TagText = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TAG)]
 Tags = Annotated[list[TagText], Field(max_length=MAX_TAGS)]
 BOX = "Left, top, right and bottom of the part that is meant, in pixels of the upright original; null for all."
+PART = "Left, top, right and bottom of a part, in shares of the sides of the upright picture; none for all of it."
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Box = Annotated[list[Coordinate], Field(min_length=4, max_length=4)]  # a tuple has no type in generated clients
 ORDER = (
     "`added`: in the order in which they came into the library; `path`: by folder and name; `taken`: the newest "
@@ -446,6 +448,8 @@ class StatusAnswer(TypedDict):
         bool, Field(description="Whether texts are searched by: as `has_words`, or beside pictures alone.")
     ]
     has_local: Annotated[bool, Field(description="Whether there are visual words.")]
+    has_parts: Annotated[bool, Field(description="Whether pictures have parts.")]
+    has_faces: Annotated[bool, Field(description="Whether faces were found in any.")]
     dim: int
     n_pictures: int
     n_bad: int

@@ -20,7 +20,7 @@ from mmsearch.errors import PictureError
 from mmsearch.images import CHANGED, PhotoFacts, enough_for
 from mmsearch.library import Library
 from mmsearch.processes.decoder import IndexedFile, Limits
-from mmsearch.records import ImageRecord
+from mmsearch.records import Box, ImageRecord
 from mmsearch.server.services import Services
 
 _BLOCK = 1 << 16
@@ -41,36 +41,42 @@ class Thumbnails:
 
     def __init__(self, server: Services) -> None:
         self._server = server
-        self._making: dict[tuple[bytes, int], asyncio.Task[bytes]] = {}
+        self._making: dict[tuple[bytes, int, Box | None], asyncio.Task[bytes]] = {}
 
-    async def get(self, image: ImageRecord, content_hash: bytes, side: Side) -> bytes:
-        """Return a JPEG whose longer side has at most `side` pixels.
+    async def get(self, image: ImageRecord, content_hash: bytes, side: Side, box: Box | None = None) -> bytes:
+        """Return a JPEG of a picture, or of a part of it, whose longer side has at most `side` pixels.
+
+        That of a part is not kept: it may be a face, of which nothing is to be left when it is forgotten.
 
         Raises
         ------
         PictureError
             If the file has gone, changed or cannot be read.
         """
-        key = content_hash, side
+        key = content_hash, side, box
         task = self._making.get(key)
         if task is None:
-            task = self._making[key] = asyncio.create_task(self._find(image, content_hash, side))
+            task = self._making[key] = asyncio.create_task(self._find(image, content_hash, side, box))
             task.add_done_callback(lambda _: self._making.pop(key, None))
         return await asyncio.shield(task)  # others may wait for it too
 
-    async def _find(self, image: ImageRecord, content_hash: bytes, side: Side) -> bytes:
+    async def _find(self, image: ImageRecord, content_hash: bytes, side: Side, box: Box | None) -> bytes:
         jpeg, source = await self._server.pictures.run(
-            lambda library: self._made(library, image, content_hash, side)
+            lambda library: self._made(library, image, content_hash, side, box)
         )
         self._server.metrics.thumbnails.labels(source).inc()
         return jpeg
 
-    def _made(self, library: Library, image: ImageRecord, content_hash: bytes, side: Side) -> tuple[bytes, str]:
-        kept = self._server.thumbnails.get(content_hash, side)
+    def _made(
+        self, library: Library, image: ImageRecord, content_hash: bytes, side: Side, box: Box | None
+    ) -> tuple[bytes, str]:
+        kept = None if box else self._server.thumbnails.get(content_hash, side)
         if kept is not None:
             return kept, "kept"
-        jpeg = library.decoder().thumbnail(_file(image, content_hash), side, limits=_limits(image)).jpeg
-        self._server.thumbnails.put(content_hash, side, jpeg)
+        file = _file(image, content_hash)
+        jpeg = library.decoder().thumbnail(file, side, box=box, limits=_limits(image)).jpeg
+        if box is None:
+            self._server.thumbnails.put(content_hash, side, jpeg)
         return jpeg, "made"
 
 

@@ -139,18 +139,20 @@ class LibraryFaces:
         with self._catalog.reading():
             return [Unread(*values) for values in self._catalog.db.execute(sql, (CHANNEL,))]
 
-    def load(self) -> StoredFaces:
-        """Return all faces, by picture and number; damaged ones are left out."""
+    def load(self, image_id: int | None = None) -> StoredFaces:
+        """Return all faces, or those of one picture, by picture and number; damaged ones are left out."""
         sql = (
             "SELECT face.image, face.part, image.hash, face.vector, face.crc32, placed.vector, placed.crc32 "
             "FROM item AS face JOIN image ON image.id = face.image LEFT JOIN item AS placed "
             f"ON placed.channel = {_ID} AND placed.image = face.image AND placed.part = face.part "
-            f"WHERE face.channel = {_ID} AND face.part > 0 ORDER BY face.image, face.part"
+            f"WHERE face.channel = {_ID} AND face.part > 0{' AND face.image = ?' * (image_id is not None)} "
+            "ORDER BY face.image, face.part"
         )
+        of_picture = () if image_id is None else (image_id,)
         image_ids, parts, hashes, data, groups = [], [], [], [], []
         with self._catalog.reading():
             for image_id, part, content_hash, vector, crc, group, group_crc in self._catalog.db.execute(
-                sql, (GROUPS, CHANNEL)
+                sql, (GROUPS, CHANNEL, *of_picture)
             ):
                 if len(vector) != FACE.itemsize or zlib.crc32(vector) != crc:
                     continue

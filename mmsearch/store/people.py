@@ -8,7 +8,7 @@ annotation of every picture in which a face of its group is, so that it is found
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from mmsearch.annotations import Kind
 from mmsearch.annotations.text import cleaned
-from mmsearch.errors import LibraryDamagedError, QueryError
+from mmsearch.errors import GroupNotFoundError, LibraryDamagedError, QueryError
 from mmsearch.faces.packing import quality, relative_box
-from mmsearch.records import Person, PictureFace
+from mmsearch.records import FaceInPicture, Person, PictureFace
 from mmsearch.store.base import OnProgress
 from mmsearch.store.documents import FACE, write_documents
 from mmsearch.store.faces import ALONE, GROUPS, StoredFaces, place_faces
@@ -101,29 +101,58 @@ class LibraryPeople:
         """Return the groups of faces, those of most faces first, without hidden ones unless they are wanted."""
         with self._catalog.reading():
             decisions, faces = self._decisions(), self._store.faces.load()
-            qualities = _qualities(faces)
             rows_of = {
                 number: rows
                 for number, rows in _by_group(faces).items()
                 if with_hidden or not decisions.of(number).is_hidden
             }
-            best_of = {number: int(rows[qualities[rows].argmax()]) for number, rows in rows_of.items()}
-            best = dict(zip(best_of, self._shown(faces, list(best_of.values())), strict=True))
-        people = [
+            people = self._people(faces, decisions, rows_of)
+        return sorted(people, key=lambda person: (-person.n_faces, person.group))
+
+    def person(self, number: int) -> Person:
+        """Return one group.
+
+        Raises
+        ------
+        GroupNotFoundError
+            If there is no such group.
+        """
+        with self._catalog.reading():
+            decisions, faces = self._decisions(), self._store.faces.load()
+            (person,) = self._people(faces, decisions, {number: _rows_of(faces, number)})
+        return person
+
+    def _people(self, faces: StoredFaces, decisions: _Decisions, rows_of: Mapping[int, Numbers]) -> list[Person]:
+        """Return groups, of which these are the faces."""
+        qualities = _qualities(faces)
+        best = self._shown(faces, [int(rows[qualities[rows].argmax()]) for rows in rows_of.values()])
+        return [
             Person(
                 number, decisions.of(number).name, decisions.of(number).is_hidden, len(_distinct(faces, rows)),
-                len(np.unique(faces.image_ids[rows])), best[number],
+                len(np.unique(faces.image_ids[rows])), face,
             )
-            for number, rows in rows_of.items()
+            for (number, rows), face in zip(rows_of.items(), best, strict=True)
         ]  # fmt: skip
-        return sorted(people, key=lambda person: (-person.n_faces, person.group))
+
+    def in_picture(self, image_id: int) -> list[FaceInPicture]:
+        """Return the faces of a picture, in the order in which they were found."""
+        with self._catalog.reading():
+            decisions, faces = self._decisions(), self._store.faces.load(image_id)
+        seen = zip(faces.groups.tolist(), faces.records, _qualities(faces), strict=True)
+        return [
+            FaceInPicture(
+                None if group == ALONE else group, decisions.of(group).name, decisions.of(group).is_hidden,
+                relative_box(record), round(float(quality), 4),
+            )
+            for group, record, quality in seen
+        ]  # fmt: skip
 
     def faces_of(self, number: int) -> list[PictureFace]:
         """Return the faces of a group, those that can be seen best first; of copies one.
 
         Raises
         ------
-        QueryError
+        GroupNotFoundError
             If there is no such group.
         """
         with self._catalog.reading():
@@ -382,10 +411,12 @@ def _grouped(faces: StoredFaces, decisions: _Decisions, on_progress: OnProgress)
 
 
 def _rows_of(faces: StoredFaces, number: int) -> Numbers:
-    """Return which faces are of a group, or raise QueryError if there is none of this number."""
+    """Return which faces are of a group, or raise GroupNotFoundError if there is none of this number."""
     rows = np.flatnonzero(faces.groups == number) if number >= 0 else np.zeros(0, dtype=np.int64)
     if not len(rows):
-        raise QueryError(f"there is no group {number} of faces; `mmsearch people list --all` names those there are")
+        raise GroupNotFoundError(
+            f"there is no group {number} of faces; `mmsearch people list --all` names those there are"
+        )
     return rows
 
 

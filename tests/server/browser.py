@@ -27,6 +27,7 @@ FLAGS = (
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
 TIMEOUT_MS = 15_000
+expect.set_options(timeout=TIMEOUT_MS)  # Playwright's own 5 s are short where everything runs at once
 
 
 @contextmanager

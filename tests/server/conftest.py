@@ -24,6 +24,7 @@ from mmsearch.server.security import Access
 from tests.conftest import copied_photos, copied_samples, copy_library
 from tests.programs import path_of
 from tests.server import browser as browsers
+from tests.server.peopled import put_faces
 
 # Certificates of the system, which a client reads as it is made, cost more than all that most tests ask.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -137,8 +138,17 @@ def writable(indexed_once, cache, tmp_path_factory):
     base = tmp_path_factory.mktemp("writable")
     photos = copied_photos(base / "photos")
     copy_library(indexed_once / "library", base / "library", indexed_once / "photos", photos)
+    put_faces(base / "library", photos, cache)
     with running(base / "library", photos, cache=cache) as server:
         yield server
+
+
+@pytest.fixture
+def peopled(indexed, photos, cache):
+    """A server over people of whom a test may decide for good, and a program that knows its token."""
+    put_faces(indexed.folder, photos, cache)
+    with running(indexed.folder, photos, cache=cache) as server, server.allowed() as client:
+        yield server, client
 
 
 def hits(response):

@@ -24,11 +24,16 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 FAST, FULL = 300, 5_000
 SHARES = {"POST /search": 9, "POST /classify": 4, "POST /search/upload": 4, "POST /searches": 4}  # of the others 1
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
-CHANGES = ("POST /tags", "PUT /pictures/{id}/caption")
+PEOPLE = (
+    "PUT /people/{group}/name", "PUT /people/{group}/hidden", "POST /people/{group}/merge",
+    "POST /people/{group}/split", "DELETE /people/{group}", "DELETE /people",
+)  # fmt: skip
+CHANGES = ("POST /tags", "PUT /pictures/{id}/caption", *PEOPLE)
 OPERATIONS = (
     "POST /search", "POST /search/upload", "POST /searches", "POST /classify", "POST /classify/upload",
     "POST /embed", "POST /embed/upload", "GET /pictures", "GET /pictures/{id}", "GET /pictures/{id}/thumbnail",
     "GET /pictures/{id}/file", "GET /pictures/{id}/facts", "GET /pictures/{id}/annotations",
+    "GET /people", "GET /people/{group}", "GET /pictures/{id}/faces",
     *CHANGES, "POST /archive", "GET /facets", "GET /timeline", "GET /duplicates",
     "GET /status", "GET /metrics", "GET /health",
 )  # fmt: skip

@@ -19,7 +19,9 @@ OPERATIONS = (
     "search_pictures", "search_with_uploads", "search_many", "classify_pictures", "classify_uploads", "embed",
     "embed_uploads", "list_pictures", "get_picture", "get_picture_facts", "get_thumbnail", "get_file",
     "get_picture_annotations", "change_tags", "write_caption", "get_archive",
-    "count_pictures", "count_months", "find_duplicates", "get_status", "get_metrics", "get_health",
+    "list_people", "get_person", "get_picture_faces", "name_person", "hide_person", "merge_people", "split_person",
+    "forget_person", "forget_people", "count_pictures", "count_months", "find_duplicates",
+    "get_status", "get_metrics", "get_health",
 )  # fmt: skip
 
 
@@ -184,6 +186,28 @@ def test_tags_and_captions_are_written_and_told(call, models, generated, writabl
         assert {(models.Kind.TAG, "beach"), (models.Kind.CAPTION, "by the sea")} <= typed
         gone = call("write_caption", 999, program=program, body=models.CaptionRequest(text=None))
         assert gone.status == 404
+
+
+def test_people_are_listed_and_decided_of(call, models, generated, peopled):
+    server, _ = peopled
+    client = generated.package.AuthenticatedClient(base_url=server.address, token=server.access.token)
+    with client as program:
+        named = call("name_person", 1, program=program, body=models.NameRequest(name="Anna"))
+        assert (named.name, named.where) == ("Anna", ["person = Anna"])
+        split = call("split_person", 1, program=program, body=models.SplitRequest(ids=[named.best.picture.id]))
+        merged = call("merge_people", 1, program=program, body=models.MergeRequest(groups=[split.group]))
+        assert (merged.n_faces, merged.best) == (3, named.best)
+        assert call("get_person", 1, program=program).faces[0] == named.best
+        (face, other) = call("get_picture_faces", named.best.picture.id, program=program).faces
+        assert (face.name, other.name, face.box) == ("Anna", None, named.best.box)
+        part = call(
+            "get_thumbnail", named.best.picture.id, program=program, side=models.Side.VALUE_160, box=face.box
+        )
+        assert part.payload.read().startswith(b"\xff\xd8")
+        assert call("hide_person", 2, program=program, body=models.HideRequest(is_hidden=True)).is_hidden
+        assert [person.group for person in call("list_people", program=program).people] == [1, 3]
+        assert call("forget_person", 3, program=program).n_faces == 1
+        assert call("forget_people", program=program).n_faces == 5
 
 
 def test_the_state_of_the_server_is_told(call):

@@ -606,7 +606,7 @@ def test_a_picture_of_the_library_is_classified_by_typed_labels(page, process, a
     page.click("#view-classify")
     page.fill("#labels", "a dog, a cat, a rocket")
     # What the encoder knows is embedded once, to tell labels that it hardly knows.
-    expect(page.locator(".classify-answer tr").first).to_contain_text("a cat", timeout=browsers.TIMEOUT_MS)
+    expect(page.locator(".classify-answer tr").first).to_contain_text("a cat")
     expected = api.post(
         "/classify", json={"labels": ["a dog", "a cat", "a rocket"], "pictures": [{"id": cat}]}
     ).json()

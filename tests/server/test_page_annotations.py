@@ -46,7 +46,7 @@ def test_a_tag_is_given_in_the_view_filters_and_is_taken_from_a_selection(browse
         page.fill("#view-caption", "It looks at you")
         page.press("#view-caption", "Enter")
         page.focus("#view-tag")
-        expect(page.locator("#known-tags option[value=water]")).to_have_count(1, timeout=browsers.TIMEOUT_MS)
+        expect(page.locator("#known-tags option[value=water]")).to_have_count(1)
         for tag in ("<i>fur", "water"):
             page.fill("#view-tag", tag)
             page.press("#view-tag", "Enter")

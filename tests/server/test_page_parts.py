@@ -187,3 +187,27 @@ def test_on_a_phone_frames_are_in_the_view_alone(browser, process, api):
         page.touchscreen.tap(frame["x"] + 4, frame["y"] + frame["height"] / 2)
         expect(page.locator("#terms .picture .term-text")).to_have_text("cat.jpg")
         assert id_of(api, "cat.jpg") == int(asked(page)["like"][0].split("@")[0])
+
+
+@pytest.mark.full
+def test_labels_are_looked_for_in_parts_where_the_library_has_some(browser, process, api):
+    cat = id_of(api, "cat.jpg")
+    query = {"labels": ["a cat", "a wooden fence"], "pictures": [{"id": cat}], "parts": True}
+    labels = api.post("/classify", json=query).json()["pictures"][0]["labels"]
+    with browsers.watched(browser, process.address, browsers.TOKEN) as page:
+        open_page(page, process, f"/?view={cat}&classify={cat}&label=a+cat&label=a+wooden+fence")
+        rows = page.locator(".classify-answer tr")
+        expect(rows.first).to_be_visible()
+        expect(page.locator("#label-parts")).to_be_hidden()
+        with_parts = {"has_parts": True}
+        page.route("**/status", lambda route: route.fulfill(json=route.fetch().json() | with_parts))
+        page.reload()
+        page.check("#label-parts")
+        for label in labels:
+            probability, part = label["probability"], label["part"]
+            shown = rows.filter(has_text=label["label"])
+            expect(shown.locator(".number")).to_have_text(f"{100 * max(probability, part['probability']):.1f} %")
+            place = [f" {place_text(part['box'])}"] if part["probability"] > probability else []
+            expect(shown.locator("th .note")).to_have_text(place)
+        assert any(label["part"]["probability"] > label["probability"] for label in labels)
+        check(page, "parts")

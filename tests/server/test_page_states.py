@@ -120,7 +120,7 @@ def test_a_server_that_was_stopped_is_said_and_its_return_noticed(browser, index
         expect(page.locator("#banner")).to_contain_text("The server does not answer. Is mmsearch serve still")
         wait_for_pictures(page, 8)
         again = browsers.start(indexed.folder, cache, port=int(server.address.rpartition(":")[2]))
-        expect(page.locator("#banner")).to_contain_text("The server does not know this browser", timeout=10_000)
+        expect(page.locator("#banner")).to_contain_text("The server does not know this browser")
         page.fill("#token", browsers.TOKEN)
         page.press("#token", "Enter")
         expect(page.locator("#banner")).to_be_hidden(timeout=10_000)

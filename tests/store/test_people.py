@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mmsearch.annotations import Annotations, Kind
-from mmsearch.errors import LibraryDamagedError, QueryError
+from mmsearch.errors import GroupNotFoundError, LibraryDamagedError, QueryError
 from mmsearch.records import READING, FileLook
 from mmsearch.store.changes import AnnotatedFile, Changes, StoredFile
 from mmsearch.store.folder import Store
@@ -68,6 +68,22 @@ def test_faces_of_a_person_are_one_group_with_the_best_of_them(store):
     best = store.people.all()[0].best
     assert (best.image.path, best.quality) == ("/1b", 0.4)
     assert best.box == pytest.approx((0.25, 0.125, 0.75, 0.5), abs=1e-4)
+
+
+def test_a_picture_has_its_faces_with_whom_they_are_taken_for(store):
+    store.people.name(1, "Anna")
+    store.people.hide(2)
+    (both,) = ids(store, "/both")
+    seen = [(face.group, face.name, face.is_hidden) for face in store.people.in_picture(both)]
+    assert seen == [(1, "Anna", False), (2, None, True)]
+    assert store.people.in_picture(999) == []
+    alone = StoredFile(b"/3", FileLook(1, 2, 3), b"3", 1, 1, "JPEG", None, READING, faces=packed(face(3)))
+    store.commit(Changes(stored=[alone]))
+    assert [face.group for face in store.people.in_picture(*ids(store, "/3"))] == [None]
+
+
+def test_a_group_by_its_number_is_the_one_that_is_listed(store):
+    assert [store.people.person(number) for number in (1, 2)] == store.people.all()
 
 
 def test_a_name_answers_filters_and_words_and_goes_with_new_pictures_and_copies(store):
@@ -256,6 +272,7 @@ def test_nothing_is_written_where_no_face_is_new(store):
 )
 def test_what_cannot_be_decided_is_a_sentence_and_changes_nothing(store, decide, sentence):
     before = store.revision
-    with pytest.raises(QueryError, match=sentence):
+    with pytest.raises(QueryError, match=sentence) as refused:
         decide(store.people)
+    assert isinstance(refused.value, GroupNotFoundError) == ("there is no group" in sentence)
     assert (store.revision, groups(store)) == (before, {1: ONE, 2: TWO})

@@ -6,6 +6,7 @@ import { marked } from "./matched.js";
 import { tagField } from "./tags.js";
 
 const LONGEST_CAPTION = 5000;
+const BY = { position: "by its position", face: "by the face" };
 const OTHERS = { person: "People", place: "Places", creator: "By" };
 
 /** The section of what is written. `on` has known(), a promise of tags, changed() and filter(where). */
@@ -149,6 +150,6 @@ const title = ({ source }) => (source === "user" ? "yours" : `from ${shown(sourc
 /** Returns where a text stood, in words; its field is the title. */
 function stood(said) {
   const isInside = /^(exif|iptc|xmp|png):/.test(said.source);
-  const text = isInside ? "in the file" : said.source === "position" ? "by its position" : "beside the file";
+  const text = isInside ? "in the file" : (BY[said.source] ?? "beside the file");
   return el("span", { class: "note", title: title(said), text });
 }

@@ -88,6 +88,18 @@ export const annotations = (id) => call(`/pictures/${id}/annotations`);
 export const changeTags = (asked) => postJson("/tags", asked);
 export const writeCaption = (id, text) => sendJson("PUT", `/pictures/${id}/caption`, { text });
 
+/** Returns groups of faces, one group with its faces, the faces in a picture, and what became of a group. */
+export const people = (hidden, offset, limit, signal) =>
+  call(`/people?${new URLSearchParams({ hidden, offset, limit })}`, { signal });
+export const person = (group, offset, limit, signal) =>
+  call(`/people/${group}?${new URLSearchParams({ offset, limit })}`, { signal });
+export const facesIn = (id) => call(`/pictures/${id}/faces`);
+export const namePerson = (group, name) => sendJson("PUT", `/people/${group}/name`, { name });
+export const hidePerson = (group, hidden) => sendJson("PUT", `/people/${group}/hidden`, { is_hidden: hidden });
+export const mergePeople = (group, groups) => postJson(`/people/${group}/merge`, { groups });
+export const splitPerson = (group, ids) => postJson(`/people/${group}/split`, { ids });
+export const forgetPerson = (group) => call(`/people/${group}`, { method: "DELETE" });
+
 /** Returns what the file of a picture says of its photograph. */
 export const photoFacts = (id) => call(`/pictures/${id}/facts`);
 
@@ -110,7 +122,9 @@ export function remember(found) {
   for (const one of found) known.set(one.id, Promise.resolve(one));
 }
 
-export const thumbnail = (id, side) => `/pictures/${id}/thumbnail?side=${side}`;
+/** Returns the address of a small picture, or of a part of it, given in shares of the sides. */
+export const thumbnail = (id, side, box = []) =>
+  `/pictures/${id}/thumbnail?side=${side}${box.map((share) => `&box=${share.toFixed(4)}`).join("")}`;
 export const original = (id) => `/pictures/${id}/file`;
 
 /** Returns a function that gives a signal, and ends what was begun with the one before. */

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { button, byId, counted, el, openDialog, paused, shown } from "./dom.js";
+import { placeOf } from "./part.js";
 import { labelsOf } from "./state.js";
 import { drawSubject, subjectOf } from "./subject.js";
 import { uploads } from "./uploads.js";
@@ -43,6 +44,8 @@ export class Classifier {
       ...Object.entries(WAYS).map(([value, [text]]) => el("option", { value, text })),
     );
     this.ways = el("label", { class: "small-field", hidden: true }, "It is", this.way);
+    this.parts = el("input", { type: "checkbox", id: "label-parts", on: { change: () => this.#ask() } });
+    this.lookAtParts = el("label", { class: "small-field", hidden: true }, this.parts, "Look at parts as well");
     this.typed = paused(() => this.#typed(), PAUSE);
     this.labels.addEventListener("input", () => this.typed());
     this.dialog.append(
@@ -50,6 +53,7 @@ export class Classifier {
       this.face,
       el("label", { class: "wide" }, "Labels, with commas between them", this.labels),
       this.ways,
+      this.lookAtParts,
       this.answer,
       el(
         "div",
@@ -64,8 +68,12 @@ export class Classifier {
     return this.dialog.open;
   }
 
-  /** Shows a picture by `{id}` or `{key}`, or several of the library by `{chosen}`, or asks for one if it is `{}`. */
-  async show(subject, labels) {
+  /**
+   * Shows a picture by `{id}` or `{key}`, or several of the library by `{chosen}`, or asks for one if it is `{}`. Parts can
+   * be looked at where the library `hasParts`.
+   */
+  async show(subject, labels, hasParts) {
+    this.lookAtParts.hidden = !hasParts;
     const isOther = JSON.stringify(subject) !== JSON.stringify(this.#subject);
     this.#subject = subject;
     if (document.activeElement !== this.labels) this.labels.value = labels;
@@ -104,7 +112,8 @@ export class Classifier {
     this.answer.setAttribute("aria-live", chosen ? "off" : "polite"); // a line a picture is too much to be read aloud
     if (!labels.length || !(id || chosen || uploads.has(key))) return this.answer.replaceChildren();
     this.dialog.setAttribute("aria-busy", "true");
-    const asked = { labels, ...WAYS[this.way.value][1] };
+    const parts = !this.lookAtParts.hidden && this.parts.checked;
+    const asked = { labels, parts, ...WAYS[this.way.value][1] };
     try {
       await (chosen ? this.#askSeveral(chosen, asked, signal) : this.#askOne({ id, key }, asked, signal));
     } catch (problem) {
@@ -151,27 +160,39 @@ export class Classifier {
 
 const note = (text) => el("p", { class: "note", text: shown(text) });
 
+/** Returns how probable a label is where it is most so, in the whole picture or in a part of it. */
+const highest = ({ probability, part }) => Math.max(probability, part?.probability ?? 0);
+
+/** Returns where a label is most probable, if that is not the whole picture. */
+const placeIn = (label) =>
+  label.part?.probability > label.probability && el("span", { class: "note", text: ` ${placeOf(label.part.box)}` });
+
 const percent = (probability) => `${(probability * 100).toFixed(1)} %`;
 const labelText = (label) => (label === undefined ? el("em", { text: NONE }) : el("bdi", { text: label }));
 
 /** Returns a row with a picture and its most probable label. */
 function pictureRow({ id, name }, { labels, none_of_these: none = 0, error }) {
   const [best] = labels;
-  const isNoneOfThem = !error && none > best.probability;
-  const probability = isNoneOfThem ? none : best?.probability;
+  const isNoneOfThem = !error && none > highest(best);
+  const probability = isNoneOfThem ? none : best && highest(best);
   return el(
     "tr",
     {},
     el("td", {}, el("img", { class: "thumb", src: api.thumbnail(id, 320), alt: "" })),
     el("th", { scope: "row" }, el("bdi", { text: shown(name) })),
-    el("td", { class: error && "error" }, error ? shown(error) : labelText(isNoneOfThem ? undefined : best.label)),
+    el(
+      "td",
+      { class: error && "error" },
+      error ? shown(error) : labelText(isNoneOfThem ? undefined : best.label),
+      !error && !isNoneOfThem && placeIn(best),
+    ),
     el("td", { class: "number", text: error ? "" : percent(probability) }),
   );
 }
 
 function table({ labels, none_of_these: none }) {
   const rows = none === undefined ? labels : [...labels, { probability: none }];
-  rows.sort((one, other) => other.probability - one.probability); // as they are, but for none of these
+  rows.sort((one, other) => highest(other) - highest(one)); // as they are, but for none of these
   return el(
     "table",
     { class: "scores" },
@@ -179,13 +200,14 @@ function table({ labels, none_of_these: none }) {
     el(
       "tbody",
       {},
-      ...rows.map(({ label, probability }) => {
+      ...rows.map((row) => {
+        const probability = highest(row);
         const bar = el("i", {});
         bar.style.width = `${probability * 100}%`;
         return el(
           "tr",
           {},
-          el("th", { scope: "row" }, labelText(label)),
+          el("th", { scope: "row" }, labelText(row.label), placeIn(row)),
           el("td", { class: "bar", "aria-hidden": "true" }, bar),
           el("td", { class: "number", text: percent(probability) }),
         );

@@ -18,6 +18,20 @@ const STAGES = {
   graph: "Building the index",
   calibrate: "Testing the index",
 };
+/** Returns what a library is able to do, and which state of it that is. */
+export const abilitiesOf = (status) => ({
+  hasWords: status.has_words,
+  answersTexts: status.answers_texts,
+  hasLabels: status.labels.length > 0,
+  hasLocal: status.has_local,
+  hasVectors: status.dim > 0,
+  hasParts: status.has_parts,
+  hasFaces: status.has_faces,
+  keepsAnnotations: status.keeps_annotations,
+  n: status.n_pictures,
+  revision: status.revision,
+});
+
 const OFTEN = 1_000;
 const CALM = 5_000;
 const SELDOM = 15_000;

@@ -8,14 +8,15 @@ import { byId, openDialog } from "./dom.js";
 import { letDrag } from "./drag.js";
 import { Filters } from "./filters.js";
 import { Grid } from "./grid.js";
-import { LibraryWatch } from "./library.js";
+import { abilitiesOf, LibraryWatch } from "./library.js";
 import { Marks } from "./marks.js";
 import { monthOf } from "./months.js";
 import { boxOf } from "./part.js";
+import { People } from "./people.js";
 import { QueryForm } from "./query.js";
 import { Selection } from "./selection.js";
 import { stick } from "./sticky.js";
-import { asksAnew, EMPTY, fitting, fromAddress, isBrowsing, toAddress } from "./state.js";
+import { asksAnew, EMPTY, fitting, fromAddress, isBrowsing, toAddress, withFilter } from "./state.js";
 import { subjectOf } from "./subject.js";
 import { Timeline } from "./timeline.js";
 import { keep, uploads, watchTransfers } from "./uploads.js";
@@ -82,8 +83,10 @@ const view = new ResultView({
   mark: (id, kind) => marks.toggle(id, kind),
   tags: () => filters.tags(),
   withTag,
+  person: (group) => people.show(group),
   changed: () => watch.look(),
 });
+const people = new People({ addressOf, open, showPictures: withPerson, changed: () => watch.look() });
 const classifier = new Classifier({ close: closeClassifier, labelled, choose: () => byId("file").click() });
 const watch = new LibraryWatch(libraryChanged);
 
@@ -123,18 +126,10 @@ function show() {
 }
 
 function libraryChanged(status, hasReturned) {
-  library = {
-    hasWords: status.has_words,
-    answersTexts: status.answers_texts,
-    hasLabels: status.labels.length > 0,
-    hasLocal: status.has_local,
-    hasVectors: status.dim > 0,
-    keepsAnnotations: status.keeps_annotations,
-    n: status.n_pictures,
-    revision: status.revision,
-  };
+  library = abilitiesOf(status);
   api.remember(null);
   byId("open-classify").hidden = !library.hasWords;
+  byId("open-people").hidden = !library.hasFaces;
   if (hasReturned) {
     answer.forget();
     grid.retry();
@@ -249,6 +244,12 @@ async function withTag(tag) {
   go({ ...EMPTY, where: facet ? facet.where : [`tag = ${tag}`] });
 }
 
+/** Shows the pictures of a person, among those that are looked for. */
+function withPerson(filters) {
+  answer.focusFirst();
+  go({ where: withFilter(state.where, "person", filters), view: null });
+}
+
 async function part(hit) {
   const box = await askPart(await subjectOf({ id: hit.id, box: null }));
   if (box !== undefined) likePart(hit.id, box);
@@ -331,7 +332,7 @@ function closeClassifier() {
 function showClassifier() {
   const given = several ? { chosen: several } : brought !== null && { key: brought };
   const subject = state.classify ? { id: state.classify } : given;
-  if (subject && library.hasWords) classifier.show(subject, state.labels);
+  if (subject && library.hasWords) classifier.show(subject, state.labels, library.hasParts);
   else classifier.hide();
 }
 
@@ -376,6 +377,7 @@ byId("home").addEventListener("click", (event) => {
 byId("clear").addEventListener("click", clear);
 byId("open-help").addEventListener("click", () => openDialog(byId("help")));
 byId("open-classify").addEventListener("click", openClassifier);
+byId("open-people").addEventListener("click", () => people.show());
 document.addEventListener(
   "click",
   (event) => !byId("about").contains(event.target) && (byId("about").open = false),

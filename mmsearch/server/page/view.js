@@ -1,7 +1,7 @@
 // One picture in full: close to, among its neighbours, what is known of it, the matched places, and what can be done next.
 
 import { Annotations } from "./annotations.js";
-import { original, picture, thumbnail } from "./api.js";
+import { facesIn, original, picture, thumbnail } from "./api.js";
 import { copied } from "./export.js";
 import { facts, labels } from "./details.js";
 import { button, byId, el, icon, iconButton, openDialog, shown } from "./dom.js";
@@ -15,14 +15,15 @@ import { Stage } from "./zoom.js";
 
 /**
  * The dialog of one picture. `on` has addressOf(id), open(id), close, step(by), like, add, part, byPart, mark(id, kind),
- * again, classify, tags(), a promise of those that are known, withTag(tag), changed(), and pictureAt(index), undefined
- * where it is not loaded.
+ * again, classify, tags(), a promise of those that are known, withTag(tag), person(group), changed(), and pictureAt(index),
+ * undefined where it is not loaded.
  */
 export class ResultView {
   #id = null;
   #shown = "";
   #isMatches = true;
   #hasDetails = true;
+  #hasFrames = false; // round faces
   #stage = null;
 
   constructor(on) {
@@ -44,8 +45,11 @@ export class ResultView {
     if (this.#id !== id) return; // another one, or none, was asked for meanwhile
     const { state, abilities, place, n } = context;
     this.strip.show(place, n);
-    const shownNow = JSON.stringify([id, hit, place, n, abilities.hasWords, abilities.hasVectors, state.pictures]);
-    if (this.#shown === shownNow && this.dialog.open) return this.#showMark(context);
+    const shownNow = JSON.stringify([id, hit, place, n, abilities.hasWords, abilities.hasVectors, abilities.hasFaces, state.pictures]);
+    if (this.#shown === shownNow && this.dialog.open) {
+      this.#frameFaces(); // a name may have changed
+      return this.#showMark(context);
+    }
     this.#shown = shownNow;
     const held = isOther ? null : this.dialog.querySelector(":focus")?.id;
     this.#endStage();
@@ -56,6 +60,7 @@ export class ResultView {
     );
     this.#showMark(context);
     this.#showDetails();
+    this.#frameFaces();
     openDialog(this.dialog);
     if (held) byId(held)?.focus();
     else if (isOther) byId("view-title").focus();
@@ -96,6 +101,7 @@ export class ResultView {
       "=": () => this.#stage?.zoom(1), // where + needs the shift key
       "-": () => this.#stage?.zoom(-1),
       0: () => this.#stage?.zoom(0),
+      f: () => byId("view-faces")?.click(),
       i: () => this.#toggleDetails(),
       m: () => this.on.like(this.#id),
       p: () => this.on.byPart(this.#id),
@@ -115,6 +121,24 @@ export class ResultView {
   #toggleDetails() {
     this.#hasDetails = !this.#hasDetails;
     this.#showDetails();
+  }
+
+  #toggleFaces() {
+    this.#hasFrames = !this.#hasFrames;
+    this.#frameFaces();
+  }
+
+  /** Shows the faces of the picture in frames, where that is wanted, or that there are none. */
+  async #frameFaces() {
+    const [toggle, stage] = [byId("view-faces"), this.#stage];
+    if (!toggle || !stage) return;
+    toggle.setAttribute("aria-pressed", String(this.#hasFrames));
+    const answered = this.#hasFrames && (await facesIn(this.#id).catch(() => null)); // the picture says what is wrong
+    if (this.#stage !== stage) return;
+    const faces = answered ? answered.faces.filter((face) => !face.is_hidden) : [];
+    toggle.lastChild.textContent = answered && !faces.length ? "No faces" : "Faces";
+    stage.frame(faces);
+    if (document.activeElement === document.body) byId("view-title").focus(); // a frame had it
   }
 
   #bar(hit, { place, n }) {
@@ -205,8 +229,10 @@ export class ResultView {
         close: () => this.dialog.close(),
         details: () => this.#bringDetails(),
         byPart: () => this.on.byPart(hit.id),
+        person: (group) => this.on.person(group),
         zoomed: (percent) => (this.zoomed.textContent = `${percent} %`),
       });
+      if (figure.isConnected) this.#frameFaces();
       return;
     }
     const found = { href: thumbnail(hit.id, 1280), width: hit.width, height: hit.height };
@@ -243,6 +269,8 @@ export class ResultView {
         button("Add to search", { sign: "picture", id: "view-add", onClick: () => this.on.add(hit.id) }),
       abilities.hasWords &&
         button("Classify", { sign: "label", id: "view-classify", onClick: () => this.on.classify(hit.id) }),
+      abilities.hasFaces &&
+        button("Faces", { sign: "people", id: "view-faces", "aria-pressed": "false", onClick: () => this.#toggleFaces() }),
       isMarkable && judge("relevant", "Relevant", "yes"),
       isMarkable && judge("irrelevant", "Not relevant", "no"),
       button("Search again with the marks", {

@@ -3,6 +3,7 @@
 
 import { original, thumbnail } from "./api.js";
 import { el, shown } from "./dom.js";
+import { faceFrame } from "./faces.js";
 import { framed } from "./part.js";
 
 const ENLARGED = 1.6; // at most, where all of it is seen
@@ -37,7 +38,7 @@ export function sideFor(pixels, { width, height, format }) {
   return side ?? (SHOWN_BY_BROWSERS.includes(format) ? Infinity : SIDES.at(-1));
 }
 
-/** One picture in a figure. `on` has step(by), close(), details(), byPart() and zoomed(percent). */
+/** One picture in a figure. `on` has step(by), close(), details(), byPart(), person(group) and zoomed(percent). */
 export class Stage {
   #view = { zoom: 1, x: 0, y: 0 };
   #pointers = new Map();
@@ -50,9 +51,13 @@ export class Stage {
     const near = document.querySelector(`#results li[data-id="${picture.id}"] img`);
     this.image = this.#image(near?.complete && near.naturalWidth ? near.currentSrc : thumbnail(picture.id, SIDES[0]));
     figure.classList.add("stage");
-    this.framed = picture.part ? framed(picture, { id: "view-frame" }) : el("div", { hidden: true });
+    this.framed = picture.part ? framed(picture, { id: "view-frame" }) : el("div", { class: "framed" });
     this.framed.addEventListener("pointerdown", (event) => event.stopPropagation()); // it would be the figure's
-    this.framed.addEventListener("click", () => on.byPart());
+    this.framed.addEventListener("click", ({ target }) => {
+      const face = target.closest(".face-frame");
+      if (face) on.person(Number(face.dataset.group));
+      else on.byPart();
+    });
     figure.replaceChildren(this.image, this.framed);
     this.listening = new AbortController();
     for (const [name, listener] of Object.entries({
@@ -65,6 +70,16 @@ export class Stage {
       figure.addEventListener(name, listener, { signal: this.listening.signal, passive: false });
     this.resized = new ResizeObserver(() => this.#fit());
     this.resized.observe(figure);
+  }
+
+  /** Frames these faces and no others; a frame that has the focus keeps it, whoever is in it now. */
+  frame(faces) {
+    const frames = [...this.framed.querySelectorAll(".face-frame")];
+    faces.forEach((face, place) => {
+      if (frames[place]) faceFrame(face, frames[place]);
+      else this.framed.append(faceFrame(face));
+    });
+    for (const surplus of frames.slice(faces.length)) surplus.remove();
   }
 
   /** Leaves the figure to others. */
