@@ -1,6 +1,6 @@
 """Faces: how many are found, whose they are, and which are of one person; what that costs.
 
-    python benchmarks/faces.py DATA [--faces 100000] [--pictures 20] [--only PART]... [--out FILE]
+    python benchmarks/faces.py DATA [--faces 100000] [--pictures 20] [--only PART]... [--cache DIR] [--out FILE]
 
 DATA holds orl-faces, 40 people with 10 pictures each. Of the faces of a picture the largest counts. One half of the
 people chooses the distance with which the other half is grouped, and the other way round. Of one half the first
@@ -28,6 +28,7 @@ import numpy as np
 from machine import report
 from numpy.typing import NDArray
 from PIL import Image
+from platformdirs import user_cache_path
 
 from mmsearch import Library
 from mmsearch.faces.describe import Face, FacesOfPicture, find_faces
@@ -38,7 +39,6 @@ from mmsearch.galleries import open_gallery
 from mmsearch.records import READING, FileLook, Matrix
 from mmsearch.samples import sample_folder
 from mmsearch.store.changes import Changes, StoredFile
-from mmsearch.store.encoder import default_cache
 from mmsearch.store.folder import Store
 
 Answer = TypeVar("Answer")
@@ -295,6 +295,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--faces", type=int, default=100_000)
     parser.add_argument("--pictures", type=int, default=20)
+    parser.add_argument("--cache", type=Path, default=user_cache_path("mmsearch"))
     parser.add_argument("--out")
     parser.add_argument("--only", action="append", choices=("set", "command", "synthetic", "library"))
     arguments = parser.parse_args()
@@ -302,7 +303,7 @@ def main() -> None:
     folder = arguments.data / "orl-faces" / "images"
     figures: dict[str, object] = {}
     if "command" in parts:
-        figures["as `mmsearch identify` answers"] = identified(folder, default_cache())
+        figures["as `mmsearch identify` answers"] = identified(folder, arguments.cache)
     if set(parts) - {"command"}:
         vectors, people, places, found = described(folder)
         figures["faces"] = found

@@ -81,6 +81,7 @@ def test_all_faces_of_a_picture_have_the_names_that_a_person_gave_and_the_larges
     assert answer.faces[0].box == pytest.approx((0.25, 0.125, 0.75, 0.5), abs=1e-4)
     assert all(known.probability > 0.8 and known.chance < 0.03 for known in answer.faces)
     assert {near.identity for near in answer.nearest} == {"Ann"}
+    assert "/both.jpg" not in {near.path for known in answer.faces for near in known.nearest}
     assert answer.score == pytest.approx(1 - answer.faces[0].distance ** 2 / 2)
     assert answer.warnings == ()
 
