@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         QueryError,
         ServerError,
         ShardError,
+        SoundError,
         StorageError,
         TrainingError,
         UnsupportedError,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from mmsearch.records import (
         BackupReport,
         BadPicture,
+        BadRecording,
         Classification,
         Duplicate,
         DuplicateGroup,
@@ -78,11 +80,16 @@ if TYPE_CHECKING:
         PicturePage,
         Prediction,
         Query,
+        Recording,
         RestoreReport,
         Retagged,
         SearchOptions,
         SearchResult,
         SidecarsReport,
+        SoundAnswer,
+        SoundHit,
+        SoundsFacts,
+        SoundsReport,
         Term,
         VerifyReport,
     )
@@ -100,16 +107,18 @@ _NAMES = {
         GroundTruthError GroupNotFoundError HubUnreachableError LibraryDamagedError LibraryError
         LibraryIncompleteError LibraryLockedError LibraryLostError LibraryNotFoundError LibraryVersionError
         MmsearchError ModelNotFoundError NoEncoderError OutputError PictureError QueryError ServerError ShardError
+        SoundError
         StorageError TrainingError UnsupportedError UnsupportedModelError VectorError VocabularyError
     """,
     "mmsearch.library": "Library",
     "mmsearch.predicates": "Predicate",
     "mmsearch.query.encoder": "Encoder",
     "mmsearch.records": """
-        BackupReport BadPicture Classification Duplicate DuplicateGroup DuplicateReport FaceInPicture Fault
-        GalleryPicture GivenLabel Hit Identification IdentifiedFace ImageRecord IngestReport LabelSet LibraryStatus
-        LibraryVectors LocalEvidence Person PictureBytes PictureFace PicturePage Prediction Query RestoreReport
-        Retagged SearchOptions SearchResult SidecarsReport Term VerifyReport
+        BackupReport BadPicture BadRecording Classification Duplicate DuplicateGroup DuplicateReport FaceInPicture
+        Fault GalleryPicture GivenLabel Hit Identification IdentifiedFace ImageRecord IngestReport LabelSet
+        LibraryStatus LibraryVectors LocalEvidence Person PictureBytes PictureFace PicturePage Prediction Query
+        Recording RestoreReport Retagged SearchOptions SearchResult SidecarsReport SoundAnswer SoundHit SoundsFacts
+        SoundsReport Term VerifyReport
     """,
     "mmsearch.store.facets": "Facet Facets LabelFacets",
     "mmsearch.store.indexes": "GraphSettings",
@@ -117,18 +126,19 @@ _NAMES = {
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
-    "Annotation", "ArgumentError", "BackupError", "BackupReport", "BadPicture", "Calibration", "Classification",
-    "Classifier", "ClusterError", "DimensionError", "Duplicate", "DuplicateGroup", "DuplicateReport", "Encoder",
-    "EncoderError", "EngineError", "FaceInPicture", "Facet", "Facets", "Fault", "FingerprintError",
-    "GalleryPicture", "GivenLabel", "GraphSettings", "GroundTruthError", "GroupNotFoundError", "Hit",
-    "HubUnreachableError", "Identification", "IdentifiedFace", "ImageRecord", "IngestReport", "LabelFacets",
+    "Annotation", "ArgumentError", "BackupError", "BackupReport", "BadPicture", "BadRecording", "Calibration",
+    "Classification", "Classifier", "ClusterError", "DimensionError", "Duplicate", "DuplicateGroup",
+    "DuplicateReport", "Encoder", "EncoderError", "EngineError", "FaceInPicture", "Facet", "Facets", "Fault",
+    "FingerprintError", "GalleryPicture", "GivenLabel", "GraphSettings", "GroundTruthError", "GroupNotFoundError",
+    "Hit", "HubUnreachableError", "Identification", "IdentifiedFace", "ImageRecord", "IngestReport", "LabelFacets",
     "LabelSet", "Library", "LibraryDamagedError", "LibraryError", "LibraryIncompleteError", "LibraryLockedError",
     "LibraryLostError", "LibraryNotFoundError", "LibraryStatus", "LibraryVectors", "LibraryVersionError",
     "LocalEvidence", "MmsearchError", "ModelNotFoundError", "NoEncoderError", "OutputError", "Person",
     "PictureBytes", "PictureError", "PictureFace", "PicturePage", "Predicate", "Prediction", "Query", "QueryError",
-    "RestoreReport", "Retagged", "SearchOptions", "SearchResult", "ServerError", "ShardError", "SidecarsReport",
-    "StorageError", "Term", "TrainingError", "UnsupportedError", "UnsupportedModelError", "VectorError",
-    "VerifyReport", "VocabularyError",
+    "Recording", "RestoreReport", "Retagged", "SearchOptions", "SearchResult", "ServerError", "ShardError",
+    "SidecarsReport", "SoundAnswer", "SoundError", "SoundHit", "SoundsFacts", "SoundsReport", "StorageError",
+    "Term", "TrainingError", "UnsupportedError", "UnsupportedModelError", "VectorError", "VerifyReport",
+    "VocabularyError",
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@
     ├── GroundTruthError (ValueError)      a benchmark set, its known answers or a run that cannot be used
     ├── TrainingError (ValueError)          a training that cannot begin, go on, or does not help
     ├── PictureError (ValueError)          one picture that cannot be used; carries a reason code
+    ├── SoundError (ValueError)             one recording that cannot be used; carries a reason code
     ├── ShardError (ValueError)            a shard of vectors that cannot be used; carries a reason code
     ├── BackupError (ValueError)           a backup of a library that cannot be restored
     ├── VocabularyError (ValueError)       visual words, or a file of them, that cannot be used
@@ -209,6 +210,40 @@ class ShardError(MmsearchError, ValueError):
     message : str
         One sentence for people.
     """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class SoundError(MmsearchError, ValueError):
+    """One recording, or the sound of a film, cannot be used.
+
+    Parameters
+    ----------
+    code : str
+        Stable reason, one of `REASONS`.
+    message : str
+        One sentence for people.
+    """
+
+    REASONS = (
+        "not_a_sound",
+        "no_sound",
+        "silent",
+        "protected",
+        "unsupported",
+        "not_a_file",
+        "corrupt",
+        "permission",
+        "changed",
+        "vanished",
+        "unreadable",
+        "quarantined",
+        "killed",
+        "timeout",
+        "out_of_memory",
+    )
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

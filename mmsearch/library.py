@@ -105,6 +105,7 @@ if TYPE_CHECKING:
     from mmsearch.encoders.zeroshot import Answer
     from mmsearch.ingest.people import People
     from mmsearch.processes.decoder import PictureDecoder
+    from mmsearch.sounds import Sounds
     from mmsearch.store.facets import Facet, Facets
     from mmsearch.store.indexes import GraphSettings
     from mmsearch.store.words import PublishedWords
@@ -201,6 +202,7 @@ class Library:
         self._store: LibraryStore | None = None
         self._searcher: Searcher | None = None
         self._decoder: PictureDecoder | None = None
+        self._sounds: Sounds | None = None
         self._check: Callable[[], None] = _quiet
         self._known_words: tuple[str, Matrix] | None = None  # fingerprint of the encoder, and their vectors
 
@@ -278,6 +280,8 @@ class Library:
             self._store.close()
         if self._decoder is not None:
             self._decoder.close()
+        if self._sounds is not None:
+            self._sounds.close()
         self._store = self._searcher = self._decoder = None
 
     def sibling(self) -> Library:
@@ -1451,6 +1455,25 @@ class Library:
         from mmsearch.ingest.people import People
 
         return People(self.place, self.reader)
+
+    @property
+    def sounds(self) -> Sounds:
+        """The recordings of the library, which are found by a few seconds of them; see `mmsearch.sounds.Sounds`.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder, Library.open(folder) as library:
+        ...     _ = library.add_vectors(["/photos/a.jpg"], [[1, 0]], model="mine")
+        ...     library.sounds.status().n_recordings
+        0
+        """
+        if self._sounds is None:
+            from mmsearch.sounds import Sounds
+
+            library = weakref.proxy(self)
+            self._sounds = Sounds(self.place, lambda: library.reader(), lambda: library._check())
+        return self._sounds
 
     def status(self) -> LibraryStatus:
         """Return what is in the library, and how well and by which route it is searched."""

@@ -1396,6 +1396,94 @@ class Person:
 
 
 @dataclass(frozen=True)
+class Recording:
+    """A recording, or the sound of a film: its id, where it is, how long, and what is wrong with it, or nothing."""
+
+    sound_id: int
+    path: str
+    seconds: float
+    problem: str
+
+
+@dataclass(frozen=True)
+class BadRecording:
+    """One file whose sound could not be used: where, a reason code of `SoundError`, and a sentence."""
+
+    path: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class SoundHit:
+    """A recording that an excerpt is of, or may be.
+
+    Parameters
+    ----------
+    rank : int
+        From 1.
+    recording : Recording
+        Which one.
+    at : float
+        Seconds from its beginning to where the excerpt begins; below 0 if that begins before it.
+    votes : int
+        Fingerprints that agree on the place; more is surer.
+    verdict : str
+        `match` or `perhaps`.
+    speed : float
+        How many times as fast as the recording the excerpt is played.
+    is_missing : bool
+        Whether there is no file at the path any more.
+    """
+
+    rank: int
+    recording: Recording
+    at: float
+    votes: int
+    verdict: Literal["match", "perhaps"]
+    speed: float
+    is_missing: bool
+
+
+@dataclass(frozen=True)
+class SoundAnswer:
+    """What an excerpt was found to be of, the surest first; where it was taken, and how long that took."""
+
+    hits: tuple[SoundHit, ...]
+    at: float
+    duration: float
+    n_recordings: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SoundsReport:
+    """What `sounds.index` did, in recordings; `bad` files could not be used now, and `known_bad` not before."""
+
+    new: int
+    changed: int
+    moved: int
+    gone: int
+    unchanged: int
+    bad: tuple[BadRecording, ...]
+    known_bad: int
+    seconds_of_sound: float
+    seconds: float
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SoundsFacts:
+    """The recordings of a library: how many, how long, what they take, how many are in the index, and bad files."""
+
+    n_recordings: int
+    seconds_of_sound: float
+    size_bytes: int
+    n_indexed: int
+    bad: tuple[BadRecording, ...] = ()
+
+
+@dataclass(frozen=True)
 class LibraryStatus:
     """What is in a library.
 
@@ -1408,7 +1496,7 @@ class LibraryStatus:
     that of another process, if one is writing; `problems` what can be seen at a glance to be lost or not to belong
     together. `precision` is that in which pictures are embedded, `agreement` what was measured of it, None for
     fp32; `views` is how often a picture is looked at, and `parts` and `faces` are those that pictures have besides;
-    `exclude` are the patterns of what `index` leaves out, and `labels` the label sets.
+    `sounds` are the recordings; `exclude` are the patterns of what `index` leaves out, and `labels` the label sets.
     """
 
     folder: str
@@ -1438,12 +1526,13 @@ class LibraryStatus:
     views: Views = 1
     parts: PartsFacts | None = None
     faces: FacesFacts | None = None
+    sounds: SoundsFacts | None = None
 
 
 FaultCode = Literal[
     "damaged_catalog", "wrong_catalog", "lost_vectors", "damaged_vector", "unused_vectors", "surplus_vectors",
     "damaged_manifest", "damaged_index", "damaged_labels", "damaged_annotations", "damaged_words",
-    "damaged_parts", "damaged_comparisons", "kept_faces", "damaged_encoder", "lost_settings",
+    "damaged_parts", "damaged_comparisons", "damaged_sounds", "kept_faces", "damaged_encoder", "lost_settings",
     "damaged_picture", "repeated_pictures", "wrong_count",
 ]  # fmt: skip
 _NAMED = 5  # damaged vectors and pictures that sentences name

@@ -23,7 +23,7 @@ LAYERS = [
     {"vectors", "samples", "file_array", "kmeans", "logistic", "traces"},
     {"array_file"},
     {"images", "encoders", "local", "bow", "indexes", "evaluation.metrics", "evaluation.cache"},
-    {"evaluation.records", "annotations", "faces"},
+    {"evaluation.records", "annotations", "faces", "sound"},
     {"local.packing"},
     {"store", "datasets", "output", "processes", "contract"},
     {"milvus"},
@@ -31,7 +31,7 @@ LAYERS = [
     {"places"},
     {"duplicates"},
     {"query", "ingest"},
-    {"duplicates.find", "faces.thresholds"},
+    {"duplicates.find", "faces.thresholds", "sounds"},
     {"faces.known"},
     {"faces.gallery"},
     {"library"},
@@ -76,11 +76,12 @@ BORDERS = {  # third-party package -> where it may be imported
     "typer": {"cli"}, "rich": {"cli"},
     "platformdirs": {"cli", "store"}, "datasets": {"datasets"}, "pyarrow": {"shards"}, "ray": {"ingest"},
     "pathspec": {"images"}, "mashumaro": {"cli"}, "watchfiles": {"ingest"}, "pandas": {"records"},
-    "pymilvus": {"milvus"}, "reverse_geocode": {"annotations"},
+    "pymilvus": {"milvus"}, "reverse_geocode": {"annotations"}, "av": {"sound", "processes"},
+    "scipy": {"sound", "processes"},
     "numpy": {"held", "records", "vectors", "file_array", "array_file", "kmeans", "logistic", "traces", "images",
               "encoders", "local", "faces", "faces.thresholds", "faces.known", "faces.gallery",
-              "local.packing", "bow", "indexes", "store", "milvus", "datasets", "processes", "shards", "query",
-              "ingest", "duplicates", "duplicates.find", "library", "evaluation.metrics",
+              "local.packing", "sound", "bow", "indexes", "store", "milvus", "datasets", "processes", "shards",
+              "query", "ingest", "duplicates", "duplicates.find", "library", "evaluation.metrics",
               "evaluation.cache", "evaluation.encode", "evaluation.measures", "evaluation.ties",
               "evaluation.ranking", "evaluation.leakage",
               "evaluation.retrieval", "evaluation.instance", "evaluation.classify", "evaluation.identify",
@@ -342,7 +343,7 @@ get_command(app)(sys.argv[1:], standalone_mode=False)
 """
 HEAVY = {
     "torch", "open_clip", "timm", "transformers", "torchvision", "onnxscript", "datasets", "pyarrow", "pandas",
-    "cv2", "dlib", "fastapi", "starlette", "uvicorn", "pydantic", "prometheus_client",
+    "cv2", "dlib", "av", "scipy", "fastapi", "starlette", "uvicorn", "pydantic", "prometheus_client",
 }  # fmt: skip
 
 
@@ -363,6 +364,7 @@ def test_text_search_and_status_load_no_torch(indexed):
     for arguments in (["search", "a text not seen before"], ["status"], ["verify"]):
         loaded = loaded_by(COMMAND, *arguments, "--library", indexed.folder)
         assert not loaded & HEAVY
+        assert not {name for name in loaded if name.startswith("mmsearch.sound")}  # there are no recordings
         assert "numpy" in loaded  # the command did run
 
 

@@ -27,6 +27,7 @@ from mmsearch.cli.schema import schema
 from mmsearch.cli.search import search
 from mmsearch.cli.serve import serve
 from mmsearch.cli.shards import PANEL, embed, export, load
+from mmsearch.cli.sound import sound
 from mmsearch.cli.tag import caption, tag
 from mmsearch.cli.train import train
 from mmsearch.cli.vocabulary import vocabulary
@@ -62,6 +63,7 @@ app.command()(caption)
 app.add_typer(tag, name="tag")
 app.add_typer(labels, name="labels")
 app.add_typer(people, name="people")
+app.add_typer(sound, name="sound")
 app.add_typer(bench, name="bench")
 app.add_typer(vocabulary, name="vocabulary")
 app.add_typer(train, name="train")

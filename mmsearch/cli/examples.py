@@ -137,6 +137,22 @@ _EXAMPLES = {
         mmsearch people forget 7
         mmsearch people forget --all
     """,
+    "sound index": """
+        mmsearch sound index ~/music
+        mmsearch sound index ~/music ~/films --library ~/library
+    """,
+    "sound search": """
+        mmsearch sound search ~/heard-in-a-bar.m4a
+        mmsearch sound search ~/film.mkv --at 754 --duration 15
+    """,
+    "sound status": """
+        mmsearch sound status
+        mmsearch sound status --format json
+    """,
+    "sound rm": """
+        mmsearch sound rm ~/music/old
+        mmsearch sound rm ~/music/a.mp3 --library ~/library
+    """,
     "bench retrieval": """
         mmsearch bench retrieval ~/captioned --model offline
         mmsearch bench retrieval ~/captioned --split test --out report

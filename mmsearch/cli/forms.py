@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NotRequired, TypeAlias, TypedDict
+from typing import Annotated, Any, NamedTuple, NotRequired, TypeAlias, TypedDict
 
 from mashumaro.jsonschema import build_json_schema
 from mashumaro.jsonschema.models import Context, JSONSchema
@@ -32,6 +32,8 @@ from mmsearch.records import (
     LibraryStatus,
     RestoreReport,
     SidecarsReport,
+    SoundsFacts,
+    SoundsReport,
 )
 from mmsearch.training.adapt import CaptionReport
 from mmsearch.training.judge import Improvement
@@ -164,6 +166,41 @@ class Forgotten(TypedDict):
     n_queries: int
     pictures: list[ForgottenPicture]
     problems: list[str]
+
+
+class FoundRecording(TypedDict):
+    """A recording that an excerpt is of, or may be: where in it the excerpt begins, and how sure that is.
+
+    `at` and `length` are in seconds; `votes` are fingerprints that agree on the place; `verdict` is `match` or
+    `perhaps`; `speed` is how many times as fast as the recording the excerpt is played.
+    """
+
+    rank: int
+    id: int
+    path: str
+    at: float
+    votes: int
+    verdict: str
+    speed: float
+    length: float
+    is_missing: Annotated[bool, Described("There is no file at the path any more.")]
+
+
+class FoundRecordings(TypedDict):
+    """The recordings that an excerpt is of, the surest first; where the excerpt was taken, and how long it is."""
+
+    hits: list[FoundRecording]
+    at: float
+    duration: float
+    n_recordings: Annotated[int, Described("Among how many it was looked for.")]
+    seconds: float
+
+
+class ForgottenRecordings(TypedDict):
+    """The recordings that were forgotten."""
+
+    n_recordings: int
+    recordings: list[ForgottenPicture]
 
 
 class AnnotatedPicture(TypedDict):
@@ -341,6 +378,10 @@ FORMS = {
     "people list": Form(ListedPeople | ListedFaces, ListedPerson | ListedFace),
     **dict.fromkeys((f"people {name}" for name in ("name", "merge", "split", "hide")), Form(ListedPerson)),
     "people forget": Form(ErasedFaces),
+    "sound index": Form(SoundsReport),
+    "sound search": Form(FoundRecordings, FoundRecording),
+    "sound status": Form(SoundsFacts),
+    "sound rm": Form(ForgottenRecordings, ForgottenPicture),
     "vocabulary info": Form(VocabularyFacts),
     "calibrate": Form(Calibrated, CalibratedMeasure),
     **{f"bench {name}": _BENCH for name in ("retrieval", "instance", "identify", "classify", "calibration", "run")},

@@ -17,7 +17,7 @@ from mmsearch.cli.render import agreement_text, chosen, print_table, say, size_t
 from mmsearch.names import quoted
 
 if TYPE_CHECKING:
-    from mmsearch.records import FacesFacts, LibraryStatus, PartsFacts, PlanFields
+    from mmsearch.records import FacesFacts, LibraryStatus, PartsFacts, PlanFields, SoundsFacts
 
 
 def status(ctx: typer.Context, library: LibraryOption = None, output: FormatOption = None) -> None:
@@ -40,6 +40,7 @@ def status(ctx: typer.Context, library: LibraryOption = None, output: FormatOpti
         *_search_rows(report),
         *_local_rows(report),
         *([["faces", _faces_text(report.faces)]] if report.faces else []),
+        *([["recordings", _sounds_text(report.sounds)]] if report.sounds else []),
         *(["labels", labels_text(known)] for known in report.labels),
         _query_row(report),
         *_progress_rows(report),
@@ -84,6 +85,11 @@ def _parts_text(parts: PartsFacts) -> str:
 def _faces_text(faces: FacesFacts) -> str:
     too_small = f", and {faces.n_too_small} that are too small" if faces.n_too_small else ""
     return f"{faces.n_faces} in {faces.n_images} pictures{too_small}; `mmsearch people list` shows whose"
+
+
+def _sounds_text(sounds: SoundsFacts) -> str:
+    bad = f", and {len(sounds.bad)} bad files" if sounds.bad else ""
+    return f"{sounds.n_recordings}, {sounds.seconds_of_sound / 3600:.1f} h{bad}; `mmsearch sound status` says more"
 
 
 def _precision_rows(report: LibraryStatus) -> list[list[str]]:

@@ -23,6 +23,7 @@ _STAGES = {  # what a stage is called, and what it counts
     "faces": ("Looking for faces", "pictures"),
     "people": ("Grouping faces", "groups"),
     "captions": ("Embedding captions", "pictures"),
+    "sounds": ("Listening", "files"),
     "vocabulary": ("Learning visual words", "rounds"),
     "words": ("Looking for visual words", "pictures"),
     "texts": ("Embedding texts", "texts"),

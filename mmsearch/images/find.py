@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from mmsearch.errors import PictureError
@@ -69,6 +69,7 @@ def find_files(
     closed_to_links: bytes | None = None,
     with_bundles: bool = False,
     exclude: Sequence[str] = (),
+    is_named: Callable[[bytes], bool] | None = None,
 ) -> Iterator[Found]:
     """Yield the candidate pictures at or below the roots, each once, in sorted order, and what is passed over.
 
@@ -90,13 +91,15 @@ def find_files(
         Yield tars and Parquet files too, which may hold pictures.
     exclude : sequence of str
         Patterns as .gitignore has them, relative to each root; they count more than those of files.
+    is_named : callable or None
+        Says of the name of a file whether it is looked for, in place of pictures; of others nothing is yielded.
 
     Raises
     ------
     QueryError
         If a line is no pattern, or a file of patterns cannot be read.
     """
-    search = _Search(follow_links, frozenset(roots), closed_to_links, with_bundles, tuple(exclude))
+    search = _Search(follow_links, frozenset(roots), closed_to_links, with_bundles, tuple(exclude), is_named)
     yielded: set[bytes] = set()
     for root in roots:
         for entry in search.from_root(root):
@@ -114,6 +117,7 @@ class _Search:
     closed_to_links: bytes | None
     with_bundles: bool
     exclude: tuple[str, ...]
+    is_named: Callable[[bytes], bool] | None = None
     seen: set[tuple[int, int]] = field(default_factory=set)
 
     def from_root(self, root: bytes) -> Iterator[Found]:
@@ -182,8 +186,8 @@ class _Search:
         if entry.name.startswith(b".") or (entry.is_symlink() and not self.follow_links):
             return
         is_bundle = self.with_bundles and is_named_like_a_bundle(entry.name)
-        is_candidate = is_bundle or is_named_like_a_picture(entry.name)
-        kind = None if is_candidate else unread_kind_of_name(entry.name)
+        is_candidate = is_bundle or (self.is_named or is_named_like_a_picture)(entry.name)
+        kind = None if is_candidate or self.is_named else unread_kind_of_name(entry.name)
         if kind is None and not is_candidate:
             return
         if exclusions.leave_out(entry.path, is_folder=False):

@@ -62,12 +62,24 @@ def file_digest(path: bytes) -> bytes:
     PictureError
         `not_a_file`, `permission`, `vanished`, `changed` (while it was read) or `unreadable`.
     """
-    digest, n_bytes = sha256(), 0
     with open_regular(path) as (handle, before):
-        for block in _blocks(handle, before.st_size, block_bytes=_BLOCK):
-            digest.update(block)
-            n_bytes += len(block)
-        _unchanged(handle, before, n_bytes)
+        return file_digest_of(handle, before)
+
+
+def file_digest_of(handle: int, before: os.stat_result) -> bytes:
+    """Return the SHA-256 of an open regular file, all of it, given what its status was when it was opened.
+
+    Raises
+    ------
+    PictureError
+        `changed` if it is another by now.
+    """
+    digest, n_bytes = sha256(), 0
+    os.lseek(handle, 0, os.SEEK_SET)
+    for block in _blocks(handle, before.st_size, block_bytes=_BLOCK):
+        digest.update(block)
+        n_bytes += len(block)
+    _unchanged(handle, before, n_bytes)
     return digest.digest()
 
 

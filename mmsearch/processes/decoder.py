@@ -7,23 +7,19 @@ process, which the next picture gets anew.
 from __future__ import annotations
 
 import os
-import selectors
-import subprocess
-import weakref
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
-from mmsearch.errors import EncoderError, PictureError
+from mmsearch.errors import PictureError
 from mmsearch.images import PhotoFacts
 from mmsearch.images.copies import Thumbnail
 from mmsearch.images.limits import memory_for
 from mmsearch.local.base import LocalExtractor
-from mmsearch.processes.messages import Decoded, DecodeRequest, Fault, FileOfLibrary, Looking, Ready, Task
-from mmsearch.processes.process import Ending, WorkerProcess, command_of, not_started
+from mmsearch.processes.asked import AskedProcess
+from mmsearch.processes.messages import Decoded, DecodeRequest, Fault, FileOfLibrary, Task
+from mmsearch.processes.process import Ending
 from mmsearch.records import MAX_MEGAPIXELS, Box, LocalFeatures, Pixels, Preprocessing
 
 COMPUTING_S = 10.0
@@ -33,8 +29,6 @@ WAITING_S = 60.0
 FACES_COMPUTING_S, FACES_WAITING_S = 60.0, 360.0
 """The same for faces, once the picture is decoded: the 150 for which a frame has room take 20 s."""
 STRANGERS_MEMORY = 448 << 20  # 512 MB with what the process needs itself
-_LOOK_S = 0.05  # between two looks at whether the picture is still wanted, and at the time it takes
-_MAX_KILLS = 2  # from outside, for which a picture is less to blame
 
 
 @dataclass(frozen=True)
@@ -62,12 +56,11 @@ class IndexedFile:
         return {"path": os.fsdecode(self.path), "hash": self.content_hash.hex()}
 
 
-_Worker: TypeAlias = WorkerProcess[DecodeRequest, Ready | Looking | Decoded | Fault]
 Source: TypeAlias = bytes | IndexedFile
 """A picture file, in memory or on the disk."""
 
 
-class PictureDecoder:
+class PictureDecoder(AskedProcess[DecodeRequest, Decoded | Fault]):
     """Decodes one picture at a time in a process of its own, started when first needed; for one thread.
 
     Parameters
@@ -76,20 +69,7 @@ class PictureDecoder:
         Called again and again while a picture is decoded; what it raises ends that.
     """
 
-    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
-        self._check = check
-        self._process: _Worker | None = None
-        self._finalizer: weakref.finalize[Any, Any] | None = None
-
-    def start(self) -> None:
-        """Start the process, unless it runs; whoever has something else to do meanwhile does it then."""
-        self._running()
-
-    def close(self) -> None:
-        """End the process; the next picture starts another."""
-        if self._finalizer is not None:
-            self._finalizer()
-        self._process = self._finalizer = None
+    program, task = "processes.decode_worker", "decode pictures"
 
     # -- what can be asked ---------------------------------------------------------------------------
 
@@ -166,14 +146,7 @@ class PictureDecoder:
             "memory": limits.memory,
             "bytes": len(data),
         }
-        for _ in range(_MAX_KILLS):
-            try:
-                answer = self._exchange(request, data)
-            except BaseException:
-                self.close()
-                raise
-            if not isinstance(answer, Ending) or answer.code != "killed":
-                break
+        answer = self._ask(request, data)
         if isinstance(answer, Ending):
             raise _given_up(answer, limits)
         facts, values = answer
@@ -181,64 +154,13 @@ class PictureDecoder:
             raise PictureError(facts["code"], facts["message"])
         return facts, values
 
-    def _exchange(self, request: DecodeRequest, data: bytes) -> tuple[Decoded | Fault, bytes] | Ending:
-        """Return the answer to one request, or how the process ended over it."""
-        worker = self._running()
-        worker.ask(request, data)
-        worker.arrives_at(0)
-        is_looking = False
-        with selectors.DefaultSelector() as selector:
-            selector.register(worker.answers, selectors.EVENT_READ)
-            selector.register(worker.requests, selectors.EVENT_WRITE)
-            while True:
-                for key, _ in selector.select(timeout=_LOOK_S):
-                    if key.fileobj is worker.requests:
-                        worker.write()
-                        continue
-                    messages = worker.read()
-                    if messages is None:
-                        return self._ended(worker)
-                    for facts, values in messages:
-                        if "looking" in facts:
-                            worker.arrives_at(0)
-                            is_looking = True
-                        elif "ready" in facts:
-                            worker.is_ready = True
-                        else:
-                            return facts, values
-                if not worker.is_owed and worker.requests in selector.get_map():
-                    selector.unregister(worker.requests)
-                self._check()
-                _require_in_time(worker, is_looking=is_looking)
-
-    def _running(self) -> _Worker:
-        """Return the process, started anew if there is none: the thread that started it may have ended."""
-        if self._process is None or self._process.has_ended():
-            self.close()
-            try:
-                self._process = WorkerProcess(
-                    command_of("processes.decode_worker"), cwd=Path(os.sep), talk=subprocess.DEVNULL
-                )
-            except OSError as error:
-                raise not_started(error) from error
-            self._finalizer = weakref.finalize(self, _kill, self._process)
-        return self._process
-
-    def _ended(self, worker: _Worker) -> Ending:
-        ending = worker.end()
-        self.close()
-        if not worker.is_ready and ending.code != "killed":
-            raise EncoderError(f"no worker could be started to decode pictures: it {ending.reason}")
-        return ending
-
-
-def _require_in_time(worker: _Worker, *, is_looking: bool) -> None:
-    """Raise if a picture takes too long."""
-    computing_s, waiting_s = (FACES_COMPUTING_S, FACES_WAITING_S) if is_looking else (COMPUTING_S, WAITING_S)
-    if worker.computed_s() > computing_s:
-        raise PictureError("timeout", f"decoding this picture took longer than {computing_s:g} s of computing")
-    if worker.silent_s() > waiting_s:
-        raise PictureError("timeout", f"decoding this picture took longer than {waiting_s:g} s")
+    def _require_in_time(self, computed_s: float, silent_s: float) -> None:
+        is_looking = "looking" in self._on_the_way
+        computing_s, waiting_s = (FACES_COMPUTING_S, FACES_WAITING_S) if is_looking else (COMPUTING_S, WAITING_S)
+        if computed_s > computing_s:
+            raise PictureError("timeout", f"decoding this picture took longer than {computing_s:g} s of computing")
+        if silent_s > waiting_s:
+            raise PictureError("timeout", f"decoding this picture took longer than {waiting_s:g} s")
 
 
 def _given_up(ending: Ending, limits: Limits) -> PictureError:
@@ -247,8 +169,3 @@ def _given_up(ending: Ending, limits: Limits) -> PictureError:
         allowed = f"{limits.memory >> 20} MB"
         return PictureError(ending.code, f"decoding this picture needs more memory than it may take ({allowed})")
     return PictureError(ending.code, f"decoding this picture {ending.reason}")
-
-
-def _kill(worker: _Worker) -> None:
-    worker.kill()
-    worker.end()

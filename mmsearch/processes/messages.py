@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal, NotRequired, TypeAlias, TypedDict, final
 
 from mmsearch.images import PhotoFacts
-from mmsearch.records import Box, PreprocessingFields
+from mmsearch.records import Box, FileLook, PreprocessingFields
 
 
 @final
@@ -100,3 +100,41 @@ class Decoded(TypedDict):
     size: NotRequired[tuple[int, int]]
     original_size: NotRequired[tuple[int, int]]
     photo: NotRequired[PhotoFacts]
+
+
+class Excerpt(TypedDict):
+    """A part of a recording, in seconds; how dense its fingerprints are to be, and how fast it is played."""
+
+    start: float
+    seconds: float
+    speed: float
+    per_second: int
+    fan: int
+
+
+class SoundRequest(TypedDict):
+    """A file to listen to, which the process reads itself: all of it, or an excerpt."""
+
+    path: str
+    excerpt: Excerpt | None
+
+
+@final
+class Minute(TypedDict):
+    """The minute of sound that begins now."""
+
+    at: int
+
+
+@final
+class Heard(TypedDict):
+    """What was heard, how long it is, and what is wrong with it, or nothing.
+
+    Of a whole file also how many frames it has, the sha256 of its bytes in hex, and what it looked like.
+    """
+
+    seconds: float
+    problem: str
+    n_frames: NotRequired[int]
+    hash: NotRequired[str]
+    look: NotRequired[FileLook]

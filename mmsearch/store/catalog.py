@@ -539,7 +539,7 @@ class Catalog:
         return [row for (row,) in self.db.execute("SELECT row FROM dead ORDER BY row")]
 
     def count(self, table: str) -> int:
-        """Return the number of entries of `image`, `vector`, `bad` or `dead`."""
+        """Return the number of entries of a table, such as `image`, `vector`, `bad` or `dead`."""
         n: int = self.db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
         return n
 

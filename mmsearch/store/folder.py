@@ -28,7 +28,7 @@ from mmsearch.store.history import history_problem, sidecar_problem, with_moment
 from mmsearch.store.lock import HeldFolder, locked
 from mmsearch.store.matrix import Half, append_rows, look_of, open_rows, row_checksum, stored_rows
 from mmsearch.store.pictures import Pictures
-from mmsearch.store.place import holds_pictures, is_library
+from mmsearch.store.place import holds_pictures, holds_sounds, is_library
 from mmsearch.store.private import close_to_others
 from mmsearch.store.publish import (
     Kind,
@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from mmsearch.store.parts import LibraryParts
     from mmsearch.store.people import LibraryPeople
     from mmsearch.store.signatures import LibrarySignatures
+    from mmsearch.store.sounds import LibrarySounds
     from mmsearch.store.words import LibraryWords
 
 T = TypeVar("T")
@@ -136,12 +137,16 @@ class Store(Pictures):
         with locked(folder) as held:
             with storage_errors(folder, "the library folder"):
                 close_to_others(held.files)
-            if create is not None and not holds_pictures(folder):
+            is_new = create is not None and not holds_pictures(folder)
+            has_sounds = is_new and holds_sounds(folder)
+            if create is not None and is_new and not has_sounds:
                 Catalog.create(held.files / CATALOG, create)
             held.watch(CATALOG)
             store = cls(folder, Catalog.open(folder / CATALOG, write=True, guard=held.check), held)
             with closing(store), sqlite_errors(folder / CATALOG):
                 store._recover()
+                if create is not None and has_sounds:  # which go by nothing that is settled with the first picture
+                    store.keep(create)
                 yield store
 
     def close(self) -> None:
@@ -490,6 +495,18 @@ class Store(Pictures):
         from mmsearch.store.people import LibraryPeople
 
         return LibraryPeople(self)
+
+    @property
+    def has_sounds(self) -> bool:
+        """Whether there are recordings, or files that were rejected as such; inside `reading()`."""
+        return self.catalog.count("sound") + self.catalog.count("bad_sound") > 0
+
+    @property
+    def sounds(self) -> LibrarySounds:
+        """The recordings, and their fingerprints."""
+        from mmsearch.store.sounds import LibrarySounds
+
+        return LibrarySounds(self)
 
     @property
     def remembered(self) -> RememberedQueries:

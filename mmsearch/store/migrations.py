@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mmsearch.store.publish import sidecar_checksums
 
-SCHEMA = 5
+SCHEMA = 6
 
 _STEPS: dict[int, tuple[str, ...]] = {
     1: (
@@ -122,6 +122,18 @@ _STEPS: dict[int, tuple[str, ...]] = {
         """CREATE TRIGGER typed_image_changed AFTER UPDATE OF hash ON image WHEN OLD.hash <> NEW.hash
             BEGIN UPDATE typed SET hash = NEW.hash WHERE image = NEW.id; END""",
     ),
+    # Recordings, each with the constellation that its fingerprints are made of, and files that were rejected; see
+    # `mmsearch.store.sounds`.
+    6: (
+        """CREATE TABLE sound (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB NOT NULL UNIQUE, size INTEGER NOT NULL,
+            mtime_ns INTEGER NOT NULL, ctime_ns INTEGER, hash BLOB NOT NULL, seconds REAL NOT NULL,
+            problem TEXT NOT NULL, n_frames INTEGER NOT NULL, crc32 INTEGER NOT NULL, peaks BLOB NOT NULL)""",
+        "CREATE INDEX sound_hash ON sound(hash)",
+        """CREATE TABLE bad_sound (
+            path BLOB PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, ctime_ns INTEGER,
+            code TEXT NOT NULL, message TEXT NOT NULL, n_tries INTEGER NOT NULL) WITHOUT ROWID""",
+    ),
 }
 _WITHOUT_LABELS = (
     "CREATE TEMP TABLE label_set (id INTEGER PRIMARY KEY, name TEXT, facts TEXT, done INTEGER)",
@@ -140,6 +152,12 @@ _WITHOUT_ANNOTATIONS = (
     """CREATE TEMP TABLE item (id INTEGER PRIMARY KEY, channel INTEGER, image INTEGER, part INTEGER, start REAL,
         "end" REAL, box BLOB, made_of BLOB, crc32 INTEGER, vector BLOB)""",
 )
+_WITHOUT_SOUNDS = (
+    """CREATE TEMP TABLE sound (id INTEGER PRIMARY KEY, path BLOB, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER,
+        hash BLOB, seconds REAL, problem TEXT, n_frames INTEGER, crc32 INTEGER, peaks BLOB)""",
+    """CREATE TEMP TABLE bad_sound (path BLOB, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, code TEXT,
+        message TEXT, n_tries INTEGER)""",
+)
 _READ_AS_NOW: dict[int, tuple[str, ...]] = {
     1: (
         f"CREATE TEMP VIEW image AS SELECT *, NULL AS ctime_ns, 1 AS reading, {_UNANNOTATED}",
@@ -148,14 +166,22 @@ _READ_AS_NOW: dict[int, tuple[str, ...]] = {
         "CREATE TEMP TABLE root (path BLOB PRIMARY KEY)",
         *_WITHOUT_LABELS,
         *_WITHOUT_ANNOTATIONS,
+        *_WITHOUT_SOUNDS,
     ),
     2: (
         f"CREATE TEMP VIEW image AS SELECT *, 1 AS reading, {_UNANNOTATED}",
         *_WITHOUT_LABELS,
         *_WITHOUT_ANNOTATIONS,
+        *_WITHOUT_SOUNDS,
     ),
-    3: (f"CREATE TEMP VIEW image AS SELECT *, {_UNANNOTATED}", *_WITHOUT_LABELS, *_WITHOUT_ANNOTATIONS),
-    4: (f"CREATE TEMP VIEW image AS SELECT *, {_UNANNOTATED}", *_WITHOUT_ANNOTATIONS),
+    3: (
+        f"CREATE TEMP VIEW image AS SELECT *, {_UNANNOTATED}",
+        *_WITHOUT_LABELS,
+        *_WITHOUT_ANNOTATIONS,
+        *_WITHOUT_SOUNDS,
+    ),
+    4: (f"CREATE TEMP VIEW image AS SELECT *, {_UNANNOTATED}", *_WITHOUT_ANNOTATIONS, *_WITHOUT_SOUNDS),
+    5: _WITHOUT_SOUNDS,
 }
 
 

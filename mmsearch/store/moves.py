@@ -11,7 +11,10 @@ from mmsearch.errors import QueryError
 from mmsearch.names import shell_word
 from mmsearch.store.catalog import Catalog
 
-_TABLES = {"image": "UPDATE", "typed": "UPDATE", "bad": "UPDATE OR REPLACE", "root": "UPDATE OR REPLACE"}
+_TABLES = {
+    "image": "UPDATE", "typed": "UPDATE", "bad": "UPDATE OR REPLACE", "root": "UPDATE OR REPLACE",
+    "sound": "UPDATE", "bad_sound": "UPDATE OR REPLACE",
+}  # fmt: skip
 """What has a path in a catalog, and how it is given another one."""
 _PARKED = b"\0"  # in front of a path: no path of a system begins so
 _NAMED = 5  # folders named in a sentence
@@ -116,8 +119,8 @@ def _refuse_idle(db: sqlite3.Connection, moves: Moves) -> None:
 
 
 def _refuse_meeting(db: sqlite3.Connection) -> None:
-    """Raise QueryError if two pictures, or what was typed of two as their caption, would have one path."""
-    for rows, what in (("image", ""), ("typed WHERE kind = 'caption'", "the captions of ")):
+    """Raise QueryError if two pictures or recordings, or the captions typed of two, would have one path."""
+    for rows, what in (("image", ""), ("typed WHERE kind = 'caption'", "the captions of "), ("sound", "")):
         sql = f"SELECT min(path), max(path), moved(path) FROM {rows} GROUP BY moved(path) HAVING count(*) > 1"
         meeting = db.execute(sql).fetchone()
         if meeting is not None:

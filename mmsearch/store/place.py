@@ -37,6 +37,14 @@ def holds_pictures(folder: Path) -> bool:
         return catalog.last_id() > 0
 
 
+def holds_sounds(folder: Path) -> bool:
+    """Return whether a library lies in a folder that holds recordings."""
+    if not is_library(folder):
+        return False
+    with closing(Catalog.open(folder / CATALOG)) as catalog:
+        return catalog.count("sound") > 0
+
+
 def library_errors(folder: Path) -> AbstractContextManager[None]:
     """Let what SQLite says of the library in a folder be an error of a library, with what to do."""
     return sqlite_errors(folder / CATALOG)

@@ -57,6 +57,8 @@ _WORDS = {
     "fresh": "visual words",
     "centres": "graph of visual words",
     "comparisons": "comparisons of pictures",
+    "sounds": "fingerprints of recordings",
+    "soundsfresh": "fingerprints of recordings",
 }  # for people
 
 

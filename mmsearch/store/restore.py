@@ -41,6 +41,7 @@ from mmsearch.store.lock import HeldFolder, locked
 from mmsearch.store.migrations import SCHEMA, foreign_object
 from mmsearch.store.moves import Moves, move_paths
 from mmsearch.store.note import HISTORY
+from mmsearch.store.place import holds_sounds
 from mmsearch.store.private import close_to_others
 from mmsearch.store.publish import MANIFEST as CACHES
 from mmsearch.store.publish import remove_unnamed, storage_errors, sync
@@ -54,6 +55,7 @@ _FACTS: dict[str, type] = {
     "format": int, "created": str, "schema": int, "n_pictures": int, "has_vectors": bool, "members": dict,
 }  # fmt: skip
 _OF_MEMBER: dict[str, type] = {"size": int, "sha256": str}
+_WHAT = "restoring a backup"
 _SETTINGS: dict[str, type] = {
     "schema": int, "dim": int, "n_rows": int, "epoch": int, "revision": int, "model": str, "fingerprint": str,
 }  # fmt: skip
@@ -244,7 +246,7 @@ def restore(place: Place, file: Path, moves: Moves, *, on_progress: OnProgress) 
     StorageError
         If the disk refuses.
     """
-    folder = folder_of(place, "restoring a backup")
+    folder = folder_of(place, _WHAT)
     with Backup.opened(file) as backup:
         _refuse_pictures(place)
         with storage_errors(folder, "the library folder"):
@@ -256,7 +258,7 @@ def restore(place: Place, file: Path, moves: Moves, *, on_progress: OnProgress) 
 
 
 def _refuse_pictures(place: Place) -> None:
-    if place.holds_pictures():
+    if place.holds_pictures() or holds_sounds(folder_of(place, _WHAT)):
         raise QueryError(
             f"{place.address} holds a library, which a restore does not replace; choose another --library, or move "
             "that one away"

@@ -47,6 +47,7 @@ def library_status(store: Store) -> LibraryStatus:
             views=views_of(store),
             parts=store.parts.facts(),
             faces=store.faces.facts(),
+            sounds=store.sounds.facts() if store.has_sounds else None,
             agreement=store.setting("agreement"),
             exclude=tuple(store.setting("exclude") or ()),
             n_unread_words=0 if is_given(store) else store.catalog.count_where("annotated = 0", ()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from mmsearch.indexes.hnsw import GRAPH
@@ -38,6 +39,7 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         annotations, n_waiting = store.annotations.faults(), store.annotations.n_waiting
         texts, damaged, damaged_parts = store.annotations.problems(), damaged_rows(store), store.parts.damaged()
         faults += _vector_faults(store, damaged) + _further_faults(store, damaged_parts)
+        silent, unheard = (store.sounds.damaged(), store.sounds.problems()) if store.has_sounds else ([], {})
         n_rows, words, compared = store.n_rows, store.words.problems(), store.comparisons.problems()
         indexes, manifest = store.indexes.problems() | store.parts.problems(), manifest_problem(store.files)
     if history_problem(store.files, store.catalog) is None:  # else they may have been acknowledged
@@ -53,14 +55,14 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         Fault("damaged_annotations", f"{kind} are searched without their cache, which cannot be used: {problem}")
         for kind, problem in texts.items()
     ]
-    faults += _cache_faults(words, compared)
+    faults += _cache_faults(words, compared) + _sound_faults(silent, unheard)
     n_dropped = 0
     if is_repair:
         n_dropped = store.drop_rows(damaged) if damaged else 0
         n_dropped += store.give_up_lost_rows()
         if manifest:
             withdraw(store.files, GRAPH.name)  # one that is damaged goes altogether
-        for kind in (*indexes, *words, *texts, *compared):
+        for kind in (*indexes, *words, *texts, *compared, *unheard):
             withdraw(store.files, kind)
         store.note_history()
         if labels:
@@ -68,6 +70,8 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         if annotations:
             store.annotations.repair()
         store.parts.forget(damaged_parts)
+        if silent:
+            store.sounds.commit(gone=[sound_id for sound_id, _ in silent])
     notices = tuple(filter(None, [open_to_others(store.folder), _waiting(n_waiting)]))
     return VerifyReport(n_rows, tuple(faults), n_dropped, notices)
 
@@ -80,6 +84,14 @@ def _cache_faults(words: Mapping[str, str], compared: Mapping[str, str]) -> list
     ]
     anew = "`mmsearch duplicates` compares all pictures anew, as what was kept cannot be used"
     return faults + [Fault("damaged_comparisons", f"{anew}: {problem}") for problem in compared.values()]
+
+
+def _sound_faults(damaged: list[tuple[int, bytes]], problems: Mapping[str, str]) -> list[Fault]:
+    """Return a fault for every recording that is damaged, and for what is wrong with the index of all."""
+    what = "the constellation of this recording differs from its checksum"
+    faults = [Fault("damaged_sounds", what, os.fsdecode(path)) for _, path in damaged]
+    slowly = "recordings are searched slowly, as their index cannot be used"
+    return faults + [Fault("damaged_sounds", f"{slowly}: {problem}") for problem in problems.values()]
 
 
 def _waiting(n: int) -> str | None:

@@ -22,6 +22,7 @@ from mmsearch.images import decode, decode_grey, part_of_picture, photo_facts
 from mmsearch.images.copies import thumbnail
 from mmsearch.ingest.worker import Job, embed_files
 from mmsearch.local.extractors import DEFAULT
+from mmsearch.processes import asked
 from mmsearch.processes import decoder as decoders
 from mmsearch.processes import process as worker_process
 from mmsearch.processes.decoder import IndexedFile, Limits, PictureDecoder
@@ -248,6 +249,6 @@ def test_process_that_cannot_be_started_is_no_fault_of_the_picture(decoder, monk
     monkeypatch.setattr(worker_process, "PROGRAM", broken)
     with pytest.raises(EncoderError, match=r"no worker could be started.*\(exit code 3\)"):
         decoder.pixels(CAT, TOWER)
-    monkeypatch.setattr(decoders, "WorkerProcess", lambda *_, **__: (_ for _ in ()).throw(OSError(24, "too many")))
+    monkeypatch.setattr(asked, "WorkerProcess", lambda *_, **__: (_ for _ in ()).throw(OSError(24, "too many")))
     with pytest.raises(EncoderError, match="no worker could be started"):
         decoder.pixels(CAT, TOWER)

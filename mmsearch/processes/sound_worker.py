@@ -1,0 +1,98 @@
+"""The program that listens to files which anybody may have made: a path in, fingerprints out, within limits.
+
+Run by `mmsearch.processes.start_worker`. Every request is a `SoundRequest`. The answer is a `Heard` or a `Fault`,
+followed by the packed peaks of all of a file, or by the hashes and frames of an excerpt. Before that comes a
+`Minute` for each minute of sound that is begun. A file that needs more memory ends the process with
+`EXIT_OUT_OF_MEMORY`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+from mmsearch.errors import PictureError, SoundError
+from mmsearch.images.read import file_digest_of, open_regular
+from mmsearch.processes.child import send
+from mmsearch.processes.messages import Excerpt, Fault, Heard, Minute, Ready, SoundRequest
+from mmsearch.records import FileLook
+from mmsearch.sound.decode import Hearing, samples_of
+from mmsearch.sound.pairs import Prints, join_prints, pair_up
+from mmsearch.sound.peaks import find_peaks
+from mmsearch.sound.spectrogram import HOP, RATE, Samples
+from mmsearch.system import limit_memory, memory_in_use
+
+MEMORY = 512 << 20
+"""Bytes that a file may take beyond what the process needs itself."""
+_LEAST_HASHES = 40  # different ones: silence has none, a tone a few
+_FEATURELESS = "nothing in it could be told from other sounds: it is silence, or one tone, or too short"
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Answer requests until they end."""
+    import av.audio.resampler  # noqa: F401 - before memory is limited
+    import scipy.fft
+    import scipy.ndimage  # noqa: F401
+
+    needed = memory_in_use()
+    send(answers, Ready(ready=True))
+    if needed is not None:
+        limit_memory(needed + MEMORY)
+    for line in requests:
+        send(answers, *_answer(json.loads(line), answers))
+
+
+def _answer(request: SoundRequest, answers: BinaryIO) -> tuple[Heard | Fault, bytes]:
+    try:
+        with open_regular(os.fsencode(request["path"])) as (handle, status):
+            if request["excerpt"] is not None:
+                return _excerpt(handle, request["excerpt"], answers)
+            heard, peaks = _whole(handle, answers)
+            heard["hash"] = file_digest_of(handle, status).hex()
+            heard["look"] = FileLook.of(status)
+            return heard, peaks
+    except (SoundError, PictureError) as error:
+        return {"code": error.code, "message": str(error)}, b""
+
+
+def _whole(handle: int, answers: BinaryIO) -> tuple[Heard, bytes]:
+    """Return what is to be said of a file, and its peaks."""
+    hearing = Hearing()
+    peaks = find_peaks(_told(samples_of(handle, hearing), hearing, answers))
+    _require_features(pair_up(peaks))
+    facts: Heard = {"seconds": hearing.n_samples / RATE, "problem": hearing.problem, "n_frames": peaks.n_frames}
+    return facts, peaks.packed()
+
+
+def _excerpt(handle: int, excerpt: Excerpt, answers: BinaryIO) -> tuple[Heard, bytes]:
+    """Return the fingerprints of an excerpt and of the same half a hop later: its frames begin with no file's."""
+    hearing = Hearing()
+    wanted = samples_of(handle, hearing, start=excerpt["start"], seconds=excerpt["seconds"], speed=excerpt["speed"])
+    chunks = list(_told(wanted, hearing, answers))
+    prints = join_prints(
+        [
+            pair_up(find_peaks(later, per_second=excerpt["per_second"]), fan=excerpt["fan"])
+            for later in (chunks, [chunks[0][HOP // 2 :], *chunks[1:]])
+        ]
+    )
+    _require_features(prints)
+    return {"seconds": hearing.n_samples / RATE, "problem": hearing.problem}, b"".join(
+        array.astype("<u4").tobytes() for array in prints
+    )
+
+
+def _require_features(prints: Prints) -> None:
+    if len(set(prints.hashes.tolist())) < _LEAST_HASHES:
+        raise SoundError("silent", _FEATURELESS)
+
+
+def _told(chunks: Iterable[Samples], hearing: Hearing, answers: BinaryIO) -> Iterator[Samples]:
+    """Yield chunks, and say so when a minute begins: what takes long for a minute is given up."""
+    n_minutes = 0
+    for chunk in chunks:
+        if hearing.n_samples // (60 * RATE) > n_minutes:
+            n_minutes = hearing.n_samples // (60 * RATE)
+            send(answers, Minute(at=n_minutes))
+        yield chunk
