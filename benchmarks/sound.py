@@ -6,7 +6,8 @@ FOLDER is filled with packages of games from Debian's archive, by `apt-get downl
 the speech of fillets-ng-data. What is there already is not fetched again. Every fourth recording stays out of the
 library, and asks for what is not there; recordings without music behind them, with fingerprints as frequent as the
 real ones', fill the library up to `--tracks`. Thresholds are chosen on one half of the recordings that stay
-out, and false accepts counted on the other. Look-ups are also timed in a library of `--large`.
+out, a quarter above the most votes that any of them has, and false accepts counted on the other. Look-ups are also
+timed in a library of `--large`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from scipy.signal import butter, fftconvolve, resample_poly, sosfilt
 
 from mmsearch.array_file import arrays_in_pieces
 from mmsearch.evaluation.metrics.uncertainty import wilson_interval
-from mmsearch.sound.attempts import ATTEMPTS, USUAL, Attempt
+from mmsearch.sound.attempts import ATTEMPTS, LENGTHS_S, USUAL, Attempt, verdict
 from mmsearch.sound.decode import Hearing, samples_of
 from mmsearch.sound.inverted_file import SILENCE, Segment, build_segment
 from mmsearch.sound.pairs import Prints, join_prints, pair_up
@@ -61,6 +62,7 @@ SPEECH = "fillets-ng-data"  # GPL-2
 ENDINGS = (".ogg", ".mp3", ".opus", ".flac")
 LEAST_BYTES = 700_000  # shorter ones are noises of a game
 LENGTHS = (5, 10)
+MARGIN = 1.25  # of thresholds above the votes of those who chose them
 FULL = 24_000  # samples a second of what is changed
 LARGE_SECONDS = 250  # of a recording in the large library
 
@@ -96,6 +98,12 @@ def heard(path: Path, rate: int, start: float = 0, seconds: float | None = None)
         return np.concatenate(list(samples_of(handle, Hearing(), start=start, seconds=long, speed=rate / RATE)))
     finally:
         os.close(handle)
+
+
+def duration_of(path: Path) -> float:
+    """Return how long a recording says it is, in seconds."""
+    with av.open(str(path)) as container:
+        return container.duration / av.time_base
 
 
 # -- what happens to an excerpt ------------------------------------------------------------------------
@@ -271,19 +279,24 @@ def large(segment: Segment, n_tracks: int, path: Path, rng: np.random.Generator)
     return Segment.open(path)
 
 
-def timed(segment: Segment, questions: list[Samples]) -> list[float]:
-    """Return the seconds that each question takes, its fingerprints and their look-up, decoding apart."""
+def timed(segment: Segment, questions: list[Samples], attempts: Iterable[Attempt] = (USUAL,)) -> list[float]:
+    """Return the seconds that some attempts take for each question, fingerprints and look-up, decoding apart."""
     seconds = []
     for samples in questions:
         start = time.perf_counter()
-        best_votes(segment, samples, [USUAL])
+        best_votes(segment, samples, attempts)
         seconds.append(time.perf_counter() - start)
     return seconds
 
 
 def chosen_thresholds(strangers: list[list[int]]) -> list[int]:
-    """Return for each attempt one vote more than any recording had that should have none."""
-    return [int(max(votes)) + 1 for votes in zip(*strangers, strict=True)]
+    """Return for each attempt the votes of a match: more, by a margin, than anything had that should have none."""
+    return [int(np.ceil(MARGIN * max(votes))) for votes in zip(*strangers, strict=True)]
+
+
+def most_of(strangers: list[list[int]], share: float) -> list[int]:
+    """Return for each attempt the votes that so large a share of what should have none does not exceed."""
+    return [int(np.quantile(votes, share)) for votes in zip(*strangers, strict=True)]
 
 
 def main() -> None:
@@ -322,6 +335,7 @@ def main() -> None:
     figures |= accuracy(segment, paths, outside, lengths, given, rng)
     asked = [excerpt(paths[number], 10, rng, lengths[number])[0] for number in list(lengths)[:20]]
     figures[f"seconds at {given.tracks}"] = timed(segment, asked)
+    figures[f"seconds at {given.tracks}, all attempts"] = timed(segment, asked, ATTEMPTS)
     with TemporaryDirectory(dir=given.folder) as there:
         if given.large:
             big = large(segment, given.large, Path(there) / "large.bin", rng)
@@ -343,22 +357,23 @@ def accuracy(
     changes, strangers, figures = ways(given.folder), defaultdict(list), {}
     for position, path in enumerate(outside):
         for name in OF_STRANGERS:
-            whole = changes[name](excerpt(path, max(LENGTHS), rng, 120)[0], rng)
-            for length in LENGTHS:
-                votes = best_votes(segment, whole[: length * FULL], ATTEMPTS)
+            whole = changes[name](excerpt(path, max(LENGTHS_S), rng, duration_of(path))[0], rng)
+            for length in LENGTHS_S:
+                votes = best_votes(segment, whole[: round(length) * FULL], ATTEMPTS)
                 strangers[length, position % 2].append([n for n, *_ in votes])
-    thresholds = {}
-    for length in LENGTHS:
-        thresholds[length] = chosen_thresholds(strangers[length, 0])
-        false = [any(n >= least for n, least in zip(votes, thresholds[length], strict=True))
-                 for votes in strangers[length, 1]]  # fmt: skip
-        low, high = wilson_interval(np.mean(false), len(false))
-        product = [any(n >= attempt.match[length >= 7] for n, attempt in zip(votes, ATTEMPTS, strict=True))
-                   for half in (0, 1) for votes in strangers[length, half]]  # fmt: skip
-        figures[f"strangers at {length} s"] = [strangers[length, half] for half in (0, 1)]
-        print(f"{length} s: thresholds {thresholds[length]} of {len(strangers[length, 0])} strangers; of "
-              f"{len(false)} others {sum(false)} accepted, {100 * low:.1f} to {100 * high:.1f} %; by those of "
-              f"mmsearch {sum(product)} of {len(product)}", flush=True)  # fmt: skip
+    for length in LENGTHS_S:
+        choosing, others = strangers[length, 0], strangers[length, 1]
+        thresholds = chosen_thresholds(choosing)
+        false = [any(n >= least for n, least in zip(votes, thresholds, strict=True)) for votes in others]
+        known = [{verdict(n, attempt, length) for n, attempt in zip(votes, ATTEMPTS, strict=True)}
+                 for votes in others]  # fmt: skip
+        matches = ["match" in verdicts for verdicts in known]
+        low, high = wilson_interval(np.mean(matches), len(matches))
+        figures[f"strangers at {length:g} s"] = [choosing, others]
+        print(f"{length:g} s: {len(choosing)} strangers have at most {most_of(choosing, 1)} votes, nine tenths "
+              f"{most_of(choosing, 0.9)}: thresholds {thresholds}; of {len(others)} others these accept "
+              f"{sum(false)}, those of mmsearch {sum(matches)} ({100 * low:.1f} to {100 * high:.1f} %), "
+              f"{sum('perhaps' in verdicts for verdicts in known)} perhaps", flush=True)  # fmt: skip
     inside = list(lengths)[:: max(1, len(lengths) // given.questions)][: given.questions]
     results = defaultdict(list)
     for number in inside:
@@ -383,8 +398,9 @@ def asked_for(segment: Segment, samples: Samples, number: int, at: float, length
     best = (0.0, -1, 0.0, False)
     for attempt in ATTEMPTS:
         ((votes, track, place),) = best_votes(segment, samples, [attempt])
-        is_match = votes >= attempt.match[length >= 7]
-        best = max(best, (votes / attempt.perhaps, track, place, is_match), key=lambda each: (each[3], each[0]))
+        is_match = votes >= attempt.least("match", length)
+        surety = votes / attempt.least("perhaps", length)
+        best = max(best, (surety, track, place, is_match), key=lambda each: (each[3], each[0]))
         if is_match:
             break
     is_right = best[1] == number

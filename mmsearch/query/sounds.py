@@ -28,11 +28,12 @@ class _Judged(NamedTuple):
     vote: Vote
     attempt: Attempt
     verdict: Verdict
+    seconds: float
 
     @property
     def surety(self) -> tuple[bool, float]:
         """What is higher for what is surer, whatever the attempt."""
-        return self.verdict == "match", self.vote.votes / self.attempt.perhaps
+        return self.verdict == "match", self.vote.votes / self.attempt.least("perhaps", self.seconds)
 
 
 def search_sounds(
@@ -104,4 +105,4 @@ def _judged(
     """Return what an attempt finds that is a match, or perhaps one."""
     votes = [each for part in searched for each in vote(part.segment, prints, k=k, alive=part.alive)]
     judged = ((each, attempt, verdict(each.votes, attempt, seconds)) for each in votes)
-    return [_Judged(each, by, said) for each, by, said in judged if said is not None]
+    return [_Judged(each, by, said, seconds) for each, by, said in judged if said is not None]
