@@ -11,7 +11,8 @@ The former is mixed with noise in all directions and the latter scaled face by f
 the quantiles of the real ones; both are printed. Times are of one thread (OMP_NUM_THREADS=1), but for groups.
 
 The part `command` asks as `mmsearch identify` does: the gallery is a folder of folders, and pictures are decoded
-and looked at apart. The part `library` stores synthetic faces in a library, groups and names them there.
+and looked at apart; without a cache folder the encoder is exported anew. The part `library` stores synthetic faces
+in a library, groups and names them there.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ import numpy as np
 from machine import report
 from numpy.typing import NDArray
 from PIL import Image
-from platformdirs import user_cache_path
 
 from mmsearch import Library
 from mmsearch.faces.describe import Face, FacesOfPicture, find_faces
@@ -187,7 +187,7 @@ def grouped(vectors: Matrix, people: Numbers, n: int) -> dict[str, object]:
     }  # fmt: skip
 
 
-def identified(folder: Path, cache: Path) -> dict[str, object]:
+def identified(folder: Path, cache: Path | None) -> dict[str, object]:
     """Return what becomes of pictures of known people and strangers, as `mmsearch identify --gallery` answers."""
     with TemporaryDirectory() as temporary:
         pictures = _copied(folder, Path(temporary) / "pictures")
@@ -200,7 +200,7 @@ def identified(folder: Path, cache: Path) -> dict[str, object]:
                 path.rename(Path(temporary) / "gallery" / name / path.name)
         asked = [path for name in names for path in pictures[name][N_ENROLLED : N_ENROLLED + N_ASKED]]
         start = time.perf_counter()
-        library, identities = open_gallery(f"{temporary}/gallery", cache=cache)
+        library, identities = open_gallery(f"{temporary}/gallery", cache=cache or Path(temporary) / "cache")
         with library:
             seconds = time.perf_counter() - start
             answers = library.identify(asked, identities)
@@ -295,7 +295,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--faces", type=int, default=100_000)
     parser.add_argument("--pictures", type=int, default=20)
-    parser.add_argument("--cache", type=Path, default=user_cache_path("mmsearch"))
+    parser.add_argument("--cache", type=Path)
     parser.add_argument("--out")
     parser.add_argument("--only", action="append", choices=("set", "command", "synthetic", "library"))
     arguments = parser.parse_args()

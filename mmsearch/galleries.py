@@ -11,10 +11,10 @@ from pathlib import Path
 
 from mmsearch.datasets.identities import open_identities
 from mmsearch.datasets.open_set import SetOptions
-from mmsearch.errors import EncoderError, GroundTruthError, ModelNotFoundError, PictureError
-from mmsearch.faces.known import shows_people
-from mmsearch.faces.models import has_faces, require_models
-from mmsearch.faces.packing import unpacked_faces
+from mmsearch.errors import EncoderError, GroundTruthError, PictureError
+from mmsearch.faces.known import Asked, compared_faces, shows_people
+from mmsearch.faces.models import require_models
+from mmsearch.faces.packing import WHAT, unpacked_faces
 from mmsearch.images import read_file
 from mmsearch.library import Library
 from mmsearch.names import quoted
@@ -53,9 +53,9 @@ def open_gallery(
     model : str or None
         Encoder of the kept library, as for `Library.index`; None is `DEFAULT_MODEL`. A library has its own.
     faces : bool or None
-        Whether the faces in the pictures are kept. None looks for faces in one picture of each of 16 identities,
-        once for these, where what finds them is installed, and keeps faces if two thirds of them show one. A
-        library has its own.
+        Whether the faces in the pictures are kept; False erases those of before. None looks for faces in one
+        picture of each of 16 identities, once for these, where what finds them is installed, and keeps faces if
+        two thirds of them show one. A library has its own.
     on_progress, notify : callable
         As for `Library.index`.
 
@@ -82,8 +82,8 @@ def open_gallery(
     identity_of = dict(zip(paths, known.identities, strict=True))
     sample = _sample(identity_of)
     are_of_people = _are_of_people(library, sample, on_progress, notify) if faces is None else faces
-    are_kept = are_of_people or (None if has_faces() else False)  # those of before are found again if need be
-    _bring_up_to_date(library, identity_of.keys(), wanted, are_kept, on_progress, notify)
+    # Those of before are erased where they are not wanted or cannot be compared: they are found again if need be.
+    _bring_up_to_date(library, identity_of.keys(), wanted, bool(are_of_people), on_progress, notify)
     _name_bad(library, identity_of.keys(), notify)
     if are_of_people:
         _name_faceless(library, identity_of, bool(faces), notify)
@@ -99,24 +99,24 @@ def _are_of_people(
     """Return whether the pictures of a gallery show people; None if they were looked at before, or cannot be."""
     store = library.reader() if library.place.holds_library() else None
     had_faces = store is not None and store.as_folder is not None and store.as_folder.faces.are_wanted
+    if not had_faces and store is not None and store.setting(_OTHER_THINGS) == _named(sample):
+        return None
     try:
         require_models()
-    except (ModelNotFoundError, EncoderError) as error:
+    except EncoderError as error:
         if had_faces:
             notify(f"no faces are compared: {error}")
         return None
     if had_faces:
         return True
-    if store is not None and store.setting(_OTHER_THINGS) == _named(sample):
-        return None
-    n = 0
+    with_face = []
     for done, path in enumerate(sample):
         on_progress("faces", done, len(sample))
         with suppress(PictureError):
             records, _ = unpacked_faces(library.decoder().faces(read_file(os.fsencode(path))[0], limits=_LIMITS))
-            n += len(records) > 0
+            with_face += [path] * (len(records) > 0)
     on_progress("faces", len(sample), len(sample))
-    return shows_people(n, len(sample))
+    return shows_people(sample, with_face)
 
 
 def _named(sample: Sequence[str]) -> str:
@@ -137,7 +137,7 @@ def _bring_up_to_date(
     library: Library,
     pictures: Collection[str],
     model: str,
-    faces: bool | None,
+    faces: bool,
     on_progress: OnProgress,
     notify: Callable[[str], None],
 ) -> None:
@@ -154,12 +154,12 @@ def _name_faceless(
     library: Library, identity_of: Mapping[str, str], is_asked: bool, notify: Callable[[str], None]
 ) -> None:
     """Say that faces answer, and who has none."""
-    faces = in_folder(library.reader(), "faces in pictures").faces.load()
-    ids = set(faces.image_ids.tolist())
+    store = library.reader()
+    if not is_asked and compared_faces(store, Asked.of(identity_of, 1, None, False, None, None))[0] is None:
+        return
+    ids = set(in_folder(store, WHAT).faces.load().image_ids.tolist())
     seen = {identity_of[image.path] for image in library if image.image_id in ids and image.path in identity_of}
     faceless = sorted(set(identity_of.values()) - seen)
-    if not is_asked and not shows_people(len(seen), len(seen) + len(faceless)):
-        return
     notify("faces answer where a picture has any; with --no-faces whole pictures are compared")
     if faceless:
         more = f" and {len(faceless) - _SAID} others" if len(faceless) > _SAID else ""

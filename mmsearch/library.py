@@ -1213,7 +1213,8 @@ class Library:
             Whether a picture that is in the library does not count for itself, as in a measurement.
         faces : bool or None
             Whether the faces in a picture answer, where it has any. None: in a library with faces, if people were
-            given names, or two thirds of the identities show a face, which in a folder is mostly of one person.
+            given names, or two thirds of the identities show a face in half of their pictures, mostly of one
+            person.
         strangers : Library or None
             Another one, whose faces teach how near strangers come; any that may be of known people do not count.
 
@@ -1232,7 +1233,8 @@ class Library:
             If faces are asked for, and the extra is not installed, or the library stands at an address.
         """
         from mmsearch.faces.gallery import identify
-        from mmsearch.faces.known import WHAT, Asked
+        from mmsearch.faces.known import Asked
+        from mmsearch.faces.packing import WHAT
 
         others = None if strangers is None else strangers.reader
         asked = Asked.of(identities, k, false_rate, is_itself_left_out, faces, others)

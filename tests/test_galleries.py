@@ -6,12 +6,14 @@ import shutil
 import pytest
 from PIL import Image, ImageOps
 
+from mmsearch import galleries
 from mmsearch.errors import GroundTruthError
 from mmsearch.faces import models
 from mmsearch.galleries import open_gallery
 from mmsearch.processes.decoder import PictureDecoder
 from tests.conftest import small_samples
 from tests.faces.conftest import portrait
+from tests.faces.packed import face, packed
 
 __all__ = ["portrait"]  # a fixture
 
@@ -152,6 +154,31 @@ def test_a_gallery_of_people_answers_by_faces_and_says_so_and_who_has_none(
     assert library.status().faces is None
 
 
+def with_faces(library, *persons):
+    """Keep a face for every picture of a gallery, as if it had been found; close it."""
+    with library.place.writer() as writer:
+        writer.faces.want(True)
+        hashes = writer.hashes_of([image.image_id for image in library])
+        writer.faces.keep(
+            {hashes[n]: packed(face(person)) for n, person in zip(sorted(hashes), persons, strict=True)}
+        )
+    library.close()
+
+
+def test_the_faces_of_a_gallery_are_erased_where_they_are_not_wanted_or_cannot_be_compared(
+    opened, tmp_path, monkeypatch
+):
+    pictures = small_samples(tmp_path / "samples", 2, longer_side=120)
+    with_faces(opened(pictures)[0], 1, 2)
+    library, _, _ = opened(pictures)
+    assert (library.status().faces, library.verify().problems) == (None, ())
+    with_faces(library, 1, 2)
+    monkeypatch.setattr(models, "SHA256", dict.fromkeys(models.SHA256, "0" * 64))
+    library, _, said = opened(pictures, faces=None)
+    assert library.status().faces is None
+    assert "expected 000000000000: it is damaged" in said[0]
+
+
 @pytest.mark.full
 def test_a_gallery_of_things_is_looked_at_for_faces_once(opened, tmp_path, monkeypatch):
     looks = []
@@ -162,4 +189,5 @@ def test_a_gallery_of_things_is_looked_at_for_faces_once(opened, tmp_path, monke
         library = opened(pictures, faces=None)[0]
         assert library.status().faces is None
         library.close()
+        monkeypatch.setattr(galleries, "require_models", None)  # nothing is asked of the networks again
     assert len(looks) == 3

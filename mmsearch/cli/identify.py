@@ -26,7 +26,7 @@ FacesOption = Annotated[
     typer.Option(
         "--faces/--no-faces",
         help="Whether the faces in a picture answer, where it has any (default: where people have names, or two "
-        "thirds of the identities show a face).",
+        "thirds of the identities show a face in half of their pictures, mostly of one person).",
         show_default=False,
     ),
 ]

@@ -40,18 +40,23 @@ def list_(
     """
     with open_library(library) as opened:
         if group is None:
-            _show_people(opened.people.list(with_hidden=is_all), chosen(output))
+            persons = opened.people.list(with_hidden=is_all)
+            are_all_hidden = not persons and bool(opened.people.list(with_hidden=True))
+            _show_people(persons, chosen(output), are_all_hidden=are_all_hidden)
+            for number, name in opened.people.names_without_faces().items() if is_all else ():
+                say(f"group {number} is {name}, whose pictures left; `mmsearch people forget {number}` forgets it")
         else:
             _show_faces(group, opened.people.faces(group), chosen(output))
 
 
-def _show_people(persons: Sequence[Person], wanted: Format) -> None:
+def _show_people(persons: Sequence[Person], wanted: Format, *, are_all_hidden: bool) -> None:
     if wanted is not Format.table:
         records = [_record(person) for person in persons]
         write_answer({"people": records}, _COLUMNS, wanted, records=records)
         return
     if not persons:
-        say("no people; `mmsearch index --faces` looks for them")
+        hidden = "all groups are hidden; `mmsearch people list --all` lists them"
+        say(hidden if are_all_hidden else "no people; `mmsearch index --faces` looks for them")
         return
     headings = [("group", True), ("name", False), ("faces", True), ("pictures", True), ("box", False)]
     rows = [

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmsearch.arguments import FALSE_RATE as FALSE_RATE_OF_PICTURES
-from mmsearch.errors import NoEncoderError, PictureError, QueryError
+from mmsearch.errors import EncoderError, NoEncoderError, PictureError, QueryError
 from mmsearch.faces.known import Asked, Compared, compared_faces
 from mmsearch.faces.packing import relative_box, unpacked_faces
 from mmsearch.faces.thresholds import FALSE_RATE, FaceGuess
+from mmsearch.processes.decoder import PictureDecoder, UndescribedFacesError
 from mmsearch.query.encode import as_term, limits_of, named, read_example
 from mmsearch.query.gallery import LibraryGallery, identities_of
 from mmsearch.query.searcher import Searcher
@@ -25,8 +26,6 @@ from mmsearch.vectors import top_k
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from mmsearch.processes.decoder import PictureDecoder
 
 
 def identify(
@@ -54,21 +53,27 @@ def identify(
     answers = []
     for image in images:
         check()
+        said: tuple[str, ...] = ()
         try:
             by_faces = None if gallery is None else gallery.identify(image)
+        except UndescribedFacesError as error:
+            by_faces, said = None, (f"{error}; the whole is compared",)
         except PictureError as error:
             answers.append(Identification(as_term(image).label, error=str(error)))
             continue
         if by_faces is None or not by_faces.faces:
             n_too_small = 0 if by_faces is None else by_faces.n_too_small
             answer = others.identify(image) or Identification(as_term(image).label, answered_by="faces")
-            by_faces = replace(answer, n_too_small=n_too_small)
+            by_faces = replace(answer, n_too_small=n_too_small, warnings=(*said, *others.warnings))
         answers.append(replace(by_faces, warnings=(*by_faces.warnings, *warnings)))
     return answers
 
 
 class _Others:
-    """Answers by whole pictures where faces do not; where these may answer, a gallery without is no error."""
+    """Answers by whole pictures where faces do not; where these may answer, a gallery without is no error.
+
+    `warnings` says why none is compared, if that is not how the library is.
+    """
 
     def __init__(
         self,
@@ -80,7 +85,8 @@ class _Others:
         is_needed: bool,
     ) -> None:
         self._store, self._searcher, self._asked, self._check = store, searcher, asked, check
-        self._is_needed = is_needed
+        self._is_needed, self._has_failed = is_needed, False
+        self.warnings: tuple[str, ...] = ()
         self._gallery = self._opened() if is_needed else None
 
     def _opened(self) -> LibraryGallery:
@@ -91,6 +97,8 @@ class _Others:
 
     def identify(self, image: Example | Term) -> Identification | None:
         """Return what a picture shows, None where the library cannot tell and faces may answer."""
+        if self._has_failed:  # it would for each picture
+            return None
         rate = self._asked.false_rate
         try:
             self._gallery = self._gallery or self._opened()
@@ -101,9 +109,12 @@ class _Others:
                 is_itself_left_out=self._asked.is_itself_left_out,
                 check=self._check,
             )
-        except (QueryError, NoEncoderError):
+        except (QueryError, EncoderError) as error:
             if self._is_needed:
                 raise
+            self._has_failed = self._gallery is None or isinstance(error, EncoderError)
+            if isinstance(error, EncoderError) and not isinstance(error, NoEncoderError):
+                self.warnings = (f"pictures without a face are not compared: {error}",)
             return None
         return answer
 
@@ -127,8 +138,7 @@ class PeopleGallery:
         self._store, self._known, self.gallery = faces.store, faces.known, faces.gallery
         self._terms, self._decoder, self._asked = searcher.terms, decoder, asked
         self._image_ids = faces.stored.image_ids[self._known.rows]
-        images = self._store.images_of_ids(np.unique(self._image_ids).tolist())
-        self._path_of = {image.image_id: image.path for image in images}
+        self._path_of = faces.path_of
         self._doubts = self._found_doubts()
 
     def _found_doubts(self) -> dict[str, list[str]]:
@@ -149,6 +159,8 @@ class PeopleGallery:
         ------
         PictureError
             If it cannot be read.
+        UndescribedFacesError
+            If faces in it cannot be described.
         """
         term = as_term(image)
         records, n_too_small, itself = self._faces_in(term)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mmsearch.errors import DimensionError, QueryError
 from mmsearch.faces.linkage import Forbidden, Linkage, Numbers, OnProgress
+from mmsearch.faces.packing import ALONE
 from mmsearch.records import Matrix
 from mmsearch.vectors import check_directions
 
@@ -18,8 +19,6 @@ DISTANCE = 0.52
 """Root of the mean squared distance of the faces of two groups, below which they are taken for one person."""
 # Of the ORL faces all pairs in one group are of one person up to 0.54, and at 0.52 96 % of the pairs of one person
 # are in one group; of 100,000 synthetic faces 99.6 and 95 %.
-ALONE = -1
-"""In place of a group, of a face that was in none yet."""
 
 
 def group_faces(

@@ -7,8 +7,8 @@ gallery is one of people is seen by its faces.
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,10 +18,10 @@ import numpy as np
 from mmsearch.arguments import as_count, as_flag, as_number, as_path, as_text
 from mmsearch.errors import EncoderError, ModelNotFoundError, QueryError
 from mmsearch.faces.models import require_models
-from mmsearch.faces.packing import quality
+from mmsearch.faces.packing import WHAT, qualities
 from mmsearch.faces.thresholds import FaceGallery
 from mmsearch.query.gallery import identities_of
-from mmsearch.query.identify import Rows, Scores
+from mmsearch.query.identify import Rows
 from mmsearch.query.listing import pictures_of
 from mmsearch.records import Matrix
 from mmsearch.store.base import LibraryStore, in_folder
@@ -30,12 +30,16 @@ if TYPE_CHECKING:
     from mmsearch.store.faces import StoredFaces
     from mmsearch.store.folder import Store
 
-WHAT = "faces in pictures"
 MOSTLY = 2 / 3
-"""Share of the identities of a gallery with a face in their pictures, from which it is one of people."""
+"""Share of the identities of a gallery with a face in half of their pictures, from which it is one of people."""
 # One picture each, of 40 people of the ORL set all show a face, of 62 covers of SMVS 26 %, of 63 of ImageNet 6 %.
 TOGETHER = 0.5
-"""Share of the pairs of faces in a folder that are alike, above which folders of a library are those of people."""
+"""Mean share of the pairs of faces of an identity that are alike, above which identities are people."""
+_NO_PAIRS = (
+    "no faces are compared, as no folder has two pictures with a face, by which it would be seen to be of one "
+    "person; `--faces` compares them"
+)
+_OTHERS = "no faces are compared, as those of an identity are mostly of several people; `--faces` compares them"
 _MOST_FACES = 50  # of a person: those that can be seen best
 _MOST_STRANGERS = 512
 _LIKELY_KNOWN = 0.45
@@ -90,30 +94,40 @@ class Asked:
 
 
 class Known(NamedTuple):
-    """Known faces: their rows in those of a library, whose they are, and whether people named them."""
+    """Known faces: their rows in those of a library, whose they are, and whether people named them.
+
+    `groups` are those of all faces of the same people, of whom these are the best.
+    """
 
     rows: Rows
     names: tuple[str, ...]
     labels: Rows
+    groups: frozenset[int]
     are_named: bool
 
 
 class Compared(NamedTuple):
-    """The faces that pictures are held beside: a library with all that it has, and those of known people."""
+    """The faces that pictures are held beside: a library with all that it has, and those of known people.
+
+    `path_of` has the paths of the pictures of these, by their ids.
+    """
 
     store: Store
     stored: StoredFaces
+    path_of: Mapping[int, str]
     known: Known
     gallery: FaceGallery
 
 
-def shows_people(n_with_face: int, n_identities: int) -> bool:
-    """Return whether a gallery is one of people, as so many of its identities have a face in their pictures.
+def shows_people(identities: Iterable[str], with_face: Iterable[str]) -> bool:
+    """Return whether a gallery is one of people, by the identity of each picture, and of each that shows a face.
 
-    >>> shows_people(2, 3), shows_people(1, 2), shows_people(0, 0)
+    >>> shows_people("aabbc", "abb"), shows_people("aaabbb", "ab"), shows_people("", "")
     (True, False, False)
     """
-    return n_identities > 0 and n_with_face >= MOSTLY * n_identities
+    n_pictures, n_shown = Counter(identities), Counter(with_face)
+    n_people = sum(2 * n_shown[name] >= n for name, n in n_pictures.items())
+    return n_people > 0 and n_people >= MOSTLY * len(n_pictures)
 
 
 def compared_faces(store: LibraryStore, asked: Asked) -> tuple[Compared | None, tuple[str, ...]]:
@@ -128,13 +142,14 @@ def compared_faces(store: LibraryStore, asked: Asked) -> tuple[Compared | None, 
             raise QueryError(f"{store.address} has no faces; `mmsearch index --faces` looks for them")
         return None, ()
     try:
-        compared = _faces_of_people(folder, asked)
-    except QueryError:
+        compared, sentences = _faces_of_people(folder, asked)
+    except QueryError as error:
         if asked.faces:
             raise
-        return None, ()
+        are_named = asked.identities is None and folder.people.names()
+        return None, (f"no faces are compared: {error}",) if are_named else ()
     if compared is None or asked.faces:
-        return compared, ()
+        return compared, sentences
     try:
         require_models()
     except (ModelNotFoundError, EncoderError) as error:
@@ -142,32 +157,40 @@ def compared_faces(store: LibraryStore, asked: Asked) -> tuple[Compared | None, 
     return compared, ()
 
 
-def _faces_of_people(store: Store, asked: Asked) -> Compared | None:
-    """Return the faces of known people in a library; None where it is no gallery of people, unless that is said.
+def _faces_of_people(store: Store, asked: Asked) -> tuple[Compared | None, tuple[str, ...]]:
+    """Return the faces of known people, None in what is no gallery of people, and what is to be said of that.
 
     Raises
     ------
     QueryError
         If nobody is known, or one person alone, or the library has no identities.
     """
-    identities = asked.identities
     with store.reading():
-        stored, names = store.faces.load(), {} if identities is not None else store.people.names()
-        if not names:
-            name_of_path = identities_of(store) if identities is None else identities
-            name_of = {image.image_id: name_of_path.get(image.path) for image in pictures_of(store)}
+        stored, names = store.faces.load(), {} if asked.identities is not None else store.people.names()
+        if names:
+            image_ids = np.unique(stored.image_ids[np.isin(stored.groups, list(names))])
+            path_of = {image.image_id: image.path for image in store.images_of_ids(image_ids.tolist())}
+        else:
+            name_of_path = identities_of(store) if asked.identities is None else asked.identities
+            path_of = {image.image_id: image.path for image in pictures_of(store) if image.path in name_of_path}
     if names:
         known = _known(stored, [names.get(group) for group in stored.groups.tolist()], are_named=True)
-        return Compared(store, stored, known, _gallery(stored, known, asked.strangers()))
+        return Compared(store, stored, path_of, known, _gallery(stored, known, asked.strangers())), ()
+    name_of = {image_id: name_of_path[path] for image_id, path in path_of.items()}
     largest = _largest_alone(stored, [name_of.get(image_id) for image_id in stored.image_ids.tolist()])
     known = _known(stored, largest, are_named=False)
-    n_identities = len({name for name in name_of.values() if name is not None})
-    if not asked.faces and not shows_people(len(known.names), n_identities):
-        return None
+    with_face = [name_of[image_id] for image_id in set(stored.image_ids.tolist()) & name_of.keys()]
+    if not asked.faces and not shows_people(name_of.values(), with_face):
+        return None, ()
     gallery = _gallery(stored, known, asked.strangers())
-    # Folders of a library in which there are faces may be those of years, and pictures without any each alone.
-    is_told = asked.faces or identities is not None
-    return Compared(store, stored, known, gallery) if is_told or gallery.share_together > TOGETHER else None
+    compared = Compared(store, stored, path_of, known, gallery)
+    if asked.faces or gallery.share_together is None:
+        is_told = asked.faces or asked.identities is not None
+        return (compared, ()) if is_told else (None, (_NO_PAIRS,))
+    if gallery.share_together > TOGETHER:
+        return compared, ()
+    # Folders of a library may be those of years, and places have passers-by.
+    return None, () if asked.identities is None else (_OTHERS,)
 
 
 def _largest_alone(stored: StoredFaces, names: Sequence[str | None]) -> list[str | None]:
@@ -196,19 +219,15 @@ def _known(stored: StoredFaces, names: Sequence[str | None], *, are_named: bool)
         raise QueryError(
             "no picture of the gallery shows a face; expected people, each with a picture of their face"
         )
-    seen = _qualities(stored)
+    groups = [group for group, name in zip(stored.groups.tolist(), names, strict=True) if name is not None]
+    seen = qualities(stored.records)
     best = {name: sorted(rows.values(), key=lambda row: -seen[row])[:_MOST_FACES] for name, rows in rows_of.items()}
     ordered = tuple(sorted(best))
     labels = [label for label, name in enumerate(ordered) for _ in best[name]]
     return Known(
         np.array([row for name in ordered for row in best[name]], dtype=np.int64), ordered,
-        np.array(labels, dtype=np.int64), are_named,
+        np.array(labels, dtype=np.int64), frozenset(groups), are_named,
     )  # fmt: skip
-
-
-def _qualities(stored: StoredFaces) -> Scores:
-    records = stored.records
-    return np.asarray(quality(records["sharpness"], records["frontality"], records["size"]), dtype=np.float64)
 
 
 def _faces_of_strangers(store: LibraryStore) -> Matrix | None:
@@ -222,7 +241,7 @@ def _faces_of_strangers(store: LibraryStore) -> Matrix | None:
 
 def _faces_of_groups(stored: StoredFaces, without: Collection[int] = ()) -> Matrix:
     """Return the best face float32 (n, 128) of each group but some, or of many groups spread over all."""
-    seen = _qualities(stored)
+    seen = qualities(stored.records)
     best: dict[int, int] = {}
     for row, group in enumerate(stored.groups.tolist()):
         if group >= 0 and group not in without and (group not in best or seen[row] > seen[best[group]]):
@@ -235,7 +254,7 @@ def _faces_of_groups(stored: StoredFaces, without: Collection[int] = ()) -> Matr
 def _gallery(stored: StoredFaces, known: Known, strangers: Matrix | None) -> FaceGallery:
     """Return the known faces, with those of strangers in the same library and elsewhere."""
     vectors = np.asarray(stored.records["vector"][known.rows], dtype=np.float32)
-    several = _faces_of_groups(stored, set(stored.groups[known.rows].tolist()))
+    several = _faces_of_groups(stored, known.groups)
     if strangers is not None:
         several = np.concatenate([several, strangers])
     squares = (several**2).sum(axis=1)[:, None] + (vectors**2).sum(axis=1) - 2 * several @ vectors.T

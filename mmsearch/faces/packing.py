@@ -13,6 +13,10 @@ from mmsearch.vectors import check_directions
 if TYPE_CHECKING:
     from mmsearch.faces.describe import FacesOfPicture
 
+WHAT = "faces in pictures"
+"""What a library at an address has not, in a sentence."""
+ALONE = -1
+"""In place of the group of a face that is in none yet."""
 DIM = 128
 CHIP = 150
 """Pixels of a side of a face as the network was taught with it."""
@@ -56,6 +60,12 @@ def relative_box(record: NDArray[Any]) -> RelativeBox:
 def quality(sharpness: Any, frontality: Any, size: Any) -> Any:
     """Return how well faces can be seen, from 0 to 1: by it the best face of a person is chosen."""
     return sharpness * frontality * np.minimum(1.0, size / CHIP)
+
+
+def qualities(records: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the `quality` of the faces of records."""
+    seen = quality(records["sharpness"], records["frontality"], records["size"])
+    return np.asarray(seen, dtype=np.float64)
 
 
 def kind_of_faces() -> dict[str, Any]:

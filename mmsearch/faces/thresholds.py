@@ -118,11 +118,15 @@ class FaceGallery(Gallery):
         return tuple(self.names[label] for label in sorted(set(several)) if several.count(label) > 1)
 
     @property
-    def share_together(self) -> float:
-        """Of the pairs of faces under one name the share that is in one group; 0 without any."""
-        n_together = sum(comb(n, 2) for labels in self._labels_of_groups for n in labels.values())
-        n_pairs = sum(comb(n, 2) for n in np.bincount(self.labels).tolist())
-        return n_together / max(1, n_pairs)
+    def share_together(self) -> float | None:
+        """Of the pairs of faces under a name the share in one group, as a mean of names; None without any."""
+        n_together: dict[int, int] = defaultdict(int)
+        for labels in self._labels_of_groups:
+            for label, n_faces in labels.items():
+                n_together[label] += comb(n_faces, 2)
+        counts = enumerate(np.bincount(self.labels).tolist())
+        shares = [n_together[label] / comb(n_faces, 2) for label, n_faces in counts if n_faces > 1]
+        return sum(shares) / len(shares) if shares else None
 
     @cached_property
     def _labels_of_groups(self) -> list[dict[int, int]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mmsearch.faces.describe import FacesOfPicture
 from mmsearch.faces.models import require_models
-from mmsearch.faces.packing import packed_faces
+from mmsearch.faces.packing import WHAT, packed_faces
 from mmsearch.ingest.again import files_to_read, is_as_indexed, numbered, read_again
 from mmsearch.ingest.pool import Embedded, WorkerPool
 from mmsearch.ingest.worker import FileFacts, Job
@@ -18,7 +18,6 @@ from mmsearch.store.changes import BY_CHANCE, ENDED_WORKER
 if TYPE_CHECKING:
     from mmsearch.store.folder import Store
 
-WHAT = "faces in pictures"
 _TOGETHER = 256  # pictures of one transaction
 _NONE = packed_faces(FacesOfPicture((), 0))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mmsearch.arguments import as_id, as_text, ids_of
 from mmsearch.errors import QueryError
-from mmsearch.ingest.faces import WHAT
+from mmsearch.faces.packing import WHAT
 from mmsearch.ingest.plan import absolute_roots
 from mmsearch.records import FaceInPicture, PathLike, Person, PictureFace
 from mmsearch.store.base import LibraryStore, Place, folder_of, in_folder
@@ -54,6 +54,10 @@ class People:
     def in_picture(self, image_id: int) -> tuple[FaceInPicture, ...]:
         """Return the faces of a picture, with whom they are taken for; none of one that is not in the library."""
         return tuple(self._store().people.in_picture(as_id(image_id, "image_id")))
+
+    def names_without_faces(self) -> dict[int, str]:
+        """Return the names of groups whose pictures all left, by their numbers; `forget` takes these, too."""
+        return self._store().people.names_without_faces()
 
     def name(self, group: int, name: str | None) -> None:
         """Give a group a name, in place of that which it has; None takes it away.

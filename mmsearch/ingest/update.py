@@ -30,11 +30,11 @@ from mmsearch.arguments import (
 )
 from mmsearch.errors import LibraryNotFoundError, QueryError
 from mmsearch.faces.models import require_models
+from mmsearch.faces.packing import WHAT as FACES
 from mmsearch.images import find_files
 from mmsearch.images.ignore import require_patterns
 from mmsearch.ingest.annotate import embed_captions
 from mmsearch.ingest.beside import Beside
-from mmsearch.ingest.faces import WHAT as FACES
 from mmsearch.ingest.faces import FacesRun, keep_wanted, planned_faces, update_faces
 from mmsearch.ingest.parts import make_missing_parts, planned_parts_text
 from mmsearch.ingest.plan import (

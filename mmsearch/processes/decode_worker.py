@@ -74,20 +74,20 @@ def _done(request: DecodeRequest, data: bytes, on_decoded: Callable[[], None]) -
     if task["wanted"] == "features":
         return _features(data, task["extractor"], limit)
     if task["wanted"] == "faces":
-        return {}, _faces(data, limit, on_decoded)
+        return _faces(data, limit, on_decoded)
     preprocessing = Preprocessing.of_json(task["preprocessing"])
     picture = decode(data, preprocessing, max_megapixels=limit, with_parts=task["with_parts"])
     return {}, picture.pixels.tobytes()
 
 
-def _faces(data: bytes, max_megapixels: float, on_decoded: Callable[[], None]) -> bytes:
+def _faces(data: bytes, max_megapixels: float, on_decoded: Callable[[], None]) -> Answer:
     picture = decode_grey(data, longer_side=LONGER_SIDE, max_megapixels=max_megapixels, copy_size=frame_size)
     assert picture.copy is not None, "a copy was asked for"
     on_decoded()
     try:
-        return packed_faces(find_faces(picture.copy, original_size=(picture.width, picture.height)))
-    except (RuntimeError, ValueError) as error:  # of dlib; or a vector is not finite
-        raise PictureError("unsupported", f"its faces cannot be described: {error}") from error
+        return {}, packed_faces(find_faces(picture.copy, original_size=(picture.width, picture.height)))
+    except (RuntimeError, ValueError) as error:  # of dlib or its networks; or a vector is not finite
+        return {"problem": f"its faces cannot be described: {error}"}, b""
 
 
 def _features(data: bytes, name: str, max_megapixels: float) -> Answer:

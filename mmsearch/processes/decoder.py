@@ -60,6 +60,10 @@ Source: TypeAlias = bytes | IndexedFile
 """A picture file, in memory or on the disk."""
 
 
+class UndescribedFacesError(PictureError):
+    """A picture was decoded, and faces in it cannot be described: it may be compared as a whole."""
+
+
 class PictureDecoder(AskedProcess[DecodeRequest, Decoded | Fault]):
     """Decodes one picture at a time in a process of its own, started when first needed; for one thread.
 
@@ -124,8 +128,15 @@ class PictureDecoder(AskedProcess[DecodeRequest, Decoded | Fault]):
         """Return the faces in a picture, or in a part of it, packed; errors as for `pixels`.
 
         Whether they can be found and described here is to be asked before (`mmsearch.faces.models`).
+
+        Raises
+        ------
+        UndescribedFacesError
+            If the picture can be decoded, but faces in it cannot be described.
         """
-        _, packed = self._answer(source, {"wanted": "faces"}, box, limits)
+        facts, packed = self._answer(source, {"wanted": "faces"}, box, limits)
+        if "problem" in facts:
+            raise UndescribedFacesError("unsupported", facts["problem"])
         return packed
 
     def photo_facts(self, source: Source, *, limits: Limits = Limits()) -> PhotoFacts:

@@ -94,12 +94,16 @@ class DecodeRequest(TypedDict):
 
 @final
 class Decoded(TypedDict):
-    """That the picture could be decoded. `n` counts its local features, `size` is that of their frame."""
+    """That the picture could be decoded. `n` counts its local features, `size` is that of their frame.
+
+    `problem` says why its faces cannot be told.
+    """
 
     n: NotRequired[int]
     size: NotRequired[tuple[int, int]]
     original_size: NotRequired[tuple[int, int]]
     photo: NotRequired[PhotoFacts]
+    problem: NotRequired[str]
 
 
 class Excerpt(TypedDict):

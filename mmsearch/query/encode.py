@@ -357,7 +357,7 @@ def named(name: str) -> Iterator[None]:
     try:
         yield
     except PictureError as error:
-        raise PictureError(error.code, f"{name}: {error}") from error
+        raise type(error)(error.code, f"{name}: {error}") from error
 
 
 def limits_of(store: LibraryStore, term: Term) -> Limits:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmsearch.errors import LibraryLockedError
-from mmsearch.faces.packing import FACE, kind_of_faces, unpacked_faces
+from mmsearch.faces.packing import ALONE, FACE, kind_of_faces, unpacked_faces
 from mmsearch.records import FacesFacts
 from mmsearch.store.channels import Unread, forget_channel
 from mmsearch.store.documents import FACE as SOURCE
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 CHANNEL: Final = "faces"
 GROUPS: Final = "people"
 """The channel of the groups of faces: an item for the group of each."""
-ALONE: Final = -1
-"""In place of the group of a face that is in none yet."""
 _WANTED, _TO_ERASE = "faces", "faces_to_erase"  # settings; the second says that what is forgotten is still on disk
 _MARK = np.dtype([("n_faces", ">u4"), ("n_too_small", ">u4")])  # so that SQL reads the first as hexadecimal
 _GROUP = np.dtype("<i8")
@@ -210,9 +208,7 @@ class LibraryFaces:
     def left_behind(self) -> list[str]:
         """Return what is still there of faces in a library that is not to have any: sentences."""
         if self._store.setting(_TO_ERASE):
-            return [
-                "faces that were forgotten are still in the catalog; `mmsearch people forget --all` erases them"
-            ]
+            return ["faces that were forgotten are still in the catalog; the next `mmsearch index` erases them"]
         if self.are_wanted:
             return []
         db = self._catalog.db

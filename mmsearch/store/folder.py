@@ -585,6 +585,7 @@ class Store(Pictures):
         """Forget pictures, and whom they show; their files are not touched."""
         with self.catalog.writing():
             self._apply(Changes(gone=list(image_ids)))
+            self.people.drop_empty()
 
     def committing(self, several: Iterable[Changes]) -> Iterator[Changes]:
         """Commit one after another, and yield each when it is kept."""

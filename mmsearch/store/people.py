@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from mmsearch.annotations import Kind
 from mmsearch.annotations.text import cleaned
 from mmsearch.errors import GroupNotFoundError, LibraryDamagedError, QueryError
-from mmsearch.faces.packing import quality, relative_box
+from mmsearch.faces.packing import ALONE, qualities, relative_box
 from mmsearch.records import FaceInPicture, Person, PictureFace
 from mmsearch.store.base import OnProgress
 from mmsearch.store.documents import FACE, write_documents
-from mmsearch.store.faces import ALONE, GROUPS, StoredFaces, place_faces
+from mmsearch.store.faces import GROUPS, StoredFaces, place_faces
 from mmsearch.system import shown_path
 
 if TYPE_CHECKING:
@@ -124,8 +124,8 @@ class LibraryPeople:
 
     def _people(self, faces: StoredFaces, decisions: _Decisions, rows_of: Mapping[int, Numbers]) -> list[Person]:
         """Return groups, of which these are the faces."""
-        qualities = _qualities(faces)
-        best = self._shown(faces, [int(rows[qualities[rows].argmax()]) for rows in rows_of.values()])
+        seen = qualities(faces.records)
+        best = self._shown(faces, [int(rows[seen[rows].argmax()]) for rows in rows_of.values()])
         return [
             Person(
                 number, decisions.of(number).name, decisions.of(number).is_hidden, len(_distinct(faces, rows)),
@@ -138,7 +138,7 @@ class LibraryPeople:
         """Return the faces of a picture, in the order in which they were found."""
         with self._catalog.reading():
             decisions, faces = self._decisions(), self._store.faces.load(image_id)
-        seen = zip(faces.groups.tolist(), faces.records, _qualities(faces), strict=True)
+        seen = zip(faces.groups.tolist(), faces.records, qualities(faces.records), strict=True)
         return [
             FaceInPicture(
                 None if group == ALONE else group, decisions.of(group).name, decisions.of(group).is_hidden,
@@ -158,11 +158,18 @@ class LibraryPeople:
         with self._catalog.reading():
             faces = self._store.faces.load()
             rows = _distinct(faces, _rows_of(faces, number))
-            return self._shown(faces, rows[np.argsort(-_qualities(faces)[rows], kind="stable")])
+            return self._shown(faces, rows[np.argsort(-qualities(faces.records)[rows], kind="stable")])
 
     def names(self) -> dict[int, str]:
         """Return the names that were given to groups, by their numbers."""
         return self._decisions().names()
+
+    def names_without_faces(self) -> dict[int, str]:
+        """Return the names of groups whose pictures all left, and which their faces have if they come back."""
+        with self._catalog.reading():
+            decisions = self._decisions()
+            without = self._without_faces(decisions)
+        return {number: name for number, name in decisions.names().items() if number in without}
 
     def _shown(self, faces: StoredFaces, rows: Sequence[int] | Numbers) -> list[PictureFace]:
         """Return some faces, in their order, for people."""
@@ -170,7 +177,7 @@ class LibraryPeople:
         return [
             PictureFace(images[int(image_id)], relative_box(record), round(float(seen), 4))
             for image_id, record, seen in zip(
-                faces.image_ids[rows], faces.records[rows], _qualities(faces)[rows], strict=True
+                faces.image_ids[rows], faces.records[rows], qualities(faces.records)[rows], strict=True
             )
         ]
 
@@ -223,6 +230,23 @@ class LibraryPeople:
         if gone:
             decisions.gone = sorted({*decisions.gone, *gone})
             self._note(decisions)
+
+    def drop_empty(self) -> None:
+        """Forget what was decided of groups without a face, and without one that may come back.
+
+        Inside a transaction of the writer.
+        """
+        decisions = self._decisions()
+        empty = self._without_faces(decisions) - {number for _, _, number in decisions.gone}
+        for number in empty:
+            decisions.without(number)
+        if empty:
+            self._note(decisions)
+
+    def _without_faces(self, decisions: _Decisions) -> set[int]:
+        """Return the groups on which was decided and that have no face in the library."""
+        groups = decisions.groups.keys()
+        return groups - {number for _, number in self._store.faces.groups_in()} if groups else set()
 
     def _note(self, decisions: _Decisions) -> None:
         """Keep what was decided; inside a transaction of the writer."""
@@ -328,6 +352,9 @@ class LibraryPeople:
             decisions.groups[new] = _Decided()
             entries = {(faces.hashes[row].hex(), int(faces.parts[row]), number) for row in taken}
             decisions.apart = sorted({*decisions.apart, *entries})
+            decisions.gone = [
+                (face, part, new if (face, part, of) in entries else of) for face, part, of in decisions.gone
+            ]
             self._note(decisions)
             place_faces(self._catalog.db, faces, taken, new)
             self._write_names(decisions)
@@ -345,6 +372,7 @@ class LibraryPeople:
         LibraryLockedError
             If another process reads all the time, so that nothing can be erased yet.
         """
+        self._store.faces.erase_forgotten()  # what waits since the same was asked before: its group is gone by now
         with self._catalog.writing():
             decisions = self._decisions()
             if number not in decisions.groups:  # of which all pictures may have left
@@ -367,13 +395,13 @@ class LibraryPeople:
 
 def _come_back(faces: StoredFaces, decisions: _Decisions) -> StoredFaces:
     """Return the faces in the groups that they had when their pictures left, of which nothing is kept any more."""
-    group_of = {(face, part): number for face, part, number in decisions.gone if number in decisions.groups}
-    groups, back = faces.groups.copy(), set()
-    for row, key in enumerate(_keys(faces)):
-        if key in group_of:
-            back.add(key)
-            if groups[row] == ALONE:
-                groups[row] = group_of[key]
+    apart, keys, groups = set(decisions.apart), _keys(faces), faces.groups.copy()
+    group_of = {
+        entry[:2]: entry[2] for entry in decisions.gone if entry[2] in decisions.groups and entry not in apart
+    }
+    for row in np.flatnonzero(groups == ALONE).tolist():
+        groups[row] = group_of.get(keys[row], ALONE)
+    back = set(keys)
     decisions.gone = [entry for entry in decisions.gone if entry[:2] not in back]
     return faces._replace(groups=groups)
 
@@ -432,11 +460,6 @@ def _by_group(faces: StoredFaces) -> dict[int, Numbers]:
     order = order[faces.groups[order] != ALONE]
     numbers, starts = np.unique(faces.groups[order], return_index=True)
     return dict(zip(numbers.tolist(), np.split(order, starts[1:]), strict=True)) if len(order) else {}
-
-
-def _qualities(faces: StoredFaces) -> NDArray[np.float64]:
-    records = faces.records
-    return np.asarray(quality(records["sharpness"], records["frontality"], records["size"]), dtype=np.float64)
 
 
 def _kept_name(name: str) -> str:

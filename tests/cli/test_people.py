@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mmsearch.cli.app import app
+from mmsearch.store.changes import Changes
 from tests.cli.test_cli import json_lines
 from tests.faces.packed import face, packed
 from tests.forms import check_run
@@ -68,9 +69,23 @@ def test_groups_are_split_merged_hidden_and_forgotten(told, photos):
     assert told("people", "hide", 2)[1] == "group 2 is hidden\n"
     assert [person["group"] for person in json_lines(told("people", "list")[0])] == [1]
     assert [person["group"] for person in json_lines(told("people", "list", "--all")[0])] == [2, 1]
+    told("people", "hide", 1)
+    all_hidden = told("people", "list", "--format", "table")[1]
+    assert all_hidden == "all groups are hidden; `mmsearch people list --all` lists them\n"
     assert told("people", "forget", 2)[1] == "3 faces erased\n"
     assert told("people", "forget", "--all", "--format", "paths") == ("", "1 face erased\n")
     assert told("people", "list", "--format", "table")[1].startswith("no people; `mmsearch index --faces`")
+
+
+def test_a_name_whose_pictures_left_is_listed_until_it_is_forgotten(told, indexed, photos):
+    told("people", "name", 1, "Anna")
+    with indexed.place.writer() as writer:
+        gone = [writer.image_at(bytes(photos / f"{name}.jpg")).image_id for name in NAMES[:2]]
+        writer.commit(Changes(gone=gone))
+    sentence = "group 1 is Anna, whose pictures left; `mmsearch people forget 1` forgets it\n"
+    assert told("people", "list", "--all")[1] == sentence
+    assert told("people", "forget", 1)[1] == "0 faces erased\n"
+    assert told("people", "list", "--all")[1] == ""
 
 
 def test_identify_without_a_gallery_answers_by_the_names_that_people_gave(told, photos):

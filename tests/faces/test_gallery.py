@@ -11,6 +11,10 @@ from PIL import Image, ImageDraw, ImageOps
 from mmsearch import Library, PictureBytes, Term
 from mmsearch.errors import ModelNotFoundError, QueryError, UnsupportedError
 from mmsearch.faces import models
+from mmsearch.faces.gallery import PeopleGallery
+from mmsearch.faces.known import Asked, compared_faces
+from mmsearch.processes.decoder import PictureDecoder, UndescribedFacesError
+from mmsearch.query.gallery import LibraryGallery
 from mmsearch.records import READING, FileLook
 from mmsearch.store.changes import Changes, StoredFile
 from mmsearch.store.folder import Store
@@ -67,6 +71,10 @@ def opened(named):
 
 def id_of(library, path):
     return library.reader().image_at(path.encode()).image_id
+
+
+def path_of(library, image_id):
+    return library.picture(image_id).path
 
 
 def identify(library, path, *arguments, **options):
@@ -176,9 +184,124 @@ def test_folders_of_people_are_answered_by_faces_and_folders_of_years_are_not(un
         assert identify(library, "/2001/3/1.jpg", faces=True).answered_by == "faces"
 
 
+def compared(folder, pictures, identities=None, names=()):
+    """What faces of a library are compared, and what is said, unless somebody says that they are to be."""
+    asked = Asked.of(identities, 3, None, False, None, None)
+    with Library.open(library_of(folder, pictures, names)) as library:
+        return compared_faces(library.reader(), asked)
+
+
+def places(n_shown, person_of):
+    """Twelve places with ten pictures each, some of which show a face, and what each picture shows."""
+    pictures = {
+        f"/{place}/{n}.jpg": [face(person_of(place, n), n)] if n < n_shown else []
+        for place in range(12)
+        for n in range(10)
+    }
+    return pictures, {path: path.split("/")[1] for path in pictures}
+
+
+def test_places_with_passers_by_are_answered_by_the_whole(tmp_path):
+    few = places(4, lambda place, n: place)  # the same passer-by, as a statue may be
+    assert compared(tmp_path / "few", *few) == (None, ())
+    strangers = places(10, lambda place, n: 10 * place + n)
+    nothing, (sentence,) = compared(tmp_path / "strangers", *strangers)
+    assert nothing is None
+    assert sentence.startswith(
+        "no faces are compared, as those of an identity are mostly of several people; `--faces`"
+    )
+    people = places(5, lambda place, n: place)
+    assert compared(tmp_path / "people", *people)[0].gallery.share_together == 1
+
+
+def test_one_large_folder_does_not_decide_whether_folders_are_those_of_people(tmp_path):
+    pictures = people(1, n_each=12) | {
+        f"/{year}/{n}.jpg": [face(10 * year + n)] for year in (1, 2) for n in range(2)
+    }
+    assert compared(tmp_path / "library", pictures) == (None, ())
+
+
+def test_a_face_for_each_folder_is_compared_only_if_that_is_said_and_how_is(tmp_path):
+    folder = tmp_path / "library"
+    nothing, (sentence,) = compared(folder, people(12, n_each=1))
+    assert nothing is None
+    assert sentence.endswith("; `--faces` compares them")
+    with Library.open(folder) as library:
+        assert identify(library, "/3/0.jpg", faces=True).answered_by == "faces"
+
+
+def test_one_named_person_without_a_stranger_is_said_to_be_too_few(tmp_path):
+    nothing, (sentence,) = compared(tmp_path / "library", people(1), names={"/0/0.jpg": "Ann"})
+    assert nothing is None
+    assert sentence.startswith("no faces are compared: the gallery has one identity, 'Ann'; expected two or more")
+
+
+def test_no_group_with_a_name_is_one_of_strangers(tmp_path):
+    pictures = people(1, n_each=51) | people(11, first=1, n_each=2) | {"/blurred.jpg": [face(20, size=20)]}
+    names = {"/0/0.jpg": "Ann", "/1/0.jpg": "Bob", "/blurred.jpg": "Ann"}  # not among the best 50 of her
+    faces, _ = compared(tmp_path / "library", pictures, names=names)
+    assert len(faces.gallery._strange) == 10
+
+
+def test_a_known_picture_that_leaves_after_its_faces_were_read_is_still_named(tmp_path):
+    folder = library_of(tmp_path / "library", people(12), {"/0/0.jpg": "Ann", "/1/0.jpg": "Bob"})
+    asked = Asked.of(None, 3, None, False, None, None)
+    with Library.open(folder) as library:
+        faces, _ = compared_faces(library.reader(), asked)
+        with library.place.writer() as writer:
+            writer.remove_images([id_of(library, "/0/0.jpg")])
+        gallery = PeopleGallery(faces, library._search(), library.decoder, asked)
+        answer = gallery.identify(id_of(library, "/0/1.jpg"))
+    assert {near.path for near in answer.nearest} == {"/0/0.jpg", "/0/1.jpg", "/0/2.jpg"}
+
+
 def test_without_faces_whole_pictures_answer(opened):
     with pytest.raises(Exception, match="no encoder"):
         opened.identify([id_of(opened, "/0/0.jpg")], faces=False)
+
+
+@pytest.fixture
+def with_faces(indexed):
+    """A library with vectors, of the pictures of which all but the first show a face; and whom they show."""
+    with indexed.place.writer() as writer:
+        writer.faces.want(True)
+        hashes = writer.hashes_of(range(1, 9))
+        writer.faces.keep({hashes[n]: packed(*[face(n)] * (n > 1)) for n in hashes})
+    return indexed, {image.path: Path(image.path).stem for image in indexed}
+
+
+def test_where_the_encoder_is_not_to_be_had_faces_answer_and_it_is_said_once_that_the_whole_does_not(
+    with_faces, monkeypatch
+):
+    library, identities = with_faces
+    tries = []
+
+    def gone(*_):
+        tries.append(1)
+        raise ModelNotFoundError("there is no such model")
+
+    monkeypatch.setattr(LibraryGallery, "identify", lambda *_, **__: gone())
+    first, again, known = library.identify([1, 1, 3], identities)
+    assert (known.best, known.answered_by) == (identities[path_of(library, 3)], "faces")
+    for answer in (first, again):
+        assert answer.best is None
+        assert answer.warnings == ("pictures without a face are not compared: there is no such model",)
+    assert tries == [1]
+
+
+def test_a_picture_whose_faces_cannot_be_described_is_answered_by_the_whole_and_that_is_said(
+    with_faces, monkeypatch
+):
+    library, identities = with_faces
+
+    def undescribed(*_, **__):
+        raise UndescribedFacesError("unsupported", "its faces cannot be described: not this")
+
+    monkeypatch.setattr(PictureDecoder, "faces", undescribed)
+    data = Path(path_of(library, 3)).read_bytes() + b" "
+    (answer,) = library.identify(PictureBytes(data, "held"), identities)
+    assert (answer.answered_by, answer.best, answer.error) == ("picture", identities[path_of(library, 3)], None)
+    assert answer.warnings == ("held: its faces cannot be described: not this; the whole is compared",)
 
 
 def test_without_the_extra_it_is_said_that_no_faces_are_compared(indexed, monkeypatch):

@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmsearch.errors import EncoderError, PictureError
+from mmsearch.errors import EncoderError, PictureError, VectorError
 from mmsearch.faces.packing import unpacked_faces
 from mmsearch.images import decode, decode_grey, part_of_picture, photo_facts
 from mmsearch.images.copies import thumbnail
 from mmsearch.ingest.worker import Job, embed_files
 from mmsearch.local.extractors import DEFAULT
-from mmsearch.processes import asked
+from mmsearch.processes import asked, decode_worker
 from mmsearch.processes import decoder as decoders
 from mmsearch.processes import process as worker_process
-from mmsearch.processes.decoder import IndexedFile, Limits, PictureDecoder
+from mmsearch.processes.decoder import IndexedFile, Limits, PictureDecoder, UndescribedFacesError
 from mmsearch.records import Preprocessing
 from mmsearch.samples import sample_folder
 from tests import pictures
@@ -108,6 +108,22 @@ def test_faces_are_those_found_where_pictures_are_indexed(shared):
     packed = shared.faces(path.read_bytes())
     assert packed.hex() == facts["faces"]
     assert len(unpacked_faces(packed)[0]) > 0
+
+
+@pytest.mark.parametrize("error", [RuntimeError("not this"), VectorError("not finite"), EncoderError("damaged")])
+def test_faces_that_cannot_be_described_are_no_fault_of_the_picture(monkeypatch, error):
+    def describe(*_, **__):
+        raise error
+
+    monkeypatch.setattr(decode_worker, "find_faces", describe)
+    request = {"file": None, "task": {"wanted": "faces"}, "max_megapixels": 64, "box": None}
+    assert decode_worker.answer(request, CAT) == ({"problem": f"its faces cannot be described: {error}"}, b"")
+
+
+def test_faces_that_cannot_be_described_are_told_from_a_picture_that_cannot_be_decoded(monkeypatch):
+    monkeypatch.setattr(PictureDecoder, "_answer", lambda *_: ({"problem": "its faces cannot be described"}, b""))
+    with pytest.raises(UndescribedFacesError, match="its faces cannot be described"):
+        PictureDecoder().faces(CAT)
 
 
 def test_facts_of_a_photograph_are_those_read_here(shared):

@@ -8,7 +8,7 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from mmsearch.errors import LibraryLockedError, VectorError
+from mmsearch.errors import GroupNotFoundError, LibraryLockedError, VectorError
 from mmsearch.records import READING, FileLook
 from mmsearch.store import faces as store_faces
 from mmsearch.store import text_index
@@ -160,3 +160,19 @@ def test_what_cannot_be_erased_while_another_reads_is_said_and_erased_later(stor
         assert problem.startswith("faces that were forgotten are still in the catalog")
     store.faces.want(False)
     assert (store.verify().problems, left_in_files(store, *traces)) == ((), set())
+
+
+def test_a_group_that_could_be_forgotten_but_not_erased_is_erased_when_that_is_asked_again(store):
+    traces = named_library(store)
+    forgotten = store.people.all()[0].group
+    store.catalog.db.execute("PRAGMA busy_timeout = 0")
+    with closing(sqlite3.connect(store.catalog.path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM item").fetchone()
+        with pytest.raises(LibraryLockedError):
+            store.people.forget(forgotten)
+        (problem,) = store.verify().problems
+        assert problem.endswith("; the next `mmsearch index` erases them")
+    with pytest.raises(GroupNotFoundError):
+        store.people.forget(forgotten)
+    assert (store.verify().problems, left_in_files(store, traces[2])) == ((), set())

@@ -155,6 +155,32 @@ def test_a_face_that_was_split_off_does_not_come_back_when_its_group_is_lost(sto
     assert groups(store) == {1: ["/1a", "/both"], 2: TWO, 4: ["/1b"]}
 
 
+def split_while_a_copy_is_away(store):
+    """Split a face off whose picture left while a copy stayed, and then remove that."""
+    add(store, "/copy", contents="/1b")
+    leave(store, "/1b")
+    new = store.people.split(1, ids(store, "/copy"))
+    store.remove_images(ids(store, "/copy"))
+    return new
+
+
+def test_a_face_that_was_split_off_stays_so_when_a_picture_comes_back_that_left_before(store):
+    store.people.name(1, "Anna")
+    new = split_while_a_copy_is_away(store)
+    add(store, "/1b", face(1, 2))
+    assert groups(store) == {1: ["/1a", "/both"], 2: TWO, new: ["/1b"]}
+
+
+def test_a_face_that_was_split_off_stays_so_where_an_earlier_version_noted_its_old_group(store):
+    split_while_a_copy_is_away(store)
+    with store.catalog.writing():
+        decisions = store.people._decisions()
+        decisions.gone = [(b"/1b".hex(), 1, 1)]
+        store.people._note(decisions)
+    add(store, "/1b", face(1, 2))
+    assert "/1b" not in groups(store)[1]
+
+
 def leave(store, *paths):
     """Let `index` find that the files of pictures are gone."""
     store.commit(Changes(gone=ids(store, *paths)))
@@ -187,6 +213,19 @@ def test_of_a_group_that_was_forgotten_or_whose_pictures_were_removed_nothing_co
     assert (store.people.names(), store.people._decisions().gone) == ({}, [])
     with pytest.raises(QueryError, match="there is no group 2"):
         store.people.forget(2)
+
+
+def test_the_name_of_a_group_goes_when_its_last_picture_is_removed_and_waits_for_those_that_left(store):
+    store.people.name(1, "Anna")
+    store.people.name(2, "Berta")
+    leave(store, "/1a")
+    assert store.people.names_without_faces() == {}
+    store.remove_images(ids(store, "/1b", "/both"))
+    assert store.people.names_without_faces() == {1: "Anna"}
+    store.remove_images(ids(store, "/2a", "/2b"))
+    assert store.people.names() == {1: "Anna"}
+    store.people.forget(1)
+    assert store.people.names() == {}
 
 
 def test_decisions_of_an_earlier_version_are_read(store):
