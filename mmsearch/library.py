@@ -105,7 +105,7 @@ if TYPE_CHECKING:
     from mmsearch.encoders.zeroshot import Answer
     from mmsearch.ingest.people import People
     from mmsearch.processes.decoder import PictureDecoder
-    from mmsearch.sounds import Sounds
+    from mmsearch.sounds import OpenSounds, Sounds
     from mmsearch.store.facets import Facet, Facets
     from mmsearch.store.indexes import GraphSettings
     from mmsearch.store.words import PublishedWords
@@ -202,7 +202,7 @@ class Library:
         self._store: LibraryStore | None = None
         self._searcher: Searcher | None = None
         self._decoder: PictureDecoder | None = None
-        self._sounds: Sounds | None = None
+        self._sounds: OpenSounds | None = None
         self._check: Callable[[], None] = _quiet
         self._known_words: tuple[str, Matrix] | None = None  # fingerprint of the encoder, and their vectors
 
@@ -1470,12 +1470,12 @@ class Library:
         ...     library.sounds.status().n_recordings
         0
         """
-        if self._sounds is None:
-            from mmsearch.sounds import Sounds
+        from mmsearch.sounds import OpenSounds, Sounds
 
+        if self._sounds is None:
             library = weakref.proxy(self)
-            self._sounds = Sounds(self.place, lambda: library.reader(), lambda: library._check())
-        return self._sounds
+            self._sounds = OpenSounds(lambda: library._check())
+        return Sounds(self.place, self.reader, self._sounds)
 
     def status(self) -> LibraryStatus:
         """Return what is in the library, and how well and by which route it is searched."""

@@ -1249,6 +1249,7 @@ class BackupReport:
     has_encoder: bool
     size_bytes: int
     notices: tuple[str, ...] = ()
+    n_recordings: int = 0
 
 
 @dataclass(frozen=True)
@@ -1282,6 +1283,7 @@ class RestoreReport:
     n_moved: int
     roots: tuple[str, ...]
     notices: tuple[str, ...] = ()
+    n_recordings: int = 0
 
 
 @dataclass(frozen=True)
@@ -1447,18 +1449,25 @@ class SoundHit:
 
 @dataclass(frozen=True)
 class SoundAnswer:
-    """What an excerpt was found to be of, the surest first; where it was taken, and how long that took."""
+    """What an excerpt was found to be of, the surest first; where it was taken, and how long that took.
+
+    `n_recordings` are those it was compared with; `notices` are sentences on what is worth knowing besides.
+    """
 
     hits: tuple[SoundHit, ...]
     at: float
     duration: float
     n_recordings: int
     seconds: float
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class SoundsReport:
-    """What `sounds.index` did, in recordings; `bad` files could not be used now, and `known_bad` not before."""
+    """What `sounds.index` did, in recordings; `bad` files could not be used now, and `known_bad` not before.
+
+    Of `n_incomplete` that were heard now only a part could be; `sounds.status` names them.
+    """
 
     new: int
     changed: int
@@ -1470,17 +1479,22 @@ class SoundsReport:
     seconds_of_sound: float
     seconds: float
     notices: tuple[str, ...] = ()
+    n_incomplete: int = 0
 
 
 @dataclass(frozen=True)
 class SoundsFacts:
-    """The recordings of a library: how many, how long, what they take, how many are in the index, and bad files."""
+    """The recordings of a library: how many, how long, what they take, how many are in the index, and bad files.
+
+    Of `incomplete` recordings only a part could be heard.
+    """
 
     n_recordings: int
     seconds_of_sound: float
     size_bytes: int
     n_indexed: int
     bad: tuple[BadRecording, ...] = ()
+    incomplete: tuple[Recording, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -1558,7 +1572,7 @@ class Fault:
 class VerifyReport:
     """The result of a full check: how much was read, what is wrong, and what is worth knowing but no damage.
 
-    `proof` says what holds where there are no faults.
+    `proof` says what holds where there are no faults. `n_dropped` counts the pictures that a repair dropped.
 
     Examples
     --------
@@ -1572,6 +1586,7 @@ class VerifyReport:
     n_dropped: int = 0
     notices: tuple[str, ...] = ()
     proof: str = "the catalog and its caches match their checksums"
+    n_recordings_dropped: int = 0
 
     @property
     def problems(self) -> tuple[str, ...]:

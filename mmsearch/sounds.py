@@ -12,15 +12,35 @@ from mmsearch.ingest.plan import absolute_roots
 from mmsearch.processes.listener import Listener, require_media
 from mmsearch.query.sounds import LEAST_S, MOST_S, search_sounds
 from mmsearch.records import PathLike, SoundAnswer, SoundsFacts, SoundsReport
+from mmsearch.sound.peaks import MOST_SECONDS
 from mmsearch.store.base import LibraryStore, OnProgress, Place, folder_of, in_folder
 from mmsearch.store.encoder import NONE
 from mmsearch.store.publish import manifest_state
 
 if TYPE_CHECKING:
     from mmsearch.store.folder import Store
-    from mmsearch.store.sounds import Searched
+    from mmsearch.store.sounds import Searchable
 
 _WHAT = "recordings"
+
+
+class OpenSounds:
+    """What one search of recordings after another goes by: the process that listens, and the index.
+
+    Parameters
+    ----------
+    check : callable
+        Called while files are listened to for a search; what it raises ends that.
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self.listener = Listener(check)
+        self.searched: tuple[Any, Searchable] | None = None
+
+    def close(self) -> None:
+        """End the process and let go of the index; the next search has them again."""
+        self.listener.close()
+        self.searched = None
 
 
 class Sounds:
@@ -34,14 +54,12 @@ class Sounds:
         Where the library stands; UnsupportedError is raised by all where that is an address.
     reader : callable
         Returns the library, opened for reading.
-    check : callable
-        Called while files are listened to for a search; what it raises ends that.
+    opened : OpenSounds
+        What searches go by.
     """
 
-    def __init__(self, place: Place, reader: Callable[[], LibraryStore], check: Callable[[], None]) -> None:
-        self._place, self._reader = place, reader
-        self._listener = Listener(check)
-        self._searched: tuple[Any, list[Searched]] | None = None
+    def __init__(self, place: Place, reader: Callable[[], LibraryStore], opened: OpenSounds) -> None:
+        self._place, self._reader, self._opened = place, reader, opened
 
     def index(
         self, paths: PathLike | Iterable[PathLike], *, on_progress: OnProgress = lambda *_: None
@@ -86,7 +104,7 @@ class Sounds:
         path : path
             A recording, good or bad, or a film.
         at, duration : float
-            Where in it the part begins, and how long it is: 2 to 60 seconds.
+            Where in it the part begins, within 24 hours, and how long it is: 2 to 60 seconds.
         k : int
             The most that are returned.
 
@@ -95,19 +113,20 @@ class Sounds:
         SoundError
             If the file cannot be used, or nothing in it could be told from other sounds.
         QueryError
-            If the part is too short or too long.
+            If the part is too short or too long, or behind the end of the file.
         """
         file = os.path.abspath(as_path(path, "path"))
         at, duration = as_number(at, "at"), as_number(duration, "duration")
-        if at < 0:
-            raise QueryError(f"at is {at:g} s; expected a time from the beginning of the file on")
+        if not 0 <= at <= MOST_SECONDS:
+            raise QueryError(f"at is {at:g} s; expected a time in the file, 0 to {MOST_SECONDS} s")
         if not LEAST_S <= duration <= MOST_S:
             raise QueryError(f"duration is {duration:g} s; expected {LEAST_S:g} to {MOST_S:g} s, best about 10")
         require_media()
         store, k = self._store(), as_count(k, "k")
-        self._listener.start()
+        listener = self._opened.listener
+        listener.start()
         try:
-            return search_sounds(store, self._segments(store), self._listener, file, at, duration, k)
+            return search_sounds(store, self._segments(store), listener, file, at, duration, k)
         except SoundError as error:
             raise SoundError(error.code, f"{os.fsdecode(file)}: {error}") from error
 
@@ -118,11 +137,9 @@ class Sounds:
             return store.sounds.facts()
 
     def remove(self, paths: PathLike | Iterable[PathLike]) -> tuple[str, ...]:
-        """Forget the recordings at or below some paths, and return theirs; files are not touched."""
+        """Forget recordings and bad files at or below some paths, and return theirs; no file is touched."""
         roots = absolute_roots(paths)
-        folder_of(self._place, _WHAT)
-        if not self._place.holds_library():
-            raise LibraryNotFoundError(f"{self._place.address}: no library found; `mmsearch sound index` makes one")
+        self._require_library()
         with self._place.writer() as writer:
             sounds = in_folder(writer, _WHAT).sounds
             known = {file.path: file.sound_id for root in roots for file in sounds.known(root)}
@@ -130,21 +147,29 @@ class Sounds:
             if known or rejected:
                 sounds.commit(gone=known.values(), forgotten=rejected)
                 sounds.settle()
-        return tuple(map(os.fsdecode, sorted(known)))
+        return tuple(map(os.fsdecode, sorted({*known, *rejected})))
 
     def close(self) -> None:
         """End the process that listens, and let go of the index; the next search has them again."""
-        self._listener.close()
-        self._searched = None
+        self._opened.close()
+
+    def _require_library(self) -> None:
+        folder_of(self._place, _WHAT)
+        if not self._place.holds_library():
+            raise LibraryNotFoundError(
+                f"{self._place.address}: no library found; `mmsearch sound index PATH` makes one, --library names "
+                "another"
+            )
 
     def _store(self) -> Store:
-        folder_of(self._place, _WHAT)
+        self._require_library()
         return in_folder(self._reader(), _WHAT)
 
-    def _segments(self, store: Store) -> list[Searched]:
+    def _segments(self, store: Store) -> Searchable:
         """Return what is searched, opened again only where the library has changed."""
         with store.reading():
             state = store.revision, manifest_state(store.files)
-        if self._searched is None or self._searched[0] != state:
-            self._searched = state, store.sounds.searched()
-        return self._searched[1]
+        opened = self._opened
+        if opened.searched is None or opened.searched[0] != state:
+            opened.searched = state, store.sounds.searchable()
+        return opened.searched[1]

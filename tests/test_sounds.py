@@ -15,6 +15,8 @@ from mmsearch import Library, QueryError, SoundError
 from mmsearch.errors import LibraryNotFoundError, UnsupportedError
 from mmsearch.ingest import sounds as ingest
 from mmsearch.processes import listener as listeners
+from mmsearch.store.place import holds_sounds
+from mmsearch.store.publish import MANIFEST
 from tests.conftest import small_samples
 from tests.sound.recordings import RATE, encoded, music
 
@@ -65,6 +67,16 @@ def own(made, folder, tmp_path):
         (tmp_path / "music" / name).unlink()
     with Library.open(tmp_path / "library") as library:
         yield library
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """No file is heard in time."""
+
+    def recording(_listener, path):
+        raise SoundError("timeout", "it took too long")
+
+    monkeypatch.setattr(listeners.Listener, "recording", recording)
 
 
 def question(tmp_path, number, at=5.0, seconds=8.0, *, noise=0.0, rate=RATE):
@@ -135,7 +147,16 @@ def test_what_says_too_little_is_refused_in_a_sentence(asked, tmp_path, samples,
         asked.search(tmp_path / "a.flac")
 
 
-@pytest.mark.parametrize("wrong", [{"at": -1}, {"duration": 1}, {"duration": 61}, {"k": 0}, {"at": "now"}])
+@pytest.mark.parametrize("at", [21, 86_400])
+def test_behind_the_end_of_a_file_is_nothing_to_look_for(asked, folder, at):
+    with pytest.raises(QueryError, match=rf"there are 0\.0 s of sound in .* from {at} s on"):
+        asked.search(folder / "1.flac", at=at)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"at": float("inf")}, {"at": 1e18}, {"at": -1}, {"duration": 1}, {"duration": 61}, {"k": 0}, {"at": "now"}],
+)
 def test_a_question_that_means_nothing_is_refused(asked, folder, wrong):
     with pytest.raises((QueryError, mmsearch.ArgumentError)):
         asked.search(folder / "1.flac", **wrong)
@@ -165,6 +186,20 @@ def test_files_that_move_change_come_twice_or_go_are_followed(own, tmp_path):
     }
     assert found == {0: ["moved.flac"], 1: [], 2: ["2.flac", "twice.flac"], 3: [], 8: ["1.flac"]}
     assert own.verify().problems == ()
+
+
+def test_copies_that_move_together_stay_as_many(own, tmp_path):
+    sounds = tmp_path / "music"
+    sounds.joinpath("old").mkdir()
+    (sounds / "0.flac").rename(sounds / "old" / "a.flac")
+    shutil.copyfile(sounds / "old" / "a.flac", sounds / "old" / "b.flac")
+    report = own.sounds.index(sounds)
+    assert (report.moved, report.new, report.gone) == (1, 1, 0)
+    (sounds / "old").rename(sounds / "new")
+    report = own.sounds.index(sounds)
+    assert (report.moved, report.new, report.gone) == (2, 0, 0)
+    kept = [os.path.relpath(path, sounds) for path in own.sounds.remove(sounds)]
+    assert kept == ["1.flac", "2.flac", "film/3.mp4", "new/a.flac", "new/b.flac"]
 
 
 @pytest.mark.full
@@ -202,6 +237,16 @@ def test_forgotten_recordings_are_found_no_more(own, tmp_path):
     assert own.sounds.status().n_recordings == N - 1
 
 
+def test_bad_files_are_forgotten_too_and_count_as_what_a_library_holds(tmp_path, slow):
+    (tmp_path / "music").mkdir()
+    (tmp_path / "music" / "a.flac").write_bytes(b"a")
+    with Library.open(tmp_path / "library") as library:
+        library.sounds.index(tmp_path / "music")
+        assert holds_sounds(tmp_path / "library")
+        assert library.sounds.remove(tmp_path / "music") == (str(tmp_path / "music" / "a.flac"),)
+        assert not holds_sounds(tmp_path / "library")
+
+
 @pytest.mark.full
 def test_recordings_with_one_loop_are_both_found(own, tmp_path):
     loop = np.tile(music(5, 4.0), 4)
@@ -226,10 +271,22 @@ def test_a_lost_index_is_made_of_the_catalog_and_answers_stay_the_same(own, tmp_
         assert [fault.code for fault in damaged.verify().faults] == ["damaged_sounds"]
         assert damaged.sounds.search(question(tmp_path, 2)).hits == before
         assert [fault.code for fault in damaged.verify(is_repair=True).faults] == ["damaged_sounds"]
-        assert damaged.sounds.status().n_indexed == 0
-        damaged.sounds.index(tmp_path / "music")
         assert (damaged.sounds.status().n_indexed, damaged.verify().problems) == (N, ())
         assert damaged.sounds.search(question(tmp_path, 2)).hits == before
+
+
+@pytest.mark.full
+def test_without_an_index_recordings_are_compared_a_few_at_a_time_and_a_damaged_one_is_named(
+    own, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("mmsearch.store.sounds.TOGETHER", 1)
+    (tmp_path / "library" / MANIFEST).unlink()
+    with closing(sqlite3.connect(tmp_path / "library" / "catalog.sqlite")) as db:
+        db.execute("UPDATE sound SET peaks = zeroblob(length(peaks)) WHERE id = 2")
+        db.commit()
+    answer = own.sounds.search(question(tmp_path, 3))
+    assert (os.path.basename(answer.hits[0].recording.path), answer.n_recordings) == ("3.mp4", N - 1)
+    assert "1 recording cannot be found" in answer.notices[0]
 
 
 @pytest.mark.full
@@ -240,17 +297,20 @@ def test_a_damaged_recording_is_named_and_heard_again_after_a_repair(own, tmp_pa
         db.commit()
     (fault,) = own.verify().faults
     assert (fault.code, os.path.basename(fault.path)) == ("damaged_sounds", "2.flac")
-    own.verify(is_repair=True)
+    repaired = own.verify(is_repair=True)
+    assert (repaired.n_dropped, repaired.n_recordings_dropped) == (0, 1)
+    assert own.sounds.status().n_indexed == N - 1
     assert own.sounds.index(tmp_path / "music").new == 1
     assert own.verify().problems == ()
 
 
 @pytest.mark.full
 def test_a_backup_carries_recordings_and_a_restore_gives_their_paths_anew(own, tmp_path):
-    own.backup(tmp_path / "backup")
+    assert own.backup(tmp_path / "backup").n_recordings == N
     (tmp_path / "music").rename(tmp_path / "there")
     with Library.open(tmp_path / "restored") as restored:
-        restored.restore(tmp_path / "backup", move={tmp_path / "music": tmp_path / "there"})
+        report = restored.restore(tmp_path / "backup", move={tmp_path / "music": tmp_path / "there"})
+        assert report.n_recordings == N
         hit = restored.sounds.search(question(tmp_path, 1)).hits[0]
         assert (hit.recording.path, hit.is_missing) == (str(tmp_path / "there" / "1.flac"), False)
         with pytest.raises(QueryError, match="holds a library"):
@@ -276,10 +336,16 @@ def test_without_the_libraries_that_listen_it_is_said_how_to_have_them(asked, fo
 
 def test_without_a_library_there_is_nothing_to_ask_or_forget(tmp_path):
     with Library.open(tmp_path / "none") as library:
-        with pytest.raises(LibraryNotFoundError):
+        with pytest.raises(LibraryNotFoundError, match="`mmsearch sound index PATH` makes one"):
             library.sounds.status()
-        with pytest.raises(LibraryNotFoundError):
+        with pytest.raises(LibraryNotFoundError, match="`mmsearch sound index PATH` makes one"):
             library.sounds.remove(tmp_path)
+
+
+def test_the_recordings_of_a_library_are_asked_while_nobody_else_holds_it(made):
+    sounds = Library.open(made[0]).sounds
+    assert sounds.status().n_recordings == N
+    sounds._reader.__self__.close()
 
 
 def test_a_new_library_of_sounds_is_not_made_among_them(folder):
@@ -295,6 +361,28 @@ def test_a_recording_that_takes_too_long_is_named_and_tried_again(own, tmp_path,
     assert [bad.code for bad in report.bad] == ["timeout"]
     monkeypatch.undo()
     assert own.sounds.index(tmp_path / "music").new == 1  # it may have been by chance
+
+
+def test_a_recording_that_changed_stays_until_it_was_not_heard_three_times(own, tmp_path, slow):
+    (tmp_path / "music" / "1.flac").write_bytes(encoded(music(8)))
+    kept = []
+    for _ in range(4):
+        own.sounds.index(tmp_path / "music")
+        kept.append(own.sounds.status().n_recordings)
+    assert kept == [N, N, N - 1, N - 1]
+
+
+def test_a_recording_is_no_bad_file_once_it_is_as_it_was_or_moved_there(own, tmp_path, slow):
+    path = tmp_path / "music" / "1.flac"
+    path.rename(tmp_path / "aside.flac")
+    (tmp_path / "music" / "4.flac").write_bytes(encoded(music(8)))
+    path.write_bytes(encoded(music(8)))
+    own.sounds.index(tmp_path / "music")
+    assert names(own.sounds.status()) == ["1.flac", "4.flac"]
+    (tmp_path / "aside.flac").rename(path)
+    (tmp_path / "music" / "0.flac").rename(tmp_path / "music" / "4.flac")
+    report = own.sounds.index(tmp_path / "music")
+    assert (report.unchanged, report.moved, names(own.sounds.status())) == (N - 1, 1, [])
 
 
 @pytest.mark.full

@@ -46,8 +46,9 @@ def backup(
     for notice in report.notices:
         say(notice)
     vectors = f"{report.n_vectors} vectors" if report.has_vectors else "without vectors"
-    pictures = f"{report.n_pictures} pictures, {vectors}{_typed_text(report.n_typed)}"
-    say(f"{pictures}, {size_text(report.size_bytes)}: {shell_word(report.path)}")
+    besides = _besides_text(report.n_typed, report.n_recordings)
+    pictures, size = f"{report.n_pictures} pictures, {vectors}{besides}", size_text(report.size_bytes)
+    say(f"{pictures}, {size}: {shell_word(report.path)}")
 
 
 def restore(
@@ -76,15 +77,18 @@ def restore(
     for notice in report.notices:
         say(notice)
     moved = f", {report.n_moved} of them moved" if report.n_moved else ""
-    vectors = f"{report.n_vectors} vectors{_typed_text(report.n_typed)}"
+    vectors = f"{report.n_vectors} vectors{_besides_text(report.n_typed, report.n_recordings)}"
     say(f"{report.n_pictures} pictures{moved}, {vectors}: {report.library}")
     if report.roots:
         made = "the indexes anew" if report.has_vectors else "vectors and indexes anew"
         say(f"`mmsearch index {' '.join(map(shell_word, report.roots))}` makes {made}")
+    if report.n_recordings:
+        say("`mmsearch sound index` on the folders of recordings makes their index anew")
 
 
-def _typed_text(n: int) -> str:
-    return f", {n} tags and captions of your own" if n else ""
+def _besides_text(n_typed: int, n_recordings: int) -> str:
+    typed = f", {n_typed} tags and captions of your own" if n_typed else ""
+    return f"{typed}, {n_recordings} recording{'s' * (n_recordings != 1)}" if n_recordings else typed
 
 
 def _moves(given: list[str]) -> dict[str, str]:

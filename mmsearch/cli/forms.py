@@ -136,6 +136,7 @@ class Verified(TypedDict):
     n_dropped: int
     notices: list[str]
     proof: str
+    n_recordings_dropped: int
 
 
 class ConfigurationFacts(TypedDict):
@@ -183,6 +184,7 @@ class FoundRecording(TypedDict):
     verdict: str
     speed: float
     length: float
+    problem: Annotated[str, Described("Why only a part of the recording could be heard; empty for a whole one.")]
     is_missing: Annotated[bool, Described("There is no file at the path any more.")]
 
 

@@ -201,10 +201,15 @@ def verify(
         counted = f"{report.n_vectors} vectors, " if report.n_vectors else ""
         say(f"whole: {counted}{report.proof}")
         return
+    are_sounds = {fault.code == "damaged_sounds" for fault in report.faults}
+    index = " and ".join(f"`mmsearch{' sound' * is_sound} index`" for is_sound in sorted(are_sounds))
     if is_repair:
-        say(f"repaired: {report.n_dropped} pictures forgotten; run `mmsearch index` on their folders again")
+        n = report.n_recordings_dropped
+        recordings = f" and {n} recording{'s' * (n != 1)}" if n else ""
+        say(f"repaired: {report.n_dropped} pictures{recordings} forgotten; run {index} on their folders again")
         return
-    say("`mmsearch verify --repair` forgets what is damaged, `mmsearch index` then makes it anew")
+    makes = "makes" if len(are_sounds) == 1 else "make"
+    say(f"`mmsearch verify --repair` forgets what is damaged, {index} then {makes} it anew")
     raise typer.Exit(1)
 
 

@@ -54,6 +54,8 @@ def _say_report(report: SoundsReport) -> None:
         f"{getattr(report, name)} {name}" for name in ("new", "changed", "moved", "gone", "unchanged")
     )
     say(f"{counted}; {report.seconds_of_sound / 3600:.1f} h of sound heard in {report.seconds:.1f} s")
+    if report.n_incomplete:
+        say(f"of {report.n_incomplete} only a part could be heard; `mmsearch sound status` names them")
     _say_bad(report.bad)
     if report.known_bad:
         say(f"{report.known_bad} that were bad before have not changed; `mmsearch sound status` names them")
@@ -84,6 +86,8 @@ def search(
     """
     with open_library(library) as opened:
         answer = opened.sounds.search(file, at=at, duration=duration, k=k)
+    for notice in answer.notices:
+        say(notice)
     records = [_record(hit) for hit in answer.hits]
     wanted = chosen(output)
     if wanted is not Format.table:
@@ -105,7 +109,7 @@ def _record(hit: SoundHit) -> dict[str, Any]:
     return {
         "rank": hit.rank, "id": hit.recording.sound_id, "path": hit.recording.path, "at": round(hit.at, 2),
         "votes": hit.votes, "verdict": hit.verdict, "speed": round(hit.speed, 4),
-        "length": round(hit.recording.seconds, 2), "is_missing": hit.is_missing,
+        "length": round(hit.recording.seconds, 2), "problem": hit.recording.problem, "is_missing": hit.is_missing,
     }  # fmt: skip
 
 
@@ -141,9 +145,12 @@ def status(library: LibraryOption = None, output: FormatOption = None) -> None:
         ["recordings", f"{facts.n_recordings}, {facts.seconds_of_sound / 3600:.1f} h"],
         ["on disk", size_text(facts.size_bytes)],
         ["in the index", f"{facts.n_indexed}"],
+        ["heard in part", str(len(facts.incomplete))],
         ["bad files", str(len(facts.bad))],
     ]
     print_table(None, [("", False), ("", False)], rows)
+    for recording in facts.incomplete:
+        say(f"  {quoted(recording.path)}: {recording.problem}")
     _say_bad(facts.bad)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 
@@ -66,8 +66,10 @@ def file_digest(path: bytes) -> bytes:
         return file_digest_of(handle, before)
 
 
-def file_digest_of(handle: int, before: os.stat_result) -> bytes:
+def file_digest_of(handle: int, before: os.stat_result, *, on_block: Callable[[], None] = lambda: None) -> bytes:
     """Return the SHA-256 of an open regular file, all of it, given what its status was when it was opened.
+
+    `on_block` is called after each MiB that was read.
 
     Raises
     ------
@@ -79,6 +81,7 @@ def file_digest_of(handle: int, before: os.stat_result) -> bytes:
     for block in _blocks(handle, before.st_size, block_bytes=_BLOCK):
         digest.update(block)
         n_bytes += len(block)
+        on_block()
     _unchanged(handle, before, n_bytes)
     return digest.digest()
 

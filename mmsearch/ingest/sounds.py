@@ -20,7 +20,7 @@ from mmsearch.sound.decode import is_named_like_a_sound
 from mmsearch.store.base import OnProgress
 from mmsearch.store.changes import BY_CHANCE, MAX_RUNS, TRANSIENT, UNSEEN
 from mmsearch.store.folder import Store
-from mmsearch.store.sounds import BadSound, KnownSound, NewSound
+from mmsearch.store.sounds import TOGETHER, BadSound, KnownSound, NewSound, damaged_text
 from mmsearch.system import is_gone, n_cores
 
 _COMMIT_RECORDINGS, _COMMIT_S = 64, 1.0
@@ -36,6 +36,7 @@ class _Scan:
     seen: set[bytes] = field(default_factory=set)
     protected: set[bytes] = field(default_factory=set)
     bad: list[BadSound] = field(default_factory=list)
+    forgotten: list[bytes] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     n_known_bad: int = 0
     n_unchanged: int = 0
@@ -46,6 +47,8 @@ class _Scan:
         known, bad = self.known.get(file.path), self.known_bad.get(file.path)
         if known is not None and file.look.is_as(known.look):
             self.n_unchanged += 1
+            if bad is not None:  # it could not be heard for a while
+                self.forgotten.append(file.path)
         elif known is None and bad is not None and file.look.is_as(bad.look) and not _is_tried_again(bad):
             self.n_known_bad += 1
         else:
@@ -74,11 +77,12 @@ def index_sounds(store: Store, roots: Sequence[bytes], *, on_progress: OnProgres
     """
     start, scan = time.perf_counter(), _scanned(store, roots)
     gone, n_moved = scan.gone(), 0
-    moved, copied, to_hear = [], [], []
+    moved, copied, to_hear, taken = [], [], [], set[int]()
     for file in scan.to_hear:
         same = _same_contents(store, file)
-        left = next((each for each in same if each.path in (gone | {file.path}) or is_gone(each.path)), None)
+        left = _left(same, file, gone, taken)
         if left is not None:
+            taken.add(left.sound_id)
             gone.discard(left.path)
             moved.append(left._replace(path=file.path, look=file.look))
             n_moved += left.path != file.path
@@ -86,18 +90,22 @@ def index_sounds(store: Store, roots: Sequence[bytes], *, on_progress: OnProgres
             copied.append(store.sounds.copied(same[0].sound_id, file.path, file.look))
         else:
             to_hear.append(file)
-    forgotten = [path for path in scan.known_bad if path not in scan.seen and not is_below(path, scan.protected)]
     ids_gone = [scan.known[path].sound_id for path in sorted(gone)]
-    store.sounds.commit(copied, moved, ids_gone, [bad for bad in scan.bad if bad.code != "vanished"], forgotten)
+    store.sounds.commit(
+        copied, moved, ids_gone, [bad for bad in scan.bad if bad.code != "vanished"], scan.forgotten
+    )
     run = _Run(store, scan, len(to_hear), on_progress)
     run.take(to_hear)
-    store.sounds.settle()
+    damaged = store.sounds.settle()
+    if damaged:
+        scan.notices.append(damaged_text(len(damaged)))
     n_copied = sum(sound.path not in scan.known for sound in copied)
     bad = tuple(BadRecording(os.fsdecode(each.path), each.code, each.message) for each in (*scan.bad, *run.bad))
     return SoundsReport(
         new=run.n_new + n_copied, changed=run.n_changed + len(copied) - n_copied, moved=n_moved, gone=len(gone),
         unchanged=scan.n_unchanged + len(moved) - n_moved, bad=bad, known_bad=scan.n_known_bad,
         seconds_of_sound=run.seconds_of_sound, seconds=time.perf_counter() - start, notices=tuple(scan.notices),
+        n_incomplete=run.n_incomplete,
     )  # fmt: skip
 
 
@@ -110,6 +118,7 @@ def _scanned(store: Store, roots: Sequence[bytes]) -> _Scan:
             scan.bad.append(BadSound(entry.path, UNSEEN, entry.code, entry.message))
         elif isinstance(entry, FoundFile):
             scan.add(entry)
+    scan.forgotten += [path for path in scan.known_bad if not (path in scan.seen or is_below(path, scan.protected))]
     for root in roots:  # an empty folder may be one whose disk is not mounted
         n_missing = sum(is_below(path, {root}) for path in scan.known)
         if n_missing and not any(is_below(path, {root}) for path in scan.seen):
@@ -132,18 +141,29 @@ def _same_contents(store: Store, file: FoundFile) -> list[KnownSound]:
         return []  # who listens to it will say why
 
 
+def _left(same: Sequence[KnownSound], file: FoundFile, gone: set[bytes], taken: set[int]) -> KnownSound | None:
+    """Return which recording of these contents a file is by now: its own, or one that is gone and not taken yet."""
+    left = [
+        each
+        for each in same
+        if each.sound_id not in taken and (each.path == file.path or each.path in gone or is_gone(each.path))
+    ]
+    return min(left, key=lambda each: (each.path != file.path, each.path not in gone), default=None)
+
+
 class _Run:
     """Files that are listened to, and kept or rejected a few at a time."""
 
     def __init__(self, store: Store, scan: _Scan, n_files: int, on_progress: OnProgress) -> None:
         self._store, self._scan, self._n_files, self._on_progress = store, scan, n_files, on_progress
         self.bad: list[BadSound] = []
-        self.n_new = self.n_changed = 0
+        self.n_new = self.n_changed = self.n_incomplete = 0
         self.seconds_of_sound = 0.0
         self._new: list[NewSound] = []
         self._rejected: list[BadSound] = []
         self._gone: list[int] = []
         self._n_done, self._committed = 0, time.monotonic()
+        self._n_unpublished = 0  # bytes of peaks
 
     def take(self, files: Sequence[FoundFile]) -> None:
         """Listen to files; what was heard is kept even if an interrupt comes."""
@@ -157,24 +177,31 @@ class _Run:
                 n = len(self._new) + len(self._rejected)
                 if n >= _COMMIT_RECORDINGS or time.monotonic() - self._committed >= _COMMIT_S:
                     self._commit()
+                if self._n_unpublished >= TOGETHER:
+                    self._commit()
+                    self._store.sounds.settle()
+                    self._n_unpublished = 0
         finally:
             self._commit()
 
     def _keep(self, file: FoundFile, heard: HeardFile) -> None:
         self._new.append(NewSound(file.path, *heard[:3], heard.problem, heard.n_frames, heard.peaks))
         self.seconds_of_sound += heard.seconds
+        self.n_incomplete += bool(heard.problem)
+        self._n_unpublished += len(heard.peaks)
         is_known = file.path in self._scan.known
         self.n_changed += is_known
         self.n_new += not is_known
 
     def _reject(self, file: FoundFile, error: SoundError) -> None:
         before, known = self._scan.known_bad.get(file.path), self._scan.known.get(file.path)
-        n_tries = 1 + (before.n_tries if before is not None and before.code in BY_CHANCE else 0)
+        is_again = before is not None and before.code in BY_CHANCE and file.look.is_as(before.look)
+        n_tries = 1 + (before.n_tries if before is not None and is_again else 0)
         look: FileLook = UNSEEN if error.code in ("changed", "vanished") else file.look
         bad = BadSound(file.path, look, error.code, str(error), n_tries)
         self._rejected.append(bad)
         self.bad.append(bad)
-        if known is not None and error.code not in TRANSIENT:
+        if known is not None and not _is_tried_again(bad):
             self._gone.append(known.sound_id)
 
     def _commit(self) -> None:

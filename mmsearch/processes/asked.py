@@ -56,15 +56,16 @@ class AskedProcess(ABC, Generic[Request, Answer]):
 
     def _ask(self, request: Request, data: bytes = b"") -> tuple[Answer, bytes] | Ending:
         """Return the answer, or how the process ended; one that was killed from outside gets it again."""
-        for is_last in (*[False] * (_MAX_KILLS - 1), True):
+        n_kills = 0
+        while True:
             try:
                 answer = self._exchange(request, data)
             except BaseException:
                 self.close()
                 raise
-            if not isinstance(answer, Ending) or answer.code != "killed" or is_last:
+            n_kills += 1
+            if not isinstance(answer, Ending) or answer.code != "killed" or n_kills == _MAX_KILLS:
                 return answer
-        raise AssertionError
 
     def _exchange(self, request: Request, data: bytes) -> tuple[Answer, bytes] | Ending:
         """Return the answer to one request, or how the process ended over it."""

@@ -125,7 +125,7 @@ class SoundRequest(TypedDict):
 
 @final
 class Minute(TypedDict):
-    """The minute of sound that begins now."""
+    """The minute of sound that begins now, or the last one while the bytes of the file are hashed."""
 
     at: int
 

@@ -2,8 +2,8 @@
 
 Run by `mmsearch.processes.start_worker`. Every request is a `SoundRequest`. The answer is a `Heard` or a `Fault`,
 followed by the packed peaks of all of a file, or by the hashes and frames of an excerpt. Before that comes a
-`Minute` for each minute of sound that is begun. A file that needs more memory ends the process with
-`EXIT_OUT_OF_MEMORY`.
+`Minute` for each minute of sound that is begun, and again while the bytes of the file are hashed. A file that needs
+more memory ends the process with `EXIT_OUT_OF_MEMORY`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,13 @@ from mmsearch.processes.child import send
 from mmsearch.processes.messages import Excerpt, Fault, Heard, Minute, Ready, SoundRequest
 from mmsearch.records import FileLook
 from mmsearch.sound.decode import Hearing, samples_of
-from mmsearch.sound.pairs import Prints, join_prints, pair_up
+from mmsearch.sound.pairs import join_prints, pair_up, require_features
 from mmsearch.sound.peaks import find_peaks
 from mmsearch.sound.spectrogram import HOP, RATE, Samples
 from mmsearch.system import limit_memory, memory_in_use
 
 MEMORY = 512 << 20
 """Bytes that a file may take beyond what the process needs itself."""
-_LEAST_HASHES = 40  # different ones: silence has none, a tone a few
-_FEATURELESS = "nothing in it could be told from other sounds: it is silence, or one tone, or too short"
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
@@ -50,7 +48,8 @@ def _answer(request: SoundRequest, answers: BinaryIO) -> tuple[Heard | Fault, by
             if request["excerpt"] is not None:
                 return _excerpt(handle, request["excerpt"], answers)
             heard, peaks = _whole(handle, answers)
-            heard["hash"] = file_digest_of(handle, status).hex()
+            last = Minute(at=int(heard["seconds"]) // 60)  # which lasts on: gigabytes take long to read
+            heard["hash"] = file_digest_of(handle, status, on_block=lambda: send(answers, last)).hex()
             heard["look"] = FileLook.of(status)
             return heard, peaks
     except (SoundError, PictureError) as error:
@@ -61,7 +60,7 @@ def _whole(handle: int, answers: BinaryIO) -> tuple[Heard, bytes]:
     """Return what is to be said of a file, and its peaks."""
     hearing = Hearing()
     peaks = find_peaks(_told(samples_of(handle, hearing), hearing, answers))
-    _require_features(pair_up(peaks))
+    require_features(pair_up(peaks))
     facts: Heard = {"seconds": hearing.n_samples / RATE, "problem": hearing.problem, "n_frames": peaks.n_frames}
     return facts, peaks.packed()
 
@@ -77,15 +76,9 @@ def _excerpt(handle: int, excerpt: Excerpt, answers: BinaryIO) -> tuple[Heard, b
             for later in (chunks, [chunks[0][HOP // 2 :], *chunks[1:]])
         ]
     )
-    _require_features(prints)
     return {"seconds": hearing.n_samples / RATE, "problem": hearing.problem}, b"".join(
         array.astype("<u4").tobytes() for array in prints
     )
-
-
-def _require_features(prints: Prints) -> None:
-    if len(set(prints.hashes.tolist())) < _LEAST_HASHES:
-        raise SoundError("silent", _FEATURELESS)
 
 
 def _told(chunks: Iterable[Samples], hearing: Hearing, answers: BinaryIO) -> Iterator[Samples]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from mmsearch.errors import QueryError
 from mmsearch.processes.listener import Listener
 from mmsearch.records import SoundAnswer, SoundHit
 from mmsearch.sound.attempts import ATTEMPTS, Attempt, Verdict, verdict
-from mmsearch.sound.pairs import Prints
+from mmsearch.sound.pairs import Prints, require_features
 from mmsearch.sound.spectrogram import HOP, RATE
 from mmsearch.sound.vote import Vote, vote
 from mmsearch.store.folder import Store
-from mmsearch.store.sounds import Searched
+from mmsearch.store.sounds import Searchable, Searched, damaged_text
 from mmsearch.system import is_gone
 
 LEAST_S, MOST_S = 2.0, 60.0
@@ -37,7 +37,7 @@ class _Judged(NamedTuple):
 
 
 def search_sounds(
-    store: Store, searched: Sequence[Searched], listener: Listener, path: bytes, at: float, duration: float, k: int
+    store: Store, searchable: Searchable, listener: Listener, path: bytes, at: float, duration: float, k: int
 ) -> SoundAnswer:
     """Return the recordings that an excerpt of a file is of, or may be, the surest first.
 
@@ -45,8 +45,8 @@ def search_sounds(
     ----------
     store : Store
         The library.
-    searched : sequence of Searched
-        What `store.sounds.searched` returned.
+    searchable : Searchable
+        What `store.sounds.searchable` returned.
     listener : Listener
         Hears the excerpt.
     path : bytes
@@ -69,10 +69,14 @@ def search_sounds(
         if attempt is ATTEMPTS[0]:
             length = heard
             _require_length(heard, path, at)
-        for judged in _judged(searched, prints, attempt, length, k):
-            before = best.get(judged.vote.track_id)
-            if before is None or judged.surety > before.surety:
-                best[judged.vote.track_id] = judged
+            require_features(prints)
+        n_recordings, n_damaged = 0, 0
+        for part in _parts(store, searchable):
+            n_recordings, n_damaged = n_recordings + int(part.alive.sum()), n_damaged + len(part.damaged)
+            for judged in _judged(part, prints, attempt, length, k):
+                before = best.get(judged.vote.track_id)
+                if before is None or judged.surety > before.surety:
+                    best[judged.vote.track_id] = judged
         if any(judged.verdict == "match" for judged in best.values()):
             break
     surest = sorted(best.values(), key=lambda judged: (judged.surety, -judged.vote.track_id), reverse=True)[:k]
@@ -87,8 +91,17 @@ def search_sounds(
         for rank, judged in enumerate(known, 1)
         for recording in [recordings[judged.vote.track_id]]
     )  # fmt: skip
-    n_recordings = sum(int(each.alive.sum()) for each in searched)
-    return SoundAnswer(hits, at, length, n_recordings, time.perf_counter() - start)
+    notices = (damaged_text(n_damaged),) if n_damaged else ()
+    return SoundAnswer(hits, at, length, n_recordings, time.perf_counter() - start, notices)
+
+
+def _parts(store: Store, searchable: Searchable) -> Iterator[Searched]:
+    """Yield all segments; those that are made now, one after the other, are not kept."""
+    yield from searchable.segments
+    for ids in searchable.further:
+        with store.reading():
+            part = store.sounds.built(ids)
+        yield part
 
 
 def _require_length(seconds: float, path: bytes, at: float) -> None:
@@ -99,10 +112,8 @@ def _require_length(seconds: float, path: bytes, at: float) -> None:
         )
 
 
-def _judged(
-    searched: Sequence[Searched], prints: Prints, attempt: Attempt, seconds: float, k: int
-) -> list[_Judged]:
-    """Return what an attempt finds that is a match, or perhaps one."""
-    votes = [each for part in searched for each in vote(part.segment, prints, k=k, alive=part.alive)]
+def _judged(part: Searched, prints: Prints, attempt: Attempt, seconds: float, k: int) -> list[_Judged]:
+    """Return what an attempt finds in a segment that is a match, or perhaps one."""
+    votes = vote(part.segment, prints, k=k, alive=part.alive)
     judged = ((each, attempt, verdict(each.votes, attempt, seconds)) for each in votes)
     return [_Judged(each, by, said, seconds) for each, by, said in judged if said is not None]

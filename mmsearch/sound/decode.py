@@ -25,16 +25,18 @@ if TYPE_CHECKING:
 
 _CONTAINERS = (
     "mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "ogg", "mpeg", "mpegts", "flv", "asf",
-    "wav", "w64", "mp3", "flac", "aac", "aiff", "caf", "ac3", "eac3", "amr", "ape", "wv", "tta", "au",
+    "wav", "w64", "mp3", "flac", "aac", "aiff", "caf", "ac3", "eac3", "amr", "ape", "wv", "tta", "au", "rm",
 )  # fmt: skip
 _EXTENSIONS = frozenset(
     b".3g2 .3gp .aac .ac3 .aif .aifc .aiff .amr .ape .asf .au .avi .caf .divx .eac3 .flac .flv .insv .m2ts .m4a "
     b".m4b .m4v .mka .mkv .mov .mp2 .mp3 .mp4 .mpeg .mpg .mts .oga .ogg .ogv .opus .rmvb .snd .spx .tta .vob .w64 "
     b".wav .weba .webm .wma .wmv .wv".split()
 )
-_PROTECTED = ("enca", "drms", "p608")  # what an MP4 calls sound that is encrypted
+_PROTECTED = ("enca", "drms")  # what an MP4 calls sound that is encrypted
 _CHUNK = 1 << 16  # samples, 8 s
 _TOGETHER = 1 << 13  # samples that the resampler gives at once: Python takes its time for each piece
+_COUNTED = ("aiff", "au")  # containers that say how long they are, which FFmpeg takes for true
+_UNKNOWN = 0x7F000000  # bytes: more in a WAV are said by programs that cannot know
 _MOST_CHANNELS, _MOST_RATE = 64, 1_000_000
 
 
@@ -99,8 +101,20 @@ def samples_of(
                 if hearing.n_samples >= most:
                     break
             yield _joined(pending)
-    if seconds is None and hearing.n_samples >= most:
-        hearing.problem = f"only its first {MOST_SECONDS // 3600} hours are kept"
+            if seconds is None and hearing.n_samples >= most:
+                hearing.problem = f"only its first {MOST_SECONDS // 3600} hours are kept"
+            elif seconds is None and not hearing.problem and _is_cut(handle, container, hearing.n_samples / RATE):
+                hearing.problem = "it is cut short: by what it says of itself it was longer"
+
+
+def _is_cut(handle: int, container: InputContainer, seconds: float) -> bool:
+    """Return whether a file says itself that there is more in it, where FFmpeg does not notice that."""
+    if container.format.name in _COUNTED:
+        stream: Any = container.streams.audio[0]
+        return seconds < 0.99 * float((stream.duration or 0) * stream.time_base) - 0.1
+    head, n_bytes = os.pread(handle, 8, 0), os.fstat(handle).st_size
+    said = int.from_bytes(head[4:], "little")  # very much, or nothing, by programs that do not know the end
+    return head[:4] == b"RIFF" and said < _UNKNOWN and n_bytes < 0.99 * said
 
 
 def _joined(pending: list[Samples]) -> Samples:
@@ -153,10 +167,11 @@ def _decoded(container: InputContainer, hearing: Hearing, start: float, rate: in
             to_skip = max(0, to_skip - len(samples))
     for samples in resampler.rest():
         yield samples[to_skip or 0 :]
-    if not n_frames and hearing.problem:
+    if n_frames or start > 0:  # behind the end there is nothing
+        return
+    if hearing.problem:
         raise SoundError("corrupt", "the sound in this file is damaged from its beginning to its end")
-    if not n_frames:
-        raise SoundError("no_sound", "there is a sound track in this file, and nothing on it")
+    raise SoundError("no_sound", "there is a sound track in this file, and nothing on it")
 
 
 def _frames(container: InputContainer, stream: Any, hearing: Hearing) -> Iterator[Any]:
@@ -225,5 +240,11 @@ class _Resampler:
             yield from self._resampled(None)
 
     def _resampled(self, frame: Any) -> Iterator[Samples]:
-        for each in self._resampler.resample(frame):
-            yield each.to_ndarray()[0]
+        import av
+
+        try:
+            for each in self._resampler.resample(frame):
+                yield each.to_ndarray()[0]
+        except av.FFmpegError as error:
+            _refuse_shortage(error)
+            raise SoundError("unsupported", f"{self._given[1]} of sound cannot be mixed to one channel") from error

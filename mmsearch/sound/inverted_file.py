@@ -101,6 +101,12 @@ class Segment:
         return begins
 
 
+def tracks_of(source: Path | BinaryIO) -> set[tuple[int, int]]:
+    """Return ids and checksums of the recordings in the file of a segment, of which nothing else is read."""
+    arrays = open_arrays(source, _KIND)
+    return set(zip(arrays["ids"][:].tolist(), arrays["checksums"][:].tolist(), strict=True))
+
+
 def _runs(
     times: NDArray[np.uint32] | FileArray[np.uint32], starts: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> NDArray[np.uint32]:
@@ -152,29 +158,35 @@ def merge_segments(segments: Sequence[Segment], alive: Sequence[NDArray[np.bool_
     for segment, mask, move, first in zip(segments, alive, moves, firsts, strict=False):
         move[mask] = starts[first : first + mask.sum()] - segment.starts[mask]
     hashes = np.unique(np.concatenate([segment.hashes for segment in segments]))
-    n_times = sum(_n_alive(segment, mask) for segment, mask in zip(segments, alive, strict=True))
-    wholes = {"hashes": hashes, "offsets": np.zeros(len(hashes) + 1, np.int64), "ids": ids,
-              "checksums": checksums, "starts": starts, "lengths": lengths}  # fmt: skip
+    counts = np.zeros(len(hashes), np.int64)
+    for segment, mask in zip(segments, alive, strict=True):
+        counts[np.searchsorted(hashes, segment.hashes)] += _counts(segment, mask)
+    occurs = counts > 0  # others would make the mean smaller, by which hashes are passed over
+    offsets = np.concatenate([[0], np.cumsum(counts[occurs])]).astype(np.int64)
+    wholes = {"hashes": hashes[occurs], "offsets": offsets, "ids": ids, "checksums": checksums, "starts": starts,
+              "lengths": lengths}  # fmt: skip
     described = {name: (array.dtype, array.shape) for name, array in wholes.items()}
-    described["times"] = (np.dtype(np.uint32), (n_times,))
+    described["times"] = (np.dtype(np.uint32), (int(offsets[-1]),))
     with arrays_in_pieces(path, _KIND, {}, described) as put:
         n_put = 0
         for first, last in _ranges(segments, hashes):
-            owners, times = _merged(segments, alive, moves, hashes[first:last])
+            times = _merged(segments, alive, moves, hashes[first:last])
             put("times", n_put, times)
-            counts = np.bincount(owners, minlength=last - first)
-            wholes["offsets"][first + 1 : last + 1] = n_put + np.cumsum(counts)
             n_put += len(times)
         for name, array in wholes.items():
             put(name, 0, array)
 
 
-def _n_alive(segment: Segment, mask: NDArray[np.bool_]) -> int:
-    """Return how many fingerprints the recordings of a segment have that are alive."""
+def _counts(segment: Segment, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return how often each hash of a segment occurs in the recordings that are alive."""
     if mask.all():
-        return len(segment.times)
-    blocks = (segment.times[start : start + _BLOCK] for start in range(0, len(segment.times), _BLOCK))
-    return sum(int(mask[segment.tracks_at(times)].sum()) for times in blocks)
+        return np.diff(segment.offsets)
+    counts = np.zeros(len(segment.hashes), np.int64)
+    for start in range(0, len(segment.times), _BLOCK):
+        at = start + np.flatnonzero(mask[segment.tracks_at(segment.times[start : start + _BLOCK])])
+        owners, n = np.unique(np.searchsorted(segment.offsets, at, side="right") - 1, return_counts=True)
+        counts[owners] += n
+    return counts
 
 
 def _ranges(segments: Sequence[Segment], hashes: NDArray[np.uint32]) -> Iterator[tuple[int, int]]:
@@ -192,8 +204,8 @@ def _merged(
     alive: Sequence[NDArray[np.bool_]],
     moves: Sequence[NDArray[np.int64]],
     hashes: NDArray[np.uint32],
-) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    """Return the occurrences of neighbouring hashes: the position of each one's hash, and its new time."""
+) -> NDArray[np.uint32]:
+    """Return where neighbouring hashes occur by their new times, hash by hash."""
     owners, times = [], []
     for segment, mask, move in zip(segments, alive, moves, strict=True):
         first, last = np.searchsorted(segment.hashes, [hashes[0], hashes[-1] + 1]).tolist()
@@ -203,6 +215,4 @@ def _merged(
         owner = np.repeat(positions, np.diff(segment.offsets[first : last + 1]))
         owners.append(owner[mask[tracks]])
         times.append((old + move[tracks])[mask[tracks]].astype(np.uint32))
-    owner = np.concatenate(owners)
-    order = np.argsort(owner, kind="stable")
-    return owner[order], np.concatenate(times)[order]
+    return np.concatenate(times)[np.argsort(np.concatenate(owners), kind="stable")]

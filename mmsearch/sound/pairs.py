@@ -7,12 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mmsearch.errors import SoundError
 from mmsearch.sound.peaks import Peaks
 
 FAN = 5
 """Pairs that begin with one peak."""
 _LEAST_GAP, _MOST_GAP = 2, 63  # frames from the first peak of a pair to the second
 _MOST_STEP = 127  # bins between them
+_LEAST_HASHES = 40  # different ones: silence has none, a tone a few
 
 
 class Prints(NamedTuple):
@@ -51,3 +53,11 @@ def join_prints(several: list[Prints]) -> Prints:
     hashes, frames = (np.concatenate(arrays) for arrays in zip(*several, strict=True))
     keys = np.unique(hashes.astype(np.uint64) << np.uint64(32) | frames)
     return Prints((keys >> np.uint64(32)).astype(np.uint32), keys.astype(np.uint32))
+
+
+def require_features(prints: Prints) -> None:
+    """Raise SoundError (`silent`) if fingerprints are too few to tell a sound from others."""
+    if len(np.unique(prints.hashes)) < _LEAST_HASHES:
+        raise SoundError(
+            "silent", "nothing in it could be told from other sounds: it is silence, or one tone, or too short"
+        )

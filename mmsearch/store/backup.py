@@ -71,6 +71,7 @@ class _Moment:
     n_pictures: int
     n_vectors: int
     n_typed: int
+    n_recordings: int
     vectors: HalfRows | None
     parts: FileArray[np.int8] | NDArray[np.int8] | None
     encoder: LastingFiles
@@ -135,8 +136,8 @@ def _moment(store: Store, copy: Path, opened: ExitStack, *, with_vectors: bool) 
         )
         n_pictures = n_vectors = 0
     return _Moment(
-        copy, int(store.setting("schema")), n_pictures, n_vectors, store.catalog.count("typed"), vectors, parts,
-        encoder, _opened(encoder.paths, opened), tuple(notices),
+        copy, int(store.setting("schema")), n_pictures, n_vectors, store.catalog.count("typed"),
+        store.catalog.count("sound"), vectors, parts, encoder, _opened(encoder.paths, opened), tuple(notices),
     )  # fmt: skip
 
 
@@ -187,6 +188,7 @@ def _written(store: Store, moment: _Moment, target: Path, on_progress: OnProgres
     return BackupReport(
         str(target), store.address, created, moment.n_pictures, moment.n_vectors, moment.n_typed,
         moment.vectors is not None, moment.encoder.is_whole, target.stat().st_size, moment.notices,
+        moment.n_recordings,
     )  # fmt: skip
 
 

@@ -66,6 +66,7 @@ RESTORING = "restoring"
 _ENCODER = "encoder"
 _ENCODER_NAME, _VECTORS = re.compile(r"encoder(-\d+)?"), re.compile(r"vectors-\d+\.f16|parts-\d+\.i8")
 _MAX_MEGAPIXELS = "max_megapixels"  # setting
+_GO_WITHOUT_SAYING = ("precision", "views", "agreement")  # settings that a first encoder may do without
 _BLOCK = 65_536  # rows copied or checked at a time
 _N_SAMPLED = 9  # rows compared with their checksums when a vector file is opened
 _COMPACT_SHARE = 0.2  # dead rows tolerated before the vectors are rewritten
@@ -146,7 +147,7 @@ class Store(Pictures):
             with closing(store), sqlite_errors(folder / CATALOG):
                 store._recover()
                 if create is not None and has_sounds:  # which go by nothing that is settled with the first picture
-                    store.keep(create)
+                    store.keep(dict.fromkeys(_GO_WITHOUT_SAYING) | create)
                 yield store
 
     def close(self) -> None:

@@ -100,6 +100,7 @@ def move_paths(catalog: Catalog, moves: Moves) -> int:
     for table, verb in _TABLES.items():
         db.execute(f"{verb} {table} SET path = substr(path, 2) WHERE substr(path, 1, 1) = x'00'")
     db.execute("DELETE FROM bad WHERE path IN (SELECT path FROM image)")
+    db.execute("DELETE FROM bad_sound WHERE path IN (SELECT path FROM sound)")
     return n_moved["image"]
 
 

@@ -38,11 +38,11 @@ def holds_pictures(folder: Path) -> bool:
 
 
 def holds_sounds(folder: Path) -> bool:
-    """Return whether a library lies in a folder that holds recordings."""
+    """Return whether a library lies in a folder that holds recordings, or files that were rejected as such."""
     if not is_library(folder):
         return False
     with closing(Catalog.open(folder / CATALOG)) as catalog:
-        return catalog.count("sound") > 0
+        return catalog.count("sound") + catalog.count("bad_sound") > 0
 
 
 def library_errors(folder: Path) -> AbstractContextManager[None]:

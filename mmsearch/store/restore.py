@@ -59,6 +59,11 @@ _WHAT = "restoring a backup"
 _SETTINGS: dict[str, type] = {
     "schema": int, "dim": int, "n_rows": int, "epoch": int, "revision": int, "model": str, "fingerprint": str,
 }  # fmt: skip
+_SOUNDS = 6  # the first schema with recordings
+_NO_PEAKS = (
+    "SELECT 1 FROM sound WHERE typeof(peaks) <> 'blob' OR length(peaks) % 4 OR typeof(n_frames) <> 'integer' "
+    "OR n_frames <= 0 LIMIT 1"
+)
 _ENCRYPTED = 1  # flag of a file in a ZIP
 _MOST_FACTS = CHUNK  # bytes of a manifest
 _MOST_READ = 4 * CHUNK  # bytes that are read at once: more only for the list of members, which is short
@@ -294,7 +299,7 @@ def _settled(place: Place, backup: Backup, staging: Path, held: HeldFolder, move
         report = RestoreReport(
             str(backup.path), place.address, backup.manifest["created"], store.n_pictures,
             store.n_rows - store.n_dead, catalog.count("typed"), backup.manifest["has_vectors"], n_moved,
-            tuple(map(os.fsdecode, roots)),
+            tuple(map(os.fsdecode, roots)), n_recordings=catalog.count("sound"),
         )  # fmt: skip
         vectors, encoder = store.vectors_path(store.epoch).name, store.encoder_path.name
         parts = store.parts.path.name
@@ -321,6 +326,8 @@ def _check_catalog(path: Path, backup: Backup) -> None:
                 (said,) = db.execute("PRAGMA integrity_check(1)").fetchone()
                 if said != "ok":
                     raise _Unfit(f"the catalog in it is damaged: {said}")
+                if schema >= _SOUNDS and db.execute(_NO_PEAKS).fetchone():
+                    raise _Unfit("a recording in it has no peaks as mmsearch keeps them")
                 settings = dict(db.execute("SELECT key, value FROM meta"))
         except sqlite3.Error as error:
             raise _Unfit(f"the catalog in it is damaged: {error}") from error

@@ -9,24 +9,25 @@ made when it is looked for.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, TypeVar
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.errors import LibraryDamagedError
 from mmsearch.records import BadRecording, FileLook, Recording, SoundsFacts, Unusable
-from mmsearch.sound.inverted_file import Segment, build_segment, merge_segments
+from mmsearch.sound.inverted_file import Segment, build_segment, merge_segments, tracks_of
 from mmsearch.sound.pairs import pair_up
 from mmsearch.sound.peaks import Peaks
 from mmsearch.store.publish import Kind, Sidecar, current, manifest_state, next_name, withdraw
-from mmsearch.system import shown_path
 
 if TYPE_CHECKING:
     from mmsearch.store.folder import Store
+
+
+T = TypeVar("T")
 
 
 class SoundSidecar(Sidecar):
@@ -41,7 +42,8 @@ FRESH: Final[Kind[SoundSidecar]] = Kind("soundsfresh")
 _SEGMENTS = (BASE, FRESH)
 _FINGERPRINTS = 1  # the way in which they are made of constellations
 _MERGE_SHARE = 0.2  # of the base: more in the fresh segment, or dead, and both are merged
-_TOGETHER = 500  # recordings whose fingerprints are made in memory at once: 12 million, 300 MB
+TOGETHER = 500 * 4 * 60 * 80
+"""Bytes of peaks of which fingerprints are made in memory at once: 500 recordings of 4 min, 12 million, 300 MB."""
 _BELOW = "(path = ? OR substr(path, 1, ?) = ?)"
 _CHUNK = 500  # bound parameters of one statement
 
@@ -79,10 +81,29 @@ class BadSound(NamedTuple):
 
 @dataclass(frozen=True)
 class Searched:
-    """A segment, and which of its recordings count."""
+    """A segment, and which of its recordings count; it is without `damaged` ones, which it should have."""
 
     segment: Segment
     alive: NDArray[np.bool_]
+    damaged: tuple[int, ...] = ()
+
+
+class Searchable(NamedTuple):
+    """What a question is compared with: segments, and `further` recordings, as many at a time as memory is for."""
+
+    segments: list[Searched]
+    further: list[list[int]]
+
+
+def damaged_text(n: int) -> str:
+    """Say that so many recordings are not found as they are damaged, and what to do."""
+    it, its, folders = (
+        ("1 recording", "its", "its folder") if n == 1 else (f"{n} recordings", "their", "their folders")
+    )
+    return (
+        f"{it} cannot be found, as {its} peaks are damaged; run `mmsearch verify --repair`, and then "
+        f"`mmsearch sound index` on {folders} again"
+    )
 
 
 class LibrarySounds:
@@ -101,17 +122,16 @@ class LibrarySounds:
 
     def known(self, root: bytes) -> Iterator[KnownSound]:
         """Yield what is known of every recording at or below a path."""
-        sql = f"SELECT id, hash, path, size, mtime_ns, ctime_ns FROM sound WHERE {_BELOW} ORDER BY path"
-        for sound_id, content_hash, path, *look in self._catalog.db.execute(sql, _bounds(root)):
-            yield KnownSound(path, FileLook(*look), sound_id, content_hash)
+        yield from self._known(f"{_BELOW} ORDER BY path", _bounds(root))
 
     def with_hash(self, content_hash: bytes) -> list[KnownSound]:
         """Return the recordings with these file contents."""
-        sql = "SELECT id, hash, path, size, mtime_ns, ctime_ns FROM sound WHERE hash = ? ORDER BY id"
-        return [
-            KnownSound(path, FileLook(*look), sound_id, same)
-            for sound_id, same, path, *look in self._catalog.db.execute(sql, (content_hash,))
-        ]
+        return list(self._known("hash = ? ORDER BY id", (content_hash,)))
+
+    def _known(self, condition: str, values: tuple[Any, ...]) -> Iterator[KnownSound]:
+        sql = f"SELECT id, hash, path, size, mtime_ns, ctime_ns FROM sound WHERE {condition}"
+        for sound_id, content_hash, path, *look in self._catalog.db.execute(sql, values):
+            yield KnownSound(path, FileLook(*look), sound_id, content_hash)
 
     def has_size(self, size: int) -> bool:
         """Return whether a file of so many bytes may be a copy of a recording."""
@@ -132,12 +152,11 @@ class LibrarySounds:
 
     def tracks(self, ids: Sequence[int]) -> dict[int, Recording]:
         """Return some recordings, by id."""
-        tracks = {}
+        tracks: dict[int, Recording] = {}
         for start in range(0, len(ids), _CHUNK):
             chunk = [int(sound_id) for sound_id in ids[start : start + _CHUNK]]
             sql = f"SELECT id, path, seconds, problem FROM sound WHERE id IN ({','.join('?' * len(chunk))})"
-            for sound_id, path, seconds, problem in self._catalog.db.execute(sql, chunk):
-                tracks[sound_id] = Recording(sound_id, os.fsdecode(path), seconds, problem)
+            tracks |= {row[0]: _recording(row) for row in self._catalog.db.execute(sql, chunk)}
         return tracks
 
     def facts(self) -> SoundsFacts:
@@ -148,39 +167,47 @@ class LibrarySounds:
         bad = tuple(BadRecording(os.fsdecode(each.path), each.code, each.message) for each in self.bad())
         sidecars = [facts for kind in _SEGMENTS if not isinstance(facts := self._store.sidecar(kind), Unusable)]
         n_bytes += sum(facts["length"] for facts in sidecars)
-        n_waiting = len(_missing(self._published(checksums := self._checksums()).values(), checksums))
-        return SoundsFacts(n, seconds, n_bytes, n - n_waiting, bad)
+        tracks = [self._load(kind, tracks_of, is_stamp_enough=True) for kind in _SEGMENTS]
+        published = {track for each in tracks if not isinstance(each, Unusable) for track in each}
+        n_indexed = len(published & self._checksums().items())
+        sql = "SELECT id, path, seconds, problem FROM sound WHERE problem <> '' ORDER BY path"
+        incomplete = tuple(map(_recording, self._catalog.db.execute(sql)))
+        return SoundsFacts(n, seconds, n_bytes, n_indexed, bad, incomplete)
 
-    def searched(self) -> list[Searched]:
-        """Return what a question is compared with: the published segments, and one of recordings not in them."""
+    def searchable(self) -> Searchable:
+        """Return what a question is compared with: the published segments, and recordings that are not in them.
+
+        Of these as many as memory is for are in a segment already; `built` makes one of the others at a time.
+        """
         while True:
             before = manifest_state(self._store.files)
             with self._store.reading():
                 checksums = self._checksums()
                 searched = list(self._published(checksums).values())
                 if manifest_state(self._store.files) == before:  # else segments of two states may have met
-                    missing = _missing(searched, checksums)
-                    return [*searched, *map(_all_of, self._built(missing))]
+                    chunks = list(self._chunks(_missing(searched, checksums)))
+                    return Searchable([*searched, *map(self.built, chunks[:1])], chunks[1:])
 
     def _published(self, checksums: dict[int, int]) -> dict[Kind[SoundSidecar], Searched]:
         """Return the segments that can be used, given the checksums of all recordings."""
         published = {}
         for kind in _SEGMENTS:
-            segment = None if current(self._store.files, kind) is None else self._load(kind, is_stamp_enough=True)
+            segment = self._load(kind, Segment.open, is_stamp_enough=True)
             if isinstance(segment, Segment):
                 published[kind] = Searched(segment, _alive(segment, checksums))
         return published
 
-    def _load(self, kind: Kind[SoundSidecar], *, is_stamp_enough: bool = False) -> Segment | Unusable:
+    def _load(
+        self, kind: Kind[SoundSidecar], load: Callable[[BinaryIO], T], *, is_stamp_enough: bool = False
+    ) -> T | Unusable:
         return self._store.load_matching(
-            kind, {"fingerprints": _FINGERPRINTS}, lambda file, _: Segment.open(file),
-            is_stamp_enough=is_stamp_enough,
-        )  # fmt: skip
+            kind, {"fingerprints": _FINGERPRINTS}, lambda file, _: load(file), is_stamp_enough=is_stamp_enough
+        )
 
     def problems(self) -> dict[str, str]:
         """Return what is wrong with each segment that there is, by reading all of it."""
         kinds = [kind for kind in _SEGMENTS if current(self._store.files, kind) is not None]
-        loaded = {kind: self._load(kind) for kind in kinds}
+        loaded = {kind: self._load(kind, Segment.open) for kind in kinds}
         return {kind: problem.reason for kind, problem in loaded.items() if isinstance(problem, Unusable)}
 
     def damaged(self) -> list[tuple[int, bytes]]:
@@ -192,21 +219,31 @@ class LibrarySounds:
         """Return the checksums of all recordings, by id."""
         return dict(self._catalog.db.execute("SELECT id, crc32 FROM sound"))
 
-    def _built(self, ids: Sequence[int]) -> Iterator[Segment]:
-        """Yield segments of some recordings, made of their peaks."""
-        for start in range(0, len(ids), _TOGETHER):
-            chunk = ids[start : start + _TOGETHER]
-            sql = f"SELECT id, crc32, n_frames, peaks FROM sound WHERE id IN ({','.join('?' * len(chunk))})"
-            rows = self._catalog.db.execute(f"{sql} ORDER BY id", chunk).fetchall()
-            tracks = []
-            for sound_id, checksum, n_frames, packed in rows:
-                if crc32(packed) != checksum:
-                    raise LibraryDamagedError(
-                        f"{shown_path(self._catalog.path)}: recording {sound_id} differs from its checksum; run "
-                        "`mmsearch verify --repair` and then `mmsearch sound index` on its folder again"
-                    )
-                tracks.append((sound_id, checksum, n_frames, pair_up(Peaks.of_packed(packed, n_frames))))
-            yield build_segment(tracks)
+    def _chunks(self, ids: Sequence[int]) -> Iterator[list[int]]:
+        """Yield some recordings, as many at a time as memory is for: a film has as many peaks as thirty songs."""
+        chunk: list[int] = []
+        n_bytes = 0
+        for sound_id in ids:
+            sql = "SELECT length(peaks) FROM sound WHERE id = ?"
+            n_bytes += self._catalog.db.execute(sql, (sound_id,)).fetchone()[0]
+            chunk.append(sound_id)
+            if n_bytes >= TOGETHER:
+                yield chunk
+                chunk, n_bytes = [], 0
+        if chunk:
+            yield chunk
+
+    def built(self, ids: Sequence[int]) -> Searched:
+        """Return a segment of some recordings, made of their peaks; inside `reading()`."""
+        tracks, damaged = [], []
+        sql = "SELECT crc32, n_frames, peaks FROM sound WHERE id = ?"
+        for sound_id in ids:
+            for checksum, n_frames, packed in self._catalog.db.execute(sql, (sound_id,)):  # none if it left
+                if crc32(packed) == checksum:
+                    tracks.append((sound_id, checksum, n_frames, pair_up(Peaks.of_packed(packed, n_frames))))
+                else:
+                    damaged.append(sound_id)
+        return Searched(build_segment(tracks), np.ones(len(tracks), bool), tuple(damaged))
 
     # -- writing -------------------------------------------------------------------------------------
 
@@ -228,6 +265,7 @@ class LibrarySounds:
             db.executemany("DELETE FROM sound WHERE id = ?", [(sound_id,) for sound_id in gone])
             for file in moved:
                 db.execute("DELETE FROM sound WHERE path = ? AND id <> ?", (file.path, file.sound_id))
+                db.execute("DELETE FROM bad_sound WHERE path = ?", (file.path,))
                 db.execute(
                     "UPDATE sound SET path = ?, size = ?, mtime_ns = ?, ctime_ns = ? WHERE id = ?",
                     (file.path, *file.look, file.sound_id),
@@ -253,8 +291,13 @@ class LibrarySounds:
         content_hash, seconds, problem, n_frames, packed = self._catalog.db.execute(sql, (sound_id,)).fetchone()
         return NewSound(path, look, content_hash, seconds, problem, n_frames, packed)
 
-    def settle(self) -> None:
+    def settle(self) -> tuple[int, ...]:
         """Publish fingerprints of the recordings that have none, and merge the segments where it is time to.
+
+        Returns
+        -------
+        tuple of int
+            The recordings that differ from their checksums, and have no fingerprints.
 
         Raises
         ------
@@ -266,10 +309,15 @@ class LibrarySounds:
         for kind in set(_SEGMENTS) - segments.keys():
             if current(self._store.files, kind) is not None:
                 withdraw(self._store.files, kind)
-        for added in self._built(_missing(segments.values(), checksums)):
-            self._publish(FRESH, [*filter(None, [segments.get(FRESH)]), _all_of(added)], segments)
-            self._merge(segments)
+        damaged: tuple[int, ...] = ()
+        for chunk in self._chunks(_missing(segments.values(), checksums)):
+            added = self.built(chunk)
+            damaged += added.damaged
+            if len(added.alive):
+                self._publish(FRESH, [*filter(None, [segments.get(FRESH)]), added], segments)
+                self._merge(segments)
         self._merge(segments)
+        return damaged
 
     def _merge(self, segments: dict[Kind[SoundSidecar], Searched]) -> None:
         """Put both segments into the base if the fresh one has grown, or many of the base are dead."""
@@ -295,11 +343,12 @@ class LibrarySounds:
         self._store.publish(kind, name, lambda path: merge_segments(parts, alive, path), facts, replaces=replaces)
         for other in replaces:
             segments.pop(other, None)
-        segments[kind] = _all_of(Segment.open(self._store.files / f"{name}.bin"))
+        segments[kind] = Searched(Segment.open(self._store.files / f"{name}.bin"), np.ones(n_tracks, bool))
 
 
-def _all_of(segment: Segment) -> Searched:
-    return Searched(segment, np.ones(len(segment.ids), bool))
+def _recording(row: tuple[int, bytes, float, str]) -> Recording:
+    sound_id, path, seconds, problem = row
+    return Recording(sound_id, os.fsdecode(path), seconds, problem)
 
 
 def _alive(segment: Segment, checksums: dict[int, int]) -> NDArray[np.bool_]:

@@ -25,7 +25,8 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
     With `is_repair` what is damaged or lost is dropped, and the catalog that is there counts from now on. Dropped
     pictures are embedded again by the next `index` of their folder, a dropped graph is rebuilt; until then search
     is exact. Dropped visual words are made again by the same `index`, and labels and annotations of what is not
-    there are dropped.
+    there are dropped. Damaged recordings are dropped until the next `sounds.index`, and the index of all others is
+    made anew.
     """
     faults = _catalog_faults(store)
     is_at_work = not is_repair and is_being_written(store.folder)
@@ -72,8 +73,10 @@ def verify(store: Store, *, is_repair: bool = False) -> VerifyReport:
         store.parts.forget(damaged_parts)
         if silent:
             store.sounds.commit(gone=[sound_id for sound_id, _ in silent])
+        if silent or unheard or (manifest and store.has_sounds):
+            store.sounds.settle()
     notices = tuple(filter(None, [open_to_others(store.folder), _waiting(n_waiting)]))
-    return VerifyReport(n_rows, tuple(faults), n_dropped, notices)
+    return VerifyReport(n_rows, tuple(faults), n_dropped, notices, n_recordings_dropped=len(silent) * is_repair)
 
 
 def _cache_faults(words: Mapping[str, str], compared: Mapping[str, str]) -> list[Fault]:
@@ -88,9 +91,12 @@ def _cache_faults(words: Mapping[str, str], compared: Mapping[str, str]) -> list
 
 def _sound_faults(damaged: list[tuple[int, bytes]], problems: Mapping[str, str]) -> list[Fault]:
     """Return a fault for every recording that is damaged, and for what is wrong with the index of all."""
-    what = "the constellation of this recording differs from its checksum"
+    what = (
+        "the constellation of this recording differs from its checksum; `mmsearch verify --repair` forgets it, and "
+        "`mmsearch sound index` on its folder hears it again"
+    )
     faults = [Fault("damaged_sounds", what, os.fsdecode(path)) for _, path in damaged]
-    slowly = "recordings are searched slowly, as their index cannot be used"
+    slowly = "recordings are searched slowly until `mmsearch verify --repair`, as their index cannot be used"
     return faults + [Fault("damaged_sounds", f"{slowly}: {problem}") for problem in problems.values()]
 
 

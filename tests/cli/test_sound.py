@@ -20,6 +20,8 @@ def told(tmp_path_factory):
     (folder / "music").mkdir()
     for number in range(2):
         (folder / "music" / f"{number}.flac").write_bytes(encoded(music(number)))
+    (folder / "cut").mkdir()
+    (folder / "cut" / "short.flac").write_bytes(encoded(music(2))[:200_000])
     (folder / "music" / "text.mp3").write_text("no sound")
 
     def told(*arguments, code=0):
@@ -49,6 +51,11 @@ def test_recordings_are_kept_found_and_forgotten(told):
 @pytest.mark.full
 def test_recordings_are_shown_to_people(told):
     told("sound", "index", "FOLDER/music", code=None)
+    assert "of 1 only a part could be heard" in told("sound", "index", "FOLDER/cut")[1]
+    (hit,) = json_lines(told("sound", "search", "FOLDER/cut/short.flac")[0])
+    assert "cut short" in hit["problem"]
+    assert "FOLDER/cut/short.flac: parts of it are damaged" in told("sound", "status", "--format", "table")[1]
+    told("sound", "rm", "FOLDER/cut")
     table, _ = told("sound", "search", "FOLDER/music/1.flac", "--at", 4, "--format", "table")
     assert table.splitlines()[1].split()[0] == "match"
     assert "0:04.0" in table

@@ -35,7 +35,7 @@ def found_in(store):
     found = set()
     for number in range(1, N_SOUNDS + 1):
         prints = pair_up(peaks_of(number))
-        votes = [each for part in store.sounds.searched()
+        votes = [each for part in store.sounds.searchable().segments
                  for each in vote(part.segment, prints, k=1, alive=part.alive)]  # fmt: skip
         best = max(votes, key=lambda each: each.votes, default=None)
         if best is not None and best.votes >= len(prints.hashes):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import wave
 from contextlib import contextmanager
 
 import av
@@ -95,6 +96,24 @@ def test_a_file_that_is_cut_short_gives_what_is_there(hear):
     assert "cut short" in problem
 
 
+@pytest.mark.parametrize("kind", [("wav", "pcm_s16le"), ("aiff", "pcm_s16be"), ("au", "pcm_s16be")], ids="-".join)
+def test_a_file_that_says_itself_that_it_was_longer_is_cut_short(hear, kind):
+    data = encoded(MUSIC, *kind)
+    samples, problem = hear(data[: len(data) // 2])
+    assert (len(samples) / HEARD_RATE, problem[:15]) == (pytest.approx(3, abs=0.1), "it is cut short")
+    assert hear(data)[1] == hear(data, seconds=2.0)[1] == ""
+
+
+@pytest.mark.parametrize("said", [0, 0xFFFFFFFF, 0x7FFFFFFF])
+def test_a_wav_of_a_program_that_did_not_know_its_end_is_whole(hear, said):
+    data = encoded(MUSIC, "wav", "pcm_s16le")
+    at = data.index(b"data") + 4
+    samples, problem = hear(
+        b"RIFF" + struct.pack("<I", said) + data[8:at] + struct.pack("<I", said) + data[at + 4 :]
+    )
+    assert (len(samples) / HEARD_RATE, problem) == (pytest.approx(6, abs=0.1), "")
+
+
 def test_damage_in_the_middle_is_left_out_and_said(hear):
     data = bytearray(MP3)
     for at in np.random.default_rng(0).integers(2000, len(data), 60):
@@ -138,6 +157,25 @@ def test_encrypted_sound_is_named_as_such(hear, kind):
     with pytest.raises(SoundError, match="encrypted") as caught:
         hear(MP4.replace(b"mp4a", kind, 1))
     assert caught.value.code == "protected"
+
+
+@pytest.mark.parametrize("n_channels", [9, 64, 65])
+def test_more_channels_than_can_be_mixed_are_refused(hear, tmp_path, n_channels):
+    with wave.open(str(tmp_path / "many.wav"), "wb") as file:
+        file.setnchannels(n_channels)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(2 * 8000 * n_channels))
+    with pytest.raises(SoundError, match="channels") as caught:
+        hear((tmp_path / "many.wav").read_bytes())
+    assert caught.value.code == "unsupported"
+
+
+@pytest.mark.parametrize("data", [FLAC, MP4, encoded(MUSIC, "wav", "pcm_s16le")], ids=["flac", "mp4", "wav"])
+def test_behind_the_end_of_a_file_nothing_is_heard(hear, data):
+    for start in (7.0, 86_400.0):
+        samples, problem = hear(data, start=start, seconds=4.0)
+        assert (len(samples), problem) == (0, "")
 
 
 def film(path, *, n_streams=1, codec="libx264"):

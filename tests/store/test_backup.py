@@ -390,6 +390,16 @@ def test_a_catalog_whose_settings_do_not_fit_is_refused(kept, tmp_path, statemen
     refused(changed, tmp_path, sentence)
 
 
+@pytest.mark.parametrize("what", ["x'000000', 9", "'peaks', 9", "x'', 0", "x'', 'many'"])
+def test_a_recording_that_mmsearch_would_not_keep_is_refused(kept, tmp_path, what):
+    values = f"(x'2f61', 1, 1, x'00', 1, '', 0, {what})"
+    change = (
+        f"INSERT INTO sound (path, size, mtime_ns, hash, seconds, problem, crc32, peaks, n_frames) VALUES {values}"
+    )
+    changed = rebuilt(kept / "ours.backup", tmp_path / "a.backup", lambda db: db.execute(change))
+    refused(changed, tmp_path, "a recording in it has no peaks")
+
+
 def test_an_encoder_folder_elsewhere_is_refused(kept, tmp_path):
     change = "INSERT INTO meta VALUES ('encoder_folder', '\"../elsewhere\"')"
     changed = rebuilt(kept / "ours.backup", tmp_path / "a.backup", lambda db: db.execute(change))

@@ -96,6 +96,19 @@ def test_rejected_files_and_folders_move_too(empty):
     assert empty.roots() == [b"/a", b"/c"]
 
 
+def test_rejected_recordings_move_too_and_of_a_recording_there_is_nothing_to_reject(empty):
+    with empty.writing():
+        empty.db.execute(
+            "INSERT INTO sound (path, size, mtime_ns, hash, seconds, problem, n_frames, crc32, peaks) "
+            "VALUES (?, 1, 1, x'00', 1, '', 1, 0, x'')",
+            (b"/a/1.mp3",),
+        )
+        for path in (b"/a/1.mp3", b"/b/2.mp3"):
+            empty.db.execute("INSERT INTO bad_sound VALUES (?, 1, 1, NULL, '', '', 1)", (path,))
+    moved(empty, ("/a", "/c"), ("/b", "/a"))
+    assert empty.db.execute("SELECT path FROM bad_sound").fetchall() == [(b"/a/2.mp3",)]
+
+
 def test_everything_moves_below_another_folder_whatever_bytes_names_have(empty):
     list_only(empty, [os.fsdecode(b"/a\xff/1=2.jpg")])
     assert moved(empty, ("/", "/mnt/old disk/"))[1] == [os.fsdecode(b"/mnt/old disk/a\xff/1=2.jpg")]
