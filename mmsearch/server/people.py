@@ -1,7 +1,8 @@
 """Endpoints for people: groups of faces, the faces in a picture, and what users decide of them.
 
 Those that decide something write to the library: one after another, and only while no other process writes to it.
-Names are in bodies alone, which no log has.
+A name that is given is in a body, and one that pictures are filtered by is in the address, behind the path: no log
+has either.
 """
 
 from __future__ import annotations
@@ -57,8 +58,9 @@ async def list_people(
     """
 
     def work(library: Library) -> tuple[tuple[Person, ...], str | None]:
-        people = library.people.list(with_hidden=hidden)
-        return people, None if people else _why_none(library)
+        with library.reader().reading():
+            people = library.people.list(with_hidden=hidden)
+            return people, None if people else _why_none(library)
 
     people, message = await services(request).pictures.run(work)
     body: PeopleList = {
@@ -71,15 +73,22 @@ def _why_none(library: Library) -> str:
     facts = library.status().faces
     if facts is None:
         return "the library has no faces; `mmsearch index --faces` looks for them"
-    return "all groups are hidden" if facts.n_faces else "no face was found in the pictures"
+    if not facts.n_faces:
+        return "no face was found in the pictures"
+    if library.people.list(with_hidden=True):
+        return "all groups are hidden"
+    return "the faces in the pictures are not in groups yet; `mmsearch index --faces` puts them into some"
 
 
 @router.get("/people/{group}", tags=["people"], response_model=DescribedPerson, responses=_READING | _OF_GROUP)
 async def get_person(request: Request, group: Group, limit: Limit = 100, offset: Offset = 0) -> Response:
     """Return a group with its faces, in pages; of copies of a picture, those in one."""
-    person, faces = await services(request).pictures.run(
-        lambda library: (library.people.person(group), library.people.faces(group))
-    )
+
+    def work(library: Library) -> tuple[Person, tuple[PictureFace, ...]]:
+        with library.reader().reading():
+            return library.people.person(group), library.people.faces(group)
+
+    person, faces = await services(request).pictures.run(work)
     body: DescribedPerson = {
         **_person_json(person), "faces": list(map(_face_json, faces[offset : offset + limit])),
     }  # fmt: skip
@@ -92,12 +101,19 @@ async def get_person(request: Request, group: Group, limit: Limit = 100, offset:
 async def get_picture_faces(request: Request, id: Id) -> Response:
     """Return the faces in a picture, with the group that each is in and its name."""
 
-    def work(library: Library) -> tuple[FaceInPicture, ...] | None:
-        return None if library.picture(id) is None else library.people.in_picture(id)
+    def work(library: Library) -> tuple[tuple[FaceInPicture, ...], int | None] | None:
+        store = library.reader()
+        with store.reading():
+            if library.picture(id) is None:
+                return None
+            faces = library.people.in_picture(id)
+            kept = None if store.as_folder is None else store.as_folder.faces.of_picture(id)
+            return faces, None if kept is None else kept[1]
 
-    faces = await services(request).pictures.run(work)
-    if faces is None:
+    known = await services(request).pictures.run(work)
+    if known is None:
         return gone(id)
+    faces, n_too_small = known
     body: FacesOfPicture = {
         "faces": [
             {
@@ -105,7 +121,8 @@ async def get_picture_faces(request: Request, id: Id) -> Response:
                 "quality": face.quality,
             }
             for face in faces
-        ]
+        ],
+        "n_too_small": n_too_small,
     }  # fmt: skip
     return answer(body)
 

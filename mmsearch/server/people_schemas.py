@@ -97,6 +97,12 @@ class FacesOfPicture(TypedDict):
     """The faces in a picture."""
 
     faces: list[FaceOfPicture]
+    n_too_small: Annotated[
+        int | None,
+        Field(
+            description="How many more are too small to be described; null: it was not looked at, or is to be anew."
+        ),
+    ]
 
 
 class ForgottenFaces(TypedDict):

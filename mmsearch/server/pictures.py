@@ -103,6 +103,8 @@ async def get_thumbnail(
     image, content_hash = original
     part = "".join(f"-{share:.6f}" for share in box)
     headers = {"etag": f'"{content_hash.hex()[:32]}-{side}{part}"', **KEPT}
+    if box:
+        headers["cache-control"] = "no-store"  # it may be a face, of which browsers are to keep nothing either
     if same := not_modified(request, headers):
         return same
     try:

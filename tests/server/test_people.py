@@ -11,6 +11,7 @@ from PIL import Image, ImageChops, ImageStat
 from mmsearch import Library
 from mmsearch.samples import sample_folder
 from tests.conftest import copied_photos, copy_library
+from tests.faces.packed import face, packed
 from tests.server.conftest import running
 from tests.server.peopled import put_faces
 
@@ -66,12 +67,44 @@ def test_a_group_has_its_faces_and_a_picture_those_that_are_in_it(client):
     rest = client.get("/people/1", params={"offset": 2}).json()["faces"]
     assert [face["picture"]["name"] for face in rest] == ["astronaut.jpg"]
     dam, moose = id_of(client, "dam"), id_of(client, "moose")
-    faces = client.get(f"/pictures/{dam}/faces").json()["faces"]
+    answered = client.get(f"/pictures/{dam}/faces").json()
+    faces = answered["faces"]
+    assert answered["n_too_small"] == 0
     assert [(face["group"], face["name"], face["box"]) for face in faces] == [
         (1, None, [0.25, 0.125, 0.75, 0.5]), (2, None, [0.25, 0.125, 0.75, 0.5]),
     ]  # fmt: skip
-    assert client.get(f"/pictures/{moose}/faces").json() == {"faces": []}
+    assert client.get(f"/pictures/{moose}/faces").json() == {"faces": [], "n_too_small": None}
     assert client.get("/pictures/999/faces").status_code == 404
+
+
+def test_why_nobody_is_listed_is_said(indexed, photos, cache):
+    with (
+        Library.open(indexed.folder, cache=cache) as library,
+        running(indexed.folder, photos, cache=cache) as server,
+        server.allowed() as client,
+    ):
+
+        def said(**options):
+            return client.get("/people", params=options).json()["message"]
+
+        def keep(*faces, n_too_small=0):
+            with library.place.writer() as writer:
+                cat = writer.hashes_of([id_of(client, "cat")])
+                writer.faces.want(True)
+                writer.faces.keep(dict.fromkeys(cat.values(), packed(*faces, n_too_small=n_too_small)))
+
+        assert said() == "the library has no faces; `mmsearch index --faces` looks for them"
+        keep(n_too_small=2)
+        assert said() == "no face was found in the pictures"
+        assert client.get(f"/pictures/{id_of(client, 'cat')}/faces").json() == {"faces": [], "n_too_small": 2}
+        assert client.get("/status").json()["has_faces"] is False
+        keep(face(1))
+        assert "are not in groups yet" in said()
+        assert "are not in groups yet" in said(hidden=True)
+        with library.place.writer() as writer:
+            writer.people.group(lambda *_: None)
+        client.put("/people/1/hidden", json={"is_hidden": True})
+        assert (said(), said(hidden=True)) == ("all groups are hidden", None)
 
 
 def test_a_name_gives_filters_finds_pictures_and_goes(client):
@@ -135,6 +168,7 @@ def test_a_thumbnail_of_a_part_shows_the_part(client):
         expected = whole.convert("RGB").resize(part.size, Image.Resampling.LANCZOS, box=edges)
     assert max(part.size) == 160
     assert ImageStat.Stat(ImageChops.difference(part, expected)).mean == pytest.approx([0, 0, 0], abs=8)
+    assert answer.headers["cache-control"] == "no-store"
     tag = answer.headers["etag"]
     assert client.get(path, params={"box": box, "side": 160}, headers={"if-none-match": tag}).status_code == 304
     assert client.get(path, params={"side": 160}).headers["etag"] != tag

@@ -88,12 +88,14 @@ export const annotations = (id) => call(`/pictures/${id}/annotations`);
 export const changeTags = (asked) => postJson("/tags", asked);
 export const writeCaption = (id, text) => sendJson("PUT", `/pictures/${id}/caption`, { text });
 
+const TOGETHER = 60; // groups, or faces of one
+
 /** Returns groups of faces, one group with its faces, the faces in a picture, and what became of a group. */
-export const people = (hidden, offset, limit, signal) =>
-  call(`/people?${new URLSearchParams({ hidden, offset, limit })}`, { signal });
-export const person = (group, offset, limit, signal) =>
-  call(`/people/${group}?${new URLSearchParams({ offset, limit })}`, { signal });
-export const facesIn = (id) => call(`/pictures/${id}/faces`);
+export const people = (hidden, offset, signal) =>
+  call(`/people?${new URLSearchParams({ hidden, offset, limit: TOGETHER })}`, { signal });
+export const person = (group, offset, signal) =>
+  call(`/people/${group}?${new URLSearchParams({ offset, limit: TOGETHER })}`, { signal });
+export const facesIn = (id, signal) => call(`/pictures/${id}/faces`, { signal });
 export const namePerson = (group, name) => sendJson("PUT", `/people/${group}/name`, { name });
 export const hidePerson = (group, hidden) => sendJson("PUT", `/people/${group}/hidden`, { is_hidden: hidden });
 export const mergePeople = (group, groups) => postJson(`/people/${group}/merge`, { groups });

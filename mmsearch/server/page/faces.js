@@ -32,7 +32,8 @@ export function faceImage({ picture, box }) {
 export function faceFrame({ group, name, box: [left, top, right, bottom] }, frame = el("button", { type: "button" })) {
   frame.className = `face-frame${bottom > LOW ? " at-bottom" : ""}`;
   frame.disabled = group === null;
-  frame.dataset.group = group;
+  if (group === null) delete frame.dataset.group;
+  else frame.dataset.group = group;
   frame.replaceChildren(el("bdi", { text: name ? shown(name) : "Who is it?" }));
   if (!name && group !== null) frame.append(el("span", { class: "unseen", text: ` Group ${group}` }));
   const edges = { left, top, width: right - left, height: bottom - top };

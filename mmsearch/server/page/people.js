@@ -5,13 +5,13 @@ import { button, byId, counted, el, iconButton, openDialog } from "./dom.js";
 import { faceImage, nameOf } from "./faces.js";
 import { nameField, PersonFaces } from "./person.js";
 
-const PAGE = 60;
-
 /** The dialog of people. `on` has showPictures(filters), open(id), addressOf(id) and changed(). */
 export class People {
   #people = [];
   #chosen = new Set(); // numbers of groups
+  #shown; // the number of the group whose faces are shown, or null: the list is
   #next = api.newest();
+  #changing = Promise.resolve(true); // what the last change comes to
 
   constructor(on) {
     this.on = on;
@@ -23,8 +23,10 @@ export class People {
       change: (...asked) => this.#change(...asked),
       ask: (request) => this.#ask(request),
       name: (...asked) => this.#name(...asked),
-      showAll: () => this.#showAll(),
-      showOne: (group) => this.#showOne(group),
+      hide: (...asked) => this.#hideOne(...asked),
+      back: () => this.#turnToAll(),
+      leave: (group) => group === this.#shown && this.#showAll(),
+      showAgain: (group) => group === this.#shown && this.#showOne(group),
       showPictures: (person) => this.#showPictures(person),
       open: (id) => this.#open(id),
       addressOf: on.addressOf,
@@ -43,16 +45,15 @@ export class People {
   show(group = null) {
     if (this.dialog.open) this.dialog.close();
     openDialog(this.dialog);
-    if (group !== null) return this.#turnToOne(group);
-    this.#say("");
-    return this.#showAll();
+    this.#shown = undefined; // what it was may have changed
+    return group === null ? this.#turnToAll() : this.#turnToOne(group);
   }
 
   #buildAll() {
     this.list = el("ul", { class: "people", role: "list", "aria-label": "People" });
     this.one = button("They are one person", { id: "people-merge", onClick: () => this.#merge(this.#selected()) });
     this.hide = button("Hide", { id: "people-hide", onClick: () => this.#hide() });
-    this.withHidden = el("input", { type: "checkbox", id: "people-hidden", on: { change: () => this.#showAll() } });
+    this.withHidden = el("input", { type: "checkbox", id: "people-hidden", on: { change: () => this.#turnToAll() } });
     this.more = button("Show more", { class: "quiet", id: "people-more", onClick: () => this.#load(this.#people.length) });
     return el(
       "div",
@@ -71,21 +72,32 @@ export class People {
 
   // -- what is shown ------------------------------------------------------------------------------------
 
-  #turnTo(element, title) {
-    const isOther = element.hidden;
-    [this.all.hidden, this.person.element.hidden] = [element !== this.all, element === this.all];
+  /** Turns to the faces of a group, or to the list; both are empty until there is an answer. */
+  #turnTo(group, title) {
+    if (this.#shown === group) return;
+    this.#shown = group;
+    [this.all.hidden, this.person.element.hidden] = [group !== null, group === null];
+    this.list.replaceChildren();
+    this.more.hidden = true;
+    this.person.empty();
     this.title.textContent = title;
-    if (isOther || !this.dialog.querySelector(":focus")) this.title.focus();
+    this.title.focus();
+  }
+
+  #turnToAll() {
+    this.#say("");
+    return this.#showAll();
   }
 
   async #showAll() {
-    this.#turnTo(this.all, "People");
+    this.#turnTo(null, "People");
     this.#chosen.clear();
+    this.#showChosen();
     await this.#load(0);
   }
 
   async #load(offset) {
-    const answered = await this.#ask((signal) => api.people(this.withHidden.checked, offset, PAGE, signal));
+    const answered = await this.#ask((signal) => api.people(this.withHidden.checked, offset, signal));
     if (!answered) return;
     const { people, n, message } = answered;
     this.#people = [...this.#people.slice(0, offset), ...people];
@@ -105,10 +117,12 @@ export class People {
   }
 
   async #showOne(group) {
-    const person = await this.#ask((signal) => api.person(group, 0, PAGE, signal));
+    this.#turnTo(group, nameOf(this.#people.find((one) => one.group === group) ?? { group }));
+    const person = await this.#ask((signal) => api.person(group, 0, signal));
     if (!person) return;
+    this.title.textContent = nameOf(person);
     this.person.show(person);
-    this.#turnTo(this.person.element, nameOf(person));
+    if (!this.dialog.querySelector(":focus")) this.title.focus();
   }
 
   #card(person) {
@@ -131,13 +145,10 @@ export class People {
       "aria-label": `Select ${nameOf(person)}`,
       on: { change: () => this.#choose(group, check.checked) },
     });
-    const take = async (name) => {
-      const changed = await this.#name(person, name);
-      if (!changed) return null;
+    const show = (changed) => {
       const held = card.contains(document.activeElement) && document.activeElement.id;
       card.replaceWith(this.#card(changed));
       if (held) byId(held).focus();
-      return changed;
     };
     const faces = button(counted(person.n_faces, "face"), {
       class: "quiet",
@@ -149,7 +160,7 @@ export class People {
       "li",
       { "data-group": group, class: person.is_hidden && "hidden-person" },
       face,
-      nameField(person, `person-${group}`, take),
+      nameField(person, `person-${group}`, (name) => this.#name(person, name), show),
       el("div", { class: "person-more" }, check, faces, person.is_hidden && el("span", { class: "note", text: "hidden" })),
     );
     check.checked = this.#chosen.has(group);
@@ -161,9 +172,11 @@ export class People {
     byId("known-people").replaceChildren(...[...names].sort().map((value) => el("option", { value })));
   }
 
-  #showPictures({ where }) {
+  async #showPictures(person) {
+    const isSaved = await this.#changing; // a name that was typed until now
+    if (!isSaved || !person.name) return;
     this.dialog.close();
-    this.on.showPictures(where);
+    this.on.showPictures(person.where);
   }
 
   /** Opens a picture above the people, or in the view that they lie above. */
@@ -192,14 +205,18 @@ export class People {
   /** Gives a person a name; where another one has it, they can be made one. */
   async #name(person, name) {
     const words = (changed) => (changed.name ? `Group ${person.group} is ${nameOf(changed)}` : `Group ${person.group} has no name`);
-    const changed = await this.#change(() => api.namePerson(person.group, name), words);
+    const request = async () => Object.assign(person, await api.namePerson(person.group, name));
+    const changed = await this.#change(request, words);
     if (!changed) return null;
     this.#people = this.#people.map((one) => (one.group === person.group ? changed : one));
     this.#offerNames();
-    if (!this.person.element.hidden) this.title.textContent = nameOf(changed);
+    if (this.#shown === person.group) this.title.textContent = nameOf(changed);
     const other = this.#people.find((one) => one.group !== person.group && one.name && one.name === changed.name);
     if (other) {
-      const merge = () => this.#merge([other, changed]);
+      const merge = () => {
+        this.#say(""); // it is asked once
+        this.#merge([other, changed]);
+      };
       this.said.append(`, and so is group ${other.group}. `, button("Make them one", { id: "people-same", onClick: merge }));
     }
     return changed;
@@ -216,11 +233,13 @@ export class People {
   async #hide() {
     const selected = this.#selected();
     const isHidden = !selected.every((one) => one.is_hidden);
-    for (const { group, name } of selected) {
-      const words = () => `${nameOf({ group, name })} is ${isHidden ? "hidden" : "listed again"}`;
-      if (!(await this.#change(() => api.hidePerson(group, isHidden), words))) return;
-    }
+    for (const person of selected) if (!(await this.#hideOne(person, isHidden))) break;
     await this.#showAll();
+  }
+
+  #hideOne(person, isHidden) {
+    const words = () => `${nameOf(person)} is ${isHidden ? "hidden" : "listed again"}`;
+    return this.#change(() => api.hidePerson(person.group, isHidden), words);
   }
 
   // -- asking -------------------------------------------------------------------------------------------
@@ -229,22 +248,34 @@ export class People {
     [this.said.textContent, this.problem.textContent] = [words, problem];
   }
 
-  /** Returns what is there, or null and says why not. */
+  /** Returns what is there after all that is being changed, or null: it says why not, or something newer was asked. */
   async #ask(request) {
-    try {
-      return await request(this.#next());
-    } catch (problem) {
-      if (problem.name !== "AbortError") this.#say("", problem.message);
-      return null;
-    }
+    const [signal, changing] = [this.#next(), this.#changing];
+    await changing;
+    if (signal.aborted) return null;
+    const answered = await this.#answered(() => request(signal));
+    if (signal.aborted) return null;
+    return this.#changing === changing ? answered : this.#ask(request); // which may be of before a change
   }
 
   /** Returns what a change answers and says it in words, or returns null and says why nothing was changed. */
   async #change(request, words) {
-    const changed = await this.#ask(() => request());
+    const changing = this.#changing.then(() => this.#answered(request)); // one after another
+    this.#changing = changing;
+    const changed = await changing;
+    if (!changed && this.#changing === changing) this.#changing = Promise.resolve(true); // it is said once
     if (!changed) return null;
     this.#say(words(changed));
     this.on.changed();
     return changed;
+  }
+
+  async #answered(request) {
+    try {
+      return await request();
+    } catch (problem) {
+      if (problem.name !== "AbortError") this.#say("", problem.message);
+      return null;
+    }
   }
 }

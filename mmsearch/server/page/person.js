@@ -5,17 +5,21 @@ import { button, byId, counted, el, shown } from "./dom.js";
 import { faceImage, nameOf } from "./faces.js";
 
 const LONGEST_NAME = 200;
-const PAGE = 60;
 
-/** Returns a field for the name of a person; `take(name)`, a promise, saves it, and null takes it away. */
-export function nameField(person, id, take) {
+/**
+ * Returns a field for the name of a person. `take(name)`, a promise, saves it, and null takes it away; `show(changed)`
+ * follows, unless the field has gone meanwhile or somebody has typed on.
+ */
+export function nameField(person, id, take, show) {
   const save = async () => {
     const [name, before] = [field.value.trim(), field.defaultValue];
     if (name === before) return;
     field.defaultValue = name; // a key and then leaving the field are one change
     const changed = await take(name || null);
-    field.defaultValue = changed ? (changed.name ?? "") : before;
-    if (changed) field.value = field.defaultValue;
+    if (field.defaultValue === name) field.defaultValue = changed ? (changed.name ?? "") : before;
+    if (!changed || !field.isConnected || field.value.trim() !== name) return;
+    field.value = field.defaultValue;
+    show(changed);
   };
   const keydown = (event) => event.key === "Enter" && !event.isComposing && (event.preventDefault(), save());
   const field = el("input", {
@@ -34,8 +38,8 @@ export function nameField(person, id, take) {
 
 /**
  * The faces of one group. `on` has ask(request) and change(request, words), promises of what a request answers, or of
- * null, and name(person, name), which is one, too; showAll(), showOne(group), showPictures(person), open(id) and
- * addressOf(id).
+ * null, and name(person, name) and hide(person, isHidden), which are such, too; back(); showAgain(group) and
+ * leave(group), which do nothing where that is shown no more; showPictures(person), open(id) and addressOf(id).
  */
 export class PersonFaces {
   element = el("div", { class: "person-faces", hidden: true });
@@ -44,8 +48,15 @@ export class PersonFaces {
     this.on = on;
   }
 
-  /** Shows a group, as it answers. */
+  /** Shows nobody, and the way back. */
+  empty() {
+    this.element.replaceChildren(el("div", { class: "people-actions" }, this.#back()));
+  }
+
+  /** Shows a group, as it answers, unless its name is being typed: then it is shown when that is saved. */
   show(person) {
+    const field = byId("person-name");
+    if (field && field === document.activeElement && field.value.trim() !== field.defaultValue) return;
     this.faces = el("ul", { class: "faces", role: "list", "aria-label": `Faces of ${nameOf(person)}` });
     this.more = button("Show more", { class: "quiet", onClick: () => this.#more(person) });
     const held = this.element.contains(document.activeElement) && document.activeElement.id;
@@ -54,12 +65,11 @@ export class PersonFaces {
     if (held) byId(held)?.focus();
   }
 
+  #back = () => button("All people", { sign: "left", id: "person-back", onClick: () => this.on.back() });
+
   #actions(person) {
-    const named = async (name) => {
-      const changed = await this.on.name(person, name);
-      if (changed) this.on.showOne(person.group);
-      return changed;
-    };
+    const take = (name) => this.on.name(person, name);
+    const name = nameField(person, "person-name", take, () => this.on.showAgain(person.group));
     const pictures = button("Show the pictures", {
       class: "primary",
       id: "person-pictures",
@@ -69,9 +79,7 @@ export class PersonFaces {
     const hide = button(person.is_hidden ? "List again" : "Hide", {
       id: "person-hide",
       onClick: async () => {
-        const isHidden = !person.is_hidden;
-        const words = `${nameOf(person)} is ${isHidden ? "hidden" : "listed again"}`;
-        if (await this.on.change(() => api.hidePerson(person.group, isHidden), () => words)) this.on.showAll();
+        if (await this.on.hide(person, !person.is_hidden)) this.on.leave(person.group);
       },
     });
     const erase = button(`Erase ${counted(person.n_faces, "face")}${person.name ? " and the name" : ""} for good`, {
@@ -80,7 +88,7 @@ export class PersonFaces {
       hidden: true,
       onClick: async () => {
         const words = ({ n_faces: n }) => `${counted(n, "face")} erased`;
-        if (await this.on.change(() => api.forgetPerson(person.group), words)) this.on.showAll();
+        if (await this.on.change(() => api.forgetPerson(person.group), words)) this.on.leave(person.group);
       },
     });
     const forget = button("Forget", {
@@ -90,21 +98,11 @@ export class PersonFaces {
         erase.focus();
       },
     });
-    const back = button("All people", { sign: "left", id: "person-back", onClick: () => this.on.showAll() });
-    return el(
-      "div",
-      { class: "people-actions" },
-      back,
-      nameField(person, "person-name", named),
-      pictures,
-      hide,
-      forget,
-      erase,
-    );
+    return el("div", { class: "people-actions" }, this.#back(), name, pictures, hide, forget, erase);
   }
 
   async #more(person) {
-    const answered = await this.on.ask(() => api.person(person.group, this.faces.children.length, PAGE));
+    const answered = await this.on.ask((signal) => api.person(person.group, this.faces.children.length, signal));
     if (answered) this.#add(person, answered.faces);
   }
 
@@ -122,7 +120,7 @@ export class PersonFaces {
     };
     const words = ({ group }) => `Taken out of ${nameOf(person)}: it is in group ${group} now`;
     const split = async () => {
-      if (await this.on.change(() => api.splitPerson(person.group, [id]), words)) this.on.showOne(person.group);
+      if (await this.on.change(() => api.splitPerson(person.group, [id]), words)) this.on.showAgain(person.group);
     };
     return el(
       "li",

@@ -1,7 +1,7 @@
 // One picture in full: close to, among its neighbours, what is known of it, the matched places, and what can be done next.
 
 import { Annotations } from "./annotations.js";
-import { facesIn, original, picture, thumbnail } from "./api.js";
+import { facesIn, newest, original, picture, thumbnail } from "./api.js";
 import { copied } from "./export.js";
 import { facts, labels } from "./details.js";
 import { button, byId, el, icon, iconButton, openDialog, shown } from "./dom.js";
@@ -12,6 +12,13 @@ import { scores } from "./scores.js";
 import { canMark } from "./state.js";
 import { subjectOf } from "./subject.js";
 import { Stage } from "./zoom.js";
+
+/** Returns why no face of a picture is framed, by what is known of them. */
+function whyNone({ faces, n_too_small: nTooSmall }) {
+  if (nTooSmall === null && !faces.length) return "It was not looked at for faces yet.";
+  const counts = [faces.length && `${faces.length} hidden`, nTooSmall && `${nTooSmall} too small`].filter(Boolean);
+  return counts.length ? `No faces to frame: ${counts.join(", ")}.` : "No faces.";
+}
 
 /**
  * The dialog of one picture. `on` has addressOf(id), open(id), close, step(by), like, add, part, byPart, mark(id, kind),
@@ -24,6 +31,7 @@ export class ResultView {
   #isMatches = true;
   #hasDetails = true;
   #hasFrames = false; // round faces
+  #next = newest();
   #stage = null;
 
   constructor(on) {
@@ -128,16 +136,18 @@ export class ResultView {
     this.#frameFaces();
   }
 
-  /** Shows the faces of the picture in frames, where that is wanted, or that there are none. */
+  /** Shows the faces of the picture in frames, where that is wanted, or says why there are none. */
   async #frameFaces() {
-    const [toggle, stage] = [byId("view-faces"), this.#stage];
+    const [toggle, stage, signal] = [byId("view-faces"), this.#stage, this.#next()];
     if (!toggle || !stage) return;
     toggle.setAttribute("aria-pressed", String(this.#hasFrames));
-    const answered = this.#hasFrames && (await facesIn(this.#id).catch(() => null)); // the picture says what is wrong
-    if (this.#stage !== stage) return;
-    const faces = answered ? answered.faces.filter((face) => !face.is_hidden) : [];
-    toggle.lastChild.textContent = answered && !faces.length ? "No faces" : "Faces";
-    stage.frame(faces);
+    const answered = this.#hasFrames ? await facesIn(this.#id, signal).catch((problem) => ({ problem })) : {};
+    if (signal.aborted || this.#stage !== stage) return;
+    const { faces = [], problem } = answered;
+    const framed = faces.filter((face) => !face.is_hidden);
+    const isNone = this.#hasFrames && !framed.length;
+    byId("view-no-faces").textContent = problem ? problem.message : isNone ? whyNone(answered) : "";
+    stage.frame(framed);
     if (document.activeElement === document.body) byId("view-title").focus(); // a frame had it
   }
 
@@ -271,6 +281,7 @@ export class ResultView {
         button("Classify", { sign: "label", id: "view-classify", onClick: () => this.on.classify(hit.id) }),
       abilities.hasFaces &&
         button("Faces", { sign: "people", id: "view-faces", "aria-pressed": "false", onClick: () => this.#toggleFaces() }),
+      abilities.hasFaces && el("p", { class: "note whole", id: "view-no-faces", role: "status" }),
       isMarkable && judge("relevant", "Relevant", "yes"),
       isMarkable && judge("irrelevant", "Not relevant", "no"),
       button("Search again with the marks", {
