@@ -29,9 +29,9 @@ class Attempt(NamedTuple):
         return float(np.interp(seconds, LENGTHS_S, self.match if wanted == "match" else self.perhaps))
 
 
-USUAL = Attempt(20, 5, 1.0, (28, 40, 80), (20, 20, 40))
-DENSE = Attempt(60, 15, 1.0, (60, 90, 180), (45, 45, 90))
-SPEEDS = tuple(Attempt(20, 5, speed, (28, 40, 80), (20, 20, 40)) for speed in (1.01, 1 / 1.01, 1.03, 1 / 1.03))
+USUAL = Attempt(20, 5, 1.0, (28, 40, 100), (20, 20, 50))
+DENSE = Attempt(60, 15, 1.0, (60, 90, 225), (45, 45, 112))
+SPEEDS = tuple(Attempt(20, 5, speed, (28, 40, 100), (20, 20, 50)) for speed in (1.01, 1 / 1.01, 1.03, 1 / 1.03))
 ATTEMPTS = (USUAL, DENSE, *SPEEDS)
 """In the order in which they are made, until one finds a match."""
 
