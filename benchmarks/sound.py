@@ -63,6 +63,7 @@ ENDINGS = (".ogg", ".mp3", ".opus", ".flac")
 LEAST_BYTES = 700_000  # shorter ones are noises of a game
 LENGTHS = (5, 10)
 MARGIN = 1.25  # of thresholds above the votes of those who chose them
+SAME = 200  # votes of a minute, ten times those of strangers: the same music under another name
 FULL = 24_000  # samples a second of what is changed
 LARGE_SECONDS = 250  # of a recording in the large library
 
@@ -349,18 +350,32 @@ def main() -> None:
     report("sound", figures, given.out)
 
 
-def accuracy(
-    segment: Segment, paths: list[Path], outside: list[Path], lengths: dict[int, float],
-    given: argparse.Namespace, rng: np.random.Generator,
-) -> dict[str, object]:  # fmt: skip
-    """Ask for what is there and for what is not, and print how often the answer is right."""
-    changes, strangers, figures = ways(given.folder), defaultdict(list), {}
+def strangers_of(
+    segment: Segment, paths: list[Path], outside: list[Path], folder: Path, rng: np.random.Generator
+) -> dict[tuple[float, int], list[list[int]]]:
+    """Return, by length of excerpt and half, the most votes of each attempt for what is not in the library."""
+    changes, strangers = ways(folder), defaultdict(list)
     for position, path in enumerate(outside):
+        minute = excerpt(path, max(LENGTHS_S), rng, duration_of(path))[0]
+        ((votes, track, _),) = best_votes(segment, minute, [USUAL])
+        if votes > SAME:
+            print(f"{path.name} is no stranger: {paths[track].name} has {votes} of its votes")
+            continue
         for name in OF_STRANGERS:
             whole = changes[name](excerpt(path, max(LENGTHS_S), rng, duration_of(path))[0], rng)
             for length in LENGTHS_S:
                 votes = best_votes(segment, whole[: round(length) * FULL], ATTEMPTS)
                 strangers[length, position % 2].append([n for n, *_ in votes])
+    return strangers
+
+
+def accuracy(
+    segment: Segment, paths: list[Path], outside: list[Path], lengths: dict[int, float],
+    given: argparse.Namespace, rng: np.random.Generator,
+) -> dict[str, object]:  # fmt: skip
+    """Ask for what is there and for what is not, and print how often the answer is right."""
+    changes, figures = ways(given.folder), {}
+    strangers = strangers_of(segment, paths, outside, given.folder, rng)
     for length in LENGTHS_S:
         choosing, others = strangers[length, 0], strangers[length, 1]
         thresholds = chosen_thresholds(choosing)
