@@ -49,6 +49,10 @@ def test_a_picture_is_zoomed_and_moved_by_wheel_mouse_and_keys(page, process, ap
     assert near["width"] == pytest.approx(1.96 * whole["width"], abs=1)
     page.mouse.move(near["x"] + 0.4 * near["width"], near["y"] + 0.4 * near["height"])
     page.mouse.wheel(0, -200)
+    page.wait_for_function(  # the browser answers before it has turned the wheel
+        "width => document.querySelector('#view figure > img').getBoundingClientRect().width > width + 1",
+        arg=near["width"],
+    )
     nearer = picture_box(page)
     by = nearer["width"] / near["width"]
     assert by == pytest.approx(1.49, abs=0.02)
