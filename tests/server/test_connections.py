@@ -71,8 +71,8 @@ def test_two_hundred_slow_connections_are_ended_and_hinder_nobody(served, client
             n_open = sum(not is_closed(connection) for connection in slow)
             time.sleep(0.1)
     assert n_open == 0
-    assert n_answered >= 2  # while some were open
-    assert longest < 10, "a good client had to wait"  # each of them may hold a whole machine back for a moment
+    assert n_answered >= 2
+    assert longest < 3, "a good client had to wait"
 
 
 # -- slow readers ------------------------------------------------------------------------------------
