@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from hashlib import file_digest, sha256
 from io import BytesIO
@@ -104,6 +104,26 @@ def open_arrays(source: Path | BinaryIO, kind: str) -> dict[str, FileArray[Any]]
         _, places = _described(file, path, kind, length)
         opened = OpenFile(path, os.dup(file.fileno()), LibraryDamagedError)
     return {name: FileArray(opened, dtype, shape, offset=start) for name, (dtype, shape, start) in places.items()}
+
+
+def open_columns(
+    source: Path | BinaryIO, kind: str, names: Collection[str], *, in_file: Collection[str], what: str
+) -> dict[str, Any]:
+    """Return arrays of exactly these names, read; those `in_file` stay in the file until rows are asked for.
+
+    Raises
+    ------
+    VocabularyError
+        If it is another kind of file, cut short, or has other arrays than `what` it should hold.
+    OSError
+        If it cannot be read.
+    """
+    arrays = open_arrays(source, kind)
+    if set(arrays) != set(names):
+        raise VocabularyError(
+            f"{getattr(source, 'name', source)} holds no {what} ({sorted(arrays)}); make it again"
+        )
+    return {name: array if name in in_file else array[:] for name, array in arrays.items()}
 
 
 def load_arrays(source: Path | BinaryIO, kind: str) -> tuple[dict[str, Any], Arrays]:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.array_file import arrays_in_pieces, open_arrays, write_arrays
+from mmsearch.array_file import arrays_in_pieces, open_columns, write_arrays
 from mmsearch.bow.vocabulary import ImageWords
 from mmsearch.errors import VocabularyError
 from mmsearch.file_array import FileArray
@@ -86,15 +86,8 @@ class Postings:
         OSError
             If it cannot be read.
         """
-        arrays = open_arrays(source, _KIND)
-        if set(arrays) != {field.name for field in fields(cls)}:
-            raise VocabularyError(
-                f"{getattr(source, 'name', source)} holds no posting lists ({sorted(arrays)}); make it again"
-            )
-        columns: dict[str, Any] = {
-            name: array if name in _OF_FEATURES else array[:] for name, array in arrays.items()
-        }
-        return cls(**columns)
+        names = [field.name for field in fields(cls)]
+        return cls(**open_columns(source, _KIND, names, in_file=_OF_FEATURES, what="posting lists"))
 
 
 def build_postings(images: Iterable[tuple[int, ImageWords]], n_words: int) -> Postings:

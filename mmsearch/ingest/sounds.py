@@ -18,9 +18,9 @@ from mmsearch.processes.listener import HeardFile, Listener
 from mmsearch.records import BadRecording, FileLook, SoundsReport
 from mmsearch.sound.decode import is_named_like_a_sound
 from mmsearch.store.base import OnProgress
-from mmsearch.store.changes import BY_CHANCE, MAX_RUNS, TRANSIENT, UNSEEN
+from mmsearch.store.changes import BY_CHANCE, MAX_RUNS, TRANSIENT, UNSEEN, RejectedFile
 from mmsearch.store.folder import Store
-from mmsearch.store.sounds import TOGETHER, BadSound, KnownSound, NewSound, damaged_text
+from mmsearch.store.sounds import TOGETHER, KnownSound, NewSound, damaged_text
 from mmsearch.system import is_gone, n_cores
 
 _COMMIT_RECORDINGS, _COMMIT_S = 64, 1.0
@@ -31,11 +31,11 @@ class _Scan:
     """What the folders hold, compared with what the library has of them."""
 
     known: dict[bytes, KnownSound]
-    known_bad: dict[bytes, BadSound]
+    known_bad: dict[bytes, RejectedFile]
     to_hear: list[FoundFile] = field(default_factory=list)
     seen: set[bytes] = field(default_factory=set)
     protected: set[bytes] = field(default_factory=set)
-    bad: list[BadSound] = field(default_factory=list)
+    bad: list[RejectedFile] = field(default_factory=list)
     forgotten: list[bytes] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     n_known_bad: int = 0
@@ -59,7 +59,7 @@ class _Scan:
         return {path for path in self.known if path not in self.seen and not is_below(path, self.protected)}
 
 
-def _is_tried_again(bad: BadSound) -> bool:
+def _is_tried_again(bad: RejectedFile) -> bool:
     return bad.code in TRANSIENT or (bad.code in BY_CHANCE and bad.n_tries < MAX_RUNS)
 
 
@@ -115,7 +115,7 @@ def _scanned(store: Store, roots: Sequence[bytes]) -> _Scan:
     for entry in find_files(roots, is_named=is_named_like_a_sound):
         if isinstance(entry, Unreachable):
             scan.protected.add(entry.path)
-            scan.bad.append(BadSound(entry.path, UNSEEN, entry.code, entry.message))
+            scan.bad.append(RejectedFile(entry.path, UNSEEN, entry.code, entry.message))
         elif isinstance(entry, FoundFile):
             scan.add(entry)
     scan.forgotten += [path for path in scan.known_bad if not (path in scan.seen or is_below(path, scan.protected))]
@@ -156,11 +156,11 @@ class _Run:
 
     def __init__(self, store: Store, scan: _Scan, n_files: int, on_progress: OnProgress) -> None:
         self._store, self._scan, self._n_files, self._on_progress = store, scan, n_files, on_progress
-        self.bad: list[BadSound] = []
+        self.bad: list[RejectedFile] = []
         self.n_new = self.n_changed = self.n_incomplete = 0
         self.seconds_of_sound = 0.0
         self._new: list[NewSound] = []
-        self._rejected: list[BadSound] = []
+        self._rejected: list[RejectedFile] = []
         self._gone: list[int] = []
         self._n_done, self._committed = 0, time.monotonic()
         self._n_unpublished = 0  # bytes of peaks
@@ -198,7 +198,7 @@ class _Run:
         is_again = before is not None and before.code in BY_CHANCE and file.look.is_as(before.look)
         n_tries = 1 + (before.n_tries if before is not None and is_again else 0)
         look: FileLook = UNSEEN if error.code in ("changed", "vanished") else file.look
-        bad = BadSound(file.path, look, error.code, str(error), n_tries)
+        bad = RejectedFile(file.path, look, error.code, str(error), n_tries)
         self._rejected.append(bad)
         self.bad.append(bad)
         if known is not None and not _is_tried_again(bad):

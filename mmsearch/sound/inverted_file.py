@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mmsearch.array_file import arrays_in_pieces, open_arrays, write_arrays
-from mmsearch.errors import UnsupportedError, VocabularyError
+from mmsearch.array_file import arrays_in_pieces, open_arrays, open_columns, write_arrays
+from mmsearch.errors import UnsupportedError
 from mmsearch.file_array import FileArray
 from mmsearch.sound.pairs import Prints
 
@@ -70,11 +70,8 @@ class Segment:
         OSError
             If it cannot be read.
         """
-        arrays = open_arrays(source, _KIND)
-        if set(arrays) != {field.name for field in fields(cls)}:
-            raise VocabularyError(f"{getattr(source, 'name', source)} holds no fingerprints; make it again")
-        columns: dict[str, Any] = {name: array if name == "times" else array[:] for name, array in arrays.items()}
-        return cls(**columns)
+        names = [field.name for field in fields(cls)]
+        return cls(**open_columns(source, _KIND, names, in_file=("times",), what="fingerprints"))
 
     def tracks_at(self, times: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Return the positions of the recordings that frames of the time line belong to.

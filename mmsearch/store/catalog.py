@@ -38,7 +38,8 @@ _BROAD = 10_000  # pictures that pass a filter: passing over others takes less t
 _CHUNK = 500  # bound parameters of one statement
 _MOST = (1 << 63) - 1
 _HOLDS_VECTOR = "substr(digest, 1, 8) <> CAST('dropped-' AS BLOB)"
-_BELOW = "(path = ? OR (path >= ? AND path < ?))"
+BELOW = "(path = ? OR (path >= ? AND path < ?))"
+"""Condition: a path is a place or lies below it; `bounds_below` gives the parameters."""
 
 
 class PageEnd(NamedTuple):
@@ -88,8 +89,8 @@ def _known_file(values: Sequence[Any]) -> KnownFile:
     return KnownFile(path, FileLook(*look), image_id, content_hash, reading, annotated, beside)
 
 
-def _bounds(root: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return the parameters of `_BELOW`."""
+def bounds_below(root: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return the parameters of `BELOW` for a place."""
     prefix = root.rstrip(b"/") + b"/"
     return root, prefix, prefix[:-1] + b"0"
 
@@ -487,7 +488,8 @@ class Catalog:
 
     def known_files(self, root: bytes) -> Iterator[KnownFile]:
         """Yield what is known of every picture at or below `root`."""
-        yield from map(_known_file, self.db.execute(f"SELECT {_KNOWN} FROM image WHERE {_BELOW}", _bounds(root)))
+        sql = f"SELECT {_KNOWN} FROM image WHERE {BELOW}"
+        yield from map(_known_file, self.db.execute(sql, bounds_below(root)))
 
     def files_at(self, paths: Sequence[bytes]) -> list[KnownFile]:
         """Return what is known of the pictures that are stored under these paths, in no special order."""
@@ -517,13 +519,13 @@ class Catalog:
 
     def bad_files(self, root: bytes) -> Iterator[KnownBad]:
         """Yield what is known of every rejected file at or below `root`."""
-        sql = f"SELECT code, n_tries, path, size, mtime_ns, ctime_ns FROM bad WHERE {_BELOW}"
-        for code, n_tries, path, *look in self.db.execute(sql, _bounds(root)):
+        sql = f"SELECT code, n_tries, path, size, mtime_ns, ctime_ns FROM bad WHERE {BELOW}"
+        for code, n_tries, path, *look in self.db.execute(sql, bounds_below(root)):
             yield KnownBad(path, FileLook(*look), code, n_tries)
 
     def count_below(self, root: bytes) -> int:
         """Return the number of pictures at or below `root`."""
-        return self.count_where(_BELOW, _bounds(root))
+        return self.count_where(BELOW, bounds_below(root))
 
     def roots(self) -> list[bytes]:
         """Return the folders that were ever given to `index`."""

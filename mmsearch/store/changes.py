@@ -106,7 +106,7 @@ class StoredFile:
 
 @dataclass(frozen=True)
 class RejectedFile:
-    """One file that could not be used: what it looked like then, a reason code of `PictureError` and a sentence."""
+    """A file that could not be used: its look then, a code of `PictureError` or `SoundError`, and a sentence."""
 
     path: bytes
     look: FileLook

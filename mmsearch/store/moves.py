@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mmsearch.errors import QueryError
 from mmsearch.names import shell_word
-from mmsearch.store.catalog import Catalog
+from mmsearch.store.catalog import BELOW, Catalog, bounds_below
 
 _TABLES = {
     "image": "UPDATE", "typed": "UPDATE", "bad": "UPDATE OR REPLACE", "root": "UPDATE OR REPLACE",
@@ -107,10 +107,8 @@ def move_paths(catalog: Catalog, moves: Moves) -> int:
 def _refuse_idle(db: sqlite3.Connection, moves: Moves) -> None:
     """Raise QueryError for an old path that the catalog knows nothing of: it may be misspelt."""
     for old in moves.new_of:
-        prefix = old.rstrip(b"/") + b"/"
-        is_held = "path = ? OR substr(path, 1, ?) = ?"
-        asked = [f"SELECT 1 FROM {table} WHERE {is_held} LIMIT 1" for table in _TABLES]
-        if not any(db.execute(sql, (old, len(prefix), prefix)).fetchone() for sql in asked):
+        asked = [f"SELECT 1 FROM {table} WHERE {BELOW} LIMIT 1" for table in _TABLES]
+        if not any(db.execute(sql, bounds_below(old)).fetchone() for sql in asked):
             roots = [os.fsdecode(path) for (path,) in db.execute("SELECT path FROM root ORDER BY path")]
             named = ", ".join(map(shell_word, roots[:_NAMED])) + (" and others" if len(roots) > _NAMED else "")
             raise QueryError(

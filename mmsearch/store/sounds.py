@@ -21,6 +21,8 @@ from mmsearch.records import BadRecording, FileLook, Recording, SoundsFacts, Unu
 from mmsearch.sound.inverted_file import Segment, build_segment, merge_segments, tracks_of
 from mmsearch.sound.pairs import pair_up
 from mmsearch.sound.peaks import Peaks
+from mmsearch.store.catalog import BELOW, bounds_below
+from mmsearch.store.changes import RejectedFile
 from mmsearch.store.publish import Kind, Sidecar, current, manifest_state, next_name, withdraw
 
 if TYPE_CHECKING:
@@ -44,7 +46,6 @@ _FINGERPRINTS = 1  # the way in which they are made of constellations
 _MERGE_SHARE = 0.2  # of the base: more in the fresh segment, or dead, and both are merged
 TOGETHER = 500 * 4 * 60 * 80
 """Bytes of peaks of which fingerprints are made in memory at once: 500 recordings of 4 min, 12 million, 300 MB."""
-_BELOW = "(path = ? OR substr(path, 1, ?) = ?)"
 _CHUNK = 500  # bound parameters of one statement
 
 
@@ -67,16 +68,6 @@ class NewSound(NamedTuple):
     problem: str
     n_frames: int
     packed: bytes
-
-
-class BadSound(NamedTuple):
-    """A file that was rejected, why, and how often it was tried."""
-
-    path: bytes
-    look: FileLook
-    code: str
-    message: str
-    n_tries: int = 1
 
 
 @dataclass(frozen=True)
@@ -122,7 +113,7 @@ class LibrarySounds:
 
     def known(self, root: bytes) -> Iterator[KnownSound]:
         """Yield what is known of every recording at or below a path."""
-        yield from self._known(f"{_BELOW} ORDER BY path", _bounds(root))
+        yield from self._known(f"{BELOW} ORDER BY path", bounds_below(root))
 
     def with_hash(self, content_hash: bytes) -> list[KnownSound]:
         """Return the recordings with these file contents."""
@@ -139,15 +130,15 @@ class LibrarySounds:
             self._catalog.db.execute("SELECT 1 FROM sound WHERE size = ? LIMIT 1", (size,)).fetchone() is not None
         )
 
-    def bad(self, root: bytes = b"/") -> list[BadSound]:
+    def bad(self, root: bytes = b"/") -> list[RejectedFile]:
         """Return the files at or below a path that were rejected, by path."""
         sql = (
             "SELECT path, code, message, n_tries, size, mtime_ns, ctime_ns FROM bad_sound "
-            f"WHERE {_BELOW} ORDER BY path"
+            f"WHERE {BELOW} ORDER BY path"
         )
         return [
-            BadSound(path, FileLook(*look), code, message, n_tries)
-            for path, code, message, n_tries, *look in self._catalog.db.execute(sql, _bounds(root))
+            RejectedFile(path, FileLook(*look), code, message, n_tries)
+            for path, code, message, n_tries, *look in self._catalog.db.execute(sql, bounds_below(root))
         ]
 
     def tracks(self, ids: Sequence[int]) -> dict[int, Recording]:
@@ -252,7 +243,7 @@ class LibrarySounds:
         new: Iterable[NewSound] = (),
         moved: Iterable[KnownSound] = (),
         gone: Iterable[int] = (),
-        bad: Iterable[BadSound] = (),
+        bad: Iterable[RejectedFile] = (),
         forgotten: Iterable[bytes] = (),
     ) -> None:
         """Keep recordings, forget others, and note rejected files, in one transaction: all is on disk after it.
@@ -361,9 +352,3 @@ def _missing(searched: Iterable[Searched], checksums: dict[int, int]) -> list[in
     """Return the recordings that are in none of some segments."""
     covered = {sound_id for each in searched for sound_id in each.segment.ids[each.alive].tolist()}
     return sorted(checksums.keys() - covered)
-
-
-def _bounds(root: bytes) -> tuple[bytes, int, bytes]:
-    """Return the parameters of `_BELOW`."""
-    prefix = root.rstrip(b"/") + b"/"
-    return root, len(prefix), prefix
